@@ -1,0 +1,2 @@
+//! The Tidegauge agent.
+fn main() {}

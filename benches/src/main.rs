@@ -1,0 +1,2 @@
+//! The Tidegauge benchmark driver.
+fn main() {}

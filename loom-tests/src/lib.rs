@@ -1,0 +1,1 @@
+//! One loom model for each named invariant; see `tests/`.

@@ -1,0 +1,2 @@
+//! Queries over a Tidegauge snapshot.
+#![forbid(unsafe_code)]

@@ -1,0 +1,22 @@
+//! The one place that maps files.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use super::{Map, MapKind};
+
+/// Maps the whole of `file` for reading.
+///
+/// The caller promises what the engine keeps for segments: written once, renamed into
+/// place, never written or truncated again, only unlinked (the map keeps the bytes).
+/// Another process that truncates a segment can still raise SIGBUS; data directories
+/// belong to one owner, and `README.md` says so.
+pub(super) fn map(file: &File) -> io::Result<Map> {
+    // SAFETY: `Mmap` asks that the file is not changed while it is mapped. Only sealed
+    // segments reach this call (`Fs::map` says so), and nothing in this crate opens a
+    // sealed segment for writing.
+    let map = unsafe { memmap2::Mmap::map(file) }?;
+    Ok(Map(MapKind::File(Arc::new(map))))
+}

@@ -1,0 +1,160 @@
+//! All access to files goes through [`Fs`], so that a test can put a failing disk in its place.
+
+mod mmap;
+mod os;
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
+
+pub use os::OsFs;
+
+/// A file system. [`OsFs`] is the real one.
+///
+/// A name is durable only after [`sync_dir`](Fs::sync_dir) on its folder, a content only
+/// after [`sync_data`](FsFile::sync_data) on its file: nothing here syncs by itself.
+pub trait Fs: Send + Sync + Debug {
+    /// Creates a folder and those above it. Present folders are fine.
+    ///
+    /// # Errors
+    /// What the operating system answers, as for every method here.
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+
+    /// Names (not paths) of the entries of a folder, sorted.
+    ///
+    /// # Errors
+    /// As above.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+
+    /// Makes the names in `dir` durable as they are now.
+    ///
+    /// # Errors
+    /// As above.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Creates a new file for reading and writing; `AlreadyExists` if the name is taken.
+    ///
+    /// # Errors
+    /// As above.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn FsFile>>;
+
+    /// Opens a file for reading and writing.
+    ///
+    /// # Errors
+    /// As above.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn FsFile>>;
+
+    /// Opens a file for reading.
+    ///
+    /// # Errors
+    /// As above.
+    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn FsFile>>;
+
+    /// Renames, replacing what has the new name.
+    ///
+    /// # Errors
+    /// As above.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file's name. Maps and open files keep its bytes.
+    ///
+    /// # Errors
+    /// As above.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Maps a file that nobody will write or truncate any more (a sealed segment).
+    ///
+    /// # Errors
+    /// As above.
+    fn map(&self, path: &Path) -> io::Result<Map>;
+}
+
+/// An open file. Positions are explicit, so one handle serves several threads.
+pub trait FsFile: Send + Sync + Debug {
+    /// Reads up to `buf.len()` bytes from `offset`; 0 at the end.
+    ///
+    /// # Errors
+    /// What the operating system answers, as for every method here.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes all of `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// As above. Part of the bytes may have been written.
+    fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Waits until content (and length) survive a power loss: `fdatasync`.
+    ///
+    /// # Errors
+    /// As above. After an error nothing is known about what was written since the last
+    /// success, and a second try proves nothing: do not retry.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Reserves space for the first `len` bytes, so that writing there cannot run out of it.
+    /// The length of the file becomes at least `len`; new bytes read as zero.
+    ///
+    /// # Errors
+    /// As above: `StorageFull` if there is no space. The file is as before then.
+    fn allocate(&self, len: u64) -> io::Result<()>;
+
+    /// Cuts or extends the file to `len` bytes.
+    ///
+    /// # Errors
+    /// As above.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// The file's length in bytes.
+    ///
+    /// # Errors
+    /// As above.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether the file holds no byte.
+    ///
+    /// # Errors
+    /// As above.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+}
+
+/// The bytes of an immutable file. Cheap to clone; unmapped with the last clone.
+#[derive(Clone, Debug)]
+pub struct Map(MapKind);
+
+#[derive(Clone, Debug)]
+enum MapKind {
+    File(Arc<memmap2::Mmap>),
+    /// For file systems that live in memory.
+    Bytes(Arc<AlignedBytes>),
+}
+
+/// Bytes that start at an address divisible by 8, as those of a mapped file do.
+#[derive(Debug)]
+struct AlignedBytes {
+    words: Vec<u64>,
+    len: usize,
+}
+
+impl Map {
+    /// A map of bytes in memory, for file systems that have no real files.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let mut words = vec![0u64; bytes.len().div_ceil(8)];
+        bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..bytes.len()].copy_from_slice(bytes);
+        Self(MapKind::Bytes(Arc::new(AlignedBytes { words, len: bytes.len() })))
+    }
+}
+
+impl Deref for Map {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            MapKind::File(map) => map,
+            MapKind::Bytes(bytes) => &bytemuck::cast_slice(&bytes.words)[..bytes.len],
+        }
+    }
+}

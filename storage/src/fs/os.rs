@@ -1,0 +1,138 @@
+//! The operating system's files.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+
+use super::{Fs, FsFile, Map, mmap};
+
+/// The real file system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OsFs;
+
+#[derive(Debug)]
+struct OsFile(File);
+
+impl Fs for OsFs {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            // A name that is not UTF-8 is none of ours.
+            names.extend(entry?.file_name().into_string());
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        Ok(Arc::new(OsFile(file)))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        Ok(Arc::new(OsFile(file)))
+    }
+
+    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+        Ok(Arc::new(OsFile(File::open(path)?)))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn map(&self, path: &Path) -> io::Result<Map> {
+        mmap::map(&File::open(path)?)
+    }
+}
+
+impl FsFile for OsFile {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read_at(buf, offset) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        match fallocate(&self.0, FallocateFlags::empty(), 0, len) {
+            Ok(()) => Ok(()),
+            // A file system without fallocate (some network and overlay mounts): write zeros.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.fill_with_zeros(len),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}
+
+impl OsFile {
+    fn fill_with_zeros(&self, len: u64) -> io::Result<()> {
+        let zeros = vec![0u8; 1 << 20];
+        let mut at = self.len()?;
+        while at < len {
+            let n = (len - at).min(zeros.len() as u64);
+            self.write_all_at(at, &zeros[..n as usize])?;
+            at += n;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_written_read_allocated_mapped_and_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let file = OsFs.create(&path).unwrap();
+        file.write_all_at(3, b"abc").unwrap();
+        file.sync_data().unwrap();
+        file.allocate(10).unwrap();
+        assert_eq!(file.len().unwrap(), 10);
+        let mut buf = [9u8; 16];
+        assert_eq!(file.read_at(0, &mut buf).unwrap(), 10);
+        assert_eq!(&buf[..10], b"\0\0\0abc\0\0\0\0");
+        assert_eq!(&*OsFs.map(&path).unwrap(), &buf[..10]);
+        assert_eq!(&*Map::from_bytes(&buf[..10]), &buf[..10]);
+        assert_eq!(OsFs.create(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        OsFs.sync_dir(dir.path()).unwrap();
+        assert_eq!(OsFs.list(dir.path()).unwrap(), ["f"]);
+    }
+}

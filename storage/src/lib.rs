@@ -1,0 +1,14 @@
+//! Data model, codecs and files of Tidegauge.
+//!
+//! This crate knows bytes and nothing that moves: it has no thread, no atomic,
+//! no clock. The engine decides when; this crate decides what the bytes mean.
+//! The byte layouts are described in `docs/format/` and nowhere else.
+
+// what everything speaks of
+pub mod model;
+
+// how files are reached
+pub mod fs;
+
+// how others read what is stored here
+pub mod source;

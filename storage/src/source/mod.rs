@@ -1,0 +1,160 @@
+//! The seam between what stores samples and what asks for them.
+//!
+//! Memtable and segment implement [`SampleSource`]; the engine hands out a
+//! [`Snapshot`] of them; the query crate reads nothing else.
+
+mod memory;
+mod snapshot;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+pub use memory::VecSource;
+pub use snapshot::Snapshot;
+
+use crate::model::{Labels, Matcher, SeqRange, SeriesKey, TimeRange};
+
+/// A series inside one source: valid with the source that named it, nowhere else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeriesHit {
+    /// The source's own number for the series.
+    pub ordinal: u32,
+    /// Joins the series with the same one in other sources; compare the labels too.
+    pub key: SeriesKey,
+}
+
+/// A run of samples as two columns of equal length, timestamps strictly ascending.
+///
+/// Values are `f64` today. The disk formats carry a type tag beside each value
+/// column, so that other types can join here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Columns {
+    /// Nanoseconds since the Unix epoch.
+    pub timestamps: Vec<i64>,
+    /// One value for each timestamp.
+    pub values: Vec<f64>,
+}
+
+impl Columns {
+    /// Samples held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.timestamps.len()
+    }
+
+    /// Whether no sample is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.timestamps.is_empty()
+    }
+
+    /// Forgets the samples, keeps the memory.
+    pub fn clear(&mut self) {
+        self.timestamps.clear();
+        self.values.clear();
+    }
+
+    /// Appends one sample.
+    pub fn push(&mut self, timestamp: i64, value: f64) {
+        self.timestamps.push(timestamp);
+        self.values.push(value);
+    }
+}
+
+/// Reads one series of one source, in ascending time.
+pub trait ColumnCursor: Send {
+    /// Appends the next samples to `out` (at most a few thousand a call) and answers
+    /// whether there were any. Timestamps ascend strictly over all calls together:
+    /// a source resolves its own duplicates.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the bytes behind the cursor are damaged; the cursor is spent then.
+    fn next(&mut self, out: &mut Columns) -> Result<bool, ReadError>;
+}
+
+/// Something that holds samples of many series: a memtable, a segment, a `Vec`.
+///
+/// Everything a source answers is fixed from the moment a [`Snapshot`] holds it.
+pub trait SampleSource: Send + Sync {
+    /// Place in the order of acceptance. Where two sources hold the same (series,
+    /// timestamp), the one that stands later in the snapshot wins.
+    fn seq_range(&self) -> SeqRange;
+
+    /// A range that holds every timestamp of this source; `None` if it is empty.
+    fn time_range(&self) -> Option<TimeRange>;
+
+    /// The series that pass all `matchers`, in any order, each once. A series may turn
+    /// out to have no sample in the range asked for later.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the index is damaged.
+    fn select(&self, matchers: &[Matcher]) -> Result<Vec<SeriesHit>, ReadError>;
+
+    /// The labels of a series that [`select`](Self::select) named.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the index is damaged.
+    fn labels(&self, ordinal: u32) -> Result<Labels, ReadError>;
+
+    /// A cursor over the samples of one series whose timestamps lie in `range`.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the directory is damaged.
+    fn read<'a>(&'a self, ordinal: u32, range: TimeRange) -> Result<Box<dyn ColumnCursor + 'a>, ReadError>;
+
+    /// Adds the names of all labels of this source to `out`.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the index is damaged.
+    fn label_names(&self, out: &mut BTreeSet<String>) -> Result<(), ReadError> {
+        for hit in self.select(&[])? {
+            out.extend(self.labels(hit.ordinal)?.iter().map(|(name, _)| name.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Adds the values that label `name` takes in this source to `out`.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the index is damaged.
+    fn label_values(&self, name: &str, out: &mut BTreeSet<String>) -> Result<(), ReadError> {
+        for hit in self.select(&[])? {
+            out.extend(self.labels(hit.ordinal)?.get(name).map(str::to_owned));
+        }
+        Ok(())
+    }
+}
+
+/// Why stored samples could not be read. Nothing stored was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The bytes are wrong. Retrying will not help: run `tidegauge verify`, then repair or restore.
+    #[error("{} is damaged at byte {offset}: {what}", file.display())]
+    Corrupt {
+        /// The damaged file.
+        file: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What is wrong there.
+        what: String,
+    },
+    /// Written by a newer release. Upgrade, then reopen.
+    #[error("{} has format version {found}; this release reads up to {supported}: upgrade, then reopen", file.display())]
+    TooNew {
+        /// The file.
+        file: PathBuf,
+        /// The version it carries.
+        found: u32,
+        /// The newest version known here.
+        supported: u32,
+    },
+    /// The device or the operating system failed.
+    #[error("{}: {source}", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+}
