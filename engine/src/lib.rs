@@ -1,1 +1,4 @@
 //! Tidegauge.
+
+// what threads and atomics all of it is built from
+mod sync;

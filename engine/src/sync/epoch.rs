@@ -1,0 +1,70 @@
+//! Deferred freeing: what a reader may still hold is freed once no such reader is left.
+//!
+//! [`pin`] gives a guard. Memory that was unlinked before [`Guard::defer_unchecked`] is called on it is reached by no
+//! guard taken later, and is freed when every guard that was out at the call is gone.
+//! Outside models this is crossbeam-epoch. Its guards cost a few nanoseconds and a fence, and a guard held for long
+//! holds back everything deferred after it.
+
+#[cfg(not(loom))]
+pub(crate) use crossbeam_epoch::{Guard, pin};
+
+#[cfg(loom)]
+pub(crate) use stand_in::{Guard, pin};
+
+/// Guards are counted under a mutex, and deferred work runs when the last one goes: later than crossbeam's epochs
+/// would at times, never sooner.
+#[cfg(loom)]
+#[allow(unsafe_code)]
+mod stand_in {
+    use loom::sync::Mutex;
+
+    struct Deferred(Box<dyn FnOnce()>);
+
+    // SAFETY: whoever deferred it promised, by `defer_unchecked`, that any thread may run it.
+    unsafe impl Send for Deferred {}
+
+    #[derive(Default)]
+    struct State {
+        guards: usize,
+        deferred: Vec<Deferred>,
+    }
+
+    loom::lazy_static! {
+        static ref STATE: Mutex<State> = Mutex::new(State::default());
+    }
+
+    /// While it lives, nothing that was reachable when it was taken is freed.
+    pub(crate) struct Guard(());
+
+    /// Takes a guard.
+    pub(crate) fn pin() -> Guard {
+        STATE.lock().expect("no panic while it is held").guards += 1;
+        Guard(())
+    }
+
+    impl Guard {
+        /// Runs `f` when no guard is left that was taken before this call.
+        ///
+        /// # Safety
+        /// Any thread may run `f`, and what it captures stays valid until then.
+        pub(crate) unsafe fn defer_unchecked<F: FnOnce() -> R, R>(&self, f: F) {
+            let boxed: Box<dyn FnOnce() + '_> = Box::new(move || drop(f()));
+            // SAFETY: only the lifetime changes, and the caller promised that the captures last.
+            let boxed = unsafe { std::mem::transmute::<Box<dyn FnOnce() + '_>, Box<dyn FnOnce()>>(boxed) };
+            STATE.lock().expect("no panic while it is held").deferred.push(Deferred(boxed));
+        }
+    }
+
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            let due = {
+                let mut state = STATE.lock().expect("no panic while it is held");
+                state.guards -= 1;
+                if state.guards == 0 { std::mem::take(&mut state.deferred) } else { Vec::new() }
+            };
+            for deferred in due {
+                (deferred.0)();
+            }
+        }
+    }
+}

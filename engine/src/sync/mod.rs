@@ -1,0 +1,75 @@
+//! The one door to threads and atomics: nothing else in this crate names `std::sync` or `std::thread`.
+//!
+//! The names are the same in both worlds; under `cfg(loom)` they are loom's, so that the models in
+//! `loom-tests/` run the very types that ship. What differs:
+//!
+//! - Cells use loom's closure form ([`UnsafeCell::with`], [`UnsafeCell::with_mut`]) everywhere.
+//! - loom treats `SeqCst` on a load or store as `AcqRel`. A protocol that needs the single total order (a store,
+//!   then a load of something else) states it with [`atomic::fence`]`(SeqCst)`, which loom does model.
+//! - Time does not pass under loom: [`thread::park_timeout`] and [`thread::sleep`] yield and come back early.
+//! - crossbeam-epoch, arc-swap and prefetching have no loom form; [`epoch`], [`ArcCell`] and [`prefetch`] stand in.
+//! - `epoch`'s stand-in goes through a mutex, so under loom a `pin` also orders what the real one would not: models
+//!   of readers must not take their order from it.
+
+// The facade offers the same names in both worlds, and not every build uses each of them.
+#![allow(unused_imports, unused_macros, dead_code)]
+
+mod arc_cell;
+mod cell;
+pub(crate) mod epoch;
+mod ordering;
+mod prefetch;
+
+pub(crate) use arc_cell::ArcCell;
+pub(crate) use cell::UnsafeCell;
+pub(crate) use crossbeam_utils::CachePadded;
+#[cfg(loom)]
+pub(crate) use ordering::is_weakened;
+pub(crate) use ordering::weakenable;
+pub(crate) use prefetch::prefetch;
+
+#[cfg(not(loom))]
+pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+#[cfg(loom)]
+pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+/// Atomic integers, pointers and fences.
+pub(crate) mod atomic {
+    #[cfg(loom)]
+    pub(crate) use loom::sync::atomic::{
+        AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
+    #[cfg(not(loom))]
+    pub(crate) use std::sync::atomic::{
+        AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
+}
+
+/// Threads, parking and yielding.
+pub(crate) mod thread {
+    #[cfg(loom)]
+    pub(crate) use loom::thread::{Builder, JoinHandle, Thread, current, park, spawn, yield_now};
+    #[cfg(not(loom))]
+    pub(crate) use std::thread::{Builder, JoinHandle, Thread, current, park, park_timeout, sleep, spawn, yield_now};
+
+    /// Comes back early, as a timed park always may.
+    #[cfg(loom)]
+    pub(crate) fn park_timeout(_: std::time::Duration) {
+        yield_now();
+    }
+
+    /// Yields: time does not pass in a model.
+    #[cfg(loom)]
+    pub(crate) fn sleep(_: std::time::Duration) {
+        yield_now();
+    }
+}
+
+/// Hints to the processor.
+pub(crate) mod hint {
+    #[cfg(loom)]
+    pub(crate) use loom::hint::spin_loop;
+    #[cfg(not(loom))]
+    pub(crate) use std::hint::spin_loop;
+}
