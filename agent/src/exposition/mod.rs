@@ -1,0 +1,1 @@
+//! The text formats in which exporters show their metrics.
