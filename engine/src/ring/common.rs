@@ -1,0 +1,210 @@
+//! The common lane: a bounded queue that any thread may fill (R7 to R9).
+
+use super::pressure::{BackPressure, Refused};
+use super::progress::{LaneId, LaneProgress, Visible};
+use super::rings::Shared;
+use super::slots::Slots;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Arc, CachePadded, weakenable};
+
+/// What all its ends share.
+pub(super) struct CommonLane<T> {
+    slots: Slots<T>,
+    /// One a slot; that of a range's first slot holds the position behind the range once it is published (R8).
+    stamps: Box<[AtomicU64]>,
+    severed: AtomicBool,
+    /// Every position below is claimed. Moved by compare-and-swap (R7).
+    tail: CachePadded<AtomicU64>,
+    /// Every position below is free again. Written by the drain alone.
+    head: CachePadded<AtomicU64>,
+    /// Apart from the slots, so that a watch does not keep those.
+    pub(super) visible: Arc<CachePadded<Visible>>,
+    full: CachePadded<FullCounts>,
+}
+
+/// Apart from what every push reads: many threads write here when the lane is full.
+struct FullCounts {
+    events: AtomicU64,
+    dropped_samples: AtomicU64,
+}
+
+impl<T: Copy> CommonLane<T> {
+    pub(super) fn new(capacity: usize) -> Self {
+        CommonLane {
+            slots: Slots::new(capacity),
+            stamps: (0..capacity).map(|_| AtomicU64::new(0)).collect(),
+            severed: AtomicBool::new(false),
+            tail: CachePadded::new(AtomicU64::new(0)),
+            head: CachePadded::new(AtomicU64::new(0)),
+            visible: Arc::new(CachePadded::new(Visible::new())),
+            full: CachePadded::new(FullCounts { events: AtomicU64::new(0), dropped_samples: AtomicU64::new(0) }),
+        }
+    }
+
+    /// Claims the next `wanted` positions and gives the first.
+    #[inline]
+    fn claim(&self, wanted: u64) -> Result<u64, Refused> {
+        // Relaxed: it hands nothing over (see `sever`).
+        if self.severed.load(Ordering::Relaxed) {
+            return Err(Refused::Closed);
+        }
+        let capacity = self.slots.capacity();
+        if wanted > capacity {
+            return Err(Refused::TooLong);
+        }
+        // Relaxed: a claim hands no samples over, and an old value only makes the exchange fail.
+        let mut tail = self.tail.load(Ordering::Relaxed);
+        loop {
+            // Acquire: pairs with the Release in `release`: the drain's reads of the old samples come before our
+            // writes over them (R7). It may be ahead of an old `tail`; then the exchange fails.
+            let head = self.head.load(weakenable!("common_reclaim", Acquire));
+            if (tail + wanted).saturating_sub(head) > capacity {
+                return Err(Refused::Full);
+            }
+            // Relaxed, both: the exchange only decides whose the range is; samples go over by stamp (R8).
+            match self.tail.compare_exchange_weak(tail, tail + wanted, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Ok(tail),
+                Err(now) => tail = now,
+            }
+        }
+    }
+
+    #[inline]
+    fn push_slice(&self, samples: &[T]) -> Result<u64, Refused> {
+        let len = samples.len() as u64;
+        let from = self.claim(len)?;
+        if len > 0 {
+            // SAFETY: the exchange in `claim` gave this range to this thread and no other (R7), and found it free.
+            unsafe { self.slots.write_slice(from, samples) };
+            // Release: the copies come before it for whoever acquires this stamp (R8).
+            self.stamps[self.slots.index(from)].store(from + len, weakenable!("common_publish", Release));
+        }
+        Ok(from + len)
+    }
+
+    /// The end of the published ranges that follow `from`, where a range begins. Stops behind the range that goes
+    /// past `wanted` samples only if it is the first: ranges are taken whole, and one at least.
+    pub(super) fn published(&self, from: u64, wanted: u64) -> u64 {
+        let mut end = from;
+        loop {
+            // Acquire: pairs with the Release of the stamp, so the range's samples are there (R8).
+            let stamp = self.stamps[self.slots.index(end)].load(weakenable!("common_observe", Acquire));
+            if stamp <= end || (stamp - from > wanted && end > from) {
+                return end;
+            }
+            end = stamp;
+        }
+    }
+
+    /// Lends the samples in `from..to`.
+    ///
+    /// # Safety
+    /// The caller is the drain, `from` is at or above what it released last and `to` at or below what `published`
+    /// gave it.
+    pub(super) unsafe fn read(&self, from: u64, to: u64, f: impl FnMut(&[T])) {
+        // SAFETY: below `published` all is written and was acquired (R8); above what was released, no claim is given
+        // (R7), and so the two are no further apart than the capacity.
+        unsafe { self.slots.read(from, to, f) };
+    }
+
+    /// Lets claimers overwrite all below `position`. For the drain, which will not read there again.
+    pub(super) fn release(&self, position: u64) {
+        // Release: the reads of those slots come before whatever a claimer writes over them (R4, R7).
+        self.head.store(position, weakenable!("common_release", Release));
+    }
+
+    /// Refuses pushes from now on: nobody will drain them.
+    pub(super) fn sever(&self) {
+        // Relaxed: it hands nothing over. A push that misses it is one that came before.
+        self.severed.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn capacity(&self) -> u64 {
+        self.slots.capacity()
+    }
+
+    /// For the statistics: claimed, depth, full events, dropped samples. Each number is right by itself.
+    pub(super) fn counts(&self) -> (u64, u64, u64, u64) {
+        // Relaxed: nothing is read on the strength of these. The head first, so that the depth is not negative.
+        let head = self.head.load(Ordering::Relaxed);
+        let tail = self.tail.load(Ordering::Relaxed);
+        let full_events = self.full.events.load(Ordering::Relaxed);
+        (tail, tail.saturating_sub(head), full_events, self.full.dropped_samples.load(Ordering::Relaxed))
+    }
+}
+
+/// Pushes from any thread, without an appender: lock-free, but shared with the others that do so.
+///
+/// For a thread that pushes much, an appender's own lane is several times cheaper.
+pub struct CommonSender<T> {
+    pub(super) shared: Arc<Shared<T>>,
+}
+
+impl<T> Clone for CommonSender<T> {
+    fn clone(&self) -> Self {
+        CommonSender { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<T: Copy> CommonSender<T> {
+    /// The common lane's number.
+    pub fn id(&self) -> LaneId {
+        LaneId::COMMON
+    }
+
+    /// Samples that fit in the lane at once, and so the longest batch.
+    pub fn capacity(&self) -> usize {
+        self.lane().capacity() as usize
+    }
+
+    /// How far the common lane is visible. Takes no lock.
+    pub fn progress(&self) -> LaneProgress {
+        self.lane().visible.load()
+    }
+
+    /// Pushes one sample and gives the position behind it.
+    ///
+    /// # Errors
+    /// [`Refused::Full`] if the worker is behind by the whole lane, [`Refused::Closed`] if it is gone.
+    #[inline]
+    pub fn push(&self, sample: T) -> Result<u64, Refused> {
+        self.lane().push_slice(&[sample])
+    }
+
+    /// Pushes a whole batch or nothing: one claim, one stamp. Gives the position behind its last sample.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push), and [`Refused::TooLong`] if it never fits.
+    #[inline]
+    pub fn push_slice(&self, samples: &[T]) -> Result<u64, Refused> {
+        self.lane().push_slice(samples)
+    }
+
+    /// [`push_slice`](Self::push_slice), with `pressure` deciding what happens when the lane is full.
+    ///
+    /// # Errors
+    /// As [`push_slice`](Self::push_slice), and [`Refused::Dropped`] under [`BackPressure::DropNewest`].
+    #[inline]
+    pub fn push_slice_under(&self, pressure: BackPressure, samples: &[T]) -> Result<u64, Refused> {
+        match self.push_slice(samples) {
+            Err(Refused::Full) => self.when_full(pressure, samples),
+            answer => answer,
+        }
+    }
+
+    #[cold]
+    fn when_full(&self, pressure: BackPressure, samples: &[T]) -> Result<u64, Refused> {
+        let lane = self.lane();
+        // Relaxed: statistics, read by themselves.
+        lane.full.events.fetch_add(1, Ordering::Relaxed);
+        let dropped = || {
+            lane.full.dropped_samples.fetch_add(samples.len() as u64, Ordering::Relaxed);
+        };
+        pressure.when_full(|| lane.push_slice(samples), dropped)
+    }
+
+    #[inline(always)]
+    fn lane(&self) -> &CommonLane<T> {
+        &self.shared.common
+    }
+}

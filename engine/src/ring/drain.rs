@@ -1,0 +1,157 @@
+//! The worker's end of all lanes.
+
+use super::lane::Lane;
+use super::rings::Shared;
+use crate::sync::Arc;
+
+/// The one reader of all lanes. A round is [`observe`](Self::observe), [`for_each_slice`](Self::for_each_slice) as
+/// often as needed, [`release`](Self::release), and [`publish`](Self::publish) once the samples are visible.
+///
+/// Dropping it severs all lanes: pushes are refused from then on.
+pub struct Drain<T: Copy> {
+    shared: Arc<Shared<T>>,
+    common: Cursor,
+    lanes: Vec<DrainLane<T>>,
+    /// How many joined lanes have been picked up (R10).
+    joined_seen: u64,
+}
+
+/// Where the drain stands in a lane: `visible <= released <= observed`.
+#[derive(Clone, Copy, Default)]
+struct Cursor {
+    /// Waiters know of all below.
+    visible: u64,
+    /// Slots below are given back.
+    released: u64,
+    /// Found published; `released..observed` is what a round reads.
+    observed: u64,
+}
+
+struct DrainLane<T> {
+    lane: Arc<Lane<T>>,
+    cursor: Cursor,
+    /// The final end, once the lane was seen closed.
+    closed_at: Option<u64>,
+}
+
+impl<T> DrainLane<T> {
+    /// Closed, and every sample of it visible (R11).
+    fn is_done(&self) -> bool {
+        self.closed_at == Some(self.cursor.visible)
+    }
+}
+
+impl<T: Copy> Drain<T> {
+    pub(super) fn new(shared: Arc<Shared<T>>) -> Self {
+        Drain { shared, common: Cursor::default(), lanes: Vec::new(), joined_seen: 0 }
+    }
+
+    /// Begins a round: picks up new lanes and looks how far each has come. Gives the number of samples ready.
+    ///
+    /// At most `per_lane_max` samples (one at least) of a lane are taken into the round, so that no lane starves the
+    /// others; of the common lane, whole batches only, and one at least, however long. Called again before
+    /// [`release`](Self::release) it only adds to the round. O(lanes), and O(batches) for the common lane.
+    pub fn observe(&mut self, per_lane_max: usize) -> usize {
+        let lanes = &mut self.lanes;
+        self.joined_seen = self.shared.pick_up(self.joined_seen, |lane| {
+            lanes.push(DrainLane { lane, cursor: Cursor::default(), closed_at: None });
+        });
+        let wanted = per_lane_max.max(1) as u64;
+        let mut ready = 0;
+        let mut any_done = false;
+        for drained in &mut self.lanes {
+            let end = match drained.closed_at {
+                Some(end) => end,
+                None => {
+                    let published = drained.lane.published();
+                    drained.closed_at = published.closed.then_some(published.end);
+                    published.end
+                }
+            };
+            let cursor = &mut drained.cursor;
+            cursor.observed = cursor.observed.max(end.min(cursor.released + wanted));
+            ready += cursor.observed - cursor.released;
+            any_done |= drained.is_done();
+        }
+        if any_done {
+            self.retire_done();
+        }
+        let common = &mut self.common;
+        if common.observed - common.released < wanted {
+            common.observed =
+                self.shared.common.published(common.observed, wanted - (common.observed - common.released));
+        }
+        ready += common.observed - common.released;
+        ready as usize
+    }
+
+    /// Lends every sample of the round, in the order of acceptance: lane by lane, the common one last, each in the
+    /// order of its pushes. The same on every call until [`release`](Self::release) or the next
+    /// [`observe`](Self::observe). The slices lie in the slots themselves: no copy.
+    pub fn for_each_slice(&self, mut f: impl FnMut(&[T])) {
+        for drained in &self.lanes {
+            let Cursor { released, observed, .. } = drained.cursor;
+            if released < observed {
+                // SAFETY: this is the drain, `released` is what it gave to `release` last, and `observed` came from
+                // `published` (R3).
+                unsafe { drained.lane.read(released, observed, &mut f) };
+            }
+        }
+        let Cursor { released, observed, .. } = self.common;
+        if released < observed {
+            // SAFETY: as above, with R8 for the common lane.
+            unsafe { self.shared.common.read(released, observed, &mut f) };
+        }
+    }
+
+    /// Gives the round's slots back to the senders. The samples must be where they belong by now.
+    pub fn release(&mut self) {
+        for drained in &mut self.lanes {
+            if drained.cursor.released < drained.cursor.observed {
+                drained.cursor.released = drained.cursor.observed;
+                drained.lane.release(drained.cursor.released);
+            }
+        }
+        if self.common.released < self.common.observed {
+            self.common.released = self.common.observed;
+            self.shared.common.release(self.common.released);
+        }
+    }
+
+    /// Lets waiters know that everything released so far is visible at `seq`, and retires lanes that have come to
+    /// their end. To be called after the engine's watermark reached `seq`, which never goes back (R13).
+    pub fn publish(&mut self, seq: u64) {
+        let mut any_done = false;
+        for drained in &mut self.lanes {
+            if drained.cursor.visible < drained.cursor.released {
+                drained.cursor.visible = drained.cursor.released;
+                drained.lane.visible.publish(drained.cursor.visible, seq);
+                any_done |= drained.is_done();
+            }
+        }
+        if self.common.visible < self.common.released {
+            self.common.visible = self.common.released;
+            self.shared.common.visible.publish(self.common.visible, seq);
+        }
+        if any_done {
+            self.retire_done();
+        }
+    }
+
+    /// Lanes that are drained now, the common one apart.
+    pub fn lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
+    #[cold]
+    fn retire_done(&mut self) {
+        self.shared.retire(self.lanes.iter().filter(|drained| drained.is_done()).map(|drained| &drained.lane));
+        self.lanes.retain(|drained| !drained.is_done());
+    }
+}
+
+impl<T: Copy> Drop for Drain<T> {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}

@@ -1,0 +1,27 @@
+//! The ring: how samples get from any number of collectors to the one ingest worker, without a lock.
+//!
+//! The protocol is stated in `docs/concurrency.md` ("The ring", R1 to R15); comments here refer to its numbers.
+//!
+//! [`Rings`] hands out senders: a [`LaneSender`] to each appender, and a [`CommonSender`] to whoever has none.
+//! [`Drain`] is the worker's end, and there is one. It knows nothing of what it carries but that it can be copied.
+
+#![allow(unsafe_code)]
+// Reached from outside by the models, the stress test and the benches; see `internals` in the crate's root.
+#![allow(unreachable_pub)]
+
+mod common;
+mod drain;
+mod lane;
+mod pressure;
+mod progress;
+mod rings;
+mod slots;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+pub use common::CommonSender;
+pub use drain::Drain;
+pub use lane::LaneSender;
+pub use pressure::{BackPressure, Refused};
+pub use progress::{LaneId, LaneProgress, LaneWatch};
+pub use rings::{JoinError, LaneStats, RingLimits, RingStats, Rings};

@@ -1,0 +1,354 @@
+//! The ring against a naive twin, one thread and many.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn limits(lane_samples: usize) -> RingLimits {
+    RingLimits { lane_samples, common_samples: lane_samples, lanes_max: 8, lane_bytes_max: 1 << 20 }
+}
+
+/// Runs one whole round and gives what was in it.
+fn round(drain: &mut Drain<u64>, per_lane_max: usize, seq: u64) -> Vec<u64> {
+    let ready = drain.observe(per_lane_max);
+    let mut seen = Vec::new();
+    drain.for_each_slice(|slice| seen.extend_from_slice(slice));
+    assert_eq!(seen.len(), ready);
+    drain.release();
+    drain.publish(seq);
+    seen
+}
+
+#[test]
+fn a_batch_is_taken_whole_or_not_at_all() {
+    let (rings, mut drain) = Rings::new(limits(8));
+    let mut lane = rings.join().unwrap();
+    let common = rings.common();
+    assert_eq!(lane.push_slice(&[1, 2, 3, 4, 5]), Ok(5));
+    assert_eq!(lane.push_slice(&[6, 7, 8, 9]), Err(Refused::Full));
+    assert_eq!(lane.push_slice(&[0; 9]), Err(Refused::TooLong));
+    assert_eq!(lane.push_slice(&[6, 7, 8]), Ok(8));
+    assert_eq!(lane.push(9), Err(Refused::Full));
+    assert_eq!(common.push_slice(&[11, 12, 13, 14, 15]), Ok(5));
+    assert_eq!(common.push_slice(&[16, 17, 18, 19]), Err(Refused::Full));
+    assert_eq!(common.push_slice(&[0; 9]), Err(Refused::TooLong));
+    assert_eq!(round(&mut drain, 100, 1), [1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 14, 15]);
+    assert_eq!(lane.push_slice(&[9, 10, 11, 12]), Ok(12));
+    assert_eq!(round(&mut drain, 100, 2), [9, 10, 11, 12]);
+}
+
+#[test]
+fn the_slots_of_a_round_can_be_read_again_until_released() {
+    let (rings, mut drain) = Rings::new(limits(4));
+    let mut lane = rings.join().unwrap();
+    lane.push_slice(&[1, 2, 3]).unwrap();
+    assert_eq!(drain.observe(2), 2);
+    for _ in 0..2 {
+        let mut seen = Vec::new();
+        drain.for_each_slice(|slice| seen.extend_from_slice(slice));
+        assert_eq!(seen, [1, 2]);
+    }
+    lane.push(4).unwrap();
+    assert_eq!(lane.push(5), Err(Refused::Full), "the round still holds its slots");
+    drain.release();
+    lane.push(5).unwrap();
+}
+
+#[test]
+fn waiters_learn_after_publish_and_not_before() {
+    let (rings, mut drain) = Rings::new(limits(4));
+    let mut lane = rings.join().unwrap();
+    let position = lane.push_slice(&[1, 2, 3]).unwrap();
+    drain.observe(100);
+    drain.release();
+    assert!(lane.progress().visible_position < position);
+    drain.publish(77);
+    let visible = LaneProgress { visible_position: 3, visible_seq: 77 };
+    assert_eq!((lane.progress(), rings.progress(lane.id())), (visible, Some(visible)));
+    rings.common().push(1).unwrap();
+    round(&mut drain, 100, 78);
+    assert_eq!(lane.progress(), visible, "a lane that took no part is left alone");
+    let visible = LaneProgress { visible_position: 1, visible_seq: 78 };
+    assert_eq!(rings.progress(LaneId::COMMON), Some(visible));
+}
+
+#[test]
+fn a_dropped_lane_is_drained_to_its_end_and_then_retired() {
+    let (rings, mut drain) = Rings::new(limits(8));
+    let mut lane = rings.join().unwrap();
+    let id = lane.id();
+    let watch = rings.watch(id).unwrap();
+    lane.push_slice(&[1, 2, 3, 4, 5]).unwrap();
+    drop(lane);
+    assert_eq!(round(&mut drain, 3, 1), [1, 2, 3]);
+    assert_eq!(rings.progress(id).map(|progress| progress.visible_position), Some(3));
+    assert_eq!(round(&mut drain, 3, 2), [4, 5]);
+    assert_eq!(rings.progress(id), None);
+    assert_eq!(watch.progress(), LaneProgress { visible_position: 5, visible_seq: 2 });
+    assert_eq!((drain.lanes(), rings.stats().lanes.len(), rings.stats().pushed), (0, 1, 5));
+    assert!(rings.join().unwrap().id() > id);
+}
+
+#[test]
+fn a_lane_closed_after_its_last_round_is_retired_too() {
+    let (rings, mut drain) = Rings::new(limits(8));
+    let mut lane = rings.join().unwrap();
+    let id = lane.id();
+    lane.push(1).unwrap();
+    assert_eq!(round(&mut drain, 3, 1), [1]);
+    drop(lane);
+    assert_eq!(drain.observe(3), 0);
+    assert_eq!((rings.progress(id), drain.lanes()), (None, 0));
+}
+
+#[test]
+fn lanes_and_their_bytes_are_limited_and_come_back() {
+    let (rings, mut drain) = Rings::<u64>::new(RingLimits { lanes_max: 2, ..limits(8) });
+    let first = rings.join().unwrap();
+    let _second = rings.join().unwrap();
+    assert_eq!(rings.join().err(), Some(JoinError::TooManyLanes { lanes_max: 2 }));
+    drop(first);
+    drain.observe(1);
+    let _third = rings.join().unwrap();
+
+    let common_bytes = 8 * 16;
+    let (rings, _drain) = Rings::<u64>::new(RingLimits { lane_bytes_max: common_bytes + 8 * 8, ..limits(8) });
+    let _first = rings.join().unwrap();
+    assert_eq!(rings.stats().bytes, common_bytes + 64);
+    let refused = JoinError::TooManyBytes { wanted: 64, lane_bytes_max: common_bytes + 64 };
+    assert_eq!(rings.join().err(), Some(refused));
+}
+
+#[test]
+fn full_lanes_do_what_the_policy_says_and_count_it() {
+    let (rings, drain) = Rings::new(limits(4));
+    let mut lane = rings.join().unwrap();
+    lane.push_slice(&[1, 2, 3]).unwrap();
+    assert_eq!(lane.push_slice_under(BackPressure::Reject, &[4, 5]), Err(Refused::Full));
+    assert_eq!(lane.push_slice_under(BackPressure::DropNewest, &[4, 5]), Err(Refused::Dropped));
+    let wait = Duration::from_millis(3);
+    let started = std::time::Instant::now();
+    assert_eq!(lane.push_slice_under(BackPressure::Block(wait), &[4, 5]), Err(Refused::Full));
+    assert!(started.elapsed() >= wait);
+    assert_eq!(
+        lane.push_slice_under(BackPressure::DropNewest, &[0; 5]),
+        Err(Refused::TooLong),
+        "not dropped: it never fits"
+    );
+    assert_eq!(lane.push_under(BackPressure::Reject, 4), Ok(4));
+    let stats = rings.stats();
+    assert_eq!((stats.full_events, stats.dropped_samples, stats.lanes[1].depth), (3, 2, 4));
+    drop(drain);
+    assert_eq!(lane.push_under(BackPressure::Block(Duration::MAX), 5), Err(Refused::Closed), "and no wait for ever");
+}
+
+#[test]
+fn a_blocked_push_goes_on_when_there_is_room() {
+    let (rings, mut drain) = Rings::new(limits(4));
+    let mut lane = rings.join().unwrap();
+    let common = rings.common();
+    lane.push_slice(&[1; 4]).unwrap();
+    common.push_slice(&[1; 4]).unwrap();
+    let block = BackPressure::Block(Duration::from_secs(60));
+    let pushers = [
+        std::thread::spawn(move || lane.push_slice_under(block, &[2, 3])),
+        std::thread::spawn(move || common.push_slice_under(block, &[2, 3])),
+    ];
+    let mut seen = 0;
+    while seen < 12 {
+        seen += round(&mut drain, 100, 1).len();
+        std::thread::yield_now();
+    }
+    for pusher in pushers {
+        assert_eq!(pusher.join().unwrap(), Ok(6));
+    }
+}
+
+#[test]
+fn nobody_pushes_or_joins_once_the_drain_is_gone() {
+    let (rings, drain) = Rings::<u64>::new(limits(4));
+    let mut lane = rings.join().unwrap();
+    assert!(rings.is_open());
+    drop(drain);
+    assert!(!rings.is_open());
+    assert_eq!(lane.push(1), Err(Refused::Closed));
+    assert_eq!(rings.common().push(1), Err(Refused::Closed));
+    assert_eq!(rings.join().err(), Some(JoinError::Closed));
+}
+
+#[test]
+fn many_threads_lose_nothing_and_keep_their_order() {
+    const PER_THREAD: u64 = if cfg!(miri) { 200 } else { 100_000 };
+    const LANES: u64 = 3;
+    const COMMON: u64 = 3;
+    let (rings, mut drain) = Rings::new(limits(64));
+    let block = BackPressure::Block(Duration::from_secs(600));
+    // A sample names its pusher and counts up; batches differ in length, so they come over the end in every way.
+    let batches = |who: u64| {
+        let mut next = 0;
+        std::iter::from_fn(move || {
+            let len = (next * 7 + who) % 13 + 1;
+            let batch: Vec<u64> = (next..(next + len).min(PER_THREAD)).map(|count| who << 32 | count).collect();
+            next += batch.len() as u64;
+            (!batch.is_empty()).then_some(batch)
+        })
+    };
+    let mut pushers = Vec::new();
+    for who in 0..LANES {
+        let rings = rings.clone();
+        pushers.push(std::thread::spawn(move || {
+            // Half way the appender goes and another comes.
+            let mut lane = rings.join().unwrap();
+            for batch in batches(who) {
+                if batch[0] as u32 as u64 > PER_THREAD / 2 && lane.position() > PER_THREAD / 2 {
+                    let id = lane.id();
+                    drop(lane);
+                    while rings.progress(id).is_some() {
+                        std::thread::yield_now();
+                    }
+                    lane = rings.join().unwrap();
+                }
+                lane.push_slice_under(block, &batch).unwrap();
+            }
+        }));
+    }
+    for who in LANES..LANES + COMMON {
+        let common = rings.common();
+        pushers.push(std::thread::spawn(move || {
+            for batch in batches(who) {
+                common.push_slice_under(block, &batch).unwrap();
+            }
+        }));
+    }
+    let mut next = [0_u64; (LANES + COMMON) as usize];
+    let mut seq = 0;
+    while next.iter().sum::<u64>() < (LANES + COMMON) * PER_THREAD {
+        let ready = drain.observe(48);
+        seq += ready as u64;
+        drain.for_each_slice(|slice| {
+            for sample in slice {
+                let who = (sample >> 32) as usize;
+                assert_eq!(sample & 0xffff_ffff, next[who], "pusher {who}");
+                next[who] += 1;
+            }
+        });
+        drain.release();
+        drain.publish(seq);
+        if ready == 0 {
+            std::thread::yield_now();
+        }
+    }
+    pushers.into_iter().for_each(|pusher| pusher.join().unwrap());
+    assert_eq!(rings.stats().pushed, seq);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Push { lane: usize, len: usize },
+    Common { len: usize },
+    Drop { lane: usize },
+    Join,
+    Round { per_lane_max: usize },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..4_usize, 0..11_usize).prop_map(|(lane, len)| Step::Push { lane, len }),
+        3 => (0..11_usize).prop_map(|len| Step::Common { len }),
+        1 => (0..4_usize).prop_map(|lane| Step::Drop { lane }),
+        1 => Just(Step::Join),
+        3 => (1..12_usize).prop_map(|per_lane_max| Step::Round { per_lane_max }),
+    ]
+}
+
+/// A lane as a child would write it.
+#[derive(Default)]
+struct Twin {
+    queue: VecDeque<Vec<u64>>,
+    len: usize,
+    open: bool,
+}
+
+impl Twin {
+    fn push(&mut self, batch: &[u64]) -> bool {
+        let fits = self.len + batch.len() <= 8;
+        if fits && !batch.is_empty() {
+            self.queue.push_back(batch.to_vec());
+            self.len += batch.len();
+        }
+        fits
+    }
+
+    fn take(&mut self, max: usize, whole: bool) -> Vec<u64> {
+        let mut taken = Vec::new();
+        while let Some(mut batch) = self.queue.pop_front() {
+            let room = max - taken.len().min(max);
+            if room == 0 || whole && batch.len() > room && !taken.is_empty() {
+                self.queue.push_front(batch);
+                break;
+            }
+            if !whole && batch.len() > room {
+                self.queue.push_front(batch.split_off(room));
+            }
+            taken.extend(batch);
+        }
+        self.len -= taken.len();
+        taken
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_ring_does_what_its_naive_twin_does(steps in proptest::collection::vec(step(), 1..120)) {
+        let (rings, mut drain) = Rings::new(RingLimits { lanes_max: 4, ..limits(8) });
+        let mut senders: Vec<LaneSender<u64>> = Vec::new();
+        // By lane number, 0 being the common lane's.
+        let mut twins: std::collections::BTreeMap<u64, Twin> = [(0, Twin { open: true, ..Twin::default() })].into();
+        let mut next = 0;
+        for (seq, step) in steps.into_iter().enumerate() {
+            let mut batch = |len: usize| -> Vec<u64> {
+                next += len as u64;
+                (next - len as u64..next).collect()
+            };
+            match step {
+                Step::Push { lane, len } => {
+                    let Some(sender) = senders.get_mut(lane) else { continue };
+                    let samples = batch(len);
+                    let fits = twins.get_mut(&sender.id().get()).unwrap().push(&samples);
+                    let answer = sender.push_slice(&samples);
+                    let refused = if len > 8 { Refused::TooLong } else { Refused::Full };
+                    prop_assert_eq!(answer.err(), (!fits).then_some(refused));
+                }
+                Step::Common { len } => {
+                    let samples = batch(len);
+                    let fits = twins.get_mut(&0).unwrap().push(&samples);
+                    let refused = if len > 8 { Refused::TooLong } else { Refused::Full };
+                    prop_assert_eq!(rings.common().push_slice(&samples).err(), (!fits).then_some(refused));
+                }
+                Step::Drop { lane } => {
+                    if lane < senders.len() {
+                        twins.get_mut(&senders.swap_remove(lane).id().get()).unwrap().open = false;
+                    }
+                }
+                Step::Join => match rings.join() {
+                    Ok(sender) => {
+                        twins.insert(sender.id().get(), Twin { open: true, ..Twin::default() });
+                        senders.push(sender);
+                    }
+                    Err(_) => prop_assert_eq!(twins.len(), 5),
+                },
+                Step::Round { per_lane_max } => {
+                    let lanes = twins.iter_mut().filter(|(id, _)| **id != 0);
+                    let mut expected: Vec<u64> = lanes.flat_map(|(_, twin)| twin.take(per_lane_max, false)).collect();
+                    expected.extend(twins.get_mut(&0).unwrap().take(per_lane_max, true));
+                    prop_assert_eq!(round(&mut drain, per_lane_max, seq as u64), expected);
+                    twins.retain(|_, twin| twin.open || twin.len > 0);
+                }
+            }
+            prop_assert_eq!(rings.stats().lanes.len(), twins.len());
+        }
+    }
+}
