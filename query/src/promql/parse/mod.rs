@@ -1,0 +1,90 @@
+//! From a query's text to a checked tree, and back.
+//!
+//! Text comes from outside: its length and its depth are bounded, every error says where.
+
+// text -> tokens
+mod lexer;
+mod literal;
+mod token;
+// -> tree
+pub mod ast;
+mod duration_expr;
+mod functions;
+mod parser;
+mod selector;
+// -> checked tree
+mod check;
+mod error;
+// -> text again
+mod pretty;
+mod print;
+
+use tidegauge_storage::model::Matcher;
+
+pub use error::{ParseError, Span};
+pub use functions::{Function, Signature, ValueType};
+
+/// Longer text is refused unread.
+pub const TEXT_BYTES_MAX: usize = 256 << 10;
+
+/// Deeper trees are refused: parentheses, calls, and operators in a row each add a level.
+pub const DEPTH_MAX: usize = 100;
+
+/// Which language is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParseOptions {
+    /// Whether what is not yet a settled part of the language is accepted.
+    pub experimental: bool,
+}
+
+impl Default for ParseOptions {
+    fn default() -> Self {
+        Self { experimental: true }
+    }
+}
+
+/// Reads a query. O(length); holds a few times the text's length in memory.
+///
+/// # Errors
+/// [`ParseError`] says what is wrong and where; also for more than [`TEXT_BYTES_MAX`]
+/// bytes or [`DEPTH_MAX`] levels.
+pub fn parse(text: &str) -> Result<ast::Expr, ParseError> {
+    parse_with(text, ParseOptions::default())
+}
+
+/// Reads a query of the chosen language; see [`parse`].
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_with(text: &str, options: ParseOptions) -> Result<ast::Expr, ParseError> {
+    check_length(text)?;
+    let mut expr = parser::Parser::new(text, options).query()?;
+    check::check(text, &mut expr)?;
+    Ok(expr)
+}
+
+/// Reads a series selector such as `cpu{host=~"web.*"}`: the predicates on its labels.
+///
+/// # Errors
+/// [`ParseError`] if the text is anything but a selector, has an offset or the like, or
+/// would select every series there is.
+pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
+    match parse(text)? {
+        ast::Expr::Vector(v) if v.offset.is_none() && v.at.is_none() && v.extension.is_none() => Ok(v.matchers),
+        other => {
+            let message = "expected a series selector such as name{label=\"value\"}".to_owned();
+            Err(ParseError::new(text, other.span(), message))
+        }
+    }
+}
+
+fn check_length(text: &str) -> Result<(), ParseError> {
+    if text.len() <= TEXT_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!("query of {} bytes, at most {TEXT_BYTES_MAX} are allowed: split the query", text.len());
+    Err(ParseError::new(text, Span::default(), message))
+}
+
+#[cfg(test)]
+mod tests;
