@@ -12,3 +12,6 @@ pub mod fs;
 
 // how others read what is stored here
 pub mod source;
+
+// what is accepted and not yet in a segment
+pub mod wal;

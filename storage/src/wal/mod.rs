@@ -1,0 +1,29 @@
+//! The write-ahead log: what is accepted and not yet in a segment.
+//!
+//! Byte layout: `docs/format/wal.md`.
+
+// the bytes
+mod format;
+mod pack;
+mod types;
+
+// samples into frames
+mod encode;
+mod group;
+
+// and back
+#[cfg(test)]
+mod decode;
+
+// frames into files
+mod sync;
+mod writer;
+
+pub use encode::{FrameEncoder, FrameFull};
+pub use format::{FRAME_BYTES_MAX, FRAME_SAMPLES_MAX, PAGE};
+pub use sync::SyncJob;
+pub use types::{Epoch, FrameNo, GenerationId, Origin, WalError, WalSample};
+pub use writer::{WalRelease, WalWriter, WriterOptions, quarantine};
+
+#[cfg(test)]
+mod codec_tests;

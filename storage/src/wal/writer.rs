@@ -1,0 +1,378 @@
+//! Frames into files: one pwrite each, into space that was allocated before.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::mem;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytemuck::Zeroable;
+
+use super::encode::{FrameEncoder, Place};
+use super::format::{FILE_MAGIC, FRAME_BYTES_MAX, FileHeader, PAGE, VERSION};
+use super::sync::SyncJob;
+use super::types::{Epoch, FrameNo, GenerationId, WalError, is_full};
+use crate::fs::{Fs, FsFile};
+
+/// How a [`WalWriter`] begins.
+#[derive(Clone, Debug)]
+pub struct WriterOptions {
+    /// The store the files belong to.
+    pub store_id: u128,
+    /// This opening's number, as the manifest has it: above that of every file there is.
+    pub open_number: u32,
+    /// Number of the first frame: above every number ever used.
+    pub first_frame: FrameNo,
+    /// Bytes allocated for a file. Larger: fewer files to switch between. Smaller: less
+    /// disk held by an idle store. A frame that does not fit gets a larger file.
+    /// Default: [`Self::FILE_BYTES`] (64 MiB).
+    pub file_bytes: u64,
+    /// Files kept for reuse when they are not needed any more; others are removed. More
+    /// spares: less work for the file system at high rates. Default: [`Self::SPARE_FILES`] (4).
+    pub spare_files: usize,
+    /// Files that must not be reused but set aside once nothing in them is needed: those
+    /// in which recovery found damage.
+    pub damaged: BTreeSet<Epoch>,
+}
+
+impl WriterOptions {
+    /// Default of [`file_bytes`](Self::file_bytes).
+    pub const FILE_BYTES: u64 = 64 << 20;
+    /// Default of [`spare_files`](Self::spare_files).
+    pub const SPARE_FILES: usize = 4;
+
+    /// The defaults, for this opening of this store.
+    #[must_use]
+    pub fn new(store_id: u128, open_number: u32, first_frame: FrameNo) -> Self {
+        Self {
+            store_id,
+            open_number,
+            first_frame,
+            file_bytes: Self::FILE_BYTES,
+            spare_files: Self::SPARE_FILES,
+            damaged: BTreeSet::new(),
+        }
+    }
+}
+
+/// What the manifest has to know before older generations may be released: commit it as
+/// `Edit::WalRelease`, then call
+/// [`WalWriter::release_before`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WalRelease {
+    /// Files below this epoch are not needed any more.
+    pub oldest_epoch: Epoch,
+    /// The first frame that is still needed.
+    pub next_frame: FrameNo,
+    /// Frames up to this one are durable.
+    pub synced_through: FrameNo,
+}
+
+/// Writes frames. One thread owns it; the waiting for the device is handed out as [`SyncJob`]s.
+#[derive(Debug)]
+pub struct WalWriter {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    options: WriterOptions,
+    next_count: u32,
+    next_frame: u64,
+    synced_through: FrameNo,
+    /// The generation written to, and those before that are not released: each with its first frame.
+    generations: Vec<(GenerationId, FrameNo)>,
+    current: Option<OpenFile>,
+    /// Files written before the current one, oldest first; still needed.
+    closed: Vec<Epoch>,
+    spares: Vec<Epoch>,
+    unsynced: Unsynced,
+    poisoned: bool,
+}
+
+#[derive(Debug)]
+struct OpenFile {
+    file: Arc<dyn FsFile>,
+    path: PathBuf,
+    epoch: Epoch,
+    /// Where the next frame begins.
+    at: u64,
+    capacity: u64,
+}
+
+/// What the next sync job must cover.
+#[derive(Debug, Default)]
+struct Unsynced {
+    closed: Vec<Arc<dyn FsFile>>,
+    names: bool,
+    frames: bool,
+}
+
+impl WalWriter {
+    /// Begins writing in the folder `dir` (created if absent), in a first generation of
+    /// this opening. Files that are there stay until [`release_before`](Self::release_before).
+    /// Those below `oldest_epoch` (the manifest's) are free, and reused or removed.
+    ///
+    /// No file is made before the first frame needs one.
+    ///
+    /// # Errors
+    /// [`WalError::Io`] if the folder cannot be made or read, or holds a file of this or a
+    /// later opening: the open number was not raised.
+    pub fn open(
+        fs: Arc<dyn Fs>,
+        dir: impl Into<PathBuf>,
+        oldest_epoch: Epoch,
+        options: WriterOptions,
+    ) -> Result<Self, WalError> {
+        let dir = dir.into();
+        let io = |e| WalError::io(&dir, e);
+        fs.create_dir_all(&dir).map_err(io)?;
+        let present: Vec<Epoch> =
+            fs.list(&dir).map_err(io)?.iter().filter_map(|name| Epoch::from_file_name(name)).collect();
+        let first = GenerationId(Epoch::new(options.open_number, 0));
+        if let Some(taken) = present.last().filter(|&&last| last >= first.0) {
+            let path = dir.join(taken.file_name());
+            return Err(WalError::io(&path, io::Error::from(io::ErrorKind::AlreadyExists)));
+        }
+        let mut writer = Self {
+            fs,
+            dir,
+            next_count: 0,
+            next_frame: options.first_frame.0.max(1),
+            synced_through: FrameNo(options.first_frame.0.max(1) - 1),
+            generations: vec![(first, options.first_frame)],
+            current: None,
+            closed: present,
+            spares: Vec::new(),
+            unsynced: Unsynced::default(),
+            poisoned: false,
+            options,
+        };
+        writer.free_below(oldest_epoch);
+        Ok(writer)
+    }
+
+    /// The generation that frames go to now. Series are defined anew in each.
+    #[must_use]
+    pub fn generation(&self) -> GenerationId {
+        self.generations.last().expect("there is always one").0
+    }
+
+    /// The last frame written, or one below the first if there is none yet.
+    #[must_use]
+    pub fn last_frame(&self) -> FrameNo {
+        FrameNo(self.next_frame - 1)
+    }
+
+    /// The greatest frame told to [`note_synced`](Self::note_synced).
+    #[must_use]
+    pub fn synced_through(&self) -> FrameNo {
+        self.synced_through
+    }
+
+    /// Files that are needed or spare.
+    #[must_use]
+    pub fn file_count(&self) -> usize {
+        self.closed.len() + self.spares.len() + usize::from(self.current.is_some())
+    }
+
+    /// Writes one frame with one pwrite, going on to a new file if the current one is full.
+    /// When this returns, the frame has left the process; it is durable once a [`SyncJob`] made
+    /// later has run.
+    ///
+    /// # Errors
+    /// - [`WalError::NoSpace`]: nothing was written; append the same frame again later.
+    /// - [`WalError::Failed`]: the writer refuses from here on.
+    /// - [`WalError::Poisoned`]: it refused already.
+    pub fn append(&mut self, frame: &mut FrameEncoder) -> Result<FrameNo, WalError> {
+        if self.poisoned {
+            return Err(WalError::Poisoned);
+        }
+        let len = frame.frame_len();
+        if self.current.as_ref().is_none_or(|open| open.at + len > open.capacity) {
+            self.next_file(len)?;
+        }
+        let generation = self.generation();
+        let open = self.current.as_mut().expect("just seen to");
+        let number = FrameNo(self.next_frame);
+        let bytes = frame.seal(&Place {
+            store_id: self.options.store_id,
+            epoch: open.epoch,
+            frame: number,
+            synced_through: self.synced_through,
+            generation,
+        });
+        if let Err(source) = open.file.write_all_at(open.at, bytes) {
+            self.poisoned = true;
+            return Err(WalError::Failed { file: open.path.clone(), source });
+        }
+        open.at += len;
+        self.next_frame += 1;
+        self.unsynced.frames = true;
+        Ok(number)
+    }
+
+    /// The job that makes all frames written so far durable, or `None` if the last job
+    /// covers them. The next frame begins a new page, so that writing it cannot tear
+    /// what the job makes durable.
+    pub fn sync_point(&mut self) -> Option<SyncJob> {
+        if !self.unsynced.frames || self.poisoned {
+            return None;
+        }
+        let mut unsynced = mem::take(&mut self.unsynced);
+        if let Some(open) = &mut self.current {
+            open.at = open.at.next_multiple_of(PAGE);
+            unsynced.closed.push(Arc::clone(&open.file));
+        }
+        Some(SyncJob {
+            fs: Arc::clone(&self.fs),
+            files: unsynced.closed,
+            dir: unsynced.names.then(|| self.dir.clone()),
+            through: self.last_frame(),
+        })
+    }
+
+    /// Tells that a [`SyncJob`] up to this frame, and all before it, have succeeded. Later
+    /// frames carry the number, and recovery takes them as witness.
+    pub fn note_synced(&mut self, through: FrameNo) {
+        debug_assert!(through <= self.last_frame());
+        self.synced_through = self.synced_through.max(through);
+    }
+
+    /// Refuses all further frames: a [`SyncJob`] has failed, or another part of the engine did.
+    pub fn poison(&mut self) {
+        self.poisoned = true;
+    }
+
+    /// Begins a new generation with the next frame, in a file of its own. O(1), no I/O.
+    pub fn rotate(&mut self) -> GenerationId {
+        self.close_current();
+        let epoch = self.take_epoch();
+        let generation = GenerationId(epoch);
+        self.generations.push((generation, FrameNo(self.next_frame)));
+        generation
+    }
+
+    /// What to commit to the manifest when all that was logged before `first_needed` is in segments.
+    ///
+    /// # Panics
+    /// In debug builds, if `first_needed` is not a generation of this writer's.
+    #[must_use]
+    pub fn release_edit(&self, first_needed: GenerationId) -> WalRelease {
+        let known = self.generations.iter().find(|(generation, _)| *generation == first_needed);
+        debug_assert!(known.is_some(), "not a generation of this writer's");
+        // Without a match, free nothing: the oldest generation stands for the one meant.
+        let (generation, next_frame) = *known.unwrap_or(&self.generations[0]);
+        WalRelease { oldest_epoch: generation.0, next_frame, synced_through: self.synced_through }
+    }
+
+    /// Frees the files of all generations before `first_needed`, those of earlier openings
+    /// included: some are kept for reuse, others removed, damaged ones set aside. Call it
+    /// only after [`release_edit`](Self::release_edit)'s answer is durable in the manifest.
+    /// What cannot be removed stays as it is until the next opening.
+    pub fn release_before(&mut self, first_needed: GenerationId) {
+        self.generations.retain(|(generation, _)| *generation >= first_needed);
+        if self.generations.is_empty() {
+            debug_assert!(false, "not a generation of this writer's");
+            self.generations.push((first_needed, FrameNo(self.next_frame)));
+        }
+        self.free_below(first_needed.0);
+    }
+
+    fn free_below(&mut self, oldest: Epoch) {
+        let closed = mem::take(&mut self.closed);
+        for epoch in closed {
+            let path = self.path(epoch);
+            if epoch >= oldest {
+                self.closed.push(epoch);
+            } else if self.options.damaged.contains(&epoch) {
+                let _ = quarantine(&*self.fs, &path);
+            } else if self.spares.len() < self.options.spare_files {
+                self.spares.push(epoch);
+            } else {
+                let _ = self.fs.remove(&path);
+            }
+        }
+    }
+
+    fn path(&self, epoch: Epoch) -> PathBuf {
+        self.dir.join(epoch.file_name())
+    }
+
+    fn take_epoch(&mut self) -> Epoch {
+        let epoch = Epoch::new(self.options.open_number, self.next_count);
+        self.next_count = self.next_count.checked_add(1).expect("2^32 files of one opening would be 256 PiB");
+        epoch
+    }
+
+    fn close_current(&mut self) {
+        if let Some(open) = self.current.take() {
+            if self.unsynced.frames {
+                self.unsynced.closed.push(open.file);
+            }
+            self.closed.push(open.epoch);
+        }
+    }
+
+    /// Puts a file with room for a frame of `len` bytes in place of the current one. On
+    /// `NoSpace` nothing has changed but a number in the count of epochs.
+    fn next_file(&mut self, len: u64) -> Result<(), WalError> {
+        let epoch = self.take_epoch();
+        let path = self.path(epoch);
+        let capacity = self.options.file_bytes.max(PAGE + len).next_multiple_of(PAGE);
+        debug_assert!(len <= FRAME_BYTES_MAX as u64);
+        match self.prepare(epoch, &path, capacity) {
+            Ok(file) => {
+                self.close_current();
+                self.unsynced.names = true;
+                self.current = Some(OpenFile { file, path, epoch, at: PAGE, capacity });
+                Ok(())
+            }
+            Err(source) if is_full(&source) => {
+                // No frame went there, so its name may go. If it stays, it is an empty file.
+                let _ = self.fs.remove(&path);
+                Err(WalError::NoSpace { file: path, source })
+            }
+            Err(source) => {
+                self.poisoned = true;
+                Err(WalError::Failed { file: path, source })
+            }
+        }
+    }
+
+    /// Space first, then the header on a page of its own.
+    fn prepare(&mut self, epoch: Epoch, path: &Path, capacity: u64) -> io::Result<Arc<dyn FsFile>> {
+        let file = match self.spares.pop() {
+            Some(spare) => {
+                self.fs.rename(&self.path(spare), path)?;
+                self.fs.open(path)?
+            }
+            None => self.fs.create(path)?,
+        };
+        file.allocate(capacity)?;
+        let header = FileHeader {
+            magic: FILE_MAGIC,
+            version: VERSION,
+            store_id: self.options.store_id.to_le_bytes(),
+            epoch: epoch.0,
+            generation: self.generation().0.0,
+            first_frame: self.next_frame,
+            synced_through: self.synced_through.0,
+            ..FileHeader::zeroed()
+        };
+        let mut page = [0u8; PAGE as usize];
+        page[..size_of::<FileHeader>()].copy_from_slice(bytemuck::bytes_of(&header.sealed()));
+        file.write_all_at(0, &page)?;
+        Ok(file)
+    }
+}
+
+/// Sets a damaged file aside: it gets the further ending `.damaged`, and is neither
+/// replayed nor reused from then on. Nothing is ever deleted. Answers its new path.
+///
+/// # Errors
+/// What the operating system answers.
+pub fn quarantine(fs: &dyn Fs, path: &Path) -> io::Result<PathBuf> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".damaged");
+    let aside = PathBuf::from(name);
+    fs.rename(path, &aside)?;
+    Ok(aside)
+}
