@@ -1,0 +1,178 @@
+//! Values and timestamps as Go's `strconv.ParseFloat` reads them, because exporters rely on it.
+
+/// The NaN that samples carry: one bit off Rust's own, equal to that of Prometheus, and
+/// never the stale marker.
+const NORMAL_NAN: f64 = f64::from_bits(0x7ff8_0000_0000_0001);
+
+/// Reads a value: a decimal or hexadecimal float, `NaN`, `Inf` with or without a sign.
+/// `None` if it is none of these. What is too large becomes an infinity.
+#[must_use]
+pub fn parse_value(text: &[u8]) -> Option<f64> {
+    let text = std::str::from_utf8(text).ok()?;
+    match text.parse::<f64>() {
+        Ok(value) if value.is_nan() => Some(NORMAL_NAN),
+        Ok(value) => Some(value),
+        Err(_) => parse_hex(text.as_bytes()),
+    }
+}
+
+/// Reads a timestamp in whole milliseconds (text format 0.0.4) and returns nanoseconds.
+#[must_use]
+pub fn parse_millis(text: &[u8]) -> Option<i64> {
+    let millis: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    millis.checked_mul(1_000_000)
+}
+
+/// Reads a timestamp in seconds with an optional fraction (OpenMetrics) and returns
+/// nanoseconds. Nine decimals are exact, further ones are cut off; an exponent costs the
+/// precision of an `f64`.
+#[must_use]
+pub fn parse_seconds(text: &[u8]) -> Option<i64> {
+    let (digits, negative) = match text {
+        [b'-', rest @ ..] => (rest, true),
+        [b'+', rest @ ..] => (rest, false),
+        rest => (rest, false),
+    };
+    let dot = digits.iter().position(|&b| b == b'.').unwrap_or(digits.len());
+    let (whole, fraction) = (&digits[..dot], digits.get(dot + 1..).unwrap_or(&[]));
+    if whole.len() + fraction.len() == 0 {
+        return None;
+    }
+    if !whole.iter().chain(fraction).all(u8::is_ascii_digit) {
+        let nanos = parse_value(text)? * 1e9;
+        // The bounds are the powers of two that an i64 is just short of.
+        return (nanos >= -(2f64.powi(63)) && nanos < 2f64.powi(63)).then_some(nanos as i64);
+    }
+    let mut nanos: i64 = 0;
+    for &digit in whole {
+        nanos = nanos.checked_mul(10)?.checked_add(i64::from(digit - b'0'))?;
+    }
+    for place in 0..9 {
+        let digit = fraction.get(place).map_or(0, |&digit| digit - b'0');
+        nanos = nanos.checked_mul(10)?.checked_add(i64::from(digit))?;
+    }
+    Some(if negative { -nanos } else { nanos })
+}
+
+/// `[sign] 0x digits [. digits] p exponent`, rounded to nearest, ties to even.
+fn parse_hex(text: &[u8]) -> Option<f64> {
+    let (text, negative) = match text {
+        [b'-', rest @ ..] => (rest, true),
+        [b'+', rest @ ..] => (rest, false),
+        rest => (rest, false),
+    };
+    let [b'0', b'x' | b'X', rest @ ..] = text else { return None };
+    let p = rest.iter().position(|b| matches!(b, b'p' | b'P'))?;
+    let exponent: i64 = std::str::from_utf8(&rest[p + 1..]).ok()?.parse().ok()?;
+    let mut exponent = exponent.clamp(-100_000, 100_000);
+    let (mut mantissa, mut lost, mut digits, mut dot) = (0u64, false, false, false);
+    for &byte in &rest[..p] {
+        if byte == b'.' && !dot {
+            dot = true;
+            continue;
+        }
+        let digit = u64::from((byte as char).to_digit(16)?);
+        digits = true;
+        if mantissa >> 60 == 0 {
+            mantissa = mantissa << 4 | digit;
+            exponent -= if dot { 4 } else { 0 };
+        } else {
+            lost |= digit != 0;
+            exponent += if dot { 0 } else { 4 };
+        }
+    }
+    digits.then(|| compose(mantissa, lost, exponent, negative))
+}
+
+/// `mantissa * 2^exponent` with a non-zero rest below it if `lost`, correctly rounded.
+fn compose(mantissa: u64, lost: bool, exponent: i64, negative: bool) -> f64 {
+    let sign = u64::from(negative) << 63;
+    if mantissa == 0 {
+        return f64::from_bits(sign);
+    }
+    let shift = mantissa.leading_zeros();
+    let mantissa = mantissa << shift;
+    // The value is mantissa * 2^(top - 63), its leading bit standing for 2^top.
+    let top = exponent - i64::from(shift) + 63;
+    if top > 1023 {
+        return f64::from_bits(sign | f64::INFINITY.to_bits());
+    }
+    // Subnormals keep fewer bits than 53.
+    let keep = if top >= -1022 { 53 } else { 53 - (-1022 - top) };
+    if keep < 0 {
+        return f64::from_bits(sign);
+    }
+    let drop = 64 - keep as u32;
+    let kept = mantissa.checked_shr(drop).unwrap_or(0);
+    let rest = if drop == 64 { mantissa } else { mantissa & ((1 << drop) - 1) };
+    let half = 1u64 << (drop - 1);
+    let up = rest > half || (rest == half && (lost || kept & 1 == 1));
+    let kept = kept + u64::from(up);
+    // Adding the exponent to the mantissa's bits lets a carry raise the exponent by itself.
+    let bits = if top >= -1022 { kept + (((top + 1022) as u64) << 52) } else { kept };
+    f64::from_bits(sign | bits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_read_as_go_reads_them() {
+        let cases: [(&str, f64); 16] = [
+            ("1", 1.0),
+            ("-1.5e3", -1500.0),
+            (".5", 0.5),
+            ("5.", 5.0),
+            ("+Inf", f64::INFINITY),
+            ("-inf", f64::NEG_INFINITY),
+            ("Infinity", f64::INFINITY),
+            ("1e999", f64::INFINITY),
+            ("0x1p-2", 0.25),
+            ("0X1.8P+1", 3.0),
+            ("-0xFFp0", -255.0),
+            ("0x1.fffffffffffff8p0", 2.0),
+            ("0x1.fffffffffffff7p0", 2.0 - f64::EPSILON),
+            ("0x1p-1074", f64::from_bits(1)),
+            ("0x1p-1075", 0.0),
+            ("0x1p1024", f64::INFINITY),
+        ];
+        for (text, value) in cases {
+            assert_eq!(parse_value(text.as_bytes()), Some(value), "{text}");
+        }
+        assert_eq!(parse_value(b"NaN").unwrap().to_bits(), NORMAL_NAN.to_bits());
+        for text in ["", ".", "e5", "1_000", "0x", "0xp1", "0x1", "0x1.2.3p1", "0x1pz", "1 ", "--1", "\u{661}"] {
+            assert_eq!(parse_value(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn timestamps_are_exact_and_bounded() {
+        assert_eq!(parse_millis(b"1520879607789"), Some(1_520_879_607_789_000_000));
+        assert_eq!(parse_millis(b"-1"), Some(-1_000_000));
+        for text in [&b"9223372036854775807"[..], b"1.5", b"", b"abc"] {
+            assert_eq!(parse_millis(text), None);
+        }
+        assert_eq!(parse_seconds(b"1520879607.789123456"), Some(1_520_879_607_789_123_456));
+        assert_eq!(parse_seconds(b"-1.5"), Some(-1_500_000_000));
+        assert_eq!(parse_seconds(b"1.5e3"), Some(1_500_000_000_000));
+        assert_eq!(parse_seconds(b"0.0000000019"), Some(1));
+        for text in [&b""[..], b".", b"-", b"1e30", b"NaN", b"99999999999999", b"1.2.3"] {
+            assert_eq!(parse_seconds(text), None, "{text:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_hexadecimal_float_comes_back_as_the_double_it_was_written_from(bits: u64) {
+            let value = f64::from_bits(bits);
+            proptest::prop_assume!(value.is_finite());
+            let fraction = bits & ((1 << 52) - 1);
+            let biased = (bits >> 52 & 0x7ff) as i64;
+            let (lead, exponent) = if biased == 0 { (0, -1022) } else { (1, biased - 1023) };
+            let sign = if value.is_sign_negative() { "-" } else { "" };
+            let text = format!("{sign}0x{lead}.{fraction:013x}p{exponent}");
+            proptest::prop_assert_eq!(parse_value(text.as_bytes()).map(f64::to_bits), Some(bits));
+        }
+    }
+}
