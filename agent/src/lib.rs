@@ -4,3 +4,6 @@
 
 // what the wire looks like
 pub mod exposition;
+
+// where samples come from
+pub mod host;
