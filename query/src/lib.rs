@@ -1,5 +1,25 @@
 //! Queries over a Tidegauge snapshot.
+//!
+//! A [`Selection`] names the series that pass some matchers; from there their samples
+//! come out as columns, one series at a time or many in parallel.
+//!
+//! This crate reads a [`Snapshot`](tidegauge_storage::source::Snapshot) and nothing else:
+//! it knows no ring, no memtable, no WAL, and starts no thread of its own.
 #![forbid(unsafe_code)]
+
+// which series
+pub mod select;
+
+// their samples, from all sources, in order
+pub mod merge;
 
 // questions in Prometheus' language
 pub mod promql;
+
+// how far a query may go, and what stopped it
+mod error;
+pub mod limits;
+
+pub use error::QueryError;
+pub use limits::{Budget, Cancel, Limit, QueryLimits};
+pub use select::{Selection, Series};

@@ -1,0 +1,126 @@
+//! One source of a merge, with the samples read from it and not yet passed on.
+
+use tidegauge_storage::model::TimeRange;
+use tidegauge_storage::source::{ColumnCursor, Columns, ReadError, SampleSource};
+
+pub(super) struct Input<'a> {
+    /// Place among the sources: of equal timestamps the greater rank wins.
+    pub(super) rank: usize,
+    source: &'a dyn SampleSource,
+    ordinal: u32,
+    range: TimeRange,
+    cursor: Option<Box<dyn ColumnCursor + 'a>>,
+    buffer: Columns,
+    /// How many of the buffer were passed on.
+    at: usize,
+}
+
+impl<'a> Input<'a> {
+    pub(super) fn new(rank: usize, source: &'a dyn SampleSource, ordinal: u32, range: TimeRange) -> Self {
+        Self { rank, source, ordinal, range, cursor: None, buffer: Columns::default(), at: 0 }
+    }
+
+    /// No timestamp is before this one.
+    pub(super) fn first(&self) -> i64 {
+        self.range.start.nanos()
+    }
+
+    /// No timestamp is behind this one.
+    pub(super) fn last(&self) -> i64 {
+        match self.range.end.nanos() {
+            i64::MAX => i64::MAX,
+            end => end - 1,
+        }
+    }
+
+    pub(super) fn open(&mut self) -> Result<(), ReadError> {
+        self.cursor = Some(self.source.read(self.ordinal, self.range)?);
+        Ok(())
+    }
+
+    pub(super) fn has_buffered(&self) -> bool {
+        self.at < self.buffer.len()
+    }
+
+    /// The timestamp that comes next, or a bound of it where nothing is buffered.
+    pub(super) fn head(&self) -> i64 {
+        self.buffer.timestamps.get(self.at).copied().unwrap_or_else(|| self.first())
+    }
+
+    /// Buffers more if nothing is buffered; answers whether something is then.
+    pub(super) fn refill(&mut self) -> Result<bool, ReadError> {
+        if self.has_buffered() {
+            return Ok(true);
+        }
+        let Some(cursor) = &mut self.cursor else { return Ok(false) };
+        self.buffer.clear();
+        self.at = 0;
+        cursor.next(&mut self.buffer)?;
+        Ok(self.has_buffered())
+    }
+
+    /// Reads past the buffer, which must be empty; answers whether there was something.
+    pub(super) fn read_into(&mut self, out: &mut Columns) -> Result<bool, ReadError> {
+        let before = out.len();
+        if let Some(cursor) = &mut self.cursor {
+            cursor.next(out)?;
+        }
+        Ok(out.len() > before)
+    }
+
+    pub(super) fn take_one(&mut self, out: &mut Columns) {
+        self.take(1, out);
+    }
+
+    pub(super) fn take_all(&mut self, out: &mut Columns) {
+        self.take(usize::MAX, out);
+    }
+
+    /// Passes on what is buffered of timestamps before `end`, and at least one sample:
+    /// the head is known to be due, even where `end` cannot say so.
+    pub(super) fn take_before(&mut self, end: i64, out: &mut Columns) {
+        let rest = &self.buffer.timestamps[self.at.min(self.buffer.len())..];
+        self.take(run_before(rest, end).max(1), out);
+    }
+
+    fn take(&mut self, n: usize, out: &mut Columns) {
+        let end = self.at.saturating_add(n).min(self.buffer.len());
+        out.timestamps.extend_from_slice(&self.buffer.timestamps[self.at..end]);
+        out.values.extend_from_slice(&self.buffer.values[self.at..end]);
+        self.at = end;
+    }
+
+    /// Drops the head if it has this timestamp.
+    pub(super) fn skip(&mut self, timestamp: i64) {
+        if self.buffer.timestamps.get(self.at) == Some(&timestamp) {
+            self.at += 1;
+        }
+    }
+}
+
+/// How many of the ascending `timestamps` lie before `end`. Gallops: O(log of the answer).
+fn run_before(timestamps: &[i64], end: i64) -> usize {
+    let mut bound = 1;
+    while bound < timestamps.len() && timestamps[bound - 1] < end {
+        bound *= 2;
+    }
+    let known = bound / 2;
+    let bound = bound.min(timestamps.len());
+    known + timestamps[known..bound].partition_point(|&at| at < end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn galloping_finds_what_counting_finds() {
+        for len in 0..40 {
+            let column: Vec<i64> = (0..len).map(|i| i * 2).collect();
+            for end in -1..=2 * len + 1 {
+                let naive = column.iter().filter(|&&at| at < end).count();
+                assert_eq!(run_before(&column, end), naive, "{len} {end}");
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! One list of series out of those of all sources.
+
+use rayon::prelude::*;
+use tidegauge_storage::model::{Labels, Matcher, SeriesKey, TimeRange};
+use tidegauge_storage::source::Snapshot;
+
+use crate::QueryError;
+use crate::limits::{Budget, Held};
+
+/// A series in one source.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    /// Place of the source in the snapshot.
+    pub(super) source: u32,
+    /// The source's own number for the series.
+    pub(super) ordinal: u32,
+}
+
+struct Member {
+    labels: Labels,
+    /// Where its parts begin; they end where those of the member made next begin.
+    parts: (u32, u32),
+}
+
+/// What a source holds of a series, before joining.
+struct Found {
+    key: SeriesKey,
+    part: Part,
+    labels: Labels,
+}
+
+/// Series sorted by labels, each with its parts, earlier accepted sources first.
+pub(super) struct Joined {
+    members: Vec<Member>,
+    parts: Vec<Part>,
+    /// The time range of each source of the snapshot.
+    bounds: Vec<Option<TimeRange>>,
+    _held: Held,
+}
+
+/// What a series found in a source weighs, labels aside.
+const BYTES_OF_ONE: u64 = (size_of::<Found>() + size_of::<Member>() + size_of::<Part>() + 16) as u64;
+
+impl Joined {
+    pub(super) fn new(
+        snapshot: &Snapshot,
+        matchers: &[Matcher],
+        range: TimeRange,
+        budget: &Budget,
+    ) -> Result<Self, QueryError> {
+        let bounds: Vec<_> = snapshot.sources().iter().map(|source| source.time_range()).collect();
+        let mut held = budget.hold(0)?;
+        let mut found = Vec::new();
+        for (at, (source, bounds)) in (0u32..).zip(snapshot.sources().iter().zip(&bounds)) {
+            if !bounds.is_some_and(|bounds| bounds.overlaps(&range)) {
+                continue;
+            }
+            budget.check()?;
+            let hits = source.select(matchers)?;
+            budget.check_series((found.len() + hits.len()) as u64)?;
+            held.grow(hits.len() as u64 * BYTES_OF_ONE)?;
+            found.reserve(hits.len());
+            found.par_extend(hits.into_par_iter().map(|hit| (hit.key, Part { source: at, ordinal: hit.ordinal })));
+        }
+        // The same series in several sources has the same key; whatever else has it is told apart below.
+        let decode = |(key, part): (SeriesKey, Part)| -> Result<Found, QueryError> {
+            let labels = snapshot.sources()[part.source as usize].labels(part.ordinal)?;
+            Ok(Found { key, part, labels })
+        };
+        let found: Vec<Found> = found.into_par_iter().map(decode).collect::<Result<_, _>>()?;
+        held.grow(found.iter().map(|one| one.labels.encoded().len() as u64 + 16).sum())?;
+        budget.check()?;
+        let mut joined = Self { members: Vec::new(), parts: Vec::with_capacity(found.len()), bounds, _held: held };
+        joined.join(found);
+        joined.members.par_sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(joined)
+    }
+
+    fn join(&mut self, mut found: Vec<Found>) {
+        let one_source = found.iter().all(|one| one.part.source == found[0].part.source);
+        if !one_source {
+            found.par_sort_unstable_by(|a, b| {
+                let of_key = a.key.cmp(&b.key);
+                of_key.then_with(|| a.labels.encoded().cmp(b.labels.encoded())).then(a.part.source.cmp(&b.part.source))
+            });
+        }
+        self.members.reserve(found.len());
+        let mut last: Option<SeriesKey> = None;
+        for Found { key, part, labels } in found {
+            let at = self.parts.len() as u32;
+            self.parts.push(part);
+            match self.members.last_mut() {
+                Some(member) if !one_source && last == Some(key) && member.labels == labels => member.parts.1 = at + 1,
+                _ => self.members.push(Member { labels, parts: (at, at + 1) }),
+            }
+            last = Some(key);
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    pub(super) fn labels(&self, i: usize) -> &Labels {
+        &self.members[i].labels
+    }
+
+    /// The parts of series `i`, each with the time range of its source.
+    pub(super) fn parts(&self, i: usize) -> impl DoubleEndedIterator<Item = (Part, TimeRange)> + '_ {
+        let (start, end) = self.members[i].parts;
+        let parts = &self.parts[start as usize..end as usize];
+        parts.iter().filter_map(|part| Some((*part, self.bounds[part.source as usize]?)))
+    }
+}

@@ -1,0 +1,98 @@
+//! Whole-range answers about many series, in parallel.
+
+use rayon::prelude::*;
+use tidegauge_storage::model::{Labels, Sample};
+use tidegauge_storage::source::{ColumnCursor, Columns};
+
+use super::Selection;
+use crate::QueryError;
+use crate::limits::{Budget, Meter};
+
+impl Selection {
+    /// Calls `map` with the labels and samples of each series, in parallel, and answers
+    /// what it returned, in the order of labels. Columns are reused from series to series.
+    ///
+    /// # Errors
+    /// As [`Series::read`](crate::Series::read); the first error met ends the whole.
+    pub fn par_map<R, F>(&self, map: F) -> Result<Vec<R>, QueryError>
+    where
+        R: Send,
+        F: Fn(&Labels, &Columns) -> R + Sync,
+    {
+        let budget = self.begin();
+        let read = |columns: &mut Columns, meter: &mut Meter, i: usize| {
+            columns.clear();
+            self.series(i).read_metered(columns, &budget, meter)?;
+            Ok(map(self.labels(i), columns))
+        };
+        self.par_series(&budget, Columns::default, read)
+    }
+
+    /// As [`par_map`](Self::par_map), folding what it returns into one: in the order of
+    /// labels, so that the answer does not depend on the number of threads.
+    ///
+    /// # Errors
+    /// As [`par_map`](Self::par_map).
+    pub fn par_fold<R, A, F>(&self, map: F, first: A, fold: impl FnMut(A, R) -> A) -> Result<A, QueryError>
+    where
+        R: Send,
+        F: Fn(&Labels, &Columns) -> R + Sync,
+    {
+        Ok(self.par_map(map)?.into_iter().fold(first, fold))
+    }
+
+    /// How many samples each series has in the range, duplicates counted once and
+    /// staleness markers included, in the order of labels. Holds one batch a thread.
+    ///
+    /// # Errors
+    /// As [`par_map`](Self::par_map).
+    pub fn count(&self) -> Result<Vec<u64>, QueryError> {
+        let budget = self.begin();
+        let read = |columns: &mut Columns, meter: &mut Meter, i: usize| {
+            meter.series()?;
+            let mut count = 0;
+            let mut merge = self.series(i).cursor();
+            columns.clear();
+            while merge.next(columns)? {
+                meter.samples(columns.len())?;
+                count += columns.len() as u64;
+                columns.clear();
+            }
+            Ok(count)
+        };
+        self.par_series(&budget, Columns::default, read)
+    }
+
+    /// The last sample of each series in the range, in the order of labels; `None` where
+    /// it has none. Reads backwards in growing steps, so it costs little more than the
+    /// end of each series.
+    ///
+    /// # Errors
+    /// As [`par_map`](Self::par_map).
+    pub fn last(&self) -> Result<Vec<Option<Sample>>, QueryError> {
+        let budget = self.begin();
+        let read = |columns: &mut Columns, meter: &mut Meter, i: usize| self.last_of(i, columns, meter);
+        self.par_series(&budget, Columns::default, read)
+    }
+
+    /// Runs `work` for each series on all threads of the pool, each with a scratch of its own.
+    fn par_series<T, R, I, F>(&self, budget: &Budget, scratch: I, work: F) -> Result<Vec<R>, QueryError>
+    where
+        R: Send,
+        I: Fn() -> T + Sync,
+        F: Fn(&mut T, &mut Meter, usize) -> Result<R, QueryError> + Sync,
+    {
+        budget.check()?;
+        let _held = budget.hold((self.len() * size_of::<R>()) as u64)?;
+        let chunk = (self.len() / 256).clamp(1, 64);
+        let one = |first: usize| -> Result<Vec<R>, QueryError> {
+            let (mut scratch, mut meter) = (scratch(), Meter::new(budget));
+            let end = (first + chunk).min(self.len());
+            let done = (first..end).map(|i| work(&mut scratch, &mut meter, i)).collect::<Result<_, _>>()?;
+            meter.settle()?;
+            Ok(done)
+        };
+        let all = || (0..self.len()).into_par_iter().step_by(chunk).map(one).collect::<Result<Vec<_>, _>>();
+        Ok(self.install(all)?.into_iter().flatten().collect())
+    }
+}

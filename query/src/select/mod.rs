@@ -1,0 +1,178 @@
+//! Which series a query is about, and over which time.
+
+mod join;
+mod last;
+mod map;
+mod series;
+
+use std::fmt;
+use std::sync::Arc;
+
+use rayon::ThreadPool;
+use tidegauge_storage::model::{Labels, Matcher, TimeRange};
+use tidegauge_storage::source::Snapshot;
+
+use crate::QueryError;
+use crate::limits::{Budget, Cancel, QueryLimits};
+use join::Joined;
+
+pub use series::Series;
+
+/// The series of a snapshot that pass some matchers, sorted by labels, and a time range.
+///
+/// Cheap to clone, and to narrow to another [`range`](Self::range). It pins its snapshot:
+/// what it reads is the same however often it is read, and whatever is written meanwhile.
+///
+/// Each operation that reads (one [`Series::read`], one [`par_map`](Self::par_map), one
+/// aggregation) has the [`QueryLimits`] to itself, unless a [`Budget`] is given that
+/// bounds them together.
+#[derive(Clone)]
+pub struct Selection {
+    joined: Arc<Joined>,
+    snapshot: Snapshot,
+    range: TimeRange,
+    limits: QueryLimits,
+    cancel: Cancel,
+    budget: Option<Budget>,
+    pool: Option<Arc<ThreadPool>>,
+}
+
+impl Selection {
+    /// Selects the series that pass all `matchers`, over all time, within the default limits.
+    ///
+    /// The label sets of all series found are decoded, joined over the sources and sorted:
+    /// O(n log n) for n series, in parallel on the current rayon pool.
+    ///
+    /// # Errors
+    /// [`QueryError::Read`] if an index is damaged; [`QueryError::LimitExceeded`] if there
+    /// are too many series.
+    pub fn new(snapshot: &Snapshot, matchers: &[Matcher]) -> Result<Self, QueryError> {
+        let limits = QueryLimits::DEFAULT;
+        let mut selection = Self::within(snapshot, matchers, TimeRange::ALL, &Budget::new(limits))?;
+        selection.budget = None;
+        Ok(selection)
+    }
+
+    /// As [`Selection::new`], over `range`, counted against `budget` and so is all that is
+    /// read later. Sources that hold nothing in `range` are not asked at all.
+    ///
+    /// # Errors
+    /// As [`Selection::new`], and whatever else ends the budget.
+    pub fn within(
+        snapshot: &Snapshot,
+        matchers: &[Matcher],
+        range: TimeRange,
+        budget: &Budget,
+    ) -> Result<Self, QueryError> {
+        let joined = Joined::new(snapshot, matchers, range, budget)?;
+        Ok(Self {
+            joined: Arc::new(joined),
+            snapshot: snapshot.clone(),
+            range,
+            limits: *budget.limits(),
+            cancel: Cancel::new(),
+            budget: Some(budget.clone()),
+            pool: None,
+        })
+    }
+
+    /// Narrows to the samples that lie in `range` and in the range so far. Series without
+    /// a sample there stay selected.
+    #[must_use]
+    pub fn range(mut self, range: impl Into<TimeRange>) -> Self {
+        self.range = self.range.intersect(&range.into());
+        self
+    }
+
+    /// Bounds each operation that reads by `limits`.
+    #[must_use]
+    pub fn limits(mut self, limits: QueryLimits) -> Self {
+        self.limits = limits;
+        self.budget = None;
+        self
+    }
+
+    /// Ends whatever reads through this selection once `cancel` is raised.
+    #[must_use]
+    pub fn cancelled_by(mut self, cancel: &Cancel) -> Self {
+        self.cancel = cancel.clone();
+        self.budget = None;
+        self
+    }
+
+    /// Bounds all operations that read by one budget together.
+    #[must_use]
+    pub fn budget(mut self, budget: &Budget) -> Self {
+        self.budget = Some(budget.clone());
+        self
+    }
+
+    /// Runs the parallel operations on `pool`. Without one they run on the pool of the
+    /// calling thread: rayon's global one, unless the caller is inside `install`.
+    #[must_use]
+    pub fn on(mut self, pool: Arc<ThreadPool>) -> Self {
+        self.pool = Some(pool);
+        self
+    }
+
+    /// How many series are selected.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.joined.len()
+    }
+
+    /// Whether no series is selected.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The time range read.
+    #[must_use]
+    pub fn time_range(&self) -> TimeRange {
+        self.range
+    }
+
+    /// The labels of series `i`.
+    ///
+    /// # Panics
+    /// If `i` is not less than [`len`](Self::len).
+    #[must_use]
+    pub fn labels(&self, i: usize) -> &Labels {
+        self.joined.labels(i)
+    }
+
+    /// Series `i`, in the order of labels.
+    ///
+    /// # Panics
+    /// If `i` is not less than [`len`](Self::len).
+    #[must_use]
+    pub fn series(&self, i: usize) -> Series<'_> {
+        assert!(i < self.len(), "series {i} of {}", self.len());
+        Series::new(self, i)
+    }
+
+    /// The series one after the other, in the order of labels. Nothing is read until one is asked to.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Series<'_>> + DoubleEndedIterator + '_ {
+        (0..self.len()).map(|i| Series::new(self, i))
+    }
+
+    /// The budget of one operation.
+    pub(crate) fn begin(&self) -> Budget {
+        self.budget.clone().unwrap_or_else(|| Budget::cancelled_by(self.limits, self.cancel.clone()))
+    }
+
+    /// Runs `work` on this selection's pool.
+    pub(crate) fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        match &self.pool {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+}
+
+impl fmt::Debug for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Selection").field("series", &self.len()).field("range", &self.range).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,82 @@
+//! One selected series.
+
+use std::fmt;
+
+use tidegauge_storage::model::Labels;
+use tidegauge_storage::source::{ColumnCursor, Columns};
+
+use super::Selection;
+use crate::QueryError;
+use crate::limits::{Budget, Meter};
+use crate::merge::Merge;
+
+/// One series of a [`Selection`], and how to read it.
+#[derive(Clone, Copy)]
+pub struct Series<'a> {
+    selection: &'a Selection,
+    i: usize,
+}
+
+impl<'a> Series<'a> {
+    pub(super) fn new(selection: &'a Selection, i: usize) -> Self {
+        Self { selection, i }
+    }
+
+    /// Its labels.
+    #[must_use]
+    pub fn labels(&self) -> &'a Labels {
+        self.selection.labels(self.i)
+    }
+
+    /// Its samples within the selection's range, as columns. A staleness marker is a
+    /// sample like any other here.
+    ///
+    /// # Errors
+    /// [`QueryError::Read`] if stored bytes are damaged; [`QueryError::LimitExceeded`] or
+    /// [`QueryError::Cancelled`] if it was stopped.
+    pub fn read(&self) -> Result<Columns, QueryError> {
+        let mut out = Columns::default();
+        self.read_into(&mut out, &self.selection.begin())?;
+        Ok(out)
+    }
+
+    /// Appends its samples to `out`, counted against `budget`. The memory of `out` is
+    /// the caller's, bounded here while it grows and no longer counted afterwards.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); `out` may have grown then.
+    pub fn read_into(&self, out: &mut Columns, budget: &Budget) -> Result<(), QueryError> {
+        let mut meter = Meter::new(budget);
+        self.read_metered(out, budget, &mut meter)?;
+        meter.settle()
+    }
+
+    pub(super) fn read_metered(&self, out: &mut Columns, budget: &Budget, meter: &mut Meter) -> Result<(), QueryError> {
+        meter.series()?;
+        let mut held = budget.hold(0)?;
+        let mut merge = self.cursor();
+        let mut before = out.len();
+        while merge.next(out)? {
+            meter.samples(out.len() - before)?;
+            before = out.len();
+            held.resize((out.timestamps.capacity() + out.values.capacity()) as u64 * 8)?;
+        }
+        Ok(())
+    }
+
+    /// A cursor over its samples within the selection's range, for callers who want
+    /// them in pieces. Nothing is counted against a budget.
+    #[must_use]
+    pub fn cursor(&self) -> Merge<'a> {
+        let sources = self.selection.snapshot.sources();
+        let parts = self.selection.joined.parts(self.i);
+        let parts = parts.map(|(part, bounds)| (&*sources[part.source as usize], part.ordinal, bounds));
+        Merge::new(parts, self.selection.range)
+    }
+}
+
+impl fmt::Debug for Series<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Series({})", self.labels())
+    }
+}
