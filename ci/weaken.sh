@@ -1,0 +1,58 @@
+#!/bin/sh
+# Shows that the loom models can fail: weakens each named ordering in turn (to Relaxed, see engine/src/sync/ordering.rs)
+# and expects a model to fail. Exits 1 if some weakening goes unnoticed, or if a name is in only one of the table below
+# and the code.
+set -eu
+cd "$(dirname "$0")/.."
+
+# name of the ordering, the test file whose models hold it up
+table='
+common_observe   ring_common
+common_publish   ring_common
+common_reclaim   ring_common
+common_release   ring_common
+lane_close       ring_lane
+lane_observe     ring_lane
+lane_publish     ring_lane
+lane_reclaim     ring_lane
+lane_release     ring_lane
+progress_publish ring_progress
+progress_read    ring_progress
+'
+
+in_code=$(grep -rhoE 'weakenable!\("[a-z0-9_]+"' engine/src --include='*.rs' --exclude=ordering.rs | sed 's/.*"\(.*\)"/\1/' | sort)
+in_table=$(echo "$table" | awk 'NF { print $1 }' | sort)
+if [ "$in_code" != "$in_table" ]; then
+    echo "the table in ci/weaken.sh and the names in the code differ:" >&2
+    printf '%s\n' "$in_code" "$in_table" | sort | uniq -u >&2
+    exit 1
+fi
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+echo "building the models"
+ci/loom.sh --no-run >"$log" 2>&1 || { cat "$log"; exit 1; }
+
+unnoticed=0
+printf '%-20s %-16s %s\n' weakened models outcome
+for name in $in_table; do
+    file=$(echo "$table" | awk -v name="$name" '$1 == name { print $2 }')
+    if TIDEGAUGE_WEAKEN=$name RUST_BACKTRACE=0 ci/loom.sh --test "$file" --no-fail-fast >"$log" 2>&1; then
+        outcome='NOT NOTICED'
+        unnoticed=$((unnoticed + 1))
+    elif grep -q 'exceeded maximum number of branches' "$log"; then
+        outcome='RAN AWAY: a model must end, weakened or not'
+        unnoticed=$((unnoticed + 1))
+    elif grep -q '^test .* FAILED$' "$log"; then
+        outcome="fails, as it must: $(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$log" | paste -sd' ' -)"
+    else
+        cat "$log"
+        outcome='did not run'
+        unnoticed=$((unnoticed + 1))
+    fi
+    printf '%-20s %-16s %s\n' "$name" "$file" "$outcome"
+done
+if [ "$unnoticed" -gt 0 ]; then
+    echo "$unnoticed weakenings went unnoticed" >&2
+    exit 1
+fi
