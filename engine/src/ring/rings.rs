@@ -9,7 +9,7 @@ use super::drain::Drain;
 use super::lane::{Lane, LaneSender};
 use super::progress::{LaneId, LaneProgress, LaneWatch};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex, MutexGuard};
+use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
 /// The shortest lane: two slots, so that one can be filled while the other is read.
 const LANE_SAMPLES_MIN: usize = 2;
@@ -134,7 +134,7 @@ struct Registry<T> {
 impl<T> Shared<T> {
     fn registry(&self) -> MutexGuard<'_, Registry<T>> {
         // Nothing that runs with the mutex held leaves the registry half changed if it panics.
-        self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        lock(&self.registry)
     }
 }
 

@@ -125,8 +125,10 @@ impl<T: Copy> Slots<T> {
     pub(super) unsafe fn read(&self, from: u64, to: u64, mut f: impl FnMut(&[T])) {
         for position in from..to {
             self.cells[self.index(position)].with(|slot| {
-                // SAFETY: the caller promised that it is written and stays so.
-                f(std::slice::from_ref(unsafe { (*slot).assume_init_ref() }));
+                // SAFETY: the caller promised that nobody writes it meanwhile.
+                let slot: &MaybeUninit<T> = unsafe { &*slot };
+                // SAFETY: the caller promised that it is written.
+                f(std::slice::from_ref(unsafe { slot.assume_init_ref() }));
             });
         }
     }

@@ -17,12 +17,14 @@
 mod arc_cell;
 mod cell;
 pub(crate) mod epoch;
+mod lock;
 mod ordering;
 mod prefetch;
 
 pub(crate) use arc_cell::ArcCell;
 pub(crate) use cell::UnsafeCell;
 pub(crate) use crossbeam_utils::CachePadded;
+pub(crate) use lock::lock;
 #[cfg(loom)]
 pub(crate) use ordering::is_weakened;
 pub(crate) use ordering::weakenable;
