@@ -7,6 +7,9 @@
 // what everything speaks of
 pub mod model;
 
+// samples of one series, encoded
+pub mod chunk;
+
 // how files are reached
 pub mod fs;
 

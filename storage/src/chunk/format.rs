@@ -1,0 +1,100 @@
+//! Names of the numbers in `docs/format/chunk.md`.
+
+use super::ChunkError;
+
+/// Samples of the longest chunk: the unit of statistics and of a segment's directory.
+pub const CHUNK_SAMPLES_MAX: usize = 4096;
+
+/// Samples of a full vector, the unit of decoding: timestamps and values together fill half of a small L1.
+pub const VECTOR_SAMPLES: usize = 1024;
+
+/// Vectors of the longest chunk.
+pub const VECTORS_MAX: usize = CHUNK_SAMPLES_MAX / VECTOR_SAMPLES;
+
+/// The chunk version written here, and the newest one read.
+pub const CHUNK_VERSION: u8 = 1;
+
+/// Bytes before the columns of a chunk.
+pub const CHUNK_HEADER_LEN: usize = 24;
+
+/// The only value type so far: `f64`.
+pub const VALUE_TYPE_F64: u8 = 0;
+
+/// In the encoding byte of a value vector: a list of values that did not fit the encoding follows.
+pub const HAS_EXCEPTIONS: u8 = 0x80;
+
+/// Rows of the lane layout; each row holds one value of each lane.
+pub const LANE_ROWS: usize = 64;
+
+/// Lanes of the lane layout.
+pub const LANES: usize = 16;
+
+/// Lengths of the units that timestamps are divided by, in nanoseconds, by their code.
+pub const UNITS: [u64; 4] = [1, 1_000, 1_000_000, 1_000_000_000];
+
+/// Fraction bits of the slope of linear timestamps.
+pub const SLOPE_FRACTION_BITS: u32 = 12;
+
+/// Greatest power of ten that a decimal vector is divided by.
+pub const DECIMAL_EXPONENT_MAX: u8 = 18;
+
+const _: () = assert!(VECTOR_SAMPLES == LANE_ROWS * LANES, "the lane layout holds exactly one full vector");
+const _: () = assert!(CHUNK_HEADER_LEN == 1 + 1 + 2 + 4 + 8 + 8, "the spec says 24 bytes");
+const _: () = assert!(VECTORS_MAX == 4 && CHUNK_SAMPLES_MAX == 4096, "the spec says 4 vectors");
+
+/// How a vector of timestamps is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum TimestampEncoding {
+    /// 8 bytes each.
+    Raw = 0,
+    /// Start and step; nothing to decode.
+    Regular = 1,
+    /// Differences, packed.
+    Delta = 2,
+    /// Distances from a straight line, packed.
+    Linear = 3,
+}
+
+/// How a vector of values is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum ValueEncoding {
+    /// 8 bytes each.
+    Raw = 0,
+    /// One value for all.
+    Constant = 1,
+    /// Integers × 10⁻ᵏ, packed.
+    Decimal = 2,
+    /// Differences of integers × 10⁻ᵏ, packed.
+    DecimalDelta = 3,
+    /// Bit patterns, common low zeros stripped, packed.
+    Bits = 4,
+    /// Differences of bit patterns, common low zeros stripped, packed.
+    BitsDelta = 5,
+}
+
+impl TimestampEncoding {
+    const ALL: [Self; 4] = [Self::Raw, Self::Regular, Self::Delta, Self::Linear];
+
+    pub(super) fn from_byte(byte: u8) -> Result<Self, ChunkError> {
+        Self::ALL.get(usize::from(byte)).copied().ok_or(ChunkError::TooNew {
+            what: "timestamp encoding",
+            found: byte,
+            supported: Self::Linear as u8,
+        })
+    }
+}
+
+impl ValueEncoding {
+    const ALL: [Self; 6] = [Self::Raw, Self::Constant, Self::Decimal, Self::DecimalDelta, Self::Bits, Self::BitsDelta];
+
+    /// Takes the byte without its [`HAS_EXCEPTIONS`] bit.
+    pub(super) fn from_byte(byte: u8) -> Result<Self, ChunkError> {
+        Self::ALL.get(usize::from(byte)).copied().ok_or(ChunkError::TooNew {
+            what: "value encoding",
+            found: byte,
+            supported: Self::BitsDelta as u8,
+        })
+    }
+}

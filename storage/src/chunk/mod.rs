@@ -1,0 +1,36 @@
+//! Samples of one series, encoded: up to 4,096 of them, in vectors of 1,024.
+//!
+//! Byte layout: `docs/format/chunk.md`. A chunk is a timestamp column and a value
+//! column that do not know of each other, so that a segment can store a timestamp
+//! column once for all series that were scraped together.
+//!
+//! Every bit pattern comes back: NaN payloads, -0.0, infinities, subnormals.
+
+// what the bytes are called
+mod error;
+pub mod format;
+
+// integers into bits
+mod bitpack;
+mod cursor;
+mod ints;
+
+// columns of integers and of floats
+mod timestamps;
+mod values;
+mod vectors;
+
+// both columns together
+mod encoder;
+mod view;
+
+// what is known about a chunk without decoding it
+mod stats;
+
+pub use encoder::ChunkEncoder;
+pub use error::ChunkError;
+pub use format::{CHUNK_SAMPLES_MAX, TimestampEncoding, VECTOR_SAMPLES, ValueEncoding};
+pub use stats::{ChunkStats, STALE_BITS};
+pub use timestamps::{TimestampColumn, TimestampEncoder};
+pub use values::{ValueColumn, ValueEncoder};
+pub use view::{ChunkView, decode_vector};

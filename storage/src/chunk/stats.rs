@@ -1,0 +1,149 @@
+//! What is known about a chunk without decoding it.
+
+/// Prometheus' mark for a series that ended: a NaN of this very bit pattern.
+pub const STALE_BITS: u64 = 0x7ff0_0000_0000_0002;
+
+/// Statistics over the samples of a chunk. NaN values, stale marks included, are counted
+/// and otherwise left out; where there is no other value, the float fields are 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ChunkStats {
+    /// Samples, whatever their value.
+    pub count: u32,
+    /// Samples that carry the stale mark.
+    pub stale: u32,
+    /// Samples that are NaN but no stale mark.
+    pub nan: u32,
+    /// Times a value was lower than the one before: resets, if the series is a counter.
+    pub resets: u32,
+    /// First timestamp of all, nanoseconds since the Unix epoch.
+    pub first_timestamp: i64,
+    /// Last timestamp of all, nanoseconds since the Unix epoch.
+    pub last_timestamp: i64,
+    /// First value that is no NaN.
+    pub first_value: f64,
+    /// Last value that is no NaN.
+    pub last_value: f64,
+    /// Least value.
+    pub min: f64,
+    /// Greatest value.
+    pub max: f64,
+    /// Sum of the values, in order, by Neumaier's method.
+    pub sum: f64,
+    /// What the sum lost by rounding: `sum + compensation` is the better sum.
+    pub compensation: f64,
+    /// Sum of the increases, a value after a reset counting whole: what `increase()` builds on.
+    pub increase: f64,
+}
+
+impl ChunkStats {
+    /// The statistics of a run of samples. O(n).
+    ///
+    /// # Panics
+    /// If the columns differ in length.
+    #[must_use]
+    pub fn of(timestamps: &[i64], values: &[f64]) -> Self {
+        assert_eq!(timestamps.len(), values.len(), "one value for each timestamp");
+        let (Some(&first), Some(&last)) = (timestamps.first(), timestamps.last()) else { return Self::default() };
+        let mut stats =
+            Self { count: values.len() as u32, first_timestamp: first, last_timestamp: last, ..Self::default() };
+        let Some(start) = values.iter().position(|value| !value.is_nan()) else {
+            stats.count_nans(values);
+            return stats;
+        };
+        let mut running = Running::new(values[start]);
+        let mut nans = start;
+        for &value in &values[start + 1..] {
+            if value.is_nan() {
+                nans += 1;
+            } else {
+                running.add(value);
+            }
+        }
+        if nans > 0 {
+            stats.count_nans(values);
+        }
+        Self {
+            resets: running.resets,
+            first_value: values[start],
+            last_value: running.last,
+            min: running.min,
+            max: running.max,
+            sum: running.sum,
+            compensation: running.compensation,
+            increase: running.increase,
+            ..stats
+        }
+    }
+
+    fn count_nans(&mut self, values: &[f64]) {
+        self.stale = values.iter().filter(|value| value.to_bits() == STALE_BITS).count() as u32;
+        self.nan = values.iter().filter(|value| value.is_nan()).count() as u32 - self.stale;
+    }
+}
+
+struct Running {
+    last: f64,
+    min: f64,
+    max: f64,
+    sum: f64,
+    compensation: f64,
+    increase: f64,
+    resets: u32,
+}
+
+impl Running {
+    fn new(first: f64) -> Self {
+        Self { last: first, min: first, max: first, sum: first, compensation: 0.0, increase: 0.0, resets: 0 }
+    }
+
+    #[inline]
+    fn add(&mut self, value: f64) {
+        self.min = if value < self.min { value } else { self.min };
+        self.max = if value > self.max { value } else { self.max };
+        // Neumaier: what the larger summand pushes out of the sum is kept apart.
+        let sum = self.sum + value;
+        let (large, small) = if self.sum.abs() >= value.abs() { (self.sum, value) } else { (value, self.sum) };
+        self.compensation += if sum.is_infinite() { 0.0 } else { (large - sum) + small };
+        self.sum = sum;
+        let reset = value < self.last;
+        self.resets += u32::from(reset);
+        self.increase += if reset { value } else { value - self.last };
+        self.last = value;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(values: &[f64]) -> ChunkStats {
+        let timestamps: Vec<i64> = (0..values.len() as i64).collect();
+        ChunkStats::of(&timestamps, values)
+    }
+
+    #[test]
+    fn stale_marks_and_other_nans_are_counted_apart_and_left_out() {
+        let stale = f64::from_bits(STALE_BITS);
+        let stats = of(&[f64::NAN, 3.0, stale, 1.0, f64::NAN, 2.0, stale, stale]);
+        assert_eq!((stats.count, stats.stale, stats.nan), (8, 3, 2));
+        assert_eq!((stats.first_value, stats.last_value), (3.0, 2.0));
+        assert_eq!((stats.min, stats.max, stats.sum), (1.0, 3.0, 6.0));
+        assert_eq!((stats.resets, stats.increase), (1, 2.0));
+        assert_eq!((stats.first_timestamp, stats.last_timestamp), (0, 7));
+        assert_eq!(of(&[stale; 3]), ChunkStats { count: 3, stale: 3, last_timestamp: 2, ..ChunkStats::default() });
+    }
+
+    #[test]
+    fn the_sum_keeps_what_rounding_loses() {
+        let stats = of(&[1.0, 1e100, 1.0, -1e100]);
+        assert_eq!(stats.sum + stats.compensation, 2.0);
+        let stats = of(&[f64::INFINITY, 1.0]);
+        assert_eq!(stats.sum + stats.compensation, f64::INFINITY);
+    }
+
+    #[test]
+    fn a_reset_counts_the_whole_value_after_it() {
+        let stats = of(&[10.0, 15.0, 3.0, 4.0]);
+        assert_eq!((stats.resets, stats.increase), (1, 5.0 + 3.0 + 1.0));
+    }
+}

@@ -1,0 +1,63 @@
+//! Values: constants, decimals, counters, and whatever is left as bit patterns.
+//!
+//! Byte layout: docs/format/chunk.md, "Value vector".
+
+mod bits;
+mod decimal;
+mod decode;
+mod encode;
+
+use super::ChunkError;
+use super::cursor::Cursor;
+use super::format::{HAS_EXCEPTIONS, ValueEncoding};
+use super::vectors::Vectors;
+
+pub use encode::ValueEncoder;
+
+/// An encoded value column whose outline was checked.
+#[derive(Clone, Copy, Debug)]
+pub struct ValueColumn<'a>(Vectors<'a>);
+
+impl<'a> ValueColumn<'a> {
+    /// Checks the outline of a column of `count` values. O(1).
+    ///
+    /// # Errors
+    /// [`ChunkError`] if the bytes cannot be such a column.
+    pub fn parse(bytes: &'a [u8], count: usize) -> Result<Self, ChunkError> {
+        Vectors::parse(bytes, count).map(Self)
+    }
+
+    /// Values in the column.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.count()
+    }
+
+    /// Vectors in the column, of 1,024 values each but for the last.
+    #[must_use]
+    pub fn vectors(&self) -> usize {
+        self.0.len()
+    }
+
+    /// How a vector below [`vectors`](Self::vectors) is stored.
+    ///
+    /// # Errors
+    /// [`ChunkError`] if the vector is damaged or its encoding unknown here.
+    pub fn encoding(&self, vector: usize) -> Result<ValueEncoding, ChunkError> {
+        ValueEncoding::from_byte(Cursor::new(self.0.bytes(vector)).u8("value encoding")? & !HAS_EXCEPTIONS)
+    }
+
+    /// Appends the values of one vector to `out`. O(1,024). `out` is as before after an error.
+    ///
+    /// # Errors
+    /// [`ChunkError`] if the vector is damaged.
+    pub fn decode_vector(&self, vector: usize, out: &mut Vec<f64>) -> Result<(), ChunkError> {
+        let start = out.len();
+        out.resize(start + self.0.samples(vector), 0.0);
+        let decoded = decode::vector(self.0.bytes(vector), &mut out[start..]);
+        if decoded.is_err() {
+            out.truncate(start);
+        }
+        decoded
+    }
+}
