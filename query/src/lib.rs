@@ -1,7 +1,8 @@
 //! Queries over a Tidegauge snapshot.
 //!
 //! A [`Selection`] names the series that pass some matchers; from there their samples
-//! come out as columns, one series at a time or many in parallel.
+//! come out as columns, one series at a time or many in parallel, or aggregated by
+//! window and label group. What each query shape costs is in `docs/query.md`.
 //!
 //! This crate reads a [`Snapshot`](tidegauge_storage::source::Snapshot) and nothing else:
 //! it knows no ring, no memtable, no WAL, and starts no thread of its own.
@@ -13,6 +14,9 @@ pub mod select;
 // their samples, from all sources, in order
 pub mod merge;
 
+// what becomes of them
+pub mod aggregate;
+
 // questions in Prometheus' language
 pub mod promql;
 
@@ -20,6 +24,7 @@ pub mod promql;
 mod error;
 pub mod limits;
 
+pub use aggregate::{Aggregate, Aggregation, ResultSeries, Table};
 pub use error::QueryError;
 pub use limits::{Budget, Cancel, Limit, QueryLimits};
 pub use select::{Selection, Series};

@@ -161,6 +161,9 @@ impl Held {
     /// # Errors
     /// [`QueryError::LimitExceeded`] if they would be too many; what was held stays held.
     pub fn grow(&mut self, more: u64) -> Result<(), QueryError> {
+        if more == 0 {
+            return Ok(());
+        }
         let Inner { bytes, limits, .. } = &*self.budget.0;
         let used = bytes.fetch_add(more, Relaxed).checked_add(more);
         if used.is_none_or(|used| used > limits.memory_bytes) {

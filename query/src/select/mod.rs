@@ -12,8 +12,8 @@ use rayon::ThreadPool;
 use tidegauge_storage::model::{Labels, Matcher, TimeRange};
 use tidegauge_storage::source::Snapshot;
 
-use crate::QueryError;
 use crate::limits::{Budget, Cancel, QueryLimits};
+use crate::{Aggregate, Aggregation, QueryError};
 use join::Joined;
 
 pub use series::Series;
@@ -155,6 +155,12 @@ impl Selection {
     /// The series one after the other, in the order of labels. Nothing is read until one is asked to.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Series<'_>> + DoubleEndedIterator + '_ {
         (0..self.len()).map(|i| Series::new(self, i))
+    }
+
+    /// Aggregates by window and label group: see [`Aggregation`].
+    #[must_use]
+    pub fn aggregate(&self, aggregate: Aggregate) -> Aggregation {
+        Aggregation::new(self.clone(), aggregate)
     }
 
     /// The budget of one operation.

@@ -1,0 +1,26 @@
+//! How many samples.
+
+use super::Fold;
+
+#[derive(Default)]
+pub(in super::super) struct Count(u64);
+
+impl Fold for Count {
+    type Partial = u64;
+
+    fn add(&mut self, timestamps: &[i64], _: &[f64]) {
+        self.0 += timestamps.len() as u64;
+    }
+
+    fn finish(&mut self) -> Option<u64> {
+        Some(std::mem::take(&mut self.0)).filter(|&n| n > 0)
+    }
+
+    fn join(into: &mut u64, other: &u64) {
+        *into += other;
+    }
+
+    fn value(partial: &u64) -> f64 {
+        *partial as f64
+    }
+}

@@ -1,0 +1,35 @@
+//! The aggregates' inner loops: slices of samples in, one value out.
+
+mod compensated;
+mod count;
+mod edge;
+mod extreme;
+mod rate;
+mod sum;
+
+pub(super) use count::Count;
+pub(super) use edge::Edge;
+pub(super) use extreme::Extreme;
+pub(super) use rate::Rate;
+pub(super) use sum::{Avg, Sum};
+
+/// Gathers one series' samples in one window. [`finish`](Self::finish) makes it ready for the next.
+///
+/// What comes out must not depend on how the samples were cut into slices.
+pub(super) trait Fold: Default {
+    /// What is kept of a window when its samples are gone: it can still be joined with
+    /// what other series have in the same window.
+    type Partial: Copy + Send + Sync;
+
+    /// Adds samples, later than all before; no staleness marker among them, at least one.
+    fn add(&mut self, timestamps: &[i64], values: &[f64]);
+
+    /// What was added since the last call; `None` if that makes no value.
+    fn finish(&mut self) -> Option<Self::Partial>;
+
+    /// Joins with what another series, later in label order, has in the same window.
+    fn join(into: &mut Self::Partial, other: &Self::Partial);
+
+    /// The value answered.
+    fn value(partial: &Self::Partial) -> f64;
+}

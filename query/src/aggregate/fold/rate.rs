@@ -1,0 +1,54 @@
+//! A counter's increase per second.
+
+use super::Fold;
+use super::compensated::Compensated;
+
+/// The ends of the window's samples, and what resets took away between them.
+#[derive(Default)]
+pub(in super::super) struct Rate(Option<Span>);
+
+struct Span {
+    first: (i64, f64),
+    last: (i64, f64),
+    resets: f64,
+}
+
+impl Fold for Rate {
+    /// The sum of the rates of the series joined so far.
+    type Partial = Compensated;
+
+    fn add(&mut self, timestamps: &[i64], values: &[f64]) {
+        let (&[first_at, ..], &[first, ..]) = (timestamps, values) else { return };
+        let (&[.., last_at], &[.., last]) = (timestamps, values) else { return };
+        let span = self.0.get_or_insert(Span { first: (first_at, first), last: (first_at, first), resets: 0.0 });
+        if first < span.last.1 {
+            span.resets += span.last.1;
+        }
+        let pairs = || values.iter().zip(&values[1..]);
+        // Without a branch inside, so that it vectorises: resets are rare.
+        if pairs().fold(false, |any, (before, after)| any | (after < before)) {
+            span.resets =
+                pairs().filter(|(before, after)| after < before).fold(span.resets, |sum, (before, _)| sum + before);
+        }
+        span.last = (last_at, last);
+    }
+
+    fn finish(&mut self) -> Option<Compensated> {
+        let Span { first, last, resets } = self.0.take()?;
+        let seconds = last.0.abs_diff(first.0) as f64 / 1e9;
+        if seconds == 0.0 {
+            return None;
+        }
+        let mut rate = Compensated::default();
+        rate.add((last.1 - first.1 + resets) / seconds);
+        Some(rate)
+    }
+
+    fn join(into: &mut Compensated, other: &Compensated) {
+        into.join(other);
+    }
+
+    fn value(partial: &Compensated) -> f64 {
+        partial.value()
+    }
+}

@@ -1,0 +1,142 @@
+//! What becomes of the samples: one value for each window and label group.
+
+mod fold;
+mod group;
+mod run;
+mod scan;
+mod window;
+
+use std::time::Duration;
+
+use tidegauge_storage::model::Labels;
+
+use crate::{QueryError, Selection};
+use fold::{Avg, Count, Edge, Extreme, Rate, Sum};
+use group::Grouping;
+use window::Windows;
+
+/// How the samples of a window become one value.
+///
+/// Staleness markers (the NaN with the bits `0x7ff0000000000002`) are no samples here:
+/// each of these skips them. Any other NaN is a value like any other unless a line below
+/// says otherwise. A window without samples has no value.
+///
+/// In a group of several series the samples of all of them in the window are taken
+/// together, but for [`Rate`](Self::Rate), which is taken of each series and then added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Aggregate {
+    /// How many samples.
+    Count,
+    /// Their sum, compensated (Neumaier), so that small values are not lost beside great ones.
+    Sum,
+    /// The least value; NaN only if all are NaN. Zero has no sign in the answer.
+    Min,
+    /// The greatest value; NaN only if all are NaN. Zero has no sign in the answer.
+    Max,
+    /// The compensated sum divided by the count.
+    Avg,
+    /// The value of the earliest sample; of equal timestamps in a group, that of the
+    /// series whose labels come first.
+    First,
+    /// The value of the latest sample; of equal timestamps in a group, that of the
+    /// series whose labels come first.
+    Last,
+    /// A counter's increase per second between the first and the last sample of the
+    /// window: (last − first + what each reset took away) ÷ the time between these two.
+    /// A value below the one before it in the window is a reset and takes away that one.
+    /// Nothing is extrapolated to the window's edges, and what happens between the last
+    /// sample of one window and the first of the next belongs to neither. A series with
+    /// fewer than two samples in the window has no rate there.
+    Rate,
+}
+
+/// An aggregation being put together: see [`Selection::aggregate`].
+///
+/// Without [`every`](Self::every) the whole range is one window; without
+/// [`group_by`](Self::group_by) or [`group_all`](Self::group_all) each series keeps an
+/// answer of its own.
+#[derive(Clone, Debug)]
+pub struct Aggregation {
+    selection: Selection,
+    aggregate: Aggregate,
+    every: Option<Duration>,
+    grouping: Grouping,
+}
+
+/// The answer of an aggregation: sorted by labels, none without a value.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Table {
+    /// One for each group, or each series where nothing was grouped.
+    pub series: Vec<ResultSeries>,
+}
+
+/// The values of one group (or series), window after window, as two columns of equal length.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResultSeries {
+    /// The labels grouped by, those that the group has; all labels where nothing was grouped.
+    pub labels: Labels,
+    /// Where each window begins, in nanoseconds since the Unix epoch, ascending. Windows
+    /// without a value are left out. Of a window that would begin before the earliest
+    /// timestamp, that timestamp.
+    pub timestamps: Vec<i64>,
+    /// The value of each window.
+    pub values: Vec<f64>,
+}
+
+impl Aggregation {
+    pub(crate) fn new(selection: Selection, aggregate: Aggregate) -> Self {
+        Self { selection, aggregate, every: None, grouping: Grouping::Series }
+    }
+
+    /// One value for each window of this length.
+    ///
+    /// Windows are aligned to the Unix epoch, whatever the range: window k is
+    /// `[k × length, (k + 1) × length)`, so that two queries speak of the same windows.
+    /// The first and the last window hold only those of their samples that lie in the range.
+    #[must_use]
+    pub fn every(mut self, window: Duration) -> Self {
+        self.every = Some(window);
+        self
+    }
+
+    /// One answer for all series that have the same values of these labels. A label that
+    /// a series lacks counts as empty. No name at all is [`group_all`](Self::group_all).
+    #[must_use]
+    pub fn group_by<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.grouping = Grouping::by(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// One answer for all series together; its label set is empty.
+    #[must_use]
+    pub fn group_all(self) -> Self {
+        self.group_by([""; 0])
+    }
+
+    /// Reads and aggregates, on all threads of the selection's pool.
+    ///
+    /// O(samples + series), plus O(windows) a group. Holds one batch of samples a thread
+    /// and one value for each window *that has samples*: a tiny window over a great range
+    /// costs no more than there are samples. The answer is the same, bit for bit,
+    /// whatever the number of threads.
+    ///
+    /// # Errors
+    /// [`QueryError::EmptyWindow`] if the window has no length; [`QueryError::Read`] if stored
+    /// bytes are damaged; [`QueryError::LimitExceeded`] or [`QueryError::Cancelled`] if
+    /// it was stopped.
+    pub fn run(&self) -> Result<Table, QueryError> {
+        let windows = Windows::new(self.every, self.selection.time_range())?;
+        let (selection, grouping) = (&self.selection, &self.grouping);
+        selection.install(|| match self.aggregate {
+            Aggregate::Count => run::table::<Count>(selection, windows, grouping),
+            Aggregate::Sum => run::table::<Sum>(selection, windows, grouping),
+            Aggregate::Min => run::table::<Extreme<false>>(selection, windows, grouping),
+            Aggregate::Max => run::table::<Extreme<true>>(selection, windows, grouping),
+            Aggregate::Avg => run::table::<Avg>(selection, windows, grouping),
+            Aggregate::First => run::table::<Edge<false>>(selection, windows, grouping),
+            Aggregate::Last => run::table::<Edge<true>>(selection, windows, grouping),
+            Aggregate::Rate => run::table::<Rate>(selection, windows, grouping),
+        })
+    }
+}

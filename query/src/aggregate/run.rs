@@ -1,0 +1,137 @@
+//! The parallel run: series in chunks, chunks in waves, answers joined in label order.
+//!
+//! How series are cut into chunks depends on their number alone, and what the chunks
+//! answer is joined in their order; so the answer does not depend on the number of threads.
+
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
+use tidegauge_storage::model::Labels;
+
+use super::fold::Fold;
+use super::group::{Grouping, Groups, join};
+use super::scan::{Partials, Scan};
+use super::window::Windows;
+use super::{ResultSeries, Table};
+use crate::limits::Budget;
+use crate::{QueryError, Selection};
+
+/// Into how many chunks series are cut, where there are enough of them.
+const CHUNKS: usize = 256;
+/// How many chunks a thread works on between two joins. More of them wait longer in
+/// memory; fewer leave threads idle at the end of each wave.
+const CHUNKS_OF_A_WAVE: usize = 8;
+
+pub(super) fn table<F: Fold>(
+    selection: &Selection,
+    windows: Windows,
+    grouping: &Grouping,
+) -> Result<Table, QueryError> {
+    let budget = selection.begin();
+    budget.check()?;
+    let series = match grouping {
+        Grouping::Series => each::<F>(selection, windows, &budget)?,
+        Grouping::By(names) => grouped::<F>(selection, windows, names, &budget)?,
+    };
+    Ok(Table { series })
+}
+
+fn chunk_of(selection: &Selection) -> usize {
+    selection.len().div_ceil(CHUNKS).clamp(1, 1024)
+}
+
+/// Each series its own answer.
+fn each<F: Fold>(selection: &Selection, windows: Windows, budget: &Budget) -> Result<Vec<ResultSeries>, QueryError> {
+    let chunk = chunk_of(selection);
+    let one = |first: usize| {
+        let mut scan = Scan::new(budget);
+        let mut partials = Partials::new(budget)?;
+        let mut held = budget.hold(0)?;
+        let mut answers = Vec::new();
+        for i in first..(first + chunk).min(selection.len()) {
+            partials.clear();
+            scan.series::<F>(selection.series(i).cursor(), windows, &mut partials)?;
+            if !partials.windows.is_empty() {
+                held.grow((size_of::<ResultSeries>() + partials.windows.len() * 16) as u64)?;
+                answers.push(answer::<F>(selection.labels(i), &partials));
+            }
+        }
+        scan.settle()?;
+        Ok((answers, held))
+    };
+    let chunks = (0..selection.len()).into_par_iter().step_by(chunk).map(one);
+    let chunks: Vec<_> = chunks.collect::<Result<_, QueryError>>()?;
+    Ok(chunks.into_iter().flat_map(|(answers, _)| answers).collect())
+}
+
+/// One answer for each group.
+fn grouped<F: Fold>(
+    selection: &Selection,
+    windows: Windows,
+    names: &[String],
+    budget: &Budget,
+) -> Result<Vec<ResultSeries>, QueryError> {
+    let groups = Groups::new(selection, names, budget)?;
+    let chunk = chunk_of(selection);
+    let wave = chunk * CHUNKS_OF_A_WAVE * rayon::current_num_threads();
+    let mut total: BTreeMap<usize, Partials<F::Partial>> = BTreeMap::new();
+    let one = |first: usize| chunk_by_group::<F>(selection, windows, &groups, first, chunk, budget);
+    for begin in (0..selection.len()).step_by(wave) {
+        let series = begin..(begin + wave).min(selection.len());
+        let chunks: Vec<_> = series.into_par_iter().step_by(chunk).map(one).collect::<Result<_, _>>()?;
+        for (group, mut partials) in chunks.into_iter().flatten() {
+            add::<F>(&mut total, group, &mut partials, budget)?;
+        }
+        budget.check()?;
+    }
+    let answers = total.iter().filter(|(_, partials)| !partials.windows.is_empty());
+    let mut answers: Vec<_> = answers.map(|(&group, p)| answer::<F>(&groups.labels[group], p)).collect();
+    answers.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+    Ok(answers)
+}
+
+fn chunk_by_group<F: Fold>(
+    selection: &Selection,
+    windows: Windows,
+    groups: &Groups,
+    first: usize,
+    chunk: usize,
+    budget: &Budget,
+) -> Result<BTreeMap<usize, Partials<F::Partial>>, QueryError> {
+    let mut scan = Scan::new(budget);
+    let mut found = BTreeMap::new();
+    let mut partials = Partials::new(budget)?;
+    for i in first..(first + chunk).min(selection.len()) {
+        partials.clear();
+        scan.series::<F>(selection.series(i).cursor(), windows, &mut partials)?;
+        if !partials.windows.is_empty() {
+            add::<F>(&mut found, groups.of(i), &mut partials, budget)?;
+        }
+    }
+    scan.settle()?;
+    Ok(found)
+}
+
+/// Joins `partials` into their group, which takes them as they are if it has none yet.
+fn add<F: Fold>(
+    into: &mut BTreeMap<usize, Partials<F::Partial>>,
+    group: usize,
+    partials: &mut Partials<F::Partial>,
+    budget: &Budget,
+) -> Result<(), QueryError> {
+    match into.get_mut(&group) {
+        Some(so_far) => join::<F>(so_far, partials, budget),
+        None => {
+            into.insert(group, std::mem::replace(partials, Partials::new(budget)?));
+            Ok(())
+        }
+    }
+}
+
+fn answer<F: Fold>(labels: &Labels, partials: &Partials<F::Partial>) -> ResultSeries {
+    ResultSeries {
+        labels: labels.clone(),
+        timestamps: partials.windows.clone(),
+        values: partials.values.iter().map(F::value).collect(),
+    }
+}

@@ -1,0 +1,119 @@
+//! One series' samples, cut into windows.
+
+use tidegauge_storage::source::{ColumnCursor, Columns};
+
+use super::fold::Fold;
+use super::window::{Window, Windows};
+use crate::QueryError;
+use crate::limits::{Budget, Held, Meter};
+use crate::merge::Merge;
+
+/// The bits by which Prometheus, and whoever talks to it, says that a series has ended.
+const STALE: u64 = 0x7ff0_0000_0000_0002;
+
+/// Windows that have a value, ascending, and what is known of each.
+pub(super) struct Partials<P> {
+    pub(super) windows: Vec<i64>,
+    pub(super) values: Vec<P>,
+    held: Held,
+}
+
+impl<P: Copy> Partials<P> {
+    pub(super) fn new(budget: &Budget) -> Result<Self, QueryError> {
+        Ok(Self { windows: Vec::new(), values: Vec::new(), held: budget.hold(0)? })
+    }
+
+    fn push(&mut self, window: Window, value: P) {
+        self.windows.push(window.first);
+        self.values.push(value);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.windows.clear();
+        self.values.clear();
+    }
+
+    /// Makes room for `n` windows, if they may be held.
+    pub(super) fn reserve(&mut self, n: usize) -> Result<(), QueryError> {
+        self.held.grow((n * (8 + size_of::<P>())) as u64)?;
+        self.windows.reserve(n);
+        self.values.reserve(n);
+        Ok(())
+    }
+
+    /// Counts the memory as it is now.
+    pub(super) fn weigh(&mut self) -> Result<(), QueryError> {
+        self.held.resize((self.windows.capacity() * 8 + self.values.capacity() * size_of::<P>()) as u64)
+    }
+}
+
+/// One thread's scratch and counts.
+pub(super) struct Scan {
+    columns: Columns,
+    meter: Meter,
+}
+
+impl Scan {
+    pub(super) fn new(budget: &Budget) -> Self {
+        Self { columns: Columns::default(), meter: Meter::new(budget) }
+    }
+
+    /// Passes on what was counted; at the end of a task.
+    pub(super) fn settle(&mut self) -> Result<(), QueryError> {
+        self.meter.settle()
+    }
+
+    /// Folds the samples of a series into one value for each window, appended to `out`.
+    pub(super) fn series<F: Fold>(
+        &mut self,
+        mut merge: Merge<'_>,
+        windows: Windows,
+        out: &mut Partials<F::Partial>,
+    ) -> Result<(), QueryError> {
+        self.meter.series()?;
+        let columns = &mut self.columns;
+        let mut fold = F::default();
+        let mut current: Option<Window> = None;
+        let mut run = 0;
+        columns.clear();
+        while merge.next(columns)? {
+            self.meter.samples(columns.len())?;
+            drop_stale(columns);
+            let (mut timestamps, mut values) = (&columns.timestamps[..], &columns.values[..]);
+            while let Some(&at) = timestamps.first() {
+                let window = match current {
+                    Some(window) if at <= window.last => window,
+                    before => {
+                        let window = windows.holding(at);
+                        if let (Some(before), Some(value)) = (before, fold.finish()) {
+                            out.push(before, value);
+                        }
+                        current = Some(window);
+                        window
+                    }
+                };
+                run = window.run(timestamps, run);
+                fold.add(&timestamps[..run], &values[..run]);
+                (timestamps, values) = (&timestamps[run..], &values[run..]);
+            }
+            columns.clear();
+            out.weigh()?;
+        }
+        if let (Some(window), Some(value)) = (current, fold.finish()) {
+            out.push(window, value);
+        }
+        out.weigh()
+    }
+}
+
+/// Takes staleness markers out. Looking for NaN first is what keeps it cheap.
+fn drop_stale(columns: &mut Columns) {
+    let any_nan = |values: &[f64]| values.iter().fold(false, |any, value| any | value.is_nan());
+    if !any_nan(&columns.values) {
+        return;
+    }
+    let keep: Vec<bool> = columns.values.iter().map(|value| value.to_bits() != STALE).collect();
+    let mut kept = keep.iter();
+    columns.timestamps.retain(|_| kept.next().is_none_or(|keep| *keep));
+    columns.values.retain(|value| value.to_bits() != STALE);
+}
