@@ -2,6 +2,7 @@
 
 mod mmap;
 mod os;
+pub mod sim;
 
 use std::fmt::Debug;
 use std::io;

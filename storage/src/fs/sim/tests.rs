@@ -1,0 +1,117 @@
+use super::*;
+
+fn disk() -> (SimFs, Arc<dyn FsFile>) {
+    let fs = SimFs::new();
+    fs.create_dir_all(Path::new("d")).unwrap();
+    fs.sync_dir(Path::new("")).unwrap();
+    let file = fs.create(Path::new("d/f")).unwrap();
+    (fs, file)
+}
+
+fn content(fs: &SimFs, path: &str) -> Option<Vec<u8>> {
+    fs.map(Path::new(path)).ok().map(|map| map.to_vec())
+}
+
+#[test]
+fn what_was_synced_survives_every_crash_and_a_name_needs_its_folder_synced() {
+    let (fs, file) = disk();
+    file.write_all_at(0, &[1; 10_000]).unwrap();
+    file.sync_data().unwrap();
+    let names: BTreeSet<bool> = (0..100).map(|seed| content(&fs.crash(seed), "d/f").is_some()).collect();
+    assert_eq!(names.len(), 2, "an unsynced name survives sometimes");
+    fs.sync_dir(Path::new("d")).unwrap();
+    for seed in 0..100 {
+        assert_eq!(content(&fs.crash(seed), "d/f").unwrap(), [1; 10_000]);
+    }
+}
+
+#[test]
+fn unsynced_sectors_survive_in_any_combination_with_any_of_their_states() {
+    let (fs, file) = disk();
+    file.write_all_at(0, &[1; 2048]).unwrap();
+    file.sync_data().unwrap();
+    fs.sync_dir(Path::new("d")).unwrap();
+    file.write_all_at(0, &[2; 2048]).unwrap();
+    file.write_all_at(512, &[3; 1536]).unwrap();
+    let mut seen = BTreeSet::new();
+    for seed in 0..5000 {
+        let left = content(&fs.crash(seed), "d/f").unwrap();
+        assert_eq!(left.len(), 2048);
+        assert!(left.chunks(512).all(|sector| sector.iter().all(|b| *b == sector[0])));
+        seen.insert([left[0], left[512], left[1024], left[1536]]);
+        assert_eq!(content(&fs.crash(seed), "d/f").unwrap(), left, "the seed decides alone");
+    }
+    assert_eq!(seen.len(), 2 * 3 * 3 * 3);
+    assert_eq!(content(&fs, "d/f").unwrap()[512..], [3; 1536]);
+}
+
+#[test]
+fn a_rename_is_old_or_new_never_both_and_growth_may_be_lost() {
+    let (fs, file) = disk();
+    fs.sync_dir(Path::new("d")).unwrap();
+    fs.rename(Path::new("d/f"), Path::new("d/g")).unwrap();
+    file.allocate(100).unwrap();
+    let mut lens = BTreeSet::new();
+    for seed in 0..200 {
+        let after = fs.crash(seed);
+        let names = after.list(Path::new("d")).unwrap();
+        assert_eq!(names.len(), 1);
+        lens.insert((names[0].clone(), content(&after, &format!("d/{}", names[0])).unwrap().len()));
+    }
+    assert_eq!(lens.len(), 4);
+}
+
+#[test]
+fn faults_hit_their_operation_and_a_failed_sync_loses_its_writes() {
+    let (fs, file) = disk();
+    file.sync_data().unwrap();
+    fs.sync_dir(Path::new("d")).unwrap();
+    let next = fs.operations() + 1;
+    fs.fail_at(next, Fault::Io);
+    fs.fail_at(next + 2, Fault::Full);
+    assert!(file.write_all_at(0, &[1; 8]).is_err());
+    file.write_all_at(0, &[2; 8]).unwrap();
+    assert_eq!(file.allocate(100).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    fs.fail_at(fs.operations() + 1, Fault::Io);
+    assert_eq!(file.sync_data().unwrap_err().raw_os_error(), Some(5));
+    file.sync_data().unwrap();
+    assert_eq!(content(&fs, "d/f").unwrap(), [2; 8]);
+    assert_eq!(content(&fs.crash(1), "d/f").unwrap(), b"");
+}
+
+#[test]
+fn a_stopped_machine_answers_nothing_until_restarted() {
+    let (fs, file) = disk();
+    fs.stop_at(fs.operations() + 2);
+    file.write_all_at(0, b"a").unwrap();
+    assert!(file.write_all_at(1, b"b").is_err());
+    assert!(file.len().is_err() && fs.list(Path::new("d")).is_err());
+    fs.restart();
+    assert_eq!(content(&fs, "d/f").unwrap(), b"a");
+}
+
+#[test]
+fn a_full_disk_refuses_growth_only_and_removing_gives_space_back() {
+    let (fs, file) = disk();
+    fs.set_capacity(Some(100));
+    file.allocate(80).unwrap();
+    file.write_all_at(70, &[1; 10]).unwrap();
+    let other = fs.create(Path::new("d/g")).unwrap();
+    assert_eq!(other.write_all_at(0, &[1; 30]).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    assert_eq!(other.len().unwrap(), 0);
+    fs.remove(Path::new("d/f")).unwrap();
+    other.write_all_at(0, &[1; 30]).unwrap();
+}
+
+#[test]
+fn paths_are_checked_as_a_real_file_system_does() {
+    let (fs, _) = disk();
+    let kind = |result: io::Result<Arc<dyn FsFile>>| result.unwrap_err().kind();
+    assert_eq!(kind(fs.create(Path::new("d/f"))), io::ErrorKind::AlreadyExists);
+    assert_eq!(kind(fs.create(Path::new("x/f"))), io::ErrorKind::NotFound);
+    assert_eq!(kind(fs.create(Path::new("d/f/g"))), io::ErrorKind::NotADirectory);
+    assert_eq!(kind(fs.open(Path::new("d"))), io::ErrorKind::IsADirectory);
+    let read = fs.open_read(Path::new("d/f")).unwrap();
+    assert_eq!(read.write_all_at(0, b"x").unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+    assert_eq!(fs.create_dir_all(Path::new("d/f/g")).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+}
