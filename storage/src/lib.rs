@@ -18,3 +18,6 @@ pub mod source;
 
 // what is accepted and not yet in a segment
 pub mod wal;
+
+// which of all that counts
+pub mod manifest;

@@ -12,6 +12,7 @@
 mod content;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,7 +33,7 @@ pub enum Fault {
 }
 
 /// A file system in memory, shared by its clones. See the [module](self).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct SimFs {
     state: Arc<Mutex<State>>,
 }
@@ -64,7 +65,7 @@ enum NameChange {
     Rename(PathBuf, PathBuf, Entry),
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Inode {
     live: Content,
     durable: Content,
@@ -77,11 +78,23 @@ enum DataChange {
     Len(u64),
 }
 
-#[derive(Debug)]
 struct SimFile {
     state: Arc<Mutex<State>>,
     inode: u64,
     writable: bool,
+}
+
+impl fmt::Debug for SimFs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        f.debug_struct("SimFs").field("names", &state.live).field("operations", &state.operations).finish()
+    }
+}
+
+impl fmt::Debug for SimFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimFile").field("inode", &self.inode).finish_non_exhaustive()
+    }
 }
 
 impl SimFs {
@@ -112,12 +125,28 @@ impl SimFs {
         self.lock().stop_at = Some(operation);
     }
 
-    /// Forgets faults and stops: what a new process finds after the old one was killed.
-    /// Nothing written is lost.
+    /// Forgets faults and stops.
     pub fn restart(&self) {
         let mut state = self.lock();
         state.faults.clear();
         state.stop_at = None;
+    }
+
+    /// The disk as a new process finds it after the old one was killed now: everything
+    /// written is there, synced or not, and nothing more became durable. This disk goes on as it is.
+    #[must_use]
+    pub fn kill(&self) -> Self {
+        let state = self.lock();
+        let left = State {
+            inodes: state.inodes.clone(),
+            next_inode: state.next_inode,
+            live: state.live.clone(),
+            durable: state.durable.clone(),
+            unsynced_names: state.unsynced_names.clone(),
+            capacity: state.capacity,
+            ..State::default()
+        };
+        Self { state: Arc::new(Mutex::new(left)) }
     }
 
     /// Limits the bytes that files may hold together; `None` is no limit.
@@ -199,7 +228,9 @@ impl NameChange {
 
     fn in_folder(&self, dir: &Path) -> bool {
         match self {
-            Self::Add(path, _) | Self::Remove(path) | Self::Rename(_, path, _) => parent(path) == dir,
+            Self::Add(path, _) | Self::Remove(path) | Self::Rename(_, path, _) => {
+                parent(path) == dir || (is_root(parent(path)) && is_root(dir))
+            }
         }
     }
 }
@@ -290,7 +321,7 @@ impl Inode {
         if self.unsynced.is_empty() {
             return content;
         }
-        let unit = if random.next() % 2 == 0 { 512 } else { 4096 };
+        let unit = if random.next().is_multiple_of(2) { 512 } else { 4096 };
         let chance = random.chance();
         let mut writes_of = BTreeMap::<u64, u64>::new();
         let mut lens = vec![content.len()];

@@ -12,15 +12,22 @@ mod encode;
 mod group;
 
 // and back
-#[cfg(test)]
 mod decode;
 
 // frames into files
 mod sync;
 mod writer;
 
+// files back into what was accepted
+mod file;
+mod recover;
+mod recovered;
+mod unsure;
+
 pub use encode::{FrameEncoder, FrameFull};
 pub use format::{FRAME_BYTES_MAX, FRAME_SAMPLES_MAX, PAGE};
+pub use recover::{RecoverMode, Refused, Replay, Sink, recover};
+pub use recovered::{EpochEnd, LostRange, NUMBER_GAP, Recovered, TornTail, WalLife, WalState};
 pub use sync::SyncJob;
 pub use types::{Epoch, FrameNo, GenerationId, Origin, WalError, WalSample};
 pub use writer::{WalRelease, WalWriter, WriterOptions, quarantine};

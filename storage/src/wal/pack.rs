@@ -81,7 +81,6 @@ static KERNELS: [Kernel; 65] = kernels!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16
 
 /// Calls `each` with every number of a packed column; `bytes` must be just as long as
 /// [`packed_len`] says.
-#[cfg(test)]
 pub(super) fn unpack(bytes: &[u8], n: usize, width: u32, mut each: impl FnMut(usize, u64)) {
     debug_assert_eq!(bytes.len(), packed_len(n, width));
     let mask = u64::MAX.checked_shr(64 - width).unwrap_or(0);

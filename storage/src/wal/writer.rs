@@ -56,7 +56,7 @@ impl WriterOptions {
 }
 
 /// What the manifest has to know before older generations may be released: commit it as
-/// `Edit::WalRelease`, then call
+/// [`Edit::WalRelease`](crate::manifest::Edit::WalRelease), then call
 /// [`WalWriter::release_before`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WalRelease {
@@ -108,7 +108,7 @@ struct Unsynced {
 impl WalWriter {
     /// Begins writing in the folder `dir` (created if absent), in a first generation of
     /// this opening. Files that are there stay until [`release_before`](Self::release_before).
-    /// Those below `oldest_epoch` (the manifest's) are free, and reused or removed.
+    /// Those below `oldest_epoch` (the manifest's) are free, and removed.
     ///
     /// No file is made before the first frame needs one.
     ///
@@ -124,6 +124,9 @@ impl WalWriter {
         let dir = dir.into();
         let io = |e| WalError::io(&dir, e);
         fs.create_dir_all(&dir).map_err(io)?;
+        // The folder's own name must survive before any file in it can.
+        let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs.sync_dir(above).map_err(io)?;
         let present: Vec<Epoch> =
             fs.list(&dir).map_err(io)?.iter().filter_map(|name| Epoch::from_file_name(name)).collect();
         let first = GenerationId(Epoch::new(options.open_number, 0));
@@ -264,7 +267,7 @@ impl WalWriter {
     }
 
     /// Frees the files of all generations before `first_needed`, those of earlier openings
-    /// included: some are kept for reuse, others removed, damaged ones set aside. Call it
+    /// included: some of this opening's are kept for reuse, others removed, damaged ones set aside. Call it
     /// only after [`release_edit`](Self::release_edit)'s answer is durable in the manifest.
     /// What cannot be removed stays as it is until the next opening.
     pub fn release_before(&mut self, first_needed: GenerationId) {
@@ -276,6 +279,8 @@ impl WalWriter {
         self.free_below(first_needed.0);
     }
 
+    /// Files of earlier openings are never reused: a power loss between renames may have
+    /// left two names for one file, the other being needed.
     fn free_below(&mut self, oldest: Epoch) {
         let closed = mem::take(&mut self.closed);
         for epoch in closed {
@@ -284,7 +289,7 @@ impl WalWriter {
                 self.closed.push(epoch);
             } else if self.options.damaged.contains(&epoch) {
                 let _ = quarantine(&*self.fs, &path);
-            } else if self.spares.len() < self.options.spare_files {
+            } else if epoch.open_number() == self.options.open_number && self.spares.len() < self.options.spare_files {
                 self.spares.push(epoch);
             } else {
                 let _ = self.fs.remove(&path);

@@ -1,0 +1,129 @@
+//! What can go wrong with the manifest, and what to do then.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a manifest could not be opened, read or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// The data directory is a file. Name a directory.
+    #[error("{} is not a directory: name a directory to keep the data in", dir.display())]
+    NotADirectory {
+        /// What was named.
+        dir: PathBuf,
+    },
+    /// Not allowed to read or write there. Change the permissions, or name another directory.
+    #[error("{}: {source}; check the permissions of the data directory, or open it read-only", file.display())]
+    NotPermitted {
+        /// The file or folder.
+        file: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// Nothing is stored here. Name another directory, or open it for writing to begin a store.
+    #[error("{} holds no store (there is no MANIFEST)", dir.display())]
+    NoStore {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// There are data files, but no manifest that says which of them count. Restore the
+    /// manifest from a backup; beginning a new store here would orphan the data.
+    #[error("{} holds data in {found} but no MANIFEST: restore it from a backup, or name another directory", dir.display())]
+    ManifestMissing {
+        /// The directory.
+        dir: PathBuf,
+        /// The folder that is not empty.
+        found: &'static str,
+    },
+    /// The bytes are wrong. Restore the manifest from a backup.
+    #[error("{} is damaged at byte {offset}: {what}; restore it from a backup", file.display())]
+    Corrupt {
+        /// The manifest.
+        file: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// Written by a newer release. Upgrade, then reopen.
+    #[error("{} has {what} {found}; this release knows up to {supported}: upgrade, then reopen", file.display())]
+    TooNew {
+        /// The manifest.
+        file: PathBuf,
+        /// What is too new.
+        what: &'static str,
+        /// What the file has.
+        found: u32,
+        /// The newest known here.
+        supported: u32,
+    },
+    /// The edit contradicts the state. Nothing was written.
+    #[error("the manifest cannot take this edit: {what}")]
+    BadEdit {
+        /// Why.
+        what: &'static str,
+    },
+    /// Metric metadata has reached its limit. Nothing was written; what is known stays.
+    #[error("metadata of metric {metric:?} refused: the {limit} bytes for metadata are used up")]
+    MetadataFull {
+        /// The metric.
+        metric: String,
+        /// The bytes allowed.
+        limit: usize,
+    },
+    /// The disk is full. Nothing was changed; commit again when there is space.
+    #[error("no space for {}: {source}; try again when there is space", file.display())]
+    NoSpace {
+        /// The manifest.
+        file: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// Somebody else has opened the store since (the lock was forced, or the file
+    /// replaced). Stop writing and close it.
+    #[error("{} belongs to opening {found} now, this is opening {ours}: another process took the store over; stop and reopen", file.display())]
+    NotOwner {
+        /// The manifest.
+        file: PathBuf,
+        /// The open number it has now.
+        found: u32,
+        /// Ours.
+        ours: u32,
+    },
+    /// A write failed, so nobody knows what the file holds. Close and reopen the store.
+    #[error("writing {} failed: {source}; close and reopen the store", file.display())]
+    Failed {
+        /// The manifest.
+        file: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// An earlier write failed. Close and reopen the store.
+    #[error("the manifest stopped after an earlier failure; close and reopen the store")]
+    Poisoned,
+    /// Opened read-only. Open the store for writing.
+    #[error("the manifest was opened read-only")]
+    ReadOnly,
+    /// Reading failed. Nothing was changed.
+    #[error("{}: {source}", file.display())]
+    Io {
+        /// The file or folder.
+        file: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+}
+
+impl ManifestError {
+    /// For failures before anything depends on what was written.
+    pub(super) fn io(file: &Path, source: io::Error) -> Self {
+        let file = file.to_owned();
+        match source.kind() {
+            io::ErrorKind::NotADirectory => Self::NotADirectory { dir: file },
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::NotPermitted { file, source },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace { file, source },
+            _ => Self::Io { file, source },
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Byte layout of the manifest: `docs/format/manifest.md`.
+
+use bytemuck::{Pod, Zeroable};
+
+/// First bytes of the file.
+pub(super) const MAGIC: [u8; 8] = *b"TGMANIF\n";
+/// The version this release writes, and the newest it reads.
+pub(super) const VERSION: u32 = 1;
+/// The file's name in the data directory.
+pub(super) const FILE_NAME: &str = "MANIFEST";
+/// Where the next manifest is written before it takes that name.
+pub(super) const TEMP_NAME: &str = "MANIFEST.tmp";
+/// Commits start at multiples of this.
+pub(super) const COMMIT_ALIGN: u64 = 8;
+/// The file grows by this much at a time.
+pub(super) const GROW_BYTES: u64 = 64 << 10;
+/// Edits behind the first commit that a file may hold before it is rewritten, beside as many
+/// bytes as the first commit has.
+pub(super) const EDITS_BYTES_MAX: u64 = 256 << 10;
+
+/// What each edit says.
+pub(super) mod kind {
+    pub(in crate::manifest) const SEGMENT_ADD: u16 = 1;
+    pub(in crate::manifest) const SEGMENT_REMOVE: u16 = 2;
+    pub(in crate::manifest) const NEXT_SEGMENT: u16 = 3;
+    pub(in crate::manifest) const WAL_STATE: u16 = 4;
+    pub(in crate::manifest) const WAL_LIFE: u16 = 5;
+    pub(in crate::manifest) const WAL_RELEASE: u16 = 6;
+    pub(in crate::manifest) const NUMBERS: u16 = 7;
+    pub(in crate::manifest) const METADATA: u16 = 8;
+    /// The greatest kind known. Behind it, reserved: 9 tombstones, 10 origins, 11 retention rules.
+    pub(in crate::manifest) const LAST: u16 = METADATA;
+}
+
+/// The beginning of the file.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct FileHeader {
+    pub(super) magic: [u8; 8],
+    pub(super) version: u32,
+    /// CRC32C of bytes 0..12 and 16..48.
+    pub(super) crc: u32,
+    pub(super) store_id: [u8; 16],
+    pub(super) open_number: u32,
+    pub(super) reserved: u32,
+    /// Number of the first commit.
+    pub(super) first_commit: u64,
+}
+
+/// The beginning of a commit.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct CommitHeader {
+    /// CRC32C of the file header's bytes 16..48, then of everything behind this field.
+    pub(super) crc: u32,
+    /// Bytes of the edits, without padding.
+    pub(super) len: u32,
+    pub(super) number: u64,
+}
+
+pub(super) const FILE_HEADER_LEN: usize = size_of::<FileHeader>();
+pub(super) const COMMIT_HEADER_LEN: usize = size_of::<CommitHeader>();
+
+const _: () = assert!(FILE_HEADER_LEN == 48, "the spec says 48 bytes");
+const _: () = assert!(COMMIT_HEADER_LEN == 16, "the spec says 16 bytes");
+const _: () = assert!((FILE_HEADER_LEN as u64).is_multiple_of(COMMIT_ALIGN));
+
+impl FileHeader {
+    pub(super) fn sealed(mut self) -> Self {
+        self.crc = self.checksum();
+        self
+    }
+
+    pub(super) fn checksum(&self) -> u32 {
+        let bytes = bytemuck::bytes_of(self);
+        crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..])
+    }
+
+    /// What the checksum of each commit begins with, so that a commit belongs to one file.
+    pub(super) fn seed(&self) -> u32 {
+        crc32c::crc32c(&bytemuck::bytes_of(self)[16..])
+    }
+}
+
+/// The checksum of a commit whose bytes behind its first field these are.
+pub(super) fn commit_checksum(seed: u32, behind_crc: &[u8]) -> u32 {
+    crc32c::crc32c_append(seed, behind_crc)
+}

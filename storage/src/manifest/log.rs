@@ -1,0 +1,308 @@
+//! The manifest's file: appended to, rewritten now and then, owned by one opening.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytemuck::Zeroable;
+
+use super::codec::{put_edit, put_state};
+use super::error::ManifestError;
+use super::format::{
+    COMMIT_ALIGN, CommitHeader, EDITS_BYTES_MAX, FILE_NAME, FileHeader, GROW_BYTES, MAGIC, TEMP_NAME, VERSION,
+    commit_checksum,
+};
+use super::read::{load, load_header};
+use super::state::{Edit, State};
+use crate::fs::{Fs, FsFile};
+
+/// Folders whose content means nothing without a manifest.
+const DATA_FOLDERS: [&str; 2] = ["segments", "wal"];
+/// Edits of one commit at most, in bytes.
+const COMMIT_BYTES_MAX: usize = 1 << 29;
+
+/// The state of a store, durable commit by commit.
+#[derive(Debug)]
+pub struct Manifest {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    state: State,
+    next_commit: u64,
+    log: Option<Log>,
+    poisoned: bool,
+}
+
+/// The file that commits are appended to.
+#[derive(Debug)]
+struct Log {
+    file: Arc<dyn FsFile>,
+    seed: u32,
+    /// Where the next commit goes.
+    end: u64,
+    allocated: u64,
+    /// Where the file is rewritten rather than appended to.
+    rewrite_at: u64,
+}
+
+impl Manifest {
+    /// Opens the store in `dir` for writing and durably raises its open number; begins a
+    /// new store if there is none (the directory is made too). The caller holds the directory's lock.
+    ///
+    /// Whatever was read is written anew to a fresh file first: what a former opening
+    /// could read may have been in the page cache only.
+    ///
+    /// # Errors
+    /// [`ManifestError`]; each variant says what to do. Nothing stored was changed.
+    pub fn open_or_create(fs: Arc<dyn Fs>, dir: impl AsRef<Path>) -> Result<Self, ManifestError> {
+        Self::open_or_create_with(fs, dir.as_ref(), random_id)
+    }
+
+    pub(super) fn open_or_create_with(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        new_id: impl FnOnce() -> u128,
+    ) -> Result<Self, ManifestError> {
+        fs.create_dir_all(dir).map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => ManifestError::NotADirectory { dir: dir.to_owned() },
+            _ => ManifestError::io(dir, source),
+        })?;
+        let (mut state, next_commit, new) = match load(&*fs, dir) {
+            Ok(loaded) => (loaded.state, loaded.next_commit, false),
+            Err(ManifestError::NoStore { .. }) => {
+                refuse_orphans(&*fs, dir)?;
+                (State { store_id: new_id(), ..State::default() }, 1, true)
+            }
+            Err(e) => return Err(e),
+        };
+        state.format = VERSION;
+        state.open_number =
+            state.open_number.checked_add(1).ok_or(ManifestError::BadEdit { what: "opened too often" })?;
+        let log = write_anew(&*fs, dir, &state, next_commit).map_err(|failed| failed.on_open(dir))?;
+        if new {
+            // So that the directory itself survives. A parent that may not be read is
+            // none that this process has made.
+            for folder in dir.ancestors().skip(1) {
+                let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+                let _ = fs.sync_dir(folder);
+            }
+        }
+        Ok(Self { fs, dir: dir.to_owned(), state, next_commit: next_commit + 1, log: Some(log), poisoned: false })
+    }
+
+    /// Reads the store in `dir` as it is now, for a process beside the owner. Writes nothing, takes no lock.
+    ///
+    /// # Errors
+    /// [`ManifestError`]; each variant says what to do.
+    pub fn open_read_only(fs: Arc<dyn Fs>, dir: impl AsRef<Path>) -> Result<Self, ManifestError> {
+        let dir = dir.as_ref();
+        let loaded = load(&*fs, dir)?;
+        Ok(Self {
+            fs,
+            dir: dir.to_owned(),
+            state: loaded.state,
+            next_commit: loaded.next_commit,
+            log: None,
+            poisoned: false,
+        })
+    }
+
+    /// What the manifest says, as of the last commit that succeeded.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Whether the file still says what was read: false once anybody has committed or
+    /// opened the store since. For readers beside the owner. O(size of the file).
+    ///
+    /// # Errors
+    /// As [`open_read_only`](Self::open_read_only).
+    pub fn is_current(&self) -> Result<bool, ManifestError> {
+        let loaded = load(&*self.fs, &self.dir)?;
+        let same_life =
+            (loaded.state.store_id, loaded.state.open_number) == (self.state.store_id, self.state.open_number);
+        Ok(same_life && loaded.next_commit == self.next_commit)
+    }
+
+    /// Applies all `edits` or none; they are durable when this returns. One write and one
+    /// fdatasync, now and then a rewrite of the whole file.
+    ///
+    /// # Errors
+    /// - [`BadEdit`](ManifestError::BadEdit), [`MetadataFull`](ManifestError::MetadataFull): nothing was written.
+    /// - [`NoSpace`](ManifestError::NoSpace): nothing was written; commit again later.
+    /// - [`NotOwner`](ManifestError::NotOwner): somebody else has opened the store; nothing was written.
+    /// - [`Failed`](ManifestError::Failed): nobody knows whether the edits are durable; all further commits
+    ///   are refused.
+    pub fn commit(&mut self, edits: &[Edit]) -> Result<(), ManifestError> {
+        if self.log.is_none() {
+            return Err(ManifestError::ReadOnly);
+        }
+        if self.poisoned {
+            return Err(ManifestError::Poisoned);
+        }
+        if edits.is_empty() {
+            return Ok(());
+        }
+        let mut state = self.state.clone();
+        for edit in edits {
+            state.apply(edit)?;
+        }
+        self.check_owner()?;
+        let mut bytes = Vec::new();
+        edits.iter().for_each(|edit| put_edit(&mut bytes, edit));
+        if bytes.len() > COMMIT_BYTES_MAX {
+            return Err(ManifestError::BadEdit { what: "too many edits for one commit" });
+        }
+        if let Err(failed) = self.write(&state, &bytes) {
+            self.poisoned = !failed.nothing_written();
+            return Err(failed.on_commit(&self.dir));
+        }
+        self.state = state;
+        self.next_commit += 1;
+        Ok(())
+    }
+
+    fn write(&mut self, state: &State, edits: &[u8]) -> Result<(), WriteFailed> {
+        let log = self.log.as_mut().expect("checked by the caller");
+        if log.end + edits.len() as u64 > log.rewrite_at {
+            *log = write_anew(&*self.fs, &self.dir, state, self.next_commit)?;
+            return Ok(());
+        }
+        let commit = commit_bytes(log.seed, self.next_commit, edits);
+        let end = log.end + commit.len() as u64;
+        if end > log.allocated {
+            let allocated = end.next_multiple_of(GROW_BYTES);
+            log.file.allocate(allocated).map_err(WriteFailed::before)?;
+            log.allocated = allocated;
+        }
+        log.file.write_all_at(log.end, &commit).map_err(WriteFailed::After)?;
+        log.file.sync_data().map_err(WriteFailed::After)?;
+        log.end = end;
+        Ok(())
+    }
+
+    /// The open number on disk must be ours: the lock is what excludes others, this is
+    /// for the case that somebody forced it.
+    fn check_owner(&self) -> Result<(), ManifestError> {
+        let path = self.dir.join(FILE_NAME);
+        let header = match load_header(&*self.fs, &path) {
+            Ok(header) => header,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(source) => return Err(ManifestError::io(&path, source)),
+        };
+        let found = header.map_or((0, 0), |h| (u128::from_le_bytes(h.store_id), h.open_number));
+        if found == (self.state.store_id, self.state.open_number) {
+            return Ok(());
+        }
+        Err(ManifestError::NotOwner { file: path, found: found.1, ours: self.state.open_number })
+    }
+}
+
+/// How a write failed.
+#[derive(Debug)]
+enum WriteFailed {
+    /// No space, and what was durable still is all there is.
+    NoSpace(io::Error),
+    /// Something else, before anything that counts was touched.
+    Before(io::Error),
+    /// It may be durable or not.
+    After(io::Error),
+}
+
+impl WriteFailed {
+    fn before(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace(error),
+            _ => Self::Before(error),
+        }
+    }
+
+    fn nothing_written(&self) -> bool {
+        matches!(self, Self::NoSpace(_))
+    }
+
+    fn on_commit(self, dir: &Path) -> ManifestError {
+        let file = dir.join(FILE_NAME);
+        match self {
+            Self::NoSpace(source) => ManifestError::NoSpace { file, source },
+            Self::Before(source) | Self::After(source) => ManifestError::Failed { file, source },
+        }
+    }
+
+    fn on_open(self, dir: &Path) -> ManifestError {
+        let (Self::NoSpace(source) | Self::Before(source) | Self::After(source)) = self;
+        ManifestError::io(&dir.join(FILE_NAME), source)
+    }
+}
+
+/// Writes a file whose first commit, number `number`, is all of `state`; then gives it the name.
+fn write_anew(fs: &dyn Fs, dir: &Path, state: &State, number: u64) -> Result<Log, WriteFailed> {
+    let temp = dir.join(TEMP_NAME);
+    let header = FileHeader {
+        magic: MAGIC,
+        version: VERSION,
+        store_id: state.store_id.to_le_bytes(),
+        open_number: state.open_number,
+        first_commit: number,
+        ..FileHeader::zeroed()
+    }
+    .sealed();
+    let seed = header.seed();
+    let mut edits = Vec::new();
+    put_state(&mut edits, state);
+    let mut bytes = bytemuck::bytes_of(&header).to_vec();
+    bytes.extend_from_slice(&commit_bytes(seed, number, &edits));
+    let end = bytes.len() as u64;
+    let allocated = end.next_multiple_of(GROW_BYTES);
+    let write = || {
+        match fs.remove(&temp) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let file = fs.create(&temp)?;
+        file.allocate(allocated)?;
+        file.write_all_at(0, &bytes)?;
+        file.sync_data()?;
+        Ok(file)
+    };
+    let file = write().map_err(|e| {
+        let _ = fs.remove(&temp);
+        WriteFailed::before(e)
+    })?;
+    fs.rename(&temp, &dir.join(FILE_NAME)).map_err(WriteFailed::After)?;
+    fs.sync_dir(dir).map_err(WriteFailed::After)?;
+    Ok(Log { file, seed, end, allocated, rewrite_at: 2 * end + EDITS_BYTES_MAX })
+}
+
+fn commit_bytes(seed: u32, number: u64, edits: &[u8]) -> Vec<u8> {
+    let header = CommitHeader { crc: 0, len: edits.len() as u32, number };
+    let mut bytes = bytemuck::bytes_of(&header).to_vec();
+    bytes.extend_from_slice(edits);
+    let crc = commit_checksum(seed, &bytes[4..]);
+    bytes[..4].copy_from_slice(&crc.to_le_bytes());
+    bytes.resize(bytes.len().next_multiple_of(COMMIT_ALIGN as usize), 0);
+    bytes
+}
+
+/// A manifest may be missing, but not where there is data that only it could explain.
+fn refuse_orphans(fs: &dyn Fs, dir: &Path) -> Result<(), ManifestError> {
+    for found in DATA_FOLDERS {
+        match fs.list(&dir.join(found)) {
+            Ok(names) if !names.is_empty() => {
+                return Err(ManifestError::ManifestMissing { dir: dir.to_owned(), found });
+            }
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(ManifestError::io(&dir.join(found), source)),
+        }
+    }
+    Ok(())
+}
+
+/// 128 bits that no other store has: the keys that the standard library draws for its
+/// hash maps come from the operating system's generator.
+fn random_id() -> u128 {
+    let half = || u128::from(RandomState::new().hash_one(0u64));
+    half() << 64 | half()
+}

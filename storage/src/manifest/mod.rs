@@ -1,0 +1,21 @@
+//! The manifest: which segments, WAL files and rules exist, in order.
+//!
+//! Byte layout: `docs/format/manifest.md`.
+
+// what is known
+mod metadata;
+mod state;
+
+// as bytes
+mod codec;
+mod format;
+
+// in a file
+mod error;
+mod log;
+mod read;
+
+pub use error::ManifestError;
+pub use log::Manifest;
+pub use metadata::{METADATA_BYTES_MAX, Metadata};
+pub use state::{Edit, SegmentRef, State};

@@ -1,0 +1,181 @@
+//! Reading a manifest back: header, first commit, then every commit that chains.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::codec::{BadEdits, DiskEdit, take_edit};
+use super::error::ManifestError;
+use super::format::{
+    COMMIT_ALIGN, COMMIT_HEADER_LEN, CommitHeader, FILE_HEADER_LEN, FILE_NAME, FileHeader, MAGIC, VERSION,
+    commit_checksum, kind,
+};
+use super::state::State;
+use crate::fs::Fs;
+
+/// A longer file is none of ours: it would hold some ten million segments.
+const FILE_BYTES_MAX: u64 = 1 << 30;
+/// How many times the file's bytes a search may check.
+const SEARCH_EFFORT: usize = 4;
+
+/// A manifest as it was read.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) state: State,
+    /// Number of the commit that comes next.
+    pub(super) next_commit: u64,
+}
+
+/// Reads the manifest in `dir`. Writes nothing; a torn last commit is left out.
+pub(super) fn load(fs: &dyn Fs, dir: &Path) -> Result<Loaded, ManifestError> {
+    let path = dir.join(FILE_NAME);
+    let bytes = read_file(fs, &path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => ManifestError::NoStore { dir: dir.to_owned() },
+        io::ErrorKind::NotADirectory => ManifestError::NotADirectory { dir: dir.to_owned() },
+        _ => ManifestError::io(&path, source),
+    })?;
+    Parser { path: &path, bytes: &bytes }.parse()
+}
+
+/// The header of the manifest that has the name now.
+pub(super) fn load_header(fs: &dyn Fs, path: &Path) -> io::Result<Option<FileHeader>> {
+    let file = fs.open_read(path)?;
+    let mut bytes = [0; FILE_HEADER_LEN];
+    let n = file.read_at(0, &mut bytes)?;
+    let header: FileHeader = bytemuck::pod_read_unaligned(&bytes);
+    let sound = n == FILE_HEADER_LEN && header.magic == MAGIC && header.crc == header.checksum();
+    Ok(sound.then_some(header))
+}
+
+fn read_file(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
+    let file = fs.open_read(path)?;
+    let len = file.len()?;
+    if len > FILE_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "longer than a manifest can be"));
+    }
+    let mut bytes = vec![0; len as usize];
+    let mut done = 0;
+    while done < bytes.len() {
+        match file.read_at(done as u64, &mut bytes[done..])? {
+            0 => break,
+            n => done += n,
+        }
+    }
+    bytes.truncate(done);
+    Ok(bytes)
+}
+
+struct Parser<'a> {
+    path: &'a Path,
+    bytes: &'a [u8],
+}
+
+impl Parser<'_> {
+    fn file(&self) -> PathBuf {
+        self.path.to_owned()
+    }
+
+    fn corrupt(&self, offset: usize, what: &'static str) -> ManifestError {
+        ManifestError::Corrupt { file: self.file(), offset: offset as u64, what }
+    }
+
+    fn too_new(&self, what: &'static str, found: u32, supported: u32) -> ManifestError {
+        ManifestError::TooNew { file: self.file(), what, found, supported }
+    }
+
+    fn parse(&self) -> Result<Loaded, ManifestError> {
+        let header = self.header()?;
+        let seed = header.seed();
+        let mut state = State {
+            store_id: u128::from_le_bytes(header.store_id),
+            open_number: header.open_number,
+            format: header.version,
+            ..State::default()
+        };
+        let mut at = FILE_HEADER_LEN;
+        let mut next = header.first_commit;
+        while let Some(edits) = self.commit_at(at, next, seed) {
+            let from = at + COMMIT_HEADER_LEN;
+            self.apply(&mut state, from, edits)?;
+            at = (from + edits.len()).next_multiple_of(COMMIT_ALIGN as usize);
+            next += 1;
+        }
+        if next == header.first_commit {
+            return Err(self.corrupt(at, "the first commit is damaged"));
+        }
+        // Each commit was durable before the next was begun, so only the last may be torn.
+        if self.commit_behind(at, next, seed) {
+            return Err(self.corrupt(at, "a commit before the last is damaged"));
+        }
+        Ok(Loaded { state, next_commit: next })
+    }
+
+    fn header(&self) -> Result<FileHeader, ManifestError> {
+        let bytes = self.bytes.get(..FILE_HEADER_LEN).ok_or_else(|| self.corrupt(0, "shorter than its header"))?;
+        let header: FileHeader = bytemuck::pod_read_unaligned(bytes);
+        if header.magic != MAGIC {
+            return Err(self.corrupt(0, "not a manifest"));
+        }
+        if header.crc != header.checksum() {
+            return Err(self.corrupt(0, "the header's checksum is wrong"));
+        }
+        if header.version != VERSION || header.reserved != 0 {
+            return Err(self.too_new("format version", header.version, VERSION));
+        }
+        if header.first_commit == 0 || header.first_commit >= 1 << 63 {
+            return Err(self.corrupt(0, "the header's commit number makes no sense"));
+        }
+        Ok(header)
+    }
+
+    /// The edits of commit `number`, if it lies at `at` and is sound.
+    fn commit_at(&self, at: usize, number: u64, seed: u32) -> Option<&[u8]> {
+        let rest = self.bytes.get(at..)?;
+        let header: CommitHeader = bytemuck::pod_read_unaligned(rest.get(..COMMIT_HEADER_LEN)?);
+        if header.number != number {
+            return None;
+        }
+        let end = COMMIT_HEADER_LEN.checked_add(header.len as usize)?;
+        let sound = commit_checksum(seed, rest.get(4..end)?) == header.crc;
+        sound.then(|| &rest[COMMIT_HEADER_LEN..end])
+    }
+
+    /// Whether a sound commit after `number` lies anywhere behind `from`.
+    fn commit_behind(&self, from: usize, number: u64, seed: u32) -> bool {
+        let mut effort = self.bytes.len() * SEARCH_EFFORT;
+        let mut at = from;
+        while let Some(head) = self.bytes.get(at..at + COMMIT_HEADER_LEN) {
+            let header: CommitHeader = bytemuck::pod_read_unaligned(head);
+            // A file is rewritten long before it holds so many commits.
+            let plausible = header.number >= number && header.number - number < 1 << 32;
+            if plausible && (at, header.number) != (from, number) {
+                if self.commit_at(at, header.number, seed).is_some() {
+                    return true;
+                }
+                effort = effort.saturating_sub((header.len as usize).min(self.bytes.len() - at));
+                if effort == 0 {
+                    return false;
+                }
+            }
+            at += COMMIT_ALIGN as usize;
+        }
+        false
+    }
+
+    fn apply(&self, state: &mut State, at: usize, edits: &[u8]) -> Result<(), ManifestError> {
+        let mut rest = edits;
+        while !rest.is_empty() {
+            let offset = at + edits.len() - rest.len();
+            match take_edit(&mut rest) {
+                Ok(DiskEdit::WalState(wal)) => state.wal = wal,
+                Ok(DiskEdit::Edit(edit)) => {
+                    state.apply(&edit).map_err(|_| self.corrupt(offset, "an edit contradicts those before it"))?;
+                }
+                Err(BadEdits::Malformed(what)) => return Err(self.corrupt(offset, what)),
+                Err(BadEdits::TooNew(found)) => {
+                    return Err(self.too_new("an edit of kind", found.into(), kind::LAST.into()));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,388 @@
+//! Reading the WAL back, by promise P5.
+//!
+//! - R1: Frames of one opening count up by one, over its files in order of epoch. What
+//!   comes back is that chain up to the first number that is missing or unreadable.
+//! - R2: If a frame of that number or above is known to have been durable (by the manifest, or
+//!   by any sound frame or header, wherever it lies), its absence is corruption.
+//!   Otherwise nobody was told that it was durable: the chain ends there.
+//! - R3: A file of an earlier opening holds exactly the frames that the manifest names:
+//!   they were made durable before that was written.
+//! - R4: Nothing here writes, so recovering again gives the same.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::decode::{Decoded, Undecodable};
+use super::file::{FrameFile, HeaderState};
+use super::format::{FrameHeader, PAGE};
+use super::recovered::{EpochEnd, LostRange, Recovered, TornTail, WalState};
+use super::types::{Epoch, FrameNo, GenerationId, Origin, WalError, WalSample};
+use super::unsure::UnsureFrames;
+use crate::fs::Fs;
+use crate::model::{Labels, SeqNo};
+
+/// What to do where frames are missing that were durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecoverMode {
+    /// Refuse, naming file and offset.
+    Strict,
+    /// Read on behind the damage and report what is lost.
+    Salvage,
+    /// Stop at the first frame that does not chain, and never complain: for a process
+    /// that reads beside the owner, who may be writing.
+    Follow,
+}
+
+/// A piece of the WAL, in the order it was written.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Replay<'a> {
+    /// What a series number means in a generation, from here on.
+    Define {
+        /// The generation.
+        generation: GenerationId,
+        /// The number.
+        series: u32,
+        /// The series.
+        labels: &'a Labels,
+    },
+    /// The samples of a frame, in order of acceptance; at most
+    /// [`FRAME_SAMPLES_MAX`](super::FRAME_SAMPLES_MAX).
+    Samples {
+        /// The generation in which their series are defined.
+        generation: GenerationId,
+        /// The first sample's number; the others count up from it.
+        first_seq: SeqNo,
+        /// The samples.
+        samples: &'a [WalSample],
+    },
+    /// The frame before holds a batch of another node.
+    Origin(Origin),
+}
+
+/// The sink's answer to a piece that makes no sense, such as a sample of a series that no
+/// one defined. The frame counts as damaged; the sink keeps nothing of the piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused(pub &'static str);
+
+/// Takes the pieces, one after the other.
+pub type Sink<'s> = dyn FnMut(Replay<'_>) -> Result<(), Refused> + 's;
+
+/// Gives everything in the WAL's folder `dir` that `state` (the manifest's) still needs
+/// to `sink`: an exact prefix of what was written, with every frame that was ever
+/// durable. Writes nothing. Memory is bounded by one frame.
+///
+/// # Errors
+/// - [`WalError::Corrupt`] in `Strict` mode, if a frame that was durable cannot be read. The sink
+///   may have got what lies before it.
+/// - [`WalError::TooNew`] if a later release wrote there.
+/// - [`WalError::Io`] if reading fails.
+pub fn recover(
+    fs: &dyn Fs,
+    dir: &Path,
+    store_id: u128,
+    state: &WalState,
+    mode: RecoverMode,
+    sink: &mut Sink<'_>,
+) -> Result<Recovered, WalError> {
+    let names = match fs.list(dir) {
+        Ok(names) => names,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(e) => return Err(WalError::io(dir, e)),
+    };
+    let epochs = names.iter().filter_map(|name| Epoch::from_file_name(name));
+    let live: Vec<Epoch> = epochs.filter(|&e| e >= state.oldest_epoch.max(state.live_epoch)).collect();
+    let ended: Vec<(Epoch, EpochEnd)> = state.ends.range(state.oldest_epoch..).map(|(&e, &end)| (e, end)).collect();
+    let before = FrameNo(state.next_frame.0.saturating_sub(1));
+    let greatest_end = ended.iter().map(|(_, end)| end.last).max().unwrap_or_default();
+    let unread = live.iter().map(|&epoch| (epoch, EpochEnd::NONE));
+    let mut recovery = Recovery {
+        fs,
+        store_id,
+        mode,
+        sink,
+        decoded: Decoded::default(),
+        unsure: UnsureFrames::default(),
+        open: None,
+        out: Recovered {
+            samples: 0,
+            frames: 0,
+            next_seq: SeqNo(0),
+            greatest_frame: before.max(state.synced_through).max(greatest_end),
+            last_frame: before,
+            synced_through: state.synced_through,
+            ends: unread.chain(ended.iter().copied()).collect(),
+            torn_tail: None,
+            lost: Vec::new(),
+            dir: dir.to_owned(),
+            unsure: Vec::new(),
+        },
+    };
+    for (epoch, end) in ended {
+        if !end.is_empty() && !recovery.chain(&[epoch], end.first.0, Some(end.last.0))? {
+            return Ok(recovery.out);
+        }
+    }
+    recovery.chain(&live, state.next_frame.0, None)?;
+    let Recovery { unsure, mut out, .. } = recovery;
+    if mode != RecoverMode::Follow {
+        out.unsure = unsure.into_parts(out.synced_through);
+    }
+    Ok(out)
+}
+
+/// Where the chain is being read: the place behind its last frame.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// Which of the files.
+    index: usize,
+    at: u64,
+    /// Whether the file's header matters: not where salvage found a sound frame behind a bad one.
+    check_header: bool,
+}
+
+/// A sound frame behind a break.
+#[derive(Clone, Copy, Debug)]
+struct Ahead {
+    place: Place,
+    frame: u64,
+}
+
+struct OpenFile {
+    index: usize,
+    file: FrameFile,
+    header: HeaderState,
+}
+
+struct Recovery<'a, 's> {
+    fs: &'a dyn Fs,
+    store_id: u128,
+    mode: RecoverMode,
+    sink: &'a mut Sink<'s>,
+    decoded: Decoded,
+    unsure: UnsureFrames,
+    open: Option<OpenFile>,
+    out: Recovered,
+}
+
+impl Recovery<'_, '_> {
+    /// Reads the chain that begins with frame `next` in these files. With `end`, it must
+    /// reach to that frame and stops there (R3), else it reaches as far as it goes (R1, R2).
+    /// Answers false if a follower has to stop.
+    fn chain(&mut self, files: &[Epoch], mut next: u64, end: Option<u64>) -> Result<bool, WalError> {
+        self.open = None;
+        let mut place = Place { index: 0, at: PAGE, check_header: true };
+        loop {
+            while end.is_none_or(|end| next <= end)
+                && let Some((found, header)) = self.find(files, place, next)?
+            {
+                let taken = self.give(files, found, &header)?;
+                place = Place { at: found.at + u64::from(header.frame_len), check_header: false, ..found };
+                match taken {
+                    Ok(()) if end.is_none() => {
+                        let path = self.path(files[found.index]);
+                        self.unsure.add(FrameNo(next), &path, found.at, place.at, self.out.synced_through);
+                    }
+                    Ok(()) => {}
+                    Err(what) => {
+                        if !self.damage(files[found.index], found.at, (next, next), what)? {
+                            return Ok(false);
+                        }
+                    }
+                }
+                next += 1;
+            }
+            if end.is_some_and(|end| next > end) {
+                return Ok(true);
+            }
+            if self.mode == RecoverMode::Follow {
+                return Ok(false);
+            }
+            let ahead = self.look_ahead(files, place, next)?;
+            let durable = end.unwrap_or(self.out.synced_through.0);
+            if next > durable {
+                self.cut(files, place, next, ahead.is_some())?;
+                return Ok(true);
+            }
+            let resume = ahead.filter(|ahead| ahead.frame <= end.unwrap_or(durable + 1));
+            let last = resume.map_or(durable, |ahead| ahead.frame - 1);
+            let (epoch, offset, what) = self.locate(files, place, next)?;
+            self.damage(epoch, offset, (next, last), what)?;
+            match resume {
+                Some(ahead) => (place, next) = (ahead.place, ahead.frame),
+                None => return Ok(true),
+            }
+        }
+    }
+
+    fn path(&self, epoch: Epoch) -> PathBuf {
+        self.out.dir.join(epoch.file_name())
+    }
+
+    /// The file number `index`, opened if it was not, or `None` if it is not there.
+    fn file(&mut self, files: &[Epoch], index: usize) -> Result<Option<&mut OpenFile>, WalError> {
+        if self.open.as_ref().is_none_or(|open| open.index != index) {
+            self.open = None;
+            let Some(&epoch) = files.get(index) else { return Ok(None) };
+            let path = self.path(epoch);
+            let file = match self.fs.open_read(&path) {
+                Ok(file) => file,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(e) => return Err(WalError::io(&path, e)),
+            };
+            let mut file = FrameFile::new(path, file, epoch, self.store_id)?;
+            let header = file.header()?;
+            if let HeaderState::Sound(header) = &header {
+                self.witness(header.synced_through);
+            }
+            self.open = Some(OpenFile { index, file, header });
+        }
+        Ok(self.open.as_mut())
+    }
+
+    /// The frame `next`: right behind the last one, at the next page, or first in a later file.
+    fn find(&mut self, files: &[Epoch], place: Place, next: u64) -> Result<Option<(Place, FrameHeader)>, WalError> {
+        for index in place.index..files.len() {
+            let Some(open) = self.file(files, index)? else { continue };
+            let here = if index == place.index { place } else { Place { index, at: PAGE, check_header: true } };
+            if here.check_header && matches!(open.header, HeaderState::Bad(_)) {
+                continue;
+            }
+            let page = here.at.next_multiple_of(PAGE);
+            for at in [here.at, page].into_iter().take(if page == here.at { 1 } else { 2 }) {
+                if let Some(header) = open.file.frame_at(at)?
+                    && header.frame_no == next
+                {
+                    return Ok(Some((Place { at, ..here }, header)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Looks at all sound frames behind a break: what they witness, and the first above `next`.
+    fn look_ahead(&mut self, files: &[Epoch], place: Place, next: u64) -> Result<Option<Ahead>, WalError> {
+        let mut first: Option<Ahead> = None;
+        for index in place.index..files.len() {
+            let mut at = if index == place.index { place.at } else { PAGE };
+            while let Some(open) = self.file(files, index)?
+                && let Some((found, header)) = open.file.search(at)?
+            {
+                at = found + u64::from(header.frame_len);
+                self.note(&header);
+                if header.frame_no > next && first.is_none_or(|ahead| header.frame_no < ahead.frame) {
+                    let place = Place { index, at: found, check_header: false };
+                    first = Some(Ahead { place, frame: header.frame_no });
+                }
+            }
+        }
+        Ok(first)
+    }
+
+    /// In which file the missing frame `next` should have been, where, and what is wrong there.
+    fn locate(&mut self, files: &[Epoch], place: Place, next: u64) -> Result<(Epoch, u64, &'static str), WalError> {
+        const DAMAGED: &str = "a frame is missing or damaged";
+        let begins_here = |open: &OpenFile| match &open.header {
+            HeaderState::Sound(header) => (header.first_frame == next).then_some((PAGE, DAMAGED)),
+            HeaderState::Bad(why) => Some((0, *why)),
+        };
+        let from = if place.check_header { place.index } else { place.index + 1 };
+        if let Some(open) = self.file(files, from)?
+            && let Some((offset, what)) = begins_here(open)
+        {
+            return Ok((files[from], offset, what));
+        }
+        match files.get(place.index) {
+            None => Ok((Epoch(0), 0, "no file is there")),
+            Some(&epoch) => match self.file(files, place.index)? {
+                None => Ok((epoch, 0, "the file is missing")),
+                Some(_) => Ok((epoch, place.at, DAMAGED)),
+            },
+        }
+    }
+
+    /// Hands a frame to the sink. The inner error says why it is damaged all the same.
+    fn give(
+        &mut self,
+        files: &[Epoch],
+        place: Place,
+        header: &FrameHeader,
+    ) -> Result<Result<(), &'static str>, WalError> {
+        let Some(OpenFile { file, .. }) = &mut self.open else { return Ok(Err("the file is missing")) };
+        match header.decode(file.payload(place.at, header)?, &mut self.decoded) {
+            Ok(()) => {}
+            Err(Undecodable::Malformed(what)) => return Ok(Err(what)),
+            Err(Undecodable::TooNew { what, found, supported }) => {
+                return Err(WalError::TooNew { file: file.path.clone(), what, found, supported });
+            }
+        }
+        let generation = GenerationId(Epoch(header.generation));
+        let Decoded { samples, definitions, origins } = &self.decoded;
+        for (series, labels) in definitions {
+            if let Err(Refused(what)) = (self.sink)(Replay::Define { generation, series: *series, labels }) {
+                return Ok(Err(what));
+            }
+        }
+        if !samples.is_empty() {
+            let piece = Replay::Samples { generation, first_seq: SeqNo(header.first_seq), samples };
+            if let Err(Refused(what)) = (self.sink)(piece) {
+                return Ok(Err(what));
+            }
+        }
+        for origin in origins {
+            if let Err(Refused(what)) = (self.sink)(Replay::Origin(*origin)) {
+                return Ok(Err(what));
+            }
+        }
+        self.note(header);
+        self.out.samples += u64::from(header.samples);
+        self.out.frames += 1;
+        self.out.last_frame = FrameNo(header.frame_no);
+        let end = self.out.ends.entry(files[place.index]).or_insert(EpochEnd::NONE);
+        if end.is_empty() {
+            end.first = FrameNo(header.frame_no);
+        }
+        end.last = end.last.max(FrameNo(header.frame_no));
+        Ok(Ok(()))
+    }
+
+    fn note(&mut self, header: &FrameHeader) {
+        self.witness(header.synced_through);
+        self.out.greatest_frame = self.out.greatest_frame.max(FrameNo(header.frame_no));
+        let next_seq = SeqNo(header.first_seq.saturating_add(header.samples.into()));
+        self.out.next_seq = self.out.next_seq.max(next_seq);
+    }
+
+    fn witness(&mut self, synced_through: u64) {
+        self.out.synced_through = self.out.synced_through.max(FrameNo(synced_through));
+        self.out.greatest_frame = self.out.greatest_frame.max(FrameNo(synced_through));
+    }
+
+    /// Durable frames are lost. Answers whether to go on.
+    fn damage(&mut self, epoch: Epoch, offset: u64, lost: (u64, u64), what: &str) -> Result<bool, WalError> {
+        let (file, first, what) = (self.path(epoch), FrameNo(lost.0), what.to_owned());
+        match self.mode {
+            RecoverMode::Strict => Err(WalError::Corrupt { file, offset, frame: first, what }),
+            RecoverMode::Follow => Ok(false),
+            RecoverMode::Salvage => {
+                self.out.lost.push(LostRange { file, epoch, offset, first, last: FrameNo(lost.1), what });
+                Ok(true)
+            }
+        }
+    }
+
+    /// The chain ends here. It is a torn tail if more was begun than nothing.
+    fn cut(&mut self, files: &[Epoch], place: Place, next: u64, frames_behind: bool) -> Result<(), WalError> {
+        let mut begun = frames_behind;
+        if let Some(open) = self.file(files, place.index)? {
+            for at in [place.at, place.at.next_multiple_of(PAGE)] {
+                begun |= open.file.frame_header_at(at)?.is_some_and(|header| header.frame_no >= next);
+            }
+        }
+        if begun && let Some(&epoch) = files.get(place.index) {
+            let last_good = FrameNo(next - 1);
+            self.out.torn_tail = Some(TornTail { file: self.path(epoch), offset: place.at, last_good });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,157 @@
+//! What recovery found, and what must happen before the new life's first durable answer.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::types::{Epoch, FrameNo, WalError};
+use super::unsure::Unsure;
+use crate::fs::Fs;
+use crate::model::SeqNo;
+
+/// New numbers start this far above the greatest one known: those of samples, and those
+/// of frames. What was lost behind a cut can then never be confused with what comes.
+pub const NUMBER_GAP: u64 = 1 << 32;
+
+/// The frames of a file that count: `first` to `last`, none if `last` is below `first`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochEnd {
+    /// The first good frame.
+    pub first: FrameNo,
+    /// The last good frame. Whatever follows in the file is of no account.
+    pub last: FrameNo,
+}
+
+impl EpochEnd {
+    /// A file without a good frame.
+    pub const NONE: Self = Self { first: FrameNo(1), last: FrameNo(0) };
+
+    /// Whether no frame counts.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.last < self.first
+    }
+}
+
+/// What the manifest knows about the WAL: where recovery begins, and where it must not end early.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WalState {
+    /// Files below are not needed any more.
+    pub oldest_epoch: Epoch,
+    /// Files from here on belong to the opening that is running, or was at the crash.
+    pub live_epoch: Epoch,
+    /// The first frame needed of those files.
+    pub next_frame: FrameNo,
+    /// Frames up to this one are known to be durable.
+    pub synced_through: FrameNo,
+    /// The good frames of each needed file of earlier openings.
+    pub ends: BTreeMap<Epoch, EpochEnd>,
+}
+
+impl Default for WalState {
+    fn default() -> Self {
+        Self {
+            oldest_epoch: Epoch(0),
+            live_epoch: Epoch(0),
+            next_frame: FrameNo(1),
+            synced_through: FrameNo(0),
+            ends: BTreeMap::new(),
+        }
+    }
+}
+
+/// What the manifest must know before a new life's first frame is written: commit it as
+/// [`Edit::WalLife`](crate::manifest::Edit::WalLife) after [`Recovered::secure`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WalLife {
+    /// The new life's first epoch.
+    pub live_epoch: Epoch,
+    /// The new life's first frame.
+    pub first_frame: FrameNo,
+    /// The last frame of the old lives; all of them are durable.
+    pub synced_through: FrameNo,
+    /// The good frames of each needed file of the old lives.
+    pub ends: BTreeMap<Epoch, EpochEnd>,
+}
+
+/// Frames that never became durable and were cut off. Nobody was told that they were.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    /// The file in which the good frames end.
+    pub file: PathBuf,
+    /// Where in it.
+    pub offset: u64,
+    /// The last good frame.
+    pub last_good: FrameNo,
+}
+
+/// Durable frames that salvage could not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostRange {
+    /// The damaged file.
+    pub file: PathBuf,
+    /// Its epoch, for [`WriterOptions::damaged`](super::WriterOptions::damaged).
+    pub epoch: Epoch,
+    /// Where the damage begins.
+    pub offset: u64,
+    /// The first frame lost.
+    pub first: FrameNo,
+    /// The last frame lost.
+    pub last: FrameNo,
+    /// What is wrong there.
+    pub what: String,
+}
+
+/// What [`recover`](super::recover()) found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// Samples given to the sink.
+    pub samples: u64,
+    /// Frames given to the sink.
+    pub frames: u64,
+    /// One above the greatest sample number that any sound frame names, those behind the cut included.
+    pub next_seq: SeqNo,
+    /// The greatest number of any frame there ever was, as far as can be known.
+    pub greatest_frame: FrameNo,
+    /// The last frame given to the sink, or the one before the first.
+    pub last_frame: FrameNo,
+    /// The greatest frame known to be durable before the crash.
+    pub synced_through: FrameNo,
+    /// The good frames of each needed file.
+    pub ends: BTreeMap<Epoch, EpochEnd>,
+    /// Set if frames were begun behind the last good one.
+    pub torn_tail: Option<TornTail>,
+    /// What salvage had to leave out; empty unless it was asked for.
+    pub lost: Vec<LostRange>,
+    pub(super) dir: PathBuf,
+    pub(super) unsure: Vec<Unsure>,
+}
+
+impl Recovered {
+    /// Makes all that was replayed durable: frames that a running process could read may
+    /// be in the page cache only, and after a failed sync the kernel believes them
+    /// written. So what is not known to be durable is written anew in its place, the same
+    /// bytes, and synced. Call it before [`life`](Self::life) is committed.
+    ///
+    /// # Errors
+    /// [`WalError::Io`]; the store must not be opened for writing then.
+    pub fn secure(&self, fs: &dyn Fs) -> Result<(), WalError> {
+        for part in &self.unsure {
+            part.rewrite(fs).map_err(|e| WalError::io(&part.file, e))?;
+        }
+        if !self.unsure.is_empty() {
+            fs.sync_dir(&self.dir).map_err(|e| WalError::io(&self.dir, e))?;
+        }
+        Ok(())
+    }
+
+    /// What to commit to the manifest before writing goes on under `open_number`.
+    #[must_use]
+    pub fn life(&self, open_number: u32) -> WalLife {
+        WalLife {
+            live_epoch: Epoch::new(open_number, 0),
+            first_frame: FrameNo(self.greatest_frame.0.saturating_add(NUMBER_GAP)),
+            synced_through: self.last_frame,
+            ends: self.ends.clone(),
+        }
+    }
+}
