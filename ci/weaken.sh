@@ -11,6 +11,8 @@ common_observe   ring_common
 common_publish   ring_common
 common_reclaim   ring_common
 common_release   ring_common
+drain_gone       ring_progress
+drain_gone_read  ring_progress
 lane_close       ring_lane
 lane_observe     ring_lane
 lane_publish     ring_lane
@@ -30,8 +32,8 @@ fi
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-echo "building the models"
-ci/loom.sh --no-run >"$log" 2>&1 || { cat "$log"; exit 1; }
+# As they are, the models must hold; else a failure below would say nothing.
+ci/loom.sh --no-fail-fast >"$log" 2>&1 || { cat "$log"; exit 1; }
 
 unnoticed=0
 printf '%-20s %-16s %s\n' weakened models outcome

@@ -119,21 +119,26 @@ fn two_that_join_at_once_are_both_found() {
 /// R14: when the worker goes, a waiter either finds his sample visible or learns that it never will be.
 #[test]
 fn a_waiter_does_not_outwait_the_worker() {
-    model(2, || {
+    model(3, || {
         let (rings, mut drain) = Rings::new(LIMITS);
         let mut lane = rings.join().unwrap();
-        let watermark = AtomicU64::new(0);
+        assert_eq!(drain.observe(1), 0);
         let waiter = {
             let rings = rings.clone();
             thread::spawn(move || {
-                let Ok(position) = lane.push(1) else { return };
-                while lane.progress().visible_position < position && rings.is_open() {
+                let Ok(position) = lane.push(1) else { return 0 };
+                while lane.progress().visible_position < position {
+                    if !rings.has_drain() {
+                        // What a last look finds is the end of it.
+                        return lane.progress().visible_position;
+                    }
                     thread::yield_now();
                 }
+                position
             })
         };
-        round(&mut drain, &watermark);
+        let published = round(&mut drain, &AtomicU64::new(0)) as u64;
         drop(drain);
-        waiter.join().unwrap();
+        assert_eq!(waiter.join().unwrap(), published);
     });
 }

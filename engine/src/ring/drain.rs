@@ -152,6 +152,6 @@ impl<T: Copy> Drain<T> {
 
 impl<T: Copy> Drop for Drain<T> {
     fn drop(&mut self) {
-        self.shared.close();
+        self.shared.drain_goes();
     }
 }

@@ -9,7 +9,7 @@ use super::drain::Drain;
 use super::lane::{Lane, LaneSender};
 use super::progress::{LaneId, LaneProgress, LaneWatch};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex, MutexGuard, lock};
+use crate::sync::{Arc, Mutex, MutexGuard, lock, weakenable};
 
 /// The shortest lane: two slots, so that one can be filled while the other is read.
 const LANE_SAMPLES_MIN: usize = 2;
@@ -111,6 +111,8 @@ pub(super) struct Shared<T> {
     limits: RingLimits,
     /// Cleared once, with the registry's mutex held.
     open: AtomicBool,
+    /// Set once, by the drain as it goes.
+    drain_gone: AtomicBool,
     /// How many lanes ever joined (R10).
     joined: AtomicU64,
     registry: Mutex<Registry<T>>,
@@ -166,6 +168,13 @@ impl<T: Copy> Shared<T> {
         }
     }
 
+    /// For the drain, as it goes.
+    pub(super) fn drain_goes(&self) {
+        self.close();
+        // Release: who sees it sees all that the drain published (R14).
+        self.drain_gone.store(true, weakenable!("drain_gone", Release));
+    }
+
     /// Refuses pushes and joins from now on.
     pub(super) fn close(&self) {
         let registry = self.registry();
@@ -200,6 +209,7 @@ impl<T: Copy> Rings<T> {
         let shared = Arc::new(Shared {
             common: CommonLane::new(limits.common_samples),
             open: AtomicBool::new(true),
+            drain_gone: AtomicBool::new(false),
             joined: AtomicU64::new(0),
             registry: Mutex::new(Registry {
                 id_next: LaneId::COMMON.0 + 1,
@@ -264,11 +274,17 @@ impl<T: Copy> Rings<T> {
         self.shared.registry().lanes.get(&id).map(|lane| LaneWatch { visible: Arc::clone(&lane.visible) })
     }
 
-    /// Whether the drain is there. Once it is gone, what is not visible never will be (R14).
+    /// Whether pushes and joins are accepted.
     pub fn is_open(&self) -> bool {
-        // Acquire would order nothing more: the drain publishes before it goes, and a waiter looks at the position
-        // once more, through an Acquire, after it saw this.
+        // Relaxed: it hands nothing over.
         self.shared.open.load(Ordering::Relaxed)
+    }
+
+    /// Whether somebody still drains. Once nobody does, the progress of each lane is final, as seen from here on: what
+    /// is not visible then never will be (R14).
+    pub fn has_drain(&self) -> bool {
+        // Acquire: pairs with the Release in `drain_goes`, so that a last look finds the last publish.
+        !self.shared.drain_gone.load(weakenable!("drain_gone_read", Acquire))
     }
 
     /// Refuses pushes and joins from now on. What was pushed before can still be drained; a push that runs at this

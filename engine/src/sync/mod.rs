@@ -7,7 +7,7 @@
 //! - loom treats `SeqCst` on a load or store as `AcqRel`. A protocol that needs the single total order (a store,
 //!   then a load of something else) states it with [`atomic::fence`]`(SeqCst)`, which loom does model.
 //! - Time does not pass under loom: [`thread::park_timeout`] and [`thread::sleep`] yield and come back early.
-//! - crossbeam-epoch, arc-swap and prefetching have no loom form; [`epoch`], [`ArcCell`] and [`prefetch`] stand in.
+//! - crossbeam-epoch, arc-swap and prefetching have no loom form; [`epoch`], [`ArcCell`] and [`prefetch()`] stand in.
 //! - `epoch`'s stand-in goes through a mutex, so under loom a `pin` also orders what the real one would not: models
 //!   of readers must not take their order from it.
 
