@@ -10,6 +10,9 @@ pub mod model;
 // samples of one series, encoded
 pub mod chunk;
 
+// many series in one immutable file
+pub mod segment;
+
 // how files are reached
 pub mod fs;
 

@@ -4,16 +4,16 @@ use super::ChunkError;
 
 /// Takes fields from the front of a slice; each says what it is, should it be missing.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
-    pub(super) fn take(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], ChunkError> {
+    pub(crate) fn take(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], ChunkError> {
         let (head, tail) = self.rest.split_at_checked(len).ok_or(ChunkError::damaged(what))?;
         self.rest = tail;
         Ok(head)
@@ -25,28 +25,28 @@ impl<'a> Cursor<'a> {
         Ok(*head)
     }
 
-    pub(super) fn u8(&mut self, what: &'static str) -> Result<u8, ChunkError> {
+    pub(crate) fn u8(&mut self, what: &'static str) -> Result<u8, ChunkError> {
         self.array(what).map(u8::from_le_bytes)
     }
 
-    pub(super) fn u16(&mut self, what: &'static str) -> Result<u16, ChunkError> {
+    pub(crate) fn u16(&mut self, what: &'static str) -> Result<u16, ChunkError> {
         self.array(what).map(u16::from_le_bytes)
     }
 
-    pub(super) fn u32(&mut self, what: &'static str) -> Result<u32, ChunkError> {
+    pub(crate) fn u32(&mut self, what: &'static str) -> Result<u32, ChunkError> {
         self.array(what).map(u32::from_le_bytes)
     }
 
-    pub(super) fn u64(&mut self, what: &'static str) -> Result<u64, ChunkError> {
+    pub(crate) fn u64(&mut self, what: &'static str) -> Result<u64, ChunkError> {
         self.array(what).map(u64::from_le_bytes)
     }
 
-    pub(super) fn i64(&mut self, what: &'static str) -> Result<i64, ChunkError> {
+    pub(crate) fn i64(&mut self, what: &'static str) -> Result<i64, ChunkError> {
         self.array(what).map(i64::from_le_bytes)
     }
 
     /// LEB128 of at most ten bytes.
-    pub(super) fn varint(&mut self, what: &'static str) -> Result<u64, ChunkError> {
+    pub(crate) fn varint(&mut self, what: &'static str) -> Result<u64, ChunkError> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.u8(what)?;
@@ -62,33 +62,33 @@ impl<'a> Cursor<'a> {
     }
 
     /// A signed integer, zigzag-mapped, as LEB128.
-    pub(super) fn signed(&mut self, what: &'static str) -> Result<i64, ChunkError> {
+    pub(crate) fn signed(&mut self, what: &'static str) -> Result<i64, ChunkError> {
         self.varint(what).map(unzigzag)
     }
 
     /// What was not taken yet.
-    pub(super) fn rest(self) -> &'a [u8] {
+    pub(crate) fn rest(self) -> &'a [u8] {
         self.rest
     }
 
     /// Fails unless everything was taken: no byte may be without meaning.
-    pub(super) fn end(self, what: &'static str) -> Result<(), ChunkError> {
+    pub(crate) fn end(self, what: &'static str) -> Result<(), ChunkError> {
         if self.rest.is_empty() { Ok(()) } else { Err(ChunkError::damaged(what)) }
     }
 }
 
 /// Small magnitudes to small numbers: 0, -1, 1, -2 … become 0, 1, 2, 3 …
-pub(super) const fn zigzag(x: i64) -> u64 {
+pub(crate) const fn zigzag(x: i64) -> u64 {
     ((x << 1) ^ (x >> 63)) as u64
 }
 
 /// The reverse of [`zigzag`].
-pub(super) const fn unzigzag(x: u64) -> i64 {
+pub(crate) const fn unzigzag(x: u64) -> i64 {
     (x >> 1) as i64 ^ -((x & 1) as i64)
 }
 
 /// Appends LEB128.
-pub(super) fn put_varint(out: &mut Vec<u8>, mut x: u64) {
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut x: u64) {
     while x >= 0x80 {
         out.push(x as u8 | 0x80);
         x >>= 7;
@@ -97,12 +97,12 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut x: u64) {
 }
 
 /// Appends a signed integer, zigzag-mapped, as LEB128.
-pub(super) fn put_signed(out: &mut Vec<u8>, x: i64) {
+pub(crate) fn put_signed(out: &mut Vec<u8>, x: i64) {
     put_varint(out, zigzag(x));
 }
 
 /// Bytes that [`put_signed`] appends.
-pub(super) const fn signed_len(x: i64) -> usize {
+pub(crate) const fn signed_len(x: i64) -> usize {
     let bits = 64 - (zigzag(x) | 1).leading_zeros() as usize;
     bits.div_ceil(7)
 }

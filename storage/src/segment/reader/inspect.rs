@@ -1,0 +1,78 @@
+//! What `inspect` shows of the chunks.
+
+use super::Segment;
+use crate::chunk::{ChunkStats, TimestampEncoding, ValueEncoding};
+use crate::source::ReadError;
+
+/// A chunk as it is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChunkInfo {
+    /// The series it belongs to.
+    pub series: u32,
+    /// Samples in it.
+    pub count: u32,
+    /// First timestamp, nanoseconds since the Unix epoch.
+    pub first_timestamp: i64,
+    /// Last timestamp, nanoseconds since the Unix epoch.
+    pub last_timestamp: i64,
+    /// Number of its timestamp column; chunks that share one have the same.
+    pub timestamp_column: u32,
+    /// Bytes of that column, which are in the file once.
+    pub timestamp_bytes: u32,
+    /// Bytes of its value column.
+    pub value_bytes: u32,
+    /// How each vector of timestamps is stored.
+    pub timestamp_encodings: Vec<TimestampEncoding>,
+    /// How each vector of values is stored.
+    pub value_encodings: Vec<ValueEncoding>,
+    /// Statistics; short chunks have none.
+    pub stats: Option<ChunkStats>,
+}
+
+impl Segment {
+    /// All chunks, by series and time. Each is checked against its checksum, none is decoded.
+    pub fn chunks(&self) -> impl Iterator<Item = Result<ChunkInfo, ReadError>> + '_ {
+        (0..self.all_series().len() as u32).flat_map(move |series| {
+            let (range, error) = match self.chunk_range(series) {
+                Ok(range) => (range, None),
+                Err(error) => (0..0, Some(Err(error))),
+            };
+            error.into_iter().chain(range.map(move |number| self.chunk_info(series, number)))
+        })
+    }
+
+    /// Statistics of a series' chunks, by time, with no column touched. `None` for short chunks.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the directory is damaged.
+    pub fn stats_of(&self, ordinal: u32) -> Result<Vec<Option<ChunkStats>>, ReadError> {
+        self.chunk_range(ordinal)?
+            .map(|number| self.chunk(number).map(|(_, timestamps, stats)| stats.map(|s| s.stats(timestamps))))
+            .collect()
+    }
+
+    fn chunk_info(&self, series: u32, number: usize) -> Result<ChunkInfo, ReadError> {
+        let (chunk, timestamps, stats) = self.chunk(number)?;
+        let (at, values) = self.columns_of(chunk, timestamps)?;
+        let vectors = 0..at.vectors();
+        Ok(ChunkInfo {
+            series,
+            count: u32::from(timestamps.count),
+            first_timestamp: timestamps.first,
+            last_timestamp: timestamps.last,
+            timestamp_column: chunk.timestamps,
+            timestamp_bytes: u32::from(timestamps.len),
+            value_bytes: u32::from(chunk.len),
+            timestamp_encodings: vectors
+                .clone()
+                .map(|v| at.encoding(v))
+                .collect::<Result<_, _>>()
+                .map_err(|e| self.chunk_error(timestamps.offset, e))?,
+            value_encodings: vectors
+                .map(|v| values.encoding(v))
+                .collect::<Result<_, _>>()
+                .map_err(|e| self.chunk_error(chunk.offset, e))?,
+            stats: stats.map(|record| record.stats(timestamps)),
+        })
+    }
+}

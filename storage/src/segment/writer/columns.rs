@@ -1,0 +1,126 @@
+//! Samples into columns, the timestamp columns shared where they are the same.
+
+use std::collections::HashMap;
+
+use super::sink::Sink;
+use crate::chunk::format::VALUE_TYPE_F64;
+use crate::chunk::{CHUNK_SAMPLES_MAX, ChunkStats, TimestampEncoder, ValueEncoder};
+use crate::segment::WriteError;
+use crate::segment::format::{
+    ChunkRecord, Footer, NO_STATS, STATS_SAMPLES_MIN, Section, StatsRecord, TimestampsRecord,
+};
+use crate::source::Columns;
+
+/// Bytes of encoded timestamp columns remembered for sharing. Beyond it, the older ones are forgotten.
+const SHARED_BYTES_MAX: usize = 4 << 20;
+
+/// Chunks of the series before whose timestamps are compared without encoding them.
+const PREVIOUS_CHUNKS_MAX: usize = 16;
+
+#[derive(Debug, Default)]
+pub(super) struct ColumnWriter {
+    timestamp_encoder: TimestampEncoder,
+    value_encoder: ValueEncoder,
+    encoded: Vec<u8>,
+    timestamps: Vec<TimestampsRecord>,
+    chunks: Vec<ChunkRecord>,
+    stats: Vec<StatsRecord>,
+    samples: u64,
+    /// Encoded columns and their numbers. By content: a hash alone would have to be trusted.
+    shared: HashMap<Box<[u8]>, u32>,
+    shared_bytes: usize,
+    /// Timestamps of the series before, chunk by chunk, and the numbers of their columns.
+    previous: Vec<(Vec<i64>, u32)>,
+}
+
+impl ColumnWriter {
+    /// Chunks written so far.
+    pub(super) fn chunks(&self) -> u32 {
+        self.chunks.len() as u32
+    }
+
+    /// Writes the chunks of one series.
+    pub(super) fn push(&mut self, samples: &Columns, sink: &mut Sink) -> Result<(), WriteError> {
+        let timestamps = samples.timestamps.chunks(CHUNK_SAMPLES_MAX);
+        let values = samples.values.chunks(CHUNK_SAMPLES_MAX);
+        for (i, (timestamps, values)) in timestamps.zip(values).enumerate() {
+            if self.chunks.len() >= NO_STATS as usize {
+                return Err(WriteError::TooLarge);
+            }
+            let column = self.timestamps_of(i, timestamps, sink)?;
+            self.encoded.clear();
+            self.value_encoder.encode(values, &mut self.encoded);
+            let mut stats = NO_STATS;
+            if values.len() >= STATS_SAMPLES_MIN {
+                stats = self.stats.len() as u32;
+                self.stats.push(StatsRecord::new(&ChunkStats::of(timestamps, values)));
+            }
+            self.chunks.push(ChunkRecord {
+                offset: sink.offset(),
+                crc: crc32c::crc32c(&self.encoded),
+                timestamps: column,
+                stats,
+                // Four raw vectors are 32,778 bytes.
+                len: self.encoded.len() as u16,
+                value_type: VALUE_TYPE_F64,
+                reserved: 0,
+            });
+            sink.write(&self.encoded)?;
+            self.samples += values.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// The number of the column that holds `timestamps`, which are chunk `i` of their series.
+    fn timestamps_of(&mut self, i: usize, timestamps: &[i64], sink: &mut Sink) -> Result<u32, WriteError> {
+        if let Some((_, column)) = self.previous.get(i).filter(|(previous, _)| previous == timestamps) {
+            return Ok(*column);
+        }
+        self.encoded.clear();
+        self.timestamp_encoder.encode(timestamps, &mut self.encoded);
+        let column = match self.shared.get(&self.encoded[..]) {
+            // Equal bytes of unequal length in samples: a regular step does not say how many.
+            Some(&column) if usize::from(self.timestamps[column as usize].count) == timestamps.len() => column,
+            _ => self.write_timestamps(timestamps, sink)?,
+        };
+        if i < PREVIOUS_CHUNKS_MAX {
+            self.previous.resize_with(self.previous.len().max(i + 1), Default::default);
+            let (previous, number) = &mut self.previous[i];
+            previous.clear();
+            previous.extend_from_slice(timestamps);
+            *number = column;
+        }
+        Ok(column)
+    }
+
+    fn write_timestamps(&mut self, timestamps: &[i64], sink: &mut Sink) -> Result<u32, WriteError> {
+        let column = self.timestamps.len() as u32;
+        self.timestamps.push(TimestampsRecord {
+            first: timestamps[0],
+            last: timestamps[timestamps.len() - 1],
+            offset: sink.offset(),
+            crc: crc32c::crc32c(&self.encoded),
+            len: self.encoded.len() as u16,
+            count: timestamps.len() as u16,
+        });
+        sink.write(&self.encoded)?;
+        if self.shared_bytes > SHARED_BYTES_MAX {
+            self.shared.clear();
+            self.shared_bytes = 0;
+        }
+        self.shared_bytes += self.encoded.len();
+        self.shared.insert(self.encoded[..].into(), column);
+        Ok(column)
+    }
+
+    /// Writes the directory, and what it says of all samples together.
+    pub(super) fn finish(&mut self, sink: &mut Sink, footer: &mut Footer) -> Result<(), WriteError> {
+        footer.samples = self.samples;
+        footer.first_timestamp = self.timestamps.iter().map(|column| column.first).min().unwrap_or(0);
+        footer.last_timestamp = self.timestamps.iter().map(|column| column.last).max().unwrap_or(0);
+        footer.sections[Section::Timestamps as usize] = sink.section(bytemuck::cast_slice(&self.timestamps))?;
+        footer.sections[Section::Chunks as usize] = sink.section(bytemuck::cast_slice(&self.chunks))?;
+        footer.sections[Section::Stats as usize] = sink.section(bytemuck::cast_slice(&self.stats))?;
+        Ok(())
+    }
+}
