@@ -2,6 +2,9 @@
 
 // text -> tree
 pub mod parse;
+// tree -> values
+pub mod eval;
 
+pub use eval::{Annotations, ErrorKind, EvalError, Evaluator, InstantSample, Matrix, Options, RangeSeries, Value};
 pub use parse::ast::Expr;
-pub use parse::{ParseError, parse, parse_selector};
+pub use parse::{ParseError, ParseOptions, parse, parse_selector, parse_with};

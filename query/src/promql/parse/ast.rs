@@ -44,8 +44,10 @@ pub struct NumberLiteral {
 /// A quoted string.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StringLiteral {
-    /// Its text, escapes resolved.
+    /// Its text, escapes resolved; what is not UTF-8 replaced.
     pub value: String,
+    /// Its bytes, if they are not UTF-8: no name or value of a label, but legal to write.
+    pub bytes: Option<Vec<u8>>,
     /// Where it stands.
     pub span: Span,
 }

@@ -90,13 +90,19 @@ pub(in crate::promql) fn format_number(value: f64) -> String {
     format!("{value}")
 }
 
-/// Takes the quotes off a string token and resolves its escapes.
+/// Takes the quotes off a string token and resolves its escapes. Must be UTF-8 then.
 pub(super) fn unquote(quoted: &str) -> Result<String, String> {
+    let bytes = unquote_bytes(quoted)?;
+    String::from_utf8(bytes).map_err(|_| format!("error unquoting string {quoted:?}: not UTF-8"))
+}
+
+/// As [`unquote`], but any bytes will do.
+pub(super) fn unquote_bytes(quoted: &str) -> Result<Vec<u8>, String> {
     let bad = |why: &str| format!("error unquoting string {quoted:?}: {why}");
     let quote = quoted.as_bytes().first().copied().ok_or_else(|| bad("invalid syntax"))?;
     let body = quoted.get(1..quoted.len().saturating_sub(1)).ok_or_else(|| bad("invalid syntax"))?;
     if quote == b'`' || !body.contains('\\') {
-        return Ok(body.to_owned());
+        return Ok(body.as_bytes().to_vec());
     }
     let mut out = Vec::with_capacity(body.len());
     let mut chars = body.chars();
@@ -136,7 +142,19 @@ pub(super) fn unquote(quoted: &str) -> Result<String, String> {
             _ => return Err(bad("unknown escape sequence")),
         }
     }
-    String::from_utf8(out).map_err(|_| bad("not UTF-8"))
+    Ok(out)
+}
+
+/// As [`quote`], for bytes that need not be UTF-8.
+pub(in crate::promql) fn quote_bytes(bytes: &[u8]) -> String {
+    let mut out = String::from("\"");
+    for chunk in bytes.utf8_chunks() {
+        let valid = quote(chunk.valid());
+        out.push_str(&valid[1..valid.len() - 1]);
+        chunk.invalid().iter().for_each(|b| out.push_str(&format!("\\x{b:02x}")));
+    }
+    out.push('"');
+    out
 }
 
 /// Puts a string in double quotes, so that the lexer reads the same string again.

@@ -1,7 +1,7 @@
 //! From tokens to a tree: precedence climbing.
 
 use super::ast::{Aggregate, AggregateOp, Binary, BinaryOp, Call, Expr, NumberLiteral, Paren, StringLiteral, Unary};
-use super::literal::{parse_duration, parse_number, unquote};
+use super::literal::{parse_duration, parse_number, unquote_bytes};
 use super::token::{Kind, Token};
 use super::{DEPTH_MAX, ParseError, ParseOptions, Span, functions};
 
@@ -176,8 +176,8 @@ impl<'a> Parser<'a> {
             Kind::Number | Kind::Duration => Ok((Expr::Number(self.number_or_duration()?), 1)),
             Kind::String => {
                 self.bump();
-                let value = unquote(token.text).map_err(|why| self.error(token.span, why))?;
-                Ok((Expr::String(StringLiteral { value, span: token.span }), 1))
+                let bytes = unquote_bytes(token.text).map_err(|why| self.error(token.span, why))?;
+                Ok((Expr::String(string_literal(bytes, token.span)), 1))
             }
             Kind::LeftBrace => Ok((Expr::Vector(Box::new(self.vector_selector()?)), 1)),
             kind if self.peek_second() == Kind::LeftParen && is_function_name(kind) => self.call(),
@@ -286,6 +286,16 @@ impl<'a> Parser<'a> {
         };
         self.bump();
         Ok(Some((without, self.grouping_labels()?)))
+    }
+}
+
+fn string_literal(bytes: Vec<u8>, span: Span) -> StringLiteral {
+    match String::from_utf8(bytes) {
+        Ok(value) => StringLiteral { value, bytes: None, span },
+        Err(e) => {
+            let value = String::from_utf8_lossy(e.as_bytes()).into_owned();
+            StringLiteral { value, bytes: Some(e.into_bytes()), span }
+        }
     }
 }
 

@@ -8,13 +8,13 @@ use super::ast::{
     Aggregate, At, Binary, Cardinality, DurationArg, DurationExpr, DurationNode, Expr, Extension, MatrixSelector,
     NumberLiteral, Subquery, VectorSelector,
 };
-use super::literal::{format_duration, format_number, quote};
+use super::literal::{format_duration, format_number, quote, quote_bytes};
 
 impl fmt::Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Number(n) => n.fmt(f),
-            Self::String(s) => f.write_str(&quote(&s.value)),
+            Self::String(s) => f.write_str(&s.bytes.as_deref().map_or_else(|| quote(&s.value), quote_bytes)),
             Self::Vector(v) => v.fmt(f),
             Self::Matrix(m) => m.fmt(f),
             Self::Subquery(s) => write!(f, "{}{}", s.expr, subquery_suffix(s)),

@@ -1,0 +1,47 @@
+//! `count_values`: how often each value occurs.
+
+use std::collections::HashMap;
+
+use tidegauge_storage::model::Labels;
+
+use super::group_labels;
+use crate::promql::eval::error::EvalError;
+use crate::promql::eval::grid::{ABSENT, Grid, Row, is_absent};
+use crate::promql::eval::labels::with;
+use crate::promql::parse::ast::Aggregate;
+use crate::promql::parse::format_number;
+
+/// One series for each group and value; the value is in label `name`. O(cells).
+pub(super) fn count_values(a: &Aggregate, name: &str, grid: &Grid) -> Result<Grid, EvalError> {
+    let mut grouping = a.grouping.clone();
+    if !a.without {
+        grouping.push(name.to_owned());
+    }
+    let mut at: HashMap<Labels, usize> = HashMap::new();
+    let mut out = grid.like(grid.steps)?;
+    let blank = vec![ABSENT; grid.steps];
+    for (row, values) in grid.iter() {
+        let mut last = None;
+        for (step, &value) in values.iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
+            let i = match last {
+                Some((bits, i)) if bits == value.to_bits() => i,
+                _ => {
+                    let labels = group_labels(&with(&row.labels, name, &format_number(value)), a.without, &grouping);
+                    match at.get(&labels) {
+                        Some(&i) => i,
+                        None => {
+                            let i = out.rows.len();
+                            out.push(Row { labels: labels.clone(), drop_name: false }, &blank)?;
+                            at.insert(labels, i);
+                            i
+                        }
+                    }
+                }
+            };
+            last = Some((value.to_bits(), i));
+            let count = &mut out.row_mut(i)[step];
+            *count = if is_absent(*count) { 1.0 } else { *count + 1.0 };
+        }
+    }
+    Ok(out)
+}

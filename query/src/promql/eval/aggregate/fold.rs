@@ -1,0 +1,194 @@
+//! Aggregations that make one series of each group.
+
+use super::Groups;
+use crate::promql::eval::error::EvalError;
+use crate::promql::eval::grid::{ABSENT, Grid, Row, is_absent};
+use crate::promql::eval::sums::{Mean, Sum, quantile};
+use crate::promql::parse::ast::AggregateOp;
+
+/// What one group has seen at one step.
+trait Accumulator: Clone + Default {
+    fn add(&mut self, value: f64);
+    /// Asked only after a value was added.
+    fn value(&self) -> f64;
+}
+
+/// Series after series, each at all steps: O(cells). The order of rows is the order of addition.
+pub(super) fn fold(op: AggregateOp, grid: &Grid, groups: &Groups) -> Result<Grid, EvalError> {
+    match op {
+        AggregateOp::Sum => with::<Total>(grid, groups),
+        AggregateOp::Avg => with::<Average>(grid, groups),
+        AggregateOp::Count => with::<Count>(grid, groups),
+        AggregateOp::Min => with::<Least>(grid, groups),
+        AggregateOp::Max => with::<Greatest>(grid, groups),
+        AggregateOp::Stddev => with::<Deviation>(grid, groups),
+        AggregateOp::Stdvar => with::<Variance>(grid, groups),
+        _ => with::<One>(grid, groups),
+    }
+}
+
+/// Rows of each group, and whether any of them is to lose its name.
+fn members(grid: &Grid, groups: &Groups) -> Vec<(Vec<usize>, bool)> {
+    let mut members = vec![(Vec::new(), false); groups.len()];
+    for (i, &g) in groups.of_row.iter().enumerate() {
+        members[g].0.push(i);
+        members[g].1 |= grid.rows[i].drop_name;
+    }
+    members
+}
+
+fn with<A: Accumulator>(grid: &Grid, groups: &Groups) -> Result<Grid, EvalError> {
+    let mut out = grid.like(grid.steps)?;
+    out.reserve(groups.len())?;
+    let mut states = vec![(false, A::default()); grid.steps];
+    let mut values = vec![ABSENT; grid.steps];
+    for (g, (rows, drop_name)) in members(grid, groups).into_iter().enumerate() {
+        states.fill((false, A::default()));
+        for i in rows {
+            for ((seen, state), &value) in states.iter_mut().zip(grid.row(i)) {
+                if !is_absent(value) {
+                    state.add(value);
+                    *seen = true;
+                }
+            }
+        }
+        for (value, (seen, state)) in values.iter_mut().zip(&states) {
+            *value = if *seen { state.value() } else { ABSENT };
+        }
+        out.push(Row { labels: groups.labels[g].clone(), drop_name }, &values)?;
+    }
+    out.without_empty()
+}
+
+/// The quantile of each group; `param` has one for each step.
+pub(super) fn quantiles(grid: &Grid, groups: &Groups, param: &[f64]) -> Result<Grid, EvalError> {
+    let mut out = grid.like(grid.steps)?;
+    out.reserve(groups.len())?;
+    let mut present = Vec::new();
+    for (g, (rows, drop_name)) in members(grid, groups).into_iter().enumerate() {
+        let values: Vec<f64> = (0..grid.steps)
+            .map(|step| {
+                present.clear();
+                present.extend(rows.iter().map(|&i| grid.row(i)[step]).filter(|v| !is_absent(*v)));
+                if present.is_empty() { ABSENT } else { quantile(param[step], &mut present) }
+            })
+            .collect();
+        out.push(Row { labels: groups.labels[g].clone(), drop_name }, &values)?;
+    }
+    out.without_empty()
+}
+
+#[derive(Clone, Default)]
+struct Total(Option<Sum>);
+
+impl Accumulator for Total {
+    fn add(&mut self, value: f64) {
+        self.0 = Some(self.0.map_or(Sum::of(value), |sum| sum.plus(value)));
+    }
+
+    fn value(&self) -> f64 {
+        self.0.unwrap_or_default().total()
+    }
+}
+
+#[derive(Clone, Default)]
+struct Average(Mean);
+
+impl Accumulator for Average {
+    fn add(&mut self, value: f64) {
+        self.0.add(value);
+    }
+
+    fn value(&self) -> f64 {
+        self.0.value()
+    }
+}
+
+#[derive(Clone, Default)]
+struct Count(f64);
+
+impl Accumulator for Count {
+    fn add(&mut self, _: f64) {
+        self.0 += 1.0;
+    }
+
+    fn value(&self) -> f64 {
+        self.0
+    }
+}
+
+#[derive(Clone, Default)]
+struct One;
+
+impl Accumulator for One {
+    fn add(&mut self, _: f64) {}
+
+    fn value(&self) -> f64 {
+        1.0
+    }
+}
+
+#[derive(Clone, Default)]
+struct Least(Option<f64>);
+
+impl Accumulator for Least {
+    fn add(&mut self, value: f64) {
+        self.0 = Some(self.0.map_or(value, |least| if least > value || least.is_nan() { value } else { least }));
+    }
+
+    fn value(&self) -> f64 {
+        self.0.unwrap_or(f64::NAN)
+    }
+}
+
+#[derive(Clone, Default)]
+struct Greatest(Option<f64>);
+
+impl Accumulator for Greatest {
+    fn add(&mut self, value: f64) {
+        self.0 = Some(self.0.map_or(value, |most| if most < value || most.is_nan() { value } else { most }));
+    }
+
+    fn value(&self) -> f64 {
+        self.0.unwrap_or(f64::NAN)
+    }
+}
+
+/// The running variance of Welford.
+#[derive(Clone, Default)]
+struct Variance {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Accumulator for Variance {
+    fn add(&mut self, value: f64) {
+        self.count += 1.0;
+        if self.count == 1.0 {
+            self.mean = value;
+            self.squares = if value.is_finite() { 0.0 } else { f64::NAN };
+            return;
+        }
+        let delta = value - self.mean;
+        self.mean += delta / self.count;
+        self.squares += delta * (value - self.mean);
+    }
+
+    fn value(&self) -> f64 {
+        self.squares / self.count
+    }
+}
+
+#[derive(Clone, Default)]
+struct Deviation(Variance);
+
+impl Accumulator for Deviation {
+    fn add(&mut self, value: f64) {
+        self.0.add(value);
+    }
+
+    fn value(&self) -> f64 {
+        self.0.value().sqrt()
+    }
+}

@@ -1,0 +1,134 @@
+//! Operators between two expressions.
+
+mod matching;
+mod set;
+
+use super::error::EvalError;
+use super::grid::{ABSENT, Grid, is_absent};
+use super::run::{Run, Val};
+use super::times::Steps;
+use crate::promql::parse::ast::{Binary, BinaryOp};
+
+/// What an operator makes of two numbers.
+pub(super) fn arithmetic(op: BinaryOp, a: f64, b: f64) -> f64 {
+    let truth = |yes: bool| f64::from(u8::from(yes));
+    match op {
+        BinaryOp::Add => a + b,
+        BinaryOp::Sub => a - b,
+        BinaryOp::Mul => a * b,
+        BinaryOp::Div => a / b,
+        BinaryOp::Mod => a % b,
+        BinaryOp::Pow => a.powf(b),
+        BinaryOp::Atan2 => a.atan2(b),
+        BinaryOp::Equal => truth(a == b),
+        BinaryOp::NotEqual => truth(a != b),
+        BinaryOp::Less => truth(a < b),
+        BinaryOp::LessEqual => truth(a <= b),
+        BinaryOp::Greater => truth(a > b),
+        BinaryOp::GreaterEqual => truth(a >= b),
+        // Sets have no numbers, and trimming is for histograms.
+        BinaryOp::And | BinaryOp::Or | BinaryOp::Unless | BinaryOp::TrimUpper | BinaryOp::TrimLower => f64::NAN,
+    }
+}
+
+/// How one operator treats two samples.
+#[derive(Clone, Copy)]
+pub(super) struct Operation {
+    pub(super) op: BinaryOp,
+    pub(super) return_bool: bool,
+}
+
+impl Operation {
+    pub(super) fn of(b: &Binary) -> Self {
+        Self { op: b.op, return_bool: b.return_bool }
+    }
+
+    /// Whether the result is no longer the left metric's value.
+    pub(super) fn changes_meaning(self) -> bool {
+        self.is_arithmetic() || self.return_bool
+    }
+
+    pub(super) fn is_arithmetic(self) -> bool {
+        !self.op.is_comparison() && !self.op.is_set() && !self.is_trim()
+    }
+
+    fn is_trim(self) -> bool {
+        matches!(self.op, BinaryOp::TrimUpper | BinaryOp::TrimLower)
+    }
+
+    /// The result, or absent where a comparison filters it out: `kept` stays then.
+    pub(super) fn apply(self, a: f64, b: f64, kept: f64) -> f64 {
+        if self.is_trim() {
+            return ABSENT;
+        }
+        let result = arithmetic(self.op, a, b);
+        if !self.op.is_comparison() || self.return_bool {
+            result
+        } else if result == 1.0 {
+            kept
+        } else {
+            ABSENT
+        }
+    }
+}
+
+impl Run<'_> {
+    pub(super) fn binary(&self, b: &Binary, steps: Steps) -> Result<Val, EvalError> {
+        let lhs = self.eval(&b.lhs, steps)?;
+        let rhs = self.eval(&b.rhs, steps)?;
+        let operation = Operation::of(b);
+        let grid = match (lhs, rhs) {
+            (Val::Scalar(mut lhs), Val::Scalar(rhs)) => {
+                lhs.iter_mut().zip(rhs).for_each(|(a, b)| *a = arithmetic(operation.op, *a, b));
+                return Ok(Val::Scalar(lhs));
+            }
+            (Val::Vector(grid), Val::Scalar(scalar)) => self.with_scalar(b, grid, &scalar, false)?,
+            (Val::Scalar(scalar), Val::Vector(grid)) => self.with_scalar(b, grid, &scalar, true)?,
+            (Val::Vector(lhs), Val::Vector(rhs)) => {
+                let matching = b.matching.clone().unwrap_or_default();
+                match b.op {
+                    BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => set::set_operator(b.op, &matching, lhs, rhs)?,
+                    _ => {
+                        if operation.is_trim() && !lhs.rows.is_empty() && !rhs.rows.is_empty() {
+                            self.trim_of_floats(b);
+                        }
+                        matching::join(operation, &matching, &lhs, &rhs)?
+                    }
+                }
+            }
+            _ => return Err(EvalError::BadData("strings have no operators".to_owned())),
+        };
+        Ok(Val::Vector(grid))
+    }
+
+    fn with_scalar(&self, b: &Binary, mut grid: Grid, scalar: &[f64], swapped: bool) -> Result<Grid, EvalError> {
+        let operation = Operation::of(b);
+        if operation.is_trim() && !grid.rows.is_empty() {
+            self.trim_of_floats(b);
+        }
+        let steps = grid.steps.max(1);
+        for row in grid.values.chunks_mut(steps) {
+            for (value, &number) in row.iter_mut().zip(scalar) {
+                if is_absent(*value) {
+                    continue;
+                }
+                // A filter keeps the vector's value, whichever side it is on.
+                *value = match swapped {
+                    true => operation.apply(number, *value, *value),
+                    false => operation.apply(*value, number, *value),
+                };
+            }
+        }
+        if operation.changes_meaning() {
+            grid.drop_names();
+            return Ok(grid);
+        }
+        grid.without_empty()
+    }
+
+    fn trim_of_floats(&self, b: &Binary) {
+        let (op, span) = (b.op.as_str(), b.lhs.span());
+        let text = format!("incompatible sample types encountered for binary operator {op:?}: float {op} float");
+        self.annotations.borrow_mut().info(span, text);
+    }
+}

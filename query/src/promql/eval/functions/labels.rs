@@ -1,0 +1,66 @@
+//! Labels made from labels.
+
+use regex::{Regex, RegexBuilder};
+
+use crate::promql::eval::error::EvalError;
+use crate::promql::eval::grid::Grid;
+use crate::promql::eval::labels::with;
+use crate::promql::eval::run::{Run, label_name_of, string_of};
+use crate::promql::eval::times::Steps;
+use crate::promql::parse::ast::{Call, Expr};
+use tidegauge_storage::model::METRIC_NAME;
+
+/// A compiled expression may take this much memory.
+const REGEX_BYTES_MAX: usize = 1 << 20;
+
+impl Run<'_> {
+    pub(super) fn label_replace(&self, call: &Call, steps: Steps) -> Result<Grid, EvalError> {
+        let [target, replacement, source, pattern] = [1, 2, 3, 4].map(|i| string_of(&call.args[i]));
+        let regex = compiled(pattern)
+            .ok_or_else(|| EvalError::Execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
+        check_name("destination", "label_replace", &call.args[1])?;
+        let mut grid = self.eval_vector(&call.args[0], steps)?;
+        for row in &mut grid.rows {
+            let value = row.labels.get(source).unwrap_or("");
+            let Some(captures) = regex.captures(value) else { continue };
+            let mut made = String::new();
+            captures.expand(replacement, &mut made);
+            row.labels = with(&row.labels, target, &made);
+            row.drop_name &= target != METRIC_NAME;
+        }
+        grid.merged()
+    }
+
+    pub(super) fn label_join(&self, call: &Call, steps: Steps) -> Result<Grid, EvalError> {
+        let [target, separator] = [1, 2].map(|i| string_of(&call.args[i]));
+        let sources: Vec<&str> = call.args[3..].iter().map(string_of).collect();
+        for source in &call.args[3..] {
+            check_name("source", "label_join", source)?;
+        }
+        check_name("destination", "label_join", &call.args[1])?;
+        let mut grid = self.eval_vector(&call.args[0], steps)?;
+        for row in &mut grid.rows {
+            let values: Vec<&str> = sources.iter().map(|name| row.labels.get(name).unwrap_or("")).collect();
+            let joined = values.join(separator);
+            row.labels = with(&row.labels, target, &joined);
+            row.drop_name &= target != METRIC_NAME;
+        }
+        grid.merged()
+    }
+}
+
+fn check_name(which: &str, function: &str, arg: &Expr) -> Result<(), EvalError> {
+    match label_name_of(arg) {
+        Ok(_) => Ok(()),
+        Err(_) => {
+            let name = string_of(arg);
+            Err(EvalError::Execution(format!("invalid {which} label name in {function}(): {name}")))
+        }
+    }
+}
+
+fn compiled(pattern: &str) -> Option<Regex> {
+    let build = |text: &str| RegexBuilder::new(text).size_limit(REGEX_BYTES_MAX).build();
+    // Alone first: `a)|(b` must not become legal by being wrapped.
+    build(pattern).and_then(|_| build(&format!("^(?s:{pattern})$"))).ok()
+}

@@ -1,0 +1,124 @@
+//! Functions of a range of samples: which one, and with which other arguments.
+
+use super::over_time;
+use super::rate::{self, Kind};
+use super::regression;
+use crate::promql::eval::annotations::general;
+use crate::promql::eval::error::EvalError;
+use crate::promql::eval::grid::{Grid, is_absent};
+use crate::promql::eval::run::Run;
+use crate::promql::eval::times::{Steps, seconds};
+use crate::promql::eval::window::{RangeSource, Window};
+use crate::promql::parse::Function;
+use crate::promql::parse::ast::{Call, Expr, Extension};
+
+const ANCHORED: [Function; 5] =
+    [Function::Changes, Function::Delta, Function::Increase, Function::Rate, Function::Resets];
+const SMOOTHED: [Function; 3] = [Function::Delta, Function::Increase, Function::Rate];
+
+impl Run<'_> {
+    pub(super) fn of_range(&self, call: &Call, steps: Steps) -> Result<Grid, EvalError> {
+        use Function as F;
+        let function = call.signature.function;
+        let is_range = |arg: &&Expr| matches!(arg.unwrapped(), Expr::Matrix(_) | Expr::Subquery(_));
+        let Some(range) = call.args.iter().find(is_range) else {
+            return Err(EvalError::BadData(format!("{} needs a range", call.signature.name)));
+        };
+        let mut others = Vec::new();
+        for arg in call.args.iter().filter(|arg| !is_range(arg)) {
+            others.push(self.eval_scalar(arg, steps)?);
+        }
+        check_extension(call, range)?;
+        let source = self.range_source(range, steps)?;
+        let plain = |f: fn(&Window<'_>) -> Option<f64>| self.plain(&source, steps, f);
+        let grid = match function {
+            F::Rate => plain(|w| rate::extrapolated(w, Kind::RATE)),
+            F::Increase => plain(|w| rate::extrapolated(w, Kind::INCREASE)),
+            F::Delta => plain(|w| rate::extrapolated(w, Kind::DELTA)),
+            F::Irate => plain(|w| rate::instant(w, true)),
+            F::Idelta => plain(|w| rate::instant(w, false)),
+            F::Changes => plain(over_time::changes),
+            F::Resets => plain(over_time::resets),
+            F::AvgOverTime => plain(|w| Some(over_time::avg(w.values))),
+            F::SumOverTime => plain(|w| Some(over_time::sum(w.values))),
+            F::CountOverTime => plain(|w| Some(w.values.len() as f64)),
+            F::PresentOverTime => plain(|_| Some(1.0)),
+            F::MinOverTime => plain(|w| Some(w.values[over_time::place(w.values, |v, least| v < least)])),
+            F::MaxOverTime => plain(|w| Some(w.values[over_time::place(w.values, |v, most| v > most)])),
+            F::TsOfMinOverTime => plain(|w| Some(seconds(w.times[over_time::place(w.values, |v, least| v <= least)]))),
+            F::TsOfMaxOverTime => plain(|w| Some(seconds(w.times[over_time::place(w.values, |v, most| v >= most)]))),
+            F::TsOfFirstOverTime => plain(|w| w.times.first().map(|&t| seconds(t))),
+            F::TsOfLastOverTime => plain(|w| w.times.last().map(|&t| seconds(t))),
+            F::FirstOverTime => self.over_windows(&source, steps, true, |w, _| Ok(w.values.first().copied())),
+            F::LastOverTime => self.over_windows(&source, steps, true, |w, _| Ok(w.values.last().copied())),
+            F::StddevOverTime => plain(|w| Some(over_time::variance(w.values).sqrt())),
+            F::StdvarOverTime => plain(|w| Some(over_time::variance(w.values))),
+            F::MadOverTime => plain(|w| Some(over_time::median_deviation(w.values))),
+            F::Deriv => plain(regression::slope),
+            F::QuantileOverTime => {
+                let q = &others[0];
+                self.over_windows(&source, steps, false, |w, step| Ok(Some(over_time::quantile_of(q[step], w.values))))
+            }
+            F::PredictLinear => {
+                let ahead = &others[0];
+                self.over_windows(&source, steps, false, |w, step| Ok(regression::predict(w, ahead[step])))
+            }
+            F::DoubleExponentialSmoothing => {
+                let (level, trend) = (&others[0], &others[1]);
+                self.over_windows(&source, steps, false, |w, step| {
+                    regression::smooth(w.values, level[step], trend[step])
+                })
+            }
+            other => Err(EvalError::execution(format!("{other:?} is no function of a range"))),
+        }?;
+        match function {
+            F::Rate | F::Increase => self.remark_on_names(&grid, range),
+            F::QuantileOverTime => self.remark_on_quantiles(&grid, &others[0], &call.args[0]),
+            _ => {}
+        }
+        Ok(grid)
+    }
+
+    fn plain(&self, source: &RangeSource, steps: Steps, f: fn(&Window<'_>) -> Option<f64>) -> Result<Grid, EvalError> {
+        self.over_windows(source, steps, false, |window, _| Ok(f(window)))
+    }
+
+    /// A counter's name has an ending that says so.
+    fn remark_on_names(&self, grid: &Grid, range: &Expr) {
+        let mut annotations = self.annotations.borrow_mut();
+        for row in &grid.rows {
+            let Some(name) = row.labels.metric_name() else { continue };
+            if !["_total", "_sum", "_count", "_bucket"].iter().any(|ending| name.ends_with(ending)) {
+                let text =
+                    format!("metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {name:?}");
+                annotations.info(range.span(), text);
+            }
+        }
+    }
+
+    fn remark_on_quantiles(&self, grid: &Grid, quantiles: &[f64], arg: &Expr) {
+        let mut annotations = self.annotations.borrow_mut();
+        for (step, &q) in quantiles.iter().enumerate() {
+            let asked = || (0..grid.rows.len()).any(|i| !is_absent(grid.row(i)[step]));
+            if !(0.0..=1.0).contains(&q) && asked() {
+                let text = format!("quantile value should be between 0 and 1, got {}", general(q));
+                annotations.warn(arg.span(), text);
+            }
+        }
+    }
+}
+
+fn check_extension(call: &Call, range: &Expr) -> Result<(), EvalError> {
+    let Expr::Matrix(m) = range.unwrapped() else { return Ok(()) };
+    let (word, allowed) = match m.selector.extension {
+        None => return Ok(()),
+        Some(Extension::Anchored) => ("anchored", &ANCHORED[..]),
+        Some(Extension::Smoothed) => ("smoothed", &SMOOTHED[..]),
+    };
+    if allowed.contains(&call.signature.function) {
+        return Ok(());
+    }
+    let names: Vec<String> = allowed.iter().map(|f| format!("{f:?}").to_lowercase()).collect();
+    let (names, name) = (names.join(", "), call.signature.name);
+    Err(EvalError::execution(format!("{word} modifier can only be used with: {names} - not with {name}")))
+}

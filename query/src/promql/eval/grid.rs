@@ -1,0 +1,217 @@
+//! Many series at many steps: what an expression of type instant vector is worth at every step.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use tidegauge_storage::model::Labels;
+
+use super::error::EvalError;
+use super::labels::without_name;
+use crate::limits::{Budget, Held, Limit};
+
+/// Stands where a series has no value at a step. It is the staleness marker, which no
+/// selector lets through and no arithmetic yields: its results are quiet NaNs.
+pub(super) const ABSENT: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
+
+/// Whether a stored or computed value is the staleness marker.
+pub(super) fn is_absent(value: f64) -> bool {
+    value.to_bits() == ABSENT.to_bits()
+}
+
+/// Bytes and samples that the running query holds. Grids give back what they took.
+#[derive(Clone, Debug)]
+pub(super) struct Holdings {
+    budget: Budget,
+    samples: Rc<Cell<u64>>,
+}
+
+impl Holdings {
+    pub(super) fn new(budget: &Budget) -> Self {
+        Self { budget: budget.clone(), samples: Rc::default() }
+    }
+
+    pub(super) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+}
+
+/// One series of a [`Grid`].
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    pub(super) labels: Labels,
+    /// Whether the value is no longer that of the named metric. The name goes at the very
+    /// end, so that functions of labels can still see it.
+    pub(super) drop_name: bool,
+}
+
+/// Series × steps, row after row.
+#[derive(Debug)]
+pub(super) struct Grid {
+    pub(super) steps: usize,
+    pub(super) rows: Vec<Row>,
+    pub(super) values: Vec<f64>,
+    holdings: Holdings,
+    held: Held,
+    samples: u64,
+}
+
+impl Grid {
+    pub(super) fn new(steps: usize, holdings: &Holdings) -> Result<Self, EvalError> {
+        let held = holdings.budget.hold(0)?;
+        Ok(Self { steps, rows: Vec::new(), values: Vec::new(), holdings: holdings.clone(), held, samples: 0 })
+    }
+
+    /// Room for `rows` more, refused if they do not fit in the query's memory.
+    pub(super) fn reserve(&mut self, rows: usize) -> Result<(), EvalError> {
+        let cells = rows.saturating_mul(self.steps);
+        let bytes = (cells as u64).saturating_mul(8).saturating_add(rows as u64 * size_of::<Row>() as u64);
+        self.held.grow(bytes)?;
+        self.rows.reserve(rows);
+        self.values.reserve(cells);
+        Ok(())
+    }
+
+    /// Appends a series; `values` has one value for each step.
+    pub(super) fn push(&mut self, row: Row, values: &[f64]) -> Result<(), EvalError> {
+        debug_assert_eq!(values.len(), self.steps, "one value for each step");
+        if self.rows.len() == self.rows.capacity() {
+            let more = self.rows.len().max(4);
+            self.reserve(more)?;
+        }
+        self.rows.push(row);
+        self.values.extend_from_slice(values);
+        self.count(values)
+    }
+
+    /// Takes values already in place into the account.
+    pub(super) fn count(&mut self, values: &[f64]) -> Result<(), EvalError> {
+        let present = values.iter().filter(|v| !is_absent(**v)).count() as u64;
+        self.samples += present;
+        let all = self.holdings.samples.get() + present;
+        self.holdings.samples.set(all);
+        let limit = self.holdings.budget.limits().samples;
+        if all > limit { Err(EvalError::LimitExceeded { which: Limit::Samples, limit }) } else { Ok(()) }
+    }
+
+    pub(super) fn row(&self, i: usize) -> &[f64] {
+        &self.values[i * self.steps..(i + 1) * self.steps]
+    }
+
+    pub(super) fn row_mut(&mut self, i: usize) -> &mut [f64] {
+        &mut self.values[i * self.steps..(i + 1) * self.steps]
+    }
+
+    /// Each series with its values.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Row, &[f64])> {
+        self.rows.iter().zip((0..self.rows.len()).map(|i| self.row(i)))
+    }
+
+    pub(super) fn is_present(&self, i: usize, step: usize) -> bool {
+        !is_absent(self.values[i * self.steps + step])
+    }
+
+    /// Whether any series has a value at `step`.
+    pub(super) fn any_at(&self, step: usize) -> bool {
+        (0..self.rows.len()).any(|i| self.is_present(i, step))
+    }
+
+    /// Another empty grid in the same account.
+    pub(super) fn like(&self, steps: usize) -> Result<Self, EvalError> {
+        Self::new(steps, &self.holdings)
+    }
+
+    /// Replaces every value; values that are absent stay so. The metric's name no longer applies.
+    pub(super) fn map(&mut self, f: impl Fn(f64) -> f64) {
+        for value in self.values.iter_mut().filter(|v| !is_absent(**v)) {
+            *value = f(*value);
+        }
+        self.drop_names();
+    }
+
+    pub(super) fn drop_names(&mut self) {
+        for row in &mut self.rows {
+            row.drop_name = true;
+        }
+    }
+
+    /// The same grid in another order of rows.
+    pub(super) fn reordered(&self, order: &[usize]) -> Result<Self, EvalError> {
+        let mut out = self.like(self.steps)?;
+        out.reserve(order.len())?;
+        for &i in order {
+            out.push(self.rows[i].clone(), self.row(i))?;
+        }
+        Ok(out)
+    }
+
+    /// Without series that have no value at all.
+    pub(super) fn without_empty(self) -> Result<Self, EvalError> {
+        let full: Vec<usize> = (0..self.rows.len()).filter(|&i| self.row(i).iter().any(|v| !is_absent(*v))).collect();
+        if full.len() == self.rows.len() { Ok(self) } else { self.reordered(&full) }
+    }
+
+    /// One step's values at every one of `steps`.
+    pub(super) fn spread(self, steps: usize) -> Result<Self, EvalError> {
+        let mut out = self.like(steps)?;
+        out.reserve(self.rows.len())?;
+        for (row, values) in self.iter() {
+            out.push(row.clone(), &vec![values[0]; steps])?;
+        }
+        Ok(out)
+    }
+
+    /// Takes the names off the series whose values are no longer theirs.
+    pub(super) fn drop_due_names(mut self) -> Result<Self, EvalError> {
+        for row in self.rows.iter_mut().filter(|row| row.drop_name) {
+            (row.labels, row.drop_name) = (without_name(&row.labels), false);
+        }
+        self.merged()
+    }
+
+    /// Joins series with the same labels that never have a value at the same step.
+    pub(super) fn merged(self) -> Result<Self, EvalError> {
+        let mut first: HashMap<(&Labels, bool), usize> = HashMap::with_capacity(self.rows.len());
+        let mut target = Vec::with_capacity(self.rows.len());
+        let mut distinct = 0;
+        for row in &self.rows {
+            let at = *first.entry((&row.labels, row.drop_name)).or_insert_with(|| {
+                distinct += 1;
+                distinct - 1
+            });
+            target.push(at);
+        }
+        if distinct == self.rows.len() {
+            return Ok(self);
+        }
+        let mut out = self.like(self.steps)?;
+        out.reserve(distinct)?;
+        for (i, &at) in target.iter().enumerate() {
+            if at == out.rows.len() {
+                out.push(self.rows[i].clone(), self.row(i))?;
+                continue;
+            }
+            for (into, from) in out.row_mut(at).iter_mut().zip(self.row(i)) {
+                if is_absent(*from) {
+                    continue;
+                }
+                if !is_absent(*into) {
+                    return Err(same_labels());
+                }
+                *into = *from;
+            }
+            out.count(self.row(i))?;
+        }
+        Ok(out)
+    }
+}
+
+impl Drop for Grid {
+    fn drop(&mut self) {
+        self.holdings.samples.set(self.holdings.samples.get() - self.samples);
+    }
+}
+
+pub(super) fn same_labels() -> EvalError {
+    EvalError::execution("vector cannot contain metrics with the same labelset")
+}

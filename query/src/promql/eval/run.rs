@@ -1,0 +1,151 @@
+//! One evaluation: walks the tree, each node for all steps at once.
+
+use std::cell::RefCell;
+
+use tidegauge_storage::source::Snapshot;
+
+use super::annotations::Annotations;
+use super::error::EvalError;
+use super::grid::{Grid, Holdings};
+use super::selector::Wanted;
+use super::times::{Asked, Steps};
+use crate::limits::Held;
+use crate::promql::parse::ast::{Call, Expr};
+use crate::promql::parse::{Function, ValueType};
+
+/// What an expression is worth at every step.
+pub(super) enum Val {
+    /// One number a step.
+    Scalar(Vec<f64>),
+    Vector(Grid),
+    String(String),
+}
+
+/// All that a walk needs.
+pub(super) struct Run<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) asked: Asked,
+    /// Nanoseconds.
+    pub(super) lookback: i64,
+    /// Nanoseconds.
+    pub(super) subquery_step: i64,
+    pub(super) holdings: Holdings,
+    pub(super) annotations: RefCell<Annotations>,
+}
+
+impl Run<'_> {
+    pub(super) fn grid(&self, steps: usize) -> Result<Grid, EvalError> {
+        Grid::new(steps, &self.holdings)
+    }
+
+    /// Refuses more steps than fit in the query's memory, before anything is made of them.
+    pub(super) fn hold_steps(&self, steps: Steps) -> Result<Held, EvalError> {
+        Ok(self.holdings.budget().hold((steps.count as u64).saturating_mul(16))?)
+    }
+
+    pub(super) fn eval(&self, expr: &Expr, steps: Steps) -> Result<Val, EvalError> {
+        self.holdings.budget().check()?;
+        if steps.count > 1 && is_invariant(expr) && !matches!(expr, Expr::Number(_) | Expr::String(_)) {
+            return Ok(match self.eval_node(expr, Steps::one(steps.start))? {
+                Val::Scalar(value) => Val::Scalar(vec![value[0]; steps.count]),
+                Val::Vector(grid) => Val::Vector(grid.spread(steps.count)?),
+                Val::String(text) => Val::String(text),
+            });
+        }
+        self.eval_node(expr, steps)
+    }
+
+    fn eval_node(&self, expr: &Expr, steps: Steps) -> Result<Val, EvalError> {
+        match expr {
+            Expr::Number(n) => Ok(Val::Scalar(vec![n.value; steps.count])),
+            Expr::String(s) => Ok(Val::String(s.value.clone())),
+            Expr::Vector(v) => Ok(Val::Vector(self.vector_selector(v, steps, Wanted::Value)?)),
+            Expr::Matrix(_) | Expr::Subquery(_) => {
+                Err(EvalError::BadData("a range vector is an answer to an instant query only".to_owned()))
+            }
+            Expr::Paren(p) => self.eval(&p.expr, steps),
+            Expr::Unary(u) => {
+                let mut value = self.eval(&u.expr, steps)?;
+                if u.negate {
+                    match &mut value {
+                        Val::Scalar(values) => values.iter_mut().for_each(|v| *v = -*v),
+                        Val::Vector(grid) => grid.map(|v| -v),
+                        Val::String(_) => {}
+                    }
+                }
+                Ok(value)
+            }
+            Expr::Binary(b) => self.binary(b, steps),
+            Expr::Aggregate(a) => Ok(Val::Vector(self.aggregate(a, steps)?)),
+            Expr::Call(c) => self.call(c, steps),
+        }
+    }
+
+    pub(super) fn eval_vector(&self, expr: &Expr, steps: Steps) -> Result<Grid, EvalError> {
+        match self.eval(expr, steps)? {
+            Val::Vector(grid) => Ok(grid),
+            _ => Err(EvalError::BadData(format!("{expr} is no instant vector"))),
+        }
+    }
+
+    pub(super) fn eval_scalar(&self, expr: &Expr, steps: Steps) -> Result<Vec<f64>, EvalError> {
+        match self.eval(expr, steps)? {
+            Val::Scalar(values) => Ok(values),
+            _ => Err(EvalError::BadData(format!("{expr} is no scalar"))),
+        }
+    }
+}
+
+/// The text of a string argument.
+pub(super) fn string_of(expr: &Expr) -> &str {
+    match expr.unwrapped() {
+        Expr::String(s) => &s.value,
+        _ => "",
+    }
+}
+
+/// The text of a string argument that is to be a label's name; else the error's text for it.
+pub(super) fn label_name_of(expr: &Expr) -> Result<&str, String> {
+    match expr.unwrapped() {
+        Expr::String(s) if s.bytes.is_none() && !s.value.is_empty() => Ok(&s.value),
+        other => Err(other.to_string()),
+    }
+}
+
+/// Whether the value is the same at every step, so that one evaluation is enough.
+fn is_invariant(expr: &Expr) -> bool {
+    match expr {
+        Expr::Number(_) | Expr::String(_) => true,
+        Expr::Vector(v) => v.at.is_some(),
+        Expr::Matrix(m) => m.selector.at.is_some(),
+        Expr::Subquery(s) => s.at.is_some(),
+        Expr::Aggregate(_) | Expr::Binary(_) | Expr::Paren(_) | Expr::Unary(_) => {
+            expr.children().into_iter().all(is_invariant)
+        }
+        Expr::Call(c) => is_invariant_call(c),
+    }
+}
+
+fn is_invariant_call(call: &Call) -> bool {
+    let args = || call.args.iter().all(is_invariant);
+    match call.signature.function {
+        // These look at the time of the step.
+        Function::Time | Function::PredictLinear => false,
+        Function::DaysInMonth
+        | Function::DayOfMonth
+        | Function::DayOfWeek
+        | Function::DayOfYear
+        | Function::Hour
+        | Function::Minute
+        | Function::Month
+        | Function::Year => !call.args.is_empty() && args(),
+        // Of a selector, the time of the sample; of anything else, that of the step.
+        Function::Timestamp => matches!(call.args[0].unwrapped(), Expr::Vector(_)) && args(),
+        _ => args(),
+    }
+}
+
+/// Whether an answer of this type can be given for a range.
+pub(super) fn is_for_ranges(value_type: ValueType) -> bool {
+    matches!(value_type, ValueType::Scalar | ValueType::Vector)
+}

@@ -1,0 +1,161 @@
+//! Instant selectors: the latest sample of each series at each step.
+
+use rayon::prelude::*;
+use tidegauge_storage::model::{TimeRange, Timestamp};
+use tidegauge_storage::source::{ColumnCursor, Columns};
+
+use super::error::EvalError;
+use super::grid::{ABSENT, Grid, Row, is_absent};
+use super::run::Run;
+use super::times::{Steps, seconds};
+use super::window::{WindowSpec, Windows};
+use crate::promql::parse::ast::{Extension, VectorSelector};
+use crate::select::Selection;
+
+/// Below this many series, threads cost more than they bring.
+pub(super) const SERIES_PARALLEL_MIN: usize = 32;
+
+/// What a selector yields of the sample it finds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Value,
+    /// Seconds since the Unix epoch.
+    Timestamp,
+}
+
+impl Run<'_> {
+    /// One value for each selected series and step.
+    pub(super) fn vector_selector(&self, v: &VectorSelector, steps: Steps, wanted: Wanted) -> Result<Grid, EvalError> {
+        let times = self.lookup_times(v, steps)?;
+        self.select_at(&v.matchers, &times, wanted, v.extension == Some(Extension::Smoothed))
+    }
+
+    /// The time of each step as the selector's offset and `@` shift it.
+    pub(super) fn lookup_times(&self, v: &VectorSelector, steps: Steps) -> Result<Vec<i64>, EvalError> {
+        let offset = self.asked.offset(v.offset.as_ref())?;
+        Ok(match v.at {
+            Some(at) => vec![self.asked.resolve(at).saturating_sub(offset); steps.count],
+            None => steps.iter().map(|t| t.saturating_sub(offset)).collect(),
+        })
+    }
+
+    pub(super) fn select_at(
+        &self,
+        matchers: &[tidegauge_storage::model::Matcher],
+        times: &[i64],
+        wanted: Wanted,
+        smoothed: bool,
+    ) -> Result<Grid, EvalError> {
+        let mut grid = self.grid(times.len())?;
+        let (Some(&first), Some(&last)) = (times.first(), times.last()) else { return Ok(grid) };
+        let ahead = if smoothed { self.lookback } else { 0 };
+        let range = left_open(first.saturating_sub(self.lookback), last.saturating_add(ahead));
+        let selection = Selection::within(self.snapshot, matchers, range, self.holdings.budget())?;
+        grid.reserve(selection.len())?;
+        grid.rows.extend(selection.iter().map(|s| Row { labels: s.labels().clone(), drop_name: false }));
+        grid.values.resize(selection.len() * times.len(), ABSENT);
+        let budget = self.holdings.budget();
+        let lookback = self.lookback;
+        let fill = |scratch: &mut Columns, (i, out): (usize, &mut [f64])| -> Result<(), EvalError> {
+            budget.check()?;
+            let cursor = selection.series(i).cursor();
+            if smoothed {
+                return smooth(cursor, times, lookback, budget.limits().samples, out);
+            }
+            latest(cursor, scratch, times, lookback, wanted, || Ok(budget.check()?), out)
+        };
+        let rows = selection.len();
+        if rows >= SERIES_PARALLEL_MIN {
+            grid.values.par_chunks_mut(times.len()).enumerate().try_for_each_init(Columns::default, fill)?;
+        } else {
+            let mut scratch = Columns::default();
+            grid.values.chunks_mut(times.len()).enumerate().try_for_each(|row| fill(&mut scratch, row))?;
+        }
+        let values = std::mem::take(&mut grid.values);
+        grid.count(&values)?;
+        grid.values = values;
+        grid.without_empty()
+    }
+}
+
+/// The range (start, end] of the language as a half-open one.
+pub(super) fn left_open(start: i64, end: i64) -> TimeRange {
+    TimeRange::new(Timestamp::from_nanos(start.saturating_add(1)), Timestamp::from_nanos(end.saturating_add(1)))
+}
+
+/// Streams one series past ascending `times`: O(samples + times).
+fn latest(
+    mut cursor: impl ColumnCursor,
+    scratch: &mut Columns,
+    times: &[i64],
+    lookback: i64,
+    wanted: Wanted,
+    check: impl Fn() -> Result<(), EvalError>,
+    out: &mut [f64],
+) -> Result<(), EvalError> {
+    let mut at = 0;
+    let mut last = (i64::MIN, ABSENT);
+    let mut settle = |at: usize, last: (i64, f64)| {
+        let (t, value) = last;
+        if !is_absent(value) && t > times[at].saturating_sub(lookback) {
+            out[at] = if wanted == Wanted::Timestamp { seconds(t) } else { value };
+        }
+    };
+    loop {
+        scratch.clear();
+        if !cursor.next(scratch)? {
+            break;
+        }
+        check()?;
+        for (&t, &value) in scratch.timestamps.iter().zip(&scratch.values) {
+            while at < times.len() && times[at] < t {
+                settle(at, last);
+                at += 1;
+            }
+            if at == times.len() {
+                return Ok(());
+            }
+            last = (t, value);
+        }
+    }
+    (at..times.len()).for_each(|at| settle(at, last));
+    Ok(())
+}
+
+/// Values between two samples lie on the line between them.
+fn smooth(
+    cursor: impl ColumnCursor,
+    times: &[i64],
+    lookback: i64,
+    samples_max: u64,
+    out: &mut [f64],
+) -> Result<(), EvalError> {
+    let mut windows = Windows::stored(cursor, samples_max);
+    for (at, &t) in times.iter().enumerate() {
+        let (ts, vs) = windows.advance(t.saturating_sub(lookback), t.saturating_add(lookback))?;
+        let next = ts.partition_point(|&sample| sample < t);
+        out[at] = match (next.checked_sub(1), ts.get(next)) {
+            (_, Some(&exact)) if exact == t => vs[next],
+            (Some(before), Some(_)) => interpolate((ts[before], vs[before]), (ts[next], vs[next]), t, false),
+            (Some(before), None) => vs[before],
+            (None, _) => continue,
+        };
+    }
+    Ok(())
+}
+
+/// The value at `t` on the line through two samples; a counter that fell starts at zero.
+pub(super) fn interpolate(a: (i64, f64), b: (i64, f64), t: i64, counter: bool) -> f64 {
+    let from = if counter && b.1 < a.1 { 0.0 } else { a.1 };
+    from + (b.1 - from) * (t - a.0) as f64 / (b.0 - a.0) as f64
+}
+
+/// The window that a range selector asks for at each step.
+pub(super) fn spec_of(range: i64, extension: Option<Extension>, lookback: i64) -> WindowSpec {
+    let (before, after) = match extension {
+        None => (0, 0),
+        Some(Extension::Anchored) => (lookback, 0),
+        Some(Extension::Smoothed) => (lookback, lookback),
+    };
+    WindowSpec { range, before, after }
+}

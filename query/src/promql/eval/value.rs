@@ -1,0 +1,105 @@
+//! Answers.
+
+use std::collections::HashMap;
+
+use tidegauge_storage::model::{Labels, Timestamp};
+use tidegauge_storage::source::Columns;
+
+use super::error::EvalError;
+use super::grid::{Grid, Row, is_absent, same_labels};
+use super::labels::without_name;
+use super::times::Steps;
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Value {
+    /// A number.
+    Scalar(f64),
+    /// A text.
+    String(String),
+    /// One sample for each series, in the order that the expression gave them.
+    Vector(Vec<InstantSample>),
+    /// Many samples for each series.
+    Matrix(Matrix),
+}
+
+/// Series with their samples, in the order of their labels.
+pub type Matrix = Vec<RangeSeries>;
+
+/// The sample of one series. Other types of value will join `value` here.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct InstantSample {
+    /// Which series.
+    pub labels: Labels,
+    /// When it was asked for.
+    pub timestamp: Timestamp,
+    /// Its value.
+    pub value: f64,
+}
+
+/// The samples of one series. Other types of value will join `values` here.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct RangeSeries {
+    /// Which series.
+    pub labels: Labels,
+    /// Nanoseconds since the Unix epoch, ascending.
+    pub timestamps: Vec<i64>,
+    /// One value for each timestamp.
+    pub values: Vec<f64>,
+}
+
+pub(super) fn vector(grid: Grid, at: i64) -> Vec<InstantSample> {
+    let timestamp = Timestamp::from_nanos(at);
+    let present = grid.iter().filter(|(_, values)| !is_absent(values[0]));
+    present.map(|(row, values)| InstantSample { labels: row.labels.clone(), timestamp, value: values[0] }).collect()
+}
+
+pub(super) fn matrix(grid: Grid, steps: Steps) -> Matrix {
+    let mut out: Matrix = grid
+        .iter()
+        .filter_map(|(row, values)| {
+            let mut series = RangeSeries { labels: row.labels.clone(), timestamps: Vec::new(), values: Vec::new() };
+            for (step, &value) in values.iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
+                series.timestamps.push(steps.at(step));
+                series.values.push(value);
+            }
+            (!series.values.is_empty()).then_some(series)
+        })
+        .collect();
+    out.sort_by(|a, b| a.labels.cmp(&b.labels));
+    out
+}
+
+pub(super) fn matrix_of_scalars(values: &[f64], steps: Steps) -> Matrix {
+    if values.is_empty() {
+        return Matrix::new();
+    }
+    vec![RangeSeries { labels: Labels::empty(), timestamps: steps.iter().collect(), values: values.to_vec() }]
+}
+
+/// Raw samples as an answer; series that are alike without their names must not overlap.
+pub(super) fn matrix_of_ranges(ranges: Vec<(Row, Columns)>) -> Result<Matrix, EvalError> {
+    let mut at: HashMap<Labels, usize> = HashMap::new();
+    let mut out = Matrix::new();
+    for (row, columns) in ranges {
+        let labels = if row.drop_name { without_name(&row.labels) } else { row.labels };
+        let next = out.len();
+        let i = *at.entry(labels.clone()).or_insert(next);
+        if i == next {
+            out.push(RangeSeries { labels, timestamps: columns.timestamps, values: columns.values });
+            continue;
+        }
+        let mut both: Vec<(i64, f64)> = out[i].timestamps.iter().copied().zip(out[i].values.iter().copied()).collect();
+        both.extend(columns.timestamps.into_iter().zip(columns.values));
+        both.sort_by_key(|&(t, _)| t);
+        if both.windows(2).any(|w| w[0].0 == w[1].0) {
+            return Err(same_labels());
+        }
+        (out[i].timestamps, out[i].values) = both.into_iter().unzip();
+    }
+    out.sort_by(|a, b| a.labels.cmp(&b.labels));
+    Ok(out)
+}

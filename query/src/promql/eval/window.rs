@@ -1,0 +1,315 @@
+//! Ranges of samples that slide over a series from step to step.
+
+use rayon::prelude::*;
+use tidegauge_storage::source::{ColumnCursor, Columns};
+
+use super::error::EvalError;
+use super::grid::{ABSENT, Grid, Row, is_absent};
+use super::run::Run;
+use super::selector::{SERIES_PARALLEL_MIN, left_open, spec_of};
+use super::times::Steps;
+use crate::limits::Limit;
+use crate::promql::parse::ast::{Expr, Extension, MatrixSelector, Subquery};
+use crate::select::Selection;
+
+/// How far a range reaches, beyond its ends too.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WindowSpec {
+    /// Nanoseconds.
+    pub(super) range: i64,
+    /// Further back, for what stands at the range's start.
+    pub(super) before: i64,
+    /// Further ahead, for what stands at its end.
+    pub(super) after: i64,
+}
+
+/// The samples that a function of a range sees at one step.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window<'a> {
+    pub(super) times: &'a [i64],
+    pub(super) values: &'a [f64],
+    /// The time of the step.
+    pub(super) at: i64,
+    /// The range is (start, end].
+    pub(super) start: i64,
+    pub(super) end: i64,
+    /// Its length, nanoseconds.
+    pub(super) range: i64,
+    pub(super) extension: Option<Extension>,
+}
+
+/// Slides over one series. Ranges must not move back.
+pub(super) struct Windows<C> {
+    cursor: Option<C>,
+    buffer: Columns,
+    scratch: Columns,
+    first: usize,
+    samples_max: u64,
+}
+
+impl<C: ColumnCursor> Windows<C> {
+    pub(super) fn stored(cursor: C, samples_max: u64) -> Self {
+        let (buffer, scratch) = Default::default();
+        Self { cursor: Some(cursor), buffer, scratch, first: 0, samples_max }
+    }
+
+    /// The samples in (start, end], staleness markers left out.
+    pub(super) fn advance(&mut self, start: i64, end: i64) -> Result<(&[i64], &[f64]), EvalError> {
+        while self.cursor.is_some() && self.buffer.timestamps.last().is_none_or(|&last| last <= end) {
+            self.forget(start);
+            self.pull()?;
+        }
+        self.forget(start);
+        let upto = self.first + self.buffer.timestamps[self.first..].partition_point(|&t| t <= end);
+        Ok((&self.buffer.timestamps[self.first..upto], &self.buffer.values[self.first..upto]))
+    }
+
+    fn pull(&mut self) -> Result<(), EvalError> {
+        let Some(cursor) = &mut self.cursor else { return Ok(()) };
+        self.scratch.clear();
+        if !cursor.next(&mut self.scratch)? {
+            self.cursor = None;
+        }
+        for (&t, &value) in self.scratch.timestamps.iter().zip(&self.scratch.values) {
+            if !is_absent(value) {
+                self.buffer.push(t, value);
+            }
+        }
+        if (self.buffer.len() - self.first) as u64 > self.samples_max {
+            return Err(EvalError::LimitExceeded { which: Limit::Samples, limit: self.samples_max });
+        }
+        Ok(())
+    }
+
+    /// Drops what no later range can see; moves the rest only when it is the lesser part.
+    fn forget(&mut self, start: i64) {
+        self.first += self.buffer.timestamps[self.first..].partition_point(|&t| t <= start);
+        if self.first > 1024 && self.first * 2 > self.buffer.len() {
+            self.buffer.timestamps.drain(..self.first);
+            self.buffer.values.drain(..self.first);
+            self.first = 0;
+        }
+    }
+}
+
+/// A cursor over samples that are in memory already.
+struct Whole(Option<Columns>);
+
+impl ColumnCursor for Whole {
+    fn next(&mut self, out: &mut Columns) -> Result<bool, tidegauge_storage::source::ReadError> {
+        let Some(all) = self.0.take() else { return Ok(false) };
+        let any = !all.is_empty();
+        out.timestamps.extend(all.timestamps);
+        out.values.extend(all.values);
+        Ok(any)
+    }
+}
+
+/// Where a range's samples come from, and which range each step sees.
+pub(super) struct RangeSource {
+    samples: Samples,
+    spec: WindowSpec,
+    extension: Option<Extension>,
+    /// The end of each step's range.
+    ends: Vec<i64>,
+}
+
+enum Samples {
+    Stored(Selection),
+    /// The steps of a subquery and its values at them.
+    Computed(Vec<i64>, Grid),
+}
+
+/// What threads may share of it.
+#[derive(Clone, Copy)]
+enum View<'a> {
+    Stored(&'a Selection),
+    Computed(&'a [i64], &'a [f64]),
+}
+
+impl Run<'_> {
+    /// The range argument of a function.
+    pub(super) fn range_source(&self, expr: &Expr, steps: Steps) -> Result<RangeSource, EvalError> {
+        match expr.unwrapped() {
+            Expr::Matrix(m) => self.stored_range(m, steps),
+            Expr::Subquery(s) => self.subquery_range(s, steps),
+            other => Err(EvalError::BadData(format!("{other} is no range"))),
+        }
+    }
+
+    fn stored_range(&self, m: &MatrixSelector, steps: Steps) -> Result<RangeSource, EvalError> {
+        let extension = m.selector.extension;
+        let spec = spec_of(self.asked.positive(&m.range)?, extension, self.lookback);
+        let ends = self.lookup_times(&m.selector, steps)?;
+        let first = ends.first().copied().unwrap_or(0).saturating_sub(spec.range).saturating_sub(spec.before);
+        let last = ends.last().copied().unwrap_or(0).saturating_add(spec.after);
+        let range = left_open(first, last);
+        let selection = Selection::within(self.snapshot, &m.selector.matchers, range, self.holdings.budget())?;
+        Ok(RangeSource { samples: Samples::Stored(selection), spec, extension, ends })
+    }
+
+    fn subquery_range(&self, s: &Subquery, steps: Steps) -> Result<RangeSource, EvalError> {
+        let range = self.asked.positive(&s.range)?;
+        let ends = self.subquery_ends(s, steps)?;
+        let (inner, grid) = self.subquery(s, range, &ends)?;
+        let spec = spec_of(range, None, 0);
+        let times = inner.iter().collect();
+        Ok(RangeSource { samples: Samples::Computed(times, grid), spec, extension: None, ends })
+    }
+
+    fn subquery_ends(&self, s: &Subquery, steps: Steps) -> Result<Vec<i64>, EvalError> {
+        let offset = self.asked.offset(s.offset.as_ref())?;
+        Ok(match s.at {
+            Some(at) => vec![self.asked.resolve(at).saturating_sub(offset); steps.count],
+            None => steps.iter().map(|t| t.saturating_sub(offset)).collect(),
+        })
+    }
+
+    /// The steps of a subquery, multiples of its step, and its value at them.
+    fn subquery(&self, s: &Subquery, range: i64, ends: &[i64]) -> Result<(Steps, Grid), EvalError> {
+        let step = match &s.step {
+            Some(step) => self.asked.positive(step)?,
+            None => self.subquery_step,
+        };
+        let (Some(&first), Some(&last)) = (ends.first(), ends.last()) else {
+            return Ok((Steps::between(1, 0, 1), self.grid(0)?));
+        };
+        let after = first.saturating_sub(range);
+        let start = after.div_euclid(step).saturating_mul(step).saturating_add(step);
+        let inner = Steps::between(start, last, step);
+        let _held = self.hold_steps(inner)?;
+        let grid = self.eval_vector(&s.expr, inner)?;
+        Ok((inner, grid))
+    }
+
+    /// Applies `f` to every series' range at every step. The name goes unless `keep_name`.
+    pub(super) fn over_windows<F>(
+        &self,
+        source: &RangeSource,
+        steps: Steps,
+        keep_name: bool,
+        f: F,
+    ) -> Result<Grid, EvalError>
+    where
+        F: Fn(&Window<'_>, usize) -> Result<Option<f64>, EvalError> + Sync,
+    {
+        let mut grid = self.grid(steps.count)?;
+        let rows: Vec<Row> = match &source.samples {
+            Samples::Stored(selection) => {
+                selection.iter().map(|s| Row { labels: s.labels().clone(), drop_name: !keep_name }).collect()
+            }
+            Samples::Computed(_, inner) => {
+                let of = |row: &Row| Row { labels: row.labels.clone(), drop_name: row.drop_name || !keep_name };
+                inner.rows.iter().map(of).collect()
+            }
+        };
+        grid.reserve(rows.len())?;
+        grid.values.resize(rows.len() * steps.count, ABSENT);
+        let view = match &source.samples {
+            Samples::Stored(selection) => View::Stored(selection),
+            Samples::Computed(times, inner) => View::Computed(times, &inner.values),
+        };
+        let (spec, extension, ends) = (source.spec, source.extension, &source.ends[..]);
+        let budget = self.holdings.budget();
+        let samples_max = budget.limits().samples;
+        let fill = |(i, out): (usize, &mut [f64])| -> Result<(), EvalError> {
+            budget.check()?;
+            let check = || Ok(budget.check()?);
+            match view {
+                View::Stored(selection) => {
+                    let windows = Windows::stored(selection.series(i).cursor(), samples_max);
+                    slide(windows, spec, extension, steps, ends, &f, check, out)
+                }
+                View::Computed(times, values) => {
+                    let windows = Windows::stored(Whole(Some(present(times, values, i))), samples_max);
+                    slide(windows, spec, extension, steps, ends, &f, check, out)
+                }
+            }
+        };
+        if steps.count > 0 && rows.len() >= SERIES_PARALLEL_MIN {
+            grid.values.par_chunks_mut(steps.count).enumerate().try_for_each(fill)?;
+        } else if steps.count > 0 {
+            grid.values.chunks_mut(steps.count).enumerate().try_for_each(fill)?;
+        }
+        grid.rows = rows;
+        let values = std::mem::take(&mut grid.values);
+        grid.count(&values)?;
+        grid.values = values;
+        grid.without_empty()
+    }
+
+    /// The samples themselves, for an answer that is a range: labels, times, values.
+    pub(super) fn raw_range(&self, source: &RangeSource) -> Result<Vec<(Row, Columns)>, EvalError> {
+        let mut out = Vec::new();
+        let Some(&end) = source.ends.first() else { return Ok(out) };
+        let samples_max = self.holdings.budget().limits().samples;
+        let (start, spec) = (end.saturating_sub(source.spec.range), source.spec);
+        let mut keep = |row: Row, times: &[i64], values: &[f64]| {
+            let columns = match source.extension {
+                None => Columns { timestamps: times.to_vec(), values: values.to_vec() },
+                Some(extension) => super::functions::extended_range(times, values, start, end, extension),
+            };
+            if !columns.is_empty() {
+                out.push((row, columns));
+            }
+        };
+        match &source.samples {
+            Samples::Stored(selection) => {
+                for series in selection.iter() {
+                    let mut windows = Windows::stored(series.cursor(), samples_max);
+                    let (times, values) =
+                        windows.advance(start.saturating_sub(spec.before), end.saturating_add(spec.after))?;
+                    keep(Row { labels: series.labels().clone(), drop_name: false }, times, values);
+                }
+            }
+            Samples::Computed(times, grid) => {
+                for (i, row) in grid.rows.iter().enumerate() {
+                    let columns = present(times, &grid.values, i);
+                    keep(row.clone(), &columns.timestamps, &columns.values);
+                }
+            }
+        }
+        Ok(out)
+    }
+}
+
+fn present(times: &[i64], values: &[f64], i: usize) -> Columns {
+    let mut columns = Columns::default();
+    for (&t, &value) in times.iter().zip(&values[i * times.len()..]) {
+        if !is_absent(value) {
+            columns.push(t, value);
+        }
+    }
+    columns
+}
+
+#[allow(clippy::too_many_arguments, reason = "the inner loop of every range function, shared by two kinds of cursor")]
+fn slide<C: ColumnCursor>(
+    mut windows: Windows<C>,
+    spec: WindowSpec,
+    extension: Option<Extension>,
+    steps: Steps,
+    ends: &[i64],
+    f: &impl Fn(&Window<'_>, usize) -> Result<Option<f64>, EvalError>,
+    check: impl Fn() -> Result<(), EvalError>,
+    out: &mut [f64],
+) -> Result<(), EvalError> {
+    let mut work = 0;
+    for (step, (&end, slot)) in ends.iter().zip(out).enumerate() {
+        let start = end.saturating_sub(spec.range);
+        let (times, values) = windows.advance(start.saturating_sub(spec.before), end.saturating_add(spec.after))?;
+        if times.is_empty() {
+            continue;
+        }
+        work += times.len();
+        if work > 1 << 16 {
+            work = 0;
+            check()?;
+        }
+        let window = Window { times, values, at: steps.at(step), start, end, range: spec.range, extension };
+        if let Some(value) = f(&window, step)? {
+            *slot = value;
+        }
+    }
+    Ok(())
+}
