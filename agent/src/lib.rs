@@ -7,3 +7,4 @@ pub mod exposition;
 
 // where samples come from
 pub mod host;
+pub mod scrape;

@@ -28,6 +28,15 @@ pub fn parse_millis(text: &[u8]) -> Option<i64> {
 /// precision of an `f64`.
 #[must_use]
 pub fn parse_seconds(text: &[u8]) -> Option<i64> {
+    parse_nanos(text, 9)
+}
+
+/// Reads a timestamp whose unit is `10^digits` nanoseconds, with an optional fraction, and
+/// returns nanoseconds; what is below a nanosecond is cut off. An exponent costs the
+/// precision of an `f64`.
+#[must_use]
+pub fn parse_nanos(text: &[u8], digits: u32) -> Option<i64> {
+    let places = digits as usize;
     let (digits, negative) = match text {
         [b'-', rest @ ..] => (rest, true),
         [b'+', rest @ ..] => (rest, false),
@@ -39,7 +48,7 @@ pub fn parse_seconds(text: &[u8]) -> Option<i64> {
         return None;
     }
     if !whole.iter().chain(fraction).all(u8::is_ascii_digit) {
-        let nanos = parse_value(text)? * 1e9;
+        let nanos = parse_value(text)? * 10f64.powi(places as i32);
         // The bounds are the powers of two that an i64 is just short of.
         return (nanos >= -(2f64.powi(63)) && nanos < 2f64.powi(63)).then_some(nanos as i64);
     }
@@ -47,7 +56,7 @@ pub fn parse_seconds(text: &[u8]) -> Option<i64> {
     for &digit in whole {
         nanos = nanos.checked_mul(10)?.checked_add(i64::from(digit - b'0'))?;
     }
-    for place in 0..9 {
+    for place in 0..places {
         let digit = fraction.get(place).map_or(0, |&digit| digit - b'0');
         nanos = nanos.checked_mul(10)?.checked_add(i64::from(digit))?;
     }
