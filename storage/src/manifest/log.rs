@@ -67,11 +67,11 @@ impl Manifest {
             io::ErrorKind::AlreadyExists => ManifestError::NotADirectory { dir: dir.to_owned() },
             _ => ManifestError::io(dir, source),
         })?;
-        let (mut state, next_commit, new) = match load(&*fs, dir) {
-            Ok(loaded) => (loaded.state, loaded.next_commit, false),
+        let (mut state, next_commit) = match load(&*fs, dir) {
+            Ok(loaded) => (loaded.state, loaded.next_commit),
             Err(ManifestError::NoStore { .. }) => {
                 refuse_orphans(&*fs, dir)?;
-                (State { store_id: new_id(), ..State::default() }, 1, true)
+                (State { store_id: new_id(), ..State::default() }, 1)
             }
             Err(e) => return Err(e),
         };
@@ -79,14 +79,7 @@ impl Manifest {
         state.open_number =
             state.open_number.checked_add(1).ok_or(ManifestError::BadEdit { what: "opened too often" })?;
         let log = write_anew(&*fs, dir, &state, next_commit).map_err(|failed| failed.on_open(dir))?;
-        if new {
-            // So that the directory itself survives. A parent that may not be read is
-            // none that this process has made.
-            for folder in dir.ancestors().skip(1) {
-                let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-                let _ = fs.sync_dir(folder);
-            }
-        }
+        sync_above(&*fs, dir)?;
         Ok(Self { fs, dir: dir.to_owned(), state, next_commit: next_commit + 1, log: Some(log), poisoned: false })
     }
 
@@ -283,6 +276,21 @@ fn commit_bytes(seed: u32, number: u64, edits: &[u8]) -> Vec<u8> {
     bytes[..4].copy_from_slice(&crc.to_le_bytes());
     bytes.resize(bytes.len().next_multiple_of(COMMIT_ALIGN as usize), 0);
     bytes
+}
+
+/// Makes the directory's own name durable, and those above it: this or an interrupted
+/// opening before it may have made them. A folder that may not be read was made by somebody else.
+fn sync_above(fs: &dyn Fs, dir: &Path) -> Result<(), ManifestError> {
+    for folder in dir.ancestors().skip(1) {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        match fs.sync_dir(folder) {
+            Err(e) if !matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) => {
+                return Err(ManifestError::io(folder, e));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// A manifest may be missing, but not where there is data that only it could explain.

@@ -16,6 +16,8 @@ use crate::fs::Fs;
 const FILE_BYTES_MAX: u64 = 1 << 30;
 /// How many times the file's bytes a search may check.
 const SEARCH_EFFORT: usize = 4;
+/// What a search may check in any case.
+const SEARCH_BYTES_MIN: usize = 64 << 20;
 
 /// A manifest as it was read.
 #[derive(Debug)]
@@ -141,17 +143,18 @@ impl Parser<'_> {
 
     /// Whether a sound commit after `number` lies anywhere behind `from`.
     fn commit_behind(&self, from: usize, number: u64, seed: u32) -> bool {
-        let mut effort = self.bytes.len() * SEARCH_EFFORT;
+        let mut effort = SEARCH_BYTES_MIN.max(self.bytes.len() * SEARCH_EFFORT);
         let mut at = from;
         while let Some(head) = self.bytes.get(at..at + COMMIT_HEADER_LEN) {
             let header: CommitHeader = bytemuck::pod_read_unaligned(head);
             // A file is rewritten long before it holds so many commits.
             let plausible = header.number >= number && header.number - number < 1 << 32;
-            if plausible && (at, header.number) != (from, number) {
+            let fits = header.len as usize <= self.bytes.len() - at - COMMIT_HEADER_LEN;
+            if plausible && fits && (at, header.number) != (from, number) {
                 if self.commit_at(at, header.number, seed).is_some() {
                     return true;
                 }
-                effort = effort.saturating_sub((header.len as usize).min(self.bytes.len() - at));
+                effort = effort.saturating_sub(header.len as usize);
                 if effort == 0 {
                     return false;
                 }

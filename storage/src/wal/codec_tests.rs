@@ -175,6 +175,63 @@ fn the_usual_input_takes_two_bytes_a_sample() {
     assert!(bytes < samples.len() * 19 / 10, "{bytes} bytes");
 }
 
+/// A frame with columns in every mode.
+fn varied() -> Vec<u8> {
+    let mut encoder = FrameEncoder::new();
+    encoder.define(1, &labels(1)).unwrap();
+    encoder.define(2, &labels(2)).unwrap();
+    encoder.origin(Origin { node: 1, boot: 2, seq: 3 }).unwrap();
+    let regular = |n: u32| WalSample { series: 7, tag: 0, timestamp: 1000 * i64::from(n), value: 0.1 * f64::from(n) };
+    let random = |n: u32| WalSample {
+        series: n * 7919 % 1000,
+        tag: 0,
+        timestamp: i64::from(n * 104_729 % 100_000),
+        value: f64::from(n * n % 997) / 100.0,
+    };
+    let same = |_: u32| WalSample { series: 5, tag: 0, timestamp: 9, value: 3.5 };
+    let samples = rounds(512, 100).into_iter().chain((0..512).map(regular)).chain((0..512).map(random));
+    let samples: Vec<_> = samples.chain((0..100).map(same)).collect();
+    assert_eq!(encoder.samples(&samples), samples.len());
+    encoder.seal(&PLACE).to_vec()
+}
+
+#[test]
+fn sound_checksums_around_nonsense_do_not_panic_or_take_much_memory() {
+    let frame = varied();
+    let mut state = 1u64;
+    let mut random = |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    };
+    let (mut read, mut refused) = (0, 0);
+    let mut decoded = Decoded::default();
+    for _ in 0..20_000 {
+        let mut bytes = frame.clone();
+        for _ in 0..=random(3) {
+            // Half of the time among the header's lengths and the first group's modes.
+            let at = if random(2) == 0 { 56 + random(100) } else { 8 + random(bytes.len() - 8) };
+            bytes[at] = if random(2) == 0 { bytes[at] ^ (1 << random(8)) } else { [0, 1, 2, 0x7f, 0xff][random(5)] };
+        }
+        if random(8) == 0 {
+            bytes.truncate((FRAME_HEADER_LEN + random(bytes.len() - FRAME_HEADER_LEN)).next_multiple_of(8));
+        }
+        let (head, payload) = bytes.split_at_mut(FRAME_HEADER_LEN);
+        let header: FrameHeader = bytemuck::pod_read_unaligned(head);
+        let header = header.sealed(payload);
+        head.copy_from_slice(bytemuck::bytes_of(&header));
+        let Some(header) = FrameHeader::read(&bytes, PLACE.store_id, PLACE.epoch) else {
+            refused += 1;
+            continue;
+        };
+        match header.decode(&bytes[FRAME_HEADER_LEN..], &mut decoded) {
+            Ok(()) => read += 1,
+            Err(_) => refused += 1,
+        }
+        assert!(decoded.samples.len() <= FRAME_SAMPLES_MAX && decoded.definitions.len() <= bytes.len());
+    }
+    assert!(read > 1000 && refused > 1000, "{read} read, {refused} refused");
+}
+
 /// Prints ns a sample; run with `--release --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]

@@ -260,7 +260,8 @@ impl Recovery<'_, '_> {
         Ok(None)
     }
 
-    /// Looks at all sound frames behind a break: what they witness, and the first above `next`.
+    /// Looks at all sound frames behind a break: what they witness, and the first of `next` or above,
+    /// which may be `next` itself in a file whose header is bad.
     fn look_ahead(&mut self, files: &[Epoch], place: Place, next: u64) -> Result<Option<Ahead>, WalError> {
         let mut first: Option<Ahead> = None;
         for index in place.index..files.len() {
@@ -270,7 +271,7 @@ impl Recovery<'_, '_> {
             {
                 at = found + u64::from(header.frame_len);
                 self.note(&header);
-                if header.frame_no > next && first.is_none_or(|ahead| header.frame_no < ahead.frame) {
+                if header.frame_no >= next && first.is_none_or(|ahead| header.frame_no < ahead.frame) {
                     let place = Place { index, at: found, check_header: false };
                     first = Some(Ahead { place, frame: header.frame_no });
                 }

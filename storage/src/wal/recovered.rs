@@ -95,7 +95,7 @@ pub struct LostRange {
     pub offset: u64,
     /// The first frame lost.
     pub first: FrameNo,
-    /// The last frame lost.
+    /// The last frame lost; below `first` if none is: the file is damaged all the same.
     pub last: FrameNo,
     /// What is wrong there.
     pub what: String,

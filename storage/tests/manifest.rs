@@ -1,0 +1,399 @@
+//! The manifest: what is committed stays, whatever else happens.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use tidegauge_storage::fs::sim::{Fault, SimFs};
+use tidegauge_storage::fs::{Fs, OsFs};
+use tidegauge_storage::manifest::{Edit, METADATA_BYTES_MAX, Manifest, ManifestError, Metadata, SegmentRef, State};
+use tidegauge_storage::model::{SeqNo, SeqRange, TimeRange, Timestamp};
+use tidegauge_storage::wal::{Epoch, EpochEnd, FrameNo, WalLife, WalRelease};
+
+const DIR: &str = "store/data";
+
+fn arc(fs: &SimFs) -> Arc<dyn Fs> {
+    Arc::new(fs.clone())
+}
+
+fn open(fs: &SimFs) -> Result<Manifest, ManifestError> {
+    Manifest::open_or_create(arc(fs), DIR)
+}
+
+fn segment(id: u64) -> SegmentRef {
+    SegmentRef {
+        id,
+        seq_range: SeqRange { start: SeqNo(10 * id), end: SeqNo(10 * id + 10) },
+        time_range: TimeRange::new(Timestamp::from_nanos(-5), Timestamp::from_nanos(id as i64)),
+        late: id % 2 == 1,
+        bytes: 1000 + id,
+        samples: 10,
+        series: 3,
+        level: id % 3,
+    }
+}
+
+fn metadata(metric: &str, help: &str) -> Edit {
+    let metadata = Metadata { kind: "gauge".into(), help: help.into(), unit: "seconds".into() };
+    Edit::Metadata { metric: metric.into(), metadata }
+}
+
+/// A number of edits of every kind, as an engine would make them.
+fn edits(step: u64, manifest: &Manifest) -> Vec<Edit> {
+    let wal = &manifest.state().wal;
+    match step % 6 {
+        0 => vec![Edit::SegmentAdd(segment(step)), Edit::NextSegment(step + 5)],
+        1 => vec![metadata(&format!("m{step}"), "how much"), metadata("same", &format!("at {step}"))],
+        2 => vec![Edit::Numbers { next_seq: SeqNo(1000 * step), greatest_frame: FrameNo(step) }],
+        3 => vec![Edit::WalLife(WalLife {
+            live_epoch: Epoch(wal.live_epoch.0 + 10),
+            first_frame: FrameNo(wal.next_frame.0 + 100),
+            synced_through: FrameNo(wal.next_frame.0 - 1),
+            ends: (0..3)
+                .map(|i| (Epoch(wal.live_epoch.0 + i), EpochEnd { first: FrameNo(i), last: FrameNo(i + 1) }))
+                .collect(),
+        })],
+        4 => vec![Edit::WalRelease(WalRelease {
+            oldest_epoch: Epoch(wal.live_epoch.0 + 1),
+            next_frame: FrameNo(wal.next_frame.0 + 7),
+            synced_through: FrameNo(wal.next_frame.0 + 3),
+        })],
+        _ => manifest.state().segments.keys().next().map(|id| Edit::SegmentRemove(*id)).into_iter().collect(),
+    }
+}
+
+/// But for the number of openings, which changes with each.
+fn known(state: &State) -> State {
+    let mut state = state.clone();
+    state.open_number = 0;
+    state
+}
+
+#[test]
+fn what_was_committed_is_there_after_reopening_and_read_only() {
+    let fs = SimFs::new();
+    let mut manifest = open(&fs).unwrap();
+    assert_eq!(manifest.state().open_number, 1);
+    for step in 0..59 {
+        manifest.commit(&edits(step, &manifest)).unwrap();
+        let reader = Manifest::open_read_only(arc(&fs), DIR).unwrap();
+        assert_eq!(reader.state(), manifest.state(), "step {step}");
+        assert!(reader.is_current().unwrap());
+    }
+    let reader = Manifest::open_read_only(arc(&fs), DIR).unwrap();
+    assert!(!manifest.state().segments.is_empty() && !manifest.state().metadata().is_empty());
+    let again = open(&fs).unwrap();
+    assert_eq!(known(again.state()), known(manifest.state()));
+    assert_eq!(again.state().open_number, 2);
+    assert!(!reader.is_current().unwrap());
+    assert!(matches!(
+        Manifest::open_read_only(arc(&fs), DIR).unwrap().commit(&[Edit::NextSegment(1)]),
+        Err(ManifestError::ReadOnly)
+    ));
+}
+
+#[test]
+fn every_crash_and_every_failing_operation_leaves_a_commit_or_the_one_before() {
+    let total = {
+        let fs = SimFs::new();
+        run(&fs).unwrap();
+        fs.operations()
+    };
+    assert!(total > 40);
+    for at in 1..=total {
+        for kind in 0..3 {
+            let fs = SimFs::new();
+            match kind {
+                0 => fs.stop_at(at),
+                1 => fs.fail_at(at, Fault::Io),
+                _ => fs.fail_at(at, Fault::Full),
+            }
+            let (durable, attempted) = match run(&fs) {
+                Ok(last) => (Some(last.clone()), last),
+                Err(states) => *states,
+            };
+            for seed in 0..8 {
+                let left = if seed == 0 { fs.kill() } else { fs.crash(seed * 1000 + at) };
+                let got = match open(&left) {
+                    Ok(manifest) => known(manifest.state()),
+                    Err(e) => panic!("operation {at}, kind {kind}, seed {seed}: {e}"),
+                };
+                let Some(durable) = &durable else { continue };
+                let fits = got == known(durable) || got == known(&attempted);
+                assert!(fits, "operation {at}, kind {kind}, seed {seed}: {got:?}\n{durable:?}\n{attempted:?}");
+            }
+        }
+    }
+}
+
+type Interrupted = Box<(Option<State>, State)>;
+
+/// Opens twice with commits between. On failure: the state that was durable, and the one attempted.
+fn run(fs: &SimFs) -> Result<State, Interrupted> {
+    let mut durable: Option<State> = None;
+    for life in 0..2 {
+        let mut manifest = open(fs).map_err(|_| Box::new((durable.clone(), durable.clone().unwrap_or_default())))?;
+        durable = Some(manifest.state().clone());
+        for step in 6 * life..6 * life + 6 {
+            let edits = edits(step, &manifest);
+            match manifest.commit(&edits) {
+                Ok(()) => {}
+                // Nothing was written: the same commit may be tried again.
+                Err(ManifestError::NoSpace { .. }) => {
+                    assert_eq!(Some(manifest.state()), durable.as_ref());
+                    manifest.commit(&edits).unwrap();
+                }
+                Err(_) => {
+                    let again = manifest.commit(&[Edit::NextSegment(1)]);
+                    assert!(matches!(again, Err(ManifestError::Poisoned | ManifestError::Io { .. })), "{again:?}");
+                    let attempted = after(step + 1, manifest.state().store_id);
+                    return Err(Box::new((durable, attempted)));
+                }
+            }
+            durable = Some(manifest.state().clone());
+        }
+    }
+    Ok(durable.unwrap())
+}
+
+/// The state after this many steps, by a manifest on a sound disk.
+fn after(steps: u64, store_id: u128) -> State {
+    let mut twin = open(&SimFs::new()).unwrap();
+    for step in 0..steps {
+        twin.commit(&edits(step, &twin)).unwrap();
+    }
+    let mut state = twin.state().clone();
+    state.store_id = store_id;
+    state
+}
+
+#[test]
+fn a_long_life_rewrites_the_file_now_and_then() {
+    let fs = SimFs::new();
+    let mut manifest = open(&fs).unwrap();
+    let mut greatest = 0;
+    for i in 0..3000 {
+        manifest.commit(&[metadata("same", &"x".repeat(500 + i % 7))]).unwrap();
+        greatest = greatest.max(fs.map(&Path::new(DIR).join("MANIFEST")).unwrap().len());
+    }
+    assert!(greatest < 400 << 10, "{greatest} bytes");
+    assert_eq!(Manifest::open_read_only(arc(&fs), DIR).unwrap().state(), manifest.state());
+    for seed in 0..20 {
+        assert_eq!(known(open(&fs.crash(seed)).unwrap().state()), known(manifest.state()));
+    }
+}
+
+#[test]
+fn another_owner_is_noticed_before_anything_is_written() {
+    let fs = SimFs::new();
+    let mut first = open(&fs).unwrap();
+    first.commit(&[Edit::NextSegment(3)]).unwrap();
+    let mut second = open(&fs).unwrap();
+    match first.commit(&[Edit::NextSegment(9)]) {
+        Err(ManifestError::NotOwner { found: 2, ours: 1, .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    second.commit(&[Edit::NextSegment(4)]).unwrap();
+    assert_eq!(Manifest::open_read_only(arc(&fs), DIR).unwrap().state().next_segment_id, 4);
+    fs.remove(&Path::new(DIR).join("MANIFEST")).unwrap();
+    assert!(matches!(second.commit(&[Edit::NextSegment(5)]), Err(ManifestError::NotOwner { .. })));
+}
+
+#[test]
+fn a_commit_is_all_or_nothing_and_bad_edits_are_refused() {
+    let fs = SimFs::new();
+    let mut manifest = open(&fs).unwrap();
+    let bad = manifest.commit(&[Edit::SegmentAdd(segment(1)), Edit::SegmentRemove(2)]);
+    assert!(matches!(bad, Err(ManifestError::BadEdit { .. })));
+    assert!(manifest.state().segments.is_empty());
+    manifest.commit(&[Edit::SegmentAdd(segment(1))]).unwrap();
+    assert!(matches!(manifest.commit(&[Edit::SegmentAdd(segment(1))]), Err(ManifestError::BadEdit { .. })));
+    assert_eq!(manifest.state().next_segment_id, 2);
+    assert_eq!(manifest.state().next_seq, SeqNo(20));
+    manifest.commit(&[Edit::SegmentRemove(1)]).unwrap();
+    assert_eq!((manifest.state().next_segment_id, manifest.state().next_seq), (2, SeqNo(20)), "numbers are not reused");
+}
+
+#[test]
+fn metadata_is_bounded_and_the_refused_metric_is_named() {
+    let fs = SimFs::new();
+    let mut manifest = open(&fs).unwrap();
+    let large = "x".repeat(METADATA_BYTES_MAX - 1000);
+    manifest.commit(&[metadata("large", &large)]).unwrap();
+    match manifest.commit(&[metadata("other", &"y".repeat(2000))]) {
+        Err(ManifestError::MetadataFull { metric, .. }) => assert_eq!(metric, "other"),
+        other => panic!("{other:?}"),
+    }
+    manifest.commit(&[metadata("large", "small now"), metadata("other", &"y".repeat(2000))]).unwrap();
+    assert_eq!(open(&fs).unwrap().state().metadata().len(), 2);
+}
+
+/// A store of a few commits, its bytes, and what it holds.
+fn stored() -> (SimFs, Vec<u8>, State) {
+    let fs = SimFs::new();
+    let mut manifest = open(&fs).unwrap();
+    for step in 0..12 {
+        manifest.commit(&edits(step, &manifest)).unwrap();
+    }
+    let bytes = fs.map(&Path::new(DIR).join("MANIFEST")).unwrap().to_vec();
+    let used = (bytes.iter().rposition(|b| *b != 0).unwrap() + 1).next_multiple_of(8);
+    (fs, bytes[..used].to_vec(), manifest.state().clone())
+}
+
+fn replace(fs: &SimFs, bytes: &[u8]) {
+    let file = fs.open(&Path::new(DIR).join("MANIFEST")).unwrap();
+    file.set_len(0).unwrap();
+    file.write_all_at(0, bytes).unwrap();
+}
+
+#[test]
+fn flipped_bits_and_truncations_give_a_named_error_or_lose_the_last_commit_only() {
+    let (fs, bytes, last) = stored();
+    let before_last = after(11, last.store_id);
+    let mut refused = 0;
+    for bit in 0..bytes.len() * 8 {
+        let mut bytes = bytes.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        replace(&fs, &bytes);
+        match Manifest::open_read_only(arc(&fs), DIR) {
+            Ok(manifest) => assert!([&last, &before_last].contains(&manifest.state()), "bit {bit}"),
+            Err(ManifestError::Corrupt { .. } | ManifestError::TooNew { .. }) => refused += 1,
+            Err(e) => panic!("bit {bit}: {e}"),
+        }
+    }
+    assert!(refused > bytes.len() * 6);
+    let mut shorter = 0;
+    for len in 0..bytes.len() {
+        replace(&fs, &bytes[..len]);
+        match Manifest::open_read_only(arc(&fs), DIR) {
+            Ok(_) => shorter += 1,
+            Err(ManifestError::Corrupt { .. }) => {}
+            Err(e) => panic!("{len} bytes: {e}"),
+        }
+    }
+    assert!(shorter > 100);
+}
+
+#[test]
+fn sound_checksums_around_nonsense_do_not_panic() {
+    let (fs, bytes, _) = stored();
+    let seed = crc32c::crc32c(&bytes[16..48]);
+    let mut state = 1u64;
+    let mut random = |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    };
+    let (mut read, mut refused) = (0, 0);
+    for _ in 0..20_000 {
+        let mut bytes = bytes.clone();
+        let len = u32::from_le_bytes(bytes[52..56].try_into().unwrap()) as usize;
+        for _ in 0..=random(3) {
+            let at = 64 + random(len);
+            bytes[at] = if random(2) == 0 { bytes[at] ^ (1 << random(8)) } else { [0, 1, 0x7f, 0xff][random(4)] };
+        }
+        let crc = crc32c::crc32c_append(seed, &bytes[52..64 + len]);
+        bytes[48..52].copy_from_slice(&crc.to_le_bytes());
+        replace(&fs, &bytes);
+        match Manifest::open_read_only(arc(&fs), DIR) {
+            Ok(_) => read += 1,
+            Err(ManifestError::Corrupt { .. } | ManifestError::TooNew { .. }) => refused += 1,
+            Err(e) => panic!("{e}"),
+        }
+    }
+    assert!(read > 1000 && refused > 1000, "{read} {refused}");
+}
+
+#[test]
+fn a_newer_version_or_edit_is_refused() {
+    let (fs, bytes, _) = stored();
+    let mut newer = bytes.clone();
+    newer[8] = 2;
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&newer[..12]), &newer[16..48]);
+    newer[12..16].copy_from_slice(&crc.to_le_bytes());
+    replace(&fs, &newer);
+    assert!(matches!(open(&fs), Err(ManifestError::TooNew { found: 2, supported: 1, .. })));
+    assert!(open(&fs).unwrap_err().to_string().contains("upgrade"));
+    // Kind 9: tombstones, which this version reserves.
+    let mut newer = bytes;
+    newer[64] = 9;
+    let len = u32::from_le_bytes(newer[52..56].try_into().unwrap()) as usize;
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&newer[16..48]), &newer[52..64 + len]);
+    newer[48..52].copy_from_slice(&crc.to_le_bytes());
+    replace(&fs, &newer);
+    assert!(matches!(open(&fs), Err(ManifestError::TooNew { found: 9, .. })));
+}
+
+#[test]
+fn a_directory_that_cannot_hold_a_store_is_refused_with_advice() {
+    let dir = tempfile::tempdir().unwrap();
+    let fs: Arc<dyn Fs> = Arc::new(OsFs);
+    let file = dir.path().join("file");
+    std::fs::write(&file, b"hello").unwrap();
+    for path in [file.clone(), file.join("below")] {
+        match Manifest::open_or_create(Arc::clone(&fs), &path) {
+            Err(e @ ManifestError::NotADirectory { .. }) => assert!(e.to_string().contains("name a directory")),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(Manifest::open_read_only(Arc::clone(&fs), &file), Err(ManifestError::NotADirectory { .. })));
+    assert_eq!(std::fs::read(&file).unwrap(), b"hello");
+
+    let none = Manifest::open_read_only(Arc::clone(&fs), dir.path().join("none"));
+    assert!(matches!(none, Err(ManifestError::NoStore { .. })));
+    assert!(!dir.path().join("none").exists(), "reading makes nothing");
+
+    std::fs::create_dir_all(dir.path().join("orphan/wal")).unwrap();
+    std::fs::write(dir.path().join("orphan/wal/0000000100000000.wal"), b"x").unwrap();
+    let orphan = Manifest::open_or_create(Arc::clone(&fs), dir.path().join("orphan"));
+    assert!(matches!(orphan, Err(ManifestError::ManifestMissing { found: "wal", .. })));
+
+    let garbage = dir.path().join("garbage");
+    std::fs::create_dir(&garbage).unwrap();
+    std::fs::write(garbage.join("MANIFEST"), b"this is somebody's packing list, not a manifest of ours").unwrap();
+    assert!(matches!(Manifest::open_or_create(fs, &garbage), Err(ManifestError::Corrupt { offset: 0, .. })));
+}
+
+/// Answers as a read-only mount does.
+#[derive(Debug)]
+struct ReadOnlyMount(SimFs);
+
+impl Fs for ReadOnlyMount {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.0.create_dir_all(dir)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.0.list(dir)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.0.sync_dir(dir)
+    }
+    fn create(&self, _: &Path) -> io::Result<Arc<dyn tidegauge_storage::fs::FsFile>> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+    fn open(&self, _: &Path) -> io::Result<Arc<dyn tidegauge_storage::fs::FsFile>> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn tidegauge_storage::fs::FsFile>> {
+        self.0.open_read(path)
+    }
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+    fn map(&self, path: &Path) -> io::Result<tidegauge_storage::fs::Map> {
+        self.0.map(path)
+    }
+}
+
+#[test]
+fn a_read_only_directory_opens_for_reading_and_says_so_for_writing() {
+    let (sim, _, last) = stored();
+    let fs: Arc<dyn Fs> = Arc::new(ReadOnlyMount(sim));
+    assert_eq!(Manifest::open_read_only(Arc::clone(&fs), DIR).unwrap().state(), &last);
+    match Manifest::open_or_create(fs, DIR) {
+        Err(e @ ManifestError::NotPermitted { .. }) => assert!(e.to_string().contains("read-only")),
+        other => panic!("{other:?}"),
+    }
+}

@@ -1,0 +1,277 @@
+//! Promise P5, case by case: what is cut, what is refused, what salvage saves.
+
+mod wal_support;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::fs::sim::SimFs;
+use tidegauge_storage::wal::{Epoch, EpochEnd, FrameNo, RecoverMode, WalError, WalState, WalWriter, recover};
+use wal_support::*;
+
+use RecoverMode::{Follow, Salvage, Strict};
+
+#[test]
+fn everything_written_comes_back_and_recovering_twice_gives_the_same() {
+    let fs = SimFs::new();
+    fill(&fs, 12 << 10, 200, &[3, 4, 90]);
+    let (recovered, all) = read(&fs, &WalState::default(), Strict).unwrap();
+    assert_eq!(all, numbers(0..4000));
+    assert_eq!((recovered.frames, recovered.last_frame, recovered.next_seq.0), (200, FrameNo(200), 4000));
+    assert_eq!((recovered.synced_through, &recovered.torn_tail), (FrameNo(90), &None));
+    assert!(recovered.ends.len() > 3, "several files");
+    recovered.secure(&fs).unwrap();
+    assert_eq!(read(&fs, &WalState::default(), Strict).unwrap().0, recovered);
+    assert_eq!(read(&fs.crash(5), &WalState::default(), Strict).unwrap().1, all, "secured means durable");
+}
+
+#[test]
+fn a_torn_tail_is_cut_whatever_follows_and_reported() {
+    let fs = SimFs::new();
+    fill(&fs, 64 << 10, 10, &[5]);
+    let offset = hurt(&fs, 0, 6);
+    let (recovered, all) = read(&fs, &WalState::default(), Strict).unwrap();
+    assert_eq!(all, numbers(0..120));
+    let torn = recovered.torn_tail.as_ref().unwrap();
+    assert_eq!((torn.offset, torn.last_good, torn.file.as_path()), (offset, FrameNo(6), path(0).as_path()));
+    // Numbers behind the cut are known, and never used again.
+    assert_eq!((recovered.greatest_frame, recovered.next_seq.0), (FrameNo(10), 200));
+    assert!(recovered.life(2).first_frame > FrameNo(10));
+    // Where the manifest says that the file ends there, it does, whatever lies behind.
+    let life = recovered.life(2);
+    let state = WalState {
+        live_epoch: life.live_epoch,
+        next_frame: life.first_frame,
+        synced_through: life.synced_through,
+        ends: life.ends,
+        ..WalState::default()
+    };
+    let (again, same) = read(&fs, &state, Strict).unwrap();
+    assert_eq!((same, again.torn_tail), (all, None));
+}
+
+#[test]
+fn an_earlier_bad_frame_is_corruption_named_by_file_and_offset_and_salvage_reads_on() {
+    let fs = SimFs::new();
+    fill(&fs, 64 << 10, 10, &[5]);
+    let offset = hurt(&fs, 0, 2);
+    match read(&fs, &WalState::default(), Strict) {
+        Err(WalError::Corrupt { file, offset: at, frame, .. }) => {
+            assert_eq!((file.as_path(), at, frame), (path(0).as_path(), offset, FrameNo(3)));
+        }
+        other => panic!("{other:?}"),
+    }
+    let (recovered, all) = read(&fs, &WalState::default(), Salvage).unwrap();
+    assert_eq!(all, numbers((0..40).chain(60..200)));
+    assert_eq!(recovered.lost.len(), 1);
+    let lost = &recovered.lost[0];
+    assert_eq!((lost.first, lost.last, lost.offset, lost.epoch), (FrameNo(3), FrameNo(3), offset, Epoch::new(1, 0)));
+    assert_eq!(read(&fs, &WalState::default(), Salvage).unwrap(), (recovered, all));
+    assert_eq!(read(&fs, &WalState::default(), Follow).unwrap().1, numbers(0..40));
+}
+
+#[test]
+fn salvage_ends_at_the_first_gap_behind_what_was_durable() {
+    let fs = SimFs::new();
+    fill(&fs, 64 << 10, 10, &[5]);
+    hurt(&fs, 0, 1);
+    hurt(&fs, 0, 8);
+    let (recovered, all) = read(&fs, &WalState::default(), Salvage).unwrap();
+    assert_eq!(all, numbers((0..20).chain(40..160)));
+    assert_eq!(recovered.torn_tail.unwrap().last_good, FrameNo(8));
+    assert_eq!(recovered.lost.len(), 1);
+}
+
+#[test]
+fn the_manifest_is_a_witness_too() {
+    let fs = SimFs::new();
+    fill(&fs, 64 << 10, 8, &[]);
+    hurt(&fs, 0, 7);
+    assert_eq!(read(&fs, &WalState::default(), Strict).unwrap().1, numbers(0..140));
+    let state = WalState { synced_through: FrameNo(8), ..WalState::default() };
+    assert!(matches!(read(&fs, &state, Strict), Err(WalError::Corrupt { frame: FrameNo(8), .. })));
+    let (recovered, all) = read(&fs, &state, Salvage).unwrap();
+    assert_eq!((all, recovered.lost[0].last), (numbers(0..140), FrameNo(8)));
+}
+
+#[test]
+fn a_missing_or_beheaded_file_is_seen() {
+    for behead in [false, true] {
+        let fs = SimFs::new();
+        fill(&fs, 6 << 10, 60, &[58]);
+        let second = read(&fs, &WalState::default(), Strict).unwrap().0.ends[&Epoch::new(1, 1)];
+        if behead {
+            open(&fs, 1).write_all_at(20, &[1]).unwrap();
+        } else {
+            fs.remove(&path(1)).unwrap();
+        }
+        match read(&fs, &WalState::default(), Strict) {
+            Err(WalError::Corrupt { frame, file, .. }) => {
+                assert_eq!(frame, second.first);
+                assert_eq!(file, path(if behead { 1 } else { 0 }));
+            }
+            other => panic!("{other:?}"),
+        }
+        let (recovered, all) = read(&fs, &WalState::default(), Salvage).unwrap();
+        let gap = if behead { 0..0 } else { 20 * (second.first.0 - 1)..20 * second.last.0 };
+        assert_eq!(all, numbers((0..gap.start).chain(gap.end..1200)), "{behead}");
+        assert_eq!(recovered.lost.len(), 1);
+        // All files gone: nothing is left to witness but the manifest.
+        let state = WalState { synced_through: FrameNo(58), ..WalState::default() };
+        for name in fs.list(Path::new(DIR)).unwrap() {
+            fs.remove(&Path::new(DIR).join(name)).unwrap();
+        }
+        assert!(matches!(read(&fs, &state, Strict), Err(WalError::Corrupt { .. })));
+        assert_eq!(read(&fs, &WalState::default(), Strict).unwrap().1, []);
+    }
+}
+
+#[test]
+fn a_file_of_an_earlier_opening_must_hold_what_the_manifest_says() {
+    let fs = SimFs::new();
+    fill(&fs, 64 << 10, 10, &[]);
+    let ends = BTreeMap::from([(Epoch::new(1, 0), EpochEnd { first: FrameNo(1), last: FrameNo(9) })]);
+    let state = WalState { live_epoch: Epoch::new(2, 0), next_frame: FrameNo(1 << 32), ends, ..WalState::default() };
+    assert_eq!(read(&fs, &state, Strict).unwrap().1, numbers(0..180));
+    hurt(&fs, 0, 8);
+    assert!(matches!(read(&fs, &state, Strict), Err(WalError::Corrupt { frame: FrameNo(9), .. })));
+    assert_eq!(read(&fs, &state, Salvage).unwrap().1, numbers(0..160));
+    hurt(&fs, 0, 3);
+    let (recovered, all) = read(&fs, &state, Salvage).unwrap();
+    assert_eq!((all, recovered.lost.len()), (numbers((0..60).chain(80..160)), 2));
+    fs.remove(&path(0)).unwrap();
+    assert!(matches!(read(&fs, &state, Strict), Err(WalError::Corrupt { frame: FrameNo(1), .. })));
+}
+
+#[test]
+fn frames_of_a_recycled_files_former_life_never_match() {
+    let fs = SimFs::new();
+    let mut writer = writer(&fs, 16 << 10);
+    // The same frames at the same places, so that old ones lie just where new ones are looked for.
+    for i in 0..20 {
+        writer.append(&mut frame(20 * i, 20)).unwrap();
+    }
+    let second = writer.rotate();
+    let release = writer.release_edit(second);
+    writer.release_before(second);
+    for i in 0..3 {
+        writer.append(&mut frame(20 * i, 20)).unwrap();
+    }
+    assert_eq!(fs.list(Path::new(DIR)).unwrap(), [second.0.0 + 1].map(|e| Epoch(e).file_name()));
+    let count = (second.0.0 + 1) as u32;
+    assert!(frames_of(&fs, count).len() >= 20, "the former life's frames are still there");
+    let state = WalState { oldest_epoch: release.oldest_epoch, next_frame: release.next_frame, ..WalState::default() };
+    let (recovered, all) = read(&fs, &state, Strict).unwrap();
+    assert_eq!(all, numbers(0..60));
+    assert_eq!((recovered.last_frame, recovered.torn_tail), (FrameNo(23), None));
+}
+
+#[test]
+fn a_newer_file_or_frame_is_refused_in_every_mode() {
+    let fs = SimFs::new();
+    fill(&fs, 64 << 10, 3, &[]);
+    let newer_file = fs.kill();
+    let mut header = bytes(&fs, 0)[..64].to_vec();
+    header[8] = 2;
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&header[..12]), &header[16..]);
+    header[12..16].copy_from_slice(&crc.to_le_bytes());
+    open(&newer_file, 0).write_all_at(0, &header).unwrap();
+    let newer_frame = fs.kill();
+    let (at, _) = frames_of(&fs, 0)[1];
+    let mut header = bytes(&fs, 0)[at..at + HEADER_LEN].to_vec();
+    header[90] = 2;
+    let crc = crc32c::crc32c(&header[8..]);
+    header[4..8].copy_from_slice(&crc.to_le_bytes());
+    open(&newer_frame, 0).write_all_at(at as u64, &header).unwrap();
+    for (fs, what) in [(newer_file, "format version"), (newer_frame, "frame kind")] {
+        for mode in [Strict, Salvage, Follow] {
+            match read(&fs, &WalState::default(), mode) {
+                Err(WalError::TooNew { what: found, found: 2, supported: 1, .. }) => assert_eq!(found, what),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn another_stores_files_are_not_taken_for_ours() {
+    let fs = SimFs::new();
+    fill(&fs, 64 << 10, 3, &[2]);
+    let state = WalState { synced_through: FrameNo(2), ..WalState::default() };
+    let result = recover(&fs, Path::new(DIR), STORE + 1, &state, Strict, &mut |_| Ok(()));
+    assert!(matches!(result, Err(WalError::Corrupt { what, .. }) if what.contains("another store")));
+}
+
+#[test]
+fn a_follower_sees_what_a_live_writer_has_written_so_far() {
+    let fs = SimFs::new();
+    let mut writer = writer(&fs, 12 << 10);
+    for i in 0..100 {
+        writer.append(&mut frame(20 * i, 20)).unwrap();
+        if i % 30 == 0 {
+            let _ = writer.sync_point();
+        }
+        assert_eq!(read(&fs, &WalState::default(), Follow).unwrap().1.len() as u64, 20 * (i + 1));
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_the_frame_and_takes_the_same_one_later() {
+    let fs = SimFs::new();
+    let mut writer = writer(&fs, 8 << 10);
+    fs.set_capacity(Some(9 << 10));
+    let mut written = 0;
+    let mut next = loop {
+        let mut next = frame(20 * written, 20);
+        match writer.append(&mut next) {
+            Ok(_) => written += 1,
+            Err(WalError::NoSpace { .. }) => break next,
+            Err(e) => panic!("{e}"),
+        }
+    };
+    assert!(written > 5 && writer.append(&mut next).is_err());
+    assert_eq!(read(&fs, &WalState::default(), Strict).unwrap().1, numbers(0..20 * written));
+    fs.set_capacity(None);
+    assert_eq!(writer.append(&mut next).unwrap(), FrameNo(written + 1));
+    assert_eq!(read(&fs, &WalState::default(), Strict).unwrap().1, numbers(0..20 * written + 20));
+}
+
+#[test]
+fn a_frame_larger_than_a_file_gets_a_larger_file() {
+    let fs = SimFs::new();
+    let mut writer = writer(&fs, 8 << 10);
+    writer.append(&mut frame(0, 20)).unwrap();
+    let mut large = frame(20, 30_000);
+    writer.append(&mut large).unwrap();
+    writer.append(&mut frame(30_020, 20)).unwrap();
+    assert_eq!(read(&fs, &WalState::default(), Strict).unwrap().1, numbers(0..30_040));
+}
+
+#[test]
+fn released_files_are_kept_up_to_the_limit_and_damaged_ones_set_aside() {
+    let fs = SimFs::new();
+    fill(&fs, 6 << 10, 60, &[]);
+    let old = fs.list(Path::new(DIR)).unwrap();
+    let mut options = options(6 << 10);
+    (options.open_number, options.first_frame, options.spare_files) = (2, FrameNo(1 << 33), 2);
+    options.damaged.insert(Epoch::new(1, 1));
+    let mut writer = WalWriter::open(Arc::new(fs.clone()), DIR, Epoch(0), options.clone()).unwrap();
+    for i in 0..60 {
+        writer.append(&mut frame(20 * i, 20)).unwrap();
+    }
+    let all = fs.list(Path::new(DIR)).unwrap();
+    assert!(old.iter().all(|name| all.contains(name)), "nothing is touched before it is released");
+    let generation = writer.rotate();
+    writer.release_before(generation);
+    let left = fs.list(Path::new(DIR)).unwrap();
+    assert_eq!(left.iter().filter(|name| name.starts_with("00000002")).count(), 2);
+    assert_eq!(
+        left.iter().filter(|name| name.starts_with("00000001")).collect::<Vec<_>>(),
+        ["0000000100000001.wal.damaged"]
+    );
+    assert_eq!(writer.file_count(), 2);
+    let again = WalWriter::open(Arc::new(fs.clone()), DIR, Epoch(0), options);
+    assert!(matches!(again, Err(WalError::Io { .. })), "the open number was not raised");
+}
