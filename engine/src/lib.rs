@@ -1,10 +1,93 @@
-//! Tidegauge.
+//! Tidegauge: a lock-free time-series ingestion engine to link into a program.
 
 // collectors push into
+// (the models, benches and stress tests use more of it than the engine does)
 #[cfg_attr(not(any(loom, feature = "internals")), allow(dead_code, unused_imports))]
 mod ring;
+// drained by
+#[cfg(not(loom))]
+mod ingest;
+// into
+mod memtable;
+// and made visible, commit by commit
+mod commit;
+// to those who wait
+mod wait;
+// sealed memtables become segments
+#[cfg(not(loom))]
+mod flush;
+// all of them together are a version
+#[cfg(not(loom))]
+mod version;
+// that a query pins
+#[cfg(not(loom))]
+mod snapshot;
+
+// which series there are
+#[cfg(not(loom))]
+mod registry;
+// what is let in
+#[cfg(not(loom))]
+mod gate;
+// what the threads share
+#[cfg(not(loom))]
+mod core;
+// how they begin and end
+#[cfg(not(loom))]
+mod life;
+#[cfg(not(loom))]
+mod lock;
+#[cfg(not(loom))]
+mod open;
+#[cfg(not(loom))]
+mod replay;
+
+// what users hold
+#[cfg(not(loom))]
+mod appender;
+#[cfg(not(loom))]
+mod engine;
+#[cfg(not(loom))]
+mod error;
+#[cfg(not(loom))]
+mod options;
+#[cfg(not(loom))]
+mod stats;
+
+#[cfg(not(loom))]
+mod clock;
 // what threads and atomics all of it is built from
 mod sync;
+
+#[cfg(not(loom))]
+pub use api::*;
+
+#[cfg(not(loom))]
+mod api {
+    pub use tidegauge_storage::model::{
+        LabelError, LabelLimits, Labels, METRIC_NAME, MatchOp, Matcher, Sample, SeqNo, TimeRange, Timestamp,
+    };
+    pub use tidegauge_storage::source::{Columns, ReadError};
+
+    pub use crate::appender::{Ack, Appender};
+    pub use crate::clock::now;
+    pub use crate::core::SeriesSample;
+    pub use crate::engine::{Engine, Metadata};
+    pub use crate::error::{
+        AppenderError, CloseError, FlushError, MetadataError, OpenError, Poisoned, PushError, SeriesError, WaitError,
+    };
+    pub use crate::options::{BadDurability, Builder, Durability, Level};
+    pub use crate::registry::SeriesId;
+    pub use crate::ring::BackPressure;
+    pub use crate::snapshot::{AskError, Question, Snapshot};
+    pub use crate::stats::{Quantiles, Stats};
+    pub use crate::wait::AckFuture;
+
+    /// Selection, aggregates and PromQL over a [`Snapshot`].
+    pub mod query {
+        pub use tidegauge_query::*;
+    }
+}
 
 /// What the models in `loom-tests/` run. Not there in an ordinary build.
 #[cfg(loom)]

@@ -1,5 +1,6 @@
 //! All access to files goes through [`Fs`], so that a test can put a failing disk in its place.
 
+mod mem;
 mod mmap;
 mod os;
 pub mod sim;
@@ -10,6 +11,7 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use mem::MemFs;
 pub use os::OsFs;
 
 /// A file system. [`OsFs`] is the real one.

@@ -188,7 +188,7 @@ impl FrameEncoder {
     }
 
     /// Bytes that the frame takes in a file.
-    pub(super) fn frame_len(&mut self) -> u64 {
+    pub fn frame_len(&mut self) -> u64 {
         self.finish();
         self.bytes.len() as u64
     }

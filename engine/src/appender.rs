@@ -1,0 +1,159 @@
+//! A collector's handle.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidegauge_storage::model::Timestamp;
+
+use crate::core::{Core, SeriesSample};
+use crate::error::PushError;
+use crate::registry::SeriesId;
+use crate::ring::{BackPressure, CommonSender, LaneId, LaneSender, Refused};
+use crate::stats::Counters;
+
+/// Where a push stands in its lane: what [`Engine::wait`](crate::Engine::wait) takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ack {
+    pub(crate) lane: LaneId,
+    /// Behind the last sample of the push.
+    pub(crate) position: u64,
+}
+
+/// A collector's own lane into the engine, one a thread.
+///
+/// A push takes no lock, makes no system call and allocates nothing; it waits only if its
+/// policy says so and the lane is full. Samples of one appender keep their order.
+/// Dropping it closes the lane; what was pushed still arrives.
+pub struct Appender {
+    core: Arc<Core>,
+    lane: LaneSender<SeriesSample>,
+    pressure: BackPressure,
+    pushes: u32,
+}
+
+impl Appender {
+    pub(crate) fn new(core: Arc<Core>, lane: LaneSender<SeriesSample>, pressure: BackPressure) -> Self {
+        Self { core, lane, pressure, pushes: 0 }
+    }
+
+    /// Pushes one sample. About 10 ns.
+    ///
+    /// # Errors
+    /// [`PushError`]; the sample was not taken.
+    #[inline]
+    pub fn push(&mut self, series: SeriesId, timestamp: Timestamp, value: f64) -> Result<Ack, PushError> {
+        let sample = SeriesSample::new(series, timestamp, value);
+        if series.tag != self.core.tag || !self.core.gate.admits(timestamp.nanos()) {
+            check(&self.core, &sample)?;
+        }
+        self.timed(|lane| lane.push(sample), |lane, pressure| lane.push_under(pressure, sample))
+    }
+
+    /// Pushes a batch: all of it, or nothing. One claim for the whole batch.
+    ///
+    /// # Errors
+    /// [`PushError`]; nothing of the batch was taken.
+    #[inline]
+    pub fn push_batch(&mut self, samples: &[SeriesSample]) -> Result<Ack, PushError> {
+        check_all(&self.core, samples)?;
+        self.timed(|lane| lane.push_slice(samples), |lane, pressure| lane.push_slice_under(pressure, samples))
+    }
+
+    #[inline]
+    fn timed(
+        &mut self,
+        push: impl FnOnce(&mut LaneSender<SeriesSample>) -> Result<u64, Refused>,
+        under: impl FnOnce(&mut LaneSender<SeriesSample>, BackPressure) -> Result<u64, Refused>,
+    ) -> Result<Ack, PushError> {
+        self.pushes = self.pushes.wrapping_add(1);
+        if self.pushes.is_multiple_of(Counters::PUSH_EVERY) {
+            return self.push_with_a_clock(push, under);
+        }
+        match push(&mut self.lane) {
+            Ok(position) => Ok(Ack { lane: self.lane.id(), position }),
+            Err(_) => self.push_again(under),
+        }
+    }
+
+    #[cold]
+    fn push_with_a_clock(
+        &mut self,
+        push: impl FnOnce(&mut LaneSender<SeriesSample>) -> Result<u64, Refused>,
+        under: impl FnOnce(&mut LaneSender<SeriesSample>, BackPressure) -> Result<u64, Refused>,
+    ) -> Result<Ack, PushError> {
+        let started = Instant::now();
+        let pushed = push(&mut self.lane);
+        self.core.counters.push.record(started.elapsed());
+        match pushed {
+            Ok(position) => Ok(Ack { lane: self.lane.id(), position }),
+            Err(_) => self.push_again(under),
+        }
+    }
+
+    /// The lane was full, or worse: once more, as the policy says.
+    #[cold]
+    fn push_again(
+        &mut self,
+        under: impl FnOnce(&mut LaneSender<SeriesSample>, BackPressure) -> Result<u64, Refused>,
+    ) -> Result<Ack, PushError> {
+        let (pressure, capacity) = (self.pressure, self.lane.capacity());
+        match under(&mut self.lane, pressure) {
+            Ok(position) => Ok(Ack { lane: self.lane.id(), position }),
+            Err(refused) => Err(refusal(&self.core, refused, pressure, capacity)),
+        }
+    }
+
+    /// Samples that fit into the lane, and so into a batch.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.lane.capacity()
+    }
+}
+
+impl std::fmt::Debug for Appender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Appender").field("lane", &self.lane.id()).field("pressure", &self.pressure).finish()
+    }
+}
+
+/// A push by a thread without an appender, through the common lane.
+pub(crate) fn push_common(
+    core: &Core,
+    lane: &CommonSender<SeriesSample>,
+    samples: &[SeriesSample],
+    pressure: BackPressure,
+) -> Result<Ack, PushError> {
+    check_all(core, samples)?;
+    let pushed = lane.push_slice_under(pressure, samples);
+    pushed
+        .map(|position| Ack { lane: LaneId::COMMON, position })
+        .map_err(|refused| refusal(core, refused, pressure, lane.capacity()))
+}
+
+#[inline]
+fn check_all(core: &Core, samples: &[SeriesSample]) -> Result<(), PushError> {
+    let fine = |s: &SeriesSample| s.0.tag == core.tag && core.gate.admits(s.0.timestamp);
+    if samples.iter().all(fine) { Ok(()) } else { samples.iter().try_for_each(|s| check(core, s)) }
+}
+
+#[cold]
+fn check(core: &Core, sample: &SeriesSample) -> Result<(), PushError> {
+    if sample.0.tag != core.tag {
+        return Err(PushError::StaleSeries);
+    }
+    if core.gate.admits(sample.0.timestamp) {
+        return Ok(());
+    }
+    core.gate.refusal(sample.0.timestamp).map_or(Ok(()), Err)
+}
+
+#[cold]
+fn refusal(core: &Core, refused: Refused, pressure: BackPressure, capacity: usize) -> PushError {
+    match (refused, pressure) {
+        (Refused::Full, BackPressure::Block(waited)) if waited > Duration::ZERO => PushError::Timeout { waited },
+        (Refused::Full, _) => PushError::Full,
+        (Refused::Dropped, _) => PushError::Dropped,
+        (Refused::TooLong, _) => PushError::BatchTooLarge { limit: capacity },
+        (Refused::Closed, _) => core.gate.poisoned().map_or(PushError::Closed, PushError::Poisoned),
+    }
+}

@@ -1,0 +1,189 @@
+//! Pinned commits: which lengths the worker must still be able to tell.
+//!
+//! Protocol and invariants S1–S4: `docs/concurrency.md`, "Snapshots". Models:
+//! `loom-tests/tests/pins.rs`.
+
+use crate::commit::{Visible, Watermark};
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+
+/// Pins told apart. More are possible, but cost the worker a mark at every touch.
+const SLOTS: usize = if cfg!(loom) { 2 } else { 256 };
+
+const FREE: u64 = 0;
+
+/// Slot content: pinned to `commit`.
+fn pinned(commit: u64) -> u64 {
+    (commit + 1) << 1
+}
+
+/// Slot content: about to be pinned to a commit at or above `floor`.
+fn announced(floor: u64) -> u64 {
+    pinned(floor) | 1
+}
+
+/// The commits that snapshots are pinned to.
+///
+/// Taking and dropping a pin is lock-free; the worker reads the slots once a commit.
+pub(crate) struct Pins {
+    slots: [AtomicU64; SLOTS],
+    /// Slots below this may be in use; never falls.
+    used: AtomicUsize,
+    /// Pins that found no slot: while there is one, every length is kept.
+    crowd: AtomicUsize,
+}
+
+/// One pinned commit. Dropping it lets the worker forget.
+pub(crate) struct Pin {
+    pins: Arc<Pins>,
+    slot: Option<usize>,
+    visible: Visible,
+}
+
+/// The pins as the worker saw them before a commit.
+#[derive(Debug, Default)]
+pub(crate) struct PinView {
+    commits: Vec<u64>,
+    /// Every commit at or above this may be pinned.
+    floor: Option<u64>,
+}
+
+impl Pins {
+    pub(crate) fn new() -> Self {
+        Self {
+            slots: std::array::from_fn(|_| AtomicU64::new(FREE)),
+            used: AtomicUsize::new(0),
+            crowd: AtomicUsize::new(0),
+        }
+    }
+
+    /// Pins the commit that is visible now. `choose` reads it (and what must fit to it).
+    pub(crate) fn pin<T>(self: &Arc<Self>, watermark: &Watermark, choose: impl FnOnce() -> (Visible, T)) -> (Pin, T) {
+        let slot = self.announce(watermark.commit());
+        // Orders the announcement before the reading of the watermark: pairs with the fence
+        // in `look`. Either the worker sees the announcement, or this thread sees the commit
+        // that the worker published before it looked (S2).
+        fence(Ordering::SeqCst);
+        let (visible, chosen) = choose();
+        if let Some(slot) = slot {
+            // Release: whoever sees the commit sees nothing else through it; the worker only
+            // needs the number, and until it comes it takes the announcement for more (S3).
+            self.slots[slot].store(pinned(visible.commit), Ordering::Release);
+        }
+        (Pin { pins: Arc::clone(self), slot, visible }, chosen)
+    }
+
+    fn announce(&self, floor: u64) -> Option<usize> {
+        for (i, slot) in self.slots.iter().enumerate() {
+            let free = slot.load(Ordering::Relaxed) == FREE;
+            if free && slot.compare_exchange(FREE, announced(floor), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                self.used.fetch_max(i + 1, Ordering::AcqRel);
+                return Some(i);
+            }
+        }
+        self.crowd.fetch_add(1, Ordering::AcqRel);
+        None
+    }
+
+    /// Reads all pins. The worker calls this after it published a commit and before it
+    /// applies the next (S2).
+    pub(crate) fn look(&self, view: &mut PinView) {
+        // Pairs with the fence in `pin`.
+        fence(Ordering::SeqCst);
+        view.commits.clear();
+        view.floor = (self.crowd.load(Ordering::Acquire) > 0).then_some(0);
+        for slot in &self.slots[..self.used.load(Ordering::Acquire)] {
+            match slot.load(Ordering::Acquire) {
+                FREE => {}
+                content if content & 1 == 1 => {
+                    let floor = (content >> 1) - 1;
+                    view.floor = Some(view.floor.map_or(floor, |f| f.min(floor)));
+                }
+                content => view.commits.push((content >> 1) - 1),
+            }
+        }
+    }
+
+    /// Snapshots alive, and the oldest commit that one of them is pinned to.
+    pub(crate) fn count_and_oldest(&self) -> (usize, Option<u64>) {
+        let contents = self.slots[..self.used.load(Ordering::Acquire)].iter().map(|s| s.load(Ordering::Acquire));
+        let held: Vec<u64> = contents.filter(|&c| c != FREE).map(|c| (c >> 1) - 1).collect();
+        (held.len() + self.crowd.load(Ordering::Acquire), held.into_iter().min())
+    }
+}
+
+impl Pin {
+    /// What was visible when the pin was taken.
+    pub(crate) fn visible(&self) -> Visible {
+        self.visible
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        match self.slot {
+            // Release: the reads made under this pin stay before it is let go.
+            Some(slot) => self.pins.slots[slot].store(FREE, Ordering::Release),
+            None => {
+                self.pins.crowd.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
+    }
+}
+
+impl PinView {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.commits.is_empty() && self.floor.is_none()
+    }
+
+    /// Whether some pinned commit lies in `[from, to)`.
+    pub(crate) fn needs(&self, from: u64, to: u64) -> bool {
+        self.floor.is_some_and(|floor| floor < to) || self.commits.iter().any(|&c| from <= c && c < to)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn at(commit: u64) -> Visible {
+        Visible { commit, seq: commit * 10 }
+    }
+
+    #[test]
+    fn a_pin_is_seen_until_it_is_dropped() {
+        let (pins, watermark) = (Arc::new(Pins::new()), Watermark::new(at(7)));
+        let mut view = PinView::default();
+        let (pin, ()) = pins.pin(&watermark, || (watermark.load(), ()));
+        pins.look(&mut view);
+        assert!(view.needs(0, 8) && view.needs(7, 8) && !view.needs(8, 9) && !view.needs(0, 7));
+        assert_eq!(pins.count_and_oldest(), (1, Some(7)));
+        drop(pin);
+        pins.look(&mut view);
+        assert!(view.is_empty());
+    }
+
+    #[test]
+    fn while_a_pin_is_being_chosen_every_later_length_is_kept() {
+        let (pins, watermark) = (Arc::new(Pins::new()), Watermark::new(at(7)));
+        let mut view = PinView::default();
+        let _pin = pins.pin(&watermark, || {
+            pins.look(&mut view);
+            assert!(view.needs(8, 9) && !view.needs(0, 7));
+            (watermark.load(), ())
+        });
+    }
+
+    #[test]
+    fn more_pins_than_slots_keep_everything() {
+        let (pins, watermark) = (Arc::new(Pins::new()), Watermark::new(at(7)));
+        let held: Vec<_> = (0..=SLOTS).map(|_| pins.pin(&watermark, || (watermark.load(), ())).0).collect();
+        let mut view = PinView::default();
+        pins.look(&mut view);
+        assert!(view.needs(100, 101));
+        assert_eq!(pins.count_and_oldest().0, SLOTS + 1);
+        drop(held);
+        pins.look(&mut view);
+        assert!(view.is_empty());
+    }
+}

@@ -1,0 +1,180 @@
+//! What every handle and every thread of one engine shares.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use bytemuck::{Pod, TransparentWrapper, Zeroable};
+use tidegauge_storage::model::Timestamp;
+use tidegauge_storage::wal::WalSample;
+
+use crate::commit::{Durable, Pins, Watermark};
+use crate::error::Poisoned;
+use crate::gate::{Gate, Shut};
+use crate::options::Durability;
+use crate::registry::{Registry, SeriesId};
+use crate::ring::Rings;
+use crate::stats::Counters;
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{Arc, Condvar, Mutex, thread};
+use crate::version::Versions;
+use crate::wait::WaitList;
+
+/// A sample and the series it belongs to, as it lies in a lane and goes into the log.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable, TransparentWrapper)]
+#[repr(transparent)]
+pub struct SeriesSample(pub(crate) WalSample);
+
+impl SeriesSample {
+    /// One sample of one series.
+    #[inline]
+    #[must_use]
+    pub fn new(series: SeriesId, timestamp: Timestamp, value: f64) -> Self {
+        Self(WalSample { series: series.slot, tag: series.tag, timestamp: timestamp.nanos(), value })
+    }
+
+    /// When, in nanoseconds since the Unix epoch.
+    #[must_use]
+    pub fn timestamp(&self) -> Timestamp {
+        Timestamp::from_nanos(self.0.timestamp)
+    }
+
+    /// The value.
+    #[must_use]
+    pub fn value(&self) -> f64 {
+        self.0.value
+    }
+}
+
+/// Shared by the handles, the worker, the sync thread and the flusher.
+pub(crate) struct Core {
+    /// Marks the series ids of this engine.
+    pub(crate) tag: u32,
+    pub(crate) gate: Gate,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) rings: Rings<SeriesSample>,
+    pub(crate) watermark: Watermark,
+    pub(crate) durable: Durable,
+    pub(crate) pins: Arc<Pins>,
+    pub(crate) versions: Versions,
+    pub(crate) durability: Durability,
+    pub(crate) visible_waiters: WaitList,
+    pub(crate) durable_waiters: WaitList,
+    pub(crate) counters: Counters,
+    /// Memtables up to this generation shall be flushed.
+    pub(crate) flush_wanted: AtomicU32,
+    /// Told when a memtable was flushed, or never will be.
+    pub(crate) flushes: FlushNews,
+    /// The log is not needed below this generation of memtables.
+    pub(crate) log_needed_from: AtomicU64,
+    pub(crate) stop: AtomicBool,
+    poisoned: AtomicBool,
+    ended: AtomicBool,
+    worker: OnceLock<thread::Thread>,
+}
+
+/// What the core is made of.
+pub(crate) struct CoreParts {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) rings: Rings<SeriesSample>,
+    pub(crate) watermark: Watermark,
+    pub(crate) durable: Durable,
+    pub(crate) versions: Versions,
+    pub(crate) durability: Durability,
+    pub(crate) max_ahead: Duration,
+}
+
+impl Core {
+    pub(crate) fn new(parts: CoreParts) -> Self {
+        static NEXT_TAG: AtomicU32 = AtomicU32::new(1);
+        Self {
+            tag: NEXT_TAG.fetch_add(1, Ordering::Relaxed),
+            gate: Gate::new(parts.max_ahead),
+            registry: parts.registry,
+            rings: parts.rings,
+            watermark: parts.watermark,
+            durable: parts.durable,
+            pins: Arc::new(Pins::new()),
+            versions: parts.versions,
+            durability: parts.durability,
+            visible_waiters: WaitList::new(),
+            durable_waiters: WaitList::new(),
+            counters: Counters::default(),
+            flush_wanted: AtomicU32::new(0),
+            flushes: FlushNews::default(),
+            log_needed_from: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            poisoned: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            worker: OnceLock::new(),
+        }
+    }
+
+    /// Tells whom [`Self::wake_worker`] wakes. Called once, by the worker itself.
+    pub(crate) fn worker_is_here(&self) {
+        let first = self.worker.set(thread::current());
+        debug_assert!(first.is_ok(), "one worker");
+    }
+
+    pub(crate) fn wake_worker(&self) {
+        if let Some(worker) = self.worker.get() {
+            worker.unpark();
+        }
+    }
+
+    /// Stops writing for good: the first cause stays. Reads go on.
+    pub(crate) fn poison(&self, cause: impl Into<String>) {
+        self.gate.shut(Shut::Poisoned(Poisoned { cause: cause.into() }));
+        self.poisoned.store(true, Ordering::Release);
+        self.visible_waiters.wake_all();
+        self.durable_waiters.wake_all();
+        self.flushes.tell();
+        self.wake_worker();
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Acquire)
+    }
+
+    /// The last commit and the last sync are over: what is not reached now never will be.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.visible_waiters.wake_all();
+        self.durable_waiters.wake_all();
+        self.flushes.tell();
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+}
+
+/// "Something about the flushes changed": for those who wait for one.
+#[derive(Default)]
+pub(crate) struct FlushNews {
+    changes: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl FlushNews {
+    pub(crate) fn tell(&self) {
+        *self.changes.lock().expect("flush news lock") += 1;
+        self.changed.notify_all();
+    }
+
+    /// Waits until `done` answers something, trying again after every change.
+    pub(crate) fn wait_until<R>(&self, mut done: impl FnMut() -> Option<R>) -> R {
+        loop {
+            let seen = *self.changes.lock().expect("flush news lock");
+            if let Some(answer) = done() {
+                return answer;
+            }
+            let changes = self.changes.lock().expect("flush news lock");
+            let unchanged = |changes: &mut u64| *changes == seen;
+            drop(self.changed.wait_while(changes, unchanged).expect("flush news lock"));
+        }
+    }
+}

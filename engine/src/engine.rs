@@ -1,0 +1,229 @@
+//! The handle that users hold.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegauge_storage::model::{Labels, SeqNo, Timestamp};
+
+use crate::appender::{Ack, Appender, push_common};
+use crate::core::SeriesSample;
+use crate::error::{
+    AppenderError, CloseError, FlushError, MetadataError, OpenError, Poisoned, PushError, SeriesError, WaitError,
+};
+use crate::gate::Shut;
+use crate::life::Life;
+use crate::options::{Builder, Level};
+use crate::registry::SeriesId;
+use crate::ring::{BackPressure, JoinError};
+use crate::snapshot::Snapshot;
+use crate::stats::Stats;
+use crate::sync::atomic::Ordering;
+use crate::wait::{AckFuture, block};
+
+/// How long a push through the common lane, or by a default appender, waits for room.
+const BLOCK_DEFAULT: Duration = Duration::from_secs(1);
+
+/// HELP, TYPE and UNIT of a metric.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metadata {
+    /// `counter`, `gauge`, `histogram`, `summary` …
+    pub kind: String,
+    /// What the metric says, in a sentence.
+    pub help: String,
+    /// Its unit.
+    pub unit: String,
+}
+
+/// A time-series engine: owns a data directory, or lives in memory.
+///
+/// Cheap to clone; every clone is the same engine, and the last one to go closes it.
+/// All methods may be called from any thread.
+#[derive(Clone)]
+pub struct Engine {
+    life: Arc<Life>,
+}
+
+impl Engine {
+    pub(crate) fn from_life(life: Life) -> Self {
+        Self { life: Arc::new(life) }
+    }
+
+    /// Opens (or creates) the store in `dir` with the default options.
+    ///
+    /// # Errors
+    /// [`OpenError`] says why and what to do; nothing stored was changed.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, OpenError> {
+        Self::builder(dir).open()
+    }
+
+    /// An engine that writes no file and is gone with the process.
+    ///
+    /// # Errors
+    /// [`OpenError`] if threads cannot be started.
+    pub fn in_memory() -> Result<Self, OpenError> {
+        Builder::new(None).open()
+    }
+
+    /// Options first, then [`Builder::open`].
+    pub fn builder(dir: impl AsRef<Path>) -> Builder {
+        Builder::new(Some(dir.as_ref()))
+    }
+
+    /// Options for an engine that writes no file.
+    pub fn in_memory_builder() -> Builder {
+        Builder::new(None)
+    }
+
+    /// The series of a label set, given as pairs in any order; registers it if it is new.
+    ///
+    /// Takes a lock: resolve once, push often.
+    ///
+    /// # Errors
+    /// [`SeriesError`] if the labels are not acceptable or there are too many series.
+    pub fn series(&self, labels: &[(&str, &str)]) -> Result<SeriesId, SeriesError> {
+        let slot = self.life.core.registry.resolve(labels)?;
+        Ok(SeriesId { slot, tag: self.life.core.tag })
+    }
+
+    /// As [`Self::series`], for a label set that exists already.
+    ///
+    /// # Errors
+    /// As [`Self::series`].
+    pub fn series_labels(&self, labels: &Labels) -> Result<SeriesId, SeriesError> {
+        self.life.core.registry.check(labels)?;
+        let slot = self.life.core.registry.resolve_labels(labels)?;
+        Ok(SeriesId { slot, tag: self.life.core.tag })
+    }
+
+    /// A handle for one collector, with a lane of its own. When the lane is full, a push
+    /// waits for up to a second.
+    ///
+    /// # Errors
+    /// [`AppenderError`] at the limit, or if the engine is closed or read-only.
+    pub fn appender(&self) -> Result<Appender, AppenderError> {
+        self.appender_with(BackPressure::Block(BLOCK_DEFAULT))
+    }
+
+    /// As [`Self::appender`], with another policy for a full lane.
+    ///
+    /// # Errors
+    /// As [`Self::appender`].
+    pub fn appender_with(&self, pressure: BackPressure) -> Result<Appender, AppenderError> {
+        let core = &self.life.core;
+        if core.gate.why_shut() == Some(Shut::ReadOnly) {
+            return Err(AppenderError::ReadOnly);
+        }
+        let lane = core.rings.join().map_err(|e| match e {
+            JoinError::TooManyLanes { lanes_max } => AppenderError::TooMany { limit: lanes_max },
+            JoinError::Closed => AppenderError::Closed,
+            JoinError::TooManyBytes { lane_bytes_max, .. } => AppenderError::TooManyBytes { limit: lane_bytes_max },
+        })?;
+        Ok(Appender::new(Arc::clone(core), lane, pressure))
+    }
+
+    /// Pushes one sample from any thread, through the common lane: slower than an
+    /// [`Appender`], and held back by a neighbour that is descheduled in the middle of a push.
+    ///
+    /// # Errors
+    /// [`PushError`]; the sample was not taken.
+    pub fn push(&self, series: SeriesId, timestamp: Timestamp, value: f64) -> Result<Ack, PushError> {
+        self.push_batch(&[SeriesSample::new(series, timestamp, value)])
+    }
+
+    /// Pushes a batch from any thread, all or nothing: see [`Self::push`].
+    ///
+    /// # Errors
+    /// [`PushError`]; nothing of the batch was taken.
+    pub fn push_batch(&self, samples: &[SeriesSample]) -> Result<Ack, PushError> {
+        push_common(&self.life.core, &self.life.common, samples, BackPressure::Block(BLOCK_DEFAULT))
+    }
+
+    /// Waits until a push has reached `level`, at most `timeout`. Answers a sequence number
+    /// at or above those of its samples.
+    ///
+    /// # Errors
+    /// [`WaitError`]; a timeout says nothing about the samples but that they are not there yet.
+    pub fn wait(&self, ack: Ack, level: Level, timeout: Duration) -> Result<SeqNo, WaitError> {
+        block(&self.life.core, ack, level, timeout)
+    }
+
+    /// As [`Self::wait`], as a future for any executor.
+    pub fn wait_async(&self, ack: Ack, level: Level) -> AckFuture {
+        AckFuture::new(Arc::clone(&self.life.core), ack, level)
+    }
+
+    /// A consistent view of everything visible now. See [`Snapshot`].
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let core = &self.life.core;
+        Snapshot::take(&core.versions, &core.registry, &core.pins, &core.watermark, &self.life.pool)
+    }
+
+    /// Brings everything visible now into segments. Takes as long as writing them takes.
+    ///
+    /// # Errors
+    /// [`FlushError`].
+    pub fn flush(&self) -> Result<(), FlushError> {
+        let core = &self.life.core;
+        let wanted = core.versions.load().active.generation;
+        core.flush_wanted.fetch_max(wanted, Ordering::AcqRel);
+        core.wake_worker();
+        core.flushes.wait_until(|| match core.gate.why_shut() {
+            Some(Shut::Poisoned(poisoned)) => Some(Err(poisoned.into())),
+            Some(Shut::Closed) => Some(Err(FlushError::Closed)),
+            Some(Shut::ReadOnly) => Some(Err(FlushError::ReadOnly)),
+            Some(Shut::DiskFull) => Some(Err(FlushError::DiskFull)),
+            None => {
+                let version = core.versions.load();
+                let sealed = version.sealed.iter().any(|m| m.generation <= wanted);
+                let active = version.active.generation <= wanted && version.active.samples() > 0;
+                (!sealed && !active).then_some(Ok(()))
+            }
+        })
+    }
+
+    /// What the engine measures of itself.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats::of(&self.life.core)
+    }
+
+    /// Stores what is known about a metric.
+    ///
+    /// # Errors
+    /// [`MetadataError`]; what was known before stays.
+    pub fn set_metadata(&self, metric: &str, metadata: Metadata) -> Result<(), MetadataError> {
+        self.life.set_metadata(metric, metadata)
+    }
+
+    /// What is known about metrics, by name.
+    #[must_use]
+    pub fn metadata(&self) -> BTreeMap<String, Metadata> {
+        self.life.metadata()
+    }
+
+    /// Whether the engine still writes.
+    ///
+    /// # Errors
+    /// [`Poisoned`] with the cause, if it stopped.
+    pub fn is_healthy(&self) -> Result<(), Poisoned> {
+        self.life.core.gate.poisoned().map_or(Ok(()), Err)
+    }
+
+    /// Refuses pushes, brings everything accepted into segments, and lets go of the directory.
+    /// Snapshots and clones of the handle go on reading. Closing twice is fine.
+    ///
+    /// # Errors
+    /// [`CloseError`]: what was durable comes back at the next opening.
+    pub fn close(self) -> Result<(), CloseError> {
+        self.life.close()
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("dir", &self.life.dir).finish_non_exhaustive()
+    }
+}

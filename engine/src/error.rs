@@ -1,0 +1,218 @@
+//! Why the engine refuses: each error tells what to do next.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tidegauge_storage::source::ReadError;
+
+pub use crate::registry::SeriesError;
+
+/// Why an engine did not open. Nothing in the directory was changed but what the message says.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The path is something else than a directory.
+    #[error("{} is not a directory: give a directory, or a name that does not exist yet", .0.display())]
+    NotADirectory(PathBuf),
+    /// The directory cannot be written to.
+    #[error("{}: {source}; check the permissions, or open it read-only", dir.display())]
+    NotPermitted {
+        /// The directory.
+        dir: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// Another process owns the directory.
+    #[error("{} is in use by {owner}: stop it, or open the directory read-only", dir.display())]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+        /// What the lock file says of the owner.
+        owner: String,
+    },
+    /// An option makes no sense.
+    #[error("option {option}: {why}")]
+    BadOption {
+        /// The option.
+        option: &'static str,
+        /// What is wrong, and what would be right.
+        why: String,
+    },
+    /// A file is damaged or was written by a newer release.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The log is damaged or cannot be read.
+    #[error(transparent)]
+    Wal(#[from] tidegauge_storage::wal::WalError),
+    /// The manifest is damaged or cannot be read.
+    #[error(transparent)]
+    Manifest(#[from] tidegauge_storage::manifest::ManifestError),
+    /// A thread could not be started.
+    #[error("a thread could not be started: {source}")]
+    Thread {
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// The operating system refuses.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+}
+
+/// Why the engine stopped accepting samples for good. Reads go on; close and reopen: what
+/// was acknowledged as durable comes back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the engine is poisoned ({cause}): reads go on; close and reopen it to write again")]
+pub struct Poisoned {
+    /// The failure that was seen first.
+    pub cause: String,
+}
+
+/// Why a push was refused. Nothing of the batch was taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PushError {
+    /// The series id is not (or no longer) one of this engine. Resolve the series again.
+    #[error("stale series id: resolve the series again")]
+    StaleSeries,
+    /// A timestamp lies too far ahead of this machine's clock. Mend the clock it came from.
+    #[error("timestamp {timestamp} is more than {max_ahead:?} ahead of the clock")]
+    TooFarAhead {
+        /// The timestamp, in nanoseconds since the Unix epoch.
+        timestamp: i64,
+        /// How far ahead is allowed.
+        max_ahead: Duration,
+    },
+    /// The lane is full and the appender is told not to wait. Push again later.
+    #[error("the lane is full: push again later")]
+    Full,
+    /// The lane stayed full for as long as the appender may block. Push again later.
+    #[error("the lane stayed full for {waited:?}: push again later")]
+    Timeout {
+        /// How long the push waited.
+        waited: Duration,
+    },
+    /// The lane is full and the appender is told to drop. The batch was counted as dropped.
+    #[error("the lane is full: the batch was dropped and counted, as this appender asks for")]
+    Dropped,
+    /// More samples than a lane holds. Split the batch.
+    #[error("a batch is at most as long as a lane ({limit} samples): split it")]
+    BatchTooLarge {
+        /// Samples in a lane.
+        limit: usize,
+    },
+    /// The disk is full. Writing resumes by itself when there is space.
+    #[error("the disk is full: writing resumes by itself when there is space")]
+    DiskFull,
+    /// The engine was closed.
+    #[error("the engine is closed")]
+    Closed,
+    /// Opened read-only.
+    #[error("the engine was opened read-only")]
+    ReadOnly,
+    /// The engine stopped writing.
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
+}
+
+/// Why an appender could not be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppenderError {
+    /// As many appenders as are allowed. Drop one, or raise `max_appenders`.
+    #[error("{limit} appenders exist already: drop one, or raise the limit")]
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
+    /// The lanes would take more memory than allowed. Drop an appender, or give shorter lanes.
+    #[error("another lane would bring all lanes above {limit} bytes: drop an appender, or give shorter lanes")]
+    TooManyBytes {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The engine was closed.
+    #[error("the engine is closed")]
+    Closed,
+    /// Opened read-only.
+    #[error("the engine was opened read-only")]
+    ReadOnly,
+}
+
+/// Why a level was not reached.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// Not reached in time. The samples are still on their way: wait again.
+    #[error("not reached within {waited:?}; the samples are still on their way")]
+    Timeout {
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// `Durability::Memory` makes nothing durable before it is flushed.
+    #[error("durability is `memory`: nothing is durable before a flush")]
+    NotDurable,
+    /// The engine was closed before.
+    #[error("the engine is closed")]
+    Closed,
+    /// The engine stopped writing: whether these samples are durable is not known.
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
+}
+
+/// Why a flush did not finish.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FlushError {
+    /// The disk is full. The samples stay readable; the flush goes on by itself when there is space.
+    #[error("the disk is full: the flush goes on by itself when there is space")]
+    DiskFull,
+    /// The engine was closed.
+    #[error("the engine is closed")]
+    Closed,
+    /// Opened read-only.
+    #[error("the engine was opened read-only")]
+    ReadOnly,
+    /// The engine stopped writing.
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
+}
+
+/// Why a close did not bring everything into segments.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseError {
+    /// Samples are in no segment.
+    #[error(
+        "{samples} samples are in no segment{}; {}",
+        if *disk_full { ": the disk is full" } else { "" },
+        if *logged { "they are in the log and come back at the next opening" } else { "without a log they are lost" }
+    )]
+    NotFlushed {
+        /// How many.
+        samples: u64,
+        /// Whether they are in the log.
+        logged: bool,
+        /// Whether a full disk was the cause.
+        disk_full: bool,
+    },
+    /// The engine had stopped writing before: what was durable comes back at the next opening.
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
+}
+
+/// Why metadata was not stored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MetadataError {
+    /// The manifest refused it.
+    #[error(transparent)]
+    Manifest(#[from] tidegauge_storage::manifest::ManifestError),
+    /// The engine was opened read-only, or was closed.
+    #[error("the engine is closed or read-only")]
+    ReadOnly,
+}

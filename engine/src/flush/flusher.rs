@@ -1,0 +1,205 @@
+//! One thread that makes segments of sealed memtables and tells the manifest.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, SegmentRef};
+use tidegauge_storage::model::{Labels, SeqNo, SeqRange, TimeRange, Timestamp};
+use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentInfo, SegmentWriter, WriteError, file_name};
+use tidegauge_storage::source::{Columns, ReadError, SampleSource};
+
+use super::{FlushJob, FlushQueue};
+use crate::clock;
+use crate::core::Core;
+use crate::gate::Shut;
+use crate::memtable::MemtableSource;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// A full disk is asked again after this.
+const SPACE_RETRY: Duration = Duration::from_millis(250);
+
+/// What the flusher is given.
+pub(crate) struct FlusherParts {
+    pub(crate) core: Arc<Core>,
+    pub(crate) queue: Arc<FlushQueue>,
+    pub(crate) fs: Arc<dyn Fs>,
+    /// The folder of the segments.
+    pub(crate) dir: PathBuf,
+    pub(crate) manifest: Arc<Mutex<Manifest>>,
+    pub(crate) store_id: u128,
+    /// The number of the next segment. One that was taken and not used stays unused.
+    pub(crate) next_segment: AtomicU64,
+}
+
+/// The flusher.
+pub(crate) struct Flusher(FlusherParts);
+
+/// Why a memtable could not be flushed.
+#[derive(Debug, thiserror::Error)]
+enum FlushFailure {
+    #[error(transparent)]
+    Segment(#[from] WriteError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+}
+
+impl FlushFailure {
+    /// A full disk passes; anything else does not.
+    fn is_full(&self) -> bool {
+        let source = match self {
+            Self::Segment(WriteError::Io { source, .. }) => source,
+            Self::Manifest(ManifestError::NoSpace { .. }) => return true,
+            _ => return false,
+        };
+        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+}
+
+impl Flusher {
+    pub(crate) fn new(parts: FlusherParts) -> Self {
+        Self(parts)
+    }
+
+    /// The thread's life. Memtables stay readable until their segments are in the version.
+    pub(crate) fn run(&self) {
+        while let Some(job) = self.0.queue.next() {
+            if !self.flush_until_done(&job) {
+                return;
+            }
+        }
+    }
+
+    /// Answers whether to go on with the next job.
+    fn flush_until_done(&self, job: &FlushJob) -> bool {
+        let core = &self.0.core;
+        loop {
+            if core.is_poisoned() {
+                return false;
+            }
+            match self.flush(job) {
+                Ok(()) => {
+                    core.gate.space_is_back();
+                    core.flushes.tell();
+                    core.wake_worker();
+                    return true;
+                }
+                Err(e) if e.is_full() => {
+                    core.gate.shut(Shut::DiskFull);
+                    // What is logged comes back at the next opening.
+                    if self.0.queue.pause(SPACE_RETRY) {
+                        return false;
+                    }
+                }
+                Err(e) => {
+                    core.poison(format!("a memtable cannot be flushed: {e}"));
+                    return false;
+                }
+            }
+        }
+    }
+
+    fn flush(&self, job: &FlushJob) -> Result<(), FlushFailure> {
+        let started = Instant::now();
+        let made = self.write_segments(job)?;
+        let segments = made.iter().map(|info| self.open(info)).collect::<Result<Vec<_>, _>>()?;
+        let mut edits: Vec<Edit> = made.iter().map(|info| Edit::SegmentAdd(reference(info))).collect();
+        edits.extend(job.release.map(Edit::WalRelease));
+        self.0.manifest.lock().expect("manifest lock").commit(&edits)?;
+
+        let core = &self.0.core;
+        core.versions.flushed(job.memtable.generation, &segments);
+        core.log_needed_from.fetch_max(u64::from(job.memtable.generation) + 1, Ordering::AcqRel);
+        core.durable_waiters.reached(core.durable.synced(job.memtable.end_seq()));
+        let bytes = made.iter().map(|info| info.file_bytes).sum();
+        core.counters.flush(job.memtable.samples(), bytes, started.elapsed());
+        Ok(())
+    }
+
+    fn open(&self, info: &SegmentInfo) -> Result<Arc<Segment>, ReadError> {
+        Segment::open(&*self.0.fs, &self.0.dir.join(file_name(info.id))).map(Arc::new)
+    }
+
+    /// At most one segment in order and one late one, series by series in label order.
+    fn write_segments(&self, job: &FlushJob) -> Result<Vec<SegmentInfo>, FlushFailure> {
+        let core = &self.0.core;
+        let source = MemtableSource::new(Arc::clone(&job.memtable), Arc::clone(&core.registry), job.commit);
+        let slots = core.registry.slots();
+        let mut series: Vec<(&Labels, u32)> =
+            job.memtable.table.slots().into_iter().filter_map(|slot| Some((slots.labels(slot)?, slot))).collect();
+        series.sort_unstable();
+
+        let mut in_order = Half::new(self, source.seq_range(), false);
+        let mut late = Half::new(self, source.seq_range(), true);
+        for (labels, slot) in series {
+            let (ordered, rest) = source.columns(slot);
+            in_order.push(labels, &ordered)?;
+            late.push(labels, &rest)?;
+        }
+        Ok([in_order.finish()?, late.finish()?].into_iter().flatten().collect())
+    }
+}
+
+/// One of the two segments of a flush; made when the first sample comes.
+struct Half<'a> {
+    flusher: &'a Flusher,
+    seq_range: SeqRange,
+    late: bool,
+    writer: Option<SegmentWriter>,
+}
+
+impl<'a> Half<'a> {
+    fn new(flusher: &'a Flusher, seq_range: SeqRange, late: bool) -> Self {
+        Self { flusher, seq_range, late, writer: None }
+    }
+
+    fn push(&mut self, labels: &Labels, columns: &Columns) -> Result<(), FlushFailure> {
+        if columns.is_empty() {
+            return Ok(());
+        }
+        let mut writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => self.begin()?,
+        };
+        // An upper bound for the series; exact numbers are not kept per sample.
+        let max_seq = SeqNo(self.seq_range.end.0.saturating_sub(1));
+        writer.push_series(labels, columns, max_seq)?;
+        self.writer = Some(writer);
+        Ok(())
+    }
+
+    fn begin(&self) -> Result<SegmentWriter, FlushFailure> {
+        let parts = &self.flusher.0;
+        let id = parts.next_segment.fetch_add(1, Ordering::Relaxed);
+        let header = SegmentHeader {
+            store_id: parts.store_id,
+            seq_range: self.seq_range,
+            late: self.late,
+            level: 0,
+            created: clock::now().nanos(),
+        };
+        Ok(SegmentWriter::create(Arc::clone(&parts.fs), &parts.dir, id, header)?)
+    }
+
+    fn finish(self) -> Result<Option<SegmentInfo>, FlushFailure> {
+        Ok(self.writer.map(SegmentWriter::finish).transpose()?)
+    }
+}
+
+fn reference(info: &SegmentInfo) -> SegmentRef {
+    SegmentRef {
+        id: info.id,
+        seq_range: info.seq_range,
+        time_range: info.time_range.unwrap_or(TimeRange::new(Timestamp::MIN, Timestamp::MIN)),
+        late: info.late,
+        bytes: info.file_bytes,
+        samples: info.samples,
+        series: info.series,
+        level: 0,
+    }
+}

@@ -1,0 +1,104 @@
+//! Logged samples into tails, full tails into the skiplist.
+
+use std::sync::Arc;
+
+use crate::commit::PinView;
+use crate::core::SeriesSample;
+use crate::memtable::{Added, ChunkKey, Full, HeadWriter, Memtable, Moment, Pair, Seal, Sealer};
+use crate::registry::Slots;
+
+/// How far ahead heads and tails are brought towards the cache: a head costs one miss, and
+/// its tail another once the head is there.
+const HEADS_AHEAD: usize = 16;
+const TAILS_AHEAD: usize = 8;
+
+/// Owns the right to append, and the memtables that appends and seals go to.
+pub(crate) struct Applier {
+    writer: HeadWriter<Arc<Slots>>,
+    sink: Sink,
+}
+
+/// Where sealed tails go: the memtable of their generation.
+struct Sink {
+    active: Arc<Memtable>,
+    /// The last sealed memtable, while some of its tails are still open.
+    closing: Option<Arc<Memtable>>,
+    sealer: Sealer,
+}
+
+impl Sink {
+    fn of(&self, generation: u32) -> &Memtable {
+        match &self.closing {
+            Some(closing) if closing.generation == generation => closing,
+            _ => {
+                debug_assert_eq!(self.active.generation, generation, "older tails are sealed before a rotation");
+                &self.active
+            }
+        }
+    }
+}
+
+impl Seal for Sink {
+    fn seal(&mut self, full: Full<'_>) {
+        let (generation, key) = (full.generation, ChunkKey::new(full.slot, full.kind, full.ordinal));
+        let chunk = Arc::new(self.sealer.seal(full));
+        let memtable = self.of(generation);
+        memtable.weigh(chunk.bytes() as isize);
+        memtable.table.insert(key, chunk);
+    }
+
+    fn weigh(&mut self, generation: u32, bytes: isize) {
+        self.of(generation).weigh(bytes);
+    }
+}
+
+impl Applier {
+    /// # Panics
+    /// If the right to append was given away before.
+    pub(crate) fn new(slots: Arc<Slots>, active: Arc<Memtable>) -> Self {
+        let writer = HeadWriter::new(slots).expect("one applier an engine");
+        Self { writer, sink: Sink { active, closing: None, sealer: Sealer::default() } }
+    }
+
+    pub(crate) fn active(&self) -> &Arc<Memtable> {
+        &self.sink.active
+    }
+
+    /// Applies samples of one commit. `first` and `last` of `added` are widened.
+    pub(crate) fn apply(&mut self, samples: &[SeriesSample], commit: u64, pins: &PinView, added: &mut Added) {
+        let at = Moment { commit, generation: self.sink.active.generation, pins };
+        for (i, sample) in samples.iter().enumerate() {
+            if let Some(ahead) = samples.get(i + HEADS_AHEAD) {
+                self.writer.prefetch_head(ahead.0.series);
+            }
+            if let Some(ahead) = samples.get(i + TAILS_AHEAD) {
+                self.writer.prefetch_tail(ahead.0.series);
+            }
+            let pair = Pair { timestamp: sample.0.timestamp, value: sample.0.value };
+            self.writer.append(sample.0.series, &at, pair, &mut self.sink);
+            added.first = added.first.min(pair.timestamp);
+            added.last = added.last.max(pair.timestamp);
+        }
+        added.samples += samples.len() as u64;
+    }
+
+    /// A new active memtable. The tails of the old one are sealed by [`Self::close_some`], or
+    /// when their series gets its next sample.
+    pub(crate) fn rotate(&mut self, active: Arc<Memtable>) {
+        debug_assert!(self.sink.closing.is_none(), "one memtable closes at a time");
+        self.sink.closing = Some(std::mem::replace(&mut self.sink.active, active));
+    }
+
+    /// Seals what is open of the closing memtable in `slots`.
+    pub(crate) fn close_some(&mut self, slots: std::ops::Range<u32>, commit: u64) {
+        let generation = self.sink.active.generation;
+        for slot in slots {
+            self.writer.seal_idle(slot, commit, generation, &mut self.sink);
+        }
+    }
+
+    /// All tails of the closing memtable are sealed.
+    pub(crate) fn closed(&mut self) -> Option<Arc<Memtable>> {
+        self.sink.closing.take()
+    }
+}

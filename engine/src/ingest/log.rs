@@ -1,0 +1,143 @@
+//! The worker's side of the WAL: frames out of a round, syncs when they are due.
+
+use std::time::{Duration, Instant};
+
+use bytemuck::TransparentWrapper;
+use tidegauge_storage::model::SeqNo;
+use tidegauge_storage::wal::{FrameEncoder, FrameNo, GenerationId, WalError, WalRelease, WalSample, WalWriter};
+
+use crate::core::SeriesSample;
+use crate::options::Durability;
+use crate::registry::Slots;
+
+/// With `sync` and nobody waiting, the log is still synced this often.
+const SYNC_UNASKED: Duration = Duration::from_millis(100);
+
+/// Writes the log. Owned by the worker.
+pub(crate) struct Log {
+    writer: WalWriter,
+    frame: FrameEncoder,
+    /// For each slot the memtable generation in which it was defined last.
+    defined: Vec<u32>,
+    /// The log generation of each memtable generation that is not released.
+    generations: Vec<(u32, GenerationId)>,
+    interval: Duration,
+    synced_at: Instant,
+    pub(crate) bytes: u64,
+}
+
+impl Log {
+    /// `generation` is that of the active memtable.
+    pub(crate) fn new(writer: WalWriter, durability: Durability, generation: u32) -> Self {
+        let interval = match durability {
+            Durability::Interval(interval) => interval,
+            Durability::Sync | Durability::Memory => SYNC_UNASKED,
+        };
+        let generations = vec![(generation, writer.generation())];
+        let frame = FrameEncoder::new();
+        Self { writer, frame, defined: Vec::new(), generations, interval, synced_at: Instant::now(), bytes: 0 }
+    }
+
+    /// Begins the frames of a commit.
+    pub(crate) fn begin(&mut self, seq: u64) {
+        self.frame.begin(SeqNo(seq));
+    }
+
+    /// Adds samples to the commit; appends frames as they fill up. `append` is called with the
+    /// writer and a frame, and must not return before the frame is written, unless it gives up.
+    pub(crate) fn add(
+        &mut self,
+        mut samples: &[SeriesSample],
+        generation: u32,
+        slots: &Slots,
+        append: &mut impl FnMut(&mut WalWriter, &mut FrameEncoder) -> Result<(), WalError>,
+    ) -> Result<(), WalError> {
+        while !samples.is_empty() {
+            let fit = self.define(samples, generation, slots);
+            let taken = self.frame.samples(wal_samples(&samples[..fit]));
+            samples = &samples[taken..];
+            if !samples.is_empty() {
+                let next = self.frame.first_seq().0 + self.frame.len() as u64;
+                self.write(append)?;
+                self.frame.begin(SeqNo(next));
+            }
+        }
+        Ok(())
+    }
+
+    /// Defines the series of `samples` that this log generation does not know, and answers
+    /// how many of the samples may go into the frame.
+    fn define(&mut self, samples: &[SeriesSample], generation: u32, slots: &Slots) -> usize {
+        for (i, sample) in samples.iter().enumerate() {
+            let slot = sample.0.series as usize;
+            if self.defined.get(slot) == Some(&generation) {
+                continue;
+            }
+            if slot >= self.defined.len() {
+                self.defined.resize((slot + 1).next_power_of_two(), 0);
+            }
+            let labels = slots.labels(sample.0.series).expect("resolved before it was pushed");
+            if self.frame.define(sample.0.series, labels).is_err() {
+                return i;
+            }
+            self.defined[slot] = generation;
+        }
+        samples.len()
+    }
+
+    /// Writes what is left of the commit.
+    pub(crate) fn finish(
+        &mut self,
+        append: &mut impl FnMut(&mut WalWriter, &mut FrameEncoder) -> Result<(), WalError>,
+    ) -> Result<(), WalError> {
+        if self.frame.is_empty() { Ok(()) } else { self.write(append) }
+    }
+
+    fn write(
+        &mut self,
+        append: &mut impl FnMut(&mut WalWriter, &mut FrameEncoder) -> Result<(), WalError>,
+    ) -> Result<(), WalError> {
+        self.bytes += self.frame.frame_len();
+        append(&mut self.writer, &mut self.frame)
+    }
+
+    /// Follows a rotation of the memtable: `generation` is the new one. Answers what may be
+    /// released once everything before is in segments.
+    pub(crate) fn rotate(&mut self, generation: u32) -> WalRelease {
+        let begun = self.writer.rotate();
+        self.generations.push((generation, begun));
+        self.bytes = 0;
+        self.writer.release_edit(begun)
+    }
+
+    /// Lets files go that hold nothing of memtable `generation` and later ones. The manifest
+    /// must say so already.
+    pub(crate) fn release_before(&mut self, generation: u32) {
+        if let Some(&(_, first_needed)) = self.generations.iter().find(|(g, _)| *g >= generation) {
+            self.generations.retain(|(g, _)| *g >= generation);
+            self.writer.release_before(first_needed);
+        }
+    }
+
+    /// Whether the interval is over.
+    pub(crate) fn is_sync_due(&self, now: Instant) -> bool {
+        now.duration_since(self.synced_at) >= self.interval
+    }
+
+    pub(crate) fn sync_point(&mut self, now: Instant) -> Option<tidegauge_storage::wal::SyncJob> {
+        self.synced_at = now;
+        self.writer.sync_point()
+    }
+
+    pub(crate) fn note_synced(&mut self, through: FrameNo) {
+        self.writer.note_synced(through);
+    }
+
+    pub(crate) fn poison(&mut self) {
+        self.writer.poison();
+    }
+}
+
+fn wal_samples(samples: &[SeriesSample]) -> &[WalSample] {
+    SeriesSample::peel_slice(samples)
+}

@@ -1,0 +1,86 @@
+//! One thread that waits for the device, so that the worker never does.
+
+use std::sync::Arc;
+
+use tidegauge_storage::wal::{FrameNo, SyncJob};
+
+use crate::core::Core;
+use crate::sync::{Condvar, Mutex};
+
+/// A job and the sequence number behind the last sample that it makes durable.
+type Job = (SyncJob, u64);
+
+/// The desk between worker and sync thread: at most one job at a time.
+#[derive(Default)]
+pub(crate) struct SyncThread {
+    desk: Mutex<Desk>,
+    job_is_there: Condvar,
+}
+
+#[derive(Default)]
+struct Desk {
+    job: Option<Job>,
+    running: bool,
+    done: Option<FrameNo>,
+    stop: bool,
+}
+
+impl SyncThread {
+    /// Whether the next job may be handed over.
+    pub(crate) fn is_free(&self) -> bool {
+        let desk = self.desk.lock().expect("sync lock");
+        desk.job.is_none() && !desk.running
+    }
+
+    /// Hands a job over. Only while [`Self::is_free`].
+    pub(crate) fn hand_over(&self, job: SyncJob, seq: u64) {
+        let mut desk = self.desk.lock().expect("sync lock");
+        debug_assert!(desk.job.is_none() && !desk.running, "one job at a time, in order");
+        desk.job = Some((job, seq));
+        self.job_is_there.notify_one();
+    }
+
+    /// The frame up to which the last job made everything durable; each is told once.
+    pub(crate) fn take_done(&self) -> Option<FrameNo> {
+        self.desk.lock().expect("sync lock").done.take()
+    }
+
+    /// Ends the thread when the job at hand is done.
+    pub(crate) fn stop(&self) {
+        self.desk.lock().expect("sync lock").stop = true;
+        self.job_is_there.notify_one();
+    }
+
+    /// The thread's life. A failed job poisons: it is never run again.
+    pub(crate) fn run(&self, core: &Arc<Core>) {
+        while let Some((job, seq)) = self.next() {
+            let started = std::time::Instant::now();
+            let result = job.run();
+            core.counters.fdatasync(started.elapsed());
+            match result {
+                Ok(through) => {
+                    {
+                        let mut desk = self.desk.lock().expect("sync lock");
+                        desk.running = false;
+                        desk.done = Some(through);
+                    }
+                    let told = core.durable.synced(seq);
+                    core.durable_waiters.reached(told);
+                    core.wake_worker();
+                }
+                Err(e) => {
+                    core.poison(format!("fdatasync of the log failed: {e}"));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Job> {
+        let desk = self.desk.lock().expect("sync lock");
+        let mut desk = self.job_is_there.wait_while(desk, |d| d.job.is_none() && !d.stop).expect("sync lock");
+        let job = desk.job.take();
+        desk.running = job.is_some();
+        job
+    }
+}

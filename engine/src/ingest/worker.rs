@@ -1,0 +1,304 @@
+//! The one thread that orders everything: drain, log, apply, publish; then what the memtable
+//! and the log ask for.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidegauge_storage::wal::{WalError, WalRelease};
+
+use super::{Applier, Log, SyncThread};
+use crate::commit::{PinView, Visible};
+use crate::core::{Core, SeriesSample};
+use crate::flush::{FlushJob, FlushQueue};
+use crate::gate::Shut;
+use crate::memtable::{Added, Memtable};
+use crate::ring::Drain;
+use crate::sync::atomic::Ordering;
+use crate::sync::thread;
+
+/// A sample is visible at most this long after its push, unasked, with a margin below 2 ms.
+const NAP: Duration = Duration::from_micros(1_500);
+/// Rounds without a sample before the worker naps; others run in between.
+const YIELDS_BEFORE_NAP: u32 = 32;
+/// Samples of one lane in a commit, so that a commit takes about a millisecond.
+const LANE_SAMPLES_A_ROUND: usize = 1 << 15;
+/// Sealed memtables that may wait for their flush; then pushes are held back.
+const SEALED_MAX: usize = 2;
+/// Idle tails are sealed in slices of this length between commits.
+const CLOSE_SLICE: Duration = Duration::from_micros(300);
+/// Series looked at between two readings of the clock.
+const CLOSE_STEP: u32 = 16;
+/// A full disk is asked again after this.
+const SPACE_RETRY: Duration = Duration::from_millis(50);
+
+/// What the worker is given.
+pub(crate) struct WorkerParts {
+    pub(crate) core: Arc<Core>,
+    pub(crate) drain: Drain<SeriesSample>,
+    pub(crate) applier: Applier,
+    pub(crate) log: Option<(Log, Arc<SyncThread>)>,
+    pub(crate) flushes: Arc<FlushQueue>,
+    pub(crate) visible: Visible,
+    pub(crate) flush_bytes: u64,
+    pub(crate) wal_bytes: u64,
+}
+
+/// The ingest worker.
+pub(crate) struct Worker {
+    core: Arc<Core>,
+    drain: Drain<SeriesSample>,
+    applier: Applier,
+    log: Option<(Log, Arc<SyncThread>)>,
+    flushes: Arc<FlushQueue>,
+    /// The last commit, and the next sequence number.
+    visible: Visible,
+    pins: PinView,
+    closing: Option<Closing>,
+    flush_bytes: u64,
+    wal_bytes: u64,
+    released: u32,
+    refreshed_at: Instant,
+}
+
+/// How far the tails of the last sealed memtable are sealed.
+struct Closing {
+    next: u32,
+    end: u32,
+    release: Option<WalRelease>,
+}
+
+impl Worker {
+    pub(crate) fn new(parts: WorkerParts) -> Self {
+        Self {
+            core: parts.core,
+            drain: parts.drain,
+            applier: parts.applier,
+            log: parts.log,
+            flushes: parts.flushes,
+            visible: parts.visible,
+            pins: PinView::default(),
+            closing: None,
+            flush_bytes: parts.flush_bytes,
+            wal_bytes: parts.wal_bytes,
+            released: 0,
+            refreshed_at: Instant::now(),
+        }
+    }
+
+    /// The thread's life. Returns when the engine closes and everything pushed is visible.
+    pub(crate) fn run(&mut self) {
+        self.core.worker_is_here();
+        let mut idle = 0;
+        loop {
+            // Before the round: what was pushed before the stop is in that round or an earlier one.
+            let stopping = self.core.is_stopping();
+            if self.core.is_poisoned() {
+                self.park_poisoned();
+                return;
+            }
+            let busy = self.round() | self.housekeeping();
+            if busy {
+                idle = 0;
+            } else if stopping {
+                break;
+            } else if idle < YIELDS_BEFORE_NAP {
+                idle += 1;
+                thread::yield_now();
+            } else {
+                thread::park_timeout(NAP);
+            }
+        }
+        self.finish();
+    }
+
+    /// One commit, if there is something to commit. Answers whether there was.
+    fn round(&mut self) -> bool {
+        if self.is_held_back() || self.drain.observe(LANE_SAMPLES_A_ROUND) == 0 {
+            return false;
+        }
+        let commit = self.visible.commit + 1;
+        if self.log().is_err() {
+            return false;
+        }
+        self.core.pins.look(&mut self.pins);
+        let mut added = Added { samples: 0, first: i64::MAX, last: i64::MIN, end_seq: 0 };
+        let (applier, pins) = (&mut self.applier, &self.pins);
+        self.drain.for_each_slice(|samples| applier.apply(samples, commit, pins, &mut added));
+        added.end_seq = self.visible.seq + added.samples;
+        self.applier.active().note(&added);
+        self.drain.release();
+        self.visible = Visible { commit, seq: added.end_seq };
+        self.core.watermark.publish(self.visible);
+        self.drain.publish(self.visible.seq);
+        self.core.visible_waiters.reached(0);
+        self.core.counters.commit(added.samples);
+        true
+    }
+
+    /// Writes the round to the log; on return all of it has left the process.
+    fn log(&mut self) -> Result<(), WalError> {
+        let Some((log, sync)) = &mut self.log else { return Ok(()) };
+        let (core, sync) = (&self.core, &*sync);
+        let generation = self.applier.active().generation;
+        log.begin(self.visible.seq);
+        let mut append = |writer: &mut tidegauge_storage::wal::WalWriter,
+                          frame: &mut tidegauge_storage::wal::FrameEncoder| {
+            loop {
+                match writer.append(frame) {
+                    Ok(_) => {
+                        core.gate.space_is_back();
+                        return Ok(());
+                    }
+                    Err(WalError::NoSpace { .. }) if !core.is_poisoned() && !core.is_stopping() => {
+                        core.gate.shut(Shut::DiskFull);
+                        // Segments may take over what the log holds, and their files then go.
+                        if let Some(through) = sync.take_done() {
+                            writer.note_synced(through);
+                        }
+                        thread::park_timeout(SPACE_RETRY);
+                    }
+                    Err(e) => return Err(e),
+                }
+            }
+        };
+        let slots = core.registry.slots();
+        let mut result = Ok(());
+        self.drain.for_each_slice(|samples| {
+            if result.is_ok() {
+                result = log.add(samples, generation, slots, &mut append);
+            }
+        });
+        let result = result.and_then(|()| log.finish(&mut append));
+        if let Err(e) = &result {
+            core.poison(format!("the log cannot be written: {e}"));
+        }
+        result
+    }
+
+    /// Memory is bounded: with too many memtables waiting for their flush, lanes fill up
+    /// instead, and appenders feel their policy.
+    fn is_held_back(&self) -> bool {
+        let version = self.core.versions.load();
+        version.sealed.len() > SEALED_MAX
+            || (version.sealed.len() == SEALED_MAX && version.active.bytes() as u64 >= self.flush_bytes)
+    }
+
+    /// What is due besides commits. Answers whether there is more of it to do at once.
+    fn housekeeping(&mut self) -> bool {
+        let now = Instant::now();
+        if now.duration_since(self.refreshed_at) >= Duration::from_millis(1) {
+            self.refreshed_at = now;
+            self.core.gate.refresh();
+        }
+        self.sync_if_due(now);
+        self.release_log();
+        if self.wants_rotation() {
+            self.rotate();
+        }
+        self.close_slice(now)
+    }
+
+    fn sync_if_due(&mut self, now: Instant) {
+        let Some((log, sync)) = &mut self.log else { return };
+        if let Some(through) = sync.take_done() {
+            log.note_synced(through);
+        }
+        let wanted = self.core.durable_waiters.is_waiting() || log.is_sync_due(now);
+        if wanted
+            && sync.is_free()
+            && let Some(job) = log.sync_point(now)
+        {
+            sync.hand_over(job, self.visible.seq);
+        }
+    }
+
+    fn release_log(&mut self) {
+        let Some((log, _)) = &mut self.log else { return };
+        let needed = self.core.log_needed_from.load(Ordering::Acquire) as u32;
+        if needed > self.released {
+            self.released = needed;
+            log.release_before(needed);
+        }
+    }
+
+    fn wants_rotation(&self) -> bool {
+        let active = self.applier.active();
+        if active.samples() == 0 || self.closing.is_some() {
+            return false;
+        }
+        let asked = self.core.flush_wanted.load(Ordering::Acquire) >= active.generation;
+        let full = active.bytes() as u64 >= self.flush_bytes
+            || self.log.as_ref().is_some_and(|(log, _)| log.bytes >= self.wal_bytes);
+        asked || (full && self.core.versions.load().sealed.len() < SEALED_MAX)
+    }
+
+    /// O(1): the tails follow in slices.
+    fn rotate(&mut self) {
+        let generation = self.applier.active().generation + 1;
+        let active = Arc::new(Memtable::new(generation, self.visible.seq));
+        let release = self.log.as_mut().map(|(log, _)| log.rotate(generation));
+        self.core.versions.rotate(Arc::clone(&active));
+        self.applier.rotate(active);
+        self.closing = Some(Closing { next: 0, end: self.core.registry.slots().len(), release });
+    }
+
+    /// Seals idle tails for a moment; hands the memtable to the flusher when none is left.
+    fn close_slice(&mut self, began: Instant) -> bool {
+        let Some(closing) = &mut self.closing else { return false };
+        while closing.next < closing.end {
+            let step = closing.next..closing.end.min(closing.next + CLOSE_STEP);
+            closing.next = step.end;
+            // Under the running commit's number: no snapshot can be pinned to it yet.
+            self.applier.close_some(step, self.visible.commit + 1);
+            if began.elapsed() >= CLOSE_SLICE {
+                return true;
+            }
+        }
+        let release = closing.release.take();
+        self.closing = None;
+        let memtable = self.applier.closed().expect("closing until now");
+        self.flushes.hand_over(FlushJob { memtable, commit: self.visible.commit, release });
+        true
+    }
+
+    /// The engine closes: what is in memory goes to segments.
+    fn finish(&mut self) {
+        self.core.flush_wanted.store(u32::MAX, Ordering::Release);
+        while self.closing.is_some() || self.applier.active().samples() > 0 {
+            if self.core.is_poisoned() {
+                return;
+            }
+            self.housekeeping();
+        }
+        self.last_sync();
+    }
+
+    /// Waits for the job at hand and makes the rest durable.
+    fn last_sync(&mut self) {
+        let Some((log, sync)) = &mut self.log else { return };
+        let mut last = None;
+        while !self.core.is_poisoned() {
+            if !sync.is_free() {
+                thread::park_timeout(NAP);
+                continue;
+            }
+            if last.is_some() {
+                return;
+            }
+            last = log.sync_point(Instant::now()).map(|job| sync.hand_over(job, self.visible.seq));
+            if last.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Nothing is written any more; only the end of the engine is waited for.
+    fn park_poisoned(&mut self) {
+        if let Some((log, _)) = &mut self.log {
+            log.poison();
+        }
+        while !self.core.is_stopping() {
+            thread::park_timeout(Duration::from_millis(100));
+        }
+    }
+}

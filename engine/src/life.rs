@@ -1,0 +1,152 @@
+//! The life of an engine: what is opened, which threads run, how it ends.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rayon::ThreadPool;
+use tidegauge_storage::manifest::{Edit, Manifest};
+
+use crate::core::{Core, SeriesSample};
+use crate::engine::Metadata;
+use crate::error::{CloseError, MetadataError, OpenError};
+use crate::flush::{FlushQueue, Flusher};
+use crate::gate::Shut;
+use crate::ingest::{SyncThread, Worker};
+use crate::lock::DirLock;
+use crate::ring::CommonSender;
+use crate::sync::atomic::Ordering;
+use crate::sync::{Mutex, thread};
+
+/// An open engine. Dropping it closes it.
+pub(crate) struct Life {
+    pub(crate) core: Arc<Core>,
+    pub(crate) common: CommonSender<SeriesSample>,
+    pub(crate) pool: Arc<ThreadPool>,
+    pub(crate) dir: Option<PathBuf>,
+    pub(crate) manifest: Arc<Mutex<Manifest>>,
+    pub(crate) sync: Option<Arc<SyncThread>>,
+    pub(crate) flushes: Arc<FlushQueue>,
+    pub(crate) held: Mutex<Held>,
+}
+
+/// What is given back at the close.
+#[derive(Default)]
+pub(crate) struct Held {
+    pub(crate) worker: Option<thread::JoinHandle<()>>,
+    pub(crate) flusher: Option<thread::JoinHandle<()>>,
+    pub(crate) syncer: Option<thread::JoinHandle<()>>,
+    pub(crate) lock: Option<DirLock>,
+}
+
+impl Life {
+    /// Stops the threads in the order of the way of a sample: worker, flusher, sync thread.
+    pub(crate) fn close(&self) -> Result<(), CloseError> {
+        let core = &self.core;
+        let read_only = core.gate.why_shut() == Some(Shut::ReadOnly);
+        let full = core.gate.why_shut() == Some(Shut::DiskFull);
+        core.gate.shut(Shut::Closed);
+        core.rings.close();
+        core.stop.store(true, Ordering::Release);
+        core.wake_worker();
+        // One at a time: a second close waits for the first and finds nothing to do.
+        let mut held = self.held.lock().expect("close lock");
+        join(held.worker.take());
+        self.flushes.stop();
+        join(held.flusher.take());
+        if let Some(sync) = &self.sync {
+            sync.stop();
+        }
+        join(held.syncer.take());
+        core.end();
+        let owned = held.lock.take().is_some();
+        if let Some(poisoned) = core.gate.poisoned() {
+            return Err(poisoned.into());
+        }
+        let version = core.versions.load();
+        let left = version.sealed.iter().chain([&version.active]).map(|m| m.samples()).sum::<u64>();
+        if owned && left > 0 && !read_only {
+            return Err(CloseError::NotFlushed { samples: left, logged: core.durability.logs(), disk_full: full });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn set_metadata(&self, metric: &str, metadata: Metadata) -> Result<(), MetadataError> {
+        if matches!(self.core.gate.why_shut(), Some(Shut::Closed | Shut::ReadOnly)) {
+            return Err(MetadataError::ReadOnly);
+        }
+        let mut manifest = self.manifest.lock().expect("manifest lock");
+        let Metadata { kind, help, unit } = metadata;
+        let known = tidegauge_storage::manifest::Metadata { kind, help, unit };
+        if manifest.state().metadata().get(metric) != Some(&known) {
+            manifest.commit(&[Edit::Metadata { metric: metric.to_owned(), metadata: known }])?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn metadata(&self) -> BTreeMap<String, Metadata> {
+        let manifest = self.manifest.lock().expect("manifest lock");
+        let known = manifest.state().metadata().iter();
+        known
+            .map(|(metric, m)| {
+                (metric.clone(), Metadata { kind: m.kind.clone(), help: m.help.clone(), unit: m.unit.clone() })
+            })
+            .collect()
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        if let Err(e) = self.close() {
+            eprintln!("tidegauge: closing: {e}");
+        }
+    }
+}
+
+fn join(thread: Option<thread::JoinHandle<()>>) {
+    if let Some(thread) = thread {
+        // A panic was caught inside the thread and has poisoned the engine.
+        let _ = thread.join();
+    }
+}
+
+/// Starts a thread of the engine. A panic in it poisons: reads go on, writes end.
+pub(crate) fn spawn(
+    core: &Arc<Core>,
+    name: &'static str,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<thread::JoinHandle<()>, OpenError> {
+    let core = Arc::clone(core);
+    let guarded = move || {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(body)) {
+            core.poison(format!("the {name} thread panicked: {}", message(&*panic)));
+        }
+    };
+    let spawned = thread::Builder::new().name(format!("tidegauge-{name}")).spawn(guarded);
+    spawned.map_err(|source| OpenError::Thread { source })
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+/// The threads that write. They start once everything they use is in place.
+pub(crate) fn start(
+    core: &Arc<Core>,
+    mut worker: Worker,
+    flusher: Flusher,
+    sync: Option<&Arc<SyncThread>>,
+    lock: Option<DirLock>,
+) -> Result<Held, OpenError> {
+    let mut held = Held { lock, ..Held::default() };
+    held.flusher = Some(spawn(core, "flush", move || flusher.run())?);
+    if let Some(sync) = sync {
+        let (sync, syncing) = (Arc::clone(sync), Arc::clone(core));
+        held.syncer = Some(spawn(core, "sync", move || sync.run(&syncing))?);
+    }
+    held.worker = Some(spawn(core, "ingest", move || worker.run())?);
+    Ok(held)
+}

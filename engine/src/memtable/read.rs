@@ -1,0 +1,171 @@
+//! A memtable as a source of samples, cut at one commit.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tidegauge_storage::model::{Labels, Matcher, SeqNo, SeqRange, TimeRange, Timestamp};
+use tidegauge_storage::source::{ColumnCursor, Columns, ReadError, SampleSource, SeriesHit};
+
+use super::{HeadTable, Kind, Memtable, Pair, SealedChunk, TailView};
+use crate::registry::Registry;
+use crate::sync::epoch;
+
+/// One memtable as of one pinned commit.
+pub(crate) struct MemtableSource {
+    memtable: Arc<Memtable>,
+    registry: Arc<Registry>,
+    commit: u64,
+    seq_range: SeqRange,
+    bounds: Option<(i64, i64)>,
+}
+
+impl MemtableSource {
+    /// The commit must stay pinned as long as the source lives.
+    pub(crate) fn new(memtable: Arc<Memtable>, registry: Arc<Registry>, commit: u64) -> Self {
+        let seq_range = SeqRange { start: SeqNo(memtable.first_seq), end: SeqNo(memtable.end_seq()) };
+        let bounds = memtable.bounds();
+        Self { memtable, registry, commit, seq_range, bounds }
+    }
+
+    /// Everything of one kind of a series: sealed chunks in order, then the open tail.
+    ///
+    /// The tail first, then the chunks of lower ordinal: whatever is sealed in between was
+    /// seen in the tail, so nothing is seen twice or missed (T3).
+    fn parts(&self, slot: u32, kind: Kind) -> (Vec<Arc<SealedChunk>>, Vec<Pair>) {
+        let mut tail = Vec::new();
+        let head = self.registry.slots().head(slot);
+        let view = head.view(&epoch::pin(), kind, self.memtable.generation, self.commit, &mut tail);
+        let below = match view {
+            TailView::Copied { ordinal } => ordinal,
+            TailView::Elsewhere => ORDINALS_END,
+        };
+        (self.memtable.table.chunks(slot, kind, below), tail)
+    }
+
+    /// The late samples in `range`: sorted, of equal timestamps the last accepted.
+    fn late(&self, slot: u32, range: TimeRange) -> Vec<Pair> {
+        let (chunks, tail) = self.parts(slot, Kind::Late);
+        let inside = |p: &&Pair| range.contains(Timestamp::from_nanos(p.timestamp));
+        let sealed = chunks.iter().filter(|c| c.overlaps(range)).flat_map(|c| c.pairs(self.commit));
+        let mut late: Vec<Pair> = sealed.chain(&tail).filter(inside).copied().collect();
+        // Stable, newest acceptance first, so that `dedup` keeps the last accepted.
+        late.reverse();
+        late.sort_by_key(|p| p.timestamp);
+        late.dedup_by_key(|p| p.timestamp);
+        late
+    }
+
+    /// In-order and late samples of a series apart, for the flush.
+    pub(crate) fn columns(&self, slot: u32) -> (Columns, Columns) {
+        let mut in_order = Columns::default();
+        let (chunks, tail) = self.parts(slot, Kind::InOrder);
+        chunks.iter().for_each(|c| c.decode(TimeRange::ALL, self.commit, &mut in_order));
+        tail.iter().for_each(|p| in_order.push(p.timestamp, p.value));
+        let mut late = Columns::default();
+        self.late(slot, TimeRange::ALL).iter().for_each(|p| late.push(p.timestamp, p.value));
+        (in_order, late)
+    }
+}
+
+/// Ordinals have 21 bits (`tail.rs`).
+const ORDINALS_END: u32 = 1 << 21;
+
+impl SampleSource for MemtableSource {
+    fn seq_range(&self) -> SeqRange {
+        self.seq_range
+    }
+
+    fn time_range(&self) -> Option<TimeRange> {
+        let (first, last) = self.bounds?;
+        Some(TimeRange::covering(Timestamp::from_nanos(first), Timestamp::from_nanos(last)))
+    }
+
+    fn select(&self, matchers: &[Matcher]) -> Result<Vec<SeriesHit>, ReadError> {
+        let slots = self.registry.select(matchers);
+        let key =
+            |slot| self.registry.slots().labels(slot).map(|labels| SeriesHit { ordinal: slot, key: labels.key() });
+        Ok(slots.into_iter().filter_map(key).collect())
+    }
+
+    fn labels(&self, ordinal: u32) -> Result<Labels, ReadError> {
+        Ok(self.registry.slots().labels(ordinal).cloned().unwrap_or_else(Labels::empty))
+    }
+
+    fn read<'a>(&'a self, ordinal: u32, range: TimeRange) -> Result<Box<dyn ColumnCursor + 'a>, ReadError> {
+        let late = self.late(ordinal, range);
+        let (mut chunks, tail) = self.parts(ordinal, Kind::InOrder);
+        chunks.retain(|c| c.overlaps(range));
+        let cursor = InOrder { chunks: chunks.into_iter(), tail, range, commit: self.commit };
+        if late.is_empty() {
+            return Ok(Box::new(cursor));
+        }
+        Ok(Box::new(WithLate { in_order: cursor, late: late.into_iter().peekable(), batch: Columns::default() }))
+    }
+
+    fn label_names(&self, out: &mut BTreeSet<String>) -> Result<(), ReadError> {
+        self.registry.label_names(out);
+        Ok(())
+    }
+
+    fn label_values(&self, name: &str, out: &mut BTreeSet<String>) -> Result<(), ReadError> {
+        self.registry.label_values(name, out);
+        Ok(())
+    }
+}
+
+struct InOrder {
+    chunks: std::vec::IntoIter<Arc<SealedChunk>>,
+    tail: Vec<Pair>,
+    range: TimeRange,
+    commit: u64,
+}
+
+impl InOrder {
+    fn advance(&mut self, out: &mut Columns) -> bool {
+        let before = out.len();
+        for chunk in self.chunks.by_ref() {
+            chunk.decode(self.range, self.commit, out);
+            if out.len() > before {
+                return true;
+            }
+        }
+        for pair in self.tail.drain(..) {
+            if self.range.contains(Timestamp::from_nanos(pair.timestamp)) {
+                out.push(pair.timestamp, pair.value);
+            }
+        }
+        out.len() > before
+    }
+}
+
+impl ColumnCursor for InOrder {
+    fn next(&mut self, out: &mut Columns) -> Result<bool, ReadError> {
+        Ok(self.advance(out))
+    }
+}
+
+/// In-order and late samples merged; a late one was accepted later, so it wins.
+struct WithLate {
+    in_order: InOrder,
+    late: std::iter::Peekable<std::vec::IntoIter<Pair>>,
+    batch: Columns,
+}
+
+impl ColumnCursor for WithLate {
+    fn next(&mut self, out: &mut Columns) -> Result<bool, ReadError> {
+        self.batch.clear();
+        if !self.in_order.advance(&mut self.batch) {
+            let before = out.len();
+            self.late.by_ref().for_each(|p| out.push(p.timestamp, p.value));
+            return Ok(out.len() > before);
+        }
+        for (&at, &value) in self.batch.timestamps.iter().zip(&self.batch.values) {
+            while let Some(late) = self.late.next_if(|p| p.timestamp < at) {
+                out.push(late.timestamp, late.value);
+            }
+            let over = self.late.next_if(|p| p.timestamp == at);
+            out.push(at, over.map_or(value, |p| p.value));
+        }
+        Ok(true)
+    }
+}

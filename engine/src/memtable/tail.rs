@@ -1,0 +1,640 @@
+//! Open tails: where a sample lands, and where a reader may look at the same moment.
+//!
+//! Protocol and invariants T1–T8: `docs/concurrency.md`, "Open tails".
+//! Models: `loom-tests/tests/tail.rs`.
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::mem::MaybeUninit;
+use std::ptr::{self, NonNull};
+
+use crate::commit::PinView;
+use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use crate::sync::epoch::{self, Guard};
+use crate::sync::{UnsafeCell, prefetch, weakenable};
+
+/// Samples in a full tail; it is sealed then. One vector of a chunk.
+#[cfg(not(loom))]
+pub(crate) const TAIL_SAMPLES: usize = 1024;
+/// Small, so that a model fills a tail with two samples.
+#[cfg(loom)]
+pub(crate) const TAIL_SAMPLES: usize = 2;
+
+/// Timestamp and value beside each other: one cache line takes four.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Pair {
+    pub(crate) timestamp: i64,
+    pub(crate) value: f64,
+}
+
+type Slot = UnsafeCell<MaybeUninit<Pair>>;
+
+/// What a reader needs in one load: the commit that touched the tail last, the length
+/// before it did, the length now.
+#[derive(Clone, Copy)]
+struct State(u64);
+
+const LEN_BITS: u32 = 11;
+const LEN_MASK: u64 = (1 << LEN_BITS) - 1;
+const _: () = assert!(TAIL_SAMPLES as u64 <= LEN_MASK);
+
+impl State {
+    fn new(commit: u64, base: u64, len: u64) -> Self {
+        Self(commit << (2 * LEN_BITS) | base << LEN_BITS | len)
+    }
+
+    /// 42 bits: ten thousand commits a second for 13 years of one process.
+    fn commit(self) -> u64 {
+        self.0 >> (2 * LEN_BITS)
+    }
+
+    fn base(self) -> u64 {
+        (self.0 >> LEN_BITS) & LEN_MASK
+    }
+
+    fn len(self) -> u64 {
+        self.0 & LEN_MASK
+    }
+}
+
+/// "When `commit` first touched this tail, it held `base` samples", kept for a pinned commit.
+struct Mark {
+    commit: u64,
+    base: u64,
+    next: *mut Mark,
+}
+
+/// A mark that a sealed chunk carries on. See [`len_at`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct ChunkMark {
+    pub(crate) commit: u64,
+    pub(crate) base: u32,
+}
+
+/// The length as of `commit`, of something that has `len` samples now and these marks:
+/// that of the earliest touch after `commit`, if there was one (T5).
+pub(crate) fn len_at(commit: u64, len: u32, marks: impl IntoIterator<Item = ChunkMark>) -> u32 {
+    let later = marks.into_iter().filter(|m| m.commit > commit);
+    later.min_by_key(|m| m.commit).map_or(len, |m| m.base)
+}
+
+const ORDINAL_BITS: u32 = 21;
+
+/// One allocation: this header, then `capacity` slots.
+#[repr(C)]
+struct TailBuf {
+    marks: AtomicPtr<Mark>,
+    generation: u32,
+    /// Ordinal in the low 21 bits, capacity in the rest.
+    place: u32,
+}
+
+/// The capacity after `capacity`: header and slots fill whole cache lines, steps of a
+/// quarter to a half, so that a short series stays small and a long one is copied seldom.
+fn next_capacity(capacity: usize) -> usize {
+    if cfg!(loom) {
+        return (capacity + 1).min(TAIL_SAMPLES);
+    }
+    let lines = (capacity + 1) / 4;
+    let next = if lines < 4 { lines + 1 } else { lines + lines / 2 };
+    (next * 4 - 1).min(TAIL_SAMPLES)
+}
+
+impl TailBuf {
+    fn layout(capacity: usize) -> Layout {
+        let slots = Layout::array::<Slot>(capacity).expect("at most TAIL_SAMPLES slots");
+        let (layout, offset) = Layout::new::<Self>().extend(slots).expect("at most TAIL_SAMPLES slots");
+        debug_assert_eq!(offset, size_of::<Self>());
+        layout
+    }
+
+    fn allocate(generation: u32, ordinal: u32, capacity: usize, marks: *mut Mark) -> NonNull<Self> {
+        let layout = Self::layout(capacity);
+        // SAFETY: the layout holds at least the header, so its size is not zero.
+        let raw = unsafe { alloc(layout) };
+        let Some(buf) = NonNull::new(raw.cast::<Self>()) else { handle_alloc_error(layout) };
+        debug_assert!(ordinal < 1 << ORDINAL_BITS);
+        let place = ordinal | (capacity as u32) << ORDINAL_BITS;
+        let header = Self { marks: AtomicPtr::new(marks), generation, place };
+        // SAFETY: freshly allocated above for this type, nobody else knows the address.
+        unsafe { buf.write(header) };
+        #[cfg(loom)]
+        for i in 0..capacity {
+            // SAFETY: slot `i` lies inside the allocation made above.
+            unsafe { Self::slots(buf).add(i).write(UnsafeCell::new(MaybeUninit::uninit())) };
+        }
+        buf
+    }
+
+    fn slots(this: NonNull<Self>) -> *mut Slot {
+        // SAFETY: the allocation goes on behind the header (see `layout`).
+        unsafe { this.as_ptr().add(1) }.cast()
+    }
+
+    fn capacity(&self) -> usize {
+        (self.place >> ORDINAL_BITS) as usize
+    }
+
+    fn ordinal(&self) -> u32 {
+        self.place & ((1 << ORDINAL_BITS) - 1)
+    }
+
+    /// # Safety
+    /// `this` came from `allocate`, and nobody reads or writes it any more.
+    unsafe fn free(this: NonNull<Self>) {
+        // SAFETY: the caller says that it came from `allocate`.
+        let capacity = unsafe { this.as_ref() }.capacity();
+        #[cfg(loom)]
+        for i in 0..capacity {
+            // SAFETY: `allocate` initialised each slot.
+            unsafe { ptr::drop_in_place(Self::slots(this).add(i)) };
+        }
+        // SAFETY: allocated with this very layout; the caller says nobody uses it.
+        unsafe { dealloc(this.as_ptr().cast(), Self::layout(capacity)) };
+    }
+}
+
+/// # Safety
+/// `slots` are those of a live buffer with more than `i` of them.
+unsafe fn slot_at<'a>(slots: *mut Slot, i: usize) -> &'a Slot {
+    // SAFETY: the caller says that the slot is inside.
+    let slot = unsafe { slots.add(i) };
+    // SAFETY: as above; slots are initialised cells from the allocation on.
+    unsafe { &*slot }
+}
+
+/// # Safety
+/// Nobody follows the list any more.
+unsafe fn free_marks(mut mark: *mut Mark) {
+    while !mark.is_null() {
+        // SAFETY: every node came from `Box::into_raw` in `keep_mark`; the caller says
+        // that this is the last use.
+        mark = unsafe { Box::from_raw(mark) }.next;
+    }
+}
+
+/// What only the thread with the [`HeadWriter`] touches.
+struct Own {
+    slots: *mut Slot,
+    /// Greatest timestamp of this tail's generation.
+    last: i64,
+    generation: u32,
+    capacity: u32,
+}
+
+struct OpenTail {
+    state: AtomicU64,
+    buf: AtomicPtr<TailBuf>,
+    own: UnsafeCell<Own>,
+}
+
+/// One series' place in the memtable: one cache line.
+#[repr(C, align(64))]
+pub(crate) struct SeriesHead {
+    tail: OpenTail,
+    /// Samples not newer than all before them; made when the first comes.
+    late: AtomicPtr<OpenTail>,
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<SeriesHead>() == 64, "an append touches one line of the head");
+
+// SAFETY: `own` is touched only through the one `HeadWriter` (T1); buffers and marks are
+// published by release stores and retired through the epoch (T6).
+unsafe impl Sync for SeriesHead {}
+// SAFETY: as above; the pointers own their targets.
+unsafe impl Send for SeriesHead {}
+
+/// Which of a series' two tails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// Strictly newer than all before it in its memtable.
+    InOrder,
+    /// Everything else, in order of acceptance.
+    Late,
+}
+
+/// When an append happens.
+pub(crate) struct Moment<'a> {
+    pub(crate) commit: u64,
+    /// The active memtable.
+    pub(crate) generation: u32,
+    pub(crate) pins: &'a PinView,
+}
+
+/// A tail that is full or whose memtable is no longer active.
+pub(crate) struct Full<'a> {
+    pub(crate) slot: u32,
+    pub(crate) kind: Kind,
+    pub(crate) generation: u32,
+    pub(crate) ordinal: u32,
+    pub(crate) pairs: &'a [Pair],
+    pub(crate) marks: Vec<ChunkMark>,
+}
+
+/// Takes sealed tails into the skiplist, and hears what the tails weigh.
+pub(crate) trait Seal {
+    /// The samples must be readable in the skiplist of their generation on return (T3).
+    fn seal(&mut self, full: Full<'_>);
+
+    /// Tail bytes of `generation` grew (or shrank, when a tail was sealed).
+    fn weigh(&mut self, generation: u32, bytes: isize);
+}
+
+/// What a reader found in a tail.
+#[derive(Debug, PartialEq)]
+pub(crate) enum TailView {
+    /// Nothing of the generation asked for is in the tail: all its sealed chunks count.
+    Elsewhere,
+    /// The tail's samples were copied; only chunks of lower ordinal count beside them.
+    Copied { ordinal: u32 },
+}
+
+impl OpenTail {
+    fn new() -> Self {
+        let own = Own { slots: ptr::null_mut(), last: i64::MIN, generation: 0, capacity: 0 };
+        Self { state: AtomicU64::new(0), buf: AtomicPtr::new(ptr::null_mut()), own: UnsafeCell::new(own) }
+    }
+
+    /// # Safety
+    /// Only the holder of the one `HeadWriter` calls this, and not while inside another call.
+    #[inline]
+    unsafe fn append<S: Seal>(&self, slot: u32, kind: Kind, at: &Moment<'_>, pair: Pair, seal: &mut S) {
+        self.own.with_mut(|own| {
+            // SAFETY: the caller is the only one to touch `own` (T1).
+            let own = unsafe { &mut *own };
+            // Relaxed: this thread alone stores the state.
+            let mut state = State(self.state.load(Ordering::Relaxed));
+            if state.len() == u64::from(own.capacity) || own.generation != at.generation {
+                self.make_room(slot, kind, at, own, seal);
+                state = State(self.state.load(Ordering::Relaxed));
+            }
+            if state.commit() != at.commit {
+                if !at.pins.is_empty() {
+                    self.keep_mark(state, at.pins);
+                }
+                state = State::new(at.commit, state.len(), state.len());
+            }
+            own.last = own.last.max(pair.timestamp);
+            // SAFETY: `make_room` left room, so the slot lies inside the buffer.
+            let cell = unsafe { slot_at(own.slots, state.len() as usize) };
+            // SAFETY: no reader looks at or beyond the published length (T2).
+            cell.with_mut(|p| unsafe { (*p).write(pair) });
+            // Release: pairs with the Acquire in `view`; the sample, its buffer and the marks
+            // kept above are visible to whoever sees this length (T2, T5).
+            self.state.store(state.0 + 1, weakenable!("tail_len", Release));
+        });
+    }
+
+    /// Grows the buffer, or seals it and starts the next one.
+    #[cold]
+    fn make_room<S: Seal>(&self, slot: u32, kind: Kind, at: &Moment<'_>, own: &mut Own, seal: &mut S) {
+        let same = own.generation == at.generation;
+        let state = State(self.state.load(Ordering::Relaxed));
+        let old = NonNull::new(self.buf.load(Ordering::Relaxed));
+        if let Some(old) = old
+            && same
+            && (own.capacity as usize) < TAIL_SAMPLES
+        {
+            self.grow(old, state.len() as usize, own, seal);
+            return;
+        }
+        let mut ordinal = 0;
+        if let Some(old) = old {
+            if same {
+                // SAFETY: only this thread retires buffers, and this one is still published.
+                ordinal = unsafe { old.as_ref() }.ordinal() + 1;
+            }
+            self.seal(slot, kind, at.commit, old, own, seal);
+        }
+        if !same {
+            own.last = i64::MIN;
+        }
+        // After a full tail the series is busy: begin with a cache-friendly half kilobyte.
+        let capacity = if ordinal == 0 { next_capacity(0) } else { next_capacity(23.min(TAIL_SAMPLES)) };
+        let fresh = TailBuf::allocate(at.generation, ordinal, capacity, ptr::null_mut());
+        seal.weigh(at.generation, TailBuf::layout(capacity).size() as isize);
+        own.slots = TailBuf::slots(fresh);
+        own.capacity = capacity as u32;
+        own.generation = at.generation;
+        // Release: whoever sees the buffer sees its header, and the state that `seal` left (T4).
+        self.buf.store(fresh.as_ptr(), Ordering::Release);
+    }
+
+    fn grow<S: Seal>(&self, old: NonNull<TailBuf>, len: usize, own: &mut Own, seal: &mut S) {
+        // SAFETY: only this thread retires buffers, and this one is still published.
+        let header = unsafe { old.as_ref() };
+        let capacity = next_capacity(own.capacity as usize);
+        let marks = header.marks.load(Ordering::Relaxed);
+        let grown = TailBuf::allocate(header.generation, header.ordinal(), capacity, marks);
+        for i in 0..len {
+            // SAFETY: both slots lie inside their buffers: `len` fits the smaller one.
+            let from = unsafe { slot_at(own.slots, i) };
+            // SAFETY: as above.
+            let to = unsafe { slot_at(TailBuf::slots(grown), i) };
+            // SAFETY: `from` was written before the length covered it, and `to` is not yet
+            // published, so nobody else touches it.
+            from.with(|from| to.with_mut(|to| unsafe { ptr::copy_nonoverlapping(from, to, 1) }));
+        }
+        let more = TailBuf::layout(capacity).size() - TailBuf::layout(own.capacity as usize).size();
+        seal.weigh(header.generation, more as isize);
+        own.slots = TailBuf::slots(grown);
+        own.capacity = capacity as u32;
+        // Release: whoever sees the buffer sees the samples copied into it (T4).
+        self.buf.store(grown.as_ptr(), weakenable!("tail_grow", Release));
+        retire(old, ptr::null_mut());
+    }
+
+    /// Moves the tail's samples to the skiplist and leaves the series without a tail.
+    fn seal<S: Seal>(&self, slot: u32, kind: Kind, commit: u64, old: NonNull<TailBuf>, own: &mut Own, seal: &mut S) {
+        let state = State(self.state.load(Ordering::Relaxed));
+        // SAFETY: only this thread retires buffers, and this one is still published.
+        let header = unsafe { old.as_ref() };
+        let kept = header.marks.load(Ordering::Relaxed);
+        let mut marks = vec![ChunkMark { commit: state.commit(), base: state.base() as u32 }];
+        // SAFETY: this thread alone adds marks, and they are freed only in `retire` below.
+        marks.extend(unsafe { Marks::new(kept) });
+        let len = state.len() as usize;
+        with_pairs(own.slots, len, |pairs| {
+            let (generation, ordinal) = (header.generation, header.ordinal());
+            seal.seal(Full { slot, kind, generation, ordinal, pairs, marks });
+        });
+        seal.weigh(header.generation, -(TailBuf::layout(own.capacity as usize).size() as isize));
+        own.capacity = 0;
+        // Empty before gone: a reader that still sees the old buffer reads nothing from it
+        // and all chunks up to its ordinal, this one included (T4).
+        self.state.store(State::new(commit, 0, 0).0, Ordering::Release);
+        // Release: whoever sees no buffer finds the chunk in the skiplist (T3).
+        self.buf.store(ptr::null_mut(), weakenable!("tail_seal", Release));
+        retire(old, kept);
+    }
+
+    /// Before the state forgets (commit, base): keeps the pair if a pinned commit needs it (T5).
+    #[cold]
+    fn keep_mark(&self, state: State, pins: &PinView) {
+        let Some(buf) = NonNull::new(self.buf.load(Ordering::Relaxed)) else { return };
+        // SAFETY: only this thread retires buffers, and this one is still published.
+        let marks = unsafe { &buf.as_ref().marks };
+        let newest = marks.load(Ordering::Relaxed);
+        // SAFETY: marks are freed only by this thread, when it retires their buffer.
+        let newest_commit = unsafe { newest.as_ref() }.map_or(0, |m| m.commit);
+        if pins.needs(newest_commit, state.commit()) {
+            let mark = Mark { commit: state.commit(), base: state.base(), next: newest };
+            // Release: pairs with the Acquire in `view`.
+            marks.store(Box::into_raw(Box::new(mark)), Ordering::Release);
+        }
+    }
+
+    /// Copies what the tail holds of `generation` as of `commit`.
+    fn view(&self, _guard: &Guard, generation: u32, commit: u64, out: &mut Vec<Pair>) -> TailView {
+        loop {
+            // Acquire, all three: see the stores they pair with. The order is T4's.
+            let before = self.buf.load(weakenable!("tail_read_buf", Acquire));
+            let state = State(self.state.load(weakenable!("tail_read_len", Acquire)));
+            if before != self.buf.load(Ordering::Acquire) {
+                continue; // Grown or sealed in between: each retry is another's progress.
+            }
+            let Some(buf) = NonNull::new(before) else { return TailView::Elsewhere };
+            // SAFETY: the guard was taken before the load, so the buffer is not freed (T6).
+            let header = unsafe { buf.as_ref() };
+            if header.generation != generation || state.len() == 0 {
+                return TailView::Elsewhere;
+            }
+            let own = ChunkMark { commit: state.commit(), base: state.base() as u32 };
+            let kept = header.marks.load(Ordering::Acquire);
+            // SAFETY: the guard keeps the marks of a buffer seen under it (T6).
+            let marks = unsafe { Marks::new(kept) }.chain([own]);
+            let len = len_at(commit, state.len() as u32, marks) as usize;
+            // The state belongs to this buffer or to an earlier, smaller copy of it (T4), so
+            // these slots are inside it and published (T2).
+            with_pairs(TailBuf::slots(buf), len, |pairs| out.extend_from_slice(pairs));
+            return TailView::Copied { ordinal: header.ordinal() };
+        }
+    }
+}
+
+impl Drop for OpenTail {
+    fn drop(&mut self) {
+        if let Some(buf) = NonNull::new(self.buf.load(Ordering::Relaxed)) {
+            // SAFETY: the buffer lives until the end of this function.
+            let marks = unsafe { buf.as_ref() }.marks.load(Ordering::Relaxed);
+            // SAFETY: `&mut self`: no writer and no reader is left, so the marks are ours.
+            unsafe { free_marks(marks) };
+            // SAFETY: as above, and the buffer came from `allocate`.
+            unsafe { TailBuf::free(buf) };
+        }
+    }
+}
+
+/// Frees a buffer (and marks) once every reader that may have seen it has let go (T6).
+fn retire(buf: NonNull<TailBuf>, marks: *mut Mark) {
+    struct Retired(NonNull<TailBuf>, *mut Mark);
+    // SAFETY: whoever runs the closure below is the only owner of both.
+    unsafe impl Send for Retired {}
+    impl Retired {
+        fn free(self) {
+            // SAFETY: runs after all guards of readers that could have loaded the address.
+            unsafe { free_marks(self.1) };
+            // SAFETY: as above; it came from `allocate` and is no longer published.
+            unsafe { TailBuf::free(self.0) };
+        }
+    }
+    let retired = Retired(buf, marks);
+    // SAFETY: `retired` owns what it frees and borrows nothing, so any thread may run it late.
+    unsafe { epoch::pin().defer_unchecked(move || retired.free()) };
+}
+
+/// Walks a list of marks, newest first.
+struct Marks(*const Mark);
+
+impl Marks {
+    /// # Safety
+    /// The nodes stay alive as long as the iterator.
+    unsafe fn new(first: *const Mark) -> Self {
+        Self(first)
+    }
+}
+
+impl Iterator for Marks {
+    type Item = ChunkMark;
+
+    fn next(&mut self) -> Option<ChunkMark> {
+        // SAFETY: `new`'s caller keeps the nodes alive; they never change once published.
+        let mark = unsafe { self.0.as_ref() }?;
+        self.0 = mark.next;
+        Some(ChunkMark { commit: mark.commit, base: mark.base as u32 })
+    }
+}
+
+/// Hands out the first `len` slots as a slice. They must be published (T2).
+#[cfg(not(loom))]
+fn with_pairs<R>(slots: *mut Slot, len: usize, f: impl FnOnce(&[Pair]) -> R) -> R {
+    if len == 0 {
+        return f(&[]);
+    }
+    // SAFETY: callers pass a live buffer and a length that was published in it; published
+    // slots are initialised and never written again; `Slot` is transparent over `Pair`.
+    f(unsafe { std::slice::from_raw_parts(slots.cast::<Pair>(), len) })
+}
+
+/// As above, slot by slot, so that loom sees each access.
+#[cfg(loom)]
+fn with_pairs<R>(slots: *mut Slot, len: usize, f: impl FnOnce(&[Pair]) -> R) -> R {
+    let pairs: Vec<Pair> = (0..len)
+        .map(|i| {
+            // SAFETY: as above.
+            let cell = unsafe { slot_at(slots, i) };
+            // SAFETY: as above.
+            cell.with(|p| unsafe { (*p).assume_init() })
+        })
+        .collect();
+    f(&pairs)
+}
+
+impl SeriesHead {
+    pub(crate) fn new() -> Self {
+        Self { tail: OpenTail::new(), late: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// Copies into `out` what the open tail of `kind` holds of memtable `generation` as of
+    /// `commit`, in order of acceptance. Lock-free; retries only when the writer moved on.
+    pub(crate) fn view(
+        &self,
+        guard: &Guard,
+        kind: Kind,
+        generation: u32,
+        commit: u64,
+        out: &mut Vec<Pair>,
+    ) -> TailView {
+        match kind {
+            Kind::InOrder => self.tail.view(guard, generation, commit, out),
+            Kind::Late => self.late().map_or(TailView::Elsewhere, |t| t.view(guard, generation, commit, out)),
+        }
+    }
+
+    fn late(&self) -> Option<&OpenTail> {
+        // Acquire: pairs with the Release in `late_or_new`.
+        let late = self.late.load(Ordering::Acquire);
+        // SAFETY: made once by `late_or_new`, freed only with the head.
+        unsafe { late.as_ref() }
+    }
+
+    fn late_or_new(&self) -> &OpenTail {
+        if let Some(late) = self.late() {
+            return late;
+        }
+        let late = Box::into_raw(Box::new(OpenTail::new()));
+        // Release: the tail is initialised for whoever sees the pointer. Only the one
+        // writer stores here, so nothing is overwritten.
+        self.late.store(late, Ordering::Release);
+        // SAFETY: just made, freed only with the head.
+        unsafe { &*late }
+    }
+}
+
+impl Drop for SeriesHead {
+    fn drop(&mut self) {
+        let late = self.late.load(Ordering::Relaxed);
+        if !late.is_null() {
+            // SAFETY: `&mut self`: nobody else uses it; it came from `Box::into_raw`.
+            drop(unsafe { Box::from_raw(late) });
+        }
+    }
+}
+
+/// Where heads are found by slot.
+pub(crate) trait HeadTable {
+    /// The head of a series that exists.
+    fn head(&self, slot: u32) -> &SeriesHead;
+
+    /// Gives the right to append away, once: `true` for the first caller only.
+    fn claim_writer(&self) -> bool;
+}
+
+/// The right to append to the tails of one table. Exactly one exists for each table (T1).
+pub(crate) struct HeadWriter<H>(H);
+
+impl<T: HeadTable, H: std::ops::Deref<Target = T>> HeadWriter<H> {
+    /// The writer of `heads`; `None` if it was given away before.
+    pub(crate) fn new(heads: H) -> Option<Self> {
+        heads.claim_writer().then_some(Self(heads))
+    }
+
+    /// Appends one sample of the series in `slot`, to the tail where it belongs.
+    #[inline]
+    pub(crate) fn append<S: Seal>(&mut self, slot: u32, at: &Moment<'_>, pair: Pair, seal: &mut S) {
+        let head = self.0.head(slot);
+        let (last, generation) = head.tail.own.with(|own| {
+            // SAFETY: `&mut self` of the one writer (T1).
+            let own = unsafe { &*own };
+            (own.last, own.generation)
+        });
+        if generation != at.generation || pair.timestamp > last {
+            // SAFETY: `&mut self` of the one writer (T1).
+            unsafe { head.tail.append(slot, Kind::InOrder, at, pair, seal) };
+        } else {
+            // SAFETY: `&mut self` of the one writer (T1).
+            unsafe { head.late_or_new().append(slot, Kind::Late, at, pair, seal) };
+        }
+    }
+
+    /// Brings the head of `slot` towards the cache.
+    #[inline]
+    pub(crate) fn prefetch_head(&self, slot: u32) {
+        prefetch(ptr::from_ref(self.0.head(slot)));
+    }
+
+    /// Brings the line that the next sample of `slot` goes to towards the cache.
+    #[inline]
+    pub(crate) fn prefetch_tail(&self, slot: u32) {
+        let tail = &self.0.head(slot).tail;
+        let len = State(tail.state.load(Ordering::Relaxed)).len() as usize;
+        // SAFETY: `&self` of the one writer, and `append` needs `&mut` (T1).
+        let slots = tail.own.with(|own| unsafe { (*own).slots });
+        prefetch(slots.wrapping_add(len));
+    }
+
+    /// Seals the tails of `slot` that belong to a memtable other than `generation`.
+    pub(crate) fn seal_idle<S: Seal>(&mut self, slot: u32, commit: u64, generation: u32, seal: &mut S) {
+        let head = self.0.head(slot);
+        for (kind, tail) in [(Kind::InOrder, Some(&head.tail)), (Kind::Late, head.late())] {
+            let Some(tail) = tail else { continue };
+            tail.own.with_mut(|own| {
+                // SAFETY: `&mut self` of the one writer (T1).
+                let own = unsafe { &mut *own };
+                if own.generation != generation
+                    && let Some(buf) = NonNull::new(tail.buf.load(Ordering::Relaxed))
+                {
+                    tail.seal(slot, kind, commit, buf, own, seal);
+                }
+            });
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capacities_fill_cache_lines_and_end_at_a_full_tail() {
+        let mut capacity = 0;
+        let mut steps = vec![];
+        while capacity < TAIL_SAMPLES {
+            capacity = next_capacity(capacity);
+            steps.push(capacity);
+        }
+        assert_eq!(&steps[..8], [3, 7, 11, 15, 23, 35, 51, 75]);
+        assert!(steps.windows(2).all(|w| w[0] < w[1]));
+        assert_eq!(*steps.last().unwrap(), TAIL_SAMPLES);
+        assert_eq!(TailBuf::layout(3).size(), 64);
+    }
+
+    #[test]
+    fn a_length_is_found_for_every_commit_that_has_a_mark() {
+        let marks = [ChunkMark { commit: 9, base: 5 }, ChunkMark { commit: 4, base: 2 }];
+        let at = |commit| len_at(commit, 8, marks);
+        assert_eq!([at(3), at(4), at(8), at(9), at(10)], [2, 5, 5, 8, 8]);
+    }
+}

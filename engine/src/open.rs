@@ -1,0 +1,240 @@
+//! Opening: checks, segments, replay, threads.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rayon::ThreadPoolBuilder;
+use rayon::prelude::*;
+use tidegauge_storage::fs::{Fs, MemFs, OsFs};
+use tidegauge_storage::manifest::{Edit, Manifest};
+use tidegauge_storage::segment::{Segment, file_name, id_of};
+use tidegauge_storage::source::ReadError;
+use tidegauge_storage::wal::{NUMBER_GAP, RecoverMode, WalRelease, WalWriter, WriterOptions};
+
+use crate::commit::{Durable, Visible, Watermark};
+use crate::core::{Core, CoreParts};
+use crate::engine::Engine;
+use crate::error::OpenError;
+use crate::flush::{FlushJob, FlushQueue, Flusher, FlusherParts};
+use crate::gate::Shut;
+use crate::ingest::{Log, SyncThread, Worker, WorkerParts};
+use crate::life::{Held, Life, start};
+use crate::lock::DirLock;
+use crate::options::Builder;
+use crate::registry::Registry;
+use crate::replay::Replayer;
+use crate::ring::{RingLimits, Rings};
+use crate::sync::Mutex;
+use crate::sync::atomic::AtomicU64;
+use crate::version::{Version, Versions, order_of};
+
+/// Where an engine in memory keeps its files.
+const MEMORY_DIR: &str = "memory";
+/// All lanes together.
+const LANE_BYTES_MAX: usize = 1 << 30;
+
+impl Builder {
+    /// Opens the engine.
+    ///
+    /// # Errors
+    /// [`OpenError`] says why and what to do; nothing stored was changed.
+    pub fn open(self) -> Result<Engine, OpenError> {
+        self.check()?;
+        let fs: Arc<dyn Fs> = if self.dir.is_some() { Arc::new(OsFs) } else { Arc::new(MemFs::new()) };
+        let dir = self.dir.clone().unwrap_or_else(|| PathBuf::from(MEMORY_DIR));
+        if self.read_only { self.open_read_only(&fs, &dir) } else { self.open_to_write(fs, dir) }
+    }
+
+    fn open_to_write(self, fs: Arc<dyn Fs>, dir: PathBuf) -> Result<Engine, OpenError> {
+        let lock = match &self.dir {
+            Some(dir) => {
+                fs.create_dir_all(dir).map_err(|source| refused(dir, source))?;
+                Some(DirLock::take(dir, self.address.as_deref())?)
+            }
+            None => None,
+        };
+        let pool = self.pool()?;
+        let mut manifest = Manifest::open_or_create(Arc::clone(&fs), &dir)?;
+        let (wal_dir, segment_dir) = (dir.join("wal"), dir.join("segments"));
+        fs.create_dir_all(&segment_dir).map_err(|source| OpenError::Io { path: segment_dir.clone(), source })?;
+        let segments = pool.install(|| open_segments(&*fs, &segment_dir, &manifest))?;
+        remove_leftovers(&*fs, &segment_dir, &manifest);
+
+        // What the log holds, into a memtable of its own.
+        let registry = Arc::new(Registry::new(self.max_series, self.label_limits));
+        let mut replayer = Replayer::new(&registry, manifest.state().next_seq.0.max(1));
+        let state = manifest.state();
+        let recovered = replayer.recover(&*fs, &wal_dir, state.store_id, &state.wal, RecoverMode::Strict)?;
+        recovered.secure(&*fs)?;
+        let life = recovered.life(state.open_number);
+        let mut options = WriterOptions::new(state.store_id, state.open_number, life.first_frame);
+        options.damaged = recovered.lost.iter().map(|lost| lost.epoch).collect();
+        let released = WalRelease {
+            oldest_epoch: life.live_epoch,
+            next_frame: life.first_frame,
+            synced_through: life.synced_through,
+        };
+        let greatest = recovered.next_seq.max(state.next_seq).0;
+        let seq = if greatest == 0 { 1 } else { greatest + NUMBER_GAP };
+        let (applier, replayed) = replayer.finish(seq);
+        let mut edits = vec![Edit::WalLife(life)];
+        if replayed.is_none() {
+            edits.push(Edit::WalRelease(released));
+        }
+        manifest.commit(&edits)?;
+
+        let active = Arc::clone(applier.active());
+        let log = if self.durability.logs() {
+            let oldest = manifest.state().wal.oldest_epoch;
+            let writer = WalWriter::open(Arc::clone(&fs), wal_dir, oldest, options)?;
+            Some((Log::new(writer, self.durability, active.generation), Arc::new(SyncThread::default())))
+        } else {
+            None
+        };
+        let visible = Visible { commit: 1, seq };
+        let (rings, drain) = Rings::new(self.ring_limits());
+        let common = rings.common();
+        let core = Arc::new(Core::new(CoreParts {
+            registry,
+            rings,
+            watermark: Watermark::new(visible),
+            durable: Durable::new(seq),
+            versions: Versions::new(Version { segments, sealed: replayed.iter().cloned().collect(), active }),
+            durability: self.durability,
+            max_ahead: self.max_ahead,
+        }));
+        let flushes = Arc::new(FlushQueue::default());
+        if let Some(memtable) = replayed {
+            flushes.hand_over(FlushJob { memtable, commit: visible.commit, release: Some(released) });
+        }
+        let (store_id, next_segment) = (manifest.state().store_id, manifest.state().next_segment_id);
+        let manifest = Arc::new(Mutex::new(manifest));
+        let flusher = Flusher::new(FlusherParts {
+            core: Arc::clone(&core),
+            queue: Arc::clone(&flushes),
+            fs,
+            dir: segment_dir,
+            manifest: Arc::clone(&manifest),
+            store_id,
+            next_segment: AtomicU64::new(next_segment),
+        });
+        let sync = log.as_ref().map(|(_, sync)| Arc::clone(sync));
+        let worker = Worker::new(WorkerParts {
+            core: Arc::clone(&core),
+            drain,
+            applier,
+            log,
+            flushes: Arc::clone(&flushes),
+            visible,
+            flush_bytes: self.flush_bytes,
+            wal_bytes: self.wal_bytes,
+        });
+        let held = start(&core, worker, flusher, sync.as_ref(), lock)?;
+        let held = Mutex::new(held);
+        Ok(Engine::from_life(Life { core, common, pool, dir: self.dir, manifest, sync, flushes, held }))
+    }
+
+    /// Manifest, segments, log up to the first frame that does not chain, then the manifest
+    /// again: if it moved, the owner has flushed meanwhile, and all is read anew.
+    fn open_read_only(self, fs: &Arc<dyn Fs>, dir: &Path) -> Result<Engine, OpenError> {
+        let pool = self.pool()?;
+        loop {
+            let manifest = Manifest::open_read_only(Arc::clone(fs), dir)?;
+            let segments = match pool.install(|| open_segments(&**fs, &dir.join("segments"), &manifest)) {
+                Err(OpenError::Read(ReadError::Io { source, .. }))
+                    if source.kind() == io::ErrorKind::NotFound && !manifest.is_current()? =>
+                {
+                    continue;
+                }
+                other => other?,
+            };
+            let registry = Arc::new(Registry::new(self.max_series, self.label_limits));
+            let state = manifest.state();
+            let mut replayer = Replayer::new(&registry, state.next_seq.0.max(1));
+            let wal = dir.join("wal");
+            let recovered = replayer.recover(&**fs, &wal, state.store_id, &state.wal, RecoverMode::Follow)?;
+            if !manifest.is_current()? {
+                continue;
+            }
+            let visible = Visible { commit: 1, seq: recovered.next_seq.max(state.next_seq).0 };
+            let (applier, replayed) = replayer.finish(visible.seq);
+            let active = Arc::clone(applier.active());
+            let (rings, _) = Rings::new(RingLimits { lane_samples: 2, common_samples: 2, ..self.ring_limits() });
+            let common = rings.common();
+            let core = Arc::new(Core::new(CoreParts {
+                registry,
+                rings,
+                watermark: Watermark::new(visible),
+                durable: Durable::new(0),
+                versions: Versions::new(Version { segments, sealed: replayed.into_iter().collect(), active }),
+                durability: self.durability,
+                max_ahead: self.max_ahead,
+            }));
+            core.gate.shut(Shut::ReadOnly);
+            let manifest = Arc::new(Mutex::new(manifest));
+            let (flushes, held) = (Arc::new(FlushQueue::default()), Mutex::new(Held::default()));
+            return Ok(Engine::from_life(Life {
+                core,
+                common,
+                pool,
+                dir: self.dir,
+                manifest,
+                sync: None,
+                flushes,
+                held,
+            }));
+        }
+    }
+
+    fn pool(&self) -> Result<Arc<rayon::ThreadPool>, OpenError> {
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(self.query_threads)
+            .thread_name(|i| format!("tidegauge-query-{i}"))
+            .build()
+            .map_err(|e| OpenError::Thread { source: io::Error::other(e) })?;
+        Ok(Arc::new(pool))
+    }
+
+    fn ring_limits(&self) -> RingLimits {
+        RingLimits {
+            lane_samples: self.lane_samples,
+            common_samples: self.lane_samples,
+            lanes_max: self.max_appenders,
+            lane_bytes_max: LANE_BYTES_MAX,
+        }
+    }
+}
+
+/// Opens what the manifest names, in parallel, in order of acceptance.
+fn open_segments(fs: &dyn Fs, dir: &Path, manifest: &Manifest) -> Result<Vec<Arc<Segment>>, OpenError> {
+    let ids: Vec<u64> = manifest.state().segments.keys().copied().collect();
+    let opened: Result<Vec<_>, ReadError> =
+        ids.par_iter().map(|&id| Segment::open(fs, &dir.join(file_name(id))).map(Arc::new)).collect();
+    let mut segments = opened?;
+    segments.sort_by_key(|s| order_of(s));
+    Ok(segments)
+}
+
+/// Removes segments that a crash left before the manifest named them: what is in them is in
+/// the log too. A file that cannot be removed is tried again at the next opening.
+fn remove_leftovers(fs: &dyn Fs, dir: &Path, manifest: &Manifest) {
+    for name in fs.list(dir).unwrap_or_default() {
+        let unfinished = name.ends_with(".seg.tmp");
+        let unnamed = id_of(&name).is_some_and(|id| !manifest.state().segments.contains_key(&id));
+        if unfinished || unnamed {
+            let _ = fs.remove(&dir.join(name));
+        }
+    }
+}
+
+/// The directory could not be made or written to.
+pub(crate) fn refused(path: &Path, source: io::Error) -> OpenError {
+    match source.kind() {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => OpenError::NotADirectory(path.to_owned()),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            OpenError::NotPermitted { dir: path.to_owned(), source }
+        }
+        _ => OpenError::Io { path: path.to_owned(), source },
+    }
+}

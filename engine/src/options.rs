@@ -1,0 +1,256 @@
+//! Options of an engine: what each trades, and its default.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use tidegauge_storage::model::LabelLimits;
+
+use crate::error::OpenError;
+
+/// What an acknowledgement is worth.
+///
+/// | setting | survives `kill -9` | survives power loss |
+/// |---|---|---|
+/// | `Memory` | what was flushed | what was flushed |
+/// | `Interval(d)` | everything visible | all but the last `d` plus one fdatasync |
+/// | `Sync` | everything visible | everything acknowledged as durable |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// No log. What is not flushed is lost with the process.
+    Memory,
+    /// Logged before it is visible; fdatasync at least this often.
+    Interval(Duration),
+    /// Logged before it is visible; fdatasync as soon as somebody waits for a durable
+    /// acknowledgement, one for all that wait.
+    Sync,
+}
+
+impl Durability {
+    /// `interval:100ms`, the default of library and agent.
+    pub const DEFAULT: Self = Self::Interval(Duration::from_millis(100));
+
+    pub(crate) fn logs(self) -> bool {
+        self != Self::Memory
+    }
+}
+
+impl Default for Durability {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory"),
+            Self::Interval(d) => write!(f, "interval:{d:?}"),
+            Self::Sync => f.write_str("sync"),
+        }
+    }
+}
+
+/// A durability that does not parse.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("durability {0:?}: give memory, sync, or interval:TIME such as interval:100ms")]
+pub struct BadDurability(String);
+
+impl FromStr for Durability {
+    type Err = BadDurability;
+
+    fn from_str(text: &str) -> Result<Self, BadDurability> {
+        let bad = || BadDurability(text.to_owned());
+        match text {
+            "memory" => Ok(Self::Memory),
+            "sync" => Ok(Self::Sync),
+            _ => {
+                let time = text.strip_prefix("interval:").ok_or_else(bad)?;
+                let digits = time.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
+                let number: u64 = time[..digits].parse().map_err(|_| bad())?;
+                let unit = match &time[digits..] {
+                    "us" | "µs" => Duration::from_micros(1),
+                    "ms" => Duration::from_millis(1),
+                    "s" => Duration::from_secs(1),
+                    _ => return Err(bad()),
+                };
+                let interval = u32::try_from(number).ok().and_then(|n| unit.checked_mul(n)).ok_or_else(bad)?;
+                Ok(Self::Interval(interval))
+            }
+        }
+    }
+}
+
+/// How far a sample must have come before a wait answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// A snapshot taken now holds it.
+    Visible,
+    /// It survives a power loss.
+    Durable,
+}
+
+/// Collects options, then opens the engine.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Builder {
+    pub(crate) dir: Option<PathBuf>,
+    pub(crate) durability: Durability,
+    pub(crate) flush_bytes: u64,
+    pub(crate) wal_bytes: u64,
+    pub(crate) lane_samples: usize,
+    pub(crate) max_appenders: usize,
+    pub(crate) max_series: usize,
+    pub(crate) max_ahead: Duration,
+    pub(crate) label_limits: LabelLimits,
+    pub(crate) query_threads: usize,
+    pub(crate) read_only: bool,
+    pub(crate) address: Option<String>,
+}
+
+impl Builder {
+    /// Default of [`Self::flush_bytes`]: 128 MiB.
+    pub const FLUSH_BYTES: u64 = 128 << 20;
+    /// Default of [`Self::wal_bytes`]: 512 MiB.
+    pub const WAL_BYTES: u64 = 512 << 20;
+    /// Default of [`Self::lane_samples`]: 65,536, which is 1.5 MiB a lane.
+    pub const LANE_SAMPLES: usize = 1 << 16;
+    /// Default of [`Self::max_appenders`].
+    pub const MAX_APPENDERS: usize = 256;
+    /// Default of [`Self::max_series`].
+    pub const MAX_SERIES: usize = 10_000_000;
+    /// Default of [`Self::max_ahead`]: 10 minutes.
+    pub const MAX_AHEAD: Duration = Duration::from_secs(600);
+
+    pub(crate) fn new(dir: Option<&Path>) -> Self {
+        Self {
+            dir: dir.map(Path::to_owned),
+            durability: if dir.is_some() { Durability::DEFAULT } else { Durability::Memory },
+            flush_bytes: Self::FLUSH_BYTES,
+            wal_bytes: Self::WAL_BYTES,
+            lane_samples: Self::LANE_SAMPLES,
+            max_appenders: Self::MAX_APPENDERS,
+            max_series: Self::MAX_SERIES,
+            max_ahead: Self::MAX_AHEAD,
+            label_limits: LabelLimits::DEFAULT,
+            query_threads: 0,
+            read_only: false,
+            address: None,
+        }
+    }
+
+    /// What an acknowledgement is worth. Default: [`Durability::DEFAULT`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Memtable size, in bytes, at which it is sealed and flushed.
+    ///
+    /// Larger: fewer segments, faster scans. Smaller: less memory, faster recovery. At most
+    /// three memtables of this size are alive: one active, two on their way to a segment.
+    pub fn flush_bytes(mut self, bytes: u64) -> Self {
+        self.flush_bytes = bytes;
+        self
+    }
+
+    /// Log size, in bytes, at which the memtable is sealed and flushed even if it is small.
+    ///
+    /// Bounds the time that recovery takes.
+    pub fn wal_bytes(mut self, bytes: u64) -> Self {
+        self.wal_bytes = bytes;
+        self
+    }
+
+    /// Samples that a lane holds, rounded up to a power of two; each takes 24 bytes.
+    ///
+    /// Larger: bursts are absorbed. Smaller: back-pressure comes sooner. Also the longest batch.
+    pub fn lane_samples(mut self, samples: usize) -> Self {
+        self.lane_samples = samples;
+        self
+    }
+
+    /// Appenders that may exist at a time.
+    pub fn max_appenders(mut self, appenders: usize) -> Self {
+        self.max_appenders = appenders;
+        self
+    }
+
+    /// Series that may exist; the next new one is refused.
+    pub fn max_series(mut self, series: usize) -> Self {
+        self.max_series = series;
+        self
+    }
+
+    /// How far a timestamp may lie ahead of this machine's clock.
+    pub fn max_ahead(mut self, ahead: Duration) -> Self {
+        self.max_ahead = ahead;
+        self
+    }
+
+    /// What a label set may weigh.
+    pub fn label_limits(mut self, limits: LabelLimits) -> Self {
+        self.label_limits = limits;
+        self
+    }
+
+    /// Threads of the engine's query pool; 0 (the default) means one for each processor.
+    pub fn query_threads(mut self, threads: usize) -> Self {
+        self.query_threads = threads;
+        self
+    }
+
+    /// Opens without lock and without writing anything: for looking at a store that another
+    /// process owns. What that process has flushed or logged is seen, as of the opening.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// An address that the lock file tells to those who find the directory in use.
+    pub fn address(mut self, address: impl Into<String>) -> Self {
+        self.address = Some(address.into());
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<(), OpenError> {
+        let bad = |option, why: &str| Err(OpenError::BadOption { option, why: why.to_owned() });
+        if self.lane_samples == 0 || self.lane_samples > 1 << 22 {
+            return bad("lane_samples", "give 1 to 4,194,304");
+        }
+        if self.max_appenders == 0 {
+            return bad("max_appenders", "give at least 1");
+        }
+        if self.max_series == 0 || self.max_series > 1 << 30 {
+            return bad("max_series", "give 1 to 1,073,741,824");
+        }
+        if self.flush_bytes < 1 << 16 {
+            return bad("flush_bytes", "give at least 64 KiB");
+        }
+        if self.wal_bytes < 1 << 20 {
+            return bad("wal_bytes", "give at least 1 MiB");
+        }
+        if self.durability == Durability::Interval(Duration::ZERO) {
+            return bad("durability", "an interval of zero: give `sync`, or a longer interval");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durability_reads_what_it_prints() {
+        for d in
+            [Durability::Memory, Durability::Sync, Durability::DEFAULT, Durability::Interval(Duration::from_secs(2))]
+        {
+            assert_eq!(d.to_string().parse(), Ok(d));
+        }
+        for bad in ["", "intervall:1s", "interval:", "interval:10", "interval:99999999999s", "interval:-1s", "Sync"] {
+            assert!(bad.parse::<Durability>().unwrap_err().to_string().contains("interval:100ms"), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What the engine measures of itself.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// Counters that threads of the engine raise. Relaxed: each is right by itself.
+pub(crate) struct Counters {
+    commits: AtomicU64,
+    samples: AtomicU64,
+    flushes: AtomicU64,
+    flushed_samples: AtomicU64,
+    flushed_bytes: AtomicU64,
+    flush_nanos: AtomicU64,
+    fdatasync: Latency,
+    /// One push in [`Counters::PUSH_EVERY`] is timed.
+    pub(crate) push: Latency,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            commits: AtomicU64::new(0),
+            samples: AtomicU64::new(0),
+            flushes: AtomicU64::new(0),
+            flushed_samples: AtomicU64::new(0),
+            flushed_bytes: AtomicU64::new(0),
+            flush_nanos: AtomicU64::new(0),
+            fdatasync: Latency::new(),
+            push: Latency::new(),
+        }
+    }
+}
+
+impl Counters {
+    /// A power of two.
+    pub(crate) const PUSH_EVERY: u32 = 1024;
+
+    pub(crate) fn commit(&self, samples: u64) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.samples.fetch_add(samples, Ordering::Relaxed);
+    }
+
+    pub(crate) fn fdatasync(&self, took: Duration) {
+        self.fdatasync.record(took);
+    }
+
+    pub(crate) fn flush(&self, samples: u64, bytes: u64, took: Duration) {
+        self.flushes.fetch_add(1, Ordering::Relaxed);
+        self.flushed_samples.fetch_add(samples, Ordering::Relaxed);
+        self.flushed_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.flush_nanos.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
+    }
+}
+
+/// A histogram of nanoseconds that several threads feed.
+pub(crate) struct Latency(Mutex<Histogram<u64>>);
+
+impl Latency {
+    fn new() -> Self {
+        // Up to an hour, two significant digits: some kilobytes.
+        Self(Mutex::new(Histogram::new_with_bounds(1, 3_600_000_000_000, 2).expect("constant bounds")))
+    }
+
+    /// Feeds one duration; a busy histogram is left alone rather than waited for.
+    pub(crate) fn record(&self, took: Duration) {
+        if let Ok(mut histogram) = self.0.try_lock() {
+            histogram.saturating_record(took.as_nanos().clamp(1, u128::from(u64::MAX)) as u64);
+        }
+    }
+
+    fn quantiles(&self) -> Quantiles {
+        let histogram = self.0.lock().expect("histogram lock");
+        let at = |q| histogram.value_at_quantile(q);
+        Quantiles { count: histogram.len(), p50: at(0.5), p99: at(0.99), p999: at(0.999), max: histogram.max() }
+    }
+}
+
+/// A distribution of durations, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quantiles {
+    /// Durations measured.
+    pub count: u64,
+    /// Median.
+    pub p50: u64,
+    /// 99 of 100 are at or below.
+    pub p99: u64,
+    /// 999 of 1,000 are at or below.
+    pub p999: u64,
+    /// The longest.
+    pub max: u64,
+}
+
+/// What the engine knows of itself at one moment. Each number is right by itself; they are
+/// not of one instant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Series registered.
+    pub series: u64,
+    /// Samples that became visible since the engine was opened.
+    pub samples: u64,
+    /// Commits since the engine was opened.
+    pub commits: u64,
+    /// First sequence number that is not visible.
+    pub visible_seq: u64,
+    /// First sequence number that may be lost; 0 until a replay is settled.
+    pub durable_seq: u64,
+    /// Open lanes, the common one included.
+    pub lanes: u64,
+    /// Bytes of all lanes.
+    pub lane_bytes: u64,
+    /// Samples in lanes now.
+    pub lane_depth: u64,
+    /// Pushes that found their lane full.
+    pub lane_full_events: u64,
+    /// Samples dropped because an appender asked for it.
+    pub dropped_samples: u64,
+    /// Bytes of the active memtable and of those waiting for their flush.
+    pub memtable_bytes: u64,
+    /// Samples in memtables.
+    pub memtable_samples: u64,
+    /// Memtables that wait for their flush.
+    pub sealed_memtables: u64,
+    /// Segments.
+    pub segments: u64,
+    /// Bytes of all segments.
+    pub segment_bytes: u64,
+    /// Samples in segments.
+    pub segment_samples: u64,
+    /// Memtables flushed since the engine was opened.
+    pub flushes: u64,
+    /// Samples flushed since the engine was opened.
+    pub flushed_samples: u64,
+    /// Bytes of the segments made of them.
+    pub flushed_bytes: u64,
+    /// Time the flusher worked, in nanoseconds.
+    pub flush_nanos: u64,
+    /// fdatasync of the log.
+    pub fdatasync: Quantiles,
+    /// One push in 1,024, by the wall clock.
+    pub push: Quantiles,
+    /// Snapshots alive.
+    pub snapshots: u64,
+    /// Commits since the oldest live snapshot was taken.
+    pub oldest_snapshot_commits: u64,
+}
+
+impl Stats {
+    pub(crate) fn of(core: &crate::core::Core) -> Self {
+        let counters = &core.counters;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let rings = core.rings.stats();
+        let version = core.versions.load();
+        let memtables = || version.sealed.iter().chain([&version.active]);
+        let (snapshots, oldest) = core.pins.count_and_oldest();
+        Self {
+            series: core.registry.len() as u64,
+            samples: read(&counters.samples),
+            commits: read(&counters.commits),
+            visible_seq: core.watermark.seq(),
+            durable_seq: core.durable.seq(),
+            lanes: rings.lanes.len() as u64,
+            lane_bytes: rings.bytes as u64,
+            lane_depth: rings.lanes.iter().map(|lane| lane.depth).sum(),
+            lane_full_events: rings.full_events,
+            dropped_samples: rings.dropped_samples,
+            memtable_bytes: memtables().map(|m| m.bytes() as u64).sum(),
+            memtable_samples: memtables().map(|m| m.samples()).sum(),
+            sealed_memtables: version.sealed.len() as u64,
+            segments: version.segments.len() as u64,
+            segment_bytes: version.segments.iter().map(|s| s.info().file_bytes).sum(),
+            segment_samples: version.segments.iter().map(|s| s.info().samples).sum(),
+            flushes: read(&counters.flushes),
+            flushed_samples: read(&counters.flushed_samples),
+            flushed_bytes: read(&counters.flushed_bytes),
+            flush_nanos: read(&counters.flush_nanos),
+            fdatasync: counters.fdatasync.quantiles(),
+            push: counters.push.quantiles(),
+            snapshots: snapshots as u64,
+            oldest_snapshot_commits: oldest.map_or(0, |c| core.watermark.commit().saturating_sub(c)),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What an engine consists of at one moment: segments, sealed memtables, the active one.
+
+use std::sync::Arc;
+
+use tidegauge_storage::segment::Segment;
+use tidegauge_storage::source::SampleSource;
+
+use crate::memtable::{Memtable, MemtableSource};
+use crate::registry::Registry;
+use crate::sync::{ArcCell, Mutex};
+
+/// An immutable list of sources. Replaced as a whole.
+pub(crate) struct Version {
+    /// Ordered by acceptance, earliest first; the late one of a flush behind the in-order one.
+    pub(crate) segments: Vec<Arc<Segment>>,
+    /// Oldest first.
+    pub(crate) sealed: Vec<Arc<Memtable>>,
+    pub(crate) active: Arc<Memtable>,
+}
+
+impl Version {
+    /// The sources of a snapshot at `commit`, earliest accepted first.
+    pub(crate) fn sources(&self, registry: &Arc<Registry>, commit: u64) -> Vec<Arc<dyn SampleSource>> {
+        let segments = self.segments.iter().map(|s| Arc::clone(s) as Arc<dyn SampleSource>);
+        let memtables = self.sealed.iter().chain([&self.active]).map(|memtable| {
+            Arc::new(MemtableSource::new(Arc::clone(memtable), Arc::clone(registry), commit)) as Arc<dyn SampleSource>
+        });
+        segments.chain(memtables).collect()
+    }
+}
+
+/// The current version. Read without a lock; changed one at a time.
+pub(crate) struct Versions {
+    current: ArcCell<Version>,
+    changing: Mutex<()>,
+}
+
+impl Versions {
+    pub(crate) fn new(first: Version) -> Self {
+        Self { current: ArcCell::new(Arc::new(first)), changing: Mutex::new(()) }
+    }
+
+    pub(crate) fn load(&self) -> Arc<Version> {
+        self.current.load()
+    }
+
+    /// Replaces the version by what `change` makes of it.
+    pub(crate) fn change(&self, change: impl FnOnce(&Version) -> Version) {
+        let _alone = self.changing.lock().expect("version lock");
+        let next = change(&self.current.load());
+        self.current.store(Arc::new(next));
+    }
+
+    /// The active memtable becomes the youngest sealed one.
+    pub(crate) fn rotate(&self, active: Arc<Memtable>) {
+        self.change(|v| {
+            let mut sealed = v.sealed.clone();
+            sealed.push(Arc::clone(&v.active));
+            Version { segments: v.segments.clone(), sealed, active: Arc::clone(&active) }
+        });
+    }
+
+    /// A sealed memtable gives way to the segments made of it.
+    pub(crate) fn flushed(&self, generation: u32, made: &[Arc<Segment>]) {
+        self.change(|v| {
+            let mut segments = v.segments.clone();
+            segments.extend(made.iter().cloned());
+            segments.sort_by_key(|s| order_of(s));
+            let sealed = v.sealed.iter().filter(|m| m.generation != generation).cloned().collect();
+            Version { segments, sealed, active: Arc::clone(&v.active) }
+        });
+    }
+}
+
+/// Sources that overlap in time have disjoint ranges of numbers, but for the two segments of
+/// one flush: there the late one was accepted later.
+pub(crate) fn order_of(segment: &Segment) -> (u64, u64, bool) {
+    let range = segment.seq_range();
+    (range.start.0, range.end.0, segment.info().late)
+}

@@ -1,0 +1,166 @@
+//! Waiting for a push: blocking, or as a future.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use tidegauge_storage::model::SeqNo;
+
+use super::Ticket;
+use crate::appender::Ack;
+use crate::core::Core;
+use crate::error::WaitError;
+use crate::options::Level;
+use crate::ring::LaneWatch;
+use crate::sync::thread;
+
+/// How far a wait has come: first visible, then durable.
+enum Stage {
+    Visible {
+        /// `None` once the lane is retired: all of it is visible then.
+        lane: Option<LaneWatch>,
+        position: u64,
+    },
+    Durable {
+        seq: u64,
+    },
+}
+
+/// One wait for one push.
+struct Wait {
+    core: Arc<Core>,
+    stage: Stage,
+    level: Level,
+    ticket: Option<Ticket>,
+}
+
+impl Wait {
+    fn new(core: Arc<Core>, ack: Ack, level: Level) -> Self {
+        let stage = Stage::Visible { lane: core.rings.watch(ack.lane), position: ack.position };
+        Self { core, stage, level, ticket: None }
+    }
+
+    /// The answer, if there is one by now.
+    fn answer(&mut self) -> Option<Result<SeqNo, WaitError>> {
+        if self.level == Level::Durable && !self.core.durability.logs() {
+            return Some(Err(WaitError::NotDurable));
+        }
+        // Before the look: what came before the end is seen by the look.
+        let ended = self.core.has_ended();
+        if let Stage::Visible { lane, position } = &self.stage {
+            let Some(seq) = visible(&self.core, lane.as_ref(), *position) else { return self.hopeless(ended) };
+            if self.level == Level::Visible {
+                return Some(Ok(SeqNo(seq)));
+            }
+            self.withdraw();
+            self.stage = Stage::Durable { seq };
+        }
+        let Stage::Durable { seq } = self.stage else { return None };
+        if self.core.durable.seq() >= seq { Some(Ok(SeqNo(seq))) } else { self.hopeless(ended) }
+    }
+
+    /// The error, if what is waited for will never come.
+    fn hopeless(&self, ended: bool) -> Option<Result<SeqNo, WaitError>> {
+        if let Some(poisoned) = self.core.gate.poisoned() {
+            return Some(Err(poisoned.into()));
+        }
+        ended.then_some(Err(WaitError::Closed))
+    }
+
+    /// Looks, registers, looks again: what comes in between is not lost (N1).
+    fn poll(&mut self, waker: &Waker) -> Option<Result<SeqNo, WaitError>> {
+        self.withdraw();
+        loop {
+            if let Some(answer) = self.answer() {
+                return Some(answer);
+            }
+            if self.ticket.is_some() {
+                self.core.wake_worker();
+                return None;
+            }
+            self.ticket = Some(match self.stage {
+                Stage::Visible { .. } => self.core.visible_waiters.register(0, waker),
+                Stage::Durable { seq } => self.core.durable_waiters.register(seq, waker),
+            });
+        }
+    }
+
+    fn withdraw(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            match self.stage {
+                Stage::Visible { .. } => self.core.visible_waiters.withdraw(ticket),
+                Stage::Durable { .. } => self.core.durable_waiters.withdraw(ticket),
+            }
+        }
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        self.withdraw();
+    }
+}
+
+/// A visible sequence number at or above those of the push, once it is visible.
+fn visible(core: &Core, lane: Option<&LaneWatch>, position: u64) -> Option<u64> {
+    let Some(lane) = lane else { return Some(core.watermark.seq()) };
+    let progress = lane.progress();
+    (progress.visible_position >= position).then_some(progress.visible_seq)
+}
+
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Blocks until the push has reached `level`, at most `timeout`.
+pub(crate) fn block(core: &Arc<Core>, ack: Ack, level: Level, timeout: Duration) -> Result<SeqNo, WaitError> {
+    let mut wait = Wait::new(Arc::clone(core), ack, level);
+    if let Some(answer) = wait.answer() {
+        return answer;
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = wait.poll(&waker) {
+            return answer;
+        }
+        let left = timeout.saturating_sub(started.elapsed());
+        if left.is_zero() {
+            return Err(WaitError::Timeout { waited: timeout });
+        }
+        thread::park_timeout(left);
+    }
+}
+
+/// Resolves when a push has reached a level: [`Engine::wait_async`](crate::Engine::wait_async).
+#[must_use = "a future does nothing until it is polled"]
+pub struct AckFuture(Wait);
+
+impl AckFuture {
+    pub(crate) fn new(core: Arc<Core>, ack: Ack, level: Level) -> Self {
+        Self(Wait::new(core, ack, level))
+    }
+}
+
+impl Future for AckFuture {
+    type Output = Result<SeqNo, WaitError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.0.poll(context.waker()) {
+            Some(answer) => Poll::Ready(answer),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl std::fmt::Debug for AckFuture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AckFuture").field("level", &self.0.level).finish_non_exhaustive()
+    }
+}

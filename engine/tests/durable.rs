@@ -1,0 +1,158 @@
+//! P3, P5, P10: what comes back after a close, after a death, and who may write.
+
+mod support;
+
+use std::time::Duration;
+
+use support::{Contents, SOON, at, contents, name, series};
+use tidegauge::{Durability, Engine, Level, OpenError, SeriesSample};
+
+const SETTINGS: [Durability; 3] =
+    [Durability::Memory, Durability::Interval(Duration::from_millis(20)), Durability::Sync];
+
+/// Pushes `rounds` rounds of ten series, a third of them late, and answers what must come back.
+fn fill(engine: &Engine, rounds: std::ops::Range<i64>) -> Contents {
+    let ids: Vec<_> = (0..10).map(|host| series(engine, host)).collect();
+    let mut appender = engine.appender().unwrap();
+    let mut twin = Contents::new();
+    let mut ack = None;
+    for t in rounds {
+        let when = if t % 3 == 2 { t - 2 } else { t };
+        let batch: Vec<_> = ids.iter().map(|&id| SeriesSample::new(id, at(when * 1_000_000), t as f64 / 4.0)).collect();
+        ack = Some(appender.push_batch(&batch).unwrap());
+        for host in 0..10 {
+            twin.entry(name(host)).or_default().insert(when * 1_000_000, (t as f64 / 4.0).to_bits());
+        }
+    }
+    engine.wait(ack.unwrap(), Level::Visible, SOON).unwrap();
+    twin
+}
+
+fn merged(mut a: Contents, b: Contents) -> Contents {
+    for (series, samples) in b {
+        a.entry(series).or_default().extend(samples);
+    }
+    a
+}
+
+#[test]
+fn a_closed_store_comes_back_whole_under_every_durability() {
+    for durability in SETTINGS {
+        let dir = tempfile::tempdir().unwrap();
+        let mut twin = Contents::new();
+        for life in 0..3 {
+            let engine = Engine::builder(dir.path()).durability(durability).open().unwrap();
+            assert_eq!(contents(&engine.snapshot()), twin, "{durability}, life {life}");
+            twin = merged(twin, fill(&engine, life * 500 - 100..life * 500 + 1500));
+            assert_eq!(contents(&engine.snapshot()), twin, "{durability}, life {life}");
+            engine.flush().unwrap();
+            assert_eq!(contents(&engine.snapshot()), twin, "{durability}, flushed, life {life}");
+            twin = merged(twin, fill(&engine, life * 500..life * 500 + 700));
+            engine.close().unwrap();
+        }
+    }
+}
+
+/// P3: with a log, what is visible has left the process. A copy of the directory taken while
+/// the engine runs is what a `kill -9` at that moment would leave.
+#[test]
+fn p3_what_is_visible_survives_the_process() {
+    for durability in [SETTINGS[1], SETTINGS[2]] {
+        let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let engine = Engine::builder(dir.path()).durability(durability).open().unwrap();
+        let mut twin = fill(&engine, 0..2000);
+        engine.flush().unwrap();
+        twin = merged(twin, fill(&engine, 1000..3000));
+        copy_store(dir.path(), copy.path());
+        let _ = fill(&engine, 5000..5100);
+        drop(engine);
+        for opening in 0..2 {
+            let engine = Engine::builder(copy.path()).durability(durability).open().unwrap();
+            assert_eq!(contents(&engine.snapshot()), twin, "{durability}, opening {opening}");
+            drop(engine);
+        }
+    }
+}
+
+fn copy_store(from: &std::path::Path, to: &std::path::Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir_all(&target).unwrap();
+            copy_store(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// P2, P3: a durable acknowledgement comes, and one fdatasync serves several that wait.
+#[test]
+fn p3_durable_is_reached_and_shared() {
+    for durability in [SETTINGS[1], SETTINGS[2]] {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::builder(dir.path()).durability(durability).open().unwrap();
+        std::thread::scope(|scope| {
+            for host in 0..4 {
+                let engine = &engine;
+                scope.spawn(move || {
+                    let id = series(engine, host);
+                    let mut appender = engine.appender().unwrap();
+                    for t in 0..50 {
+                        let ack = appender.push(id, at(t), 1.0).unwrap();
+                        let seq = engine.wait(ack, Level::Durable, SOON).unwrap();
+                        assert!(engine.stats().durable_seq >= seq.0);
+                    }
+                });
+            }
+        });
+        let stats = engine.stats();
+        assert!(stats.fdatasync.count <= 200, "{} fdatasyncs for 200 waits", stats.fdatasync.count);
+    }
+}
+
+#[test]
+fn p10_a_directory_has_one_writer_and_readers_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(dir.path()).unwrap();
+    let mut twin = fill(&engine, 0..500);
+    engine.flush().unwrap();
+    twin = merged(twin, fill(&engine, 400..900));
+    let Err(OpenError::InUse { owner, .. }) = Engine::open(dir.path()) else { panic!("two writers") };
+    assert!(owner.contains(&std::process::id().to_string()), "{owner}");
+    let reader = Engine::builder(dir.path()).read_only(true).open().unwrap();
+    assert_eq!(contents(&reader.snapshot()), twin);
+    assert!(reader.appender().is_err() && reader.flush().is_err());
+    reader.close().unwrap();
+    engine.close().unwrap();
+    assert_eq!(contents(&Engine::open(dir.path()).unwrap().snapshot()), twin);
+}
+
+#[test]
+fn a_small_memtable_is_flushed_again_and_again_while_pushes_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let builder = Engine::builder(dir.path()).flush_bytes(1 << 16).wal_bytes(1 << 20);
+    let engine = builder.open().unwrap();
+    let twin = fill(&engine, 0..30_000);
+    assert_eq!(contents(&engine.snapshot()), twin);
+    engine.flush().unwrap();
+    let stats = engine.stats();
+    assert!(stats.flushes > 3, "{} flushes", stats.flushes);
+    assert_eq!((stats.memtable_samples, stats.sealed_memtables), (0, 0));
+    assert_eq!(contents(&engine.snapshot()), twin);
+    engine.close().unwrap();
+    assert_eq!(contents(&Engine::open(dir.path()).unwrap().snapshot()), twin);
+}
+
+#[test]
+fn a_path_that_is_a_file_and_one_without_a_store_are_refused_in_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, b"x").unwrap();
+    let e = Engine::open(&file).unwrap_err().to_string();
+    assert!(e.contains("directory"), "{e}");
+    let e = Engine::builder(dir.path().join("none")).read_only(true).open().unwrap_err().to_string();
+    assert!(e.contains("no store"), "{e}");
+    assert!(!dir.path().join("none").exists(), "looking creates nothing");
+}
