@@ -1,0 +1,156 @@
+// The panels of the overview, and the tiles above them.
+
+import { query, queryRange } from "./api.js";
+import { Chart } from "./chart.js";
+import { parts } from "./format.js";
+
+const DEVICES = 'device!~"loop.*|ram.*|dm-.*|sr.*|zram.*"';
+const LINKS = 'device!~"lo|veth.*|docker.*|br-.*"';
+
+/** `$w` becomes the window of rates. */
+const MACHINE = [
+  {
+    title: "CPU", unit: "percent", stacked: true, min: 0,
+    expr: '100 * sum by (mode) (rate(node_cpu_seconds_total{mode!="idle"}[$w])) / scalar(count(node_cpu_seconds_total{mode="idle"}))',
+    name: (l) => l.mode, order: ["user", "system", "iowait", "nice", "irq", "softirq", "steal"],
+    headline: (lines, valueOf) => lines.reduce((sum, line) => sum + (valueOf(line) ?? 0), 0),
+  },
+  {
+    title: "Load", unit: "number", min: 0,
+    expr: 'label_replace(node_load1, "over", "1 min", "", "") or label_replace(node_load5, "over", "5 min", "", "") or label_replace(node_load15, "over", "15 min", "", "")',
+    name: (l) => l.over, order: ["1 min", "5 min", "15 min"],
+  },
+  {
+    title: "Memory", unit: "bytes", stacked: true, min: 0,
+    expr: 'label_replace(node_memory_MemTotal_bytes - node_memory_MemAvailable_bytes, "what", "used", "", "") or label_replace(node_memory_MemAvailable_bytes - node_memory_MemFree_bytes, "what", "cache", "", "") or label_replace(node_memory_MemFree_bytes, "what", "free", "", "")',
+    name: (l) => l.what, order: ["used", "cache", "free"],
+    headline: (lines, valueOf) => valueOf(lines[0]),
+  },
+  {
+    title: "Disk", unit: "bytesPerSecond", min: 0,
+    expr: `label_replace(sum(rate(node_disk_read_bytes_total{${DEVICES}}[$w])), "what", "read", "", "") or label_replace(sum(rate(node_disk_written_bytes_total{${DEVICES}}[$w])), "what", "written", "", "")`,
+    name: (l) => l.what, order: ["read", "written"],
+  },
+  {
+    title: "Network", unit: "bytesPerSecond", min: 0,
+    expr: `label_replace(sum(rate(node_network_receive_bytes_total{${LINKS}}[$w])), "what", "received", "", "") or label_replace(sum(rate(node_network_transmit_bytes_total{${LINKS}}[$w])), "what", "sent", "", "")`,
+    name: (l) => l.what, order: ["received", "sent"],
+  },
+  {
+    title: "Processes", unit: "number", min: 0,
+    expr: 'label_replace(node_procs_running, "what", "running", "", "") or label_replace(node_procs_blocked, "what", "blocked", "", "")',
+    name: (l) => l.what, order: ["running", "blocked"],
+  },
+];
+
+const ENGINE = [
+  { title: "Ingest", unit: "perSecond", min: 0, expr: "rate(tidegauge_samples_total[$w])", name: () => "samples" },
+  {
+    title: "Push latency", unit: "seconds", min: 0,
+    expr: 'tidegauge_push_seconds{quantile=~"0.5|0.99|0.999"}', name: (l) => `p${+(l.quantile * 100).toFixed(1)}`,
+  },
+  {
+    title: "fdatasync", unit: "seconds", min: 0,
+    expr: 'tidegauge_fdatasync_seconds{quantile=~"0.5|0.99|0.999"}', name: (l) => `p${+(l.quantile * 100).toFixed(1)}`,
+  },
+  {
+    title: "Where samples are", unit: "number", stacked: true, min: 0,
+    expr: 'label_replace(tidegauge_segment_samples, "what", "segments", "", "") or label_replace(tidegauge_memtable_samples, "what", "memtables", "", "")',
+    name: (l) => l.what, order: ["segments", "memtables"],
+  },
+  {
+    title: "Memory of the agent", unit: "bytes", min: 0,
+    expr: 'label_replace(process_resident_memory_bytes{job="tidegauge"}, "what", "resident", "", "") or label_replace(tidegauge_memtable_bytes, "what", "memtables", "", "") or label_replace(tidegauge_lane_bytes, "what", "lanes", "", "")',
+    name: (l) => l.what, order: ["resident", "memtables", "lanes"],
+  },
+  { title: "Queries", unit: "perSecond", min: 0, expr: "rate(tidegauge_queries_total[$w])", name: () => "queries" },
+];
+
+const TILES = [
+  { title: "Ingest", unit: "perSecond", expr: "sum(rate(tidegauge_samples_total[10s]))", note: "samples made visible" },
+  { title: "Series", unit: "number", expr: "tidegauge_series", note: "active in the engine" },
+  { title: "Samples", unit: "number", expr: "tidegauge_segment_samples + tidegauge_memtable_samples", note: "stored" },
+  { title: "On disk", unit: "bytes", expr: "tidegauge_segment_bytes", note: "in segments" },
+  { title: "Bytes a sample", unit: "number", expr: "tidegauge_segment_bytes / (tidegauge_segment_samples > 0)", note: "in segments" },
+  { title: "Up", unit: "seconds", expr: "tidegauge_uptime_seconds", note: "since the agent began" },
+];
+
+/** Rates need a few samples; wide steps need wide windows. */
+function rateWindow(step) {
+  return `${Math.max(10, 4 * step)}s`;
+}
+
+function inOrder(matrix, panel) {
+  if (!panel.order) return matrix;
+  const place = (series) => (panel.order.indexOf(panel.name(series.metric)) + panel.order.length + 1) % (panel.order.length + 1);
+  return matrix.toSorted((a, b) => place(a) - place(b));
+}
+
+export class Overview {
+  constructor() {
+    this.visible = new Set();
+    this.watch = new IntersectionObserver((changes) => {
+      for (const change of changes) {
+        if (change.isIntersecting) this.visible.add(change.target);
+        else this.visible.delete(change.target);
+      }
+      this.onVisible?.();
+    }, { rootMargin: "200px" });
+    const make = (id, panels) => panels.map((panel) => {
+      const chart = new Chart(document.getElementById(id), {
+        ...panel, empty: "No data yet", href: `#explore?q=${encodeURIComponent(panel.expr.replaceAll("$w", "1m"))}`,
+      });
+      this.watch.observe(chart.root);
+      return { panel, chart };
+    });
+    this.panels = [...make("machine", MACHINE), ...make("engine", ENGINE)];
+    this.tiles = TILES.map((tile) => {
+      const root = document.createElement("dl");
+      root.className = "tile";
+      root.style.margin = "0";
+      const [name, value, note] = ["dt", "dd", "p"].map((kind) => document.createElement(kind));
+      name.textContent = tile.title;
+      value.textContent = "–";
+      note.textContent = tile.note;
+      root.append(name, value, note);
+      document.getElementById("tiles").append(root);
+      return { tile, value };
+    });
+  }
+
+  /** Asks for everything that can be seen. Answers whether the agent was reached. */
+  async refresh(window, signal) {
+    const seen = this.panels.filter(({ chart }) => this.visible.has(chart.root));
+    const asks = seen.map(async ({ panel, chart }) => {
+      try {
+        const expr = panel.expr.replaceAll("$w", rateWindow(window.step));
+        const { data } = await queryRange(expr, window, signal);
+        chart.draw(inOrder(data.result, panel), window, panel.name);
+        return true;
+      } catch (error) {
+        if (error.name === "AbortError") throw error;
+        chart.fail(error.message);
+        return !error.lost;
+      }
+    });
+    asks.push(...this.tiles.map(async ({ tile, value }) => {
+      try {
+        const { data } = await query(tile.expr, undefined, signal);
+        const found = data.result[0]?.value?.[1];
+        const [number, unit] = found === undefined ? ["–", ""] : parts(Number(found), tile.unit);
+        const small = document.createElement("small");
+        small.textContent = unit;
+        value.replaceChildren(number, small);
+        return true;
+      } catch (error) {
+        if (error.name === "AbortError") throw error;
+        return !error.lost;
+      }
+    }));
+    return (await Promise.all(asks)).every(Boolean);
+  }
+
+  restyle() {
+    for (const { chart } of this.panels) chart.restyle();
+  }
+}
