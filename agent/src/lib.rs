@@ -2,9 +2,27 @@
 
 #![forbid(unsafe_code)]
 
+// what the user typed
+mod cli;
+mod config;
+mod units;
+
 // what the wire looks like
 pub mod exposition;
 
 // where samples come from
 pub mod host;
 pub mod scrape;
+
+// how long it all lives
+mod panic;
+mod serve;
+
+// what it measures of itself
+mod own;
+
+// how questions are answered, and over HTTP
+mod ask;
+mod http;
+
+pub use cli::run;

@@ -1,2 +1,6 @@
-//! The Tidegauge agent.
-fn main() {}
+//! The `tidegauge` binary.
+#![forbid(unsafe_code)]
+
+fn main() -> std::process::ExitCode {
+    tidegauge_agent::run()
+}

@@ -1,0 +1,48 @@
+//! How a command ends that did not do what was asked.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// One line for the user, and the exit code.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    /// Something was found to be wrong: exit code 1.
+    pub(crate) fn found(message: impl Display) -> Self {
+        Self { code: 1, message: message.to_string() }
+    }
+
+    /// What was typed cannot be done: exit code 2.
+    pub(crate) fn usage(message: impl Display) -> Self {
+        Self { code: 2, message: message.to_string() }
+    }
+
+    /// Whoever read our output went away (`| head`): that is no failure, but the end.
+    fn reader_left() -> Self {
+        Self { code: 0, message: String::new() }
+    }
+
+    /// Prints the line and answers with the code.
+    pub(crate) fn report(self) -> ExitCode {
+        if !self.message.is_empty() {
+            let line = self.message.replace('\n', " ");
+            let _ = writeln!(io::stderr(), "tidegauge: {line}");
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+/// Writes to stdout; a reader that left ends the command quietly.
+pub(crate) fn print(text: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(Failure::reader_left()),
+        Err(e) => Err(Failure::found(format_args!("cannot write the output: {e}"))),
+    }
+}

@@ -1,0 +1,90 @@
+//! The command line: what may be typed, and which exit code it ends with.
+
+mod completions;
+mod failure;
+mod inspect;
+mod query;
+mod serve;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::panic;
+pub(crate) use failure::Failure;
+pub(crate) use serve::ServeArgs;
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegauge                                          collect this machine, serve http://127.0.0.1:9595
+  tidegauge serve --scrape http://localhost:9100/metrics --data-dir /var/lib/tidegauge
+  tidegauge query 'rate(node_cpu_seconds_total{mode=\"user\"}[1m])'
+  tidegauge import measurements.csv --data-dir ./archive
+  tidegauge inspect --json
+
+Exit codes: 0 done, 1 something was wrong with the data or the machine, 2 with what was typed.";
+
+/// A time-series engine with its collector: collect, receive, store, query, look.
+#[derive(Debug, Parser)]
+#[command(name = "tidegauge", version, about, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Collect, take pushes, answer queries, show the page (what plain `tidegauge` does)
+    Serve(ServeArgs),
+    /// Answer a PromQL expression from a data directory, also while an agent uses it
+    Query(query::QueryArgs),
+    /// Show what a data directory holds, also while an agent uses it
+    Inspect(inspect::InspectArgs),
+    /// Print completions for a shell
+    Completions(completions::CompletionsArgs),
+}
+
+/// Reads the command line, does what it says, and answers with the exit code.
+///
+/// A panic below ends in exit code 1 and one line on stderr.
+#[must_use]
+pub fn run() -> ExitCode {
+    panic::print_one_line_each();
+    std::panic::catch_unwind(obey).unwrap_or(ExitCode::from(1))
+}
+
+fn obey() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(refusal) => {
+            // Help and version come this way too; clap knows which stream they belong on.
+            let _ = refusal.print();
+            return ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(2));
+        }
+    };
+    let done = match cli.command {
+        None => serve::run(cli.serve),
+        Some(Command::Serve(args)) => serve::run(args),
+        Some(Command::Query(args)) => query::run(args),
+        Some(Command::Inspect(args)) => inspect::run(&args),
+        Some(Command::Completions(args)) => completions::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,66 @@
+//! `tidegauge serve`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use tidegauge::Durability;
+
+use super::Failure;
+use crate::config::{self, Settings};
+use crate::units::parse_duration;
+
+/// Collect, take pushes, answer queries, show the page.
+///
+/// A flag on the command line wins over the same key in the configuration file.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ServeArgs {
+    /// Folder that holds the data; made if it is missing [default: ./tidegauge-data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+
+    /// Address to answer on; port 0 takes a free one [default: 127.0.0.1:9595]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<String>,
+
+    /// What a crash may cost: memory | interval:100ms | sync [default: interval:100ms]
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) durability: Option<Durability>,
+
+    /// Prometheus text endpoints to collect from, e.g. http://localhost:9100/metrics
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    pub(crate) scrape: Vec<String>,
+
+    /// How often to collect [default: 1s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) scrape_interval: Option<Duration>,
+
+    /// Do not collect this machine's own metrics
+    #[arg(long)]
+    pub(crate) no_host_metrics: bool,
+
+    /// Drop data older than this (not available yet: data is kept for ever)
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) retention: Option<String>,
+
+    /// Allow the administrative requests under /api/v1/admin
+    #[arg(long)]
+    pub(crate) enable_admin_api: bool,
+
+    /// Refuse PromQL functions that Prometheus calls experimental
+    #[arg(long)]
+    pub(crate) no_experimental: bool,
+
+    /// Allow an address that other machines reach: there is no authentication
+    #[arg(long)]
+    pub(crate) insecure: bool,
+
+    /// Read settings from a TOML or YAML file (same names as the flags, with _ for -)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
+    let settings: Settings = config::settle(args).map_err(Failure::usage)?;
+    crate::serve::run(settings)
+}

@@ -1,0 +1,120 @@
+//! The configuration file: TOML or YAML, told apart by the file's ending.
+
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+use tidegauge::Durability;
+
+use super::ConfigError;
+use crate::units::parse_duration;
+
+/// More than any sane configuration; a wrong path to a huge file is not read into memory.
+const BYTES_MAX: u64 = 1 << 20;
+
+/// The same names as the flags. A key that is not known is refused, so that a typing
+/// error does not pass for a setting.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ConfigFile {
+    pub(super) data_dir: Option<PathBuf>,
+    pub(super) listen: Option<String>,
+    #[serde(deserialize_with = "from_text")]
+    pub(super) durability: Option<Durability>,
+    pub(super) scrape: Vec<String>,
+    #[serde(deserialize_with = "duration")]
+    pub(super) scrape_interval: Option<Duration>,
+    pub(super) host_metrics: Option<bool>,
+    pub(super) retention: Option<String>,
+    pub(super) enable_admin_api: bool,
+    pub(super) experimental: Option<bool>,
+    pub(super) insecure: bool,
+}
+
+impl ConfigFile {
+    /// Reads and parses the whole file.
+    pub(super) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+        let bytes = std::fs::metadata(path).map_err(unreadable)?.len();
+        if bytes > BYTES_MAX {
+            return Err(ConfigError::Malformed { path: path.to_owned(), what: "larger than 1 MiB".to_owned() });
+        }
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        let parsed = match ending {
+            "yaml" | "yml" => yaml(&text),
+            "toml" => toml::from_str(&text).map_err(|e| first_line(&e)),
+            _ => Err("the name must end in .toml, .yaml or .yml".to_owned()),
+        };
+        parsed.map_err(|what| ConfigError::Malformed { path: path.to_owned(), what })
+    }
+}
+
+fn yaml(text: &str) -> Result<ConfigFile, String> {
+    // A file of nothing but comments is an empty document, which is no mapping.
+    let empty = text.lines().all(|l| l.trim().is_empty() || l.trim_start().starts_with('#'));
+    if empty { Ok(ConfigFile::default()) } else { serde_saphyr::from_str(text).map_err(|e| first_line(&e)) }
+}
+
+/// The parsers draw pictures of the place; the one-line report keeps the words.
+fn first_line(error: &dyn Display) -> String {
+    let text = error.to_string();
+    let words: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.contains('|')).collect();
+    words.join(": ")
+}
+
+fn from_text<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: std::str::FromStr<Err: Display>,
+{
+    let text = Option::<String>::deserialize(from)?;
+    text.map(|t| t.parse().map_err(serde::de::Error::custom)).transpose()
+}
+
+fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    let text = Option::<String>::deserialize(from)?;
+    text.map(|t| parse_duration(&t).map_err(serde::de::Error::custom)).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(name: &str, text: &str) -> Result<ConfigFile, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        ConfigFile::read(&path)
+    }
+
+    #[test]
+    fn toml_and_yaml_say_the_same() {
+        let toml = read("a.toml", "durability = \"sync\"\nscrape = [\"http://a/metrics\"]\nscrape_interval = \"5s\"\n");
+        let yaml = read("a.yaml", "durability: sync\nscrape:\n  - http://a/metrics\nscrape_interval: 5s\n");
+        for file in [toml.unwrap(), yaml.unwrap()] {
+            assert_eq!(file.durability.unwrap().to_string(), "sync");
+            assert_eq!(file.scrape, ["http://a/metrics"]);
+            assert_eq!(file.scrape_interval, Some(Duration::from_secs(5)));
+        }
+        assert!(read("empty.yaml", "# nothing\n").unwrap().scrape.is_empty());
+        assert!(read("empty.toml", "").unwrap().listen.is_none());
+    }
+
+    #[test]
+    fn mistakes_are_named_in_one_line() {
+        for (name, text, word) in [
+            ("a.toml", "scrap = [\"x\"]", "scrap"),
+            ("a.yaml", "scrap:\n  - x\n", "scrap"),
+            ("a.toml", "scrape_interval = \"5 parsecs\"", "parsecs"),
+            ("a.yaml", "durability: maybe\n", "maybe"),
+            ("a.toml", "listen = ", "line 1"),
+            ("a.ini", "", ".toml"),
+        ] {
+            let refused = read(name, text).unwrap_err().to_string();
+            assert!(refused.contains(word) && !refused.contains('\n'), "{name}: {refused}");
+        }
+        assert!(matches!(ConfigFile::read(Path::new("/nowhere/x.toml")), Err(ConfigError::Unreadable { .. })));
+    }
+}

@@ -1,0 +1,165 @@
+//! What the agent runs with: defaults, then the configuration file, then the flags.
+
+mod file;
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tidegauge::Durability;
+
+use crate::cli::ServeArgs;
+use file::ConfigFile;
+
+/// Everything settled, nothing optional any more.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Folder that holds the data.
+    pub(crate) data_dir: PathBuf,
+    /// Address to bind.
+    pub(crate) listen: SocketAddr,
+    /// What a crash may cost.
+    pub(crate) durability: Durability,
+    /// Endpoints to scrape.
+    pub(crate) scrape: Vec<String>,
+    /// How often to collect, from this machine and from each endpoint.
+    pub(crate) scrape_interval: Duration,
+    /// Whether to collect this machine's own metrics.
+    pub(crate) host_metrics: bool,
+    /// Whether the administrative requests are answered.
+    pub(crate) admin_api: bool,
+    /// Whether experimental PromQL is evaluated.
+    pub(crate) experimental: bool,
+}
+
+/// Why the settings make no sense. Mend the flags or the file; nothing was started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum ConfigError {
+    /// The configuration file cannot be read.
+    #[error("cannot read the configuration file {}: {source}", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    /// The configuration file is not what it should be.
+    #[error("configuration file {}: {what}", path.display())]
+    Malformed { path: PathBuf, what: String },
+    /// A setting has a value that cannot be used.
+    #[error("{name}: {what}")]
+    Bad { name: &'static str, what: String },
+    /// Asked for something that is not there yet.
+    #[error("retention is not available in this release: leave --retention out, data is kept for ever")]
+    NoRetention,
+    /// The address can be reached by others, and nothing protects it.
+    #[error(
+        "{listen} can be reached from other machines and there is no authentication: bind a loopback address, or add --insecure if that is meant"
+    )]
+    Public { listen: SocketAddr },
+}
+
+/// Puts defaults, file and flags together and checks the result.
+///
+/// # Errors
+/// [`ConfigError`] names the setting that cannot be used.
+pub(crate) fn settle(args: ServeArgs) -> Result<Settings, ConfigError> {
+    let file = match &args.config {
+        Some(path) => ConfigFile::read(path)?,
+        None => ConfigFile::default(),
+    };
+    if args.retention.is_some() || file.retention.is_some() {
+        return Err(ConfigError::NoRetention);
+    }
+    let listen = args.listen.or(file.listen).unwrap_or_else(|| "127.0.0.1:9595".to_owned());
+    let listen = address(&listen)?;
+    if !(listen.ip().is_loopback() || args.insecure || file.insecure) {
+        return Err(ConfigError::Public { listen });
+    }
+    let scrape_interval = args.scrape_interval.or(file.scrape_interval).unwrap_or(Duration::from_secs(1));
+    if scrape_interval < Duration::from_millis(10) {
+        return Err(ConfigError::Bad { name: "scrape-interval", what: "must be at least 10ms".to_owned() });
+    }
+    let scrape = if args.scrape.is_empty() { file.scrape } else { args.scrape };
+    for url in &scrape {
+        check_url(url)?;
+    }
+    Ok(Settings {
+        data_dir: args.data_dir.or(file.data_dir).unwrap_or_else(|| PathBuf::from("./tidegauge-data")),
+        listen,
+        durability: args.durability.or(file.durability).unwrap_or(Durability::Interval(Duration::from_millis(100))),
+        scrape,
+        scrape_interval,
+        host_metrics: !args.no_host_metrics && file.host_metrics.unwrap_or(true),
+        admin_api: args.enable_admin_api || file.enable_admin_api,
+        experimental: !args.no_experimental && file.experimental.unwrap_or(true),
+    })
+}
+
+fn address(text: &str) -> Result<SocketAddr, ConfigError> {
+    let bad = |what: String| ConfigError::Bad { name: "listen", what };
+    // `:9595` is every interface, as elsewhere.
+    let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    full.to_socket_addrs()
+        .map_err(|e| bad(format!("{text:?} is no address with a port, such as 127.0.0.1:9595 ({e})")))?
+        .next()
+        .ok_or_else(|| bad(format!("{text:?} names no address")))
+}
+
+fn check_url(url: &str) -> Result<(), ConfigError> {
+    let bad = |what: &str| ConfigError::Bad { name: "scrape", what: format!("{url:?} {what}") };
+    let rest = url
+        .strip_prefix("http://")
+        .or_else(|| url.strip_prefix("https://"))
+        .ok_or_else(|| bad("is no URL; write it like http://localhost:9100/metrics"))?;
+    let host = rest.split('/').next().unwrap_or_default();
+    if host.is_empty() || host.starts_with(':') || url.chars().any(char::is_whitespace) {
+        return Err(bad("names no host; write it like http://localhost:9100/metrics"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(change: impl FnOnce(&mut ServeArgs)) -> Result<Settings, ConfigError> {
+        let mut args = ServeArgs::default();
+        change(&mut args);
+        settle(args)
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_help_text() {
+        let settings = with(|_| ()).unwrap();
+        assert_eq!(settings.listen.to_string(), "127.0.0.1:9595");
+        assert_eq!(settings.durability.to_string(), "interval:100ms");
+        assert_eq!(settings.data_dir, PathBuf::from("./tidegauge-data"));
+        assert_eq!(settings.scrape_interval, Duration::from_secs(1));
+        assert!(settings.host_metrics && settings.experimental && !settings.admin_api);
+    }
+
+    #[test]
+    fn a_public_address_needs_a_word() {
+        for listen in ["0.0.0.0:1", ":1", "[::]:1"] {
+            let refused = with(|a| a.listen = Some(listen.to_owned())).unwrap_err();
+            assert!(matches!(refused, ConfigError::Public { .. }), "{listen}: {refused}");
+        }
+        let meant = with(|a| {
+            a.listen = Some(":1".to_owned());
+            a.insecure = true;
+        });
+        assert_eq!(meant.unwrap().listen.to_string(), "0.0.0.0:1");
+        assert!(with(|a| a.listen = Some("[::1]:0".to_owned())).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        assert!(matches!(with(|a| a.retention = Some("7d".to_owned())), Err(ConfigError::NoRetention)));
+        for listen in ["", "9595", "127.0.0.1", "127.0.0.1:99999"] {
+            let refused = with(|a| a.listen = Some(listen.to_owned())).unwrap_err();
+            assert!(refused.to_string().starts_with("listen: "), "{listen}: {refused}");
+        }
+        for url in ["", "localhost:9100", "ftp://a/metrics", "http://", "http:///metrics", "http://a b/"] {
+            let refused = with(|a| a.scrape = vec![url.to_owned()]).unwrap_err();
+            assert!(refused.to_string().starts_with("scrape: "), "{url}: {refused}");
+        }
+        assert!(with(|a| a.scrape_interval = Some(Duration::ZERO)).is_err());
+    }
+}

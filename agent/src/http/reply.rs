@@ -1,0 +1,114 @@
+//! The envelope around every answer of the query API, and its errors.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::ask::{put_string, put_strings};
+
+/// Why a request got no data. Each kind has its status code and its `errorType`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ApiError {
+    /// The request is wrong; sending it again will not help.
+    BadData(String),
+    /// The request was understood, but cannot be evaluated.
+    Execution(String),
+    /// Took longer than allowed.
+    Timeout(String),
+    /// Whoever asked went away, or the agent is stopping.
+    Canceled(String),
+    /// A defect or a failing device.
+    Internal(String),
+    /// Not now: stopping, poisoned, or too busy. Try again later.
+    Unavailable(String),
+    /// There is no such thing.
+    NotFound(String),
+}
+
+impl ApiError {
+    fn parts(&self) -> (StatusCode, &'static str, &str) {
+        match self {
+            Self::BadData(m) => (StatusCode::BAD_REQUEST, "bad_data", m),
+            Self::Execution(m) => (StatusCode::UNPROCESSABLE_ENTITY, "execution", m),
+            Self::Timeout(m) => (StatusCode::SERVICE_UNAVAILABLE, "timeout", m),
+            Self::Canceled(m) => (StatusCode::SERVICE_UNAVAILABLE, "canceled", m),
+            Self::Internal(m) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", m),
+            Self::Unavailable(m) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", m),
+            Self::NotFound(m) => (StatusCode::NOT_FOUND, "not_found", m),
+        }
+    }
+
+    /// `invalid parameter "step": ...`
+    pub(crate) fn parameter(name: &str, what: impl std::fmt::Display) -> Self {
+        Self::BadData(format!("invalid parameter {name:?}: {what}"))
+    }
+
+    /// Known to Prometheus, not there in this release: said plainly.
+    pub(crate) fn not_there_yet(what: &str) -> Self {
+        Self::Execution(format!("{what} is not available in this release of tidegauge"))
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, kind, message) = self.parts();
+        let mut body = Vec::with_capacity(message.len() + 64);
+        body.extend_from_slice(b"{\"status\":\"error\",\"errorType\":\"");
+        body.extend_from_slice(kind.as_bytes());
+        body.extend_from_slice(b"\",\"error\":");
+        put_string(&mut body, message);
+        body.push(b'}');
+        (status, [(header::CONTENT_TYPE, JSON)], body).into_response()
+    }
+}
+
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// The answer of a handler: a finished envelope, or an error in one.
+pub(crate) type ApiResult = Result<Envelope, ApiError>;
+
+/// `{"status":"success","data":...}`, as bytes.
+#[derive(Debug)]
+pub(crate) struct Envelope(Vec<u8>);
+
+impl Envelope {
+    /// An envelope whose data `put` appends as JSON.
+    pub(crate) fn new(put: impl FnOnce(&mut Vec<u8>)) -> Self {
+        Self::with_notes(&[], &[], put)
+    }
+
+    /// The same with warnings and infos beside the data, where there are any.
+    pub(crate) fn with_notes(warnings: &[String], infos: &[String], put: impl FnOnce(&mut Vec<u8>)) -> Self {
+        let mut body = Vec::with_capacity(1024);
+        body.extend_from_slice(b"{\"status\":\"success\",\"data\":");
+        put(&mut body);
+        for (name, notes) in [("warnings", warnings), ("infos", infos)] {
+            if !notes.is_empty() {
+                body.push(b',');
+                put_string(&mut body, name);
+                body.push(b':');
+                put_strings(&mut body, notes);
+            }
+        }
+        body.push(b'}');
+        Self(body)
+    }
+}
+
+impl IntoResponse for Envelope {
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, JSON)], self.0).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_appear_only_where_there_are_any() {
+        let text = |e: Envelope| String::from_utf8(e.0).unwrap();
+        assert_eq!(text(Envelope::new(|o| o.extend_from_slice(b"[]"))), r#"{"status":"success","data":[]}"#);
+        let noted = Envelope::with_notes(&["a \"b\"".to_owned()], &[], |o| o.extend_from_slice(b"{}"));
+        assert_eq!(text(noted), r#"{"status":"success","data":{},"warnings":["a \"b\""]}"#);
+    }
+}

@@ -1,0 +1,172 @@
+//! Remote write, 1.0 and 2.0: a 2xx means that the next query sees the samples.
+
+mod request;
+mod store;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::{App, body};
+use request::Protocol;
+use store::{StoreError, Stored};
+
+/// Requests decoded at a time; the others wait, and take no memory but their bodies.
+pub(super) const WRITES_MAX: usize = 8;
+/// A body as it travels.
+const BODY_BYTES_MAX: usize = 16 << 20;
+/// The same, decompressed.
+const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// How long an accepted request may take to reach the level that its answer promises.
+const ACK_TIME_MAX: Duration = Duration::from_secs(30);
+
+const SAMPLES_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-samples-written");
+const HISTOGRAMS_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-histograms-written");
+const EXEMPLARS_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-exemplars-written");
+
+pub(super) async fn receive(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Response {
+    let protocol = match protocol(&headers) {
+        Ok(protocol) => protocol,
+        Err(why) => return answer(StatusCode::UNSUPPORTED_MEDIA_TYPE, why, Stored::default()),
+    };
+    let bytes = match body::collect(body, BODY_BYTES_MAX).await {
+        Ok(bytes) => bytes,
+        Err(why) => return answer(why.status(), why.to_string(), Stored::default()),
+    };
+    let Ok(_turn) = app.writes.acquire().await else {
+        return answer(StatusCode::SERVICE_UNAVAILABLE, "the agent is stopping".to_owned(), Stored::default());
+    };
+    let engine = app.engine.clone();
+    let stored = tokio::task::spawn_blocking(move || {
+        let message = decompress(&bytes).map_err(StoreError::Malformed)?;
+        store::store(&engine, protocol, &message)
+    })
+    .await;
+    let mut stored = match stored {
+        Ok(Ok(stored)) => stored,
+        Ok(Err(why)) => return answer(why.status(), why.to_string(), Stored::default()),
+        Err(why) => {
+            let why = format!("internal error: {why}");
+            return answer(StatusCode::INTERNAL_SERVER_ERROR, why, Stored::default());
+        }
+    };
+    app.counters.wrote(stored.samples, stored.failed.is_some());
+    if let Some(ack) = stored.ack.take() {
+        let reached = tokio::time::timeout(ACK_TIME_MAX, app.engine.wait_async(ack, app.level())).await;
+        let why = match reached {
+            Ok(Ok(_)) => None,
+            Ok(Err(why)) => Some(why.to_string()),
+            Err(_) => Some(format!("not acknowledged within {} s", ACK_TIME_MAX.as_secs())),
+        };
+        if let Some(why) = why {
+            return answer(StatusCode::SERVICE_UNAVAILABLE, why, Stored::default());
+        }
+    }
+    match stored.failed.take() {
+        None => answer(StatusCode::NO_CONTENT, String::new(), stored),
+        Some(why) => answer(why.status(), why.to_string(), stored),
+    }
+}
+
+/// What the headers say the body is, or why that is not supported.
+fn protocol(headers: &HeaderMap) -> Result<Protocol, String> {
+    let text = |name| headers.get(name).map(|v: &HeaderValue| v.to_str().unwrap_or("?").trim()).unwrap_or_default();
+    let encoding = text(header::CONTENT_ENCODING);
+    if !encoding.eq_ignore_ascii_case("snappy") {
+        return Err(format!("content encoding {encoding:?} is not supported: send snappy (block format)"));
+    }
+    let kind = text(header::CONTENT_TYPE);
+    let mut parts = kind.split(';').map(str::trim);
+    let unsupported = || {
+        format!(
+            "content type {kind:?} is not supported: send application/x-protobuf, with proto=prometheus.WriteRequest or proto=io.prometheus.write.v2.Request"
+        )
+    };
+    if !parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/x-protobuf")) {
+        return Err(unsupported());
+    }
+    let mut protocol = Protocol::V1;
+    for part in parts {
+        let (name, value) = part.split_once('=').ok_or_else(unsupported)?;
+        if name.trim().eq_ignore_ascii_case("proto") {
+            protocol = match value.trim().trim_matches('"') {
+                "prometheus.WriteRequest" => Protocol::V1,
+                "io.prometheus.write.v2.Request" => Protocol::V2,
+                _ => return Err(unsupported()),
+            };
+        }
+    }
+    Ok(protocol)
+}
+
+/// Snappy's block format; the announced length is bounded before anything is allocated.
+fn decompress(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let length = snap::raw::decompress_len(bytes).map_err(|e| format!("corrupt snappy body: {e}"))?;
+    // Snappy shrinks to a fiftieth at the very best: what announces more is a lie.
+    if length > MESSAGE_BYTES_MAX || length > bytes.len().saturating_mul(64).saturating_add(1024) {
+        return Err(format!(
+            "the decompressed body would have {length} bytes, at most {MESSAGE_BYTES_MAX} are allowed"
+        ));
+    }
+    snap::raw::Decoder::new().decompress_vec(bytes).map_err(|e| format!("corrupt snappy body: {e}"))
+}
+
+fn answer(status: StatusCode, why: String, stored: Stored) -> Response {
+    let counts = [(SAMPLES_WRITTEN, stored.samples), (HISTOGRAMS_WRITTEN, 0), (EXEMPLARS_WRITTEN, 0)]
+        .map(|(name, count)| (name, HeaderValue::from(count)));
+    if status == StatusCode::NO_CONTENT {
+        return (status, counts).into_response();
+    }
+    let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+    (status, counts, kind, format!("{why}\n")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(kind: &str, encoding: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(kind).unwrap());
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_str(encoding).unwrap());
+        headers
+    }
+
+    #[test]
+    fn the_headers_tell_the_protocol() {
+        for (kind, protocol_) in [
+            ("application/x-protobuf", Protocol::V1),
+            ("application/x-protobuf;proto=prometheus.WriteRequest", Protocol::V1),
+            ("application/x-protobuf; proto=io.prometheus.write.v2.Request", Protocol::V2),
+        ] {
+            assert_eq!(protocol(&headers(kind, "snappy")), Ok(protocol_), "{kind}");
+        }
+        for (kind, encoding) in [
+            ("application/json", "snappy"),
+            ("", "snappy"),
+            ("application/x-protobuf;proto=io.prometheus.write.v3.Request", "snappy"),
+            ("application/x-protobuf", "gzip"),
+            ("application/x-protobuf", ""),
+        ] {
+            assert!(protocol(&headers(kind, encoding)).is_err(), "{kind} {encoding}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_announces_too_much_is_refused_before_memory_is_taken() {
+        // The length prefix says 4 GiB - 1.
+        let lie = [0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0];
+        assert!(decompress(&lie).unwrap_err().contains("bytes"));
+        let honest = snap::raw::Encoder::new().compress_vec(&vec![7; 1 << 20]).unwrap();
+        assert_eq!(decompress(&honest).unwrap().len(), 1 << 20);
+        let cut = snap::raw::Encoder::new().compress_vec(&[1, 2, 3, 4]).unwrap();
+        for end in 0..cut.len() {
+            assert!(decompress(&cut[..end]).is_err(), "cut at {end}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Stores our own metrics at every interval, so that they can be drawn and asked for.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegauge::{Appender, AppenderError, Engine, Metadata, SeriesId, SeriesSample};
+
+use super::{Counters, Metric, measure};
+
+/// The value of the label `job`.
+const JOB: &str = "tidegauge";
+
+/// Pushes what [`measure`] finds, through an appender of its own.
+pub(crate) struct Collector {
+    engine: Engine,
+    counters: Arc<Counters>,
+    appender: Appender,
+    instance: String,
+    series: HashMap<(String, &'static str), SeriesId>,
+    described: HashSet<&'static str>,
+}
+
+impl Collector {
+    /// `instance` becomes the label of that name.
+    ///
+    /// # Errors
+    /// [`AppenderError`] if the engine gives no appender.
+    pub(crate) fn new(engine: Engine, counters: Arc<Counters>, instance: String) -> Result<Self, AppenderError> {
+        let appender = engine.appender()?;
+        Ok(Self { engine, counters, appender, instance, series: HashMap::new(), described: HashSet::new() })
+    }
+
+    /// Collects at every multiple of `interval`, for as long as it is polled.
+    pub(crate) async fn run(mut self, interval: Duration) {
+        let mut tick = tokio::time::interval(interval);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            tick.tick().await;
+            // A full lane may hold the push up for a second: not on a thread that serves.
+            match tokio::task::spawn_blocking(move || {
+                self.collect();
+                self
+            })
+            .await
+            {
+                Ok(same) => self = same,
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// One round. What the engine refuses is left out: its own error is in its own metrics.
+    fn collect(&mut self) {
+        let now = tidegauge::now();
+        let mut batch = Vec::new();
+        for metric in measure(&self.engine, &self.counters) {
+            self.describe(&metric);
+            if let Some(id) = self.id(&metric) {
+                batch.push(SeriesSample::new(id, now, metric.value));
+            }
+        }
+        if self.appender.push_batch(&batch).is_err() {
+            // Ids may have become stale; they are resolved anew in the next round.
+            self.series.clear();
+        }
+    }
+
+    fn id(&mut self, metric: &Metric) -> Option<SeriesId> {
+        let key = (metric.name(), metric.label.map_or("", |(_, of)| of));
+        if let Some(id) = self.series.get(&key) {
+            return Some(*id);
+        }
+        let mut labels = vec![("__name__", key.0.as_str()), ("job", JOB), ("instance", self.instance.as_str())];
+        labels.extend(metric.label);
+        let id = self.engine.series(&labels).ok()?;
+        self.series.insert(key, id);
+        Some(id)
+    }
+
+    /// Told once; the engine keeps it.
+    fn describe(&mut self, metric: &Metric) {
+        if self.described.insert(metric.family) {
+            let metadata = Metadata { kind: metric.kind.to_owned(), help: metric.help.to_owned(), unit: String::new() };
+            if self.engine.metadata().get(metric.family) != Some(&metadata) {
+                let _ = self.engine.set_metadata(metric.family, metadata);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_metrics_are_stored_with_job_and_description() {
+        let engine = Engine::in_memory().unwrap();
+        let counters = Arc::new(Counters::new());
+        let mut collector = Collector::new(engine.clone(), counters, "here".to_owned()).unwrap();
+        collector.collect();
+        assert_eq!(engine.metadata()["tidegauge_samples_total"].kind, "counter");
+        let id = engine.series(&[("__name__", "tidegauge_series"), ("job", JOB), ("instance", "here")]).unwrap();
+        assert!(collector.series.values().any(|known| *known == id));
+        assert!(collector.series.len() > 20);
+    }
+}

@@ -1,0 +1,82 @@
+//! What the handlers count.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use tidegauge::Quantiles;
+
+/// Relaxed throughout: each number is right by itself.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    began: Instant,
+    writes: AtomicU64,
+    written_samples: AtomicU64,
+    refused_writes: AtomicU64,
+    queries: AtomicU64,
+    failed_queries: AtomicU64,
+    query: Mutex<Histogram<u64>>,
+}
+
+/// The counters at one moment.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) uptime: Duration,
+    pub(super) writes: u64,
+    pub(super) written_samples: u64,
+    pub(super) refused_writes: u64,
+    pub(super) queries: u64,
+    pub(super) failed_queries: u64,
+    pub(super) query: Quantiles,
+}
+
+impl Counters {
+    pub(crate) fn new() -> Self {
+        // Up to an hour, two significant digits: some kilobytes.
+        let query = Histogram::new_with_bounds(1, 3_600_000_000_000, 2).expect("constant bounds");
+        Self {
+            began: Instant::now(),
+            writes: AtomicU64::new(0),
+            written_samples: AtomicU64::new(0),
+            refused_writes: AtomicU64::new(0),
+            queries: AtomicU64::new(0),
+            failed_queries: AtomicU64::new(0),
+            query: Mutex::new(query),
+        }
+    }
+
+    /// A remote-write request was handled, and `samples` were taken.
+    pub(crate) fn wrote(&self, samples: u64, refused: bool) {
+        self.writes.fetch_add(1, Relaxed);
+        self.written_samples.fetch_add(samples, Relaxed);
+        self.refused_writes.fetch_add(u64::from(refused), Relaxed);
+    }
+
+    /// A query was evaluated.
+    pub(crate) fn query(&self, took: Duration, answered: bool) {
+        self.queries.fetch_add(1, Relaxed);
+        self.failed_queries.fetch_add(u64::from(!answered), Relaxed);
+        if let Ok(mut query) = self.query.lock() {
+            query.saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1));
+        }
+    }
+
+    pub(super) fn read(&self) -> Seen {
+        let mut quantiles = Quantiles::default();
+        if let Ok(query) = self.query.lock() {
+            let at = |q| query.value_at_quantile(q);
+            quantiles =
+                Quantiles { count: query.len(), p50: at(0.5), p99: at(0.99), p999: at(0.999), max: query.max() };
+        }
+        Seen {
+            uptime: self.began.elapsed(),
+            writes: self.writes.load(Relaxed),
+            written_samples: self.written_samples.load(Relaxed),
+            refused_writes: self.refused_writes.load(Relaxed),
+            queries: self.queries.load(Relaxed),
+            failed_queries: self.failed_queries.load(Relaxed),
+            query: quantiles,
+        }
+    }
+}

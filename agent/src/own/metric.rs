@@ -1,0 +1,104 @@
+//! A measurement with its name, and the text format.
+
+use std::fmt::Write;
+
+/// One sample about ourselves.
+#[derive(Debug)]
+pub(crate) struct Metric {
+    /// What the description belongs to; the sample's name begins with it.
+    pub(super) family: &'static str,
+    pub(super) suffix: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) help: &'static str,
+    pub(super) label: Option<(&'static str, &'static str)>,
+    pub(super) value: f64,
+}
+
+impl Metric {
+    /// The sample's whole name.
+    pub(super) fn name(&self) -> String {
+        [self.family, self.suffix].concat()
+    }
+}
+
+/// Collects samples; those of one family must follow each other.
+#[derive(Debug, Default)]
+pub(super) struct List(Vec<Metric>);
+
+impl List {
+    pub(super) fn put(&mut self, family: &'static str, kind: &'static str, help: &'static str, value: f64) {
+        self.0.push(Metric { family, suffix: "", kind, help, label: None, value });
+    }
+
+    pub(super) fn gauge(&mut self, family: &'static str, help: &'static str, value: f64) {
+        self.put(family, "gauge", help, value);
+    }
+
+    pub(super) fn counter(&mut self, family: &'static str, help: &'static str, value: u64) {
+        self.put(family, "counter", help, value as f64);
+    }
+
+    pub(super) fn labelled(
+        &mut self,
+        family: &'static str,
+        kind: &'static str,
+        help: &'static str,
+        name: &'static str,
+        of: &'static str,
+        value: f64,
+    ) {
+        self.0.push(Metric { family, suffix: "", kind, help, label: Some((name, of)), value });
+    }
+
+    pub(super) fn part_of(
+        &mut self,
+        family: &'static str,
+        suffix: &'static str,
+        kind: &'static str,
+        help: &'static str,
+        value: f64,
+    ) {
+        self.0.push(Metric { family, suffix, kind, help, label: None, value });
+    }
+
+    pub(super) fn finish(self) -> Vec<Metric> {
+        self.0
+    }
+}
+
+/// Prometheus' text format, version 0.0.4.
+pub(super) fn text(metrics: &[Metric]) -> String {
+    let mut out = String::with_capacity(metrics.len() * 128);
+    let mut described = "";
+    for metric in metrics {
+        let Metric { family, suffix, kind, help, label, value } = metric;
+        if described != *family {
+            described = family;
+            let _ = writeln!(out, "# HELP {family} {help}\n# TYPE {family} {kind}");
+        }
+        let _ = match label {
+            Some((name, of)) => writeln!(out, "{family}{suffix}{{{name}=\"{of}\"}} {value}"),
+            None => writeln!(out, "{family}{suffix} {value}"),
+        };
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exposition::{Dialect, Parser};
+
+    #[test]
+    fn the_text_is_what_our_own_parser_reads() {
+        let mut list = List::default();
+        list.counter("a_total", "Of a.", 3);
+        list.labelled("b_seconds", "summary", "Of b.", "quantile", "0.5", 0.25);
+        list.part_of("b_seconds", "_count", "summary", "Of b.", 7.0);
+        let text = text(&list.finish());
+        assert_eq!(text.matches("# TYPE b_seconds summary").count(), 1);
+        let samples = text.lines().filter(|line| !line.starts_with('#')).count();
+        assert_eq!(samples, 3);
+        assert!(Parser::new(text.as_bytes(), Dialect::Text).all(|line| line.is_ok()), "{text}");
+    }
+}

@@ -1,0 +1,75 @@
+//! The life of the agent: open, collect, answer, and stop without losing anything.
+
+mod collectors;
+mod stop;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tidegauge::Engine;
+use tokio::net::TcpListener;
+
+use crate::cli::Failure;
+use crate::config::Settings;
+use crate::http::{self, App};
+use crate::own::Counters;
+use collectors::Collectors;
+
+/// Runs until a signal, or until something makes it impossible to begin.
+pub(crate) fn run(settings: Settings) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("tidegauge-http")
+        .build()
+        .map_err(|e| Failure::found(format_args!("cannot start threads: {e}")))?;
+    runtime.block_on(live(settings))
+}
+
+async fn live(settings: Settings) -> Result<(), Failure> {
+    // Signals first: one that comes during a long recovery must not kill us half-way.
+    let mut stop = stop::Stop::listen().map_err(|e| Failure::found(format_args!("cannot listen for signals: {e}")))?;
+    // The address before the data: a taken port must not cost a recovery.
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .map_err(|e| Failure::found(format_args!("cannot listen on {}: {e}", settings.listen)))?;
+    let bound = listener.local_addr().unwrap_or(settings.listen);
+    let engine = open(&settings, bound).await?;
+
+    let counters = Arc::new(Counters::new());
+    let collectors = Collectors::start(&engine, &settings, &counters, bound)?;
+    let app = App::new(engine.clone(), settings.clone(), counters);
+    announce(&settings, bound);
+    http::serve(listener, http::router(app), stop.asked()).await;
+    collectors.stop().await;
+
+    let closed = tokio::task::spawn_blocking(move || engine.close()).await;
+    match closed {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(why)) => Err(Failure::found(why)),
+        Err(why) => Err(Failure::found(format_args!("closing failed: {why}"))),
+    }
+}
+
+async fn open(settings: &Settings, bound: SocketAddr) -> Result<Engine, Failure> {
+    let builder = Engine::builder(&settings.data_dir).durability(settings.durability).address(bound.to_string());
+    match tokio::task::spawn_blocking(move || builder.open()).await {
+        Ok(Ok(engine)) => Ok(engine),
+        Ok(Err(why)) => Err(Failure::found(why)),
+        Err(why) => Err(Failure::found(format_args!("opening failed: {why}"))),
+    }
+}
+
+/// The one line on stdout: where to look.
+fn announce(settings: &Settings, bound: SocketAddr) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    // Nobody reading our stdout is no reason to stop.
+    let _ = writeln!(
+        out,
+        "tidegauge {} is ready: http://{bound}  (data in {}, durability {})",
+        env!("CARGO_PKG_VERSION"),
+        settings.data_dir.display(),
+        settings.durability
+    );
+    let _ = out.flush();
+}
