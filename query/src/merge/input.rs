@@ -33,9 +33,12 @@ impl<'a> Input<'a> {
         }
     }
 
-    pub(super) fn open(&mut self) -> Result<(), ReadError> {
-        self.cursor = Some(self.source.read(self.ordinal, self.range)?);
-        Ok(())
+    /// Begins to read, unless it has begun. The answer is true, for chaining.
+    pub(super) fn open(&mut self) -> Result<bool, ReadError> {
+        if self.cursor.is_none() {
+            self.cursor = Some(self.source.read(self.ordinal, self.range)?);
+        }
+        Ok(true)
     }
 
     pub(super) fn has_buffered(&self) -> bool {
@@ -83,6 +86,12 @@ impl<'a> Input<'a> {
         self.take(run_before(rest, end).max(1), out);
     }
 
+    /// How many samples are buffered of timestamps before `end`.
+    pub(super) fn buffered_before(&self, end: Option<i64>) -> usize {
+        let rest = &self.buffer.timestamps[self.at..];
+        end.map_or(rest.len(), |end| run_before(rest, end))
+    }
+
     fn take(&mut self, n: usize, out: &mut Columns) {
         let end = self.at.saturating_add(n).min(self.buffer.len());
         out.timestamps.extend_from_slice(&self.buffer.timestamps[self.at..end]);
@@ -95,6 +104,43 @@ impl<'a> Input<'a> {
         if self.buffer.timestamps.get(self.at) == Some(&timestamp) {
             self.at += 1;
         }
+    }
+}
+
+/// A run at least this long is worth looking for and copying whole.
+const LONG_RUN: usize = 16;
+
+/// Merges the next `a` and `b` samples of two inputs, the later of which wins, until one of
+/// them has none left.
+pub(super) fn merge_two(earlier: &mut Input<'_>, a: usize, later: &mut Input<'_>, b: usize, out: &mut Columns) {
+    let (end_a, end_b) = (earlier.at + a, later.at + b);
+    let (times_a, values_a) = (&earlier.buffer.timestamps[..end_a], &earlier.buffer.values[..end_a]);
+    let (times_b, values_b) = (&later.buffer.timestamps[..end_b], &later.buffer.values[..end_b]);
+    let (mut i, mut j) = (earlier.at, later.at);
+    while i < end_a && j < end_b {
+        let (at_a, at_b) = (times_a[i], times_b[j]);
+        if at_a < at_b {
+            let next = i + run_of(&times_a[i..], at_b);
+            out.timestamps.extend_from_slice(&times_a[i..next]);
+            out.values.extend_from_slice(&values_a[i..next]);
+            i = next;
+        } else {
+            // Of two samples of the same time, that of the earlier input is passed over.
+            i += usize::from(at_a == at_b);
+            let next = if at_a == at_b { j + 1 } else { j + run_of(&times_b[j..], at_a) };
+            out.timestamps.extend_from_slice(&times_b[j..next]);
+            out.values.extend_from_slice(&values_b[j..next]);
+            j = next;
+        }
+    }
+    (earlier.at, later.at) = (i, j);
+}
+
+/// How many samples to take before `end`; the first is known to be due.
+fn run_of(timestamps: &[i64], end: i64) -> usize {
+    match timestamps.get(LONG_RUN) {
+        Some(&far) if far < end => run_before(timestamps, end),
+        _ => timestamps.iter().take(LONG_RUN).take_while(|&&at| at < end).count(),
     }
 }
 

@@ -17,6 +17,8 @@ const BATCH: usize = 2048;
 /// caller's columns; a source is opened only when its time has come. Where k sources
 /// overlap, runs are copied whole; it costs O(k) a run, and a run is one sample at worst.
 pub struct Merge<'a> {
+    /// The only source there is, which needs none of the rest.
+    only: Option<Input<'a>>,
     /// Not begun, the one that begins first standing last.
     waiting: Vec<Input<'a>>,
     /// Begun, in order of precedence. When there is more than one, each has samples buffered.
@@ -27,15 +29,21 @@ impl<'a> Merge<'a> {
     /// Merges the given (source, its ordinal for the series, its time range), later ones
     /// winning, within `range`. The time ranges must hold all timestamps of their source.
     pub fn new(parts: impl IntoIterator<Item = (&'a dyn SampleSource, u32, TimeRange)>, range: TimeRange) -> Self {
-        let mut waiting = Vec::new();
+        let (mut only, mut waiting) = (None, Vec::new());
         for (rank, (source, ordinal, bounds)) in parts.into_iter().enumerate() {
             let inside = bounds.intersect(&range);
             if !inside.is_empty() {
-                waiting.push(Input::new(rank, source, ordinal, inside));
+                let input = Input::new(rank, source, ordinal, inside);
+                if waiting.is_empty() && only.is_none() {
+                    only = Some(input);
+                } else {
+                    waiting.extend(only.take());
+                    waiting.push(input);
+                }
             }
         }
         waiting.sort_by_key(|input| std::cmp::Reverse(input.first()));
-        Self { waiting, open: Vec::new() }
+        Self { only, waiting, open: Vec::new() }
     }
 
     /// The earliest timestamp that a source not yet begun can have.
@@ -110,6 +118,22 @@ impl<'a> Merge<'a> {
         Ok(())
     }
 
+    /// Moves samples of two open sources until one of them must be read again: the shape
+    /// that late samples make, one sample here and one there.
+    fn take_two(&mut self, out: &mut Columns) -> Result<(), ReadError> {
+        let barrier = self.barrier();
+        let [earlier, later] = &mut self.open[..] else { return self.take_merged(out) };
+        let (a, b) = (earlier.buffered_before(barrier), later.buffered_before(barrier));
+        if a == 0 || b == 0 {
+            return self.take_merged(out);
+        }
+        input::merge_two(earlier, a, later, b, out);
+        if !earlier.has_buffered() || !later.has_buffered() {
+            self.refill_or_close()?;
+        }
+        Ok(())
+    }
+
     fn refill_or_close(&mut self) -> Result<(), ReadError> {
         let mut at = 0;
         while at < self.open.len() {
@@ -125,6 +149,13 @@ impl<'a> Merge<'a> {
 
 impl ColumnCursor for Merge<'_> {
     fn next(&mut self, out: &mut Columns) -> Result<bool, ReadError> {
+        if let Some(input) = &mut self.only {
+            let going = input.open()? && input.read_into(out)?;
+            if !going {
+                self.only = None;
+            }
+            return Ok(going);
+        }
         let before = out.len();
         while out.len() - before < BATCH {
             let due = self.open.iter().map(Input::head).min();
@@ -133,10 +164,12 @@ impl ColumnCursor for Merge<'_> {
                 if !self.open_next()? {
                     break;
                 }
-            } else if self.open.len() == 1 {
-                self.take_alone(out)?;
             } else {
-                self.take_merged(out)?;
+                match self.open.len() {
+                    1 => self.take_alone(out)?,
+                    2 => self.take_two(out)?,
+                    _ => self.take_merged(out)?,
+                }
             }
         }
         Ok(out.len() > before)

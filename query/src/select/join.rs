@@ -6,6 +6,7 @@ use tidegauge_storage::source::Snapshot;
 
 use crate::QueryError;
 use crate::limits::{Budget, Held};
+use crate::select::order::ascending;
 
 /// A series in one source.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +17,7 @@ pub(super) struct Part {
     pub(super) ordinal: u32,
 }
 
+#[derive(Clone)]
 struct Member {
     labels: Labels,
     /// Where its parts begin; they end where those of the member made next begin.
@@ -68,11 +70,13 @@ impl Joined {
             Ok(Found { key, part, labels })
         };
         let found: Vec<Found> = found.into_par_iter().map(decode).collect::<Result<_, _>>()?;
-        held.grow(found.iter().map(|one| one.labels.encoded().len() as u64 + 16).sum())?;
+        // Twice: the keys they are sorted by are as long.
+        held.grow(found.iter().map(|one| one.labels.encoded().len() as u64 * 2 + 48).sum())?;
         budget.check()?;
         let mut joined = Self { members: Vec::new(), parts: Vec::with_capacity(found.len()), bounds, _held: held };
         joined.join(found);
-        joined.members.par_sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        let order = ascending(|at| &joined.members[at].labels, joined.members.len());
+        joined.members = order.into_iter().map(|at| joined.members[at as usize].clone()).collect();
         Ok(joined)
     }
 

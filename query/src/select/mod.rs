@@ -3,6 +3,7 @@
 mod join;
 mod last;
 mod map;
+mod order;
 mod series;
 
 use std::fmt;

@@ -1,5 +1,7 @@
 //! Sums that keep what rounding would lose.
 
+use std::array;
+
 /// Sums run side by side, so that the compiler can use wide registers. Which of them a
 /// sample goes to depends on its place in the window alone.
 const WIDTH: usize = 8;
@@ -12,14 +14,8 @@ pub(in super::super) struct Compensated {
 }
 
 impl Compensated {
-    /// Adds a value. Of the two roundings' worth that Neumaier picks by a branch, this
-    /// computes the same without one (Knuth's two-sum).
-    #[inline(always)]
     pub(super) fn add(&mut self, value: f64) {
-        let sum = self.sum + value;
-        let part = sum - self.sum;
-        self.lost += (self.sum - (sum - part)) + (value - part);
-        self.sum = sum;
+        two_sum(&mut self.sum, &mut self.lost, value);
     }
 
     pub(super) fn join(&mut self, other: &Self) {
@@ -33,10 +29,12 @@ impl Compensated {
     }
 }
 
-/// A compensated sum of one window's values.
+/// A compensated sum of one window's values. Sums and losses stand in columns of their
+/// own: interleaved, the loop over them does not vectorise.
 #[derive(Default)]
 pub(super) struct WideSum {
-    sums: [Compensated; WIDTH],
+    sums: [f64; WIDTH],
+    lost: [f64; WIDTH],
     count: u64,
 }
 
@@ -45,45 +43,55 @@ impl WideSum {
         let phase = (self.count % WIDTH as u64) as usize;
         let until_even = if phase == 0 { 0 } else { (WIDTH - phase).min(values.len()) };
         let (head, rest) = values.split_at(until_even);
-        for (sum, &value) in self.sums[phase..].iter_mut().zip(head) {
-            sum.add(value);
-        }
         let (whole, tail) = rest.as_chunks::<WIDTH>();
+        self.add_some(phase, head);
         if !whole.is_empty() {
             self.add_whole(whole);
         }
-        for (sum, &value) in self.sums.iter_mut().zip(tail) {
-            sum.add(value);
-        }
+        self.add_some(0, tail);
         self.count += values.len() as u64;
     }
 
-    /// The loop that matters: columns of sums and losses, so that it vectorises.
+    fn add_some(&mut self, phase: usize, values: &[f64]) {
+        for ((sum, lost), &value) in self.sums[phase..].iter_mut().zip(&mut self.lost[phase..]).zip(values) {
+            two_sum(sum, lost, value);
+        }
+    }
+
+    /// The loop that matters: [`two_sum`] written a column at a time, which the compiler
+    /// turns into packed instructions (the other way round it did not).
     fn add_whole(&mut self, whole: &[[f64; WIDTH]]) {
-        let mut sums = self.sums.map(|s| s.sum);
-        let mut lost = self.sums.map(|s| s.lost);
+        let (mut sums, mut lost) = (self.sums, self.lost);
         for values in whole {
-            for i in 0..WIDTH {
-                let sum = sums[i] + values[i];
-                let part = sum - sums[i];
-                lost[i] += (sums[i] - (sum - part)) + (values[i] - part);
-                sums[i] = sum;
-            }
+            let next: [f64; WIDTH] = array::from_fn(|i| sums[i] + values[i]);
+            let part: [f64; WIDTH] = array::from_fn(|i| next[i] - sums[i]);
+            let of_sum: [f64; WIDTH] = array::from_fn(|i| sums[i] - (next[i] - part[i]));
+            let of_value: [f64; WIDTH] = array::from_fn(|i| values[i] - part[i]);
+            lost = array::from_fn(|i| lost[i] + (of_sum[i] + of_value[i]));
+            sums = next;
         }
-        for (i, one) in self.sums.iter_mut().enumerate() {
-            *one = Compensated { sum: sums[i], lost: lost[i] };
-        }
+        (self.sums, self.lost) = (sums, lost);
     }
 
     /// The sum and the count of what was added since the last call.
     pub(super) fn finish(&mut self) -> (Compensated, u64) {
         let used = self.count.min(WIDTH as u64) as usize;
         let mut total = Compensated::default();
-        for sum in &mut self.sums[..used] {
-            total.join(&std::mem::take(sum));
+        for (&sum, &lost) in self.sums.iter().zip(&self.lost).take(used) {
+            total.join(&Compensated { sum, lost });
         }
-        (total, std::mem::take(&mut self.count))
+        (total, std::mem::take(self).count)
     }
+}
+
+/// Adds a value to a sum, and what rounding lost to `lost`. Neumaier compares to find out
+/// which of the two lost its end; Knuth's two-sum finds the same without a branch.
+#[inline(always)]
+fn two_sum(sum: &mut f64, lost: &mut f64, value: f64) {
+    let before = *sum;
+    *sum = before + value;
+    let part = *sum - before;
+    *lost += (before - (*sum - part)) + (value - part);
 }
 
 #[cfg(test)]
