@@ -5,6 +5,10 @@ pub mod parse;
 // tree -> values
 pub mod eval;
 
+// both together
+mod query;
+
 pub use eval::{Annotations, ErrorKind, EvalError, Evaluator, InstantSample, Matrix, Options, RangeSeries, Value};
 pub use parse::ast::Expr;
 pub use parse::{ParseError, ParseOptions, parse, parse_selector, parse_with};
+pub use query::{PromqlError, Query};

@@ -39,7 +39,12 @@ impl Plan {
         if plain.width == 0 || xs.len() < PATCHED_MIN {
             return plain;
         }
-        Spread::of(xs, min, max).cheaper_than(plain, xs)
+        let sample = Sample::of(xs);
+        // As wide as most of a sample: there are no outliers to patch.
+        if sample.width() == plain.width {
+            return plain;
+        }
+        Spread::of(xs, min, max, sample).cheaper_than(plain, xs)
     }
 
     /// Appends the encoding of `xs`, for which this plan was made.
@@ -86,13 +91,37 @@ const fn fits(offset: u64, width: u32) -> bool {
     width >= 64 || offset >> width == 0
 }
 
+/// Middle of a few of the integers, and least and greatest but for one: outliers rarely make their way in.
+#[derive(Clone, Copy)]
+struct Sample {
+    least: i64,
+    middle: i64,
+    greatest: i64,
+}
+
+impl Sample {
+    fn of(xs: &[i64]) -> Self {
+        let mut sample = [0i64; MIDDLE_OF];
+        let len = xs.len().min(MIDDLE_OF);
+        for (i, slot) in sample[..len].iter_mut().enumerate() {
+            *slot = xs[i * xs.len() / len];
+        }
+        let sample = &mut sample[..len];
+        sample.sort_unstable();
+        Self { least: sample[1], middle: sample[len / 2], greatest: sample[len - 2] }
+    }
+
+    /// Bits that hold the distance from least to greatest.
+    fn width(&self) -> u32 {
+        bitpack::width_of(self.greatest.wrapping_sub(self.least) as u64)
+    }
+}
+
 /// How far integers lie from their middle: how many need how many bits, on each side.
 struct Spread {
-    middle: i64,
+    sample: Sample,
     min: i64,
     max: i64,
-    /// Least and greatest integer of a sample, which rarely holds an outlier.
-    sampled: (i64, i64),
     /// Prefix sums: how many lie at or above the middle by less than 2ᵇ, by b.
     above: [u32; 65],
     /// Likewise below the middle.
@@ -100,14 +129,8 @@ struct Spread {
 }
 
 impl Spread {
-    fn of(xs: &[i64], min: i64, max: i64) -> Self {
-        let mut sample = [0i64; MIDDLE_OF];
-        let len = xs.len().min(MIDDLE_OF);
-        for (i, slot) in sample[..len].iter_mut().enumerate() {
-            *slot = xs[i * xs.len() / len];
-        }
-        let sampled = sample[..len].iter().fold((max, min), |(lo, hi), &x| (lo.min(x), hi.max(x)));
-        let middle = *sample[..len].select_nth_unstable(len / 2).1;
+    fn of(xs: &[i64], min: i64, max: i64, sample: Sample) -> Self {
+        let middle = sample.middle;
         // Two tables, taken in turn: adding to the same counter twice in a row would wait for memory.
         let mut counts = [[0u16; 256]; 2];
         let place = |x: i64| {
@@ -124,7 +147,7 @@ impl Spread {
         for x in last {
             counts[0][place(*x)] += 1;
         }
-        let mut spread = Self { middle, min, max, sampled, above: [0; 65], below: [0; 65] };
+        let mut spread = Self { sample, min, max, above: [0; 65], below: [0; 65] };
         for (side, first) in [(&mut spread.above, 0), (&mut spread.below, 128)] {
             let mut sum = 0;
             for (bits, slot) in side.iter_mut().enumerate() {
@@ -137,7 +160,7 @@ impl Spread {
 
     /// The lowest integer of the window of 2^`width` that covers the middle and the most of the rest.
     fn base(&self, width: u32) -> i64 {
-        let (middle, min, max) = (i128::from(self.middle), i128::from(self.min), i128::from(self.max));
+        let (middle, min, max) = (i128::from(self.sample.middle), i128::from(self.min), i128::from(self.max));
         let span = 1i128 << width;
         // No window reaches beyond the smallest or greatest integer without need.
         let base = (middle - span / 2).min(max - span + 1).max(min);
@@ -146,7 +169,7 @@ impl Spread {
 
     /// An upper bound for the integers outside of the window of `width` bits.
     fn outside_at_most(&self, width: u32, count: usize) -> usize {
-        let below = self.middle.wrapping_sub(self.base(width)) as u64;
+        let below = self.sample.middle.wrapping_sub(self.base(width)) as u64;
         let span = 1u64.checked_shl(width).unwrap_or(0);
         // Integers from `middle` on that are inside; wraps to the right answer for 64 bits.
         let above = span.wrapping_sub(below);
@@ -161,15 +184,18 @@ impl Spread {
         (bitpack::width_of(far) as usize).div_ceil(8).max(1)
     }
 
-    /// The exact cost of `width` bits, for the best of three windows.
+    /// The exact cost of `width` bits: around the middle, or from the sample's least or greatest on.
     fn plan(&self, xs: &[i64], width: u32) -> Plan {
         let with_base = |base: i64| {
-            let outside = xs.iter().filter(|x| !fits(x.wrapping_sub(base) as u64, width)).count();
-            Plan::new(xs.len(), base, width, self.patch_bytes(base), outside)
+            let outside = xs.iter().map(|x| u32::from(!fits(x.wrapping_sub(base) as u64, width))).sum::<u32>();
+            Plan::new(xs.len(), base, width, self.patch_bytes(base), outside as usize)
         };
         let centred = with_base(self.base(width));
-        let highest = self.sampled.1.wrapping_sub(1i64.checked_shl(width).unwrap_or(0)).wrapping_add(1);
-        let others = [with_base(self.sampled.0), with_base(highest)];
+        if centred.patch_bytes == 0 || self.sample.width() > width {
+            return centred;
+        }
+        let highest = self.sample.greatest.wrapping_sub(1i64.checked_shl(width).unwrap_or(0)).wrapping_add(1);
+        let others = [with_base(self.sample.least), with_base(highest)];
         others.into_iter().fold(centred, |best, plan| if plan.bytes < best.bytes { plan } else { best })
     }
 
@@ -180,8 +206,9 @@ impl Spread {
         };
         let Some(width) = (0..plain.width).min_by_key(|&width| guess(width)) else { return plain };
         let best = self.plan(xs, width);
-        // The guess overcounts what is outside, so one bit less may do.
-        let less = if width > 0 { self.plan(xs, width - 1) } else { best };
+        // One bit less may do where the guess overcounts: for windows that are not around the middle.
+        let may_less = width > 0 && (self.sample.width() < width || self.base(width) == self.min);
+        let less = if may_less { self.plan(xs, width - 1) } else { best };
         [plain, less, best].into_iter().min_by_key(|plan| plan.bytes).unwrap_or(plain)
     }
 }

@@ -1,7 +1,7 @@
 //! From a checked tree to values.
 //!
 //! Every node is evaluated for all steps at once: series by series over columns, in a
-//! [grid](grid::Grid) of series × steps. What is the same at each step is evaluated once.
+//! grid of series × steps. What is the same at each step is evaluated once.
 
 // what comes out
 mod annotations;

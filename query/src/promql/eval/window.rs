@@ -42,15 +42,13 @@ pub(super) struct Window<'a> {
 pub(super) struct Windows<C> {
     cursor: Option<C>,
     buffer: Columns,
-    scratch: Columns,
     first: usize,
     samples_max: u64,
 }
 
 impl<C: ColumnCursor> Windows<C> {
     pub(super) fn stored(cursor: C, samples_max: u64) -> Self {
-        let (buffer, scratch) = Default::default();
-        Self { cursor: Some(cursor), buffer, scratch, first: 0, samples_max }
+        Self { cursor: Some(cursor), buffer: Columns::default(), first: 0, samples_max }
     }
 
     /// The samples in (start, end], staleness markers left out.
@@ -66,19 +64,30 @@ impl<C: ColumnCursor> Windows<C> {
 
     fn pull(&mut self) -> Result<(), EvalError> {
         let Some(cursor) = &mut self.cursor else { return Ok(()) };
-        self.scratch.clear();
-        if !cursor.next(&mut self.scratch)? {
+        let before = self.buffer.len();
+        if !cursor.next(&mut self.buffer)? {
             self.cursor = None;
         }
-        for (&t, &value) in self.scratch.timestamps.iter().zip(&self.scratch.values) {
-            if !is_absent(value) {
-                self.buffer.push(t, value);
-            }
+        if self.buffer.values[before..].iter().any(|v| is_absent(*v)) {
+            self.drop_markers(before);
         }
         if (self.buffer.len() - self.first) as u64 > self.samples_max {
             return Err(EvalError::LimitExceeded { which: Limit::Samples, limit: self.samples_max });
         }
         Ok(())
+    }
+
+    fn drop_markers(&mut self, from: usize) {
+        let Columns { timestamps, values } = &mut self.buffer;
+        let mut kept = from;
+        for i in from..values.len() {
+            if !is_absent(values[i]) {
+                (timestamps[kept], values[kept]) = (timestamps[i], values[i]);
+                kept += 1;
+            }
+        }
+        timestamps.truncate(kept);
+        values.truncate(kept);
     }
 
     /// Drops what no later range can see; moves the rest only when it is the lesser part.

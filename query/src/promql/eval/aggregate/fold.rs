@@ -1,5 +1,7 @@
 //! Aggregations that make one series of each group.
 
+use tidegauge_storage::model::Labels;
+
 use super::Groups;
 use crate::promql::eval::error::EvalError;
 use crate::promql::eval::grid::{ABSENT, Grid, Row, is_absent};
@@ -27,14 +29,30 @@ pub(super) fn fold(op: AggregateOp, grid: &Grid, groups: &Groups) -> Result<Grid
     }
 }
 
-/// Rows of each group, and whether any of them is to lose its name.
-fn members(grid: &Grid, groups: &Groups) -> Vec<(Vec<usize>, bool)> {
-    let mut members = vec![(Vec::new(), false); groups.len()];
+/// Rows of each group.
+fn members(groups: &Groups) -> Vec<Vec<usize>> {
+    let mut members = vec![Vec::new(); groups.len()];
     for (i, &g) in groups.of_row.iter().enumerate() {
-        members[g].0.push(i);
-        members[g].1 |= grid.rows[i].drop_name;
+        members[g].push(i);
     }
     members
+}
+
+/// Appends a group's values. At steps where a member is to lose its name, so is the group:
+/// where that differs from step to step there are two rows.
+fn push(out: &mut Grid, grid: &Grid, labels: &Labels, rows: &[usize], values: &[f64]) -> Result<(), EvalError> {
+    let row = |drop_name| Row { labels: labels.clone(), drop_name };
+    let dropping = rows.iter().filter(|&&i| grid.rows[i].drop_name).count();
+    if dropping == 0 || dropping == rows.len() {
+        return out.push(row(dropping > 0), values);
+    }
+    let drops = |step: usize| rows.iter().any(|&i| grid.rows[i].drop_name && grid.is_present(i, step));
+    for drop_name in [false, true] {
+        let of = |(step, &value): (usize, &f64)| if drops(step) == drop_name { value } else { ABSENT };
+        let values: Vec<f64> = values.iter().enumerate().map(of).collect();
+        out.push(row(drop_name), &values)?;
+    }
+    Ok(())
 }
 
 fn with<A: Accumulator>(grid: &Grid, groups: &Groups) -> Result<Grid, EvalError> {
@@ -42,9 +60,9 @@ fn with<A: Accumulator>(grid: &Grid, groups: &Groups) -> Result<Grid, EvalError>
     out.reserve(groups.len())?;
     let mut states = vec![(false, A::default()); grid.steps];
     let mut values = vec![ABSENT; grid.steps];
-    for (g, (rows, drop_name)) in members(grid, groups).into_iter().enumerate() {
+    for (g, rows) in members(groups).into_iter().enumerate() {
         states.fill((false, A::default()));
-        for i in rows {
+        for &i in &rows {
             for ((seen, state), &value) in states.iter_mut().zip(grid.row(i)) {
                 if !is_absent(value) {
                     state.add(value);
@@ -55,7 +73,7 @@ fn with<A: Accumulator>(grid: &Grid, groups: &Groups) -> Result<Grid, EvalError>
         for (value, (seen, state)) in values.iter_mut().zip(&states) {
             *value = if *seen { state.value() } else { ABSENT };
         }
-        out.push(Row { labels: groups.labels[g].clone(), drop_name }, &values)?;
+        push(&mut out, grid, &groups.labels[g], &rows, &values)?;
     }
     out.without_empty()
 }
@@ -65,7 +83,7 @@ pub(super) fn quantiles(grid: &Grid, groups: &Groups, param: &[f64]) -> Result<G
     let mut out = grid.like(grid.steps)?;
     out.reserve(groups.len())?;
     let mut present = Vec::new();
-    for (g, (rows, drop_name)) in members(grid, groups).into_iter().enumerate() {
+    for (g, rows) in members(groups).into_iter().enumerate() {
         let values: Vec<f64> = (0..grid.steps)
             .map(|step| {
                 present.clear();
@@ -73,7 +91,7 @@ pub(super) fn quantiles(grid: &Grid, groups: &Groups, param: &[f64]) -> Result<G
                 if present.is_empty() { ABSENT } else { quantile(param[step], &mut present) }
             })
             .collect();
-        out.push(Row { labels: groups.labels[g].clone(), drop_name }, &values)?;
+        push(&mut out, grid, &groups.labels[g], &rows, &values)?;
     }
     out.without_empty()
 }

@@ -11,8 +11,8 @@ use crate::promql::parse::ast::AggregateOp;
 /// a single step the rows come out in the order asked for. O(cells × log of the group).
 pub(super) fn rank(op: AggregateOp, grid: &Grid, groups: &Groups, param: &[f64]) -> Result<Grid, EvalError> {
     let mut members = vec![Vec::new(); groups.len()];
-    for (i, &g) in groups.of_row.iter().enumerate() {
-        members[g].push(i);
+    for i in by_labels(grid) {
+        members[groups.of_row[i]].push(i);
     }
     let mut chosen = vec![false; grid.values.len()];
     let mut order = Vec::new();
@@ -26,7 +26,7 @@ pub(super) fn rank(op: AggregateOp, grid: &Grid, groups: &Groups, param: &[f64])
             present.clear();
             present.extend(rows.iter().copied().filter(|&i| grid.is_present(i, step)));
             let value = |i: usize| grid.row(i)[step];
-            // Stable: among equals the first row is chosen. NaN is chosen last.
+            // Stable: among equals the first in the order of labels is chosen. NaN is chosen last.
             match op {
                 AggregateOp::Topk => present.sort_by(|&a, &b| ascending(value(b), value(a))),
                 AggregateOp::Bottomk => present.sort_by(|&a, &b| nan_last(value(a), value(b))),
@@ -44,6 +44,15 @@ pub(super) fn rank(op: AggregateOp, grid: &Grid, groups: &Groups, param: &[f64])
         return grid.reordered(&order);
     }
     masked(grid, &chosen)
+}
+
+/// Rows in the order of their labels, which selectors have already.
+fn by_labels(grid: &Grid) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..grid.rows.len()).collect();
+    if !grid.rows.is_sorted_by(|a, b| a.labels <= b.labels) {
+        order.sort_by(|&a, &b| grid.rows[a].labels.cmp(&grid.rows[b].labels));
+    }
+    order
 }
 
 fn nan_last(a: f64, b: f64) -> std::cmp::Ordering {

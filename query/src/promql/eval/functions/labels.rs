@@ -13,6 +13,9 @@ use tidegauge_storage::model::METRIC_NAME;
 /// A compiled expression may take this much memory.
 const REGEX_BYTES_MAX: usize = 1 << 20;
 
+/// A label value that is made may be this long.
+const VALUE_BYTES_MAX: usize = 1 << 20;
+
 impl Run<'_> {
     pub(super) fn label_replace(&self, call: &Call, steps: Steps) -> Result<Grid, EvalError> {
         let [target, replacement, source, pattern] = [1, 2, 3, 4].map(|i| string_of(&call.args[i]));
@@ -23,6 +26,9 @@ impl Run<'_> {
         for row in &mut grid.rows {
             let value = row.labels.get(source).unwrap_or("");
             let Some(captures) = regex.captures(value) else { continue };
+            // Each reference yields at most the whole value.
+            let references = replacement.matches('$').count();
+            check_length("label_replace", replacement.len().saturating_add(references.saturating_mul(value.len())))?;
             let mut made = String::new();
             captures.expand(replacement, &mut made);
             row.labels = with(&row.labels, target, &made);
@@ -41,12 +47,23 @@ impl Run<'_> {
         let mut grid = self.eval_vector(&call.args[0], steps)?;
         for row in &mut grid.rows {
             let values: Vec<&str> = sources.iter().map(|name| row.labels.get(name).unwrap_or("")).collect();
+            let bytes: usize = values.iter().map(|v| v.len() + separator.len()).sum();
+            check_length("label_join", bytes)?;
             let joined = values.join(separator);
             row.labels = with(&row.labels, target, &joined);
             row.drop_name &= target != METRIC_NAME;
         }
         grid.merged()
     }
+}
+
+/// A few bytes of query must not become gigabytes of labels.
+fn check_length(function: &str, bytes: usize) -> Result<(), EvalError> {
+    if bytes <= VALUE_BYTES_MAX {
+        return Ok(());
+    }
+    let why = format!("{function}() would make a label value of {bytes} bytes, at most {VALUE_BYTES_MAX} are allowed");
+    Err(EvalError::Execution(why))
 }
 
 fn check_name(which: &str, function: &str, arg: &Expr) -> Result<(), EvalError> {

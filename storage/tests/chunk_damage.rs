@@ -1,0 +1,145 @@
+//! Damaged chunks answer with a typed error or with data, whatever the damage: no panic, no hang, no large allocation.
+//!
+//! A chunk carries no checksum of its own (whoever stores it does), so each flip here
+//! reaches the decoder.
+
+use tidegauge_storage::chunk::{CHUNK_SAMPLES_MAX, ChunkEncoder, ChunkError, ChunkView};
+use tidegauge_storage::model::{TimeRange, Timestamp};
+use tidegauge_storage::source::Columns;
+
+/// Damaged copies tried of each chunk.
+const TRIALS: usize = 4000;
+
+struct Noise(u64);
+
+impl Noise {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) as usize) % n
+    }
+}
+
+/// One chunk for each pair of encodings.
+fn chunks() -> Vec<Vec<u8>> {
+    let mut noise = Noise(1);
+    let regular = |count: i64| (0..count).map(|i| i * 10_000_000_000).collect::<Vec<i64>>();
+    let jitter: Vec<i64> = (0..1500).map(|i| i * 15_000_000_000 + noise.below(1000) as i64 * 1_000_000).collect();
+    let mut at = 0;
+    let mut gaps = |count: usize| -> Vec<i64> {
+        let mut step = || {
+            at += 1 + noise.below(1 << 20) as i64;
+            at
+        };
+        (0..count).map(|_| step()).collect()
+    };
+    let events = gaps(700);
+    let mut wild: Vec<i64> = (0..600).map(|i: i64| i.wrapping_mul(0x1e37_79b9_7f4a_7c15)).collect();
+    wild.sort_unstable();
+
+    let walk = |count: usize| -> Vec<f64> { (0..count).map(|i| ((i * 7919) % 10_000) as f64 / 100.0).collect() };
+    let mut odd = walk(1500);
+    for i in [3, 700, 1499] {
+        odd[i] = f64::from_bits(0x7ff0_0000_0000_0002 + i as u64);
+    }
+    let mut counter: Vec<f64> = (0..2100).map(|i| (i * i % 97 + i * 1000) as f64).collect();
+    counter[1000] = 1e15;
+    let doubles: Vec<f64> = (0..700).map(|i| f64::from(i).sin()).collect();
+    let sorted_doubles: Vec<f64> = (1..=600).map(|i| f64::from(i).ln()).collect();
+    let noise: Vec<f64> = (0..40u64).map(|i| f64::from_bits(i.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+    [
+        (regular(1030), vec![5.0; 1030]),
+        (jitter, odd),
+        (regular(2100), counter),
+        (events, doubles),
+        (wild, sorted_doubles),
+        (regular(40), noise),
+        (regular(1), vec![1.0]),
+    ]
+    .iter()
+    .map(|(timestamps, values)| {
+        let mut bytes = Vec::new();
+        ChunkEncoder::new().encode(timestamps, values, &mut bytes);
+        bytes
+    })
+    .collect()
+}
+
+/// Decodes in full and in part; whatever comes back must keep what [`Columns`] promises.
+fn decode(bytes: &[u8]) -> Result<usize, ChunkError> {
+    let view = ChunkView::parse(bytes)?;
+    assert!((1..=CHUNK_SAMPLES_MAX).contains(&view.count()));
+    let mut out = Columns::default();
+    let middle = Timestamp::from_nanos(view.first_timestamp() / 2 + view.last_timestamp() / 2);
+    for range in [TimeRange::new(middle, Timestamp::MAX), TimeRange::new(Timestamp::MIN, middle), TimeRange::ALL] {
+        out.clear();
+        let decoded = view.decode_range(range, &mut out);
+        assert_eq!(out.timestamps.len(), out.values.len());
+        assert!(out.len() <= view.count() && out.timestamps.is_sorted_by(|a, b| a < b));
+        assert!(out.timestamps.iter().all(|at| range.contains(Timestamp::from_nanos(*at))));
+        decoded?;
+    }
+    assert_eq!(out.len(), view.count());
+    Ok(out.len())
+}
+
+#[test]
+fn flipped_bits_and_overwritten_bytes_give_an_error_or_samples() {
+    let mut noise = Noise(42);
+    let (mut errors, mut answers) = (0, 0);
+    for chunk in chunks() {
+        decode(&chunk).unwrap();
+        for _ in 0..TRIALS {
+            let mut bytes = chunk.clone();
+            for _ in 0..=noise.below(3) {
+                // Mostly near the fronts of header and columns, where lengths and encodings stand.
+                let reach = if noise.below(2) == 0 { bytes.len().min(80) } else { bytes.len() };
+                let at = noise.below(reach);
+                match noise.below(3) {
+                    0 => bytes[at] = noise.below(256) as u8,
+                    1 => bytes[at] = [0, 1, 64, 127, 128, 255][noise.below(6)],
+                    _ => bytes[at] ^= 1 << noise.below(8),
+                }
+            }
+            match decode(&bytes) {
+                Ok(_) => answers += 1,
+                Err(_) => errors += 1,
+            }
+        }
+    }
+    assert!(errors > 1000 && answers > 1000, "both happen: {errors} errors, {answers} answers");
+}
+
+#[test]
+fn a_chunk_cut_short_or_with_bytes_behind_is_an_error() {
+    for chunk in chunks() {
+        for cut in (0..chunk.len()).rev().take(400).chain(0..chunk.len().min(100)) {
+            assert!(decode(&chunk[..cut]).is_err(), "cut at {cut} of {}", chunk.len());
+        }
+        let mut longer = chunk.clone();
+        longer.push(0);
+        assert!(decode(&longer).is_err());
+    }
+}
+
+#[test]
+fn bytes_of_any_kind_are_no_chunk() {
+    let mut noise = Noise(7);
+    for len in 0..3000 {
+        let mut bytes: Vec<u8> = (0..len % 300).map(|_| noise.below(256) as u8).collect();
+        // Past the version and type, so that more of the decoder is reached.
+        bytes.iter_mut().take(2).zip([1, 0]).for_each(|(byte, want)| *byte = want);
+        let _ = decode(&bytes);
+    }
+}
+
+#[test]
+fn a_chunk_of_a_newer_release_says_so() {
+    for (at, byte) in [(0, 2), (1, 1), (24, 9)] {
+        let mut bytes = Vec::new();
+        ChunkEncoder::new().encode(&[1, 2, 9], &[1.0, 2.0, 4.0], &mut bytes);
+        bytes[at] = byte;
+        let error = decode(&bytes).unwrap_err();
+        assert!(matches!(error, ChunkError::TooNew { found, .. } if found == byte), "{error}");
+        assert!(error.to_string().contains("upgrade"), "{error}");
+    }
+}

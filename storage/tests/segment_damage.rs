@@ -1,0 +1,216 @@
+//! Damaged segments answer with a typed error or with the right data: never a panic, a hang, a large allocation.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tidegauge_storage::fs::{Fs, sim::SimFs};
+use tidegauge_storage::model::{LabelLimits, Labels, MatchOp, Matcher, SeqNo, TimeRange};
+use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentWriter, file_name};
+use tidegauge_storage::source::{Columns, ReadError, SampleSource};
+
+const DIR: &str = "/s";
+const HEADER: usize = 72;
+const FOOTER: usize = 280;
+const SECTIONS: usize = 9;
+
+struct Noise(u64);
+
+impl Noise {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) as usize) % n
+    }
+}
+
+/// A small segment with all kinds of columns, some timestamps shared, some chunks with statistics.
+fn segment() -> Vec<u8> {
+    let fs = SimFs::new();
+    fs.create_dir_all(Path::new(DIR)).unwrap();
+    let mut writer = SegmentWriter::create(Arc::new(fs.clone()), Path::new(DIR), 1, SegmentHeader::default()).unwrap();
+    for i in 0..12i64 {
+        let zone = ["", "a", "b"][i as usize % 3];
+        let (name, host) = (["cpu", "mem"][i as usize / 6], format!("h{}", i % 6));
+        let labels = Labels::new([("__name__", name), ("host", &host), ("zone", zone)], &LabelLimits::DEFAULT).unwrap();
+        let count = [3, 260, 20, 5][i as usize % 4];
+        let jitter = |at: i64| if i % 2 == 0 { 0 } else { at * 7919 % 13 };
+        let timestamps = (0..count).map(|at| at * 1000 + jitter(at)).collect();
+        let values = (0..count).map(|at| [7.5, at as f64, (at as f64).sqrt()][i as usize % 3]).collect();
+        writer.push_series(&labels, &Columns { timestamps, values }, SeqNo(i as u64)).unwrap();
+    }
+    writer.finish().unwrap();
+    fs.map(&Path::new(DIR).join(file_name(1))).unwrap().to_vec()
+}
+
+fn open(bytes: &[u8]) -> Result<Segment, ReadError> {
+    let fs = SimFs::new();
+    fs.create_dir_all(Path::new(DIR)).unwrap();
+    let path = Path::new(DIR).join(file_name(1));
+    fs.create(&path).unwrap().write_all_at(0, bytes).unwrap();
+    Segment::open(&fs, &path)
+}
+
+/// Asks everything there is to ask. Returns a fingerprint of all samples, if all could be read.
+fn ask(segment: &Segment) -> Result<u64, ReadError> {
+    let mut result = Ok(0u64);
+    let mut note = |error: ReadError| result = Err(error);
+    let matchers = [
+        Matcher::equal("host", "h3"),
+        Matcher::new("zone", MatchOp::Regex, "a|").unwrap(),
+        Matcher::new("__name__", MatchOp::NotEqual, "cpu").unwrap(),
+    ];
+    let mut names = Default::default();
+    segment.label_names(&mut names).unwrap_or_else(&mut note);
+    segment.label_values("host", &mut names).unwrap_or_else(&mut note);
+    for matcher in &matchers {
+        segment.select(std::slice::from_ref(matcher)).map(drop).unwrap_or_else(&mut note);
+    }
+    segment.chunks().for_each(|chunk| chunk.map(drop).unwrap_or_else(&mut note));
+    segment.verify().map(drop).unwrap_or_else(&mut note);
+    let mut sum = 0u64;
+    for hit in segment.select(&[]).unwrap_or_default() {
+        match segment.labels(hit.ordinal) {
+            Ok(labels) => {
+                segment.find(&labels).map(drop).unwrap_or_else(&mut note);
+                sum = sum.rotate_left(7) ^ labels.key().0 as u64;
+            }
+            Err(error) => note(error),
+        }
+        segment.stats_of(hit.ordinal).map(drop).unwrap_or_else(&mut note);
+        let mut out = Columns::default();
+        let read = segment.read(hit.ordinal, TimeRange::ALL).and_then(|mut cursor| {
+            while cursor.next(&mut out)? {}
+            Ok(())
+        });
+        read.unwrap_or_else(&mut note);
+        assert_eq!(out.timestamps.len(), out.values.len());
+        assert!(out.timestamps.is_sorted_by(|a, b| a < b), "what comes back ascends");
+        for (at, value) in out.timestamps.iter().zip(&out.values) {
+            sum = sum.rotate_left(7).wrapping_add(*at as u64 ^ value.to_bits());
+        }
+    }
+    result.map(|_| sum)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
+fn put_u32(bytes: &mut [u8], at: usize, value: u32) {
+    bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+}
+
+/// Makes every checksum right again, from docs/format/segment.md: columns, sections, header, footer.
+fn fix_checksums(bytes: &mut [u8]) {
+    let footer = bytes.len() - FOOTER;
+    let section = |bytes: &[u8], i: usize| {
+        let (offset, len) = (u64_at(bytes, footer + i * 24) as usize, u64_at(bytes, footer + i * 24 + 8) as usize);
+        (offset <= footer && len <= footer - offset).then_some((offset, len))
+    };
+    // Section, length of a record, places of offset, length (u16) and checksum in it.
+    for (i, record, offset_at, len_at, crc_at) in [(0, 32, 16, 28, 24), (1, 24, 0, 20, 8)] {
+        let Some((start, len)) = section(bytes, i) else { continue };
+        for at in (start..start + len / record * record).step_by(record) {
+            let offset = u64_at(bytes, at + offset_at) as usize;
+            let len = usize::from(u16::from_le_bytes([bytes[at + len_at], bytes[at + len_at + 1]]));
+            if let Some(column) = offset.checked_add(len).and_then(|end| bytes.get(offset..end)) {
+                let crc = crc32c::crc32c(column);
+                put_u32(bytes, at + crc_at, crc);
+            }
+        }
+    }
+    for i in 0..SECTIONS {
+        if let Some((start, len)) = section(bytes, i) {
+            let crc = crc32c::crc32c(&bytes[start..start + len]);
+            put_u32(bytes, footer + i * 24 + 16, crc);
+        }
+    }
+    let crc = crc32c::crc32c(&bytes[..HEADER - 4]);
+    put_u32(bytes, HEADER - 4, crc);
+    let crc = crc32c::crc32c(&bytes[footer..footer + FOOTER - 12]);
+    put_u32(bytes, footer + FOOTER - 12, crc);
+}
+
+#[test]
+fn with_checksums_any_flipped_bit_is_found_or_harmless() {
+    let whole = segment();
+    let want = ask(&open(&whole).unwrap()).unwrap();
+    let mut noise = Noise(1);
+    let mut found = 0;
+    for _ in 0..3000 {
+        let mut bytes = whole.clone();
+        let at = noise.below(bytes.len());
+        bytes[at] ^= 1 << noise.below(8);
+        match open(&bytes).and_then(|segment| ask(&segment)) {
+            // Padding between sections belongs to nothing.
+            Ok(sum) => assert_eq!(sum, want, "byte {at} changed the data unnoticed"),
+            Err(ReadError::Corrupt { offset, .. }) => {
+                assert!(offset <= bytes.len() as u64);
+                found += 1;
+            }
+            Err(other) => panic!("byte {at}: {other}"),
+        }
+    }
+    assert!(found > 2900, "{found} of 3000");
+}
+
+#[test]
+fn behind_right_checksums_damage_still_gives_an_error_or_samples() {
+    let mut whole = segment();
+    fix_checksums(&mut whole);
+    assert_eq!(whole, segment(), "the checksums are those that the format describes");
+    let mut noise = Noise(2);
+    let index = u64_at(&whole, whole.len() - FOOTER) as usize;
+    let (mut errors, mut answers) = (0, 0);
+    for _ in 0..8_000 {
+        let mut bytes = whole.clone();
+        for _ in 0..=noise.below(3) {
+            // Mostly in the index: the chunk decoder has a test of its own.
+            let from = if noise.below(4) == 0 { 0 } else { index };
+            let at = from + noise.below(bytes.len() - from);
+            match noise.below(3) {
+                0 => bytes[at] = noise.below(256) as u8,
+                1 => bytes[at] = [0, 1, 127, 128, 255][noise.below(5)],
+                _ => bytes[at] ^= 1 << noise.below(8),
+            }
+        }
+        fix_checksums(&mut bytes);
+        match open(&bytes).and_then(|segment| ask(&segment)) {
+            Ok(_) => answers += 1,
+            Err(_) => errors += 1,
+        }
+    }
+    assert!(errors > 500 && answers > 500, "both happen: {errors} errors, {answers} answers");
+}
+
+#[test]
+fn a_segment_cut_short_or_grown_is_corrupt() {
+    let whole = segment();
+    let mut cuts: Vec<usize> = (0..whole.len()).step_by(37).collect();
+    cuts.extend(whole.len() - 20..whole.len());
+    for cut in cuts {
+        let error = open(&whole[..cut]).expect_err("a part is no segment");
+        assert!(matches!(error, ReadError::Corrupt { .. }), "cut at {cut}: {error}");
+    }
+    let mut longer = whole.clone();
+    longer.extend_from_slice(&[0; 8]);
+    assert!(matches!(open(&longer), Err(ReadError::Corrupt { .. })));
+    assert!(matches!(open(&[0; 4096]), Err(ReadError::Corrupt { .. })));
+}
+
+#[test]
+fn a_segment_of_a_newer_release_says_so_and_a_flipped_version_does_not() {
+    let mut bytes = segment();
+    bytes[8] = 2;
+    let error = open(&bytes).unwrap_err();
+    assert!(matches!(error, ReadError::Corrupt { .. }), "one of the two versions is damage: {error}");
+    let footer_version = bytes.len() - 16;
+    bytes[footer_version] = 2;
+    let error = open(&bytes).unwrap_err();
+    assert!(matches!(error, ReadError::TooNew { found: 2, supported: 1, .. }), "{error}");
+}
+
+#[test]
+fn a_missing_file_is_an_error_of_the_system() {
+    let error = Segment::open(&SimFs::new(), Path::new("/none.seg")).unwrap_err();
+    assert!(matches!(error, ReadError::Io { .. }), "{error}");
+}
