@@ -14,6 +14,10 @@ pub mod exposition;
 pub mod host;
 pub mod scrape;
 
+// how they get into the engine: every second, or from files
+pub mod collect;
+pub mod import;
+
 // how long it all lives
 mod panic;
 mod serve;
@@ -26,3 +30,6 @@ mod ask;
 mod http;
 
 pub use cli::run;
+
+#[cfg(test)]
+mod test_engine;

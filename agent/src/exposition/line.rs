@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use tidegauge_storage::model::Timestamp;
+use tidegauge::Timestamp;
 
 use super::number::{parse_millis, parse_seconds, parse_value};
 use super::series::{is_space, split_name, unescape, utf8};

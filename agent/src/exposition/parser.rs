@@ -186,7 +186,7 @@ mod tests {
             let Ok(Entry::Sample(sample)) = parse_line(out.as_bytes(), Dialect::Text) else {
                 return Err(TestCaseError::fail(out));
             };
-            let mut expected = vec![(tidegauge_storage::model::METRIC_NAME.to_owned(), name)];
+            let mut expected = vec![(tidegauge::METRIC_NAME.to_owned(), name)];
             expected.extend(labels);
             let found: Vec<_> =
                 sample.series.labels().unwrap().into_iter().map(|(n, v)| (n.into_owned(), v.into_owned())).collect();

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use tidegauge_storage::model::METRIC_NAME;
+use tidegauge::METRIC_NAME;
 
 use super::LineError;
 

@@ -18,7 +18,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use tidegauge_storage::model::Timestamp;
+use tidegauge::Timestamp;
 
 pub use readings::{Description, Readings};
 pub use source::HostError;

@@ -1,0 +1,71 @@
+//! HELP, TYPE and UNIT: told to the engine when they are new or have changed.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use tidegauge::{Engine, Metadata, MetadataError};
+
+/// Metrics of one target that are remembered; further ones go without metadata.
+const METRICS_MAX: usize = 100_000;
+
+/// What a target last said of each metric.
+#[derive(Debug, Default)]
+pub(crate) struct Descriptions {
+    known: HashMap<String, Metadata>,
+    changed: Vec<String>,
+}
+
+impl Descriptions {
+    /// Starts from what the engine knows, so that a restart writes nothing anew.
+    pub(crate) fn of(engine: &Engine) -> Self {
+        Self { known: engine.metadata().into_iter().collect(), changed: Vec::new() }
+    }
+
+    pub(crate) fn kind(&mut self, metric: &str, kind: &str) {
+        self.set(metric, kind, |metadata| &mut metadata.kind);
+    }
+
+    pub(crate) fn help(&mut self, metric: &str, help: &str) {
+        self.set(metric, help, |metadata| &mut metadata.help);
+    }
+
+    pub(crate) fn unit(&mut self, metric: &str, unit: &str) {
+        self.set(metric, unit, |metadata| &mut metadata.unit);
+    }
+
+    fn set(&mut self, metric: &str, text: &str, field: impl Fn(&mut Metadata) -> &mut String) {
+        if let Some(metadata) = self.known.get_mut(metric) {
+            let field = field(metadata);
+            if field == text {
+                return;
+            }
+            text.clone_into(field);
+        } else {
+            if self.known.len() == METRICS_MAX {
+                return;
+            }
+            let mut metadata = Metadata::default();
+            text.clone_into(field(&mut metadata));
+            self.known.insert(metric.to_owned(), metadata);
+        }
+        // The lines of one metric follow each other.
+        if self.changed.last().is_none_or(|last| last != metric) {
+            self.changed.push(metric.to_owned());
+        }
+    }
+
+    /// Tells the engine for at most `time`; what is left waits for the next call. Each metric
+    /// may cost a write to disk, and the rounds must not wait for hundreds of them.
+    pub(crate) fn store(&mut self, engine: &Engine, time: Duration) -> Result<(), MetadataError> {
+        let start = Instant::now();
+        while let Some(metric) = self.changed.pop() {
+            if let Some(metadata) = self.known.get(&metric) {
+                engine.set_metadata(&metric, metadata.clone())?;
+            }
+            if start.elapsed() >= time {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

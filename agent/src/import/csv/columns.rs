@@ -1,0 +1,169 @@
+//! Which column is what: the rules are those that [`ImportOptions`] states.
+
+use std::path::Path;
+
+use csv::ByteRecord;
+
+use super::super::{ImportError, ImportOptions};
+use crate::exposition::parse_value;
+
+const TIME_NAMES: [&str; 3] = ["timestamp", "time", "ts"];
+const VALUE_NAME: &str = "value";
+const METRIC_NAMES: [&str; 2] = ["__name__", "metric"];
+
+/// What each column is, by its index.
+#[derive(Debug, PartialEq)]
+pub(super) struct Columns {
+    pub(super) time: usize,
+    pub(super) values: Vec<usize>,
+    /// With the metric's column, if there is one.
+    pub(super) labels: Vec<usize>,
+    pub(super) metric_column: Option<usize>,
+    /// For each value column what its metric is, or what stands behind the given metric.
+    names: Vec<String>,
+    given_metric: Option<String>,
+}
+
+impl Columns {
+    pub(super) fn choose(
+        headers: &[String],
+        ahead: &[ByteRecord],
+        options: &ImportOptions,
+        path: &Path,
+    ) -> Result<Self, ImportError> {
+        let wrong = |what: String| ImportError::Columns { path: path.to_owned(), what, columns: headers.join(", ") };
+        if let Some(at) = (1..headers.len()).find(|&at| headers[..at].contains(&headers[at])) {
+            return Err(wrong(format!("two columns are called {:?}", headers[at])));
+        }
+        let called = |name: &String| {
+            headers
+                .iter()
+                .position(|header| header == name)
+                .ok_or_else(|| wrong(format!("no column is called {name:?}")))
+        };
+        let named =
+            |names: &[&str]| headers.iter().position(|header| names.iter().any(|n| header.eq_ignore_ascii_case(n)));
+
+        let time = match &options.time_column {
+            Some(name) => called(name)?,
+            None => named(&TIME_NAMES).ok_or_else(|| {
+                wrong("no column is called timestamp, time or ts; --time-column says which it is".to_owned())
+            })?,
+        };
+        let mut labels = options.label_columns.iter().map(called).collect::<Result<Vec<_>, _>>()?;
+        let values = if options.value_columns.is_empty() {
+            let free = |at: &usize| *at != time && !labels.contains(at);
+            match named(&[VALUE_NAME]).filter(free) {
+                Some(value) => vec![value],
+                None => (0..headers.len()).filter(free).filter(|&at| is_numeric(ahead, at)).collect(),
+            }
+        } else {
+            options.value_columns.iter().map(called).collect::<Result<Vec<_>, _>>()?
+        };
+        if values.is_empty() {
+            let what = "no column is called value or holds only numbers; --value-columns says which they are";
+            return Err(wrong(what.to_owned()));
+        }
+        if options.label_columns.is_empty() {
+            labels = (0..headers.len()).filter(|at| *at != time && !values.contains(at)).collect();
+        }
+        for (nth, &column) in values.iter().enumerate() {
+            if column == time || labels.contains(&column) || values[..nth].contains(&column) {
+                return Err(wrong(format!("column {:?} is asked to be two things", headers[column])));
+            }
+        }
+        if labels.contains(&time) {
+            return Err(wrong(format!("column {:?} is asked to be two things", headers[time])));
+        }
+        if let Some(&nameless) = labels.iter().find(|&&at| headers[at].is_empty()) {
+            return Err(wrong(format!("column {} has no name", nameless + 1)));
+        }
+        let metric_column = match options.metric {
+            Some(_) => None,
+            None => named(&METRIC_NAMES).filter(|at| labels.contains(at)),
+        };
+        let stem = path.file_stem().map_or_else(|| VALUE_NAME.to_owned(), |stem| stem.to_string_lossy().into_owned());
+        let name_of = |&column: &usize| match headers[column].as_str() {
+            header if values.len() == 1 && header.eq_ignore_ascii_case(VALUE_NAME) => stem.clone(),
+            header => header.to_owned(),
+        };
+        let names = values.iter().map(name_of).collect();
+        Ok(Self { time, values, labels, metric_column, names, given_metric: options.metric.clone() })
+    }
+
+    /// The metric of the value column `nth`; `cell` is that of the metric's column, if there
+    /// is one. `None` if it is empty.
+    pub(super) fn metric(&self, nth: usize, cell: Option<&str>) -> Option<String> {
+        match self.given_metric.as_deref().or(cell) {
+            None => Some(self.names[nth].clone()),
+            Some("") => None,
+            Some(metric) if self.values.len() == 1 => Some(metric.to_owned()),
+            Some(metric) => Some(format!("{metric}_{}", self.names[nth])),
+        }
+    }
+}
+
+/// Whether a column holds a number somewhere and nothing else but empty cells.
+fn is_numeric(ahead: &[ByteRecord], column: usize) -> bool {
+    let cells =
+        || ahead.iter().filter_map(|record| record.get(column)).map(<[u8]>::trim_ascii).filter(|c| !c.is_empty());
+    cells().next().is_some() && cells().all(|cell| parse_value(cell).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::Format;
+    use super::*;
+
+    fn choose(headers: &[&str], rows: &[&[&str]], set: impl Fn(&mut ImportOptions)) -> Result<Columns, ImportError> {
+        let headers: Vec<String> = headers.iter().map(|&header| header.to_owned()).collect();
+        let rows: Vec<ByteRecord> = rows.iter().map(|row| ByteRecord::from(row.to_vec())).collect();
+        let mut options = ImportOptions::new(Format::Csv, Vec::new());
+        set(&mut options);
+        Columns::choose(&headers, &rows, &options, Path::new("dir/file.csv"))
+    }
+
+    #[test]
+    fn a_value_column_makes_all_others_labels() {
+        let columns = choose(&["timestamp", "metric", "instance", "value"], &[&["1", "a", "0", "1"]], |_| {}).unwrap();
+        assert_eq!((columns.time, &columns.values[..], &columns.labels[..]), (0, &[3][..], &[1, 2][..]));
+        assert_eq!(columns.metric(0, Some("a")), Some("a".into()));
+        assert_eq!(columns.metric(0, Some("")), None);
+        let columns = choose(&["Time", "Value"], &[], |_| {}).unwrap();
+        assert_eq!(columns.metric(0, None), Some("file".into()));
+    }
+
+    #[test]
+    fn without_one_the_numeric_columns_are_values() {
+        let rows: &[&[&str]] = &[&["a", "1", "", "1", ""], &["b", "2", "0.5", "x", ""]];
+        let columns = choose(&["host", "ts", "cpu", "mixed", "empty"], rows, |_| {}).unwrap();
+        assert_eq!((columns.time, &columns.values[..], &columns.labels[..]), (1, &[2][..], &[0, 3, 4][..]));
+        assert_eq!(columns.metric(0, None), Some("cpu".into()));
+    }
+
+    #[test]
+    fn options_override_each_rule() {
+        let headers = ["timestamp", "metric", "instance", "value", "other"];
+        let columns = choose(&headers, &[&["1", "2", "3", "4", "5"]], |options| {
+            options.time_column = Some("instance".into());
+            options.value_columns = vec!["value".into(), "other".into()];
+            options.label_columns = vec!["timestamp".into()];
+            options.metric = Some("m".into());
+        });
+        let columns = columns.unwrap();
+        assert_eq!((columns.time, &columns.values[..], &columns.labels[..]), (2, &[3, 4][..], &[0][..]));
+        assert_eq!(columns.metric(1, None), Some("m_other".into()));
+    }
+
+    #[test]
+    fn what_cannot_be_decided_is_an_error_that_names_the_option() {
+        let why =
+            |headers: &[&str], set: &dyn Fn(&mut ImportOptions)| choose(headers, &[], set).unwrap_err().to_string();
+        assert!(why(&["a", "b"], &|_| {}).contains("--time-column"));
+        assert!(why(&["ts", "b"], &|_| {}).contains("--value-columns"));
+        assert!(why(&["ts", "b", "b"], &|_| {}).contains("two columns are called \"b\""));
+        assert!(why(&["ts", "value"], &|o| o.time_column = Some("x".into())).contains("no column is called \"x\""));
+        assert!(why(&["ts", "value"], &|o| o.value_columns = vec!["ts".into()]).contains("two things"));
+        assert!(why(&["ts", "value", ""], &|_| {}).contains("column 3 has no name"));
+    }
+}

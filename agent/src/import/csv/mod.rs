@@ -1,0 +1,174 @@
+//! CSV with a header line.
+
+mod bound;
+mod columns;
+
+use std::fs::File;
+use std::path::Path;
+
+use csv::{ByteRecord, ReaderBuilder};
+use tidegauge::{METRIC_NAME, SeriesError, SeriesId, Timestamp};
+
+use self::bound::Bounded;
+use self::columns::Columns;
+use super::series::ByText;
+use super::sink::Sink;
+use super::{ImportError, ImportOptions, TimeUnit};
+use crate::exposition::parse_value;
+
+/// Lines that are looked at to tell values from labels.
+const LOOKAHEAD: usize = 100;
+
+/// Why a line was refused.
+#[derive(Debug, thiserror::Error)]
+enum BadRow {
+    #[error("{found} cells, but the header has {expected}")]
+    Cells { found: usize, expected: usize },
+    #[error("{cell:?} in column {column:?} is no timestamp")]
+    Timestamp { column: String, cell: String },
+    #[error("{cell:?} in column {column:?} is no number")]
+    Value { column: String, cell: String },
+    #[error("column {column:?} is not UTF-8")]
+    NotUtf8 { column: String },
+    #[error("column {column:?} names no metric")]
+    NoMetric { column: String },
+    #[error("{0}")]
+    Series(#[from] SeriesError),
+}
+
+/// What is kept between lines.
+struct Rows<'a> {
+    columns: Columns,
+    headers: &'a [String],
+    unit: TimeUnit,
+    /// For each combination of label cells, where its ids begin in `ids`: one a value column.
+    groups: ByText<usize>,
+    ids: Vec<Option<SeriesId>>,
+    key: Vec<u8>,
+    values: Vec<Option<f64>>,
+}
+
+pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) -> Result<(), ImportError> {
+    let read = |source| ImportError::Read { path: path.to_owned(), source };
+    let (input, mark) = Bounded::new(File::open(path).map_err(read)?);
+    let mut reader = ReaderBuilder::new().flexible(true).buffer_capacity(256 << 10).from_reader(input);
+    let headers = reader.byte_headers().map_err(|error| read(error.into()))?;
+    let headers: Vec<String> = headers.iter().map(|cell| String::from_utf8_lossy(cell).trim().to_owned()).collect();
+    if headers.iter().all(String::is_empty) {
+        return Err(ImportError::NoHeader { path: path.to_owned() });
+    }
+    let mut ahead = Vec::new();
+    let mut record = ByteRecord::new();
+    while ahead.len() < LOOKAHEAD && reader.read_byte_record(&mut record).map_err(|error| read(error.into()))? {
+        mark.done(reader.position().byte());
+        ahead.push(record.clone());
+    }
+    let columns = Columns::choose(&headers, &ahead, options, path)?;
+    let mut rows = Rows {
+        values: vec![None; columns.values.len()],
+        columns,
+        headers: &headers,
+        unit: options.time_unit,
+        groups: ByText::new(),
+        ids: Vec::new(),
+        key: Vec::new(),
+    };
+    for record in &ahead {
+        rows.take(record, sink)?;
+    }
+    drop(ahead);
+    while reader.read_byte_record(&mut record).map_err(|error| read(error.into()))? {
+        mark.done(reader.position().byte());
+        rows.take(&record, sink)?;
+        sink.read(reader.position().byte());
+    }
+    sink.read(reader.position().byte());
+    sink.end_file()
+}
+
+impl Rows<'_> {
+    /// Stores what a line says, or notes that it is bad.
+    fn take(&mut self, record: &ByteRecord, sink: &mut Sink<'_>) -> Result<(), ImportError> {
+        let line = record.position().map_or(0, csv::Position::line);
+        match self.read(record).and_then(|at| Ok((at, self.resolve(record, sink)?))) {
+            Ok((at, base)) => {
+                let ids = &self.ids[base..][..self.values.len()];
+                for (id, value) in ids.iter().zip(&self.values) {
+                    match (id, value) {
+                        (&Some(id), &Some(value)) => sink.push(id, at, value, line)?,
+                        _ => sink.skip(),
+                    }
+                }
+            }
+            Err(why) => sink.bad(line, why),
+        }
+        Ok(())
+    }
+
+    /// Fills `values` and returns the timestamp.
+    fn read(&mut self, record: &ByteRecord) -> Result<Timestamp, BadRow> {
+        if record.len() != self.headers.len() {
+            return Err(BadRow::Cells { found: record.len(), expected: self.headers.len() });
+        }
+        let cell = record[self.columns.time].trim_ascii();
+        let unit = self.unit.or_told_from(cell);
+        let at = unit.parse(cell).ok_or_else(|| BadRow::Timestamp {
+            column: self.headers[self.columns.time].clone(),
+            cell: excerpt(cell),
+        })?;
+        // Told from the first good line, it holds for all others.
+        self.unit = unit;
+        for (value, &column) in self.values.iter_mut().zip(&self.columns.values) {
+            *value = match record[column].trim_ascii() {
+                [] => None,
+                cell => Some(
+                    parse_value(cell)
+                        .ok_or_else(|| BadRow::Value { column: self.headers[column].clone(), cell: excerpt(cell) })?,
+                ),
+            };
+        }
+        Ok(at)
+    }
+
+    /// Where the ids for this line's labels begin; those of its values are resolved.
+    fn resolve(&mut self, record: &ByteRecord, sink: &mut Sink<'_>) -> Result<usize, BadRow> {
+        self.key.clear();
+        for &column in &self.columns.labels {
+            let cell = &record[column];
+            self.key.extend_from_slice(&(cell.len() as u32).to_le_bytes());
+            self.key.extend_from_slice(cell);
+        }
+        let (ids, width) = (&mut self.ids, self.values.len());
+        let Ok(base) = self.groups.get_or(&self.key, || {
+            let base = ids.len();
+            ids.resize(base + width, None);
+            Ok::<_, std::convert::Infallible>(base)
+        });
+        for nth in 0..width {
+            if self.values[nth].is_some() && self.ids[base + nth].is_none() {
+                self.ids[base + nth] = Some(self.resolve_one(record, nth, sink)?);
+            }
+        }
+        Ok(base)
+    }
+
+    fn resolve_one(&self, record: &ByteRecord, nth: usize, sink: &mut Sink<'_>) -> Result<SeriesId, BadRow> {
+        let cell = |column: usize| {
+            let not_utf8 = |_| BadRow::NotUtf8 { column: self.headers[column].clone() };
+            std::str::from_utf8(&record[column]).map_err(not_utf8)
+        };
+        let from_cell = self.columns.metric_column.map(cell).transpose()?;
+        let metric = self.columns.metric(nth, from_cell).ok_or_else(|| BadRow::NoMetric {
+            column: self.columns.metric_column.map_or_else(String::new, |column| self.headers[column].clone()),
+        })?;
+        let mut labels = vec![(METRIC_NAME, metric.as_str())];
+        for &column in self.columns.labels.iter().filter(|&&column| Some(column) != self.columns.metric_column) {
+            labels.push((self.headers[column].as_str(), cell(column)?));
+        }
+        Ok(sink.resolve(&labels)?)
+    }
+}
+
+fn excerpt(cell: &[u8]) -> String {
+    String::from_utf8_lossy(&cell[..cell.len().min(160)]).chars().take(40).collect()
+}

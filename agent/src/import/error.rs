@@ -1,0 +1,67 @@
+//! Why an import failed.
+
+use std::io;
+use std::path::PathBuf;
+
+use tidegauge::{AppenderError, MetadataError, PushError, WaitError};
+
+use super::{BadLines, ImportSummary};
+
+/// Why an import failed. What was read before is stored and stays; importing it again is harmless.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// A file cannot be opened or read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Some lines cannot be read; all others are stored. Mend the file and import it again,
+    /// or skip such lines.
+    #[error("{bad}")]
+    BadLines {
+        /// How many, and the first of them.
+        bad: BadLines,
+        /// What was stored.
+        summary: Box<ImportSummary>,
+    },
+    /// The CSV file has no header line.
+    #[error("{}: the file has no header line", path.display())]
+    NoHeader {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A column is missing, or two have the same name.
+    #[error("{}: {what}; the columns are: {columns}", path.display())]
+    Columns {
+        /// The file.
+        path: PathBuf,
+        /// Which column is wrong, and which option helps.
+        what: String,
+        /// The header.
+        columns: String,
+    },
+    /// A sample has no timestamp.
+    #[error("{}:{line}: the sample has no timestamp; --at TIME gives one to all that lack it", path.display())]
+    NoTimestamp {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: u64,
+    },
+    /// The engine gives no appender.
+    #[error("no appender: {0}")]
+    Appender(#[from] AppenderError),
+    /// The engine takes no samples.
+    #[error("{0}")]
+    Push(#[from] PushError),
+    /// The samples were taken, but did not become durable.
+    #[error("{0}")]
+    Wait(#[from] WaitError),
+    /// HELP and TYPE were not stored.
+    #[error("metadata was not stored: {0}")]
+    Metadata(#[from] MetadataError),
+}

@@ -1,0 +1,104 @@
+//! Brings files into an engine: CSV, exposition text with timestamps, Influx line protocol.
+//!
+//! Files are streamed: memory grows with the number of series, not with that of the lines.
+//! Samples may come in any order and at any age.
+//!
+//! # Bad lines
+//! A line that cannot be read is noted with its number and passed over; none of its samples
+//! is stored. All other lines are stored and stay. Without [`ImportOptions::skip_bad`] the
+//! import then ends in [`ImportError::BadLines`]. Importing the mended file again does no
+//! harm: a sample that is there already is replaced by its equal.
+
+mod bad;
+mod csv;
+mod error;
+mod influx;
+mod lines;
+mod options;
+mod progress;
+mod prom;
+mod series;
+mod sink;
+#[cfg(test)]
+mod tests;
+mod time;
+
+use std::time::{Duration, Instant};
+
+use tidegauge::Engine;
+
+pub use bad::{BadLine, BadLines};
+pub use error::ImportError;
+pub use options::{Format, ImportOptions, UnknownFormat};
+pub use time::{TimeUnit, UnknownTimeUnit};
+
+use progress::Progress;
+use sink::Sink;
+
+/// What an import did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ImportSummary {
+    /// Samples stored.
+    pub samples: u64,
+    /// Different series among them.
+    pub series: u64,
+    /// Values that are no samples: empty cells and texts where a number could stand.
+    pub skipped: u64,
+    /// Lines that could not be read.
+    pub bad_lines: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// How long it took, until the last sample was durable (with durability `memory`: visible).
+    pub elapsed: Duration,
+}
+
+impl ImportSummary {
+    /// Samples stored per second.
+    #[must_use]
+    pub fn samples_per_second(&self) -> f64 {
+        let seconds = self.elapsed.as_secs_f64();
+        if seconds > 0.0 { self.samples as f64 / seconds } else { 0.0 }
+    }
+}
+
+/// One line: samples, series, time, rate, and what was left out.
+impl std::fmt::Display for ImportSummary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { samples, series, skipped, bad_lines, elapsed, .. } = self;
+        let (seconds, rate) = (elapsed.as_secs_f64(), self.samples_per_second());
+        write!(f, "{samples} samples of {series} series in {seconds:.2} s ({rate:.0} samples/s)")?;
+        if *skipped > 0 {
+            write!(f, ", {skipped} values without a number skipped")?;
+        }
+        if *bad_lines > 0 {
+            write!(f, ", {bad_lines} bad lines skipped")?;
+        }
+        Ok(())
+    }
+}
+
+/// Imports all files, one after the other, through an appender of its own.
+///
+/// Returns when everything is durable, or with durability `memory` visible.
+///
+/// # Errors
+/// [`ImportError`]. What was read before the error stays stored.
+pub fn run(options: &ImportOptions, engine: &Engine) -> Result<ImportSummary, ImportError> {
+    let start = Instant::now();
+    let progress = Progress::new(&options.files, options.progress)?;
+    let mut sink = Sink::new(engine, progress)?;
+    for path in &options.files {
+        sink.start_file(path);
+        match options.format {
+            Format::Csv => csv::import(path, options, &mut sink)?,
+            Format::Prom => prom::import(path, options, &mut sink)?,
+            Format::Influx => influx::import(path, options, &mut sink)?,
+        }
+    }
+    let (mut summary, bad) = sink.finish()?;
+    summary.elapsed = start.elapsed();
+    if summary.bad_lines > 0 && !options.skip_bad {
+        return Err(ImportError::BadLines { bad, summary: Box::new(summary) });
+    }
+    Ok(summary)
+}

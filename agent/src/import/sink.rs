@@ -1,0 +1,162 @@
+//! Where the readers of all formats put their samples.
+
+use std::collections::HashSet;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tidegauge::{Ack, Appender, Engine, Level, PushError, SeriesError, SeriesId, SeriesSample, Timestamp, WaitError};
+
+use super::progress::Progress;
+use super::{BadLines, ImportError, ImportSummary};
+
+/// Samples that are pushed together.
+const BATCH: usize = 4096;
+
+/// How long the engine may take none of the samples, or not make them durable, before the import gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(super) struct Sink<'e> {
+    engine: &'e Engine,
+    appender: Appender,
+    batch: Vec<SeriesSample>,
+    /// The line of each sample in the batch.
+    lines: Vec<u64>,
+    last: Option<Ack>,
+    file: PathBuf,
+    /// Bytes of the files that are done.
+    bytes_before: u64,
+    series: HashSet<SeriesId>,
+    summary: ImportSummary,
+    bad: BadLines,
+    progress: Progress,
+}
+
+impl<'e> Sink<'e> {
+    pub(super) fn new(engine: &'e Engine, progress: Progress) -> Result<Self, ImportError> {
+        let appender = engine.appender()?;
+        let batch = BATCH.min(appender.capacity());
+        Ok(Self {
+            engine,
+            appender,
+            batch: Vec::with_capacity(batch),
+            lines: Vec::with_capacity(batch),
+            last: None,
+            file: PathBuf::new(),
+            bytes_before: 0,
+            series: HashSet::new(),
+            summary: ImportSummary::default(),
+            bad: BadLines::default(),
+            progress,
+        })
+    }
+
+    pub(super) fn start_file(&mut self, path: &Path) {
+        path.clone_into(&mut self.file);
+        self.bytes_before = self.summary.bytes;
+    }
+
+    pub(super) fn engine(&self) -> &'e Engine {
+        self.engine
+    }
+
+    /// The id of a series that was not met before.
+    pub(super) fn resolve(&mut self, labels: &[(&str, &str)]) -> Result<SeriesId, SeriesError> {
+        let id = self.engine.series(labels)?;
+        self.series.insert(id);
+        Ok(id)
+    }
+
+    /// Notes that a line cannot be read.
+    pub(super) fn bad(&mut self, line: u64, why: impl Display) {
+        self.bad.note(&self.file, line, why);
+    }
+
+    /// Notes that a value is no number and was not expected to be one.
+    pub(super) fn skip(&mut self) {
+        self.summary.skipped += 1;
+    }
+
+    /// Notes how many bytes of the current file are read.
+    pub(super) fn read(&mut self, bytes: u64) {
+        self.summary.bytes = self.bytes_before + bytes;
+    }
+
+    /// Takes a sample that stood on `line`.
+    pub(super) fn push(&mut self, series: SeriesId, at: Timestamp, value: f64, line: u64) -> Result<(), ImportError> {
+        self.batch.push(SeriesSample::new(series, at, value));
+        self.lines.push(line);
+        if self.batch.len() == self.batch.capacity() { self.flush() } else { Ok(()) }
+    }
+
+    /// Pushes what is left of the file: its bad samples are noted under its name.
+    pub(super) fn end_file(&mut self) -> Result<(), ImportError> {
+        self.flush()
+    }
+
+    /// Waits until everything is durable; the elapsed time is left to the caller.
+    pub(super) fn finish(mut self) -> Result<(ImportSummary, BadLines), ImportError> {
+        self.flush()?;
+        if let Some(ack) = self.last {
+            match self.engine.wait(ack, Level::Durable, PATIENCE) {
+                Err(WaitError::NotDurable) => self.engine.wait(ack, Level::Visible, PATIENCE).map(drop)?,
+                waited => waited.map(drop)?,
+            }
+        }
+        self.progress.done();
+        self.summary.series = self.series.len() as u64;
+        self.summary.bad_lines = self.bad.count;
+        Ok((self.summary, self.bad))
+    }
+
+    fn flush(&mut self) -> Result<(), ImportError> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let batch = std::mem::take(&mut self.batch);
+        match self.push_patiently(&batch) {
+            Ok(()) => self.summary.samples += batch.len() as u64,
+            // Somewhere in it is a timestamp from the future: find out on which lines.
+            Err(PushError::TooFarAhead { .. }) => self.push_singly(&batch)?,
+            Err(error) => return Err(error.into()),
+        }
+        self.batch = batch;
+        self.batch.clear();
+        self.lines.clear();
+        self.progress.show(self.summary.bytes, self.summary.samples);
+        Ok(())
+    }
+
+    fn push_singly(&mut self, batch: &[SeriesSample]) -> Result<(), ImportError> {
+        let mut last_bad = None;
+        for (at, sample) in batch.iter().enumerate() {
+            match self.push_patiently(std::slice::from_ref(sample)) {
+                Ok(()) => self.summary.samples += 1,
+                Err(error @ PushError::TooFarAhead { .. }) => {
+                    let line = self.lines[at];
+                    // Several samples of one line are one bad line.
+                    if last_bad.replace(line) != Some(line) {
+                        self.bad.note(&self.file, line, error);
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// A full lane is no error here: the file can wait.
+    fn push_patiently(&mut self, samples: &[SeriesSample]) -> Result<(), PushError> {
+        let start = Instant::now();
+        loop {
+            match self.appender.push_batch(samples) {
+                Ok(ack) => {
+                    self.last = Some(ack);
+                    return Ok(());
+                }
+                Err(PushError::Timeout { .. }) if start.elapsed() < PATIENCE => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Files into an engine in memory.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+use tidegauge::{Matcher, Timestamp};
+
+use super::*;
+use crate::test_engine::{at, samples, samples_of};
+
+struct Case {
+    dir: TempDir,
+    engine: Engine,
+}
+
+impl Case {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), engine: Engine::in_memory().unwrap() }
+    }
+
+    fn options(&self, format: Format, name: &str, text: &str) -> ImportOptions {
+        let path = self.dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        ImportOptions { progress: false, ..ImportOptions::new(format, vec![path]) }
+    }
+
+    fn import(&self, format: Format, text: &str) -> Result<ImportSummary, ImportError> {
+        run(&self.options(format, "file.txt", text), &self.engine)
+    }
+
+    fn of(&self, metric: &str) -> Vec<(i64, f64)> {
+        samples_of(&self.engine, metric)
+            .into_iter()
+            .map(|(t, bits)| (t / 1_000_000_000, f64::from_bits(bits)))
+            .collect()
+    }
+
+    fn series(&self) -> Vec<String> {
+        samples(&self.engine, &[]).into_keys().collect()
+    }
+}
+
+#[test]
+fn a_csv_file_with_labels_comes_in_any_order() {
+    let case = Case::new();
+    let text = "timestamp,metric,host,value\n1700000002000,cpu,a,2\n1700000001000,cpu,a,1\n1700000001000,mem,,5\n";
+    let summary = case.import(Format::Csv, text).unwrap();
+    assert_eq!((summary.samples, summary.series, summary.skipped, summary.bad_lines), (3, 2, 0, 0));
+    assert_eq!(summary.bytes, text.len() as u64);
+    assert_eq!(case.series(), [r#"cpu{host="a"}"#, "mem"]);
+    assert_eq!(case.of("cpu"), [(1_700_000_001, 1.0), (1_700_000_002, 2.0)]);
+}
+
+#[test]
+fn a_wide_csv_file_makes_a_series_of_each_value_column() {
+    let case = Case::new();
+    let text = "host,ts,cpu,mem\n\"a, b\",2023-11-14T22:13:20Z,1.5,\nc,2023-11-14T22:13:21Z,2.5,7\n";
+    let summary = case.import(Format::Csv, text).unwrap();
+    assert_eq!((summary.samples, summary.series, summary.skipped), (3, 3, 1));
+    assert_eq!(case.series(), [r#"cpu{host="a, b"}"#, r#"cpu{host="c"}"#, r#"mem{host="c"}"#]);
+    assert_eq!(case.of("mem"), [(1_700_000_001, 7.0)]);
+}
+
+#[test]
+fn bad_csv_lines_are_named_and_the_others_stay() {
+    let case = Case::new();
+    let mut text =
+        "ts,value\n1700000000,1\nyesterday,2\n1700000001,two\n1700000002\n4102444800,4\n1700000003,5\n".to_owned();
+    for _ in 0..20 {
+        text.push_str("x,x\n");
+    }
+    let Err(ImportError::BadLines { bad, summary }) = case.import(Format::Csv, &text) else { panic!("no error") };
+    assert_eq!((bad.count, bad.first.len()), (24, 10));
+    let lines: Vec<u64> = bad.first.iter().map(|bad| bad.line).collect();
+    // A timestamp from the future is only found at the push.
+    assert!([3, 4, 5].iter().all(|line| lines.contains(line)), "{lines:?}");
+    assert!(bad.to_string().contains("file.txt:4: \"two\" in column \"value\" is no number"), "{bad}");
+    assert!(bad.to_string().ends_with("and 14 more"), "{bad}");
+    assert_eq!(summary.samples, 2);
+    assert_eq!(case.of("file"), [(1_700_000_000, 1.0), (1_700_000_003, 5.0)]);
+    let mut options = case.options(Format::Csv, "file.txt", &text);
+    options.skip_bad = true;
+    let summary = run(&options, &case.engine).unwrap();
+    assert_eq!((summary.samples, summary.bad_lines), (2, 24));
+    assert!(summary.to_string().ends_with("24 bad lines skipped"), "{summary}");
+}
+
+#[test]
+fn csv_files_that_cannot_be_read_at_all_say_why() {
+    let case = Case::new();
+    assert!(matches!(case.import(Format::Csv, ""), Err(ImportError::NoHeader { .. })));
+    assert!(matches!(case.import(Format::Csv, "a,b\n1,2\n"), Err(ImportError::Columns { .. })));
+    let missing = ImportOptions::new(Format::Csv, vec!["/nowhere/file.csv".into()]);
+    assert!(matches!(run(&missing, &case.engine), Err(ImportError::Read { .. })));
+    let folder = ImportOptions::new(Format::Csv, vec![case.dir.path().into()]);
+    assert!(matches!(run(&folder, &case.engine), Err(ImportError::Read { .. })));
+}
+
+#[test]
+fn exposition_text_keeps_its_timestamps_and_metadata() {
+    let case = Case::new();
+    let text = "# TYPE a counter\na{x=\"1\"} 1 1700000000000\na{x=\"1\"} 2 1700000001000\nb NaN 1700000000000\n";
+    let summary = case.import(Format::Prom, text).unwrap();
+    assert_eq!((summary.samples, summary.series), (3, 2));
+    assert_eq!(case.of("a"), [(1_700_000_000, 1.0), (1_700_000_001, 2.0)]);
+    assert_eq!(case.engine.metadata()["a"].kind, "counter");
+    let open_metrics = "c 3 1700000000.5\n# EOF\n";
+    assert_eq!(case.import(Format::Prom, open_metrics).unwrap().samples, 1);
+    assert_eq!(samples_of(&case.engine, "c")[0].0, 1_700_000_000_500_000_000);
+}
+
+#[test]
+fn samples_without_a_timestamp_need_one_from_the_options() {
+    let case = Case::new();
+    for (format, text) in [(Format::Prom, "a 1\n"), (Format::Influx, "m f=1\n")] {
+        let error = case.import(format, text).unwrap_err();
+        assert!(matches!(error, ImportError::NoTimestamp { line: 1, .. }), "{error}");
+        let mut options = case.options(format, "file.txt", text);
+        options.at = Some(at(1_700_000_000));
+        assert_eq!(run(&options, &case.engine).unwrap().samples, 1);
+    }
+    assert_eq!(case.of("a"), [(1_700_000_000, 1.0)]);
+    assert_eq!(case.of("m_f"), [(1_700_000_000, 1.0)]);
+}
+
+#[test]
+fn bad_exposition_lines_are_named() {
+    let case = Case::new();
+    let text = "a 1 1700000000000\na{ 1 1\nb{x=\"1\",x=\"2\"} 1 1700000000000\nc 1 1700000000000\n";
+    let Err(ImportError::BadLines { bad, summary }) = case.import(Format::Prom, text) else { panic!("no error") };
+    assert_eq!(bad.first.iter().map(|bad| bad.line).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(summary.samples, 2);
+}
+
+#[test]
+fn line_protocol_makes_a_series_of_each_field() {
+    let case = Case::new();
+    let text = "# comment\ncpu,host=a\\ b,dc=eu user=1.5,n=2i,up=true,name=\"x\" 1700000000000000000\n\
+        cpu,host=a\\ b,dc=eu user=2.5 1700000001000000000\nbroken\n";
+    let Err(ImportError::BadLines { bad, summary }) = case.import(Format::Influx, text) else { panic!("no error") };
+    assert_eq!(bad.first[0].line, 4);
+    assert_eq!((summary.samples, summary.series, summary.skipped), (4, 3, 1));
+    assert_eq!(case.series()[2], r#"cpu_user{dc="eu", host="a b"}"#);
+    assert_eq!(case.of("cpu_user"), [(1_700_000_000, 1.5), (1_700_000_001, 2.5)]);
+    assert_eq!(case.of("cpu_up"), [(1_700_000_000, 1.0)]);
+    let mut options = case.options(Format::Influx, "ms.lp", "m f=1 1700000000000\n");
+    options.time_unit = TimeUnit::Millis;
+    run(&options, &case.engine).unwrap();
+    assert_eq!(case.of("m_f"), [(1_700_000_000, 1.0)]);
+}
+
+#[test]
+fn a_real_file_comes_in_without_options() {
+    let Some(folder) = std::env::var_os("TIDEGAUGE_DATA") else {
+        return eprintln!("skipped: TIDEGAUGE_DATA names no folder with cloudwatch.csv");
+    };
+    let path = Path::new(&folder).join("cloudwatch.csv");
+    let text = fs::read_to_string(&path).expect("TIDEGAUGE_DATA holds cloudwatch.csv");
+    let engine = Engine::in_memory().unwrap();
+    let options = ImportOptions { progress: false, ..ImportOptions::new(Format::Csv, vec![path]) };
+    let summary = run(&options, &engine).unwrap();
+    // The same file, read in the simplest way: the last value of an instance and time wins.
+    let mut expected = std::collections::BTreeMap::new();
+    for line in text.lines().skip(1) {
+        let cells: Vec<&str> = line.split(',').collect();
+        let (millis, value): (i64, f64) = (cells[0].parse().unwrap(), cells[3].parse().unwrap());
+        assert_eq!(cells[1], "aws_cloudwatch");
+        expected.insert((cells[2].to_owned(), millis * 1_000_000), value.to_bits());
+    }
+    assert_eq!(summary.samples, text.lines().count() as u64 - 1);
+    let mut found = std::collections::BTreeMap::new();
+    let all = samples(&engine, &[Matcher::equal("__name__", "aws_cloudwatch")]);
+    assert_eq!(summary.series, all.len() as u64);
+    for (series, samples) in all {
+        let instance = series.split('"').nth(1).unwrap().to_owned();
+        found.extend(samples.into_iter().map(|(t, bits)| ((instance.clone(), t), bits)));
+    }
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_timestamp_of_any_age_is_taken() {
+    let case = Case::new();
+    case.import(Format::Csv, "ts,value\n-1000000000,1\n0,2\n").unwrap();
+    assert_eq!(case.of("file"), [(-1_000_000_000, 1.0), (0, 2.0)]);
+    assert_eq!(Timestamp::from_nanos(0), at(0));
+}
