@@ -24,6 +24,9 @@ pub mod promql;
 mod error;
 pub mod limits;
 
+// how the work is spread
+mod parallel;
+
 pub use aggregate::{Aggregate, Aggregation, ResultSeries, Table};
 pub use error::QueryError;
 pub use limits::{Budget, Cancel, Limit, QueryLimits};

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use rayon::prelude::*;
 use tidegauge_storage::model::Labels;
 
 use super::fold::Fold;
 use super::scan::Partials;
 use crate::limits::{Budget, Held};
+use crate::parallel::chunks;
 use crate::{QueryError, Selection};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl Groups {
             let pairs: Vec<_> = names.iter().filter_map(|name| Some((name.as_str(), all.get(name)?))).collect();
             Labels::from_sorted(&pairs)
         };
-        let labels_of: Vec<Labels> = (0..n).into_par_iter().with_min_len(64).map(of).collect();
+        let labels_of = chunks(0..n, 256, |series| Ok(series.map(of).collect::<Vec<_>>()))?.concat();
         held.grow(labels_of.iter().map(|labels| labels.encoded().len() as u64 + 16).sum())?;
         budget.check()?;
         let mut numbers: HashMap<Labels, u32> = HashMap::new();

@@ -128,7 +128,7 @@ impl Aggregation {
     pub fn run(&self) -> Result<Table, QueryError> {
         let windows = Windows::new(self.every, self.selection.time_range())?;
         let (selection, grouping) = (&self.selection, &self.grouping);
-        selection.install(|| match self.aggregate {
+        selection.install(run::is_shared(selection), || match self.aggregate {
             Aggregate::Count => run::table::<Count>(selection, windows, grouping),
             Aggregate::Sum => run::table::<Sum>(selection, windows, grouping),
             Aggregate::Min => run::table::<Extreme<false>>(selection, windows, grouping),

@@ -4,8 +4,8 @@
 //! answer is joined in their order; so the answer does not depend on the number of threads.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use rayon::prelude::*;
 use tidegauge_storage::model::Labels;
 
 use super::fold::Fold;
@@ -14,6 +14,7 @@ use super::scan::{Partials, Scan};
 use super::window::Windows;
 use super::{ResultSeries, Table};
 use crate::limits::Budget;
+use crate::parallel::chunks;
 use crate::{QueryError, Selection};
 
 /// Into how many chunks series are cut, where there are enough of them.
@@ -40,15 +41,19 @@ fn chunk_of(selection: &Selection) -> usize {
     selection.len().div_ceil(CHUNKS).clamp(1, 1024)
 }
 
+/// Whether there is work for more than one thread.
+pub(super) fn is_shared(selection: &Selection) -> bool {
+    selection.len() > chunk_of(selection)
+}
+
 /// Each series its own answer.
 fn each<F: Fold>(selection: &Selection, windows: Windows, budget: &Budget) -> Result<Vec<ResultSeries>, QueryError> {
-    let chunk = chunk_of(selection);
-    let one = |first: usize| {
+    let one = |series: Range<usize>| {
         let mut scan = Scan::new(budget);
         let mut partials = Partials::new(budget)?;
         let mut held = budget.hold(0)?;
         let mut answers = Vec::new();
-        for i in first..(first + chunk).min(selection.len()) {
+        for i in series {
             partials.clear();
             scan.series::<F>(selection.series(i).cursor(), windows, &mut partials)?;
             if !partials.windows.is_empty() {
@@ -59,9 +64,8 @@ fn each<F: Fold>(selection: &Selection, windows: Windows, budget: &Budget) -> Re
         scan.settle()?;
         Ok((answers, held))
     };
-    let chunks = (0..selection.len()).into_par_iter().step_by(chunk).map(one);
-    let chunks: Vec<_> = chunks.collect::<Result<_, QueryError>>()?;
-    Ok(chunks.into_iter().flat_map(|(answers, _)| answers).collect())
+    let answers = chunks(0..selection.len(), chunk_of(selection), one)?;
+    Ok(answers.into_iter().flat_map(|(answers, _)| answers).collect())
 }
 
 /// One answer for each group.
@@ -73,13 +77,14 @@ fn grouped<F: Fold>(
 ) -> Result<Vec<ResultSeries>, QueryError> {
     let groups = Groups::new(selection, names, budget)?;
     let chunk = chunk_of(selection);
-    let wave = chunk * CHUNKS_OF_A_WAVE * rayon::current_num_threads();
+    // Asking outside a pool would start the global one.
+    let threads = if is_shared(selection) { rayon::current_num_threads() } else { 1 };
+    let wave = chunk * CHUNKS_OF_A_WAVE * threads;
     let mut total: BTreeMap<usize, Partials<F::Partial>> = BTreeMap::new();
-    let one = |first: usize| chunk_by_group::<F>(selection, windows, &groups, first, chunk, budget);
+    let one = |series: Range<usize>| chunk_by_group::<F>(selection, windows, &groups, series, budget);
     for begin in (0..selection.len()).step_by(wave) {
         let series = begin..(begin + wave).min(selection.len());
-        let chunks: Vec<_> = series.into_par_iter().step_by(chunk).map(one).collect::<Result<_, _>>()?;
-        for (group, mut partials) in chunks.into_iter().flatten() {
+        for (group, mut partials) in chunks(series, chunk, one)?.into_iter().flatten() {
             add::<F>(&mut total, group, &mut partials, budget)?;
         }
         budget.check()?;
@@ -94,14 +99,13 @@ fn chunk_by_group<F: Fold>(
     selection: &Selection,
     windows: Windows,
     groups: &Groups,
-    first: usize,
-    chunk: usize,
+    series: Range<usize>,
     budget: &Budget,
 ) -> Result<BTreeMap<usize, Partials<F::Partial>>, QueryError> {
     let mut scan = Scan::new(budget);
     let mut found = BTreeMap::new();
     let mut partials = Partials::new(budget)?;
-    for i in first..(first + chunk).min(selection.len()) {
+    for i in series {
         partials.clear();
         scan.series::<F>(selection.series(i).cursor(), windows, &mut partials)?;
         if !partials.windows.is_empty() {

@@ -1,5 +1,6 @@
 //! One series' samples, cut into windows.
 
+use tidegauge_storage::chunk::STALE_BITS;
 use tidegauge_storage::source::{ColumnCursor, Columns};
 
 use super::fold::Fold;
@@ -7,9 +8,6 @@ use super::window::{Window, Windows};
 use crate::QueryError;
 use crate::limits::{Budget, Held, Meter};
 use crate::merge::Merge;
-
-/// The bits by which Prometheus, and whoever talks to it, says that a series has ended.
-const STALE: u64 = 0x7ff0_0000_0000_0002;
 
 /// Windows that have a value, ascending, and what is known of each.
 pub(super) struct Partials<P> {
@@ -112,8 +110,8 @@ fn drop_stale(columns: &mut Columns) {
     if !any_nan(&columns.values) {
         return;
     }
-    let keep: Vec<bool> = columns.values.iter().map(|value| value.to_bits() != STALE).collect();
+    let keep: Vec<bool> = columns.values.iter().map(|value| value.to_bits() != STALE_BITS).collect();
     let mut kept = keep.iter();
     columns.timestamps.retain(|_| kept.next().is_none_or(|keep| *keep));
-    columns.values.retain(|value| value.to_bits() != STALE);
+    columns.values.retain(|value| value.to_bits() != STALE_BITS);
 }

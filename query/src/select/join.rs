@@ -1,12 +1,16 @@
 //! One list of series out of those of all sources.
 
+use std::ops::Range;
+
+use rayon::ThreadPool;
 use rayon::prelude::*;
 use tidegauge_storage::model::{Labels, Matcher, SeriesKey, TimeRange};
 use tidegauge_storage::source::Snapshot;
 
 use crate::QueryError;
 use crate::limits::{Budget, Held};
-use crate::select::order::ascending;
+use crate::parallel::{self, chunks};
+use crate::select::order::{FEW, ascending};
 
 /// A series in one source.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +53,7 @@ impl Joined {
         matchers: &[Matcher],
         range: TimeRange,
         budget: &Budget,
+        pool: Option<&ThreadPool>,
     ) -> Result<Self, QueryError> {
         let bounds: Vec<_> = snapshot.sources().iter().map(|source| source.time_range()).collect();
         let mut held = budget.hold(0)?;
@@ -61,32 +66,41 @@ impl Joined {
             let hits = source.select(matchers)?;
             budget.check_series((found.len() + hits.len()) as u64)?;
             held.grow(hits.len() as u64 * BYTES_OF_ONE)?;
-            found.reserve(hits.len());
-            found.par_extend(hits.into_par_iter().map(|hit| (hit.key, Part { source: at, ordinal: hit.ordinal })));
+            found.extend(hits.into_iter().map(|hit| (hit.key, Part { source: at, ordinal: hit.ordinal })));
         }
-        // The same series in several sources has the same key; whatever else has it is told apart below.
-        let decode = |(key, part): (SeriesKey, Part)| -> Result<Found, QueryError> {
+        let decode = |&(key, part): &(SeriesKey, Part)| -> Result<Found, QueryError> {
             let labels = snapshot.sources()[part.source as usize].labels(part.ordinal)?;
             Ok(Found { key, part, labels })
         };
-        let found: Vec<Found> = found.into_par_iter().map(decode).collect::<Result<_, _>>()?;
-        // Twice: the keys they are sorted by are as long.
-        held.grow(found.iter().map(|one| one.labels.encoded().len() as u64 * 2 + 48).sum())?;
-        budget.check()?;
-        let mut joined = Self { members: Vec::new(), parts: Vec::with_capacity(found.len()), bounds, _held: held };
-        joined.join(found);
-        let order = ascending(|at| &joined.members[at].labels, joined.members.len());
-        joined.members = order.into_iter().map(|at| joined.members[at as usize].clone()).collect();
-        Ok(joined)
+        let n = found.len();
+        let decode = |some: Range<usize>| found[some].iter().map(decode).collect::<Result<Vec<_>, _>>();
+        let join = move || -> Result<Self, QueryError> {
+            let decoded: Vec<Found> = chunks(0..n, FEW, decode)?.into_iter().flatten().collect();
+            // Twice: the keys they are sorted by are as long.
+            held.grow(decoded.iter().map(|one| one.labels.encoded().len() as u64 * 2 + 48).sum())?;
+            budget.check()?;
+            let mut joined =
+                Self { members: Vec::new(), parts: Vec::with_capacity(decoded.len()), bounds, _held: held };
+            joined.join(decoded);
+            let order = ascending(|at| &joined.members[at].labels, joined.members.len());
+            joined.members = order.into_iter().map(|at| joined.members[at as usize].clone()).collect();
+            Ok(joined)
+        };
+        parallel::install(pool, n > FEW, join)
     }
 
     fn join(&mut self, mut found: Vec<Found>) {
         let one_source = found.iter().all(|one| one.part.source == found[0].part.source);
-        if !one_source {
-            found.par_sort_unstable_by(|a, b| {
-                let of_key = a.key.cmp(&b.key);
-                of_key.then_with(|| a.labels.encoded().cmp(b.labels.encoded())).then(a.part.source.cmp(&b.part.source))
-            });
+        // The same series in several sources has the same key; others that have it too are
+        // told apart by their labels.
+        let order = |a: &Found, b: &Found| {
+            let of_key = a.key.cmp(&b.key);
+            of_key.then_with(|| a.labels.encoded().cmp(b.labels.encoded())).then(a.part.source.cmp(&b.part.source))
+        };
+        if !one_source && found.len() <= FEW {
+            found.sort_unstable_by(order);
+        } else if !one_source {
+            found.par_sort_unstable_by(order);
         }
         self.members.reserve(found.len());
         let mut last: Option<SeriesKey> = None;

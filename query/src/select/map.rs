@@ -1,12 +1,14 @@
 //! Whole-range answers about many series, in parallel.
 
-use rayon::prelude::*;
+use std::ops::Range;
+
 use tidegauge_storage::model::{Labels, Sample};
 use tidegauge_storage::source::{ColumnCursor, Columns};
 
 use super::Selection;
 use crate::QueryError;
 use crate::limits::{Budget, Meter};
+use crate::parallel::chunks;
 
 impl Selection {
     /// Calls `map` with the labels and samples of each series, in parallel, and answers
@@ -85,14 +87,13 @@ impl Selection {
         budget.check()?;
         let _held = budget.hold((self.len() * size_of::<R>()) as u64)?;
         let chunk = (self.len() / 256).clamp(1, 64);
-        let one = |first: usize| -> Result<Vec<R>, QueryError> {
+        let one = |series: Range<usize>| -> Result<Vec<R>, QueryError> {
             let (mut scratch, mut meter) = (scratch(), Meter::new(budget));
-            let end = (first + chunk).min(self.len());
-            let done = (first..end).map(|i| work(&mut scratch, &mut meter, i)).collect::<Result<_, _>>()?;
+            let done = series.map(|i| work(&mut scratch, &mut meter, i)).collect::<Result<_, _>>()?;
             meter.settle()?;
             Ok(done)
         };
-        let all = || (0..self.len()).into_par_iter().step_by(chunk).map(one).collect::<Result<Vec<_>, _>>();
-        Ok(self.install(all)?.into_iter().flatten().collect())
+        let all = self.install(self.len() > chunk, || chunks(0..self.len(), chunk, one))?;
+        Ok(all.into_iter().flatten().collect())
     }
 }

@@ -14,7 +14,7 @@ use tidegauge_storage::model::{Labels, Matcher, TimeRange};
 use tidegauge_storage::source::Snapshot;
 
 use crate::limits::{Budget, Cancel, QueryLimits};
-use crate::{Aggregate, Aggregation, QueryError};
+use crate::{Aggregate, Aggregation, QueryError, parallel};
 use join::Joined;
 
 pub use series::Series;
@@ -48,10 +48,19 @@ impl Selection {
     /// [`QueryError::Read`] if an index is damaged; [`QueryError::LimitExceeded`] if there
     /// are too many series.
     pub fn new(snapshot: &Snapshot, matchers: &[Matcher]) -> Result<Self, QueryError> {
-        let limits = QueryLimits::DEFAULT;
-        let mut selection = Self::within(snapshot, matchers, TimeRange::ALL, &Budget::new(limits))?;
-        selection.budget = None;
-        Ok(selection)
+        let budget = Budget::new(QueryLimits::DEFAULT);
+        Ok(Self { budget: None, ..Self::within(snapshot, matchers, TimeRange::ALL, &budget)? })
+    }
+
+    /// As [`Selection::new`], on `pool`, where all parallel operations of this selection
+    /// run later: see [`on`](Self::on).
+    ///
+    /// # Errors
+    /// As [`Selection::new`].
+    pub fn new_on(snapshot: &Snapshot, matchers: &[Matcher], pool: Arc<ThreadPool>) -> Result<Self, QueryError> {
+        let budget = Budget::new(QueryLimits::DEFAULT);
+        let selection = Self::make(snapshot, matchers, TimeRange::ALL, &budget, Some(pool))?;
+        Ok(Self { budget: None, ..selection })
     }
 
     /// As [`Selection::new`], over `range`, counted against `budget` and so is all that is
@@ -65,7 +74,17 @@ impl Selection {
         range: TimeRange,
         budget: &Budget,
     ) -> Result<Self, QueryError> {
-        let joined = Joined::new(snapshot, matchers, range, budget)?;
+        Self::make(snapshot, matchers, range, budget, None)
+    }
+
+    fn make(
+        snapshot: &Snapshot,
+        matchers: &[Matcher],
+        range: TimeRange,
+        budget: &Budget,
+        pool: Option<Arc<ThreadPool>>,
+    ) -> Result<Self, QueryError> {
+        let joined = Joined::new(snapshot, matchers, range, budget, pool.as_deref())?;
         Ok(Self {
             joined: Arc::new(joined),
             snapshot: snapshot.clone(),
@@ -73,7 +92,7 @@ impl Selection {
             limits: *budget.limits(),
             cancel: Cancel::new(),
             budget: Some(budget.clone()),
-            pool: None,
+            pool,
         })
     }
 
@@ -109,7 +128,8 @@ impl Selection {
     }
 
     /// Runs the parallel operations on `pool`. Without one they run on the pool of the
-    /// calling thread: rayon's global one, unless the caller is inside `install`.
+    /// calling thread: rayon's global one, unless the caller is inside `install`. What is
+    /// too small to be shared runs on the calling thread itself.
     #[must_use]
     pub fn on(mut self, pool: Arc<ThreadPool>) -> Self {
         self.pool = Some(pool);
@@ -169,12 +189,9 @@ impl Selection {
         self.budget.clone().unwrap_or_else(|| Budget::cancelled_by(self.limits, self.cancel.clone()))
     }
 
-    /// Runs `work` on this selection's pool.
-    pub(crate) fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        match &self.pool {
-            Some(pool) => pool.install(work),
-            None => work(),
-        }
+    /// Runs `work` on this selection's pool, if there is so much of it.
+    pub(crate) fn install<R: Send>(&self, many: bool, work: impl FnOnce() -> R + Send) -> R {
+        parallel::install(self.pool.as_deref(), many, work)
     }
 }
 
