@@ -12,8 +12,11 @@ use crate::model::{Labels, SeqNo};
 
 /// What a sample takes at most: its columns raw.
 const SAMPLE_BYTES_MAX: usize = 20;
-/// Kept free for padding.
-const SLACK: usize = FRAME_ALIGN as usize;
+/// Kept free for padding, the group in waiting, and the last, shorter one of a slice.
+const SLACK: usize = FRAME_ALIGN as usize + 3 * GROUP_OVERHEAD_MAX;
+/// Slices shorter than this wait until they make a group together. Longer ones are
+/// worth one of their own: copying them would cost more than some 30 bytes.
+const STAGE_BELOW: usize = 128;
 
 /// The frame has no room for this. Append it, begin another, and try there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -117,21 +120,22 @@ impl FrameEncoder {
         debug_assert!(!self.finished, "begin comes first");
         let n = samples.len().min(self.room() / SAMPLE_BYTES_MAX).min(FRAME_SAMPLES_MAX - self.taken);
         self.taken += n;
-        let mut rest = &samples[..n];
-        if !self.stage.is_empty() {
-            let (fill, behind) = rest.split_at(rest.len().min(GROUP_SAMPLES_MAX - self.stage.len()));
-            self.stage.extend_from_slice(fill);
-            rest = behind;
-            if self.stage.len() == GROUP_SAMPLES_MAX {
-                self.group.encode(&self.stage, &mut self.bytes);
-                self.stage.clear();
-            }
+        let samples = &samples[..n];
+        let fits = self.stage.len() + samples.len() <= GROUP_SAMPLES_MAX;
+        if samples.len() < STAGE_BELOW && fits {
+            self.stage.extend_from_slice(samples);
+            return n;
         }
-        let (groups, rest) = rest.as_chunks::<GROUP_SAMPLES_MAX>();
+        self.flush_stage();
+        let (groups, rest) = samples.as_chunks::<GROUP_SAMPLES_MAX>();
         for group in groups {
             self.group.encode(group, &mut self.bytes);
         }
-        self.stage.extend_from_slice(rest);
+        if rest.len() < STAGE_BELOW {
+            self.stage.extend_from_slice(rest);
+        } else {
+            self.group.encode(rest, &mut self.bytes);
+        }
         n
     }
 
@@ -153,14 +157,19 @@ impl FrameEncoder {
         SeqNo(self.header.first_seq)
     }
 
+    fn flush_stage(&mut self) {
+        if !self.stage.is_empty() {
+            self.group.encode(&self.stage, &mut self.bytes);
+            self.stage.clear();
+        }
+    }
+
     /// Bytes left, if all that comes takes the most it can.
     fn room(&self) -> usize {
-        let groups = self.taken / GROUP_SAMPLES_MAX + 2;
         let used = self.bytes.len()
             + self.stage.len() * SAMPLE_BYTES_MAX
             + self.definitions.len()
             + self.origins.len()
-            + groups * GROUP_OVERHEAD_MAX
             + SLACK;
         // The overhead of groups to come is a 160th of their samples.
         FRAME_BYTES_MAX.saturating_sub(used) / 160 * 159
@@ -172,10 +181,7 @@ impl FrameEncoder {
             return;
         }
         self.finished = true;
-        if !self.stage.is_empty() {
-            self.group.encode(&self.stage, &mut self.bytes);
-            self.stage.clear();
-        }
+        self.flush_stage();
         self.header.samples = self.taken as u32;
         self.header.groups_len = (self.bytes.len() - FRAME_HEADER_LEN) as u32;
         self.header.definitions_len = self.definitions.len() as u32;

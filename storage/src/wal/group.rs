@@ -22,41 +22,39 @@ pub(super) struct GroupEncoder {
     groups_until_rescale: u32,
 }
 
-/// What one look over the samples finds out.
+/// What one look over the samples finds out: as little as tells the cheap cases apart.
 struct Survey {
-    series_same: bool,
+    /// Runs of series numbers that count up by one.
     series_runs: usize,
-    times_same: bool,
-    times_regular: bool,
+    /// Runs of equal timestamps.
     time_runs: usize,
-    values_same: bool,
 }
 
 impl Survey {
     fn of(samples: &[WalSample]) -> Self {
-        let first = samples[0];
-        let first_bits = first.value.to_bits();
-        let step = samples.get(1).map_or(0, |s| s.timestamp.wrapping_sub(first.timestamp));
-        let (mut series, mut breaks, mut time_breaks, mut values) = (0u32, 0usize, 0usize, 0u64);
-        let mut irregular = 0i64;
-        for pair in samples.windows(2) {
-            let (a, b) = (&pair[0], &pair[1]);
-            series |= b.series ^ first.series;
-            breaks += usize::from(b.series != a.series.wrapping_add(1));
-            let delta = b.timestamp.wrapping_sub(a.timestamp);
-            time_breaks += usize::from(delta != 0);
-            irregular |= delta ^ step;
-            values |= b.value.to_bits() ^ first_bits;
+        let (mut series_breaks, mut time_breaks) = (0u32, 0u32);
+        let (mut series, mut timestamp) = (samples[0].series, samples[0].timestamp);
+        for sample in &samples[1..] {
+            series_breaks += u32::from(sample.series != series.wrapping_add(1));
+            time_breaks += u32::from(sample.timestamp != timestamp);
+            (series, timestamp) = (sample.series, sample.timestamp);
         }
-        Self {
-            series_same: series == 0,
-            series_runs: breaks + 1,
-            times_same: time_breaks == 0,
-            times_regular: irregular == 0,
-            time_runs: time_breaks + 1,
-            values_same: values == 0,
-        }
+        Self { series_runs: series_breaks as usize + 1, time_runs: time_breaks as usize + 1 }
     }
+}
+
+/// Whether the timestamps go on as the first two begin.
+fn regular(samples: &[WalSample]) -> bool {
+    let step = |pair: &[WalSample]| pair[1].timestamp.wrapping_sub(pair[0].timestamp);
+    let mut steps = samples.windows(2).map(step);
+    let first = steps.next();
+    steps.all(|step| Some(step) == first)
+}
+
+/// Whether all samples agree in what `of` takes from them.
+fn all_same<T: PartialEq>(samples: &[WalSample], of: impl Fn(&WalSample) -> T) -> bool {
+    let first = of(&samples[0]);
+    samples.iter().all(|sample| of(sample) == first)
 }
 
 impl GroupEncoder {
@@ -71,11 +69,12 @@ impl GroupEncoder {
         let survey = Survey::of(samples);
         self.series(samples, &survey, out);
         self.times(samples, &survey, out);
-        self.values(samples, &survey, out);
+        self.values(samples, out);
     }
 
     fn series(&mut self, samples: &[WalSample], survey: &Survey, out: &mut Vec<u8>) {
-        if survey.series_same {
+        let n = samples.len();
+        if survey.series_runs == n && all_same(samples, |s| s.series) {
             out.push(series_mode::SAME);
             out.extend_from_slice(&samples[0].series.to_le_bytes());
             return;
@@ -106,21 +105,28 @@ impl GroupEncoder {
         } else {
             out.push(series_mode::RUNS);
             out.extend_from_slice(&(survey.series_runs as u16).to_le_bytes());
+            let mut put = |first: u32, len: usize| {
+                out.extend_from_slice(&first.to_le_bytes());
+                out.extend_from_slice(&(len as u16).to_le_bytes());
+            };
+            if survey.series_runs == 1 {
+                put(samples[0].series, n);
+                return;
+            }
             for run in samples.chunk_by(|a, b| b.series == a.series.wrapping_add(1)) {
-                out.extend_from_slice(&run[0].series.to_le_bytes());
-                out.extend_from_slice(&(run.len() as u16).to_le_bytes());
+                put(run[0].series, run.len());
             }
         }
     }
 
     fn times(&mut self, samples: &[WalSample], survey: &Survey, out: &mut Vec<u8>) {
         let first = samples[0].timestamp;
-        if survey.times_same {
+        if survey.time_runs == 1 {
             out.push(time_mode::SAME);
             out.extend_from_slice(&first.to_le_bytes());
             return;
         }
-        if survey.times_regular {
+        if survey.time_runs == samples.len() && regular(samples) {
             out.push(time_mode::REGULAR);
             out.extend_from_slice(&first.to_le_bytes());
             out.extend_from_slice(&samples[1].timestamp.wrapping_sub(first).to_le_bytes());
@@ -154,9 +160,9 @@ impl GroupEncoder {
         self.packer.pack(column, 0, width, out);
     }
 
-    fn values(&mut self, samples: &[WalSample], survey: &Survey, out: &mut Vec<u8>) {
+    fn values(&mut self, samples: &[WalSample], out: &mut Vec<u8>) {
         out.push(VALUE_TYPE_F64);
-        if survey.values_same {
+        if all_same(samples, |s| s.value.to_bits()) {
             out.push(value_mode::SAME);
             out.extend_from_slice(&samples[0].value.to_bits().to_le_bytes());
             return;
