@@ -314,3 +314,33 @@ fn random_id() -> u128 {
     let half = || u128::from(RandomState::new().hash_one(0u64));
     half() << 64 | half()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::sim::SimFs;
+    use crate::manifest::SegmentRef;
+    use crate::model::{SeqNo, SeqRange, TimeRange, Timestamp};
+    use crate::wal::codec_tests::documented_bytes;
+
+    #[test]
+    fn the_documented_example_is_what_is_written() {
+        let fs = SimFs::new();
+        let id = || 0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100;
+        let mut manifest = Manifest::open_or_create_with(Arc::new(fs.clone()), Path::new("d"), id).unwrap();
+        let segment = SegmentRef {
+            id: 0,
+            seq_range: SeqRange { start: SeqNo(1), end: SeqNo(11) },
+            time_range: TimeRange::new(Timestamp::from_nanos(-1), Timestamp::from_nanos(9)),
+            late: true,
+            bytes: 512,
+            samples: 10,
+            series: 2,
+            level: 0,
+        };
+        manifest.commit(&[Edit::SegmentAdd(segment)]).unwrap();
+        let written = fs.map(Path::new("d/MANIFEST")).unwrap().to_vec();
+        let end = manifest.log.as_ref().unwrap().end as usize;
+        assert_eq!(written[..end], documented_bytes(include_str!("../../../docs/format/manifest.md")));
+    }
+}

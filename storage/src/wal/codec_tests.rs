@@ -262,3 +262,26 @@ fn measure_encode_and_decode() {
         println!("{name}: encode {best_encode:.2} ns, decode {best_decode:.2} ns, {bytes:.2} bytes a sample");
     }
 }
+
+/// The bytes of the first block of hexadecimal lines in a format's description.
+pub(crate) fn documented_bytes(page: &str) -> Vec<u8> {
+    let block = page.split("```hex\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let digits = block.lines().flat_map(|line| line.split_whitespace().skip(1).take_while(|word| *word != "|"));
+    digits.map(|byte| u8::from_str_radix(byte, 16).expect("a byte")).collect()
+}
+
+#[test]
+fn the_documented_example_is_what_is_written_and_reads_back() {
+    let mut encoder = FrameEncoder::new();
+    encoder.begin(SeqNo(1000));
+    encoder.define(3, &Labels::from_sorted(&[("__name__", "up"), ("host", "a")])).unwrap();
+    let value = [0.25, 0.5, 1.75];
+    let samples: Vec<_> =
+        (0..3).map(|i| WalSample { series: 3, tag: 0, timestamp: 60 + i as i64, value: value[i] }).collect();
+    assert_eq!(encoder.samples(&samples), 3);
+    let documented = documented_bytes(include_str!("../../../docs/format/wal.md"));
+    let written = encoder.seal(&PLACE);
+    assert_eq!(written, documented);
+    let (_, decoded) = decode(&documented);
+    assert_eq!(bits(&decoded.samples), bits(&samples));
+}

@@ -33,4 +33,4 @@ pub use types::{Epoch, FrameNo, GenerationId, Origin, WalError, WalSample};
 pub use writer::{WalRelease, WalWriter, WriterOptions, quarantine};
 
 #[cfg(test)]
-mod codec_tests;
+pub(crate) mod codec_tests;
