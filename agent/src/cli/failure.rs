@@ -9,28 +9,35 @@ use std::process::ExitCode;
 pub(crate) struct Failure {
     code: u8,
     message: String,
+    /// Whether line breaks are meant.
+    lines: bool,
 }
 
 impl Failure {
     /// Something was found to be wrong: exit code 1.
     pub(crate) fn found(message: impl Display) -> Self {
-        Self { code: 1, message: message.to_string() }
+        Self { code: 1, message: message.to_string(), lines: false }
+    }
+
+    /// The same where each thing found has a line of its own.
+    pub(crate) fn listing(message: impl Display) -> Self {
+        Self { code: 1, message: message.to_string(), lines: true }
     }
 
     /// What was typed cannot be done: exit code 2.
     pub(crate) fn usage(message: impl Display) -> Self {
-        Self { code: 2, message: message.to_string() }
+        Self { code: 2, message: message.to_string(), lines: false }
     }
 
     /// Whoever read our output went away (`| head`): that is no failure, but the end.
     fn reader_left() -> Self {
-        Self { code: 0, message: String::new() }
+        Self { code: 0, message: String::new(), lines: false }
     }
 
     /// Prints the line and answers with the code.
     pub(crate) fn report(self) -> ExitCode {
         if !self.message.is_empty() {
-            let line = self.message.replace('\n', " ");
+            let line = if self.lines { self.message } else { self.message.replace('\n', " ") };
             let _ = writeln!(io::stderr(), "tidegauge: {line}");
         }
         ExitCode::from(self.code)

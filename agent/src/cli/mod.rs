@@ -2,6 +2,7 @@
 
 mod completions;
 mod failure;
+mod import;
 mod inspect;
 mod query;
 mod serve;
@@ -41,6 +42,8 @@ enum Command {
     Serve(ServeArgs),
     /// Answer a PromQL expression from a data directory, also while an agent uses it
     Query(query::QueryArgs),
+    /// Store the samples of files: CSV, Prometheus text with timestamps, Influx line protocol
+    Import(import::ImportArgs),
     /// Show what a data directory holds, also while an agent uses it
     Inspect(inspect::InspectArgs),
     /// Print completions for a shell
@@ -69,6 +72,7 @@ fn obey() -> ExitCode {
         None => serve::run(cli.serve),
         Some(Command::Serve(args)) => serve::run(args),
         Some(Command::Query(args)) => query::run(args),
+        Some(Command::Import(args)) => import::run(args),
         Some(Command::Inspect(args)) => inspect::run(&args),
         Some(Command::Completions(args)) => completions::run(&args),
     };

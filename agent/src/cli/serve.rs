@@ -8,6 +8,7 @@ use tidegauge::Durability;
 
 use super::Failure;
 use crate::config::{self, Settings};
+use crate::scrape::Target;
 use crate::units::parse_duration;
 
 /// Collect, take pushes, answer queries, show the page.
@@ -27,15 +28,15 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "LEVEL")]
     pub(crate) durability: Option<Durability>,
 
-    /// Prometheus text endpoints to collect from, e.g. http://localhost:9100/metrics
-    #[arg(long, value_name = "URL", value_delimiter = ',')]
-    pub(crate) scrape: Vec<String>,
+    /// Prometheus text endpoints to collect from, e.g. localhost:9100 or api=http://host:80/metrics
+    #[arg(long, value_name = "[JOB=]URL", value_delimiter = ',')]
+    pub(crate) scrape: Vec<Target>,
 
     /// How often to collect [default: 1s]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) scrape_interval: Option<Duration>,
 
-    /// Do not collect this machine's own metrics
+    /// Do not collect this machine's metrics, nor those of the agent itself
     #[arg(long)]
     pub(crate) no_host_metrics: bool,
 

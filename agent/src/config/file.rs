@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 use tidegauge::Durability;
 
 use super::ConfigError;
+use crate::scrape::Target;
 use crate::units::parse_duration;
 
 /// More than any sane configuration; a wrong path to a huge file is not read into memory.
@@ -22,7 +23,8 @@ pub(super) struct ConfigFile {
     pub(super) listen: Option<String>,
     #[serde(deserialize_with = "from_text")]
     pub(super) durability: Option<Durability>,
-    pub(super) scrape: Vec<String>,
+    #[serde(deserialize_with = "targets")]
+    pub(super) scrape: Vec<Target>,
     #[serde(deserialize_with = "duration")]
     pub(super) scrape_interval: Option<Duration>,
     pub(super) host_metrics: Option<bool>,
@@ -78,6 +80,11 @@ fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::E
     text.map(|t| parse_duration(&t).map_err(serde::de::Error::custom)).transpose()
 }
 
+fn targets<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Target>, D::Error> {
+    let texts = Vec::<String>::deserialize(from)?;
+    texts.iter().map(|text| text.parse().map_err(serde::de::Error::custom)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,7 +102,7 @@ mod tests {
         let yaml = read("a.yaml", "durability: sync\nscrape:\n  - http://a/metrics\nscrape_interval: 5s\n");
         for file in [toml.unwrap(), yaml.unwrap()] {
             assert_eq!(file.durability.unwrap().to_string(), "sync");
-            assert_eq!(file.scrape, ["http://a/metrics"]);
+            assert_eq!(file.scrape.iter().map(Target::url).collect::<Vec<_>>(), ["http://a/metrics"]);
             assert_eq!(file.scrape_interval, Some(Duration::from_secs(5)));
         }
         assert!(read("empty.yaml", "# nothing\n").unwrap().scrape.is_empty());
@@ -110,6 +117,7 @@ mod tests {
             ("a.toml", "scrape_interval = \"5 parsecs\"", "parsecs"),
             ("a.yaml", "durability: maybe\n", "maybe"),
             ("a.toml", "listen = ", "line 1"),
+            ("a.toml", "scrape = [\"ftp://a\"]", "ftp"),
             ("a.ini", "", ".toml"),
         ] {
             let refused = read(name, text).unwrap_err().to_string();

@@ -7,6 +7,7 @@ use axum::extract::State;
 use super::App;
 use super::reply::Envelope;
 use crate::ask::{put_labels, put_string};
+use crate::scrape::Target;
 use crate::units::show_time;
 
 pub(super) async fn build_info() -> Envelope {
@@ -52,7 +53,7 @@ pub(super) async fn flags(State(app): State<Arc<App>>) -> Envelope {
         ("data-dir", settings.data_dir.display().to_string()),
         ("listen", settings.listen.to_string()),
         ("durability", settings.durability.to_string()),
-        ("scrape", settings.scrape.join(",")),
+        ("scrape", settings.scrape.iter().map(Target::url).collect::<Vec<_>>().join(",")),
         ("scrape-interval", crate::units::show_duration(settings.scrape_interval)),
         ("no-host-metrics", (!settings.host_metrics).to_string()),
         ("enable-admin-api", settings.admin_api.to_string()),

@@ -1,0 +1,108 @@
+//! `tidegauge import`: files into a data directory.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tidegauge::{Durability, Engine};
+
+use super::Failure;
+use super::failure::print;
+use crate::import::{Format, ImportError, ImportOptions, TimeUnit, run as import};
+use crate::units::parse_time;
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegauge import measurements.csv --data-dir ./archive
+  tidegauge import export.csv --time-column when --value-column temperature --metric room_celsius
+  tidegauge import node.prom --at 2026-01-31T12:00:00Z
+  tidegauge import dump.lp --skip-bad
+
+A CSV file has a header line. Its time column is called timestamp, time or ts, its values are
+the column `value` or else all columns of numbers, and all other columns are labels; the
+options say otherwise. Bad lines are named and everything else is stored.";
+
+/// Store the samples of files: CSV, Prometheus text with timestamps, Influx line protocol.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct ImportArgs {
+    /// The files, stored in this order
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Folder that holds the data; made if it is missing
+    #[arg(long, value_name = "DIR", default_value = "./tidegauge-data")]
+    data_dir: PathBuf,
+    /// csv, prom or influx [default: by the file's ending]
+    #[arg(long)]
+    format: Option<Format>,
+    /// Count bad lines instead of ending with exit code 1
+    #[arg(long)]
+    skip_bad: bool,
+    /// The time of samples that have none
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    at: Option<String>,
+    /// The unit of timestamps: s, ms, us, ns, or auto
+    #[arg(long, value_name = "UNIT", default_value = "auto")]
+    time_unit: TimeUnit,
+    /// CSV: the metric's name
+    #[arg(long, value_name = "NAME")]
+    metric: Option<String>,
+    /// CSV: the column that holds the time
+    #[arg(long, value_name = "COLUMN")]
+    time_column: Option<String>,
+    /// CSV: a column that holds values; may be given more than once
+    #[arg(long = "value-column", value_name = "COLUMN", value_delimiter = ',')]
+    value_columns: Vec<String>,
+    /// CSV: a column that is a label; may be given more than once
+    #[arg(long = "label-column", value_name = "COLUMN", value_delimiter = ',')]
+    label_columns: Vec<String>,
+    /// What a crash meanwhile may cost: memory | interval:100ms | sync
+    #[arg(long, value_name = "LEVEL", default_value_t = Durability::DEFAULT)]
+    durability: Durability,
+    /// Draw no progress bar
+    #[arg(long)]
+    no_progress: bool,
+}
+
+pub(super) fn run(args: ImportArgs) -> Result<(), Failure> {
+    let options = args.options()?;
+    // A missing file must not leave an empty store behind.
+    for file in &options.files {
+        std::fs::metadata(file).map_err(|e| Failure::found(format_args!("{}: {e}", file.display())))?;
+    }
+    let engine = Engine::builder(&args.data_dir).durability(args.durability).open().map_err(Failure::found)?;
+    let done = import(&options, &engine);
+    engine.close().map_err(Failure::found)?;
+    match done {
+        Ok(summary) => print(format!("{summary}\n").as_bytes()),
+        Err(ImportError::BadLines { bad, summary }) => {
+            print(format!("{summary}\n").as_bytes())?;
+            Err(Failure::listing(&bad))
+        }
+        Err(why) => Err(Failure::found(why)),
+    }
+}
+
+impl ImportArgs {
+    fn options(&self) -> Result<ImportOptions, Failure> {
+        let format = match (self.format, self.files.first()) {
+            (Some(format), _) => format,
+            (None, Some(file)) => Format::of_path(file).ok_or_else(|| {
+                Failure::usage(format_args!("{}: its ending names no format; give --format", file.display()))
+            })?,
+            (None, None) => return Err(Failure::usage("no file given")),
+        };
+        let now = tidegauge::now();
+        let at = self.at.as_ref().map(|text| parse_time(text, now)).transpose().map_err(Failure::usage)?;
+        Ok(ImportOptions {
+            skip_bad: self.skip_bad,
+            at,
+            time_unit: self.time_unit,
+            metric: self.metric.clone(),
+            time_column: self.time_column.clone(),
+            value_columns: self.value_columns.clone(),
+            label_columns: self.label_columns.clone(),
+            progress: !self.no_progress,
+            ..ImportOptions::new(format, self.files.clone())
+        })
+    }
+}
