@@ -32,13 +32,22 @@ impl SeriesSample {
         Self(WalSample { series: series.slot, tag: series.tag, timestamp: timestamp.nanos(), value })
     }
 
+    /// Whose sample it is.
+    #[inline]
+    #[must_use]
+    pub fn series(&self) -> SeriesId {
+        SeriesId { slot: self.0.series, tag: self.0.tag }
+    }
+
     /// When, in nanoseconds since the Unix epoch.
+    #[inline]
     #[must_use]
     pub fn timestamp(&self) -> Timestamp {
         Timestamp::from_nanos(self.0.timestamp)
     }
 
     /// The value.
+    #[inline]
     #[must_use]
     pub fn value(&self) -> f64 {
         self.0.value
