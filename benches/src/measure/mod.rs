@@ -1,0 +1,9 @@
+//! How things are measured: push latency, processor time, memory.
+
+mod latency;
+mod machine;
+mod process;
+
+pub use latency::{Latency, Quantiles, TickClock, empty_pair};
+pub use machine::Machine;
+pub use process::{Memory, cores, cpu_s};

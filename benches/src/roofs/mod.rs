@@ -1,0 +1,120 @@
+//! What this machine can do at best: the roofs that figures are read against.
+//!
+//! Taken with nothing else running, in the same minutes as the figures they belong to.
+
+mod disk;
+mod memory;
+mod sync;
+
+use std::fmt;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::measure::cores;
+use crate::progress::Progress;
+
+pub use disk::{DiskTimes, pwrite_fdatasync_64k};
+
+/// All roofs. Bandwidths count the bytes once that are copied or read.
+#[derive(Clone, Debug, Serialize)]
+pub struct Roofs {
+    /// Processors in use for the figures that say `all`.
+    pub cores: usize,
+    /// Appending 16 bytes and publishing them with a release store.
+    pub append_release_ns: f64,
+    /// `fetch_add` by one thread.
+    pub fetch_add_ns: f64,
+    /// `fetch_add` by all cores on one counter, per call of each.
+    pub fetch_add_contended_ns: f64,
+    /// One dependent load from 256 MiB in random order.
+    pub random_access_ns: f64,
+    /// Copying from DRAM to DRAM, one thread.
+    pub memcpy_gb_s: f64,
+    /// The same on all cores.
+    pub memcpy_all_gb_s: f64,
+    /// Summing `f64` from DRAM, one thread.
+    pub read_sum_gb_s: f64,
+    /// The same on all cores.
+    pub read_sum_all_gb_s: f64,
+    /// Summing `f64` from 256 KiB, one thread.
+    pub read_sum_cached_gb_s: f64,
+    /// 4 KiB written into an allocated file, and fdatasync, in microseconds.
+    pub pwrite_fdatasync_4k_us: DiskTimes,
+    /// The same with 64 KiB.
+    pub pwrite_fdatasync_64k_us: DiskTimes,
+    /// 1 MiB writes into an allocated file with one fdatasync at the end, in MB/s.
+    pub write_mb_s: f64,
+}
+
+impl Roofs {
+    /// Measures all of them; the disk's in a file of its own in `dir`, which is removed again.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if `dir` cannot be written.
+    pub fn measure(dir: &Path, progress: &Progress) -> Result<Self, Error> {
+        let step = |what| progress.step(what);
+        step("stores");
+        let append_release_ns = sync::append_release_ns();
+        let fetch_add_ns = sync::fetch_add_ns(1);
+        let fetch_add_contended_ns = sync::fetch_add_ns(cores());
+        step("random access");
+        let random_access_ns = memory::random_access_ns();
+        step("bandwidth");
+        let memcpy_gb_s = memory::memcpy_gb_s(1);
+        let memcpy_all_gb_s = memory::memcpy_gb_s(cores());
+        let read_sum_gb_s = memory::read_sum_gb_s(1, memory::DRAM_BYTES);
+        let read_sum_all_gb_s = memory::read_sum_gb_s(cores(), memory::DRAM_BYTES);
+        let read_sum_cached_gb_s = memory::read_sum_gb_s(1, memory::CACHED_BYTES);
+        step("disk");
+        Ok(Self {
+            cores: cores(),
+            append_release_ns,
+            fetch_add_ns,
+            fetch_add_contended_ns,
+            random_access_ns,
+            memcpy_gb_s,
+            memcpy_all_gb_s,
+            read_sum_gb_s,
+            read_sum_all_gb_s,
+            read_sum_cached_gb_s,
+            pwrite_fdatasync_4k_us: disk::pwrite_fdatasync(dir, 4 << 10, 200)?,
+            pwrite_fdatasync_64k_us: disk::pwrite_fdatasync(dir, 64 << 10, 200)?,
+            write_mb_s: disk::write_mb_s(dir)?,
+        })
+    }
+}
+
+impl Roofs {
+    /// All roofs as one JSON object in one line.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("numbers and their names always make JSON")
+    }
+}
+
+impl fmt::Display for Roofs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = self.cores;
+        writeln!(f, "append 16 bytes + release   {:>9.2} ns", self.append_release_ns)?;
+        writeln!(f, "fetch_add                   {:>9.2} ns", self.fetch_add_ns)?;
+        writeln!(f, "fetch_add, {all:>2} threads       {:>9.2} ns", self.fetch_add_contended_ns)?;
+        writeln!(f, "random access, 256 MiB      {:>9.1} ns", self.random_access_ns)?;
+        writeln!(f, "memcpy                      {:>9.1} GB/s", self.memcpy_gb_s)?;
+        writeln!(f, "memcpy, {all:>2} threads          {:>9.1} GB/s", self.memcpy_all_gb_s)?;
+        writeln!(f, "read-sum                    {:>9.1} GB/s", self.read_sum_gb_s)?;
+        writeln!(f, "read-sum, {all:>2} threads        {:>9.1} GB/s", self.read_sum_all_gb_s)?;
+        writeln!(f, "read-sum, 256 KiB           {:>9.1} GB/s", self.read_sum_cached_gb_s)?;
+        for (what, times) in [("4 KiB ", self.pwrite_fdatasync_4k_us), ("64 KiB", self.pwrite_fdatasync_64k_us)] {
+            writeln!(f, "pwrite + fdatasync, {what}  {:>9.0} µs p50 {:>9.0} µs p99", times.p50, times.p99)?;
+        }
+        write!(f, "write, 1 MiB each           {:>9.0} MB/s", self.write_mb_s)
+    }
+}
+
+/// The median of an odd number of figures of one thing: what a neighbour's burst does not move.
+pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_unstable_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}
