@@ -1,0 +1,135 @@
+//! What the command line says.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use tidegauge::Durability;
+
+use crate::workload::Kind;
+
+/// Measures Tidegauge, and checks that what it reads back is what it wrote.
+#[derive(Debug, Parser)]
+#[command(name = "tidegauge-bench", version, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  tidegauge-bench run --workload w1 --durability memory
+  tidegauge-bench run --workload w1 --appenders 8 --durability sync --wait --for 30s --json
+  tidegauge-bench roofs
+
+Exit codes: 0 fine, 1 the run failed or its answers are wrong, 2 the request makes no sense.";
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Push a workload, read it back, ask questions, report.
+    Run(Run),
+    /// Measure what this machine can do at best.
+    Roofs(Roofs),
+}
+
+/// Options of `run`.
+#[derive(Clone, Debug, Args)]
+pub struct Run {
+    /// What is pushed.
+    #[arg(long, value_enum, default_value_t = Kind::W1)]
+    pub workload: Kind,
+    /// Threads that push, each with an appender of its own.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub appenders: u32,
+    /// Samples of one push; 1 pushes singly.
+    #[arg(long, default_value_t = 1_000, value_name = "N")]
+    pub batch: u32,
+    /// What an acknowledgement is worth: memory, interval:TIME or sync.
+    #[arg(long, default_value = "interval:100ms", value_name = "D")]
+    pub durability: Durability,
+    /// Each appender waits until each batch is durable.
+    #[arg(long)]
+    pub wait: bool,
+    /// Push for this long, moved on in time pass after pass, instead of once.
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    pub lasting: Option<Duration>,
+    /// What everything random follows from.
+    #[arg(long, default_value_t = 1, value_name = "S")]
+    pub seed: u64,
+    /// Samples, rounded up to whole ticks of all series [default: 10 million; w3: 20 million;
+    /// mixed: 100,000 written].
+    #[arg(long, value_name = "N")]
+    pub samples: Option<u64>,
+    /// A folder for the data, new or empty; it is kept [default: a temporary one in the current
+    /// folder].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Print one JSON object as the last line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `roofs`.
+#[derive(Clone, Debug, Args)]
+pub struct Roofs {
+    /// The folder whose disk is measured.
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Print one JSON object as the last line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `30s`, `500ms`, `2m`, `1h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let bad = || format!("{text:?} is no length of time: give 500ms, 30s, 2m or 1h");
+    let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
+    let number: u64 = text[..unit_at].parse().map_err(|_| bad())?;
+    let unit_ms: u64 = match &text[unit_at..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(bad()),
+    };
+    match number.checked_mul(unit_ms) {
+        Some(ms) if ms > 0 => Ok(Duration::from_millis(ms)),
+        _ => Err(bad()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_of_a_run_is_understood() {
+        let line = "tidegauge-bench run --workload w1int --appenders 8 --batch 1 --durability interval:1s --wait \
+                    --for 30s --seed 7 --samples 5 --data-dir d --json";
+        let Command::Run(run) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
+            panic!("run expected")
+        };
+        assert_eq!((run.workload, run.appenders, run.batch, run.seed), (Kind::W1int, 8, 1, 7));
+        assert_eq!(run.durability, Durability::Interval(Duration::from_secs(1)));
+        assert_eq!((run.lasting, run.samples), (Some(Duration::from_secs(30)), Some(5)));
+        assert!(run.wait && run.json);
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused_with_examples() {
+        for (text, ms) in [("1ms", 1), ("30s", 30_000), ("2m", 120_000), ("1h", 3_600_000)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(ms)));
+        }
+        for text in ["", "30", "s", "0s", "-1s", "1d", "99999999999999999h", "1.5s"] {
+            assert!(duration(text).unwrap_err().contains("30s"), "{text}");
+        }
+    }
+}

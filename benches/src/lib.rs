@@ -1,0 +1,26 @@
+//! Workloads for Tidegauge, and the driver that measures it with them.
+//!
+//! Nothing is reported that was not checked: what a run reads back is compared with a count
+//! and a checksum that the generator makes a second time, apart from what was pushed.
+#![forbid(unsafe_code)]
+
+// Seeded numbers
+pub mod rng;
+// make samples
+pub mod workload;
+// that are summed up,
+pub mod checksum;
+// pushed and read back
+pub mod run;
+// by the clock,
+pub mod measure;
+// beside what the machine could do,
+pub mod roofs;
+// and reported.
+pub mod cli;
+pub mod progress;
+pub mod report;
+
+mod error;
+
+pub use error::Error;

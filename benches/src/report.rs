@@ -1,0 +1,346 @@
+//! The figures of a run: one JSON object, or lines for people.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::measure::{Latency, Machine, Quantiles};
+use crate::roofs::DiskTimes;
+
+/// All figures of one run. What was not measured is `None`, and `null` in JSON.
+///
+/// The fields down to `verified` are the driver's contract and stay; more may follow.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The workload's name.
+    pub workload: String,
+    /// Threads that pushed, each with an appender of its own.
+    pub appenders: u32,
+    /// Samples of one push call.
+    pub batch: u32,
+    /// `memory`, `interval:…` or `sync`.
+    pub durability: String,
+    /// Series that have samples.
+    pub series: u64,
+    /// Samples pushed.
+    pub samples: u64,
+    /// What everything random followed from.
+    pub seed: u64,
+    /// From before the first push until the last sample was visible.
+    pub samples_per_s_visible: f64,
+    /// The same until the last sample was durable; `None` with `memory`.
+    pub samples_per_s_durable: Option<f64>,
+    /// Processor seconds of all threads until the last sample was visible.
+    pub cpu_s: f64,
+    /// One `push` of one sample into an idle ring: p50 over blocks of 32, the others singly.
+    pub push_ns: Option<Quantiles>,
+    /// The most memory resident while pushing and flushing, the prepared input included.
+    pub peak_rss_bytes: u64,
+    /// What the engine added to it: registering the series, pushing, flushing.
+    pub rss_growth_bytes: u64,
+    /// What of that was left after a flush, half a second later.
+    pub rss_idle_bytes: u64,
+    /// Bytes of the segment files over samples, as flushed.
+    pub bytes_per_sample_fresh: Option<f64>,
+    /// The same after compaction.
+    pub bytes_per_sample: Option<f64>,
+    /// The same in files for old data.
+    pub bytes_per_sample_cold: Option<f64>,
+    /// Bytes written to the log over samples.
+    pub wal_bytes_per_sample: Option<f64>,
+    /// 64 KiB written and synced in the same folder, before and after the run, in microseconds.
+    pub pwrite_fdatasync_64k_us: DiskTimes,
+    /// Opening after a clean close: the median of three.
+    pub reopen_s: f64,
+    /// Reading every timestamp and value on all cores, selecting included: the median of three.
+    pub scan_samples_per_s: f64,
+    /// The five questions in process, in microseconds.
+    pub queries_us: Queries,
+    /// Whether count and checksum of everything read back, before and after the reopening,
+    /// and the answer to every question, are those of an independent count.
+    pub verified: bool,
+
+    /// Whether each appender waited until each batch was durable.
+    pub wait: bool,
+    /// How long a sustained run was to last.
+    pub for_s: Option<f64>,
+    /// From before the first push until the last sample was visible.
+    pub elapsed_s: f64,
+    /// Time in which the series were registered, before the clock of the run started.
+    pub register_s: f64,
+    /// Samples over the time of the run and of the registration together.
+    pub samples_per_s_registering: f64,
+    /// Processor nanoseconds of all threads for each sample, from the push into a segment; `None`
+    /// where reads take their part.
+    pub cpu_ns_per_sample_flushed: Option<f64>,
+    /// Flushing what was left in memory after the run.
+    pub flush_s: f64,
+    /// Push calls of `batch` samples under load. One sample in 1,024 has its push timed.
+    pub push_loaded_ns: Option<Quantiles>,
+    /// Push calls of `batch` samples into an idle ring; `None` for batches of one.
+    pub push_batch_ns: Option<Quantiles>,
+    /// Two readings of the counter with nothing between: what each single time includes.
+    pub empty_pair_ns: Option<Quantiles>,
+    /// Bytes of the prepared input, which are part of `peak_rss_bytes` only.
+    pub input_bytes: u64,
+    /// Bytes of all segment files.
+    pub segment_bytes: u64,
+    /// Count and checksum that the independent count came to.
+    pub expected: Sums,
+    /// Count and checksum read back after the reopening.
+    pub found: Sums,
+    /// What the mixed workload did.
+    pub mixed: Option<Mixed>,
+    /// The machine.
+    pub machine: Machine,
+}
+
+/// A count and a checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Sums {
+    /// Samples.
+    pub samples: u64,
+    /// Hexadecimal in JSON: not every reader keeps 64 bits of a number.
+    #[serde(serialize_with = "as_hex")]
+    pub checksum: u64,
+}
+
+fn as_hex<S: serde::Serializer>(sum: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&format!("{sum:016x}"))
+}
+
+/// Times of the five questions.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Queries {
+    /// The last value of one series, selected before.
+    pub q1: Times,
+    /// One series, selected before, one hour, every sample.
+    pub q2: Times,
+    /// The maximum of each metric of a host, one hour by the minute.
+    pub q3: Times,
+    /// The mean of one metric on all hosts by the hour.
+    pub q4: Times,
+    /// Count and sum of everything.
+    pub q5: Times,
+}
+
+/// Quantiles of times in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Times {
+    /// The median.
+    pub p50: f64,
+    /// 99 % lie below; the longest, where fewer than 100 were taken.
+    pub p99: f64,
+}
+
+impl Times {
+    pub(crate) fn of(latency: &Latency) -> Self {
+        Self { p50: latency.quantile_ns(0.5) / 1e3, p99: latency.quantile_ns(0.99) / 1e3 }
+    }
+}
+
+/// What the workers of the mixed workload did.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Mixed {
+    /// Reads and writes a second.
+    pub ops_per_s: f64,
+    /// Reads of a last value a second.
+    pub reads_per_s: f64,
+    /// Writes until visible a second.
+    pub writes_per_s: f64,
+    /// A read, in microseconds.
+    pub read_us: OperationTimes,
+    /// A write until it is visible, in microseconds.
+    pub write_us: OperationTimes,
+}
+
+/// Quantiles of times in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct OperationTimes {
+    /// The median.
+    pub p50: f64,
+    /// 95 % lie below.
+    pub p95: f64,
+    /// 99 % lie below.
+    pub p99: f64,
+}
+
+impl OperationTimes {
+    pub(crate) fn of(latency: &Latency) -> Self {
+        let at = |share| latency.quantile_ns(share) / 1e3;
+        Self { p50: at(0.5), p95: at(0.95), p99: at(0.99) }
+    }
+}
+
+impl Report {
+    /// The object that `--json` prints, in one line.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("numbers, texts and their names always make JSON")
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wait = if self.wait { ", each batch awaited" } else { "" };
+        writeln!(
+            f,
+            "{}: {} samples of {} series, {} appender(s), batches of {}, {}{wait}, seed {}",
+            self.workload,
+            grouped(self.samples),
+            grouped(self.series),
+            self.appenders,
+            grouped(u64::from(self.batch)),
+            self.durability,
+            self.seed
+        )?;
+        let m = &self.machine;
+        writeln!(f, "  {} × {}, {}, Linux {}", m.cores, m.cpu, mib(m.memory_bytes), m.kernel)?;
+        line(f, "visible", format_args!("{}/s in {:.3} s", millions(self.samples_per_s_visible), self.elapsed_s))?;
+        if let Some(durable) = self.samples_per_s_durable {
+            line(f, "durable", format_args!("{}/s", millions(durable)))?;
+        }
+        line(
+            f,
+            "registering",
+            format_args!(
+                "{:.3} s before the clock started; {}/s with it",
+                self.register_s,
+                millions(self.samples_per_s_registering)
+            ),
+        )?;
+        line(
+            f,
+            "processor",
+            format_args!(
+                "{:.2} s until visible; {} ns a sample from push to segment",
+                self.cpu_s,
+                self.cpu_ns_per_sample_flushed.map_or("no".to_owned(), |ns| format!("{ns:.1}"))
+            ),
+        )?;
+        self.latencies(f)?;
+        line(
+            f,
+            "memory",
+            format_args!(
+                "peak {}, growth {} ({:.0} bytes a series), idle after a flush {} ({:.0})",
+                mib(self.peak_rss_bytes),
+                mib(self.rss_growth_bytes),
+                self.rss_growth_bytes as f64 / self.series as f64,
+                mib(self.rss_idle_bytes),
+                self.rss_idle_bytes as f64 / self.series as f64
+            ),
+        )?;
+        line(
+            f,
+            "bytes a sample",
+            format_args!(
+                "{} fresh, {} compacted, {} cold, {} in the log",
+                or_none(self.bytes_per_sample_fresh),
+                or_none(self.bytes_per_sample),
+                or_none(self.bytes_per_sample_cold),
+                or_none(self.wal_bytes_per_sample)
+            ),
+        )?;
+        let disk = self.pwrite_fdatasync_64k_us;
+        line(f, "64 KiB + fdatasync", format_args!("p50 {:.0} µs, p99 {:.0} µs", disk.p50, disk.p99))?;
+        line(f, "flush", format_args!("{:.3} s for what was left in memory", self.flush_s))?;
+        line(f, "reopen", format_args!("{:.2} ms", self.reopen_s * 1e3))?;
+        line(f, "scan", format_args!("{}/s", millions(self.scan_samples_per_s)))?;
+        let q = &self.queries_us;
+        for (name, times) in [
+            ("Q1 last value", q.q1),
+            ("Q2 one series, 1 h", q.q2),
+            ("Q3 10 series, 1 h", q.q3),
+            ("Q4 mean by hour", q.q4),
+            ("Q5 count and sum", q.q5),
+        ] {
+            line(f, name, format_args!("p50 {:.2} µs, p99 {:.2} µs", times.p50, times.p99))?;
+        }
+        if let Some(mixed) = &self.mixed {
+            let (r, w) = (mixed.read_us, mixed.write_us);
+            line(f, "operations", format_args!("{:.0}/s", mixed.ops_per_s))?;
+            let times = |t: OperationTimes| format!("p50 {:.2}, p95 {:.2}, p99 {:.2} µs", t.p50, t.p95, t.p99);
+            line(f, "reads", format_args!("{:.0}/s, {}", mixed.reads_per_s, times(r)))?;
+            line(f, "writes", format_args!("{:.0}/s, {}", mixed.writes_per_s, times(w)))?;
+        }
+        let verdict = if self.verified { "yes" } else { "NO" };
+        write!(
+            f,
+            "  {:<19} {verdict}: {} samples, checksum {:016x}; expected {}, {:016x}",
+            "verified",
+            grouped(self.found.samples),
+            self.found.checksum,
+            grouped(self.expected.samples),
+            self.expected.checksum
+        )
+    }
+}
+
+impl Report {
+    fn latencies(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let show =
+            |q: Quantiles| format!("p50 {:.1}, p99 {:.0}, p99.9 {:.0}, max {:.0} ns", q.p50, q.p99, q.p999, q.max);
+        if let Some(push) = self.push_ns {
+            line(f, "push, idle ring", format_args!("{} (one sample; p50 over blocks of 32)", show(push)))?;
+        }
+        if let Some(pair) = self.empty_pair_ns {
+            line(f, "  empty pair", format_args!("{} (each single time includes it)", show(pair)))?;
+        }
+        let each = |q: Quantiles| q.p50 / f64::from(self.batch);
+        if let Some(push) = self.push_batch_ns {
+            let (n, each) = (self.batch, each(push));
+            line(f, "push_batch, idle", format_args!("{} a batch of {n}; {each:.2} ns a sample", show(push)))?;
+        }
+        if let Some(push) = self.push_loaded_ns {
+            let (n, each) = (self.batch, each(push));
+            line(f, "push under load", format_args!("{} a batch of {n}; {each:.2} ns a sample", show(push)))?;
+        }
+        Ok(())
+    }
+}
+
+fn line(f: &mut fmt::Formatter<'_>, name: &str, what: fmt::Arguments<'_>) -> fmt::Result {
+    writeln!(f, "  {name:<19} {what}")
+}
+
+fn millions(rate: f64) -> String {
+    format!("{:.2} M samples", rate / 1e6)
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+fn or_none(figure: Option<f64>) -> String {
+    figure.map_or("none".to_owned(), |figure| format!("{figure:.3}"))
+}
+
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() * 4 / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_grouped() {
+        let all: Vec<String> = [0, 999, 1_000, 1_234_567].map(grouped).to_vec();
+        assert_eq!(all, ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn a_checksum_keeps_all_its_bits_in_json() {
+        let sums = Sums { samples: 1, checksum: u64::MAX };
+        assert_eq!(serde_json::to_string(&sums).unwrap(), r#"{"samples":1,"checksum":"ffffffffffffffff"}"#);
+    }
+}

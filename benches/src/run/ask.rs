@@ -1,0 +1,194 @@
+//! Asks the questions, takes the time, and compares every answer.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use tidegauge::query::{Aggregate, QueryError, Selection, Table};
+use tidegauge::{Engine, TimeRange, Timestamp};
+
+use super::effort::Effort;
+use super::questions::{Answers, HOUR_NS, MINUTE_NS, Probe};
+use super::readback::{equal, select};
+use crate::checksum::{Checksum, LabelsHash, hash_labels};
+use crate::error::Error;
+use crate::measure::Latency;
+use crate::report::{Queries, Times};
+use crate::workload::{METRICS, Pairs, Workload};
+
+/// A question is asked until so much time is spent, but at least [`TIMES_MIN`] times.
+const TIMES_MIN: u32 = 5;
+const TIME_MAX: Duration = Duration::from_secs(2);
+
+/// The figures, and whether every answer was right.
+pub(super) fn ask(
+    engine: &Engine,
+    workload: &Workload,
+    probe: &Probe,
+    expected: &Answers,
+    effort: Effort,
+) -> Result<(Queries, bool), Error> {
+    let asked = Asked { engine, workload, probe, expected, times: effort.questions };
+    let (q1, right1) = asked.q1()?;
+    let (q2, right2) = asked.q2()?;
+    let (q3, right3) = asked.q3()?;
+    let (q4, right4) = asked.q4()?;
+    let (q5, right5) = asked.q5()?;
+    Ok((Queries { q1, q2, q3, q4, q5 }, right1 && right2 && right3 && right4 && right5))
+}
+
+struct Asked<'a> {
+    engine: &'a Engine,
+    workload: &'a Workload,
+    probe: &'a Probe,
+    expected: &'a Answers,
+    times: u32,
+}
+
+impl Asked<'_> {
+    fn q1(&self) -> Result<(Times, bool), Error> {
+        let selections = self.one_series_each()?;
+        let expected = |i: usize| self.expected.last.get(&self.probe.series[i]).copied();
+        timed(
+            self.times,
+            |i| selections[i % selections.len()].last(),
+            |i, last| match last.as_slice() {
+                [Some(last)] => Some((last.timestamp.nanos(), last.value)) == expected(i % selections.len()),
+                _ => false,
+            },
+        )
+    }
+
+    fn q2(&self) -> Result<(Times, bool), Error> {
+        let hour = range(self.probe.hour);
+        let selections: Vec<Selection> = self.one_series_each()?.into_iter().map(|s| s.range(hour)).collect();
+        timed(
+            self.times,
+            |i| selections[i % selections.len()].series(0).read(),
+            |i, columns| {
+                let series = self.probe.series[i % selections.len()];
+                let mut sum = Checksum::default();
+                sum.add_columns(self.workload.labels(series).hash(), &columns.timestamps, &columns.values);
+                sum == self.expected.hour.get(&series).copied().unwrap_or_default()
+            },
+        )
+    }
+
+    fn q3(&self) -> Result<(Times, bool), Error> {
+        let snapshot = self.engine.snapshot();
+        let labels: Vec<Pairs> = self.probe.series.iter().map(|&series| self.workload.labels(series)).collect();
+        let of_host = |i: usize| self.probe.hosts[i % labels.len()];
+        let ask = |i: usize| {
+            let host = equal("host", labels[i % labels.len()].get("host").unwrap_or_default());
+            let selection = snapshot.install(|sources| Selection::new(sources, &[host]))?;
+            let hour = selection.range(range(self.probe.minutes));
+            hour.aggregate(Aggregate::Max).every(nanos(MINUTE_NS)).run()
+        };
+        let right: Vec<Grid> = (0..labels.len())
+            .map(|i| {
+                let of = |series: u64| series % u64::from(self.workload.slots()) / u64::from(METRICS);
+                let here = self.expected.minutes.iter().filter(|((s, _), _)| of(*s) == u64::from(of_host(i)));
+                self.grid(here.map(|(key, max)| (*key, *max)))
+            })
+            .collect();
+        timed(self.times, ask, |i, table| same(&table, &right[i % right.len()], 0.0))
+    }
+
+    fn q4(&self) -> Result<(Times, bool), Error> {
+        let snapshot = self.engine.snapshot();
+        let metric = self.workload.labels(self.probe.series[0]);
+        let metric = equal("__name__", metric.get("__name__").unwrap_or_default());
+        let ask = |_| {
+            let selection = snapshot.install(|sources| Selection::new(sources, std::slice::from_ref(&metric)))?;
+            let hours = selection.limits(tidegauge::query::QueryLimits::NONE).range(range(self.probe.hours));
+            hours.aggregate(Aggregate::Avg).every(nanos(HOUR_NS)).run()
+        };
+        let means = self.expected.hours.iter().map(|(key, (sum, n))| (*key, sum.total() / *n as f64));
+        let right = self.grid(means);
+        timed(self.times, ask, |_, table| same(&table, &right, 1e-9))
+    }
+
+    fn q5(&self) -> Result<(Times, bool), Error> {
+        let snapshot = self.engine.snapshot();
+        let all = select(&snapshot, &[])?;
+        let ask = |_| {
+            let count = all.clone().aggregate(Aggregate::Count).group_all().run()?;
+            Ok((count, all.clone().aggregate(Aggregate::Sum).group_all().run()?))
+        };
+        let one = |table: &Table| match table.series.as_slice() {
+            [all] if all.values.len() == 1 => Some(all.values[0]),
+            _ => None,
+        };
+        timed(self.times, ask, |_, (count, sum)| {
+            let right = |sum: f64| close(sum, self.expected.sum.total(), 1e-9);
+            one(&count) == Some(self.expected.count as f64) && one(&sum).is_some_and(right)
+        })
+    }
+
+    /// For each probed host the series of Q1 and Q2, selected before the clock starts.
+    fn one_series_each(&self) -> Result<Vec<Selection>, Error> {
+        let snapshot = self.engine.snapshot();
+        let one = |&series: &u64| {
+            let labels = self.workload.labels(series);
+            let matchers: Vec<_> = labels.borrowed().into_iter().map(|(name, value)| equal(name, value)).collect();
+            let selection = select(&snapshot, &matchers)?;
+            match selection.len() {
+                1 => Ok(selection),
+                n => Err(Error::Wrong(format!("{n} series have the labels {}", labels.selector()))),
+            }
+        };
+        self.probe.series.iter().map(one).collect()
+    }
+
+    fn grid(&self, values: impl Iterator<Item = ((u64, i64), f64)>) -> Grid {
+        let mut hashes: HashMap<u64, LabelsHash> = HashMap::new();
+        let mut hash = |series| *hashes.entry(series).or_insert_with(|| self.workload.labels(series).hash());
+        values.map(|((series, at), value)| ((hash(series), at), value)).collect()
+    }
+}
+
+/// Labels and start of the window → value.
+type Grid = BTreeMap<(LabelsHash, i64), f64>;
+
+fn same(table: &Table, right: &Grid, tolerance: f64) -> bool {
+    let mut cells = 0;
+    let fine =
+        table.series.iter().all(|series| {
+            let labels = hash_labels(series.labels.iter());
+            cells += series.timestamps.len();
+            series.timestamps.iter().zip(&series.values).all(|(&at, &value)| {
+                right.get(&(labels, at)).is_some_and(|&expected| close(value, expected, tolerance))
+            })
+        });
+    fine && cells == right.len()
+}
+
+fn close(found: f64, expected: f64, tolerance: f64) -> bool {
+    (found - expected).abs() <= tolerance * expected.abs()
+}
+
+fn range((start, end): (i64, i64)) -> TimeRange {
+    TimeRange::new(Timestamp::from_nanos(start), Timestamp::from_nanos(end))
+}
+
+fn nanos(ns: i64) -> Duration {
+    Duration::from_nanos(ns.unsigned_abs())
+}
+
+/// Asks again and again; answers the times and whether all answers were right.
+fn timed<A>(
+    times: u32,
+    ask: impl Fn(usize) -> Result<A, QueryError>,
+    right: impl Fn(usize, A) -> bool,
+) -> Result<(Times, bool), Error> {
+    let (mut latency, start, mut all_right) = (Latency::new(), Instant::now(), true);
+    for i in 0..times {
+        if i >= TIMES_MIN && start.elapsed() > TIME_MAX {
+            break;
+        }
+        let asked = Instant::now();
+        let answer = ask(i as usize).map_err(Error::engine("asking a question"))?;
+        latency.record_ns(asked.elapsed().as_nanos() as u64);
+        all_right &= right(i as usize, answer);
+    }
+    Ok((Times::of(&latency), all_right))
+}

@@ -1,0 +1,206 @@
+//! The measured part: appenders push until everything is visible, then until it is durable.
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tidegauge::{Ack, Appender, BackPressure, Engine, Level, SeriesId, SeriesSample};
+
+use super::recount::Pushed;
+use crate::error::Error;
+use crate::measure::{Latency, TickClock, cpu_s};
+use crate::progress::Progress;
+use crate::workload::{Feed, Input, Part, Workload};
+
+/// How long an appender waits for room, and for its last samples, before the run has failed.
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// One sample in this many has its push timed while the figures are taken; where a batch is as
+/// long as that, each push call.
+const TIMED_ONE_IN: usize = 1_024;
+
+/// How to push.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pushing {
+    pub(super) batch: usize,
+    /// Each appender waits until each batch is durable.
+    pub(super) wait: bool,
+    /// Push for so long, instead of the whole workload once.
+    pub(super) lasting: Option<Duration>,
+    /// Whether anything becomes durable at all.
+    pub(super) durable: bool,
+}
+
+/// The share of one appender, ready to go.
+pub(super) struct Share {
+    pub(super) part: Part,
+    pub(super) input: Input,
+    pub(super) ids: Vec<SeriesId>,
+}
+
+/// What came of it.
+pub(super) struct Ingested {
+    pub(super) pushed: Vec<Pushed>,
+    /// From before the first push until the last sample was visible.
+    pub(super) visible_s: f64,
+    /// Until the last sample was durable.
+    pub(super) durable_s: Option<f64>,
+    /// Processor time of all threads until the clock of the run stopped.
+    pub(super) cpu_s: f64,
+    /// What the process had used before.
+    pub(super) cpu_before_s: f64,
+    /// Push calls under load.
+    pub(super) loaded: Latency,
+    /// Series that came up on the way.
+    pub(super) registered: u64,
+}
+
+/// When one appender was done.
+struct Done {
+    pushed: u64,
+    visible: Instant,
+    durable: Option<Instant>,
+    cpu_s: f64,
+    loaded: Latency,
+    registered: u64,
+}
+
+pub(super) fn ingest(
+    engine: &Engine,
+    workload: &Workload,
+    shares: &[Share],
+    pushing: Pushing,
+    clock: &TickClock,
+    progress: &Progress,
+) -> Result<Ingested, Error> {
+    let total: u64 = shares.iter().map(|share| share.part.cells()).sum();
+    match pushing.lasting {
+        Some(time) => progress.lasting("pushing", time),
+        None => progress.samples("pushing", total),
+    }
+    let counts: Vec<AtomicU64> = shares.iter().map(|_| AtomicU64::new(0)).collect();
+    let (ready, go) = (Barrier::new(shares.len() + 1), Barrier::new(shares.len() + 1));
+    let (mut cpu_before_s, mut start) = (0.0, Instant::now());
+    let done = thread::scope(|scope| {
+        let run = |share, count| {
+            let appender = engine.appender_with(BackPressure::Block(PATIENCE));
+            ready.wait();
+            go.wait();
+            let appender = appender.map_err(Error::engine("making an appender"))?;
+            let timed_every = (TIMED_ONE_IN / pushing.batch).max(1) as u64;
+            let loaded = Latency::new();
+            Pusher { engine, appender, pushing, clock, loaded, calls: 0, timed_every }.run(workload, share, count)
+        };
+        let running: Vec<_> = shares.iter().zip(&counts).map(|(s, c)| scope.spawn(move || run(s, c))).collect();
+        ready.wait();
+        (cpu_before_s, start) = (cpu_s(), Instant::now());
+        go.wait();
+        while running.iter().any(|thread| !thread.is_finished()) {
+            // Relaxed: only shown.
+            let pushed = counts.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+            progress.at(if pushing.lasting.is_some() { start.elapsed().as_millis() as u64 } else { pushed });
+            thread::sleep(Duration::from_millis(20));
+        }
+        running.into_iter().map(|t| t.join().expect("an appender panicked")).collect::<Result<Vec<_>, _>>()
+    })?;
+    let mut ingested = Ingested {
+        pushed: Vec::with_capacity(shares.len()),
+        visible_s: 0.0,
+        durable_s: pushing.durable.then_some(0.0),
+        cpu_s: 0.0,
+        cpu_before_s,
+        loaded: Latency::new(),
+        registered: 0,
+    };
+    for (share, done) in shares.iter().zip(done) {
+        ingested.pushed.push(Pushed { part: share.part.clone(), samples: done.pushed });
+        ingested.visible_s = ingested.visible_s.max((done.visible - start).as_secs_f64());
+        let durable_s = done.durable.map(|at| (at - start).as_secs_f64());
+        ingested.durable_s = ingested.durable_s.zip(durable_s).map(|(a, b)| a.max(b));
+        ingested.cpu_s = ingested.cpu_s.max(done.cpu_s - cpu_before_s);
+        ingested.loaded.merge(&done.loaded);
+        ingested.registered += done.registered;
+    }
+    Ok(ingested)
+}
+
+/// One appender at work.
+struct Pusher<'a> {
+    engine: &'a Engine,
+    appender: Appender,
+    pushing: Pushing,
+    clock: &'a TickClock,
+    loaded: Latency,
+    calls: u64,
+    timed_every: u64,
+}
+
+impl Pusher<'_> {
+    fn run(mut self, workload: &Workload, share: &Share, count: &AtomicU64) -> Result<Done, Error> {
+        let Pushing { batch, wait, lasting, durable } = self.pushing;
+        let start = Instant::now();
+        let over = || lasting.is_some_and(|time| start.elapsed() >= time);
+        let mut feed =
+            Feed::new(workload, &share.part, &share.input, self.engine, &share.ids, batch, lasting.is_some());
+        let (mut pushed, mut last) = (0, None);
+        'blocks: while let Some(block) = feed.next_block()? {
+            if wait {
+                for samples in block.chunks(batch) {
+                    let ack = self.push(samples)?;
+                    self.reach(ack, Level::Durable)?;
+                    (pushed, last) = (pushed + samples.len() as u64, Some(ack));
+                    if over() {
+                        break 'blocks;
+                    }
+                }
+            } else {
+                for samples in block.chunks(batch) {
+                    last = Some(self.push(samples)?);
+                }
+                pushed += block.len() as u64;
+            }
+            // Relaxed: only shown.
+            count.store(pushed, Ordering::Relaxed);
+            if over() {
+                break;
+            }
+        }
+        let registered = feed.registered();
+        let reach = |level| last.map_or(Ok(()), |ack| self.reach(ack, level));
+        reach(Level::Visible)?;
+        let (visible, cpu_s) = (Instant::now(), cpu_s());
+        let durable = if durable {
+            reach(Level::Durable)?;
+            Some(Instant::now())
+        } else {
+            None
+        };
+        Ok(Done { pushed, visible, durable, cpu_s, loaded: self.loaded, registered })
+    }
+
+    #[inline]
+    fn push(&mut self, samples: &[SeriesSample]) -> Result<Ack, Error> {
+        self.calls += 1;
+        if !self.calls.is_multiple_of(self.timed_every) {
+            return self.push_once(samples);
+        }
+        let start = self.clock.ticks();
+        let ack = self.push_once(samples);
+        self.loaded.record_ns(self.clock.between_ns(start, self.clock.ticks()));
+        ack
+    }
+
+    #[inline]
+    fn push_once(&mut self, samples: &[SeriesSample]) -> Result<Ack, Error> {
+        let pushed = match samples {
+            [one] => self.appender.push(one.series(), one.timestamp(), one.value()),
+            many => self.appender.push_batch(many),
+        };
+        pushed.map_err(Error::engine("pushing"))
+    }
+
+    fn reach(&self, ack: Ack, level: Level) -> Result<(), Error> {
+        self.engine.wait(ack, level, PATIENCE).map(drop).map_err(Error::engine("waiting for samples"))
+    }
+}

@@ -1,0 +1,191 @@
+//! One run: prepare, push, read back, close, reopen, ask, report.
+
+mod ask;
+mod effort;
+mod folder;
+mod idle;
+mod ingest;
+mod interleave;
+pub mod questions;
+pub mod readback;
+pub mod recount;
+mod store;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tidegauge::{Durability, Engine};
+
+use crate::checksum::Checksum;
+use crate::cli::Run;
+use crate::error::Error;
+use crate::measure::{Latency, Machine, Memory, TickClock, cpu_s};
+use crate::progress::Progress;
+use crate::report::{Report, Sums};
+use crate::roofs::{DiskTimes, median, pwrite_fdatasync_64k};
+use crate::workload::Workload;
+
+use effort::Effort;
+use folder::{Folder, bytes_of};
+use questions::Probe;
+use store::Prepared;
+
+/// How long the engine is left alone before its idle memory is read.
+const IDLE: Duration = Duration::from_millis(500);
+/// Figures that are medians are medians of this many.
+const REPEATS: usize = 3;
+
+/// Runs one workload and reports.
+///
+/// # Errors
+/// [`Error::Usage`] if the options do not go together; otherwise what the engine or the system
+/// refused. A run whose answers are wrong is no error, but says so in [`Report::verified`].
+pub fn run(options: &Run, progress: &Progress) -> Result<Report, Error> {
+    run_with(options, progress, |found| found)
+}
+
+/// As [`run`], but hands each checksum of what was read back through `alter` before it is
+/// compared. For showing that a difference is noticed.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> Checksum) -> Result<Report, Error> {
+    if options.wait && options.durability == Durability::Memory {
+        return Err(Error::Usage(
+            "--wait needs --durability interval:TIME or sync: memory makes nothing durable".into(),
+        ));
+    }
+    let workload = Workload::new(options.workload, options.seed, options.samples)?;
+    let folder = Folder::new(options.data_dir.as_deref())?;
+    let effort = Effort::of(workload.ticks() * u64::from(workload.slots()));
+    let mut disk = Latency::new();
+    progress.step("timing the disk");
+    pwrite_fdatasync_64k(folder.path(), effort.disk_writes / 2, &mut disk)?;
+
+    progress.step("generating samples");
+    let mut prepared = Prepared::generate(&workload, options)?;
+    let data = folder.path().join("data");
+    let before = Memory::now().rss;
+    let engine = store::open(&data, options)?;
+    progress.step("registering series");
+    let register_s = prepared.register(&engine, &workload)?;
+    let registered = Memory::now().rss;
+    prepared.make_ready(&engine, &workload)?;
+    let ready = Memory::now().rss;
+    let peak_is_fresh = Memory::reset_peak();
+
+    let clock = TickClock::new();
+    let stored = prepared.push(&engine, &workload, options, &clock, progress)?;
+    progress.step("flushing");
+    let flush_start = Instant::now();
+    engine.flush().map_err(Error::engine("flushing"))?;
+    let flush_s = flush_start.elapsed().as_secs_f64();
+    let cpu_flushed_s = cpu_s() - stored.cpu_before_s;
+    let peak = Memory::now().peak;
+    thread::sleep(IDLE);
+    let idle_rss = Memory::now().rss;
+    let (input_bytes, ready_bytes) = (prepared.bytes(), ready.saturating_sub(registered));
+    let grown = |now: u64| now.saturating_sub(ready) + registered.saturating_sub(before);
+    drop(prepared);
+
+    progress.step("counting apart");
+    let recount = stored.recount(&workload);
+    let probe = Probe::new(&workload, recount.last_tick);
+    let answers = stored.answers(&workload, &probe);
+    progress.step("reading everything back");
+    let right = |found: (Checksum, u64)| alter(found.0) == recount.checksum && found.1 == recount.series;
+    let live_is_right = right(readback::read_back(&engine)?);
+    engine.close().map_err(Error::engine("closing the engine"))?;
+    let segment_bytes = bytes_of(&data.join("segments"), "seg")?;
+
+    progress.step("reopening");
+    let (engine, reopen_s) = reopen(&data, options)?;
+    let found = readback::read_back(&engine)?;
+    let reopened_is_right = right(found);
+    progress.step("scanning");
+    let (scan_samples_per_s, scan_is_right) = scans(&engine, recount.checksum.count, answers.sum.total())?;
+    progress.step("asking questions");
+    let (queries_us, answers_are_right) = ask::ask(&engine, &workload, &probe, &answers, effort)?;
+    engine.close().map_err(Error::engine("closing the engine"))?;
+
+    progress.step("pushing into an idle ring");
+    let lane = store::lane_samples(options);
+    let idle = idle::idle(&folder.path().join("idle"), options, lane, effort, &clock)?;
+    progress.step("timing the disk");
+    pwrite_fdatasync_64k(folder.path(), effort.disk_writes / 2, &mut disk)?;
+
+    let samples = recount.checksum.count;
+    let per_sample = |bytes: u64| bytes as f64 / samples as f64;
+    Ok(Report {
+        workload: options.workload.to_string(),
+        appenders: options.appenders,
+        batch: options.batch,
+        durability: options.durability.to_string(),
+        series: recount.series,
+        samples,
+        seed: options.seed,
+        samples_per_s_visible: stored.pushed as f64 / stored.visible_s,
+        samples_per_s_durable: stored.durable_s.map(|s| stored.pushed as f64 / s),
+        cpu_s: stored.cpu_s,
+        push_ns: idle.quantiles(),
+        // Without a fresh start the peak is that of the whole process, which is no less.
+        peak_rss_bytes: peak,
+        rss_growth_bytes: if peak_is_fresh { grown(peak) } else { grown(peak.max(idle_rss)) },
+        rss_idle_bytes: grown(idle_rss),
+        bytes_per_sample_fresh: Some(per_sample(segment_bytes)),
+        bytes_per_sample: None,
+        bytes_per_sample_cold: None,
+        wal_bytes_per_sample: stored.wal_bytes.map(per_sample),
+        pwrite_fdatasync_64k_us: DiskTimes::of(&disk),
+        reopen_s,
+        scan_samples_per_s,
+        queries_us,
+        verified: live_is_right && reopened_is_right && scan_is_right && answers_are_right && idle.verified,
+        wait: options.wait,
+        for_s: options.lasting.map(|time| time.as_secs_f64()),
+        elapsed_s: stored.visible_s,
+        register_s,
+        samples_per_s_registering: stored.pushed as f64 / (stored.visible_s + register_s),
+        cpu_ns_per_sample_flushed: stored.mixed.is_none().then(|| cpu_flushed_s * 1e9 / stored.pushed as f64),
+        flush_s,
+        push_loaded_ns: stored.loaded.quantiles(),
+        push_batch_ns: idle.batches.quantiles(),
+        empty_pair_ns: idle.empty_pair.quantiles(),
+        input_bytes: input_bytes.max(ready_bytes),
+        segment_bytes,
+        expected: sums(recount.checksum),
+        found: sums(alter(found.0)),
+        mixed: stored.mixed,
+        machine: Machine::this(),
+    })
+}
+
+fn sums(checksum: Checksum) -> Sums {
+    Sums { samples: checksum.count, checksum: checksum.sum }
+}
+
+/// Opens [`REPEATS`] times, each after a clean close; answers the last engine and the median time.
+fn reopen(data: &std::path::Path, options: &Run) -> Result<(Engine, f64), Error> {
+    let mut times = Vec::new();
+    loop {
+        let start = Instant::now();
+        let engine = store::open(data, options)?;
+        times.push(start.elapsed().as_secs_f64());
+        if times.len() == REPEATS {
+            return Ok((engine, median(times)));
+        }
+        engine.close().map_err(Error::engine("closing the engine"))?;
+    }
+}
+
+/// The median rate of [`REPEATS`] scans, and whether each saw every sample.
+fn scans(engine: &Engine, count: u64, sum: f64) -> Result<(f64, bool), Error> {
+    let (mut rates, mut right) = (Vec::new(), true);
+    for _ in 0..REPEATS {
+        let start = Instant::now();
+        let seen = readback::scan(engine)?;
+        rates.push(seen.count as f64 / start.elapsed().as_secs_f64());
+        right &= seen.count == count && (seen.sum - sum).abs() <= 1e-9 * sum.abs();
+    }
+    Ok((median(rates), right))
+}

@@ -1,0 +1,163 @@
+//! The driver from end to end, with few samples.
+
+use std::time::Duration;
+
+use clap::Parser;
+use serde_json::Value;
+use tidegauge_bench::Error;
+use tidegauge_bench::checksum::Checksum;
+use tidegauge_bench::cli::{Cli, Command, Run};
+use tidegauge_bench::progress::Progress;
+use tidegauge_bench::run::{run, run_with};
+
+/// Options of a run whose data lies in a temporary folder.
+fn options(line: &str) -> (Run, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let line = format!("tidegauge-bench run {line}");
+    let Command::Run(mut run) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
+        panic!("run expected")
+    };
+    run.data_dir = Some(dir.path().join("bench"));
+    (run, dir)
+}
+
+fn report(line: &str) -> Value {
+    let (run_options, _dir) = options(line);
+    let report = run(&run_options, &Progress::hidden()).unwrap();
+    serde_json::from_str(&report.to_json()).unwrap()
+}
+
+#[test]
+fn the_object_has_every_key_of_the_contract_in_its_order_and_is_verified() {
+    let (run_options, _dir) = options("--workload w1 --samples 40000 --durability interval:100ms");
+    let json = run(&run_options, &Progress::hidden()).unwrap().to_json();
+    assert!(!json.contains('\n'), "one line");
+    let keys = [
+        "workload",
+        "appenders",
+        "batch",
+        "durability",
+        "series",
+        "samples",
+        "seed",
+        "samples_per_s_visible",
+        "samples_per_s_durable",
+        "cpu_s",
+        "push_ns",
+        "peak_rss_bytes",
+        "rss_growth_bytes",
+        "rss_idle_bytes",
+        "bytes_per_sample_fresh",
+        "bytes_per_sample",
+        "bytes_per_sample_cold",
+        "wal_bytes_per_sample",
+        "pwrite_fdatasync_64k_us",
+        "reopen_s",
+        "scan_samples_per_s",
+        "queries_us",
+        "verified",
+    ];
+    let places: Vec<usize> = keys.iter().map(|key| json.find(&format!("\"{key}\":")).expect(key)).collect();
+    assert!(places.is_sorted(), "{json}");
+
+    let object: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(object["verified"], true, "{json}");
+    assert_eq!(
+        (&object["workload"], &object["series"], &object["samples"]),
+        (&"w1".into(), &4_000.into(), &40_000.into())
+    );
+    for quantile in ["p50", "p99", "p999", "max"] {
+        assert!(object["push_ns"][quantile].as_f64().unwrap() > 0.0, "{quantile}");
+    }
+    for question in ["q1", "q2", "q3", "q4", "q5"] {
+        let times = &object["queries_us"][question];
+        assert!(times["p99"].as_f64().unwrap() >= times["p50"].as_f64().unwrap(), "{question}");
+    }
+    let positive = ["samples_per_s_visible", "samples_per_s_durable", "cpu_s", "peak_rss_bytes", "reopen_s"];
+    for key in positive.into_iter().chain(["bytes_per_sample_fresh", "scan_samples_per_s"]) {
+        assert!(object[key].as_f64().unwrap() > 0.0, "{key}");
+    }
+    assert!(object["bytes_per_sample"].is_null() && object["bytes_per_sample_cold"].is_null(), "not made up");
+    assert_eq!(object["expected"], object["found"]);
+}
+
+#[test]
+fn every_workload_is_verified_with_several_appenders() {
+    for (workload, batch) in [("w1int", 1), ("w2", 1_000), ("w3", 100), ("late", 1_000), ("churn", 7)] {
+        let report =
+            report(&format!("--workload {workload} --samples 60000 --appenders 3 --batch {batch} --durability memory"));
+        assert_eq!(report["verified"], true, "{report}");
+        assert!(report["samples"].as_u64().unwrap() >= 60_000);
+        assert!(report["samples_per_s_durable"].is_null(), "memory makes nothing durable");
+    }
+}
+
+#[test]
+fn the_mixed_workload_reads_what_it_wrote() {
+    let report = report("--workload mixed --samples 500 --appenders 2 --batch 1 --durability memory");
+    assert_eq!(report["verified"], true, "{report}");
+    assert_eq!(report["samples"], 100_500);
+    let mixed = &report["mixed"];
+    assert!(mixed["reads_per_s"].as_f64().unwrap() > mixed["writes_per_s"].as_f64().unwrap());
+}
+
+#[test]
+fn a_sustained_run_replays_its_samples_moved_in_time() {
+    let report = report("--workload w1 --samples 4000 --appenders 2 --batch 100 --for 300ms --durability memory");
+    assert_eq!(report["verified"], true, "{report}");
+    assert!(report["samples"].as_u64().unwrap() > 4_000, "more than one pass: {}", report["samples"]);
+    assert_eq!(report["for_s"], 0.3);
+}
+
+#[test]
+fn each_batch_is_awaited_when_asked_for() {
+    let report = report("--workload w1 --samples 4000 --appenders 2 --batch 1000 --durability sync --wait");
+    assert_eq!((&report["verified"], &report["wait"]), (&true.into(), &true.into()));
+    assert!(report["samples_per_s_durable"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn what_is_read_back_altered_is_not_verified() {
+    let alterations: [fn(Checksum) -> Checksum; 2] =
+        [|found| Checksum { count: found.count - 1, ..found }, |found| Checksum { sum: found.sum ^ 1, ..found }];
+    for alter in alterations {
+        let (run_options, _dir) = options("--workload w1 --samples 4000 --durability memory");
+        let report = run_with(&run_options, &Progress::hidden(), alter).unwrap();
+        assert!(!report.verified);
+        assert_ne!(report.expected, report.found);
+        assert!(report.to_string().contains("NO"), "{report}");
+    }
+}
+
+#[test]
+fn requests_that_make_no_sense_are_refused_before_anything_is_written() {
+    let refused = |line: &str| {
+        let (run_options, dir) = options(line);
+        let error = run(&run_options, &Progress::hidden()).unwrap_err();
+        assert!(matches!(error, Error::Usage(_)), "{line}: {error}");
+        assert_eq!(error.exit_code(), 2);
+        assert!(!error.to_string().contains('\n'), "one line");
+        drop(dir);
+    };
+    refused("--durability memory --wait");
+    refused("--samples 0");
+    refused("--appenders 0 --samples 4000");
+    refused("--batch 0 --samples 4000");
+    refused("--workload late --samples 4000000000000");
+    let (mut run_options, dir) = options("--samples 4000");
+    run_options.data_dir = Some(dir.path().to_owned());
+    std::fs::write(dir.path().join("something"), "").unwrap();
+    let error = run(&run_options, &Progress::hidden()).unwrap_err();
+    assert!(error.to_string().contains("not empty"), "{error}");
+    assert_eq!(run_options.lasting, None::<Duration>);
+}
+
+#[test]
+fn the_report_for_people_names_what_was_measured() {
+    let (run_options, _dir) = options("--workload w1 --samples 4000 --durability memory");
+    let text = run(&run_options, &Progress::hidden()).unwrap().to_string();
+    for word in ["visible", "processor", "push, idle ring", "empty pair", "memory", "reopen", "scan", "Q5", "verified"]
+    {
+        assert!(text.contains(word), "{word} in\n{text}");
+    }
+}
