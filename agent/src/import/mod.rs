@@ -68,10 +68,11 @@ impl std::fmt::Display for ImportSummary {
         let (seconds, rate) = (elapsed.as_secs_f64(), self.samples_per_second());
         write!(f, "{samples} samples of {series} series in {seconds:.2} s ({rate:.0} samples/s)")?;
         if *skipped > 0 {
-            write!(f, ", {skipped} values without a number skipped")?;
+            write!(f, ", {skipped} cells or fields without a number skipped")?;
         }
         if *bad_lines > 0 {
-            write!(f, ", {bad_lines} bad lines skipped")?;
+            let lines = if *bad_lines == 1 { "line" } else { "lines" };
+            write!(f, ", {bad_lines} bad {lines} skipped")?;
         }
         Ok(())
     }

@@ -186,3 +186,42 @@ fn a_timestamp_of_any_age_is_taken() {
     assert_eq!(case.of("file"), [(-1_000_000_000, 1.0), (0, 2.0)]);
     assert_eq!(Timestamp::from_nanos(0), at(0));
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(48))]
+
+    #[test]
+    fn every_line_is_either_stored_or_named(good in proptest::collection::vec(proptest::bool::ANY, 0..60), nth in 0usize..3) {
+        let (format, head, line, bad): (_, _, fn(usize) -> String, [&str; 4]) = [
+            (Format::Csv, "ts,host,value\n", (|i| format!("{},h{},{i}", 1_700_000_000 + i, i % 3)) as fn(usize) -> String,
+                ["x,h,1", "1700000000,h", "1700000000,h,x", "1700000000,h,1,2"]),
+            (Format::Prom, "", |i| format!("m{{host=\"h{}\"}} {i} {}", i % 3, (1_700_000_000 + i) * 1000),
+                ["m{", "m 1 x", "9m 1 1700000000000", "m{a=\"1\",a=\"2\"} 1 1700000000000"]),
+            (Format::Influx, "", |i| format!("m,host=h{} f={i} {}000000000", i % 3, 1_700_000_000 + i),
+                ["m", "m f=x 1", "m,host f=1 1", "m f=1 x"]),
+        ][nth];
+        let mut text = head.to_owned();
+        for (i, &good) in good.iter().enumerate() {
+            text.push_str(&if good { line(i) } else { bad[i % 4].to_owned() });
+            text.push('\n');
+        }
+        let case = Case::new();
+        let mut options = case.options(format, "file.txt", &text);
+        options.skip_bad = true;
+        let summary = run(&options, &case.engine).unwrap();
+        let stored = good.iter().filter(|&&good| good).count() as u64;
+        proptest::prop_assert_eq!((summary.samples, summary.bad_lines), (stored, good.len() as u64 - stored));
+        let found: usize = samples(&case.engine, &[]).values().map(Vec::len).sum();
+        proptest::prop_assert_eq!(found as u64, stored);
+    }
+
+    #[test]
+    fn no_file_makes_it_panic(bytes: Vec<u8>, nth in 0usize..3) {
+        let format = [Format::Csv, Format::Prom, Format::Influx][nth];
+        let case = Case::new();
+        let mut options = case.options(format, "file.txt", "");
+        fs::write(&options.files[0], [b"ts,value\n\"", &bytes[..]].concat()).unwrap();
+        options.at = Some(at(0));
+        let _ = run(&options, &case.engine);
+    }
+}

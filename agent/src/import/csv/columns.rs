@@ -61,7 +61,7 @@ impl Columns {
             options.value_columns.iter().map(called).collect::<Result<Vec<_>, _>>()?
         };
         if values.is_empty() {
-            let what = "no column is called value or holds only numbers; --value-columns says which they are";
+            let what = "no column is called value or holds only numbers; --value-column says which they are";
             return Err(wrong(what.to_owned()));
         }
         if options.label_columns.is_empty() {
@@ -160,7 +160,7 @@ mod tests {
         let why =
             |headers: &[&str], set: &dyn Fn(&mut ImportOptions)| choose(headers, &[], set).unwrap_err().to_string();
         assert!(why(&["a", "b"], &|_| {}).contains("--time-column"));
-        assert!(why(&["ts", "b"], &|_| {}).contains("--value-columns"));
+        assert!(why(&["ts", "b"], &|_| {}).contains("--value-column "));
         assert!(why(&["ts", "b", "b"], &|_| {}).contains("two columns are called \"b\""));
         assert!(why(&["ts", "value"], &|o| o.time_column = Some("x".into())).contains("no column is called \"x\""));
         assert!(why(&["ts", "value"], &|o| o.value_columns = vec!["ts".into()]).contains("two things"));
