@@ -251,9 +251,15 @@ fn regular(first: i64, step: u64, out: &mut [i64]) -> Result<(), ChunkError> {
     if last.is_none() || (step == 0 && steps > 0) {
         return Err(ChunkError::damaged("step of timestamps"));
     }
-    for (i, slot) in (0u64..).zip(out.iter_mut()) {
-        *slot = first.wrapping_add(i.wrapping_mul(step) as i64);
+    let (step, mut at) = (step as i64, first);
+    // Sixteen at a time: additions without a chain between them vectorise, as multiplications do not everywhere.
+    let ahead: [i64; 16] = std::array::from_fn(|i| step.wrapping_mul(i as i64));
+    let (blocks, rest) = out.as_chunks_mut::<16>();
+    for block in blocks {
+        block.iter_mut().zip(ahead).for_each(|(slot, ahead)| *slot = at.wrapping_add(ahead));
+        at = at.wrapping_add(step.wrapping_mul(16));
     }
+    rest.iter_mut().zip(ahead).for_each(|(slot, ahead)| *slot = at.wrapping_add(ahead));
     Ok(())
 }
 

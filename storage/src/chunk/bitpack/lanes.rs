@@ -5,7 +5,7 @@
 //! unit can do, and the values come out in order.
 
 use super::mask;
-use crate::chunk::format::{LANE_ROWS, LANES, VECTOR_SAMPLES};
+use crate::chunk::format::{LANES, VECTOR_SAMPLES};
 
 /// Bytes of one word of each lane.
 const STRIPE: usize = LANES * 8;
@@ -43,35 +43,27 @@ pub(super) fn pack(values: &[u64; VECTOR_SAMPLES], width: u32, out: &mut [u8]) {
 #[inline]
 pub(super) fn unpack<T: Copy>(bytes: &[u8], width: u32, out: &mut [T; VECTOR_SAMPLES], f: impl Fn(u64) -> T) {
     let mask = mask(width);
-    let (stripes, _) = bytes.as_chunks::<STRIPE>();
-    let (rows, _) = out.as_chunks_mut::<LANES>();
-    debug_assert_eq!((stripes.len(), rows.len()), (width as usize, LANE_ROWS));
+    let (words, _) = bytes.as_chunks::<8>();
+    // Hidden from the compiler: it would unroll sixteen known lanes into scalar code instead of vectorising the loop.
+    let lanes = std::hint::black_box(LANES);
     let mut bit = 0u32;
-    for row in rows {
-        let (at, shift) = ((bit / 64) as usize, bit % 64);
-        let low: Stripe = load(&stripes[at]);
+    for row in out.chunks_exact_mut(LANES) {
+        let (at, shift) = ((bit / 64) as usize * LANES, bit % 64);
+        let row = &mut row[..lanes];
+        let low = &words[at..at + lanes];
         if shift + width <= 64 {
-            for lane in 0..LANES {
-                row[lane] = f((low[lane] >> shift) & mask);
+            for (slot, low) in row.iter_mut().zip(low) {
+                *slot = f((u64::from_le_bytes(*low) >> shift) & mask);
             }
         } else {
-            let high: Stripe = load(&stripes[at + 1]);
-            for lane in 0..LANES {
-                row[lane] = f(((low[lane] >> shift) | (high[lane] << (64 - shift))) & mask);
+            let high = &words[at + LANES..at + LANES + lanes];
+            for ((slot, low), high) in row.iter_mut().zip(low).zip(high) {
+                let word = (u64::from_le_bytes(*low) >> shift) | (u64::from_le_bytes(*high) << (64 - shift));
+                *slot = f(word & mask);
             }
         }
         bit += width;
     }
-}
-
-#[inline]
-fn load(bytes: &[u8; STRIPE]) -> Stripe {
-    // Not aligned: a column starts wherever the one before ended.
-    let mut words: Stripe = bytemuck::pod_read_unaligned(bytes);
-    for word in &mut words {
-        *word = u64::from_le(*word);
-    }
-    words
 }
 
 fn store(out: &mut [u8], words: &Stripe) {
