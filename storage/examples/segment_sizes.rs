@@ -1,5 +1,5 @@
 //! Writes a segment of 4,000 series × 2,500 samples (10 s apart, a walk rounded to 2 decimals) and prints what it
-//! weighs and how fast it is written, opened and read: `cargo run --release --example segment_sizes`.
+//! weighs and how fast it is written, opened and read: `cargo run --release --example segment_sizes [SERIES SAMPLES]`.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +10,8 @@ use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentWriter, file_nam
 use tidegauge_storage::source::{Columns, SampleSource};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (series, samples) = (4000usize, 2500i64);
+    let numbers: Vec<usize> = std::env::args().skip(1).map(|number| number.parse()).collect::<Result<_, _>>()?;
+    let (series, samples) = (numbers.first().map_or(4000, |n| *n), numbers.get(1).map_or(2500, |n| *n as i64));
     let dir = tempfile::tempdir()?;
     let mut noise = 7u64;
     let mut uniform = || {

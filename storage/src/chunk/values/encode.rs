@@ -124,7 +124,9 @@ impl Series {
         self.deltas.push(self.integers.get(1).map_or(0, |second| second.wrapping_sub(first)));
         self.deltas.extend(self.integers.windows(2).map(|w| w[1].wrapping_sub(w[0])));
 
-        let (levels, steps) = (roughness(&self.integers), roughness(&self.deltas));
+        // A short run is planned both ways as quickly as it is sampled.
+        let sampled = self.integers.len() > ROUGH_SAMPLE;
+        let (levels, steps) = if sampled { (roughness(&self.integers), roughness(&self.deltas)) } else { (0, 0) };
         let plain = || {
             let plan = Plan::of(&self.integers);
             Choice { delta: false, plan, bytes: plan.bytes }

@@ -20,14 +20,22 @@ pub(super) struct LabelIndex {
     sets: Vec<u32>,
     /// End of each series' labels in `sets`.
     ends: Vec<usize>,
+    last: Option<Labels>,
 }
 
 impl LabelIndex {
     /// Adds the label set of the next series.
     pub(super) fn push(&mut self, labels: &Labels) {
         let ordinal = self.ends.len() as u32;
-        for (name, value) in labels.iter() {
-            let number = self.number(name, value);
+        let last = self.last.replace(labels.clone());
+        let mut before = last.iter().flat_map(Labels::iter);
+        let first_before = self.ends.len().checked_sub(2).map_or(0, |i| self.ends[i]);
+        for (i, (name, value)) in labels.iter().enumerate() {
+            // Sorted series share most labels with the one before, at the same place: those need no look-up.
+            let number = match before.next() {
+                Some(same) if same == (name, value) => self.sets[first_before + i],
+                _ => self.number(name, value),
+            };
             self.postings[number as usize].push(ordinal);
             self.sets.push(number);
         }
