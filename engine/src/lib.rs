@@ -1,4 +1,7 @@
 //! Tidegauge: a lock-free time-series ingestion engine to link into a program.
+//!
+//! [`Engine`] opens a directory (or lives in memory); [`Appender`]s push samples into it
+//! without taking a lock; [`Snapshot`]s answer queries at one consistent commit.
 
 // collectors push into
 // (the models, benches and stress tests use more of it than the engine does)
@@ -106,3 +109,8 @@ pub mod internals {
         pub use crate::ring::*;
     }
 }
+
+/// The example of the README is compiled and run.
+#[cfg(all(doctest, not(loom)))]
+#[doc = include_str!("../../README.md")]
+struct Readme;
