@@ -14,7 +14,7 @@ use crate::options::Durability;
 use crate::registry::{Registry, SeriesId};
 use crate::ring::Rings;
 use crate::stats::Counters;
-use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, thread};
 use crate::version::Versions;
 use crate::wait::WaitList;
@@ -74,7 +74,7 @@ pub(crate) struct Core {
     /// Told when a memtable was flushed, or never will be.
     pub(crate) flushes: FlushNews,
     /// The log is not needed below this generation of memtables.
-    pub(crate) log_needed_from: AtomicU64,
+    pub(crate) log_needed_from: AtomicU32,
     pub(crate) stop: AtomicBool,
     poisoned: AtomicBool,
     ended: AtomicBool,
@@ -110,7 +110,7 @@ impl Core {
             counters: Counters::default(),
             flush_wanted: AtomicU32::new(0),
             flushes: FlushNews::default(),
-            log_needed_from: AtomicU64::new(0),
+            log_needed_from: AtomicU32::new(0),
             stop: AtomicBool::new(false),
             poisoned: AtomicBool::new(false),
             ended: AtomicBool::new(false),

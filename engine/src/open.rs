@@ -31,6 +31,11 @@ use crate::version::{Version, Versions, order_of};
 
 /// Where an engine in memory keeps its files.
 const MEMORY_DIR: &str = "memory";
+/// The log between two flushes, in files of at least four and at most 64 MiB.
+const WAL_FILES: u64 = 8;
+const WAL_FILE_BYTES_MIN: u64 = 4 << 20;
+/// Files kept for reuse: an idle store holds little disk, a busy one allocates seldom.
+const WAL_SPARES: usize = 2;
 /// All lanes together.
 const LANE_BYTES_MAX: usize = 1 << 30;
 
@@ -69,6 +74,8 @@ impl Builder {
         recovered.secure(&*fs)?;
         let life = recovered.life(state.open_number);
         let mut options = WriterOptions::new(state.store_id, state.open_number, life.first_frame);
+        options.file_bytes = (self.wal_bytes / WAL_FILES).clamp(WAL_FILE_BYTES_MIN, WriterOptions::FILE_BYTES);
+        options.spare_files = WAL_SPARES;
         options.damaged = recovered.lost.iter().map(|lost| lost.epoch).collect();
         let released = WalRelease {
             oldest_epoch: life.live_epoch,

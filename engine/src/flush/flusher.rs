@@ -114,7 +114,7 @@ impl Flusher {
 
         let core = &self.0.core;
         core.versions.flushed(job.memtable.generation, &segments);
-        core.log_needed_from.fetch_max(u64::from(job.memtable.generation) + 1, Ordering::AcqRel);
+        core.log_needed_from.fetch_max(job.memtable.generation + 1, Ordering::AcqRel);
         core.durable_waiters.reached(core.durable.synced(job.memtable.end_seq()));
         let bytes = made.iter().map(|info| info.file_bytes).sum();
         core.counters.flush(job.memtable.samples(), bytes, started.elapsed());

@@ -43,14 +43,14 @@ impl Log {
         self.frame.begin(SeqNo(seq));
     }
 
-    /// Adds samples to the commit; appends frames as they fill up. `append` is called with the
-    /// writer and a frame, and must not return before the frame is written, unless it gives up.
+    /// Adds samples to the commit; writes frames as they fill up. Where there is no space,
+    /// `patience` waits a moment and says whether to try again.
     pub(crate) fn add(
         &mut self,
         mut samples: &[SeriesSample],
         generation: u32,
         slots: &Slots,
-        append: &mut impl FnMut(&mut WalWriter, &mut FrameEncoder) -> Result<(), WalError>,
+        patience: &mut impl FnMut(&mut Self) -> bool,
     ) -> Result<(), WalError> {
         while !samples.is_empty() {
             let fit = self.define(samples, generation, slots);
@@ -58,7 +58,7 @@ impl Log {
             samples = &samples[taken..];
             if !samples.is_empty() {
                 let next = self.frame.first_seq().0 + self.frame.len() as u64;
-                self.write(append)?;
+                self.write(patience)?;
                 self.frame.begin(SeqNo(next));
             }
         }
@@ -86,19 +86,23 @@ impl Log {
     }
 
     /// Writes what is left of the commit.
-    pub(crate) fn finish(
-        &mut self,
-        append: &mut impl FnMut(&mut WalWriter, &mut FrameEncoder) -> Result<(), WalError>,
-    ) -> Result<(), WalError> {
-        if self.frame.is_empty() { Ok(()) } else { self.write(append) }
+    pub(crate) fn finish(&mut self, patience: &mut impl FnMut(&mut Self) -> bool) -> Result<(), WalError> {
+        if self.frame.is_empty() { Ok(()) } else { self.write(patience) }
     }
 
-    fn write(
-        &mut self,
-        append: &mut impl FnMut(&mut WalWriter, &mut FrameEncoder) -> Result<(), WalError>,
-    ) -> Result<(), WalError> {
-        self.bytes += self.frame.frame_len();
-        append(&mut self.writer, &mut self.frame)
+    fn write(&mut self, patience: &mut impl FnMut(&mut Self) -> bool) -> Result<(), WalError> {
+        let bytes = self.frame.frame_len();
+        loop {
+            match self.writer.append(&mut self.frame) {
+                Ok(_) => {
+                    self.bytes += bytes;
+                    return Ok(());
+                }
+                // Nothing was written: the same frame again.
+                Err(WalError::NoSpace { .. }) if patience(self) => {}
+                Err(e) => return Err(e),
+            }
+        }
     }
 
     /// Follows a rotation of the memtable: `generation` is the new one. Answers what may be

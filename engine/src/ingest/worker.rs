@@ -135,42 +135,32 @@ impl Worker {
         true
     }
 
-    /// Writes the round to the log; on return all of it has left the process.
+    /// Writes the round to the log; on return all of it has left the process. Waits while the
+    /// disk is full. An error other than "no space at the end of the engine" poisons.
     fn log(&mut self) -> Result<(), WalError> {
         let Some((log, sync)) = &mut self.log else { return Ok(()) };
-        let (core, sync) = (&self.core, &*sync);
+        let core = &self.core;
         let generation = self.applier.active().generation;
-        log.begin(self.visible.seq);
-        let mut append = |writer: &mut tidegauge_storage::wal::WalWriter,
-                          frame: &mut tidegauge_storage::wal::FrameEncoder| {
-            loop {
-                match writer.append(frame) {
-                    Ok(_) => {
-                        core.gate.space_is_back();
-                        return Ok(());
-                    }
-                    Err(WalError::NoSpace { .. }) if !core.is_poisoned() && !core.is_stopping() => {
-                        core.gate.shut(Shut::DiskFull);
-                        // Segments may take over what the log holds, and their files then go.
-                        if let Some(through) = sync.take_done() {
-                            writer.note_synced(through);
-                        }
-                        thread::park_timeout(SPACE_RETRY);
-                    }
-                    Err(e) => return Err(e),
-                }
-            }
+        let (mut waited, released) = (false, &mut self.released);
+        let mut patience = |log: &mut Log| {
+            waited = true;
+            core.gate.shut(Shut::DiskFull);
+            tend(core, log, sync, released);
+            thread::park_timeout(SPACE_RETRY);
+            !core.is_poisoned() && !core.is_stopping()
         };
-        let slots = core.registry.slots();
+        log.begin(self.visible.seq);
         let mut result = Ok(());
         self.drain.for_each_slice(|samples| {
             if result.is_ok() {
-                result = log.add(samples, generation, slots, &mut append);
+                result = log.add(samples, generation, core.registry.slots(), &mut patience);
             }
         });
-        let result = result.and_then(|()| log.finish(&mut append));
-        if let Err(e) = &result {
-            core.poison(format!("the log cannot be written: {e}"));
+        let result = result.and_then(|()| log.finish(&mut patience));
+        match &result {
+            Ok(()) if waited => core.gate.space_is_back(),
+            Ok(()) | Err(WalError::NoSpace { .. }) => {}
+            Err(e) => core.poison(format!("the log cannot be written: {e}")),
         }
         result
     }
@@ -178,6 +168,9 @@ impl Worker {
     /// Memory is bounded: with too many memtables waiting for their flush, lanes fill up
     /// instead, and appenders feel their policy.
     fn is_held_back(&self) -> bool {
+        if self.core.is_stopping() {
+            return false;
+        }
         let version = self.core.versions.load();
         version.sealed.len() > SEALED_MAX
             || (version.sealed.len() == SEALED_MAX && version.active.bytes() as u64 >= self.flush_bytes)
@@ -191,7 +184,6 @@ impl Worker {
             self.core.gate.refresh();
         }
         self.sync_if_due(now);
-        self.release_log();
         if self.wants_rotation() {
             self.rotate();
         }
@@ -200,24 +192,13 @@ impl Worker {
 
     fn sync_if_due(&mut self, now: Instant) {
         let Some((log, sync)) = &mut self.log else { return };
-        if let Some(through) = sync.take_done() {
-            log.note_synced(through);
-        }
+        tend(&self.core, log, sync, &mut self.released);
         let wanted = self.core.durable_waiters.is_waiting() || log.is_sync_due(now);
         if wanted
             && sync.is_free()
             && let Some(job) = log.sync_point(now)
         {
             sync.hand_over(job, self.visible.seq);
-        }
-    }
-
-    fn release_log(&mut self) {
-        let Some((log, _)) = &mut self.log else { return };
-        let needed = self.core.log_needed_from.load(Ordering::Acquire) as u32;
-        if needed > self.released {
-            self.released = needed;
-            log.release_before(needed);
         }
     }
 
@@ -300,5 +281,17 @@ impl Worker {
         while !self.core.is_stopping() {
             thread::park_timeout(Duration::from_millis(100));
         }
+    }
+}
+
+/// Tells the log what was synced and what is in segments by now.
+fn tend(core: &Core, log: &mut Log, sync: &SyncThread, released: &mut u32) {
+    if let Some(through) = sync.take_done() {
+        log.note_synced(through);
+    }
+    let needed = core.log_needed_from.load(Ordering::Acquire);
+    if needed > *released {
+        *released = needed;
+        log.release_before(needed);
     }
 }
