@@ -180,8 +180,9 @@ impl Spread {
 
     /// Bytes of the patch that lies farthest from `base`.
     fn patch_bytes(&self, base: i64) -> usize {
-        let far = zigzag(self.max.wrapping_sub(base)).max(zigzag(self.min.wrapping_sub(base)));
-        (bitpack::width_of(far) as usize).div_ceil(8).max(1)
+        // Where a distance wraps, values between need more bits than the wrapped ends show.
+        let (Some(above), Some(below)) = (self.max.checked_sub(base), self.min.checked_sub(base)) else { return 8 };
+        (bitpack::width_of(zigzag(above).max(zigzag(below))) as usize).div_ceil(8).max(1)
     }
 
     /// The exact cost of `width` bits: around the middle, or from the sample's least or greatest on.
@@ -285,6 +286,24 @@ mod tests {
         round_trip(&xs);
         let xs: Vec<i64> = (0..1024).map(|i| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) as i64).collect();
         assert_eq!(round_trip(&xs), 2 + 10 + 8192);
+    }
+
+    /// Found by the property below: the ends wrapped to short distances, and patches between
+    /// them lost their upper bytes.
+    #[test]
+    fn patches_whose_distance_wraps_keep_all_their_bytes() {
+        for seed in 0..64u64 {
+            let mut xs: Vec<i64> = (0..1024).map(|i| (i % 7) - (1 << 61)).collect();
+            for i in (0..1024).step_by(24) {
+                let far = (i as u64 + seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) as i64;
+                xs[i] = match i / 24 % 4 {
+                    0 => i64::MAX - (1 << 61) + 1,
+                    1 => i64::MIN + 3,
+                    _ => far,
+                };
+            }
+            round_trip(&xs);
+        }
     }
 
     proptest! {
