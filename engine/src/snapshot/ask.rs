@@ -32,7 +32,7 @@ impl Snapshot {
     /// [`AskError`] if the selector does not parse or an index is damaged.
     pub fn select(&self, selector: &str) -> Result<Selection, AskError> {
         let matchers = promql::parse_selector(selector)?;
-        Ok(Selection::new(self, &matchers)?.on(Arc::clone(&self.pool)))
+        Ok(Selection::new_on(self, &matchers, Arc::clone(&self.pool))?)
     }
 
     /// An expression of PromQL, to be evaluated on this snapshot by the engine's query threads.

@@ -292,16 +292,16 @@ mod tests {
     /// them lost their upper bytes.
     #[test]
     fn patches_whose_distance_wraps_keep_all_their_bytes() {
+        const CENTRE: i64 = -4_647_793_666_380_852_266;
         for seed in 0..64u64 {
-            let mut xs: Vec<i64> = (0..1024).map(|i| (i % 7) - (1 << 61)).collect();
-            for i in (0..1024).step_by(24) {
-                let far = (i as u64 + seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) as i64;
-                xs[i] = match i / 24 % 4 {
-                    0 => i64::MAX - (1 << 61) + 1,
-                    1 => i64::MIN + 3,
-                    _ => far,
-                };
-            }
+            let mut noise = seed;
+            let xs: Vec<i64> = (0..1024)
+                .map(|i| {
+                    noise = noise.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+                    let bits = if i % 24 == 0 { 0 } else { 62 };
+                    CENTRE.wrapping_add(((noise ^ noise >> 29) as i64) >> (63 - bits))
+                })
+                .collect();
             round_trip(&xs);
         }
     }

@@ -112,6 +112,12 @@ impl TimeRange {
     }
 }
 
+impl From<std::ops::Range<Timestamp>> for TimeRange {
+    fn from(range: std::ops::Range<Timestamp>) -> Self {
+        Self { start: range.start, end: range.end }
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ns", self.0)
