@@ -2,6 +2,8 @@
 
 use tidegauge_storage::model::{Labels, METRIC_NAME};
 
+use crate::promql::parse::{label_name, quote};
+
 /// Labels that say what a metric is; they go where a value is no longer that metric.
 const DESCRIBING: [&str; 3] = [METRIC_NAME, "__type__", "__unit__"];
 
@@ -35,14 +37,10 @@ pub(super) fn signature(labels: &Labels, on: bool, names: &[String]) -> Labels {
     if on { retain(labels, listed) } else { retain(labels, |name| name != METRIC_NAME && !listed(name)) }
 }
 
-/// As errors show it: every label in braces, the name before them.
+/// As errors show it: everything in braces.
 pub(super) fn shown(labels: &Labels) -> String {
-    let inside: Vec<String> =
-        labels.iter().filter(|&(name, _)| name != METRIC_NAME).map(|(n, v)| format!("{n}={v:?}")).collect();
-    match (labels.metric_name(), inside.is_empty()) {
-        (Some(name), true) => name.to_owned(),
-        (name, _) => format!("{}{{{}}}", name.unwrap_or(""), inside.join(", ")),
-    }
+    let inside: Vec<String> = labels.iter().map(|(n, v)| format!("{}={}", label_name(n), quote(v))).collect();
+    format!("{{{}}}", inside.join(", "))
 }
 
 #[cfg(test)]
@@ -57,6 +55,7 @@ mod tests {
         assert_eq!(with(&without_name(&labels), "b", ""), Labels::from_sorted(&[("d", "2")]));
         assert_eq!(signature(&labels, true, &["d".into(), "x".into()]), Labels::from_sorted(&[("d", "2")]));
         assert_eq!(signature(&labels, false, &["__type__".into(), "d".into()]), Labels::from_sorted(&[("b", "1")]));
-        assert_eq!(shown(&labels), "m{__type__=\"gauge\", b=\"1\", d=\"2\"}");
+        assert_eq!(shown(&signature(&labels, true, &["b".into(), "d".into()])), "{b=\"1\", d=\"2\"}");
+        assert_eq!(shown(&Labels::from_sorted(&[("a b", "\"")])), "{\"a b\"=\"\\\"\"}");
     }
 }

@@ -60,7 +60,9 @@ impl Run<'_> {
             budget.check()?;
             let cursor = selection.series(i).cursor();
             if smoothed {
-                return smooth(cursor, times, lookback, budget.limits().samples, out);
+                let memory = std::mem::take(scratch);
+                *scratch = smooth(cursor, times, lookback, budget.limits().samples, memory, out)?;
+                return Ok(());
             }
             latest(cursor, scratch, times, lookback, wanted, || Ok(budget.check()?), out)
         };
@@ -107,16 +109,20 @@ fn latest(
             break;
         }
         check()?;
-        for (&t, &value) in scratch.timestamps.iter().zip(&scratch.values) {
-            while at < times.len() && times[at] < t {
-                settle(at, last);
-                at += 1;
+        let (ts, vs) = (&scratch.timestamps[..], &scratch.values[..]);
+        let mut seen = 0;
+        while at < times.len() && ts[ts.len() - 1] > times[at] {
+            seen += ts[seen..].iter().take_while(|&&t| t <= times[at]).count();
+            if seen > 0 {
+                last = (ts[seen - 1], vs[seen - 1]);
             }
-            if at == times.len() {
-                return Ok(());
-            }
-            last = (t, value);
+            settle(at, last);
+            at += 1;
         }
+        if at == times.len() {
+            return Ok(());
+        }
+        last = (ts[ts.len() - 1], vs[vs.len() - 1]);
     }
     (at..times.len()).for_each(|at| settle(at, last));
     Ok(())
@@ -128,9 +134,10 @@ fn smooth(
     times: &[i64],
     lookback: i64,
     samples_max: u64,
+    memory: Columns,
     out: &mut [f64],
-) -> Result<(), EvalError> {
-    let mut windows = Windows::stored(cursor, samples_max);
+) -> Result<Columns, EvalError> {
+    let mut windows = Windows::new(cursor, samples_max, memory);
     for (at, &t) in times.iter().enumerate() {
         let (ts, vs) = windows.advance(t.saturating_sub(lookback), t.saturating_add(lookback))?;
         let next = ts.partition_point(|&sample| sample < t);
@@ -141,7 +148,7 @@ fn smooth(
             (None, _) => continue,
         };
     }
-    Ok(())
+    Ok(windows.recycle())
 }
 
 /// The value at `t` on the line through two samples; a counter that fell starts at zero.

@@ -47,8 +47,14 @@ pub(super) struct Windows<C> {
 }
 
 impl<C: ColumnCursor> Windows<C> {
-    pub(super) fn stored(cursor: C, samples_max: u64) -> Self {
-        Self { cursor: Some(cursor), buffer: Columns::default(), first: 0, samples_max }
+    /// Uses the memory of `buffer`, which [`recycle`](Self::recycle) gives back.
+    pub(super) fn new(cursor: C, samples_max: u64, mut buffer: Columns) -> Self {
+        buffer.clear();
+        Self { cursor: Some(cursor), buffer, first: 0, samples_max }
+    }
+
+    pub(super) fn recycle(self) -> Columns {
+        self.buffer
     }
 
     /// The samples in (start, end], staleness markers left out.
@@ -221,24 +227,27 @@ impl Run<'_> {
         let (spec, extension, ends) = (source.spec, source.extension, &source.ends[..]);
         let budget = self.holdings.budget();
         let samples_max = budget.limits().samples;
-        let fill = |(i, out): (usize, &mut [f64])| -> Result<(), EvalError> {
+        let fill = |buffer: &mut Columns, (i, out): (usize, &mut [f64])| -> Result<(), EvalError> {
             budget.check()?;
             let check = || Ok(budget.check()?);
-            match view {
+            let memory = std::mem::take(buffer);
+            *buffer = match view {
                 View::Stored(selection) => {
-                    let windows = Windows::stored(selection.series(i).cursor(), samples_max);
-                    slide(windows, spec, extension, steps, ends, &f, check, out)
+                    let windows = Windows::new(selection.series(i).cursor(), samples_max, memory);
+                    slide(windows, spec, extension, steps, ends, &f, check, out)?
                 }
                 View::Computed(times, values) => {
-                    let windows = Windows::stored(Whole(Some(present(times, values, i))), samples_max);
-                    slide(windows, spec, extension, steps, ends, &f, check, out)
+                    let windows = Windows::new(Whole(Some(present(times, values, i))), samples_max, memory);
+                    slide(windows, spec, extension, steps, ends, &f, check, out)?
                 }
-            }
+            };
+            Ok(())
         };
         if steps.count > 0 && rows.len() >= SERIES_PARALLEL_MIN {
-            grid.values.par_chunks_mut(steps.count).enumerate().try_for_each(fill)?;
+            grid.values.par_chunks_mut(steps.count).enumerate().try_for_each_init(Columns::default, fill)?;
         } else if steps.count > 0 {
-            grid.values.chunks_mut(steps.count).enumerate().try_for_each(fill)?;
+            let mut buffer = Columns::default();
+            grid.values.chunks_mut(steps.count).enumerate().try_for_each(|row| fill(&mut buffer, row))?;
         }
         grid.rows = rows;
         let values = std::mem::take(&mut grid.values);
@@ -265,7 +274,7 @@ impl Run<'_> {
         match &source.samples {
             Samples::Stored(selection) => {
                 for series in selection.iter() {
-                    let mut windows = Windows::stored(series.cursor(), samples_max);
+                    let mut windows = Windows::new(series.cursor(), samples_max, Columns::default());
                     let (times, values) =
                         windows.advance(start.saturating_sub(spec.before), end.saturating_add(spec.after))?;
                     keep(Row { labels: series.labels().clone(), drop_name: false }, times, values);
@@ -302,7 +311,7 @@ fn slide<C: ColumnCursor>(
     f: &impl Fn(&Window<'_>, usize) -> Result<Option<f64>, EvalError>,
     check: impl Fn() -> Result<(), EvalError>,
     out: &mut [f64],
-) -> Result<(), EvalError> {
+) -> Result<Columns, EvalError> {
     let mut work = 0;
     for (step, (&end, slot)) in ends.iter().zip(out).enumerate() {
         let start = end.saturating_sub(spec.range);
@@ -320,5 +329,5 @@ fn slide<C: ColumnCursor>(
             *slot = value;
         }
     }
-    Ok(())
+    Ok(windows.recycle())
 }

@@ -25,7 +25,8 @@ pub(super) use duration_expr::seconds_to_nanos;
 pub(super) use error::line_and_column;
 pub use error::{ParseError, Span};
 pub use functions::{Function, Signature, ValueType};
-pub(super) use literal::format_number;
+pub(super) use literal::{format_number, quote};
+pub(super) use print::label_name;
 
 /// Longer text is refused unread.
 pub const TEXT_BYTES_MAX: usize = 256 << 10;

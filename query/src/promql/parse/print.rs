@@ -93,7 +93,8 @@ fn is_plain_label(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-fn label_name(name: &str) -> String {
+/// A label's name, in quotes where it needs them.
+pub(in crate::promql) fn label_name(name: &str) -> String {
     if is_plain_label(name) { name.to_owned() } else { quote(name) }
 }
 

@@ -1,15 +1,22 @@
 //! What can be said of the samples of a range.
 
 use super::extended::first_sample;
-use crate::promql::eval::sums::{Mean, Sum, quantile};
+use crate::promql::eval::sums::{Mean, Sum, finite_sum, quantile};
 use crate::promql::eval::window::Window;
 
 pub(super) fn sum(values: &[f64]) -> f64 {
+    if let Some(sum) = finite_sum(values) {
+        return sum.total();
+    }
     let sum = values.iter().copied().fold(Sum::default(), Sum::plus);
     if sum.value.is_infinite() { sum.value } else { sum.total() }
 }
 
 pub(super) fn avg(values: &[f64]) -> f64 {
+    if let Some(sum) = finite_sum(values) {
+        let count = values.len() as f64;
+        return sum.value / count + sum.lost / count;
+    }
     let mut mean = Mean::default();
     values.iter().for_each(|&v| mean.add(v));
     mean.value()

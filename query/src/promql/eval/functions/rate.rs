@@ -26,7 +26,8 @@ pub(super) fn extrapolated(w: &Window<'_>, kind: Kind) -> Option<f64> {
     }
     let (&[first, .., last], &[from, .., to]) = (w.times, w.values) else { return None };
     let mut result = to - from;
-    if kind.counter {
+    // Most ranges hold no reset: look for one without adding anything up.
+    if kind.counter && w.values.windows(2).any(|pair| pair[1] < pair[0]) {
         for pair in w.values.windows(2) {
             if pair[1] < pair[0] {
                 result += pair[0];
