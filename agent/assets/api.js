@@ -27,7 +27,8 @@ async function call(path, params, signal) {
   let answer;
   try {
     answer = await response.json();
-  } catch {
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
     throw new ApiError(`The agent answered ${response.status} and no JSON.`, { lost: response.status >= 502 });
   }
   if (answer.status !== "success") throw new ApiError(answer.error ?? `The agent answered ${response.status}.`);

@@ -1,6 +1,6 @@
 // One chart: a title, the lines, a legend that shows the value under the cursor or the last one.
 
-import { seriesName, show, showTime } from "./format.js";
+import { BINARY_STEPS, seriesName, show, showTime, tick } from "./format.js";
 
 const LIGHT = ["#0b6e8f", "#d9822b", "#3a9d5d", "#b8479b", "#5b6bd5", "#c4453a", "#7a8b2a", "#2aa5a0", "#8a5fc7", "#947047"];
 const DARK = ["#4fb8d8", "#f0a35e", "#62c98a", "#e37bc8", "#8f9bf5", "#f47c72", "#b3c455", "#55d0c9", "#b693ea", "#c4a27c"];
@@ -115,7 +115,7 @@ export class Chart {
     const shape = lines.map((line) => line.name).join("\n");
     if (this.uplot && shape === this.shape) {
       this.uplot.setData(data, false);
-      this.uplot.setScale("x", { min: window.start, max: window.end });
+      this.uplot.setScale("x", { min: window.from ?? window.start, max: window.end });
     } else {
       this.uplot?.destroy();
       this.shape = shape;
@@ -144,20 +144,23 @@ export class Chart {
     this.drawn = series.map((one) => one.stroke);
     this.uplot = new uPlot({
       width: Math.max(this.plot.clientWidth, 50), height: this.options.height ?? HEIGHT,
-      padding: [8, 6, 0, 0], legend: { show: false }, bands,
+      padding: [8, 14, 0, 0], legend: { show: false }, bands,
       cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
       scales: {
-        x: { time: true, min: window.start, max: window.end },
+        x: { time: true, min: window.from ?? window.start, max: window.end },
         y: { range: (_, low, high) => this.bounds(low, high, min, max) },
       },
       axes: [
-        { ...axis, size: 26, space: 70 },
-        { ...axis, size: 62, space: 32, values: (_, ticks) => ticks.map((t) => show(t, unit)) },
+        { ...axis, size: 24, space: 58, values: (_, marks, __, ___, step) => marks.map((at) => tick(at, step)) },
+        {
+          ...axis, size: 66, space: 32, values: (_, marks) => marks.map((mark) => show(mark, unit)),
+          ...(unit?.startsWith("bytes") ? { incrs: BINARY_STEPS } : {}),
+        },
       ],
       series: [{}, ...series],
       hooks: { setCursor: [() => this.writeLegend()] },
     }, data, this.plot);
-    this.uplot.setScale("x", { min: window.start, max: window.end });
+    this.uplot.setScale("x", { min: window.from ?? window.start, max: window.end });
   }
 
   bounds(low, high, min, max) {

@@ -72,6 +72,19 @@ export function seriesName(labels) {
   return inside || !name ? `${name}{${inside}}` : name;
 }
 
+/** Marks of a time axis, `step` seconds apart: as much as tells them apart. */
+export function tick(at, step) {
+  const time = new Date(at * 1000);
+  const midnight = time.getHours() === 0 && time.getMinutes() === 0 && time.getSeconds() === 0;
+  if (step >= 86400 || midnight) return time.toLocaleDateString([], { month: "short", day: "numeric" });
+  const two = (n) => String(n).padStart(2, "0");
+  const clock = `${two(time.getHours())}:${two(time.getMinutes())}`;
+  return step < 60 ? `${clock}:${two(time.getSeconds())}` : clock;
+}
+
+/** Steps between marks that are round in binary units. */
+export const BINARY_STEPS = Array.from({ length: 50 }, (_, i) => 2 ** i);
+
 export function showTime(at) {
   return new Date(at * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" });
 }

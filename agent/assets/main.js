@@ -18,7 +18,7 @@ let live = true;
 let view = "overview";
 let timer;
 let turn;
-let sawNames = 0;
+let sawNames = -Infinity;
 
 const overview = new Overview();
 const explore = new Explore({

@@ -47,6 +47,7 @@ const ENGINE = [
   { title: "Ingest", unit: "perSecond", min: 0, expr: "rate(tidegauge_samples_total[$w])", name: () => "samples" },
   {
     title: "Push latency", unit: "seconds", min: 0,
+    empty: "One push in 1,024 is timed, and none was yet",
     expr: 'tidegauge_push_seconds{quantile=~"0.5|0.99|0.999"}', name: (l) => `p${+(l.quantile * 100).toFixed(1)}`,
   },
   {
@@ -86,6 +87,13 @@ function inOrder(matrix, panel) {
   return matrix.toSorted((a, b) => place(a) - place(b));
 }
 
+/** Where to begin to draw: a store that is younger than the window fills it all the same. */
+function beginning(answers, { start, end, step }) {
+  const firsts = answers.flatMap(({ matrix = [] }) => matrix.map((series) => series.values[0][0]));
+  const first = Math.min(end, ...firsts);
+  return Math.max(start, Math.min(first, end - 30 * step));
+}
+
 export class Overview {
   constructor() {
     this.visible = new Set();
@@ -98,7 +106,7 @@ export class Overview {
     }, { rootMargin: "200px" });
     const make = (id, panels) => panels.map((panel) => {
       const chart = new Chart(document.getElementById(id), {
-        ...panel, empty: "No data yet", href: `#explore?q=${encodeURIComponent(panel.expr.replaceAll("$w", "1m"))}`,
+        empty: "No data yet", ...panel, href: `#explore?q=${encodeURIComponent(panel.expr.replaceAll("$w", "1m"))}`,
       });
       this.watch.observe(chart.root);
       return { panel, chart };
@@ -121,19 +129,18 @@ export class Overview {
   /** Asks for everything that can be seen. Answers whether the agent was reached. */
   async refresh(window, signal) {
     const seen = this.panels.filter(({ chart }) => this.visible.has(chart.root));
-    const asks = seen.map(async ({ panel, chart }) => {
+    const answers = seen.map(async ({ panel, chart }) => {
       try {
         const expr = panel.expr.replaceAll("$w", rateWindow(window.step));
         const { data } = await queryRange(expr, window, signal);
-        chart.draw(inOrder(data.result, panel), window, panel.name);
-        return true;
+        return { panel, chart, matrix: inOrder(data.result, panel) };
       } catch (error) {
         if (error.name === "AbortError") throw error;
         chart.fail(error.message);
-        return !error.lost;
+        return { lost: error.lost };
       }
     });
-    asks.push(...this.tiles.map(async ({ tile, value }) => {
+    const asks = this.tiles.map(async ({ tile, value }) => {
       try {
         const { data } = await query(tile.expr, undefined, signal);
         const found = data.result[0]?.value?.[1];
@@ -146,8 +153,12 @@ export class Overview {
         if (error.name === "AbortError") throw error;
         return !error.lost;
       }
-    }));
-    return (await Promise.all(asks)).every(Boolean);
+    });
+    const drawn = await Promise.all(answers);
+    const shown = { ...window, from: beginning(drawn, window) };
+    for (const { panel, chart, matrix } of drawn) if (chart) chart.draw(matrix, shown, panel.name);
+    const reached = await Promise.all(asks);
+    return reached.every(Boolean) && drawn.every(({ lost }) => !lost);
   }
 
   restyle() {

@@ -1,0 +1,132 @@
+//! The commands that end by themselves: output, exit codes, one line of error.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::path::Path;
+use std::process::Output;
+
+use support::{Agent, run, stderr, stdout, write};
+
+fn run_in(dir: &Path, args: &[&str]) -> Output {
+    support::tidegauge(args).current_dir(dir).output().unwrap()
+}
+
+/// A store with `room{place=..}` imported from a CSV file.
+fn store() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let csv = "time,place,room\n1000000000,hall,20.5\n1000000060,hall,21\n1000000000,attic,30\n";
+    std::fs::write(dir.path().join("rooms.csv"), csv).unwrap();
+    let done = run_in(dir.path(), &["import", "rooms.csv", "--data-dir", "data"]);
+    assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
+    assert!(stdout(&done).starts_with("3 samples of 2 series"), "{}", stdout(&done));
+    dir
+}
+
+#[test]
+fn what_was_imported_is_answered_in_three_formats() {
+    let dir = store();
+    let ask = |args: &[&str]| {
+        let done = run_in(dir.path(), &[&["query", "--data-dir", "data"], args].concat());
+        assert_eq!(done.status.code(), Some(0), "{args:?}: {}", stderr(&done));
+        stdout(&done)
+    };
+    let at = ["--at", "1000000060"];
+    let table = ask(&["room", at[0], at[1]]);
+    assert_eq!(table, "at 2001-09-09T01:47:40Z\n30  room{place=\"attic\"}\n21  room{place=\"hall\"}\n");
+    let csv = ask(&["room", at[0], at[1], "--format", "csv"]);
+    assert_eq!(
+        csv,
+        "time,value,__name__,place\n2001-09-09T01:47:40Z,30,room,attic\n2001-09-09T01:47:40Z,21,room,hall\n"
+    );
+    let json = ask(&["sum(room)", at[0], at[1], "--format", "json"]);
+    let data: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(data["result"][0]["value"], serde_json::json!([1_000_000_060, "51"]));
+    let range = ask(&["max(room)", "--from", "1000000000", "--to", "2001-09-09T01:47:40Z", "--step", "30s"]);
+    assert_eq!(range.lines().count(), 4, "{range}");
+}
+
+#[test]
+fn inspect_counts_what_is_there() {
+    let dir = store();
+    let done = run_in(dir.path(), &["inspect", "--data-dir", "data", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&stdout(&done)).unwrap();
+    assert_eq!((&report["series"], &report["samples"]), (&2.into(), &3.into()));
+    assert_eq!(report["first_timestamp"], 1_000_000_000_000_000_000_i64);
+    assert_eq!(report["last_timestamp"], 1_000_000_060_000_000_000_i64);
+    let text = stdout(&run_in(dir.path(), &["inspect", "--data-dir", "data"]));
+    assert!(text.contains("2001-09-09T01:46:40Z"), "{text}");
+}
+
+#[test]
+fn query_and_inspect_work_beside_a_live_agent() {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = Agent::bare(dir.path());
+    let series = write::series(&[("__name__", "n")], &[(1000, 5.0)]);
+    assert_eq!(agent.post("/api/v1/write", &write::V1, &write::request(vec![series])).status, 204);
+    let path = dir.path().to_str().unwrap();
+    let done = run(&["query", "n", "--at", "1", "--data-dir", path]);
+    assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
+    assert!(stdout(&done).contains("5  n"), "{}", stdout(&done));
+    let done = run(&["inspect", "--json", "--data-dir", path]);
+    let report: serde_json::Value = serde_json::from_str(&stdout(&done)).unwrap();
+    assert_eq!(report["samples"], 1);
+}
+
+#[test]
+fn bad_lines_are_named_with_their_numbers_and_the_rest_is_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.csv"), "time,value\n1,1\nyesterday,2\n3,3\n").unwrap();
+    let args = ["import", "a.csv", "--data-dir", "data"];
+    let done = run_in(dir.path(), &args);
+    assert_eq!(done.status.code(), Some(1));
+    assert!(stderr(&done).contains("a.csv:3:"), "{}", stderr(&done));
+    assert!(stdout(&done).starts_with("2 samples"), "{}", stdout(&done));
+    let done = run_in(dir.path(), &[&args[..], &["--skip-bad"]].concat());
+    assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
+}
+
+#[test]
+fn what_was_typed_wrongly_ends_with_2_and_what_is_missing_with_1() {
+    let dir = store();
+    for (args, code) in [
+        (&["serve", "--durability", "maybe"][..], 2),
+        (&["serve", "--scrape", "ftp://host/metrics"], 2),
+        (&["serve", "--scrape-interval", "0"], 2),
+        (&["serve", "--retention", "7d"], 2),
+        (&["serve", "--config", "missing.toml"], 2),
+        (&["fly"], 2),
+        (&["query"], 2),
+        (&["query", "sum(", "--data-dir", "data"], 2),
+        (&["query", "room", "--data-dir", "data", "--at", "someday"], 2),
+        (&["query", "room", "--data-dir", "data", "--from", "-1h", "--step", "1ms"], 2),
+        (&["query", "room", "--data-dir", "nowhere"], 1),
+        (&["inspect", "--data-dir", "rooms.csv"], 1),
+        (&["import", "missing.csv", "--data-dir", "new"], 1),
+        (&["import", "rooms.unknown", "--data-dir", "new"], 2),
+    ] {
+        let done = run_in(dir.path(), args);
+        let said = stderr(&done);
+        assert_eq!(done.status.code(), Some(code), "{args:?}: {said}");
+        assert!(!said.is_empty() && !said.contains("panicked"), "{args:?}: {said}");
+        assert!(said.starts_with("error: ") || said.lines().count() == 1, "{args:?}: {said}");
+    }
+    assert!(!dir.path().join("new").exists());
+    assert!(!dir.path().join("nowhere").exists());
+}
+
+#[test]
+fn help_shows_defaults_and_examples_and_completions_are_there() {
+    for command in ["", "serve", "query", "import", "inspect"] {
+        let args: Vec<&str> = [command, "--help"].into_iter().filter(|a| !a.is_empty()).collect();
+        let done = run(&args);
+        assert_eq!(done.status.code(), Some(0), "{command}");
+        assert!(stdout(&done).contains("data-dir"), "{command}");
+    }
+    assert!(stdout(&run(&["--help"])).contains("Examples:"));
+    assert!(stdout(&run(&["serve", "--help"])).contains("127.0.0.1:9595]"));
+    assert!(stdout(&run(&["--version"])).contains(env!("CARGO_PKG_VERSION")));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(stdout(&run(&["completions", shell])).contains("tidegauge"), "{shell}");
+    }
+}

@@ -1,0 +1,201 @@
+//! Every endpoint of the real binary: answers, and what bad requests get.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use serde_json::json;
+use support::{Agent, write};
+
+/// An agent that holds `m{k="a"}` = 1, 2, 3 and `m{k="b"}` = 10, 20, 30 at 0, 10, 20 s.
+fn with_samples() -> (tempfile::TempDir, Agent) {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = Agent::bare(dir.path());
+    let a = write::series(&[("__name__", "m"), ("k", "a")], &[(0, 1.0), (10_000, 2.0), (20_000, 3.0)]);
+    let b = write::series(&[("__name__", "m"), ("k", "b")], &[(0, 10.0), (10_000, 20.0), (20_000, 30.0)]);
+    let metadata = write::Metadata { kind: 2, metric: "m".to_owned(), help: "Of m.".to_owned() };
+    let body = write::body(&write::Request { series: vec![a, b], metadata: vec![metadata] });
+    assert_eq!(agent.post("/api/v1/write", &write::V1, &body).status, 204);
+    (dir, agent)
+}
+
+#[test]
+fn queries_answer_in_the_envelope_of_prometheus() {
+    let (_dir, agent) = with_samples();
+    let vector = agent.get("/api/v1/query?query=sum(m)&time=20");
+    let metric = json!([{"metric": {}, "value": [20, "33"]}]);
+    assert_eq!(vector.json(), json!({"status": "success", "data": {"resultType": "vector", "result": metric}}));
+    assert_eq!(vector.header("content-type"), Some("application/json"));
+
+    let scalar = agent.form("/api/v1/query", &[("query", "1/0"), ("time", "1970-01-01T00:00:01.5Z")]);
+    assert_eq!(scalar.json()["data"], json!({"resultType": "scalar", "result": [1.5, "+Inf"]}));
+
+    let raw = agent.get("/api/v1/query?query=m%7Bk%3D%22a%22%7D%5B1m%5D&time=20");
+    let values = json!([[0, "1"], [10, "2"], [20, "3"]]);
+    assert_eq!(raw.json()["data"]["resultType"], "matrix");
+    assert_eq!(raw.json()["data"]["result"][0]["values"], values);
+
+    for range in [
+        agent.get("/api/v1/query_range?query=max(m)&start=0&end=20&step=10"),
+        agent.form("/api/v1/query_range", &[("query", "max(m)"), ("start", "0"), ("end", "20"), ("step", "10s")]),
+    ] {
+        let series = json!([{"metric": {}, "values": [[0, "10"], [10, "20"], [20, "30"]]}]);
+        assert_eq!(range.json()["data"], json!({"resultType": "matrix", "result": series}));
+    }
+    let cut = agent.get("/api/v1/query?query=m&time=20&limit=1").json();
+    assert_eq!(cut["data"]["result"].as_array().unwrap().len(), 1);
+    assert_eq!(cut["warnings"], json!(["results truncated due to limit"]));
+}
+
+#[test]
+fn labels_values_series_and_metadata_are_listed() {
+    let (_dir, agent) = with_samples();
+    let data = |path: &str| {
+        let answer = agent.get(path);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        answer.json()["data"].clone()
+    };
+    assert_eq!(data("/api/v1/labels"), json!(["__name__", "k"]));
+    assert_eq!(data("/api/v1/labels?match[]=m&start=0&end=20"), json!(["__name__", "k"]));
+    assert_eq!(data("/api/v1/labels?match[]=nothing"), json!([]));
+    assert_eq!(data("/api/v1/label/k/values"), json!(["a", "b"]));
+    assert_eq!(data("/api/v1/label/k/values?match[]=m%7Bk!%3D%22a%22%7D"), json!(["b"]));
+    assert_eq!(data("/api/v1/label/none/values"), json!([]));
+    assert_eq!(data("/api/v1/series?match[]=m"), json!([{"__name__": "m", "k": "a"}, {"__name__": "m", "k": "b"}]));
+    assert_eq!(data("/api/v1/metadata"), json!({"m": [{"type": "gauge", "help": "Of m.", "unit": ""}]}));
+    assert_eq!(data("/api/v1/metadata?metric=other"), json!({}));
+    assert_eq!(agent.get("/api/v1/labels?limit=1").json()["warnings"], json!(["results truncated due to limit"]));
+}
+
+#[test]
+fn bad_parameters_get_400_and_the_words_of_prometheus() {
+    let (_dir, agent) = with_samples();
+    for (path, word) in [
+        ("/api/v1/query", "query"),
+        ("/api/v1/query?query=m&time=yesterday", "time"),
+        ("/api/v1/query?query=m&timeout=soon", "timeout"),
+        ("/api/v1/query?query=sum(", "query"),
+        ("/api/v1/query?query=m&limit=-1", "limit"),
+        ("/api/v1/query_range?query=m", "start"),
+        ("/api/v1/query_range?query=m&start=0&end=x&step=1", "end"),
+        ("/api/v1/query_range?query=m&start=0&end=1", "step"),
+        ("/api/v1/query_range?query=m&start=0&end=1&step=0", "zero or negative"),
+        ("/api/v1/query_range?query=m&start=0&end=1&step=-5", "zero or negative"),
+        ("/api/v1/query_range?query=m&start=1&end=0&step=1", "before start"),
+        ("/api/v1/query_range?query=m&start=0&end=11001&step=1", "11,000"),
+        ("/api/v1/query_range?query=m&start=-1e300&end=1e300&step=1", "11,000"),
+        ("/api/v1/series", "match[]"),
+        ("/api/v1/series?match[]=%7B%7D", "match[]"),
+        ("/api/v1/series?match[]=rate(m[1m])", "match[]"),
+        ("/api/v1/labels?start=2&end=1", "before start"),
+        ("/api/v1/labels?match[]=m%7Bk%3D~%22(%22%7D", "match[]"),
+    ] {
+        let answer = agent.get(path);
+        let body = answer.json();
+        assert_eq!((answer.status, &body["errorType"]), (400, &json!("bad_data")), "{path}: {body}");
+        assert_eq!(body["status"], "error");
+        assert!(body["error"].as_str().unwrap().contains(word), "{path}: {body}");
+    }
+    let many = agent.get("/api/v1/query?query=m%20%2B%20on(x)%20m&time=20");
+    assert_eq!((many.status, &many.json()["errorType"]), (422, &json!("execution")), "{}", many.text());
+}
+
+#[test]
+fn a_megabyte_of_parentheses_is_an_error_and_the_agent_goes_on() {
+    let (_dir, agent) = with_samples();
+    let deep = "(".repeat(1 << 20);
+    let answer = agent.form("/api/v1/query", &[("query", &deep)]);
+    assert_eq!(answer.status, 400);
+    let long = "a".repeat(11 << 20);
+    let refused = support::http::try_request(
+        &agent.address,
+        "POST",
+        "/api/v1/query",
+        &[("Content-Type", "application/x-www-form-urlencoded")],
+        long.as_bytes(),
+    );
+    // The connection may be cut before all of it was sent; it is never answered with success.
+    assert!(refused.is_err() || refused.unwrap().status == 400);
+    assert_eq!(agent.get("/-/ready").status, 200);
+}
+
+#[test]
+fn what_is_not_there_yet_says_so_and_what_is_unknown_is_404() {
+    let (_dir, agent) = with_samples();
+    for path in ["/api/v1/rules", "/api/v1/status/tsdb", "/api/v1/format_query?query=m"] {
+        let answer = agent.get(path);
+        assert_eq!(answer.status, 422, "{path}");
+        assert!(answer.json()["error"].as_str().unwrap().contains("not available"), "{path}");
+    }
+    assert_eq!(agent.get("/api/v1/nonsense").status, 404);
+    assert_eq!(agent.get("/nonsense").status, 404);
+    assert_eq!(agent.post("/api/v1/labels/x", &[], b"").status, 404);
+}
+
+#[test]
+fn the_agent_tells_what_it_is_and_how_it_is() {
+    let (_dir, agent) = with_samples();
+    assert_eq!(agent.get("/-/ready").status, 200);
+    assert_eq!(agent.get("/-/healthy").status, 200);
+    assert_eq!(agent.get("/api/v1/status/buildinfo").json()["data"]["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(agent.get("/api/v1/status/runtimeinfo").json()["data"]["durability"], "interval:100ms");
+    assert_eq!(agent.get("/api/v1/status/flags").json()["data"]["no-host-metrics"], "true");
+    let metrics = agent.get("/metrics");
+    assert!(metrics.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
+    let text = metrics.text();
+    for name in ["tidegauge_samples_total 6", "tidegauge_series 2", "tidegauge_remote_write_samples_total 6"] {
+        assert!(text.lines().any(|line| line == name), "{name} is missing in\n{text}");
+    }
+}
+
+#[test]
+fn the_page_comes_from_the_binary_and_loads_nothing_from_elsewhere() {
+    let (_dir, agent) = with_samples();
+    let page = agent.get("/");
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    assert!(page.header("content-security-policy").unwrap().starts_with("default-src 'none'"));
+    let html = page.text();
+    let links: Vec<&str> = ["href=\"", "src=\""]
+        .iter()
+        .flat_map(|mark| html.split(mark).skip(1))
+        .map(|rest| rest.split('"').next().unwrap())
+        .filter(|link| !link.starts_with('#'))
+        .collect();
+    assert!(links.len() > 5, "{links:?}");
+    for link in links {
+        assert!(link.starts_with('/'), "{link} leads elsewhere");
+        let asset = agent.get(link);
+        assert_eq!(asset.status, 200, "{link}");
+        assert!(!asset.body.is_empty(), "{link}");
+    }
+}
+
+#[test]
+fn long_answers_are_compressed_for_those_who_ask() {
+    let (_dir, agent) = with_samples();
+    let path = "/api/v1/query_range?query=m&start=0&end=200&step=1";
+    let plain = agent.get(path);
+    let packed = support::http::request(&agent.address, "GET", path, &[("Accept-Encoding", "gzip")], b"");
+    assert_eq!(packed.header("content-encoding"), Some("gzip"));
+    assert!(packed.body.len() * 3 < plain.body.len());
+    let mut text = Vec::new();
+    flate2::read::GzDecoder::new(&packed.body[..]).read_to_end(&mut text).unwrap();
+    assert_eq!(text, plain.body);
+}
+
+#[test]
+fn rubbish_on_the_wire_costs_its_own_connection_only() {
+    let (_dir, agent) = with_samples();
+    for rubbish in [&b"\x16\x03\x01\x02\x00\x01\x00\x01"[..], b"GET\r\n\r\n", b"GET /%%% HTTP/9.9\r\n\r\n", &[0; 4096]]
+    {
+        let mut stream = TcpStream::connect(&agent.address).unwrap();
+        let _ = stream.write_all(rubbish);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let answer = support::drain(stream);
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    }
+    let _hanging = TcpStream::connect(&agent.address).unwrap();
+    assert_eq!(agent.get("/-/ready").status, 200);
+}
