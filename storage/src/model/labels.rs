@@ -262,6 +262,10 @@ fn put_str(out: &mut Vec<u8>, text: &str) {
 }
 
 fn take_str<'a>(rest: &mut &'a [u8]) -> Result<&'a str, LabelError> {
+    std::str::from_utf8(take_bytes(rest)?).map_err(|_| LabelError::Malformed { what: "not UTF-8" })
+}
+
+fn take_bytes<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], LabelError> {
     let mut len = 0usize;
     for (i, &byte) in rest.iter().enumerate().take(4) {
         len |= usize::from(byte & 0x7f) << (7 * i);
@@ -270,9 +274,9 @@ fn take_str<'a>(rest: &mut &'a [u8]) -> Result<&'a str, LabelError> {
                 return Err(LabelError::Malformed { what: "length not in its shortest form" });
             }
             let tail = &rest[i + 1..];
-            let text = tail.get(..len).ok_or(LabelError::Malformed { what: "length beyond the end" })?;
+            let bytes = tail.get(..len).ok_or(LabelError::Malformed { what: "length beyond the end" })?;
             *rest = &tail[len..];
-            return std::str::from_utf8(text).map_err(|_| LabelError::Malformed { what: "not UTF-8" });
+            return Ok(bytes);
         }
     }
     Err(LabelError::Malformed { what: "length unfinished" })
@@ -284,10 +288,18 @@ impl PartialOrd for Labels {
     }
 }
 
-/// By pairs, as Prometheus orders series.
+/// By pairs, as Prometheus orders series. Text in UTF-8 is ordered as its bytes are.
 impl Ord for Labels {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.iter().cmp(other.iter())
+        let (mut a, mut b) = (&self.0[..], &other.0[..]);
+        loop {
+            match (take_bytes(&mut a), take_bytes(&mut b)) {
+                (Ok(x), Ok(y)) if x == y => {}
+                (Ok(x), Ok(y)) => return x.cmp(y),
+                // Only at the end: the sets were checked when they were built.
+                (x, y) => return x.is_ok().cmp(&y.is_ok()),
+            }
+        }
     }
 }
 
@@ -347,6 +359,28 @@ mod tests {
         assert!(matches!(labels(&[(&long, "a")]), Err(LabelError::NameTooLong { .. })));
         let many: Vec<(String, &str)> = (0..65).map(|i| (format!("l{i}"), "v")).collect();
         assert!(matches!(Labels::new(many, &LIMITS), Err(LabelError::TooMany { found: 65, limit: 64 })));
+    }
+
+    #[test]
+    fn sets_are_ordered_by_their_pairs() {
+        let sets = [
+            vec![("a", "1")],
+            vec![("a", "1"), ("b", "1")],
+            vec![("a", "1"), ("b", "10")],
+            vec![("a", "1"), ("b", "2")],
+            vec![("a", "1"), ("c", "0")],
+            vec![("a", "10")],
+            vec![("aa", "0")],
+            vec![("b", "é")],
+        ];
+        let sets: Vec<Labels> = sets.iter().map(|pairs| labels(pairs).unwrap()).collect();
+        for (i, a) in sets.iter().enumerate() {
+            for (j, b) in sets.iter().enumerate() {
+                assert_eq!(a.cmp(b), i.cmp(&j), "{a} {b}");
+                assert_eq!(a.cmp(b), a.iter().cmp(b.iter()), "{a} {b}");
+            }
+        }
+        assert_eq!(Labels::empty().cmp(&sets[0]), Ordering::Less);
     }
 
     #[test]
