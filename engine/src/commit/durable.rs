@@ -6,20 +6,20 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 ///
 /// - D1: it is raised only after the fdatasync (or the manifest edit) that covers it returned.
 /// - D2: an engine begins with it only once what was replayed is on the device (P5).
-pub(crate) struct Durable(AtomicU64);
+pub struct Durable(AtomicU64);
 
 impl Durable {
-    pub(crate) fn new(seq: u64) -> Self {
+    pub fn new(seq: u64) -> Self {
         Self(AtomicU64::new(seq))
     }
 
     /// Everything below `seq` is on the device. Answers what is known to be there now.
-    pub(crate) fn synced(&self, seq: u64) -> u64 {
+    pub fn synced(&self, seq: u64) -> u64 {
         // AcqRel: whoever acts on the number comes after the sync, and after earlier ones.
         self.0.fetch_max(seq, Ordering::AcqRel).max(seq)
     }
 
-    pub(crate) fn seq(&self) -> u64 {
+    pub fn seq(&self) -> u64 {
         self.0.load(Ordering::Acquire)
     }
 }

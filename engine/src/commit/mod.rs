@@ -1,9 +1,12 @@
 //! Commits: how far the engine's one order has become visible, and who looks at which.
 
+// Reached from outside by the models; see `loom_only` in the crate's root.
+#![allow(unreachable_pub, missing_docs)]
+
 mod durable;
 mod pins;
 mod watermark;
 
-pub(crate) use durable::Durable;
-pub(crate) use pins::{PinView, Pins};
-pub(crate) use watermark::{Visible, Watermark};
+pub use durable::Durable;
+pub use pins::{PinView, Pins};
+pub use watermark::{Visible, Watermark};

@@ -5,7 +5,8 @@
 
 use crate::commit::{Visible, Watermark};
 use crate::sync::Arc;
-use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::weakenable_fence;
 
 /// Pins told apart. More are possible, but cost the worker a mark at every touch.
 const SLOTS: usize = if cfg!(loom) { 2 } else { 256 };
@@ -25,7 +26,7 @@ fn announced(floor: u64) -> u64 {
 /// The commits that snapshots are pinned to.
 ///
 /// Taking and dropping a pin is lock-free; the worker reads the slots once a commit.
-pub(crate) struct Pins {
+pub struct Pins {
     slots: [AtomicU64; SLOTS],
     /// Slots below this may be in use; never falls.
     used: AtomicUsize,
@@ -34,7 +35,7 @@ pub(crate) struct Pins {
 }
 
 /// One pinned commit. Dropping it lets the worker forget.
-pub(crate) struct Pin {
+pub struct Pin {
     pins: Arc<Pins>,
     slot: Option<usize>,
     visible: Visible,
@@ -42,14 +43,14 @@ pub(crate) struct Pin {
 
 /// The pins as the worker saw them before a commit.
 #[derive(Debug, Default)]
-pub(crate) struct PinView {
+pub struct PinView {
     commits: Vec<u64>,
     /// Every commit at or above this may be pinned.
     floor: Option<u64>,
 }
 
 impl Pins {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             slots: std::array::from_fn(|_| AtomicU64::new(FREE)),
             used: AtomicUsize::new(0),
@@ -58,19 +59,19 @@ impl Pins {
     }
 
     /// Pins the commit that is visible now. `choose` reads it (and what must fit to it).
-    pub(crate) fn pin<T>(self: &Arc<Self>, watermark: &Watermark, choose: impl FnOnce() -> (Visible, T)) -> (Pin, T) {
-        let slot = self.announce(watermark.commit());
+    pub fn pin<T>(pins: &Arc<Self>, watermark: &Watermark, choose: impl FnOnce() -> (Visible, T)) -> (Pin, T) {
+        let slot = pins.announce(watermark.commit());
         // Orders the announcement before the reading of the watermark: pairs with the fence
         // in `look`. Either the worker sees the announcement, or this thread sees the commit
         // that the worker published before it looked (S2).
-        fence(Ordering::SeqCst);
+        weakenable_fence!("pin_announce");
         let (visible, chosen) = choose();
         if let Some(slot) = slot {
             // Release: whoever sees the commit sees nothing else through it; the worker only
             // needs the number, and until it comes it takes the announcement for more (S3).
-            self.slots[slot].store(pinned(visible.commit), Ordering::Release);
+            pins.slots[slot].store(pinned(visible.commit), Ordering::Release);
         }
-        (Pin { pins: Arc::clone(self), slot, visible }, chosen)
+        (Pin { pins: Arc::clone(pins), slot, visible }, chosen)
     }
 
     fn announce(&self, floor: u64) -> Option<usize> {
@@ -87,9 +88,9 @@ impl Pins {
 
     /// Reads all pins. The worker calls this after it published a commit and before it
     /// applies the next (S2).
-    pub(crate) fn look(&self, view: &mut PinView) {
+    pub fn look(&self, view: &mut PinView) {
         // Pairs with the fence in `pin`.
-        fence(Ordering::SeqCst);
+        weakenable_fence!("pin_look");
         view.commits.clear();
         view.floor = (self.crowd.load(Ordering::Acquire) > 0).then_some(0);
         for slot in &self.slots[..self.used.load(Ordering::Acquire)] {
@@ -105,7 +106,7 @@ impl Pins {
     }
 
     /// Snapshots alive, and the oldest commit that one of them is pinned to.
-    pub(crate) fn count_and_oldest(&self) -> (usize, Option<u64>) {
+    pub fn count_and_oldest(&self) -> (usize, Option<u64>) {
         let contents = self.slots[..self.used.load(Ordering::Acquire)].iter().map(|s| s.load(Ordering::Acquire));
         let held: Vec<u64> = contents.filter(|&c| c != FREE).map(|c| (c >> 1) - 1).collect();
         (held.len() + self.crowd.load(Ordering::Acquire), held.into_iter().min())
@@ -114,7 +115,7 @@ impl Pins {
 
 impl Pin {
     /// What was visible when the pin was taken.
-    pub(crate) fn visible(&self) -> Visible {
+    pub fn visible(&self) -> Visible {
         self.visible
     }
 }
@@ -132,12 +133,12 @@ impl Drop for Pin {
 }
 
 impl PinView {
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.commits.is_empty() && self.floor.is_none()
     }
 
     /// Whether some pinned commit lies in `[from, to)`.
-    pub(crate) fn needs(&self, from: u64, to: u64) -> bool {
+    pub fn needs(&self, from: u64, to: u64) -> bool {
         self.floor.is_some_and(|floor| floor < to) || self.commits.iter().any(|&c| from <= c && c < to)
     }
 }
@@ -154,7 +155,7 @@ mod tests {
     fn a_pin_is_seen_until_it_is_dropped() {
         let (pins, watermark) = (Arc::new(Pins::new()), Watermark::new(at(7)));
         let mut view = PinView::default();
-        let (pin, ()) = pins.pin(&watermark, || (watermark.load(), ()));
+        let (pin, ()) = Pins::pin(&pins, &watermark, || (watermark.load(), ()));
         pins.look(&mut view);
         assert!(view.needs(0, 8) && view.needs(7, 8) && !view.needs(8, 9) && !view.needs(0, 7));
         assert_eq!(pins.count_and_oldest(), (1, Some(7)));
@@ -167,7 +168,7 @@ mod tests {
     fn while_a_pin_is_being_chosen_every_later_length_is_kept() {
         let (pins, watermark) = (Arc::new(Pins::new()), Watermark::new(at(7)));
         let mut view = PinView::default();
-        let _pin = pins.pin(&watermark, || {
+        let _pin = Pins::pin(&pins, &watermark, || {
             pins.look(&mut view);
             assert!(view.needs(8, 9) && !view.needs(0, 7));
             (watermark.load(), ())
@@ -177,7 +178,7 @@ mod tests {
     #[test]
     fn more_pins_than_slots_keep_everything() {
         let (pins, watermark) = (Arc::new(Pins::new()), Watermark::new(at(7)));
-        let held: Vec<_> = (0..=SLOTS).map(|_| pins.pin(&watermark, || (watermark.load(), ())).0).collect();
+        let held: Vec<_> = (0..=SLOTS).map(|_| Pins::pin(&pins, &watermark, || (watermark.load(), ())).0).collect();
         let mut view = PinView::default();
         pins.look(&mut view);
         assert!(view.needs(100, 101));

@@ -35,15 +35,7 @@ impl Snapshot {
         watermark: &Watermark,
         pool: &Arc<ThreadPool>,
     ) -> Self {
-        let (pin, version) = pins.pin(watermark, || {
-            loop {
-                let version = versions.load();
-                let visible = watermark.load();
-                if Arc::ptr_eq(&version, &versions.load()) {
-                    return (visible, version);
-                }
-            }
-        });
+        let (pin, version) = Pins::pin(pins, watermark, || watermark.cut(|| versions.load(), Arc::ptr_eq));
         let visible = pin.visible();
         let sources = Sources::new(version.sources(registry, visible.commit), SeqNo(visible.seq));
         Self { sources: sources.with_pin(Arc::new(pin)), pool: Arc::clone(pool) }

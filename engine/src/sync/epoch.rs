@@ -9,12 +9,12 @@
 pub(crate) use crossbeam_epoch::{Guard, pin};
 
 #[cfg(loom)]
-pub(crate) use stand_in::{Guard, pin};
+pub use stand_in::{Guard, pin};
 
 /// Guards are counted under a mutex, and deferred work runs when the last one goes: later than crossbeam's epochs
 /// would at times, never sooner.
 #[cfg(loom)]
-#[allow(unsafe_code)]
+#[allow(unsafe_code, unreachable_pub)]
 mod stand_in {
     use loom::sync::Mutex;
 
@@ -34,10 +34,10 @@ mod stand_in {
     }
 
     /// While it lives, nothing that was reachable when it was taken is freed.
-    pub(crate) struct Guard(());
+    pub struct Guard(());
 
     /// Takes a guard.
-    pub(crate) fn pin() -> Guard {
+    pub fn pin() -> Guard {
         STATE.lock().expect("no panic while it is held").guards += 1;
         Guard(())
     }
@@ -47,7 +47,7 @@ mod stand_in {
         ///
         /// # Safety
         /// Any thread may run `f`, and what it captures stays valid until then.
-        pub(crate) unsafe fn defer_unchecked<F: FnOnce() -> R, R>(&self, f: F) {
+        pub unsafe fn defer_unchecked<F: FnOnce() -> R, R>(&self, f: F) {
             let boxed: Box<dyn FnOnce() + '_> = Box::new(move || drop(f()));
             // SAFETY: only the lifetime changes, and the caller promised that the captures last.
             let boxed = unsafe { std::mem::transmute::<Box<dyn FnOnce() + '_>, Box<dyn FnOnce()>>(boxed) };

@@ -21,6 +21,21 @@ macro_rules! weakenable {
 
 pub(crate) use weakenable;
 
+/// `weakenable_fence!("name")` is `fence(SeqCst)`; in a loom build that runs with `TIDEGAUGE_WEAKEN=name` it is nothing.
+macro_rules! weakenable_fence {
+    ($name:literal) => {{
+        #[cfg(loom)]
+        let stays = !$crate::sync::is_weakened($name);
+        #[cfg(not(loom))]
+        let stays = true;
+        if stays {
+            $crate::sync::atomic::fence($crate::sync::atomic::Ordering::SeqCst);
+        }
+    }};
+}
+
+pub(crate) use weakenable_fence;
+
 /// Whether this run of the models weakens `name`.
 #[cfg(loom)]
 pub(crate) fn is_weakened(name: &str) -> bool {
