@@ -15,6 +15,7 @@ mod memtable;
 // and made visible, commit by commit
 mod commit;
 // to those who wait
+#[allow(unreachable_pub)]
 mod wait;
 // sealed memtables become segments
 #[cfg(not(loom))]
@@ -95,6 +96,29 @@ mod api {
 /// What the models in `loom-tests/` run. Not there in an ordinary build.
 #[cfg(loom)]
 pub mod loom_only {
+    /// Commits: the watermark and the pins.
+    pub mod commit {
+        pub use crate::commit::*;
+    }
+
+    /// Tails and chunks.
+    pub mod memtable {
+        pub use tidegauge_storage::model::TimeRange;
+        pub use tidegauge_storage::source::Columns;
+
+        pub use crate::memtable::*;
+    }
+
+    /// The guards under which tails are read.
+    pub mod epoch {
+        pub use crate::sync::epoch::{Guard, pin};
+    }
+
+    /// Waiting for a number.
+    pub mod wait {
+        pub use crate::wait::*;
+    }
+
     /// The ring.
     pub mod ring {
         pub use crate::ring::*;

@@ -7,7 +7,7 @@ use tidegauge_storage::source::Columns;
 use super::tail::{ChunkMark, Full, Kind, Pair, len_at};
 
 /// Samples of one series that were a full tail, or an idle one of a sealed memtable.
-pub(crate) struct SealedChunk {
+pub struct SealedChunk {
     samples: Samples,
     len: u32,
     marks: Vec<ChunkMark>,
@@ -24,7 +24,7 @@ enum Samples {
 
 /// Seals tails, with scratch memory that is reused.
 #[derive(Default)]
-pub(crate) struct Sealer {
+pub struct Sealer {
     encoder: ChunkEncoder,
     timestamps: Vec<i64>,
     values: Vec<f64>,
@@ -32,7 +32,7 @@ pub(crate) struct Sealer {
 }
 
 impl Sealer {
-    pub(crate) fn seal(&mut self, full: Full<'_>) -> SealedChunk {
+    pub fn seal(&mut self, full: Full<'_>) -> SealedChunk {
         let samples = match full.kind {
             Kind::Late => Samples::Raw(full.pairs.into()),
             Kind::InOrder => Samples::Encoded(self.encode(full.pairs)),
@@ -63,7 +63,7 @@ impl Sealer {
 
 impl SealedChunk {
     /// Bytes on the heap, the skiplist's node included (about).
-    pub(crate) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         const NODE: usize = 64;
         let samples = match &self.samples {
             Samples::Encoded(bytes) => bytes.len(),
@@ -72,7 +72,7 @@ impl SealedChunk {
         samples + size_of::<Self>() + self.marks.len() * size_of::<ChunkMark>() + NODE
     }
 
-    pub(crate) fn overlaps(&self, range: TimeRange) -> bool {
+    pub fn overlaps(&self, range: TimeRange) -> bool {
         let own = TimeRange::covering(Timestamp::from_nanos(self.first), Timestamp::from_nanos(self.last));
         self.len > 0 && own.overlaps(&range)
     }
@@ -83,7 +83,7 @@ impl SealedChunk {
     }
 
     /// Appends what lies in `range` and was there at `commit`, ascending. In-order chunks only.
-    pub(crate) fn decode(&self, range: TimeRange, commit: u64, out: &mut Columns) {
+    pub fn decode(&self, range: TimeRange, commit: u64, out: &mut Columns) {
         let Samples::Encoded(bytes) = &self.samples else {
             unreachable!("late chunks are read by `pairs`");
         };
@@ -106,7 +106,7 @@ impl SealedChunk {
     }
 
     /// What was there at `commit`, in order of acceptance. Late chunks only.
-    pub(crate) fn pairs(&self, commit: u64) -> &[Pair] {
+    pub fn pairs(&self, commit: u64) -> &[Pair] {
         match &self.samples {
             Samples::Raw(pairs) => &pairs[..self.len_at(commit)],
             Samples::Encoded(_) => unreachable!("in-order chunks are read by `decode`"),

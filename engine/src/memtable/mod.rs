@@ -3,24 +3,32 @@
 //! One memtable is a *generation*: it is active and grows, then sealed and only read, then
 //! flushed. The tails are shared by all generations and carry the number of theirs.
 
+// Reached from outside by the models; see `loom_only` in the crate's root.
+#![allow(unreachable_pub, missing_docs)]
+
 mod chunk;
+#[cfg(not(loom))]
 mod read;
 mod table;
 mod tail;
 
-pub(crate) use chunk::{SealedChunk, Sealer};
+pub use chunk::{SealedChunk, Sealer};
+#[cfg(not(loom))]
 pub(crate) use read::MemtableSource;
-pub(crate) use table::{ChunkKey, Table};
-pub(crate) use tail::{Full, HeadTable, HeadWriter, Kind, Moment, Pair, Seal, SeriesHead, TailView};
+pub use table::{ChunkKey, Table};
+pub use tail::{Full, HeadTable, HeadWriter, Kind, Moment, ORDINALS_END, Pair, Seal, SeriesHead, TailView};
+
+use std::sync::Arc;
 
 use crate::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::epoch::Guard;
 
 /// One generation of sealed chunks, and what is known about the generation as a whole.
-pub(crate) struct Memtable {
-    pub(crate) generation: u32,
-    pub(crate) table: Table,
+pub struct Memtable {
+    pub generation: u32,
+    pub table: Table,
     /// First sequence number that may be here.
-    pub(crate) first_seq: u64,
+    pub first_seq: u64,
     /// First sequence number behind; fixed when the memtable is sealed.
     end_seq: AtomicU64,
     first: AtomicI64,
@@ -31,15 +39,15 @@ pub(crate) struct Memtable {
 
 /// What one commit added to a memtable.
 #[derive(Debug)]
-pub(crate) struct Added {
-    pub(crate) samples: u64,
-    pub(crate) first: i64,
-    pub(crate) last: i64,
-    pub(crate) end_seq: u64,
+pub struct Added {
+    pub samples: u64,
+    pub first: i64,
+    pub last: i64,
+    pub end_seq: u64,
 }
 
 impl Memtable {
-    pub(crate) fn new(generation: u32, first_seq: u64) -> Self {
+    pub fn new(generation: u32, first_seq: u64) -> Self {
         Self {
             generation,
             table: Table::default(),
@@ -53,7 +61,7 @@ impl Memtable {
     }
 
     /// The worker tells what a commit brings, before the watermark covers it.
-    pub(crate) fn note(&self, added: &Added) {
+    pub fn note(&self, added: &Added) {
         // Relaxed: one writer; readers are ordered by the watermark, and a value from a later
         // commit only widens what they look at.
         self.first.store(self.first.load(Ordering::Relaxed).min(added.first), Ordering::Relaxed);
@@ -63,24 +71,45 @@ impl Memtable {
     }
 
     /// Bytes of tails and chunks changed.
-    pub(crate) fn weigh(&self, bytes: isize) {
+    pub fn weigh(&self, bytes: isize) {
         self.bytes.store(self.bytes.load(Ordering::Relaxed).wrapping_add_signed(bytes), Ordering::Relaxed);
     }
 
-    pub(crate) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn samples(&self) -> u64 {
+    pub fn samples(&self) -> u64 {
         self.samples.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn end_seq(&self) -> u64 {
+    pub fn end_seq(&self) -> u64 {
         self.end_seq.load(Ordering::Relaxed)
     }
 
+    /// Everything of one kind of the series in `slot` as of `commit`, which is pinned: sealed chunks in order, then
+    /// what was copied of the open tail. O(log n + k); takes no lock.
+    ///
+    /// The tail first, then the chunks of lower ordinal: whatever is sealed in between was seen in the tail, so
+    /// nothing is seen twice or missed (T3, T4).
+    pub fn parts(
+        &self,
+        head: &SeriesHead,
+        guard: &Guard,
+        slot: u32,
+        kind: Kind,
+        commit: u64,
+    ) -> (Vec<Arc<SealedChunk>>, Vec<Pair>) {
+        let mut tail = Vec::new();
+        let below = match head.view(guard, kind, self.generation, commit, &mut tail) {
+            TailView::Copied { ordinal } => ordinal,
+            TailView::Elsewhere => ORDINALS_END,
+        };
+        (self.table.chunks(slot, kind, below), tail)
+    }
+
     /// Least and greatest timestamp, if there is any sample.
-    pub(crate) fn bounds(&self) -> Option<(i64, i64)> {
+    pub fn bounds(&self) -> Option<(i64, i64)> {
         let (first, last) = (self.first.load(Ordering::Relaxed), self.last.load(Ordering::Relaxed));
         (self.samples() > 0).then_some((first, last))
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tidegauge_storage::model::{Labels, Matcher, SeqNo, SeqRange, TimeRange, Timestamp};
 use tidegauge_storage::source::{ColumnCursor, Columns, ReadError, SampleSource, SeriesHit};
 
-use super::{HeadTable, Kind, Memtable, Pair, SealedChunk, TailView};
+use super::{HeadTable, Kind, Memtable, Pair, SealedChunk};
 use crate::registry::Registry;
 use crate::sync::epoch;
 
@@ -27,19 +27,8 @@ impl MemtableSource {
         Self { memtable, registry, commit, seq_range, bounds }
     }
 
-    /// Everything of one kind of a series: sealed chunks in order, then the open tail.
-    ///
-    /// The tail first, then the chunks of lower ordinal: whatever is sealed in between was
-    /// seen in the tail, so nothing is seen twice or missed (T3).
     fn parts(&self, slot: u32, kind: Kind) -> (Vec<Arc<SealedChunk>>, Vec<Pair>) {
-        let mut tail = Vec::new();
-        let head = self.registry.slots().head(slot);
-        let view = head.view(&epoch::pin(), kind, self.memtable.generation, self.commit, &mut tail);
-        let below = match view {
-            TailView::Copied { ordinal } => ordinal,
-            TailView::Elsewhere => ORDINALS_END,
-        };
-        (self.memtable.table.chunks(slot, kind, below), tail)
+        self.memtable.parts(self.registry.slots().head(slot), &epoch::pin(), slot, kind, self.commit)
     }
 
     /// The late samples in `range`: sorted, of equal timestamps the last accepted.
@@ -66,9 +55,6 @@ impl MemtableSource {
         (in_order, late)
     }
 }
-
-/// Ordinals have 21 bits (`tail.rs`).
-const ORDINALS_END: u32 = 1 << 21;
 
 impl SampleSource for MemtableSource {
     fn seq_range(&self) -> SeqRange {

@@ -15,17 +15,17 @@ use crate::sync::{UnsafeCell, prefetch, weakenable};
 
 /// Samples in a full tail; it is sealed then. One vector of a chunk.
 #[cfg(not(loom))]
-pub(crate) const TAIL_SAMPLES: usize = 1024;
+pub const TAIL_SAMPLES: usize = 1024;
 /// Small, so that a model fills a tail with two samples.
 #[cfg(loom)]
-pub(crate) const TAIL_SAMPLES: usize = 2;
+pub const TAIL_SAMPLES: usize = 2;
 
 /// Timestamp and value beside each other: one cache line takes four.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Pair {
-    pub(crate) timestamp: i64,
-    pub(crate) value: f64,
+pub struct Pair {
+    pub timestamp: i64,
+    pub value: f64,
 }
 
 type Slot = UnsafeCell<MaybeUninit<Pair>>;
@@ -60,26 +60,28 @@ impl State {
 
 /// "When `commit` first touched this tail, it held `base` samples", kept for a pinned commit.
 struct Mark {
-    commit: u64,
-    base: u64,
+    /// A cell only so that a model sees who reads it without having been told; never written again.
+    pair: UnsafeCell<ChunkMark>,
     next: *mut Mark,
 }
 
 /// A mark that a sealed chunk carries on. See [`len_at`].
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct ChunkMark {
-    pub(crate) commit: u64,
-    pub(crate) base: u32,
+pub struct ChunkMark {
+    pub commit: u64,
+    pub base: u32,
 }
 
 /// The length as of `commit`, of something that has `len` samples now and these marks:
 /// that of the earliest touch after `commit`, if there was one (T5).
-pub(crate) fn len_at(commit: u64, len: u32, marks: impl IntoIterator<Item = ChunkMark>) -> u32 {
+pub fn len_at(commit: u64, len: u32, marks: impl IntoIterator<Item = ChunkMark>) -> u32 {
     let later = marks.into_iter().filter(|m| m.commit > commit);
     later.min_by_key(|m| m.commit).map_or(len, |m| m.base)
 }
 
 const ORDINAL_BITS: u32 = 21;
+/// Behind the last ordinal that a tail can have.
+pub const ORDINALS_END: u32 = 1 << ORDINAL_BITS;
 
 /// One allocation: this header, then `capacity` slots.
 #[repr(C)]
@@ -114,7 +116,9 @@ impl TailBuf {
         // SAFETY: the layout holds at least the header, so its size is not zero.
         let raw = unsafe { alloc(layout) };
         let Some(buf) = NonNull::new(raw.cast::<Self>()) else { handle_alloc_error(layout) };
-        debug_assert!(ordinal < 1 << ORDINAL_BITS);
+        // Two thousand million samples of one series in one memtable. Beyond, the capacity beside it would be wrong,
+        // and the wrong number of bytes freed.
+        assert!(ordinal < ORDINALS_END, "a memtable holds at most {ORDINALS_END} chunks of a series: flush earlier");
         let place = ordinal | (capacity as u32) << ORDINAL_BITS;
         let header = Self { marks: AtomicPtr::new(marks), generation, place };
         // SAFETY: freshly allocated above for this type, nobody else knows the address.
@@ -191,7 +195,7 @@ struct OpenTail {
 
 /// One series' place in the memtable: one cache line.
 #[repr(C, align(64))]
-pub(crate) struct SeriesHead {
+pub struct SeriesHead {
     tail: OpenTail,
     /// Samples not newer than all before them; made when the first comes.
     late: AtomicPtr<OpenTail>,
@@ -208,7 +212,7 @@ unsafe impl Send for SeriesHead {}
 
 /// Which of a series' two tails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// Strictly newer than all before it in its memtable.
     InOrder,
     /// Everything else, in order of acceptance.
@@ -216,25 +220,25 @@ pub(crate) enum Kind {
 }
 
 /// When an append happens.
-pub(crate) struct Moment<'a> {
-    pub(crate) commit: u64,
+pub struct Moment<'a> {
+    pub commit: u64,
     /// The active memtable.
-    pub(crate) generation: u32,
-    pub(crate) pins: &'a PinView,
+    pub generation: u32,
+    pub pins: &'a PinView,
 }
 
 /// A tail that is full or whose memtable is no longer active.
-pub(crate) struct Full<'a> {
-    pub(crate) slot: u32,
-    pub(crate) kind: Kind,
-    pub(crate) generation: u32,
-    pub(crate) ordinal: u32,
-    pub(crate) pairs: &'a [Pair],
-    pub(crate) marks: Vec<ChunkMark>,
+pub struct Full<'a> {
+    pub slot: u32,
+    pub kind: Kind,
+    pub generation: u32,
+    pub ordinal: u32,
+    pub pairs: &'a [Pair],
+    pub marks: Vec<ChunkMark>,
 }
 
 /// Takes sealed tails into the skiplist, and hears what the tails weigh.
-pub(crate) trait Seal {
+pub trait Seal {
     /// The samples must be readable in the skiplist of their generation on return (T3).
     fn seal(&mut self, full: Full<'_>);
 
@@ -244,7 +248,7 @@ pub(crate) trait Seal {
 
 /// What a reader found in a tail.
 #[derive(Debug, PartialEq)]
-pub(crate) enum TailView {
+pub enum TailView {
     /// Nothing of the generation asked for is in the tail: all its sealed chunks count.
     Elsewhere,
     /// The tail's samples were copied; only chunks of lower ordinal count beside them.
@@ -319,7 +323,7 @@ impl OpenTail {
         own.capacity = capacity as u32;
         own.generation = at.generation;
         // Release: whoever sees the buffer sees its header, and the state that `seal` left (T4).
-        self.buf.store(fresh.as_ptr(), Ordering::Release);
+        self.buf.store(fresh.as_ptr(), weakenable!("tail_fresh", Release));
     }
 
     fn grow<S: Seal>(&self, old: NonNull<TailBuf>, len: usize, own: &mut Own, seal: &mut S) {
@@ -364,7 +368,7 @@ impl OpenTail {
         own.capacity = 0;
         // Empty before gone: a reader that still sees the old buffer reads nothing from it
         // and all chunks up to its ordinal, this one included (T4).
-        self.state.store(State::new(commit, 0, 0).0, Ordering::Release);
+        self.state.store(State::new(commit, 0, 0).0, weakenable!("tail_empty", Release));
         // Release: whoever sees no buffer finds the chunk in the skiplist (T3).
         self.buf.store(ptr::null_mut(), weakenable!("tail_seal", Release));
         retire(old, kept);
@@ -376,23 +380,26 @@ impl OpenTail {
         let Some(buf) = NonNull::new(self.buf.load(Ordering::Relaxed)) else { return };
         // SAFETY: only this thread retires buffers, and this one is still published.
         let marks = unsafe { &buf.as_ref().marks };
-        let newest = marks.load(Ordering::Relaxed);
+        let next = marks.load(Ordering::Relaxed);
         // SAFETY: marks are freed only by this thread, when it retires their buffer.
-        let newest_commit = unsafe { newest.as_ref() }.map_or(0, |m| m.commit);
+        let newest = unsafe { Marks::new(next) }.next();
+        let newest_commit = newest.map_or(0, |mark| mark.commit);
         if pins.needs(newest_commit, state.commit()) {
-            let mark = Mark { commit: state.commit(), base: state.base(), next: newest };
+            let pair = ChunkMark { commit: state.commit(), base: state.base() as u32 };
+            let mark = Mark { pair: UnsafeCell::new(pair), next };
             // Release: pairs with the Acquire in `view`.
-            marks.store(Box::into_raw(Box::new(mark)), Ordering::Release);
+            marks.store(Box::into_raw(Box::new(mark)), weakenable!("tail_mark", Release));
         }
     }
 
     /// Copies what the tail holds of `generation` as of `commit`.
     fn view(&self, _guard: &Guard, generation: u32, commit: u64, out: &mut Vec<Pair>) -> TailView {
         loop {
-            // Acquire, all three: see the stores they pair with. The order is T4's.
+            // Acquire, both: see the stores they pair with. The order is T4's.
             let before = self.buf.load(weakenable!("tail_read_buf", Acquire));
             let state = State(self.state.load(weakenable!("tail_read_len", Acquire)));
-            if before != self.buf.load(Ordering::Acquire) {
+            // Relaxed: it comes after the state by the Acquire there, and tells only whether to look again.
+            if before != self.buf.load(Ordering::Relaxed) {
                 continue; // Grown or sealed in between: each retry is another's progress.
             }
             let Some(buf) = NonNull::new(before) else { return TailView::Elsewhere };
@@ -402,7 +409,8 @@ impl OpenTail {
                 return TailView::Elsewhere;
             }
             let own = ChunkMark { commit: state.commit(), base: state.base() as u32 };
-            let kept = header.marks.load(Ordering::Acquire);
+            // Acquire: the marks that `state` relies on came before it; one pushed since is read whole.
+            let kept = header.marks.load(weakenable!("tail_read_mark", Acquire));
             // SAFETY: the guard keeps the marks of a buffer seen under it (T6).
             let marks = unsafe { Marks::new(kept) }.chain([own]);
             let len = len_at(commit, state.len() as u32, marks) as usize;
@@ -463,7 +471,8 @@ impl Iterator for Marks {
         // SAFETY: `new`'s caller keeps the nodes alive; they never change once published.
         let mark = unsafe { self.0.as_ref() }?;
         self.0 = mark.next;
-        Some(ChunkMark { commit: mark.commit, base: mark.base as u32 })
+        // SAFETY: written once, before the node was published.
+        Some(mark.pair.with(|pair| unsafe { *pair }))
     }
 }
 
@@ -493,20 +502,13 @@ fn with_pairs<R>(slots: *mut Slot, len: usize, f: impl FnOnce(&[Pair]) -> R) -> 
 }
 
 impl SeriesHead {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self { tail: OpenTail::new(), late: AtomicPtr::new(ptr::null_mut()) }
     }
 
     /// Copies into `out` what the open tail of `kind` holds of memtable `generation` as of
     /// `commit`, in order of acceptance. Lock-free; retries only when the writer moved on.
-    pub(crate) fn view(
-        &self,
-        guard: &Guard,
-        kind: Kind,
-        generation: u32,
-        commit: u64,
-        out: &mut Vec<Pair>,
-    ) -> TailView {
+    pub fn view(&self, guard: &Guard, kind: Kind, generation: u32, commit: u64, out: &mut Vec<Pair>) -> TailView {
         match kind {
             Kind::InOrder => self.tail.view(guard, generation, commit, out),
             Kind::Late => self.late().map_or(TailView::Elsewhere, |t| t.view(guard, generation, commit, out)),
@@ -515,7 +517,7 @@ impl SeriesHead {
 
     fn late(&self) -> Option<&OpenTail> {
         // Acquire: pairs with the Release in `late_or_new`.
-        let late = self.late.load(Ordering::Acquire);
+        let late = self.late.load(weakenable!("tail_read_late", Acquire));
         // SAFETY: made once by `late_or_new`, freed only with the head.
         unsafe { late.as_ref() }
     }
@@ -527,7 +529,7 @@ impl SeriesHead {
         let late = Box::into_raw(Box::new(OpenTail::new()));
         // Release: the tail is initialised for whoever sees the pointer. Only the one
         // writer stores here, so nothing is overwritten.
-        self.late.store(late, Ordering::Release);
+        self.late.store(late, weakenable!("tail_late", Release));
         // SAFETY: just made, freed only with the head.
         unsafe { &*late }
     }
@@ -544,7 +546,7 @@ impl Drop for SeriesHead {
 }
 
 /// Where heads are found by slot.
-pub(crate) trait HeadTable {
+pub trait HeadTable {
     /// The head of a series that exists.
     fn head(&self, slot: u32) -> &SeriesHead;
 
@@ -553,17 +555,17 @@ pub(crate) trait HeadTable {
 }
 
 /// The right to append to the tails of one table. Exactly one exists for each table (T1).
-pub(crate) struct HeadWriter<H>(H);
+pub struct HeadWriter<H>(H);
 
 impl<T: HeadTable, H: std::ops::Deref<Target = T>> HeadWriter<H> {
     /// The writer of `heads`; `None` if it was given away before.
-    pub(crate) fn new(heads: H) -> Option<Self> {
+    pub fn new(heads: H) -> Option<Self> {
         heads.claim_writer().then_some(Self(heads))
     }
 
     /// Appends one sample of the series in `slot`, to the tail where it belongs.
     #[inline]
-    pub(crate) fn append<S: Seal>(&mut self, slot: u32, at: &Moment<'_>, pair: Pair, seal: &mut S) {
+    pub fn append<S: Seal>(&mut self, slot: u32, at: &Moment<'_>, pair: Pair, seal: &mut S) {
         let head = self.0.head(slot);
         let (last, generation) = head.tail.own.with(|own| {
             // SAFETY: `&mut self` of the one writer (T1).
@@ -581,13 +583,13 @@ impl<T: HeadTable, H: std::ops::Deref<Target = T>> HeadWriter<H> {
 
     /// Brings the head of `slot` towards the cache.
     #[inline]
-    pub(crate) fn prefetch_head(&self, slot: u32) {
+    pub fn prefetch_head(&self, slot: u32) {
         prefetch(ptr::from_ref(self.0.head(slot)));
     }
 
     /// Brings the line that the next sample of `slot` goes to towards the cache.
     #[inline]
-    pub(crate) fn prefetch_tail(&self, slot: u32) {
+    pub fn prefetch_tail(&self, slot: u32) {
         let tail = &self.0.head(slot).tail;
         let len = State(tail.state.load(Ordering::Relaxed)).len() as usize;
         // SAFETY: `&self` of the one writer, and `append` needs `&mut` (T1).
@@ -596,7 +598,7 @@ impl<T: HeadTable, H: std::ops::Deref<Target = T>> HeadWriter<H> {
     }
 
     /// Seals the tails of `slot` that belong to a memtable other than `generation`.
-    pub(crate) fn seal_idle<S: Seal>(&mut self, slot: u32, commit: u64, generation: u32, seal: &mut S) {
+    pub fn seal_idle<S: Seal>(&mut self, slot: u32, commit: u64, generation: u32, seal: &mut S) {
         let head = self.0.head(slot);
         for (kind, tail) in [(Kind::InOrder, Some(&head.tail)), (Kind::Late, head.late())] {
             let Some(tail) = tail else { continue };
@@ -629,6 +631,69 @@ mod tests {
         assert!(steps.windows(2).all(|w| w[0] < w[1]));
         assert_eq!(*steps.last().unwrap(), TAIL_SAMPLES);
         assert_eq!(TailBuf::layout(3).size(), 64);
+    }
+
+    struct Heads(SeriesHead, AtomicU64);
+
+    impl HeadTable for Heads {
+        fn head(&self, _: u32) -> &SeriesHead {
+            &self.0
+        }
+
+        fn claim_writer(&self) -> bool {
+            self.1.fetch_add(1, Ordering::Relaxed) == 0
+        }
+    }
+
+    struct Sink<'a>(&'a super::super::Memtable, super::super::Sealer);
+
+    impl Seal for Sink<'_> {
+        fn seal(&mut self, full: Full<'_>) {
+            let key = super::super::ChunkKey::new(full.slot, full.kind, full.ordinal);
+            self.0.table.insert(key, std::sync::Arc::new(self.1.seal(full)));
+        }
+
+        fn weigh(&mut self, _: u32, bytes: isize) {
+            self.0.weigh(bytes);
+        }
+    }
+
+    /// T2, T4, T6, T8 with real threads and real epochs: late samples, because late chunks are read as they are.
+    #[test]
+    fn readers_find_a_beginning_while_tails_grow_and_are_sealed() {
+        const ALL: i64 = if cfg!(miri) { 1100 } else { 60_000 };
+        let heads = Heads(SeriesHead::new(), AtomicU64::new(0));
+        let memtable = super::super::Memtable::new(1, 0);
+        let mut writer = HeadWriter::new(&heads).unwrap();
+        assert!(HeadWriter::new(&heads).is_none(), "T1");
+        let pins = PinView::default();
+        let mut sink = Sink(&memtable, super::super::Sealer::default());
+        let moment = |commit| Moment { commit, generation: 1, pins: &pins };
+        writer.append(0, &moment(1), Pair { timestamp: i64::MAX, value: 0.0 }, &mut sink);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let mut least = 0;
+                    while least < ALL {
+                        let (chunks, tail) = memtable.parts(&heads.0, &epoch::pin(), 0, Kind::Late, u64::MAX);
+                        let found: Vec<i64> = chunks
+                            .iter()
+                            .flat_map(|c| c.pairs(u64::MAX))
+                            .chain(&tail)
+                            .map(|pair| pair.timestamp)
+                            .collect();
+                        assert!(found.iter().copied().eq(0..found.len() as i64), "not a beginning");
+                        assert!(found.len() as i64 >= least, "something went away");
+                        least = found.len() as i64;
+                        std::thread::yield_now();
+                    }
+                });
+            }
+            for timestamp in 0..ALL {
+                let commit = 2 + timestamp as u64 / 7;
+                writer.append(0, &moment(commit), Pair { timestamp, value: 0.0 }, &mut sink);
+            }
+        });
     }
 
     #[test]
