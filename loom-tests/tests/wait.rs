@@ -1,0 +1,98 @@
+//! N1 to N3 of `docs/concurrency.md`: who waits is woken.
+#![cfg(loom)]
+
+use std::sync::Arc as StdArc;
+use std::sync::atomic::{AtomicUsize as StdUsize, Ordering::SeqCst};
+use std::task::{Wake, Waker};
+
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use loom::thread;
+use tidegauge::loom_only::wait::WaitList;
+use tidegauge_loom_tests::model;
+
+/// Counts wakes. Its counter is std's, which loom does not see, so it orders nothing.
+#[derive(Default)]
+struct Count(StdUsize);
+
+impl Wake for Count {
+    fn wake(self: StdArc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+/// A number without any order of its own, and those who wait for it.
+struct Shared {
+    number: AtomicU64,
+    waiters: WaitList,
+}
+
+fn shared() -> Arc<Shared> {
+    Arc::new(Shared { number: AtomicU64::new(0), waiters: WaitList::new() })
+}
+
+/// N1: registers, then looks. Answers whether the look found the number, and how to tell of the wake.
+fn register_and_look(shared: &Shared, target: u64) -> (bool, StdArc<Count>) {
+    let count = StdArc::new(Count::default());
+    shared.waiters.register(target, &Waker::from(StdArc::clone(&count)));
+    (shared.number.load(Relaxed) >= target, count)
+}
+
+fn raise(shared: &Shared, number: u64) {
+    shared.number.store(number, Relaxed);
+    shared.waiters.reached(number);
+}
+
+/// N1.
+#[test]
+fn who_does_not_see_the_number_is_woken() {
+    model(3, || {
+        let shared = shared();
+        let waiter = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || register_and_look(&shared, 1))
+        };
+        raise(&shared, 1);
+        let (seen, count) = waiter.join().unwrap();
+        assert!(seen || count.0.load(SeqCst) == 1, "neither seen nor woken");
+    });
+}
+
+/// N1, N2: two wait for different numbers; each is woken by a number at or above his own, and not before.
+#[test]
+fn each_is_woken_at_its_own_number() {
+    model(2, || {
+        let shared = shared();
+        let waiters = [1, 2].map(|target| {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || register_and_look(&shared, target))
+        });
+        raise(&shared, 1);
+        let [first, second] = waiters.map(|waiter| waiter.join().unwrap());
+        assert!(first.0 || first.1.0.load(SeqCst) == 1, "neither seen nor woken");
+        assert_eq!(second.1.0.load(SeqCst), 0, "woken early");
+        assert!(shared.waiters.is_waiting());
+        raise(&shared, 2);
+        assert_eq!(second.1.0.load(SeqCst), 1);
+    });
+}
+
+/// N2: one withdraws while the number is raised; the other is not forgotten over it.
+#[test]
+fn a_withdrawal_takes_only_its_own_registration() {
+    model(2, || {
+        let shared = shared();
+        let (gone, count) = (StdArc::new(Count::default()), StdArc::new(Count::default()));
+        let ticket = shared.waiters.register(1, &Waker::from(StdArc::clone(&gone)));
+        shared.waiters.register(1, &Waker::from(StdArc::clone(&count)));
+        let raiser = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || raise(&shared, 1))
+        };
+        shared.waiters.withdraw(ticket);
+        raiser.join().unwrap();
+        assert_eq!(count.0.load(SeqCst), 1);
+        assert!(gone.0.load(SeqCst) <= 1);
+        assert!(!shared.waiters.is_waiting());
+    });
+}
