@@ -208,6 +208,30 @@ fn remarks_name_their_place() {
     assert_eq!(shown, [wanted]);
 }
 
+#[test]
+fn many_operators_in_a_row_fit_on_a_small_stack() {
+    let s = snapshot(&[(&[("__name__", "x")], &[(0, 1.0)])]);
+    for op in ["+", "or", "and"] {
+        let text = format!("x{}", format!(" {op} x").repeat(350));
+        assert_eq!(values(&s, &text, 0), [if op == "+" { 351.0 } else { 1.0 }]);
+    }
+    let deep = format!("{}x{}", "abs(".repeat(95), ")".repeat(95));
+    assert_eq!(values(&s, &deep, 0), [1.0]);
+}
+
+#[test]
+fn a_join_of_many_series_with_one_takes_linear_time() {
+    let mut source = VecSource::new();
+    for host in 0..3000 {
+        let all = labels(&[("__name__", "x"), ("host", &host.to_string())]);
+        source.insert(&all, [Sample { timestamp: Timestamp::from_nanos(0), value: f64::from(host) }]);
+    }
+    source.insert(&labels(&[("__name__", "y")]), [Sample { timestamp: Timestamp::from_nanos(0), value: 2.0 }]);
+    let s = Snapshot::new(vec![Arc::new(source)], SeqNo(0));
+    let matrix = range(&s, "sum(x * on () group_left () y)", 0, 299 * SECOND, SECOND);
+    assert_eq!(matrix[0].values, [2.0 * 2999.0 * 1500.0; 300]);
+}
+
 /// Series with gaps, markers, resets and odd values.
 fn data() -> impl Strategy<Value = Vec<(usize, Vec<(i64, f64)>)>> {
     let value = prop_oneof![

@@ -94,6 +94,19 @@ impl Grid {
         if all > limit { Err(EvalError::LimitExceeded { which: Limit::Samples, limit }) } else { Ok(()) }
     }
 
+    /// As [`count`](Self::count), for values written into a row after it was pushed absent.
+    pub(super) fn count_row(&mut self, i: usize) -> Result<(), EvalError> {
+        let values = std::mem::take(&mut self.values);
+        let counted = self.count(&values[i * self.steps..(i + 1) * self.steps]);
+        self.values = values;
+        counted
+    }
+
+    /// Whether the query may go on.
+    pub(super) fn check(&self) -> Result<(), EvalError> {
+        Ok(self.holdings.budget.check()?)
+    }
+
     pub(super) fn row(&self, i: usize) -> &[f64] {
         &self.values[i * self.steps..(i + 1) * self.steps]
     }

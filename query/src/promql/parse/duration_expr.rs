@@ -91,7 +91,7 @@ impl Parser<'_> {
                 if op_level < level || !is_arithmetic(op) {
                     break;
                 }
-                count = parser.check_depth(count + 1, lhs.span)?;
+                count = parser.check_height(count + 1, lhs.span)?;
                 parser.bump();
                 let rhs = parser.duration(rhs_level)?;
                 lhs = parser.join(op, lhs, rhs)?;

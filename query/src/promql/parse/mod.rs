@@ -31,8 +31,11 @@ pub(super) use print::label_name;
 /// Longer text is refused unread.
 pub const TEXT_BYTES_MAX: usize = 256 << 10;
 
-/// Deeper trees are refused: parentheses, calls, and operators in a row each add a level.
+/// Text nested deeper is refused: each parenthesis, call and sign adds a level.
 pub const DEPTH_MAX: usize = 100;
+
+/// Higher trees are refused: each operator in a row adds a level.
+pub const HEIGHT_MAX: usize = 400;
 
 /// Which language is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +54,7 @@ impl Default for ParseOptions {
 ///
 /// # Errors
 /// [`ParseError`] says what is wrong and where; also for more than [`TEXT_BYTES_MAX`]
-/// bytes or [`DEPTH_MAX`] levels.
+/// bytes, [`DEPTH_MAX`] levels or [`HEIGHT_MAX`] operators in a row.
 pub fn parse(text: &str) -> Result<ast::Expr, ParseError> {
     parse_with(text, ParseOptions::default())
 }

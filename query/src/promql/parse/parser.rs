@@ -3,7 +3,7 @@
 use super::ast::{Aggregate, AggregateOp, Binary, BinaryOp, Call, Expr, NumberLiteral, Paren, StringLiteral, Unary};
 use super::literal::{parse_duration, parse_number, unquote_bytes};
 use super::token::{Kind, Token};
-use super::{DEPTH_MAX, ParseError, ParseOptions, Span, functions};
+use super::{DEPTH_MAX, HEIGHT_MAX, ParseError, ParseOptions, Span, functions};
 
 /// Binds tighter than every operator but `^`: the operand of a sign.
 const SIGN_LEVEL: u8 = 6;
@@ -78,12 +78,13 @@ impl<'a> Parser<'a> {
         self.error(token.span, message)
     }
 
-    /// Refuses more than [`DEPTH_MAX`] of anything nested.
-    pub(super) fn check_depth(&self, depth: usize, span: Span) -> Result<usize, ParseError> {
-        if depth > DEPTH_MAX {
-            return Err(self.error(span, format!("expression nested deeper than {DEPTH_MAX} levels: split the query")));
+    /// Refuses trees higher than [`HEIGHT_MAX`].
+    pub(super) fn check_height(&self, height: usize, span: Span) -> Result<usize, ParseError> {
+        if height > HEIGHT_MAX {
+            let message = format!("expression nested deeper than {HEIGHT_MAX} operators: split the query");
+            return Err(self.error(span, message));
         }
-        Ok(depth)
+        Ok(height)
     }
 
     /// Runs `inner` one level deeper.
@@ -91,7 +92,10 @@ impl<'a> Parser<'a> {
         &mut self,
         inner: impl FnOnce(&mut Self) -> Result<T, ParseError>,
     ) -> Result<T, ParseError> {
-        self.check_depth(self.depth + 1, self.peek().span)?;
+        if self.depth == DEPTH_MAX {
+            let message = format!("expression nested deeper than {DEPTH_MAX} levels: split the query");
+            return Err(self.error(self.peek().span, message));
+        }
         self.depth += 1;
         let result = inner(self);
         self.depth -= 1;
@@ -127,7 +131,7 @@ impl<'a> Parser<'a> {
             let modifiers = self.binary_modifiers()?;
             let op_end = self.tokens[self.at - 1].span;
             let (rhs, rhs_height) = self.expression(rhs_level)?;
-            height = self.check_depth(height.max(rhs_height) + 1, op_token.span)?;
+            height = self.check_height(height.max(rhs_height) + 1, op_token.span)?;
             lhs = Expr::Binary(Box::new(Binary {
                 op,
                 lhs,
@@ -154,7 +158,7 @@ impl<'a> Parser<'a> {
                 }
                 expr => {
                     let span = first.span.to(expr.span());
-                    let height = self.check_depth(height + 1, first.span)?;
+                    let height = self.check_height(height + 1, first.span)?;
                     (Expr::Unary(Box::new(Unary { negate, expr, span })), height)
                 }
             });
@@ -171,7 +175,7 @@ impl<'a> Parser<'a> {
                 let (expr, height) = self.expression(0)?;
                 let close = self.take(Kind::RightParen).ok_or_else(|| self.unexpected("", ""))?;
                 let span = token.span.to(close.span);
-                Ok((Expr::Paren(Box::new(Paren { expr, span })), self.check_depth(height + 1, span)?))
+                Ok((Expr::Paren(Box::new(Paren { expr, span })), self.check_height(height + 1, span)?))
             }
             Kind::Number | Kind::Duration => Ok((Expr::Number(self.number_or_duration()?), 1)),
             Kind::String => {
@@ -212,7 +216,7 @@ impl<'a> Parser<'a> {
             return Err(self.error(name.span, format!("function {:?} is not enabled", name.text)));
         }
         let span = name.span.to(close);
-        Ok((Expr::Call(Box::new(Call { signature, args, span })), self.check_depth(height + 1, span)?))
+        Ok((Expr::Call(Box::new(Call { signature, args, span })), self.check_height(height + 1, span)?))
     }
 
     /// `( expr, ... )`: the arguments, their greatest height, the closing parenthesis.
@@ -274,7 +278,7 @@ impl<'a> Parser<'a> {
         let expr = args.pop().ok_or_else(|| self.unexpected("aggregation", ""))?;
         let (without, grouping) = modifier.unwrap_or_default();
         let aggregate = Aggregate { op, expr, param: args.pop(), grouping, without, span };
-        Ok((Expr::Aggregate(Box::new(aggregate)), self.check_depth(height + 1, span)?))
+        Ok((Expr::Aggregate(Box::new(aggregate)), self.check_height(height + 1, span)?))
     }
 
     /// `by (...)` or `without (...)`, if it stands here.

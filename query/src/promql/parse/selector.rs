@@ -89,7 +89,7 @@ impl Parser<'_> {
             match self.peek_kind() {
                 Kind::LeftBracket => {
                     expr = self.brackets(expr)?;
-                    height = self.check_depth(height + 1, expr.span())?;
+                    height = self.check_height(height + 1, expr.span())?;
                 }
                 Kind::Offset => {
                     self.bump();

@@ -1,5 +1,6 @@
 //! Arithmetic and comparison of two vectors: which series meets which.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use tidegauge_storage::model::Labels;
@@ -17,7 +18,7 @@ pub(super) fn join(operation: Operation, matching: &Matching, lhs: &Grid, rhs: &
     let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
     // The fill modifiers speak of the sides after the swap: left is the many side.
     let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
-    let join = Join { operation, matching, many, one, swapped, fill_many, fill_one };
+    let join = Join { operation, matching, many, one, swapped, fill_many, fill_one, any_many: OnceCell::new() };
     join.run()
 }
 
@@ -29,6 +30,8 @@ struct Join<'a> {
     swapped: bool,
     fill_many: Option<f64>,
     fill_one: Option<f64>,
+    /// At which steps the many side has anything; rarely asked for.
+    any_many: OnceCell<Vec<bool>>,
 }
 
 #[derive(Default)]
@@ -37,10 +40,12 @@ struct Group {
     one: Vec<usize>,
 }
 
-/// A row of the result while it is made.
-struct Output {
-    row: Row,
-    values: Vec<f64>,
+/// The rows of the result that one group has made so far.
+struct Outputs {
+    /// Their numbers in the result, by labels.
+    rows: HashMap<(Labels, bool), usize>,
+    /// For each number, the steps at which a pair has met. Filters leave no value behind.
+    met: HashMap<usize, Vec<bool>>,
 }
 
 impl Join<'_> {
@@ -76,7 +81,7 @@ impl Join<'_> {
 
     fn group(&self, group: &Group, out: &mut Grid) -> Result<(), EvalError> {
         match (&group.many[..], &group.one[..]) {
-            (&[], _) if self.fill_many.is_none() => self.check_one_side(group, None),
+            (&[], _) if self.fill_many.is_none() => self.check_one_side(group),
             (_, &[]) if self.fill_one.is_none() => Ok(()),
             // Most groups: no choice at any step.
             (&[many], &[one]) if self.fill_many.is_none() && self.fill_one.is_none() => {
@@ -85,7 +90,7 @@ impl Join<'_> {
                 let values: Vec<f64> = both.map(|(&m, &o)| self.pair(m, o)).collect();
                 out.push(row, &values)
             }
-            _ => self.step_by_step(group, out),
+            _ => self.choose(group, out),
         }
     }
 
@@ -99,20 +104,28 @@ impl Join<'_> {
 
     /// Two series of the one side at the same step are an error, matched or not, unless
     /// there is nothing at all to join then.
-    fn check_one_side(&self, group: &Group, step: Option<usize>) -> Result<(), EvalError> {
+    fn check_one_side(&self, group: &Group) -> Result<(), EvalError> {
         if group.one.len() < 2 {
             return Ok(());
         }
         let filled = self.fill_many.is_some() || self.fill_one.is_some();
-        for step in step.map_or(0..self.one.steps, |step| step..step + 1) {
-            let mut present = group.one.iter().filter(|&&i| self.one.is_present(i, step));
-            if let (Some(&first), Some(&second)) = (present.next(), present.next())
-                && (filled || self.many.any_at(step))
-            {
-                return Err(self.duplicate(first, second));
+        let mut first = vec![None; self.one.steps];
+        for &i in &group.one {
+            for (step, first) in first.iter_mut().enumerate().filter(|&(step, _)| self.one.is_present(i, step)) {
+                match *first {
+                    None => *first = Some(i),
+                    Some(before) if filled || self.joins_at(step) => return Err(self.duplicate(before, i)),
+                    Some(_) => {}
+                }
             }
         }
         Ok(())
+    }
+
+    /// Whether the many side has anything at a step.
+    fn joins_at(&self, step: usize) -> bool {
+        let any = self.any_many.get_or_init(|| (0..self.many.steps).map(|step| self.many.any_at(step)).collect());
+        any[step]
     }
 
     fn duplicate(&self, first: usize, second: usize) -> EvalError {
@@ -128,51 +141,81 @@ impl Join<'_> {
         ))
     }
 
-    fn step_by_step(&self, group: &Group, out: &mut Grid) -> Result<(), EvalError> {
+    /// Each series of the many side with whatever stands on the other at each step:
+    /// O(cells of the group), however many series share the signature.
+    fn choose(&self, group: &Group, out: &mut Grid) -> Result<(), EvalError> {
         let steps = self.many.steps;
-        let mut outputs: Vec<Output> = Vec::new();
-        let mut of_pair: HashMap<(Option<usize>, Option<usize>), usize> = HashMap::new();
-        let mut seen: Vec<usize> = Vec::new();
-        for step in 0..steps {
-            self.check_one_side(group, Some(step))?;
-            let one = group.one.iter().copied().find(|&i| self.one.is_present(i, step));
-            let mut pairs: Vec<(Option<usize>, Option<usize>)> =
-                group.many.iter().copied().filter(|&i| self.many.is_present(i, step)).map(|i| (Some(i), one)).collect();
-            if pairs.is_empty() && one.is_some() {
-                pairs.push((None, one));
-            }
-            seen.clear();
-            for (many, one) in pairs {
-                let many_value = many.map_or(self.fill_many, |i| Some(self.many.row(i)[step]));
-                let one_value = one.map_or(self.fill_one, |i| Some(self.one.row(i)[step]));
-                let (Some(many_value), Some(one_value)) = (many_value, one_value) else { continue };
-                let at = *of_pair.entry((many, one)).or_insert_with(|| {
-                    let row = self.pair_row(many, one);
-                    let alike = |o: &Output| o.row.labels == row.labels && o.row.drop_name == row.drop_name;
-                    outputs.iter().position(alike).unwrap_or_else(|| {
-                        outputs.push(Output { row, values: vec![ABSENT; steps] });
-                        outputs.len() - 1
-                    })
-                });
-                self.check_unique(&seen, at)?;
-                seen.push(at);
-                outputs[at].values[step] = self.pair(many_value, one_value);
+        self.check_one_side(group)?;
+        let mut one_at = vec![None; steps];
+        for &i in &group.one {
+            for (slot, value) in one_at.iter_mut().zip(self.one.row(i)).filter(|(_, v)| !is_absent(**v)) {
+                *slot = Some((i, *value));
             }
         }
-        for output in outputs {
-            out.push(output.row, &output.values)?;
+        let mut outputs = Outputs { rows: HashMap::new(), met: HashMap::new() };
+        let mut taken = vec![false; steps];
+        for &many in &group.many {
+            out.check()?;
+            let mut last: Option<(Option<usize>, usize)> = None;
+            for (step, (&value, &one)) in self.many.row(many).iter().zip(&one_at).enumerate() {
+                let Some(one_value) = one.map(|(_, value)| value).or(self.fill_one) else { continue };
+                if is_absent(value) {
+                    continue;
+                }
+                let one = one.map(|(i, _)| i);
+                let at = match last {
+                    Some((before, at)) if before == one => at,
+                    _ => self.output(&mut outputs, Some(many), one, out)?,
+                };
+                last = Some((one, at));
+                self.meet(&mut outputs, at, step, &mut taken)?;
+                out.row_mut(at)[step] = self.pair(value, one_value);
+            }
         }
-        Ok(())
+        if let Some(fill) = self.fill_many {
+            for (step, one) in one_at.into_iter().enumerate() {
+                let unmet = group.many.iter().all(|&i| !self.many.is_present(i, step));
+                if let (Some((one, value)), true) = (one, unmet) {
+                    let at = self.output(&mut outputs, None, Some(one), out)?;
+                    self.meet(&mut outputs, at, step, &mut taken)?;
+                    out.row_mut(at)[step] = self.pair(fill, value);
+                }
+            }
+        }
+        outputs.rows.into_values().try_for_each(|at| out.count_row(at))
     }
 
-    /// At one step, one signature yields each result once.
-    fn check_unique(&self, seen: &[usize], at: usize) -> Result<(), EvalError> {
-        if self.matching.cardinality == Cardinality::OneToOne && !seen.is_empty() {
-            return Err(EvalError::execution(
-                "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
-            ));
+    /// The row of the result for a pair.
+    fn output(
+        &self,
+        outputs: &mut Outputs,
+        many: Option<usize>,
+        one: Option<usize>,
+        out: &mut Grid,
+    ) -> Result<usize, EvalError> {
+        let row = self.pair_row(many, one);
+        let key = (row.labels.clone(), row.drop_name);
+        if let Some(&at) = outputs.rows.get(&key) {
+            return Ok(at);
         }
-        if seen.contains(&at) {
+        let at = out.rows.len();
+        out.push(row, &vec![ABSENT; self.many.steps])?;
+        outputs.rows.insert(key, at);
+        Ok(at)
+    }
+
+    /// At one step, one signature yields each result once, and just one if both sides are to be unique.
+    fn meet(&self, outputs: &mut Outputs, at: usize, step: usize, taken: &mut [bool]) -> Result<(), EvalError> {
+        if self.matching.cardinality == Cardinality::OneToOne {
+            if std::mem::replace(&mut taken[step], true) {
+                return Err(EvalError::execution(
+                    "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
+                ));
+            }
+            return Ok(());
+        }
+        let met = outputs.met.entry(at).or_insert_with(|| vec![false; taken.len()]);
+        if std::mem::replace(&mut met[step], true) {
             return Err(EvalError::execution(
                 "multiple matches for labels: grouping labels must ensure unique matches",
             ));
