@@ -125,6 +125,9 @@ fn names_go_at_the_end_and_only_where_the_value_changed() {
     assert_eq!(shown("last_over_time(a[1m])"), "a{i=\"1\"}");
     // Filters of values that lost their name do not bring it back.
     assert_eq!(shown("-a < ignoring(x) -(-b)"), "{i=\"1\"}");
+    // Unless it is asked for.
+    assert_eq!(shown("-a * on (i) group_left (__name__) b"), "b{i=\"1\"}");
+    assert_eq!(shown("-a < on (i) group_left (__name__) b"), "b{i=\"1\"}");
     let e = at(&s, "-{i=\"1\"}", 0).unwrap_err();
     assert_eq!(e.to_string(), "vector cannot contain metrics with the same labelset");
     assert_eq!(e.kind(), ErrorKind::Execution);

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::collections::HashMap;
 
-use tidegauge_storage::model::Labels;
+use tidegauge_storage::model::{Labels, METRIC_NAME};
 
 use super::Operation;
 use crate::promql::eval::error::EvalError;
@@ -250,6 +250,8 @@ impl Join<'_> {
             let value = one.and_then(|row| row.labels.get(name)).unwrap_or("");
             labels = with(&labels, name, value);
         }
-        Row { labels, drop_name: many.drop_name || self.operation.return_bool }
+        // Arithmetic has taken the name already; one that is there now was asked for.
+        let own_name = !self.operation.is_arithmetic() && !self.matching.include.iter().any(|l| l == METRIC_NAME);
+        Row { labels, drop_name: self.operation.return_bool || (own_name && many.drop_name) }
     }
 }
