@@ -11,6 +11,7 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct Counters {
     commits: AtomicU64,
     samples: AtomicU64,
+    wal_bytes: AtomicU64,
     flushes: AtomicU64,
     flushed_samples: AtomicU64,
     flushed_bytes: AtomicU64,
@@ -25,6 +26,7 @@ impl Default for Counters {
         Self {
             commits: AtomicU64::new(0),
             samples: AtomicU64::new(0),
+            wal_bytes: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
             flushed_samples: AtomicU64::new(0),
             flushed_bytes: AtomicU64::new(0),
@@ -39,9 +41,11 @@ impl Counters {
     /// A power of two.
     pub(crate) const PUSH_EVERY: u32 = 1024;
 
-    pub(crate) fn commit(&self, samples: u64) {
+    /// `wal_bytes` is the total so far.
+    pub(crate) fn commit(&self, samples: u64, wal_bytes: u64) {
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.samples.fetch_add(samples, Ordering::Relaxed);
+        self.wal_bytes.store(wal_bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn fdatasync(&self, took: Duration) {
@@ -105,6 +109,9 @@ pub struct Stats {
     pub samples: u64,
     /// Commits since the engine was opened.
     pub commits: u64,
+    /// Bytes of the log's frames written since the engine was opened; the space between them
+    /// is not counted.
+    pub wal_bytes: u64,
     /// First sequence number that is not visible.
     pub visible_seq: u64,
     /// First sequence number that may be lost; 0 until a replay is settled.
@@ -161,6 +168,7 @@ impl Stats {
             series: core.registry.len() as u64,
             samples: read(&counters.samples),
             commits: read(&counters.commits),
+            wal_bytes: read(&counters.wal_bytes),
             visible_seq: core.watermark.seq(),
             durable_seq: core.durable.seq(),
             lanes: rings.lanes.len() as u64,

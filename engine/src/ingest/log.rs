@@ -23,7 +23,10 @@ pub(crate) struct Log {
     generations: Vec<(u32, GenerationId)>,
     interval: Duration,
     synced_at: Instant,
+    /// Bytes of frames since the last rotation.
     pub(crate) bytes: u64,
+    /// Bytes of all frames written.
+    pub(crate) written: u64,
 }
 
 impl Log {
@@ -35,7 +38,16 @@ impl Log {
         };
         let generations = vec![(generation, writer.generation())];
         let frame = FrameEncoder::new();
-        Self { writer, frame, defined: Vec::new(), generations, interval, synced_at: Instant::now(), bytes: 0 }
+        Self {
+            writer,
+            frame,
+            defined: Vec::new(),
+            generations,
+            interval,
+            synced_at: Instant::now(),
+            bytes: 0,
+            written: 0,
+        }
     }
 
     /// Begins the frames of a commit.
@@ -96,6 +108,7 @@ impl Log {
             match self.writer.append(&mut self.frame) {
                 Ok(_) => {
                     self.bytes += bytes;
+                    self.written += bytes;
                     return Ok(());
                 }
                 // Nothing was written: the same frame again.

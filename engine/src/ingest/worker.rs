@@ -131,7 +131,8 @@ impl Worker {
         self.core.watermark.publish(self.visible);
         self.drain.publish(self.visible.seq);
         self.core.visible_waiters.reached(0);
-        self.core.counters.commit(added.samples);
+        let written = self.log.as_ref().map_or(0, |(log, _)| log.written);
+        self.core.counters.commit(added.samples, written);
         true
     }
 
