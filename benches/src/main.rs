@@ -12,9 +12,17 @@ use tidegauge_bench::roofs::Roofs;
 use tidegauge_bench::run::run;
 
 fn main() -> ExitCode {
-    // clap ends the process itself: 0 for help, 2 for what it does not understand.
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version are for standard output, and no errors.
+        Err(asked) if !asked.use_stderr() => asked.exit(),
+        Err(refused) => {
+            eprintln!("tidegauge-bench: {}", one_line(&refused.to_string()));
+            return ExitCode::from(2);
+        }
+    };
     let progress = Progress::on_terminal();
-    let result = command(Cli::parse().command, &progress);
+    let result = command(cli.command, &progress);
     progress.finish();
     let outcome = result.and_then(|outcome| {
         let mut out = std::io::stdout().lock();
@@ -32,6 +40,15 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// What clap has to say, without its heading and its way to the help.
+fn one_line(refusal: &str) -> String {
+    let told =
+        refusal.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let words: Vec<&str> = told.filter(|line| !line.is_empty()).collect();
+    let text = words.join(" ");
+    format!("{} (see --help)", text.strip_prefix("error: ").unwrap_or(&text))
 }
 
 struct Outcome {

@@ -84,6 +84,7 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
     let peak = Memory::now().peak;
     thread::sleep(IDLE);
     let idle_rss = Memory::now().rss;
+    let wal_bytes = engine.stats().wal_bytes;
     let (input_bytes, ready_bytes) = (prepared.bytes(), ready.saturating_sub(registered));
     let grown = |now: u64| now.saturating_sub(ready) + registered.saturating_sub(before);
     drop(prepared);
@@ -135,7 +136,7 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
         bytes_per_sample_fresh: Some(per_sample(segment_bytes)),
         bytes_per_sample: None,
         bytes_per_sample_cold: None,
-        wal_bytes_per_sample: stored.wal_bytes.map(per_sample),
+        wal_bytes_per_sample: (options.durability != Durability::Memory).then(|| per_sample(wal_bytes)),
         pwrite_fdatasync_64k_us: DiskTimes::of(&disk),
         reopen_s,
         scan_samples_per_s,

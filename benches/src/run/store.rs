@@ -117,7 +117,6 @@ pub(super) struct Stored {
     pub(super) durable_s: Option<f64>,
     pub(super) cpu_s: f64,
     pub(super) cpu_before_s: f64,
-    pub(super) wal_bytes: Option<u64>,
     pub(super) loaded: Latency,
     pub(super) mixed: Option<Mixed>,
 }
@@ -154,7 +153,6 @@ impl From<Ingested> for Stored {
             durable_s: ingested.durable_s,
             cpu_s: ingested.cpu_s,
             cpu_before_s: ingested.cpu_before_s,
-            wal_bytes: None,
             loaded: ingested.loaded,
             mixed: None,
         }
@@ -170,7 +168,6 @@ impl From<Interleaved> for Stored {
             durable_s: done.durable_s,
             cpu_s: done.cpu_s,
             cpu_before_s: done.cpu_before_s,
-            wal_bytes: None,
             loaded: Latency::new(),
             mixed: Some(done.mixed),
         }
