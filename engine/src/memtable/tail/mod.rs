@@ -1,17 +1,21 @@
 //! Open tails: where a sample lands, and where a reader may look at the same moment.
 //!
-//! Protocol and invariants T1–T8: `docs/concurrency.md`, "Open tails".
-//! Models: `loom-tests/tests/tail.rs`.
+//! Protocol and invariants: `docs/concurrency.md`, "Open tails". Models: `loom-tests/tests/tail.rs`.
 #![allow(unsafe_code)]
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
-use std::mem::MaybeUninit;
+mod buf;
+mod head;
+
 use std::ptr::{self, NonNull};
 
 use crate::commit::PinView;
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
-use crate::sync::epoch::{self, Guard};
-use crate::sync::{UnsafeCell, prefetch, weakenable};
+use crate::sync::epoch::Guard;
+use crate::sync::{UnsafeCell, weakenable};
+
+pub use buf::{ChunkMark, ORDINALS_END, len_at};
+use buf::{Mark, Marks, Slot, TailBuf, free_marks, next_capacity, retire, slot_at, with_pairs};
+pub use head::{HeadTable, HeadWriter, SeriesHead};
 
 /// Samples in a full tail; it is sealed then. One vector of a chunk.
 #[cfg(not(loom))]
@@ -27,8 +31,6 @@ pub struct Pair {
     pub timestamp: i64,
     pub value: f64,
 }
-
-type Slot = UnsafeCell<MaybeUninit<Pair>>;
 
 /// What a reader needs in one load: the commit that touched the tail last, the length
 /// before it did, the length now.
@@ -58,126 +60,6 @@ impl State {
     }
 }
 
-/// "When `commit` first touched this tail, it held `base` samples", kept for a pinned commit.
-struct Mark {
-    /// A cell only so that a model sees who reads it without having been told; never written again.
-    pair: UnsafeCell<ChunkMark>,
-    next: *mut Mark,
-}
-
-/// A mark that a sealed chunk carries on. See [`len_at`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ChunkMark {
-    pub commit: u64,
-    pub base: u32,
-}
-
-/// The length as of `commit`, of something that has `len` samples now and these marks:
-/// that of the earliest touch after `commit`, if there was one (T5).
-pub fn len_at(commit: u64, len: u32, marks: impl IntoIterator<Item = ChunkMark>) -> u32 {
-    let later = marks.into_iter().filter(|m| m.commit > commit);
-    later.min_by_key(|m| m.commit).map_or(len, |m| m.base)
-}
-
-const ORDINAL_BITS: u32 = 21;
-/// Behind the last ordinal that a tail can have.
-pub const ORDINALS_END: u32 = 1 << ORDINAL_BITS;
-
-/// One allocation: this header, then `capacity` slots.
-#[repr(C)]
-struct TailBuf {
-    marks: AtomicPtr<Mark>,
-    generation: u32,
-    /// Ordinal in the low 21 bits, capacity in the rest.
-    place: u32,
-}
-
-/// The capacity after `capacity`: header and slots fill whole cache lines, steps of a
-/// quarter to a half, so that a short series stays small and a long one is copied seldom.
-fn next_capacity(capacity: usize) -> usize {
-    if cfg!(loom) {
-        return (capacity + 1).min(TAIL_SAMPLES);
-    }
-    let lines = (capacity + 1) / 4;
-    let next = if lines < 4 { lines + 1 } else { lines + lines / 2 };
-    (next * 4 - 1).min(TAIL_SAMPLES)
-}
-
-impl TailBuf {
-    fn layout(capacity: usize) -> Layout {
-        let slots = Layout::array::<Slot>(capacity).expect("at most TAIL_SAMPLES slots");
-        let (layout, offset) = Layout::new::<Self>().extend(slots).expect("at most TAIL_SAMPLES slots");
-        debug_assert_eq!(offset, size_of::<Self>());
-        layout
-    }
-
-    fn allocate(generation: u32, ordinal: u32, capacity: usize, marks: *mut Mark) -> NonNull<Self> {
-        let layout = Self::layout(capacity);
-        // SAFETY: the layout holds at least the header, so its size is not zero.
-        let raw = unsafe { alloc(layout) };
-        let Some(buf) = NonNull::new(raw.cast::<Self>()) else { handle_alloc_error(layout) };
-        // Two thousand million samples of one series in one memtable. Beyond, the capacity beside it would be wrong,
-        // and the wrong number of bytes freed.
-        assert!(ordinal < ORDINALS_END, "a memtable holds at most {ORDINALS_END} chunks of a series: flush earlier");
-        let place = ordinal | (capacity as u32) << ORDINAL_BITS;
-        let header = Self { marks: AtomicPtr::new(marks), generation, place };
-        // SAFETY: freshly allocated above for this type, nobody else knows the address.
-        unsafe { buf.write(header) };
-        #[cfg(loom)]
-        for i in 0..capacity {
-            // SAFETY: slot `i` lies inside the allocation made above.
-            unsafe { Self::slots(buf).add(i).write(UnsafeCell::new(MaybeUninit::uninit())) };
-        }
-        buf
-    }
-
-    fn slots(this: NonNull<Self>) -> *mut Slot {
-        // SAFETY: the allocation goes on behind the header (see `layout`).
-        unsafe { this.as_ptr().add(1) }.cast()
-    }
-
-    fn capacity(&self) -> usize {
-        (self.place >> ORDINAL_BITS) as usize
-    }
-
-    fn ordinal(&self) -> u32 {
-        self.place & ((1 << ORDINAL_BITS) - 1)
-    }
-
-    /// # Safety
-    /// `this` came from `allocate`, and nobody reads or writes it any more.
-    unsafe fn free(this: NonNull<Self>) {
-        // SAFETY: the caller says that it came from `allocate`.
-        let capacity = unsafe { this.as_ref() }.capacity();
-        #[cfg(loom)]
-        for i in 0..capacity {
-            // SAFETY: `allocate` initialised each slot.
-            unsafe { ptr::drop_in_place(Self::slots(this).add(i)) };
-        }
-        // SAFETY: allocated with this very layout; the caller says nobody uses it.
-        unsafe { dealloc(this.as_ptr().cast(), Self::layout(capacity)) };
-    }
-}
-
-/// # Safety
-/// `slots` are those of a live buffer with more than `i` of them.
-unsafe fn slot_at<'a>(slots: *mut Slot, i: usize) -> &'a Slot {
-    // SAFETY: the caller says that the slot is inside.
-    let slot = unsafe { slots.add(i) };
-    // SAFETY: as above; slots are initialised cells from the allocation on.
-    unsafe { &*slot }
-}
-
-/// # Safety
-/// Nobody follows the list any more.
-unsafe fn free_marks(mut mark: *mut Mark) {
-    while !mark.is_null() {
-        // SAFETY: every node came from `Box::into_raw` in `keep_mark`; the caller says
-        // that this is the last use.
-        mark = unsafe { Box::from_raw(mark) }.next;
-    }
-}
-
 /// What only the thread with the [`HeadWriter`] touches.
 struct Own {
     slots: *mut Slot,
@@ -192,23 +74,6 @@ struct OpenTail {
     buf: AtomicPtr<TailBuf>,
     own: UnsafeCell<Own>,
 }
-
-/// One series' place in the memtable: one cache line.
-#[repr(C, align(64))]
-pub struct SeriesHead {
-    tail: OpenTail,
-    /// Samples not newer than all before them; made when the first comes.
-    late: AtomicPtr<OpenTail>,
-}
-
-#[cfg(not(loom))]
-const _: () = assert!(size_of::<SeriesHead>() == 64, "an append touches one line of the head");
-
-// SAFETY: `own` is touched only through the one `HeadWriter` (T1); buffers and marks are
-// published by release stores and retired through the epoch (T6).
-unsafe impl Sync for SeriesHead {}
-// SAFETY: as above; the pointers own their targets.
-unsafe impl Send for SeriesHead {}
 
 /// Which of a series' two tails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -435,189 +300,10 @@ impl Drop for OpenTail {
     }
 }
 
-/// Frees a buffer (and marks) once every reader that may have seen it has let go (T6).
-fn retire(buf: NonNull<TailBuf>, marks: *mut Mark) {
-    struct Retired(NonNull<TailBuf>, *mut Mark);
-    // SAFETY: whoever runs the closure below is the only owner of both.
-    unsafe impl Send for Retired {}
-    impl Retired {
-        fn free(self) {
-            // SAFETY: runs after all guards of readers that could have loaded the address.
-            unsafe { free_marks(self.1) };
-            // SAFETY: as above; it came from `allocate` and is no longer published.
-            unsafe { TailBuf::free(self.0) };
-        }
-    }
-    let retired = Retired(buf, marks);
-    // SAFETY: `retired` owns what it frees and borrows nothing, so any thread may run it late.
-    unsafe { epoch::pin().defer_unchecked(move || retired.free()) };
-}
-
-/// Walks a list of marks, newest first.
-struct Marks(*const Mark);
-
-impl Marks {
-    /// # Safety
-    /// The nodes stay alive as long as the iterator.
-    unsafe fn new(first: *const Mark) -> Self {
-        Self(first)
-    }
-}
-
-impl Iterator for Marks {
-    type Item = ChunkMark;
-
-    fn next(&mut self) -> Option<ChunkMark> {
-        // SAFETY: `new`'s caller keeps the nodes alive; they never change once published.
-        let mark = unsafe { self.0.as_ref() }?;
-        self.0 = mark.next;
-        // SAFETY: written once, before the node was published.
-        Some(mark.pair.with(|pair| unsafe { *pair }))
-    }
-}
-
-/// Hands out the first `len` slots as a slice. They must be published (T2).
-#[cfg(not(loom))]
-fn with_pairs<R>(slots: *mut Slot, len: usize, f: impl FnOnce(&[Pair]) -> R) -> R {
-    if len == 0 {
-        return f(&[]);
-    }
-    // SAFETY: callers pass a live buffer and a length that was published in it; published
-    // slots are initialised and never written again; `Slot` is transparent over `Pair`.
-    f(unsafe { std::slice::from_raw_parts(slots.cast::<Pair>(), len) })
-}
-
-/// As above, slot by slot, so that loom sees each access.
-#[cfg(loom)]
-fn with_pairs<R>(slots: *mut Slot, len: usize, f: impl FnOnce(&[Pair]) -> R) -> R {
-    let pairs: Vec<Pair> = (0..len)
-        .map(|i| {
-            // SAFETY: as above.
-            let cell = unsafe { slot_at(slots, i) };
-            // SAFETY: as above.
-            cell.with(|p| unsafe { (*p).assume_init() })
-        })
-        .collect();
-    f(&pairs)
-}
-
-impl SeriesHead {
-    pub fn new() -> Self {
-        Self { tail: OpenTail::new(), late: AtomicPtr::new(ptr::null_mut()) }
-    }
-
-    /// Copies into `out` what the open tail of `kind` holds of memtable `generation` as of
-    /// `commit`, in order of acceptance. Lock-free; retries only when the writer moved on.
-    pub fn view(&self, guard: &Guard, kind: Kind, generation: u32, commit: u64, out: &mut Vec<Pair>) -> TailView {
-        match kind {
-            Kind::InOrder => self.tail.view(guard, generation, commit, out),
-            Kind::Late => self.late().map_or(TailView::Elsewhere, |t| t.view(guard, generation, commit, out)),
-        }
-    }
-
-    fn late(&self) -> Option<&OpenTail> {
-        // Acquire: pairs with the Release in `late_or_new`.
-        let late = self.late.load(weakenable!("tail_read_late", Acquire));
-        // SAFETY: made once by `late_or_new`, freed only with the head.
-        unsafe { late.as_ref() }
-    }
-
-    fn late_or_new(&self) -> &OpenTail {
-        if let Some(late) = self.late() {
-            return late;
-        }
-        let late = Box::into_raw(Box::new(OpenTail::new()));
-        // Release: the tail is initialised for whoever sees the pointer. Only the one
-        // writer stores here, so nothing is overwritten.
-        self.late.store(late, weakenable!("tail_late", Release));
-        // SAFETY: just made, freed only with the head.
-        unsafe { &*late }
-    }
-}
-
-impl Drop for SeriesHead {
-    fn drop(&mut self) {
-        let late = self.late.load(Ordering::Relaxed);
-        if !late.is_null() {
-            // SAFETY: `&mut self`: nobody else uses it; it came from `Box::into_raw`.
-            drop(unsafe { Box::from_raw(late) });
-        }
-    }
-}
-
-/// Where heads are found by slot.
-pub trait HeadTable {
-    /// The head of a series that exists.
-    fn head(&self, slot: u32) -> &SeriesHead;
-
-    /// Gives the right to append away, once: `true` for the first caller only.
-    fn claim_writer(&self) -> bool;
-}
-
-/// The right to append to the tails of one table. Exactly one exists for each table (T1).
-pub struct HeadWriter<H>(H);
-
-impl<T: HeadTable, H: std::ops::Deref<Target = T>> HeadWriter<H> {
-    /// The writer of `heads`; `None` if it was given away before.
-    pub fn new(heads: H) -> Option<Self> {
-        heads.claim_writer().then_some(Self(heads))
-    }
-
-    /// Appends one sample of the series in `slot`, to the tail where it belongs.
-    #[inline]
-    pub fn append<S: Seal>(&mut self, slot: u32, at: &Moment<'_>, pair: Pair, seal: &mut S) {
-        let head = self.0.head(slot);
-        let (last, generation) = head.tail.own.with(|own| {
-            // SAFETY: `&mut self` of the one writer (T1).
-            let own = unsafe { &*own };
-            (own.last, own.generation)
-        });
-        if generation != at.generation || pair.timestamp > last {
-            // SAFETY: `&mut self` of the one writer (T1).
-            unsafe { head.tail.append(slot, Kind::InOrder, at, pair, seal) };
-        } else {
-            // SAFETY: `&mut self` of the one writer (T1).
-            unsafe { head.late_or_new().append(slot, Kind::Late, at, pair, seal) };
-        }
-    }
-
-    /// Brings the head of `slot` towards the cache.
-    #[inline]
-    pub fn prefetch_head(&self, slot: u32) {
-        prefetch(ptr::from_ref(self.0.head(slot)));
-    }
-
-    /// Brings the line that the next sample of `slot` goes to towards the cache.
-    #[inline]
-    pub fn prefetch_tail(&self, slot: u32) {
-        let tail = &self.0.head(slot).tail;
-        let len = State(tail.state.load(Ordering::Relaxed)).len() as usize;
-        // SAFETY: `&self` of the one writer, and `append` needs `&mut` (T1).
-        let slots = tail.own.with(|own| unsafe { (*own).slots });
-        prefetch(slots.wrapping_add(len));
-    }
-
-    /// Seals the tails of `slot` that belong to a memtable other than `generation`.
-    pub fn seal_idle<S: Seal>(&mut self, slot: u32, commit: u64, generation: u32, seal: &mut S) {
-        let head = self.0.head(slot);
-        for (kind, tail) in [(Kind::InOrder, Some(&head.tail)), (Kind::Late, head.late())] {
-            let Some(tail) = tail else { continue };
-            tail.own.with_mut(|own| {
-                // SAFETY: `&mut self` of the one writer (T1).
-                let own = unsafe { &mut *own };
-                if own.generation != generation
-                    && let Some(buf) = NonNull::new(tail.buf.load(Ordering::Relaxed))
-                {
-                    tail.seal(slot, kind, commit, buf, own, seal);
-                }
-            });
-        }
-    }
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::sync::epoch;
 
     #[test]
     fn capacities_fill_cache_lines_and_end_at_a_full_tail() {

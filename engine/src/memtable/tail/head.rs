@@ -1,0 +1,140 @@
+//! Series heads and the right to append to them.
+#![allow(unsafe_code)]
+
+use std::ptr::{self, NonNull};
+
+use super::{Kind, Moment, OpenTail, Pair, Seal, State, TailView};
+use crate::sync::atomic::{AtomicPtr, Ordering};
+use crate::sync::epoch::Guard;
+use crate::sync::{prefetch, weakenable};
+
+/// One series' place in the memtable: one cache line.
+#[repr(C, align(64))]
+pub struct SeriesHead {
+    tail: OpenTail,
+    /// Samples not newer than all before them; made when the first comes.
+    late: AtomicPtr<OpenTail>,
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<SeriesHead>() == 64, "an append touches one line of the head");
+
+// SAFETY: `own` is touched only through the one `HeadWriter` (T1); buffers and marks are
+// published by release stores and retired through the epoch (T6).
+unsafe impl Sync for SeriesHead {}
+// SAFETY: as above; the pointers own their targets.
+unsafe impl Send for SeriesHead {}
+
+impl SeriesHead {
+    pub fn new() -> Self {
+        Self { tail: OpenTail::new(), late: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// Copies into `out` what the open tail of `kind` holds of memtable `generation` as of
+    /// `commit`, in order of acceptance. Lock-free; retries only when the writer moved on.
+    pub fn view(&self, guard: &Guard, kind: Kind, generation: u32, commit: u64, out: &mut Vec<Pair>) -> TailView {
+        match kind {
+            Kind::InOrder => self.tail.view(guard, generation, commit, out),
+            Kind::Late => self.late().map_or(TailView::Elsewhere, |t| t.view(guard, generation, commit, out)),
+        }
+    }
+
+    fn late(&self) -> Option<&OpenTail> {
+        // Acquire: pairs with the Release in `late_or_new`.
+        let late = self.late.load(weakenable!("tail_read_late", Acquire));
+        // SAFETY: made once by `late_or_new`, freed only with the head.
+        unsafe { late.as_ref() }
+    }
+
+    fn late_or_new(&self) -> &OpenTail {
+        if let Some(late) = self.late() {
+            return late;
+        }
+        let late = Box::into_raw(Box::new(OpenTail::new()));
+        // Release: the tail is initialised for whoever sees the pointer. Only the one
+        // writer stores here, so nothing is overwritten.
+        self.late.store(late, weakenable!("tail_late", Release));
+        // SAFETY: just made, freed only with the head.
+        unsafe { &*late }
+    }
+}
+
+impl Drop for SeriesHead {
+    fn drop(&mut self) {
+        let late = self.late.load(Ordering::Relaxed);
+        if !late.is_null() {
+            // SAFETY: `&mut self`: nobody else uses it; it came from `Box::into_raw`.
+            drop(unsafe { Box::from_raw(late) });
+        }
+    }
+}
+
+/// Where heads are found by slot.
+pub trait HeadTable {
+    /// The head of a series that exists.
+    fn head(&self, slot: u32) -> &SeriesHead;
+
+    /// Gives the right to append away, once: `true` for the first caller only.
+    fn claim_writer(&self) -> bool;
+}
+
+/// The right to append to the tails of one table. Exactly one exists for each table (T1).
+pub struct HeadWriter<H>(H);
+
+impl<T: HeadTable, H: std::ops::Deref<Target = T>> HeadWriter<H> {
+    /// The writer of `heads`; `None` if it was given away before.
+    pub fn new(heads: H) -> Option<Self> {
+        heads.claim_writer().then_some(Self(heads))
+    }
+
+    /// Appends one sample of the series in `slot`, to the tail where it belongs.
+    #[inline]
+    pub fn append<S: Seal>(&mut self, slot: u32, at: &Moment<'_>, pair: Pair, seal: &mut S) {
+        let head = self.0.head(slot);
+        let (last, generation) = head.tail.own.with(|own| {
+            // SAFETY: `&mut self` of the one writer (T1).
+            let own = unsafe { &*own };
+            (own.last, own.generation)
+        });
+        if generation != at.generation || pair.timestamp > last {
+            // SAFETY: `&mut self` of the one writer (T1).
+            unsafe { head.tail.append(slot, Kind::InOrder, at, pair, seal) };
+        } else {
+            // SAFETY: `&mut self` of the one writer (T1).
+            unsafe { head.late_or_new().append(slot, Kind::Late, at, pair, seal) };
+        }
+    }
+
+    /// Brings the head of `slot` towards the cache.
+    #[inline]
+    pub fn prefetch_head(&self, slot: u32) {
+        prefetch(ptr::from_ref(self.0.head(slot)));
+    }
+
+    /// Brings the line that the next sample of `slot` goes to towards the cache.
+    #[inline]
+    pub fn prefetch_tail(&self, slot: u32) {
+        let tail = &self.0.head(slot).tail;
+        let len = State(tail.state.load(Ordering::Relaxed)).len() as usize;
+        // SAFETY: `&self` of the one writer, and `append` needs `&mut` (T1).
+        let slots = tail.own.with(|own| unsafe { (*own).slots });
+        prefetch(slots.wrapping_add(len));
+    }
+
+    /// Seals the tails of `slot` that belong to a memtable other than `generation`.
+    pub fn seal_idle<S: Seal>(&mut self, slot: u32, commit: u64, generation: u32, seal: &mut S) {
+        let head = self.0.head(slot);
+        for (kind, tail) in [(Kind::InOrder, Some(&head.tail)), (Kind::Late, head.late())] {
+            let Some(tail) = tail else { continue };
+            tail.own.with_mut(|own| {
+                // SAFETY: `&mut self` of the one writer (T1).
+                let own = unsafe { &mut *own };
+                if own.generation != generation
+                    && let Some(buf) = NonNull::new(tail.buf.load(Ordering::Relaxed))
+                {
+                    tail.seal(slot, kind, commit, buf, own, seal);
+                }
+            });
+        }
+    }
+}
