@@ -24,6 +24,9 @@ const YIELDS_BEFORE_NAP: u32 = 32;
 const LANE_SAMPLES_A_ROUND: usize = 1 << 15;
 /// Sealed memtables that may wait for their flush; then pushes are held back.
 const SEALED_MAX: usize = 2;
+/// A memtable is full at this many samples, whatever they weigh: one series' chunks are
+/// numbered with 21 bits.
+const MEMTABLE_SAMPLES_MAX: u64 = 1 << 30;
 /// Idle tails are sealed in slices of this length between commits.
 const CLOSE_SLICE: Duration = Duration::from_micros(300);
 /// Series looked at between two readings of the clock.
@@ -210,6 +213,7 @@ impl Worker {
         }
         let asked = self.core.flush_wanted.load(Ordering::Acquire) >= active.generation;
         let full = active.bytes() as u64 >= self.flush_bytes
+            || active.samples() >= MEMTABLE_SAMPLES_MAX
             || self.log.as_ref().is_some_and(|(log, _)| log.bytes >= self.wal_bytes);
         asked || (full && self.core.versions.load().sealed.len() < SEALED_MAX)
     }
