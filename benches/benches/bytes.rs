@@ -1,0 +1,119 @@
+//! Samples into bytes and back: the WAL's frames, chunks, and the opening of a segment.
+//!
+//! Each checks what came out. `cargo bench --bench bytes -- --test` runs each once.
+
+#![forbid(unsafe_code)]
+#![allow(missing_docs)] // what criterion's macros make
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use tidegauge_bench::workload::{Kind, Part, Workload};
+use tidegauge_storage::chunk::{CHUNK_SAMPLES_MAX, ChunkEncoder, ChunkView};
+use tidegauge_storage::fs::{Fs, OsFs};
+use tidegauge_storage::model::{LabelLimits, Labels, SeqNo, SeqRange};
+use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentWriter, file_name};
+use tidegauge_storage::source::Columns;
+use tidegauge_storage::wal::{FrameEncoder, WalSample};
+
+/// The first `n` samples of each of W1's series.
+fn columns(kind: Kind, n: u64) -> (Workload, Vec<Columns>) {
+    let workload = Workload::new(kind, 1, Some(n)).unwrap();
+    let mut columns = vec![Columns::default(); workload.slots() as usize];
+    let part = &Part::split(&workload, 1, 1).unwrap()[0];
+    workload.generate(part, |cell| {
+        let at = workload.timestamp_ns(u64::from(cell.tick));
+        columns[cell.slot as usize].push(at, workload.value(cell.scaled));
+    });
+    (workload, columns)
+}
+
+fn wal(c: &mut Criterion) {
+    let (_, columns) = columns(Kind::W1, 4_000);
+    let samples: Vec<WalSample> = (0u32..)
+        .zip(&columns)
+        .take(1_000)
+        .map(|(series, c)| WalSample { series, tag: 0, timestamp: c.timestamps[0], value: c.values[0] })
+        .collect();
+    let mut group = c.benchmark_group("wal");
+    group.throughput(Throughput::Elements(samples.len() as u64));
+    group.bench_function("encode/1000", |b| {
+        let mut frame = FrameEncoder::new();
+        b.iter(|| {
+            frame.begin(SeqNo(1));
+            assert_eq!(frame.samples(black_box(&samples)), samples.len(), "all of them fit into a frame");
+            frame.len()
+        });
+    });
+    group.finish();
+}
+
+fn chunk(c: &mut Criterion) {
+    let mut group = c.benchmark_group("chunk");
+    for (name, kind) in [("2dec", Kind::W1), ("int", Kind::W1int)] {
+        let (_, all) = columns(kind, 4_000 * CHUNK_SAMPLES_MAX as u64 / 8);
+        // Eight series one after the other, moved in time, so that a chunk is full.
+        let mut full = Columns::default();
+        for (k, one) in (0..).zip(&all[..8]) {
+            let ahead = k * one.len() as i64 * 10_000_000_000;
+            one.timestamps.iter().zip(&one.values).for_each(|(&at, &value)| full.push(at + ahead, value));
+        }
+        assert_eq!(full.len(), CHUNK_SAMPLES_MAX);
+        let (mut encoder, mut bytes) = (ChunkEncoder::new(), Vec::new());
+        encoder.encode(&full.timestamps, &full.values, &mut bytes);
+        group.throughput(Throughput::Elements(full.len() as u64));
+        group.bench_function(format!("encode/{name}"), |b| {
+            let mut out = Vec::with_capacity(bytes.len());
+            b.iter(|| {
+                out.clear();
+                encoder.encode(black_box(&full.timestamps), &full.values, &mut out);
+            });
+            assert!(out.is_empty() || out == bytes, "the same samples, the same bytes");
+        });
+        let mut decoded = Columns::default();
+        group.bench_function(format!("decode/{name}"), |b| {
+            b.iter(|| {
+                decoded.clear();
+                ChunkView::parse(black_box(&bytes)).unwrap().decode_into(&mut decoded).unwrap();
+            });
+            assert!(decoded.is_empty() || decoded == full, "what was encoded comes back");
+        });
+    }
+    group.finish();
+}
+
+fn segment(c: &mut Criterion) {
+    let (workload, columns) = columns(Kind::W1, 4_000 * 100);
+    let labels = |slot: usize| Labels::new(workload.labels(slot as u64).borrowed(), &LabelLimits::DEFAULT).unwrap();
+    let mut series: Vec<(Labels, &Columns)> = columns.iter().enumerate().map(|(i, c)| (labels(i), c)).collect();
+    series.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    let dir = tempfile::tempdir().unwrap();
+    let fs: Arc<dyn Fs> = Arc::new(OsFs);
+    let header =
+        SegmentHeader { seq_range: SeqRange { start: SeqNo(1), end: SeqNo(400_001) }, ..SegmentHeader::default() };
+    let write = |id: u64| {
+        let mut writer = SegmentWriter::create(Arc::clone(&fs), dir.path(), id, header).unwrap();
+        series.iter().for_each(|(labels, columns)| writer.push_series(labels, columns, SeqNo(1)).unwrap());
+        writer.finish().unwrap()
+    };
+    let mut group = c.benchmark_group("segment");
+    group.sample_size(10);
+    group.throughput(Throughput::Elements(400_000));
+    let mut id = 1;
+    group.bench_function("write/4000x100", |b| {
+        b.iter(|| {
+            id += 1;
+            assert_eq!(write(id).samples, 400_000);
+        });
+    });
+    write(1);
+    let path = dir.path().join(file_name(1));
+    group.bench_function("open/4000x100", |b| {
+        b.iter(|| assert_eq!(Segment::open(&*fs, black_box(&path)).unwrap().info().series, 4_000));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, wal, chunk, segment);
+criterion_main!(benches);

@@ -1,0 +1,102 @@
+//! Reading: scan, merge of overlapping sources, windows, and a PromQL function.
+//!
+//! Each checks its answer. `cargo bench --bench questions -- --test` runs each once.
+
+#![forbid(unsafe_code)]
+#![allow(missing_docs)] // what criterion's macros make
+
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use tidegauge::query::promql::Value;
+use tidegauge::query::{Aggregate, Selection};
+use tidegauge::{Engine, Level, SeriesSample, Timestamp};
+use tidegauge_bench::workload::{Kind, Part, Workload};
+
+const TICKS: u64 = 250;
+const SAMPLES: u64 = 4_000 * TICKS;
+
+/// W1 in a folder: flushed once in the middle, so that a segment and another one hold it. With
+/// `twice` everything is pushed again, so that two sources overlap everywhere.
+fn engine(twice: bool) -> (Engine, Workload, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(dir.path()).unwrap();
+    let workload = Workload::new(Kind::W1, 1, Some(SAMPLES)).unwrap();
+    let register = |slot: u32| engine.series(&workload.labels(u64::from(slot)).borrowed()).unwrap();
+    let ids: Vec<_> = (0..workload.slots()).map(register).collect();
+    let mut samples = Vec::new();
+    workload.generate(&Part::split(&workload, 1, 1_000).unwrap()[0], |cell| {
+        let at = Timestamp::from_nanos(workload.timestamp_ns(u64::from(cell.tick)));
+        samples.push(SeriesSample::new(ids[cell.slot as usize], at, workload.value(cell.scaled)));
+    });
+    for _ in 0..if twice { 2 } else { 1 } {
+        let mut appender = engine.appender().unwrap();
+        for half in samples.chunks(samples.len() / 2) {
+            let acks: Vec<_> = half.chunks(1_000).map(|batch| appender.push_batch(batch).unwrap()).collect();
+            engine.wait(*acks.last().unwrap(), Level::Visible, Duration::from_secs(60)).unwrap();
+            engine.flush().unwrap();
+        }
+    }
+    (engine, workload, dir)
+}
+
+fn scan(c: &mut Criterion) {
+    let mut group = c.benchmark_group("scan");
+    group.throughput(Throughput::Elements(SAMPLES)).sample_size(10);
+    for (name, twice) in [("one_source", false), ("merge_of_two", true)] {
+        let (engine, _, _dir) = engine(twice);
+        let snapshot = engine.snapshot();
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let all = snapshot.install(|sources| Selection::new(sources, &[])).unwrap();
+                let sums =
+                    snapshot.install(|_| all.par_map(|_, columns| (columns.len(), columns.values.iter().sum::<f64>())));
+                let (count, sum) = sums.unwrap().into_iter().fold((0, 0.0), |a, b| (a.0 + b.0, a.1 + b.1));
+                assert_eq!(count as u64, SAMPLES, "duplicates count once");
+                sum
+            });
+        });
+    }
+    group.finish();
+}
+
+fn windows(c: &mut Criterion) {
+    let (engine, _, _dir) = engine(false);
+    let snapshot = engine.snapshot();
+    let mut group = c.benchmark_group("windows");
+    group.throughput(Throughput::Elements(SAMPLES)).sample_size(10);
+    group.bench_function("mean_per_hour_by_host", |b| {
+        b.iter(|| {
+            let all = snapshot.select("{host=~\"host_.+\"}").unwrap();
+            let hour = Duration::from_secs(3_600);
+            let table = all.aggregate(Aggregate::Avg).every(hour).group_by(["host"]).run().unwrap();
+            assert_eq!(table.series.len(), 400);
+        });
+    });
+    group.finish();
+}
+
+fn promql(c: &mut Criterion) {
+    let (engine, workload, _dir) = engine(false);
+    let snapshot = engine.snapshot();
+    let at = |tick| Timestamp::from_nanos(workload.timestamp_ns(tick));
+    let mut group = c.benchmark_group("promql");
+    group.throughput(Throughput::Elements(400 * TICKS)).sample_size(10);
+    group.bench_function("rate_over_400_series", |b| {
+        b.iter(|| {
+            let question = snapshot.promql("rate(cpu_usage_user[5m])");
+            let (matrix, _) = question.range(at(30), at(TICKS - 1), Duration::from_secs(60)).unwrap();
+            assert_eq!(matrix.len(), 400);
+        });
+    });
+    group.bench_function("count_at_once", |b| {
+        b.iter(|| {
+            let (value, _) = snapshot.promql("count(cpu_usage_user)").instant(at(TICKS - 1)).unwrap();
+            assert!(matches!(&value, Value::Vector(v) if v.len() == 1), "{value:?}");
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, scan, windows, promql);
+criterion_main!(benches);
