@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rayon::ThreadPool;
+use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::{Edit, Manifest};
+use tidegauge_storage::wal::Epoch;
 
 use crate::core::{Core, SeriesSample};
 use crate::engine::Metadata;
@@ -27,6 +29,8 @@ pub(crate) struct Life {
     pub(crate) pool: Arc<ThreadPool>,
     pub(crate) dir: Option<PathBuf>,
     pub(crate) manifest: Arc<Mutex<Manifest>>,
+    /// Where the log's files are; `None` if this engine writes none.
+    pub(crate) log_files: Option<(Arc<dyn Fs>, PathBuf)>,
     pub(crate) sync: Option<Arc<SyncThread>>,
     pub(crate) flushes: Arc<FlushQueue>,
     pub(crate) held: Mutex<Held>,
@@ -61,6 +65,9 @@ impl Life {
         }
         join(held.syncer.take());
         core.end();
+        if held.lock.is_some() {
+            self.remove_released_log();
+        }
         let owned = held.lock.take().is_some();
         if let Some(poisoned) = core.gate.poisoned() {
             return Err(poisoned.into());
@@ -71,6 +78,18 @@ impl Life {
             return Err(CloseError::NotFlushed { samples: left, logged: core.durability.logs(), disk_full: full });
         }
         Ok(())
+    }
+
+    /// A closed store holds no disk for a log that nobody needs. What cannot be removed now is
+    /// removed at the next opening.
+    fn remove_released_log(&self) {
+        let Some((fs, dir)) = &self.log_files else { return };
+        let oldest = self.manifest.lock().expect("manifest lock").state().wal.oldest_epoch;
+        for name in fs.list(dir).unwrap_or_default() {
+            if Epoch::from_file_name(&name).is_some_and(|epoch| epoch < oldest) {
+                let _ = fs.remove(&dir.join(name));
+            }
+        }
     }
 
     pub(crate) fn set_metadata(&self, metric: &str, metadata: Metadata) -> Result<(), MetadataError> {

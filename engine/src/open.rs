@@ -92,6 +92,7 @@ impl Builder {
         manifest.commit(&edits)?;
 
         let active = Arc::clone(applier.active());
+        let (log_fs, log_dir) = (Arc::clone(&fs), wal_dir.clone());
         let log = if self.durability.logs() {
             let oldest = manifest.state().wal.oldest_epoch;
             let writer = WalWriter::open(Arc::clone(&fs), wal_dir, oldest, options)?;
@@ -139,7 +140,8 @@ impl Builder {
         });
         let held = start(&core, worker, flusher, sync.as_ref(), lock)?;
         let held = Mutex::new(held);
-        Ok(Engine::from_life(Life { core, common, pool, dir: self.dir, manifest, sync, flushes, held }))
+        let log_files = Some((log_fs, log_dir));
+        Ok(Engine::from_life(Life { core, common, pool, dir: self.dir, manifest, log_files, sync, flushes, held }))
     }
 
     /// Manifest, segments, log up to the first frame that does not chain, then the manifest
@@ -187,6 +189,7 @@ impl Builder {
                 pool,
                 dir: self.dir,
                 manifest,
+                log_files: None,
                 sync: None,
                 flushes,
                 held,
