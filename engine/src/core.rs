@@ -9,7 +9,7 @@ use tidegauge_storage::wal::WalSample;
 
 use crate::commit::{Durable, Pins, Watermark};
 use crate::error::Poisoned;
-use crate::gate::{Gate, Shut};
+use crate::gate::{Full, Gate, Shut};
 use crate::options::Durability;
 use crate::registry::{Registry, SeriesId};
 use crate::ring::Rings;
@@ -130,10 +130,18 @@ impl Core {
         }
     }
 
+    /// Shuts the gate until there is space, and tells those who wait for a flush.
+    pub(crate) fn disk_is_full(&self, whose: Full) {
+        self.gate.disk_is_full(whose);
+        self.flushes.tell();
+    }
+
     /// Stops writing for good: the first cause stays. Reads go on.
     pub(crate) fn poison(&self, cause: impl Into<String>) {
         self.gate.shut(Shut::Poisoned(Poisoned { cause: cause.into() }));
         self.poisoned.store(true, Ordering::Release);
+        // Whoever waits for room in a lane learns it now.
+        self.rings.close();
         self.visible_waiters.wake_all();
         self.durable_waiters.wake_all();
         self.flushes.tell();

@@ -117,7 +117,7 @@ impl Engine {
         }
         let lane = core.rings.join().map_err(|e| match e {
             JoinError::TooManyLanes { lanes_max } => AppenderError::TooMany { limit: lanes_max },
-            JoinError::Closed => AppenderError::Closed,
+            JoinError::Closed => core.gate.poisoned().map_or(AppenderError::Closed, AppenderError::Poisoned),
             JoinError::TooManyBytes { lane_bytes_max, .. } => AppenderError::TooManyBytes { limit: lane_bytes_max },
         })?;
         Ok(Appender::new(Arc::clone(core), lane, pressure))
@@ -167,7 +167,10 @@ impl Engine {
     /// [`FlushError`].
     pub fn flush(&self) -> Result<(), FlushError> {
         let core = &self.life.core;
-        let wanted = core.versions.load().active.generation;
+        let version = core.versions.load();
+        // An empty memtable needs no flush, and must not be flushed as soon as a sample comes.
+        let wanted = version.active.generation - u32::from(version.active.samples() == 0);
+        drop(version);
         core.flush_wanted.fetch_max(wanted, Ordering::AcqRel);
         core.wake_worker();
         core.flushes.wait_until(|| match core.gate.why_shut() {

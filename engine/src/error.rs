@@ -141,6 +141,9 @@ pub enum AppenderError {
     /// Opened read-only.
     #[error("the engine was opened read-only")]
     ReadOnly,
+    /// The engine stopped writing.
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
 }
 
 /// Why a level was not reached.
@@ -200,6 +203,17 @@ pub enum CloseError {
         /// Whether a full disk was the cause.
         disk_full: bool,
     },
+    /// Samples were pushed and never became visible: they are lost.
+    #[error(
+        "{samples} samples that were pushed never became visible and are lost{}",
+        if *disk_full { ": the disk is full" } else { "" }
+    )]
+    NotTaken {
+        /// How many.
+        samples: u64,
+        /// Whether a full disk was the cause.
+        disk_full: bool,
+    },
     /// The engine had stopped writing before: what was durable comes back at the next opening.
     #[error(transparent)]
     Poisoned(#[from] Poisoned),
@@ -212,7 +226,7 @@ pub enum MetadataError {
     /// The manifest refused it.
     #[error(transparent)]
     Manifest(#[from] tidegauge_storage::manifest::ManifestError),
-    /// The engine was opened read-only, or was closed.
-    #[error("the engine is closed or read-only")]
+    /// The engine was opened read-only, was closed, or stopped writing.
+    #[error("the engine is closed, read-only, or has stopped writing")]
     ReadOnly,
 }

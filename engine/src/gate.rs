@@ -16,17 +16,30 @@ pub(crate) enum Shut {
     Poisoned(Poisoned),
 }
 
+/// Who found the disk full. The gate stays shut until each of them has space again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    Log,
+    Segments,
+}
+
+#[derive(Default)]
+struct State {
+    shut: Option<Shut>,
+    full: [bool; 2],
+}
+
 /// Open or shut, and up to which timestamp.
 pub(crate) struct Gate {
     /// Timestamps below this are let in; `i64::MIN` while the gate is shut.
     horizon: AtomicI64,
-    shut: Mutex<Option<Shut>>,
+    state: Mutex<State>,
     max_ahead: Duration,
 }
 
 impl Gate {
     pub(crate) fn new(max_ahead: Duration) -> Self {
-        let gate = Self { horizon: AtomicI64::new(i64::MIN), shut: Mutex::new(None), max_ahead };
+        let gate = Self { horizon: AtomicI64::new(i64::MIN), state: Mutex::default(), max_ahead };
         gate.refresh();
         gate
     }
@@ -40,8 +53,8 @@ impl Gate {
 
     /// Moves the horizon to the clock's now. The worker calls this about once a millisecond.
     pub(crate) fn refresh(&self) {
-        let shut = self.shut.lock().expect("gate lock");
-        if shut.is_none() {
+        let state = self.state.lock().expect("gate lock");
+        if state.shut.is_none() {
             self.horizon.store(self.horizon_now(), Ordering::Relaxed);
         }
     }
@@ -53,29 +66,41 @@ impl Gate {
 
     /// Shuts the gate. Poison stays; closed gives way to nothing but poison.
     pub(crate) fn shut(&self, why: Shut) {
-        let mut shut = self.shut.lock().expect("gate lock");
+        self.shut_in(&mut self.state.lock().expect("gate lock"), why);
+    }
+
+    fn shut_in(&self, state: &mut State, why: Shut) {
         self.horizon.store(i64::MIN, Ordering::Relaxed);
-        let keep = match &*shut {
+        let keep = match &state.shut {
             Some(Shut::Poisoned(_)) => true,
             Some(Shut::Closed | Shut::ReadOnly) => !matches!(why, Shut::Poisoned(_)),
             Some(Shut::DiskFull) | None => false,
         };
         if !keep {
-            *shut = Some(why);
+            state.shut = Some(why);
         }
     }
 
-    /// Opens the gate again after a full disk; other causes stay.
-    pub(crate) fn space_is_back(&self) {
-        let mut shut = self.shut.lock().expect("gate lock");
-        if *shut == Some(Shut::DiskFull) {
-            *shut = None;
+    /// Shuts the gate until `whose` space is back.
+    pub(crate) fn disk_is_full(&self, whose: Full) {
+        let mut state = self.state.lock().expect("gate lock");
+        state.full[whose as usize] = true;
+        self.shut_in(&mut state, Shut::DiskFull);
+    }
+
+    /// Opens the gate again after a full disk, unless the other still has no space; other
+    /// causes stay.
+    pub(crate) fn space_is_back(&self, whose: Full) {
+        let mut state = self.state.lock().expect("gate lock");
+        state.full[whose as usize] = false;
+        if state.shut == Some(Shut::DiskFull) && state.full == [false; 2] {
+            state.shut = None;
             self.horizon.store(self.horizon_now(), Ordering::Relaxed);
         }
     }
 
     pub(crate) fn why_shut(&self) -> Option<Shut> {
-        self.shut.lock().expect("gate lock").clone()
+        self.state.lock().expect("gate lock").shut.clone()
     }
 
     /// The poison, if that is why.
@@ -118,16 +143,19 @@ mod tests {
     #[test]
     fn poison_outlives_every_other_cause_and_a_full_disk_ends() {
         let gate = Gate::new(Duration::ZERO);
-        gate.shut(Shut::DiskFull);
+        gate.disk_is_full(Full::Log);
+        gate.disk_is_full(Full::Segments);
         assert_eq!(gate.refusal(0), Some(PushError::DiskFull));
+        gate.space_is_back(Full::Segments);
+        assert!(!gate.admits(0), "the log still has no space");
         gate.refresh();
         assert!(!gate.admits(0), "a shut gate stays shut when the clock moves");
-        gate.space_is_back();
+        gate.space_is_back(Full::Log);
         assert!(gate.admits(0));
         let poisoned = Poisoned { cause: "disk".into() };
         gate.shut(Shut::Poisoned(poisoned.clone()));
         gate.shut(Shut::Closed);
-        gate.space_is_back();
+        gate.space_is_back(Full::Log);
         assert_eq!(gate.poisoned(), Some(poisoned));
     }
 }

@@ -58,6 +58,9 @@ mod options;
 #[cfg(not(loom))]
 mod stats;
 
+#[cfg(all(test, not(loom)))]
+mod faults;
+
 #[cfg(not(loom))]
 mod clock;
 // what threads and atomics all of it is built from

@@ -74,6 +74,10 @@ impl Life {
         }
         let version = core.versions.load();
         let left = version.sealed.iter().chain([&version.active]).map(|m| m.samples()).sum::<u64>();
+        let undrained = core.rings.stats().lanes.iter().map(|lane| lane.depth).sum::<u64>();
+        if undrained > 0 && !read_only {
+            return Err(CloseError::NotTaken { samples: undrained, disk_full: full });
+        }
         if owned && left > 0 && !read_only {
             return Err(CloseError::NotFlushed { samples: left, logged: core.durability.logs(), disk_full: full });
         }
@@ -93,7 +97,7 @@ impl Life {
     }
 
     pub(crate) fn set_metadata(&self, metric: &str, metadata: Metadata) -> Result<(), MetadataError> {
-        if matches!(self.core.gate.why_shut(), Some(Shut::Closed | Shut::ReadOnly)) {
+        if matches!(self.core.gate.why_shut(), Some(Shut::Closed | Shut::ReadOnly | Shut::Poisoned(_))) {
             return Err(MetadataError::ReadOnly);
         }
         let mut manifest = self.manifest.lock().expect("manifest lock");

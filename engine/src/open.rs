@@ -46,7 +46,11 @@ impl Builder {
     /// [`OpenError`] says why and what to do; nothing stored was changed.
     pub fn open(self) -> Result<Engine, OpenError> {
         self.check()?;
-        let fs: Arc<dyn Fs> = if self.dir.is_some() { Arc::new(OsFs) } else { Arc::new(MemFs::new()) };
+        let fs: Arc<dyn Fs> = match (&self.fs, &self.dir) {
+            (Some(fs), _) => Arc::clone(fs),
+            (None, Some(_)) => Arc::new(OsFs),
+            (None, None) => Arc::new(MemFs::new()),
+        };
         let dir = self.dir.clone().unwrap_or_else(|| PathBuf::from(MEMORY_DIR));
         if self.read_only { self.open_read_only(&fs, &dir) } else { self.open_to_write(fs, dir) }
     }

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tidegauge_storage::fs::Fs;
 use tidegauge_storage::model::LabelLimits;
 
 use crate::error::OpenError;
@@ -107,6 +109,8 @@ pub struct Builder {
     pub(crate) query_threads: usize,
     pub(crate) read_only: bool,
     pub(crate) address: Option<String>,
+    /// Another file system than that of the machine, for tests.
+    pub(crate) fs: Option<Arc<dyn Fs>>,
 }
 
 impl Builder {
@@ -137,6 +141,7 @@ impl Builder {
             query_threads: 0,
             read_only: false,
             address: None,
+            fs: None,
         }
     }
 

@@ -14,7 +14,7 @@ use tidegauge_storage::source::{Columns, ReadError, SampleSource};
 use super::{FlushJob, FlushQueue};
 use crate::clock;
 use crate::core::Core;
-use crate::gate::Shut;
+use crate::gate::Full;
 use crate::memtable::MemtableSource;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -84,13 +84,13 @@ impl Flusher {
             }
             match self.flush(job) {
                 Ok(()) => {
-                    core.gate.space_is_back();
+                    core.gate.space_is_back(Full::Segments);
                     core.flushes.tell();
                     core.wake_worker();
                     return true;
                 }
                 Err(e) if e.is_full() => {
-                    core.gate.shut(Shut::DiskFull);
+                    core.disk_is_full(Full::Segments);
                     // What is logged comes back at the next opening.
                     if self.0.queue.pause(SPACE_RETRY) {
                         return false;
@@ -105,8 +105,20 @@ impl Flusher {
     }
 
     fn flush(&self, job: &FlushJob) -> Result<(), FlushFailure> {
+        let mut made = Vec::new();
+        let result = self.flush_into(job, &mut made);
+        if result.as_ref().is_err_and(FlushFailure::is_full) {
+            // The next try takes new numbers: what this one finished must not eat the space.
+            for info in &made {
+                let _ = self.0.fs.remove(&self.0.dir.join(file_name(info.id)));
+            }
+        }
+        result
+    }
+
+    fn flush_into(&self, job: &FlushJob, made: &mut Vec<SegmentInfo>) -> Result<(), FlushFailure> {
         let started = Instant::now();
-        let made = self.write_segments(job)?;
+        self.write_segments(job, made)?;
         let segments = made.iter().map(|info| self.open(info)).collect::<Result<Vec<_>, _>>()?;
         let mut edits: Vec<Edit> = made.iter().map(|info| Edit::SegmentAdd(reference(info))).collect();
         edits.extend(job.release.map(Edit::WalRelease));
@@ -126,7 +138,7 @@ impl Flusher {
     }
 
     /// At most one segment in order and one late one, series by series in label order.
-    fn write_segments(&self, job: &FlushJob) -> Result<Vec<SegmentInfo>, FlushFailure> {
+    fn write_segments(&self, job: &FlushJob, made: &mut Vec<SegmentInfo>) -> Result<(), FlushFailure> {
         let core = &self.0.core;
         let source = MemtableSource::new(Arc::clone(&job.memtable), Arc::clone(&core.registry), job.commit);
         let slots = core.registry.slots();
@@ -141,7 +153,9 @@ impl Flusher {
             in_order.push(labels, &ordered)?;
             late.push(labels, &rest)?;
         }
-        Ok([in_order.finish()?, late.finish()?].into_iter().flatten().collect())
+        made.extend(in_order.finish()?);
+        made.extend(late.finish()?);
+        Ok(())
     }
 }
 

@@ -113,7 +113,11 @@ impl Log {
                 }
                 // Nothing was written: the same frame again.
                 Err(WalError::NoSpace { .. }) if patience(self) => {}
-                Err(e) => return Err(e),
+                Err(e) => {
+                    // The frame's definitions were not written: whatever comes next defines anew.
+                    self.defined.fill(0);
+                    return Err(e);
+                }
             }
         }
     }

@@ -10,7 +10,7 @@ use super::{Applier, Log, SyncThread};
 use crate::commit::{PinView, Visible};
 use crate::core::{Core, SeriesSample};
 use crate::flush::{FlushJob, FlushQueue};
-use crate::gate::Shut;
+use crate::gate::Full;
 use crate::memtable::{Added, Memtable};
 use crate::ring::Drain;
 use crate::sync::atomic::Ordering;
@@ -24,9 +24,9 @@ const YIELDS_BEFORE_NAP: u32 = 32;
 const LANE_SAMPLES_A_ROUND: usize = 1 << 15;
 /// Sealed memtables that may wait for their flush; then pushes are held back.
 const SEALED_MAX: usize = 2;
-/// A memtable is full at this many samples, whatever they weigh: one series' chunks are
-/// numbered with 21 bits.
-const MEMTABLE_SAMPLES_MAX: u64 = 1 << 30;
+/// A memtable is full at this many samples, whatever they weigh: a flush holds one series
+/// decoded, and one series' chunks are numbered with 21 bits.
+const MEMTABLE_SAMPLES_MAX: u64 = 1 << 26;
 /// Idle tails are sealed in slices of this length between commits.
 const CLOSE_SLICE: Duration = Duration::from_micros(300);
 /// Series looked at between two readings of the clock.
@@ -142,27 +142,32 @@ impl Worker {
     /// Writes the round to the log; on return all of it has left the process. Waits while the
     /// disk is full. An error other than "no space at the end of the engine" poisons.
     fn log(&mut self) -> Result<(), WalError> {
-        let Some((log, sync)) = &mut self.log else { return Ok(()) };
-        let core = &self.core;
-        let generation = self.applier.active().generation;
-        let (mut waited, released) = (false, &mut self.released);
+        let Self { core, drain, applier, log, flushes, visible, closing, released, .. } = self;
+        let Some((log, sync)) = log else { return Ok(()) };
+        let generation = applier.active().generation;
+        let mut waited = false;
         let mut patience = |log: &mut Log| {
-            waited = true;
-            core.gate.shut(Shut::DiskFull);
-            tend(core, log, sync, released);
-            thread::park_timeout(SPACE_RETRY);
+            if !waited {
+                waited = true;
+                core.disk_is_full(Full::Log);
+            }
+            // What may free space or is owed to earlier commits goes on meanwhile.
+            tend(core, log, sync, released, visible.seq);
+            if !close_slice(closing, applier, flushes, visible.commit, Instant::now()) {
+                thread::park_timeout(SPACE_RETRY);
+            }
             !core.is_poisoned() && !core.is_stopping()
         };
-        log.begin(self.visible.seq);
+        log.begin(visible.seq);
         let mut result = Ok(());
-        self.drain.for_each_slice(|samples| {
+        drain.for_each_slice(|samples| {
             if result.is_ok() {
                 result = log.add(samples, generation, core.registry.slots(), &mut patience);
             }
         });
         let result = result.and_then(|()| log.finish(&mut patience));
         match &result {
-            Ok(()) if waited => core.gate.space_is_back(),
+            Ok(()) if waited => core.gate.space_is_back(Full::Log),
             Ok(()) | Err(WalError::NoSpace { .. }) => {}
             Err(e) => core.poison(format!("the log cannot be written: {e}")),
         }
@@ -176,8 +181,20 @@ impl Worker {
             return false;
         }
         let version = self.core.versions.load();
+        let sealed: u64 = version.sealed.iter().map(|memtable| memtable.bytes() as u64).sum();
+        let all = sealed + version.active.bytes() as u64;
         version.sealed.len() > SEALED_MAX
-            || (version.sealed.len() == SEALED_MAX && version.active.bytes() as u64 >= self.flush_bytes)
+            // What was replayed may be larger than a memtable usually is.
+            || (!version.sealed.is_empty() && all >= self.flush_bytes.saturating_mul(SEALED_MAX as u64 + 1))
+            || (version.sealed.len() == SEALED_MAX && self.is_full())
+    }
+
+    /// Whether the active memtable is due for a flush.
+    fn is_full(&self) -> bool {
+        let active = self.applier.active();
+        active.bytes() as u64 >= self.flush_bytes
+            || active.samples() >= MEMTABLE_SAMPLES_MAX
+            || self.log.as_ref().is_some_and(|(log, _)| log.bytes >= self.wal_bytes)
     }
 
     /// What is due besides commits. Answers whether there is more of it to do at once.
@@ -187,23 +204,13 @@ impl Worker {
             self.refreshed_at = now;
             self.core.gate.refresh();
         }
-        self.sync_if_due(now);
+        if let Some((log, sync)) = &mut self.log {
+            tend(&self.core, log, sync, &mut self.released, self.visible.seq);
+        }
         if self.wants_rotation() {
             self.rotate();
         }
-        self.close_slice(now)
-    }
-
-    fn sync_if_due(&mut self, now: Instant) {
-        let Some((log, sync)) = &mut self.log else { return };
-        tend(&self.core, log, sync, &mut self.released);
-        let wanted = self.core.durable_waiters.is_waiting() || log.is_sync_due(now);
-        if wanted
-            && sync.is_free()
-            && let Some(job) = log.sync_point(now)
-        {
-            sync.hand_over(job, self.visible.seq);
-        }
+        close_slice(&mut self.closing, &mut self.applier, &self.flushes, self.visible.commit, now)
     }
 
     fn wants_rotation(&self) -> bool {
@@ -212,10 +219,7 @@ impl Worker {
             return false;
         }
         let asked = self.core.flush_wanted.load(Ordering::Acquire) >= active.generation;
-        let full = active.bytes() as u64 >= self.flush_bytes
-            || active.samples() >= MEMTABLE_SAMPLES_MAX
-            || self.log.as_ref().is_some_and(|(log, _)| log.bytes >= self.wal_bytes);
-        asked || (full && self.core.versions.load().sealed.len() < SEALED_MAX)
+        asked || (self.is_full() && self.core.versions.load().sealed.len() < SEALED_MAX)
     }
 
     /// O(1): the tails follow in slices.
@@ -226,25 +230,6 @@ impl Worker {
         self.core.versions.rotate(Arc::clone(&active));
         self.applier.rotate(active);
         self.closing = Some(Closing { next: 0, end: self.core.registry.slots().len(), release });
-    }
-
-    /// Seals idle tails for a moment; hands the memtable to the flusher when none is left.
-    fn close_slice(&mut self, began: Instant) -> bool {
-        let Some(closing) = &mut self.closing else { return false };
-        while closing.next < closing.end {
-            let step = closing.next..closing.end.min(closing.next + CLOSE_STEP);
-            closing.next = step.end;
-            // Under the running commit's number: no snapshot can be pinned to it yet.
-            self.applier.close_some(step, self.visible.commit + 1);
-            if began.elapsed() >= CLOSE_SLICE {
-                return true;
-            }
-        }
-        let release = closing.release.take();
-        self.closing = None;
-        let memtable = self.applier.closed().expect("closing until now");
-        self.flushes.hand_over(FlushJob { memtable, commit: self.visible.commit, release });
-        true
     }
 
     /// The engine closes: what is in memory goes to segments.
@@ -289,8 +274,35 @@ impl Worker {
     }
 }
 
-/// Tells the log what was synced and what is in segments by now.
-fn tend(core: &Core, log: &mut Log, sync: &SyncThread, released: &mut u32) {
+/// Seals idle tails of the last sealed memtable for a moment; hands it to the flusher when
+/// none is left. Answers whether there is more to do.
+fn close_slice(
+    closing: &mut Option<Closing>,
+    applier: &mut Applier,
+    flushes: &FlushQueue,
+    commit: u64,
+    began: Instant,
+) -> bool {
+    let Some(open) = closing else { return false };
+    while open.next < open.end {
+        let step = open.next..open.end.min(open.next + CLOSE_STEP);
+        open.next = step.end;
+        // Under the running commit's number: no snapshot can be pinned to it yet.
+        applier.close_some(step, commit + 1);
+        if began.elapsed() >= CLOSE_SLICE {
+            return true;
+        }
+    }
+    let release = open.release.take();
+    *closing = None;
+    let memtable = applier.closed().expect("closing until now");
+    flushes.hand_over(FlushJob { memtable, commit, release });
+    true
+}
+
+/// Tells the log what was synced and what is in segments by now, and has it synced when that is
+/// due. Everything below `seq` is logged.
+fn tend(core: &Core, log: &mut Log, sync: &SyncThread, released: &mut u32, seq: u64) {
     if let Some(through) = sync.take_done() {
         log.note_synced(through);
     }
@@ -298,5 +310,12 @@ fn tend(core: &Core, log: &mut Log, sync: &SyncThread, released: &mut u32) {
     if needed > *released {
         *released = needed;
         log.release_before(needed);
+    }
+    let now = Instant::now();
+    if (core.durable_waiters.is_waiting() || log.is_sync_due(now))
+        && sync.is_free()
+        && let Some(job) = log.sync_point(now)
+    {
+        sync.hand_over(job, seq);
     }
 }

@@ -6,6 +6,7 @@
 #[cfg(not(loom))]
 mod ack;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 #[cfg(not(loom))]
@@ -87,7 +88,10 @@ impl WaitList {
             due
         };
         // Outside the lock: a waker may do anything.
-        due.into_iter().for_each(|e| e.waker.wake());
+        // And its panic is its own: the thread that tells must live.
+        for entry in due {
+            let _ = catch_unwind(AssertUnwindSafe(|| entry.waker.wake()));
+        }
     }
 
     /// Wakes everybody: what they wait for may never come.

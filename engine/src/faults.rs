@@ -1,0 +1,151 @@
+//! P4 on a simulated disk: full and free again, and failing for good.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::fs::sim::{Fault, SimFs};
+use tidegauge_storage::model::{TimeRange, Timestamp};
+use tidegauge_storage::source::Columns;
+
+use crate::engine::Engine;
+use crate::error::{CloseError, FlushError, PushError};
+use crate::options::{Builder, Durability, Level};
+use crate::registry::SeriesId;
+use crate::ring::BackPressure;
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn open(fs: &SimFs) -> Engine {
+    let mut builder = Builder::new(None).durability(Durability::Interval(Duration::from_millis(5))).wal_bytes(1 << 20);
+    builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+    builder.open().unwrap()
+}
+
+fn series(engine: &Engine, host: usize) -> SeriesId {
+    engine.series(&[("__name__", "cpu"), ("host", &host.to_string())]).unwrap()
+}
+
+/// Samples by (series, timestamp).
+fn contents(engine: &Engine) -> BTreeMap<(String, i64), f64> {
+    let mut all = BTreeMap::new();
+    for source in engine.snapshot().sources() {
+        for hit in source.select(&[]).unwrap() {
+            let mut columns = Columns::default();
+            let mut cursor = source.read(hit.ordinal, TimeRange::ALL).unwrap();
+            while cursor.next(&mut columns).unwrap() {}
+            let labels = source.labels(hit.ordinal).unwrap().to_string();
+            all.extend(columns.timestamps.iter().zip(&columns.values).map(|(t, v)| ((labels.clone(), *t), *v)));
+        }
+    }
+    all
+}
+
+/// Every push brings a new series and a value that does not pack, until one is refused.
+/// Answers the samples taken, and the refusal.
+fn push_until_refused(engine: &Engine, from: usize) -> (usize, PushError) {
+    let mut appender = engine.appender_with(BackPressure::Reject).unwrap();
+    let deadline = Instant::now() + SOON;
+    for i in from.. {
+        assert!(Instant::now() < deadline, "never refused");
+        match appender.push(series(engine, i), Timestamp::from_nanos(i as i64), (i as f64).sqrt()) {
+            Ok(ack) if i % 64 == 0 => {
+                // Not reached while the disk is full; what was taken stays in the lane.
+                let _ = engine.wait(ack, Level::Visible, Duration::from_millis(20));
+            }
+            Ok(_) => {}
+            Err(e) => return (i, e),
+        }
+    }
+    unreachable!("the loop has no end");
+}
+
+/// P4: a full disk refuses with its own error, keeps reads, and resumes by itself; what was
+/// taken meanwhile becomes visible and comes back.
+#[test]
+fn p4_a_full_disk_refuses_and_resumes_by_itself() {
+    let fs = SimFs::new();
+    let engine = open(&fs);
+    let (some, _) = (series(&engine, 0), ());
+    let ack = engine.push(some, Timestamp::from_nanos(0), 0.0).unwrap();
+    engine.wait(ack, Level::Durable, SOON).unwrap();
+    fs.set_capacity(Some(6 << 20));
+    let (taken, refusal) = push_until_refused(&engine, 1);
+    assert_eq!(refusal, PushError::DiskFull);
+    assert!(contents(&engine).contains_key(&("cpu{host=\"0\"}".to_owned(), 0)), "reads go on");
+    fs.set_capacity(None);
+    let deadline = Instant::now() + SOON;
+    let ack = loop {
+        match engine.push(some, Timestamp::from_nanos(1), 1.0) {
+            Ok(ack) => break ack,
+            Err(PushError::DiskFull) if Instant::now() < deadline => std::thread::yield_now(),
+            Err(e) => panic!("{e}"),
+        }
+    };
+    engine.wait(ack, Level::Durable, SOON).unwrap();
+    let all = contents(&engine);
+    assert_eq!(all.len(), taken + 1, "everything taken is there");
+    let killed = fs.kill();
+    drop(engine);
+    for disk in [&fs, &killed] {
+        assert_eq!(contents(&open(disk)), all);
+    }
+}
+
+/// A store that is closed while its disk is full opens again, and says truly what was lost:
+/// definitions of a frame that was never written must not count as written.
+#[test]
+fn p4_closing_on_a_full_disk_tells_what_is_lost_and_the_store_opens_again() {
+    let fs = SimFs::new();
+    let engine = open(&fs);
+    fs.set_capacity(Some(6 << 20));
+    let (taken, refusal) = push_until_refused(&engine, 0);
+    assert_eq!(refusal, PushError::DiskFull);
+    let visible = contents(&engine);
+    let kept = engine.clone();
+    let closed = engine.close();
+    let lost = taken - visible.len();
+    match closed {
+        Err(CloseError::NotTaken { samples, .. }) => assert_eq!(samples as usize, lost),
+        Err(CloseError::NotFlushed { .. }) => assert_eq!(lost, 0),
+        other => panic!("{other:?}"),
+    }
+    drop(kept);
+    fs.set_capacity(None);
+    let engine = open(&fs);
+    let back = contents(&engine);
+    assert!(visible.iter().all(|(k, v)| back.get(k) == Some(v)), "what was visible comes back");
+    let ack = engine.push(series(&engine, 1 << 20), Timestamp::from_nanos(7), 7.0).unwrap();
+    engine.wait(ack, Level::Durable, SOON).unwrap();
+}
+
+/// P4: a failed fdatasync or write poisons; a push learns it, a blocked one too; reads go on,
+/// and reopening recovers every durable acknowledgement.
+#[test]
+fn p4_a_failed_disk_poisons_and_reopening_recovers() {
+    let fs = SimFs::new();
+    let engine = open(&fs);
+    let some = series(&engine, 1);
+    let ack = engine.push(some, Timestamp::from_nanos(1), 1.0).unwrap();
+    engine.wait(ack, Level::Durable, SOON).unwrap();
+    (0..64).for_each(|i| fs.fail_at(fs.operations() + i, Fault::Io));
+    let deadline = Instant::now() + SOON;
+    let poisoned = loop {
+        assert!(Instant::now() < deadline, "never poisoned");
+        match engine.push(some, Timestamp::from_nanos(2), 2.0) {
+            Ok(ack) => drop(engine.wait(ack, Level::Durable, Duration::from_millis(20))),
+            Err(PushError::Poisoned(poisoned)) => break poisoned,
+            Err(e) => panic!("{e}"),
+        }
+    };
+    assert_eq!(engine.is_healthy(), Err(poisoned.clone()));
+    assert_eq!(engine.flush(), Err(FlushError::Poisoned(poisoned.clone())));
+    assert_eq!(contents(&engine).get(&("cpu{host=\"1\"}".to_owned(), 1)), Some(&1.0), "reads go on");
+    assert_eq!(engine.close(), Err(CloseError::Poisoned(poisoned)));
+    fs.restart();
+    for seed in 0..8 {
+        let after = fs.crash(seed);
+        assert_eq!(contents(&open(&after)).get(&("cpu{host=\"1\"}".to_owned(), 1)), Some(&1.0));
+    }
+}
