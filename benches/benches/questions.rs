@@ -91,7 +91,7 @@ fn promql(c: &mut Criterion) {
     });
     group.bench_function("count_at_once", |b| {
         b.iter(|| {
-            let (value, _) = snapshot.promql("count(cpu_usage_user)").instant(at(TICKS - 1)).unwrap();
+            let (value, _) = snapshot.promql("count(cpu_usage_user)").at(at(TICKS - 1)).unwrap();
             assert!(matches!(&value, Value::Vector(v) if v.len() == 1), "{value:?}");
         });
     });

@@ -86,7 +86,7 @@ mod api {
     pub use crate::options::{BadDurability, Builder, Durability, Level};
     pub use crate::registry::SeriesId;
     pub use crate::ring::BackPressure;
-    pub use crate::snapshot::{AskError, Question, Snapshot};
+    pub use crate::snapshot::{SelectError, Snapshot};
     pub use crate::stats::{Quantiles, Stats};
     pub use crate::wait::AckFuture;
 

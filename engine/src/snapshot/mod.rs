@@ -5,7 +5,7 @@ mod ask;
 use std::ops::Deref;
 use std::sync::Arc;
 
-pub use ask::{AskError, Question};
+pub use ask::SelectError;
 use rayon::ThreadPool;
 use tidegauge_storage::model::SeqNo;
 use tidegauge_storage::source::Snapshot as Sources;
