@@ -74,6 +74,22 @@ fn query_and_inspect_work_beside_a_live_agent() {
 }
 
 #[test]
+fn unlock_tells_the_owner_and_leaves_a_living_one_alone() {
+    let dir = store();
+    let unlock = |args: &[&str]| run_in(dir.path(), &[&["unlock", "--data-dir", "data"], args].concat());
+    let done = unlock(&["--json"]);
+    let report: serde_json::Value = serde_json::from_str(&stdout(&done)).unwrap();
+    assert_eq!((done.status.code(), &report["result"]), (Some(0), &"free".into()));
+    let agent = Agent::bare(&dir.path().join("data"));
+    for args in [&[][..], &["--force"]] {
+        let done = unlock(args);
+        assert_eq!(done.status.code(), Some(1), "{}", stdout(&done));
+        assert!(stderr(&done).contains(&agent.address) && stderr(&done).contains("lives"), "{}", stderr(&done));
+    }
+    assert_eq!(run_in(dir.path(), &["unlock", "--data-dir", "nowhere"]).status.code(), Some(1));
+}
+
+#[test]
 fn bad_lines_are_named_with_their_numbers_and_the_rest_is_stored() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("a.csv"), "time,value\n1,1\nyesterday,2\n3,3\n").unwrap();
@@ -117,7 +133,7 @@ fn what_was_typed_wrongly_ends_with_2_and_what_is_missing_with_1() {
 
 #[test]
 fn help_shows_defaults_and_examples_and_completions_are_there() {
-    for command in ["", "serve", "query", "import", "inspect"] {
+    for command in ["", "serve", "query", "import", "inspect", "unlock"] {
         let args: Vec<&str> = [command, "--help"].into_iter().filter(|a| !a.is_empty()).collect();
         let done = run(&args);
         assert_eq!(done.status.code(), Some(0), "{command}");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tidegauge_storage::source::ReadError;
 
+use crate::lock::{Owner, owner_text};
 pub use crate::registry::SeriesError;
 
 /// Why an engine did not open. Nothing in the directory was changed but what the message says.
@@ -23,12 +24,12 @@ pub enum OpenError {
         source: std::io::Error,
     },
     /// Another process owns the directory.
-    #[error("{} is in use by {owner}: stop it, or open the directory read-only", dir.display())]
+    #[error("{} is in use by {}: {}", dir.display(), owner_text(owner.as_deref()), what_then(owner.as_deref()))]
     InUse {
         /// The directory.
         dir: PathBuf,
-        /// What the lock file says of the owner.
-        owner: String,
+        /// What the lock file says of the owner, if it says anything.
+        owner: Option<Box<Owner>>,
     },
     /// An option makes no sense.
     #[error("option {option}: {why}")]
@@ -61,6 +62,16 @@ pub enum OpenError {
         /// What the operating system says.
         source: std::io::Error,
     },
+}
+
+/// What to do about an owner.
+fn what_then(owner: Option<&Owner>) -> &'static str {
+    match owner {
+        Some(owner) if !owner.is_here() && owner.is_silent() => {
+            "if that machine is gone for good, `tidegauge unlock --force` lets go of its lock"
+        }
+        _ => "stop it, or open the directory read-only",
+    }
 }
 
 /// Why the engine stopped accepting samples for good. Reads go on; close and reopen: what

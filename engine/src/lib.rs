@@ -41,8 +41,13 @@ mod core;
 mod life;
 #[cfg(not(loom))]
 mod lock;
+// what administrators did
+#[cfg(not(loom))]
+mod audit;
 #[cfg(not(loom))]
 mod open;
+#[cfg(not(loom))]
+mod quarantine;
 #[cfg(not(loom))]
 mod replay;
 
@@ -89,6 +94,11 @@ mod api {
     pub use crate::snapshot::{SelectError, Snapshot};
     pub use crate::stats::{Quantiles, Stats};
     pub use crate::wait::AckFuture;
+
+    /// Work on a data directory from outside of an engine.
+    pub mod admin {
+        pub use crate::lock::{Owner, UnlockError, Unlocked, owner_of, unlock};
+    }
 
     /// Selection, aggregates and PromQL over a [`Snapshot`].
     pub mod query {

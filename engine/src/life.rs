@@ -11,6 +11,7 @@ use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::{Edit, Manifest};
 use tidegauge_storage::wal::Epoch;
 
+use crate::audit::AuditLog;
 use crate::core::{Core, SeriesSample};
 use crate::engine::Metadata;
 use crate::error::{CloseError, MetadataError, OpenError};
@@ -29,6 +30,9 @@ pub(crate) struct Life {
     pub(crate) pool: Arc<ThreadPool>,
     pub(crate) dir: Option<PathBuf>,
     pub(crate) manifest: Arc<Mutex<Manifest>>,
+    /// Where administrative acts are noted.
+    #[allow(dead_code, reason = "the next acts come with deletes and retention")]
+    pub(crate) audit: AuditLog,
     /// Where the log's files are; `None` if this engine writes none.
     pub(crate) log_files: Option<(Arc<dyn Fs>, PathBuf)>,
     pub(crate) sync: Option<Arc<SyncThread>>,
@@ -171,5 +175,9 @@ pub(crate) fn start(
         held.syncer = Some(spawn(core, "sync", move || sync.run(&syncing))?);
     }
     held.worker = Some(spawn(core, "ingest", move || worker.run())?);
+    if let Some(lock) = &mut held.lock {
+        let core = Arc::clone(core);
+        lock.beat(move |why| core.poison(why)).map_err(|source| OpenError::Thread { source })?;
+    }
     Ok(held)
 }

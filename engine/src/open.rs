@@ -12,6 +12,7 @@ use tidegauge_storage::segment::{Segment, file_name, id_of};
 use tidegauge_storage::source::ReadError;
 use tidegauge_storage::wal::{NUMBER_GAP, RecoverMode, WalRelease, WalWriter, WriterOptions};
 
+use crate::audit::AuditLog;
 use crate::commit::{Durable, Visible, Watermark};
 use crate::core::{Core, CoreParts};
 use crate::engine::Engine;
@@ -59,7 +60,7 @@ impl Builder {
         let lock = match &self.dir {
             Some(dir) => {
                 fs.create_dir_all(dir).map_err(|source| refused(dir, source))?;
-                Some(DirLock::take(dir, self.address.as_deref())?)
+                Some(DirLock::take(dir, self.address.as_deref(), self.heartbeat)?)
             }
             None => None,
         };
@@ -144,8 +145,10 @@ impl Builder {
         });
         let held = start(&core, worker, flusher, sync.as_ref(), lock)?;
         let held = Mutex::new(held);
+        let audit = AuditLog::new(Arc::clone(&log_fs), &dir);
         let log_files = Some((log_fs, log_dir));
-        Ok(Engine::from_life(Life { core, common, pool, dir: self.dir, manifest, log_files, sync, flushes, held }))
+        let dir = self.dir;
+        Ok(Engine::from_life(Life { core, common, pool, dir, manifest, audit, log_files, sync, flushes, held }))
     }
 
     /// Manifest, segments, log up to the first frame that does not chain, then the manifest
@@ -193,6 +196,7 @@ impl Builder {
                 pool,
                 dir: self.dir,
                 manifest,
+                audit: AuditLog::new(Arc::clone(fs), dir),
                 log_files: None,
                 sync: None,
                 flushes,

@@ -109,6 +109,7 @@ pub struct Builder {
     pub(crate) query_threads: usize,
     pub(crate) read_only: bool,
     pub(crate) address: Option<String>,
+    pub(crate) heartbeat: Duration,
     /// Another file system than that of the machine, for tests.
     pub(crate) fs: Option<Arc<dyn Fs>>,
 }
@@ -126,6 +127,8 @@ impl Builder {
     pub const MAX_SERIES: usize = 10_000_000;
     /// Default of [`Self::max_ahead`]: 10 minutes.
     pub const MAX_AHEAD: Duration = Duration::from_secs(600);
+    /// Default of [`Self::heartbeat`]: 30 seconds.
+    pub const HEARTBEAT: Duration = Duration::from_secs(30);
 
     pub(crate) fn new(dir: Option<&Path>) -> Self {
         Self {
@@ -141,6 +144,7 @@ impl Builder {
             query_threads: 0,
             read_only: false,
             address: None,
+            heartbeat: Self::HEARTBEAT,
             fs: None,
         }
     }
@@ -219,6 +223,13 @@ impl Builder {
         self
     }
 
+    /// How often the lock file says that this process lives, 5 to 120 seconds. Who finds the directory locked from
+    /// another machine may force the lock once three heartbeats are missing.
+    pub fn heartbeat(mut self, every: Duration) -> Self {
+        self.heartbeat = every;
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<(), OpenError> {
         let bad = |option, why: &str| Err(OpenError::BadOption { option, why: why.to_owned() });
         if self.lane_samples == 0 || self.lane_samples > 1 << 22 {
@@ -235,6 +246,9 @@ impl Builder {
         }
         if self.wal_bytes < 1 << 20 {
             return bad("wal_bytes", "give at least 1 MiB");
+        }
+        if !(Duration::from_secs(5)..=Duration::from_secs(120)).contains(&self.heartbeat) {
+            return bad("heartbeat", "give 5 to 120 seconds");
         }
         if self.durability == Durability::Interval(Duration::ZERO) {
             return bad("durability", "an interval of zero: give `sync`, or a longer interval");

@@ -7,6 +7,7 @@ mod inspect;
 mod query;
 mod serve;
 mod table;
+mod unlock;
 
 use std::process::ExitCode;
 
@@ -46,6 +47,8 @@ enum Command {
     Import(import::ImportArgs),
     /// Show what a data directory holds, also while an agent uses it
     Inspect(inspect::InspectArgs),
+    /// Let go of the lock of a machine that is gone
+    Unlock(unlock::UnlockArgs),
     /// Print completions for a shell
     Completions(completions::CompletionsArgs),
 }
@@ -74,6 +77,7 @@ fn obey() -> ExitCode {
         Some(Command::Query(args)) => query::run(args),
         Some(Command::Import(args)) => import::run(args),
         Some(Command::Inspect(args)) => inspect::run(&args),
+        Some(Command::Unlock(args)) => unlock::run(&args),
         Some(Command::Completions(args)) => completions::run(&args),
     };
     match done {

@@ -1,0 +1,65 @@
+//! The heartbeat: a light thread that sleeps nearly always.
+
+use std::io;
+
+use super::Held;
+use crate::clock;
+use crate::sync::{Arc, Condvar, Mutex, thread};
+
+/// A running heartbeat. Dropping it ends the thread.
+pub(super) struct Beat {
+    stop: Arc<Stop>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Stop {
+    asked: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Beat {
+    pub(super) fn start(held: Held, lost: impl FnOnce(String) + Send + 'static) -> io::Result<Self> {
+        let stop = Arc::new(Stop::default());
+        let seen = Arc::clone(&stop);
+        let thread = thread::Builder::new().name("tidegauge-lock".to_owned()).spawn(move || run(held, &seen, lost))?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+fn run(mut held: Held, stop: &Stop, lost: impl FnOnce(String)) {
+    while !stop.asked_within(&held) {
+        match held.has_its_name() {
+            Ok(true) => {
+                held.owner.heartbeat = clock::now();
+                // A heartbeat that cannot be written is no failure: the lock holds all the same.
+                let _ = held.write(&held.owner);
+            }
+            Ok(false) => {
+                lost(format!("{} was removed or replaced: another process may own the directory", held.path.display()));
+                return;
+            }
+            // The device answers no question now; the lock holds all the same.
+            Err(_) => {}
+        }
+    }
+}
+
+impl Stop {
+    /// Waits for the next heartbeat, less if the end is asked for. Answers whether it is.
+    fn asked_within(&self, held: &Held) -> bool {
+        let asked = self.asked.lock().expect("heartbeat lock");
+        let waited = self.changed.wait_timeout_while(asked, held.owner.heartbeat_every, |asked| !*asked);
+        *waited.expect("heartbeat lock").0
+    }
+}
+
+impl Drop for Beat {
+    fn drop(&mut self) {
+        *self.stop.asked.lock().expect("heartbeat lock") = true;
+        self.stop.changed.notify_all();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The directory lock: one writing process, arbitrated by the operating system alone (P10).
+//!
+//! - D1: Who holds the operating system's lock on the file that `LOCK` names owns the directory. The system lets go
+//!   of it when the process ends, however it ends: a dead owner is succeeded without a word.
+//! - D2: What the file says (who, since when, the last heartbeat) informs people. It decides nothing, but for D4.
+//! - D3: A lock counts only if the name still leads to the file that was locked: `unlock` may have replaced it.
+//! - D4: `unlock` replaces the file only if the lock is held from another host and its heartbeat is old.
+//! - D5: An owner whose file has lost its name stops writing: somebody else may own the directory.
+
+mod beat;
+mod owner;
+mod unlock;
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::error::OpenError;
+use crate::open::refused;
+use crate::sync::thread;
+
+use beat::Beat;
+pub use owner::Owner;
+pub(crate) use owner::host;
+pub(crate) use unlock::owner_text;
+pub use unlock::{UnlockError, Unlocked, owner_of, unlock};
+
+pub(crate) const FILE_NAME: &str = "LOCK";
+/// Whoever only looks at the lock holds it for microseconds.
+const TRIES: u32 = 20;
+const BETWEEN_TRIES: Duration = Duration::from_millis(5);
+
+/// Held as long as the engine owns the directory.
+pub(crate) struct DirLock {
+    /// Ends before the file is closed, which ends the lock.
+    beat: Option<Beat>,
+    held: Held,
+}
+
+/// The locked file, and the name that must lead to it.
+struct Held {
+    file: File,
+    path: PathBuf,
+    owner: Owner,
+}
+
+impl DirLock {
+    /// Takes the lock and writes who holds it.
+    pub(crate) fn take(dir: &Path, address: Option<&str>, every: Duration) -> Result<Self, OpenError> {
+        let path = dir.join(FILE_NAME);
+        let io = |source| refused(dir, source);
+        let file = lock(&path).map_err(io)?;
+        let Some(file) = file else {
+            let owner = owner::read(&path).ok().flatten().map(Box::new);
+            return Err(OpenError::InUse { dir: dir.to_owned(), owner });
+        };
+        let held = Held { file, path, owner: Owner::this_process(address, every) };
+        held.write(&held.owner).map_err(io)?;
+        Ok(Self { beat: None, held })
+    }
+
+    /// Begins the heartbeat. `lost` is called once if the file loses its name.
+    pub(crate) fn beat(&mut self, lost: impl FnOnce(String) + Send + 'static) -> io::Result<()> {
+        let held = self.held.try_clone()?;
+        self.beat = Some(Beat::start(held, lost)?);
+        Ok(())
+    }
+}
+
+impl Held {
+    fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { file: self.file.try_clone()?, path: self.path.clone(), owner: self.owner.clone() })
+    }
+
+    /// One write of the whole, so that a reader finds one or the other.
+    fn write(&self, owner: &Owner) -> io::Result<()> {
+        let text = owner.to_text();
+        self.file.write_all_at(text.as_bytes(), 0)?;
+        self.file.set_len(text.len() as u64)
+    }
+
+    /// D3.
+    fn has_its_name(&self) -> io::Result<bool> {
+        is_same(&self.file, &self.path)
+    }
+}
+
+/// The locked file, or `None` if somebody else holds it.
+fn lock(path: &Path) -> io::Result<Option<File>> {
+    let mut tries = 0;
+    loop {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            Ok(()) if is_same(&file, path)? => return Ok(Some(file)),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) if tries < TRIES => {
+                tries += 1;
+                thread::sleep(BETWEEN_TRIES);
+            }
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(source)) => return Err(source),
+        }
+    }
+}
+
+fn is_same(file: &File, path: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match std::fs::metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (ours.dev(), ours.ino())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests;

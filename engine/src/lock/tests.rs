@@ -1,0 +1,129 @@
+//! P10: one owner, told to others, succeeded when dead, stopped when its lock is gone.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::mpsc;
+
+use tidegauge_storage::model::Timestamp;
+
+use super::*;
+use crate::clock;
+
+const EVERY: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(30);
+
+/// A lock held on `dir` by a process of another host, heard `ago` seconds ago.
+fn foreign(dir: &Path, ago: i64) -> File {
+    let path = dir.join(FILE_NAME);
+    let file = lock(&path).unwrap().unwrap();
+    let mut owner = Owner::this_process(Some("10.0.0.7:9595"), EVERY);
+    owner.host = "gone.example".to_owned();
+    owner.heartbeat = Timestamp::from_nanos(clock::now().nanos() - ago * 1_000_000_000);
+    fs::write(&path, owner.to_text()).unwrap();
+    file
+}
+
+#[test]
+fn a_second_owner_is_told_who_holds_the_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let held = DirLock::take(dir.path(), Some("127.0.0.1:9595"), EVERY).unwrap();
+    let Err(OpenError::InUse { owner: Some(owner), .. }) = DirLock::take(dir.path(), None, EVERY) else {
+        panic!("two owners")
+    };
+    assert_eq!((owner.pid, owner.address.as_deref()), (std::process::id(), Some("127.0.0.1:9595")));
+    assert_eq!(owner_of(dir.path()).unwrap().as_ref(), Some(&*owner));
+    drop(held);
+    DirLock::take(dir.path(), None, EVERY).unwrap();
+}
+
+#[test]
+fn garbage_in_the_lock_file_hides_the_owner_but_not_the_lock() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join(FILE_NAME), vec![0xff; 10_000]).unwrap();
+    let _held = DirLock::take(dir.path(), None, EVERY).unwrap();
+    fs::write(dir.path().join(FILE_NAME), vec![0xff; 10_000]).unwrap();
+    let refused = DirLock::take(dir.path(), None, EVERY).err().unwrap();
+    assert!(matches!(refused, OpenError::InUse { owner: None, .. }), "{refused}");
+    assert!(refused.to_string().contains("another process"), "{refused}");
+    assert!(matches!(unlock(dir.path(), true), Err(UnlockError::Alive { owner: None, .. })));
+}
+
+#[test]
+fn the_heartbeat_moves_and_ends_with_the_lock() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut held = DirLock::take(dir.path(), None, Duration::from_millis(1)).unwrap();
+    let first = owner_of(dir.path()).unwrap().unwrap().heartbeat;
+    held.beat(|why| panic!("{why}")).unwrap();
+    let deadline = clock::now().nanos() + SOON.as_nanos() as i64;
+    // A reader may come between the write and the cut of a longer text.
+    while owner_of(dir.path()).unwrap().is_none_or(|owner| owner.heartbeat == first) {
+        assert!(clock::now().nanos() < deadline, "no heartbeat");
+        std::thread::yield_now();
+    }
+    drop(held);
+    let last = owner_of(dir.path()).unwrap();
+    assert_eq!(owner_of(dir.path()).unwrap(), last, "nobody writes any more");
+    DirLock::take(dir.path(), None, EVERY).unwrap();
+}
+
+#[test]
+fn an_owner_whose_lock_file_is_gone_is_told() {
+    for replaced in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut held = DirLock::take(dir.path(), None, Duration::from_millis(1)).unwrap();
+        let (tell, told) = mpsc::channel();
+        held.beat(move |why| tell.send(why).unwrap()).unwrap();
+        fs::remove_file(dir.path().join(FILE_NAME)).unwrap();
+        if replaced {
+            fs::write(dir.path().join(FILE_NAME), "").unwrap();
+        }
+        assert!(told.recv_timeout(SOON).unwrap().contains("LOCK"));
+    }
+}
+
+#[test]
+fn p10_unlock_refuses_while_the_owner_lives() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(unlock(dir.path(), true).unwrap(), Unlocked::Free { last: None });
+    let held = DirLock::take(dir.path(), None, EVERY).unwrap();
+    for force in [false, true] {
+        assert!(matches!(unlock(dir.path(), force), Err(UnlockError::Alive { .. })), "held by this process");
+    }
+    drop(held);
+    let Unlocked::Free { last: Some(last) } = unlock(dir.path(), false).unwrap() else { panic!("not free") };
+    assert_eq!(last.pid, std::process::id());
+    let _foreign = foreign(dir.path(), 60);
+    assert!(matches!(unlock(dir.path(), true), Err(UnlockError::Alive { .. })), "heard a minute ago");
+    assert!(matches!(unlock(dir.path().join("none"), true), Err(UnlockError::Io { .. })));
+}
+
+#[test]
+fn p10_unlock_forces_what_a_dead_host_left_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let foreign = foreign(dir.path(), 3600);
+    let refused = DirLock::take(dir.path(), None, EVERY).err().unwrap().to_string();
+    assert!(refused.contains("gone.example") && refused.contains("unlock --force"), "{refused}");
+    assert!(matches!(unlock(dir.path(), false), Err(UnlockError::Silent { .. })), "force is asked for");
+    let Unlocked::Forced { owner, aside } = unlock(dir.path(), true).unwrap() else { panic!("not forced") };
+    assert_eq!(owner.host, "gone.example");
+    assert!(fs::read_to_string(aside).unwrap().contains("gone.example"), "nothing is deleted");
+    let audit = fs::read_to_string(dir.path().join("audit.log")).unwrap();
+    assert!(audit.contains("\"act\":\"unlock\"") && audit.contains("gone.example"), "{audit}");
+    let _held = DirLock::take(dir.path(), None, EVERY).unwrap();
+    drop(foreign);
+    assert!(matches!(DirLock::take(dir.path(), None, EVERY), Err(OpenError::InUse { .. })), "the new lock holds");
+}
+
+/// D3: a lock on a file that lost its name meanwhile is no lock.
+#[test]
+fn a_lock_on_a_file_without_its_name_does_not_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(FILE_NAME);
+    let file = lock(&path).unwrap().unwrap();
+    let held = Held { file, path: path.clone(), owner: Owner::this_process(None, EVERY) };
+    assert!(held.has_its_name().unwrap());
+    fs::rename(&path, dir.path().join("aside")).unwrap();
+    assert!(!held.has_its_name().unwrap());
+    fs::write(&path, "").unwrap();
+    assert!(!held.has_its_name().unwrap());
+}

@@ -1,0 +1,123 @@
+//! Letting go of a lock that nobody can let go of any more.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tidegauge_storage::fs::OsFs;
+
+use super::owner::{Owner, read};
+use super::{FILE_NAME, is_same};
+use crate::audit::{Act, AuditLog, Entry};
+use crate::clock;
+use crate::quarantine;
+
+/// What [`unlock`] found or did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unlocked {
+    /// Nobody holds the lock. Opening takes the directory over by itself.
+    Free {
+        /// The last owner that is known, dead by now.
+        last: Option<Box<Owner>>,
+    },
+    /// The lock of a silent owner on another host was set aside.
+    Forced {
+        /// Whose it was.
+        owner: Box<Owner>,
+        /// Where its lock file lies now.
+        aside: PathBuf,
+    },
+}
+
+/// Why a lock was left as it is.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnlockError {
+    /// The owner lives. Stop it.
+    #[error("{} is in use by {}, which lives: stop it there", dir.display(), owner_text(owner.as_deref()))]
+    Alive {
+        /// The directory.
+        dir: PathBuf,
+        /// Who holds the lock, if the file says it.
+        owner: Option<Box<Owner>>,
+    },
+    /// The owner is on another host and has not been heard for long. Be sure that it is gone, then force.
+    #[error("{} is locked by {owner}: if that machine is gone for good, use --force", dir.display())]
+    Silent {
+        /// The directory.
+        dir: PathBuf,
+        /// Who holds the lock.
+        owner: Box<Owner>,
+    },
+    /// The operating system refuses.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+}
+
+pub(crate) fn owner_text(owner: Option<&Owner>) -> String {
+    owner.map_or_else(|| "another process".to_owned(), Owner::to_string)
+}
+
+/// What the lock file of a data directory says of its owner, dead or alive. Takes no lock.
+///
+/// # Errors
+/// What the operating system answers; a missing or strange file is `None`.
+pub fn owner_of(dir: impl AsRef<Path>) -> io::Result<Option<Owner>> {
+    read(&dir.as_ref().join(FILE_NAME))
+}
+
+/// Lets go of the lock on a data directory whose owner is gone.
+///
+/// The lock of a process that died on this machine needs nothing. Only where a machine died and the file system
+/// goes on holding its lock is there something to do: with `force` the lock file is set aside, never deleted, and
+/// a line goes to the audit log. Should the owner come back, it stops writing.
+///
+/// # Errors
+/// [`UnlockError`]; nothing was changed. The owner *lives* if it runs on this machine or was heard lately.
+pub fn unlock(dir: impl AsRef<Path>, force: bool) -> Result<Unlocked, UnlockError> {
+    let dir = dir.as_ref();
+    let path = dir.join(FILE_NAME);
+    let io = |source| UnlockError::Io { path: path.clone(), source };
+    let file = match OpenOptions::new().read(true).write(true).open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound && dir.is_dir() => return Ok(Unlocked::Free { last: None }),
+        Err(e) => return Err(io(e)),
+    };
+    let owner = read(&path).map_err(io)?.map(Box::new);
+    match file.try_lock() {
+        Ok(()) => return Ok(Unlocked::Free { last: owner }),
+        Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::Error(e)) => return Err(io(e)),
+    }
+    let owner = match owner {
+        Some(owner) if !owner.is_here() && owner.is_silent() => owner,
+        owner => return Err(UnlockError::Alive { dir: dir.to_owned(), owner }),
+    };
+    if !force {
+        return Err(UnlockError::Silent { dir: dir.to_owned(), owner });
+    }
+    let aside = set_aside(dir, &path, &file).map_err(io)?;
+    let entry = Entry::new(Act::Unlock).text("owner", &owner.to_string()).text("file", &aside.display().to_string());
+    AuditLog::new(Arc::new(OsFs), dir).record(entry).map_err(io)?;
+    Ok(Unlocked::Forced { owner, aside })
+}
+
+/// Moves the file away, unless another has its name by now.
+fn set_aside(dir: &Path, path: &Path, file: &File) -> io::Result<PathBuf> {
+    if !is_same(file, path)? {
+        return Err(io::Error::other("the lock changed hands meanwhile: look again"));
+    }
+    let folder = dir.join(quarantine::FOLDER);
+    fs::create_dir_all(&folder)?;
+    let aside = folder.join(format!("{FILE_NAME}-{}", clock::now().nanos()));
+    fs::rename(path, &aside)?;
+    File::open(dir)?.sync_all()?;
+    Ok(aside)
+}
