@@ -10,8 +10,10 @@ use tidegauge_storage::wal::WalSample;
 use crate::commit::{Durable, Pins, Watermark};
 use crate::error::Poisoned;
 use crate::gate::{Full, Gate, Shut};
+use crate::ingest::Request;
 use crate::options::Durability;
 use crate::registry::{Registry, SeriesId};
+use crate::requests::Requests;
 use crate::ring::Rings;
 use crate::stats::Counters;
 use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -61,6 +63,8 @@ pub(crate) struct Core {
     pub(crate) gate: Gate,
     pub(crate) registry: Arc<Registry>,
     pub(crate) rings: Rings<SeriesSample>,
+    /// What is asked of the worker between two commits.
+    pub(crate) requests: Requests<Request>,
     pub(crate) watermark: Watermark,
     pub(crate) durable: Durable,
     pub(crate) pins: Arc<Pins>,
@@ -100,6 +104,7 @@ impl Core {
             gate: Gate::new(parts.max_ahead),
             registry: parts.registry,
             rings: parts.rings,
+            requests: Requests::new(Request::WEIGHT_MAX),
             watermark: parts.watermark,
             durable: parts.durable,
             pins: Arc::new(Pins::new()),
@@ -142,6 +147,7 @@ impl Core {
         self.poisoned.store(true, Ordering::Release);
         // Whoever waits for room in a lane learns it now.
         self.rings.close();
+        self.requests.close();
         self.visible_waiters.wake_all();
         self.durable_waiters.wake_all();
         self.flushes.tell();

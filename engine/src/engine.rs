@@ -10,9 +10,11 @@ use tidegauge_storage::model::{Labels, SeqNo, Timestamp};
 use crate::appender::{Ack, Appender, push_common};
 use crate::core::SeriesSample;
 use crate::error::{
-    AppenderError, CloseError, FlushError, MetadataError, OpenError, Poisoned, PushError, SeriesError, WaitError,
+    AppenderError, CloseError, FlushError, MetadataError, OpenError, Poisoned, ProbeError, PushError, SeriesError,
+    WaitError,
 };
 use crate::gate::Shut;
+use crate::ingest;
 use crate::life::Life;
 use crate::options::{Builder, Level};
 use crate::registry::SeriesId;
@@ -185,6 +187,15 @@ impl Engine {
                 (!sealed && !active).then_some(Ok(()))
             }
         })
+    }
+
+    /// Proves that the ingest worker goes round: answers once it has, or tells why pushes would not arrive. Takes a
+    /// lock, and up to 2 ms of an idle engine.
+    ///
+    /// # Errors
+    /// [`ProbeError`].
+    pub fn probe(&self, timeout: Duration) -> Result<(), ProbeError> {
+        ingest::probe(&self.life.core, timeout)
     }
 
     /// What the engine measures of itself.

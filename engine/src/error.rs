@@ -178,6 +178,30 @@ pub enum WaitError {
     Poisoned(#[from] Poisoned),
 }
 
+/// Why a probe found the engine not ready for pushes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProbeError {
+    /// The ingest worker did not come round in time: it is stalled, or the machine is overloaded.
+    #[error("the ingest worker did not come round within {waited:?}")]
+    Timeout {
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The disk is full. Writing resumes by itself when there is space.
+    #[error("the disk is full: writing resumes by itself when there is space")]
+    DiskFull,
+    /// The engine was closed.
+    #[error("the engine is closed")]
+    Closed,
+    /// Opened read-only.
+    #[error("the engine was opened read-only")]
+    ReadOnly,
+    /// The engine stopped writing.
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
+}
+
 /// Why a flush did not finish.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -17,6 +17,8 @@ mod commit;
 // to those who wait
 #[allow(unreachable_pub)]
 mod wait;
+// what is asked of the worker between two commits
+mod requests;
 // sealed memtables become segments
 #[cfg(not(loom))]
 mod flush;
@@ -86,7 +88,8 @@ mod api {
     pub use crate::core::SeriesSample;
     pub use crate::engine::{Engine, Metadata};
     pub use crate::error::{
-        AppenderError, CloseError, FlushError, MetadataError, OpenError, Poisoned, PushError, SeriesError, WaitError,
+        AppenderError, CloseError, FlushError, MetadataError, OpenError, Poisoned, ProbeError, PushError, SeriesError,
+        WaitError,
     };
     pub use crate::options::{BadDurability, Builder, Durability, Level};
     pub use crate::registry::SeriesId;
@@ -135,6 +138,11 @@ pub mod loom_only {
     /// The ring.
     pub mod ring {
         pub use crate::ring::*;
+    }
+
+    /// Requests to the worker.
+    pub mod requests {
+        pub use crate::requests::*;
     }
 }
 

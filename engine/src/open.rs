@@ -188,6 +188,7 @@ impl Builder {
                 max_ahead: self.max_ahead,
             }));
             core.gate.shut(Shut::ReadOnly);
+            core.requests.close();
             let manifest = Arc::new(Mutex::new(manifest));
             let (flushes, held) = (Arc::new(FlushQueue::default()), Mutex::new(Held::default()));
             return Ok(Engine::from_life(Life {

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tidegauge::query::{Budget, QueryLimits, Selection};
-use tidegauge::{Level, Matcher, TimeRange};
+use tidegauge::{Matcher, TimeRange};
 
 use super::App;
 use super::reply::ApiError;
@@ -34,13 +34,10 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     }
 }
 
-/// Takes the whole way with nothing in hand: an empty batch is pushed and waited for, and
-/// a selection that matches no series is made.
+/// The worker goes round and takes pushes, and a selection that matches no series is made.
 fn probe(app: &App) -> Result<(), ApiError> {
     let unavailable = |why: &dyn std::fmt::Display| ApiError::Unavailable(why.to_string());
-    app.engine.is_healthy().map_err(|e| unavailable(&e))?;
-    let ack = app.engine.push_batch(&[]).map_err(|e| unavailable(&e))?;
-    app.engine.wait(ack, Level::Visible, PROBE_TIME_MAX).map_err(|e| unavailable(&e))?;
+    app.engine.probe(PROBE_TIME_MAX).map_err(|e| unavailable(&e))?;
     let nothing = Matcher::equal(tidegauge::METRIC_NAME, "a name with blanks, which no exporter gives");
     let budget = Budget::new(QueryLimits { time: PROBE_TIME_MAX, ..QueryLimits::DEFAULT });
     app.engine

@@ -2,10 +2,12 @@
 
 mod apply;
 mod log;
+mod serve;
 mod sync_thread;
 mod worker;
 
 pub(crate) use apply::Applier;
 pub(crate) use log::Log;
+pub(crate) use serve::{Request, probe};
 pub(crate) use sync_thread::SyncThread;
 pub(crate) use worker::{Worker, WorkerParts};

@@ -48,7 +48,7 @@ pub(crate) struct WorkerParts {
 
 /// The ingest worker.
 pub(crate) struct Worker {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
     drain: Drain<SeriesSample>,
     applier: Applier,
     log: Option<(Log, Arc<SyncThread>)>,
@@ -99,7 +99,7 @@ impl Worker {
                 self.park_poisoned();
                 return;
             }
-            let busy = self.round() | self.housekeeping();
+            let busy = self.round() | self.serve() | self.housekeeping();
             if busy {
                 idle = 0;
             } else if stopping {
@@ -176,7 +176,7 @@ impl Worker {
 
     /// Memory is bounded: with too many memtables waiting for their flush, lanes fill up
     /// instead, and appenders feel their policy.
-    fn is_held_back(&self) -> bool {
+    pub(super) fn is_held_back(&self) -> bool {
         if self.core.is_stopping() {
             return false;
         }
@@ -234,6 +234,7 @@ impl Worker {
 
     /// The engine closes: what is in memory goes to segments.
     fn finish(&mut self) {
+        self.core.requests.close();
         self.core.flush_wanted.store(u32::MAX, Ordering::Release);
         while self.closing.is_some() || self.applier.active().samples() > 0 {
             if self.core.is_poisoned() {

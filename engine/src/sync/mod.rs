@@ -27,7 +27,7 @@ pub(crate) use crossbeam_utils::CachePadded;
 pub(crate) use lock::lock;
 #[cfg(loom)]
 pub(crate) use ordering::is_weakened;
-pub(crate) use ordering::{weakenable, weakenable_fence};
+pub(crate) use ordering::{weakenable, weakenable_fence, weakenable_step};
 pub(crate) use prefetch::prefetch;
 
 #[cfg(not(loom))]

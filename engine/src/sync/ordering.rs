@@ -36,6 +36,23 @@ macro_rules! weakenable_fence {
 
 pub(crate) use weakenable_fence;
 
+/// `weakenable_step!("name", step)` runs `step`; in a loom build that runs with `TIDEGAUGE_WEAKEN=name` it is left out.
+///
+/// For protocols that a lock orders: what can be wrong there is a step that is missing.
+macro_rules! weakenable_step {
+    ($name:literal, $step:expr) => {{
+        #[cfg(loom)]
+        let stays = !$crate::sync::is_weakened($name);
+        #[cfg(not(loom))]
+        let stays = true;
+        if stays {
+            $step;
+        }
+    }};
+}
+
+pub(crate) use weakenable_step;
+
 /// Whether this run of the models weakens `name`.
 #[cfg(loom)]
 pub(crate) fn is_weakened(name: &str) -> bool {

@@ -1,0 +1,74 @@
+//! What is done for others between two commits.
+
+use std::time::Duration;
+
+use super::Worker;
+use crate::core::Core;
+use crate::error::ProbeError;
+use crate::gate::Shut;
+use crate::requests::{NoReply, NotAsked, Replier, reply};
+
+/// Requests served between two rounds, so that lanes are not held up by them.
+const REQUESTS_A_ROUND: usize = 64;
+
+/// Something asked of the worker. Dropped unserved, its answer is "gone" (Q3).
+pub(crate) enum Request {
+    /// Whether the worker goes round.
+    Probe(Replier<()>),
+}
+
+impl Request {
+    /// Of all that wait together, in samples.
+    pub(crate) const WEIGHT_MAX: usize = 1 << 20;
+
+    /// Whether it may be served while lanes are held back for want of memory.
+    fn is_light(&self) -> bool {
+        matches!(self, Self::Probe(_))
+    }
+}
+
+impl Worker {
+    /// Serves what was asked. Answers whether there was anything.
+    pub(super) fn serve(&mut self) -> bool {
+        // The way of an ordinary round: one relaxed load.
+        if !self.core.requests.is_waiting() {
+            return false;
+        }
+        let mut served = 0;
+        while served < REQUESTS_A_ROUND && !self.core.is_poisoned() {
+            let held_back = self.is_held_back();
+            let Some(request) = self.core.requests.take_if(|r| r.is_light() || !held_back) else { break };
+            served += 1;
+            match request {
+                Request::Probe(replier) => replier.tell(()),
+            }
+        }
+        served > 0
+    }
+}
+
+/// Asks the worker for a sign of life.
+pub(crate) fn probe(core: &Core, timeout: Duration) -> Result<(), ProbeError> {
+    match core.gate.why_shut() {
+        Some(Shut::DiskFull) => return Err(ProbeError::DiskFull),
+        Some(Shut::ReadOnly) => return Err(ProbeError::ReadOnly),
+        Some(Shut::Closed) => return Err(ProbeError::Closed),
+        Some(Shut::Poisoned(poisoned)) => return Err(poisoned.into()),
+        None => {}
+    }
+    let gone = || core.gate.poisoned().map_or(ProbeError::Closed, ProbeError::Poisoned);
+    let (replier, mut sign) = reply();
+    let asked = core.requests.ask(Request::Probe(replier), 1, timeout).map_err(|e| match e {
+        NotAsked::Full => ProbeError::Timeout { waited: timeout },
+        NotAsked::Closed => gone(),
+    })?;
+    core.wake_worker();
+    sign.wait(Some(timeout)).map_err(|e| {
+        drop(core.requests.withdraw(asked));
+        match e {
+            NoReply::Gone => gone(),
+            NoReply::Timeout if core.gate.why_shut() == Some(Shut::DiskFull) => ProbeError::DiskFull,
+            NoReply::Timeout => ProbeError::Timeout { waited: timeout },
+        }
+    })
+}

@@ -1,0 +1,46 @@
+//! What is asked of the worker: a sign of life.
+
+mod support;
+
+use std::time::Duration;
+
+use support::{SOON, at, series};
+use tidegauge::{BackPressure, Engine, ProbeError, SeriesSample};
+
+#[test]
+fn a_probe_is_answered_by_a_living_engine_and_refused_by_a_closed_one() {
+    let engine = Engine::in_memory().unwrap();
+    engine.probe(SOON).unwrap();
+    let kept = engine.clone();
+    engine.close().unwrap();
+    assert_eq!(kept.probe(SOON), Err(ProbeError::Closed));
+}
+
+#[test]
+fn a_probe_of_a_read_only_engine_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    Engine::open(dir.path()).unwrap().close().unwrap();
+    let reader = Engine::builder(dir.path()).read_only(true).open().unwrap();
+    assert_eq!(reader.probe(SOON), Err(ProbeError::ReadOnly));
+}
+
+/// Many ask while others push: each is answered, and what is asked does not hold the lanes up.
+#[test]
+fn probes_from_many_threads_are_all_answered_under_load() {
+    let engine = Engine::in_memory().unwrap();
+    let id = series(&engine, 1);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..200).for_each(|_| engine.probe(SOON).unwrap()));
+        }
+        scope.spawn(|| {
+            let mut appender = engine.appender_with(BackPressure::Block(SOON)).unwrap();
+            for t in 0..200 {
+                let batch: Vec<_> = (0..1000).map(|i| SeriesSample::new(id, at(t * 1000 + i), 1.0)).collect();
+                appender.push_batch(&batch).unwrap();
+            }
+        });
+    });
+    assert!(engine.stats().samples <= 200_000);
+    assert_eq!(engine.probe(Duration::ZERO), Err(ProbeError::Timeout { waited: Duration::ZERO }));
+}
