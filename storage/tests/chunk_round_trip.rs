@@ -1,7 +1,7 @@
 //! Every sample that goes into a chunk comes out of it, bit for bit.
 
 use proptest::prelude::*;
-use tidegauge_storage::chunk::{CHUNK_SAMPLES_MAX, ChunkEncoder, ChunkStats, ChunkView};
+use tidegauge_storage::chunk::{CHUNK_SAMPLES_MAX, ChunkEncoder, ChunkStats, ChunkView, Effort};
 use tidegauge_storage::model::{TimeRange, Timestamp};
 use tidegauge_storage::source::Columns;
 
@@ -44,6 +44,14 @@ fn check(samples: &Columns, ranges: &[(i64, i64)]) {
     let mut again = Vec::new();
     encoder.encode(&samples.timestamps, &samples.values, &mut again);
     assert_eq!(again, chunk);
+
+    encoder.set_effort(Effort::Cold);
+    let mut cold = Vec::new();
+    encoder.encode(&samples.timestamps, &samples.values, &mut cold);
+    assert!(cold.len() <= chunk.len(), "{} bytes cold, {} fresh", cold.len(), chunk.len());
+    got.clear();
+    ChunkView::parse(&cold).unwrap().decode_into(&mut got).unwrap();
+    assert_eq!((&got.timestamps, bits(&got.values)), (&samples.timestamps, bits(&samples.values)));
 }
 
 fn special() -> impl Strategy<Value = f64> {

@@ -101,10 +101,14 @@ pub(crate) fn put_signed(out: &mut Vec<u8>, x: i64) {
     put_varint(out, zigzag(x));
 }
 
+/// Bytes that [`put_varint`] appends.
+pub(crate) const fn varint_len(x: u64) -> usize {
+    (u64::BITS - (x | 1).leading_zeros()).div_ceil(7) as usize
+}
+
 /// Bytes that [`put_signed`] appends.
 pub(crate) const fn signed_len(x: i64) -> usize {
-    let bits = 64 - (zigzag(x) | 1).leading_zeros() as usize;
-    bits.div_ceil(7)
+    varint_len(zigzag(x))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Both columns of a chunk, one behind the other.
 
 use super::format::{CHUNK_HEADER_LEN, CHUNK_VERSION, VALUE_TYPE_F64};
-use super::{TimestampEncoder, ValueEncoder};
+use super::{Effort, TimestampEncoder, ValueEncoder};
 
 /// Encodes chunks. Owns its memory, so keep it: a call allocates nothing once warm (beyond what `out` lacks).
 #[derive(Debug, Default)]
@@ -15,6 +15,12 @@ impl ChunkEncoder {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// How hard both columns are tried from now on. [`Effort::Fresh`] at first.
+    pub fn set_effort(&mut self, effort: Effort) {
+        self.timestamps.set_effort(effort);
+        self.values.set_effort(effort);
     }
 
     /// Appends the chunk of these samples to `out`: at most 16 bytes a sample and 44 bytes beside.

@@ -42,6 +42,18 @@ const _: () = assert!(VECTOR_SAMPLES == LANE_ROWS * LANES, "the lane layout hold
 const _: () = assert!(CHUNK_HEADER_LEN == 1 + 1 + 2 + 4 + 8 + 8, "the spec says 24 bytes");
 const _: () = assert!(VECTORS_MAX == 4 && CHUNK_SAMPLES_MAX == 4096, "the spec says 4 vectors");
 
+/// How hard an encoder tries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Effort {
+    /// As fast as samples come in: for a flush.
+    #[default]
+    Fresh,
+    /// Small above all: for old data that is rewritten once. May take ten times as long, and
+    /// never gives more bytes than [`Fresh`](Self::Fresh).
+    Cold,
+}
+
 /// How a vector of timestamps is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]

@@ -30,7 +30,7 @@ mod stats;
 pub(crate) use cursor::{Cursor, put_varint};
 pub use encoder::ChunkEncoder;
 pub use error::ChunkError;
-pub use format::{CHUNK_SAMPLES_MAX, TimestampEncoding, VECTOR_SAMPLES, ValueEncoding};
+pub use format::{CHUNK_SAMPLES_MAX, Effort, TimestampEncoding, VECTOR_SAMPLES, ValueEncoding};
 pub use stats::{ChunkStats, STALE_BITS};
 pub use timestamps::{TimestampColumn, TimestampEncoder};
 pub use values::{ValueColumn, ValueEncoder};

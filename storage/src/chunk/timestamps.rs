@@ -3,8 +3,8 @@
 //! Byte layout: docs/format/chunk.md, "Timestamp vector".
 
 use super::ChunkError;
-use super::cursor::{Cursor, put_varint};
-use super::format::{SLOPE_FRACTION_BITS, TimestampEncoding, UNITS, VECTOR_SAMPLES};
+use super::cursor::{Cursor, put_varint, varint_len};
+use super::format::{Effort, SLOPE_FRACTION_BITS, TimestampEncoding, UNITS, VECTOR_SAMPLES};
 use super::ints::{self, Plan, Scratch};
 use super::vectors::{self, Vectors};
 
@@ -14,6 +14,7 @@ const LINE_MAX: i64 = 1 << 50;
 /// Encodes timestamp columns. Owns its memory, so keep it: no allocation once warm.
 #[derive(Debug, Default)]
 pub struct TimestampEncoder {
+    effort: Effort,
     scratch: Scratch,
     scaled: Vec<i64>,
     deltas: Vec<i64>,
@@ -25,6 +26,11 @@ impl TimestampEncoder {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// How hard timestamps are tried from now on. [`Effort::Fresh`] at first.
+    pub fn set_effort(&mut self, effort: Effort) {
+        self.effort = effort;
     }
 
     /// Appends the column of 1 to 4,096 strictly ascending timestamps to `out`. O(n).
@@ -74,7 +80,9 @@ impl TimestampEncoder {
         if slope > 0 {
             self.residuals.clear();
             self.residuals.extend((0u64..).zip(&self.scaled).map(|(i, x)| x.wrapping_sub(line(i, slope))));
-            linear = Some(Plan::of(&self.residuals)).filter(|plan| plan.bytes + 8 < delta.bytes);
+            // A line must earn its slope; differences decode as fast, so a byte or two do not matter to fresh data.
+            let margin = if self.effort == Effort::Cold { varint_len(slope) } else { 8 };
+            linear = Some(Plan::of(&self.residuals)).filter(|plan| plan.bytes + margin < delta.bytes);
         }
         let raw = 8 * (count - 1);
         match linear {

@@ -2,7 +2,7 @@
 
 use super::{bits, decimal};
 use crate::chunk::cursor::{put_signed, signed_len};
-use crate::chunk::format::{HAS_EXCEPTIONS, ValueEncoding};
+use crate::chunk::format::{Effort, HAS_EXCEPTIONS, ValueEncoding};
 use crate::chunk::ints::{Plan, Scratch};
 use crate::chunk::vectors;
 
@@ -12,6 +12,7 @@ const ROUGH_SAMPLE: usize = 31;
 /// Encodes value columns. Owns its memory, so keep it: no allocation once warm.
 #[derive(Debug, Default)]
 pub struct ValueEncoder {
+    effort: Effort,
     scratch: Scratch,
     decimals: Series,
     patterns: Series,
@@ -41,6 +42,11 @@ impl ValueEncoder {
         Self::default()
     }
 
+    /// How hard values are tried from now on. [`Effort::Fresh`] at first.
+    pub fn set_effort(&mut self, effort: Effort) {
+        self.effort = effort;
+    }
+
     /// Appends the column of 1 to 4,096 values to `out`. O(n).
     ///
     /// # Panics
@@ -61,9 +67,9 @@ impl ValueEncoder {
         let raw = 1 + values.len() * 8;
         let decimal = self.plan_decimal(values).filter(|(_, _, bytes, _)| *bytes < raw);
         // Decimals this wide may be plain doubles in disguise.
-        if decimal.is_none_or(|(_, _, bytes, _)| bytes > raw / 2) {
+        if self.effort == Effort::Cold || decimal.is_none_or(|(_, _, bytes, _)| bytes > raw / 2) {
             let zeros = bits::integers(values, &mut self.patterns.integers);
-            let choice = self.patterns.choose();
+            let choice = self.patterns.choose(self.effort);
             let bytes = 2 + choice.bytes;
             if bytes < decimal.map_or(raw, |(_, _, bytes, _)| bytes) {
                 out.push(if choice.delta { ValueEncoding::BitsDelta } else { ValueEncoding::Bits } as u8);
@@ -89,7 +95,7 @@ impl ValueEncoder {
         let exponent = decimal::exponent(values)?;
         decimal::integers(values, exponent, &mut self.decimals.integers, &mut self.exceptions);
         let zeros = self.decimals.strip_zeros();
-        let choice = self.decimals.choose();
+        let choice = self.decimals.choose(self.effort);
         let list = if self.exceptions.is_empty() { 0 } else { 2 + self.exceptions.len() * 10 };
         Some((exponent, zeros, 3 + choice.bytes + list, choice))
     }
@@ -117,15 +123,15 @@ impl Series {
         zeros as u8
     }
 
-    /// Plans the integers and their differences, unless a sample shows which of them is hopeless.
-    fn choose(&mut self) -> Choice {
+    /// Plans the integers and their differences, unless a sample shows which of them is hopeless; [`Effort::Cold`] looks at both.
+    fn choose(&mut self, effort: Effort) -> Choice {
         let first = self.integers[0];
         self.deltas.clear();
         self.deltas.push(self.integers.get(1).map_or(0, |second| second.wrapping_sub(first)));
         self.deltas.extend(self.integers.windows(2).map(|w| w[1].wrapping_sub(w[0])));
 
         // A short run is planned both ways as quickly as it is sampled.
-        let sampled = self.integers.len() > ROUGH_SAMPLE;
+        let sampled = self.integers.len() > ROUGH_SAMPLE && effort == Effort::Fresh;
         let (levels, steps) = if sampled { (roughness(&self.integers), roughness(&self.deltas)) } else { (0, 0) };
         let plain = || {
             let plan = Plan::of(&self.integers);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::sink::Sink;
 use crate::chunk::format::VALUE_TYPE_F64;
-use crate::chunk::{CHUNK_SAMPLES_MAX, ChunkStats, TimestampEncoder, ValueEncoder};
+use crate::chunk::{CHUNK_SAMPLES_MAX, ChunkStats, Effort, TimestampEncoder, ValueEncoder};
 use crate::segment::WriteError;
 use crate::segment::format::{
     ChunkRecord, Footer, NO_STATS, STATS_SAMPLES_MIN, Section, StatsRecord, TimestampsRecord,
@@ -34,6 +34,11 @@ pub(super) struct ColumnWriter {
 }
 
 impl ColumnWriter {
+    pub(super) fn set_effort(&mut self, effort: Effort) {
+        self.timestamp_encoder.set_effort(effort);
+        self.value_encoder.set_effort(effort);
+    }
+
     /// Chunks written so far.
     pub(super) fn chunks(&self) -> u32 {
         self.chunks.len() as u32

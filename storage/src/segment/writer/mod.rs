@@ -13,6 +13,7 @@ use super::format::{
     FLAG_LATE, FOOTER_CRC_AT, FOOTER_MAGIC, Footer, HEADER_CRC_AT, HEADER_MAGIC, Header, SEGMENT_VERSION, SeriesRecord,
 };
 use super::{SegmentInfo, WriteError, file_name};
+use crate::chunk::Effort;
 use crate::fs::Fs;
 use crate::model::{Labels, SeqNo, SeqRange, TimeRange, Timestamp};
 use crate::source::Columns;
@@ -80,6 +81,11 @@ impl SegmentWriter {
             series: Vec::new(),
             last: None,
         })
+    }
+
+    /// How hard the samples that are pushed from now on are encoded. [`Effort::Fresh`] at first.
+    pub fn set_effort(&mut self, effort: Effort) {
+        self.columns.set_effort(effort);
     }
 
     /// Adds a series: its samples (any number; none adds nothing), and the greatest
