@@ -149,6 +149,14 @@ pub mod loom_only {
 /// What the benches and stress tests of this repository reach. Not there without the feature `internals`.
 #[cfg(feature = "internals")]
 pub mod internals {
+    /// An engine on another disk than the machine's, in a folder `memory` and without a lock,
+    /// whose log files have `wal_file_bytes`. For simulations.
+    pub fn builder_on(fs: std::sync::Arc<dyn tidegauge_storage::fs::Fs>, wal_file_bytes: u64) -> crate::Builder {
+        let mut builder = crate::Builder::new(None);
+        (builder.fs, builder.wal_file_bytes) = (Some(fs), Some(wal_file_bytes));
+        builder
+    }
+
     /// The ring.
     pub mod ring {
         pub use crate::ring::*;

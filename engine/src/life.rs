@@ -126,7 +126,10 @@ impl Life {
 
 impl Drop for Life {
     fn drop(&mut self) {
-        if let Err(e) = self.close() {
+        // Whoever closed it before was told.
+        if !self.core.has_ended()
+            && let Err(e) = self.close()
+        {
             eprintln!("tidegauge: closing: {e}");
         }
     }

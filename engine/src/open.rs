@@ -67,7 +67,9 @@ impl Builder {
         let pool = self.pool()?;
         let mut manifest = Manifest::open_or_create(Arc::clone(&fs), &dir)?;
         let (wal_dir, segment_dir) = (dir.join("wal"), dir.join("segments"));
-        fs.create_dir_all(&segment_dir).map_err(|source| OpenError::Io { path: segment_dir.clone(), source })?;
+        // The folder's own name must survive before any segment in it can.
+        let made = fs.create_dir_all(&segment_dir).and_then(|()| fs.sync_dir(&dir));
+        made.map_err(|source| OpenError::Io { path: segment_dir.clone(), source })?;
         let segments = pool.install(|| open_segments(&*fs, &segment_dir, &manifest))?;
         remove_leftovers(&*fs, &segment_dir, &manifest);
 
@@ -79,7 +81,8 @@ impl Builder {
         recovered.secure(&*fs)?;
         let life = recovered.life(state.open_number);
         let mut options = WriterOptions::new(state.store_id, state.open_number, life.first_frame);
-        options.file_bytes = (self.wal_bytes / WAL_FILES).clamp(WAL_FILE_BYTES_MIN, WriterOptions::FILE_BYTES);
+        let file_bytes = (self.wal_bytes / WAL_FILES).clamp(WAL_FILE_BYTES_MIN, WriterOptions::FILE_BYTES);
+        options.file_bytes = self.wal_file_bytes.unwrap_or(file_bytes);
         options.spare_files = WAL_SPARES;
         options.damaged = recovered.lost.iter().map(|lost| lost.epoch).collect();
         let released = WalRelease {

@@ -112,6 +112,8 @@ pub struct Builder {
     pub(crate) heartbeat: Duration,
     /// Another file system than that of the machine, for tests.
     pub(crate) fs: Option<Arc<dyn Fs>>,
+    /// Log files of another size than follows from `wal_bytes`, for tests.
+    pub(crate) wal_file_bytes: Option<u64>,
 }
 
 impl Builder {
@@ -146,6 +148,7 @@ impl Builder {
             address: None,
             heartbeat: Self::HEARTBEAT,
             fs: None,
+            wal_file_bytes: None,
         }
     }
 

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 
 fn disk() -> (SimFs, Arc<dyn FsFile>) {
@@ -114,4 +116,98 @@ fn paths_are_checked_as_a_real_file_system_does() {
     let read = fs.open_read(Path::new("d/f")).unwrap();
     assert_eq!(read.write_all_at(0, b"x").unwrap_err().kind(), io::ErrorKind::PermissionDenied);
     assert_eq!(fs.create_dir_all(Path::new("d/f/g")).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+}
+
+#[test]
+fn a_timeline_goes_through_the_same_disk_again() {
+    let (fs, file) = disk();
+    fs.record();
+    fs.create(Path::new("d/h")).unwrap();
+    fs.remove(Path::new("d/h")).unwrap();
+    file.write_all_at(0, b"one").unwrap();
+    file.sync_data().unwrap();
+    fs.sync_dir(Path::new("d")).unwrap();
+    file.write_all_at(0, b"two").unwrap();
+    let mut timeline = fs.timeline();
+    let mut seen = Vec::new();
+    loop {
+        let lost = content(&timeline.power_loss(&mut Random::new(5)), "d/f");
+        seen.push((content(&timeline.kill(), "d/f").unwrap(), lost));
+        if timeline.is_over() {
+            break;
+        }
+        timeline.advance();
+    }
+    assert_eq!(timeline.at(), fs.steps());
+    let live: Vec<&[u8]> = seen.iter().map(|(live, _)| &live[..]).collect();
+    assert_eq!(live, [&b""[..], b"", b"", b"one", b"one", b"one", b"two"]);
+    assert_eq!(seen[5].1.as_deref(), Some(&b"one"[..]), "name and content are durable");
+    assert_eq!(content(&fs.crash(5), "d/f"), seen[6].1, "the same choice as on the disk itself");
+    let later = timeline.kill();
+    later.create(Path::new("d/g")).unwrap().write_all_at(0, b"new").unwrap();
+    assert_eq!(content(&later, "d/f").unwrap(), b"two", "a new file is another one");
+}
+
+#[test]
+fn every_choice_is_each_combination_once() {
+    let (fs, file) = disk();
+    fs.sync_dir(Path::new("d")).unwrap();
+    file.write_all_at(0, &[1; 4096]).unwrap();
+    file.write_all_at(0, &[2; 8192]).unwrap();
+    fs.record();
+    let (timeline, mut every) = (fs.timeline(), Every::default());
+    let mut seen = Vec::new();
+    loop {
+        seen.push(content(&timeline.power_loss(&mut every), "d/f").unwrap());
+        if !every.more() {
+            break;
+        }
+    }
+    // Three states of the first page, two of the second, three lengths.
+    assert_eq!(seen.len(), 3 * 2 * 3);
+}
+
+#[test]
+fn a_sync_covers_what_was_there_when_it_began_and_may_be_ignored() {
+    let (fs, file) = disk();
+    fs.sync_dir(Path::new("d")).unwrap();
+    fs.record();
+    let late = Arc::clone(&file);
+    fs.on_sync(Arc::new(move || {
+        late.write_all_at(0, b"b").unwrap();
+        "here".into()
+    }));
+    file.write_all_at(0, b"a").unwrap();
+    file.sync_data().unwrap();
+    let left: BTreeSet<_> = (0..100).map(|seed| content(&fs.crash(seed), "d/f").unwrap()).collect();
+    assert_eq!(left, BTreeSet::from([b"a".to_vec(), b"b".to_vec()]));
+    let mut lying = fs.timeline();
+    assert_eq!(lying.sync_sites().collect::<Vec<_>>(), ["here".into()]);
+    while !lying.is_over() {
+        lying.advance_ignoring(|site| site == "here");
+    }
+    let left: BTreeSet<_> =
+        (0..100).map(|seed| content(&lying.power_loss(&mut Random::new(seed)), "d/f").unwrap()).collect();
+    assert!(left.contains(&b""[..]), "a disk that lies loses it");
+}
+
+#[test]
+fn the_next_process_finds_the_page_cache_and_the_killed_one_does_nothing_more() {
+    let (fs, file) = disk();
+    fs.sync_dir(Path::new("d")).unwrap();
+    file.write_all_at(0, b"a").unwrap();
+    let next = fs.next_process();
+    assert!(file.write_all_at(0, b"b").is_err() && file.sync_data().is_err() && fs.list(Path::new("d")).is_err());
+    assert_eq!(content(&next, "d/f").unwrap(), b"a");
+    assert!((0..100).any(|seed| content(&next.crash(seed), "d/f").unwrap().is_empty()), "still not durable");
+}
+
+#[test]
+fn a_bit_is_turned_over() {
+    let (fs, file) = disk();
+    file.write_all_at(0, &[0, 0]).unwrap();
+    fs.flip(Path::new("d/f"), 9).unwrap();
+    fs.flip(Path::new("d/f"), 99).unwrap();
+    assert_eq!(content(&fs, "d/f").unwrap(), [0, 2]);
+    assert_eq!(fs.files(), [(PathBuf::from("d/f"), 2)]);
 }

@@ -1,0 +1,163 @@
+//! Opening what a crash left, and going on from there.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tidegauge::Durability;
+use tidegauge_storage::fs::sim::{Choose, Random, SimFs, Timeline};
+
+use crate::oracle::{Death, Expected, History};
+use crate::run::Run;
+use crate::script::{Rng, Script};
+use crate::store;
+
+/// A promise that was broken, and the disk on which it was.
+#[derive(Debug)]
+pub struct Violation {
+    /// What is wrong.
+    pub what: String,
+    /// Where it came from.
+    pub trail: String,
+    /// The disk before it was opened.
+    pub disk: SimFs,
+    /// What was allowed.
+    pub expected: Expected,
+    /// How it is to be opened.
+    pub durability: Durability,
+}
+
+/// How many of what there were.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Disks after a power loss or a kill, each opened and compared.
+    pub points: AtomicU64,
+    /// Those on which a recovered engine wrote, and died again or was closed.
+    pub continued: AtomicU64,
+    /// Those that a crash of a recovery, or of a life after one, left.
+    pub deeper: AtomicU64,
+}
+
+/// How far to go from one crash point.
+#[derive(Clone, Copy, Debug)]
+pub struct Depth {
+    /// Crashes of recovered engines, one within the other.
+    pub levels: u32,
+    /// One in so many is gone on with.
+    pub one_in: u64,
+    /// Crash points taken of each recovered life.
+    pub points: u64,
+}
+
+/// Only opened and compared.
+pub const SHALLOW: Depth = Depth { levels: 0, one_in: 0, points: 0 };
+
+/// Opens `disk`, compares, and goes on as far as `depth` says.
+///
+/// # Errors
+/// [`Violation`] where something came back that was not allowed, or not what was promised.
+pub fn examine(
+    disk: SimFs,
+    (history, step, death): (&History, u64, Death),
+    durability: Durability,
+    rng: &mut Rng,
+    depth: Depth,
+    counts: &Counts,
+) -> Result<(), Box<Violation>> {
+    counts.points.fetch_add(1, Ordering::Relaxed);
+    let expected = history.expected(step, death);
+    let goes_on = depth.levels > 0 && rng.below(depth.one_in) == 0;
+    // The image as it was, for a report: its pages are shared.
+    let image = disk.kill();
+    let wrong = |what: String| {
+        let (disk, expected) = (image.kill(), expected.clone());
+        Box::new(Violation { what, trail: String::new(), disk, expected, durability })
+    };
+    if goes_on {
+        disk.record();
+    }
+    let engine = store::open(&disk, durability).map_err(|e| wrong(format!("it does not open: {e}")))?;
+    let lanes = expected.lanes.len();
+    let read = store::read(&engine, lanes).map_err(|e| wrong(format!("it cannot be read: {e}")))?;
+    let prefix = expected.check(&read.found).map_err(&wrong)?;
+    if !goes_on {
+        let _next = disk.next_process();
+        let _ = engine.close();
+        return Ok(());
+    }
+
+    counts.continued.fetch_add(1, Ordering::Relaxed);
+    let script = Script::again(rng, durability);
+    let refused = |e: crate::run::Stopped| wrong(format!("a recovered engine refused: {}", e.0));
+    // After a power loss all that is there is durable; after a kill some of it is in the page cache only.
+    let left = match death {
+        Death::PowerLoss => expected.exactly(&prefix),
+        Death::Kill => history.expected(step, Death::PowerLoss),
+    };
+    let mut run = Run::resume(disk, engine, read, left.left(&prefix), &script).map_err(refused)?;
+    run.go(&script).map_err(refused)?;
+    let end = run.fs.steps();
+    let (timeline, history) = (run.fs.timeline(), std::mem::take(&mut run.history));
+    let engine = run.take_engine().expect("a run keeps its engine");
+    let closes = rng.below(2) == 0;
+    if closes {
+        engine.close().map_err(|e| wrong(format!("a recovered engine does not close: {e}")))?;
+    } else {
+        let _next = run.fs.next_process();
+        let _ = engine.close();
+    }
+    let next = run.fs.next_process();
+    let shallower = Depth { levels: depth.levels - 1, ..depth };
+    let trail = |mut v: Box<Violation>, at: String| {
+        v.trail = format!("{at}, then {}", v.trail);
+        v
+    };
+    let way = if closes { "closed" } else { "killed" };
+    // A closed store holds everything; a killed one everything visible.
+    examine(next.kill(), (&history, end, Death::Kill), durability, rng, SHALLOW, counts)
+        .map_err(|v| trail(v, format!("recovered, wrote {:?} and was {way}", script.steps)))?;
+    for _ in 0..depth.points {
+        counts.deeper.fetch_add(1, Ordering::Relaxed);
+        let mut timeline = timeline.clone();
+        for _ in 0..rng.below(end + 1) {
+            timeline.advance();
+        }
+        let choice = rng.draw();
+        die(&timeline, &history, choice, durability, rng, shallower, counts)
+            .map_err(|v| trail(v, format!("recovered, wrote {:?} and died at step {}", script.steps, timeline.at())))?;
+    }
+    Ok(())
+}
+
+/// A death at the timeline's present step: by a kill, one time in eight, or a power loss.
+///
+/// # Errors
+/// [`Violation`].
+pub fn die(
+    timeline: &Timeline,
+    history: &History,
+    choice: u64,
+    durability: Durability,
+    rng: &mut Rng,
+    depth: Depth,
+    counts: &Counts,
+) -> Result<(), Box<Violation>> {
+    if choice.is_multiple_of(8) {
+        return examine(timeline.kill(), (history, timeline.at(), Death::Kill), durability, rng, depth, counts);
+    }
+    lose_power(timeline, history, &mut Random::new(choice), durability, rng, depth, counts)
+}
+
+/// A power loss at the timeline's present step.
+///
+/// # Errors
+/// [`Violation`].
+pub fn lose_power(
+    timeline: &Timeline,
+    history: &History,
+    choose: &mut dyn Choose,
+    durability: Durability,
+    rng: &mut Rng,
+    depth: Depth,
+    counts: &Counts,
+) -> Result<(), Box<Violation>> {
+    examine(timeline.power_loss(choose), (history, timeline.at(), Death::PowerLoss), durability, rng, depth, counts)
+}

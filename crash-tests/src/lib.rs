@@ -1,0 +1,24 @@
+//! The engine that ships, on a disk that loses power, lies, fails and runs full.
+//!
+//! A workload runs once on a simulated disk that records every step. Between any two steps the
+//! power may have failed: each such *crash point* is a disk of its own, with a choice of what was
+//! not synced. The engine is opened on it, and what comes back is compared with what a naive twin
+//! says was pushed and acknowledged (P5): an exact prefix of the order of acceptance, with every
+//! durable acknowledgement, the same when opened again, and after a crash in the middle of that.
+
+// what was pushed and promised
+pub mod oracle;
+// what is done to an engine
+pub mod script;
+// an engine on a simulated disk, and reading it
+pub mod store;
+// one run, with its kills and reopenings
+pub mod run;
+// opening what a crash left
+pub mod examine;
+// many of them
+pub mod campaign;
+// which sync is missed when it is left out
+pub mod syncs;
+// a crash point that broke a promise, on a real disk
+pub mod case;

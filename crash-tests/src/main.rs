@@ -1,0 +1,162 @@
+//! Crashes the engine again and again, and says what broke.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread;
+use std::time::Instant;
+
+use clap::{Parser, Subcommand};
+use std::sync::atomic::Ordering;
+use tidegauge_crash_tests::campaign::{Failure, Plan, campaign, crash_every_way, crash_everywhere};
+use tidegauge_crash_tests::case;
+use tidegauge_crash_tests::examine::{Counts, Depth};
+use tidegauge_crash_tests::script::Script;
+use tidegauge_crash_tests::syncs::miss_each_sync;
+
+/// Power losses, kills and failing disks at every step of many workloads.
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Crash points, and then no new workload.
+    #[arg(long, default_value_t = 100_000, value_name = "N")]
+    points: u64,
+    /// Go on for ever.
+    #[arg(long)]
+    soak: bool,
+    /// The first workload's seed; the others count up [default: by the clock].
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// Workloads at a time [default: two for each processor].
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Steps of a workload.
+    #[arg(long, default_value_t = 40, value_name = "N")]
+    len: usize,
+    /// Choices of what was not synced, at each step of a workload.
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    choices: u64,
+    /// Where to keep a disk on which a promise was broken.
+    #[arg(long, default_value = "target/crash", value_name = "DIR")]
+    keep: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Open a disk that was kept, and compare again.
+    Replay {
+        /// Its folder.
+        dir: PathBuf,
+    },
+    /// Leave out each sync that the engine asks for, one site at a time: each must be missed.
+    Syncs,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match &cli.command {
+        Some(Command::Replay { dir }) => return replay(dir),
+        Some(Command::Syncs) => return miss_syncs(cli.seed.unwrap_or(1)),
+        None => {}
+    }
+    let started = Instant::now();
+    let by_clock = || std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(1, |d| d.as_secs());
+    let processors = thread::available_parallelism().map_or(2, usize::from);
+    let plan = Plan {
+        seed: cli.seed.unwrap_or_else(by_clock),
+        points: if cli.soak { u64::MAX / 2 } else { cli.points },
+        threads: cli.threads.unwrap_or(2 * processors),
+        len: cli.len,
+        choices: cli.choices,
+    };
+    println!("seed {} (--seed {} gives the same workloads)", plan.seed, plan.seed);
+    let counts = Counts::default();
+    let result = run(&plan, &counts, started);
+    let points = counts.points.load(Ordering::Relaxed);
+    match result {
+        Ok(workloads) => {
+            println!(
+                "{points} crash points of {workloads} workloads: nothing lost, nothing invented, nothing reordered ({:.0} s; {} went on writing, {} died again)",
+                started.elapsed().as_secs_f64(),
+                counts.continued.load(Ordering::Relaxed),
+                counts.deeper.load(Ordering::Relaxed),
+            );
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            report(&failure, &cli.keep);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn replay(dir: &Path) -> ExitCode {
+    match case::replay(dir) {
+        Ok((what, found)) => {
+            println!("then: {what}\nnow:  {found}");
+            ExitCode::SUCCESS
+        }
+        Err(e) => {
+            eprintln!("{}: {e}", dir.display());
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn miss_syncs(seed: u64) -> ExitCode {
+    let missed = match miss_each_sync(seed) {
+        Ok(missed) => missed,
+        Err(e) => {
+            eprintln!("{}", e.0);
+            return ExitCode::from(2);
+        }
+    };
+    for one in &missed {
+        let noticed = one
+            .noticed
+            .as_ref()
+            .map_or("NOBODY MISSES IT".to_owned(), |n| format!("workload {}, step {}: {}", n.workload, n.step, n.what));
+        println!("{} ({} times)\n    {noticed}", one.site, one.times);
+    }
+    if missed.iter().all(|one| one.noticed.is_some()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run(plan: &Plan, counts: &Counts, started: Instant) -> Result<u64, Box<Failure>> {
+    let (mut steps, mut cut) = (0, 0);
+    for script in Script::short() {
+        let (all, more) = crash_every_way(&script, counts)?;
+        (steps, cut) = (steps + all, cut + more);
+        let depth = Depth { levels: 2, one_in: 1, points: 2 };
+        crash_everywhere(&script, 1, depth, counts)?;
+    }
+    let points = counts.points.load(Ordering::Relaxed);
+    println!(
+        "{points} crash points: all choices at {} of {steps} steps of short workloads ({:.0} s)",
+        steps - cut,
+        started.elapsed().as_secs_f64()
+    );
+    let progress = |seed: u64, points: u64| {
+        if seed.is_multiple_of(64) {
+            println!("{points} crash points, seed {seed} ({:.0} s)", started.elapsed().as_secs_f64());
+        }
+    };
+    campaign(plan, counts, progress)
+}
+
+fn report(failure: &Failure, keep: &Path) {
+    let script = &failure.script;
+    println!("BROKEN: {}", failure.what);
+    println!(
+        "at step {} of the disk, workload {} ({}, {} lanes): {:?}",
+        failure.step, script.seed, script.durability, script.lanes, script.steps
+    );
+    if let Some(violation) = &failure.violation {
+        let dir = keep.join(format!("{}-{}", script.seed, failure.step));
+        match case::save(violation, &dir) {
+            Ok(()) => {
+                println!("the disk is kept; look again: cargo run -p tidegauge-crash-tests -- replay {}", dir.display())
+            }
+            Err(e) => println!("the disk could not be kept: {e}"),
+        }
+    }
+}

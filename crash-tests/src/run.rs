@@ -1,0 +1,359 @@
+//! One run of an engine, beside its twin.
+
+use std::sync::Arc;
+use std::thread;
+
+use tidegauge::{Ack, Appender, BackPressure, Durability, Engine, Level, Metadata, SeriesId, SeriesSample, Timestamp};
+use tidegauge_storage::fs::sim::SimFs;
+
+use crate::oracle::{Contents, Death, Era, History, Key, Op, Prefix, Sample, Track};
+use crate::script::{Rng, Script, Step};
+use crate::store::{self, LANE_SAMPLES, Read, SOON, hash_of_metadata};
+
+/// Series of a lane.
+const SERIES: u64 = 3;
+/// Metrics that something is said about.
+const METRICS: u64 = 3;
+
+/// One collector, its twin, and what it was promised.
+struct Lane {
+    id: u8,
+    rng: Rng,
+    contents: Contents,
+    track: Track,
+    appender: Option<Appender>,
+    series: Vec<SeriesId>,
+    ack: Option<Ack>,
+    /// Counts up over all lives, so that no value comes twice.
+    next_value: u64,
+}
+
+/// An engine at work on a disk.
+pub struct Run {
+    /// The disk, as the present process sees it.
+    pub fs: SimFs,
+    /// What may come back from a crash.
+    pub history: History,
+    durability: Durability,
+    rng: Rng,
+    lanes: Vec<Lane>,
+    metadata: Track,
+    /// What is known about each metric.
+    known: Vec<Option<String>>,
+    barriers: Vec<Vec<usize>>,
+    from: u64,
+    engine: Option<Engine>,
+}
+
+/// Why a run ended early: the engine refused something. With a sound disk that is a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stopped(pub String);
+
+fn stopped(what: &str, why: impl std::fmt::Display) -> Stopped {
+    Stopped(format!("{what}: {why}"))
+}
+
+impl Lane {
+    fn new(id: u8, seed: u64, step: u64) -> Self {
+        let (contents, track) = (Contents::default(), Track::new(step, 0));
+        let rng = Rng(seed.wrapping_mul(31).wrapping_add(id.into()));
+        Self { id, rng, contents, track, appender: None, series: Vec::new(), ack: None, next_value: 1 }
+    }
+
+    fn enter(&mut self, engine: &Engine) -> Result<(), Stopped> {
+        self.series = (0..SERIES as u8).map(|n| store::series(engine, self.id, n)).collect();
+        let appender = engine.appender_with(BackPressure::Block(SOON));
+        self.appender = Some(appender.map_err(|e| stopped("an appender", e))?);
+        self.ack = None;
+        Ok(())
+    }
+
+    /// Mostly newer than all before, sometimes late, sometimes what is there already.
+    fn sample(&mut self) -> Sample {
+        let series = self.rng.below(SERIES) as u8;
+        let now = self.next_value as i64 * 1000;
+        let timestamp = match self.rng.below(10) {
+            0 => now - self.rng.below(40_000) as i64 * 100,
+            1 => now - 1000 * self.rng.below(5) as i64,
+            _ => now,
+        };
+        let value = self.next_value as f64 + f64::from(self.id) / 4.0;
+        self.next_value += 1;
+        Sample { lane: self.id, series, timestamp, value }
+    }
+
+    /// The twin takes the samples first: from then on they may be on the disk.
+    fn push(&mut self, n: u64, fs: &SimFs, common: Option<&Engine>) -> Result<(), Stopped> {
+        let samples: Vec<Sample> = (0..n).map(|_| self.sample()).collect();
+        let before: Vec<(Key, Option<u64>)> = samples.iter().map(|s| self.before(s)).collect();
+        let accepted = self.track.len();
+        for &sample in &samples {
+            self.contents.apply(&Op::Sample(sample));
+            self.track.push(self.contents.hash());
+        }
+        self.track.begin(fs.steps());
+        let id = |s: &Sample| self.series[usize::from(s.series)];
+        let batch: Vec<SeriesSample> =
+            samples.iter().map(|s| SeriesSample::new(id(s), Timestamp::from_nanos(s.timestamp), s.value)).collect();
+        let pushed = match (common, &mut self.appender) {
+            (Some(engine), _) => engine.push_batch(&batch),
+            (None, Some(appender)) => appender.push_batch(&batch),
+            (None, None) => return Err(Stopped("no appender".to_owned())),
+        };
+        match pushed {
+            Ok(ack) => {
+                self.ack = Some(ack);
+                Ok(())
+            }
+            Err(e) => {
+                // Nothing of it was taken.
+                self.track.take_back(accepted);
+                self.contents.take_back(&before);
+                Err(stopped("a push", e))
+            }
+        }
+    }
+
+    fn before(&self, s: &Sample) -> (Key, Option<u64>) {
+        let key = (s.lane, s.series, s.timestamp);
+        (key, self.contents.samples.get(&key).copied())
+    }
+
+    /// Waits for what was pushed, and notes that it came so far.
+    fn wait(&mut self, engine: &Engine, level: Level, fs: &SimFs, survives_kill: bool) -> Result<(), Stopped> {
+        let Some(ack) = self.ack else { return Ok(()) };
+        engine.wait(ack, level, SOON).map_err(|e| stopped("a wait", e))?;
+        let (step, count) = (fs.steps(), self.track.len());
+        match level {
+            Level::Durable => self.track.note_durable(step, count),
+            Level::Visible if survives_kill => self.track.note_visible(step, count),
+            Level::Visible => {}
+        }
+        Ok(())
+    }
+}
+
+impl Run {
+    /// Opens an empty disk. It should be recording.
+    ///
+    /// # Errors
+    /// [`Stopped`] if the engine does not open.
+    pub fn begin(fs: SimFs, script: &Script) -> Result<Self, Stopped> {
+        let lanes = (0..script.lanes).map(|id| Lane::new(id, script.seed, 0)).collect();
+        let mut run = Self {
+            fs,
+            history: History::default(),
+            durability: script.durability,
+            rng: Rng(script.seed ^ 0x5eed),
+            lanes,
+            metadata: Track::new(0, 0),
+            known: vec![None; METRICS as usize],
+            barriers: Vec::new(),
+            from: 0,
+            engine: None,
+        };
+        run.keep_era();
+        let engine = store::open(&run.fs, run.durability).map_err(|e| stopped("opening", e))?;
+        run.enter(engine)?;
+        Ok(run)
+    }
+
+    /// Goes on with an engine that was opened on what a crash left. `left` tells what is left if
+    /// the power fails while it opens; from then on what came back is durable.
+    ///
+    /// # Errors
+    /// [`Stopped`] if it makes no appender.
+    pub fn resume(fs: SimFs, engine: Engine, read: Read, left: Era, script: &Script) -> Result<Self, Stopped> {
+        let opened = fs.steps();
+        let lane = |(id, contents): (usize, Contents)| {
+            let mut lane = Lane::new(id as u8, script.seed, 0);
+            lane.track = Track::new(opened, contents.hash());
+            // Above every value that is there.
+            lane.next_value = contents.samples.values().map(|bits| f64::from_bits(*bits) as u64 + 1).max().unwrap_or(1);
+            lane.contents = contents;
+            lane
+        };
+        let mut run = Self {
+            fs,
+            history: History(vec![Arc::new(left)]),
+            durability: script.durability,
+            rng: Rng(script.seed),
+            lanes: read.lanes.into_iter().enumerate().map(lane).collect(),
+            metadata: Track::new(opened, read.found.metadata),
+            known: (0..METRICS).map(|m| help_of(&engine, m)).collect(),
+            barriers: Vec::new(),
+            from: opened,
+            engine: None,
+        };
+        run.enter(engine)?;
+        Ok(run)
+    }
+
+    fn enter(&mut self, engine: Engine) -> Result<(), Stopped> {
+        self.from = self.fs.steps();
+        for lane in &mut self.lanes {
+            lane.enter(&engine)?;
+        }
+        self.engine = Some(engine);
+        Ok(())
+    }
+
+    fn keep_era(&mut self) {
+        let lanes = self.lanes.iter().map(|lane| lane.track.clone()).collect();
+        let (from, metadata, barriers) = (self.from, self.metadata.clone(), self.barriers.clone());
+        self.history.0.push(Arc::new(Era { from, lanes, metadata, barriers }));
+    }
+
+    /// Does all of it. When this returns, the history is complete, whatever happened.
+    ///
+    /// # Errors
+    /// [`Stopped`] where the engine refused something.
+    pub fn go(&mut self, script: &Script) -> Result<(), Stopped> {
+        let result = script.steps.iter().try_for_each(|step| self.step(*step));
+        self.keep_era();
+        result
+    }
+
+    /// The engine at work.
+    ///
+    /// # Panics
+    /// Once it was taken.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        self.engine.as_ref().expect("it is there between steps")
+    }
+
+    /// Hands the engine over.
+    pub fn take_engine(&mut self) -> Option<Engine> {
+        self.lanes.iter_mut().for_each(|lane| lane.appender = None);
+        self.engine.take()
+    }
+
+    /// Lanes, for reading.
+    #[must_use]
+    pub fn lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
+    fn logs(&self) -> bool {
+        self.durability != Durability::Memory
+    }
+
+    fn step(&mut self, step: Step) -> Result<(), Stopped> {
+        let fs = self.fs.clone();
+        match step {
+            Step::Push(n) => {
+                let lane = self.rng.below(self.lanes.len() as u64) as usize;
+                self.lanes[lane].push(n.min(LANE_SAMPLES as u64), &fs, None)
+            }
+            Step::PushCommon(n) => {
+                // Two lanes have an order only by an answer in between.
+                self.wait(Level::Visible)?;
+                let engine = self.engine().clone();
+                self.lanes[0].push(n, &fs, Some(&engine))?;
+                self.wait(Level::Visible)
+            }
+            Step::PushAll(batches) => self.push_all(batches),
+            Step::Visible => self.wait(Level::Visible),
+            Step::Durable if self.logs() => self.wait(Level::Durable),
+            Step::Durable | Step::Flush => self.flush(),
+            Step::Metadata(bytes) => self.say_something(bytes),
+            Step::Kill => self.reopen(Death::Kill),
+            Step::Close => {
+                let engine = self.take_engine().expect("there between steps");
+                engine.close().map_err(|e| stopped("closing", e))?;
+                let step = fs.steps();
+                for lane in &mut self.lanes {
+                    let count = lane.track.len();
+                    lane.track.note_durable(step, count);
+                }
+                self.reopen(Death::Kill)
+            }
+        }
+    }
+
+    fn push_all(&mut self, batches: u64) -> Result<(), Stopped> {
+        let fs = &self.fs;
+        let work = |lane: &mut Lane| {
+            (0..batches).try_for_each(|_| {
+                let n = 1 + lane.rng.below(12);
+                lane.push(n, fs, None)
+            })
+        };
+        let results: Vec<Result<(), Stopped>> = thread::scope(|scope| {
+            let running: Vec<_> = self.lanes.iter_mut().map(|lane| scope.spawn(move || work(lane))).collect();
+            running.into_iter().map(|thread| thread.join().expect("a push panicked")).collect()
+        });
+        results.into_iter().collect::<Result<(), _>>()?;
+        self.wait(Level::Visible)
+    }
+
+    fn wait(&mut self, level: Level) -> Result<(), Stopped> {
+        let (engine, fs, logs) = (self.engine().clone(), self.fs.clone(), self.logs());
+        self.lanes.iter_mut().try_for_each(|lane| lane.wait(&engine, level, &fs, logs))?;
+        self.barriers.push(self.lanes.iter().map(|lane| lane.track.len()).collect());
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Stopped> {
+        self.wait(Level::Visible)?;
+        self.engine().flush().map_err(|e| stopped("a flush", e))?;
+        let step = self.fs.steps();
+        for lane in &mut self.lanes {
+            let count = lane.track.len();
+            lane.track.note_durable(step, count);
+        }
+        Ok(())
+    }
+
+    fn say_something(&mut self, bytes: u64) -> Result<(), Stopped> {
+        let (metric, said) = (self.rng.below(METRICS), self.rng.draw());
+        let help = format!("{said}{}", "!".repeat(bytes as usize));
+        let mut known = self.known.clone();
+        known[metric as usize] = Some(help.clone());
+        let hash = (0..METRICS).zip(&known).filter_map(|(m, help)| Some(hash_of_metadata(&name(m), help.as_ref()?)));
+        self.metadata.push(hash.fold(0, u64::wrapping_add));
+        self.metadata.begin(self.fs.steps());
+        let said = self.engine().set_metadata(&name(metric), Metadata { help, ..Metadata::default() });
+        if let Err(e) = said {
+            // It may be there or not.
+            return Err(stopped("metadata", e));
+        }
+        self.known = known;
+        let (step, count) = (self.fs.steps(), self.metadata.len());
+        self.metadata.note_durable(step, count);
+        Ok(())
+    }
+
+    /// The process ends as it is, and the next one opens what it left.
+    fn reopen(&mut self, death: Death) -> Result<(), Stopped> {
+        self.keep_era();
+        let died_at = self.fs.steps();
+        self.fs = self.fs.next_process();
+        // The old one's threads find that they are dead, and go.
+        if let Some(engine) = self.take_engine() {
+            let _ = engine.close();
+        }
+        let engine = store::open(&self.fs, self.durability).map_err(|e| stopped("opening again", e))?;
+        let read = store::read(&engine, self.lanes.len()).map_err(|e| stopped("reading after a kill", e))?;
+        let expected = self.history.expected(died_at, death);
+        let Prefix { lanes, metadata } = expected.check(&read.found).map_err(|e| stopped("after a kill", e))?;
+        let step = self.fs.steps();
+        for ((lane, count), contents) in self.lanes.iter_mut().zip(lanes).zip(read.lanes) {
+            lane.track.settle(step, count);
+            lane.contents = contents;
+        }
+        self.metadata.settle(step, metadata);
+        self.known = (0..METRICS).map(|m| help_of(&engine, m)).collect();
+        self.barriers.clear();
+        self.enter(engine)
+    }
+}
+
+fn name(metric: u64) -> String {
+    format!("metric_{metric}")
+}
+
+fn help_of(engine: &Engine, metric: u64) -> Option<String> {
+    engine.metadata().get(&name(metric)).map(|m| m.help.clone())
+}

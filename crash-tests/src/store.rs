@@ -1,0 +1,89 @@
+//! An engine on a simulated disk, and reading all of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegauge::query::Selection;
+use tidegauge::{Columns, Durability, Engine, OpenError, SeriesId};
+use tidegauge_storage::fs::sim::SimFs;
+use tidegauge_storage::source::ColumnCursor;
+
+use crate::oracle::{Contents, Found, hash_of};
+
+/// Longer than anything takes on a loaded machine; what needs it has failed.
+pub const SOON: Duration = Duration::from_secs(60);
+/// Small, so that files are changed and recycled often.
+const WAL_FILE_BYTES: u64 = 16 << 10;
+/// The longest batch fits.
+pub const LANE_SAMPLES: usize = 2048;
+
+/// Opens the store on this disk.
+///
+/// # Errors
+/// What the engine says.
+pub fn open(fs: &SimFs, durability: Durability) -> Result<Engine, OpenError> {
+    let builder = tidegauge::internals::builder_on(Arc::new(fs.clone()), WAL_FILE_BYTES);
+    builder.durability(durability).lane_samples(LANE_SAMPLES).flush_bytes(1 << 16).query_threads(1).open()
+}
+
+/// A series of a lane.
+///
+/// # Panics
+/// If the engine refuses it.
+#[must_use]
+pub fn series(engine: &Engine, lane: u8, series: u8) -> SeriesId {
+    let labels = [("__name__", "s"), ("lane", &*lane.to_string()), ("n", &*series.to_string())];
+    engine.series(&labels).expect("a good series")
+}
+
+/// Everything an engine holds.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// By lane.
+    pub lanes: Vec<Contents>,
+    /// As compared with the twin.
+    pub found: Found,
+}
+
+/// Hash of one metric's metadata.
+#[must_use]
+pub fn hash_of_metadata(metric: &str, help: &str) -> u64 {
+    let bits = help.bytes().fold(7u64, |h, b| h.wrapping_mul(131).wrapping_add(b.into()));
+    let metric = metric.bytes().fold(11u64, |h, b| h.wrapping_mul(137).wrapping_add(b.into()));
+    hash_of((0, 0, metric as i64), bits)
+}
+
+/// Reads everything that is visible, as a query does.
+///
+/// # Errors
+/// What cannot be read, or reads as something that nobody wrote.
+pub fn read(engine: &Engine, lanes: usize) -> Result<Read, String> {
+    let snapshot = engine.snapshot();
+    let selection = Selection::new(&snapshot, &[]).map_err(|e| e.to_string())?;
+    let mut contents = vec![Contents::default(); lanes];
+    let mut columns = Columns::default();
+    for one in selection.iter() {
+        let number = |name| one.labels().get(name).and_then(|text| text.parse::<u8>().ok());
+        let (Some(lane), Some(n)) = (number("lane"), number("n")) else {
+            return Err(format!("an unknown series {}", one.labels()));
+        };
+        let all = contents.get_mut(usize::from(lane)).ok_or_else(|| format!("an unknown lane {lane}"))?;
+        let mut cursor = one.cursor();
+        let mut last = None;
+        columns.clear();
+        while cursor.next(&mut columns).map_err(|e| e.to_string())? {
+            for (&timestamp, value) in columns.timestamps.iter().zip(&columns.values) {
+                if last.is_some_and(|last| last >= timestamp) {
+                    return Err(format!("{}: timestamps do not ascend at {timestamp}", one.labels()));
+                }
+                last = Some(timestamp);
+                all.put((lane, n, timestamp), value.to_bits());
+            }
+            columns.clear();
+        }
+    }
+    let metadata = engine.metadata().into_iter().map(|(metric, m)| hash_of_metadata(&metric, &m.help));
+    let found =
+        Found { lanes: contents.iter().map(Contents::hash).collect(), metadata: metadata.fold(0, u64::wrapping_add) };
+    Ok(Read { lanes: contents, found })
+}

@@ -1,0 +1,64 @@
+//! P5 and P6 under power losses and kills; and that this notices what is wrong.
+#![allow(missing_docs)]
+
+use tidegauge::Durability;
+use tidegauge_crash_tests::campaign::{anyone, crash_every_way, crash_everywhere, record};
+use tidegauge_crash_tests::examine::{Counts, Depth};
+use tidegauge_crash_tests::script::{Script, Step};
+use tidegauge_crash_tests::store;
+use tidegauge_crash_tests::syncs::{miss_each_sync, notice};
+use tidegauge_storage::fs::sim::SimFs;
+
+#[test]
+fn p5_every_choice_at_every_step_of_a_short_workload() {
+    let counts = Counts::default();
+    for script in Script::short() {
+        let (steps, cut) = crash_every_way(&script, &counts).unwrap_or_else(|e| panic!("{}: {:?}", e.what, e.script));
+        assert!(steps > 20 && cut == 0, "{cut} of {steps} steps have too many choices: {script:?}");
+    }
+}
+
+#[test]
+fn p5_p6_a_prefix_comes_back_from_a_crash_anywhere_and_from_a_crash_of_the_recovery() {
+    let (counts, depth) = (Counts::default(), Depth { levels: 2, one_in: 4, points: 2 });
+    for seed in 0..6 {
+        let script = Script::random(seed, 30);
+        crash_everywhere(&script, 1, depth, &counts)
+            .unwrap_or_else(|e| panic!("step {}: {}: {script:?}", e.step, e.what));
+    }
+}
+
+#[test]
+fn leaving_out_any_sync_is_noticed() {
+    let missed = miss_each_sync(1).unwrap();
+    assert!(missed.len() >= 12, "only {} sites ask for a sync", missed.len());
+    let unnoticed: Vec<_> = missed.iter().filter(|one| one.noticed.is_none()).collect();
+    assert!(unnoticed.is_empty(), "superfluous, or the workloads are too weak: {unnoticed:?}");
+}
+
+#[test]
+fn a_disk_that_ignores_all_syncs_is_noticed() {
+    for script in Script::short() {
+        let recorded = record(&script, anyone).unwrap();
+        assert!(notice(&script, &recorded, |_| true).is_some(), "{script:?}");
+        assert!(notice(&script, &recorded, |_| false).is_none(), "{script:?}");
+    }
+}
+
+/// Without a log nothing but a flush made the folder's name durable, and nothing did: a power
+/// loss after the first flush left a manifest that named a segment in no folder.
+#[test]
+fn without_a_log_the_first_segment_survives_a_power_loss() {
+    let steps = vec![Step::Push(3), Step::Flush];
+    let script = Script { seed: 1, lanes: 1, durability: Durability::Memory, steps };
+    let recorded = record(&script, anyone).unwrap();
+    let mut timeline = recorded.timeline;
+    while !timeline.is_over() {
+        timeline.advance();
+    }
+    for seed in 0..50 {
+        let disk: SimFs = timeline.kill().crash(seed);
+        let engine = store::open(&disk, Durability::Memory).unwrap();
+        assert_eq!(store::read(&engine, 1).unwrap().lanes[0].samples.len(), 3);
+    }
+}

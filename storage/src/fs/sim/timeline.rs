@@ -1,0 +1,91 @@
+//! Everything that was done to a disk, to be gone through again step by step.
+
+use std::sync::Arc;
+
+use super::choice::Choose;
+use super::disk::{Disk, State, Step};
+use super::{SimFs, SyncSite};
+
+/// A recorded disk, at one of its steps. Between any two of them the power may have failed.
+///
+/// Going on costs what the step costs, and an image shares all pages that it does not change.
+#[derive(Clone)]
+pub struct Timeline {
+    disk: Disk,
+    first: u64,
+    steps: Arc<[Step]>,
+    at: usize,
+}
+
+impl Timeline {
+    pub(super) fn new(start: Disk, steps: Vec<Step>) -> Self {
+        Self { first: start.steps, disk: start, steps: steps.into(), at: 0 }
+    }
+
+    /// Steps taken since the disk was new, comparable with [`SimFs::steps`].
+    #[must_use]
+    pub fn at(&self) -> u64 {
+        self.first + self.at as u64
+    }
+
+    /// Whether all steps are taken.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.at == self.steps.len()
+    }
+
+    /// Takes the next step. Syncs asked for by a site for which `ignored` answers true report
+    /// success and do nothing, as those of a disk that lies.
+    pub fn advance_ignoring(&mut self, ignored: impl Fn(&str) -> bool) {
+        let Some(step) = self.steps.get(self.at) else { return };
+        let site = match step {
+            Step::SyncFile { synced, .. } | Step::SyncDir { synced, .. } => synced.site.as_deref(),
+            _ => None,
+        };
+        self.disk.apply(step, !site.is_some_and(ignored));
+        self.at += 1;
+    }
+
+    /// Takes the next step.
+    pub fn advance(&mut self) {
+        self.advance_ignoring(|_| false);
+    }
+
+    /// The sites of all syncs that succeeded, as often as they did.
+    pub fn sync_sites(&self) -> impl Iterator<Item = SyncSite> + '_ {
+        self.steps.iter().filter_map(|step| match step {
+            Step::SyncFile { synced, .. } | Step::SyncDir { synced, .. } if !synced.failed => synced.site.clone(),
+            _ => None,
+        })
+    }
+
+    /// The disk after a power loss now, with what `choose` leaves of the unsynced.
+    #[must_use]
+    pub fn power_loss(&self, choose: &mut dyn Choose) -> SimFs {
+        SimFs::of(self.disk.after_power_loss(choose))
+    }
+
+    /// The disk as a new process finds it if the old one was killed now.
+    #[must_use]
+    pub fn kill(&self) -> SimFs {
+        SimFs::of(self.disk.after_kill())
+    }
+}
+
+impl SimFs {
+    /// Keeps every step from now on.
+    pub fn record(&self) {
+        let mut state = self.lock();
+        state.journal = Some(Vec::new());
+        state.recorded_from = Some(state.disk.clone());
+    }
+
+    /// What was recorded up to now; recording goes on. Nothing, if [`record`](Self::record) was not called.
+    #[must_use]
+    pub fn timeline(&self) -> Timeline {
+        let state = self.lock();
+        let State { recorded_from, journal, disk, .. } = &*state;
+        let start = recorded_from.clone().unwrap_or_else(|| disk.clone());
+        Timeline::new(start, journal.clone().unwrap_or_default())
+    }
+}
