@@ -124,6 +124,21 @@ fn fix_checksums(bytes: &mut [u8]) {
             put_u32(bytes, footer + i * 24 + 16, crc);
         }
     }
+    // The blocks of the index, 16 KiB each, from its first section to their checksums.
+    let start = (0..SECTIONS).map(|i| u64_at(bytes, footer + i * 24) as usize).min().unwrap();
+    let table = u64_at(bytes, footer + 248) as usize;
+    if start <= table && table <= footer {
+        let blocks = (table - start).div_ceil(16 << 10);
+        for block in (0..blocks).take((footer - table) / 4) {
+            let from = start + block * (16 << 10);
+            let crc = crc32c::crc32c(&bytes[from..(from + (16 << 10)).min(table)]);
+            put_u32(bytes, table + block * 4, crc);
+        }
+        if let Some(checksums) = bytes.get(table..table + blocks * 4) {
+            let crc = crc32c::crc32c(checksums);
+            put_u32(bytes, footer + 256, crc);
+        }
+    }
     let crc = crc32c::crc32c(&bytes[..HEADER - 4]);
     put_u32(bytes, HEADER - 4, crc);
     let crc = crc32c::crc32c(&bytes[footer..footer + FOOTER - 12]);
@@ -213,4 +228,83 @@ fn a_segment_of_a_newer_release_says_so_and_a_flipped_version_does_not() {
 fn a_missing_file_is_an_error_of_the_system() {
     let error = Segment::open(&SimFs::new(), Path::new("/none.seg")).unwrap_err();
     assert!(matches!(error, ReadError::Io { .. }), "{error}");
+}
+
+/// So many series that the index has many blocks.
+fn broad() -> Vec<u8> {
+    let fs = SimFs::new();
+    fs.create_dir_all(Path::new(DIR)).unwrap();
+    let mut writer = SegmentWriter::create(Arc::new(fs.clone()), Path::new(DIR), 1, SegmentHeader::default()).unwrap();
+    for i in 0..4000u64 {
+        let labels = Labels::new([("__name__", "cpu"), ("n", &format!("{i:05}"))], &LabelLimits::DEFAULT).unwrap();
+        let values = vec![(i * 2654435761 % 1000) as f64 / 7.0; 2];
+        writer.push_series(&labels, &Columns { timestamps: vec![0, 1000 + i as i64], values }, SeqNo(i)).unwrap();
+    }
+    writer.finish().unwrap();
+    fs.map(&Path::new(DIR).join(file_name(1))).unwrap().to_vec()
+}
+
+/// What one series answers, found by its label.
+fn read_one(segment: &Segment, n: u32) -> Result<usize, ReadError> {
+    let hits = segment.select(&[Matcher::equal("n", format!("{n:05}"))])?;
+    let mut out = Columns::default();
+    for hit in &hits {
+        segment.labels(hit.ordinal)?;
+        let mut cursor = segment.read(hit.ordinal, TimeRange::ALL)?;
+        while cursor.next(&mut out)? {}
+    }
+    Ok(out.len())
+}
+
+#[test]
+fn the_index_is_checked_where_it_is_looked_at_and_not_before() {
+    let whole = broad();
+    let index = u64_at(&whole, whole.len() - FOOTER) as usize;
+    let table = u64_at(&whole, whole.len() - FOOTER + 248) as usize;
+    let blocks = (table - index).div_ceil(16 << 10);
+    assert!(blocks > 20, "{blocks} blocks");
+    let (mut first_found, mut last_found) = (0, 0);
+    for block in 0..blocks {
+        let mut bytes = whole.clone();
+        bytes[index + block * (16 << 10) + 5] ^= 4;
+        let segment = open(&bytes).expect("opening looks at no block");
+        let is_damage = |e: &ReadError| matches!(e, ReadError::Corrupt { .. });
+        let (first, last) = (read_one(&segment, 0), read_one(&segment, 3999));
+        for (answer, found) in [(first, &mut first_found), (last, &mut last_found)] {
+            match answer {
+                Ok(n) => assert_eq!(n, 2, "block {block}"),
+                Err(e) => *found += usize::from(is_damage(&e)),
+            }
+        }
+        assert!(segment.verify().is_err_and(|e| is_damage(&e)), "block {block} is looked at by verify");
+        // Asked again, it is still damaged.
+        assert!(segment.verify().is_err(), "block {block}");
+    }
+    assert!((1..blocks).contains(&first_found), "{first_found} of {blocks} blocks matter to the first series");
+    assert!((1..blocks).contains(&last_found), "{last_found} of {blocks} blocks matter to the last series");
+}
+
+#[test]
+fn a_file_without_checksums_of_blocks_is_checked_section_by_section() {
+    let mut whole = broad();
+    let footer = whole.len() - FOOTER;
+    let crc_of_footer = |bytes: &mut [u8]| {
+        let crc = crc32c::crc32c(&bytes[footer..footer + FOOTER - 12]);
+        put_u32(bytes, footer + FOOTER - 12, crc);
+    };
+    whole[footer + 248..footer + 264].fill(0);
+    crc_of_footer(&mut whole);
+    let segment = open(&whole).unwrap();
+    assert_eq!((read_one(&segment, 17).unwrap(), segment.verify().unwrap().series), (2, 4000));
+    for section in 0..SECTIONS {
+        let (start, len) = (u64_at(&whole, footer + section * 24) as usize, u64_at(&whole, footer + section * 24 + 8));
+        if len == 0 {
+            continue;
+        }
+        let mut bytes = whole.clone();
+        bytes[start + len as usize / 2] ^= 1;
+        let segment = open(&bytes).expect("opening looks at no section");
+        assert!(segment.verify().is_err(), "section {section}");
+        assert!(read_one(&segment, 17).is_err(), "section {section} matters to every series");
+    }
 }

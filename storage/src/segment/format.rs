@@ -21,6 +21,9 @@ pub(super) const FOOTER_MAGIC: [u8; 8] = *b"TGSEGEND";
 /// Every section and the footer start at a multiple of this.
 pub(super) const ALIGN: u64 = 8;
 
+/// The index is checked in blocks of this many bytes, the last one shorter.
+pub(super) const INDEX_BLOCK_LEN: usize = 16 << 10;
+
 /// In [`Header::flags`]: late samples of a flush.
 pub(super) const FLAG_LATE: u32 = 1;
 
@@ -65,7 +68,11 @@ pub(super) struct Footer {
     pub(super) first_timestamp: i64,
     pub(super) last_timestamp: i64,
     pub(super) file_bytes: u64,
-    pub(super) reserved: [u64; 2],
+    /// Where the checksums of the index' blocks lie, right behind the index; 0: there are none.
+    pub(super) checksums: u64,
+    /// CRC32C of these checksums.
+    pub(super) checksums_crc: u32,
+    pub(super) reserved: u32,
     pub(super) version: u32,
     /// CRC32C of the footer's bytes before.
     pub(super) crc: u32,

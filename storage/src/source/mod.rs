@@ -3,16 +3,18 @@
 //! Memtable and segment implement [`SampleSource`]; the engine hands out a
 //! [`Snapshot`] of them; the query crate reads nothing else.
 
+mod cursor;
 mod memory;
 mod snapshot;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+pub use cursor::{ColumnCursor, ReadCounts};
 pub use memory::VecSource;
 pub use snapshot::Snapshot;
 
-use crate::model::{Labels, Matcher, SeqRange, SeriesKey, TimeRange};
+use crate::model::{Labels, Matcher, Sample, SeqRange, SeriesKey, TimeRange, Timestamp};
 
 /// A series inside one source: valid with the source that named it, nowhere else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,22 +56,18 @@ impl Columns {
         self.values.clear();
     }
 
+    /// The last sample held.
+    #[must_use]
+    pub fn last(&self) -> Option<Sample> {
+        let (&at, &value) = (self.timestamps.last()?, self.values.last()?);
+        Some(Sample { timestamp: Timestamp::from_nanos(at), value })
+    }
+
     /// Appends one sample.
     pub fn push(&mut self, timestamp: i64, value: f64) {
         self.timestamps.push(timestamp);
         self.values.push(value);
     }
-}
-
-/// Reads one series of one source, in ascending time.
-pub trait ColumnCursor: Send {
-    /// Appends the next samples to `out` (at most a few thousand a call) and answers
-    /// whether there were any. Timestamps ascend strictly over all calls together:
-    /// a source resolves its own duplicates.
-    ///
-    /// # Errors
-    /// [`ReadError`] if the bytes behind the cursor are damaged; the cursor is spent then.
-    fn next(&mut self, out: &mut Columns) -> Result<bool, ReadError>;
 }
 
 /// Something that holds samples of many series: a memtable, a segment, a `Vec`.
@@ -101,6 +99,30 @@ pub trait SampleSource: Send + Sync {
     /// # Errors
     /// [`ReadError`] if the directory is damaged.
     fn read<'a>(&'a self, ordinal: u32, range: TimeRange) -> Result<Box<dyn ColumnCursor + 'a>, ReadError>;
+
+    /// The last sample of one series in `range`. `scratch` is memory to decode in; what was
+    /// read is added to `counts`. A source that stores chunks reads the last one at most, and
+    /// answers from its statistics where they tell.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read) and [`ColumnCursor::next`].
+    fn last(
+        &self,
+        ordinal: u32,
+        range: TimeRange,
+        scratch: &mut Columns,
+        counts: &mut ReadCounts,
+    ) -> Result<Option<Sample>, ReadError> {
+        let mut cursor = self.read(ordinal, range)?;
+        let mut last = None;
+        scratch.clear();
+        while cursor.next(scratch)? {
+            last = scratch.last();
+            scratch.clear();
+        }
+        *counts += cursor.counts();
+        Ok(last)
+    }
 
     /// Adds the names of all labels of this source to `out`.
     ///

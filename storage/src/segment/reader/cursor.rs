@@ -1,61 +1,162 @@
-//! Reading the samples of one series.
+//! Reading the samples of one series: chunk by chunk, vector by vector.
 
 use std::ops::Range;
 
 use super::Segment;
-use crate::chunk::{TimestampColumn, ValueColumn, decode_vector};
+use crate::chunk::{ChunkStats, TimestampColumn, ValueColumn, decode_vector};
 use crate::model::{TimeRange, Timestamp};
 use crate::segment::format::{ChunkRecord, TimestampsRecord};
-use crate::source::{ColumnCursor, Columns, ReadError};
+use crate::source::{ColumnCursor, Columns, ReadCounts, ReadError};
 
-/// A chunk a call: at most 4,096 samples.
+/// A vector a call: at most 1,024 samples, which the first-level cache holds.
 pub(super) struct SegmentCursor<'a> {
     segment: &'a Segment,
+    /// Chunks that may hold samples of the range, the begun one not among them.
     chunks: Range<usize>,
     range: TimeRange,
+    begun: Option<Begun<'a>>,
     /// Last timestamp of the chunk before.
     last: Option<i64>,
+    counts: ReadCounts,
+}
+
+/// A chunk whose columns were checked.
+struct Begun<'a> {
+    chunk: &'a ChunkRecord,
+    timestamps: &'a TimestampsRecord,
+    at: TimestampColumn<'a>,
+    values: ValueColumn<'a>,
+    /// The vector that comes next.
+    vector: usize,
 }
 
 impl<'a> SegmentCursor<'a> {
     pub(super) fn new(segment: &'a Segment, ordinal: u32, range: TimeRange) -> Result<Self, ReadError> {
-        let chunks = segment.chunk_range(ordinal)?;
-        Ok(Self { segment, chunks, range, last: None })
+        let (chunks, chunks_pruned) = segment.chunks_in(ordinal, range)?;
+        let counts = ReadCounts { chunks_pruned, ..ReadCounts::default() };
+        Ok(Self { segment, chunks, range, begun: None, last: None, counts })
     }
 
-    fn read(&mut self, number: usize, out: &mut Columns) -> Result<(), ReadError> {
-        let (chunk, timestamps, _) = self.segment.chunk(number)?;
+    /// The chunk that comes next, its time checked against the one before.
+    fn peek(&self) -> Result<Option<(&'a ChunkRecord, &'a TimestampsRecord)>, ReadError> {
+        if self.chunks.is_empty() {
+            return Ok(None);
+        }
+        let (chunk, timestamps) = self.segment.chunk(self.chunks.start)?;
         if timestamps.last < timestamps.first || self.last.is_some_and(|last| last >= timestamps.first) {
             return Err(self.segment.corrupt_at(timestamps.offset, "chunks of a series overlap".to_owned()));
         }
+        Ok(Some((chunk, timestamps)))
+    }
+
+    fn begin(&mut self) -> Result<Option<Begun<'a>>, ReadError> {
+        let Some((chunk, timestamps)) = self.peek()? else { return Ok(None) };
+        let (at, values) = self.segment.columns_of(chunk, timestamps)?;
+        self.chunks.start += 1;
         self.last = Some(timestamps.last);
-        let chunk_range =
-            TimeRange::covering(Timestamp::from_nanos(timestamps.first), Timestamp::from_nanos(timestamps.last));
-        if chunk_range.overlaps(&self.range) { self.segment.decode(chunk, timestamps, self.range, out) } else { Ok(()) }
+        self.counts.chunks_decoded += 1;
+        self.counts.bytes += u64::from(timestamps.len) + u64::from(chunk.len);
+        Ok(Some(Begun { chunk, timestamps, at, values, vector: 0 }))
+    }
+
+    fn advance(&mut self, out: &mut Columns) -> Result<bool, ReadError> {
+        let before = out.len();
+        while out.len() == before {
+            let begun = match self.begun.take() {
+                Some(begun) => Some(begun),
+                None => self.begin()?,
+            };
+            let Some(mut begun) = begun else { return Ok(false) };
+            self.segment.decode(&begun, begun.vector, self.range, out)?;
+            begun.vector += 1;
+            if begun.vector < begun.at.vectors() {
+                self.begun = Some(begun);
+            }
+        }
+        Ok(true)
+    }
+
+    fn spent(&mut self) {
+        (self.begun, self.chunks) = (None, 0..0);
     }
 }
 
 impl ColumnCursor for SegmentCursor<'_> {
     fn next(&mut self, out: &mut Columns) -> Result<bool, ReadError> {
-        let before = out.len();
-        while out.len() == before {
-            let Some(number) = self.chunks.next() else { return Ok(false) };
-            if let Err(error) = self.read(number, out) {
-                self.chunks = 0..0;
-                return Err(error);
-            }
+        let going = self.advance(out);
+        if going.is_err() {
+            self.spent();
         }
-        Ok(true)
+        going
+    }
+
+    fn bound(&self) -> Option<i64> {
+        match &self.begun {
+            Some(begun) => begun.at.first(begun.vector).ok(),
+            None => self.peek().ok().flatten().map(|(_, timestamps)| timestamps.first),
+        }
+    }
+
+    fn whole(&mut self) -> Result<Option<ChunkStats>, ReadError> {
+        if self.begun.is_some() {
+            return Ok(None);
+        }
+        let found = self.peek().and_then(|next| {
+            let Some((chunk, timestamps)) = next else { return Ok(None) };
+            if !is_inside(timestamps, self.range) {
+                return Ok(None);
+            }
+            self.segment.check_type(chunk)?;
+            Ok(self.segment.stats(chunk)?.map(|stats| stats.stats(timestamps)))
+        });
+        if found.is_err() {
+            self.spent();
+        }
+        found
+    }
+
+    fn pass(&mut self) {
+        if let Ok(Some((_, timestamps))) = self.peek() {
+            self.last = Some(timestamps.last);
+            self.chunks.start += 1;
+            self.counts.chunks_by_statistics += 1;
+        }
+    }
+
+    fn counts(&self) -> ReadCounts {
+        self.counts
     }
 }
 
+fn is_inside(timestamps: &TimestampsRecord, range: TimeRange) -> bool {
+    let inside = |at: i64| range.contains(Timestamp::from_nanos(at));
+    inside(timestamps.first) && inside(timestamps.last)
+}
+
 impl Segment {
-    /// The two columns of a chunk, their checksums found right.
-    pub(super) fn columns_of<'a>(
-        &'a self,
-        chunk: &ChunkRecord,
-        timestamps: &TimestampsRecord,
-    ) -> Result<(TimestampColumn<'a>, ValueColumn<'a>), ReadError> {
+    /// The chunks of a series that may hold samples of `range`, and how many others it has.
+    pub(super) fn chunks_in(&self, ordinal: u32, range: TimeRange) -> Result<(Range<usize>, u64), ReadError> {
+        let all = self.chunk_range(ordinal)?;
+        let partition = |passes: &dyn Fn(&TimestampsRecord) -> bool, from: usize| -> Result<usize, ReadError> {
+            let (mut low, mut high) = (from, all.end);
+            while low < high {
+                let middle = low + (high - low) / 2;
+                if passes(self.chunk(middle)?.1) { low = middle + 1 } else { high = middle }
+            }
+            Ok(low)
+        };
+        let start = match range.start {
+            Timestamp::MIN => all.start,
+            start => partition(&|t| t.last < start.nanos(), all.start)?,
+        };
+        let end = match range.end {
+            Timestamp::MAX => all.end,
+            end => partition(&|t| t.first < end.nanos(), start)?,
+        };
+        Ok((start..end, (all.len() - (end - start)) as u64))
+    }
+
+    fn check_type(&self, chunk: &ChunkRecord) -> Result<(), ReadError> {
         if chunk.value_type > crate::chunk::format::VALUE_TYPE_F64 {
             return Err(ReadError::TooNew {
                 file: self.path.clone(),
@@ -63,6 +164,16 @@ impl Segment {
                 supported: u32::from(crate::chunk::format::VALUE_TYPE_F64),
             });
         }
+        Ok(())
+    }
+
+    /// The two columns of a chunk, their checksums found right.
+    pub(super) fn columns_of<'a>(
+        &'a self,
+        chunk: &ChunkRecord,
+        timestamps: &TimestampsRecord,
+    ) -> Result<(TimestampColumn<'a>, ValueColumn<'a>), ReadError> {
+        self.check_type(chunk)?;
         let count = usize::from(timestamps.count);
         let bytes = self.column(timestamps.offset, timestamps.len, timestamps.crc, "a timestamp column")?;
         let at = TimestampColumn::parse(bytes, count).map_err(|e| self.chunk_error(timestamps.offset, e))?;
@@ -72,7 +183,7 @@ impl Segment {
     }
 
     /// Appends the samples of a chunk that lie inside `range`.
-    pub(super) fn decode(
+    pub(super) fn decode_chunk(
         &self,
         chunk: &ChunkRecord,
         timestamps: &TimestampsRecord,
@@ -80,11 +191,15 @@ impl Segment {
         out: &mut Columns,
     ) -> Result<(), ReadError> {
         let (at, values) = self.columns_of(chunk, timestamps)?;
+        let begun = Begun { chunk, timestamps, at, values, vector: 0 };
+        (0..at.vectors()).try_for_each(|vector| self.decode(&begun, vector, range, out))
+    }
+
+    /// Appends the samples of a vector that lie inside `range`.
+    fn decode(&self, begun: &Begun<'_>, vector: usize, range: TimeRange, out: &mut Columns) -> Result<(), ReadError> {
+        let Begun { chunk, timestamps, at, values, .. } = begun;
         let before = out.len();
-        for vector in 0..at.vectors() {
-            let decoded = decode_vector(&at, &values, vector, range, out);
-            decoded.map_err(|e| self.chunk_error(chunk.offset, e))?;
-        }
+        decode_vector(at, values, vector, range, out).map_err(|e| self.chunk_error(chunk.offset, e))?;
         let (first, last) = (out.timestamps.get(before), out.timestamps[before..].last());
         if first.is_some_and(|at| *at < timestamps.first) || last.is_some_and(|at| *at > timestamps.last) {
             out.timestamps.truncate(before);
@@ -92,5 +207,48 @@ impl Segment {
             return Err(self.corrupt_at(timestamps.offset, "timestamps contradict the directory".to_owned()));
         }
         Ok(())
+    }
+
+    /// The last sample of a series in `range`: by the statistics of its chunk where they tell,
+    /// else out of the last vector that holds one.
+    pub(super) fn last_of(
+        &self,
+        ordinal: u32,
+        range: TimeRange,
+        scratch: &mut Columns,
+        counts: &mut ReadCounts,
+    ) -> Result<Option<crate::model::Sample>, ReadError> {
+        let (chunks, pruned) = self.chunks_in(ordinal, range)?;
+        counts.chunks_pruned += pruned;
+        for (behind, number) in (0u64..).zip(chunks.clone().rev()) {
+            let (chunk, timestamps) = self.chunk(number)?;
+            if timestamps.last < timestamps.first {
+                return Err(self.corrupt_at(timestamps.offset, "a chunk ends before it begins".to_owned()));
+            }
+            let rest = chunks.len() as u64 - 1 - behind;
+            if range.contains(Timestamp::from_nanos(timestamps.last)) {
+                self.check_type(chunk)?;
+                // Of NaN values the statistics keep no place.
+                if let Some(stats) = self.stats(chunk)?.map(|s| s.stats(timestamps)).filter(|s| s.stale | s.nan == 0) {
+                    counts.chunks_by_statistics += 1;
+                    counts.chunks_pruned += rest;
+                    let timestamp = Timestamp::from_nanos(stats.last_timestamp);
+                    return Ok(Some(crate::model::Sample { timestamp, value: stats.last_value }));
+                }
+            }
+            let (at, values) = self.columns_of(chunk, timestamps)?;
+            counts.chunks_decoded += 1;
+            counts.bytes += u64::from(timestamps.len) + u64::from(chunk.len);
+            let begun = Begun { chunk, timestamps, at, values, vector: 0 };
+            for vector in (0..at.vectors()).rev() {
+                scratch.clear();
+                self.decode(&begun, vector, range, scratch)?;
+                if let Some(last) = scratch.last() {
+                    counts.chunks_pruned += rest;
+                    return Ok(Some(last));
+                }
+            }
+        }
+        Ok(None)
     }
 }

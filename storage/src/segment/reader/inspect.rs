@@ -32,7 +32,7 @@ pub struct ChunkInfo {
 impl Segment {
     /// All chunks, by series and time. Each is checked against its checksum, none is decoded.
     pub fn chunks(&self) -> impl Iterator<Item = Result<ChunkInfo, ReadError>> + '_ {
-        (0..self.all_series().len() as u32).flat_map(move |series| {
+        (0..self.series_count()).flat_map(move |series| {
             let (range, error) = match self.chunk_range(series) {
                 Ok(range) => (range, None),
                 Err(error) => (0..0, Some(Err(error))),
@@ -47,12 +47,15 @@ impl Segment {
     /// [`ReadError`] if the directory is damaged.
     pub fn stats_of(&self, ordinal: u32) -> Result<Vec<Option<ChunkStats>>, ReadError> {
         self.chunk_range(ordinal)?
-            .map(|number| self.chunk(number).map(|(_, timestamps, stats)| stats.map(|s| s.stats(timestamps))))
+            .map(|number| {
+                let (chunk, timestamps) = self.chunk(number)?;
+                Ok(self.stats(chunk)?.map(|stats| stats.stats(timestamps)))
+            })
             .collect()
     }
 
     fn chunk_info(&self, series: u32, number: usize) -> Result<ChunkInfo, ReadError> {
-        let (chunk, timestamps, stats) = self.chunk(number)?;
+        let (chunk, timestamps) = self.chunk(number)?;
         let (at, values) = self.columns_of(chunk, timestamps)?;
         let vectors = 0..at.vectors();
         Ok(ChunkInfo {
@@ -72,7 +75,7 @@ impl Segment {
                 .map(|v| values.encoding(v))
                 .collect::<Result<_, _>>()
                 .map_err(|e| self.chunk_error(chunk.offset, e))?,
-            stats: stats.map(|record| record.stats(timestamps)),
+            stats: self.stats(chunk)?.map(|record| record.stats(timestamps)),
         })
     }
 }

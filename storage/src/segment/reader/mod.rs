@@ -1,6 +1,7 @@
 //! Reading a segment from its map.
 
 mod cursor;
+mod index;
 mod inspect;
 mod labels;
 mod open;
@@ -13,27 +14,26 @@ use std::path::{Path, PathBuf};
 use bytemuck::AnyBitPattern;
 
 use super::SegmentInfo;
-use super::format::{
-    ChunkRecord, LabelRecord, NameRecord, SECTIONS, Section, SeriesRecord, StatsRecord, TimestampsRecord,
-};
+use super::format::{ChunkRecord, NO_STATS, Section, SeriesRecord, StatsRecord, TimestampsRecord};
 use crate::chunk::ChunkError;
 use crate::fs::Map;
 use crate::model::SeqNo;
 use crate::source::ReadError;
+use index::Index;
 
 pub use inspect::ChunkInfo;
 pub use verify::VerifyReport;
 
 /// An open segment. Cheap to clone is only its map; share it in an `Arc`.
 ///
-/// Everything is read in place; any number of threads may read. Checksums of the index
-/// were checked by [`open`](Segment::open), those of columns are checked whenever one is read.
+/// Everything is read in place; any number of threads may read. A block of the index is
+/// checked when it is first looked at, a column whenever it is read.
 #[derive(Debug)]
 pub struct Segment {
     path: PathBuf,
     map: Map,
     info: SegmentInfo,
-    sections: [Range<usize>; SECTIONS],
+    index: Index,
 }
 
 impl Segment {
@@ -57,66 +57,55 @@ impl Segment {
         self.series(ordinal).map(|series| SeqNo(series.max_seq))
     }
 
-    fn section(&self, section: Section) -> &[u8] {
-        &self.map[self.sections[section as usize].clone()]
+    /// One record of the index; `None` if there are not so many.
+    fn record<T: AnyBitPattern>(&self, section: Section, at: usize) -> Result<Option<&T>, ReadError> {
+        self.index.record(&self.path, &self.map, section, at)
     }
 
-    /// A section as records. Alignment and length were checked at opening.
-    fn records<T: AnyBitPattern>(&self, section: Section) -> &[T] {
-        bytemuck::cast_slice(self.section(section))
+    /// Bytes of a section that hold no records; `None` if it is not so long.
+    fn bytes(&self, section: Section, start: u64, end: u64) -> Result<Option<&[u8]>, ReadError> {
+        let (Ok(start), Ok(end)) = (usize::try_from(start), usize::try_from(end)) else { return Ok(None) };
+        self.index.bytes(&self.path, &self.map, section, start..end)
     }
 
-    fn all_series(&self) -> &[SeriesRecord] {
-        self.records(Section::Series)
-    }
-
-    fn all_chunks(&self) -> &[ChunkRecord] {
-        self.records(Section::Chunks)
-    }
-
-    fn all_timestamps(&self) -> &[TimestampsRecord] {
-        self.records(Section::Timestamps)
-    }
-
-    fn all_stats(&self) -> &[StatsRecord] {
-        self.records(Section::Stats)
-    }
-
-    fn names(&self) -> &[NameRecord] {
-        self.records(Section::Names)
-    }
-
-    fn values(&self) -> &[LabelRecord] {
-        self.records(Section::Values)
+    fn series_count(&self) -> u32 {
+        // Checked to fit at opening.
+        self.index.count::<SeriesRecord>(Section::Series) as u32
     }
 
     fn series(&self, ordinal: u32) -> Result<&SeriesRecord, ReadError> {
-        let series = self.all_series().get(ordinal as usize);
+        let series = self.record(Section::Series, ordinal as usize)?;
         series.ok_or_else(|| self.corrupt(Section::Series, format!("there is no series {ordinal}")))
     }
 
     /// The chunks of a series, by their numbers.
     fn chunk_range(&self, ordinal: u32) -> Result<Range<usize>, ReadError> {
+        let chunks = self.index.count::<ChunkRecord>(Section::Chunks);
         let start = self.series(ordinal)?.first_chunk as usize;
-        let next = self.all_series().get(ordinal as usize + 1);
-        let end = next.map_or(self.all_chunks().len(), |next| next.first_chunk as usize);
-        if start > end || end > self.all_chunks().len() {
+        let next: Option<&SeriesRecord> = self.record(Section::Series, ordinal as usize + 1)?;
+        let end = next.map_or(chunks, |next| next.first_chunk as usize);
+        if start > end || end > chunks {
             return Err(self.corrupt(Section::Series, format!("chunks of series {ordinal}")));
         }
         Ok(start..end)
     }
 
-    /// A chunk, the timestamps that go with it, and its statistics.
-    fn chunk(&self, number: usize) -> Result<(&ChunkRecord, &TimestampsRecord, Option<&StatsRecord>), ReadError> {
+    /// A chunk and the timestamps that go with it.
+    fn chunk(&self, number: usize) -> Result<(&ChunkRecord, &TimestampsRecord), ReadError> {
         let damaged = |what: &str| self.corrupt(Section::Chunks, format!("chunk {number}: {what}"));
-        let chunk = self.all_chunks().get(number).ok_or_else(|| damaged("is not there"))?;
-        let timestamps = self.all_timestamps().get(chunk.timestamps as usize);
-        let timestamps = timestamps.ok_or_else(|| damaged("its timestamps are not there"))?;
-        let stats = match chunk.stats {
-            super::format::NO_STATS => None,
-            at => Some(self.all_stats().get(at as usize).ok_or_else(|| damaged("its statistics are not there"))?),
-        };
-        Ok((chunk, timestamps, stats))
+        let chunk: &ChunkRecord = self.record(Section::Chunks, number)?.ok_or_else(|| damaged("is not there"))?;
+        let timestamps = self.record(Section::Timestamps, chunk.timestamps as usize)?;
+        Ok((chunk, timestamps.ok_or_else(|| damaged("its timestamps are not there"))?))
+    }
+
+    /// The statistics of a chunk, if it has some.
+    fn stats(&self, chunk: &ChunkRecord) -> Result<Option<&StatsRecord>, ReadError> {
+        if chunk.stats == NO_STATS {
+            return Ok(None);
+        }
+        let stats = self.record(Section::Stats, chunk.stats as usize)?;
+        let damaged = || self.corrupt(Section::Chunks, "statistics of a chunk are not there".to_owned());
+        stats.map(Some).ok_or_else(damaged)
     }
 
     /// The bytes of a column, once their checksum was found right.
@@ -132,7 +121,7 @@ impl Segment {
     }
 
     fn corrupt(&self, section: Section, what: String) -> ReadError {
-        self.corrupt_at(self.sections[section as usize].start as u64, what)
+        self.corrupt_at(self.index.sections[section as usize].start as u64, what)
     }
 
     fn corrupt_at(&self, offset: u64, what: String) -> ReadError {

@@ -1,18 +1,20 @@
-//! Opening: everything but the columns is checked before it is believed.
+//! Opening: the outline is checked at once, the rest when it is looked at.
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use bytemuck::Pod;
 
 use super::Segment;
+use super::index::{Checks, Index};
 use crate::fs::{Fs, Map};
 use crate::model::{SeqNo, SeqRange, TimeRange, Timestamp};
 use crate::segment::SegmentInfo;
 use crate::segment::format::{
     ALIGN, ChunkRecord, FLAG_LATE, FOOTER_CRC_AT, FOOTER_LEN, FOOTER_MAGIC, Footer, HEADER_CRC_AT, HEADER_LEN,
-    HEADER_MAGIC, Header, LabelRecord, NameRecord, SECTIONS, SEGMENT_VERSION, SectionRecord, SeriesRecord, StatsRecord,
-    TimestampsRecord,
+    HEADER_MAGIC, Header, INDEX_BLOCK_LEN, LabelRecord, NameRecord, SECTIONS, SEGMENT_VERSION, SectionRecord,
+    SeriesRecord, StatsRecord, TimestampsRecord,
 };
 use crate::source::ReadError;
 
@@ -30,8 +32,10 @@ const RECORD_LEN: [usize; SECTIONS] = [
 ];
 
 impl Segment {
-    /// Maps and checks a segment: length, versions, and the checksums of header, footer and
-    /// index. O(bytes of the index), which is read once; columns are not touched.
+    /// Maps a segment and checks its outline: length, versions, where the sections lie, and the
+    /// checksums of header and footer. Index and columns are checked when they are looked at:
+    /// it costs the same for one series and for millions, but for four bytes in each 16 KiB of
+    /// the index, which are read.
     ///
     /// # Errors
     /// [`ReadError::Corrupt`] if something is wrong or cut off, [`ReadError::TooNew`] if a
@@ -50,8 +54,9 @@ impl Segment {
         let data = HEADER_LEN..map.len() - FOOTER_LEN;
         let mut sections = [const { 0..0 }; SECTIONS];
         for (i, record) in footer.sections.iter().enumerate() {
-            sections[i] = section(path, &map, data.clone(), record, RECORD_LEN[i])?;
+            sections[i] = section(path, data.clone(), record, RECORD_LEN[i])?;
         }
+        let checks = checks(path, &map, data, &footer, &sections)?;
         let count = |section: usize| (sections[section].len() / RECORD_LEN[section]) as u64;
         let (chunks, series) = (count(1), count(3));
         if [count(0), chunks, series, count(6)].into_iter().any(|n| n >= u64::from(u32::MAX)) {
@@ -72,7 +77,8 @@ impl Segment {
             level: header.level,
             created: header.created,
         };
-        Ok(Self { path: path.to_owned(), map, info, sections })
+        let crcs = footer.sections.map(|section| section.crc);
+        Ok(Self { path: path.to_owned(), map, info, index: Index { sections, crcs, checks } })
     }
 }
 
@@ -115,7 +121,6 @@ fn crc_of<T: Pod>(record: &T, len: usize) -> u32 {
 
 fn section(
     path: &Path,
-    map: &Map,
     data: Range<usize>,
     record: &SectionRecord,
     record_len: usize,
@@ -126,11 +131,34 @@ fn section(
         let whole = (end - start).is_multiple_of(record_len) && start.is_multiple_of(ALIGN as usize);
         (data.start <= start && end <= data.end && whole).then_some(start..end)
     };
-    let range = bounds().ok_or_else(|| corrupt(path, record.offset, "a section of the index lies askew"))?;
-    if crc32c::crc32c(&map[range.clone()]) != record.crc {
-        return Err(corrupt(path, record.offset, "checksum of the index is wrong"));
+    bounds().ok_or_else(|| corrupt(path, record.offset, "a section of the index lies askew"))
+}
+
+/// What of the index is checked at once: its blocks, if the file has checksums of them.
+fn checks(
+    path: &Path,
+    map: &Map,
+    data: Range<usize>,
+    footer: &Footer,
+    sections: &[Range<usize>; SECTIONS],
+) -> Result<Checks, ReadError> {
+    if footer.checksums == 0 {
+        return Ok(Checks::Sections(Default::default()));
     }
-    Ok(range)
+    let start = sections.iter().map(|section| section.start).min().unwrap_or(data.start);
+    let table = || {
+        let end = usize::try_from(footer.checksums).ok()?;
+        let blocks = end.checked_sub(start)?.div_ceil(INDEX_BLOCK_LEN);
+        let inside = end <= data.end && sections.iter().all(|section| section.end <= end);
+        let table = end..end.checked_add(blocks.checked_mul(4)?)?;
+        (inside && table.end <= data.end).then_some((table, blocks))
+    };
+    let (table, blocks) =
+        table().ok_or_else(|| corrupt(path, footer.checksums, "the checksums of the index lie askew"))?;
+    if crc32c::crc32c(&map[table.clone()]) != footer.checksums_crc {
+        return Err(corrupt(path, footer.checksums, "the checksums of the index are damaged"));
+    }
+    Ok(Checks::Blocks { start, table, passed: (0..blocks).map(|_| OnceLock::new()).collect() })
 }
 
 fn corrupt(path: &Path, offset: u64, what: &str) -> ReadError {

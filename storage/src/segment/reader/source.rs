@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::Segment;
 use super::cursor::SegmentCursor;
-use crate::model::{Labels, Matcher, SeqRange, SeriesKey, TimeRange};
-use crate::source::{ColumnCursor, ReadError, SampleSource, SeriesHit};
+use crate::model::{Labels, Matcher, Sample, SeqRange, SeriesKey, TimeRange};
+use crate::source::{ColumnCursor, Columns, ReadCounts, ReadError, SampleSource, SeriesHit};
 
 impl SampleSource for Segment {
     fn seq_range(&self) -> SeqRange {
@@ -18,12 +18,11 @@ impl SampleSource for Segment {
 
     fn select(&self, matchers: &[Matcher]) -> Result<Vec<SeriesHit>, ReadError> {
         let passing = self.matching(matchers)?;
-        let series = self.all_series();
         let hit = |ordinal: u32| {
-            let [low, high] = series[ordinal as usize].key;
-            SeriesHit { ordinal, key: SeriesKey(u128::from(high) << 64 | u128::from(low)) }
+            let [low, high] = self.series(ordinal)?.key;
+            Ok(SeriesHit { ordinal, key: SeriesKey(u128::from(high) << 64 | u128::from(low)) })
         };
-        Ok(passing.iter().map(hit).collect())
+        passing.iter().map(hit).collect()
     }
 
     fn labels(&self, ordinal: u32) -> Result<Labels, ReadError> {
@@ -34,8 +33,18 @@ impl SampleSource for Segment {
         Ok(Box::new(SegmentCursor::new(self, ordinal, range)?))
     }
 
+    fn last(
+        &self,
+        ordinal: u32,
+        range: TimeRange,
+        scratch: &mut Columns,
+        counts: &mut ReadCounts,
+    ) -> Result<Option<Sample>, ReadError> {
+        self.last_of(ordinal, range, scratch, counts)
+    }
+
     fn label_names(&self, out: &mut BTreeSet<String>) -> Result<(), ReadError> {
-        for name in 0..self.names().len() {
+        for name in 0..self.name_count() {
             out.insert(self.name_text(name)?.to_owned());
         }
         Ok(())
@@ -43,7 +52,7 @@ impl SampleSource for Segment {
 
     fn label_values(&self, name: &str, out: &mut BTreeSet<String>) -> Result<(), ReadError> {
         for number in self.values_of_name(name)? {
-            out.insert(self.value_text(&self.values()[number])?.to_owned());
+            out.insert(self.value_text(self.label(number)?)?.to_owned());
         }
         Ok(())
     }

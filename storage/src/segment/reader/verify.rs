@@ -21,17 +21,18 @@ pub struct VerifyReport {
 }
 
 impl Segment {
-    /// Decodes every chunk, compares the statistics, and checks that the label index finds
-    /// every series and nothing else. O(bytes of the file); the index was checked when it was opened.
+    /// Checks every checksum anew, decodes every chunk, compares the statistics, and checks that
+    /// the label index finds every series and nothing else. O(bytes of the file).
     ///
     /// # Errors
     /// [`ReadError`] names the first thing that is wrong.
     pub fn verify(&self) -> Result<VerifyReport, ReadError> {
+        self.index.check_all(&self.path, &self.map)?;
         let mut report = VerifyReport { bytes: self.info.file_bytes, ..VerifyReport::default() };
         let mut samples = Columns::default();
         let mut last: Option<Labels> = None;
         let mut label_uses = 0u64;
-        for ordinal in 0..self.all_series().len() as u32 {
+        for ordinal in 0..self.series_count() {
             let labels = self.labels_of(ordinal)?;
             let series = self.series(ordinal)?;
             let key = labels.key().0;
@@ -57,10 +58,10 @@ impl Segment {
     fn verify_chunks(&self, ordinal: u32, samples: &mut Columns, report: &mut VerifyReport) -> Result<(), ReadError> {
         let mut last = None;
         for number in self.chunk_range(ordinal)? {
-            let (chunk, timestamps, stats) = self.chunk(number)?;
+            let (chunk, timestamps) = self.chunk(number)?;
             let wrong = |what: &str| Err(self.corrupt_at(chunk.offset, format!("chunk {number}: {what}")));
             samples.clear();
-            self.decode(chunk, timestamps, TimeRange::ALL, samples)?;
+            self.decode_chunk(chunk, timestamps, TimeRange::ALL, samples)?;
             let (Some(&first_at), Some(&last_at)) = (samples.timestamps.first(), samples.timestamps.last()) else {
                 return wrong("it is empty");
             };
@@ -69,7 +70,7 @@ impl Segment {
             }
             last = Some(last_at);
             let found = StatsRecord::new(&ChunkStats::of(&samples.timestamps, &samples.values));
-            match stats {
+            match self.stats(chunk)? {
                 // Bit by bit, so that NaN equals itself.
                 Some(stats) if bytemuck::bytes_of(stats) != bytemuck::bytes_of(&found) => {
                     return wrong("its statistics are wrong");
@@ -87,7 +88,7 @@ impl Segment {
     /// that have it, and all together find as many as the series have labels.
     fn verify_postings(&self, label_uses: u64) -> Result<(), ReadError> {
         let mut found = 0u64;
-        for number in 0..self.values().len() {
+        for number in 0..self.label_count() {
             let mut runs = Vec::new();
             self.series_with(number, |first, run| runs.push(first..first + run))?;
             for ordinal in runs.into_iter().flatten() {
@@ -97,9 +98,9 @@ impl Segment {
                 found += 1;
             }
         }
-        for name in 0..self.names().len() {
+        for name in 0..self.name_count() {
             let texts: Result<Vec<&str>, _> =
-                self.values_of(name)?.map(|at| self.value_text(&self.values()[at])).collect();
+                self.values_of(name)?.map(|at| self.value_text(self.label(at)?)).collect();
             let in_order = name == 0 || self.name_text(name - 1)? < self.name_text(name)?;
             if !in_order || !texts?.is_sorted_by(|a, b| a < b) {
                 return Err(self.corrupt(Section::Names, format!("the dictionary is not in order at name {name}")));

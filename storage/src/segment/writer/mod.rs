@@ -159,6 +159,7 @@ impl SegmentWriter {
         let mut footer = Footer::zeroed();
         self.columns.finish(&mut sink, &mut footer)?;
         self.labels.finish(&mut self.series, &mut sink, &mut footer)?;
+        (footer.checksums, footer.checksums_crc) = sink.checksums()?;
         let info = self.info(&mut footer, sink.offset());
         sink.write(bytemuck::bytes_of(&footer))?;
         sink.finish()?;

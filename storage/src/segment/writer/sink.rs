@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::fs::FsFile;
 use crate::segment::WriteError;
-use crate::segment::format::{ALIGN, SectionRecord};
+use crate::segment::format::{ALIGN, INDEX_BLOCK_LEN, SectionRecord};
 
 /// Bytes gathered before they go to the file.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -17,11 +17,49 @@ pub(super) struct Sink {
     /// Bytes already in the file.
     flushed: u64,
     buffer: Vec<u8>,
+    /// Of the index, from its first section on.
+    blocks: Blocks,
+}
+
+/// Checksums of what was written of the index so far.
+#[derive(Debug, Default)]
+struct Blocks {
+    done: Vec<u32>,
+    /// Checksum and length of the block begun.
+    crc: u32,
+    len: usize,
+}
+
+impl Blocks {
+    fn add(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(INDEX_BLOCK_LEN - self.len));
+            self.crc = crc32c::crc32c_append(self.crc, now);
+            self.len += now.len();
+            if self.len == INDEX_BLOCK_LEN {
+                self.end();
+            }
+            bytes = later;
+        }
+    }
+
+    fn end(&mut self) {
+        if self.len > 0 {
+            self.done.push(self.crc);
+            (self.crc, self.len) = (0, 0);
+        }
+    }
 }
 
 impl Sink {
     pub(super) fn new(file: Arc<dyn FsFile>, path: PathBuf) -> Self {
-        Self { file, path, flushed: 0, buffer: Vec::with_capacity(BUFFER_BYTES + (64 << 10)) }
+        Self {
+            file,
+            path,
+            flushed: 0,
+            buffer: Vec::with_capacity(BUFFER_BYTES + (64 << 10)),
+            blocks: Blocks::default(),
+        }
     }
 
     /// Where the next byte goes.
@@ -42,13 +80,27 @@ impl Sink {
         for part in bytes.chunks(BUFFER_BYTES) {
             self.write(part)?;
         }
-        self.align()?;
+        self.blocks.add(bytes);
+        let padding = self.align()?;
+        self.blocks.add(padding);
         Ok(record)
     }
 
-    fn align(&mut self) -> Result<(), WriteError> {
+    /// Writes the checksums of the index' blocks, behind its last section; answers where, and their own checksum.
+    pub(super) fn checksums(&mut self) -> Result<(u64, u32), WriteError> {
+        self.blocks.end();
+        let checksums = std::mem::take(&mut self.blocks.done);
+        let (offset, bytes) = (self.offset(), bytemuck::cast_slice(&checksums));
+        self.write(bytes)?;
+        self.align()?;
+        Ok((offset, crc32c::crc32c(bytes)))
+    }
+
+    fn align(&mut self) -> Result<&'static [u8], WriteError> {
         let padding = self.offset().next_multiple_of(ALIGN) - self.offset();
-        self.write(&[0; ALIGN as usize][..padding as usize])
+        let zeros = &[0; ALIGN as usize][..padding as usize];
+        self.write(zeros)?;
+        Ok(zeros)
     }
 
     fn flush(&mut self) -> Result<(), WriteError> {

@@ -1,0 +1,140 @@
+//! The sections of the index: records and bytes, checked before anybody sees them.
+//!
+//! A part of the index is checked when it is first looked at, and then never again: opening a
+//! segment costs the same however many series it has, and a question about one series checks
+//! what that takes. Byte layout: docs/format/segment.md, "Checksums of the index".
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use bytemuck::AnyBitPattern;
+
+use crate::fs::Map;
+use crate::segment::format::{INDEX_BLOCK_LEN, SECTIONS, Section};
+use crate::source::ReadError;
+
+/// Where the sections lie, and which parts of them were found right.
+#[derive(Debug)]
+pub(super) struct Index {
+    pub(super) sections: [Range<usize>; SECTIONS],
+    /// Of each section whole.
+    pub(super) crcs: [u32; SECTIONS],
+    pub(super) checks: Checks,
+}
+
+/// What is checked at once.
+#[derive(Debug)]
+pub(super) enum Checks {
+    /// Blocks of the index, from `start` on; their checksums lie in `table`.
+    Blocks { start: usize, table: Range<usize>, passed: Box<[OnceLock<()>]> },
+    /// Whole sections: the file has no checksums of blocks.
+    Sections([OnceLock<()>; SECTIONS]),
+}
+
+impl Index {
+    /// Records of `T` in a section. Its length was found to be a multiple at opening.
+    pub(super) fn count<T>(&self, section: Section) -> usize {
+        self.sections[section as usize].len() / size_of::<T>()
+    }
+
+    /// Length of a section in bytes.
+    pub(super) fn len(&self, section: Section) -> usize {
+        self.sections[section as usize].len()
+    }
+
+    /// One record; `None` if there are not so many.
+    pub(super) fn record<'a, T: AnyBitPattern>(
+        &self,
+        path: &Path,
+        map: &'a Map,
+        section: Section,
+        at: usize,
+    ) -> Result<Option<&'a T>, ReadError> {
+        if at >= self.count::<T>(section) {
+            return Ok(None);
+        }
+        let start = at * size_of::<T>();
+        let bytes = self.bytes(path, map, section, start..start + size_of::<T>())?;
+        // Sections are aligned, and so is the map.
+        Ok(bytes.map(bytemuck::from_bytes))
+    }
+
+    /// Bytes of a section; `None` if it is not so long.
+    pub(super) fn bytes<'a>(
+        &self,
+        path: &Path,
+        map: &'a Map,
+        section: Section,
+        range: Range<usize>,
+    ) -> Result<Option<&'a [u8]>, ReadError> {
+        let whole = &self.sections[section as usize];
+        if range.start > range.end || range.end > whole.len() {
+            return Ok(None);
+        }
+        let inside = whole.start + range.start..whole.start + range.end;
+        if !inside.is_empty() {
+            self.check(path, map, section, &inside)?;
+        }
+        Ok(Some(&map[inside]))
+    }
+
+    #[inline]
+    fn check(&self, path: &Path, map: &Map, section: Section, bytes: &Range<usize>) -> Result<(), ReadError> {
+        match &self.checks {
+            Checks::Blocks { start, passed, .. } => {
+                let blocks = (bytes.start - start) / INDEX_BLOCK_LEN..=(bytes.end - 1 - start) / INDEX_BLOCK_LEN;
+                for block in blocks {
+                    if passed[block].get().is_none() {
+                        self.check_block(path, map, block)?;
+                    }
+                }
+            }
+            Checks::Sections(passed) => {
+                if passed[section as usize].get().is_none() {
+                    self.check_section(path, map, section as usize)?;
+                    let _ = passed[section as usize].set(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn check_block(&self, path: &Path, map: &Map, block: usize) -> Result<(), ReadError> {
+        let Checks::Blocks { start, table, passed } = &self.checks else { return Ok(()) };
+        let from = start + block * INDEX_BLOCK_LEN;
+        let bytes = &map[from..(from + INDEX_BLOCK_LEN).min(table.start)];
+        let stored: u32 = bytemuck::pod_read_unaligned(&map[table.start + block * 4..][..4]);
+        if crc32c::crc32c(bytes) != stored {
+            return Err(damaged(path, from));
+        }
+        // Two threads may check the same block; both find the same.
+        let _ = passed[block].set(());
+        Ok(())
+    }
+
+    fn check_section(&self, path: &Path, map: &Map, section: usize) -> Result<(), ReadError> {
+        let range = &self.sections[section];
+        if crc32c::crc32c(&map[range.clone()]) != self.crcs[section] {
+            return Err(damaged(path, range.start));
+        }
+        Ok(())
+    }
+
+    /// Checks every part anew.
+    pub(super) fn check_all(&self, path: &Path, map: &Map) -> Result<(), ReadError> {
+        if let Checks::Blocks { passed, .. } = &self.checks {
+            (0..passed.len()).try_for_each(|block| self.check_block(path, map, block))?;
+        }
+        (0..SECTIONS).try_for_each(|section| self.check_section(path, map, section))
+    }
+}
+
+fn damaged(path: &Path, offset: usize) -> ReadError {
+    ReadError::Corrupt {
+        file: path.to_owned(),
+        offset: offset as u64,
+        what: "checksum of the index is wrong".to_owned(),
+    }
+}
