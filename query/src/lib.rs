@@ -29,5 +29,5 @@ mod parallel;
 
 pub use aggregate::{Aggregate, Aggregation, ResultSeries, Table};
 pub use error::QueryError;
-pub use limits::{Budget, Cancel, Limit, QueryLimits};
+pub use limits::{Budget, Cancel, Limit, QueryLimits, ScanStats};
 pub use select::{Selection, Series};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tidegauge_query::promql::{ErrorKind, EvalError, Evaluator, Matrix, Options, PromqlError, Query, Value, parse};
-use tidegauge_query::{Cancel, QueryLimits};
+use tidegauge_query::{Budget, Cancel, QueryLimits};
 use tidegauge_storage::model::{Labels, Sample, SeqNo, Timestamp};
 use tidegauge_storage::source::{Snapshot, VecSource};
 
@@ -439,4 +439,22 @@ fn the_number_of_threads_changes_nothing() {
     });
     assert_eq!(answers[0], answers[1]);
     assert_eq!(answers[0][0].values.len(), 60);
+}
+
+#[test]
+fn a_budget_bounds_a_query_and_tells_what_it_read() {
+    let samples: Vec<(i64, f64)> = (0..50).map(|i| (i * SECOND, i as f64)).collect();
+    let s = snapshot(&[(&[("__name__", "x"), ("i", "1")], &samples), (&[("__name__", "x"), ("i", "2")], &samples)]);
+    let ask = |text: &str, limits| {
+        let budget = Budget::new(limits);
+        let answer = Query::new(&s, text).budget(&budget).at(Timestamp::from_nanos(49 * SECOND));
+        (answer, budget.stats())
+    };
+    for (text, samples) in [("x", 100), ("sum_over_time(x[10s])", 20), ("x[20s]", 40), ("rate(x[5s] smoothed)", 100)] {
+        let (answer, stats) = ask(text, QueryLimits::DEFAULT);
+        answer.unwrap();
+        assert_eq!((stats.series_selected, stats.series_read, stats.samples_read), (2, 2, samples), "{text}");
+    }
+    let refused = ask("x[20s]", QueryLimits { samples: 15, ..QueryLimits::DEFAULT }).0;
+    assert!(refused.is_err(), "the budget's limits count");
 }

@@ -46,13 +46,13 @@ impl<P: Copy> Partials<P> {
 }
 
 /// One thread's scratch and counts.
-pub(super) struct Scan {
+pub(super) struct Scan<'a> {
     columns: Columns,
-    meter: Meter,
+    meter: Meter<'a>,
 }
 
-impl Scan {
-    pub(super) fn new(budget: &Budget) -> Self {
+impl<'a> Scan<'a> {
+    pub(super) fn new(budget: &'a Budget) -> Self {
         Self { columns: Columns::default(), meter: Meter::new(budget) }
     }
 
@@ -74,7 +74,25 @@ impl Scan {
         let mut current: Option<Window> = None;
         let mut run = 0;
         columns.clear();
-        while merge.next(columns)? {
+        loop {
+            if let Some(stats) = merge.whole()? {
+                let window = windows.holding(stats.first_timestamp);
+                if stats.last_timestamp <= window.last {
+                    if current != Some(window)
+                        && let (Some(before), Some(value)) = (current.replace(window), fold.finish())
+                    {
+                        out.push(before, value);
+                    }
+                    if fold.add_chunk(&stats) {
+                        self.meter.statistics(stats.count)?;
+                        merge.pass();
+                        continue;
+                    }
+                }
+            }
+            if !merge.next(columns)? {
+                break;
+            }
             self.meter.samples(columns.len())?;
             drop_stale(columns);
             let (mut timestamps, mut values) = (&columns.timestamps[..], &columns.values[..]);
@@ -100,6 +118,7 @@ impl Scan {
         if let (Some(window), Some(value)) = (current, fold.finish()) {
             out.push(window, value);
         }
+        self.meter.read(merge.counts());
         out.weigh()
     }
 }

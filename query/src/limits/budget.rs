@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use super::{Limit, QueryLimits};
+use tidegauge_storage::source::ReadCounts;
+
+use super::{Limit, QueryLimits, ScanStats};
 use crate::QueryError;
 
 /// Stops a query from another thread. Cheap to clone; clones share the flag.
@@ -48,6 +50,22 @@ struct Inner {
     cancel: Cancel,
     samples: AtomicU64,
     bytes: AtomicU64,
+    counts: Counts,
+}
+
+/// What only [`Budget::stats`] looks at.
+#[derive(Default)]
+struct Counts {
+    series_selected: AtomicU64,
+    series_read: AtomicU64,
+    chunks_pruned: AtomicU64,
+    chunks_by_statistics: AtomicU64,
+    chunks_decoded: AtomicU64,
+    samples_by_statistics: AtomicU64,
+    /// Beside those that are counted against the limit.
+    samples_seen: AtomicU64,
+    bytes_read: AtomicU64,
+    selecting_ns: AtomicU64,
 }
 
 impl Budget {
@@ -61,7 +79,8 @@ impl Budget {
     #[must_use]
     pub fn cancelled_by(limits: QueryLimits, cancel: Cancel) -> Self {
         let (samples, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self(Arc::new(Inner { limits, started: Instant::now(), cancel, samples, bytes }))
+        let counts = Counts::default();
+        Self(Arc::new(Inner { limits, started: Instant::now(), cancel, samples, bytes, counts }))
     }
 
     /// The limits it was started with.
@@ -74,6 +93,31 @@ impl Budget {
     #[must_use]
     pub fn samples_read(&self) -> u64 {
         self.0.samples.load(Relaxed)
+    }
+
+    /// What the query has looked at so far. Complete once it has ended.
+    #[must_use]
+    pub fn stats(&self) -> ScanStats {
+        let counts = &self.0.counts;
+        ScanStats {
+            series_selected: counts.series_selected.load(Relaxed),
+            series_read: counts.series_read.load(Relaxed),
+            chunks_pruned: counts.chunks_pruned.load(Relaxed),
+            chunks_by_statistics: counts.chunks_by_statistics.load(Relaxed),
+            chunks_decoded: counts.chunks_decoded.load(Relaxed),
+            samples_by_statistics: counts.samples_by_statistics.load(Relaxed),
+            samples_read: self.samples_read() + counts.samples_seen.load(Relaxed),
+            bytes_read: counts.bytes_read.load(Relaxed),
+            selecting: Duration::from_nanos(counts.selecting_ns.load(Relaxed)),
+        }
+    }
+
+    /// Notes that a selector was resolved, since `started`.
+    pub(crate) fn selected(&self, series: usize, started: Instant) {
+        let counts = &self.0.counts;
+        counts.series_selected.fetch_add(series as u64, Relaxed);
+        let spent = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        counts.selecting_ns.fetch_add(spent, Relaxed);
     }
 
     /// Bytes held now.
@@ -200,25 +244,33 @@ fn over(which: Limit, limit: u64) -> QueryError {
 
 /// One task's own count, passed on to the shared budget now and then: a series of ten
 /// samples must not pay for the clock.
-pub(crate) struct Meter {
-    budget: Budget,
+pub(crate) struct Meter<'a> {
+    budget: &'a Budget,
     samples: u64,
     /// Samples, plus something for each series looked at, since the last check.
     work: u64,
+    series: u64,
+    samples_by_statistics: u64,
+    samples_seen: u64,
+    read: ReadCounts,
 }
 
 /// How much work goes by between two checks: well under a millisecond.
 const WORK_BETWEEN_CHECKS: u64 = 1 << 15;
 /// What opening a series costs, in samples.
 const WORK_OF_A_SERIES: u64 = 64;
+/// What a chunk's statistics cost, in samples.
+const WORK_OF_STATISTICS: u64 = 16;
 
-impl Meter {
-    pub(crate) fn new(budget: &Budget) -> Self {
-        Self { budget: budget.clone(), samples: 0, work: 0 }
+impl<'a> Meter<'a> {
+    pub(crate) fn new(budget: &'a Budget) -> Self {
+        let read = ReadCounts::default();
+        Self { budget, samples: 0, work: 0, series: 0, samples_by_statistics: 0, samples_seen: 0, read }
     }
 
     /// Counts a series looked at.
     pub(crate) fn series(&mut self) -> Result<(), QueryError> {
+        self.series += 1;
         self.add(0, WORK_OF_A_SERIES)
     }
 
@@ -227,16 +279,63 @@ impl Meter {
         self.add(n as u64, n as u64)
     }
 
+    /// Counts a chunk of `n` samples whose statistics were enough.
+    pub(crate) fn statistics(&mut self, n: u32) -> Result<(), QueryError> {
+        self.samples_by_statistics += u64::from(n);
+        self.add(0, WORK_OF_STATISTICS)
+    }
+
+    /// Takes over what was read of a series whose samples are bounded elsewhere.
+    pub(crate) fn seen(&mut self, samples: u64, counts: ReadCounts) {
+        self.series += 1;
+        self.samples_seen += samples;
+        self.read += counts;
+    }
+
+    /// Takes over what a cursor counted. Once, when it is done with.
+    pub(crate) fn read(&mut self, counts: ReadCounts) {
+        self.read += counts;
+    }
+
     fn add(&mut self, samples: u64, work: u64) -> Result<(), QueryError> {
         self.samples += samples;
         self.work += work;
-        if self.work >= WORK_BETWEEN_CHECKS { self.settle() } else { Ok(()) }
+        if self.work >= WORK_BETWEEN_CHECKS { self.pass_on() } else { Ok(()) }
+    }
+
+    fn pass_on(&mut self) -> Result<(), QueryError> {
+        self.work = 0;
+        self.budget.count_samples(std::mem::take(&mut self.samples))
     }
 
     /// Passes the rest on. Whoever owns the meter calls it at the end of its task.
     pub(crate) fn settle(&mut self) -> Result<(), QueryError> {
-        self.work = 0;
-        self.budget.count_samples(std::mem::take(&mut self.samples))
+        self.tell();
+        self.pass_on()
+    }
+
+    /// Passes on what is only counted and bounds nothing.
+    fn tell(&mut self) {
+        let counts = &self.budget.0.counts;
+        let pass = |to: &AtomicU64, n: u64| {
+            if n > 0 {
+                to.fetch_add(n, Relaxed);
+            }
+        };
+        let read = std::mem::take(&mut self.read);
+        pass(&counts.series_read, std::mem::take(&mut self.series));
+        pass(&counts.samples_by_statistics, std::mem::take(&mut self.samples_by_statistics));
+        pass(&counts.chunks_pruned, read.chunks_pruned);
+        pass(&counts.chunks_by_statistics, read.chunks_by_statistics);
+        pass(&counts.chunks_decoded, read.chunks_decoded);
+        pass(&counts.samples_seen, std::mem::take(&mut self.samples_seen));
+        pass(&counts.bytes_read, read.bytes);
+    }
+}
+
+impl Drop for Meter<'_> {
+    fn drop(&mut self) {
+        self.tell();
     }
 }
 
@@ -257,7 +356,8 @@ mod tests {
         budget.count_samples(6).unwrap();
         budget.clone().count_samples(4).unwrap();
         assert_eq!(stopped_by(budget.count_samples(1)), Some(Limit::Samples));
-        let mut meter = Meter::new(&Budget::new(QueryLimits { samples: 10, ..QueryLimits::DEFAULT }));
+        let budget = Budget::new(QueryLimits { samples: 10, ..QueryLimits::DEFAULT });
+        let mut meter = Meter::new(&budget);
         meter.samples(11).unwrap();
         assert_eq!(stopped_by(meter.settle()), Some(Limit::Samples));
     }

@@ -1,12 +1,14 @@
 //! How far a query may go.
 
 mod budget;
+mod stats;
 
 use std::fmt;
 use std::time::Duration;
 
 pub(crate) use budget::Meter;
 pub use budget::{Budget, Cancel, Held};
+pub use stats::ScanStats;
 
 /// What one query may use. On by default; reaching one stops that query only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

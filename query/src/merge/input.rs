@@ -1,7 +1,8 @@
 //! One source of a merge, with the samples read from it and not yet passed on.
 
+use tidegauge_storage::chunk::ChunkStats;
 use tidegauge_storage::model::TimeRange;
-use tidegauge_storage::source::{ColumnCursor, Columns, ReadError, SampleSource};
+use tidegauge_storage::source::{ColumnCursor, Columns, ReadCounts, ReadError, SampleSource};
 
 pub(super) struct Input<'a> {
     /// Place among the sources: of equal timestamps the greater rank wins.
@@ -47,7 +48,34 @@ impl<'a> Input<'a> {
 
     /// The timestamp that comes next, or a bound of it where nothing is buffered.
     pub(super) fn head(&self) -> i64 {
-        self.buffer.timestamps.get(self.at).copied().unwrap_or_else(|| self.first())
+        match self.buffer.timestamps.get(self.at) {
+            Some(&at) => at,
+            None => self.bound().map_or(self.first(), |bound| bound.max(self.first())),
+        }
+    }
+
+    /// A bound of what the cursor answers next, if it knows one.
+    pub(super) fn bound(&self) -> Option<i64> {
+        self.cursor.as_ref()?.bound()
+    }
+
+    /// The statistics of what comes next, if it is a whole chunk and nothing is buffered.
+    pub(super) fn whole(&mut self) -> Result<Option<ChunkStats>, ReadError> {
+        match &mut self.cursor {
+            Some(cursor) if self.at >= self.buffer.len() => cursor.whole(),
+            _ => Ok(None),
+        }
+    }
+
+    /// Passes over the chunk that [`whole`](Self::whole) told of.
+    pub(super) fn pass(&mut self) {
+        if let Some(cursor) = &mut self.cursor {
+            cursor.pass();
+        }
+    }
+
+    pub(super) fn counts(&self) -> ReadCounts {
+        self.cursor.as_ref().map(|cursor| cursor.counts()).unwrap_or_default()
     }
 
     /// Buffers more if nothing is buffered; answers whether something is then.

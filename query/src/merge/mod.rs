@@ -2,8 +2,9 @@
 
 mod input;
 
+use tidegauge_storage::chunk::ChunkStats;
 use tidegauge_storage::model::TimeRange;
-use tidegauge_storage::source::{ColumnCursor, Columns, ReadError, SampleSource};
+use tidegauge_storage::source::{ColumnCursor, Columns, ReadCounts, ReadError, SampleSource};
 
 use input::Input;
 
@@ -16,13 +17,21 @@ const BATCH: usize = 2048;
 /// Sources that do not overlap in time are read one behind the other, straight into the
 /// caller's columns; a source is opened only when its time has come. Where k sources
 /// overlap, runs are copied whole; it costs O(k) a run, and a run is one sample at worst.
+///
+/// [`whole`](ColumnCursor::whole) answers only for chunks in whose time no other source has
+/// a sample of the series, as far as the directories of the sources tell.
 pub struct Merge<'a> {
     /// The only source there is, which needs none of the rest.
     only: Option<Input<'a>>,
     /// Not begun, the one that begins first standing last.
     waiting: Vec<Input<'a>>,
-    /// Begun, in order of precedence. When there is more than one, each has samples buffered.
+    /// Begun, in order of precedence. One whose buffer is empty is read when its
+    /// [head](Input::head), a bound then, is due: so a whole chunk can still be passed over.
     open: Vec<Input<'a>>,
+    /// The open source that [`whole`](ColumnCursor::whole) told of.
+    whole: usize,
+    /// What the sources done with have counted.
+    counts: ReadCounts,
 }
 
 impl<'a> Merge<'a> {
@@ -43,7 +52,7 @@ impl<'a> Merge<'a> {
             }
         }
         waiting.sort_by_key(|input| std::cmp::Reverse(input.first()));
-        Self { only, waiting, open: Vec::new() }
+        Self { only, waiting, open: Vec::new(), whole: 0, counts: ReadCounts::default() }
     }
 
     /// The earliest timestamp that a source not yet begun can have.
@@ -51,42 +60,62 @@ impl<'a> Merge<'a> {
         self.waiting.last().map(Input::first)
     }
 
+    /// The open source that is due first, and its head. Of equal heads the one that must be read first.
+    fn due(&self) -> Option<(usize, i64)> {
+        let heads = self.open.iter().enumerate().map(|(at, input)| (input.head(), input.has_buffered(), at));
+        heads.min().map(|(head, _, at)| (at, head))
+    }
+
+    /// Opens waiting sources until none of them can come before the source that is due.
+    fn open_due(&mut self) -> Result<Option<(usize, i64)>, ReadError> {
+        loop {
+            let due = self.due();
+            let opened = match (due, self.barrier()) {
+                (Some((_, head)), Some(barrier)) if barrier <= head => self.open_next()?,
+                (None, _) => self.open_next()?,
+                _ => false,
+            };
+            if !opened {
+                return Ok(due);
+            }
+        }
+    }
+
     /// Opens the next waiting source; answers whether there was one.
     fn open_next(&mut self) -> Result<bool, ReadError> {
         let Some(mut input) = self.waiting.pop() else { return Ok(false) };
         input.open()?;
-        // Alone until its end, it can do without a buffer.
-        let alone = self.open.is_empty() && self.barrier().is_none_or(|barrier| barrier > input.last());
-        if alone || input.refill()? {
-            let at = self.open.partition_point(|other| other.rank < input.rank);
-            self.open.insert(at, input);
-        }
+        let at = self.open.partition_point(|other| other.rank < input.rank);
+        self.open.insert(at, input);
         Ok(true)
     }
 
-    /// Moves samples of the only open source.
-    fn take_alone(&mut self, out: &mut Columns) -> Result<(), ReadError> {
-        let barrier = self.barrier();
-        let [input] = &mut self.open[..] else { return Ok(()) };
-        let going = match barrier {
-            Some(barrier) if barrier <= input.last() => {
-                input.take_before(barrier, out);
-                input.refill()?
-            }
-            _ if input.has_buffered() => {
-                input.take_all(out);
-                true
-            }
-            _ => input.read_into(out)?,
-        };
+    fn close(&mut self, at: usize) {
+        self.counts += self.open.remove(at).counts();
+    }
+
+    /// Reads an open source whose buffer is empty: into `out`, if it is alone until its end, else into its buffer.
+    fn read(&mut self, at: usize, out: &mut Columns) -> Result<(), ReadError> {
+        let alone = self.open.len() == 1 && self.barrier().is_none_or(|barrier| barrier > self.open[at].last());
+        let going = if alone { self.open[at].read_into(out)? } else { self.open[at].refill()? };
         if !going {
-            self.open.clear();
+            self.close(at);
         }
         Ok(())
     }
 
-    /// Moves a run, or one sample that several open sources have.
-    fn take_merged(&mut self, out: &mut Columns) -> Result<(), ReadError> {
+    /// Moves what is buffered of the only open source, as far as no other begins.
+    fn take_alone(&mut self, out: &mut Columns) {
+        let barrier = self.barrier();
+        let [input] = &mut self.open[..] else { return };
+        match barrier {
+            Some(barrier) if barrier <= input.last() => input.take_before(barrier, out),
+            _ => input.take_all(out),
+        }
+    }
+
+    /// Moves a run, or one sample that several open sources have. Whoever is due has samples buffered.
+    fn take_merged(&mut self, out: &mut Columns) {
         let (mut winner, mut earliest, mut second) = (0, i64::MAX, i64::MAX);
         let mut tie = false;
         for (at, input) in self.open.iter().enumerate() {
@@ -100,27 +129,18 @@ impl<'a> Merge<'a> {
                 second = second.min(head);
             }
         }
-        let mut spent = false;
         if tie {
             self.open[winner].take_one(out);
-            for input in &mut self.open {
-                input.skip(earliest);
-                spent |= !input.has_buffered();
-            }
+            self.open.iter_mut().for_each(|input| input.skip(earliest));
         } else {
             let before = self.barrier().map_or(second, |barrier| second.min(barrier));
             self.open[winner].take_before(before, out);
-            spent = !self.open[winner].has_buffered();
         }
-        if spent {
-            self.refill_or_close()?;
-        }
-        Ok(())
     }
 
     /// Moves samples of two open sources until one of them must be read again: the shape
     /// that late samples make, one sample here and one there.
-    fn take_two(&mut self, out: &mut Columns) -> Result<(), ReadError> {
+    fn take_two(&mut self, out: &mut Columns) {
         let barrier = self.barrier();
         let [earlier, later] = &mut self.open[..] else { return self.take_merged(out) };
         let (a, b) = (earlier.buffered_before(barrier), later.buffered_before(barrier));
@@ -128,22 +148,6 @@ impl<'a> Merge<'a> {
             return self.take_merged(out);
         }
         input::merge_two(earlier, a, later, b, out);
-        if !earlier.has_buffered() || !later.has_buffered() {
-            self.refill_or_close()?;
-        }
-        Ok(())
-    }
-
-    fn refill_or_close(&mut self) -> Result<(), ReadError> {
-        let mut at = 0;
-        while at < self.open.len() {
-            if self.open[at].refill()? {
-                at += 1;
-            } else {
-                self.open.remove(at);
-            }
-        }
-        Ok(())
     }
 }
 
@@ -152,26 +156,73 @@ impl ColumnCursor for Merge<'_> {
         if let Some(input) = &mut self.only {
             let going = input.open()? && input.read_into(out)?;
             if !going {
+                self.counts += input.counts();
                 self.only = None;
             }
             return Ok(going);
         }
         let before = out.len();
         while out.len() - before < BATCH {
-            let due = self.open.iter().map(Input::head).min();
-            let due = due.is_none_or(|head| self.barrier().is_some_and(|barrier| barrier <= head));
-            if due {
-                if !self.open_next()? {
+            let Some((at, _)) = self.open_due()? else { break };
+            if !self.open[at].has_buffered() {
+                if out.len() > before {
+                    // Statistics may tell of what comes next.
                     break;
                 }
-            } else {
-                match self.open.len() {
-                    1 => self.take_alone(out)?,
-                    2 => self.take_two(out)?,
-                    _ => self.take_merged(out)?,
-                }
+                self.read(at, out)?;
+                continue;
+            }
+            match self.open.len() {
+                1 => self.take_alone(out),
+                2 => self.take_two(out),
+                _ => self.take_merged(out),
             }
         }
         Ok(out.len() > before)
+    }
+
+    fn bound(&self) -> Option<i64> {
+        let waiting = self.waiting.iter().map(Input::first);
+        self.only.iter().chain(&self.open).map(Input::head).chain(waiting).min()
+    }
+
+    fn whole(&mut self) -> Result<Option<ChunkStats>, ReadError> {
+        if let Some(input) = &mut self.only {
+            return if input.open()? { input.whole() } else { Ok(None) };
+        }
+        loop {
+            let Some((at, _)) = self.open_due()? else { return Ok(None) };
+            let input = &mut self.open[at];
+            if !input.has_buffered() && input.bound().is_none() {
+                // Only its samples tell when they begin.
+                if !input.refill()? {
+                    self.close(at);
+                }
+                continue;
+            }
+            let Some(stats) = input.whole()? else { return Ok(None) };
+            let last = stats.last_timestamp;
+            if self.open.iter().enumerate().any(|(other, input)| other != at && input.head() <= last) {
+                return Ok(None);
+            }
+            if self.barrier().is_none_or(|barrier| barrier > last) {
+                self.whole = at;
+                return Ok(Some(stats));
+            }
+            self.open_next()?;
+        }
+    }
+
+    fn pass(&mut self) {
+        match &mut self.only {
+            Some(input) => input.pass(),
+            None => self.open[self.whole].pass(),
+        }
+    }
+
+    fn counts(&self) -> ReadCounts {
+        let mut counts = self.counts;
+        self.only.iter().chain(&self.open).for_each(|input| counts += input.counts());
+        counts
     }
 }

@@ -9,7 +9,7 @@ use tidegauge_storage::source::Snapshot;
 
 use super::eval::{Annotations, ErrorKind, EvalError, Evaluator, Matrix, Options, Value};
 use super::parse::{ParseError, ParseOptions, parse_with};
-use crate::limits::{Cancel, QueryLimits};
+use crate::limits::{Budget, Cancel, QueryLimits};
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +54,7 @@ pub struct Query {
     text: String,
     options: Options,
     parse: ParseOptions,
+    budget: Option<Budget>,
     pool: Option<Arc<ThreadPool>>,
 }
 
@@ -61,7 +62,7 @@ impl Query {
     /// Reads nothing yet, not even the text.
     pub fn new(snapshot: &Snapshot, text: impl Into<String>) -> Self {
         let (options, parse) = (Options::default(), ParseOptions::default());
-        Self { snapshot: snapshot.clone(), text: text.into(), options, parse, pool: None }
+        Self { snapshot: snapshot.clone(), text: text.into(), options, parse, budget: None, pool: None }
     }
 
     /// Replaces all options of the evaluation.
@@ -73,6 +74,14 @@ impl Query {
     /// What the query may use.
     pub fn limits(mut self, limits: QueryLimits) -> Self {
         self.options.limits = limits;
+        self
+    }
+
+    /// Bounds the query by `budget`, in place of [`limits`](Self::limits) and
+    /// [`cancelled_by`](Self::cancelled_by). Its [`stats`](Budget::stats) tell afterwards what
+    /// was read, and what was not.
+    pub fn budget(mut self, budget: &Budget) -> Self {
+        self.budget = Some(budget.clone());
         self
     }
 
@@ -106,7 +115,7 @@ impl Query {
     /// [`PromqlError`], whose [`kind`](PromqlError::kind) says whether the text, the data or a bound is the cause.
     pub fn at(&self, at: Timestamp) -> Result<(Value, Annotations), PromqlError> {
         let expr = parse_with(&self.text, self.parse)?;
-        Ok(self.install(|| Evaluator::new(&self.snapshot, self.options.clone()).instant(&expr, at))?)
+        Ok(self.install(|| self.evaluator().instant(&expr, at))?)
     }
 
     /// The value at `start` and every `step` until `end`, both included.
@@ -120,7 +129,15 @@ impl Query {
         step: Duration,
     ) -> Result<(Matrix, Annotations), PromqlError> {
         let expr = parse_with(&self.text, self.parse)?;
-        Ok(self.install(|| Evaluator::new(&self.snapshot, self.options.clone()).range(&expr, start, end, step))?)
+        Ok(self.install(|| self.evaluator().range(&expr, start, end, step))?)
+    }
+
+    fn evaluator(&self) -> Evaluator<'_> {
+        let evaluator = Evaluator::new(&self.snapshot, self.options.clone());
+        match &self.budget {
+            Some(budget) => evaluator.budget(budget),
+            None => evaluator,
+        }
     }
 
     fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {

@@ -1,6 +1,7 @@
 //! One list of series out of those of all sources.
 
 use std::ops::Range;
+use std::time::Instant;
 
 use rayon::ThreadPool;
 use rayon::prelude::*;
@@ -55,6 +56,7 @@ impl Joined {
         budget: &Budget,
         pool: Option<&ThreadPool>,
     ) -> Result<Self, QueryError> {
+        let started = Instant::now();
         let bounds: Vec<_> = snapshot.sources().iter().map(|source| source.time_range()).collect();
         let mut held = budget.hold(0)?;
         let mut found = Vec::new();
@@ -86,7 +88,9 @@ impl Joined {
             joined.members = order.into_iter().map(|at| joined.members[at as usize].clone()).collect();
             Ok(joined)
         };
-        parallel::install(pool, n > FEW, join)
+        let joined = parallel::install(pool, n > FEW, join)?;
+        budget.selected(joined.len(), started);
+        Ok(joined)
     }
 
     fn join(&mut self, mut found: Vec<Found>) {

@@ -22,7 +22,7 @@ impl Selection {
         F: Fn(&Labels, &Columns) -> R + Sync,
     {
         let budget = self.begin();
-        let read = |columns: &mut Columns, meter: &mut Meter, i: usize| {
+        let read = |columns: &mut Columns, meter: &mut Meter<'_>, i: usize| {
             columns.clear();
             self.series(i).read_metered(columns, &budget, meter)?;
             Ok(map(self.labels(i), columns))
@@ -44,36 +44,44 @@ impl Selection {
     }
 
     /// How many samples each series has in the range, duplicates counted once and
-    /// staleness markers included, in the order of labels. Holds one batch a thread.
+    /// staleness markers included, in the order of labels. Chunks that no other source
+    /// overlaps are not decoded. Holds one batch a thread.
     ///
     /// # Errors
     /// As [`par_map`](Self::par_map).
     pub fn count(&self) -> Result<Vec<u64>, QueryError> {
         let budget = self.begin();
-        let read = |columns: &mut Columns, meter: &mut Meter, i: usize| {
+        let read = |columns: &mut Columns, meter: &mut Meter<'_>, i: usize| {
             meter.series()?;
             let mut count = 0;
             let mut merge = self.series(i).cursor();
             columns.clear();
-            while merge.next(columns)? {
-                meter.samples(columns.len())?;
-                count += columns.len() as u64;
-                columns.clear();
+            loop {
+                if let Some(stats) = merge.whole()? {
+                    meter.statistics(stats.count)?;
+                    count += u64::from(stats.count);
+                    merge.pass();
+                } else if merge.next(columns)? {
+                    meter.samples(columns.len())?;
+                    count += columns.len() as u64;
+                    columns.clear();
+                } else {
+                    meter.read(merge.counts());
+                    return Ok(count);
+                }
             }
-            Ok(count)
         };
         self.par_series(&budget, Columns::default, read)
     }
 
     /// The last sample of each series in the range, in the order of labels; `None` where
-    /// it has none. Reads backwards in growing steps, so it costs little more than the
-    /// end of each series.
+    /// it has none. Reads the end of a series only: statistics, or one vector.
     ///
     /// # Errors
     /// As [`par_map`](Self::par_map).
     pub fn last(&self) -> Result<Vec<Option<Sample>>, QueryError> {
         let budget = self.begin();
-        let read = |columns: &mut Columns, meter: &mut Meter, i: usize| self.last_of(i, columns, meter);
+        let read = |columns: &mut Columns, meter: &mut Meter<'_>, i: usize| self.last_of(i, columns, meter);
         self.par_series(&budget, Columns::default, read)
     }
 
@@ -82,7 +90,7 @@ impl Selection {
     where
         R: Send,
         I: Fn() -> T + Sync,
-        F: Fn(&mut T, &mut Meter, usize) -> Result<R, QueryError> + Sync,
+        F: Fn(&mut T, &mut Meter<'_>, usize) -> Result<R, QueryError> + Sync,
     {
         budget.check()?;
         let _held = budget.hold((self.len() * size_of::<R>()) as u64)?;

@@ -51,7 +51,12 @@ impl<'a> Series<'a> {
         meter.settle()
     }
 
-    pub(super) fn read_metered(&self, out: &mut Columns, budget: &Budget, meter: &mut Meter) -> Result<(), QueryError> {
+    pub(super) fn read_metered(
+        &self,
+        out: &mut Columns,
+        budget: &Budget,
+        meter: &mut Meter<'_>,
+    ) -> Result<(), QueryError> {
         meter.series()?;
         let mut held = budget.hold(0)?;
         let mut merge = self.cursor();
@@ -61,6 +66,7 @@ impl<'a> Series<'a> {
             before = out.len();
             held.resize((out.timestamps.capacity() + out.values.capacity()) as u64 * 8)?;
         }
+        meter.read(merge.counts());
         Ok(())
     }
 

@@ -155,13 +155,16 @@ fn case_files() -> Option<Vec<PathBuf>> {
         eprintln!("skipped: TIDEGAUGE_PROMQL names no folder of .test files");
         return None;
     };
-    let mut files: Vec<PathBuf> = std::fs::read_dir(Path::new(&folder))
+    // The folder of the files, or the one around it.
+    let inner = Path::new(&folder).join("testdata");
+    let folder = if inner.is_dir() { inner } else { folder.into() };
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
         .expect("TIDEGAUGE_PROMQL can be read")
         .map(|entry| entry.expect("an entry").path())
         .filter(|path| path.extension().is_some_and(|e| e == "test"))
         .collect();
     files.sort();
-    assert!(!files.is_empty(), "no .test file in {}", Path::new(&folder).display());
+    assert!(!files.is_empty(), "no .test file in {}", folder.display());
     Some(files)
 }
 

@@ -14,6 +14,11 @@ pub(in super::super) struct Compensated {
 }
 
 impl Compensated {
+    /// A sum that another has made, and what it lost.
+    pub(super) fn of(sum: f64, lost: f64) -> Self {
+        Self { sum, lost }
+    }
+
     pub(super) fn add(&mut self, value: f64) {
         two_sum(&mut self.sum, &mut self.lost, value);
     }

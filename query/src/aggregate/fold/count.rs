@@ -1,6 +1,8 @@
 //! How many samples.
 
-use super::Fold;
+use tidegauge_storage::chunk::ChunkStats;
+
+use super::{Fold, present};
 
 #[derive(Default)]
 pub(in super::super) struct Count(u64);
@@ -10,6 +12,11 @@ impl Fold for Count {
 
     fn add(&mut self, timestamps: &[i64], _: &[f64]) {
         self.0 += timestamps.len() as u64;
+    }
+
+    fn add_chunk(&mut self, stats: &ChunkStats) -> bool {
+        self.0 += present(stats);
+        true
     }
 
     fn finish(&mut self) -> Option<u64> {

@@ -1,5 +1,7 @@
 //! The first or the last value.
 
+use tidegauge_storage::chunk::ChunkStats;
+
 use super::Fold;
 
 /// The last sample if `LAST`, else the first.
@@ -16,6 +18,17 @@ impl<const LAST: bool> Fold for Edge<LAST> {
         } else if self.0.is_none() {
             self.0 = edge(0);
         }
+    }
+
+    fn add_chunk(&mut self, stats: &ChunkStats) -> bool {
+        // Of NaN values the statistics keep no place.
+        let tells = stats.nan | stats.stale == 0;
+        if tells && LAST {
+            self.0 = Some((stats.last_timestamp, stats.last_value));
+        } else if tells {
+            self.0 = self.0.or(Some((stats.first_timestamp, stats.first_value)));
+        }
+        tells
     }
 
     fn finish(&mut self) -> Option<Self::Partial> {

@@ -1,6 +1,8 @@
 //! The least or the greatest value.
 
-use super::Fold;
+use tidegauge_storage::chunk::ChunkStats;
+
+use super::{Fold, present};
 
 /// Extremes run side by side, so that the compiler can use wide registers.
 const WIDTH: usize = 8;
@@ -45,6 +47,16 @@ impl<const MAX: bool> Fold for Extreme<MAX> {
         self.samples |= !values.is_empty();
         // Still the worst of all? It may stand among the values, or no number does.
         self.numbers = self.numbers || self.best != Self::WORST || values.contains(&Self::WORST);
+    }
+
+    fn add_chunk(&mut self, stats: &ChunkStats) -> bool {
+        let present = present(stats);
+        self.samples |= present > 0;
+        if present > u64::from(stats.nan) {
+            self.best = Self::better(if MAX { stats.max } else { stats.min }, self.best);
+            self.numbers = true;
+        }
+        true
     }
 
     fn finish(&mut self) -> Option<f64> {

@@ -7,6 +7,8 @@ mod extreme;
 mod rate;
 mod sum;
 
+use tidegauge_storage::chunk::ChunkStats;
+
 pub(super) use count::Count;
 pub(super) use edge::Edge;
 pub(super) use extreme::Extreme;
@@ -15,7 +17,8 @@ pub(super) use sum::{Avg, Sum};
 
 /// Gathers one series' samples in one window. [`finish`](Self::finish) makes it ready for the next.
 ///
-/// What comes out must not depend on how the samples were cut into slices.
+/// What comes out must not depend on how the samples were cut into slices; only a sum may
+/// differ in its last bit where statistics stand for samples.
 pub(super) trait Fold: Default {
     /// What is kept of a window when its samples are gone: it can still be joined with
     /// what other series have in the same window.
@@ -23,6 +26,10 @@ pub(super) trait Fold: Default {
 
     /// Adds samples, later than all before; no staleness marker among them, at least one.
     fn add(&mut self, timestamps: &[i64], values: &[f64]);
+
+    /// Adds the samples of a whole chunk, later than all before, by its statistics, staleness
+    /// markers left out. Answers whether these were enough: if not, nothing was added.
+    fn add_chunk(&mut self, stats: &ChunkStats) -> bool;
 
     /// What was added since the last call; `None` if that makes no value.
     fn finish(&mut self) -> Option<Self::Partial>;
@@ -32,4 +39,9 @@ pub(super) trait Fold: Default {
 
     /// The value answered.
     fn value(partial: &Self::Partial) -> f64;
+}
+
+/// Samples of a chunk that are no staleness markers.
+fn present(stats: &ChunkStats) -> u64 {
+    u64::from(stats.count.saturating_sub(stats.stale))
 }

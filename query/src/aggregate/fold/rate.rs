@@ -1,5 +1,7 @@
 //! A counter's increase per second.
 
+use tidegauge_storage::chunk::ChunkStats;
+
 use super::Fold;
 use super::compensated::Compensated;
 
@@ -31,6 +33,17 @@ impl Fold for Rate {
                 pairs().filter(|(before, after)| after < before).fold(span.resets, |sum, (before, _)| sum + before);
         }
         span.last = (last_at, last);
+    }
+
+    fn add_chunk(&mut self, stats: &ChunkStats) -> bool {
+        // Of NaN values the statistics keep no place, and of resets not what each took away.
+        let tells = stats.nan | stats.stale | stats.resets == 0;
+        if tells && stats.count == 1 {
+            self.add(&[stats.first_timestamp], &[stats.first_value]);
+        } else if tells {
+            self.add(&[stats.first_timestamp, stats.last_timestamp], &[stats.first_value, stats.last_value]);
+        }
+        tells
     }
 
     fn finish(&mut self) -> Option<Compensated> {

@@ -1,16 +1,56 @@
 //! The sum of the values, and their mean.
 
-use super::Fold;
+use tidegauge_storage::chunk::ChunkStats;
+
 use super::compensated::{Compensated, WideSum};
+use super::{Fold, present};
 
 #[derive(Default)]
-pub(in super::super) struct Sum(WideSum);
+pub(in super::super) struct Sum(Total);
+
+/// Values one by one, and whole chunks.
+#[derive(Default)]
+struct Total {
+    values: WideSum,
+    chunks: Compensated,
+    /// Samples in these chunks.
+    count: u64,
+}
+
+impl Total {
+    fn add_chunk(&mut self, stats: &ChunkStats) {
+        self.chunks.join(&Compensated::of(stats.sum, stats.compensation));
+        if stats.nan > 0 {
+            self.chunks.add(f64::NAN);
+        }
+        self.count += present(stats);
+    }
+
+    fn finish(&mut self) -> (Compensated, u64) {
+        let (mut sum, count) = self.values.finish();
+        if self.count == 0 {
+            return (sum, count);
+        }
+        let chunks = std::mem::take(&mut self.chunks);
+        if count > 0 {
+            sum.join(&chunks)
+        } else {
+            sum = chunks
+        }
+        (sum, count + std::mem::take(&mut self.count))
+    }
+}
 
 impl Fold for Sum {
     type Partial = Compensated;
 
     fn add(&mut self, _: &[i64], values: &[f64]) {
-        self.0.add(values);
+        self.0.values.add(values);
+    }
+
+    fn add_chunk(&mut self, stats: &ChunkStats) -> bool {
+        self.0.add_chunk(stats);
+        true
     }
 
     fn finish(&mut self) -> Option<Compensated> {
@@ -28,13 +68,18 @@ impl Fold for Sum {
 }
 
 #[derive(Default)]
-pub(in super::super) struct Avg(WideSum);
+pub(in super::super) struct Avg(Total);
 
 impl Fold for Avg {
     type Partial = (Compensated, u64);
 
     fn add(&mut self, _: &[i64], values: &[f64]) {
-        self.0.add(values);
+        self.0.values.add(values);
+    }
+
+    fn add_chunk(&mut self, stats: &ChunkStats) -> bool {
+        self.0.add_chunk(stats);
+        true
     }
 
     fn finish(&mut self) -> Option<Self::Partial> {

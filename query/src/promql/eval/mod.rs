@@ -70,13 +70,22 @@ impl Default for Options {
 pub struct Evaluator<'a> {
     snapshot: &'a Snapshot,
     options: Options,
+    budget: Option<Budget>,
 }
 
 impl<'a> Evaluator<'a> {
     /// Reads nothing yet.
     #[must_use]
     pub fn new(snapshot: &'a Snapshot, options: Options) -> Self {
-        Self { snapshot, options }
+        Self { snapshot, options, budget: None }
+    }
+
+    /// Bounds each evaluation by `budget`, in place of the limits and the cancel flag of the
+    /// options. Its [`stats`](Budget::stats) tell afterwards what was read.
+    #[must_use]
+    pub fn budget(mut self, budget: &Budget) -> Self {
+        self.budget = Some(budget.clone());
+        self
     }
 
     /// The value of `expr` at one time.
@@ -137,7 +146,8 @@ impl<'a> Evaluator<'a> {
     }
 
     fn run(&self, asked: Asked) -> Run<'_> {
-        let budget = Budget::cancelled_by(self.options.limits, self.options.cancel.clone());
+        let own = || Budget::cancelled_by(self.options.limits, self.options.cancel.clone());
+        let budget = self.budget.clone().unwrap_or_else(own);
         Run {
             snapshot: self.snapshot,
             asked,

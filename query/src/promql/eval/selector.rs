@@ -2,13 +2,14 @@
 
 use rayon::prelude::*;
 use tidegauge_storage::model::{TimeRange, Timestamp};
-use tidegauge_storage::source::{ColumnCursor, Columns};
+use tidegauge_storage::source::{ColumnCursor, Columns, ReadCounts};
 
 use super::error::EvalError;
 use super::grid::{ABSENT, Grid, Row, is_absent};
 use super::run::Run;
 use super::times::{Steps, seconds};
 use super::window::{WindowSpec, Windows};
+use crate::limits::Meter;
 use crate::promql::parse::ast::{Extension, VectorSelector};
 use crate::select::Selection;
 
@@ -56,21 +57,27 @@ impl Run<'_> {
         grid.values.resize(selection.len() * times.len(), ABSENT);
         let budget = self.holdings.budget();
         let lookback = self.lookback;
-        let fill = |scratch: &mut Columns, (i, out): (usize, &mut [f64])| -> Result<(), EvalError> {
+        let fill = |(scratch, meter): &mut (Columns, Meter<'_>), (i, out): (usize, &mut [f64])| {
             budget.check()?;
-            let cursor = selection.series(i).cursor();
-            if smoothed {
-                let memory = std::mem::take(scratch);
-                *scratch = smooth(cursor, times, lookback, budget.limits().samples, memory, out)?;
+            let mut cursor = selection.series(i).cursor();
+            let samples = if smoothed {
+                let windows = Windows::new(cursor, budget.limits().samples, std::mem::take(scratch));
+                let (memory, samples, counts) = smooth(windows, times, lookback, out)?;
+                *scratch = memory;
+                meter.seen(samples, counts);
                 return Ok(());
-            }
-            latest(cursor, scratch, times, lookback, wanted, || Ok(budget.check()?), out)
+            } else {
+                latest(&mut cursor, scratch, times, lookback, wanted, || Ok(budget.check()?), out)?
+            };
+            meter.seen(samples, cursor.counts());
+            Ok::<(), EvalError>(())
         };
+        let scratch = || (Columns::default(), Meter::new(budget));
         let rows = selection.len();
         if rows >= SERIES_PARALLEL_MIN {
-            grid.values.par_chunks_mut(times.len()).enumerate().try_for_each_init(Columns::default, fill)?;
+            grid.values.par_chunks_mut(times.len()).enumerate().try_for_each_init(scratch, fill)?;
         } else {
-            let mut scratch = Columns::default();
+            let mut scratch = scratch();
             grid.values.chunks_mut(times.len()).enumerate().try_for_each(|row| fill(&mut scratch, row))?;
         }
         let values = std::mem::take(&mut grid.values);
@@ -85,17 +92,17 @@ pub(super) fn left_open(start: i64, end: i64) -> TimeRange {
     TimeRange::new(Timestamp::from_nanos(start.saturating_add(1)), Timestamp::from_nanos(end.saturating_add(1)))
 }
 
-/// Streams one series past ascending `times`: O(samples + times).
+/// Streams one series past ascending `times`: O(samples + times). Answers how many samples it saw.
 fn latest(
-    mut cursor: impl ColumnCursor,
+    cursor: &mut impl ColumnCursor,
     scratch: &mut Columns,
     times: &[i64],
     lookback: i64,
     wanted: Wanted,
     check: impl Fn() -> Result<(), EvalError>,
     out: &mut [f64],
-) -> Result<(), EvalError> {
-    let mut at = 0;
+) -> Result<u64, EvalError> {
+    let (mut at, mut samples) = (0, 0);
     let mut last = (i64::MIN, ABSENT);
     let mut settle = |at: usize, last: (i64, f64)| {
         let (t, value) = last;
@@ -109,6 +116,7 @@ fn latest(
             break;
         }
         check()?;
+        samples += scratch.len() as u64;
         let (ts, vs) = (&scratch.timestamps[..], &scratch.values[..]);
         let mut seen = 0;
         while at < times.len() && ts[ts.len() - 1] > times[at] {
@@ -120,24 +128,21 @@ fn latest(
             at += 1;
         }
         if at == times.len() {
-            return Ok(());
+            return Ok(samples);
         }
         last = (ts[ts.len() - 1], vs[vs.len() - 1]);
     }
     (at..times.len()).for_each(|at| settle(at, last));
-    Ok(())
+    Ok(samples)
 }
 
 /// Values between two samples lie on the line between them.
 fn smooth(
-    cursor: impl ColumnCursor,
+    mut windows: Windows<impl ColumnCursor>,
     times: &[i64],
     lookback: i64,
-    samples_max: u64,
-    memory: Columns,
     out: &mut [f64],
-) -> Result<Columns, EvalError> {
-    let mut windows = Windows::new(cursor, samples_max, memory);
+) -> Result<(Columns, u64, ReadCounts), EvalError> {
     for (at, &t) in times.iter().enumerate() {
         let (ts, vs) = windows.advance(t.saturating_sub(lookback), t.saturating_add(lookback))?;
         let next = ts.partition_point(|&sample| sample < t);

@@ -1,14 +1,14 @@
 //! Ranges of samples that slide over a series from step to step.
 
 use rayon::prelude::*;
-use tidegauge_storage::source::{ColumnCursor, Columns};
+use tidegauge_storage::source::{ColumnCursor, Columns, ReadCounts};
 
 use super::error::EvalError;
 use super::grid::{ABSENT, Grid, Row, is_absent};
 use super::run::Run;
 use super::selector::{SERIES_PARALLEL_MIN, left_open, spec_of};
 use super::times::Steps;
-use crate::limits::Limit;
+use crate::limits::{Limit, Meter};
 use crate::promql::parse::ast::{Expr, Extension, MatrixSelector, Subquery};
 use crate::select::Selection;
 
@@ -40,7 +40,10 @@ pub(super) struct Window<'a> {
 
 /// Slides over one series. Ranges must not move back.
 pub(super) struct Windows<C> {
-    cursor: Option<C>,
+    cursor: C,
+    spent: bool,
+    /// Samples read, staleness markers among them.
+    samples: u64,
     buffer: Columns,
     first: usize,
     samples_max: u64,
@@ -50,16 +53,17 @@ impl<C: ColumnCursor> Windows<C> {
     /// Uses the memory of `buffer`, which [`recycle`](Self::recycle) gives back.
     pub(super) fn new(cursor: C, samples_max: u64, mut buffer: Columns) -> Self {
         buffer.clear();
-        Self { cursor: Some(cursor), buffer, first: 0, samples_max }
+        Self { cursor, spent: false, samples: 0, buffer, first: 0, samples_max }
     }
 
-    pub(super) fn recycle(self) -> Columns {
-        self.buffer
+    /// The memory, how many samples were read, and what that took.
+    pub(super) fn recycle(self) -> (Columns, u64, ReadCounts) {
+        (self.buffer, self.samples, self.cursor.counts())
     }
 
     /// The samples in (start, end], staleness markers left out.
     pub(super) fn advance(&mut self, start: i64, end: i64) -> Result<(&[i64], &[f64]), EvalError> {
-        while self.cursor.is_some() && self.buffer.timestamps.last().is_none_or(|&last| last <= end) {
+        while !self.spent && self.buffer.timestamps.last().is_none_or(|&last| last <= end) {
             self.forget(start);
             self.pull()?;
         }
@@ -69,11 +73,9 @@ impl<C: ColumnCursor> Windows<C> {
     }
 
     fn pull(&mut self) -> Result<(), EvalError> {
-        let Some(cursor) = &mut self.cursor else { return Ok(()) };
         let before = self.buffer.len();
-        if !cursor.next(&mut self.buffer)? {
-            self.cursor = None;
-        }
+        self.spent = !self.cursor.next(&mut self.buffer)?;
+        self.samples += (self.buffer.len() - before) as u64;
         if self.buffer.values[before..].iter().any(|v| is_absent(*v)) {
             self.drop_markers(before);
         }
@@ -227,11 +229,11 @@ impl Run<'_> {
         let (spec, extension, ends) = (source.spec, source.extension, &source.ends[..]);
         let budget = self.holdings.budget();
         let samples_max = budget.limits().samples;
-        let fill = |buffer: &mut Columns, (i, out): (usize, &mut [f64])| -> Result<(), EvalError> {
+        let fill = |(buffer, meter): &mut (Columns, Meter<'_>), (i, out): (usize, &mut [f64])| {
             budget.check()?;
             let check = || Ok(budget.check()?);
             let memory = std::mem::take(buffer);
-            *buffer = match view {
+            let (memory, samples, counts) = match view {
                 View::Stored(selection) => {
                     let windows = Windows::new(selection.series(i).cursor(), samples_max, memory);
                     slide(windows, spec, extension, steps, ends, &f, check, out)?
@@ -241,13 +243,18 @@ impl Run<'_> {
                     slide(windows, spec, extension, steps, ends, &f, check, out)?
                 }
             };
-            Ok(())
+            *buffer = memory;
+            if let View::Stored(_) = view {
+                meter.seen(samples, counts);
+            }
+            Ok::<(), EvalError>(())
         };
+        let scratch = || (Columns::default(), Meter::new(budget));
         if steps.count > 0 && rows.len() >= SERIES_PARALLEL_MIN {
-            grid.values.par_chunks_mut(steps.count).enumerate().try_for_each_init(Columns::default, fill)?;
+            grid.values.par_chunks_mut(steps.count).enumerate().try_for_each_init(scratch, fill)?;
         } else if steps.count > 0 {
-            let mut buffer = Columns::default();
-            grid.values.chunks_mut(steps.count).enumerate().try_for_each(|row| fill(&mut buffer, row))?;
+            let mut scratch = scratch();
+            grid.values.chunks_mut(steps.count).enumerate().try_for_each(|row| fill(&mut scratch, row))?;
         }
         grid.rows = rows;
         let values = std::mem::take(&mut grid.values);
@@ -273,11 +280,14 @@ impl Run<'_> {
         };
         match &source.samples {
             Samples::Stored(selection) => {
+                let mut meter = Meter::new(self.holdings.budget());
                 for series in selection.iter() {
                     let mut windows = Windows::new(series.cursor(), samples_max, Columns::default());
                     let (times, values) =
                         windows.advance(start.saturating_sub(spec.before), end.saturating_add(spec.after))?;
                     keep(Row { labels: series.labels().clone(), drop_name: false }, times, values);
+                    let (_, samples, counts) = windows.recycle();
+                    meter.seen(samples, counts);
                 }
             }
             Samples::Computed(times, grid) => {
@@ -311,7 +321,7 @@ fn slide<C: ColumnCursor>(
     f: &impl Fn(&Window<'_>, usize) -> Result<Option<f64>, EvalError>,
     check: impl Fn() -> Result<(), EvalError>,
     out: &mut [f64],
-) -> Result<Columns, EvalError> {
+) -> Result<(Columns, u64, ReadCounts), EvalError> {
     let mut work = 0;
     for (step, (&end, slot)) in ends.iter().zip(out).enumerate() {
         let start = end.saturating_sub(spec.range);
