@@ -93,7 +93,7 @@ impl<'a> Replayer<'a> {
     pub(crate) fn finish(mut self, next_seq: u64) -> (Applier, Option<Arc<Memtable>>) {
         self.applier.active().note(&self.added);
         self.applier.rotate(Arc::new(Memtable::new(2, next_seq)));
-        self.applier.close_some(0..self.registry.slots().len(), COMMIT);
+        self.applier.close_some(0..self.registry.slots().len(), COMMIT, &PinView::default());
         let replayed = self.applier.closed().filter(|memtable| memtable.samples() > 0);
         (self.applier, replayed)
     }

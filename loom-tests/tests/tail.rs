@@ -10,7 +10,8 @@ use loom::thread;
 use tidegauge::loom_only::commit::{PinView, Pins, Visible, Watermark};
 use tidegauge::loom_only::epoch::{self, Guard};
 use tidegauge::loom_only::memtable::{
-    ChunkKey, Columns, Full, HeadTable, HeadWriter, Kind, Memtable, Moment, Pair, Seal, Sealer, SeriesHead, TimeRange,
+    ChunkKey, Columns, Full, HeadTable, HeadWriter, Kind, Memtable, Moment, Packer, Pair, Seal, Sealer, SeriesHead,
+    TimeRange,
 };
 use tidegauge_loom_tests::model;
 
@@ -25,6 +26,10 @@ impl HeadTable for Heads {
         &self.head
     }
 
+    fn len(&self) -> u32 {
+        1
+    }
+
     fn claim_writer(&self) -> bool {
         !self.claimed.swap(true, Relaxed)
     }
@@ -34,6 +39,7 @@ impl HeadTable for Heads {
 struct Sink {
     memtables: [StdArc<Memtable>; 2],
     sealer: Sealer,
+    packer: Packer,
 }
 
 impl Seal for Sink {
@@ -41,6 +47,16 @@ impl Seal for Sink {
         let key = ChunkKey::new(full.slot, full.kind, full.ordinal);
         let memtable = StdArc::clone(&self.memtables[full.generation as usize - 1]);
         memtable.table.insert(key, StdArc::new(self.sealer.seal(full)));
+    }
+
+    fn pack(&mut self, full: Full<'_>) {
+        self.packer.push(full);
+    }
+
+    fn finish_pack(&mut self, generation: u32, slot: u32) {
+        if let Some(pack) = self.packer.finish() {
+            self.memtables[generation as usize - 1].table.insert_pack(slot, StdArc::new(pack));
+        }
     }
 
     fn weigh(&mut self, _: u32, _: isize) {}
@@ -70,7 +86,7 @@ impl Worker {
 
     /// Seals what is open of the older generation, under the number of the commit to come.
     fn close(&mut self) {
-        self.writer.seal_idle(0, self.commit + 1, self.generation, &mut self.sink);
+        self.writer.close(0..1, self.commit + 1, self.generation, &self.pins, &mut self.sink);
     }
 }
 
@@ -111,7 +127,7 @@ fn ends() -> (Worker, Reader) {
     let memtables = [1, 2].map(|generation| StdArc::new(Memtable::new(generation, 0)));
     let writer = HeadWriter::new(Arc::clone(&heads)).unwrap();
     assert!(HeadWriter::new(Arc::clone(&heads)).is_none(), "T1: there is one");
-    let sink = Sink { memtables: memtables.clone(), sealer: Sealer::default() };
+    let sink = Sink { memtables: memtables.clone(), sealer: Sealer::default(), packer: Packer::default() };
     (Worker { writer, sink, pins: PinView::default(), commit: 0, generation: 1 }, Reader { heads, memtables })
 }
 
@@ -264,6 +280,34 @@ fn a_commit_over_the_end_of_a_tail_is_whole() {
         };
         shared.0.look(&mut worker.pins);
         worker.commit(&shared.1, 2..=3);
+        reader.join().unwrap();
+    });
+}
+
+/// T5, S2: an idle tail goes into a pack with the lengths that pins need, as they were seen after the rotation: a
+/// snapshot taken before its commit, or after, finds just what that commit held.
+#[test]
+fn an_idle_tail_keeps_the_length_that_a_pin_needs() {
+    model(3, || {
+        let (mut worker, reader) = ends();
+        let shared = Arc::new((loom_pins(), origin()));
+        let guard = epoch::pin();
+        let reader = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let (pin, ()) = Pins::pin(&shared.0, &shared.1, || (shared.1.load(), ()));
+                let commit = pin.visible().commit;
+                let found = reader.in_order(&guard, commit);
+                assert!(found.iter().copied().eq(1..=commit as i64), "commit {commit}: {found:?}");
+                drop(guard);
+                drop(pin);
+            })
+        };
+        shared.0.look(&mut worker.pins);
+        worker.commit(&shared.1, 1..=1);
+        worker.generation = 2;
+        shared.0.look(&mut worker.pins);
+        worker.close();
         reader.join().unwrap();
     });
 }

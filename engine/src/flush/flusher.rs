@@ -141,17 +141,14 @@ impl Flusher {
     fn write_segments(&self, job: &FlushJob, made: &mut Vec<SegmentInfo>) -> Result<(), FlushFailure> {
         let core = &self.0.core;
         let source = MemtableSource::new(Arc::clone(&job.memtable), Arc::clone(&core.registry), job.commit);
-        let slots = core.registry.slots();
-        let mut series: Vec<(&Labels, u32)> =
-            job.memtable.table.slots().into_iter().filter_map(|slot| Some((slots.labels(slot)?, slot))).collect();
-        series.sort_unstable();
-
+        let (listing, slots) = (source.list(), core.registry.slots());
         let mut in_order = Half::new(self, source.seq_range(), false);
         let mut late = Half::new(self, source.seq_range(), true);
-        for (labels, slot) in series {
-            let (ordered, rest) = source.columns(slot);
-            in_order.push(labels, &ordered)?;
-            late.push(labels, &rest)?;
+        for slot in slots.in_label_order(listing.slots()) {
+            let Some(labels) = slots.labels(slot) else { continue };
+            let (ordered, rest) = source.columns(&listing, slot);
+            in_order.push(&labels, &ordered)?;
+            late.push(&labels, &rest)?;
         }
         made.extend(in_order.finish()?);
         made.extend(late.finish()?);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::commit::PinView;
 use crate::core::SeriesSample;
-use crate::memtable::{Added, ChunkKey, Full, HeadWriter, Memtable, Moment, Pair, Seal, Sealer};
+use crate::memtable::{Added, ChunkKey, Full, HeadWriter, Memtable, Moment, PACK_SLOTS, Packer, Pair, Seal, Sealer};
 use crate::registry::Slots;
 
 /// How far ahead heads and tails are brought towards the cache: a head costs one miss, and
@@ -24,6 +24,7 @@ struct Sink {
     /// The last sealed memtable, while some of its tails are still open.
     closing: Option<Arc<Memtable>>,
     sealer: Sealer,
+    packer: Packer,
 }
 
 impl Sink {
@@ -47,6 +48,18 @@ impl Seal for Sink {
         memtable.table.insert(key, chunk);
     }
 
+    fn pack(&mut self, full: Full<'_>) {
+        self.packer.push(full);
+    }
+
+    fn finish_pack(&mut self, generation: u32, slot: u32) {
+        if let Some(pack) = self.packer.finish() {
+            let memtable = self.of(generation);
+            memtable.weigh(pack.bytes() as isize);
+            memtable.table.insert_pack(slot, Arc::new(pack));
+        }
+    }
+
     fn weigh(&mut self, generation: u32, bytes: isize) {
         self.of(generation).weigh(bytes);
     }
@@ -57,7 +70,7 @@ impl Applier {
     /// If the right to append was given away before.
     pub(crate) fn new(slots: Arc<Slots>, active: Arc<Memtable>) -> Self {
         let writer = HeadWriter::new(slots).expect("one applier an engine");
-        Self { writer, sink: Sink { active, closing: None, sealer: Sealer::default() } }
+        Self { writer, sink: Sink { active, closing: None, sealer: Sealer::default(), packer: Packer::default() } }
     }
 
     pub(crate) fn active(&self) -> &Arc<Memtable> {
@@ -89,11 +102,13 @@ impl Applier {
         self.sink.closing = Some(std::mem::replace(&mut self.sink.active, active));
     }
 
-    /// Seals what is open of the closing memtable in `slots`.
-    pub(crate) fn close_some(&mut self, slots: std::ops::Range<u32>, commit: u64) {
+    /// Seals what is open of the closing memtable in `slots`, which begin where a pack does. `pins` were looked at
+    /// after the rotation.
+    pub(crate) fn close_some(&mut self, slots: std::ops::Range<u32>, commit: u64, pins: &PinView) {
         let generation = self.sink.active.generation;
-        for slot in slots {
-            self.writer.seal_idle(slot, commit, generation, &mut self.sink);
+        for first in slots.clone().step_by(PACK_SLOTS as usize) {
+            let pack = first..slots.end.min(first.saturating_add(PACK_SLOTS));
+            self.writer.close(pack, commit, generation, pins, &mut self.sink);
         }
     }
 

@@ -89,7 +89,7 @@ impl Log {
                 self.defined.resize((slot + 1).next_power_of_two(), 0);
             }
             let labels = slots.labels(sample.0.series).expect("resolved before it was pushed");
-            if self.frame.define(sample.0.series, labels).is_err() {
+            if self.frame.define(sample.0.series, &labels).is_err() {
                 return i;
             }
             self.defined[slot] = generation;

@@ -11,7 +11,7 @@ use crate::commit::{PinView, Visible};
 use crate::core::{Core, SeriesSample};
 use crate::flush::{FlushJob, FlushQueue};
 use crate::gate::Full;
-use crate::memtable::{Added, Memtable};
+use crate::memtable::{Added, Memtable, PACK_SLOTS};
 use crate::ring::Drain;
 use crate::sync::atomic::Ordering;
 use crate::sync::thread;
@@ -29,8 +29,6 @@ const SEALED_MAX: usize = 2;
 const MEMTABLE_SAMPLES_MAX: u64 = 1 << 26;
 /// Idle tails are sealed in slices of this length between commits.
 const CLOSE_SLICE: Duration = Duration::from_micros(300);
-/// Series looked at between two readings of the clock.
-const CLOSE_STEP: u32 = 16;
 /// A full disk is asked again after this.
 const SPACE_RETRY: Duration = Duration::from_millis(50);
 
@@ -142,7 +140,7 @@ impl Worker {
     /// Writes the round to the log; on return all of it has left the process. Waits while the
     /// disk is full. An error other than "no space at the end of the engine" poisons.
     fn log(&mut self) -> Result<(), WalError> {
-        let Self { core, drain, applier, log, flushes, visible, closing, released, .. } = self;
+        let Self { core, drain, applier, log, flushes, visible, pins, closing, released, .. } = self;
         let Some((log, sync)) = log else { return Ok(()) };
         let generation = applier.active().generation;
         let mut waited = false;
@@ -153,7 +151,7 @@ impl Worker {
             }
             // What may free space or is owed to earlier commits goes on meanwhile.
             tend(core, log, sync, released, visible.seq);
-            if !close_slice(closing, applier, flushes, visible.commit, Instant::now()) {
+            if !close_slice(closing, applier, pins, flushes, visible.commit, Instant::now()) {
                 thread::park_timeout(SPACE_RETRY);
             }
             !core.is_poisoned() && !core.is_stopping()
@@ -210,7 +208,7 @@ impl Worker {
         if self.wants_rotation() {
             self.rotate();
         }
-        close_slice(&mut self.closing, &mut self.applier, &self.flushes, self.visible.commit, now)
+        close_slice(&mut self.closing, &mut self.applier, &self.pins, &self.flushes, self.visible.commit, now)
     }
 
     fn wants_rotation(&self) -> bool {
@@ -229,6 +227,8 @@ impl Worker {
         let release = self.log.as_mut().map(|(log, _)| log.rotate(generation));
         self.core.versions.rotate(Arc::clone(&active));
         self.applier.rotate(active);
+        // What is sealed from here on keeps the lengths that these pins need, and no others (T5).
+        self.core.pins.look(&mut self.pins);
         self.closing = Some(Closing { next: 0, end: self.core.registry.slots().len(), release });
     }
 
@@ -280,16 +280,17 @@ impl Worker {
 fn close_slice(
     closing: &mut Option<Closing>,
     applier: &mut Applier,
+    pins: &PinView,
     flushes: &FlushQueue,
     commit: u64,
     began: Instant,
 ) -> bool {
     let Some(open) = closing else { return false };
     while open.next < open.end {
-        let step = open.next..open.end.min(open.next + CLOSE_STEP);
+        let step = open.next..open.end.min(open.next + PACK_SLOTS);
         open.next = step.end;
         // Under the running commit's number: no snapshot can be pinned to it yet.
-        applier.close_some(step, commit + 1);
+        applier.close_some(step, commit + 1, pins);
         if began.elapsed() >= CLOSE_SLICE {
             return true;
         }

@@ -7,14 +7,18 @@
 #![allow(unreachable_pub, missing_docs)]
 
 mod chunk;
+mod pack;
 #[cfg(not(loom))]
 mod read;
 mod table;
 mod tail;
 
 pub use chunk::{SealedChunk, Sealer};
+pub use pack::{PACK_SLOTS, Packer};
 #[cfg(not(loom))]
 pub(crate) use read::MemtableSource;
+#[cfg(not(loom))]
+pub(crate) use table::Listing;
 pub use table::{ChunkKey, Table};
 pub use tail::{Full, HeadTable, HeadWriter, Kind, Moment, ORDINALS_END, Pair, Seal, SeriesHead, TailView};
 
@@ -88,10 +92,10 @@ impl Memtable {
     }
 
     /// Everything of one kind of the series in `slot` as of `commit`, which is pinned: sealed chunks in order, then
-    /// what was copied of the open tail. O(log n + k); takes no lock.
+    /// what was copied of a pack or of the open tail. O(log n + k); takes no lock.
     ///
-    /// The tail first, then the chunks of lower ordinal: whatever is sealed in between was seen in the tail, so
-    /// nothing is seen twice or missed (T3, T4).
+    /// The tail first, then what is sealed of lower ordinal: whatever is sealed in between was seen in the tail, so
+    /// nothing is seen twice or missed (T3, T4). A pack comes last: nothing follows it in its memtable.
     pub fn parts(
         &self,
         head: &SeriesHead,
@@ -105,7 +109,8 @@ impl Memtable {
             TailView::Copied { ordinal } => ordinal,
             TailView::Elsewhere => ORDINALS_END,
         };
-        (self.table.chunks(slot, kind, below), tail)
+        let chunks = self.table.parts(slot, kind, below, commit, &mut tail);
+        (chunks, tail)
     }
 
     /// Least and greatest timestamp, if there is any sample.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tidegauge_storage::model::{Labels, Matcher, SeqNo, SeqRange, TimeRange, Timestamp};
 use tidegauge_storage::source::{ColumnCursor, Columns, ReadError, SampleSource, SeriesHit};
 
-use super::{HeadTable, Kind, Memtable, Pair, SealedChunk};
+use super::{HeadTable, Kind, Listing, Memtable, Pair, SealedChunk};
 use crate::registry::Registry;
 use crate::sync::epoch;
 
@@ -34,26 +34,45 @@ impl MemtableSource {
     /// The late samples in `range`: sorted, of equal timestamps the last accepted.
     fn late(&self, slot: u32, range: TimeRange) -> Vec<Pair> {
         let (chunks, tail) = self.parts(slot, Kind::Late);
-        let inside = |p: &&Pair| range.contains(Timestamp::from_nanos(p.timestamp));
-        let sealed = chunks.iter().filter(|c| c.overlaps(range)).flat_map(|c| c.pairs(self.commit));
-        let mut late: Vec<Pair> = sealed.chain(&tail).filter(inside).copied().collect();
-        // Stable, newest acceptance first, so that `dedup` keeps the last accepted.
-        late.reverse();
-        late.sort_by_key(|p| p.timestamp);
-        late.dedup_by_key(|p| p.timestamp);
-        late
+        sorted(chunks.iter(), &tail, self.commit, range)
     }
 
-    /// In-order and late samples of a series apart, for the flush.
-    pub(crate) fn columns(&self, slot: u32) -> (Columns, Columns) {
+    /// What there is of each series, for the flush. One pass over the skiplists.
+    pub(crate) fn list(&self) -> Listing {
+        self.memtable.table.list()
+    }
+
+    /// In-order and late samples of a series apart, for the flush: all of it is sealed.
+    pub(crate) fn columns(&self, listing: &Listing, slot: u32) -> (Columns, Columns) {
         let mut in_order = Columns::default();
-        let (chunks, tail) = self.parts(slot, Kind::InOrder);
-        chunks.iter().for_each(|c| c.decode(TimeRange::ALL, self.commit, &mut in_order));
-        tail.iter().for_each(|p| in_order.push(p.timestamp, p.value));
+        let mut packed = Vec::new();
+        let chunks = listing.parts(slot, Kind::InOrder, self.commit, &mut packed);
+        chunks.iter().for_each(|(_, chunk)| chunk.decode(TimeRange::ALL, self.commit, &mut in_order));
+        packed.iter().for_each(|p| in_order.push(p.timestamp, p.value));
+        packed.clear();
+        let chunks = listing.parts(slot, Kind::Late, self.commit, &mut packed);
         let mut late = Columns::default();
-        self.late(slot, TimeRange::ALL).iter().for_each(|p| late.push(p.timestamp, p.value));
+        let all = sorted(chunks.iter().map(|(_, chunk)| chunk), &packed, self.commit, TimeRange::ALL);
+        all.iter().for_each(|p| late.push(p.timestamp, p.value));
         (in_order, late)
     }
+}
+
+/// Late samples in `range`, out of chunks and what comes after them.
+fn sorted<'a>(
+    chunks: impl Iterator<Item = &'a Arc<SealedChunk>>,
+    rest: &'a [Pair],
+    commit: u64,
+    range: TimeRange,
+) -> Vec<Pair> {
+    let inside = |p: &&Pair| range.contains(Timestamp::from_nanos(p.timestamp));
+    let sealed = chunks.filter(|c| c.overlaps(range)).flat_map(|c| c.pairs(commit));
+    let mut late: Vec<Pair> = sealed.chain(rest).filter(inside).copied().collect();
+    // Stable, newest acceptance first, so that `dedup` keeps the last accepted.
+    late.reverse();
+    late.sort_by_key(|p| p.timestamp);
+    late.dedup_by_key(|p| p.timestamp);
+    late
 }
 
 impl SampleSource for MemtableSource {
@@ -68,13 +87,13 @@ impl SampleSource for MemtableSource {
 
     fn select(&self, matchers: &[Matcher]) -> Result<Vec<SeriesHit>, ReadError> {
         let slots = self.registry.select(matchers);
-        let key =
-            |slot| self.registry.slots().labels(slot).map(|labels| SeriesHit { ordinal: slot, key: labels.key() });
-        Ok(slots.into_iter().filter_map(key).collect())
+        let mut scratch = Vec::new();
+        let mut hit = |slot| Some(SeriesHit { ordinal: slot, key: self.registry.slots().key(slot, &mut scratch)? });
+        Ok(slots.into_iter().filter_map(&mut hit).collect())
     }
 
     fn labels(&self, ordinal: u32) -> Result<Labels, ReadError> {
-        Ok(self.registry.slots().labels(ordinal).cloned().unwrap_or_else(Labels::empty))
+        Ok(self.registry.slots().labels(ordinal).unwrap_or_else(Labels::empty))
     }
 
     fn read<'a>(&'a self, ordinal: u32, range: TimeRange) -> Result<Box<dyn ColumnCursor + 'a>, ReadError> {

@@ -1,4 +1,4 @@
-//! The skiplist of sealed chunks.
+//! The skiplists of sealed chunks and packs.
 //!
 //! crossbeam's skiplist has no loom form. Under loom a list stands in that is as weak as the skiplist may be: a chunk
 //! that is seen is seen whole, but only who has been told of it (by a tail's stores) is sure to see it. So the models
@@ -7,7 +7,10 @@
 use std::sync::Arc;
 
 use super::chunk::SealedChunk;
-use super::tail::Kind;
+use super::pack::{PACK_SLOTS, Pack};
+#[cfg(not(loom))]
+use super::tail::ORDINALS_END;
+use super::tail::{Kind, Pair};
 
 /// (series, kind, ordinal) in one word, so that a series' chunks are neighbours in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,13 +30,23 @@ impl ChunkKey {
     }
 }
 
-/// Sealed chunks by key. Inserted by the worker, read by anyone, never removed.
+#[cfg(not(loom))]
+type Map<K, V> = crossbeam_skiplist::SkipMap<K, Arc<V>>;
+#[cfg(loom)]
+type Map<K, V> = stand_in::Map<K, V>;
+
+/// Sealed chunks by key, and packs by the slots they are of. Inserted by the worker, read by anyone, never removed.
 #[derive(Default)]
 pub struct Table {
-    #[cfg(not(loom))]
-    chunks: crossbeam_skiplist::SkipMap<ChunkKey, Arc<SealedChunk>>,
-    #[cfg(loom)]
-    chunks: stand_in::Chunks,
+    chunks: Map<ChunkKey, SealedChunk>,
+    packs: Map<u32, Pack>,
+}
+
+/// All of a table in order, gathered once: for whoever reads every series.
+#[cfg(not(loom))]
+pub struct Listing {
+    chunks: Vec<(ChunkKey, Arc<SealedChunk>)>,
+    packs: Vec<(u32, Arc<Pack>)>,
 }
 
 impl Table {
@@ -41,21 +54,66 @@ impl Table {
         self.chunks.insert(key, chunk);
     }
 
-    /// Chunks of one series and kind with ordinals below `below`, in order. O(log n + k).
-    pub fn chunks(&self, slot: u32, kind: Kind, below: u32) -> Vec<Arc<SealedChunk>> {
-        let keys = ChunkKey::new(slot, kind, 0)..ChunkKey::new(slot, kind, below);
-        #[cfg(not(loom))]
-        return self.chunks.range(keys).map(|entry| Arc::clone(entry.value())).collect();
-        #[cfg(loom)]
-        return self.chunks.range(keys);
+    /// Adds the pack of the slots around `slot`; there is one at most.
+    pub fn insert_pack(&self, slot: u32, pack: Arc<Pack>) {
+        self.packs.insert(slot / PACK_SLOTS, pack);
     }
 
-    /// Slots that have a chunk here, ascending. O(n).
+    /// Chunks of one series and kind with ordinals below `below`, in order, and what a pack has behind them as of
+    /// `commit`. O(log n + k).
+    pub fn parts(
+        &self,
+        slot: u32,
+        kind: Kind,
+        below: u32,
+        commit: u64,
+        packed: &mut Vec<Pair>,
+    ) -> Vec<Arc<SealedChunk>> {
+        let keys = ChunkKey::new(slot, kind, 0)..ChunkKey::new(slot, kind, below);
+        #[cfg(not(loom))]
+        let (chunks, pack) = (
+            self.chunks.range(keys).map(|entry| Arc::clone(entry.value())).collect(),
+            self.packs.get(&(slot / PACK_SLOTS)).map(|entry| Arc::clone(entry.value())),
+        );
+        #[cfg(loom)]
+        let (chunks, pack) =
+            (self.chunks.range(keys), self.packs.range(slot / PACK_SLOTS..slot / PACK_SLOTS + 1).pop());
+        if let Some(pack) = pack {
+            pack.copy(slot, kind, below, commit, packed);
+        }
+        chunks
+    }
+
+    /// Everything that is here now. One pass; O(n).
     #[cfg(not(loom))]
+    pub fn list(&self) -> Listing {
+        Listing {
+            chunks: self.chunks.iter().map(|entry| (*entry.key(), Arc::clone(entry.value()))).collect(),
+            packs: self.packs.iter().map(|entry| (*entry.key(), Arc::clone(entry.value()))).collect(),
+        }
+    }
+}
+
+#[cfg(not(loom))]
+impl Listing {
+    /// Slots that have a sample here, ascending.
     pub fn slots(&self) -> Vec<u32> {
-        let mut slots: Vec<u32> = self.chunks.iter().map(|entry| entry.key().slot()).collect();
+        let packed = self.packs.iter().flat_map(|(_, pack)| pack.slots());
+        let mut slots: Vec<u32> = self.chunks.iter().map(|(key, _)| key.slot()).chain(packed).collect();
+        slots.sort_unstable();
         slots.dedup();
         slots
+    }
+
+    /// As [`Table::parts`], of all ordinals.
+    pub fn parts(&self, slot: u32, kind: Kind, commit: u64, packed: &mut Vec<Pair>) -> &[(ChunkKey, Arc<SealedChunk>)] {
+        let (first, end) = (ChunkKey::new(slot, kind, 0), ChunkKey::new(slot, kind, ORDINALS_END));
+        let first = self.chunks.partition_point(|(key, _)| *key < first);
+        let len = self.chunks[first..].iter().take_while(|(key, _)| *key < end).count();
+        if let Ok(at) = self.packs.binary_search_by_key(&(slot / PACK_SLOTS), |(group, _)| *group) {
+            self.packs[at].1.copy(slot, kind, ORDINALS_END, commit, packed);
+        }
+        &self.chunks[first..first + len]
     }
 }
 
@@ -64,33 +122,37 @@ mod stand_in {
     use std::ops::Range;
     use std::sync::{Arc, Mutex};
 
-    use super::{ChunkKey, SealedChunk};
     use crate::sync::atomic::{AtomicUsize, Ordering};
 
     /// The mutex is std's, which loom does not see: it orders nothing in a model. The count does, and may be read late.
-    #[derive(Default)]
-    pub(super) struct Chunks {
-        all: Mutex<Vec<(ChunkKey, Arc<SealedChunk>)>>,
+    pub(super) struct Map<K, V> {
+        all: Mutex<Vec<(K, Arc<V>)>>,
         count: AtomicUsize,
     }
 
-    impl Chunks {
-        pub(super) fn insert(&self, key: ChunkKey, chunk: Arc<SealedChunk>) {
+    impl<K, V> Default for Map<K, V> {
+        fn default() -> Self {
+            Self { all: Mutex::default(), count: AtomicUsize::new(0) }
+        }
+    }
+
+    impl<K: Copy + Ord, V> Map<K, V> {
+        pub(super) fn insert(&self, key: K, value: Arc<V>) {
             let count = {
                 let mut all = self.all.lock().unwrap();
-                all.push((key, chunk));
+                all.push((key, value));
                 all.len()
             };
-            // Release, and Acquire below: a chunk that is seen is seen whole, as in the skiplist.
+            // Release, and Acquire below: what is seen is seen whole, as in the skiplist.
             self.count.store(count, Ordering::Release);
         }
 
-        pub(super) fn range(&self, keys: Range<ChunkKey>) -> Vec<Arc<SealedChunk>> {
+        pub(super) fn range(&self, keys: Range<K>) -> Vec<Arc<V>> {
             let count = self.count.load(Ordering::Acquire);
             let mut seen: Vec<_> = self.all.lock().unwrap()[..count].to_vec();
             seen.retain(|(key, _)| keys.contains(key));
             seen.sort_by_key(|(key, _)| *key);
-            seen.into_iter().map(|(_, chunk)| chunk).collect()
+            seen.into_iter().map(|(_, value)| value).collect()
         }
     }
 }

@@ -2,17 +2,22 @@
 //!
 //! Resolving takes a lock and is done once a series; pushing and reading by slot take none.
 
+mod order;
+mod pairs;
 mod postings;
+mod ragged;
+mod select;
 mod slots;
+mod table;
 
-use std::collections::BTreeSet;
-use std::collections::HashMap;
-use std::sync::RwLock;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{RwLock, RwLockReadGuard};
 
-use tidegauge_storage::model::{LabelError, LabelLimits, Labels, Matcher};
+use tidegauge_storage::model::{LabelError, LabelLimits, Labels};
 
-use postings::Postings;
+use pairs::{Pairs, Texts};
 pub(crate) use slots::Slots;
+use table::Table;
 
 use crate::sync::Arc;
 
@@ -45,27 +50,37 @@ pub enum SeriesError {
 }
 
 /// All series of an engine.
+///
+/// A label set is kept as the numbers of its pairs, each pair's text once: some 60 bytes a series with what finds it.
 pub(crate) struct Registry {
     slots: Arc<Slots>,
     limits: LabelLimits,
     series_max: usize,
+    hasher: RandomState,
     names: RwLock<Names>,
 }
 
-#[derive(Default)]
 struct Names {
-    by_labels: HashMap<Labels, u32>,
-    postings: Postings,
+    /// Slots by the pairs of their sets.
+    by_pairs: Table,
+    pairs: Pairs,
 }
 
 impl Registry {
     pub(crate) fn new(series_max: usize, limits: LabelLimits) -> Self {
         let series_max = series_max.min(u32::MAX as usize - 1);
-        Self { slots: Arc::new(Slots::new(series_max)), limits, series_max, names: RwLock::default() }
+        let texts = Arc::new(Texts::new());
+        let names = Names { by_pairs: Table::default(), pairs: Pairs::new(Arc::clone(&texts)) };
+        let slots = Arc::new(Slots::new(series_max, texts));
+        Self { slots, limits, series_max, hasher: RandomState::new(), names: RwLock::new(names) }
     }
 
     pub(crate) fn slots(&self) -> &Arc<Slots> {
         &self.slots
+    }
+
+    fn names(&self) -> RwLockReadGuard<'_, Names> {
+        self.names.read().expect("registry lock")
     }
 
     /// The slot of a label set built from pairs in any order; registers it if it is new.
@@ -75,39 +90,41 @@ impl Registry {
 
     /// As [`Self::resolve`], for a set that was checked before (its limits may have been others).
     pub(crate) fn resolve_labels(&self, labels: &Labels) -> Result<u32, SeriesError> {
-        if let Some(&slot) = self.names.read().expect("registry lock").by_labels.get(labels) {
+        let mut pairs = Vec::with_capacity(16);
+        if let Some(slot) = self.find(&self.names(), labels, &mut pairs) {
             return Ok(slot);
         }
         let mut names = self.names.write().expect("registry lock");
-        if let Some(&slot) = names.by_labels.get(labels) {
+        if let Some(slot) = self.find(&names, labels, &mut pairs) {
             return Ok(slot);
         }
-        if names.by_labels.len() >= self.series_max {
+        if names.by_pairs.len() >= self.series_max || !names.pairs.has_room(labels.len()) {
             return Err(SeriesError::TooManySeries { labels: labels.to_string(), limit: self.series_max });
         }
-        let slot = self.slots.add(labels);
-        names.postings.add(slot, labels);
-        names.by_labels.insert(labels.clone(), slot);
+        pairs.clear();
+        pairs.extend(labels.encoded_pairs().map(|text| names.pairs.find_or_add(text)));
+        let slot = self.slots.add(&pairs);
+        pairs.iter().for_each(|&pair| names.pairs.carry(pair, slot));
+        names.by_pairs.insert(self.hash(&pairs), slot);
         Ok(slot)
+    }
+
+    /// The slot of a label set. `pairs` is memory to work in.
+    fn find(&self, names: &Names, labels: &Labels, pairs: &mut Vec<u32>) -> Option<u32> {
+        pairs.clear();
+        for text in labels.encoded_pairs() {
+            pairs.push(names.pairs.find(text)?);
+        }
+        names.by_pairs.find(self.hash(pairs), |slot| self.slots.pairs(slot).eq(pairs.iter().copied()))
+    }
+
+    fn hash(&self, pairs: &[u32]) -> u32 {
+        self.hasher.hash_one(pairs) as u32
     }
 
     /// Checks a label set against this engine's limits.
     pub(crate) fn check(&self, labels: &Labels) -> Result<(), LabelError> {
         Labels::new(labels.iter(), &self.limits).map(drop)
-    }
-
-    /// Slots of the series that pass all matchers, ascending.
-    pub(crate) fn select(&self, matchers: &[Matcher]) -> Vec<u32> {
-        let names = self.names.read().expect("registry lock");
-        names.postings.select(matchers, self.slots.len(), |slot| self.slots.labels(slot))
-    }
-
-    pub(crate) fn label_names(&self, out: &mut BTreeSet<String>) {
-        self.names.read().expect("registry lock").postings.names(out);
-    }
-
-    pub(crate) fn label_values(&self, name: &str, out: &mut BTreeSet<String>) {
-        self.names.read().expect("registry lock").postings.values(name, out);
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -118,7 +135,7 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use tidegauge_storage::model::MatchOp;
+    use tidegauge_storage::model::{MatchOp, Matcher};
 
     use super::*;
 
@@ -168,6 +185,20 @@ mod tests {
             }
             expected.sort_unstable();
             prop_assert_eq!(r.select(&matchers), expected);
+        }
+
+        #[test]
+        fn label_order_by_numbers_equals_that_by_text(
+            sets in prop::collection::btree_set(prop::collection::btree_map("[xyz]{1,2}", "[aé]{1,3}", 1..4), 1..30),
+            skip in 1usize..4,
+        ) {
+            let r = registry();
+            let labels = |set: &std::collections::BTreeMap<String, String>| Labels::new(set.iter(), &LabelLimits::DEFAULT).unwrap();
+            let slots: Vec<u32> = sets.iter().rev().map(|set| r.resolve_labels(&labels(set)).unwrap()).collect();
+            let some: Vec<u32> = slots.into_iter().step_by(skip).collect();
+            let mut expected = some.clone();
+            expected.sort_by_key(|&slot| r.slots().labels(slot).unwrap());
+            prop_assert_eq!(r.slots().in_label_order(some), expected);
         }
     }
 }

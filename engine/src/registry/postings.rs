@@ -1,78 +1,105 @@
-//! From label values to the series that carry them.
+//! Which series carry a label pair: their slots, as differences of a byte or so.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-
-use tidegauge_storage::model::{Labels, MatchOp, Matcher};
-
-/// For each label and value the slots that carry it, ascending.
+/// Ascending slots.
 #[derive(Default)]
-pub(super) struct Postings {
-    by_name: BTreeMap<Box<str>, HashMap<Box<str>, Vec<u32>>>,
+pub(super) struct Posting {
+    /// The difference of each slot to the one before, as LEB128; empty while there is one slot only.
+    differences: Vec<u8>,
+    last: u32,
+    len: u32,
 }
 
-impl Postings {
-    /// Adds a series. Slots come in ascending order.
-    pub(super) fn add(&mut self, slot: u32, labels: &Labels) {
-        for (name, value) in labels.iter() {
-            if !self.by_name.contains_key(name) {
-                self.by_name.insert(name.into(), HashMap::new());
-            }
-            let values = self.by_name.get_mut(name).expect("inserted above");
-            match values.get_mut(value) {
-                Some(slots) => slots.push(slot),
-                None => drop(values.insert(value.into(), vec![slot])),
-            }
+/// Where a reading of a posting stands. What was added since is behind it.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Place {
+    byte: usize,
+    slot: u32,
+    read: u32,
+}
+
+impl Posting {
+    /// Adds a slot above all before.
+    pub(super) fn push(&mut self, slot: u32) {
+        debug_assert!(self.len == 0 || slot > self.last, "slots ascend");
+        if self.len == 1 {
+            put(&mut self.differences, self.last);
         }
+        if self.len > 0 {
+            put(&mut self.differences, slot - self.last);
+        }
+        self.last = slot;
+        self.len += 1;
     }
 
-    /// The slots below `len` that pass all matchers, ascending.
-    ///
-    /// Equality on a present value is a look-up; a regex is tried on the values of its label,
-    /// not on the series; what can match an absent label is checked on what the others left.
-    pub(super) fn select<'a>(
-        &self,
-        matchers: &[Matcher],
-        len: u32,
-        labels: impl Fn(u32) -> Option<&'a Labels>,
-    ) -> Vec<u32> {
-        let mut found: Option<Vec<u32>> = None;
-        for matcher in matchers.iter().filter(|m| !m.matches_empty()) {
-            let slots = self.carrying(matcher);
-            found = Some(match found {
-                None => slots,
-                Some(before) => intersect(&before, &slots),
-            });
+    /// Appends at most `most` slots from `place` on to `out`. Answers where to go on, `None` at the end.
+    pub(super) fn read(&self, mut place: Place, most: usize, out: &mut Vec<u32>) -> Option<Place> {
+        if self.len == 1 && place.read == 0 {
+            out.push(self.last);
+            return None;
         }
-        let mut found = found.unwrap_or_else(|| (0..len).collect());
-        let rest: Vec<&Matcher> = matchers.iter().filter(|m| m.matches_empty()).collect();
-        if !rest.is_empty() {
-            found.retain(|&slot| labels(slot).is_some_and(|l| rest.iter().all(|m| m.matches_labels(l))));
+        let end = self.len.min(place.read.saturating_add(most as u32));
+        while place.read < end {
+            place.slot += take(&self.differences, &mut place.byte);
+            place.read += 1;
+            out.push(place.slot);
         }
-        found
-    }
-
-    fn carrying(&self, matcher: &Matcher) -> Vec<u32> {
-        let Some(values) = self.by_name.get(matcher.name()) else { return vec![] };
-        if matcher.op() == MatchOp::Equal {
-            return values.get(matcher.value()).cloned().unwrap_or_default();
-        }
-        let passing = values.iter().filter(|(value, _)| matcher.matches(value));
-        let mut slots: Vec<u32> = passing.flat_map(|(_, slots)| slots).copied().collect();
-        slots.sort_unstable();
-        slots
-    }
-
-    pub(super) fn names(&self, out: &mut BTreeSet<String>) {
-        out.extend(self.by_name.keys().map(|name| name.to_string()));
-    }
-
-    pub(super) fn values(&self, name: &str, out: &mut BTreeSet<String>) {
-        let values = self.by_name.get(name).into_iter().flat_map(HashMap::keys);
-        out.extend(values.map(|value| value.to_string()));
+        (place.read < self.len).then_some(place)
     }
 }
 
-fn intersect(a: &[u32], b: &[u32]) -> Vec<u32> {
-    let (short, long) = if a.len() <= b.len() { (a, b) } else { (b, a) };
-    short.iter().copied().filter(|slot| long.binary_search(slot).is_ok()).collect()
+fn put(out: &mut Vec<u8>, mut n: u32) {
+    while n >= 0x80 {
+        out.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    out.push(n as u8);
+}
+
+fn take(bytes: &[u8], at: &mut usize) -> u32 {
+    let (mut n, mut shift) = (0, 0);
+    loop {
+        let byte = bytes[*at];
+        *at += 1;
+        n |= u32::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return n;
+        }
+        shift += 7;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn slots_come_back_in_pieces_of_any_length(
+            slots in prop::collection::btree_set(any::<u32>(), 0..50), most in 1usize..20,
+        ) {
+            let mut posting = Posting::default();
+            slots.iter().for_each(|&slot| posting.push(slot));
+            let (mut found, mut place) = (vec![], Some(Place::default()));
+            while let Some(at) = place {
+                let before = found.len();
+                place = posting.read(at, most, &mut found);
+                prop_assert!(found.len() - before <= most);
+            }
+            prop_assert!(found.into_iter().eq(slots));
+        }
+    }
+
+    /// One that was read before the second slot came goes on behind the first.
+    #[test]
+    fn a_reading_goes_on_behind_what_it_has() {
+        let mut posting = Posting::default();
+        [5, 9, 400].iter().for_each(|&slot| posting.push(slot));
+        let mut found = vec![];
+        let place = posting.read(Place::default(), 2, &mut found).unwrap();
+        posting.push(401);
+        assert!(posting.read(place, 9, &mut found).is_none());
+        assert_eq!(found, [5, 9, 400, 401]);
+    }
 }

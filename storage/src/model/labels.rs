@@ -23,6 +23,14 @@ pub struct Labels(Arc<[u8]>);
 #[repr(transparent)]
 pub struct SeriesKey(pub u128);
 
+impl SeriesKey {
+    /// The key of the label set with this encoding. See [`Labels::key`].
+    #[must_use]
+    pub fn of_encoded(encoded: &[u8]) -> Self {
+        Self(xxh3_128(encoded))
+    }
+}
+
 /// What a label set may weigh. What exceeds it is refused, never cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LabelLimits {
@@ -229,7 +237,33 @@ impl Labels {
     /// The join key: XXH3-128 (seed 0) of the encoding.
     #[must_use]
     pub fn key(&self) -> SeriesKey {
-        SeriesKey(xxh3_128(&self.0))
+        SeriesKey::of_encoded(&self.0)
+    }
+
+    /// The encoding of each label by itself, names ascending: the set's own is one after another.
+    pub fn encoded_pairs(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &self.0[..];
+        std::iter::from_fn(move || {
+            let before = rest;
+            take_bytes(&mut rest).ok()?;
+            take_bytes(&mut rest).ok()?;
+            Some(&before[..before.len() - rest.len()])
+        })
+    }
+
+    /// Name and value of the first label of an encoding.
+    ///
+    /// # Errors
+    /// [`LabelError::Malformed`] if there is none.
+    pub fn split_pair(encoded: &[u8]) -> Result<(&str, &str), LabelError> {
+        let mut rest = encoded;
+        Ok((take_str(&mut rest)?, take_str(&mut rest)?))
+    }
+
+    /// The encoding of one label, as [`Self::encoded_pairs`] gives it, into `out`.
+    pub fn encode_pair(name: &str, value: &str, out: &mut Vec<u8>) {
+        put_str(out, name);
+        put_str(out, value);
     }
 }
 
@@ -387,6 +421,8 @@ mod tests {
     fn an_encoding_comes_back_and_a_damaged_one_is_refused() {
         let set = labels(&[("__name__", "cpu"), ("héllo wörld", &"v".repeat(300))]).unwrap();
         assert_eq!(Labels::from_encoded(set.encoded()).unwrap(), set);
+        assert_eq!(set.encoded_pairs().collect::<Vec<_>>().concat(), set.encoded());
+        assert!(set.encoded_pairs().map(|pair| Labels::split_pair(pair).unwrap()).eq(set.iter()));
         for cut in 1..set.encoded().len() {
             let whole = Labels::from_encoded(&set.encoded()[..cut]);
             assert!(whole.is_err() || whole.unwrap().len() == 1, "cut at {cut}");

@@ -1,9 +1,12 @@
 //! Series heads and the right to append to them.
 #![allow(unsafe_code)]
 
+use std::ops::Range;
 use std::ptr::{self, NonNull};
 
-use super::{Kind, Moment, OpenTail, Pair, Seal, State, TailView};
+use super::super::pack::PACK_SLOTS;
+use super::{Kind, Moment, OpenTail, Own, Pair, Seal, State, TailView};
+use crate::commit::PinView;
 use crate::sync::atomic::{AtomicPtr, Ordering};
 use crate::sync::epoch::Guard;
 use crate::sync::{prefetch, weakenable};
@@ -74,6 +77,9 @@ pub trait HeadTable {
     /// The head of a series that exists.
     fn head(&self, slot: u32) -> &SeriesHead;
 
+    /// Heads there are.
+    fn len(&self) -> u32;
+
     /// Gives the right to append away, once: `true` for the first caller only.
     fn claim_writer(&self) -> bool;
 }
@@ -91,11 +97,16 @@ impl<T: HeadTable, H: std::ops::Deref<Target = T>> HeadWriter<H> {
     #[inline]
     pub fn append<S: Seal>(&mut self, slot: u32, at: &Moment<'_>, pair: Pair, seal: &mut S) {
         let head = self.0.head(slot);
-        let (last, generation) = head.tail.own.with(|own| {
+        let (last, generation, open) = head.tail.own.with(|own| {
             // SAFETY: `&mut self` of the one writer (T1).
             let own = unsafe { &*own };
-            (own.last, own.generation)
+            (own.last, own.generation, own.capacity > 0)
         });
+        // A memtable's first sample of a series is in order, so whatever is open has this tail open too.
+        if generation != at.generation && open {
+            self.close_around(slot, at, seal);
+        }
+        let head = self.0.head(slot);
         if generation != at.generation || pair.timestamp > last {
             // SAFETY: `&mut self` of the one writer (T1).
             unsafe { head.tail.append(slot, Kind::InOrder, at, pair, seal) };
@@ -103,6 +114,14 @@ impl<T: HeadTable, H: std::ops::Deref<Target = T>> HeadWriter<H> {
             // SAFETY: `&mut self` of the one writer (T1).
             unsafe { head.late_or_new().append(slot, Kind::Late, at, pair, seal) };
         }
+    }
+
+    /// The first sample of `slot` in a younger memtable: what it and its neighbours still hold of the older one goes.
+    #[cold]
+    fn close_around<S: Seal>(&mut self, slot: u32, at: &Moment<'_>, seal: &mut S) {
+        let first = slot - slot % PACK_SLOTS;
+        let end = self.0.len().min(first.saturating_add(PACK_SLOTS));
+        self.close(first..end, at.commit, at.generation, at.pins, seal);
     }
 
     /// Brings the head of `slot` towards the cache.
@@ -121,18 +140,41 @@ impl<T: HeadTable, H: std::ops::Deref<Target = T>> HeadWriter<H> {
         prefetch(slots.wrapping_add(len));
     }
 
-    /// Seals the tails of `slot` that belong to a memtable other than `generation`.
-    pub fn seal_idle<S: Seal>(&mut self, slot: u32, commit: u64, generation: u32, seal: &mut S) {
+    /// Seals the tails in `slots` that belong to a memtable other than `generation`: neighbours of one pack.
+    ///
+    /// `pins` were looked at after that memtable was rotated.
+    pub fn close<S: Seal>(&mut self, slots: Range<u32>, commit: u64, generation: u32, pins: &PinView, seal: &mut S) {
+        debug_assert!(slots.is_empty() || slots.start / PACK_SLOTS == (slots.end - 1) / PACK_SLOTS, "one pack");
+        let mut older = None;
+        for slot in slots.clone() {
+            self.each_older(slot, generation, |kind, tail, own| {
+                older = Some((slot, own.generation));
+                tail.seal_idle(slot, kind, commit, pins, own, seal);
+            });
+        }
+        let Some((slot, of)) = older else { return };
+        // In the skiplist before out of the tails (T3).
+        seal.finish_pack(of, slot);
+        for slot in slots {
+            self.each_older(slot, generation, |_, tail, own| {
+                if let Some(buf) = NonNull::new(tail.buf.load(Ordering::Relaxed)) {
+                    tail.empty(commit, buf);
+                    seal.weigh(of, -own.release());
+                }
+            });
+        }
+    }
+
+    /// The tails of `slot` that are open and of another memtable than `generation`.
+    fn each_older(&mut self, slot: u32, generation: u32, mut found: impl FnMut(Kind, &OpenTail, &mut Own)) {
         let head = self.0.head(slot);
         for (kind, tail) in [(Kind::InOrder, Some(&head.tail)), (Kind::Late, head.late())] {
             let Some(tail) = tail else { continue };
             tail.own.with_mut(|own| {
-                // SAFETY: `&mut self` of the one writer (T1).
+                // SAFETY: of the one writer (T1), which `close` holds alone.
                 let own = unsafe { &mut *own };
-                if own.generation != generation
-                    && let Some(buf) = NonNull::new(tail.buf.load(Ordering::Relaxed))
-                {
-                    tail.seal(slot, kind, commit, buf, own, seal);
+                if own.generation != generation && own.capacity > 0 {
+                    found(kind, tail, own);
                 }
             });
         }

@@ -8,6 +8,7 @@ mod head;
 
 use std::ptr::{self, NonNull};
 
+use super::pack::PACKED_SAMPLES;
 use crate::commit::PinView;
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use crate::sync::epoch::Guard;
@@ -69,6 +70,21 @@ struct Own {
     capacity: u32,
 }
 
+impl Own {
+    /// The buffer is gone: what it weighed.
+    fn release(&mut self) -> isize {
+        TailBuf::layout(std::mem::take(&mut self.capacity) as usize).size() as isize
+    }
+}
+
+/// The marks of a buffer that is still published, newest first. For the one writer.
+fn kept_marks(buf: NonNull<TailBuf>) -> Marks {
+    // SAFETY: only the writer retires buffers, and this one is still published.
+    let kept = unsafe { buf.as_ref() }.marks.load(Ordering::Relaxed);
+    // SAFETY: the writer alone adds marks, and they are freed only when it retires their buffer.
+    unsafe { Marks::new(kept) }
+}
+
 struct OpenTail {
     state: AtomicU64,
     buf: AtomicPtr<TailBuf>,
@@ -106,6 +122,13 @@ pub struct Full<'a> {
 pub trait Seal {
     /// The samples must be readable in the skiplist of their generation on return (T3).
     fn seal(&mut self, full: Full<'_>);
+
+    /// A short idle tail for the pack at hand.
+    fn pack(&mut self, full: Full<'_>);
+
+    /// All that was packed since the last call must be readable on return (T3). It is of `generation`, and of the
+    /// slots around `slot`.
+    fn finish_pack(&mut self, generation: u32, slot: u32);
 
     /// Tail bytes of `generation` grew (or shrank, when a tail was sealed).
     fn weigh(&mut self, generation: u32, bytes: isize);
@@ -171,10 +194,9 @@ impl OpenTail {
         }
         let mut ordinal = 0;
         if let Some(old) = old {
-            if same {
-                // SAFETY: only this thread retires buffers, and this one is still published.
-                ordinal = unsafe { old.as_ref() }.ordinal() + 1;
-            }
+            debug_assert!(same, "what is open of an older memtable was closed before");
+            // SAFETY: only this thread retires buffers, and this one is still published.
+            ordinal = unsafe { old.as_ref() }.ordinal() + 1;
             self.seal(slot, kind, at.commit, old, own, seal);
         }
         if !same {
@@ -218,19 +240,51 @@ impl OpenTail {
     /// Moves the tail's samples to the skiplist and leaves the series without a tail.
     fn seal<S: Seal>(&self, slot: u32, kind: Kind, commit: u64, old: NonNull<TailBuf>, own: &mut Own, seal: &mut S) {
         let state = State(self.state.load(Ordering::Relaxed));
-        // SAFETY: only this thread retires buffers, and this one is still published.
-        let header = unsafe { old.as_ref() };
-        let kept = header.marks.load(Ordering::Relaxed);
         let mut marks = vec![ChunkMark { commit: state.commit(), base: state.base() as u32 }];
-        // SAFETY: this thread alone adds marks, and they are freed only in `retire` below.
-        marks.extend(unsafe { Marks::new(kept) });
-        let len = state.len() as usize;
-        with_pairs(own.slots, len, |pairs| {
-            let (generation, ordinal) = (header.generation, header.ordinal());
-            seal.seal(Full { slot, kind, generation, ordinal, pairs, marks });
-        });
-        seal.weigh(header.generation, -(TailBuf::layout(own.capacity as usize).size() as isize));
-        own.capacity = 0;
+        marks.extend(kept_marks(old));
+        // SAFETY: only this thread retires buffers, and this one is still published.
+        let generation = unsafe { old.as_ref() }.generation;
+        self.with_full(slot, kind, old, own, marks, |full| seal.seal(full));
+        self.empty(commit, old);
+        seal.weigh(generation, -own.release());
+    }
+
+    /// Offers an idle tail: a short one to the pack at hand, where it stays open until [`Self::empty`], any other is
+    /// sealed. Its last pair is kept only for a pin that needs it: the pins were looked at after its memtable was
+    /// rotated, and so after the last commit that touched it (T5).
+    fn seal_idle<S: Seal>(&self, slot: u32, kind: Kind, commit: u64, pins: &PinView, own: &mut Own, seal: &mut S) {
+        let Some(old) = NonNull::new(self.buf.load(Ordering::Relaxed)) else { return };
+        let state = State(self.state.load(Ordering::Relaxed));
+        if state.len() as usize > PACKED_SAMPLES {
+            return self.seal(slot, kind, commit, old, own, seal);
+        }
+        let mut marks: Vec<ChunkMark> = kept_marks(old).collect();
+        if pins.needs(marks.first().map_or(0, |newest| newest.commit), state.commit()) {
+            marks.push(ChunkMark { commit: state.commit(), base: state.base() as u32 });
+        }
+        self.with_full(slot, kind, old, own, marks, |full| seal.pack(full));
+    }
+
+    fn with_full(
+        &self,
+        slot: u32,
+        kind: Kind,
+        buf: NonNull<TailBuf>,
+        own: &Own,
+        marks: Vec<ChunkMark>,
+        take: impl FnOnce(Full<'_>),
+    ) {
+        let len = State(self.state.load(Ordering::Relaxed)).len() as usize;
+        // SAFETY: only this thread retires buffers, and this one is still published.
+        let header = unsafe { buf.as_ref() };
+        let (generation, ordinal) = (header.generation, header.ordinal());
+        with_pairs(own.slots, len, |pairs| take(Full { slot, kind, generation, ordinal, pairs, marks }));
+    }
+
+    /// Leaves the series without a tail. What it held is in the skiplist.
+    fn empty(&self, commit: u64, old: NonNull<TailBuf>) {
+        // SAFETY: only this thread retires buffers, and this one is still published.
+        let kept = unsafe { old.as_ref() }.marks.load(Ordering::Relaxed);
         // Empty before gone: a reader that still sees the old buffer reads nothing from it
         // and all chunks up to its ordinal, this one included (T4).
         self.state.store(State::new(commit, 0, 0).0, weakenable!("tail_empty", Release));
@@ -246,9 +300,7 @@ impl OpenTail {
         // SAFETY: only this thread retires buffers, and this one is still published.
         let marks = unsafe { &buf.as_ref().marks };
         let next = marks.load(Ordering::Relaxed);
-        // SAFETY: marks are freed only by this thread, when it retires their buffer.
-        let newest = unsafe { Marks::new(next) }.next();
-        let newest_commit = newest.map_or(0, |mark| mark.commit);
+        let newest_commit = kept_marks(buf).next().map_or(0, |mark| mark.commit);
         if pins.needs(newest_commit, state.commit()) {
             let pair = ChunkMark { commit: state.commit(), base: state.base() as u32 };
             let mark = Mark { pair: UnsafeCell::new(pair), next };
@@ -326,6 +378,10 @@ mod tests {
             &self.0
         }
 
+        fn len(&self) -> u32 {
+            1
+        }
+
         fn claim_writer(&self) -> bool {
             self.1.fetch_add(1, Ordering::Relaxed) == 0
         }
@@ -338,6 +394,12 @@ mod tests {
             let key = super::super::ChunkKey::new(full.slot, full.kind, full.ordinal);
             self.0.table.insert(key, std::sync::Arc::new(self.1.seal(full)));
         }
+
+        fn pack(&mut self, _: Full<'_>) {
+            unreachable!("nothing is closed here");
+        }
+
+        fn finish_pack(&mut self, _: u32, _: u32) {}
 
         fn weigh(&mut self, _: u32, bytes: isize) {
             self.0.weigh(bytes);

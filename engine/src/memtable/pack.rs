@@ -1,0 +1,211 @@
+//! Short idle tails of neighbouring series in one piece of memory.
+//!
+//! A chunk of its own costs a node, a box and a header, some 250 bytes; that is too much for a series that had ten
+//! samples in its memtable. So tails of few samples are put side by side, as they are: values one after another, and
+//! timestamps once where neighbours share them.
+
+use super::tail::{ChunkMark, Full, Kind, Pair, len_at};
+
+/// Slots whose short tails share a pack.
+pub const PACK_SLOTS: u32 = if cfg!(loom) { 1 } else { 256 };
+
+/// Longest tail that is packed: beyond, an encoded chunk is smaller.
+pub const PACKED_SAMPLES: usize = if cfg!(loom) { 1 } else { 24 };
+
+/// Never changes once it is in the memtable.
+#[derive(Default)]
+pub struct Pack {
+    /// Ascending by slot, then kind.
+    tails: Box<[Packed]>,
+    timestamps: Box<[i64]>,
+    values: Box<[f64]>,
+    /// By place in `tails`; only what a pinned commit needs.
+    marks: Box<[(u32, ChunkMark)]>,
+}
+
+/// One tail of a pack.
+#[derive(Clone, Copy)]
+struct Packed {
+    slot: u32,
+    timestamps: u32,
+    values: u32,
+    /// Length, then the bit of the kind, then the ordinal.
+    place: u32,
+}
+
+const LEN_BITS: u32 = 6;
+const LEN_MASK: u32 = (1 << LEN_BITS) - 1;
+const KIND_BIT: u32 = 1 << LEN_BITS;
+const _: () = assert!(PACKED_SAMPLES <= LEN_MASK as usize && super::ORDINALS_END <= 1 << (31 - LEN_BITS));
+
+impl Packed {
+    fn new(full: &Full<'_>, timestamps: usize, values: usize) -> Self {
+        let place = full.ordinal << (LEN_BITS + 1) | kind_bit(full.kind) | full.pairs.len() as u32;
+        Self { slot: full.slot, timestamps: timestamps as u32, values: values as u32, place }
+    }
+
+    fn len(&self) -> usize {
+        (self.place & LEN_MASK) as usize
+    }
+
+    fn ordinal(&self) -> u32 {
+        self.place >> (LEN_BITS + 1)
+    }
+
+    fn key(&self) -> (u32, u32) {
+        (self.slot, self.place & KIND_BIT)
+    }
+}
+
+fn kind_bit(kind: Kind) -> u32 {
+    if kind == Kind::Late { KIND_BIT } else { 0 }
+}
+
+impl Pack {
+    /// Bytes on the heap, the skiplist's node included (about).
+    pub fn bytes(&self) -> usize {
+        const NODE: usize = 64;
+        let columns = size_of_val(&*self.timestamps) + size_of_val(&*self.values);
+        NODE + size_of::<Self>() + columns + size_of_val(&*self.tails) + size_of_val(&*self.marks)
+    }
+
+    /// Appends to `out` what the tail of `slot` and `kind` held at `commit`, if it is here and its ordinal is below
+    /// `below`. O(log n + k).
+    pub fn copy(&self, slot: u32, kind: Kind, below: u32, commit: u64, out: &mut Vec<Pair>) {
+        let Some(at) = self.find((slot, kind_bit(kind))) else { return };
+        let tail = &self.tails[at];
+        if tail.ordinal() >= below {
+            return;
+        }
+        let marks = self.marks.iter().filter(|(of, _)| *of as usize == at).map(|(_, mark)| *mark);
+        let len = len_at(commit, tail.len() as u32, marks) as usize;
+        let (timestamps, values) = (tail.timestamps as usize, tail.values as usize);
+        let columns = self.timestamps[timestamps..].iter().zip(&self.values[values..values + len]);
+        out.extend(columns.map(|(&timestamp, &value)| Pair { timestamp, value }));
+    }
+
+    fn find(&self, key: (u32, u32)) -> Option<usize> {
+        // Where it is if every slot has one tail: a search would miss the cache at each step.
+        let likely = (key.0 % PACK_SLOTS) as usize;
+        if self.tails.get(likely).is_some_and(|tail| tail.key() == key) {
+            return Some(likely);
+        }
+        self.tails.binary_search_by_key(&key, Packed::key).ok()
+    }
+
+    /// The slots that have a tail here, ascending; one that has two comes twice.
+    #[cfg(not(loom))]
+    pub fn slots(&self) -> impl Iterator<Item = u32> + '_ {
+        self.tails.iter().map(|tail| tail.slot)
+    }
+}
+
+/// Gathers a pack, in memory that is reused.
+#[derive(Default)]
+pub struct Packer {
+    tails: Vec<Packed>,
+    timestamps: Vec<i64>,
+    values: Vec<f64>,
+    marks: Vec<(u32, ChunkMark)>,
+}
+
+impl Packer {
+    /// Adds a tail of at most [`PACKED_SAMPLES`]. Tails come by slot, the one in order before the late one.
+    pub fn push(&mut self, full: Full<'_>) {
+        debug_assert!(full.pairs.len() <= PACKED_SAMPLES, "a longer tail is a chunk");
+        let at = self.timestamps_of(full.pairs);
+        self.marks.extend(full.marks.iter().map(|mark| (self.tails.len() as u32, *mark)));
+        self.tails.push(Packed::new(&full, at, self.values.len()));
+        self.values.extend(full.pairs.iter().map(|pair| pair.value));
+    }
+
+    /// Where the timestamps of `pairs` are: those of the tail before, if they are the same.
+    fn timestamps_of(&mut self, pairs: &[Pair]) -> usize {
+        let before = self.tails.last().map_or(0, |tail| tail.timestamps as usize);
+        let shared = self.timestamps.get(before..before + pairs.len());
+        if shared.is_some_and(|shared| shared.iter().zip(pairs).all(|(a, pair)| *a == pair.timestamp)) {
+            return before;
+        }
+        let at = self.timestamps.len();
+        self.timestamps.extend(pairs.iter().map(|pair| pair.timestamp));
+        at
+    }
+
+    /// The pack of everything pushed since the last one; `None` if that is nothing.
+    pub fn finish(&mut self) -> Option<Pack> {
+        if self.tails.is_empty() {
+            return None;
+        }
+        let pack = Pack {
+            tails: self.tails.as_slice().into(),
+            timestamps: self.timestamps.as_slice().into(),
+            values: self.values.as_slice().into(),
+            marks: self.marks.as_slice().into(),
+        };
+        self.tails.clear();
+        self.timestamps.clear();
+        self.values.clear();
+        self.marks.clear();
+        Some(pack)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Tail = (u32, bool, u32, Vec<(i64, f64)>, Vec<(u64, u32)>);
+
+    fn tail() -> impl Strategy<Value = Tail> {
+        let samples = prop::collection::vec((0i64..3, 0.0..9.0), 1..=PACKED_SAMPLES);
+        (0u32..8, any::<bool>(), 0u32..5, samples, prop::collection::vec((0u64..9, 0u32..3), 0..3))
+    }
+
+    proptest! {
+        /// Twin: each tail kept by itself.
+        #[test]
+        fn a_pack_gives_back_each_tail_as_of_each_commit(
+            tails in prop::collection::vec(tail(), 0..20), commit in 0u64..10, below in 0u32..6,
+        ) {
+            let mut twin = std::collections::BTreeMap::new();
+            for (slot, late, ordinal, samples, marks) in tails {
+                twin.entry((slot, late)).or_insert((ordinal, samples, marks));
+            }
+            let mut packer = Packer::default();
+            for (&(slot, late), (ordinal, samples, marks)) in &twin {
+                let pairs: Vec<_> = samples.iter().map(|&(timestamp, value)| Pair { timestamp, value }).collect();
+                let marks = marks.iter().map(|&(commit, base)| ChunkMark { commit, base: base.min(pairs.len() as u32) });
+                let (kind, marks) = (if late { Kind::Late } else { Kind::InOrder }, marks.collect());
+                packer.push(Full { slot, kind, generation: 1, ordinal: *ordinal, pairs: &pairs, marks });
+            }
+            let pack = packer.finish();
+            prop_assert_eq!(pack.is_none(), twin.is_empty());
+            let pack = pack.unwrap_or_default();
+            for slot in 0..8 {
+                for late in [false, true] {
+                    let mut found = vec![];
+                    pack.copy(slot, if late { Kind::Late } else { Kind::InOrder }, below, commit, &mut found);
+                    let expected = twin.get(&(slot, late)).filter(|(ordinal, ..)| *ordinal < below);
+                    let expected = expected.map_or(vec![], |(_, samples, marks)| {
+                        let marks = marks.iter().map(|&(commit, base)| ChunkMark { commit, base: base.min(samples.len() as u32) });
+                        samples[..len_at(commit, samples.len() as u32, marks) as usize].to_vec()
+                    });
+                    prop_assert_eq!(found.iter().map(|p| (p.timestamp, p.value)).collect::<Vec<_>>(), expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn neighbours_that_share_timestamps_share_the_memory() {
+        let mut packer = Packer::default();
+        let pairs: Vec<_> = (0..10).map(|i| Pair { timestamp: i, value: i as f64 }).collect();
+        for slot in 0..PACK_SLOTS {
+            packer.push(Full { slot, kind: Kind::InOrder, generation: 1, ordinal: 0, pairs: &pairs, marks: vec![] });
+        }
+        let bytes = packer.finish().unwrap().bytes() / PACK_SLOTS as usize;
+        assert!(bytes <= 10 * 8 + 16 + 2, "{bytes} bytes a series");
+    }
+}

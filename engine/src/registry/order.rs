@@ -1,0 +1,61 @@
+//! Series in the order of their labels, for the flush.
+
+use super::slots::Slots;
+
+impl Slots {
+    /// The slots in the order of their label sets. O(n log n) comparisons of numbers: text is compared only to order
+    /// the pairs that occur, each of them once.
+    pub(crate) fn in_label_order(&self, slots: Vec<u32>) -> Vec<u32> {
+        let ranks = self.ranks(&slots);
+        let mut sets = Vec::with_capacity(slots.len());
+        // The ranks of each set, one after another: what is compared lies together.
+        let mut all: Vec<u32> = Vec::with_capacity(slots.len() * 4);
+        for slot in slots {
+            let start = all.len();
+            all.extend(self.pairs(slot).map(|pair| ranks[pair as usize]));
+            sets.push(Set { slot, start: start as u32, len: (all.len() - start) as u32 });
+        }
+        sets.sort_unstable_by(|a, b| a.of(&all).cmp(b.of(&all)));
+        sets.into_iter().map(|set| set.slot).collect()
+    }
+
+    /// For each pair that occurs its place in the order of names, then values.
+    fn ranks(&self, slots: &[u32]) -> Vec<u32> {
+        const OCCURS: u32 = 1;
+        let mut ranks: Vec<u32> = Vec::new();
+        for &slot in slots {
+            for pair in self.pairs(slot) {
+                if ranks.len() <= pair as usize {
+                    ranks.resize((pair as usize + 1).next_power_of_two(), 0);
+                }
+                ranks[pair as usize] = OCCURS;
+            }
+        }
+        let (mut texts, mut text) = (String::new(), Vec::new());
+        let mut pairs: Vec<(usize, usize, usize, u32)> = Vec::new();
+        for (pair, _) in (0..).zip(&ranks).filter(|(_, occurs)| **occurs == OCCURS) {
+            let (name, value) = self.texts().split(pair, &mut text);
+            let start = texts.len();
+            texts.extend([name, value]);
+            pairs.push((start, start + name.len(), texts.len(), pair));
+        }
+        let texts = texts.as_bytes();
+        let of = |&(start, middle, end, _): &(usize, usize, usize, u32)| (&texts[start..middle], &texts[middle..end]);
+        pairs.sort_unstable_by(|a, b| of(a).cmp(&of(b)));
+        (0..).zip(&pairs).for_each(|(rank, &(.., pair))| ranks[pair as usize] = rank);
+        ranks
+    }
+}
+
+/// One set: where its ranks are.
+struct Set {
+    slot: u32,
+    start: u32,
+    len: u32,
+}
+
+impl Set {
+    fn of<'a>(&self, all: &'a [u32]) -> &'a [u32] {
+        &all[self.start as usize..(self.start + self.len) as usize]
+    }
+}

@@ -1,0 +1,113 @@
+//! Label pairs: each name with a value is kept once, and known by a number.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+
+use tidegauge_storage::model::Labels;
+
+use super::postings::Posting;
+use super::ragged::{Grow, Ragged, bytes_of, words_of};
+use super::table::Table;
+use crate::sync::Arc;
+
+const BLOCK_PAIRS: u32 = 1 << 10;
+
+/// The text of each pair, as label sets encode it. Read without a lock.
+pub(crate) struct Texts(Grow<Ragged>);
+
+impl Texts {
+    pub(super) fn new() -> Self {
+        Self(Grow::new())
+    }
+
+    fn push(&self, pair: u32, text: &[u8]) {
+        let block = self.0.get_or_init(pair / BLOCK_PAIRS, || Ragged::new(BLOCK_PAIRS as usize));
+        block.push((pair % BLOCK_PAIRS) as usize, words_of(text));
+    }
+
+    /// Appends the encoding of a pair to `out`.
+    pub(super) fn append(&self, pair: u32, out: &mut Vec<u8>) {
+        if let Some(block) = self.0.get(pair / BLOCK_PAIRS) {
+            bytes_of(block.get((pair % BLOCK_PAIRS) as usize), out);
+        }
+    }
+
+    fn is(&self, pair: u32, text: &[u8]) -> bool {
+        let block = self.0.get(pair / BLOCK_PAIRS);
+        block.is_some_and(|block| block.get((pair % BLOCK_PAIRS) as usize).eq(words_of(text)))
+    }
+
+    /// Name and value of a pair, read into `scratch`.
+    pub(super) fn split<'a>(&self, pair: u32, scratch: &'a mut Vec<u8>) -> (&'a str, &'a str) {
+        scratch.clear();
+        self.append(pair, scratch);
+        Labels::split_pair(scratch).expect("encoded by this process")
+    }
+}
+
+/// All pairs, and which series carry each. Behind the registry's lock.
+pub(super) struct Pairs {
+    texts: Arc<Texts>,
+    hasher: RandomState,
+    numbers: Table,
+    postings: Vec<Posting>,
+    /// The pairs of each name, in the order in which they came.
+    by_name: BTreeMap<Box<str>, Vec<u32>>,
+}
+
+impl Pairs {
+    pub(super) fn new(texts: Arc<Texts>) -> Self {
+        let (hasher, numbers) = (RandomState::new(), Table::default());
+        Self { texts, hasher, numbers, postings: Vec::new(), by_name: BTreeMap::new() }
+    }
+
+    fn hash(&self, text: &[u8]) -> u32 {
+        self.hasher.hash_one(text) as u32
+    }
+
+    /// The number of a pair, if any series carries it.
+    pub(super) fn find(&self, text: &[u8]) -> Option<u32> {
+        self.numbers.find(self.hash(text), |pair| self.texts.is(pair, text))
+    }
+
+    /// The number of a pair; a new one if there is none.
+    pub(super) fn find_or_add(&mut self, text: &[u8]) -> u32 {
+        let hash = self.hash(text);
+        if let Some(pair) = self.numbers.find(hash, |pair| self.texts.is(pair, text)) {
+            return pair;
+        }
+        let pair = self.postings.len() as u32;
+        self.texts.push(pair, text);
+        self.numbers.insert(hash, pair);
+        self.postings.push(Posting::default());
+        let (name, _) = Labels::split_pair(text).expect("of a label set");
+        match self.by_name.get_mut(name) {
+            Some(pairs) => pairs.push(pair),
+            None => drop(self.by_name.insert(name.into(), vec![pair])),
+        }
+        pair
+    }
+
+    /// Whether so many pairs more fit.
+    pub(super) fn has_room(&self, pairs: usize) -> bool {
+        self.postings.len() + pairs <= (Grow::<Ragged>::END as usize).saturating_mul(BLOCK_PAIRS as usize)
+    }
+
+    /// A series carries `pair`. Slots come in ascending order.
+    pub(super) fn carry(&mut self, pair: u32, slot: u32) {
+        self.postings[pair as usize].push(slot);
+    }
+
+    pub(super) fn posting(&self, pair: u32) -> &Posting {
+        &self.postings[pair as usize]
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(|name| &**name)
+    }
+
+    /// The pairs of a name, in the order in which they came.
+    pub(super) fn of_name(&self, name: &str) -> &[u32] {
+        self.by_name.get(name).map_or(&[], Vec::as_slice)
+    }
+}
