@@ -89,7 +89,8 @@ fn bad_parameters_get_400_and_the_words_of_prometheus() {
         ("/api/v1/series", "match[]"),
         ("/api/v1/series?match[]=%7B%7D", "match[]"),
         ("/api/v1/series?match[]=rate(m[1m])", "match[]"),
-        ("/api/v1/labels?start=2&end=1", "before start"),
+        ("/api/v1/metadata?limit=x", "limit must be a number"),
+        ("/api/v1/query?query=m&lookback_delta=x", "error parsing lookback delta duration"),
         ("/api/v1/labels?match[]=m%7Bk%3D~%22(%22%7D", "match[]"),
     ] {
         let answer = agent.get(path);
@@ -124,7 +125,7 @@ fn a_megabyte_of_parentheses_is_an_error_and_the_agent_goes_on() {
 #[test]
 fn what_is_not_there_yet_says_so_and_what_is_unknown_is_404() {
     let (_dir, agent) = with_samples();
-    for path in ["/api/v1/rules", "/api/v1/status/tsdb", "/api/v1/format_query?query=m"] {
+    for path in ["/api/v1/features", "/api/v1/admin/tsdb/snapshot", "/api/v1/targets/metadata"] {
         let answer = agent.get(path);
         assert_eq!(answer.status, 422, "{path}");
         assert!(answer.json()["error"].as_str().unwrap().contains("not available"), "{path}");
@@ -132,6 +133,116 @@ fn what_is_not_there_yet_says_so_and_what_is_unknown_is_404() {
     assert_eq!(agent.get("/api/v1/nonsense").status, 404);
     assert_eq!(agent.get("/nonsense").status, 404);
     assert_eq!(agent.post("/api/v1/labels/x", &[], b"").status, 404);
+    for (method, path) in [("POST", "/api/v1/label/k/values"), ("GET", "/api/v1/read"), ("PUT", "/api/v1/query")] {
+        let answer = support::http::request(&agent.address, method, path, &[], b"");
+        assert_eq!((answer.status, answer.text().as_str()), (405, "Method Not Allowed\n"), "{method} {path}");
+    }
+}
+
+#[test]
+fn texts_are_tidied_and_shown_as_trees() {
+    let (_dir, agent) = with_samples();
+    for tidy in [
+        agent.get("/api/v1/format_query?query=sum(m)by(k)"),
+        agent.form("/api/v1/format_query", &[("query", "sum(m)by(k)")]),
+    ] {
+        assert_eq!(tidy.json(), json!({"status": "success", "data": "sum by (k) (m)"}));
+    }
+    let tree = agent.get("/api/v1/parse_query?query=sum(m)by(k)").json()["data"].clone();
+    assert_eq!((&tree["type"], &tree["grouping"]), (&json!("aggregation"), &json!(["k"])));
+    assert_eq!(tree["expr"]["matchers"], json!([{"name": "__name__", "value": "m", "type": "="}]));
+    for path in ["/api/v1/format_query", "/api/v1/parse_query?query=sum(", "/api/v1/query_exemplars?query=("] {
+        let answer = agent.get(path);
+        assert_eq!((answer.status, &answer.json()["errorType"]), (400, &json!("bad_data")), "{path}");
+    }
+}
+
+#[test]
+fn what_there_is_none_of_is_an_empty_list() {
+    let (_dir, agent) = with_samples();
+    let data = |path: &str| {
+        let answer = agent.get(path);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        answer.json()["data"].clone()
+    };
+    assert_eq!(data("/api/v1/rules?type=alert"), json!({"groups": []}));
+    assert_eq!(agent.get("/api/v1/rules?type=x").status, 400);
+    assert_eq!(data("/api/v1/alerts"), json!({"alerts": []}));
+    assert_eq!(data("/api/v1/alertmanagers"), json!({"activeAlertmanagers": [], "droppedAlertmanagers": []}));
+    assert_eq!(data("/api/v1/targets"), json!({"activeTargets": [], "droppedTargets": [], "droppedTargetCounts": {}}));
+    assert_eq!(data("/api/v1/query_exemplars?query=m"), json!([]));
+    assert_eq!(agent.get("/api/v1/query_exemplars?query=1").status, 204);
+    assert_eq!(data("/api/v1/status/walreplay"), json!({"min": 0, "max": 0, "current": 0}));
+}
+
+#[test]
+fn cardinality_is_explained() {
+    let (_dir, agent) = with_samples();
+    let data = agent.get("/api/v1/status/tsdb?limit=1").json()["data"].clone();
+    assert_eq!(data["headStats"]["numSeries"], 2);
+    assert_eq!(data["headStats"]["numLabelPairs"], 3);
+    assert_eq!((&data["headStats"]["minTime"], &data["headStats"]["maxTime"]), (&json!(0), &json!(20_000)));
+    assert_eq!(data["seriesCountByMetricName"], json!([{"name": "m", "value": 2}]));
+    assert_eq!(data["labelValueCountByLabelName"], json!([{"name": "k", "value": 2}]));
+    assert_eq!(data["seriesCountByLabelValuePair"], json!([{"name": "__name__=m", "value": 2}]));
+    for limit in ["0", "x", "10001", "-1"] {
+        assert_eq!(agent.get(&format!("/api/v1/status/tsdb?limit={limit}")).status, 400, "{limit}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let empty = Agent::bare(dir.path()).get("/api/v1/status/tsdb").json()["data"]["headStats"].clone();
+    assert_eq!((&empty["minTime"], &empty["maxTime"]), (&json!(i64::MAX), &json!(i64::MIN)));
+}
+
+#[test]
+fn queries_that_ran_are_ranked() {
+    let (_dir, agent) = with_samples();
+    for _ in 0..3 {
+        agent.get("/api/v1/query?query=m&time=20");
+    }
+    agent.get("/api/v1/query_range?query=max(m)&start=0&end=20&step=10");
+    let top = agent.get("/api/v1/status/top_queries?topN=1").json()["data"].clone();
+    assert_eq!(top["topByCount"], json!([{"query": "m", "timeRangeSeconds": 0, "count": 3}]));
+    assert!(top["topBySumDuration"][0]["sumDurationSeconds"].as_f64().unwrap() > 0.0);
+    assert_eq!(agent.get("/api/v1/status/active_queries").json()["data"], json!([]));
+}
+
+#[test]
+fn the_settings_read_back_as_a_configuration_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let agent = Agent::start(&data, &["--no-host-metrics", "--scrape-interval", "2s", "--durability", "memory"]);
+    let yaml = |agent: &Agent| agent.get("/api/v1/status/config").json()["data"]["yaml"].as_str().unwrap().to_owned();
+    let first = yaml(&agent);
+    drop(agent);
+    assert!(first.contains("durability: \"memory\"\n"), "{first}");
+    let file = dir.path().join("settings.yaml");
+    std::fs::write(&file, &first).unwrap();
+    // The flags that starting needs say the same as the file.
+    let again = Agent::start(&data, &["--config", file.to_str().unwrap()]);
+    let address = |text: &str| text.lines().filter(|l| !l.starts_with("listen")).collect::<Vec<_>>().join("\n");
+    assert_eq!(address(&yaml(&again)), address(&first));
+}
+
+#[test]
+fn the_last_samples_of_series_are_federated() {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = Agent::bare(dir.path());
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+    let stale = f64::from_bits(0x7ff0_0000_0000_0002);
+    let alive = write::series(&[("__name__", "m"), ("k", "a\"b")], &[(now - 2000, 1.0), (now - 1000, 2.5)]);
+    let ended = write::series(&[("__name__", "m"), ("k", "ended")], &[(now - 2000, 1.0), (now - 1000, stale)]);
+    let old = write::series(&[("__name__", "m"), ("k", "old")], &[(now - 301_000, 1.0)]);
+    let other = write::series(&[("__name__", "z"), ("instance", "i")], &[(now, 7.0)]);
+    assert_eq!(agent.post("/api/v1/write", &write::V1, &write::request(vec![alive, ended, old, other])).status, 204);
+    let all = agent.get("/federate?match[]=m&match[]=%7Bk%3D~%22a.*%22%7D&match[]=z");
+    assert!(all.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
+    let expected = format!(
+        "# TYPE m untyped\nm{{k=\"a\\\"b\",instance=\"\"}} 2.5 {}\n# TYPE z untyped\nz{{instance=\"i\"}} 7 {now}\n",
+        now - 1000
+    );
+    assert_eq!(all.text(), expected);
+    assert_eq!(agent.get("/federate").text(), "");
+    assert_eq!(agent.get("/federate?match[]=sum(m)").status, 400);
 }
 
 #[test]

@@ -138,6 +138,8 @@ pub struct Stats {
     pub segment_bytes: u64,
     /// Samples in segments.
     pub segment_samples: u64,
+    /// Sealed chunks, in segments and memtables. Open tails are none yet.
+    pub chunks: u64,
     /// Memtables flushed since the engine was opened.
     pub flushes: u64,
     /// Samples flushed since the engine was opened.
@@ -182,6 +184,8 @@ impl Stats {
             segments: version.segments.len() as u64,
             segment_bytes: version.segments.iter().map(|s| s.info().file_bytes).sum(),
             segment_samples: version.segments.iter().map(|s| s.info().samples).sum(),
+            chunks: version.segments.iter().map(|s| s.info().chunks).sum::<u64>()
+                + memtables().map(|m| m.table.len() as u64).sum::<u64>(),
             flushes: read(&counters.flushes),
             flushed_samples: read(&counters.flushed_samples),
             flushed_bytes: read(&counters.flushed_bytes),

@@ -63,9 +63,41 @@ pub(crate) fn put_labels<'a>(out: &mut Vec<u8>, labels: impl IntoIterator<Item =
     out.push(b'}');
 }
 
+/// Where JSON is written to: a buffer that may be emptied while more is to come.
+pub(crate) trait Outlet {
+    /// What was written and not yet passed on.
+    fn buffer(&mut self) -> &mut Vec<u8>;
+
+    /// Passes the buffer on if it is long. Called every few thousand numbers.
+    fn spill(&mut self) -> Result<(), Gone>;
+}
+
+/// Nobody takes the answer any more: there is no use in writing the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("nobody takes the answer any more")]
+pub(crate) struct Gone;
+
+/// Memory keeps everything.
+impl Outlet for Vec<u8> {
+    fn buffer(&mut self) -> &mut Self {
+        self
+    }
+
+    fn spill(&mut self) -> Result<(), Gone> {
+        Ok(())
+    }
+}
+
+/// Samples between two looks at how long the buffer is.
+const SAMPLES_BETWEEN_SPILLS: usize = 2048;
+
 /// Appends `"resultType":..,"result":..`, the inside of an answer's data. A scalar and a
 /// text carry the time they were asked for.
-pub(crate) fn put_value(out: &mut Vec<u8>, value: &Value, at: Timestamp) {
+///
+/// # Errors
+/// [`Gone`] from the outlet.
+pub(crate) fn put_value(to: &mut impl Outlet, value: &Value, at: Timestamp) -> Result<(), Gone> {
+    let out = to.buffer();
     match value {
         Value::Scalar(number) => {
             out.extend_from_slice(b"\"resultType\":\"scalar\",\"result\":");
@@ -80,40 +112,53 @@ pub(crate) fn put_value(out: &mut Vec<u8>, value: &Value, at: Timestamp) {
         }
         Value::Vector(samples) => {
             out.extend_from_slice(b"\"resultType\":\"vector\",\"result\":");
-            put_list(out, samples, |out, sample| {
+            put_list(to, samples, |to, sample| {
+                let out = to.buffer();
                 out.extend_from_slice(b"{\"metric\":");
                 put_labels(out, sample.labels.iter());
                 out.extend_from_slice(b",\"value\":");
                 put_sample(out, sample.timestamp, sample.value);
                 out.push(b'}');
-            });
+                to.spill()
+            })?;
         }
         Value::Matrix(series) => {
             out.extend_from_slice(b"\"resultType\":\"matrix\",\"result\":");
-            put_list(out, series, |out, series| {
+            put_list(to, series, |to, series| {
+                let out = to.buffer();
                 out.extend_from_slice(b"{\"metric\":");
                 put_labels(out, series.labels.iter());
                 out.extend_from_slice(b",\"values\":");
-                let samples = series.timestamps.iter().zip(&series.values);
-                put_list(out, samples, |out, (&at, &value)| put_sample(out, Timestamp::from_nanos(at), value));
-                out.push(b'}');
-            });
+                let samples = series.timestamps.iter().zip(&series.values).enumerate();
+                put_list(to, samples, |to, (i, (&at, &value))| {
+                    put_sample(to.buffer(), Timestamp::from_nanos(at), value);
+                    if i % SAMPLES_BETWEEN_SPILLS == SAMPLES_BETWEEN_SPILLS - 1 { to.spill() } else { Ok(()) }
+                })?;
+                to.buffer().push(b'}');
+                to.spill()
+            })?;
         }
         // Other types of answer come with other types of value.
         _ => out.extend_from_slice(b"\"resultType\":\"unknown\",\"result\":[]"),
     }
+    Ok(())
 }
 
-fn put_list<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, put: impl Fn(&mut Vec<u8>, T)) {
-    out.push(b'[');
+fn put_list<O: Outlet, T>(
+    to: &mut O,
+    items: impl IntoIterator<Item = T>,
+    put: impl Fn(&mut O, T) -> Result<(), Gone>,
+) -> Result<(), Gone> {
+    to.buffer().push(b'[');
     let mut first = true;
     for item in items {
         if !std::mem::take(&mut first) {
-            out.push(b',');
+            to.buffer().push(b',');
         }
-        put(out, item);
+        put(to, item)?;
     }
-    out.push(b']');
+    to.buffer().push(b']');
+    Ok(())
 }
 
 #[cfg(test)]
@@ -125,7 +170,7 @@ mod tests {
     fn scalars_and_texts_carry_the_time() {
         let text = |value| {
             let mut out = Vec::new();
-            put_value(&mut out, &value, Timestamp::from_nanos(1_500_000_000));
+            put_value(&mut out, &value, Timestamp::from_nanos(1_500_000_000)).unwrap();
             String::from_utf8(out).unwrap()
         };
         assert_eq!(text(Value::Scalar(2.0)), r#""resultType":"scalar","result":[1.500,"2"]"#);

@@ -2,6 +2,7 @@
 
 mod json;
 mod number;
+mod tree;
 
 use std::time::Duration;
 
@@ -11,8 +12,12 @@ use tidegauge::query::promql::parse::{ParseOptions, parse_with};
 use tidegauge::query::promql::{Annotations, ErrorKind, EvalError, Evaluator, Options, ParseError, Value};
 use tidegauge::{Snapshot, Timestamp};
 
-pub(crate) use json::{put_labels, put_string, put_strings, put_value};
+pub(crate) use json::{Gone, Outlet, put_labels, put_string, put_strings, put_value};
 pub(crate) use number::put_float;
+pub(crate) use tree::tree;
+
+/// How old the latest sample of a series may be and still count, unless a question says otherwise.
+pub(crate) const LOOKBACK: Duration = Duration::from_secs(300);
 
 /// More steps than a screen has pixels; the bound that Prometheus sets.
 pub(crate) const STEPS_MAX: i64 = 11_000;
@@ -70,6 +75,16 @@ impl AskError {
 }
 
 impl When {
+    /// From the first time asked for to the last.
+    pub(crate) fn span(self) -> Duration {
+        match self {
+            Self::At(_) => Duration::ZERO,
+            Self::Every { start, end, .. } => {
+                Duration::from_nanos(u64::try_from(end.nanos().saturating_sub(start.nanos())).unwrap_or(0))
+            }
+        }
+    }
+
     /// Refuses what has no end or no sense.
     pub(crate) fn check(self) -> Result<(), AskError> {
         let Self::Every { start, end, step } = self else { return Ok(()) };
@@ -99,9 +114,7 @@ pub(crate) fn ask(snapshot: &Snapshot, question: &Question, cancel: Cancel) -> R
     let mut options = Options::default();
     options.limits = question.limits;
     options.cancel = cancel;
-    if let Some(lookback) = question.lookback {
-        options.lookback = lookback;
-    }
+    options.lookback = question.lookback.unwrap_or(LOOKBACK);
     let (value, notes) = snapshot.install(|sources| {
         let evaluator = Evaluator::new(sources, options);
         match question.when {

@@ -90,7 +90,7 @@ pub(super) fn run(args: QueryArgs) -> Result<(), Failure> {
         Format::Csv => table::put_csv(&mut out, &answer.value, at).map_err(Failure::found)?,
         Format::Json => {
             out.push(b'{');
-            put_value(&mut out, &answer.value, at);
+            put_value(&mut out, &answer.value, at).map_err(Failure::found)?;
             out.extend_from_slice(b"}\n");
         }
     }

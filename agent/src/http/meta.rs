@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use tidegauge::query::promql::parse_selector;
+use tidegauge::query::promql::parse_matchers;
 use tidegauge::query::{Budget, QueryLimits, Selection};
 use tidegauge::{Labels, Matcher, TimeRange};
 
@@ -21,18 +21,24 @@ struct Asked {
     limit: Option<usize>,
 }
 
+/// Predicates of which one at least refuses the empty text: else every series would pass.
+fn matchers(text: &str) -> Result<Vec<Matcher>, ApiError> {
+    let matchers = parse_matchers(text).map_err(|e| ApiError::parameter("match[]", e))?;
+    if matchers.iter().all(|matcher| matcher.matches("")) {
+        let why = "match[] must contain at least one non-empty matcher";
+        return Err(ApiError::parameter("match[]", why));
+    }
+    Ok(matchers)
+}
+
 impl Asked {
     fn new(params: &Params) -> Result<Self, ApiError> {
         let start = params.time("start")?.unwrap_or(TimeRange::ALL.start);
         let end = params.time("end")?.unwrap_or(TimeRange::ALL.end);
-        if end < start {
-            return Err(ApiError::BadData("end timestamp must not be before start time".to_owned()));
-        }
-        let matchers = params
-            .all("match[]")
-            .map(|text| parse_selector(text).map_err(|e| ApiError::parameter("match[]", e)))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { matchers, range: TimeRange::covering(start, end), limit: params.limit("limit")? })
+        let matchers = params.all("match[]").map(matchers).collect::<Result<_, _>>()?;
+        // A range that ends before it begins holds nothing, and that is no error.
+        let range = if end < start { TimeRange::new(start, start) } else { TimeRange::covering(start, end) };
+        Ok(Self { matchers, range, limit: params.limit("limit")? })
     }
 
     /// Calls `each` with the labels of every series that one of the matchers selects.
@@ -166,8 +172,14 @@ pub(super) async fn series(State(app): State<Arc<App>>, params: Params) -> ApiRe
 }
 
 pub(super) async fn metadata(State(app): State<Arc<App>>, params: Params) -> ApiResult {
-    let limit = params.limit("limit")?.unwrap_or(usize::MAX);
-    let per_metric = params.limit("limit_per_metric")?.unwrap_or(usize::MAX);
+    // A negative number is no limit here, and for metrics zero is one.
+    let number = |name: &str| -> Result<Option<usize>, ApiError> {
+        let wrong = |_| ApiError::BadData(format!("{name} must be a number"));
+        let number = params.get(name).map(|text| text.parse::<i64>().map_err(wrong)).transpose()?;
+        Ok(number.and_then(|n| usize::try_from(n).ok()))
+    };
+    let limit = number("limit")?.unwrap_or(usize::MAX);
+    number("limit_per_metric")?;
     let wanted = params.get("metric").map(str::to_owned);
     app.in_turn(move |app| {
         let all = app.engine.metadata();
@@ -180,10 +192,9 @@ pub(super) async fn metadata(State(app): State<Arc<App>>, params: Params) -> Api
                 }
                 put_string(out, metric);
                 out.extend_from_slice(b":[");
-                if per_metric > 0 {
-                    let fields = [("type", &meta.kind), ("help", &meta.help), ("unit", &meta.unit)];
-                    put_labels(out, fields.map(|(n, v)| (n, v.as_str())));
-                }
+                // Each metric has one description, so any limit of them leaves it in.
+                let fields = [("type", &meta.kind), ("help", &meta.help), ("unit", &meta.unit)];
+                put_labels(out, fields.map(|(n, v)| (n, v.as_str())));
                 out.push(b']');
             }
             out.push(b'}');

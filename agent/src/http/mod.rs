@@ -2,9 +2,12 @@
 
 // bytes in, bytes out
 mod body;
+mod outlet;
 mod params;
 mod reply;
 mod server;
+mod snappy;
+mod wire;
 
 // is it alive
 mod health;
@@ -14,22 +17,30 @@ mod status;
 // samples in
 mod write;
 
+// samples out
+mod federate;
+mod read;
+
 // questions
 mod meta;
+mod queries;
 mod query;
+mod rules;
+mod text;
 
 // for people
 mod page;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use tidegauge::{Engine, Level, Timestamp};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
@@ -37,6 +48,8 @@ use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove
 use crate::config::Settings;
 use crate::own::Counters;
 use crate::panic;
+use outlet::Answer;
+use queries::Queries;
 use reply::ApiError;
 pub(crate) use server::serve;
 
@@ -44,6 +57,9 @@ pub(crate) use server::serve;
 const QUERIES_MAX: usize = 20;
 /// How long a request waits for its turn before it is told to come back.
 const TURN_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Chunks are packed as they are, and their readers take no other packing.
+const PACKED_ALREADY: NotForContentType = NotForContentType::const_new("application/x-streamed-protobuf");
 
 /// What every handler shares.
 pub(crate) struct App {
@@ -53,8 +69,9 @@ pub(crate) struct App {
     pub(crate) settings: Settings,
     /// When the agent began.
     started: Timestamp,
-    queries: Semaphore,
+    turns: Semaphore,
     writes: Semaphore,
+    queries: Queries,
     counters: Arc<Counters>,
 }
 
@@ -64,8 +81,9 @@ impl App {
             engine,
             settings,
             started: tidegauge::now(),
-            queries: Semaphore::new(QUERIES_MAX),
+            turns: Semaphore::new(QUERIES_MAX),
             writes: Semaphore::new(write::WRITES_MAX),
+            queries: Queries::default(),
             counters,
         })
     }
@@ -84,12 +102,7 @@ impl App {
         self: &Arc<Self>,
         work: impl FnOnce(&App) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let turn = tokio::time::timeout(TURN_TIME_MAX, self.queries.acquire()).await;
-        let _turn = match turn {
-            Ok(Ok(turn)) => turn,
-            Ok(Err(_)) => return Err(ApiError::Unavailable("the agent is stopping".to_owned())),
-            Err(_) => return Err(ApiError::Unavailable("too many queries at a time: try again later".to_owned())),
-        };
+        let _turn = self.turn().await?;
         let app = Arc::clone(self);
         match tokio::task::spawn_blocking(move || work(&app)).await {
             Ok(done) => done,
@@ -98,11 +111,53 @@ impl App {
     }
 }
 
+impl App {
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, ApiError> {
+        match tokio::time::timeout(TURN_TIME_MAX, self.turns.acquire()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            Ok(Err(_)) => Err(ApiError::Unavailable("the agent is stopping".to_owned())),
+            Err(_) => Err(ApiError::Unavailable("too many queries at a time: try again later".to_owned())),
+        }
+    }
+
+    /// As [`in_turn`](Self::in_turn), for work that may have a long answer: it is sent while
+    /// it is made. The turn lasts until all of it was taken.
+    async fn in_turn_streaming(
+        self: &Arc<Self>,
+        kind: HeaderValue,
+        work: impl FnOnce(&App, &mut Answer) -> Result<(), ApiError> + Send + 'static,
+    ) -> Result<Response, ApiError> {
+        // Given back below, by the one who works.
+        self.turn().await?.forget();
+        let (head, answer) = oneshot::channel();
+        let app = Arc::clone(self);
+        tokio::task::spawn_blocking(move || {
+            let _turn = GiveBack(&app.turns);
+            let mut out = Answer::new(kind, head);
+            let done = std::panic::catch_unwind(AssertUnwindSafe(|| work(&app, &mut out)));
+            out.finish(done.unwrap_or_else(|payload| {
+                Err(ApiError::Internal(format!("internal error: {}", panic::message(&*payload))))
+            }));
+        });
+        answer.await.unwrap_or_else(|_| Err(ApiError::Unavailable("the agent is stopping".to_owned())))
+    }
+}
+
+/// A turn that outlives the request's own future.
+struct GiveBack<'a>(&'a Semaphore);
+
+impl Drop for GiveBack<'_> {
+    fn drop(&mut self) {
+        self.0.add_permits(1);
+    }
+}
+
 /// Every path that is answered.
 pub(crate) fn router(app: Arc<App>) -> Router {
     let big_enough = SizeAbove::new(1024);
     // Assets may be compressed already, and the event of a tiny answer costs more than it saves.
-    let gzip = CompressionLayer::new().gzip(true).compress_when(big_enough.and(NotForContentType::IMAGES));
+    let gzip =
+        CompressionLayer::new().gzip(true).compress_when(big_enough.and(NotForContentType::IMAGES).and(PACKED_ALREADY));
     Router::new()
         .route("/-/ready", get(health::ready))
         .route("/-/healthy", get(health::healthy))
@@ -114,12 +169,27 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/label/{name}/values", get(meta::label_values))
         .route("/api/v1/series", get(meta::series).post(meta::series))
         .route("/api/v1/metadata", get(meta::metadata))
+        .route("/api/v1/format_query", get(text::format).post(text::format))
+        .route("/api/v1/parse_query", get(text::parsed).post(text::parsed))
+        .route("/api/v1/query_exemplars", get(rules::exemplars).post(rules::exemplars))
+        .route("/api/v1/rules", get(rules::rules))
+        .route("/api/v1/alerts", get(rules::alerts))
+        .route("/api/v1/alertmanagers", get(rules::alertmanagers))
+        .route("/api/v1/targets", get(rules::targets))
         .route("/api/v1/status/buildinfo", get(status::build_info))
         .route("/api/v1/status/runtimeinfo", get(status::runtime_info))
+        .route("/api/v1/status/config", get(status::config))
         .route("/api/v1/status/flags", get(status::flags))
+        .route("/api/v1/status/tsdb", get(status::tsdb::tsdb))
+        .route("/api/v1/status/walreplay", get(status::wal_replay))
+        .route("/api/v1/status/active_queries", get(status::queries::active))
+        .route("/api/v1/status/top_queries", get(status::queries::top))
         .route("/api/v1/write", post(write::receive))
+        .route("/api/v1/read", post(read::answer))
+        .route("/federate", get(federate::federate))
         .route("/api/v1/{*rest}", any(not_there))
         .fallback(no_such_page)
+        .method_not_allowed_fallback(wrong_method)
         .layer(gzip)
         .layer(CatchPanicLayer::custom(after_a_panic))
         .with_state(app)
@@ -127,28 +197,18 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 
 /// Parts of Prometheus' API that this release does not have are told from typing errors.
 async fn not_there(uri: axum::http::Uri) -> ApiError {
-    const LATER: [&str; 14] = [
-        "format_query",
-        "parse_query",
-        "query_exemplars",
-        "status/config",
-        "status/tsdb",
-        "status/walreplay",
-        "rules",
-        "alerts",
-        "targets",
-        "alertmanagers",
-        "read",
-        "admin/",
-        "features",
-        "notifications",
-    ];
+    const LATER: [&str; 7] = ["admin/", "features", "notifications", "otlp/", "scrape_pools", "search/", "targets/"];
     let rest = uri.path().trim_start_matches("/api/v1/");
     if LATER.iter().any(|known| rest.starts_with(known)) {
         ApiError::not_there_yet(&format!("/api/v1/{rest}"))
     } else {
         ApiError::NotFound(format!("there is no {}", uri.path()))
     }
+}
+
+async fn wrong_method() -> Response {
+    let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+    (StatusCode::METHOD_NOT_ALLOWED, kind, "Method Not Allowed\n").into_response()
 }
 
 async fn no_such_page() -> Response {

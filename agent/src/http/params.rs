@@ -54,7 +54,9 @@ impl Params {
         self.get(name)
             .map(|text| {
                 parse_instant(text).ok_or_else(|| {
-                    ApiError::parameter(name, format_args!("cannot parse {text:?} to a valid timestamp"))
+                    let why =
+                        format_args!("invalid time value for '{name}': cannot parse {text:?} to a valid timestamp");
+                    ApiError::parameter(name, why)
                 })
             })
             .transpose()
@@ -62,7 +64,9 @@ impl Params {
 
     /// The same, where it must be given.
     pub(crate) fn required_time(&self, name: &str) -> Result<Timestamp, ApiError> {
-        self.time(name)?.ok_or_else(|| ApiError::parameter(name, "cannot parse \"\" to a valid timestamp"))
+        let text = self.get(name).unwrap_or_default();
+        parse_instant(text)
+            .ok_or_else(|| ApiError::parameter(name, format_args!("cannot parse {text:?} to a valid timestamp")))
     }
 
     /// A duration: seconds as a number, or text such as `15s`. May be negative or zero.

@@ -4,20 +4,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
+use axum::response::Response;
 use tidegauge::query::promql::ErrorKind;
 use tidegauge::query::{Cancel, QueryError, QueryLimits};
 
 use super::App;
 use super::params::Params;
-use super::reply::{ApiError, ApiResult, Envelope};
-use crate::ask::{AskError, Question, When, ask, put_value};
+use super::reply::{ApiError, JSON, put_notes};
+use crate::ask::{AskError, Outlet, Question, When, ask, put_value};
 
-pub(super) async fn instant(State(app): State<Arc<App>>, params: Params) -> ApiResult {
+pub(super) async fn instant(State(app): State<Arc<App>>, params: Params) -> Result<Response, ApiError> {
     let at = params.time("time")?.unwrap_or_else(tidegauge::now);
     answer(app, &params, When::At(at)).await
 }
 
-pub(super) async fn range(State(app): State<Arc<App>>, params: Params) -> ApiResult {
+pub(super) async fn range(State(app): State<Arc<App>>, params: Params) -> Result<Response, ApiError> {
     let start = params.required_time("start")?;
     let end = params.required_time("end")?;
     if end < start {
@@ -33,7 +34,7 @@ pub(super) async fn range(State(app): State<Arc<App>>, params: Params) -> ApiRes
     answer(app, &params, When::Every { start, end, step: Duration::from_nanos(step) }).await
 }
 
-async fn answer(app: Arc<App>, params: &Params, when: When) -> ApiResult {
+async fn answer(app: Arc<App>, params: &Params, when: When) -> Result<Response, ApiError> {
     let limits = QueryLimits::DEFAULT;
     let time = params.duration("timeout")?.map_or(limits.time, |asked| asked.min(limits.time));
     let question = Question {
@@ -41,13 +42,14 @@ async fn answer(app: Arc<App>, params: &Params, when: When) -> ApiResult {
         when,
         experimental: app.settings.experimental,
         limits: QueryLimits { time, ..limits },
-        lookback: params.duration("lookback_delta")?.filter(|lookback| !lookback.is_zero()),
+        lookback: lookback(params)?,
     };
     let limit = params.limit("limit")?;
     when.check().map_err(from_ask)?;
     let hung_up = HangUp::default();
-    let cancel = hung_up.0.clone();
-    let answer = app.in_turn(move |app| {
+    let cancel = hung_up.cancel();
+    app.in_turn_streaming(JSON, move |app, out| {
+        let _running = app.queries.begin(&question.expr, question.when);
         let began = Instant::now();
         let answered = ask(&app.engine.snapshot(), &question, cancel);
         app.counters.query(began.elapsed(), answered.is_ok());
@@ -59,18 +61,34 @@ async fn answer(app: Arc<App>, params: &Params, when: When) -> ApiResult {
             When::At(at) => at,
             When::Every { end, .. } => end,
         };
-        Ok(Envelope::with_notes(&answer.warnings, &answer.infos, |out| {
-            out.push(b'{');
-            put_value(out, &answer.value, at);
-            out.push(b'}');
-        }))
-    });
-    answer.await
+        out.buffer().extend_from_slice(b"{\"status\":\"success\",\"data\":{");
+        put_value(out, &answer.value, at)?;
+        out.buffer().push(b'}');
+        put_notes(out.buffer(), &answer.warnings, &answer.infos);
+        out.buffer().push(b'}');
+        Ok(())
+    })
+    .await
+}
+
+fn lookback(params: &Params) -> Result<Option<Duration>, ApiError> {
+    let lookback = params.duration("lookback_delta").map_err(|wrong| {
+        let why = wrong.message().trim_start_matches("invalid parameter \"lookback_delta\": ").to_owned();
+        ApiError::BadData(format!("error parsing lookback delta duration: {why}"))
+    })?;
+    Ok(lookback.filter(|lookback| !lookback.is_zero()))
 }
 
 /// Dropped with the request: when the client hangs up, its query ends.
 #[derive(Default)]
-struct HangUp(Cancel);
+pub(super) struct HangUp(Cancel);
+
+impl HangUp {
+    /// What the query is to look at.
+    pub(super) fn cancel(&self) -> Cancel {
+        self.0.clone()
+    }
+}
 
 impl Drop for HangUp {
     fn drop(&mut self) {

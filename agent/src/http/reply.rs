@@ -3,7 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::ask::{put_string, put_strings};
+use crate::ask::{Gone, put_string, put_strings};
 
 /// Why a request got no data. Each kind has its status code and its `errorType`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,13 +24,30 @@ pub(crate) enum ApiError {
     NotFound(String),
 }
 
+/// Has no name in the standard; nobody is there to read it, but for logs of proxies.
+const CLIENT_CLOSED_REQUEST: StatusCode = match StatusCode::from_u16(499) {
+    Ok(status) => status,
+    Err(_) => StatusCode::BAD_REQUEST,
+};
+
 impl ApiError {
+    /// What is said about it.
+    pub(crate) fn message(&self) -> &str {
+        self.parts().2
+    }
+
+    /// For endpoints that do not speak JSON.
+    pub(crate) fn into_plain_text(self) -> Response {
+        let (status, _, message) = self.parts();
+        (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], format!("{message}\n")).into_response()
+    }
+
     fn parts(&self) -> (StatusCode, &'static str, &str) {
         match self {
             Self::BadData(m) => (StatusCode::BAD_REQUEST, "bad_data", m),
             Self::Execution(m) => (StatusCode::UNPROCESSABLE_ENTITY, "execution", m),
             Self::Timeout(m) => (StatusCode::SERVICE_UNAVAILABLE, "timeout", m),
-            Self::Canceled(m) => (StatusCode::SERVICE_UNAVAILABLE, "canceled", m),
+            Self::Canceled(m) => (CLIENT_CLOSED_REQUEST, "canceled", m),
             Self::Internal(m) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", m),
             Self::Unavailable(m) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", m),
             Self::NotFound(m) => (StatusCode::NOT_FOUND, "not_found", m),
@@ -45,6 +62,12 @@ impl ApiError {
     /// Known to Prometheus, not there in this release: said plainly.
     pub(crate) fn not_there_yet(what: &str) -> Self {
         Self::Execution(format!("{what} is not available in this release of tidegauge"))
+    }
+}
+
+impl From<Gone> for ApiError {
+    fn from(Gone: Gone) -> Self {
+        Self::Canceled("the client closed the connection".to_owned())
     }
 }
 
@@ -76,21 +99,31 @@ impl Envelope {
         Self::with_notes(&[], &[], put)
     }
 
+    /// An envelope around a small tree.
+    pub(crate) fn json(data: &serde_json::Value) -> Self {
+        Self::new(|out| out.extend_from_slice(data.to_string().as_bytes()))
+    }
+
     /// The same with warnings and infos beside the data, where there are any.
     pub(crate) fn with_notes(warnings: &[String], infos: &[String], put: impl FnOnce(&mut Vec<u8>)) -> Self {
         let mut body = Vec::with_capacity(1024);
         body.extend_from_slice(b"{\"status\":\"success\",\"data\":");
         put(&mut body);
-        for (name, notes) in [("warnings", warnings), ("infos", infos)] {
-            if !notes.is_empty() {
-                body.push(b',');
-                put_string(&mut body, name);
-                body.push(b':');
-                put_strings(&mut body, notes);
-            }
-        }
+        put_notes(&mut body, warnings, infos);
         body.push(b'}');
         Self(body)
+    }
+}
+
+/// Appends warnings and infos, where there are any, behind the data.
+pub(crate) fn put_notes(out: &mut Vec<u8>, warnings: &[String], infos: &[String]) {
+    for (name, notes) in [("warnings", warnings), ("infos", infos)] {
+        if !notes.is_empty() {
+            out.push(b',');
+            put_string(out, name);
+            out.push(b':');
+            put_strings(out, notes);
+        }
     }
 }
 

@@ -84,6 +84,12 @@ impl Table {
         chunks
     }
 
+    /// Sealed chunks.
+    #[cfg(not(loom))]
+    pub fn len(&self) -> usize {
+        self.chunks.len()
+    }
+
     /// Everything that is here now. One pass; O(n).
     #[cfg(not(loom))]
     pub fn list(&self) -> Listing {

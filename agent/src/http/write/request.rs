@@ -3,7 +3,7 @@
 //! <https://prometheus.io/docs/specs/prw/remote_write_spec/> and
 //! <https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/>.
 
-use super::wire::{Field, Message, WireError};
+use super::super::wire::{Field, Message, WireError};
 
 /// Samples of one series in one request. Senders batch a few thousand of all series.
 const SAMPLES_PER_SERIES_MAX: usize = 1 << 20;

@@ -5,8 +5,8 @@ use tidegauge::{
     Ack, Engine, LabelLimits, Labels, METRIC_NAME, Metadata, PushError, SeriesId, SeriesSample, Timestamp,
 };
 
+use super::super::wire::WireError;
 use super::request::{self, Item, Protocol, Series, kind_name};
-use super::wire::WireError;
 
 /// Samples handed to the engine at a time.
 const BATCH: usize = 4096;

@@ -118,14 +118,19 @@ impl Asked {
     }
 }
 
-/// The greater of two, NaN if one is.
+/// The greater of two. Nothing is greater than infinity, not even NaN; then NaN wins.
 pub(super) fn greatest(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+    match (a == f64::INFINITY || b == f64::INFINITY, a.is_nan() || b.is_nan()) {
+        (true, _) => f64::INFINITY,
+        (false, true) => f64::NAN,
+        _ if a == 0.0 && b == 0.0 => a + b,
+        _ => a.max(b),
+    }
 }
 
-/// The lesser of two, NaN if one is.
+/// The lesser of two, as [`greatest`].
 pub(super) fn least(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) }
+    -greatest(-a, -b)
 }
 
 pub(super) fn seconds(nanos: i64) -> f64 {
@@ -140,6 +145,27 @@ fn fault(span: Span, what: &str) -> EvalError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn infinity_beats_nan_and_zeros_have_signs() {
+        let (inf, nan) = (f64::INFINITY, f64::NAN);
+        for (a, b, greater, less) in [
+            (1.0, 2.0, 2.0, 1.0),
+            (inf, nan, inf, nan),
+            (nan, -inf, nan, -inf),
+            (nan, 1.0, nan, nan),
+            (0.0, -0.0, 0.0, -0.0),
+            (-0.0, -0.0, -0.0, -0.0),
+            (0.0, 0.0, 0.0, 0.0),
+        ] {
+            // Bits, since NaN equals nothing and zero equals its opposite; the sign of a NaN says nothing.
+            let same = |x: f64, y: f64| x.to_bits() == y.to_bits() || x.is_nan() && y.is_nan();
+            for (a, b) in [(a, b), (b, a)] {
+                assert!(same(greatest(a, b), greater), "greatest of {a} and {b}");
+                assert!(same(least(a, b), less), "least of {a} and {b}");
+            }
+        }
+    }
 
     #[test]
     fn steps_reach_the_end_and_never_pass_it() {

@@ -1,0 +1,60 @@
+//! Remote read: the samples of series, for another Prometheus to evaluate.
+//!
+//! <https://prometheus.io/docs/prometheus/latest/querying/remote_read_api/>
+
+mod chunks;
+mod encode;
+mod request;
+mod samples;
+mod xor;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use tidegauge::query::{Budget, Cancel, QueryLimits};
+
+use super::query::HangUp;
+use super::reply::ApiError;
+use super::{App, body, snappy};
+use request::{Format, Request};
+
+/// A request names matchers; this is room for millions of them.
+const BODY_BYTES_MAX: usize = 32 << 20;
+
+const SAMPLES: HeaderValue = HeaderValue::from_static("application/x-protobuf");
+const CHUNKS: HeaderValue =
+    HeaderValue::from_static("application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse");
+const PACKED: HeaderValue = HeaderValue::from_static("snappy");
+
+/// Errors are plain text here, as remote read's clients expect.
+pub(super) async fn answer(State(app): State<Arc<App>>, body: Body) -> Response {
+    let bytes = match body::collect(body, BODY_BYTES_MAX).await {
+        Ok(bytes) => bytes,
+        Err(why) => return (why.status(), format!("{why}\n")).into_response(),
+    };
+    let request = snappy::decompress(&bytes, BODY_BYTES_MAX).and_then(|m| Request::read(&m).map_err(|e| e.to_string()));
+    let request = match request {
+        Ok(request) => request,
+        Err(why) => return (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
+    };
+    let hung_up = HangUp::default();
+    let cancel = hung_up.cancel();
+    let answered = match request.format {
+        Format::Samples => {
+            app.in_turn(move |app| samples::answer(app, &request, &budget(&cancel))).await.map(|packed| {
+                ([(header::CONTENT_TYPE, SAMPLES), (header::CONTENT_ENCODING, PACKED)], packed).into_response()
+            })
+        }
+        Format::Chunks => {
+            app.in_turn_streaming(CHUNKS, move |app, out| chunks::answer(app, &request, &budget(&cancel), out)).await
+        }
+    };
+    answered.unwrap_or_else(ApiError::into_plain_text)
+}
+
+fn budget(cancel: &Cancel) -> Budget {
+    Budget::cancelled_by(QueryLimits::DEFAULT, cancel.clone())
+}
