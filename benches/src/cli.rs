@@ -20,6 +20,7 @@ pub struct Cli {
 const EXAMPLES: &str = "Examples:
   tidegauge-bench run --workload w1 --durability memory
   tidegauge-bench run --workload w1 --appenders 8 --durability sync --wait --for 30s --json
+  tidegauge-bench recovery --for 10s
   tidegauge-bench roofs
 
 Exit codes: 0 fine, 1 the run failed or its answers are wrong, 2 the request makes no sense.";
@@ -29,6 +30,8 @@ Exit codes: 0 fine, 1 the run failed or its answers are wrong, 2 the request mak
 pub enum Command {
     /// Push a workload, read it back, ask questions, report.
     Run(Run),
+    /// Kill a process under load, open what it left, report how long that took.
+    Recovery(Recovery),
     /// Measure what this machine can do at best.
     Roofs(Roofs),
 }
@@ -68,6 +71,36 @@ pub struct Run {
     /// Print one JSON object as the last line.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Options of `recovery`.
+#[derive(Clone, Debug, Args)]
+pub struct Recovery {
+    /// What is pushed, by one appender.
+    #[arg(long, value_enum, default_value_t = Kind::W1)]
+    pub workload: Kind,
+    /// Samples of one push.
+    #[arg(long, default_value_t = 1_000, value_name = "N")]
+    pub batch: u32,
+    /// What an acknowledgement is worth: interval:TIME or sync.
+    #[arg(long, default_value = "interval:100ms", value_name = "D")]
+    pub durability: Durability,
+    /// Push for this long, then kill.
+    #[arg(long = "for", default_value = "10s", value_name = "TIME", value_parser = duration)]
+    pub lasting: Duration,
+    /// What everything random follows from.
+    #[arg(long, default_value_t = 1, value_name = "S")]
+    pub seed: u64,
+    /// A folder for the data, new or empty; it is kept [default: a temporary one in the current
+    /// folder].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Print one JSON object as the last line.
+    #[arg(long)]
+    pub json: bool,
+    /// Be the process that pushes and is killed.
+    #[arg(long, hide = true)]
+    pub victim: bool,
 }
 
 /// Options of `roofs`.

@@ -12,6 +12,8 @@ pub mod workload;
 pub mod checksum;
 // pushed and read back
 pub mod run;
+// killed and opened again,
+pub mod recovery;
 // by the clock,
 pub mod measure;
 // beside what the machine could do,

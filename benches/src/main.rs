@@ -63,6 +63,15 @@ fn command(command: Command, progress: &Progress) -> Result<Outcome, Error> {
             let text = if options.json { report.to_json() } else { report.to_string() };
             Ok(Outcome { text, fine: report.verified })
         }
+        Command::Recovery(options) if options.victim => {
+            tidegauge_bench::recovery::push_until_killed(&options)?;
+            Ok(Outcome { text: String::new(), fine: true })
+        }
+        Command::Recovery(options) => {
+            let recovery = tidegauge_bench::recovery::measure(&options, progress)?;
+            let text = if options.json { recovery.to_json() } else { recovery.to_string() };
+            Ok(Outcome { text, fine: recovery.verified })
+        }
         Command::Roofs(options) => {
             let roofs = Roofs::measure(&options.data_dir, progress)?;
             let text = if options.json { roofs.to_json() } else { roofs.to_string() };

@@ -27,7 +27,7 @@ use crate::registry::Registry;
 use crate::replay::Replayer;
 use crate::ring::{RingLimits, Rings};
 use crate::sync::Mutex;
-use crate::sync::atomic::AtomicU64;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::version::{Version, Versions, order_of};
 
 /// Where an engine in memory keeps its files.
@@ -120,6 +120,7 @@ impl Builder {
             durability: self.durability,
             max_ahead: self.max_ahead,
         }));
+        core.counters.recovered.store(recovered.samples, Ordering::Relaxed);
         let flushes = Arc::new(FlushQueue::default());
         if let Some(memtable) = replayed {
             flushes.hand_over(FlushJob { memtable, commit: visible.commit, release: Some(released) });

@@ -161,7 +161,8 @@ impl Builder {
     /// Memtable size, in bytes, at which it is sealed and flushed.
     ///
     /// Larger: fewer segments, faster scans. Smaller: less memory, faster recovery. At most
-    /// three memtables of this size are alive: one active, two on their way to a segment.
+    /// three memtables of this size are alive: one active, two on their way to a segment. One is
+    /// also full at 12.6 million samples, so that opening after a crash takes about a second at most.
     pub fn flush_bytes(mut self, bytes: u64) -> Self {
         self.flush_bytes = bytes;
         self

@@ -18,14 +18,54 @@ use crate::registry::Registry;
 /// The commit under which everything replayed appears.
 const COMMIT: u64 = 1;
 
+/// Series numbers below this are found by index. What an engine writes are its slots, which are dense.
+const DENSE: u32 = 1 << 22;
+/// No slot.
+const NONE: u32 = u32::MAX;
+
+/// From the series numbers of one log generation to slots.
+#[derive(Default)]
+struct Defined {
+    dense: Vec<u32>,
+    /// The others.
+    sparse: HashMap<u32, u32>,
+}
+
+impl Defined {
+    fn insert(&mut self, series: u32, slot: u32) {
+        if series >= DENSE {
+            self.sparse.insert(series, slot);
+            return;
+        }
+        let at = series as usize;
+        if at >= self.dense.len() {
+            self.dense.resize((at + 1).next_power_of_two(), NONE);
+        }
+        self.dense[at] = slot;
+    }
+
+    #[inline]
+    fn get(&self, series: u32) -> Option<u32> {
+        match self.dense.get(series as usize) {
+            Some(&NONE) => None,
+            Some(&slot) => Some(slot),
+            None => self.sparse.get(&series).copied(),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.dense.clear();
+        self.sparse.clear();
+    }
+}
+
 /// Applies what the log holds, in its order, before any thread of the engine runs.
 pub(crate) struct Replayer<'a> {
     registry: &'a Registry,
     applier: Applier,
     added: Added,
     generation: Option<GenerationId>,
-    /// From the series numbers of one log generation to slots.
-    slots: HashMap<u32, u32>,
+    defined: Defined,
     batch: Vec<SeriesSample>,
 }
 
@@ -38,7 +78,7 @@ impl<'a> Replayer<'a> {
             applier: Applier::new(Arc::clone(registry.slots()), memtable),
             added: Added { samples: 0, first: i64::MAX, last: i64::MIN, end_seq: first_seq },
             generation: None,
-            slots: HashMap::new(),
+            defined: Defined::default(),
             batch: Vec::new(),
         }
     }
@@ -62,14 +102,14 @@ impl<'a> Replayer<'a> {
                     .registry
                     .resolve_labels(labels)
                     .map_err(|_| Refused("the log defines more series than `max_series` allows: raise it"))?;
-                self.slots.insert(series, slot);
+                self.defined.insert(series, slot);
                 Ok(())
             }
             Replay::Samples { generation, first_seq, samples } => {
                 self.enter(generation);
                 self.batch.clear();
                 for sample in samples {
-                    let slot = *self.slots.get(&sample.series).ok_or(Refused("a sample of an undefined series"))?;
+                    let slot = self.defined.get(sample.series).ok_or(Refused("a sample of an undefined series"))?;
                     self.batch.push(SeriesSample(WalSample { series: slot, ..*sample }));
                 }
                 self.applier.apply(&self.batch, COMMIT, &PinView::default(), &mut self.added);
@@ -84,7 +124,7 @@ impl<'a> Replayer<'a> {
     fn enter(&mut self, generation: GenerationId) {
         if self.generation != Some(generation) {
             self.generation = Some(generation);
-            self.slots.clear();
+            self.defined.clear();
         }
     }
 

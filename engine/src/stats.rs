@@ -16,6 +16,8 @@ pub(crate) struct Counters {
     flushed_samples: AtomicU64,
     flushed_bytes: AtomicU64,
     flush_nanos: AtomicU64,
+    /// Set once, by the opening.
+    pub(crate) recovered: AtomicU64,
     fdatasync: Latency,
     /// One push in [`Counters::PUSH_EVERY`] is timed.
     pub(crate) push: Latency,
@@ -31,6 +33,7 @@ impl Default for Counters {
             flushed_samples: AtomicU64::new(0),
             flushed_bytes: AtomicU64::new(0),
             flush_nanos: AtomicU64::new(0),
+            recovered: AtomicU64::new(0),
             fdatasync: Latency::new(),
             push: Latency::new(),
         }
@@ -156,6 +159,8 @@ pub struct Stats {
     pub snapshots: u64,
     /// Commits since the oldest live snapshot was taken.
     pub oldest_snapshot_commits: u64,
+    /// Samples that the opening found in the log.
+    pub recovered_samples: u64,
 }
 
 impl Stats {
@@ -194,6 +199,7 @@ impl Stats {
             push: counters.push.quantiles(),
             snapshots: snapshots as u64,
             oldest_snapshot_commits: oldest.map_or(0, |c| core.watermark.commit().saturating_sub(c)),
+            recovered_samples: read(&counters.recovered),
         }
     }
 }

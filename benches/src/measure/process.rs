@@ -34,6 +34,12 @@ impl Memory {
         Self::parse(&fs::read_to_string("/proc/self/status").unwrap_or_default())
     }
 
+    /// The same of another process.
+    #[must_use]
+    pub fn of(pid: u32) -> Self {
+        Self::parse(&fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default())
+    }
+
     fn parse(status: &str) -> Self {
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));

@@ -9,7 +9,7 @@ use crate::error::Error;
 
 /// A folder that was empty when the run began.
 #[derive(Debug)]
-pub(super) enum Folder {
+pub(crate) enum Folder {
     /// Named by the user, and kept.
     Kept(PathBuf),
     /// Removed with its content when the run is over.
@@ -17,7 +17,7 @@ pub(super) enum Folder {
 }
 
 impl Folder {
-    pub(super) fn new(named: Option<&Path>) -> Result<Self, Error> {
+    pub(crate) fn new(named: Option<&Path>) -> Result<Self, Error> {
         let Some(dir) = named else {
             // Not the system's folder for such things: that is often memory, where fdatasync is free.
             let dir = tempfile::Builder::new().prefix("tidegauge-bench-").tempdir_in(".");
@@ -33,7 +33,7 @@ impl Folder {
         Ok(Self::Kept(dir.to_owned()))
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         match self {
             Self::Kept(dir) => dir,
             Self::Temporary(dir) => dir.path(),

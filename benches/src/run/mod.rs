@@ -2,7 +2,7 @@
 
 mod ask;
 mod effort;
-mod folder;
+pub(crate) mod folder;
 mod idle;
 mod ingest;
 mod interleave;
