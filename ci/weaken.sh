@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 
 # name of the ordering, the test file whose models hold it up
 table='
+batch_last_seq   batch
 common_observe   ring_common
 common_publish   ring_common
 common_reclaim   ring_common

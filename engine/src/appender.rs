@@ -131,7 +131,7 @@ pub(crate) fn push_common(
 }
 
 #[inline]
-fn check_all(core: &Core, samples: &[SeriesSample]) -> Result<(), PushError> {
+pub(crate) fn check_all(core: &Core, samples: &[SeriesSample]) -> Result<(), PushError> {
     let fine = |s: &SeriesSample| s.0.tag == core.tag && core.gate.admits(s.0.timestamp);
     if samples.iter().all(fine) { Ok(()) } else { samples.iter().try_for_each(|s| check(core, s)) }
 }

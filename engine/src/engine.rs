@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegauge_storage::model::{Labels, SeqNo, Timestamp};
+use tidegauge_storage::source::ReadError;
 
 use crate::appender::{Ack, Appender, push_common};
+use crate::batch::{self, Batch, IncrementError, Incremented, Last, Retry, RetryError};
 use crate::core::SeriesSample;
 use crate::error::{
     AppenderError, CloseError, FlushError, MetadataError, OpenError, Poisoned, ProbeError, PushError, SeriesError,
@@ -187,6 +189,34 @@ impl Engine {
                 (!sealed && !active).then_some(Ok(()))
             }
         })
+    }
+
+    /// An empty atomic batch: what it collects becomes visible together or not at all. Dropping it leaves nothing.
+    pub fn batch(&self) -> Batch {
+        Batch::new(Arc::clone(&self.life.core))
+    }
+
+    /// The newest sample of a series, and as of what: `None` if it holds none or the id is stale. Costs a snapshot of
+    /// its own and a look at the end of the series; reads segments if nothing is in memory.
+    ///
+    /// # Errors
+    /// [`ReadError`] if a segment cannot be read.
+    pub fn last(&self, series: SeriesId) -> Result<Option<Last>, ReadError> {
+        batch::last(&self.life.core, series)
+    }
+
+    /// Adds `delta` to the newest value of a series (0 if it has none) and stores the sum as a new sample, in one
+    /// step: of many that increment at once none is lost. After conflicts it tries again as `retry` says.
+    ///
+    /// # Errors
+    /// [`RetryError`]; nothing was added.
+    pub fn increment(
+        &self,
+        series: SeriesId,
+        delta: f64,
+        retry: Retry,
+    ) -> Result<Incremented, RetryError<IncrementError>> {
+        batch::increment(self, &self.life.core, series, delta, retry)
     }
 
     /// Proves that the ingest worker goes round: answers once it has, or tells why pushes would not arrive. Takes a

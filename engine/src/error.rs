@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use tidegauge_storage::source::ReadError;
 
+use crate::batch::{Expect, Found};
 use crate::lock::{Owner, owner_text};
 pub use crate::registry::SeriesError;
+use crate::registry::SeriesId;
 
 /// Why an engine did not open. Nothing in the directory was changed but what the message says.
 #[derive(Debug, thiserror::Error)]
@@ -110,10 +112,10 @@ pub enum PushError {
     /// The lane is full and the appender is told to drop. The batch was counted as dropped.
     #[error("the lane is full: the batch was dropped and counted, as this appender asks for")]
     Dropped,
-    /// More samples than a lane holds. Split the batch.
-    #[error("a batch is at most as long as a lane ({limit} samples): split it")]
+    /// More samples than a lane, or an atomic batch, holds. Split the batch.
+    #[error("a batch holds at most {limit} samples: split it")]
     BatchTooLarge {
-        /// Samples in a lane.
+        /// Samples that fit.
         limit: usize,
     },
     /// The disk is full. Writing resumes by itself when there is space.
@@ -126,6 +128,49 @@ pub enum PushError {
     #[error("the engine was opened read-only")]
     ReadOnly,
     /// The engine stopped writing.
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
+}
+
+/// Why a batch was not committed. Nothing of it was applied.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// A condition does not hold. Read again what the batch depends on, and make it anew ([`Retry`](crate::Retry)).
+    #[error("conflict: the batch expects {expected} of series {series}, and there is {found}", series = series.slot)]
+    Conflict {
+        /// Whose condition.
+        series: SeriesId,
+        /// What the batch expects.
+        expected: Expect,
+        /// What there is.
+        found: Found,
+    },
+    /// A series id is not (or no longer) one of this engine. Resolve the series again.
+    #[error("stale series id: resolve the series again")]
+    StaleSeries,
+    /// One frame of the log does not hold it. Split the batch.
+    #[error("the batch does not fit into one frame of the log: split it")]
+    BatchTooLarge,
+    /// The worker did not take the batch in time. Commit it again later.
+    #[error("the batch was not taken within {waited:?}: commit it again later")]
+    Timeout {
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// A segment that had to be looked at for a condition cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The disk is full. Writing resumes by itself when there is space.
+    #[error("the disk is full: writing resumes by itself when there is space")]
+    DiskFull,
+    /// The engine was closed.
+    #[error("the engine is closed")]
+    Closed,
+    /// Opened read-only.
+    #[error("the engine was opened read-only")]
+    ReadOnly,
+    /// The engine stopped writing. The batch is not visible; at the next opening it may be there, and then whole.
     #[error(transparent)]
     Poisoned(#[from] Poisoned),
 }

@@ -57,6 +57,8 @@ mod replay;
 #[cfg(not(loom))]
 mod appender;
 #[cfg(not(loom))]
+mod batch;
+#[cfg(not(loom))]
 mod engine;
 #[cfg(not(loom))]
 mod error;
@@ -84,12 +86,13 @@ mod api {
     pub use tidegauge_storage::source::{ColumnCursor, Columns, ReadError};
 
     pub use crate::appender::{Ack, Appender};
+    pub use crate::batch::{Batch, Committed, Expect, Found, IncrementError, Incremented, Last, Retry, RetryError};
     pub use crate::clock::now;
     pub use crate::core::SeriesSample;
     pub use crate::engine::{Engine, Metadata};
     pub use crate::error::{
-        AppenderError, CloseError, FlushError, MetadataError, OpenError, Poisoned, ProbeError, PushError, SeriesError,
-        WaitError,
+        AppenderError, CloseError, CommitError, FlushError, MetadataError, OpenError, Poisoned, ProbeError, PushError,
+        SeriesError, WaitError,
     };
     pub use crate::options::{BadDurability, Builder, Durability, Level};
     pub use crate::registry::SeriesId;

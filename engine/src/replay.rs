@@ -112,7 +112,7 @@ impl<'a> Replayer<'a> {
                     let slot = self.defined.get(sample.series).ok_or(Refused("a sample of an undefined series"))?;
                     self.batch.push(SeriesSample(WalSample { series: slot, ..*sample }));
                 }
-                self.applier.apply(&self.batch, COMMIT, &PinView::default(), &mut self.added);
+                self.applier.apply(&self.batch, first_seq.0, COMMIT, &PinView::default(), &mut self.added);
                 self.added.end_seq = first_seq.0 + samples.len() as u64;
                 Ok(())
             }

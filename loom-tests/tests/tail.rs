@@ -75,7 +75,7 @@ impl Worker {
     fn append(&mut self, timestamp: i64) {
         let at = Moment { commit: self.commit, generation: self.generation, pins: &self.pins };
         let pair = Pair { timestamp, value: timestamp as f64 };
-        self.writer.append(0, &at, pair, &mut self.sink);
+        self.writer.append(0, &at, timestamp as u64, pair, &mut self.sink);
     }
 
     fn commit(&mut self, watermark: &Watermark, samples: std::ops::RangeInclusive<i64>) {

@@ -147,8 +147,10 @@ impl Flusher {
         for slot in slots.in_label_order(listing.slots()) {
             let Some(labels) = slots.labels(slot) else { continue };
             let (ordered, rest) = source.columns(&listing, slot);
-            in_order.push(&labels, &ordered)?;
-            late.push(&labels, &rest)?;
+            // One number for both: the greatest over all segments is what counts.
+            let last_seq = SeqNo(listing.last_seq(slot));
+            in_order.push(&labels, &ordered, last_seq)?;
+            late.push(&labels, &rest, last_seq)?;
         }
         made.extend(in_order.finish()?);
         made.extend(late.finish()?);
@@ -169,7 +171,7 @@ impl<'a> Half<'a> {
         Self { flusher, seq_range, late, writer: None }
     }
 
-    fn push(&mut self, labels: &Labels, columns: &Columns) -> Result<(), FlushFailure> {
+    fn push(&mut self, labels: &Labels, columns: &Columns, last_seq: SeqNo) -> Result<(), FlushFailure> {
         if columns.is_empty() {
             return Ok(());
         }
@@ -177,9 +179,7 @@ impl<'a> Half<'a> {
             Some(writer) => writer,
             None => self.begin()?,
         };
-        // An upper bound for the series; exact numbers are not kept per sample.
-        let max_seq = SeqNo(self.seq_range.end.0.saturating_sub(1));
-        writer.push_series(labels, columns, max_seq)?;
+        writer.push_series(labels, columns, last_seq)?;
         self.writer = Some(writer);
         Ok(())
     }

@@ -77,8 +77,15 @@ impl Applier {
         &self.sink.active
     }
 
-    /// Applies samples of one commit. `first` and `last` of `added` are widened.
-    pub(crate) fn apply(&mut self, samples: &[SeriesSample], commit: u64, pins: &PinView, added: &mut Added) {
+    /// Applies samples of one commit, numbered from `first_seq`. `first` and `last` of `added` are widened.
+    pub(crate) fn apply(
+        &mut self,
+        samples: &[SeriesSample],
+        first_seq: u64,
+        commit: u64,
+        pins: &PinView,
+        added: &mut Added,
+    ) {
         let at = Moment { commit, generation: self.sink.active.generation, pins };
         for (i, sample) in samples.iter().enumerate() {
             if let Some(ahead) = samples.get(i + HEADS_AHEAD) {
@@ -88,7 +95,7 @@ impl Applier {
                 self.writer.prefetch_tail(ahead.0.series);
             }
             let pair = Pair { timestamp: sample.0.timestamp, value: sample.0.value };
-            self.writer.append(sample.0.series, &at, pair, &mut self.sink);
+            self.writer.append(sample.0.series, &at, first_seq + i as u64, pair, &mut self.sink);
             added.first = added.first.min(pair.timestamp);
             added.last = added.last.max(pair.timestamp);
         }

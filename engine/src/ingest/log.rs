@@ -13,6 +13,15 @@ use crate::registry::Slots;
 /// With `sync` and nobody waiting, the log is still synced this often.
 const SYNC_UNASKED: Duration = Duration::from_millis(100);
 
+/// Why a commit was not written as one frame. Nothing of it was written, but for a failure of the device.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WriteWholeError {
+    #[error("a frame has no room for it")]
+    TooLarge,
+    #[error(transparent)]
+    Wal(#[from] WalError),
+}
+
 /// Writes the log. Owned by the worker.
 pub(crate) struct Log {
     writer: WalWriter,
@@ -95,6 +104,24 @@ impl Log {
             self.defined[slot] = generation;
         }
         samples.len()
+    }
+
+    /// Writes one commit as one frame, or nothing.
+    pub(super) fn write_whole(
+        &mut self,
+        seq: u64,
+        samples: &[SeriesSample],
+        generation: u32,
+        slots: &Slots,
+    ) -> Result<(), WriteWholeError> {
+        self.begin(seq);
+        let fit = self.define(samples, generation, slots);
+        if fit < samples.len() || self.frame.samples(wal_samples(samples)) < samples.len() {
+            // Definitions that are never written must not count as written.
+            self.defined.fill(0);
+            return Err(WriteWholeError::TooLarge);
+        }
+        Ok(self.write(&mut |_| false)?)
     }
 
     /// Writes what is left of the commit.

@@ -1,6 +1,7 @@
 //! The ingest worker: drains the lanes, logs, applies, publishes.
 
 mod apply;
+mod batch;
 mod log;
 mod serve;
 mod sync_thread;
@@ -8,6 +9,7 @@ mod worker;
 
 pub(crate) use apply::Applier;
 pub(crate) use log::Log;
+use log::WriteWholeError;
 pub(crate) use serve::{Request, probe};
 pub(crate) use sync_thread::SyncThread;
 pub(crate) use worker::{Worker, WorkerParts};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Worker;
+use crate::batch::BatchRequest;
 use crate::core::Core;
 use crate::error::ProbeError;
 use crate::gate::Shut;
@@ -15,6 +16,8 @@ const REQUESTS_A_ROUND: usize = 64;
 pub(crate) enum Request {
     /// Whether the worker goes round.
     Probe(Replier<()>),
+    /// Samples that are committed together, if all is as expected.
+    Batch(BatchRequest),
 }
 
 impl Request {
@@ -41,6 +44,7 @@ impl Worker {
             served += 1;
             match request {
                 Request::Probe(replier) => replier.tell(()),
+                Request::Batch(batch) => self.commit_batch(batch),
             }
         }
         served > 0

@@ -49,17 +49,23 @@ pub(crate) struct WorkerParts {
 pub(crate) struct Worker {
     pub(super) core: Arc<Core>,
     drain: Drain<SeriesSample>,
-    applier: Applier,
-    log: Option<(Log, Arc<SyncThread>)>,
+    pub(super) applier: Applier,
+    pub(super) log: Option<(Log, Arc<SyncThread>)>,
     flushes: Arc<FlushQueue>,
     /// The last commit, and the next sequence number.
-    visible: Visible,
-    pins: PinView,
+    pub(super) visible: Visible,
+    pub(super) pins: PinView,
     closing: Option<Closing>,
     flush_bytes: u64,
     wal_bytes: u64,
     released: u32,
     refreshed_at: Instant,
+}
+
+/// A commit on its way.
+pub(super) struct Commit {
+    pub(super) number: u64,
+    pub(super) added: Added,
 }
 
 /// How far the tails of the last sealed memtable are sealed.
@@ -118,24 +124,36 @@ impl Worker {
         if self.is_held_back() || self.drain.observe(LANE_SAMPLES_A_ROUND) == 0 {
             return false;
         }
-        let commit = self.visible.commit + 1;
         if self.log().is_err() {
             return false;
         }
-        self.core.pins.look(&mut self.pins);
-        let mut added = Added { samples: 0, first: i64::MAX, last: i64::MIN, end_seq: 0 };
-        let (applier, pins) = (&mut self.applier, &self.pins);
-        self.drain.for_each_slice(|samples| applier.apply(samples, commit, pins, &mut added));
-        added.end_seq = self.visible.seq + added.samples;
-        self.applier.active().note(&added);
+        let mut commit = self.begin_commit();
+        let (applier, pins, first_seq) = (&mut self.applier, &self.pins, self.visible.seq);
+        let Commit { number, added } = &mut commit;
+        self.drain.for_each_slice(|samples| applier.apply(samples, first_seq + added.samples, *number, pins, added));
         self.drain.release();
-        self.visible = Visible { commit, seq: added.end_seq };
-        self.core.watermark.publish(self.visible);
+        self.publish(commit);
         self.drain.publish(self.visible.seq);
         self.core.visible_waiters.reached(0);
+        true
+    }
+
+    /// The next commit. Its samples are in the log.
+    pub(super) fn begin_commit(&mut self) -> Commit {
+        self.core.pins.look(&mut self.pins);
+        let added = Added { samples: 0, first: i64::MAX, last: i64::MIN, end_seq: 0 };
+        Commit { number: self.visible.commit + 1, added }
+    }
+
+    /// Makes a commit visible whose samples are applied. Who waits is told by the caller.
+    pub(super) fn publish(&mut self, commit: Commit) {
+        let Commit { number, mut added } = commit;
+        added.end_seq = self.visible.seq + added.samples;
+        self.applier.active().note(&added);
+        self.visible = Visible { commit: number, seq: added.end_seq };
+        self.core.watermark.publish(self.visible);
         let written = self.log.as_ref().map_or(0, |(log, _)| log.written);
         self.core.counters.commit(added.samples, written);
-        true
     }
 
     /// Writes the round to the log; on return all of it has left the process. Waits while the

@@ -13,6 +13,7 @@ pub struct SealedChunk {
     marks: Vec<ChunkMark>,
     first: i64,
     last: i64,
+    last_seq: u64,
 }
 
 enum Samples {
@@ -44,6 +45,7 @@ impl Sealer {
             marks: full.marks,
             first: times().min().unwrap_or(i64::MAX),
             last: times().max().unwrap_or(i64::MIN),
+            last_seq: full.last_seq,
         }
     }
 
@@ -70,6 +72,11 @@ impl SealedChunk {
             Samples::Raw(pairs) => size_of_val(&**pairs),
         };
         samples + size_of::<Self>() + self.marks.len() * size_of::<ChunkMark>() + NODE
+    }
+
+    /// See [`Full::last_seq`].
+    pub fn last_seq(&self) -> u64 {
+        self.last_seq
     }
 
     pub fn overlaps(&self, range: TimeRange) -> bool {

@@ -31,6 +31,7 @@ struct Packed {
     values: u32,
     /// Length, then the bit of the kind, then the ordinal.
     place: u32,
+    last_seq: u64,
 }
 
 const LEN_BITS: u32 = 6;
@@ -41,7 +42,8 @@ const _: () = assert!(PACKED_SAMPLES <= LEN_MASK as usize && super::ORDINALS_END
 impl Packed {
     fn new(full: &Full<'_>, timestamps: usize, values: usize) -> Self {
         let place = full.ordinal << (LEN_BITS + 1) | kind_bit(full.kind) | full.pairs.len() as u32;
-        Self { slot: full.slot, timestamps: timestamps as u32, values: values as u32, place }
+        let (timestamps, values) = (timestamps as u32, values as u32);
+        Self { slot: full.slot, timestamps, values, place, last_seq: full.last_seq }
     }
 
     fn len(&self) -> usize {
@@ -82,6 +84,13 @@ impl Pack {
         let (timestamps, values) = (tail.timestamps as usize, tail.values as usize);
         let columns = self.timestamps[timestamps..].iter().zip(&self.values[values..values + len]);
         out.extend(columns.map(|(&timestamp, &value)| Pair { timestamp, value }));
+    }
+
+    /// See [`Full::last_seq`]; 0 if nothing of the series is here.
+    #[cfg(not(loom))]
+    pub fn last_seq(&self, slot: u32) -> u64 {
+        let of = |kind| self.find((slot, kind_bit(kind))).map_or(0, |at| self.tails[at].last_seq);
+        of(Kind::InOrder).max(of(Kind::Late))
     }
 
     fn find(&self, key: (u32, u32)) -> Option<usize> {
@@ -178,7 +187,7 @@ mod tests {
                 let pairs: Vec<_> = samples.iter().map(|&(timestamp, value)| Pair { timestamp, value }).collect();
                 let marks = marks.iter().map(|&(commit, base)| ChunkMark { commit, base: base.min(pairs.len() as u32) });
                 let (kind, marks) = (if late { Kind::Late } else { Kind::InOrder }, marks.collect());
-                packer.push(Full { slot, kind, generation: 1, ordinal: *ordinal, pairs: &pairs, marks });
+                packer.push(Full { slot, kind, generation: 1, ordinal: *ordinal, pairs: &pairs, marks, last_seq: 1 });
             }
             let pack = packer.finish();
             prop_assert_eq!(pack.is_none(), twin.is_empty());
@@ -203,9 +212,17 @@ mod tests {
         let mut packer = Packer::default();
         let pairs: Vec<_> = (0..10).map(|i| Pair { timestamp: i, value: i as f64 }).collect();
         for slot in 0..PACK_SLOTS {
-            packer.push(Full { slot, kind: Kind::InOrder, generation: 1, ordinal: 0, pairs: &pairs, marks: vec![] });
+            packer.push(Full {
+                slot,
+                kind: Kind::InOrder,
+                generation: 1,
+                ordinal: 0,
+                pairs: &pairs,
+                marks: vec![],
+                last_seq: 1,
+            });
         }
         let bytes = packer.finish().unwrap().bytes() / PACK_SLOTS as usize;
-        assert!(bytes <= 10 * 8 + 16 + 2, "{bytes} bytes a series");
+        assert!(bytes <= 10 * 8 + 24 + 2, "{bytes} bytes a series");
     }
 }

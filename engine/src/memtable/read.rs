@@ -31,6 +31,22 @@ impl MemtableSource {
         self.memtable.parts(self.registry.slots().head(slot), &epoch::pin(), slot, kind, self.commit)
     }
 
+    /// The newest sample of a series. Decodes one chunk at most.
+    pub(crate) fn last(&self, slot: u32) -> Option<Pair> {
+        let (chunks, tail) = self.parts(slot, Kind::InOrder);
+        let in_order = tail.last().copied().or_else(|| {
+            let mut columns = Columns::default();
+            chunks.iter().rev().find_map(|chunk| {
+                chunk.decode(TimeRange::ALL, self.commit, &mut columns);
+                let (&timestamp, &value) = (columns.timestamps.last()?, columns.values.last()?);
+                Some(Pair { timestamp, value })
+            })
+        })?;
+        // A late one is not newer than all before it, but it may have written over the newest.
+        let from = TimeRange::new(Timestamp::from_nanos(in_order.timestamp), Timestamp::MAX);
+        self.late(slot, from).pop().or(Some(in_order))
+    }
+
     /// The late samples in `range`: sorted, of equal timestamps the last accepted.
     fn late(&self, slot: u32, range: TimeRange) -> Vec<Pair> {
         let (chunks, tail) = self.parts(slot, Kind::Late);

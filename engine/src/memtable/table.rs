@@ -111,15 +111,32 @@ impl Listing {
         slots
     }
 
+    /// The number of the series' last sample here: each part has that of when it was sealed, and the last was sealed
+    /// behind all samples (C2).
+    pub fn last_seq(&self, slot: u32) -> u64 {
+        let of = |kind| self.chunks(slot, kind).last().map_or(0, |(_, chunk)| chunk.last_seq());
+        let packed = self.pack(slot).map_or(0, |pack| pack.last_seq(slot));
+        of(Kind::InOrder).max(of(Kind::Late)).max(packed)
+    }
+
     /// As [`Table::parts`], of all ordinals.
     pub fn parts(&self, slot: u32, kind: Kind, commit: u64, packed: &mut Vec<Pair>) -> &[(ChunkKey, Arc<SealedChunk>)] {
+        if let Some(pack) = self.pack(slot) {
+            pack.copy(slot, kind, ORDINALS_END, commit, packed);
+        }
+        self.chunks(slot, kind)
+    }
+
+    fn chunks(&self, slot: u32, kind: Kind) -> &[(ChunkKey, Arc<SealedChunk>)] {
         let (first, end) = (ChunkKey::new(slot, kind, 0), ChunkKey::new(slot, kind, ORDINALS_END));
         let first = self.chunks.partition_point(|(key, _)| *key < first);
         let len = self.chunks[first..].iter().take_while(|(key, _)| *key < end).count();
-        if let Ok(at) = self.packs.binary_search_by_key(&(slot / PACK_SLOTS), |(group, _)| *group) {
-            self.packs[at].1.copy(slot, kind, ORDINALS_END, commit, packed);
-        }
         &self.chunks[first..first + len]
+    }
+
+    fn pack(&self, slot: u32) -> Option<&Pack> {
+        let at = self.packs.binary_search_by_key(&(slot / PACK_SLOTS), |(group, _)| *group).ok()?;
+        Some(&self.packs[at].1)
     }
 }
 

@@ -11,6 +11,9 @@ impl LaneId {
     /// The common lane's, which is there as long as the engine.
     pub const COMMON: LaneId = LaneId(0);
 
+    /// No lane's: of what did not come through one.
+    pub const NONE: LaneId = LaneId(u64::MAX);
+
     /// The number itself.
     pub fn get(self) -> u64 {
         self.0

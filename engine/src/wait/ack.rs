@@ -13,7 +13,7 @@ use crate::appender::Ack;
 use crate::core::Core;
 use crate::error::WaitError;
 use crate::options::Level;
-use crate::ring::LaneWatch;
+use crate::ring::{LaneId, LaneWatch};
 use crate::sync::thread;
 
 /// How far a wait has come: first visible, then durable.
@@ -38,7 +38,11 @@ struct Wait {
 
 impl Wait {
     fn new(core: Arc<Core>, ack: Ack, level: Level) -> Self {
-        let stage = Stage::Visible { lane: core.rings.watch(ack.lane), position: ack.position };
+        let stage = match ack.lane {
+            // A batch is visible once its commit answers; the position is the number behind it.
+            LaneId::NONE => Stage::Durable { seq: ack.position },
+            lane => Stage::Visible { lane: core.rings.watch(lane), position: ack.position },
+        };
         Self { core, stage, level, ticket: None }
     }
 
@@ -58,6 +62,9 @@ impl Wait {
             self.stage = Stage::Durable { seq };
         }
         let Stage::Durable { seq } = self.stage else { return None };
+        if self.level == Level::Visible {
+            return Some(Ok(SeqNo(seq)));
+        }
         if self.core.durable.seq() >= seq { Some(Ok(SeqNo(seq))) } else { self.hopeless(ended) }
     }
 

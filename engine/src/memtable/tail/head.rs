@@ -7,9 +7,9 @@ use std::ptr::{self, NonNull};
 use super::super::pack::PACK_SLOTS;
 use super::{Kind, Moment, OpenTail, Own, Pair, Seal, State, TailView};
 use crate::commit::PinView;
-use crate::sync::atomic::{AtomicPtr, Ordering};
+use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use crate::sync::epoch::Guard;
-use crate::sync::{prefetch, weakenable};
+use crate::sync::{prefetch, weakenable, weakenable_step};
 
 /// One series' place in the memtable: one cache line.
 #[repr(C, align(64))]
@@ -17,6 +17,8 @@ pub struct SeriesHead {
     tail: OpenTail,
     /// Samples not newer than all before them; made when the first comes.
     late: AtomicPtr<OpenTail>,
+    /// Number of the last sample accepted since this head was made; 0: none was.
+    last_seq: AtomicU64,
 }
 
 #[cfg(not(loom))]
@@ -30,7 +32,7 @@ unsafe impl Send for SeriesHead {}
 
 impl SeriesHead {
     pub fn new() -> Self {
-        Self { tail: OpenTail::new(), late: AtomicPtr::new(ptr::null_mut()) }
+        Self { tail: OpenTail::new(), late: AtomicPtr::new(ptr::null_mut()), last_seq: AtomicU64::new(0) }
     }
 
     /// Copies into `out` what the open tail of `kind` holds of memtable `generation` as of
@@ -40,6 +42,14 @@ impl SeriesHead {
             Kind::InOrder => self.tail.view(guard, generation, commit, out),
             Kind::Late => self.late().map_or(TailView::Elsewhere, |t| t.view(guard, generation, commit, out)),
         }
+    }
+
+    /// The number of the last sample applied, visible or not; `None` if there was none since the head was made.
+    ///
+    /// Exact for the worker. For others it is at or above what they have been told of (a commit, an answer).
+    pub fn last_seq(&self) -> Option<u64> {
+        // Relaxed: nothing is read on the strength of it.
+        Some(self.last_seq.load(Ordering::Relaxed)).filter(|&seq| seq > 0)
     }
 
     fn late(&self) -> Option<&OpenTail> {
@@ -93,9 +103,9 @@ impl<T: HeadTable, H: std::ops::Deref<Target = T>> HeadWriter<H> {
         heads.claim_writer().then_some(Self(heads))
     }
 
-    /// Appends one sample of the series in `slot`, to the tail where it belongs.
+    /// Appends the sample with number `seq` of the series in `slot`, to the tail where it belongs.
     #[inline]
-    pub fn append<S: Seal>(&mut self, slot: u32, at: &Moment<'_>, pair: Pair, seal: &mut S) {
+    pub fn append<S: Seal>(&mut self, slot: u32, at: &Moment<'_>, seq: u64, pair: Pair, seal: &mut S) {
         let head = self.0.head(slot);
         let (last, generation, open) = head.tail.own.with(|own| {
             // SAFETY: `&mut self` of the one writer (T1).
@@ -109,11 +119,14 @@ impl<T: HeadTable, H: std::ops::Deref<Target = T>> HeadWriter<H> {
         let head = self.0.head(slot);
         if generation != at.generation || pair.timestamp > last {
             // SAFETY: `&mut self` of the one writer (T1).
-            unsafe { head.tail.append(slot, Kind::InOrder, at, pair, seal) };
+            unsafe { head.tail.append(slot, Kind::InOrder, at, pair, &head.last_seq, seal) };
         } else {
             // SAFETY: `&mut self` of the one writer (T1).
-            unsafe { head.late_or_new().append(slot, Kind::Late, at, pair, seal) };
+            unsafe { head.late_or_new().append(slot, Kind::Late, at, pair, &head.last_seq, seal) };
         }
+        // After the append: a tail that it sealed takes the number from before (C2). Relaxed: this thread alone stores
+        // it, and others compare it only with numbers they were told.
+        weakenable_step!("batch_last_seq", head.last_seq.store(seq, Ordering::Relaxed));
     }
 
     /// The first sample of `slot` in a younger memtable: what it and its neighbours still hold of the older one goes.
@@ -147,9 +160,10 @@ impl<T: HeadTable, H: std::ops::Deref<Target = T>> HeadWriter<H> {
         debug_assert!(slots.is_empty() || slots.start / PACK_SLOTS == (slots.end - 1) / PACK_SLOTS, "one pack");
         let mut older = None;
         for slot in slots.clone() {
+            let last_seq = self.0.head(slot).last_seq.load(Ordering::Relaxed);
             self.each_older(slot, generation, |kind, tail, own| {
                 older = Some((slot, own.generation));
-                tail.seal_idle(slot, kind, commit, pins, own, seal);
+                tail.seal_idle(slot, kind, commit, pins, own, last_seq, seal);
             });
         }
         let Some((slot, of)) = older else { return };

@@ -116,6 +116,9 @@ pub struct Full<'a> {
     pub ordinal: u32,
     pub pairs: &'a [Pair],
     pub marks: Vec<ChunkMark>,
+    /// Number of the series' last sample, of either kind, when the tail was sealed: of the last tail sealed of a
+    /// generation, that of the generation (C2).
+    pub last_seq: u64,
 }
 
 /// Takes sealed tails into the skiplist, and hears what the tails weigh.
@@ -152,14 +155,22 @@ impl OpenTail {
     /// # Safety
     /// Only the holder of the one `HeadWriter` calls this, and not while inside another call.
     #[inline]
-    unsafe fn append<S: Seal>(&self, slot: u32, kind: Kind, at: &Moment<'_>, pair: Pair, seal: &mut S) {
+    unsafe fn append<S: Seal>(
+        &self,
+        slot: u32,
+        kind: Kind,
+        at: &Moment<'_>,
+        pair: Pair,
+        last_seq: &AtomicU64,
+        seal: &mut S,
+    ) {
         self.own.with_mut(|own| {
             // SAFETY: the caller is the only one to touch `own` (T1).
             let own = unsafe { &mut *own };
             // Relaxed: this thread alone stores the state.
             let mut state = State(self.state.load(Ordering::Relaxed));
             if state.len() == u64::from(own.capacity) || own.generation != at.generation {
-                self.make_room(slot, kind, at, own, seal);
+                self.make_room(slot, kind, at, own, last_seq, seal);
                 state = State(self.state.load(Ordering::Relaxed));
             }
             if state.commit() != at.commit {
@@ -181,7 +192,15 @@ impl OpenTail {
 
     /// Grows the buffer, or seals it and starts the next one.
     #[cold]
-    fn make_room<S: Seal>(&self, slot: u32, kind: Kind, at: &Moment<'_>, own: &mut Own, seal: &mut S) {
+    fn make_room<S: Seal>(
+        &self,
+        slot: u32,
+        kind: Kind,
+        at: &Moment<'_>,
+        own: &mut Own,
+        last_seq: &AtomicU64,
+        seal: &mut S,
+    ) {
         let same = own.generation == at.generation;
         let state = State(self.state.load(Ordering::Relaxed));
         let old = NonNull::new(self.buf.load(Ordering::Relaxed));
@@ -197,7 +216,7 @@ impl OpenTail {
             debug_assert!(same, "what is open of an older memtable was closed before");
             // SAFETY: only this thread retires buffers, and this one is still published.
             ordinal = unsafe { old.as_ref() }.ordinal() + 1;
-            self.seal(slot, kind, at.commit, old, own, seal);
+            self.seal(slot, kind, at.commit, old, own, last_seq.load(Ordering::Relaxed), seal);
         }
         if !same {
             own.last = i64::MIN;
@@ -238,13 +257,23 @@ impl OpenTail {
     }
 
     /// Moves the tail's samples to the skiplist and leaves the series without a tail.
-    fn seal<S: Seal>(&self, slot: u32, kind: Kind, commit: u64, old: NonNull<TailBuf>, own: &mut Own, seal: &mut S) {
+    #[allow(clippy::too_many_arguments)] // one place to call it from, and each is needed
+    fn seal<S: Seal>(
+        &self,
+        slot: u32,
+        kind: Kind,
+        commit: u64,
+        old: NonNull<TailBuf>,
+        own: &mut Own,
+        last_seq: u64,
+        seal: &mut S,
+    ) {
         let state = State(self.state.load(Ordering::Relaxed));
         let mut marks = vec![ChunkMark { commit: state.commit(), base: state.base() as u32 }];
         marks.extend(kept_marks(old));
         // SAFETY: only this thread retires buffers, and this one is still published.
         let generation = unsafe { old.as_ref() }.generation;
-        self.with_full(slot, kind, old, own, marks, |full| seal.seal(full));
+        self.with_full(slot, kind, old, own, marks, last_seq, |full| seal.seal(full));
         self.empty(commit, old);
         seal.weigh(generation, -own.release());
     }
@@ -252,19 +281,30 @@ impl OpenTail {
     /// Offers an idle tail: a short one to the pack at hand, where it stays open until [`Self::empty`], any other is
     /// sealed. Its last pair is kept only for a pin that needs it: the pins were looked at after its memtable was
     /// rotated, and so after the last commit that touched it (T5).
-    fn seal_idle<S: Seal>(&self, slot: u32, kind: Kind, commit: u64, pins: &PinView, own: &mut Own, seal: &mut S) {
+    #[allow(clippy::too_many_arguments)] // as above
+    fn seal_idle<S: Seal>(
+        &self,
+        slot: u32,
+        kind: Kind,
+        commit: u64,
+        pins: &PinView,
+        own: &mut Own,
+        last_seq: u64,
+        seal: &mut S,
+    ) {
         let Some(old) = NonNull::new(self.buf.load(Ordering::Relaxed)) else { return };
         let state = State(self.state.load(Ordering::Relaxed));
         if state.len() as usize > PACKED_SAMPLES {
-            return self.seal(slot, kind, commit, old, own, seal);
+            return self.seal(slot, kind, commit, old, own, last_seq, seal);
         }
         let mut marks: Vec<ChunkMark> = kept_marks(old).collect();
         if pins.needs(marks.first().map_or(0, |newest| newest.commit), state.commit()) {
             marks.push(ChunkMark { commit: state.commit(), base: state.base() as u32 });
         }
-        self.with_full(slot, kind, old, own, marks, |full| seal.pack(full));
+        self.with_full(slot, kind, old, own, marks, last_seq, |full| seal.pack(full));
     }
 
+    #[allow(clippy::too_many_arguments)] // as above
     fn with_full(
         &self,
         slot: u32,
@@ -272,13 +312,14 @@ impl OpenTail {
         buf: NonNull<TailBuf>,
         own: &Own,
         marks: Vec<ChunkMark>,
+        last_seq: u64,
         take: impl FnOnce(Full<'_>),
     ) {
         let len = State(self.state.load(Ordering::Relaxed)).len() as usize;
         // SAFETY: only this thread retires buffers, and this one is still published.
         let header = unsafe { buf.as_ref() };
         let (generation, ordinal) = (header.generation, header.ordinal());
-        with_pairs(own.slots, len, |pairs| take(Full { slot, kind, generation, ordinal, pairs, marks }));
+        with_pairs(own.slots, len, |pairs| take(Full { slot, kind, generation, ordinal, pairs, marks, last_seq }));
     }
 
     /// Leaves the series without a tail. What it held is in the skiplist.
@@ -417,7 +458,7 @@ mod tests {
         let pins = PinView::default();
         let mut sink = Sink(&memtable, super::super::Sealer::default());
         let moment = |commit| Moment { commit, generation: 1, pins: &pins };
-        writer.append(0, &moment(1), Pair { timestamp: i64::MAX, value: 0.0 }, &mut sink);
+        writer.append(0, &moment(1), 1, Pair { timestamp: i64::MAX, value: 0.0 }, &mut sink);
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
@@ -439,7 +480,7 @@ mod tests {
             }
             for timestamp in 0..ALL {
                 let commit = 2 + timestamp as u64 / 7;
-                writer.append(0, &moment(commit), Pair { timestamp, value: 0.0 }, &mut sink);
+                writer.append(0, &moment(commit), 1, Pair { timestamp, value: 0.0 }, &mut sink);
             }
         });
     }

@@ -1,0 +1,155 @@
+//! What a batch expects of a series, and how that is judged.
+
+use std::fmt;
+
+use tidegauge_storage::model::{SeqNo, Timestamp};
+
+use super::last;
+use crate::core::Core;
+use crate::error::CommitError;
+use crate::memtable::HeadTable;
+use crate::registry::SeriesId;
+
+/// What the last sample of a series must be for a batch to be committed. *Last* is the one accepted last, but for
+/// [`Expect::Timestamp`], where it is the newest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Expect {
+    /// The series holds no sample yet.
+    Nothing,
+    /// The one with this number: exact. [`Committed::last`](super::Committed::last) and [`Found::Seq`] give it.
+    Seq(SeqNo),
+    /// One at this timestamp. A sample that was written over at the same timestamp does not count as a change.
+    Timestamp(Timestamp),
+    /// One that a snapshot with this number holds (its `watermark`): none
+    /// was accepted since.
+    UnchangedSince(SeqNo),
+}
+
+/// What was found instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Found {
+    /// The series holds no sample.
+    Nothing,
+    /// Its last sample has this number.
+    Seq(SeqNo),
+    /// Its newest sample has this timestamp.
+    Timestamp(Timestamp),
+}
+
+impl From<SeqNo> for Expect {
+    fn from(seq: SeqNo) -> Self {
+        Self::Seq(seq)
+    }
+}
+
+impl From<Timestamp> for Expect {
+    fn from(timestamp: Timestamp) -> Self {
+        Self::Timestamp(timestamp)
+    }
+}
+
+impl fmt::Display for Expect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("no sample"),
+            Self::Seq(seq) => write!(f, "sample number {}", seq.0),
+            Self::Timestamp(at) => write!(f, "a newest sample at {} ns", at.nanos()),
+            Self::UnchangedSince(seq) => write!(f, "no sample since number {}", seq.0),
+        }
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("no sample"),
+            Self::Seq(seq) => write!(f, "sample number {}", seq.0),
+            Self::Timestamp(at) => write!(f, "a newest sample at {} ns", at.nanos()),
+        }
+    }
+}
+
+impl Found {
+    /// 0 is no sample's number.
+    pub(super) fn of_seq(seq: u64) -> Self {
+        if seq == 0 { Self::Nothing } else { Self::Seq(SeqNo(seq)) }
+    }
+}
+
+/// One thing that a batch expects.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Condition {
+    pub(super) series: SeriesId,
+    pub(super) expected: Expect,
+}
+
+/// A condition as the worker judges it: on the number of the series' last sample, 0 if there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Check {
+    pub(crate) slot: u32,
+    /// That number as segments have it, for a series that has brought nothing since it was made known (C2).
+    stored: u64,
+    want: Want,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Want {
+    Exactly(u64),
+    Below(u64),
+}
+
+impl Check {
+    /// The number found, if it is not as wanted. `head` is that of the series' head.
+    pub(crate) fn judge(&self, head: Option<u64>) -> Result<(), u64> {
+        let found = head.unwrap_or(self.stored);
+        let holds = match self.want {
+            Want::Exactly(seq) => found == seq,
+            Want::Below(seq) => found < seq,
+        };
+        if holds { Ok(()) } else { Err(found) }
+    }
+}
+
+impl Condition {
+    /// What the worker shall judge. Reads segments for series that have been idle for long, and a snapshot for
+    /// timestamps, whose failure is known here.
+    pub(super) fn all_checks(conditions: &[Self], core: &Core) -> Result<Vec<Check>, CommitError> {
+        conditions.iter().map(|condition| condition.check(core)).collect()
+    }
+
+    fn check(&self, core: &Core) -> Result<Check, CommitError> {
+        if self.series.tag != core.tag || self.series.slot >= core.registry.slots().len() {
+            return Err(CommitError::StaleSeries);
+        }
+        let slot = self.series.slot;
+        let want = match self.expected {
+            Expect::Nothing => Want::Exactly(0),
+            Expect::Seq(seq) => Want::Exactly(seq.0),
+            Expect::UnchangedSince(seq) => Want::Below(seq.0),
+            Expect::Timestamp(expected) => {
+                let last = last::last(core, self.series)?;
+                if last.map(|last| last.timestamp) != Some(expected) {
+                    return Err(self.failed(last.map_or(Found::Nothing, |last| Found::Timestamp(last.timestamp))));
+                }
+                Want::Below(last.map_or(0, |last| last.as_of.0))
+            }
+        };
+        // The head first: if it knows of nothing then, all there is was in segments before (C2).
+        let stored = match core.registry.slots().head(slot).last_seq() {
+            Some(_) => 0,
+            None => last::stored_seq(core, slot)?,
+        };
+        Ok(Check { slot, stored, want })
+    }
+
+    /// Whether a failure at the worker only means: look again.
+    pub(super) fn is_judged_here(&self) -> bool {
+        matches!(self.expected, Expect::Timestamp(_))
+    }
+
+    pub(super) fn failed(&self, found: Found) -> CommitError {
+        CommitError::Conflict { series: self.series, expected: self.expected, found }
+    }
+}

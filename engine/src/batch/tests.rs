@@ -1,0 +1,154 @@
+//! P8 on a simulated disk: crashed, full, failing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::fs::sim::{Fault, SimFs};
+use tidegauge_storage::model::{TimeRange, Timestamp};
+use tidegauge_storage::source::Columns;
+
+use crate::engine::Engine;
+use crate::error::{CommitError, PushError};
+use crate::options::{Builder, Durability, Level};
+use crate::registry::SeriesId;
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn open(fs: &SimFs) -> Engine {
+    let mut builder = Builder::new(None).durability(Durability::Interval(Duration::from_millis(1))).wal_bytes(1 << 20);
+    builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+    builder.open().unwrap()
+}
+
+fn series(engine: &Engine, host: usize) -> SeriesId {
+    engine.series(&[("__name__", "cpu"), ("host", &host.to_string())]).unwrap()
+}
+
+/// How many samples there are of each timestamp: each batch has one of its own.
+fn counts(engine: &Engine) -> BTreeMap<i64, usize> {
+    let mut counts = BTreeMap::new();
+    let mut all = std::collections::BTreeSet::new();
+    for source in engine.snapshot().sources() {
+        for hit in source.select(&[]).unwrap() {
+            let mut columns = Columns::default();
+            let mut cursor = source.read(hit.ordinal, TimeRange::ALL).unwrap();
+            while cursor.next(&mut columns).unwrap() {}
+            all.extend(columns.timestamps.iter().map(|&at| (at, hit.key)));
+        }
+    }
+    all.into_iter().for_each(|(at, _)| *counts.entry(at).or_default() += 1);
+    counts
+}
+
+/// P8: batches of 1,000 samples, one for each of 1,000 series, beside plain pushes and flushes. Wherever the disk
+/// stops, each batch is there whole or not at all, and each that was durable is there.
+#[test]
+fn p8_a_batch_is_whole_or_not_at_all_across_every_crash() {
+    const BATCH: usize = 1000;
+    const BATCHES: i64 = 6;
+    let run = |stop_at: Option<u64>| {
+        let fs = SimFs::new();
+        let engine = open(&fs);
+        let ids: Vec<_> = (0..BATCH).map(|host| series(&engine, host)).collect();
+        let from = fs.operations();
+        if let Some(stop_at) = stop_at {
+            fs.stop_at(from + stop_at);
+        }
+        let mut durable = Vec::new();
+        for t in 1..=BATCHES {
+            let mut batch = engine.batch();
+            let mut pushed = ids.iter().map(|&id| batch.push(id, Timestamp::from_nanos(t), (t as f64).sqrt()));
+            if pushed.any(|pushed| pushed.is_err()) {
+                break;
+            }
+            let Ok(committed) = batch.commit() else { break };
+            // A lane's sample between two batches.
+            let Ok(ack) = engine.push(ids[0], Timestamp::from_nanos(-t), 0.0) else { break };
+            let _ = engine.wait(ack, Level::Visible, SOON);
+            if t % 2 == 0 {
+                if engine.wait(committed.ack(), Level::Durable, SOON).is_ok() {
+                    durable.push(t);
+                }
+            }
+            if t == 4 {
+                let _ = engine.flush();
+            }
+        }
+        let operations = fs.operations() - from;
+        (fs, engine, durable, operations)
+    };
+    let (_, engine, durable, operations) = run(None);
+    assert_eq!(durable, [2, 4, 6]);
+    drop(engine);
+    let (mut whole, mut absent) = (0, 0);
+    for stop_at in 0..operations {
+        let (fs, engine, durable, _) = run(Some(stop_at));
+        drop(engine);
+        fs.restart();
+        for seed in 0..3 {
+            let back = open(&fs.crash(seed));
+            let counts = counts(&back);
+            for t in 1..=BATCHES {
+                let found = counts.get(&t).copied().unwrap_or(0);
+                assert!(found == 0 || found == BATCH, "stopped at {stop_at}, seed {seed}: {found} of batch {t}");
+                assert!(found == BATCH || !durable.contains(&t), "stopped at {stop_at}, seed {seed}: lost batch {t}");
+                if found == 0 { absent += 1 } else { whole += 1 }
+            }
+        }
+    }
+    assert!(whole > 0 && absent > 0, "both happen: {whole} whole, {absent} absent");
+}
+
+/// P4, P8: a batch on a full disk is refused and leaves nothing; definitions of its frame do not count as written.
+#[test]
+fn p8_a_full_disk_refuses_a_batch_whole_and_later_takes_it() {
+    let fs = SimFs::new();
+    let engine = open(&fs);
+    let commit = |host: usize, samples: i64| {
+        let mut batch = engine.batch();
+        for t in 0..samples {
+            // The gate is shut too, once a flush has met the full disk.
+            let pushed = batch.push(series(&engine, host), Timestamp::from_nanos(t), (t as f64).sqrt());
+            pushed.map_err(|e| if e == PushError::DiskFull { CommitError::DiskFull } else { panic!("{e}") })?;
+        }
+        batch.commit()
+    };
+    commit(0, 10).unwrap();
+    fs.set_capacity(Some(0));
+    let refused = (1..200).find_map(|host| commit(host, 20_000).err().map(|e| (host, e)));
+    let Some((host, CommitError::DiskFull)) = refused else { panic!("{refused:?}") };
+    let before = counts(&engine);
+    fs.set_capacity(None);
+    assert_eq!(counts(&engine), before);
+    let deadline = Instant::now() + SOON;
+    let committed = loop {
+        match commit(host, 7) {
+            Ok(committed) => break committed,
+            Err(CommitError::DiskFull) if Instant::now() < deadline => std::thread::yield_now(),
+            Err(e) => panic!("{e}"),
+        }
+    };
+    engine.wait(committed.ack(), Level::Durable, SOON).unwrap();
+    let expected = counts(&engine);
+    let killed = fs.kill();
+    drop(engine);
+    assert_eq!(counts(&open(&killed)), expected, "the log defines every series that it uses");
+}
+
+/// P4: a batch whose write fails is not visible, and its commit says that the engine is poisoned.
+#[test]
+fn p8_a_batch_on_a_failing_disk_tells_that_the_engine_is_poisoned() {
+    let fs = SimFs::new();
+    let engine = open(&fs);
+    let id = series(&engine, 1);
+    (0..64).for_each(|i| fs.fail_at(fs.operations() + i, Fault::Io));
+    let mut batch = engine.batch();
+    batch.push(id, Timestamp::from_nanos(1), 1.0).unwrap();
+    assert!(matches!(batch.commit(), Err(CommitError::Poisoned(_))));
+    assert_eq!(counts(&engine), BTreeMap::new());
+    let mut batch = engine.batch();
+    batch.push(id, Timestamp::from_nanos(2), 1.0).unwrap_err();
+    assert!(matches!(batch.commit(), Err(CommitError::Poisoned(_))));
+}

@@ -1,0 +1,39 @@
+//! An atomic batch: judged, logged in one frame, applied and published as one commit.
+
+use tidegauge_storage::wal::WalError;
+
+use super::{Worker, WriteWholeError};
+use crate::batch::{BatchRequest, Committed, Verdict};
+use crate::memtable::HeadTable;
+
+impl Worker {
+    /// Everything ordered before is applied: this runs between two commits (C1). Without a verdict the replier is
+    /// dropped, which says that the engine is poisoned.
+    pub(super) fn commit_batch(&mut self, request: BatchRequest) {
+        let BatchRequest { samples, checks, replier } = request;
+        let slots = self.core.registry.slots();
+        for (at, check) in checks.iter().enumerate() {
+            if let Err(found) = check.judge(slots.head(check.slot).last_seq()) {
+                return replier.tell(Verdict::Failed { at, found });
+            }
+        }
+        let first = self.visible.seq;
+        if samples.is_empty() {
+            return replier.tell(Verdict::Committed(Committed::new(first, first)));
+        }
+        if let Some((log, _)) = &mut self.log {
+            let generation = self.applier.active().generation;
+            match log.write_whole(first, &samples, generation, slots) {
+                Ok(()) => {}
+                Err(WriteWholeError::TooLarge) => return replier.tell(Verdict::TooLarge),
+                Err(WriteWholeError::Wal(WalError::NoSpace { .. })) => return replier.tell(Verdict::DiskFull),
+                Err(WriteWholeError::Wal(e)) => return self.core.poison(format!("the log cannot be written: {e}")),
+            }
+        }
+        let mut commit = self.begin_commit();
+        self.applier.apply(&samples, first, commit.number, &self.pins, &mut commit.added);
+        self.publish(commit);
+        self.core.visible_waiters.reached(0);
+        replier.tell(Verdict::Committed(Committed::new(first, self.visible.seq)));
+    }
+}
