@@ -14,6 +14,9 @@ common_reclaim   ring_common
 common_release   ring_common
 drain_gone       ring_progress
 drain_gone_read  ring_progress
+feed_ended       subscribe
+feed_missed      subscribe
+feed_told        subscribe
 lane_close       ring_lane
 lane_observe     ring_lane
 lane_publish     ring_lane

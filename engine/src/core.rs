@@ -16,7 +16,7 @@ use crate::registry::{Registry, SeriesId};
 use crate::requests::Requests;
 use crate::ring::Rings;
 use crate::stats::Counters;
-use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, thread};
 use crate::version::Versions;
 use crate::wait::WaitList;
@@ -80,6 +80,8 @@ pub(crate) struct Core {
     /// The log is not needed below this generation of memtables.
     pub(crate) log_needed_from: AtomicU32,
     pub(crate) stop: AtomicBool,
+    /// Counts the worker's rounds.
+    rounds: AtomicU64,
     poisoned: AtomicBool,
     ended: AtomicBool,
     worker: OnceLock<thread::Thread>,
@@ -117,6 +119,7 @@ impl Core {
             flushes: FlushNews::default(),
             log_needed_from: AtomicU32::new(0),
             stop: AtomicBool::new(false),
+            rounds: AtomicU64::new(0),
             poisoned: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             worker: OnceLock::new(),
@@ -127,6 +130,12 @@ impl Core {
     pub(crate) fn worker_is_here(&self) {
         let first = self.worker.set(thread::current());
         debug_assert!(first.is_ok(), "one worker");
+    }
+
+    /// The worker says that it goes round, or waits for something it may wait for. It alone.
+    pub(crate) fn heartbeat(&self) {
+        // Relaxed, a load and a store: one writer, and nothing is read on the strength of it.
+        self.rounds.store(self.rounds.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
     pub(crate) fn wake_worker(&self) {

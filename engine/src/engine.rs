@@ -23,6 +23,7 @@ use crate::registry::SeriesId;
 use crate::ring::{BackPressure, JoinError};
 use crate::snapshot::Snapshot;
 use crate::stats::Stats;
+use crate::subscribe::{self, SubscribeError, SubscribeOptions, Subscription};
 use crate::sync::atomic::Ordering;
 use crate::wait::{AckFuture, block};
 
@@ -217,6 +218,24 @@ impl Engine {
         retry: Retry,
     ) -> Result<Incremented, RetryError<IncrementError>> {
         batch::increment(self, &self.life.core, series, delta, retry)
+    }
+
+    /// Follows the samples that a selector such as `{job="api"}` selects, series that come later included: commit by
+    /// commit, in order, once visible. Through a ring of 65,536 samples; a reader who is slower than that is told what
+    /// he missed.
+    ///
+    /// # Errors
+    /// [`SubscribeError`].
+    pub fn subscribe(&self, selector: &str) -> Result<Subscription, SubscribeError> {
+        self.subscribe_with(selector, SubscribeOptions::default())
+    }
+
+    /// As [`Self::subscribe`], with another ring or another answer to a slow reader.
+    ///
+    /// # Errors
+    /// As [`Self::subscribe`].
+    pub fn subscribe_with(&self, selector: &str, options: SubscribeOptions) -> Result<Subscription, SubscribeError> {
+        subscribe::subscribe(&self.life.core, selector, options)
     }
 
     /// Proves that the ingest worker goes round: answers once it has, or tells why pushes would not arrive. Takes a

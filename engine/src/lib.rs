@@ -19,6 +19,9 @@ mod commit;
 mod wait;
 // what is asked of the worker between two commits
 mod requests;
+// and to those who follow along
+#[cfg_attr(loom, allow(unreachable_pub))]
+mod subscribe;
 // sealed memtables become segments
 #[cfg(not(loom))]
 mod flush;
@@ -99,6 +102,7 @@ mod api {
     pub use crate::ring::BackPressure;
     pub use crate::snapshot::{SelectError, Snapshot};
     pub use crate::stats::{Quantiles, Stats};
+    pub use crate::subscribe::{Delivery, Lag, RecvError, SubscribeError, SubscribeOptions, Subscription};
     pub use crate::wait::AckFuture;
 
     /// Work on a data directory from outside of an engine.
@@ -146,6 +150,11 @@ pub mod loom_only {
     /// Requests to the worker.
     pub mod requests {
         pub use crate::requests::*;
+    }
+
+    /// Subscriptions.
+    pub mod subscribe {
+        pub use crate::subscribe::*;
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct Counters {
     flush_nanos: AtomicU64,
     /// Set once, by the opening.
     pub(crate) recovered: AtomicU64,
+    subscriptions: AtomicU64,
+    missed_by_subscriptions: AtomicU64,
     fdatasync: Latency,
     /// One push in [`Counters::PUSH_EVERY`] is timed.
     pub(crate) push: Latency,
@@ -34,6 +36,8 @@ impl Default for Counters {
             flushed_bytes: AtomicU64::new(0),
             flush_nanos: AtomicU64::new(0),
             recovered: AtomicU64::new(0),
+            subscriptions: AtomicU64::new(0),
+            missed_by_subscriptions: AtomicU64::new(0),
             fdatasync: Latency::new(),
             push: Latency::new(),
         }
@@ -49,6 +53,14 @@ impl Counters {
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.samples.fetch_add(samples, Ordering::Relaxed);
         self.wal_bytes.store(wal_bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn subscriptions(&self, now: usize) {
+        self.subscriptions.store(now as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn missed_by_subscriptions(&self, samples: u64) {
+        self.missed_by_subscriptions.fetch_add(samples, Ordering::Relaxed);
     }
 
     pub(crate) fn fdatasync(&self, took: Duration) {
@@ -155,6 +167,10 @@ pub struct Stats {
     pub fdatasync: Quantiles,
     /// One push in 1,024, by the wall clock.
     pub push: Quantiles,
+    /// Subscriptions alive.
+    pub subscriptions: u64,
+    /// Samples that subscriptions missed because their readers were slow.
+    pub subscription_missed_samples: u64,
     /// Snapshots alive.
     pub snapshots: u64,
     /// Commits since the oldest live snapshot was taken.
@@ -197,6 +213,8 @@ impl Stats {
             flush_nanos: read(&counters.flush_nanos),
             fdatasync: counters.fdatasync.quantiles(),
             push: counters.push.quantiles(),
+            subscriptions: read(&counters.subscriptions),
+            subscription_missed_samples: read(&counters.missed_by_subscriptions),
             snapshots: snapshots as u64,
             oldest_snapshot_commits: oldest.map_or(0, |c| core.watermark.commit().saturating_sub(c)),
             recovered_samples: read(&counters.recovered),

@@ -84,7 +84,7 @@ impl Retry {
     /// The pause after the `tries`th try, for a random number.
     fn pause(&self, tries: u32, random: u64) -> Duration {
         let longest = self.pause.saturating_mul(1 << (tries - 1).min(20)).min(self.pause_max);
-        Duration::from_nanos((longest.as_nanos() * u128::from(random >> 32) >> 32) as u64)
+        Duration::from_nanos(((longest.as_nanos() * u128::from(random >> 32)) >> 32) as u64)
     }
 }
 

@@ -67,10 +67,8 @@ fn p8_a_batch_is_whole_or_not_at_all_across_every_crash() {
             // A lane's sample between two batches.
             let Ok(ack) = engine.push(ids[0], Timestamp::from_nanos(-t), 0.0) else { break };
             let _ = engine.wait(ack, Level::Visible, SOON);
-            if t % 2 == 0 {
-                if engine.wait(committed.ack(), Level::Durable, SOON).is_ok() {
-                    durable.push(t);
-                }
+            if t % 2 == 0 && engine.wait(committed.ack(), Level::Durable, SOON).is_ok() {
+                durable.push(t);
             }
             if t == 4 {
                 let _ = engine.flush();

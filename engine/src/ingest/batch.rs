@@ -32,8 +32,12 @@ impl Worker {
         }
         let mut commit = self.begin_commit();
         self.applier.apply(&samples, first, commit.number, &self.pins, &mut commit.added);
+        if !self.feeds.is_empty() {
+            self.feeds.stage(&samples, self.core.registry.slots());
+        }
         self.publish(commit);
         self.core.visible_waiters.reached(0);
+        self.feeds.deliver(first, self.visible.seq, &self.core);
         replier.tell(Verdict::Committed(Committed::new(first, self.visible.seq)));
     }
 }

@@ -8,6 +8,7 @@ use crate::core::Core;
 use crate::error::ProbeError;
 use crate::gate::Shut;
 use crate::requests::{NoReply, NotAsked, Replier, reply};
+use crate::subscribe::NewFeed;
 
 /// Requests served between two rounds, so that lanes are not held up by them.
 const REQUESTS_A_ROUND: usize = 64;
@@ -18,6 +19,8 @@ pub(crate) enum Request {
     Probe(Replier<()>),
     /// Samples that are committed together, if all is as expected.
     Batch(BatchRequest),
+    /// Somebody wants to follow along from the next commit on.
+    Subscribe(NewFeed),
 }
 
 impl Request {
@@ -26,7 +29,7 @@ impl Request {
 
     /// Whether it may be served while lanes are held back for want of memory.
     fn is_light(&self) -> bool {
-        matches!(self, Self::Probe(_))
+        matches!(self, Self::Probe(_) | Self::Subscribe(_))
     }
 }
 
@@ -45,6 +48,7 @@ impl Worker {
             match request {
                 Request::Probe(replier) => replier.tell(()),
                 Request::Batch(batch) => self.commit_batch(batch),
+                Request::Subscribe(new) => self.feeds.add(new, self.visible.seq, &self.core),
             }
         }
         served > 0

@@ -13,6 +13,7 @@ use crate::flush::{FlushJob, FlushQueue};
 use crate::gate::Full;
 use crate::memtable::{Added, Memtable, PACK_SLOTS};
 use crate::ring::Drain;
+use crate::subscribe::Feeds;
 use crate::sync::atomic::Ordering;
 use crate::sync::thread;
 
@@ -52,6 +53,7 @@ pub(crate) struct Worker {
     pub(super) applier: Applier,
     pub(super) log: Option<(Log, Arc<SyncThread>)>,
     flushes: Arc<FlushQueue>,
+    pub(super) feeds: Feeds,
     /// The last commit, and the next sequence number.
     pub(super) visible: Visible,
     pub(super) pins: PinView,
@@ -83,6 +85,7 @@ impl Worker {
             applier: parts.applier,
             log: parts.log,
             flushes: parts.flushes,
+            feeds: Feeds::default(),
             visible: parts.visible,
             pins: PinView::default(),
             closing: None,
@@ -104,6 +107,7 @@ impl Worker {
                 self.park_poisoned();
                 return;
             }
+            self.core.heartbeat();
             let busy = self.round() | self.serve() | self.housekeeping();
             if busy {
                 idle = 0;
@@ -131,10 +135,15 @@ impl Worker {
         let (applier, pins, first_seq) = (&mut self.applier, &self.pins, self.visible.seq);
         let Commit { number, added } = &mut commit;
         self.drain.for_each_slice(|samples| applier.apply(samples, first_seq + added.samples, *number, pins, added));
+        let (feeds, slots) = (&mut self.feeds, self.core.registry.slots());
+        if !feeds.is_empty() {
+            self.drain.for_each_slice(|samples| feeds.stage(samples, slots));
+        }
         self.drain.release();
         self.publish(commit);
         self.drain.publish(self.visible.seq);
         self.core.visible_waiters.reached(0);
+        self.feeds.deliver(first_seq, self.visible.seq, &self.core);
         true
     }
 
@@ -220,6 +229,7 @@ impl Worker {
         if now.duration_since(self.refreshed_at) >= Duration::from_millis(1) {
             self.refreshed_at = now;
             self.core.gate.refresh();
+            self.feeds.tend(&self.core);
         }
         if let Some((log, sync)) = &mut self.log {
             tend(&self.core, log, sync, &mut self.released, self.visible.seq);
@@ -254,6 +264,7 @@ impl Worker {
     /// The engine closes: what is in memory goes to segments.
     fn finish(&mut self) {
         self.core.requests.close();
+        self.feeds.close(&self.core);
         self.core.flush_wanted.store(u32::MAX, Ordering::Release);
         while self.closing.is_some() || self.applier.active().samples() > 0 {
             if self.core.is_poisoned() {
@@ -285,6 +296,7 @@ impl Worker {
 
     /// Nothing is written any more; only the end of the engine is waited for.
     fn park_poisoned(&mut self) {
+        self.feeds.close(&self.core);
         if let Some((log, _)) = &mut self.log {
             log.poison();
         }

@@ -131,6 +131,12 @@ impl<T: Copy> LaneSender<T> {
         self.tail
     }
 
+    /// Whether pushes are refused, because nobody will drain them.
+    pub fn is_severed(&self) -> bool {
+        // Relaxed: it hands nothing over (see `sever`).
+        self.lane.severed.load(Ordering::Relaxed)
+    }
+
     /// How far this lane is visible. Takes no lock.
     pub fn progress(&self) -> LaneProgress {
         self.lane.visible.load()

@@ -14,6 +14,7 @@ mod drain;
 mod lane;
 mod pressure;
 mod progress;
+mod receiver;
 mod rings;
 mod slots;
 #[cfg(all(test, not(loom)))]
@@ -24,4 +25,5 @@ pub use drain::Drain;
 pub use lane::LaneSender;
 pub use pressure::{BackPressure, Refused};
 pub use progress::{LaneId, LaneProgress, LaneWatch};
+pub use receiver::{LaneReceiver, lane};
 pub use rings::{JoinError, LaneStats, RingLimits, RingStats, Rings};
