@@ -18,6 +18,8 @@ pub mod run;
 pub mod examine;
 // many of them
 pub mod campaign;
+// a disk that fails, runs full, or ages
+pub mod faults;
 // which sync is missed when it is left out
 pub mod syncs;
 // a crash point that broke a promise, on a real disk

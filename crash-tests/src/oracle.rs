@@ -282,11 +282,27 @@ impl Expected {
 pub struct History(pub Vec<Arc<Era>>);
 
 impl History {
+    /// Every state there ever was up to `step`, promised or not.
+    #[must_use]
+    pub fn any_prefix(&self, step: u64) -> Expected {
+        let mut expected = self.expected(step, Death::PowerLoss);
+        let era = self.era_at(step);
+        for (allowed, track) in expected.lanes.iter_mut().zip(&era.lanes) {
+            *allowed = Allowed { floor: 0, hashes: track.hashes.clone() };
+        }
+        expected.barriers = Arc::default();
+        expected
+    }
+
+    fn era_at(&self, step: u64) -> &Era {
+        self.0.iter().rev().find(|era| era.from <= step).unwrap_or(&self.0[0])
+    }
+
     /// What may come back from a death at `step`: by the last process that had opened before.
     /// While the next one opens, it can only cut what that one wrote.
     #[must_use]
     pub fn expected(&self, step: u64, death: Death) -> Expected {
-        let era = self.0.iter().rev().find(|era| era.from <= step).unwrap_or(&self.0[0]);
+        let era = self.era_at(step);
         let lanes = era.lanes.iter().map(|lane| lane.allowed(step, death)).collect();
         let metadata = era.metadata.allowed(step, death);
         Expected { lanes, metadata, barriers: Arc::new(era.barriers.clone()) }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use tidegauge::{Ack, Appender, BackPressure, Durability, Engine, Level, Metadata, SeriesId, SeriesSample, Timestamp};
 use tidegauge_storage::fs::sim::SimFs;
 
-use crate::oracle::{Contents, Death, Era, History, Key, Op, Prefix, Sample, Track};
+use crate::oracle::{Contents, Death, Era, Found, History, Key, Op, Prefix, Sample, Track};
 use crate::script::{Rng, Script, Step};
 use crate::store::{self, LANE_SAMPLES, Read, SOON, hash_of_metadata};
 
@@ -43,6 +44,7 @@ pub struct Run {
     barriers: Vec<Vec<usize>>,
     from: u64,
     engine: Option<Engine>,
+    patience: Duration,
 }
 
 /// Why a run ended early: the engine refused something. With a sound disk that is a failure.
@@ -60,9 +62,9 @@ impl Lane {
         Self { id, rng, contents, track, appender: None, series: Vec::new(), ack: None, next_value: 1 }
     }
 
-    fn enter(&mut self, engine: &Engine) -> Result<(), Stopped> {
+    fn enter(&mut self, engine: &Engine, patience: Duration) -> Result<(), Stopped> {
         self.series = (0..SERIES as u8).map(|n| store::series(engine, self.id, n)).collect();
-        let appender = engine.appender_with(BackPressure::Block(SOON));
+        let appender = engine.appender_with(BackPressure::Block(patience));
         self.appender = Some(appender.map_err(|e| stopped("an appender", e))?);
         self.ack = None;
         Ok(())
@@ -120,9 +122,16 @@ impl Lane {
     }
 
     /// Waits for what was pushed, and notes that it came so far.
-    fn wait(&mut self, engine: &Engine, level: Level, fs: &SimFs, survives_kill: bool) -> Result<(), Stopped> {
+    fn wait(
+        &mut self,
+        engine: &Engine,
+        level: Level,
+        fs: &SimFs,
+        survives_kill: bool,
+        patience: Duration,
+    ) -> Result<(), Stopped> {
         let Some(ack) = self.ack else { return Ok(()) };
-        engine.wait(ack, level, SOON).map_err(|e| stopped("a wait", e))?;
+        engine.wait(ack, level, patience).map_err(|e| stopped("a wait", e))?;
         let (step, count) = (fs.steps(), self.track.len());
         match level {
             Level::Durable => self.track.note_durable(step, count),
@@ -139,6 +148,14 @@ impl Run {
     /// # Errors
     /// [`Stopped`] if the engine does not open.
     pub fn begin(fs: SimFs, script: &Script) -> Result<Self, Stopped> {
+        Self::begin_patient(fs, script, SOON)
+    }
+
+    /// As above, and waits for nothing longer than `patience`.
+    ///
+    /// # Errors
+    /// [`Stopped`] if the engine does not open.
+    pub fn begin_patient(fs: SimFs, script: &Script, patience: Duration) -> Result<Self, Stopped> {
         let lanes = (0..script.lanes).map(|id| Lane::new(id, script.seed, 0)).collect();
         let mut run = Self {
             fs,
@@ -151,6 +168,7 @@ impl Run {
             barriers: Vec::new(),
             from: 0,
             engine: None,
+            patience,
         };
         run.keep_era();
         let engine = store::open(&run.fs, run.durability).map_err(|e| stopped("opening", e))?;
@@ -184,6 +202,7 @@ impl Run {
             barriers: Vec::new(),
             from: opened,
             engine: None,
+            patience: SOON,
         };
         run.enter(engine)?;
         Ok(run)
@@ -192,16 +211,20 @@ impl Run {
     fn enter(&mut self, engine: Engine) -> Result<(), Stopped> {
         self.from = self.fs.steps();
         for lane in &mut self.lanes {
-            lane.enter(&engine)?;
+            lane.enter(&engine, self.patience)?;
         }
         self.engine = Some(engine);
         Ok(())
     }
 
-    fn keep_era(&mut self) {
+    fn era(&self) -> Era {
         let lanes = self.lanes.iter().map(|lane| lane.track.clone()).collect();
-        let (from, metadata, barriers) = (self.from, self.metadata.clone(), self.barriers.clone());
-        self.history.0.push(Arc::new(Era { from, lanes, metadata, barriers }));
+        Era { from: self.from, lanes, metadata: self.metadata.clone(), barriers: self.barriers.clone() }
+    }
+
+    fn keep_era(&mut self) {
+        let era = self.era();
+        self.history.0.push(Arc::new(era));
     }
 
     /// Does all of it. When this returns, the history is complete, whatever happened.
@@ -229,6 +252,53 @@ impl Run {
         self.engine.take()
     }
 
+    /// The engine, if it is open.
+    #[must_use]
+    pub fn try_engine(&self) -> Option<&Engine> {
+        self.engine.as_ref()
+    }
+
+    /// Waits no longer than this from now on; lanes that are open keep their patience.
+    pub fn patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
+    /// Whether `found` is a prefix of what was taken, with everything seen to be visible.
+    ///
+    /// # Errors
+    /// Says what is wrong.
+    pub fn check_visible(&self, found: &Found) -> Result<(), String> {
+        let mut history = History::default();
+        history.0.push(Arc::new(self.era()));
+        history.expected(self.fs.steps(), Death::Kill).check(found).map(drop)
+    }
+
+    /// Whether `found` is everything that was taken.
+    ///
+    /// # Errors
+    /// Says what is wrong.
+    pub fn check_all(&self, found: &Found) -> Result<(), String> {
+        let lanes: Vec<u64> = self.lanes.iter().map(|lane| lane.contents.hash()).collect();
+        if found.lanes == lanes { Ok(()) } else { Err("not everything that was taken is there".to_owned()) }
+    }
+
+    /// There is space again: after a moment pushes are taken, and everything becomes visible.
+    ///
+    /// # Errors
+    /// [`Stopped`] if it does not.
+    pub fn recover_from_full(&mut self) -> Result<(), Stopped> {
+        let (fs, end) = (self.fs.clone(), Instant::now() + SOON);
+        for lane in &mut self.lanes {
+            while let Err(e) = lane.push(1, &fs, None) {
+                if Instant::now() > end {
+                    return Err(e);
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+        self.flush()
+    }
+
     /// Lanes, for reading.
     #[must_use]
     pub fn lanes(&self) -> usize {
@@ -239,7 +309,11 @@ impl Run {
         self.durability != Durability::Memory
     }
 
-    fn step(&mut self, step: Step) -> Result<(), Stopped> {
+    /// Does one thing.
+    ///
+    /// # Errors
+    /// [`Stopped`] where the engine refused something.
+    pub fn step(&mut self, step: Step) -> Result<(), Stopped> {
         let fs = self.fs.clone();
         match step {
             Step::Push(n) => {
@@ -289,8 +363,8 @@ impl Run {
     }
 
     fn wait(&mut self, level: Level) -> Result<(), Stopped> {
-        let (engine, fs, logs) = (self.engine().clone(), self.fs.clone(), self.logs());
-        self.lanes.iter_mut().try_for_each(|lane| lane.wait(&engine, level, &fs, logs))?;
+        let (engine, fs, logs, patience) = (self.engine().clone(), self.fs.clone(), self.logs(), self.patience);
+        self.lanes.iter_mut().try_for_each(|lane| lane.wait(&engine, level, &fs, logs, patience))?;
         self.barriers.push(self.lanes.iter().map(|lane| lane.track.len()).collect());
         Ok(())
     }

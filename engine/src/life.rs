@@ -108,7 +108,15 @@ impl Life {
         let Metadata { kind, help, unit } = metadata;
         let known = tidegauge_storage::manifest::Metadata { kind, help, unit };
         if manifest.state().metadata().get(metric) != Some(&known) {
-            manifest.commit(&[Edit::Metadata { metric: metric.to_owned(), metadata: known }])?;
+            let committed = manifest.commit(&[Edit::Metadata { metric: metric.to_owned(), metadata: known }]);
+            drop(manifest);
+            if let Err(e) = committed {
+                // Nobody knows what the file holds, or it is somebody else's: nothing more is written (P4).
+                if !e.changes_nothing() {
+                    self.core.poison(format!("the manifest cannot be written: {e}"));
+                }
+                return Err(e.into());
+            }
         }
         Ok(())
     }

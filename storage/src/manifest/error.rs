@@ -116,6 +116,13 @@ pub enum ManifestError {
 }
 
 impl ManifestError {
+    /// Whether nothing was written, and committing something (or the same again) may go well. After
+    /// any other error the store must be closed and opened again.
+    #[must_use]
+    pub fn changes_nothing(&self) -> bool {
+        !matches!(self, Self::Failed { .. } | Self::Poisoned | Self::NotOwner { .. })
+    }
+
     /// For failures before anything depends on what was written.
     pub(super) fn io(file: &Path, source: io::Error) -> Self {
         let file = file.to_owned();

@@ -1,0 +1,182 @@
+//! P4: a disk that fails or runs full once, at each operation of a workload; and one that ages.
+
+use std::time::Duration;
+
+use tidegauge_storage::fs::sim::{Fault, SimFs};
+
+use crate::examine::{Counts, Depth, examine};
+use crate::oracle::{Death, Expected};
+use crate::run::{Run, Stopped};
+use crate::script::{Rng, Script};
+use crate::store;
+
+/// Longer than a retry of the engine's.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// What is gone on with after a fault.
+const DEPTH: Depth = Depth { levels: 1, one_in: 2, points: 1 };
+
+/// How a run ended in which one operation failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The store was not opened, and says why.
+    NotOpened,
+    /// Nobody needed what failed.
+    Finished,
+    /// The engine stopped writing for good.
+    Poisoned,
+    /// The engine refused something and lives on.
+    Refused,
+}
+
+/// Runs `script` on a disk whose operation number `at` fails, then opens what is left after a
+/// kill and after power losses. Answers how the run ended, and how many operations it had.
+///
+/// # Errors
+/// Says which promise was broken.
+pub fn fail_one(script: &Script, at: u64, fault: Fault, counts: &Counts) -> Result<(Ending, u64), String> {
+    let fs = SimFs::new();
+    fs.record();
+    fs.fail_at(at, fault);
+    let mut run = match Run::begin_patient(fs.clone(), script, PATIENCE) {
+        Ok(run) => run,
+        Err(e) => {
+            // Nothing was stored yet: it must open now.
+            fs.restart();
+            let again =
+                store::open(&fs.next_process(), script.durability).map_err(|e| format!("never opens again: {e}"))?;
+            let _ = again.close();
+            return if e.0.is_empty() { Err("no reason".to_owned()) } else { Ok((Ending::NotOpened, fs.operations())) };
+        }
+    };
+    let result = run.go(script);
+    let ending = judge(&mut run, &result)?;
+    let operations = run.fs.operations();
+    let end = run.fs.steps();
+    let timeline = {
+        let mut timeline = run.fs.timeline();
+        while timeline.at() < end {
+            timeline.advance();
+        }
+        timeline
+    };
+    run.fs.restart();
+    let history = std::mem::take(&mut run.history);
+    let _next = run.fs.next_process();
+    if let Some(engine) = run.take_engine() {
+        let _ = engine.close();
+    }
+    let mut rng = Rng(script.seed ^ at);
+    for death in 0..3 {
+        let choice = rng.draw();
+        let (disk, death) = match death {
+            0 => (timeline.kill(), Death::Kill),
+            _ => (timeline.kill().crash(choice), Death::PowerLoss),
+        };
+        examine(disk, (&history, timeline.at(), death), script.durability, &mut rng, DEPTH, counts)
+            .map_err(|v| format!("{death:?} after {ending:?} ({:?}): {} {}", result, v.what, v.trail))?;
+    }
+    Ok((ending, operations))
+}
+
+/// Reads go on whatever happened, and a refusal has its reason.
+fn judge(run: &mut Run, result: &Result<(), Stopped>) -> Result<Ending, String> {
+    let Some(engine) = run.try_engine() else {
+        // It failed to open again.
+        return Ok(Ending::NotOpened);
+    };
+    let expected = run.history.expected(run.fs.steps(), Death::Kill);
+    let read = store::read(engine, run.lanes()).map_err(|e| format!("reads do not go on: {e}"))?;
+    expected.check(&read.found).map_err(|e| format!("reads are wrong after a fault: {e}"))?;
+    match (engine.is_healthy(), result) {
+        (Err(_), _) => Ok(Ending::Poisoned),
+        (Ok(()), Ok(())) => Ok(Ending::Finished),
+        (Ok(()), Err(_)) => Ok(Ending::Refused),
+    }
+}
+
+/// What a flipped bit led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rot {
+    /// The store did not open, and names the damage.
+    Refused,
+    /// A read names the damage.
+    NotRead,
+    /// What comes back is right all the same.
+    Right,
+    /// The log's end was cut: nobody could know that it had been durable.
+    Cut,
+}
+
+/// Opens a disk with one bit turned over: everything is right or refused, never wrong.
+///
+/// `expected` is what was durable on it. A log's last durable frames have no later witness, so
+/// a prefix of it is right too where the bit lies in the log.
+///
+/// # Errors
+/// Says what came back that was never there.
+pub fn flip_one(
+    disk: &SimFs,
+    expected: &Expected,
+    any_prefix: &Expected,
+    rng: &mut Rng,
+    script: &Script,
+) -> Result<Rot, String> {
+    let files: Vec<_> = disk.files().into_iter().filter(|(_, len)| *len > 0).collect();
+    let disk = disk.kill();
+    let (path, len) = &files[rng.below(files.len() as u64) as usize];
+    // Where there is something: the rest of a file is zeros.
+    let bit = rng.below(len.min(&(24 << 10)) * 8);
+    disk.flip(path, bit).map_err(|e| e.to_string())?;
+    let place = || format!("bit {bit} of {}", path.display());
+    let engine = match store::open(&disk, script.durability) {
+        Ok(engine) => engine,
+        Err(e) => {
+            let said = e.to_string();
+            let named = said.contains(&*path.file_name().unwrap_or_default().to_string_lossy()) || said.contains("WAL");
+            return if named { Ok(Rot::Refused) } else { Err(format!("{}: refused without a name: {said}", place())) };
+        }
+    };
+    let read = store::read(&engine, usize::from(script.lanes));
+    let _next = disk.next_process();
+    let _ = engine.close();
+    match read {
+        Err(_) => Ok(Rot::NotRead),
+        Ok(read) if expected.check(&read.found).is_ok() => Ok(Rot::Right),
+        Ok(read) if path.to_string_lossy().ends_with(".wal") => {
+            any_prefix.check(&read.found).map(|_| Rot::Cut).map_err(|e| format!("{}: {e}", place()))
+        }
+        Ok(read) => Err(format!("{}: {}", place(), expected.check(&read.found).err().unwrap_or_default())),
+    }
+}
+
+/// Steps of a run on a disk that has little space left, then enough again. Answers how often
+/// something was refused.
+///
+/// # Errors
+/// Says which promise was broken.
+pub fn run_full(script: &Script, spare: u64) -> Result<u64, String> {
+    let fs = SimFs::new();
+    fs.record();
+    let mut run = Run::begin_patient(fs.clone(), script, Duration::from_millis(20)).map_err(|e| e.0)?;
+    let used: u64 = fs.files().iter().map(|(_, len)| len).sum();
+    fs.set_capacity(Some(used + spare));
+    let mut refused = 0;
+    for step in &script.steps {
+        refused += u64::from(run.step(*step).is_err());
+        let engine = run.try_engine().ok_or("closed")?;
+        engine.is_healthy().map_err(|e| format!("a full disk poisoned: {e}"))?;
+        let read = store::read(engine, run.lanes()).map_err(|e| format!("reads do not go on: {e}"))?;
+        run.check_visible(&read.found)?;
+    }
+    fs.set_capacity(None);
+    run.patience(store::SOON);
+    run.recover_from_full().map_err(|e| format!("does not resume: {}", e.0))?;
+    let read = store::read(run.engine(), run.lanes())?;
+    run.check_all(&read.found)?;
+    let engine = run.take_engine().ok_or("closed")?;
+    engine.close().map_err(|e| format!("does not close: {e}"))?;
+    let engine = store::open(&fs, script.durability).map_err(|e| format!("does not open again: {e}"))?;
+    let read = store::read(&engine, run.lanes())?;
+    run.check_all(&read.found).map_err(|e| format!("after closing and opening: {e}"))?;
+    Ok(refused)
+}
