@@ -44,6 +44,11 @@ fn what_was_imported_is_answered_in_three_formats() {
     assert_eq!(data["result"][0]["value"], serde_json::json!([1_000_000_060, "51"]));
     let range = ask(&["max(room)", "--from", "1000000000", "--to", "2001-09-09T01:47:40Z", "--step", "30s"]);
     assert_eq!(range.lines().count(), 4, "{range}");
+    let explained = ask(&["sum(room)", at[0], at[1], "--format", "json", "--explain"]);
+    let data: serde_json::Value = serde_json::from_str(&explained).unwrap();
+    assert_eq!(data["stats"]["explain"]["series"]["selected"], 2);
+    let eyes = run_in(dir.path(), &["query", "--data-dir", "data", "sum(room)", at[0], at[1], "--explain"]);
+    assert!(stderr(&eyes).contains("samples evaluated           2\n"), "{}", stderr(&eyes));
 }
 
 #[test]

@@ -194,6 +194,55 @@ fn cardinality_is_explained() {
 }
 
 #[test]
+fn an_answer_tells_what_it_has_cost_if_asked() {
+    let (_dir, agent) = with_samples();
+    let stats = |path: &str| agent.get(path).json()["data"]["stats"].clone();
+    assert_eq!(stats("/api/v1/query?query=m&time=20"), json!(null));
+    let basic = stats("/api/v1/query?query=m&time=20&stats=true");
+    assert_eq!(basic["samples"]["totalQueryableSamples"], 2);
+    assert!(basic["timings"]["execTotalTime"].as_f64().unwrap() > 0.0);
+    assert_eq!(basic.get("explain"), None);
+    // Over three steps each of the two series has a sample in sight; in windows of 15 s they have 1, 2 and 2.
+    let steps = "start=0&end=20&step=10&stats=all";
+    let range = stats(&format!("/api/v1/query_range?query=m&{steps}"));
+    assert_eq!((&range["samples"]["totalQueryableSamples"], &range["samples"]["peakSamples"]), (&json!(6), &json!(6)));
+    let windows = stats(&format!("/api/v1/query_range?query=sum(count_over_time(m[15s]))&{steps}"));
+    assert_eq!(windows["samples"]["totalQueryableSamples"], 10);
+    assert_eq!(windows["explain"]["series"], json!({"selected": 2, "read": 2}));
+    assert_eq!(windows["explain"]["samples"]["read"], 6);
+    assert!(windows["explain"]["phases"]["readAndEvaluate"].as_f64().unwrap() > 0.0);
+    // Inside the subquery nothing counts: three values of each series lie in its one window.
+    let sub = stats("/api/v1/query?query=sum_over_time(m[25s:10s])&time=20&stats=all");
+    assert_eq!(sub["samples"]["totalQueryableSamples"], 6);
+}
+
+#[test]
+fn answers_are_the_same_whether_given_at_once_or_by_other_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = Agent::bare(dir.path());
+    let samples: Vec<(i64, f64)> = (0..100).map(|i| (i * 1000, i as f64 * 0.1)).collect();
+    let series: Vec<_> =
+        (0..100).map(|i| write::series(&[("__name__", "m"), ("i", &i.to_string())], &samples)).collect();
+    assert_eq!(agent.post("/api/v1/write", &write::V1, &write::request(series)).status, 204);
+    // Too many series to be answered at once; as many by another way that never is.
+    for (small, large) in [("m{i=\"7\"}", "m{i=~\"7\"}"), ("sum(m)", "sum({__name__=~\"m\"})")] {
+        let of = |expr: &str| {
+            let form = [("query", expr), ("start", "0"), ("end", "99"), ("step", "0.5")];
+            let answer = agent.form("/api/v1/query_range", &form);
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            answer.json()["data"]["result"].clone()
+        };
+        assert_eq!(of(small), of(large));
+    }
+    // 100 series × 199 steps make an answer of more than one piece, which comes whole all the same.
+    let long = agent.get("/api/v1/query_range?query=m&start=0&end=99&step=0.5");
+    assert_eq!(long.header("content-length"), None);
+    let result = long.json()["data"]["result"].clone();
+    assert_eq!(result.as_array().unwrap().len(), 100);
+    assert!(result.as_array().unwrap().iter().all(|series| series["values"].as_array().unwrap().len() == 199));
+}
+
+#[test]
 fn queries_that_ran_are_ranked() {
     let (_dir, agent) = with_samples();
     for _ in 0..3 {

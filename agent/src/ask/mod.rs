@@ -1,17 +1,19 @@
 //! A PromQL question and its answer, whoever asks: HTTP or the command line.
 
+mod explain;
 mod json;
 mod number;
+mod small;
 mod tree;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tidegauge::query::Cancel;
-use tidegauge::query::QueryLimits;
 use tidegauge::query::promql::parse::{ParseOptions, parse_with};
-use tidegauge::query::promql::{Annotations, ErrorKind, EvalError, Evaluator, Options, ParseError, Value};
+use tidegauge::query::promql::{ErrorKind, EvalError, Evaluator, Expr, Options, ParseError, Value};
+use tidegauge::query::{Budget, Cancel, QueryLimits, Sources};
 use tidegauge::{Snapshot, Timestamp};
 
+pub(crate) use explain::Costs;
 pub(crate) use json::{Gone, Outlet, put_labels, put_string, put_strings, put_value};
 pub(crate) use number::put_float;
 pub(crate) use tree::tree;
@@ -49,6 +51,7 @@ pub(crate) struct Answer {
     pub(crate) value: Value,
     pub(crate) warnings: Vec<String>,
     pub(crate) infos: Vec<String>,
+    pub(crate) costs: Costs,
 }
 
 /// Why there is no answer.
@@ -107,31 +110,56 @@ impl When {
     }
 }
 
+/// From text to tree.
+pub(crate) fn parse(question: &Question) -> Result<Expr, AskError> {
+    Ok(parse_with(&question.expr, ParseOptions { experimental: question.experimental })?)
+}
+
 /// Answers on one snapshot, on the threads of its engine. Blocks.
-pub(crate) fn ask(snapshot: &Snapshot, question: &Question, cancel: Cancel) -> Result<Answer, AskError> {
+pub(crate) fn ask(snapshot: &Snapshot, question: &Question, expr: &Expr, cancel: Cancel) -> Result<Answer, AskError> {
     question.when.check()?;
-    let expr = parse_with(&question.expr, ParseOptions { experimental: question.experimental })?;
+    let budget = Budget::cancelled_by(question.limits, cancel);
+    snapshot.install(|sources| evaluate(sources, question, expr, &budget, true))
+}
+
+/// Answers on this thread, within a few milliseconds. `None` if that is not enough: then
+/// [`ask`] is to be asked.
+pub(crate) fn ask_at_once(snapshot: &Snapshot, question: &Question, expr: &Expr) -> Option<Result<Answer, AskError>> {
+    if !small::may_be(question, expr) || question.when.check().is_err() {
+        return None;
+    }
+    let budget = Budget::new(small::limits(&question.limits));
+    match evaluate(snapshot, question, expr, &budget, false) {
+        Err(AskError::Eval(EvalError::LimitExceeded { .. })) => None,
+        done => Some(done),
+    }
+}
+
+fn evaluate(
+    sources: &Sources,
+    question: &Question,
+    expr: &Expr,
+    budget: &Budget,
+    shared: bool,
+) -> Result<Answer, AskError> {
+    let began = Instant::now();
     let mut options = Options::default();
-    options.limits = question.limits;
-    options.cancel = cancel;
     options.lookback = question.lookback.unwrap_or(LOOKBACK);
-    let (value, notes) = snapshot.install(|sources| {
-        let evaluator = Evaluator::new(sources, options);
-        match question.when {
-            When::At(at) => evaluator.instant(&expr, at),
-            When::Every { start, end, step } => {
-                evaluator.range(&expr, start, end, step).map(|(matrix, notes)| (Value::Matrix(matrix), notes))
-            }
+    options.shared = shared;
+    let evaluator = Evaluator::new(sources, options).budget(budget);
+    let (value, notes) = match question.when {
+        When::At(at) => evaluator.instant(expr, at)?,
+        When::Every { start, end, step } => {
+            let (matrix, notes) = evaluator.range(expr, start, end, step)?;
+            (Value::Matrix(matrix), notes)
         }
-    })?;
-    Ok(Answer::new(value, &notes, &question.expr))
+    };
+    let costs = Costs { evaluate: began.elapsed(), scan: budget.stats(), ..Costs::default() };
+    let (warnings, infos) = (notes.warnings(&question.expr), notes.infos(&question.expr));
+    Ok(Answer { value, warnings, infos, costs })
 }
 
 impl Answer {
-    fn new(value: Value, notes: &Annotations, expr: &str) -> Self {
-        Self { value, warnings: notes.warnings(expr), infos: notes.infos(expr) }
-    }
-
     /// Cuts a vector or matrix to `limit` series, with a warning if that took something.
     pub(crate) fn limit(&mut self, limit: usize) {
         let cut = match &mut self.value {

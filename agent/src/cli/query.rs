@@ -1,7 +1,7 @@
 //! `tidegauge query`: PromQL on a data directory, without a server.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use tidegauge::query::{Cancel, QueryLimits};
@@ -10,7 +10,7 @@ use tidegauge::{Engine, Timestamp};
 use super::Failure;
 use super::failure::print;
 use super::table;
-use crate::ask::{Question, When, ask, put_value};
+use crate::ask::{Question, When, ask, parse, put_value};
 use crate::units::{parse_duration, parse_time};
 
 /// A range without `--step` is shown in about this many steps.
@@ -20,6 +20,7 @@ const EXAMPLES: &str = "\
 Examples:
   tidegauge query up
   tidegauge query 'rate(node_cpu_seconds_total[1m])' --from -1h --step 1m --format csv
+  tidegauge query 'max_over_time(node_load1[1d])' --explain
   tidegauge query 'node_load1' --data-dir /var/lib/tidegauge --at 2026-01-31T12:00:00Z --format json
 
 Times: RFC 3339, seconds since the epoch, `now`, or a duration before now such as -1h.";
@@ -48,6 +49,9 @@ pub(super) struct QueryArgs {
     /// How to print the answer
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+    /// Say what the answer has cost: within JSON, else on stderr
+    #[arg(long)]
+    explain: bool,
     /// Refuse functions that Prometheus calls experimental
     #[arg(long)]
     no_experimental: bool,
@@ -72,11 +76,15 @@ pub(super) fn run(args: QueryArgs) -> Result<(), Failure> {
         lookback: None,
     };
     question.when.check().map_err(Failure::usage)?;
+    let began = Instant::now();
+    let expr = parse(&question).map_err(Failure::usage)?;
+    let parsed = began.elapsed();
     let engine = Engine::builder(&args.data_dir).read_only(true).open().map_err(Failure::found)?;
-    let answer = ask(&engine.snapshot(), &question, Cancel::new()).map_err(|e| match e {
+    let mut answer = ask(&engine.snapshot(), &question, &expr, Cancel::new()).map_err(|e| match e {
         crate::ask::AskError::Eval(e) => Failure::found(e),
         wrong => Failure::usage(wrong),
     })?;
+    answer.costs.parse = parsed;
     for note in answer.warnings.iter().chain(&answer.infos) {
         eprintln!("tidegauge: {note}");
     }
@@ -84,15 +92,22 @@ pub(super) fn run(args: QueryArgs) -> Result<(), Failure> {
         When::At(at) => at,
         When::Every { end, .. } => end,
     };
-    let mut out = Vec::new();
+    let (mut out, began) = (Vec::new(), Instant::now());
     match args.format {
         Format::Table => table::put_table(&mut out, &answer.value, at),
         Format::Csv => table::put_csv(&mut out, &answer.value, at).map_err(Failure::found)?,
         Format::Json => {
             out.push(b'{');
             put_value(&mut out, &answer.value, at).map_err(Failure::found)?;
+            if args.explain {
+                out.extend_from_slice(format!(",\"stats\":{}", answer.costs.json(true)).as_bytes());
+            }
             out.extend_from_slice(b"}\n");
         }
+    }
+    answer.costs.encode = began.elapsed();
+    if args.explain && args.format != Format::Json {
+        eprint!("{}", answer.costs.text());
     }
     print(&out)
 }

@@ -65,6 +65,21 @@ impl Queries {
         Running { queries: self, id }
     }
 
+    /// A query that ended before anyone could have seen it run.
+    pub(super) fn ended(&self, text: &str, when: When, took: Duration) {
+        self.push(Done { text: shortened(text).into(), span: when.span(), took, ended: Instant::now() });
+    }
+
+    fn push(&self, done: Done) {
+        let mut queue = locked(&self.done);
+        queue.bytes += done.text.len();
+        queue.list.push_back(done);
+        while queue.list.len() > DONE_MAX || queue.bytes > DONE_BYTES_MAX {
+            let Some(oldest) = queue.list.pop_front() else { break };
+            queue.bytes -= oldest.text.len();
+        }
+    }
+
     /// Those under way, the longest first.
     pub(super) fn active(&self) -> Vec<Active> {
         locked(&self.active).1.values().cloned().collect()
@@ -80,14 +95,7 @@ impl Drop for Running<'_> {
     fn drop(&mut self) {
         let Some(was) = locked(&self.queries.active).1.remove(&self.id) else { return };
         let ended = Instant::now();
-        let done = Done { text: was.text, span: was.when.span(), took: ended - was.began, ended };
-        let mut queue = locked(&self.queries.done);
-        queue.bytes += done.text.len();
-        queue.list.push_back(done);
-        while queue.list.len() > DONE_MAX || queue.bytes > DONE_BYTES_MAX {
-            let Some(oldest) = queue.list.pop_front() else { break };
-            queue.bytes -= oldest.text.len();
-        }
+        self.queries.push(Done { text: was.text, span: was.when.span(), took: ended - was.began, ended });
     }
 }
 

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
-use axum::response::Response;
-use tidegauge::query::promql::ErrorKind;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use tidegauge::query::promql::{ErrorKind, Expr};
 use tidegauge::query::{Cancel, QueryError, QueryLimits};
 
 use super::App;
 use super::params::Params;
 use super::reply::{ApiError, JSON, put_notes};
-use crate::ask::{AskError, Outlet, Question, When, ask, put_value};
+use crate::ask::{Answer, AskError, Gone, Outlet, Question, When, ask, ask_at_once, parse, put_value};
 
 pub(super) async fn instant(State(app): State<Arc<App>>, params: Params) -> Result<Response, ApiError> {
     let at = params.time("time")?.unwrap_or_else(tidegauge::now);
@@ -34,7 +35,28 @@ pub(super) async fn range(State(app): State<Arc<App>>, params: Params) -> Result
     answer(app, &params, When::Every { start, end, step: Duration::from_nanos(step) }).await
 }
 
+/// What is asked beside the expression itself.
+struct Asked {
+    question: Question,
+    expr: Expr,
+    /// Series shown at most.
+    limit: Option<usize>,
+    stats: Stats,
+    parse: Duration,
+    began: Instant,
+}
+
+/// Whether the answer tells what it has cost.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stats {
+    No,
+    Yes,
+    /// And what only this engine can tell.
+    All,
+}
+
 async fn answer(app: Arc<App>, params: &Params, when: When) -> Result<Response, ApiError> {
+    let began = Instant::now();
     let limits = QueryLimits::DEFAULT;
     let time = params.duration("timeout")?.map_or(limits.time, |asked| asked.min(limits.time));
     let question = Question {
@@ -46,29 +68,66 @@ async fn answer(app: Arc<App>, params: &Params, when: When) -> Result<Response, 
     };
     let limit = params.limit("limit")?;
     when.check().map_err(from_ask)?;
+    let stats = match params.get("stats") {
+        None => Stats::No,
+        Some("all") => Stats::All,
+        Some(_) => Stats::Yes,
+    };
+    // Bounded work: the parser refuses long texts and deep trees.
+    let expr = parse(&question).map_err(from_ask)?;
+    let asked = Asked { question, expr, limit, stats, parse: began.elapsed(), began };
+    if let Some(done) = at_once(&app, &asked) {
+        return done;
+    }
     let hung_up = HangUp::default();
     let cancel = hung_up.cancel();
     app.in_turn_streaming(JSON, move |app, out| {
-        let _running = app.queries.begin(&question.expr, question.when);
+        let _running = app.queries.begin(&asked.question.expr, when);
+        let queue = asked.began.elapsed().saturating_sub(asked.parse);
         let began = Instant::now();
-        let answered = ask(&app.engine.snapshot(), &question, cancel);
+        let answered = ask(&app.engine.snapshot(), &asked.question, &asked.expr, cancel);
         app.counters.query(began.elapsed(), answered.is_ok());
         let mut answer = answered.map_err(from_ask)?;
-        if let Some(limit) = limit {
-            answer.limit(limit);
-        }
-        let at = match question.when {
-            When::At(at) => at,
-            When::Every { end, .. } => end,
-        };
-        out.buffer().extend_from_slice(b"{\"status\":\"success\",\"data\":{");
-        put_value(out, &answer.value, at)?;
-        out.buffer().push(b'}');
-        put_notes(out.buffer(), &answer.warnings, &answer.infos);
-        out.buffer().push(b'}');
-        Ok(())
+        answer.costs.queue = queue;
+        Ok(write(out, &asked, answer)?)
     })
     .await
+}
+
+/// The whole answer, if it takes next to no time; `None` if it is to be asked for elsewhere.
+fn at_once(app: &App, asked: &Asked) -> Option<Result<Response, ApiError>> {
+    let _turn = app.turns.try_acquire().ok()?;
+    let began = Instant::now();
+    let answered = ask_at_once(&app.engine.snapshot(), &asked.question, &asked.expr)?;
+    app.counters.query(began.elapsed(), answered.is_ok());
+    app.queries.ended(&asked.question.expr, asked.question.when, began.elapsed());
+    Some(answered.map_err(from_ask).and_then(|answer| {
+        let mut out = Vec::with_capacity(1024);
+        write(&mut out, asked, answer)?;
+        Ok(([(header::CONTENT_TYPE, JSON)], out).into_response())
+    }))
+}
+
+fn write(out: &mut impl Outlet, asked: &Asked, mut answer: Answer) -> Result<(), Gone> {
+    if let Some(limit) = asked.limit {
+        answer.limit(limit);
+    }
+    let at = match asked.question.when {
+        When::At(at) => at,
+        When::Every { end, .. } => end,
+    };
+    let began = Instant::now();
+    out.buffer().extend_from_slice(b"{\"status\":\"success\",\"data\":{");
+    put_value(out, &answer.value, at)?;
+    if asked.stats != Stats::No {
+        (answer.costs.parse, answer.costs.encode) = (asked.parse, began.elapsed());
+        let stats = answer.costs.json(asked.stats == Stats::All);
+        out.buffer().extend_from_slice(format!(",\"stats\":{stats}").as_bytes());
+    }
+    out.buffer().push(b'}');
+    put_notes(out.buffer(), &answer.warnings, &answer.infos);
+    out.buffer().push(b'}');
+    Ok(())
 }
 
 fn lookback(params: &Params) -> Result<Option<Duration>, ApiError> {

@@ -64,6 +64,8 @@ struct Counts {
     samples_by_statistics: AtomicU64,
     /// Beside those that are counted against the limit.
     samples_seen: AtomicU64,
+    samples_evaluated: AtomicU64,
+    samples_peak: AtomicU64,
     bytes_read: AtomicU64,
     selecting_ns: AtomicU64,
 }
@@ -107,9 +109,31 @@ impl Budget {
             chunks_decoded: counts.chunks_decoded.load(Relaxed),
             samples_by_statistics: counts.samples_by_statistics.load(Relaxed),
             samples_read: self.samples_read() + counts.samples_seen.load(Relaxed),
+            samples_evaluated: counts.samples_evaluated.load(Relaxed),
+            samples_peak: counts.samples_peak.load(Relaxed),
             bytes_read: counts.bytes_read.load(Relaxed),
             selecting: Duration::from_nanos(counts.selecting_ns.load(Relaxed)),
         }
+    }
+
+    /// Counts samples that an expression looked at.
+    pub(crate) fn evaluated(&self, samples: u64) {
+        self.0.counts.samples_evaluated.fetch_add(samples, Relaxed);
+    }
+
+    /// How many [`evaluated`](Self::evaluated) has counted, to be put back by [`forget_since`](Self::forget_since).
+    pub(crate) fn evaluated_so_far(&self) -> u64 {
+        self.0.counts.samples_evaluated.load(Relaxed)
+    }
+
+    /// Counts no more what was evaluated since then. No other thread evaluates meanwhile.
+    pub(crate) fn forget_since(&self, evaluated: u64) {
+        self.0.counts.samples_evaluated.store(evaluated, Relaxed);
+    }
+
+    /// Notes how many samples an expression held at one time.
+    pub(crate) fn held(&self, samples: u64) {
+        self.0.counts.samples_peak.fetch_max(samples, Relaxed);
     }
 
     /// Notes that a selector was resolved, since `started`.
@@ -252,6 +276,7 @@ pub(crate) struct Meter<'a> {
     series: u64,
     samples_by_statistics: u64,
     samples_seen: u64,
+    evaluated: u64,
     read: ReadCounts,
 }
 
@@ -265,7 +290,7 @@ const WORK_OF_STATISTICS: u64 = 16;
 impl<'a> Meter<'a> {
     pub(crate) fn new(budget: &'a Budget) -> Self {
         let read = ReadCounts::default();
-        Self { budget, samples: 0, work: 0, series: 0, samples_by_statistics: 0, samples_seen: 0, read }
+        Self { budget, samples: 0, work: 0, series: 0, samples_by_statistics: 0, samples_seen: 0, evaluated: 0, read }
     }
 
     /// Counts a series looked at.
@@ -290,6 +315,11 @@ impl<'a> Meter<'a> {
         self.series += 1;
         self.samples_seen += samples;
         self.read += counts;
+    }
+
+    /// Counts samples that an expression looked at.
+    pub(crate) fn evaluated(&mut self, samples: u64) {
+        self.evaluated += samples;
     }
 
     /// Takes over what a cursor counted. Once, when it is done with.
@@ -325,6 +355,7 @@ impl<'a> Meter<'a> {
         let read = std::mem::take(&mut self.read);
         pass(&counts.series_read, std::mem::take(&mut self.series));
         pass(&counts.samples_by_statistics, std::mem::take(&mut self.samples_by_statistics));
+        pass(&counts.samples_evaluated, std::mem::take(&mut self.evaluated));
         pass(&counts.chunks_pruned, read.chunks_pruned);
         pass(&counts.chunks_by_statistics, read.chunks_by_statistics);
         pass(&counts.chunks_decoded, read.chunks_decoded);

@@ -20,6 +20,11 @@ pub struct ScanStats {
     pub samples_by_statistics: u64,
     /// Samples read, duplicates resolved.
     pub samples_read: u64,
+    /// Samples that an expression looked at, over all its steps: one that lies in the windows
+    /// of three steps counts three times. Those inside a subquery count where its values do.
+    pub samples_evaluated: u64,
+    /// The greatest number of samples that an expression held at one time.
+    pub samples_peak: u64,
     /// Encoded bytes that were checked and decoded.
     pub bytes_read: u64,
     /// Time spent finding series and joining them over the sources.

@@ -24,15 +24,21 @@ pub(super) fn is_absent(value: f64) -> bool {
 pub(super) struct Holdings {
     budget: Budget,
     samples: Rc<Cell<u64>>,
+    peak: Rc<Cell<u64>>,
 }
 
 impl Holdings {
     pub(super) fn new(budget: &Budget) -> Self {
-        Self { budget: budget.clone(), samples: Rc::default() }
+        Self { budget: budget.clone(), samples: Rc::default(), peak: Rc::default() }
     }
 
     pub(super) fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    /// At the end: passes on what only statistics look at.
+    pub(super) fn tell(&self) {
+        self.budget.held(self.peak.get());
     }
 }
 
@@ -90,6 +96,7 @@ impl Grid {
         self.samples += present;
         let all = self.holdings.samples.get() + present;
         self.holdings.samples.set(all);
+        self.holdings.peak.set(self.holdings.peak.get().max(all));
         let limit = self.holdings.budget.limits().samples;
         if all > limit { Err(EvalError::LimitExceeded { which: Limit::Samples, limit }) } else { Ok(()) }
     }
@@ -100,6 +107,11 @@ impl Grid {
         let counted = self.count(&values[i * self.steps..(i + 1) * self.steps]);
         self.values = values;
         counted
+    }
+
+    /// Values counted here.
+    pub(super) fn samples(&self) -> u64 {
+        self.samples
     }
 
     /// Whether the query may go on.

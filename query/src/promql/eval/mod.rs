@@ -52,6 +52,8 @@ pub struct Options {
     pub cancel: Cancel,
     /// The step of subqueries that name none.
     pub subquery_step: Duration,
+    /// Whether many series are shared among the threads of the pool; yes by default.
+    pub shared: bool,
 }
 
 impl Default for Options {
@@ -61,6 +63,7 @@ impl Default for Options {
             limits: QueryLimits::DEFAULT,
             cancel: Cancel::new(),
             subquery_step: Duration::from_secs(60),
+            shared: true,
         }
     }
 }
@@ -107,6 +110,7 @@ impl<'a> Evaluator<'a> {
                 Val::Vector(grid) => Value::Vector(value::vector(grid.drop_due_names()?, at)),
             },
         };
+        run.holdings.tell();
         Ok((value, run.annotations.into_inner()))
     }
 
@@ -142,6 +146,7 @@ impl<'a> Evaluator<'a> {
             Val::Vector(grid) => value::matrix(grid.drop_due_names()?, steps),
             Val::String(_) => Matrix::new(),
         };
+        run.holdings.tell();
         Ok((matrix, run.annotations.into_inner()))
     }
 
@@ -153,6 +158,7 @@ impl<'a> Evaluator<'a> {
             asked,
             lookback: nanos(self.options.lookback),
             subquery_step: nanos(self.options.subquery_step).max(1),
+            shared: self.options.shared,
             holdings: Holdings::new(&budget),
             annotations: RefCell::default(),
         }

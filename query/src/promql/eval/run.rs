@@ -29,6 +29,8 @@ pub(super) struct Run<'a> {
     pub(super) lookback: i64,
     /// Nanoseconds.
     pub(super) subquery_step: i64,
+    /// Whether other threads may help.
+    pub(super) shared: bool,
     pub(super) holdings: Holdings,
     pub(super) annotations: RefCell<Annotations>,
 }

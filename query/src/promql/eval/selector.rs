@@ -74,7 +74,7 @@ impl Run<'_> {
         };
         let scratch = || (Columns::default(), Meter::new(budget));
         let rows = selection.len();
-        if rows >= SERIES_PARALLEL_MIN {
+        if self.shared && rows >= SERIES_PARALLEL_MIN {
             grid.values.par_chunks_mut(times.len()).enumerate().try_for_each_init(scratch, fill)?;
         } else {
             let mut scratch = scratch();
@@ -82,6 +82,7 @@ impl Run<'_> {
         }
         let values = std::mem::take(&mut grid.values);
         grid.count(&values)?;
+        budget.evaluated(grid.samples());
         grid.values = values;
         grid.without_empty()
     }

@@ -195,7 +195,11 @@ impl Run<'_> {
         let start = after.div_euclid(step).saturating_mul(step).saturating_add(step);
         let inner = Steps::between(start, last, step);
         let _held = self.hold_steps(inner)?;
+        // What is inside counts where its values are looked at, and not before.
+        let budget = self.holdings.budget();
+        let evaluated = budget.evaluated_so_far();
         let grid = self.eval_vector(&s.expr, inner)?;
+        budget.forget_since(evaluated);
         Ok((inner, grid))
     }
 
@@ -233,7 +237,7 @@ impl Run<'_> {
             budget.check()?;
             let check = || Ok(budget.check()?);
             let memory = std::mem::take(buffer);
-            let (memory, samples, counts) = match view {
+            let (evaluated, memory, samples, counts) = match view {
                 View::Stored(selection) => {
                     let windows = Windows::new(selection.series(i).cursor(), samples_max, memory);
                     slide(windows, spec, extension, steps, ends, &f, check, out)?
@@ -244,13 +248,14 @@ impl Run<'_> {
                 }
             };
             *buffer = memory;
+            meter.evaluated(evaluated);
             if let View::Stored(_) = view {
                 meter.seen(samples, counts);
             }
             Ok::<(), EvalError>(())
         };
         let scratch = || (Columns::default(), Meter::new(budget));
-        if steps.count > 0 && rows.len() >= SERIES_PARALLEL_MIN {
+        if self.shared && steps.count > 0 && rows.len() >= SERIES_PARALLEL_MIN {
             grid.values.par_chunks_mut(steps.count).enumerate().try_for_each_init(scratch, fill)?;
         } else if steps.count > 0 {
             let mut scratch = scratch();
@@ -285,6 +290,7 @@ impl Run<'_> {
                     let mut windows = Windows::new(series.cursor(), samples_max, Columns::default());
                     let (times, values) =
                         windows.advance(start.saturating_sub(spec.before), end.saturating_add(spec.after))?;
+                    meter.evaluated(times.len() as u64);
                     keep(Row { labels: series.labels().clone(), drop_name: false }, times, values);
                     let (_, samples, counts) = windows.recycle();
                     meter.seen(samples, counts);
@@ -293,6 +299,7 @@ impl Run<'_> {
             Samples::Computed(times, grid) => {
                 for (i, row) in grid.rows.iter().enumerate() {
                     let columns = present(times, &grid.values, i);
+                    self.holdings.budget().evaluated(columns.len() as u64);
                     keep(row.clone(), &columns.timestamps, &columns.values);
                 }
             }
@@ -321,8 +328,8 @@ fn slide<C: ColumnCursor>(
     f: &impl Fn(&Window<'_>, usize) -> Result<Option<f64>, EvalError>,
     check: impl Fn() -> Result<(), EvalError>,
     out: &mut [f64],
-) -> Result<(Columns, u64, ReadCounts), EvalError> {
-    let mut work = 0;
+) -> Result<(u64, Columns, u64, ReadCounts), EvalError> {
+    let (mut work, mut evaluated) = (0, 0);
     for (step, (&end, slot)) in ends.iter().zip(out).enumerate() {
         let start = end.saturating_sub(spec.range);
         let (times, values) = windows.advance(start.saturating_sub(spec.before), end.saturating_add(spec.after))?;
@@ -330,6 +337,7 @@ fn slide<C: ColumnCursor>(
             continue;
         }
         work += times.len();
+        evaluated += times.len() as u64;
         if work > 1 << 16 {
             work = 0;
             check()?;
@@ -339,5 +347,6 @@ fn slide<C: ColumnCursor>(
             *slot = value;
         }
     }
-    Ok(windows.recycle())
+    let (memory, samples, counts) = windows.recycle();
+    Ok((evaluated, memory, samples, counts))
 }
