@@ -10,7 +10,20 @@ pub(crate) fn put_float(out: &mut Vec<u8>, value: f64) {
         out.extend_from_slice(b"NaN");
     } else if value.is_infinite() {
         out.extend_from_slice(if value > 0.0 { b"+Inf" } else { b"-Inf" });
-    } else if value != 0.0 && (value.abs() < 1e-6 || value.abs() >= 1e21) {
+    } else {
+        // The shortest digits, found fast; but laid out otherwise where an exponent is near.
+        let mut buffer = zmij::Buffer::new();
+        let text = buffer.format_finite(value);
+        match text.strip_suffix(".0").unwrap_or(text) {
+            plain if !plain.contains('e') => out.extend_from_slice(plain.as_bytes()),
+            _ => put_float_slowly(out, value),
+        }
+    }
+}
+
+/// The same for any finite value, by the standard library.
+fn put_float_slowly(out: &mut Vec<u8>, value: f64) {
+    if value != 0.0 && (value.abs() < 1e-6 || value.abs() >= 1e21) {
         // Rust writes 1e-7 where Prometheus writes 1e-07.
         let text = format!("{value:e}");
         let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
@@ -29,7 +42,13 @@ pub(crate) fn put_seconds(out: &mut Vec<u8>, at: Timestamp) {
     if millis < 0 {
         out.push(b'-');
     }
-    let _ = if part == 0 { write!(out, "{whole}") } else { write!(out, "{whole}.{part:03}") };
+    out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
+    if part != 0 {
+        // With a leading one, so that no zero is lost, and then without it.
+        let digits = (1000 + part) as u16;
+        out.push(b'.');
+        out.extend_from_slice(&itoa::Buffer::new().format(digits).as_bytes()[1..]);
+    }
 }
 
 /// Appends `[seconds,"value"]`.
@@ -91,6 +110,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_fast_way_writes_what_the_slow_one_does(
+            value in prop_oneof![any::<f64>(), (-1_000_000i64..1_000_000).prop_map(|n| n as f64 / 100.0), -1e22..1e22],
+        ) {
+            let mut slow = Vec::new();
+            put_float_slowly(&mut slow, value);
+            prop_assume!(value.is_finite());
+            prop_assert_eq!(float(value), String::from_utf8(slow).unwrap());
+        }
+
         #[test]
         fn floats_read_back_as_they_were(value in any::<f64>()) {
             let back: f64 = float(value).parse().unwrap();
