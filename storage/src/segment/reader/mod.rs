@@ -1,5 +1,6 @@
 //! Reading a segment from its map.
 
+mod copy;
 mod cursor;
 mod index;
 mod inspect;
@@ -21,6 +22,7 @@ use crate::model::SeqNo;
 use crate::source::ReadError;
 use index::Index;
 
+pub use copy::{ChunkSpan, EncodedChunk};
 pub use inspect::ChunkInfo;
 pub use verify::VerifyReport;
 
@@ -68,7 +70,9 @@ impl Segment {
         self.index.bytes(&self.path, &self.map, section, start..end)
     }
 
-    fn series_count(&self) -> u32 {
+    /// Series in it, numbered from 0 in the order of their labels.
+    #[must_use]
+    pub fn series_count(&self) -> u32 {
         // Checked to fit at opening.
         self.index.count::<SeriesRecord>(Section::Series) as u32
     }

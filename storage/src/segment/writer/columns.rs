@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use super::sink::Sink;
 use crate::chunk::format::VALUE_TYPE_F64;
 use crate::chunk::{CHUNK_SAMPLES_MAX, ChunkStats, Effort, TimestampEncoder, ValueEncoder};
-use crate::segment::WriteError;
 use crate::segment::format::{
     ChunkRecord, Footer, NO_STATS, STATS_SAMPLES_MIN, Section, StatsRecord, TimestampsRecord,
 };
+use crate::segment::{EncodedChunk, WriteError};
 use crate::source::Columns;
 
 /// Bytes of encoded timestamp columns remembered for sharing. Beyond it, the older ones are forgotten.
@@ -48,31 +48,61 @@ impl ColumnWriter {
     pub(super) fn push(&mut self, samples: &Columns, sink: &mut Sink) -> Result<(), WriteError> {
         let timestamps = samples.timestamps.chunks(CHUNK_SAMPLES_MAX);
         let values = samples.values.chunks(CHUNK_SAMPLES_MAX);
-        for (i, (timestamps, values)) in timestamps.zip(values).enumerate() {
-            if self.chunks.len() >= NO_STATS as usize {
-                return Err(WriteError::TooLarge);
-            }
-            let column = self.timestamps_of(i, timestamps, sink)?;
-            self.encoded.clear();
-            self.value_encoder.encode(values, &mut self.encoded);
-            let mut stats = NO_STATS;
-            if values.len() >= STATS_SAMPLES_MIN {
-                stats = self.stats.len() as u32;
-                self.stats.push(StatsRecord::new(&ChunkStats::of(timestamps, values)));
-            }
-            self.chunks.push(ChunkRecord {
-                offset: sink.offset(),
-                crc: crc32c::crc32c(&self.encoded),
-                timestamps: column,
-                stats,
-                // Four raw vectors are 32,778 bytes.
-                len: self.encoded.len() as u16,
-                value_type: VALUE_TYPE_F64,
-                reserved: 0,
-            });
-            sink.write(&self.encoded)?;
-            self.samples += values.len() as u64;
+        let mut chunks = timestamps.zip(values).enumerate();
+        chunks.try_for_each(|(i, (timestamps, values))| self.push_chunk(i, timestamps, values, sink))
+    }
+
+    /// Writes chunk `i` of a series: at least one sample, and no more than a chunk holds.
+    pub(super) fn push_chunk(
+        &mut self,
+        i: usize,
+        timestamps: &[i64],
+        values: &[f64],
+        sink: &mut Sink,
+    ) -> Result<(), WriteError> {
+        if self.chunks.len() >= NO_STATS as usize {
+            return Err(WriteError::TooLarge);
         }
+        let column = self.timestamps_of(i, timestamps, sink)?;
+        self.encoded.clear();
+        self.value_encoder.encode(values, &mut self.encoded);
+        let mut stats = NO_STATS;
+        if values.len() >= STATS_SAMPLES_MIN {
+            stats = self.stats.len() as u32;
+            self.stats.push(StatsRecord::new(&ChunkStats::of(timestamps, values)));
+        }
+        self.chunks.push(ChunkRecord {
+            offset: sink.offset(),
+            crc: crc32c::crc32c(&self.encoded),
+            timestamps: column,
+            stats,
+            // Four raw vectors are 32,778 bytes.
+            len: self.encoded.len() as u16,
+            value_type: VALUE_TYPE_F64,
+            reserved: 0,
+        });
+        sink.write(&self.encoded)?;
+        self.samples += values.len() as u64;
+        Ok(())
+    }
+
+    /// Takes over a chunk of another segment as it is stored there.
+    pub(super) fn copy_chunk(&mut self, chunk: &EncodedChunk<'_>, sink: &mut Sink) -> Result<(), WriteError> {
+        if self.chunks.len() >= NO_STATS as usize {
+            return Err(WriteError::TooLarge);
+        }
+        self.encoded.clear();
+        self.encoded.extend_from_slice(chunk.timestamp_bytes);
+        let record = chunk.timestamps;
+        let timestamps = self.column_of_encoded(record.first, record.last, record.count, sink)?;
+        let mut stats = NO_STATS;
+        if let Some(record) = chunk.stats {
+            stats = self.stats.len() as u32;
+            self.stats.push(*record);
+        }
+        self.chunks.push(ChunkRecord { offset: sink.offset(), timestamps, stats, ..*chunk.record });
+        sink.write(chunk.value_bytes)?;
+        self.samples += u64::from(record.count);
         Ok(())
     }
 
@@ -83,11 +113,8 @@ impl ColumnWriter {
         }
         self.encoded.clear();
         self.timestamp_encoder.encode(timestamps, &mut self.encoded);
-        let column = match self.shared.get(&self.encoded[..]) {
-            // Equal bytes of unequal length in samples: a regular step does not say how many.
-            Some(&column) if usize::from(self.timestamps[column as usize].count) == timestamps.len() => column,
-            _ => self.write_timestamps(timestamps, sink)?,
-        };
+        let (first, last) = (timestamps[0], timestamps[timestamps.len() - 1]);
+        let column = self.column_of_encoded(first, last, timestamps.len() as u16, sink)?;
         if i < PREVIOUS_CHUNKS_MAX {
             self.previous.resize_with(self.previous.len().max(i + 1), Default::default);
             let (previous, number) = &mut self.previous[i];
@@ -98,15 +125,24 @@ impl ColumnWriter {
         Ok(column)
     }
 
-    fn write_timestamps(&mut self, timestamps: &[i64], sink: &mut Sink) -> Result<u32, WriteError> {
+    /// The number of the column whose bytes are in `encoded`; writes it unless it is there.
+    fn column_of_encoded(&mut self, first: i64, last: i64, count: u16, sink: &mut Sink) -> Result<u32, WriteError> {
+        match self.shared.get(&self.encoded[..]) {
+            // Equal bytes of unequal length in samples: a regular step does not say how many.
+            Some(&column) if self.timestamps[column as usize].count == count => Ok(column),
+            _ => self.write_timestamps(first, last, count, sink),
+        }
+    }
+
+    fn write_timestamps(&mut self, first: i64, last: i64, count: u16, sink: &mut Sink) -> Result<u32, WriteError> {
         let column = self.timestamps.len() as u32;
         self.timestamps.push(TimestampsRecord {
-            first: timestamps[0],
-            last: timestamps[timestamps.len() - 1],
+            first,
+            last,
             offset: sink.offset(),
             crc: crc32c::crc32c(&self.encoded),
             len: self.encoded.len() as u16,
-            count: timestamps.len() as u16,
+            count,
         });
         sink.write(&self.encoded)?;
         if self.shared_bytes > SHARED_BYTES_MAX {

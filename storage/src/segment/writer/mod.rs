@@ -3,6 +3,7 @@
 mod columns;
 mod labels;
 mod sink;
+mod stream;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,6 +52,8 @@ pub struct SegmentWriter {
     labels: LabelIndex,
     series: Vec<SeriesRecord>,
     last: Option<Labels>,
+    /// The series that chunks go to, of those that come chunk by chunk.
+    open: Option<stream::OpenSeries>,
 }
 
 impl SegmentWriter {
@@ -80,6 +83,7 @@ impl SegmentWriter {
             labels: LabelIndex::default(),
             series: Vec::new(),
             last: None,
+            open: None,
         })
     }
 
@@ -96,6 +100,7 @@ impl SegmentWriter {
     /// after which other series can still be pushed.
     pub fn push_series(&mut self, labels: &Labels, samples: &Columns, max_seq: SeqNo) -> Result<(), WriteError> {
         self.check(labels, samples)?;
+        self.open = None;
         if samples.is_empty() {
             return Ok(());
         }
@@ -108,6 +113,12 @@ impl SegmentWriter {
             self.sink = None;
             return Err(error);
         }
+        self.note_series(labels, max_seq, first_chunk);
+        Ok(())
+    }
+
+    /// Adds the series whose chunks begin with number `first_chunk` to the index.
+    fn note_series(&mut self, labels: &Labels, max_seq: SeqNo, first_chunk: u32) {
         let key = labels.key().0;
         self.series.push(SeriesRecord {
             key: [key as u64, (key >> 64) as u64],
@@ -119,13 +130,17 @@ impl SegmentWriter {
         });
         self.labels.push(labels);
         self.last = Some(labels.clone());
-        Ok(())
+    }
+
+    fn check_labels(&self, labels: &Labels) -> Result<(), WriteError> {
+        match self.last.as_ref().filter(|last| *last >= labels) {
+            Some(last) => Err(WriteError::SeriesNotAscending { last: last.clone(), next: labels.clone() }),
+            None => Ok(()),
+        }
     }
 
     fn check(&self, labels: &Labels, samples: &Columns) -> Result<(), WriteError> {
-        if let Some(last) = self.last.as_ref().filter(|last| *last >= labels) {
-            return Err(WriteError::SeriesNotAscending { last: last.clone(), next: labels.clone() });
-        }
+        self.check_labels(labels)?;
         let lengths = samples.timestamps.len().min(samples.values.len());
         let wrong = if samples.timestamps.len() != samples.values.len() {
             Some(lengths)
