@@ -40,7 +40,7 @@ pub struct Report {
     pub rss_growth_bytes: u64,
     /// What of that was left after a flush, half a second later.
     pub rss_idle_bytes: u64,
-    /// Bytes of the segment files over samples, as flushed.
+    /// Bytes of the segment files that the flushes wrote, over samples.
     pub bytes_per_sample_fresh: Option<f64>,
     /// The same after compaction.
     pub bytes_per_sample: Option<f64>,
@@ -75,6 +75,10 @@ pub struct Report {
     pub cpu_ns_per_sample_flushed: Option<f64>,
     /// Flushing what was left in memory after the run.
     pub flush_s: f64,
+    /// Compacting what compaction in the background had left, after that.
+    pub compact_s: f64,
+    /// Bytes of all segments written over those that the flushes wrote.
+    pub write_amplification: f64,
     /// Push calls of `batch` samples under load. One sample in 1,024 has its push timed.
     pub push_loaded_ns: Option<Quantiles>,
     /// Push calls of `batch` samples into an idle ring; `None` for batches of one.
@@ -245,6 +249,8 @@ impl fmt::Display for Report {
         let disk = self.pwrite_fdatasync_64k_us;
         line(f, "64 KiB + fdatasync", format_args!("p50 {:.0} µs, p99 {:.0} µs", disk.p50, disk.p99))?;
         line(f, "flush", format_args!("{:.3} s for what was left in memory", self.flush_s))?;
+        let amplification = self.write_amplification;
+        line(f, "compaction", format_args!("{:.3} s, write amplification {amplification:.2}", self.compact_s))?;
         line(f, "reopen", format_args!("{:.2} ms", self.reopen_s * 1e3))?;
         line(f, "scan", format_args!("{}/s", millions(self.scan_samples_per_s)))?;
         let q = &self.queries_us;

@@ -8,6 +8,7 @@ use tidegauge_storage::model::Timestamp;
 use tidegauge_storage::wal::WalSample;
 
 use crate::commit::{Durable, Pins, Watermark};
+use crate::compact::Desk;
 use crate::error::Poisoned;
 use crate::gate::{Full, Gate, Shut};
 use crate::ingest::Request;
@@ -77,6 +78,8 @@ pub(crate) struct Core {
     pub(crate) flush_wanted: AtomicU32,
     /// Told when a memtable was flushed, or never will be.
     pub(crate) flushes: FlushNews,
+    /// Where compaction is asked for.
+    pub(crate) compactions: Desk,
     /// The log is not needed below this generation of memtables.
     pub(crate) log_needed_from: AtomicU32,
     pub(crate) stop: AtomicBool,
@@ -117,6 +120,7 @@ impl Core {
             counters: Counters::default(),
             flush_wanted: AtomicU32::new(0),
             flushes: FlushNews::default(),
+            compactions: Desk::default(),
             log_needed_from: AtomicU32::new(0),
             stop: AtomicBool::new(false),
             rounds: AtomicU64::new(0),

@@ -12,8 +12,8 @@ use crate::appender::{Ack, Appender, push_common};
 use crate::batch::{self, Batch, IncrementError, Incremented, Last, Retry, RetryError};
 use crate::core::SeriesSample;
 use crate::error::{
-    AppenderError, CloseError, FlushError, MetadataError, OpenError, Poisoned, ProbeError, PushError, SeriesError,
-    WaitError,
+    AppenderError, CloseError, CompactError, FlushError, MetadataError, OpenError, Poisoned, ProbeError, PushError,
+    SeriesError, WaitError,
 };
 use crate::gate::Shut;
 use crate::ingest;
@@ -163,7 +163,7 @@ impl Engine {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let core = &self.life.core;
-        Snapshot::take(&core.versions, &core.registry, &core.pins, &core.watermark, &self.life.pool)
+        Snapshot::take(core, &self.life.graveyard, &self.life.pool)
     }
 
     /// Brings everything visible now into segments. Takes as long as writing them takes.
@@ -245,6 +245,25 @@ impl Engine {
     /// [`ProbeError`].
     pub fn probe(&self, timeout: Duration) -> Result<(), ProbeError> {
         ingest::probe(&self.life.core, timeout)
+    }
+
+    /// Merges segments until there is nothing left to merge: overlapping ones, late data, small
+    /// neighbours. What is still in memory is left out: [`flush`](Self::flush) first. Reads and
+    /// rewrites up to everything stored; pushes and queries go on meanwhile.
+    ///
+    /// The engine compacts by itself what is worth it; this is for those who want the smallest
+    /// files now.
+    ///
+    /// # Errors
+    /// [`CompactError`]; nothing is lost.
+    pub fn compact(&self) -> Result<(), CompactError> {
+        let core = &self.life.core;
+        match core.gate.why_shut() {
+            Some(Shut::ReadOnly) => Err(CompactError::ReadOnly),
+            Some(Shut::Closed) => Err(CompactError::Closed),
+            Some(Shut::Poisoned(poisoned)) => Err(poisoned.into()),
+            Some(Shut::DiskFull) | None => core.compactions.ask_and_wait(),
+        }
     }
 
     /// What the engine measures of itself.

@@ -265,6 +265,37 @@ pub enum FlushError {
     Poisoned(#[from] Poisoned),
 }
 
+/// Why a compaction did not finish. What is stored is as it was, or compacted in part: both are whole.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompactError {
+    /// The disk is full. Compaction goes on by itself when there is space.
+    #[error("the disk is full: compaction goes on by itself when there is space")]
+    DiskFull,
+    /// A segment cannot be read; it stays as it is, everything else was compacted.
+    #[error("{cause}; the segment stays as it is, the others were compacted")]
+    Damaged {
+        /// What is wrong, and in which file.
+        cause: String,
+    },
+    /// A new segment could not be written. Nothing stored was changed; compaction begins again when the engine is
+    /// opened again.
+    #[error("compaction has stopped, nothing stored was changed: {cause}; check the disk, then reopen")]
+    Failed {
+        /// What the operating system says.
+        cause: String,
+    },
+    /// The engine was closed.
+    #[error("the engine is closed")]
+    Closed,
+    /// Opened read-only.
+    #[error("the engine was opened read-only")]
+    ReadOnly,
+    /// The engine stopped writing.
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
+}
+
 /// Why a close did not bring everything into segments.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

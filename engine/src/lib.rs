@@ -25,6 +25,9 @@ mod subscribe;
 // sealed memtables become segments
 #[cfg(not(loom))]
 mod flush;
+// that become fewer and smaller
+#[cfg(not(loom))]
+mod compact;
 // all of them together are a version
 #[cfg(not(loom))]
 mod version;
@@ -93,6 +96,7 @@ mod api {
     pub use crate::clock::now;
     pub use crate::core::SeriesSample;
     pub use crate::engine::{Engine, Metadata};
+    pub use crate::error::CompactError;
     pub use crate::error::{
         AppenderError, CloseError, CommitError, FlushError, MetadataError, OpenError, Poisoned, ProbeError, PushError,
         SeriesError, WaitError,

@@ -12,6 +12,7 @@ use tidegauge_storage::manifest::{Edit, Manifest};
 use tidegauge_storage::wal::Epoch;
 
 use crate::audit::AuditLog;
+use crate::compact::{Compactor, Graveyard};
 use crate::core::{Core, SeriesSample};
 use crate::engine::Metadata;
 use crate::error::{CloseError, MetadataError, OpenError};
@@ -37,6 +38,8 @@ pub(crate) struct Life {
     pub(crate) log_files: Option<(Arc<dyn Fs>, PathBuf)>,
     pub(crate) sync: Option<Arc<SyncThread>>,
     pub(crate) flushes: Arc<FlushQueue>,
+    /// Segments that were compacted while somebody read them.
+    pub(crate) graveyard: Arc<Graveyard>,
     pub(crate) held: Mutex<Held>,
 }
 
@@ -46,6 +49,7 @@ pub(crate) struct Held {
     pub(crate) worker: Option<thread::JoinHandle<()>>,
     pub(crate) flusher: Option<thread::JoinHandle<()>>,
     pub(crate) syncer: Option<thread::JoinHandle<()>>,
+    pub(crate) compactor: Option<thread::JoinHandle<()>>,
     pub(crate) lock: Option<DirLock>,
 }
 
@@ -59,6 +63,7 @@ impl Life {
         core.rings.close();
         core.stop.store(true, Ordering::Release);
         core.wake_worker();
+        core.compactions.stop();
         // One at a time: a second close waits for the first and finds nothing to do.
         let mut held = self.held.lock().expect("close lock");
         join(held.worker.take());
@@ -68,8 +73,10 @@ impl Life {
             sync.stop();
         }
         join(held.syncer.take());
+        join(held.compactor.take());
         core.end();
         if held.lock.is_some() {
+            self.graveyard.clear();
             self.remove_released_log();
         }
         let owned = held.lock.take().is_some();
@@ -176,6 +183,7 @@ pub(crate) fn start(
     core: &Arc<Core>,
     mut worker: Worker,
     flusher: Flusher,
+    mut compactor: Compactor,
     sync: Option<&Arc<SyncThread>>,
     lock: Option<DirLock>,
 ) -> Result<Held, OpenError> {
@@ -185,6 +193,7 @@ pub(crate) fn start(
         let (sync, syncing) = (Arc::clone(sync), Arc::clone(core));
         held.syncer = Some(spawn(core, "sync", move || sync.run(&syncing))?);
     }
+    held.compactor = Some(spawn(core, "compact", move || compactor.run())?);
     held.worker = Some(spawn(core, "ingest", move || worker.run())?);
     if let Some(lock) = &mut held.lock {
         let core = Arc::clone(core);

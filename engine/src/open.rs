@@ -14,6 +14,7 @@ use tidegauge_storage::wal::{NUMBER_GAP, RecoverMode, WalRelease, WalWriter, Wri
 
 use crate::audit::AuditLog;
 use crate::commit::{Durable, Visible, Watermark};
+use crate::compact::{CompactOptions, Compactor, CompactorParts, Graveyard};
 use crate::core::{Core, CoreParts};
 use crate::engine::Engine;
 use crate::error::OpenError;
@@ -126,7 +127,23 @@ impl Builder {
             flushes.hand_over(FlushJob { memtable, commit: visible.commit, release: Some(released) });
         }
         let (store_id, next_segment) = (manifest.state().store_id, manifest.state().next_segment_id);
+        let next_segment = Arc::new(AtomicU64::new(next_segment));
+        let graveyard = Arc::new(Graveyard::new(Arc::clone(&fs)));
         let manifest = Arc::new(Mutex::new(manifest));
+        let compactor = Compactor::new(CompactorParts {
+            core: Arc::clone(&core),
+            fs: Arc::clone(&fs),
+            dir: segment_dir.clone(),
+            manifest: Arc::clone(&manifest),
+            store_id,
+            next_segment: Arc::clone(&next_segment),
+            graveyard: Arc::clone(&graveyard),
+            options: CompactOptions {
+                in_background: self.background_compaction,
+                segment_bytes: self.segment_bytes,
+                segment_span: self.segment_span,
+            },
+        });
         let flusher = Flusher::new(FlusherParts {
             core: Arc::clone(&core),
             queue: Arc::clone(&flushes),
@@ -134,7 +151,7 @@ impl Builder {
             dir: segment_dir,
             manifest: Arc::clone(&manifest),
             store_id,
-            next_segment: AtomicU64::new(next_segment),
+            next_segment,
         });
         let sync = log.as_ref().map(|(_, sync)| Arc::clone(sync));
         let worker = Worker::new(WorkerParts {
@@ -147,12 +164,23 @@ impl Builder {
             flush_bytes: self.flush_bytes,
             wal_bytes: self.wal_bytes,
         });
-        let held = start(&core, worker, flusher, sync.as_ref(), lock)?;
+        let held = start(&core, worker, flusher, compactor, sync.as_ref(), lock)?;
         let held = Mutex::new(held);
         let audit = AuditLog::new(Arc::clone(&log_fs), &dir);
         let log_files = Some((log_fs, log_dir));
-        let dir = self.dir;
-        Ok(Engine::from_life(Life { core, common, pool, dir, manifest, audit, log_files, sync, flushes, held }))
+        Ok(Engine::from_life(Life {
+            core,
+            common,
+            pool,
+            dir: self.dir,
+            manifest,
+            audit,
+            log_files,
+            sync,
+            flushes,
+            graveyard,
+            held,
+        }))
     }
 
     /// Manifest, segments, log up to the first frame that does not chain, then the manifest
@@ -205,6 +233,7 @@ impl Builder {
                 log_files: None,
                 sync: None,
                 flushes,
+                graveyard: Arc::new(Graveyard::new(Arc::clone(fs))),
                 held,
             }));
         }

@@ -101,6 +101,9 @@ pub struct Builder {
     pub(crate) durability: Durability,
     pub(crate) flush_bytes: u64,
     pub(crate) wal_bytes: u64,
+    pub(crate) segment_bytes: u64,
+    pub(crate) segment_span: Duration,
+    pub(crate) background_compaction: bool,
     pub(crate) lane_samples: usize,
     pub(crate) max_appenders: usize,
     pub(crate) max_series: usize,
@@ -121,6 +124,10 @@ impl Builder {
     pub const FLUSH_BYTES: u64 = 128 << 20;
     /// Default of [`Self::wal_bytes`]: 512 MiB.
     pub const WAL_BYTES: u64 = 512 << 20;
+    /// Default of [`Self::segment_bytes`]: 1 GiB.
+    pub const SEGMENT_BYTES: u64 = 1 << 30;
+    /// Default of [`Self::segment_span`]: 32 days.
+    pub const SEGMENT_SPAN: Duration = Duration::from_secs(32 * 86_400);
     /// Default of [`Self::lane_samples`]: 65,536, which is 1.5 MiB a lane.
     pub const LANE_SAMPLES: usize = 1 << 16;
     /// Default of [`Self::max_appenders`].
@@ -138,6 +145,9 @@ impl Builder {
             durability: if dir.is_some() { Durability::DEFAULT } else { Durability::Memory },
             flush_bytes: Self::FLUSH_BYTES,
             wal_bytes: Self::WAL_BYTES,
+            segment_bytes: Self::SEGMENT_BYTES,
+            segment_span: Self::SEGMENT_SPAN,
+            background_compaction: true,
             lane_samples: Self::LANE_SAMPLES,
             max_appenders: Self::MAX_APPENDERS,
             max_series: Self::MAX_SERIES,
@@ -173,6 +183,33 @@ impl Builder {
     /// Bounds the time that recovery takes.
     pub fn wal_bytes(mut self, bytes: u64) -> Self {
         self.wal_bytes = bytes;
+        self
+    }
+
+    /// Segments are merged until they weigh about this much, in bytes.
+    ///
+    /// Larger: fewer segments, faster queries over long times. Smaller: late data, deletes and
+    /// retention rewrite less at a time. A compaction takes up to four times this in extra disk.
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// Segments are merged until they cover about this time, unless they would be tiny.
+    ///
+    /// Longer: fewer segments where samples are few. Shorter: retention by age drops whole
+    /// segments earlier.
+    pub fn segment_span(mut self, span: Duration) -> Self {
+        self.segment_span = span;
+        self
+    }
+
+    /// Whether segments are merged as they come; [`Engine::compact`](crate::Engine::compact) works
+    /// in any case. Default: yes.
+    ///
+    /// Without it, late and small segments pile up, and queries have to merge them.
+    pub fn background_compaction(mut self, on: bool) -> Self {
+        self.background_compaction = on;
         self
     }
 
@@ -253,6 +290,12 @@ impl Builder {
         }
         if !(Duration::from_secs(5)..=Duration::from_secs(120)).contains(&self.heartbeat) {
             return bad("heartbeat", "give 5 to 120 seconds");
+        }
+        if self.segment_bytes < 1 << 16 {
+            return bad("segment_bytes", "give at least 64 KiB");
+        }
+        if self.segment_span < Duration::from_secs(1) {
+            return bad("segment_span", "give at least a second");
         }
         if self.durability == Durability::Interval(Duration::ZERO) {
             return bad("durability", "an interval of zero: give `sync`, or a longer interval");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Counters that threads of the engine raise. Relaxed: each is right by itself.
 pub(crate) struct Counters {
@@ -18,6 +18,12 @@ pub(crate) struct Counters {
     flush_nanos: AtomicU64,
     /// Set once, by the opening.
     pub(crate) recovered: AtomicU64,
+    compactions: AtomicU64,
+    compacted_bytes_in: AtomicU64,
+    compacted_bytes_out: AtomicU64,
+    compact_nanos: AtomicU64,
+    compactions_failed: AtomicU64,
+    compacting: AtomicBool,
     subscriptions: AtomicU64,
     missed_by_subscriptions: AtomicU64,
     fdatasync: Latency,
@@ -36,6 +42,12 @@ impl Default for Counters {
             flushed_bytes: AtomicU64::new(0),
             flush_nanos: AtomicU64::new(0),
             recovered: AtomicU64::new(0),
+            compactions: AtomicU64::new(0),
+            compacted_bytes_in: AtomicU64::new(0),
+            compacted_bytes_out: AtomicU64::new(0),
+            compact_nanos: AtomicU64::new(0),
+            compactions_failed: AtomicU64::new(0),
+            compacting: AtomicBool::new(false),
             subscriptions: AtomicU64::new(0),
             missed_by_subscriptions: AtomicU64::new(0),
             fdatasync: Latency::new(),
@@ -72,6 +84,22 @@ impl Counters {
         self.flushed_samples.fetch_add(samples, Ordering::Relaxed);
         self.flushed_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.flush_nanos.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// A job begins or ends.
+    pub(crate) fn compacting(&self, running: bool) {
+        self.compacting.store(running, Ordering::Relaxed);
+    }
+
+    pub(crate) fn compaction(&self, bytes_in: u64, bytes_out: u64, took: Duration) {
+        self.compactions.fetch_add(1, Ordering::Relaxed);
+        self.compacted_bytes_in.fetch_add(bytes_in, Ordering::Relaxed);
+        self.compacted_bytes_out.fetch_add(bytes_out, Ordering::Relaxed);
+        self.compact_nanos.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn compaction_failed(&self) {
+        self.compactions_failed.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -163,6 +191,19 @@ pub struct Stats {
     pub flushed_bytes: u64,
     /// Time the flusher worked, in nanoseconds.
     pub flush_nanos: u64,
+    /// Compaction jobs done since the engine was opened.
+    pub compactions: u64,
+    /// Bytes of the segments that they replaced.
+    pub compacted_bytes_in: u64,
+    /// Bytes of the segments that they made. Write amplification is this and `flushed_bytes`
+    /// together, over `flushed_bytes`.
+    pub compacted_bytes_out: u64,
+    /// Time the compactor worked, in nanoseconds.
+    pub compact_nanos: u64,
+    /// Compaction jobs that failed: what they would have replaced is as it was.
+    pub compactions_failed: u64,
+    /// Whether a compaction job runs now.
+    pub compacting: bool,
     /// fdatasync of the log.
     pub fdatasync: Quantiles,
     /// One push in 1,024, by the wall clock.
@@ -211,6 +252,12 @@ impl Stats {
             flushed_samples: read(&counters.flushed_samples),
             flushed_bytes: read(&counters.flushed_bytes),
             flush_nanos: read(&counters.flush_nanos),
+            compactions: read(&counters.compactions),
+            compacted_bytes_in: read(&counters.compacted_bytes_in),
+            compacted_bytes_out: read(&counters.compacted_bytes_out),
+            compact_nanos: read(&counters.compact_nanos),
+            compactions_failed: read(&counters.compactions_failed),
+            compacting: counters.compacting.load(Ordering::Relaxed),
             fdatasync: counters.fdatasync.quantiles(),
             push: counters.push.quantiles(),
             subscriptions: read(&counters.subscriptions),

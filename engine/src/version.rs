@@ -72,6 +72,19 @@ impl Versions {
     }
 }
 
+/// What compaction does to a version.
+impl Versions {
+    /// Segments give way to those made of them.
+    pub(crate) fn compacted(&self, removed: &[u64], made: &[Arc<Segment>]) {
+        self.change(|v| {
+            let stays = |s: &&Arc<Segment>| !removed.contains(&s.info().id);
+            let mut segments: Vec<_> = v.segments.iter().filter(stays).chain(made).cloned().collect();
+            segments.sort_by_key(|s| order_of(s));
+            Version { segments, sealed: v.sealed.clone(), active: Arc::clone(&v.active) }
+        });
+    }
+}
+
 /// Sources that overlap in time have disjoint ranges of numbers, but for the two segments of
 /// one flush: there the late one was accepted later.
 pub(crate) fn order_of(segment: &Segment) -> (u64, u64, bool) {

@@ -96,6 +96,12 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
     progress.step("reading everything back");
     let right = |found: (Checksum, u64)| alter(found.0) == recount.checksum && found.1 == recount.series;
     let live_is_right = right(readback::read_back(&engine)?);
+    progress.step("compacting");
+    let compact_start = Instant::now();
+    engine.compact().map_err(Error::engine("compacting"))?;
+    let compact_s = compact_start.elapsed().as_secs_f64();
+    let stats = engine.stats();
+    let fresh_bytes = stats.flushed_bytes;
     engine.close().map_err(Error::engine("closing the engine"))?;
     let segment_bytes = bytes_of(&data.join("segments"), "seg")?;
 
@@ -133,8 +139,8 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
         peak_rss_bytes: peak,
         rss_growth_bytes: if peak_is_fresh { grown(peak) } else { grown(peak.max(idle_rss)) },
         rss_idle_bytes: grown(idle_rss),
-        bytes_per_sample_fresh: Some(per_sample(segment_bytes)),
-        bytes_per_sample: None,
+        bytes_per_sample_fresh: Some(per_sample(fresh_bytes)),
+        bytes_per_sample: Some(per_sample(segment_bytes)),
         bytes_per_sample_cold: None,
         wal_bytes_per_sample: (options.durability != Durability::Memory).then(|| per_sample(wal_bytes)),
         pwrite_fdatasync_64k_us: DiskTimes::of(&disk),
@@ -149,6 +155,8 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
         samples_per_s_registering: stored.pushed as f64 / (stored.visible_s + register_s),
         cpu_ns_per_sample_flushed: stored.mixed.is_none().then(|| cpu_flushed_s * 1e9 / stored.pushed as f64),
         flush_s,
+        compact_s,
+        write_amplification: (fresh_bytes + stats.compacted_bytes_out) as f64 / fresh_bytes as f64,
         push_loaded_ns: stored.loaded.quantiles(),
         push_batch_ns: idle.batches.quantiles(),
         empty_pair_ns: idle.empty_pair.quantiles(),

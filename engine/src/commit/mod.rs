@@ -8,5 +8,5 @@ mod pins;
 mod watermark;
 
 pub use durable::Durable;
-pub use pins::{PinView, Pins};
+pub use pins::{Pin, PinView, Pins};
 pub use watermark::{Visible, Watermark};

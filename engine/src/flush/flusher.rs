@@ -32,7 +32,7 @@ pub(crate) struct FlusherParts {
     pub(crate) manifest: Arc<Mutex<Manifest>>,
     pub(crate) store_id: u128,
     /// The number of the next segment. One that was taken and not used stays unused.
-    pub(crate) next_segment: AtomicU64,
+    pub(crate) next_segment: Arc<AtomicU64>,
 }
 
 /// The flusher.
@@ -86,6 +86,7 @@ impl Flusher {
                 Ok(()) => {
                     core.gate.space_is_back(Full::Segments);
                     core.flushes.tell();
+                    core.compactions.tell();
                     core.wake_worker();
                     return true;
                 }
@@ -122,10 +123,13 @@ impl Flusher {
         let segments = made.iter().map(|info| self.open(info)).collect::<Result<Vec<_>, _>>()?;
         let mut edits: Vec<Edit> = made.iter().map(|info| Edit::SegmentAdd(reference(info))).collect();
         edits.extend(job.release.map(Edit::WalRelease));
-        self.0.manifest.lock().expect("manifest lock").commit(&edits)?;
-
         let core = &self.0.core;
-        core.versions.flushed(job.memtable.generation, &segments);
+        {
+            // Held over both: nobody commits between a change of the manifest and that of the version (C4).
+            let mut manifest = self.0.manifest.lock().expect("manifest lock");
+            manifest.commit(&edits)?;
+            core.versions.flushed(job.memtable.generation, &segments);
+        }
         core.log_needed_from.fetch_max(job.memtable.generation + 1, Ordering::AcqRel);
         core.durable_waiters.reached(core.durable.synced(job.memtable.end_seq()));
         let bytes = made.iter().map(|info| info.file_bytes).sum();
@@ -202,7 +206,8 @@ impl<'a> Half<'a> {
     }
 }
 
-fn reference(info: &SegmentInfo) -> SegmentRef {
+/// What the manifest says of a segment.
+pub(crate) fn reference(info: &SegmentInfo) -> SegmentRef {
     SegmentRef {
         id: info.id,
         seq_range: info.seq_range,
@@ -211,6 +216,6 @@ fn reference(info: &SegmentInfo) -> SegmentRef {
         bytes: info.file_bytes,
         samples: info.samples,
         series: info.series,
-        level: 0,
+        level: info.level.into(),
     }
 }

@@ -3,5 +3,5 @@
 mod flusher;
 mod queue;
 
-pub(crate) use flusher::{Flusher, FlusherParts};
+pub(crate) use flusher::{Flusher, FlusherParts, reference};
 pub(crate) use queue::{FlushJob, FlushQueue};

@@ -10,9 +10,9 @@ use rayon::ThreadPool;
 use tidegauge_storage::model::SeqNo;
 use tidegauge_storage::source::Snapshot as Sources;
 
-use crate::commit::{Pins, Watermark};
-use crate::registry::Registry;
-use crate::version::Versions;
+use crate::commit::{Pin, Pins};
+use crate::compact::Graveyard;
+use crate::core::Core;
 
 /// Everything that was visible when it was taken; nothing that came later.
 ///
@@ -28,22 +28,30 @@ pub struct Snapshot {
 impl Snapshot {
     /// Version, watermark, version again: if the version changed in between, the watermark may
     /// belong to neither, so both are read anew (P7).
-    pub(crate) fn take(
-        versions: &Versions,
-        registry: &Arc<Registry>,
-        pins: &Arc<Pins>,
-        watermark: &Watermark,
-        pool: &Arc<ThreadPool>,
-    ) -> Self {
-        let (pin, version) = Pins::pin(pins, watermark, || watermark.cut(|| versions.load(), Arc::ptr_eq));
+    pub(crate) fn take(core: &Core, graveyard: &Arc<Graveyard>, pool: &Arc<ThreadPool>) -> Self {
+        let choose = || core.watermark.cut(|| core.versions.load(), Arc::ptr_eq);
+        let (pin, version) = Pins::pin(&core.pins, &core.watermark, choose);
         let visible = pin.visible();
-        let sources = Sources::new(version.sources(registry, visible.commit), SeqNo(visible.seq));
-        Self { sources: sources.with_pin(Arc::new(pin)), pool: Arc::clone(pool) }
+        let sources = Sources::new(version.sources(&core.registry, visible.commit), SeqNo(visible.seq));
+        let hold = Hold { _pin: pin, graveyard: Arc::clone(graveyard) };
+        Self { sources: sources.with_pin(Arc::new(hold)), pool: Arc::clone(pool) }
     }
 
     /// Runs `work` on the engine's query threads, so that parallel iterators inside use them.
     pub fn install<R: Send>(&self, work: impl FnOnce(&Sources) -> R + Send) -> R {
         self.pool.install(|| work(&self.sources))
+    }
+}
+
+/// What goes with the last clone of a snapshot, after its sources.
+struct Hold {
+    _pin: Pin,
+    graveyard: Arc<Graveyard>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.graveyard.sweep();
     }
 }
 

@@ -1,0 +1,95 @@
+//! Samples of one series into chunks that end where those of other series end.
+
+use tidegauge_storage::chunk::CHUNK_SAMPLES_MAX;
+use tidegauge_storage::segment::{EncodedChunk, SegmentWriter, WriteError};
+use tidegauge_storage::source::Columns;
+
+/// A chunk may be this short where that lets it end with others.
+const SHORT: usize = CHUNK_SAMPLES_MAX / 4;
+/// Ends that are remembered.
+const ENDS_MAX: usize = 1 << 16;
+
+/// Gathers samples and writes chunks of them. Series that were scraped together share their
+/// timestamp columns only if their chunks begin and end at the same times, so the first series
+/// decides where chunks end, and others follow it.
+#[derive(Default)]
+pub(super) struct Chunker {
+    waiting: Columns,
+    /// Timestamps at which a chunk began behind a full one. Ascending.
+    ends: Vec<i64>,
+}
+
+impl Chunker {
+    /// Where samples are to be put; tell [`Self::settle`] afterwards.
+    pub(super) fn waiting(&mut self) -> &mut Columns {
+        &mut self.waiting
+    }
+
+    /// Whether a stored chunk of `count` samples is as good as one of ours.
+    pub(super) fn is_full(count: u32) -> bool {
+        count as usize > CHUNK_SAMPLES_MAX - SHORT
+    }
+
+    /// Whether a full chunk may be taken over as it is, once [`Self::finish`] has written what
+    /// waits: that must be nothing, or make a decent chunk by itself.
+    pub(super) fn may_copy(&self) -> bool {
+        self.waiting.is_empty() || self.waiting.len() >= SHORT
+    }
+
+    /// Takes a stored chunk over.
+    pub(super) fn copy(&mut self, chunk: &EncodedChunk<'_>, writer: &mut SegmentWriter) -> Result<(), WriteError> {
+        debug_assert!(self.waiting.is_empty(), "finish comes first");
+        writer.copy_chunk(chunk)
+    }
+
+    /// Writes chunks while two and more are waiting, so that the last two can be made even.
+    pub(super) fn settle(&mut self, writer: &mut SegmentWriter) -> Result<(), WriteError> {
+        let mut at = 0;
+        while self.waiting.len() - at >= 2 * CHUNK_SAMPLES_MAX {
+            at += self.write_one(at, CHUNK_SAMPLES_MAX, writer)?;
+        }
+        self.forget(at);
+        Ok(())
+    }
+
+    /// Writes all that waits.
+    pub(super) fn finish(&mut self, writer: &mut SegmentWriter) -> Result<(), WriteError> {
+        let mut at = 0;
+        while self.waiting.len() - at > CHUNK_SAMPLES_MAX {
+            let left = self.waiting.len() - at;
+            // Two even ones rather than a full and a tiny one.
+            let count = if left < CHUNK_SAMPLES_MAX + SHORT { left.div_ceil(2) } else { CHUNK_SAMPLES_MAX };
+            at += self.write_one(at, count, writer)?;
+        }
+        if at < self.waiting.len() {
+            writer.push_chunk(&self.waiting.timestamps[at..], &self.waiting.values[at..])?;
+        }
+        self.waiting.clear();
+        Ok(())
+    }
+
+    /// Writes the chunk that begins with sample `at`, of `count` samples unless another number ends it with
+    /// others; more than a chunk is waiting there.
+    fn write_one(&mut self, at: usize, count: usize, writer: &mut SegmentWriter) -> Result<usize, WriteError> {
+        let rest = &self.waiting.timestamps[at..];
+        let most = (count + SHORT / 2).min(CHUNK_SAMPLES_MAX);
+        let known = self.ends.partition_point(|end| *end <= rest[most]);
+        let end = known.checked_sub(1).map(|i| self.ends[i]);
+        let with_others = end.map_or(0, |end| rest[..most].partition_point(|t| *t < end));
+        let count = if with_others >= SHORT { with_others } else { count };
+        let next = rest[count];
+        if let Err(place) = self.ends.binary_search(&next)
+            && with_others < SHORT
+            && self.ends.len() < ENDS_MAX
+        {
+            self.ends.insert(place, next);
+        }
+        writer.push_chunk(&rest[..count], &self.waiting.values[at..at + count])?;
+        Ok(count)
+    }
+
+    fn forget(&mut self, written: usize) {
+        self.waiting.timestamps.drain(..written);
+        self.waiting.values.drain(..written);
+    }
+}

@@ -1,0 +1,59 @@
+//! Segments that no version holds any more, and snapshots still may.
+
+use std::sync::Arc;
+
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::segment::Segment;
+
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+
+/// Keeps their files until the last snapshot that reads them is gone. The manifest does not
+/// name them: what a crash leaves of them is removed at the next opening.
+pub(crate) struct Graveyard {
+    fs: Arc<dyn Fs>,
+    dead: Mutex<Vec<Arc<Segment>>>,
+    /// How many; readable without the lock.
+    len: AtomicUsize,
+}
+
+impl Graveyard {
+    pub(crate) fn new(fs: Arc<dyn Fs>) -> Self {
+        Self { fs, dead: Mutex::new(Vec::new()), len: AtomicUsize::new(0) }
+    }
+
+    /// Takes segments in. The manifest and the version must be rid of them already.
+    pub(crate) fn bury(&self, dead: Vec<Arc<Segment>>) {
+        let mut all = self.dead.lock().expect("graveyard lock");
+        all.extend(dead);
+        // Relaxed, here and below: who reads a stale number leaves the files to the next one.
+        self.len.store(all.len(), Ordering::Relaxed);
+        drop(all);
+        self.sweep();
+    }
+
+    /// Removes the files of those that nobody holds. One load if there are none.
+    pub(crate) fn sweep(&self) {
+        if self.len.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let mut all = self.dead.lock().expect("graveyard lock");
+        let unheld: Vec<_> = all.extract_if(.., |segment| Arc::strong_count(segment) == 1).collect();
+        self.len.store(all.len(), Ordering::Relaxed);
+        drop(all);
+        self.remove(&unheld);
+    }
+
+    /// Removes the files of all: the engine closes. Maps keep their bytes.
+    pub(crate) fn clear(&self) {
+        let all = std::mem::take(&mut *self.dead.lock().expect("graveyard lock"));
+        self.len.store(0, Ordering::Relaxed);
+        self.remove(&all);
+    }
+
+    fn remove(&self, segments: &[Arc<Segment>]) {
+        for segment in segments {
+            let _ = self.fs.remove(segment.path());
+        }
+    }
+}

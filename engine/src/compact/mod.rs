@@ -1,0 +1,25 @@
+//! Segments into fewer, smaller ones: late data merged, hidden samples left out.
+//!
+//! Rules, invariants C1–C7 and what it costs: `docs/compaction.md`.
+
+// what is worth it
+mod plan;
+// how it is done
+mod chunker;
+mod run;
+// by whom
+mod compactor;
+mod desk;
+// and what is left over
+mod graveyard;
+
+pub(crate) use compactor::{CompactOptions, Compactor, CompactorParts};
+pub(crate) use desk::Desk;
+pub(crate) use graveyard::Graveyard;
+
+use crate::error::CompactError;
+
+#[cfg(test)]
+mod plan_tests;
+#[cfg(test)]
+mod run_tests;

@@ -1,0 +1,375 @@
+//! What to compact next: pure, so that it can be simulated. Rules and invariants: `docs/compaction.md`.
+
+use tidegauge_storage::model::{SeqNo, SeqRange, TimeRange, Timestamp};
+
+/// A time range is cut only into pieces of at least this many bytes, but for S6.
+const PIECE_BYTES_MIN: u64 = 8 << 20;
+/// Sizes below this are alike.
+const TIER_BYTES_MIN: u64 = 4 << 10;
+/// A stack on which nothing new came for this long is merged with its floor, nanoseconds.
+const QUIET: i64 = 24 * 3_600_000_000_000;
+/// Segments that one job makes at most, beside those that its cuts ask for.
+const PIECES_MAX: u64 = 64;
+
+/// A segment, as far as the plan has to know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub(crate) id: u64,
+    pub(crate) seq: SeqRange,
+    pub(crate) time: TimeRange,
+    pub(crate) late: bool,
+    pub(crate) bytes: u64,
+    /// When it was made, nanoseconds since the Unix epoch.
+    pub(crate) created: i64,
+    pub(crate) samples: u64,
+    /// Samples that no reader sees any more: deleted, or over age.
+    pub(crate) hidden: u64,
+    /// Those are to be removed even if they are few.
+    pub(crate) urgent: bool,
+    /// Cannot be read: stays as it is, and in the way.
+    pub(crate) frozen: bool,
+}
+
+/// How much is worth it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// What a segment shall weigh at most.
+    pub(crate) segment_bytes: u64,
+    /// What time a segment shall cover at most, in nanoseconds.
+    pub(crate) span: i64,
+    /// As many of a kind are merged at once; at least 2.
+    pub(crate) fan: usize,
+    /// The time, in nanoseconds since the Unix epoch.
+    pub(crate) now: i64,
+    /// Merge whatever can be merged, however little it saves.
+    pub(crate) all: bool,
+}
+
+impl Rules {
+    /// Inputs of one job, and so the extra disk it needs.
+    pub(crate) fn job_bytes(&self) -> u64 {
+        self.segment_bytes.saturating_mul(4)
+    }
+
+    /// Outputs above this are parted: some more than a segment may weigh is better than two halves.
+    pub(crate) fn part_bytes(&self) -> u64 {
+        self.segment_bytes.saturating_add(self.segment_bytes / 4)
+    }
+}
+
+/// Segments to replace by what is made of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Job {
+    /// By precedence.
+    pub(crate) inputs: Vec<u64>,
+    /// No output holds both a timestamp before and one at or behind any of these. Ascending.
+    pub(crate) cuts: Vec<i64>,
+    pub(crate) why: Why,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// All of it is hidden.
+    Drop,
+    /// Some of it is hidden.
+    Rewrite,
+    /// It spans several stacks.
+    Spread,
+    /// A stack is high.
+    Stack,
+    /// Neighbours are small.
+    Join,
+}
+
+/// The next job, if anything is worth one.
+pub(crate) fn plan(pieces: &[Piece], rules: &Rules) -> Option<Job> {
+    let mut pieces = pieces.to_vec();
+    pieces.sort_by_key(order);
+    let table = Table::new(&pieces, rules);
+    table
+        .drop_hidden()
+        .or_else(|| table.spread())
+        .or_else(|| table.stack())
+        .or_else(|| table.join())
+        .or_else(|| table.rewrite())
+}
+
+/// Precedence: of two that hold the same timestamp, the later one wins (S1).
+pub(crate) fn order(piece: &Piece) -> (u64, u64, bool) {
+    (piece.seq.start.0, piece.seq.end.0, piece.late)
+}
+
+struct Table<'a> {
+    /// By precedence.
+    pieces: &'a [Piece],
+    rules: &'a Rules,
+    /// Those that nothing of lower precedence overlaps, by time: each is the floor of a stack.
+    floors: Vec<usize>,
+    is_floor: Vec<bool>,
+}
+
+impl<'a> Table<'a> {
+    fn new(pieces: &'a [Piece], rules: &'a Rules) -> Self {
+        let mut floors: Vec<usize> = Vec::new();
+        let mut is_floor = vec![false; pieces.len()];
+        // By precedence, each is compared with the floors before it alone: what overlaps something that is no floor
+        // overlaps the earlier piece beneath that, or stands on it.
+        let mut by_time: Vec<(i64, i64)> = Vec::new();
+        for (i, piece) in pieces.iter().enumerate() {
+            let covered = pieces[..i].iter().any(|below| below.time.overlaps(&piece.time));
+            if !covered {
+                is_floor[i] = true;
+                floors.push(i);
+                by_time.push((piece.time.start.nanos(), piece.time.end.nanos()));
+            }
+        }
+        floors.sort_by_key(|&i| pieces[i].time.start);
+        Self { pieces, rules, floors, is_floor }
+    }
+
+    /// The stack that a timestamp belongs to: that of the last floor that begins at or before it.
+    fn stack_of(&self, at: i64) -> usize {
+        let behind = self.floors.partition_point(|&i| self.pieces[i].time.start.nanos() <= at);
+        behind.saturating_sub(1)
+    }
+
+    fn stacks_of(&self, piece: &Piece) -> (usize, usize) {
+        (self.stack_of(piece.time.start.nanos()), self.stack_of(last(&piece.time)))
+    }
+
+    fn is_wide(&self, i: usize) -> bool {
+        let (first, last) = self.stacks_of(&self.pieces[i]);
+        !self.is_floor[i] && first != last
+    }
+
+    /// Segments of which nothing can be seen.
+    fn drop_hidden(&self) -> Option<Job> {
+        let gone = |p: &&Piece| !p.frozen && p.hidden >= p.samples;
+        let inputs: Vec<u64> = self.pieces.iter().filter(gone).map(|p| p.id).collect();
+        (!inputs.is_empty()).then_some(Job { inputs, cuts: Vec::new(), why: Why::Drop })
+    }
+
+    /// One segment by itself, because much of it is hidden.
+    fn rewrite(&self) -> Option<Job> {
+        let due = |p: &Piece| !p.frozen && p.hidden > 0 && (self.rules.all || p.urgent || p.hidden >= p.samples / 4);
+        let i = self.pieces.iter().position(due)?;
+        Some(self.job(&[i], Why::Rewrite))
+    }
+
+    /// Segments that lie across several stacks, the earliest ones first, cut where the stacks meet.
+    fn spread(&self) -> Option<Job> {
+        let wide: Vec<usize> = (0..self.pieces.len()).filter(|&i| self.is_wide(i) && !self.pieces[i].frozen).collect();
+        if wide.is_empty() || (wide.len() < self.rules.fan && !self.rules.all) {
+            return None;
+        }
+        // As many together as fit; then one alone, which needs nobody else (S3).
+        let most = wide.len().min(self.rules.fan.max(16));
+        for n in (1..=most).rev() {
+            if let Some(picked) = self.closed(&wide[..n])
+                && self.is_cut_by_others(&picked)
+            {
+                return Some(self.job(&picked, Why::Spread));
+            }
+        }
+        Some(self.job(&wide[..1], Why::Spread))
+    }
+
+    /// Whether a job of these would leave the wide ones narrower.
+    fn is_cut_by_others(&self, picked: &[usize]) -> bool {
+        let others = self.floors.iter().any(|floor| !picked.contains(floor));
+        others && !self.cuts(picked).is_empty() || picked.iter().filter(|&&i| self.is_floor[i]).count() > 1
+    }
+
+    /// What stands on one floor: with the floor where it is much, by itself where it is many.
+    fn stack(&self) -> Option<Job> {
+        for stack in 0..self.floors.len() {
+            let floor = self.floors[stack];
+            let on_it: Vec<usize> = (0..self.pieces.len())
+                .filter(|&i| !self.is_floor[i] && self.stacks_of(&self.pieces[i]) == (stack, stack))
+                .collect();
+            if on_it.is_empty() {
+                continue;
+            }
+            let bytes = self.bytes_of(&on_it);
+            let quiet = || on_it.iter().all(|&i| self.pieces[i].created.saturating_add(QUIET) <= self.rules.now);
+            let floor_bytes = self.pieces[floor].bytes;
+            if self.rules.all || bytes >= floor_bytes / 4 || (bytes >= floor_bytes / 16 && quiet()) {
+                for n in (1..=on_it.len()).rev() {
+                    let picked: Vec<usize> = [floor].into_iter().chain(on_it[..n].iter().copied()).collect();
+                    if let Some(picked) = self.closed(&picked).filter(|picked| self.helps(picked)) {
+                        return Some(self.job(&picked, Why::Stack));
+                    }
+                }
+                if let Some(job) = self.split(floor, &on_it) {
+                    return Some(job);
+                }
+            }
+            let run = self.run_of_a_size(&on_it).and_then(|run| self.closed(&run));
+            if let Some(picked) = run.filter(|picked| self.helps(picked)) {
+                return Some(self.job(&picked, Why::Stack));
+            }
+        }
+        None
+    }
+
+    /// A floor that is too much to be merged with all that stands on it at once, cut where that begins.
+    fn split(&self, floor: usize, on_it: &[usize]) -> Option<Job> {
+        let piece = &self.pieces[floor];
+        let mut cuts: Vec<i64> = on_it.iter().map(|&i| self.pieces[i].time.start.nanos()).collect();
+        cuts.retain(|&at| piece.time.start.nanos() < at && at <= last(&piece.time));
+        cuts.sort_unstable();
+        cuts.dedup();
+        let job = Job { inputs: vec![piece.id], cuts, why: Why::Spread };
+        (!piece.frozen && !job.cuts.is_empty()).then_some(job)
+    }
+
+    /// Neighbours in time, of about one size, that together with what stands on them are no more
+    /// than a segment may be.
+    fn join(&self) -> Option<Job> {
+        let fits = |run: &[usize]| {
+            let whole = self.with_stacks(run);
+            self.bytes_of(&whole) <= self.rules.segment_bytes && self.windows(&whole) <= 1
+        };
+        let mut from = 0;
+        while from < self.floors.len() {
+            let mut to = from + 1;
+            while to < self.floors.len()
+                && (self.rules.all || self.tier(self.floors[to]) == self.tier(self.floors[from]))
+                && fits(&self.floors[from..=to])
+            {
+                to += 1;
+            }
+            let run = &self.floors[from..to];
+            let least = if self.rules.all { 2 } else { self.rules.fan };
+            // What lies between comes along, if it is not much.
+            let small = |picked: &Vec<usize>| self.bytes_of(picked) <= self.rules.segment_bytes && self.helps(picked);
+            if run.len() >= least
+                && let Some(picked) = self.closed(&self.with_stacks(run)).filter(small)
+            {
+                return Some(self.job(&picked, Why::Join));
+            }
+            from = if self.rules.all { from + 1 } else { to };
+        }
+        None
+    }
+
+    /// These floors and what stands on them alone.
+    fn with_stacks(&self, floors: &[usize]) -> Vec<usize> {
+        let on_them = (0..self.pieces.len()).filter(|&i| {
+            let (first, last) = self.stacks_of(&self.pieces[i]);
+            !self.is_floor[i] && first == last && floors.contains(&self.floors[first])
+        });
+        floors.iter().copied().chain(on_them).collect()
+    }
+
+    fn bytes_of(&self, picked: &[usize]) -> u64 {
+        picked.iter().map(|&i| self.pieces[i].bytes).sum()
+    }
+
+    /// The first run of at least `fan` consecutive ones of one tier that would be one segment.
+    fn run_of_a_size(&self, from: &[usize]) -> Option<Vec<usize>> {
+        let mut runs = from.chunk_by(|&a, &b| self.tier(a) == self.tier(b));
+        let due = |run: &&[usize]| run.len() >= self.rules.fan && self.bytes_of(run) <= self.rules.segment_bytes;
+        runs.find(due).map(<[usize]>::to_vec)
+    }
+
+    fn tier(&self, i: usize) -> u32 {
+        (self.pieces[i].bytes / TIER_BYTES_MIN).max(1).ilog2() / 2
+    }
+
+    /// `picked`, and whatever else must be merged with it so that nobody lies between in both
+    /// order and time (S2). `None` if that is too much, or cannot be read.
+    fn closed(&self, picked: &[usize]) -> Option<Vec<usize>> {
+        let mut all = picked.to_vec();
+        loop {
+            let (seq, time) = (self.seq_of(&all), self.time_of(&all));
+            let between = |i: &usize| {
+                let piece = &self.pieces[*i];
+                !all.contains(i) && piece.time.overlaps(&time) && overlap(piece.seq, seq)
+            };
+            let Some(next) = (0..self.pieces.len()).find(between) else { break };
+            all.push(next);
+        }
+        all.sort_unstable();
+        // Two may always be merged, or large ones would stay apart for ever.
+        let fits = self.bytes_of(&all) <= self.rules.job_bytes() || all.len() <= 2;
+        (fits && all.len() > 1 && all.iter().all(|&i| !self.pieces[i].frozen)).then_some(all)
+    }
+
+    /// Whether merging these leaves fewer segments, or fewer that overlap: otherwise there would be no end.
+    fn helps(&self, picked: &[usize]) -> bool {
+        let time = |i: usize| self.pieces[i].time;
+        let overlap = || {
+            let mut pairs = picked.iter().enumerate().flat_map(|(n, &a)| picked[..n].iter().map(move |&b| (a, b)));
+            pairs.any(|(a, b)| time(a).overlaps(&time(b)))
+        };
+        let bytes = self.bytes_of(picked);
+        let parts = if bytes > self.rules.part_bytes() { bytes.div_ceil(self.rules.segment_bytes) } else { 1 };
+        self.cuts(picked).len() as u64 + parts < picked.len() as u64 || overlap()
+    }
+
+    fn seq_of(&self, picked: &[usize]) -> SeqRange {
+        let seqs = || picked.iter().map(|&i| self.pieces[i].seq);
+        let start = seqs().map(|s| s.start).min().unwrap_or_default();
+        SeqRange { start, end: seqs().map(|s| s.end).max().unwrap_or_default() }
+    }
+
+    fn time_of(&self, picked: &[usize]) -> TimeRange {
+        let times = || picked.iter().map(|&i| self.pieces[i].time);
+        let start = times().map(|t| t.start).min().unwrap_or_default();
+        TimeRange::new(start, times().map(|t| t.end).max().unwrap_or_default())
+    }
+
+    /// How many windows of the greatest span these touch together.
+    fn windows(&self, picked: &[usize]) -> u64 {
+        let time = self.time_of(picked);
+        let window = |at: i64| i128::from(at.div_euclid(self.rules.span));
+        (window(last(&time)) - window(time.start.nanos()) + 1).max(1) as u64
+    }
+
+    /// Where the outputs of a job must part: where other stacks begin, where they end if what
+    /// follows is part of the job, and between windows (S4, S5).
+    fn cuts(&self, picked: &[usize]) -> Vec<i64> {
+        let time = self.time_of(picked);
+        let mut cuts = Vec::new();
+        for (at, floor) in self.floors.iter().enumerate().filter(|(_, floor)| !picked.contains(floor)) {
+            let own = self.pieces[*floor].time;
+            cuts.push(own.start.nanos());
+            let next_is_ours = self.floors.get(at + 1).is_none_or(|next| picked.contains(next));
+            if next_is_ours && own.end != Timestamp::MAX {
+                cuts.push(own.end.nanos());
+            }
+        }
+        let windows = self.windows(picked);
+        let pieces =
+            windows.min(self.bytes_of(picked) / PIECE_BYTES_MIN.min(self.rules.segment_bytes)).clamp(1, PIECES_MAX);
+        if windows > 1 && pieces > 1 {
+            let step = i128::from(self.rules.span) * i128::from(windows.div_ceil(pieces));
+            let mut at = i128::from(time.start.nanos()).div_euclid(step) * step + step;
+            while at < i128::from(time.end.nanos()) {
+                cuts.extend(i64::try_from(at));
+                at += step;
+            }
+        }
+        cuts.retain(|&at| time.start.nanos() < at && at <= last(&time));
+        cuts.sort_unstable();
+        cuts.dedup();
+        cuts
+    }
+
+    fn job(&self, picked: &[usize], why: Why) -> Job {
+        let cuts = self.cuts(picked);
+        Job { inputs: picked.iter().map(|&i| self.pieces[i].id).collect(), cuts, why }
+    }
+}
+
+fn overlap(a: SeqRange, b: SeqRange) -> bool {
+    let (one, nothing) = (SeqNo(1), |r: SeqRange| r.end <= r.start);
+    let widened = |r: SeqRange| if nothing(r) { SeqNo(r.start.0 + one.0) } else { r.end };
+    a.start < widened(b) && b.start < widened(a)
+}
+
+/// The last timestamp that a range may hold.
+fn last(time: &TimeRange) -> i64 {
+    if time.end == Timestamp::MAX { i64::MAX } else { time.end.nanos() - 1 }
+}

@@ -1,0 +1,241 @@
+//! The plan, simulated: legal jobs only, an end, and a bounded price.
+
+use proptest::prelude::*;
+use tidegauge_storage::model::{SeqNo, SeqRange, TimeRange, Timestamp};
+
+use super::plan::{Job, Piece, Rules, Why, order, plan};
+
+const HOUR: i64 = 3_600_000_000_000;
+const MIB: u64 = 1 << 20;
+
+fn rules(all: bool) -> Rules {
+    Rules { segment_bytes: 1 << 30, span: 32 * 24 * HOUR, fan: 4, now: 0, all }
+}
+
+fn piece(id: u64, seq: (u64, u64), time: (i64, i64), late: bool, bytes: u64) -> Piece {
+    Piece {
+        id,
+        seq: SeqRange { start: SeqNo(seq.0), end: SeqNo(seq.1) },
+        time: TimeRange::new(Timestamp::from_nanos(time.0), Timestamp::from_nanos(time.1)),
+        late,
+        bytes,
+        created: time.1,
+        samples: bytes,
+        hidden: 0,
+        urgent: false,
+        frozen: false,
+    }
+}
+
+/// A store without samples: what is flushed, and what the jobs make of it. Bytes are spread
+/// evenly over the time of a segment.
+struct Store {
+    pieces: Vec<Piece>,
+    rules: Rules,
+    next_id: u64,
+    flushed: u64,
+    written: u64,
+    extra: u64,
+}
+
+impl Store {
+    fn new(rules: Rules) -> Self {
+        Self { pieces: Vec::new(), rules, next_id: 0, flushed: 0, written: 0, extra: 0 }
+    }
+
+    fn add(&mut self, mut piece: Piece) {
+        piece.id = self.next_id;
+        self.next_id += 1;
+        self.pieces.push(piece);
+    }
+
+    fn flush(&mut self, piece: Piece) {
+        self.flushed += piece.bytes;
+        self.written += piece.bytes;
+        self.add(piece);
+    }
+
+    /// Sources that overlap in time have disjoint numbers, but for the two of one flush (S1).
+    fn check(&self) {
+        for (i, a) in self.pieces.iter().enumerate() {
+            for b in &self.pieces[..i] {
+                let apart = a.seq.end <= b.seq.start || b.seq.end <= a.seq.start;
+                let mates = a.seq == b.seq && a.late != b.late;
+                assert!(apart || mates || !a.time.overlaps(&b.time), "{a:?} and {b:?}");
+            }
+        }
+    }
+
+    fn carry_out(&mut self, job: &Job) {
+        let (inputs, others): (Vec<Piece>, Vec<Piece>) = self.pieces.iter().partition(|p| job.inputs.contains(&p.id));
+        self.pieces = others;
+        assert_eq!(inputs.len(), job.inputs.len(), "each input once");
+        if job.why == Why::Drop {
+            return;
+        }
+        let seq = SeqRange {
+            start: inputs.iter().map(|p| p.seq.start).min().unwrap(),
+            end: inputs.iter().map(|p| p.seq.end).max().unwrap(),
+        };
+        let late = inputs.iter().all(|p| p.late);
+        let bytes: u64 = inputs.iter().map(|p| p.bytes).sum();
+        let start = inputs.iter().map(|p| p.time.start.nanos()).min().unwrap();
+        let end = inputs.iter().map(|p| p.time.end.nanos()).max().unwrap();
+        let mut cuts = job.cuts.clone();
+        if bytes > self.rules.part_bytes() {
+            let parts = bytes.div_ceil(self.rules.segment_bytes) as i64;
+            cuts.extend((1..parts).map(|i| start + (end - start) / parts * i));
+        }
+        cuts.sort_unstable();
+        let mut made = 0;
+        for (from, to) in [start].into_iter().chain(cuts.clone()).zip(cuts.into_iter().chain([end])) {
+            // Only as much time as there are samples in.
+            let share = |p: &Piece| {
+                let (a, b) = (p.time.start.nanos().max(from), p.time.end.nanos().min(to));
+                let whole = (p.time.end.nanos() - p.time.start.nanos()) as f64;
+                (a < b).then(|| (a, b, (p.bytes as f64 * (b - a) as f64 / whole) as u64))
+            };
+            let shares: Vec<_> = inputs.iter().filter_map(share).collect();
+            let (Some(a), Some(b)) = (shares.iter().map(|s| s.0).min(), shares.iter().map(|s| s.1).max()) else {
+                continue;
+            };
+            let bytes: u64 = shares.iter().map(|s| s.2).sum();
+            made += bytes;
+            let made = piece(0, (seq.start.0, seq.end.0), (a, b), late, bytes.max(1));
+            self.add(Piece { created: self.rules.now, ..made });
+        }
+        self.written += made;
+        self.extra = self.extra.max(made);
+        self.check();
+    }
+
+    fn compact(&mut self) -> usize {
+        let mut jobs = 0;
+        while let Some(job) = plan(&self.pieces, &self.rules) {
+            assert!(!job.inputs.is_empty());
+            self.carry_out(&job);
+            jobs += 1;
+            assert!(jobs < 2_000, "no end: {job:?}");
+        }
+        jobs
+    }
+
+    fn amplification(&self) -> f64 {
+        self.written as f64 / self.flushed as f64
+    }
+
+    /// The most segments that hold one timestamp.
+    fn height(&self) -> usize {
+        let over = |at: Timestamp| self.pieces.iter().filter(|p| p.time.contains(at)).count();
+        self.pieces.iter().map(|p| over(p.time.start)).max().unwrap_or(0)
+    }
+}
+
+/// A week of a flush each quarter of an hour; `late` MiB of each are up to a day late.
+fn week(in_order: u64, late: u64) -> Store {
+    let mut store = Store::new(rules(false));
+    let quarter = HOUR / 4;
+    let mut height = 0;
+    for i in 0..7 * 24 * 4i64 {
+        let seq = (i as u64 * 100, i as u64 * 100 + 100);
+        store.rules.now = (i + 1) * quarter;
+        store.flush(piece(0, seq, (i * quarter, (i + 1) * quarter), false, in_order * MIB));
+        if late > 0 {
+            store.flush(piece(0, seq, ((i - 96) * quarter, (i + 1) * quarter - 1), true, late * MIB));
+        }
+        store.compact();
+        height = height.max(store.height());
+    }
+    println!(
+        "in order {in_order} MiB, late {late} MiB: amplification {:.2}, {} segments, height {height}, extra {} MiB",
+        store.amplification(),
+        store.pieces.len(),
+        store.extra / MIB
+    );
+    assert!(height <= 32, "a timestamp is in {height} segments");
+    assert!(store.extra <= store.rules.job_bytes(), "a job needs {} MiB", store.extra / MIB);
+    store
+}
+
+/// The figures of `docs/compaction.md`.
+#[test]
+fn a_week_costs_what_is_stated() {
+    for (in_order, late, most, segments) in
+        [(100, 0, 2.5, 200), (1, 0, 5.5, 20), (90, 10, 4.5, 350), (50, 50, 6.5, 350)]
+    {
+        let mut store = week(in_order, late);
+        assert!(store.amplification() <= most, "{in_order} and {late}: {:.2}", store.amplification());
+        assert!(store.pieces.len() <= segments, "{in_order} and {late}: {} segments", store.pieces.len());
+        store.rules.all = true;
+        store.compact();
+        assert_eq!(store.height(), 1, "all of it is flat");
+    }
+}
+
+/// Small segments of an engine that is opened and closed all the time.
+#[test]
+fn small_neighbours_become_one() {
+    let mut store = Store::new(rules(false));
+    for i in 0..1_000i64 {
+        store.flush(piece(0, (i as u64, i as u64 + 1), (i * HOUR / 60, i * HOUR / 60 + 1), false, 20_000));
+        store.compact();
+    }
+    assert!(store.pieces.len() <= 12, "{}", store.pieces.len());
+    assert!(store.amplification() <= 8.0, "{}", store.amplification());
+}
+
+#[test]
+fn what_nobody_sees_goes_first_and_what_cannot_be_read_stays() {
+    let mut pieces: Vec<Piece> = (0..4).map(|i| piece(i, (i, i + 1), (i as i64, i as i64 + 1), false, 1_000)).collect();
+    pieces[1].hidden = 1_000;
+    let job = plan(&pieces, &rules(false)).unwrap();
+    assert_eq!((job.why, job.inputs), (Why::Drop, vec![1]));
+    pieces[1].hidden = 0;
+    assert_eq!(plan(&pieces, &rules(false)).unwrap().inputs, [0, 1, 2, 3]);
+    pieces[1].frozen = true;
+    assert_eq!(plan(&pieces, &rules(false)), None);
+    assert_eq!(plan(&pieces, &rules(true)).unwrap().inputs, [2, 3]);
+    pieces[1].frozen = false;
+    pieces.truncate(2);
+    pieces[0].hidden = 1;
+    assert_eq!(plan(&pieces, &rules(false)), None, "few hidden samples wait");
+    pieces[0].urgent = true;
+    assert_eq!(plan(&pieces, &rules(false)).unwrap().why, Why::Rewrite);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..ProptestConfig::with_cases(300) })]
+
+    /// S1 and S2 hold after every job, and there is an end: whatever is flushed when.
+    #[test]
+    fn jobs_are_legal_and_end(
+        flushes in prop::collection::vec((0i64..2_000, 1i64..900, 0i64..1_500, 1u64..5_000, any::<bool>(), any::<bool>()), 1..60),
+        segment_bytes in 2_000u64..40_000,
+        span in 50i64..5_000,
+        fan in 2usize..5,
+    ) {
+        let mut store = Store::new(Rules { segment_bytes, span, fan, now: 0, all: false });
+        for (i, (start, len, back, bytes, late, compact)) in flushes.into_iter().enumerate() {
+            let seq = (i as u64 * 10, i as u64 * 10 + 10);
+            store.flush(piece(0, seq, (start, start + len), false, bytes));
+            if late {
+                store.flush(piece(0, seq, (start - back, start + len), true, bytes / 4 + 1));
+            }
+            store.check();
+            if compact {
+                store.compact();
+            }
+        }
+        store.rules.all = true;
+        store.compact();
+        if store.height() > 1 {
+            store.pieces.sort_by_key(order);
+            store.pieces.iter().for_each(|p| println!("{} {:?} {:?} {} {}", p.id, p.seq, p.time, p.late, p.bytes));
+        }
+        prop_assert!(store.height() <= 1, "flat in the end");
+        let mut sorted = store.pieces.clone();
+        sorted.sort_by_key(order);
+        let mut pairs = sorted.windows(2);
+        prop_assert!(pairs.all(|w| order(&w[0]) <= order(&w[1])));
+    }
+}

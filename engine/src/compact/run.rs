@@ -1,0 +1,283 @@
+//! Carrying out a job: series by series, chunk by chunk, never a whole segment in memory.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tidegauge_query::merge::Merge;
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::model::{Labels, SeqNo, SeqRange, TimeRange, Timestamp};
+use tidegauge_storage::segment::{ChunkSpan, Segment, SegmentHeader, SegmentInfo, SegmentWriter, WriteError};
+use tidegauge_storage::source::{ColumnCursor, ReadError, SampleSource};
+
+use super::chunker::Chunker;
+use crate::clock;
+
+/// Chunks whose weight over time is looked at to find where to cut.
+const WEIGHED_CHUNKS_MAX: usize = 1 << 16;
+
+/// Why a job was not carried out. What it had written is gone; its inputs are as they were.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RunError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// Where outputs go, and how they are numbered.
+pub(super) struct Target<'a> {
+    pub(super) fs: &'a Arc<dyn Fs>,
+    pub(super) dir: &'a PathBuf,
+    pub(super) store_id: u128,
+    pub(super) next_id: &'a dyn Fn() -> u64,
+    /// What a segment shall weigh at most.
+    pub(super) segment_bytes: u64,
+    /// Asked often: whether to go on.
+    pub(super) go_on: &'a dyn Fn() -> bool,
+}
+
+/// Writes what `inputs` (by precedence) hold together, each timestamp of a series once, cut at
+/// `cuts`. What was written is in `made`, also after an error.
+pub(super) fn run(
+    inputs: &[Arc<Segment>],
+    cuts: &[i64],
+    target: &Target<'_>,
+    made: &mut Vec<SegmentInfo>,
+) -> Result<(), RunError> {
+    for range in slices(inputs, cuts, target.segment_bytes)? {
+        let mut slice = Slice::new(inputs, range, target);
+        slice.write()?;
+        // Chunks that reach into the range need not have a sample in it.
+        let written = slice.writer.take().filter(|writer| writer.series() > 0);
+        made.extend(written.map(SegmentWriter::finish).transpose()?);
+    }
+    Ok(())
+}
+
+/// Removes what an unfinished job has written.
+pub(super) fn discard(made: &[SegmentInfo], target: &Target<'_>) {
+    for info in made {
+        // What cannot be removed now is removed at the next opening: the manifest does not name it.
+        let _ = target.fs.remove(&target.dir.join(tidegauge_storage::segment::file_name(info.id)));
+    }
+}
+
+/// The time ranges of the outputs, ascending: cut where the plan says so, and where one would weigh too much.
+fn slices(inputs: &[Arc<Segment>], cuts: &[i64], segment_bytes: u64) -> Result<Vec<TimeRange>, RunError> {
+    let bytes: u64 = inputs.iter().map(|s| s.info().file_bytes).sum();
+    let mut all = cuts.to_vec();
+    if bytes > segment_bytes.saturating_add(segment_bytes / 4) {
+        let weights = weights(inputs)?;
+        let total: u64 = weights.iter().map(|(_, bytes)| bytes).sum();
+        let (mut filled, mut next_cut) = (0, 0);
+        let parts = bytes.div_ceil(segment_bytes);
+        let part = (total / parts).max(1);
+        for (at, bytes) in weights {
+            while cuts.get(next_cut).is_some_and(|cut| *cut <= at) {
+                (filled, next_cut) = (0, next_cut + 1);
+            }
+            if filled >= part {
+                all.push(at);
+                filled = 0;
+            }
+            filled += bytes;
+        }
+    }
+    all.sort_unstable();
+    all.dedup();
+    let starts = [i64::MIN].into_iter().chain(all.iter().copied());
+    let ends = all.iter().copied().chain([i64::MAX]);
+    let range = |(start, end)| TimeRange::new(Timestamp::from_nanos(start), Timestamp::from_nanos(end));
+    Ok(starts.zip(ends).map(range).collect())
+}
+
+/// Where chunks begin and what they weigh, by time: all of them, or evenly chosen ones.
+fn weights(inputs: &[Arc<Segment>]) -> Result<Vec<(i64, u64)>, RunError> {
+    let chunks: u64 = inputs.iter().map(|s| s.info().chunks).sum();
+    let step = (chunks as usize).div_ceil(WEIGHED_CHUNKS_MAX).max(1);
+    let mut weights = Vec::new();
+    let mut n = 0usize;
+    for segment in inputs {
+        for ordinal in 0..segment.series_count() {
+            for span in segment.spans(ordinal)? {
+                let span = span?;
+                if n.is_multiple_of(step) {
+                    weights.push((span.first, u64::from(span.value_bytes)));
+                }
+                n += 1;
+            }
+        }
+    }
+    weights.sort_unstable();
+    Ok(weights)
+}
+
+/// One input, at the series that comes next.
+struct Lane<'a> {
+    segment: &'a Segment,
+    ordinal: u32,
+    labels: Option<Labels>,
+}
+
+impl Lane<'_> {
+    fn load(&mut self) -> Result<(), ReadError> {
+        let more = self.ordinal < self.segment.series_count();
+        self.labels = more.then(|| self.segment.labels(self.ordinal)).transpose()?;
+        Ok(())
+    }
+}
+
+/// One output.
+struct Slice<'a> {
+    inputs: &'a [Arc<Segment>],
+    range: TimeRange,
+    target: &'a Target<'a>,
+    /// Made when the first chunk comes.
+    writer: Option<SegmentWriter>,
+    chunker: Chunker,
+}
+
+/// A chunk of a series, and which of the series' parts it belongs to.
+type Found = (usize, ChunkSpan);
+
+impl<'a> Slice<'a> {
+    fn new(inputs: &'a [Arc<Segment>], range: TimeRange, target: &'a Target<'a>) -> Self {
+        Self { inputs, range, target, writer: None, chunker: Chunker::default() }
+    }
+
+    fn go_on(&self) -> Result<(), RunError> {
+        if (self.target.go_on)() { Ok(()) } else { Err(RunError::Interrupted) }
+    }
+
+    /// Series in the order of their labels, each out of all inputs that have it.
+    fn write(&mut self) -> Result<(), RunError> {
+        let inside = self.inputs.iter().filter(|s| s.info().time_range.is_some_and(|r| r.overlaps(&self.range)));
+        let mut lanes: Vec<Lane<'a>> = inside.map(|s| Lane { segment: s, ordinal: 0, labels: None }).collect();
+        lanes.iter_mut().try_for_each(Lane::load)?;
+        while let Some(labels) = lanes.iter().filter_map(|lane| lane.labels.as_ref()).min().cloned() {
+            self.go_on()?;
+            let mut parts = Vec::new();
+            for lane in &mut lanes {
+                if lane.labels.as_ref() == Some(&labels) {
+                    parts.push((lane.segment, lane.ordinal));
+                    lane.ordinal += 1;
+                    lane.load()?;
+                }
+            }
+            self.write_series(&labels, &parts)?;
+        }
+        Ok(())
+    }
+
+    fn write_series(&mut self, labels: &Labels, parts: &[(&'a Segment, u32)]) -> Result<(), RunError> {
+        let mut chunks: Vec<Found> = Vec::new();
+        let mut max_seq = SeqNo(0);
+        for (part, &(segment, ordinal)) in parts.iter().enumerate() {
+            for span in segment.spans(ordinal)? {
+                let span = span?;
+                if covering(span.first, span.last).overlaps(&self.range) {
+                    chunks.push((part, span));
+                }
+            }
+            max_seq = max_seq.max(segment.max_seq(ordinal)?);
+        }
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        chunks.sort_unstable_by_key(|(_, span)| span.first);
+        self.writer()?.begin_series(labels, max_seq)?;
+        // The stretch of time that is to be decoded and merged before the next chunk can be taken over.
+        let mut pending: Option<(i64, i64)> = None;
+        let mut rest = &chunks[..];
+        while let Some((group, behind)) = next_group(rest) {
+            rest = behind;
+            let (first, last) = bounds(group);
+            if let [(part, span)] = group
+                && Chunker::is_full(span.count)
+                && self.range.contains(Timestamp::from_nanos(first))
+                && self.range.contains(Timestamp::from_nanos(last))
+            {
+                self.merge(parts, pending.take())?;
+                if self.chunker.may_copy() {
+                    self.copy(parts[*part].0, span)?;
+                    continue;
+                }
+            }
+            pending = Some((pending.map_or(first, |(first, _)| first), last));
+        }
+        self.merge(parts, pending)?;
+        let Self { writer, chunker, .. } = self;
+        chunker.finish(writer.as_mut().expect("begun above"))?;
+        Ok(())
+    }
+
+    fn copy(&mut self, segment: &Segment, span: &ChunkSpan) -> Result<(), RunError> {
+        let Self { writer, chunker, .. } = self;
+        let writer = writer.as_mut().expect("begun with the series");
+        chunker.finish(writer)?;
+        chunker.copy(&segment.encoded(span.number)?, writer)?;
+        self.go_on()
+    }
+
+    /// Decodes what the parts hold from the first to the last timestamp of `stretch`; later parts win.
+    fn merge(&mut self, parts: &[(&'a Segment, u32)], stretch: Option<(i64, i64)>) -> Result<(), RunError> {
+        let Some((first, last)) = stretch else { return Ok(()) };
+        let range = covering(first, last).intersect(&self.range);
+        let sources = parts.iter().filter_map(|&(segment, ordinal)| {
+            Some((segment as &dyn SampleSource, ordinal, segment.info().time_range?))
+        });
+        let mut merge = Merge::new(sources, range);
+        while merge.next(self.chunker.waiting())? {
+            let Self { writer, chunker, .. } = self;
+            chunker.settle(writer.as_mut().expect("begun with the series"))?;
+            self.go_on()?;
+        }
+        Ok(())
+    }
+
+    fn writer(&mut self) -> Result<&mut SegmentWriter, RunError> {
+        if self.writer.is_none() {
+            let Target { fs, dir, store_id, next_id, .. } = *self.target;
+            let header = header(self.inputs, store_id);
+            self.writer = Some(SegmentWriter::create(Arc::clone(fs), dir, next_id(), header)?);
+        }
+        Ok(self.writer.as_mut().expect("made above"))
+    }
+}
+
+/// The place of the inputs together. One input keeps its own, so that it stays in front of the
+/// other half of its flush; several contain both halves, or nothing that the other half overlaps.
+fn header(inputs: &[Arc<Segment>], store_id: u128) -> SegmentHeader {
+    let infos = || inputs.iter().map(|s| s.info());
+    let start = infos().map(|i| i.seq_range.start).min().unwrap_or_default();
+    let end = infos().map(|i| i.seq_range.end).max().unwrap_or_default();
+    SegmentHeader {
+        store_id,
+        seq_range: SeqRange { start, end },
+        late: infos().all(|i| i.late),
+        level: infos().map(|i| i.level).max().unwrap_or(0).saturating_add(1),
+        created: clock::now().nanos(),
+    }
+}
+
+fn covering(first: i64, last: i64) -> TimeRange {
+    TimeRange::covering(Timestamp::from_nanos(first), Timestamp::from_nanos(last))
+}
+
+fn bounds(group: &[Found]) -> (i64, i64) {
+    let last = group.iter().map(|(_, span)| span.last).max().unwrap_or(i64::MIN);
+    (group.first().map_or(i64::MAX, |(_, span)| span.first), last)
+}
+
+/// Splits the chunks that overlap the first one, or one another, off those that follow.
+fn next_group(chunks: &[Found]) -> Option<(&[Found], &[Found])> {
+    let mut last = chunks.first()?.1.last;
+    let mut len = 1;
+    while let Some((_, span)) = chunks.get(len).filter(|(_, span)| span.first <= last) {
+        last = last.max(span.last);
+        len += 1;
+    }
+    Some(chunks.split_at(len))
+}

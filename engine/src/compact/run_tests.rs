@@ -1,0 +1,272 @@
+//! Compaction against its naive twin: a map from (series, timestamp) to the value accepted last.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use proptest::prelude::*;
+use tidegauge_query::Selection;
+use tidegauge_storage::fs::{Fs, MemFs};
+use tidegauge_storage::model::{LabelLimits, Labels, SeqNo, SeqRange, TimeRange, Timestamp};
+use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentInfo, SegmentWriter, file_name};
+use tidegauge_storage::source::{Columns, SampleSource, Snapshot};
+
+use super::plan::{Piece, Rules, plan};
+use super::run::{RunError, Target, discard, run};
+use crate::version::order_of;
+
+/// By (series, timestamp), values as bits.
+type Twin = BTreeMap<(u8, i64), u64>;
+
+fn labels(series: u8) -> Labels {
+    let host = series.to_string();
+    Labels::new([("__name__", "cpu"), ("host", &host)], &LabelLimits::DEFAULT).unwrap()
+}
+
+/// Segments on a disk in memory, made as the flusher makes them.
+struct Store {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    next_id: AtomicU64,
+    segments: Vec<Arc<Segment>>,
+    twin: Twin,
+    next_seq: u64,
+}
+
+impl Store {
+    fn new() -> Self {
+        let (fs, dir) = (Arc::new(MemFs::new()), PathBuf::from("d"));
+        fs.create_dir_all(&dir).unwrap();
+        Self { fs, dir, next_id: AtomicU64::new(0), segments: Vec::new(), twin: Twin::new(), next_seq: 1 }
+    }
+
+    fn write(&mut self, seq_range: SeqRange, late: bool, samples: &Twin) {
+        if samples.is_empty() {
+            return;
+        }
+        let header = SegmentHeader { store_id: 7, seq_range, late, level: 0, created: 0 };
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let mut writer = SegmentWriter::create(Arc::clone(&self.fs), &self.dir, id, header).unwrap();
+        let mut series: Vec<u8> = samples.keys().map(|(s, _)| *s).collect();
+        series.dedup();
+        series.sort_by_key(|s| labels(*s));
+        for s in series {
+            let mut columns = Columns::default();
+            samples.range((s, i64::MIN)..=(s, i64::MAX)).for_each(|((_, t), v)| columns.push(*t, f64::from_bits(*v)));
+            writer.push_series(&labels(s), &columns, SeqNo(seq_range.end.0 - 1)).unwrap();
+        }
+        self.open(&writer.finish().unwrap());
+    }
+
+    fn open(&mut self, info: &SegmentInfo) {
+        let segment = Segment::open(&*self.fs, &self.dir.join(file_name(info.id))).unwrap();
+        segment.verify().unwrap();
+        self.segments.push(Arc::new(segment));
+        self.segments.sort_by_key(|s| order_of(s));
+    }
+
+    /// What a memtable makes of samples in order of acceptance: one segment in order, one late.
+    fn flush(&mut self, accepted: &[(u8, i64, f64)]) {
+        let (mut in_order, mut late) = (Twin::new(), Twin::new());
+        let mut newest: BTreeMap<u8, i64> = BTreeMap::new();
+        for &(series, at, value) in accepted {
+            let ahead = newest.get(&series).is_none_or(|newest| at > *newest);
+            if ahead {
+                newest.insert(series, at);
+            }
+            let half = if ahead { &mut in_order } else { &mut late };
+            half.insert((series, at), value.to_bits());
+            self.twin.insert((series, at), value.to_bits());
+        }
+        let start = SeqNo(self.next_seq);
+        self.next_seq += accepted.len() as u64;
+        let seq_range = SeqRange { start, end: SeqNo(self.next_seq) };
+        self.write(seq_range, false, &in_order);
+        self.write(seq_range, true, &late);
+    }
+
+    fn contents(&self) -> Twin {
+        let sources = self.segments.iter().map(|s| Arc::clone(s) as Arc<dyn SampleSource>).collect();
+        let snapshot = Snapshot::new(sources, SeqNo(self.next_seq));
+        let selection = Selection::new(&snapshot, &[]).unwrap();
+        let mut all = Twin::new();
+        for series in selection.iter() {
+            let host: u8 = series.labels().get("host").unwrap().parse().unwrap();
+            let columns = series.read().unwrap();
+            let samples = columns.timestamps.iter().zip(&columns.values);
+            all.extend(samples.map(|(t, v)| ((host, *t), v.to_bits())));
+        }
+        all
+    }
+
+    fn pieces(&self) -> Vec<Piece> {
+        let piece = |s: &Arc<Segment>| {
+            let info = s.info();
+            Piece {
+                id: info.id,
+                seq: info.seq_range,
+                time: info.time_range.unwrap(),
+                late: info.late,
+                bytes: info.file_bytes,
+                created: info.created,
+                samples: info.samples,
+                hidden: 0,
+                urgent: false,
+                frozen: false,
+            }
+        };
+        self.segments.iter().map(piece).collect()
+    }
+
+    fn target<'a>(
+        &'a self,
+        next_id: &'a dyn Fn() -> u64,
+        segment_bytes: u64,
+        go_on: &'a dyn Fn() -> bool,
+    ) -> Target<'a> {
+        Target { fs: &self.fs, dir: &self.dir, store_id: 7, next_id, segment_bytes, go_on }
+    }
+
+    /// One job; answers whether there was one.
+    fn step(&mut self, rules: &Rules) -> bool {
+        let Some(job) = plan(&self.pieces(), rules) else { return false };
+        let inputs: Vec<_> = self.segments.iter().filter(|s| job.inputs.contains(&s.info().id)).cloned().collect();
+        let mut made = Vec::new();
+        let next_id = || self.next_id.fetch_add(1, Ordering::Relaxed);
+        run(&inputs, &job.cuts, &self.target(&next_id, rules.segment_bytes, &|| true), &mut made).unwrap();
+        for cut in &job.cuts {
+            let cut = Timestamp::from_nanos(*cut);
+            let over = |r: TimeRange| r.start < cut && cut < r.end;
+            assert!(!made.iter().any(|info| info.time_range.is_some_and(over)), "no output lies across a cut");
+        }
+        self.segments.retain(|s| !job.inputs.contains(&s.info().id));
+        made.iter().for_each(|info| self.open(info));
+        true
+    }
+}
+
+fn rules(all: bool) -> Rules {
+    Rules { segment_bytes: 1 << 20, span: i64::MAX, fan: 4, now: 0, all }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// C1, C2: after any number of jobs the store holds what its twin holds.
+    #[test]
+    fn compaction_equals_the_naive_twin(
+        flushes in prop::collection::vec(
+            (prop::collection::vec((0u8..4, -300i64..3_000, -9i32..9), 1..400), any::<bool>()),
+            1..14,
+        ),
+        segment_bytes in prop_oneof![Just(2_500u64), Just(6_000), Just(1 << 20)],
+        span in prop_oneof![Just(500i64), Just(100_000)],
+        fan in 2usize..5,
+    ) {
+        let mut store = Store::new();
+        let mut rules = Rules { segment_bytes, span, fan, now: 0, all: false };
+        for (samples, compact) in flushes {
+            let accepted: Vec<_> = samples.into_iter().map(|(s, t, v)| (s, t, f64::from(v) / 4.0)).collect();
+            store.flush(&accepted);
+            while compact && store.step(&rules) {}
+            prop_assert_eq!(&store.contents(), &store.twin);
+        }
+        rules.all = true;
+        while store.step(&rules) {
+            prop_assert_eq!(&store.contents(), &store.twin);
+        }
+        let samples: u64 = store.segments.iter().map(|s| s.info().samples).sum();
+        prop_assert_eq!(samples as usize, store.twin.len(), "overwritten samples are gone");
+    }
+}
+
+/// Two flushes in order, of series scraped together, one of which misses samples now and then.
+fn scraped(store: &mut Store, scrapes: std::ops::Range<i64>) {
+    let scrape = |t: i64| t * 1_000_000_000 + (t * 7_919) % 4_000_000;
+    let misses = |series: u8, t: i64| series == 2 && t % 700 == 13;
+    let samples: Vec<_> = scrapes
+        .flat_map(|t| (0u8..4).filter(move |s| !misses(*s, t)).map(move |s| (s, scrape(t), (t % 50) as f64)))
+        .collect();
+    store.flush(&samples);
+}
+
+/// C6: full chunks that nothing overlaps are taken over as they are, and what is left between
+/// them makes decent chunks; series scraped together keep sharing their timestamps.
+#[test]
+fn chunks_stay_full_and_timestamps_stay_shared() {
+    let mut store = Store::new();
+    for i in 0..4 {
+        scraped(&mut store, i * 9_000..(i + 1) * 9_000);
+    }
+    let columns = |store: &Store| {
+        let chunks =
+            store.segments.iter().flat_map(|s| s.chunks().map(|c| (s.info().id, c.unwrap())).collect::<Vec<_>>());
+        let mut columns: Vec<_> = chunks.map(|(id, c)| (id, c.timestamp_column)).collect();
+        columns.sort_unstable();
+        columns.dedup();
+        columns.len()
+    };
+    assert!(columns(&store) >= 4 * 2 * 2 + 4, "fresh, the series with gaps goes its own way");
+    while store.step(&rules(true)) {}
+    assert_eq!(store.contents(), store.twin);
+    assert_eq!(store.segments.len(), 1);
+    let chunks: Vec<_> = store.segments[0].chunks().map(Result::unwrap).collect();
+    let is_last = |i: usize| chunks.get(i + 1).is_none_or(|next| next.series != chunks[i].series);
+    assert!(
+        (0..chunks.len()).all(|i| chunks[i].count >= 1_024 || is_last(i)),
+        "{:?}",
+        chunks.iter().map(|c| c.count).collect::<Vec<_>>()
+    );
+    assert!(chunks.len() <= 4 * 14, "{} chunks", chunks.len());
+    let whole = chunks.iter().filter(|c| c.series != 2).map(|c| c.timestamp_column);
+    let whole: std::collections::BTreeSet<_> = whole.collect();
+    assert!(whole.len() <= 14, "three series share their columns: {}", whole.len());
+}
+
+/// C5: an interrupted job leaves nothing behind but its inputs.
+#[test]
+fn an_interrupted_job_leaves_no_file() {
+    let mut store = Store::new();
+    (0..4).for_each(|i| scraped(&mut store, i * 5_000..(i + 1) * 5_000));
+    let before = store.fs.list(&store.dir).unwrap();
+    let inputs = store.segments.clone();
+    for steps in [0u32, 1, 5, 12] {
+        let left = std::cell::Cell::new(steps);
+        let go_on = || left.replace(left.get().saturating_sub(1)) > 0;
+        let next_id = || store.next_id.fetch_add(1, Ordering::Relaxed);
+        let target = store.target(&next_id, 20_000, &go_on);
+        let mut made = Vec::new();
+        let result = run(&inputs, &[], &target, &mut made);
+        assert!(matches!(result, Err(RunError::Interrupted)), "after {steps}");
+        discard(&made, &target);
+        assert_eq!(store.fs.list(&store.dir).unwrap(), before, "after {steps}");
+    }
+    while store.step(&rules(true)) {}
+    assert_eq!(store.contents(), store.twin);
+}
+
+/// Late data costs no space once it is compacted: within 5 % of the same samples in order.
+#[test]
+fn late_samples_weigh_no_more_than_those_in_order() {
+    let value = |t: i64| ((t * t) % 1_013) as f64 / 100.0;
+    let weigh = |late: bool| {
+        let mut store = Store::new();
+        for flush in 0..4i64 {
+            let times = flush * 10_000..(flush + 1) * 10_000;
+            let mut samples: Vec<_> = times.flat_map(|t| (0u8..3).map(move |s| (s, t * 60, value(t)))).collect();
+            if late {
+                let (behind, ahead): (Vec<_>, Vec<_>) =
+                    samples.iter().partition(|(s, t, _)| (t / 60 + i64::from(*s)) % 10 == 3);
+                samples = ahead;
+                samples.extend(behind.into_iter().rev());
+            }
+            store.flush(&samples);
+        }
+        while store.step(&rules(true)) {}
+        assert_eq!(store.contents(), store.twin);
+        store.segments.iter().map(|s| s.info().file_bytes).sum::<u64>() as f64
+    };
+    let (in_order, late) = (weigh(false), weigh(true));
+    assert!(late <= in_order * 1.05, "{late} bytes late, {in_order} in order");
+}

@@ -1,0 +1,127 @@
+//! Compaction as users meet it: the same answers from fewer, smaller files.
+
+mod support;
+
+use std::path::Path;
+use std::time::Instant;
+
+use support::{Contents, SOON, at, contents, name, series};
+use tidegauge::{CompactError, Durability, Engine, Level, SeriesSample};
+
+/// Files of segments, and their bytes.
+fn files(dir: &Path) -> (usize, u64) {
+    let files = std::fs::read_dir(dir.join("segments")).unwrap().map(|e| e.unwrap().metadata().unwrap().len());
+    files.fold((0, 0), |(n, bytes), len| (n + 1, bytes + len))
+}
+
+/// Pushes and flushes `flushes` times; every tenth sample comes a thousand ticks late.
+fn fill(engine: &Engine, flushes: i64) -> Contents {
+    let ids: Vec<_> = (0..5).map(|host| series(engine, host)).collect();
+    let mut appender = engine.appender().unwrap();
+    let mut twin = Contents::new();
+    for flush in 0..flushes {
+        let mut ack = None;
+        for t in flush * 2_000..(flush + 1) * 2_000 {
+            // Some fill a gap, some overwrite what is there.
+            let back = if t % 20 == 7 { 1_000 } else { 1_003 * i64::from(t % 20 == 17) };
+            let when = 1_000_000 + t - back;
+            let value = (when % 1_000) as f64 + f64::from(back == 1_003);
+            let batch: Vec<_> = ids.iter().map(|&id| SeriesSample::new(id, at(when), value)).collect();
+            ack = Some(appender.push_batch(&batch).unwrap());
+            for host in 0..5 {
+                twin.entry(name(host)).or_default().insert(when, value.to_bits());
+            }
+        }
+        engine.wait(ack.unwrap(), Level::Visible, SOON).unwrap();
+        engine.flush().unwrap();
+    }
+    twin
+}
+
+/// P6: the same before and after compaction, and after the next opening; late and overwritten samples cost nothing.
+#[test]
+fn p6_compaction_changes_no_answer_and_gives_space_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |in_background| Engine::builder(dir.path()).background_compaction(in_background).open().unwrap();
+    let engine = open(false);
+    let twin = fill(&engine, 6);
+    assert_eq!(contents(&engine.snapshot()), twin);
+    let (many, fresh) = files(dir.path());
+    assert_eq!(many, 12, "one in order and one late a flush");
+    engine.compact().unwrap();
+    assert_eq!(contents(&engine.snapshot()), twin);
+    let (few, compacted) = files(dir.path());
+    assert_eq!(few, 1);
+    assert!(compacted < fresh, "{compacted} of {fresh}");
+    let stats = engine.stats();
+    assert!(stats.compactions >= 1 && stats.compactions_failed == 0 && !stats.compacting);
+    assert!(stats.compacted_bytes_in >= fresh && stats.compacted_bytes_out >= compacted);
+    assert_eq!(stats.segment_samples, twin.values().map(|s| s.len() as u64).sum::<u64>());
+    engine.compact().unwrap();
+    assert_eq!(engine.stats().compactions, stats.compactions, "nothing is left to do");
+    engine.close().unwrap();
+    let engine = open(true);
+    assert_eq!(contents(&engine.snapshot()), twin);
+    engine.close().unwrap();
+    assert_eq!(Engine::builder(dir.path()).read_only(true).open().unwrap().compact(), Err(CompactError::ReadOnly));
+}
+
+/// P7: what a snapshot reads stays until it is dropped, its files too.
+#[test]
+fn p7_a_snapshot_keeps_the_files_that_compaction_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::builder(dir.path()).background_compaction(false).open().unwrap();
+    let twin = fill(&engine, 3);
+    let held = engine.snapshot();
+    let selected = held.select("cpu").unwrap();
+    drop(held);
+    engine.compact().unwrap();
+    assert_eq!(files(dir.path()).0, 7, "six old ones and a new one");
+    let read: usize = selected.iter().map(|s| s.read().unwrap().len()).sum();
+    assert_eq!(read, twin.values().map(|s| s.len()).sum::<usize>());
+    drop(selected);
+    // Whoever looked at the old version just then still held it for a moment: a later snapshot sweeps too.
+    let deadline = Instant::now() + SOON;
+    while files(dir.path()).0 > 1 {
+        assert!(Instant::now() < deadline, "the old files stay");
+        drop(engine.snapshot());
+    }
+    assert_eq!(contents(&engine.snapshot()), twin);
+}
+
+/// In the background: a store that is flushed often does not fill up with segments, and pushes go on.
+#[test]
+fn segments_are_merged_as_they_come() {
+    let engine = Engine::in_memory_builder().durability(Durability::Memory).open().unwrap();
+    let twin = fill(&engine, 24);
+    let deadline = Instant::now() + SOON;
+    while engine.stats().compacting || engine.stats().segments > 12 {
+        assert!(Instant::now() < deadline, "{} segments", engine.stats().segments);
+        std::thread::yield_now();
+    }
+    assert_eq!(contents(&engine.snapshot()), twin);
+    let stats = engine.stats();
+    let amplification = (stats.flushed_bytes + stats.compacted_bytes_out) as f64 / stats.flushed_bytes as f64;
+    assert!(amplification < 6.0, "{amplification}");
+}
+
+/// A close in the middle of a compaction loses nothing, and the next opening goes on.
+#[test]
+fn a_close_interrupts_compaction() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::builder(dir.path()).background_compaction(false).open().unwrap();
+    let twin = fill(&engine, 6);
+    std::thread::scope(|scope| {
+        let asked = engine.clone();
+        let compaction = scope.spawn(move || asked.compact());
+        engine.clone().close().unwrap();
+        assert!(matches!(compaction.join().unwrap(), Ok(()) | Err(CompactError::Closed)));
+    });
+    drop(engine);
+    let engine = Engine::builder(dir.path()).background_compaction(false).open().unwrap();
+    assert_eq!(contents(&engine.snapshot()), twin);
+    engine.compact().unwrap();
+    assert_eq!(contents(&engine.snapshot()), twin);
+    engine.close().unwrap();
+    assert_eq!(files(dir.path()).0, 1, "nothing is left over");
+}
