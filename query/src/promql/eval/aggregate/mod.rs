@@ -125,6 +125,9 @@ impl Run<'_> {
 
 /// The least and the greatest; NaN if any is.
 fn bounds(param: &[f64]) -> (f64, f64) {
+    if param.iter().any(|p| p.is_nan()) {
+        return (f64::NAN, f64::NAN);
+    }
     let low = param.iter().copied().fold(f64::INFINITY, least);
     let high = param.iter().copied().fold(f64::NEG_INFINITY, greatest);
     (low, high)

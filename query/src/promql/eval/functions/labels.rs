@@ -1,17 +1,12 @@
 //! Labels made from labels.
 
-use regex::{Regex, RegexBuilder};
-
 use crate::promql::eval::error::EvalError;
 use crate::promql::eval::grid::Grid;
 use crate::promql::eval::labels::with;
 use crate::promql::eval::run::{Run, label_name_of, string_of};
 use crate::promql::eval::times::Steps;
 use crate::promql::parse::ast::{Call, Expr};
-use tidegauge_storage::model::METRIC_NAME;
-
-/// A compiled expression may take this much memory.
-const REGEX_BYTES_MAX: usize = 1 << 20;
+use tidegauge_storage::model::{METRIC_NAME, compile_anchored};
 
 /// A label value that is made may be this long.
 const VALUE_BYTES_MAX: usize = 1 << 20;
@@ -19,8 +14,8 @@ const VALUE_BYTES_MAX: usize = 1 << 20;
 impl Run<'_> {
     pub(super) fn label_replace(&self, call: &Call, steps: Steps) -> Result<Grid, EvalError> {
         let [target, replacement, source, pattern] = [1, 2, 3, 4].map(|i| string_of(&call.args[i]));
-        let regex = compiled(pattern)
-            .ok_or_else(|| EvalError::Execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
+        let regex = compile_anchored(pattern)
+            .map_err(|_| EvalError::Execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
         check_name("destination", "label_replace", &call.args[1])?;
         let mut grid = self.eval_vector(&call.args[0], steps)?;
         for row in &mut grid.rows {
@@ -74,10 +69,4 @@ fn check_name(which: &str, function: &str, arg: &Expr) -> Result<(), EvalError> 
             Err(EvalError::Execution(format!("invalid {which} label name in {function}(): {name}")))
         }
     }
-}
-
-fn compiled(pattern: &str) -> Option<Regex> {
-    let build = |text: &str| RegexBuilder::new(text).size_limit(REGEX_BYTES_MAX).build();
-    // Alone first: `a)|(b` must not become legal by being wrapped.
-    build(pattern).and_then(|_| build(&format!("^(?s:{pattern})$"))).ok()
 }

@@ -1,0 +1,350 @@
+//! Regular expressions with Prometheus' meaning: those of RE2 as Go writes them, compiled by
+//! a crate whose language differs in places.
+//!
+//! Go's `\d \w \s \b` know ASCII only, a brace that repeats nothing stands for itself, so
+//! does a bracket within a class, and `\Q..\E` quotes.
+
+use std::iter::Peekable;
+use std::str::Chars;
+
+use regex::{Regex, RegexBuilder};
+
+/// Compiled regexes above this size are refused.
+const REGEX_BYTES_MAX: usize = 1 << 20;
+/// The greatest count of a repetition.
+const REPEAT_MAX: u32 = 1000;
+
+/// Compiles an expression that must match a whole text; `.` matches line ends too.
+///
+/// Matching takes time linear in the text's length, whatever the expression.
+///
+/// # Errors
+/// In one line, what is wrong with it, or that it is too large when compiled.
+pub fn compile_anchored(pattern: &str) -> Result<Regex, String> {
+    let translated = Translator::new(pattern).translate()?;
+    let build = |text: &str| RegexBuilder::new(text).size_limit(REGEX_BYTES_MAX).build();
+    // Alone first: `a)|(b` must not become legal by being wrapped.
+    build(&translated).and_then(|_| build(&format!("^(?s:{translated})$"))).map_err(|e| one_line(&e))
+}
+
+/// The parser draws the place over several lines; its last one has the words.
+fn one_line(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let words = text.lines().last().unwrap_or_default();
+    format!("error parsing regexp: {}", words.strip_prefix("error: ").unwrap_or(words))
+}
+
+struct Translator<'a> {
+    rest: Peekable<Chars<'a>>,
+    out: String,
+}
+
+impl<'a> Translator<'a> {
+    fn new(pattern: &'a str) -> Self {
+        Self { rest: pattern.chars().peekable(), out: String::with_capacity(pattern.len() + 16) }
+    }
+
+    fn translate(mut self) -> Result<String, String> {
+        // Whether what stands before is a repetition, which must not be repeated.
+        let mut repeated = false;
+        while let Some(c) = self.rest.next() {
+            let mut repeats = false;
+            match c {
+                '\\' => self.escape()?,
+                '[' => self.class()?,
+                '(' => self.group()?,
+                '*' | '+' | '?' => {
+                    self.out.push(c);
+                    repeats = true;
+                }
+                '{' => match self.count()? {
+                    Some(count) => {
+                        self.out.push_str(&count);
+                        repeats = true;
+                    }
+                    None => self.out.push_str(r"\{"),
+                },
+                c => self.out.push(c),
+            }
+            if repeats {
+                if repeated {
+                    return Err(format!("error parsing regexp: invalid nested repetition operator: `{c}`"));
+                }
+                if self.rest.next_if_eq(&'?').is_some() {
+                    self.out.push('?');
+                }
+            }
+            repeated = repeats;
+        }
+        Ok(self.out)
+    }
+
+    /// Behind a backslash, outside of a class.
+    fn escape(&mut self) -> Result<(), String> {
+        let Some(c) = self.rest.next() else {
+            return Err(r"error parsing regexp: trailing backslash at end of expression: ``".to_owned());
+        };
+        match c {
+            'd' | 'w' | 's' => self.out.push_str(&format!("[{}]", ascii(c))),
+            'D' | 'W' | 'S' => self.out.push_str(&format!("[^{}]", ascii(c.to_ascii_lowercase()))),
+            'b' => self.out.push_str(r"(?-u:\b)"),
+            'Q' => self.quoted(),
+            c => self.plain_escape(c)?,
+        }
+        Ok(())
+    }
+
+    /// Escapes that mean the same in and outside of classes.
+    fn plain_escape(&mut self, c: char) -> Result<(), String> {
+        match c {
+            '0'..='7' => {
+                let mut code = c.to_digit(8).unwrap_or(0);
+                let more = |rest: &mut Peekable<Chars<'_>>| rest.next_if(|d| d.is_digit(8)).and_then(|d| d.to_digit(8));
+                let Some(second) = more(&mut self.rest) else {
+                    return if c == '0' {
+                        self.out.push_str(r"\x{0}");
+                        Ok(())
+                    } else {
+                        Err(invalid_escape(c))
+                    };
+                };
+                code = code * 8 + second;
+                if let Some(third) = more(&mut self.rest) {
+                    code = code * 8 + third;
+                }
+                self.out.push_str(&format!(r"\x{{{code:x}}}"));
+            }
+            // Of these the other language has more, with meanings of its own.
+            'A' | 'B' | 'P' | 'a' | 'f' | 'n' | 'p' | 'r' | 't' | 'v' | 'x' | 'z' => {
+                self.out.push('\\');
+                self.out.push(c);
+            }
+            c if c.is_ascii_punctuation() => {
+                // `\<` is no letter's edge here.
+                match c {
+                    '<' | '>' => self.out.push(c),
+                    c => self.out.extend(['\\', c]),
+                }
+            }
+            c => return Err(invalid_escape(c)),
+        }
+        Ok(())
+    }
+
+    /// Text until `\E` or the end stands for itself.
+    fn quoted(&mut self) {
+        let mut text = String::new();
+        while let Some(c) = self.rest.next() {
+            if c == '\\' && self.rest.next_if_eq(&'E').is_some() {
+                break;
+            }
+            text.push(c);
+        }
+        self.out.push_str(&regex::escape(&text));
+    }
+
+    /// Behind `[`.
+    fn class(&mut self) -> Result<(), String> {
+        self.out.push('[');
+        if self.rest.next_if_eq(&'^').is_some() {
+            self.out.push('^');
+        }
+        let mut first = true;
+        loop {
+            let c = self.rest.next().ok_or("error parsing regexp: missing closing ]")?;
+            match c {
+                ']' if !first => break,
+                // First, both stand for themselves.
+                ']' | '-' if first => self.out.extend(['\\', c]),
+                '-' if self.rest.next_if_eq(&'-').is_some() => self.out.push_str(r"-\-"),
+                '[' if self.rest.peek() == Some(&':') => self.named_class(),
+                '[' | '&' | '~' => self.out.extend(['\\', c]),
+                '\\' => match self.rest.next() {
+                    Some(c @ ('d' | 'w' | 's')) => self.out.push_str(ascii(c)),
+                    Some(c @ ('D' | 'W' | 'S')) => {
+                        self.out.push_str(&format!("[^{}]", ascii(c.to_ascii_lowercase())));
+                    }
+                    Some(c) => self.plain_escape(c)?,
+                    None => return Err("error parsing regexp: missing closing ]".to_owned()),
+                },
+                c => self.out.push(c),
+            }
+            first = false;
+        }
+        self.out.push(']');
+        Ok(())
+    }
+
+    /// `[:alpha:]` within a class; a bracket that begins no such name stands for itself.
+    fn named_class(&mut self) {
+        let ahead: String = self.rest.clone().take(12).collect();
+        match ahead.find(":]") {
+            Some(end) if ahead[1..end].chars().all(|c| c.is_ascii_alphabetic() || c == '^') => {
+                self.out.push('[');
+                self.out.push_str(&ahead[..end + 2]);
+                self.rest.by_ref().take(end + 2).for_each(drop);
+            }
+            _ => self.out.push_str(r"\["),
+        }
+    }
+
+    /// Behind `(`: flags of which the other language has more.
+    fn group(&mut self) -> Result<(), String> {
+        self.out.push('(');
+        if self.rest.next_if_eq(&'?').is_none() {
+            return Ok(());
+        }
+        self.out.push('?');
+        while let Some(c) = self.rest.next_if(|c| c.is_ascii_lowercase() || matches!(c, 'R' | 'U' | '-')) {
+            if !matches!(c, 'i' | 'm' | 's' | 'U' | '-') {
+                return Err(format!("error parsing regexp: invalid or unsupported Perl syntax: `(?{c}`"));
+            }
+            self.out.push(c);
+        }
+        Ok(())
+    }
+
+    /// Behind `{`: `n}`, `n,}` or `n,m}`, if that stands there.
+    fn count(&mut self) -> Result<Option<String>, String> {
+        let ahead: String = self.rest.clone().take(24).take_while(|&c| c != '}').collect();
+        let whole = self.rest.clone().nth(ahead.chars().count()) == Some('}');
+        let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let (low, high) = ahead.split_once(',').map_or((ahead.as_str(), None), |(low, high)| (low, Some(high)));
+        if !whole || !number(low) || !high.is_none_or(|high| high.is_empty() || number(high)) {
+            return Ok(None);
+        }
+        let value = |text: &str| text.parse::<u32>().ok().filter(|&n| n <= REPEAT_MAX);
+        let ends = high.filter(|high| !high.is_empty()).map_or(Some(REPEAT_MAX), value);
+        match (value(low), ends) {
+            (Some(low), Some(high)) if low <= high => {}
+            _ => return Err(format!("error parsing regexp: invalid repeat count: `{{{ahead}}}`")),
+        }
+        self.rest.by_ref().take(ahead.len() + 1).for_each(drop);
+        Ok(Some(format!("{{{ahead}}}")))
+    }
+}
+
+/// What `\d`, `\w` and `\s` stand for within a class.
+fn ascii(class: char) -> &'static str {
+    match class {
+        'd' => "0-9",
+        'w' => "0-9A-Za-z_",
+        _ => r"\t\n\x0c\r ",
+    }
+}
+
+fn invalid_escape(c: char) -> String {
+    format!("error parsing regexp: invalid escape sequence: `\\{c}`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn matches(pattern: &str, text: &str) -> bool {
+        compile_anchored(pattern).unwrap_or_else(|e| panic!("{pattern}: {e}")).is_match(text)
+    }
+
+    #[test]
+    fn classes_by_letter_know_ascii_only() {
+        for (pattern, yes, no) in [
+            (r"\d+", "0189", "١"),
+            (r"\D", "١", "1"),
+            (r"\w+", "aZ_9", "é"),
+            (r"\W", "é", "a"),
+            (r"\s", " ", "\u{a0}"),
+            (r"\S", "\u{a0}", "\t"),
+            (r"[\d.]+", "1.2", "١"),
+            (r"[^\w]", "é", "e"),
+            (r"[\D]", "é", "1"),
+            (r"[[:alpha:]_]+", "a_b", "é"),
+            (r"\pL", "é", "1"),
+            (r"é\b.*", "éa", "éé"),
+        ] {
+            assert!(matches(pattern, yes), "{pattern} {yes}");
+            assert!(!matches(pattern, no), "{pattern} {no}");
+        }
+    }
+
+    #[test]
+    fn what_stands_for_itself_in_go_does_so_here() {
+        for (pattern, text) in [
+            ("/api/{id}/x", "/api/{id}/x"),
+            ("a{,5}", "a{,5}"),
+            ("a{b", "a{b"),
+            ("x{2}", "xx"),
+            ("x{1,}y{0,2}", "xxxy"),
+            ("[[a]", "["),
+            ("[a&&b]", "&"),
+            ("[~~a]", "~"),
+            ("[]a]", "]"),
+            ("[^]a]", "b"),
+            ("[--/]", "."),
+            ("[+--]", ","),
+            (r"\Qa.b*\E+", "a.b**"),
+            (r"\Q(", "("),
+            (r"\<a\>", "<a>"),
+            (r"[\<]", "<"),
+            (r"\101\x42\x{43}", "ABC"),
+            (r"\0", "\0"),
+            ("(?i)abc", "ABC"),
+            ("(?i:a)b", "Ab"),
+            ("(?P<n>a)(?<m>b)", "ab"),
+            ("a.b", "a\nb"),
+            ("a*?b+?c??", "aab"),
+            ("", ""),
+            ("a|", ""),
+        ] {
+            assert!(matches(pattern, text), "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn what_go_refuses_is_refused_in_one_line() {
+        for pattern in [
+            "(",
+            ")",
+            "a)|(b",
+            "[",
+            "[a",
+            r"[\",
+            r"\",
+            "*",
+            "a**",
+            "a+*",
+            "x{2}{3}",
+            "x{1001}",
+            "x{2,1}",
+            r"\1",
+            r"\8",
+            r"\u{61}",
+            r"\y",
+            "(?x)a",
+            "(?u:a)",
+            "(?R)a",
+            r"\pX",
+            "[b-a]",
+            "((x{100}){100}){100}",
+            "(?=a)",
+        ] {
+            let why = compile_anchored(pattern).expect_err(pattern);
+            assert!(!why.is_empty() && !why.contains('\n'), "{pattern}: {why}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_pattern_makes_it_panic(pattern in "(\\PC|[\\[\\](){}*+?|\\\\^$.,:&~<>-]|[dwsQEpxP0-9]){0,24}", text in any::<String>()) {
+            if let Ok(regex) = compile_anchored(&pattern) {
+                let _ = regex.is_match(&text);
+            }
+        }
+
+        #[test]
+        fn quoted_text_matches_itself(text in "[^\\\\]*") {
+            let pattern = format!(r"\Q{text}\E");
+            prop_assert!(matches(&pattern, &text));
+        }
+    }
+}
