@@ -92,6 +92,7 @@ export class Explore {
   }
 
   async ask(window, signal) {
+    $("answer-hint").hidden = Boolean(this.expr);
     if (!this.expr || !window) {
       this.facts("");
       return true;

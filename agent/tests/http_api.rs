@@ -137,6 +137,9 @@ fn what_is_not_there_yet_says_so_and_what_is_unknown_is_404() {
         let answer = support::http::request(&agent.address, method, path, &[], b"");
         assert_eq!((answer.status, answer.text().as_str()), (405, "Method Not Allowed\n"), "{method} {path}");
     }
+    let asked = [("Origin", "http://elsewhere"), ("Access-Control-Request-Method", "GET")];
+    let preflight = support::http::request(&agent.address, "OPTIONS", "/api/v1/query", &asked, b"");
+    assert_eq!((preflight.status, preflight.header("access-control-allow-origin")), (204, None));
 }
 
 #[test]

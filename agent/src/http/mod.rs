@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use tidegauge::{Engine, Level, Timestamp};
@@ -206,7 +206,11 @@ async fn not_there(uri: axum::http::Uri) -> ApiError {
     }
 }
 
-async fn wrong_method() -> Response {
+async fn wrong_method(method: Method, uri: axum::http::Uri) -> Response {
+    // Asked before a request from elsewhere; without a header that allows it the answer is no.
+    if method == Method::OPTIONS && uri.path().starts_with("/api/v1/") {
+        return StatusCode::NO_CONTENT.into_response();
+    }
     let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
     (StatusCode::METHOD_NOT_ALLOWED, kind, "Method Not Allowed\n").into_response()
 }
