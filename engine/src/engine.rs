@@ -19,6 +19,7 @@ use crate::gate::Shut;
 use crate::ingest;
 use crate::life::Life;
 use crate::options::{Builder, Level};
+use crate::recovery::RecoveryReport;
 use crate::registry::SeriesId;
 use crate::ring::{BackPressure, JoinError};
 use crate::snapshot::Snapshot;
@@ -284,6 +285,24 @@ impl Engine {
     #[must_use]
     pub fn metadata(&self) -> BTreeMap<String, Metadata> {
         self.life.metadata()
+    }
+
+    /// How the opening went: what came back from the log, and what salvage could not save.
+    #[must_use]
+    pub fn recovery_report(&self) -> &RecoveryReport {
+        &self.life.report
+    }
+
+    /// Brings an engine that was opened read-only up to what the owner has flushed or logged by now. Snapshots
+    /// taken before stay as they are; one taken meanwhile shows the old state or the new one. Writes nothing,
+    /// takes no lock. Costs what reading the log costs; segments that are open already stay open.
+    ///
+    /// Nothing is to be done where the engine itself writes.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the engine goes on showing what it showed before.
+    pub fn refresh(&self) -> Result<(), OpenError> {
+        self.life.refresh()
     }
 
     /// Whether the engine still writes.

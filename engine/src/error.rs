@@ -50,6 +50,12 @@ pub enum OpenError {
     /// The manifest is damaged or cannot be read.
     #[error(transparent)]
     Manifest(#[from] tidegauge_storage::manifest::ManifestError),
+    /// Salvage could not bring what it saved of the log into segments. Everything is as it was: open with salvage again.
+    #[error("what was saved of the log did not reach a segment ({why}): open with salvage again")]
+    NotSettled {
+        /// Why not.
+        why: FlushError,
+    },
     /// A thread could not be started.
     #[error("a thread could not be started: {source}")]
     Thread {

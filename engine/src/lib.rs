@@ -53,11 +53,16 @@ mod lock;
 #[cfg(not(loom))]
 mod audit;
 #[cfg(not(loom))]
+mod follow;
+// is all of it sound
+#[cfg(not(loom))]
 mod open;
 #[cfg(not(loom))]
-mod quarantine;
+mod recovery;
 #[cfg(not(loom))]
 mod replay;
+#[cfg(not(loom))]
+mod verify;
 
 // what users hold
 #[cfg(not(loom))]
@@ -102,6 +107,7 @@ mod api {
         SeriesError, WaitError,
     };
     pub use crate::options::{BadDurability, Builder, Durability, Level};
+    pub use crate::recovery::{Lost, Recovery, RecoveryReport};
     pub use crate::registry::SeriesId;
     pub use crate::ring::BackPressure;
     pub use crate::snapshot::{SelectError, Snapshot};
@@ -112,6 +118,7 @@ mod api {
     /// Work on a data directory from outside of an engine.
     pub mod admin {
         pub use crate::lock::{Owner, UnlockError, Unlocked, owner_of, unlock};
+        pub use crate::verify::{Damage, StoreReport, verify};
     }
 
     /// Selection, aggregates and PromQL over a [`Snapshot`].

@@ -17,9 +17,11 @@ use crate::core::{Core, SeriesSample};
 use crate::engine::Metadata;
 use crate::error::{CloseError, MetadataError, OpenError};
 use crate::flush::{FlushQueue, Flusher};
+use crate::follow::Follower;
 use crate::gate::Shut;
 use crate::ingest::{SyncThread, Worker};
 use crate::lock::DirLock;
+use crate::recovery::RecoveryReport;
 use crate::ring::CommonSender;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Mutex, thread};
@@ -34,6 +36,10 @@ pub(crate) struct Life {
     /// Where administrative acts are noted.
     #[allow(dead_code, reason = "the next acts come with deletes and retention")]
     pub(crate) audit: AuditLog,
+    /// How the opening went.
+    pub(crate) report: RecoveryReport,
+    /// What a reader beside the owner reads anew.
+    pub(crate) follower: Option<Mutex<Follower>>,
     /// Where the log's files are; `None` if this engine writes none.
     pub(crate) log_files: Option<(Arc<dyn Fs>, PathBuf)>,
     pub(crate) sync: Option<Arc<SyncThread>>,

@@ -19,11 +19,11 @@ use crate::core::{Core, CoreParts};
 use crate::engine::Engine;
 use crate::error::OpenError;
 use crate::flush::{FlushJob, FlushQueue, Flusher, FlusherParts};
-use crate::gate::Shut;
 use crate::ingest::{Log, SyncThread, Worker, WorkerParts};
-use crate::life::{Held, Life, start};
+use crate::life::{Life, start};
 use crate::lock::DirLock;
 use crate::options::Builder;
+use crate::recovery::{Recovery, RecoveryReport, salvage_log, salvage_segments};
 use crate::registry::Registry;
 use crate::replay::Replayer;
 use crate::ring::{RingLimits, Rings};
@@ -71,21 +71,32 @@ impl Builder {
         // The folder's own name must survive before any segment in it can.
         let made = fs.create_dir_all(&segment_dir).and_then(|()| fs.sync_dir(&dir));
         made.map_err(|source| OpenError::Io { path: segment_dir.clone(), source })?;
-        let segments = pool.install(|| open_segments(&*fs, &segment_dir, &manifest))?;
         remove_leftovers(&*fs, &segment_dir, &manifest);
+        let mut salvaged = RecoveryReport::default();
+        let segments = match self.recovery {
+            Recovery::Strict => pool.install(|| open_segments(&*fs, &segment_dir, &manifest))?,
+            Recovery::Salvage => salvage_segments(&fs, &dir, &mut manifest, &pool, &mut salvaged)?,
+        };
 
         // What the log holds, into a memtable of its own.
         let registry = Arc::new(Registry::new(self.max_series, self.label_limits));
         let mut replayer = Replayer::new(&registry, manifest.state().next_seq.0.max(1));
         let state = manifest.state();
-        let recovered = replayer.recover(&*fs, &wal_dir, state.store_id, &state.wal, RecoverMode::Strict)?;
+        let mode = match self.recovery {
+            Recovery::Strict => RecoverMode::Strict,
+            Recovery::Salvage => RecoverMode::Salvage,
+        };
+        let recovered = replayer.recover(&*fs, &wal_dir, state.store_id, &state.wal, mode)?;
+        let mut report =
+            RecoveryReport { samples: recovered.samples, torn_tail: recovered.torn_tail.clone(), ..salvaged };
+        let log_is_whole = recovered.lost.is_empty();
+        salvage_log(&*fs, &dir, &recovered, replayer.undefined(), &mut report)?;
         recovered.secure(&*fs)?;
         let life = recovered.life(state.open_number);
         let mut options = WriterOptions::new(state.store_id, state.open_number, life.first_frame);
         let file_bytes = (self.wal_bytes / WAL_FILES).clamp(WAL_FILE_BYTES_MIN, WriterOptions::FILE_BYTES);
         options.file_bytes = self.wal_file_bytes.unwrap_or(file_bytes);
         options.spare_files = WAL_SPARES;
-        options.damaged = recovered.lost.iter().map(|lost| lost.epoch).collect();
         let released = WalRelease {
             oldest_epoch: life.live_epoch,
             next_frame: life.first_frame,
@@ -167,79 +178,38 @@ impl Builder {
         let held = start(&core, worker, flusher, compactor, sync.as_ref(), lock)?;
         let held = Mutex::new(held);
         let audit = AuditLog::new(Arc::clone(&log_fs), &dir);
+        if let Some(entry) = report.audit_entry()
+            && let Err(e) = audit.record(entry)
+        {
+            report.notes.push(format!("the audit log was not written: {e}"));
+        }
         let log_files = Some((log_fs, log_dir));
-        Ok(Engine::from_life(Life {
+        let dir = self.dir;
+        let follower = None;
+        let life = Life {
             core,
             common,
             pool,
-            dir: self.dir,
+            dir,
             manifest,
             audit,
+            report,
+            follower,
             log_files,
             sync,
             flushes,
             graveyard,
             held,
-        }))
-    }
-
-    /// Manifest, segments, log up to the first frame that does not chain, then the manifest
-    /// again: if it moved, the owner has flushed meanwhile, and all is read anew.
-    fn open_read_only(self, fs: &Arc<dyn Fs>, dir: &Path) -> Result<Engine, OpenError> {
-        let pool = self.pool()?;
-        loop {
-            let manifest = Manifest::open_read_only(Arc::clone(fs), dir)?;
-            let segments = match pool.install(|| open_segments(&**fs, &dir.join("segments"), &manifest)) {
-                Err(OpenError::Read(ReadError::Io { source, .. }))
-                    if source.kind() == io::ErrorKind::NotFound && !manifest.is_current()? =>
-                {
-                    continue;
-                }
-                other => other?,
-            };
-            let registry = Arc::new(Registry::new(self.max_series, self.label_limits));
-            let state = manifest.state();
-            let mut replayer = Replayer::new(&registry, state.next_seq.0.max(1));
-            let wal = dir.join("wal");
-            let recovered = replayer.recover(&**fs, &wal, state.store_id, &state.wal, RecoverMode::Follow)?;
-            if !manifest.is_current()? {
-                continue;
-            }
-            let visible = Visible { commit: 1, seq: recovered.next_seq.max(state.next_seq).0 };
-            let (applier, replayed) = replayer.finish(visible.seq);
-            let active = Arc::clone(applier.active());
-            let (rings, _) = Rings::new(RingLimits { lane_samples: 2, common_samples: 2, ..self.ring_limits() });
-            let common = rings.common();
-            let core = Arc::new(Core::new(CoreParts {
-                registry,
-                rings,
-                watermark: Watermark::new(visible),
-                durable: Durable::new(0),
-                versions: Versions::new(Version { segments, sealed: replayed.into_iter().collect(), active }),
-                durability: self.durability,
-                max_ahead: self.max_ahead,
-            }));
-            core.gate.shut(Shut::ReadOnly);
-            core.requests.close();
-            let manifest = Arc::new(Mutex::new(manifest));
-            let (flushes, held) = (Arc::new(FlushQueue::default()), Mutex::new(Held::default()));
-            return Ok(Engine::from_life(Life {
-                core,
-                common,
-                pool,
-                dir: self.dir,
-                manifest,
-                audit: AuditLog::new(Arc::clone(fs), dir),
-                log_files: None,
-                sync: None,
-                flushes,
-                graveyard: Arc::new(Graveyard::new(Arc::clone(fs))),
-                held,
-            }));
+        };
+        let engine = Engine::from_life(life);
+        if !log_is_whole {
+            // Once what was saved is in segments, nobody needs the damaged log any more.
+            engine.flush().map_err(|why| OpenError::NotSettled { why })?;
         }
+        Ok(engine)
     }
 
-    fn pool(&self) -> Result<Arc<rayon::ThreadPool>, OpenError> {
+    pub(crate) fn pool(&self) -> Result<Arc<rayon::ThreadPool>, OpenError> {
         let pool = ThreadPoolBuilder::new()
             .num_threads(self.query_threads)
             .thread_name(|i| format!("tidegauge-query-{i}"))
@@ -248,7 +218,7 @@ impl Builder {
         Ok(Arc::new(pool))
     }
 
-    fn ring_limits(&self) -> RingLimits {
+    pub(crate) fn ring_limits(&self) -> RingLimits {
         RingLimits {
             lane_samples: self.lane_samples,
             common_samples: self.lane_samples,
@@ -259,7 +229,7 @@ impl Builder {
 }
 
 /// Opens what the manifest names, in parallel, in order of acceptance.
-fn open_segments(fs: &dyn Fs, dir: &Path, manifest: &Manifest) -> Result<Vec<Arc<Segment>>, OpenError> {
+pub(crate) fn open_segments(fs: &dyn Fs, dir: &Path, manifest: &Manifest) -> Result<Vec<Arc<Segment>>, OpenError> {
     let ids: Vec<u64> = manifest.state().segments.keys().copied().collect();
     let opened: Result<Vec<_>, ReadError> =
         ids.par_iter().map(|&id| Segment::open(fs, &dir.join(file_name(id))).map(Arc::new)).collect();

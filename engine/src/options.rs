@@ -10,6 +10,7 @@ use tidegauge_storage::fs::Fs;
 use tidegauge_storage::model::LabelLimits;
 
 use crate::error::OpenError;
+use crate::recovery::Recovery;
 
 /// What an acknowledgement is worth.
 ///
@@ -113,6 +114,7 @@ pub struct Builder {
     pub(crate) read_only: bool,
     pub(crate) address: Option<String>,
     pub(crate) heartbeat: Duration,
+    pub(crate) recovery: Recovery,
     /// Another file system than that of the machine, for tests.
     pub(crate) fs: Option<Arc<dyn Fs>>,
     /// Log files of another size than follows from `wal_bytes`, for tests.
@@ -157,6 +159,7 @@ impl Builder {
             read_only: false,
             address: None,
             heartbeat: Self::HEARTBEAT,
+            recovery: Recovery::Strict,
             fs: None,
             wal_file_bytes: None,
         }
@@ -261,6 +264,12 @@ impl Builder {
     /// An address that the lock file tells to those who find the directory in use.
     pub fn address(mut self, address: impl Into<String>) -> Self {
         self.address = Some(address.into());
+        self
+    }
+
+    /// What to do about data that was durable and cannot be read. Default: [`Recovery::Strict`].
+    pub fn recovery(mut self, recovery: Recovery) -> Self {
+        self.recovery = recovery;
         self
     }
 

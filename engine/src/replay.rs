@@ -1,6 +1,7 @@
 //! The log, read back into a memtable.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -64,19 +65,46 @@ pub(crate) struct Replayer<'a> {
     registry: &'a Registry,
     applier: Applier,
     added: Added,
+    /// Whether samples of series that nobody defined are left out rather than refused.
+    salvage: bool,
+    undefined: Option<Undefined>,
     generation: Option<GenerationId>,
     defined: Defined,
     batch: Vec<SeriesSample>,
 }
 
+/// Samples that were read, but whose series nobody knows: its definition is lost.
+pub(crate) struct Undefined {
+    pub(crate) samples: u64,
+    pub(crate) seqs: Range<u64>,
+    pub(crate) first: i64,
+    pub(crate) last: i64,
+}
+
 impl<'a> Replayer<'a> {
     /// `first_seq`: nothing replayed has a lower number.
     pub(crate) fn new(registry: &'a Registry, first_seq: u64) -> Self {
-        let memtable = Arc::new(Memtable::new(1, first_seq));
+        let applier = Applier::new(Arc::clone(registry.slots()), Arc::new(Memtable::new(1, first_seq)));
+        Self::on(registry, applier, first_seq)
+    }
+
+    /// The log once more, into a memtable of its own: what the applier had before stays with those who read it.
+    pub(crate) fn again(registry: &'a Registry, mut applier: Applier, first_seq: u64) -> Self {
+        let generation = applier.active().generation + 1;
+        applier.rotate(Arc::new(Memtable::new(generation, first_seq)));
+        applier.close_some(0..registry.slots().len(), COMMIT, &PinView::default());
+        // What an attempt before left half-way.
+        drop(applier.closed());
+        Self::on(registry, applier, first_seq)
+    }
+
+    fn on(registry: &'a Registry, applier: Applier, first_seq: u64) -> Self {
         Self {
             registry,
-            applier: Applier::new(Arc::clone(registry.slots()), memtable),
+            applier,
             added: Added { samples: 0, first: i64::MAX, last: i64::MIN, end_seq: first_seq },
+            salvage: false,
+            undefined: None,
             generation: None,
             defined: Defined::default(),
             batch: Vec::new(),
@@ -91,7 +119,13 @@ impl<'a> Replayer<'a> {
         state: &WalState,
         mode: RecoverMode,
     ) -> Result<Recovered, WalError> {
+        self.salvage = mode == RecoverMode::Salvage;
         recover(fs, dir, store_id, state, mode, &mut |piece| self.take(piece))
+    }
+
+    /// What salvage had to leave out although its frames are sound.
+    pub(crate) fn undefined(&mut self) -> Option<Undefined> {
+        self.undefined.take()
     }
 
     fn take(&mut self, piece: Replay<'_>) -> Result<(), Refused> {
@@ -108,9 +142,12 @@ impl<'a> Replayer<'a> {
             Replay::Samples { generation, first_seq, samples } => {
                 self.enter(generation);
                 self.batch.clear();
-                for sample in samples {
-                    let slot = self.defined.get(sample.series).ok_or(Refused("a sample of an undefined series"))?;
-                    self.batch.push(SeriesSample(WalSample { series: slot, ..*sample }));
+                for (sample, seq) in samples.iter().zip(first_seq.0..) {
+                    match self.defined.get(sample.series) {
+                        Some(slot) => self.batch.push(SeriesSample(WalSample { series: slot, ..*sample })),
+                        None if self.salvage => Undefined::note(&mut self.undefined, seq, sample.timestamp),
+                        None => return Err(Refused("a sample of an undefined series")),
+                    }
                 }
                 self.applier.apply(&self.batch, first_seq.0, COMMIT, &PinView::default(), &mut self.added);
                 self.added.end_seq = first_seq.0 + samples.len() as u64;
@@ -132,9 +169,21 @@ impl<'a> Replayer<'a> {
     /// `next_seq`; what was replayed comes as a sealed one, if it is anything.
     pub(crate) fn finish(mut self, next_seq: u64) -> (Applier, Option<Arc<Memtable>>) {
         self.applier.active().note(&self.added);
-        self.applier.rotate(Arc::new(Memtable::new(2, next_seq)));
+        let generation = self.applier.active().generation + 1;
+        self.applier.rotate(Arc::new(Memtable::new(generation, next_seq)));
         self.applier.close_some(0..self.registry.slots().len(), COMMIT, &PinView::default());
         let replayed = self.applier.closed().filter(|memtable| memtable.samples() > 0);
         (self.applier, replayed)
+    }
+}
+
+impl Undefined {
+    fn note(all: &mut Option<Self>, seq: u64, timestamp: i64) {
+        let none = || Self { samples: 0, seqs: seq..seq, first: timestamp, last: timestamp };
+        let all = all.get_or_insert_with(none);
+        all.samples += 1;
+        all.seqs.end = seq + 1;
+        all.first = all.first.min(timestamp);
+        all.last = all.last.max(timestamp);
     }
 }

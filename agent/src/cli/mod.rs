@@ -4,10 +4,13 @@ mod completions;
 mod failure;
 mod import;
 mod inspect;
+mod progress;
 mod query;
+mod repair;
 mod serve;
 mod table;
 mod unlock;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -47,6 +50,10 @@ enum Command {
     Import(import::ImportArgs),
     /// Show what a data directory holds, also while an agent uses it
     Inspect(inspect::InspectArgs),
+    /// Read all of a data directory, and name what is damaged; also while an agent uses it
+    Verify(verify::VerifyArgs),
+    /// Save what can be read of a damaged data directory, and tell what is lost
+    Repair(repair::RepairArgs),
     /// Let go of the lock of a machine that is gone
     Unlock(unlock::UnlockArgs),
     /// Print completions for a shell
@@ -77,6 +84,8 @@ fn obey() -> ExitCode {
         Some(Command::Query(args)) => query::run(args),
         Some(Command::Import(args)) => import::run(args),
         Some(Command::Inspect(args)) => inspect::run(&args),
+        Some(Command::Verify(args)) => verify::run(&args),
+        Some(Command::Repair(args)) => repair::run(&args),
         Some(Command::Unlock(args)) => unlock::run(&args),
         Some(Command::Completions(args)) => completions::run(&args),
     };

@@ -11,7 +11,7 @@ use super::owner::{Owner, read};
 use super::{FILE_NAME, is_same};
 use crate::audit::{Act, AuditLog, Entry};
 use crate::clock;
-use crate::quarantine;
+use crate::recovery::quarantine;
 
 /// What [`unlock`] found or did.
 #[derive(Clone, Debug, PartialEq, Eq)]

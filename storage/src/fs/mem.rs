@@ -72,6 +72,16 @@ impl Fs for MemFs {
         Ok(())
     }
 
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut files = self.files();
+        if files.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let file = files.get(from).cloned().ok_or(io::ErrorKind::NotFound)?;
+        files.insert(to.to_owned(), file);
+        Ok(())
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.files().remove(path).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -152,6 +162,9 @@ mod tests {
         assert_eq!((fs.list(Path::new("d")).unwrap(), &*fs.map(b).unwrap()), (vec!["b".to_owned()], &b"\0\0xy"[..]));
         let mut buf = [0; 8];
         assert_eq!(fs.open_read(b).unwrap().read_at(3, &mut buf).unwrap(), 1);
+        fs.hard_link(b, a).unwrap();
+        assert_eq!(fs.hard_link(b, a).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        fs.remove(a).unwrap();
         fs.remove(b).unwrap();
         assert_eq!(fs.open(b).unwrap_err().kind(), io::ErrorKind::NotFound);
     }

@@ -61,6 +61,15 @@ pub trait Fs: Send + Sync + Debug {
     /// As above.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Gives a file a further name; `AlreadyExists` if that is taken. Only for files that nobody writes any more.
+    ///
+    /// # Errors
+    /// As above; `Unsupported` where the file system has no such thing.
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let _ = (from, to);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Removes a file's name. Maps and open files keep its bytes.
     ///
     /// # Errors

@@ -55,6 +55,10 @@ impl Fs for OsFs {
         fs::rename(from, to)
     }
 
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
     }
@@ -134,5 +138,7 @@ mod tests {
         assert_eq!(OsFs.create(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         OsFs.sync_dir(dir.path()).unwrap();
         assert_eq!(OsFs.list(dir.path()).unwrap(), ["f"]);
+        OsFs.hard_link(&path, &dir.path().join("g")).unwrap();
+        assert_eq!(OsFs.hard_link(&path, &dir.path().join("g")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
     }
 }

@@ -243,6 +243,18 @@ impl Fs for SimFs {
         Ok(())
     }
 
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        state.whole_operation(self.process)?;
+        let id = state.disk.file(from)?;
+        state.disk.check_parent(to)?;
+        if state.disk.live.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        state.step(Step::Name(NameChange::Add(to.into(), Entry::File(id))));
+        Ok(())
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.lock();
         state.whole_operation(self.process)?;

@@ -27,10 +27,10 @@ mod unsure;
 pub use encode::{FrameEncoder, FrameFull};
 pub use format::{FRAME_BYTES_MAX, FRAME_SAMPLES_MAX, PAGE};
 pub use recover::{RecoverMode, Refused, Replay, Sink, recover};
-pub use recovered::{EpochEnd, LostRange, NUMBER_GAP, Recovered, TornTail, WalLife, WalState};
+pub use recovered::{Edge, EpochEnd, LostRange, NUMBER_GAP, Recovered, TornTail, WalLife, WalState};
 pub use sync::SyncJob;
 pub use types::{Epoch, FrameNo, GenerationId, Origin, WalError, WalSample};
-pub use writer::{WalRelease, WalWriter, WriterOptions, quarantine};
+pub use writer::{WalRelease, WalWriter, WriterOptions};
 
 #[cfg(test)]
 pub(crate) mod codec_tests;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use super::decode::{Decoded, Undecodable};
 use super::file::{FrameFile, HeaderState};
 use super::format::{FrameHeader, PAGE};
-use super::recovered::{EpochEnd, LostRange, Recovered, TornTail, WalState};
+use super::recovered::{Edge, EpochEnd, LostRange, Recovered, TornTail, WalState};
 use super::types::{Epoch, FrameNo, GenerationId, Origin, WalError, WalSample};
 use super::unsure::UnsureFrames;
 use crate::fs::Fs;
@@ -104,6 +104,8 @@ pub fn recover(
         decoded: Decoded::default(),
         unsure: UnsureFrames::default(),
         open: None,
+        edge: None,
+        holes_without_end: 0,
         out: Recovered {
             samples: 0,
             frames: 0,
@@ -162,6 +164,10 @@ struct Recovery<'a, 's> {
     decoded: Decoded,
     unsure: UnsureFrames,
     open: Option<OpenFile>,
+    /// Where the chain stands, while holes are told.
+    edge: Option<Edge>,
+    /// The last holes, behind which no frame with samples was found yet.
+    holes_without_end: usize,
     out: Recovered,
 }
 
@@ -336,6 +342,9 @@ impl Recovery<'_, '_> {
             }
         }
         self.note(header);
+        if self.mode == RecoverMode::Salvage {
+            self.note_edges(header);
+        }
         self.out.samples += u64::from(header.samples);
         self.out.frames += 1;
         self.out.last_frame = FrameNo(header.frame_no);
@@ -345,6 +354,19 @@ impl Recovery<'_, '_> {
         }
         end.last = end.last.max(FrameNo(header.frame_no));
         Ok(Ok(()))
+    }
+
+    /// A frame was given: it ends the holes before it.
+    fn note_edges(&mut self, header: &FrameHeader) {
+        let timestamps = || self.decoded.samples.iter().map(|sample| sample.timestamp);
+        let (Some(least), Some(greatest)) = (timestamps().min(), timestamps().max()) else { return };
+        let behind = Edge { seq: SeqNo(header.first_seq), timestamp: least };
+        for hole in self.out.lost.iter_mut().rev().take(self.holes_without_end) {
+            hole.behind = Some(behind);
+        }
+        self.holes_without_end = 0;
+        self.edge =
+            Some(Edge { seq: SeqNo(header.first_seq.saturating_add(header.samples.into())), timestamp: greatest });
     }
 
     fn note(&mut self, header: &FrameHeader) {
@@ -366,7 +388,9 @@ impl Recovery<'_, '_> {
             RecoverMode::Strict => Err(WalError::Corrupt { file, offset, frame: first, what }),
             RecoverMode::Follow => Ok(false),
             RecoverMode::Salvage => {
-                self.out.lost.push(LostRange { file, epoch, offset, first, last: FrameNo(lost.1), what });
+                let (last, before) = (FrameNo(lost.1), self.edge);
+                self.out.lost.push(LostRange { file, epoch, offset, first, last, what, before, behind: None });
+                self.holes_without_end += 1;
                 Ok(true)
             }
         }

@@ -89,7 +89,7 @@ pub struct TornTail {
 pub struct LostRange {
     /// The damaged file.
     pub file: PathBuf,
-    /// Its epoch, for [`WriterOptions::damaged`](super::WriterOptions::damaged).
+    /// Its epoch.
     pub epoch: Epoch,
     /// Where the damage begins.
     pub offset: u64,
@@ -99,6 +99,19 @@ pub struct LostRange {
     pub last: FrameNo,
     /// What is wrong there.
     pub what: String,
+    /// Number behind the last sample before the hole, and the greatest timestamp of its frame.
+    pub before: Option<Edge>,
+    /// Number of the first sample behind the hole, and the least timestamp of its frame.
+    pub behind: Option<Edge>,
+}
+
+/// An end of a hole in the chain of frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// In the order of acceptance.
+    pub seq: SeqNo,
+    /// Nanoseconds since the Unix epoch.
+    pub timestamp: i64,
 }
 
 /// What [`recover`](super::recover()) found.

@@ -1,6 +1,5 @@
 //! Frames into files: one pwrite each, into space that was allocated before.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::mem;
 use std::path::{Path, PathBuf};
@@ -30,9 +29,6 @@ pub struct WriterOptions {
     /// Files kept for reuse when they are not needed any more; others are removed. More
     /// spares: less work for the file system at high rates. Default: [`Self::SPARE_FILES`] (4).
     pub spare_files: usize,
-    /// Files that must not be reused but set aside once nothing in them is needed: those
-    /// in which recovery found damage.
-    pub damaged: BTreeSet<Epoch>,
 }
 
 impl WriterOptions {
@@ -44,14 +40,7 @@ impl WriterOptions {
     /// The defaults, for this opening of this store.
     #[must_use]
     pub fn new(store_id: u128, open_number: u32, first_frame: FrameNo) -> Self {
-        Self {
-            store_id,
-            open_number,
-            first_frame,
-            file_bytes: Self::FILE_BYTES,
-            spare_files: Self::SPARE_FILES,
-            damaged: BTreeSet::new(),
-        }
+        Self { store_id, open_number, first_frame, file_bytes: Self::FILE_BYTES, spare_files: Self::SPARE_FILES }
     }
 }
 
@@ -267,8 +256,7 @@ impl WalWriter {
     }
 
     /// Frees the files of all generations before `first_needed`, those of earlier openings
-    /// included: some of this opening's are kept for reuse, others removed, damaged ones set aside. Call it
-    /// only after [`release_edit`](Self::release_edit)'s answer is durable in the manifest.
+    /// included: some of this opening's are kept for reuse, others removed. Call it only after [`release_edit`](Self::release_edit)'s answer is durable in the manifest.
     /// What cannot be removed stays as it is until the next opening.
     pub fn release_before(&mut self, first_needed: GenerationId) {
         self.generations.retain(|(generation, _)| *generation >= first_needed);
@@ -287,8 +275,6 @@ impl WalWriter {
             let path = self.path(epoch);
             if epoch >= oldest {
                 self.closed.push(epoch);
-            } else if self.options.damaged.contains(&epoch) {
-                let _ = quarantine(&*self.fs, &path);
             } else if epoch.open_number() == self.options.open_number && self.spares.len() < self.options.spare_files {
                 self.spares.push(epoch);
             } else {
@@ -367,17 +353,4 @@ impl WalWriter {
         file.write_all_at(0, &page)?;
         Ok(file)
     }
-}
-
-/// Sets a damaged file aside: it gets the further ending `.damaged`, and is neither
-/// replayed nor reused from then on. Nothing is ever deleted. Answers its new path.
-///
-/// # Errors
-/// What the operating system answers.
-pub fn quarantine(fs: &dyn Fs, path: &Path) -> io::Result<PathBuf> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".damaged");
-    let aside = PathBuf::from(name);
-    fs.rename(path, &aside)?;
-    Ok(aside)
 }

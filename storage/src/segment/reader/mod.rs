@@ -6,6 +6,7 @@ mod index;
 mod inspect;
 mod labels;
 mod open;
+mod salvage;
 mod source;
 mod verify;
 
@@ -24,6 +25,7 @@ use index::Index;
 
 pub use copy::{ChunkSpan, EncodedChunk};
 pub use inspect::ChunkInfo;
+pub use salvage::LostChunk;
 pub use verify::VerifyReport;
 
 /// An open segment. Cheap to clone is only its map; share it in an `Arc`.

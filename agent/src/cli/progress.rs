@@ -1,0 +1,28 @@
+//! Bars on stderr, where that is a terminal.
+
+use std::io::IsTerminal;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// A bar over bytes whose number is told later; hidden unless `shown` and stderr is a terminal.
+pub(super) fn bytes(shown: bool) -> ProgressBar {
+    bar(shown, "{bar:32} {percent:>3} %  {bytes} of {total_bytes}  {bytes_per_sec}  ETA {eta}")
+}
+
+/// Something turns while work goes on that tells nothing of itself.
+pub(super) fn turning(shown: bool, what: &'static str) -> ProgressBar {
+    let bar = bar(shown, "{spinner} {msg}  {elapsed}");
+    if !bar.is_hidden() {
+        bar.set_message(what);
+        bar.enable_steady_tick(std::time::Duration::from_millis(100));
+    }
+    bar
+}
+
+fn bar(shown: bool, template: &str) -> ProgressBar {
+    let bar = if shown && std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}

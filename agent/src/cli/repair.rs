@@ -1,0 +1,112 @@
+//! `tidegauge repair`: saving what can be read.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+use tidegauge::{Engine, Lost, Recovery, RecoveryReport};
+
+use super::failure::print;
+use super::{Failure, progress};
+use crate::units::show_time;
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegauge verify --data-dir ./data     what is damaged?
+  tidegauge repair --data-dir ./data     save the rest
+
+Damaged segments are rewritten without what cannot be read, the log is read on behind damage, and
+everything saved is brought into segments. Damaged files are kept in `quarantine/`; nothing is
+deleted. Stop the agent first. Exit code 1 if samples are lost: each hole is named.";
+
+/// Save what can be read of a damaged data directory, and tell what is lost
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct RepairArgs {
+    /// Folder that holds the data
+    #[arg(long, value_name = "DIR", default_value = "./tidegauge-data")]
+    data_dir: PathBuf,
+    /// One JSON object instead of text
+    #[arg(long)]
+    json: bool,
+    /// Draw no progress bar
+    #[arg(long)]
+    no_progress: bool,
+}
+
+pub(super) fn run(args: &RepairArgs) -> Result<(), Failure> {
+    if !has_store(&args.data_dir) {
+        return Err(Failure::found(format_args!("{} holds no store", args.data_dir.display())));
+    }
+    let bar = progress::turning(!args.no_progress, "reading everything");
+    let done = repair(&args.data_dir);
+    bar.finish_and_clear();
+    let report = done?;
+    let text = if args.json { format!("{}\n", as_json(&report)) } else { as_text(&report) };
+    print(text.as_bytes())?;
+    match report.lost.iter().filter(|lost| lost.samples != Some(0)).count() {
+        0 => Ok(()),
+        1 => Err(Failure::found("samples are lost in 1 place")),
+        n => Err(Failure::found(format_args!("samples are lost in {n} places"))),
+    }
+}
+
+fn repair(dir: &Path) -> Result<RecoveryReport, Failure> {
+    let engine = Engine::builder(dir).recovery(Recovery::Salvage).open().map_err(Failure::found)?;
+    let report = engine.recovery_report().clone();
+    engine.close().map_err(Failure::found)?;
+    Ok(report)
+}
+
+/// Opening to write would begin a new store where there is none.
+fn has_store(dir: &Path) -> bool {
+    ["MANIFEST", "segments", "wal"].iter().any(|name| dir.join(name).exists())
+}
+
+fn as_json(report: &RecoveryReport) -> serde_json::Value {
+    let lost = |lost: &Lost| {
+        json!({
+            "file": lost.file,
+            "offset": lost.offset,
+            "what": lost.what,
+            "series": lost.series,
+            "first_seq": lost.seq_range.start.0,
+            "end_seq": lost.seq_range.end.0,
+            "first_timestamp": lost.time_range.map(|range| range.start.nanos()),
+            "last_timestamp": lost.time_range.map(|range| range.end.nanos().saturating_sub(1)),
+            "samples": lost.samples,
+        })
+    };
+    json!({
+        "whole": report.is_whole(),
+        "samples_from_log": report.samples,
+        "torn_tail": report.torn_tail.as_ref().map(|torn| json!({"file": torn.file, "offset": torn.offset})),
+        "lost": report.lost.iter().map(lost).collect::<Vec<_>>(),
+        "quarantined": report.quarantined,
+        "notes": report.notes,
+    })
+}
+
+fn as_text(report: &RecoveryReport) -> String {
+    let mut out = String::new();
+    for lost in &report.lost {
+        let _ = writeln!(out, "lost        {lost}");
+        if let Some(range) = lost.time_range {
+            let _ = writeln!(out, "            from {} to {}", show_time(range.start), show_time(range.end));
+        }
+    }
+    for file in &report.quarantined {
+        let _ = writeln!(out, "set aside   {}", file.display());
+    }
+    if let Some(torn) = &report.torn_tail {
+        let _ = writeln!(out, "cut         a torn tail at byte {} of {}", torn.offset, torn.file.display());
+    }
+    for note in &report.notes {
+        let _ = writeln!(out, "note        {note}");
+    }
+    if out.is_empty() {
+        out.push_str("nothing was damaged\n");
+    }
+    out
+}

@@ -1,0 +1,93 @@
+//! `tidegauge verify`: is all of it sound?
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+use tidegauge::admin::{StoreReport, verify};
+
+use super::failure::print;
+use super::{Failure, progress};
+use crate::units::{show_bytes, show_count};
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegauge verify
+  tidegauge verify --data-dir /var/lib/tidegauge --json
+
+Reads every checksum, decodes every chunk, compares statistics, label index and manifest with what
+is there, and follows the log. Writes nothing. Exit code 1 if something is damaged; `tidegauge
+repair` saves the rest.";
+
+/// Read all of a data directory, and name what is damaged; also while an agent uses it
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct VerifyArgs {
+    /// Folder that holds the data
+    #[arg(long, value_name = "DIR", default_value = "./tidegauge-data")]
+    data_dir: PathBuf,
+    /// One JSON object instead of text
+    #[arg(long)]
+    json: bool,
+    /// Draw no progress bar
+    #[arg(long)]
+    no_progress: bool,
+}
+
+pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
+    let bar = progress::bytes(!args.no_progress);
+    let report = verify(&args.data_dir, |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    let report = report.map_err(Failure::found)?;
+    let text = if args.json { format!("{}\n", as_json(&report)) } else { as_text(&report) };
+    print(text.as_bytes())?;
+    match report.damage.len() {
+        0 => Ok(()),
+        1 => Err(Failure::found("1 place is damaged: `tidegauge repair` saves the rest")),
+        n => Err(Failure::found(format_args!("{n} places are damaged: `tidegauge repair` saves the rest"))),
+    }
+}
+
+fn as_json(report: &StoreReport) -> serde_json::Value {
+    let damage = report.damage.iter().map(|d| json!({"file": d.file, "offset": d.offset, "what": d.what}));
+    json!({
+        "sound": report.is_sound(),
+        "segments": report.segments,
+        "chunks": report.chunks,
+        "samples": report.samples,
+        "bytes": report.bytes,
+        "log_frames": report.log_frames,
+        "log_samples": report.log_samples,
+        "damage": damage.collect::<Vec<_>>(),
+        "notes": report.notes,
+    })
+}
+
+fn as_text(report: &StoreReport) -> String {
+    let mut out = String::new();
+    let _ = writeln!(
+        out,
+        "segments    {} sound ({}, {} chunks, {} samples)",
+        show_count(report.segments),
+        show_bytes(report.bytes),
+        show_count(report.chunks),
+        show_count(report.samples)
+    );
+    let _ = writeln!(
+        out,
+        "log         {} frames ({} samples)",
+        show_count(report.log_frames),
+        show_count(report.log_samples)
+    );
+    for damage in &report.damage {
+        let _ = writeln!(out, "damaged     {damage}");
+    }
+    for note in &report.notes {
+        let _ = writeln!(out, "note        {note}");
+    }
+    out
+}

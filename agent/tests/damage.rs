@@ -1,0 +1,136 @@
+//! Damage, seen from outside: verify names it, repair saves the rest and deletes nothing.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use support::{run, stderr, stdout};
+
+/// Forty series of 300 samples each, in one closed store.
+fn store(dir: &Path) -> PathBuf {
+    let mut csv = String::from("time,place,value\n");
+    for place in 0..40 {
+        for t in 0..300 {
+            csv.push_str(&format!("{},p{place},{}\n", 1_000_000_000 + t * 15, f64::from(t * place).sqrt()));
+        }
+    }
+    let file = dir.join("rooms.csv");
+    fs::write(&file, csv).unwrap();
+    let data = dir.join("data");
+    let done = run(&["import", file.to_str().unwrap(), "--data-dir", data.to_str().unwrap()]);
+    assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
+    data
+}
+
+fn segment(data: &Path) -> PathBuf {
+    let mut files: Vec<_> = fs::read_dir(data.join("segments")).unwrap().map(|e| e.unwrap().path()).collect();
+    files.sort();
+    files.pop().unwrap()
+}
+
+fn tool(verb: &str, data: &Path, code: i32) -> (Value, String) {
+    let done = run(&[verb, "--json", "--data-dir", data.to_str().unwrap()]);
+    let said = stderr(&done);
+    assert_eq!(done.status.code(), Some(code), "{verb}: {said}");
+    assert!(!said.contains("panicked") && said.lines().count() <= 1, "{said}");
+    (serde_json::from_str(&stdout(&done)).unwrap_or(Value::Null), said)
+}
+
+fn count(data: &Path) -> f64 {
+    let args = ["query", "sum(count_over_time(rooms[10d]))", "--at", "1000010000", "--format", "json", "--data-dir"];
+    let done = run(&[&args[..], &[data.to_str().unwrap()]].concat());
+    assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
+    let answer: Value = serde_json::from_str(&stdout(&done)).unwrap();
+    answer["result"][0]["value"][1].as_str().map_or(0.0, |n| n.parse().unwrap())
+}
+
+fn flip(file: &Path, at: usize) {
+    let mut bytes = fs::read(file).unwrap();
+    bytes[at] ^= 4;
+    fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn a_sound_store_passes_and_needs_no_repair() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = store(dir.path());
+    let (report, _) = tool("verify", &data, 0);
+    assert_eq!((&report["sound"], &report["samples"]), (&true.into(), &12_000.into()));
+    assert_eq!(tool("repair", &data, 0).0["whole"], true);
+    assert!(!data.join("quarantine").exists());
+    let text = stdout(&run(&["verify", "--data-dir", data.to_str().unwrap()]));
+    assert!(text.contains("12,000 samples"), "{text}");
+}
+
+#[test]
+fn a_flipped_column_costs_its_chunks_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = store(dir.path());
+    let file = segment(&data);
+    // Behind the first timestamps, which all series share: some value columns.
+    let spot = fs::metadata(&file).unwrap().len() as usize / 2;
+    flip(&file, spot);
+    let (report, said) = tool("verify", &data, 1);
+    assert!(said.contains("1 place"), "{said}");
+    assert_eq!(report["damage"][0]["file"], file.to_str().unwrap());
+    let damaged = fs::read(&file).unwrap();
+    let (repair, _) = tool("repair", &data, 1);
+    let lost: u64 = repair["lost"].as_array().unwrap().iter().map(|l| l["samples"].as_u64().unwrap()).sum();
+    assert_eq!(lost % 300, 0, "whole chunks: {repair}");
+    assert!((300..=1200).contains(&lost), "{repair}");
+    assert_eq!(count(&data), 12_000.0 - lost as f64);
+    assert!(repair["lost"][0]["series"].as_str().unwrap().contains("rooms"), "{repair}");
+    let kept = data.join("quarantine").join(file.file_name().unwrap());
+    assert_eq!(fs::read(kept).unwrap(), damaged, "nothing is deleted");
+    assert_eq!(tool("verify", &data, 0).0["sound"], true);
+    assert!(fs::read_to_string(data.join("audit.log")).unwrap().contains("\"act\":\"salvage\""));
+}
+
+#[test]
+fn a_truncated_a_missing_and_an_unreadable_segment_are_named() {
+    for how in ["truncated", "missing", "empty"] {
+        let dir = tempfile::tempdir().unwrap();
+        let data = store(dir.path());
+        let file = segment(&data);
+        match how {
+            "truncated" => fs::write(&file, &fs::read(&file).unwrap()[..3000]).unwrap(),
+            "empty" => fs::write(&file, b"").unwrap(),
+            _ => fs::remove_file(&file).unwrap(),
+        }
+        let (report, _) = tool("verify", &data, 1);
+        assert_eq!(report["damage"][0]["file"], file.to_str().unwrap(), "{how}");
+        let done = run(&[
+            "import",
+            "--at",
+            "1",
+            dir.path().join("rooms.csv").to_str().unwrap(),
+            "--data-dir",
+            data.to_str().unwrap(),
+        ]);
+        assert_eq!(done.status.code(), Some(1), "strict refuses: {how}");
+        assert!(stderr(&done).contains(file.to_str().unwrap()), "{}", stderr(&done));
+        let (repair, _) = tool("repair", &data, 1);
+        assert_eq!(repair["lost"][0]["samples"], 12_000, "{how}");
+        assert_eq!(tool("verify", &data, 0).0["segments"], 0, "{how}");
+    }
+}
+
+#[test]
+fn a_broken_manifest_and_a_folder_without_store_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = store(dir.path());
+    flip(&data.join("MANIFEST"), 70);
+    let (report, _) = tool("verify", &data, 1);
+    assert_eq!(report["damage"][0]["file"], data.join("MANIFEST").to_str().unwrap());
+    assert_eq!(report["samples"], 12_000, "what is there is read all the same");
+    let none = dir.path().join("none");
+    fs::create_dir(&none).unwrap();
+    for verb in ["verify", "repair"] {
+        let (report, said) = tool(verb, &none, 1);
+        assert!(report.is_null() && said.contains("no store"), "{verb}: {said}");
+    }
+    assert_eq!(fs::read_dir(&none).unwrap().count(), 0, "looking creates nothing");
+}

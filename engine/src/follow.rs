@@ -1,0 +1,164 @@
+//! Reading beside the owner (P10): no lock, no write.
+//!
+//! - F1: Manifest, segments, log up to the first frame that does not chain, then the manifest again. If it moved,
+//!   the owner has flushed or compacted meanwhile, and all is read anew; a segment that is gone means the same.
+//! - F2: So what is shown is a prefix of the owner's order that holds all that was flushed, and all that had left
+//!   the owner's process, when reading began.
+//! - F3: A refresh replays into a memtable of its own. Who reads the version before keeps what he reads.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rayon::ThreadPool;
+use rayon::prelude::*;
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::manifest::Manifest;
+use tidegauge_storage::segment::{Segment, file_name};
+use tidegauge_storage::source::ReadError;
+use tidegauge_storage::wal::RecoverMode;
+
+use crate::audit::AuditLog;
+use crate::commit::{Durable, Visible, Watermark};
+use crate::compact::Graveyard;
+use crate::core::{Core, CoreParts};
+use crate::engine::Engine;
+use crate::error::OpenError;
+use crate::flush::FlushQueue;
+use crate::gate::Shut;
+use crate::ingest::Applier;
+use crate::life::{Held, Life};
+use crate::memtable::Memtable;
+use crate::options::Builder;
+use crate::recovery::RecoveryReport;
+use crate::registry::Registry;
+use crate::replay::Replayer;
+use crate::ring::{RingLimits, Rings};
+use crate::sync::Mutex;
+use crate::version::{Version, Versions, order_of};
+
+/// What a reader beside the owner needs to look again.
+pub(crate) struct Follower {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    registry: Arc<Registry>,
+    /// Between two looks.
+    applier: Option<Applier>,
+}
+
+/// What one look found.
+struct Found {
+    manifest: Manifest,
+    version: Version,
+    next_seq: u64,
+    report: RecoveryReport,
+}
+
+impl Builder {
+    pub(crate) fn open_read_only(self, fs: &Arc<dyn Fs>, dir: &Path) -> Result<Engine, OpenError> {
+        let pool = self.pool()?;
+        let registry = Arc::new(Registry::new(self.max_series, self.label_limits));
+        let fs_of = || Arc::clone(fs);
+        let mut follower =
+            Follower { fs: fs_of(), dir: dir.to_owned(), registry: Arc::clone(&registry), applier: None };
+        let found = follower.look(&pool, &[])?;
+        let (rings, _) = Rings::new(RingLimits { lane_samples: 2, common_samples: 2, ..self.ring_limits() });
+        let common = rings.common();
+        let core = Arc::new(Core::new(CoreParts {
+            registry,
+            rings,
+            watermark: Watermark::new(Visible { commit: 1, seq: found.next_seq }),
+            durable: Durable::new(0),
+            versions: Versions::new(found.version),
+            durability: self.durability,
+            max_ahead: self.max_ahead,
+        }));
+        core.gate.shut(Shut::ReadOnly);
+        core.requests.close();
+        Ok(Engine::from_life(Life {
+            core,
+            common,
+            pool,
+            dir: self.dir,
+            manifest: Arc::new(Mutex::new(found.manifest)),
+            audit: AuditLog::new(fs_of(), dir),
+            report: found.report,
+            follower: Some(Mutex::new(follower)),
+            log_files: None,
+            sync: None,
+            flushes: Arc::new(FlushQueue::default()),
+            graveyard: Arc::new(Graveyard::new(fs_of())),
+            held: Mutex::new(Held::default()),
+        }))
+    }
+}
+
+impl Life {
+    pub(crate) fn refresh(&self) -> Result<(), OpenError> {
+        let Some(follower) = &self.follower else { return Ok(()) };
+        let mut follower = follower.lock().expect("follower lock");
+        let core = &self.core;
+        let found = follower.look(&self.pool, &core.versions.load().segments)?;
+        *self.manifest.lock().expect("manifest lock") = found.manifest;
+        let mut version = Some(found.version);
+        core.versions.change(|_| version.take().expect("changed once"));
+        // Everything replayed is of commit 1, so whoever comes between the two finds all of it.
+        let commit = core.watermark.commit() + 1;
+        core.watermark.publish(Visible { commit, seq: found.next_seq });
+        Ok(())
+    }
+}
+
+impl Follower {
+    /// Reads until nothing moved meanwhile (F1). `known` segments are not opened again.
+    fn look(&mut self, pool: &ThreadPool, known: &[Arc<Segment>]) -> Result<Found, OpenError> {
+        loop {
+            if let Some(found) = self.look_once(pool, known)? {
+                return Ok(found);
+            }
+        }
+    }
+
+    fn look_once(&mut self, pool: &ThreadPool, known: &[Arc<Segment>]) -> Result<Option<Found>, OpenError> {
+        let manifest = Manifest::open_read_only(Arc::clone(&self.fs), &self.dir)?;
+        let segments = match pool.install(|| self.open_segments(&manifest, known)) {
+            Err(ReadError::Io { source, .. })
+                if source.kind() == io::ErrorKind::NotFound && !manifest.is_current()? =>
+            {
+                return Ok(None);
+            }
+            other => other?,
+        };
+        let state = manifest.state();
+        let first_seq = state.next_seq.0.max(1);
+        let mut replayer = match self.applier.take() {
+            None => Replayer::new(&self.registry, first_seq),
+            Some(applier) => Replayer::again(&self.registry, applier, first_seq),
+        };
+        let wal = self.dir.join("wal");
+        let recovered = replayer.recover(&*self.fs, &wal, state.store_id, &state.wal, RecoverMode::Follow);
+        let next_seq = recovered.as_ref().map_or(0, |r| r.next_seq.max(state.next_seq).0);
+        let (applier, replayed) = replayer.finish(next_seq.max(first_seq));
+        let active: Arc<Memtable> = Arc::clone(applier.active());
+        self.applier = Some(applier);
+        // Asked before an error counts: files of a log that moved on may be gone, or be others by now.
+        if !manifest.is_current()? {
+            return Ok(None);
+        }
+        let report = RecoveryReport { samples: recovered?.samples, ..RecoveryReport::default() };
+        let version = Version { segments, sealed: replayed.into_iter().collect(), active };
+        Ok(Some(Found { manifest, version, next_seq, report }))
+    }
+
+    fn open_segments(&self, manifest: &Manifest, known: &[Arc<Segment>]) -> Result<Vec<Arc<Segment>>, ReadError> {
+        let folder = self.dir.join("segments");
+        let ids: Vec<u64> = manifest.state().segments.keys().copied().collect();
+        let open = |id: u64| match known.iter().find(|segment| segment.info().id == id) {
+            Some(segment) => Ok(Arc::clone(segment)),
+            None => Segment::open(&*self.fs, &folder.join(file_name(id))).map(Arc::new),
+        };
+        let mut segments = ids.into_par_iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        segments.sort_by_key(|segment| order_of(segment));
+        Ok(segments)
+    }
+}

@@ -1,0 +1,59 @@
+//! Is a segment what the manifest says, and can all of it be read?
+
+use std::io;
+use std::path::Path;
+
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::manifest::SegmentRef;
+use tidegauge_storage::segment::{Segment, VerifyReport, file_name};
+use tidegauge_storage::source::ReadError;
+
+/// What was found of a segment.
+pub(crate) enum Finding {
+    /// All of it can be read.
+    Sound(Segment, VerifyReport),
+    /// Its index can be read, something else cannot.
+    Damaged(Segment, ReadError),
+    /// Nothing of it can be read, or it is another one.
+    Unreadable(ReadError),
+    /// There is no file.
+    Missing,
+    /// It may be sound: a newer release wrote it, or the system refuses to read it.
+    Unknown(ReadError),
+}
+
+/// Opens a segment, compares it with the manifest, and reads all of it. O(bytes of the file).
+pub(crate) fn check_segment(fs: &dyn Fs, dir: &Path, named: &SegmentRef, store_id: u128) -> Finding {
+    let path = dir.join(file_name(named.id));
+    let segment = match Segment::open(fs, &path) {
+        Ok(segment) => segment,
+        Err(ReadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Finding::Missing,
+        Err(e @ ReadError::Corrupt { .. }) => return Finding::Unreadable(e),
+        Err(e) => return Finding::Unknown(e),
+    };
+    if let Some(what) = contradiction(&segment, named, store_id) {
+        return Finding::Unreadable(ReadError::Corrupt { file: path, offset: 0, what });
+    }
+    match segment.verify() {
+        Ok(report) => Finding::Sound(segment, report),
+        Err(e @ ReadError::Corrupt { .. }) => Finding::Damaged(segment, e),
+        Err(e) => Finding::Unknown(e),
+    }
+}
+
+/// Where a segment is not the one that the manifest names.
+fn contradiction(segment: &Segment, named: &SegmentRef, store_id: u128) -> Option<String> {
+    let info = segment.info();
+    let differs = |what: &str| Some(format!("the manifest says another {what}: this is not the segment it names"));
+    match () {
+        () if info.store_id != store_id => Some("the segment belongs to another store".to_owned()),
+        () if info.id != named.id => differs("number"),
+        () if info.seq_range != named.seq_range => differs("range of sequence numbers"),
+        () if info.late != named.late => differs("kind"),
+        () if info.time_range.is_some_and(|range| range != named.time_range) => differs("range of time"),
+        () if info.file_bytes != named.bytes => differs("length"),
+        () if info.samples != named.samples => differs("number of samples"),
+        () if info.series != named.series => differs("number of series"),
+        () => None,
+    }
+}

@@ -1,0 +1,31 @@
+//! What an opening does about damage (P5), and what it tells of it.
+
+mod check;
+mod log;
+pub(crate) mod quarantine;
+mod report;
+mod segments;
+
+pub(crate) use check::{Finding, check_segment};
+pub(crate) use log::salvage_log;
+pub use report::{Lost, RecoveryReport};
+pub(crate) use segments::salvage_segments;
+
+/// What to do about data that was durable and cannot be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Recovery {
+    /// Refuse to open, naming file and offset. Nothing is changed.
+    #[default]
+    Strict,
+    /// Save what can be read, and tell what is lost: see
+    /// [`Engine::recovery_report`](crate::Engine::recovery_report).
+    ///
+    /// Every segment is read whole first, which takes as long as reading the disk. A damaged one is rewritten
+    /// without the chunks that cannot be read; the log is read on behind damage, and brought into segments before
+    /// the opening returns. Damaged files are kept under `quarantine/`; nothing is deleted. What the engine lost
+    /// leaves a line in the audit log. Once opened so, the store opens strictly again.
+    Salvage,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! What was replayed, and what was lost.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use tidegauge_storage::model::{SeqRange, TimeRange};
+use tidegauge_storage::wal::TornTail;
+
+use crate::audit::{Act, Entry};
+
+/// Holes and files that a line of the audit log names one by one.
+const AUDITED_MAX: usize = 20;
+
+/// How the opening of an engine went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoveryReport {
+    /// Samples that came back from the log.
+    pub samples: u64,
+    /// Where the log was cut: frames begun, but never durable. No acknowledgement is lost by that.
+    pub torn_tail: Option<TornTail>,
+    /// What salvage could not save; empty unless it was asked for.
+    pub lost: Vec<Lost>,
+    /// Damaged files, where they lie now.
+    pub quarantined: Vec<PathBuf>,
+    /// What went wrong besides, such as an audit log that could not be written.
+    pub notes: Vec<String>,
+}
+
+/// Samples that were durable and cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Lost {
+    /// The damaged file, under the name it had.
+    pub file: PathBuf,
+    /// Where in it.
+    pub offset: u64,
+    /// What is wrong there.
+    pub what: String,
+    /// The series, where it is known to be one.
+    pub series: Option<String>,
+    /// Holds the numbers of what is lost. The end is that of the order if nothing lies behind.
+    pub seq_range: SeqRange,
+    /// When. In a segment it holds every timestamp lost; in the log it reaches from the last timestamp before the
+    /// hole to the first one behind, and late samples may lie outside. `None` if nothing is known.
+    pub time_range: Option<TimeRange>,
+    /// How many, if that is known.
+    pub samples: Option<u64>,
+}
+
+impl RecoveryReport {
+    /// What the audit log says of it, if salvage changed anything.
+    pub(crate) fn audit_entry(&self) -> Option<Entry> {
+        if self.lost.is_empty() && self.quarantined.is_empty() {
+            return None;
+        }
+        let known = self.lost.iter().filter_map(|lost| lost.samples).sum::<u64>();
+        let unknown = self.lost.iter().filter(|lost| lost.samples.is_none()).count() as u64;
+        let mut entry = Entry::new(Act::Salvage).number("samples_lost", known).number("holes_of_unknown_size", unknown);
+        for (nth, lost) in self.lost.iter().take(AUDITED_MAX).enumerate() {
+            entry = entry.text(&format!("lost_{nth}"), &lost.to_string());
+        }
+        for (nth, file) in self.quarantined.iter().take(AUDITED_MAX).enumerate() {
+            entry = entry.text(&format!("quarantined_{nth}"), &file.display().to_string());
+        }
+        Some(entry)
+    }
+
+    /// Whether everything that was durable came back.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.lost.is_empty()
+    }
+}
+
+/// `data/segments/0000000000000001.seg, byte 72: checksum of a value column is wrong; cpu{host="a"}, 4096 samples`
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, byte {}: {}", self.file.display(), self.offset, self.what)?;
+        if let Some(series) = &self.series {
+            write!(f, "; {series}")?;
+        }
+        match self.samples {
+            Some(samples) => write!(f, "; {samples} samples lost")?,
+            None => write!(f, "; an unknown number of samples lost")?,
+        }
+        write!(f, ", numbers {} to {}", self.seq_range.start.0, self.seq_range.end.0)?;
+        if let Some(range) = self.time_range {
+            write!(f, ", timestamps {} to {} ns", range.start.nanos(), range.end.nanos())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,209 @@
+//! Saving what can be read of damaged segments.
+//!
+//! - Q1: A damaged file has a durable name in quarantine before the manifest lets go of it.
+//! - Q2: What was saved is durable in a new segment, in the old one's place in the order, in the same edit.
+//! - Q3: So after a crash at any point, either nothing has happened or all of it; salvaging again finds no damage.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rayon::ThreadPool;
+use rayon::prelude::*;
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::manifest::{Edit, Manifest, SegmentRef};
+use tidegauge_storage::model::Labels;
+use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentInfo, SegmentWriter, WriteError, file_name};
+use tidegauge_storage::source::{Columns, ReadError, SampleSource};
+
+use super::{Finding, Lost, RecoveryReport, check_segment, quarantine};
+use crate::error::OpenError;
+use crate::flush::reference;
+
+/// Holes of one file that are told one by one.
+const HOLES_MAX: usize = 10_000;
+
+/// Checks every segment that the manifest names, and puts what can be saved in the place of the damaged ones.
+/// Answers those that count now, in no order.
+pub(crate) fn salvage_segments(
+    fs: &Arc<dyn Fs>,
+    dir: &Path,
+    manifest: &mut Manifest,
+    pool: &ThreadPool,
+    report: &mut RecoveryReport,
+) -> Result<Vec<Arc<Segment>>, OpenError> {
+    let folder = dir.join("segments");
+    let store_id = manifest.state().store_id;
+    let named: Vec<SegmentRef> = manifest.state().segments.values().copied().collect();
+    let checked: Vec<(SegmentRef, Finding)> = pool.install(|| {
+        named.into_par_iter().map(|named| (named, check_segment(&**fs, &folder, &named, store_id))).collect()
+    });
+    let mut sound = Vec::new();
+    for (named, finding) in checked {
+        let holes_before = report.lost.len();
+        let mut salvage = Salvage { fs, dir, folder: &folder, named, report, holes_before };
+        let path = salvage.path();
+        match finding {
+            Finding::Sound(segment, _) => sound.push(Arc::new(segment)),
+            Finding::Unknown(e) => return Err(e.into()),
+            Finding::Missing => {
+                salvage.lose_all(0, "the file is missing".to_owned());
+                manifest.commit(&[Edit::SegmentRemove(named.id)])?;
+            }
+            Finding::Unreadable(e) => {
+                let (offset, what) = place_of(&e);
+                salvage.lose_all(offset, what);
+                salvage.keep()?;
+                manifest.commit(&[Edit::SegmentRemove(named.id)])?;
+                remove(&**fs, &path)?;
+            }
+            Finding::Damaged(segment, _) => {
+                salvage.keep()?;
+                let saved = salvage.rewrite(&segment, store_id, manifest.state().next_segment_id)?;
+                let mut edits = vec![Edit::SegmentRemove(named.id)];
+                edits.extend(saved.iter().map(|info| Edit::SegmentAdd(reference(info))));
+                manifest.commit(&edits)?;
+                if let Some(info) = saved {
+                    sound.push(Arc::new(Segment::open(&**fs, &folder.join(file_name(info.id)))?));
+                }
+                remove(&**fs, &path)?;
+            }
+        }
+    }
+    Ok(sound)
+}
+
+/// The salvage of one segment.
+struct Salvage<'a> {
+    fs: &'a Arc<dyn Fs>,
+    dir: &'a Path,
+    folder: &'a Path,
+    named: SegmentRef,
+    report: &'a mut RecoveryReport,
+    /// Holes that other files have.
+    holes_before: usize,
+}
+
+impl Salvage<'_> {
+    fn path(&self) -> PathBuf {
+        self.folder.join(file_name(self.named.id))
+    }
+
+    fn keep(&mut self) -> Result<(), OpenError> {
+        let path = self.path();
+        let kept = quarantine::keep(&**self.fs, self.dir, &path);
+        self.report.quarantined.push(kept.map_err(|source| OpenError::Io { path, source })?);
+        Ok(())
+    }
+
+    fn lose_all(&mut self, offset: u64, what: String) {
+        self.report.lost.push(Lost {
+            file: self.path(),
+            offset,
+            what,
+            series: None,
+            seq_range: self.named.seq_range,
+            time_range: Some(self.named.time_range),
+            samples: Some(self.named.samples),
+        });
+    }
+
+    /// Holes of one file beyond [`HOLES_MAX`] are told together.
+    fn lose(&mut self, why: &ReadError, series: Option<&Labels>) -> &mut Lost {
+        let (offset, mut what) = place_of(why);
+        let holes = self.report.lost.len() - self.holes_before;
+        if holes > HOLES_MAX {
+            let last = self.report.lost.last_mut().expect("there are many");
+            last.samples = None;
+            return last;
+        }
+        if holes == HOLES_MAX {
+            what = "further places of this file".to_owned();
+        }
+        self.report.lost.push(Lost {
+            file: self.path(),
+            offset,
+            what,
+            series: series.map(Labels::to_string),
+            seq_range: self.named.seq_range,
+            time_range: Some(self.named.time_range),
+            samples: None,
+        });
+        self.report.lost.last_mut().expect("just put there")
+    }
+
+    /// A new segment of everything that can be read; `None` if that is nothing.
+    fn rewrite(&mut self, old: &Segment, store_id: u128, id: u64) -> Result<Option<SegmentInfo>, OpenError> {
+        let info = old.info();
+        let header = SegmentHeader {
+            store_id,
+            seq_range: info.seq_range,
+            late: info.late,
+            level: info.level,
+            created: info.created,
+        };
+        let failed = |e: WriteError| OpenError::Io {
+            path: self.folder.join(file_name(id)),
+            source: match e {
+                WriteError::Io { source, .. } => source,
+                other => std::io::Error::other(other),
+            },
+        };
+        let mut series = Vec::new();
+        let mut nameless: Option<(ReadError, u64)> = None;
+        for ordinal in 0..info.series as u32 {
+            match old.labels(ordinal) {
+                Ok(labels) => series.push((labels, ordinal)),
+                Err(why) => nameless.get_or_insert((why, 0)).1 += 1,
+            }
+        }
+        if let Some((why, count)) = nameless {
+            let lost = self.lose(&why, None);
+            lost.what = format!("{}; the names of {count} series are lost", lost.what);
+        }
+        series.sort_unstable();
+        let mut writer: Option<SegmentWriter> = None;
+        let (mut columns, mut last) = (Columns::default(), None);
+        for (labels, ordinal) in series {
+            if last.as_ref() == Some(&labels) {
+                let what = "a second series of the same labels".to_owned();
+                let _ = self.lose(&ReadError::Corrupt { file: self.path(), offset: 0, what }, Some(&labels));
+                continue;
+            }
+            let mut lost = Vec::new();
+            columns.clear();
+            old.salvage(ordinal, &mut columns, &mut lost);
+            for chunk in lost {
+                let many = self.report.lost.len() - self.holes_before >= HOLES_MAX;
+                let entry = self.lose(&chunk.why, Some(&labels).filter(|_| !many));
+                if let Some(range) = chunk.time_range.filter(|_| !many) {
+                    (entry.time_range, entry.samples) = (Some(range), Some(chunk.samples));
+                }
+            }
+            if columns.is_empty() {
+                continue;
+            }
+            // An upper bound, where the directory has none.
+            let max_seq = old.max_seq(ordinal).unwrap_or(info.seq_range.end);
+            let into = match &mut writer {
+                Some(writer) => writer,
+                None => {
+                    writer.insert(SegmentWriter::create(Arc::clone(self.fs), self.folder, id, header).map_err(failed)?)
+                }
+            };
+            into.push_series(&labels, &columns, max_seq).map_err(failed)?;
+            last = Some(labels);
+        }
+        writer.map(SegmentWriter::finish).transpose().map_err(failed)
+    }
+}
+
+fn place_of(error: &ReadError) -> (u64, String) {
+    match error {
+        ReadError::Corrupt { offset, what, .. } => (*offset, what.clone()),
+        other => (0, other.to_string()),
+    }
+}
+
+fn remove(fs: &dyn Fs, path: &Path) -> Result<(), OpenError> {
+    fs.remove(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })
+}

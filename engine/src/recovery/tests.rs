@@ -1,0 +1,259 @@
+//! P5: Strict refuses and names the place; Salvage saves the rest, keeps the files, and tells what is lost.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::fs::sim::SimFs;
+use tidegauge_storage::model::{TimeRange, Timestamp};
+use tidegauge_storage::source::{Columns, ReadError};
+use tidegauge_storage::wal::WalError;
+
+use super::{Recovery, RecoveryReport};
+use crate::core::SeriesSample;
+use crate::engine::Engine;
+use crate::error::OpenError;
+use crate::options::{Builder, Durability, Level};
+
+const SOON: Duration = Duration::from_secs(30);
+/// A segment's header; the first column lies behind it.
+const SEGMENT_HEADER: u64 = 72;
+
+type Contents = BTreeMap<(String, i64), u64>;
+
+fn try_open(fs: &SimFs, recovery: Recovery) -> Result<Engine, OpenError> {
+    let durability = Durability::Interval(Duration::from_millis(5));
+    let mut builder = Builder::new(None).durability(durability).wal_bytes(1 << 20).recovery(recovery);
+    builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+    builder.open()
+}
+
+fn contents(engine: &Engine) -> Contents {
+    let mut all = BTreeMap::new();
+    for source in engine.snapshot().sources() {
+        for hit in source.select(&[]).unwrap() {
+            let mut columns = Columns::default();
+            let mut cursor = source.read(hit.ordinal, TimeRange::ALL).unwrap();
+            while cursor.next(&mut columns).unwrap() {}
+            let labels = source.labels(hit.ordinal).unwrap().to_string();
+            let bits = columns.values.iter().map(|v| v.to_bits());
+            all.extend(columns.timestamps.iter().zip(bits).map(|(t, v)| ((labels.clone(), *t), v)));
+        }
+    }
+    all
+}
+
+/// A round of 300 samples for each of four series, durable when this returns.
+fn push(engine: &Engine, round: i64) {
+    let mut samples = Vec::new();
+    for host in 0..4 {
+        let series = engine.series(&[("__name__", "cpu"), ("host", &host.to_string())]).unwrap();
+        let at = |i: i64| Timestamp::from_nanos((round * 300 + i) * 1000 + host);
+        samples.extend((0..300).map(|i| SeriesSample::new(series, at(i), ((round * 300 + i) as f64).sqrt())));
+    }
+    let ack = engine.push_batch(&samples).unwrap();
+    engine.wait(ack, Level::Durable, SOON).unwrap();
+}
+
+/// Two rounds in a segment, eight in the log, each durable; killed.
+fn killed() -> (SimFs, Contents) {
+    let fs = SimFs::new();
+    let engine = try_open(&fs, Recovery::Strict).unwrap();
+    (0..2).for_each(|round| push(&engine, round));
+    engine.flush().unwrap();
+    (2..10).for_each(|round| push(&engine, round));
+    let all = contents(&engine);
+    (fs.kill(), all)
+}
+
+fn path_of(fs: &SimFs, folder: &str) -> PathBuf {
+    let folder = Path::new("memory").join(folder);
+    let name = fs.list(&folder).unwrap().pop().unwrap();
+    folder.join(name)
+}
+
+fn flip(fs: &SimFs, path: &Path, at: u64) {
+    let byte = fs.map(path).unwrap()[at as usize];
+    fs.open(path).unwrap().write_all_at(at, &[byte ^ 4]).unwrap();
+}
+
+/// The place of the `n`th frame of a log file.
+fn frame(fs: &SimFs, path: &Path, n: usize) -> u64 {
+    let bytes = fs.map(path).unwrap();
+    let mut places = (4096..bytes.len()).step_by(8).filter(|&at| bytes[at..].starts_with(b"TGFR"));
+    places.nth(n).unwrap() as u64
+}
+
+/// Damage begins behind the last sound frame; after a sync the next one starts a page.
+fn begins(found: u64, frame: u64) -> bool {
+    found <= frame && frame - found < 4096
+}
+
+fn quarantined(fs: &SimFs) -> Vec<String> {
+    fs.list(Path::new("memory/quarantine")).unwrap_or_default()
+}
+
+/// Salvage opened `fs`: what is lost is told, the rest is there, and the store is whole again.
+fn check_salvaged(fs: &SimFs, all: &Contents, lost_of: impl Fn(&str, i64) -> bool) -> RecoveryReport {
+    let engine = try_open(fs, Recovery::Salvage).unwrap();
+    let report = engine.recovery_report().clone();
+    let mut left = all.clone();
+    left.retain(|(series, at), _| !lost_of(series, *at));
+    assert!(contents(&engine) == left, "{} samples, not {}", contents(&engine).len(), left.len());
+    assert!(report.notes.is_empty(), "{:?}", report.notes);
+    push(&engine, 99);
+    engine.close().unwrap();
+    let again = try_open(fs, Recovery::Strict).expect("whole again");
+    assert!(again.recovery_report().is_whole());
+    assert_eq!(contents(&again).len(), left.len() + 1200);
+    report
+}
+
+#[test]
+fn p5_strict_refuses_and_names_the_place_and_changes_nothing() {
+    for (folder, at) in [("segments", None), ("wal", Some(1))] {
+        let (fs, all) = killed();
+        let path = path_of(&fs, folder);
+        let offset = at.map(|n| frame(&fs, &path, n));
+        match offset {
+            Some(offset) => flip(&fs, &path, offset + 100),
+            // The last bytes are the footer.
+            None => flip(&fs, &path, fs.map(&path).unwrap().len() as u64 - 30),
+        }
+        let before = fs.map(&path).unwrap().to_vec();
+        for _ in 0..2 {
+            match try_open(&fs, Recovery::Strict) {
+                Err(OpenError::Read(ReadError::Corrupt { file, .. })) => assert_eq!(file, path),
+                Err(OpenError::Wal(WalError::Corrupt { file, offset: found, .. })) => {
+                    assert_eq!(file, path);
+                    assert!(begins(found, offset.unwrap()), "{found} {offset:?}");
+                }
+                other => panic!("{folder}: {:?}", other.err()),
+            }
+        }
+        assert_eq!(*fs.map(&path).unwrap(), before[..]);
+        assert!(quarantined(&fs).is_empty() && !all.is_empty());
+    }
+}
+
+#[test]
+fn p5_salvage_rewrites_a_segment_without_the_chunk_that_is_damaged() {
+    let (fs, all) = killed();
+    let path = path_of(&fs, "segments");
+    // The timestamps of the first series.
+    flip(&fs, &path, SEGMENT_HEADER + 2);
+    let damaged = fs.map(&path).unwrap().to_vec();
+    let first = r#"cpu{host="0"}"#;
+    let report = check_salvaged(&fs, &all, |series, at| series == first && at < 600_000);
+    let [lost] = &report.lost[..] else { panic!("{:?}", report.lost) };
+    assert_eq!((&lost.file, lost.series.as_deref(), lost.samples), (&path, Some(first), Some(600)));
+    let range = lost.time_range.unwrap();
+    assert_eq!((range.start.nanos(), range.end.nanos()), (0, 599_001));
+    let name = path.file_name().unwrap().to_str().unwrap();
+    assert_eq!(report.quarantined, [Path::new("memory/quarantine").join(name)]);
+    assert_eq!(*fs.map(&report.quarantined[0]).unwrap(), damaged[..], "nothing is deleted");
+    let audit = fs.map(Path::new("memory/audit.log")).unwrap();
+    let audit = std::str::from_utf8(&audit).unwrap();
+    assert!(audit.contains(r#""act":"salvage""#) && audit.contains(r#""samples_lost":600"#), "{audit}");
+}
+
+#[test]
+fn p5_salvage_sets_a_segment_aside_that_cannot_be_opened_and_tells_one_that_is_missing() {
+    for missing in [false, true] {
+        let (fs, all) = killed();
+        let path = path_of(&fs, "segments");
+        if missing {
+            fs.remove(&path).unwrap();
+        } else {
+            fs.open(&path).unwrap().set_len(1000).unwrap();
+        }
+        let report = check_salvaged(&fs, &all, |_, at| at < 600_000);
+        let [lost] = &report.lost[..] else { panic!("{:?}", report.lost) };
+        assert_eq!((&lost.file, lost.samples), (&path, Some(2400)));
+        assert_eq!(quarantined(&fs).len(), usize::from(!missing));
+    }
+}
+
+#[test]
+fn p5_salvage_reads_the_log_on_behind_damage_and_keeps_the_file() {
+    let (fs, all) = killed();
+    let path = path_of(&fs, "wal");
+    let offset = frame(&fs, &path, 2);
+    flip(&fs, &path, offset + 100);
+    // One batch is one frame: the third round in the log.
+    let report = check_salvaged(&fs, &all, |_, at| (1_200_000..1_500_000).contains(&at));
+    let [lost] = &report.lost[..] else { panic!("{:?}", report.lost) };
+    assert_eq!((&lost.file, lost.samples), (&path, Some(1200)));
+    assert!(begins(lost.offset, offset), "{} {offset}", lost.offset);
+    assert_eq!(lost.seq_range.end.0 - lost.seq_range.start.0, 1200);
+    let range = lost.time_range.unwrap();
+    assert!(range.start.nanos() <= 1_200_000 && range.end.nanos() >= 1_499_000, "{range:?}");
+    assert_eq!(quarantined(&fs), [path.file_name().unwrap().to_str().unwrap()]);
+}
+
+/// A sound frame whose series were defined in a lost one: those samples are lost too, and told.
+#[test]
+fn p5_salvage_tells_samples_whose_series_nobody_knows() {
+    let (fs, all) = killed();
+    let path = path_of(&fs, "wal");
+    let offset = frame(&fs, &path, 0);
+    flip(&fs, &path, offset + 100);
+    let report = check_salvaged(&fs, &all, |_, at| at >= 600_000);
+    assert_eq!(report.lost.len(), 2, "{:?}", report.lost);
+    assert_eq!(report.lost[1].samples, Some(7 * 1200));
+    assert!(report.lost[1].what.contains("definition"), "{}", report.lost[1]);
+}
+
+#[test]
+fn salvage_of_a_whole_store_changes_nothing() {
+    let (fs, all) = killed();
+    let segment = path_of(&fs, "segments");
+    let report = check_salvaged(&fs, &all, |_, _| false);
+    assert!(report.is_whole() && report.quarantined.is_empty(), "{report:?}");
+    assert_eq!(report.samples, 8 * 1200);
+    assert!(fs.map(&segment).is_ok() && fs.map(Path::new("memory/audit.log")).is_err());
+}
+
+/// Q3: power is lost at every operation of a salvage; salvaging again saves the same, and every damaged byte is
+/// still somewhere.
+#[test]
+fn p5_a_salvage_that_loses_power_anywhere_loses_nothing_more() {
+    let (fs, all) = killed();
+    let (segment, log) = (path_of(&fs, "segments"), path_of(&fs, "wal"));
+    flip(&fs, &segment, SEGMENT_HEADER + 2);
+    let offset = frame(&fs, &log, 2);
+    flip(&fs, &log, offset + 100);
+    let names = [segment.file_name().unwrap(), log.file_name().unwrap()];
+    // What was damaged lies on the disk, not only in its cache.
+    for path in [&segment, &log] {
+        fs.open(path).unwrap().sync_data().unwrap();
+    }
+    for folder in ["", "memory", "memory/segments", "memory/wal"] {
+        fs.sync_dir(Path::new(folder)).unwrap();
+    }
+    let whole = fs.crash(0);
+    try_open(&whole, Recovery::Salvage).unwrap().close().unwrap();
+    let operations = whole.operations();
+    assert!(operations > 20, "{operations}");
+    let lost = |(series, at): &(String, i64)| {
+        (series == r#"cpu{host="0"}"# && *at < 600_000) || (1_200_000..1_500_000).contains(at)
+    };
+    let mut left = all;
+    left.retain(|key, _| !lost(key));
+    for stop in 1..operations + 1 {
+        let disk = fs.crash(stop);
+        disk.stop_at(stop);
+        if let Ok(engine) = try_open(&disk, Recovery::Salvage) {
+            let _ = engine.close();
+        }
+        let after = disk.crash(stop);
+        let engine = try_open(&after, Recovery::Salvage).unwrap_or_else(|e| panic!("stopped at {stop}: {e}"));
+        assert!(contents(&engine) == left, "stopped at {stop}");
+        for (name, folder) in names.iter().zip(["segments", "wal"]) {
+            let kept = [Path::new("memory/quarantine").join(name), Path::new("memory").join(folder).join(name)];
+            assert!(kept.iter().any(|path| after.map(path).is_ok()), "stopped at {stop}: {name:?} is gone");
+        }
+    }
+}

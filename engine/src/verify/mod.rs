@@ -1,0 +1,201 @@
+//! Reading all of a store, to know that all of it can be read. Takes no lock, writes nothing.
+//!
+//! - V1: What the manifest names is checked: each segment in whole, and the log as recovery would read it.
+//! - V2: Beside a living owner a file that is gone, or a log that moved, counts only if the manifest did not move.
+//! - V3: Beside a living owner damage of the log counts only if a second reading finds it at the same place: the
+//!   first may have read a page before it was written, and its witness after.
+
+mod log;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rayon::ThreadPoolBuilder;
+use rayon::prelude::*;
+use tidegauge_storage::fs::{Fs, OsFs};
+use tidegauge_storage::manifest::{Manifest, ManifestError, SegmentRef};
+use tidegauge_storage::segment::{Segment, VerifyReport, file_name, id_of};
+use tidegauge_storage::source::ReadError;
+
+use crate::error::OpenError;
+use crate::recovery::{Finding, check_segment, quarantine};
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+pub use report::{Damage, StoreReport};
+
+/// Told how many of how many bytes are read, now and then, by several threads.
+type Progress<'a> = dyn Fn(u64, u64) + Sync + 'a;
+
+/// Reads all of the store in `dir`: every checksum, every chunk, statistics against samples, the label index against
+/// the label sets, files against the manifest, the frames of the log. Beside a living owner too.
+///
+/// Costs what reading and decoding the whole store costs, on every processor. `progress` is told how many bytes of
+/// how many are read.
+///
+/// # Errors
+/// [`OpenError`] if there is nothing to read: no store, or none that may be read. Damage is no error but part of
+/// the report.
+pub fn verify(dir: impl AsRef<Path>, progress: impl Fn(u64, u64) + Sync) -> Result<StoreReport, OpenError> {
+    verify_on(&(Arc::new(OsFs) as Arc<dyn Fs>), dir.as_ref(), &progress)
+}
+
+fn verify_on(fs: &Arc<dyn Fs>, dir: &Path, progress: &Progress<'_>) -> Result<StoreReport, OpenError> {
+    let pool = ThreadPoolBuilder::new().thread_name(|i| format!("tidegauge-verify-{i}")).build();
+    let pool = pool.map_err(|e| OpenError::Thread { source: io::Error::other(e) })?;
+    let mut known = BTreeMap::new();
+    loop {
+        let verifier = Verifier { fs, dir, progress, done: AtomicU64::new(0) };
+        let manifest = match Manifest::open_read_only(Arc::clone(fs), dir) {
+            Ok(manifest) => manifest,
+            Err(e @ (ManifestError::Corrupt { .. } | ManifestError::NoStore { .. })) => {
+                return pool.install(|| verifier.without_manifest(e));
+            }
+            Err(e) => return Err(e.into()),
+        };
+        if let Some(report) = pool.install(|| verifier.with_manifest(&manifest, &mut known))? {
+            return Ok(report);
+        }
+    }
+}
+
+struct Verifier<'a> {
+    fs: &'a Arc<dyn Fs>,
+    dir: &'a Path,
+    progress: &'a Progress<'a>,
+    done: AtomicU64,
+}
+
+/// What was found of the segments: sound ones are not read again when the manifest moved.
+type Known = BTreeMap<u64, VerifyReport>;
+
+impl Verifier<'_> {
+    /// `None` if the owner changed the store meanwhile.
+    fn with_manifest(&self, manifest: &Manifest, known: &mut Known) -> Result<Option<StoreReport>, OpenError> {
+        let state = manifest.state();
+        let folder = self.dir.join("segments");
+        let total = state.segments.values().map(|s| s.bytes).sum::<u64>();
+        let segments: Vec<SegmentRef> = state.segments.values().copied().collect();
+        let found: Vec<(SegmentRef, Finding)> = segments
+            .into_par_iter()
+            .filter(|named| !known.contains_key(&named.id))
+            .map(|named| {
+                let finding = check_segment(&**self.fs, &folder, &named, state.store_id);
+                self.read(named.bytes, total);
+                (named, finding)
+            })
+            .collect();
+        let mut report = StoreReport::default();
+        let mut missing = false;
+        for (named, finding) in found {
+            let path = folder.join(file_name(named.id));
+            match finding {
+                Finding::Sound(_, read) => drop(known.insert(named.id, read)),
+                Finding::Damaged(_, e) | Finding::Unreadable(e) | Finding::Unknown(e) => report.damage_of(&path, &e),
+                Finding::Missing => {
+                    missing = true;
+                    report.damage.push(Damage { file: path, offset: 0, what: "the file is missing".to_owned() });
+                }
+            }
+        }
+        let mut moved = || manifest.is_current().map(|current| !current);
+        if missing && moved()? {
+            return Ok(None);
+        }
+        if !log::verify_log(&**self.fs, self.dir, state, &mut moved, &mut report)? {
+            return Ok(None);
+        }
+        for id in state.segments.keys() {
+            if let Some(read) = known.get(id) {
+                report.count(read);
+            }
+        }
+        self.note_others(&state.segments.keys().copied().collect(), &mut report)?;
+        Ok(Some(report))
+    }
+
+    /// Without a manifest nobody knows what counts; what is there is read all the same.
+    fn without_manifest(&self, why: ManifestError) -> Result<StoreReport, OpenError> {
+        let folder = self.dir.join("segments");
+        let segments: Vec<PathBuf> =
+            self.list(&folder)?.iter().filter(|n| id_of(n).is_some()).map(|n| folder.join(n)).collect();
+        let has_log = !self.list(&self.dir.join("wal"))?.is_empty();
+        let mut report = StoreReport::default();
+        match why {
+            ManifestError::Corrupt { file, offset, what } => {
+                report.damage.push(Damage { file, offset, what: what.to_owned() });
+            }
+            // Nothing at all is no damaged store, but none.
+            e if segments.is_empty() && !has_log => return Err(e.into()),
+            _ => {
+                let what = "the manifest is missing, but there is data".to_owned();
+                report.damage.push(Damage { file: self.dir.join("MANIFEST"), offset: 0, what });
+            }
+        }
+        let total = segments.len() as u64;
+        let read: Vec<_> = segments
+            .into_par_iter()
+            .map(|path| {
+                let read = Segment::open(&**self.fs, &path).and_then(|segment| segment.verify());
+                self.read(1, total);
+                (path, read)
+            })
+            .collect();
+        for (path, read) in read {
+            match read {
+                Ok(read) => report.count(&read),
+                Err(e) => report.damage_of(&path, &e),
+            }
+        }
+        report.notes.push("without a manifest it is not known which segments count, nor what the log holds".to_owned());
+        Ok(report)
+    }
+
+    /// Files that are there and do not count.
+    fn note_others(&self, named: &BTreeSet<u64>, report: &mut StoreReport) -> Result<(), OpenError> {
+        for name in self.list(&self.dir.join("segments"))? {
+            if id_of(&name).is_none_or(|id| !named.contains(&id)) {
+                report.notes.push(format!("segments/{name} belongs to nothing: an interrupted write, or just written"));
+            }
+        }
+        for name in self.list(&self.dir.join(quarantine::FOLDER))? {
+            report.notes.push(format!("{}/{name} was set aside", quarantine::FOLDER));
+        }
+        Ok(())
+    }
+
+    /// A folder that is missing holds nothing.
+    fn list(&self, folder: &Path) -> Result<Vec<String>, OpenError> {
+        match self.fs.list(folder) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            other => other.map_err(|source| OpenError::Io { path: folder.to_owned(), source }),
+        }
+    }
+
+    fn read(&self, amount: u64, total: u64) {
+        let done = self.done.fetch_add(amount, Ordering::Relaxed) + amount;
+        (self.progress)(done, total);
+    }
+}
+
+impl StoreReport {
+    fn count(&mut self, read: &VerifyReport) {
+        self.segments += 1;
+        self.chunks += read.chunks;
+        self.samples += read.samples;
+        self.bytes += read.bytes;
+    }
+
+    fn damage_of(&mut self, path: &Path, error: &ReadError) {
+        let (offset, what) = match error {
+            ReadError::Corrupt { offset, what, .. } => (*offset, what.clone()),
+            ReadError::Io { source, .. } => (0, source.to_string()),
+            other => (0, other.to_string()),
+        };
+        self.damage.push(Damage { file: path.to_owned(), offset, what });
+    }
+}

@@ -1,0 +1,139 @@
+//! Whatever is damaged is named; a sound store is sound, beside its owner too.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::fs::sim::SimFs;
+use tidegauge_storage::model::Timestamp;
+
+use super::*;
+use crate::core::SeriesSample;
+use crate::engine::Engine;
+use crate::options::{Builder, Durability, Level};
+
+fn open(fs: &SimFs) -> Engine {
+    let mut builder = Builder::new(None).durability(Durability::Interval(Duration::from_millis(5)));
+    builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+    builder.open().unwrap()
+}
+
+fn check(fs: &SimFs) -> StoreReport {
+    verify_on(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new("memory"), &|_, _| {}).unwrap()
+}
+
+fn push(engine: &Engine, round: i64) {
+    let series = engine.series(&[("__name__", "cpu")]).unwrap();
+    let at = |i: i64| Timestamp::from_nanos((round * 300 + i) * 1000);
+    let samples: Vec<_> = (0..300).map(|i| SeriesSample::new(series, at(i), (i as f64).sqrt())).collect();
+    let ack = engine.push_batch(&samples).unwrap();
+    engine.wait(ack, Level::Durable, Duration::from_secs(30)).unwrap();
+}
+
+/// Two segments, and a log of four frames.
+fn store() -> (SimFs, Engine) {
+    let fs = SimFs::new();
+    let engine = open(&fs);
+    for round in 0..2 {
+        push(&engine, round);
+        engine.flush().unwrap();
+    }
+    (2..6).for_each(|round| push(&engine, round));
+    (fs, engine)
+}
+
+fn flip(fs: &SimFs, path: &Path, at: u64) {
+    let byte = fs.map(path).unwrap()[at as usize];
+    fs.open(path).unwrap().write_all_at(at, &[byte ^ 16]).unwrap();
+}
+
+#[test]
+fn a_sound_store_is_sound_alive_and_killed_and_nothing_is_written() {
+    let (fs, engine) = store();
+    for fs in [&fs, &fs.kill()] {
+        let before = fs.operations();
+        let report = check(fs);
+        assert!(report.is_sound(), "{report:?}");
+        assert_eq!((report.segments, report.samples, report.log_frames, report.log_samples), (2, 600, 4, 1200));
+        assert_eq!(fs.operations(), before);
+    }
+    engine.close().unwrap();
+    assert_eq!(check(&fs).samples, 1800);
+}
+
+#[test]
+fn every_flipped_byte_of_a_segment_is_named_unless_it_belongs_to_nothing() {
+    let (fs, _engine) = store();
+    let path = Path::new("memory/segments/0000000000000000.seg");
+    let len = fs.map(path).unwrap().len() as u64;
+    let mut found = 0;
+    for at in (0..len).step_by(9) {
+        flip(&fs, path, at);
+        let report = check(&fs);
+        if let [damage] = &report.damage[..] {
+            assert_eq!((damage.file.as_path(), report.segments), (path, 1));
+            found += 1;
+        } else {
+            // Padding between sections.
+            assert!(report.is_sound(), "{report:?}");
+        }
+        flip(&fs, path, at);
+    }
+    assert!(found * 10 > len, "{found} of {}", len / 9);
+    assert!(check(&fs).is_sound());
+}
+
+#[test]
+fn a_missing_a_swapped_and_a_short_segment_are_named() {
+    let (a, b) = (Path::new("memory/segments/0000000000000000.seg"), Path::new("memory/segments/0000000000000001.seg"));
+    let damaged = |change: &dyn Fn(&SimFs)| {
+        let fs = store().0.kill();
+        change(&fs);
+        check(&fs).damage
+    };
+    let [missing] = &damaged(&|fs| fs.remove(a).unwrap())[..] else { panic!() };
+    assert!(missing.file == a && missing.what.contains("missing"), "{missing}");
+    let swapped = damaged(&|fs| {
+        fs.remove(a).unwrap();
+        fs.hard_link(b, a).unwrap();
+    });
+    assert!(matches!(&swapped[..], [one] if one.file == a && one.what.contains("manifest")), "{swapped:?}");
+    let short = damaged(&|fs| fs.open(b).unwrap().set_len(500).unwrap());
+    assert!(matches!(&short[..], [one] if one.file == b), "{short:?}");
+}
+
+#[test]
+fn damage_of_the_log_and_of_the_manifest_is_named_and_a_torn_tail_is_none() {
+    let (fs, _engine) = store();
+    let fs = fs.kill();
+    let log = Path::new("memory/wal").join(fs.list(Path::new("memory/wal")).unwrap().pop().unwrap());
+    let bytes = fs.map(&log).unwrap().to_vec();
+    let frames: Vec<u64> =
+        (4096..bytes.len()).step_by(8).filter(|&at| bytes[at..].starts_with(b"TGFR")).map(|at| at as u64).collect();
+    let early = frames[frames.len() - 3];
+    flip(&fs, &log, early + 120);
+    let report = check(&fs);
+    assert!(matches!(&report.damage[..], [one] if one.file == log && one.offset <= early), "{report:?}");
+    flip(&fs, &log, early + 120);
+    let last = frames[frames.len() - 1];
+    flip(&fs, &log, last + 120);
+    // Nobody who is left witnesses that the last frame was durable.
+    let report = check(&fs);
+    assert!(report.is_sound() && report.notes.iter().any(|n| n.contains("torn")), "{report:?}");
+    flip(&fs, &log, last + 120);
+    let manifest = Path::new("memory/MANIFEST");
+    flip(&fs, manifest, 60);
+    let report = check(&fs);
+    assert!(matches!(&report.damage[..], [one] if one.file == manifest), "{report:?}");
+    assert_eq!(report.segments, 2, "what is there is read all the same");
+    fs.remove(manifest).unwrap();
+    assert!(matches!(&check(&fs).damage[..], [one] if one.file == manifest));
+}
+
+#[test]
+fn where_there_is_no_store_there_is_nothing_to_verify() {
+    let fs: Arc<dyn Fs> = Arc::new(SimFs::new());
+    fs.create_dir_all(Path::new("memory")).unwrap();
+    assert!(verify_on(&fs, Path::new("memory"), &|_, _| {}).is_err());
+}
