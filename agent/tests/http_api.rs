@@ -205,6 +205,9 @@ fn an_answer_tells_what_it_has_cost_if_asked() {
     assert_eq!(basic["samples"]["totalQueryableSamples"], 2);
     assert!(basic["timings"]["execTotalTime"].as_f64().unwrap() > 0.0);
     assert_eq!(basic.get("explain"), None);
+    let odd = agent.get("/api/v1/query?query=m&time=20&stats=yes").json();
+    assert!(odd["data"]["stats"].is_object());
+    assert!(odd["warnings"][0].as_str().unwrap().contains("deprecated"), "{odd}");
     // Over three steps each of the two series has a sample in sight; in windows of 15 s they have 1, 2 and 2.
     let steps = "start=0&end=20&step=10&stats=all";
     let range = stats(&format!("/api/v1/query_range?query=m&{steps}"));
