@@ -15,6 +15,7 @@ use crate::ingest::Request;
 use crate::options::Durability;
 use crate::registry::{Registry, SeriesId};
 use crate::requests::Requests;
+use crate::retention::Kept;
 use crate::ring::Rings;
 use crate::stats::Counters;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -70,6 +71,8 @@ pub(crate) struct Core {
     pub(crate) durable: Durable,
     pub(crate) pins: Arc<Pins>,
     pub(crate) versions: Versions,
+    /// How long and how much is kept.
+    pub(crate) kept: Kept,
     pub(crate) durability: Durability,
     pub(crate) visible_waiters: WaitList,
     pub(crate) durable_waiters: WaitList,
@@ -97,6 +100,7 @@ pub(crate) struct CoreParts {
     pub(crate) watermark: Watermark,
     pub(crate) durable: Durable,
     pub(crate) versions: Versions,
+    pub(crate) kept: Kept,
     pub(crate) durability: Durability,
     pub(crate) max_ahead: Duration,
 }
@@ -114,6 +118,7 @@ impl Core {
             durable: parts.durable,
             pins: Arc::new(Pins::new()),
             versions: parts.versions,
+            kept: parts.kept,
             durability: parts.durability,
             visible_waiters: WaitList::new(),
             durable_waiters: WaitList::new(),
@@ -164,6 +169,7 @@ impl Core {
         self.visible_waiters.wake_all();
         self.durable_waiters.wake_all();
         self.flushes.tell();
+        self.compactions.stop();
         self.wake_worker();
     }
 

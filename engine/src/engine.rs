@@ -5,15 +5,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegauge_storage::model::{Labels, SeqNo, Timestamp};
+use tidegauge_storage::manifest::Retention;
+use tidegauge_storage::model::{Labels, SeqNo, TimeRange, Timestamp};
 use tidegauge_storage::source::ReadError;
 
 use crate::appender::{Ack, Appender, push_common};
 use crate::batch::{self, Batch, IncrementError, Incremented, Last, Retry, RetryError};
 use crate::core::SeriesSample;
+use crate::delete::{DeleteCount, count};
 use crate::error::{
-    AppenderError, CloseError, CompactError, FlushError, MetadataError, OpenError, Poisoned, ProbeError, PushError,
-    SeriesError, WaitError,
+    AppenderError, CloseError, CompactError, DeleteError, FlushError, MetadataError, OpenError, Poisoned, ProbeError,
+    PushError, RetentionError, SeriesError, WaitError,
 };
 use crate::gate::Shut;
 use crate::ingest;
@@ -239,6 +241,48 @@ impl Engine {
         subscribe::subscribe(&self.life.core, selector, options)
     }
 
+    /// Deletes the samples of the series that `selector` names, whose timestamps lie in `range`,
+    /// as far as they were accepted before. What comes later stays, whatever its timestamp.
+    ///
+    /// On return it is visible: no later snapshot shows them, older ones still do. It is durable as
+    /// a push is that was waited for; with `Durability::Memory` it stands in the manifest. Their space
+    /// comes back with compaction. Costs a rotation of the memtable and one fdatasync, not the
+    /// samples hidden. Count first ([`count_matching`](Self::count_matching)) what it would hide. A line goes to `audit.log`.
+    ///
+    /// # Errors
+    /// [`DeleteError`]; nothing was deleted, but for `Poisoned`.
+    pub fn delete(&self, selector: &str, range: impl Into<TimeRange>) -> Result<SeqNo, DeleteError> {
+        self.life.delete(selector, range.into())
+    }
+
+    /// How many series and samples [`delete`](Self::delete) would hide now. Reads them.
+    ///
+    /// # Errors
+    /// [`DeleteError::Select`].
+    pub fn count_matching(&self, selector: &str, range: impl Into<TimeRange>) -> Result<DeleteCount, DeleteError> {
+        count(&self.snapshot(), selector, range.into())
+    }
+
+    /// Sets how long and how much is kept, in place of what was set before; survives restarts.
+    ///
+    /// What is over age is hidden from every snapshot taken from then on, to the nanosecond by the clock of this
+    /// machine. Its space comes back with compaction: whole segments go once all of it is over age, others are
+    /// rewritten once a quarter of it is. Where all segments together are larger than allowed, the oldest ones go, and
+    /// nothing before their end is shown any more; a store keeps at least one segment. Without rules nothing is ever
+    /// dropped. Loosening an age shows again what was not dropped yet. A line goes to `audit.log`.
+    ///
+    /// # Errors
+    /// [`RetentionError`]; the rules before stay in force.
+    pub fn set_retention(&self, retention: Retention) -> Result<(), RetentionError> {
+        self.life.set_retention(retention)
+    }
+
+    /// How long and how much is kept.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        self.life.core.kept.retention()
+    }
+
     /// Proves that the ingest worker goes round: answers once it has, or tells why pushes would not arrive. Takes a
     /// lock, and up to 2 ms of an idle engine.
     ///
@@ -263,7 +307,10 @@ impl Engine {
             Some(Shut::ReadOnly) => Err(CompactError::ReadOnly),
             Some(Shut::Closed) => Err(CompactError::Closed),
             Some(Shut::Poisoned(poisoned)) => Err(poisoned.into()),
-            Some(Shut::DiskFull) | None => core.compactions.ask_and_wait(),
+            Some(Shut::DiskFull) | None => core.compactions.ask_and_wait().map_err(|e| match core.gate.poisoned() {
+                Some(poisoned) if e == CompactError::Closed => poisoned.into(),
+                _ => e,
+            }),
         }
     }
 

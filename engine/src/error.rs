@@ -302,6 +302,69 @@ pub enum CompactError {
     Poisoned(#[from] Poisoned),
 }
 
+/// Why nothing was deleted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeleteError {
+    /// The selector does not parse, or an index is damaged.
+    #[error(transparent)]
+    Select(#[from] crate::snapshot::SelectError),
+    /// The range holds no timestamp.
+    #[error("the range is empty: give an end behind its start")]
+    EmptyRange,
+    /// More than 64 matchers, or 64 KiB of them.
+    #[error("a delete holds up to 64 matchers and 64 KiB: delete in several steps")]
+    TooLarge,
+    /// Too many deletes wait for compaction to remove what they hide. Compact, then delete again.
+    #[error("{limit} deletes wait for compaction: compact, then delete again")]
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
+    /// The worker did not take it in a minute. Try again.
+    #[error("the engine is too busy to take a delete: try again")]
+    Busy,
+    /// The log has no space for the delete.
+    #[error("the disk is full: there is no space to note the delete")]
+    DiskFull,
+    /// The engine was closed.
+    #[error("the engine is closed")]
+    Closed,
+    /// Opened read-only.
+    #[error("the engine was opened read-only")]
+    ReadOnly,
+    /// The engine stopped writing: whether the delete is durable is not known.
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
+}
+
+/// Why the rules of retention were not changed. Those before stay in force.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RetentionError {
+    /// A rule makes no sense.
+    #[error("{what} would hide everything: give more")]
+    Senseless {
+        /// What it says.
+        what: &'static str,
+    },
+    /// More than 256 rules, or too large ones.
+    #[error("a store has up to 256 retention rules of up to 64 matchers: give fewer")]
+    TooLarge,
+    /// The manifest has no space for the rules.
+    #[error("the disk is full: there is no space to note the rules")]
+    DiskFull,
+    /// The engine was closed.
+    #[error("the engine is closed")]
+    Closed,
+    /// Opened read-only.
+    #[error("the engine was opened read-only")]
+    ReadOnly,
+    /// The engine stopped writing.
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
+}
+
 /// Why a close did not bring everything into segments.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -29,10 +29,12 @@ use crate::gate::Shut;
 use crate::ingest::Applier;
 use crate::life::{Held, Life};
 use crate::memtable::Memtable;
+use crate::open::known_tombstones;
 use crate::options::Builder;
 use crate::recovery::RecoveryReport;
 use crate::registry::Registry;
-use crate::replay::Replayer;
+use crate::replay::{Replayed, Replayer};
+use crate::retention::Kept;
 use crate::ring::{RingLimits, Rings};
 use crate::sync::Mutex;
 use crate::version::{Version, Versions, order_of};
@@ -70,6 +72,7 @@ impl Builder {
             watermark: Watermark::new(Visible { commit: 1, seq: found.next_seq }),
             durable: Durable::new(0),
             versions: Versions::new(found.version),
+            kept: Kept::new(found.manifest.state()),
             durability: self.durability,
             max_ahead: self.max_ahead,
         }));
@@ -99,6 +102,8 @@ impl Life {
         let mut follower = follower.lock().expect("follower lock");
         let core = &self.core;
         let found = follower.look(&self.pool, &core.versions.load().segments)?;
+        let state = found.manifest.state();
+        core.kept.changed(Some(state.retention.clone()), Some(state.horizon));
         *self.manifest.lock().expect("manifest lock") = found.manifest;
         let mut version = Some(found.version);
         core.versions.change(|_| version.take().expect("changed once"));
@@ -138,7 +143,7 @@ impl Follower {
         let wal = self.dir.join("wal");
         let recovered = replayer.recover(&*self.fs, &wal, state.store_id, &state.wal, RecoverMode::Follow);
         let next_seq = recovered.as_ref().map_or(0, |r| r.next_seq.max(state.next_seq).0);
-        let (applier, replayed) = replayer.finish(next_seq.max(first_seq));
+        let Replayed { applier, sealed, tombstones } = replayer.finish(next_seq.max(first_seq));
         let active: Arc<Memtable> = Arc::clone(applier.active());
         self.applier = Some(applier);
         // Asked before an error counts: files of a log that moved on may be gone, or be others by now.
@@ -146,7 +151,8 @@ impl Follower {
             return Ok(None);
         }
         let report = RecoveryReport { samples: recovered?.samples, ..RecoveryReport::default() };
-        let version = Version { segments, sealed: replayed.into_iter().collect(), active };
+        let tombstones = known_tombstones(&manifest, &tombstones);
+        let version = Version { segments, sealed, active, tombstones };
         Ok(Some(Found { manifest, version, next_seq, report }))
     }
 

@@ -31,6 +31,11 @@ mod compact;
 // all of them together are a version
 #[cfg(not(loom))]
 mod version;
+// less what was deleted
+#[cfg(not(loom))]
+mod delete;
+#[cfg(not(loom))]
+mod retention;
 // that a query pins
 #[cfg(not(loom))]
 mod snapshot;
@@ -91,6 +96,7 @@ pub use api::*;
 
 #[cfg(not(loom))]
 mod api {
+    pub use tidegauge_storage::manifest::{Retention, RetentionRule};
     pub use tidegauge_storage::model::{
         LabelError, LabelLimits, Labels, METRIC_NAME, MatchOp, Matcher, Sample, SeqNo, TimeRange, Timestamp,
     };
@@ -100,12 +106,13 @@ mod api {
     pub use crate::batch::{Batch, Committed, Expect, Found, IncrementError, Incremented, Last, Retry, RetryError};
     pub use crate::clock::now;
     pub use crate::core::SeriesSample;
+    pub use crate::delete::DeleteCount;
     pub use crate::engine::{Engine, Metadata};
-    pub use crate::error::CompactError;
     pub use crate::error::{
         AppenderError, CloseError, CommitError, FlushError, MetadataError, OpenError, Poisoned, ProbeError, PushError,
         SeriesError, WaitError,
     };
+    pub use crate::error::{CompactError, DeleteError, RetentionError};
     pub use crate::options::{BadDurability, Builder, Durability, Level};
     pub use crate::recovery::{Lost, Recovery, RecoveryReport};
     pub use crate::registry::SeriesId;

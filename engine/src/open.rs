@@ -8,6 +8,7 @@ use rayon::ThreadPoolBuilder;
 use rayon::prelude::*;
 use tidegauge_storage::fs::{Fs, MemFs, OsFs};
 use tidegauge_storage::manifest::{Edit, Manifest};
+use tidegauge_storage::model::Tombstone;
 use tidegauge_storage::segment::{Segment, file_name, id_of};
 use tidegauge_storage::source::ReadError;
 use tidegauge_storage::wal::{NUMBER_GAP, RecoverMode, WalRelease, WalWriter, WriterOptions};
@@ -25,7 +26,8 @@ use crate::lock::DirLock;
 use crate::options::Builder;
 use crate::recovery::{Recovery, RecoveryReport, salvage_log, salvage_segments};
 use crate::registry::Registry;
-use crate::replay::Replayer;
+use crate::replay::{Replayed, Replayer};
+use crate::retention::Kept;
 use crate::ring::{RingLimits, Rings};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -104,9 +106,11 @@ impl Builder {
         };
         let greatest = recovered.next_seq.max(state.next_seq).0;
         let seq = if greatest == 0 { 1 } else { greatest + NUMBER_GAP };
-        let (applier, replayed) = replayer.finish(seq);
+        let Replayed { applier, sealed, tombstones } = replayer.finish(seq);
         let mut edits = vec![Edit::WalLife(life)];
-        if replayed.is_none() {
+        // Before the log lets go of them.
+        edits.extend(tombstones.iter().map(|t| Edit::TombstoneAdd(Tombstone::clone(t))));
+        if sealed.is_empty() {
             edits.push(Edit::WalRelease(released));
         }
         manifest.commit(&edits)?;
@@ -128,14 +132,23 @@ impl Builder {
             rings,
             watermark: Watermark::new(visible),
             durable: Durable::new(seq),
-            versions: Versions::new(Version { segments, sealed: replayed.iter().cloned().collect(), active }),
+            versions: Versions::new(Version {
+                segments,
+                sealed: sealed.clone(),
+                active,
+                tombstones: known_tombstones(&manifest, &[]),
+            }),
+            kept: Kept::new(manifest.state()),
             durability: self.durability,
             max_ahead: self.max_ahead,
         }));
         core.counters.recovered.store(recovered.samples, Ordering::Relaxed);
         let flushes = Arc::new(FlushQueue::default());
-        if let Some(memtable) = replayed {
-            flushes.hand_over(FlushJob { memtable, commit: visible.commit, release: Some(released) });
+        // The log is not needed any more once the last one is in segments.
+        let last = sealed.len().saturating_sub(1);
+        for (i, memtable) in sealed.into_iter().enumerate() {
+            let release = (i == last).then_some(released);
+            flushes.hand_over(FlushJob { memtable, commit: visible.commit, release });
         }
         let (store_id, next_segment) = (manifest.state().store_id, manifest.state().next_segment_id);
         let next_segment = Arc::new(AtomicU64::new(next_segment));
@@ -236,6 +249,13 @@ pub(crate) fn open_segments(fs: &dyn Fs, dir: &Path, manifest: &Manifest) -> Res
     let mut segments = opened?;
     segments.sort_by_key(|s| order_of(s));
     Ok(segments)
+}
+
+/// The deletes that the manifest knows, and those that only the log has, by number.
+pub(crate) fn known_tombstones(manifest: &Manifest, logged: &[Arc<Tombstone>]) -> Vec<Arc<Tombstone>> {
+    let mut all = manifest.state().tombstones.clone();
+    all.extend(logged.iter().map(|t| (t.seq, Tombstone::clone(t))));
+    all.into_values().map(Arc::new).collect()
 }
 
 /// Removes segments that a crash left before the manifest named them: what is in them is in

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tidegauge_storage::fs::Fs;
+use tidegauge_storage::model::Tombstone;
 use tidegauge_storage::wal::{
     GenerationId, RecoverMode, Recovered, Refused, Replay, WalError, WalSample, WalState, recover,
 };
@@ -68,6 +69,9 @@ pub(crate) struct Replayer<'a> {
     /// Whether samples of series that nobody defined are left out rather than refused.
     salvage: bool,
     undefined: Option<Undefined>,
+    /// What lies below a delete, each a memtable of its own (P9).
+    sealed: Vec<Arc<Memtable>>,
+    tombstones: Vec<Arc<Tombstone>>,
     generation: Option<GenerationId>,
     defined: Defined,
     batch: Vec<SeriesSample>,
@@ -105,6 +109,8 @@ impl<'a> Replayer<'a> {
             added: Added { samples: 0, first: i64::MAX, last: i64::MIN, end_seq: first_seq },
             salvage: false,
             undefined: None,
+            sealed: Vec::new(),
+            tombstones: Vec::new(),
             generation: None,
             defined: Defined::default(),
             batch: Vec::new(),
@@ -153,6 +159,11 @@ impl<'a> Replayer<'a> {
                 self.added.end_seq = first_seq.0 + samples.len() as u64;
                 Ok(())
             }
+            Replay::Delete(tombstone) => {
+                self.seal(tombstone.seq.0 + 1);
+                self.tombstones.push(Arc::new(tombstone.clone()));
+                Ok(())
+            }
             // Origins are noted for exactly-once delivery between nodes, which is not there yet.
             _ => Ok(()),
         }
@@ -165,15 +176,31 @@ impl<'a> Replayer<'a> {
         }
     }
 
-    /// Seals what was replayed. The applier goes on with an active memtable that begins at
-    /// `next_seq`; what was replayed comes as a sealed one, if it is anything.
-    pub(crate) fn finish(mut self, next_seq: u64) -> (Applier, Option<Arc<Memtable>>) {
-        self.applier.active().note(&self.added);
-        let generation = self.applier.active().generation + 1;
-        self.applier.rotate(Arc::new(Memtable::new(generation, next_seq)));
+    /// Seals what was replayed so far, if it is anything; goes on with a memtable that begins at `next_seq`.
+    fn seal(&mut self, next_seq: u64) {
+        let active = self.applier.active();
+        let next = Memtable::new(active.generation + 1, next_seq);
+        let empty = Added { samples: 0, first: i64::MAX, last: i64::MIN, end_seq: next_seq };
+        let added = std::mem::replace(&mut self.added, empty);
+        if added.samples == 0 {
+            return;
+        }
+        active.note(&added);
+        self.applier.rotate(Arc::new(next));
         self.applier.close_some(0..self.registry.slots().len(), COMMIT, &PinView::default());
-        let replayed = self.applier.closed().filter(|memtable| memtable.samples() > 0);
-        (self.applier, replayed)
+        self.sealed.extend(self.applier.closed());
+    }
+
+    /// Seals what was replayed. The applier goes on with an active memtable that begins at `next_seq`.
+    pub(crate) fn finish(mut self, next_seq: u64) -> Replayed {
+        self.seal(next_seq);
+        if self.applier.active().first_seq != next_seq {
+            // Nothing came behind the last delete, or nothing came at all.
+            let next = Memtable::new(self.applier.active().generation + 1, next_seq);
+            self.applier.rotate(Arc::new(next));
+            drop(self.applier.closed());
+        }
+        Replayed { applier: self.applier, sealed: self.sealed, tombstones: self.tombstones }
     }
 }
 
@@ -186,4 +213,13 @@ impl Undefined {
         all.first = all.first.min(timestamp);
         all.last = all.last.max(timestamp);
     }
+}
+
+/// What the log held.
+pub(crate) struct Replayed {
+    /// Goes on with an empty memtable.
+    pub(crate) applier: Applier,
+    /// Oldest first; none is empty.
+    pub(crate) sealed: Vec<Arc<Memtable>>,
+    pub(crate) tombstones: Vec<Arc<Tombstone>>,
 }

@@ -179,6 +179,8 @@ pub struct Stats {
     pub segments: u64,
     /// Bytes of all segments.
     pub segment_bytes: u64,
+    /// Deletes whose samples compaction has not removed yet.
+    pub tombstones: u64,
     /// Samples in segments.
     pub segment_samples: u64,
     /// Sealed chunks, in segments and memtables. Open tails are none yet.
@@ -248,6 +250,7 @@ impl Stats {
             segment_samples: version.segments.iter().map(|s| s.info().samples).sum(),
             chunks: version.segments.iter().map(|s| s.info().chunks).sum::<u64>()
                 + memtables().map(|m| m.table.len() as u64).sum::<u64>(),
+            tombstones: version.tombstones.len() as u64,
             flushes: read(&counters.flushes),
             flushed_samples: read(&counters.flushed_samples),
             flushed_bytes: read(&counters.flushed_bytes),

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use tidegauge_storage::model::{SeqNo, Tombstone};
 use tidegauge_storage::segment::Segment;
-use tidegauge_storage::source::SampleSource;
+use tidegauge_storage::source::{AgeMask, Mask, Masked, SampleSource};
 
 use crate::memtable::{Memtable, MemtableSource};
 use crate::registry::Registry;
@@ -16,16 +17,36 @@ pub(crate) struct Version {
     /// Oldest first.
     pub(crate) sealed: Vec<Arc<Memtable>>,
     pub(crate) active: Arc<Memtable>,
+    /// Deletes whose samples are not all gone yet, by number. One is here before any source above it (C8).
+    pub(crate) tombstones: Vec<Arc<Tombstone>>,
 }
 
 impl Version {
-    /// The sources of a snapshot at `commit`, earliest accepted first.
-    pub(crate) fn sources(&self, registry: &Arc<Registry>, commit: u64) -> Vec<Arc<dyn SampleSource>> {
+    /// The sources of a snapshot at `commit`, earliest accepted first, as deletes and ages leave them.
+    pub(crate) fn sources(
+        &self,
+        registry: &Arc<Registry>,
+        commit: u64,
+        ages: &Arc<[AgeMask]>,
+    ) -> Vec<Arc<dyn SampleSource>> {
         let segments = self.segments.iter().map(|s| Arc::clone(s) as Arc<dyn SampleSource>);
         let memtables = self.sealed.iter().chain([&self.active]).map(|memtable| {
             Arc::new(MemtableSource::new(Arc::clone(memtable), Arc::clone(registry), commit)) as Arc<dyn SampleSource>
         });
-        segments.chain(memtables).collect()
+        let sources = segments.chain(memtables);
+        if self.tombstones.is_empty() && ages.is_empty() {
+            return sources.collect();
+        }
+        let mask = |source: Arc<dyn SampleSource>| match Mask::reaching(
+            &self.tombstones,
+            ages,
+            source.seq_range(),
+            source.time_range(),
+        ) {
+            Some(mask) => Arc::new(Masked::new(source, mask)) as Arc<dyn SampleSource>,
+            None => source,
+        };
+        sources.map(mask).collect()
     }
 }
 
@@ -51,12 +72,41 @@ impl Versions {
         self.current.store(Arc::new(next));
     }
 
-    /// The active memtable becomes the youngest sealed one.
-    pub(crate) fn rotate(&self, active: Arc<Memtable>) {
+    /// The active memtable becomes the youngest sealed one, for a delete or without one.
+    pub(crate) fn rotate(&self, active: Arc<Memtable>, tombstone: Option<Arc<Tombstone>>) {
         self.change(|v| {
             let mut sealed = v.sealed.clone();
             sealed.push(Arc::clone(&v.active));
-            Version { segments: v.segments.clone(), sealed, active: Arc::clone(&active) }
+            let mut tombstones = v.tombstones.clone();
+            tombstones.extend(tombstone);
+            Version { segments: v.segments.clone(), sealed, active, tombstones }
+        });
+    }
+
+    /// A delete when the active memtable is empty.
+    pub(crate) fn delete(&self, tombstone: Arc<Tombstone>) {
+        self.change(|v| {
+            let mut tombstones = v.tombstones.clone();
+            tombstones.push(tombstone);
+            Version {
+                segments: v.segments.clone(),
+                sealed: v.sealed.clone(),
+                active: Arc::clone(&v.active),
+                tombstones,
+            }
+        });
+    }
+
+    /// Deletes of which nothing is left to hide.
+    pub(crate) fn forget(&self, done: &[SeqNo]) {
+        self.change(|v| {
+            let tombstones = v.tombstones.iter().filter(|t| !done.contains(&t.seq)).cloned().collect();
+            Version {
+                segments: v.segments.clone(),
+                sealed: v.sealed.clone(),
+                active: Arc::clone(&v.active),
+                tombstones,
+            }
         });
     }
 
@@ -67,7 +117,8 @@ impl Versions {
             segments.extend(made.iter().cloned());
             segments.sort_by_key(|s| order_of(s));
             let sealed = v.sealed.iter().filter(|m| m.generation != generation).cloned().collect();
-            Version { segments, sealed, active: Arc::clone(&v.active) }
+            let tombstones = v.tombstones.clone();
+            Version { segments, sealed, active: Arc::clone(&v.active), tombstones }
         });
     }
 }
@@ -80,7 +131,8 @@ impl Versions {
             let stays = |s: &&Arc<Segment>| !removed.contains(&s.info().id);
             let mut segments: Vec<_> = v.segments.iter().filter(stays).chain(made).cloned().collect();
             segments.sort_by_key(|s| order_of(s));
-            Version { segments, sealed: v.sealed.clone(), active: Arc::clone(&v.active) }
+            let tombstones = v.tombstones.clone();
+            Version { segments, sealed: v.sealed.clone(), active: Arc::clone(&v.active), tombstones }
         });
     }
 }

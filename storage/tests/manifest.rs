@@ -3,11 +3,14 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegauge_storage::fs::sim::{Fault, SimFs};
 use tidegauge_storage::fs::{Fs, OsFs};
-use tidegauge_storage::manifest::{Edit, METADATA_BYTES_MAX, Manifest, ManifestError, Metadata, SegmentRef, State};
-use tidegauge_storage::model::{SeqNo, SeqRange, TimeRange, Timestamp};
+use tidegauge_storage::manifest::{
+    Edit, METADATA_BYTES_MAX, Manifest, ManifestError, Metadata, Retention, RetentionRule, SegmentRef, State,
+};
+use tidegauge_storage::model::{MatchOp, Matcher, SeqNo, SeqRange, TimeRange, Timestamp, Tombstone};
 use tidegauge_storage::wal::{Epoch, EpochEnd, FrameNo, WalLife, WalRelease};
 
 const DIR: &str = "store/data";
@@ -38,10 +41,16 @@ fn metadata(metric: &str, help: &str) -> Edit {
     Edit::Metadata { metric: metric.into(), metadata }
 }
 
+fn tombstone(step: u64) -> Tombstone {
+    let regex = Matcher::new("host", MatchOp::Regex, format!("web{step}.*")).unwrap();
+    let range = TimeRange::new(Timestamp::MIN, Timestamp::from_nanos(step as i64));
+    Tombstone { seq: SeqNo(step * 10), matchers: vec![Matcher::equal("job", "old"), regex], range, created: 5 }
+}
+
 /// A number of edits of every kind, as an engine would make them.
 fn edits(step: u64, manifest: &Manifest) -> Vec<Edit> {
     let wal = &manifest.state().wal;
-    match step % 6 {
+    match step % 8 {
         0 => vec![Edit::SegmentAdd(segment(step)), Edit::NextSegment(step + 5)],
         1 => vec![metadata(&format!("m{step}"), "how much"), metadata("same", &format!("at {step}"))],
         2 => vec![Edit::Numbers { next_seq: SeqNo(1000 * step), greatest_frame: FrameNo(step) }],
@@ -58,6 +67,20 @@ fn edits(step: u64, manifest: &Manifest) -> Vec<Edit> {
             next_frame: FrameNo(wal.next_frame.0 + 7),
             synced_through: FrameNo(wal.next_frame.0 + 3),
         })],
+        5 => vec![
+            Edit::TombstoneAdd(tombstone(step)),
+            Edit::Retention(Retention {
+                rules: vec![RetentionRule {
+                    matchers: tombstone(step).matchers,
+                    max_age: Some(Duration::from_secs(step)),
+                }],
+                max_bytes: step.is_multiple_of(2).then_some(step),
+            }),
+        ],
+        6 => {
+            let forgotten = manifest.state().tombstones.keys().next().map(|seq| Edit::TombstoneRemove(*seq));
+            [Edit::Horizon(Timestamp::from_nanos(step as i64))].into_iter().chain(forgotten).collect()
+        }
         _ => manifest.state().segments.keys().next().map(|id| Edit::SegmentRemove(*id)).into_iter().collect(),
     }
 }
@@ -313,14 +336,14 @@ fn a_newer_version_or_edit_is_refused() {
     replace(&fs, &newer);
     assert!(matches!(open(&fs), Err(ManifestError::TooNew { found: 2, supported: 1, .. })));
     assert!(open(&fs).unwrap_err().to_string().contains("upgrade"));
-    // Kind 9: tombstones, which this version reserves.
+    // Kind 10: origins, which this version reserves.
     let mut newer = bytes;
-    newer[64] = 9;
+    newer[64] = 10;
     let len = u32::from_le_bytes(newer[52..56].try_into().unwrap()) as usize;
     let crc = crc32c::crc32c_append(crc32c::crc32c(&newer[16..48]), &newer[52..64 + len]);
     newer[48..52].copy_from_slice(&crc.to_le_bytes());
     replace(&fs, &newer);
-    assert!(matches!(open(&fs), Err(ManifestError::TooNew { found: 9, .. })));
+    assert!(matches!(open(&fs), Err(ManifestError::TooNew { found: 10, .. })));
 }
 
 #[test]

@@ -187,14 +187,16 @@ fn a_newer_file_or_frame_is_refused_in_every_mode() {
     let newer_frame = fs.kill();
     let (at, _) = frames_of(&fs, 0)[1];
     let mut header = bytes(&fs, 0)[at..at + HEADER_LEN].to_vec();
-    header[90] = 2;
+    header[90] = 3;
     let crc = crc32c::crc32c(&header[8..]);
     header[4..8].copy_from_slice(&crc.to_le_bytes());
     open(&newer_frame, 0).write_all_at(at as u64, &header).unwrap();
-    for (fs, what) in [(newer_file, "format version"), (newer_frame, "frame kind")] {
+    for (fs, what, newer) in [(newer_file, "format version", 2), (newer_frame, "frame kind", 3)] {
         for mode in [Strict, Salvage, Follow] {
             match read(&fs, &WalState::default(), mode) {
-                Err(WalError::TooNew { what: found, found: 2, supported: 1, .. }) => assert_eq!(found, what),
+                Err(WalError::TooNew { what: part, found, supported, .. }) => {
+                    assert_eq!((part, found, supported), (what, newer, newer - 1));
+                }
                 other => panic!("{other:?}"),
             }
         }

@@ -6,6 +6,7 @@
 mod plan;
 // how it is done
 mod chunker;
+mod input;
 mod run;
 // by whom
 mod compactor;
@@ -19,6 +20,8 @@ pub(crate) use graveyard::Graveyard;
 
 use crate::error::CompactError;
 
+#[cfg(test)]
+mod crash_tests;
 #[cfg(test)]
 mod plan_tests;
 #[cfg(test)]

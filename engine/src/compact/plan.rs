@@ -94,6 +94,11 @@ pub(crate) fn plan(pieces: &[Piece], rules: &Rules) -> Option<Job> {
         .or_else(|| table.rewrite())
 }
 
+/// The next job that only removes: what nobody sees any more.
+pub(crate) fn plan_drop(pieces: &[Piece], rules: &Rules) -> Option<Job> {
+    Table::new(pieces, rules).drop_hidden()
+}
+
 /// Precedence: of two that hold the same timestamp, the later one wins (S1).
 pub(crate) fn order(piece: &Piece) -> (u64, u64, bool) {
     (piece.seq.start.0, piece.seq.end.0, piece.late)

@@ -7,9 +7,10 @@ use tidegauge_query::merge::Merge;
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::model::{Labels, SeqNo, SeqRange, TimeRange, Timestamp};
 use tidegauge_storage::segment::{ChunkSpan, Segment, SegmentHeader, SegmentInfo, SegmentWriter, WriteError};
-use tidegauge_storage::source::{ColumnCursor, ReadError, SampleSource};
+use tidegauge_storage::source::{ColumnCursor, ReadError};
 
 use super::chunker::Chunker;
+use super::input::{Input, Touch, touch};
 use crate::clock;
 
 /// Chunks whose weight over time is looked at to find where to cut.
@@ -41,7 +42,7 @@ pub(super) struct Target<'a> {
 /// Writes what `inputs` (by precedence) hold together, each timestamp of a series once, cut at
 /// `cuts`. What was written is in `made`, also after an error.
 pub(super) fn run(
-    inputs: &[Arc<Segment>],
+    inputs: &[Input],
     cuts: &[i64],
     target: &Target<'_>,
     made: &mut Vec<SegmentInfo>,
@@ -65,8 +66,8 @@ pub(super) fn discard(made: &[SegmentInfo], target: &Target<'_>) {
 }
 
 /// The time ranges of the outputs, ascending: cut where the plan says so, and where one would weigh too much.
-fn slices(inputs: &[Arc<Segment>], cuts: &[i64], segment_bytes: u64) -> Result<Vec<TimeRange>, RunError> {
-    let bytes: u64 = inputs.iter().map(|s| s.info().file_bytes).sum();
+fn slices(inputs: &[Input], cuts: &[i64], segment_bytes: u64) -> Result<Vec<TimeRange>, RunError> {
+    let bytes: u64 = inputs.iter().map(|i| i.segment.info().file_bytes).sum();
     let mut all = cuts.to_vec();
     if bytes > segment_bytes.saturating_add(segment_bytes / 4) {
         let weights = weights(inputs)?;
@@ -94,12 +95,12 @@ fn slices(inputs: &[Arc<Segment>], cuts: &[i64], segment_bytes: u64) -> Result<V
 }
 
 /// Where chunks begin and what they weigh, by time: all of them, or evenly chosen ones.
-fn weights(inputs: &[Arc<Segment>]) -> Result<Vec<(i64, u64)>, RunError> {
-    let chunks: u64 = inputs.iter().map(|s| s.info().chunks).sum();
+fn weights(inputs: &[Input]) -> Result<Vec<(i64, u64)>, RunError> {
+    let chunks: u64 = inputs.iter().map(|i| i.segment.info().chunks).sum();
     let step = (chunks as usize).div_ceil(WEIGHED_CHUNKS_MAX).max(1);
     let mut weights = Vec::new();
     let mut n = 0usize;
-    for segment in inputs {
+    for Input { segment, .. } in inputs {
         for ordinal in 0..segment.series_count() {
             for span in segment.spans(ordinal)? {
                 let span = span?;
@@ -116,22 +117,22 @@ fn weights(inputs: &[Arc<Segment>]) -> Result<Vec<(i64, u64)>, RunError> {
 
 /// One input, at the series that comes next.
 struct Lane<'a> {
-    segment: &'a Segment,
+    input: &'a Input,
     ordinal: u32,
     labels: Option<Labels>,
 }
 
 impl Lane<'_> {
     fn load(&mut self) -> Result<(), ReadError> {
-        let more = self.ordinal < self.segment.series_count();
-        self.labels = more.then(|| self.segment.labels(self.ordinal)).transpose()?;
+        let more = self.ordinal < self.input.segment.series_count();
+        self.labels = more.then(|| self.input.source().labels(self.ordinal)).transpose()?;
         Ok(())
     }
 }
 
 /// One output.
 struct Slice<'a> {
-    inputs: &'a [Arc<Segment>],
+    inputs: &'a [Input],
     range: TimeRange,
     target: &'a Target<'a>,
     /// Made when the first chunk comes.
@@ -139,11 +140,19 @@ struct Slice<'a> {
     chunker: Chunker,
 }
 
-/// A chunk of a series, and which of the series' parts it belongs to.
-type Found = (usize, ChunkSpan);
+/// What one input holds of a series.
+type Part<'a> = (&'a Input, u32);
+
+/// A chunk of a series of which something is left.
+struct Found {
+    /// Which of the series' parts it belongs to.
+    part: usize,
+    span: ChunkSpan,
+    whole: bool,
+}
 
 impl<'a> Slice<'a> {
-    fn new(inputs: &'a [Arc<Segment>], range: TimeRange, target: &'a Target<'a>) -> Self {
+    fn new(inputs: &'a [Input], range: TimeRange, target: &'a Target<'a>) -> Self {
         Self { inputs, range, target, writer: None, chunker: Chunker::default() }
     }
 
@@ -153,15 +162,16 @@ impl<'a> Slice<'a> {
 
     /// Series in the order of their labels, each out of all inputs that have it.
     fn write(&mut self) -> Result<(), RunError> {
-        let inside = self.inputs.iter().filter(|s| s.info().time_range.is_some_and(|r| r.overlaps(&self.range)));
-        let mut lanes: Vec<Lane<'a>> = inside.map(|s| Lane { segment: s, ordinal: 0, labels: None }).collect();
+        let inside = |input: &&Input| input.segment.info().time_range.is_some_and(|r| r.overlaps(&self.range));
+        let inputs = self.inputs.iter().filter(inside);
+        let mut lanes: Vec<Lane<'a>> = inputs.map(|input| Lane { input, ordinal: 0, labels: None }).collect();
         lanes.iter_mut().try_for_each(Lane::load)?;
         while let Some(labels) = lanes.iter().filter_map(|lane| lane.labels.as_ref()).min().cloned() {
             self.go_on()?;
             let mut parts = Vec::new();
             for lane in &mut lanes {
                 if lane.labels.as_ref() == Some(&labels) {
-                    parts.push((lane.segment, lane.ordinal));
+                    parts.push((lane.input, lane.ordinal));
                     lane.ordinal += 1;
                     lane.load()?;
                 }
@@ -171,22 +181,24 @@ impl<'a> Slice<'a> {
         Ok(())
     }
 
-    fn write_series(&mut self, labels: &Labels, parts: &[(&'a Segment, u32)]) -> Result<(), RunError> {
+    fn write_series(&mut self, labels: &Labels, parts: &[Part<'a>]) -> Result<(), RunError> {
         let mut chunks: Vec<Found> = Vec::new();
         let mut max_seq = SeqNo(0);
-        for (part, &(segment, ordinal)) in parts.iter().enumerate() {
-            for span in segment.spans(ordinal)? {
+        for (part, &(input, ordinal)) in parts.iter().enumerate() {
+            let hidden = input.hidden(labels);
+            for span in input.segment.spans(ordinal)? {
                 let span = span?;
-                if covering(span.first, span.last).overlaps(&self.range) {
-                    chunks.push((part, span));
+                let touched = touch(&span, &hidden);
+                if touched != Touch::All && covering(span.first, span.last).overlaps(&self.range) {
+                    chunks.push(Found { part, span, whole: touched == Touch::None });
                 }
             }
-            max_seq = max_seq.max(segment.max_seq(ordinal)?);
+            max_seq = max_seq.max(input.segment.max_seq(ordinal)?);
         }
         if chunks.is_empty() {
             return Ok(());
         }
-        chunks.sort_unstable_by_key(|(_, span)| span.first);
+        chunks.sort_unstable_by_key(|chunk| chunk.span.first);
         self.writer()?.begin_series(labels, max_seq)?;
         // The stretch of time that is to be decoded and merged before the next chunk can be taken over.
         let mut pending: Option<(i64, i64)> = None;
@@ -194,14 +206,14 @@ impl<'a> Slice<'a> {
         while let Some((group, behind)) = next_group(rest) {
             rest = behind;
             let (first, last) = bounds(group);
-            if let [(part, span)] = group
+            if let [Found { part, span, whole: true }] = group
                 && Chunker::is_full(span.count)
                 && self.range.contains(Timestamp::from_nanos(first))
                 && self.range.contains(Timestamp::from_nanos(last))
             {
                 self.merge(parts, pending.take())?;
                 if self.chunker.may_copy() {
-                    self.copy(parts[*part].0, span)?;
+                    self.copy(&parts[*part].0.segment, span)?;
                     continue;
                 }
             }
@@ -222,11 +234,12 @@ impl<'a> Slice<'a> {
     }
 
     /// Decodes what the parts hold from the first to the last timestamp of `stretch`; later parts win.
-    fn merge(&mut self, parts: &[(&'a Segment, u32)], stretch: Option<(i64, i64)>) -> Result<(), RunError> {
+    fn merge(&mut self, parts: &[Part<'a>], stretch: Option<(i64, i64)>) -> Result<(), RunError> {
         let Some((first, last)) = stretch else { return Ok(()) };
         let range = covering(first, last).intersect(&self.range);
-        let sources = parts.iter().filter_map(|&(segment, ordinal)| {
-            Some((segment as &dyn SampleSource, ordinal, segment.info().time_range?))
+        let sources = parts.iter().filter_map(|&(input, ordinal)| {
+            let source = input.source();
+            Some((source, ordinal, source.time_range()?))
         });
         let mut merge = Merge::new(sources, range);
         while merge.next(self.chunker.waiting())? {
@@ -249,8 +262,8 @@ impl<'a> Slice<'a> {
 
 /// The place of the inputs together. One input keeps its own, so that it stays in front of the
 /// other half of its flush; several contain both halves, or nothing that the other half overlaps.
-fn header(inputs: &[Arc<Segment>], store_id: u128) -> SegmentHeader {
-    let infos = || inputs.iter().map(|s| s.info());
+fn header(inputs: &[Input], store_id: u128) -> SegmentHeader {
+    let infos = || inputs.iter().map(|i| i.segment.info());
     let start = infos().map(|i| i.seq_range.start).min().unwrap_or_default();
     let end = infos().map(|i| i.seq_range.end).max().unwrap_or_default();
     SegmentHeader {
@@ -267,16 +280,16 @@ fn covering(first: i64, last: i64) -> TimeRange {
 }
 
 fn bounds(group: &[Found]) -> (i64, i64) {
-    let last = group.iter().map(|(_, span)| span.last).max().unwrap_or(i64::MIN);
-    (group.first().map_or(i64::MAX, |(_, span)| span.first), last)
+    let last = group.iter().map(|chunk| chunk.span.last).max().unwrap_or(i64::MIN);
+    (group.first().map_or(i64::MAX, |chunk| chunk.span.first), last)
 }
 
 /// Splits the chunks that overlap the first one, or one another, off those that follow.
 fn next_group(chunks: &[Found]) -> Option<(&[Found], &[Found])> {
-    let mut last = chunks.first()?.1.last;
+    let mut last = chunks.first()?.span.last;
     let mut len = 1;
-    while let Some((_, span)) = chunks.get(len).filter(|(_, span)| span.first <= last) {
-        last = last.max(span.last);
+    while let Some(next) = chunks.get(len).filter(|next| next.span.first <= last) {
+        last = last.max(next.span.last);
         len += 1;
     }
     Some(chunks.split_at(len))

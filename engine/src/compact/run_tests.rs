@@ -8,13 +8,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proptest::prelude::*;
 use tidegauge_query::Selection;
 use tidegauge_storage::fs::{Fs, MemFs};
-use tidegauge_storage::model::{LabelLimits, Labels, SeqNo, SeqRange, TimeRange, Timestamp};
+use tidegauge_storage::model::{LabelLimits, Labels, Matcher, SeqNo, SeqRange, TimeRange, Timestamp, Tombstone};
 use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentInfo, SegmentWriter, file_name};
-use tidegauge_storage::source::{Columns, SampleSource, Snapshot};
+use tidegauge_storage::source::{Columns, Snapshot};
 
-use super::plan::{Piece, Rules, plan};
+use super::input::{Hidden, Input};
+use super::plan::{Piece, Rules, Why, plan};
 use super::run::{RunError, Target, discard, run};
-use crate::version::order_of;
+use crate::memtable::Memtable;
+use crate::registry::Registry;
+use crate::version::{Version, order_of};
 
 /// By (series, timestamp), values as bits.
 type Twin = BTreeMap<(u8, i64), u64>;
@@ -32,13 +35,22 @@ struct Store {
     segments: Vec<Arc<Segment>>,
     twin: Twin,
     next_seq: u64,
+    tombstones: Vec<Arc<Tombstone>>,
 }
 
 impl Store {
     fn new() -> Self {
         let (fs, dir) = (Arc::new(MemFs::new()), PathBuf::from("d"));
         fs.create_dir_all(&dir).unwrap();
-        Self { fs, dir, next_id: AtomicU64::new(0), segments: Vec::new(), twin: Twin::new(), next_seq: 1 }
+        Self {
+            fs,
+            dir,
+            next_id: AtomicU64::new(0),
+            segments: Vec::new(),
+            twin: Twin::new(),
+            next_seq: 1,
+            tombstones: Vec::new(),
+        }
     }
 
     fn write(&mut self, seq_range: SeqRange, late: bool, samples: &Twin) {
@@ -86,8 +98,28 @@ impl Store {
         self.write(seq_range, true, &late);
     }
 
+    fn version(&self) -> Version {
+        let active = Arc::new(Memtable::new(1, self.next_seq));
+        Version { segments: self.segments.clone(), sealed: Vec::new(), active, tombstones: self.tombstones.clone() }
+    }
+
+    fn input(&self, segment: Arc<Segment>) -> Input {
+        Input::new(segment, &self.tombstones, &Arc::default())
+    }
+
+    /// Deletes some of one series (P9).
+    fn delete(&mut self, series: u8, start: i64, end: i64) {
+        let seq = SeqNo(self.next_seq);
+        self.next_seq += 1;
+        let range = TimeRange::new(Timestamp::from_nanos(start), Timestamp::from_nanos(end));
+        let matchers = vec![Matcher::equal("host", series.to_string())];
+        self.tombstones.push(Arc::new(Tombstone { seq, matchers, range, created: 0 }));
+        self.twin.retain(|(s, t), _| *s != series || !range.contains(Timestamp::from_nanos(*t)));
+    }
+
     fn contents(&self) -> Twin {
-        let sources = self.segments.iter().map(|s| Arc::clone(s) as Arc<dyn SampleSource>).collect();
+        let mut sources = self.version().sources(&Arc::new(Registry::new(1, LabelLimits::DEFAULT)), 1, &Arc::default());
+        sources.pop();
         let snapshot = Snapshot::new(sources, SeqNo(self.next_seq));
         let selection = Selection::new(&snapshot, &[]).unwrap();
         let mut all = Twin::new();
@@ -111,7 +143,7 @@ impl Store {
                 bytes: info.file_bytes,
                 created: info.created,
                 samples: info.samples,
-                hidden: 0,
+                hidden: Hidden::count(s, &self.tombstones, &Arc::default(), None).unwrap().map_or(0, |h| h.samples),
                 urgent: false,
                 frozen: false,
             }
@@ -131,10 +163,13 @@ impl Store {
     /// One job; answers whether there was one.
     fn step(&mut self, rules: &Rules) -> bool {
         let Some(job) = plan(&self.pieces(), rules) else { return false };
-        let inputs: Vec<_> = self.segments.iter().filter(|s| job.inputs.contains(&s.info().id)).cloned().collect();
+        let ours = self.segments.iter().filter(|s| job.inputs.contains(&s.info().id)).cloned();
+        let inputs: Vec<Input> = ours.map(|s| self.input(s)).collect();
         let mut made = Vec::new();
         let next_id = || self.next_id.fetch_add(1, Ordering::Relaxed);
-        run(&inputs, &job.cuts, &self.target(&next_id, rules.segment_bytes, &|| true), &mut made).unwrap();
+        if job.why != Why::Drop {
+            run(&inputs, &job.cuts, &self.target(&next_id, rules.segment_bytes, &|| true), &mut made).unwrap();
+        }
         for cut in &job.cuts {
             let cut = Timestamp::from_nanos(*cut);
             let over = |r: TimeRange| r.start < cut && cut < r.end;
@@ -157,7 +192,11 @@ proptest! {
     #[test]
     fn compaction_equals_the_naive_twin(
         flushes in prop::collection::vec(
-            (prop::collection::vec((0u8..4, -300i64..3_000, -9i32..9), 1..400), any::<bool>()),
+            (
+                prop::collection::vec((0u8..4, -300i64..3_000, -9i32..9), 1..400),
+                prop::option::of((0u8..4, -300i64..3_000, 0i64..2_000)),
+                any::<bool>(),
+            ),
             1..14,
         ),
         segment_bytes in prop_oneof![Just(2_500u64), Just(6_000), Just(1 << 20)],
@@ -166,9 +205,10 @@ proptest! {
     ) {
         let mut store = Store::new();
         let mut rules = Rules { segment_bytes, span, fan, now: 0, all: false };
-        for (samples, compact) in flushes {
+        for (samples, delete, compact) in flushes {
             let accepted: Vec<_> = samples.into_iter().map(|(s, t, v)| (s, t, f64::from(v) / 4.0)).collect();
             store.flush(&accepted);
+            delete.into_iter().for_each(|(series, start, len)| store.delete(series, start, start + len));
             while compact && store.step(&rules) {}
             prop_assert_eq!(&store.contents(), &store.twin);
         }
@@ -177,7 +217,9 @@ proptest! {
             prop_assert_eq!(&store.contents(), &store.twin);
         }
         let samples: u64 = store.segments.iter().map(|s| s.info().samples).sum();
-        prop_assert_eq!(samples as usize, store.twin.len(), "overwritten samples are gone");
+        prop_assert_eq!(samples as usize, store.twin.len(), "overwritten and deleted samples are gone");
+        store.tombstones.clear();
+        prop_assert_eq!(&store.contents(), &store.twin, "and no delete is needed any more");
     }
 }
 
@@ -230,7 +272,7 @@ fn an_interrupted_job_leaves_no_file() {
     let mut store = Store::new();
     (0..4).for_each(|i| scraped(&mut store, i * 5_000..(i + 1) * 5_000));
     let before = store.fs.list(&store.dir).unwrap();
-    let inputs = store.segments.clone();
+    let inputs: Vec<Input> = store.segments.iter().map(|s| store.input(Arc::clone(s))).collect();
     for steps in [0u32, 1, 5, 12] {
         let left = std::cell::Cell::new(steps);
         let go_on = || left.replace(left.get().saturating_sub(1)) > 0;

@@ -14,6 +14,7 @@ use tidegauge_storage::source::{Columns, ReadError, SampleSource};
 use super::{FlushJob, FlushQueue};
 use crate::clock;
 use crate::core::Core;
+use crate::delete::unsaved;
 use crate::gate::Full;
 use crate::memtable::MemtableSource;
 use crate::sync::Mutex;
@@ -127,10 +128,13 @@ impl Flusher {
         {
             // Held over both: nobody commits between a change of the manifest and that of the version (C4).
             let mut manifest = self.0.manifest.lock().expect("manifest lock");
+            edits.extend(unsaved(&core.versions.load(), manifest.state(), job.memtable.end_seq()));
             manifest.commit(&edits)?;
             core.versions.flushed(job.memtable.generation, &segments);
         }
-        core.log_needed_from.fetch_max(job.memtable.generation + 1, Ordering::AcqRel);
+        if job.release.is_some() {
+            core.log_needed_from.fetch_max(job.memtable.generation + 1, Ordering::AcqRel);
+        }
         core.durable_waiters.reached(core.durable.synced(job.memtable.end_seq()));
         let bytes = made.iter().map(|info| info.file_bytes).sum();
         core.counters.flush(job.memtable.samples(), bytes, started.elapsed());

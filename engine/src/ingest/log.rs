@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytemuck::TransparentWrapper;
-use tidegauge_storage::model::SeqNo;
+use tidegauge_storage::model::{SeqNo, Tombstone};
 use tidegauge_storage::wal::{FrameEncoder, FrameNo, GenerationId, WalError, WalRelease, WalSample, WalWriter};
 
 use crate::core::SeriesSample;
@@ -147,6 +147,14 @@ impl Log {
                 }
             }
         }
+    }
+
+    /// Writes a delete as a frame of its own. Tried once: on a full disk nothing was written.
+    pub(crate) fn delete(&mut self, tombstone: &Tombstone) -> Result<(), WalError> {
+        self.frame.delete(tombstone);
+        let written = self.write(&mut |_| false);
+        self.frame.begin(tombstone.seq);
+        written
     }
 
     /// Follows a rotation of the memtable: `generation` is the new one. Answers what may be

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use tidegauge_storage::model::{Matcher, SeqNo, TimeRange};
+
 use super::Worker;
 use crate::batch::BatchRequest;
 use crate::core::Core;
-use crate::error::ProbeError;
+use crate::error::{DeleteError, ProbeError};
 use crate::gate::Shut;
 use crate::requests::{NoReply, NotAsked, Replier, reply};
 use crate::subscribe::NewFeed;
@@ -21,6 +23,8 @@ pub(crate) enum Request {
     Batch(BatchRequest),
     /// Somebody wants to follow along from the next commit on.
     Subscribe(NewFeed),
+    /// A delete; answered once it is visible.
+    Delete { matchers: Vec<Matcher>, range: TimeRange, created: i64, replier: Replier<Result<SeqNo, DeleteError>> },
 }
 
 impl Request {
@@ -29,7 +33,7 @@ impl Request {
 
     /// Whether it may be served while lanes are held back for want of memory.
     fn is_light(&self) -> bool {
-        matches!(self, Self::Probe(_) | Self::Subscribe(_))
+        matches!(self, Self::Probe(_) | Self::Subscribe(_) | Self::Delete { .. })
     }
 }
 
@@ -43,12 +47,21 @@ impl Worker {
         let mut served = 0;
         while served < REQUESTS_A_ROUND && !self.core.is_poisoned() {
             let held_back = self.is_held_back();
-            let Some(request) = self.core.requests.take_if(|r| r.is_light() || !held_back) else { break };
+            // A delete seals the active memtable, and one closes at a time.
+            let closes = self.is_closing();
+            let due = |r: &Request| match r {
+                Request::Delete { .. } => !closes,
+                other => other.is_light() || !held_back,
+            };
+            let Some(request) = self.core.requests.take_if(due) else { break };
             served += 1;
             match request {
                 Request::Probe(replier) => replier.tell(()),
                 Request::Batch(batch) => self.commit_batch(batch),
                 Request::Subscribe(new) => self.feeds.add(new, self.visible.seq, &self.core),
+                Request::Delete { matchers, range, created, replier } => {
+                    replier.tell(self.delete(matchers, range, created));
+                }
             }
         }
         served > 0

@@ -4,11 +4,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tidegauge_storage::model::{Matcher, SeqNo, TimeRange, Tombstone};
 use tidegauge_storage::wal::{WalError, WalRelease};
 
 use super::{Applier, Log, SyncThread};
 use crate::commit::{PinView, Visible};
 use crate::core::{Core, SeriesSample};
+use crate::error::DeleteError;
 use crate::flush::{FlushJob, FlushQueue};
 use crate::gate::Full;
 use crate::memtable::{Added, Memtable, PACK_SLOTS};
@@ -235,7 +237,7 @@ impl Worker {
             tend(&self.core, log, sync, &mut self.released, self.visible.seq);
         }
         if self.wants_rotation() {
-            self.rotate();
+            self.rotate(None);
         }
         close_slice(&mut self.closing, &mut self.applier, &self.pins, &self.flushes, self.visible.commit, now)
     }
@@ -249,12 +251,47 @@ impl Worker {
         asked || (self.is_full() && self.core.versions.load().sealed.len() < SEALED_MAX)
     }
 
-    /// O(1): the tails follow in slices.
-    fn rotate(&mut self) {
+    /// Whether the tails of a sealed memtable are still being sealed.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.is_some()
+    }
+
+    /// A delete, with a commit and a number of its own: logged, in the version together with the rotation that
+    /// puts everything accepted so far below it, then published. Only while nothing is closing.
+    pub(super) fn delete(
+        &mut self,
+        matchers: Vec<Matcher>,
+        range: TimeRange,
+        created: i64,
+    ) -> Result<SeqNo, DeleteError> {
+        let seq = SeqNo(self.visible.seq);
+        let tombstone = Arc::new(Tombstone { seq, matchers, range, created });
+        if let Some((log, _)) = &mut self.log
+            && let Err(e) = log.delete(&tombstone)
+        {
+            if matches!(e, WalError::NoSpace { .. }) {
+                return Err(DeleteError::DiskFull);
+            }
+            self.core.poison(format!("the log cannot be written: {e}"));
+            return Err(self.core.gate.poisoned().map_or(DeleteError::Closed, DeleteError::Poisoned));
+        }
+        if self.applier.active().samples() > 0 {
+            self.rotate(Some(tombstone));
+        } else {
+            self.core.versions.delete(tombstone);
+        }
+        self.visible = Visible { commit: self.visible.commit + 1, seq: seq.0 + 1 };
+        self.core.watermark.publish(self.visible);
+        Ok(seq)
+    }
+
+    /// O(1): the tails follow in slices. What comes is above the delete, if it is for one.
+    fn rotate(&mut self, tombstone: Option<Arc<Tombstone>>) {
         let generation = self.applier.active().generation + 1;
-        let active = Arc::new(Memtable::new(generation, self.visible.seq));
+        let first_seq = self.visible.seq + u64::from(tombstone.is_some());
+        let active = Arc::new(Memtable::new(generation, first_seq));
         let release = self.log.as_mut().map(|(log, _)| log.rotate(generation));
-        self.core.versions.rotate(Arc::clone(&active));
+        self.core.versions.rotate(Arc::clone(&active), tombstone);
         self.applier.rotate(active);
         // What is sealed from here on keeps the lengths that these pins need, and no others (T5).
         self.core.pins.look(&mut self.pins);

@@ -145,6 +145,19 @@ pub(crate) fn block(core: &Arc<Core>, ack: Ack, level: Level, timeout: Duration)
     }
 }
 
+/// Blocks until everything below `seq` is durable.
+pub(crate) fn block_durable(core: &Arc<Core>, seq: u64) -> Result<SeqNo, WaitError> {
+    let stage = Stage::Durable { seq };
+    let mut wait = Wait { core: Arc::clone(core), stage, level: Level::Durable, ticket: None };
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    loop {
+        if let Some(answer) = wait.poll(&waker) {
+            return answer;
+        }
+        thread::park();
+    }
+}
+
 /// Resolves when a push has reached a level: [`Engine::wait_async`](crate::Engine::wait_async).
 #[must_use = "a future does nothing until it is polled"]
 pub struct AckFuture(Wait);

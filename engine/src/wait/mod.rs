@@ -12,7 +12,7 @@ use std::task::Waker;
 #[cfg(not(loom))]
 pub use ack::AckFuture;
 #[cfg(not(loom))]
-pub(crate) use ack::block;
+pub(crate) use ack::{block, block_durable};
 
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, weakenable_fence};

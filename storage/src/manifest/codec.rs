@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::format::kind;
 use super::metadata::{METADATA_BYTES_MAX, Metadata};
+use super::retention::Retention;
 use super::state::{Edit, SegmentRef, State};
-use crate::model::{SeqNo, SeqRange, TimeRange, Timestamp};
+use crate::model::{SeqNo, SeqRange, TimeRange, Timestamp, Tombstone};
 use crate::wal::{Epoch, EpochEnd, FrameNo, WalLife, WalRelease, WalState};
 
 /// Why edits cannot be read.
@@ -47,6 +48,13 @@ pub(super) fn put_edit(out: &mut Vec<u8>, edit: &Edit) {
                 out.extend_from_slice(text.as_bytes());
             }
         }),
+        Edit::TombstoneAdd(tombstone) => framed(out, kind::TOMBSTONE_ADD, |out| {
+            put_u64s(out, &[tombstone.seq.0]);
+            tombstone.encode(out);
+        }),
+        Edit::TombstoneRemove(seq) => framed(out, kind::TOMBSTONE_REMOVE, |out| put_u64s(out, &[seq.0])),
+        Edit::Retention(retention) => framed(out, kind::RETENTION, |out| retention.encode(out)),
+        Edit::Horizon(at) => framed(out, kind::HORIZON, |out| put_u64s(out, &[at.nanos() as u64])),
     }
 }
 
@@ -62,6 +70,15 @@ pub(super) fn put_state(out: &mut Vec<u8>, state: &State) {
         put_ends(out, &wal.ends);
     });
     put_edit(out, &Edit::Numbers { next_seq: state.next_seq, greatest_frame: state.greatest_frame });
+    for tombstone in state.tombstones.values() {
+        put_edit(out, &Edit::TombstoneAdd(tombstone.clone()));
+    }
+    if state.retention != Retention::default() {
+        put_edit(out, &Edit::Retention(state.retention.clone()));
+    }
+    if state.horizon != Timestamp::MIN {
+        put_edit(out, &Edit::Horizon(state.horizon));
+    }
     for (metric, metadata) in state.metadata() {
         put_edit(out, &Edit::Metadata { metric: metric.clone(), metadata: metadata.clone() });
     }
@@ -131,6 +148,13 @@ pub(super) fn take_edit(rest: &mut &[u8]) -> Result<DiskEdit, BadEdits> {
             let metric = body.text()?;
             Edit::Metadata { metric, metadata: Metadata { kind: body.text()?, help: body.text()?, unit: body.text()? } }
         }
+        kind::TOMBSTONE_ADD => {
+            let seq = SeqNo(body.u64()?);
+            Edit::TombstoneAdd(Tombstone::decode(seq, &mut body.0).map_err(Malformed)?)
+        }
+        kind::TOMBSTONE_REMOVE => Edit::TombstoneRemove(SeqNo(body.u64()?)),
+        kind::RETENTION => Edit::Retention(Retention::decode(&mut body.0).map_err(Malformed)?),
+        kind::HORIZON => Edit::Horizon(Timestamp::from_nanos(body.u64()? as i64)),
         0 => return Err(Malformed("an edit without a kind")),
         other => return Err(TooNew(other)),
     };

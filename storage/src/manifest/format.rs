@@ -28,8 +28,13 @@ pub(super) mod kind {
     pub(in crate::manifest) const WAL_RELEASE: u16 = 6;
     pub(in crate::manifest) const NUMBERS: u16 = 7;
     pub(in crate::manifest) const METADATA: u16 = 8;
-    /// The greatest kind known. Behind it, reserved: 9 tombstones, 10 origins, 11 retention rules.
-    pub(in crate::manifest) const LAST: u16 = METADATA;
+    pub(in crate::manifest) const TOMBSTONE_ADD: u16 = 9;
+    // 10 is reserved for origins.
+    pub(in crate::manifest) const RETENTION: u16 = 11;
+    pub(in crate::manifest) const TOMBSTONE_REMOVE: u16 = 12;
+    pub(in crate::manifest) const HORIZON: u16 = 13;
+    /// The greatest kind known.
+    pub(in crate::manifest) const LAST: u16 = HORIZON;
 }
 
 /// The beginning of the file.

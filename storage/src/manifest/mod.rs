@@ -4,6 +4,7 @@
 
 // what is known
 mod metadata;
+mod retention;
 mod state;
 
 // as bytes
@@ -18,4 +19,5 @@ mod read;
 pub use error::ManifestError;
 pub use log::Manifest;
 pub use metadata::{METADATA_BYTES_MAX, Metadata};
+pub use retention::{RETENTION_RULES_MAX, Retention, RetentionRule};
 pub use state::{Edit, SegmentRef, State};

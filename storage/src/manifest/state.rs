@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::error::ManifestError;
 use super::metadata::{METADATA_BYTES_MAX, Metadata, MetadataTable};
-use crate::model::{SeqNo, SeqRange, TimeRange};
+use super::retention::Retention;
+use crate::model::{SeqNo, SeqRange, TimeRange, Timestamp, Tombstone};
 use crate::wal::{FrameNo, WalLife, WalRelease, WalState};
 
 /// A segment that counts.
@@ -49,6 +50,15 @@ pub enum Edit {
         /// Frame numbers up to this are taken.
         greatest_frame: FrameNo,
     },
+    /// Samples are deleted from here on. Commit it before, or together with, any segment of greater
+    /// numbers, and before the WAL generation that holds the delete is released.
+    TombstoneAdd(Tombstone),
+    /// Nothing that a delete hides is left.
+    TombstoneRemove(SeqNo),
+    /// How long and how much is kept; replaces what was said before.
+    Retention(Retention),
+    /// What lies before this is gone for good. Never goes down.
+    Horizon(Timestamp),
     /// What a metric means; replaces what was known of it.
     Metadata {
         /// The metric's name.
@@ -59,7 +69,7 @@ pub enum Edit {
 }
 
 /// Everything the manifest says, as of its last commit.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     /// The store, whatever its directory is called.
     pub store_id: u128,
@@ -77,7 +87,32 @@ pub struct State {
     pub next_seq: SeqNo,
     /// The greatest frame number that the manifest ever named.
     pub greatest_frame: FrameNo,
+    /// Deletes whose samples are not all gone yet.
+    pub tombstones: BTreeMap<SeqNo, Tombstone>,
+    /// How long and how much is kept.
+    pub retention: Retention,
+    /// What lies before this was dropped, and stays hidden.
+    pub horizon: Timestamp,
     pub(super) metadata: MetadataTable,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            store_id: 0,
+            open_number: 0,
+            format: 0,
+            segments: BTreeMap::new(),
+            next_segment_id: 0,
+            wal: WalState::default(),
+            next_seq: SeqNo::default(),
+            greatest_frame: FrameNo::default(),
+            tombstones: BTreeMap::new(),
+            retention: Retention::default(),
+            horizon: Timestamp::MIN,
+            metadata: MetadataTable::default(),
+        }
+    }
 }
 
 impl State {
@@ -101,6 +136,25 @@ impl State {
                 self.next_seq = self.next_seq.max(*next_seq);
                 self.greatest_frame = self.greatest_frame.max(*greatest_frame);
             }
+            Edit::TombstoneAdd(tombstone) => {
+                if tombstone.seq.0 == u64::MAX || !tombstone.fits() {
+                    return Err(bad("a delete is too large, or its number makes no sense"));
+                }
+                if self.tombstones.insert(tombstone.seq, tombstone.clone()).is_some_and(|old| old != *tombstone) {
+                    return Err(bad("two deletes have one number"));
+                }
+                self.next_seq = self.next_seq.max(SeqNo(tombstone.seq.0 + 1));
+            }
+            Edit::TombstoneRemove(seq) => {
+                self.tombstones.remove(seq).ok_or(bad("the delete to forget is not there"))?;
+            }
+            Edit::Retention(retention) => {
+                if !retention.fits() {
+                    return Err(bad("too many retention rules, or too large ones"));
+                }
+                self.retention = retention.clone();
+            }
+            Edit::Horizon(at) => self.horizon = self.horizon.max(*at),
             Edit::Metadata { metric, metadata } => {
                 if !self.metadata.set(metric, metadata) {
                     return Err(ManifestError::MetadataFull { metric: metric.clone(), limit: METADATA_BYTES_MAX });

@@ -4,6 +4,7 @@
 //! [`Snapshot`] of them; the query crate reads nothing else.
 
 mod cursor;
+mod masked;
 mod memory;
 mod snapshot;
 
@@ -11,6 +12,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 pub use cursor::{ColumnCursor, ReadCounts};
+pub use masked::{AgeMask, Mask, Masked, visible};
 pub use memory::VecSource;
 pub use snapshot::Snapshot;
 

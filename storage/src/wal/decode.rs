@@ -3,11 +3,11 @@
 
 use super::format::{
     FRAME_ALIGN, FRAME_BYTES_MAX, FRAME_HEADER_LEN, FRAME_MAGIC, FRAME_SAMPLES_MAX, FrameHeader, GROUP_SAMPLES_MAX,
-    KIND_SAMPLES, ORIGIN_LEN, SCALES, VALUE_TYPE_F64, series_mode, time_mode, value_mode,
+    KIND_DELETE, KIND_SAMPLES, ORIGIN_LEN, SCALES, VALUE_TYPE_F64, series_mode, time_mode, value_mode,
 };
 use super::pack::{packed_len, unpack};
 use super::types::{Epoch, Origin, WalSample};
-use crate::model::Labels;
+use crate::model::{Labels, SeqNo, Tombstone};
 
 /// Why a frame with good checksums cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub(super) struct Decoded {
     pub(super) samples: Vec<WalSample>,
     pub(super) definitions: Vec<(u32, Labels)>,
     pub(super) origins: Vec<Origin>,
+    /// A frame of a delete holds nothing else.
+    pub(super) delete: Option<Tombstone>,
 }
 
 impl FrameHeader {
@@ -51,8 +53,9 @@ impl FrameHeader {
         out.samples.clear();
         out.definitions.clear();
         out.origins.clear();
-        if self.kind != KIND_SAMPLES {
-            return Err(TooNew { what: "frame kind", found: self.kind.into(), supported: KIND_SAMPLES.into() });
+        out.delete = None;
+        if !matches!(self.kind, KIND_SAMPLES | KIND_DELETE) {
+            return Err(TooNew { what: "frame kind", found: self.kind.into(), supported: KIND_DELETE.into() });
         }
         if self.flags != 0 || self.reserved != 0 {
             return Err(TooNew { what: "frame flags", found: self.flags.into(), supported: 0 });
@@ -63,6 +66,9 @@ impl FrameHeader {
         }
         if self.first_seq.checked_add(total as u64).is_none() {
             return Err(Malformed("sequence numbers overflow"));
+        }
+        if self.kind == KIND_DELETE {
+            return self.decode_delete(payload, out);
         }
         let mut rest = Bytes(payload);
         let mut groups = Bytes(rest.take(self.groups_len as usize)?);
@@ -90,6 +96,23 @@ impl FrameHeader {
         if !groups.0.is_empty() {
             return Err(Malformed("bytes behind the last group"));
         }
+        Ok(())
+    }
+
+    fn decode_delete(&self, payload: &[u8], out: &mut Decoded) -> Result<(), Undecodable> {
+        if (self.samples, self.definitions, self.definitions_len, self.origins) != (1, 0, 0, 0) {
+            return Err(Malformed("a delete takes one number and holds nothing else"));
+        }
+        let mut rest = Bytes(payload);
+        let mut body = rest.take(self.groups_len as usize)?;
+        if rest.0.len() >= FRAME_ALIGN as usize || rest.0.iter().any(|&b| b != 0) {
+            return Err(Malformed("bytes behind the last part"));
+        }
+        let tombstone = Tombstone::decode(SeqNo(self.first_seq), &mut body).map_err(Malformed)?;
+        if !body.is_empty() || !tombstone.fits() {
+            return Err(Malformed("bytes behind a delete, or too many"));
+        }
+        out.delete = Some(tombstone);
         Ok(())
     }
 }

@@ -4,11 +4,11 @@ use bytemuck::Zeroable;
 
 use super::format::{
     FRAME_ALIGN, FRAME_BYTES_MAX, FRAME_HEADER_LEN, FRAME_MAGIC, FRAME_SAMPLES_MAX, FrameHeader, GROUP_OVERHEAD_MAX,
-    GROUP_SAMPLES_MAX, KIND_SAMPLES, ORIGIN_LEN,
+    GROUP_SAMPLES_MAX, KIND_DELETE, KIND_SAMPLES, ORIGIN_LEN,
 };
 use super::group::GroupEncoder;
 use super::types::{Epoch, FrameNo, GenerationId, Origin, WalSample};
-use crate::model::{Labels, SeqNo};
+use crate::model::{Labels, SeqNo, Tombstone};
 
 /// What a sample takes at most: its columns raw.
 const SAMPLE_BYTES_MAX: usize = 20;
@@ -77,6 +77,15 @@ impl FrameEncoder {
             FrameHeader { magic: FRAME_MAGIC, kind: KIND_SAMPLES, first_seq: first_seq.0, ..FrameHeader::zeroed() };
         self.taken = 0;
         self.finished = false;
+    }
+
+    /// Forgets what was there and makes a frame of one delete: complete, nothing can be added.
+    pub fn delete(&mut self, tombstone: &Tombstone) {
+        self.begin(tombstone.seq);
+        tombstone.encode(&mut self.bytes);
+        self.header.kind = KIND_DELETE;
+        self.taken = 1;
+        self.finish();
     }
 
     /// Defines what `series` means in this generation, for all samples of this frame

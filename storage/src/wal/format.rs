@@ -13,8 +13,10 @@ pub const PAGE: u64 = 4096;
 
 /// First bytes of a frame.
 pub(super) const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"TGFR");
-/// A frame of samples and the definitions they need. Other kinds come with later versions.
+/// A frame of samples and the definitions they need.
 pub(super) const KIND_SAMPLES: u8 = 1;
+/// A frame of one delete. Other kinds come with later versions.
+pub(super) const KIND_DELETE: u8 = 2;
 /// Frames start at multiples of this.
 pub(super) const FRAME_ALIGN: u64 = 8;
 

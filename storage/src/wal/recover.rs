@@ -19,7 +19,7 @@ use super::recovered::{Edge, EpochEnd, LostRange, Recovered, TornTail, WalState}
 use super::types::{Epoch, FrameNo, GenerationId, Origin, WalError, WalSample};
 use super::unsure::UnsureFrames;
 use crate::fs::Fs;
-use crate::model::{Labels, SeqNo};
+use crate::model::{Labels, SeqNo, Tombstone};
 
 /// What to do where frames are missing that were durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub enum Replay<'a> {
         /// The samples.
         samples: &'a [WalSample],
     },
+    /// A delete, which takes one number.
+    Delete(&'a Tombstone),
     /// The frame before holds a batch of another node.
     Origin(Origin),
 }
@@ -324,7 +326,10 @@ impl Recovery<'_, '_> {
             }
         }
         let generation = GenerationId(Epoch(header.generation));
-        let Decoded { samples, definitions, origins } = &self.decoded;
+        let Decoded { samples, definitions, origins, delete } = &self.decoded;
+        if let Some(Err(Refused(what))) = delete.as_ref().map(|delete| (self.sink)(Replay::Delete(delete))) {
+            return Ok(Err(what));
+        }
         for (series, labels) in definitions {
             if let Err(Refused(what)) = (self.sink)(Replay::Define { generation, series: *series, labels }) {
                 return Ok(Err(what));
@@ -341,11 +346,12 @@ impl Recovery<'_, '_> {
                 return Ok(Err(what));
             }
         }
+        let given = samples.len() as u64;
         self.note(header);
         if self.mode == RecoverMode::Salvage {
             self.note_edges(header);
         }
-        self.out.samples += u64::from(header.samples);
+        self.out.samples += given;
         self.out.frames += 1;
         self.out.last_frame = FrameNo(header.frame_no);
         let end = self.out.ends.entry(files[place.index]).or_insert(EpochEnd::NONE);

@@ -1,0 +1,129 @@
+//! A segment as compaction sees it: without what is deleted or over age.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tidegauge_storage::model::{Labels, SeqNo, TimeRange, Timestamp, Tombstone};
+use tidegauge_storage::segment::{ChunkSpan, Segment};
+use tidegauge_storage::source::{AgeMask, Columns, Mask, Masked, ReadError, SampleSource};
+
+/// One segment of a job, and what of it is left out.
+pub(super) struct Input {
+    pub(super) segment: Arc<Segment>,
+    mask: Mask,
+    masked: Option<Masked>,
+}
+
+impl Input {
+    /// `tombstones` has every delete that reaches the segment and lies below another one of the job.
+    pub(super) fn new(segment: Arc<Segment>, tombstones: &[Arc<Tombstone>], ages: &Arc<[AgeMask]>) -> Self {
+        let mask = mask_of(&segment, tombstones, ages);
+        let masked = mask.clone().map(|mask| Masked::new(Arc::clone(&segment) as Arc<dyn SampleSource>, mask));
+        Self { segment, mask: mask.unwrap_or_default(), masked }
+    }
+
+    /// What is left.
+    pub(super) fn source(&self) -> &dyn SampleSource {
+        match &self.masked {
+            Some(masked) => masked,
+            None => &*self.segment,
+        }
+    }
+
+    /// The ranges left out of a series with these labels.
+    pub(super) fn hidden(&self, labels: &Labels) -> Vec<TimeRange> {
+        if self.masked.is_some() { self.mask.hidden(labels) } else { Vec::new() }
+    }
+}
+
+fn mask_of(segment: &Segment, tombstones: &[Arc<Tombstone>], ages: &Arc<[AgeMask]>) -> Option<Mask> {
+    Mask::reaching(tombstones, ages, segment.info().seq_range, segment.info().time_range)
+}
+
+/// How a chunk relates to the ranges left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Touch {
+    None,
+    Part,
+    All,
+}
+
+pub(super) fn touch(span: &ChunkSpan, hidden: &[TimeRange]) -> Touch {
+    let (first, last) = (Timestamp::from_nanos(span.first), Timestamp::from_nanos(span.last));
+    let own = TimeRange::covering(first, last);
+    match hidden.iter().find(|range| range.overlaps(&own)) {
+        None => Touch::None,
+        Some(range) if range.contains(first) && range.contains(last) => Touch::All,
+        Some(_) => Touch::Part,
+    }
+}
+
+/// What of a segment is hidden: by which deletes and horizons, and how much.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Hidden {
+    tombstones: Vec<SeqNo>,
+    horizons: Vec<Timestamp>,
+    /// Samples.
+    pub(super) samples: u64,
+    /// When the oldest of the deletes was made.
+    pub(super) since: i64,
+}
+
+impl Hidden {
+    /// Counts what is hidden, unless `known` says it already. O(series that deletes name); with ages O(series).
+    pub(super) fn count(
+        segment: &Segment,
+        tombstones: &[Arc<Tombstone>],
+        ages: &Arc<[AgeMask]>,
+        known: Option<&Self>,
+    ) -> Result<Option<Self>, ReadError> {
+        let Some(mask) = mask_of(segment, tombstones, ages) else { return Ok(None) };
+        let deletes: Vec<SeqNo> = mask.tombstones.iter().map(|t| t.seq).collect();
+        let horizons: Vec<Timestamp> = mask.ages.iter().map(|age| age.horizon).collect();
+        if let Some(known) = known.filter(|known| known.tombstones == deletes && known.horizons == horizons) {
+            return Ok(Some(known.clone()));
+        }
+        let since = mask.tombstones.iter().map(|t| t.created).min().unwrap_or(i64::MAX);
+        let samples = count(segment, &mask)?;
+        Ok(Some(Self { tombstones: deletes, horizons, samples, since }))
+    }
+}
+
+fn count(segment: &Segment, mask: &Mask) -> Result<u64, ReadError> {
+    let info = segment.info();
+    let end = info.time_range.map_or(Timestamp::MIN, |range| range.end);
+    if !mask.ages.is_empty() && mask.ages.iter().all(|age| end <= age.horizon) {
+        return Ok(info.samples);
+    }
+    let mut named: BTreeSet<u32> = BTreeSet::new();
+    if mask.ages.is_empty() {
+        for tombstone in &mask.tombstones {
+            named.extend(segment.select(&tombstone.matchers)?.iter().map(|hit| hit.ordinal));
+        }
+    } else {
+        named.extend(0..segment.series_count());
+    }
+    let mut samples = 0;
+    let mut columns = Columns::default();
+    for ordinal in named {
+        let labels = segment.labels(ordinal)?;
+        let hidden = mask.hidden(&labels);
+        for span in segment.spans(ordinal)? {
+            let span = span?;
+            match touch(&span, &hidden) {
+                Touch::None => {}
+                Touch::All => samples += u64::from(span.count),
+                Touch::Part => {
+                    let own = TimeRange::covering(Timestamp::from_nanos(span.first), Timestamp::from_nanos(span.last));
+                    for range in &hidden {
+                        columns.clear();
+                        let mut cursor = segment.read(ordinal, range.intersect(&own))?;
+                        while cursor.next(&mut columns)? {}
+                        samples += columns.len() as u64;
+                    }
+                }
+            }
+        }
+    }
+    Ok(samples)
+}

@@ -1,0 +1,132 @@
+//! Deleting by matchers and time: counted first, ordered by the worker, hidden at once,
+//! given back by compaction (P9).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegauge_query::promql;
+use tidegauge_storage::manifest::Edit;
+use tidegauge_storage::model::{Matcher, SeqNo, TimeRange, Tombstone};
+
+use crate::audit::{Act, Entry};
+use crate::clock;
+use crate::error::DeleteError;
+use crate::gate::Shut;
+use crate::ingest::Request;
+use crate::life::Life;
+use crate::requests::{NoReply, NotAsked, reply};
+use crate::snapshot::{SelectError, Snapshot};
+use crate::wait::block_durable;
+
+/// Deletes that may wait for compaction at a time.
+const TOMBSTONES_MAX: usize = 1_000;
+/// What a delete waits for the worker to take it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a delete hides, or would hide.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeleteCount {
+    /// Series that have a sample in the range.
+    pub series: u64,
+    /// Their samples in it.
+    pub samples: u64,
+}
+
+/// Counts what `selector` and `range` name in a snapshot. Decodes what the statistics do not tell.
+pub(crate) fn count(snapshot: &Snapshot, selector: &str, range: TimeRange) -> Result<DeleteCount, DeleteError> {
+    let counts = snapshot.select(selector)?.range(range).count().map_err(SelectError::from)?;
+    let series = counts.iter().filter(|n| **n > 0).count() as u64;
+    Ok(DeleteCount { series, samples: counts.iter().sum() })
+}
+
+impl Life {
+    /// Deletes; on return it is visible, and survives what a durable push survives.
+    pub(crate) fn delete(&self, selector: &str, range: TimeRange) -> Result<SeqNo, DeleteError> {
+        let matchers = promql::parse_selector(selector).map_err(SelectError::from)?;
+        self.may_delete()?;
+        let tombstone = Tombstone { seq: SeqNo(0), matchers, range, created: clock::now().nanos() };
+        if range.is_empty() {
+            return Err(DeleteError::EmptyRange);
+        }
+        if !tombstone.fits() {
+            return Err(DeleteError::TooLarge);
+        }
+        if self.core.versions.load().tombstones.len() >= TOMBSTONES_MAX {
+            return Err(DeleteError::TooMany { limit: TOMBSTONES_MAX });
+        }
+        let Tombstone { matchers, range, created, .. } = tombstone;
+        let seq = self.ask_worker(matchers, range, created)?;
+        if self.core.durability.logs() {
+            block_durable(&self.core, seq.0 + 1).map_err(|e| match e {
+                crate::error::WaitError::Poisoned(poisoned) => DeleteError::Poisoned(poisoned),
+                _ => DeleteError::Closed,
+            })?;
+        } else {
+            self.save_tombstones(seq)?;
+        }
+        self.core.compactions.tell();
+        let entry = Entry::new(Act::Delete).text("matchers", selector).number("seq", seq.0);
+        let entry = entry.number("from", range.start.nanos()).number("to", range.end.nanos());
+        if let Err(e) = self.audit.record(entry) {
+            // The delete stands all the same, so that a full disk can be emptied.
+            eprintln!("tidegauge: the audit log does not have delete {}: {e}", seq.0);
+        }
+        Ok(seq)
+    }
+
+    fn may_delete(&self) -> Result<(), DeleteError> {
+        match self.core.gate.why_shut() {
+            Some(Shut::ReadOnly) => Err(DeleteError::ReadOnly),
+            Some(Shut::Closed) => Err(DeleteError::Closed),
+            Some(Shut::Poisoned(poisoned)) => Err(poisoned.into()),
+            // Deleting is how a full disk is emptied.
+            Some(Shut::DiskFull) | None => Ok(()),
+        }
+    }
+
+    fn ask_worker(&self, matchers: Vec<Matcher>, range: TimeRange, created: i64) -> Result<SeqNo, DeleteError> {
+        let core = &self.core;
+        let gone = || core.gate.poisoned().map_or(DeleteError::Closed, DeleteError::Poisoned);
+        let (replier, mut answer) = reply();
+        let request = Request::Delete { matchers, range, created, replier };
+        let asked = core.requests.ask(request, 1, PATIENCE).map_err(|e| match e {
+            NotAsked::Full => DeleteError::Busy,
+            NotAsked::Closed => gone(),
+        })?;
+        core.wake_worker();
+        match answer.wait(Some(PATIENCE)) {
+            Ok(answer) => answer,
+            Err(NoReply::Gone) => Err(gone()),
+            // Taken in the meantime, its answer is on the way.
+            Err(NoReply::Timeout) if core.requests.withdraw(asked).is_some() => Err(DeleteError::Busy),
+            Err(NoReply::Timeout) => answer.wait(None).unwrap_or_else(|_| Err(gone())),
+        }
+    }
+
+    /// Without a log, deletes live in the manifest: all up to this number.
+    fn save_tombstones(&self, seq: SeqNo) -> Result<(), DeleteError> {
+        let mut manifest = self.manifest.lock().expect("manifest lock");
+        let version = self.core.versions.load();
+        let known = &manifest.state().tombstones;
+        let unsaved = version.tombstones.iter().filter(|t| t.seq <= seq && !known.contains_key(&t.seq));
+        let edits: Vec<Edit> = unsaved.map(|t| Edit::TombstoneAdd(Tombstone::clone(t))).collect();
+        manifest.commit(&edits).map_err(|e| match e {
+            tidegauge_storage::manifest::ManifestError::NoSpace { .. } => DeleteError::DiskFull,
+            e => {
+                self.core.poison(format!("a delete cannot be committed: {e}"));
+                self.core.gate.poisoned().map_or(DeleteError::Closed, DeleteError::Poisoned)
+            }
+        })
+    }
+}
+
+/// The deletes of a version that a flush up to `end_seq` must bring into the manifest.
+pub(crate) fn unsaved(
+    version: &crate::version::Version,
+    state: &tidegauge_storage::manifest::State,
+    end_seq: u64,
+) -> Vec<Edit> {
+    let due = |t: &&Arc<Tombstone>| t.seq.0 <= end_seq && !state.tombstones.contains_key(&t.seq);
+    version.tombstones.iter().filter(due).map(|t| Edit::TombstoneAdd(Tombstone::clone(t))).collect()
+}

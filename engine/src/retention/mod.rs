@@ -1,0 +1,156 @@
+//! How long and how much is kept: what snapshots do not show any more, and what goes for good.
+//!
+//! Rules: `docs/compaction.md`, "Retention". What a rule hides is hidden at once, by the clock, when a snapshot
+//! is taken; the compactor gives the space back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegauge_storage::manifest::{Edit, ManifestError, Retention, State};
+use tidegauge_storage::model::{Matcher, Timestamp};
+use tidegauge_storage::source::AgeMask;
+
+use crate::audit::{Act, Entry};
+use crate::clock;
+use crate::error::RetentionError;
+use crate::gate::Shut;
+use crate::life::Life;
+use crate::sync::{ArcCell, Mutex};
+
+/// A shorter age would hide what was hardly pushed.
+const AGE_MIN: Duration = Duration::from_secs(1);
+/// The compactor's horizons move in steps of this part of an age: what it counted stays right for a while.
+const STEPS: i64 = 32;
+
+/// What is kept now. Read by every snapshot.
+pub(crate) struct Kept {
+    current: ArcCell<Rules>,
+    /// One change at a time.
+    changing: Mutex<()>,
+}
+
+#[derive(Clone)]
+struct Rules {
+    retention: Retention,
+    /// The matchers of each rule, to be shared with snapshots.
+    matchers: Vec<Arc<[Matcher]>>,
+    /// What lies before this was dropped for good.
+    horizon: Timestamp,
+}
+
+impl Rules {
+    fn new(retention: Retention, horizon: Timestamp) -> Self {
+        let matchers = retention.rules.iter().map(|rule| rule.matchers.clone().into()).collect();
+        Self { retention, matchers, horizon }
+    }
+
+    fn is_all_kept(&self) -> bool {
+        self.retention.rules.is_empty() && self.horizon == Timestamp::MIN
+    }
+
+    /// Horizons at `now`, rounded down to a part of each age.
+    fn ages(&self, now: Timestamp, steps: Option<i64>) -> Arc<[AgeMask]> {
+        let rules = self.retention.rules.iter().zip(&self.matchers);
+        let ages = rules.map(|(rule, matchers)| {
+            let horizon = rule.max_age.map_or(Timestamp::MIN, |age| before(now, age, steps));
+            AgeMask { matchers: Arc::clone(matchers), horizon: horizon.max(self.horizon) }
+        });
+        let mut ages: Vec<AgeMask> = ages.collect();
+        // The first rule for all series is the last one that matters; without it, series may have no rule.
+        match ages.iter().position(|age| age.matchers.is_empty()) {
+            Some(last) => ages.truncate(last + 1),
+            None => ages.push(AgeMask { matchers: Arc::default(), horizon: self.horizon }),
+        }
+        ages.into()
+    }
+}
+
+fn before(now: Timestamp, age: Duration, steps: Option<i64>) -> Timestamp {
+    let age = i64::try_from(age.as_nanos()).unwrap_or(i64::MAX);
+    let horizon = now.nanos().saturating_sub(age);
+    let step = steps.map_or(1, |steps| (age / steps).max(1));
+    Timestamp::from_nanos(horizon.div_euclid(step).saturating_mul(step))
+}
+
+impl Kept {
+    pub(crate) fn new(state: &State) -> Self {
+        let rules = Rules::new(state.retention.clone(), state.horizon);
+        Self { current: ArcCell::new(Arc::new(rules)), changing: Mutex::new(()) }
+    }
+
+    /// What a snapshot taken now must hide.
+    pub(crate) fn ages(&self) -> Arc<[AgeMask]> {
+        let rules = self.current.load();
+        // No clock is read where everything is kept.
+        if rules.is_all_kept() { Arc::default() } else { rules.ages(clock::now(), None) }
+    }
+
+    /// What compaction may leave out: some of what is hidden, and the same for a while.
+    pub(crate) fn coarse_ages(&self) -> Arc<[AgeMask]> {
+        let rules = self.current.load();
+        if rules.is_all_kept() { Arc::default() } else { rules.ages(clock::now(), Some(STEPS)) }
+    }
+
+    pub(crate) fn retention(&self) -> Retention {
+        self.current.load().retention.clone()
+    }
+
+    /// Bytes of all segments at most.
+    pub(crate) fn max_bytes(&self) -> Option<u64> {
+        self.current.load().retention.max_bytes
+    }
+
+    /// The time that one segment should cover at most, so that it can be dropped soon after it is over age.
+    pub(crate) fn span(&self) -> Option<Duration> {
+        self.current.load().retention.rules.iter().filter_map(|rule| rule.max_age).min().map(|age| age / 8)
+    }
+
+    /// The manifest has this retention, or horizon.
+    pub(crate) fn changed(&self, retention: Option<Retention>, horizon: Option<Timestamp>) {
+        let _alone = self.changing.lock().expect("retention lock");
+        let old = self.current.load();
+        let retention = retention.unwrap_or_else(|| old.retention.clone());
+        self.current.store(Arc::new(Rules::new(retention, horizon.unwrap_or(old.horizon).max(old.horizon))));
+    }
+}
+
+impl Life {
+    /// Replaces the rules; durable and in force on return.
+    pub(crate) fn set_retention(&self, retention: Retention) -> Result<(), RetentionError> {
+        match self.core.gate.why_shut() {
+            Some(Shut::ReadOnly) => return Err(RetentionError::ReadOnly),
+            Some(Shut::Closed) => return Err(RetentionError::Closed),
+            Some(Shut::Poisoned(poisoned)) => return Err(poisoned.into()),
+            // A rule is how a full disk is kept from filling again.
+            Some(Shut::DiskFull) | None => {}
+        }
+        if retention.rules.iter().any(|rule| rule.max_age.is_some_and(|age| age < AGE_MIN)) {
+            return Err(RetentionError::Senseless { what: "an age below a second" });
+        }
+        if retention.max_bytes == Some(0) {
+            return Err(RetentionError::Senseless { what: "a size of nothing" });
+        }
+        if !retention.fits() {
+            return Err(RetentionError::TooLarge);
+        }
+        {
+            let mut manifest = self.manifest.lock().expect("manifest lock");
+            manifest.commit(&[Edit::Retention(retention.clone())]).map_err(|e| match e {
+                ManifestError::NoSpace { .. } => RetentionError::DiskFull,
+                e => {
+                    self.core.poison(format!("a retention rule cannot be committed: {e}"));
+                    self.core.gate.poisoned().map_or(RetentionError::Closed, RetentionError::Poisoned)
+                }
+            })?;
+            self.core.kept.changed(Some(retention.clone()), None);
+        }
+        let rules: Vec<String> = retention.rules.iter().map(|rule| format!("{:?}", rule.max_age)).collect();
+        let entry = Entry::new(Act::Retention).text("ages", &rules.join(","));
+        let entry = entry.number("max_bytes", retention.max_bytes.map_or(-1, i128::from));
+        if let Err(e) = self.audit.record(entry) {
+            eprintln!("tidegauge: the audit log does not have a change of retention: {e}");
+        }
+        self.core.compactions.tell();
+        Ok(())
+    }
+}

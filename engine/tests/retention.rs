@@ -1,0 +1,152 @@
+//! Retention: by age, per matchers, and by size; hidden at once, dropped by compaction, kept over restarts.
+
+mod support;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use support::{SOON, at, contents, name, series};
+use tidegauge::{Engine, Level, Matcher, Retention, RetentionError, RetentionRule, SeriesSample, now};
+
+const HOUR: i64 = 3_600_000_000_000;
+
+fn rule(matchers: Vec<Matcher>, hours: u64) -> RetentionRule {
+    RetentionRule { matchers, max_age: Some(Duration::from_secs(hours * 3_600)) }
+}
+
+fn open(dir: &Path) -> Engine {
+    Engine::builder(dir).background_compaction(false).open().unwrap()
+}
+
+/// A sample a minute for `hours`, the last one a minute ago; answers how many.
+fn push(engine: &Engine, host: usize, hours: i64) -> usize {
+    let (id, end) = (series(engine, host), now().nanos() - HOUR / 60);
+    let times = (0..hours * 60).map(|i| end - i * HOUR / 60).rev();
+    let batch: Vec<_> = times.map(|t| SeriesSample::new(id, at(t), (t % 97) as f64)).collect();
+    let ack = engine.push_batch(&batch).unwrap();
+    engine.wait(ack, Level::Visible, SOON).unwrap();
+    batch.len()
+}
+
+fn count(engine: &Engine, host: usize) -> usize {
+    contents(&engine.snapshot()).get(&name(host)).map_or(0, |samples| samples.len())
+}
+
+fn segment_bytes(dir: &Path) -> u64 {
+    std::fs::read_dir(dir.join("segments")).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum()
+}
+
+/// The first rule that a series passes decides; what is over age is hidden from the next snapshot on, in memory as in
+/// segments, and after the next opening; an older snapshot keeps it.
+#[test]
+fn what_is_over_age_is_hidden_at_once_and_dropped_by_compaction() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let all = push(&engine, 1, 10);
+    push(&engine, 2, 10);
+    let older = engine.snapshot();
+    let host = |h: usize| vec![Matcher::equal("host", h.to_string())];
+    let rules = Retention { rules: vec![rule(host(1), 1_000), rule(Vec::new(), 2)], max_bytes: None };
+    engine.set_retention(rules.clone()).unwrap();
+    assert_eq!(count(&engine, 1), all, "its own rule keeps it");
+    let kept = count(&engine, 2);
+    assert!((118..=120).contains(&kept), "{kept} of two hours");
+    assert_eq!(contents(&older)[&name(2)].len(), all, "an older snapshot keeps its own");
+    drop(older);
+    engine.flush().unwrap();
+    assert!((117..=120).contains(&count(&engine, 2)));
+    engine.compact().unwrap();
+    let stored = engine.stats().segment_samples as usize - all;
+    assert!((117..200).contains(&stored), "{stored} are left on disk");
+    engine.close().unwrap();
+    let engine = open(dir.path());
+    assert_eq!(engine.retention(), rules);
+    assert!((116..=120).contains(&count(&engine, 2)));
+    assert_eq!(count(&engine, 1), all);
+    // Nothing comes back that was dropped for everybody.
+    engine.set_retention(Retention::default()).unwrap();
+    assert_eq!(count(&engine, 1), all);
+}
+
+/// A segment that is over age as a whole goes unread, and its space with it.
+#[test]
+fn whole_segments_go_when_all_of_it_is_over_age() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let id = series(&engine, 1);
+    let old = now().nanos() - 100 * HOUR;
+    let batch: Vec<_> = (0..50_000).map(|t| SeriesSample::new(id, at(old + t), (t as f64).sqrt())).collect();
+    for part in batch.chunks(10_000) {
+        let ack = engine.push_batch(part).unwrap();
+        engine.wait(ack, Level::Visible, SOON).unwrap();
+    }
+    engine.flush().unwrap();
+    assert!(segment_bytes(dir.path()) > 100_000);
+    engine.set_retention(Retention { rules: vec![rule(Vec::new(), 2)], max_bytes: None }).unwrap();
+    // Retention holds without background compaction too.
+    let deadline = Instant::now() + SOON;
+    while segment_bytes(dir.path()) > 0 {
+        assert!(Instant::now() < deadline, "the segment stays");
+        drop(engine.snapshot());
+    }
+    engine.set_retention(Retention::default()).unwrap();
+    assert_eq!(count(&engine, 1), 0, "gone for good");
+    push(&engine, 1, 1);
+    assert_eq!(count(&engine, 1), 60, "what is newer is taken as ever");
+}
+
+/// By size the oldest segments go first, and nothing of their time is shown from then on: neither what they had
+/// overwritten nor what comes late.
+#[test]
+fn by_size_the_oldest_go_and_what_they_overwrote_does_not_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let id = series(&engine, 1);
+    let store = |range: std::ops::Range<i64>, factor: f64| {
+        let sample = |t: i64| SeriesSample::new(id, at(t), (t as f64).sqrt() * factor);
+        for from in range.clone().step_by(5_000) {
+            let batch: Vec<_> = (from..range.end.min(from + 5_000)).map(sample).collect();
+            let ack = engine.push_batch(&batch).unwrap();
+            engine.wait(ack, Level::Visible, SOON).unwrap();
+        }
+        engine.flush().unwrap();
+    };
+    store(0..30_000, 1.0);
+    // Overwrites the beginning; ends earlier than what it overwrites.
+    store(0..10_000, 3.0);
+    store(30_000..60_000, 1.0);
+    let bytes = segment_bytes(dir.path());
+    engine.set_retention(Retention { rules: Vec::new(), max_bytes: Some(bytes - 1) }).unwrap();
+    let deadline = Instant::now() + SOON;
+    while segment_bytes(dir.path()) >= bytes {
+        assert!(Instant::now() < deadline, "nothing goes");
+        drop(engine.snapshot());
+    }
+    let all = contents(&engine.snapshot());
+    assert_eq!(
+        *all[&name(1)].keys().next().unwrap(),
+        10_000,
+        "the time of the dropped segment is gone, above and below"
+    );
+    assert_eq!(all[&name(1)].len(), 50_000);
+    store(5..6, 7.0);
+    assert_eq!(contents(&engine.snapshot()), all, "what comes late for a dropped time is not shown");
+    engine.close().unwrap();
+    let engine = open(dir.path());
+    assert_eq!(contents(&engine.snapshot()), all);
+    engine.compact().unwrap();
+    assert_eq!(contents(&engine.snapshot()), all);
+}
+
+#[test]
+fn rules_that_would_hide_everything_are_refused() {
+    let engine = Engine::in_memory().unwrap();
+    let nothing = RetentionRule { matchers: Vec::new(), max_age: Some(Duration::ZERO) };
+    let refused = engine.set_retention(Retention { rules: vec![nothing], max_bytes: None });
+    assert!(matches!(refused, Err(RetentionError::Senseless { .. })));
+    let refused = engine.set_retention(Retention { rules: Vec::new(), max_bytes: Some(0) });
+    assert!(matches!(refused, Err(RetentionError::Senseless { .. })));
+    let many = vec![rule(Vec::new(), 1); 1_000];
+    assert_eq!(engine.set_retention(Retention { rules: many, max_bytes: None }), Err(RetentionError::TooLarge));
+    assert_eq!(engine.retention(), Retention::default());
+}
