@@ -49,7 +49,8 @@ impl Appender {
         self.timed(|lane| lane.push(sample), |lane, pressure| lane.push_under(pressure, sample))
     }
 
-    /// Pushes a batch: all of it, or nothing. One claim for the whole batch.
+    /// Pushes a batch: all of it, or nothing. One claim for the whole batch. It becomes visible together; what is not
+    /// durable yet a crash may cut in the middle. Where it must not, use [`Engine::batch`](crate::Engine::batch).
     ///
     /// # Errors
     /// [`PushError`]; nothing of the batch was taken.

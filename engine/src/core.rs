@@ -22,6 +22,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, thread};
 use crate::version::Versions;
 use crate::wait::WaitList;
+use crate::watch::{Sketch, Watched};
 
 /// A sample and the series it belongs to, as it lies in a lane and goes into the log.
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable, TransparentWrapper)]
@@ -86,6 +87,9 @@ pub(crate) struct Core {
     /// The log is not needed below this generation of memtables.
     pub(crate) log_needed_from: AtomicU32,
     pub(crate) stop: AtomicBool,
+    pub(crate) watched: Watched,
+    /// Which series are hot. The worker feeds it where nobody else looks at it.
+    pub(crate) hot: Mutex<Sketch>,
     /// Counts the worker's rounds.
     rounds: AtomicU64,
     poisoned: AtomicBool,
@@ -128,6 +132,8 @@ impl Core {
             compactions: Desk::default(),
             log_needed_from: AtomicU32::new(0),
             stop: AtomicBool::new(false),
+            watched: Watched::default(),
+            hot: Mutex::new(Sketch::default()),
             rounds: AtomicU64::new(0),
             poisoned: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -145,6 +151,11 @@ impl Core {
     pub(crate) fn heartbeat(&self) {
         // Relaxed, a load and a store: one writer, and nothing is read on the strength of it.
         self.rounds.store(self.rounds.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Moves while the worker goes round.
+    pub(crate) fn rounds(&self) -> u64 {
+        self.rounds.load(Ordering::Relaxed)
     }
 
     pub(crate) fn wake_worker(&self) {

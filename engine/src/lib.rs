@@ -43,6 +43,9 @@ mod snapshot;
 // which series there are
 #[cfg(not(loom))]
 mod registry;
+// what it notices of itself
+#[cfg(not(loom))]
+mod watch;
 // what is let in
 #[cfg(not(loom))]
 mod gate;
@@ -121,6 +124,7 @@ mod api {
     pub use crate::stats::{Quantiles, Stats};
     pub use crate::subscribe::{Delivery, Lag, RecvError, SubscribeError, SubscribeOptions, Subscription};
     pub use crate::wait::AckFuture;
+    pub use crate::watch::{HotSeries, Warning};
 
     /// Work on a data directory from outside of an engine.
     pub mod admin {

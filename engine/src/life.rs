@@ -25,6 +25,7 @@ use crate::recovery::RecoveryReport;
 use crate::ring::CommonSender;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Mutex, thread};
+use crate::watch::{WatchLimits, Watchdog};
 
 /// An open engine. Dropping it closes it.
 pub(crate) struct Life {
@@ -56,6 +57,7 @@ pub(crate) struct Held {
     pub(crate) flusher: Option<thread::JoinHandle<()>>,
     pub(crate) syncer: Option<thread::JoinHandle<()>>,
     pub(crate) compactor: Option<thread::JoinHandle<()>>,
+    pub(crate) watchdog: Option<(Arc<Watchdog>, thread::JoinHandle<()>)>,
     pub(crate) lock: Option<DirLock>,
 }
 
@@ -81,6 +83,10 @@ impl Life {
         join(held.syncer.take());
         join(held.compactor.take());
         core.end();
+        if let Some((watchdog, thread)) = held.watchdog.take() {
+            watchdog.stop();
+            join(Some(thread));
+        }
         if held.lock.is_some() {
             self.graveyard.clear();
             self.remove_released_log();
@@ -192,8 +198,12 @@ pub(crate) fn start(
     mut compactor: Compactor,
     sync: Option<&Arc<SyncThread>>,
     lock: Option<DirLock>,
+    watch: WatchLimits,
 ) -> Result<Held, OpenError> {
     let mut held = Held { lock, ..Held::default() };
+    let watchdog = Arc::new(Watchdog::default());
+    let (watching, watched) = (Arc::clone(&watchdog), Arc::clone(core));
+    held.watchdog = Some((watchdog, spawn(core, "watch", move || watching.run(&watched, &watch))?));
     held.flusher = Some(spawn(core, "flush", move || flusher.run())?);
     if let Some(sync) = sync {
         let (sync, syncing) = (Arc::clone(sync), Arc::clone(core));

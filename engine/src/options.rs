@@ -11,6 +11,7 @@ use tidegauge_storage::model::LabelLimits;
 
 use crate::error::OpenError;
 use crate::recovery::Recovery;
+use crate::watch::{OnWarning, Warning, WatchLimits};
 
 /// What an acknowledgement is worth.
 ///
@@ -115,6 +116,7 @@ pub struct Builder {
     pub(crate) address: Option<String>,
     pub(crate) heartbeat: Duration,
     pub(crate) recovery: Recovery,
+    pub(crate) watch: WatchLimits,
     /// Another file system than that of the machine, for tests.
     pub(crate) fs: Option<Arc<dyn Fs>>,
     /// Log files of another size than follows from `wal_bytes`, for tests.
@@ -136,6 +138,10 @@ impl Builder {
     pub const MAX_APPENDERS: usize = 256;
     /// Default of [`Self::max_series`].
     pub const MAX_SERIES: usize = 10_000_000;
+    /// Default of [`Self::stall_warn_after`]: 5 seconds.
+    pub const STALL_WARN_AFTER: Duration = Duration::from_secs(5);
+    /// Default of [`Self::snapshot_warn_after`]: 10 minutes.
+    pub const SNAPSHOT_WARN_AFTER: Duration = Duration::from_secs(600);
     /// Default of [`Self::max_ahead`]: 10 minutes.
     pub const MAX_AHEAD: Duration = Duration::from_secs(600);
     /// Default of [`Self::heartbeat`]: 30 seconds.
@@ -158,6 +164,11 @@ impl Builder {
             query_threads: 0,
             read_only: false,
             address: None,
+            watch: WatchLimits {
+                stall_warn_after: Self::STALL_WARN_AFTER,
+                snapshot_warn_after: Self::SNAPSHOT_WARN_AFTER,
+                on_warning: OnWarning::default(),
+            },
             heartbeat: Self::HEARTBEAT,
             recovery: Recovery::Strict,
             fs: None,
@@ -277,6 +288,25 @@ impl Builder {
     /// another machine may force the lock once three heartbeats are missing.
     pub fn heartbeat(mut self, every: Duration) -> Self {
         self.heartbeat = every;
+        self
+    }
+
+    /// After how long a worker that does not come round is called stalled: in the statistics, and by a warning.
+    pub fn stall_warn_after(mut self, time: Duration) -> Self {
+        self.watch.stall_warn_after = time;
+        self
+    }
+
+    /// After how long a snapshot that is held brings a warning. It may live longer; what it reads stays as long.
+    pub fn snapshot_warn_after(mut self, time: Duration) -> Self {
+        self.watch.snapshot_warn_after = time;
+        self
+    }
+
+    /// Who hears of a [`Warning`]. Called by a thread of the engine that waits meanwhile for nothing else; without
+    /// it warnings are only counted.
+    pub fn on_warning(mut self, hear: impl Fn(&Warning) + Send + Sync + 'static) -> Self {
+        self.watch.on_warning = OnWarning(Arc::new(hear));
         self
     }
 

@@ -6,6 +6,12 @@ use hdrhistogram::Histogram;
 
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, lock};
+use crate::watch::HotSeries;
+
+/// Series told of as the hottest.
+const HOTTEST: usize = 10;
 
 /// Counters that threads of the engine raise. Relaxed: each is right by itself.
 pub(crate) struct Counters {
@@ -214,10 +220,21 @@ pub struct Stats {
     pub subscriptions: u64,
     /// Samples that subscriptions missed because their readers were slow.
     pub subscription_missed_samples: u64,
+    /// The series that bring most samples, up to ten, the hottest first: an estimate over the last ten to twenty
+    /// seconds.
+    pub hottest_series: Vec<HotSeries>,
+    /// Whether the ingest worker does not come round. Noticed after `Builder::stall_warn_after`.
+    pub worker_stalled: bool,
+    /// How often that began.
+    pub worker_stalls: u64,
+    /// Warnings told; see `Builder::on_warning`.
+    pub warnings: u64,
     /// Snapshots alive.
     pub snapshots: u64,
     /// Commits since the oldest live snapshot was taken.
     pub oldest_snapshot_commits: u64,
+    /// Age of the oldest live snapshot, in nanoseconds.
+    pub oldest_snapshot_nanos: u64,
     /// Samples that the opening found in the log.
     pub recovered_samples: u64,
 }
@@ -265,7 +282,12 @@ impl Stats {
             push: counters.push.quantiles(),
             subscriptions: read(&counters.subscriptions),
             subscription_missed_samples: read(&counters.missed_by_subscriptions),
+            hottest_series: lock(&core.hot).hottest(HOTTEST, &core.registry),
+            worker_stalled: core.watched.worker_stalled.load(Ordering::Relaxed),
+            worker_stalls: read(&core.watched.worker_stalls),
+            warnings: read(&core.watched.warnings),
             snapshots: snapshots as u64,
+            oldest_snapshot_nanos: core.pins.oldest_age().map_or(0, |(_, age)| age.as_nanos() as u64),
             oldest_snapshot_commits: oldest.map_or(0, |c| core.watermark.commit().saturating_sub(c)),
             recovered_samples: read(&counters.recovered),
         }

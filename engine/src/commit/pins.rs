@@ -28,6 +28,11 @@ fn announced(floor: u64) -> u64 {
 /// Taking and dropping a pin is lock-free; the worker reads the slots once a commit.
 pub struct Pins {
     slots: [AtomicU64; SLOTS],
+    /// When each slot was taken, in nanoseconds since `born`. For the statistics.
+    #[cfg(not(loom))]
+    taken: [AtomicU64; SLOTS],
+    #[cfg(not(loom))]
+    born: std::time::Instant,
     /// Slots below this may be in use; never falls.
     used: AtomicUsize,
     /// Pins that found no slot: while there is one, every length is kept.
@@ -53,6 +58,10 @@ impl Pins {
     pub fn new() -> Self {
         Self {
             slots: std::array::from_fn(|_| AtomicU64::new(FREE)),
+            #[cfg(not(loom))]
+            taken: std::array::from_fn(|_| AtomicU64::new(0)),
+            #[cfg(not(loom))]
+            born: std::time::Instant::now(),
             used: AtomicUsize::new(0),
             crowd: AtomicUsize::new(0),
         }
@@ -79,6 +88,8 @@ impl Pins {
             let free = slot.load(Ordering::Relaxed) == FREE;
             if free && slot.compare_exchange(FREE, announced(floor), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 self.used.fetch_max(i + 1, Ordering::AcqRel);
+                #[cfg(not(loom))]
+                self.taken[i].store(self.born.elapsed().as_nanos() as u64, Ordering::Relaxed);
                 return Some(i);
             }
         }
@@ -103,6 +114,18 @@ impl Pins {
                 content => view.commits.push((content >> 1) - 1),
             }
         }
+    }
+
+    /// When the oldest pin alive was taken, since these pins were made, and its age. Pins without a slot do not count.
+    #[cfg(not(loom))]
+    pub(crate) fn oldest_age(&self) -> Option<(std::time::Duration, std::time::Duration)> {
+        let used = self.used.load(Ordering::Acquire);
+        let now = self.born.elapsed().as_nanos() as u64;
+        // A slot that changes hands in between counts as what it was or as what it is: either was true.
+        let held = self.slots[..used].iter().zip(&self.taken).filter(|(slot, _)| slot.load(Ordering::Relaxed) != FREE);
+        let taken = held.map(|(_, taken)| taken.load(Ordering::Relaxed)).min()?;
+        let nanos = std::time::Duration::from_nanos;
+        Some((nanos(taken), nanos(now.saturating_sub(taken))))
     }
 
     /// Snapshots alive, and the oldest commit that one of them is pinned to.

@@ -5,6 +5,7 @@ use tidegauge_storage::wal::WalError;
 use super::{Worker, WriteWholeError};
 use crate::batch::{BatchRequest, Committed, Verdict};
 use crate::memtable::HeadTable;
+use crate::ring::LaneId;
 
 impl Worker {
     /// Everything ordered before is applied: this runs between two commits (C1). Without a verdict the replier is
@@ -32,6 +33,10 @@ impl Worker {
         }
         let mut commit = self.begin_commit();
         self.applier.apply(&samples, first, commit.number, &self.pins, &mut commit.added);
+        if let (Ok(mut sketch), Some(sample)) = (self.core.hot.try_lock(), samples.first()) {
+            let at = sketch.skip(samples.len()) % samples.len();
+            sketch.add(LaneId::NONE, samples.get(at).unwrap_or(sample), samples.len());
+        }
         if !self.feeds.is_empty() {
             self.feeds.stage(&samples, self.core.registry.slots());
         }

@@ -1,6 +1,7 @@
 //! The one thread that orders everything: drain, log, apply, publish; then what the memtable
 //! and the log ask for.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,13 +19,12 @@ use crate::ring::Drain;
 use crate::subscribe::Feeds;
 use crate::sync::atomic::Ordering;
 use crate::sync::thread;
+use crate::watch::Sketch;
 
 /// A sample is visible at most this long after its push, unasked, with a margin below 2 ms.
 const NAP: Duration = Duration::from_micros(1_500);
 /// Rounds without a sample before the worker naps; others run in between.
 const YIELDS_BEFORE_NAP: u32 = 32;
-/// Samples of one lane in a commit, so that a commit takes about a millisecond.
-const LANE_SAMPLES_A_ROUND: usize = 1 << 15;
 /// Sealed memtables that may wait for their flush; then pushes are held back.
 const SEALED_MAX: usize = 2;
 /// A memtable is full at this many samples, whatever they weigh: so the log never holds more
@@ -127,7 +127,7 @@ impl Worker {
 
     /// One commit, if there is something to commit. Answers whether there was.
     fn round(&mut self) -> bool {
-        if self.is_held_back() || self.drain.observe(LANE_SAMPLES_A_ROUND) == 0 {
+        if self.is_held_back() || self.drain.observe(usize::MAX) == 0 {
             return false;
         }
         if self.log().is_err() {
@@ -141,12 +141,22 @@ impl Worker {
         if !feeds.is_empty() {
             self.drain.for_each_slice(|samples| feeds.stage(samples, slots));
         }
+        self.look_for_hot_series(commit.added.samples as usize);
         self.drain.release();
         self.publish(commit);
         self.drain.publish(self.visible.seq);
         self.core.visible_waiters.reached(0);
         self.feeds.deliver(first_seq, self.visible.seq, &self.core);
         true
+    }
+
+    /// Feeds the sketch of hot series; not if somebody reads it just now.
+    fn look_for_hot_series(&self, ready: usize) {
+        let Ok(mut sketch) = self.core.hot.try_lock() else { return };
+        let every = Sketch::every(ready);
+        let sketch = RefCell::new(&mut *sketch);
+        self.drain
+            .look(|| sketch.borrow_mut().skip(every), |lane, sample| sketch.borrow_mut().add(lane, sample, every));
     }
 
     /// The next commit. Its samples are in the log.
@@ -179,6 +189,7 @@ impl Worker {
                 waited = true;
                 core.disk_is_full(Full::Log);
             }
+            core.heartbeat();
             // What may free space or is owed to earlier commits goes on meanwhile.
             tend(core, log, sync, released, visible.seq);
             if !close_slice(closing, applier, pins, flushes, visible.commit, Instant::now()) {
@@ -231,6 +242,9 @@ impl Worker {
         if now.duration_since(self.refreshed_at) >= Duration::from_millis(1) {
             self.refreshed_at = now;
             self.core.gate.refresh();
+            if let Ok(mut sketch) = self.core.hot.try_lock() {
+                sketch.fade(now);
+            }
             self.feeds.tend(&self.core);
         }
         if let Some((log, sync)) = &mut self.log {
@@ -304,6 +318,7 @@ impl Worker {
         self.feeds.close(&self.core);
         self.core.flush_wanted.store(u32::MAX, Ordering::Release);
         while self.closing.is_some() || self.applier.active().samples() > 0 {
+            self.core.heartbeat();
             if self.core.is_poisoned() {
                 return;
             }
@@ -317,6 +332,7 @@ impl Worker {
         let Some((log, sync)) = &mut self.log else { return };
         let mut last = None;
         while !self.core.is_poisoned() {
+            self.core.heartbeat();
             if !sync.is_free() {
                 thread::park_timeout(NAP);
                 continue;

@@ -87,7 +87,6 @@ impl Pack {
     }
 
     /// See [`Full::last_seq`]; 0 if nothing of the series is here.
-    #[cfg(not(loom))]
     pub fn last_seq(&self, slot: u32) -> u64 {
         let of = |kind| self.find((slot, kind_bit(kind))).map_or(0, |at| self.tails[at].last_seq);
         of(Kind::InOrder).max(of(Kind::Late))

@@ -1,6 +1,7 @@
 //! The worker's end of all lanes.
 
 use super::lane::Lane;
+use super::progress::LaneId;
 use super::rings::Shared;
 use crate::sync::Arc;
 
@@ -69,7 +70,7 @@ impl<T: Copy> Drain<T> {
                 }
             };
             let cursor = &mut drained.cursor;
-            cursor.observed = cursor.observed.max(end.min(cursor.released + wanted));
+            cursor.observed = cursor.observed.max(end.min(cursor.released.saturating_add(wanted)));
             ready += cursor.observed - cursor.released;
             any_done |= drained.is_done();
         }
@@ -101,6 +102,27 @@ impl<T: Copy> Drain<T> {
         if released < observed {
             // SAFETY: as above, with R8 for the common lane.
             unsafe { self.shared.common.read(released, observed, &mut f) };
+        }
+    }
+
+    /// Lends a few samples of the round, with their lanes: before each, as many are passed over as `skip` says.
+    pub fn look(&self, mut skip: impl FnMut() -> usize, mut f: impl FnMut(LaneId, &T)) {
+        let lanes = self.lanes.iter().map(|drained| (drained.lane.id, Some(&drained.lane), drained.cursor));
+        let mut ahead = skip() as u64;
+        for (id, lane, Cursor { released, observed, .. }) in lanes.chain([(LaneId::COMMON, None, self.common)]) {
+            let len = observed - released;
+            while ahead < len {
+                let (from, to) = (released + ahead, released + ahead + 1);
+                let lend = |slice: &[T]| slice.iter().for_each(|sample| f(id, sample));
+                match lane {
+                    // SAFETY: as in `for_each_slice`: the position lies in the round.
+                    Some(lane) => unsafe { lane.read(from, to, lend) },
+                    // SAFETY: as above.
+                    None => unsafe { self.shared.common.read(from, to, lend) },
+                }
+                ahead += 1 + skip() as u64;
+            }
+            ahead -= len;
         }
     }
 

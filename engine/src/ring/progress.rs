@@ -14,6 +14,12 @@ impl LaneId {
     /// No lane's: of what did not come through one.
     pub const NONE: LaneId = LaneId(u64::MAX);
 
+    /// Any number.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn for_test(number: u64) -> Self {
+        Self(number)
+    }
+
     /// The number itself.
     pub fn get(self) -> u64 {
         self.0

@@ -1,0 +1,41 @@
+//! What a program should hear of without asking.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Something that a person should look at. Each is told once, when it begins.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Warning {
+    /// The ingest worker does not come round: pushes fill the lanes, and nothing becomes visible. A device that does
+    /// not answer, a waker or a subscriber that blocks, or a machine that is overloaded.
+    #[error("the ingest worker has not come round for {for_at_least:?}")]
+    WorkerStalled {
+        /// Since when at least.
+        for_at_least: Duration,
+    },
+    /// A snapshot is older than `Builder::snapshot_warn_after`: memory and files that it reads stay as long as it.
+    #[error("a snapshot has been held for {age:?}; what it reads is kept in memory and on disk as long")]
+    SnapshotHeld {
+        /// How old it is.
+        age: Duration,
+    },
+}
+
+/// Where warnings go.
+#[derive(Clone)]
+pub(crate) struct OnWarning(pub(crate) Arc<dyn Fn(&Warning) + Send + Sync>);
+
+impl Default for OnWarning {
+    /// To nobody: they are counted in the statistics.
+    fn default() -> Self {
+        Self(Arc::new(|_| {}))
+    }
+}
+
+impl fmt::Debug for OnWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnWarning")
+    }
+}
