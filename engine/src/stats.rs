@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, lock, lock_waits};
 use crate::watch::HotSeries;
 
 /// Series told of as the hottest.
@@ -32,6 +30,7 @@ pub(crate) struct Counters {
     compacting: AtomicBool,
     subscriptions: AtomicU64,
     missed_by_subscriptions: AtomicU64,
+    wait_timeouts: AtomicU64,
     fdatasync: Latency,
     /// One push in [`Counters::PUSH_EVERY`] is timed.
     pub(crate) push: Latency,
@@ -56,6 +55,7 @@ impl Default for Counters {
             compacting: AtomicBool::new(false),
             subscriptions: AtomicU64::new(0),
             missed_by_subscriptions: AtomicU64::new(0),
+            wait_timeouts: AtomicU64::new(0),
             fdatasync: Latency::new(),
             push: Latency::new(),
         }
@@ -79,6 +79,10 @@ impl Counters {
 
     pub(crate) fn missed_by_subscriptions(&self, samples: u64) {
         self.missed_by_subscriptions.fetch_add(samples, Ordering::Relaxed);
+    }
+
+    pub(crate) fn wait_timed_out(&self) {
+        self.wait_timeouts.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn fdatasync(&self, took: Duration) {
@@ -229,6 +233,10 @@ pub struct Stats {
     pub worker_stalls: u64,
     /// Warnings told; see `Builder::on_warning`.
     pub warnings: u64,
+    /// How often a thread of this process had to wait for a mutex of an engine; none is on the hot path.
+    pub lock_waits: u64,
+    /// Waits for a push or a batch that ended without an answer in time.
+    pub wait_timeouts: u64,
     /// Snapshots alive.
     pub snapshots: u64,
     /// Commits since the oldest live snapshot was taken.
@@ -286,6 +294,8 @@ impl Stats {
             worker_stalled: core.watched.worker_stalled.load(Ordering::Relaxed),
             worker_stalls: read(&core.watched.worker_stalls),
             warnings: read(&core.watched.warnings),
+            lock_waits: lock_waits(),
+            wait_timeouts: read(&counters.wait_timeouts),
             snapshots: snapshots as u64,
             oldest_snapshot_nanos: core.pins.oldest_age().map_or(0, |(_, age)| age.as_nanos() as u64),
             oldest_snapshot_commits: oldest.map_or(0, |c| core.watermark.commit().saturating_sub(c)),

@@ -217,7 +217,10 @@ impl Batch {
         match verdict.wait(timeout) {
             Ok(verdict) => Ok(verdict),
             Err(NoReply::Gone) => Err(gone()),
-            Err(NoReply::Timeout) if core.requests.withdraw(asked).is_some() => Err(CommitError::Timeout { waited }),
+            Err(NoReply::Timeout) if core.requests.withdraw(asked).is_some() => {
+                core.counters.wait_timed_out();
+                Err(CommitError::Timeout { waited })
+            }
             // Taken: the verdict is on its way, and nothing else would be true.
             Err(NoReply::Timeout) => verdict.wait(None).map_err(|_| gone()),
         }

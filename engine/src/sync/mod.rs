@@ -18,6 +18,10 @@ mod arc_cell;
 mod cell;
 pub(crate) mod epoch;
 mod lock;
+#[cfg(not(loom))]
+mod mutex;
+#[cfg(not(loom))]
+mod order;
 mod ordering;
 mod prefetch;
 
@@ -31,7 +35,9 @@ pub(crate) use ordering::{weakenable, weakenable_fence, weakenable_step};
 pub(crate) use prefetch::prefetch;
 
 #[cfg(not(loom))]
-pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+pub(crate) use mutex::{Condvar, Mutex, MutexGuard, lock_waits};
+#[cfg(not(loom))]
+pub(crate) use std::sync::Arc;
 
 #[cfg(loom)]
 pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};

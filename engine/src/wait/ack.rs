@@ -139,6 +139,7 @@ pub(crate) fn block(core: &Arc<Core>, ack: Ack, level: Level, timeout: Duration)
         }
         let left = timeout.saturating_sub(started.elapsed());
         if left.is_zero() {
+            core.counters.wait_timed_out();
             return Err(WaitError::Timeout { waited: timeout });
         }
         thread::park_timeout(left);
