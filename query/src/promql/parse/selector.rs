@@ -1,6 +1,6 @@
 //! Selectors, what may follow them, and the labels that modify operators.
 
-use tidegauge_storage::model::{METRIC_NAME, MatchOp, Matcher};
+use tidegauge_storage::model::{METRIC_NAME, MatchOp, Matcher, MatcherError};
 
 use super::ast::{At, Cardinality, DurationArg, Expr, Extension, Matching, MatrixSelector, Subquery, VectorSelector};
 use super::literal::unquote;
@@ -80,7 +80,11 @@ impl Parser<'_> {
         let value = self.take(Kind::String).ok_or_else(|| self.unexpected("label matching", "string"))?;
         let span = label.span.to(value.span);
         let value = unquote(value.text).map_err(|why| self.error(value.span, why))?;
-        Matcher::new(name, op, value).map_err(|e| self.error(span, e.to_string()))
+        Matcher::new(name, op, value).map_err(|e| match e {
+            // The place says which matcher.
+            MatcherError::BadRegex { why, .. } => self.error(span, why),
+            other => self.error(span, other.to_string()),
+        })
     }
 
     /// Everything that may follow an operand: ranges, offsets, `@`, `anchored`, `smoothed`.

@@ -53,6 +53,10 @@ fn selectors_take_every_form_of_name() {
     ] {
         assert_eq!(printed(text), shown);
     }
+    assert_eq!(
+        refused("a{b=~\"*\"}"),
+        "1:3: parse error: error parsing regexp: repetition operator missing expression"
+    );
     assert_eq!(refused("{}"), "1:1: parse error: vector selector must contain at least one non-empty matcher");
     assert_eq!(refused("{a=~\".*\"}"), "1:1: parse error: vector selector must contain at least one non-empty matcher");
     assert_eq!(refused("a{__name__=\"b\"}"), "1:1: parse error: metric name must not be set twice: \"a\" or \"b\"");
