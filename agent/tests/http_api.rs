@@ -125,7 +125,7 @@ fn a_megabyte_of_parentheses_is_an_error_and_the_agent_goes_on() {
 #[test]
 fn what_is_not_there_yet_says_so_and_what_is_unknown_is_404() {
     let (_dir, agent) = with_samples();
-    for path in ["/api/v1/features", "/api/v1/admin/tsdb/snapshot", "/api/v1/targets/metadata"] {
+    for path in ["/api/v1/features", "/api/v1/search/label_names", "/api/v1/targets/metadata"] {
         let answer = agent.get(path);
         assert_eq!(answer.status, 422, "{path}");
         assert!(answer.json()["error"].as_str().unwrap().contains("not available"), "{path}");
@@ -194,6 +194,46 @@ fn cardinality_is_explained() {
     let dir = tempfile::tempdir().unwrap();
     let empty = Agent::bare(dir.path()).get("/api/v1/status/tsdb").json()["data"]["headStats"].clone();
     assert_eq!((&empty["minTime"], &empty["maxTime"]), (&json!(i64::MAX), &json!(i64::MIN)));
+}
+
+#[test]
+fn deletes_are_off_unless_asked_for_and_take_what_they_name() {
+    let (_dir, agent) = with_samples();
+    for act in ["delete_series?match[]=m", "clean_tombstones", "snapshot"] {
+        let path = format!("/api/v1/admin/tsdb/{act}");
+        let off = agent.post(&path, &[], b"");
+        assert_eq!((off.status, &off.json()["errorType"]), (500, &json!("unavailable")), "{path}");
+        assert_eq!(off.json()["error"], "admin APIs disabled");
+        assert_eq!(agent.get(&path).status, 405);
+    }
+    assert_eq!(agent.query("count(m)", "20")[0]["value"][1], "2");
+
+    let dir = tempfile::tempdir().unwrap();
+    let agent = Agent::start(dir.path(), &["--no-host-metrics", "--enable-admin-api"]);
+    let samples = [(0, 1.0), (10_000, 2.0), (20_000, 3.0)];
+    let series = |k: &str| write::series(&[("__name__", "m"), ("k", k)], &samples);
+    let push = || agent.post("/api/v1/write", &write::V1, &write::request(vec![series("a"), series("b")])).status;
+    assert_eq!(push(), 204);
+    let delete = |form: &[(&str, &str)]| agent.form("/api/v1/admin/tsdb/delete_series", form);
+    let values = |k: &str| agent.query(&format!("m{{k=\"{k}\"}}[1m]"), "20")[0]["values"].clone();
+    // Nothing is deleted if a part of the request is wrong, or if the range is the wrong way round.
+    assert_eq!(delete(&[("match[]", "m"), ("match[]", "sum(m)")]).status, 400);
+    assert_eq!(delete(&[("match[]", "{}")]).status, 400);
+    assert_eq!(delete(&[]).status, 400);
+    assert_eq!(delete(&[("match[]", "m"), ("start", "9"), ("end", "1")]).status, 204);
+    assert_eq!(values("a"), json!([[0, "1"], [10, "2"], [20, "3"]]));
+    // Both ends are inside.
+    let some = delete(&[("match[]", "m{k=\"a\"}"), ("start", "0"), ("end", "10")]);
+    assert_eq!((some.status, some.body.len()), (204, 0));
+    assert_eq!(values("a"), json!([[20, "3"]]));
+    assert_eq!(values("b"), json!([[0, "1"], [10, "2"], [20, "3"]]));
+    let cleaned = support::http::request(&agent.address, "PUT", "/api/v1/admin/tsdb/clean_tombstones", &[], b"");
+    assert_eq!(cleaned.status, 204, "{}", cleaned.text());
+    assert_eq!(values("a"), json!([[20, "3"]]));
+    // What comes later stays.
+    assert_eq!(push(), 204);
+    assert_eq!(values("a"), json!([[0, "1"], [10, "2"], [20, "3"]]));
+    assert_eq!(agent.post("/api/v1/admin/tsdb/snapshot", &[], b"").status, 422);
 }
 
 #[test]

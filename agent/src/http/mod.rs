@@ -28,6 +28,9 @@ mod query;
 mod rules;
 mod text;
 
+// changes
+mod admin;
+
 // for people
 mod page;
 
@@ -186,6 +189,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/status/top_queries", get(status::queries::top))
         .route("/api/v1/write", post(write::receive))
         .route("/api/v1/read", post(read::answer))
+        .route("/api/v1/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
+        .route("/api/v1/admin/tsdb/clean_tombstones", post(admin::clean_tombstones).put(admin::clean_tombstones))
+        .route("/api/v1/admin/tsdb/snapshot", post(admin::snapshot).put(admin::snapshot))
         .route("/federate", get(federate::federate))
         .route("/api/v1/{*rest}", any(not_there))
         .fallback(no_such_page)
@@ -197,7 +203,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 
 /// Parts of Prometheus' API that this release does not have are told from typing errors.
 async fn not_there(uri: axum::http::Uri) -> ApiError {
-    const LATER: [&str; 7] = ["admin/", "features", "notifications", "otlp/", "scrape_pools", "search/", "targets/"];
+    const LATER: [&str; 6] = ["features", "notifications", "otlp/", "scrape_pools", "search/", "targets/"];
     let rest = uri.path().trim_start_matches("/api/v1/");
     if LATER.iter().any(|known| rest.starts_with(known)) {
         ApiError::not_there_yet(&format!("/api/v1/{rest}"))

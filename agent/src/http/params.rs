@@ -23,7 +23,7 @@ impl<S: Send + Sync> FromRequest<S> for Params {
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let (head, stream) = request.into_parts();
         let mut pairs = Vec::new();
-        if head.method == Method::POST && is_form(&head.headers) {
+        if matches!(head.method, Method::POST | Method::PUT) && is_form(&head.headers) {
             let bytes = body::collect(stream, FORM_BYTES_MAX).await.map_err(body::BodyError::into_api)?;
             pairs.extend(form_urlencoded::parse(&bytes).into_owned());
         }

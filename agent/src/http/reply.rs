@@ -20,6 +20,8 @@ pub(crate) enum ApiError {
     Internal(String),
     /// Not now: stopping, poisoned, or too busy. Try again later.
     Unavailable(String),
+    /// Switched off. Prometheus answers it like a failure, and so do we.
+    Disabled(String),
     /// There is no such thing.
     NotFound(String),
 }
@@ -50,6 +52,7 @@ impl ApiError {
             Self::Canceled(m) => (CLIENT_CLOSED_REQUEST, "canceled", m),
             Self::Internal(m) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", m),
             Self::Unavailable(m) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", m),
+            Self::Disabled(m) => (StatusCode::INTERNAL_SERVER_ERROR, "unavailable", m),
             Self::NotFound(m) => (StatusCode::NOT_FOUND, "not_found", m),
         }
     }
