@@ -1,75 +1,256 @@
-//! Prints bits a value and encode/decode rates of chunks for a few shapes: `cargo run --release --example chunk_rates`.
+//! What chunks weigh and how fast they are, against the goals and against this machine's memory.
+//!
+//! `TIDEGAUGE_DATA=folder cargo run --release -p tidegauge-storage --example chunk_rates [--features cold]`
+//!
+//! The folder holds `.tsb` files (see `tests/real_series.rs`); without it only the made-up sets are measured. Encoded
+//! columns are copied until they are far larger than any cache, decoded vector by vector into a buffer that stays in
+//! L1, and summed there: what a scan does. The *roof* is the sum of plain `f64` that are read from memory instead.
 
+use std::hint::black_box;
+use std::path::Path;
 use std::time::Instant;
 
-use tidegauge_storage::chunk::{ChunkEncoder, ChunkStats, ChunkView};
-use tidegauge_storage::source::Columns;
+use tidegauge_storage::chunk::{CHUNK_SAMPLES_MAX, ValueColumn, ValueEncoder, ValueEncoding};
 
-const SAMPLES: usize = 4096;
-const ROUNDS: usize = 400;
+/// Encoded bytes of a set that decoding runs over: several times the last-level cache.
+const ENCODED_BYTES: usize = 160 << 20;
+
+/// Values that decoding runs over, if that comes first.
+const DECODED_VALUES: usize = 48 << 20;
+
+/// Values that encoding runs over.
+const ENCODED_VALUES: usize = 2 << 20;
+
+/// Runs over everything.
+const ROUNDS: usize = 7;
 
 fn main() {
-    let mut noise = Noise(7);
-    let regular: Vec<i64> = (0..SAMPLES as i64).map(|i| 1_700_000_000_000_000_000 + i * 10_000_000_000).collect();
-    let jitter: Vec<i64> = regular.iter().map(|at| at + (noise.below(20) as i64) * 1_000_000).collect();
-    let mut level = 50.0;
-    let walk: Vec<f64> = (0..SAMPLES)
-        .map(|_| {
-            level = f64::clamp(level + noise.normal(), 0.0, 100.0);
-            (level * 100.0).round() / 100.0
-        })
-        .collect();
-    let mut count = 0.0;
-    let counter: Vec<f64> = (0..SAMPLES)
-        .map(|_| {
-            count += noise.below(1500) as f64;
-            count
-        })
-        .collect();
-    let gauge: Vec<f64> = (0..SAMPLES).map(|_| noise.below(256) as f64).collect();
-    let doubles: Vec<f64> = (0..SAMPLES).map(|_| noise.normal().exp()).collect();
-    let constant = vec![4.0; SAMPLES];
-    report("regular, 2-decimal walk", &regular, &walk);
-    report("jitter, 2-decimal walk", &jitter, &walk);
-    report("regular, counter", &regular, &counter);
-    report("regular, byte gauge", &regular, &gauge);
-    report("regular, doubles", &regular, &doubles);
-    report("regular, constant", &regular, &constant);
-    report("452 of the walk", &regular[..452], &walk[..452]);
-    report("452 of the counter", &regular[..452], &counter[..452]);
-}
-
-fn report(name: &str, timestamps: &[i64], values: &[f64]) {
-    let (mut encoder, mut bytes, mut out) = (ChunkEncoder::new(), Vec::new(), Columns::default());
-    let encode = rate(values.len(), || {
-        bytes.clear();
-        encoder.encode(timestamps, values, &mut bytes);
-    });
-    let view = ChunkView::parse(&bytes).expect("just encoded");
-    let decode = rate(values.len(), || {
-        out.clear();
-        view.decode_into(&mut out).expect("just encoded");
-    });
-    assert!(out.timestamps == timestamps && out.values == values, "what was read is what was written");
-    let mut total = 0.0;
-    let stats = rate(values.len(), || total += ChunkStats::of(timestamps, values).sum);
-    assert!(total.is_finite());
-    let bits = bytes.len() as f64 * 8.0 / values.len() as f64;
+    let mut sets = made_up();
+    match std::env::var_os("TIDEGAUGE_DATA") {
+        Some(folder) => sets.extend(real(Path::new(&folder))),
+        None => println!("TIDEGAUGE_DATA names no folder: made-up sets only\n"),
+    }
+    let roof = roof();
     println!(
-        "{name:26} {bits:6.2} bits/sample  encode {encode:6.0} M/s  decode {decode:6.0} M/s  stats {stats:6.0} M/s"
+        "{:20} {:>10} {:>8} {:>12} {:>14}  vectors by encoding",
+        "set", "values", "bits", "encode M/s", "decode+sum M/s"
     );
+    let rows: Vec<Row> = sets.iter().map(|set| measure(set, roof)).collect();
+    let real: Vec<&Row> = rows.iter().filter(|row| row.real).collect();
+    if real.is_empty() {
+        return;
+    }
+    println!("\nroof: {roof:.0} M/s, plain f64 summed from memory\n");
+    let mean = |of: fn(&Row) -> f64, rows: &[&Row]| {
+        (rows.iter().map(|row| of(row).ln()).sum::<f64>() / rows.len() as f64).exp()
+    };
+    let varying: Vec<&Row> = real.iter().copied().filter(|row| row.bits > 1.0).collect();
+    let decimal: Vec<&Row> = real.iter().copied().filter(|row| row.decimal).collect();
+    let least = decimal.iter().map(|row| row.decode).fold(f64::INFINITY, f64::min);
+    println!("{:58} {:>8} {:>8}", "geometric means over the real sets", "is", "goal");
+    println!("{:58} {:8.2} {:>8}", "bits a value, fresh", mean(|r| r.bits, &real), "<= 14.2");
+    println!("{:58} {:8.2}", "bits a value, fresh, without the sets of constants", mean(|r| r.bits, &varying));
+    println!("{:58} {:8.0} {:>8}", "encode, M values/s", mean(|r| r.encode, &real), ">= 150");
+    println!("{:58} {:8.0}", "encode, M values/s, without the sets of constants", mean(|r| r.encode, &varying));
+    println!("{:58} {:8.0} {:>8}", "decode + sum, M values/s", mean(|r| r.decode, &real), ">= 1700");
+    println!("{:58} {:8.0}", "decode + sum, M values/s, without the sets of constants", mean(|r| r.decode, &varying));
+    println!(
+        "{:58} {:8.2} {:>8}",
+        "decode + sum of mostly decimal sets / roof, mean",
+        mean(|r| r.decode, &decimal) / roof,
+        ">= 1"
+    );
+    println!("{:58} {:8.2} {:>8}", "decode + sum of mostly decimal sets / roof, least", least / roof, ">= 1");
 }
 
-/// Millions of samples a second, best of the rounds.
-fn rate(samples: usize, mut work: impl FnMut()) -> f64 {
-    let best = (0..ROUNDS)
-        .map(|_| {
+/// A set of series' values.
+struct Set {
+    name: String,
+    real: bool,
+    series: Vec<Vec<f64>>,
+}
+
+struct Row {
+    real: bool,
+    /// Whether most vectors are decimals.
+    decimal: bool,
+    bits: f64,
+    encode: f64,
+    decode: f64,
+}
+
+/// The columns of a set, one behind the other.
+#[derive(Default)]
+struct Encoded {
+    bytes: Vec<u8>,
+    /// End in `bytes` and values of each column.
+    columns: Vec<(usize, usize)>,
+}
+
+fn measure(set: &Set, roof: f64) -> Row {
+    let chunks: Vec<&[f64]> = set.series.iter().flat_map(|values| values.chunks(CHUNK_SAMPLES_MAX)).collect();
+    let values: usize = chunks.iter().map(|chunk| chunk.len()).sum();
+    let mut encoder = ValueEncoder::new();
+    let encoded = encode(&chunks, &mut encoder);
+    let bits = encoded.bytes.len() as f64 * 8.0 / values as f64;
+
+    let mut bytes = Vec::with_capacity(encoded.bytes.len() + 64);
+    let passes = (ENCODED_VALUES / values).max(1);
+    let encode_rate = rate(values * passes, passes, |_| {
+        bytes.clear();
+        chunks.iter().for_each(|chunk| encoder.encode(chunk, &mut bytes));
+        black_box(&bytes);
+    });
+
+    let copies = (ENCODED_BYTES / encoded.bytes.len()).min(DECODED_VALUES / values).max(1);
+    let copied = encoded.bytes.repeat(copies);
+    let (mut total, mut want) = (0.0, 0.0);
+    let decode_rate = rate(values * copies, copies, |copy| {
+        total = 0.0;
+        let bytes = &copied[copy * encoded.bytes.len()..][..encoded.bytes.len()];
+        each_vector(bytes, &encoded.columns, |vector| total += sum(vector));
+    });
+    chunks.iter().flat_map(|chunk| chunk.chunks(1024)).for_each(|vector| want += sum(vector));
+    assert!(f64::to_bits(total) == f64::to_bits(want) || total.is_nan(), "{}: {total} is not {want}", set.name);
+
+    let names = encodings(&encoded);
+    let decimal = names
+        .first()
+        .is_some_and(|(encoding, _)| matches!(encoding, ValueEncoding::Decimal | ValueEncoding::DecimalDelta));
+    let listed: Vec<String> = names.iter().map(|(encoding, count)| format!("{encoding:?} {count}")).collect();
+    println!(
+        "{:20} {values:10} {bits:8.2} {encode_rate:12.0} {decode_rate:8.0} ({:4.2})  {}",
+        set.name,
+        decode_rate / roof,
+        listed.join(", ")
+    );
+    Row { real: set.real, decimal, bits, encode: encode_rate, decode: decode_rate }
+}
+
+fn encode(chunks: &[&[f64]], encoder: &mut ValueEncoder) -> Encoded {
+    let mut encoded = Encoded::default();
+    for chunk in chunks {
+        encoder.encode(chunk, &mut encoded.bytes);
+        encoded.columns.push((encoded.bytes.len(), chunk.len()));
+    }
+    encoded
+}
+
+fn each_vector(bytes: &[u8], columns: &[(usize, usize)], mut visit: impl FnMut(&[f64])) {
+    let mut start = 0;
+    for &(end, count) in columns {
+        let column = ValueColumn::parse(&bytes[start..end], count).expect("just encoded");
+        column.for_each_vector(|_, values| visit(values)).expect("just encoded");
+        start = end;
+    }
+}
+
+/// How many vectors are stored how, most frequent first.
+fn encodings(encoded: &Encoded) -> Vec<(ValueEncoding, usize)> {
+    let mut counts: Vec<(ValueEncoding, usize)> = Vec::new();
+    let mut start = 0;
+    for &(end, count) in &encoded.columns {
+        let column = ValueColumn::parse(&encoded.bytes[start..end], count).expect("just encoded");
+        for vector in 0..column.vectors() {
+            let encoding = column.encoding(vector).expect("just encoded");
+            match counts.iter_mut().find(|(known, _)| *known == encoding) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((encoding, 1)),
+            }
+        }
+        start = end;
+    }
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    counts
+}
+
+/// The sum in sixteen lanes: additions that do not wait for each other.
+fn sum(values: &[f64]) -> f64 {
+    let (blocks, rest) = values.as_chunks::<16>();
+    let mut lanes = [0.0; 16];
+    for block in blocks {
+        lanes.iter_mut().zip(block).for_each(|(lane, value)| *lane += value);
+    }
+    lanes.iter().chain(rest).sum()
+}
+
+/// Plain values summed from memory, in millions a second.
+fn roof() -> f64 {
+    let plain: Vec<f64> = (0..48usize << 20).map(|i| (i % 1000) as f64).collect();
+    let slices: Vec<&[f64]> = plain.chunks(1 << 17).collect();
+    rate(plain.len(), slices.len(), |slice| {
+        black_box(sum(black_box(slices[slice])));
+    })
+}
+
+/// Millions of values a second over all slices, each slice the best of the rounds: a slice is short, so that some round
+/// of it is not disturbed by whatever else the machine does, and a round is long, so that caches forget the slice.
+fn rate(values: usize, slices: usize, mut work: impl FnMut(usize)) -> f64 {
+    let mut best = vec![f64::INFINITY; slices];
+    for _ in 0..ROUNDS {
+        for (slice, best) in best.iter_mut().enumerate() {
             let start = Instant::now();
-            work();
-            start.elapsed().as_secs_f64()
-        })
-        .fold(f64::INFINITY, f64::min);
-    samples as f64 / best / 1e6
+            work(slice);
+            *best = best.min(start.elapsed().as_secs_f64());
+        }
+    }
+    values as f64 / best.iter().sum::<f64>() / 1e6
+}
+
+/// All series of the `.tsb` files in `folder`, but for those made for their timestamps.
+fn real(folder: &Path) -> Vec<Set> {
+    let mut paths: Vec<_> =
+        std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("a file").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "tsb"));
+    paths.sort();
+    let sets = paths.iter().map(|path| {
+        let bytes = std::fs::read(path).expect("a readable file");
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
+        let mut at = 8;
+        let series = (0..word(4))
+            .map(|_| {
+                let (count, flag) = (word(at) as usize, word(at + 4));
+                at += 8 + if flag == 1 { 8 * count } else { 0 };
+                let values =
+                    bytes[at..at + 8 * count].as_chunks::<8>().0.iter().map(|v| f64::from_le_bytes(*v)).collect();
+                at += 8 * count;
+                values
+            })
+            .collect();
+        Set { name, real: true, series }
+    });
+    sets.filter(|set| !set.name.starts_with("tssyn")).collect()
+}
+
+/// A few shapes that anybody can make.
+fn made_up() -> Vec<Set> {
+    const SAMPLES: usize = 16 * CHUNK_SAMPLES_MAX;
+    let mut noise = Noise(7);
+    let mut level = 50.0;
+    let walk = (0..SAMPLES).map(|_| {
+        level = f64::clamp(level + noise.normal(), 0.0, 100.0);
+        (level * 100.0).round() / 100.0
+    });
+    let walk = walk.collect();
+    let mut count = 0.0;
+    let counter = (0..SAMPLES).map(|_| {
+        count += noise.below(1500) as f64;
+        count
+    });
+    let counter = counter.collect();
+    let gauge = (0..SAMPLES).map(|_| noise.below(256) as f64).collect();
+    let doubles = (0..SAMPLES).map(|_| noise.normal().exp()).collect();
+    let signed = (0..SAMPLES).map(|_| noise.normal()).collect();
+    let set = |name: &str, values| Set { name: name.to_owned(), real: false, series: vec![values] };
+    vec![
+        set("2-decimal walk", walk),
+        set("counter", counter),
+        set("byte gauge", gauge),
+        set("log-normal", doubles),
+        set("normal", signed),
+        set("constant", vec![4.0; SAMPLES]),
+    ]
 }
 
 struct Noise(u64);

@@ -3,12 +3,14 @@
 //! A chunk carries no checksum of its own (whoever stores it does), so each flip here
 //! reaches the decoder.
 
+use std::collections::BTreeSet;
+
 use tidegauge_storage::chunk::{CHUNK_SAMPLES_MAX, ChunkEncoder, ChunkError, ChunkView};
 use tidegauge_storage::model::{TimeRange, Timestamp};
 use tidegauge_storage::source::Columns;
 
 /// Damaged copies tried of each chunk.
-const TRIALS: usize = 4000;
+const TRIALS: usize = 9000;
 
 struct Noise(u64);
 
@@ -19,7 +21,7 @@ impl Noise {
     }
 }
 
-/// One chunk for each pair of encodings.
+/// Chunks of all encodings, flags and layouts.
 fn chunks() -> Vec<Vec<u8>> {
     let mut noise = Noise(1);
     let regular = |count: i64| (0..count).map(|i| i * 10_000_000_000).collect::<Vec<i64>>();
@@ -36,23 +38,40 @@ fn chunks() -> Vec<Vec<u8>> {
     let mut wild: Vec<i64> = (0..600).map(|i: i64| i.wrapping_mul(0x1e37_79b9_7f4a_7c15)).collect();
     wild.sort_unstable();
 
-    let walk = |count: usize| -> Vec<f64> { (0..count).map(|i| ((i * 7919) % 10_000) as f64 / 100.0).collect() };
-    let mut odd = walk(1500);
+    let mut levels = Noise(5);
+    let mut odd: Vec<f64> = (0..1500).map(|_| levels.below(10_000) as f64 / 100.0).collect();
     for i in [3, 700, 1499] {
         odd[i] = f64::from_bits(0x7ff0_0000_0000_0002 + i as u64);
     }
     let mut counter: Vec<f64> = (0..2100).map(|i| (i * i % 97 + i * 1000) as f64).collect();
     counter[1000] = 1e15;
-    let doubles: Vec<f64> = (0..700).map(|i| f64::from(i).sin()).collect();
-    let sorted_doubles: Vec<f64> = (1..=600).map(|i| f64::from(i).ln()).collect();
-    let noise: Vec<f64> = (0..40u64).map(|i| f64::from_bits(i.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+    let doubles: Vec<f64> =
+        (0..700).map(|_| f64::from_bits(0x3ff << 52 | (levels.below(1 << 30) as u64) << 14)).collect();
+    let sorted_doubles: Vec<f64> =
+        (1..=600).map(|i| f64::from_bits((0x3ff5_5555 << 32) + i * i * 987_654_321)).collect();
+    let noise: Vec<f64> = (1..=3u64).map(|i| f64::from_bits((i * i * i).wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+    let mut some = Noise(9);
+    let computed: Vec<f64> = (0..1100).map(|i| 0.1 * f64::from(i * 37 % 500)).collect();
+    let front = |i: usize| (1000 + i as u64 % 20) << 52;
+    let mut measured: Vec<f64> =
+        (0..1100).map(|i| f64::from_bits(front(i) | (some.below(1 << 30) as u64) << 21)).collect();
+    measured[600] = f64::NAN;
+    let form = |i: usize| f64::from_bits(0x4000 << 48 | (i as u64 * i as u64 % 50).wrapping_mul(0x9e37_79b9_7f4a));
+    let forms: Vec<f64> = (0..1100).map(form).collect();
+    let seldom: Vec<f64> = (0..1100).map(|i| f64::from(i / 100 * 7)).collect();
+    let runs: Vec<f64> = (0..1100).map(|i| form(i / 3) * 3.0).collect();
     [
         (regular(1030), vec![5.0; 1030]),
         (jitter, odd),
         (regular(2100), counter),
         (events, doubles),
         (wild, sorted_doubles),
-        (regular(40), noise),
+        (regular(3), noise),
+        (regular(1100), computed),
+        (regular(1100), forms),
+        (regular(1100), seldom),
+        (regular(1100), runs),
+        (regular(1100), measured),
         (regular(1), vec![1.0]),
     ]
     .iter()
@@ -134,7 +153,7 @@ fn bytes_of_any_kind_are_no_chunk() {
 
 #[test]
 fn a_chunk_of_a_newer_release_says_so() {
-    for (at, byte) in [(0, 2), (1, 1), (24, 9)] {
+    for (at, byte) in [(0, 2), (1, 1), (24, 9), (38, 14)] {
         let mut bytes = Vec::new();
         ChunkEncoder::new().encode(&[1, 2, 9], &[1.0, 2.0, 4.0], &mut bytes);
         bytes[at] = byte;
@@ -142,4 +161,18 @@ fn a_chunk_of_a_newer_release_says_so() {
         assert!(matches!(error, ChunkError::TooNew { found, .. } if found == byte), "{error}");
         assert!(error.to_string().contains("upgrade"), "{error}");
     }
+}
+
+/// So that the tests above reach every decoder.
+#[test]
+fn all_encodings_are_among_the_damaged_chunks() {
+    let (mut at, mut values) = (BTreeSet::new(), BTreeSet::new());
+    for chunk in chunks() {
+        let view = ChunkView::parse(&chunk).unwrap();
+        for vector in 0..view.timestamps().vectors() {
+            at.insert(view.timestamps().encoding(vector).unwrap());
+            values.insert(view.values().encoding(vector).unwrap());
+        }
+    }
+    assert_eq!((at.len(), values.len()), (4, 8), "{at:?}, {values:?}");
 }

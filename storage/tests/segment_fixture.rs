@@ -34,13 +34,27 @@ fn contents() -> BTreeMap<Labels, Columns> {
     let gaps = |count: i64| (0..count).map(|i| i * i * 1000 + i).collect::<Vec<i64>>();
     let mut odd: Vec<f64> = (0..1200).map(|i| f64::from(i % 256)).collect();
     (odd[5], odd[1100], odd[7]) = (f64::from_bits(STALE), f64::NEG_INFINITY, -0.0);
-    let series: [(&str, Vec<i64>, Vec<f64>); 8] = [
+    let computed: Vec<f64> = (0..1100).map(|i| 0.1 * f64::from(i * 37 % 500)).collect();
+    let mut measured: Vec<f64> =
+        (0..1100).map(|i| f64::from_bits((1000 + i as u64 % 20) << 52 | noise(i) >> 12)).collect();
+    measured[600] = f64::NAN;
+    let forms = |i: i64| f64::from_bits(0x4000 << 48 | noise(i % 50 * (i % 7)) >> 16);
+    let series: [(&str, Vec<i64>, Vec<f64>); 13] = [
         ("constant", regular(1300), vec![42.0; 1300]),
         ("decimal", regular(1300), (0..1300).map(|i| (noise(i) >> 51) as f64 / 100.0).collect()),
         ("counter", jitter(1100), (0..1100).map(|i| f64::from(i * 1000 + i % 7)).collect()),
         ("odd", jitter(1200), odd),
-        ("logarithms", gaps(300), (1..=300).map(|i| 1.0 + 1.0 / f64::from(i)).collect()),
+        (
+            "logarithms",
+            gaps(300),
+            (1..=300).map(|i| f64::from_bits((0x3ff5_5555 << 32) + i * i * 987_654_321)).collect(),
+        ),
         ("fractions", gaps(300), (0..300).map(|i| f64::from_bits(0x3ff << 52 | noise(i) >> 20)).collect()),
+        ("computed", regular(1100), computed),
+        ("measured", regular(1100), measured),
+        ("forms", regular(1100), (0..1100).map(forms).collect()),
+        ("seldom", regular(1300), (0..1300).map(|i| f64::from(i * i / 50_000)).collect()),
+        ("often", regular(1300), (0..1300).map(|i| forms(i / 3 * 3) * 3.0).collect()),
         ("wild", vec![i64::MIN, 0, 1, i64::MAX], (0..4).map(|i| f64::from_bits(noise(i))).collect()),
         ("single", vec![-1], vec![f64::MIN_POSITIVE / 2.0]),
     ];
@@ -67,7 +81,7 @@ fn a_segment_of_version_1_opens() {
     let chunks: Vec<_> = segment.chunks().collect::<Result<_, _>>().unwrap();
     let at: BTreeSet<_> = chunks.iter().flat_map(|chunk| chunk.timestamp_encodings.clone()).collect();
     let values: BTreeSet<_> = chunks.iter().flat_map(|chunk| chunk.value_encodings.clone()).collect();
-    assert_eq!((at.len(), values.len()), (4, 6), "every encoding occurs: {at:?}, {values:?}");
+    assert_eq!((at.len(), values.len()), (4, 8), "every encoding occurs: {at:?}, {values:?}");
     let contents = contents();
     assert_eq!(info.series, contents.len() as u64);
     for (i, (labels, samples)) in (0u32..).zip(&contents) {

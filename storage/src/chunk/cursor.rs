@@ -9,43 +9,52 @@ pub(crate) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
+    #[inline(always)]
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
+    #[inline(always)]
     pub(crate) fn take(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], ChunkError> {
         let (head, tail) = self.rest.split_at_checked(len).ok_or(ChunkError::damaged(what))?;
         self.rest = tail;
         Ok(head)
     }
 
+    #[inline(always)]
     fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], ChunkError> {
         let (head, tail) = self.rest.split_first_chunk::<N>().ok_or(ChunkError::damaged(what))?;
         self.rest = tail;
         Ok(*head)
     }
 
+    #[inline(always)]
     pub(crate) fn u8(&mut self, what: &'static str) -> Result<u8, ChunkError> {
         self.array(what).map(u8::from_le_bytes)
     }
 
+    #[inline(always)]
     pub(crate) fn u16(&mut self, what: &'static str) -> Result<u16, ChunkError> {
         self.array(what).map(u16::from_le_bytes)
     }
 
+    #[inline(always)]
     pub(crate) fn u32(&mut self, what: &'static str) -> Result<u32, ChunkError> {
         self.array(what).map(u32::from_le_bytes)
     }
 
+    #[inline(always)]
     pub(crate) fn u64(&mut self, what: &'static str) -> Result<u64, ChunkError> {
         self.array(what).map(u64::from_le_bytes)
     }
 
+    #[inline(always)]
     pub(crate) fn i64(&mut self, what: &'static str) -> Result<i64, ChunkError> {
         self.array(what).map(i64::from_le_bytes)
     }
 
     /// LEB128 of at most ten bytes.
+    #[inline(always)]
     pub(crate) fn varint(&mut self, what: &'static str) -> Result<u64, ChunkError> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
@@ -62,16 +71,19 @@ impl<'a> Cursor<'a> {
     }
 
     /// A signed integer, zigzag-mapped, as LEB128.
+    #[inline(always)]
     pub(crate) fn signed(&mut self, what: &'static str) -> Result<i64, ChunkError> {
         self.varint(what).map(unzigzag)
     }
 
     /// What was not taken yet.
+    #[inline(always)]
     pub(crate) fn rest(self) -> &'a [u8] {
         self.rest
     }
 
     /// Fails unless everything was taken: no byte may be without meaning.
+    #[inline(always)]
     pub(crate) fn end(self, what: &'static str) -> Result<(), ChunkError> {
         if self.rest.is_empty() { Ok(()) } else { Err(ChunkError::damaged(what)) }
     }

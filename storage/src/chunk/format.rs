@@ -23,6 +23,12 @@ pub const VALUE_TYPE_F64: u8 = 0;
 /// In the encoding byte of a value vector: a list of values that did not fit the encoding follows.
 pub const HAS_EXCEPTIONS: u8 = 0x80;
 
+/// In the encoding byte of a value vector: distances from the decimals follow.
+pub const HAS_CORRECTIONS: u8 = 0x40;
+
+/// In the encoding byte of a value vector: only the first value of each run is stored, and where runs begin.
+pub const HAS_RUNS: u8 = 0x20;
+
 /// Rows of the lane layout; each row holds one value of each lane.
 pub const LANE_ROWS: usize = 64;
 
@@ -63,9 +69,9 @@ pub enum TimestampEncoding {
     /// Start and step; nothing to decode.
     Regular = 1,
     /// Differences, packed.
-    Delta = 2,
+    Delta = 4,
     /// Distances from a straight line, packed.
-    Linear = 3,
+    Linear = 5,
 }
 
 /// How a vector of values is stored.
@@ -77,36 +83,53 @@ pub enum ValueEncoding {
     /// One value for all.
     Constant = 1,
     /// Integers × 10⁻ᵏ, packed.
-    Decimal = 2,
+    Decimal = 8,
     /// Differences of integers × 10⁻ᵏ, packed.
-    DecimalDelta = 3,
+    DecimalDelta = 9,
     /// Bit patterns, common low zeros stripped, packed.
-    Bits = 4,
+    Bits = 10,
     /// Differences of bit patterns, common low zeros stripped, packed.
-    BitsDelta = 5,
+    BitsDelta = 11,
+    /// Each form that values take once, and the number of each value's form.
+    Dictionary = 12,
+    /// Front bits by a dictionary, the rest packed.
+    Halves = 13,
 }
 
 impl TimestampEncoding {
-    const ALL: [Self; 4] = [Self::Raw, Self::Regular, Self::Delta, Self::Linear];
-
     pub(super) fn from_byte(byte: u8) -> Result<Self, ChunkError> {
-        Self::ALL.get(usize::from(byte)).copied().ok_or(ChunkError::TooNew {
-            what: "timestamp encoding",
-            found: byte,
-            supported: Self::Linear as u8,
+        Ok(match byte {
+            0 => Self::Raw,
+            1 => Self::Regular,
+            4 => Self::Delta,
+            5 => Self::Linear,
+            2..=3 => return Err(RETIRED),
+            found => {
+                let supported = Self::Linear as u8;
+                return Err(ChunkError::TooNew { what: "timestamp encoding", found, supported });
+            }
         })
     }
 }
 
 impl ValueEncoding {
-    const ALL: [Self; 6] = [Self::Raw, Self::Constant, Self::Decimal, Self::DecimalDelta, Self::Bits, Self::BitsDelta];
-
-    /// Takes the byte without its [`HAS_EXCEPTIONS`] bit.
+    /// Takes the encoding byte of a vector, flags and all.
     pub(super) fn from_byte(byte: u8) -> Result<Self, ChunkError> {
-        Self::ALL.get(usize::from(byte)).copied().ok_or(ChunkError::TooNew {
-            what: "value encoding",
-            found: byte,
-            supported: Self::BitsDelta as u8,
+        Ok(match byte & !(HAS_EXCEPTIONS | HAS_CORRECTIONS | HAS_RUNS) {
+            0 => Self::Raw,
+            1 => Self::Constant,
+            8 => Self::Decimal,
+            9 => Self::DecimalDelta,
+            10 => Self::Bits,
+            11 => Self::BitsDelta,
+            12 => Self::Dictionary,
+            13 => Self::Halves,
+            2..=7 => return Err(RETIRED),
+            found => {
+                return Err(ChunkError::TooNew { what: "value encoding", found, supported: Self::Halves as u8 });
+            }
         })
     }
 }
+
+const RETIRED: ChunkError = ChunkError::damaged("an encoding that no release has written");

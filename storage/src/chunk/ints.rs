@@ -6,6 +6,10 @@ use super::ChunkError;
 use super::bitpack;
 use super::cursor::{Cursor, put_signed, signed_len, unzigzag, zigzag};
 use super::format::VECTOR_SAMPLES;
+use super::places::{self, Places};
+
+/// In the width byte: integers that lie too far off follow.
+const HAS_PATCHES: u8 = 0x80;
 
 /// Below this many integers a patch list cannot pay.
 const PATCHED_MIN: usize = 16;
@@ -18,20 +22,22 @@ const MIDDLE_OF: usize = 31;
 pub(super) struct Plan {
     base: i64,
     width: u32,
-    /// Bytes of each patch's value; 0 if there are no patches.
-    patch_bytes: usize,
-    /// Length of the encoding.
+    /// Bits of each patch's value; 0 if there are no patches.
+    patch_width: u32,
+    /// Length of the encoding; with patches, what it will probably be.
     pub(super) bytes: usize,
 }
 
 impl Plan {
-    fn new(count: usize, base: i64, width: u32, patch_bytes: usize, patches: usize) -> Self {
-        let list = if patches == 0 { 0 } else { 2 + patches * (2 + patch_bytes) };
-        let patch_bytes = if patches == 0 { 0 } else { patch_bytes };
-        Self { base, width, patch_bytes, bytes: 2 + signed_len(base) + bitpack::packed_len(count, width) + list }
+    #[inline(always)]
+    fn new(count: usize, base: i64, width: u32, patch_width: u32, patches: usize) -> Self {
+        let list = if patches == 0 { 0 } else { patch_list(count, patch_width, patches) };
+        let patch_width = if patches == 0 { 0 } else { patch_width };
+        Self { base, width, patch_width, bytes: 1 + signed_len(base) + bitpack::packed_len(count, width) + list }
     }
 
     /// The cheapest way found to store `xs` (not empty). O(n), no allocation.
+    #[inline(always)]
     pub(super) fn of(xs: &[i64]) -> Self {
         let (min, max) = xs.iter().fold((i64::MAX, i64::MIN), |(lo, hi), &x| (lo.min(x), hi.max(x)));
         let range = max.wrapping_sub(min) as u64;
@@ -39,39 +45,40 @@ impl Plan {
         if plain.width == 0 || xs.len() < PATCHED_MIN {
             return plain;
         }
-        let sample = Sample::of(xs);
-        // As wide as most of a sample: there are no outliers to patch.
-        if sample.width() == plain.width {
-            return plain;
-        }
-        Spread::of(xs, min, max, sample).cheaper_than(plain, xs)
+        Spread::of(xs, min, max).cheaper_than(plain, xs)
     }
 
     /// Appends the encoding of `xs`, for which this plan was made.
+    #[inline(always)]
     pub(super) fn encode(&self, xs: &[i64], scratch: &mut Scratch, out: &mut Vec<u8>) {
         debug_assert!(xs.len() <= VECTOR_SAMPLES);
-        scratch.patched.clear();
-        out.push(self.width as u8);
-        out.push(self.patch_bytes as u8);
+        out.push(self.width as u8 | if self.patch_width > 0 { HAS_PATCHES } else { 0 });
         put_signed(out, self.base);
         let offsets = &mut scratch.offsets[..xs.len()];
-        for (i, (offset, x)) in offsets.iter_mut().zip(xs).enumerate() {
-            *offset = x.wrapping_sub(self.base) as u64;
+        offsets.iter_mut().zip(xs).for_each(|(offset, x)| *offset = x.wrapping_sub(self.base) as u64);
+        if self.patch_width == 0 {
+            return bitpack::pack(offsets, self.width, out);
+        }
+        scratch.patched.clear();
+        scratch.far.clear();
+        for (i, offset) in offsets.iter_mut().enumerate() {
             if !fits(*offset, self.width) {
                 scratch.patched.push(i as u16);
+                scratch.far.push(zigzag(*offset as i64));
                 *offset = 0;
             }
         }
         bitpack::pack(offsets, self.width, out);
-        if self.patch_bytes > 0 {
-            out.extend_from_slice(&(scratch.patched.len() as u16).to_le_bytes());
-            scratch.patched.iter().for_each(|at| out.extend_from_slice(&at.to_le_bytes()));
-            for &at in &scratch.patched {
-                let far = zigzag(xs[usize::from(at)].wrapping_sub(self.base));
-                out.extend_from_slice(&far.to_le_bytes()[..self.patch_bytes]);
-            }
-        }
+        places::write(&scratch.patched, xs.len(), &mut scratch.gaps, out);
+        out.push(self.patch_width as u8);
+        bitpack::pack_linear(&scratch.far, self.patch_width, out);
     }
+}
+
+/// Bytes that `patches` of `patch_width` bits will probably take.
+#[inline(always)]
+fn patch_list(count: usize, patch_width: u32, patches: usize) -> usize {
+    places::len_about(patches, count) + 1 + (patches * patch_width as usize).div_ceil(8)
 }
 
 /// Memory that encoding needs and keeps.
@@ -79,11 +86,15 @@ impl Plan {
 pub(super) struct Scratch {
     offsets: Box<[u64; VECTOR_SAMPLES]>,
     patched: Vec<u16>,
+    far: Vec<u64>,
+    pub(super) gaps: Vec<u64>,
 }
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self { offsets: Box::new([0; VECTOR_SAMPLES]), patched: Vec::with_capacity(VECTOR_SAMPLES) }
+        let vector = || Vec::with_capacity(VECTOR_SAMPLES);
+        let patched = Vec::with_capacity(VECTOR_SAMPLES);
+        Self { offsets: Box::new([0; VECTOR_SAMPLES]), patched, far: vector(), gaps: vector() }
     }
 }
 
@@ -100,6 +111,7 @@ struct Sample {
 }
 
 impl Sample {
+    #[inline(always)]
     fn of(xs: &[i64]) -> Self {
         let mut sample = [0i64; MIDDLE_OF];
         let len = xs.len().min(MIDDLE_OF);
@@ -129,20 +141,24 @@ struct Spread {
 }
 
 impl Spread {
-    fn of(xs: &[i64], min: i64, max: i64, sample: Sample) -> Self {
+    #[inline(always)]
+    fn of(xs: &[i64], min: i64, max: i64) -> Self {
+        let sample = Sample::of(xs);
         let middle = sample.middle;
-        // Two tables, taken in turn: adding to the same counter twice in a row would wait for memory.
-        let mut counts = [[0u16; 256]; 2];
+        // Tables taken in turn: adding to the same counter twice in a row would wait for memory.
+        let mut counts = [[0u16; 256]; 4];
+        // Bits of the distance in the lower seven, the side in the eighth. The middle itself needs none.
         let place = |x: i64| {
-            let side = usize::from(x < middle) << 7;
             let distance = x.wrapping_sub(middle);
-            let distance = if x < middle { distance.wrapping_neg() } else { distance } as u64;
-            (side | bitpack::width_of(distance) as usize) & 0xff
+            let below = x < middle;
+            let distance = if below { distance.wrapping_neg() } else { distance } as u64;
+            usize::from((u8::from(below) << 7) | bitpack::width_of(distance) as u8)
         };
-        let (pairs, last) = xs.as_chunks::<2>();
-        for [a, b] in pairs {
-            counts[0][place(*a)] += 1;
-            counts[1][place(*b)] += 1;
+        let (quads, last) = xs.as_chunks::<4>();
+        for quad in quads {
+            for (table, x) in counts.iter_mut().zip(quad) {
+                table[place(*x)] += 1;
+            }
         }
         for x in last {
             counts[0][place(*x)] += 1;
@@ -151,7 +167,7 @@ impl Spread {
         for (side, first) in [(&mut spread.above, 0), (&mut spread.below, 128)] {
             let mut sum = 0;
             for (bits, slot) in side.iter_mut().enumerate() {
-                sum += u32::from(counts[0][first + bits]) + u32::from(counts[1][first + bits]);
+                sum += counts.iter().map(|table| u32::from(table[first + bits])).sum::<u32>();
                 *slot = sum;
             }
         }
@@ -169,73 +185,94 @@ impl Spread {
 
     /// An upper bound for the integers outside of the window of `width` bits.
     fn outside_at_most(&self, width: u32, count: usize) -> usize {
-        let below = self.sample.middle.wrapping_sub(self.base(width)) as u64;
+        let base = self.base(width);
+        let below = self.sample.middle.wrapping_sub(base) as u64;
         let span = 1u64.checked_shl(width).unwrap_or(0);
         // Integers from `middle` on that are inside; wraps to the right answer for 64 bits.
         let above = span.wrapping_sub(below);
-        let bits = |reach: u64| (63 - reach.max(1).leading_zeros()) as usize;
-        let inside = self.above[bits(above)] + if below == 0 { 0 } else { self.below[bits(below)] };
-        count - inside as usize
+        // A window that reaches the least or greatest integer holds all on that side.
+        let bits = |reach: u64, end: u64| if reach >= end { 64 } else { (63 - reach.max(1).leading_zeros()) as usize };
+        let above = self.above[bits(above, (self.max.wrapping_sub(self.sample.middle) as u64).saturating_add(1))];
+        let below = self.below[bits(below, self.sample.middle.wrapping_sub(self.min) as u64)];
+        count - (above + below) as usize
     }
 
-    /// Bytes of the patch that lies farthest from `base`.
-    fn patch_bytes(&self, base: i64) -> usize {
+    /// Bits of the patch that lies farthest from `base`.
+    fn patch_width(&self, base: i64) -> u32 {
         // Where a distance wraps, values between need more bits than the wrapped ends show.
-        let (Some(above), Some(below)) = (self.max.checked_sub(base), self.min.checked_sub(base)) else { return 8 };
-        (bitpack::width_of(zigzag(above).max(zigzag(below))) as usize).div_ceil(8).max(1)
+        let (Some(above), Some(below)) = (self.max.checked_sub(base), self.min.checked_sub(base)) else { return 64 };
+        bitpack::width_of(zigzag(above).max(zigzag(below))).max(1)
     }
 
-    /// The exact cost of `width` bits: around the middle, or from the sample's least or greatest on.
+    /// The exact number of patches with `width` bits: around the middle, or from the sample's least or greatest on.
+    #[inline(always)]
     fn plan(&self, xs: &[i64], width: u32) -> Plan {
-        let with_base = |base: i64| {
-            let outside = xs.iter().map(|x| u32::from(!fits(x.wrapping_sub(base) as u64, width))).sum::<u32>();
-            Plan::new(xs.len(), base, width, self.patch_bytes(base), outside as usize)
-        };
-        let centred = with_base(self.base(width));
-        if centred.patch_bytes == 0 || self.sample.width() > width {
+        let centred = self.with_base(xs, width, self.base(width));
+        if centred.patch_width == 0 || self.sample.width() > width {
             return centred;
         }
         let highest = self.sample.greatest.wrapping_sub(1i64.checked_shl(width).unwrap_or(0)).wrapping_add(1);
-        let others = [with_base(self.sample.least), with_base(highest)];
-        others.into_iter().fold(centred, |best, plan| if plan.bytes < best.bytes { plan } else { best })
+        let mut best = centred;
+        for base in [self.sample.least, highest] {
+            let plan = self.with_base(xs, width, base);
+            if plan.bytes < best.bytes {
+                best = plan;
+            }
+        }
+        best
     }
 
+    #[inline(always)]
+    fn with_base(&self, xs: &[i64], width: u32, base: i64) -> Plan {
+        let mut inside = 0u64;
+        // Below 64, since a plan of all bits has no patches and is not looked at.
+        let shift = width.min(63);
+        for x in xs {
+            inside += u64::from(x.wrapping_sub(base) as u64 >> shift == 0);
+        }
+        Plan::new(xs.len(), base, width, self.patch_width(base), xs.len() - inside as usize)
+    }
+
+    #[inline(always)]
     fn cheaper_than(&self, plain: Plan, xs: &[i64]) -> Plan {
         let guess = |width: u32| {
             let patches = self.outside_at_most(width, xs.len());
-            bitpack::packed_len(xs.len(), width) + patches * (2 + self.patch_bytes(self.base(width)))
+            let list = if patches == 0 { 0 } else { patch_list(xs.len(), self.patch_width(self.base(width)), patches) };
+            bitpack::packed_len(xs.len(), width) + list
         };
-        let Some(width) = (0..plain.width).min_by_key(|&width| guess(width)) else { return plain };
+        let guesses = (0..plain.width).map(|width| (guess(width), width));
+        let Some((bytes, width)) = guesses.min() else { return plain };
+        // The guess overcounts, but not by much.
+        if bytes > plain.bytes + plain.bytes / 8 {
+            return plain;
+        }
         let best = self.plan(xs, width);
-        // One bit less may do where the guess overcounts: for windows that are not around the middle.
-        let may_less = width > 0 && (self.sample.width() < width || self.base(width) == self.min);
-        let less = if may_less { self.plan(xs, width - 1) } else { best };
+        // Since it overcounts, one bit less may do.
+        let less = if width > 0 { self.plan(xs, width - 1) } else { best };
         [plain, less, best].into_iter().min_by_key(|plan| plan.bytes).unwrap_or(plain)
     }
 }
 
-/// Decodes `out.len()` integers and stores `f` of each.
-#[inline]
-pub(super) fn decode<T: Copy>(cursor: &mut Cursor<'_>, out: &mut [T], f: impl Fn(i64) -> T) -> Result<(), ChunkError> {
-    let width = u32::from(cursor.u8("packed width")?);
-    let patch_bytes = usize::from(cursor.u8("patch width")?);
-    if width > 64 || patch_bytes > 8 {
+/// Decodes `out.len()` integers, at most 1,024.
+pub(super) fn decode(cursor: &mut Cursor<'_>, out: &mut [u64]) -> Result<(), ChunkError> {
+    let first = cursor.u8("packed width")?;
+    let width = u32::from(first & !HAS_PATCHES);
+    if width > 64 {
         return Err(ChunkError::damaged("packed integers of more than 64 bits"));
     }
-    let base = cursor.signed("base")?;
+    let base = cursor.signed("base")? as u64;
     let packed = cursor.take(bitpack::packed_len(out.len(), width), "packed integers")?;
-    bitpack::unpack(packed, width, out, |x| f(base.wrapping_add(x as i64)))?;
-    if patch_bytes > 0 {
-        let count = usize::from(cursor.u16("patch count")?);
-        let places = cursor.take(count * 2, "patch places")?;
-        let values = cursor.take(count * patch_bytes, "patch values")?;
-        for (place, value) in places.as_chunks::<2>().0.iter().zip(values.chunks_exact(patch_bytes)) {
-            let mut far = [0; 8];
-            far[..patch_bytes].copy_from_slice(value);
-            let slot = out.get_mut(usize::from(u16::from_le_bytes(*place)));
-            let slot = slot.ok_or(ChunkError::damaged("patch behind the last integer"))?;
-            *slot = f(base.wrapping_add(unzigzag(u64::from_le_bytes(far))));
+    bitpack::unpack(packed, width, base, out)?;
+    if first & HAS_PATCHES != 0 {
+        let places = Places::read(cursor, out.len())?;
+        let width = u32::from(cursor.u8("patch width")?);
+        if width > 64 {
+            return Err(ChunkError::damaged("patches of more than 64 bits"));
         }
+        let far = cursor.take(bitpack::packed_len(places.len, width), "patch values")?;
+        places.for_each(|i, place| {
+            out[place] = base.wrapping_add(unzigzag(bitpack::get_linear(far, width, i)) as u64);
+        });
     }
     Ok(())
 }
@@ -250,22 +287,23 @@ mod tests {
         let plan = Plan::of(xs);
         let mut out = Vec::new();
         plan.encode(xs, &mut Scratch::default(), &mut out);
-        assert_eq!(out.len(), plan.bytes, "the plan states the length");
+        assert!(out.len() <= plan.bytes + plan.bytes / 8 + 16, "{} bytes, planned {}", out.len(), plan.bytes);
+        assert!(plan.patch_width > 0 || out.len() == plan.bytes, "without patches the plan states the length");
         let mut got = vec![0; xs.len()];
         let mut cursor = Cursor::new(&out);
-        decode(&mut cursor, &mut got, |x| x).unwrap();
+        decode(&mut cursor, &mut got).unwrap();
         cursor.end("rest").unwrap();
-        assert_eq!(got, xs);
+        assert_eq!(got.iter().map(|x| *x as i64).collect::<Vec<i64>>(), xs);
         out.len()
     }
 
     #[test]
     fn a_few_outliers_do_not_widen_the_rest() {
         let mut xs: Vec<i64> = (0..1024).map(|i| 1000 + i * 37 % 16).collect();
-        assert_eq!(round_trip(&xs), 2 + 2 + 512);
+        assert_eq!(round_trip(&xs), 1 + 2 + 512);
         xs[3] = -1_000_000;
         xs[900] = 70_000;
-        assert_eq!(round_trip(&xs), 2 + 2 + 512 + 2 + 2 * (2 + 3));
+        assert_eq!(round_trip(&xs), 1 + 2 + 512 + 3 + 3 + 1 + 6);
     }
 
     #[test]
@@ -276,7 +314,22 @@ mod tests {
             xs[i * 100] = 200;
             xs[i * 100 + 50] = -200;
         }
-        assert_eq!(round_trip(&xs), 2 + 1 + 256 + 2 + 10 * 4);
+        assert_eq!(round_trip(&xs), 1 + 1 + 256 + 3 + 8 + 1 + 12);
+    }
+
+    /// Found on gaps between random events: all below the middle were inside of the window, yet counted as patches.
+    #[test]
+    fn a_long_tail_on_one_side_is_patched() {
+        let mut noise = 1u64;
+        let xs: Vec<i64> = (0..1024)
+            .map(|_| {
+                noise = noise.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+                let uniform = ((noise >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+                (-30_000.0 * uniform.ln()) as i64
+            })
+            .collect();
+        let bytes = round_trip(&xs);
+        assert!(bytes * 8 < 1024 * 35 / 2, "{} bits each", bytes as f64 / 128.0);
     }
 
     #[test]
@@ -285,7 +338,7 @@ mod tests {
         let xs: Vec<i64> = (0..1024).map(|i| if i % 2 == 0 { i64::MIN } else { i64::MAX }).collect();
         round_trip(&xs);
         let xs: Vec<i64> = (0..1024).map(|i| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) as i64).collect();
-        assert_eq!(round_trip(&xs), 2 + 10 + 8192);
+        assert_eq!(round_trip(&xs), 1 + 10 + 8192);
     }
 
     /// Found by the property below: the ends wrapped to short distances, and patches between

@@ -14,9 +14,14 @@ pub mod format;
 mod bitpack;
 mod cursor;
 mod ints;
+mod places;
+mod steps;
 
 // columns of integers and of floats
 mod timestamps;
+// the same code for wider vector units
+mod kernel;
+
 mod values;
 mod vectors;
 

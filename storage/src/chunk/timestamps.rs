@@ -5,7 +5,9 @@
 use super::ChunkError;
 use super::cursor::{Cursor, put_varint, varint_len};
 use super::format::{Effort, SLOPE_FRACTION_BITS, TimestampEncoding, UNITS, VECTOR_SAMPLES};
-use super::ints::{self, Plan, Scratch};
+use super::ints::{self, Scratch};
+use super::kernel;
+use super::steps;
 use super::vectors::{self, Vectors};
 
 /// Greatest distance from first to last, in units, that a line is tried for: no product overflows below it.
@@ -19,6 +21,7 @@ pub struct TimestampEncoder {
     scaled: Vec<i64>,
     deltas: Vec<i64>,
     residuals: Vec<i64>,
+    cold: Vec<u8>,
 }
 
 impl TimestampEncoder {
@@ -48,14 +51,29 @@ impl TimestampEncoder {
             put_varint(out, step);
             return;
         }
-        if !self.packed(timestamps, out) {
+        let start = out.len();
+        let mut packed = self.packed(timestamps, Effort::Fresh, out);
+        if self.effort == Effort::Cold {
+            // Plans are estimates: only the bytes themselves show which is smaller.
+            let mut cold = std::mem::take(&mut self.cold);
+            cold.clear();
+            if self.packed(timestamps, Effort::Cold, &mut cold) && (!packed || cold.len() < out.len() - start) {
+                out.truncate(start);
+                out.extend_from_slice(&cold);
+                packed = true;
+            }
+            self.cold = cold;
+        }
+        // Here, too: the promise is kept whatever was estimated.
+        if !packed || out.len() - start > 1 + 8 * timestamps.len() {
+            out.truncate(start);
             out.push(TimestampEncoding::Raw as u8);
             timestamps.iter().for_each(|at| out.extend_from_slice(&at.to_le_bytes()));
         }
     }
 
     /// Appends a packed vector unless raw is as small. At least two timestamps.
-    fn packed(&mut self, timestamps: &[i64], out: &mut Vec<u8>) -> bool {
+    fn packed(&mut self, timestamps: &[i64], effort: Effort, out: &mut Vec<u8>) -> bool {
         let (first, count) = (timestamps[0], timestamps.len());
         let Some(span) = timestamps[count - 1].checked_sub(first) else { return false };
         let unit = common_unit(timestamps);
@@ -69,10 +87,8 @@ impl TimestampEncoder {
             2 => self.scaled.extend(distances.map(|d| (d / UNITS[2]) as i64)),
             _ => self.scaled.extend(distances.map(|d| (d / UNITS[3]) as i64)),
         }
-        self.deltas.clear();
-        self.deltas.push(self.scaled[1]);
-        self.deltas.extend(self.scaled.windows(2).map(|w| w[1].wrapping_sub(w[0])));
-        let delta = Plan::of(&self.deltas);
+        kernel::differences(&self.scaled, &mut self.deltas);
+        let delta = kernel::plan(&self.deltas);
 
         let reach = span / scale as i64;
         let slope = if reach < LINE_MAX { mean_slope(&self.scaled) } else { 0 };
@@ -81,8 +97,8 @@ impl TimestampEncoder {
             self.residuals.clear();
             self.residuals.extend((0u64..).zip(&self.scaled).map(|(i, x)| x.wrapping_sub(line(i, slope))));
             // A line must earn its slope; differences decode as fast, so a byte or two do not matter to fresh data.
-            let margin = if self.effort == Effort::Cold { varint_len(slope) } else { 8 };
-            linear = Some(Plan::of(&self.residuals)).filter(|plan| plan.bytes + margin < delta.bytes);
+            let margin = if effort == Effort::Cold { varint_len(slope) } else { 8 };
+            linear = Some(kernel::plan(&self.residuals)).filter(|plan| plan.bytes + margin < delta.bytes);
         }
         let raw = 8 * (count - 1);
         match linear {
@@ -90,13 +106,13 @@ impl TimestampEncoder {
                 start(TimestampEncoding::Linear, first, out);
                 out.push(unit);
                 put_varint(out, slope);
-                plan.encode(&self.residuals, &mut self.scratch, out);
+                kernel::encode_integers(&plan, &self.residuals, &mut self.scratch, out);
                 true
             }
             None if delta.bytes + 1 < raw => {
                 start(TimestampEncoding::Delta, first, out);
                 out.push(unit);
-                delta.encode(&self.deltas, &mut self.scratch, out);
+                kernel::encode_integers(&delta, &self.deltas, &mut self.scratch, out);
                 true
             }
             _ => false,
@@ -234,17 +250,13 @@ fn decode(bytes: &[u8], out: &mut [i64]) -> Result<(), ChunkError> {
     }
     let unit = usize::from(cursor.u8("unit of timestamps")?);
     let unit = *UNITS.get(unit).ok_or(ChunkError::damaged("unit of timestamps"))? as i64;
+    let words: &mut [u64] = bytemuck::cast_slice_mut(out);
     if encoding == TimestampEncoding::Delta {
-        ints::decode(&mut cursor, out, |x| x.wrapping_mul(unit))?;
-        let mut at = first;
-        out[0] = first;
-        for slot in &mut out[1..] {
-            at = at.wrapping_add(*slot);
-            *slot = at;
-        }
+        steps::decode_from(0, &mut cursor, words)?;
+        out.iter_mut().for_each(|slot| *slot = first.wrapping_add(slot.wrapping_mul(unit)));
     } else {
         let slope = cursor.varint("slope")?;
-        ints::decode(&mut cursor, out, |x| x)?;
+        ints::decode(&mut cursor, words)?;
         for (i, slot) in (0u64..).zip(out.iter_mut()) {
             *slot = first.wrapping_add(slot.wrapping_add(line(i, slope)).wrapping_mul(unit));
         }
@@ -322,7 +334,7 @@ mod tests {
                 at
             })
             .collect();
-        assert_eq!(round_trip(&gaps), (TimestampEncoding::Delta, 10 + 3 + 1024 * 6 / 8));
+        assert_eq!(round_trip(&gaps), (TimestampEncoding::Delta, 10 + 2 + 1024 * 6 / 8));
     }
 
     #[test]

@@ -13,6 +13,7 @@ const STRIPE: usize = LANES * 8;
 type Stripe = [u64; LANES];
 
 /// `out` holds `width` stripes of zeros.
+#[inline(always)]
 pub(super) fn pack(values: &[u64; VECTOR_SAMPLES], width: u32, out: &mut [u8]) {
     if width == 0 {
         return;
@@ -21,9 +22,9 @@ pub(super) fn pack(values: &[u64; VECTOR_SAMPLES], width: u32, out: &mut [u8]) {
     let mut open: Stripe = [0; LANES];
     let mut filled = 0;
     let mut stripes = out.chunks_exact_mut(STRIPE);
-    for row in values.chunks_exact(LANES) {
-        for (word, value) in open.iter_mut().zip(row) {
-            *word |= (value & mask) << filled;
+    for row in values.as_chunks::<LANES>().0 {
+        for lane in 0..LANES {
+            open[lane] |= (row[lane] & mask) << filled;
         }
         filled += width;
         if filled >= 64 {
@@ -32,40 +33,40 @@ pub(super) fn pack(values: &[u64; VECTOR_SAMPLES], width: u32, out: &mut [u8]) {
             }
             filled -= 64;
             // What did not fit: the highest `filled` bits of these values.
-            for (word, value) in open.iter_mut().zip(row) {
-                *word = if filled == 0 { 0 } else { (value & mask) >> (width - filled) };
+            for lane in 0..LANES {
+                // Two shifts, since one by 64 is none.
+                open[lane] = (row[lane] & mask) >> (width - filled - 1) >> 1;
+            }
+            if filled == 0 {
+                open = [0; LANES];
             }
         }
     }
 }
 
-/// `bytes` holds `width` stripes, 1 <= `width` <= 64.
-#[inline]
-pub(super) fn unpack<T: Copy>(bytes: &[u8], width: u32, out: &mut [T; VECTOR_SAMPLES], f: impl Fn(u64) -> T) {
+/// Adds `base` to each value. `bytes` holds `width` stripes, 1 <= `width` <= 64.
+#[inline(always)]
+pub(super) fn unpack(bytes: &[u8], width: u32, base: u64, out: &mut [u64; VECTOR_SAMPLES]) {
     let mask = mask(width);
-    let (words, _) = bytes.as_chunks::<8>();
-    // Hidden from the compiler: it would unroll sixteen known lanes into scalar code instead of vectorising the loop.
-    let lanes = std::hint::black_box(LANES);
+    let (stripes, _) = bytes.as_chunks::<STRIPE>();
+    let last = stripes.len() - 1;
     let mut bit = 0u32;
-    for row in out.chunks_exact_mut(LANES) {
-        let (at, shift) = ((bit / 64) as usize * LANES, bit % 64);
-        let row = &mut row[..lanes];
-        let low = &words[at..at + lanes];
-        if shift + width <= 64 {
-            for (slot, low) in row.iter_mut().zip(low) {
-                *slot = f((u64::from_le_bytes(*low) >> shift) & mask);
-            }
-        } else {
-            let high = &words[at + LANES..at + LANES + lanes];
-            for ((slot, low), high) in row.iter_mut().zip(low).zip(high) {
-                let word = (u64::from_le_bytes(*low) >> shift) | (u64::from_le_bytes(*high) << (64 - shift));
-                *slot = f(word & mask);
-            }
+    // Whole rows as arrays, and no branch within: the compiler makes vector instructions of any width out of it.
+    for row in out.as_chunks_mut::<LANES>().0 {
+        let (at, shift) = ((bit / 64) as usize, bit % 64);
+        let (low, _) = stripes[at.min(last)].as_chunks::<8>();
+        let (high, _) = stripes[(at + 1).min(last)].as_chunks::<8>();
+        for lane in 0..LANES {
+            // A value that ends within `low` takes nothing of `high`: the mask cuts it off.
+            let (low, high) = (u64::from_le_bytes(low[lane]), u64::from_le_bytes(high[lane]));
+            let word = (low >> shift) | (high << 1 << (63 - shift));
+            row[lane] = (word & mask).wrapping_add(base);
         }
         bit += width;
     }
 }
 
+#[inline(always)]
 fn store(out: &mut [u8], words: &Stripe) {
     for (bytes, word) in out.chunks_exact_mut(8).zip(words) {
         bytes.copy_from_slice(&word.to_le_bytes());

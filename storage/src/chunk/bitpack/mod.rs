@@ -9,6 +9,7 @@ mod linear;
 
 use super::ChunkError;
 use super::format::VECTOR_SAMPLES;
+use super::kernel;
 
 /// Bits that hold every value up to `max`.
 pub(super) const fn width_of(max: u64) -> u32 {
@@ -27,6 +28,7 @@ pub(super) const fn packed_len(count: usize, width: u32) -> usize {
 }
 
 /// Appends the lowest `width` bits of each of up to 1,024 values.
+#[inline(always)]
 pub(super) fn pack(values: &[u64], width: u32, out: &mut Vec<u8>) {
     let start = out.len();
     out.resize(start + packed_len(values.len(), width), 0);
@@ -36,21 +38,39 @@ pub(super) fn pack(values: &[u64], width: u32, out: &mut Vec<u8>) {
     }
 }
 
-/// Unpacks `out.len()` values (at most 1,024) and stores `f` of each.
+/// Appends the lowest `width` bits of each, one behind the other however many they are.
+pub(super) fn pack_linear(values: &[u64], width: u32, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + packed_len(values.len(), width), 0);
+    linear::pack(values, width, &mut out[start..]);
+}
+
+/// Value `i` of what [`pack_linear`] wrote; zeros where `bytes` end before it. `width` is at most 64.
+#[inline(always)]
+pub(super) fn get_linear(bytes: &[u8], width: u32, i: usize) -> u64 {
+    linear::get(bytes, width, i)
+}
+
+/// Unpacks a full vector from `width` stripes, and adds `base` to each value. `width` is 1 to 64.
+#[inline(always)]
+pub(super) fn unpack_full(bytes: &[u8], width: u32, base: u64, out: &mut [u64; VECTOR_SAMPLES]) {
+    lanes::unpack(bytes, width, base, out);
+}
+
+/// Unpacks `out.len()` values (at most 1,024), and adds `base` to each.
 ///
 /// `bytes` must hold exactly [`packed_len`] bytes and `width` be at most 64, or it is damage.
-#[inline]
-pub(super) fn unpack<T: Copy>(bytes: &[u8], width: u32, out: &mut [T], f: impl Fn(u64) -> T) -> Result<(), ChunkError> {
+pub(super) fn unpack(bytes: &[u8], width: u32, base: u64, out: &mut [u64]) -> Result<(), ChunkError> {
     if width > 64 || bytes.len() != packed_len(out.len(), width) {
         return Err(ChunkError::damaged("packed integers have the wrong length"));
     }
     if width == 0 {
-        out.fill(f(0));
+        out.fill(base);
         return Ok(());
     }
-    match <&mut [T; VECTOR_SAMPLES]>::try_from(&mut *out) {
-        Ok(full) => lanes::unpack(bytes, width, full, f),
-        Err(_) => linear::unpack(bytes, width, out, f),
+    match <&mut [u64; VECTOR_SAMPLES]>::try_from(&mut *out) {
+        Ok(full) => kernel::unpack(bytes, width, base, full),
+        Err(_) => linear::unpack(bytes, width, base, out),
     }
     Ok(())
 }
@@ -81,8 +101,13 @@ mod tests {
         let want: Vec<u64> = values.iter().map(|v| v & mask(width)).collect();
         assert_eq!(naive_unpack(&packed[1..], width as usize, values.len()), want);
         let mut got = vec![7u64; values.len()];
-        unpack(&packed[1..], width, &mut got, |x| x).unwrap();
+        unpack(&packed[1..], width, 3, &mut got).unwrap();
+        got.iter_mut().for_each(|x| *x = x.wrapping_sub(3));
         assert_eq!(got, want);
+        packed.truncate(1);
+        pack_linear(values, width, &mut packed);
+        let one_by_one: Vec<u64> = (0..values.len()).map(|i| get_linear(&packed[1..], width, i)).collect();
+        assert_eq!(one_by_one, want);
     }
 
     #[test]
@@ -105,9 +130,9 @@ mod tests {
     #[test]
     fn a_wrong_length_or_width_is_damage() {
         let mut out = [0u64; 3];
-        assert!(unpack(&[0; 2], 8, &mut out, |x| x).is_err());
-        assert!(unpack(&[0; 4], 8, &mut out, |x| x).is_err());
-        assert!(unpack(&[0; 30], 80, &mut out, |x| x).is_err());
+        assert!(unpack(&[0; 2], 8, 0, &mut out).is_err());
+        assert!(unpack(&[0; 4], 8, 0, &mut out).is_err());
+        assert!(unpack(&[0; 30], 80, 0, &mut out).is_err());
     }
 
     proptest! {

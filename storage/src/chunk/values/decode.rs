@@ -1,59 +1,104 @@
 //! Decoding one vector of values.
 
-use super::decimal::{self, POWERS};
-use crate::chunk::ChunkError;
+use super::decimal::Scale;
+use super::{exceptions, halves};
 use crate::chunk::cursor::Cursor;
-use crate::chunk::format::{HAS_EXCEPTIONS, ValueEncoding};
-use crate::chunk::ints;
+use crate::chunk::format::{HAS_CORRECTIONS, HAS_EXCEPTIONS, HAS_RUNS, VECTOR_SAMPLES, ValueEncoding};
+use crate::chunk::places::Places;
+use crate::chunk::{ChunkError, bitpack, ints, kernel, steps};
 
-/// Decodes exactly `out.len()` values.
+/// Decodes exactly `out.len()` values, at most 1,024.
 pub(super) fn vector(bytes: &[u8], out: &mut [f64]) -> Result<(), ChunkError> {
     let mut cursor = Cursor::new(bytes);
     let byte = cursor.u8("value encoding")?;
-    match ValueEncoding::from_byte(byte & !HAS_EXCEPTIONS)? {
-        ValueEncoding::Raw => {
-            let raw = cursor.take(out.len() * 8, "raw values")?;
-            out.iter_mut().zip(raw.as_chunks::<8>().0).for_each(|(slot, bits)| *slot = f64::from_le_bytes(*bits));
-        }
-        ValueEncoding::Constant => out.fill(f64::from_bits(cursor.u64("constant value")?)),
-        ValueEncoding::Decimal => {
-            let (power, zeros) = scale(&mut cursor)?;
-            // Apart, because a division costs more than all the rest.
-            if power == 1.0 {
-                ints::decode(&mut cursor, out, |n| decimal::to_float(n << zeros))?;
-            } else {
-                ints::decode(&mut cursor, out, |n| decimal::to_float(n << zeros) / power)?;
-            }
-        }
-        ValueEncoding::DecimalDelta => {
-            let (power, zeros) = scale(&mut cursor)?;
-            deltas(&mut cursor, out)?;
-            if power == 1.0 {
-                sum(out, |n| decimal::to_float(n << zeros));
-            } else {
-                sum(out, |n| decimal::to_float(n << zeros) / power);
-            }
-        }
-        ValueEncoding::Bits => {
-            let zeros = low_zeros(&mut cursor)?;
-            ints::decode(&mut cursor, out, |n| f64::from_bits((n as u64) << zeros))?;
-        }
-        ValueEncoding::BitsDelta => {
-            let zeros = low_zeros(&mut cursor)?;
-            deltas(&mut cursor, out)?;
-            sum(out, |n| f64::from_bits((n as u64) << zeros));
-        }
+    if byte & HAS_RUNS == 0 {
+        body(&mut cursor, byte, out)?;
+        return cursor.end("bytes behind a vector of values");
     }
-    if byte & HAS_EXCEPTIONS != 0 {
-        exceptions(&mut cursor, out)?;
-    }
-    cursor.end("bytes behind a vector of values")
+    let starts = Places::read(&mut cursor, out.len())?;
+    let firsts = out.get_mut(..=starts.len).ok_or(ChunkError::damaged("more runs than samples"))?;
+    body(&mut cursor, byte & !HAS_RUNS, firsts)?;
+    cursor.end("bytes behind a vector of values")?;
+    starts.spread(out)
 }
 
-fn scale(cursor: &mut Cursor<'_>) -> Result<(f64, u32), ChunkError> {
-    let exponent = usize::from(cursor.u8("decimal exponent")?);
-    let power = *POWERS.get(exponent).ok_or(ChunkError::damaged("decimal exponent"))?;
-    Ok((power, low_zeros(cursor)?))
+fn body(cursor: &mut Cursor<'_>, byte: u8, out: &mut [f64]) -> Result<(), ChunkError> {
+    let encoding = ValueEncoding::from_byte(byte)?;
+    if encoding != ValueEncoding::Dictionary {
+        return plain(cursor, byte, encoding, out);
+    }
+    if byte & (HAS_CORRECTIONS | HAS_EXCEPTIONS) != 0 {
+        return Err(ChunkError::damaged("flags of a dictionary"));
+    }
+    let count = usize::from(cursor.u16("count of forms")?);
+    if count == 0 || count > out.len() {
+        return Err(ChunkError::damaged("count of forms"));
+    }
+    let width = bitpack::width_of(count as u64 - 1);
+    let codes = cursor.take(bitpack::packed_len(out.len(), width), "numbers of forms")?;
+    let byte = cursor.u8("encoding of forms")?;
+    let encoding = ValueEncoding::from_byte(byte)?;
+    if byte & HAS_RUNS != 0 || encoding == ValueEncoding::Dictionary {
+        return Err(ChunkError::damaged("encoding of forms"));
+    }
+    let mut forms = [0.0; VECTOR_SAMPLES];
+    plain(cursor, byte, encoding, &mut forms[..count])?;
+    bitpack::unpack(codes, width, 0, bytemuck::cast_slice_mut(out))?;
+    let mut most = 0;
+    for slot in out {
+        let code = slot.to_bits();
+        most = most.max(code);
+        *slot = forms[code as usize % VECTOR_SAMPLES];
+    }
+    if most >= count as u64 { Err(ChunkError::damaged("number of a form")) } else { Ok(()) }
+}
+
+fn plain(cursor: &mut Cursor<'_>, byte: u8, encoding: ValueEncoding, out: &mut [f64]) -> Result<(), ChunkError> {
+    let words: &mut [u64] = bytemuck::cast_slice_mut(out);
+    match encoding {
+        ValueEncoding::Raw => {
+            let raw = cursor.take(words.len() * 8, "raw values")?;
+            words.iter_mut().zip(raw.as_chunks::<8>().0).for_each(|(slot, bits)| *slot = u64::from_le_bytes(*bits));
+        }
+        ValueEncoding::Constant => words.fill(cursor.u64("constant value")?),
+        ValueEncoding::Decimal => {
+            let scale = scale(cursor)?;
+            ints::decode(cursor, words)?;
+            kernel::decimals(&scale, words);
+        }
+        ValueEncoding::DecimalDelta => {
+            let scale = scale(cursor)?;
+            steps::decode(cursor, words)?;
+            kernel::decimals(&scale, words);
+        }
+        ValueEncoding::Bits => {
+            let zeros = low_zeros(cursor)?;
+            ints::decode(cursor, words)?;
+            words.iter_mut().for_each(|word| *word <<= zeros);
+        }
+        ValueEncoding::BitsDelta => {
+            let zeros = low_zeros(cursor)?;
+            steps::decode(cursor, words)?;
+            words.iter_mut().for_each(|word| *word <<= zeros);
+        }
+        ValueEncoding::Halves => halves::decode(cursor, words)?,
+        ValueEncoding::Dictionary => return Err(ChunkError::damaged("a dictionary within a dictionary")),
+    }
+    if byte & HAS_CORRECTIONS != 0 {
+        let mut corrections = [0; VECTOR_SAMPLES];
+        let corrections = &mut corrections[..words.len()];
+        ints::decode(cursor, corrections)?;
+        words.iter_mut().zip(corrections).for_each(|(word, off)| *word = word.wrapping_add(*off));
+    }
+    if byte & HAS_EXCEPTIONS != 0 {
+        exceptions::decode(cursor, out)?;
+    }
+    Ok(())
+}
+
+fn scale(cursor: &mut Cursor<'_>) -> Result<Scale, ChunkError> {
+    let exponent = cursor.u8("decimal exponent")?;
+    Scale::new(exponent, cursor.varint("decimal factor")?).ok_or(ChunkError::damaged("decimal exponent or factor"))
 }
 
 fn low_zeros(cursor: &mut Cursor<'_>) -> Result<u32, ChunkError> {
@@ -61,45 +106,4 @@ fn low_zeros(cursor: &mut Cursor<'_>) -> Result<u32, ChunkError> {
         zeros @ 0..=63 => Ok(u32::from(zeros)),
         _ => Err(ChunkError::damaged("low zeros")),
     }
-}
-
-/// Leaves differences in `out`, as bits: the first integer itself, then the steps from one to the next.
-fn deltas(cursor: &mut Cursor<'_>, out: &mut [f64]) -> Result<(), ChunkError> {
-    let first = cursor.signed("first value")?;
-    ints::decode(cursor, out, |n| f64::from_bits(n as u64))?;
-    out[0] = f64::from_bits(first as u64);
-    Ok(())
-}
-
-/// Adds up what [`deltas`] left, and stores `f` of each sum.
-#[inline]
-fn sum(out: &mut [f64], f: impl Fn(i64) -> f64) {
-    let mut at = 0i64;
-    let (blocks, rest) = out.as_chunks_mut::<16>();
-    for block in blocks {
-        // The sums wait for each other, the conversions do not: apart, the latter vectorise.
-        let mut sums = [0i64; 16];
-        for (sum, slot) in sums.iter_mut().zip(&*block) {
-            at = at.wrapping_add(slot.to_bits() as i64);
-            *sum = at;
-        }
-        for (slot, sum) in block.iter_mut().zip(sums) {
-            *slot = f(sum);
-        }
-    }
-    for slot in rest {
-        at = at.wrapping_add(slot.to_bits() as i64);
-        *slot = f(at);
-    }
-}
-
-fn exceptions(cursor: &mut Cursor<'_>, out: &mut [f64]) -> Result<(), ChunkError> {
-    let count = usize::from(cursor.u16("exception count")?);
-    let places = cursor.take(count * 2, "exception places")?;
-    let values = cursor.take(count * 8, "exception values")?;
-    for (place, bits) in places.as_chunks::<2>().0.iter().zip(values.as_chunks::<8>().0) {
-        let slot = out.get_mut(usize::from(u16::from_le_bytes(*place)));
-        *slot.ok_or(ChunkError::damaged("exception behind the last value"))? = f64::from_le_bytes(*bits);
-    }
-    Ok(())
 }

@@ -1,38 +1,46 @@
-//! Choosing the smallest encoding for a vector of values, and writing it.
+//! Runs and dictionaries around what [`Plain`] finds for the values themselves.
 
-use super::{bits, decimal};
-use crate::chunk::cursor::{put_signed, signed_len};
-use crate::chunk::format::{Effort, HAS_EXCEPTIONS, ValueEncoding};
-use crate::chunk::ints::{Plan, Scratch};
-use crate::chunk::vectors;
+use super::dictionary::{self, Dictionary};
+use super::plain::{Choice, Plain};
+use crate::chunk::bitpack;
+use crate::chunk::format::{Effort, HAS_RUNS, VECTOR_SAMPLES, ValueEncoding};
+use crate::chunk::ints::Scratch;
+use crate::chunk::{places, vectors};
 
-/// Integers compared to guess whether values or their differences lie closer together.
-const ROUGH_SAMPLE: usize = 31;
+/// Below this many values neither runs nor a dictionary can pay.
+const REPEATS_MIN: usize = 16;
+
+/// Bits a value up to which no dictionary is tried: it would save too little.
+const DICTIONARY_BITS_MIN: usize = 8;
 
 /// Encodes value columns. Owns its memory, so keep it: no allocation once warm.
 #[derive(Debug, Default)]
 pub struct ValueEncoder {
     effort: Effort,
     scratch: Scratch,
-    decimals: Series,
-    patterns: Series,
-    exceptions: Vec<u16>,
+    /// For all values, and for the first of each run.
+    whole: Body,
+    runs: Body,
+    starts: Vec<u16>,
+    firsts: Vec<f64>,
+    prefix: Vec<u8>,
+    cold: Vec<u8>,
 }
 
-/// A vector as integers, and as their differences.
+/// Values one by one, or by their number in a dictionary.
 #[derive(Debug, Default)]
-struct Series {
-    integers: Vec<i64>,
-    deltas: Vec<i64>,
+struct Body {
+    plain: Plain,
+    dictionary: Dictionary,
+    forms: Plain,
+    form_bytes: Vec<u8>,
 }
 
-/// What was found for a [`Series`]: whether its differences are taken, and how they pack.
 #[derive(Clone, Copy, Debug)]
-struct Choice {
-    delta: bool,
-    plan: Plan,
-    /// Bytes of the packed integers and of the first one, where it stands apart.
+struct BodyChoice {
     bytes: usize,
+    /// `None`: by dictionary.
+    plain: Option<Choice>,
 }
 
 impl ValueEncoder {
@@ -55,6 +63,7 @@ impl ValueEncoder {
         vectors::write(values, out, |vector, out| self.vector(vector, out));
     }
 
+    /// Appends one vector.
     fn vector(&mut self, values: &[f64], out: &mut Vec<u8>) {
         let first = values[0].to_bits();
         // Ahead of the whole comparison: what varies mostly shows it at once.
@@ -64,112 +73,127 @@ impl ValueEncoder {
             out.extend_from_slice(&first.to_le_bytes());
             return;
         }
-        let raw = 1 + values.len() * 8;
-        let decimal = self.plan_decimal(values).filter(|(_, _, bytes, _)| *bytes < raw);
-        // Decimals this wide may be plain doubles in disguise.
-        if self.effort == Effort::Cold || decimal.is_none_or(|(_, _, bytes, _)| bytes > raw / 2) {
-            let zeros = bits::integers(values, &mut self.patterns.integers);
-            let choice = self.patterns.choose(self.effort);
-            let bytes = 2 + choice.bytes;
-            if bytes < decimal.map_or(raw, |(_, _, bytes, _)| bytes) {
-                out.push(if choice.delta { ValueEncoding::BitsDelta } else { ValueEncoding::Bits } as u8);
-                out.push(zeros);
-                return self.patterns.write(choice, &mut self.scratch, out);
+        let start = out.len();
+        self.smallest(values, Effort::Fresh, out);
+        if self.effort == Effort::Cold {
+            // Plans are estimates: only the bytes themselves show which is smaller.
+            let mut cold = std::mem::take(&mut self.cold);
+            cold.clear();
+            self.smallest(values, Effort::Cold, &mut cold);
+            if cold.len() < out.len() - start {
+                out.truncate(start);
+                out.extend_from_slice(&cold);
             }
+            self.cold = cold;
         }
-        let Some((exponent, zeros, _, choice)) = decimal else {
+        // Here, too: the promise is kept whatever was estimated.
+        if out.len() - start > 1 + values.len() * 8 {
+            out.truncate(start);
             out.push(ValueEncoding::Raw as u8);
             values.iter().for_each(|value| out.extend_from_slice(&value.to_bits().to_le_bytes()));
-            return;
-        };
-        let encoding = if choice.delta { ValueEncoding::DecimalDelta } else { ValueEncoding::Decimal };
-        out.push(encoding as u8 | if self.exceptions.is_empty() { 0 } else { HAS_EXCEPTIONS });
-        out.push(exponent);
-        out.push(zeros);
-        self.decimals.write(choice, &mut self.scratch, out);
-        self.write_exceptions(values, out);
+        }
     }
 
-    /// Exponent, low zeros stripped, bytes, and how the integers pack; `None` if `values` are no decimals.
-    fn plan_decimal(&mut self, values: &[f64]) -> Option<(u8, u8, usize, Choice)> {
-        let exponent = decimal::exponent(values)?;
-        decimal::integers(values, exponent, &mut self.decimals.integers, &mut self.exceptions);
-        let zeros = self.decimals.strip_zeros();
-        let choice = self.decimals.choose(self.effort);
-        let list = if self.exceptions.is_empty() { 0 } else { 2 + self.exceptions.len() * 10 };
-        Some((exponent, zeros, 3 + choice.bytes + list, choice))
+    fn smallest(&mut self, values: &[f64], effort: Effort, out: &mut Vec<u8>) {
+        let count = values.len();
+        let changes: u64 = values.windows(2).map(|w| u64::from(w[0].to_bits() != w[1].to_bits())).sum();
+        let runs = 1 + changes as usize;
+        if count < REPEATS_MIN || runs > count / 4 * 3 {
+            let choice = self.whole.plan(values, effort, &mut self.scratch);
+            return self.whole.write(values, choice, 0, &mut self.scratch, out, &[]);
+        }
+        self.find_runs(values);
+        let inner = self.runs.plan(&self.firsts, effort, &mut self.scratch);
+        let by_runs = places::len_about(self.starts.len(), count) + inner.bytes;
+        // What a run saves against its place.
+        let sure = runs <= count / 4 || (count - runs) * (inner.bytes * 8 / runs) > count + count / 2;
+        if !sure || effort == Effort::Cold {
+            let choice = self.whole.plan(values, effort, &mut self.scratch);
+            if choice.bytes <= by_runs {
+                return self.whole.write(values, choice, 0, &mut self.scratch, out, &[]);
+            }
+        }
+        self.prefix.clear();
+        places::write(&self.starts, count, &mut self.scratch.gaps, &mut self.prefix);
+        self.runs.write(&self.firsts, inner, HAS_RUNS, &mut self.scratch, out, &self.prefix);
     }
 
-    fn write_exceptions(&self, values: &[f64], out: &mut Vec<u8>) {
-        if self.exceptions.is_empty() {
-            return;
+    /// Fills `starts` (but for the first) and `firsts`.
+    fn find_runs(&mut self, values: &[f64]) {
+        self.starts.resize(VECTOR_SAMPLES, 0);
+        self.firsts.resize(VECTOR_SAMPLES, 0.0);
+        self.firsts[0] = values[0];
+        let mut changes = 0;
+        for (i, w) in values.windows(2).enumerate() {
+            // Written whether or not it counts: a branch would be mispredicted half of the time.
+            self.starts[changes] = i as u16 + 1;
+            self.firsts[changes + 1] = w[1];
+            changes += usize::from(w[0].to_bits() != w[1].to_bits());
         }
-        out.extend_from_slice(&(self.exceptions.len() as u16).to_le_bytes());
-        self.exceptions.iter().for_each(|at| out.extend_from_slice(&at.to_le_bytes()));
-        for &at in &self.exceptions {
-            out.extend_from_slice(&values[usize::from(at)].to_bits().to_le_bytes());
-        }
+        self.starts.truncate(changes);
+        self.firsts.truncate(changes + 1);
     }
 }
 
-impl Series {
-    /// Divides all integers by the greatest power of two that divides them; answers its exponent.
-    fn strip_zeros(&mut self) -> u8 {
-        let used = self.integers.iter().fold(0, |sum, n| sum | n);
-        let zeros = if used == 0 { 0 } else { used.trailing_zeros() };
-        if zeros > 0 {
-            self.integers.iter_mut().for_each(|n| *n >>= zeros);
+impl Body {
+    fn plan(&mut self, values: &[f64], effort: Effort, scratch: &mut Scratch) -> BodyChoice {
+        let plain = self.plain.plan(values, effort);
+        let choice = BodyChoice { bytes: plain.bytes, plain: Some(plain) };
+        let bits = plain.bytes * 8 / values.len();
+        if values.len() < REPEATS_MIN || bits <= DICTIONARY_BITS_MIN {
+            return choice;
         }
-        zeros as u8
-    }
-
-    /// Plans the integers and their differences, unless a sample shows which of them is hopeless; [`Effort::Cold`] looks at both.
-    fn choose(&mut self, effort: Effort) -> Choice {
-        let first = self.integers[0];
-        self.deltas.clear();
-        self.deltas.push(self.integers.get(1).map_or(0, |second| second.wrapping_sub(first)));
-        self.deltas.extend(self.integers.windows(2).map(|w| w[1].wrapping_sub(w[0])));
-
-        // A short run is planned both ways as quickly as it is sampled.
-        let sampled = self.integers.len() > ROUGH_SAMPLE && effort == Effort::Fresh;
-        let (levels, steps) = if sampled { (roughness(&self.integers), roughness(&self.deltas)) } else { (0, 0) };
-        let plain = || {
-            let plan = Plan::of(&self.integers);
-            Choice { delta: false, plan, bytes: plan.bytes }
+        // In order, forms lie closer together than the values do.
+        let cost = |forms: usize| {
+            let code_bits = bitpack::width_of(forms as u64 - 1);
+            let form_bits = bits.saturating_sub(code_bits as usize) + 3;
+            bitpack::packed_len(values.len(), code_bits) + (forms * form_bits.min(bits)).div_ceil(8)
         };
-        let delta = || {
-            let plan = Plan::of(&self.deltas);
-            Choice { delta: true, plan, bytes: plan.bytes + signed_len(first) }
+        // A tenth, or it is not worth the time.
+        let enough = if effort == Effort::Cold { plain.bytes } else { plain.bytes / 10 * 9 };
+        if cost(dictionary::forms_about(values)) >= enough
+            || !self.dictionary.find(values, values.len() / 4 * 3)
+            || cost(self.dictionary.len()) >= enough
+        {
+            return choice;
+        }
+        self.dictionary.sort();
+        let forms = &self.dictionary.forms;
+        let form_choice = self.forms.plan(forms, effort);
+        let codes = bitpack::packed_len(values.len(), bitpack::width_of(forms.len() as u64 - 1));
+        let bytes = 1 + 2 + codes + 1 + form_choice.bytes;
+        if bytes >= plain.bytes {
+            return choice;
+        }
+        self.form_bytes.clear();
+        self.form_bytes.push(0);
+        self.form_bytes[0] = self.forms.write(forms, form_choice, scratch, &mut self.form_bytes);
+        BodyChoice { bytes, plain: None }
+    }
+
+    /// Appends the encoding byte with `flags`, `prefix`, and `values`, for which `choice` was made last.
+    fn write(
+        &mut self,
+        values: &[f64],
+        choice: BodyChoice,
+        flags: u8,
+        scratch: &mut Scratch,
+        out: &mut Vec<u8>,
+        prefix: &[u8],
+    ) {
+        let start = out.len();
+        out.push(0);
+        out.extend_from_slice(prefix);
+        let byte = match choice.plain {
+            Some(plain) => self.plain.write(values, plain, scratch, out),
+            None => {
+                let forms = self.dictionary.forms.len();
+                out.extend_from_slice(&(forms as u16).to_le_bytes());
+                bitpack::pack(&self.dictionary.codes, bitpack::width_of(forms as u64 - 1), out);
+                out.extend_from_slice(&self.form_bytes);
+                ValueEncoding::Dictionary as u8
+            }
         };
-        if levels > steps + 2 {
-            return delta();
-        }
-        if steps > levels + 1 {
-            return plain();
-        }
-        let (plain, delta) = (plain(), delta());
-        if delta.bytes < plain.bytes { delta } else { plain }
+        out[start] = byte | flags;
     }
-
-    fn write(&self, choice: Choice, scratch: &mut Scratch, out: &mut Vec<u8>) {
-        if choice.delta {
-            put_signed(out, self.integers[0]);
-            choice.plan.encode(&self.deltas, scratch, out);
-        } else {
-            choice.plan.encode(&self.integers, scratch, out);
-        }
-    }
-}
-
-/// Bits of the typical distance from the middle, from a sample.
-fn roughness(integers: &[i64]) -> u32 {
-    let mut sample = [0i64; ROUGH_SAMPLE];
-    let len = integers.len().min(ROUGH_SAMPLE);
-    for (i, slot) in sample[..len].iter_mut().enumerate() {
-        *slot = integers[i * integers.len() / len];
-    }
-    let sample = &mut sample[..len];
-    let middle = *sample.select_nth_unstable(len / 2).1;
-    sample.iter_mut().for_each(|x| *x = x.wrapping_sub(middle).saturating_abs());
-    u64::BITS - sample.select_nth_unstable(len / 2).1.leading_zeros()
 }

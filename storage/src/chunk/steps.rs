@@ -1,0 +1,151 @@
+//! Differences of integers, laid out so that sixteen sums run side by side.
+//!
+//! Byte layout: docs/format/chunk.md, "Differences". A full vector is cut into sixteen
+//! stretches of 64 integers. The packed integers take one difference of each stretch in
+//! turn, so that each lane sums up its own stretch and none waits for another; what the
+//! stretches begin with follows from the sums of those before. It costs no byte.
+
+use super::ChunkError;
+use super::cursor::{Cursor, put_signed, signed_len};
+use super::format::{LANE_ROWS, LANES, VECTOR_SAMPLES};
+use super::ints::{self, Plan, Scratch};
+use super::kernel;
+
+/// Bytes that [`write`] needs beside the packed integers.
+#[inline(always)]
+pub(super) fn head_len(first: i64) -> usize {
+    signed_len(first)
+}
+
+/// Fills `out` with the differences of `integers` (not empty) in the order in which they are packed.
+#[inline(always)]
+pub(super) fn differences(integers: &[i64], out: &mut Vec<i64>) {
+    // The first has no meaning: it repeats the second, so that it widens nothing.
+    let second = integers.get(1).map_or(0, |second| second.wrapping_sub(integers[0]));
+    let Ok(full) = <&[i64; VECTOR_SAMPLES]>::try_from(integers) else {
+        out.clear();
+        out.push(second);
+        out.extend(integers.windows(2).map(|w| w[1].wrapping_sub(w[0])));
+        return;
+    };
+    out.resize(VECTOR_SAMPLES, 0);
+    let (rows, _) = out.as_chunks_mut::<LANES>();
+    let mut before = full[0];
+    for (lane, stretch) in full.as_chunks::<LANE_ROWS>().0.iter().enumerate() {
+        for (row, n) in rows.iter_mut().zip(stretch) {
+            row[lane] = n.wrapping_sub(before);
+            before = *n;
+        }
+    }
+    out[0] = second;
+}
+
+/// Appends the first integer and what [`differences`] made of the rest.
+pub(super) fn write(first: i64, differences: &[i64], plan: &Plan, scratch: &mut Scratch, out: &mut Vec<u8>) {
+    put_signed(out, first);
+    kernel::encode_integers(plan, differences, scratch, out);
+}
+
+/// Decodes `out.len()` integers from their first and their differences.
+pub(super) fn decode(cursor: &mut Cursor<'_>, out: &mut [u64]) -> Result<(), ChunkError> {
+    let first = cursor.signed("first value")?;
+    decode_from(first, cursor, out)
+}
+
+/// Like [`decode`], for a first integer that stands elsewhere.
+pub(super) fn decode_from(first: i64, cursor: &mut Cursor<'_>, out: &mut [u64]) -> Result<(), ChunkError> {
+    let Ok(full) = <&mut [u64; VECTOR_SAMPLES]>::try_from(&mut *out) else {
+        ints::decode(cursor, out)?;
+        out[0] = first as u64;
+        let mut sum = 0u64;
+        for slot in out {
+            sum = sum.wrapping_add(*slot);
+            *slot = sum;
+        }
+        return Ok(());
+    };
+    let mut steps = [0; VECTOR_SAMPLES];
+    ints::decode(cursor, &mut steps)?;
+    steps[0] = first as u64;
+    kernel::sum_steps(&mut steps, full);
+    Ok(())
+}
+
+/// Sums up the differences of a full vector, and brings the sums into order.
+#[inline(always)]
+pub(super) fn sum_in_lanes(steps: &mut [u64; VECTOR_SAMPLES], out: &mut [u64; VECTOR_SAMPLES]) {
+    let (rows, _) = steps.as_chunks_mut::<LANES>();
+    // Each lane from nought, one row below the other; half of the lanes at a time, so that the sums stay in registers.
+    let mut sums = [0u64; LANES];
+    for half in 0..2 {
+        let mut open = [0u64; LANES / 2];
+        for row in rows.iter_mut() {
+            let (halves, _) = row.as_chunks_mut::<{ LANES / 2 }>();
+            for (sum, slot) in open.iter_mut().zip(&mut halves[half]) {
+                *sum = sum.wrapping_add(*slot);
+                *slot = *sum;
+            }
+        }
+        sums[half * LANES / 2..][..LANES / 2].copy_from_slice(&open);
+    }
+    // A stretch begins where the one before ended.
+    let mut start = 0u64;
+    for (lane, stretch) in out.as_chunks_mut::<LANE_ROWS>().0.iter_mut().enumerate() {
+        for (slot, row) in stretch.iter_mut().zip(rows.iter()) {
+            *slot = row[lane].wrapping_add(start);
+        }
+        start = start.wrapping_add(sums[lane]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What the lanes must give: one sum after the other.
+    fn naive(first: i64, differences: &[i64]) -> Vec<i64> {
+        let lanes = differences.len() == VECTOR_SAMPLES;
+        let mut at = first;
+        let place = |i: usize| if lanes { (i % LANE_ROWS) * LANES + i / LANE_ROWS } else { i };
+        (0..differences.len())
+            .map(|i| {
+                at = if i == 0 { first } else { at.wrapping_add(differences[place(i)]) };
+                at
+            })
+            .collect()
+    }
+
+    fn check(integers: &[i64]) {
+        let mut steps = Vec::new();
+        differences(integers, &mut steps);
+        assert_eq!(naive(integers[0], &steps), integers);
+        let (plan, mut bytes) = (Plan::of(&steps), Vec::new());
+        write(integers[0], &steps, &plan, &mut Scratch::default(), &mut bytes);
+        let mut got = vec![0u64; integers.len()];
+        let mut cursor = Cursor::new(&bytes);
+        decode(&mut cursor, &mut got).unwrap();
+        cursor.end("rest").unwrap();
+        assert_eq!(got.iter().map(|n| *n as i64).collect::<Vec<i64>>(), integers);
+    }
+
+    #[test]
+    fn a_walk_across_all_stretches_comes_back() {
+        for count in [1, 2, 3, 63, 64, 1000, 1023, 1024] {
+            check(&(0..count).map(|i: i64| i * i % 1000 - i * 7).collect::<Vec<_>>());
+        }
+        check(&(0..1024).map(|i| if i % 2 == 0 { i64::MIN } else { i64::MAX }).collect::<Vec<_>>());
+    }
+
+    proptest! {
+        #[test]
+        fn any_integers_come_back(integers in prop_oneof![
+            prop::collection::vec(any::<i64>(), 1..40),
+            prop::collection::vec(any::<i64>(), 1023..=1024),
+            prop::collection::vec(-100i64..100, 1024),
+        ]) {
+            check(&integers);
+        }
+    }
+}
