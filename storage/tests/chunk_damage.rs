@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use tidegauge_storage::chunk::{CHUNK_SAMPLES_MAX, ChunkEncoder, ChunkError, ChunkView};
+use tidegauge_storage::chunk::{CHUNK_SAMPLES_MAX, ChunkEncoder, ChunkError, ChunkView, Effort};
 use tidegauge_storage::model::{TimeRange, Timestamp};
 use tidegauge_storage::source::Columns;
 
@@ -75,12 +75,33 @@ fn chunks() -> Vec<Vec<u8>> {
         (regular(1), vec![1.0]),
     ]
     .iter()
-    .map(|(timestamps, values)| {
-        let mut bytes = Vec::new();
-        ChunkEncoder::new().encode(timestamps, values, &mut bytes);
-        bytes
-    })
+    .map(|(timestamps, values)| encode(timestamps, values, Effort::Fresh))
+    .chain(cold())
     .collect()
+}
+
+fn encode(timestamps: &[i64], values: &[f64], effort: Effort) -> Vec<u8> {
+    let (mut encoder, mut bytes) = (ChunkEncoder::new(), Vec::new());
+    encoder.set_effort(effort);
+    encoder.encode(timestamps, values, &mut bytes);
+    bytes
+}
+
+/// Chunks that pco stores, as decimals with all that can follow them, and as doubles.
+#[cfg(feature = "cold")]
+fn cold() -> Vec<Vec<u8>> {
+    let mut noise = Noise(11);
+    let mut seldom_large = || (0..6).map(|_| noise.below(40)).product::<usize>();
+    let at: Vec<i64> = (0..1100).map(|i| i * 1000).collect();
+    let mut decimals: Vec<f64> = at.iter().map(|_| seldom_large() as f64 * 0.1).collect();
+    decimals[30] = f64::NAN;
+    let doubles: Vec<f64> = at.iter().map(|_| (seldom_large() as f64 + 2.0).ln().sqrt()).collect();
+    vec![encode(&at, &decimals, Effort::Cold), encode(&at, &doubles, Effort::Cold)]
+}
+
+#[cfg(not(feature = "cold"))]
+fn cold() -> Vec<Vec<u8>> {
+    Vec::new()
 }
 
 /// Decodes in full and in part; whatever comes back must keep what [`Columns`] promises.
@@ -153,7 +174,7 @@ fn bytes_of_any_kind_are_no_chunk() {
 
 #[test]
 fn a_chunk_of_a_newer_release_says_so() {
-    for (at, byte) in [(0, 2), (1, 1), (24, 9), (38, 14)] {
+    for (at, byte) in [(0, 2), (1, 1), (24, 9), (38, 15)] {
         let mut bytes = Vec::new();
         ChunkEncoder::new().encode(&[1, 2, 9], &[1.0, 2.0, 4.0], &mut bytes);
         bytes[at] = byte;
@@ -174,5 +195,6 @@ fn all_encodings_are_among_the_damaged_chunks() {
             values.insert(view.values().encoding(vector).unwrap());
         }
     }
-    assert_eq!((at.len(), values.len()), (4, 8), "{at:?}, {values:?}");
+    let cold = usize::from(cfg!(feature = "cold"));
+    assert_eq!((at.len(), values.len()), (4, 8 + cold), "{at:?}, {values:?}");
 }

@@ -10,6 +10,12 @@ pub enum ChunkError {
         /// What is wrong.
         what: &'static str,
     },
+    /// Written by a build with a feature that this one lacks. Build with it, then read again.
+    #[error("chunk was written with the feature `{feature}`, which this build lacks: build with it, then read again")]
+    MissingFeature {
+        /// The cargo feature.
+        feature: &'static str,
+    },
     /// Written by a newer release. Upgrade, then read again.
     #[error("chunk has {what} {found}, this release knows up to {supported}: upgrade, then read again")]
     TooNew {

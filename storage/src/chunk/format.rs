@@ -94,6 +94,8 @@ pub enum ValueEncoding {
     Dictionary = 12,
     /// Front bits by a dictionary, the rest packed.
     Halves = 13,
+    /// By the `pco` crate, for data that is read seldom. Needs the feature `cold`.
+    Cold = 14,
 }
 
 impl TimestampEncoding {
@@ -124,9 +126,10 @@ impl ValueEncoding {
             11 => Self::BitsDelta,
             12 => Self::Dictionary,
             13 => Self::Halves,
+            14 => Self::Cold,
             2..=7 => return Err(RETIRED),
             found => {
-                return Err(ChunkError::TooNew { what: "value encoding", found, supported: Self::Halves as u8 });
+                return Err(ChunkError::TooNew { what: "value encoding", found, supported: Self::Cold as u8 });
             }
         })
     }

@@ -1,12 +1,15 @@
 //! The same safe code, compiled once more for machines with wider vector units, and chosen when it runs.
 //!
-//! Nothing here knows of instructions: each function only says for which machine the code that it calls is compiled.
+//! But for one transposition nothing here knows of instructions: each function only says for which machine the code that
+//! it calls is compiled.
 //! What it calls must be inlined into it, all the way, so loops in there are plain loops rather than closures, and only
 //! the innermost loops are here: all the rest is there once. The portable build is the twin that the other must agree
 //! with (`tests`).
 #![allow(unsafe_code)]
 
-use super::format::VECTOR_SAMPLES;
+#[cfg(target_arch = "x86_64")]
+use super::format::LANE_ROWS;
+use super::format::{LANES, VECTOR_SAMPLES};
 use super::ints::{Plan, Scratch};
 use super::values::{Decimals, Scale};
 use super::{bitpack, steps};
@@ -44,8 +47,12 @@ by_machine! {
     fn unpack(bytes: &[u8], width: u32, base: u64, out: &mut [u64; VECTOR_SAMPLES]) = bitpack::unpack_full, bitpack::unpack_full
 }
 by_machine! {
-    /// Sums up the differences of a full vector.
-    fn sum_steps(steps: &mut [u64; VECTOR_SAMPLES], out: &mut [u64; VECTOR_SAMPLES]) = steps::sum_in_lanes, steps::sum_in_lanes
+    /// Sums up the differences of a full vector, lane by lane.
+    fn sum_steps(steps: &mut [u64; VECTOR_SAMPLES]) -> [u64; LANES] = steps::sum_in_lanes, steps::sum_in_lanes
+}
+by_machine! {
+    /// Writes the lanes of a full vector one behind the other, each with its start added.
+    fn in_order(rows: &[u64; VECTOR_SAMPLES], starts: &[u64; LANES], out: &mut [u64; VECTOR_SAMPLES]) = steps::in_order, in_order_avx2
 }
 by_machine! {
     /// Turns integers into the bits of the decimals that they stand for.
@@ -68,6 +75,38 @@ by_machine! {
     fn find_decimals(found: &mut Decimals, values: &[f64], scale: &Scale) = Decimals::find::<false>, Decimals::find::<true>
 }
 
+/// [`steps::in_order`] by blocks of four lanes and four rows. The compiler makes of the plain loop four times as many
+/// instructions as these.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn in_order_avx2(rows: &[u64; VECTOR_SAMPLES], starts: &[u64; LANES], out: &mut [u64; VECTOR_SAMPLES]) {
+    use std::arch::x86_64::{
+        __m256i, _mm256_add_epi64, _mm256_permute2x128_si256, _mm256_set1_epi64x, _mm256_unpackhi_epi64,
+        _mm256_unpacklo_epi64,
+    };
+    let (quads, _) = rows.as_chunks::<4>();
+    let (to, _) = out.as_chunks_mut::<4>();
+    for block in 0..LANE_ROWS / 4 {
+        for group in 0..LANES / 4 {
+            let quad = |row: usize| -> __m256i { bytemuck::cast(quads[(block * 4 + row) * (LANES / 4) + group]) };
+            let (a, b, c, d) = (quad(0), quad(1), quad(2), quad(3));
+            let (low, high) = (_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+            let (low2, high2) = (_mm256_unpacklo_epi64(c, d), _mm256_unpackhi_epi64(c, d));
+            let lanes = [
+                _mm256_permute2x128_si256::<0x20>(low, low2),
+                _mm256_permute2x128_si256::<0x20>(high, high2),
+                _mm256_permute2x128_si256::<0x31>(low, low2),
+                _mm256_permute2x128_si256::<0x31>(high, high2),
+            ];
+            for (i, values) in lanes.into_iter().enumerate() {
+                let lane = group * 4 + i;
+                let start = _mm256_set1_epi64x(starts[lane] as i64);
+                to[lane * (LANE_ROWS / 4) + block] = bytemuck::cast(_mm256_add_epi64(values, start));
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -82,10 +121,13 @@ mod tests {
         bitpack::unpack_full(&packed, width, base, &mut portable);
         assert_eq!(wide, portable);
 
-        let (mut wide_sums, mut portable_sums) = ([0; VECTOR_SAMPLES], [1; VECTOR_SAMPLES]);
-        sum_steps(&mut wide, &mut wide_sums);
-        steps::sum_in_lanes(&mut portable, &mut portable_sums);
-        assert_eq!(wide_sums, portable_sums);
+        let sums = sum_steps(&mut wide);
+        assert_eq!(sums, steps::sum_in_lanes(&mut portable));
+        assert_eq!(wide, portable);
+        let (mut wide_order, mut portable_order) = ([0; VECTOR_SAMPLES], [1; VECTOR_SAMPLES]);
+        in_order(&wide, &sums, &mut wide_order);
+        steps::in_order(&portable, &sums, &mut portable_order);
+        assert_eq!(wide_order, portable_order);
 
         // Integers that times the factor stay below 2⁵¹, as the encoder makes them.
         let scale = Scale::new(exponent, factor).unwrap();

@@ -73,7 +73,7 @@ impl<'a> Places<'a> {
         }
         if width == AS_BITS {
             let bits = cursor.take(count.div_ceil(8), "places")?;
-            let beyond = if count % 8 == 0 { 0 } else { bits[count / 8] >> (count % 8) };
+            let beyond = if count.is_multiple_of(8) { 0 } else { bits[count / 8] >> (count % 8) };
             let set: u32 = bits.iter().map(|byte| byte.count_ones()).sum();
             if set as usize != len || beyond != 0 {
                 return Err(ChunkError::damaged("places contradict their count"));

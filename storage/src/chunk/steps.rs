@@ -67,19 +67,24 @@ pub(super) fn decode_from(first: i64, cursor: &mut Cursor<'_>, out: &mut [u64]) 
     let mut steps = [0; VECTOR_SAMPLES];
     ints::decode(cursor, &mut steps)?;
     steps[0] = first as u64;
-    kernel::sum_steps(&mut steps, full);
+    let sums = kernel::sum_steps(&mut steps);
+    // A stretch begins where the one before ended.
+    let mut starts = [0u64; LANES];
+    for lane in 1..LANES {
+        starts[lane] = starts[lane - 1].wrapping_add(sums[lane - 1]);
+    }
+    kernel::in_order(&steps, &starts, full);
     Ok(())
 }
 
-/// Sums up the differences of a full vector, and brings the sums into order.
+/// Sums up each lane from nought, one row below the other; answers what each lane adds up to.
 #[inline(always)]
-pub(super) fn sum_in_lanes(steps: &mut [u64; VECTOR_SAMPLES], out: &mut [u64; VECTOR_SAMPLES]) {
-    let (rows, _) = steps.as_chunks_mut::<LANES>();
-    // Each lane from nought, one row below the other; half of the lanes at a time, so that the sums stay in registers.
+pub(super) fn sum_in_lanes(steps: &mut [u64; VECTOR_SAMPLES]) -> [u64; LANES] {
     let mut sums = [0u64; LANES];
+    // Half of the lanes at a time, so that the sums stay in registers.
     for half in 0..2 {
         let mut open = [0u64; LANES / 2];
-        for row in rows.iter_mut() {
+        for row in steps.as_chunks_mut::<LANES>().0 {
             let (halves, _) = row.as_chunks_mut::<{ LANES / 2 }>();
             for (sum, slot) in open.iter_mut().zip(&mut halves[half]) {
                 *sum = sum.wrapping_add(*slot);
@@ -88,13 +93,16 @@ pub(super) fn sum_in_lanes(steps: &mut [u64; VECTOR_SAMPLES], out: &mut [u64; VE
         }
         sums[half * LANES / 2..][..LANES / 2].copy_from_slice(&open);
     }
-    // A stretch begins where the one before ended.
-    let mut start = 0u64;
+    sums
+}
+
+/// Writes the lanes one behind the other, each with its start added.
+pub(super) fn in_order(rows: &[u64; VECTOR_SAMPLES], starts: &[u64; LANES], out: &mut [u64; VECTOR_SAMPLES]) {
+    let (rows, _) = rows.as_chunks::<LANES>();
     for (lane, stretch) in out.as_chunks_mut::<LANE_ROWS>().0.iter_mut().enumerate() {
-        for (slot, row) in stretch.iter_mut().zip(rows.iter()) {
-            *slot = row[lane].wrapping_add(start);
+        for (slot, row) in stretch.iter_mut().zip(rows) {
+            *slot = row[lane].wrapping_add(starts[lane]);
         }
-        start = start.wrapping_add(sums[lane]);
     }
 }
 

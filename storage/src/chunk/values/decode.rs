@@ -7,10 +7,13 @@ use crate::chunk::format::{HAS_CORRECTIONS, HAS_EXCEPTIONS, HAS_RUNS, VECTOR_SAM
 use crate::chunk::places::Places;
 use crate::chunk::{ChunkError, bitpack, ints, kernel, steps};
 
-/// Decodes exactly `out.len()` values, at most 1,024.
-pub(super) fn vector(bytes: &[u8], out: &mut [f64]) -> Result<(), ChunkError> {
+/// Decodes exactly `out.len()` values, at most 1,024. `first` is the first vector of the column.
+pub(super) fn vector(first: &[u8], bytes: &[u8], out: &mut [f64]) -> Result<(), ChunkError> {
     let mut cursor = Cursor::new(bytes);
     let byte = cursor.u8("value encoding")?;
+    if ValueEncoding::from_byte(byte)? == ValueEncoding::Cold {
+        return cold(first, bytes, out);
+    }
     if byte & HAS_RUNS == 0 {
         body(&mut cursor, byte, out)?;
         return cursor.end("bytes behind a vector of values");
@@ -20,6 +23,19 @@ pub(super) fn vector(bytes: &[u8], out: &mut [f64]) -> Result<(), ChunkError> {
     body(&mut cursor, byte & !HAS_RUNS, firsts)?;
     cursor.end("bytes behind a vector of values")?;
     starts.spread(out)
+}
+
+#[cfg(feature = "cold")]
+fn cold(first: &[u8], bytes: &[u8], out: &mut [f64]) -> Result<(), ChunkError> {
+    if bytes.first().is_some_and(|byte| byte & HAS_RUNS != 0) {
+        return Err(ChunkError::damaged("flags of cold values"));
+    }
+    super::cold::decode(first, bytes, out)
+}
+
+#[cfg(not(feature = "cold"))]
+fn cold(_: &[u8], _: &[u8], _: &mut [f64]) -> Result<(), ChunkError> {
+    Err(ChunkError::MissingFeature { feature: "cold" })
 }
 
 fn body(cursor: &mut Cursor<'_>, byte: u8, out: &mut [f64]) -> Result<(), ChunkError> {
@@ -54,7 +70,7 @@ fn body(cursor: &mut Cursor<'_>, byte: u8, out: &mut [f64]) -> Result<(), ChunkE
 }
 
 fn plain(cursor: &mut Cursor<'_>, byte: u8, encoding: ValueEncoding, out: &mut [f64]) -> Result<(), ChunkError> {
-    let words: &mut [u64] = bytemuck::cast_slice_mut(out);
+    let words: &mut [u64] = bytemuck::cast_slice_mut(&mut *out);
     match encoding {
         ValueEncoding::Raw => {
             let raw = cursor.take(words.len() * 8, "raw values")?;
@@ -83,8 +99,15 @@ fn plain(cursor: &mut Cursor<'_>, byte: u8, encoding: ValueEncoding, out: &mut [
         }
         ValueEncoding::Halves => halves::decode(cursor, words)?,
         ValueEncoding::Dictionary => return Err(ChunkError::damaged("a dictionary within a dictionary")),
+        ValueEncoding::Cold => return Err(ChunkError::damaged("cold values within others")),
     }
+    tail(cursor, byte, out)
+}
+
+/// Corrections and exceptions, where the encoding byte says that there are some.
+pub(super) fn tail(cursor: &mut Cursor<'_>, byte: u8, out: &mut [f64]) -> Result<(), ChunkError> {
     if byte & HAS_CORRECTIONS != 0 {
+        let words: &mut [u64] = bytemuck::cast_slice_mut(&mut *out);
         let mut corrections = [0; VECTOR_SAMPLES];
         let corrections = &mut corrections[..words.len()];
         ints::decode(cursor, corrections)?;
@@ -96,7 +119,7 @@ fn plain(cursor: &mut Cursor<'_>, byte: u8, encoding: ValueEncoding, out: &mut [
     Ok(())
 }
 
-fn scale(cursor: &mut Cursor<'_>) -> Result<Scale, ChunkError> {
+pub(super) fn scale(cursor: &mut Cursor<'_>) -> Result<Scale, ChunkError> {
     let exponent = cursor.u8("decimal exponent")?;
     Scale::new(exponent, cursor.varint("decimal factor")?).ok_or(ChunkError::damaged("decimal exponent or factor"))
 }

@@ -52,7 +52,7 @@ pub(super) fn forms_about(values: &[f64]) -> usize {
     sample.sort_unstable();
     let twins = sample.windows(2).filter(|w| w[0] == w[1]).count();
     // Two of a sample of m, out of f forms that are as frequent as each other, are twins m² / 2f times.
-    if twins == 0 { values.len() } else { (SAMPLE * SAMPLE / 2 / twins).min(values.len()) }
+    (SAMPLE * SAMPLE / 2).checked_div(twins).unwrap_or(values.len()).min(values.len())
 }
 
 impl Dictionary {

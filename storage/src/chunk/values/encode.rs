@@ -13,6 +13,10 @@ const REPEATS_MIN: usize = 16;
 /// Bits a value up to which no dictionary is tried: it would save too little.
 const DICTIONARY_BITS_MIN: usize = 8;
 
+/// Below this many values pco's bins weigh more than they save.
+#[cfg(feature = "cold")]
+const COLD_MIN: usize = 128;
+
 /// Encodes value columns. Owns its memory, so keep it: no allocation once warm.
 #[derive(Debug, Default)]
 pub struct ValueEncoder {
@@ -25,6 +29,8 @@ pub struct ValueEncoder {
     firsts: Vec<f64>,
     prefix: Vec<u8>,
     cold: Vec<u8>,
+    #[cfg(feature = "cold")]
+    by_pco: super::cold::Cold,
 }
 
 /// Values one by one, or by their number in a dictionary.
@@ -60,7 +66,18 @@ impl ValueEncoder {
     /// # Panics
     /// If `values` is empty or longer than a chunk.
     pub fn encode(&mut self, values: &[f64], out: &mut Vec<u8>) {
+        #[cfg(feature = "cold")]
+        let start = out.len();
         vectors::write(values, out, |vector, out| self.vector(vector, out));
+        #[cfg(feature = "cold")]
+        if self.effort == Effort::Cold && values.len() >= COLD_MIN {
+            // A thirty-second part, or it is not worth being slow to read.
+            let enough = (out.len() - start) / 32 * 31;
+            if let Some(cold) = self.by_pco.encode(values, &mut self.scratch).filter(|cold| cold.len() <= enough) {
+                out.truncate(start);
+                out.extend_from_slice(cold);
+            }
+        }
     }
 
     /// Appends one vector.

@@ -10,6 +10,8 @@ mod exceptions;
 mod halves;
 
 // values <-> bytes
+#[cfg(feature = "cold")]
+mod cold;
 mod decode;
 mod encode;
 mod plain;
@@ -64,7 +66,7 @@ impl<'a> ValueColumn<'a> {
         let mut buffer = [0.0; VECTOR_SAMPLES];
         for vector in 0..self.vectors() {
             let values = &mut buffer[..self.0.samples(vector)];
-            decode::vector(self.0.bytes(vector), values)?;
+            decode::vector(self.0.bytes(0), self.0.bytes(vector), values)?;
             visit(vector, values);
         }
         Ok(())
@@ -77,7 +79,7 @@ impl<'a> ValueColumn<'a> {
     pub fn decode_vector(&self, vector: usize, out: &mut Vec<f64>) -> Result<(), ChunkError> {
         let start = out.len();
         out.resize(start + self.0.samples(vector), 0.0);
-        let decoded = decode::vector(self.0.bytes(vector), &mut out[start..]);
+        let decoded = decode::vector(self.0.bytes(0), self.0.bytes(vector), &mut out[start..]);
         if decoded.is_err() {
             out.truncate(start);
         }

@@ -1,0 +1,201 @@
+//! Columns that are read seldom: the values, or the integers of decimals, by the `pco` crate.
+//!
+//! Byte layout: docs/format/chunk.md, "Cold". What the vectors of a column have in common (bins and their odds) stands
+//! once, in the first of them; each vector is a page of its own, so that it decodes without the others.
+
+use pco::metadata::{DeltaEncoding, Mode};
+use pco::wrapped::{ChunkDecompressor, FileCompressor, FileDecompressor};
+use pco::{ChunkConfig, PagingSpec};
+
+use super::decimal::{self, Decimals, Scale};
+use super::exceptions;
+use crate::chunk::cursor::{Cursor, put_varint};
+use crate::chunk::format::{HAS_CORRECTIONS, HAS_EXCEPTIONS, VECTOR_SAMPLES, ValueEncoding};
+use crate::chunk::ints::Scratch;
+use crate::chunk::{ChunkError, kernel, vectors};
+
+/// What the pages hold: doubles, or the integers of decimals.
+const DOUBLES: u8 = 0;
+const DECIMALS: u8 = 1;
+
+/// The major version of pco's format that this release writes and reads.
+const PCO_MAJOR: u8 = 4;
+
+/// Longest window that pco may look back in, as a power of two: longer than a chunk makes no sense.
+const WINDOW_LOG_MAX: u32 = 15;
+
+/// How hard pco tries, from 0 to 12. Beyond this it takes much longer and gains a few thousandths.
+const LEVEL: usize = 8;
+
+/// Encodes columns by pco.
+#[derive(Debug, Default)]
+pub(super) struct Cold {
+    decimals: Decimals,
+    integers: Vec<i64>,
+    /// Of each vector: its encoding byte, and what follows its page.
+    tails: Vec<(u8, Vec<u8>)>,
+    best: Vec<u8>,
+    other: Vec<u8>,
+}
+
+impl Cold {
+    /// The column of `values` by pco, however long that is.
+    pub(super) fn encode(&mut self, values: &[f64], scratch: &mut Scratch) -> Option<&[u8]> {
+        self.best.clear();
+        self.tails.clear();
+        self.tails.resize(values.len().div_ceil(VECTOR_SAMPLES), (ValueEncoding::Cold as u8, Vec::new()));
+        write_column(values, &[DOUBLES], &self.tails, &mut self.best).ok()?;
+        if let Some(head) = self.find_decimals(values, scratch) {
+            self.other.clear();
+            write_column(&self.integers, &head, &self.tails, &mut self.other).ok()?;
+            if self.other.len() < self.best.len() {
+                std::mem::swap(&mut self.best, &mut self.other);
+            }
+        }
+        Some(&self.best)
+    }
+
+    /// Fills `integers` and `tails`; answers what pages of decimals begin with.
+    fn find_decimals(&mut self, values: &[f64], scratch: &mut Scratch) -> Option<Vec<u8>> {
+        let exponent = decimal::exponent(values)?;
+        let scale = Scale::new(exponent, 1)?;
+        self.integers.clear();
+        for (vector, (byte, tail)) in values.chunks(VECTOR_SAMPLES).zip(&mut self.tails) {
+            // Undivided, since all vectors must share a factor; pco finds one by itself.
+            kernel::find_decimals(&mut self.decimals, vector, &scale);
+            let factor = self.decimals.factor as i64;
+            self.integers.extend(self.decimals.integers.iter().map(|n| n * factor));
+            if !self.decimals.corrections.is_empty() {
+                *byte |= HAS_CORRECTIONS;
+                let plan = kernel::plan(&self.decimals.corrections);
+                kernel::encode_integers(&plan, &self.decimals.corrections, scratch, tail);
+            }
+            if !self.decimals.exceptions.is_empty() {
+                *byte |= HAS_EXCEPTIONS;
+                exceptions::write(vector, &self.decimals.exceptions, &mut scratch.gaps, tail);
+            }
+        }
+        let mut head = vec![DECIMALS, exponent];
+        put_varint(&mut head, 1);
+        Some(head)
+    }
+}
+
+fn write_column<T: pco::data_types::Number>(
+    numbers: &[T],
+    head: &[u8],
+    tails: &[(u8, Vec<u8>)],
+    out: &mut Vec<u8>,
+) -> pco::errors::PcoResult<()> {
+    let pages = numbers.chunks(VECTOR_SAMPLES).map(<[T]>::len).collect();
+    let config = ChunkConfig::default().with_compression_level(LEVEL).with_paging_spec(PagingSpec::Exact(pages));
+    let file = FileCompressor::default();
+    let mut chunk = file.chunk_compressor(numbers, &config)?;
+    let mut meta = Vec::new();
+    file.write_header(&mut meta)?;
+    chunk.write_meta(&mut meta)?;
+    let mut result = Ok(());
+    let mut number = 0;
+    let mut page = Vec::new();
+    vectors::write(numbers, out, |_, out| {
+        let (byte, tail) = &tails[number];
+        let doubles = head[0] == DOUBLES;
+        out.push(if doubles { ValueEncoding::Cold as u8 } else { *byte });
+        if number == 0 {
+            out.extend_from_slice(head);
+            out.extend_from_slice(&(meta.len() as u16).to_le_bytes());
+            out.extend_from_slice(&meta);
+        }
+        page.clear();
+        let written = chunk.write_page(number, &mut page);
+        if let (Err(error), true) = (written, result.is_ok()) {
+            result = Err(error);
+        }
+        out.extend_from_slice(&(page.len() as u16).to_le_bytes());
+        out.extend_from_slice(&page);
+        if !doubles {
+            out.extend_from_slice(tail);
+        }
+        number += 1;
+    });
+    result
+}
+
+/// Decodes one vector of a column whose first vector is `first`. The encoding byte of `bytes` was looked at.
+pub(super) fn decode(first: &[u8], bytes: &[u8], out: &mut [f64]) -> Result<(), ChunkError> {
+    let mut head = Cursor::new(first);
+    let encoding = ValueEncoding::from_byte(head.u8("value encoding")?)?;
+    if encoding != ValueEncoding::Cold {
+        return Err(ChunkError::damaged("a cold vector in a column that is not"));
+    }
+    let kind = head.u8("kind of a cold column")?;
+    let scale = match kind {
+        DOUBLES => None,
+        DECIMALS => Some(super::decode::scale(&mut head)?),
+        _ => return Err(ChunkError::damaged("kind of a cold column")),
+    };
+    let len = usize::from(head.u16("length of what cold vectors share")?);
+    let meta = head.take(len, "what cold vectors share")?;
+
+    // The first vector goes on behind what is shared.
+    let mut cursor = if std::ptr::eq(first, bytes) { head } else { Cursor::new(&bytes[1..]) };
+    let byte = bytes[0];
+    let len = usize::from(cursor.u16("length of a page")?);
+    let page = cursor.take(len, "page")?;
+    match scale {
+        None => {
+            if byte & (HAS_CORRECTIONS | HAS_EXCEPTIONS) != 0 {
+                return Err(ChunkError::damaged("flags of cold doubles"));
+            }
+            read_page(meta, page, out)?;
+        }
+        Some(scale) => {
+            let mut integers = [0i64; VECTOR_SAMPLES];
+            let integers = &mut integers[..out.len()];
+            read_page(meta, page, integers)?;
+            let words: &mut [u64] = bytemuck::cast_slice_mut(&mut *out);
+            words.iter_mut().zip(integers).for_each(|(word, n)| *word = *n as u64);
+            kernel::decimals(&scale, words);
+            super::decode::tail(&mut cursor, byte, out)?;
+        }
+    }
+    cursor.end("bytes behind a cold vector")
+}
+
+fn read_page<T: pco::data_types::Number>(meta: &[u8], page: &[u8], out: &mut [T]) -> Result<(), ChunkError> {
+    const DAMAGED: ChunkError = ChunkError::damaged("a page of pco");
+    let mut chunk = open::<T>(meta)?;
+    let mut pages = chunk.page_decompressor(page, out.len()).map_err(|_| DAMAGED)?;
+    let progress = pages.read(out).map_err(|_| DAMAGED)?;
+    if progress.finished && progress.n_processed == out.len() && pages.into_src().is_empty() {
+        Ok(())
+    } else {
+        Err(DAMAGED)
+    }
+}
+
+fn open<T: pco::data_types::Number>(meta: &[u8]) -> Result<ChunkDecompressor<T>, ChunkError> {
+    const DAMAGED: ChunkError = ChunkError::damaged("bins of pco");
+    // The mode is in the lower half of the third byte. A dictionary, which the encoder never asks for, would be
+    // allocated before it is read.
+    const DICTIONARY: u8 = 4;
+    let (Some(&major), Some(mode)) = (meta.first(), meta.get(2)) else { return Err(DAMAGED) };
+    if major > PCO_MAJOR {
+        return Err(ChunkError::TooNew { what: "pco format", found: major, supported: PCO_MAJOR });
+    }
+    if major != PCO_MAJOR || mode & 0x0f == DICTIONARY {
+        return Err(DAMAGED);
+    }
+    let (file, rest) = FileDecompressor::new(meta).map_err(|_| DAMAGED)?;
+    let (chunk, rest) = file.chunk_decompressor::<T, _>(rest).map_err(|_| DAMAGED)?;
+    let modes =
+        matches!(chunk.meta().mode, Mode::Classic | Mode::IntMult(_) | Mode::FloatMult(_) | Mode::FloatQuant(_));
+    let deltas = match &chunk.meta().delta_encoding {
+        DeltaEncoding::NoOp | DeltaEncoding::Consecutive { .. } => true,
+        // A window is allocated before anything is read.
+        DeltaEncoding::Lookback { config, .. } => config.window_n_log <= WINDOW_LOG_MAX,
+        _ => false,
+    };
+    let known = modes && deltas;
+    if known && rest.is_empty() { Ok(chunk) } else { Err(DAMAGED) }
+}

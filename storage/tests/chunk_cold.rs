@@ -1,0 +1,94 @@
+//! Columns by pco: small, exact, kept readable, and refused by name where the feature is missing.
+
+use tidegauge_storage::chunk::ValueColumn;
+#[cfg(not(feature = "cold"))]
+use tidegauge_storage::chunk::{ChunkError, ValueEncoding};
+
+/// A column of 1,100 values that a build with the feature wrote.
+const KEPT: &[u8] = include_bytes!("fixtures/cold-column-v1.bin");
+
+#[cfg(feature = "cold")]
+mod with {
+    use tidegauge_storage::chunk::{Effort, ValueEncoder, ValueEncoding};
+
+    use super::*;
+
+    /// Small numbers often, large ones seldom, in tenths; two are no such decimals.
+    fn values(count: usize) -> Vec<f64> {
+        let mut noise = 1u64;
+        let mut values: Vec<f64> = (0..count)
+            .map(|_| {
+                noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let zeros = (noise >> 20).trailing_zeros();
+                ((noise >> 40) % (3 << zeros)) as f64 * 0.1
+            })
+            .collect();
+        (values[5], values[count - 1]) = (f64::from_bits(0x7ff0_0000_0000_0002), -0.0);
+        values
+    }
+
+    fn encode(values: &[f64], effort: Effort) -> Vec<u8> {
+        let (mut encoder, mut column) = (ValueEncoder::new(), Vec::new());
+        encoder.set_effort(effort);
+        encoder.encode(values, &mut column);
+        column
+    }
+
+    fn check(column: &[u8], values: &[f64]) {
+        let column = ValueColumn::parse(column, values.len()).unwrap();
+        // Backwards: no vector needs the one before.
+        for vector in (0..column.vectors()).rev() {
+            assert_eq!(column.encoding(vector), Ok(ValueEncoding::Cold));
+            let mut out = Vec::new();
+            column.decode_vector(vector, &mut out).unwrap();
+            let want = values.chunks(1024).nth(vector).unwrap();
+            assert!(out.len() == want.len() && out.iter().zip(want).all(|(a, b)| a.to_bits() == b.to_bits()));
+        }
+    }
+
+    #[test]
+    fn a_cold_column_is_smaller_and_comes_back_vector_by_vector() {
+        for count in [600, 1024, 1100, 4096] {
+            let values = values(count);
+            let (fresh, cold) = (encode(&values, Effort::Fresh), encode(&values, Effort::Cold));
+            assert!(cold.len() * 20 <= fresh.len() * 19, "{count}: {} cold, {} fresh", cold.len(), fresh.len());
+            check(&cold, &values);
+        }
+        let doubles: Vec<f64> = values(3000).iter().map(|v| (v.abs() + 2.0).ln()).collect();
+        check(&encode(&doubles, Effort::Cold), &doubles);
+    }
+
+    #[test]
+    fn a_kept_column_opens() {
+        check(KEPT, &values(1100));
+    }
+
+    #[test]
+    fn vectors_of_two_columns_do_not_mix() {
+        let (cold, fresh) = (encode(&values(1100), Effort::Cold), encode(&values(1100), Effort::Fresh));
+        let split = |column: &[u8]| 2 + usize::from(u16::from_le_bytes([column[0], column[1]]));
+        let mut mixed = fresh[..split(&fresh)].to_vec();
+        mixed.extend_from_slice(&cold[split(&cold)..]);
+        let column = ValueColumn::parse(&mixed, 1100).unwrap();
+        assert!(column.decode_vector(0, &mut Vec::new()).is_ok());
+        assert!(column.decode_vector(1, &mut Vec::new()).is_err());
+    }
+
+    /// Makes the fixture of a new version: run once, by hand, and keep the file for good.
+    #[test]
+    #[ignore = "writes into the source tree"]
+    fn write_the_column() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cold-column-v1.bin");
+        std::fs::write(path, encode(&values(1100), Effort::Cold)).unwrap();
+    }
+}
+
+#[cfg(not(feature = "cold"))]
+#[test]
+fn a_build_without_the_feature_names_it() {
+    let column = ValueColumn::parse(KEPT, 1100).unwrap();
+    assert_eq!(column.encoding(0), Ok(ValueEncoding::Cold));
+    let error = column.decode_vector(1, &mut Vec::new()).unwrap_err();
+    assert_eq!(error, ChunkError::MissingFeature { feature: "cold" });
+    assert!(error.to_string().contains("`cold`"), "{error}");
+}
