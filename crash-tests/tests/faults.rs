@@ -66,6 +66,12 @@ fn p4_every_operation_may_find_the_disk_full_once_and_nothing_durable_is_lost() 
 }
 
 #[test]
+fn p4_every_operation_may_find_no_more_files_once_and_the_engine_goes_on() {
+    let endings = each_operation(Fault::Files);
+    assert!(!endings.contains_key("Poisoned"), "{endings:?}");
+}
+
+#[test]
 fn p4_a_disk_with_little_space_refuses_keeps_reads_and_resumes() {
     let mut refused = 0;
     for seed in 0..12 {

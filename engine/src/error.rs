@@ -124,8 +124,8 @@ pub enum PushError {
         /// Samples that fit.
         limit: usize,
     },
-    /// The disk is full. Writing resumes by itself when there is space.
-    #[error("the disk is full: writing resumes by itself when there is space")]
+    /// The disk is full, or no more files may be opened. Writing resumes by itself.
+    #[error("no space on the disk, or no more files may be opened: writing resumes by itself")]
     DiskFull,
     /// The engine was closed.
     #[error("the engine is closed")]
@@ -239,8 +239,8 @@ pub enum ProbeError {
         /// How long was waited.
         waited: Duration,
     },
-    /// The disk is full. Writing resumes by itself when there is space.
-    #[error("the disk is full: writing resumes by itself when there is space")]
+    /// The disk is full, or no more files may be opened. Writing resumes by itself.
+    #[error("no space on the disk, or no more files may be opened: writing resumes by itself")]
     DiskFull,
     /// The engine was closed.
     #[error("the engine is closed")]
@@ -257,8 +257,8 @@ pub enum ProbeError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FlushError {
-    /// The disk is full. The samples stay readable; the flush goes on by itself when there is space.
-    #[error("the disk is full: the flush goes on by itself when there is space")]
+    /// As for a push. The samples stay readable; the flush goes on by itself.
+    #[error("no space on the disk, or no more files may be opened: the flush goes on by itself")]
     DiskFull,
     /// The engine was closed.
     #[error("the engine is closed")]

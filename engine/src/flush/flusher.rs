@@ -1,11 +1,10 @@
 //! One thread that makes segments of sealed memtables and tells the manifest.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegauge_storage::fs::Fs;
+use tidegauge_storage::fs::{Fs, is_exhausted};
 use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, SegmentRef};
 use tidegauge_storage::model::{Labels, SeqNo, SeqRange, TimeRange, Timestamp};
 use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentInfo, SegmentWriter, WriteError, file_name};
@@ -53,12 +52,12 @@ enum FlushFailure {
 impl FlushFailure {
     /// A full disk passes; anything else does not.
     fn is_full(&self) -> bool {
-        let source = match self {
-            Self::Segment(WriteError::Io { source, .. }) => source,
-            Self::Manifest(ManifestError::NoSpace { .. }) => return true,
-            _ => return false,
-        };
-        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        match self {
+            Self::Segment(e) => e.is_storage_full(),
+            Self::Manifest(e) => matches!(e, ManifestError::NoSpace { .. }),
+            Self::Read(ReadError::Io { source, .. }) => is_exhausted(source),
+            Self::Read(_) => false,
+        }
     }
 }
 

@@ -1,11 +1,16 @@
 //! One thread that waits for the device, so that the worker never does.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tidegauge_storage::fs::is_out_of_files;
 use tidegauge_storage::wal::{FrameNo, SyncJob};
 
 use crate::core::Core;
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, thread};
+
+/// When no more files may be opened, one is tried again after this.
+const RETRY: Duration = Duration::from_millis(20);
 
 /// A job and the sequence number behind the last sample that it makes durable.
 type Job = (SyncJob, u64);
@@ -54,9 +59,16 @@ impl SyncThread {
     /// The thread's life. A failed job poisons: it is never run again.
     pub(crate) fn run(&self, core: &Arc<Core>) {
         while let Some((job, seq)) = self.next() {
-            let started = std::time::Instant::now();
-            let result = job.run();
-            core.counters.fdatasync(started.elapsed());
+            let result = loop {
+                let started = std::time::Instant::now();
+                let result = job.run();
+                core.counters.fdatasync(started.elapsed());
+                match &result {
+                    // The folder could not be opened to be synced: no sync has failed.
+                    Err(e) if is_out_of_files(e) && !core.is_stopping() => thread::park_timeout(RETRY),
+                    _ => break result,
+                }
+            };
             match result {
                 Ok(through) => {
                     {

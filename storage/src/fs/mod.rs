@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 pub use mem::MemFs;
 pub use os::OsFs;
+use rustix::io::Errno;
 
 /// A file system. [`OsFs`] is the real one.
 ///
@@ -81,6 +82,21 @@ pub trait Fs: Send + Sync + Debug {
     /// # Errors
     /// As above.
     fn map(&self, path: &Path) -> io::Result<Map>;
+}
+
+/// Whether an error says that something has run out that comes back: space on the disk, or
+/// files that may be open. Where it comes from opening, creating or allocating, nothing was written.
+#[must_use]
+pub fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) || is_out_of_files(error)
+}
+
+/// Whether an error says that no more files may be open: it comes from opening one, never from
+/// reading, writing or syncing it.
+#[must_use]
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    let codes = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
 /// An open file. Positions are explicit, so one handle serves several threads.

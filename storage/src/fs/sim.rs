@@ -37,6 +37,9 @@ pub enum Fault {
     Io,
     /// The disk is full. A failed write leaves its first half.
     Full,
+    /// No more files may be opened (EMFILE): files are not created, folders not synced. Other
+    /// operations go on as if nothing were.
+    Files,
 }
 
 /// Who asks for a sync, as far as a test can tell.
@@ -172,6 +175,7 @@ impl Fault {
         match self {
             Self::Io => io::Error::from_raw_os_error(5),
             Self::Full => io::ErrorKind::StorageFull.into(),
+            Self::Files => io::Error::from_raw_os_error(24),
         }
     }
 }
@@ -203,7 +207,7 @@ impl Fs for SimFs {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let (since, hook) = {
             let mut state = self.lock();
-            state.whole_operation(self.process)?;
+            state.opening(self.process)?;
             state.disk.check_parent(&dir.join("x"))?;
             (state.disk.steps, state.hook.clone())
         };
@@ -216,7 +220,7 @@ impl Fs for SimFs {
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
         let mut state = self.lock();
-        state.whole_operation(self.process)?;
+        state.opening(self.process)?;
         state.disk.check_parent(path)?;
         if state.disk.live.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::fs::is_exhausted;
+
 /// Why a manifest could not be opened, read or changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -72,7 +74,7 @@ pub enum ManifestError {
         /// The bytes allowed.
         limit: usize,
     },
-    /// The disk is full. Nothing was changed; commit again when there is space.
+    /// The disk is full, or no more files may be opened. Nothing was changed; commit again when there is space.
     #[error("no space for {}: {source}; try again when there is space", file.display())]
     NoSpace {
         /// The manifest.
@@ -129,7 +131,7 @@ impl ManifestError {
         match source.kind() {
             io::ErrorKind::NotADirectory => Self::NotADirectory { dir: file },
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::NotPermitted { file, source },
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace { file, source },
+            _ if is_exhausted(&source) => Self::NoSpace { file, source },
             _ => Self::Io { file, source },
         }
     }

@@ -15,7 +15,7 @@ use super::format::{
 };
 use super::read::{load, load_header};
 use super::state::{Edit, State};
-use crate::fs::{Fs, FsFile};
+use crate::fs::{Fs, FsFile, is_exhausted};
 
 /// Folders whose content means nothing without a manifest.
 const DATA_FOLDERS: [&str; 2] = ["segments", "wal"];
@@ -205,10 +205,7 @@ enum WriteFailed {
 
 impl WriteFailed {
     fn before(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace(error),
-            _ => Self::Before(error),
-        }
+        if is_exhausted(&error) { Self::NoSpace(error) } else { Self::Before(error) }
     }
 
     fn nothing_written(&self) -> bool {

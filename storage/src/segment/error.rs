@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::fs::is_exhausted;
 use crate::model::Labels;
 
 /// The segment was not written, and no file has its name. What was to be in it is still where it came from.
@@ -45,9 +46,10 @@ pub enum WriteError {
 }
 
 impl WriteError {
-    /// Whether the disk has no space left: free some, then write again under a fresh id.
+    /// Whether the disk has no space left, or no more files may be opened: free some, then write
+    /// again under a fresh id.
     #[must_use]
     pub fn is_storage_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+        matches!(self, Self::Io { source, .. } if is_exhausted(source))
     }
 }

@@ -85,7 +85,7 @@ pub struct Origin {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WalError {
-    /// The disk is full. Nothing was written; append the same frame again when there is space.
+    /// The disk is full, or no more files may be opened. Nothing was written; append the same frame again when there is space.
     #[error("no space for the WAL file {}: {source}; writing resumes when there is space", file.display())]
     NoSpace {
         /// The file that could not be prepared.
@@ -144,11 +144,6 @@ impl WalError {
     pub(super) fn io(file: &Path, source: io::Error) -> Self {
         Self::Io { file: file.to_owned(), source }
     }
-}
-
-/// Whether an error says that there is no room, rather than that something broke.
-pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 #[cfg(test)]

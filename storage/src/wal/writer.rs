@@ -10,8 +10,8 @@ use bytemuck::Zeroable;
 use super::encode::{FrameEncoder, Place};
 use super::format::{FILE_MAGIC, FRAME_BYTES_MAX, FileHeader, PAGE, VERSION};
 use super::sync::SyncJob;
-use super::types::{Epoch, FrameNo, GenerationId, WalError, is_full};
-use crate::fs::{Fs, FsFile};
+use super::types::{Epoch, FrameNo, GenerationId, WalError};
+use crate::fs::{Fs, FsFile, is_exhausted};
 
 /// How a [`WalWriter`] begins.
 #[derive(Clone, Debug)]
@@ -316,7 +316,7 @@ impl WalWriter {
                 self.current = Some(OpenFile { file, path, epoch, at: PAGE, capacity });
                 Ok(())
             }
-            Err(source) if is_full(&source) => {
+            Err(source) if is_exhausted(&source) => {
                 // No frame went there, so its name may go. If it stays, it is an empty file.
                 let _ = self.fs.remove(&path);
                 Err(WalError::NoSpace { file: path, source })

@@ -137,8 +137,17 @@ impl DataChange {
 }
 
 impl State {
+    /// Counts an operation of `process` that needs a file to be opened, and fails whole.
+    pub(super) fn opening(&mut self, process: u64) -> io::Result<()> {
+        self.any_operation(process)?.map_or(Ok(()), |fault| Err(fault.error()))
+    }
+
     /// Counts an operation of `process`; answers its fault, or an error if the machine has stopped.
     pub(super) fn operation(&mut self, process: u64) -> io::Result<Option<Fault>> {
+        Ok(self.any_operation(process)?.filter(|fault| *fault != Fault::Files))
+    }
+
+    fn any_operation(&mut self, process: u64) -> io::Result<Option<Fault>> {
         self.running(process)?;
         self.operations += 1;
         if self.stop_at.is_some_and(|stop| self.operations >= stop) {
