@@ -59,7 +59,8 @@ pub fn replay(dir: &Path) -> io::Result<(String, String)> {
                         Some(i) => format!("{} operations", floor + i),
                         None => format!("none of the {} states from {floor} operations on", hashes.len()),
                     };
-                hashes.zip(&allowed).map(one).collect::<Vec<_>>().join("; ")
+                let judged = hashes.zip(&allowed).map(one).collect::<Vec<_>>().join("; ");
+                format!("{judged}; there are {}", read.summary())
             }
         },
     };

@@ -77,7 +77,7 @@ pub fn examine(
     let engine = store::open(&disk, durability).map_err(|e| wrong(format!("it does not open: {e}")))?;
     let lanes = expected.lanes.len();
     let read = store::read(&engine, lanes).map_err(|e| wrong(format!("it cannot be read: {e}")))?;
-    let prefix = expected.check(&read.found).map_err(&wrong)?;
+    let prefix = expected.check(&read.found).map_err(|e| wrong(format!("{e}; there are {}", read.summary())))?;
     if !goes_on {
         let _next = disk.next_process();
         let _ = engine.close();

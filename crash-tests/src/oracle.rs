@@ -206,6 +206,8 @@ pub struct Era {
     pub metadata: Track,
     /// Operations of each lane when all of them were seen to be visible.
     pub barriers: Vec<Vec<usize>>,
+    /// Operations of each lane before one that all lanes have together, or none (P8).
+    pub atomics: Vec<Vec<usize>>,
 }
 
 /// Everything that may come back from one crash.
@@ -216,6 +218,7 @@ pub struct Expected {
     /// Of the metadata.
     pub metadata: Allowed,
     barriers: Arc<Vec<Vec<usize>>>,
+    atomics: Arc<Vec<Vec<usize>>>,
 }
 
 /// What came back.
@@ -243,14 +246,20 @@ impl Expected {
         let one =
             |(allowed, n): (&Allowed, &usize)| Allowed { floor: *n, hashes: vec![allowed.hashes[n - allowed.floor]] };
         let lanes = self.lanes.iter().zip(&prefix.lanes).map(one).collect();
-        Self { lanes, metadata: one((&self.metadata, &prefix.metadata)), barriers: Arc::default() }
+        Self { lanes, metadata: one((&self.metadata, &prefix.metadata)), ..self.clone() }
     }
 
     /// The time until the opening after which `prefix` came back had returned.
     #[must_use]
     pub fn left(&self, prefix: &Prefix) -> Era {
         let lanes = self.lanes.iter().zip(&prefix.lanes).map(|(allowed, n)| Track::of(allowed, *n)).collect();
-        Era { from: 0, lanes, metadata: Track::of(&self.metadata, prefix.metadata), barriers: Vec::new() }
+        Era {
+            from: 0,
+            lanes,
+            metadata: Track::of(&self.metadata, prefix.metadata),
+            barriers: Vec::new(),
+            atomics: Vec::new(),
+        }
     }
 
     /// Whether `found` is a prefix of what was accepted, with all that was promised.
@@ -272,6 +281,12 @@ impl Expected {
                 return Err(format!("{lanes:?} came back, though {barrier:?} was visible before what came later"));
             }
         }
+        for before in self.atomics.iter() {
+            let has = |(n, at): (&usize, &usize)| n > at;
+            if lanes.iter().zip(before).any(has) && !lanes.iter().zip(before).all(has) {
+                return Err(format!("{lanes:?} came back: a part of the batch behind {before:?}"));
+            }
+        }
         let metadata = self.metadata.find(found.metadata).ok_or("the metadata is none of its states")?;
         Ok(Prefix { lanes, metadata })
     }
@@ -290,7 +305,6 @@ impl History {
         for (allowed, track) in expected.lanes.iter_mut().zip(&era.lanes) {
             *allowed = Allowed { floor: 0, hashes: track.hashes.clone() };
         }
-        expected.barriers = Arc::default();
         expected
     }
 
@@ -305,6 +319,6 @@ impl History {
         let era = self.era_at(step);
         let lanes = era.lanes.iter().map(|lane| lane.allowed(step, death)).collect();
         let metadata = era.metadata.allowed(step, death);
-        Expected { lanes, metadata, barriers: Arc::new(era.barriers.clone()) }
+        Expected { lanes, metadata, barriers: Arc::new(era.barriers.clone()), atomics: Arc::new(era.atomics.clone()) }
     }
 }

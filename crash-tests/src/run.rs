@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tidegauge::{Ack, Appender, BackPressure, Durability, Engine, Level, Metadata, SeriesId, SeriesSample, Timestamp};
+use tidegauge::{
+    Ack, Appender, BackPressure, CommitError, Durability, Engine, Expect, Level, Metadata, SeriesId, SeriesSample,
+    Timestamp,
+};
 use tidegauge_storage::fs::sim::SimFs;
 
 use crate::oracle::{Contents, Death, Era, Found, History, Key, Op, Prefix, Sample, Track};
@@ -42,6 +45,7 @@ pub struct Run {
     /// What is known about each metric.
     known: Vec<Option<String>>,
     barriers: Vec<Vec<usize>>,
+    atomics: Vec<Vec<usize>>,
     from: u64,
     engine: Option<Engine>,
     patience: Duration,
@@ -94,9 +98,7 @@ impl Lane {
             self.track.push(self.contents.hash());
         }
         self.track.begin(fs.steps());
-        let id = |s: &Sample| self.series[usize::from(s.series)];
-        let batch: Vec<SeriesSample> =
-            samples.iter().map(|s| SeriesSample::new(id(s), Timestamp::from_nanos(s.timestamp), s.value)).collect();
+        let batch = self.batch_of(&samples);
         let pushed = match (common, &mut self.appender) {
             (Some(engine), _) => engine.push_batch(&batch),
             (None, Some(appender)) => appender.push_batch(&batch),
@@ -114,6 +116,11 @@ impl Lane {
                 Err(stopped("a push", e))
             }
         }
+    }
+
+    fn batch_of(&self, samples: &[Sample]) -> Vec<SeriesSample> {
+        let id = |s: &Sample| self.series[usize::from(s.series)];
+        samples.iter().map(|s| SeriesSample::new(id(s), Timestamp::from_nanos(s.timestamp), s.value)).collect()
     }
 
     fn before(&self, s: &Sample) -> (Key, Option<u64>) {
@@ -166,6 +173,7 @@ impl Run {
             metadata: Track::new(0, 0),
             known: vec![None; METRICS as usize],
             barriers: Vec::new(),
+            atomics: Vec::new(),
             from: 0,
             engine: None,
             patience,
@@ -200,6 +208,7 @@ impl Run {
             metadata: Track::new(opened, read.found.metadata),
             known: (0..METRICS).map(|m| help_of(&engine, m)).collect(),
             barriers: Vec::new(),
+            atomics: Vec::new(),
             from: opened,
             engine: None,
             patience: SOON,
@@ -219,7 +228,13 @@ impl Run {
 
     fn era(&self) -> Era {
         let lanes = self.lanes.iter().map(|lane| lane.track.clone()).collect();
-        Era { from: self.from, lanes, metadata: self.metadata.clone(), barriers: self.barriers.clone() }
+        Era {
+            from: self.from,
+            lanes,
+            metadata: self.metadata.clone(),
+            barriers: self.barriers.clone(),
+            atomics: self.atomics.clone(),
+        }
     }
 
     fn keep_era(&mut self) {
@@ -328,6 +343,8 @@ impl Run {
                 self.wait(Level::Visible)
             }
             Step::PushAll(batches) => self.push_all(batches),
+            Step::Batch(n) => self.batch(n),
+            Step::Conflict(n) => self.conflict(n),
             Step::Visible => self.wait(Level::Visible),
             Step::Durable if self.logs() => self.wait(Level::Durable),
             Step::Durable | Step::Flush => self.flush(),
@@ -360,6 +377,72 @@ impl Run {
         });
         results.into_iter().collect::<Result<(), _>>()?;
         self.wait(Level::Visible)
+    }
+
+    /// One batch of samples of all lanes: all of it in each, or nothing in any.
+    fn batch(&mut self, n: u64) -> Result<(), Stopped> {
+        // Behind what was pushed before.
+        self.wait(Level::Visible)?;
+        let engine = self.engine().clone();
+        let mut batch = engine.batch();
+        let samples: Vec<Vec<Sample>> =
+            self.lanes.iter_mut().map(|lane| (0..n).map(|_| lane.sample()).collect()).collect();
+        for (lane, samples) in self.lanes.iter().zip(&samples) {
+            batch.push_batch(&lane.batch_of(samples)).map_err(|e| stopped("a batch", e))?;
+        }
+        let mut before = Vec::new();
+        for (lane, samples) in self.lanes.iter_mut().zip(samples) {
+            before.push(samples.iter().map(|s| lane.before(s)).collect::<Vec<_>>());
+            samples.into_iter().for_each(|sample| lane.contents.apply(&Op::Sample(sample)));
+        }
+        let accepted: Vec<usize> = self.lanes.iter().map(|lane| lane.track.len()).collect();
+        let step = self.fs.steps();
+        for lane in &mut self.lanes {
+            lane.track.push(lane.contents.hash());
+            lane.track.begin(step);
+        }
+        self.atomics.push(accepted.clone());
+        match batch.commit() {
+            Ok(committed) => {
+                let (step, logs) = (self.fs.steps(), self.logs());
+                for lane in &mut self.lanes {
+                    lane.ack = Some(committed.ack());
+                    let count = lane.track.len();
+                    if logs {
+                        lane.track.note_visible(step, count);
+                    }
+                }
+                self.barriers.push(self.lanes.iter().map(|lane| lane.track.len()).collect());
+                Ok(())
+            }
+            // Nobody knows; what came before it is known.
+            Err(e @ CommitError::Poisoned(_)) => Err(stopped("a batch", e)),
+            Err(e) => {
+                self.atomics.pop();
+                for ((lane, before), accepted) in self.lanes.iter_mut().zip(before).zip(accepted) {
+                    lane.track.take_back(accepted);
+                    lane.contents.take_back(&before);
+                }
+                Err(stopped("a batch", e))
+            }
+        }
+    }
+
+    /// A batch that expects nothing where there is something, after one that made sure of it.
+    fn conflict(&mut self, n: u64) -> Result<(), Stopped> {
+        self.batch(1)?;
+        let engine = self.engine().clone();
+        let lane = &mut self.lanes[0];
+        let samples: Vec<Sample> = (0..n).map(|_| lane.sample()).collect();
+        let held = lane.contents.samples.keys().map(|key| key.1).next().unwrap_or(0);
+        let mut batch = engine.batch();
+        batch.push_batch(&lane.batch_of(&samples)).map_err(|e| stopped("a batch", e))?;
+        batch.expect_last(lane.series[usize::from(held)], Expect::Nothing);
+        match batch.commit() {
+            Err(CommitError::Conflict { .. }) => Ok(()),
+            Err(e) => Err(stopped("a batch", e)),
+            Ok(_) => Err(Stopped("a batch was committed although its condition does not hold".to_owned())),
+        }
     }
 
     fn wait(&mut self, level: Level) -> Result<(), Stopped> {
@@ -420,6 +503,7 @@ impl Run {
         self.metadata.settle(step, metadata);
         self.known = (0..METRICS).map(|m| help_of(&engine, m)).collect();
         self.barriers.clear();
+        self.atomics.clear();
         self.enter(engine)
     }
 }

@@ -31,6 +31,10 @@ pub enum Step {
     PushCommon(u64),
     /// All lanes push at once, so many batches each.
     PushAll(u64),
+    /// Commit an atomic batch of so many samples of each lane.
+    Batch(u64),
+    /// Commit one whose condition does not hold: nothing of it may ever be seen.
+    Conflict(u64),
     /// Wait until everything pushed is visible.
     Visible,
     /// Wait until everything pushed is durable.
@@ -88,8 +92,10 @@ impl Script {
             0..28 => Step::Push(1 + rng.below(30)),
             28..34 => Step::Push(1000 + rng.below(200)),
             34..38 => Step::PushCommon(1 + rng.below(20)),
-            38..46 => Step::PushAll(1 + rng.below(4)),
-            46..60 => Step::Visible,
+            38..42 => Step::PushAll(1 + rng.below(4)),
+            42..46 => Step::Batch(1 + rng.below(20)),
+            46..47 => Step::Conflict(1 + rng.below(5)),
+            47..60 => Step::Visible,
             60..76 => Step::Durable,
             76..87 => Step::Flush,
             87..94 => Step::Metadata(1 + rng.below(60)),
@@ -101,8 +107,8 @@ impl Script {
     /// Short ones, each about one thing, for which every choice is tried.
     #[must_use]
     pub fn short() -> Vec<Self> {
-        use Step::{Close, Durable, Flush, Kill, Metadata, Push, Visible};
-        let scripts: [&[Step]; 8] = [
+        use Step::{Batch, Close, Durable, Flush, Kill, Metadata, Push, Visible};
+        let scripts: [&[Step]; 9] = [
             &[Push(2), Durable],
             &[Push(2), Visible, Push(1), Durable, Push(1), Visible],
             &[Push(2), Flush, Push(1), Durable],
@@ -110,6 +116,7 @@ impl Script {
             &[Push(1), Durable, Kill, Push(1), Durable],
             &[Push(1), Visible, Kill, Push(1), Durable, Flush],
             &[Push(1), Close, Push(1), Durable],
+            &[Push(1), Batch(2), Durable, Batch(1), Batch(1)],
             &[Metadata(9), Push(1), Metadata(9), Durable],
         ];
         let script = |(seed, steps): (usize, &&[Step])| Self {

@@ -45,6 +45,18 @@ pub struct Read {
     pub found: Found,
 }
 
+impl Read {
+    /// How much there is, for a report.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let of = |lane: &Contents| {
+            let last = lane.samples.values().map(|bits| f64::from_bits(*bits)).fold(0.0, f64::max);
+            format!("{} samples up to {last}", lane.samples.len())
+        };
+        self.lanes.iter().map(of).collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// Hash of one metric's metadata.
 #[must_use]
 pub fn hash_of_metadata(metric: &str, help: &str) -> u64 {

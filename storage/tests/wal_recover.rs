@@ -279,3 +279,24 @@ fn released_files_are_kept_up_to_the_limit_and_those_of_earlier_openings_removed
     let again = WalWriter::open(Arc::new(fs.clone()), DIR, Epoch(0), options);
     assert!(matches!(again, Err(WalError::Io { .. })), "the open number was not raised");
 }
+
+/// A store on a disk smaller than one of its log's files could never write.
+#[test]
+fn a_disk_with_little_space_gets_smaller_files() {
+    let fs = SimFs::new();
+    fs.set_capacity(Some(5 << 20));
+    let mut writer = writer(&fs, 64 << 20);
+    let mut frames = 0;
+    let refused = loop {
+        match writer.append(&mut frame(20 * frames, 20)) {
+            Ok(_) => frames += 1,
+            Err(e) => break e,
+        }
+    };
+    assert!(matches!(refused, WalError::NoSpace { .. }), "{refused}");
+    let lens: Vec<u64> = fs.files().into_iter().map(|(_, len)| len).collect();
+    assert_eq!(lens, [4 << 20, 1 << 20], "and nothing is left of the tries");
+    fs.set_capacity(None);
+    writer.append(&mut frame(20 * frames, 20)).unwrap();
+    assert_eq!(fs.files().last().unwrap().1, 64 << 20);
+}

@@ -13,6 +13,9 @@ use super::sync::SyncJob;
 use super::types::{Epoch, FrameNo, GenerationId, WalError};
 use crate::fs::{Fs, FsFile, is_exhausted};
 
+/// On a disk that is nearly full files are smaller, but not below this unless they are meant to be.
+const FILE_BYTES_LEAST: u64 = 1 << 20;
+
 /// How a [`WalWriter`] begins.
 #[derive(Clone, Debug)]
 pub struct WriterOptions {
@@ -23,7 +26,8 @@ pub struct WriterOptions {
     /// Number of the first frame: above every number ever used.
     pub first_frame: FrameNo,
     /// Bytes allocated for a file. Larger: fewer files to switch between. Smaller: less
-    /// disk held by an idle store. A frame that does not fit gets a larger file.
+    /// disk held by an idle store. A frame that does not fit gets a larger file; where the disk has
+    /// no space for one, it gets a smaller one, down to 1 MiB.
     /// Default: [`Self::FILE_BYTES`] (64 MiB).
     pub file_bytes: u64,
     /// Files kept for reuse when they are not needed any more; others are removed. More
@@ -307,10 +311,11 @@ impl WalWriter {
     fn next_file(&mut self, len: u64) -> Result<(), WalError> {
         let epoch = self.take_epoch();
         let path = self.path(epoch);
-        let capacity = self.options.file_bytes.max(PAGE + len).next_multiple_of(PAGE);
+        let least = (PAGE + len).max(FILE_BYTES_LEAST.min(self.options.file_bytes)).next_multiple_of(PAGE);
+        let wanted = self.options.file_bytes.next_multiple_of(PAGE).max(least);
         debug_assert!(len <= FRAME_BYTES_MAX as u64);
-        match self.prepare(epoch, &path, capacity) {
-            Ok(file) => {
+        match self.prepare(epoch, &path, wanted, least) {
+            Ok((file, capacity)) => {
                 self.close_current();
                 self.unsynced.names = true;
                 self.current = Some(OpenFile { file, path, epoch, at: PAGE, capacity });
@@ -328,8 +333,9 @@ impl WalWriter {
         }
     }
 
-    /// Space first, then the header on a page of its own.
-    fn prepare(&mut self, epoch: Epoch, path: &Path, capacity: u64) -> io::Result<Arc<dyn FsFile>> {
+    /// Space first, then the header on a page of its own. Answers the file's capacity too: where
+    /// there is no space for what is `wanted`, less, down to `least`.
+    fn prepare(&mut self, epoch: Epoch, path: &Path, wanted: u64, least: u64) -> io::Result<(Arc<dyn FsFile>, u64)> {
         let file = match self.spares.pop() {
             Some(spare) => {
                 self.fs.rename(&self.path(spare), path)?;
@@ -337,7 +343,7 @@ impl WalWriter {
             }
             None => self.fs.create(path)?,
         };
-        file.allocate(capacity)?;
+        let capacity = allocate(&*file, wanted, least)?;
         let header = FileHeader {
             magic: FILE_MAGIC,
             version: VERSION,
@@ -351,6 +357,25 @@ impl WalWriter {
         let mut page = [0u8; PAGE as usize];
         page[..size_of::<FileHeader>()].copy_from_slice(bytemuck::bytes_of(&header.sealed()));
         file.write_all_at(0, &page)?;
-        Ok(file)
+        Ok((file, capacity))
+    }
+}
+
+/// Allocates `wanted` bytes, or as many as there is space for in some steps down to `least`.
+fn allocate(file: &dyn FsFile, wanted: u64, least: u64) -> io::Result<u64> {
+    let mut capacity = wanted;
+    loop {
+        match file.allocate(capacity) {
+            Ok(()) if capacity == wanted => return Ok(capacity),
+            Ok(()) => {
+                // Gives back what a failed try may have got hold of.
+                file.set_len(capacity)?;
+                return Ok(capacity);
+            }
+            Err(e) if is_exhausted(&e) && capacity > least => {
+                capacity = (capacity / 4).next_multiple_of(PAGE).max(least);
+            }
+            Err(e) => return Err(e),
+        }
     }
 }
