@@ -348,6 +348,7 @@ impl Run {
             Step::Visible => self.wait(Level::Visible),
             Step::Durable if self.logs() => self.wait(Level::Durable),
             Step::Durable | Step::Flush => self.flush(),
+            Step::Compact => self.engine().compact().map_err(|e| stopped("a compaction", e)),
             Step::Metadata(bytes) => self.say_something(bytes),
             Step::Kill => self.reopen(Death::Kill),
             Step::Close => {

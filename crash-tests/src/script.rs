@@ -41,6 +41,8 @@ pub enum Step {
     Durable,
     /// Bring everything visible into segments.
     Flush,
+    /// Merge segments until nothing is left to merge.
+    Compact,
     /// Say so many bytes about a metric.
     Metadata(u64),
     /// End the process and open again: the page cache lives on.
@@ -98,7 +100,8 @@ impl Script {
             47..60 => Step::Visible,
             60..76 => Step::Durable,
             76..87 => Step::Flush,
-            87..94 => Step::Metadata(1 + rng.below(60)),
+            87..90 => Step::Compact,
+            90..94 => Step::Metadata(1 + rng.below(60)),
             94..97 => Step::Kill,
             _ => Step::Close,
         }
@@ -107,8 +110,8 @@ impl Script {
     /// Short ones, each about one thing, for which every choice is tried.
     #[must_use]
     pub fn short() -> Vec<Self> {
-        use Step::{Batch, Close, Durable, Flush, Kill, Metadata, Push, Visible};
-        let scripts: [&[Step]; 9] = [
+        use Step::{Batch, Close, Compact, Durable, Flush, Kill, Metadata, Push, Visible};
+        let scripts: [&[Step]; 10] = [
             &[Push(2), Durable],
             &[Push(2), Visible, Push(1), Durable, Push(1), Visible],
             &[Push(2), Flush, Push(1), Durable],
@@ -117,6 +120,7 @@ impl Script {
             &[Push(1), Visible, Kill, Push(1), Durable, Flush],
             &[Push(1), Close, Push(1), Durable],
             &[Push(1), Batch(2), Durable, Batch(1), Batch(1)],
+            &[Push(2), Flush, Push(2), Flush, Push(1), Flush, Compact, Push(1), Durable],
             &[Metadata(9), Push(1), Metadata(9), Durable],
         ];
         let script = |(seed, steps): (usize, &&[Step])| Self {

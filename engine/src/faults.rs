@@ -105,17 +105,18 @@ fn p4_closing_on_a_full_disk_tells_what_is_lost_and_the_store_opens_again() {
     let visible = contents(&engine);
     let kept = engine.clone();
     let closed = engine.close();
-    let lost = taken - visible.len();
-    match closed {
-        Err(CloseError::NotTaken { samples, .. }) => assert_eq!(samples as usize, lost),
-        Err(CloseError::NotFlushed { .. }) => assert_eq!(lost, 0),
+    let lost = match closed {
+        Err(CloseError::NotTaken { samples, .. }) => samples as usize,
+        // In segments, or in the log.
+        Ok(()) | Err(CloseError::NotFlushed { .. }) => 0,
         other => panic!("{other:?}"),
-    }
+    };
     drop(kept);
     fs.set_capacity(None);
     let engine = open(&fs);
     let back = contents(&engine);
     assert!(visible.iter().all(|(k, v)| back.get(k) == Some(v)), "what was visible comes back");
+    assert!(back.len() >= taken - lost, "{} of {taken} come back, {lost} were said to be lost", back.len());
     let ack = engine.push(series(&engine, 1 << 20), Timestamp::from_nanos(7), 7.0).unwrap();
     engine.wait(ack, Level::Durable, SOON).unwrap();
 }
