@@ -83,6 +83,8 @@ HEADERS = {
 class Agent:
     """A running agent on a free port."""
 
+    started = []
+
     def __init__(self, binary, data, durability, wrap=(), files=None, check=True):
         limit = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))) if files else None
         command = [*wrap, binary, "serve", "--data-dir", data, "--listen", "127.0.0.1:0"]
@@ -91,6 +93,7 @@ class Agent:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             preexec_fn=limit, start_new_session=True,
         )
+        Agent.started.append(self)
         line = self.process.stdout.readline()
         self.address = line.split("http://")[1].split()[0].rstrip("/") if "http://" in line else None
         if self.address is None:
@@ -292,16 +295,19 @@ def full(options, rng):
     """A small disk runs full and is freed again."""
     with folder() as data:
         os.makedirs(data)
-        if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", data], capture_output=True).returncode:
+        if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", data], capture_output=True).returncode:
             return "skipped: mounting a tmpfs is not permitted"
         try:
             store, ballast = os.path.join(data, "store"), os.path.join(data, "ballast")
+            # Something to be freed, whoever fills the rest first.
+            with open(ballast, "wb") as file:
+                file.write(bytes(6 << 20))
             load = Load()
             agent = Agent(options.binary, store, "interval:20ms")
             with load.on(agent, patient=True):
                 if not progress(1000, load):
                     raise Broken("nothing is acknowledged")
-                with open(ballast, "wb") as file, contextlib.suppress(OSError):
+                with contextlib.suppress(OSError), open(ballast, "ab") as file:
                     while True:
                         file.write(bytes(64 << 10))
                         file.flush()
@@ -401,6 +407,11 @@ def main():
         except Broken as broken:
             print(f"BROKEN: {name}: {broken}\n  again: tests/faults.py --only {name} --seed {seed}")
             return 1
+        finally:
+            for agent in Agent.started:
+                if agent.process.poll() is None:
+                    agent.kill()
+            Agent.started.clear()
         print(f"{name}: {said} ({time.monotonic() - began:.0f} s)", flush=True)
     return 0
 
