@@ -70,12 +70,17 @@ impl Joined {
             held.grow(hits.len() as u64 * BYTES_OF_ONE)?;
             found.extend(hits.into_iter().map(|hit| (hit.key, Part { source: at, ordinal: hit.ordinal })));
         }
-        let decode = |&(key, part): &(SeriesKey, Part)| -> Result<Found, QueryError> {
-            let labels = snapshot.sources()[part.source as usize].labels(part.ordinal)?;
-            Ok(Found { key, part, labels })
-        };
         let n = found.len();
-        let decode = |some: Range<usize>| found[some].iter().map(decode).collect::<Result<Vec<_>, _>>();
+        // Those of one source together: neighbours share most of their labels.
+        let decode = |some: Range<usize>| -> Result<Vec<Found>, QueryError> {
+            let mut decoded = Vec::with_capacity(some.len());
+            for run in found[some].chunk_by(|a, b| a.1.source == b.1.source) {
+                let ordinals: Vec<u32> = run.iter().map(|(_, part)| part.ordinal).collect();
+                let labels = snapshot.sources()[run[0].1.source as usize].labels_of(&ordinals)?;
+                decoded.extend(run.iter().zip(labels).map(|(&(key, part), labels)| Found { key, part, labels }));
+            }
+            Ok(decoded)
+        };
         let join = move || -> Result<Self, QueryError> {
             let decoded: Vec<Found> = chunks(0..n, FEW, decode)?.into_iter().flatten().collect();
             // Twice: the keys they are sorted by are as long.
@@ -84,8 +89,11 @@ impl Joined {
             let mut joined =
                 Self { members: Vec::new(), parts: Vec::with_capacity(decoded.len()), bounds, _held: held };
             joined.join(decoded);
-            let order = ascending(|at| &joined.members[at].labels, joined.members.len());
-            joined.members = order.into_iter().map(|at| joined.members[at as usize].clone()).collect();
+            // One segment answers them in order.
+            if !joined.members.is_sorted_by(|a, b| a.labels <= b.labels) {
+                let order = ascending(|at| &joined.members[at].labels, joined.members.len());
+                joined.members = order.into_iter().map(|at| joined.members[at as usize].clone()).collect();
+            }
             Ok(joined)
         };
         let joined = parallel::install(pool, n > FEW, join)?;

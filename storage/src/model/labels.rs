@@ -191,6 +191,12 @@ impl Labels {
         Ok(Self(bytes.into()))
     }
 
+    /// Takes an encoding that was put together of checked labels, in order.
+    pub(crate) fn from_checked(bytes: &[u8]) -> Self {
+        debug_assert!(Self::from_encoded(bytes).is_ok(), "checked by the caller");
+        Self(bytes.into())
+    }
+
     /// The encoding that disk formats store.
     #[must_use]
     pub fn encoded(&self) -> &[u8] {

@@ -7,12 +7,32 @@ use super::Segment;
 use crate::chunk::Cursor;
 use crate::model::{Labels, MatchOp, Matcher};
 use crate::segment::bitmap::Bitmap;
-use crate::segment::format::{LabelRecord, NameRecord, Section, SeriesRecord};
+use crate::segment::format::{LabelRecord, Section, SeriesRecord};
 use crate::segment::postings;
 use crate::source::ReadError;
 
+/// The numbers of a series' labels, one by one.
+pub(super) struct LabelSet<'a> {
+    ordinal: u32,
+    cursor: Cursor<'a>,
+    last: u64,
+}
+
+impl LabelSet<'_> {
+    pub(super) fn next(&mut self, segment: &Segment) -> Result<Option<u32>, ReadError> {
+        if self.cursor.rest().is_empty() {
+            return Ok(None);
+        }
+        let step = self.cursor.varint("label numbers").ok();
+        let number = step.and_then(|step| self.last.checked_add(step)).filter(|at| *at < segment.label_count() as u64);
+        let damaged = || segment.corrupt(Section::Labels, format!("labels of series {}", self.ordinal));
+        self.last = number.ok_or_else(damaged)?;
+        Ok(Some(self.last as u32))
+    }
+}
+
 impl Segment {
-    /// The series with exactly these labels. O(log series).
+    /// The series with exactly these labels. O(log series), and nothing is allocated.
     ///
     /// # Errors
     /// [`ReadError`] if the index is damaged.
@@ -20,13 +40,28 @@ impl Segment {
         let (mut low, mut high) = (0, self.series_count());
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.labels_of(middle)?.cmp(labels) {
+            match self.compare(middle, labels)? {
                 Ordering::Less => low = middle + 1,
                 Ordering::Equal => return Ok(Some(middle)),
                 Ordering::Greater => high = middle,
             }
         }
         Ok(None)
+    }
+
+    /// The order of a series' labels and others, pair by pair, as label sets are ordered.
+    fn compare(&self, ordinal: u32, labels: &Labels) -> Result<Ordering, ReadError> {
+        let mut others = labels.iter();
+        let mut numbers = self.label_set(ordinal)?;
+        while let Some(number) = numbers.next(self)? {
+            let Some((name, value)) = others.next() else { return Ok(Ordering::Greater) };
+            let of_name = (*self.names()?[self.name_of(number)?].text).cmp(name);
+            let order = of_name.then(self.value_text(self.label(number as usize)?)?.cmp(value));
+            if order.is_ne() {
+                return Ok(order);
+            }
+        }
+        Ok(if others.next().is_some() { Ordering::Less } else { Ordering::Equal })
     }
 
     /// The series that pass all matchers. Regexes see each value of their label once.
@@ -59,37 +94,6 @@ impl Segment {
         Ok(all)
     }
 
-    /// The numbers of the labels that carry `name`; empty if none does.
-    pub(super) fn values_of_name(&self, name: &str) -> Result<Range<usize>, ReadError> {
-        let (mut low, mut high) = (0, self.name_count());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.name_text(middle)?.cmp(name) {
-                Ordering::Less => low = middle + 1,
-                Ordering::Equal => return self.values_of(middle),
-                Ordering::Greater => high = middle,
-            }
-        }
-        Ok(0..0)
-    }
-
-    /// The numbers of the labels of one name.
-    pub(super) fn values_of(&self, name: usize) -> Result<Range<usize>, ReadError> {
-        let first = |at: usize| -> Result<usize, ReadError> {
-            let name: Option<&NameRecord> = self.record(Section::Names, at)?;
-            Ok(name.map_or(self.label_count(), |name| name.first_value as usize))
-        };
-        let (start, end) = (first(name)?, first(name + 1)?);
-        if start > end || end > self.label_count() {
-            return Err(self.corrupt(Section::Names, format!("labels of name {name}")));
-        }
-        Ok(start..end)
-    }
-
-    pub(super) fn name_count(&self) -> usize {
-        self.index.count::<NameRecord>(Section::Names)
-    }
-
     pub(super) fn label_count(&self) -> usize {
         self.index.count::<LabelRecord>(Section::Values)
     }
@@ -98,17 +102,6 @@ impl Segment {
     pub(super) fn label(&self, number: usize) -> Result<&LabelRecord, ReadError> {
         let label = self.record(Section::Values, number)?;
         label.ok_or_else(|| self.corrupt(Section::Values, format!("there is no label {number}")))
-    }
-
-    /// The place of the name that a label has.
-    fn name_of(&self, number: u32) -> Result<usize, ReadError> {
-        let (mut low, mut high) = (0, self.name_count());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let name: Option<&NameRecord> = self.record(Section::Names, middle)?;
-            if name.is_some_and(|name| name.first_value <= number) { low = middle + 1 } else { high = middle }
-        }
-        low.checked_sub(1).ok_or_else(|| self.corrupt(Section::Names, "first name".to_owned()))
     }
 
     fn value_position(&self, labels: Range<usize>, value: &str) -> Result<Option<usize>, ReadError> {
@@ -124,47 +117,29 @@ impl Segment {
         Ok(None)
     }
 
-    pub(super) fn labels_of(&self, ordinal: u32) -> Result<Labels, ReadError> {
-        let mut pairs = Vec::with_capacity(8);
-        for number in self.label_numbers(ordinal)? {
-            let name = self.name_text(self.name_of(number)?)?;
-            let value = self.value_text(self.label(number as usize)?)?;
-            if pairs.last().is_some_and(|&(last, _)| last >= name) || name.is_empty() || value.is_empty() {
-                return Err(self.corrupt(Section::Labels, format!("labels of series {ordinal}")));
-            }
-            pairs.push((name, value));
-        }
-        Ok(Labels::from_sorted(&pairs))
-    }
-
     /// The numbers of a series' labels, each below the number of labels.
     pub(super) fn label_numbers(&self, ordinal: u32) -> Result<Vec<u32>, ReadError> {
+        let (mut set, mut numbers) = (self.label_set(ordinal)?, Vec::with_capacity(8));
+        while let Some(number) = set.next(self)? {
+            numbers.push(number);
+        }
+        Ok(numbers)
+    }
+
+    pub(super) fn label_set(&self, ordinal: u32) -> Result<LabelSet<'_>, ReadError> {
         let damaged = || self.corrupt(Section::Labels, format!("labels of series {ordinal}"));
         let start = self.series(ordinal)?.labels;
         let next: Option<&SeriesRecord> = self.record(Section::Series, ordinal as usize + 1)?;
         let end = next.map_or(self.index.len(Section::Labels) as u64, |next| next.labels);
         let bytes = self.bytes(Section::Labels, start, end)?.ok_or_else(damaged)?;
-        let mut cursor = Cursor::new(bytes);
-        let (mut numbers, mut last) = (Vec::with_capacity(8), 0u64);
-        while !cursor.rest().is_empty() {
-            let step = cursor.varint("label numbers").map_err(|_| damaged())?;
-            last = last.checked_add(step).filter(|at| *at < self.label_count() as u64).ok_or_else(damaged)?;
-            numbers.push(last as u32);
-        }
-        Ok(numbers)
-    }
-
-    pub(super) fn name_text(&self, name: usize) -> Result<&str, ReadError> {
-        let record: Option<&NameRecord> = self.record(Section::Names, name)?;
-        let record = record.ok_or_else(|| self.corrupt(Section::Names, format!("there is no name {name}")))?;
-        self.text(record.text, record.text_len)
+        Ok(LabelSet { ordinal, cursor: Cursor::new(bytes), last: 0 })
     }
 
     pub(super) fn value_text(&self, label: &LabelRecord) -> Result<&str, ReadError> {
         self.text(label.text, label.text_len)
     }
 
-    fn text(&self, at: u64, len: u32) -> Result<&str, ReadError> {
+    pub(super) fn text(&self, at: u64, len: u32) -> Result<&str, ReadError> {
         let bytes = self.bytes(Section::Strings, at, at.saturating_add(u64::from(len)))?;
         let text = bytes.and_then(|bytes| std::str::from_utf8(bytes).ok());
         text.ok_or_else(|| self.corrupt(Section::Strings, "text of a label".to_owned()))

@@ -5,13 +5,16 @@ mod cursor;
 mod index;
 mod inspect;
 mod labels;
+mod names;
 mod open;
 mod salvage;
+mod sets;
 mod source;
 mod verify;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use bytemuck::AnyBitPattern;
 
@@ -22,6 +25,7 @@ use crate::fs::Map;
 use crate::model::SeqNo;
 use crate::source::ReadError;
 use index::Index;
+use names::Name;
 
 pub use copy::{ChunkSpan, EncodedChunk};
 pub use inspect::ChunkInfo;
@@ -38,6 +42,8 @@ pub struct Segment {
     map: Map,
     info: SegmentInfo,
     index: Index,
+    /// Taken out of the index when first asked for.
+    names: OnceLock<Box<[Name]>>,
 }
 
 impl Segment {

@@ -78,7 +78,7 @@ impl Segment {
             created: header.created,
         };
         let crcs = footer.sections.map(|section| section.crc);
-        Ok(Self { path: path.to_owned(), map, info, index: Index { sections, crcs, checks } })
+        Ok(Self { path: path.to_owned(), map, info, index: Index { sections, crcs, checks }, names: OnceLock::new() })
     }
 }
 

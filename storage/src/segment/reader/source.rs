@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Segment;
 use super::cursor::SegmentCursor;
+use super::sets::SetDecoder;
 use crate::model::{Labels, Matcher, Sample, SeqRange, SeriesKey, TimeRange};
 use crate::source::{ColumnCursor, Columns, ReadCounts, ReadError, SampleSource, SeriesHit};
 
@@ -26,11 +27,20 @@ impl SampleSource for Segment {
     }
 
     fn labels(&self, ordinal: u32) -> Result<Labels, ReadError> {
-        self.labels_of(ordinal)
+        SetDecoder::default().decode(self, ordinal)
+    }
+
+    fn labels_of(&self, ordinals: &[u32]) -> Result<Vec<Labels>, ReadError> {
+        let mut sets = SetDecoder::default();
+        ordinals.iter().map(|&ordinal| sets.decode(self, ordinal)).collect()
     }
 
     fn read<'a>(&'a self, ordinal: u32, range: TimeRange) -> Result<Box<dyn ColumnCursor + 'a>, ReadError> {
         Ok(Box::new(SegmentCursor::new(self, ordinal, range)?))
+    }
+
+    fn find(&self, labels: &Labels) -> Result<Option<u32>, ReadError> {
+        Segment::find(self, labels)
     }
 
     fn last(
@@ -44,9 +54,7 @@ impl SampleSource for Segment {
     }
 
     fn label_names(&self, out: &mut BTreeSet<String>) -> Result<(), ReadError> {
-        for name in 0..self.name_count() {
-            out.insert(self.name_text(name)?.to_owned());
-        }
+        out.extend(self.names()?.iter().map(|name| name.text.to_string()));
         Ok(())
     }
 

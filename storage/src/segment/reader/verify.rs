@@ -1,6 +1,7 @@
 //! Reading all of a segment, to know that all of it can be read.
 
 use super::Segment;
+use super::sets::SetDecoder;
 use crate::chunk::ChunkStats;
 use crate::model::{Labels, TimeRange};
 use crate::segment::format::{STATS_SAMPLES_MIN, Section, StatsRecord};
@@ -33,7 +34,7 @@ impl Segment {
         let mut last: Option<Labels> = None;
         let mut label_uses = 0u64;
         for ordinal in 0..self.series_count() {
-            let labels = self.labels_of(ordinal)?;
+            let labels = SetDecoder::default().decode(self, ordinal)?;
             let series = self.series(ordinal)?;
             let key = labels.key().0;
             let wrong = |what: &str| Err(self.corrupt(Section::Series, format!("series {ordinal} ({labels}): {what}")));
@@ -98,11 +99,10 @@ impl Segment {
                 found += 1;
             }
         }
-        for name in 0..self.name_count() {
+        for name in 0..self.names()?.len() {
             let texts: Result<Vec<&str>, _> =
                 self.values_of(name)?.map(|at| self.value_text(self.label(at)?)).collect();
-            let in_order = name == 0 || self.name_text(name - 1)? < self.name_text(name)?;
-            if !in_order || !texts?.is_sorted_by(|a, b| a < b) {
+            if !texts?.is_sorted_by(|a, b| a < b) {
                 return Err(self.corrupt(Section::Names, format!("the dictionary is not in order at name {name}")));
             }
         }

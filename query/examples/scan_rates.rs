@@ -1,0 +1,159 @@
+//! What questions cost, each by itself: `cargo run --release -p tidegauge-query --example scan_rates [SERIES] [NAME]`.
+//!
+//! One segment in memory: 400 hosts × 10 metrics, 2,500 samples each, 10 s apart, walks of two
+//! decimals; and one of SERIES series (default 100,000) of ten samples. One thread, medians; with NAME only
+//! questions whose names hold it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidegauge_query::{Aggregate, Selection};
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::fs::sim::SimFs;
+use tidegauge_storage::model::{LabelLimits, Labels, MatchOp, Matcher, SeqNo, TimeRange, Timestamp};
+use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentWriter, file_name};
+use tidegauge_storage::source::{Columns, Snapshot};
+
+const STEP: i64 = 10_000_000_000;
+const START: i64 = 1_700_000_000_000_000_000;
+
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+}
+
+fn labels(pairs: &[(&str, &str)]) -> Labels {
+    Labels::new(pairs.iter().copied(), &LabelLimits::DEFAULT).expect("good labels")
+}
+
+/// Ten labels, as the time-series benchmark suite has them.
+fn host_labels(host: usize, metric: usize) -> Labels {
+    let (name, host_name) = (format!("cpu_usage_{metric}"), format!("host_{host}"));
+    let (region, rack) = (["eu-west-1", "us-east-1", "ap-south-1"][host % 3], (host % 97).to_string());
+    let (service, version) = ((host % 19).to_string(), (host % 2).to_string());
+    labels(&[
+        ("__name__", &name),
+        ("hostname", &host_name),
+        ("region", region),
+        ("datacenter", &format!("{region}{}", ["a", "b"][host % 2])),
+        ("rack", &rack),
+        ("os", "Ubuntu16.10"),
+        ("arch", "x64"),
+        ("team", ["SF", "NYC", "LON", "CHI"][host % 4]),
+        ("service", &service),
+        ("service_version", &version),
+        ("service_environment", ["test", "production", "staging"][host % 3]),
+    ])
+}
+
+fn segment(series: impl IntoIterator<Item = (Labels, usize)>) -> Snapshot {
+    let (fs, dir) = (SimFs::new(), Path::new("/s"));
+    fs.create_dir_all(dir).expect("a folder in memory");
+    let made = SegmentWriter::create(Arc::new(fs.clone()), dir, 1, SegmentHeader::default());
+    let mut writer = made.expect("a file in memory");
+    let mut noise = Noise(1);
+    let mut series: Vec<_> = series.into_iter().collect();
+    series.sort();
+    let mut columns = Columns::default();
+    for (labels, samples) in &series {
+        columns.clear();
+        let mut at = (noise.next() % 10_000) as i64;
+        for i in 0..*samples as i64 {
+            at = (at + (noise.next() % 3) as i64 - 1).clamp(0, 10_000);
+            columns.push(START + i * STEP, at as f64 / 100.0);
+        }
+        writer.push_series(labels, &columns, SeqNo(1)).expect("series in order");
+    }
+    writer.finish().expect("a file in memory");
+    let segment = Segment::open(&fs, &dir.join(file_name(1))).expect("just written");
+    Snapshot::new(vec![Arc::new(segment)], SeqNo(1))
+}
+
+fn time(name: &str, samples: usize, mut ask: impl FnMut() -> usize) {
+    if std::env::args().nth(2).is_some_and(|wanted| !name.contains(&wanted)) {
+        return;
+    }
+    let mut times = Vec::new();
+    let begin = Instant::now();
+    while times.len() < 5 || (begin.elapsed() < Duration::from_millis(400) && times.len() < 20_000) {
+        let start = Instant::now();
+        assert!(ask() > 0, "{name} answers nothing");
+        times.push(start.elapsed());
+    }
+    times.sort();
+    let median = times[times.len() / 2].as_secs_f64();
+    print!("{name:34} {:>12.3} µs", median * 1e6);
+    if samples > 0 { println!("  {:>9.1} M samples/s", samples as f64 / median / 1e6) } else { println!() }
+}
+
+fn main() {
+    let series = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(100_000);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+    pool.install(|| {
+        hosts();
+        many(series);
+    });
+}
+
+fn hosts() {
+    const SAMPLES: usize = 2500;
+    let snapshot = segment((0..4000).map(|i| (host_labels(i / 10, i % 10), SAMPLES)));
+    let end = START + SAMPLES as i64 * STEP;
+    let range = |from: i64, to: i64| TimeRange::new(Timestamp::from_nanos(from), Timestamp::from_nanos(to));
+    let (hour, minute) = (Duration::from_secs(3600), Duration::from_secs(60));
+    let last_hour = range(end - 360 * STEP, end);
+    let select = |matchers: &[Matcher]| Selection::new(&snapshot, matchers).expect("a selection");
+    let metric = [Matcher::equal("__name__", "cpu_usage_3")];
+    let host = [Matcher::equal("hostname", "host_77")];
+    let one = [Matcher::equal("__name__", "cpu_usage_3"), Matcher::equal("hostname", "host_77")];
+    let regex = [Matcher::new("hostname", MatchOp::Regex, "host_1.*").expect("a regex")];
+    time("select one series", 0, || select(&one).len());
+    time("select one host", 0, || select(&host).len());
+    time("select one metric", 0, || select(&metric).len());
+    time("select by regex", 0, || select(&regex).len());
+    time("select all", 0, || select(&[]).len());
+    let (one, host, metric, all) = (select(&one), select(&host), select(&metric), select(&[]));
+    time("Q1 last value", 0, || one.last().expect("an answer").len());
+    let raw = one.clone().range(last_hour);
+    time("Q2 one hour raw", 360, || raw.series(0).read().expect("samples").len());
+    let minutes = host.clone().range(last_hour).aggregate(Aggregate::Max).every(minute);
+    time("Q3 max by minute, 10 series", 3600, || minutes.run().expect("an answer").series.len());
+    let hours = metric.clone().aggregate(Aggregate::Avg).every(hour);
+    time("Q4 mean by hour, 400 series", 400 * SAMPLES, || hours.run().expect("an answer").series.len());
+    let whole = all.aggregate(Aggregate::Sum).group_all();
+    time("sum of all by statistics", 4000 * SAMPLES, || whole.run().expect("an answer").series.len());
+    let cut = all.clone().range(range(START + 1, end));
+    let sum = cut.aggregate(Aggregate::Sum).group_all();
+    time("sum of all, decoded", 4000 * (SAMPLES - 1), || sum.run().expect("an answer").series.len());
+    let max = cut.aggregate(Aggregate::Max).group_all();
+    time("max of all, decoded", 4000 * (SAMPLES - 1), || max.run().expect("an answer").series.len());
+    let by_host = all.aggregate(Aggregate::Avg).every(hour).group_by(["hostname"]);
+    time("mean by hour and host", 4000 * SAMPLES, || by_host.run().expect("an answer").series.len());
+    time("columns of all", 4000 * SAMPLES, || all.par_map(|_, c| c.len()).expect("an answer").len());
+}
+
+fn many(series: usize) {
+    let name = |i: usize| labels(&[("__name__", "m"), ("id", &format!("{i:07}")), ("zone", &(i % 10).to_string())]);
+    let snapshot = segment((0..series).map(|i| (name(i), 10)));
+    let zone = [Matcher::equal("zone", "3")];
+    let one = [Matcher::equal("id", format!("{:07}", series / 2))];
+    println!("{series} series of ten samples");
+    let select = |matchers: &[Matcher]| Selection::new(&snapshot, matchers).expect("a selection");
+    time("select one series", 0, || select(&one).len());
+    time("select a tenth", 0, || select(&zone).len());
+    time("select all", 0, || select(&[]).len());
+    let all = select(&[]);
+    let hour = Duration::from_secs(3600);
+    let (sum, by_zone) = (all.aggregate(Aggregate::Sum).group_all(), all.aggregate(Aggregate::Avg).every(hour));
+    time("sum of all", series * 10, || sum.run().expect("an answer").series.len());
+    time("mean by hour and zone", series * 10, || {
+        by_zone.clone().group_by(["zone"]).run().expect("an answer").series.len()
+    });
+    time("mean by hour", series * 10, || by_zone.run().expect("an answer").series.len());
+    time("last of all", 0, || all.last().expect("an answer").len());
+}
