@@ -22,6 +22,8 @@ lane_observe     ring_lane
 lane_publish     ring_lane
 lane_reclaim     ring_lane
 lane_release     ring_lane
+newest_buf       tail
+newest_len       tail
 pin_announce     pins
 pin_look         pins
 progress_publish ring_progress

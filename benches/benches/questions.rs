@@ -98,5 +98,26 @@ fn promql(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, scan, windows, promql);
+/// The last value by handle and by labels, while the memtable knows it and when only segments do.
+fn last(c: &mut Criterion) {
+    let (engine, workload, _dir) = engine(false);
+    let mut group = c.benchmark_group("last");
+    let labels = workload.labels(17);
+    let labels = labels.borrowed();
+    let id = engine.series(&labels).unwrap();
+    let stored = engine.last(id).unwrap().unwrap();
+    group.bench_function("by_handle_in_a_segment", |b| {
+        b.iter(|| assert_eq!(engine.last(id).unwrap().map(|l| l.value), Some(stored.value)))
+    });
+    let at = Timestamp::from_nanos(stored.timestamp.nanos() + 1);
+    let ack = engine.push(id, at, 1.0).unwrap();
+    engine.wait(ack, Level::Visible, Duration::from_secs(60)).unwrap();
+    group.bench_function("by_handle", |b| b.iter(|| assert_eq!(engine.last(id).unwrap().map(|l| l.value), Some(1.0))));
+    group.bench_function("by_labels", |b| {
+        b.iter(|| assert_eq!(engine.last_of(&labels).unwrap().map(|l| l.value), Some(1.0)))
+    });
+    group.finish();
+}
+
+criterion_group!(benches, scan, windows, promql, last);
 criterion_main!(benches);

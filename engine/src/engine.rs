@@ -200,13 +200,26 @@ impl Engine {
         Batch::new(Arc::clone(&self.life.core))
     }
 
-    /// The newest sample of a series, and as of what: `None` if it holds none or the id is stale. Costs a snapshot of
-    /// its own and a look at the end of the series; reads segments if nothing is in memory.
+    /// The newest visible sample of a series, and as of what; `None` if it holds none or the id is stale.
+    ///
+    /// Under 100 ns if the series had samples in order since the last flush and nothing stored is newer: no snapshot
+    /// is pinned then, nothing is copied, no segment is touched. Otherwise about a microsecond for each source that
+    /// may hold something newer. Two readings by one thread, of the same series or another, never go back in the order
+    /// of acceptance.
     ///
     /// # Errors
     /// [`ReadError`] if a segment cannot be read.
     pub fn last(&self, series: SeriesId) -> Result<Option<Last>, ReadError> {
         batch::last(&self.life.core, series)
+    }
+
+    /// As [`Self::last`], for the series that has exactly these labels, given in any order; `None` too if there is no
+    /// such series. Under a microsecond where [`Self::last`] is quick.
+    ///
+    /// # Errors
+    /// As [`Self::last`].
+    pub fn last_of(&self, labels: &[(&str, &str)]) -> Result<Option<Last>, ReadError> {
+        batch::last_of(&self.life.core, labels)
     }
 
     /// Adds `delta` to the newest value of a series (0 if it has none) and stores the sum as a new sample, in one

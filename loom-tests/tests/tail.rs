@@ -366,3 +366,64 @@ fn a_rotation_moves_no_sample_from_one_memtable_to_the_other() {
         reader.join().unwrap();
     });
 }
+
+/// T9: the newest sample, without a pin, while the worker commits `coming`, a sample a commit.
+///
+/// Samples are their commit's number. So what was visible before is the least that may be found, and a sample of a
+/// commit that is not published is found at most once the worker has gone on to publish it.
+fn newest_is_visible(there: i64, coming: i64) {
+    model(3, move || {
+        let (mut worker, reader) = ends();
+        let watermark = Arc::new(origin());
+        (1..=there).for_each(|t| worker.commit(&watermark, t..=t));
+        let guard = epoch::pin();
+        let seen = Arc::clone(&watermark);
+        let reader = thread::spawn(move || {
+            let newest = || reader.heads.head.newest(&guard, 1, || seen.commit()).map(|pair| pair.timestamp);
+            let before = seen.commit() as i64;
+            let first = newest();
+            // What was found is visible from now on, and everything before it.
+            let visible = seen.commit() as i64;
+            let second = newest();
+            if let Some(first) = first {
+                assert!((before..=visible).contains(&first), "{first}, but {before} to {visible} were visible");
+            }
+            if let (Some(first), Some(second)) = (first, second) {
+                assert!(second >= first && second >= visible, "{second} after {first}, {visible} visible");
+            }
+            drop(guard);
+        });
+        (there + 1..=there + coming).for_each(|t| worker.commit(&watermark, t..=t));
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn the_newest_sample_is_one_that_was_visible() {
+    newest_is_visible(1, 1);
+}
+
+#[test]
+fn the_newest_sample_is_found_while_its_tail_is_sealed() {
+    newest_is_visible(2, 2);
+}
+
+/// T9: a late sample of the same time was accepted later. Who can see it is not answered by the tail.
+#[test]
+fn a_late_sample_that_is_visible_is_not_passed_over() {
+    model(3, || {
+        let (mut worker, reader) = ends();
+        let watermark = Arc::new(origin());
+        worker.commit(&watermark, 1..=1);
+        let guard = epoch::pin();
+        let seen = Arc::clone(&watermark);
+        let reader = thread::spawn(move || {
+            let visible = seen.commit();
+            let newest = reader.heads.head.newest(&guard, 1, || seen.commit());
+            assert!(visible < 2 || newest.is_none(), "the late sample of commit 2 was visible");
+            drop(guard);
+        });
+        worker.commit(&watermark, 1..=1);
+        reader.join().unwrap();
+    });
+}

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use tidegauge_storage::model::{Sample, SeqNo, TimeRange, Timestamp};
-use tidegauge_storage::source::{AgeMask, Columns, ReadCounts, ReadError, SampleSource};
+use tidegauge_storage::model::{Labels, Sample, SeqNo, TimeRange, Timestamp};
+use tidegauge_storage::source::{Columns, ReadCounts, ReadError};
 
-use crate::commit::{Pins, Visible};
+use crate::commit::Pins;
 use crate::core::Core;
-use crate::memtable::MemtableSource;
+use crate::memtable::HeadTable;
 use crate::registry::SeriesId;
+use crate::sync::epoch;
 use crate::version::Version;
 
 /// The newest sample of a series, as of one commit.
@@ -22,78 +23,77 @@ pub struct Last {
     pub as_of: SeqNo,
 }
 
-/// The newest sample of `series` in a snapshot of its own.
+/// The newest sample of `series`: from its head where that tells, else from the sources.
 pub(crate) fn last(core: &Core, series: SeriesId) -> Result<Option<Last>, ReadError> {
     if series.tag != core.tag {
         return Ok(None);
     }
+    if let Some(last) = newest(core, series.slot) {
+        return Ok(Some(last));
+    }
+    let labels = core.registry.slots().labels(series.slot);
+    labels.map_or(Ok(None), |labels| last_stored(core, Some(series.slot), &labels))
+}
+
+/// As [`last`], of the series that has exactly these labels.
+pub(crate) fn last_of(core: &Core, pairs: &[(&str, &str)]) -> Result<Option<Last>, ReadError> {
+    // Labels that are not acceptable are nobody's.
+    let Ok((labels, slot)) = core.registry.find_pairs(pairs) else { return Ok(None) };
+    match slot.and_then(|slot| newest(core, slot)) {
+        Some(last) => Ok(Some(last)),
+        None => last_stored(core, slot, &labels),
+    }
+}
+
+/// The newest visible sample of the series in `slot`, if its open tail alone tells (T9); `None` says nothing.
+fn newest(core: &Core, slot: u32) -> Option<Last> {
+    // What hides samples by their age may hide this one. Deletes do not: each begins a new memtable.
+    if !core.kept.ages().is_empty() {
+        return None;
+    }
+    // Before the tail is looked at: whatever is below this number is seen there.
+    let as_of = SeqNo(core.watermark.seq());
+    let version = core.versions.load();
+    let head = core.registry.slots().head(slot);
+    let pair = head.newest(&epoch::pin(), version.active.generation, || core.watermark.commit())?;
+    let last = Last { timestamp: Timestamp::from_nanos(pair.timestamp), value: pair.value, as_of };
+    // Of equal timestamps the active memtable's sample was accepted later.
+    (pair.timestamp >= last_of_older(&version)).then_some(last)
+}
+
+/// The latest timestamp that a source older than the active memtable can hold.
+fn last_of_older(version: &Version) -> i64 {
+    let segments = version.segments.iter().filter_map(|segment| segment.info().time_range);
+    let segments = segments.map(|range| range.end.nanos());
+    let sealed = version.sealed.iter().filter_map(|memtable| memtable.bounds()).map(|(_, last)| last);
+    segments.chain(sealed).max().unwrap_or(i64::MIN)
+}
+
+/// The newest sample in a snapshot of its own. Later sources first: they win a tie, and are likely to hold it.
+fn last_stored(core: &Core, slot: Option<u32>, labels: &Labels) -> Result<Option<Last>, ReadError> {
     let choose = || core.watermark.cut(|| core.versions.load(), Arc::ptr_eq);
     let (pin, version) = Pins::pin(&core.pins, &core.watermark, choose);
     let visible = pin.visible();
-    let ages = core.kept.ages();
-    if !version.tombstones.is_empty() || !ages.is_empty() {
-        return last_visible(core, &version, series.slot, visible, &ages);
-    }
-    let mut best: Option<(i64, f64)> = None;
-    let sealed = version.sealed.iter().rev();
-    // Later sources first: of equal timestamps the later source's sample counts.
-    for memtable in [&version.active].into_iter().chain(sealed) {
-        let source = MemtableSource::new(Arc::clone(memtable), Arc::clone(&core.registry), visible.commit);
-        if let Some(pair) = source.last(series.slot)
-            && best.is_none_or(|(at, _)| pair.timestamp > at)
-        {
-            best = Some((pair.timestamp, pair.value));
-        }
-    }
-    let Some(labels) = core.registry.slots().labels(series.slot) else { return Ok(None) };
-    for segment in version.segments.iter().rev() {
-        let Some(after) = best.map_or(Some(i64::MIN), |(at, _)| at.checked_add(1)) else { break };
-        let range = TimeRange::new(Timestamp::from_nanos(after), Timestamp::MAX);
-        if !segment.time_range().is_some_and(|own| own.overlaps(&range)) {
-            continue;
-        }
-        let Some(ordinal) = segment.find(&labels)? else { continue };
-        let mut columns = Columns::default();
-        let mut cursor = segment.read(ordinal, range)?;
-        while cursor.next(&mut columns)? {
-            if let (Some(&at), Some(&value)) = (columns.timestamps.last(), columns.values.last()) {
-                best = Some((at, value));
-            }
-            columns.clear();
-        }
-    }
-    let as_of = SeqNo(visible.seq);
-    Ok(best.map(|(at, value)| Last { timestamp: Timestamp::from_nanos(at), value, as_of }))
-}
-
-/// The same where something is hidden: through the sources of a snapshot. Later sources first.
-fn last_visible(
-    core: &Core,
-    version: &Version,
-    slot: u32,
-    visible: Visible,
-    ages: &Arc<[AgeMask]>,
-) -> Result<Option<Last>, ReadError> {
-    let Some(labels) = core.registry.slots().labels(slot) else { return Ok(None) };
-    let sources = version.sources(&core.registry, visible.commit, ages);
+    // With what is hidden from every reader hidden.
+    let sources = version.sources(&core.registry, visible.commit, &core.kept.ages());
     let (mut scratch, mut counts) = (Columns::default(), ReadCounts::default());
     let mut best: Option<Sample> = None;
     for (i, source) in sources.iter().enumerate().rev() {
-        let after = best.map_or(Some(i64::MIN), |best| best.timestamp.nanos().checked_add(1));
-        let Some(after) = after else { break };
+        let Some(after) = best.map_or(Some(i64::MIN), |best| best.timestamp.nanos().checked_add(1)) else { break };
         let range = TimeRange::new(Timestamp::from_nanos(after), Timestamp::MAX);
         if !source.time_range().is_some_and(|own| own.overlaps(&range)) {
             continue;
         }
         let ordinal = match version.segments.get(i) {
-            Some(segment) => segment.find(&labels)?,
-            None => Some(slot),
+            Some(segment) => segment.find(labels)?,
+            None => slot,
         };
         if let Some(ordinal) = ordinal {
             best = source.last(ordinal, range, &mut scratch, &mut counts)?.or(best);
         }
     }
-    Ok(best.map(|Sample { timestamp, value }| Last { timestamp, value, as_of: SeqNo(visible.seq) }))
+    let as_of = SeqNo(visible.seq);
+    Ok(best.map(|Sample { timestamp, value }| Last { timestamp, value, as_of }))
 }
 
 /// The number of the last sample of a series that is in a segment; 0 if there is none.

@@ -19,7 +19,7 @@ pub use expect::{Expect, Found};
 pub(crate) use increment::increment;
 pub use increment::{IncrementError, Incremented};
 pub use last::Last;
-pub(crate) use last::last;
+pub(crate) use last::{last, last_of};
 pub use retry::{Retry, RetryError};
 use tidegauge_storage::model::{SeqNo, Timestamp};
 

@@ -67,11 +67,20 @@ impl SealedChunk {
     /// Bytes on the heap, the skiplist's node included (about).
     pub fn bytes(&self) -> usize {
         const NODE: usize = 64;
-        let samples = match &self.samples {
+        self.encoded_len() + size_of::<Self>() + self.marks.len() * size_of::<ChunkMark>() + NODE
+    }
+
+    /// Bytes that its samples take.
+    pub fn encoded_len(&self) -> usize {
+        match &self.samples {
             Samples::Encoded(bytes) => bytes.len(),
             Samples::Raw(pairs) => size_of_val(&**pairs),
-        };
-        samples + size_of::<Self>() + self.marks.len() * size_of::<ChunkMark>() + NODE
+        }
+    }
+
+    /// Its least timestamp.
+    pub fn first(&self) -> i64 {
+        self.first
     }
 
     /// See [`Full::last_seq`].

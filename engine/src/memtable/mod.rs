@@ -7,6 +7,8 @@
 #![allow(unreachable_pub, missing_docs)]
 
 mod chunk;
+#[cfg(not(loom))]
+mod last;
 mod pack;
 #[cfg(not(loom))]
 mod read;

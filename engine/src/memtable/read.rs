@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tidegauge_storage::model::{Labels, Matcher, SeqNo, SeqRange, TimeRange, Timestamp};
-use tidegauge_storage::source::{ColumnCursor, Columns, ReadError, SampleSource, SeriesHit};
+use tidegauge_storage::model::{Labels, Matcher, Sample, SeqNo, SeqRange, TimeRange, Timestamp};
+use tidegauge_storage::source::{ColumnCursor, Columns, ReadCounts, ReadError, SampleSource, SeriesHit};
 
 use super::{HeadTable, Kind, Listing, Memtable, Pair, SealedChunk};
 use crate::registry::Registry;
@@ -14,7 +14,7 @@ use crate::sync::epoch;
 pub(crate) struct MemtableSource {
     memtable: Arc<Memtable>,
     registry: Arc<Registry>,
-    commit: u64,
+    pub(super) commit: u64,
     seq_range: SeqRange,
     bounds: Option<(i64, i64)>,
 }
@@ -27,28 +27,12 @@ impl MemtableSource {
         Self { memtable, registry, commit, seq_range, bounds }
     }
 
-    fn parts(&self, slot: u32, kind: Kind) -> (Vec<Arc<SealedChunk>>, Vec<Pair>) {
+    pub(super) fn parts(&self, slot: u32, kind: Kind) -> (Vec<Arc<SealedChunk>>, Vec<Pair>) {
         self.memtable.parts(self.registry.slots().head(slot), &epoch::pin(), slot, kind, self.commit)
     }
 
-    /// The newest sample of a series. Decodes one chunk at most.
-    pub(crate) fn last(&self, slot: u32) -> Option<Pair> {
-        let (chunks, tail) = self.parts(slot, Kind::InOrder);
-        let in_order = tail.last().copied().or_else(|| {
-            let mut columns = Columns::default();
-            chunks.iter().rev().find_map(|chunk| {
-                chunk.decode(TimeRange::ALL, self.commit, &mut columns);
-                let (&timestamp, &value) = (columns.timestamps.last()?, columns.values.last()?);
-                Some(Pair { timestamp, value })
-            })
-        })?;
-        // A late one is not newer than all before it, but it may have written over the newest.
-        let from = TimeRange::new(Timestamp::from_nanos(in_order.timestamp), Timestamp::MAX);
-        self.late(slot, from).pop().or(Some(in_order))
-    }
-
     /// The late samples in `range`: sorted, of equal timestamps the last accepted.
-    fn late(&self, slot: u32, range: TimeRange) -> Vec<Pair> {
+    pub(super) fn late(&self, slot: u32, range: TimeRange) -> Vec<Pair> {
         let (chunks, tail) = self.parts(slot, Kind::Late);
         sorted(chunks.iter(), &tail, self.commit, range)
     }
@@ -115,12 +99,28 @@ impl SampleSource for MemtableSource {
     fn read<'a>(&'a self, ordinal: u32, range: TimeRange) -> Result<Box<dyn ColumnCursor + 'a>, ReadError> {
         let late = self.late(ordinal, range);
         let (mut chunks, tail) = self.parts(ordinal, Kind::InOrder);
+        let all = chunks.len();
         chunks.retain(|c| c.overlaps(range));
-        let cursor = InOrder { chunks: chunks.into_iter(), tail, range, commit: self.commit };
+        let counts = ReadCounts { chunks_pruned: (all - chunks.len()) as u64, ..ReadCounts::default() };
+        let cursor = InOrder { chunks: chunks.into_iter(), tail, range, commit: self.commit, counts };
         if late.is_empty() {
             return Ok(Box::new(cursor));
         }
         Ok(Box::new(WithLate { in_order: cursor, late: late.into_iter().peekable(), batch: Columns::default() }))
+    }
+
+    fn find(&self, labels: &Labels) -> Result<Option<u32>, ReadError> {
+        Ok(self.registry.find(labels))
+    }
+
+    fn last(
+        &self,
+        ordinal: u32,
+        range: TimeRange,
+        scratch: &mut Columns,
+        counts: &mut ReadCounts,
+    ) -> Result<Option<Sample>, ReadError> {
+        Ok(self.last_of(ordinal, range, scratch, counts))
     }
 
     fn label_names(&self, out: &mut BTreeSet<String>) -> Result<(), ReadError> {
@@ -139,6 +139,7 @@ struct InOrder {
     tail: Vec<Pair>,
     range: TimeRange,
     commit: u64,
+    counts: ReadCounts,
 }
 
 impl InOrder {
@@ -146,10 +147,13 @@ impl InOrder {
         let before = out.len();
         for chunk in self.chunks.by_ref() {
             chunk.decode(self.range, self.commit, out);
+            self.counts.chunks_decoded += 1;
+            self.counts.bytes += chunk.encoded_len() as u64;
             if out.len() > before {
                 return true;
             }
         }
+        self.counts.bytes += size_of_val(&self.tail[..]) as u64;
         for pair in self.tail.drain(..) {
             if self.range.contains(Timestamp::from_nanos(pair.timestamp)) {
                 out.push(pair.timestamp, pair.value);
@@ -162,6 +166,15 @@ impl InOrder {
 impl ColumnCursor for InOrder {
     fn next(&mut self, out: &mut Columns) -> Result<bool, ReadError> {
         Ok(self.advance(out))
+    }
+
+    fn bound(&self) -> Option<i64> {
+        let chunk = self.chunks.as_slice().first().map(|chunk| chunk.first());
+        chunk.or_else(|| self.tail.first().map(|pair| pair.timestamp))
+    }
+
+    fn counts(&self) -> ReadCounts {
+        self.counts
     }
 }
 
@@ -188,5 +201,9 @@ impl ColumnCursor for WithLate {
             out.push(at, over.map_or(value, |p| p.value));
         }
         Ok(true)
+    }
+
+    fn counts(&self) -> ReadCounts {
+        self.in_order.counts()
     }
 }

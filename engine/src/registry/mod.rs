@@ -91,11 +91,11 @@ impl Registry {
     /// As [`Self::resolve`], for a set that was checked before (its limits may have been others).
     pub(crate) fn resolve_labels(&self, labels: &Labels) -> Result<u32, SeriesError> {
         let mut pairs = Vec::with_capacity(16);
-        if let Some(slot) = self.find(&self.names(), labels, &mut pairs) {
+        if let Some(slot) = self.look_up(&self.names(), labels, &mut pairs) {
             return Ok(slot);
         }
         let mut names = self.names.write().expect("registry lock");
-        if let Some(slot) = self.find(&names, labels, &mut pairs) {
+        if let Some(slot) = self.look_up(&names, labels, &mut pairs) {
             return Ok(slot);
         }
         if names.by_pairs.len() >= self.series_max || !names.pairs.has_room(labels.len()) {
@@ -110,7 +110,7 @@ impl Registry {
     }
 
     /// The slot of a label set. `pairs` is memory to work in.
-    fn find(&self, names: &Names, labels: &Labels, pairs: &mut Vec<u32>) -> Option<u32> {
+    fn look_up(&self, names: &Names, labels: &Labels, pairs: &mut Vec<u32>) -> Option<u32> {
         pairs.clear();
         for text in labels.encoded_pairs() {
             pairs.push(names.pairs.find(text)?);
@@ -120,6 +120,18 @@ impl Registry {
 
     fn hash(&self, pairs: &[u32]) -> u32 {
         self.hasher.hash_one(pairs) as u32
+    }
+
+    /// The slot of a label set, if it is registered.
+    pub(crate) fn find(&self, labels: &Labels) -> Option<u32> {
+        self.look_up(&self.names(), labels, &mut Vec::with_capacity(16))
+    }
+
+    /// The slot of a label set built from pairs in any order, if it is registered.
+    pub(crate) fn find_pairs(&self, pairs: &[(&str, &str)]) -> Result<(Labels, Option<u32>), LabelError> {
+        let labels = Labels::new(pairs.iter().copied(), &self.limits)?;
+        let slot = self.find(&labels);
+        Ok((labels, slot))
     }
 
     /// Checks a label set against this engine's limits.

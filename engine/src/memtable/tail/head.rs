@@ -52,6 +52,17 @@ impl SeriesHead {
         Some(self.last_seq.load(Ordering::Relaxed)).filter(|&seq| seq > 0)
     }
 
+    /// The newest sample of memtable `generation`, if the open tail alone tells which it is; `None` says nothing.
+    ///
+    /// As of a commit that is visible: `visible` answers the watermark. Lock-free, copies nothing, pins nothing (T9).
+    pub fn newest(&self, guard: &Guard, generation: u32, visible: impl Fn() -> u64) -> Option<Pair> {
+        let pair = self.tail.newest(guard, generation, visible)?;
+        // After the watermark: what is visible of the late tail is counted here. A late sample wins over one in order
+        // of the same time, and none is newer.
+        let late = self.late().map_or(i64::MIN, |late| late.last.load(Ordering::Relaxed));
+        (late < pair.timestamp).then_some(pair)
+    }
+
     fn late(&self) -> Option<&OpenTail> {
         // Acquire: pairs with the Release in `late_or_new`.
         let late = self.late.load(weakenable!("tail_read_late", Acquire));
@@ -107,11 +118,13 @@ impl<T: HeadTable, H: std::ops::Deref<Target = T>> HeadWriter<H> {
     #[inline]
     pub fn append<S: Seal>(&mut self, slot: u32, at: &Moment<'_>, seq: u64, pair: Pair, seal: &mut S) {
         let head = self.0.head(slot);
-        let (last, generation, open) = head.tail.own.with(|own| {
+        let (generation, open) = head.tail.own.with(|own| {
             // SAFETY: `&mut self` of the one writer (T1).
             let own = unsafe { &*own };
-            (own.last, own.generation, own.capacity > 0)
+            (own.generation, own.capacity > 0)
         });
+        // Relaxed: this thread alone stores it.
+        let last = head.tail.last.load(Ordering::Relaxed);
         // A memtable's first sample of a series is in order, so whatever is open has this tail open too.
         if generation != at.generation && open {
             self.close_around(slot, at, seal);

@@ -10,7 +10,7 @@ use std::ptr::{self, NonNull};
 
 use super::pack::PACKED_SAMPLES;
 use crate::commit::PinView;
-use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicI64, AtomicPtr, AtomicU64, Ordering};
 use crate::sync::epoch::Guard;
 use crate::sync::{UnsafeCell, weakenable};
 
@@ -64,8 +64,6 @@ impl State {
 /// What only the thread with the [`HeadWriter`] touches.
 struct Own {
     slots: *mut Slot,
-    /// Greatest timestamp of this tail's generation.
-    last: i64,
     generation: u32,
     capacity: u32,
 }
@@ -88,6 +86,8 @@ fn kept_marks(buf: NonNull<TailBuf>) -> Marks {
 struct OpenTail {
     state: AtomicU64,
     buf: AtomicPtr<TailBuf>,
+    /// Greatest timestamp: of an in-order tail in its generation, of a late tail in all of them. One writer (T1).
+    last: AtomicI64,
     own: UnsafeCell<Own>,
 }
 
@@ -148,8 +148,13 @@ pub enum TailView {
 
 impl OpenTail {
     fn new() -> Self {
-        let own = Own { slots: ptr::null_mut(), last: i64::MIN, generation: 0, capacity: 0 };
-        Self { state: AtomicU64::new(0), buf: AtomicPtr::new(ptr::null_mut()), own: UnsafeCell::new(own) }
+        let own = Own { slots: ptr::null_mut(), generation: 0, capacity: 0 };
+        Self {
+            state: AtomicU64::new(0),
+            buf: AtomicPtr::new(ptr::null_mut()),
+            last: AtomicI64::new(i64::MIN),
+            own: UnsafeCell::new(own),
+        }
     }
 
     /// # Safety
@@ -179,7 +184,8 @@ impl OpenTail {
                 }
                 state = State::new(at.commit, state.len(), state.len());
             }
-            own.last = own.last.max(pair.timestamp);
+            // Relaxed: the state's Release below, or that of the watermark, publishes it with the sample (T9).
+            self.last.store(self.last.load(Ordering::Relaxed).max(pair.timestamp), Ordering::Relaxed);
             // SAFETY: `make_room` left room, so the slot lies inside the buffer.
             let cell = unsafe { slot_at(own.slots, state.len() as usize) };
             // SAFETY: no reader looks at or beyond the published length (T2).
@@ -218,8 +224,9 @@ impl OpenTail {
             ordinal = unsafe { old.as_ref() }.ordinal() + 1;
             self.seal(slot, kind, at.commit, old, own, last_seq.load(Ordering::Relaxed), seal);
         }
-        if !same {
-            own.last = i64::MIN;
+        if !same && kind == Kind::InOrder {
+            // Of a late tail it never falls, so that `newest` misses no late sample (T9).
+            self.last.store(i64::MIN, Ordering::Relaxed);
         }
         // After a full tail the series is busy: begin with a cache-friendly half kilobyte.
         let capacity = if ordinal == 0 { next_capacity(0) } else { next_capacity(23.min(TAIL_SAMPLES)) };
@@ -376,6 +383,31 @@ impl OpenTail {
             // these slots are inside it and published (T2).
             with_pairs(TailBuf::slots(buf), len, |pairs| out.extend_from_slice(pairs));
             return TailView::Copied { ordinal: header.ordinal() };
+        }
+    }
+}
+
+impl OpenTail {
+    /// The last sample of the tail, if it belongs to `generation`, as of a commit that was published before `visible`
+    /// answered or is the one it answers (T9). Nothing is copied.
+    fn newest(&self, _guard: &Guard, generation: u32, visible: impl Fn() -> u64) -> Option<Pair> {
+        loop {
+            // As in `view`.
+            let before = self.buf.load(weakenable!("newest_buf", Acquire));
+            let state = State(self.state.load(weakenable!("newest_len", Acquire)));
+            if before != self.buf.load(Ordering::Relaxed) {
+                continue; // Grown or sealed in between: each retry is another's progress.
+            }
+            let buf = NonNull::new(before)?;
+            // SAFETY: the guard was taken before the load, so the buffer is not freed (T6).
+            let header = unsafe { buf.as_ref() };
+            if header.generation != generation {
+                return None;
+            }
+            let len = if state.commit() <= visible() { state.len() } else { state.base() };
+            // The state belongs to this buffer or to an earlier, smaller copy of it (T4), so these slots are inside it
+            // and published (T2).
+            return with_pairs(TailBuf::slots(buf), len as usize, |pairs| pairs.last().copied());
         }
     }
 }

@@ -1,0 +1,126 @@
+//! The last value of a series, by handle and by labels, is what reading everything would find.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tidegauge::{Engine, Last, Level, Matcher, ReadError, Sample, Timestamp};
+
+const SECOND: i64 = 1_000_000_000;
+
+fn sample(at: i64, value: f64) -> Option<Sample> {
+    Some(Sample { timestamp: Timestamp::from_nanos(at), value })
+}
+
+fn plain(last: Result<Option<Last>, ReadError>) -> Option<Sample> {
+    last.unwrap().map(|Last { timestamp, value, .. }| Sample { timestamp, value })
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    /// Series, timestamp.
+    Push(usize, i64),
+    Flush,
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    // Few timestamps, so that they repeat; and runs, so that tails fill up.
+    let push = (0..3usize, 0..40i64).prop_map(|(series, at)| vec![Act::Push(series, at * SECOND)]);
+    let run = (0..3usize, 0..3000i64, 900..1200i64)
+        .prop_map(|(series, from, n)| (0..n).map(|i| Act::Push(series, (from + i) * SECOND)).collect());
+    let act = prop_oneof![20 => push, 1 => run, 2 => Just(vec![Act::Flush])];
+    prop::collection::vec(act, 1..60).prop_map(|acts| acts.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn the_last_value_is_the_last_accepted_of_the_latest_time(acts in acts()) {
+        let engine = Engine::in_memory().unwrap();
+        let names = ["a", "b", "c"];
+        let ids = names.map(|name| engine.series(&[("__name__", "x"), ("i", name)]).unwrap());
+        let mut model = [const { BTreeMap::new() }; 3];
+        for (n, act) in acts.into_iter().enumerate() {
+            match act {
+                Act::Push(series, at) => {
+                    let ack = engine.push(ids[series], Timestamp::from_nanos(at), n as f64).unwrap();
+                    model[series].insert(at, n as f64);
+                    if n % 7 == 0 {
+                        engine.wait(ack, Level::Visible, Duration::from_secs(20)).unwrap();
+                        let (at, value) = model[series].last_key_value().unwrap();
+                        prop_assert_eq!(plain(engine.last(ids[series])), sample(*at, *value));
+                    }
+                }
+                Act::Flush => engine.flush().unwrap(),
+            }
+        }
+        // A flush waits for what is visible only.
+        let ack = engine.push(ids[0], Timestamp::from_nanos(-1), 0.0).unwrap();
+        model[0].insert(-1, 0.0);
+        engine.wait(ack, Level::Visible, Duration::from_secs(20)).unwrap();
+        for (i, id) in ids.into_iter().enumerate() {
+            let expected = model[i].last_key_value().and_then(|(at, value)| sample(*at, *value));
+            prop_assert_eq!(plain(engine.last(id)), expected);
+            prop_assert_eq!(plain(engine.last_of(&[("i", names[i]), ("__name__", "x")])), expected);
+            let selection = engine.snapshot().select(&format!("x{{i=\"{}\"}}", names[i])).unwrap();
+            let found = selection.last().unwrap().first().copied().flatten();
+            prop_assert_eq!(found, expected);
+        }
+    }
+}
+
+#[test]
+fn a_series_is_known_by_its_labels_after_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(dir.path()).unwrap();
+    let id = engine.series(&[("__name__", "x"), ("host", "a")]).unwrap();
+    assert_eq!(plain(engine.last(id)), None);
+    engine.push(id, Timestamp::from_nanos(5), 1.5).unwrap();
+    engine.close().unwrap();
+    let engine = Engine::open(dir.path()).unwrap();
+    assert_eq!(plain(engine.last_of(&[("host", "a"), ("__name__", "x")])), sample(5, 1.5));
+    assert_eq!(plain(engine.last_of(&[("host", "b"), ("__name__", "x")])), None);
+    assert_eq!(plain(engine.last_of(&[("host", "a"), ("host", "b")])), None, "no set at all");
+    let again = engine.series(&[("__name__", "x"), ("host", "a")]).unwrap();
+    assert_eq!(plain(engine.last(again)), sample(5, 1.5));
+    // Older than what is stored: the tail alone would say otherwise.
+    let ack = engine.push(again, Timestamp::from_nanos(3), 9.0).unwrap();
+    engine.wait(ack, Level::Visible, Duration::from_secs(20)).unwrap();
+    assert_eq!(plain(engine.last(again)), sample(5, 1.5));
+    assert_eq!(plain(engine.last(id)), None, "an id of another engine");
+}
+
+#[test]
+fn the_last_value_of_a_running_series_never_goes_back() {
+    let engine = Engine::in_memory().unwrap();
+    let ids = ["a", "b"].map(|name| engine.series(&[("__name__", name)]).unwrap());
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut appender = engine.appender().unwrap();
+            for i in 0..200_000 {
+                let at = Timestamp::from_nanos(i);
+                let both = ids.map(|id| tidegauge::SeriesSample::new(id, at, i as f64));
+                let ack = appender.push_batch(&both).unwrap();
+                if i % 50_000 == 49_999 {
+                    engine.wait(ack, Level::Visible, Duration::from_secs(20)).unwrap();
+                    engine.flush().unwrap();
+                }
+            }
+            done.store(true, std::sync::atomic::Ordering::Release);
+        });
+        let mut least = -1;
+        while !done.load(std::sync::atomic::Ordering::Acquire) {
+            // Both come in one batch: what one shows, the other has too.
+            for id in ids {
+                let at = plain(engine.last(id)).map_or(-1, |sample| sample.timestamp.nanos());
+                assert!(at >= least, "{at} after {least}");
+                least = at;
+            }
+        }
+    });
+    let snapshot = engine.snapshot();
+    let matchers = [Matcher::equal("__name__", "a")];
+    assert_eq!(tidegauge::query::Selection::new(&snapshot, &matchers).unwrap().count().unwrap(), [200_000]);
+}
