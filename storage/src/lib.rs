@@ -10,6 +10,9 @@ pub mod model;
 // samples of one series, encoded
 pub mod chunk;
 
+// and what is made of them, decoded
+pub mod lanes;
+
 // many series in one immutable file
 pub mod segment;
 

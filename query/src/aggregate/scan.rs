@@ -1,6 +1,7 @@
 //! One series' samples, cut into windows.
 
 use tidegauge_storage::chunk::STALE_BITS;
+use tidegauge_storage::lanes;
 use tidegauge_storage::source::{ColumnCursor, Columns};
 
 use super::fold::Fold;
@@ -125,8 +126,7 @@ impl<'a> Scan<'a> {
 
 /// Takes staleness markers out. Looking for NaN first is what keeps it cheap.
 fn drop_stale(columns: &mut Columns) {
-    let any_nan = |values: &[f64]| values.iter().fold(false, |any, value| any | value.is_nan());
-    if !any_nan(&columns.values) {
+    if !lanes::has_nan(&columns.values) {
         return;
     }
     let keep: Vec<bool> = columns.values.iter().map(|value| value.to_bits() != STALE_BITS).collect();

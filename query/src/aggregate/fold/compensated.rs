@@ -1,10 +1,9 @@
 //! Sums that keep what rounding would lose.
 
-use std::array;
+use tidegauge_storage::lanes::{self, LANES};
 
-/// Sums run side by side, so that the compiler can use wide registers. Which of them a
-/// sample goes to depends on its place in the window alone.
-const WIDTH: usize = 8;
+/// Sums run side by side. Which of them a sample goes to depends on its place in the window alone.
+const WIDTH: usize = LANES;
 
 /// A sum and what its roundings lost so far.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,8 +33,7 @@ impl Compensated {
     }
 }
 
-/// A compensated sum of one window's values. Sums and losses stand in columns of their
-/// own: interleaved, the loop over them does not vectorise.
+/// A compensated sum of one window's values.
 #[derive(Default)]
 pub(super) struct WideSum {
     sums: [f64; WIDTH],
@@ -51,7 +49,7 @@ impl WideSum {
         let (whole, tail) = rest.as_chunks::<WIDTH>();
         self.add_some(phase, head);
         if !whole.is_empty() {
-            self.add_whole(whole);
+            lanes::add_compensated(&mut self.sums, &mut self.lost, whole);
         }
         self.add_some(0, tail);
         self.count += values.len() as u64;
@@ -61,21 +59,6 @@ impl WideSum {
         for ((sum, lost), &value) in self.sums[phase..].iter_mut().zip(&mut self.lost[phase..]).zip(values) {
             two_sum(sum, lost, value);
         }
-    }
-
-    /// The loop that matters: [`two_sum`] written a column at a time, which the compiler
-    /// turns into packed instructions (the other way round it did not).
-    fn add_whole(&mut self, whole: &[[f64; WIDTH]]) {
-        let (mut sums, mut lost) = (self.sums, self.lost);
-        for values in whole {
-            let next: [f64; WIDTH] = array::from_fn(|i| sums[i] + values[i]);
-            let part: [f64; WIDTH] = array::from_fn(|i| next[i] - sums[i]);
-            let of_sum: [f64; WIDTH] = array::from_fn(|i| sums[i] - (next[i] - part[i]));
-            let of_value: [f64; WIDTH] = array::from_fn(|i| values[i] - part[i]);
-            lost = array::from_fn(|i| lost[i] + (of_sum[i] + of_value[i]));
-            sums = next;
-        }
-        (self.sums, self.lost) = (sums, lost);
     }
 
     /// The sum and the count of what was added since the last call.

@@ -1,11 +1,9 @@
 //! The least or the greatest value.
 
 use tidegauge_storage::chunk::ChunkStats;
+use tidegauge_storage::lanes::{self, LANES};
 
 use super::{Fold, present};
-
-/// Extremes run side by side, so that the compiler can use wide registers.
-const WIDTH: usize = 8;
 
 /// The greatest value if `MAX`, else the least. NaN only where all values are.
 pub(in super::super) struct Extreme<const MAX: bool> {
@@ -36,12 +34,12 @@ impl<const MAX: bool> Fold for Extreme<MAX> {
     type Partial = f64;
 
     fn add(&mut self, _: &[i64], values: &[f64]) {
-        let (whole, rest) = values.as_chunks::<WIDTH>();
-        let mut best = [self.best; WIDTH];
-        for values in whole {
-            for i in 0..WIDTH {
-                best[i] = Self::better(values[i], best[i]);
-            }
+        let (whole, rest) = values.as_chunks::<LANES>();
+        let mut best = [self.best; LANES];
+        if MAX {
+            lanes::greatest(&mut best, whole)
+        } else {
+            lanes::least(&mut best, whole)
         }
         self.best = best.iter().chain(rest).fold(self.best, |best, &value| Self::better(value, best));
         self.samples |= !values.is_empty();
