@@ -450,7 +450,9 @@ fn a_budget_bounds_a_query_and_tells_what_it_read() {
         let answer = Query::new(&s, text).budget(&budget).at(Timestamp::from_nanos(49 * SECOND));
         (answer, budget.stats())
     };
-    for (text, samples) in [("x", 100), ("sum_over_time(x[10s])", 20), ("x[20s]", 40), ("rate(x[5s] smoothed)", 100)] {
+    for (text, samples) in
+        [("deriv(x[9s])", 18), ("sum_over_time(x[10s])", 20), ("x[20s]", 40), ("rate(x[5s] smoothed)", 100)]
+    {
         let (answer, stats) = ask(text, QueryLimits::DEFAULT);
         answer.unwrap();
         assert_eq!((stats.series_selected, stats.series_read, stats.samples_read), (2, 2, samples), "{text}");

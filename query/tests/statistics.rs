@@ -10,6 +10,7 @@ use std::time::Duration;
 use common::{OddSource, Pairs, labels, range, snapshot};
 use proptest::prelude::*;
 use rayon::ThreadPoolBuilder;
+use tidegauge_query::promql::{Query, Value};
 use tidegauge_query::{Aggregate, Budget, QueryLimits, ScanStats, Selection, Table};
 use tidegauge_storage::chunk::ChunkStats;
 use tidegauge_storage::fs::Fs;
@@ -348,4 +349,91 @@ fn a_last_value_is_read_from_statistics_or_one_vector() {
     let cut = count(range(0, 50_000));
     assert_eq!((cut.chunks_by_statistics, cut.chunks_decoded, cut.chunks_pruned), (0, 1, 2));
     assert!(cut.samples_read <= 1024, "{cut:?}");
+}
+
+/// Labels, step and value, whatever the query was.
+fn promql(snapshot: &Snapshot, text: &str, at: i64, steps: i64, step: i64) -> (Vec<(String, i64, f64)>, ScanStats) {
+    let budget = Budget::new(QueryLimits::DEFAULT);
+    let query = Query::new(snapshot, text).budget(&budget).lookback(Duration::from_nanos(25));
+    let t = Timestamp::from_nanos;
+    let found = if steps == 1 {
+        match query.at(t(at)).unwrap().0 {
+            Value::Vector(samples) => samples.iter().map(|s| (s.labels.to_string(), at, s.value)).collect(),
+            other => panic!("{text} is {other:?}"),
+        }
+    } else {
+        let matrix = query.range(t(at), t(at + (steps - 1) * step), Duration::from_nanos(step as u64)).unwrap().0;
+        let series = matrix.iter().map(|s| (s.labels.to_string(), &s.timestamps, &s.values));
+        series
+            .flat_map(|(l, t, v)| t.iter().zip(v).map(move |(t, v)| (l.clone(), *t, *v)).collect::<Vec<_>>())
+            .collect()
+    };
+    (found, budget.stats())
+}
+
+const OVER_TIME: [&str; 13] = [
+    "count_over_time",
+    "sum_over_time",
+    "avg_over_time",
+    "min_over_time",
+    "max_over_time",
+    "first_over_time",
+    "last_over_time",
+    "present_over_time",
+    "ts_of_first_over_time",
+    "ts_of_last_over_time",
+    "rate",
+    "increase",
+    "delta",
+];
+
+fn compare_promql(with: &Snapshot, without: &Snapshot, range: i64, at: i64, steps: i64, step: i64) {
+    let texts = OVER_TIME.iter().map(|f| format!("{f}({{__name__=~\"x|c\"}}[{range}e-9])"));
+    for text in texts.chain(["x".to_owned(), "timestamp(c)".to_owned(), "absent_over_time(x[9e-9])".to_owned()]) {
+        let (a, b) = (promql(with, &text, at, steps, step).0, promql(without, &text, at, steps, step).0);
+        let context = || format!("{text} at {at}, {steps} steps of {step}");
+        assert_eq!(a.len(), b.len(), "{}", context());
+        for ((labels, t, a), (other, u, b)) in a.iter().zip(&b) {
+            assert_eq!((labels, t), (other, u), "{}", context());
+            let close = (a - b).abs() <= 1e-12 * b.abs() + 1e-20;
+            let exact = !text.contains("sum_") && !text.contains("avg_");
+            let same = a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()) || (!exact && close);
+            assert!(same, "{} {labels} {t}: {a} instead of {b}", context());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn promql_answers_by_statistics_as_by_decoding(
+        sources in sources(), range in 1..150i64, at in -60..110i64, steps in 1..5i64, step in 1..160i64,
+    ) {
+        let plain = snapshot(sources.iter().map(|source| source.plain.clone()));
+        compare_promql(&snapshot(sources), &plain, range, at, steps, step);
+    }
+}
+
+#[test]
+fn promql_over_segments_decodes_only_what_a_range_cuts() {
+    for odd in [&[][..], &[(5000, STALE), (9000, f64::NAN), (11_999, STALE), (2, -0.0), (4096, f64::INFINITY)]] {
+        let (segments, plain) = segments(odd);
+        for (range, at, steps, step) in
+            [(200_000, 119_990, 1, 1), (81_920, 119_990, 1, 1), (40_960, 40_950, 3, 40_960), (9_000, 50_000, 4, 30_000)]
+        {
+            compare_promql(&segments, &plain, range, at, steps, step);
+        }
+    }
+    let (segments, _) = segments(&[]);
+    // The third series has no late samples: three chunks, of 4,096 samples, 4,096 and 3,808.
+    let stats = promql(&segments, "sum_over_time(c{host=\"3\"}[1e-3])", 119_990, 1, 1).1;
+    assert_eq!((stats.chunks_by_statistics, stats.chunks_decoded), (3, 0));
+    let stats = promql(&segments, "avg_over_time(c{host=\"3\"}[100e-6])", 119_990, 1, 1).1;
+    assert_eq!((stats.chunks_by_statistics, stats.chunks_decoded), (2, 1));
+    assert_eq!(stats.samples_read, 2096, "of the first chunk what the range leaves of it");
+    let stats = promql(&segments, "c{host=\"3\"}", 119_990, 1, 1).1;
+    assert_eq!((stats.chunks_decoded, stats.samples_read), (0, 0), "the last sample is in the statistics");
+    let stats = promql(&segments, "c{host=\"3\"}", 60_000, 1, 1).1;
+    assert!(stats.chunks_decoded == 1 && stats.samples_read <= 1024, "{stats:?}");
 }

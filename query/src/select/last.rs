@@ -5,18 +5,16 @@ use tidegauge_storage::source::{Columns, ReadCounts};
 
 use super::Selection;
 use crate::QueryError;
-use crate::limits::Meter;
 
 impl Selection {
-    pub(super) fn last_of(
+    /// The last sample of series `i`, and how many were decoded for it.
+    pub(crate) fn last_of(
         &self,
         i: usize,
         scratch: &mut Columns,
-        meter: &mut Meter<'_>,
-    ) -> Result<Option<Sample>, QueryError> {
-        meter.series()?;
-        let mut best: Option<Sample> = None;
-        let mut counts = ReadCounts::default();
+        counts: &mut ReadCounts,
+    ) -> Result<(Option<Sample>, usize), QueryError> {
+        let (mut best, mut samples) = (None::<Sample>, 0);
         // Later sources first: they win a tie, and are likely to hold the end.
         for (part, bounds) in self.joined.parts(i).rev() {
             let mut range = bounds.intersect(&self.range);
@@ -30,10 +28,9 @@ impl Selection {
             }
             let source = &*self.snapshot.sources()[part.source as usize];
             scratch.clear();
-            best = source.last(part.ordinal, range, scratch, &mut counts)?.or(best);
-            meter.samples(scratch.len())?;
+            best = source.last(part.ordinal, range, scratch, counts)?.or(best);
+            samples += scratch.len();
         }
-        meter.read(counts);
-        Ok(best)
+        Ok((best, samples))
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use tidegauge_storage::model::{Labels, Sample};
-use tidegauge_storage::source::{ColumnCursor, Columns};
+use tidegauge_storage::source::{ColumnCursor, Columns, ReadCounts};
 
 use super::Selection;
 use crate::QueryError;
@@ -81,7 +81,14 @@ impl Selection {
     /// As [`par_map`](Self::par_map).
     pub fn last(&self) -> Result<Vec<Option<Sample>>, QueryError> {
         let budget = self.begin();
-        let read = |columns: &mut Columns, meter: &mut Meter<'_>, i: usize| self.last_of(i, columns, meter);
+        let read = |columns: &mut Columns, meter: &mut Meter<'_>, i: usize| {
+            meter.series()?;
+            let mut counts = ReadCounts::default();
+            let (last, samples) = self.last_of(i, columns, &mut counts)?;
+            meter.read(counts);
+            meter.samples(samples)?;
+            Ok(last)
+        };
         self.par_series(&budget, Columns::default, read)
     }
 

@@ -16,6 +16,7 @@ mod times;
 // how: selectors, ranges, operators, aggregations, functions
 mod aggregate;
 mod binary;
+mod chunks;
 mod civil;
 mod functions;
 mod run;

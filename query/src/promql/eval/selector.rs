@@ -59,6 +59,15 @@ impl Run<'_> {
         let lookback = self.lookback;
         let fill = |(scratch, meter): &mut (Columns, Meter<'_>), (i, out): (usize, &mut [f64])| {
             budget.check()?;
+            if let (&[at], false) = (times, smoothed) {
+                // The end of each series is enough.
+                let mut counts = ReadCounts::default();
+                let (last, samples) = selection.last_of(i, scratch, &mut counts)?;
+                meter.seen(samples as u64, counts);
+                let last = last.map_or((i64::MIN, ABSENT), |last| (last.timestamp.nanos(), last.value));
+                out[0] = settled(at, last, lookback, wanted);
+                return Ok(());
+            }
             let mut cursor = selection.series(i).cursor();
             let samples = if smoothed {
                 let windows = Windows::new(cursor, budget.limits().samples, std::mem::take(scratch));
@@ -105,12 +114,7 @@ fn latest(
 ) -> Result<u64, EvalError> {
     let (mut at, mut samples) = (0, 0);
     let mut last = (i64::MIN, ABSENT);
-    let mut settle = |at: usize, last: (i64, f64)| {
-        let (t, value) = last;
-        if !is_absent(value) && t > times[at].saturating_sub(lookback) {
-            out[at] = if wanted == Wanted::Timestamp { seconds(t) } else { value };
-        }
-    };
+    let mut settle = |at: usize, last: (i64, f64)| out[at] = settled(times[at], last, lookback, wanted);
     loop {
         scratch.clear();
         if !cursor.next(scratch)? {
@@ -135,6 +139,15 @@ fn latest(
     }
     (at..times.len()).for_each(|at| settle(at, last));
     Ok(samples)
+}
+
+/// What the latest sample up to `at` yields there.
+fn settled(at: i64, (t, value): (i64, f64), lookback: i64, wanted: Wanted) -> f64 {
+    match wanted {
+        _ if is_absent(value) || t <= at.saturating_sub(lookback) => ABSENT,
+        Wanted::Timestamp => seconds(t),
+        Wanted::Value => value,
+    }
 }
 
 /// Values between two samples lie on the line between them.

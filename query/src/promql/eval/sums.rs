@@ -25,6 +25,13 @@ impl Sum {
         Self { value, lost }
     }
 
+    /// With another sum; `None` where that leaves the finite numbers.
+    pub(super) fn and(self, other: Self) -> Option<Self> {
+        let sum = self.plus(other.value);
+        let sum = Self { lost: sum.lost + other.lost, ..sum };
+        (sum.value.is_finite() && sum.lost.is_finite()).then_some(sum)
+    }
+
     pub(super) fn total(self) -> f64 {
         self.value + self.lost
     }

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 use tidegauge_storage::source::{ColumnCursor, Columns, ReadCounts};
 
+use super::chunks::{Beside, Disjoint, Needs};
 use super::error::EvalError;
 use super::grid::{ABSENT, Grid, Row, is_absent};
 use super::run::Run;
@@ -28,6 +29,8 @@ pub(super) struct WindowSpec {
 pub(super) struct Window<'a> {
     pub(super) times: &'a [i64],
     pub(super) values: &'a [f64],
+    /// What chunks answered by their statistics add to them, as the function [needs](Needs) it.
+    pub(super) beside: Beside,
     /// The time of the step.
     pub(super) at: i64,
     /// The range is (start, end].
@@ -203,12 +206,13 @@ impl Run<'_> {
         Ok((inner, grid))
     }
 
-    /// Applies `f` to every series' range at every step. The name goes unless `keep_name`.
+    /// Applies `f`, which needs `needs`, to every series' range at every step. The name goes unless `keep_name`.
     pub(super) fn over_windows<F>(
         &self,
         source: &RangeSource,
         steps: Steps,
         keep_name: bool,
+        needs: Needs,
         f: F,
     ) -> Result<Grid, EvalError>
     where
@@ -233,11 +237,16 @@ impl Run<'_> {
         let (spec, extension, ends) = (source.spec, source.extension, &source.ends[..]);
         let budget = self.holdings.budget();
         let samples_max = budget.limits().samples;
-        let fill = |(buffer, meter): &mut (Columns, Meter<'_>), (i, out): (usize, &mut [f64])| {
+        let disjoint = Disjoint { spec, steps, ends, needs, samples_max, f: &f };
+        let are_disjoint = needs != Needs::Samples && extension.is_none() && Disjoint::<F>::are(spec.range, ends);
+        let fill = |(buffer, batch, meter): &mut (Columns, Columns, Meter<'_>), (i, out): (usize, &mut [f64])| {
             budget.check()?;
             let check = || Ok(budget.check()?);
             let memory = std::mem::take(buffer);
             let (evaluated, memory, samples, counts) = match view {
+                View::Stored(selection) if are_disjoint => {
+                    disjoint.fill(selection.series(i).cursor(), memory, batch, check, out)?
+                }
                 View::Stored(selection) => {
                     let windows = Windows::new(selection.series(i).cursor(), samples_max, memory);
                     slide(windows, spec, extension, steps, ends, &f, check, out)?
@@ -254,7 +263,7 @@ impl Run<'_> {
             }
             Ok::<(), EvalError>(())
         };
-        let scratch = || (Columns::default(), Meter::new(budget));
+        let scratch = || (Columns::default(), Columns::default(), Meter::new(budget));
         if self.shared && steps.count > 0 && rows.len() >= SERIES_PARALLEL_MIN {
             grid.values.par_chunks_mut(steps.count).enumerate().try_for_each_init(scratch, fill)?;
         } else if steps.count > 0 {
@@ -342,7 +351,8 @@ fn slide<C: ColumnCursor>(
             work = 0;
             check()?;
         }
-        let window = Window { times, values, at: steps.at(step), start, end, range: spec.range, extension };
+        let (at, range, beside) = (steps.at(step), spec.range, Beside::default());
+        let window = Window { times, values, beside, at, start, end, range, extension };
         if let Some(value) = f(&window, step)? {
             *slot = value;
         }

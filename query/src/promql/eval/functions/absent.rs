@@ -2,6 +2,7 @@
 
 use tidegauge_storage::model::{Labels, METRIC_NAME, MatchOp, Matcher};
 
+use crate::promql::eval::chunks::Needs;
 use crate::promql::eval::error::EvalError;
 use crate::promql::eval::grid::{ABSENT, Grid, Row};
 use crate::promql::eval::run::Run;
@@ -22,7 +23,7 @@ impl Run<'_> {
     pub(super) fn absent_over_time(&self, call: &Call, steps: Steps) -> Result<Grid, EvalError> {
         let arg = call.args[0].unwrapped();
         let source = self.range_source(arg, steps)?;
-        let grid = self.over_windows(&source, steps, false, |_, _| Ok(Some(1.0)))?;
+        let grid = self.over_windows(&source, steps, false, Needs::Count, |_, _| Ok(Some(1.0)))?;
         let matchers = match arg {
             Expr::Matrix(m) => &m.selector.matchers[..],
             _ => &[],

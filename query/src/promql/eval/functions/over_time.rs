@@ -4,22 +4,30 @@ use super::extended::first_sample;
 use crate::promql::eval::sums::{Mean, Sum, finite_sum, quantile};
 use crate::promql::eval::window::Window;
 
-pub(super) fn sum(values: &[f64]) -> f64 {
-    if let Some(sum) = finite_sum(values) {
+pub(super) fn count(w: &Window<'_>) -> f64 {
+    (w.values.len() as u64 + w.beside.samples) as f64
+}
+
+pub(super) fn sum(w: &Window<'_>) -> f64 {
+    if let Some(sum) = finite_sum(w.values).and_then(|sum| sum.and(w.beside.sum)) {
         return sum.total();
     }
-    let sum = values.iter().copied().fold(Sum::default(), Sum::plus);
+    let sum = w.values.iter().copied().fold(w.beside.sum, Sum::plus);
     if sum.value.is_infinite() { sum.value } else { sum.total() }
 }
 
-pub(super) fn avg(values: &[f64]) -> f64 {
-    if let Some(sum) = finite_sum(values) {
-        let count = values.len() as f64;
+pub(super) fn avg(w: &Window<'_>) -> f64 {
+    let count = count(w);
+    if let Some(sum) = finite_sum(w.values).and_then(|sum| sum.and(w.beside.sum)) {
         return sum.value / count + sum.lost / count;
     }
     let mut mean = Mean::default();
-    values.iter().for_each(|&v| mean.add(v));
-    mean.value()
+    w.values.iter().for_each(|&v| mean.add(v));
+    if w.beside.samples == 0 {
+        return mean.value();
+    }
+    // The sum is beyond the finite numbers, or a value is: the parts' shares of the mean may not be.
+    mean.value() * (w.values.len() as f64 / count) + w.beside.sum.total() / count
 }
 
 /// The place of the value that no other one `beats`; NaN loses to all. `values` is not empty.

@@ -4,11 +4,12 @@ use super::over_time;
 use super::rate::{self, Kind};
 use super::regression;
 use crate::promql::eval::annotations::general;
+use crate::promql::eval::chunks::Needs;
 use crate::promql::eval::error::EvalError;
 use crate::promql::eval::grid::{Grid, is_absent};
 use crate::promql::eval::run::Run;
 use crate::promql::eval::times::{Steps, seconds};
-use crate::promql::eval::window::{RangeSource, Window};
+use crate::promql::eval::window::Window;
 use crate::promql::parse::Function;
 use crate::promql::parse::ast::{Call, Expr, Extension};
 
@@ -30,42 +31,54 @@ impl Run<'_> {
         }
         check_extension(call, range)?;
         let source = self.range_source(range, steps)?;
-        let plain = |f: fn(&Window<'_>) -> Option<f64>| self.plain(&source, steps, f);
+        let needing =
+            |needs, f: fn(&Window<'_>) -> Option<f64>| self.over_windows(&source, steps, false, needs, |w, _| Ok(f(w)));
+        let plain = |f: fn(&Window<'_>) -> Option<f64>| needing(Needs::Samples, f);
+        let named =
+            |f: fn(&Window<'_>) -> Option<f64>| self.over_windows(&source, steps, true, Needs::Ends, |w, _| Ok(f(w)));
         let grid = match function {
-            F::Rate => plain(|w| rate::extrapolated(w, Kind::RATE)),
-            F::Increase => plain(|w| rate::extrapolated(w, Kind::INCREASE)),
-            F::Delta => plain(|w| rate::extrapolated(w, Kind::DELTA)),
+            F::Rate => needing(Needs::Counter, |w| rate::extrapolated(w, Kind::RATE)),
+            F::Increase => needing(Needs::Counter, |w| rate::extrapolated(w, Kind::INCREASE)),
+            F::Delta => needing(Needs::Ends, |w| rate::extrapolated(w, Kind::DELTA)),
             F::Irate => plain(|w| rate::instant(w, true)),
             F::Idelta => plain(|w| rate::instant(w, false)),
             F::Changes => plain(over_time::changes),
             F::Resets => plain(over_time::resets),
-            F::AvgOverTime => plain(|w| Some(over_time::avg(w.values))),
-            F::SumOverTime => plain(|w| Some(over_time::sum(w.values))),
-            F::CountOverTime => plain(|w| Some(w.values.len() as f64)),
-            F::PresentOverTime => plain(|_| Some(1.0)),
-            F::MinOverTime => plain(|w| Some(w.values[over_time::place(w.values, |v, least| v < least)])),
-            F::MaxOverTime => plain(|w| Some(w.values[over_time::place(w.values, |v, most| v > most)])),
+            F::AvgOverTime => needing(Needs::Sum, |w| Some(over_time::avg(w))),
+            F::SumOverTime => needing(Needs::Sum, |w| Some(over_time::sum(w))),
+            F::CountOverTime => needing(Needs::Count, |w| Some(over_time::count(w))),
+            F::PresentOverTime => needing(Needs::Count, |_| Some(1.0)),
+            F::MinOverTime => {
+                needing(Needs::Least, |w| Some(w.values[over_time::place(w.values, |v, least| v < least)]))
+            }
+            F::MaxOverTime => {
+                needing(Needs::Greatest, |w| Some(w.values[over_time::place(w.values, |v, most| v > most)]))
+            }
             F::TsOfMinOverTime => plain(|w| Some(seconds(w.times[over_time::place(w.values, |v, least| v <= least)]))),
             F::TsOfMaxOverTime => plain(|w| Some(seconds(w.times[over_time::place(w.values, |v, most| v >= most)]))),
-            F::TsOfFirstOverTime => plain(|w| w.times.first().map(|&t| seconds(t))),
-            F::TsOfLastOverTime => plain(|w| w.times.last().map(|&t| seconds(t))),
-            F::FirstOverTime => self.over_windows(&source, steps, true, |w, _| Ok(w.values.first().copied())),
-            F::LastOverTime => self.over_windows(&source, steps, true, |w, _| Ok(w.values.last().copied())),
+            F::TsOfFirstOverTime => needing(Needs::Ends, |w| w.times.first().map(|&t| seconds(t))),
+            F::TsOfLastOverTime => needing(Needs::Ends, |w| w.times.last().map(|&t| seconds(t))),
+            F::FirstOverTime => named(|w| w.values.first().copied()),
+            F::LastOverTime => named(|w| w.values.last().copied()),
             F::StddevOverTime => plain(|w| Some(over_time::variance(w.values).sqrt())),
             F::StdvarOverTime => plain(|w| Some(over_time::variance(w.values))),
             F::MadOverTime => plain(|w| Some(over_time::median_deviation(w.values))),
             F::Deriv => plain(regression::slope),
             F::QuantileOverTime => {
                 let q = &others[0];
-                self.over_windows(&source, steps, false, |w, step| Ok(Some(over_time::quantile_of(q[step], w.values))))
+                self.over_windows(&source, steps, false, Needs::Samples, |w, step| {
+                    Ok(Some(over_time::quantile_of(q[step], w.values)))
+                })
             }
             F::PredictLinear => {
                 let ahead = &others[0];
-                self.over_windows(&source, steps, false, |w, step| Ok(regression::predict(w, ahead[step])))
+                self.over_windows(&source, steps, false, Needs::Samples, |w, step| {
+                    Ok(regression::predict(w, ahead[step]))
+                })
             }
             F::DoubleExponentialSmoothing => {
                 let (level, trend) = (&others[0], &others[1]);
-                self.over_windows(&source, steps, false, |w, step| {
+                self.over_windows(&source, steps, false, Needs::Samples, |w, step| {
                     regression::smooth(w.values, level[step], trend[step])
                 })
             }
@@ -77,10 +90,6 @@ impl Run<'_> {
             _ => {}
         }
         Ok(grid)
-    }
-
-    fn plain(&self, source: &RangeSource, steps: Steps, f: fn(&Window<'_>) -> Option<f64>) -> Result<Grid, EvalError> {
-        self.over_windows(source, steps, false, |window, _| Ok(f(window)))
     }
 
     /// A counter's name has an ending that says so.

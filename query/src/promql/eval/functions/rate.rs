@@ -38,7 +38,7 @@ pub(super) fn extrapolated(w: &Window<'_>, kind: Kind) -> Option<f64> {
     let mut to_start = between(w.start, first);
     let mut to_end = between(last, w.end);
     let sampled = between(first, last);
-    let usual = sampled / (w.times.len() - 1) as f64;
+    let usual = sampled / (w.times.len() as u64 - 1 + w.beside.samples) as f64;
     let threshold = usual * 1.1;
     if to_start >= threshold {
         to_start = usual / 2.0;
@@ -72,9 +72,19 @@ pub(super) fn instant(w: &Window<'_>, per_second: bool) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::promql::eval::chunks::Beside;
 
     fn window<'a>(times: &'a [i64], values: &'a [f64]) -> Window<'a> {
-        Window { times, values, at: 60, start: 0, end: 60_000_000_000, range: 60_000_000_000, extension: None }
+        Window {
+            times,
+            values,
+            beside: Beside::default(),
+            at: 60,
+            start: 0,
+            end: 60_000_000_000,
+            range: 60_000_000_000,
+            extension: None,
+        }
     }
 
     #[test]
