@@ -33,7 +33,9 @@ fn count(engine: &Engine, host: usize) -> usize {
 }
 
 fn segment_bytes(dir: &Path) -> u64 {
-    std::fs::read_dir(dir.join("segments")).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum()
+    let files = std::fs::read_dir(dir.join("segments")).unwrap();
+    // One may go between being listed and being looked at.
+    files.filter_map(|file| file.unwrap().metadata().ok()).map(|file| file.len()).sum()
 }
 
 /// The first rule that a series passes decides; what is over age is hidden from the next snapshot on, in memory as in
