@@ -17,6 +17,8 @@ pub struct Ack {
     pub(crate) lane: LaneId,
     /// Behind the last sample of the push.
     pub(crate) position: u64,
+    /// Of the engine that gave it.
+    pub(crate) tag: u32,
 }
 
 /// A collector's own lane into the engine, one a thread.
@@ -61,6 +63,11 @@ impl Appender {
     }
 
     #[inline]
+    fn ack(&self, position: u64) -> Ack {
+        Ack { lane: self.lane.id(), position, tag: self.core.tag }
+    }
+
+    #[inline]
     fn timed(
         &mut self,
         push: impl FnOnce(&mut LaneSender<SeriesSample>) -> Result<u64, Refused>,
@@ -71,7 +78,7 @@ impl Appender {
             return self.push_with_a_clock(push, under);
         }
         match push(&mut self.lane) {
-            Ok(position) => Ok(Ack { lane: self.lane.id(), position }),
+            Ok(position) => Ok(self.ack(position)),
             Err(_) => self.push_again(under),
         }
     }
@@ -86,7 +93,7 @@ impl Appender {
         let pushed = push(&mut self.lane);
         self.core.counters.push.record(started.elapsed());
         match pushed {
-            Ok(position) => Ok(Ack { lane: self.lane.id(), position }),
+            Ok(position) => Ok(self.ack(position)),
             Err(_) => self.push_again(under),
         }
     }
@@ -99,7 +106,7 @@ impl Appender {
     ) -> Result<Ack, PushError> {
         let (pressure, capacity) = (self.pressure, self.lane.capacity());
         match under(&mut self.lane, pressure) {
-            Ok(position) => Ok(Ack { lane: self.lane.id(), position }),
+            Ok(position) => Ok(self.ack(position)),
             Err(refused) => Err(refusal(&self.core, refused, pressure, capacity)),
         }
     }
@@ -127,7 +134,7 @@ pub(crate) fn push_common(
     check_all(core, samples)?;
     let pushed = lane.push_slice_under(pressure, samples);
     pushed
-        .map(|position| Ack { lane: LaneId::COMMON, position })
+        .map(|position| Ack { lane: LaneId::COMMON, position, tag: core.tag })
         .map_err(|refused| refusal(core, refused, pressure, lane.capacity()))
 }
 

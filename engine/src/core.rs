@@ -1,5 +1,6 @@
 //! What every handle and every thread of one engine shares.
 
+use std::cell::Cell;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -57,6 +58,11 @@ impl SeriesSample {
     pub fn value(&self) -> f64 {
         self.0.value
     }
+}
+
+thread_local! {
+    /// The tag of the engine that the thread is one of; 0 for anybody else's.
+    static OWN_THREAD_OF: Cell<u32> = const { Cell::new(0) };
 }
 
 /// Shared by the handles, the worker, the sync thread and the flusher.
@@ -198,6 +204,16 @@ impl Core {
 
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+
+    /// The calling thread is one of this engine.
+    pub(crate) fn this_is_own_thread(&self) {
+        OWN_THREAD_OF.set(self.tag);
+    }
+
+    /// Whether a thread of this engine asks: a waker that it woke, say.
+    pub(crate) fn is_own_thread(&self) -> bool {
+        OWN_THREAD_OF.get() == self.tag
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

@@ -19,7 +19,7 @@ use crate::error::{
 };
 use crate::gate::Shut;
 use crate::ingest;
-use crate::life::Life;
+use crate::life::{Life, Owner};
 use crate::options::{Builder, Level};
 use crate::recovery::RecoveryReport;
 use crate::registry::SeriesId;
@@ -50,12 +50,12 @@ pub struct Metadata {
 /// All methods may be called from any thread.
 #[derive(Clone)]
 pub struct Engine {
-    life: Arc<Life>,
+    life: Arc<Owner>,
 }
 
 impl Engine {
     pub(crate) fn from_life(life: Life) -> Self {
-        Self { life: Arc::new(life) }
+        Self { life: Arc::new(Owner::new(life)) }
     }
 
     /// Opens (or creates) the store in `dir` with the default options.
@@ -175,6 +175,9 @@ impl Engine {
     /// [`FlushError`].
     pub fn flush(&self) -> Result<(), FlushError> {
         let core = &self.life.core;
+        if core.is_own_thread() {
+            return Err(FlushError::InWaker);
+        }
         let version = core.versions.load();
         // An empty memtable needs no flush, and must not be flushed as soon as a sample comes.
         let wanted = version.active.generation - u32::from(version.active.samples() == 0);
@@ -333,12 +336,21 @@ impl Engine {
         Stats::of(&self.life.core)
     }
 
-    /// Stores what is known about a metric.
+    /// Stores what is known about a metric. One write to disk if it is news: for several, see
+    /// [`Self::set_metadata_all`].
     ///
     /// # Errors
     /// [`MetadataError`]; what was known before stays.
     pub fn set_metadata(&self, metric: &str, metadata: Metadata) -> Result<(), MetadataError> {
-        self.life.set_metadata(metric, metadata)
+        self.life.set_metadata([(metric.to_owned(), metadata)])
+    }
+
+    /// Stores what is known about many metrics: all of it or nothing, in one write to disk.
+    ///
+    /// # Errors
+    /// [`MetadataError`]; what was known before stays.
+    pub fn set_metadata_all(&self, all: impl IntoIterator<Item = (String, Metadata)>) -> Result<(), MetadataError> {
+        self.life.set_metadata(all)
     }
 
     /// What is known about metrics, by name.

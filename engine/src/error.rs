@@ -44,6 +44,12 @@ pub enum OpenError {
     /// A file is damaged or was written by a newer release.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The log holds more series than `max_series` allows. Raise it, at least until they are flushed.
+    #[error("the log holds more than {limit} series: raise `max_series`")]
+    TooManySeries {
+        /// The limit that was given.
+        limit: usize,
+    },
     /// The log is damaged or cannot be read.
     #[error(transparent)]
     Wal(#[from] tidegauge_storage::wal::WalError),
@@ -212,6 +218,9 @@ pub enum AppenderError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError {
+    /// The acknowledgement is not one of this engine. Ask the engine that gave it.
+    #[error("the acknowledgement is of another engine: ask the one that gave it")]
+    OtherEngine,
     /// Not reached in time. The samples are still on their way: wait again.
     #[error("not reached within {waited:?}; the samples are still on their way")]
     Timeout {
@@ -260,6 +269,9 @@ pub enum FlushError {
     /// As for a push. The samples stay readable; the flush goes on by itself.
     #[error("no space on the disk, or no more files may be opened: the flush goes on by itself")]
     DiskFull,
+    /// A waker asked, on the very thread that would have to do it. Ask from another thread.
+    #[error("a waker cannot flush: ask from another thread")]
+    InWaker,
     /// The engine was closed.
     #[error("the engine is closed")]
     Closed,
@@ -369,6 +381,10 @@ pub enum RetentionError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseError {
+    /// A waker asked, on a thread of the engine: it closes in the background, and what goes wrong is told on stderr.
+    /// Close it from another thread to know.
+    #[error("a waker closed the engine: it closes in the background")]
+    InWaker,
     /// Samples are in no segment.
     #[error(
         "{samples} samples are in no segment{}; {}",

@@ -27,7 +27,34 @@ use crate::sync::atomic::Ordering;
 use crate::sync::{Mutex, thread};
 use crate::watch::{WatchLimits, Watchdog};
 
-/// An open engine. Dropping it closes it.
+/// Closes an engine when the last handle goes.
+pub(crate) struct Owner(Arc<Life>);
+
+impl Owner {
+    pub(crate) fn new(life: Life) -> Self {
+        Self(Arc::new(life))
+    }
+
+    pub(crate) fn close(&self) -> Result<(), CloseError> {
+        self.0.close()
+    }
+}
+
+impl std::ops::Deref for Owner {
+    type Target = Life;
+
+    fn deref(&self) -> &Life {
+        &self.0
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.close_and_tell();
+    }
+}
+
+/// An open engine.
 pub(crate) struct Life {
     pub(crate) core: Arc<Core>,
     pub(crate) common: CommonSender<SeriesSample>,
@@ -63,15 +90,45 @@ pub(crate) struct Held {
 
 impl Life {
     /// Stops the threads in the order of the way of a sample: worker, flusher, sync thread.
-    pub(crate) fn close(&self) -> Result<(), CloseError> {
+    ///
+    /// Asked by a thread of the engine itself (a waker did), it closes in the background: nobody can wait for himself.
+    fn close(self: &Arc<Self>) -> Result<(), CloseError> {
+        if !self.core.is_own_thread() {
+            return self.close_here();
+        }
+        let life = Arc::clone(self);
+        let spawned = thread::Builder::new().name("tidegauge-close".into()).spawn(move || life.close_and_tell());
+        if spawned.is_err() {
+            // Nothing is let in any more, and the worker brings what it has to segments.
+            self.begin_closing();
+        }
+        Err(CloseError::InWaker)
+    }
+
+    /// For a handle that goes. Whoever closed it before was told.
+    fn close_and_tell(self: &Arc<Self>) {
+        if self.core.has_ended() {
+            return;
+        }
+        match self.close() {
+            Ok(()) | Err(CloseError::InWaker) => {}
+            Err(e) => eprintln!("tidegauge: closing: {e}"),
+        }
+    }
+
+    fn begin_closing(&self) {
+        self.core.gate.shut(Shut::Closed);
+        self.core.rings.close();
+        self.core.stop.store(true, Ordering::Release);
+        self.core.wake_worker();
+        self.core.compactions.stop();
+    }
+
+    fn close_here(&self) -> Result<(), CloseError> {
         let core = &self.core;
         let read_only = core.gate.why_shut() == Some(Shut::ReadOnly);
         let full = core.gate.why_shut() == Some(Shut::DiskFull);
-        core.gate.shut(Shut::Closed);
-        core.rings.close();
-        core.stop.store(true, Ordering::Release);
-        core.wake_worker();
-        core.compactions.stop();
+        self.begin_closing();
         // One at a time: a second close waits for the first and finds nothing to do.
         let mut held = self.held.lock().expect("close lock");
         join(held.worker.take());
@@ -119,15 +176,20 @@ impl Life {
         }
     }
 
-    pub(crate) fn set_metadata(&self, metric: &str, metadata: Metadata) -> Result<(), MetadataError> {
+    pub(crate) fn set_metadata(&self, all: impl IntoIterator<Item = (String, Metadata)>) -> Result<(), MetadataError> {
         if matches!(self.core.gate.why_shut(), Some(Shut::Closed | Shut::ReadOnly | Shut::Poisoned(_))) {
             return Err(MetadataError::ReadOnly);
         }
         let mut manifest = self.manifest.lock().expect("manifest lock");
-        let Metadata { kind, help, unit } = metadata;
-        let known = tidegauge_storage::manifest::Metadata { kind, help, unit };
-        if manifest.state().metadata().get(metric) != Some(&known) {
-            let committed = manifest.commit(&[Edit::Metadata { metric: metric.to_owned(), metadata: known }]);
+        let mut edits = Vec::new();
+        for (metric, Metadata { kind, help, unit }) in all {
+            let metadata = tidegauge_storage::manifest::Metadata { kind, help, unit };
+            if manifest.state().metadata().get(&metric) != Some(&metadata) {
+                edits.push(Edit::Metadata { metric, metadata });
+            }
+        }
+        if !edits.is_empty() {
+            let committed = manifest.commit(&edits);
             drop(manifest);
             if let Err(e) = committed {
                 // Nobody knows what the file holds, or it is somebody else's: nothing more is written (P4).
@@ -151,17 +213,6 @@ impl Life {
     }
 }
 
-impl Drop for Life {
-    fn drop(&mut self) {
-        // Whoever closed it before was told.
-        if !self.core.has_ended()
-            && let Err(e) = self.close()
-        {
-            eprintln!("tidegauge: closing: {e}");
-        }
-    }
-}
-
 fn join(thread: Option<thread::JoinHandle<()>>) {
     if let Some(thread) = thread {
         // A panic was caught inside the thread and has poisoned the engine.
@@ -177,6 +228,7 @@ pub(crate) fn spawn(
 ) -> Result<thread::JoinHandle<()>, OpenError> {
     let core = Arc::clone(core);
     let guarded = move || {
+        core.this_is_own_thread();
         if let Err(panic) = catch_unwind(AssertUnwindSafe(body)) {
             core.poison(format!("the {name} thread panicked: {}", message(&*panic)));
         }
@@ -190,17 +242,43 @@ fn message(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
-/// The threads that write. They start once everything they use is in place.
+/// The threads that write. They start once everything they use is in place; if one does not start, none runs on.
 pub(crate) fn start(
     core: &Arc<Core>,
-    mut worker: Worker,
-    flusher: Flusher,
-    mut compactor: Compactor,
+    (worker, flusher, compactor): (Worker, Flusher, Compactor),
+    flushes: &Arc<FlushQueue>,
     sync: Option<&Arc<SyncThread>>,
     lock: Option<DirLock>,
     watch: WatchLimits,
 ) -> Result<Held, OpenError> {
     let mut held = Held { lock, ..Held::default() };
+    let started = start_in(&mut held, core, worker, flusher, compactor, sync, watch);
+    if started.is_err() {
+        core.stop.store(true, Ordering::Release);
+        core.compactions.stop();
+        join(held.worker.take());
+        join(held.compactor.take());
+        flushes.stop();
+        join(held.flusher.take());
+        sync.inspect(|sync| sync.stop());
+        join(held.syncer.take());
+        if let Some((watchdog, thread)) = held.watchdog.take() {
+            watchdog.stop();
+            join(Some(thread));
+        }
+    }
+    started.map(|()| held)
+}
+
+fn start_in(
+    held: &mut Held,
+    core: &Arc<Core>,
+    mut worker: Worker,
+    flusher: Flusher,
+    mut compactor: Compactor,
+    sync: Option<&Arc<SyncThread>>,
+    watch: WatchLimits,
+) -> Result<(), OpenError> {
     let watchdog = Arc::new(Watchdog::default());
     let (watching, watched) = (Arc::clone(&watchdog), Arc::clone(core));
     held.watchdog = Some((watchdog, spawn(core, "watch", move || watching.run(&watched, &watch))?));
@@ -215,5 +293,5 @@ pub(crate) fn start(
         let core = Arc::clone(core);
         lock.beat(move |why| core.poison(why)).map_err(|source| OpenError::Thread { source })?;
     }
-    Ok(held)
+    Ok(())
 }

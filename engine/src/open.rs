@@ -188,7 +188,8 @@ impl Builder {
             flush_bytes: self.flush_bytes,
             wal_bytes: self.wal_bytes,
         });
-        let held = start(&core, worker, flusher, compactor, sync.as_ref(), lock, self.watch)?;
+        let threads = (worker, flusher, compactor);
+        let held = start(&core, threads, &flushes, sync.as_ref(), lock, self.watch)?;
         let held = Mutex::new(held);
         let audit = AuditLog::new(Arc::clone(&log_fs), &dir);
         if let Some(entry) = report.audit_entry()

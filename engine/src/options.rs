@@ -123,6 +123,9 @@ pub struct Builder {
     pub(crate) wal_file_bytes: Option<u64>,
 }
 
+/// The heaviest label set that label limits may allow.
+const LABEL_SET_BYTES_MAX: usize = 4 << 20;
+
 impl Builder {
     /// Default of [`Self::flush_bytes`]: 128 MiB.
     pub const FLUSH_BYTES: u64 = 128 << 20;
@@ -335,6 +338,12 @@ impl Builder {
         }
         if self.segment_span < Duration::from_secs(1) {
             return bad("segment_span", "give at least a second");
+        }
+        // A set must fit into a frame of the log, and leave room for samples.
+        let LabelLimits { labels_per_series, name_bytes, value_bytes } = self.label_limits;
+        let set = name_bytes.saturating_add(value_bytes).saturating_add(8).saturating_mul(labels_per_series);
+        if labels_per_series == 0 || name_bytes == 0 || value_bytes == 0 || set > LABEL_SET_BYTES_MAX {
+            return bad("label_limits", "give at least 1 each, and labels x (name + value) of 4 MiB at most");
         }
         if self.durability == Durability::Interval(Duration::ZERO) {
             return bad("durability", "an interval of zero: give `sync`, or a longer interval");

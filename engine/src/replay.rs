@@ -7,12 +7,11 @@ use std::sync::Arc;
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::model::Tombstone;
-use tidegauge_storage::wal::{
-    GenerationId, RecoverMode, Recovered, Refused, Replay, WalError, WalSample, WalState, recover,
-};
+use tidegauge_storage::wal::{GenerationId, RecoverMode, Recovered, Refused, Replay, WalSample, WalState, recover};
 
 use crate::commit::PinView;
 use crate::core::SeriesSample;
+use crate::error::OpenError;
 use crate::ingest::Applier;
 use crate::memtable::{Added, Memtable};
 use crate::registry::Registry;
@@ -75,6 +74,8 @@ pub(crate) struct Replayer<'a> {
     generation: Option<GenerationId>,
     defined: Defined,
     batch: Vec<SeriesSample>,
+    /// The log is fine, but the registry may not take all of its series.
+    too_many_series: bool,
 }
 
 /// Samples that were read, but whose series nobody knows: its definition is lost.
@@ -114,6 +115,7 @@ impl<'a> Replayer<'a> {
             generation: None,
             defined: Defined::default(),
             batch: Vec::new(),
+            too_many_series: false,
         }
     }
 
@@ -124,9 +126,13 @@ impl<'a> Replayer<'a> {
         store_id: u128,
         state: &WalState,
         mode: RecoverMode,
-    ) -> Result<Recovered, WalError> {
+    ) -> Result<Recovered, OpenError> {
         self.salvage = mode == RecoverMode::Salvage;
-        recover(fs, dir, store_id, state, mode, &mut |piece| self.take(piece))
+        let recovered = recover(fs, dir, store_id, state, mode, &mut |piece| self.take(piece));
+        if self.too_many_series {
+            return Err(OpenError::TooManySeries { limit: self.registry.series_max() });
+        }
+        Ok(recovered?)
     }
 
     /// What salvage had to leave out although its frames are sound.
@@ -138,10 +144,10 @@ impl<'a> Replayer<'a> {
         match piece {
             Replay::Define { generation, series, labels } => {
                 self.enter(generation);
-                let slot = self
-                    .registry
-                    .resolve_labels(labels)
-                    .map_err(|_| Refused("the log defines more series than `max_series` allows: raise it"))?;
+                let slot = self.registry.resolve_labels(labels).map_err(|_| {
+                    self.too_many_series = true;
+                    Refused("the log defines more series than `max_series` allows: raise it")
+                })?;
                 self.defined.insert(series, slot);
                 Ok(())
             }

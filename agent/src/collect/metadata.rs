@@ -1,7 +1,6 @@
 //! HELP, TYPE and UNIT: told to the engine when they are new or have changed.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
 
 use tidegauge::{Engine, Metadata, MetadataError};
 
@@ -54,18 +53,16 @@ impl Descriptions {
         }
     }
 
-    /// Tells the engine for at most `time`; what is left waits for the next call. Each metric
-    /// may cost a write to disk, and the rounds must not wait for hundreds of them.
-    pub(crate) fn store(&mut self, engine: &Engine, time: Duration) -> Result<(), MetadataError> {
-        let start = Instant::now();
-        while let Some(metric) = self.changed.pop() {
-            if let Some(metadata) = self.known.get(&metric) {
-                engine.set_metadata(&metric, metadata.clone())?;
-            }
-            if start.elapsed() >= time {
-                break;
-            }
+    /// Tells the engine, in one write to disk. Where something is refused, each metric is told by itself, so that one
+    /// costs no other.
+    pub(crate) fn store(&mut self, engine: &Engine) -> Result<(), MetadataError> {
+        let known = |metric: &String| Some((metric.clone(), self.known.get(metric)?.clone()));
+        let changed: Vec<(String, Metadata)> = self.changed.iter().filter_map(known).collect();
+        self.changed.clear();
+        if changed.is_empty() || engine.set_metadata_all(changed.clone()).is_ok() {
+            return Ok(());
         }
-        Ok(())
+        let each = changed.into_iter().map(|(metric, metadata)| engine.set_metadata(&metric, metadata));
+        each.fold(Ok(()), |first, told| first.and(told))
     }
 }

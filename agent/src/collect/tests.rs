@@ -61,7 +61,7 @@ fn a_round_stores_its_samples_and_the_series_about_itself() {
     let names: Vec<_> = samples(&target.engine, &[Matcher::equal("c", "d")]).into_keys().collect();
     let address = target.server.url().replace("http://", "").replace("/metrics", "");
     assert_eq!(names, [format!(r#"b{{c="d", exported_job="x", instance="{address}", job="scrape"}}"#)]);
-    target.worker.descriptions().store(&target.engine, Duration::from_secs(20)).unwrap();
+    target.worker.descriptions().store(&target.engine).unwrap();
     let known = &target.engine.metadata()["a"];
     assert_eq!((&*known.kind, &*known.help), ("counter", "What."));
 }

@@ -84,7 +84,7 @@ impl Worker {
                 Err(error) => self.notices.tell("push", format_args!("samples of this round were not stored: {error}")),
             }
             // A quarter of the time at most: the next round must not wait for it.
-            if let Err(error) = self.descriptions.store(&self.engine, self.interval / 4) {
+            if let Err(error) = self.descriptions.store(&self.engine) {
                 self.notices.tell("metadata", format_args!("metadata was not stored: {error}"));
             }
         }

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
-use std::time::Duration;
 
 use tidegauge::SeriesError;
 
@@ -51,7 +50,7 @@ pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) 
         }
         sink.read(lines.bytes());
     }
-    descriptions.store(sink.engine(), Duration::MAX)?;
+    descriptions.store(sink.engine())?;
     sink.end_file()
 }
 

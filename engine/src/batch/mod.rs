@@ -54,6 +54,8 @@ pub struct Batch {
 pub struct Committed {
     first: u64,
     end: u64,
+    /// Of the engine that took it.
+    tag: u32,
 }
 
 /// What the worker is asked.
@@ -237,8 +239,8 @@ impl std::fmt::Debug for Batch {
 }
 
 impl Committed {
-    pub(crate) fn new(first: u64, end: u64) -> Self {
-        Self { first, end }
+    pub(crate) fn new(first: u64, end: u64, tag: u32) -> Self {
+        Self { first, end, tag }
     }
 
     /// Number of the batch's first sample; the others count up. Of an empty batch: of the sample that comes next.
@@ -257,6 +259,6 @@ impl Committed {
     /// For [`Engine::wait`](crate::Engine::wait), to learn when the batch is durable.
     #[must_use]
     pub fn ack(&self) -> Ack {
-        Ack { lane: LaneId::NONE, position: self.end }
+        Ack { lane: LaneId::NONE, position: self.end, tag: self.tag }
     }
 }

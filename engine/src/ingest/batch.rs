@@ -20,7 +20,7 @@ impl Worker {
         }
         let first = self.visible.seq;
         if samples.is_empty() {
-            return replier.tell(Verdict::Committed(Committed::new(first, first)));
+            return replier.tell(Verdict::Committed(Committed::new(first, first, self.core.tag)));
         }
         if let Some((log, _)) = &mut self.log {
             let generation = self.applier.active().generation;
@@ -43,6 +43,6 @@ impl Worker {
         self.publish(commit);
         self.core.visible_waiters.reached(0);
         self.feeds.deliver(first, self.visible.seq, &self.core);
-        replier.tell(Verdict::Committed(Committed::new(first, self.visible.seq)));
+        replier.tell(Verdict::Committed(Committed::new(first, self.visible.seq, self.core.tag)));
     }
 }

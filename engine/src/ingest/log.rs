@@ -197,3 +197,52 @@ impl Log {
 fn wal_samples(samples: &[SeriesSample]) -> &[WalSample] {
     SeriesSample::peel_slice(samples)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use tidegauge_storage::fs::sim::SimFs;
+    use tidegauge_storage::manifest::Manifest;
+    use tidegauge_storage::model::{LabelLimits, Timestamp};
+    use tidegauge_storage::wal::{RecoverMode, WriterOptions};
+
+    use super::*;
+    use crate::registry::{Registry, SeriesId};
+    use crate::replay::Replayer;
+
+    /// A frame that was given up on a full disk took its definitions with it: what comes after it, once there is
+    /// space, must define its series again, or the store would not open.
+    #[test]
+    fn p4_definitions_of_a_frame_that_was_given_up_are_written_again() {
+        let (fs, dir, wal) = (SimFs::new(), Path::new("d"), Path::new("d/wal"));
+        let manifest = Manifest::open_or_create(Arc::new(fs.clone()), dir).unwrap();
+        let state = manifest.state();
+        let writer = |epoch| {
+            let mut options = WriterOptions::new(state.store_id, state.open_number, FrameNo(1));
+            options.file_bytes = 1 << 20;
+            WalWriter::open(Arc::new(fs.clone()), wal.to_owned(), epoch, options).unwrap()
+        };
+        let mut log = Log::new(writer(state.wal.oldest_epoch), Durability::DEFAULT, 2);
+        let registry = Registry::new(10, LabelLimits::DEFAULT);
+        let slot = registry.resolve(&[("__name__", "cpu")]).unwrap();
+        let sample = [SeriesSample::new(SeriesId { slot, tag: 1 }, Timestamp::from_nanos(7), 7.0)];
+        let write = |log: &mut Log| {
+            log.begin(1);
+            log.add(&sample, 2, registry.slots(), &mut |_| false).and_then(|()| log.finish(&mut |_| false))
+        };
+
+        fs.set_capacity(Some(0));
+        assert!(matches!(write(&mut log), Err(WalError::NoSpace { .. })));
+        fs.set_capacity(None);
+        write(&mut log).unwrap();
+        drop(log);
+
+        let registry = Registry::new(10, LabelLimits::DEFAULT);
+        let mut replayer = Replayer::new(&registry, 1);
+        replayer.recover(&fs, wal, state.store_id, &state.wal, RecoverMode::Strict).unwrap();
+        let samples: u64 = replayer.finish(1).sealed.iter().map(|memtable| memtable.samples()).sum();
+        assert_eq!((registry.len(), samples), (1, 1));
+    }
+}

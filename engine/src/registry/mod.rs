@@ -139,6 +139,11 @@ impl Registry {
         Labels::new(labels.iter(), &self.limits).map(drop)
     }
 
+    /// Series that may be.
+    pub(crate) fn series_max(&self) -> usize {
+        self.series_max
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.slots.len() as usize
     }

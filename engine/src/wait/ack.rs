@@ -31,6 +31,8 @@ enum Stage {
 /// One wait for one push.
 struct Wait {
     core: Arc<Core>,
+    /// The push was made to this engine.
+    own: bool,
     stage: Stage,
     level: Level,
     ticket: Option<Ticket>,
@@ -43,11 +45,15 @@ impl Wait {
             LaneId::NONE => Stage::Durable { seq: ack.position },
             lane => Stage::Visible { lane: core.rings.watch(lane), position: ack.position },
         };
-        Self { core, stage, level, ticket: None }
+        let own = ack.tag == core.tag;
+        Self { core, own, stage, level, ticket: None }
     }
 
     /// The answer, if there is one by now.
     fn answer(&mut self) -> Option<Result<SeqNo, WaitError>> {
+        if !self.own {
+            return Some(Err(WaitError::OtherEngine));
+        }
         if self.level == Level::Durable && !self.core.durability.logs() {
             return Some(Err(WaitError::NotDurable));
         }
@@ -149,7 +155,7 @@ pub(crate) fn block(core: &Arc<Core>, ack: Ack, level: Level, timeout: Duration)
 /// Blocks until everything below `seq` is durable.
 pub(crate) fn block_durable(core: &Arc<Core>, seq: u64) -> Result<SeqNo, WaitError> {
     let stage = Stage::Durable { seq };
-    let mut wait = Wait { core: Arc::clone(core), stage, level: Level::Durable, ticket: None };
+    let mut wait = Wait { core: Arc::clone(core), own: true, stage, level: Level::Durable, ticket: None };
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     loop {
         if let Some(answer) = wait.poll(&waker) {

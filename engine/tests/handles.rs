@@ -1,0 +1,162 @@
+//! What handles do in odd places: in wakers, at another engine, at limits.
+
+mod support;
+
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+
+use std::future::Future;
+use std::pin::pin;
+
+use support::{SOON, at, contents, name, series};
+use tidegauge::{
+    CloseError, Durability, Engine, FlushError, LabelLimits, Level, Metadata, OpenError, SeriesSample, WaitError,
+};
+
+/// Does something once it is woken, on the thread that wakes.
+struct Then<F: FnOnce() + Send>(Mutex<Option<F>>);
+
+impl<F: FnOnce() + Send> Wake for Then<F> {
+    fn wake(self: Arc<Self>) {
+        if let Some(then) = self.0.lock().unwrap().take() {
+            then();
+        }
+    }
+}
+
+fn then<F: FnOnce() + Send + 'static>(f: F) -> Waker {
+    Waker::from(Arc::new(Then(Mutex::new(Some(f)))))
+}
+
+/// Registers `waker` for a push, so that a thread of the engine wakes it.
+fn wake_when_durable(engine: &Engine, timestamp: i64, make: impl FnOnce(Engine) -> Waker) {
+    // Resolved before, or the push may be durable before it is waited for.
+    let id = series(engine, 1);
+    let waker = make(engine.clone());
+    for timestamp in timestamp.. {
+        let ack = engine.push(id, at(timestamp), 1.0).unwrap();
+        let mut future = pin!(engine.wait_async(ack, Level::Durable));
+        if future.as_mut().poll(&mut Context::from_waker(&waker)) == Poll::Pending {
+            // Held until the engine has woken it: the future withdraws what it registered when it goes.
+            while future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+                std::thread::yield_now();
+            }
+            return;
+        }
+    }
+}
+
+/// The last handle goes inside a waker, on the worker or the sync thread: nobody waits for himself, and everything is
+/// in its segment afterwards.
+#[test]
+fn the_last_handle_dropped_by_a_waker_closes_the_engine() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::builder(dir.path()).durability(Durability::Sync).open().unwrap();
+    let id = series(&engine, 1);
+    let ack = engine.push(id, at(1), 1.0).unwrap();
+    let mut future = Box::pin(engine.wait_async(ack, Level::Durable));
+    let (told, tell) = mpsc::channel();
+    // The waker has the only handle left, and drops it when it is woken.
+    let waker = then(move || {
+        drop(engine);
+        told.send(()).unwrap();
+    });
+    if future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+        waker.wake_by_ref();
+    }
+    tell.recv_timeout(SOON).expect("the waker comes back");
+    drop((future, waker));
+    let deadline = std::time::Instant::now() + SOON;
+    let engine = loop {
+        match Engine::open(dir.path()) {
+            Ok(engine) => break engine,
+            Err(OpenError::InUse { .. }) if std::time::Instant::now() < deadline => std::thread::yield_now(),
+            Err(e) => panic!("{e}"),
+        }
+    };
+    assert_eq!(contents(&engine.snapshot())[&name(1)].len(), 1);
+}
+
+/// A waker cannot wait for the thread that it runs on: it is told so, at once.
+#[test]
+fn a_waker_is_refused_what_its_own_thread_would_have_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::builder(dir.path()).durability(Durability::Sync).open().unwrap();
+    let (told, tell) = mpsc::channel();
+    let told_flush = told.clone();
+    wake_when_durable(&engine, 1, |engine| {
+        then(move || told_flush.send(engine.flush().err().map(|e| e.to_string())).unwrap())
+    });
+    assert_eq!(tell.recv_timeout(SOON).unwrap(), Some(FlushError::InWaker.to_string()));
+    wake_when_durable(&engine, 100, |engine| {
+        then(move || told.send(engine.close().err().map(|e| e.to_string())).unwrap())
+    });
+    assert_eq!(tell.recv_timeout(SOON).unwrap(), Some(CloseError::InWaker.to_string()));
+    engine.close().unwrap();
+}
+
+#[test]
+fn p2_an_ack_of_another_engine_is_a_mistake_that_is_told() {
+    let (engine, other) = (Engine::in_memory().unwrap(), Engine::in_memory().unwrap());
+    let ack = other.push(series(&other, 1), at(1), 1.0).unwrap();
+    other.wait(ack, Level::Visible, SOON).unwrap();
+    for level in [Level::Visible, Level::Durable] {
+        assert_eq!(engine.wait(ack, level, SOON), Err(WaitError::OtherEngine));
+    }
+    let mut own = engine.appender().unwrap();
+    let ack = own.push(series(&engine, 1), at(1), 1.0).unwrap();
+    assert_eq!(other.wait(ack, Level::Visible, SOON), Err(WaitError::OtherEngine));
+}
+
+/// P11: too low a limit is no damage, and says so; nothing is lost by trying.
+#[test]
+fn p11_a_log_of_more_series_than_the_limit_is_refused_by_its_own_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    {
+        let engine = Engine::open(dir.path()).unwrap();
+        let batch: Vec<_> = (0..20).map(|host| SeriesSample::new(series(&engine, host), at(1), 1.0)).collect();
+        let ack = engine.push_batch(&batch).unwrap();
+        engine.wait(ack, Level::Durable, SOON).unwrap();
+        // As a crash would leave it: a close would bring it all into a segment.
+        support::copy_dir(dir.path(), copy.path());
+    }
+    let low = Engine::builder(copy.path()).max_series(10).open();
+    assert!(matches!(low, Err(OpenError::TooManySeries { limit: 10 })), "{low:?}");
+    assert_eq!(contents(&Engine::open(copy.path()).unwrap().snapshot()).len(), 20);
+}
+
+/// P11: a set that the limits allow fits into a frame of the log.
+#[test]
+fn p11_label_limits_beyond_a_frame_of_the_log_are_refused_at_the_opening() {
+    let limits = |labels_per_series, value_bytes| LabelLimits { labels_per_series, name_bytes: 1024, value_bytes };
+    for bad in [limits(1 << 16, 16 << 10), limits(64, 64 << 20), limits(usize::MAX, usize::MAX), limits(0, 1)] {
+        let refused = Engine::in_memory_builder().label_limits(bad).open();
+        assert!(matches!(refused, Err(OpenError::BadOption { option: "label_limits", .. })), "{refused:?}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Engine::builder(dir.path()).label_limits(limits(3, 1 << 20)).open().unwrap();
+    let engine = open();
+    let value = "v".repeat(1 << 20);
+    let heavy = engine.series(&[("a", &value), ("b", &value), ("c", &value)]).unwrap();
+    let ack = engine.push(heavy, at(1), 1.0).unwrap();
+    engine.wait(ack, Level::Durable, SOON).unwrap();
+    engine.close().unwrap();
+    assert_eq!(contents(&open().snapshot()).len(), 1);
+}
+
+/// Many metrics at once: one write, all or nothing, and there after a restart.
+#[test]
+fn metadata_of_many_metrics_is_stored_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(dir.path()).unwrap();
+    let of = |i: usize| (format!("metric_{i}"), Metadata { help: format!("help {i}"), ..Metadata::default() });
+    engine.set_metadata_all((0..500).map(of)).unwrap();
+    assert_eq!(engine.metadata().len(), 500);
+    let too_much = Metadata { help: "x".repeat(17 << 20), ..Metadata::default() };
+    let refused = engine.set_metadata_all([of(1000), ("large".to_owned(), too_much)]);
+    assert!(refused.is_err() && engine.metadata().len() == 500, "nothing of it is stored");
+    engine.close().unwrap();
+    assert_eq!(Engine::open(dir.path()).unwrap().metadata(), (0..500).map(of).collect());
+}
