@@ -15,7 +15,7 @@ use crate::options::{Builder, Durability, Level};
 use crate::registry::SeriesId;
 use crate::ring::BackPressure;
 
-const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 fn open(fs: &SimFs) -> Engine {
     let mut builder = Builder::new(None).durability(Durability::Interval(Duration::from_millis(5))).wal_bytes(1 << 20);
@@ -23,12 +23,12 @@ fn open(fs: &SimFs) -> Engine {
     builder.open().unwrap()
 }
 
-fn series(engine: &Engine, host: usize) -> SeriesId {
+pub(crate) fn series(engine: &Engine, host: usize) -> SeriesId {
     engine.series(&[("__name__", "cpu"), ("host", &host.to_string())]).unwrap()
 }
 
 /// Samples by (series, timestamp).
-fn contents(engine: &Engine) -> BTreeMap<(String, i64), f64> {
+pub(crate) fn contents(engine: &Engine) -> BTreeMap<(String, i64), f64> {
     let mut all = BTreeMap::new();
     for source in engine.snapshot().sources() {
         for hit in source.select(&[]).unwrap() {

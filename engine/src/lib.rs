@@ -88,6 +88,8 @@ mod stats;
 
 #[cfg(all(test, not(loom)))]
 mod faults;
+#[cfg(all(test, not(loom)))]
+mod prefixes;
 
 #[cfg(not(loom))]
 mod clock;

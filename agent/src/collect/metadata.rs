@@ -62,7 +62,10 @@ impl Descriptions {
         if changed.is_empty() || engine.set_metadata_all(changed.clone()).is_ok() {
             return Ok(());
         }
-        let each = changed.into_iter().map(|(metric, metadata)| engine.set_metadata(&metric, metadata));
-        each.fold(Ok(()), |first, told| first.and(told))
+        let mut first = Ok(());
+        for (metric, metadata) in changed {
+            first = first.and(engine.set_metadata(&metric, metadata));
+        }
+        first
     }
 }

@@ -16,11 +16,16 @@ use crate::core::Core;
 use crate::delete::unsaved;
 use crate::gate::Full;
 use crate::memtable::MemtableSource;
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, epoch, trim_memory};
 
 /// A full disk is asked again after this.
 const SPACE_RETRY: Duration = Duration::from_millis(250);
+
+/// Without a flush for so long, memory is given back.
+const IDLE: Duration = Duration::from_millis(100);
+/// Of at least so many freed bytes.
+const WORTH_TRIMMING: usize = 16 << 20;
 
 /// What the flusher is given.
 pub(crate) struct FlusherParts {
@@ -68,10 +73,20 @@ impl Flusher {
 
     /// The thread's life. Memtables stay readable until their segments are in the version.
     pub(crate) fn run(&self) {
-        while let Some(job) = self.0.queue.next() {
+        let mut freed = 0;
+        while let Some(job) = self.0.queue.next(IDLE, || self.tidy(std::mem::take(&mut freed))) {
+            freed += job.memtable.bytes();
             if !self.flush_until_done(&job) {
                 return;
             }
+        }
+    }
+
+    /// A moment after the last flush, when nothing follows it: a memtable's memory would stay with the allocator.
+    fn tidy(&self, freed: usize) {
+        if freed >= WORTH_TRIMMING && self.0.core.versions.load().active.bytes() < freed / 8 {
+            epoch::pin().flush();
+            trim_memory();
         }
     }
 

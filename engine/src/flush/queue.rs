@@ -37,10 +37,17 @@ impl FlushQueue {
         self.changed.notify_all();
     }
 
-    /// The next job; waits for one. `None` once stopped and empty.
-    pub(super) fn next(&self) -> Option<FlushJob> {
+    /// The next job; waits for one, and calls `idle` once if there is none for `time`. `None` once stopped and empty.
+    pub(super) fn next(&self, time: Duration, idle: impl FnOnce()) -> Option<FlushJob> {
+        let nothing = |s: &mut State| s.jobs.is_empty() && !s.stop;
         let state = self.state.lock().expect("flush lock");
-        let mut state = self.changed.wait_while(state, |s| s.jobs.is_empty() && !s.stop).expect("flush lock");
+        let (mut state, _) = self.changed.wait_timeout_while(state, time, nothing).expect("flush lock");
+        if nothing(&mut state) {
+            drop(state);
+            idle();
+            state = self.state.lock().expect("flush lock");
+            state = self.changed.wait_while(state, nothing).expect("flush lock");
+        }
         state.jobs.pop_front()
     }
 

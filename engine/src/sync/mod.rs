@@ -24,6 +24,7 @@ mod mutex;
 mod order;
 mod ordering;
 mod prefetch;
+mod trim;
 
 pub(crate) use arc_cell::ArcCell;
 pub(crate) use cell::UnsafeCell;
@@ -33,6 +34,7 @@ pub(crate) use lock::lock;
 pub(crate) use ordering::is_weakened;
 pub(crate) use ordering::{weakenable, weakenable_fence, weakenable_step};
 pub(crate) use prefetch::prefetch;
+pub(crate) use trim::trim_memory;
 
 #[cfg(not(loom))]
 pub(crate) use mutex::{Condvar, Mutex, MutexGuard, lock_waits};
