@@ -111,6 +111,35 @@ proptest! {
     }
 }
 
+/// P9, P5: what lies below a delete and what lies above it are kept apart when nothing of it was flushed: the log alone
+/// says so.
+#[test]
+fn p9_recovery_divides_the_log_at_a_delete() {
+    use Step::{Delete, Push};
+    let fs = SimFs::new();
+    let engine = open(&fs, Durability::Sync).unwrap();
+    let (over, until_over) = std::sync::mpsc::channel::<()>();
+    let until_over = std::sync::Mutex::new(until_over);
+    fs.on_sync(Arc::new(move || {
+        if std::thread::current().name() == Some("tidegauge-flush") {
+            // No flush ends before the test does.
+            let _ = until_over.lock().unwrap().recv();
+        }
+        "a sync".into()
+    }));
+    let mut twin = Twin::new();
+    let steps = [Push(0, 0, 20), Delete(0, 5, 10), Push(0, 7, 2), Delete(0, 8, 1), Push(1, 0, 3), Delete(1, 2, 1)];
+    for (i, step) in steps.iter().enumerate() {
+        assert!(take(&engine, step, i as f64, true, &mut twin), "{step:?}");
+    }
+    assert_eq!(engine.stats().flushes, 0);
+    let disks = [fs.kill()].into_iter().chain((0..4).map(|seed| fs.crash(seed)));
+    for disk in disks {
+        assert_eq!(contents(&open(&disk, Durability::Sync).unwrap()), twin);
+    }
+    drop(over);
+}
+
 fn script() -> Vec<Step> {
     use Step::{Compact, Delete, Flush, Push, Reopen, Retain};
     let rounds = (0..4usize).flat_map(|round| {
