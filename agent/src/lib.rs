@@ -18,6 +18,9 @@ pub mod scrape;
 pub mod collect;
 pub mod import;
 
+// and out again
+pub mod export;
+
 // how long it all lives
 mod panic;
 mod serve;

@@ -138,7 +138,10 @@ fn what_was_typed_wrongly_ends_with_2_and_what_is_missing_with_1() {
 
 #[test]
 fn help_shows_defaults_and_examples_and_completions_are_there() {
-    for command in ["", "serve", "query", "import", "inspect", "verify", "repair", "unlock"] {
+    for command in [
+        "", "serve", "query", "import", "export", "inspect", "verify", "repair", "backup", "restore", "compact",
+        "unlock",
+    ] {
         let args: Vec<&str> = [command, "--help"].into_iter().filter(|a| !a.is_empty()).collect();
         let done = run(&args);
         assert_eq!(done.status.code(), Some(0), "{command}");

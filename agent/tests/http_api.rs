@@ -203,7 +203,7 @@ fn deletes_are_off_unless_asked_for_and_take_what_they_name() {
         let path = format!("/api/v1/admin/tsdb/{act}");
         let off = agent.post(&path, &[], b"");
         assert_eq!((off.status, &off.json()["errorType"]), (500, &json!("unavailable")), "{path}");
-        assert_eq!(off.json()["error"], "admin APIs disabled");
+        assert!(off.json()["error"].as_str().unwrap().starts_with("admin APIs disabled"), "{}", off.text());
         assert_eq!(agent.get(&path).status, 405);
     }
     assert_eq!(agent.query("count(m)", "20")[0]["value"][1], "2");
@@ -233,7 +233,10 @@ fn deletes_are_off_unless_asked_for_and_take_what_they_name() {
     // What comes later stays.
     assert_eq!(push(), 204);
     assert_eq!(values("a"), json!([[0, "1"], [10, "2"], [20, "3"]]));
-    assert_eq!(agent.post("/api/v1/admin/tsdb/snapshot", &[], b"").status, 422);
+    let copied = agent.post("/api/v1/admin/tsdb/snapshot", &[], b"");
+    assert_eq!(copied.status, 200, "{}", copied.text());
+    let name = copied.json()["data"]["name"].as_str().unwrap().to_owned();
+    assert!(dir.path().join("snapshots").join(name).join("MANIFEST").is_file());
 }
 
 #[test]
@@ -245,9 +248,6 @@ fn an_answer_tells_what_it_has_cost_if_asked() {
     assert_eq!(basic["samples"]["totalQueryableSamples"], 2);
     assert!(basic["timings"]["execTotalTime"].as_f64().unwrap() > 0.0);
     assert_eq!(basic.get("explain"), None);
-    let odd = agent.get("/api/v1/query?query=m&time=20&stats=yes").json();
-    assert!(odd["data"]["stats"].is_object());
-    assert!(odd["warnings"][0].as_str().unwrap().contains("deprecated"), "{odd}");
     // Over three steps each of the two series has a sample in sight; in windows of 15 s they have 1, 2 and 2.
     let steps = "start=0&end=20&step=10&stats=all";
     let range = stats(&format!("/api/v1/query_range?query=m&{steps}"));

@@ -10,6 +10,7 @@ use tidegauge_storage::model::{Labels, SeqNo, TimeRange, Timestamp};
 use tidegauge_storage::source::ReadError;
 
 use crate::appender::{Ack, Appender, push_common};
+use crate::backup::{BackupError, BackupReport, backup};
 use crate::batch::{self, Batch, IncrementError, Incremented, Last, Retry, RetryError};
 use crate::core::SeriesSample;
 use crate::delete::{DeleteCount, count};
@@ -56,6 +57,10 @@ pub struct Engine {
 impl Engine {
     pub(crate) fn from_life(life: Life) -> Self {
         Self { life: Arc::new(Owner::new(life)) }
+    }
+
+    pub(crate) fn life(&self) -> &Life {
+        &self.life
     }
 
     /// Opens (or creates) the store in `dir` with the default options.
@@ -328,6 +333,17 @@ impl Engine {
                 _ => e,
             }),
         }
+    }
+
+    /// Copies everything visible now into `target`, a directory that is empty or does not exist: flushes, gives each
+    /// segment a hard link there, and writes a manifest that needs no log. Takes as long as the flush; another file
+    /// system costs a copy of all bytes. Pushes and queries go on. The copy is durable when this returns, opens by
+    /// itself, and shares only what nobody ever writes to.
+    ///
+    /// # Errors
+    /// [`BackupError`]; an unfinished copy has no manifest, and is refused as a store.
+    pub fn backup(&self, target: impl AsRef<Path>) -> Result<BackupReport, BackupError> {
+        backup(self, target.as_ref())
     }
 
     /// What the engine measures of itself.

@@ -83,6 +83,8 @@ impl Builder {
             common,
             pool,
             dir: self.dir,
+            fs: fs_of(),
+            root: dir.to_owned(),
             manifest: Arc::new(Mutex::new(found.manifest)),
             audit: AuditLog::new(fs_of(), dir),
             report: found.report,

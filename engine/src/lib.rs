@@ -62,6 +62,9 @@ mod lock;
 mod audit;
 #[cfg(not(loom))]
 mod follow;
+// copies of it
+#[cfg(not(loom))]
+mod backup;
 // is all of it sound
 #[cfg(not(loom))]
 mod open;
@@ -108,6 +111,7 @@ mod api {
     pub use tidegauge_storage::source::{ColumnCursor, Columns, ReadError};
 
     pub use crate::appender::{Ack, Appender};
+    pub use crate::backup::{BackupError, BackupReport};
     pub use crate::batch::{Batch, Committed, Expect, Found, IncrementError, Incremented, Last, Retry, RetryError};
     pub use crate::clock::now;
     pub use crate::core::SeriesSample;
@@ -130,6 +134,7 @@ mod api {
 
     /// Work on a data directory from outside of an engine.
     pub mod admin {
+        pub use crate::backup::restore;
         pub use crate::lock::{Owner, UnlockError, Unlocked, owner_of, unlock};
         pub use crate::verify::{Damage, StoreReport, verify};
     }

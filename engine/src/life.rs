@@ -60,9 +60,11 @@ pub(crate) struct Life {
     pub(crate) common: CommonSender<SeriesSample>,
     pub(crate) pool: Arc<ThreadPool>,
     pub(crate) dir: Option<PathBuf>,
+    /// The files, and the directory they are in; of an engine in memory too.
+    pub(crate) fs: Arc<dyn Fs>,
+    pub(crate) root: PathBuf,
     pub(crate) manifest: Arc<Mutex<Manifest>>,
     /// Where administrative acts are noted.
-    #[allow(dead_code, reason = "the next acts come with deletes and retention")]
     pub(crate) audit: AuditLog,
     /// How the opening went.
     pub(crate) report: RecoveryReport,

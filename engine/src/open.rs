@@ -49,13 +49,17 @@ impl Builder {
     /// # Errors
     /// [`OpenError`] says why and what to do; nothing stored was changed.
     pub fn open(self) -> Result<Engine, OpenError> {
+        let dir = self.dir.clone().unwrap_or_else(|| PathBuf::from(MEMORY_DIR));
+        self.open_at(dir)
+    }
+
+    pub(crate) fn open_at(self, dir: PathBuf) -> Result<Engine, OpenError> {
         self.check()?;
         let fs: Arc<dyn Fs> = match (&self.fs, &self.dir) {
             (Some(fs), _) => Arc::clone(fs),
             (None, Some(_)) => Arc::new(OsFs),
             (None, None) => Arc::new(MemFs::new()),
         };
-        let dir = self.dir.clone().unwrap_or_else(|| PathBuf::from(MEMORY_DIR));
         if self.read_only { self.open_read_only(&fs, &dir) } else { self.open_to_write(fs, dir) }
     }
 
@@ -197,14 +201,16 @@ impl Builder {
         {
             report.notes.push(format!("the audit log was not written: {e}"));
         }
-        let log_files = Some((log_fs, log_dir));
-        let dir = self.dir;
-        let follower = None;
+        let root = dir;
+        let log_files = Some((Arc::clone(&log_fs), log_dir));
+        let (fs, dir, follower) = (log_fs, self.dir, None);
         let life = Life {
             core,
             common,
             pool,
             dir,
+            fs,
+            root,
             manifest,
             audit,
             report,

@@ -460,17 +460,3 @@ fn a_budget_bounds_a_query_and_tells_what_it_read() {
     let refused = ask("x[20s]", QueryLimits { samples: 15, ..QueryLimits::DEFAULT }).0;
     assert!(refused.is_err(), "the budget's limits count");
 }
-
-#[test]
-fn the_answer_counts_as_memory_beside_what_it_is_made_of() {
-    let samples: Vec<(i64, f64)> = (0..50).map(|i| (i * SECOND, i as f64)).collect();
-    let s = snapshot(&[(&[("__name__", "x")], &samples)]);
-    // 49,001 steps of 8 bytes, and an answer of 16 bytes for each of them; the steps themselves take 16 for a while.
-    let ask = |memory_bytes| {
-        let query = Query::new(&s, "x").limits(QueryLimits { memory_bytes, ..QueryLimits::DEFAULT });
-        query.range(Timestamp::from_nanos(0), Timestamp::from_nanos(49 * SECOND), Duration::from_millis(1))
-    };
-    assert_eq!(ask(3_000_000).unwrap().0[0].values.len(), 49_001);
-    let refused = ask(1_500_000).unwrap_err().to_string();
-    assert!(refused.contains("1500000 bytes of memory"), "{refused}");
-}

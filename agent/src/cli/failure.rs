@@ -30,7 +30,7 @@ impl Failure {
     }
 
     /// Whoever read our output went away (`| head`): that is no failure, but the end.
-    fn reader_left() -> Self {
+    pub(super) fn reader_left() -> Self {
         Self { code: 0, message: String::new(), lines: false }
     }
 

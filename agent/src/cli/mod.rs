@@ -1,9 +1,13 @@
 //! The command line: what may be typed, and which exit code it ends with.
 
+mod backup;
+mod compact;
 mod completions;
+mod export;
 mod failure;
 mod import;
 mod inspect;
+mod live;
 mod progress;
 mod query;
 mod repair;
@@ -26,6 +30,9 @@ Examples:
   tidegauge serve --scrape http://localhost:9100/metrics --data-dir /var/lib/tidegauge
   tidegauge query 'rate(node_cpu_seconds_total{mode=\"user\"}[1m])'
   tidegauge import measurements.csv --data-dir ./archive
+  tidegauge export --match 'node_load1' --from -1d > load.csv
+  tidegauge backup /backups/monday
+  tidegauge verify
   tidegauge inspect --json
 
 Exit codes: 0 done, 1 something was wrong with the data or the machine, 2 with what was typed.";
@@ -48,12 +55,20 @@ enum Command {
     Query(query::QueryArgs),
     /// Store the samples of files: CSV, Prometheus text with timestamps, Influx line protocol
     Import(import::ImportArgs),
+    /// Write samples as CSV, OpenMetrics text or line protocol; also while an agent uses the data
+    Export(export::ExportArgs),
     /// Show what a data directory holds, also while an agent uses it
     Inspect(inspect::InspectArgs),
     /// Read all of a data directory, and name what is damaged; also while an agent uses it
     Verify(verify::VerifyArgs),
     /// Save what can be read of a damaged data directory, and tell what is lost
     Repair(repair::RepairArgs),
+    /// Make a copy that opens by itself; also while an agent uses the data
+    Backup(backup::BackupArgs),
+    /// Make a data directory of a copy
+    Restore(backup::RestoreArgs),
+    /// Merge segments until there is nothing left to merge
+    Compact(compact::CompactArgs),
     /// Let go of the lock of a machine that is gone
     Unlock(unlock::UnlockArgs),
     /// Print completions for a shell
@@ -84,6 +99,10 @@ fn obey() -> ExitCode {
         Some(Command::Query(args)) => query::run(args),
         Some(Command::Import(args)) => import::run(args),
         Some(Command::Inspect(args)) => inspect::run(&args),
+        Some(Command::Export(args)) => export::run(&args),
+        Some(Command::Backup(args)) => backup::run_backup(&args),
+        Some(Command::Restore(args)) => backup::run_restore(&args),
+        Some(Command::Compact(args)) => compact::run(&args),
         Some(Command::Verify(args)) => verify::run(&args),
         Some(Command::Repair(args)) => repair::run(&args),
         Some(Command::Unlock(args)) => unlock::run(&args),

@@ -9,6 +9,11 @@ pub(super) fn bytes(shown: bool) -> ProgressBar {
     bar(shown, "{bar:32} {percent:>3} %  {bytes} of {total_bytes}  {bytes_per_sec}  ETA {eta}")
 }
 
+/// A bar over things whose number is told later.
+pub(super) fn counts(shown: bool) -> ProgressBar {
+    bar(shown, "{bar:32} {percent:>3} %  {human_pos} of {human_len} series  ETA {eta}")
+}
+
 /// Something turns while work goes on that tells nothing of itself.
 pub(super) fn turning(shown: bool, what: &'static str) -> ProgressBar {
     let bar = bar(shown, "{spinner} {msg}  {elapsed}");

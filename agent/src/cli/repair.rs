@@ -8,6 +8,7 @@ use serde_json::json;
 use tidegauge::{Engine, Lost, Recovery, RecoveryReport};
 
 use super::failure::print;
+use super::live::has_store;
 use super::{Failure, progress};
 use crate::units::show_time;
 
@@ -57,11 +58,6 @@ fn repair(dir: &Path) -> Result<RecoveryReport, Failure> {
     let report = engine.recovery_report().clone();
     engine.close().map_err(Failure::found)?;
     Ok(report)
-}
-
-/// Opening to write would begin a new store where there is none.
-fn has_store(dir: &Path) -> bool {
-    ["MANIFEST", "segments", "wal"].iter().any(|name| dir.join(name).exists())
 }
 
 fn as_json(report: &RecoveryReport) -> serde_json::Value {

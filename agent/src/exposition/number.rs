@@ -6,14 +6,24 @@ const NORMAL_NAN: f64 = f64::from_bits(0x7ff8_0000_0000_0001);
 
 /// Reads a value: a decimal or hexadecimal float, `NaN`, `Inf` with or without a sign.
 /// `None` if it is none of these. What is too large becomes an infinity.
+///
+/// `NaN(0x7ff0000000000002)` is the NaN of these very bits, as C's `strtod` reads it: an export writes it, so that
+/// nothing is lost.
 #[must_use]
 pub fn parse_value(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text).ok()?;
     match text.parse::<f64>() {
         Ok(value) if value.is_nan() => Some(NORMAL_NAN),
         Ok(value) => Some(value),
-        Err(_) => parse_hex(text.as_bytes()),
+        Err(_) => parse_nan_bits(text).or_else(|| parse_hex(text.as_bytes())),
     }
+}
+
+fn parse_nan_bits(text: &str) -> Option<f64> {
+    let digits = text.strip_prefix("NaN(0x")?.strip_suffix(')')?;
+    let hex = digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    let value = f64::from_bits(u64::from_str_radix(digits, 16).ok().filter(|_| hex)?);
+    value.is_nan().then_some(value)
 }
 
 /// Reads a timestamp in whole milliseconds (text format 0.0.4) and returns nanoseconds.
@@ -52,15 +62,16 @@ pub fn parse_nanos(text: &[u8], digits: u32) -> Option<i64> {
         // The bounds are the powers of two that an i64 is just short of.
         return (nanos >= -(2f64.powi(63)) && nanos < 2f64.powi(63)).then_some(nanos as i64);
     }
+    // Below zero there is one more than above.
     let mut nanos: i64 = 0;
     for &digit in whole {
-        nanos = nanos.checked_mul(10)?.checked_add(i64::from(digit - b'0'))?;
+        nanos = nanos.checked_mul(10)?.checked_sub(i64::from(digit - b'0'))?;
     }
     for place in 0..places {
         let digit = fraction.get(place).map_or(0, |&digit| digit - b'0');
-        nanos = nanos.checked_mul(10)?.checked_add(i64::from(digit))?;
+        nanos = nanos.checked_mul(10)?.checked_sub(i64::from(digit))?;
     }
-    Some(if negative { -nanos } else { nanos })
+    if negative { Some(nanos) } else { nanos.checked_neg() }
 }
 
 /// `[sign] 0x digits [. digits] p exponent`, rounded to nearest, ties to even.
@@ -150,6 +161,12 @@ mod tests {
             assert_eq!(parse_value(text.as_bytes()), Some(value), "{text}");
         }
         assert_eq!(parse_value(b"NaN").unwrap().to_bits(), NORMAL_NAN.to_bits());
+        assert_eq!(parse_value(b"NaN(0x7ff0000000000002)").unwrap().to_bits(), 0x7ff0_0000_0000_0002);
+        for text in
+            ["NaN(0x7ff0000000000000)", "NaN(0x2)", "NaN(0x+ff0000000000002)", "NaN()", "NaN(0x7ff0000000000002"]
+        {
+            assert_eq!(parse_value(text.as_bytes()), None, "{text:?}");
+        }
         for text in ["", ".", "e5", "1_000", "0x", "0xp1", "0x1", "0x1.2.3p1", "0x1pz", "1 ", "--1", "\u{661}"] {
             assert_eq!(parse_value(text.as_bytes()), None, "{text:?}");
         }
@@ -164,6 +181,9 @@ mod tests {
         }
         assert_eq!(parse_seconds(b"1520879607.789123456"), Some(1_520_879_607_789_123_456));
         assert_eq!(parse_seconds(b"-1.5"), Some(-1_500_000_000));
+        assert_eq!(parse_seconds(b"-9223372036.854775808"), Some(i64::MIN));
+        assert_eq!(parse_seconds(b"9223372036.854775807"), Some(i64::MAX));
+        assert_eq!(parse_seconds(b"9223372036.854775808"), None);
         assert_eq!(parse_seconds(b"1.5e3"), Some(1_500_000_000_000));
         assert_eq!(parse_seconds(b"0.0000000019"), Some(1));
         for text in [&b""[..], b".", b"-", b"1e30", b"NaN", b"99999999999999", b"1.2.3"] {

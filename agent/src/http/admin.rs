@@ -1,20 +1,33 @@
-//! Requests that change what is stored: off unless the agent was started with
-//! `--enable-admin-api`. Each leaves a line in the store's audit log.
+//! Requests that change what is stored, or copy it: off unless the agent was started with
+//! `--enable-admin-api`. Deletes leave a line in the store's audit log.
+//!
+//! Nothing here takes a path from outside: a copy is made inside the data directory.
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::routing::post;
 use tidegauge::{DeleteError, SelectError, TimeRange};
 
 use super::App;
 use super::params::Params;
-use super::reply::ApiError;
+use super::reply::{ApiError, ApiResult, Envelope};
+use crate::ask::put_string;
 
 type Done = Result<StatusCode, ApiError>;
 
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/api/v1/admin/tsdb/delete_series", post(delete_series).put(delete_series))
+        .route("/api/v1/admin/tsdb/clean_tombstones", post(clean_tombstones).put(clean_tombstones))
+        .route("/api/v1/admin/tsdb/snapshot", post(snapshot).put(snapshot))
+        .route("/api/v1/admin/tidegauge/compact", post(compact))
+}
+
 /// `delete_series`: hides the samples of every `match[]` between `start` and `end`, both included.
-pub(super) async fn delete_series(State(app): State<Arc<App>>, params: Params) -> Done {
+async fn delete_series(State(app): State<Arc<App>>, params: Params) -> Done {
     allowed(&app)?;
     let selectors: Vec<String> = params.all("match[]").map(str::to_owned).collect();
     if selectors.is_empty() {
@@ -49,7 +62,7 @@ fn refused(error: DeleteError) -> ApiError {
 
 /// `clean_tombstones`: rewrites what deletes have hidden, so that its space comes back. Takes
 /// as long as that takes.
-pub(super) async fn clean_tombstones(State(app): State<Arc<App>>) -> Done {
+async fn clean_tombstones(State(app): State<Arc<App>>) -> Done {
     allowed(&app)?;
     app.in_turn(|app| {
         app.engine.flush().map_err(|e| ApiError::Unavailable(e.to_string()))?;
@@ -59,12 +72,58 @@ pub(super) async fn clean_tombstones(State(app): State<Arc<App>>) -> Done {
     .await
 }
 
-/// `snapshot` is not there yet.
-pub(super) async fn snapshot(State(app): State<Arc<App>>) -> Done {
+/// Merges what can be merged, and tells what is left.
+async fn compact(State(app): State<Arc<App>>) -> ApiResult {
     allowed(&app)?;
-    Err(ApiError::not_there_yet("/api/v1/admin/tsdb/snapshot"))
+    app.in_turn(|app| {
+        app.engine.flush().map_err(|e| ApiError::Unavailable(e.to_string()))?;
+        app.engine.compact().map_err(|e| ApiError::Unavailable(e.to_string()))?;
+        let stats = app.engine.stats();
+        let text = format!("{{\"segments\":{},\"bytes\":{}}}", stats.segments, stats.segment_bytes);
+        Ok(Envelope::new(|out| out.extend_from_slice(text.as_bytes())))
+    })
+    .await
+}
+
+/// As Prometheus has it: the copy lies in `snapshots/NAME` of the data directory.
+async fn snapshot(State(app): State<Arc<App>>) -> ApiResult {
+    allowed(&app)?;
+    app.in_turn(|app| {
+        let name = fresh_name();
+        let target = app.settings.data_dir.join("snapshots").join(&name);
+        app.engine.backup(&target).map_err(|e| ApiError::Internal(e.to_string()))?;
+        Ok(Envelope::new(|out| {
+            out.extend_from_slice(b"{\"name\":");
+            put_string(out, &name);
+            out.push(b'}');
+        }))
+    })
+    .await
 }
 
 fn allowed(app: &App) -> Result<(), ApiError> {
-    if app.settings.admin_api { Ok(()) } else { Err(ApiError::Disabled("admin APIs disabled".to_owned())) }
+    if app.settings.admin_api {
+        return Ok(());
+    }
+    Err(ApiError::Disabled("admin APIs disabled: start the agent with --enable-admin-api to allow them".to_owned()))
+}
+
+/// `20260131T120000Z-1f2e3d4c5b6a7988`: when, and something that no other copy of that second has.
+fn fresh_name() -> String {
+    let now = tidegauge::now().nanos();
+    let at = jiff::Timestamp::from_nanosecond(i128::from(now)).unwrap_or_default();
+    let mark = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), now);
+    format!("{}-{mark:016x}", at.strftime("%Y%m%dT%H%M%SZ"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_when_and_differ() {
+        let (a, b) = (fresh_name(), fresh_name());
+        assert_ne!(a, b);
+        assert!(a.len() == 33 && a.as_bytes()[8] == b'T' && a.as_bytes()[15] == b'Z', "{a}");
+    }
 }

@@ -28,7 +28,7 @@ mod query;
 mod rules;
 mod text;
 
-// changes
+// changes to the store
 mod admin;
 
 // for people
@@ -189,10 +189,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/status/top_queries", get(status::queries::top))
         .route("/api/v1/write", post(write::receive))
         .route("/api/v1/read", post(read::answer))
-        .route("/api/v1/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
-        .route("/api/v1/admin/tsdb/clean_tombstones", post(admin::clean_tombstones).put(admin::clean_tombstones))
-        .route("/api/v1/admin/tsdb/snapshot", post(admin::snapshot).put(admin::snapshot))
         .route("/federate", get(federate::federate))
+        .merge(admin::routes())
         .route("/api/v1/{*rest}", any(not_there))
         .fallback(no_such_page)
         .method_not_allowed_fallback(wrong_method)

@@ -47,12 +47,10 @@ struct Asked {
 }
 
 /// Whether the answer tells what it has cost.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Stats {
     No,
     Yes,
-    /// Asked in a way that works, and should not be relied on: with a warning.
-    Odd(String),
     /// And what only this engine can tell.
     All,
 }
@@ -73,10 +71,7 @@ async fn answer(app: Arc<App>, params: &Params, when: When) -> Result<Response, 
     let stats = match params.get("stats") {
         None => Stats::No,
         Some("all") => Stats::All,
-        Some("true") => Stats::Yes,
-        Some(other) => Stats::Odd(format!(
-            "value {other:?} for parameter \"stats\" is deprecated and will be rejected in the next major release, use \"true\" or \"all\""
-        )),
+        Some(_) => Stats::Yes,
     };
     // Bounded work: the parser refuses long texts and deep trees.
     let expr = parse(&question).map_err(from_ask)?;
@@ -116,9 +111,6 @@ fn at_once(app: &App, asked: &Asked) -> Option<Result<Response, ApiError>> {
 fn write(out: &mut impl Outlet, asked: &Asked, mut answer: Answer) -> Result<(), Gone> {
     if let Some(limit) = asked.limit {
         answer.limit(limit);
-    }
-    if let Stats::Odd(warning) = &asked.stats {
-        answer.warnings.push(warning.clone());
     }
     let at = match asked.question.when {
         When::At(at) => at,

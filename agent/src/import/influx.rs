@@ -2,7 +2,9 @@
 //!
 //! Each field is a series of its own, called `<measurement>_<field>`. Integers and booleans
 //! become numbers; strings are skipped and counted. Timestamps are nanoseconds unless an
-//! option gives another unit.
+//! option gives another unit. A label called `__name__` names the series itself, whatever
+//! measurement and field are called, and `NaN` and `Inf` are values: that is how an export
+//! keeps what the protocol has no room for.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -123,7 +125,10 @@ fn resolve(sink: &mut Sink<'_>, head: &[u8], field: &[u8]) -> Result<SeriesId, B
         if name.is_empty() || value.is_empty() {
             return Err(Bad::BadLabel);
         }
-        labels.push((text(name)?, text(value)?));
+        match text(name)? {
+            name if name == METRIC_NAME => labels[0].1 = text(value)?,
+            name => labels.push((name, text(value)?)),
+        }
     }
     let pairs: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (&**name, &**value)).collect();
     Ok(sink.resolve(&pairs)?)
@@ -170,7 +175,7 @@ fn number(raw: &[u8]) -> Result<f64, Bad> {
         b"f" | b"F" | b"false" | b"False" | b"FALSE" => Ok(0.0),
         [digits @ .., b'i'] => text(digits)?.parse::<i64>().map(|n| n as f64).map_err(|_| bad()),
         [digits @ .., b'u'] => text(digits)?.parse::<u64>().map(|n| n as f64).map_err(|_| bad()),
-        raw => parse_value(raw).filter(|value| value.is_finite()).ok_or_else(bad),
+        raw => parse_value(raw).ok_or_else(bad),
     }
 }
 
@@ -256,7 +261,7 @@ mod tests {
         assert_eq!(why("cpu f=\"a\"b"), Bad::BadField);
         assert_eq!(why("cpu f="), Bad::BadValue(String::new()));
         assert_eq!(why("cpu f=1.5i"), Bad::BadValue("1.5i".into()));
-        assert_eq!(why("cpu f=NaN"), Bad::BadValue("NaN".into()));
+        assert_eq!(why("cpu f=NaNs"), Bad::BadValue("NaNs".into()));
     }
 
     proptest! {

@@ -24,8 +24,8 @@ use crate::sync::thread;
 use beat::Beat;
 pub use owner::Owner;
 pub(crate) use owner::host;
-pub(crate) use unlock::owner_text;
 pub use unlock::{UnlockError, Unlocked, owner_of, unlock};
+pub(crate) use unlock::{is_held, owner_text};
 
 pub(crate) const FILE_NAME: &str = "LOCK";
 /// Whoever only looks at the lock holds it for microseconds.

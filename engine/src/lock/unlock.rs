@@ -73,6 +73,20 @@ pub fn owner_of(dir: impl AsRef<Path>) -> io::Result<Option<Owner>> {
     read(&dir.as_ref().join(FILE_NAME))
 }
 
+/// Who holds the lock on a data directory now, if anybody does. Holds it for a moment itself.
+pub(crate) fn is_held(dir: &Path) -> io::Result<Option<String>> {
+    let file = match File::open(dir.join(FILE_NAME)) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(Some(owner_text(owner_of(dir)?.as_ref()))),
+        Err(TryLockError::Error(e)) => Err(e),
+    }
+}
+
 /// Lets go of the lock on a data directory whose owner is gone.
 ///
 /// The lock of a process that died on this machine needs nothing. Only where a machine died and the file system

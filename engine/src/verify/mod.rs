@@ -44,7 +44,7 @@ pub fn verify(dir: impl AsRef<Path>, progress: impl Fn(u64, u64) + Sync) -> Resu
     verify_on(&(Arc::new(OsFs) as Arc<dyn Fs>), dir.as_ref(), &progress)
 }
 
-fn verify_on(fs: &Arc<dyn Fs>, dir: &Path, progress: &Progress<'_>) -> Result<StoreReport, OpenError> {
+pub(crate) fn verify_on(fs: &Arc<dyn Fs>, dir: &Path, progress: &Progress<'_>) -> Result<StoreReport, OpenError> {
     let pool = ThreadPoolBuilder::new().thread_name(|i| format!("tidegauge-verify-{i}")).build();
     let pool = pool.map_err(|e| OpenError::Thread { source: io::Error::other(e) })?;
     let mut known = BTreeMap::new();

@@ -192,6 +192,17 @@ impl Manifest {
     }
 }
 
+/// Writes the manifest of a copy: what `state` says, but for the log, of which the copy needs nothing. The files of
+/// the segments must be durable in `dir` already. Durable when this returns.
+///
+/// # Errors
+/// [`ManifestError`]; the copy is no store then.
+pub fn write_copy(fs: &Arc<dyn Fs>, dir: &Path, state: &State) -> Result<(), ManifestError> {
+    let state = state.without_log();
+    write_anew(&**fs, dir, &state, 1).map_err(|failed| failed.on_open(dir))?;
+    sync_above(&**fs, dir)
+}
+
 /// How a write failed.
 #[derive(Debug)]
 enum WriteFailed {

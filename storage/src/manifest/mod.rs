@@ -17,7 +17,7 @@ mod log;
 mod read;
 
 pub use error::ManifestError;
-pub use log::Manifest;
+pub use log::{Manifest, write_copy};
 pub use metadata::{METADATA_BYTES_MAX, Metadata};
 pub use retention::{RETENTION_RULES_MAX, Retention, RetentionRule};
 pub use state::{Edit, SegmentRef, State};

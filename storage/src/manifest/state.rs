@@ -6,7 +6,7 @@ use super::error::ManifestError;
 use super::metadata::{METADATA_BYTES_MAX, Metadata, MetadataTable};
 use super::retention::Retention;
 use crate::model::{SeqNo, SeqRange, TimeRange, Timestamp, Tombstone};
-use crate::wal::{FrameNo, WalLife, WalRelease, WalState};
+use crate::wal::{Epoch, FrameNo, WalLife, WalRelease, WalState};
 
 /// A segment that counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +120,20 @@ impl State {
     #[must_use]
     pub fn metadata(&self) -> &BTreeMap<String, Metadata> {
         self.metadata.entries()
+    }
+
+    /// The same store with nothing left in its log. Numbers that were given out stay taken.
+    pub(super) fn without_log(&self) -> Self {
+        let next = Epoch::new(self.open_number.saturating_add(1), 0);
+        let greatest_frame = self.greatest_frame.max(self.wal.synced_through);
+        let wal = WalState {
+            oldest_epoch: next,
+            live_epoch: next,
+            next_frame: FrameNo(greatest_frame.0.saturating_add(1)),
+            synced_through: greatest_frame,
+            ends: BTreeMap::new(),
+        };
+        Self { wal, greatest_frame, ..self.clone() }
     }
 
     /// Applies one edit, or changes nothing and says why.

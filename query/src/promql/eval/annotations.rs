@@ -50,25 +50,24 @@ impl Annotations {
         self.warnings.is_empty() && self.infos.is_empty()
     }
 
-    /// The warnings, with the place in `query`'s text each is about: ten of them, and how
-    /// many more there are.
+    /// The warnings, with the place in `query`'s text each is about.
     #[must_use]
     pub fn warnings(&self, query: &str) -> Vec<String> {
-        some(&self.warnings, query, "warning")
+        self.warnings.iter().map(|(text, remark)| shown(text, remark, query)).collect()
     }
 
-    /// The infos, as [`warnings`](Self::warnings).
+    /// The infos, with the place in `query`'s text each is about.
     #[must_use]
     pub fn infos(&self, query: &str) -> Vec<String> {
-        some(&self.infos, query, "info")
+        self.infos.iter().map(|(text, remark)| shown(text, remark, query)).collect()
     }
 
     pub(super) fn warn(&mut self, span: Span, text: impl AsRef<str>) {
-        keep(&mut self.warnings, format!("PromQL warning: {}", text.as_ref()), span);
+        self.warnings.insert(format!("PromQL warning: {}", text.as_ref()), Remark { span, forced: None });
     }
 
     pub(super) fn info(&mut self, span: Span, text: impl AsRef<str>) {
-        keep(&mut self.infos, format!("PromQL info: {}", text.as_ref()), span);
+        self.infos.insert(format!("PromQL info: {}", text.as_ref()), Remark { span, forced: None });
     }
 
     pub(super) fn forced_monotonic(&mut self, span: Span, metric: &str, forced: Forced) {
@@ -78,31 +77,9 @@ impl Annotations {
         if !metric.is_empty() {
             text.push_str(&format!(" for metric name {metric:?}"));
         }
-        let Some(remark) = keep(&mut self.infos, text, span) else { return };
+        let remark = self.infos.entry(text).or_insert(Remark { span, forced: None });
         remark.forced = Some(remark.forced.map_or(forced, |before| before.merge(forced)));
     }
-}
-
-/// A query on a million series may have as much to remark: nobody reads it, and it takes memory.
-const KEPT_MAX: usize = 1000;
-/// Remarks shown of a kind.
-const SHOWN_MAX: usize = 10;
-
-fn keep(remarks: &mut BTreeMap<String, Remark>, text: String, span: Span) -> Option<&mut Remark> {
-    if remarks.len() >= KEPT_MAX && !remarks.contains_key(&text) {
-        return None;
-    }
-    Some(remarks.entry(text).or_insert(Remark { span, forced: None }))
-}
-
-fn some(remarks: &BTreeMap<String, Remark>, query: &str, kind: &str) -> Vec<String> {
-    let mut out: Vec<String> =
-        remarks.iter().take(SHOWN_MAX).map(|(text, remark)| shown(text, remark, query)).collect();
-    let omitted = remarks.len() - out.len();
-    if omitted > 0 {
-        out.push(format!("{omitted} more {kind} annotations omitted"));
-    }
-    out
 }
 
 fn shown(text: &str, remark: &Remark, query: &str) -> String {
@@ -177,20 +154,6 @@ mod tests {
         annotations.warn(Span { start: 4, end: 5 }, "odd");
         assert_eq!(annotations.warnings("sum\n(x)"), ["PromQL warning: odd (2:1)"]);
         assert!(annotations.infos("").is_empty());
-    }
-
-    #[test]
-    fn of_many_remarks_some_are_shown_and_the_others_counted() {
-        let mut annotations = Annotations::default();
-        for i in 0..KEPT_MAX + 5 {
-            annotations.warn(Span::default(), format!("{i:04}"));
-            annotations.info(Span::default(), format!("{:04}", i % 11));
-        }
-        let warnings = annotations.warnings("x");
-        assert_eq!(warnings[0], "PromQL warning: 0000 (1:1)");
-        assert_eq!(warnings.last().unwrap(), "990 more warning annotations omitted");
-        assert_eq!(annotations.infos("x").len(), 11);
-        assert_eq!(annotations.infos("x")[10], "1 more info annotations omitted");
     }
 
     #[test]

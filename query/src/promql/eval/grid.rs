@@ -109,11 +109,6 @@ impl Grid {
         counted
     }
 
-    /// Holds `bytes` of the query's memory for something that is made of this grid.
-    pub(super) fn hold(&self, bytes: u64) -> Result<Held, EvalError> {
-        Ok(self.holdings.budget.hold(bytes)?)
-    }
-
     /// Values counted here.
     pub(super) fn samples(&self) -> u64 {
         self.samples

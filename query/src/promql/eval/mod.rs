@@ -144,7 +144,7 @@ impl<'a> Evaluator<'a> {
         let _held = run.hold_steps(steps)?;
         let matrix = match run.eval(expr, steps)? {
             Val::Scalar(values) => value::matrix_of_scalars(&values, steps),
-            Val::Vector(grid) => value::matrix(grid.drop_due_names()?, steps)?,
+            Val::Vector(grid) => value::matrix(grid.drop_due_names()?, steps),
             Val::String(_) => Matrix::new(),
         };
         run.holdings.tell();

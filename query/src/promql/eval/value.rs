@@ -57,27 +57,20 @@ pub(super) fn vector(grid: Grid, at: i64) -> Vec<InstantSample> {
     present.map(|(row, values)| InstantSample { labels: row.labels.clone(), timestamp, value: values[0] }).collect()
 }
 
-/// Refused if grid and answer together do not fit in the query's memory.
-pub(super) fn matrix(grid: Grid, steps: Steps) -> Result<Matrix, EvalError> {
-    let _held = grid.hold(grid.samples() * 16 + (grid.rows.len() * size_of::<RangeSeries>()) as u64)?;
+pub(super) fn matrix(grid: Grid, steps: Steps) -> Matrix {
     let mut out: Matrix = grid
         .iter()
         .filter_map(|(row, values)| {
-            let present = values.iter().filter(|v| !is_absent(**v)).count();
-            if present == 0 {
-                return None;
-            }
-            let (timestamps, kept) = (Vec::with_capacity(present), Vec::with_capacity(present));
-            let mut series = RangeSeries { labels: row.labels.clone(), timestamps, values: kept };
+            let mut series = RangeSeries { labels: row.labels.clone(), timestamps: Vec::new(), values: Vec::new() };
             for (step, &value) in values.iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
                 series.timestamps.push(steps.at(step));
                 series.values.push(value);
             }
-            Some(series)
+            (!series.values.is_empty()).then_some(series)
         })
         .collect();
     out.sort_by(|a, b| a.labels.cmp(&b.labels));
-    Ok(out)
+    out
 }
 
 pub(super) fn matrix_of_scalars(values: &[f64], steps: Steps) -> Matrix {

@@ -1,0 +1,142 @@
+//! `tidegauge backup` and `tidegauge restore`: copies that open by themselves.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+use tidegauge::BackupReport;
+use tidegauge::admin::{restore, verify};
+
+use super::failure::print;
+use super::live::Store;
+use super::{Failure, progress};
+use crate::units::{show_bytes, show_count};
+
+const BACKUP_EXAMPLES: &str = "\
+Examples:
+  tidegauge backup /backups/monday --data-dir /var/lib/tidegauge
+  tidegauge serve --enable-admin-api                  lets a running agent make backups
+
+The copy holds everything that was visible, opens by itself, and shares segments with the store by
+hard links where the file system allows it. An agent that owns the directory is asked to make it.";
+
+const RESTORE_EXAMPLES: &str = "\
+Examples:
+  tidegauge restore /backups/monday --data-dir ./restored
+
+Copies every byte and verifies the copy. Nothing is overwritten: the folder must be empty or not
+exist. The data of a killed agent may be restored from too; its log is taken along.";
+
+/// Make a copy that opens by itself; also while an agent uses the data
+#[derive(Debug, Args)]
+#[command(after_help = BACKUP_EXAMPLES)]
+pub(super) struct BackupArgs {
+    /// Folder for the copy: empty, or not there yet
+    #[arg(value_name = "TARGET")]
+    target: PathBuf,
+    /// Folder that holds the data
+    #[arg(long, value_name = "DIR", default_value = "./tidegauge-data")]
+    data_dir: PathBuf,
+    /// One JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// Make a data directory of a copy
+#[derive(Debug, Args)]
+#[command(after_help = RESTORE_EXAMPLES)]
+pub(super) struct RestoreArgs {
+    /// The copy
+    #[arg(value_name = "BACKUP")]
+    backup: PathBuf,
+    /// Folder for the data: empty, or not there yet
+    #[arg(long, value_name = "DIR", default_value = "./tidegauge-data")]
+    data_dir: PathBuf,
+    /// One JSON object instead of text
+    #[arg(long)]
+    json: bool,
+    /// Draw no progress bar
+    #[arg(long)]
+    no_progress: bool,
+}
+
+pub(super) fn run_backup(args: &BackupArgs) -> Result<(), Failure> {
+    let target = std::path::absolute(&args.target).map_err(Failure::found)?;
+    if fs::read_dir(&target).is_ok_and(|mut entries| entries.next().is_some()) {
+        let shown = args.target.display();
+        return Err(Failure::found(format_args!(
+            "{shown} is not empty: name a folder that is empty or does not exist"
+        )));
+    }
+    let report = match Store::reach(&args.data_dir)? {
+        Store::Here(engine) => {
+            let report = engine.backup(&target).map_err(Failure::found)?;
+            engine.close().map_err(Failure::found)?;
+            Some(report)
+        }
+        Store::Agent(agent) => {
+            let made = agent.post("/api/v1/admin/tsdb/snapshot", &[])?;
+            let name = made["name"].as_str().ok_or_else(|| Failure::found("the agent names no copy"))?;
+            bring(&args.data_dir.join("snapshots").join(name), &target)?
+        }
+    };
+    show(&target, report.as_ref(), args.json)
+}
+
+/// The agent writes inside its own directory only: the copy is moved from there.
+fn bring(made: &Path, target: &Path) -> Result<Option<BackupReport>, Failure> {
+    // Renaming replaces an empty folder, and fails where another file system begins.
+    if let Some(above) = target.parent() {
+        fs::create_dir_all(above).map_err(|e| Failure::found(format_args!("{}: {e}", above.display())))?;
+    }
+    if fs::rename(made, target).is_ok() {
+        return Ok(None);
+    }
+    let report = restore(made, target, |_, _| {}).map_err(Failure::found)?;
+    fs::remove_dir_all(made).map_err(|e| Failure::found(format_args!("{}: {e}", made.display())))?;
+    Ok(Some(report))
+}
+
+pub(super) fn run_restore(args: &RestoreArgs) -> Result<(), Failure> {
+    let bar = progress::bytes(!args.no_progress);
+    let tell = |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    };
+    let restored = restore(&args.backup, &args.data_dir, tell).map_err(Failure::found);
+    let checked = restored
+        .and_then(|report| verify(&args.data_dir, tell).map_err(Failure::found).map(|checked| (report, checked)));
+    bar.finish_and_clear();
+    let (report, checked) = checked?;
+    show(&args.data_dir, Some(&report), args.json)?;
+    match checked.damage.first() {
+        None => Ok(()),
+        Some(damage) => Err(Failure::found(format_args!(
+            "the copy was damaged, and so is what was restored: {damage}; `tidegauge repair` saves the rest"
+        ))),
+    }
+}
+
+fn show(target: &Path, report: Option<&BackupReport>, as_json: bool) -> Result<(), Failure> {
+    let line = match report {
+        _ if as_json => json!({
+            "target": target,
+            "segments": report.map(|r| r.segments),
+            "samples": report.map(|r| r.samples),
+            "bytes": report.map(|r| r.bytes),
+            "bytes_copied": report.map(|r| r.bytes_copied),
+        })
+        .to_string(),
+        None => format!("{} holds a copy", target.display()),
+        Some(r) => format!(
+            "{} holds {} samples in {} segments ({}, {} copied)",
+            target.display(),
+            show_count(r.samples),
+            show_count(r.segments),
+            show_bytes(r.bytes),
+            show_bytes(r.bytes_copied)
+        ),
+    };
+    print(format!("{line}\n").as_bytes())
+}

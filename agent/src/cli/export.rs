@@ -1,0 +1,105 @@
+//! `tidegauge export`: samples out of a data directory.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use tidegauge::query::promql::parse_selector;
+use tidegauge::{Engine, TimeRange, Timestamp};
+
+use super::{Failure, progress};
+use crate::export::{ExportError, ExportOptions, ExportSummary, run as export};
+use crate::import::Format;
+use crate::units::parse_time;
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegauge export > everything.csv
+  tidegauge export --match 'node_cpu_seconds_total{mode=\"idle\"}' --from -1d --format prom -o idle.prom
+  tidegauge export --format influx --data-dir /var/lib/tidegauge | gzip > everything.lp.gz
+
+`tidegauge import` brings back what was exported, to the bit. Times: RFC 3339, seconds since the
+epoch, `now`, or a duration before now such as -1h; the end is excluded.";
+
+/// Write samples as CSV, OpenMetrics text or line protocol; also while an agent uses the data
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct ExportArgs {
+    /// Folder that holds the data
+    #[arg(long, value_name = "DIR", default_value = "./tidegauge-data")]
+    data_dir: PathBuf,
+    /// csv, prom or influx [default: by the file's ending, or csv]
+    #[arg(long)]
+    format: Option<Format>,
+    /// Only series that this selector names; given more than once: that one of them names [default: all]
+    #[arg(long = "match", value_name = "SELECTOR")]
+    matches: Vec<String>,
+    /// The first time that counts [default: all times]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    from: Option<String>,
+    /// The first time behind
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    to: Option<String>,
+    /// Write to a new file instead of stdout
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Draw no progress bar
+    #[arg(long)]
+    no_progress: bool,
+}
+
+pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
+    let options = args.options()?;
+    let engine = Engine::builder(&args.data_dir).read_only(true).open().map_err(Failure::found)?;
+    let (summary, to_file) = match &args.output {
+        None => (args.export(&engine, &options, &mut io::stdout().lock()), false),
+        Some(path) => {
+            let named = |e: io::Error| Failure::found(format_args!("{}: {e}", path.display()));
+            let mut file = File::create_new(path).map_err(named)?;
+            (args.export(&engine, &options, &mut file), true)
+        }
+    };
+    let summary = match summary {
+        Err(ExportError::Write(e)) if !to_file && e.kind() == io::ErrorKind::BrokenPipe => {
+            return Err(Failure::reader_left());
+        }
+        other => other.map_err(Failure::found)?,
+    };
+    // Where the samples go to stdout, a summary is for whoever looks on.
+    if to_file || io::stderr().is_terminal() {
+        let _ = writeln!(io::stderr(), "{summary}");
+    }
+    if summary.left_out > 0 { Err(Failure::found(summary)) } else { Ok(()) }
+}
+
+impl ExportArgs {
+    fn export(
+        &self,
+        engine: &Engine,
+        options: &ExportOptions,
+        out: &mut dyn Write,
+    ) -> Result<ExportSummary, ExportError> {
+        let bar = progress::counts(!self.no_progress && (self.output.is_some() || !io::stdout().is_terminal()));
+        let summary = export(&engine.snapshot(), &engine.metadata(), options, out, |done, total| {
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+        });
+        bar.finish_and_clear();
+        summary
+    }
+
+    fn options(&self) -> Result<ExportOptions, Failure> {
+        let by_name = || self.output.as_deref().and_then(Format::of_path);
+        let now = tidegauge::now();
+        let time = |text: &Option<String>, default| {
+            text.as_ref().map_or(Ok(default), |text| parse_time(text, now)).map_err(Failure::usage)
+        };
+        let selectors = self.matches.iter().map(|text| parse_selector(text)).collect::<Result<_, _>>();
+        Ok(ExportOptions {
+            format: self.format.or_else(by_name).unwrap_or(Format::Csv),
+            selectors: selectors.map_err(Failure::usage)?,
+            range: TimeRange::new(time(&self.from, Timestamp::MIN)?, time(&self.to, Timestamp::MAX)?),
+        })
+    }
+}

@@ -1,0 +1,143 @@
+//! Backups, restores and exports, from outside.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use support::{Agent, run, stderr, stdout, write};
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn json(args: &[&str], code: i32) -> Value {
+    let done = run(args);
+    assert_eq!(done.status.code(), Some(code), "{args:?}: {}", stderr(&done));
+    assert!(!stderr(&done).contains("panicked"));
+    serde_json::from_str(&stdout(&done)).unwrap_or(Value::Null)
+}
+
+fn refused(args: &[&str]) -> String {
+    let done = run(args);
+    assert_eq!(done.status.code(), Some(1), "{args:?}");
+    let said = stderr(&done);
+    assert!(said.lines().count() == 1 && !said.contains("panicked"), "{said}");
+    said
+}
+
+fn push(agent: &Agent, from: i64) {
+    let samples: Vec<_> = (from..from + 100).map(|t| (t * 1000, (t as f64).sqrt())).collect();
+    let series = write::series(&[("__name__", "n"), ("host", "a")], &samples);
+    assert_eq!(agent.post("/api/v1/write", &write::V1, &write::request(vec![series])).status, 204);
+}
+
+fn count(data: &Path) -> String {
+    let args = ["query", "count_over_time(n[1h])", "--at", "1000", "--format", "json", "--data-dir", text(data)];
+    json(&args, 0)["result"][0]["value"][1].as_str().unwrap_or("0").to_owned()
+}
+
+#[test]
+fn a_living_agent_is_asked_for_a_backup_and_it_is_restored() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, copy, back) = (dir.path().join("data"), dir.path().join("copies/one"), dir.path().join("back"));
+    let agent = Agent::start(&data, &["--no-host-metrics", "--enable-admin-api"]);
+    push(&agent, 0);
+    json(&["backup", text(&copy), "--data-dir", text(&data), "--json"], 0);
+    push(&agent, 100);
+    assert_eq!(count(&copy), "100", "what was visible then, and nothing more");
+    assert_eq!(count(&data), "200");
+    assert_eq!(fs::read_dir(data.join("snapshots")).unwrap().count(), 0, "the copy was moved");
+    assert_eq!(json(&["verify", "--json", "--data-dir", text(&copy)], 0)["samples"], 100);
+    let restored = json(&["restore", text(&copy), "--data-dir", text(&back), "--json"], 0);
+    assert_eq!(restored["samples"], 100);
+    assert_eq!(count(&back), "100");
+    assert!(fs::read_to_string(back.join("audit.log")).unwrap().contains("\"act\":\"restore\""));
+    // Nothing is ever overwritten.
+    for target in [&copy, &data] {
+        assert!(refused(&["backup", text(target), "--data-dir", text(&data)]).contains("not empty"));
+        assert!(refused(&["restore", text(&copy), "--data-dir", text(target)]).contains("not empty"));
+    }
+    let living = refused(&["restore", text(&data), "--data-dir", text(&dir.path().join("new"))]);
+    assert!(living.contains("in use") && living.contains("backup"), "{living}");
+    drop(agent);
+    let stopped = json(&["backup", text(&dir.path().join("two")), "--data-dir", text(&data), "--json"], 0);
+    assert_eq!((&stopped["samples"], &stopped["bytes_copied"]), (&200.into(), &0.into()));
+}
+
+#[test]
+fn compact_works_on_a_stopped_store_and_through_a_living_agent() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    for round in 0..2 {
+        let agent = Agent::start(&data, &["--no-host-metrics", "--enable-admin-api"]);
+        push(&agent, round * 100);
+        let done = json(&["compact", "--json", "--data-dir", text(&data)], 0);
+        assert_eq!(done["segments"], 1, "{done}");
+        drop(agent);
+    }
+    assert_eq!(json(&["compact", "--json", "--data-dir", text(&data)], 0)["segments"], 1);
+    assert_eq!(count(&data), "200");
+    assert!(refused(&["compact", "--data-dir", text(&dir.path().join("none"))]).contains("no store"));
+}
+
+#[test]
+fn an_agent_without_the_admin_api_says_how_to_enable_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let agent = Agent::bare(&data);
+    let answer = agent.post("/api/v1/admin/tsdb/snapshot", &[], b"");
+    assert_eq!(answer.status, 500);
+    assert!(answer.text().contains("--enable-admin-api"));
+    let said = refused(&["backup", text(&dir.path().join("copy")), "--data-dir", text(&data)]);
+    assert!(said.contains("--enable-admin-api") && said.contains(&agent.address), "{said}");
+    assert!(!data.join("snapshots").exists());
+    let none = dir.path().join("none");
+    assert!(refused(&["backup", text(&dir.path().join("copy")), "--data-dir", text(&none)]).contains("no store"));
+    assert!(!none.exists() && !dir.path().join("copy").exists());
+}
+
+#[test]
+fn a_damaged_backup_is_restored_and_said_to_be_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, copy, back) = (dir.path().join("data"), dir.path().join("copy"), dir.path().join("back"));
+    fs::write(dir.path().join("n.csv"), "time,host,value\n1,a,1\n2,a,2\n").unwrap();
+    json(&["import", text(&dir.path().join("n.csv")), "--data-dir", text(&data)], 0);
+    json(&["backup", text(&copy), "--data-dir", text(&data)], 0);
+    let file = fs::read_dir(copy.join("segments")).unwrap().next().unwrap().unwrap().path();
+    // A write through the link would damage the store too: the copy gets a file of its own first.
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[75] ^= 1;
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, bytes).unwrap();
+    let said = refused(&["restore", text(&copy), "--data-dir", text(&back)]);
+    assert!(said.contains("damaged") && said.contains("repair"), "{said}");
+    assert_eq!(json(&["verify", "--json", "--data-dir", text(&data)], 0)["sound"], true);
+}
+
+#[test]
+fn an_export_of_a_living_store_is_imported_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let agent = Agent::bare(&data);
+    push(&agent, 0);
+    for ending in ["csv", "prom", "lp"] {
+        let (file, back) = (dir.path().join(format!("out.{ending}")), dir.path().join(ending));
+        let args =
+            ["export", "--data-dir", text(&data), "--match", "n", "--from", "10", "--to", "60", "-o", text(&file)];
+        let done = run(&args);
+        assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
+        assert!(stderr(&done).contains("50 samples of 1 series"), "{}", stderr(&done));
+        assert!(refused(&args).contains("exists"), "no file is overwritten");
+        json(&["import", text(&file), "--data-dir", text(&back)], 0);
+        assert_eq!(count(&back), "50", "{ending}");
+    }
+    let out = stdout(&run(&["export", "--data-dir", text(&data), "--to", "1"]));
+    assert_eq!(out, "timestamp,value,__name__,host\n1970-01-01T00:00:00Z,0,n,a\n");
+    for (args, code) in [(&["--match", "n{"][..], 2), (&["--from", "someday"], 2), (&["--format", "xml"], 2)] {
+        let done = run(&[&["export", "--data-dir", text(&data)], args].concat());
+        assert_eq!(done.status.code(), Some(code), "{args:?}");
+    }
+}

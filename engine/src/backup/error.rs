@@ -1,0 +1,61 @@
+//! Why there is no copy.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tidegauge_storage::manifest::ManifestError;
+
+use crate::error::FlushError;
+
+/// Why a backup or a restore was not made. What was there before is as it was; an unfinished copy has no manifest
+/// and is refused as a store: remove it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupError {
+    /// The target holds something. Name a directory that is empty or does not exist.
+    #[error("{} is not empty: name a directory that is empty or does not exist", target.display())]
+    NotEmpty {
+        /// The target.
+        target: PathBuf,
+    },
+    /// The target lies where the store keeps its own files. Name another directory.
+    #[error("{} is part of the store: name another directory", target.display())]
+    InsideStore {
+        /// The target.
+        target: PathBuf,
+    },
+    /// The engine writes no file.
+    #[error("an engine in memory has no files to back up")]
+    InMemory,
+    /// The engine was opened read-only. Ask the owner.
+    #[error("the engine was opened read-only: the owner can make a backup")]
+    ReadOnly,
+    /// The store to restore from is being written to. Make a backup of it instead.
+    #[error("{} is in use by {owner}: make a backup of it, and restore that", dir.display())]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+        /// Who writes there.
+        owner: String,
+    },
+    /// What is in memory could not be brought into segments.
+    #[error(transparent)]
+    Flush(#[from] FlushError),
+    /// The manifest could not be read or written.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The operating system refuses.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+}
+
+impl BackupError {
+    pub(super) fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
+}

@@ -1,0 +1,145 @@
+//! Copies of a store that open by themselves.
+//!
+//! - B1: A backup holds exactly what one state of the manifest names, everything visible when it was asked for
+//!   included: it is flushed first, and no log is needed.
+//! - B2: Only segments are shared, by hard links: nobody ever writes to them. What cannot be linked is copied.
+//! - B3: The manifest comes last. A copy that was interrupted has none, and is refused as a store.
+//! - B4: Nothing that is there already is touched: the target must be empty, or not exist.
+
+mod error;
+mod restore;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::Path;
+
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::manifest::State;
+use tidegauge_storage::segment::file_name;
+
+use crate::audit::{Act, Entry};
+use crate::engine::Engine;
+use crate::gate::Shut;
+use crate::life::Life;
+use crate::recovery::quarantine::copy;
+
+pub use error::BackupError;
+pub use restore::restore;
+
+/// Folders in which a copy would be taken for something else.
+const OWN_FOLDERS: [&str; 3] = ["segments", "wal", "quarantine"];
+
+/// What a backup or a restored store holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BackupReport {
+    /// Segments in it.
+    pub segments: u64,
+    /// Samples in them.
+    pub samples: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How many of the bytes were copied; the others are shared with the store by hard links.
+    pub bytes_copied: u64,
+}
+
+/// See [`Engine::backup`].
+pub(crate) fn backup(engine: &Engine, target: &Path) -> Result<BackupReport, BackupError> {
+    let life = engine.life();
+    let Some(dir) = &life.dir else { return Err(BackupError::InMemory) };
+    if life.core.gate.why_shut() == Some(Shut::ReadOnly) {
+        return Err(BackupError::ReadOnly);
+    }
+    for own in OWN_FOLDERS {
+        if target.starts_with(dir.join(own)) {
+            return Err(BackupError::InsideStore { target: target.to_owned() });
+        }
+    }
+    backup_to(engine, target)
+}
+
+/// What is asked is right.
+fn backup_to(engine: &Engine, target: &Path) -> Result<BackupReport, BackupError> {
+    let life = engine.life();
+    let fs = &*life.fs;
+    make_empty(fs, target)?;
+    engine.flush()?;
+    let report = loop {
+        let state = life.manifest.lock().expect("manifest lock").state().clone();
+        if let Some(report) = life.share(&state, target)? {
+            // Other commits may have come since: the copy is of the state that was shared.
+            tidegauge_storage::manifest::write_copy(&life.fs, target, &state)?;
+            break report;
+        }
+        // Compaction or retention removed a file meanwhile: what is there now is of no use.
+        let folder = target.join("segments");
+        for name in fs.list(&folder).map_err(|e| BackupError::io(&folder, e))? {
+            let path = folder.join(name);
+            fs.remove(&path).map_err(|e| BackupError::io(&path, e))?;
+        }
+    };
+    let entry = Entry::new(Act::Backup).text("target", &target.display().to_string());
+    let entry = entry.number("samples", report.samples).number("bytes", report.bytes);
+    // A full disk must not take back a backup that is there.
+    let _ = life.audit.record(entry);
+    Ok(report)
+}
+
+impl Life {
+    /// Gives every segment of `state` a name in the target. `None` if one is gone by now.
+    fn share(&self, state: &State, target: &Path) -> Result<Option<BackupReport>, BackupError> {
+        let fs = &*self.fs;
+        let (from, to) = (self.root.join("segments"), target.join("segments"));
+        let mut report = BackupReport::default();
+        for segment in state.segments.values() {
+            let name = file_name(segment.id);
+            match link_or_copy(fs, &from.join(&name), &to.join(&name)) {
+                Ok(copied) => report.bytes_copied += copied,
+                Err(e) if e.kind() == io::ErrorKind::NotFound && self.is_gone(segment.id) => return Ok(None),
+                Err(e) => return Err(BackupError::io(&from.join(&name), e)),
+            }
+            report.count(segment);
+        }
+        fs.sync_dir(&to).map_err(|e| BackupError::io(&to, e))?;
+        Ok(Some(report))
+    }
+
+    fn is_gone(&self, id: u64) -> bool {
+        !self.manifest.lock().expect("manifest lock").state().segments.contains_key(&id)
+    }
+}
+
+impl BackupReport {
+    fn count(&mut self, segment: &tidegauge_storage::manifest::SegmentRef) {
+        self.segments += 1;
+        self.samples += segment.samples;
+        self.bytes += segment.bytes;
+    }
+}
+
+/// Makes the folders of an empty copy, durably.
+fn make_empty(fs: &dyn Fs, target: &Path) -> Result<(), BackupError> {
+    match fs.list(target) {
+        Ok(names) if names.is_empty() => {}
+        Ok(_) => return Err(BackupError::NotEmpty { target: target.to_owned() }),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(BackupError::io(target, e)),
+    }
+    let folder = target.join("segments");
+    fs.create_dir_all(&folder).and_then(|()| fs.sync_dir(target)).map_err(|e| BackupError::io(&folder, e))
+}
+
+/// Answers the bytes copied: none if a link could be made.
+fn link_or_copy(fs: &dyn Fs, from: &Path, to: &Path) -> io::Result<u64> {
+    match fs.hard_link(from, to) {
+        Ok(()) => Ok(0),
+        Err(e) => match e.kind() {
+            io::ErrorKind::CrossesDevices
+            | io::ErrorKind::Unsupported
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::TooManyLinks => copy(fs, from, to),
+            _ => Err(e),
+        },
+    }
+}

@@ -1,0 +1,80 @@
+//! A store from a backup, or from the files of another store that nobody writes to.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use tidegauge_storage::fs::{Fs, OsFs};
+use tidegauge_storage::manifest::Manifest;
+use tidegauge_storage::segment::file_name;
+use tidegauge_storage::wal::Epoch;
+
+use super::{BackupError, BackupReport, make_empty};
+use crate::audit::{Act, AuditLog, Entry};
+use crate::lock::is_held;
+use crate::recovery::quarantine::copy;
+
+/// Copies the store in `backup` to `dir`, byte by byte: what damages one leaves the other alone. Its log goes along,
+/// if it has one. `progress` is told how many bytes of how many are copied.
+///
+/// Costs what reading and writing it costs. Verify what came out: damage of the backup is copied too.
+///
+/// # Errors
+/// [`BackupError`]. Nothing that is there already is touched.
+pub fn restore(
+    backup: impl AsRef<Path>,
+    dir: impl AsRef<Path>,
+    progress: impl Fn(u64, u64),
+) -> Result<BackupReport, BackupError> {
+    let (backup, dir) = (backup.as_ref(), dir.as_ref());
+    if let Some(owner) = is_held(backup).map_err(|e| BackupError::io(backup, e))? {
+        return Err(BackupError::InUse { dir: backup.to_owned(), owner });
+    }
+    restore_on(&(Arc::new(OsFs) as Arc<dyn Fs>), backup, dir, &progress)
+}
+
+pub(super) fn restore_on(
+    fs: &Arc<dyn Fs>,
+    backup: &Path,
+    dir: &Path,
+    progress: &dyn Fn(u64, u64),
+) -> Result<BackupReport, BackupError> {
+    let manifest = Manifest::open_read_only(Arc::clone(fs), backup)?;
+    make_empty(&**fs, dir)?;
+    let mut report = BackupReport::default();
+    let total = manifest.state().segments.values().map(|s| s.bytes).sum::<u64>();
+    for segment in manifest.state().segments.values() {
+        report.bytes_copied += copy_into(&**fs, backup, dir, "segments", &file_name(segment.id))?;
+        report.count(segment);
+        progress(report.bytes_copied, total);
+    }
+    sync(&**fs, &dir.join("segments"))?;
+    let log = match fs.list(&backup.join("wal")) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+        other => other.map_err(|e| BackupError::io(&backup.join("wal"), e))?,
+    };
+    if !log.is_empty() {
+        let folder = dir.join("wal");
+        fs.create_dir_all(&folder).and_then(|()| fs.sync_dir(dir)).map_err(|e| BackupError::io(&folder, e))?;
+        for name in log.iter().filter(|name| Epoch::from_file_name(name).is_some()) {
+            report.bytes_copied += copy_into(&**fs, backup, dir, "wal", name)?;
+        }
+        sync(&**fs, &folder)?;
+    }
+    // Last (B3), as it is: the log belongs to it.
+    copy_into(&**fs, backup, dir, "", "MANIFEST")?;
+    sync(&**fs, dir)?;
+    let entry = Entry::new(Act::Restore).text("from", &backup.display().to_string());
+    let entry = entry.number("samples", report.samples).number("bytes", report.bytes);
+    AuditLog::new(Arc::clone(fs), dir).record(entry).map_err(|e| BackupError::io(dir, e))?;
+    Ok(report)
+}
+
+fn copy_into(fs: &dyn Fs, from: &Path, to: &Path, folder: &str, name: &str) -> Result<u64, BackupError> {
+    let path = from.join(folder).join(name);
+    copy(fs, &path, &to.join(folder).join(name)).map_err(|e| BackupError::io(&path, e))
+}
+
+fn sync(fs: &dyn Fs, folder: &Path) -> Result<(), BackupError> {
+    fs.sync_dir(folder).map_err(|e| BackupError::io(folder, e))
+}

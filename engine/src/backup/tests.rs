@@ -1,0 +1,165 @@
+//! A backup opens, verifies, and holds everything that was visible when it was asked for.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::fs::sim::SimFs;
+use tidegauge_storage::model::{TimeRange, Timestamp};
+use tidegauge_storage::source::Columns;
+
+use super::restore::restore_on;
+use super::*;
+use crate::core::SeriesSample;
+use crate::engine::Engine;
+use crate::options::{Builder, Durability, Level};
+use crate::recovery::Recovery;
+use crate::verify::verify_on;
+
+const COPY: &str = "copies/one";
+
+fn open_in(fs: &SimFs, dir: &str) -> Engine {
+    let mut builder = Builder::new(None).durability(Durability::Interval(Duration::from_millis(5)));
+    builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+    builder.open_at(dir.into()).unwrap()
+}
+
+fn push(engine: &Engine, round: i64) {
+    let mut samples = Vec::new();
+    for host in 0..3 {
+        let series = engine.series(&[("__name__", "cpu"), ("host", &host.to_string())]).unwrap();
+        let at = |i: i64| Timestamp::from_nanos((round * 100 + i) * 1000);
+        samples.extend((0..100).map(|i| SeriesSample::new(series, at(i), (round * 100 + i) as f64)));
+    }
+    let ack = engine.push_batch(&samples).unwrap();
+    engine.wait(ack, Level::Visible, Duration::from_secs(30)).unwrap();
+}
+
+fn contents(engine: &Engine) -> BTreeMap<(String, i64), u64> {
+    let mut all = BTreeMap::new();
+    for source in engine.snapshot().sources() {
+        for hit in source.select(&[]).unwrap() {
+            let mut columns = Columns::default();
+            let mut cursor = source.read(hit.ordinal, TimeRange::ALL).unwrap();
+            while cursor.next(&mut columns).unwrap() {}
+            let labels = source.labels(hit.ordinal).unwrap().to_string();
+            let bits = columns.values.iter().map(|v| v.to_bits());
+            all.extend(columns.timestamps.iter().zip(bits).map(|(t, v)| ((labels.clone(), *t), v)));
+        }
+    }
+    all
+}
+
+fn make(engine: &Engine) -> Result<BackupReport, BackupError> {
+    backup_to(engine, Path::new(COPY))
+}
+
+fn is_sound(fs: &SimFs, dir: &str) -> bool {
+    verify_on(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new(dir), &|_, _| {}).unwrap().is_sound()
+}
+
+#[test]
+fn a_backup_of_a_living_engine_opens_verifies_and_lives_on_by_itself() {
+    let fs = SimFs::new();
+    let engine = open_in(&fs, "memory");
+    (0..3).for_each(|round| push(&engine, round));
+    engine.flush().unwrap();
+    (3..5).for_each(|round| push(&engine, round));
+    let before = contents(&engine);
+    let report = make(&engine).unwrap();
+    assert_eq!((report.segments, report.samples, report.bytes_copied), (2, 1500, 0), "linked, not copied");
+    push(&engine, 5);
+    let after_power_loss = fs.crash(3);
+    for disk in [&fs, &after_power_loss] {
+        assert!(is_sound(disk, COPY));
+        let copy = open_in(disk, COPY);
+        assert!(contents(&copy) == before);
+        push(&copy, 77);
+        copy.close().unwrap();
+        assert!(is_sound(disk, COPY));
+    }
+    push(&engine, 6);
+    engine.close().unwrap();
+    let again = open_in(&fs, "memory");
+    assert_eq!(contents(&again).len(), 2100, "what happens to the copy does not touch the store");
+    assert!(is_sound(&fs, "memory"));
+    let audit = fs.map(Path::new("memory/audit.log")).unwrap();
+    assert!(std::str::from_utf8(&audit).unwrap().contains("\"act\":\"backup\""));
+}
+
+#[test]
+fn a_backup_never_overwrites_and_so_does_a_restore() {
+    let fs = SimFs::new();
+    let engine = open_in(&fs, "memory");
+    push(&engine, 0);
+    make(&engine).unwrap();
+    assert!(matches!(make(&engine), Err(BackupError::NotEmpty { .. })));
+    let files = || Arc::new(fs.clone()) as Arc<dyn Fs>;
+    for target in ["memory", COPY] {
+        let refused = restore_on(&files(), Path::new(COPY), Path::new(target), &|_, _| {});
+        assert!(matches!(refused, Err(BackupError::NotEmpty { .. })), "{target}");
+    }
+    let report = restore_on(&files(), Path::new(COPY), Path::new("new"), &|_, _| {}).unwrap();
+    assert_eq!((report.samples, report.bytes_copied), (300, report.bytes));
+    assert!(is_sound(&fs, "new"));
+    assert!(contents(&open_in(&fs, "new")) == contents(&engine));
+    assert!(restore_on(&files(), Path::new("none"), Path::new("newer"), &|_, _| {}).is_err());
+    assert!(fs.list(Path::new("newer")).is_err(), "nothing is left behind");
+}
+
+/// A store that was killed is restored with its log.
+#[test]
+fn a_restore_takes_the_log_along() {
+    let fs = SimFs::new();
+    let engine = open_in(&fs, "memory");
+    push(&engine, 0);
+    engine.flush().unwrap();
+    push(&engine, 1);
+    let all = contents(&engine);
+    let fs = fs.kill();
+    restore_on(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new("memory"), Path::new("new"), &|_, _| {}).unwrap();
+    assert!(contents(&open_in(&fs, "new")) == all);
+}
+
+/// B3: power is lost at every operation of a backup. The copy is whole, or it is no store; the store is as it was.
+#[test]
+fn an_interrupted_backup_is_whole_or_no_store() {
+    let disk = || {
+        let fs = SimFs::new();
+        let engine = open_in(&fs, "memory");
+        (0..2).for_each(|round| push(&engine, round));
+        engine.flush().unwrap();
+        (fs, engine)
+    };
+    let (fs, engine) = disk();
+    let all = contents(&engine);
+    let from = fs.operations();
+    make(&engine).unwrap();
+    let to = fs.operations();
+    let mut whole = 0;
+    for stop in from..to + 1 {
+        let (fs, engine) = disk();
+        fs.stop_at(fs.operations() + 1 + stop - from);
+        let done = make(&engine).is_ok();
+        let left = fs.crash(stop);
+        drop(engine);
+        let copy = {
+            let mut builder = Builder::new(None).recovery(Recovery::Strict);
+            builder.fs = Some(Arc::new(left.clone()) as Arc<dyn Fs>);
+            builder.open_at(COPY.into())
+        };
+        match copy {
+            Ok(copy) if left.list(&Path::new(COPY).join("segments")).is_ok_and(|s| !s.is_empty()) => {
+                assert!(contents(&copy) == all, "stopped at {stop}");
+                whole += 1;
+            }
+            // Nothing of it was left: a new store.
+            Ok(copy) => assert!(!done && contents(&copy).is_empty(), "stopped at {stop}"),
+            Err(_) => assert!(!done, "stopped at {stop}"),
+        }
+        assert!(contents(&open_in(&left, "memory")) == all, "stopped at {stop}");
+    }
+    assert!(whole > 0, "the last ones are whole");
+}
