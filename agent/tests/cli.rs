@@ -114,7 +114,7 @@ fn what_was_typed_wrongly_ends_with_2_and_what_is_missing_with_1() {
         (&["serve", "--durability", "maybe"][..], 2),
         (&["serve", "--scrape", "ftp://host/metrics"], 2),
         (&["serve", "--scrape-interval", "0"], 2),
-        (&["serve", "--retention", "7d"], 2),
+        (&["serve", "--retention", "0"], 2),
         (&["serve", "--config", "missing.toml"], 2),
         (&["fly"], 2),
         (&["query"], 2),

@@ -141,3 +141,44 @@ fn an_export_of_a_living_store_is_imported_again() {
         assert_eq!(done.status.code(), Some(code), "{args:?}");
     }
 }
+
+#[test]
+fn samples_are_deleted_here_or_by_the_agent_that_owns_them_and_a_dry_run_only_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let delete = |rest: &[&str], code| {
+        json(&[&["delete", "n{host=\"a\"}", "--json", "--data-dir", text(&data)], rest].concat(), code)
+    };
+    {
+        let agent = Agent::start(&data, &["--no-host-metrics", "--enable-admin-api"]);
+        push(&agent, 1);
+        let would = delete(&["--dry-run", "--from", "11", "--to", "21"], 0);
+        assert_eq!((&would["samples"], &would["series"]), (&10.into(), &1.into()));
+        assert_eq!(count(&data), "100", "a dry run deletes nothing");
+        assert_eq!(delete(&["--from", "11", "--to", "21"], 0)["samples"], 10);
+        assert_eq!(count(&data), "90");
+    }
+    assert_eq!(delete(&["--to", "51"], 0)["samples"], 40);
+    assert_eq!(count(&data), "50");
+    delete(&["--from", "9", "--to", "9"], 2);
+    assert_eq!(run(&["delete", "sum(n)", "--data-dir", text(&data)]).status.code(), Some(2));
+    assert_eq!(count(&data), "50");
+}
+
+#[test]
+fn a_retention_hides_what_is_older_and_is_remembered() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let values = |agent: &Agent| agent.query("count_over_time(n[1h])", "1000");
+    {
+        let agent = Agent::bare(&data);
+        push(&agent, 1);
+        assert_eq!(values(&agent)[0]["value"][1], "100");
+    }
+    {
+        let agent = Agent::start(&data, &["--no-host-metrics", "--retention", "30d"]);
+        assert!(values(&agent).as_array().unwrap().is_empty(), "samples of 1970");
+    }
+    let agent = Agent::bare(&data);
+    assert!(values(&agent).as_array().unwrap().is_empty(), "still known without the flag");
+}

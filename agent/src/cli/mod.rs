@@ -3,6 +3,7 @@
 mod backup;
 mod compact;
 mod completions;
+mod delete;
 mod export;
 mod failure;
 mod import;
@@ -69,6 +70,8 @@ enum Command {
     Restore(backup::RestoreArgs),
     /// Merge segments until there is nothing left to merge
     Compact(compact::CompactArgs),
+    /// Delete samples by series and time
+    Delete(delete::DeleteArgs),
     /// Let go of the lock of a machine that is gone
     Unlock(unlock::UnlockArgs),
     /// Print completions for a shell
@@ -105,6 +108,7 @@ fn obey() -> ExitCode {
         Some(Command::Compact(args)) => compact::run(&args),
         Some(Command::Verify(args)) => verify::run(&args),
         Some(Command::Repair(args)) => repair::run(&args),
+        Some(Command::Delete(args)) => delete::run(&args),
         Some(Command::Unlock(args)) => unlock::run(&args),
         Some(Command::Completions(args)) => completions::run(&args),
     };

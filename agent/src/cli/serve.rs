@@ -40,9 +40,9 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     pub(crate) no_host_metrics: bool,
 
-    /// Drop data older than this (not available yet: data is kept for ever)
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) retention: Option<String>,
+    /// Drop data older than this, e.g. 30d; the store remembers it [default: what it was told before, or for ever]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) retention: Option<Duration>,
 
     /// Allow the administrative requests under /api/v1/admin
     #[arg(long)]
@@ -56,7 +56,7 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     pub(crate) insecure: bool,
 
-    /// Read settings from a TOML or YAML file (same names as the flags, with _ for -)
+    /// Read settings from a TOML or YAML file (the flags' names with _ for -; host_metrics = false and experimental = false for the two --no- flags)
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }

@@ -14,7 +14,7 @@ use crate::units::parse_duration;
 /// More than any sane configuration; a wrong path to a huge file is not read into memory.
 const BYTES_MAX: u64 = 1 << 20;
 
-/// The same names as the flags. A key that is not known is refused, so that a typing
+/// The same names as the flags, with `_` for `-`; what `--no-…` switches off is `false` here. A key that is not known is refused, so that a typing
 /// error does not pass for a setting.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -28,7 +28,8 @@ pub(super) struct ConfigFile {
     #[serde(deserialize_with = "duration")]
     pub(super) scrape_interval: Option<Duration>,
     pub(super) host_metrics: Option<bool>,
-    pub(super) retention: Option<String>,
+    #[serde(deserialize_with = "duration")]
+    pub(super) retention: Option<Duration>,
     pub(super) enable_admin_api: bool,
     pub(super) experimental: Option<bool>,
     pub(super) insecure: bool,

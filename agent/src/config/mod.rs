@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) admin_api: bool,
     /// Whether experimental PromQL is evaluated.
     pub(crate) experimental: bool,
+    /// How long data is kept; `None` leaves what the store was told before.
+    pub(crate) retention: Option<Duration>,
 }
 
 /// Why the settings make no sense. Mend the flags or the file; nothing was started.
@@ -47,9 +49,6 @@ pub(crate) enum ConfigError {
     /// A setting has a value that cannot be used.
     #[error("{name}: {what}")]
     Bad { name: &'static str, what: String },
-    /// Asked for something that is not there yet.
-    #[error("retention is not available in this release: leave --retention out, data is kept for ever")]
-    NoRetention,
     /// The address can be reached by others, and nothing protects it.
     #[error(
         "{listen} can be reached from other machines and there is no authentication: bind a loopback address, or add --insecure if that is meant"
@@ -66,8 +65,10 @@ pub(crate) fn settle(args: ServeArgs) -> Result<Settings, ConfigError> {
         Some(path) => ConfigFile::read(path)?,
         None => ConfigFile::default(),
     };
-    if args.retention.is_some() || file.retention.is_some() {
-        return Err(ConfigError::NoRetention);
+    let retention = args.retention.or(file.retention);
+    if retention == Some(Duration::ZERO) {
+        let what = "0 would drop all data at once; leave it out to keep data for ever".to_owned();
+        return Err(ConfigError::Bad { name: "retention", what });
     }
     let listen = args.listen.or(file.listen).unwrap_or_else(|| "127.0.0.1:9595".to_owned());
     let listen = address(&listen)?;
@@ -89,6 +90,7 @@ pub(crate) fn settle(args: ServeArgs) -> Result<Settings, ConfigError> {
         host_metrics: !args.no_host_metrics && file.host_metrics.unwrap_or(true),
         admin_api: args.enable_admin_api || file.enable_admin_api,
         experimental: !args.no_experimental && file.experimental.unwrap_or(true),
+        retention,
     })
 }
 
@@ -138,7 +140,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_named() {
-        assert!(matches!(with(|a| a.retention = Some("7d".to_owned())), Err(ConfigError::NoRetention)));
+        assert!(with(|a| a.retention = Some(Duration::ZERO)).unwrap_err().to_string().starts_with("retention: "));
         for listen in ["", "9595", "127.0.0.1", "127.0.0.1:99999"] {
             let refused = with(|a| a.listen = Some(listen.to_owned())).unwrap_err();
             assert!(refused.to_string().starts_with("listen: "), "{listen}: {refused}");

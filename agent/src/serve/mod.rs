@@ -6,7 +6,7 @@ mod stop;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tidegauge::Engine;
+use tidegauge::{Engine, Retention, RetentionRule};
 use tokio::net::TcpListener;
 
 use crate::cli::Failure;
@@ -52,9 +52,20 @@ async fn live(settings: Settings) -> Result<(), Failure> {
 
 async fn open(settings: &Settings, bound: SocketAddr) -> Result<Engine, Failure> {
     let builder = Engine::builder(&settings.data_dir).durability(settings.durability).address(bound.to_string());
-    match tokio::task::spawn_blocking(move || builder.open()).await {
-        Ok(Ok(engine)) => Ok(engine),
-        Ok(Err(why)) => Err(Failure::found(why)),
+    let max_age = settings.retention;
+    let opened = tokio::task::spawn_blocking(move || {
+        let engine = builder.open().map_err(Failure::found)?;
+        if let Some(age) = max_age {
+            let rule = RetentionRule { matchers: Vec::new(), max_age: Some(age) };
+            let kept = Retention { rules: vec![rule], ..engine.retention() };
+            if engine.retention() != kept {
+                engine.set_retention(kept).map_err(Failure::found)?;
+            }
+        }
+        Ok(engine)
+    });
+    match opened.await {
+        Ok(opened) => opened,
         Err(why) => Err(Failure::found(format_args!("opening failed: {why}"))),
     }
 }

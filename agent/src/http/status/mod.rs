@@ -9,14 +9,20 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use serde_json::{Value, json};
+use tidegauge::Retention;
 
 use super::App;
 use super::reply::Envelope;
 use crate::scrape::Target;
-use crate::units::{show_duration, show_time};
+use crate::units::{show_bytes, show_duration, show_time};
 
-/// What the engine keeps, in Prometheus' word for it.
-const RETENTION: &str = "for ever";
+/// How long and how much is kept, as far as it holds for all series.
+fn kept(retention: &Retention) -> String {
+    let for_all = retention.rules.iter().find(|rule| rule.matchers.is_empty());
+    let age = for_all.and_then(|rule| rule.max_age).map(show_duration);
+    let parts: Vec<String> = age.into_iter().chain(retention.max_bytes.map(show_bytes)).collect();
+    if parts.is_empty() { "for ever".to_owned() } else { parts.join(" or ") }
+}
 
 pub(super) async fn build_info() -> Envelope {
     Envelope::json(&json!({
@@ -45,7 +51,7 @@ pub(super) async fn runtime_info(State(app): State<Arc<App>>) -> Envelope {
         "GOMAXPROCS": std::thread::available_parallelism().map_or(1, usize::from),
         "GOGC": "",
         "GODEBUG": "",
-        "storageRetention": RETENTION,
+        "storageRetention": kept(&app.engine.retention()),
         "durability": app.settings.durability.to_string(),
         "dataDir": app.settings.data_dir.display().to_string(),
     }))
@@ -62,6 +68,7 @@ pub(super) async fn flags(State(app): State<Arc<App>>) -> Envelope {
         "no-host-metrics": (!settings.host_metrics).to_string(),
         "enable-admin-api": settings.admin_api.to_string(),
         "no-experimental": (!settings.experimental).to_string(),
+        "retention": settings.retention.map(show_duration).unwrap_or_default(),
     }))
 }
 
@@ -69,7 +76,7 @@ pub(super) async fn flags(State(app): State<Arc<App>>) -> Envelope {
 pub(super) async fn config(State(app): State<Arc<App>>) -> Envelope {
     let settings = &app.settings;
     let scrape: Vec<String> = settings.scrape.iter().map(|t| format!("{}={}", t.job(), t.url())).collect();
-    let named: [(&str, Value); 8] = [
+    let named: Vec<(&str, Value)> = vec![
         ("data_dir", settings.data_dir.display().to_string().into()),
         ("listen", settings.listen.to_string().into()),
         ("durability", settings.durability.to_string().into()),
@@ -79,8 +86,9 @@ pub(super) async fn config(State(app): State<Arc<App>>) -> Envelope {
         ("enable_admin_api", settings.admin_api.into()),
         ("experimental", settings.experimental.into()),
     ];
+    let retention = settings.retention.map(|age| ("retention", Value::from(show_duration(age))));
     // JSON's texts and lists are YAML's too.
-    let yaml: String = named.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
+    let yaml: String = named.into_iter().chain(retention).map(|(name, value)| format!("{name}: {value}\n")).collect();
     Envelope::json(&json!({"yaml": yaml}))
 }
 
