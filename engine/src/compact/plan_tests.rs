@@ -203,6 +203,20 @@ fn what_nobody_sees_goes_first_and_what_cannot_be_read_stays() {
     assert_eq!(plan(&pieces, &rules(false)).unwrap().why, Why::Rewrite);
 }
 
+#[test]
+fn flushes_above_what_a_job_may_take_stay_stacked_and_there_is_an_end() {
+    let mut store = Store::new(Rules { segment_bytes: 2_000, span: 50, fan: 2, now: 0, all: true });
+    store.flush(piece(0, (0, 10), (3, 4), false, 2_900));
+    store.flush(piece(0, (10, 20), (0, 4), false, 4_733));
+    store.flush(piece(0, (10, 20), (0, 4), true, 1_184));
+    store.compact();
+    assert_eq!(store.height(), 3);
+    // With room for all three in one job they become one.
+    store.rules.segment_bytes = 2_300;
+    store.compact();
+    assert_eq!(store.height(), 1);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..ProptestConfig::with_cases(300) })]
 
@@ -217,6 +231,8 @@ proptest! {
         let mut store = Store::new(Rules { segment_bytes, span, fan, now: 0, all: false });
         for (i, (start, len, back, bytes, late, compact)) in flushes.into_iter().enumerate() {
             let seq = (i as u64 * 10, i as u64 * 10 + 10);
+            // A flush is less than a segment may be: above that, stacks may be too much for one job.
+            let bytes = bytes.min(segment_bytes / 2);
             store.flush(piece(0, seq, (start, start + len), false, bytes));
             if late {
                 store.flush(piece(0, seq, (start - back, start + len), true, bytes / 4 + 1));
