@@ -26,7 +26,10 @@ fn p2_reads_never_go_back_in_any_thread() {
         let _end = SetOnDrop(&done);
         for _ in 0..3 {
             scope.spawn(|| {
-                while !done.load(Ordering::Acquire) {
+                // Once more after the end, so that a thread that began late has looked, too.
+                let mut over = false;
+                while !over {
+                    over = done.load(Ordering::Acquire);
                     // Told by whoever looked before, in whatever thread.
                     let told = seen.load(Ordering::Acquire);
                     let snapshot = engine.snapshot();

@@ -115,6 +115,30 @@ fn p3_durable_is_reached_and_shared() {
 }
 
 #[test]
+fn p3_one_fdatasync_serves_all_that_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::builder(dir.path()).durability(Durability::Sync).open().unwrap();
+    let mut appender = engine.appender().unwrap();
+    let id = series(&engine, 0);
+    let acks: Vec<_> = (0..200).map(|t| appender.push(id, at(t), 1.0).unwrap()).collect();
+    engine.wait(acks[199], Level::Visible, SOON).unwrap();
+    let before = engine.stats().fdatasync.count;
+    std::thread::scope(|scope| {
+        for some in acks.chunks(50) {
+            let engine = &engine;
+            scope.spawn(move || {
+                for &ack in some {
+                    engine.wait(ack, Level::Durable, SOON).unwrap();
+                }
+            });
+        }
+    });
+    // One that was under way, one that covers all, and what is due unasked ten times a second.
+    let during = engine.stats().fdatasync.count - before;
+    assert!(during <= 10, "{during} fdatasyncs for 200 waits");
+}
+
+#[test]
 fn p10_a_directory_has_one_writer_and_readers_beside_it() {
     let dir = tempfile::tempdir().unwrap();
     let engine = Engine::open(dir.path()).unwrap();

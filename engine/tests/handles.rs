@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::Pin;
 
 use support::{SOON, at, contents, name, series};
 use tidegauge::{
@@ -29,21 +29,24 @@ fn then<F: FnOnce() + Send + 'static>(f: F) -> Waker {
     Waker::from(Arc::new(Then(Mutex::new(Some(f)))))
 }
 
-/// Registers `waker` for a push, so that a thread of the engine wakes it.
-fn wake_when_durable(engine: &Engine, timestamp: i64, make: impl FnOnce(Engine) -> Waker) {
+/// Registers `waker` for a push, so that a thread of the engine wakes it. What comes back is to be held until then: a
+/// future that goes, or is polled again, withdraws what it registered.
+fn wake_when_durable(
+    engine: &Engine,
+    timestamp: i64,
+    make: impl FnOnce(Engine) -> Waker,
+) -> Pin<Box<tidegauge::AckFuture>> {
     // Resolved before, or the push may be durable before it is waited for.
     let id = series(engine, 1);
     let waker = make(engine.clone());
-    for timestamp in timestamp.. {
+    let mut timestamp = timestamp;
+    loop {
         let ack = engine.push(id, at(timestamp), 1.0).unwrap();
-        let mut future = pin!(engine.wait_async(ack, Level::Durable));
+        let mut future = Box::pin(engine.wait_async(ack, Level::Durable));
         if future.as_mut().poll(&mut Context::from_waker(&waker)) == Poll::Pending {
-            // Held until the engine has woken it: the future withdraws what it registered when it goes.
-            while future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
-                std::thread::yield_now();
-            }
-            return;
+            return future;
         }
+        timestamp += 1;
     }
 }
 
@@ -85,14 +88,16 @@ fn a_waker_is_refused_what_its_own_thread_would_have_to_do() {
     let engine = Engine::builder(dir.path()).durability(Durability::Sync).open().unwrap();
     let (told, tell) = mpsc::channel();
     let told_flush = told.clone();
-    wake_when_durable(&engine, 1, |engine| {
+    let held = wake_when_durable(&engine, 1, |engine| {
         then(move || told_flush.send(engine.flush().err().map(|e| e.to_string())).unwrap())
     });
     assert_eq!(tell.recv_timeout(SOON).unwrap(), Some(FlushError::InWaker.to_string()));
-    wake_when_durable(&engine, 100, |engine| {
+    drop(held);
+    let held = wake_when_durable(&engine, 100, |engine| {
         then(move || told.send(engine.close().err().map(|e| e.to_string())).unwrap())
     });
     assert_eq!(tell.recv_timeout(SOON).unwrap(), Some(CloseError::InWaker.to_string()));
+    drop(held);
     engine.close().unwrap();
 }
 

@@ -100,7 +100,7 @@ fn p12_it_measures_itself() {
     let mut appender = engine.appender().unwrap();
     let mut ack = None;
     for t in 0..10_240 {
-        ack = Some(appender.push(if t % 10 == 0 { cold } else { hot }, at(t), 1.5).unwrap());
+        ack = Some(appender.push(if t % 1_000 == 0 { cold } else { hot }, at(t), 1.5).unwrap());
     }
     engine.wait(ack.unwrap(), Level::Durable, SOON).unwrap();
     let held = engine.snapshot();
