@@ -105,7 +105,9 @@ pub enum PushError {
     #[error("stale series id: resolve the series again")]
     StaleSeries,
     /// A timestamp lies too far ahead of this machine's clock. Mend the clock it came from.
-    #[error("timestamp {timestamp} is more than {max_ahead:?} ahead of the clock")]
+    #[error(
+        "timestamp {timestamp} is more than {max_ahead:?} ahead of the clock: mend the clock it came from, or raise `max_ahead`"
+    )]
     TooFarAhead {
         /// The timestamp, in nanoseconds since the Unix epoch.
         timestamp: i64,
@@ -137,7 +139,7 @@ pub enum PushError {
     #[error("the engine is closed")]
     Closed,
     /// Opened read-only.
-    #[error("the engine was opened read-only")]
+    #[error("the engine was opened read-only: open it to write")]
     ReadOnly,
     /// The engine stopped writing.
     #[error(transparent)]
@@ -180,7 +182,7 @@ pub enum CommitError {
     #[error("the engine is closed")]
     Closed,
     /// Opened read-only.
-    #[error("the engine was opened read-only")]
+    #[error("the engine was opened read-only: open it to write")]
     ReadOnly,
     /// The engine stopped writing. The batch is not visible; at the next opening it may be there, and then whole.
     #[error(transparent)]
@@ -207,7 +209,7 @@ pub enum AppenderError {
     #[error("the engine is closed")]
     Closed,
     /// Opened read-only.
-    #[error("the engine was opened read-only")]
+    #[error("the engine was opened read-only: open it to write")]
     ReadOnly,
     /// The engine stopped writing.
     #[error(transparent)]
@@ -228,7 +230,7 @@ pub enum WaitError {
         waited: Duration,
     },
     /// `Durability::Memory` makes nothing durable before it is flushed.
-    #[error("durability is `memory`: nothing is durable before a flush")]
+    #[error("durability is `memory`: nothing is durable before a flush; flush, or open with `interval` or `sync`")]
     NotDurable,
     /// The engine was closed before.
     #[error("the engine is closed")]
@@ -255,7 +257,7 @@ pub enum ProbeError {
     #[error("the engine is closed")]
     Closed,
     /// Opened read-only.
-    #[error("the engine was opened read-only")]
+    #[error("the engine was opened read-only: open it to write")]
     ReadOnly,
     /// The engine stopped writing.
     #[error(transparent)]
@@ -276,7 +278,7 @@ pub enum FlushError {
     #[error("the engine is closed")]
     Closed,
     /// Opened read-only.
-    #[error("the engine was opened read-only")]
+    #[error("the engine was opened read-only: open it to write")]
     ReadOnly,
     /// The engine stopped writing.
     #[error(transparent)]
@@ -307,7 +309,7 @@ pub enum CompactError {
     #[error("the engine is closed")]
     Closed,
     /// Opened read-only.
-    #[error("the engine was opened read-only")]
+    #[error("the engine was opened read-only: open it to write")]
     ReadOnly,
     /// The engine stopped writing.
     #[error(transparent)]
@@ -343,7 +345,7 @@ pub enum DeleteError {
     #[error("the engine is closed")]
     Closed,
     /// Opened read-only.
-    #[error("the engine was opened read-only")]
+    #[error("the engine was opened read-only: open it to write")]
     ReadOnly,
     /// The engine stopped writing: whether the delete is durable is not known.
     #[error(transparent)]
@@ -370,7 +372,7 @@ pub enum RetentionError {
     #[error("the engine is closed")]
     Closed,
     /// Opened read-only.
-    #[error("the engine was opened read-only")]
+    #[error("the engine was opened read-only: open it to write")]
     ReadOnly,
     /// The engine stopped writing.
     #[error(transparent)]

@@ -9,11 +9,9 @@ use crate::lock::host;
 
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "the words are fixed here; each is used by the part that does the act")]
 pub(crate) enum Act {
     Backup,
     Delete,
-    Repair,
     Restore,
     Retention,
     Salvage,
@@ -25,7 +23,6 @@ impl Act {
         match self {
             Self::Backup => "backup",
             Self::Delete => "delete",
-            Self::Repair => "repair",
             Self::Restore => "restore",
             Self::Retention => "retention",
             Self::Salvage => "salvage",

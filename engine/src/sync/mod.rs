@@ -1,4 +1,5 @@
-//! The one door to threads and atomics: nothing else in this crate names `std::sync` or `std::thread`.
+//! The one door to threads and atomics: nothing else in this crate names `std::sync::atomic` or `std::thread`. `Arc`
+//! for ownership, `OnceLock` and `RwLock` come from `std` where no model runs.
 //!
 //! The names are the same in both worlds; under `cfg(loom)` they are loom's, so that the models in
 //! `loom-tests/` run the very types that ship. What differs:

@@ -2,7 +2,7 @@
 //!
 //! A column is taken in rows of [`LANES`] values; each lane has a result of its own, so that the
 //! processor works on several at once, and which lane a value belongs to depends on its place
-//! alone. The loops are plain and safe; [`kernel`] compiles them once more for wider vector units.
+//! alone. The loops are plain and safe; `kernel` compiles them once more for wider vector units.
 
 mod kernel;
 
