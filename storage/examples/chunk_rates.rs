@@ -175,7 +175,9 @@ fn sum(values: &[f64]) -> f64 {
     let (blocks, rest) = values.as_chunks::<16>();
     let mut lanes = [0.0; 16];
     for block in blocks {
-        lanes.iter_mut().zip(block).for_each(|(lane, value)| *lane += value);
+        for lane in 0..16 {
+            lanes[lane] += block[lane];
+        }
     }
     lanes.iter().chain(rest).sum()
 }
