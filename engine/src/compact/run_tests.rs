@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
 use tidegauge_query::Selection;
@@ -17,6 +16,7 @@ use super::plan::{Piece, Rules, Why, plan};
 use super::run::{RunError, Target, discard, run};
 use crate::memtable::Memtable;
 use crate::registry::Registry;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::version::{Version, order_of};
 
 /// By (series, timestamp), values as bits.
