@@ -4,13 +4,10 @@
 //! samples in its memtable. So tails of few samples are put side by side, as they are: values one after another, and
 //! timestamps once where neighbours share them.
 
-use super::tail::{ChunkMark, Full, Kind, Pair, len_at};
+use super::tail::{ChunkMark, Full, Kind, PACKED_SAMPLES, Pair, len_at};
 
 /// Slots whose short tails share a pack.
 pub const PACK_SLOTS: u32 = if cfg!(loom) { 1 } else { 256 };
-
-/// Longest tail that is packed: beyond, an encoded chunk is smaller.
-pub const PACKED_SAMPLES: usize = if cfg!(loom) { 1 } else { 24 };
 
 /// Never changes once it is in the memtable.
 #[derive(Default)]

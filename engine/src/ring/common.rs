@@ -1,8 +1,7 @@
 //! The common lane: a bounded queue that any thread may fill (R7 to R9).
 
-use super::pressure::{BackPressure, Refused};
-use super::progress::{LaneId, LaneProgress, Visible};
-use super::rings::Shared;
+use super::pressure::Refused;
+use super::progress::Visible;
 use super::slots::Slots;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, CachePadded, weakenable};
@@ -70,7 +69,7 @@ impl<T: Copy> CommonLane<T> {
     }
 
     #[inline]
-    fn push_slice(&self, samples: &[T]) -> Result<u64, Refused> {
+    pub(super) fn push_slice(&self, samples: &[T]) -> Result<u64, Refused> {
         let len = samples.len() as u64;
         let from = self.claim(len)?;
         if len > 0 {
@@ -80,6 +79,18 @@ impl<T: Copy> CommonLane<T> {
             self.stamps[self.slots.index(from)].store(from + len, weakenable!("common_publish", Release));
         }
         Ok(from + len)
+    }
+
+    /// Counts a push that found the lane full.
+    pub(super) fn count_full(&self) {
+        // Relaxed: statistics, read by themselves.
+        self.full.events.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a batch that was dropped.
+    pub(super) fn count_dropped(&self, samples: usize) {
+        // Relaxed: statistics, read by themselves.
+        self.full.dropped_samples.fetch_add(samples as u64, Ordering::Relaxed);
     }
 
     /// The end of the published ranges that follow `from`, where a range begins. Stops behind the range that goes
@@ -130,81 +141,5 @@ impl<T: Copy> CommonLane<T> {
         let tail = self.tail.load(Ordering::Relaxed);
         let full_events = self.full.events.load(Ordering::Relaxed);
         (tail, tail.saturating_sub(head), full_events, self.full.dropped_samples.load(Ordering::Relaxed))
-    }
-}
-
-/// Pushes from any thread, without an appender: lock-free, but shared with the others that do so.
-///
-/// For a thread that pushes much, an appender's own lane is several times cheaper.
-pub struct CommonSender<T> {
-    pub(super) shared: Arc<Shared<T>>,
-}
-
-impl<T> Clone for CommonSender<T> {
-    fn clone(&self) -> Self {
-        CommonSender { shared: Arc::clone(&self.shared) }
-    }
-}
-
-impl<T: Copy> CommonSender<T> {
-    /// The common lane's number.
-    pub fn id(&self) -> LaneId {
-        LaneId::COMMON
-    }
-
-    /// Samples that fit in the lane at once, and so the longest batch.
-    pub fn capacity(&self) -> usize {
-        self.lane().capacity() as usize
-    }
-
-    /// How far the common lane is visible. Takes no lock.
-    pub fn progress(&self) -> LaneProgress {
-        self.lane().visible.load()
-    }
-
-    /// Pushes one sample and gives the position behind it.
-    ///
-    /// # Errors
-    /// [`Refused::Full`] if the worker is behind by the whole lane, [`Refused::Closed`] if it is gone.
-    #[inline]
-    pub fn push(&self, sample: T) -> Result<u64, Refused> {
-        self.lane().push_slice(&[sample])
-    }
-
-    /// Pushes a whole batch or nothing: one claim, one stamp. Gives the position behind its last sample.
-    ///
-    /// # Errors
-    /// As [`push`](Self::push), and [`Refused::TooLong`] if it never fits.
-    #[inline]
-    pub fn push_slice(&self, samples: &[T]) -> Result<u64, Refused> {
-        self.lane().push_slice(samples)
-    }
-
-    /// [`push_slice`](Self::push_slice), with `pressure` deciding what happens when the lane is full.
-    ///
-    /// # Errors
-    /// As [`push_slice`](Self::push_slice), and [`Refused::Dropped`] under [`BackPressure::DropNewest`].
-    #[inline]
-    pub fn push_slice_under(&self, pressure: BackPressure, samples: &[T]) -> Result<u64, Refused> {
-        match self.push_slice(samples) {
-            Err(Refused::Full) => self.when_full(pressure, samples),
-            answer => answer,
-        }
-    }
-
-    #[cold]
-    fn when_full(&self, pressure: BackPressure, samples: &[T]) -> Result<u64, Refused> {
-        let lane = self.lane();
-        // Relaxed: statistics, read by themselves.
-        lane.full.events.fetch_add(1, Ordering::Relaxed);
-        let dropped = || {
-            lane.full.dropped_samples.fetch_add(samples.len() as u64, Ordering::Relaxed);
-        };
-        pressure.when_full(|| lane.push_slice(samples), dropped)
-    }
-
-    #[inline(always)]
-    fn lane(&self) -> &CommonLane<T> {
-        &self.shared.common
     }
 }

@@ -2,7 +2,7 @@
 
 use super::lane::Lane;
 use super::progress::LaneId;
-use super::rings::Shared;
+use super::shared::Shared;
 use crate::sync::Arc;
 
 /// The one reader of all lanes. A round is [`observe`](Self::observe), [`for_each_slice`](Self::for_each_slice) as

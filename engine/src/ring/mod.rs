@@ -10,20 +10,26 @@
 #![allow(unreachable_pub)]
 
 mod common;
+mod common_sender;
 mod drain;
 mod lane;
+mod limits;
 mod pressure;
 mod progress;
 mod receiver;
 mod rings;
+mod shared;
 mod slots;
+mod stats;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub use common::CommonSender;
+pub use common_sender::CommonSender;
 pub use drain::Drain;
 pub use lane::LaneSender;
+pub use limits::{JoinError, RingLimits};
 pub use pressure::{BackPressure, Refused};
 pub use progress::{LaneId, LaneProgress, LaneWatch};
 pub use receiver::{LaneReceiver, lane};
-pub use rings::{JoinError, LaneStats, RingLimits, RingStats, Rings};
+pub use rings::Rings;
+pub use stats::{LaneStats, RingStats};

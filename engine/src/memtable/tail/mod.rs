@@ -8,7 +8,6 @@ mod head;
 
 use std::ptr::{self, NonNull};
 
-use super::pack::PACKED_SAMPLES;
 use crate::commit::PinView;
 use crate::sync::atomic::{AtomicI64, AtomicPtr, AtomicU64, Ordering};
 use crate::sync::epoch::Guard;
@@ -24,6 +23,9 @@ pub const TAIL_SAMPLES: usize = 1024;
 /// Small, so that a model fills a tail with two samples.
 #[cfg(loom)]
 pub const TAIL_SAMPLES: usize = 2;
+
+/// Longest tail that is packed at the rotation: beyond, an encoded chunk is smaller.
+pub const PACKED_SAMPLES: usize = if cfg!(loom) { 1 } else { 24 };
 
 /// Timestamp and value beside each other: one cache line takes four.
 #[repr(C)]

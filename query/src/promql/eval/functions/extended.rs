@@ -2,7 +2,7 @@
 
 use tidegauge_storage::source::Columns;
 
-use super::rate::Kind;
+use super::kind::Kind;
 use crate::promql::eval::selector::interpolate;
 use crate::promql::eval::window::Window;
 use crate::promql::parse::ast::Extension;

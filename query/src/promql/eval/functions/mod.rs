@@ -6,6 +6,7 @@ mod dates;
 mod extended;
 mod histogram;
 mod info;
+mod kind;
 mod labels;
 mod math;
 mod over_time;

@@ -1,7 +1,8 @@
 //! Functions of a range of samples: which one, and with which other arguments.
 
+use super::kind::Kind;
 use super::over_time;
-use super::rate::{self, Kind};
+use super::rate;
 use super::regression;
 use crate::promql::eval::annotations::general;
 use crate::promql::eval::chunks::Needs;

@@ -1,22 +1,8 @@
 //! How fast a range grows.
 
 use super::extended::extended_rate;
+use super::kind::Kind;
 use crate::promql::eval::window::Window;
-
-/// Which of rate, increase and delta.
-#[derive(Clone, Copy)]
-pub(super) struct Kind {
-    /// Whether a fall means that the counter started again at zero.
-    pub(super) counter: bool,
-    /// Whether the result is by second.
-    pub(super) per_second: bool,
-}
-
-impl Kind {
-    pub(super) const RATE: Self = Self { counter: true, per_second: true };
-    pub(super) const INCREASE: Self = Self { counter: true, per_second: false };
-    pub(super) const DELTA: Self = Self { counter: false, per_second: false };
-}
 
 /// What the samples show, stretched to the whole range: as far as a sample could still be
 /// missed by chance, or else by half the usual distance, and never below zero.
