@@ -18,7 +18,9 @@ const SAMPLES: u64 = 4_000 * TICKS;
 
 /// W1 in a folder: flushed once in the middle, so that a segment and another one hold it. With
 /// `twice` everything is pushed again, so that two sources overlap everywhere.
-fn engine(twice: bool) -> (Engine, Workload, tempfile::TempDir) {
+///
+/// The folder comes first, so that it goes last: an engine closes into it.
+fn engine(twice: bool) -> (tempfile::TempDir, Engine, Workload) {
     let dir = tempfile::tempdir().unwrap();
     let engine = Engine::open(dir.path()).unwrap();
     let workload = Workload::new(Kind::W1, 1, Some(SAMPLES)).unwrap();
@@ -37,14 +39,14 @@ fn engine(twice: bool) -> (Engine, Workload, tempfile::TempDir) {
             engine.flush().unwrap();
         }
     }
-    (engine, workload, dir)
+    (dir, engine, workload)
 }
 
 fn scan(c: &mut Criterion) {
     let mut group = c.benchmark_group("scan");
     group.throughput(Throughput::Elements(SAMPLES)).sample_size(10);
     for (name, twice) in [("one_source", false), ("merge_of_two", true)] {
-        let (engine, _, _dir) = engine(twice);
+        let (_dir, engine, _) = engine(twice);
         let snapshot = engine.snapshot();
         group.bench_function(name, |b| {
             b.iter(|| {
@@ -61,7 +63,7 @@ fn scan(c: &mut Criterion) {
 }
 
 fn windows(c: &mut Criterion) {
-    let (engine, _, _dir) = engine(false);
+    let (_dir, engine, _) = engine(false);
     let snapshot = engine.snapshot();
     let mut group = c.benchmark_group("windows");
     group.throughput(Throughput::Elements(SAMPLES)).sample_size(10);
@@ -77,7 +79,7 @@ fn windows(c: &mut Criterion) {
 }
 
 fn promql(c: &mut Criterion) {
-    let (engine, workload, _dir) = engine(false);
+    let (_dir, engine, workload) = engine(false);
     let snapshot = engine.snapshot();
     let at = |tick| Timestamp::from_nanos(workload.timestamp_ns(tick));
     let mut group = c.benchmark_group("promql");
@@ -100,7 +102,7 @@ fn promql(c: &mut Criterion) {
 
 /// The last value by handle and by labels, while the memtable knows it and when only segments do.
 fn last(c: &mut Criterion) {
-    let (engine, workload, _dir) = engine(false);
+    let (_dir, engine, workload) = engine(false);
     let mut group = c.benchmark_group("last");
     let labels = workload.labels(17);
     let labels = labels.borrowed();

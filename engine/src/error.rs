@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tidegauge_storage::manifest::ManifestError;
+use tidegauge_storage::model::Labels;
 use tidegauge_storage::source::ReadError;
 
 use crate::batch::{Expect, Found};
@@ -20,7 +22,7 @@ pub enum OpenError {
     /// The directory cannot be written to.
     #[error("{}: {source}; check the permissions, or open it read-only", dir.display())]
     NotPermitted {
-        /// The directory.
+        /// The directory, or what is in it.
         dir: PathBuf,
         /// What the operating system says.
         source: std::io::Error,
@@ -55,27 +57,38 @@ pub enum OpenError {
     Wal(#[from] tidegauge_storage::wal::WalError),
     /// The manifest is damaged or cannot be read.
     #[error(transparent)]
-    Manifest(#[from] tidegauge_storage::manifest::ManifestError),
+    Manifest(ManifestError),
     /// Salvage could not bring what it saved of the log into segments. Everything is as it was: open with salvage again.
     #[error("what was saved of the log did not reach a segment ({why}): open with salvage again")]
     NotSettled {
         /// Why not.
         why: FlushError,
     },
-    /// A thread could not be started.
-    #[error("a thread could not be started: {source}")]
+    /// A thread could not be started. Allow more threads or free memory, then open it again.
+    #[error("a thread could not be started: {source}; allow more threads or free memory, then open it again")]
     Thread {
         /// What the operating system says.
         source: std::io::Error,
     },
-    /// The operating system refuses.
-    #[error("{}: {source}", path.display())]
+    /// The operating system refuses. Mend what it names, then open it again.
+    #[error("{}: {source}; mend that, then open it again", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// What the operating system says.
         source: std::io::Error,
     },
+}
+
+impl From<ManifestError> for OpenError {
+    /// What is wrong with the directory is told alike, whoever finds it.
+    fn from(error: ManifestError) -> Self {
+        match error {
+            ManifestError::NotADirectory { dir } => Self::NotADirectory(dir),
+            ManifestError::NotPermitted { file, source } => Self::NotPermitted { dir: file, source },
+            other => Self::Manifest(other),
+        }
+    }
 }
 
 /// What to do about an owner.
@@ -135,10 +148,10 @@ pub enum PushError {
     /// The disk is full, or no more files may be opened. Writing resumes by itself.
     #[error("no space on the disk, or no more files may be opened: writing resumes by itself")]
     DiskFull,
-    /// The engine was closed.
-    #[error("the engine is closed")]
+    /// The engine was closed. Open it again.
+    #[error("the engine is closed: open it again")]
     Closed,
-    /// Opened read-only.
+    /// Opened read-only. Open it to write.
     #[error("the engine was opened read-only: open it to write")]
     ReadOnly,
     /// The engine stopped writing.
@@ -151,10 +164,12 @@ pub enum PushError {
 #[non_exhaustive]
 pub enum CommitError {
     /// A condition does not hold. Read again what the batch depends on, and make it anew ([`Retry`](crate::Retry)).
-    #[error("conflict: the batch expects {expected} of series {series}, and there is {found}", series = series.slot)]
+    #[error("conflict: the batch expects {expected} of {labels}, and there is {found}: read again, and make it anew")]
     Conflict {
         /// Whose condition.
         series: SeriesId,
+        /// Its labels.
+        labels: Labels,
         /// What the batch expects.
         expected: Expect,
         /// What there is.
@@ -178,10 +193,10 @@ pub enum CommitError {
     /// The disk is full. Writing resumes by itself when there is space.
     #[error("the disk is full: writing resumes by itself when there is space")]
     DiskFull,
-    /// The engine was closed.
-    #[error("the engine is closed")]
+    /// The engine was closed. Open it again.
+    #[error("the engine is closed: open it again")]
     Closed,
-    /// Opened read-only.
+    /// Opened read-only. Open it to write.
     #[error("the engine was opened read-only: open it to write")]
     ReadOnly,
     /// The engine stopped writing. The batch is not visible; at the next opening it may be there, and then whole.
@@ -205,10 +220,10 @@ pub enum AppenderError {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// The engine was closed.
-    #[error("the engine is closed")]
+    /// The engine was closed. Open it again.
+    #[error("the engine is closed: open it again")]
     Closed,
-    /// Opened read-only.
+    /// Opened read-only. Open it to write.
     #[error("the engine was opened read-only: open it to write")]
     ReadOnly,
     /// The engine stopped writing.
@@ -224,7 +239,7 @@ pub enum WaitError {
     #[error("the acknowledgement is of another engine: ask the one that gave it")]
     OtherEngine,
     /// Not reached in time. The samples are still on their way: wait again.
-    #[error("not reached within {waited:?}; the samples are still on their way")]
+    #[error("not reached within {waited:?}: the samples are still on their way, wait again")]
     Timeout {
         /// How long was waited.
         waited: Duration,
@@ -232,8 +247,8 @@ pub enum WaitError {
     /// `Durability::Memory` makes nothing durable before it is flushed.
     #[error("durability is `memory`: nothing is durable before a flush; flush, or open with `interval` or `sync`")]
     NotDurable,
-    /// The engine was closed before.
-    #[error("the engine is closed")]
+    /// The engine was closed before. Open it again, and look what is there.
+    #[error("the engine was closed before: open it again, and look what is there")]
     Closed,
     /// The engine stopped writing: whether these samples are durable is not known.
     #[error(transparent)]
@@ -245,7 +260,7 @@ pub enum WaitError {
 #[non_exhaustive]
 pub enum ProbeError {
     /// The ingest worker did not come round in time: it is stalled, or the machine is overloaded.
-    #[error("the ingest worker did not come round within {waited:?}")]
+    #[error("the ingest worker did not come round within {waited:?}: see what holds up the machine, then probe again")]
     Timeout {
         /// How long was waited.
         waited: Duration,
@@ -253,10 +268,10 @@ pub enum ProbeError {
     /// The disk is full, or no more files may be opened. Writing resumes by itself.
     #[error("no space on the disk, or no more files may be opened: writing resumes by itself")]
     DiskFull,
-    /// The engine was closed.
-    #[error("the engine is closed")]
+    /// The engine was closed. Open it again.
+    #[error("the engine is closed: open it again")]
     Closed,
-    /// Opened read-only.
+    /// Opened read-only. Open it to write.
     #[error("the engine was opened read-only: open it to write")]
     ReadOnly,
     /// The engine stopped writing.
@@ -274,10 +289,10 @@ pub enum FlushError {
     /// A waker asked, on the very thread that would have to do it. Ask from another thread.
     #[error("a waker cannot flush: ask from another thread")]
     InWaker,
-    /// The engine was closed.
-    #[error("the engine is closed")]
+    /// The engine was closed. Open it again.
+    #[error("the engine is closed: open it again")]
     Closed,
-    /// Opened read-only.
+    /// Opened read-only. Open it to write.
     #[error("the engine was opened read-only: open it to write")]
     ReadOnly,
     /// The engine stopped writing.
@@ -292,8 +307,8 @@ pub enum CompactError {
     /// The disk is full. Compaction goes on by itself when there is space.
     #[error("the disk is full: compaction goes on by itself when there is space")]
     DiskFull,
-    /// A segment cannot be read; it stays as it is, everything else was compacted.
-    #[error("{cause}; the segment stays as it is, the others were compacted")]
+    /// A segment cannot be read; it stays as it is, everything else was compacted. Open with salvage to save the rest of it.
+    #[error("{cause}; the segment stays as it is, the others were compacted: open with salvage to save the rest of it")]
     Damaged {
         /// What is wrong, and in which file.
         cause: String,
@@ -305,10 +320,10 @@ pub enum CompactError {
         /// What the operating system says.
         cause: String,
     },
-    /// The engine was closed.
-    #[error("the engine is closed")]
+    /// The engine was closed. Open it again.
+    #[error("the engine is closed: open it again")]
     Closed,
-    /// Opened read-only.
+    /// Opened read-only. Open it to write.
     #[error("the engine was opened read-only: open it to write")]
     ReadOnly,
     /// The engine stopped writing.
@@ -338,13 +353,13 @@ pub enum DeleteError {
     /// The worker did not take it in a minute. Try again.
     #[error("the engine is too busy to take a delete: try again")]
     Busy,
-    /// The log has no space for the delete.
-    #[error("the disk is full: there is no space to note the delete")]
+    /// The log has no space for the delete. Make some, then delete again.
+    #[error("the disk is full, there is no space to note the delete: make some, then delete again")]
     DiskFull,
-    /// The engine was closed.
-    #[error("the engine is closed")]
+    /// The engine was closed. Open it again.
+    #[error("the engine is closed: open it again")]
     Closed,
-    /// Opened read-only.
+    /// Opened read-only. Open it to write.
     #[error("the engine was opened read-only: open it to write")]
     ReadOnly,
     /// The engine stopped writing: whether the delete is durable is not known.
@@ -365,13 +380,13 @@ pub enum RetentionError {
     /// More than 256 rules, or too large ones.
     #[error("a store has up to 256 retention rules of up to 64 matchers: give fewer")]
     TooLarge,
-    /// The manifest has no space for the rules.
-    #[error("the disk is full: there is no space to note the rules")]
+    /// The manifest has no space for the rules. Make some, then set them again.
+    #[error("the disk is full, there is no space to note the rules: make some, then set them again")]
     DiskFull,
-    /// The engine was closed.
-    #[error("the engine is closed")]
+    /// The engine was closed. Open it again.
+    #[error("the engine is closed: open it again")]
     Closed,
-    /// Opened read-only.
+    /// Opened read-only. Open it to write.
     #[error("the engine was opened read-only: open it to write")]
     ReadOnly,
     /// The engine stopped writing.
@@ -385,13 +400,15 @@ pub enum RetentionError {
 pub enum CloseError {
     /// A waker asked, on a thread of the engine: it closes in the background, and what goes wrong is told on stderr.
     /// Close it from another thread to know.
-    #[error("a waker closed the engine: it closes in the background")]
+    #[error(
+        "a waker closed the engine, which goes on in the background: close it from another thread to know how it ends"
+    )]
     InWaker,
     /// Samples are in no segment.
     #[error(
         "{samples} samples are in no segment{}; {}",
         if *disk_full { ": the disk is full" } else { "" },
-        if *logged { "they are in the log and come back at the next opening" } else { "without a log they are lost" }
+        if *logged { "they are in the log: open it again to have them" } else { "without a log they are lost: push them again" }
     )]
     NotFlushed {
         /// How many.
@@ -403,8 +420,8 @@ pub enum CloseError {
     },
     /// Samples were pushed and never became visible: they are lost.
     #[error(
-        "{samples} samples that were pushed never became visible and are lost{}",
-        if *disk_full { ": the disk is full" } else { "" }
+        "{samples} samples that were pushed never became visible and are lost{}: push them again after the next opening",
+        if *disk_full { ", because the disk is full" } else { "" }
     )]
     NotTaken {
         /// How many.
@@ -423,8 +440,8 @@ pub enum CloseError {
 pub enum MetadataError {
     /// The manifest refused it.
     #[error(transparent)]
-    Manifest(#[from] tidegauge_storage::manifest::ManifestError),
-    /// The engine was opened read-only, was closed, or stopped writing.
-    #[error("the engine is closed, read-only, or has stopped writing")]
+    Manifest(#[from] ManifestError),
+    /// The engine was opened read-only, was closed, or stopped writing. Open it to write.
+    #[error("the engine is closed, read-only, or has stopped writing: open it to write")]
     ReadOnly,
 }

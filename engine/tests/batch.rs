@@ -110,8 +110,12 @@ fn p8_a_conflict_names_series_expected_and_found_and_applies_nothing() {
     batch.push(b, at(11), 2.0).unwrap();
     batch.expect_last(b, Expect::Nothing).expect_last(a, Expect::Nothing);
     match batch.commit() {
-        Err(CommitError::Conflict { series, expected: Expect::Nothing, found }) => {
+        Err(conflict @ CommitError::Conflict { series, found, .. }) => {
             assert_eq!((series, found), (a, Found::Seq(first)));
+            // A person knows a series by its labels.
+            let said = conflict.to_string();
+            assert!(said.contains("expects no sample of cpu{host=\"1\"}"), "{said}");
+            assert!(matches!(conflict, CommitError::Conflict { expected: Expect::Nothing, .. }));
         }
         other => panic!("{other:?}"),
     }

@@ -21,9 +21,9 @@ pub enum QueryError {
         limit: u64,
     },
     /// The caller cancelled the query through its [`Cancel`](crate::Cancel).
-    #[error("query cancelled")]
+    #[error("query cancelled: ask again if the answer is still wanted")]
     Cancelled,
     /// A window of zero length was asked for. Give at least one nanosecond.
-    #[error("a window must be at least 1 ns long")]
+    #[error("a window must be at least 1 ns long: give a longer one")]
     EmptyWindow,
 }

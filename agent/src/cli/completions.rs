@@ -5,8 +5,17 @@ use clap_complete::Shell;
 
 use super::failure::{Failure, print};
 
-/// Where to put the output: `tidegauge completions bash > /etc/bash_completion.d/tidegauge`
+const EXAMPLES: &str = "\
+Examples:
+  tidegauge completions bash > /etc/bash_completion.d/tidegauge
+  tidegauge completions zsh > ~/.zfunc/_tidegauge              with ~/.zfunc in fpath
+  tidegauge completions fish > ~/.config/fish/completions/tidegauge.fish
+
+A new shell reads them.";
+
+/// Print completions for a shell
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]

@@ -11,8 +11,17 @@ use super::Failure;
 use super::failure::print;
 use crate::units::{show_bytes, show_count, show_time};
 
-/// Show what a data directory holds, also while an agent uses it.
+const EXAMPLES: &str = "\
+Examples:
+  tidegauge inspect
+  tidegauge inspect --data-dir /var/lib/tidegauge
+  tidegauge inspect --json | jq .bytes_per_sample
+
+Reads beside an agent that uses the data, and writes nothing.";
+
+/// Show what a data directory holds, also while an agent uses it
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct InspectArgs {
     /// Folder that holds the data
     #[arg(long, value_name = "DIR", default_value = "./tidegauge-data")]

@@ -24,9 +24,7 @@ pub(super) enum Store {
 impl Store {
     /// Opens the store in `dir`; makes none.
     pub(super) fn reach(dir: &Path) -> Result<Self, Failure> {
-        if !has_store(dir) {
-            return Err(Failure::found(format_args!("{} holds no store", dir.display())));
-        }
+        demand_store(dir)?;
         match Engine::open(dir) {
             Ok(engine) => Ok(Self::Here(engine)),
             Err(OpenError::InUse { owner: Some(owner), .. }) if owner.is_here() && owner.address.is_some() => {
@@ -38,8 +36,11 @@ impl Store {
 }
 
 /// Opening to write would begin a new store where there is none.
-pub(super) fn has_store(dir: &Path) -> bool {
-    ["MANIFEST", "segments", "wal"].iter().any(|name| dir.join(name).exists())
+pub(super) fn demand_store(dir: &Path) -> Result<(), Failure> {
+    if ["MANIFEST", "segments", "wal"].iter().any(|name| dir.join(name).exists()) {
+        return Ok(());
+    }
+    Err(Failure::found(format_args!("{} holds no store: name the folder that does with --data-dir", dir.display())))
 }
 
 /// An agent, asked over HTTP.
@@ -62,7 +63,10 @@ impl LiveAgent {
     /// Asks the agent to do something; answers the data of its answer.
     pub(super) fn post(&self, path: &str, form: &[(&str, &str)]) -> Result<Value, Failure> {
         let lost = |e: &dyn std::fmt::Display| {
-            Failure::found(format_args!("the agent at {} owns the directory, and cannot be asked: {e}", self.address))
+            Failure::found(format_args!(
+                "the agent at {} owns the directory, and cannot be asked: {e}; mend that, or stop it and try again",
+                self.address
+            ))
         };
         let url = format!("http://{}{path}", self.address);
         let mut answer = self.client.post(&url).send_form(form.iter().copied()).map_err(|e| lost(&e))?;

@@ -38,9 +38,13 @@ Examples:
 
 Exit codes: 0 done, 1 something was wrong with the data or the machine, 2 with what was typed.";
 
-/// A time-series engine with its collector: collect, receive, store, query, look.
+/// Collect, receive, store, query and look at time series
+///
+/// Without a command it does what `serve` does, with these options: collects this machine's metrics every second into
+/// ./tidegauge-data, takes Prometheus' remote write, answers PromQL, and shows live charts at http://127.0.0.1:9595.
+/// Every command tells its own options and examples: `tidegauge help COMMAND`.
 #[derive(Debug, Parser)]
-#[command(name = "tidegauge", version, about, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(name = "tidegauge", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -126,5 +130,56 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// What an example would give the program: up to a comment (two spaces off), a pipe or a redirection.
+    fn typed(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quoted, mut blanks) = (Vec::new(), String::new(), false, 0);
+        for c in line.trim().chars().chain([' ']) {
+            match c {
+                '\'' => quoted = !quoted,
+                ' ' if !quoted => {
+                    blanks += 1;
+                    if blanks == 2 || [">", "|"].contains(&word.as_str()) {
+                        break;
+                    }
+                    words.push(std::mem::take(&mut word));
+                    continue;
+                }
+                c => word.push(c),
+            }
+            blanks = 0;
+        }
+        assert!(!quoted, "{line}: a quote stays open");
+        words
+    }
+
+    #[test]
+    fn each_command_has_examples_and_they_can_be_typed() {
+        fn walk(path: &str, command: &clap::Command) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<&str> = help.lines().filter(|line| line.starts_with("  tidegauge")).collect();
+            assert!(help.starts_with("Examples:\n") && !examples.is_empty(), "{path}: give it examples");
+            assert!(examples.iter().any(|line| line.contains(path)), "{path}: none of its examples is its own");
+            assert!(command.get_about().is_some(), "{path}: say what it does");
+            for line in examples {
+                let words = typed(line);
+                assert!(!words.is_empty() && words[0] == "tidegauge", "{line}");
+                Cli::try_parse_from(&words).unwrap_or_else(|e| panic!("{path}: {line}: {e}"));
+            }
+            for below in command.get_subcommands() {
+                walk(&format!("{path} {}", below.get_name()), below);
+            }
+        }
+        walk("tidegauge", &Cli::command());
+    }
+
+    #[test]
+    fn the_help_says_what_the_program_does_without_a_command() {
+        let help = Cli::command().render_long_help().to_string();
+        assert!(help.starts_with("Collect, receive, store, query"), "{help}");
+        for said in ["./tidegauge-data", "http://127.0.0.1:9595", "--data-dir", "Exit codes", "inspect"] {
+            assert!(help.contains(said), "{said}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use tidegauge::{Engine, Lost, Recovery, RecoveryReport};
 
 use super::failure::print;
-use super::live::has_store;
+use super::live::demand_store;
 use super::{Failure, progress};
 use crate::units::show_time;
 
@@ -37,9 +37,7 @@ pub(super) struct RepairArgs {
 }
 
 pub(super) fn run(args: &RepairArgs) -> Result<(), Failure> {
-    if !has_store(&args.data_dir) {
-        return Err(Failure::found(format_args!("{} holds no store", args.data_dir.display())));
-    }
+    demand_store(&args.data_dir)?;
     let bar = progress::turning(!args.no_progress, "reading everything");
     let done = repair(&args.data_dir);
     bar.finish_and_clear();

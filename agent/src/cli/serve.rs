@@ -11,10 +11,22 @@ use crate::config::{self, Settings};
 use crate::scrape::Target;
 use crate::units::parse_duration;
 
-/// Collect, take pushes, answer queries, show the page.
+const EXAMPLES: &str = "\
+Examples:
+  tidegauge serve
+  tidegauge serve --scrape localhost:9100,api=http://10.0.0.7:8080/metrics --scrape-interval 15s
+  tidegauge serve --data-dir /var/lib/tidegauge --retention 30d --durability sync
+  tidegauge serve --no-host-metrics --enable-admin-api        only what is pushed, and deletes over HTTP
+  tidegauge serve --config /etc/tidegauge.toml
+
+Ready when it prints its address: the page is at /, remote write at /api/v1/write, Prometheus' query
+API under /api/v1/. SIGTERM and SIGINT bring everything into files and end it with exit code 0.";
+
+/// Collect, take pushes, answer queries, show the page
 ///
 /// A flag on the command line wins over the same key in the configuration file.
 #[derive(Debug, Default, Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct ServeArgs {
     /// Folder that holds the data; made if it is missing [default: ./tidegauge-data]
     #[arg(long, value_name = "DIR")]

@@ -12,8 +12,8 @@ use crate::units::show_time;
 
 const EXAMPLES: &str = "\
 Examples:
-  tidegauge unlock                                     say who owns the directory, if anybody does
-  tidegauge unlock --force --data-dir /mnt/shared/data let go of the lock of a machine that is gone
+  tidegauge unlock                                      say who owns the directory, if anybody does
+  tidegauge unlock --force --data-dir /mnt/shared/data  let go of the lock of a machine that is gone
 
 The lock of a process that died needs nothing: the next one takes the directory over. Only a file
 system that is shared by machines may hold the lock of one that is gone. While the owner lives,

@@ -19,6 +19,7 @@ mod worker;
 
 use std::collections::HashSet;
 use std::fmt;
+use std::io::Write;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -55,9 +56,14 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let report: Report = Arc::new(|line: &str| eprintln!("tidegauge: {line}"));
-        Self { interval: Duration::from_secs(1), host: true, targets: Vec::new(), report }
+        Self { interval: Duration::from_secs(1), host: true, targets: Vec::new(), report: to_stderr() }
     }
+}
+
+/// A line each on stderr; where nobody reads that any more, nothing.
+#[must_use]
+pub fn to_stderr() -> Report {
+    Arc::new(|line: &str| drop(writeln!(std::io::stderr(), "tidegauge: {line}")))
 }
 
 impl fmt::Debug for Settings {

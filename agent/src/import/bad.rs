@@ -26,6 +26,11 @@ pub struct BadLines {
     pub first: Vec<BadLine>,
 }
 
+/// Why a sample was refused that no option gives a time either.
+#[derive(Debug, thiserror::Error)]
+#[error("the sample has no timestamp: --at TIME gives one to all that lack it")]
+pub(super) struct NoTimestamp;
+
 impl BadLines {
     pub(super) fn note(&mut self, file: &std::path::Path, line: u64, why: impl Display) {
         self.count += 1;

@@ -28,8 +28,8 @@ pub enum ImportError {
         /// What was stored.
         summary: Box<ImportSummary>,
     },
-    /// The CSV file has no header line.
-    #[error("{}: the file has no header line", path.display())]
+    /// The CSV file has no header line. Give it one.
+    #[error("{}: the file has no header line: give it one that names the columns", path.display())]
     NoHeader {
         /// The file.
         path: PathBuf,
@@ -43,14 +43,6 @@ pub enum ImportError {
         what: String,
         /// The header.
         columns: String,
-    },
-    /// A sample has no timestamp.
-    #[error("{}:{line}: the sample has no timestamp; --at TIME gives one to all that lack it", path.display())]
-    NoTimestamp {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: u64,
     },
     /// The engine gives no appender.
     #[error("no appender: {0}")]

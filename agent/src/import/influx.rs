@@ -11,6 +11,7 @@ use std::path::Path;
 
 use tidegauge::{METRIC_NAME, SeriesError, SeriesId, Timestamp};
 
+use super::bad::NoTimestamp;
 use super::lines::{Line, Lines};
 use super::series::ByText;
 use super::sink::Sink;
@@ -89,10 +90,7 @@ pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) 
             Ok((at, parts))
         });
         match taken {
-            Ok((None, _)) => {
-                sink.end_file()?;
-                return Err(ImportError::NoTimestamp { path: path.to_owned(), line: number });
-            }
+            Ok((None, _)) => sink.bad(number, NoTimestamp),
             Ok((Some(at), parts)) => store(sink, at, &parts, &resolved, number)?,
             Err(why) => sink.bad(number, why),
         }

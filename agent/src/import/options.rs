@@ -69,7 +69,7 @@ pub struct ImportOptions {
     pub format: Format,
     /// Whether bad lines are only counted, instead of making the import an error. Default: no.
     pub skip_bad: bool,
-    /// The timestamp of samples without one (`prom` and `influx`). Default: they are refused.
+    /// The timestamp of samples without one (`prom` and `influx`). Default: their lines are bad ones.
     pub at: Option<Timestamp>,
     /// The unit of timestamps. Default: [`TimeUnit::Auto`].
     pub time_unit: TimeUnit,

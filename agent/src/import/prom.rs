@@ -6,6 +6,7 @@ use std::path::Path;
 
 use tidegauge::SeriesError;
 
+use super::bad::NoTimestamp;
 use super::lines::{Line, Lines};
 use super::series::ByText;
 use super::sink::Sink;
@@ -29,8 +30,8 @@ pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) 
         match parsed {
             Ok(Entry::Sample(sample)) => {
                 let Some(at) = sample.timestamp.or(options.at) else {
-                    sink.end_file()?;
-                    return Err(ImportError::NoTimestamp { path: path.to_owned(), line: number });
+                    sink.bad(number, NoTimestamp);
+                    continue;
                 };
                 let id = ids.get_or(sample.series.bytes(), || {
                     let labels = sample.series.labels()?;

@@ -114,8 +114,9 @@ fn exposition_text_keeps_its_timestamps_and_metadata() {
 fn samples_without_a_timestamp_need_one_from_the_options() {
     let case = Case::new();
     for (format, text) in [(Format::Prom, "a 1\n"), (Format::Influx, "m f=1\n")] {
-        let error = case.import(format, text).unwrap_err();
-        assert!(matches!(error, ImportError::NoTimestamp { line: 1, .. }), "{error}");
+        let Err(ImportError::BadLines { bad, .. }) = case.import(format, text) else { panic!("no error") };
+        assert_eq!((bad.count, bad.first[0].line), (1, 1));
+        assert!(bad.to_string().contains("--at TIME"), "{bad}");
         let mut options = case.options(format, "file.txt", text);
         options.at = Some(at(1_700_000_000));
         assert_eq!(run(&options, &case.engine).unwrap().samples, 1);
@@ -196,9 +197,9 @@ proptest::proptest! {
             (Format::Csv, "ts,host,value\n", (|i| format!("{},h{},{i}", 1_700_000_000 + i, i % 3)) as fn(usize) -> String,
                 ["x,h,1", "1700000000,h", "1700000000,h,x", "1700000000,h,1,2"]),
             (Format::Prom, "", |i| format!("m{{host=\"h{}\"}} {i} {}", i % 3, (1_700_000_000 + i) * 1000),
-                ["m{", "m 1 x", "9m 1 1700000000000", "m{a=\"1\",a=\"2\"} 1 1700000000000"]),
+                ["m{", "m 1", "9m 1 1700000000000", "m{a=\"1\",a=\"2\"} 1 1700000000000"]),
             (Format::Influx, "", |i| format!("m,host=h{} f={i} {}000000000", i % 3, 1_700_000_000 + i),
-                ["m", "m f=x 1", "m,host f=1 1", "m f=1 x"]),
+                ["m", "m f=x 1", "m,host f=1 1", "m f=1"]),
         ][nth];
         let mut text = head.to_owned();
         for (i, &good) in good.iter().enumerate() {

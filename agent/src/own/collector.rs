@@ -1,5 +1,6 @@
 //! Stores our own metrics at every interval, so that they can be drawn and asked for.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ pub(crate) struct Collector {
     counters: Arc<Counters>,
     appender: Appender,
     instance: String,
-    series: HashMap<(String, &'static str), SeriesId>,
+    series: HashMap<(String, Cow<'static, str>), SeriesId>,
     described: HashSet<&'static str>,
 }
 
@@ -67,12 +68,12 @@ impl Collector {
     }
 
     fn id(&mut self, metric: &Metric) -> Option<SeriesId> {
-        let key = (metric.name(), metric.label.map_or("", |(_, of)| of));
+        let key = (metric.name(), metric.label.as_ref().map_or(Cow::Borrowed(""), |(_, of)| of.clone()));
         if let Some(id) = self.series.get(&key) {
             return Some(*id);
         }
         let mut labels = vec![("__name__", key.0.as_str()), ("job", JOB), ("instance", self.instance.as_str())];
-        labels.extend(metric.label);
+        labels.extend(metric.label.as_ref().map(|(name, of)| (*name, of.as_ref())));
         let id = self.engine.series(&labels).ok()?;
         self.series.insert(key, id);
         Some(id)

@@ -1,6 +1,9 @@
 //! A measurement with its name, and the text format.
 
+use std::borrow::Cow;
 use std::fmt::Write;
+
+use crate::exposition::write_series;
 
 /// One sample about ourselves.
 #[derive(Debug)]
@@ -10,7 +13,7 @@ pub(crate) struct Metric {
     pub(super) suffix: &'static str,
     pub(super) kind: &'static str,
     pub(super) help: &'static str,
-    pub(super) label: Option<(&'static str, &'static str)>,
+    pub(super) label: Option<(&'static str, Cow<'static, str>)>,
     pub(super) value: f64,
 }
 
@@ -44,10 +47,10 @@ impl List {
         kind: &'static str,
         help: &'static str,
         name: &'static str,
-        of: &'static str,
+        of: impl Into<Cow<'static, str>>,
         value: f64,
     ) {
-        self.0.push(Metric { family, suffix: "", kind, help, label: Some((name, of)), value });
+        self.0.push(Metric { family, suffix: "", kind, help, label: Some((name, of.into())), value });
     }
 
     pub(super) fn part_of(
@@ -77,7 +80,11 @@ pub(super) fn text(metrics: &[Metric]) -> String {
             let _ = writeln!(out, "# HELP {family} {help}\n# TYPE {family} {kind}");
         }
         let _ = match label {
-            Some((name, of)) => writeln!(out, "{family}{suffix}{{{name}=\"{of}\"}} {value}"),
+            Some((name, of)) => {
+                let sample = [family, *suffix].concat();
+                write_series(&mut out, &sample, [(*name, of.as_ref())]);
+                writeln!(out, " {value}")
+            }
             None => writeln!(out, "{family}{suffix} {value}"),
         };
     }
@@ -95,10 +102,11 @@ mod tests {
         list.counter("a_total", "Of a.", 3);
         list.labelled("b_seconds", "summary", "Of b.", "quantile", "0.5", 0.25);
         list.part_of("b_seconds", "_count", "summary", "Of b.", 7.0);
+        list.labelled("c", "gauge", "Of c.", "series", "m{a=\"x\\y\"}".to_owned(), 1.0);
         let text = text(&list.finish());
         assert_eq!(text.matches("# TYPE b_seconds summary").count(), 1);
         let samples = text.lines().filter(|line| !line.starts_with('#')).count();
-        assert_eq!(samples, 3);
+        assert_eq!(samples, 4);
         assert!(Parser::new(text.as_bytes(), Dialect::Text).all(|line| line.is_ok()), "{text}");
     }
 }

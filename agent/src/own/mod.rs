@@ -12,13 +12,26 @@ pub(crate) use counters::Counters;
 use metric::List;
 pub(crate) use metric::Metric;
 
-/// Everything, at this moment. Each number is right by itself; they are not of one instant.
+/// What is stored of ourselves, as of this moment. Each number is right by itself; they are not of one instant.
 pub(crate) fn measure(engine: &Engine, counters: &Counters) -> Vec<Metric> {
+    measured(engine, counters, &engine.stats())
+}
+
+/// What is shown: as [`measure`], and the hottest series. Those are not stored: they would be another series each, for
+/// whatever others push.
+pub(crate) fn shown(engine: &Engine, counters: &Counters) -> Vec<Metric> {
+    let stats = engine.stats();
+    let mut list = measured(engine, counters, &stats);
+    list.extend(hottest(&stats));
+    list
+}
+
+fn measured(engine: &Engine, counters: &Counters, stats: &Stats) -> Vec<Metric> {
     let mut list = List::default();
     agent(&mut list, counters);
     let healthy = if engine.is_healthy().is_ok() { 1.0 } else { 0.0 };
     list.gauge("tidegauge_engine_healthy", "1 while the engine takes samples, 0 once it stopped writing.", healthy);
-    engine_metrics(&mut list, &engine.stats());
+    engine_metrics(&mut list, stats);
     process(&mut list);
     list.finish()
 }
@@ -50,6 +63,10 @@ fn engine_metrics(list: &mut List, s: &Stats) {
     let lag = s.visible_seq.saturating_sub(s.durable_seq);
     list.gauge("tidegauge_durable_lag_samples", "Visible samples that a power loss would cost.", lag as f64);
 
+    list.counter("tidegauge_wal_bytes_total", "Bytes of frames written to the log.", s.wal_bytes);
+    let help = "Samples that the opening found in the log.";
+    list.gauge("tidegauge_recovered_samples", help, s.recovered_samples as f64);
+
     list.gauge("tidegauge_lanes", "Open lanes between collectors and the ingest worker.", s.lanes as f64);
     list.gauge("tidegauge_lane_bytes", "Memory of all lanes.", s.lane_bytes as f64);
     list.gauge("tidegauge_lane_samples", "Samples waiting in lanes.", s.lane_depth as f64);
@@ -60,6 +77,7 @@ fn engine_metrics(list: &mut List, s: &Stats) {
     list.gauge("tidegauge_memtable_samples", "Samples not yet in a segment.", s.memtable_samples as f64);
     list.gauge("tidegauge_sealed_memtables", "Memtables that wait for their flush.", s.sealed_memtables as f64);
 
+    list.gauge("tidegauge_chunks", "Sealed chunks, in memory and in segments.", s.chunks as f64);
     list.gauge("tidegauge_segments", "Segments.", s.segments as f64);
     list.gauge("tidegauge_segment_bytes", "Bytes of all segments.", s.segment_bytes as f64);
     list.gauge("tidegauge_segment_samples", "Samples in all segments.", s.segment_samples as f64);
@@ -69,11 +87,57 @@ fn engine_metrics(list: &mut List, s: &Stats) {
     let help = "Time spent writing segments.";
     list.put("tidegauge_flush_seconds_total", "counter", help, s.flush_nanos as f64 / 1e9);
 
+    let help = "Deletes whose samples compaction has not removed yet.";
+    list.gauge("tidegauge_tombstones", help, s.tombstones as f64);
+    list.counter("tidegauge_compactions_total", "Compaction jobs done.", s.compactions);
+    list.counter("tidegauge_compactions_failed_total", "Compaction jobs that failed.", s.compactions_failed);
+    list.gauge("tidegauge_compacting", "1 while a compaction job runs.", f64::from(u8::from(s.compacting)));
+    let help = "Bytes of the segments that compaction replaced.";
+    list.counter("tidegauge_compacted_bytes_in_total", help, s.compacted_bytes_in);
+    let help = "Bytes of the segments that compaction made.";
+    list.counter("tidegauge_compacted_bytes_out_total", help, s.compacted_bytes_out);
+    let help = "Time spent compacting.";
+    list.put("tidegauge_compact_seconds_total", "counter", help, s.compact_nanos as f64 / 1e9);
+
     list.gauge("tidegauge_snapshots", "Snapshots alive.", s.snapshots as f64);
     let help = "Commits since the oldest live snapshot was taken.";
     list.gauge("tidegauge_oldest_snapshot_commits", help, s.oldest_snapshot_commits as f64);
+    let help = "Age of the oldest live snapshot.";
+    list.gauge("tidegauge_oldest_snapshot_seconds", help, s.oldest_snapshot_nanos as f64 / 1e9);
+
+    list.gauge("tidegauge_subscriptions", "Subscriptions alive.", s.subscriptions as f64);
+    let help = "Samples that subscriptions missed because their readers were slow.";
+    list.counter("tidegauge_subscription_missed_samples_total", help, s.subscription_missed_samples);
+
+    let help = "1 while the ingest worker does not come round.";
+    list.gauge("tidegauge_worker_stalled", help, f64::from(u8::from(s.worker_stalled)));
+    let help = "How often the ingest worker began not to come round.";
+    list.counter("tidegauge_worker_stalls_total", help, s.worker_stalls);
+    list.counter("tidegauge_warnings_total", "Warnings told on stderr.", s.warnings);
+    let help = "How often a thread waited for a mutex of the engine; none is on the way of a push.";
+    list.counter("tidegauge_lock_waits_total", help, s.lock_waits);
+    let help = "Waits for a push or a batch that ended without an answer in time.";
+    list.counter("tidegauge_wait_timeouts_total", help, s.wait_timeouts);
+
     quantiles(list, "tidegauge_push_seconds", "Time of a push; one in 1,024 is measured.", &s.push);
     quantiles(list, "tidegauge_fdatasync_seconds", "Time of an fdatasync of the log.", &s.fdatasync);
+}
+
+/// The series that bring most samples.
+fn hottest(s: &Stats) -> Vec<Metric> {
+    let mut list = List::default();
+    let help = "Samples of the hottest series in the last ten to twenty seconds, an estimate.";
+    for hot in &s.hottest_series {
+        list.labelled(
+            "tidegauge_hot_series_samples",
+            "gauge",
+            help,
+            "series",
+            hot.labels.to_string(),
+            hot.samples as f64,
+        );
+    }
+    list.finish()
 }
 
 /// A summary; without quantiles as long as nothing was measured.
@@ -92,5 +156,84 @@ fn process(list: &mut List) {
     if let Some(pages) = statm.split_whitespace().nth(1).and_then(|p| p.parse::<f64>().ok()) {
         let bytes = pages * rustix::param::page_size() as f64;
         list.gauge("process_resident_memory_bytes", "Resident memory of the agent.", bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tidegauge::{Level, now};
+
+    use super::*;
+
+    /// Where each of the engine's statistics is shown.
+    const SHOWN: [(&str, &str); 43] = [
+        ("series", "tidegauge_series"),
+        ("samples", "tidegauge_samples_total"),
+        ("commits", "tidegauge_commits_total"),
+        ("wal_bytes", "tidegauge_wal_bytes_total"),
+        ("visible_seq", "tidegauge_durable_lag_samples"),
+        ("durable_seq", "tidegauge_durable_lag_samples"),
+        ("lanes", "tidegauge_lanes"),
+        ("lane_bytes", "tidegauge_lane_bytes"),
+        ("lane_depth", "tidegauge_lane_samples"),
+        ("lane_full_events", "tidegauge_lane_full_total"),
+        ("dropped_samples", "tidegauge_dropped_samples_total"),
+        ("memtable_bytes", "tidegauge_memtable_bytes"),
+        ("memtable_samples", "tidegauge_memtable_samples"),
+        ("sealed_memtables", "tidegauge_sealed_memtables"),
+        ("segments", "tidegauge_segments"),
+        ("segment_bytes", "tidegauge_segment_bytes"),
+        ("tombstones", "tidegauge_tombstones"),
+        ("segment_samples", "tidegauge_segment_samples"),
+        ("chunks", "tidegauge_chunks"),
+        ("flushes", "tidegauge_flushes_total"),
+        ("flushed_samples", "tidegauge_flushed_samples_total"),
+        ("flushed_bytes", "tidegauge_flushed_bytes_total"),
+        ("flush_nanos", "tidegauge_flush_seconds_total"),
+        ("compactions", "tidegauge_compactions_total"),
+        ("compacted_bytes_in", "tidegauge_compacted_bytes_in_total"),
+        ("compacted_bytes_out", "tidegauge_compacted_bytes_out_total"),
+        ("compact_nanos", "tidegauge_compact_seconds_total"),
+        ("compactions_failed", "tidegauge_compactions_failed_total"),
+        ("compacting", "tidegauge_compacting"),
+        ("fdatasync", "tidegauge_fdatasync_seconds_count"),
+        ("push", "tidegauge_push_seconds_count"),
+        ("subscriptions", "tidegauge_subscriptions"),
+        ("subscription_missed_samples", "tidegauge_subscription_missed_samples_total"),
+        ("hottest_series", "tidegauge_hot_series_samples"),
+        ("worker_stalled", "tidegauge_worker_stalled"),
+        ("worker_stalls", "tidegauge_worker_stalls_total"),
+        ("warnings", "tidegauge_warnings_total"),
+        ("lock_waits", "tidegauge_lock_waits_total"),
+        ("wait_timeouts", "tidegauge_wait_timeouts_total"),
+        ("snapshots", "tidegauge_snapshots"),
+        ("oldest_snapshot_commits", "tidegauge_oldest_snapshot_commits"),
+        ("oldest_snapshot_nanos", "tidegauge_oldest_snapshot_seconds"),
+        ("recovered_samples", "tidegauge_recovered_samples"),
+    ];
+
+    #[test]
+    fn every_statistic_of_the_engine_is_shown() {
+        let engine = Engine::in_memory().unwrap();
+        let id = engine.series(&[("__name__", "m"), ("a", "\"x\\")]).unwrap();
+        let ack = engine.push(id, now(), 1.0).unwrap();
+        engine.wait(ack, Level::Visible, Duration::from_secs(30)).unwrap();
+        // The hottest series are looked at beside the commits.
+        let text = text(&shown(&engine, &Counters::new()));
+        let debug = format!("{:#?}", engine.stats());
+        let fields = debug
+            .lines()
+            .filter_map(|line| line.strip_prefix("    ").filter(|rest| !rest.starts_with([' ', '}', ']'])));
+        let mut count = 0;
+        for field in fields.filter_map(|line| line.split_once(':').map(|(name, _)| name)) {
+            count += 1;
+            let (_, metric) =
+                SHOWN.iter().find(|(name, _)| *name == field).unwrap_or_else(|| panic!("{field}: show it"));
+            let begins = |line: &str| line.strip_prefix(metric).is_some_and(|rest| rest.starts_with([' ', '{']));
+            assert!(text.lines().any(begins), "{field}: no {metric} in\n{text}");
+        }
+        assert_eq!(count, SHOWN.len(), "an entry that is no statistic any more");
     }
 }

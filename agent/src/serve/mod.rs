@@ -6,10 +6,11 @@ mod stop;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tidegauge::{Engine, Retention, RetentionRule};
+use tidegauge::{Builder, Engine, Retention, RetentionRule};
 use tokio::net::TcpListener;
 
 use crate::cli::Failure;
+use crate::collect::{self, Report};
 use crate::config::Settings;
 use crate::http::{self, App};
 use crate::own::Counters;
@@ -33,7 +34,7 @@ async fn live(settings: Settings) -> Result<(), Failure> {
         .await
         .map_err(|e| Failure::found(format_args!("cannot listen on {}: {e}", settings.listen)))?;
     let bound = listener.local_addr().unwrap_or(settings.listen);
-    let engine = open(&settings, bound).await?;
+    let engine = open(&settings, builder(&settings, bound, collect::to_stderr())).await?;
 
     let counters = Arc::new(Counters::new());
     let collectors = Collectors::start(&engine, &settings, &counters, bound)?;
@@ -50,8 +51,15 @@ async fn live(settings: Settings) -> Result<(), Failure> {
     }
 }
 
-async fn open(settings: &Settings, bound: SocketAddr) -> Result<Engine, Failure> {
-    let builder = Engine::builder(&settings.data_dir).durability(settings.durability).address(bound.to_string());
+/// The engine as the settings want it; what it warns of goes to `report`.
+fn builder(settings: &Settings, bound: SocketAddr, report: Report) -> Builder {
+    Engine::builder(&settings.data_dir)
+        .durability(settings.durability)
+        .address(bound.to_string())
+        .on_warning(move |warning| report(&format!("warning: {warning}")))
+}
+
+async fn open(settings: &Settings, builder: Builder) -> Result<Engine, Failure> {
     let max_age = settings.retention;
     let opened = tokio::task::spawn_blocking(move || {
         let engine = builder.open().map_err(Failure::found)?;
@@ -83,4 +91,26 @@ fn announce(settings: &Settings, bound: SocketAddr) {
         settings.durability
     );
     let _ = out.flush();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cli::ServeArgs;
+
+    #[test]
+    fn what_the_engine_warns_of_is_a_line_in_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let args = ServeArgs { data_dir: Some(dir.path().join("data")), ..ServeArgs::default() };
+        let settings = crate::config::settle(args).unwrap();
+        let (lines, log) = std::sync::mpsc::channel();
+        let report: Report = Arc::new(move |line: &str| drop(lines.send(line.to_owned())));
+        let builder = builder(&settings, settings.listen, report).snapshot_warn_after(Duration::from_millis(1));
+        let engine = builder.open().unwrap();
+        let _held = engine.snapshot();
+        let line = log.recv_timeout(Duration::from_secs(30)).expect("a warning");
+        assert!(line.starts_with("warning: a snapshot has been held"), "{line}");
+    }
 }

@@ -25,7 +25,7 @@ pub enum BackupError {
         target: PathBuf,
     },
     /// The engine writes no file.
-    #[error("an engine in memory has no files to back up")]
+    #[error("an engine in memory has no files to back up: open one on a directory")]
     InMemory,
     /// The engine was opened read-only. Ask the owner.
     #[error("the engine was opened read-only: the owner can make a backup")]

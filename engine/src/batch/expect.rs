@@ -131,7 +131,7 @@ impl Condition {
             Expect::Timestamp(expected) => {
                 let last = last::last(core, self.series)?;
                 if last.map(|last| last.timestamp) != Some(expected) {
-                    return Err(self.failed(last.map_or(Found::Nothing, |last| Found::Timestamp(last.timestamp))));
+                    return Err(self.failed(core, last.map_or(Found::Nothing, |last| Found::Timestamp(last.timestamp))));
                 }
                 Want::Below(last.map_or(0, |last| last.as_of.0))
             }
@@ -149,7 +149,12 @@ impl Condition {
         matches!(self.expected, Expect::Timestamp(_))
     }
 
-    pub(super) fn failed(&self, found: Found) -> CommitError {
-        CommitError::Conflict { series: self.series, expected: self.expected, found }
+    /// The conflict, told by labels; they are only put together here.
+    pub(super) fn failed(&self, core: &Core, found: Found) -> CommitError {
+        let Self { series, expected } = *self;
+        match core.registry.slots().labels(series.slot) {
+            Some(labels) => CommitError::Conflict { series, labels, expected, found },
+            None => CommitError::StaleSeries,
+        }
     }
 }

@@ -194,7 +194,9 @@ impl Batch {
                 Verdict::DiskFull => return Err(CommitError::DiskFull),
                 Verdict::TooLarge => return Err(CommitError::BatchTooLarge),
                 Verdict::Failed { at, .. } if self.conditions[at].is_judged_here() => {}
-                Verdict::Failed { at, found } => return Err(self.conditions[at].failed(Found::of_seq(found))),
+                Verdict::Failed { at, found } => {
+                    return Err(self.conditions[at].failed(&self.core, Found::of_seq(found)));
+                }
             }
         }
     }

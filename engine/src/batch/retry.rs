@@ -36,7 +36,7 @@ impl Default for Retry {
 pub enum RetryError<E> {
     /// Each try found a conflict; this is the last one. Others are writing what the batch depends on: try later, or
     /// with more patience.
-    #[error("gave up after {tries} tries: {last}")]
+    #[error("gave up after {tries} tries ({last}): try later, or with more patience")]
     Exhausted {
         /// How many.
         tries: u32,

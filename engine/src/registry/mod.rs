@@ -40,7 +40,9 @@ pub enum SeriesError {
     Labels(#[from] LabelError),
     /// The engine holds as many series as it may. Known series go on; raise `max_series`, or
     /// find out which label has too many values.
-    #[error("{labels} is not registered: the limit of {limit} series is reached")]
+    #[error(
+        "{labels} is not registered, the limit of {limit} series is reached: raise `max_series`, or see which label has too many values"
+    )]
     TooManySeries {
         /// The series that was refused.
         labels: String,

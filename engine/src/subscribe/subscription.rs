@@ -60,11 +60,11 @@ pub enum SubscribeError {
     /// The worker has too much to do. Subscribe again later.
     #[error("the ingest worker did not take the subscription in time: subscribe again later")]
     Timeout,
-    /// The engine was closed.
-    #[error("the engine is closed")]
+    /// The engine was closed. Open it again.
+    #[error("the engine is closed: open it again")]
     Closed,
-    /// Opened read-only: nothing will come.
-    #[error("the engine was opened read-only")]
+    /// Opened read-only: nothing will come. Open it to write, or refresh it and take snapshots.
+    #[error("the engine was opened read-only, nothing will come: open it to write, or refresh it and take snapshots")]
     ReadOnly,
     /// The engine stopped writing.
     #[error(transparent)]
@@ -76,13 +76,13 @@ pub enum SubscribeError {
 #[non_exhaustive]
 pub enum RecvError {
     /// Nothing came in time. Wait again.
-    #[error("nothing came within {waited:?}")]
+    #[error("nothing came within {waited:?}: wait again")]
     Timeout {
         /// How long was waited.
         waited: Duration,
     },
-    /// The engine was closed, and everything was received.
-    #[error("the engine is closed")]
+    /// The engine was closed, and everything was received. Open it again, and subscribe anew.
+    #[error("the engine is closed, and everything was received: open it again, and subscribe anew")]
     Closed,
     /// The engine stopped writing, and everything was received.
     #[error(transparent)]

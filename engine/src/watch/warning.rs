@@ -10,13 +10,15 @@ use std::time::Duration;
 pub enum Warning {
     /// The ingest worker does not come round: pushes fill the lanes, and nothing becomes visible. A device that does
     /// not answer, a waker or a subscriber that blocks, or a machine that is overloaded.
-    #[error("the ingest worker has not come round for {for_at_least:?}")]
+    #[error(
+        "the ingest worker has not come round for {for_at_least:?}, nothing becomes visible: see whether the disk answers, whether a waker or a subscriber blocks it, or whether the machine is overloaded"
+    )]
     WorkerStalled {
         /// Since when at least.
         for_at_least: Duration,
     },
     /// A snapshot is older than `Builder::snapshot_warn_after`: memory and files that it reads stay as long as it.
-    #[error("a snapshot has been held for {age:?}; what it reads is kept in memory and on disk as long")]
+    #[error("a snapshot has been held for {age:?}, and what it reads is kept as long: see that it is dropped")]
     SnapshotHeld {
         /// How old it is.
         age: Duration,

@@ -24,7 +24,7 @@ pub enum ManifestError {
         source: io::Error,
     },
     /// Nothing is stored here. Name another directory, or open it for writing to begin a store.
-    #[error("{} holds no store (there is no MANIFEST)", dir.display())]
+    #[error("{} holds no store (there is no MANIFEST): name another directory, or begin one here by opening it to write", dir.display())]
     NoStore {
         /// The directory.
         dir: PathBuf,
@@ -67,7 +67,9 @@ pub enum ManifestError {
         what: &'static str,
     },
     /// Metric metadata has reached its limit. Nothing was written; what is known stays.
-    #[error("metadata of metric {metric:?} refused: the {limit} bytes for metadata are used up")]
+    #[error(
+        "metadata of metric {metric:?} refused, the {limit} bytes for metadata are used up: store its samples without"
+    )]
     MetadataFull {
         /// The metric.
         metric: String,
@@ -105,10 +107,10 @@ pub enum ManifestError {
     #[error("the manifest stopped after an earlier failure; close and reopen the store")]
     Poisoned,
     /// Opened read-only. Open the store for writing.
-    #[error("the manifest was opened read-only")]
+    #[error("the manifest was opened read-only: open the store to write")]
     ReadOnly,
-    /// Reading failed. Nothing was changed.
-    #[error("{}: {source}", file.display())]
+    /// Reading failed. Nothing was changed; mend what the operating system names, then open it again.
+    #[error("{}: {source}; mend that, then open it again", file.display())]
     Io {
         /// The file or folder.
         file: PathBuf,

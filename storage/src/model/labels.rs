@@ -58,13 +58,13 @@ impl Default for LabelLimits {
 #[non_exhaustive]
 pub enum LabelError {
     /// A label has no name.
-    #[error("a label has no name (its value is {value:?})")]
+    #[error("a label has no name (its value is {value:?}): give it one")]
     EmptyName {
         /// The value of the nameless label.
         value: String,
     },
     /// The same name stands twice.
-    #[error("label {name:?} appears twice")]
+    #[error("label {name:?} appears twice: keep one")]
     Duplicate {
         /// The name.
         name: String,
@@ -73,7 +73,7 @@ pub enum LabelError {
     #[error("a series needs at least one label with a value")]
     NoLabels,
     /// More labels than the limit.
-    #[error("{found} labels, at most {limit} are allowed")]
+    #[error("{found} labels, at most {limit} are allowed: leave some out, or raise the limit")]
     TooMany {
         /// How many there were.
         found: usize,
@@ -81,7 +81,7 @@ pub enum LabelError {
         limit: usize,
     },
     /// A name is longer than the limit.
-    #[error("label name {name:?}… has {found} bytes, at most {limit} are allowed")]
+    #[error("label name {name:?}… has {found} bytes, at most {limit} are allowed: shorten it, or raise the limit")]
     NameTooLong {
         /// The beginning of the name.
         name: String,
@@ -91,7 +91,7 @@ pub enum LabelError {
         limit: usize,
     },
     /// A value is longer than the limit.
-    #[error("value of label {name:?} has {found} bytes, at most {limit} are allowed")]
+    #[error("value of label {name:?} has {found} bytes, at most {limit} are allowed: shorten it, or raise the limit")]
     ValueTooLong {
         /// The label.
         name: String,

@@ -176,7 +176,7 @@ pub trait SampleSource: Send + Sync {
 #[non_exhaustive]
 pub enum ReadError {
     /// The bytes are wrong. Retrying will not help: run `tidegauge verify`, then repair or restore.
-    #[error("{} is damaged at byte {offset}: {what}", file.display())]
+    #[error("{} is damaged at byte {offset}: {what}; repair the store, or restore it from a backup", file.display())]
     Corrupt {
         /// The damaged file.
         file: PathBuf,
@@ -195,8 +195,8 @@ pub enum ReadError {
         /// The newest version known here.
         supported: u32,
     },
-    /// The device or the operating system failed.
-    #[error("{}: {source}", file.display())]
+    /// The device or the operating system failed. Mend what it names, then read again.
+    #[error("{}: {source}; mend that, then read again", file.display())]
     Io {
         /// The file.
         file: PathBuf,

@@ -131,7 +131,7 @@ pub enum WalError {
         supported: u32,
     },
     /// Reading failed. Nothing was changed.
-    #[error("WAL file {}: {source}", file.display())]
+    #[error("WAL file {}: {source}; mend that, then open the store again", file.display())]
     Io {
         /// The file or folder.
         file: PathBuf,
