@@ -83,6 +83,10 @@ pub struct Report {
     pub push_loaded_ns: Option<Quantiles>,
     /// Push calls of `batch` samples into an idle ring; `None` for batches of one.
     pub push_batch_ns: Option<Quantiles>,
+    /// From a push until a snapshot holds the sample, the worker asleep and nobody waiting.
+    pub visible_unasked_ns: Option<Quantiles>,
+    /// Share of one processor that the process takes while nothing is asked of an open engine.
+    pub idle_core_share: f64,
     /// Two readings of the counter with nothing between: what each single time includes.
     pub empty_pair_ns: Option<Quantiles>,
     /// Bytes of the prepared input, which are part of `peak_rss_bytes` only.
@@ -298,6 +302,11 @@ impl Report {
             let (n, each) = (self.batch, each(push));
             line(f, "push_batch, idle", format_args!("{} a batch of {n}; {each:.2} ns a sample", show(push)))?;
         }
+        if let Some(unasked) = self.visible_unasked_ns {
+            let [p50, p99, max] = [unasked.p50, unasked.p99, unasked.max].map(|ns| ns / 1e3);
+            line(f, "visible unasked", format_args!("p50 {p50:.0}, p99 {p99:.0}, max {max:.0} µs"))?;
+        }
+        line(f, "idle engine", format_args!("{:.3} % of a core", self.idle_core_share * 100.0))?;
         if let Some(push) = self.push_loaded_ns {
             let (n, each) = (self.batch, each(push));
             line(f, "push under load", format_args!("{} a batch of {n}; {each:.2} ns a sample", show(push)))?;

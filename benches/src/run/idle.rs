@@ -7,6 +7,7 @@ use tidegauge::{Appender, BackPressure, Engine, Level, SeriesId, SeriesSample, T
 use super::effort::Effort;
 use super::ingest::PATIENCE;
 use super::readback::read_back;
+use super::unasked::{idle_share, visible_unasked};
 use crate::checksum::Checksum;
 use crate::cli::Run;
 use crate::error::Error;
@@ -23,6 +24,10 @@ pub(super) struct Idle {
     pub(super) batches: Latency,
     /// Two readings of the counter with nothing between.
     pub(super) empty_pair: Latency,
+    /// From a push until a snapshot holds the sample, nobody waiting for it.
+    pub(super) unasked: Latency,
+    /// Of one processor, while nothing is pushed.
+    pub(super) core_share: f64,
     pub(super) verified: bool,
 }
 
@@ -62,6 +67,8 @@ pub(super) fn idle(
         single: Latency::new(),
         batches: Latency::new(),
         empty_pair: empty_pair(clock, (BURST * effort.bursts) as u64),
+        unasked: Latency::new(),
+        core_share: 0.0,
         verified: false,
     };
     let mut pusher = Pusher { engine: &engine, appender, ids: &ids, clock, next: 0, bursts: effort.bursts };
@@ -70,6 +77,8 @@ pub(super) fn idle(
     if options.batch > 1 {
         pusher.batches(options.batch as usize, &mut idle.batches)?;
     }
+    idle.unasked = visible_unasked(&engine, effort.unasked, || pusher.one())?;
+    idle.core_share = idle_share(effort.idle);
     let pushed = pusher.next;
     drop(pusher);
     let mut expected = Checksum::default();
@@ -107,6 +116,13 @@ impl Pusher<'_> {
         };
         samples.extend((self.next..self.next + n as u64).map(of));
         self.next += n as u64;
+    }
+
+    fn one(&mut self) -> Result<(), Error> {
+        let (slot, at, value) = nth(self.next, self.ids.len());
+        self.next += 1;
+        let pushed = self.appender.push(self.ids[slot], Timestamp::from_nanos(at), value);
+        pushed.map(drop).map_err(Error::engine("pushing"))
     }
 
     fn blocks(&mut self, latency: &mut Latency) -> Result<(), Error> {

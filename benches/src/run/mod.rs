@@ -10,6 +10,7 @@ pub mod questions;
 pub mod readback;
 pub mod recount;
 mod store;
+mod unasked;
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -159,6 +160,8 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
         write_amplification: (fresh_bytes + stats.compacted_bytes_out) as f64 / fresh_bytes as f64,
         push_loaded_ns: stored.loaded.quantiles(),
         push_batch_ns: idle.batches.quantiles(),
+        visible_unasked_ns: idle.unasked.quantiles(),
+        idle_core_share: idle.core_share,
         empty_pair_ns: idle.empty_pair.quantiles(),
         input_bytes: input_bytes.max(ready_bytes),
         segment_bytes,
