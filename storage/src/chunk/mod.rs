@@ -27,6 +27,7 @@ mod vectors;
 
 // both columns together
 mod encoder;
+mod join;
 mod view;
 
 // what is known about a chunk without decoding it
@@ -36,6 +37,7 @@ pub(crate) use cursor::{Cursor, put_varint};
 pub use encoder::ChunkEncoder;
 pub use error::ChunkError;
 pub use format::{CHUNK_SAMPLES_MAX, Effort, TimestampEncoding, VECTOR_SAMPLES, ValueEncoding};
+pub(crate) use join::Joined;
 pub use stats::{ChunkStats, STALE_BITS};
 pub use timestamps::{TimestampColumn, TimestampEncoder};
 pub use values::{ValueColumn, ValueEncoder};

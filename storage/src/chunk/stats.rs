@@ -43,9 +43,14 @@ impl ChunkStats {
     #[must_use]
     pub fn of(timestamps: &[i64], values: &[f64]) -> Self {
         assert_eq!(timestamps.len(), values.len(), "one value for each timestamp");
-        let (Some(&first), Some(&last)) = (timestamps.first(), timestamps.last()) else { return Self::default() };
-        let mut stats =
-            Self { count: values.len() as u32, first_timestamp: first, last_timestamp: last, ..Self::default() };
+        let (first, last) = (timestamps.first().copied(), timestamps.last().copied());
+        let (first_timestamp, last_timestamp) = (first.unwrap_or_default(), last.unwrap_or_default());
+        Self { first_timestamp, last_timestamp, ..Self::of_values(values) }
+    }
+
+    /// What of the statistics follows from the values alone; the timestamps are 0.
+    pub(crate) fn of_values(values: &[f64]) -> Self {
+        let mut stats = Self { count: values.len() as u32, ..Self::default() };
         let Some(start) = values.iter().position(|value| !value.is_nan()) else {
             stats.count_nans(values);
             return stats;

@@ -170,7 +170,7 @@ fn common_unit(timestamps: &[i64]) -> u8 {
 
 /// An encoded timestamp column whose outline was checked.
 #[derive(Clone, Copy, Debug)]
-pub struct TimestampColumn<'a>(Vectors<'a>);
+pub struct TimestampColumn<'a>(pub(super) Vectors<'a>);
 
 impl<'a> TimestampColumn<'a> {
     /// Checks the outline of a column of `count` timestamps. O(1).

@@ -63,15 +63,25 @@ impl<'a> Vectors<'a> {
 }
 
 /// Appends a column: `encode` appends each vector of `samples`.
-pub(super) fn write<T>(samples: &[T], out: &mut Vec<u8>, mut encode: impl FnMut(&[T], &mut Vec<u8>)) {
-    assert!(!samples.is_empty() && samples.len() <= CHUNK_SAMPLES_MAX, "a chunk holds 1 to 4096 samples");
+pub(super) fn write<T>(samples: &[T], out: &mut Vec<u8>, encode: impl FnMut(&[T], &mut Vec<u8>)) {
+    lay(samples.len(), samples.chunks(VECTOR_SAMPLES), out, encode);
+}
+
+/// Appends a column of `count` samples: `append` appends each of its `vectors`.
+pub(super) fn lay<V>(
+    count: usize,
+    vectors: impl Iterator<Item = V>,
+    out: &mut Vec<u8>,
+    mut append: impl FnMut(V, &mut Vec<u8>),
+) {
+    assert!((1..=CHUNK_SAMPLES_MAX).contains(&count), "a chunk holds 1 to 4096 samples");
     let ends = out.len();
-    let vectors = samples.len().div_ceil(VECTOR_SAMPLES);
-    out.resize(ends + 2 * (vectors - 1), 0);
+    let last = count.div_ceil(VECTOR_SAMPLES) - 1;
+    out.resize(ends + 2 * last, 0);
     let body = out.len();
-    for (i, vector) in samples.chunks(VECTOR_SAMPLES).enumerate() {
-        encode(vector, out);
-        if i + 1 < vectors {
+    for (i, vector) in vectors.enumerate() {
+        append(vector, out);
+        if i < last {
             // Three raw vectors are 24,603 bytes, so 16 bits hold every end but the last, which is not written.
             let end = (out.len() - body) as u16;
             out[ends + 2 * i..][..2].copy_from_slice(&end.to_le_bytes());

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::chunk::ChunkError;
 use crate::fs::is_exhausted;
 use crate::model::Labels;
 
@@ -40,6 +41,9 @@ pub enum WriteError {
         /// Index of the first sample that is out of order.
         index: usize,
     },
+    /// An encoded chunk that was to be taken over does not decode. It is damaged where it came from.
+    #[error("a chunk to be taken over is damaged: {0}")]
+    Chunk(ChunkError),
     /// More series or chunks than one segment can number. Write several segments.
     #[error("a segment holds at most 4294967295 series and chunks: write several")]
     TooLarge,

@@ -26,7 +26,7 @@ pub use encode::ValueEncoder;
 
 /// An encoded value column whose outline was checked.
 #[derive(Clone, Copy, Debug)]
-pub struct ValueColumn<'a>(Vectors<'a>);
+pub struct ValueColumn<'a>(pub(super) Vectors<'a>);
 
 impl<'a> ValueColumn<'a> {
     /// Checks the outline of a column of `count` values. O(1).

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::sink::Sink;
 use crate::chunk::format::VALUE_TYPE_F64;
-use crate::chunk::{CHUNK_SAMPLES_MAX, ChunkStats, Effort, TimestampEncoder, ValueEncoder};
+use crate::chunk::{CHUNK_SAMPLES_MAX, ChunkStats, Effort, Joined, TimestampEncoder, ValueEncoder};
 use crate::segment::format::{
     ChunkRecord, Footer, NO_STATS, STATS_SAMPLES_MIN, Section, StatsRecord, TimestampsRecord,
 };
@@ -22,6 +22,7 @@ pub(super) struct ColumnWriter {
     timestamp_encoder: TimestampEncoder,
     value_encoder: ValueEncoder,
     encoded: Vec<u8>,
+    values: Vec<f64>,
     timestamps: Vec<TimestampsRecord>,
     chunks: Vec<ChunkRecord>,
     stats: Vec<StatsRecord>,
@@ -68,13 +69,43 @@ impl ColumnWriter {
         self.value_encoder.encode(values, &mut self.encoded);
         let mut stats = NO_STATS;
         if values.len() >= STATS_SAMPLES_MIN {
-            stats = self.stats.len() as u32;
-            self.stats.push(StatsRecord::new(&ChunkStats::of(timestamps, values)));
+            stats = self.note_stats(&ChunkStats::of_values(values));
         }
+        self.write_values(column, stats, values.len(), sink)
+    }
+
+    /// Writes a chunk out of encoded ones. Only its values are decoded, for the statistics.
+    pub(super) fn join_chunk(&mut self, chunk: &Joined<'_>, sink: &mut Sink) -> Result<(), WriteError> {
+        if self.chunks.len() >= NO_STATS as usize {
+            return Err(WriteError::TooLarge);
+        }
+        let count = chunk.count();
+        let mut stats = NO_STATS;
+        if count >= STATS_SAMPLES_MIN {
+            self.values.clear();
+            chunk.decode_values(&mut self.values).map_err(WriteError::Chunk)?;
+            let of_all = ChunkStats::of_values(&self.values);
+            stats = self.note_stats(&of_all);
+        }
+        self.encoded.clear();
+        chunk.timestamps(&mut self.encoded);
+        let column = self.column_of_encoded(chunk.first_timestamp(), chunk.last_timestamp(), count as u16, sink)?;
+        self.encoded.clear();
+        chunk.values(&mut self.encoded);
+        self.write_values(column, stats, count, sink)
+    }
+
+    fn note_stats(&mut self, stats: &ChunkStats) -> u32 {
+        self.stats.push(StatsRecord::new(stats));
+        self.stats.len() as u32 - 1
+    }
+
+    /// Writes the value column in `encoded`, of `count` samples.
+    fn write_values(&mut self, timestamps: u32, stats: u32, count: usize, sink: &mut Sink) -> Result<(), WriteError> {
         self.chunks.push(ChunkRecord {
             offset: sink.offset(),
             crc: crc32c::crc32c(&self.encoded),
-            timestamps: column,
+            timestamps,
             stats,
             // Four raw vectors are 32,778 bytes.
             len: self.encoded.len() as u16,
@@ -82,7 +113,7 @@ impl ColumnWriter {
             reserved: 0,
         });
         sink.write(&self.encoded)?;
-        self.samples += values.len() as u64;
+        self.samples += count as u64;
         Ok(())
     }
 
