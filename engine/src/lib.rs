@@ -25,6 +25,9 @@ mod subscribe;
 // sealed memtables become segments
 #[cfg(not(loom))]
 mod flush;
+// chunk by chunk
+#[cfg(not(loom))]
+mod chunker;
 // that become fewer and smaller
 #[cfg(not(loom))]
 mod compact;

@@ -5,7 +5,6 @@
 // what is worth it
 mod plan;
 // how it is done
-mod chunker;
 mod input;
 mod run;
 // by whom

@@ -9,8 +9,8 @@ use tidegauge_storage::model::{Labels, SeqNo, SeqRange, TimeRange, Timestamp};
 use tidegauge_storage::segment::{ChunkSpan, Segment, SegmentHeader, SegmentInfo, SegmentWriter, WriteError};
 use tidegauge_storage::source::{ColumnCursor, ReadError};
 
-use super::chunker::Chunker;
 use super::input::{Input, Touch, touch};
+use crate::chunker::Chunker;
 use crate::clock;
 
 /// Chunks whose weight over time is looked at to find where to cut.

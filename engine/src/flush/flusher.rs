@@ -6,16 +6,15 @@ use std::time::{Duration, Instant};
 
 use tidegauge_storage::fs::{Fs, is_exhausted};
 use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, SegmentRef};
-use tidegauge_storage::model::{Labels, SeqNo, SeqRange, TimeRange, Timestamp};
-use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentInfo, SegmentWriter, WriteError, file_name};
-use tidegauge_storage::source::{Columns, ReadError, SampleSource};
+use tidegauge_storage::model::{TimeRange, Timestamp};
+use tidegauge_storage::segment::{Segment, SegmentInfo, WriteError, file_name};
+use tidegauge_storage::source::ReadError;
 
+use super::write::write_segments;
 use super::{FlushJob, FlushQueue};
-use crate::clock;
 use crate::core::Core;
 use crate::delete::unsaved;
 use crate::gate::Full;
-use crate::memtable::MemtableSource;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, epoch, trim_memory};
 
@@ -134,7 +133,7 @@ impl Flusher {
 
     fn flush_into(&self, job: &FlushJob, made: &mut Vec<SegmentInfo>) -> Result<(), FlushFailure> {
         let started = Instant::now();
-        self.write_segments(job, made)?;
+        write_segments(&self.0, job, made)?;
         let segments = made.iter().map(|info| self.open(info)).collect::<Result<Vec<_>, _>>()?;
         let mut edits: Vec<Edit> = made.iter().map(|info| Edit::SegmentAdd(reference(info))).collect();
         edits.extend(job.release.map(Edit::WalRelease));
@@ -157,70 +156,6 @@ impl Flusher {
 
     fn open(&self, info: &SegmentInfo) -> Result<Arc<Segment>, ReadError> {
         Segment::open(&*self.0.fs, &self.0.dir.join(file_name(info.id))).map(Arc::new)
-    }
-
-    /// At most one segment in order and one late one, series by series in label order.
-    fn write_segments(&self, job: &FlushJob, made: &mut Vec<SegmentInfo>) -> Result<(), FlushFailure> {
-        let core = &self.0.core;
-        let source = MemtableSource::new(Arc::clone(&job.memtable), Arc::clone(&core.registry), job.commit);
-        let (listing, slots) = (source.list(), core.registry.slots());
-        let mut in_order = Half::new(self, source.seq_range(), false);
-        let mut late = Half::new(self, source.seq_range(), true);
-        for slot in slots.in_label_order(listing.slots()) {
-            let Some(labels) = slots.labels(slot) else { continue };
-            let (ordered, rest) = source.columns(&listing, slot);
-            // One number for both: the greatest over all segments is what counts.
-            let last_seq = SeqNo(listing.last_seq(slot));
-            in_order.push(&labels, &ordered, last_seq)?;
-            late.push(&labels, &rest, last_seq)?;
-        }
-        made.extend(in_order.finish()?);
-        made.extend(late.finish()?);
-        Ok(())
-    }
-}
-
-/// One of the two segments of a flush; made when the first sample comes.
-struct Half<'a> {
-    flusher: &'a Flusher,
-    seq_range: SeqRange,
-    late: bool,
-    writer: Option<SegmentWriter>,
-}
-
-impl<'a> Half<'a> {
-    fn new(flusher: &'a Flusher, seq_range: SeqRange, late: bool) -> Self {
-        Self { flusher, seq_range, late, writer: None }
-    }
-
-    fn push(&mut self, labels: &Labels, columns: &Columns, last_seq: SeqNo) -> Result<(), FlushFailure> {
-        if columns.is_empty() {
-            return Ok(());
-        }
-        let mut writer = match self.writer.take() {
-            Some(writer) => writer,
-            None => self.begin()?,
-        };
-        writer.push_series(labels, columns, last_seq)?;
-        self.writer = Some(writer);
-        Ok(())
-    }
-
-    fn begin(&self) -> Result<SegmentWriter, FlushFailure> {
-        let parts = &self.flusher.0;
-        let id = parts.next_segment.fetch_add(1, Ordering::Relaxed);
-        let header = SegmentHeader {
-            store_id: parts.store_id,
-            seq_range: self.seq_range,
-            late: self.late,
-            level: 0,
-            created: clock::now().nanos(),
-        };
-        Ok(SegmentWriter::create(Arc::clone(&parts.fs), &parts.dir, id, header)?)
-    }
-
-    fn finish(self) -> Result<Option<SegmentInfo>, FlushFailure> {
-        Ok(self.writer.map(SegmentWriter::finish).transpose()?)
     }
 }
 

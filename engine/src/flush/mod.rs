@@ -2,6 +2,7 @@
 
 mod flusher;
 mod queue;
+mod write;
 
 pub(crate) use flusher::{Flusher, FlusherParts, reference};
 pub(crate) use queue::{FlushJob, FlushQueue};

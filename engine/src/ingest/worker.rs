@@ -29,7 +29,7 @@ const YIELDS_BEFORE_NAP: u32 = 32;
 const SEALED_MAX: usize = 2;
 /// A memtable is full at this many samples, whatever they weigh: so the log never holds more
 /// than three times as many, and a recovery, at some 40 million a second, takes no longer than a
-/// second. (A flush holds one series decoded, and one series' chunks are numbered with 21 bits.)
+/// second. (One series' chunks are numbered with 21 bits.)
 const MEMTABLE_SAMPLES_MAX: u64 = 12 << 20;
 /// Idle tails are sealed in slices of this length between commits.
 const CLOSE_SLICE: Duration = Duration::from_micros(300);

@@ -121,6 +121,15 @@ impl SealedChunk {
         }
     }
 
+    /// All of it, undecoded, if there is anything: `commit` must cover it. In-order chunks only.
+    pub fn whole(&self, commit: u64) -> Option<ChunkView<'_>> {
+        assert_eq!(self.len_at(commit), self.len as usize, "a commit that covers all of it");
+        let Samples::Encoded(bytes) = &self.samples else {
+            unreachable!("late chunks are read by `pairs`");
+        };
+        (self.len > 0).then(|| ChunkView::parse(bytes).expect("encoded by this process, never changed"))
+    }
+
     /// What was there at `commit`, in order of acceptance. Late chunks only.
     pub fn pairs(&self, commit: u64) -> &[Pair] {
         match &self.samples {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tidegauge_storage::chunk::ChunkView;
 use tidegauge_storage::model::{Labels, Matcher, Sample, SeqNo, SeqRange, TimeRange, Timestamp};
 use tidegauge_storage::source::{ColumnCursor, Columns, ReadCounts, ReadError, SampleSource, SeriesHit};
 
@@ -42,19 +43,23 @@ impl MemtableSource {
         self.memtable.table.list()
     }
 
-    /// In-order and late samples of a series apart, for the flush: all of it is sealed.
-    pub(crate) fn columns(&self, listing: &Listing, slot: u32) -> (Columns, Columns) {
-        let mut in_order = Columns::default();
+    /// The in-order samples of a series for the flush: encoded chunks, and what is packed behind them.
+    pub(crate) fn in_order<'a>(
+        &self,
+        listing: &'a Listing,
+        slot: u32,
+        packed: &mut Vec<Pair>,
+    ) -> impl Iterator<Item = ChunkView<'a>> {
+        let commit = self.commit;
+        let chunks = listing.parts(slot, Kind::InOrder, commit, packed);
+        chunks.iter().filter_map(move |(_, chunk)| chunk.whole(commit))
+    }
+
+    /// The late samples of a series for the flush: ascending, of equal timestamps the last accepted.
+    pub(crate) fn late_of(&self, listing: &Listing, slot: u32) -> Vec<Pair> {
         let mut packed = Vec::new();
-        let chunks = listing.parts(slot, Kind::InOrder, self.commit, &mut packed);
-        chunks.iter().for_each(|(_, chunk)| chunk.decode(TimeRange::ALL, self.commit, &mut in_order));
-        packed.iter().for_each(|p| in_order.push(p.timestamp, p.value));
-        packed.clear();
         let chunks = listing.parts(slot, Kind::Late, self.commit, &mut packed);
-        let mut late = Columns::default();
-        let all = sorted(chunks.iter().map(|(_, chunk)| chunk), &packed, self.commit, TimeRange::ALL);
-        all.iter().for_each(|p| late.push(p.timestamp, p.value));
-        (in_order, late)
+        sorted(chunks.iter().map(|(_, chunk)| chunk), &packed, self.commit, TimeRange::ALL)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Samples of one series into chunks that end where those of other series end.
 
-use tidegauge_storage::chunk::CHUNK_SAMPLES_MAX;
+use tidegauge_storage::chunk::{CHUNK_SAMPLES_MAX, ChunkView};
 use tidegauge_storage::segment::{EncodedChunk, SegmentWriter, WriteError};
 use tidegauge_storage::source::Columns;
 
@@ -13,7 +13,7 @@ const ENDS_MAX: usize = 1 << 16;
 /// timestamp columns only if their chunks begin and end at the same times, so the first series
 /// decides where chunks end, and others follow it.
 #[derive(Default)]
-pub(super) struct Chunker {
+pub(crate) struct Chunker {
     waiting: Columns,
     /// Timestamps at which a chunk began behind a full one. Ascending.
     ends: Vec<i64>,
@@ -21,31 +21,47 @@ pub(super) struct Chunker {
 
 impl Chunker {
     /// Where samples are to be put; tell [`Self::settle`] afterwards.
-    pub(super) fn waiting(&mut self) -> &mut Columns {
+    pub(crate) fn waiting(&mut self) -> &mut Columns {
         &mut self.waiting
     }
 
     /// Whether a stored chunk of `count` samples is as good as one of ours.
-    pub(super) fn is_full(count: u32) -> bool {
+    pub(crate) fn is_full(count: u32) -> bool {
         count as usize > CHUNK_SAMPLES_MAX - SHORT
     }
 
     /// Whether a full chunk may be taken over as it is, once [`Self::finish`] has written what
     /// waits: that must be nothing, or make a decent chunk by itself.
-    pub(super) fn may_copy(&self) -> bool {
+    pub(crate) fn may_copy(&self) -> bool {
         self.waiting.is_empty() || self.waiting.len() >= SHORT
     }
 
     /// Takes a stored chunk over.
-    pub(super) fn copy(&mut self, chunk: &EncodedChunk<'_>, writer: &mut SegmentWriter) -> Result<(), WriteError> {
+    pub(crate) fn copy(&mut self, chunk: &EncodedChunk<'_>, writer: &mut SegmentWriter) -> Result<(), WriteError> {
         debug_assert!(self.waiting.is_empty(), "finish comes first");
         writer.copy_chunk(chunk)
     }
 
+    /// Takes encoded chunks over as one, which [`SegmentWriter::join_chunks`] allows. Where a full one ends, others
+    /// may.
+    pub(crate) fn join(&mut self, chunks: &[ChunkView<'_>], writer: &mut SegmentWriter) -> Result<(), WriteError> {
+        debug_assert!(self.waiting.is_empty(), "finish comes first");
+        writer.join_chunks(chunks)?;
+        let last = chunks.last().filter(|_| chunks.iter().map(ChunkView::count).sum::<usize>() == CHUNK_SAMPLES_MAX);
+        // What begins behind it begins there or later.
+        if let Some(next) = last.and_then(|chunk| chunk.last_timestamp().checked_add(1)) {
+            self.note_end(next);
+        }
+        Ok(())
+    }
+
+    /// Samples from which [`Self::settle`] has something to do.
+    pub(crate) const MANY: usize = 2 * CHUNK_SAMPLES_MAX;
+
     /// Writes chunks while two and more are waiting, so that the last two can be made even.
-    pub(super) fn settle(&mut self, writer: &mut SegmentWriter) -> Result<(), WriteError> {
+    pub(crate) fn settle(&mut self, writer: &mut SegmentWriter) -> Result<(), WriteError> {
         let mut at = 0;
-        while self.waiting.len() - at >= 2 * CHUNK_SAMPLES_MAX {
+        while self.waiting.len() - at >= Self::MANY {
             at += self.write_one(at, CHUNK_SAMPLES_MAX, writer)?;
         }
         self.forget(at);
@@ -53,7 +69,7 @@ impl Chunker {
     }
 
     /// Writes all that waits.
-    pub(super) fn finish(&mut self, writer: &mut SegmentWriter) -> Result<(), WriteError> {
+    pub(crate) fn finish(&mut self, writer: &mut SegmentWriter) -> Result<(), WriteError> {
         let mut at = 0;
         while self.waiting.len() - at > CHUNK_SAMPLES_MAX {
             let left = self.waiting.len() - at;
@@ -78,14 +94,19 @@ impl Chunker {
         let with_others = end.map_or(0, |end| rest[..most].partition_point(|t| *t < end));
         let count = if with_others >= SHORT { with_others } else { count };
         let next = rest[count];
+        writer.push_chunk(&rest[..count], &self.waiting.values[at..at + count])?;
+        if with_others < SHORT {
+            self.note_end(next);
+        }
+        Ok(count)
+    }
+
+    fn note_end(&mut self, next: i64) {
         if let Err(place) = self.ends.binary_search(&next)
-            && with_others < SHORT
             && self.ends.len() < ENDS_MAX
         {
             self.ends.insert(place, next);
         }
-        writer.push_chunk(&rest[..count], &self.waiting.values[at..at + count])?;
-        Ok(count)
     }
 
     fn forget(&mut self, written: usize) {
