@@ -178,7 +178,8 @@ impl<'a> Translator<'a> {
     /// `[:alpha:]` within a class; a bracket that begins no such name stands for itself.
     fn named_class(&mut self) {
         let ahead: String = self.rest.clone().take(12).collect();
-        match ahead.find(":]") {
+        // Behind the colon that was seen: in `[[:]` it does not end what it begins.
+        match ahead[1..].find(":]").map(|end| end + 1) {
             Some(end) if ahead[1..end].chars().all(|c| c.is_ascii_alphabetic() || c == '^') => {
                 self.out.push('[');
                 self.out.push_str(&ahead[..end + 2]);
@@ -244,6 +245,23 @@ mod tests {
 
     fn matches(pattern: &str, text: &str) -> bool {
         compile_anchored(pattern).unwrap_or_else(|e| panic!("{pattern}: {e}")).is_match(text)
+    }
+
+    #[test]
+    fn a_colon_that_begins_no_name_stands_for_itself() {
+        for (pattern, yes, no) in [("[[:]", ":", "]"), ("[[:]+", "[:", "a"), ("[[:a]", "a", "b"), ("[a[:]x", ":x", "x")]
+        {
+            assert!(matches(pattern, yes) && !matches(pattern, no), "{pattern}");
+        }
+        assert!(matches("[[:digit:]:]+", "1:2"));
+    }
+
+    proptest! {
+        /// A pattern comes from outside: it is compiled or refused, and nothing else.
+        #[test]
+        fn patterns_of_odd_brackets_do_not_panic(pattern in "[\\[\\]:^a\\-\\\\(){},?*é1]{0,24}") {
+            let _ = compile_anchored(&pattern);
+        }
     }
 
     #[test]
