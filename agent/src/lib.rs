@@ -7,6 +7,9 @@ mod cli;
 mod config;
 mod units;
 
+// what it ends with
+mod failure;
+
 // what the wire looks like
 pub mod exposition;
 

@@ -3,7 +3,7 @@
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use super::failure::{Failure, print};
+use crate::failure::{Failure, print};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -5,7 +5,6 @@ mod compact;
 mod completions;
 mod delete;
 mod export;
-mod failure;
 mod import;
 mod inspect;
 mod live;
@@ -21,9 +20,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::config::ServeArgs;
+use crate::failure::{self, Failure};
 use crate::panic;
-pub(crate) use failure::Failure;
-pub(crate) use serve::ServeArgs;
 
 const EXAMPLES: &str = "\
 Examples:

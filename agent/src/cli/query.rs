@@ -8,9 +8,9 @@ use tidegauge::query::{Cancel, QueryLimits};
 use tidegauge::{Engine, Timestamp};
 
 use super::Failure;
-use super::failure::print;
 use super::table;
 use crate::ask::{Question, When, ask, parse, put_value};
+use crate::failure::print;
 use crate::units::{parse_duration, parse_time};
 
 /// A range without `--step` is shown in about this many steps.

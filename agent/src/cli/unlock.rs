@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tidegauge::admin::{Owner, Unlocked, unlock};
 
 use super::Failure;
-use super::failure::print;
+use crate::failure::print;
 use crate::units::show_time;
 
 const EXAMPLES: &str = "\

@@ -7,8 +7,8 @@ use clap::Args;
 use serde_json::json;
 use tidegauge::admin::{StoreReport, verify};
 
-use super::failure::print;
 use super::{Failure, progress};
+use crate::failure::print;
 use crate::units::{show_bytes, show_count};
 
 const EXAMPLES: &str = "\

@@ -1,6 +1,7 @@
 //! What the agent runs with: defaults, then the configuration file, then the flags.
 
 mod file;
+mod flags;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -8,10 +9,10 @@ use std::time::Duration;
 
 use tidegauge::Durability;
 
-use crate::cli::ServeArgs;
 use crate::collect::INTERVAL_MIN;
 use crate::scrape::Target;
 use file::ConfigFile;
+pub(crate) use flags::ServeArgs;
 
 /// Everything settled, nothing optional any more.
 #[derive(Clone, Debug)]

@@ -7,9 +7,9 @@ use std::time::Duration;
 use tidegauge::Engine;
 use tokio::task::JoinHandle;
 
-use crate::cli::Failure;
 use crate::collect;
 use crate::config::Settings;
+use crate::failure::Failure;
 use crate::own::{self, Counters};
 
 /// A target that hangs holds its thread until its timeout; stopping does not wait for that.

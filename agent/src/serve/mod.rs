@@ -9,9 +9,9 @@ use std::sync::Arc;
 use tidegauge::{Builder, Engine, Retention, RetentionRule};
 use tokio::net::TcpListener;
 
-use crate::cli::Failure;
 use crate::collect::{self, Report};
 use crate::config::Settings;
+use crate::failure::Failure;
 use crate::http::{self, App};
 use crate::own::Counters;
 use collectors::Collectors;
@@ -98,7 +98,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::cli::ServeArgs;
+    use crate::config::ServeArgs;
 
     #[test]
     fn what_the_engine_warns_of_is_a_line_in_the_log() {
