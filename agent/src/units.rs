@@ -67,7 +67,11 @@ pub(crate) fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp, UnitEr
 /// is clamped, as it serves as a bound of queries. `None` if the text is neither.
 pub(crate) fn parse_instant(text: &str) -> Option<Timestamp> {
     if let Some(seconds) = parse_number(text) {
-        return Some(Timestamp::from_nanos(((seconds * 1e3).round() * 1e6) as i64));
+        // Nanoseconds of today are more than a float holds exactly.
+        let millis = ((seconds - seconds.trunc()) * 1e3).round() as i64;
+        return Some(Timestamp::from_nanos(
+            (seconds as i64).saturating_mul(1_000_000_000).saturating_add(millis * 1_000_000),
+        ));
     }
     let at: jiff::Timestamp = text.parse().ok()?;
     let nanos = at.as_nanosecond().clamp(i64::MIN.into(), i64::MAX.into());
@@ -191,6 +195,19 @@ mod tests {
         for wrong in ["NaN", "inf", "infinity", "", "yesterday", "1970-13-01T00:00:00Z"] {
             assert_eq!(parse_instant(wrong), None, "{wrong:?}");
         }
+    }
+
+    /// A query at .789 is about the milliseconds up to .789, not up to 63 ns before it.
+    #[test]
+    fn seconds_of_today_are_whole_milliseconds() {
+        for millis in [1_699_999_799_889_i64, 1_700_000_000_001, 1_764_133_609_789, -8_000_000_000_123] {
+            let text =
+                format!("{}{}.{:03}", if millis < 0 { "-" } else { "" }, millis.abs() / 1000, millis.abs() % 1000);
+            assert_eq!(parse_instant(&text), Some(Timestamp::from_nanos(millis * 1_000_000)), "{text}");
+        }
+        // More digits than milliseconds are rounded, as Prometheus does.
+        assert_eq!(parse_instant("1700000000.0016"), Some(Timestamp::from_nanos(1_700_000_000_002_000_000)));
+        assert_eq!(parse_instant("1700003000.7894999"), Some(Timestamp::from_nanos(1_700_003_000_789_000_000)));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Parameters of the query API: from the address, and from a form in the body.
 
+use std::num::IntErrorKind;
 use std::time::Duration;
 
 use axum::extract::{FromRequest, Request};
@@ -88,9 +89,13 @@ impl Params {
     /// A limit; 0 means none.
     pub(crate) fn limit(&self, name: &str) -> Result<Option<usize>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };
-        let limit: i64 = text
-            .parse()
-            .map_err(|_| ApiError::parameter(name, format_args!("cannot parse {text:?} to a whole number")))?;
+        let limit: i64 = text.parse().map_err(|error: std::num::ParseIntError| {
+            let why = match error.kind() {
+                IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+                _ => "invalid syntax",
+            };
+            ApiError::parameter(name, format_args!("strconv.Atoi: parsing {text:?}: {why}"))
+        })?;
         match usize::try_from(limit) {
             Ok(0) => Ok(None),
             Ok(limit) => Ok(Some(limit)),
@@ -107,7 +112,7 @@ fn duration_nanos(name: &str, text: &str) -> Result<i64, ApiError> {
         if nanos.abs() >= 9_223_372_036_854_775_808.0 {
             return Err(ApiError::parameter(
                 name,
-                format_args!("cannot parse {text:?} to a valid duration. It overflows"),
+                format_args!("cannot parse {text:?} to a valid duration. It overflows int64"),
             ));
         }
         return Ok(nanos as i64);
