@@ -238,7 +238,7 @@ fn the_number_of_threads_does_not_change_a_bit_of_the_answer() {
     };
     let one = answers(1);
     assert_eq!(one, answers(2));
-    assert_eq!(one, answers(7));
+    assert_eq!(one, answers(8));
 }
 
 fn stopped_by<T>(result: Result<T, QueryError>) -> Option<Limit> {
