@@ -254,6 +254,7 @@ fn an_answer_tells_what_it_has_cost_if_asked() {
     assert_eq!((&range["samples"]["totalQueryableSamples"], &range["samples"]["peakSamples"]), (&json!(6), &json!(6)));
     let windows = stats(&format!("/api/v1/query_range?query=sum(count_over_time(m[15s]))&{steps}"));
     assert_eq!(windows["samples"]["totalQueryableSamples"], 10);
+    assert_eq!(windows["samples"]["totalQueryableSamplesPerStep"], json!([[0.0, 2], [10.0, 4], [20.0, 4]]));
     assert_eq!(windows["explain"]["series"], json!({"selected": 2, "read": 2}));
     assert_eq!(windows["explain"]["samples"]["read"], 6);
     assert!(windows["explain"]["phases"]["readAndEvaluate"].as_f64().unwrap() > 0.0);

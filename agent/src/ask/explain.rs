@@ -9,7 +9,7 @@ use tidegauge::query::ScanStats;
 use crate::units::{show_bytes, show_count, show_duration};
 
 /// Time by phase, and what was read.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Costs {
     /// Waiting for a turn.
     pub(crate) queue: Duration,
@@ -20,6 +20,8 @@ pub(crate) struct Costs {
     /// Writing the answer down; the client's patience is in it.
     pub(crate) encode: Duration,
     pub(crate) scan: ScanStats,
+    /// Milliseconds of each step and the samples looked at for it; only if `stats=all` asks for it.
+    pub(crate) per_step: Vec<(i64, u64)>,
 }
 
 impl Costs {
@@ -33,7 +35,7 @@ impl Costs {
 
     /// What Prometheus says of a query, and if `all`, what it cannot say.
     pub(crate) fn json(&self, all: bool) -> Value {
-        let Self { queue, parse, evaluate, encode, scan } = self;
+        let Self { queue, parse, evaluate, encode, scan, per_step } = self;
         let seconds = |time: Duration| time.as_secs_f64();
         let mut out = json!({
             "timings": {
@@ -51,6 +53,8 @@ impl Costs {
             },
         });
         if all {
+            let per_step = per_step.iter().map(|&(millis, samples)| json!([millis as f64 / 1e3, samples]));
+            out["samples"]["totalQueryableSamplesPerStep"] = per_step.collect();
             out["explain"] = json!({
                 "phases": {
                     "parse": seconds(*parse),
@@ -106,13 +110,16 @@ mod tests {
         let mut scan = ScanStats::default();
         (scan.selecting, scan.samples_read, scan.chunks_decoded) = (Duration::from_millis(1), 7, 2);
         let (ms, queue) = (Duration::from_millis, Duration::from_millis(4));
-        let costs = Costs { queue, parse: ms(2), evaluate: ms(10), encode: ms(3), scan };
+        let per_step = vec![(1_500, 3), (2_500, 4)];
+        let costs = Costs { queue, parse: ms(2), evaluate: ms(10), encode: ms(3), scan, per_step };
         let json = costs.json(true);
         assert_eq!(json["timings"]["innerEvalTime"], 0.009);
         assert_eq!(json["timings"]["execTotalTime"], 0.016);
         assert_eq!(json["samples"]["samplesRead"], 7);
         assert_eq!(json["explain"]["chunks"]["decoded"], 2);
+        assert_eq!(json["samples"]["totalQueryableSamplesPerStep"].to_string(), "[[1.5,3],[2.5,4]]");
         assert_eq!(costs.json(false).get("explain"), None);
+        assert_eq!(costs.json(false)["samples"].get("totalQueryableSamplesPerStep"), None);
         assert!(costs.text().ends_with("time: all                   15ms\n"), "{}", costs.text());
     }
 }

@@ -43,6 +43,8 @@ pub(crate) struct Question {
     pub(crate) limits: QueryLimits,
     /// How old the latest sample may be and still count; `None` for the default of 5 minutes.
     pub(crate) lookback: Option<Duration>,
+    /// Whether the costs tell what each step looked at.
+    pub(crate) per_step: bool,
 }
 
 /// What came out.
@@ -86,6 +88,18 @@ impl When {
                 Duration::from_nanos(u64::try_from(end.nanos().saturating_sub(start.nanos())).unwrap_or(0))
             }
         }
+    }
+
+    /// The time of each step, in milliseconds.
+    fn steps(self) -> impl Iterator<Item = i64> {
+        let (start, end, step) = match self {
+            Self::At(at) => (at.nanos(), at.nanos(), 1),
+            Self::Every { start, end, step } => {
+                (start.nanos(), end.nanos(), i128::try_from(step.as_nanos()).unwrap_or(1))
+            }
+        };
+        let at = move |i: i128| i64::try_from(i128::from(start) + i * step).ok().filter(|&at| at <= end);
+        (0..).map_while(at).map(|nanos| nanos.div_euclid(1_000_000))
     }
 
     /// Refuses what has no end or no sense.
@@ -143,6 +157,10 @@ fn evaluate(
     shared: bool,
 ) -> Result<Answer, AskError> {
     let began = Instant::now();
+    if question.per_step {
+        // Checked: there are not too many.
+        budget.count_steps(question.when.steps().count());
+    }
     let mut options = Options::default();
     options.lookback = question.lookback.unwrap_or(LOOKBACK);
     options.shared = shared;
@@ -154,7 +172,8 @@ fn evaluate(
             (Value::Matrix(matrix), notes)
         }
     };
-    let costs = Costs { evaluate: began.elapsed(), scan: budget.stats(), ..Costs::default() };
+    let per_step = question.when.steps().zip(budget.samples_per_step()).collect();
+    let costs = Costs { evaluate: began.elapsed(), scan: budget.stats(), per_step, ..Costs::default() };
     let (warnings, infos) = (notes.warnings(&question.expr), notes.infos(&question.expr));
     Ok(Answer { value, warnings, infos, costs })
 }

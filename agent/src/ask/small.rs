@@ -64,7 +64,14 @@ mod tests {
         let small = |text: &str| {
             let when = When::At(Timestamp::from_nanos(0));
             let expr = text.to_owned();
-            let question = Question { expr, when, experimental: true, limits: QueryLimits::DEFAULT, lookback: None };
+            let question = Question {
+                expr,
+                when,
+                experimental: true,
+                limits: QueryLimits::DEFAULT,
+                lookback: None,
+                per_step: false,
+            };
             may_be(&question, &parse(&question).unwrap())
         };
         for yes in ["1", "up", "sum by (job) (rate(up{job!=\"a\"}[5m])) / 2", "{__name__=\"up\"}"] {

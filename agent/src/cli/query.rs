@@ -74,6 +74,7 @@ pub(super) fn run(args: QueryArgs) -> Result<(), Failure> {
         experimental: !args.no_experimental,
         limits: QueryLimits::DEFAULT,
         lookback: None,
+        per_step: false,
     };
     question.when.check().map_err(Failure::usage)?;
     let began = Instant::now();

@@ -59,20 +59,21 @@ async fn answer(app: Arc<App>, params: &Params, when: When) -> Result<Response, 
     let began = Instant::now();
     let limits = QueryLimits::DEFAULT;
     let time = params.duration("timeout")?.map_or(limits.time, |asked| asked.min(limits.time));
+    let stats = match params.get("stats") {
+        None => Stats::No,
+        Some("all") => Stats::All,
+        Some(_) => Stats::Yes,
+    };
     let question = Question {
         expr: params.get("query").unwrap_or_default().to_owned(),
         when,
         experimental: app.settings.experimental,
         limits: QueryLimits { time, ..limits },
         lookback: lookback(params)?,
+        per_step: stats == Stats::All,
     };
     let limit = params.limit("limit")?;
     when.check().map_err(from_ask)?;
-    let stats = match params.get("stats") {
-        None => Stats::No,
-        Some("all") => Stats::All,
-        Some(_) => Stats::Yes,
-    };
     // Bounded work: the parser refuses long texts and deep trees.
     let expr = parse(&question).map_err(from_ask)?;
     let asked = Asked { question, expr, limit, stats, parse: began.elapsed(), began };
@@ -158,8 +159,8 @@ impl Drop for HangUp {
 fn from_ask(error: AskError) -> ApiError {
     let said = error.to_string();
     match (error.kind(), &error) {
-        (ErrorKind::BadData, AskError::Parse(_)) => ApiError::parameter("query", said),
-        (ErrorKind::BadData, _) => ApiError::BadData(said),
+        (ErrorKind::BadData, AskError::Times(_)) => ApiError::BadData(said),
+        (ErrorKind::BadData, _) => ApiError::parameter("query", said),
         (ErrorKind::Timeout, _) => ApiError::Timeout(said),
         (ErrorKind::Canceled, _) => ApiError::Canceled(said),
         (ErrorKind::Internal, _) => ApiError::Internal(said),

@@ -4,8 +4,8 @@
 //! nothing else, so all accesses are relaxed.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tidegauge_storage::source::ReadCounts;
@@ -65,9 +65,17 @@ struct Counts {
     /// Beside those that are counted against the limit.
     samples_seen: AtomicU64,
     samples_evaluated: AtomicU64,
+    /// The same by step, for those who ask.
+    evaluated_at: OnceLock<Box<[AtomicU64]>>,
     samples_peak: AtomicU64,
     bytes_read: AtomicU64,
     selecting_ns: AtomicU64,
+}
+
+/// What a [`Budget`] had counted at some time.
+pub(crate) struct Evaluated {
+    all: u64,
+    at: Vec<u64>,
 }
 
 impl Budget {
@@ -116,19 +124,65 @@ impl Budget {
         }
     }
 
-    /// Counts samples that an expression looked at.
+    /// Counts from now on also by step what an expression looks at, for the first `steps` of them:
+    /// see [`samples_per_step`](Self::samples_per_step). Ask before the query runs, and once.
+    pub fn count_steps(&self, steps: usize) {
+        self.0.counts.evaluated_at.get_or_init(|| (0..steps).map(|_| AtomicU64::new(0)).collect());
+    }
+
+    /// How many samples an expression looked at for each step, as far as [`count_steps`](Self::count_steps) asked.
+    /// Together they are [`samples_evaluated`](ScanStats::samples_evaluated).
+    #[must_use]
+    pub fn samples_per_step(&self) -> Vec<u64> {
+        self.steps().iter().map(|count| count.load(Relaxed)).collect()
+    }
+
+    /// Empty unless counted.
+    fn steps(&self) -> &[AtomicU64] {
+        self.0.counts.evaluated_at.get().map_or(&[], |steps| steps)
+    }
+
+    /// Whether someone asked for counts by step.
+    pub(crate) fn counts_steps(&self) -> bool {
+        !self.steps().is_empty()
+    }
+
+    /// Counts samples that an expression looked at for the first step alone.
     pub(crate) fn evaluated(&self, samples: u64) {
+        self.0.counts.samples_evaluated.fetch_add(samples, Relaxed);
+        self.evaluated_at(0, samples);
+    }
+
+    /// Counts by step alone what is counted as a whole elsewhere.
+    pub(crate) fn evaluated_at(&self, step: usize, samples: u64) {
+        if let Some(count) = self.steps().get(step) {
+            count.fetch_add(samples, Relaxed);
+        }
+    }
+
+    /// Counts as a whole alone what is counted by step elsewhere.
+    pub(crate) fn evaluated_in_all(&self, samples: u64) {
         self.0.counts.samples_evaluated.fetch_add(samples, Relaxed);
     }
 
-    /// How many [`evaluated`](Self::evaluated) has counted, to be put back by [`forget_since`](Self::forget_since).
-    pub(crate) fn evaluated_so_far(&self) -> u64 {
-        self.0.counts.samples_evaluated.load(Relaxed)
+    /// What has been counted, for [`forget_since`](Self::forget_since) and [`repeat_since`](Self::repeat_since).
+    pub(crate) fn evaluated_so_far(&self) -> Evaluated {
+        Evaluated { all: self.0.counts.samples_evaluated.load(Relaxed), at: self.samples_per_step() }
     }
 
     /// Counts no more what was evaluated since then. No other thread evaluates meanwhile.
-    pub(crate) fn forget_since(&self, evaluated: u64) {
-        self.0.counts.samples_evaluated.store(evaluated, Relaxed);
+    pub(crate) fn forget_since(&self, before: &Evaluated) {
+        self.0.counts.samples_evaluated.store(before.all, Relaxed);
+        self.steps().iter().zip(&before.at).for_each(|(count, &before)| count.store(before, Relaxed));
+    }
+
+    /// Counts at each of the first `steps` what was evaluated once since then. No other thread evaluates meanwhile.
+    pub(crate) fn repeat_since(&self, before: &Evaluated, steps: usize) {
+        let once = self.0.counts.samples_evaluated.load(Relaxed) - before.all;
+        self.evaluated_in_all(once * (steps as u64 - 1));
+        self.steps().iter().take(steps).skip(1).for_each(|count| {
+            count.fetch_add(once, Relaxed);
+        });
     }
 
     /// Notes how many samples an expression held at one time.
@@ -317,7 +371,7 @@ impl<'a> Meter<'a> {
         self.read += counts;
     }
 
-    /// Counts samples that an expression looked at.
+    /// Counts samples that an expression looked at; by step they are counted elsewhere.
     pub(crate) fn evaluated(&mut self, samples: u64) {
         self.evaluated += samples;
     }

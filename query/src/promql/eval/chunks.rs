@@ -10,7 +10,7 @@ use super::grid::is_absent;
 use super::sums::Sum;
 use super::times::Steps;
 use super::window::{Window, WindowSpec};
-use crate::limits::Limit;
+use crate::limits::{Budget, Limit};
 
 /// What a function must know of the samples of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,8 @@ struct Gathered {
     beside: Beside,
     /// Samples of all windows so far, those of chunks too.
     evaluated: u64,
+    /// Of those, which were counted for their step.
+    counted: u64,
 }
 
 impl Gathered {
@@ -104,7 +106,7 @@ pub(super) struct Disjoint<'a, F> {
     /// The end of each step's range.
     pub(super) ends: &'a [i64],
     pub(super) needs: Needs,
-    pub(super) samples_max: u64,
+    pub(super) budget: &'a Budget,
     pub(super) f: &'a F,
 }
 
@@ -121,11 +123,10 @@ impl<F: Fn(&Window<'_>, usize) -> Result<Option<f64>, EvalError>> Disjoint<'_, F
         mut cursor: C,
         mut memory: Columns,
         batch: &mut Columns,
-        check: impl Fn() -> Result<(), EvalError>,
         out: &mut [f64],
     ) -> Result<(u64, Columns, u64, ReadCounts), EvalError> {
         memory.clear();
-        let mut gathered = Gathered { samples: memory, beside: Beside::default(), evaluated: 0 };
+        let mut gathered = Gathered { samples: memory, beside: Beside::default(), evaluated: 0, counted: 0 };
         let (mut samples, mut step) = (0, 0);
         while step < self.ends.len() {
             let start = self.start(step);
@@ -146,7 +147,7 @@ impl<F: Fn(&Window<'_>, usize) -> Result<Option<f64>, EvalError>> Disjoint<'_, F
             if !cursor.next(batch)? {
                 break;
             }
-            check()?;
+            self.budget.check()?;
             samples += batch.len() as u64;
             step = self.distribute(step, batch, &mut gathered, out)?;
         }
@@ -182,13 +183,16 @@ impl<F: Fn(&Window<'_>, usize) -> Result<Option<f64>, EvalError>> Disjoint<'_, F
                 at = upto;
             }
         }
-        if gathered.samples.len() as u64 > self.samples_max {
-            return Err(EvalError::LimitExceeded { which: Limit::Samples, limit: self.samples_max });
+        let limit = self.budget.limits().samples;
+        if gathered.samples.len() as u64 > limit {
+            return Err(EvalError::LimitExceeded { which: Limit::Samples, limit });
         }
         Ok(step)
     }
 
     fn finish(&self, step: usize, gathered: &mut Gathered, out: &mut [f64]) -> Result<(), EvalError> {
+        self.budget.evaluated_at(step, gathered.evaluated - gathered.counted);
+        gathered.counted = gathered.evaluated;
         let beside = std::mem::take(&mut gathered.beside);
         let Columns { timestamps, values } = &gathered.samples;
         if !timestamps.is_empty() || beside.samples > 0 {

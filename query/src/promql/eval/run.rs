@@ -48,7 +48,11 @@ impl Run<'_> {
     pub(super) fn eval(&self, expr: &Expr, steps: Steps) -> Result<Val, EvalError> {
         self.holdings.budget().check()?;
         if steps.count > 1 && is_invariant(expr) && !matches!(expr, Expr::Number(_) | Expr::String(_)) {
-            return Ok(match self.eval_node(expr, Steps::one(steps.start))? {
+            let budget = self.holdings.budget();
+            let before = budget.evaluated_so_far();
+            let value = self.eval_node(expr, Steps::one(steps.start))?;
+            budget.repeat_since(&before, steps.count);
+            return Ok(match value {
                 Val::Scalar(value) => Val::Scalar(vec![value[0]; steps.count]),
                 Val::Vector(grid) => Val::Vector(grid.spread(steps.count)?),
                 Val::String(text) => Val::String(text),

@@ -9,7 +9,7 @@ use super::grid::{ABSENT, Grid, Row, is_absent};
 use super::run::Run;
 use super::selector::{SERIES_PARALLEL_MIN, left_open, spec_of};
 use super::times::Steps;
-use crate::limits::{Limit, Meter};
+use crate::limits::{Budget, Limit, Meter};
 use crate::promql::parse::ast::{Expr, Extension, MatrixSelector, Subquery};
 use crate::select::Selection;
 
@@ -202,7 +202,7 @@ impl Run<'_> {
         let budget = self.holdings.budget();
         let evaluated = budget.evaluated_so_far();
         let grid = self.eval_vector(&s.expr, inner)?;
-        budget.forget_since(evaluated);
+        budget.forget_since(&evaluated);
         Ok((inner, grid))
     }
 
@@ -237,23 +237,22 @@ impl Run<'_> {
         let (spec, extension, ends) = (source.spec, source.extension, &source.ends[..]);
         let budget = self.holdings.budget();
         let samples_max = budget.limits().samples;
-        let disjoint = Disjoint { spec, steps, ends, needs, samples_max, f: &f };
+        let disjoint = Disjoint { spec, steps, ends, needs, budget, f: &f };
         let are_disjoint = needs != Needs::Samples && extension.is_none() && Disjoint::<F>::are(spec.range, ends);
         let fill = |(buffer, batch, meter): &mut (Columns, Columns, Meter<'_>), (i, out): (usize, &mut [f64])| {
             budget.check()?;
-            let check = || Ok(budget.check()?);
             let memory = std::mem::take(buffer);
             let (evaluated, memory, samples, counts) = match view {
                 View::Stored(selection) if are_disjoint => {
-                    disjoint.fill(selection.series(i).cursor(), memory, batch, check, out)?
+                    disjoint.fill(selection.series(i).cursor(), memory, batch, out)?
                 }
                 View::Stored(selection) => {
                     let windows = Windows::new(selection.series(i).cursor(), samples_max, memory);
-                    slide(windows, spec, extension, steps, ends, &f, check, out)?
+                    slide(windows, spec, extension, steps, ends, &f, budget, out)?
                 }
                 View::Computed(times, values) => {
                     let windows = Windows::new(Whole(Some(present(times, values, i))), samples_max, memory);
-                    slide(windows, spec, extension, steps, ends, &f, check, out)?
+                    slide(windows, spec, extension, steps, ends, &f, budget, out)?
                 }
             };
             *buffer = memory;
@@ -299,7 +298,7 @@ impl Run<'_> {
                     let mut windows = Windows::new(series.cursor(), samples_max, Columns::default());
                     let (times, values) =
                         windows.advance(start.saturating_sub(spec.before), end.saturating_add(spec.after))?;
-                    meter.evaluated(times.len() as u64);
+                    self.holdings.budget().evaluated(times.len() as u64);
                     keep(Row { labels: series.labels().clone(), drop_name: false }, times, values);
                     let (_, samples, counts) = windows.recycle();
                     meter.seen(samples, counts);
@@ -335,9 +334,10 @@ fn slide<C: ColumnCursor>(
     steps: Steps,
     ends: &[i64],
     f: &impl Fn(&Window<'_>, usize) -> Result<Option<f64>, EvalError>,
-    check: impl Fn() -> Result<(), EvalError>,
+    budget: &Budget,
     out: &mut [f64],
 ) -> Result<(u64, Columns, u64, ReadCounts), EvalError> {
+    let by_step = budget.counts_steps();
     let (mut work, mut evaluated) = (0, 0);
     for (step, (&end, slot)) in ends.iter().zip(out).enumerate() {
         let start = end.saturating_sub(spec.range);
@@ -347,9 +347,12 @@ fn slide<C: ColumnCursor>(
         }
         work += times.len();
         evaluated += times.len() as u64;
+        if by_step {
+            budget.evaluated_at(step, times.len() as u64);
+        }
         if work > 1 << 16 {
             work = 0;
-            check()?;
+            budget.check()?;
         }
         let (at, range, beside) = (steps.at(step), spec.range, Beside::default());
         let window = Window { times, values, beside, at, start, end, range, extension };
