@@ -200,6 +200,25 @@ fn a_few_bytes_of_query_make_no_gigabytes_of_labels() {
     }
 }
 
+/// An engine that tries every way to match would not come back from the first ones; the others are too big to build.
+#[test]
+fn catastrophic_regexes_take_linear_time_or_are_refused() {
+    let value = format!("{}!", "a".repeat(8 << 10));
+    let s = snapshot(&[(&[("__name__", "x"), ("a", &value)], &[(0, 1.0)])]);
+    for regex in ["(a+)+", "(a|a)*", "(a*)*b", "(a|aa)+", "((a+)+)+", "a*a*a*a*a*a*a*a*b", "(.*)*(.*)*(.*)*b"] {
+        assert_eq!(values(&s, &format!("x{{a=~\"{regex}\"}}"), 0), [], "{regex}");
+        assert_eq!(values(&s, &format!("x{{a!~\"{regex}\"}}"), 0), [1.0], "{regex}");
+        let replaced = format!("label_replace(x, \"b\", \"$1\", \"a\", \"{regex}\")");
+        assert_eq!(values(&s, &replaced, 0), [1.0], "{regex}");
+    }
+    for regex in ["((a{100}){100}){100}", "(((a{1,100}){1,100}){1,100})!", "a{1000}{1000}", &"(".repeat(5000)] {
+        let error = at(&s, &format!("x{{a=~\"{regex}\"}}"), 0).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BadData, "{regex}");
+        let replaced = format!("label_replace(x, \"b\", \"$1\", \"a\", \"{regex}\")");
+        assert_eq!(at(&s, &replaced, 0).unwrap_err().kind(), ErrorKind::Execution, "{regex}");
+    }
+}
+
 #[test]
 fn remarks_name_their_place() {
     let s = snapshot(&[(&[("__name__", "x")], &[(0, 1.0), (SECOND, 2.0)])]);
@@ -209,6 +228,142 @@ fn remarks_name_their_place() {
     let wanted =
         "PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \"x\" (2:8)";
     assert_eq!(shown, [wanted]);
+}
+
+/// Upstream points at what stands inside of parentheses, and has no place for what a subquery computed.
+#[test]
+fn remarks_point_past_parentheses() {
+    let s = snapshot(&[(&[("__name__", "x")], &[(0, 1.0), (SECOND, 2.0)])]);
+    for (text, place) in [
+        ("quantile((2), x)", "got 2 (1:11)"),
+        ("quantile_over_time(((2)), x[1m])", "got 2 (1:22)"),
+        ("quantile_over_time(1700000000, x[1m])", "got 1.7e+09 (1:20)"),
+        ("histogram_quantile(0.5, (x))", "\"x\" (1:26)"),
+        ("rate(x[1m:1s])", "\"x\" (1:1)"),
+    ] {
+        let (_, remarks) = Query::new(&s, text).at(Timestamp::from_nanos(SECOND)).unwrap();
+        let shown = [remarks.warnings(text), remarks.infos(text)].concat();
+        assert!(shown.len() == 1 && shown[0].ends_with(place), "{text}: {shown:?}");
+    }
+}
+
+/// What is the same at each step is sorted once, which is no mistake.
+#[test]
+fn sorting_is_remarked_on_where_it_has_no_effect() {
+    let s = snapshot(&[(&[("__name__", "x")], &[(0, 1.0)])]);
+    let warned = |text: &str| {
+        let times = [0, 10].map(Timestamp::from_nanos);
+        let (_, remarks) = Query::new(&s, text).range(times[0], times[1], Duration::from_nanos(1)).unwrap();
+        !remarks.is_empty()
+    };
+    assert!(warned("sort(x)"));
+    assert!(!warned("sort(x @ 0)"));
+    let (_, remarks) = Query::new(&s, "sort(x)[10s:1s]").at(Timestamp::from_nanos(0)).unwrap();
+    assert!(!remarks.is_empty(), "a subquery has steps too");
+    let (_, remarks) = Query::new(&s, "sort(x)").at(Timestamp::from_nanos(0)).unwrap();
+    assert!(remarks.is_empty());
+}
+
+#[test]
+fn great_values_do_not_overflow_on_the_way_to_small_ones() {
+    let hour = 3600 * SECOND;
+    let s = snapshot(&[
+        (&[("__name__", "x")], &[(0, 0.0), (hour, 1e300)]),
+        (&[("__name__", "y")], &[(0, f64::MAX)]),
+        (&[("__name__", "z_total")], &[(0, 1.0), (SECOND, -0.0), (2 * SECOND, 0.0)]),
+    ]);
+    let near = |text: &str, at: i64, wanted: f64| {
+        let found = values(&s, text, at);
+        assert!(found.len() == 1 && (found[0] / wanted - 1.0).abs() < 1e-12, "{text}: {found:?}");
+    };
+    let found = range(&s, "x smoothed", hour / 2, hour / 2, SECOND);
+    assert!(found.is_empty(), "out of the lookback: {found:?}");
+    let query = Query::new(&s, "x smoothed").lookback(Duration::from_secs(3600));
+    match query.at(Timestamp::from_nanos(hour / 2)).unwrap().0 {
+        Value::Vector(samples) => assert_eq!(samples[0].value, 5e299),
+        other => panic!("{other:?}"),
+    }
+    let query = Query::new(&s, "timestamp(x smoothed)").lookback(Duration::from_secs(3600));
+    match query.at(Timestamp::from_nanos(hour / 2)).unwrap().0 {
+        Value::Vector(samples) => assert_eq!(samples[0].value, 0.0, "the time of the sample before, not a value"),
+        other => panic!("{other:?}"),
+    }
+    near("asinh(y)", 0, 710.475_860_073_943_9);
+    near("-asinh(-y)", 0, 710.475_860_073_943_9);
+    near("acosh(y)", 0, 710.475_860_073_943_9);
+    near("asinh(vector(2))", 0, 1.443_635_475_178_810_3);
+    near("acosh(vector(2))", 0, 1.316_957_896_924_816_6);
+}
+
+#[test]
+fn each_step_counts_the_samples_that_an_instant_query_would() {
+    let samples: Vec<(i64, f64)> = (0..=60).map(|i| (i * SECOND, i as f64)).collect();
+    let s =
+        snapshot(&[(&[("__name__", "x"), ("i", "1")], &samples), (&[("__name__", "x"), ("i", "2")], &samples[..25])]);
+    for text in [
+        "x",
+        "1",
+        "x @ 30",
+        "sum_over_time(x[15s])",
+        "sum_over_time(x[5s])",
+        "max_over_time(x[10s] @ 40) + x",
+        "sum_over_time(x[7s:2s]) + count(x)",
+        "max_over_time(sum_over_time(x[7s])[9s:3s])",
+        "sum_over_time((x @ 30)[7s:2s])",
+        "rate(x[15s] anchored)",
+    ] {
+        let query = |budget: &Budget| Query::new(&s, text).budget(budget).lookback(Duration::from_secs(20));
+        let steps: Vec<Timestamp> = (0..7).map(|i| Timestamp::from_nanos(i * 10 * SECOND)).collect();
+        let once = steps.iter().map(|&at| {
+            let budget = Budget::new(QueryLimits::DEFAULT);
+            query(&budget).at(at).unwrap();
+            budget.stats().samples_evaluated
+        });
+        let once: Vec<u64> = once.collect();
+        let budget = Budget::new(QueryLimits::DEFAULT);
+        budget.count_steps(steps.len());
+        query(&budget).range(steps[0], steps[6], Duration::from_secs(10)).unwrap();
+        assert_eq!(budget.samples_per_step(), once, "{text}");
+        assert_eq!(budget.stats().samples_evaluated, once.iter().sum::<u64>(), "{text}");
+        assert_eq!(once.iter().any(|&n| n > 0), text != "1", "{text}");
+    }
+}
+
+#[test]
+fn dates_of_what_is_no_date_are_prometheus_own() {
+    let s = snapshot(&[]);
+    for (text, wanted) in [
+        ("year(vector(1e17))", 3_168_875_820.0),
+        ("year(vector(NaN))", 292_277_026_596.0),
+        ("month(vector(Inf))", 12.0),
+        ("day_of_month(vector(-Inf))", 4.0),
+        ("minute(vector(-1e300))", 30.0),
+        ("hour(vector(1e300))", 15.0),
+        ("day_of_week(vector(NaN))", 0.0),
+        ("day_of_year(vector(NaN))", 339.0),
+        ("days_in_month(vector(NaN))", 31.0),
+        ("minute(vector(-0.5))", 0.0),
+    ] {
+        assert_eq!(values(&s, text, 0), [wanted], "{text}");
+    }
+}
+
+/// A range query stops at its first step that fails, and says what an instant query there says.
+#[test]
+fn of_several_faults_the_first_steps_is_told() {
+    let s = snapshot(&[
+        (&[("__name__", "x"), ("i", "1")], &[(0, 1.0)]),
+        (&[("__name__", "y"), ("i", "1"), ("k", "1")], &[(10 * SECOND, 1.0)]),
+        (&[("__name__", "y"), ("i", "1"), ("k", "2")], &[(0, 1.0)]),
+        (&[("__name__", "y"), ("i", "1"), ("k", "3")], &[(5 * SECOND, 1.0)]),
+    ]);
+    let whole = Query::new(&s, "x + on (i) y");
+    let range = whole.range(Timestamp::from_nanos(0), Timestamp::from_nanos(20 * SECOND), Duration::from_secs(5));
+    let told = range.unwrap_err().to_string();
+    assert!(told.contains("k=\"2\"") && told.contains("k=\"3\"") && !told.contains("k=\"1\""), "{told}");
+    assert_eq!(told, at(&s, "x + on (i) y", 5 * SECOND).unwrap_err().to_string());
+    // At a step with nothing on the many side there is nothing to be unique.
+    assert_eq!(values(&s, "x + on (i) (y > 9)", 5 * SECOND), []);
 }
 
 #[test]
@@ -431,13 +586,14 @@ fn the_number_of_threads_changes_nothing() {
         source.insert(&all, samples);
     }
     let snapshot = Snapshot::new(vec![Arc::new(source)], SeqNo(0));
-    let answers = [1, 4].map(|threads| {
+    let answers = [1, 2, 8].map(|threads| {
         let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap());
         let query = Query::new(&snapshot, "sum(x) + avg(rate(x[20s])) + stddev(x)").on(pool);
         let times = [0, 60 * SECOND].map(Timestamp::from_nanos);
         query.range(times[0], times[1], Duration::from_secs(1)).unwrap().0
     });
     assert_eq!(answers[0], answers[1]);
+    assert_eq!(answers[0], answers[2]);
     assert_eq!(answers[0][0].values.len(), 60);
 }
 

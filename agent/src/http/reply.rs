@@ -118,14 +118,19 @@ impl Envelope {
     }
 }
 
+/// A query may have a remark for each step and each series; a reader is helped by a few of each kind.
+const NOTES_MAX: usize = 10;
+
 /// Appends warnings and infos, where there are any, behind the data.
 pub(crate) fn put_notes(out: &mut Vec<u8>, warnings: &[String], infos: &[String]) {
-    for (name, notes) in [("warnings", warnings), ("infos", infos)] {
+    for (name, one, notes) in [("warnings", "warning", warnings), ("infos", "info", infos)] {
         if !notes.is_empty() {
             out.push(b',');
             put_string(out, name);
             out.push(b':');
-            put_strings(out, notes);
+            let left_out = notes.len().saturating_sub(NOTES_MAX);
+            let rest = (left_out > 0).then(|| format!("{left_out} more {one} annotations omitted"));
+            put_strings(out, notes.iter().take(NOTES_MAX).chain(&rest));
         }
     }
 }
@@ -146,5 +151,16 @@ mod tests {
         assert_eq!(text(Envelope::new(|o| o.extend_from_slice(b"[]"))), r#"{"status":"success","data":[]}"#);
         let noted = Envelope::with_notes(&["a \"b\"".to_owned()], &[], |o| o.extend_from_slice(b"{}"));
         assert_eq!(text(noted), r#"{"status":"success","data":{},"warnings":["a \"b\""]}"#);
+    }
+
+    #[test]
+    fn of_many_notes_ten_are_told_and_the_rest_counted() {
+        let notes: Vec<String> = (0..13).map(|i| format!("n{i:02}")).collect();
+        let Envelope(body) = Envelope::with_notes(&notes[..10], &notes, |o| o.extend_from_slice(b"{}"));
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let told = |name: &str| body[name].as_array().unwrap().iter().map(|n| n.as_str().unwrap()).collect::<Vec<_>>();
+        assert_eq!(told("warnings"), notes[..10]);
+        assert_eq!(told("infos")[..10], notes[..10]);
+        assert_eq!(told("infos")[10..], ["3 more info annotations omitted"]);
     }
 }

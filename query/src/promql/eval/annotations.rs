@@ -110,11 +110,10 @@ pub(super) fn general(value: f64) -> String {
         }
         .to_owned();
     }
-    let exponent = if value == 0.0 { 0 } else { value.abs().log10().floor() as i32 };
-    if (-5..21).contains(&exponent) {
-        return format!("{value}");
-    }
-    with_exponent(&format!("{value:e}"))
+    let scientific = format!("{value:e}");
+    let exponent: i32 = scientific.split_once('e').and_then(|(_, e)| e.parse().ok()).unwrap_or(0);
+    // As Go's %g has it.
+    if (-4..6).contains(&exponent) { format!("{value}") } else { with_exponent(&scientific) }
 }
 
 /// At most two significant digits.
@@ -161,6 +160,12 @@ mod tests {
         assert_eq!(general(0.5), "0.5");
         assert_eq!(general(-1.1), "-1.1");
         assert_eq!(general(1e22), "1e+22");
+        assert_eq!(general(999_999.0), "999999");
+        assert_eq!(general(1e6), "1e+06");
+        assert_eq!(general(1_700_003_600.0), "1.7000036e+09");
+        assert_eq!(general(0.0001), "0.0001");
+        assert_eq!(general(-0.00001), "-1e-05");
+        assert_eq!(general(0.0), "0");
         assert_eq!(general(f64::NAN), "NaN");
         assert_eq!(two_digits(0.123), "0.12");
         assert_eq!(two_digits(1234.0), "1.2e+03");

@@ -20,6 +20,18 @@ pub(super) struct Civil {
 const DAY: i64 = 86_400;
 
 impl Civil {
+    /// What Prometheus makes of seconds that do not fit in 64 bits, and of NaN: the last day that does not.
+    pub(super) const NOWHERE: Self = Self {
+        year: 292_277_026_596,
+        month: 12,
+        day: 4,
+        hour: 15,
+        minute: 30,
+        second: 8,
+        weekday: 0,
+        day_of_year: 339,
+    };
+
     pub(super) fn from_seconds(seconds: i64) -> Self {
         let (days, rest) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY) as u32);
         // Count in 400-year eras of years that start in March, so that the leap day comes last.
@@ -74,6 +86,8 @@ mod tests {
         let c = Civil::from_seconds(1_136_239_445);
         assert_eq!((c.year, c.month, c.day, c.weekday, c.day_of_year), (2006, 1, 2, 1, 2));
         assert_eq!(Civil::from_seconds(0).weekday, 4);
+        // One second before it is the last that fits.
+        assert_eq!(Civil { second: 7, ..Civil::NOWHERE }, Civil::from_seconds(i64::MAX));
     }
 
     #[test]

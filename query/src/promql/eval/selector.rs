@@ -47,6 +47,8 @@ impl Run<'_> {
         wanted: Wanted,
         smoothed: bool,
     ) -> Result<Grid, EvalError> {
+        // What lies between two samples has a value, but no sample whose time it could be.
+        let smoothed = smoothed && wanted == Wanted::Value;
         let mut grid = self.grid(times.len())?;
         let (Some(&first), Some(&last)) = (times.first(), times.last()) else { return Ok(grid) };
         let ahead = if smoothed { self.lookback } else { 0 };
@@ -91,8 +93,14 @@ impl Run<'_> {
         }
         let values = std::mem::take(&mut grid.values);
         grid.count(&values)?;
-        budget.evaluated(grid.samples());
+        budget.evaluated_in_all(grid.samples());
         grid.values = values;
+        if budget.counts_steps() {
+            for step in 0..grid.steps {
+                let present = (0..grid.rows.len()).filter(|&i| grid.is_present(i, step)).count();
+                budget.evaluated_at(step, present as u64);
+            }
+        }
         grid.without_empty()
     }
 }
@@ -173,7 +181,12 @@ fn smooth(
 /// The value at `t` on the line through two samples; a counter that fell starts at zero.
 pub(super) fn interpolate(a: (i64, f64), b: (i64, f64), t: i64, counter: bool) -> f64 {
     let from = if counter && b.1 < a.1 { 0.0 } else { a.1 };
-    from + (b.1 - from) * (t - a.0) as f64 / (b.0 - a.0) as f64
+    from + (b.1 - from) * millis(t - a.0) / millis(b.0 - a.0)
+}
+
+/// Great values must not overflow by being multiplied by nanoseconds.
+fn millis(nanos: i64) -> f64 {
+    if nanos % 1_000_000 == 0 { (nanos / 1_000_000) as f64 } else { nanos as f64 / 1e6 }
 }
 
 /// The window that a range selector asks for at each step.

@@ -20,10 +20,11 @@ pub(in crate::promql) fn seconds_to_nanos(seconds: f64) -> Option<i64> {
 impl Parser<'_> {
     /// A range or a step: anything but zero or less.
     pub(super) fn positive_duration(&mut self, context: &str, expected: &str) -> Result<DurationArg, ParseError> {
-        if !self.starts_duration() {
+        if !self.starts_duration() && !self.peek_kind().is_duration_function() {
             return Err(self.unexpected(context, expected));
         }
-        let expr = self.duration(0)?;
+        let whole = format!("{context}, expected {expected}");
+        let expr = self.duration(0).map_err(|error| self.inside(error, &whole))?;
         if let DurationNode::Number(number) = &expr.node
             && (number.value.is_nan() || number.value <= 0.0)
         {
@@ -54,12 +55,12 @@ impl Parser<'_> {
             else {
                 break;
             };
-            self.bump();
+            let op_span = self.bump().span;
             let Ok(rhs) = self.duration(rhs_level) else {
                 self.rewind(before);
                 break;
             };
-            expr = self.join(op, expr, rhs)?;
+            expr = self.join((op, op_span), expr, rhs)?;
         }
         self.argument(expr)
     }
@@ -92,22 +93,27 @@ impl Parser<'_> {
                     break;
                 }
                 count = parser.check_height(count + 1, lhs.span)?;
-                parser.bump();
+                let op_span = parser.bump().span;
                 let rhs = parser.duration(rhs_level)?;
-                lhs = parser.join(op, lhs, rhs)?;
+                lhs = parser.join((op, op_span), lhs, rhs)?;
             }
             Ok(lhs)
         })
     }
 
-    fn join(&self, op: BinaryOp, lhs: DurationExpr, rhs: DurationExpr) -> Result<DurationExpr, ParseError> {
-        let span = lhs.span.to(rhs.span);
+    fn join(
+        &self,
+        (op, op_span): (BinaryOp, Span),
+        lhs: DurationExpr,
+        rhs: DurationExpr,
+    ) -> Result<DurationExpr, ParseError> {
         let zero = matches!(&rhs.node, DurationNode::Number(n) if n.value == 0.0);
         match op {
-            BinaryOp::Div if zero => return Err(self.error(span, "division by zero")),
-            BinaryOp::Mod if zero => return Err(self.error(span, "modulo by zero")),
+            BinaryOp::Div if zero => return Err(self.error(op_span, "division by zero")),
+            BinaryOp::Mod if zero => return Err(self.error(op_span, "modulo by zero")),
             _ => {}
         }
+        let span = lhs.span.to(rhs.span);
         Ok(DurationExpr { node: DurationNode::Binary(op, Box::new(lhs), Box::new(rhs)), span })
     }
 

@@ -31,22 +31,26 @@ pub struct ParseError {
     pub message: String,
     /// Which bytes of the text are wrong.
     pub span: Span,
-    /// The line of the first wrong byte, from 1.
+    /// The line of the first wrong byte, from 1; 0 if the text is empty.
     pub line: usize,
-    /// The column of the first wrong byte, from 1.
+    /// The column of the first wrong byte, from 1; 0 if the text is empty.
     pub column: usize,
 }
 
 impl ParseError {
     pub(super) fn new(text: &str, span: Span, message: String) -> Self {
-        let (line, column) = line_and_column(text, span.start);
+        // Nothing has no place.
+        let (line, column) = if text.is_empty() { (0, 0) } else { line_and_column(text, span.start) };
         Self { message, span, line, column }
     }
 }
 
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: parse error: {}", self.line, self.column, self.message)
+        match self.line {
+            0 => write!(f, "unknown position: parse error: {}", self.message),
+            line => write!(f, "{line}:{}: parse error: {}", self.column, self.message),
+        }
     }
 }
 

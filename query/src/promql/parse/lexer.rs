@@ -23,6 +23,8 @@ enum Mode {
     /// Inside `[...]`: arithmetic on durations only.
     Brackets {
         colon: bool,
+        /// Behind the first number, comments may stand too.
+        number: bool,
     },
 }
 
@@ -72,14 +74,14 @@ impl<'a> Lexer<'a> {
             self.take_while(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r'));
             let start = self.at;
             let Some(c) = self.peek() else { return self.finish(start) };
-            if c == '#' && !matches!(self.mode, Mode::Brackets { .. }) {
+            if c == '#' && !matches!(self.mode, Mode::Brackets { number: false, .. }) {
                 self.take_while(|b| !matches!(b, b'\n' | b'\r'));
                 continue;
             }
             match self.mode {
                 Mode::Expression => self.expression(start)?,
                 Mode::Braces => self.braces(start)?,
-                Mode::Brackets { colon } => self.brackets(start, colon)?,
+                Mode::Brackets { colon, number } => self.brackets(start, colon, number)?,
             }
         }
     }
@@ -87,8 +89,11 @@ impl<'a> Lexer<'a> {
     fn finish(&self, start: usize) -> Result<(), Fault> {
         match self.mode {
             Mode::Braces => self.fault(start, "unexpected end of input inside braces".to_owned()),
-            Mode::Brackets { .. } => self.fault(start, "unexpected end of input in duration expression".to_owned()),
-            Mode::Expression if self.parens > 0 => self.fault(start, "unclosed left parenthesis".to_owned()),
+            Mode::Brackets { number: false, .. } => {
+                self.fault(start, "unexpected end of input in duration expression".to_owned())
+            }
+            _ if self.parens > 0 => self.fault(start, "unclosed left parenthesis".to_owned()),
+            Mode::Brackets { .. } => self.fault(start, "unclosed left bracket".to_owned()),
             Mode::Expression => Ok(()),
         }
     }
@@ -122,21 +127,21 @@ impl<'a> Lexer<'a> {
                 Kind::LeftBrace
             }
             '[' => {
-                self.mode = Mode::Brackets { colon: false };
+                self.mode = Mode::Brackets { colon: false, number: false };
                 Kind::LeftBracket
             }
             ']' => return self.fault(start, "unexpected right bracket ']'".to_owned()),
             '@' => Kind::At,
             c => self
-                .arithmetic(start, c)?
-                .map_or_else(|| self.fault(start, format!("unexpected character: {c:?}")), Ok)?,
+                .arithmetic(c)?
+                .map_or_else(|| self.fault(start, format!("unexpected character: {}", quoted(c))), Ok)?,
         };
         self.emit(start, kind);
         Ok(())
     }
 
     /// What expressions and duration expressions have in common.
-    fn arithmetic(&mut self, start: usize, c: char) -> Result<Option<Kind>, Fault> {
+    fn arithmetic(&mut self, c: char) -> Result<Option<Kind>, Fault> {
         Ok(Some(match c {
             ',' => Kind::Comma,
             '*' => Kind::Mul,
@@ -151,7 +156,7 @@ impl<'a> Lexer<'a> {
             }
             ')' => {
                 if self.parens == 0 {
-                    return self.fault(start, "unexpected right parenthesis ')'".to_owned());
+                    return self.fault(self.at, "unexpected right parenthesis ')'".to_owned());
                 }
                 self.parens -= 1;
                 Kind::RightParen
@@ -160,22 +165,32 @@ impl<'a> Lexer<'a> {
         }))
     }
 
-    fn brackets(&mut self, start: usize, colon: bool) -> Result<(), Fault> {
+    fn brackets(&mut self, start: usize, colon: bool, number: bool) -> Result<(), Fault> {
         let next = self.text.as_bytes().get(start + 1).copied();
         let Some(c) = self.bump() else { return Ok(()) };
-        let unexpected = || format!("unexpected character in duration expression: {c:?}");
+        let unexpected = || match number {
+            true if c.is_ascii_alphabetic() || c == '_' => {
+                format!("unexpected character: {}, expected ':'", quoted(c))
+            }
+            true => format!("unexpected character: {}", quoted(c)),
+            false => format!("unexpected character in duration expression: {}", quoted(c)),
+        };
         let kind = match c {
-            '0'..='9' => return self.number_or_duration(start),
-            '.' if next.is_some_and(|b| b.is_ascii_digit()) => return self.number_or_duration(start),
+            '0'..='9' => return self.number_in_brackets(start, colon),
+            '.' if next.is_some_and(|b| b.is_ascii_digit()) => return self.number_in_brackets(start, colon),
             ']' => {
                 self.mode = Mode::Expression;
                 Kind::RightBracket
             }
+            ':' if colon && number => return self.fault(start, "unexpected colon ':'".to_owned()),
             ':' if colon => {
-                return self.fault(start, "unexpected repeated colon in duration expression".to_owned());
+                return self.fault(self.at, "unexpected repeated colon in duration expression".to_owned());
+            }
+            ':' if self.tokens.last().is_some_and(|t| t.kind == Kind::LeftBracket) => {
+                return self.fault(self.at, "unexpected colon before duration in duration expression".to_owned());
             }
             ':' => {
-                self.mode = Mode::Brackets { colon: true };
+                self.mode = Mode::Brackets { colon: true, number };
                 Kind::Colon
             }
             'a'..='z' | 'A'..='Z' | '_' => {
@@ -185,10 +200,15 @@ impl<'a> Lexer<'a> {
                     _ => return self.fault(start, unexpected()),
                 }
             }
-            c => self.arithmetic(start, c)?.map_or_else(|| self.fault(start, unexpected()), Ok)?,
+            c => self.arithmetic(c)?.map_or_else(|| self.fault(start, unexpected()), Ok)?,
         };
         self.emit(start, kind);
         Ok(())
+    }
+
+    fn number_in_brackets(&mut self, start: usize, colon: bool) -> Result<(), Fault> {
+        self.mode = Mode::Brackets { colon, number: true };
+        self.number_or_duration(start)
     }
 
     fn braces(&mut self, start: usize) -> Result<(), Fault> {
@@ -213,7 +233,7 @@ impl<'a> Lexer<'a> {
                 self.mode = Mode::Expression;
                 Kind::RightBrace
             }
-            c => return self.fault(start, format!("unexpected character inside braces: {c:?}")),
+            c => return self.fault(start, format!("unexpected character inside braces: {}", quoted(c))),
         };
         self.emit(start, kind);
         Ok(())
@@ -242,16 +262,43 @@ impl<'a> Lexer<'a> {
                 None if quote == '`' => return self.fault(start, "unterminated raw string".to_owned()),
                 None => return self.fault(start, "unterminated quoted string".to_owned()),
                 Some('\n') if quote != '`' => return self.fault(start, "unterminated quoted string".to_owned()),
-                Some('\\') if quote != '`' => {
-                    if self.bump().is_none() {
-                        return self.fault(start, "escape sequence not terminated".to_owned());
-                    }
-                }
+                Some('\\') if quote != '`' => self.escape(start, quote)?,
                 Some(c) if c == quote => break,
                 Some(_) => {}
             }
         }
         self.emit(start, Kind::String);
+        Ok(())
+    }
+
+    /// What follows a backslash.
+    fn escape(&mut self, start: usize, quote: char) -> Result<(), Fault> {
+        let ended = || "escape sequence not terminated".to_owned();
+        let (digits, radix, code_max) = match self.bump() {
+            None => return self.fault(start, ended()),
+            Some('a' | 'b' | 'f' | 'n' | 'r' | 't' | 'v' | '\\') => return Ok(()),
+            Some(c) if c == quote => return Ok(()),
+            Some('0'..='7') => {
+                self.at -= 1;
+                (3, 8, 255)
+            }
+            Some('x') => (2, 16, 255),
+            Some('u') => (4, 16, u32::from(char::MAX)),
+            Some('U') => (8, 16, u32::from(char::MAX)),
+            Some(c) => return self.fault(start, format!("unknown escape sequence {}", code_point(c))),
+        };
+        let mut code = 0u32;
+        for _ in 0..digits {
+            let Some(c) = self.bump() else { return self.fault(start, ended()) };
+            let Some(digit) = c.to_digit(radix) else {
+                return self.fault(start, format!("illegal character {} in escape sequence", code_point(c)));
+            };
+            // Eight digits of four bits fit.
+            code = code.wrapping_mul(radix).wrapping_add(digit);
+        }
+        if code > code_max || (0xd800..0xe000).contains(&code) {
+            return self.fault(start, "escape sequence is an invalid Unicode code point".to_owned());
+        }
         Ok(())
     }
 
@@ -265,74 +312,109 @@ impl<'a> Lexer<'a> {
             self.emit(start, Kind::Duration);
             return Ok(());
         }
-        let bad = self.text[start..].chars().take_while(|c| c.is_ascii_alphanumeric() || ".+-_".contains(*c));
-        let bad: String = bad.take(40).collect();
-        self.fault(start, format!("bad number or duration syntax: {bad:?}"))
+        let read = self.at;
+        self.fault(start, format!("bad number or duration syntax: {:?}", &self.text[start..read]))
     }
 
     fn byte(&self) -> u8 {
         self.text.as_bytes().get(self.at).copied().unwrap_or(0)
     }
 
-    /// Takes a number; stops where it can be none, or is followed by a unit.
+    /// Takes one byte if it is one of these.
+    fn take_one(&mut self, of: &[u8]) -> bool {
+        let found = of.contains(&self.byte()) && self.at < self.text.len();
+        self.at += usize::from(found);
+        found
+    }
+
+    /// Takes a number; stops where it can be none, or is followed by a unit. What looks like one
+    /// and is none is the parser's to refuse.
     fn scan_number(&mut self) -> bool {
-        let rest = &self.text.as_bytes()[self.at..];
-        let hex = matches!(rest, [b'0', b'x' | b'X', ..]);
-        let digit = |b: u8| if hex { b.is_ascii_hexdigit() } else { b.is_ascii_digit() };
+        let start = self.at;
+        let hex = self.take_one(b"0") && self.take_one(b"xX");
         if hex {
-            self.at += 2;
+            self.take_one(b"_");
+        }
+        let digit = |b: u8| if hex { b.is_ascii_hexdigit() } else { b.is_ascii_digit() };
+        // A first point does not count as one; upstream has it so.
+        self.take_one(b".");
+        if digit(self.byte()) {
+            self.at += 1;
         }
         let (mut dot, mut exponent) = (false, false);
         loop {
             match self.byte() {
-                b if digit(b) => self.at += 1,
-                b'.' if !dot && !hex && !exponent => {
-                    dot = true;
+                b'.' => {
                     self.at += 1;
-                }
-                b'e' | b'E' if !exponent && !hex => {
-                    exponent = true;
-                    self.at += 1;
-                    if matches!(self.byte(), b'+' | b'-') {
-                        self.at += 1;
+                    if dot || self.take_one(b"_.") || hex {
+                        return false;
                     }
-                    if !self.byte().is_ascii_digit() {
+                    dot = true;
+                }
+                b'e' | b'E' if !hex => {
+                    self.at += 1;
+                    if exponent {
+                        return false;
+                    }
+                    exponent = true;
+                    self.take_one(b"+-");
+                    if self.take_one(b"._eE") || self.at == self.text.len() {
                         return false;
                     }
                 }
                 b'_' => {
                     self.at += 1;
-                    if !digit(self.byte()) {
+                    if self.take_one(b"._eE") || self.at == self.text.len() {
                         return false;
                     }
                 }
+                b if digit(b) => self.at += 1,
                 _ => break,
             }
         }
-        !(self.byte().is_ascii_alphanumeric() || matches!(self.byte(), b'_' | b'.'))
+        self.at > start && !(self.byte().is_ascii_alphanumeric() || self.byte() == b'_')
     }
 
     /// Takes the unit behind a number, and further numbers with units.
     fn scan_duration_rest(&mut self) -> bool {
-        loop {
-            if !matches!(self.byte(), b's' | b'm' | b'h' | b'd' | b'w' | b'y') {
+        if !self.take_one(b"smhdwy") {
+            return false;
+        }
+        self.take_one(b"s");
+        while self.byte().is_ascii_digit() {
+            self.take_while(|b| b.is_ascii_digit());
+            if !self.take_one(b"smhdw") {
                 return false;
             }
-            self.at += 1;
-            if self.byte() == b's' {
-                self.at += 1;
-            }
-            if !self.byte().is_ascii_digit() {
-                break;
-            }
-            self.take_while(|b| b.is_ascii_digit());
+            self.take_one(b"s");
         }
-        !(self.byte().is_ascii_alphanumeric() || self.byte() == b'_')
+        if self.byte().is_ascii_alphanumeric() || self.byte() == b'_' {
+            self.at += 1;
+            return false;
+        }
+        true
     }
 }
 
+/// A character in quotes; what cannot be shown is escaped as in a query's strings.
+fn quoted(c: char) -> String {
+    let rust = format!("{c:?}");
+    match (rust.starts_with("'\\u{"), u32::from(c)) {
+        (false, _) => rust,
+        (true, code @ ..=0x7f) => format!("'\\x{code:02x}'"),
+        (true, code @ ..=0xffff) => format!("'\\u{code:04x}'"),
+        (true, code) => format!("'\\U{code:08x}'"),
+    }
+}
+
+/// `U+005A 'Z'`
+fn code_point(c: char) -> String {
+    let code = u32::from(c);
+    if c.is_control() { format!("U+{code:04X}") } else { format!("U+{code:04X} '{c}'") }
+}
+
 fn shown(c: Option<char>) -> String {
-    c.map_or_else(|| "end of input".to_owned(), |c| format!("{c:?}"))
+    c.map_or_else(|| "end of input".to_owned(), quoted)
 }
 
 #[cfg(test)]

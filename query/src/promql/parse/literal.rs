@@ -20,10 +20,16 @@ pub(in crate::promql) fn parse_duration(text: &str) -> Result<i64, String> {
     }
     while !rest.is_empty() {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let letters = rest[digits..].bytes().take_while(u8::is_ascii_lowercase).count();
+        let letters = rest[digits..].bytes().take_while(|b| !b.is_ascii_digit()).count();
+        if digits == 0 || letters == 0 {
+            return Err(bad());
+        }
         let name = &rest[digits..digits + letters];
-        let at = UNITS[unit_from..].iter().position(|&(unit, _)| unit == name).ok_or_else(bad)? + unit_from;
-        if digits == 0 {
+        let at = UNITS
+            .iter()
+            .position(|&(unit, _)| unit == name)
+            .ok_or_else(|| format!("unknown unit {name:?} in duration {text:?}"))?;
+        if at < unit_from {
             return Err(bad());
         }
         let count: i64 = rest[..digits].parse().map_err(|_| "duration out of range".to_owned())?;
@@ -45,8 +51,8 @@ pub(in crate::promql) fn format_duration(nanos: i64) -> String {
     let mut out = if nanos < 0 { "-".to_owned() } else { String::new() };
     for (unit, size) in UNITS {
         let size = size.unsigned_abs();
-        // Years, weeks and days only where they come out even: 36h is not 1d12h.
-        let coarse = matches!(unit, "y" | "w" | "d");
+        // Years and weeks only where they come out even: 90d is not 12w6d.
+        let coarse = matches!(unit, "y" | "w");
         if rest >= size && (!coarse || rest.is_multiple_of(size)) {
             out.push_str(&format!("{}{unit}", rest / size));
             rest %= size;
@@ -60,7 +66,8 @@ pub(in crate::promql) fn parse_number(text: &str) -> Result<f64, String> {
     if let Some(n) = parse_integer(text) {
         return Ok(n as f64);
     }
-    let bad = || format!("error parsing number: {text:?} is not a number");
+    let fault = |why: &str| format!("error parsing number: strconv.ParseFloat: parsing {text:?}: {why}");
+    let bad = || fault("invalid syntax");
     match text.to_ascii_lowercase().as_str() {
         "inf" => return Ok(f64::INFINITY),
         "nan" => return Ok(f64::NAN),
@@ -68,7 +75,7 @@ pub(in crate::promql) fn parse_number(text: &str) -> Result<f64, String> {
         _ => {}
     }
     let value: f64 = text.replace('_', "").parse().map_err(|_| bad())?;
-    if value.is_infinite() { Err(format!("error parsing number: {text:?} is out of range")) } else { Ok(value) }
+    if value.is_infinite() { Err(fault("value out of range")) } else { Ok(value) }
 }
 
 /// Integers in the bases that a leading `0x` or `0` chooses.
@@ -193,7 +200,7 @@ mod tests {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
         assert!(parse_duration("300y").is_err());
-        for text in ["1y", "2w", "36h", "1d", "1h30m", "59s999ms", "8d"] {
+        for text in ["1y", "2w", "1d12h", "1d", "1h30m", "59s999ms", "8d", "90d", "8d1h"] {
             assert_eq!(format_duration(parse_duration(text).unwrap()), text);
         }
     }

@@ -78,6 +78,15 @@ impl<'a> Parser<'a> {
         self.error(token.span, message)
     }
 
+    /// Says what the word that does not belong here stands in, unless that was said further inside.
+    pub(super) fn inside(&self, mut error: ParseError, context: &str) -> ParseError {
+        let of_lexer = self.lexer_error.as_ref() == Some(&error);
+        if !of_lexer && error.message.starts_with("unexpected ") && !error.message.contains(" in ") {
+            error.message.push_str(&format!(" in {context}"));
+        }
+        error
+    }
+
     /// Refuses trees higher than [`HEIGHT_MAX`].
     pub(super) fn check_height(&self, height: usize, span: Span) -> Result<usize, ParseError> {
         if height > HEIGHT_MAX {
@@ -254,7 +263,7 @@ impl<'a> Parser<'a> {
         if self.peek_kind() != Kind::LeftParen {
             return Err(self.unexpected("aggregation", ""));
         }
-        let (mut args, height, close) = self.arguments()?;
+        let (mut args, height, close) = self.arguments().map_err(|error| self.inside(error, "aggregation"))?;
         let mut span = op_token.span.to(close);
         if modifier.is_none() {
             modifier = self.grouping()?;

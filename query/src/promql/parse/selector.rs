@@ -3,7 +3,7 @@
 use tidegauge_storage::model::{METRIC_NAME, MatchOp, Matcher, MatcherError};
 
 use super::ast::{At, Cardinality, DurationArg, Expr, Extension, Matching, MatrixSelector, Subquery, VectorSelector};
-use super::literal::unquote;
+use super::literal::{format_number, unquote};
 use super::parser::{Parser, Sized};
 use super::token::Kind;
 use super::{ParseError, Span};
@@ -198,7 +198,11 @@ impl Parser<'_> {
         let millis = (seconds * 1000.0).round();
         // The last bound is that of i64, which f64 cannot hold exactly.
         if !seconds.is_finite() || millis.abs() >= i64::MAX as f64 {
-            return Err(self.error(span, format!("timestamp out of bounds for @ modifier: {seconds:.6}")));
+            let shown = match seconds.is_infinite() {
+                true => format_number(seconds),
+                false => format!("{seconds:.6}"),
+            };
+            return Err(self.error(span, format!("timestamp out of bounds for @ modifier: {shown}")));
         }
         Ok(At::Millis(millis as i64))
     }
@@ -260,6 +264,9 @@ impl Parser<'_> {
                 self.bump();
                 matching.cardinality =
                     if kind == Kind::GroupLeft { Cardinality::ManyToOne } else { Cardinality::OneToMany };
+                if let Kind::GroupLeft | Kind::GroupRight | Kind::On | Kind::Ignoring | Kind::Bool = self.peek_kind() {
+                    return Err(self.unexpected("grouping opts", "\"(\""));
+                }
                 if self.peek_kind() == Kind::LeftParen {
                     matching.include = self.grouping_labels()?;
                 }

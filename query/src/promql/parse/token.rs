@@ -231,6 +231,7 @@ impl Token<'_> {
             Kind::String => format!("string {}", excerpt(text)),
             kind if kind.is_aggregator() => format!("<aggr:{text}>"),
             kind if kind.is_operator() => format!("<op:{text}>"),
+            kind if kind.is_duration_function() => format!("{text:?}"),
             kind if Kind::keyword(text) == Some(kind) => format!("<{text}>"),
             _ => format!("{text:?}"),
         }

@@ -88,7 +88,7 @@ impl Run<'_> {
         let mut annotations = self.annotations.borrow_mut();
         let mut odd = |q: f64| {
             let text = format!("quantile value should be between 0 and 1, got {}", general(q));
-            annotations.warn(expr.span(), text);
+            annotations.warn(expr.unwrapped().span(), text);
         };
         if param.iter().any(|q| q.is_nan()) {
             odd(f64::NAN);
@@ -116,7 +116,7 @@ impl Run<'_> {
             if beyond {
                 let found = general(found);
                 let text = format!("ratio value should be between -1 and 1, got {found}, capping to {cap}");
-                annotations.warn(expr.span(), text);
+                annotations.warn(expr.unwrapped().span(), text);
             }
         }
         Ok(true)

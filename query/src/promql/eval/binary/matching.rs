@@ -1,7 +1,7 @@
 //! Arithmetic and comparison of two vectors: which series meets which.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tidegauge_storage::model::{Labels, METRIC_NAME};
 
@@ -10,6 +10,9 @@ use crate::promql::eval::error::EvalError;
 use crate::promql::eval::grid::{ABSENT, Grid, Row, is_absent};
 use crate::promql::eval::labels::{retain, shown, signature, with, without_name};
 use crate::promql::parse::ast::{Cardinality, Matching};
+
+const MANY_TO_ONE: &str = "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)";
+const NOT_UNIQUE: &str = "multiple matches for labels: grouping labels must ensure unique matches";
 
 /// Joins series with equal signatures. O(cells of both) unless many series share one.
 pub(super) fn join(operation: Operation, matching: &Matching, lhs: &Grid, rhs: &Grid) -> Result<Grid, EvalError> {
@@ -52,7 +55,7 @@ impl Join<'_> {
     fn run(&self) -> Result<Grid, EvalError> {
         let mut out = self.many.like(self.many.steps)?;
         for group in self.groups() {
-            self.group(&group, &mut out)?;
+            self.group(&group, &mut out).map_err(|error| self.first_fault().unwrap_or(error))?;
         }
         out.without_empty()?.merged()
     }
@@ -126,6 +129,39 @@ impl Join<'_> {
     fn joins_at(&self, step: usize) -> bool {
         let any = self.any_many.get_or_init(|| (0..self.many.steps).map(|step| self.many.any_at(step)).collect());
         any[step]
+    }
+
+    /// Of several faults the one of the first step, and at that step first those of the one side: so
+    /// the same query says the same, however many steps it has. Only asked for once there is one.
+    fn first_fault(&self) -> Option<EvalError> {
+        let filled = self.fill_many.is_some() || self.fill_one.is_some();
+        let key = |row: &Row| signature(&row.labels, self.matching.on, &self.matching.labels);
+        let one_keys: Vec<Labels> = self.one.rows.iter().map(key).collect();
+        let many_keys: Vec<Labels> = self.many.rows.iter().map(key).collect();
+        for step in (0..self.many.steps).filter(|&step| filled || (self.joins_at(step) && self.one.any_at(step))) {
+            let mut one_of: HashMap<&Labels, usize> = HashMap::new();
+            for (i, key) in one_keys.iter().enumerate().filter(|&(i, _)| self.one.is_present(i, step)) {
+                if let Some(before) = one_of.insert(key, i) {
+                    return Some(self.duplicate(before, i));
+                }
+            }
+            let mut met: HashMap<&Labels, HashSet<Labels>> = HashMap::new();
+            for (i, key) in many_keys.iter().enumerate().filter(|&(i, _)| self.many.is_present(i, step)) {
+                let one = one_of.get(key).copied();
+                if one.is_none() && self.fill_one.is_none() {
+                    continue;
+                }
+                let row = self.pair_row(Some(i), one);
+                let met = met.entry(key).or_default();
+                if self.matching.cardinality == Cardinality::OneToOne && !met.is_empty() {
+                    return Some(EvalError::execution(MANY_TO_ONE));
+                }
+                if !met.insert(row.labels) {
+                    return Some(EvalError::execution(NOT_UNIQUE));
+                }
+            }
+        }
+        None
     }
 
     fn duplicate(&self, first: usize, second: usize) -> EvalError {
@@ -208,17 +244,13 @@ impl Join<'_> {
     fn meet(&self, outputs: &mut Outputs, at: usize, step: usize, taken: &mut [bool]) -> Result<(), EvalError> {
         if self.matching.cardinality == Cardinality::OneToOne {
             if std::mem::replace(&mut taken[step], true) {
-                return Err(EvalError::execution(
-                    "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
-                ));
+                return Err(EvalError::execution(MANY_TO_ONE));
             }
             return Ok(());
         }
         let met = outputs.met.entry(at).or_insert_with(|| vec![false; taken.len()]);
         if std::mem::replace(&mut met[step], true) {
-            return Err(EvalError::execution(
-                "multiple matches for labels: grouping labels must ensure unique matches",
-            ));
+            return Err(EvalError::execution(NOT_UNIQUE));
         }
         Ok(())
     }

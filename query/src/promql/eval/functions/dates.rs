@@ -13,10 +13,13 @@ use crate::promql::parse::ast::Call;
 impl Run<'_> {
     pub(super) fn date(&self, call: &Call, steps: Steps) -> Result<Grid, EvalError> {
         let part = part_of(call.signature.function);
-        let of = |seconds: i64| f64::from(part(Civil::from_seconds(seconds)));
+        let of = |seconds: i64| part(Civil::from_seconds(seconds));
         if let Some(arg) = call.args.first() {
             let mut grid = self.eval_vector(arg, steps)?;
-            grid.map(|value| of(value as i64));
+            let nowhere = part(Civil::NOWHERE);
+            // 2^63 and everything beyond it, infinity and NaN are no seconds that fit.
+            let fits = |value: f64| value.abs() < 9_223_372_036_854_775_808.0;
+            grid.map(|value| if fits(value) { of(value as i64) } else { nowhere });
             return Ok(grid);
         }
         let values: Vec<f64> = steps.iter().map(|t| of(t.div_euclid(1_000_000_000))).collect();
@@ -26,15 +29,15 @@ impl Run<'_> {
     }
 }
 
-fn part_of(function: Function) -> fn(Civil) -> i32 {
+fn part_of(function: Function) -> fn(Civil) -> f64 {
     match function {
-        Function::DayOfMonth => |c| c.day as i32,
-        Function::DayOfWeek => |c| c.weekday as i32,
-        Function::DayOfYear => |c| c.day_of_year as i32,
-        Function::DaysInMonth => |c| days_in_month(c.year, c.month) as i32,
-        Function::Hour => |c| c.hour as i32,
-        Function::Minute => |c| c.minute as i32,
-        Function::Month => |c| c.month as i32,
-        _ => |c| i32::try_from(c.year).unwrap_or(i32::MAX),
+        Function::DayOfMonth => |c| c.day.into(),
+        Function::DayOfWeek => |c| c.weekday.into(),
+        Function::DayOfYear => |c| c.day_of_year.into(),
+        Function::DaysInMonth => |c| days_in_month(c.year, c.month).into(),
+        Function::Hour => |c| c.hour.into(),
+        Function::Minute => |c| c.minute.into(),
+        Function::Month => |c| c.month.into(),
+        _ => |c| c.year as f64,
     }
 }

@@ -50,13 +50,14 @@ pub(super) fn extended_rate(w: &Window<'_>, kind: Kind) -> Option<f64> {
             upto = last;
         }
         last = upto.max(first);
-        let mut before = from;
+        let (mut before, mut lost) = (from, 0.0);
         for &value in w.values[first..last].iter().chain([&to]) {
             if value < before {
-                result += before;
+                lost += before;
             }
             before = value;
         }
+        result += lost;
     }
     Some(if kind.per_second { result / (w.range as f64 / 1e9) } else { result })
 }

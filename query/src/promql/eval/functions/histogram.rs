@@ -67,7 +67,7 @@ impl Run<'_> {
         let mut annotations = self.annotations.borrow_mut();
         for &q in values.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
             let text = format!("quantile value should be between 0 and 1, got {}", general(q));
-            annotations.warn(arg.span(), text);
+            annotations.warn(arg.unwrapped().span(), text);
         }
         Ok(values)
     }
@@ -83,7 +83,7 @@ impl Run<'_> {
                 if let Some(name) = row.labels.metric_name() {
                     text.push_str(&format!(" for metric name {name:?}"));
                 }
-                self.annotations.borrow_mut().warn(arg.span(), text);
+                self.annotations.borrow_mut().warn(arg.unwrapped().span(), text);
                 continue;
             };
             let labels = retain(&row.labels, |name| name != BOUND);
@@ -137,7 +137,7 @@ impl Run<'_> {
         })?;
         let mut annotations = self.annotations.borrow_mut();
         for (name, forced) in forced {
-            annotations.forced_monotonic(arg.span(), &name, forced);
+            annotations.forced_monotonic(arg.unwrapped().span(), &name, forced);
         }
         Ok(())
     }

@@ -7,14 +7,20 @@ use crate::promql::eval::times::{Steps, greatest, least};
 use crate::promql::parse::Function;
 use crate::promql::parse::ast::Call;
 
+/// Above this, one more or less makes no difference to a square.
+const SQUARE_MAX: f64 = (1u64 << 28) as f64;
+
 /// The functions that need nothing but the value.
 pub(super) fn of_one(function: Function) -> Option<fn(f64) -> f64> {
     Some(match function {
         Function::Abs => f64::abs,
         Function::Acos => f64::acos,
-        Function::Acosh => f64::acosh,
+        // The library squares its argument, which overflows long before the answer does.
+        Function::Acosh => |v| if v > SQUARE_MAX { v.ln() + std::f64::consts::LN_2 } else { v.acosh() },
         Function::Asin => f64::asin,
-        Function::Asinh => f64::asinh,
+        Function::Asinh => |v| {
+            if v.abs() > SQUARE_MAX { (v.abs().ln() + std::f64::consts::LN_2).copysign(v) } else { v.asinh() }
+        },
         Function::Atan => f64::atan,
         Function::Atanh => f64::atanh,
         Function::Ceil => f64::ceil,

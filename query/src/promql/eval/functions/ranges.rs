@@ -11,8 +11,8 @@ use crate::promql::eval::grid::{Grid, is_absent};
 use crate::promql::eval::run::Run;
 use crate::promql::eval::times::{Steps, seconds};
 use crate::promql::eval::window::Window;
-use crate::promql::parse::Function;
 use crate::promql::parse::ast::{Call, Expr, Extension};
+use crate::promql::parse::{Function, Span};
 
 const ANCHORED: [Function; 5] =
     [Function::Changes, Function::Delta, Function::Increase, Function::Rate, Function::Resets];
@@ -96,12 +96,17 @@ impl Run<'_> {
     /// A counter's name has an ending that says so.
     fn remark_on_names(&self, grid: &Grid, range: &Expr) {
         let mut annotations = self.annotations.borrow_mut();
+        // What a subquery has computed has no place in the text, upstream says.
+        let span = match range.unwrapped() {
+            Expr::Subquery(_) => Span::default(),
+            stored => stored.span(),
+        };
         for row in &grid.rows {
             let Some(name) = row.labels.metric_name() else { continue };
             if !["_total", "_sum", "_count", "_bucket"].iter().any(|ending| name.ends_with(ending)) {
                 let text =
                     format!("metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {name:?}");
-                annotations.info(range.span(), text);
+                annotations.info(span, text);
             }
         }
     }
@@ -112,7 +117,7 @@ impl Run<'_> {
             let asked = || (0..grid.rows.len()).any(|i| !is_absent(grid.row(i)[step]));
             if !(0.0..=1.0).contains(&q) && asked() {
                 let text = format!("quantile value should be between 0 and 1, got {}", general(q));
-                annotations.warn(arg.span(), text);
+                annotations.warn(arg.unwrapped().span(), text);
             }
         }
     }

@@ -13,7 +13,9 @@ use crate::promql::parse::ast::Call;
 impl Run<'_> {
     pub(super) fn sort(&self, call: &Call, steps: Steps) -> Result<Grid, EvalError> {
         let grid = self.eval_vector(&call.args[0], steps)?;
-        if self.asked.start != self.asked.end {
+        // What is the same at every step is asked for once, and sorted.
+        let once = steps == Steps::one(steps.start);
+        if !once && (steps.count > 1 || self.asked.start != self.asked.end) {
             let text = "sort is ineffective for range queries since results are always ordered by labels";
             self.annotations.borrow_mut().warn(call.span, text);
         }
