@@ -2,12 +2,14 @@
 //!
 //! One segment in memory: 400 hosts × 10 metrics, 2,500 samples each, 10 s apart, walks of two
 //! decimals; and one of SERIES series (default 100,000) of ten samples. One thread, medians; with NAME only
-//! questions whose names hold it.
+//! questions whose names hold it. `scaling` as NAME compares what a second thread gains: a full scan, and a sum
+//! over as many plain floats in memory.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rayon::prelude::*;
 use tidegauge_query::{Aggregate, Selection};
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
@@ -93,11 +95,42 @@ fn time(name: &str, samples: usize, mut ask: impl FnMut() -> usize) {
 
 fn main() {
     let series = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(100_000);
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
-    pool.install(|| {
+    let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+    if std::env::args().nth(2).as_deref() == Some("scaling") {
+        return scaling(&[pool(1), pool(2)]);
+    }
+    pool(1).install(|| {
         hosts();
         many(series);
     });
+}
+
+/// Gains from one thread to two, medians of pairs taken in turn.
+fn scaling(pools: &[rayon::ThreadPool; 2]) {
+    const SAMPLES: usize = 2500;
+    let snapshot = segment((0..4000).map(|i| (host_labels(i / 10, i % 10), SAMPLES)));
+    let end = START + SAMPLES as i64 * STEP;
+    // What statistics could answer is cut off, so that all is decoded.
+    let cut = TimeRange::new(Timestamp::from_nanos(START + 1), Timestamp::from_nanos(end));
+    let sum = Selection::new(&snapshot, &[]).expect("a selection").range(cut).aggregate(Aggregate::Sum).group_all();
+    let plain = vec![0.5; 4000 * SAMPLES];
+    let raw = || plain.par_chunks(1 << 16).map(|part| part.iter().sum::<f64>()).sum::<f64>();
+    let scan = || sum.run().expect("an answer").series[0].values[0];
+    let gain = |ask: &(dyn Fn() -> f64 + Sync)| {
+        let times = pools.each_ref().map(|pool| {
+            let start = Instant::now();
+            assert!(pool.install(ask) > 0.0);
+            start.elapsed()
+        });
+        times[0].as_secs_f64() / times[1].as_secs_f64()
+    };
+    let mut gains: Vec<(f64, f64)> = (0..41).map(|_| (gain(&raw), gain(&scan))).collect();
+    let mut median = |by: fn(&(f64, f64)) -> f64| {
+        gains.sort_by(|a, b| by(a).total_cmp(&by(b)));
+        by(&gains[gains.len() / 2])
+    };
+    let (raw, scan) = (median(|g| g.0), median(|g| g.1));
+    println!("two threads instead of one: plain sum x{raw:.2}, full scan x{scan:.2}: {:.2} of it", scan / raw);
 }
 
 fn hosts() {
