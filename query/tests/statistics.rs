@@ -281,6 +281,26 @@ proptest! {
     }
 }
 
+/// What is hidden in the middle of a chunk leaves two ranges; at the end of the first the second begins, not what of the
+/// chunk would be decoded next. Else the earlier source's sample at 45 was passed on before this one's, and both counted.
+#[test]
+fn a_hole_in_a_chunk_lets_no_sample_count_twice() {
+    let set = || labels(&[("__name__", "x")]);
+    let of = |pairs: &[(i64, f64)], chunk, piece| ChunkedSource {
+        plain: OddSource { series: vec![(set(), pairs.iter().copied().collect())], batches: vec![7], key: None },
+        chunk,
+        piece,
+    };
+    let earlier = of(&[(45, 1.0)], 1, 1);
+    let later = of(&[(18, 2.0), (45, 3.0), (89, 4.0), (90, 5.0)], 4, 2);
+    let tombstone = Tombstone { seq: SeqNo(0), matchers: Vec::new(), range: range(23, 45), created: 0 };
+    let mask = Mask { tombstones: vec![Arc::new(tombstone)], ages: Arc::default() };
+    let plain = snapshot([&earlier, &later].map(|source| left_by(&mask, &source.plain)));
+    let masked = snapshot([earlier, later].map(|source| Masked::new(Arc::new(source), mask.clone())));
+    compare(&masked, &plain, None, TimeRange::ALL);
+    assert_eq!(Selection::new(&masked, &[]).unwrap().count().unwrap(), [4]);
+}
+
 /// One series of 20 chunks of ten samples, a second apart, and what else is given.
 fn counted(others: Vec<ChunkedSource>, every: i64, asked: TimeRange) -> ScanStats {
     let pairs: Pairs = (0..200).map(|i| (i * 10, i as f64)).collect();

@@ -186,7 +186,11 @@ impl ColumnCursor for MaskedCursor<'_> {
 
     fn bound(&self) -> Option<i64> {
         match &self.current {
-            Some(cursor) => cursor.bound(),
+            // At the end of its range a cursor may know of samples far behind it: those of the next range come first.
+            Some(cursor) => {
+                let bound = cursor.bound()?;
+                Some(self.ranges.front().map_or(bound, |next| bound.min(next.start.nanos())))
+            }
             None => self.ranges.front().map(|range| range.start.nanos()),
         }
     }
