@@ -170,6 +170,8 @@ impl Builder {
                 in_background: self.background_compaction,
                 segment_bytes: self.segment_bytes,
                 segment_span: self.segment_span,
+                cold_after: self.cold_after,
+                threads: self.compact_threads,
             },
         });
         let flusher = Flusher::new(FlusherParts {

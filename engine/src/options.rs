@@ -105,6 +105,8 @@ pub struct Builder {
     pub(crate) wal_bytes: u64,
     pub(crate) segment_bytes: u64,
     pub(crate) segment_span: Duration,
+    pub(crate) cold_after: Duration,
+    pub(crate) compact_threads: usize,
     pub(crate) background_compaction: bool,
     pub(crate) lane_samples: usize,
     pub(crate) max_appenders: usize,
@@ -135,6 +137,8 @@ impl Builder {
     pub const SEGMENT_BYTES: u64 = 1 << 30;
     /// Default of [`Self::segment_span`]: 32 days.
     pub const SEGMENT_SPAN: Duration = Duration::from_secs(32 * 86_400);
+    /// Default of [`Self::cold_after`]: 7 days.
+    pub const COLD_AFTER: Duration = Duration::from_secs(7 * 86_400);
     /// Default of [`Self::lane_samples`]: 65,536, which is 1.5 MiB a lane.
     pub const LANE_SAMPLES: usize = 1 << 16;
     /// Default of [`Self::max_appenders`].
@@ -158,6 +162,8 @@ impl Builder {
             wal_bytes: Self::WAL_BYTES,
             segment_bytes: Self::SEGMENT_BYTES,
             segment_span: Self::SEGMENT_SPAN,
+            cold_after: Self::COLD_AFTER,
+            compact_threads: 0,
             background_compaction: true,
             lane_samples: Self::LANE_SAMPLES,
             max_appenders: Self::MAX_APPENDERS,
@@ -218,6 +224,26 @@ impl Builder {
     /// segments earlier.
     pub fn segment_span(mut self, span: Duration) -> Self {
         self.segment_span = span;
+        self
+    }
+
+    /// Segments whose newest sample, and which themselves, are this old are encoded anew, as small as it gets, once.
+    /// [`Engine::compact`](crate::Engine::compact) does so whatever their age. [`Duration::MAX`]: never, not then either.
+    ///
+    /// Sooner: less disk. Later: what is often read decodes faster. With the feature `cold` such segments take some
+    /// 10 to 20 % less and decode ten times slower, without it a little less and as fast. Stores written with it cannot
+    /// be read without.
+    pub fn cold_after(mut self, age: Duration) -> Self {
+        self.cold_after = age;
+        self
+    }
+
+    /// Threads that compact. Default, and with 0: half of the processors, at least one.
+    ///
+    /// More: segments are merged and made small sooner. Fewer: pushes and queries keep the processors. The extra disk is
+    /// the same.
+    pub fn compact_threads(mut self, threads: usize) -> Self {
+        self.compact_threads = threads;
         self
     }
 

@@ -19,6 +19,7 @@ fn header() -> SegmentHeader {
     SegmentHeader {
         store_id: 0x0123_4567_89ab_cdef_fedc_ba98_7654_3210,
         seq_range: SeqRange { start: SeqNo(100), end: SeqNo(9000) },
+        cold: false,
         late: true,
         level: 3,
         created: 1_700_000_000_123_456_789,

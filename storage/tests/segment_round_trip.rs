@@ -19,6 +19,7 @@ fn header() -> SegmentHeader {
         store_id: 0xfeed_0000_0000_0000_0000_0000_0000_0007,
         seq_range: SeqRange { start: SeqNo(5), end: SeqNo(900) },
         late: true,
+        cold: true,
         level: 2,
         created: 1_700_000_000_000_000_000,
     }

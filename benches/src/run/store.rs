@@ -1,7 +1,7 @@
 //! The engine under measurement, and what goes into it: a grid of samples, or operations.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tidegauge::{Durability, Engine, SeriesId};
 
@@ -24,7 +24,8 @@ pub(super) fn lane_samples(options: &Run) -> usize {
 }
 
 pub(super) fn open(dir: &Path, options: &Run) -> Result<Engine, Error> {
-    let builder = Engine::builder(dir).durability(options.durability);
+    // Nothing becomes cold by itself: what it would weigh is measured apart.
+    let builder = Engine::builder(dir).durability(options.durability).cold_after(Duration::MAX);
     let builder = builder.lane_samples(lane_samples(options)).max_appenders(options.appenders as usize + 16);
     builder.open().map_err(Error::engine("opening the engine"))
 }

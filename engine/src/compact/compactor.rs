@@ -1,6 +1,5 @@
-//! One thread that carries out what the plan says, a job at a time.
+//! One thread that has the plan carried out, by the threads of a pool.
 
-use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,13 +7,15 @@ use std::time::{Duration, Instant};
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::{Edit, Manifest, ManifestError};
-use tidegauge_storage::model::{SeqNo, TimeRange, Timestamp, Tombstone};
+use tidegauge_storage::model::{SeqNo, Timestamp, Tombstone};
 use tidegauge_storage::segment::{Segment, SegmentInfo, WriteError, file_name, id_of};
 use tidegauge_storage::source::{AgeMask, ReadError};
 
+use super::crew::{Crew, Ended};
 use super::desk::Next;
-use super::input::{Hidden, Input};
-use super::plan::{Job, Piece, Rules, Why, plan, plan_drop};
+use super::input::Input;
+use super::look::{Due, Found, Look, Looked};
+use super::plan::{Job, Piece, Rules, Why};
 use super::run::{RunError, Target, discard, run};
 use super::{CompactError, Graveyard};
 use crate::clock;
@@ -22,7 +23,6 @@ use crate::core::Core;
 use crate::flush::reference;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::version::Version;
 
 /// Looks for something to do at least this often.
 const IDLE: Duration = Duration::from_secs(60);
@@ -32,9 +32,6 @@ const SPACE_RETRY: Duration = Duration::from_secs(5);
 const YIELD: Duration = Duration::from_millis(5);
 /// Memtables waiting for their flush from which compaction stands back.
 const SEALED_BEHIND: usize = 2;
-
-/// Samples deleted this long ago are removed even if they are few, nanoseconds.
-const URGENT: i64 = 3_600_000_000_000;
 
 /// What the compactor is given.
 pub(crate) struct CompactorParts {
@@ -56,6 +53,9 @@ pub(crate) struct CompactOptions {
     pub(crate) in_background: bool,
     pub(crate) segment_bytes: u64,
     pub(crate) segment_span: Duration,
+    pub(crate) cold_after: Duration,
+    /// 0: half of the processors.
+    pub(crate) threads: usize,
 }
 
 /// As many segments of a kind are merged at once.
@@ -64,15 +64,14 @@ const FAN: usize = 4;
 /// The compactor.
 pub(crate) struct Compactor {
     parts: CompactorParts,
-    /// Segments that could not be read: left alone until the next opening.
-    frozen: HashSet<u64>,
-    /// What was found hidden of segments.
-    hidden: HashMap<u64, Hidden>,
+    looked: Looked,
+    /// Made when there is something to do.
+    crew: Option<Crew>,
 }
 
 /// Why a job failed.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(super) enum Failure {
     #[error(transparent)]
     Run(#[from] RunError),
     #[error(transparent)]
@@ -93,7 +92,7 @@ impl Failure {
 
 impl Compactor {
     pub(crate) fn new(parts: CompactorParts) -> Self {
-        Self { parts, frozen: HashSet::new(), hidden: HashMap::new() }
+        Self { parts, looked: Looked::default(), crew: None }
     }
 
     /// The thread's life.
@@ -123,57 +122,58 @@ impl Compactor {
         }
     }
 
-    /// Job after job, until nothing is worth one.
+    /// Jobs as long as anything is worth one, as many at a time as there are threads.
     fn work(&mut self, all: bool) -> Result<(), CompactError> {
-        let core = Arc::clone(&self.parts.core);
-        let mut damaged = None;
-        loop {
-            if let Some(poisoned) = core.gate.poisoned() {
-                return Err(poisoned.into());
-            }
-            let version = core.versions.load();
-            let ages = core.kept.coarse_ages();
-            let settled = self.settled(&version);
-            let pieces: Vec<Piece> = version.segments.iter().map(|s| self.piece(s, &settled, &ages)).collect();
-            self.hidden.retain(|id, _| pieces.iter().any(|p| p.id == *id));
-            let job = if all || self.parts.options.in_background {
-                plan(&pieces, &self.rules(all))
-            } else {
-                // Retention and deletes hold in any case.
-                plan_drop(&pieces, &self.rules(false))
-            };
-            let Some(job) = job else {
-                return self.forget_deletes(&version, &settled, &pieces).and(damaged.map_or(Ok(()), Err));
-            };
-            let by_id = |id: &u64| version.segments.iter().find(|s| s.info().id == *id).cloned();
-            let segments = job.inputs.iter().filter_map(by_id);
-            let inputs: Vec<Input> = segments.map(|segment| Input::new(segment, &settled, &ages)).collect();
-            // Nobody but the version and snapshots shall hold them when they are buried.
-            drop(version);
-            core.counters.compacting(true);
-            let result = self.carry_out(&job, inputs, &ages);
-            core.counters.compacting(false);
-            match result {
-                Ok(()) => {}
-                Err(Failure::Run(RunError::Interrupted)) => return Err(CompactError::Closed),
-                Err(failure) if failure.is_full() => return Err(CompactError::DiskFull),
-                Err(Failure::Run(RunError::Read(error))) => {
-                    // What cannot be read stays where it is, for queries to tell and for salvage.
-                    let file = file_of(&error).and_then(|file| id_of(file.file_name()?.to_str()?));
-                    self.frozen.extend(job.inputs.iter().filter(|&&id| file.is_none_or(|file| file == id)));
-                    core.counters.compaction_failed();
-                    damaged = Some(CompactError::Damaged { cause: error.to_string() });
-                }
-                Err(Failure::Run(error)) => {
-                    core.counters.compaction_failed();
-                    return Err(CompactError::Failed { cause: error.to_string() });
-                }
-                Err(Failure::Manifest(error)) => {
-                    core.poison(format!("a compaction cannot be committed: {error}"));
-                    core.counters.compaction_failed();
-                }
-            }
+        let Self { parts, looked, crew } = self;
+        if let Some(poisoned) = parts.core.gate.poisoned() {
+            return Err(poisoned.into());
         }
+        // Most looks find nothing: an engine that has nothing to compact has no threads for it.
+        if let Look::Nothing(found) = looked.look(parts, all, &[]) {
+            return parts.forget_deletes(&found);
+        }
+        if crew.is_none() {
+            *crew = Some(Crew::new(parts.options.threads).map_err(|cause| CompactError::Failed { cause })?);
+        }
+        let crew = crew.as_ref().expect("made above");
+        let (parts, ended) = (&*parts, Ended::default());
+        crew.scope(|scope| {
+            let mut running: Vec<Due> = Vec::new();
+            let (mut result, mut damaged) = (Ok(()), Ok(()));
+            loop {
+                while result.is_ok() && running.len() < crew.threads() {
+                    if let Some(poisoned) = parts.core.gate.poisoned() {
+                        result = Err(poisoned.into());
+                        break;
+                    }
+                    let (due, inputs, ages) = match looked.look(parts, all, &running) {
+                        Look::Due(due, inputs, ages) => (due, inputs, ages),
+                        Look::Later => break,
+                        Look::Nothing(found) if running.is_empty() => {
+                            parts.core.counters.compacting(false);
+                            return parts.forget_deletes(&found).and(damaged);
+                        }
+                        Look::Nothing(_) => break,
+                    };
+                    running.push(due.clone());
+                    let ended = &ended;
+                    scope.spawn(move |_| ended.tell(due.job.clone(), || parts.carry_out(&due.job, inputs, &ages)));
+                }
+                parts.core.counters.compacting(!running.is_empty());
+                if running.is_empty() {
+                    return result;
+                }
+                let (job, how) = ended.next();
+                running.retain(|due| due.job != job);
+                if let Err(failure) = how {
+                    match judged(parts, looked, &job, failure) {
+                        Err(error @ CompactError::Damaged { .. }) => damaged = Err(error),
+                        Err(error) if result.is_ok() => result = Err(error),
+                        _ => {}
+                    }
+                }
+            }
+        })
     }
 
     /// Where all segments together are more than retention allows, the oldest ones go, in one commit with the
@@ -214,57 +214,46 @@ impl Compactor {
         graveyard.bury(dropped);
         Ok(())
     }
+}
 
-    fn rules(&self, all: bool) -> Rules {
-        let options = &self.parts.options;
-        let span = self.parts.core.kept.span().map_or(options.segment_span, |span| span.min(options.segment_span));
-        let span = i64::try_from(span.as_nanos()).unwrap_or(i64::MAX).max(1);
-        Rules { segment_bytes: options.segment_bytes, span, fan: FAN, now: clock::now().nanos(), all }
+/// What a failure means for the rest of the work. What is no error here is found again at the next look.
+fn judged(parts: &CompactorParts, looked: &mut Looked, job: &Job, failure: Failure) -> Result<(), CompactError> {
+    if failure.is_full() {
+        return Err(CompactError::DiskFull);
     }
-
-    /// Deletes that survive a power loss: what an earlier one would leave behind must not be gone already (P5).
-    fn settled(&self, version: &Version) -> Vec<Arc<Tombstone>> {
-        let core = &self.parts.core;
-        let durable = if core.durability.logs() { core.durable.seq() } else { 0 };
-        let manifest = self.parts.manifest.lock().expect("manifest lock");
-        let known = &manifest.state().tombstones;
-        let is_settled = |t: &&Arc<Tombstone>| t.seq.0 < durable || known.contains_key(&t.seq);
-        version.tombstones.iter().filter(is_settled).cloned().collect()
+    if let Failure::Run(RunError::Interrupted) = failure {
+        return Err(CompactError::Closed);
     }
+    parts.core.counters.compaction_failed();
+    match failure {
+        Failure::Run(RunError::Read(error)) => {
+            // What cannot be read stays where it is, for queries to tell and for salvage.
+            let file = file_of(&error).and_then(|file| id_of(file.file_name()?.to_str()?));
+            looked.freeze(job.inputs.iter().copied().filter(|&id| file.is_none_or(|file| file == id)));
+            Err(CompactError::Damaged { cause: error.to_string() })
+        }
+        Failure::Run(error) => Err(CompactError::Failed { cause: error.to_string() }),
+        Failure::Manifest(error) => {
+            parts.core.poison(format!("a compaction cannot be committed: {error}"));
+            Ok(())
+        }
+    }
+}
 
-    fn piece(&mut self, segment: &Segment, settled: &[Arc<Tombstone>], ages: &Arc<[AgeMask]>) -> Piece {
-        let info = segment.info();
-        let hidden = match Hidden::count(segment, settled, ages, self.hidden.get(&info.id)) {
-            Ok(hidden) => hidden,
-            Err(_) => {
-                // Whoever reads it is told; here it only is in the way.
-                self.frozen.insert(info.id);
-                None
-            }
-        };
-        let (samples, since) = hidden.as_ref().map_or((0, i64::MAX), |h| (h.samples, h.since));
-        match hidden {
-            Some(hidden) => drop(self.hidden.insert(info.id, hidden)),
-            None => drop(self.hidden.remove(&info.id)),
-        }
-        Piece {
-            id: info.id,
-            seq: info.seq_range,
-            time: info.time_range.unwrap_or(TimeRange::new(Timestamp::MIN, Timestamp::MIN)),
-            late: info.late,
-            bytes: info.file_bytes,
-            created: info.created,
-            samples: info.samples,
-            hidden: samples,
-            urgent: since.saturating_add(URGENT) <= clock::now().nanos(),
-            frozen: self.frozen.contains(&info.id),
-        }
+impl CompactorParts {
+    /// What is worth it now.
+    pub(super) fn rules(&self, all: bool) -> Rules {
+        let CompactOptions { segment_bytes, segment_span, cold_after, .. } = self.options;
+        let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+        let span = self.core.kept.span().map_or(segment_span, |span| span.min(segment_span));
+        let (now, cold_after) = (clock::now().nanos(), nanos(cold_after));
+        Rules { segment_bytes, span: nanos(span).max(1), fan: FAN, now, all, cold_after }
     }
 
     /// New segments durable, then the manifest, then the version, then the old files (C4).
     fn carry_out(&self, job: &Job, inputs: Vec<Input>, ages: &[AgeMask]) -> Result<(), Failure> {
         let started = Instant::now();
-        let CompactorParts { core, fs, dir, manifest, store_id, next_segment, graveyard, options } = &self.parts;
+        let Self { core, fs, dir, manifest, store_id, next_segment, graveyard, options } = self;
         let target = Target {
             fs,
             dir,
@@ -276,7 +265,7 @@ impl Compactor {
         let mut made: Vec<SegmentInfo> = Vec::new();
         let mut result = match job.why {
             Why::Drop => Ok(()),
-            _ => run(&inputs, &job.cuts, &target, &mut made).map_err(Failure::from),
+            _ => run(&inputs, &job.cuts, job.cold, &target, &mut made).map_err(Failure::from),
         };
         let mut opened = Vec::new();
         if result.is_ok() {
@@ -316,19 +305,15 @@ impl Compactor {
     }
 
     /// Forgets the deletes that hide nothing any more: not in a segment, and not in a memtable (C9).
-    fn forget_deletes(
-        &self,
-        version: &Version,
-        settled: &[Arc<Tombstone>],
-        pieces: &[Piece],
-    ) -> Result<(), CompactError> {
+    fn forget_deletes(&self, found: &Found) -> Result<(), CompactError> {
+        let Found { version, settled, pieces } = found;
         let hides = |t: &Tombstone| {
             let below = |p: &&Piece| t.reaches(p.seq, Some(p.time));
             let in_memory = version.sealed.iter().any(|m| m.first_seq <= t.seq.0 && m.samples() > 0);
             in_memory || pieces.iter().filter(below).any(|p| p.hidden > 0 || p.frozen)
         };
-        let core = &self.parts.core;
-        let mut manifest = self.parts.manifest.lock().expect("manifest lock");
+        let core = &self.core;
+        let mut manifest = self.manifest.lock().expect("manifest lock");
         let known = &manifest.state().tombstones;
         let done: Vec<SeqNo> = settled.iter().filter(|t| !hides(t)).map(|t| t.seq).collect();
         // One that only the log has comes back with it after a crash, finds nothing, and goes again.
@@ -350,7 +335,7 @@ impl Compactor {
 
     /// Asked between chunks. While flushes are behind, they have the machine.
     fn go_on(&self) -> bool {
-        let core = &self.parts.core;
+        let core = &self.core;
         loop {
             if core.is_stopping() || core.is_poisoned() {
                 return false;

@@ -45,7 +45,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn open(fs: &SimFs, durability: Durability) -> Option<Engine> {
-    let mut builder = Builder::new(None).durability(durability).query_threads(1).lane_samples(64);
+    let mut builder = Builder::new(None).durability(durability).query_threads(1).compact_threads(1).lane_samples(64);
     builder = builder.background_compaction(false).wal_bytes(1 << 20);
     builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
     builder.open().ok()

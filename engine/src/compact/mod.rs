@@ -9,7 +9,9 @@ mod input;
 mod run;
 // by whom
 mod compactor;
+mod crew;
 mod desk;
+mod look;
 // and what is left over
 mod graveyard;
 

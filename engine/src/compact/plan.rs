@@ -26,8 +26,10 @@ pub(crate) struct Piece {
     pub(crate) hidden: u64,
     /// Those are to be removed even if they are few.
     pub(crate) urgent: bool,
-    /// Cannot be read: stays as it is, and in the way.
+    /// Cannot be read, or lies where a job is at work: stays as it is, and in the way.
     pub(crate) frozen: bool,
+    /// Encoded as small as it gets.
+    pub(crate) cold: bool,
 }
 
 /// How much is worth it.
@@ -41,8 +43,10 @@ pub(crate) struct Rules {
     pub(crate) fan: usize,
     /// The time, in nanoseconds since the Unix epoch.
     pub(crate) now: i64,
-    /// Merge whatever can be merged, however little it saves.
+    /// Merge whatever can be merged, however little it saves, and make cold what is not.
     pub(crate) all: bool,
+    /// Segments that are this old, and so are their newest samples, become cold; nanoseconds. The greatest: none ever.
+    pub(crate) cold_after: i64,
 }
 
 impl Rules {
@@ -64,6 +68,8 @@ pub(crate) struct Job {
     pub(crate) inputs: Vec<u64>,
     /// No output holds both a timestamp before and one at or behind any of these. Ascending.
     pub(crate) cuts: Vec<i64>,
+    /// Encode the outputs as small as it gets.
+    pub(crate) cold: bool,
     pub(crate) why: Why,
 }
 
@@ -79,6 +85,8 @@ pub(crate) enum Why {
     Stack,
     /// Neighbours are small.
     Join,
+    /// It is old, and not encoded as small as it gets.
+    Chill,
 }
 
 /// The next job, if anything is worth one.
@@ -92,6 +100,7 @@ pub(crate) fn plan(pieces: &[Piece], rules: &Rules) -> Option<Job> {
         .or_else(|| table.stack())
         .or_else(|| table.join())
         .or_else(|| table.rewrite())
+        .or_else(|| table.chill())
 }
 
 /// The next job that only removes: what nobody sees any more.
@@ -151,7 +160,7 @@ impl<'a> Table<'a> {
     fn drop_hidden(&self) -> Option<Job> {
         let gone = |p: &&Piece| !p.frozen && p.hidden >= p.samples;
         let inputs: Vec<u64> = self.pieces.iter().filter(gone).map(|p| p.id).collect();
-        (!inputs.is_empty()).then_some(Job { inputs, cuts: Vec::new(), why: Why::Drop })
+        (!inputs.is_empty()).then_some(Job { inputs, cuts: Vec::new(), cold: false, why: Why::Drop })
     }
 
     /// One segment by itself, because much of it is hidden.
@@ -159,6 +168,26 @@ impl<'a> Table<'a> {
         let due = |p: &Piece| !p.frozen && p.hidden > 0 && (self.rules.all || p.urgent || p.hidden >= p.samples / 4);
         let i = self.pieces.iter().position(due)?;
         Some(self.job(&[i], Why::Rewrite))
+    }
+
+    /// One segment by itself, because it will hardly change any more.
+    fn chill(&self) -> Option<Job> {
+        let due = |p: &Piece| !p.frozen && !p.cold && self.is_old(p);
+        let i = self.pieces.iter().position(due)?;
+        Some(self.job(&[i], Why::Chill))
+    }
+
+    /// Whether a segment was made long ago, and its newest sample is as old: a fresh one of old samples (an import, late
+    /// data) may still be merged with others.
+    fn is_old(&self, piece: &Piece) -> bool {
+        let Rules { cold_after, now, all, .. } = *self.rules;
+        let since = last(&piece.time).max(piece.created);
+        cold_after < i64::MAX && (all || since.saturating_add(cold_after) <= now)
+    }
+
+    /// Whether what is made of these may be cold at once. What is cold already costs nothing.
+    fn stays_cold(&self, picked: &[usize]) -> bool {
+        picked.iter().map(|&i| &self.pieces[i]).all(|piece| piece.cold || self.is_old(piece))
     }
 
     /// Segments that lie across several stacks, the earliest ones first, cut where the stacks meet.
@@ -224,7 +253,7 @@ impl<'a> Table<'a> {
         cuts.retain(|&at| piece.time.start.nanos() < at && at <= last(&piece.time));
         cuts.sort_unstable();
         cuts.dedup();
-        let job = Job { inputs: vec![piece.id], cuts, why: Why::Spread };
+        let job = Job { inputs: vec![piece.id], cuts, cold: self.stays_cold(&[floor]), why: Why::Spread };
         (!piece.frozen && !job.cuts.is_empty()).then_some(job)
     }
 
@@ -364,7 +393,8 @@ impl<'a> Table<'a> {
 
     fn job(&self, picked: &[usize], why: Why) -> Job {
         let cuts = self.cuts(picked);
-        Job { inputs: picked.iter().map(|&i| self.pieces[i].id).collect(), cuts, why }
+        let inputs = picked.iter().map(|&i| self.pieces[i].id).collect();
+        Job { inputs, cuts, cold: self.stays_cold(picked), why }
     }
 }
 

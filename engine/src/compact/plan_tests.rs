@@ -3,13 +3,14 @@
 use proptest::prelude::*;
 use tidegauge_storage::model::{SeqNo, SeqRange, TimeRange, Timestamp};
 
+use super::look::{Due, Occupied, beside};
 use super::plan::{Job, Piece, Rules, Why, order, plan};
 
 const HOUR: i64 = 3_600_000_000_000;
 const MIB: u64 = 1 << 20;
 
 fn rules(all: bool) -> Rules {
-    Rules { segment_bytes: 1 << 30, span: 32 * 24 * HOUR, fan: 4, now: 0, all }
+    Rules { segment_bytes: 1 << 30, span: 32 * 24 * HOUR, fan: 4, now: 0, all, cold_after: i64::MAX }
 }
 
 fn piece(id: u64, seq: (u64, u64), time: (i64, i64), late: bool, bytes: u64) -> Piece {
@@ -24,6 +25,7 @@ fn piece(id: u64, seq: (u64, u64), time: (i64, i64), late: bool, bytes: u64) -> 
         hidden: 0,
         urgent: false,
         frozen: false,
+        cold: false,
     }
 }
 
@@ -36,11 +38,13 @@ struct Store {
     flushed: u64,
     written: u64,
     extra: u64,
+    /// Bytes encoded cold: those of inputs that were cold already are taken over.
+    chilled: u64,
 }
 
 impl Store {
     fn new(rules: Rules) -> Self {
-        Self { pieces: Vec::new(), rules, next_id: 0, flushed: 0, written: 0, extra: 0 }
+        Self { pieces: Vec::new(), rules, next_id: 0, flushed: 0, written: 0, extra: 0, chilled: 0 }
     }
 
     fn add(&mut self, mut piece: Piece) {
@@ -102,7 +106,10 @@ impl Store {
             let bytes: u64 = shares.iter().map(|s| s.2).sum();
             made += bytes;
             let made = piece(0, (seq.start.0, seq.end.0), (a, b), late, bytes.max(1));
-            self.add(Piece { created: self.rules.now, ..made });
+            self.add(Piece { created: self.rules.now, cold: job.cold, ..made });
+        }
+        if job.cold {
+            self.chilled += inputs.iter().filter(|p| !p.cold).map(|p| p.bytes).sum::<u64>();
         }
         self.written += made;
         self.extra = self.extra.max(made);
@@ -120,6 +127,20 @@ impl Store {
         jobs
     }
 
+    /// As many jobs as may run beside those that do.
+    fn begin(&self, running: &mut Vec<Due>, threads: usize) {
+        while running.len() < threads {
+            match beside(&self.pieces, running, &self.rules, plan) {
+                Ok(Some(due)) => running.push(due),
+                Ok(None) | Err(Occupied) => break,
+            }
+        }
+        let bytes =
+            |due: &Due| self.pieces.iter().filter(|p| due.job.inputs.contains(&p.id)).map(|p| p.bytes).sum::<u64>();
+        let together: u64 = running.iter().map(bytes).sum();
+        assert!(running.len() <= 1 || together <= self.rules.job_bytes(), "{together} bytes of extra disk");
+    }
+
     fn amplification(&self) -> f64 {
         self.written as f64 / self.flushed as f64
     }
@@ -132,8 +153,8 @@ impl Store {
 }
 
 /// A week of a flush each quarter of an hour; `late` MiB of each are up to a day late.
-fn week(in_order: u64, late: u64) -> Store {
-    let mut store = Store::new(rules(false));
+fn week(in_order: u64, late: u64, cold_after: i64) -> Store {
+    let mut store = Store::new(Rules { cold_after, ..rules(false) });
     let quarter = HOUR / 4;
     let mut height = 0;
     for i in 0..7 * 24 * 4i64 {
@@ -163,13 +184,52 @@ fn a_week_costs_what_is_stated() {
     for (in_order, late, most, segments) in
         [(100, 0, 2.5, 200), (1, 0, 5.5, 20), (90, 10, 4.5, 350), (50, 50, 6.5, 350)]
     {
-        let mut store = week(in_order, late);
+        let mut store = week(in_order, late, i64::MAX);
         assert!(store.amplification() <= most, "{in_order} and {late}: {:.2}", store.amplification());
         assert!(store.pieces.len() <= segments, "{in_order} and {late}: {} segments", store.pieces.len());
         store.rules.all = true;
         store.compact();
         assert_eq!(store.height(), 1, "all of it is flat");
     }
+}
+
+/// A day after it came, a week's data is cold, encoded so once; late data costs what it is merged into once more.
+#[test]
+fn what_is_old_is_encoded_small_once() {
+    let day = 24 * HOUR;
+    for (in_order, late, most) in [(100, 0, 1.01), (1, 0, 1.5), (90, 10, 2.0)] {
+        let plain = week(in_order, late, i64::MAX);
+        let mut store = week(in_order, late, day);
+        let fresh = |p: &&Piece| !p.cold && p.time.end.nanos().max(p.created) + day <= store.rules.now;
+        assert_eq!(store.pieces.iter().filter(fresh).count(), 0, "{in_order} and {late}: old and not cold");
+        let chilled = store.chilled as f64 / store.flushed as f64;
+        assert!(chilled > 0.3 && chilled <= most, "{in_order} and {late}: {chilled:.2} of the bytes");
+        let more = store.amplification() - plain.amplification();
+        assert!(more <= 1.2 * most, "{in_order} and {late}: {more:.2} more than without");
+        store.rules.now += 9 * day;
+        store.compact();
+        assert!(store.pieces.iter().all(|p| p.cold));
+        assert_eq!(store.compact(), 0, "nothing is cold twice");
+    }
+}
+
+#[test]
+fn a_fresh_segment_of_old_samples_is_not_cold_yet() {
+    let mut rules = Rules { cold_after: 10, now: 100, ..rules(false) };
+    let old = Piece { created: 95, ..piece(1, (1, 2), (0, 5), false, 1_000) };
+    assert_eq!(plan(&[old], &rules), None);
+    rules.now = 105;
+    let job = plan(&[old], &rules).unwrap();
+    assert_eq!((job.why, job.cold), (Why::Chill, true));
+    assert_eq!(plan(&[Piece { cold: true, ..old }], &rules), None);
+    assert_eq!(plan(&[Piece { frozen: true, ..old }], &rules), None);
+    // Together with something younger it is encoded as that is.
+    let late = Piece { created: 104, ..piece(2, (2, 3), (0, 5), true, 1_000) };
+    assert!(!plan(&[Piece { cold: true, ..old }, late], &rules).unwrap().cold);
+    rules.all = true;
+    assert!(plan(&[Piece { cold: true, ..old }, late], &rules).unwrap().cold);
+    rules.cold_after = i64::MAX;
+    assert_eq!(plan(&[old], &rules), None, "never");
 }
 
 /// Small segments of an engine that is opened and closed all the time.
@@ -205,7 +265,8 @@ fn what_nobody_sees_goes_first_and_what_cannot_be_read_stays() {
 
 #[test]
 fn flushes_above_what_a_job_may_take_stay_stacked_and_there_is_an_end() {
-    let mut store = Store::new(Rules { segment_bytes: 2_000, span: 50, fan: 2, now: 0, all: true });
+    let mut store =
+        Store::new(Rules { segment_bytes: 2_000, span: 50, fan: 2, now: 0, all: true, cold_after: i64::MAX });
     store.flush(piece(0, (0, 10), (3, 4), false, 2_900));
     store.flush(piece(0, (10, 20), (0, 4), false, 4_733));
     store.flush(piece(0, (10, 20), (0, 4), true, 1_184));
@@ -227,8 +288,9 @@ proptest! {
         segment_bytes in 2_000u64..40_000,
         span in 50i64..5_000,
         fan in 2usize..5,
+        cold_after in prop_oneof![Just(i64::MAX), 0i64..3_000],
     ) {
-        let mut store = Store::new(Rules { segment_bytes, span, fan, now: 0, all: false });
+        let mut store = Store::new(Rules { segment_bytes, span, fan, now: 0, all: false, cold_after });
         for (i, (start, len, back, bytes, late, compact)) in flushes.into_iter().enumerate() {
             let seq = (i as u64 * 10, i as u64 * 10 + 10);
             // A flush is less than a segment may be: above that, stacks may be too much for one job.
@@ -238,12 +300,14 @@ proptest! {
                 store.flush(piece(0, seq, (start - back, start + len), true, bytes / 4 + 1));
             }
             store.check();
+            store.rules.now += 100;
             if compact {
                 store.compact();
             }
         }
         store.rules.all = true;
         store.compact();
+        prop_assert!(cold_after == i64::MAX || store.pieces.iter().all(|p| p.cold), "cold in the end");
         if store.height() > 1 {
             store.pieces.sort_by_key(order);
             store.pieces.iter().for_each(|p| println!("{} {:?} {:?} {} {}", p.id, p.seq, p.time, p.late, p.bytes));
@@ -254,4 +318,59 @@ proptest! {
         let mut pairs = sorted.windows(2);
         prop_assert!(pairs.all(|w| order(&w[0]) <= order(&w[1])));
     }
+
+    /// C11: jobs that run side by side, and end in any order while flushes go on, leave what one after the other may.
+    #[test]
+    fn jobs_side_by_side_are_legal_and_end(
+        flushes in prop::collection::vec((0i64..2_000, 1i64..900, 0i64..1_500, 1u64..5_000, any::<bool>(), 0usize..4), 1..60),
+        segment_bytes in 2_000u64..40_000,
+        span in 50i64..5_000,
+        threads in 1usize..5,
+    ) {
+        let mut store = Store::new(Rules { segment_bytes, span, fan: 2, now: 0, all: false, cold_after: 500 });
+        let mut running: Vec<Due> = Vec::new();
+        for (i, (start, len, back, bytes, late, ends)) in flushes.into_iter().enumerate() {
+            let seq = (i as u64 * 10, i as u64 * 10 + 10);
+            let bytes = bytes.min(segment_bytes / 2);
+            store.flush(piece(0, seq, (start, start + len), false, bytes));
+            if late {
+                store.flush(piece(0, seq, (start - back, start + len), true, bytes / 4 + 1));
+            }
+            store.rules.now += 100;
+            store.begin(&mut running, threads);
+            if !running.is_empty() {
+                let due = running.remove(ends % running.len());
+                store.carry_out(&due.job);
+            }
+        }
+        store.rules.all = true;
+        for round in 0.. {
+            store.begin(&mut running, threads);
+            prop_assert!(round < 2_000, "no end");
+            let Some(due) = running.pop() else { break };
+            store.carry_out(&due.job);
+        }
+        prop_assert!(store.height() <= 1, "flat in the end");
+        prop_assert!(store.pieces.iter().all(|p| p.cold));
+    }
+}
+
+/// Far apart, jobs do run side by side; where they meet, one waits.
+#[test]
+fn jobs_run_side_by_side_where_they_do_not_meet() {
+    let mut store = Store::new(rules(false));
+    for i in 0..8i64 {
+        // Four small ones, then four large ones: two joins.
+        let bytes = if i < 4 { MIB } else { 40 * MIB };
+        store.flush(piece(0, (i as u64, i as u64 + 1), (i * HOUR, (i + 1) * HOUR), false, bytes));
+    }
+    let mut running = Vec::new();
+    store.begin(&mut running, 4);
+    assert_eq!(running.iter().map(|due| due.job.inputs.clone()).collect::<Vec<_>>(), [[0, 1, 2, 3], [4, 5, 6, 7]]);
+    // What comes where a job is at work waits for it; so does what would take too much disk.
+    store.flush(piece(0, (8, 9), (0, HOUR), false, MIB));
+    assert_eq!(beside(&store.pieces, &running[..1], &store.rules, plan).unwrap().unwrap().job.inputs, [4, 5, 6, 7]);
+    store.rules.segment_bytes = 40 * MIB;
+    assert!(matches!(beside(&store.pieces, &running[1..], &store.rules, plan), Err(Occupied)));
+    assert!(matches!(beside(&store.pieces, &[], &store.rules, plan), Ok(Some(_))));
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use tidegauge_query::merge::Merge;
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::model::{Labels, SeqNo, SeqRange, TimeRange, Timestamp};
@@ -12,6 +13,7 @@ use tidegauge_storage::source::{ColumnCursor, ReadError};
 use super::input::{Input, Touch, touch};
 use crate::chunker::Chunker;
 use crate::clock;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Chunks whose weight over time is looked at to find where to cut.
 const WEIGHED_CHUNKS_MAX: usize = 1 << 16;
@@ -32,29 +34,42 @@ pub(super) struct Target<'a> {
     pub(super) fs: &'a Arc<dyn Fs>,
     pub(super) dir: &'a PathBuf,
     pub(super) store_id: u128,
-    pub(super) next_id: &'a dyn Fn() -> u64,
+    pub(super) next_id: &'a (dyn Fn() -> u64 + Sync),
     /// What a segment shall weigh at most.
     pub(super) segment_bytes: u64,
     /// Asked often: whether to go on.
-    pub(super) go_on: &'a dyn Fn() -> bool,
+    pub(super) go_on: &'a (dyn Fn() -> bool + Sync),
 }
 
 /// Writes what `inputs` (by precedence) hold together, each timestamp of a series once, cut at
-/// `cuts`. What was written is in `made`, also after an error.
+/// `cuts`; `cold`: as small as it gets. What was written is in `made`, also after an error.
+///
+/// The outputs are written side by side by the threads of the pool that this is called in.
 pub(super) fn run(
     inputs: &[Input],
     cuts: &[i64],
+    cold: bool,
     target: &Target<'_>,
     made: &mut Vec<SegmentInfo>,
 ) -> Result<(), RunError> {
-    for range in slices(inputs, cuts, target.segment_bytes)? {
-        let mut slice = Slice::new(inputs, range, target);
-        slice.write()?;
-        // Chunks that reach into the range need not have a sample in it.
-        let written = slice.writer.take().filter(|writer| writer.series() > 0);
-        made.extend(written.map(SegmentWriter::finish).transpose()?);
+    let failed = AtomicBool::new(false);
+    let write = |range: TimeRange| {
+        let written = Slice::new(inputs, range, cold, target, &failed).write();
+        // Relaxed: it only saves the others work.
+        failed.fetch_or(written.is_err(), Ordering::Relaxed);
+        written
+    };
+    let written: Vec<_> = slices(inputs, cuts, target.segment_bytes)?.into_par_iter().map(write).collect();
+    let mut result = Ok(());
+    for one in written {
+        match one {
+            Ok(info) => made.extend(info),
+            // The cause, not those that were stopped by it.
+            Err(e) if result.is_ok() || !matches!(e, RunError::Interrupted) => result = Err(e),
+            Err(_) => {}
+        }
     }
-    Ok(())
+    result
 }
 
 /// Removes what an unfinished job has written.
@@ -135,6 +150,10 @@ struct Slice<'a> {
     inputs: &'a [Input],
     range: TimeRange,
     target: &'a Target<'a>,
+    /// Whether it is encoded as small as it gets.
+    cold: bool,
+    /// Another output of the job failed.
+    failed: &'a AtomicBool,
     /// Made when the first chunk comes.
     writer: Option<SegmentWriter>,
     chunker: Chunker,
@@ -152,16 +171,25 @@ struct Found {
 }
 
 impl<'a> Slice<'a> {
-    fn new(inputs: &'a [Input], range: TimeRange, target: &'a Target<'a>) -> Self {
-        Self { inputs, range, target, writer: None, chunker: Chunker::default() }
+    fn new(inputs: &'a [Input], range: TimeRange, cold: bool, target: &'a Target<'a>, failed: &'a AtomicBool) -> Self {
+        Self { inputs, range, target, cold, failed, writer: None, chunker: Chunker::default() }
     }
 
     fn go_on(&self) -> Result<(), RunError> {
-        if (self.target.go_on)() { Ok(()) } else { Err(RunError::Interrupted) }
+        let on = !self.failed.load(Ordering::Relaxed) && (self.target.go_on)();
+        if on { Ok(()) } else { Err(RunError::Interrupted) }
+    }
+
+    /// The segment; `None` if nothing lies in the range.
+    fn write(mut self) -> Result<Option<SegmentInfo>, RunError> {
+        self.write_all()?;
+        // Chunks that reach into the range need not have a sample in it.
+        let written = self.writer.filter(|writer| writer.series() > 0);
+        Ok(written.map(SegmentWriter::finish).transpose()?)
     }
 
     /// Series in the order of their labels, each out of all inputs that have it.
-    fn write(&mut self) -> Result<(), RunError> {
+    fn write_all(&mut self) -> Result<(), RunError> {
         let inside = |input: &&Input| input.segment.info().time_range.is_some_and(|r| r.overlaps(&self.range));
         let inputs = self.inputs.iter().filter(inside);
         let mut lanes: Vec<Lane<'a>> = inputs.map(|input| Lane { input, ordinal: 0, labels: None }).collect();
@@ -208,6 +236,7 @@ impl<'a> Slice<'a> {
             let (first, last) = bounds(group);
             if let [Found { part, span, whole: true }] = group
                 && Chunker::is_full(span.count)
+                && (parts[*part].0.segment.info().cold || !self.cold)
                 && self.range.contains(Timestamp::from_nanos(first))
                 && self.range.contains(Timestamp::from_nanos(last))
             {
@@ -253,7 +282,7 @@ impl<'a> Slice<'a> {
     fn writer(&mut self) -> Result<&mut SegmentWriter, RunError> {
         if self.writer.is_none() {
             let Target { fs, dir, store_id, next_id, .. } = *self.target;
-            let header = header(self.inputs, store_id);
+            let header = SegmentHeader { cold: self.cold, ..header(self.inputs, store_id) };
             self.writer = Some(SegmentWriter::create(Arc::clone(fs), dir, next_id(), header)?);
         }
         Ok(self.writer.as_mut().expect("made above"))
@@ -270,6 +299,7 @@ fn header(inputs: &[Input], store_id: u128) -> SegmentHeader {
         store_id,
         seq_range: SeqRange { start, end },
         late: infos().all(|i| i.late),
+        cold: false,
         level: infos().map(|i| i.level).max().unwrap_or(0).saturating_add(1),
         created: clock::now().nanos(),
     }

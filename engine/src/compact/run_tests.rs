@@ -57,7 +57,7 @@ impl Store {
         if samples.is_empty() {
             return;
         }
-        let header = SegmentHeader { store_id: 7, seq_range, late, level: 0, created: 0 };
+        let header = SegmentHeader { store_id: 7, seq_range, late, ..SegmentHeader::default() };
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut writer = SegmentWriter::create(Arc::clone(&self.fs), &self.dir, id, header).unwrap();
         let mut series: Vec<u8> = samples.keys().map(|(s, _)| *s).collect();
@@ -146,16 +146,23 @@ impl Store {
                 hidden: Hidden::count(s, &self.tombstones, &Arc::default(), None).unwrap().map_or(0, |h| h.samples),
                 urgent: false,
                 frozen: false,
+                cold: info.cold,
             }
         };
         self.segments.iter().map(piece).collect()
     }
 
+    /// Length and encodings of the value columns, chunk by chunk.
+    fn value_columns(&self) -> Vec<(u32, String)> {
+        let chunks = self.segments.iter().flat_map(|s| s.chunks().map(Result::unwrap).collect::<Vec<_>>());
+        chunks.map(|chunk| (chunk.value_bytes, format!("{:?}", chunk.value_encodings))).collect()
+    }
+
     fn target<'a>(
         &'a self,
-        next_id: &'a dyn Fn() -> u64,
+        next_id: &'a (dyn Fn() -> u64 + Sync),
         segment_bytes: u64,
-        go_on: &'a dyn Fn() -> bool,
+        go_on: &'a (dyn Fn() -> bool + Sync),
     ) -> Target<'a> {
         Target { fs: &self.fs, dir: &self.dir, store_id: 7, next_id, segment_bytes, go_on }
     }
@@ -168,7 +175,8 @@ impl Store {
         let mut made = Vec::new();
         let next_id = || self.next_id.fetch_add(1, Ordering::Relaxed);
         if job.why != Why::Drop {
-            run(&inputs, &job.cuts, &self.target(&next_id, rules.segment_bytes, &|| true), &mut made).unwrap();
+            let target = self.target(&next_id, rules.segment_bytes, &|| true);
+            run(&inputs, &job.cuts, job.cold, &target, &mut made).unwrap();
         }
         for cut in &job.cuts {
             let cut = Timestamp::from_nanos(*cut);
@@ -182,7 +190,7 @@ impl Store {
 }
 
 fn rules(all: bool) -> Rules {
-    Rules { segment_bytes: 1 << 20, span: i64::MAX, fan: 4, now: 0, all }
+    Rules { segment_bytes: 1 << 20, span: i64::MAX, fan: 4, now: 0, all, cold_after: i64::MAX }
 }
 
 proptest! {
@@ -202,9 +210,10 @@ proptest! {
         segment_bytes in prop_oneof![Just(2_500u64), Just(6_000), Just(1 << 20)],
         span in prop_oneof![Just(500i64), Just(100_000)],
         fan in 2usize..5,
+        cold_after in prop_oneof![Just(i64::MAX), Just(0i64)],
     ) {
         let mut store = Store::new();
-        let mut rules = Rules { segment_bytes, span, fan, now: 0, all: false };
+        let mut rules = Rules { segment_bytes, span, fan, now: 0, all: false, cold_after };
         for (samples, delete, compact) in flushes {
             let accepted: Vec<_> = samples.into_iter().map(|(s, t, v)| (s, t, f64::from(v) / 4.0)).collect();
             store.flush(&accepted);
@@ -216,6 +225,7 @@ proptest! {
         while store.step(&rules) {
             prop_assert_eq!(&store.contents(), &store.twin);
         }
+        prop_assert!(store.segments.iter().all(|s| s.info().cold == (cold_after == 0)), "all are marked, or none");
         let samples: u64 = store.segments.iter().map(|s| s.info().samples).sum();
         prop_assert_eq!(samples as usize, store.twin.len(), "overwritten and deleted samples are gone");
         store.tombstones.clear();
@@ -273,18 +283,48 @@ fn an_interrupted_job_leaves_no_file() {
     (0..4).for_each(|i| scraped(&mut store, i * 5_000..(i + 1) * 5_000));
     let before = store.fs.list(&store.dir).unwrap();
     let inputs: Vec<Input> = store.segments.iter().map(|s| store.input(Arc::clone(s))).collect();
-    for steps in [0u32, 1, 5, 12] {
-        let left = std::cell::Cell::new(steps);
-        let go_on = || left.replace(left.get().saturating_sub(1)) > 0;
+    for steps in [0u64, 1, 5, 12] {
+        let left = AtomicU64::new(steps);
+        let fewer = |left: u64| Some(left.saturating_sub(1));
+        let go_on = || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer).unwrap() > 0;
         let next_id = || store.next_id.fetch_add(1, Ordering::Relaxed);
         let target = store.target(&next_id, 20_000, &go_on);
         let mut made = Vec::new();
-        let result = run(&inputs, &[], &target, &mut made);
+        let result = run(&inputs, &[], false, &target, &mut made);
         assert!(matches!(result, Err(RunError::Interrupted)), "after {steps}");
         discard(&made, &target);
         assert_eq!(store.fs.list(&store.dir).unwrap(), before, "after {steps}");
     }
     while store.step(&rules(true)) {}
+    assert_eq!(store.contents(), store.twin);
+}
+
+/// Old data becomes smaller once, and what is cold is taken over as it is.
+#[test]
+fn a_cold_job_makes_chunks_smaller_and_cold_ones_are_not_touched() {
+    let mut store = Store::new();
+    let value = |i: i64| (1.0 + i as f64 / 700.0).sin();
+    (0..4).for_each(|f| store.flush(&(f * 9_000..(f + 1) * 9_000).map(|t| (1, t * 10, value(t))).collect::<Vec<_>>()));
+    while store.step(&rules(true)) {}
+    let bytes = |store: &Store| store.segments.iter().map(|s| s.info().file_bytes).sum::<u64>();
+    let (warm, columns) = (bytes(&store), store.value_columns());
+    assert!(!store.segments[0].info().cold);
+    let cold = Rules { cold_after: 0, now: i64::MAX, ..rules(false) };
+    let jobs = (0..).take_while(|_| store.step(&cold)).count();
+    assert_eq!((jobs, store.segments.len()), (1, 1), "once");
+    assert!(store.segments[0].info().cold);
+    assert!(bytes(&store) <= warm, "{} bytes cold, {warm} before", bytes(&store));
+    #[cfg(feature = "cold")]
+    assert!(bytes(&store) < warm / 4 * 3, "{} bytes cold, {warm} before", bytes(&store));
+    assert_ne!(store.value_columns(), columns);
+    assert_eq!(store.contents(), store.twin);
+    // Another one of the kind beside it: both are joined, and nothing is encoded again.
+    let columns = store.value_columns();
+    store.flush(&[(2, 0, 1.0)]);
+    while store.step(&Rules { all: true, ..cold }) {}
+    assert_eq!((store.segments.len(), store.segments[0].info().cold), (1, true));
+    let joined = store.value_columns();
+    assert_eq!(joined[..columns.len() - 1], columns[..columns.len() - 1], "full chunks are taken over");
     assert_eq!(store.contents(), store.twin);
 }
 

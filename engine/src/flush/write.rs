@@ -165,6 +165,7 @@ impl<'a> Half<'a> {
             store_id: parts.store_id,
             seq_range: self.seq_range,
             late: self.late,
+            cold: false,
             level: 0,
             created: clock::now().nanos(),
         };

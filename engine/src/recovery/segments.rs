@@ -138,6 +138,7 @@ impl Salvage<'_> {
             store_id,
             seq_range: info.seq_range,
             late: info.late,
+            cold: false,
             level: info.level,
             created: info.created,
         };

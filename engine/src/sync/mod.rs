@@ -62,7 +62,9 @@ pub(crate) mod thread {
     #[cfg(loom)]
     pub(crate) use loom::thread::{Builder, JoinHandle, Thread, current, park, spawn, yield_now};
     #[cfg(not(loom))]
-    pub(crate) use std::thread::{Builder, JoinHandle, Thread, current, park, park_timeout, sleep, spawn, yield_now};
+    pub(crate) use std::thread::{
+        Builder, JoinHandle, Thread, available_parallelism, current, park, park_timeout, sleep, spawn, yield_now,
+    };
 
     /// Comes back early, as a timed park always may.
     #[cfg(loom)]

@@ -26,6 +26,8 @@ pub(super) const INDEX_BLOCK_LEN: usize = 16 << 10;
 
 /// In [`Header::flags`]: late samples of a flush.
 pub(super) const FLAG_LATE: u32 = 1;
+/// In [`Header::flags`]: encoded as small as it gets.
+pub(super) const FLAG_COLD: u32 = 2;
 
 /// In [`ChunkRecord::stats`]: the chunk has none.
 pub(super) const NO_STATS: u32 = u32::MAX;

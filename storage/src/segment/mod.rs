@@ -48,6 +48,8 @@ pub struct SegmentInfo {
     pub seq_range: SeqRange,
     /// Whether it holds the late samples of a flush: it wins over the in-order segment of the same range.
     pub late: bool,
+    /// Whether each of its chunks was encoded as small as it gets: there is nothing to gain from doing so again.
+    pub cold: bool,
     /// 0 for a flush; compaction counts up.
     pub level: u32,
     /// When it was made, nanoseconds since the Unix epoch, as the writer was told.

@@ -12,9 +12,9 @@ use crate::fs::{Fs, Map};
 use crate::model::{SeqNo, SeqRange, TimeRange, Timestamp};
 use crate::segment::SegmentInfo;
 use crate::segment::format::{
-    ALIGN, ChunkRecord, FLAG_LATE, FOOTER_CRC_AT, FOOTER_LEN, FOOTER_MAGIC, Footer, HEADER_CRC_AT, HEADER_LEN,
-    HEADER_MAGIC, Header, INDEX_BLOCK_LEN, LabelRecord, NameRecord, SECTIONS, SEGMENT_VERSION, SectionRecord,
-    SeriesRecord, StatsRecord, TimestampsRecord,
+    ALIGN, ChunkRecord, FLAG_COLD, FLAG_LATE, FOOTER_CRC_AT, FOOTER_LEN, FOOTER_MAGIC, Footer, HEADER_CRC_AT,
+    HEADER_LEN, HEADER_MAGIC, Header, INDEX_BLOCK_LEN, LabelRecord, NameRecord, SECTIONS, SEGMENT_VERSION,
+    SectionRecord, SeriesRecord, StatsRecord, TimestampsRecord,
 };
 use crate::source::ReadError;
 
@@ -74,6 +74,7 @@ impl Segment {
             time_range: (footer.samples > 0).then_some(range),
             seq_range: SeqRange { start: SeqNo(header.seq_start), end: SeqNo(header.seq_end) },
             late: header.flags & FLAG_LATE != 0,
+            cold: header.flags & FLAG_COLD != 0,
             level: header.level,
             created: header.created,
         };

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use bytemuck::Zeroable;
 
 use super::format::{
-    FLAG_LATE, FOOTER_CRC_AT, FOOTER_MAGIC, Footer, HEADER_CRC_AT, HEADER_MAGIC, Header, SEGMENT_VERSION, SeriesRecord,
+    FLAG_COLD, FLAG_LATE, FOOTER_CRC_AT, FOOTER_MAGIC, Footer, HEADER_CRC_AT, HEADER_MAGIC, Header, SEGMENT_VERSION,
+    SeriesRecord,
 };
 use super::{SegmentInfo, WriteError, file_name};
 use crate::chunk::Effort;
@@ -31,6 +32,9 @@ pub struct SegmentHeader {
     pub seq_range: SeqRange,
     /// Whether it holds the late samples of a flush.
     pub late: bool,
+    /// Whether its chunks are encoded as small as they get ([`Effort::Cold`]). Chunks that are taken over encoded must
+    /// be so already.
+    pub cold: bool,
     /// 0 for a flush; compaction counts up.
     pub level: u32,
     /// When it is made, nanoseconds since the Unix epoch.
@@ -72,6 +76,8 @@ impl SegmentWriter {
         let file = fs.create(&temporary).map_err(|source| WriteError::Io { file: temporary.clone(), source })?;
         let mut sink = Sink::new(file, temporary.clone());
         sink.write(bytemuck::bytes_of(&encode_header(id, &header)))?;
+        let mut columns = ColumnWriter::default();
+        columns.set_effort(if header.cold { Effort::Cold } else { Effort::Fresh });
         Ok(Self {
             fs,
             dir: dir.to_owned(),
@@ -79,7 +85,7 @@ impl SegmentWriter {
             sink: Some(sink),
             id,
             header,
-            columns: ColumnWriter::default(),
+            columns,
             labels: LabelIndex::default(),
             series: Vec::new(),
             last: None,
@@ -87,7 +93,7 @@ impl SegmentWriter {
         })
     }
 
-    /// How hard the samples that are pushed from now on are encoded. [`Effort::Fresh`] at first.
+    /// How hard the samples that are pushed from now on are encoded. At first as the header says.
     pub fn set_effort(&mut self, effort: Effort) {
         self.columns.set_effort(effort);
     }
@@ -211,6 +217,7 @@ impl SegmentWriter {
             time_range: (footer.samples > 0).then(range),
             seq_range: self.header.seq_range,
             late: self.header.late,
+            cold: self.header.cold,
             level: self.header.level,
             created: self.header.created,
         }
@@ -235,7 +242,7 @@ fn encode_header(id: u64, header: &SegmentHeader) -> Header {
     let mut record = Header {
         magic: HEADER_MAGIC,
         version: SEGMENT_VERSION,
-        flags: if header.late { FLAG_LATE } else { 0 },
+        flags: if header.late { FLAG_LATE } else { 0 } | if header.cold { FLAG_COLD } else { 0 },
         store_id: [header.store_id as u64, (header.store_id >> 64) as u64],
         id,
         seq_start: header.seq_range.start.0,

@@ -1,0 +1,141 @@
+//! What is worth a job, given what is there and what is at work already.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use tidegauge_storage::model::{TimeRange, Timestamp, Tombstone};
+use tidegauge_storage::segment::Segment;
+use tidegauge_storage::source::AgeMask;
+
+use super::compactor::CompactorParts;
+use super::input::{Hidden, Input};
+use super::plan::{Job, Piece, Rules, plan, plan_drop};
+use crate::clock;
+use crate::version::Version;
+
+/// Samples deleted this long ago are removed even if they are few, nanoseconds.
+const URGENT: i64 = 3_600_000_000_000;
+
+/// What is remembered from one look to the next.
+#[derive(Default)]
+pub(super) struct Looked {
+    /// Segments that could not be read: left alone until the next opening.
+    frozen: HashSet<u64>,
+    /// What was found hidden of segments.
+    hidden: HashMap<u64, Hidden>,
+}
+
+/// A job to begin, and its place.
+#[derive(Clone, Debug)]
+pub(super) struct Due {
+    pub(super) job: Job,
+    time: TimeRange,
+    bytes: u64,
+}
+
+/// What a look found.
+pub(super) struct Found {
+    pub(super) version: Arc<Version>,
+    pub(super) settled: Vec<Arc<Tombstone>>,
+    pub(super) pieces: Vec<Piece>,
+}
+
+pub(super) enum Look {
+    Due(Due, Vec<Input>, Arc<[AgeMask]>),
+    /// Once one of those at work has ended.
+    Later,
+    Nothing(Found),
+}
+
+impl Looked {
+    /// Leaves segments alone from now on.
+    pub(super) fn freeze(&mut self, ids: impl Iterator<Item = u64>) {
+        self.frozen.extend(ids);
+    }
+
+    /// The next job, beside those in `running` (C11).
+    pub(super) fn look(&mut self, parts: &CompactorParts, all: bool, running: &[Due]) -> Look {
+        let core = &parts.core;
+        let version = core.versions.load();
+        let ages = core.kept.coarse_ages();
+        let settled = settled(parts, &version);
+        let pieces: Vec<Piece> = version.segments.iter().map(|s| self.piece(s, &settled, &ages)).collect();
+        self.hidden.retain(|id, _| pieces.iter().any(|p| p.id == *id));
+        let wanted = all || parts.options.in_background;
+        // Retention and deletes hold in any case.
+        let (rules, plan) =
+            if wanted { (parts.rules(all), plan as Plan) } else { (parts.rules(false), plan_drop as Plan) };
+        let due = match beside(&pieces, running, &rules, plan) {
+            Ok(Some(due)) => due,
+            Ok(None) => return Look::Nothing(Found { version, settled, pieces }),
+            Err(Occupied) => return Look::Later,
+        };
+        let by_id = |id: &u64| version.segments.iter().find(|s| s.info().id == *id).cloned();
+        let segments = due.job.inputs.iter().filter_map(by_id);
+        // The version is let go here: nobody but the current one and snapshots shall hold segments that are buried.
+        let inputs = segments.map(|segment| Input::new(segment, &settled, &ages)).collect();
+        Look::Due(due, inputs, ages)
+    }
+
+    fn piece(&mut self, segment: &Segment, settled: &[Arc<Tombstone>], ages: &Arc<[AgeMask]>) -> Piece {
+        let info = segment.info();
+        let hidden = match Hidden::count(segment, settled, ages, self.hidden.get(&info.id)) {
+            Ok(hidden) => hidden,
+            Err(_) => {
+                // Whoever reads it is told; here it only is in the way.
+                self.frozen.insert(info.id);
+                None
+            }
+        };
+        let (samples, since) = hidden.as_ref().map_or((0, i64::MAX), |h| (h.samples, h.since));
+        match hidden {
+            Some(hidden) => drop(self.hidden.insert(info.id, hidden)),
+            None => drop(self.hidden.remove(&info.id)),
+        }
+        Piece {
+            id: info.id,
+            seq: info.seq_range,
+            time: info.time_range.unwrap_or(TimeRange::new(Timestamp::MIN, Timestamp::MIN)),
+            late: info.late,
+            bytes: info.file_bytes,
+            created: info.created,
+            samples: info.samples,
+            hidden: samples,
+            urgent: since.saturating_add(URGENT) <= clock::now().nanos(),
+            frozen: self.frozen.contains(&info.id),
+            cold: info.cold,
+        }
+    }
+}
+
+/// Deletes that survive a power loss: what an earlier one would leave behind must not be gone already (P5).
+fn settled(parts: &CompactorParts, version: &Version) -> Vec<Arc<Tombstone>> {
+    let core = &parts.core;
+    let durable = if core.durability.logs() { core.durable.seq() } else { 0 };
+    let manifest = parts.manifest.lock().expect("manifest lock");
+    let known = &manifest.state().tombstones;
+    let is_settled = |t: &&Arc<Tombstone>| t.seq.0 < durable || known.contains_key(&t.seq);
+    version.tombstones.iter().filter(is_settled).cloned().collect()
+}
+
+type Plan = fn(&[Piece], &Rules) -> Option<Job>;
+
+/// What is worth a job would touch one that is at work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Occupied;
+
+/// The next job that may run beside those in `running`: apart from each of them in time, from the first to the last
+/// sample of its inputs; and together they need no more extra disk than one may (C11).
+pub(super) fn beside(pieces: &[Piece], running: &[Due], rules: &Rules, plan: Plan) -> Result<Option<Due>, Occupied> {
+    let is_busy = |time: TimeRange| running.iter().any(|due| due.time.overlaps(&time));
+    let free = |piece: &Piece| Piece { frozen: piece.frozen || is_busy(piece.time), ..*piece };
+    let seen: Vec<Piece> = pieces.iter().map(free).collect();
+    let Some(job) = plan(&seen, rules) else { return Ok(None) };
+    let inputs = || pieces.iter().filter(|piece| job.inputs.contains(&piece.id));
+    let start = inputs().map(|piece| piece.time.start).min().unwrap_or_default();
+    let end = inputs().map(|piece| piece.time.end).max().unwrap_or_default();
+    let (time, bytes) = (TimeRange::new(start, end), inputs().map(|piece| piece.bytes).sum::<u64>());
+    let at_work: u64 = running.iter().map(|due| due.bytes).sum();
+    let is_much = !running.is_empty() && at_work.saturating_add(bytes) > rules.job_bytes();
+    if is_busy(time) || is_much { Err(Occupied) } else { Ok(Some(Due { job, time, bytes })) }
+}
