@@ -33,7 +33,7 @@ mod view;
 // what is known about a chunk without decoding it
 mod stats;
 
-pub(crate) use cursor::{Cursor, put_varint};
+pub(crate) use cursor::{Cursor, put_varint, varint_len};
 pub use encoder::ChunkEncoder;
 pub use error::ChunkError;
 pub use format::{CHUNK_SAMPLES_MAX, Effort, TimestampEncoding, VECTOR_SAMPLES, ValueEncoding};

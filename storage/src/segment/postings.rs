@@ -5,18 +5,50 @@
 
 use crate::chunk::{Cursor, put_varint};
 
-/// Appends the encoding of `ordinals`, which ascend strictly.
-pub(super) fn encode(ordinals: &[u32], out: &mut Vec<u8>) {
-    let mut next = 0u32;
-    for run in ordinals.chunk_by(|a, b| a + 1 == *b) {
-        let (gap, count) = (u64::from(run[0] - next), run.len() as u64);
-        if count == 1 {
-            put_varint(out, gap << 1);
-        } else {
-            put_varint(out, gap << 1 | 1);
-            put_varint(out, count);
+/// Gathers the ordinals of one label, encoded as they come: a million series cost their index a few bytes each.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    /// All runs but the last.
+    bytes: Vec<u8>,
+    /// Behind the last run in `bytes`.
+    next: u32,
+    /// The run that may go on.
+    first: u32,
+    run: u32,
+    count: u32,
+}
+
+impl Gathered {
+    /// Adds an ordinal above all before.
+    pub(super) fn push(&mut self, ordinal: u32) {
+        if self.run == 0 || ordinal != self.first + self.run {
+            self.end_run();
+            self.first = ordinal;
         }
-        next = run[0] + run.len() as u32;
+        self.run += 1;
+        self.count += 1;
+    }
+
+    /// Appends the encoding to `out`; answers how many ordinals there are.
+    pub(super) fn finish(mut self, out: &mut Vec<u8>) -> u32 {
+        self.end_run();
+        out.extend_from_slice(&self.bytes);
+        self.count
+    }
+
+    fn end_run(&mut self) {
+        let run = std::mem::take(&mut self.run);
+        if run == 0 {
+            return;
+        }
+        let gap = u64::from(self.first - self.next);
+        if run == 1 {
+            put_varint(&mut self.bytes, gap << 1);
+        } else {
+            put_varint(&mut self.bytes, gap << 1 | 1);
+            put_varint(&mut self.bytes, u64::from(run));
+        }
+        self.next = self.first + run;
     }
 }
 
@@ -48,6 +80,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn encode(ordinals: &[u32], out: &mut Vec<u8>) {
+        let mut gathered = Gathered::default();
+        ordinals.iter().for_each(|&ordinal| gathered.push(ordinal));
+        assert_eq!(gathered.finish(out) as usize, ordinals.len());
+    }
 
     fn decoded(bytes: &[u8], count: u32, series: u32) -> Result<Vec<u32>, &'static str> {
         let mut all = Vec::new();

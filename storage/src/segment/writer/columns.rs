@@ -193,6 +193,8 @@ impl ColumnWriter {
         footer.sections[Section::Timestamps as usize] = sink.section(bytemuck::cast_slice(&self.timestamps))?;
         footer.sections[Section::Chunks as usize] = sink.section(bytemuck::cast_slice(&self.chunks))?;
         footer.sections[Section::Stats as usize] = sink.section(bytemuck::cast_slice(&self.stats))?;
+        // Not needed while the rest of the index is made.
+        *self = Self::default();
         Ok(())
     }
 }

@@ -1,13 +1,16 @@
 //! The label index: a sorted dictionary, label sets as numbers in it, and postings.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
+use super::series::SeriesList;
+use super::sets::Sets;
 use super::sink::Sink;
-use crate::chunk::put_varint;
-use crate::model::Labels;
+use crate::chunk::{put_varint, varint_len};
+use crate::model::{Labels, SeriesKey};
 use crate::segment::WriteError;
-use crate::segment::format::{Footer, LabelRecord, NameRecord, Section, SeriesRecord};
-use crate::segment::postings;
+use crate::segment::format::{Footer, LabelRecord, NameRecord, Section};
+use crate::segment::postings::Gathered;
 
 /// Gathers the labels of the series. Labels are numbered as they come, and by the
 /// order of (name, value) only in the file, once all are known.
@@ -15,31 +18,33 @@ use crate::segment::postings;
 pub(super) struct LabelIndex {
     names: HashMap<Box<str>, HashMap<Box<str>, u32>>,
     /// Series of each label, by its number.
-    postings: Vec<Vec<u32>>,
-    /// Labels of each series, one behind the other.
-    sets: Vec<u32>,
-    /// End of each series' labels in `sets`.
-    ends: Vec<usize>,
+    postings: Vec<Gathered>,
+    /// The numbers of each series' labels.
+    sets: Sets,
+    /// Memory to make one in.
+    set: Vec<u32>,
     last: Option<Labels>,
 }
 
 impl LabelIndex {
     /// Adds the label set of the next series.
     pub(super) fn push(&mut self, labels: &Labels) {
-        let ordinal = self.ends.len() as u32;
+        let ordinal = self.sets.len() as u32;
         let last = self.last.replace(labels.clone());
         let mut before = last.iter().flat_map(Labels::iter);
-        let first_before = self.ends.len().checked_sub(2).map_or(0, |i| self.ends[i]);
+        let mut set = std::mem::take(&mut self.set);
+        set.clear();
         for (i, (name, value)) in labels.iter().enumerate() {
             // Sorted series share most labels with the one before, at the same place: those need no look-up.
             let number = match before.next() {
-                Some(same) if same == (name, value) => self.sets[first_before + i],
+                Some(same) if same == (name, value) => self.sets.last()[i],
                 _ => self.number(name, value),
             };
             self.postings[number as usize].push(ordinal);
-            self.sets.push(number);
+            set.push(number);
         }
-        self.ends.push(self.sets.len());
+        self.sets.push(&set);
+        self.set = set;
     }
 
     fn number(&mut self, name: &str, value: &str) -> u32 {
@@ -48,38 +53,38 @@ impl LabelIndex {
             return *number;
         }
         let number = self.postings.len() as u32;
-        self.postings.push(Vec::new());
+        self.postings.push(Gathered::default());
         self.names.entry(name.into()).or_default().insert(value.into(), number);
         number
     }
 
-    /// Writes the index, and the series once they know where their labels lie.
+    /// Writes the index, and the series, which know where their labels lie.
     pub(super) fn finish(
         &mut self,
-        series: &mut [SeriesRecord],
+        series: &SeriesList,
         sink: &mut Sink,
         footer: &mut Footer,
     ) -> Result<(), WriteError> {
         let dictionary = self.dictionary();
-        let mut sets = Vec::new();
-        let mut start = 0;
-        for (record, &end) in series.iter_mut().zip(&self.ends) {
-            record.labels = sets.len() as u64;
-            let mut last = 0;
-            // Names ascend within a set, so the numbers in the file do too.
-            for &number in &self.sets[start..end] {
-                let rank = dictionary.ranks[number as usize];
-                put_varint(&mut sets, u64::from(rank - last));
-                last = rank;
-            }
-            start = end;
-        }
+        let mut labels = 0;
+        let mut encoded = Vec::new();
+        let mut sets = self.sets.read();
+        footer.sections[Section::Series as usize] = sink.section_of(0..self.sets.len(), |i, out| {
+            let set = sets.next();
+            encoded.clear();
+            set.iter().for_each(|&number| encoded.extend_from_slice(dictionary.pair(number)));
+            let record = series.record(i, SeriesKey::of_encoded(&encoded), labels);
+            labels += dictionary.differences(set).map(|rank| varint_len(rank) as u64).sum::<u64>();
+            out.extend_from_slice(bytemuck::bytes_of(&record));
+        })?;
+        let mut sets = self.sets.read();
+        footer.sections[Section::Labels as usize] = sink.section_of(0..self.sets.len(), |_, out| {
+            dictionary.differences(sets.next()).for_each(|rank| put_varint(out, rank));
+        })?;
         let mut write = |section: Section, bytes: &[u8]| -> Result<(), WriteError> {
             footer.sections[section as usize] = sink.section(bytes)?;
             Ok(())
         };
-        write(Section::Series, bytemuck::cast_slice(series))?;
-        write(Section::Labels, &sets)?;
         write(Section::Names, bytemuck::cast_slice(&dictionary.names))?;
         write(Section::Values, bytemuck::cast_slice(&dictionary.values))?;
         write(Section::Strings, &dictionary.strings)?;
@@ -87,7 +92,8 @@ impl LabelIndex {
     }
 
     fn dictionary(&mut self) -> Dictionary {
-        let mut dictionary = Dictionary { ranks: vec![0; self.postings.len()], ..Dictionary::default() };
+        let labels = self.postings.len();
+        let mut dictionary = Dictionary { ranks: vec![0; labels], pairs: vec![0..0; labels], ..Dictionary::default() };
         let mut names: Vec<_> = std::mem::take(&mut self.names).into_iter().collect();
         names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         for (name, values) in names {
@@ -97,12 +103,15 @@ impl LabelIndex {
             values.sort_unstable_by(|a, b| a.0.cmp(&b.0));
             for (value, number) in values {
                 // Taken, so that the memory shrinks as the section grows.
-                let series = std::mem::take(&mut self.postings[number as usize]);
+                let gathered = std::mem::take(&mut self.postings[number as usize]);
                 dictionary.ranks[number as usize] = dictionary.values.len() as u32;
+                let start = dictionary.encoded.len();
+                Labels::encode_pair(&name, &value, &mut dictionary.encoded);
+                dictionary.pairs[number as usize] = start..dictionary.encoded.len();
                 let (text, text_len) = dictionary.text(&value);
                 let postings = dictionary.postings.len() as u64;
-                dictionary.values.push(LabelRecord { text, postings, text_len, series: series.len() as u32 });
-                postings::encode(&series, &mut dictionary.postings);
+                let series = gathered.finish(&mut dictionary.postings);
+                dictionary.values.push(LabelRecord { text, postings, text_len, series });
             }
         }
         dictionary
@@ -114,6 +123,9 @@ impl LabelIndex {
 struct Dictionary {
     /// Place in the order, by number as they came.
     ranks: Vec<u32>,
+    /// Where each pair's encoding lies in `encoded`, by number as they came.
+    pairs: Vec<Range<usize>>,
+    encoded: Vec<u8>,
     names: Vec<NameRecord>,
     values: Vec<LabelRecord>,
     strings: Vec<u8>,
@@ -121,6 +133,20 @@ struct Dictionary {
 }
 
 impl Dictionary {
+    /// A pair as label sets encode it.
+    fn pair(&self, number: u32) -> &[u8] {
+        &self.encoded[self.pairs[number as usize].clone()]
+    }
+
+    /// The numbers that a set has in the file, as distances. Names ascend within a set, so these do too.
+    fn differences(&self, set: &[u32]) -> impl Iterator<Item = u64> {
+        let mut last = 0;
+        set.iter().map(move |&number| {
+            let rank = self.ranks[number as usize];
+            u64::from(rank - std::mem::replace(&mut last, rank))
+        })
+    }
+
     fn text(&mut self, text: &str) -> (u64, u32) {
         let at = self.strings.len() as u64;
         self.strings.extend_from_slice(text.as_bytes());

@@ -2,6 +2,8 @@
 
 mod columns;
 mod labels;
+mod series;
+mod sets;
 mod sink;
 mod stream;
 
@@ -12,7 +14,6 @@ use bytemuck::Zeroable;
 
 use super::format::{
     FLAG_COLD, FLAG_LATE, FOOTER_CRC_AT, FOOTER_MAGIC, Footer, HEADER_CRC_AT, HEADER_MAGIC, Header, SEGMENT_VERSION,
-    SeriesRecord,
 };
 use super::{SegmentInfo, WriteError, file_name};
 use crate::chunk::Effort;
@@ -21,6 +22,7 @@ use crate::model::{Labels, SeqNo, SeqRange, TimeRange, Timestamp};
 use crate::source::Columns;
 use columns::ColumnWriter;
 use labels::LabelIndex;
+use series::SeriesList;
 use sink::Sink;
 
 /// What a segment says of itself, known before the first series.
@@ -54,7 +56,7 @@ pub struct SegmentWriter {
     header: SegmentHeader,
     columns: ColumnWriter,
     labels: LabelIndex,
-    series: Vec<SeriesRecord>,
+    series: SeriesList,
     last: Option<Labels>,
     /// The series that chunks go to, of those that come chunk by chunk.
     open: Option<stream::OpenSeries>,
@@ -87,7 +89,7 @@ impl SegmentWriter {
             header,
             columns,
             labels: LabelIndex::default(),
-            series: Vec::new(),
+            series: SeriesList::default(),
             last: None,
             open: None,
         })
@@ -125,16 +127,8 @@ impl SegmentWriter {
 
     /// Adds the series whose chunks begin with number `first_chunk` to the index.
     fn note_series(&mut self, labels: &Labels, max_seq: SeqNo, first_chunk: u32) {
-        let key = labels.key().0;
-        self.series.push(SeriesRecord {
-            key: [key as u64, (key >> 64) as u64],
-            max_seq: max_seq.0,
-            // Known once all labels are: see `LabelIndex::finish`.
-            labels: 0,
-            first_chunk,
-            reserved: 0,
-        });
         self.labels.push(labels);
+        self.series.push(max_seq, first_chunk);
         self.last = Some(labels.clone());
     }
 
@@ -178,10 +172,11 @@ impl SegmentWriter {
     pub fn finish(mut self) -> Result<SegmentInfo, WriteError> {
         let mut sink = self.sink.take().ok_or_else(|| given_up(&self.temporary))?;
         let mut footer = Footer::zeroed();
+        let chunks = self.columns.chunks();
         self.columns.finish(&mut sink, &mut footer)?;
-        self.labels.finish(&mut self.series, &mut sink, &mut footer)?;
+        self.labels.finish(&self.series, &mut sink, &mut footer)?;
         (footer.checksums, footer.checksums_crc) = sink.checksums()?;
-        let info = self.info(&mut footer, sink.offset());
+        let info = self.info(&mut footer, sink.offset(), chunks);
         sink.write(bytemuck::bytes_of(&footer))?;
         sink.finish()?;
 
@@ -200,7 +195,7 @@ impl SegmentWriter {
         Ok(info)
     }
 
-    fn info(&self, footer: &mut Footer, offset: u64) -> SegmentInfo {
+    fn info(&self, footer: &mut Footer, offset: u64, chunks: u32) -> SegmentInfo {
         footer.file_bytes = offset + size_of::<Footer>() as u64;
         footer.version = SEGMENT_VERSION;
         footer.magic = FOOTER_MAGIC;
@@ -212,7 +207,7 @@ impl SegmentWriter {
             store_id: self.header.store_id,
             file_bytes: footer.file_bytes,
             series: self.series.len() as u64,
-            chunks: u64::from(self.columns.chunks()),
+            chunks: u64::from(chunks),
             samples: footer.samples,
             time_range: (footer.samples > 0).then(range),
             seq_range: self.header.seq_range,

@@ -74,13 +74,28 @@ impl Sink {
 
     /// Writes a section of the index at the next aligned place.
     pub(super) fn section(&mut self, bytes: &[u8]) -> Result<SectionRecord, WriteError> {
+        self.section_of(bytes.chunks(BUFFER_BYTES), |part, out| out.extend_from_slice(part))
+    }
+
+    /// Writes a section that is made part by part, so that nobody has to hold all of it: `make` appends a part.
+    pub(super) fn section_of<T>(
+        &mut self,
+        parts: impl Iterator<Item = T>,
+        mut make: impl FnMut(T, &mut Vec<u8>),
+    ) -> Result<SectionRecord, WriteError> {
         self.align()?;
-        let record =
-            SectionRecord { offset: self.offset(), len: bytes.len() as u64, crc: crc32c::crc32c(bytes), reserved: 0 };
-        for part in bytes.chunks(BUFFER_BYTES) {
-            self.write(part)?;
+        let mut record = SectionRecord { offset: self.offset(), len: 0, crc: 0, reserved: 0 };
+        for part in parts {
+            let start = self.buffer.len();
+            make(part, &mut self.buffer);
+            let made = &self.buffer[start..];
+            record.len += made.len() as u64;
+            record.crc = crc32c::crc32c_append(record.crc, made);
+            self.blocks.add(made);
+            if self.buffer.len() >= BUFFER_BYTES {
+                self.flush()?;
+            }
         }
-        self.blocks.add(bytes);
         let padding = self.align()?;
         self.blocks.add(padding);
         Ok(record)
