@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::measure::{Latency, Machine, Quantiles};
 use crate::roofs::DiskTimes;
+use crate::run::acks::AckTimes;
 
 /// All figures of one run. What was not measured is `None`, and `null` in JSON.
 ///
@@ -81,6 +82,8 @@ pub struct Report {
     pub write_amplification: f64,
     /// Push calls of `batch` samples under load. One sample in 1,024 has its push timed.
     pub push_loaded_ns: Option<Quantiles>,
+    /// From before a push until its batch was durable, with `--wait`.
+    pub ack_durable_us: Option<AckTimes>,
     /// Push calls of `batch` samples into an idle ring; `None` for batches of one.
     pub push_batch_ns: Option<Quantiles>,
     /// From a push until a snapshot holds the sample, the worker asleep and nobody waiting.
@@ -310,6 +313,12 @@ impl Report {
         if let Some(push) = self.push_loaded_ns {
             let (n, each) = (self.batch, each(push));
             line(f, "push under load", format_args!("{} a batch of {n}; {each:.2} ns a sample", show(push)))?;
+        }
+        if let Some(ack) = self.ack_durable_us {
+            let times = format!("p50 {:.0}, p99 {:.0}, p99.9 {:.0}, max {:.0} µs", ack.p50, ack.p99, ack.p999, ack.max);
+            let device = format!("the log's fdatasync p50 {:.0}, p99 {:.0} µs", ack.fdatasync_p50, ack.fdatasync_p99);
+            let bound = ack.p99_bound.map_or(String::new(), |bound| format!("; p99 should be below {bound:.0} µs"));
+            line(f, "durable ack", format_args!("{times}; {device}{bound}"))?;
         }
         Ok(())
     }

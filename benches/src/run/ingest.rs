@@ -52,6 +52,8 @@ pub(super) struct Ingested {
     pub(super) cpu_before_s: f64,
     /// Push calls under load.
     pub(super) loaded: Latency,
+    /// From before a push until it was durable, where each was waited for.
+    pub(super) acks: Latency,
     /// Series that came up on the way.
     pub(super) registered: u64,
 }
@@ -63,6 +65,7 @@ struct Done {
     durable: Option<Instant>,
     cpu_s: f64,
     loaded: Latency,
+    acks: Latency,
     registered: u64,
 }
 
@@ -89,8 +92,8 @@ pub(super) fn ingest(
             go.wait();
             let appender = appender.map_err(Error::engine("making an appender"))?;
             let timed_every = (TIMED_ONE_IN / pushing.batch).max(1) as u64;
-            let loaded = Latency::new();
-            Pusher { engine, appender, pushing, clock, loaded, calls: 0, timed_every }.run(workload, share, count)
+            let (loaded, acks) = (Latency::new(), Latency::new());
+            Pusher { engine, appender, pushing, clock, loaded, acks, calls: 0, timed_every }.run(workload, share, count)
         };
         let running: Vec<_> = shares.iter().zip(&counts).map(|(s, c)| scope.spawn(move || run(s, c))).collect();
         ready.wait();
@@ -111,6 +114,7 @@ pub(super) fn ingest(
         cpu_s: 0.0,
         cpu_before_s,
         loaded: Latency::new(),
+        acks: Latency::new(),
         registered: 0,
     };
     for (share, done) in shares.iter().zip(done) {
@@ -120,6 +124,7 @@ pub(super) fn ingest(
         ingested.durable_s = ingested.durable_s.zip(durable_s).map(|(a, b)| a.max(b));
         ingested.cpu_s = ingested.cpu_s.max(done.cpu_s - cpu_before_s);
         ingested.loaded.merge(&done.loaded);
+        ingested.acks.merge(&done.acks);
         ingested.registered += done.registered;
     }
     Ok(ingested)
@@ -132,6 +137,7 @@ struct Pusher<'a> {
     pushing: Pushing,
     clock: &'a TickClock,
     loaded: Latency,
+    acks: Latency,
     calls: u64,
     timed_every: u64,
 }
@@ -147,8 +153,10 @@ impl Pusher<'_> {
         'blocks: while let Some(block) = feed.next_block()? {
             if wait {
                 for samples in block.chunks(batch) {
+                    let begun = self.clock.ticks();
                     let ack = self.push(samples)?;
                     self.reach(ack, Level::Durable)?;
+                    self.acks.record_ns(self.clock.between_ns(begun, self.clock.ticks()));
                     (pushed, last) = (pushed + samples.len() as u64, Some(ack));
                     if over() {
                         break 'blocks;
@@ -176,7 +184,7 @@ impl Pusher<'_> {
         } else {
             None
         };
-        Ok(Done { pushed, visible, durable, cpu_s, loaded: self.loaded, registered })
+        Ok(Done { pushed, visible, durable, cpu_s, loaded: self.loaded, acks: self.acks, registered })
     }
 
     #[inline]

@@ -1,5 +1,6 @@
 //! One run: prepare, push, read back, close, reopen, ask, report.
 
+pub mod acks;
 mod ask;
 mod effort;
 pub(crate) mod folder;
@@ -26,6 +27,7 @@ use crate::report::{Report, Sums};
 use crate::roofs::{DiskTimes, median, pwrite_fdatasync_64k};
 use crate::workload::Workload;
 
+use acks::AckTimes;
 use effort::Effort;
 use folder::{Folder, bytes_of};
 use questions::Probe;
@@ -86,6 +88,7 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
     thread::sleep(IDLE);
     let idle_rss = Memory::now().rss;
     let wal_bytes = engine.stats().wal_bytes;
+    let ack_durable_us = AckTimes::of(&stored.acks, &engine.stats(), options.durability);
     let (input_bytes, ready_bytes) = (prepared.bytes(), ready.saturating_sub(registered));
     let grown = |now: u64| now.saturating_sub(ready) + registered.saturating_sub(before);
     drop(prepared);
@@ -159,6 +162,7 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
         compact_s,
         write_amplification: (fresh_bytes + stats.compacted_bytes_out) as f64 / fresh_bytes as f64,
         push_loaded_ns: stored.loaded.quantiles(),
+        ack_durable_us,
         push_batch_ns: idle.batches.quantiles(),
         visible_unasked_ns: idle.unasked.quantiles(),
         idle_core_share: idle.core_share,

@@ -119,6 +119,7 @@ pub(super) struct Stored {
     pub(super) cpu_s: f64,
     pub(super) cpu_before_s: f64,
     pub(super) loaded: Latency,
+    pub(super) acks: Latency,
     pub(super) mixed: Option<Mixed>,
 }
 
@@ -155,6 +156,7 @@ impl From<Ingested> for Stored {
             cpu_s: ingested.cpu_s,
             cpu_before_s: ingested.cpu_before_s,
             loaded: ingested.loaded,
+            acks: ingested.acks,
             mixed: None,
         }
     }
@@ -170,6 +172,7 @@ impl From<Interleaved> for Stored {
             cpu_s: done.cpu_s,
             cpu_before_s: done.cpu_before_s,
             loaded: Latency::new(),
+            acks: Latency::new(),
             mixed: Some(done.mixed),
         }
     }
