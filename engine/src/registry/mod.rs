@@ -11,7 +11,6 @@ mod slots;
 mod table;
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{RwLock, RwLockReadGuard};
 
 use tidegauge_storage::model::{LabelError, LabelLimits, Labels};
 
@@ -19,7 +18,7 @@ use pairs::{Pairs, Texts};
 pub(crate) use slots::Slots;
 use table::Table;
 
-use crate::sync::Arc;
+use crate::sync::{Arc, ReadGuard, RwLock};
 
 /// A series of one engine: resolve it once with [`Engine::series`](crate::Engine::series), push with it often.
 ///
@@ -81,8 +80,8 @@ impl Registry {
         &self.slots
     }
 
-    fn names(&self) -> RwLockReadGuard<'_, Names> {
-        self.names.read().expect("registry lock")
+    fn names(&self) -> ReadGuard<'_, Names> {
+        self.names.read()
     }
 
     /// The slot of a label set built from pairs in any order; registers it if it is new.
@@ -96,7 +95,7 @@ impl Registry {
         if let Some(slot) = self.look_up(&self.names(), labels, &mut pairs) {
             return Ok(slot);
         }
-        let mut names = self.names.write().expect("registry lock");
+        let mut names = self.names.write();
         if let Some(slot) = self.look_up(&names, labels, &mut pairs) {
             return Ok(slot);
         }

@@ -1,5 +1,5 @@
 //! The one door to threads and atomics: nothing else in this crate names `std::sync::atomic` or `std::thread`. `Arc`
-//! for ownership, `OnceLock` and `RwLock` come from `std` where no model runs.
+//! for ownership and `OnceLock` come from `std` where no model runs.
 //!
 //! The names are the same in both worlds; under `cfg(loom)` they are loom's, so that the models in
 //! `loom-tests/` run the very types that ship. What differs:
@@ -25,6 +25,8 @@ mod mutex;
 mod order;
 mod ordering;
 mod prefetch;
+#[cfg(not(loom))]
+mod rwlock;
 mod trim;
 
 pub(crate) use arc_cell::ArcCell;
@@ -39,6 +41,8 @@ pub(crate) use trim::trim_memory;
 
 #[cfg(not(loom))]
 pub(crate) use mutex::{Condvar, Mutex, MutexGuard, lock_waits};
+#[cfg(not(loom))]
+pub(crate) use rwlock::{ReadGuard, RwLock};
 #[cfg(not(loom))]
 pub(crate) use std::sync::Arc;
 

@@ -8,12 +8,16 @@ use std::time::Duration;
 use super::atomic::{AtomicU64, Ordering};
 use super::order::{Class, Held};
 
-/// Locks of this process that found their mutex taken.
+/// Locks of this process that found their mutex, or their read-write lock, taken.
 static WAITS: AtomicU64 = AtomicU64::new(0);
 
 /// How often a thread of this process had to wait for a mutex of an engine.
 pub(crate) fn lock_waits() -> u64 {
     WAITS.load(Ordering::Relaxed)
+}
+
+pub(super) fn count_wait() {
+    WAITS.fetch_add(1, Ordering::Relaxed);
 }
 
 /// [`std::sync::Mutex`], off the hot path only.
@@ -47,7 +51,7 @@ impl<T> Mutex<T> {
             Ok(inner) => Ok(inner),
             Err(TryLockError::Poisoned(poisoned)) => Err(poisoned),
             Err(TryLockError::WouldBlock) => {
-                WAITS.fetch_add(1, Ordering::Relaxed);
+                count_wait();
                 self.inner.lock()
             }
         };

@@ -1,6 +1,6 @@
-//! In debug builds: in which order mutexes are taken, so that an order that can deadlock is found without a deadlock.
+//! In debug builds: in which order locks are taken, so that an order that can deadlock is found without a deadlock.
 //!
-//! A mutex belongs to a *class*, by its type and the place where it was made. Taking `b` while `a` is held is an edge
+//! A lock belongs to a *class*, by its type and the place where it was made. Taking `b` while `a` is held is an edge
 //! from `a`'s class to `b`'s; an edge that closes a circle is a deadlock waiting for its moment, and panics. The order
 //! that the code keeps is in `docs/concurrency.md`, "Locks". In release builds all of this is nothing.
 
@@ -57,6 +57,12 @@ mod present {
                 }
                 edges.entry(before).or_default().insert(self);
             }
+        }
+
+        /// As above, for locks that no thread may hold two of.
+        pub(crate) fn is_about_to_be_locked_once(self) {
+            assert!(!HELD.with_borrow(|held| held.contains(&self)), "{self:?} is locked twice by one thread");
+            self.is_about_to_be_locked();
         }
 
         pub(crate) fn is_locked(self) -> Held {
@@ -117,6 +123,9 @@ mod absent {
 
         #[inline(always)]
         pub(crate) fn is_about_to_be_locked(self) {}
+
+        #[inline(always)]
+        pub(crate) fn is_about_to_be_locked_once(self) {}
 
         #[inline(always)]
         pub(crate) fn is_locked(self) -> Held {
