@@ -88,7 +88,7 @@ class Agent:
     def __init__(self, binary, data, durability, wrap=(), files=None, check=True):
         limit = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))) if files else None
         command = [*wrap, binary, "serve", "--data-dir", data, "--listen", "127.0.0.1:0"]
-        command += ["--durability", durability, "--no-host-metrics"]
+        command += ["--durability", durability, "--no-host-metrics", "--enable-admin-api"]
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             preexec_fn=limit, start_new_session=True,
@@ -119,6 +119,15 @@ class Agent:
         if answer.status != 200:
             raise Broken(f"a query is answered {answer.status}: {body[:300]}")
         return {int(one["metric"]["t"]): float(one["value"][1]) for one in json.loads(body)["data"]["result"]}
+
+    def delete(self, selector):
+        """Deletes all of it; answers the status and how long it took."""
+        connection, begun = self.connection(), time.monotonic()
+        connection.request("POST", "/api/v1/admin/tsdb/delete_series?" + urllib.parse.urlencode({"match[]": selector}))
+        answer = connection.getresponse()
+        body = answer.read()
+        connection.close()
+        return answer.status, time.monotonic() - begun, body
 
     def kill(self, how=signal.SIGKILL):
         # Its group: under strace both.
@@ -248,7 +257,7 @@ INJECTIONS = [
     ("pwrite64", "signal=SIGKILL"), ("fdatasync", "signal=SIGKILL"), ("fallocate", "signal=SIGKILL"),
     ("rename", "signal=SIGKILL"), ("fsync", "signal=SIGKILL"), ("unlink", "signal=SIGKILL"),
     ("pwrite64", "error=EIO"), ("fdatasync", "error=EIO"), ("fallocate", "error=EIO"), ("fsync", "error=EIO"),
-    ("rename", "error=EIO"), ("openat", "error=EIO"), ("openat", "error=EMFILE"), ("unlink", "error=EIO"),
+    ("rename", "error=EIO"), ("ftruncate", "error=EIO"), ("openat", "error=EIO"), ("openat", "error=EMFILE"), ("unlink", "error=EIO"),
     ("pwrite64", "error=ENOSPC"), ("fallocate", "error=ENOSPC"), ("openat", "error=ENOSPC"),
 ]
 
@@ -317,6 +326,10 @@ def full(options, rng):
                         raise Broken(f"a full disk is never told: {load.answers}")
                     time.sleep(0.01)
                 agent.query("max_over_time(n[10d])")
+                # The reserve is for this, and nobody waits for it until a push has found its space.
+                status, took, body = agent.delete('n{t="nobody"}')
+                if status != 204 or took > 20:
+                    raise Broken(f"a delete on a full disk is answered {status} after {took:.1f} s: {body[:300]}")
                 os.remove(ballast)
                 if not progress(1000, load):
                     raise Broken(f"pushes are not taken again: {load.answers}")

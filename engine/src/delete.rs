@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegauge_query::promql;
-use tidegauge_storage::manifest::Edit;
+use tidegauge_storage::manifest::{Edit, ManifestError};
 use tidegauge_storage::model::{Matcher, SeqNo, TimeRange, Tombstone};
 
 use crate::audit::{Act, Entry};
@@ -106,18 +106,25 @@ impl Life {
 
     /// Without a log, deletes live in the manifest: all up to this number.
     fn save_tombstones(&self, seq: SeqNo) -> Result<(), DeleteError> {
-        let mut manifest = self.manifest.lock().expect("manifest lock");
-        let version = self.core.versions.load();
-        let known = &manifest.state().tombstones;
-        let unsaved = version.tombstones.iter().filter(|t| t.seq <= seq && !known.contains_key(&t.seq));
-        let edits: Vec<Edit> = unsaved.map(|t| Edit::TombstoneAdd(Tombstone::clone(t))).collect();
-        manifest.commit(&edits).map_err(|e| match e {
-            tidegauge_storage::manifest::ManifestError::NoSpace { .. } => DeleteError::DiskFull,
-            e => {
-                self.core.poison(format!("a delete cannot be committed: {e}"));
-                self.core.gate.poisoned().map_or(DeleteError::Closed, DeleteError::Poisoned)
-            }
+        self.note_deletes(seq).map_err(|e| match e {
+            ManifestError::NoSpace { .. } => DeleteError::NotNoted,
+            _ => self.core.gate.poisoned().map_or(DeleteError::Closed, DeleteError::Poisoned),
         })
+    }
+
+    /// Brings all deletes up to this number into the manifest. They must be durable already, if there is a log: what
+    /// comes back after a crash is a prefix, and a delete hides nothing of what lies before a hole.
+    pub(crate) fn note_deletes(&self, seq: SeqNo) -> Result<(), ManifestError> {
+        let mut manifest = self.manifest.lock().expect("manifest lock");
+        let edits = unsaved(&self.core.versions.load(), manifest.state(), seq.0);
+        let noted = manifest.commit(&edits);
+        drop(manifest);
+        if let Err(e) = &noted
+            && !e.changes_nothing()
+        {
+            self.core.poison(format!("a delete cannot be committed: {e}"));
+        }
+        noted
     }
 }
 

@@ -271,7 +271,7 @@ impl Engine {
     /// samples hidden. Count first ([`count_matching`](Self::count_matching)) what it would hide. A line goes to `audit.log`.
     ///
     /// # Errors
-    /// [`DeleteError`]; nothing was deleted, but for `Poisoned`.
+    /// [`DeleteError`]; nothing was deleted, but for `Poisoned` and `NotNoted`.
     pub fn delete(&self, selector: &str, range: impl Into<TimeRange>) -> Result<SeqNo, DeleteError> {
         self.life.delete(selector, range.into())
     }

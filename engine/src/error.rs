@@ -353,9 +353,13 @@ pub enum DeleteError {
     /// The worker did not take it in a minute. Try again.
     #[error("the engine is too busy to take a delete: try again")]
     Busy,
-    /// The log has no space for the delete. Make some, then delete again.
+    /// The log has no space for the delete, and its reserve is used up. Make some, then delete again.
     #[error("the disk is full, there is no space to note the delete: make some, then delete again")]
     DiskFull,
+    /// Without a log: the delete is visible, but the disk has no space to note it. It survives the process only if
+    /// something is flushed before. Make some, then delete again.
+    #[error("the disk is full, the delete is lost if the process ends now: make space, then delete again")]
+    NotNoted,
     /// The engine was closed. Open it again.
     #[error("the engine is closed: open it again")]
     Closed,

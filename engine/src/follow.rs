@@ -33,7 +33,7 @@ use crate::open::known_tombstones;
 use crate::options::Builder;
 use crate::recovery::RecoveryReport;
 use crate::registry::Registry;
-use crate::replay::{Replayed, Replayer};
+use crate::replay::{Replayed, Replayer, flushed_before};
 use crate::retention::Kept;
 use crate::ring::{RingLimits, Rings};
 use crate::sync::Mutex;
@@ -137,7 +137,7 @@ impl Follower {
             other => other?,
         };
         let state = manifest.state();
-        let first_seq = state.next_seq.0.max(1);
+        let first_seq = flushed_before(state);
         let mut replayer = match self.applier.take() {
             None => Replayer::new(&self.registry, first_seq),
             Some(applier) => Replayer::again(&self.registry, applier, first_seq),
@@ -154,7 +154,7 @@ impl Follower {
         }
         let report = RecoveryReport { samples: recovered?.samples, ..RecoveryReport::default() };
         let tombstones = known_tombstones(&manifest, &tombstones);
-        let version = Version { segments, sealed, active, tombstones };
+        let version = Version { segments, sealed, active, tombstones, forgotten: Arc::default() };
         Ok(Some(Found { manifest, version, next_seq, report }))
     }
 

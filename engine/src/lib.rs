@@ -95,6 +95,8 @@ mod stats;
 #[cfg(all(test, not(loom)))]
 mod faults;
 #[cfg(all(test, not(loom)))]
+mod full;
+#[cfg(all(test, not(loom)))]
 mod prefixes;
 
 #[cfg(not(loom))]
@@ -199,6 +201,21 @@ pub mod internals {
         let mut builder = crate::Builder::new(None);
         (builder.fs, builder.wal_file_bytes) = (Some(fs), Some(wal_file_bytes));
         builder
+    }
+
+    /// As [`Builder::open`](crate::Builder::open), in another folder of the same disk.
+    pub fn open_at(builder: crate::Builder, dir: &std::path::Path) -> Result<crate::Engine, crate::OpenError> {
+        builder.open_at(dir.to_owned())
+    }
+
+    /// As [`Engine::backup`](crate::Engine::backup), to a folder of the disk that the engine is on.
+    pub fn backup_on(engine: &crate::Engine, target: &std::path::Path) -> Result<(), crate::BackupError> {
+        crate::backup::backup_to(engine, target).map(drop)
+    }
+
+    /// What lies before this is gone for good.
+    pub fn horizon(engine: &crate::Engine) -> crate::Timestamp {
+        engine.life().core.kept.horizon()
     }
 
     /// The ring.

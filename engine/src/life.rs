@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rayon::ThreadPool;
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::{Edit, Manifest};
-use tidegauge_storage::wal::Epoch;
+use tidegauge_storage::wal::{Epoch, give_up_reserve};
 
 use crate::audit::AuditLog;
 use crate::compact::{Compactor, Graveyard};
@@ -148,7 +148,7 @@ impl Life {
         }
         if held.lock.is_some() {
             self.graveyard.clear();
-            self.remove_released_log();
+            self.remove_released_log(full);
         }
         let owned = held.lock.take().is_some();
         if let Some(poisoned) = core.gate.poisoned() {
@@ -168,8 +168,12 @@ impl Life {
 
     /// A closed store holds no disk for a log that nobody needs. What cannot be removed now is
     /// removed at the next opening.
-    fn remove_released_log(&self) {
+    fn remove_released_log(&self, full: bool) {
         let Some((fs, dir)) = &self.log_files else { return };
+        if !full {
+            // On a full disk the next opening needs it.
+            give_up_reserve(&**fs, dir);
+        }
         let oldest = self.manifest.lock().expect("manifest lock").state().wal.oldest_epoch;
         for name in fs.list(dir).unwrap_or_default() {
             if Epoch::from_file_name(&name).is_some_and(|epoch| epoch < oldest) {

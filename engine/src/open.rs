@@ -7,11 +7,11 @@ use std::sync::Arc;
 use rayon::ThreadPoolBuilder;
 use rayon::prelude::*;
 use tidegauge_storage::fs::{Fs, MemFs, OsFs};
-use tidegauge_storage::manifest::{Edit, Manifest};
+use tidegauge_storage::manifest::{Edit, Manifest, ManifestError};
 use tidegauge_storage::model::Tombstone;
 use tidegauge_storage::segment::{Segment, file_name, id_of};
 use tidegauge_storage::source::ReadError;
-use tidegauge_storage::wal::{NUMBER_GAP, RecoverMode, WalRelease, WalWriter, WriterOptions};
+use tidegauge_storage::wal::{NUMBER_GAP, RecoverMode, WalRelease, WalWriter, WriterOptions, give_up_reserve};
 
 use crate::audit::AuditLog;
 use crate::commit::{Durable, Visible, Watermark};
@@ -24,9 +24,9 @@ use crate::ingest::{Log, SyncThread, Worker, WorkerParts};
 use crate::life::{Life, start};
 use crate::lock::DirLock;
 use crate::options::Builder;
-use crate::recovery::{Recovery, RecoveryReport, salvage_log, salvage_segments};
+use crate::recovery::{Recovery, RecoveryReport, keep_unnamed, salvage_log, salvage_segments};
 use crate::registry::Registry;
-use crate::replay::{Replayed, Replayer};
+use crate::replay::{Replayed, Replayer, flushed_before};
 use crate::retention::Kept;
 use crate::ring::{RingLimits, Rings};
 use crate::sync::Mutex;
@@ -72,21 +72,37 @@ impl Builder {
             None => None,
         };
         let pool = self.pool()?;
-        let mut manifest = Manifest::open_or_create(Arc::clone(&fs), &dir)?;
         let (wal_dir, segment_dir) = (dir.join("wal"), dir.join("segments"));
+        let mut gave_up_reserve = false;
+        let mut manifest = match Manifest::open_or_create(Arc::clone(&fs), &dir) {
+            // Killed on a full disk: the log's reserve is what there is.
+            Err(ManifestError::NoSpace { .. }) if give_up_reserve(&*fs, &wal_dir) => {
+                gave_up_reserve = true;
+                Manifest::open_or_create(Arc::clone(&fs), &dir)?
+            }
+            other => other?,
+        };
         // The folder's own name must survive before any segment in it can.
         let made = fs.create_dir_all(&segment_dir).and_then(|()| fs.sync_dir(&dir));
         made.map_err(|source| OpenError::Io { path: segment_dir.clone(), source })?;
-        remove_leftovers(&*fs, &segment_dir, &manifest);
         let mut salvaged = RecoveryReport::default();
         let segments = match self.recovery {
-            Recovery::Strict => pool.install(|| open_segments(&*fs, &segment_dir, &manifest))?,
-            Recovery::Salvage => salvage_segments(&fs, &dir, &mut manifest, &pool, &mut salvaged)?,
+            Recovery::Strict => {
+                let segments = pool.install(|| open_segments(&*fs, &segment_dir, &manifest))?;
+                // Not before: where the manifest lost its end, what it does not name may be all there is.
+                remove_leftovers(&*fs, &segment_dir, &manifest);
+                segments
+            }
+            Recovery::Salvage => {
+                keep_unnamed(&*fs, &dir, &manifest, &mut salvaged)?;
+                remove_leftovers(&*fs, &segment_dir, &manifest);
+                salvage_segments(&fs, &dir, &mut manifest, &pool, &mut salvaged)?
+            }
         };
 
         // What the log holds, into a memtable of its own.
         let registry = Arc::new(Registry::new(self.max_series, self.label_limits));
-        let mut replayer = Replayer::new(&registry, manifest.state().next_seq.0.max(1));
+        let mut replayer = Replayer::new(&registry, flushed_before(manifest.state()));
         let state = manifest.state();
         let mode = match self.recovery {
             Recovery::Strict => RecoverMode::Strict,
@@ -103,6 +119,7 @@ impl Builder {
         let file_bytes = (self.wal_bytes / WAL_FILES).clamp(WAL_FILE_BYTES_MIN, WriterOptions::FILE_BYTES);
         options.file_bytes = self.wal_file_bytes.unwrap_or(file_bytes);
         options.spare_files = WAL_SPARES;
+        options.reserve_at_once = gave_up_reserve;
         let released = WalRelease {
             oldest_epoch: life.live_epoch,
             next_frame: life.first_frame,
@@ -141,6 +158,7 @@ impl Builder {
                 sealed: sealed.clone(),
                 active,
                 tombstones: known_tombstones(&manifest, &[]),
+                forgotten: Arc::default(),
             }),
             kept: Kept::new(manifest.state()),
             durability: self.durability,

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tidegauge_storage::fs::Fs;
+use tidegauge_storage::manifest::State;
 use tidegauge_storage::model::Tombstone;
 use tidegauge_storage::wal::{GenerationId, RecoverMode, Recovered, Refused, Replay, WalSample, WalState, recover};
 
@@ -15,6 +16,13 @@ use crate::error::OpenError;
 use crate::ingest::Applier;
 use crate::memtable::{Added, Memtable};
 use crate::registry::Registry;
+
+/// Everything below this number is in segments, or was: memtables are flushed in the order of their numbers.
+///
+/// Not the manifest's next number: a delete that recovery noted raises that above what lies in the log below it.
+pub(crate) fn flushed_before(state: &State) -> u64 {
+    state.segments.values().map(|segment| segment.seq_range.end.0).max().unwrap_or(0).max(1)
+}
 
 /// The commit under which everything replayed appears.
 const COMMIT: u64 = 1;
@@ -65,6 +73,8 @@ pub(crate) struct Replayer<'a> {
     registry: &'a Registry,
     applier: Applier,
     added: Added,
+    /// What has a lower number is in segments: an opening was interrupted before the log let go of it.
+    flushed_before: u64,
     /// Whether samples of series that nobody defined are left out rather than refused.
     salvage: bool,
     undefined: Option<Undefined>,
@@ -87,27 +97,28 @@ pub(crate) struct Undefined {
 }
 
 impl<'a> Replayer<'a> {
-    /// `first_seq`: nothing replayed has a lower number.
-    pub(crate) fn new(registry: &'a Registry, first_seq: u64) -> Self {
-        let applier = Applier::new(Arc::clone(registry.slots()), Arc::new(Memtable::new(1, first_seq)));
-        Self::on(registry, applier, first_seq)
+    /// What the log has below the number [`flushed_before`] answers is left out.
+    pub(crate) fn new(registry: &'a Registry, flushed_before: u64) -> Self {
+        let applier = Applier::new(Arc::clone(registry.slots()), Arc::new(Memtable::new(1, flushed_before)));
+        Self::on(registry, applier, flushed_before)
     }
 
     /// The log once more, into a memtable of its own: what the applier had before stays with those who read it.
-    pub(crate) fn again(registry: &'a Registry, mut applier: Applier, first_seq: u64) -> Self {
+    pub(crate) fn again(registry: &'a Registry, mut applier: Applier, flushed_before: u64) -> Self {
         let generation = applier.active().generation + 1;
-        applier.rotate(Arc::new(Memtable::new(generation, first_seq)));
+        applier.rotate(Arc::new(Memtable::new(generation, flushed_before)));
         applier.close_some(0..registry.slots().len(), COMMIT, &PinView::default());
         // What an attempt before left half-way.
         drop(applier.closed());
-        Self::on(registry, applier, first_seq)
+        Self::on(registry, applier, flushed_before)
     }
 
-    fn on(registry: &'a Registry, applier: Applier, first_seq: u64) -> Self {
+    fn on(registry: &'a Registry, applier: Applier, flushed_before: u64) -> Self {
         Self {
             registry,
             applier,
-            added: Added { samples: 0, first: i64::MAX, last: i64::MIN, end_seq: first_seq },
+            added: Added { samples: 0, first: i64::MAX, last: i64::MIN, end_seq: flushed_before },
+            flushed_before,
             salvage: false,
             undefined: None,
             sealed: Vec::new(),
@@ -154,15 +165,20 @@ impl<'a> Replayer<'a> {
             Replay::Samples { generation, first_seq, samples } => {
                 self.enter(generation);
                 self.batch.clear();
-                for (sample, seq) in samples.iter().zip(first_seq.0..) {
+                let flushed = self.flushed_before.saturating_sub(first_seq.0).min(samples.len() as u64);
+                let (samples, first_seq) = (&samples[flushed as usize..], first_seq.0 + flushed);
+                if samples.is_empty() {
+                    return Ok(());
+                }
+                for (sample, seq) in samples.iter().zip(first_seq..) {
                     match self.defined.get(sample.series) {
                         Some(slot) => self.batch.push(SeriesSample(WalSample { series: slot, ..*sample })),
                         None if self.salvage => Undefined::note(&mut self.undefined, seq, sample.timestamp),
                         None => return Err(Refused("a sample of an undefined series")),
                     }
                 }
-                self.applier.apply(&self.batch, first_seq.0, COMMIT, &PinView::default(), &mut self.added);
-                self.added.end_seq = first_seq.0 + samples.len() as u64;
+                self.applier.apply(&self.batch, first_seq, COMMIT, &PinView::default(), &mut self.added);
+                self.added.end_seq = first_seq + samples.len() as u64;
                 Ok(())
             }
             Replay::Delete(tombstone) => {

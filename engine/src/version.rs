@@ -1,8 +1,9 @@
 //! What an engine consists of at one moment: segments, sealed memtables, the active one.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tidegauge_storage::model::{SeqNo, Tombstone};
+use tidegauge_storage::model::{Labels, SeqNo, Tombstone};
 use tidegauge_storage::segment::Segment;
 use tidegauge_storage::source::{AgeMask, Mask, Masked, SampleSource};
 
@@ -19,9 +20,48 @@ pub(crate) struct Version {
     pub(crate) active: Arc<Memtable>,
     /// Deletes whose samples are not all gone yet, by number. One is here before any source above it (C8).
     pub(crate) tombstones: Vec<Arc<Tombstone>>,
+    /// Deletes that hide nothing any more, for the conditions of batches.
+    pub(crate) forgotten: Arc<Forgotten>,
+}
+
+/// The last deletes that compaction has carried out.
+#[derive(Clone, Default)]
+pub(crate) struct Forgotten {
+    /// By number.
+    deletes: VecDeque<Arc<Tombstone>>,
+    /// Of the last one that is not even here.
+    lost: u64,
+}
+
+/// As many are remembered.
+const FORGOTTEN_MAX: usize = 1_000;
+
+impl Forgotten {
+    fn with(&self, done: impl Iterator<Item = Arc<Tombstone>>) -> Self {
+        let mut all = self.clone();
+        all.deletes.extend(done);
+        all.deletes.make_contiguous().sort_by_key(|t| t.seq);
+        while all.deletes.len() > FORGOTTEN_MAX {
+            all.lost = all.deletes.pop_front().map_or(all.lost, |t| all.lost.max(t.seq.0));
+        }
+        all
+    }
 }
 
 impl Version {
+    /// The number of the last delete at or above `since` that names a series with the labels that `labels` answers; 0
+    /// if there is none. `exact` leaves out those that nobody remembers: they may have named it.
+    pub(crate) fn last_delete(&self, since: u64, exact: bool, labels: impl FnOnce() -> Option<Labels>) -> u64 {
+        let lost = if exact || self.forgotten.lost < since { 0 } else { self.forgotten.lost };
+        let due = |t: &&Arc<Tombstone>| t.seq.0 >= since;
+        let mut deletes = self.tombstones.iter().chain(&self.forgotten.deletes).filter(due).peekable();
+        if deletes.peek().is_none() {
+            return lost;
+        }
+        let Some(labels) = labels() else { return lost };
+        deletes.filter(|t| t.matches(&labels)).map(|t| t.seq.0).max().unwrap_or(0).max(lost)
+    }
+
     /// The sources of a snapshot at `commit`, earliest accepted first, as deletes and ages leave them.
     pub(crate) fn sources(
         &self,
@@ -79,7 +119,7 @@ impl Versions {
             sealed.push(Arc::clone(&v.active));
             let mut tombstones = v.tombstones.clone();
             tombstones.extend(tombstone);
-            Version { segments: v.segments.clone(), sealed, active, tombstones }
+            Version { segments: v.segments.clone(), sealed, active, tombstones, forgotten: Arc::clone(&v.forgotten) }
         });
     }
 
@@ -93,6 +133,7 @@ impl Versions {
                 sealed: v.sealed.clone(),
                 active: Arc::clone(&v.active),
                 tombstones,
+                forgotten: Arc::clone(&v.forgotten),
             }
         });
     }
@@ -100,12 +141,14 @@ impl Versions {
     /// Deletes of which nothing is left to hide.
     pub(crate) fn forget(&self, done: &[SeqNo]) {
         self.change(|v| {
-            let tombstones = v.tombstones.iter().filter(|t| !done.contains(&t.seq)).cloned().collect();
+            let (gone, tombstones): (Vec<_>, Vec<_>) =
+                v.tombstones.iter().cloned().partition(|t| done.contains(&t.seq));
             Version {
                 segments: v.segments.clone(),
                 sealed: v.sealed.clone(),
                 active: Arc::clone(&v.active),
                 tombstones,
+                forgotten: Arc::new(v.forgotten.with(gone.into_iter())),
             }
         });
     }
@@ -117,8 +160,8 @@ impl Versions {
             segments.extend(made.iter().cloned());
             segments.sort_by_key(|s| order_of(s));
             let sealed = v.sealed.iter().filter(|m| m.generation != generation).cloned().collect();
-            let tombstones = v.tombstones.clone();
-            Version { segments, sealed, active: Arc::clone(&v.active), tombstones }
+            let (tombstones, forgotten) = (v.tombstones.clone(), Arc::clone(&v.forgotten));
+            Version { segments, sealed, active: Arc::clone(&v.active), tombstones, forgotten }
         });
     }
 }
@@ -131,8 +174,8 @@ impl Versions {
             let stays = |s: &&Arc<Segment>| !removed.contains(&s.info().id);
             let mut segments: Vec<_> = v.segments.iter().filter(stays).chain(made).cloned().collect();
             segments.sort_by_key(|s| order_of(s));
-            let tombstones = v.tombstones.clone();
-            Version { segments, sealed: v.sealed.clone(), active: Arc::clone(&v.active), tombstones }
+            let (tombstones, forgotten) = (v.tombstones.clone(), Arc::clone(&v.forgotten));
+            Version { segments, sealed: v.sealed.clone(), active: Arc::clone(&v.active), tombstones, forgotten }
         });
     }
 }

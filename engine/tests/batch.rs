@@ -325,3 +325,57 @@ fn a_batch_that_is_given_up_is_not_applied() {
     }
     engine.probe(SOON).unwrap();
 }
+
+/// A delete that names a series is a change of it: before compaction has carried it out, and afterwards.
+#[test]
+fn p8_a_delete_is_a_change_that_conditions_see() {
+    for carried_out in [false, true] {
+        let engine = Engine::in_memory_builder().background_compaction(false).open().unwrap();
+        let (a, b) = (series(&engine, 1), series(&engine, 2));
+        let last = put(&engine, a, 10, 1.0).last().unwrap();
+        put(&engine, a, 5, 0.5);
+        let late = put(&engine, a, 6, 0.6).last().unwrap();
+        let of_b = put(&engine, b, 10, 1.0).last().unwrap();
+        let before = engine.snapshot();
+        let unchanged = Expect::UnchangedSince(before.watermark());
+        assert_eq!(judge(&engine, a, unchanged), Ok(()));
+        assert_eq!(judge(&engine, a, late), Ok(()));
+        // Elsewhere, and of a time that has nothing: named is named.
+        engine.flush().unwrap();
+        let deleted = engine.delete(r#"cpu{host="1"}"#, at(9)..at(100)).unwrap();
+        if carried_out {
+            engine.compact().unwrap();
+            assert_eq!(engine.stats().tombstones, 0);
+        }
+        assert_eq!(judge(&engine, a, unchanged), Err(Found::Seq(deleted)));
+        assert_eq!(judge(&engine, a, late), Err(Found::Seq(deleted)));
+        assert_eq!(judge(&engine, a, last), Err(Found::Seq(deleted)));
+        assert_eq!(judge(&engine, a, deleted), Ok(()), "what a conflict tells can be gone on from");
+        assert_eq!(judge(&engine, a, at(10)), Err(Found::Timestamp(at(6))), "the newest that is left");
+        assert_eq!(judge(&engine, a, at(6)), Ok(()));
+        assert_eq!(judge(&engine, a, Expect::Nothing), Err(Found::Seq(late)));
+        assert_eq!(judge(&engine, b, unchanged), Ok(()), "another series");
+        assert_eq!(judge(&engine, b, of_b), Ok(()));
+        engine.delete(r#"cpu{host="1"}"#, tidegauge::TimeRange::ALL).unwrap();
+        if carried_out {
+            engine.compact().unwrap();
+        }
+        assert_eq!(judge(&engine, a, Expect::Nothing), Ok(()), "nothing is visible any more");
+        put(&engine, a, 1, 1.0);
+        assert!(judge(&engine, a, Expect::Nothing).is_err());
+        assert!(judge(&engine, a, deleted).is_err());
+    }
+}
+
+/// A counter that was deleted began anew only after a restart: each try expected that it had never been there.
+#[test]
+fn p8_increments_go_on_after_their_series_was_deleted() {
+    let engine = Engine::in_memory().unwrap();
+    let id = series(&engine, 1);
+    for _ in 0..3 {
+        for n in 1..4 {
+            assert_eq!(engine.increment(id, 1.0, Retry::ONCE).unwrap().value, f64::from(n));
+        }
+        engine.delete(r#"cpu{host="1"}"#, tidegauge::TimeRange::ALL).unwrap();
+    }
+}

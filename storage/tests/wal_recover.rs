@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
-use tidegauge_storage::model::SeqNo;
-use tidegauge_storage::wal::{Edge, Epoch, EpochEnd, FrameNo, RecoverMode, WalError, WalState, WalWriter, recover};
+use tidegauge_storage::model::{SeqNo, Tombstone};
+use tidegauge_storage::wal::{
+    Edge, Epoch, EpochEnd, FrameEncoder, FrameNo, RecoverMode, WalError, WalState, WalWriter, recover,
+};
 use wal_support::*;
 
 use RecoverMode::{Follow, Salvage, Strict};
@@ -165,7 +167,7 @@ fn frames_of_a_recycled_files_former_life_never_match() {
     for i in 0..3 {
         writer.append(&mut frame(20 * i, 20)).unwrap();
     }
-    assert_eq!(fs.list(Path::new(DIR)).unwrap(), [second.0.0 + 1].map(|e| Epoch(e).file_name()));
+    assert_eq!(log_files(&fs), [second.0.0 + 1].map(|e| Epoch(e).file_name()));
     let count = (second.0.0 + 1) as u32;
     assert!(frames_of(&fs, count).len() >= 20, "the former life's frames are still there");
     let state = WalState { oldest_epoch: release.oldest_epoch, next_frame: release.next_frame, ..WalState::default() };
@@ -272,7 +274,7 @@ fn released_files_are_kept_up_to_the_limit_and_those_of_earlier_openings_removed
     assert!(old.iter().all(|name| all.contains(name)), "nothing is touched before it is released");
     let generation = writer.rotate();
     writer.release_before(generation);
-    let left = fs.list(Path::new(DIR)).unwrap();
+    let left = log_files(&fs);
     assert_eq!(left.iter().filter(|name| name.starts_with("00000002")).count(), 2);
     assert_eq!(left.len(), 2, "{left:?}");
     assert_eq!(writer.file_count(), 2);
@@ -284,7 +286,7 @@ fn released_files_are_kept_up_to_the_limit_and_those_of_earlier_openings_removed
 #[test]
 fn a_disk_with_little_space_gets_smaller_files() {
     let fs = SimFs::new();
-    fs.set_capacity(Some(5 << 20));
+    fs.set_capacity(Some((5 << 20) + RESERVE));
     let mut writer = writer(&fs, 64 << 20);
     let mut frames = 0;
     let refused = loop {
@@ -295,8 +297,57 @@ fn a_disk_with_little_space_gets_smaller_files() {
     };
     assert!(matches!(refused, WalError::NoSpace { .. }), "{refused}");
     let lens: Vec<u64> = fs.files().into_iter().map(|(_, len)| len).collect();
-    assert_eq!(lens, [4 << 20, 1 << 20], "and nothing is left of the tries");
+    assert_eq!(lens, [RESERVE, 4 << 20, 1 << 20], "and nothing is left of the tries");
     fs.set_capacity(None);
     writer.append(&mut frame(20 * frames, 20)).unwrap();
     assert_eq!(fs.files().last().unwrap().1, 64 << 20);
+}
+
+/// What `docs/format/wal.md` says that is allocated for deletes.
+const RESERVE: u64 = 256 << 10;
+
+/// Without the reserve.
+fn log_files(fs: &SimFs) -> Vec<String> {
+    fs.list(Path::new(DIR)).unwrap().into_iter().filter(|name| name.ends_with(".wal")).collect()
+}
+
+/// P4: on a full disk the reserve takes deletes, and nothing else until there is another one.
+#[test]
+fn p4_the_reserve_takes_deletes_alone_and_is_taken_anew() {
+    let fs = SimFs::new();
+    let mut writer = writer(&fs, 8 << 10);
+    writer.append(&mut frame(0, 20)).unwrap();
+    fs.set_capacity(Some(fs.files().iter().map(|(_, len)| len).sum()));
+    let mut samples = 20;
+    while writer.append(&mut frame(samples, 20)).is_ok() {
+        samples += 20;
+    }
+    let delete = |writer: &mut WalWriter, next: u64| {
+        let range = tidegauge_storage::model::TimeRange::ALL;
+        let mut frame = FrameEncoder::new();
+        frame.delete(&Tombstone { seq: SeqNo(next), matchers: Vec::new(), range, created: 0 });
+        writer.append_reserved(&mut frame)
+    };
+    for n in 0..10 {
+        delete(&mut writer, samples + n).unwrap();
+        assert!(matches!(writer.append(&mut frame(samples + n + 1, 1)), Err(WalError::NoSpace { .. })));
+        let through = writer.sync_point().unwrap().run().unwrap();
+        writer.note_synced(through);
+    }
+    let used_up = (10..200).find(|n| {
+        let done = delete(&mut writer, samples + n);
+        // Each in a page of its own.
+        if let Some(job) = writer.sync_point() {
+            writer.note_synced(job.run().unwrap());
+        }
+        done.is_err()
+    });
+    assert!(used_up.is_some_and(|n| n > 50), "{used_up:?}");
+    let behind = samples + used_up.unwrap();
+    fs.set_capacity(None);
+    writer.append(&mut frame(behind, 20)).unwrap();
+    assert!(fs.list(Path::new(DIR)).unwrap().contains(&".reserve".to_owned()), "there is one again");
+    let (recovered, all) = read(&fs, &WalState::default(), Strict).unwrap();
+    assert_eq!(all, numbers((0..samples).chain(behind..behind + 20)));
+    assert!(recovered.torn_tail.is_none());
 }

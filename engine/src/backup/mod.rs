@@ -3,8 +3,10 @@
 //! - B1: A backup holds exactly what one state of the manifest names, everything visible when it was asked for
 //!   included: it is flushed first, and no log is needed.
 //! - B2: Only segments are shared, by hard links: nobody ever writes to them. What cannot be linked is copied.
-//! - B3: The manifest comes last. A copy that was interrupted has none, and is refused as a store.
+//! - B3: The manifest comes last. A copy that was interrupted has none, or after a power loss one that names segments
+//!   which are not there, and is refused as a store.
 //! - B4: Nothing that is there already is touched: the target must be empty, or not exist.
+//! - B5: Every delete that was visible when it was asked for is in the manifest before it is copied.
 
 mod error;
 mod restore;
@@ -16,13 +18,16 @@ use std::path::Path;
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::State;
+use tidegauge_storage::model::SeqNo;
 use tidegauge_storage::segment::file_name;
 
 use crate::audit::{Act, Entry};
 use crate::engine::Engine;
+use crate::error::FlushError;
 use crate::gate::Shut;
 use crate::life::Life;
 use crate::recovery::quarantine::copy;
+use crate::wait::block_durable;
 
 pub use error::BackupError;
 pub use restore::restore;
@@ -60,11 +65,12 @@ pub(crate) fn backup(engine: &Engine, target: &Path) -> Result<BackupReport, Bac
 }
 
 /// What is asked is right.
-fn backup_to(engine: &Engine, target: &Path) -> Result<BackupReport, BackupError> {
+pub(crate) fn backup_to(engine: &Engine, target: &Path) -> Result<BackupReport, BackupError> {
     let life = engine.life();
     let fs = &*life.fs;
     make_empty(fs, target)?;
     engine.flush()?;
+    life.note_deletes_for_copy()?;
     let report = loop {
         let state = life.manifest.lock().expect("manifest lock").state().clone();
         if let Some(report) = life.share(&state, target)? {
@@ -87,6 +93,17 @@ fn backup_to(engine: &Engine, target: &Path) -> Result<BackupReport, BackupError
 }
 
 impl Life {
+    /// A delete that nothing was flushed after is in the log alone, of which a copy has nothing (B5).
+    fn note_deletes_for_copy(&self) -> Result<(), BackupError> {
+        let core = &self.core;
+        let visible = core.watermark.seq();
+        if core.durability.logs() {
+            let gone = || core.gate.poisoned().map_or(FlushError::Closed, FlushError::Poisoned);
+            block_durable(core, visible).map_err(|_| gone())?;
+        }
+        Ok(self.note_deletes(SeqNo(visible))?)
+    }
+
     /// Gives every segment of `state` a name in the target. `None` if one is gone by now.
     fn share(&self, state: &State, target: &Path) -> Result<Option<BackupReport>, BackupError> {
         let fs = &*self.fs;
@@ -118,7 +135,7 @@ impl BackupReport {
     }
 }
 
-/// Makes the folders of an empty copy, durably.
+/// Makes the folders of an empty copy.
 fn make_empty(fs: &dyn Fs, target: &Path) -> Result<(), BackupError> {
     match fs.list(target) {
         Ok(names) if names.is_empty() => {}
@@ -127,7 +144,8 @@ fn make_empty(fs: &dyn Fs, target: &Path) -> Result<(), BackupError> {
         Err(e) => return Err(BackupError::io(target, e)),
     }
     let folder = target.join("segments");
-    fs.create_dir_all(&folder).and_then(|()| fs.sync_dir(target)).map_err(|e| BackupError::io(&folder, e))
+    // Their names become durable with that of the manifest.
+    fs.create_dir_all(&folder).map_err(|e| BackupError::io(&folder, e))
 }
 
 /// Answers the bytes copied: none if a link could be made.

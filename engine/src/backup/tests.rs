@@ -163,3 +163,23 @@ fn an_interrupted_backup_is_whole_or_no_store() {
     }
     assert!(whole > 0, "the last ones are whole");
 }
+
+/// A delete that nothing was flushed after lies in the log alone, and a copy has no log: what was deleted came back in
+/// it.
+#[test]
+fn p9_what_was_deleted_is_not_in_a_backup() {
+    for flushed in [true, false] {
+        let fs = SimFs::new();
+        let engine = open_in(&fs, "store");
+        push(&engine, 0);
+        if flushed {
+            engine.flush().unwrap();
+        }
+        engine.delete("cpu", Timestamp::from_nanos(0)..Timestamp::from_nanos(50_000)).unwrap();
+        let expected = engine.count_matching("cpu", TimeRange::ALL).unwrap();
+        assert_eq!(expected.samples, 150);
+        make(&engine).unwrap();
+        let copy = open_in(&fs, COPY);
+        assert_eq!(copy.count_matching("cpu", TimeRange::ALL).unwrap(), expected);
+    }
+}

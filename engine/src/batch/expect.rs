@@ -8,21 +8,25 @@ use super::last;
 use crate::core::Core;
 use crate::error::CommitError;
 use crate::memtable::HeadTable;
-use crate::registry::SeriesId;
+use crate::registry::{SeriesId, Slots};
+use crate::version::Version;
 
 /// What the last sample of a series must be for a batch to be committed. *Last* is the one accepted last, but for
 /// [`Expect::Timestamp`], where it is the newest.
+///
+/// A delete whose matchers name the series is a change of it, whatever its range hides: it takes the place of the last
+/// sample, with its own number. That is exact for the last 1,000 deletes; across a reopening, for those that still
+/// hide something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Expect {
-    /// The series holds no sample yet.
+    /// The series holds no sample: none was accepted yet, or none is visible any more.
     Nothing,
     /// The one with this number: exact. [`Committed::last`](super::Committed::last) and [`Found::Seq`] give it.
     Seq(SeqNo),
     /// One at this timestamp. A sample that was written over at the same timestamp does not count as a change.
     Timestamp(Timestamp),
-    /// One that a snapshot with this number holds (its `watermark`): none
-    /// was accepted since.
+    /// One that a snapshot with this number holds (its `watermark`): none was accepted or deleted since.
     UnchangedSince(SeqNo),
 }
 
@@ -32,7 +36,7 @@ pub enum Expect {
 pub enum Found {
     /// The series holds no sample.
     Nothing,
-    /// Its last sample has this number.
+    /// Its last sample has this number, or the delete that named it later.
     Seq(SeqNo),
     /// Its newest sample has this timestamp.
     Timestamp(Timestamp),
@@ -96,17 +100,27 @@ pub(crate) struct Check {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Want {
+    /// No sample, ever.
+    Nothing,
     Exactly(u64),
     Below(u64),
 }
 
 impl Check {
-    /// The number found, if it is not as wanted. `head` is that of the series' head.
-    pub(crate) fn judge(&self, head: Option<u64>) -> Result<(), u64> {
-        let found = head.unwrap_or(self.stored);
-        let holds = match self.want {
-            Want::Exactly(seq) => found == seq,
-            Want::Below(seq) => found < seq,
+    /// The number found, if it is not as wanted. `head` is that of the series' head; deletes are those of `version`.
+    pub(crate) fn judge(&self, head: Option<u64>, version: &Version, slots: &Slots) -> Result<(), u64> {
+        let last = head.unwrap_or(self.stored);
+        let deleted = |since, exact| version.last_delete(since, exact, || slots.labels(self.slot));
+        let (found, holds) = match self.want {
+            Want::Nothing => (last, last == 0),
+            Want::Exactly(seq) => {
+                let found = last.max(deleted(seq, true));
+                (found, found == seq)
+            }
+            Want::Below(seq) => {
+                let found = last.max(deleted(seq, false));
+                (found, found < seq)
+            }
         };
         if holds { Ok(()) } else { Err(found) }
     }
@@ -124,8 +138,13 @@ impl Condition {
             return Err(CommitError::StaleSeries);
         }
         let slot = self.series.slot;
+        // The head first: if it knows of nothing then, all there is was in segments before (C2).
+        let stored = match core.registry.slots().head(slot).last_seq() {
+            Some(_) => 0,
+            None => last::stored_seq(core, slot)?,
+        };
         let want = match self.expected {
-            Expect::Nothing => Want::Exactly(0),
+            Expect::Nothing => self.nothing(core, stored)?,
             Expect::Seq(seq) => Want::Exactly(seq.0),
             Expect::UnchangedSince(seq) => Want::Below(seq.0),
             Expect::Timestamp(expected) => {
@@ -136,17 +155,25 @@ impl Condition {
                 Want::Below(last.map_or(0, |last| last.as_of.0))
             }
         };
-        // The head first: if it knows of nothing then, all there is was in segments before (C2).
-        let stored = match core.registry.slots().head(slot).last_seq() {
-            Some(_) => 0,
-            None => last::stored_seq(core, slot)?,
-        };
         Ok(Check { slot, stored, want })
+    }
+
+    /// No sample was ever accepted; or all are hidden by now, which a snapshot tells.
+    fn nothing(&self, core: &Core, stored: u64) -> Result<Want, CommitError> {
+        let as_of = core.watermark.seq();
+        let last = core.registry.slots().head(self.series.slot).last_seq().unwrap_or(stored);
+        if last == 0 {
+            return Ok(Want::Nothing);
+        }
+        match last::last(core, self.series)? {
+            None => Ok(Want::Below(as_of)),
+            Some(_) => Err(self.failed(core, Found::of_seq(last))),
+        }
     }
 
     /// Whether a failure at the worker only means: look again.
     pub(super) fn is_judged_here(&self) -> bool {
-        matches!(self.expected, Expect::Timestamp(_))
+        matches!(self.expected, Expect::Timestamp(_) | Expect::Nothing)
     }
 
     /// The conflict, told by labels; they are only put together here.

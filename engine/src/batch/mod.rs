@@ -186,7 +186,7 @@ impl Batch {
         }
         loop {
             let checks = Condition::all_checks(&self.conditions, &self.core)?;
-            // Timestamps are judged here, as of a snapshot; the worker only says whether that still holds.
+            // What is newest, or hidden, is judged here, as of a snapshot; the worker only says whether that still holds.
             let may_repeat = self.conditions.iter().any(Condition::is_judged_here);
             let samples = if may_repeat { self.samples.clone() } else { std::mem::take(&mut self.samples) };
             match self.ask(samples, checks, timeout)? {

@@ -111,7 +111,12 @@ impl Compactor {
                 core.compactions.ended(asked, result.clone());
             }
             match result {
-                Err(CompactError::DiskFull) if core.compactions.pause(SPACE_RETRY) => return,
+                Err(CompactError::DiskFull) => {
+                    if core.compactions.pause(SPACE_RETRY) {
+                        return;
+                    }
+                    core.compactions.tell();
+                }
                 Err(CompactError::Poisoned(cause)) => return core.compactions.gone(CompactError::Poisoned(cause)),
                 Err(CompactError::Failed { cause }) => {
                     // Nothing stored was changed; but this disk does not take what we write.

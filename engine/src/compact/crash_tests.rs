@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use tidegauge_query::Selection;
@@ -118,15 +118,7 @@ fn p9_recovery_divides_the_log_at_a_delete() {
     use Step::{Delete, Push};
     let fs = SimFs::new();
     let engine = open(&fs, Durability::Sync).unwrap();
-    let (over, until_over) = std::sync::mpsc::channel::<()>();
-    let until_over = std::sync::Mutex::new(until_over);
-    fs.on_sync(Arc::new(move || {
-        if std::thread::current().name() == Some("tidegauge-flush") {
-            // No flush ends before the test does.
-            let _ = until_over.lock().unwrap().recv();
-        }
-        "a sync".into()
-    }));
+    let over = hold_flushes(&fs, 0);
     let mut twin = Twin::new();
     let steps = [Push(0, 0, 20), Delete(0, 5, 10), Push(0, 7, 2), Delete(0, 8, 1), Push(1, 0, 3), Delete(1, 2, 1)];
     for (i, step) in steps.iter().enumerate() {
@@ -138,6 +130,68 @@ fn p9_recovery_divides_the_log_at_a_delete() {
         assert_eq!(contents(&open(&disk, Durability::Sync).unwrap()), twin);
     }
     drop(over);
+}
+
+/// P5, P9: recovery notes a delete in the manifest before what lies below it is in segments. Interrupted then, the next
+/// one gave what lies below numbers above the delete, and could not flush it: the engine was poisoned at each opening.
+#[test]
+fn p5_p9_a_recovery_that_is_interrupted_again_and_again_still_flushes_what_lies_below_a_delete() {
+    use Step::{Delete, Push};
+    for flushed in 0..3 {
+        let fs = SimFs::new();
+        let held = hold_flushes(&fs, 0);
+        let mut twin = Twin::new();
+        let engine = open(&fs, Durability::Sync).unwrap();
+        let steps = [Push(0, 0, 20), Delete(0, 5, 10), Push(0, 3, 9), Delete(0, 8, 1), Push(1, 0, 3)];
+        for (i, step) in steps.iter().enumerate() {
+            assert!(take(&engine, step, i as f64, true, &mut twin), "{step:?}");
+        }
+        let mut disk = fs.kill();
+        drop(held);
+        for _ in 0..3 {
+            // One or two of the three memtables that come back are flushed before the process dies.
+            let held = hold_flushes(&disk, flushed);
+            let engine = open(&disk, Durability::Sync).unwrap();
+            assert_eq!(contents(&engine), twin);
+            let deadline = Instant::now() + SOON;
+            let is_left = || !engine.life().core.versions.load().sealed.is_empty();
+            while engine.stats().flushes < flushed && is_left() {
+                assert!(Instant::now() < deadline, "{} flushes", engine.stats().flushes);
+                std::thread::yield_now();
+            }
+            let next = disk.kill();
+            drop(held);
+            disk = next;
+        }
+        let engine = open(&disk, Durability::Sync).unwrap();
+        engine.flush().unwrap();
+        assert_eq!(contents(&engine), twin);
+        engine.compact().unwrap();
+        assert_eq!(contents(&engine), twin);
+        let samples = engine.stats().segment_samples;
+        assert_eq!(samples, twin.len() as u64, "nothing is stored twice");
+        engine.close().unwrap();
+        assert_eq!(contents(&open(&disk, Durability::Sync).unwrap()), twin);
+    }
+}
+
+/// No flush but the first ones ends while what is answered is held.
+fn hold_flushes(fs: &SimFs, first: u64) -> std::sync::mpsc::Sender<()> {
+    let (over, until_over) = std::sync::mpsc::channel::<()>();
+    let until_over = std::sync::Mutex::new((until_over, 0));
+    // Content and name of a segment, then the manifest.
+    let allowed = first * 3;
+    fs.on_sync(Arc::new(move || {
+        if std::thread::current().name() == Some("tidegauge-flush") {
+            let mut held = until_over.lock().unwrap();
+            held.1 += 1;
+            if held.1 > allowed {
+                let _ = held.0.recv();
+            }
+        }
+        "a sync".into()
+    }));
+    over
 }
 
 fn script() -> Vec<Step> {

@@ -100,7 +100,8 @@ impl Store {
 
     fn version(&self) -> Version {
         let active = Arc::new(Memtable::new(1, self.next_seq));
-        Version { segments: self.segments.clone(), sealed: Vec::new(), active, tombstones: self.tombstones.clone() }
+        let (segments, tombstones) = (self.segments.clone(), self.tombstones.clone());
+        Version { segments, sealed: Vec::new(), active, tombstones, forgotten: Arc::default() }
     }
 
     fn input(&self, segment: Arc<Segment>) -> Input {

@@ -13,8 +13,10 @@ impl Worker {
     pub(super) fn commit_batch(&mut self, request: BatchRequest) {
         let BatchRequest { samples, checks, replier } = request;
         let slots = self.core.registry.slots();
+        let version = (!checks.is_empty()).then(|| self.core.versions.load());
         for (at, check) in checks.iter().enumerate() {
-            if let Err(found) = check.judge(slots.head(check.slot).last_seq()) {
+            let Some(version) = &version else { break };
+            if let Err(found) = check.judge(slots.head(check.slot).last_seq(), version, slots) {
                 return replier.tell(Verdict::Failed { at, found });
             }
         }

@@ -22,6 +22,13 @@ pub(super) enum WriteWholeError {
     Wal(#[from] WalError),
 }
 
+/// What a frame may do where the disk has no space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reserve {
+    Untouched,
+    Used,
+}
+
 /// Writes the log. Owned by the worker.
 pub(crate) struct Log {
     writer: WalWriter,
@@ -32,6 +39,8 @@ pub(crate) struct Log {
     generations: Vec<(u32, GenerationId)>,
     interval: Duration,
     synced_at: Instant,
+    /// Whether a frame of the commit at hand is written.
+    begun: bool,
     /// Bytes of frames since the last rotation.
     pub(crate) bytes: u64,
     /// Bytes of all frames written.
@@ -54,6 +63,7 @@ impl Log {
             generations,
             interval,
             synced_at: Instant::now(),
+            begun: false,
             bytes: 0,
             written: 0,
         }
@@ -61,7 +71,13 @@ impl Log {
 
     /// Begins the frames of a commit.
     pub(crate) fn begin(&mut self, seq: u64) {
+        self.begun = false;
         self.frame.begin(SeqNo(seq));
+    }
+
+    /// Whether a part of the commit at hand is written, so that it must be finished before anything else is.
+    pub(super) fn is_begun(&self) -> bool {
+        self.begun
     }
 
     /// Adds samples to the commit; writes frames as they fill up. Where there is no space,
@@ -130,10 +146,19 @@ impl Log {
     }
 
     fn write(&mut self, patience: &mut impl FnMut(&mut Self) -> bool) -> Result<(), WalError> {
+        self.write_with(Reserve::Untouched, patience)
+    }
+
+    fn write_with(&mut self, reserve: Reserve, patience: &mut impl FnMut(&mut Self) -> bool) -> Result<(), WalError> {
         let bytes = self.frame.frame_len();
         loop {
-            match self.writer.append(&mut self.frame) {
+            let appended = match reserve {
+                Reserve::Untouched => self.writer.append(&mut self.frame),
+                Reserve::Used => self.writer.append_reserved(&mut self.frame),
+            };
+            match appended {
                 Ok(_) => {
+                    self.begun = true;
                     self.bytes += bytes;
                     self.written += bytes;
                     return Ok(());
@@ -149,10 +174,11 @@ impl Log {
         }
     }
 
-    /// Writes a delete as a frame of its own. Tried once: on a full disk nothing was written.
+    /// Writes a delete as a frame of its own, into the reserve if need be. Tried once: where that is used up too,
+    /// nothing was written.
     pub(crate) fn delete(&mut self, tombstone: &Tombstone) -> Result<(), WalError> {
         self.frame.delete(tombstone);
-        let written = self.write(&mut |_| false);
+        let written = self.write_with(Reserve::Used, &mut |_| false);
         self.frame.begin(tombstone.seq);
         written
     }

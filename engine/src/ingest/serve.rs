@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidegauge_storage::model::{Matcher, SeqNo, TimeRange};
 
 use super::Worker;
-use crate::batch::BatchRequest;
+use crate::batch::{BatchRequest, Verdict};
 use crate::core::Core;
 use crate::error::{DeleteError, ProbeError};
 use crate::gate::Shut;
@@ -49,14 +49,17 @@ impl Worker {
             let held_back = self.is_held_back();
             // A delete seals the active memtable, and one closes at a time.
             let closes = self.is_closing();
+            // On a full disk memory stays full: a batch that waits for it must not stand before a delete.
+            let refuses = held_back && self.core.gate.why_shut() == Some(Shut::DiskFull);
             let due = |r: &Request| match r {
                 Request::Delete { .. } => !closes,
-                other => other.is_light() || !held_back,
+                other => other.is_light() || !held_back || refuses,
             };
             let Some(request) = self.core.requests.take_if(due) else { break };
             served += 1;
             match request {
                 Request::Probe(replier) => replier.tell(()),
+                Request::Batch(batch) if refuses => batch.replier.tell(Verdict::DiskFull),
                 Request::Batch(batch) => self.commit_batch(batch),
                 Request::Subscribe(new) => self.feeds.add(new, self.visible.seq, &self.core),
                 Request::Delete { matchers, range, created, replier } => {
@@ -65,6 +68,19 @@ impl Worker {
             }
         }
         served > 0
+    }
+}
+
+/// In the middle of a commit that finds no space nothing else has a place in the order: what changes something is
+/// refused.
+pub(super) fn refuse(core: &Core) {
+    let changes = |r: &Request| matches!(r, Request::Batch(_) | Request::Delete { .. });
+    while let Some(request) = core.requests.take_if(changes) {
+        match request {
+            Request::Batch(batch) => batch.replier.tell(Verdict::DiskFull),
+            Request::Delete { replier, .. } => replier.tell(Err(DeleteError::DiskFull)),
+            Request::Probe(_) | Request::Subscribe(_) => {}
+        }
     }
 }
 

@@ -64,6 +64,8 @@ pub(crate) struct Worker {
     wal_bytes: u64,
     released: u32,
     refreshed_at: Instant,
+    /// The log found no space for the last round: when it is tried again.
+    no_space_until: Option<Instant>,
 }
 
 /// A commit on its way.
@@ -95,6 +97,7 @@ impl Worker {
             wal_bytes: parts.wal_bytes,
             released: 0,
             refreshed_at: Instant::now(),
+            no_space_until: None,
         }
     }
 
@@ -127,7 +130,7 @@ impl Worker {
 
     /// One commit, if there is something to commit. Answers whether there was.
     fn round(&mut self) -> bool {
-        if self.is_held_back() || self.drain.observe(usize::MAX) == 0 {
+        if self.is_held_back() || self.waits_for_space() || self.drain.observe(usize::MAX) == 0 {
             return false;
         }
         if self.log().is_err() {
@@ -177,19 +180,27 @@ impl Worker {
         self.core.counters.commit(added.samples, written);
     }
 
-    /// Writes the round to the log; on return all of it has left the process. Waits while the
-    /// disk is full. An error other than "no space at the end of the engine" poisons.
+    /// Whether the log found no space a moment ago. At the end it is tried once more.
+    fn waits_for_space(&self) -> bool {
+        self.no_space_until.is_some_and(|until| Instant::now() < until) && !self.core.is_stopping()
+    }
+
+    /// Writes the round to the log; on return all of it has left the process. Where the disk is full, nothing is
+    /// written, and the round comes again: what is asked meanwhile is served (a delete empties the disk). Only in the
+    /// middle of a commit of several frames it waits here. An error other than "no space" poisons.
     fn log(&mut self) -> Result<(), WalError> {
-        let Self { core, drain, applier, log, flushes, visible, pins, closing, released, .. } = self;
+        let Self { core, drain, applier, log, flushes, visible, pins, closing, released, no_space_until, .. } = self;
         let Some((log, sync)) = log else { return Ok(()) };
         let generation = applier.active().generation;
-        let mut waited = false;
+        let mut was_full = no_space_until.is_some();
         let mut patience = |log: &mut Log| {
-            if !waited {
-                waited = true;
-                core.disk_is_full(Full::Log);
+            was_full = true;
+            core.disk_is_full(Full::Log);
+            if !log.is_begun() {
+                return false;
             }
             core.heartbeat();
+            super::serve::refuse(core);
             // What may free space or is owed to earlier commits goes on meanwhile.
             tend(core, log, sync, released, visible.seq);
             if !close_slice(closing, applier, pins, flushes, visible.commit, Instant::now()) {
@@ -206,8 +217,12 @@ impl Worker {
         });
         let result = result.and_then(|()| log.finish(&mut patience));
         match &result {
-            Ok(()) if waited => core.gate.space_is_back(Full::Log),
-            Ok(()) | Err(WalError::NoSpace { .. }) => {}
+            Ok(()) if was_full => {
+                *no_space_until = None;
+                core.gate.space_is_back(Full::Log);
+            }
+            Ok(()) => {}
+            Err(WalError::NoSpace { .. }) => *no_space_until = Some(Instant::now() + SPACE_RETRY),
             Err(e) => core.poison(format!("the log cannot be written: {e}")),
         }
         result

@@ -9,7 +9,7 @@ mod segments;
 pub(crate) use check::{Finding, check_segment};
 pub(crate) use log::salvage_log;
 pub use report::{Lost, RecoveryReport};
-pub(crate) use segments::salvage_segments;
+pub(crate) use segments::{keep_unnamed, salvage_segments};
 
 /// What to do about data that was durable and cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

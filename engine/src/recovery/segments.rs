@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::{Edit, Manifest, SegmentRef};
 use tidegauge_storage::model::Labels;
-use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentInfo, SegmentWriter, WriteError, file_name};
+use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentInfo, SegmentWriter, WriteError, file_name, id_of};
 use tidegauge_storage::source::{Columns, ReadError, SampleSource};
 
 use super::{Finding, Lost, RecoveryReport, check_segment, quarantine};
@@ -70,6 +70,31 @@ pub(crate) fn salvage_segments(
         }
     }
     Ok(sound)
+}
+
+/// Sets aside the segments that the manifest does not name, where one that it names is missing: a manifest that lost
+/// its end may have named them in the place of others. As a rule they are leftovers.
+pub(crate) fn keep_unnamed(
+    fs: &dyn Fs,
+    dir: &Path,
+    manifest: &Manifest,
+    report: &mut RecoveryReport,
+) -> Result<(), OpenError> {
+    let folder = dir.join("segments");
+    let names = fs.list(&folder).map_err(|source| OpenError::Io { path: folder.clone(), source })?;
+    let is_missing = |id: &u64| !names.contains(&file_name(*id));
+    if !manifest.state().segments.keys().any(is_missing) {
+        return Ok(());
+    }
+    for name in names {
+        if id_of(&name).is_some_and(|id| !manifest.state().segments.contains_key(&id)) {
+            let path = folder.join(name);
+            let kept = quarantine::keep(fs, dir, &path);
+            report.quarantined.push(kept.map_err(|source| OpenError::Io { path: path.clone(), source })?);
+            remove(fs, &path)?;
+        }
+    }
+    Ok(())
 }
 
 /// The salvage of one segment.

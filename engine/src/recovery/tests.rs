@@ -176,6 +176,33 @@ fn p5_salvage_sets_a_segment_aside_that_cannot_be_opened_and_tells_one_that_is_m
     }
 }
 
+/// A compaction's commit that rotted away in the manifest: the segments that it replaced are gone, and what it made
+/// of them is named by nobody. An opening that was refused used to remove it as a leftover.
+#[test]
+fn p5_what_the_manifest_lost_the_name_of_is_never_deleted() {
+    let fs = SimFs::new();
+    let engine = try_open(&fs, Recovery::Strict).unwrap();
+    for round in 0..2 {
+        push(&engine, round);
+        engine.flush().unwrap();
+    }
+    engine.compact().unwrap();
+    assert_eq!(engine.stats().segments, 1);
+    let disk = fs.kill();
+    let merged = path_of(&disk, "segments");
+    let manifest = Path::new("memory/MANIFEST");
+    let bytes = disk.map(manifest).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() as u64;
+    flip(&disk, manifest, end);
+    assert!(matches!(try_open(&disk, Recovery::Strict), Err(OpenError::Read(ReadError::Io { .. }))));
+    assert!(disk.map(&merged).is_ok(), "refused, and nothing is removed");
+    let engine = try_open(&disk, Recovery::Salvage).unwrap();
+    let report = engine.recovery_report();
+    assert!(!report.is_whole());
+    let kept = Path::new("memory/quarantine").join(merged.file_name().unwrap());
+    assert!(report.quarantined.contains(&kept) && disk.map(&kept).is_ok(), "{report:?}");
+}
+
 #[test]
 fn p5_salvage_reads_the_log_on_behind_damage_and_keeps_the_file() {
     let (fs, all) = killed();

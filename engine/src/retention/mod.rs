@@ -95,6 +95,12 @@ impl Kept {
         self.current.load().retention.clone()
     }
 
+    /// What lies before this was dropped for good.
+    #[cfg(feature = "internals")]
+    pub(crate) fn horizon(&self) -> Timestamp {
+        self.current.load().horizon
+    }
+
     /// Bytes of all segments at most.
     pub(crate) fn max_bytes(&self) -> Option<u64> {
         self.current.load().retention.max_bytes

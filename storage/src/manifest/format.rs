@@ -14,6 +14,8 @@ pub(super) const TEMP_NAME: &str = "MANIFEST.tmp";
 pub(super) const COMMIT_ALIGN: u64 = 8;
 /// The file grows by this much at a time.
 pub(super) const GROW_BYTES: u64 = 64 << 10;
+/// Allocated behind the last commit, for edits that give space back on a full disk.
+pub(super) const RESERVE_BYTES: u64 = 64 << 10;
 /// Edits behind the first commit that a file may hold before it is rewritten, beside as many
 /// bytes as the first commit has.
 pub(super) const EDITS_BYTES_MAX: u64 = 256 << 10;

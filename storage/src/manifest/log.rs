@@ -10,8 +10,8 @@ use bytemuck::Zeroable;
 use super::codec::{put_edit, put_state};
 use super::error::ManifestError;
 use super::format::{
-    COMMIT_ALIGN, CommitHeader, EDITS_BYTES_MAX, FILE_NAME, FileHeader, GROW_BYTES, MAGIC, TEMP_NAME, VERSION,
-    commit_checksum,
+    COMMIT_ALIGN, CommitHeader, EDITS_BYTES_MAX, FILE_NAME, FileHeader, GROW_BYTES, MAGIC, RESERVE_BYTES, TEMP_NAME,
+    VERSION, commit_checksum,
 };
 use super::read::{load, load_header};
 use super::state::{Edit, State};
@@ -78,7 +78,7 @@ impl Manifest {
         state.format = VERSION;
         state.open_number =
             state.open_number.checked_add(1).ok_or(ManifestError::BadEdit { what: "opened too often" })?;
-        let log = write_anew(&*fs, dir, &state, next_commit).map_err(|failed| failed.on_open(dir))?;
+        let log = write_anew(&*fs, dir, &state, next_commit, Space::AsIs).map_err(|failed| failed.on_open(dir))?;
         sync_above(&*fs, dir)?;
         Ok(Self { fs, dir: dir.to_owned(), state, next_commit: next_commit + 1, log: Some(log), poisoned: false })
     }
@@ -123,7 +123,8 @@ impl Manifest {
     ///
     /// # Errors
     /// - [`BadEdit`](ManifestError::BadEdit), [`MetadataFull`](ManifestError::MetadataFull): nothing was written.
-    /// - [`NoSpace`](ManifestError::NoSpace): nothing was written; commit again later.
+    /// - [`NoSpace`](ManifestError::NoSpace): nothing was written; commit again later. Edits that
+    ///   [give space back](Edit::gives_space_back) have 64 KiB in reserve.
     /// - [`NotOwner`](ManifestError::NotOwner): somebody else has opened the store; nothing was written.
     /// - [`Failed`](ManifestError::Failed): nobody knows whether the edits are durable; all further commits
     ///   are refused.
@@ -147,7 +148,8 @@ impl Manifest {
         if bytes.len() > COMMIT_BYTES_MAX {
             return Err(ManifestError::BadEdit { what: "too many edits for one commit" });
         }
-        if let Err(failed) = self.write(&state, &bytes) {
+        let space = if edits.iter().all(Edit::gives_space_back) { Space::AsIs } else { Space::Reserved };
+        if let Err(failed) = self.write(&state, &bytes, space) {
             self.poisoned = !failed.nothing_written();
             return Err(failed.on_commit(&self.dir));
         }
@@ -156,18 +158,28 @@ impl Manifest {
         Ok(())
     }
 
-    fn write(&mut self, state: &State, edits: &[u8]) -> Result<(), WriteFailed> {
+    fn write(&mut self, state: &State, edits: &[u8], space: Space) -> Result<(), WriteFailed> {
         let log = self.log.as_mut().expect("checked by the caller");
-        if log.end + edits.len() as u64 > log.rewrite_at {
-            *log = write_anew(&*self.fs, &self.dir, state, self.next_commit)?;
-            return Ok(());
-        }
         let commit = commit_bytes(log.seed, self.next_commit, edits);
         let end = log.end + commit.len() as u64;
-        if end > log.allocated {
-            let allocated = end.next_multiple_of(GROW_BYTES);
-            log.file.allocate(allocated).map_err(WriteFailed::before)?;
-            log.allocated = allocated;
+        if log.end + edits.len() as u64 > log.rewrite_at {
+            match write_anew(&*self.fs, &self.dir, state, self.next_commit, space) {
+                Ok(anew) => {
+                    *log = anew;
+                    return Ok(());
+                }
+                // A longer file until there is space for a shorter one.
+                Err(WriteFailed::NoSpace(_)) if space == Space::AsIs && end <= log.allocated => {}
+                Err(e) => return Err(e),
+            }
+        }
+        if end + RESERVE_BYTES > log.allocated {
+            let allocated = (end + RESERVE_BYTES).next_multiple_of(GROW_BYTES);
+            match log.file.allocate(allocated).map_err(WriteFailed::before) {
+                Ok(()) => log.allocated = allocated,
+                Err(WriteFailed::NoSpace(_)) if space == Space::AsIs && end <= log.allocated => {}
+                Err(e) => return Err(e),
+            }
         }
         log.file.write_all_at(log.end, &commit).map_err(WriteFailed::After)?;
         log.file.sync_data().map_err(WriteFailed::After)?;
@@ -199,7 +211,7 @@ impl Manifest {
 /// [`ManifestError`]; the copy is no store then.
 pub fn write_copy(fs: &Arc<dyn Fs>, dir: &Path, state: &State) -> Result<(), ManifestError> {
     let state = state.without_log();
-    write_anew(&**fs, dir, &state, 1).map_err(|failed| failed.on_open(dir))?;
+    write_anew(&**fs, dir, &state, 1, Space::AsIs).map_err(|failed| failed.on_open(dir))?;
     sync_above(&**fs, dir)
 }
 
@@ -237,8 +249,17 @@ impl WriteFailed {
     }
 }
 
+/// What a write leaves of the space that is allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Space {
+    /// The reserve, or nothing is written.
+    Reserved,
+    /// What there is: the reserve is taken anew where that is possible.
+    AsIs,
+}
+
 /// Writes a file whose first commit, number `number`, is all of `state`; then gives it the name.
-fn write_anew(fs: &dyn Fs, dir: &Path, state: &State, number: u64) -> Result<Log, WriteFailed> {
+fn write_anew(fs: &dyn Fs, dir: &Path, state: &State, number: u64, space: Space) -> Result<Log, WriteFailed> {
     let temp = dir.join(TEMP_NAME);
     let header = FileHeader {
         magic: MAGIC,
@@ -255,14 +276,20 @@ fn write_anew(fs: &dyn Fs, dir: &Path, state: &State, number: u64) -> Result<Log
     let mut bytes = bytemuck::bytes_of(&header).to_vec();
     bytes.extend_from_slice(&commit_bytes(seed, number, &edits));
     let end = bytes.len() as u64;
-    let allocated = end.next_multiple_of(GROW_BYTES);
-    let write = || {
+    let mut allocated = (end + RESERVE_BYTES).next_multiple_of(GROW_BYTES);
+    let mut write = || {
         match fs.remove(&temp) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => {}
         }
         let file = fs.create(&temp)?;
-        file.allocate(allocated)?;
+        match file.allocate(allocated) {
+            Err(e) if is_exhausted(&e) && space == Space::AsIs => {
+                allocated = end.next_multiple_of(GROW_BYTES);
+                file.allocate(allocated)?;
+            }
+            other => other?,
+        }
         file.write_all_at(0, &bytes)?;
         file.sync_data()?;
         Ok(file)

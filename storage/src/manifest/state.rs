@@ -68,6 +68,21 @@ pub enum Edit {
     },
 }
 
+impl Edit {
+    /// Whether it helps to empty a full disk. Commits of such edits alone may use the manifest's reserve.
+    #[must_use]
+    pub fn gives_space_back(&self) -> bool {
+        matches!(
+            self,
+            Self::SegmentRemove(_)
+                | Self::TombstoneAdd(_)
+                | Self::TombstoneRemove(_)
+                | Self::Retention(_)
+                | Self::Horizon(_)
+        )
+    }
+}
+
 /// Everything the manifest says, as of its last commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {

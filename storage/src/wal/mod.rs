@@ -15,6 +15,7 @@ mod group;
 mod decode;
 
 // frames into files
+mod reserve;
 mod sync;
 mod writer;
 
@@ -30,7 +31,7 @@ pub use recover::{RecoverMode, Refused, Replay, Sink, recover};
 pub use recovered::{Edge, EpochEnd, LostRange, NUMBER_GAP, Recovered, TornTail, WalLife, WalState};
 pub use sync::SyncJob;
 pub use types::{Epoch, FrameNo, GenerationId, Origin, WalError, WalSample};
-pub use writer::{WalRelease, WalWriter, WriterOptions};
+pub use writer::{WalRelease, WalWriter, WriterOptions, give_up_reserve};
 
 #[cfg(test)]
 pub(crate) mod codec_tests;

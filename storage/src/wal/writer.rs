@@ -9,6 +9,7 @@ use bytemuck::Zeroable;
 
 use super::encode::{FrameEncoder, Place};
 use super::format::{FILE_MAGIC, FRAME_BYTES_MAX, FileHeader, PAGE, VERSION};
+use super::reserve::{Reserve, allocate};
 use super::sync::SyncJob;
 use super::types::{Epoch, FrameNo, GenerationId, WalError};
 use crate::fs::{Fs, FsFile, is_exhausted};
@@ -33,6 +34,8 @@ pub struct WriterOptions {
     /// Files kept for reuse when they are not needed any more; others are removed. More
     /// spares: less work for the file system at high rates. Default: [`Self::SPARE_FILES`] (4).
     pub spare_files: usize,
+    /// Take the reserve at once rather than with the first file: the disk was full, and has a little space now.
+    pub reserve_at_once: bool,
 }
 
 impl WriterOptions {
@@ -44,7 +47,14 @@ impl WriterOptions {
     /// The defaults, for this opening of this store.
     #[must_use]
     pub fn new(store_id: u128, open_number: u32, first_frame: FrameNo) -> Self {
-        Self { store_id, open_number, first_frame, file_bytes: Self::FILE_BYTES, spare_files: Self::SPARE_FILES }
+        Self {
+            store_id,
+            open_number,
+            first_frame,
+            file_bytes: Self::FILE_BYTES,
+            spare_files: Self::SPARE_FILES,
+            reserve_at_once: false,
+        }
     }
 }
 
@@ -76,6 +86,8 @@ pub struct WalWriter {
     /// Files written before the current one, oldest first; still needed.
     closed: Vec<Epoch>,
     spares: Vec<Epoch>,
+    /// For deletes on a full disk.
+    reserve: Option<Reserve>,
     unsynced: Unsynced,
     poisoned: bool,
 }
@@ -88,6 +100,8 @@ struct OpenFile {
     /// Where the next frame begins.
     at: u64,
     capacity: u64,
+    /// It was the reserve: only deletes go there until there is another one.
+    reserved: bool,
 }
 
 /// What the next sync job must cover.
@@ -137,11 +151,16 @@ impl WalWriter {
             current: None,
             closed: present,
             spares: Vec::new(),
+            reserve: None,
             unsynced: Unsynced::default(),
             poisoned: false,
             options,
         };
         writer.free_below(oldest_epoch);
+        // Where an earlier opening had one, the disk may be full by now: anew, but at once.
+        if Reserve::give_up(&*writer.fs, &writer.dir) || writer.options.reserve_at_once {
+            writer.take_reserve();
+        }
         Ok(writer)
     }
 
@@ -182,9 +201,51 @@ impl WalWriter {
             return Err(WalError::Poisoned);
         }
         let len = frame.frame_len();
-        if self.current.as_ref().is_none_or(|open| open.at + len > open.capacity) {
+        if let Some(open) = &mut self.current
+            && open.reserved
+        {
+            self.reserve = self.reserve.take().or_else(|| Reserve::take(&*self.fs, &self.dir));
+            open.reserved = self.reserve.is_none();
+            if open.reserved {
+                let source = io::ErrorKind::StorageFull.into();
+                return Err(WalError::NoSpace { file: open.path.clone(), source });
+            }
+        }
+        if !self.has_room(len) {
             self.next_file(len)?;
         }
+        self.write(frame, len)
+    }
+
+    /// As [`append`](Self::append), for a frame that helps to empty a full disk: where there is no space for it, the
+    /// reserve takes it, and is taken anew as soon as there is space again.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append); `NoSpace` once the reserve is used up too.
+    pub fn append_reserved(&mut self, frame: &mut FrameEncoder) -> Result<FrameNo, WalError> {
+        if self.poisoned {
+            return Err(WalError::Poisoned);
+        }
+        let len = frame.frame_len();
+        if !self.has_room(len) {
+            match self.next_file(len) {
+                Err(WalError::NoSpace { file, source }) => {
+                    let Some(reserve) = self.reserve.take() else {
+                        return Err(WalError::NoSpace { file, source });
+                    };
+                    self.use_reserve(reserve, len)?;
+                }
+                other => other?,
+            }
+        }
+        self.write(frame, len)
+    }
+
+    fn has_room(&self, len: u64) -> bool {
+        self.current.as_ref().is_some_and(|open| open.at + len <= open.capacity)
+    }
+
+    fn write(&mut self, frame: &mut FrameEncoder, len: u64) -> Result<FrameNo, WalError> {
         let generation = self.generation();
         let open = self.current.as_mut().expect("just seen to");
         let number = FrameNo(self.next_frame);
@@ -314,11 +375,10 @@ impl WalWriter {
         let least = (PAGE + len).max(FILE_BYTES_LEAST.min(self.options.file_bytes)).next_multiple_of(PAGE);
         let wanted = self.options.file_bytes.next_multiple_of(PAGE).max(least);
         debug_assert!(len <= FRAME_BYTES_MAX as u64);
+        self.take_reserve();
         match self.prepare(epoch, &path, wanted, least) {
             Ok((file, capacity)) => {
-                self.close_current();
-                self.unsynced.names = true;
-                self.current = Some(OpenFile { file, path, epoch, at: PAGE, capacity });
+                self.go_on_in(OpenFile { file, path, epoch, at: PAGE, capacity, reserved: false });
                 Ok(())
             }
             Err(source) if is_exhausted(&source) => {
@@ -333,6 +393,41 @@ impl WalWriter {
         }
     }
 
+    fn go_on_in(&mut self, file: OpenFile) {
+        self.close_current();
+        self.unsynced.names = true;
+        self.current = Some(file);
+    }
+
+    fn take_reserve(&mut self) {
+        if self.reserve.is_none() {
+            self.reserve = Reserve::take(&*self.fs, &self.dir);
+        }
+    }
+
+    /// The reserve takes the place of the current file, if it has room for a frame of `len` bytes.
+    fn use_reserve(&mut self, reserve: Reserve, len: u64) -> Result<(), WalError> {
+        let epoch = self.take_epoch();
+        let path = self.path(epoch);
+        let (file, capacity) = match reserve.become_file(&*self.fs, &path) {
+            Ok(reserve) => reserve,
+            Err(source) if is_exhausted(&source) => return Err(WalError::NoSpace { file: path, source }),
+            Err(source) => {
+                self.poisoned = true;
+                return Err(WalError::Failed { file: path, source });
+            }
+        };
+        if let Err(source) = self.write_header(&*file, epoch) {
+            self.poisoned = true;
+            return Err(WalError::Failed { file: path, source });
+        }
+        self.go_on_in(OpenFile { file, path: path.clone(), epoch, at: PAGE, capacity, reserved: true });
+        if self.has_room(len) {
+            return Ok(());
+        }
+        Err(WalError::NoSpace { file: path, source: io::ErrorKind::StorageFull.into() })
+    }
+
     /// Space first, then the header on a page of its own. Answers the file's capacity too: where
     /// there is no space for what is `wanted`, less, down to `least`.
     fn prepare(&mut self, epoch: Epoch, path: &Path, wanted: u64, least: u64) -> io::Result<(Arc<dyn FsFile>, u64)> {
@@ -344,6 +439,11 @@ impl WalWriter {
             None => self.fs.create(path)?,
         };
         let capacity = allocate(&*file, wanted, least)?;
+        self.write_header(&*file, epoch)?;
+        Ok((file, capacity))
+    }
+
+    fn write_header(&self, file: &dyn FsFile, epoch: Epoch) -> io::Result<()> {
         let header = FileHeader {
             magic: FILE_MAGIC,
             version: VERSION,
@@ -356,26 +456,12 @@ impl WalWriter {
         };
         let mut page = [0u8; PAGE as usize];
         page[..size_of::<FileHeader>()].copy_from_slice(bytemuck::bytes_of(&header.sealed()));
-        file.write_all_at(0, &page)?;
-        Ok((file, capacity))
+        file.write_all_at(0, &page)
     }
 }
 
-/// Allocates `wanted` bytes, or as many as there is space for in some steps down to `least`.
-fn allocate(file: &dyn FsFile, wanted: u64, least: u64) -> io::Result<u64> {
-    let mut capacity = wanted;
-    loop {
-        match file.allocate(capacity) {
-            Ok(()) if capacity == wanted => return Ok(capacity),
-            Ok(()) => {
-                // Gives back what a failed try may have got hold of.
-                file.set_len(capacity)?;
-                return Ok(capacity);
-            }
-            Err(e) if is_exhausted(&e) && capacity > least => {
-                capacity = (capacity / 4).next_multiple_of(PAGE).max(least);
-            }
-            Err(e) => return Err(e),
-        }
-    }
+/// Gives the reserve of a log back, so that a store can be opened on a full disk, or closed for good. Answers whether
+/// there was one. Only while nobody writes the log.
+pub fn give_up_reserve(fs: &dyn Fs, dir: &Path) -> bool {
+    Reserve::give_up(fs, dir)
 }

@@ -1,0 +1,191 @@
+//! P4 on a simulated disk: what a full one still takes, so that it can be emptied.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::fs::sim::SimFs;
+use tidegauge_storage::manifest::{Retention, RetentionRule};
+use tidegauge_storage::model::{TimeRange, Timestamp};
+
+use crate::core::SeriesSample;
+use crate::engine::Engine;
+use crate::error::{CommitError, DeleteError, PushError};
+use crate::faults::{SOON, series};
+use crate::options::{Builder, Durability, Level};
+
+/// Of each host that has a segment: more than the smallest file of the log and the reserve together.
+const SAMPLES: i64 = 200_000;
+
+fn open(fs: &SimFs, durability: Durability) -> Engine {
+    let builder = Builder::new(None).durability(durability).wal_bytes(1 << 20).query_threads(1);
+    // One segment for each host: what is merged takes space to be rewritten.
+    let mut builder = builder.background_compaction(false);
+    builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+    builder.open().unwrap()
+}
+
+fn at(nanos: i64) -> Timestamp {
+    Timestamp::from_nanos(nanos)
+}
+
+/// Values that do not pack.
+fn value(n: i64) -> f64 {
+    let mixed = (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 11) as f64
+}
+
+fn fill(engine: &Engine, host: usize, samples: i64) {
+    let id = series(engine, host);
+    for from in (0..samples).step_by(20_000) {
+        let batch: Vec<_> =
+            (from..samples.min(from + 20_000)).map(|t| SeriesSample::new(id, at(t), value(t))).collect();
+        let ack = engine.push_batch(&batch).unwrap();
+        engine.wait(ack, Level::Visible, SOON).unwrap();
+    }
+}
+
+fn used(fs: &SimFs) -> u64 {
+    fs.files().iter().map(|(_, len)| len).sum()
+}
+
+/// A store with segments of three series on a disk that has not a byte left, and a push that waits for space.
+fn full(durability: Durability) -> (SimFs, Engine) {
+    let fs = SimFs::new();
+    let engine = open(&fs, durability);
+    for host in 0..3 {
+        fill(&engine, host, SAMPLES);
+        engine.flush().unwrap();
+    }
+    fill(&engine, 9, 10);
+    fs.set_capacity(Some(used(&fs)));
+    if !durability.logs() {
+        return (fs, engine);
+    }
+    let refused = (0..10_000).find_map(|_| {
+        // What is pushed does not pack.
+        let id = series(&engine, 8);
+        let batch: Vec<_> = (0..2000).map(|t| SeriesSample::new(id, at(t), value(t))).collect();
+        match engine.push_batch(&batch) {
+            Err(e) => Some(e),
+            Ok(ack) => {
+                let _ = engine.wait(ack, Level::Visible, Duration::from_millis(5));
+                None
+            }
+        }
+    });
+    assert_eq!(refused, Some(PushError::DiskFull));
+    (fs, engine)
+}
+
+fn counts(engine: &Engine) -> Vec<u64> {
+    (0..10).map(|host| count(engine, host)).collect()
+}
+
+fn count(engine: &Engine, host: usize) -> u64 {
+    engine.count_matching(&format!("cpu{{host=\"{host}\"}}"), TimeRange::ALL).unwrap().samples
+}
+
+fn delete(engine: &Engine, host: usize, range: impl Into<TimeRange>) -> Result<(), DeleteError> {
+    engine.delete(&format!("cpu{{host=\"{host}\"}}"), range).map(drop)
+}
+
+fn within<R>(what: &str, mut done: impl FnMut() -> Option<R>) -> R {
+    let deadline = Instant::now() + SOON;
+    loop {
+        match done() {
+            Some(answer) => return answer,
+            None => assert!(Instant::now() < deadline, "{what}"),
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// The log's reserve and the manifest's take deletes when there is no space, each durable; what they free lets pushes
+/// go on by themselves.
+#[test]
+fn p4_a_full_disk_takes_deletes_and_resumes_with_the_space_they_give_back() {
+    let (fs, engine) = full(Durability::Sync);
+    let before = count(&engine, 1);
+    for n in 0..20 {
+        delete(&engine, 1, at(n * 10)..at(n * 10 + 5)).unwrap_or_else(|e| panic!("delete {n}: {e}"));
+        assert_eq!(count(&engine, 1), before - (n as u64 + 1) * 5);
+    }
+    for disk in [fs.kill(), fs.crash(1), fs.crash(2)] {
+        disk.set_capacity(None);
+        assert_eq!(count(&open(&disk, Durability::Sync), 1), before - 100, "each delete is durable");
+    }
+    // All of two segments: they go unread, and their files with them.
+    delete(&engine, 0, TimeRange::ALL).unwrap();
+    delete(&engine, 2, TimeRange::ALL).unwrap();
+    let id = series(&engine, 7);
+    let ack = within("pushes go on with what was freed", || engine.push(id, at(1), 1.0).ok());
+    engine.wait(ack, Level::Durable, SOON).unwrap();
+    assert!(used(&fs) > 0 && count(&engine, 0) == 0 && count(&engine, 7) == 1);
+    // The reserve is there again.
+    delete(&engine, 7, TimeRange::ALL).unwrap();
+    engine.flush().unwrap();
+    let expected = counts(&engine);
+    engine.close().unwrap();
+    assert_eq!(counts(&open(&fs, Durability::Sync)), expected);
+}
+
+#[test]
+fn p4_a_full_disk_takes_a_rule_of_retention_and_resumes() {
+    let (_fs, engine) = full(Durability::Sync);
+    // Everything here is of 1970.
+    let rule = RetentionRule { matchers: Vec::new(), max_age: Some(Duration::from_secs(3600)) };
+    engine.set_retention(Retention { rules: vec![rule], max_bytes: None }).unwrap();
+    let id = series(&engine, 7);
+    let now = crate::clock::now();
+    let ack = within("pushes go on with what was freed", || engine.push(id, now, 1.0).ok());
+    engine.wait(ack, Level::Durable, SOON).unwrap();
+    assert_eq!(counts(&engine), [0, 0, 0, 0, 0, 0, 0, 1, 0, 0]);
+}
+
+/// Killed on a full disk: the log's reserve makes room for the manifest, and deletes are taken again.
+#[test]
+fn p4_a_store_opens_on_a_full_disk_and_takes_deletes() {
+    let (fs, engine) = full(Durability::Sync);
+    let expected = counts(&engine);
+    let disk = fs.kill();
+    drop(engine);
+    disk.set_capacity(Some(used(&disk)));
+    let engine = open(&disk, Durability::Sync);
+    assert_eq!(counts(&engine), expected);
+    delete(&engine, 0, TimeRange::ALL).unwrap();
+    delete(&engine, 2, TimeRange::ALL).unwrap();
+    assert_eq!(count(&engine, 0), 0);
+    let id = series(&engine, 7);
+    let ack = within("pushes go on with what was freed", || engine.push(id, at(1), 1.0).ok());
+    engine.wait(ack, Level::Durable, SOON).unwrap();
+}
+
+/// Without a log a delete stands in the manifest, whose reserve takes it.
+#[test]
+fn p4_without_a_log_a_full_disk_takes_deletes_too() {
+    let (fs, engine) = full(Durability::Memory);
+    delete(&engine, 0, TimeRange::ALL).unwrap();
+    assert_eq!(count(&engine, 0), 0);
+    let disk = fs.crash(3);
+    disk.set_capacity(None);
+    let again = open(&disk, Durability::Memory);
+    assert_eq!((count(&again, 0), count(&again, 1)), (0, SAMPLES as u64));
+}
+
+/// Deletes that are many and large use the reserve up: that is told, and nothing of the refused one is hidden.
+#[test]
+fn p4_a_reserve_that_is_used_up_is_told() {
+    let (_fs, engine) = full(Durability::Sync);
+    let long: String = (0..30_000).map(|i| char::from(b'a' + (i % 26) as u8)).collect();
+    let refused = (0..100).find_map(|n| {
+        let selector = format!("cpu{{host=\"1\",x!=\"{n}{long}\"}}");
+        engine.delete(&selector, at(n)..at(n + 1)).err().map(|e| (n, e))
+    });
+    let Some((n, DeleteError::DiskFull)) = refused else { panic!("{refused:?}") };
+    assert!(n > 2, "only {n} fit");
+    assert_eq!(count(&engine, 1), SAMPLES as u64 - n as u64);
+    let mut batch = engine.batch();
+    assert!(batch.push(series(&engine, 1), at(1), 1.0).is_err());
+    assert!(matches!(batch.commit(), Err(CommitError::DiskFull)));
+}
