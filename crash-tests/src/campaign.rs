@@ -1,5 +1,6 @@
 //! Many workloads, each with a crash at every one of its steps.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use tidegauge_storage::fs::sim::{Every, SimFs, Timeline};
 
 use crate::examine::{Counts, Depth, Violation, die, examine, lose_power};
-use crate::oracle::{Death, History};
+use crate::oracle::{Death, History, Key};
 use crate::run::{Run, Stopped};
 use crate::script::{Rng, Script};
 
@@ -38,6 +39,8 @@ pub struct Recorded {
     pub timeline: Timeline,
     /// What may come back.
     pub history: History,
+    /// Everything that was ever pushed.
+    pub pushed: HashSet<(Key, u64)>,
 }
 
 /// Runs a script to its end on a disk that takes its time to sync.
@@ -56,7 +59,8 @@ pub fn record(script: &Script, site: fn() -> Arc<str>) -> Result<Recorded, Stopp
     }));
     let mut run = Run::begin(fs, script)?;
     let result = run.go(script);
-    let recorded = Recorded { timeline: run.fs.timeline(), history: std::mem::take(&mut run.history) };
+    let recorded =
+        Recorded { timeline: run.fs.timeline(), history: std::mem::take(&mut run.history), pushed: run.pushed() };
     let _next = run.fs.next_process();
     if let Some(engine) = run.take_engine() {
         let _ = engine.close();

@@ -71,11 +71,21 @@ pub fn examine(
         let (disk, expected) = (image.kill(), expected.clone());
         Box::new(Violation { what, trail: String::new(), disk, expected, durability })
     };
+    let acts = store::audited(&image);
+    if acts < expected.acts {
+        return Err(wrong(format!("the audit log has {acts} lines of {} acts", expected.acts)));
+    }
+    for (finished, copy) in &expected.copies {
+        store::check_copy(&image.kill(), copy, *finished).map_err(wrong)?;
+    }
     if goes_on {
         disk.record();
     }
     let engine = store::open(&disk, durability).map_err(|e| wrong(format!("it does not open: {e}")))?;
     let lanes = expected.lanes.len();
+    if goes_on {
+        store::settle(&engine).map_err(|e| wrong(format!("a recovered engine refuses retention: {e}")))?;
+    }
     let read = store::read(&engine, lanes).map_err(|e| wrong(format!("it cannot be read: {e}")))?;
     let prefix = expected.check(&read.found).map_err(|e| wrong(format!("{e}; there are {}", read.summary())))?;
     if !goes_on {

@@ -1,11 +1,13 @@
 //! P4: a disk that fails or runs full once, at each operation of a workload; and one that ages.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
+use tidegauge::{Recovery, Timestamp};
 use tidegauge_storage::fs::sim::{Fault, SimFs};
 
 use crate::examine::{Counts, Depth, examine};
-use crate::oracle::{Death, Expected};
+use crate::oracle::{Contents, Death, Expected, Key};
 use crate::run::{Run, Stopped};
 use crate::script::{Rng, Script};
 use crate::store;
@@ -60,7 +62,8 @@ pub fn fail_one(script: &Script, at: u64, fault: Fault, counts: &Counts) -> Resu
         timeline
     };
     run.fs.restart();
-    let history = std::mem::take(&mut run.history);
+    let mut history = std::mem::take(&mut run.history);
+    history.forget_audit();
     let _next = run.fs.next_process();
     if let Some(engine) = run.take_engine() {
         let _ = engine.close();
@@ -107,6 +110,103 @@ pub enum Rot {
     Cut,
 }
 
+/// What a failed read led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// The store did not open, and says why.
+    NotOpened,
+    /// It opened, and something could not be read or done.
+    Told,
+    /// Nobody needed it.
+    Right,
+}
+
+/// Opens a disk whose read number `at` fails once, and works on it. Whatever was answered meanwhile: afterwards
+/// everything is there. Answers what happened, and how many reads there were.
+///
+/// # Errors
+/// Says which promise was broken.
+pub fn unread(disk: &SimFs, at: u64, expected: &Expected, script: &Script) -> Result<(Unread, u64), String> {
+    let disk = disk.kill();
+    disk.fail_read_at(at);
+    let lanes = usize::from(script.lanes);
+    let outcome = match store::open(&disk, script.durability) {
+        Err(e) if e.to_string().is_empty() => return Err("no reason".to_owned()),
+        Err(_) => Unread::NotOpened,
+        Ok(engine) => {
+            let read = store::read(&engine, lanes);
+            // A flush of what was replayed, a compaction and a copy read what is there.
+            let worked = engine.flush().map_err(|e| e.to_string());
+            let worked = worked.and_then(|()| engine.compact().map_err(|e| e.to_string()));
+            let again = store::read(&engine, lanes);
+            let _next = disk.next_process();
+            let _ = engine.close();
+            for read in [&read, &again].into_iter().flatten() {
+                expected.check(&read.found).map_err(|e| format!("read {at} failed, and others are wrong: {e}"))?;
+            }
+            if read.is_ok() && worked.is_ok() && again.is_ok() { Unread::Right } else { Unread::Told }
+        }
+    };
+    let reads = disk.reads();
+    disk.restart();
+    let disk = disk.next_process();
+    let engine = store::open(&disk, script.durability).map_err(|e| format!("read {at} failed, never opens: {e}"))?;
+    let read = store::read(&engine, lanes).map_err(|e| format!("after read {at} failed: {e}"))?;
+    expected.check(&read.found).map_err(|e| format!("after read {at} failed once: {e}"))?;
+    let _next = disk.next_process();
+    let _ = engine.close();
+    Ok((outcome, reads))
+}
+
+/// Salvages a damaged store. What is not in a reported hole is as it was; nothing comes from nowhere; and the store is
+/// whole from then on.
+///
+/// # Errors
+/// Says what came back that should not have, or did not.
+pub fn salvage(disk: &SimFs, was: &[Contents], pushed: &HashSet<(Key, u64)>, script: &Script) -> Result<(), String> {
+    let disk = disk.kill();
+    let opened = store::builder(&disk, script.durability).recovery(Recovery::Salvage).open();
+    let engine = match opened {
+        Ok(engine) => engine,
+        // The manifest is not for salvage: a backup is.
+        Err(e) if e.to_string().contains("MANIFEST") => return Ok(()),
+        Err(e) => return Err(format!("salvage does not open: {e}")),
+    };
+    let report = engine.recovery_report().clone();
+    let read = store::read(&engine, was.len()).map_err(|e| format!("what salvage left cannot be read: {e}"))?;
+    let at = |n: i64| Timestamp::from_nanos(n);
+    let in_hole =
+        |key: &Key| report.lost.iter().any(|lost| lost.time_range.is_none_or(|range| range.contains(at(key.2))));
+    let in_log = report.lost.iter().any(|lost| !lost.file.to_string_lossy().ends_with(".seg"));
+    for (was, is) in was.iter().zip(&read.lanes) {
+        for (key, bits) in &was.samples {
+            // A hole of the log has the times at its edges, and late samples lie outside.
+            if is.samples.get(key) != Some(bits) && !in_hole(key) && !in_log {
+                return Err(format!("{key:?} is lost, and no hole tells of it: {:?}", report.lost));
+            }
+        }
+        if let Some(new) = is.samples.iter().find(|(key, bits)| !pushed.contains(&(**key, **bits))) {
+            return Err(format!("{new:?} was never pushed"));
+        }
+    }
+    let damaged: Vec<_> = report.lost.iter().filter(|lost| lost.samples != Some(0)).collect();
+    if !damaged.is_empty() && report.quarantined.is_empty() {
+        return Err(format!("nothing is kept of {damaged:?}"));
+    }
+    let kept = report.quarantined.iter().all(|path| disk.files().iter().any(|(file, _)| file == path));
+    let _next = disk.next_process();
+    let _ = engine.close();
+    if !kept {
+        return Err(format!("{:?} are not there", report.quarantined));
+    }
+    let disk = disk.crash(script.seed);
+    let again = store::open(&disk, script.durability).map_err(|e| format!("not whole after a salvage: {e}"))?;
+    let reread = store::read(&again, was.len()).map_err(|e| format!("not whole after a salvage: {e}"))?;
+    let _next = disk.next_process();
+    let _ = again.close();
+    if reread.found == read.found { Ok(()) } else { Err("the next opening finds something else".to_owned()) }
+}
+
 /// Opens a disk with one bit turned over: everything is right or refused, never wrong.
 ///
 /// `expected` is what was durable on it. A log's last durable frames have no later witness, so
@@ -119,7 +219,7 @@ pub fn flip_one(
     expected: &Expected,
     any_prefix: &Expected,
     rng: &mut Rng,
-    script: &Script,
+    (script, was, pushed): (&Script, &[Contents], &HashSet<(Key, u64)>),
 ) -> Result<Rot, String> {
     let files: Vec<_> = disk.files().into_iter().filter(|(_, len)| *len > 0).collect();
     let disk = disk.kill();
@@ -132,15 +232,24 @@ pub fn flip_one(
         Ok(engine) => engine,
         Err(e) => {
             let said = e.to_string();
-            let named = said.contains(&*path.file_name().unwrap_or_default().to_string_lossy()) || said.contains("WAL");
-            return if named { Ok(Rot::Refused) } else { Err(format!("{}: refused without a name: {said}", place())) };
+            // Where the manifest lost its end, it names files that are gone.
+            let known = ["WAL", "MANIFEST", ".seg"];
+            let named = known.iter().any(|name| said.contains(name));
+            if !named {
+                return Err(format!("{}: refused without a name: {said}", place()));
+            }
+            salvage(&disk, was, pushed, script).map_err(|e| format!("{}, {said}: {e}", place()))?;
+            return Ok(Rot::Refused);
         }
     };
     let read = store::read(&engine, usize::from(script.lanes));
     let _next = disk.next_process();
     let _ = engine.close();
     match read {
-        Err(_) => Ok(Rot::NotRead),
+        Err(said) => {
+            salvage(&disk, was, pushed, script).map_err(|e| format!("{}, {said}: {e}", place()))?;
+            Ok(Rot::NotRead)
+        }
         Ok(read) if expected.check(&read.found).is_ok() => Ok(Rot::Right),
         Ok(read) if path.to_string_lossy().ends_with(".wal") => {
             any_prefix.check(&read.found).map(|_| Rot::Cut).map_err(|e| format!("{}: {e}", place()))

@@ -14,6 +14,10 @@ pub mod script;
 pub mod store;
 // one run, with its kills and reopenings
 pub mod run;
+// its atomic batches
+mod batches;
+// its deletes, retention and copies
+mod admin;
 // opening what a crash left
 pub mod examine;
 // many of them

@@ -18,7 +18,7 @@ use tidegauge_crash_tests::syncs::miss_each_sync;
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Crash points, and then no new workload.
+    /// Crash points, and then no new workload; half as many of random workloads at least.
     #[arg(long, default_value_t = 100_000, value_name = "N")]
     points: u64,
     /// Go on for ever.
@@ -140,7 +140,8 @@ fn run(plan: &Plan, counts: &Counts, started: Instant) -> Result<u64, Box<Failur
             println!("{points} crash points, seed {seed} ({:.0} s)", started.elapsed().as_secs_f64());
         }
     };
-    campaign(plan, counts, progress)
+    // However many those were: random ones, too.
+    campaign(&Plan { points: plan.points.max(points + plan.points / 2), ..*plan }, counts, progress)
 }
 
 fn report(failure: &Failure, keep: &Path) {

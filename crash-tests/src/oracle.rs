@@ -1,6 +1,7 @@
 //! The naive twin: what was accepted, in order, and what was promised about it at which step.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Which series, which timestamp.
@@ -20,10 +21,58 @@ pub struct Sample {
 }
 
 /// A step of the order of acceptance: all of it is there, or nothing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Op {
     /// One sample of a plain push.
     Sample(Sample),
+    /// What was accepted before, as far as it is named, is gone (P9).
+    Delete(Named),
+    /// From now on nothing before this is shown of one series, or of all.
+    Age {
+        /// Which; all of them if `None`.
+        series: Option<u8>,
+        /// The first nanosecond that is kept.
+        horizon: i64,
+    },
+}
+
+/// Samples of one lane.
+#[derive(Clone, Copy, Debug)]
+pub struct Named {
+    /// One series, or all.
+    pub series: Option<u8>,
+    /// From this nanosecond on.
+    pub from: i64,
+    /// Up to before this one.
+    pub until: i64,
+}
+
+impl Named {
+    fn has(&self, (_, series, at): &Key) -> bool {
+        self.series.is_none_or(|one| one == *series) && (self.from..self.until).contains(at)
+    }
+}
+
+/// What retention never shows again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hidden {
+    /// Of every series what lies before this.
+    pub horizon: Option<i64>,
+    /// Of some series what lies before this.
+    pub ages: HashMap<u8, i64>,
+}
+
+impl Hidden {
+    fn has(&self, (_, series, at): &Key) -> bool {
+        self.horizon.is_some_and(|horizon| *at < horizon) || self.ages.get(series).is_some_and(|age| at < age)
+    }
+
+    fn hide(&mut self, series: Option<u8>, horizon: i64) {
+        match series {
+            Some(series) => drop(self.ages.insert(series, horizon)),
+            None => self.horizon = self.horizon.max(Some(horizon)),
+        }
+    }
 }
 
 /// A hash that does not depend on the order.
@@ -42,14 +91,38 @@ pub fn hash_of(key: Key, bits: u64) -> u64 {
 pub struct Contents {
     /// Value bits by key.
     pub samples: HashMap<Key, u64>,
+    /// What is not shown whenever it comes.
+    pub hidden: Hidden,
     hash: u64,
 }
 
+/// What was there before an operation.
+#[derive(Clone, Debug, Default)]
+pub struct Before {
+    values: Vec<(Key, Option<u64>)>,
+    hidden: Option<Hidden>,
+}
+
 impl Contents {
-    /// The last accepted wins (P6).
-    pub fn apply(&mut self, op: &Op) {
+    /// The last accepted wins (P6). Answers what [`Self::take_back`] needs.
+    pub fn apply(&mut self, op: &Op) -> Before {
         match op {
-            Op::Sample(s) => self.put((s.lane, s.series, s.timestamp), s.value.to_bits()),
+            Op::Sample(s) => {
+                let key = (s.lane, s.series, s.timestamp);
+                if self.hidden.has(&key) {
+                    return Before::default();
+                }
+                let old = self.samples.get(&key).copied();
+                self.put(key, s.value.to_bits());
+                Before { values: vec![(key, old)], hidden: None }
+            }
+            Op::Delete(named) => Before { values: self.remove(|key| named.has(key)), hidden: None },
+            Op::Age { series, horizon } => {
+                let before = self.hidden.clone();
+                self.hidden.hide(*series, *horizon);
+                let hidden = self.hidden.clone();
+                Before { values: self.remove(|key| hidden.has(key)), hidden: Some(before) }
+            }
         }
     }
 
@@ -61,15 +134,26 @@ impl Contents {
         self.hash = self.hash.wrapping_add(hash_of(key, bits));
     }
 
-    /// Puts back what was there before some operations, given by key in their order.
-    pub fn take_back(&mut self, before: &[(Key, Option<u64>)]) {
-        for (key, old) in before.iter().rev() {
-            if let Some(bits) = self.samples.remove(key) {
-                self.hash = self.hash.wrapping_sub(hash_of(*key, bits));
+    fn remove(&mut self, gone: impl Fn(&Key) -> bool) -> Vec<(Key, Option<u64>)> {
+        let removed: Vec<(Key, u64)> = self.samples.extract_if(|key, _| gone(key)).collect();
+        for (key, bits) in &removed {
+            self.hash = self.hash.wrapping_sub(hash_of(*key, *bits));
+        }
+        removed.into_iter().map(|(key, bits)| (key, Some(bits))).collect()
+    }
+
+    /// Puts back what was there before some operations, given in their order.
+    pub fn take_back(&mut self, before: Vec<Before>) {
+        for Before { values, hidden } in before.into_iter().rev() {
+            for (key, old) in values.into_iter().rev() {
+                if let Some(bits) = self.samples.remove(&key) {
+                    self.hash = self.hash.wrapping_sub(hash_of(key, bits));
+                }
+                if let Some(bits) = old {
+                    self.put(key, bits);
+                }
             }
-            if let Some(bits) = old {
-                self.put(*key, *bits);
-            }
+            self.hidden = hidden.unwrap_or(std::mem::take(&mut self.hidden));
         }
     }
 
@@ -118,6 +202,12 @@ impl Track {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The hash after all operations so far.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.hashes.last().copied().unwrap_or_default()
     }
 
     /// The next operation leads to contents of this hash.
@@ -188,10 +278,12 @@ pub struct Allowed {
 }
 
 impl Allowed {
-    /// How many operations lead to contents of this hash; the least, if it is more than one number.
+    /// How many operations lead to contents of this hash: the least and the most, for some change nothing.
     #[must_use]
-    pub fn find(&self, hash: u64) -> Option<usize> {
-        self.hashes.iter().position(|h| *h == hash).map(|i| self.floor + i)
+    pub fn find(&self, hash: u64) -> Option<(usize, usize)> {
+        let first = self.hashes.iter().position(|h| *h == hash)?;
+        let same = self.hashes[first..].iter().take_while(|h| **h == hash).count();
+        Some((self.floor + first, self.floor + first + same - 1))
     }
 }
 
@@ -208,6 +300,19 @@ pub struct Era {
     pub barriers: Vec<Vec<usize>>,
     /// Operations of each lane before one that all lanes have together, or none (P8).
     pub atomics: Vec<Vec<usize>>,
+    /// (step, acts) from which on the audit log tells of so many.
+    pub audited: Vec<(u64, usize)>,
+    /// Copies of the store, each with the steps at which it was begun and from which on it is durable.
+    pub copies: Vec<(u64, u64, Copy)>,
+}
+
+/// A copy of the store that was made meanwhile.
+#[derive(Clone, Debug)]
+pub struct Copy {
+    /// Where.
+    pub dir: PathBuf,
+    /// What it holds.
+    pub found: Found,
 }
 
 /// Everything that may come back from one crash.
@@ -217,6 +322,10 @@ pub struct Expected {
     pub lanes: Vec<Allowed>,
     /// Of the metadata.
     pub metadata: Allowed,
+    /// Acts that the audit log tells of, at least.
+    pub acts: usize,
+    /// The last copies of the store that were begun before, and whether each was finished.
+    pub copies: Vec<(bool, Copy)>,
     barriers: Arc<Vec<Vec<usize>>>,
     atomics: Arc<Vec<Vec<usize>>>,
 }
@@ -259,6 +368,8 @@ impl Expected {
             metadata: Track::of(&self.metadata, prefix.metadata),
             barriers: Vec::new(),
             atomics: Vec::new(),
+            audited: Vec::new(),
+            copies: Vec::new(),
         }
     }
 
@@ -276,19 +387,19 @@ impl Expected {
             lanes.push(n);
         }
         for barrier in self.barriers.iter() {
-            let beyond = lanes.iter().zip(barrier).any(|(n, at)| n > at);
-            if beyond && lanes.iter().zip(barrier).any(|(n, at)| n < at) {
+            let beyond = lanes.iter().zip(barrier).any(|((least, _), at)| least > at);
+            if beyond && lanes.iter().zip(barrier).any(|((_, most), at)| most < at) {
                 return Err(format!("{lanes:?} came back, though {barrier:?} was visible before what came later"));
             }
         }
         for before in self.atomics.iter() {
-            let has = |(n, at): (&usize, &usize)| n > at;
-            if lanes.iter().zip(before).any(has) && !lanes.iter().zip(before).all(has) {
-                return Err(format!("{lanes:?} came back: a part of the batch behind {before:?}"));
+            let has = lanes.iter().zip(before).any(|((least, _), at)| least > at);
+            if has && lanes.iter().zip(before).any(|((_, most), at)| most <= at) {
+                return Err(format!("{lanes:?} came back: a part of what is one behind {before:?}"));
             }
         }
-        let metadata = self.metadata.find(found.metadata).ok_or("the metadata is none of its states")?;
-        Ok(Prefix { lanes, metadata })
+        let (_, metadata) = self.metadata.find(found.metadata).ok_or("the metadata is none of its states")?;
+        Ok(Prefix { lanes: lanes.into_iter().map(|(_, most)| most).collect(), metadata })
     }
 }
 
@@ -308,6 +419,11 @@ impl History {
         expected
     }
 
+    /// Nothing is expected of the audit log: what an act notes there may fail, and the act stands.
+    pub fn forget_audit(&mut self) {
+        self.0.iter_mut().for_each(|era| Arc::make_mut(era).audited.clear());
+    }
+
     fn era_at(&self, step: u64) -> &Era {
         self.0.iter().rev().find(|era| era.from <= step).unwrap_or(&self.0[0])
     }
@@ -319,6 +435,10 @@ impl History {
         let era = self.era_at(step);
         let lanes = era.lanes.iter().map(|lane| lane.allowed(step, death)).collect();
         let metadata = era.metadata.allowed(step, death);
-        Expected { lanes, metadata, barriers: Arc::new(era.barriers.clone()), atomics: Arc::new(era.atomics.clone()) }
+        let acts = era.audited.iter().filter(|(s, _)| *s <= step).map(|(_, n)| *n).max().unwrap_or(0);
+        let begun = era.copies.iter().rev().filter(|(begun, ..)| *begun <= step).take(2);
+        let copies = begun.map(|(_, done, copy)| (*done <= step, copy.clone())).collect();
+        let (barriers, atomics) = (Arc::new(era.barriers.clone()), Arc::new(era.atomics.clone()));
+        Expected { lanes, metadata, acts, copies, barriers, atomics }
     }
 }

@@ -1,35 +1,37 @@
 //! One run of an engine, beside its twin.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tidegauge::{
-    Ack, Appender, BackPressure, CommitError, Durability, Engine, Expect, Level, Metadata, SeriesId, SeriesSample,
-    Timestamp,
-};
+use tidegauge::{Ack, Appender, BackPressure, Durability, Engine, Level, Metadata, SeriesId, SeriesSample, Timestamp};
 use tidegauge_storage::fs::sim::SimFs;
 
-use crate::oracle::{Contents, Death, Era, Found, History, Key, Op, Prefix, Sample, Track};
+use crate::oracle::{Before, Contents, Copy, Death, Era, Found, History, Key, Op, Prefix, Sample, Track};
 use crate::script::{Rng, Script, Step};
 use crate::store::{self, LANE_SAMPLES, Read, SOON, hash_of_metadata};
 
 /// Series of a lane.
-const SERIES: u64 = 3;
+pub(crate) const SERIES: u64 = 3;
 /// Metrics that something is said about.
 const METRICS: u64 = 3;
+/// About when samples are, in nanoseconds: between this and old ones any horizon of an age lies, whatever the clock.
+pub(crate) const BASE: i64 = 1_000_000_000_000_000_000;
 
 /// One collector, its twin, and what it was promised.
-struct Lane {
-    id: u8,
-    rng: Rng,
-    contents: Contents,
-    track: Track,
+pub(crate) struct Lane {
+    pub(crate) id: u8,
+    pub(crate) rng: Rng,
+    pub(crate) contents: Contents,
+    pub(crate) track: Track,
     appender: Option<Appender>,
-    series: Vec<SeriesId>,
-    ack: Option<Ack>,
+    pub(crate) series: Vec<SeriesId>,
+    pub(crate) ack: Option<Ack>,
     /// Counts up over all lives, so that no value comes twice.
-    next_value: u64,
+    pub(crate) next_value: u64,
+    /// Everything that was ever pushed, or would have been.
+    pushed: HashSet<(Key, u64)>,
 }
 
 /// An engine at work on a disk.
@@ -39,13 +41,15 @@ pub struct Run {
     /// What may come back from a crash.
     pub history: History,
     durability: Durability,
-    rng: Rng,
-    lanes: Vec<Lane>,
-    metadata: Track,
+    pub(crate) rng: Rng,
+    pub(crate) lanes: Vec<Lane>,
+    pub(crate) metadata: Track,
     /// What is known about each metric.
     known: Vec<Option<String>>,
     barriers: Vec<Vec<usize>>,
-    atomics: Vec<Vec<usize>>,
+    pub(crate) atomics: Vec<Vec<usize>>,
+    pub(crate) audited: Vec<(u64, usize)>,
+    pub(crate) copies: Vec<(u64, u64, Copy)>,
     from: u64,
     engine: Option<Engine>,
     patience: Duration,
@@ -55,7 +59,7 @@ pub struct Run {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stopped(pub String);
 
-fn stopped(what: &str, why: impl std::fmt::Display) -> Stopped {
+pub(crate) fn stopped(what: &str, why: impl std::fmt::Display) -> Stopped {
     Stopped(format!("{what}: {why}"))
 }
 
@@ -63,10 +67,21 @@ impl Lane {
     fn new(id: u8, seed: u64, step: u64) -> Self {
         let (contents, track) = (Contents::default(), Track::new(step, 0));
         let rng = Rng(seed.wrapping_mul(31).wrapping_add(id.into()));
-        Self { id, rng, contents, track, appender: None, series: Vec::new(), ack: None, next_value: 1 }
+        Self {
+            id,
+            rng,
+            contents,
+            track,
+            appender: None,
+            series: Vec::new(),
+            ack: None,
+            next_value: 1,
+            pushed: HashSet::new(),
+        }
     }
 
     fn enter(&mut self, engine: &Engine, patience: Duration) -> Result<(), Stopped> {
+        self.contents.hidden = store::hidden(engine);
         self.series = (0..SERIES as u8).map(|n| store::series(engine, self.id, n)).collect();
         let appender = engine.appender_with(BackPressure::Block(patience));
         self.appender = Some(appender.map_err(|e| stopped("an appender", e))?);
@@ -75,9 +90,9 @@ impl Lane {
     }
 
     /// Mostly newer than all before, sometimes late, sometimes what is there already.
-    fn sample(&mut self) -> Sample {
+    pub(crate) fn sample(&mut self) -> Sample {
         let series = self.rng.below(SERIES) as u8;
-        let now = self.next_value as i64 * 1000;
+        let now = BASE + self.next_value as i64 * 1000;
         let timestamp = match self.rng.below(10) {
             0 => now - self.rng.below(40_000) as i64 * 100,
             1 => now - 1000 * self.rng.below(5) as i64,
@@ -88,13 +103,27 @@ impl Lane {
         Sample { lane: self.id, series, timestamp, value }
     }
 
-    /// The twin takes the samples first: from then on they may be on the disk.
     fn push(&mut self, n: u64, fs: &SimFs, common: Option<&Engine>) -> Result<(), Stopped> {
-        let samples: Vec<Sample> = (0..n).map(|_| self.sample()).collect();
-        let before: Vec<(Key, Option<u64>)> = samples.iter().map(|s| self.before(s)).collect();
+        let samples = (0..n).map(|_| self.sample()).collect();
+        self.push_these(samples, fs, common)
+    }
+
+    /// From before every age that is set sooner or later.
+    fn push_old(&mut self, n: u64, fs: &SimFs) -> Result<(), Stopped> {
+        let old = |lane: &mut Self| {
+            let sample = lane.sample();
+            Sample { timestamp: sample.timestamp - BASE, ..sample }
+        };
+        let samples = (0..n).map(|_| old(self)).collect();
+        self.push_these(samples, fs, None)
+    }
+
+    /// The twin takes the samples first: from then on they may be on the disk.
+    fn push_these(&mut self, samples: Vec<Sample>, fs: &SimFs, common: Option<&Engine>) -> Result<(), Stopped> {
+        let mut before: Vec<Before> = Vec::new();
         let accepted = self.track.len();
         for &sample in &samples {
-            self.contents.apply(&Op::Sample(sample));
+            before.push(self.contents.apply(&Op::Sample(sample)));
             self.track.push(self.contents.hash());
         }
         self.track.begin(fs.steps());
@@ -112,20 +141,16 @@ impl Lane {
             Err(e) => {
                 // Nothing of it was taken.
                 self.track.take_back(accepted);
-                self.contents.take_back(&before);
+                self.contents.take_back(before);
                 Err(stopped("a push", e))
             }
         }
     }
 
-    fn batch_of(&self, samples: &[Sample]) -> Vec<SeriesSample> {
+    pub(crate) fn batch_of(&mut self, samples: &[Sample]) -> Vec<SeriesSample> {
+        self.pushed.extend(samples.iter().map(|s| ((s.lane, s.series, s.timestamp), s.value.to_bits())));
         let id = |s: &Sample| self.series[usize::from(s.series)];
         samples.iter().map(|s| SeriesSample::new(id(s), Timestamp::from_nanos(s.timestamp), s.value)).collect()
-    }
-
-    fn before(&self, s: &Sample) -> (Key, Option<u64>) {
-        let key = (s.lane, s.series, s.timestamp);
-        (key, self.contents.samples.get(&key).copied())
     }
 
     /// Waits for what was pushed, and notes that it came so far.
@@ -174,6 +199,8 @@ impl Run {
             known: vec![None; METRICS as usize],
             barriers: Vec::new(),
             atomics: Vec::new(),
+            audited: Vec::new(),
+            copies: Vec::new(),
             from: 0,
             engine: None,
             patience,
@@ -209,6 +236,8 @@ impl Run {
             known: (0..METRICS).map(|m| help_of(&engine, m)).collect(),
             barriers: Vec::new(),
             atomics: Vec::new(),
+            audited: Vec::new(),
+            copies: Vec::new(),
             from: opened,
             engine: None,
             patience: SOON,
@@ -234,6 +263,8 @@ impl Run {
             metadata: self.metadata.clone(),
             barriers: self.barriers.clone(),
             atomics: self.atomics.clone(),
+            audited: self.audited.clone(),
+            copies: self.copies.clone(),
         }
     }
 
@@ -314,13 +345,19 @@ impl Run {
         self.flush()
     }
 
+    /// Everything that was ever pushed, by timestamp and bits.
+    #[must_use]
+    pub fn pushed(&self) -> HashSet<(Key, u64)> {
+        self.lanes.iter().flat_map(|lane| lane.pushed.iter().copied()).collect()
+    }
+
     /// Lanes, for reading.
     #[must_use]
     pub fn lanes(&self) -> usize {
         self.lanes.len()
     }
 
-    fn logs(&self) -> bool {
+    pub(crate) fn logs(&self) -> bool {
         self.durability != Durability::Memory
     }
 
@@ -348,17 +385,22 @@ impl Run {
             Step::Visible => self.wait(Level::Visible),
             Step::Durable if self.logs() => self.wait(Level::Durable),
             Step::Durable | Step::Flush => self.flush(),
+            Step::PushOld(n) => {
+                let lane = self.rng.below(self.lanes.len() as u64) as usize;
+                self.lanes[lane].push_old(n, &fs)
+            }
+            Step::Conditional => self.conditional(),
+            Step::Delete(extent) => self.delete(extent),
+            Step::RetainAge(extent) => self.retain_age(extent),
+            Step::RetainBytes(percent) => self.retain_bytes(percent),
+            Step::Backup => self.back_up(),
             Step::Compact => self.engine().compact().map_err(|e| stopped("a compaction", e)),
             Step::Metadata(bytes) => self.say_something(bytes),
             Step::Kill => self.reopen(Death::Kill),
             Step::Close => {
                 let engine = self.take_engine().expect("there between steps");
                 engine.close().map_err(|e| stopped("closing", e))?;
-                let step = fs.steps();
-                for lane in &mut self.lanes {
-                    let count = lane.track.len();
-                    lane.track.note_durable(step, count);
-                }
+                self.note_durable();
                 self.reopen(Death::Kill)
             }
         }
@@ -380,88 +422,32 @@ impl Run {
         self.wait(Level::Visible)
     }
 
-    /// One batch of samples of all lanes: all of it in each, or nothing in any.
-    fn batch(&mut self, n: u64) -> Result<(), Stopped> {
-        // Behind what was pushed before.
-        self.wait(Level::Visible)?;
-        let engine = self.engine().clone();
-        let mut batch = engine.batch();
-        let samples: Vec<Vec<Sample>> =
-            self.lanes.iter_mut().map(|lane| (0..n).map(|_| lane.sample()).collect()).collect();
-        for (lane, samples) in self.lanes.iter().zip(&samples) {
-            batch.push_batch(&lane.batch_of(samples)).map_err(|e| stopped("a batch", e))?;
-        }
-        let mut before = Vec::new();
-        for (lane, samples) in self.lanes.iter_mut().zip(samples) {
-            before.push(samples.iter().map(|s| lane.before(s)).collect::<Vec<_>>());
-            samples.into_iter().for_each(|sample| lane.contents.apply(&Op::Sample(sample)));
-        }
-        let accepted: Vec<usize> = self.lanes.iter().map(|lane| lane.track.len()).collect();
-        let step = self.fs.steps();
-        for lane in &mut self.lanes {
-            lane.track.push(lane.contents.hash());
-            lane.track.begin(step);
-        }
-        self.atomics.push(accepted.clone());
-        match batch.commit() {
-            Ok(committed) => {
-                let (step, logs) = (self.fs.steps(), self.logs());
-                for lane in &mut self.lanes {
-                    lane.ack = Some(committed.ack());
-                    let count = lane.track.len();
-                    if logs {
-                        lane.track.note_visible(step, count);
-                    }
-                }
-                self.barriers.push(self.lanes.iter().map(|lane| lane.track.len()).collect());
-                Ok(())
-            }
-            // Nobody knows; what came before it is known.
-            Err(e @ CommitError::Poisoned(_)) => Err(stopped("a batch", e)),
-            Err(e) => {
-                self.atomics.pop();
-                for ((lane, before), accepted) in self.lanes.iter_mut().zip(before).zip(accepted) {
-                    lane.track.take_back(accepted);
-                    lane.contents.take_back(&before);
-                }
-                Err(stopped("a batch", e))
-            }
-        }
-    }
-
-    /// A batch that expects nothing where there is something, after one that made sure of it.
-    fn conflict(&mut self, n: u64) -> Result<(), Stopped> {
-        self.batch(1)?;
-        let engine = self.engine().clone();
-        let lane = &mut self.lanes[0];
-        let samples: Vec<Sample> = (0..n).map(|_| lane.sample()).collect();
-        let held = lane.contents.samples.keys().map(|key| key.1).next().unwrap_or(0);
-        let mut batch = engine.batch();
-        batch.push_batch(&lane.batch_of(&samples)).map_err(|e| stopped("a batch", e))?;
-        batch.expect_last(lane.series[usize::from(held)], Expect::Nothing);
-        match batch.commit() {
-            Err(CommitError::Conflict { .. }) => Ok(()),
-            Err(e) => Err(stopped("a batch", e)),
-            Ok(_) => Err(Stopped("a batch was committed although its condition does not hold".to_owned())),
-        }
-    }
-
-    fn wait(&mut self, level: Level) -> Result<(), Stopped> {
+    pub(crate) fn wait(&mut self, level: Level) -> Result<(), Stopped> {
         let (engine, fs, logs, patience) = (self.engine().clone(), self.fs.clone(), self.logs(), self.patience);
         self.lanes.iter_mut().try_for_each(|lane| lane.wait(&engine, level, &fs, logs, patience))?;
-        self.barriers.push(self.lanes.iter().map(|lane| lane.track.len()).collect());
+        self.note_barrier();
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<(), Stopped> {
+    /// What was pushed so far was ordered before whatever comes.
+    pub(crate) fn note_barrier(&mut self) {
+        self.barriers.push(self.lanes.iter().map(|lane| lane.track.len()).collect());
+    }
+
+    pub(crate) fn flush(&mut self) -> Result<(), Stopped> {
         self.wait(Level::Visible)?;
         self.engine().flush().map_err(|e| stopped("a flush", e))?;
+        self.note_durable();
+        Ok(())
+    }
+
+    /// Everything that was pushed, deleted and hidden so far survives a power loss.
+    pub(crate) fn note_durable(&mut self) {
         let step = self.fs.steps();
         for lane in &mut self.lanes {
             let count = lane.track.len();
             lane.track.note_durable(step, count);
         }
-        Ok(())
     }
 
     fn say_something(&mut self, bytes: u64) -> Result<(), Stopped> {

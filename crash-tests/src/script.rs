@@ -43,12 +43,35 @@ pub enum Step {
     Flush,
     /// Merge segments until nothing is left to merge.
     Compact,
+    /// Push so many samples that are older than [`Step::RetainAge`] keeps.
+    PushOld(u64),
+    /// Commit a batch on the condition that something holds that does, then one that it does not hold any more.
+    Conditional,
+    /// Delete what was accepted so far, as far as this names it (P9).
+    Delete(Extent),
+    /// Keep the old samples of one series, or of none (P9).
+    RetainAge(Extent),
+    /// Keep at most so many hundredths of the bytes that all segments have now.
+    RetainBytes(u64),
+    /// Copy the store to another folder.
+    Backup,
     /// Say so many bytes about a metric.
     Metadata(u64),
     /// End the process and open again: the page cache lives on.
     Kill,
     /// Close and open again.
     Close,
+}
+
+/// How much of what there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All samples of all lanes.
+    All,
+    /// All samples of one series of one lane; for ages, of one series of each.
+    Series,
+    /// Some time of one lane, in one of its series or in all.
+    Window,
 }
 
 /// What one run does.
@@ -91,17 +114,29 @@ impl Script {
 
     fn step(rng: &mut Rng, endings: bool) -> Step {
         match rng.below(if endings { 100 } else { 94 }) {
-            0..28 => Step::Push(1 + rng.below(30)),
-            28..34 => Step::Push(1000 + rng.below(200)),
-            34..38 => Step::PushCommon(1 + rng.below(20)),
-            38..42 => Step::PushAll(1 + rng.below(4)),
-            42..46 => Step::Batch(1 + rng.below(20)),
-            46..47 => Step::Conflict(1 + rng.below(5)),
-            47..60 => Step::Visible,
-            60..76 => Step::Durable,
-            76..87 => Step::Flush,
-            87..90 => Step::Compact,
-            90..94 => Step::Metadata(1 + rng.below(60)),
+            0..26 => Step::Push(1 + rng.below(30)),
+            26..31 => Step::Push(1000 + rng.below(200)),
+            31..33 => Step::PushOld(1 + rng.below(20)),
+            33..37 => Step::PushCommon(1 + rng.below(20)),
+            37..41 => Step::PushAll(1 + rng.below(4)),
+            41..45 => Step::Batch(1 + rng.below(20)),
+            45..46 => Step::Conflict(1 + rng.below(5)),
+            46..47 => Step::Conditional,
+            47..57 => Step::Visible,
+            57..70 => Step::Durable,
+            70..80 => Step::Flush,
+            80..84 => Step::Compact,
+            84..89 => Step::Delete(match rng.below(8) {
+                0 => Extent::All,
+                1..3 => Extent::Series,
+                _ => Extent::Window,
+            }),
+            89..90 => Step::RetainAge(if rng.below(3) == 0 { Extent::All } else { Extent::Series }),
+            90..91 => Step::RetainBytes(20 + rng.below(80)),
+            91..94 => match rng.below(5) {
+                0 => Step::Backup,
+                _ => Step::Metadata(1 + rng.below(60)),
+            },
             94..97 => Step::Kill,
             _ => Step::Close,
         }
@@ -110,23 +145,39 @@ impl Script {
     /// Short ones, each about one thing, for which every choice is tried.
     #[must_use]
     pub fn short() -> Vec<Self> {
-        use Step::{Batch, Close, Compact, Durable, Flush, Kill, Metadata, Push, Visible};
-        let scripts: [&[Step]; 10] = [
-            &[Push(2), Durable],
-            &[Push(2), Visible, Push(1), Durable, Push(1), Visible],
-            &[Push(2), Flush, Push(1), Durable],
-            &[Push(1), Durable, Flush, Push(1), Flush, Push(1), Durable, Push(1), Visible],
-            &[Push(1), Durable, Kill, Push(1), Durable],
-            &[Push(1), Visible, Kill, Push(1), Durable, Flush],
-            &[Push(1), Close, Push(1), Durable],
-            &[Push(1), Batch(2), Durable, Batch(1), Batch(1)],
-            &[Push(2), Flush, Push(2), Flush, Push(1), Flush, Compact, Push(1), Durable],
-            &[Metadata(9), Push(1), Metadata(9), Durable],
+        use Step::{
+            Backup, Batch, Close, Compact, Conditional, Delete, Durable, Flush, Kill, Metadata, Push, PushOld,
+            RetainAge, RetainBytes, Visible,
+        };
+        let (memory, sync) = (Durability::Memory, Durability::Sync);
+        let scripts: [(Durability, &[Step]); 20] = [
+            (sync, &[Push(2), Durable]),
+            (sync, &[Push(2), Visible, Push(1), Durable, Push(1), Visible]),
+            (sync, &[Push(2), Flush, Push(1), Durable]),
+            (sync, &[Push(1), Durable, Flush, Push(1), Flush, Push(1), Durable, Push(1), Visible]),
+            (sync, &[Push(1), Durable, Kill, Push(1), Durable]),
+            (sync, &[Push(1), Visible, Kill, Push(1), Durable, Flush]),
+            (sync, &[Push(1), Close, Push(1), Durable]),
+            (sync, &[Push(1), Batch(2), Durable, Batch(1), Batch(1)]),
+            (sync, &[Push(2), Flush, Push(2), Flush, Push(1), Flush, Compact, Push(1), Durable]),
+            (sync, &[Metadata(9), Push(1), Metadata(9), Durable]),
+            (sync, &[Conditional, Kill, Conditional]),
+            // Over a segment and a memtable, then carried out.
+            (sync, &[Push(3), Flush, Push(2), Delete(Extent::Window), Push(1), Flush, Compact, Push(1), Durable]),
+            (sync, &[Push(2), Delete(Extent::Series), Push(2), Durable, Kill, Push(1), Flush, Compact]),
+            // Nothing is left: dropped unread.
+            (sync, &[Push(2), Flush, Delete(Extent::All), Compact, Push(1), Durable]),
+            (sync, &[Push(2), PushOld(2), Flush, RetainAge(Extent::Series), Compact, PushOld(1), Push(1), Durable]),
+            (sync, &[PushOld(2), Flush, RetainAge(Extent::All), Compact, PushOld(1), Durable, Kill, Push(1), Flush]),
+            (sync, &[Push(3), Flush, Push(3), Flush, RetainBytes(60), Push(1), Durable]),
+            (sync, &[Push(1), Backup, Push(1), Durable]),
+            (memory, &[Push(2), Delete(Extent::Series), Push(1), Flush, Compact]),
+            (memory, &[Push(2), PushOld(2), Flush, RetainAge(Extent::All), Compact, PushOld(1), Flush]),
         ];
-        let script = |(seed, steps): (usize, &&[Step])| Self {
+        let script = |(seed, (durability, steps)): (usize, &(Durability, &[Step]))| Self {
             seed: seed as u64,
             lanes: 1,
-            durability: Durability::Sync,
+            durability: *durability,
             steps: steps.to_vec(),
         };
         scripts.iter().enumerate().map(script).collect()

@@ -1,14 +1,17 @@
 //! An engine on a simulated disk, and reading all of it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidegauge::query::Selection;
-use tidegauge::{Columns, Durability, Engine, OpenError, SeriesId};
+use tidegauge::{Builder, Columns, Durability, Engine, OpenError, Retention, SeriesId, Timestamp};
+use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
 use tidegauge_storage::source::ColumnCursor;
 
-use crate::oracle::{Contents, Found, hash_of};
+use crate::oracle::{Contents, Copy, Found, Hidden, hash_of};
+use crate::run::BASE;
 
 /// Longer than anything takes on a loaded machine; what needs it has failed.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -22,8 +25,75 @@ pub const LANE_SAMPLES: usize = 2048;
 /// # Errors
 /// What the engine says.
 pub fn open(fs: &SimFs, durability: Durability) -> Result<Engine, OpenError> {
+    builder(fs, durability).open()
+}
+
+/// As above, with options to come.
+pub fn builder(fs: &SimFs, durability: Durability) -> Builder {
     let builder = tidegauge::internals::builder_on(Arc::new(fs.clone()), WAL_FILE_BYTES);
-    builder.durability(durability).lane_samples(LANE_SAMPLES).flush_bytes(1 << 16).query_threads(1).open()
+    builder.durability(durability).lane_samples(LANE_SAMPLES).flush_bytes(1 << 16).query_threads(1)
+}
+
+/// What retention has hidden for good.
+#[must_use]
+pub fn hidden(engine: &Engine) -> Hidden {
+    let horizon = tidegauge::internals::horizon(engine);
+    let mut hidden = Hidden { horizon: (horizon > Timestamp::MIN).then(|| horizon.nanos()), ..Hidden::default() };
+    for rule in engine.retention().rules {
+        // The rules that a run sets keep the newer half.
+        match rule.matchers.first() {
+            Some(series) => drop(hidden.ages.insert(series.value().parse().unwrap_or(u8::MAX), BASE / 2)),
+            None => hidden.horizon = hidden.horizon.max(Some(BASE / 2)),
+        }
+    }
+    hidden
+}
+
+/// Ends a rule by size that a crash left in force: what it drops while others work no twin can tell.
+///
+/// # Errors
+/// What the engine says.
+pub fn settle(engine: &Engine) -> Result<(), String> {
+    let retention = engine.retention();
+    if retention.max_bytes.is_none() {
+        return Ok(());
+    }
+    engine.set_retention(Retention { max_bytes: None, ..retention }).map_err(|e| e.to_string())?;
+    // A drop that is under way is over then.
+    engine.compact().map_err(|e| e.to_string())
+}
+
+/// Whether a copy opens and holds what it should; one that was not finished may be refused as a store.
+///
+/// # Errors
+/// Says what is wrong.
+pub fn check_copy(fs: &SimFs, copy: &Copy, finished: bool) -> Result<(), String> {
+    let name = copy.dir.display();
+    // Opening where nothing is would begin a store.
+    if !finished && fs.map(&copy.dir.join("MANIFEST")).is_err() {
+        return Ok(());
+    }
+    let opened = tidegauge::internals::open_at(builder(fs, Durability::Memory), &copy.dir);
+    let engine = match opened {
+        Err(_) if !finished => return Ok(()),
+        other => other.map_err(|e| format!("{name} does not open: {e}"))?,
+    };
+    let read = read(&engine, copy.found.lanes.len()).map_err(|e| format!("{name} cannot be read: {e}"))?;
+    let _next = fs.next_process();
+    let _ = engine.close();
+    if read.found == copy.found {
+        Ok(())
+    } else {
+        Err(format!("{name} does not hold what was there: {}", read.summary()))
+    }
+}
+
+/// Lines of the audit log.
+#[must_use]
+pub fn audited(fs: &SimFs) -> usize {
+    let line = |path: &Path| fs.map(path).map_or(0, |bytes| bytes.iter().filter(|b| **b == b'\n').count());
+    let files = fs.files().into_iter().map(|(path, _)| path);
+    files.filter(|path| path.to_string_lossy().contains("memory/audit.log")).map(|path| line(&path)).sum()
 }
 
 /// A series of a lane.

@@ -74,6 +74,8 @@ fn workloads(seed: u64) -> Vec<Script> {
     let mut rewritten = vec![Step::Metadata(200_000); 3];
     rewritten.extend([Step::Push(1), Step::Flush, Step::Push(1), Step::Flush]);
     let mut scripts = Script::short();
+    let copied = [Step::Push(1), Step::Backup].repeat(6);
+    scripts.push(Script { seed: 102, lanes: 1, durability: Durability::Sync, steps: copied });
     scripts.push(Script { seed: 100, lanes: 1, durability: Durability::Memory, steps: memory });
     scripts.push(Script { seed: 101, lanes: 1, durability: Durability::Sync, steps: rewritten });
     scripts.extend((seed..seed + WORKLOADS).map(|seed| Script::random(seed, 40)));

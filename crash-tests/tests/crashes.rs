@@ -15,7 +15,7 @@ fn p5_every_choice_at_every_step_of_a_short_workload() {
     for script in Script::short() {
         let (steps, cut) = crash_every_way(&script, &counts).unwrap_or_else(|e| panic!("{}: {:?}", e.what, e.script));
         // Where a compaction changes many names at once there are more than are tried.
-        assert!(steps > 20 && cut <= steps / 10, "{cut} of {steps} steps have too many choices: {script:?}");
+        assert!(steps > 20 && cut <= steps / 5, "{cut} of {steps} steps have too many choices: {script:?}");
     }
 }
 
@@ -32,7 +32,7 @@ fn p5_p6_a_prefix_comes_back_from_a_crash_anywhere_and_from_a_crash_of_the_recov
 #[test]
 fn leaving_out_any_sync_is_noticed() {
     let missed = miss_each_sync(1).unwrap();
-    assert!(missed.len() >= 12, "only {} sites ask for a sync", missed.len());
+    assert!(missed.len() >= 15, "only {} sites ask for a sync", missed.len());
     let unnoticed: Vec<_> = missed.iter().filter(|one| one.noticed.is_none()).collect();
     assert!(unnoticed.is_empty(), "superfluous, or the workloads are too weak: {unnoticed:?}");
 }

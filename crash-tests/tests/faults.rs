@@ -6,14 +6,36 @@ use std::collections::BTreeMap;
 use tidegauge::Durability;
 use tidegauge_crash_tests::campaign::{anyone, record};
 use tidegauge_crash_tests::examine::Counts;
-use tidegauge_crash_tests::faults::{Ending, Rot, fail_one, flip_one, run_full};
+use tidegauge_crash_tests::faults::{Ending, Rot, fail_one, flip_one, run_full, unread};
 use tidegauge_crash_tests::oracle::Death;
-use tidegauge_crash_tests::script::{Rng, Script, Step};
+use tidegauge_crash_tests::script::{Extent, Rng, Script, Step};
+use tidegauge_crash_tests::store;
 use tidegauge_storage::fs::sim::Fault;
 
 fn script(seed: u64, durability: Durability, steps: &[Step]) -> Script {
     Script { seed, lanes: 1, durability, steps: steps.to_vec() }
 }
+
+/// Administration: what it writes beside samples, and what it reads.
+const ADMIN: [Step; 17] = [
+    Step::Push(30),
+    Step::PushOld(9),
+    Step::Flush,
+    Step::Push(5),
+    Step::Delete(Extent::Window),
+    Step::Push(4),
+    Step::Delete(Extent::Series),
+    Step::Durable,
+    Step::Kill,
+    Step::RetainAge(Extent::Series),
+    Step::PushOld(3),
+    Step::Flush,
+    Step::Delete(Extent::Window),
+    Step::Push(5),
+    Step::Delete(Extent::Series),
+    Step::RetainAge(Extent::All),
+    Step::Durable,
+];
 
 const STEPS: [Step; 12] = [
     Step::Push(3),
@@ -32,10 +54,14 @@ const STEPS: [Step; 12] = [
 
 /// Fails each operation of a workload in turn. Answers how the runs ended.
 fn each_operation(fault: Fault) -> BTreeMap<String, u64> {
+    each_operation_of(&STEPS, fault)
+}
+
+fn each_operation_of(steps: &[Step], fault: Fault) -> BTreeMap<String, u64> {
     let counts = Counts::default();
     let mut endings = BTreeMap::new();
     for durability in [Durability::Sync, Durability::Memory] {
-        let script = script(1, durability, &STEPS);
+        let script = script(1, durability, steps);
         let mut at = 1;
         loop {
             let (ending, operations) = fail_one(&script, at, fault, &counts)
@@ -72,6 +98,63 @@ fn p4_every_operation_may_find_no_more_files_once_and_the_engine_goes_on() {
 }
 
 #[test]
+fn p4_p9_every_operation_may_fail_once_while_samples_are_deleted_and_rules_set() {
+    let endings = each_operation_of(&ADMIN, Fault::Io);
+    assert!(endings["Poisoned"] > 20 && !endings.contains_key("Refused"), "{endings:?}");
+    let endings = each_operation_of(&ADMIN, Fault::Full);
+    assert!(endings["Finished"] > 20, "{endings:?}");
+    let endings = each_operation_of(&ADMIN, Fault::Files);
+    assert!(!endings.contains_key("Poisoned"), "{endings:?}");
+}
+
+/// A compaction or a copy that fails is told to who asked for it, and changes nothing.
+#[test]
+fn p4_every_operation_of_compactions_and_backups_may_fail_once() {
+    let steps = [
+        Step::Push(30),
+        Step::Flush,
+        Step::Push(30),
+        Step::Delete(Extent::Window),
+        Step::Flush,
+        Step::Compact,
+        Step::Backup,
+        Step::Push(3),
+        Step::Durable,
+    ];
+    for fault in [Fault::Io, Fault::Full, Fault::Files] {
+        let endings = each_operation_of(&steps, fault);
+        assert!(endings.contains_key("Refused"), "{endings:?}");
+    }
+}
+
+#[test]
+fn p4_every_read_may_fail_once_and_nothing_is_lost() {
+    let mut all = BTreeMap::<String, u64>::new();
+    for durability in [Durability::Sync, Durability::Memory] {
+        let script = script(7, durability, &ADMIN);
+        let recorded = record(&script, anyone).unwrap();
+        let mut timeline = recorded.timeline;
+        while !timeline.is_over() {
+            timeline.advance();
+        }
+        let disk = timeline.kill().crash(7);
+        let expected = recorded.history.expected(timeline.at(), Death::PowerLoss);
+        let mut at = 1;
+        loop {
+            let (outcome, reads) =
+                unread(&disk, at, &expected, &script).unwrap_or_else(|e| panic!("{durability}: {e}"));
+            *all.entry(format!("{outcome:?}")).or_default() += 1;
+            at += 1;
+            if at > reads + 3 {
+                break;
+            }
+        }
+        assert!(at > 12, "only {at} reads");
+    }
+    assert!(all["NotOpened"] > 10 && all.contains_key("Told") && all.contains_key("Right"), "{all:?}");
+}
+
+#[test]
 fn p4_a_disk_with_little_space_refuses_keeps_reads_and_resumes() {
     let mut refused = 0;
     for seed in 0..12 {
@@ -92,6 +175,7 @@ fn a_flipped_bit_is_refused_or_changes_nothing() {
             Step::Flush,
             Step::Push(20),
             Step::Durable,
+            Step::Delete(Extent::Window),
             Step::Push(9),
             Step::Durable,
         ];
@@ -104,10 +188,13 @@ fn a_flipped_bit_is_refused_or_changes_nothing() {
         let disk = timeline.kill().crash(seed);
         let expected = recorded.history.expected(timeline.at(), Death::PowerLoss);
         let any = recorded.history.any_prefix(timeline.at());
+        let engine = store::open(&disk.kill(), Durability::Sync).unwrap();
+        let was = store::read(&engine, 1).unwrap().lanes;
+        engine.close().unwrap();
         let mut rng = Rng(seed);
         for _ in 0..400 {
-            let rot =
-                flip_one(&disk, &expected, &any, &mut rng, &script).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+            let rot = flip_one(&disk, &expected, &any, &mut rng, (&script, &was, &recorded.pushed))
+                .unwrap_or_else(|e| panic!("seed {seed}: {e}"));
             *rots.entry(format!("{rot:?}")).or_default() += 1;
         }
     }

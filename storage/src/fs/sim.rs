@@ -7,7 +7,7 @@
 //!
 //! Every call that changes something, or syncs, is one *operation* and has a number,
 //! counting from 1, so that a test can first count those of a workload and then fail
-//! or stop each of them in turn. Every change, and every sync that ends, is one *step*;
+//! or stop each of them in turn; so is every call that reads something a *read*. Every change, and every sync that ends, is one *step*;
 //! a recorded disk can be gone through again step by step ([`Timeline`]).
 
 mod choice;
@@ -93,6 +93,17 @@ impl SimFs {
         self.lock().faults.insert(operation, fault);
     }
 
+    /// Reads so far: of bytes, lengths, names, and openings for that.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.lock().reads
+    }
+
+    /// Makes read number `read` fail as those of a device do that cannot read a sector (EIO).
+    pub fn fail_read_at(&self, read: u64) {
+        self.lock().unreadable.insert(read);
+    }
+
     /// Stops the machine before operation number `operation`: it and everything behind it,
     /// reads too, answers an error and changes nothing.
     pub fn stop_at(&self, operation: u64) {
@@ -103,6 +114,7 @@ impl SimFs {
     pub fn restart(&self) {
         let mut state = self.lock();
         state.faults.clear();
+        state.unreadable.clear();
         state.stop_at = None;
     }
 
@@ -159,8 +171,8 @@ impl SimFs {
     }
 
     fn open_file(&self, path: &Path, writable: bool) -> io::Result<Arc<dyn FsFile>> {
-        let state = self.lock();
-        state.running(self.process)?;
+        let mut state = self.lock();
+        state.reading(self.process)?;
         let file = state.disk.file(path)?;
         Ok(Arc::new(SimFile { state: Arc::clone(&self.state), process: self.process, file, writable }))
     }
@@ -197,8 +209,8 @@ impl Fs for SimFs {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let state = self.lock();
-        state.running(self.process)?;
+        let mut state = self.lock();
+        state.reading(self.process)?;
         state.disk.check_parent(&dir.join("x"))?;
         let inside = state.disk.live.keys().filter(|path| parent(path) == dir);
         Ok(inside.filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect())
@@ -268,8 +280,8 @@ impl Fs for SimFs {
     }
 
     fn map(&self, path: &Path) -> io::Result<Map> {
-        let state = self.lock();
-        state.running(self.process)?;
+        let mut state = self.lock();
+        state.reading(self.process)?;
         let content = &state.disk.files[&state.disk.file(path)?].live;
         let mut bytes = vec![0; content.len() as usize];
         content.read(0, &mut bytes);

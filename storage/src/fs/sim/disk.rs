@@ -83,6 +83,9 @@ pub(super) struct State {
     pub(super) operations: u64,
     pub(super) faults: BTreeMap<u64, Fault>,
     pub(super) stop_at: Option<u64>,
+    pub(super) reads: u64,
+    /// Reads that fail.
+    pub(super) unreadable: BTreeSet<u64>,
     /// Handles of earlier processes are dead.
     pub(super) process: u64,
     pub(super) hook: Option<SyncHook>,
@@ -159,6 +162,13 @@ impl State {
     /// As above, for operations that fail whole.
     pub(super) fn whole_operation(&mut self, process: u64) -> io::Result<()> {
         self.operation(process)?.map_or(Ok(()), |fault| Err(fault.error()))
+    }
+
+    /// Counts something that `process` reads; an error if that is one that fails.
+    pub(super) fn reading(&mut self, process: u64) -> io::Result<()> {
+        self.running(process)?;
+        self.reads += 1;
+        if self.unreadable.contains(&self.reads) { Err(Fault::Io.error()) } else { Ok(()) }
     }
 
     pub(super) fn running(&self, process: u64) -> io::Result<()> {

@@ -37,8 +37,8 @@ impl SimFile {
 
 impl FsFile for SimFile {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let state = lock(&self.state);
-        state.running(self.process)?;
+        let mut state = lock(&self.state);
+        state.reading(self.process)?;
         Ok(state.disk.files[&self.file].live.read(offset, buf))
     }
 
@@ -95,8 +95,8 @@ impl FsFile for SimFile {
     }
 
     fn len(&self) -> io::Result<u64> {
-        let state = lock(&self.state);
-        state.running(self.process)?;
+        let mut state = lock(&self.state);
+        state.reading(self.process)?;
         Ok(self.live_len(&state))
     }
 }

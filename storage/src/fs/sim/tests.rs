@@ -211,3 +211,17 @@ fn a_bit_is_turned_over() {
     assert_eq!(content(&fs, "d/f").unwrap(), [0, 2]);
     assert_eq!(fs.files(), [(PathBuf::from("d/f"), 2)]);
 }
+
+#[test]
+fn reads_fail_one_by_one_and_harm_nothing() {
+    let (fs, file) = disk();
+    file.write_all_at(0, b"abc").unwrap();
+    let (mut buf, first) = ([0; 3], fs.reads() + 1);
+    (first..first + 4).for_each(|read| fs.fail_read_at(read));
+    assert_eq!(file.read_at(0, &mut buf).unwrap_err().raw_os_error(), Some(5));
+    assert!(file.len().is_err() && fs.open_read(Path::new("d/f")).is_err() && fs.map(Path::new("d/f")).is_err());
+    assert_eq!((file.read_at(0, &mut buf).unwrap(), &buf), (3, b"abc"));
+    fs.fail_read_at(fs.reads() + 1);
+    fs.restart();
+    assert_eq!(fs.list(Path::new("d")).unwrap(), ["f"]);
+}

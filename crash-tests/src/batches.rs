@@ -1,0 +1,108 @@
+//! Atomic batches, with conditions and without (P8).
+
+use tidegauge::{CommitError, Expect, SeqNo, SeriesId};
+
+use crate::oracle::{Before, Op, Sample};
+use crate::run::{Run, Stopped, stopped};
+use tidegauge::Level;
+
+impl Run {
+    /// One batch of samples of all lanes: all of it in each, or nothing in any.
+    pub(crate) fn batch(&mut self, n: u64) -> Result<(), Stopped> {
+        self.batch_if(n, None).map(drop)
+    }
+
+    /// As above, if the last sample of the last lane's series is as expected. Answers its number, and the series.
+    fn batch_if(&mut self, n: u64, expected: Option<(SeriesId, Expect)>) -> Result<(SeqNo, SeriesId), Stopped> {
+        // Behind what was pushed before.
+        self.wait(Level::Visible)?;
+        let engine = self.engine().clone();
+        let mut batch = engine.batch();
+        let samples: Vec<Vec<Sample>> =
+            self.lanes.iter_mut().map(|lane| (0..n).map(|_| lane.sample()).collect()).collect();
+        for (lane, samples) in self.lanes.iter_mut().zip(&samples) {
+            batch.push_batch(&lane.batch_of(samples)).map_err(|e| stopped("a batch", e))?;
+        }
+        let last = self
+            .lanes
+            .iter()
+            .zip(&samples)
+            .next_back()
+            .and_then(|(lane, samples)| samples.last().map(|s| lane.series[usize::from(s.series)]));
+        if let Some((series, expected)) = expected {
+            batch.expect_last(series, expected);
+        }
+        let mut before: Vec<Vec<Before>> = Vec::new();
+        for (lane, samples) in self.lanes.iter_mut().zip(samples) {
+            before.push(samples.into_iter().map(|sample| lane.contents.apply(&Op::Sample(sample))).collect());
+        }
+        let accepted: Vec<usize> = self.lanes.iter().map(|lane| lane.track.len()).collect();
+        let step = self.fs.steps();
+        for lane in &mut self.lanes {
+            lane.track.push(lane.contents.hash());
+            lane.track.begin(step);
+        }
+        self.atomics.push(accepted.clone());
+        match batch.commit() {
+            Ok(committed) => {
+                let (step, logs) = (self.fs.steps(), self.logs());
+                for lane in &mut self.lanes {
+                    lane.ack = Some(committed.ack());
+                    let count = lane.track.len();
+                    if logs {
+                        lane.track.note_visible(step, count);
+                    }
+                }
+                self.note_barrier();
+                committed.last().zip(last).ok_or_else(|| Stopped("an empty batch".to_owned()))
+            }
+            // Nobody knows; what came before it is known.
+            Err(e @ CommitError::Poisoned(_)) => Err(stopped("a batch", e)),
+            Err(e) => {
+                self.atomics.pop();
+                for ((lane, before), accepted) in self.lanes.iter_mut().zip(before).zip(accepted) {
+                    lane.track.take_back(accepted);
+                    lane.contents.take_back(before);
+                }
+                Err(stopped("a batch", e))
+            }
+        }
+    }
+
+    /// A batch that expects nothing where there is something, after one that made sure of it.
+    pub(crate) fn conflict(&mut self, n: u64) -> Result<(), Stopped> {
+        self.batch(1)?;
+        let engine = self.engine().clone();
+        let lane = &mut self.lanes[0];
+        let samples: Vec<Sample> = (0..n).map(|_| lane.sample()).collect();
+        let held = lane.contents.samples.keys().map(|key| key.1).next().unwrap_or(0);
+        let mut batch = engine.batch();
+        batch.push_batch(&lane.batch_of(&samples)).map_err(|e| stopped("a batch", e))?;
+        batch.expect_last(lane.series[usize::from(held)], Expect::Nothing);
+        match batch.commit() {
+            Err(CommitError::Conflict { .. }) => Ok(()),
+            Err(e) => Err(stopped("a batch", e)),
+            Ok(_) => Err(Stopped("a batch was committed although its condition does not hold".to_owned())),
+        }
+    }
+
+    /// A batch on the condition of the last one's number, which holds; then one more, whose condition does not hold
+    /// any more.
+    pub(crate) fn conditional(&mut self) -> Result<(), Stopped> {
+        let (seq, series) = self.batch_if(1, None)?;
+        let expected = Some((series, Expect::Seq(seq)));
+        self.batch_if(1, expected)?;
+        // The batch between pushed to this very series only by chance.
+        let engine = self.engine().clone();
+        let lane = self.lanes.last_mut().ok_or_else(|| Stopped("no lane".to_owned()))?;
+        let sample = Sample { series: 0, ..lane.sample() };
+        let mut batch = engine.batch();
+        batch.push_batch(&lane.batch_of(&[sample])).map_err(|e| stopped("a batch", e))?;
+        batch.expect_last(series, Expect::UnchangedSince(seq));
+        match batch.commit() {
+            Err(CommitError::Conflict { .. }) => Ok(()),
+            Err(e) => Err(stopped("a batch", e)),
+            Ok(_) => Err(Stopped("a batch was committed although its condition does not hold".to_owned())),
+        }
+    }
+}
