@@ -10,7 +10,8 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
-use tidegauge_storage::chunk::{CHUNK_SAMPLES_MAX, Effort, ValueColumn, ValueEncoder, ValueEncoding};
+use tidegauge_storage::chunk::{CHUNK_SAMPLES_MAX, Effort, ValueColumn, ValueEncoder, ValueEncoding, prefetch};
+use tidegauge_storage::lanes::{self, LANES};
 
 /// Encoded bytes of a set that decoding runs over: several times the last-level cache.
 const ENCODED_BYTES: usize = 160 << 20;
@@ -145,6 +146,8 @@ fn encode(chunks: &[&[f64]], encoder: &mut ValueEncoder) -> Encoded {
 fn each_vector(bytes: &[u8], columns: &[(usize, usize)], mut visit: impl FnMut(&[f64])) {
     let mut start = 0;
     for &(end, count) in columns {
+        // As a scan does with the column of the next chunk.
+        prefetch(&bytes[end..]);
         let column = ValueColumn::parse(&bytes[start..end], count).expect("just encoded");
         column.for_each_vector(|_, values| visit(values)).expect("just encoded");
         start = end;
@@ -170,16 +173,12 @@ fn encodings(encoded: &Encoded) -> Vec<(ValueEncoding, usize)> {
     counts
 }
 
-/// The sum in sixteen lanes: additions that do not wait for each other.
+/// The sum in lanes: additions that do not wait for each other.
 fn sum(values: &[f64]) -> f64 {
-    let (blocks, rest) = values.as_chunks::<16>();
-    let mut lanes = [0.0; 16];
-    for block in blocks {
-        for lane in 0..16 {
-            lanes[lane] += block[lane];
-        }
-    }
-    lanes.iter().chain(rest).sum()
+    let (rows, rest) = values.as_chunks::<LANES>();
+    let mut sums = [0.0; LANES];
+    lanes::add(&mut sums, rows);
+    sums.iter().chain(rest).sum()
 }
 
 /// Plain values summed from memory, in millions a second.

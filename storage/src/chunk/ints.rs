@@ -6,7 +6,10 @@ use super::ChunkError;
 use super::bitpack;
 use super::cursor::{Cursor, put_signed, signed_len, unzigzag, zigzag};
 use super::format::VECTOR_SAMPLES;
+use super::kernel;
 use super::places::{self, Places};
+use super::room::{self, Room};
+use super::values::Scale;
 
 /// In the width byte: integers that lie too far off follow.
 const HAS_PATCHES: u8 = 0x80;
@@ -253,27 +256,116 @@ impl Spread {
     }
 }
 
-/// Decodes `out.len()` integers, at most 1,024.
-pub(super) fn decode(cursor: &mut Cursor<'_>, out: &mut [u64]) -> Result<(), ChunkError> {
-    let first = cursor.u8("packed width")?;
-    let width = u32::from(first & !HAS_PATCHES);
-    if width > 64 {
-        return Err(ChunkError::damaged("packed integers of more than 64 bits"));
-    }
-    let base = cursor.signed("base")? as u64;
-    let packed = cursor.take(bitpack::packed_len(out.len(), width), "packed integers")?;
-    bitpack::unpack(packed, width, base, out)?;
-    if first & HAS_PATCHES != 0 {
-        let places = Places::read(cursor, out.len())?;
-        let width = u32::from(cursor.u8("patch width")?);
+/// Encoded integers whose outline was checked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packed<'a> {
+    width: u32,
+    base: u64,
+    bytes: &'a [u8],
+    patches: Option<Patches<'a>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Patches<'a> {
+    places: Places<'a>,
+    width: u32,
+    bytes: &'a [u8],
+}
+
+impl<'a> Packed<'a> {
+    /// Reads `count` integers, at most 1,024.
+    #[inline]
+    pub(super) fn read(cursor: &mut Cursor<'a>, count: usize) -> Result<Self, ChunkError> {
+        let first = cursor.u8("packed width")?;
+        let width = u32::from(first & !HAS_PATCHES);
         if width > 64 {
-            return Err(ChunkError::damaged("patches of more than 64 bits"));
+            return Err(ChunkError::damaged("packed integers of more than 64 bits"));
         }
-        let far = cursor.take(bitpack::packed_len(places.len, width), "patch values")?;
-        places.for_each(|i, place| {
-            out[place] = base.wrapping_add(unzigzag(bitpack::get_linear(far, width, i)) as u64);
-        });
+        let base = cursor.signed("base")? as u64;
+        let bytes = cursor.take(bitpack::packed_len(count, width), "packed integers")?;
+        let mut patches = None;
+        if first & HAS_PATCHES != 0 {
+            let places = Places::read(cursor, count)?;
+            let width = u32::from(cursor.u8("patch width")?);
+            if width > 64 {
+                return Err(ChunkError::damaged("patches of more than 64 bits"));
+            }
+            let bytes = cursor.take(bitpack::packed_len(places.len, width), "patch values")?;
+            patches = Some(Patches { places, width, bytes });
+        }
+        Ok(Self { width, base, bytes, patches })
     }
+
+    /// Width, base and packed bytes, if that is all.
+    #[inline]
+    pub(super) fn unpatched(&self) -> Option<(u32, u64, &'a [u8])> {
+        (self.patches.is_none() && self.width > 0).then_some((self.width, self.base, self.bytes))
+    }
+
+    /// As many integers as were read.
+    pub(super) fn decode(&self, out: &mut [u64], room: &mut room::Patches) -> Result<(), ChunkError> {
+        bitpack::unpack(self.bytes, self.width, self.base, out)?;
+        let Some(Patches { places, width, bytes }) = self.patches else { return Ok(()) };
+        match places.bits() {
+            Some(bits) => {
+                bitpack::unpack_linear(bytes, width, 0, &mut room.far[..places.len])?;
+                kernel::patch(bits, self.base, &room.far, out);
+                Ok(())
+            }
+            None => self.patch(out, room, |integer| integer),
+        }
+    }
+
+    /// Puts the patches in their places one by one, each turned into something by `finish`.
+    fn patch(&self, out: &mut [u64], room: &mut room::Patches, finish: impl Fn(u64) -> u64) -> Result<(), ChunkError> {
+        let Some(Patches { places, width, bytes }) = self.patches else { return Ok(()) };
+        let far = &mut room.far[..places.len];
+        bitpack::unpack_linear(bytes, width, 0, far)?;
+        for (place, far) in places.list(&mut room.places)?.iter().zip(far) {
+            out[usize::from(*place)] = finish(self.base.wrapping_add(unzigzag(*far) as u64));
+        }
+        Ok(())
+    }
+}
+
+/// Decodes `out.len()` integers, at most 1,024.
+pub(super) fn decode(cursor: &mut Cursor<'_>, out: &mut [u64], room: &mut Room) -> Result<(), ChunkError> {
+    Packed::read(cursor, out.len())?.decode(out, &mut room.patches)
+}
+
+/// Decodes `out.len()` integers, and adds them to what is there.
+pub(super) fn decode_onto(cursor: &mut Cursor<'_>, out: &mut [u64], room: &mut Room) -> Result<(), ChunkError> {
+    let packed = Packed::read(cursor, out.len())?;
+    if let (Some((width, base, bytes)), Ok(full)) =
+        (packed.unpatched(), <&mut [u64; VECTOR_SAMPLES]>::try_from(&mut *out))
+    {
+        kernel::add_unpacked(bytes, width, base, full);
+        return Ok(());
+    }
+    let more = &mut room.words[..out.len()];
+    packed.decode(more, &mut room.patches)?;
+    kernel::add(more, out);
+    Ok(())
+}
+
+/// Patches up to which converting them one by one costs less than converting all integers apart from unpacking.
+const FEW_PATCHES: usize = 64;
+
+/// Decodes `out.len()` integers to the bits of the decimals that they stand for.
+pub(super) fn decode_decimals(
+    cursor: &mut Cursor<'_>,
+    scale: &Scale,
+    out: &mut [u64],
+    room: &mut Room,
+) -> Result<(), ChunkError> {
+    let packed = Packed::read(cursor, out.len())?;
+    let few = packed.patches.is_none_or(|patches| patches.places.len <= FEW_PATCHES);
+    if let (Ok(full), true) = (<&mut [u64; VECTOR_SAMPLES]>::try_from(&mut *out), few && packed.width > 0) {
+        kernel::unpack_decimals(packed.bytes, packed.width, packed.base, scale, full);
+        return packed.patch(full, &mut room.patches, |integer| scale.bits::<false, false>(integer));
+    }
+    packed.decode(out, &mut room.patches)?;
+    kernel::decimals(scale, out);
     Ok(())
 }
 
@@ -291,7 +383,7 @@ mod tests {
         assert!(plan.patch_width > 0 || out.len() == plan.bytes, "without patches the plan states the length");
         let mut got = vec![0; xs.len()];
         let mut cursor = Cursor::new(&out);
-        decode(&mut cursor, &mut got).unwrap();
+        decode(&mut cursor, &mut got, &mut Room::new()).unwrap();
         cursor.end("rest").unwrap();
         assert_eq!(got.iter().map(|x| *x as i64).collect::<Vec<i64>>(), xs);
         out.len()

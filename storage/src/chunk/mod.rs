@@ -15,6 +15,7 @@ mod bitpack;
 mod cursor;
 mod ints;
 mod places;
+mod room;
 mod steps;
 
 // columns of integers and of floats
@@ -38,6 +39,8 @@ pub use encoder::ChunkEncoder;
 pub use error::ChunkError;
 pub use format::{CHUNK_SAMPLES_MAX, Effort, TimestampEncoding, VECTOR_SAMPLES, ValueEncoding};
 pub(crate) use join::Joined;
+pub(crate) use kernel::Machine;
+pub use kernel::prefetch;
 pub use stats::{ChunkStats, STALE_BITS};
 pub use timestamps::{TimestampColumn, TimestampEncoder};
 pub use values::{ValueColumn, ValueEncoder};

@@ -8,8 +8,10 @@
 use super::ChunkError;
 use super::cursor::{Cursor, put_signed, signed_len};
 use super::format::{LANE_ROWS, LANES, VECTOR_SAMPLES};
-use super::ints::{self, Plan, Scratch};
+use super::ints::{self, Packed, Plan, Scratch};
 use super::kernel;
+use super::room::Room;
+use super::values::Scale;
 
 /// Bytes that [`write`] needs beside the packed integers.
 #[inline(always)]
@@ -47,53 +49,98 @@ pub(super) fn write(first: i64, differences: &[i64], plan: &Plan, scratch: &mut 
 }
 
 /// Decodes `out.len()` integers from their first and their differences.
-pub(super) fn decode(cursor: &mut Cursor<'_>, out: &mut [u64]) -> Result<(), ChunkError> {
+pub(super) fn decode(cursor: &mut Cursor<'_>, out: &mut [u64], room: &mut Room) -> Result<(), ChunkError> {
     let first = cursor.signed("first value")?;
-    decode_from(first, cursor, out)
+    decode_from(first, cursor, out, room)
 }
 
 /// Like [`decode`], for a first integer that stands elsewhere.
-pub(super) fn decode_from(first: i64, cursor: &mut Cursor<'_>, out: &mut [u64]) -> Result<(), ChunkError> {
-    let Ok(full) = <&mut [u64; VECTOR_SAMPLES]>::try_from(&mut *out) else {
-        ints::decode(cursor, out)?;
-        out[0] = first as u64;
-        let mut sum = 0u64;
-        for slot in out {
-            sum = sum.wrapping_add(*slot);
-            *slot = sum;
-        }
-        return Ok(());
-    };
-    let mut steps = [0; VECTOR_SAMPLES];
-    ints::decode(cursor, &mut steps)?;
-    steps[0] = first as u64;
-    let sums = kernel::sum_steps(&mut steps);
-    // A stretch begins where the one before ended.
-    let mut starts = [0u64; LANES];
-    for lane in 1..LANES {
-        starts[lane] = starts[lane - 1].wrapping_add(sums[lane - 1]);
-    }
-    kernel::in_order(&steps, &starts, full);
+pub(super) fn decode_from(
+    first: i64,
+    cursor: &mut Cursor<'_>,
+    out: &mut [u64],
+    room: &mut Room,
+) -> Result<(), ChunkError> {
+    let Ok(full) = <&mut [u64; VECTOR_SAMPLES]>::try_from(&mut *out) else { return sum_up(first, cursor, out, room) };
+    let starts = decode_lanes(first, cursor, room)?;
+    kernel::in_order(&room.words, &starts, full);
     Ok(())
 }
 
-/// Sums up each lane from nought, one row below the other; answers what each lane adds up to.
-#[inline(always)]
-pub(super) fn sum_in_lanes(steps: &mut [u64; VECTOR_SAMPLES]) -> [u64; LANES] {
-    let mut sums = [0u64; LANES];
-    // Half of the lanes at a time, so that the sums stay in registers.
-    for half in 0..2 {
-        let mut open = [0u64; LANES / 2];
-        for row in steps.as_chunks_mut::<LANES>().0 {
-            let (halves, _) = row.as_chunks_mut::<{ LANES / 2 }>();
-            for (sum, slot) in open.iter_mut().zip(&mut halves[half]) {
-                *sum = sum.wrapping_add(*slot);
-                *slot = *sum;
-            }
+/// Like [`decode`], to the bits of the decimals that the integers stand for.
+pub(super) fn decode_decimals(
+    cursor: &mut Cursor<'_>,
+    scale: &Scale,
+    out: &mut [u64],
+    room: &mut Room,
+) -> Result<(), ChunkError> {
+    let first = cursor.signed("first value")?;
+    let Ok(full) = <&mut [u64; VECTOR_SAMPLES]>::try_from(&mut *out) else {
+        sum_up(first, cursor, out, room)?;
+        kernel::decimals(scale, out);
+        return Ok(());
+    };
+    let starts = decode_lanes(first, cursor, room)?;
+    kernel::in_order_decimals(&room.words, &starts, scale, full);
+    Ok(())
+}
+
+/// Differences that lie in order.
+fn sum_up(first: i64, cursor: &mut Cursor<'_>, out: &mut [u64], room: &mut Room) -> Result<(), ChunkError> {
+    ints::decode(cursor, out, room)?;
+    out[0] = first as u64;
+    kernel::sum_in_order(out);
+    Ok(())
+}
+
+/// Leaves the lanes of a full vector in the room's words, each summed up from nought; answers what each starts at.
+fn decode_lanes(first: i64, cursor: &mut Cursor<'_>, room: &mut Room) -> Result<[u64; LANES], ChunkError> {
+    let Room { words: steps, patches } = room;
+    let packed = Packed::read(cursor, VECTOR_SAMPLES)?;
+    let sums = match packed.unpatched() {
+        Some((width, base, bytes)) => kernel::unpack_sums(bytes, width, base, steps),
+        None => {
+            packed.decode(steps, patches)?;
+            kernel::sum_steps(steps)
         }
-        sums[half * LANES / 2..][..LANES / 2].copy_from_slice(&open);
+    };
+    // The first difference is without meaning, but was added up with the rest of its lane.
+    let mut starts = [(first as u64).wrapping_sub(steps[0]); LANES];
+    // A stretch begins where the one before ended.
+    for lane in 1..LANES {
+        starts[lane] = starts[lane - 1].wrapping_add(sums[lane - 1]);
+    }
+    Ok(starts)
+}
+
+/// Sums up each lane from nought, one row below the other; answers what each lane adds up to.
+///
+/// `AT_ONCE` lanes at a time, so that the sums stay in registers.
+#[inline(always)]
+pub(super) fn sum_in_lanes<const AT_ONCE: usize>(steps: &mut [u64; VECTOR_SAMPLES]) -> [u64; LANES] {
+    let mut sums = [0u64; LANES];
+    for (part, sums) in sums.as_chunks_mut::<AT_ONCE>().0.iter_mut().enumerate() {
+        let mut open = [0u64; AT_ONCE];
+        for row in steps.as_chunks_mut::<LANES>().0 {
+            let slots = &mut row.as_chunks_mut::<AT_ONCE>().0[part];
+            for lane in 0..AT_ONCE {
+                open[lane] = open[lane].wrapping_add(slots[lane]);
+            }
+            *slots = open;
+        }
+        *sums = open;
     }
     sums
+}
+
+/// Sums up one behind the other.
+#[inline(always)]
+pub(super) fn sum_in_order(steps: &mut [u64]) {
+    let mut sum = 0u64;
+    for slot in steps {
+        sum = sum.wrapping_add(*slot);
+        *slot = sum;
+    }
 }
 
 /// Writes the lanes one behind the other, each with its start added.
@@ -133,7 +180,7 @@ mod tests {
         write(integers[0], &steps, &plan, &mut Scratch::default(), &mut bytes);
         let mut got = vec![0u64; integers.len()];
         let mut cursor = Cursor::new(&bytes);
-        decode(&mut cursor, &mut got).unwrap();
+        decode(&mut cursor, &mut got, &mut Room::new()).unwrap();
         cursor.end("rest").unwrap();
         assert_eq!(got.iter().map(|n| *n as i64).collect::<Vec<i64>>(), integers);
     }

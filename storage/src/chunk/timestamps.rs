@@ -7,6 +7,7 @@ use super::cursor::{Cursor, put_varint, varint_len};
 use super::format::{Effort, SLOPE_FRACTION_BITS, TimestampEncoding, UNITS, VECTOR_SAMPLES};
 use super::ints::{self, Scratch};
 use super::kernel;
+use super::room::Room;
 use super::steps;
 use super::vectors::{self, Vectors};
 
@@ -252,11 +253,11 @@ fn decode(bytes: &[u8], out: &mut [i64]) -> Result<(), ChunkError> {
     let unit = *UNITS.get(unit).ok_or(ChunkError::damaged("unit of timestamps"))? as i64;
     let words: &mut [u64] = bytemuck::cast_slice_mut(out);
     if encoding == TimestampEncoding::Delta {
-        steps::decode_from(0, &mut cursor, words)?;
+        Room::with(|room| steps::decode_from(0, &mut cursor, words, room))?;
         out.iter_mut().for_each(|slot| *slot = first.wrapping_add(slot.wrapping_mul(unit)));
     } else {
         let slope = cursor.varint("slope")?;
-        ints::decode(&mut cursor, words)?;
+        Room::with(|room| ints::decode(&mut cursor, words, room))?;
         for (i, slot) in (0u64..).zip(out.iter_mut()) {
             *slot = first.wrapping_add(slot.wrapping_add(line(i, slope)).wrapping_mul(unit));
         }
@@ -271,15 +272,7 @@ fn regular(first: i64, step: u64, out: &mut [i64]) -> Result<(), ChunkError> {
     if last.is_none() || (step == 0 && steps > 0) {
         return Err(ChunkError::damaged("step of timestamps"));
     }
-    let (step, mut at) = (step as i64, first);
-    // Sixteen at a time: additions without a chain between them vectorise, as multiplications do not everywhere.
-    let ahead: [i64; 16] = std::array::from_fn(|i| step.wrapping_mul(i as i64));
-    let (blocks, rest) = out.as_chunks_mut::<16>();
-    for block in blocks {
-        block.iter_mut().zip(ahead).for_each(|(slot, ahead)| *slot = at.wrapping_add(ahead));
-        at = at.wrapping_add(step.wrapping_mul(16));
-    }
-    rest.iter_mut().zip(ahead).for_each(|(slot, ahead)| *slot = at.wrapping_add(ahead));
+    kernel::regular(first, step as i64, out);
     Ok(())
 }
 

@@ -137,8 +137,14 @@ pub fn decode_vector(
         out.timestamps.truncate(start);
         return Err(ChunkError::damaged("vectors of timestamps overlap"));
     }
-    let skip = whole.partition_point(|at| before(*at));
-    let keep = whole[skip..].partition_point(|at| range.contains(Timestamp::from_nanos(*at)));
+    // Most lie whole inside, which their ends show.
+    let inside = |at: Option<&i64>| at.is_some_and(|at| range.contains(Timestamp::from_nanos(*at)));
+    let (skip, keep) = if inside(whole.first()) && inside(whole.last()) {
+        (0, whole.len())
+    } else {
+        let skip = whole.partition_point(|at| before(*at));
+        (skip, whole[skip..].partition_point(|at| range.contains(Timestamp::from_nanos(*at))))
+    };
     if keep == 0 {
         out.timestamps.truncate(start);
         return Ok(());

@@ -2,11 +2,11 @@
 //!
 //! A column is taken in rows of [`LANES`] values; each lane has a result of its own, so that the
 //! processor works on several at once, and which lane a value belongs to depends on its place
-//! alone. The loops are plain and safe; `kernel` compiles them once more for wider vector units.
+//! alone. The loops are plain and safe; `kernel` has the same for wider vector units.
 
 mod kernel;
 
-pub use kernel::{add_compensated, greatest, has_nan, least};
+pub use kernel::{add, add_compensated, greatest, has_nan, least};
 
 /// Values side by side.
 pub const LANES: usize = 8;
@@ -28,6 +28,18 @@ fn add_rows(sums: &mut Row, lost: &mut Row, rows: &[Row]) {
         }
     }
     (*sums, *lost) = (sum, loss);
+}
+
+/// Adds rows to sums.
+#[inline(always)]
+fn add_plain_rows(sums: &mut Row, rows: &[Row]) {
+    let mut sum = *sums;
+    for row in rows {
+        for i in 0..LANES {
+            sum[i] += row[i];
+        }
+    }
+    *sums = sum;
 }
 
 /// Keeps the greatest value of each lane. A comparison with NaN is false, so NaN never wins.

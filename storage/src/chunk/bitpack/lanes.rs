@@ -10,7 +10,7 @@ use crate::chunk::format::{LANES, VECTOR_SAMPLES};
 /// Bytes of one word of each lane.
 const STRIPE: usize = LANES * 8;
 
-type Stripe = [u64; LANES];
+pub(in crate::chunk) type Stripe = [u64; LANES];
 
 /// `out` holds `width` stripes of zeros.
 #[inline(always)]
@@ -44,9 +44,15 @@ pub(super) fn pack(values: &[u64; VECTOR_SAMPLES], width: u32, out: &mut [u8]) {
     }
 }
 
-/// Adds `base` to each value. `bytes` holds `width` stripes, 1 <= `width` <= 64.
+/// What becomes of the values of a row as they are unpacked.
+pub(in crate::chunk) trait Finish {
+    /// Writes `unpacked` to `row`, or whatever follows from both.
+    fn finish(&mut self, unpacked: &Stripe, row: &mut Stripe);
+}
+
+/// `bytes` holds `width` stripes, 1 <= `width` <= 64; each row goes through `finish`.
 #[inline(always)]
-pub(super) fn unpack(bytes: &[u8], width: u32, base: u64, out: &mut [u64; VECTOR_SAMPLES]) {
+pub(in crate::chunk) fn unpack(bytes: &[u8], width: u32, out: &mut [u64; VECTOR_SAMPLES], mut finish: impl Finish) {
     let mask = mask(width);
     let (stripes, _) = bytes.as_chunks::<STRIPE>();
     let last = stripes.len() - 1;
@@ -56,13 +62,55 @@ pub(super) fn unpack(bytes: &[u8], width: u32, base: u64, out: &mut [u64; VECTOR
         let (at, shift) = ((bit / 64) as usize, bit % 64);
         let (low, _) = stripes[at.min(last)].as_chunks::<8>();
         let (high, _) = stripes[(at + 1).min(last)].as_chunks::<8>();
+        let mut unpacked = [0; LANES];
         for lane in 0..LANES {
             // A value that ends within `low` takes nothing of `high`: the mask cuts it off.
             let (low, high) = (u64::from_le_bytes(low[lane]), u64::from_le_bytes(high[lane]));
-            let word = (low >> shift) | (high << 1 << (63 - shift));
-            row[lane] = (word & mask).wrapping_add(base);
+            unpacked[lane] = ((low >> shift) | (high << 1 << (63 - shift))) & mask;
         }
+        finish.finish(&unpacked, row);
         bit += width;
+    }
+}
+
+/// Adds a base.
+pub(in crate::chunk) struct Base(pub(in crate::chunk) u64);
+
+impl Finish for Base {
+    #[inline(always)]
+    fn finish(&mut self, unpacked: &Stripe, row: &mut Stripe) {
+        for (slot, value) in row.iter_mut().zip(unpacked) {
+            *slot = value.wrapping_add(self.0);
+        }
+    }
+}
+
+/// Adds a base, and what is in the row already.
+pub(in crate::chunk) struct Added(pub(in crate::chunk) u64);
+
+impl Finish for Added {
+    #[inline(always)]
+    fn finish(&mut self, unpacked: &Stripe, row: &mut Stripe) {
+        for (slot, value) in row.iter_mut().zip(unpacked) {
+            *slot = slot.wrapping_add(value.wrapping_add(self.0));
+        }
+    }
+}
+
+/// Adds a base, and what came before in the same lane.
+pub(in crate::chunk) struct Summed<'a> {
+    pub(in crate::chunk) base: u64,
+    /// The sums so far; at the end those of the whole lanes.
+    pub(in crate::chunk) sums: &'a mut Stripe,
+}
+
+impl Finish for Summed<'_> {
+    #[inline(always)]
+    fn finish(&mut self, unpacked: &Stripe, row: &mut Stripe) {
+        for (sum, value) in self.sums.iter_mut().zip(unpacked) {
+            *sum = sum.wrapping_add(value.wrapping_add(self.base));
+        }
+        *row = *self.sums;
     }
 }
 

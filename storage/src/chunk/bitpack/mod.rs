@@ -4,8 +4,8 @@
 //! values by the same amount; shorter ones lie one behind the other ([`linear`]), so
 //! that ten samples do not pay for 1,024.
 
-mod lanes;
-mod linear;
+pub(super) mod lanes;
+pub(super) mod linear;
 
 use super::ChunkError;
 use super::format::VECTOR_SAMPLES;
@@ -45,32 +45,36 @@ pub(super) fn pack_linear(values: &[u64], width: u32, out: &mut Vec<u8>) {
     linear::pack(values, width, &mut out[start..]);
 }
 
-/// Value `i` of what [`pack_linear`] wrote; zeros where `bytes` end before it. `width` is at most 64.
-#[inline(always)]
-pub(super) fn get_linear(bytes: &[u8], width: u32, i: usize) -> u64 {
-    linear::get(bytes, width, i)
-}
-
-/// Unpacks a full vector from `width` stripes, and adds `base` to each value. `width` is 1 to 64.
-#[inline(always)]
-pub(super) fn unpack_full(bytes: &[u8], width: u32, base: u64, out: &mut [u64; VECTOR_SAMPLES]) {
-    lanes::unpack(bytes, width, base, out);
+/// Unpacks `out.len()` values that lie one behind the other, and adds `base` to each.
+///
+/// `bytes` must hold exactly [`packed_len`] bytes and `width` be at most 64, or it is damage.
+pub(super) fn unpack_linear(bytes: &[u8], width: u32, base: u64, out: &mut [u64]) -> Result<(), ChunkError> {
+    check(bytes, width, out.len())?;
+    match width {
+        0 => out.fill(base),
+        _ => kernel::unpack_linear(bytes, width, base, out),
+    }
+    Ok(())
 }
 
 /// Unpacks `out.len()` values (at most 1,024), and adds `base` to each.
 ///
 /// `bytes` must hold exactly [`packed_len`] bytes and `width` be at most 64, or it is damage.
 pub(super) fn unpack(bytes: &[u8], width: u32, base: u64, out: &mut [u64]) -> Result<(), ChunkError> {
-    if width > 64 || bytes.len() != packed_len(out.len(), width) {
+    let Ok(full) = <&mut [u64; VECTOR_SAMPLES]>::try_from(&mut *out) else {
+        return unpack_linear(bytes, width, base, out);
+    };
+    check(bytes, width, VECTOR_SAMPLES)?;
+    match width {
+        0 => full.fill(base),
+        _ => kernel::unpack(bytes, width, base, full),
+    }
+    Ok(())
+}
+
+fn check(bytes: &[u8], width: u32, count: usize) -> Result<(), ChunkError> {
+    if width > 64 || bytes.len() != packed_len(count, width) {
         return Err(ChunkError::damaged("packed integers have the wrong length"));
-    }
-    if width == 0 {
-        out.fill(base);
-        return Ok(());
-    }
-    match <&mut [u64; VECTOR_SAMPLES]>::try_from(&mut *out) {
-        Ok(full) => kernel::unpack(bytes, width, base, full),
-        Err(_) => linear::unpack(bytes, width, base, out),
     }
     Ok(())
 }
@@ -106,8 +110,9 @@ mod tests {
         assert_eq!(got, want);
         packed.truncate(1);
         pack_linear(values, width, &mut packed);
-        let one_by_one: Vec<u64> = (0..values.len()).map(|i| get_linear(&packed[1..], width, i)).collect();
-        assert_eq!(one_by_one, want);
+        unpack_linear(&packed[1..], width, 3, &mut got).unwrap();
+        got.iter_mut().for_each(|x| *x = x.wrapping_sub(3));
+        assert_eq!(got, want);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::exceptions;
 use crate::chunk::cursor::{Cursor, put_varint};
 use crate::chunk::format::{HAS_CORRECTIONS, HAS_EXCEPTIONS, VECTOR_SAMPLES, ValueEncoding};
 use crate::chunk::ints::Scratch;
+use crate::chunk::room::Room;
 use crate::chunk::{ChunkError, kernel, vectors};
 
 /// What the pages hold: doubles, or the integers of decimals.
@@ -156,7 +157,7 @@ pub(super) fn decode(first: &[u8], bytes: &[u8], out: &mut [f64]) -> Result<(), 
             let words: &mut [u64] = bytemuck::cast_slice_mut(&mut *out);
             words.iter_mut().zip(integers).for_each(|(word, n)| *word = *n as u64);
             kernel::decimals(&scale, words);
-            super::decode::tail(&mut cursor, byte, out)?;
+            Room::with(|room| super::decode::tail(&mut cursor, byte, out, room))?;
         }
     }
     cursor.end("bytes behind a cold vector")

@@ -206,9 +206,9 @@ fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
 /// How integers become floats again: `n` × factor ÷ 10ᵏ.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::chunk) struct Scale {
-    factor: f64,
-    power: f64,
-    inverse: f64,
+    pub(in crate::chunk) factor: f64,
+    pub(in crate::chunk) power: f64,
+    pub(in crate::chunk) inverse: f64,
 }
 
 impl Scale {
@@ -223,13 +223,13 @@ impl Scale {
     #[inline(always)]
     pub(in crate::chunk) fn convert<const FUSED: bool>(&self, words: &mut [u64]) {
         // Apart, because even without a division the quotient costs as much as all the rest.
-        if self.power == 1.0 {
+        if self.is_whole() {
             for word in words {
-                *word = (to_float(*word as i64) * self.factor).to_bits();
+                *word = self.bits::<FUSED, true>(*word);
             }
         } else {
             for word in words {
-                *word = self.float::<FUSED>(*word as i64).to_bits();
+                *word = self.bits::<FUSED, false>(*word);
             }
         }
     }
@@ -251,9 +251,20 @@ impl Scale {
         rest.mul_add(self.inverse, guess)
     }
 
+    /// Added to an integer below 2⁵¹ in its bits, and taken off as a float, it converts it.
+    pub(in crate::chunk) const MAGIC: f64 = MAGIC;
+
+    /// Whether integers stand for integers.
     #[inline(always)]
-    fn float<const FUSED: bool>(&self, n: i64) -> f64 {
-        self.quotient::<FUSED>(to_float(n) * self.factor)
+    pub(in crate::chunk) fn is_whole(&self) -> bool {
+        self.power == 1.0
+    }
+
+    /// The bits of the float that an integer stands for. `WHOLE` only if it [is](Self::is_whole).
+    #[inline(always)]
+    pub(in crate::chunk) fn bits<const FUSED: bool, const WHOLE: bool>(&self, integer: u64) -> u64 {
+        let product = to_float(integer as i64) * self.factor;
+        if WHOLE { product.to_bits() } else { self.quotient::<FUSED>(product).to_bits() }
     }
 }
 
@@ -288,7 +299,8 @@ mod tests {
             let found = find(&values, exponent);
             assert!(found.exceptions.is_empty() && found.corrections.is_empty());
             let scale = Scale::new(exponent, found.factor).unwrap();
-            let back: Vec<f64> = found.integers.iter().map(|n| scale.float::<false>(*n)).collect();
+            let back: Vec<f64> =
+                found.integers.iter().map(|n| f64::from_bits(scale.bits::<false, false>(*n as u64))).collect();
             assert_eq!(back, values);
         }
     }
@@ -344,7 +356,8 @@ mod tests {
                     1 => i - 10_000,
                     _ => (1i64 << 51) - 1 - i,
                 };
-                assert_eq!(scale.float::<true>(n).to_bits(), scale.float::<false>(n).to_bits(), "{n} / 10^{k}");
+                let (fused, divided) = (scale.bits::<true, false>(n as u64), scale.bits::<false, false>(n as u64));
+                assert_eq!(fused, divided, "{n} / 10^{k}");
             }
         }
     }

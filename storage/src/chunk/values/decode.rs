@@ -5,7 +5,8 @@ use super::{exceptions, halves};
 use crate::chunk::cursor::Cursor;
 use crate::chunk::format::{HAS_CORRECTIONS, HAS_EXCEPTIONS, HAS_RUNS, VECTOR_SAMPLES, ValueEncoding};
 use crate::chunk::places::Places;
-use crate::chunk::{ChunkError, bitpack, ints, kernel, steps};
+use crate::chunk::room::Room;
+use crate::chunk::{ChunkError, bitpack, ints, steps};
 
 /// Decodes exactly `out.len()` values, at most 1,024. `first` is the first vector of the column.
 pub(super) fn vector(first: &[u8], bytes: &[u8], out: &mut [f64]) -> Result<(), ChunkError> {
@@ -14,15 +15,17 @@ pub(super) fn vector(first: &[u8], bytes: &[u8], out: &mut [f64]) -> Result<(), 
     if ValueEncoding::from_byte(byte)? == ValueEncoding::Cold {
         return cold(first, bytes, out);
     }
-    if byte & HAS_RUNS == 0 {
-        body(&mut cursor, byte, out)?;
-        return cursor.end("bytes behind a vector of values");
-    }
-    let starts = Places::read(&mut cursor, out.len())?;
-    let firsts = out.get_mut(..=starts.len).ok_or(ChunkError::damaged("more runs than samples"))?;
-    body(&mut cursor, byte & !HAS_RUNS, firsts)?;
-    cursor.end("bytes behind a vector of values")?;
-    starts.spread(out)
+    Room::with(|room| {
+        if byte & HAS_RUNS == 0 {
+            body(&mut cursor, byte, out, room)?;
+            return cursor.end("bytes behind a vector of values");
+        }
+        let starts = Places::read(&mut cursor, out.len())?;
+        let firsts = out.get_mut(..=starts.len).ok_or(ChunkError::damaged("more runs than samples"))?;
+        body(&mut cursor, byte & !HAS_RUNS, firsts, room)?;
+        cursor.end("bytes behind a vector of values")?;
+        starts.spread(bytemuck::cast_slice_mut(out), &mut room.patches.places)
+    })
 }
 
 #[cfg(feature = "cold")]
@@ -38,10 +41,10 @@ fn cold(_: &[u8], _: &[u8], _: &mut [f64]) -> Result<(), ChunkError> {
     Err(ChunkError::MissingFeature { feature: "cold" })
 }
 
-fn body(cursor: &mut Cursor<'_>, byte: u8, out: &mut [f64]) -> Result<(), ChunkError> {
+fn body(cursor: &mut Cursor<'_>, byte: u8, out: &mut [f64], room: &mut Room) -> Result<(), ChunkError> {
     let encoding = ValueEncoding::from_byte(byte)?;
     if encoding != ValueEncoding::Dictionary {
-        return plain(cursor, byte, encoding, out);
+        return plain(cursor, byte, encoding, out, room);
     }
     if byte & (HAS_CORRECTIONS | HAS_EXCEPTIONS) != 0 {
         return Err(ChunkError::damaged("flags of a dictionary"));
@@ -57,9 +60,12 @@ fn body(cursor: &mut Cursor<'_>, byte: u8, out: &mut [f64]) -> Result<(), ChunkE
     if byte & HAS_RUNS != 0 || encoding == ValueEncoding::Dictionary {
         return Err(ChunkError::damaged("encoding of forms"));
     }
-    let mut forms = [0.0; VECTOR_SAMPLES];
-    plain(cursor, byte, encoding, &mut forms[..count])?;
+    // Where the values will be, until their numbers are.
+    let forms = &mut out[..count];
+    plain(cursor, byte, encoding, forms, room)?;
+    room.words[..count].copy_from_slice(bytemuck::cast_slice(forms));
     bitpack::unpack(codes, width, 0, bytemuck::cast_slice_mut(out))?;
+    let forms: &[f64; VECTOR_SAMPLES] = bytemuck::cast_ref(&room.words);
     let mut most = 0;
     for slot in out {
         let code = slot.to_bits();
@@ -69,7 +75,13 @@ fn body(cursor: &mut Cursor<'_>, byte: u8, out: &mut [f64]) -> Result<(), ChunkE
     if most >= count as u64 { Err(ChunkError::damaged("number of a form")) } else { Ok(()) }
 }
 
-fn plain(cursor: &mut Cursor<'_>, byte: u8, encoding: ValueEncoding, out: &mut [f64]) -> Result<(), ChunkError> {
+fn plain(
+    cursor: &mut Cursor<'_>,
+    byte: u8,
+    encoding: ValueEncoding,
+    out: &mut [f64],
+    room: &mut Room,
+) -> Result<(), ChunkError> {
     let words: &mut [u64] = bytemuck::cast_slice_mut(&mut *out);
     match encoding {
         ValueEncoding::Raw => {
@@ -79,42 +91,36 @@ fn plain(cursor: &mut Cursor<'_>, byte: u8, encoding: ValueEncoding, out: &mut [
         ValueEncoding::Constant => words.fill(cursor.u64("constant value")?),
         ValueEncoding::Decimal => {
             let scale = scale(cursor)?;
-            ints::decode(cursor, words)?;
-            kernel::decimals(&scale, words);
+            ints::decode_decimals(cursor, &scale, words, room)?;
         }
         ValueEncoding::DecimalDelta => {
             let scale = scale(cursor)?;
-            steps::decode(cursor, words)?;
-            kernel::decimals(&scale, words);
+            steps::decode_decimals(cursor, &scale, words, room)?;
         }
         ValueEncoding::Bits => {
             let zeros = low_zeros(cursor)?;
-            ints::decode(cursor, words)?;
+            ints::decode(cursor, words, room)?;
             words.iter_mut().for_each(|word| *word <<= zeros);
         }
         ValueEncoding::BitsDelta => {
             let zeros = low_zeros(cursor)?;
-            steps::decode(cursor, words)?;
+            steps::decode(cursor, words, room)?;
             words.iter_mut().for_each(|word| *word <<= zeros);
         }
-        ValueEncoding::Halves => halves::decode(cursor, words)?,
+        ValueEncoding::Halves => halves::decode(cursor, words, &mut room.words)?,
         ValueEncoding::Dictionary => return Err(ChunkError::damaged("a dictionary within a dictionary")),
         ValueEncoding::Cold => return Err(ChunkError::damaged("cold values within others")),
     }
-    tail(cursor, byte, out)
+    tail(cursor, byte, out, room)
 }
 
 /// Corrections and exceptions, where the encoding byte says that there are some.
-pub(super) fn tail(cursor: &mut Cursor<'_>, byte: u8, out: &mut [f64]) -> Result<(), ChunkError> {
+pub(super) fn tail(cursor: &mut Cursor<'_>, byte: u8, out: &mut [f64], room: &mut Room) -> Result<(), ChunkError> {
     if byte & HAS_CORRECTIONS != 0 {
-        let words: &mut [u64] = bytemuck::cast_slice_mut(&mut *out);
-        let mut corrections = [0; VECTOR_SAMPLES];
-        let corrections = &mut corrections[..words.len()];
-        ints::decode(cursor, corrections)?;
-        words.iter_mut().zip(corrections).for_each(|(word, off)| *word = word.wrapping_add(*off));
+        ints::decode_onto(cursor, bytemuck::cast_slice_mut(&mut *out), room)?;
     }
     if byte & HAS_EXCEPTIONS != 0 {
-        exceptions::decode(cursor, out)?;
+        exceptions::decode(cursor, out, room)?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 use crate::chunk::ChunkError;
 use crate::chunk::cursor::Cursor;
 use crate::chunk::places::{self, Places};
+use crate::chunk::room::Room;
 
 /// An upper bound for what [`write`] appends for so many exceptions among `count` values.
 pub(super) fn len_at_most(exceptions: usize, count: usize) -> usize {
@@ -20,9 +21,11 @@ pub(super) fn write(values: &[f64], places: &[u16], gaps: &mut Vec<u64>, out: &m
 }
 
 /// Overwrites the decoded values at their places.
-pub(super) fn decode(cursor: &mut Cursor<'_>, out: &mut [f64]) -> Result<(), ChunkError> {
+pub(super) fn decode(cursor: &mut Cursor<'_>, out: &mut [f64], room: &mut Room) -> Result<(), ChunkError> {
     let places = Places::read(cursor, out.len())?;
     let values = cursor.take(places.len * 8, "exceptions")?.as_chunks::<8>().0;
-    places.for_each(|i, place| out[place] = f64::from_le_bytes(values[i]));
+    for (place, value) in places.list(&mut room.patches.places)?.iter().zip(values) {
+        out[usize::from(*place)] = f64::from_le_bytes(*value);
+    }
     Ok(())
 }

@@ -103,7 +103,11 @@ fn code_bits(fronts: usize) -> u32 {
 }
 
 /// Decodes what [`Halves::write`] appended, exceptions aside.
-pub(super) fn decode(cursor: &mut Cursor<'_>, out: &mut [u64]) -> Result<(), ChunkError> {
+pub(super) fn decode(
+    cursor: &mut Cursor<'_>,
+    out: &mut [u64],
+    rests: &mut [u64; VECTOR_SAMPLES],
+) -> Result<(), ChunkError> {
     let (cut, zeros) = (u32::from(cursor.u8("cut")?), u32::from(cursor.u8("low zeros")?));
     let count = usize::from(cursor.u8("count of front halves")?);
     if cut >= 64 || zeros >= cut || cut < 64 - FRONT_BITS || count == 0 || count > 1 << CODE_BITS_MAX {
@@ -117,7 +121,6 @@ pub(super) fn decode(cursor: &mut Cursor<'_>, out: &mut [u64]) -> Result<(), Chu
     let width = code_bits(count);
     let codes = cursor.take(bitpack::packed_len(out.len(), width), "numbers of front halves")?;
     let packed = cursor.take(bitpack::packed_len(out.len(), cut - zeros), "rests of doubles")?;
-    let mut rests = [0; VECTOR_SAMPLES];
     let rests = &mut rests[..out.len()];
     bitpack::unpack(packed, cut - zeros, 0, rests)?;
     bitpack::unpack(codes, width, 0, out)?;

@@ -16,10 +16,10 @@ mod decode;
 mod encode;
 mod plain;
 
-use super::ChunkError;
 use super::cursor::Cursor;
 use super::format::{VECTOR_SAMPLES, ValueEncoding};
 use super::vectors::Vectors;
+use super::{ChunkError, kernel};
 
 pub(super) use decimal::{Decimals, Scale};
 pub use encode::ValueEncoder;
@@ -66,6 +66,9 @@ impl<'a> ValueColumn<'a> {
         let mut buffer = [0.0; VECTOR_SAMPLES];
         for vector in 0..self.vectors() {
             let values = &mut buffer[..self.0.samples(vector)];
+            if vector + 1 < self.vectors() {
+                kernel::prefetch(self.0.bytes(vector + 1));
+            }
             decode::vector(self.0.bytes(0), self.0.bytes(vector), values)?;
             visit(vector, values);
         }

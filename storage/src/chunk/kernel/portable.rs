@@ -1,0 +1,92 @@
+//! Full vectors, in plain loops that the compiler makes vector instructions of.
+
+use crate::chunk::bitpack::lanes::{self, Added, Base, Finish, Stripe, Summed};
+use crate::chunk::format::{LANES, VECTOR_SAMPLES};
+use crate::chunk::steps;
+use crate::chunk::values::Scale;
+
+#[inline(always)]
+pub(super) fn unpack(bytes: &[u8], width: u32, base: u64, out: &mut [u64; VECTOR_SAMPLES]) {
+    lanes::unpack(bytes, width, out, Base(base));
+}
+
+#[inline(always)]
+pub(super) fn add_unpacked(bytes: &[u8], width: u32, base: u64, out: &mut [u64; VECTOR_SAMPLES]) {
+    lanes::unpack(bytes, width, out, Added(base));
+}
+
+#[inline(always)]
+pub(super) fn unpack_sums(bytes: &[u8], width: u32, base: u64, out: &mut [u64; VECTOR_SAMPLES]) -> [u64; LANES] {
+    let mut sums = [0; LANES];
+    lanes::unpack(bytes, width, out, Summed { base, sums: &mut sums });
+    sums
+}
+
+#[inline(always)]
+pub(super) fn unpack_decimals<const FUSED: bool>(
+    bytes: &[u8],
+    width: u32,
+    base: u64,
+    scale: &Scale,
+    out: &mut [u64; VECTOR_SAMPLES],
+) {
+    // Apart, because even without a division the quotient costs as much as all the rest.
+    if scale.is_whole() {
+        lanes::unpack(bytes, width, out, Decimal::<FUSED, true> { base, scale: *scale });
+    } else {
+        lanes::unpack(bytes, width, out, Decimal::<FUSED, false> { base, scale: *scale });
+    }
+}
+
+/// Adds a base and turns integers into decimals; `WHOLE` if these are integers.
+struct Decimal<const FUSED: bool, const WHOLE: bool> {
+    base: u64,
+    scale: Scale,
+}
+
+impl<const FUSED: bool, const WHOLE: bool> Finish for Decimal<FUSED, WHOLE> {
+    #[inline(always)]
+    fn finish(&mut self, unpacked: &Stripe, row: &mut Stripe) {
+        for (slot, value) in row.iter_mut().zip(unpacked) {
+            *slot = self.scale.bits::<FUSED, WHOLE>(value.wrapping_add(self.base));
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) fn in_order_decimals(
+    rows: &[u64; VECTOR_SAMPLES],
+    starts: &[u64; LANES],
+    scale: &Scale,
+    out: &mut [u64; VECTOR_SAMPLES],
+) {
+    steps::in_order(rows, starts, out);
+    scale.convert::<false>(out);
+}
+
+#[inline(always)]
+pub(super) fn add(more: &[u64], out: &mut [u64]) {
+    for (slot, more) in out.iter_mut().zip(more) {
+        *slot = slot.wrapping_add(*more);
+    }
+}
+
+#[inline(always)]
+pub(super) fn regular(first: i64, step: i64, out: &mut [i64]) {
+    // Sixteen at a time: additions without a chain between them vectorise, as multiplications do not everywhere.
+    let mut ahead = [0i64; 16];
+    for i in 1..16 {
+        ahead[i] = ahead[i - 1].wrapping_add(step);
+    }
+    let (mut at, stride) = (first, step.wrapping_mul(16));
+    let (blocks, rest) = out.as_chunks_mut::<16>();
+    for block in blocks {
+        for i in 0..16 {
+            block[i] = at.wrapping_add(ahead[i]);
+        }
+        at = at.wrapping_add(stride);
+    }
+    for (slot, ahead) in rest.iter_mut().zip(&ahead) {
+        *slot = at.wrapping_add(*ahead);
+    }
+}

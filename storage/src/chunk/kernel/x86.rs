@@ -1,0 +1,212 @@
+//! Loops written out for x86: shuffles, which the compiler makes several times as many instructions of.
+
+use std::arch::x86_64::*;
+
+use crate::chunk::bitpack::linear;
+use crate::chunk::format::{LANE_ROWS, LANES, VECTOR_SAMPLES};
+use crate::chunk::places::{self, Bits};
+use crate::chunk::values::Scale;
+
+/// [`steps::in_order`](crate::chunk::steps::in_order) by blocks of four lanes and four rows.
+#[target_feature(enable = "avx2")]
+pub(super) fn in_order_avx2(rows: &[u64; VECTOR_SAMPLES], starts: &[u64; LANES], out: &mut [u64; VECTOR_SAMPLES]) {
+    let (quads, _) = rows.as_chunks::<4>();
+    let (to, _) = out.as_chunks_mut::<4>();
+    for block in 0..LANE_ROWS / 4 {
+        for group in 0..LANES / 4 {
+            let quad = |row: usize| -> __m256i { bytemuck::cast(quads[(block * 4 + row) * (LANES / 4) + group]) };
+            let (a, b, c, d) = (quad(0), quad(1), quad(2), quad(3));
+            let (low, high) = (_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+            let (low2, high2) = (_mm256_unpacklo_epi64(c, d), _mm256_unpackhi_epi64(c, d));
+            let lanes = [
+                _mm256_permute2x128_si256::<0x20>(low, low2),
+                _mm256_permute2x128_si256::<0x20>(high, high2),
+                _mm256_permute2x128_si256::<0x31>(low, low2),
+                _mm256_permute2x128_si256::<0x31>(high, high2),
+            ];
+            for (i, values) in lanes.into_iter().enumerate() {
+                let lane = group * 4 + i;
+                let start = _mm256_set1_epi64x(starts[lane] as i64);
+                to[lane * (LANE_ROWS / 4) + block] = bytemuck::cast(_mm256_add_epi64(values, start));
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn in_order_decimals_avx2(
+    rows: &[u64; VECTOR_SAMPLES],
+    starts: &[u64; LANES],
+    scale: &Scale,
+    out: &mut [u64; VECTOR_SAMPLES],
+) {
+    in_order_avx2(rows, starts, out);
+    scale.convert::<true>(out);
+}
+
+/// [`steps::in_order`](crate::chunk::steps::in_order) by blocks of eight lanes and eight rows.
+#[target_feature(enable = "avx512f,avx512dq")]
+pub(super) fn in_order_avx512(rows: &[u64; VECTOR_SAMPLES], starts: &[u64; LANES], out: &mut [u64; VECTOR_SAMPLES]) {
+    transpose(rows, out, |lane, values| _mm512_add_epi64(values, _mm512_set1_epi64(starts[lane] as i64)));
+}
+
+#[target_feature(enable = "avx512f,avx512dq")]
+pub(super) fn in_order_decimals_avx512(
+    rows: &[u64; VECTOR_SAMPLES],
+    starts: &[u64; LANES],
+    scale: &Scale,
+    out: &mut [u64; VECTOR_SAMPLES],
+) {
+    let magic = _mm512_set1_pd(Scale::MAGIC);
+    let factor = _mm512_set1_pd(scale.factor);
+    let (power, inverse) = (_mm512_set1_pd(scale.power), _mm512_set1_pd(scale.inverse));
+    let starts = starts.map(|start| start.wrapping_add(Scale::MAGIC.to_bits()) as i64);
+    let float = |lane: usize, values: __m512i| {
+        let sums = _mm512_add_epi64(values, _mm512_set1_epi64(starts[lane]));
+        _mm512_sub_pd(_mm512_castsi512_pd(sums), magic)
+    };
+    let quotient = |a: __m512d| {
+        // As in `Scale::quotient`.
+        let guess = _mm512_mul_pd(a, inverse);
+        let rest = _mm512_fnmadd_pd(guess, power, a);
+        _mm512_castpd_si512(_mm512_fmadd_pd(rest, inverse, guess))
+    };
+    match (scale.is_whole(), scale.factor == 1.0) {
+        (true, true) => transpose(rows, out, |lane, values| _mm512_castpd_si512(float(lane, values))),
+        (true, false) => {
+            transpose(rows, out, |lane, values| _mm512_castpd_si512(_mm512_mul_pd(float(lane, values), factor)));
+        }
+        (false, true) => transpose(rows, out, |lane, values| quotient(float(lane, values))),
+        (false, false) => {
+            transpose(rows, out, |lane, values| quotient(_mm512_mul_pd(float(lane, values), factor)));
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+pub(super) fn regular_avx512(first: i64, step: i64, out: &mut [i64]) {
+    let at = |i: i64| first.wrapping_add(step.wrapping_mul(i));
+    let mut low = _mm512_setr_epi64(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7));
+    let mut high = _mm512_add_epi64(low, _mm512_set1_epi64(step.wrapping_mul(8)));
+    let stride = _mm512_set1_epi64(step.wrapping_mul(16));
+    let (blocks, rest) = out.as_chunks_mut::<16>();
+    for block in blocks {
+        *block = bytemuck::cast([low, high]);
+        (low, high) = (_mm512_add_epi64(low, stride), _mm512_add_epi64(high, stride));
+    }
+    let last: [i64; 16] = bytemuck::cast([low, high]);
+    rest.copy_from_slice(&last[..rest.len()]);
+}
+
+/// Eight sums at a time: each takes what lies one, two, then four places before it, and the sum of all eights before.
+#[target_feature(enable = "avx512f")]
+pub(super) fn sum_in_order_avx512(steps: &mut [u64]) {
+    let (zero, last_of_eight) = (_mm512_setzero_si512(), _mm512_set1_epi64(7));
+    let mut before = zero;
+    let (eights, rest) = steps.as_chunks_mut::<8>();
+    for eight in eights {
+        let mut sums: __m512i = bytemuck::cast(*eight);
+        sums = _mm512_add_epi64(sums, _mm512_alignr_epi64::<7>(sums, zero));
+        sums = _mm512_add_epi64(sums, _mm512_alignr_epi64::<6>(sums, zero));
+        sums = _mm512_add_epi64(sums, _mm512_alignr_epi64::<4>(sums, zero));
+        *eight = bytemuck::cast(_mm512_add_epi64(sums, before));
+        // Not what was just stored: so that eights wait for each other by a single addition.
+        before = _mm512_add_epi64(before, _mm512_permutexvar_epi64(last_of_eight, sums));
+    }
+    let mut sum = bytemuck::cast::<__m512i, [u64; 8]>(before)[0];
+    for slot in rest {
+        sum = sum.wrapping_add(*slot);
+        *slot = sum;
+    }
+}
+
+#[target_feature(enable = "avx512f,popcnt")]
+pub(super) fn patch_avx512(bits: &[u8], base: u64, far: &[u64; VECTOR_SAMPLES + 8], out: &mut [u64]) {
+    let (one, base) = (_mm512_set1_epi64(1), _mm512_set1_epi64(base as i64));
+    places::patch_by(bits, far, out, |byte, far, values| {
+        let far: __m512i = bytemuck::cast(*far);
+        let sign = _mm512_sub_epi64(_mm512_setzero_si512(), _mm512_and_si512(far, one));
+        let distance = _mm512_xor_si512(_mm512_srli_epi64::<1>(far), sign);
+        let patches = _mm512_add_epi64(distance, base);
+        *values = bytemuck::cast(_mm512_mask_expand_epi64(bytemuck::cast(*values), byte, patches));
+    });
+}
+
+/// Writes the lanes of `rows` one behind the other, eight values of one lane at a time, each through `finish`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq")]
+fn transpose(
+    rows: &[u64; VECTOR_SAMPLES],
+    out: &mut [u64; VECTOR_SAMPLES],
+    finish: impl Fn(usize, __m512i) -> __m512i,
+) {
+    let (eights, _) = rows.as_chunks::<8>();
+    let (to, _) = out.as_chunks_mut::<8>();
+    for group in 0..LANES / 8 {
+        for block in 0..LANE_ROWS / 8 {
+            let row = |row: usize| -> __m512i { bytemuck::cast(eights[(block * 8 + row) * (LANES / 8) + group]) };
+            // Pairs of rows, quads of pairs, then halves: lane i of all eight rows.
+            let pair = |i: usize| {
+                let (a, b) = (row(2 * i), row(2 * i + 1));
+                (_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b))
+            };
+            let pairs = [pair(0), pair(1), pair(2), pair(3)];
+            let quads = |even: [__m512i; 4]| {
+                let [a, b, c, d] = even;
+                // Lanes 0, 4 then 2, 6 (of the even ones) of rows 0 to 3, then of rows 4 to 7.
+                let (front, back) = (_mm512_shuffle_i64x2::<0x88>(a, b), _mm512_shuffle_i64x2::<0xdd>(a, b));
+                let (front2, back2) = (_mm512_shuffle_i64x2::<0x88>(c, d), _mm512_shuffle_i64x2::<0xdd>(c, d));
+                [
+                    _mm512_shuffle_i64x2::<0x88>(front, front2),
+                    _mm512_shuffle_i64x2::<0x88>(back, back2),
+                    _mm512_shuffle_i64x2::<0xdd>(front, front2),
+                    _mm512_shuffle_i64x2::<0xdd>(back, back2),
+                ]
+            };
+            let even = quads(pairs.map(|(low, _)| low));
+            let odd = quads(pairs.map(|(_, high)| high));
+            for i in 0..8 {
+                let lane = group * 8 + i;
+                let values = if i % 2 == 0 { even[i / 2] } else { odd[i / 2] };
+                to[lane * (LANE_ROWS / 8) + block] = bytemuck::cast(finish(lane, values));
+            }
+        }
+    }
+}
+
+/// Where the eight bytes of each value of a group begin, by width: what a shuffle of bytes takes.
+static WINDOWS: [[u8; linear::WINDOW]; linear::GROUPED_WIDTH_MAX as usize + 1] = {
+    let mut windows = [[0; linear::WINDOW]; linear::GROUPED_WIDTH_MAX as usize + 1];
+    let mut width = 0;
+    while width < windows.len() {
+        let mut at = 0;
+        while at < linear::WINDOW {
+            windows[width][at] = (at / 8 * width / 8 + at % 8) as u8;
+            at += 1;
+        }
+        width += 1;
+    }
+    windows
+};
+
+#[target_feature(enable = "avx512f,avx512vbmi")]
+pub(super) fn unpack_linear_avx512(bytes: &[u8], width: u32, base: u64, out: &mut [u64]) {
+    let windows: __m512i = bytemuck::cast(WINDOWS[(width.min(linear::GROUPED_WIDTH_MAX)) as usize]);
+    let bits = |i: u32| i64::from(i * width % 8);
+    let shifts = _mm512_setr_epi64(bits(0), bits(1), bits(2), bits(3), bits(4), bits(5), bits(6), bits(7));
+    let mask = _mm512_set1_epi64((u64::MAX >> (64 - width.clamp(1, 64))) as i64);
+    let base_row = _mm512_set1_epi64(base as i64);
+    linear::unpack_by(bytes, width, base, out, |window, group| {
+        let words = _mm512_permutexvar_epi8(windows, bytemuck::cast(*window));
+        let values = _mm512_and_si512(_mm512_srlv_epi64(words, shifts), mask);
+        *group = bytemuck::cast(_mm512_add_epi64(values, base_row));
+    });
+}
+
+#[target_feature(enable = "avx512f,popcnt")]
+pub(super) fn spread_avx512(bits: &Bits, len: usize, out: &mut [u64]) {
+    places::spread_runs_by(bits, len, out, |ranks, values| {
+        let ranks = _mm512_cvtepu8_epi64(_mm_cvtsi64_si128(i64::from_le_bytes(*ranks)));
+        bytemuck::cast(_mm512_permutexvar_epi64(ranks, bytemuck::cast(*values)))
+    });
+}
