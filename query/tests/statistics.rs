@@ -109,6 +109,26 @@ impl SampleSource for ChunkedSource {
         self.plain.labels(ordinal)
     }
 
+    fn statistics(
+        &self,
+        ordinal: u32,
+        range: TimeRange,
+        see: &mut dyn FnMut(&ChunkStats) -> bool,
+    ) -> Result<Option<ReadCounts>, ReadError> {
+        // Half of the sources leave it to their cursors.
+        if self.piece.is_multiple_of(2) {
+            return Ok(None);
+        }
+        let mut cursor = self.read(ordinal, range)?;
+        while let Some(stats) = cursor.whole()? {
+            if !see(&stats) {
+                return Ok(None);
+            }
+            cursor.pass();
+        }
+        Ok((!cursor.next(&mut Columns::default())?).then(|| cursor.counts()))
+    }
+
     fn read<'a>(&'a self, ordinal: u32, range: TimeRange) -> Result<Box<dyn ColumnCursor + 'a>, ReadError> {
         let samples: Vec<(i64, f64)> = self.plain.series[ordinal as usize].1.iter().map(|(t, v)| (*t, *v)).collect();
         let chunks = samples.chunks(self.chunk).map(|chunk| Columns {

@@ -19,9 +19,12 @@ use crate::{QueryError, Selection};
 
 /// Into how many chunks series are cut, where there are enough of them.
 const CHUNKS: usize = 256;
-/// How many chunks a thread works on between two joins. More of them wait longer in
+/// How many chunks a thread works on before the first join. More of them wait longer in
 /// memory; fewer leave threads idle at the end of each wave.
 const CHUNKS_OF_A_WAVE: usize = 8;
+/// A wave that answered fewer windows than this is followed by one twice as long: what
+/// statistics answer is done sooner than threads are woken.
+const WINDOWS_OF_A_WAVE: usize = 1 << 16;
 
 pub(super) fn table<F: Fold>(
     selection: &Selection,
@@ -55,7 +58,7 @@ fn each<F: Fold>(selection: &Selection, windows: Windows, budget: &Budget) -> Re
         let mut answers = Vec::new();
         for i in series {
             partials.clear();
-            scan.series::<F>(selection.series(i).cursor(), windows, &mut partials)?;
+            scan.series::<F>(selection.series(i), windows, &mut partials)?;
             if !partials.windows.is_empty() {
                 held.grow((size_of::<ResultSeries>() + partials.windows.len() * 16) as u64)?;
                 answers.push(answer::<F>(selection.labels(i), &partials));
@@ -79,13 +82,20 @@ fn grouped<F: Fold>(
     let chunk = chunk_of(selection);
     // Asking outside a pool would start the global one.
     let threads = if is_shared(selection) { rayon::current_num_threads() } else { 1 };
-    let wave = chunk * CHUNKS_OF_A_WAVE * threads;
+    let mut wave = chunk * CHUNKS_OF_A_WAVE * threads;
     let mut total: BTreeMap<usize, Partials<F::Partial>> = BTreeMap::new();
     let one = |series: Range<usize>| chunk_by_group::<F>(selection, windows, &groups, series, budget);
-    for begin in (0..selection.len()).step_by(wave) {
-        let series = begin..(begin + wave).min(selection.len());
+    let mut begin = 0;
+    while begin < selection.len() {
+        let series = begin..begin.saturating_add(wave).min(selection.len());
+        begin = series.end;
+        let mut windows = 0;
         for (group, mut partials) in chunks(series, chunk, one)?.into_iter().flatten() {
+            windows += partials.windows.len();
             add::<F>(&mut total, group, &mut partials, budget)?;
+        }
+        if windows < WINDOWS_OF_A_WAVE {
+            wave = wave.saturating_mul(2);
         }
         budget.check()?;
     }
@@ -107,7 +117,7 @@ fn chunk_by_group<F: Fold>(
     let mut partials = Partials::new(budget)?;
     for i in series {
         partials.clear();
-        scan.series::<F>(selection.series(i).cursor(), windows, &mut partials)?;
+        scan.series::<F>(selection.series(i), windows, &mut partials)?;
         if !partials.windows.is_empty() {
             add::<F>(&mut found, groups.of(i), &mut partials, budget)?;
         }

@@ -6,9 +6,8 @@ use tidegauge_storage::source::{ColumnCursor, Columns};
 
 use super::fold::Fold;
 use super::window::{Window, Windows};
-use crate::QueryError;
 use crate::limits::{Budget, Held, Meter};
-use crate::merge::Merge;
+use crate::{QueryError, Series};
 
 /// Windows that have a value, ascending, and what is known of each.
 pub(super) struct Partials<P> {
@@ -28,8 +27,12 @@ impl<P: Copy> Partials<P> {
     }
 
     pub(super) fn clear(&mut self) {
-        self.windows.clear();
-        self.values.clear();
+        self.truncate(0);
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.windows.truncate(len);
+        self.values.truncate(len);
     }
 
     /// Makes room for `n` windows, if they may be held.
@@ -65,11 +68,15 @@ impl<'a> Scan<'a> {
     /// Folds the samples of a series into one value for each window, appended to `out`.
     pub(super) fn series<F: Fold>(
         &mut self,
-        mut merge: Merge<'_>,
+        series: Series<'_>,
         windows: Windows,
         out: &mut Partials<F::Partial>,
     ) -> Result<(), QueryError> {
         self.meter.series()?;
+        if self.by_statistics::<F>(series, windows, out)? {
+            return out.weigh();
+        }
+        let mut merge = series.cursor();
         let columns = &mut self.columns;
         let mut fold = F::default();
         let mut current: Option<Window> = None;
@@ -85,7 +92,7 @@ impl<'a> Scan<'a> {
                         out.push(before, value);
                     }
                     if fold.add_chunk(&stats) {
-                        self.meter.statistics(stats.count)?;
+                        self.meter.statistics(1, u64::from(stats.count))?;
                         merge.pass();
                         continue;
                     }
@@ -121,6 +128,49 @@ impl<'a> Scan<'a> {
         }
         self.meter.read(merge.counts());
         out.weigh()
+    }
+}
+
+impl Scan<'_> {
+    /// Folds a series that the statistics of one source's chunks tell all of. Answers whether they did; if not, nothing
+    /// was appended.
+    fn by_statistics<F: Fold>(
+        &mut self,
+        series: Series<'_>,
+        windows: Windows,
+        out: &mut Partials<F::Partial>,
+    ) -> Result<bool, QueryError> {
+        let Some((source, ordinal, range)) = series.only_source() else { return Ok(false) };
+        let before = out.windows.len();
+        let mut fold = F::default();
+        let mut current: Option<Window> = None;
+        let mut samples = 0;
+        let told = source.statistics(ordinal, range, &mut |stats| {
+            let window = match current {
+                Some(window) if stats.first_timestamp <= window.last => window,
+                _ => windows.holding(stats.first_timestamp),
+            };
+            if stats.last_timestamp > window.last {
+                return false;
+            }
+            if current != Some(window)
+                && let (Some(before), Some(value)) = (current.replace(window), fold.finish())
+            {
+                out.push(before, value);
+            }
+            samples += u64::from(stats.count);
+            fold.add_chunk(stats)
+        })?;
+        let Some(counts) = told else {
+            out.truncate(before);
+            return Ok(false);
+        };
+        if let (Some(window), Some(value)) = (current, fold.finish()) {
+            out.push(window, value);
+        }
+        self.meter.read(counts);
+        self.meter.statistics(counts.chunks_by_statistics, samples)?;
+        Ok(true)
     }
 }
 

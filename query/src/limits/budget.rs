@@ -358,10 +358,10 @@ impl<'a> Meter<'a> {
         self.add(n as u64, n as u64)
     }
 
-    /// Counts a chunk of `n` samples whose statistics were enough.
-    pub(crate) fn statistics(&mut self, n: u32) -> Result<(), QueryError> {
-        self.samples_by_statistics += u64::from(n);
-        self.add(0, WORK_OF_STATISTICS)
+    /// Counts chunks whose statistics were enough, and the samples in them.
+    pub(crate) fn statistics(&mut self, chunks: u64, samples: u64) -> Result<(), QueryError> {
+        self.samples_by_statistics += samples;
+        self.add(0, chunks.saturating_mul(WORK_OF_STATISTICS))
     }
 
     /// Takes over what was read of a series whose samples are bounded elsewhere.

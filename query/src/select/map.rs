@@ -58,7 +58,7 @@ impl Selection {
             columns.clear();
             loop {
                 if let Some(stats) = merge.whole()? {
-                    meter.statistics(stats.count)?;
+                    meter.statistics(1, u64::from(stats.count))?;
                     count += u64::from(stats.count);
                     merge.pass();
                 } else if merge.next(columns)? {

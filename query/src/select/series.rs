@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use tidegauge_storage::model::Labels;
-use tidegauge_storage::source::{ColumnCursor, Columns};
+use tidegauge_storage::model::{Labels, TimeRange};
+use tidegauge_storage::source::{ColumnCursor, Columns, SampleSource};
 
 use super::Selection;
+use super::join::Part;
 use crate::QueryError;
 use crate::limits::{Budget, Meter};
 use crate::merge::Merge;
@@ -68,6 +69,15 @@ impl<'a> Series<'a> {
         }
         meter.read(merge.counts());
         Ok(())
+    }
+
+    /// The source that alone may have samples of it in the selection's range, its number there, and the range.
+    pub(crate) fn only_source(&self) -> Option<(&'a dyn SampleSource, u32, TimeRange)> {
+        let selection = self.selection;
+        let inside = |(part, bounds): (Part, TimeRange)| Some((part, bounds.intersect(&selection.range)));
+        let mut parts = selection.joined.parts(self.i).filter_map(inside).filter(|(_, range)| !range.is_empty());
+        let (part, range) = parts.next()?;
+        parts.next().is_none().then(|| (&*selection.snapshot.sources()[part.source as usize], part.ordinal, range))
     }
 
     /// A cursor over its samples within the selection's range, for callers who want

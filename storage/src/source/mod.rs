@@ -16,6 +16,7 @@ pub use masked::{AgeMask, Mask, Masked, visible};
 pub use memory::VecSource;
 pub use snapshot::Snapshot;
 
+use crate::chunk::ChunkStats;
 use crate::model::{Labels, Matcher, Sample, SeqRange, SeriesKey, TimeRange, Timestamp};
 
 /// A series inside one source: valid with the source that named it, nowhere else.
@@ -123,6 +124,24 @@ pub trait SampleSource: Send + Sync {
     /// # Errors
     /// [`ReadError`] if the directory is damaged.
     fn read<'a>(&'a self, ordinal: u32, range: TimeRange) -> Result<Box<dyn ColumnCursor + 'a>, ReadError>;
+
+    /// Hands `see` the statistics of one series' chunks, in order of time, if they tell of every sample in `range`: each
+    /// chunk that holds some lies whole inside it and has statistics. Answers what was looked at; `None` if they do not
+    /// tell, or once `see` answers false: then what `see` was told must be forgotten and the series [read](Self::read).
+    ///
+    /// Looks at the directory alone: three records a chunk.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the directory is damaged.
+    fn statistics(
+        &self,
+        ordinal: u32,
+        range: TimeRange,
+        see: &mut dyn FnMut(&ChunkStats) -> bool,
+    ) -> Result<Option<ReadCounts>, ReadError> {
+        let _ = (ordinal, range, see);
+        Ok(None)
+    }
 
     /// The last sample of one series in `range`. `scratch` is memory to decode in; what was
     /// read is added to `counts`. A source that stores chunks reads the last one at most, and

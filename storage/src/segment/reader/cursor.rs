@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Segment;
-use crate::chunk::{ChunkStats, TimestampColumn, ValueColumn, decode_vector};
+use crate::chunk::{ChunkStats, TimestampColumn, ValueColumn, decode_vector, prefetch};
 use crate::model::{TimeRange, Timestamp};
 use crate::segment::format::{ChunkRecord, TimestampsRecord};
 use crate::source::{ColumnCursor, Columns, ReadCounts, ReadError};
@@ -15,10 +15,15 @@ pub(super) struct SegmentCursor<'a> {
     chunks: Range<usize>,
     range: TimeRange,
     begun: Option<Begun<'a>>,
+    /// The chunk that comes next, once it was looked at.
+    peeked: Option<Records<'a>>,
     /// Last timestamp of the chunk before.
     last: Option<i64>,
     counts: ReadCounts,
 }
+
+/// What the directory says of a chunk.
+type Records<'a> = (&'a ChunkRecord, &'a TimestampsRecord);
 
 /// A chunk whose columns were checked.
 struct Begun<'a> {
@@ -34,11 +39,19 @@ impl<'a> SegmentCursor<'a> {
     pub(super) fn new(segment: &'a Segment, ordinal: u32, range: TimeRange) -> Result<Self, ReadError> {
         let (chunks, chunks_pruned) = segment.chunks_in(ordinal, range)?;
         let counts = ReadCounts { chunks_pruned, ..ReadCounts::default() };
-        Ok(Self { segment, chunks, range, begun: None, last: None, counts })
+        Ok(Self { segment, chunks, range, begun: None, peeked: None, last: None, counts })
+    }
+
+    /// The chunk that comes next, which is looked up once.
+    fn peek(&mut self) -> Result<Option<Records<'a>>, ReadError> {
+        if self.peeked.is_none() {
+            self.peeked = self.look()?;
+        }
+        Ok(self.peeked)
     }
 
     /// The chunk that comes next, its time checked against the one before.
-    fn peek(&self) -> Result<Option<(&'a ChunkRecord, &'a TimestampsRecord)>, ReadError> {
+    fn look(&self) -> Result<Option<Records<'a>>, ReadError> {
         if self.chunks.is_empty() {
             return Ok(None);
         }
@@ -52,11 +65,27 @@ impl<'a> SegmentCursor<'a> {
     fn begin(&mut self) -> Result<Option<Begun<'a>>, ReadError> {
         let Some((chunk, timestamps)) = self.peek()? else { return Ok(None) };
         let (at, values) = self.segment.columns_of(chunk, timestamps)?;
-        self.chunks.start += 1;
-        self.last = Some(timestamps.last);
+        self.step(timestamps);
+        self.prefetch_next();
         self.counts.chunks_decoded += 1;
         self.counts.bytes += u64::from(timestamps.len) + u64::from(chunk.len);
         Ok(Some(Begun { chunk, timestamps, at, values, vector: 0 }))
+    }
+
+    /// Lets the columns of the chunk that comes next be on their way while this one is decoded.
+    fn prefetch_next(&mut self) {
+        // What is wrong with it shows when its time has come.
+        if let Ok(Some((chunk, _))) = self.peek() {
+            let start = usize::try_from(chunk.offset).unwrap_or(usize::MAX);
+            let end = start.saturating_add(usize::from(chunk.len));
+            prefetch(self.segment.map.get(start..end).unwrap_or_default());
+        }
+    }
+
+    /// Goes on to the chunk behind the one that was looked at.
+    fn step(&mut self, passed: &TimestampsRecord) {
+        self.chunks.start += 1;
+        (self.last, self.peeked) = (Some(passed.last), None);
     }
 
     fn advance(&mut self, out: &mut Columns) -> Result<bool, ReadError> {
@@ -77,7 +106,7 @@ impl<'a> SegmentCursor<'a> {
     }
 
     fn spent(&mut self) {
-        (self.begun, self.chunks) = (None, 0..0);
+        (self.begun, self.peeked, self.chunks) = (None, None, 0..0);
     }
 }
 
@@ -93,7 +122,10 @@ impl ColumnCursor for SegmentCursor<'_> {
     fn bound(&self) -> Option<i64> {
         match &self.begun {
             Some(begun) => begun.at.first(begun.vector).ok(),
-            None => self.peek().ok().flatten().map(|(_, timestamps)| timestamps.first),
+            None => {
+                let next = if self.peeked.is_some() { self.peeked } else { self.look().ok().flatten() };
+                next.map(|(_, timestamps)| timestamps.first)
+            }
         }
     }
 
@@ -117,8 +149,7 @@ impl ColumnCursor for SegmentCursor<'_> {
 
     fn pass(&mut self) {
         if let Ok(Some((_, timestamps))) = self.peek() {
-            self.last = Some(timestamps.last);
-            self.chunks.start += 1;
+            self.step(timestamps);
             self.counts.chunks_by_statistics += 1;
         }
     }
@@ -128,7 +159,7 @@ impl ColumnCursor for SegmentCursor<'_> {
     }
 }
 
-fn is_inside(timestamps: &TimestampsRecord, range: TimeRange) -> bool {
+pub(super) fn is_inside(timestamps: &TimestampsRecord, range: TimeRange) -> bool {
     let inside = |at: i64| range.contains(Timestamp::from_nanos(at));
     inside(timestamps.first) && inside(timestamps.last)
 }
@@ -137,6 +168,10 @@ impl Segment {
     /// The chunks of a series that may hold samples of `range`, and how many others it has.
     pub(super) fn chunks_in(&self, ordinal: u32, range: TimeRange) -> Result<(Range<usize>, u64), ReadError> {
         let all = self.chunk_range(ordinal)?;
+        let holds = |bounds: TimeRange| range.start <= bounds.start && range.end >= bounds.end;
+        if self.info.time_range.is_some_and(holds) {
+            return Ok((all, 0));
+        }
         let partition = |passes: &dyn Fn(&TimestampsRecord) -> bool, from: usize| -> Result<usize, ReadError> {
             let (mut low, mut high) = (from, all.end);
             while low < high {
@@ -156,7 +191,7 @@ impl Segment {
         Ok((start..end, (all.len() - (end - start)) as u64))
     }
 
-    fn check_type(&self, chunk: &ChunkRecord) -> Result<(), ReadError> {
+    pub(super) fn check_type(&self, chunk: &ChunkRecord) -> Result<(), ReadError> {
         if chunk.value_type > crate::chunk::format::VALUE_TYPE_F64 {
             return Err(ReadError::TooNew {
                 file: self.path.clone(),

@@ -10,6 +10,7 @@ mod open;
 mod salvage;
 mod sets;
 mod source;
+mod statistics;
 mod verify;
 
 use std::ops::Range;
@@ -104,10 +105,16 @@ impl Segment {
 
     /// A chunk and the timestamps that go with it.
     fn chunk(&self, number: usize) -> Result<(&ChunkRecord, &TimestampsRecord), ReadError> {
-        let damaged = |what: &str| self.corrupt(Section::Chunks, format!("chunk {number}: {what}"));
-        let chunk: &ChunkRecord = self.record(Section::Chunks, number)?.ok_or_else(|| damaged("is not there"))?;
+        let damaged = || self.corrupt(Section::Chunks, format!("chunk {number}: is not there"));
+        let chunk: &ChunkRecord = self.record(Section::Chunks, number)?.ok_or_else(damaged)?;
+        Ok((chunk, self.timestamps_of(number, chunk)?))
+    }
+
+    /// The timestamps that go with a chunk.
+    fn timestamps_of(&self, number: usize, chunk: &ChunkRecord) -> Result<&TimestampsRecord, ReadError> {
         let timestamps = self.record(Section::Timestamps, chunk.timestamps as usize)?;
-        Ok((chunk, timestamps.ok_or_else(|| damaged("its timestamps are not there"))?))
+        let damaged = || self.corrupt(Section::Chunks, format!("chunk {number}: its timestamps are not there"));
+        timestamps.ok_or_else(damaged)
     }
 
     /// The statistics of a chunk, if it has some.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::Segment;
 use super::cursor::SegmentCursor;
 use super::sets::SetDecoder;
+use crate::chunk::ChunkStats;
 use crate::model::{Labels, Matcher, Sample, SeqRange, SeriesKey, TimeRange};
 use crate::source::{ColumnCursor, Columns, ReadCounts, ReadError, SampleSource, SeriesHit};
 
@@ -37,6 +38,15 @@ impl SampleSource for Segment {
 
     fn read<'a>(&'a self, ordinal: u32, range: TimeRange) -> Result<Box<dyn ColumnCursor + 'a>, ReadError> {
         Ok(Box::new(SegmentCursor::new(self, ordinal, range)?))
+    }
+
+    fn statistics(
+        &self,
+        ordinal: u32,
+        range: TimeRange,
+        see: &mut dyn FnMut(&ChunkStats) -> bool,
+    ) -> Result<Option<ReadCounts>, ReadError> {
+        self.statistics_of(ordinal, range, see)
     }
 
     fn find(&self, labels: &Labels) -> Result<Option<u32>, ReadError> {
