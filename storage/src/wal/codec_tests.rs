@@ -6,7 +6,7 @@ use super::decode::Decoded;
 use super::encode::{FrameEncoder, Place};
 use super::format::{FRAME_HEADER_LEN, FRAME_SAMPLES_MAX, FrameHeader};
 use super::types::{Epoch, FrameNo, GenerationId, Origin, WalSample};
-use crate::model::{LabelLimits, Labels, SeqNo};
+use crate::model::{LabelLimits, Labels, Matcher, SeqNo, TimeRange, Timestamp, Tombstone};
 
 pub(super) const PLACE: Place = Place {
     store_id: 0x0123_4567_89ab_cdef,
@@ -265,7 +265,11 @@ fn measure_encode_and_decode() {
 
 /// The bytes of the first block of hexadecimal lines in a format's description.
 pub(crate) fn documented_bytes(page: &str) -> Vec<u8> {
-    let block = page.split("```hex\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    documented_block(page, 1)
+}
+
+fn documented_block(page: &str, number: usize) -> Vec<u8> {
+    let block = page.split("```hex\n").nth(number).and_then(|rest| rest.split("```").next()).expect("an example");
     let digits = block.lines().flat_map(|line| line.split_whitespace().skip(1).take_while(|word| *word != "|"));
     digits.map(|byte| u8::from_str_radix(byte, 16).expect("a byte")).collect()
 }
@@ -284,4 +288,22 @@ fn the_documented_example_is_what_is_written_and_reads_back() {
     assert_eq!(written, documented);
     let (_, decoded) = decode(&documented);
     assert_eq!(bits(&decoded.samples), bits(&samples));
+}
+
+#[test]
+fn the_documented_delete_is_what_is_written_and_reads_back() {
+    let delete = Tombstone {
+        seq: SeqNo(1003),
+        matchers: vec![Matcher::equal("host", "a")],
+        range: TimeRange::new(Timestamp::from_nanos(60), Timestamp::from_nanos(120)),
+        created: 1_700_000_000_000_000_000,
+    };
+    let mut encoder = FrameEncoder::new();
+    encoder.delete(&delete);
+    let documented = documented_block(include_str!("../../../docs/format/wal.md"), 2);
+    assert_eq!(encoder.seal(&Place { frame: FrameNo(6), ..PLACE }), documented);
+    let (header, decoded) = decode(&documented);
+    assert_eq!((header.first_seq, header.samples), (1003, 1));
+    assert!(decoded.samples.is_empty() && decoded.definitions.is_empty());
+    assert_eq!(decoded.delete, Some(delete));
 }
