@@ -23,7 +23,8 @@ fn flipped_bits_and_truncations_give_a_prefix_or_a_named_error() {
     let fs = SimFs::new();
     fill(&fs, 6 << 10, 30, &[3, 15]);
     let whole = read(&fs, &WalState::default(), RecoverMode::Strict).unwrap().1;
-    let files = fs.list(Path::new(DIR)).unwrap().len() as u64;
+    // But for the reserve, which holds no frame.
+    let files = fs.list(Path::new(DIR)).unwrap().iter().filter(|name| !name.starts_with('.')).count() as u64;
     let (mut cut, mut refused) = (0, 0);
     for seed in 0..6_000 {
         let mut random = Random(seed);
