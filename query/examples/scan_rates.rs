@@ -1,7 +1,7 @@
 //! What questions cost, each by itself: `cargo run --release -p tidegauge-query --example scan_rates [SERIES] [NAME]`.
 //!
 //! One segment in memory: 400 hosts × 10 metrics, 2,500 samples each, 10 s apart, walks of two
-//! decimals; and one of SERIES series (default 100,000) of ten samples. One thread, medians; with NAME only
+//! decimals; one of 100 of these series for eleven days, 100,000 samples each; and one of SERIES series (default 100,000) of ten samples. One thread, medians; with NAME only
 //! questions whose names hold it. `scaling` as NAME compares what a second thread gains: a full scan, and a sum
 //! over as many plain floats in memory.
 
@@ -101,6 +101,7 @@ fn main() {
     }
     pool(1).install(|| {
         hosts();
+        long();
         many(series);
     });
 }
@@ -168,6 +169,18 @@ fn hosts() {
     let by_host = all.aggregate(Aggregate::Avg).every(hour).group_by(["hostname"]);
     time("mean by hour and host", 4000 * SAMPLES, || by_host.run().expect("an answer").series.len());
     time("columns of all", 4000 * SAMPLES, || all.par_map(|_, c| c.len()).expect("an answer").len());
+}
+
+/// Series of many chunks, most of which lie within one window.
+fn long() {
+    const SAMPLES: usize = 100_000;
+    let snapshot = segment((0..100).map(|i| (host_labels(i, 3), SAMPLES)));
+    println!("100 series of {SAMPLES} samples");
+    let all = Selection::new(&snapshot, &[]).expect("a selection");
+    let whole = all.aggregate(Aggregate::Sum);
+    time("sum of each, by statistics", 100 * SAMPLES, || whole.run().expect("an answer").series.len());
+    let days = all.aggregate(Aggregate::Max).every(Duration::from_secs(86_400));
+    time("max by day, statistics and edges", 100 * SAMPLES, || days.run().expect("an answer").series.len());
 }
 
 fn many(series: usize) {
