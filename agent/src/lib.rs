@@ -37,5 +37,8 @@ mod http;
 
 pub use cli::run;
 
+#[cfg(fuzzing)]
+pub mod fuzz_only;
+
 #[cfg(test)]
 mod test_engine;

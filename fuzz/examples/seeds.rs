@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use tidegauge_fuzz::queries::{BEGIN, EXPRESSIONS};
 use tidegauge_fuzz::{chunks, manifest, segment, shapes, wal};
 use tidegauge_storage::chunk::Effort;
 
@@ -21,5 +22,31 @@ fn main() -> std::io::Result<()> {
     write("segment", vec![segment(Effort::Fresh), segment(Effort::Cold)])?;
     write("index", vec![vec![0; 3], vec![7; 30]])?;
     write("manifest", vec![manifest()])?;
-    write("wal", vec![wal()])
+    write("wal", vec![wal()])?;
+    write("promql", EXPRESSIONS.iter().map(|text| text.as_bytes().to_vec()).collect())?;
+    write("http", forms())
+}
+
+/// A byte that chooses the path, and what is sent there.
+fn forms() -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for (i, text) in EXPRESSIONS.iter().enumerate() {
+        let text: String = text.bytes().map(|b| format!("%{b:02X}")).collect();
+        let (now, end) = (BEGIN + 300, BEGIN + 600);
+        let form = match i % 4 {
+            0 => format!("\u{1}query={text}&time={now}.5&timeout=5s&limit=2&stats=all"),
+            1 => format!("\u{3}query={text}&start={now}&end={end}&step=15s&lookback_delta=1m&stats=true"),
+            2 => format!("\u{2}query={text}&start=2023-11-14T22:13:20.5Z&end={end}&step=0.5"),
+            _ => format!("{}query={text}", char::from(12 + (i % 8) as u8)),
+        };
+        all.push(form.into_bytes());
+    }
+    for path in [4u8, 5, 6, 7, 8, 16, 17, 22] {
+        let form = format!("match[]=g&match[]=%7Bhost%3D~%22a%7Cb%22%7D&start={BEGIN}&end=1.8e9&limit=3&query=g");
+        all.push([&[path][..], form.as_bytes()].concat());
+    }
+    all.push(b"\x0alimit=1&limit_per_metric=0&metric=g".to_vec());
+    all.push(b"\x12limit=5".to_vec());
+    all.push(b"\x14topN=3&maxLifetime=5m".to_vec());
+    all
 }

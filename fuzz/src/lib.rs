@@ -1,6 +1,8 @@
 //! What the fuzz targets share: stores to damage, and checksums made right again, so that the decoder behind them is
 //! reached. Everything about bytes here is written from docs/format/, not from the code under test.
 
+pub mod queries;
+
 use std::path::Path;
 use std::sync::Arc;
 
