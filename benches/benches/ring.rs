@@ -116,8 +116,7 @@ fn lane(work: &[Vec<Item>], expected: &Sum, batch: usize) -> Duration {
         },
         |sum| {
             let ready = drain.observe(CAPACITY / 4);
-            drain.for_each_slice(|slice| sum.add(slice));
-            drain.release();
+            drain.take(1_024, |slice| sum.add(slice));
             drain.publish(ready as u64);
         },
     )
@@ -136,8 +135,7 @@ fn common(work: &[Vec<Item>], expected: &Sum, batch: usize) -> Duration {
         },
         |sum| {
             let ready = drain.observe(CAPACITY / 4);
-            drain.for_each_slice(|slice| sum.add(slice));
-            drain.release();
+            drain.take(1_024, |slice| sum.add(slice));
             drain.publish(ready as u64);
         },
     )
@@ -237,8 +235,7 @@ fn push(criterion: &mut Criterion) {
                     left -= pushes;
                     (0..pushes).for_each(|_| expected.add(&source));
                     let ready = drain.observe(CAPACITY);
-                    drain.for_each_slice(|slice| sum.add(slice));
-                    drain.release();
+                    drain.take(1_024, |slice| sum.add(slice));
                     drain.publish(ready as u64);
                 }
                 assert_eq!(sum, expected, "what came out is not what went in");

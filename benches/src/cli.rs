@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use tidegauge::Durability;
 
+use crate::concurrency::Mode;
 use crate::workload::Kind;
 
 /// Measures Tidegauge, and checks that what it reads back is what it wrote.
@@ -20,7 +21,9 @@ pub struct Cli {
 const EXAMPLES: &str = "Examples:
   tidegauge-bench run --workload w1 --durability memory
   tidegauge-bench run --workload w1 --appenders 8 --durability sync --wait --for 30s --json
+  tidegauge-bench run --workload w1 --rate 5M --for 30s
   tidegauge-bench recovery --for 10s
+  tidegauge-bench concurrency --workers 1,5,10,20
   tidegauge-bench roofs
 
 Exit codes: 0 fine, 1 the run failed or its answers are wrong, 2 the request makes no sense.";
@@ -32,6 +35,8 @@ pub enum Command {
     Run(Run),
     /// Kill a process under load, open what it left, report how long that took.
     Recovery(Recovery),
+    /// Let workers read and write at once: the table of throughput and latency.
+    Concurrency(Concurrency),
     /// Measure what this machine can do at best.
     Roofs(Roofs),
 }
@@ -57,6 +62,10 @@ pub struct Run {
     /// Push for this long, moved on in time pass after pass, instead of once.
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     pub lasting: Option<Duration>,
+    /// Samples a second that are due, whatever the engine does: latencies count from when a batch was due [default:
+    /// as fast as the engine takes them].
+    #[arg(long, value_name = "SAMPLES", value_parser = count)]
+    pub rate: Option<u64>,
     /// What everything random follows from.
     #[arg(long, default_value_t = 1, value_name = "S")]
     pub seed: u64,
@@ -103,6 +112,33 @@ pub struct Recovery {
     pub victim: bool,
 }
 
+/// Options of `concurrency`.
+#[derive(Clone, Debug, Args)]
+pub struct Concurrency {
+    /// Threads that work at once, a column of the table each.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 5, 10, 20], value_name = "N,..")]
+    pub workers: Vec<u32>,
+    /// What the workers do, a row of the table each [default: all].
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "MODE,..")]
+    pub mode: Vec<Mode>,
+    /// How long each cell of the table lasts.
+    #[arg(long = "for", default_value = "2s", value_name = "TIME", value_parser = duration)]
+    pub lasting: Duration,
+    /// What an acknowledgement is worth: memory, interval:TIME or sync.
+    #[arg(long, default_value = "memory", value_name = "D")]
+    pub durability: Durability,
+    /// What everything random follows from.
+    #[arg(long, default_value_t = 1, value_name = "S")]
+    pub seed: u64,
+    /// A folder for the data, new or empty; it is kept [default: a temporary one in the current
+    /// folder].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Print one JSON object as the last line.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Options of `roofs`.
 #[derive(Clone, Debug, Args)]
 pub struct Roofs {
@@ -112,6 +148,18 @@ pub struct Roofs {
     /// Print one JSON object as the last line.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `20000`, `200k`, `5M`.
+fn count(text: &str) -> Result<u64, String> {
+    let bad = || format!("{text:?} is no number of samples: give 20000, 200k or 5M");
+    let (digits, unit) = match text.as_bytes().last() {
+        Some(b'k') => (&text[..text.len() - 1], 1_000),
+        Some(b'M') => (&text[..text.len() - 1], 1_000_000),
+        _ => (text, 1),
+    };
+    let number: u64 = digits.parse().map_err(|_| bad())?;
+    number.checked_mul(unit).filter(|&number| number > 0).ok_or_else(bad)
 }
 
 /// `30s`, `500ms`, `2m`, `1h`.
@@ -146,14 +194,23 @@ mod tests {
     #[test]
     fn every_option_of_a_run_is_understood() {
         let line = "tidegauge-bench run --workload w1int --appenders 8 --batch 1 --durability interval:1s --wait \
-                    --for 30s --seed 7 --samples 5 --data-dir d --json";
+                    --for 30s --rate 5M --seed 7 --samples 5 --data-dir d --json";
         let Command::Run(run) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
             panic!("run expected")
         };
         assert_eq!((run.workload, run.appenders, run.batch, run.seed), (Kind::W1int, 8, 1, 7));
         assert_eq!(run.durability, Durability::Interval(Duration::from_secs(1)));
         assert_eq!((run.lasting, run.samples), (Some(Duration::from_secs(30)), Some(5)));
+        assert_eq!(run.rate, Some(5_000_000));
         assert!(run.wait && run.json);
+    }
+
+    #[test]
+    fn what_is_no_number_is_refused_with_examples() {
+        assert_eq!(["7", "200k", "5M"].map(count), [Ok(7), Ok(200_000), Ok(5_000_000)]);
+        for text in ["", "k", "0", "-1", "1.5M", "5G", "99999999999999999999M", "18446744073709551615k"] {
+            assert!(count(text).unwrap_err().contains("200k"), "{text}");
+        }
     }
 
     #[test]

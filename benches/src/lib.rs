@@ -12,6 +12,8 @@ pub mod workload;
 pub mod checksum;
 // pushed and read back
 pub mod run;
+// by many at once,
+pub mod concurrency;
 // killed and opened again,
 pub mod recovery;
 // by the clock,

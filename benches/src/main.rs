@@ -72,6 +72,11 @@ fn command(command: Command, progress: &Progress) -> Result<Outcome, Error> {
             let text = if options.json { recovery.to_json() } else { recovery.to_string() };
             Ok(Outcome { text, fine: recovery.verified })
         }
+        Command::Concurrency(options) => {
+            let table = tidegauge_bench::concurrency::measure(&options, progress)?;
+            let text = if options.json { table.to_json() } else { table.to_string() };
+            Ok(Outcome { text, fine: table.verified })
+        }
         Command::Roofs(options) => {
             let roofs = Roofs::measure(&options.data_dir, progress)?;
             let text = if options.json { roofs.to_json() } else { roofs.to_string() };

@@ -90,6 +90,7 @@ pub fn measure(options: &Options, progress: &Progress) -> Result<Recovery, Error
     let (workload, part) = prepare(options)?;
     let folder = Folder::new(options.data_dir.as_deref())?;
     let data = folder.path().join("data");
+    let machine = Machine::with(folder.path());
     let mut victim = start(&data, options)?;
     progress.lasting("pushing, to be killed", options.lasting);
     let Told { visible, ready_bytes, elapsed, peak } = listen_and_kill(&mut victim, options, progress)?;
@@ -124,7 +125,7 @@ pub fn measure(options: &Options, progress: &Progress) -> Result<Recovery, Error
         peak_before_bytes: peak.saturating_sub(ready_bytes),
         peak_recovery_bytes: peak_after.saturating_sub(before.rss),
         verified: found == recount.checksum && found.count >= visible,
-        machine: Machine::this(),
+        machine,
     })
 }
 
@@ -262,6 +263,7 @@ impl fmt::Display for Recovery {
             mega(self.peak_recovery_bytes as f64),
             mega(self.peak_before_bytes as f64)
         )?;
+        writeln!(f, "machine            {}", self.machine)?;
         write!(f, "verified           {:>9}", self.verified)
     }
 }

@@ -102,8 +102,50 @@ pub struct Report {
     pub found: Sums,
     /// What the mixed workload did.
     pub mixed: Option<Mixed>,
+    /// Samples a second of one thread where values are encoded for the archive.
+    pub cold_scan_samples_per_s: Option<f64>,
+    /// Samples that were in no segment yet when the clock stopped: what flushing was behind.
+    pub memory_samples_left: u64,
+    /// Segments there were then: what compaction was behind.
+    pub segments_left: u64,
+    /// Compaction jobs that were done by then.
+    pub compactions: u64,
+    /// Where samples were due at a rate.
+    pub arrival: Option<Arrival>,
+    /// Whole distributions.
+    pub curves_ns: Curves,
     /// The machine.
     pub machine: Machine,
+}
+
+/// Times from when a batch was due, whatever the engine did then.
+#[derive(Clone, Debug, Serialize)]
+pub struct Arrival {
+    /// Samples a second that were due.
+    pub samples_per_s_asked: u64,
+    /// What is waited for: `visible` or `durable`.
+    pub level: &'static str,
+    /// Batches that were due.
+    pub batches: u64,
+    /// Batches of which it was watched when they reached the level: each n-th, by count.
+    pub batches_watched: u64,
+    /// Until the push returned.
+    pub pushed_ns: Option<Quantiles>,
+    /// Until the batch was visible or durable.
+    pub reached_ns: Option<Quantiles>,
+}
+
+/// Distributions as (share of all, nanoseconds), rising; empty where nothing was taken.
+#[derive(Clone, Debug, Serialize)]
+pub struct Curves {
+    /// One push of one sample into an idle ring.
+    pub push: Vec<[f64; 2]>,
+    /// Push calls under load.
+    pub push_loaded: Vec<[f64; 2]>,
+    /// From when a batch was due until its push returned.
+    pub arrival_pushed: Vec<[f64; 2]>,
+    /// From when a batch was due until it was visible or durable.
+    pub arrival_reached: Vec<[f64; 2]>,
 }
 
 /// A count and a checksum.
@@ -205,8 +247,7 @@ impl fmt::Display for Report {
             self.durability,
             self.seed
         )?;
-        let m = &self.machine;
-        writeln!(f, "  {} × {}, {}, Linux {}", m.cores, m.cpu, mib(m.memory_bytes), m.kernel)?;
+        writeln!(f, "  {}", self.machine)?;
         line(f, "visible", format_args!("{}/s in {:.3} s", millions(self.samples_per_s_visible), self.elapsed_s))?;
         if let Some(durable) = self.samples_per_s_durable {
             line(f, "durable", format_args!("{}/s", millions(durable)))?;
@@ -229,6 +270,13 @@ impl fmt::Display for Report {
                 self.cpu_ns_per_sample_flushed.map_or("no".to_owned(), |ns| format!("{ns:.1}"))
             ),
         )?;
+        let left = grouped(self.memory_samples_left);
+        let (segments, jobs) = (self.segments_left, self.compactions);
+        line(
+            f,
+            "behind at the end",
+            format_args!("{left} samples in memory, {segments} segments, {jobs} compactions done"),
+        )?;
         self.latencies(f)?;
         line(
             f,
@@ -246,7 +294,7 @@ impl fmt::Display for Report {
             f,
             "bytes a sample",
             format_args!(
-                "{} fresh, {} compacted, {} cold, {} in the log",
+                "{} fresh, {} compacted, {} encoded for the archive, {} in the log",
                 or_none(self.bytes_per_sample_fresh),
                 or_none(self.bytes_per_sample),
                 or_none(self.bytes_per_sample_cold),
@@ -319,6 +367,21 @@ impl Report {
             let device = format!("the log's fdatasync p50 {:.0}, p99 {:.0} µs", ack.fdatasync_p50, ack.fdatasync_p99);
             let bound = ack.p99_bound.map_or(String::new(), |bound| format!("; p99 should be below {bound:.0} µs"));
             line(f, "durable ack", format_args!("{times}; {device}{bound}"))?;
+        }
+        if let Some(arrival) = &self.arrival {
+            let Arrival { samples_per_s_asked, level, batches, batches_watched, .. } = arrival;
+            line(
+                f,
+                "due at a rate",
+                format_args!("{} samples/s: {} batches", grouped(*samples_per_s_asked), grouped(*batches)),
+            )?;
+            if let Some(pushed) = arrival.pushed_ns {
+                line(f, "  until pushed", format_args!("{}", show(pushed)))?;
+            }
+            if let Some(reached) = arrival.reached_ns {
+                let watched = grouped(*batches_watched);
+                line(f, &format!("  until {level}"), format_args!("{} ({watched} watched)", show(reached)))?;
+            }
         }
         Ok(())
     }

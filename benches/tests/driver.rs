@@ -83,8 +83,39 @@ fn the_object_has_every_key_of_the_contract_in_its_order_and_is_verified() {
         assert!(object[key].as_f64().unwrap() > 0.0, "{key}");
     }
     assert!(object["bytes_per_sample"].as_f64() <= object["bytes_per_sample_fresh"].as_f64(), "{json}");
-    assert!(object["bytes_per_sample_cold"].is_null(), "not made up");
+    assert!(object["bytes_per_sample_cold"].as_f64() > Some(0.0), "{json}");
+    assert!(
+        object["bytes_per_sample_cold"].as_f64() <= object["bytes_per_sample"].as_f64(),
+        "more effort, fewer bytes"
+    );
     assert_eq!(object["expected"], object["found"]);
+    let machine = &object["machine"];
+    assert!(machine["cores"].as_u64().unwrap() > 0 && machine["memory_bytes"].as_u64().unwrap() > 0, "{machine}");
+    for key in ["cpu", "kernel", "build"] {
+        assert!(!machine[key].as_str().unwrap().is_empty(), "{key} in {machine}");
+    }
+    assert!(!machine["disk"]["file_system"].as_str().unwrap().is_empty(), "{machine}");
+}
+
+#[test]
+fn samples_that_are_due_at_a_rate_are_pushed_at_that_rate() {
+    for (wait, level) in [("", "visible"), ("--wait", "durable")] {
+        let report = report(&format!(
+            "--workload w1 --samples 4000 --appenders 2 --batch 10 --rate 40k --for 500ms --durability sync {wait}"
+        ));
+        assert_eq!(report["verified"], true, "{report}");
+        // Half a second of 40,000 a second, and a pass more for whoever shares the last turn.
+        let samples = report["samples"].as_u64().unwrap();
+        assert!((19_980..=20_020).contains(&samples), "{samples}: what is due is a matter of the clock alone");
+        assert!(report["samples_per_s_visible"].as_f64().unwrap() <= 41_000.0, "{report}");
+        let arrival = &report["arrival"];
+        assert_eq!((&arrival["samples_per_s_asked"], &arrival["level"]), (&40_000.into(), &level.into()));
+        assert_eq!(arrival["batches"].as_u64(), Some(samples / 10));
+        assert_eq!(arrival["batches_watched"], arrival["batches"], "so few are watched all");
+        let [pushed, reached] = ["pushed_ns", "reached_ns"].map(|key| arrival[key]["p50"].as_f64().unwrap());
+        assert!(pushed > 0.0 && reached >= pushed, "{arrival}");
+        assert!(!report["curves_ns"]["arrival_reached"].as_array().unwrap().is_empty());
+    }
 }
 
 #[test]
@@ -146,6 +177,7 @@ fn requests_that_make_no_sense_are_refused_before_anything_is_written() {
         drop(dir);
     };
     refused("--durability memory --wait");
+    refused("--workload mixed --rate 10k");
     refused("--samples 0");
     refused("--appenders 0 --samples 4000");
     refused("--batch 0 --samples 4000");
@@ -180,4 +212,44 @@ fn a_killed_process_comes_back_and_is_verified() {
         assert_eq!(figures["verified"], true, "{figures}");
         assert!(figures["visible_before"].as_u64() <= figures["samples"].as_u64(), "{figures}");
     }
+}
+
+#[test]
+fn every_mode_of_the_concurrency_table_is_verified() {
+    let line = "tidegauge-bench concurrency --workers 1,3 --for 50ms";
+    let Command::Concurrency(mut options) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
+        panic!("concurrency expected")
+    };
+    let dir = tempfile::tempdir().unwrap();
+    options.data_dir = Some(dir.path().join("bench"));
+    let table = tidegauge_bench::concurrency::measure(&options, &Progress::hidden()).unwrap();
+    assert!(table.verified, "{table}");
+    let object: Value = serde_json::from_str(&table.to_json()).unwrap();
+    let cells = object["cells"].as_array().unwrap();
+    assert_eq!(cells.len(), 8 * 2);
+    for cell in cells {
+        assert!(cell["ops_per_s"].as_f64().unwrap() > 0.0, "{cell}");
+        let times = [&cell["read_us"], &cell["write_us"]].into_iter().filter(|times| !times.is_null());
+        let mut any = false;
+        for times in times {
+            let [p50, p95, p99] = ["p50", "p95", "p99"].map(|key| times[key].as_f64().unwrap());
+            assert!(0.0 < p50 && p50 <= p95 && p95 <= p99, "{cell}");
+            any = true;
+        }
+        assert!(any, "{cell}");
+        if let Some(published) = cell["published_ops_per_s"].as_f64() {
+            assert_eq!(cell["ratio"].as_f64().unwrap(), cell["ops_per_s"].as_f64().unwrap() / published);
+        }
+    }
+    assert!(cells.iter().any(|cell| cell["published_ops_per_s"].as_f64() == Some(600e3)), "writes by one worker");
+}
+
+#[test]
+fn a_table_without_workers_makes_no_sense() {
+    let line = "tidegauge-bench concurrency --workers 0,2";
+    let Command::Concurrency(options) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
+        panic!("concurrency expected")
+    };
+    let error = tidegauge_bench::concurrency::measure(&options, &Progress::hidden()).unwrap_err();
+    assert_eq!(error.exit_code(), 2, "{error}");
 }

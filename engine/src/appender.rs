@@ -23,8 +23,8 @@ pub struct Ack {
 
 /// A collector's own lane into the engine, one a thread.
 ///
-/// A push takes no lock, makes no system call and allocates nothing; it waits only if its
-/// policy says so and the lane is full. Samples of one appender keep their order.
+/// A push takes no lock, makes no system call and allocates nothing; only if its policy says so and the lane is full,
+/// it wakes the worker and waits. Samples of one appender keep their order.
 /// Dropping it closes the lane; what was pushed still arrives.
 pub struct Appender {
     core: Arc<Core>,
@@ -105,6 +105,7 @@ impl Appender {
         under: impl FnOnce(&mut LaneSender<SeriesSample>, BackPressure) -> Result<u64, Refused>,
     ) -> Result<Ack, PushError> {
         let (pressure, capacity) = (self.pressure, self.lane.capacity());
+        wake_before_waiting(&self.core, pressure);
         match under(&mut self.lane, pressure) {
             Ok(position) => Ok(self.ack(position)),
             Err(refused) => Err(refusal(&self.core, refused, pressure, capacity)),
@@ -132,7 +133,13 @@ pub(crate) fn push_common(
     pressure: BackPressure,
 ) -> Result<Ack, PushError> {
     check_all(core, samples)?;
-    let pushed = lane.push_slice_under(pressure, samples);
+    let pushed = match lane.push_slice(samples) {
+        Err(Refused::Full) => {
+            wake_before_waiting(core, pressure);
+            lane.push_slice_under(pressure, samples)
+        }
+        answer => answer,
+    };
     pushed
         .map(|position| Ack { lane: LaneId::COMMON, position, tag: core.tag })
         .map_err(|refused| refusal(core, refused, pressure, lane.capacity()))
@@ -142,6 +149,13 @@ pub(crate) fn push_common(
 pub(crate) fn check_all(core: &Core, samples: &[SeriesSample]) -> Result<(), PushError> {
     let fine = |s: &SeriesSample| s.0.tag == core.tag && core.gate.admits(s.0.timestamp);
     if samples.iter().all(fine) { Ok(()) } else { samples.iter().try_for_each(|s| check(core, s)) }
+}
+
+/// Whoever waits for room must not wait for the worker's nap, too.
+fn wake_before_waiting(core: &Core, pressure: BackPressure) {
+    if let BackPressure::Block(_) = pressure {
+        core.wake_worker();
+    }
 }
 
 #[cold]

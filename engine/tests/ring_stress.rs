@@ -69,7 +69,7 @@ fn drain_all(mut drain: Drain<Item>, watermark: &AtomicU64) -> u64 {
         drain.for_each_slice(|slice| {
             logged = slice.iter().fold(logged, |sum, item| sum.wrapping_add(item.timestamp));
         });
-        drain.for_each_slice(|slice| {
+        drain.take(37, |slice| {
             for item in slice {
                 item.assert_whole();
                 logged = logged.wrapping_sub(item.timestamp);
@@ -78,7 +78,6 @@ fn drain_all(mut drain: Drain<Item>, watermark: &AtomicU64) -> u64 {
             }
         });
         assert_eq!(logged, 0, "the round changed between two readings");
-        drain.release();
         seq += ready as u64;
         watermark.store(seq, Ordering::Relaxed);
         drain.publish(seq);

@@ -17,8 +17,7 @@ fn drain_all(drain: &mut Drain<u64>, count: usize) -> Vec<u64> {
     let mut seen = Vec::new();
     while seen.len() < count {
         let ready = drain.observe(2);
-        drain.for_each_slice(|slice| seen.extend_from_slice(slice));
-        drain.release();
+        drain.take(1, |slice| seen.extend_from_slice(slice));
         if ready == 0 {
             thread::yield_now();
         }

@@ -15,9 +15,8 @@ const LIMITS: RingLimits = RingLimits { lane_samples: 2, common_samples: 2, lane
 fn round(drain: &mut Drain<u64>, watermark: &AtomicU64) -> usize {
     let ready = drain.observe(2);
     let mut seen = 0;
-    drain.for_each_slice(|slice| seen += slice.len());
+    drain.take(2, |slice| seen += slice.len());
     assert_eq!(seen, ready);
-    drain.release();
     if ready > 0 {
         let seq = watermark.load(Relaxed) + ready as u64;
         watermark.store(seq, Relaxed);

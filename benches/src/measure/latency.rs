@@ -84,6 +84,21 @@ impl Latency {
         self.0.value_at_quantile(share) as f64 / PS_PER_NS as f64
     }
 
+    /// The whole distribution: (share of all, nanoseconds) rising, five steps each time that the rest is halved.
+    #[must_use]
+    pub fn curve(&self) -> Vec<[f64; 2]> {
+        let mut curve: Vec<[f64; 2]> = Vec::new();
+        for step in self.0.iter_quantiles(5) {
+            let ns = step.value_iterated_to() as f64 / PS_PER_NS as f64;
+            // Equal times one after the other say nothing new, but the last of them.
+            if curve.len() >= 2 && curve[curve.len() - 2..].iter().all(|p| p[1] == ns) {
+                curve.pop();
+            }
+            curve.push([step.quantile_iterated_to(), ns]);
+        }
+        curve
+    }
+
     /// The usual four; `None` if nothing was recorded.
     #[must_use]
     pub fn quantiles(&self) -> Option<Quantiles> {
@@ -144,6 +159,26 @@ mod tests {
             assert!((found - naive).abs() <= naive * 0.002, "{share}: {found} {naive}");
         }
         assert_eq!(latency.len(), 10_000);
+    }
+
+    #[test]
+    fn a_curve_is_what_a_sorted_list_says() {
+        let mut latency = Latency::new();
+        assert_eq!(latency.curve(), Vec::<[f64; 2]>::new());
+        let mut all: Vec<u64> = (0..10_000u64).map(|i| i * 7919 % 10_007 + 1).collect();
+        all.iter().for_each(|&ns| latency.record_ns(ns));
+        all.sort_unstable();
+        let curve = latency.curve();
+        assert!(curve.windows(2).all(|w| w[0][0] <= w[1][0] && w[0][1] <= w[1][1]), "rising");
+        for [share, ns] in &curve {
+            let naive = all.iter().filter(|&&one| one as f64 <= *ns * 1.001).count() as f64 / all.len() as f64;
+            assert!(
+                naive + 1e-9 >= *share && naive - share < 0.1,
+                "{share} of all are said to lie below {ns}: {naive}"
+            );
+        }
+        let [share, longest] = *curve.last().unwrap();
+        assert!(share == 1.0 && (longest - 10_007.0).abs() < 20.0, "{longest}");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What machine the figures are of.
 
+use std::fmt;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -17,12 +19,25 @@ pub struct Machine {
     pub memory_bytes: u64,
     /// The kernel's release.
     pub kernel: String,
+    /// What the folder of the data lies on: kind of file system and device.
+    pub disk: Disk,
+    /// Whether this program was optimised: figures of a `debug` one say nothing.
+    pub build: &'static str,
+}
+
+/// A mounted file system.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Disk {
+    /// `ext4`, `tmpfs` …
+    pub file_system: String,
+    /// `/dev/sda1` …
+    pub device: String,
 }
 
 impl Machine {
-    /// Asks the system.
+    /// Asks the system. `dir` is where the data lie.
     #[must_use]
-    pub fn this() -> Self {
+    pub fn with(dir: &Path) -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let memory = field(&read("/proc/meminfo"), "MemTotal").trim_end_matches("kB").trim().parse::<u64>();
         Self {
@@ -30,7 +45,37 @@ impl Machine {
             cores: cores(),
             memory_bytes: memory.unwrap_or(0) * 1024,
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            disk: Disk::under(&read("/proc/self/mountinfo"), dir.canonicalize().as_deref().unwrap_or(dir)),
+            build: if cfg!(debug_assertions) { "debug" } else { "release" },
         }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cpu, cores, memory_bytes, kernel, disk, build } = self;
+        let gib = *memory_bytes as f64 / f64::from(1 << 30);
+        let Disk { file_system, device } = disk;
+        write!(f, "{cores} × {cpu}, {gib:.1} GiB, Linux {kernel}, {file_system} on {device}, {build} build")
+    }
+}
+
+impl Disk {
+    /// The mount whose point is the longest beginning of `dir`; of equal ones the last, which hides the others.
+    fn under(mountinfo: &str, dir: &Path) -> Self {
+        let mut best: Option<(PathBuf, Self)> = None;
+        for line in mountinfo.lines() {
+            // `36 35 98:0 /root /point options [fields] - type device more`
+            let Some((before, after)) = line.split_once(" - ") else { continue };
+            let (Some(point), mut rest) = (before.split(' ').nth(4), after.split(' ')) else { continue };
+            // A space in a path is written in octal.
+            let point = PathBuf::from(point.replace("\\040", " "));
+            if dir.starts_with(&point) && best.as_ref().is_none_or(|(longest, _)| point >= *longest) {
+                let mut next = || rest.next().unwrap_or_default().to_owned();
+                best = Some((point, Self { file_system: next(), device: next() }));
+            }
+        }
+        best.map(|(_, disk)| disk).unwrap_or_default()
     }
 }
 
@@ -49,5 +94,19 @@ mod tests {
         assert_eq!(field(text, "model name"), "Fast CPU @ 3 GHz");
         assert_eq!(field(text, "MemTotal"), "1024 kB");
         assert_eq!(field(text, "Mem"), "");
+    }
+
+    #[test]
+    fn the_file_system_is_that_of_the_longest_mount_point() {
+        let mounts = "1 0 8:1 / / rw shared:1 - ext4 /dev/sda1 rw\n\
+                      2 1 8:2 / /data rw - xfs /dev/sdb rw\n\
+                      3 2 0:5 / /data/a\\040b rw master:1 - tmpfs none rw\n\
+                      4 1 8:3 / /data rw - btrfs /dev/sdc rw\n";
+        let of = |dir: &str| Disk::under(mounts, Path::new(dir)).file_system;
+        assert_eq!(of("/home"), "ext4");
+        assert_eq!(of("/database"), "ext4", "no part of a name");
+        assert_eq!(of("/data/x"), "btrfs", "the later mount hides the earlier one");
+        assert_eq!(of("/data/a b/c"), "tmpfs");
+        assert_eq!(Disk::under("", Path::new("/")), Disk::default());
     }
 }

@@ -5,5 +5,5 @@ mod machine;
 mod process;
 
 pub use latency::{Latency, Quantiles, TickClock, empty_pair};
-pub use machine::Machine;
+pub use machine::{Disk, Machine};
 pub use process::{Memory, cores, cpu_s};

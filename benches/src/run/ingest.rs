@@ -2,11 +2,13 @@
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tidegauge::{Ack, Appender, BackPressure, Engine, Level, SeriesId, SeriesSample};
 
+use super::arrivals::{Arrivals, Schedule, wait_until, watch};
 use super::recount::Pushed;
 use crate::error::Error;
 use crate::measure::{Latency, TickClock, cpu_s};
@@ -30,6 +32,8 @@ pub(super) struct Pushing {
     pub(super) lasting: Option<Duration>,
     /// Whether anything becomes durable at all.
     pub(super) durable: bool,
+    /// Samples a second of all appenders that are due, whatever the engine does; `None`: as fast as it takes them.
+    pub(super) rate: Option<u64>,
 }
 
 /// The share of one appender, ready to go.
@@ -54,6 +58,8 @@ pub(super) struct Ingested {
     pub(super) loaded: Latency,
     /// From before a push until it was durable, where each was waited for.
     pub(super) acks: Latency,
+    /// Where samples were due at a rate.
+    pub(super) arrivals: Option<Arrivals>,
     /// Series that came up on the way.
     pub(super) registered: u64,
 }
@@ -66,6 +72,7 @@ struct Done {
     cpu_s: f64,
     loaded: Latency,
     acks: Latency,
+    arrivals: Option<Arrivals>,
     registered: u64,
 }
 
@@ -85,17 +92,26 @@ pub(super) fn ingest(
     let counts: Vec<AtomicU64> = shares.iter().map(|_| AtomicU64::new(0)).collect();
     let (ready, go) = (Barrier::new(shares.len() + 1), Barrier::new(shares.len() + 1));
     let (mut cpu_before_s, mut start) = (0.0, Instant::now());
+    let appenders = shares.len() as u64;
     let done = thread::scope(|scope| {
-        let run = |share, count| {
+        let run = |share, count, index| {
             let appender = engine.appender_with(BackPressure::Block(PATIENCE));
             ready.wait();
             go.wait();
             let appender = appender.map_err(Error::engine("making an appender"))?;
             let timed_every = (TIMED_ONE_IN / pushing.batch).max(1) as u64;
             let (loaded, acks) = (Latency::new(), Latency::new());
-            Pusher { engine, appender, pushing, clock, loaded, acks, calls: 0, timed_every }.run(workload, share, count)
+            let pusher = Pusher { engine, appender, pushing, clock, loaded, acks, calls: 0, timed_every };
+            match pushing.rate {
+                None => pusher.run(workload, share, count),
+                Some(samples_per_s) => {
+                    let schedule = Schedule { samples_per_s, batch: pushing.batch as u64, appenders, index };
+                    pusher.run_at_a_rate(workload, share, count, schedule)
+                }
+            }
         };
-        let running: Vec<_> = shares.iter().zip(&counts).map(|(s, c)| scope.spawn(move || run(s, c))).collect();
+        let all = shares.iter().zip(&counts).zip(0u64..);
+        let running: Vec<_> = all.map(|((s, c), i)| scope.spawn(move || run(s, c, i))).collect();
         ready.wait();
         (cpu_before_s, start) = (cpu_s(), Instant::now());
         go.wait();
@@ -115,6 +131,7 @@ pub(super) fn ingest(
         cpu_before_s,
         loaded: Latency::new(),
         acks: Latency::new(),
+        arrivals: pushing.rate.map(|_| Arrivals::new()),
         registered: 0,
     };
     for (share, done) in shares.iter().zip(done) {
@@ -125,6 +142,7 @@ pub(super) fn ingest(
         ingested.cpu_s = ingested.cpu_s.max(done.cpu_s - cpu_before_s);
         ingested.loaded.merge(&done.loaded);
         ingested.acks.merge(&done.acks);
+        ingested.arrivals.iter_mut().zip(&done.arrivals).for_each(|(all, one)| all.merge(one));
         ingested.registered += done.registered;
     }
     Ok(ingested)
@@ -144,7 +162,7 @@ struct Pusher<'a> {
 
 impl Pusher<'_> {
     fn run(mut self, workload: &Workload, share: &Share, count: &AtomicU64) -> Result<Done, Error> {
-        let Pushing { batch, wait, lasting, durable } = self.pushing;
+        let Pushing { batch, wait, lasting, .. } = self.pushing;
         let start = Instant::now();
         let over = || lasting.is_some_and(|time| start.elapsed() >= time);
         let mut feed =
@@ -174,17 +192,75 @@ impl Pusher<'_> {
                 break;
             }
         }
-        let registered = feed.registered();
+        self.finish(pushed, last, None, feed.registered())
+    }
+
+    /// Pushes each batch when it is due, or as soon as the ones before it are pushed.
+    fn run_at_a_rate(
+        mut self,
+        workload: &Workload,
+        share: &Share,
+        count: &AtomicU64,
+        schedule: Schedule,
+    ) -> Result<Done, Error> {
+        let Pushing { batch, wait, lasting, .. } = self.pushing;
+        let level = if wait { Level::Durable } else { Level::Visible };
+        let mut feed =
+            Feed::new(workload, &share.part, &share.input, self.engine, &share.ids, batch, lasting.is_some());
+        let (mut pushed, mut last, mut arrivals) = (0, None, Arrivals::new());
+        let engine = self.engine;
+        thread::scope(|scope| {
+            let (tell, told) = mpsc::channel();
+            let watcher = scope.spawn(move || watch(engine, level, &told));
+            let start = Instant::now();
+            let one_in = schedule.watched_one_in();
+            let mut batches = 0;
+            'blocks: while let Some(block) = feed.next_block()? {
+                for samples in block.chunks(batch) {
+                    let due = start + schedule.due_after(pushed);
+                    if lasting.is_some_and(|time| due >= start + time) {
+                        break 'blocks;
+                    }
+                    wait_until(due);
+                    let ack = self.push(samples)?;
+                    arrivals.pushed.record_ns(due.elapsed().as_nanos() as u64);
+                    if wait {
+                        self.reach(ack, Level::Durable)?;
+                        arrivals.reached.record_ns(due.elapsed().as_nanos() as u64);
+                    } else if batches % one_in == 0 {
+                        // It hears of it until the sender is gone, or has failed, which its answer tells.
+                        let _ = tell.send((due, ack));
+                    }
+                    batches += 1;
+                    (pushed, last) = (pushed + samples.len() as u64, Some(ack));
+                    // Relaxed: only shown.
+                    count.store(pushed, Ordering::Relaxed);
+                }
+            }
+            drop(tell);
+            arrivals.reached.merge(&watcher.join().expect("the watcher panicked")?);
+            Ok(())
+        })?;
+        self.finish(pushed, last, Some(arrivals), feed.registered())
+    }
+
+    fn finish(
+        self,
+        pushed: u64,
+        last: Option<Ack>,
+        arrivals: Option<Arrivals>,
+        registered: u64,
+    ) -> Result<Done, Error> {
         let reach = |level| last.map_or(Ok(()), |ack| self.reach(ack, level));
         reach(Level::Visible)?;
         let (visible, cpu_s) = (Instant::now(), cpu_s());
-        let durable = if durable {
+        let durable = if self.pushing.durable {
             reach(Level::Durable)?;
             Some(Instant::now())
         } else {
             None
         };
-        Ok(Done { pushed, visible, durable, cpu_s, loaded: self.loaded, acks: self.acks, registered })
+        Ok(Done { pushed, visible, durable, cpu_s, loaded: self.loaded, acks: self.acks, arrivals, registered })
     }
 
     #[inline]

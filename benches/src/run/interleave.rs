@@ -129,7 +129,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn run(mut self, count: &AtomicU64) -> Result<Done, Error> {
-        let Pushing { batch, wait, lasting, durable } = self.pushing;
+        let Pushing { batch, wait, lasting, durable, .. } = self.pushing;
         let level = if wait { Level::Durable } else { Level::Visible };
         let (mut reads, mut writes) = (Latency::new(), Latency::new());
         let (mut written, mut last) = (0, None);

@@ -1,7 +1,9 @@
 //! One run: prepare, push, read back, close, reopen, ask, report.
 
 pub mod acks;
+mod arrivals;
 mod ask;
+mod cold;
 mod effort;
 pub(crate) mod folder;
 mod idle;
@@ -23,9 +25,9 @@ use crate::cli::Run;
 use crate::error::Error;
 use crate::measure::{Latency, Machine, Memory, TickClock, cpu_s};
 use crate::progress::Progress;
-use crate::report::{Report, Sums};
+use crate::report::{Arrival, Curves, Report, Sums};
 use crate::roofs::{DiskTimes, median, pwrite_fdatasync_64k};
-use crate::workload::Workload;
+use crate::workload::{Kind, Workload};
 
 use acks::AckTimes;
 use effort::Effort;
@@ -58,6 +60,9 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
             "--wait needs --durability interval:TIME or sync: memory makes nothing durable".into(),
         ));
     }
+    if options.rate.is_some() && options.workload == Kind::Mixed {
+        return Err(Error::Usage("--rate goes with workloads that push: mixed workers wait for each answer".into()));
+    }
     let workload = Workload::new(options.workload, options.seed, options.samples)?;
     let folder = Folder::new(options.data_dir.as_deref())?;
     let effort = Effort::of(workload.ticks() * u64::from(workload.slots()));
@@ -79,6 +84,7 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
 
     let clock = TickClock::new();
     let stored = prepared.push(&engine, &workload, options, &clock, progress)?;
+    let pushed_stats = engine.stats();
     progress.step("flushing");
     let flush_start = Instant::now();
     engine.flush().map_err(Error::engine("flushing"))?;
@@ -115,6 +121,8 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
     let reopened_is_right = right(found);
     progress.step("scanning");
     let (scan_samples_per_s, scan_is_right) = scans(&engine, recount.checksum.count, answers.sum.total())?;
+    progress.step("encoding for the archive");
+    let cold = cold::measure(&engine, folder.path(), &recount)?;
     progress.step("asking questions");
     let (queries_us, answers_are_right) = ask::ask(&engine, &workload, &probe, &answers, effort)?;
     engine.close().map_err(Error::engine("closing the engine"))?;
@@ -145,13 +153,18 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
         rss_idle_bytes: grown(idle_rss),
         bytes_per_sample_fresh: Some(per_sample(fresh_bytes)),
         bytes_per_sample: Some(per_sample(segment_bytes)),
-        bytes_per_sample_cold: None,
+        bytes_per_sample_cold: cold.as_ref().map(|cold| per_sample(cold.bytes)),
         wal_bytes_per_sample: (options.durability != Durability::Memory).then(|| per_sample(wal_bytes)),
         pwrite_fdatasync_64k_us: DiskTimes::of(&disk),
         reopen_s,
         scan_samples_per_s,
         queries_us,
-        verified: live_is_right && reopened_is_right && scan_is_right && answers_are_right && idle.verified,
+        verified: live_is_right
+            && reopened_is_right
+            && scan_is_right
+            && cold.as_ref().is_none_or(|cold| cold.verified)
+            && answers_are_right
+            && idle.verified,
         wait: options.wait,
         for_s: options.lasting.map(|time| time.as_secs_f64()),
         elapsed_s: stored.visible_s,
@@ -172,7 +185,25 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
         expected: sums(recount.checksum),
         found: sums(alter(found.0)),
         mixed: stored.mixed,
-        machine: Machine::this(),
+        cold_scan_samples_per_s: cold.as_ref().map(|cold| cold.scan_samples_per_s),
+        memory_samples_left: pushed_stats.memtable_samples,
+        segments_left: pushed_stats.segments,
+        compactions: pushed_stats.compactions,
+        arrival: stored.arrivals.as_ref().zip(options.rate).map(|(arrivals, rate)| Arrival {
+            samples_per_s_asked: rate,
+            level: if options.wait { "durable" } else { "visible" },
+            batches: arrivals.pushed.len(),
+            batches_watched: arrivals.reached.len(),
+            pushed_ns: arrivals.pushed.quantiles(),
+            reached_ns: arrivals.reached.quantiles(),
+        }),
+        curves_ns: Curves {
+            push: idle.single.curve(),
+            push_loaded: stored.loaded.curve(),
+            arrival_pushed: stored.arrivals.as_ref().map_or(Vec::new(), |a| a.pushed.curve()),
+            arrival_reached: stored.arrivals.as_ref().map_or(Vec::new(), |a| a.reached.curve()),
+        },
+        machine: Machine::with(folder.path()),
     })
 }
 

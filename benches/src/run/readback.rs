@@ -13,12 +13,12 @@ const SLICED_BELOW: usize = 64;
 const SLICES: i64 = 64;
 
 /// Selects by equality of labels, without limits: the driver reads more than a query may.
-pub(super) fn select(snapshot: &Snapshot, matchers: &[Matcher]) -> Result<Selection, Error> {
+pub(crate) fn select(snapshot: &Snapshot, matchers: &[Matcher]) -> Result<Selection, Error> {
     let selection = snapshot.install(|sources| Selection::new(sources, matchers));
     Ok(selection.map_err(Error::engine("selecting series"))?.limits(QueryLimits::NONE))
 }
 
-pub(super) fn equal(name: &str, value: &str) -> Matcher {
+pub(crate) fn equal(name: &str, value: &str) -> Matcher {
     Matcher::new(name, MatchOp::Equal, value).expect("a matcher by equality is always legal")
 }
 
@@ -73,7 +73,7 @@ pub(super) fn scan(engine: &Engine) -> Result<Scanned, Error> {
 }
 
 /// Eight sums side by side, so that additions need not wait for each other.
-fn sum_of(values: &[f64]) -> f64 {
+pub(super) fn sum_of(values: &[f64]) -> f64 {
     let (chunks, rest) = values.as_chunks::<8>();
     let mut sums = [0.0; 8];
     chunks.iter().for_each(|chunk| sums.iter_mut().zip(chunk).for_each(|(sum, value)| *sum += value));

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tidegauge::{Durability, Engine, SeriesId};
 
+use super::arrivals::Arrivals;
 use super::ingest::{Ingested, Pushing, Share, ingest};
 use super::interleave::{Interleaved, interleave, preload};
 use super::questions::{Answers, Probe};
@@ -98,6 +99,7 @@ impl Prepared {
             wait: options.wait,
             lasting: options.lasting,
             durable: options.durability != Durability::Memory,
+            rate: options.rate,
         };
         match self {
             Self::Grid(shares) => ingest(engine, workload, shares, pushing, clock, progress).map(Stored::from),
@@ -120,6 +122,7 @@ pub(super) struct Stored {
     pub(super) cpu_before_s: f64,
     pub(super) loaded: Latency,
     pub(super) acks: Latency,
+    pub(super) arrivals: Option<Arrivals>,
     pub(super) mixed: Option<Mixed>,
 }
 
@@ -157,6 +160,7 @@ impl From<Ingested> for Stored {
             cpu_before_s: ingested.cpu_before_s,
             loaded: ingested.loaded,
             acks: ingested.acks,
+            arrivals: ingested.arrivals,
             mixed: None,
         }
     }
@@ -173,6 +177,7 @@ impl From<Interleaved> for Stored {
             cpu_before_s: done.cpu_before_s,
             loaded: Latency::new(),
             acks: Latency::new(),
+            arrivals: None,
             mixed: Some(done.mixed),
         }
     }

@@ -6,7 +6,7 @@ use super::shared::Shared;
 use crate::sync::Arc;
 
 /// The one reader of all lanes. A round is [`observe`](Self::observe), [`for_each_slice`](Self::for_each_slice) as
-/// often as needed, [`release`](Self::release), and [`publish`](Self::publish) once the samples are visible.
+/// often as needed, [`take`](Self::take), and [`publish`](Self::publish) once the samples are visible.
 ///
 /// Dropping it severs all lanes: pushes are refused from then on.
 pub struct Drain<T: Copy> {
@@ -87,7 +87,7 @@ impl<T: Copy> Drain<T> {
     }
 
     /// Lends every sample of the round, in the order of acceptance: lane by lane, the common one last, each in the
-    /// order of its pushes. The same on every call until [`release`](Self::release) or the next
+    /// order of its pushes. The same on every call until [`take`](Self::take) or the next
     /// [`observe`](Self::observe). The slices lie in the slots themselves: no copy.
     pub fn for_each_slice(&self, mut f: impl FnMut(&[T])) {
         for drained in &self.lanes {
@@ -126,17 +126,27 @@ impl<T: Copy> Drain<T> {
         }
     }
 
-    /// Gives the round's slots back to the senders. The samples must be where they belong by now.
-    pub fn release(&mut self) {
-        for drained in &mut self.lanes {
-            if drained.cursor.released < drained.cursor.observed {
-                drained.cursor.released = drained.cursor.observed;
-                drained.lane.release(drained.cursor.released);
+    /// Lends every sample of the round a last time, as [`for_each_slice`](Self::for_each_slice) does, at most `at_once`
+    /// of them at a time, and gives their slots back to the senders as soon as `f` is done with them: a sender whose
+    /// lane is full goes on while the rest of the round is worked on.
+    pub fn take(&mut self, at_once: usize, mut f: impl FnMut(&[T])) {
+        let at_once = at_once.max(1) as u64;
+        for DrainLane { lane, cursor, .. } in &mut self.lanes {
+            while cursor.released < cursor.observed {
+                let end = cursor.observed.min(cursor.released.saturating_add(at_once));
+                // SAFETY: as in `for_each_slice`: the positions lie in the round.
+                unsafe { lane.read(cursor.released, end, &mut f) };
+                cursor.released = end;
+                lane.release(end);
             }
         }
-        if self.common.released < self.common.observed {
-            self.common.released = self.common.observed;
-            self.shared.common.release(self.common.released);
+        let Cursor { released, observed, .. } = &mut self.common;
+        while released < observed {
+            let end = (*observed).min(released.saturating_add(at_once));
+            // SAFETY: as above.
+            unsafe { self.shared.common.read(*released, end, &mut f) };
+            *released = end;
+            self.shared.common.release(end);
         }
     }
 

@@ -39,7 +39,11 @@ pub enum Refused {
 const SPINS: u32 = 64;
 /// Attempts with a yield between them, before sleeping.
 const YIELDS: u32 = 64;
-/// The longest sleep between two attempts: a worker that moves frees a lane in much less than a second.
+/// The first sleeps between two attempts: a worker that is not held up frees a part of a lane in so long.
+const SLEEP_MIN: Duration = Duration::from_micros(20);
+/// Sleeps of that length; then the worker is held up, and looking often would only take its processor away.
+const SHORT_SLEEPS: u32 = 32;
+/// The longest sleep.
 const SLEEP_MAX: Duration = Duration::from_micros(500);
 
 impl BackPressure {
@@ -62,7 +66,7 @@ impl BackPressure {
             BackPressure::Block(timeout) => {
                 let started = Instant::now();
                 let mut attempts = 0_u32;
-                let mut sleep = Duration::from_micros(20);
+                let mut sleep = SLEEP_MIN;
                 loop {
                     if attempts < SPINS {
                         hint::spin_loop();
@@ -74,7 +78,9 @@ impl BackPressure {
                             return Err(Refused::Full);
                         }
                         thread::sleep(sleep.min(left));
-                        sleep = (sleep * 2).min(SLEEP_MAX);
+                        if attempts >= SPINS + YIELDS + SHORT_SLEEPS {
+                            sleep = (sleep * 2).min(SLEEP_MAX);
+                        }
                     }
                     attempts = attempts.saturating_add(1);
                     match attempt() {

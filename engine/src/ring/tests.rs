@@ -17,7 +17,9 @@ fn round(drain: &mut Drain<u64>, per_lane_max: usize, seq: u64) -> Vec<u64> {
     let mut seen = Vec::new();
     drain.for_each_slice(|slice| seen.extend_from_slice(slice));
     assert_eq!(seen.len(), ready);
-    drain.release();
+    let mut taken = Vec::new();
+    drain.take(3, |slice| taken.extend_from_slice(slice));
+    assert_eq!(taken, seen);
     drain.publish(seq);
     seen
 }
@@ -53,8 +55,30 @@ fn the_slots_of_a_round_can_be_read_again_until_released() {
     }
     lane.push(4).unwrap();
     assert_eq!(lane.push(5), Err(Refused::Full), "the round still holds its slots");
-    drain.release();
+    drain.take(usize::MAX, |_| {});
     lane.push(5).unwrap();
+}
+
+#[test]
+fn a_full_lane_has_room_again_while_its_round_is_still_taken() {
+    let (rings, mut drain) = Rings::new(limits(8));
+    let (mut lane, common) = (rings.join().unwrap(), rings.common());
+    lane.push_slice(&[1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
+    common.push_slice(&[11, 12, 13, 14, 15, 16, 17, 18]).unwrap();
+    assert_eq!(drain.observe(100), 16);
+    let mut seen = Vec::new();
+    drain.take(4, |slice| {
+        match seen.len() {
+            0 => assert_eq!(lane.push(9), Err(Refused::Full), "what is lent is still held"),
+            4 => assert_eq!(lane.push_slice(&[9, 10, 11, 12]), Ok(12)),
+            8 => assert_eq!(common.push(19), Err(Refused::Full)),
+            _ => assert_eq!(common.push_slice(&[19, 20, 21, 22]), Ok(12)),
+        }
+        seen.extend_from_slice(slice);
+    });
+    assert_eq!(seen, [1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 14, 15, 16, 17, 18], "this round only");
+    drain.publish(1);
+    assert_eq!(round(&mut drain, 100, 2), [9, 10, 11, 12, 19, 20, 21, 22]);
 }
 
 #[test]
@@ -63,7 +87,7 @@ fn waiters_learn_after_publish_and_not_before() {
     let mut lane = rings.join().unwrap();
     let position = lane.push_slice(&[1, 2, 3]).unwrap();
     drain.observe(100);
-    drain.release();
+    drain.take(usize::MAX, |_| {});
     assert!(lane.progress().visible_position < position);
     drain.publish(77);
     let visible = LaneProgress { visible_position: 3, visible_seq: 77 };
@@ -241,14 +265,13 @@ fn many_threads_lose_nothing_and_keep_their_order() {
     while next.iter().sum::<u64>() < (LANES + COMMON) * PER_THREAD {
         let ready = drain.observe(48);
         seq += ready as u64;
-        drain.for_each_slice(|slice| {
+        drain.take(5, |slice| {
             for sample in slice {
                 let who = (sample >> 32) as usize;
                 assert_eq!(sample & 0xffff_ffff, next[who], "pusher {who}");
                 next[who] += 1;
             }
         });
-        drain.release();
         drain.publish(seq);
         if ready == 0 {
             std::thread::yield_now();

@@ -1,0 +1,231 @@
+//! One cell of the table: workers that do the same at the same time.
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tidegauge::query::Selection;
+use tidegauge::{Appender, BackPressure, Engine, Level, SeriesId, SeriesSample, Timestamp};
+
+use super::mode::Mode;
+use super::operations::{Operation, Operations, value_of};
+use super::{Figures, PATIENCE};
+use crate::error::Error;
+use crate::measure::{Latency, TickClock};
+use crate::report::OperationTimes;
+use crate::run::readback::equal;
+use crate::workload::Workload;
+
+/// Of reads that take less than two readings of a clock, one in this many is timed.
+const TIMED_ONE_IN: u64 = 8;
+
+/// Which cell of the table.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) mode: Mode,
+    pub(super) workers: u32,
+    /// Cells before it.
+    pub(super) number: u64,
+    /// All that is written lies at or after this tick.
+    pub(super) first_tick: u64,
+    pub(super) seed: u64,
+}
+
+impl Place {
+    /// The tick behind all that was written, if each worker wrote so much.
+    pub(super) fn end_tick(&self, written: &[u64]) -> u64 {
+        self.first_tick + written.iter().max().unwrap_or(&0) * u64::from(self.workers)
+    }
+}
+
+/// What the workers work on.
+pub(super) struct Cell<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) workload: &'a Workload,
+    pub(super) ids: &'a [SeriesId],
+    pub(super) clock: &'a TickClock,
+    pub(super) place: Place,
+}
+
+/// What came of it.
+pub(super) struct CellResult {
+    reads: Latency,
+    writes: Latency,
+    operations: u64,
+    elapsed: Duration,
+    /// Samples written by each worker.
+    pub(super) written: Vec<u64>,
+}
+
+impl CellResult {
+    pub(super) fn figures(&self, mode: Mode, workers: u32) -> Figures {
+        let ops_per_s = self.operations as f64 / self.elapsed.as_secs_f64();
+        let published = mode.published_ops_per_s(workers);
+        let times = |latency: &Latency| (!latency.is_empty()).then(|| OperationTimes::of(latency));
+        Figures {
+            mode,
+            workers,
+            ops_per_s,
+            read_us: times(&self.reads),
+            write_us: times(&self.writes),
+            published_ops_per_s: published,
+            ratio: published.map(|published| ops_per_s / published),
+        }
+    }
+}
+
+impl Cell<'_> {
+    /// Lets all workers work for so long.
+    pub(super) fn run(&self, time: Duration) -> Result<CellResult, Error> {
+        let workers = self.place.workers;
+        let (stop, ready) = (AtomicBool::new(false), Barrier::new(workers as usize + 1));
+        let mut start = Instant::now();
+        let done = thread::scope(|scope| {
+            let (stop, ready) = (&stop, &ready);
+            let run = move |k: u32| {
+                let worker = Worker::new(self, k);
+                ready.wait();
+                worker?.run(stop)
+            };
+            let running: Vec<_> = (0..workers).map(|k| scope.spawn(move || run(k))).collect();
+            ready.wait();
+            start = Instant::now();
+            thread::sleep(time);
+            // Relaxed: a worker that sees it later does an operation more.
+            stop.store(true, Ordering::Relaxed);
+            running.into_iter().map(|t| t.join().expect("a worker panicked")).collect::<Result<Vec<_>, _>>()
+        })?;
+        let elapsed = start.elapsed();
+        let (mut reads, mut writes) = (Latency::new(), Latency::new());
+        for one in &done {
+            reads.merge(&one.reads);
+            writes.merge(&one.writes);
+        }
+        let operations = done.iter().map(|one| one.operations).sum();
+        Ok(CellResult { reads, writes, operations, elapsed, written: done.iter().map(|one| one.written).collect() })
+    }
+}
+
+/// One thread at work, and what it did.
+struct Worker<'a> {
+    cell: &'a Cell<'a>,
+    operations: Operations,
+    appender: Appender,
+    /// Tick of the last sample of each series that this worker alone writes; empty where others write too.
+    last: Vec<u64>,
+    batch: Vec<SeriesSample>,
+}
+
+struct Done {
+    reads: Latency,
+    writes: Latency,
+    operations: u64,
+    written: u64,
+}
+
+impl<'a> Worker<'a> {
+    fn new(cell: &'a Cell<'a>, index: u32) -> Result<Self, Error> {
+        let operations = Operations::new(cell.place, index);
+        let appender = cell.engine.appender_with(BackPressure::Block(PATIENCE));
+        let last = if operations.is_alone() { vec![0; cell.ids.len()] } else { Vec::new() };
+        let appender = appender.map_err(Error::engine("making an appender"))?;
+        Ok(Self { cell, operations, appender, last, batch: Vec::new() })
+    }
+
+    fn run(mut self, stop: &AtomicBool) -> Result<Done, Error> {
+        let mode = self.cell.place.mode;
+        let clock = self.cell.clock;
+        let timed_one_in = if mode == Mode::ReadSnapshot { 1 } else { TIMED_ONE_IN };
+        let mut done = Done { reads: Latency::new(), writes: Latency::new(), operations: 0, written: 0 };
+        let mut reads = 0u64;
+        // Relaxed: nothing is read on the strength of it.
+        while !stop.load(Ordering::Relaxed) {
+            match self.operations.next() {
+                Operation::Read(series) => {
+                    reads += 1;
+                    if reads.is_multiple_of(timed_one_in) {
+                        let start = clock.ticks();
+                        self.read(series)?;
+                        done.reads.record_ns(clock.between_ns(start, clock.ticks()));
+                    } else {
+                        self.read(series)?;
+                    }
+                    done.operations += 1;
+                }
+                Operation::Write => {
+                    let samples = mode.samples_of_a_write();
+                    self.make(samples);
+                    let start = clock.ticks();
+                    self.write()?;
+                    done.writes.record_ns(clock.between_ns(start, clock.ticks()));
+                    done.operations += samples;
+                    done.written += samples;
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    fn make(&mut self, samples: u64) {
+        self.batch.clear();
+        for _ in 0..samples {
+            let (series, tick) = self.operations.sample();
+            let at = Timestamp::from_nanos(self.cell.workload.timestamp_ns(tick));
+            self.batch.push(SeriesSample::new(self.cell.ids[series as usize], at, value_of(series, tick)));
+            if let Some(last) = self.last.get_mut(series as usize) {
+                *last = tick;
+            }
+        }
+    }
+
+    fn write(&mut self) -> Result<(), Error> {
+        let pushed = match self.batch.as_slice() {
+            [one] => self.appender.push(one.series(), one.timestamp(), one.value()),
+            many => self.appender.push_batch(many),
+        };
+        let ack = pushed.map_err(Error::engine("pushing"))?;
+        let waited = self.cell.engine.wait(ack, Level::Visible, PATIENCE);
+        waited.map(drop).map_err(Error::engine("waiting for samples"))
+    }
+
+    #[inline]
+    fn read(&self, series: u32) -> Result<(), Error> {
+        let (at, value) = match self.cell.place.mode {
+            Mode::ReadSnapshot => self.by_snapshot(series)?,
+            _ => {
+                let last = self.cell.engine.last(self.cell.ids[series as usize]);
+                let last = last.map_err(Error::engine("reading a last value"))?;
+                last.map_or((i64::MIN, f64::NAN), |last| (last.timestamp.nanos(), last.value))
+            }
+        };
+        let tick = (at - self.cell.workload.timestamp_ns(0)) / self.cell.workload.interval_ns();
+        let right = at >= self.cell.workload.timestamp_ns(0)
+            && value == value_of(series, tick as u64)
+            // What this worker wrote, it must read.
+            && self.own_tick(series).is_none_or(|own| own == 0 || own == tick as u64);
+        if right { Ok(()) } else { Err(self.wrong(series, at, value)) }
+    }
+
+    /// The tick that this worker wrote last, where nobody else writes; 0: not in this cell.
+    fn own_tick(&self, series: u32) -> Option<u64> {
+        self.last.get(series as usize).copied()
+    }
+
+    fn by_snapshot(&self, series: u32) -> Result<(i64, f64), Error> {
+        let labels = self.cell.workload.labels(u64::from(series));
+        let matchers = ["__name__", "host"].map(|name| equal(name, labels.get(name).unwrap_or_default()));
+        let selection = Selection::new(&self.cell.engine.snapshot(), &matchers);
+        let last = selection.and_then(|s| s.last()).map_err(Error::engine("reading a last value"))?;
+        match last.as_slice() {
+            [Some(last)] => Ok((last.timestamp.nanos(), last.value)),
+            _ => Err(self.wrong(series, i64::MIN, f64::NAN)),
+        }
+    }
+
+    #[cold]
+    fn wrong(&self, series: u32, at: i64, value: f64) -> Error {
+        let labels = self.cell.workload.labels(u64::from(series)).selector();
+        Error::Wrong(format!("the last value of {labels} is said to be {value} at {at} ns"))
+    }
+}

@@ -1,0 +1,127 @@
+//! Open-loop arrival: samples are due at times that do not depend on how the engine does.
+//!
+//! A time counts from when the batch was due, not from when the appender came to push it: an engine that stands still
+//! for a second is late for all that were due in that second, and not for the one batch that was under way.
+
+use std::sync::mpsc::Receiver;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tidegauge::{Ack, Engine, Level};
+
+use super::ingest::PATIENCE;
+use crate::error::Error;
+use crate::measure::Latency;
+
+/// When each batch of one appender is due. The batches of all appenders together come at even distances.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Schedule {
+    /// Samples a second of all appenders.
+    pub(super) samples_per_s: u64,
+    pub(super) batch: u64,
+    pub(super) appenders: u64,
+    /// This appender's place among them.
+    pub(super) index: u64,
+}
+
+/// Batches of all appenders of which it is watched when they become visible, a second, about.
+const WATCHED_PER_S: u64 = 10_000;
+/// A sleep may end so much late.
+const SLEEP_MARGIN: Duration = Duration::from_micros(200);
+
+impl Schedule {
+    /// When the batch is due that follows the first `before` samples of this appender.
+    pub(super) fn due_after(&self, before: u64) -> Duration {
+        let ahead = u128::from(before) * u128::from(self.appenders) + u128::from(self.batch) * u128::from(self.index);
+        Duration::from_nanos((ahead * 1_000_000_000 / u128::from(self.samples_per_s)) as u64)
+    }
+
+    /// One batch in this many is watched: never a choice of the engine's.
+    pub(super) fn watched_one_in(&self) -> u64 {
+        (self.samples_per_s / self.batch / WATCHED_PER_S).max(1)
+    }
+}
+
+/// Sleeps where there is time, then spins: a sleep alone ends tens of microseconds late.
+pub(super) fn wait_until(due: Instant) {
+    loop {
+        let left = due.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        if left > SLEEP_MARGIN {
+            thread::sleep(left - SLEEP_MARGIN);
+        } else {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+/// Times from when a batch was due.
+#[derive(Debug)]
+pub(super) struct Arrivals {
+    /// Until its push returned.
+    pub(super) pushed: Latency,
+    /// Until it was visible, or durable.
+    pub(super) reached: Latency,
+}
+
+impl Arrivals {
+    pub(super) fn new() -> Self {
+        Self { pushed: Latency::new(), reached: Latency::new() }
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.pushed.merge(&other.pushed);
+        self.reached.merge(&other.reached);
+    }
+}
+
+/// Waits for each push that it is told of, one after the other, and takes the time since it was due.
+pub(super) fn watch(engine: &Engine, level: Level, pushed: &Receiver<(Instant, Ack)>) -> Result<Latency, Error> {
+    let mut latency = Latency::new();
+    for (due, ack) in pushed {
+        engine.wait(ack, level, PATIENCE).map_err(Error::engine("waiting for samples"))?;
+        latency.record_ns(due.elapsed().as_nanos() as u64);
+    }
+    Ok(latency)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_of_all_appenders_come_at_even_distances_and_at_the_rate_asked_for() {
+        let (rate, batch, appenders) = (3_000_000, 1_000, 7);
+        let mut due: Vec<Duration> = Vec::new();
+        for index in 0..appenders {
+            let schedule = Schedule { samples_per_s: rate, batch, appenders, index };
+            due.extend((0..1_000).map(|k| schedule.due_after(k * batch)));
+        }
+        due.sort_unstable();
+        // Counted apart: one batch after the other, a third of a millisecond each.
+        let mut thirds_of_ns = 0u64;
+        for at in &due {
+            assert_eq!(at.as_nanos() as u64, thirds_of_ns / 3);
+            thirds_of_ns += 1_000_000;
+        }
+        let first_second = due.iter().filter(|at| at.as_secs() == 0).count() as u64;
+        assert_eq!(first_second * batch, rate);
+    }
+
+    #[test]
+    fn so_few_are_watched_that_watching_costs_little() {
+        let one_in = |samples_per_s, batch| Schedule { samples_per_s, batch, appenders: 1, index: 0 }.watched_one_in();
+        assert_eq!((one_in(1_000, 1), one_in(10_000_000, 1_000), one_in(2_000_000, 1)), (1, 1, 200));
+    }
+
+    #[test]
+    fn nobody_is_early() {
+        for ahead in [0, 50, 1_000] {
+            let due = Instant::now() + Duration::from_micros(ahead);
+            wait_until(due);
+            assert!(Instant::now() >= due);
+        }
+    }
+}
