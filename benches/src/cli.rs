@@ -24,7 +24,10 @@ const EXAMPLES: &str = "Examples:
   tidegauge-bench run --workload w1 --rate 5M --for 30s
   tidegauge-bench recovery --for 10s
   tidegauge-bench concurrency --workers 1,5,10,20
-  tidegauge-bench roofs
+  tidegauge-bench beside --readers 2
+  tidegauge-bench soak --rate 2M --for 8h --json > soak.jsonl
+  tidegauge-bench roofs --json > roofs.json
+  tidegauge-bench report roofs.json runs.json --out report.html
 
 Exit codes: 0 fine, 1 the run failed or its answers are wrong, 2 the request makes no sense.";
 
@@ -37,8 +40,14 @@ pub enum Command {
     Recovery(Recovery),
     /// Let workers read and write at once: the table of throughput and latency.
     Concurrency(Concurrency),
+    /// Push alone and beside questions that never pause: what does pushing lose?
+    Beside(Beside),
+    /// Push at a rate for hours: memory and latencies over time. Ctrl-C ends it with its summary.
+    Soak(Soak),
     /// Measure what this machine can do at best.
     Roofs(Roofs),
+    /// Make one HTML file of figures that the other verbs printed with --json.
+    Report(Report),
 }
 
 /// Options of `run`.
@@ -139,6 +148,81 @@ pub struct Concurrency {
     pub json: bool,
 }
 
+/// Options of `beside`.
+#[derive(Clone, Debug, Args)]
+pub struct Beside {
+    /// What is pushed, by one appender: w1 or w1int.
+    #[arg(long, value_enum, default_value_t = Kind::W1)]
+    pub workload: Kind,
+    /// Threads that ask.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub readers: u32,
+    /// Pairs of runs, one alone and one beside questions.
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    pub pairs: u32,
+    /// How long each of the two lasts.
+    #[arg(long = "for", default_value = "2s", value_name = "TIME", value_parser = duration)]
+    pub lasting: Duration,
+    /// Samples of one push.
+    #[arg(long, default_value_t = 1_000, value_name = "N")]
+    pub batch: u32,
+    /// Samples a second that are due [default: as fast as the engine takes them].
+    #[arg(long, value_name = "SAMPLES", value_parser = count)]
+    pub rate: Option<u64>,
+    /// What an acknowledgement is worth: memory, interval:TIME or sync.
+    #[arg(long, default_value = "interval:100ms", value_name = "D")]
+    pub durability: Durability,
+    /// What everything random follows from.
+    #[arg(long, default_value_t = 1, value_name = "S")]
+    pub seed: u64,
+    /// Samples that are there before, and then come again and again [default: 10 million].
+    #[arg(long, value_name = "N")]
+    pub samples: Option<u64>,
+    /// A folder for the data, new or empty; it is kept [default: a temporary one in the current
+    /// folder].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Print one JSON object as the last line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `soak`.
+#[derive(Clone, Debug, Args)]
+pub struct Soak {
+    /// What is pushed, by one appender: w1 or w1int.
+    #[arg(long, value_enum, default_value_t = Kind::W1)]
+    pub workload: Kind,
+    /// Samples a second that are due.
+    #[arg(long, default_value = "1M", value_name = "SAMPLES", value_parser = count)]
+    pub rate: u64,
+    /// How long.
+    #[arg(long = "for", default_value = "1h", value_name = "TIME", value_parser = duration)]
+    pub lasting: Duration,
+    /// A line of figures this often.
+    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = duration)]
+    pub every: Duration,
+    /// Samples of one push.
+    #[arg(long, default_value_t = 1_000, value_name = "N")]
+    pub batch: u32,
+    /// What an acknowledgement is worth: memory, interval:TIME or sync.
+    #[arg(long, default_value = "interval:100ms", value_name = "D")]
+    pub durability: Durability,
+    /// What everything random follows from.
+    #[arg(long, default_value_t = 1, value_name = "S")]
+    pub seed: u64,
+    /// Samples that are prepared and come again and again [default: 2 million].
+    #[arg(long, value_name = "N")]
+    pub samples: Option<u64>,
+    /// A folder for the data, new or empty; it is kept [default: a temporary one in the current
+    /// folder].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Print each line of figures as a JSON object, and one of all as the last line.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Options of `roofs`.
 #[derive(Clone, Debug, Args)]
 pub struct Roofs {
@@ -148,6 +232,20 @@ pub struct Roofs {
     /// Print one JSON object as the last line.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Options of `report`.
+#[derive(Clone, Debug, Args)]
+pub struct Report {
+    /// Files with what the other verbs printed with --json; lines that are no objects are passed over.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The page to write.
+    #[arg(long, default_value = "report.html", value_name = "FILE")]
+    pub out: PathBuf,
+    /// A folder for the plots as SVG files, too.
+    #[arg(long, value_name = "DIR")]
+    pub svg_dir: Option<PathBuf>,
 }
 
 /// `20000`, `200k`, `5M`.

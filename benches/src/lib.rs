@@ -14,6 +14,8 @@ pub mod checksum;
 pub mod run;
 // by many at once,
 pub mod concurrency;
+// while questions are asked, and for hours,
+pub mod live;
 // killed and opened again,
 pub mod recovery;
 // by the clock,
@@ -24,6 +26,8 @@ pub mod roofs;
 pub mod cli;
 pub mod progress;
 pub mod report;
+// on a page.
+pub mod page;
 
 mod error;
 

@@ -3,10 +3,14 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
+use signal_hook::consts::{SIGINT, SIGTERM};
 use tidegauge_bench::Error;
 use tidegauge_bench::cli::{Cli, Command};
+use tidegauge_bench::live::Window;
 use tidegauge_bench::progress::Progress;
 use tidegauge_bench::roofs::Roofs;
 use tidegauge_bench::run::run;
@@ -77,6 +81,28 @@ fn command(command: Command, progress: &Progress) -> Result<Outcome, Error> {
             let text = if options.json { table.to_json() } else { table.to_string() };
             Ok(Outcome { text, fine: table.verified })
         }
+        Command::Beside(options) => {
+            let beside = tidegauge_bench::live::beside(&options, progress)?;
+            let text = if options.json { beside.to_json() } else { beside.to_string() };
+            Ok(Outcome { text, fine: beside.verified })
+        }
+        Command::Soak(options) => {
+            let stop = Arc::new(AtomicBool::new(false));
+            for signal in [SIGINT, SIGTERM] {
+                // A second one ends the process at once.
+                let ended = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop));
+                let told = ended.and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)));
+                told.map_err(Error::output)?;
+            }
+            let tell = |window: &Window| {
+                let line = if options.json { window.to_json() } else { window.to_string() };
+                progress.suspend(|| writeln!(std::io::stdout().lock(), "{line}")).map_err(Error::output)
+            };
+            let soak = tidegauge_bench::live::soak(&options, &stop, progress, tell)?;
+            let text = if options.json { soak.to_json() } else { soak.to_string() };
+            Ok(Outcome { text, fine: soak.verified })
+        }
+        Command::Report(options) => Ok(Outcome { text: tidegauge_bench::page::write(&options)?, fine: true }),
         Command::Roofs(options) => {
             let roofs = Roofs::measure(&options.data_dir, progress)?;
             let text = if options.json { roofs.to_json() } else { roofs.to_string() };

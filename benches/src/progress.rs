@@ -49,6 +49,11 @@ impl Progress {
         self.0.set_position(position);
     }
 
+    /// Prints something between two drawings.
+    pub fn suspend<R>(&self, print: impl FnOnce() -> R) -> R {
+        self.0.suspend(print)
+    }
+
     /// Takes everything away again.
     pub fn finish(&self) {
         self.0.finish_and_clear();

@@ -238,7 +238,8 @@ fn every_mode_of_the_concurrency_table_is_verified() {
         }
         assert!(any, "{cell}");
         if let Some(published) = cell["published_ops_per_s"].as_f64() {
-            assert_eq!(cell["ratio"].as_f64().unwrap(), cell["ops_per_s"].as_f64().unwrap() / published);
+            let ratio = cell["ops_per_s"].as_f64().unwrap() / published;
+            assert!((cell["ratio"].as_f64().unwrap() / ratio - 1.0).abs() < 1e-9, "{cell}");
         }
     }
     assert!(cells.iter().any(|cell| cell["published_ops_per_s"].as_f64() == Some(600e3)), "writes by one worker");
@@ -252,4 +253,76 @@ fn a_table_without_workers_makes_no_sense() {
     };
     let error = tidegauge_bench::concurrency::measure(&options, &Progress::hidden()).unwrap_err();
     assert_eq!(error.exit_code(), 2, "{error}");
+}
+
+#[test]
+fn pushing_beside_questions_is_compared_with_pushing_alone() {
+    for rate in ["", "--rate 100k"] {
+        let line = format!("tidegauge-bench beside --pairs 2 --for 100ms --samples 1600000 --readers 2 {rate}");
+        let Command::Beside(mut options) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
+            panic!("beside expected")
+        };
+        let dir = tempfile::tempdir().unwrap();
+        options.data_dir = Some(dir.path().join("bench"));
+        let beside = tidegauge_bench::live::beside(&options, &Progress::hidden()).unwrap();
+        assert!(beside.verified, "{beside}");
+        assert_eq!(beside.pairs.len(), 2);
+        let mut ratios: Vec<f64> =
+            beside.pairs.iter().map(|pair| pair.beside.samples_per_s / pair.alone.samples_per_s).collect();
+        ratios.sort_by(f64::total_cmp);
+        assert_eq!(beside.ratio, ratios[1], "of an even number, the upper of the two in the middle");
+        assert!(beside.pairs.iter().all(|pair| pair.alone.questions_per_s == 0.0), "{beside}");
+        assert!(beside.questions_per_s > 0.0, "{beside}");
+    }
+}
+
+#[test]
+fn a_soak_tells_its_windows_and_ends_with_a_summary_when_interrupted() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegauge-bench"));
+    command.args(["soak", "--rate", "200k", "--samples", "40000", "--for", "10m", "--every", "200ms", "--json"]);
+    command.arg("--data-dir").arg(dir.path().join("bench"));
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    let windows: Vec<Value> = (0..3).map(|_| serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap()).collect();
+    let interrupted = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupted.success());
+    let summary: Value = serde_json::from_str(&lines.map_while(Result::ok).last().unwrap()).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!((&summary["verified"], &summary["interrupted"]), (&true.into(), &true.into()), "{summary}");
+    assert!(windows.iter().all(|window| window["rss_bytes"].as_u64().unwrap() > 0));
+    let (told, all) = (windows[0].as_object().unwrap(), summary["windows"].as_array().unwrap());
+    assert!(all.len() >= 3 && all[0].as_object() == Some(told), "the summary has the windows that were told");
+    let samples = summary["samples"].as_u64().unwrap();
+    let due = 200_000.0 * summary["elapsed_s"].as_f64().unwrap();
+    assert!(samples as f64 <= due + 5_000.0, "no more than were due: {samples} of {due}");
+}
+
+#[test]
+fn a_page_is_made_of_what_runs_print() {
+    let dir = tempfile::tempdir().unwrap();
+    let (run_options, _data) = options("--workload w1 --samples 4000 --rate 100k --durability interval:20ms");
+    let object = run(&run_options, &Progress::hidden()).unwrap().to_json();
+    let figures = dir.path().join("figures.json");
+    std::fs::write(&figures, format!("some words\n{object}\n")).unwrap();
+    let report = |file: &std::path::Path| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegauge-bench"));
+        command.arg("report").arg(file).arg("--out").arg(dir.path().join("page.html"));
+        command.arg("--svg-dir").arg(dir.path().join("plots")).output().unwrap()
+    };
+    let output = report(&figures);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let page = std::fs::read_to_string(dir.path().join("page.html")).unwrap();
+    for title in ["Throughput", "Latency of a push", "Latency at a rate", "Bytes a sample", "Memory", "Full scan"] {
+        assert!(page.contains(&format!("<h2>{title}</h2>")), "{title}");
+    }
+    for plot in ["throughput", "push", "arrival", "bytes", "memory", "scan"] {
+        let svg = std::fs::read_to_string(dir.path().join(format!("plots/{plot}.svg"))).unwrap();
+        assert!(page.contains(&svg), "{plot}");
+    }
+    std::fs::write(&figures, "{\"no\":\"figures\"}\n").unwrap();
+    let output = report(&figures);
+    assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("figures.json:1"), "{told}");
 }

@@ -15,13 +15,13 @@ use crate::measure::Latency;
 
 /// When each batch of one appender is due. The batches of all appenders together come at even distances.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     /// Samples a second of all appenders.
-    pub(super) samples_per_s: u64,
-    pub(super) batch: u64,
-    pub(super) appenders: u64,
+    pub(crate) samples_per_s: u64,
+    pub(crate) batch: u64,
+    pub(crate) appenders: u64,
     /// This appender's place among them.
-    pub(super) index: u64,
+    pub(crate) index: u64,
 }
 
 /// Batches of all appenders of which it is watched when they become visible, a second, about.
@@ -31,19 +31,19 @@ const SLEEP_MARGIN: Duration = Duration::from_micros(200);
 
 impl Schedule {
     /// When the batch is due that follows the first `before` samples of this appender.
-    pub(super) fn due_after(&self, before: u64) -> Duration {
+    pub(crate) fn due_after(&self, before: u64) -> Duration {
         let ahead = u128::from(before) * u128::from(self.appenders) + u128::from(self.batch) * u128::from(self.index);
         Duration::from_nanos((ahead * 1_000_000_000 / u128::from(self.samples_per_s)) as u64)
     }
 
     /// One batch in this many is watched: never a choice of the engine's.
-    pub(super) fn watched_one_in(&self) -> u64 {
+    pub(crate) fn watched_one_in(&self) -> u64 {
         (self.samples_per_s / self.batch / WATCHED_PER_S).max(1)
     }
 }
 
 /// Sleeps where there is time, then spins: a sleep alone ends tens of microseconds late.
-pub(super) fn wait_until(due: Instant) {
+pub(crate) fn wait_until(due: Instant) {
     loop {
         let left = due.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -59,26 +59,26 @@ pub(super) fn wait_until(due: Instant) {
 
 /// Times from when a batch was due.
 #[derive(Debug)]
-pub(super) struct Arrivals {
+pub(crate) struct Arrivals {
     /// Until its push returned.
-    pub(super) pushed: Latency,
+    pub(crate) pushed: Latency,
     /// Until it was visible, or durable.
-    pub(super) reached: Latency,
+    pub(crate) reached: Latency,
 }
 
 impl Arrivals {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { pushed: Latency::new(), reached: Latency::new() }
     }
 
-    pub(super) fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.pushed.merge(&other.pushed);
         self.reached.merge(&other.reached);
     }
 }
 
 /// Waits for each push that it is told of, one after the other, and takes the time since it was due.
-pub(super) fn watch(engine: &Engine, level: Level, pushed: &Receiver<(Instant, Ack)>) -> Result<Latency, Error> {
+pub(crate) fn watch(engine: &Engine, level: Level, pushed: &Receiver<(Instant, Ack)>) -> Result<Latency, Error> {
     let mut latency = Latency::new();
     for (due, ack) in pushed {
         engine.wait(ack, level, PATIENCE).map_err(Error::engine("waiting for samples"))?;

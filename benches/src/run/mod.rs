@@ -1,7 +1,7 @@
 //! One run: prepare, push, read back, close, reopen, ask, report.
 
 pub mod acks;
-mod arrivals;
+pub(crate) mod arrivals;
 mod ask;
 mod cold;
 mod effort;

@@ -1,0 +1,271 @@
+//! A steady load for hours: memory and latencies over time.
+
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tidegauge::Engine;
+
+use super::asker::{Asker, Known};
+use super::load::{Load, Source};
+use crate::cli::Soak as Options;
+use crate::error::Error;
+use crate::measure::{Latency, Machine, Memory, Quantiles, TickClock, cpu_s};
+use crate::progress::Progress;
+use crate::run::folder::Folder;
+use crate::run::readback::read_back;
+use crate::run::recount::{Pushed, Recount};
+
+/// Samples that are prepared; they come again and again, moved on in time.
+const PREPARED: u64 = 4_000 * 500;
+/// Between two questions.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+
+/// What happened in one window of time.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Window {
+    /// When it ended, since the start.
+    pub at_s: f64,
+    /// Samples a second that became visible.
+    pub samples_per_s: f64,
+    /// Push calls, from when they were due.
+    pub push_ns: Option<Quantiles>,
+    /// Questions, on snapshots of their own.
+    pub question_ns: Option<Quantiles>,
+    /// Resident memory when it ended.
+    pub rss_bytes: u64,
+    /// Processor seconds of all threads.
+    pub cpu_s: f64,
+    /// Segments.
+    pub segments: u64,
+    /// Bytes of all segments.
+    pub segment_bytes: u64,
+    /// Samples that are in no segment yet.
+    pub memory_samples: u64,
+}
+
+/// The whole time.
+#[derive(Clone, Debug, Serialize)]
+pub struct Soak {
+    /// `soak`.
+    pub verb: &'static str,
+    /// The workload's name.
+    pub workload: String,
+    /// `memory`, `interval:…` or `sync`.
+    pub durability: String,
+    /// Samples a second that were due.
+    pub rate: u64,
+    /// Samples of one push call.
+    pub batch: u32,
+    /// How long it went on.
+    pub elapsed_s: f64,
+    /// Whether it was stopped before its time, by an interrupt.
+    pub interrupted: bool,
+    /// Samples pushed.
+    pub samples: u64,
+    /// Samples a second that became visible.
+    pub samples_per_s: f64,
+    /// Push calls, from when they were due.
+    pub push_ns: Option<Quantiles>,
+    /// Questions, on snapshots of their own.
+    pub question_ns: Option<Quantiles>,
+    /// Resident memory at the end of the first window.
+    pub rss_first_bytes: u64,
+    /// Resident memory at the end of the last window.
+    pub rss_last_bytes: u64,
+    /// The most resident memory at the end of any window.
+    pub rss_most_bytes: u64,
+    /// Bytes of all segments over samples.
+    pub bytes_per_sample: f64,
+    /// All windows.
+    pub windows: Vec<Window>,
+    /// Whether every answer was right, and all that was pushed is there, count and checksum.
+    pub verified: bool,
+    /// The machine.
+    pub machine: Machine,
+}
+
+/// Pushes at a rate until the time is over or `stop` is set. Hands each window to `tell` when it ends.
+///
+/// # Errors
+/// [`Error`]; a wrong answer is [`Error::Wrong`].
+pub fn soak(
+    options: &Options,
+    stop: &AtomicBool,
+    progress: &Progress,
+    mut tell: impl FnMut(&Window) -> Result<(), Error>,
+) -> Result<Soak, Error> {
+    if options.batch == 0 {
+        return Err(Error::Usage("--batch must be at least 1".into()));
+    }
+    let folder = Folder::new(options.data_dir.as_deref())?;
+    let machine = Machine::with(folder.path());
+    let builder = Engine::builder(folder.path().join("data")).durability(options.durability);
+    let lane = (1 << 16).max(options.batch as usize * 2);
+    let engine = builder.lane_samples(lane).open().map_err(Error::engine("opening the engine"))?;
+    progress.step("generating samples");
+    let samples = options.samples.unwrap_or(PREPARED);
+    let source = Source::new(&engine, options.workload, options.seed, samples, options.batch)?;
+    let known = Known::new(&source.workload, &source.part, &source.ids);
+    let clock = TickClock::new();
+    let mut load = Load::new(&engine, &clock, &source, options.batch)?;
+    let (questions, over) = (Mutex::new(Latency::new()), AtomicBool::new(false));
+    let (mut windows, mut push, mut question) = (Vec::<Window>::new(), Latency::new(), Latency::new());
+    let start = Instant::now();
+    progress.lasting("soaking", options.lasting);
+    // Relaxed: nothing is read on the strength of these.
+    let is_over = || stop.load(Ordering::Relaxed) || start.elapsed() >= options.lasting;
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| ask(&engine, &source, &known, &questions, &over));
+        let mut run = || {
+            while !is_over() {
+                let (began, cpu_before) = (Instant::now(), cpu_s());
+                let ended = || is_over() || began.elapsed() >= options.every || asking.is_finished();
+                let phase = load.at_a_rate(options.rate, (start, 0), ended)?;
+                let asked = std::mem::take(&mut *questions.lock().expect("no thread panics with it"));
+                let (stats, memory) = (engine.stats(), Memory::now());
+                let window = Window {
+                    at_s: start.elapsed().as_secs_f64(),
+                    samples_per_s: phase.samples as f64 / phase.elapsed.as_secs_f64(),
+                    push_ns: phase.push.quantiles(),
+                    question_ns: asked.quantiles(),
+                    rss_bytes: memory.rss,
+                    cpu_s: cpu_s() - cpu_before,
+                    segments: stats.segments,
+                    segment_bytes: stats.segment_bytes,
+                    memory_samples: stats.memtable_samples,
+                };
+                push.merge(&phase.push);
+                question.merge(&asked);
+                progress.at(start.elapsed().as_millis() as u64);
+                tell(&window)?;
+                windows.push(window);
+                if asking.is_finished() {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        let pushed = run();
+        over.store(true, Ordering::Relaxed);
+        asking.join().expect("the reader panicked")?;
+        pushed
+    })?;
+    let (elapsed, interrupted) = (start.elapsed(), stop.load(Ordering::Relaxed));
+    progress.step("counting apart");
+    let pushed = Pushed { part: source.part.clone(), samples: load.pushed };
+    let recount = Recount::of(&source.workload, std::slice::from_ref(&pushed));
+    drop(load);
+    engine.flush().map_err(Error::engine("flushing"))?;
+    progress.step("reading everything back");
+    let (found, series) = read_back(&engine)?;
+    let segment_bytes = engine.stats().segment_bytes;
+    engine.close().map_err(Error::engine("closing the engine"))?;
+    let rss = |of: Option<&Window>| of.map_or(0, |window| window.rss_bytes);
+    Ok(Soak {
+        verb: "soak",
+        workload: options.workload.to_string(),
+        durability: options.durability.to_string(),
+        rate: options.rate,
+        batch: options.batch,
+        elapsed_s: elapsed.as_secs_f64(),
+        interrupted,
+        samples: pushed.samples,
+        samples_per_s: pushed.samples as f64 / elapsed.as_secs_f64(),
+        push_ns: push.quantiles(),
+        question_ns: question.quantiles(),
+        rss_first_bytes: rss(windows.first()),
+        rss_last_bytes: rss(windows.last()),
+        rss_most_bytes: windows.iter().map(|window| window.rss_bytes).max().unwrap_or(0),
+        bytes_per_sample: segment_bytes as f64 / pushed.samples as f64,
+        windows,
+        verified: found == recount.checksum && series == recount.series,
+        machine,
+    })
+}
+
+/// Asks now and then, and takes the time of each question.
+fn ask(
+    engine: &Engine,
+    source: &Source,
+    known: &Known,
+    questions: &Mutex<Latency>,
+    over: &AtomicBool,
+) -> Result<(), Error> {
+    let mut asker = Asker::new(engine, &source.workload, known);
+    while !over.load(Ordering::Relaxed) {
+        thread::sleep(ASK_EVERY);
+        // Before the first sample of all series is there, there is nothing to ask.
+        if engine.stats().samples < u64::from(source.workload.slots()) {
+            continue;
+        }
+        let start = Instant::now();
+        asker.ask()?;
+        questions.lock().expect("no thread panics with it").record_ns(start.elapsed().as_nanos() as u64);
+    }
+    Ok(())
+}
+
+impl Soak {
+    /// All figures as one JSON object in one line.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("numbers, texts and their names always make JSON")
+    }
+}
+
+impl Window {
+    /// One JSON object in one line.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("numbers and their names always make JSON")
+    }
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let us = |q: Option<Quantiles>, of: fn(Quantiles) -> f64| q.map_or(f64::NAN, |q| of(q) / 1e3);
+        write!(
+            f,
+            "{:>9.1} s  {:>7.3} M/s  push p50 {:>8.2} p99.9 {:>9.1} µs  questions p50 {:>8.1} p99 {:>9.1} µs  \
+             {:>7.1} MiB  {:>5.2} s cpu  {:>3} segments",
+            self.at_s,
+            self.samples_per_s / 1e6,
+            us(self.push_ns, |q| q.p50),
+            us(self.push_ns, |q| q.p999),
+            us(self.question_ns, |q| q.p50),
+            us(self.question_ns, |q| q.p99),
+            self.rss_bytes as f64 / f64::from(1 << 20),
+            self.cpu_s,
+            self.segments
+        )
+    }
+}
+
+impl fmt::Display for Soak {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = if self.interrupted { "interrupted" } else { "over" };
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        writeln!(f, "{}, {}, {} samples/s due; {}", self.workload, self.durability, self.rate, self.machine)?;
+        writeln!(
+            f,
+            "{end} after {:.1} s: {} samples, {:.3} M/s",
+            self.elapsed_s,
+            self.samples,
+            self.samples_per_s / 1e6
+        )?;
+        for (name, times) in [("push", self.push_ns), ("question", self.question_ns)] {
+            if let Some(q) = times {
+                let [p50, p99, p999, max] = [q.p50, q.p99, q.p999, q.max].map(|ns| ns / 1e3);
+                writeln!(f, "{name:<9} p50 {p50:.2}, p99 {p99:.1}, p99.9 {p999:.1}, max {max:.0} µs")?;
+            }
+        }
+        let [first, last, most] = [self.rss_first_bytes, self.rss_last_bytes, self.rss_most_bytes].map(mib);
+        writeln!(f, "memory    {first:.1} MiB first, {last:.1} last, {most:.1} at most")?;
+        writeln!(f, "bytes a sample {:.3}", self.bytes_per_sample)?;
+        write!(f, "verified  {}", if self.verified { "yes" } else { "NO" })
+    }
+}

@@ -1,0 +1,130 @@
+//! One HTML file of all figures: plots beside their roofs, and tables. It loads nothing from anywhere.
+
+mod html;
+mod plots;
+mod results;
+mod svg;
+mod tables;
+
+use std::fs;
+use std::path::Path;
+
+use crate::cli::Report as Options;
+use crate::error::Error;
+
+pub use results::Results;
+
+/// Reads what runs printed with `--json`, writes the page, and the plots as files of their own if asked to.
+///
+/// # Errors
+/// [`Error::Usage`] for lines that are no figures of this program's, [`Error::Io`] for what cannot be read or written.
+pub fn write(options: &Options) -> Result<String, Error> {
+    let mut results = Results::default();
+    for file in &options.files {
+        let text = fs::read_to_string(file).map_err(Error::io(file))?;
+        results.read(&text).map_err(|(line, why)| Error::Usage(format!("{}:{line}: {why}", file.display())))?;
+    }
+    let plots = plots::all(&results);
+    if plots.is_empty() {
+        return Err(Error::Usage("no run among the figures: give files with lines that --json printed".into()));
+    }
+    write_file(&options.out, &page(&results, &plots))?;
+    if let Some(dir) = &options.svg_dir {
+        fs::create_dir_all(dir).map_err(Error::io(dir))?;
+        for plot in &plots {
+            write_file(&dir.join(format!("{}.svg", plot.name)), &plot.svg)?;
+        }
+    }
+    let (n, bad) = (plots.len(), results.unverified());
+    let warning = if bad == 0 { String::new() } else { format!("; {bad} of the results are NOT verified") };
+    Ok(format!("{}: {n} plots{warning}", options.out.display()))
+}
+
+fn write_file(path: &Path, text: &str) -> Result<(), Error> {
+    fs::write(path, text).map_err(Error::io(path))
+}
+
+fn page(results: &Results, plots: &[plots::Plot]) -> String {
+    let mut page = html::Page::new("Tidegauge, measured");
+    for machine in results.machines() {
+        page.text("p", &machine);
+    }
+    let bad = results.unverified();
+    if bad > 0 {
+        page.text("p", &format!("{bad} of these results are not verified: their figures do not count."));
+    }
+    for plot in plots {
+        page.text("h2", &plot.title);
+        page.text("p", &plot.says);
+        page.svg(&plot.svg);
+    }
+    for table in tables::all(results) {
+        page.text("h2", &table.title);
+        page.table(&table);
+    }
+    page.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn results() -> Results {
+        let mut results = Results::default();
+        let run = r#"{"workload":"w1<script>alert(1)</script>","appenders":1,"batch":1000,"durability":"memory",
+            "series":4000,"samples":10000000,"samples_per_s_visible":5e7,"samples_per_s_durable":null,
+            "cpu_ns_per_sample_flushed":40.0,"rss_growth_bytes":4000000,"rss_idle_bytes":400000,
+            "bytes_per_sample_fresh":1.25,"bytes_per_sample":1.2,"bytes_per_sample_cold":1.1,
+            "wal_bytes_per_sample":null,"scan_samples_per_s":2e9,"verified":true,
+            "push_ns":{"p50":5.0,"p99":10.0,"p999":100.0,"max":1e6},
+            "queries_us":{"q1":{"p50":0.1,"p99":0.2},"q2":{"p50":1,"p99":2},"q3":{"p50":1,"p99":2},
+            "q4":{"p50":1,"p99":2},"q5":{"p50":1,"p99":2}},"pwrite_fdatasync_64k_us":{"p50":300,"p99":900},
+            "curves_ns":{"push":[[0.0,3.0],[0.5,5.0],[0.99,10.0],[1.0,1000.0]],"push_loaded":[],
+            "arrival_pushed":[],"arrival_reached":[]},"reopen_s":0.001,
+            "machine":{"cpu":"A & B","cores":2,"memory_bytes":1073741824,"kernel":"6","disk":{"file_system":"ext4",
+            "device":"/dev/vda"},"build":"release"}}"#;
+        let roofs = r#"{"append_release_ns":1.3,"memcpy_gb_s":10.0,"read_sum_all_gb_s":32.0,"write_mb_s":200.0}"#;
+        let lines: Vec<String> = [run, roofs].map(|text| text.replace('\n', " ")).to_vec();
+        results.read(&format!("Progress, to be passed over\n{}\n", lines.join("\n"))).unwrap();
+        results
+    }
+
+    #[test]
+    fn the_page_loads_nothing_and_what_comes_from_outside_stays_text() {
+        let results = results();
+        let page = page(&results, &plots::all(&results));
+        assert!(!page.contains("<script"), "markup in a name");
+        assert!(page.contains("w1&lt;script&gt;"), "{page}");
+        assert!(page.contains("A &amp; B"));
+        for loading in ["src=", "href=", "url(", "@import", "<link", "<img", "<iframe"] {
+            assert!(!page.contains(loading), "{loading}");
+        }
+        // Only the name of SVG's vocabulary is an address, and it is not loaded.
+        assert!(page.matches("://").count() == page.matches("http://www.w3.org/2000/svg").count());
+    }
+
+    #[test]
+    fn each_plot_has_its_roof_and_is_a_file_by_itself() {
+        let results = results();
+        let plots = plots::all(&results);
+        let names: Vec<&str> = plots.iter().map(|plot| plot.name).collect();
+        assert_eq!(names, ["throughput", "push", "bytes", "memory", "scan"]);
+        for plot in &plots {
+            assert!(plot.svg.starts_with("<svg xmlns="), "{}", plot.name);
+            assert!(plot.svg.contains("class=\"roof\""), "{} has no roof", plot.name);
+            assert!(!plot.svg.contains("NaN") && !plot.svg.contains("inf"), "{}", plot.svg);
+        }
+        // 1.3 ns for each append of 16 bytes.
+        assert!(plots[0].svg.contains("769"), "{}", plots[0].svg);
+    }
+
+    #[test]
+    fn lines_that_are_no_figures_are_refused_by_number() {
+        let mut results = Results::default();
+        let refused = |(line, why): (usize, String)| (line, why);
+        assert_eq!(results.read("text\n{\"x\":1}\n").map_err(refused).unwrap_err().0, 2);
+        assert_eq!(results.read("{\"x\":\n").map_err(refused).unwrap_err().0, 1);
+        assert_eq!(results.read("").map_err(refused), Ok(()));
+        assert!(plots::all(&results).is_empty());
+    }
+}

@@ -1,0 +1,102 @@
+//! What runs printed with `--json`, told apart by its keys.
+
+use serde_json::Value;
+
+/// The figures of all files, in the order in which they were given.
+#[derive(Debug, Default)]
+pub struct Results {
+    pub(super) runs: Vec<Value>,
+    pub(super) roofs: Vec<Value>,
+    pub(super) recoveries: Vec<Value>,
+    pub(super) concurrency: Vec<Value>,
+    pub(super) beside: Vec<Value>,
+    pub(super) soaks: Vec<Value>,
+    pub(super) compared: Vec<Value>,
+}
+
+impl Results {
+    /// Takes each line that begins as a JSON object; others are what was printed for people.
+    ///
+    /// # Errors
+    /// Number and fault of the first line that is an object, but none of this program's.
+    pub fn read(&mut self, text: &str) -> Result<(), (usize, String)> {
+        for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| line.starts_with('{')) {
+            let value: Value = serde_json::from_str(line).map_err(|e| (number, e.to_string()))?;
+            let has = |key| value.get(key).is_some();
+            let kind = match value.get("verb").and_then(Value::as_str) {
+                Some("concurrency") => &mut self.concurrency,
+                Some("beside") => &mut self.beside,
+                Some("soak") => &mut self.soaks,
+                Some("compare") => &mut self.compared,
+                _ if has("samples_per_s_visible") => &mut self.runs,
+                _ if has("append_release_ns") => &mut self.roofs,
+                _ if has("recovery_s") => &mut self.recoveries,
+                // A soak's lines before its summary, which has them all.
+                _ if has("at_s") => continue,
+                _ => return Err((number, "no figures of tidegauge-bench".into())),
+            };
+            kind.push(value);
+        }
+        Ok(())
+    }
+
+    /// A description of each machine that there are figures of, each once.
+    pub(super) fn machines(&self) -> Vec<String> {
+        let mut machines: Vec<String> = Vec::new();
+        for machine in self.all().filter_map(|value| value.get("machine")) {
+            let text = |key| machine.get(key).and_then(Value::as_str).unwrap_or("?");
+            let disk = |key| machine.pointer(key).and_then(Value::as_str).unwrap_or("?");
+            let described = format!(
+                "{} × {}, {:.1} GiB, Linux {}, {} on {}, {} build",
+                machine.get("cores").and_then(Value::as_u64).unwrap_or(0),
+                text("cpu"),
+                number(machine, "/memory_bytes").unwrap_or(0.0) / f64::from(1 << 30),
+                text("kernel"),
+                disk("/disk/file_system"),
+                disk("/disk/device"),
+                text("build")
+            );
+            if !machines.contains(&described) {
+                machines.push(described);
+            }
+        }
+        machines
+    }
+
+    /// How many results say that what was read back is not what was written.
+    pub(super) fn unverified(&self) -> usize {
+        self.all().filter(|value| value.get("verified").is_some_and(|verified| verified != true)).count()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Value> {
+        let others = [&self.recoveries, &self.concurrency, &self.beside, &self.soaks, &self.compared];
+        self.runs.iter().chain(others.into_iter().flatten())
+    }
+
+    /// A roof, of the last time that it was measured.
+    pub(super) fn roof(&self, key: &str) -> Option<f64> {
+        self.roofs.iter().rev().find_map(|roofs| number(roofs, key))
+    }
+}
+
+/// The number at a JSON pointer.
+pub(super) fn number(value: &Value, pointer: &str) -> Option<f64> {
+    value.pointer(pointer)?.as_f64().filter(|number| number.is_finite())
+}
+
+/// What a run is called in plots.
+pub(super) fn name(run: &Value) -> String {
+    let text = |key| run.get(key).and_then(Value::as_str).unwrap_or("?").to_owned();
+    let number = |key| run.get(key).and_then(Value::as_u64).unwrap_or(0);
+    let mut name = format!("{} {} {}×{}", text("workload"), text("durability"), number("appenders"), number("batch"));
+    if run.get("wait").is_some_and(|wait| wait == true) {
+        name.push_str(" waiting");
+    }
+    if let Some(seconds) = run.get("for_s").and_then(Value::as_f64) {
+        name.push_str(&format!(" {seconds:.0} s"));
+    }
+    if let Some(rate) = run.pointer("/arrival/samples_per_s_asked").and_then(Value::as_f64) {
+        name.push_str(&format!(" {:.1} M/s due", rate / 1e6));
+    }
+    name
+}

@@ -1,0 +1,233 @@
+//! Plots as SVG: bars beside a roof, and lines.
+
+use std::fmt::Write;
+
+use super::html::escape;
+
+const WIDTH: f64 = 860.0;
+const COLOURS: [&str; 8] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#555555", "#7b3294"];
+const ROOF: &str = "#b00020";
+
+/// A line that figures are read against.
+pub(super) struct Roof {
+    pub(super) label: String,
+    pub(super) at: f64,
+}
+
+/// A bar.
+pub(super) struct Bar {
+    pub(super) label: String,
+    pub(super) value: f64,
+    /// Bars of one colour belong together.
+    pub(super) colour: usize,
+}
+
+/// Horizontal bars, one below the other, on a common scale that begins at zero.
+pub(super) fn bars(unit: &str, bars: &[Bar], roofs: &[Roof]) -> String {
+    const LEFT: f64 = 300.0;
+    const ROW: f64 = 26.0;
+    let right = WIDTH - 90.0;
+    // A roof far above all bars would leave nothing of them: its figure is told instead.
+    let most = bars.iter().map(|bar| bar.value).fold(0.0, f64::max);
+    let scale = roofs.iter().map(|r| r.at).filter(|&at| at <= most * 4.0).fold(most, f64::max).max(f64::MIN_POSITIVE);
+    let x = |value: f64| LEFT + (right - LEFT) * (value / (scale * 1.05)).min(1.0);
+    let (top, bottom) = (20.0, 20.0 + ROW * bars.len() as f64);
+    let mut svg = open(bottom + 12.0 + 20.0 * roofs.len() as f64);
+    for (i, bar) in bars.iter().enumerate() {
+        let y = top + ROW * i as f64;
+        let colour = COLOURS[bar.colour % COLOURS.len()];
+        text(&mut svg, LEFT - 8.0, y + 16.0, "end", "#111", &bar.label);
+        let width = x(bar.value) - LEFT;
+        let _ = write!(
+            svg,
+            "<rect x=\"{LEFT}\" y=\"{:.1}\" width=\"{width:.1}\" height=\"18\" fill=\"{colour}\"/>",
+            y + 2.0
+        );
+        text(&mut svg, x(bar.value) + 6.0, y + 16.0, "start", "#111", &format!("{} {unit}", short(bar.value)));
+    }
+    for (i, roof) in roofs.iter().enumerate() {
+        let y = bottom + 18.0 + 20.0 * i as f64;
+        let label = format!("{}: {} {unit}", roof.label, short(roof.at));
+        if roof.at <= scale * 1.05 {
+            line(&mut svg, (x(roof.at), top - 6.0), (x(roof.at), y - 12.0), ROOF, true);
+            let anchor = if x(roof.at) > (LEFT + right) / 2.0 { "end" } else { "start" };
+            roof_text(&mut svg, x(roof.at), y, anchor, &label);
+        } else {
+            roof_text(&mut svg, right, y, "end", &format!("{label} →"));
+        }
+    }
+    close(svg)
+}
+
+/// One line of a plot.
+pub(super) struct Curve {
+    pub(super) label: String,
+    /// Ascending in x.
+    pub(super) points: Vec<(f64, f64)>,
+}
+
+/// How an axis is scaled.
+pub(super) struct Axis<'a> {
+    pub(super) label: &'a str,
+    pub(super) log: bool,
+    /// What stands at a place of the axis.
+    pub(super) tick: fn(f64) -> String,
+}
+
+/// Lines over a common scale.
+pub(super) fn lines(x_axis: &Axis<'_>, y_axis: &Axis<'_>, curves: &[Curve], roofs: &[Roof]) -> String {
+    let (left, right, top, bottom) = (80.0, WIDTH - 20.0, 16.0, 330.0);
+    let points = || curves.iter().flat_map(|curve| curve.points.iter().copied());
+    let xs = Scale::over(points().map(|p| p.0), x_axis.log, (left, right));
+    let ys = Scale::over(points().map(|p| p.1).chain(roofs.iter().map(|roof| roof.at)), y_axis.log, (bottom, top));
+    let mut svg = open(bottom + 46.0 + 20.0 * curves.len() as f64);
+    for at in xs.ticks() {
+        line(&mut svg, (xs.of(at), top), (xs.of(at), bottom), "#ddd", false);
+        text(&mut svg, xs.of(at), bottom + 16.0, "middle", "#111", &(x_axis.tick)(at));
+    }
+    for at in ys.ticks() {
+        line(&mut svg, (left, ys.of(at)), (right, ys.of(at)), "#ddd", false);
+        text(&mut svg, left - 6.0, ys.of(at) + 4.0, "end", "#111", &(y_axis.tick)(at));
+    }
+    text(&mut svg, right, bottom + 34.0, "end", "#111", &format!("{} → {}", y_axis.label, x_axis.label));
+    for roof in roofs {
+        line(&mut svg, (left, ys.of(roof.at)), (right, ys.of(roof.at)), ROOF, true);
+        roof_text(&mut svg, right - 4.0, ys.of(roof.at) - 4.0, "end", &format!("{}: {}", roof.label, short(roof.at)));
+    }
+    for (i, curve) in curves.iter().enumerate() {
+        let colour = COLOURS[i % COLOURS.len()];
+        let path: Vec<String> = curve.points.iter().map(|&(x, y)| format!("{:.1},{:.1}", xs.of(x), ys.of(y))).collect();
+        let path = path.join(" ");
+        let _ = write!(svg, "<polyline points=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>");
+        let y = bottom + 54.0 + 20.0 * i as f64;
+        line(&mut svg, (left, y - 4.0), (left + 24.0, y - 4.0), colour, false);
+        text(&mut svg, left + 32.0, y, "start", "#111", &curve.label);
+    }
+    close(svg)
+}
+
+/// Where numbers lie on an axis.
+struct Scale {
+    from: f64,
+    to: f64,
+    log: bool,
+    pixels: (f64, f64),
+}
+
+impl Scale {
+    /// A scale with room for all `numbers`; on a logarithmic one those that are not positive lie at its beginning.
+    fn over(numbers: impl Iterator<Item = f64>, log: bool, pixels: (f64, f64)) -> Self {
+        let (mut from, mut to) = (f64::INFINITY, f64::NEG_INFINITY);
+        numbers.filter(|n| n.is_finite() && (!log || *n > 0.0)).for_each(|n| (from, to) = (from.min(n), to.max(n)));
+        if from > to {
+            (from, to) = (1.0, 10.0);
+        }
+        if log {
+            (from, to) = (10f64.powf(from.log10().floor()), 10f64.powf(to.log10().ceil()));
+            if from == to {
+                to *= 10.0;
+            }
+        } else {
+            from = from.min(0.0);
+            to = if to > from { to * 1.05 } else { from + 1.0 };
+        }
+        Self { from, to, log, pixels }
+    }
+
+    fn of(&self, number: f64) -> f64 {
+        let share = if self.log {
+            (number.max(self.from).log10() - self.from.log10()) / (self.to.log10() - self.from.log10())
+        } else {
+            (number - self.from) / (self.to - self.from)
+        };
+        self.pixels.0 + (self.pixels.1 - self.pixels.0) * share
+    }
+
+    fn ticks(&self) -> Vec<f64> {
+        if self.log {
+            let (from, to) = (self.from.log10().round() as i32, self.to.log10().round() as i32);
+            return (from..=to).map(|exponent| 10f64.powi(exponent)).collect();
+        }
+        let rough = (self.to - self.from) / 5.0;
+        let unit = 10f64.powf(rough.log10().floor());
+        let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|n| n * unit).find(|&step| step >= rough).unwrap_or(rough);
+        (0..=6).map(|i| self.from + step * f64::from(i)).filter(|&at| at <= self.to).collect()
+    }
+}
+
+/// Three significant digits.
+pub(super) fn short(number: f64) -> String {
+    match number.abs() {
+        n if n >= 100.0 => format!("{number:.0}"),
+        n if n >= 10.0 => format!("{number:.1}"),
+        n if n >= 1.0 => format!("{number:.2}"),
+        _ => format!("{number:.3}"),
+    }
+}
+
+fn open(height: f64) -> String {
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" width=\"{WIDTH}\" \
+         height=\"{height:.0}\" font-family=\"system-ui,sans-serif\" font-size=\"13\">\
+         <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>"
+    )
+}
+
+fn close(mut svg: String) -> String {
+    svg.push_str("</svg>");
+    svg
+}
+
+fn text(svg: &mut String, x: f64, y: f64, anchor: &str, colour: &str, text: &str) {
+    let text = escape(text);
+    let _ = write!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"{colour}\">{text}</text>");
+}
+
+fn roof_text(svg: &mut String, x: f64, y: f64, anchor: &str, text: &str) {
+    let text = escape(text);
+    let _ = write!(
+        svg,
+        "<text class=\"roof\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"{ROOF}\">{text}</text>"
+    );
+}
+
+fn line(svg: &mut String, from: (f64, f64), to: (f64, f64), colour: &str, dashed: bool) {
+    let dash = if dashed { " stroke-dasharray=\"6 4\"" } else { "" };
+    let _ = write!(
+        svg,
+        "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"{colour}\" stroke-width=\"1.5\"{dash}/>",
+        from.0, from.1, to.0, to.1
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_on_a_scale_are_where_arithmetic_puts_them() {
+        let linear = Scale::over([2.0, 10.0].into_iter(), false, (0.0, 105.0));
+        assert!((linear.of(5.0) - 50.0).abs() < 1e-9 && linear.of(0.0) == 0.0);
+        assert_eq!(linear.ticks(), [0.0, 5.0, 10.0]);
+        let log = Scale::over([3.0, 0.0, 2_000.0].into_iter(), true, (400.0, 0.0));
+        assert_eq!((log.of(1.0), log.of(10_000.0)), (400.0, 0.0));
+        assert!((log.of(100.0) - 200.0).abs() < 1e-9);
+        assert_eq!(log.of(0.0), 400.0, "what has no logarithm lies at the beginning");
+        assert_eq!(log.ticks(), [1.0, 10.0, 100.0, 1_000.0, 10_000.0]);
+        let nothing = Scale::over(std::iter::empty(), true, (0.0, 1.0));
+        assert!(nothing.of(5.0).is_finite());
+    }
+
+    #[test]
+    fn bars_are_as_long_as_their_values_say() {
+        let bar = |label: &str, value| Bar { label: label.into(), value, colour: 0 };
+        let svg = bars("M/s", &[bar("a", 10.0), bar("b<", 5.0)], &[Roof { label: "roof".into(), at: 1e6 }]);
+        let widths: Vec<f64> = svg
+            .match_indices("width=\"")
+            .filter_map(|(i, m)| svg[i + m.len()..].split('"').next()?.parse().ok())
+            .filter(|&width: &f64| width != WIDTH)
+            .collect();
+        assert!((widths[0] / widths[1] - 2.0).abs() < 0.01, "{widths:?}");
+        assert!(svg.contains("b&lt;") && svg.contains("roof: 1000000 M/s →"), "{svg}");
+    }
+}

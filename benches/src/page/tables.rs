@@ -1,0 +1,154 @@
+//! The figures that are tables.
+
+use serde_json::Value;
+
+use super::results::{Results, name, number};
+use super::svg::short;
+
+/// A table of texts.
+pub(super) struct Table {
+    pub(super) title: String,
+    pub(super) head: Vec<String>,
+    pub(super) rows: Vec<Vec<String>>,
+}
+
+pub(super) fn all(results: &Results) -> Vec<Table> {
+    let tables = [runs(results), questions(results), recoveries(results), beside(results), concurrency(results)];
+    tables.into_iter().chain(compared(results)).chain([roofs(results)]).filter(|table| !table.rows.is_empty()).collect()
+}
+
+fn table(title: &str, head: &[&str], rows: Vec<Vec<String>>) -> Table {
+    Table { title: title.into(), head: head.iter().map(|&cell| cell.to_owned()).collect(), rows }
+}
+
+/// A number over `divisor`; nothing where nothing was measured.
+fn cell(value: &Value, pointer: &str, divisor: f64) -> String {
+    number(value, pointer).map_or("–".to_owned(), |number| short(number / divisor))
+}
+
+fn yes_or_no(value: &Value) -> String {
+    if value.get("verified").is_some_and(|verified| verified == true) { "yes" } else { "NO" }.to_owned()
+}
+
+fn runs(results: &Results) -> Table {
+    let head = [
+        "run",
+        "visible M/s",
+        "durable M/s",
+        "CPU ns a sample",
+        "push p50",
+        "p99",
+        "p99.9 ns",
+        "reopen ms",
+        "verified",
+    ];
+    let row = |run: &Value| {
+        vec![
+            name(run),
+            cell(run, "/samples_per_s_visible", 1e6),
+            cell(run, "/samples_per_s_durable", 1e6),
+            cell(run, "/cpu_ns_per_sample_flushed", 1.0),
+            cell(run, "/push_ns/p50", 1.0),
+            cell(run, "/push_ns/p99", 1.0),
+            cell(run, "/push_ns/p999", 1.0),
+            cell(run, "/reopen_s", 1e-3),
+            yes_or_no(run),
+        ]
+    };
+    table("Runs", &head, results.runs.iter().map(row).collect())
+}
+
+fn questions(results: &Results) -> Table {
+    let head = ["p50 / p99, µs", "Q1 last value", "Q2 one series, 1 h", "Q3 10 series, 1 h", "Q4 by hour", "Q5 all"];
+    let row = |run: &Value| {
+        let times = |q: &str| {
+            let at = |p: &str| cell(run, &format!("/queries_us/{q}/{p}"), 1.0);
+            format!("{} / {}", at("p50"), at("p99"))
+        };
+        [name(run)].into_iter().chain(["q1", "q2", "q3", "q4", "q5"].map(times)).collect()
+    };
+    table("Questions, in process", &head, results.runs.iter().map(row).collect())
+}
+
+fn recoveries(results: &Results) -> Table {
+    let head = ["killed under", "ready after s", "replayed M", "M/s of processor time", "peak MB", "verified"];
+    let row = |recovery: &Value| {
+        let text = |key| recovery.get(key).and_then(Value::as_str).unwrap_or("?");
+        vec![
+            format!("{} {}", text("workload"), text("durability")),
+            cell(recovery, "/recovery_s", 1.0),
+            cell(recovery, "/replayed_samples", 1e6),
+            cell(recovery, "/replayed_per_cpu_s", 1e6),
+            cell(recovery, "/peak_recovery_bytes", 1e6),
+            yes_or_no(recovery),
+        ]
+    };
+    table("Recovery after kill -9", &head, results.recoveries.iter().map(row).collect())
+}
+
+fn beside(results: &Results) -> Table {
+    let head = ["pushes beside questions", "readers", "throughput ×", "push p99.9 ×", "questions/s", "verified"];
+    let row = |beside: &Value| {
+        let text = |key| beside.get(key).and_then(Value::as_str).unwrap_or("?");
+        vec![
+            format!("{} {}", text("workload"), text("durability")),
+            cell(beside, "/readers", 1.0),
+            cell(beside, "/ratio", 1.0),
+            cell(beside, "/push_p999_ratio", 1.0),
+            cell(beside, "/questions_per_s", 1.0),
+            yes_or_no(beside),
+        ]
+    };
+    table("Pushes beside questions", &head, results.beside.iter().map(row).collect())
+}
+
+fn concurrency(results: &Results) -> Table {
+    let head =
+        ["mode", "workers", "ops/s", "read p50", "p95", "p99 µs", "write p50", "p95", "p99 µs", "published", "×"];
+    let cells = results.concurrency.iter().filter_map(|one| one.get("cells")?.as_array()).flatten();
+    let row = |one: &Value| {
+        let mode = one.get("mode").and_then(Value::as_str).unwrap_or("?").to_owned();
+        let figures = [
+            "/workers",
+            "/ops_per_s",
+            "/read_us/p50",
+            "/read_us/p95",
+            "/read_us/p99",
+            "/write_us/p50",
+            "/write_us/p95",
+            "/write_us/p99",
+            "/published_ops_per_s",
+            "/ratio",
+        ];
+        [mode].into_iter().chain(figures.map(|pointer| cell(one, pointer, 1.0))).collect()
+    };
+    table("Many workers", &head, cells.map(row).collect())
+}
+
+/// The tables of the comparison, as it made them: `title`, `head`, `rows` of texts.
+fn compared(results: &Results) -> Vec<Table> {
+    let texts = |value: &Value| -> Vec<String> {
+        let text = |cell: &Value| cell.as_str().map_or_else(|| cell.to_string(), str::to_owned);
+        value.as_array().map_or(Vec::new(), |cells| cells.iter().map(text).collect())
+    };
+    let tables = results.compared.iter().filter_map(|one| one.get("tables")?.as_array()).flatten();
+    let table = |one: &Value| Table {
+        title: one.get("title").and_then(Value::as_str).unwrap_or("Compared").to_owned(),
+        head: one.get("head").map_or(Vec::new(), texts),
+        rows: one.get("rows").and_then(Value::as_array).map_or(Vec::new(), |rows| rows.iter().map(texts).collect()),
+    };
+    tables.map(table).collect()
+}
+
+fn roofs(results: &Results) -> Table {
+    let mut rows = Vec::new();
+    for roofs in &results.roofs {
+        for (key, value) in roofs.as_object().into_iter().flatten() {
+            match value.as_f64() {
+                Some(figure) => rows.push(vec![key.clone(), short(figure)]),
+                None => rows.push(vec![format!("{key}, p50"), cell(value, "/p50", 1.0)]),
+            }
+        }
+    }
+    table("Roofs of this machine", &["roof", "figure"], rows)
+}
