@@ -78,19 +78,54 @@ fn windows(c: &mut Criterion) {
     group.finish();
 }
 
+/// What a function makes of the samples of its range.
+fn naive(name: &str) -> Option<fn(&[f64]) -> f64> {
+    match name {
+        "avg_over_time" => Some(|all| all.iter().sum::<f64>() / all.len() as f64),
+        "max_over_time" => Some(|all| all.iter().copied().fold(f64::MIN, f64::max)),
+        _ => None,
+    }
+}
+
 fn promql(c: &mut Criterion) {
     let (_dir, engine, workload) = engine(false);
     let snapshot = engine.snapshot();
     let at = |tick| Timestamp::from_nanos(workload.timestamp_ns(tick));
     let mut group = c.benchmark_group("promql");
     group.throughput(Throughput::Elements(400 * TICKS)).sample_size(10);
-    group.bench_function("rate_over_400_series", |b| {
-        b.iter(|| {
-            let question = snapshot.promql("rate(cpu_usage_user[5m])");
-            let (matrix, _) = question.range(at(30), at(TICKS - 1), Duration::from_secs(60)).unwrap();
-            assert_eq!(matrix.len(), 400);
+    // One function each of those that look at ends, at all samples, at an order, and of aggregations over them; all
+    // of five minutes, for each of 400 series at each minute.
+    for (name, expression, series) in [
+        ("rate_over_400_series", "rate(cpu_usage_user[5m])", 400),
+        ("avg_over_time", "avg_over_time(cpu_usage_user[5m])", 400),
+        ("max_over_time", "max_over_time(cpu_usage_user[5m])", 400),
+        ("quantile_over_time", "quantile_over_time(0.9, cpu_usage_user[5m])", 400),
+        ("deriv", "deriv(cpu_usage_user[5m])", 400),
+        ("sum_by_region_of_rate", "sum by (region) (rate(cpu_usage_user[5m]))", 9),
+        ("topk", "topk(5, cpu_usage_user)", 0),
+        ("binary_of_two_metrics", "cpu_usage_user / on (host) group_left cpu_usage_system", 400),
+    ] {
+        let ask = || snapshot.promql(expression).range(at(30), at(TICKS - 1), Duration::from_secs(60)).unwrap().0;
+        // What one series comes to is compared with its samples.
+        if let Some(of) = naive(name) {
+            let (matrix, host) = (ask(), workload.labels(0));
+            let host = host.get("host").unwrap_or_default();
+            let first = matrix.iter().find(|series| series.labels.get("host") == Some(host)).unwrap();
+            let of_host = format!("cpu_usage_user{{host=\"{host}\"}}");
+            let raw = snapshot.select(&of_host).unwrap().series(0).read().unwrap();
+            for (&at, &value) in first.timestamps.iter().zip(&first.values) {
+                let inside = |&(&t, _): &(&i64, &f64)| t > at - 300_000_000_000 && t <= at;
+                let window: Vec<f64> = raw.timestamps.iter().zip(&raw.values).filter(inside).map(|p| *p.1).collect();
+                assert!((value - of(&window)).abs() < 1e-9, "{name} at {at}: {value}, not {}", of(&window));
+            }
+        }
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let matrix = ask();
+                assert!(if series == 0 { matrix.len() >= 5 } else { matrix.len() == series }, "{}", matrix.len());
+            });
         });
-    });
+    }
     group.bench_function("count_at_once", |b| {
         b.iter(|| {
             let (value, _) = snapshot.promql("count(cpu_usage_user)").at(at(TICKS - 1)).unwrap();

@@ -222,6 +222,19 @@ pub mod internals {
     pub mod ring {
         pub use crate::ring::*;
     }
+
+    /// Tails and sealed chunks.
+    pub mod memtable {
+        pub use crate::commit::PinView;
+        pub use crate::memtable::{Full, HeadTable, HeadWriter, Kind, Moment, Pair, Seal, Sealer, SeriesHead};
+
+        /// What the open tail of a head holds of a generation.
+        pub fn open_tail(head: &SeriesHead, generation: u32) -> Vec<Pair> {
+            let mut pairs = Vec::new();
+            head.view(&crate::sync::epoch::pin(), Kind::InOrder, generation, u64::MAX, &mut pairs);
+            pairs
+        }
+    }
 }
 
 /// The example of the README is compiled and run.

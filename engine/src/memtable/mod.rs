@@ -3,8 +3,8 @@
 //! One memtable is a *generation*: it is active and grows, then sealed and only read, then
 //! flushed. The tails are shared by all generations and carry the number of theirs.
 
-// Reached from outside by the models; see `loom_only` in the crate's root.
-#![allow(unreachable_pub, missing_docs)]
+// Reached from outside by the models and benches; see `loom_only` and `internals` in the crate's root.
+#![allow(unreachable_pub, missing_docs, clippy::new_without_default, clippy::len_without_is_empty)]
 
 mod chunk;
 #[cfg(not(loom))]
