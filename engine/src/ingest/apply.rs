@@ -87,17 +87,23 @@ impl Applier {
         added: &mut Added,
     ) {
         let at = Moment { commit, generation: self.sink.active.generation, pins };
-        for (i, sample) in samples.iter().enumerate() {
+        let pair = |sample: &SeriesSample| Pair { timestamp: sample.0.timestamp, value: sample.0.value };
+        let mut i = 0;
+        while let Some(sample) = samples.get(i) {
             if let Some(ahead) = samples.get(i + HEADS_AHEAD) {
                 self.writer.prefetch_head(ahead.0.series);
             }
             if let Some(ahead) = samples.get(i + TAILS_AHEAD) {
                 self.writer.prefetch_tail(ahead.0.series);
             }
-            let pair = Pair { timestamp: sample.0.timestamp, value: sample.0.value };
-            self.writer.append(sample.0.series, &at, first_seq + i as u64, pair, &mut self.sink);
-            added.first = added.first.min(pair.timestamp);
-            added.last = added.last.max(pair.timestamp);
+            let series = sample.0.series;
+            let more = samples[i + 1..].iter().take_while(|next| next.0.series == series).map(pair);
+            let taken = self.writer.append_run(series, &at, first_seq + i as u64, pair(sample), more, &mut self.sink);
+            for taken in &samples[i..i + taken] {
+                added.first = added.first.min(taken.0.timestamp);
+                added.last = added.last.max(taken.0.timestamp);
+            }
+            i += taken;
         }
         added.samples += samples.len() as u64;
     }

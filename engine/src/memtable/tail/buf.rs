@@ -45,15 +45,17 @@ pub(super) struct TailBuf {
     place: u32,
 }
 
-/// The capacity after `capacity`: header and slots fill whole cache lines, steps of a
-/// quarter to a half, so that a short series stays small and a long one is copied seldom.
+/// The capacity after `capacity`: header and slots fill whole cache lines; a short series stays small, and a long
+/// one, whose tail doubles, is copied once in all.
 pub(super) fn next_capacity(capacity: usize) -> usize {
     if cfg!(loom) {
         return (capacity + 1).min(TAIL_SAMPLES);
     }
     let lines = (capacity + 1) / 4;
-    let next = if lines < 4 { lines + 1 } else { lines + lines / 2 };
-    (next * 4 - 1).min(TAIL_SAMPLES)
+    let next = if lines < 4 { lines + 1 } else { lines * 2 };
+    let next = next * 4 - 1;
+    // Not a step for the last sample alone.
+    if next + 1 >= TAIL_SAMPLES { TAIL_SAMPLES } else { next }
 }
 
 impl TailBuf {

@@ -116,7 +116,23 @@ impl<T: HeadTable, H: std::ops::Deref<Target = T>> HeadWriter<H> {
 
     /// Appends the sample with number `seq` of the series in `slot`, to the tail where it belongs.
     #[inline]
+    #[cfg_attr(not(any(test, loom, feature = "internals")), allow(dead_code))]
     pub fn append<S: Seal>(&mut self, slot: u32, at: &Moment<'_>, seq: u64, pair: Pair, seal: &mut S) {
+        self.append_run(slot, at, seq, pair, std::iter::empty(), seal);
+    }
+
+    /// Appends `first`, whose number is `seq`, and of those that follow it, all of the series in `slot`, as many as are
+    /// in order and fit in the same tail: they are published by one store. Answers how many were appended.
+    #[inline]
+    pub fn append_run<S: Seal>(
+        &mut self,
+        slot: u32,
+        at: &Moment<'_>,
+        seq: u64,
+        first: Pair,
+        more: impl Iterator<Item = Pair>,
+        seal: &mut S,
+    ) -> usize {
         let head = self.0.head(slot);
         let (generation, open) = head.tail.own.with(|own| {
             // SAFETY: `&mut self` of the one writer (T1).
@@ -130,16 +146,19 @@ impl<T: HeadTable, H: std::ops::Deref<Target = T>> HeadWriter<H> {
             self.close_around(slot, at, seal);
         }
         let head = self.0.head(slot);
-        if generation != at.generation || pair.timestamp > last {
+        let taken = if generation != at.generation || first.timestamp > last {
+            let pairs = std::iter::once(first).chain(more);
             // SAFETY: `&mut self` of the one writer (T1).
-            unsafe { head.tail.append(slot, Kind::InOrder, at, pair, &head.last_seq, seal) };
+            unsafe { head.tail.append(slot, Kind::InOrder, at, pairs, &head.last_seq, seal) }
         } else {
             // SAFETY: `&mut self` of the one writer (T1).
-            unsafe { head.late_or_new().append(slot, Kind::Late, at, pair, &head.last_seq, seal) };
-        }
+            unsafe { head.late_or_new().append(slot, Kind::Late, at, [first], &head.last_seq, seal) }
+        };
         // After the append: a tail that it sealed takes the number from before (C2). Relaxed: this thread alone stores
         // it, and others compare it only with numbers they were told.
-        weakenable_step!("batch_last_seq", head.last_seq.store(seq, Ordering::Relaxed));
+        let last_taken = seq + taken as u64 - 1;
+        weakenable_step!("batch_last_seq", head.last_seq.store(last_taken, Ordering::Relaxed));
+        taken
     }
 
     /// The first sample of `slot` in a younger memtable: what it and its neighbours still hold of the older one goes.

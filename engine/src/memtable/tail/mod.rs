@@ -159,6 +159,9 @@ impl OpenTail {
         }
     }
 
+    /// Appends the first of `pairs`, and those that follow while there is room and each is newer than all before it;
+    /// answers how many.
+    ///
     /// # Safety
     /// Only the holder of the one `HeadWriter` calls this, and not while inside another call.
     #[inline]
@@ -167,10 +170,10 @@ impl OpenTail {
         slot: u32,
         kind: Kind,
         at: &Moment<'_>,
-        pair: Pair,
+        pairs: impl IntoIterator<Item = Pair>,
         last_seq: &AtomicU64,
         seal: &mut S,
-    ) {
+    ) -> usize {
         self.own.with_mut(|own| {
             // SAFETY: the caller is the only one to touch `own` (T1).
             let own = unsafe { &mut *own };
@@ -186,16 +189,28 @@ impl OpenTail {
                 }
                 state = State::new(at.commit, state.len(), state.len());
             }
-            // Relaxed: the state's Release below, or that of the watermark, publishes it with the sample (T9).
-            self.last.store(self.last.load(Ordering::Relaxed).max(pair.timestamp), Ordering::Relaxed);
-            // SAFETY: `make_room` left room, so the slot lies inside the buffer.
-            let cell = unsafe { slot_at(own.slots, state.len() as usize) };
-            // SAFETY: no reader looks at or beyond the published length (T2).
-            cell.with_mut(|p| unsafe { (*p).write(pair) });
-            // Release: pairs with the Acquire in `view`; the sample, its buffer and the marks
+            let room = (u64::from(own.capacity) - state.len()) as usize;
+            // Relaxed: this thread alone stores it.
+            let mut last = self.last.load(Ordering::Relaxed);
+            let mut taken = 0;
+            for pair in pairs.into_iter().take(room) {
+                if taken > 0 && pair.timestamp <= last {
+                    break;
+                }
+                last = last.max(pair.timestamp);
+                // SAFETY: `make_room` left room, and no more than that is taken, so the slot lies inside the buffer.
+                let cell = unsafe { slot_at(own.slots, state.len() as usize + taken) };
+                // SAFETY: no reader looks at or beyond the published length (T2).
+                cell.with_mut(|p| unsafe { (*p).write(pair) });
+                taken += 1;
+            }
+            // Relaxed: the state's Release below, or that of the watermark, publishes it with the samples (T9).
+            self.last.store(last, Ordering::Relaxed);
+            // Release: pairs with the Acquire in `view`; the samples, their buffer and the marks
             // kept above are visible to whoever sees this length (T2, T5).
-            self.state.store(state.0 + 1, weakenable!("tail_len", Release));
-        });
+            self.state.store(state.0 + taken as u64, weakenable!("tail_len", Release));
+            taken
+        })
     }
 
     /// Grows the buffer, or seals it and starts the next one.
@@ -230,8 +245,8 @@ impl OpenTail {
             // Of a late tail it never falls, so that `newest` misses no late sample (T9).
             self.last.store(i64::MIN, Ordering::Relaxed);
         }
-        // After a full tail the series is busy: begin with a cache-friendly half kilobyte.
-        let capacity = if ordinal == 0 { next_capacity(0) } else { next_capacity(23.min(TAIL_SAMPLES)) };
+        // After a full tail the series is busy: begin with a kilobyte.
+        let capacity = if ordinal == 0 { next_capacity(0) } else { next_capacity(31.min(TAIL_SAMPLES)) };
         let fresh = TailBuf::allocate(at.generation, ordinal, capacity, ptr::null_mut());
         seal.weigh(at.generation, TailBuf::layout(capacity).size() as isize);
         own.slots = TailBuf::slots(fresh);
@@ -440,7 +455,7 @@ mod tests {
             capacity = next_capacity(capacity);
             steps.push(capacity);
         }
-        assert_eq!(&steps[..8], [3, 7, 11, 15, 23, 35, 51, 75]);
+        assert_eq!(steps, [3, 7, 11, 15, 31, 63, 127, 255, 511, 1024]);
         assert!(steps.windows(2).all(|w| w[0] < w[1]));
         assert_eq!(*steps.last().unwrap(), TAIL_SAMPLES);
         assert_eq!(TailBuf::layout(3).size(), 64);
@@ -478,6 +493,62 @@ mod tests {
 
         fn weigh(&mut self, _: u32, bytes: isize) {
             self.0.weigh(bytes);
+        }
+    }
+
+    /// Keeps what is sealed, in order and late apart.
+    #[derive(Default)]
+    struct Recorder([Vec<Pair>; 2]);
+
+    impl Seal for Recorder {
+        fn seal(&mut self, full: Full<'_>) {
+            self.0[usize::from(full.kind == Kind::Late)].extend_from_slice(full.pairs);
+        }
+
+        fn pack(&mut self, _: Full<'_>) {
+            unreachable!("nothing is closed here");
+        }
+
+        fn finish_pack(&mut self, _: u32, _: u32) {}
+
+        fn weigh(&mut self, _: u32, _: isize) {}
+    }
+
+    #[test]
+    fn runs_end_where_a_tail_is_full_or_a_sample_is_late_and_nothing_is_lost_or_moved() {
+        // Ascending, now and then the same time again or an earlier one, over several tails.
+        let timestamp = |n: i64| match n % 701 {
+            0 => n - 50,
+            350 => n - 1,
+            _ => n,
+        };
+        let all: Vec<Pair> = (0..3_500).map(|n| Pair { timestamp: timestamp(n), value: n as f64 }).collect();
+        // One by one: what is not newer than all in order before it is late.
+        let (mut naive, mut newest) = ([vec![], vec![]], None);
+        for pair in &all {
+            let late = newest.is_some_and(|newest| pair.timestamp <= newest);
+            naive[usize::from(late)].push(*pair);
+            newest = newest.max(Some(pair.timestamp));
+        }
+        let heads = Heads(SeriesHead::new(), AtomicU64::new(0));
+        let (mut writer, mut recorder, pins) =
+            (HeadWriter::new(&heads).unwrap(), Recorder::default(), PinView::default());
+        let (mut next, mut commit, mut runs) = (0, 0, 0);
+        while next < all.len() {
+            commit += 1;
+            let at = Moment { commit, generation: 1, pins: &pins };
+            let more = all[next + 1..].iter().copied().take(400);
+            let taken = writer.append_run(0, &at, next as u64 + 1, all[next], more, &mut recorder);
+            assert!((1..=401).contains(&taken), "{taken}");
+            next += taken;
+            assert_eq!(heads.0.last_seq(), Some(next as u64));
+            runs += 1;
+        }
+        assert!(runs < 100, "{runs} runs: they are short");
+        for (kind, expected) in [(Kind::InOrder, &naive[0]), (Kind::Late, &naive[1])] {
+            let mut found = std::mem::take(&mut recorder.0[usize::from(kind == Kind::Late)]);
+            heads.0.view(&epoch::pin(), kind, 1, commit, &mut found);
+            assert_eq!(&found, expected, "{kind:?}");
         }
     }
 
