@@ -1,17 +1,17 @@
 //! Damaged segments answer with a typed error or with the right data: never a panic, a hang, a large allocation.
 
+mod checksums;
+
 use std::path::Path;
 use std::sync::Arc;
 
+use checksums::{SECTIONS, SEGMENT_FOOTER, SEGMENT_HEADER, fix_segment, put_u32, u64_at};
 use tidegauge_storage::fs::{Fs, sim::SimFs};
 use tidegauge_storage::model::{LabelLimits, Labels, MatchOp, Matcher, SeqNo, TimeRange};
 use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentWriter, file_name};
 use tidegauge_storage::source::{Columns, ReadError, SampleSource};
 
 const DIR: &str = "/s";
-const HEADER: usize = 72;
-const FOOTER: usize = 280;
-const SECTIONS: usize = 9;
 
 struct Noise(u64);
 
@@ -91,60 +91,6 @@ fn ask(segment: &Segment) -> Result<u64, ReadError> {
     result.map(|_| sum)
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
-}
-
-fn put_u32(bytes: &mut [u8], at: usize, value: u32) {
-    bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
-}
-
-/// Makes every checksum right again, from docs/format/segment.md: columns, sections, header, footer.
-fn fix_checksums(bytes: &mut [u8]) {
-    let footer = bytes.len() - FOOTER;
-    let section = |bytes: &[u8], i: usize| {
-        let (offset, len) = (u64_at(bytes, footer + i * 24) as usize, u64_at(bytes, footer + i * 24 + 8) as usize);
-        (offset <= footer && len <= footer - offset).then_some((offset, len))
-    };
-    // Section, length of a record, places of offset, length (u16) and checksum in it.
-    for (i, record, offset_at, len_at, crc_at) in [(0, 32, 16, 28, 24), (1, 24, 0, 20, 8)] {
-        let Some((start, len)) = section(bytes, i) else { continue };
-        for at in (start..start + len / record * record).step_by(record) {
-            let offset = u64_at(bytes, at + offset_at) as usize;
-            let len = usize::from(u16::from_le_bytes([bytes[at + len_at], bytes[at + len_at + 1]]));
-            if let Some(column) = offset.checked_add(len).and_then(|end| bytes.get(offset..end)) {
-                let crc = crc32c::crc32c(column);
-                put_u32(bytes, at + crc_at, crc);
-            }
-        }
-    }
-    for i in 0..SECTIONS {
-        if let Some((start, len)) = section(bytes, i) {
-            let crc = crc32c::crc32c(&bytes[start..start + len]);
-            put_u32(bytes, footer + i * 24 + 16, crc);
-        }
-    }
-    // The blocks of the index, 16 KiB each, from its first section to their checksums.
-    let start = (0..SECTIONS).map(|i| u64_at(bytes, footer + i * 24) as usize).min().unwrap();
-    let table = u64_at(bytes, footer + 248) as usize;
-    if start <= table && table <= footer {
-        let blocks = (table - start).div_ceil(16 << 10);
-        for block in (0..blocks).take((footer - table) / 4) {
-            let from = start + block * (16 << 10);
-            let crc = crc32c::crc32c(&bytes[from..(from + (16 << 10)).min(table)]);
-            put_u32(bytes, table + block * 4, crc);
-        }
-        if let Some(checksums) = bytes.get(table..table + blocks * 4) {
-            let crc = crc32c::crc32c(checksums);
-            put_u32(bytes, footer + 256, crc);
-        }
-    }
-    let crc = crc32c::crc32c(&bytes[..HEADER - 4]);
-    put_u32(bytes, HEADER - 4, crc);
-    let crc = crc32c::crc32c(&bytes[footer..footer + FOOTER - 12]);
-    put_u32(bytes, footer + FOOTER - 12, crc);
-}
-
 #[test]
 fn with_checksums_any_flipped_bit_is_found_or_harmless() {
     let whole = segment();
@@ -185,13 +131,13 @@ fn salvage_saves_what_is_sound_and_counts_what_is_not() {
     };
     let (want, none) = read(&open(&whole).unwrap());
     assert!(none.is_empty());
-    let index = u64_at(&whole, whole.len() - FOOTER) as usize;
+    let index = u64_at(&whole, whole.len() - SEGMENT_FOOTER) as usize;
     let mut noise = Noise(3);
     let mut hurt = 0;
     for _ in 0..500 {
         let mut bytes = whole.clone();
         for _ in 0..=noise.below(3) {
-            bytes[HEADER + noise.below(index - HEADER)] ^= 1 << noise.below(8);
+            bytes[SEGMENT_HEADER + noise.below(index - SEGMENT_HEADER)] ^= 1 << noise.below(8);
         }
         let segment = open(&bytes).unwrap();
         let (saved, lost) = read(&segment);
@@ -215,10 +161,10 @@ fn salvage_saves_what_is_sound_and_counts_what_is_not() {
 #[test]
 fn behind_right_checksums_damage_still_gives_an_error_or_samples() {
     let mut whole = segment();
-    fix_checksums(&mut whole);
+    fix_segment(&mut whole);
     assert_eq!(whole, segment(), "the checksums are those that the format describes");
     let mut noise = Noise(2);
-    let index = u64_at(&whole, whole.len() - FOOTER) as usize;
+    let index = u64_at(&whole, whole.len() - SEGMENT_FOOTER) as usize;
     let (mut errors, mut answers) = (0, 0);
     for _ in 0..8_000 {
         let mut bytes = whole.clone();
@@ -232,7 +178,7 @@ fn behind_right_checksums_damage_still_gives_an_error_or_samples() {
                 _ => bytes[at] ^= 1 << noise.below(8),
             }
         }
-        fix_checksums(&mut bytes);
+        fix_segment(&mut bytes);
         match open(&bytes).and_then(|segment| ask(&segment)) {
             Ok(_) => answers += 1,
             Err(_) => errors += 1,
@@ -303,8 +249,8 @@ fn read_one(segment: &Segment, n: u32) -> Result<usize, ReadError> {
 #[test]
 fn the_index_is_checked_where_it_is_looked_at_and_not_before() {
     let whole = broad();
-    let index = u64_at(&whole, whole.len() - FOOTER) as usize;
-    let table = u64_at(&whole, whole.len() - FOOTER + 248) as usize;
+    let index = u64_at(&whole, whole.len() - SEGMENT_FOOTER) as usize;
+    let table = u64_at(&whole, whole.len() - SEGMENT_FOOTER + 248) as usize;
     let blocks = (table - index).div_ceil(16 << 10);
     assert!(blocks > 20, "{blocks} blocks");
     let (mut first_found, mut last_found) = (0, 0);
@@ -331,10 +277,10 @@ fn the_index_is_checked_where_it_is_looked_at_and_not_before() {
 #[test]
 fn a_file_without_checksums_of_blocks_is_checked_section_by_section() {
     let mut whole = broad();
-    let footer = whole.len() - FOOTER;
+    let footer = whole.len() - SEGMENT_FOOTER;
     let crc_of_footer = |bytes: &mut [u8]| {
-        let crc = crc32c::crc32c(&bytes[footer..footer + FOOTER - 12]);
-        put_u32(bytes, footer + FOOTER - 12, crc);
+        let crc = crc32c::crc32c(&bytes[footer..footer + SEGMENT_FOOTER - 12]);
+        put_u32(bytes, footer + SEGMENT_FOOTER - 12, crc);
     };
     whole[footer + 248..footer + 264].fill(0);
     crc_of_footer(&mut whole);
