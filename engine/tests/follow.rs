@@ -69,6 +69,60 @@ fn p10_a_reader_follows_an_owner_that_flushes_and_recycles_its_log() {
     owner.close().unwrap();
 }
 
+/// Segments that the reader is about to open are replaced by others, and their files go.
+#[test]
+fn p10_a_reader_refreshes_while_the_owner_compacts() {
+    const ROUNDS: i64 = 120;
+    const BATCH: i64 = 100;
+    let dir = tempfile::tempdir().unwrap();
+    let owner = Engine::open(dir.path()).unwrap();
+    let (visible, done) = (AtomicI64::new(0), AtomicBool::new(false));
+    let most = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (id, gone) = (series(&owner, 0), series(&owner, 1));
+            for round in 0..ROUNDS {
+                let times = round * BATCH..(round + 1) * BATCH;
+                let mut batch: Vec<_> = times.map(|t| SeriesSample::new(id, at(t), t as f64)).collect();
+                batch.push(SeriesSample::new(gone, at(round), 1.0));
+                let ack = owner.push_batch(&batch).unwrap();
+                owner.wait(ack, Level::Visible, SOON).unwrap();
+                visible.store((round + 1) * BATCH, Ordering::Release);
+                owner.flush().unwrap();
+                if round % 10 == 5 {
+                    owner.delete(r#"{host="1"}"#, at(0)..at(round)).unwrap();
+                }
+                if round % 4 == 3 {
+                    owner.compact().unwrap();
+                }
+            }
+            done.store(true, Ordering::Release);
+        });
+        let reader = Engine::builder(dir.path()).read_only(true).open().unwrap();
+        let (mut seen, mut most) = (prefix(&reader.snapshot()), 0);
+        loop {
+            let ended = done.load(Ordering::Acquire);
+            let before = visible.load(Ordering::Acquire);
+            let old = reader.snapshot();
+            reader.refresh().unwrap();
+            let now = prefix(&reader.snapshot());
+            assert!(now >= before && now >= seen, "{now} of {before} that were visible; {seen} were seen before");
+            assert_eq!(prefix(&old), seen, "an old snapshot keeps files that are gone from the folder");
+            (seen, most) = (now, most.max(reader.stats().segments));
+            if ended {
+                break;
+            }
+        }
+        assert_eq!(seen, ROUNDS * BATCH);
+        let left = contents(&reader.snapshot());
+        assert!(left == contents(&owner.snapshot()), "deletes included");
+        assert!(left[&name(1)].len() < ROUNDS as usize);
+        most
+    });
+    let stats = owner.stats();
+    assert!(stats.compactions >= 10 && stats.segments < most.max(2), "{stats:?}, at most {most} at a time");
+    owner.close().unwrap();
+}
+
 #[test]
 fn a_refresh_that_finds_damage_keeps_what_was_shown() {
     let dir = tempfile::tempdir().unwrap();

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
-use tidegauge_storage::model::{TimeRange, Timestamp};
+use tidegauge_storage::manifest::{Retention, RetentionRule};
+use tidegauge_storage::model::{Matcher, TimeRange, Timestamp};
 use tidegauge_storage::source::Columns;
 
 use super::restore::restore_on;
@@ -87,6 +88,47 @@ fn a_backup_of_a_living_engine_opens_verifies_and_lives_on_by_itself() {
     assert!(is_sound(&fs, "memory"));
     let audit = fs.map(Path::new("memory/audit.log")).unwrap();
     assert!(std::str::from_utf8(&audit).unwrap().contains("\"act\":\"backup\""));
+}
+
+/// What is hidden stays hidden in the copy, before its compaction and after, and it goes on by the same rules.
+#[test]
+fn a_backup_takes_deletes_and_rules_of_retention_along() {
+    let fs = SimFs::new();
+    let open = |dir: &str| {
+        let mut builder = Builder::new(None).background_compaction(false);
+        builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+        builder.open_at(dir.into()).unwrap()
+    };
+    let engine = open("memory");
+    (0..2).for_each(|round| push(&engine, round));
+    engine.flush().unwrap();
+    // One delete reaches a segment, the other what is still in memory.
+    let all = TimeRange::ALL;
+    engine.delete(r#"{host="0"}"#, Timestamp::from_nanos(0)..Timestamp::from_nanos(50_000)).unwrap();
+    push(&engine, 2);
+    engine.delete(r#"{host="1"}"#, all).unwrap();
+    let host_2 = vec![Matcher::equal("host", "2")];
+    let rule = RetentionRule { matchers: host_2, max_age: Some(Duration::from_secs(3600)) };
+    let kept = Retention { rules: vec![rule], ..engine.retention() };
+    engine.set_retention(kept.clone()).unwrap();
+    let before = contents(&engine);
+    assert_eq!(before.len(), 250, "of 900: 50 and 300 are deleted, 300 are of 1970");
+    make(&engine).unwrap();
+    engine.close().unwrap();
+    let copy = open(COPY);
+    assert!(contents(&copy) == before);
+    assert_eq!((copy.retention(), copy.stats().tombstones), (kept.clone(), 2));
+    assert!(is_sound(&fs, COPY));
+    copy.compact().unwrap();
+    assert!(contents(&copy) == before, "compaction brings nothing back");
+    assert_eq!((copy.stats().segment_samples, copy.stats().tombstones), (250, 0), "and gives the space back");
+    push(&copy, 3);
+    assert_eq!(contents(&copy).len(), 250 + 200, "a delete is over; an age goes on");
+    copy.close().unwrap();
+    let restored = restore_on(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new(COPY), Path::new("new"), &|_, _| {});
+    restored.unwrap();
+    let new = open("new");
+    assert_eq!((contents(&new).len(), new.retention()), (450, kept));
 }
 
 #[test]
