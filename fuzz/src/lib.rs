@@ -10,12 +10,12 @@ pub mod queries;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use checksums::{fix_manifest, fix_segment, fix_wal, index_start};
 use tidegauge_storage::chunk::{ChunkEncoder, Effort};
 use tidegauge_storage::fs::{Fs, MemFs};
 use tidegauge_storage::model::{LabelLimits, Labels, SeqNo};
 use tidegauge_storage::segment::{SegmentHeader, SegmentWriter, file_name};
 use tidegauge_storage::source::Columns;
-pub use checksums::{fix_manifest, fix_segment, fix_wal, index_start};
 use tidegauge_storage::wal::{Epoch, FrameEncoder, FrameNo, WalSample, WalWriter, WriterOptions};
 
 /// The folder in which the stores of the targets lie.
