@@ -64,6 +64,54 @@ fn inspect_counts_what_is_there() {
 }
 
 #[test]
+fn inspect_tells_what_the_bytes_go_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut csv = "time,place,room,steps\n".to_owned();
+    for i in 0..2_000 {
+        let at = 1_000_000_000 + i * 10;
+        csv.push_str(&format!("{at},hall,20.5,{}\n{at},attic,20.5,{}\n", i * i % 997, i * i % 991));
+    }
+    std::fs::write(dir.path().join("a.csv"), csv).unwrap();
+    std::fs::write(dir.path().join("b.csv"), "time,wind\n1000000000,1\n").unwrap();
+    for file in ["a.csv", "b.csv"] {
+        assert_eq!(run_in(dir.path(), &["import", file, "--data-dir", "data"]).status.code(), Some(0));
+    }
+    let inspect = |args: &[&str]| run_in(dir.path(), &[&["inspect", "--data-dir", "data"], args].concat());
+    let report: serde_json::Value = serde_json::from_str(&stdout(&inspect(&["--json", "--top", "2"]))).unwrap();
+    let number = |v: &serde_json::Value, name: &str| v[name].as_u64().unwrap_or_else(|| panic!("{name} in {v}"));
+    // Everything that is stored is told once.
+    let parts = ["timestamp_bytes", "value_bytes", "index_bytes"].map(|part| number(&report, part));
+    assert_eq!(parts.iter().sum::<u64>(), number(&report, "segment_bytes"));
+    let files = std::fs::read_dir(dir.path().join("data/segments")).unwrap();
+    let on_disk: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    assert_eq!(number(&report, "segment_bytes"), on_disk);
+    for of in ["timestamps", "values"] {
+        let entries = report[of].as_array().unwrap();
+        assert_eq!(entries.iter().map(|e| number(e, "samples")).sum::<u64>(), 8_001, "{of}: {entries:?}");
+        for e in entries {
+            let bits = number(e, "bytes") as f64 * 8.0 / number(e, "samples") as f64;
+            assert!((e["bits_per_sample"].as_f64().unwrap() - bits).abs() < 1e-9, "{e}");
+        }
+    }
+    let names = |of: &str| -> Vec<&str> {
+        report[of].as_array().unwrap().iter().map(|e| e["encoding"].as_str().unwrap()).collect()
+    };
+    assert!(names("timestamps").contains(&"regular") && names("values").contains(&"constant"), "{report}");
+    let metrics = |by: &str| -> Vec<(String, u64, u64)> {
+        let all = report[by].as_array().unwrap().iter();
+        all.map(|m| (m["metric"].as_str().unwrap().to_owned(), number(m, "series"), number(m, "segment_samples")))
+            .collect()
+    };
+    let of = |name: &str| (name.to_owned(), 2, 4_000);
+    assert_eq!(metrics("metrics_by_bytes"), [of("steps"), of("room")], "steps weigh more than a constant");
+    assert_eq!(metrics("metrics_by_series"), [of("room"), of("steps")], "wind is third");
+    let text = stdout(&inspect(&[]));
+    for said in ["most bytes in segments", "most series", "  regular", "  constant", "wind", "index"] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+}
+
+#[test]
 fn query_and_inspect_work_beside_a_live_agent() {
     let dir = tempfile::tempdir().unwrap();
     let agent = Agent::bare(dir.path());

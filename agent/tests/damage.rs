@@ -126,6 +126,14 @@ fn a_broken_manifest_and_a_folder_without_store_are_told_apart() {
     let (report, _) = tool("verify", &data, 1);
     assert_eq!(report["damage"][0]["file"], data.join("MANIFEST").to_str().unwrap());
     assert_eq!(report["samples"], 12_000, "what is there is read all the same");
+    let refused = run(&["compact", "--data-dir", data.to_str().unwrap()]);
+    assert!(stderr(&refused).contains("repair the store"), "{}", stderr(&refused));
+    let (repair, said) = tool("repair", &data, 1);
+    assert_eq!((&repair["manifest_made_anew"], &repair["lost"]), (&true.into(), &serde_json::json!([])), "{said}");
+    assert!(said.contains("made anew") && repair["notes"].to_string().contains("retention"), "{said} {repair}");
+    assert_eq!(count(&data), 12_000.0);
+    assert_eq!(tool("verify", &data, 0).0["sound"], true);
+    assert_eq!(tool("repair", &data, 0).0["whole"], true, "once is enough");
     let none = dir.path().join("none");
     fs::create_dir(&none).unwrap();
     for verb in ["verify", "repair"] {

@@ -31,7 +31,7 @@ use crate::life::{Held, Life};
 use crate::memtable::Memtable;
 use crate::open::known_tombstones;
 use crate::options::Builder;
-use crate::recovery::RecoveryReport;
+use crate::recovery::{OnProgress, OpenStep, RecoveryReport, Step};
 use crate::registry::Registry;
 use crate::replay::{Replayed, Replayer, flushed_before};
 use crate::retention::Kept;
@@ -46,6 +46,8 @@ pub(crate) struct Follower {
     registry: Arc<Registry>,
     /// Between two looks.
     applier: Option<Applier>,
+    /// Who hears how far the first look is.
+    progress: OnProgress,
 }
 
 /// What one look found.
@@ -61,9 +63,15 @@ impl Builder {
         let pool = self.pool()?;
         let registry = Arc::new(Registry::new(self.max_series, self.label_limits));
         let fs_of = || Arc::clone(fs);
-        let mut follower =
-            Follower { fs: fs_of(), dir: dir.to_owned(), registry: Arc::clone(&registry), applier: None };
+        let mut follower = Follower {
+            fs: fs_of(),
+            dir: dir.to_owned(),
+            registry: Arc::clone(&registry),
+            applier: None,
+            progress: self.progress.clone(),
+        };
         let found = follower.look(&pool, &[])?;
+        follower.progress = OnProgress::default();
         let (rings, _) = Rings::new(RingLimits { lane_samples: 2, common_samples: 2, ..self.ring_limits() });
         let common = rings.common();
         let core = Arc::new(Core::new(CoreParts {
@@ -143,7 +151,8 @@ impl Follower {
             Some(applier) => Replayer::again(&self.registry, applier, first_seq),
         };
         let wal = self.dir.join("wal");
-        let recovered = replayer.recover(&*self.fs, &wal, state.store_id, &state.wal, RecoverMode::Follow);
+        let step = Step::new(&self.progress, OpenStep::ReplayLog);
+        let recovered = replayer.recover(&*self.fs, &wal, state.store_id, &state.wal, RecoverMode::Follow, &step);
         let next_seq = recovered.as_ref().map_or(0, |r| r.next_seq.max(state.next_seq).0);
         let Replayed { applier, sealed, tombstones } = replayer.finish(next_seq.max(first_seq));
         let active: Arc<Memtable> = Arc::clone(applier.active());

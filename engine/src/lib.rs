@@ -68,6 +68,9 @@ mod follow;
 // copies of it
 #[cfg(not(loom))]
 mod backup;
+// what it weighs
+#[cfg(not(loom))]
+mod inspect;
 // is all of it sound
 #[cfg(not(loom))]
 mod open;
@@ -128,7 +131,7 @@ mod api {
     };
     pub use crate::error::{CompactError, DeleteError, RetentionError};
     pub use crate::options::{BadDurability, Builder, Durability, Level};
-    pub use crate::recovery::{Lost, Recovery, RecoveryReport};
+    pub use crate::recovery::{Lost, OpenProgress, OpenStep, Recovery, RecoveryReport};
     pub use crate::registry::SeriesId;
     pub use crate::ring::BackPressure;
     pub use crate::snapshot::{SelectError, Snapshot};
@@ -140,6 +143,7 @@ mod api {
     /// Work on a data directory from outside of an engine.
     pub mod admin {
         pub use crate::backup::restore;
+        pub use crate::inspect::{EncodingUse, Inspection, MetricUse, inspect};
         pub use crate::lock::{Owner, UnlockError, Unlocked, owner_of, unlock};
         pub use crate::verify::{Damage, StoreReport, verify};
     }

@@ -24,7 +24,9 @@ use crate::ingest::{Log, SyncThread, Worker, WorkerParts};
 use crate::life::{Life, start};
 use crate::lock::DirLock;
 use crate::options::Builder;
-use crate::recovery::{Recovery, RecoveryReport, keep_unnamed, salvage_log, salvage_segments};
+use crate::recovery::{
+    OpenStep, Recovery, RecoveryReport, Step, keep_unnamed, open_or_rebuild, salvage_log, salvage_segments,
+};
 use crate::registry::Registry;
 use crate::replay::{Replayed, Replayer, flushed_before};
 use crate::retention::Kept;
@@ -72,20 +74,24 @@ impl Builder {
             None => None,
         };
         let pool = self.pool()?;
+        let mut salvaged = RecoveryReport::default();
+        let mut open_manifest = || match self.recovery {
+            Recovery::Strict => Ok(Manifest::open_or_create(Arc::clone(&fs), &dir)?),
+            Recovery::Salvage => open_or_rebuild(&fs, &dir, &pool, &mut salvaged),
+        };
         let (wal_dir, segment_dir) = (dir.join("wal"), dir.join("segments"));
         let mut gave_up_reserve = false;
-        let mut manifest = match Manifest::open_or_create(Arc::clone(&fs), &dir) {
+        let mut manifest = match open_manifest() {
             // Killed on a full disk: the log's reserve is what there is.
-            Err(ManifestError::NoSpace { .. }) if give_up_reserve(&*fs, &wal_dir) => {
+            Err(OpenError::Manifest(ManifestError::NoSpace { .. })) if give_up_reserve(&*fs, &wal_dir) => {
                 gave_up_reserve = true;
-                Manifest::open_or_create(Arc::clone(&fs), &dir)?
+                open_manifest()?
             }
             other => other?,
         };
         // The folder's own name must survive before any segment in it can.
         let made = fs.create_dir_all(&segment_dir).and_then(|()| fs.sync_dir(&dir));
         made.map_err(|source| OpenError::Io { path: segment_dir.clone(), source })?;
-        let mut salvaged = RecoveryReport::default();
         let segments = match self.recovery {
             Recovery::Strict => {
                 let segments = pool.install(|| open_segments(&*fs, &segment_dir, &manifest))?;
@@ -96,7 +102,7 @@ impl Builder {
             Recovery::Salvage => {
                 keep_unnamed(&*fs, &dir, &manifest, &mut salvaged)?;
                 remove_leftovers(&*fs, &segment_dir, &manifest);
-                salvage_segments(&fs, &dir, &mut manifest, &pool, &mut salvaged)?
+                salvage_segments(&fs, &dir, &mut manifest, &pool, &self.progress, &mut salvaged)?
             }
         };
 
@@ -108,7 +114,8 @@ impl Builder {
             Recovery::Strict => RecoverMode::Strict,
             Recovery::Salvage => RecoverMode::Salvage,
         };
-        let recovered = replayer.recover(&*fs, &wal_dir, state.store_id, &state.wal, mode)?;
+        let step = Step::new(&self.progress, OpenStep::ReplayLog);
+        let recovered = replayer.recover(&*fs, &wal_dir, state.store_id, &state.wal, mode, &step)?;
         let mut report =
             RecoveryReport { samples: recovered.samples, torn_tail: recovered.torn_tail.clone(), ..salvaged };
         let log_is_whole = recovered.lost.is_empty();

@@ -10,7 +10,7 @@ use tidegauge_storage::fs::Fs;
 use tidegauge_storage::model::LabelLimits;
 
 use crate::error::OpenError;
-use crate::recovery::Recovery;
+use crate::recovery::{OnProgress, OpenProgress, Recovery};
 use crate::watch::{OnWarning, Warning, WatchLimits};
 
 /// What an acknowledgement is worth.
@@ -119,6 +119,7 @@ pub struct Builder {
     pub(crate) heartbeat: Duration,
     pub(crate) recovery: Recovery,
     pub(crate) watch: WatchLimits,
+    pub(crate) progress: OnProgress,
     /// Another file system than that of the machine, for tests.
     pub(crate) fs: Option<Arc<dyn Fs>>,
     /// Log files of another size than follows from `wal_bytes`, for tests.
@@ -178,6 +179,7 @@ impl Builder {
                 snapshot_warn_after: Self::SNAPSHOT_WARN_AFTER,
                 on_warning: OnWarning::default(),
             },
+            progress: OnProgress::default(),
             heartbeat: Self::HEARTBEAT,
             recovery: Recovery::Strict,
             fs: None,
@@ -336,6 +338,14 @@ impl Builder {
     /// it warnings are only counted.
     pub fn on_warning(mut self, hear: impl Fn(&Warning) + Send + Sync + 'static) -> Self {
         self.watch.on_warning = OnWarning(Arc::new(hear));
+        self
+    }
+
+    /// Who hears how far the opening is: called after every mebibyte or so of the log, and of segments where
+    /// [`Recovery::Salvage`] reads them, by the thread that opens and by those that help it. An opening that reads
+    /// nothing tells nothing.
+    pub fn on_progress(mut self, hear: impl Fn(&OpenProgress) + Send + Sync + 'static) -> Self {
+        self.progress = OnProgress(Some(Arc::new(hear)));
         self
     }
 

@@ -15,6 +15,7 @@ use crate::core::SeriesSample;
 use crate::error::OpenError;
 use crate::ingest::Applier;
 use crate::memtable::{Added, Memtable};
+use crate::recovery::Step;
 use crate::registry::Registry;
 
 /// Everything below this number is in segments, or was: memtables are flushed in the order of their numbers.
@@ -137,9 +138,16 @@ impl<'a> Replayer<'a> {
         store_id: u128,
         state: &WalState,
         mode: RecoverMode,
+        progress: &Step<'_>,
     ) -> Result<Recovered, OpenError> {
         self.salvage = mode == RecoverMode::Salvage;
-        let recovered = recover(fs, dir, store_id, state, mode, &mut |piece| self.take(piece));
+        let recovered = recover(fs, dir, store_id, state, mode, &mut |piece| match piece {
+            Replay::Progress { read, total } => {
+                progress.tell(read, total);
+                Ok(())
+            }
+            piece => self.take(piece),
+        });
         if self.too_many_series {
             return Err(OpenError::TooManySeries { limit: self.registry.series_max() });
         }
@@ -164,6 +172,7 @@ impl<'a> Replayer<'a> {
             }
             Replay::Samples { generation, first_seq, samples } => {
                 self.enter(generation);
+                self.begin_at(first_seq.0);
                 self.batch.clear();
                 let flushed = self.flushed_before.saturating_sub(first_seq.0).min(samples.len() as u64);
                 let (samples, first_seq) = (&samples[flushed as usize..], first_seq.0 + flushed);
@@ -182,12 +191,24 @@ impl<'a> Replayer<'a> {
                 Ok(())
             }
             Replay::Delete(tombstone) => {
+                self.begin_at(tombstone.seq.0);
                 self.seal(tombstone.seq.0 + 1);
                 self.tombstones.push(Arc::new(tombstone.clone()));
                 Ok(())
             }
             // Origins are noted for exactly-once delivery between nodes, which is not there yet.
             _ => Ok(()),
+        }
+    }
+
+    /// What is replayed may begin below the numbers that segments have: where a manifest was made anew, the last flush
+    /// is replayed over itself.
+    fn begin_at(&mut self, seq: u64) {
+        if self.added.samples == 0 && seq < self.applier.active().first_seq {
+            let next = Memtable::new(self.applier.active().generation + 1, seq);
+            self.applier.rotate(Arc::new(next));
+            drop(self.applier.closed());
+            self.added.end_seq = seq;
         }
     }
 

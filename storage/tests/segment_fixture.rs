@@ -80,8 +80,8 @@ fn a_segment_of_version_1_opens() {
     assert_eq!((info.id, info.store_id, info.seq_range), (0x1f, header.store_id, header.seq_range));
     assert_eq!((info.late, info.level, info.created), (true, 3, header.created));
     let chunks: Vec<_> = segment.chunks().collect::<Result<_, _>>().unwrap();
-    let at: BTreeSet<_> = chunks.iter().flat_map(|chunk| chunk.timestamp_encodings.clone()).collect();
-    let values: BTreeSet<_> = chunks.iter().flat_map(|chunk| chunk.value_encodings.clone()).collect();
+    let at: BTreeSet<_> = chunks.iter().flat_map(|chunk| &chunk.timestamp_vectors).map(|v| v.encoding).collect();
+    let values: BTreeSet<_> = chunks.iter().flat_map(|chunk| &chunk.value_vectors).map(|v| v.encoding).collect();
     assert_eq!((at.len(), values.len()), (4, 8), "every encoding occurs: {at:?}, {values:?}");
     let contents = contents();
     assert_eq!(info.series, contents.len() as u64);

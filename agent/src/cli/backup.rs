@@ -8,9 +8,9 @@ use serde_json::json;
 use tidegauge::BackupReport;
 use tidegauge::admin::{restore, verify};
 
-use super::failure::print;
 use super::live::Store;
 use super::{Failure, progress};
+use crate::failure::print;
 use crate::units::{show_bytes, show_count};
 
 const BACKUP_EXAMPLES: &str = "\
@@ -69,7 +69,7 @@ pub(super) fn run_backup(args: &BackupArgs) -> Result<(), Failure> {
             "{shown} is not empty: name a folder that is empty or does not exist"
         )));
     }
-    let report = match Store::reach(&args.data_dir)? {
+    let report = match Store::reach(&args.data_dir, true)? {
         Store::Here(engine) => {
             let report = engine.backup(&target).map_err(Failure::found)?;
             engine.close().map_err(Failure::found)?;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::failure::print;
 use super::live::Store;
 use super::{Failure, progress};
+use crate::failure::print;
 use crate::units::{show_bytes, show_count};
 
 const EXAMPLES: &str = "\
@@ -34,10 +34,7 @@ pub(super) struct CompactArgs {
 }
 
 pub(super) fn run(args: &CompactArgs) -> Result<(), Failure> {
-    let bar = progress::turning(!args.no_progress, "merging segments");
-    let done = compact(args);
-    bar.finish_and_clear();
-    let line = match done? {
+    let line = match compact(args)? {
         (segments, bytes) if args.json => json!({"segments": segments, "bytes": bytes}).to_string(),
         (segments, bytes) => format!("{} segments ({})", show_count(segments), show_bytes(bytes)),
     };
@@ -46,7 +43,15 @@ pub(super) fn run(args: &CompactArgs) -> Result<(), Failure> {
 
 /// Segments and their bytes afterwards.
 fn compact(args: &CompactArgs) -> Result<(u64, u64), Failure> {
-    match Store::reach(&args.data_dir)? {
+    let store = Store::reach(&args.data_dir, !args.no_progress)?;
+    let bar = progress::turning(!args.no_progress, "merging segments");
+    let done = merge(store);
+    bar.finish_and_clear();
+    done
+}
+
+fn merge(store: Store) -> Result<(u64, u64), Failure> {
+    match store {
         Store::Here(engine) => {
             engine.flush().map_err(Failure::found)?;
             engine.compact().map_err(Failure::found)?;

@@ -7,9 +7,9 @@ use serde_json::json;
 use tidegauge::query::promql::parse_selector;
 use tidegauge::{DeleteCount, Engine, TimeRange, Timestamp};
 
-use super::Failure;
-use super::failure::print;
 use super::live::Store;
+use super::{Failure, progress};
+use crate::failure::print;
 use crate::units::{parse_time, show_count, show_time};
 
 const EXAMPLES: &str = "\
@@ -70,13 +70,13 @@ pub(super) fn run(args: &DeleteArgs) -> Result<(), Failure> {
 impl DeleteArgs {
     /// What there is now, from a reader beside whoever owns the data.
     fn count(&self, range: TimeRange) -> Result<DeleteCount, Failure> {
-        let reader = Engine::builder(&self.data_dir).read_only(true).open().map_err(Failure::found)?;
+        let reader = progress::open(Engine::builder(&self.data_dir).read_only(true), true).map_err(Failure::found)?;
         reader.count_matching(&self.selector, range).map_err(Failure::found)
     }
 
     /// Answers what was there just before.
     fn delete(&self, range: TimeRange) -> Result<DeleteCount, Failure> {
-        match Store::reach(&self.data_dir)? {
+        match Store::reach(&self.data_dir, true)? {
             Store::Here(engine) => {
                 let count = engine.count_matching(&self.selector, range).map_err(Failure::found)?;
                 engine.delete(&self.selector, range).map_err(Failure::found)?;

@@ -51,7 +51,8 @@ pub(super) struct ExportArgs {
 
 pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
     let options = args.options()?;
-    let engine = Engine::builder(&args.data_dir).read_only(true).open().map_err(Failure::found)?;
+    let engine =
+        progress::open(Engine::builder(&args.data_dir).read_only(true), !args.no_progress).map_err(Failure::found)?;
     let (summary, to_file) = match &args.output {
         None => (args.export(&engine, &options, &mut io::stdout().lock()), false),
         Some(path) => {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use tidegauge::{Durability, Engine};
 
-use super::Failure;
-use super::failure::print;
+use super::{Failure, progress};
+use crate::failure::print;
 use crate::import::{Format, ImportError, ImportOptions, TimeUnit, run as import};
 use crate::units::parse_time;
 
@@ -69,7 +69,8 @@ pub(super) fn run(args: ImportArgs) -> Result<(), Failure> {
     for file in &options.files {
         std::fs::metadata(file).map_err(|e| Failure::found(format_args!("{}: {e}", file.display())))?;
     }
-    let engine = Engine::builder(&args.data_dir).durability(args.durability).open().map_err(Failure::found)?;
+    let engine = progress::open(Engine::builder(&args.data_dir).durability(args.durability), !args.no_progress)
+        .map_err(Failure::found)?;
     let done = import(&options, &engine);
     engine.close().map_err(Failure::found)?;
     match done {

@@ -1,34 +1,44 @@
-//! `tidegauge inspect`: what a data directory holds.
+//! `tidegauge inspect`: what a data directory holds, and what its bytes go to.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use tidegauge::{Engine, Stats, TimeRange, Timestamp};
+use tidegauge::admin::{EncodingUse, Inspection, inspect};
+use tidegauge::query::Selection;
+use tidegauge::{Engine, METRIC_NAME, Stats, TimeRange, Timestamp};
 
-use super::Failure;
-use super::failure::print;
+use super::{Failure, progress};
+use crate::failure::print;
 use crate::units::{show_bytes, show_count, show_time};
 
 const EXAMPLES: &str = "\
 Examples:
   tidegauge inspect
-  tidegauge inspect --data-dir /var/lib/tidegauge
+  tidegauge inspect --top 30 --data-dir /var/lib/tidegauge
   tidegauge inspect --json | jq .bytes_per_sample
 
-Reads beside an agent that uses the data, and writes nothing.";
+Reads beside an agent that uses the data, and writes nothing. Every chunk of every segment is looked
+at, none is decoded; samples that are still in the log are only counted.";
 
-/// Show what a data directory holds, also while an agent uses it
+/// Show what a data directory holds and what its bytes go to, also while an agent uses it
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct InspectArgs {
     /// Folder that holds the data
     #[arg(long, value_name = "DIR", default_value = "./tidegauge-data")]
     data_dir: PathBuf,
+    /// How many metrics to list, by size and by number of series
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    top: usize,
     /// One JSON object instead of text
     #[arg(long)]
     json: bool,
+    /// Draw no progress bar
+    #[arg(long)]
+    no_progress: bool,
 }
 
 /// Sizes in bytes, times in nanoseconds since the epoch (the last one inclusive).
@@ -41,16 +51,48 @@ struct Report {
     segment_samples: u64,
     segment_bytes: u64,
     bytes_per_sample: Option<f64>,
+    timestamp_bytes: u64,
+    value_bytes: u64,
+    index_bytes: u64,
     unflushed_samples: u64,
     wal_files: u64,
     wal_bytes: u64,
     first_timestamp: Option<i64>,
     last_timestamp: Option<i64>,
+    timestamps: Vec<Encoding>,
+    values: Vec<Encoding>,
+    metrics_by_bytes: Vec<Metric>,
+    metrics_by_series: Vec<Metric>,
+}
+
+/// What one encoding holds of the segments.
+#[derive(Debug, Serialize)]
+struct Encoding {
+    encoding: String,
+    samples: u64,
+    bytes: u64,
+    bits_per_sample: f64,
+}
+
+/// One metric: its series, those in memory included, and what it holds of the segments.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+struct Metric {
+    metric: String,
+    series: u64,
+    segment_samples: u64,
+    segment_bytes: u64,
 }
 
 pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
-    let engine = Engine::builder(&args.data_dir).read_only(true).open().map_err(Failure::found)?;
-    let report = Report::of(&engine, &args.data_dir)?;
+    let engine =
+        progress::open(Engine::builder(&args.data_dir).read_only(true), !args.no_progress).map_err(Failure::found)?;
+    let bar = progress::bytes(!args.no_progress);
+    let report = Report::of(&engine, &args.data_dir, args.top, |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    let report = report?;
     if args.json {
         let mut line = serde_json::to_vec(&report).map_err(Failure::found)?;
         line.push(b'\n');
@@ -60,27 +102,40 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
 }
 
 impl Report {
-    fn of(engine: &Engine, dir: &Path) -> Result<Self, Failure> {
+    fn of(engine: &Engine, dir: &Path, top: usize, progress: impl Fn(u64, u64) + Sync) -> Result<Self, Failure> {
         let stats: Stats = engine.stats();
+        let found = inspect(engine, progress).map_err(Failure::found)?;
         let snapshot = engine.snapshot();
-        let all = snapshot.install(|sources| tidegauge::query::Selection::new(sources, &[])).map_err(Failure::found)?;
+        let all = snapshot.install(|sources| Selection::new(sources, &[])).map_err(Failure::found)?;
         let ranges = snapshot.sources().iter().filter_map(|source| source.time_range());
         let covered = ranges.reduce(|a, b| TimeRange::new(a.start.min(b.start), a.end.max(b.end)));
         let (wal_files, wal_bytes) = size_of(&dir.join("wal"));
+        let mut metrics = metrics(&all, &found);
+        let mut first = |by: fn(&Metric) -> u64| -> Vec<Metric> {
+            metrics.sort_by(|a, b| by(b).cmp(&by(a)).then_with(|| a.metric.cmp(&b.metric)));
+            metrics.iter().take(top).cloned().collect()
+        };
+        let (metrics_by_bytes, metrics_by_series) = (first(|m| m.segment_bytes), first(|m| m.series));
         Ok(Self {
             data_dir: dir.to_owned(),
             series: all.len(),
-            samples: stats.segment_samples + stats.memtable_samples,
-            segments: stats.segments,
-            segment_samples: stats.segment_samples,
-            segment_bytes: stats.segment_bytes,
-            bytes_per_sample: (stats.segment_samples > 0)
-                .then(|| stats.segment_bytes as f64 / stats.segment_samples as f64),
+            samples: found.samples + stats.memtable_samples,
+            segments: found.segments,
+            segment_samples: found.samples,
+            segment_bytes: found.bytes,
+            bytes_per_sample: (found.samples > 0).then(|| found.bytes as f64 / found.samples as f64),
+            timestamp_bytes: found.timestamp_bytes,
+            value_bytes: found.value_bytes,
+            index_bytes: found.index_bytes(),
             unflushed_samples: stats.memtable_samples,
             wal_files,
             wal_bytes,
             first_timestamp: covered.map(|range| range.start.nanos()),
             last_timestamp: covered.map(|range| range.end.nanos().saturating_sub(1)),
+            timestamps: found.timestamps.iter().map(Encoding::from).collect(),
+            values: found.values.iter().map(Encoding::from).collect(),
+            metrics_by_bytes,
+            metrics_by_series,
         })
     }
 
@@ -114,7 +169,64 @@ impl Report {
         );
         line("from", time(self.first_timestamp));
         line("to", time(self.last_timestamp));
+        if self.segment_samples > 0 {
+            self.put_encodings(&mut out);
+        }
+        put_metrics(&mut out, "most bytes in segments", &self.metrics_by_bytes);
+        put_metrics(&mut out, "most series", &self.metrics_by_series);
         out
+    }
+
+    /// Bits of timestamps, values and index add up to those of a sample.
+    fn put_encodings(&self, out: &mut String) {
+        let row = |out: &mut String, name: &str, samples: u64, bytes: u64, bits: f64| {
+            let (samples, bytes) = (show_count(samples), show_bytes(bytes));
+            let _ = writeln!(out, "{name:<20}{samples:>16}{bytes:>12}{bits:>9.3}");
+        };
+        let all = self.segment_samples;
+        let of_all = |bytes: u64| bytes as f64 * 8.0 / all as f64;
+        let _ = writeln!(out, "\n{:<20}{:>16}{:>12}{:>9}", "stored", "samples", "bytes", "bits");
+        for (what, bytes, parts) in
+            [("timestamps", self.timestamp_bytes, &self.timestamps), ("values", self.value_bytes, &self.values)]
+        {
+            row(out, what, all, bytes, of_all(bytes));
+            for part in parts {
+                row(out, &format!("  {}", part.encoding), part.samples, part.bytes, part.bits_per_sample);
+            }
+        }
+        row(out, "index", all, self.index_bytes, of_all(self.index_bytes));
+    }
+}
+
+impl From<&EncodingUse> for Encoding {
+    fn from(found: &EncodingUse) -> Self {
+        let bits_per_sample = if found.samples > 0 { found.bytes as f64 * 8.0 / found.samples as f64 } else { 0.0 };
+        Self { encoding: found.encoding.clone(), samples: found.samples, bytes: found.bytes, bits_per_sample }
+    }
+}
+
+/// Each metric that has a series, or had one whose samples are still stored.
+fn metrics(all: &Selection, found: &Inspection) -> Vec<Metric> {
+    let mut metrics: HashMap<&str, Metric> = HashMap::new();
+    for i in 0..all.len() {
+        metrics.entry(all.labels(i).get(METRIC_NAME).unwrap_or_default()).or_default().series += 1;
+    }
+    for stored in &found.metrics {
+        let metric = metrics.entry(&stored.metric).or_default();
+        (metric.segment_samples, metric.segment_bytes) = (stored.samples, stored.bytes);
+    }
+    metrics.into_iter().map(|(name, found)| Metric { metric: name.to_owned(), ..found }).collect()
+}
+
+fn put_metrics(out: &mut String, heading: &str, metrics: &[Metric]) {
+    if metrics.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\n{:>12}{:>16}{:>12}  {heading}", "series", "samples", "bytes");
+    for m in metrics {
+        let (series, samples) = (show_count(m.series), show_count(m.segment_samples));
+        let name = if m.metric.is_empty() { "(no name)" } else { &m.metric };
+        let _ = writeln!(out, "{series:>12}{samples:>16}{:>12}  {name}", show_bytes(m.segment_bytes));
     }
 }
 

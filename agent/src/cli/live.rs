@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tidegauge::{Engine, OpenError};
 
-use super::Failure;
+use super::{Failure, progress};
 
 /// Flushing and compacting may take long; an agent that is gone is noticed at once.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
@@ -22,10 +22,10 @@ pub(super) enum Store {
 }
 
 impl Store {
-    /// Opens the store in `dir`; makes none.
-    pub(super) fn reach(dir: &Path) -> Result<Self, Failure> {
+    /// Opens the store in `dir`; makes none. `shown`: whether it may draw how far that is.
+    pub(super) fn reach(dir: &Path, shown: bool) -> Result<Self, Failure> {
         demand_store(dir)?;
-        match Engine::open(dir) {
+        match progress::open(Engine::builder(dir), shown) {
             Ok(engine) => Ok(Self::Here(engine)),
             Err(OpenError::InUse { owner: Some(owner), .. }) if owner.is_here() && owner.address.is_some() => {
                 Ok(Self::Agent(LiveAgent::at(owner.address.as_deref().unwrap_or_default())))

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::ServeArgs;
-use crate::failure::{self, Failure};
+use crate::failure::Failure;
 use crate::panic;
 
 const EXAMPLES: &str = "\

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use tidegauge::{Builder, Engine, OpenError};
 
 /// A bar over bytes whose number is told later; hidden unless `shown` and stderr is a terminal.
 pub(super) fn bytes(shown: bool) -> ProgressBar {
@@ -12,6 +13,20 @@ pub(super) fn bytes(shown: bool) -> ProgressBar {
 /// A bar over things whose number is told later.
 pub(super) fn counts(shown: bool) -> ProgressBar {
     bar(shown, "{bar:32} {percent:>3} %  {human_pos} of {human_len} series  ETA {eta}")
+}
+
+/// Opens an engine; shows how far that is where there is a log to replay, or where all is checked.
+pub(super) fn open(builder: Builder, shown: bool) -> Result<Engine, OpenError> {
+    let bar = bar(shown, "{bar:32} {percent:>3} %  {msg}: {bytes} of {total_bytes}  ETA {eta}");
+    let told = bar.clone();
+    let opened = builder.on_progress(move |progress| {
+        told.set_message(progress.step.to_string());
+        told.set_length(progress.total);
+        told.set_position(progress.done);
+    });
+    let opened = opened.open();
+    bar.finish_and_clear();
+    opened
 }
 
 /// Something turns while work goes on that tells nothing of itself.

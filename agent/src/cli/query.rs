@@ -7,8 +7,7 @@ use clap::{Args, ValueEnum};
 use tidegauge::query::{Cancel, QueryLimits};
 use tidegauge::{Engine, Timestamp};
 
-use super::Failure;
-use super::table;
+use super::{Failure, progress, table};
 use crate::ask::{Question, When, ask, parse, put_value};
 use crate::failure::print;
 use crate::units::{parse_duration, parse_time};
@@ -80,7 +79,8 @@ pub(super) fn run(args: QueryArgs) -> Result<(), Failure> {
     let began = Instant::now();
     let expr = parse(&question).map_err(Failure::usage)?;
     let parsed = began.elapsed();
-    let engine = Engine::builder(&args.data_dir).read_only(true).open().map_err(Failure::found)?;
+    let reader = Engine::builder(&args.data_dir).read_only(true);
+    let engine = progress::open(reader, true).map_err(Failure::found)?;
     let mut answer = ask(&engine.snapshot(), &question, &expr, Cancel::new()).map_err(|e| match e {
         crate::ask::AskError::Eval(e) => Failure::found(e),
         wrong => Failure::usage(wrong),

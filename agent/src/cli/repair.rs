@@ -7,9 +7,9 @@ use clap::Args;
 use serde_json::json;
 use tidegauge::{Engine, Lost, Recovery, RecoveryReport};
 
-use super::failure::print;
 use super::live::demand_store;
 use super::{Failure, progress};
+use crate::failure::print;
 use crate::units::show_time;
 
 const EXAMPLES: &str = "\
@@ -18,8 +18,9 @@ Examples:
   tidegauge repair --data-dir ./data     save the rest
 
 Damaged segments are rewritten without what cannot be read, the log is read on behind damage, and
-everything saved is brought into segments. Damaged files are kept in `quarantine/`; nothing is
-deleted. Stop the agent first. Exit code 1 if samples are lost: each hole is named.";
+everything saved is brought into segments. A manifest that is damaged or gone is made anew from what
+the other files say. Damaged files are kept in `quarantine/`; nothing is
+deleted. Stop the agent first. Exit code 1 if something is lost: each hole is named.";
 
 /// Save what can be read of a damaged data directory, and tell what is lost
 #[derive(Debug, Args)]
@@ -38,21 +39,22 @@ pub(super) struct RepairArgs {
 
 pub(super) fn run(args: &RepairArgs) -> Result<(), Failure> {
     demand_store(&args.data_dir)?;
-    let bar = progress::turning(!args.no_progress, "reading everything");
-    let done = repair(&args.data_dir);
-    bar.finish_and_clear();
-    let report = done?;
+    let report = repair(&args.data_dir, !args.no_progress)?;
     let text = if args.json { format!("{}\n", as_json(&report)) } else { as_text(&report) };
     print(text.as_bytes())?;
     match report.lost.iter().filter(|lost| lost.samples != Some(0)).count() {
+        0 if report.manifest_made_anew => {
+            Err(Failure::found("the manifest was made anew: see the notes for what it had"))
+        }
         0 => Ok(()),
         1 => Err(Failure::found("samples are lost in 1 place")),
         n => Err(Failure::found(format_args!("samples are lost in {n} places"))),
     }
 }
 
-fn repair(dir: &Path) -> Result<RecoveryReport, Failure> {
-    let engine = Engine::builder(dir).recovery(Recovery::Salvage).open().map_err(Failure::found)?;
+fn repair(dir: &Path, shown: bool) -> Result<RecoveryReport, Failure> {
+    let salvage = Engine::builder(dir).recovery(Recovery::Salvage);
+    let engine = progress::open(salvage, shown).map_err(Failure::found)?;
     let report = engine.recovery_report().clone();
     engine.close().map_err(Failure::found)?;
     Ok(report)
@@ -74,6 +76,7 @@ fn as_json(report: &RecoveryReport) -> serde_json::Value {
     };
     json!({
         "whole": report.is_whole(),
+        "manifest_made_anew": report.manifest_made_anew,
         "samples_from_log": report.samples,
         "torn_tail": report.torn_tail.as_ref().map(|torn| json!({"file": torn.file, "offset": torn.offset})),
         "lost": report.lost.iter().map(lost).collect::<Vec<_>>(),

@@ -4,9 +4,10 @@ mod collectors;
 mod stop;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use tidegauge::{Builder, Engine, Retention, RetentionRule};
+use tidegauge::{Builder, Engine, OpenProgress, Retention, RetentionRule};
 use tokio::net::TcpListener;
 
 use crate::collect::{self, Report};
@@ -14,7 +15,11 @@ use crate::config::Settings;
 use crate::failure::Failure;
 use crate::http::{self, App};
 use crate::own::Counters;
+use crate::units::show_bytes;
 use collectors::Collectors;
+
+/// An opening that takes longer says how far it is, this often.
+const LINE_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs until a signal, or until something makes it impossible to begin.
 pub(crate) fn run(settings: Settings) -> Result<(), Failure> {
@@ -56,7 +61,21 @@ fn builder(settings: &Settings, bound: SocketAddr, report: Report) -> Builder {
     Engine::builder(&settings.data_dir)
         .durability(settings.durability)
         .address(bound.to_string())
+        .on_progress(lines(Arc::clone(&report), LINE_EVERY))
         .on_warning(move |warning| report(&format!("warning: {warning}")))
+}
+
+/// Tells how far an opening is, once it takes longer than a moment.
+fn lines(report: Report, every: Duration) -> impl Fn(&OpenProgress) + Send + Sync {
+    let told = Mutex::new(Instant::now());
+    move |progress| {
+        let Ok(mut told) = told.lock() else { return };
+        if told.elapsed() >= every {
+            *told = Instant::now();
+            let OpenProgress { step, done, total, .. } = progress;
+            report(&format!("{step}: {} of {}", show_bytes(*done), show_bytes(*total)));
+        }
+    }
 }
 
 async fn open(settings: &Settings, builder: Builder) -> Result<Engine, Failure> {
@@ -95,8 +114,6 @@ fn announce(settings: &Settings, bound: SocketAddr) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::config::ServeArgs;
 
@@ -112,5 +129,32 @@ mod tests {
         let _held = engine.snapshot();
         let line = log.recv_timeout(Duration::from_secs(30)).expect("a warning");
         assert!(line.starts_with("warning: a snapshot has been held"), "{line}");
+    }
+
+    #[test]
+    fn an_opening_that_replays_a_log_says_how_far_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (owned, left) = (dir.path().join("owned"), dir.path().join("left"));
+        let engine = Engine::open(&owned).unwrap();
+        let id = engine.series(&[("__name__", "m")]).unwrap();
+        let ack = engine.push(id, tidegauge::now(), 1.0).unwrap();
+        engine.wait(ack, tidegauge::Level::Durable, Duration::from_secs(30)).unwrap();
+        // As a crash leaves it.
+        for folder in ["", "segments", "wal"] {
+            std::fs::create_dir_all(left.join(folder)).unwrap();
+            for file in std::fs::read_dir(owned.join(folder)).unwrap().map(Result::unwrap) {
+                if file.path().is_file() {
+                    std::fs::copy(file.path(), left.join(folder).join(file.file_name())).unwrap();
+                }
+            }
+        }
+        let (lines_to, log) = std::sync::mpsc::channel();
+        let report: Report = Arc::new(move |line: &str| drop(lines_to.send(line.to_owned())));
+        let opened = Engine::builder(&left).on_progress(lines(report, Duration::ZERO)).open().unwrap();
+        assert_eq!(opened.recovery_report().samples, 1);
+        let said: Vec<String> = log.try_iter().collect();
+        let last = said.last().and_then(|line| line.strip_prefix("replaying the log: ")).expect("a line");
+        let (done, total) = last.split_once(" of ").unwrap();
+        assert_eq!(done, total, "{said:?}");
     }
 }

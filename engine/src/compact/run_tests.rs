@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tidegauge_query::Selection;
 use tidegauge_storage::fs::{Fs, MemFs};
 use tidegauge_storage::model::{LabelLimits, Labels, Matcher, SeqNo, SeqRange, TimeRange, Timestamp, Tombstone};
-use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentInfo, SegmentWriter, file_name};
+use tidegauge_storage::segment::{ChunkInfo, Segment, SegmentHeader, SegmentInfo, SegmentWriter, file_name};
 use tidegauge_storage::source::{Columns, Snapshot};
 
 use super::input::{Hidden, Input};
@@ -156,7 +156,8 @@ impl Store {
     /// Length and encodings of the value columns, chunk by chunk.
     fn value_columns(&self) -> Vec<(u32, String)> {
         let chunks = self.segments.iter().flat_map(|s| s.chunks().map(Result::unwrap).collect::<Vec<_>>());
-        chunks.map(|chunk| (chunk.value_bytes, format!("{:?}", chunk.value_encodings))).collect()
+        let encodings = |chunk: &ChunkInfo| chunk.value_vectors.iter().map(|v| v.encoding).collect::<Vec<_>>();
+        chunks.map(|chunk| (chunk.value_bytes, format!("{:?}", encodings(&chunk)))).collect()
     }
 
     fn target<'a>(

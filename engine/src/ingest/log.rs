@@ -235,6 +235,7 @@ mod tests {
     use tidegauge_storage::wal::{RecoverMode, WriterOptions};
 
     use super::*;
+    use crate::recovery::{OnProgress, OpenStep, Step};
     use crate::registry::{Registry, SeriesId};
     use crate::replay::Replayer;
 
@@ -267,7 +268,9 @@ mod tests {
 
         let registry = Registry::new(10, LabelLimits::DEFAULT);
         let mut replayer = Replayer::new(&registry, 1);
-        replayer.recover(&fs, wal, state.store_id, &state.wal, RecoverMode::Strict).unwrap();
+        let (nobody, mode) = (OnProgress::default(), RecoverMode::Strict);
+        let step = Step::new(&nobody, OpenStep::ReplayLog);
+        replayer.recover(&fs, wal, state.store_id, &state.wal, mode, &step).unwrap();
         let samples: u64 = replayer.finish(1).sealed.iter().map(|memtable| memtable.samples()).sum();
         assert_eq!((registry.len(), samples), (1, 1));
     }

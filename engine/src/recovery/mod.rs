@@ -2,12 +2,17 @@
 
 mod check;
 mod log;
+mod manifest;
+mod progress;
 pub(crate) mod quarantine;
 mod report;
 mod segments;
 
 pub(crate) use check::{Finding, check_segment};
 pub(crate) use log::salvage_log;
+pub(crate) use manifest::open_or_rebuild;
+pub(crate) use progress::{OnProgress, Step};
+pub use progress::{OpenProgress, OpenStep};
 pub use report::{Lost, RecoveryReport};
 pub(crate) use segments::{keep_unnamed, salvage_segments};
 
@@ -22,10 +27,13 @@ pub enum Recovery {
     ///
     /// Every segment is read whole first, which takes as long as reading the disk. A damaged one is rewritten
     /// without the chunks that cannot be read; the log is read on behind damage, and brought into segments before
-    /// the opening returns. Damaged files are kept under `quarantine/`; nothing is deleted. What the engine lost
+    /// the opening returns. A manifest that is damaged or gone is made anew from what the other files say; deletes
+    /// and rules of retention may be lost with it, which is told. Damaged files are kept under `quarantine/`; nothing is deleted. What the engine lost
     /// leaves a line in the audit log. Once opened so, the store opens strictly again.
     Salvage,
 }
 
+#[cfg(test)]
+mod manifest_tests;
 #[cfg(test)]
 mod tests;

@@ -29,6 +29,25 @@ pub(crate) fn keep(fs: &dyn Fs, dir: &Path, file: &Path) -> io::Result<PathBuf> 
     Ok(kept)
 }
 
+/// As [`keep`], for a file whose name is used again: it gets a number behind it.
+pub(crate) fn keep_numbered(fs: &dyn Fs, dir: &Path, file: &Path) -> io::Result<PathBuf> {
+    let folder = dir.join(FOLDER);
+    let name = file.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+    fs.create_dir_all(&folder)?;
+    let taken = fs.list(&folder)?;
+    let free = (1..).map(|n: u64| format!("{name}.{n}")).find(|name| !taken.contains(name));
+    let kept = folder.join(free.ok_or(io::ErrorKind::AlreadyExists)?);
+    match fs.hard_link(file, &kept) {
+        Err(e) if matches!(e.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) => {
+            copy(fs, file, &kept)?;
+        }
+        linked => linked?,
+    }
+    fs.sync_dir(&folder)?;
+    fs.sync_dir(dir)?;
+    Ok(kept)
+}
+
 /// Copies a file under another name, whole or not at all. The caller syncs the folder.
 pub(crate) fn copy(fs: &dyn Fs, from: &Path, to: &Path) -> io::Result<u64> {
     let mut temp = to.as_os_str().to_owned();

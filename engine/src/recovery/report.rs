@@ -23,6 +23,8 @@ pub struct RecoveryReport {
     pub lost: Vec<Lost>,
     /// Damaged files, where they lie now.
     pub quarantined: Vec<PathBuf>,
+    /// Whether salvage made a manifest anew; the notes tell what the one before may have known alone.
+    pub manifest_made_anew: bool,
     /// What went wrong besides, such as an audit log that could not be written.
     pub notes: Vec<String>,
 }
@@ -51,12 +53,15 @@ pub struct Lost {
 impl RecoveryReport {
     /// What the audit log says of it, if salvage changed anything.
     pub(crate) fn audit_entry(&self) -> Option<Entry> {
-        if self.lost.is_empty() && self.quarantined.is_empty() {
+        if self.lost.is_empty() && self.quarantined.is_empty() && !self.manifest_made_anew {
             return None;
         }
         let known = self.lost.iter().filter_map(|lost| lost.samples).sum::<u64>();
         let unknown = self.lost.iter().filter(|lost| lost.samples.is_none()).count() as u64;
         let mut entry = Entry::new(Act::Salvage).number("samples_lost", known).number("holes_of_unknown_size", unknown);
+        if self.manifest_made_anew {
+            entry = entry.text("manifest", "made anew");
+        }
         for (nth, lost) in self.lost.iter().take(AUDITED_MAX).enumerate() {
             entry = entry.text(&format!("lost_{nth}"), &lost.to_string());
         }
@@ -66,10 +71,10 @@ impl RecoveryReport {
         Some(entry)
     }
 
-    /// Whether everything that was durable came back.
+    /// Whether everything that was durable came back, as far as is known.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.lost.is_empty()
+        self.lost.is_empty() && !self.manifest_made_anew
     }
 }
 

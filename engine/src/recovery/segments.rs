@@ -15,7 +15,7 @@ use tidegauge_storage::model::Labels;
 use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentInfo, SegmentWriter, WriteError, file_name, id_of};
 use tidegauge_storage::source::{Columns, ReadError, SampleSource};
 
-use super::{Finding, Lost, RecoveryReport, check_segment, quarantine};
+use super::{Finding, Lost, OnProgress, OpenStep, RecoveryReport, Step, check_segment, quarantine};
 use crate::error::OpenError;
 use crate::flush::reference;
 
@@ -29,13 +29,20 @@ pub(crate) fn salvage_segments(
     dir: &Path,
     manifest: &mut Manifest,
     pool: &ThreadPool,
+    progress: &OnProgress,
     report: &mut RecoveryReport,
 ) -> Result<Vec<Arc<Segment>>, OpenError> {
     let folder = dir.join("segments");
     let store_id = manifest.state().store_id;
     let named: Vec<SegmentRef> = manifest.state().segments.values().copied().collect();
+    let (step, total) = (Step::new(progress, OpenStep::CheckSegments), named.iter().map(|s| s.bytes).sum());
     let checked: Vec<(SegmentRef, Finding)> = pool.install(|| {
-        named.into_par_iter().map(|named| (named, check_segment(&**fs, &folder, &named, store_id))).collect()
+        let check = |named: SegmentRef| {
+            let finding = check_segment(&**fs, &folder, &named, store_id);
+            step.add(named.bytes, total);
+            (named, finding)
+        };
+        named.into_par_iter().map(check).collect()
     });
     let mut sound = Vec::new();
     for (named, finding) in checked {

@@ -21,16 +21,16 @@ const SOON: Duration = Duration::from_secs(30);
 /// A segment's header; the first column lies behind it.
 const SEGMENT_HEADER: u64 = 72;
 
-type Contents = BTreeMap<(String, i64), u64>;
+pub(super) type Contents = BTreeMap<(String, i64), u64>;
 
-fn try_open(fs: &SimFs, recovery: Recovery) -> Result<Engine, OpenError> {
+pub(super) fn try_open(fs: &SimFs, recovery: Recovery) -> Result<Engine, OpenError> {
     let durability = Durability::Interval(Duration::from_millis(5));
     let mut builder = Builder::new(None).durability(durability).wal_bytes(1 << 20).recovery(recovery);
     builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
     builder.open()
 }
 
-fn contents(engine: &Engine) -> Contents {
+pub(super) fn contents(engine: &Engine) -> Contents {
     let mut all = BTreeMap::new();
     for source in engine.snapshot().sources() {
         for hit in source.select(&[]).unwrap() {
@@ -46,7 +46,7 @@ fn contents(engine: &Engine) -> Contents {
 }
 
 /// A round of 300 samples for each of four series, durable when this returns.
-fn push(engine: &Engine, round: i64) {
+pub(super) fn push(engine: &Engine, round: i64) {
     let mut samples = Vec::new();
     for host in 0..4 {
         let series = engine.series(&[("__name__", "cpu"), ("host", &host.to_string())]).unwrap();
@@ -58,7 +58,7 @@ fn push(engine: &Engine, round: i64) {
 }
 
 /// Two rounds in a segment, eight in the log, each durable; killed.
-fn killed() -> (SimFs, Contents) {
+pub(super) fn killed() -> (SimFs, Contents) {
     let fs = SimFs::new();
     let engine = try_open(&fs, Recovery::Strict).unwrap();
     (0..2).for_each(|round| push(&engine, round));
@@ -91,7 +91,7 @@ fn begins(found: u64, frame: u64) -> bool {
     found <= frame && frame - found < 4096
 }
 
-fn quarantined(fs: &SimFs) -> Vec<String> {
+pub(super) fn quarantined(fs: &SimFs) -> Vec<String> {
     fs.list(Path::new("memory/quarantine")).unwrap_or_default()
 }
 

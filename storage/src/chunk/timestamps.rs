@@ -219,6 +219,12 @@ impl<'a> TimestampColumn<'a> {
         TimestampEncoding::from_byte(Cursor::new(self.0.bytes(vector)).u8("timestamp encoding")?)
     }
 
+    /// Samples and bytes of a vector below [`vectors`](Self::vectors).
+    #[must_use]
+    pub fn size(&self, vector: usize) -> (usize, usize) {
+        (self.0.samples(vector), self.0.bytes(vector).len())
+    }
+
     /// Appends the timestamps of one vector to `out`. O(1,024). `out` is as before after an error.
     ///
     /// # Errors

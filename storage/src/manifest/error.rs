@@ -29,17 +29,17 @@ pub enum ManifestError {
         /// The directory.
         dir: PathBuf,
     },
-    /// There are data files, but no manifest that says which of them count. Restore the
-    /// manifest from a backup; beginning a new store here would orphan the data.
-    #[error("{} holds data in {found} but no MANIFEST: restore it from a backup, or name another directory", dir.display())]
+    /// There are data files, but no manifest that says which of them count. Repair the store (open it with salvage),
+    /// or restore it from a backup; beginning a new store here would orphan the data.
+    #[error("{} holds data in {found} but no MANIFEST: repair the store, restore it from a backup, or name another directory", dir.display())]
     ManifestMissing {
         /// The directory.
         dir: PathBuf,
         /// The folder that is not empty.
         found: &'static str,
     },
-    /// The bytes are wrong. Restore the manifest from a backup.
-    #[error("{} is damaged at byte {offset}: {what}; restore it from a backup", file.display())]
+    /// The bytes are wrong. Repair the store (open it with salvage), or restore it from a backup.
+    #[error("{} is damaged at byte {offset}: {what}; repair the store, or restore it from a backup", file.display())]
     Corrupt {
         /// The manifest.
         file: PathBuf,

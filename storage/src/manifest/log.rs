@@ -67,7 +67,7 @@ impl Manifest {
             io::ErrorKind::AlreadyExists => ManifestError::NotADirectory { dir: dir.to_owned() },
             _ => ManifestError::io(dir, source),
         })?;
-        let (mut state, next_commit) = match load(&*fs, dir) {
+        let (state, next_commit) = match load(&*fs, dir) {
             Ok(loaded) => (loaded.state, loaded.next_commit),
             Err(ManifestError::NoStore { .. }) => {
                 refuse_orphans(&*fs, dir)?;
@@ -75,6 +75,16 @@ impl Manifest {
             }
             Err(e) => return Err(e),
         };
+        Self::begin(fs, dir, state, next_commit)
+    }
+
+    /// Begins an opening with what `state` says.
+    pub(super) fn begin(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        mut state: State,
+        next_commit: u64,
+    ) -> Result<Self, ManifestError> {
         state.format = VERSION;
         state.open_number =
             state.open_number.checked_add(1).ok_or(ManifestError::BadEdit { what: "opened too often" })?;
@@ -345,7 +355,7 @@ fn refuse_orphans(fs: &dyn Fs, dir: &Path) -> Result<(), ManifestError> {
 
 /// 128 bits that no other store has: the keys that the standard library draws for its
 /// hash maps come from the operating system's generator.
-fn random_id() -> u128 {
+pub(super) fn random_id() -> u128 {
     let half = || u128::from(RandomState::new().hash_one(0u64));
     half() << 64 | half()
 }

@@ -15,9 +15,11 @@ mod format;
 mod error;
 mod log;
 mod read;
+mod remains;
 
 pub use error::ManifestError;
 pub use log::{Manifest, write_copy};
 pub use metadata::{METADATA_BYTES_MAX, Metadata};
+pub use remains::Remains;
 pub use retention::{RETENTION_RULES_MAX, Retention, RetentionRule};
 pub use state::{Edit, SegmentRef, State};

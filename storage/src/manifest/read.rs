@@ -48,7 +48,7 @@ pub(super) fn load_header(fs: &dyn Fs, path: &Path) -> io::Result<Option<FileHea
     Ok(sound.then_some(header))
 }
 
-fn read_file(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read_file(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
     let file = fs.open_read(path)?;
     let len = file.len()?;
     if len > FILE_BYTES_MAX {

@@ -151,6 +151,15 @@ impl State {
         Self { wal, greatest_frame, ..self.clone() }
     }
 
+    /// This state and what `edits` make of it.
+    ///
+    /// # Errors
+    /// [`ManifestError::BadEdit`] if one contradicts those before it.
+    pub fn with(mut self, edits: &[Edit]) -> Result<Self, ManifestError> {
+        edits.iter().try_for_each(|edit| self.apply(edit))?;
+        Ok(self)
+    }
+
     /// Applies one edit, or changes nothing and says why.
     pub(super) fn apply(&mut self, edit: &Edit) -> Result<(), ManifestError> {
         match edit {

@@ -22,7 +22,7 @@ mod reader;
 
 pub use error::WriteError;
 pub use format::{SEGMENT_VERSION, STATS_SAMPLES_MIN};
-pub use reader::{ChunkInfo, ChunkSpan, EncodedChunk, LostChunk, Segment, VerifyReport};
+pub use reader::{ChunkInfo, ChunkSpan, EncodedChunk, LostChunk, Segment, VectorInfo, VerifyReport};
 pub use writer::{SegmentHeader, SegmentWriter};
 
 use crate::model::{SeqRange, TimeRange};

@@ -9,6 +9,7 @@
 //!   they were made durable before that was written.
 //! - R4: Nothing here writes, so recovering again gives the same.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -60,6 +61,14 @@ pub enum Replay<'a> {
     Delete(&'a Tombstone),
     /// The frame before holds a batch of another node.
     Origin(Origin),
+    /// So many bytes of the files are read, of all that may have to be. A file that is not full is shorter than it is
+    /// long: `read` may jump, at the end to `total`.
+    Progress {
+        /// Bytes read.
+        read: u64,
+        /// Bytes of all files that are needed.
+        total: u64,
+    },
 }
 
 /// The sink's answer to a piece that makes no sense, such as a sample of a series that no
@@ -98,6 +107,11 @@ pub fn recover(
     let before = FrameNo(state.next_frame.0.saturating_sub(1));
     let greatest_end = ended.iter().map(|(_, end)| end.last).max().unwrap_or_default();
     let unread = live.iter().map(|&epoch| (epoch, EpochEnd::NONE));
+    let files = ended.iter().map(|&(epoch, _)| epoch).chain(live.iter().copied());
+    // A file that is missing is no news here: it is missed where it is read.
+    let length = |epoch: Epoch| fs.open_read(&dir.join(epoch.file_name())).and_then(|file| file.len()).unwrap_or(0);
+    let mut total = 0;
+    let begins: BTreeMap<Epoch, u64> = files.map(|epoch| (epoch, total_before(&mut total, length(epoch)))).collect();
     let mut recovery = Recovery {
         fs,
         store_id,
@@ -108,6 +122,8 @@ pub fn recover(
         open: None,
         edge: None,
         holes_without_end: 0,
+        begins,
+        total,
         out: Recovered {
             samples: 0,
             frames: 0,
@@ -128,11 +144,19 @@ pub fn recover(
         }
     }
     recovery.chain(&live, state.next_frame.0, None)?;
+    recovery.tell(total);
     let Recovery { unsure, mut out, .. } = recovery;
     if mode != RecoverMode::Follow {
         out.unsure = unsure.into_parts(out.synced_through);
     }
     Ok(out)
+}
+
+/// Adds `length` to `total`, and answers what it was before.
+fn total_before(total: &mut u64, length: u64) -> u64 {
+    let before = *total;
+    *total += length;
+    before
 }
 
 /// Where the chain is being read: the place behind its last frame.
@@ -170,6 +194,9 @@ struct Recovery<'a, 's> {
     edge: Option<Edge>,
     /// The last holes, behind which no frame with samples was found yet.
     holes_without_end: usize,
+    /// Bytes of the files before each.
+    begins: BTreeMap<Epoch, u64>,
+    total: u64,
     out: Recovered,
 }
 
@@ -186,6 +213,7 @@ impl Recovery<'_, '_> {
             {
                 let taken = self.give(files, found, &header)?;
                 place = Place { at: found.at + u64::from(header.frame_len), check_header: false, ..found };
+                self.tell(self.begins.get(&files[place.index]).map_or(0, |begin| begin + place.at));
                 match taken {
                     Ok(()) if end.is_none() => {
                         let path = self.path(files[found.index]);
@@ -225,6 +253,12 @@ impl Recovery<'_, '_> {
 
     fn path(&self, epoch: Epoch) -> PathBuf {
         self.out.dir.join(epoch.file_name())
+    }
+
+    fn tell(&mut self, read: u64) {
+        let total = self.total;
+        // There is nothing in it to refuse.
+        let _ = (self.sink)(Replay::Progress { read: read.min(total), total });
     }
 
     /// The file number `index`, opened if it was not, or `None` if it is not there.

@@ -57,6 +57,12 @@ impl<'a> ValueColumn<'a> {
         ValueEncoding::from_byte(Cursor::new(self.0.bytes(vector)).u8("value encoding")?)
     }
 
+    /// Samples and bytes of a vector below [`vectors`](Self::vectors).
+    #[must_use]
+    pub fn size(&self, vector: usize) -> (usize, usize) {
+        (self.0.samples(vector), self.0.bytes(vector).len())
+    }
+
     /// Calls `visit` with each vector's number and its values, in order. Nothing is allocated; the values stay in a
     /// buffer that fits the first-level cache, so what looks at them there does so at full speed. O(count).
     ///

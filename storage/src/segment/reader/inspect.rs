@@ -4,6 +4,17 @@ use super::Segment;
 use crate::chunk::{ChunkStats, TimestampEncoding, ValueEncoding};
 use crate::source::ReadError;
 
+/// A vector as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VectorInfo<E> {
+    /// How.
+    pub encoding: E,
+    /// Samples in it.
+    pub samples: u32,
+    /// Bytes it takes.
+    pub bytes: u32,
+}
+
 /// A chunk as it is stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChunkInfo {
@@ -21,10 +32,10 @@ pub struct ChunkInfo {
     pub timestamp_bytes: u32,
     /// Bytes of its value column.
     pub value_bytes: u32,
-    /// How each vector of timestamps is stored.
-    pub timestamp_encodings: Vec<TimestampEncoding>,
-    /// How each vector of values is stored.
-    pub value_encodings: Vec<ValueEncoding>,
+    /// Each vector of timestamps.
+    pub timestamp_vectors: Vec<VectorInfo<TimestampEncoding>>,
+    /// Each vector of values.
+    pub value_vectors: Vec<VectorInfo<ValueEncoding>>,
     /// Statistics; short chunks have none.
     pub stats: Option<ChunkStats>,
 }
@@ -66,16 +77,20 @@ impl Segment {
             timestamp_column: chunk.timestamps,
             timestamp_bytes: u32::from(timestamps.len),
             value_bytes: u32::from(chunk.len),
-            timestamp_encodings: vectors
+            timestamp_vectors: vectors
                 .clone()
-                .map(|v| at.encoding(v))
+                .map(|v| Ok(info(at.encoding(v)?, at.size(v))))
                 .collect::<Result<_, _>>()
                 .map_err(|e| self.chunk_error(timestamps.offset, e))?,
-            value_encodings: vectors
-                .map(|v| values.encoding(v))
+            value_vectors: vectors
+                .map(|v| Ok(info(values.encoding(v)?, values.size(v))))
                 .collect::<Result<_, _>>()
                 .map_err(|e| self.chunk_error(chunk.offset, e))?,
             stats: self.stats(chunk)?.map(|record| record.stats(timestamps)),
         })
     }
+}
+
+fn info<E>(encoding: E, (samples, bytes): (usize, usize)) -> VectorInfo<E> {
+    VectorInfo { encoding, samples: samples as u32, bytes: bytes as u32 }
 }

@@ -29,7 +29,7 @@ use index::Index;
 use names::Name;
 
 pub use copy::{ChunkSpan, EncodedChunk};
-pub use inspect::ChunkInfo;
+pub use inspect::{ChunkInfo, VectorInfo};
 pub use salvage::LostChunk;
 pub use verify::VerifyReport;
 

@@ -1,0 +1,212 @@
+//! What the segments of a store weigh, and what the bytes go to. For people who wonder why their store is so large.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Debug;
+
+use rayon::prelude::*;
+use tidegauge_storage::model::METRIC_NAME;
+use tidegauge_storage::segment::{Segment, VectorInfo};
+use tidegauge_storage::source::{ReadError, SampleSource};
+
+use crate::engine::Engine;
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// How much of a store's segments one encoding holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EncodingUse {
+    /// Its name, such as `decimal-delta`.
+    pub encoding: String,
+    /// Samples stored that way. A timestamp column that several series share counts for each of them.
+    pub samples: u64,
+    /// Bytes of their vectors, each once.
+    pub bytes: u64,
+}
+
+/// How much of a store's segments the series of one name hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MetricUse {
+    /// The name; empty for series without one.
+    pub metric: String,
+    /// Samples stored, overwritten and deleted ones included as long as they are.
+    pub samples: u64,
+    /// Bytes of their columns; of timestamps that others share, their part. The index is not counted.
+    pub bytes: u64,
+}
+
+/// What the segments of a store weigh.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Inspection {
+    /// Segments.
+    pub segments: u64,
+    /// Chunks in them.
+    pub chunks: u64,
+    /// Samples in them.
+    pub samples: u64,
+    /// Bytes of their files.
+    pub bytes: u64,
+    /// Bytes of timestamp columns.
+    pub timestamp_bytes: u64,
+    /// Bytes of value columns.
+    pub value_bytes: u64,
+    /// How timestamps are stored, the heaviest first.
+    pub timestamps: Vec<EncodingUse>,
+    /// How values are stored, the heaviest first.
+    pub values: Vec<EncodingUse>,
+    /// Every metric, the heaviest first.
+    pub metrics: Vec<MetricUse>,
+}
+
+impl Inspection {
+    /// Bytes of everything but columns: labels, directories, checksums, headers.
+    #[must_use]
+    pub fn index_bytes(&self) -> u64 {
+        self.bytes.saturating_sub(self.timestamp_bytes + self.value_bytes)
+    }
+}
+
+/// Looks at every chunk of the segments that count now; decodes none. What is still in memory is left out.
+///
+/// Reads the segments once, on the engine's query threads: the time that takes. `progress` is told how many bytes of
+/// how many are done, by several threads.
+///
+/// # Errors
+/// [`ReadError`] if a segment is damaged; `verify` tells of all of it.
+pub fn inspect(engine: &Engine, progress: impl Fn(u64, u64) + Sync) -> Result<Inspection, ReadError> {
+    // Files that compaction lets go of meanwhile stay mapped as long as this is held.
+    let version = engine.life().core.versions.load();
+    let total = version.segments.iter().map(|s| s.info().file_bytes).sum();
+    let done = AtomicU64::new(0);
+    progress(0, total);
+    let tell = |bytes| progress(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total);
+    let sums = engine.life().pool.install(|| {
+        let parts = version.segments.par_iter().map(|segment| Sums::of(segment, &tell));
+        parts.try_reduce(Sums::default, |a, b| Ok(a.and(b)))
+    })?;
+    let mut all = sums.finish();
+    all.segments = version.segments.len() as u64;
+    all.bytes = total;
+    Ok(all)
+}
+
+/// Samples and bytes, by name.
+type Table = BTreeMap<String, (u64, u64)>;
+
+#[derive(Default)]
+struct Sums {
+    chunks: u64,
+    samples: u64,
+    timestamp_bytes: u64,
+    value_bytes: u64,
+    timestamps: Table,
+    values: Table,
+    metrics: Table,
+}
+
+impl Sums {
+    fn of(segment: &Segment, tell: &(dyn Fn(u64) + Sync)) -> Result<Self, ReadError> {
+        let mut sums = Self::default();
+        let mut metric = (None, String::new());
+        // Who holds a shared column of timestamps is known at the end: until then, which metrics use it how often.
+        let mut shared: HashMap<u32, (u64, BTreeMap<String, u64>)> = HashMap::new();
+        for chunk in segment.chunks() {
+            let chunk = chunk?;
+            if metric.0 != Some(chunk.series) {
+                let labels = segment.labels(chunk.series)?;
+                metric = (Some(chunk.series), labels.get(METRIC_NAME).unwrap_or_default().to_owned());
+            }
+            let (samples, value_bytes) = (u64::from(chunk.count), u64::from(chunk.value_bytes));
+            let (timestamp_bytes, users) = shared.entry(chunk.timestamp_column).or_default();
+            let is_new = users.is_empty();
+            *timestamp_bytes = u64::from(chunk.timestamp_bytes);
+            *users.entry(metric.1.clone()).or_default() += 1;
+            sums.chunks += 1;
+            sums.samples += samples;
+            sums.value_bytes += value_bytes;
+            note(&mut sums.metrics, &metric.1, samples, value_bytes);
+            add(&mut sums.timestamps, &chunk.timestamp_vectors, is_new);
+            add(&mut sums.values, &chunk.value_vectors, true);
+            if is_new {
+                sums.timestamp_bytes += u64::from(chunk.timestamp_bytes);
+            }
+            tell(value_bytes + if is_new { u64::from(chunk.timestamp_bytes) } else { 0 });
+        }
+        for (bytes, users) in shared.into_values() {
+            let all: u64 = users.values().sum();
+            let (mut given, mut uses) = (0, 0);
+            for (metric, n) in users {
+                uses += n;
+                // So that the parts add up to the whole.
+                let upto = bytes * uses / all;
+                note(&mut sums.metrics, &metric, 0, upto - given);
+                given = upto;
+            }
+        }
+        tell(segment.info().file_bytes.saturating_sub(sums.timestamp_bytes + sums.value_bytes));
+        Ok(sums)
+    }
+
+    fn and(mut self, other: Self) -> Self {
+        self.chunks += other.chunks;
+        self.samples += other.samples;
+        self.timestamp_bytes += other.timestamp_bytes;
+        self.value_bytes += other.value_bytes;
+        let tables = [(&mut self.timestamps, other.timestamps), (&mut self.values, other.values)];
+        for (into, from) in tables.into_iter().chain([(&mut self.metrics, other.metrics)]) {
+            from.iter().for_each(|(name, &(samples, bytes))| note(into, name, samples, bytes));
+        }
+        self
+    }
+
+    fn finish(self) -> Inspection {
+        let encodings = |table| heaviest(table, |encoding, samples, bytes| EncodingUse { encoding, samples, bytes });
+        Inspection {
+            chunks: self.chunks,
+            samples: self.samples,
+            timestamp_bytes: self.timestamp_bytes,
+            value_bytes: self.value_bytes,
+            timestamps: encodings(self.timestamps),
+            values: encodings(self.values),
+            metrics: heaviest(self.metrics, |metric, samples, bytes| MetricUse { metric, samples, bytes }),
+            ..Inspection::default()
+        }
+    }
+}
+
+fn note(table: &mut Table, name: &str, samples: u64, bytes: u64) {
+    // Looked up before it is copied: there are far fewer names than chunks.
+    let entry = match table.get_mut(name) {
+        Some(entry) => entry,
+        None => table.entry(name.to_owned()).or_default(),
+    };
+    entry.0 += samples;
+    entry.1 += bytes;
+}
+
+fn add<E: Debug>(table: &mut Table, vectors: &[VectorInfo<E>], with_bytes: bool) {
+    for vector in vectors {
+        let bytes = if with_bytes { u64::from(vector.bytes) } else { 0 };
+        note(table, &kebab(&format!("{:?}", vector.encoding)), u64::from(vector.samples), bytes);
+    }
+}
+
+/// `DecimalDelta` is `decimal-delta` to people.
+fn kebab(name: &str) -> String {
+    let mut out = String::with_capacity(name.len() + 2);
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !out.is_empty() {
+            out.push('-');
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    out
+}
+
+/// The most bytes first; of equal ones, by name.
+fn heaviest<T>(table: Table, entry: impl Fn(String, u64, u64) -> T) -> Vec<T> {
+    let mut all: Vec<(String, (u64, u64))> = table.into_iter().collect();
+    all.sort_by(|a, b| b.1.1.cmp(&a.1.1).then_with(|| a.0.cmp(&b.0)));
+    all.into_iter().map(|(name, (samples, bytes))| entry(name, samples, bytes)).collect()
+}

@@ -1,0 +1,195 @@
+//! A manifest made anew, from what is left of the damaged one, from the segments and from the log.
+//!
+//! - R1: What was the manifest has a durable name in quarantine before another one takes its place; nothing else is
+//!   changed before that, and the new one is there whole or not at all.
+//! - R2: Every segment of this store in the folder counts, unless the old manifest is known to have removed it. One that
+//!   compaction had replaced already shows nothing that its successor does not, unless it was deleted or over age.
+//! - R3: The log is replayed from where the last flush began, if it reaches so far: of that flush, segments may be
+//!   missing. What both hold is the same (`storage/src/wal/survey.rs`).
+//! - R4: Deletes and descriptions of metrics are as far as the old manifest can be read. Rules of retention are not
+//!   taken over.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rayon::ThreadPool;
+use rayon::prelude::*;
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, Remains};
+use tidegauge_storage::model::{SeqNo, SeqRange};
+use tidegauge_storage::segment::{Segment, SegmentInfo, file_name, id_of};
+use tidegauge_storage::source::ReadError;
+use tidegauge_storage::wal::{Survey, stores_of, survey};
+
+use super::{Lost, RecoveryReport, quarantine};
+use crate::error::OpenError;
+use crate::flush::reference;
+
+/// Opens the manifest of the store in `dir`, or puts one in its place that says what can still be known.
+pub(crate) fn open_or_rebuild(
+    fs: &Arc<dyn Fs>,
+    dir: &Path,
+    pool: &ThreadPool,
+    report: &mut RecoveryReport,
+) -> Result<Manifest, OpenError> {
+    match Manifest::open_or_create(Arc::clone(fs), dir) {
+        Err(why @ (ManifestError::Corrupt { .. } | ManifestError::ManifestMissing { .. })) => {
+            Rebuild { fs, dir, report }.run(pool, &why)
+        }
+        other => Ok(other?),
+    }
+}
+
+struct Rebuild<'a> {
+    fs: &'a Arc<dyn Fs>,
+    dir: &'a Path,
+    report: &'a mut RecoveryReport,
+}
+
+impl Rebuild<'_> {
+    fn run(mut self, pool: &ThreadPool, why: &ManifestError) -> Result<Manifest, OpenError> {
+        let (fs, wal_dir) = (&**self.fs, self.dir.join("wal"));
+        let remains = Remains::read(fs, self.dir)?;
+        let found = self.segments(pool)?;
+        let store_id = match remains.store_id {
+            Some(id) => id,
+            None => most_named(&found, &stores_of(fs, &wal_dir)?).unwrap_or_default(),
+        };
+        let segments = self.choose(found, &remains, store_id)?;
+        let newest = newest_flush(&segments);
+        let survey = survey(fs, &wal_dir, store_id, newest)?;
+        if remains.found {
+            let kept = quarantine::keep_numbered(fs, self.dir, &self.dir.join("MANIFEST"));
+            self.report
+                .quarantined
+                .push(kept.map_err(|source| OpenError::Io { path: self.dir.join("MANIFEST"), source })?);
+        }
+        self.tell(why, &remains, segments.len(), &survey);
+        let mut edits = vec![Edit::NextSegment(self.next_segment(&segments))];
+        edits.extend(segments.iter().map(|info| Edit::SegmentAdd(reference(info))));
+        let mut state = remains.state;
+        state.store_id = store_id;
+        state.open_number = remains.open_number.max(survey.open_number.unwrap_or(0));
+        state.wal = survey.wal;
+        Ok(Manifest::make_anew(Arc::clone(self.fs), self.dir, state.with(&edits)?)?)
+    }
+
+    /// Every segment in the folder that can be opened. Others go to quarantine.
+    fn segments(&mut self, pool: &ThreadPool) -> Result<Vec<SegmentInfo>, OpenError> {
+        let folder = self.dir.join("segments");
+        let names = self.fs.list(&folder).unwrap_or_default();
+        let ids: Vec<u64> = names.iter().filter_map(|name| id_of(name)).collect();
+        let fs = self.fs;
+        let opened: Vec<(u64, Result<SegmentInfo, ReadError>)> = pool.install(|| {
+            let open = |id| Segment::open(&**fs, &folder.join(file_name(id))).map(|segment| segment.info().clone());
+            ids.into_par_iter().map(|id| (id, open(id))).collect()
+        });
+        let mut found = Vec::new();
+        for (id, opened) in opened {
+            let path = folder.join(file_name(id));
+            match opened {
+                Ok(info) if info.id == id => found.push(info),
+                Ok(_) => self.set_aside(&path, "its header gives it another number")?,
+                Err(ReadError::Corrupt { offset, what, .. }) => {
+                    self.keep(&path)?;
+                    self.report.lost.push(Lost {
+                        file: path,
+                        offset,
+                        what,
+                        series: None,
+                        seq_range: SeqRange { start: SeqNo(0), end: SeqNo(0) },
+                        time_range: None,
+                        samples: None,
+                    });
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+        found.sort_by_key(|info| info.id);
+        Ok(found)
+    }
+
+    /// Those that count (R2).
+    fn choose(
+        &mut self,
+        found: Vec<SegmentInfo>,
+        remains: &Remains,
+        store_id: u128,
+    ) -> Result<Vec<SegmentInfo>, OpenError> {
+        let mut chosen = Vec::new();
+        for info in found {
+            let path = self.dir.join("segments").join(file_name(info.id));
+            if info.store_id != store_id {
+                self.set_aside(&path, "it belongs to another store")?;
+            } else if remains.removed.contains(&info.id) {
+                self.set_aside(&path, "compaction had replaced it")?;
+            } else {
+                chosen.push(info);
+            }
+        }
+        let missing = remains.named.iter().filter(|id| chosen.iter().all(|info| info.id != **id));
+        for id in missing {
+            let note = format!("{} was named, and is not there: replaced since, or lost", file_name(*id));
+            self.report.notes.push(note);
+        }
+        Ok(chosen)
+    }
+
+    fn keep(&mut self, path: &Path) -> Result<PathBuf, OpenError> {
+        let kept = quarantine::keep(&**self.fs, self.dir, path);
+        let kept = kept.map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+        self.report.quarantined.push(kept.clone());
+        Ok(kept)
+    }
+
+    /// A file that the new manifest does not name would be removed as a leftover.
+    fn set_aside(&mut self, path: &Path, why: &str) -> Result<(), OpenError> {
+        let kept = self.keep(path)?;
+        self.report.notes.push(format!(
+            "{} does not count, because {why}; it is kept as {}",
+            path.display(),
+            kept.display()
+        ));
+        Ok(())
+    }
+
+    /// Above every number that a file has, or had as far as is known: those in quarantine keep theirs.
+    fn next_segment(&self, segments: &[SegmentInfo]) -> u64 {
+        let names = self.fs.list(&self.dir.join(quarantine::FOLDER)).unwrap_or_default();
+        let known = names.iter().filter_map(|name| id_of(name)).chain(segments.iter().map(|info| info.id));
+        known.max().map_or(0, |greatest| greatest.saturating_add(1))
+    }
+
+    fn tell(&mut self, why: &ManifestError, remains: &Remains, segments: usize, survey: &Survey) {
+        self.report.manifest_made_anew = true;
+        let notes = &mut self.report.notes;
+        notes.push(format!("the manifest was made anew from {segments} segments and the log ({why})"));
+        let deletes = remains.state.tombstones.len();
+        notes.push(format!(
+            "{deletes} deletes could be read; what others hid, and compaction had not removed, is shown again: delete it again"
+        ));
+        notes.push("rules of retention are not taken over: set them again, if there were any".to_owned());
+        if survey.left_out > 0 {
+            let left_out = survey.left_out;
+            notes.push(format!("{left_out} frames of the log lie behind a gap and were left out: they were not durable, as far as is known"));
+        }
+    }
+}
+
+/// The store that most files name.
+fn most_named(segments: &[SegmentInfo], logs: &BTreeMap<u128, usize>) -> Option<u128> {
+    let mut stores = logs.clone();
+    segments.iter().for_each(|info| *stores.entry(info.store_id).or_default() += 1);
+    stores.into_iter().max_by_key(|&(_, files)| files).map(|(id, _)| id)
+}
+
+/// The numbers of the last flush: everything below them is in segments whole. Empty if the last one was compacted, for
+/// then it was whole.
+fn newest_flush(segments: &[SegmentInfo]) -> std::ops::Range<SeqNo> {
+    let end = segments.iter().map(|info| info.seq_range.end).max().unwrap_or_default();
+    let of_last = segments.iter().filter(|info| info.seq_range.end == end);
+    let flushed = of_last.clone().all(|info| info.level == 0);
+    let start = of_last.map(|info| info.seq_range.start).max().filter(|_| flushed);
+    start.unwrap_or(end)..end
+}

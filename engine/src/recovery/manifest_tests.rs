@@ -1,0 +1,197 @@
+//! P5: a manifest that is damaged or gone is made anew from what the other files say.
+
+use std::path::Path;
+
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::fs::sim::SimFs;
+use tidegauge_storage::manifest::{Retention, RetentionRule};
+use tidegauge_storage::model::Timestamp;
+
+use super::tests::{Contents, contents, killed, push, quarantined, try_open};
+use super::{Recovery, RecoveryReport};
+use crate::engine::{Engine, Metadata};
+use crate::error::OpenError;
+
+const MANIFEST: &str = "memory/MANIFEST";
+const WAL: &str = "memory/wal";
+
+/// One way to lose a manifest.
+type Damage = (&'static str, fn(&SimFs));
+
+fn write(fs: &SimFs, at: u64, bytes: &[u8]) {
+    fs.open(Path::new(MANIFEST)).unwrap().write_all_at(at, bytes).unwrap();
+}
+
+const ALL_OF_IT: [Damage; 6] = [
+    ("magic", |fs| write(fs, 0, b"x")),
+    ("version and checksum", |fs| write(fs, 8, &[7; 8])),
+    ("store id", |fs| write(fs, 20, &[1; 4])),
+    ("first commit", |fs| write(fs, 48, &[0; 64])),
+    ("cut short", |fs| fs.open(Path::new(MANIFEST)).unwrap().set_len(10).unwrap()),
+    ("removed", |fs| fs.remove(Path::new(MANIFEST)).unwrap()),
+];
+
+/// Strict refuses, salvage has all of it, and strict opens what salvage left.
+fn check_made_anew(fs: &SimFs, all: &Contents, what: &str) -> RecoveryReport {
+    let refused = try_open(fs, Recovery::Strict).err();
+    assert!(matches!(refused, Some(OpenError::Manifest(_))), "{what}: {refused:?}");
+    let engine = try_open(fs, Recovery::Salvage).unwrap_or_else(|e| panic!("{what}: {e}"));
+    let report = engine.recovery_report().clone();
+    assert!(contents(&engine) == *all, "{what}: {} samples, not {}", contents(&engine).len(), all.len());
+    assert!(report.manifest_made_anew && !report.is_whole(), "{what}");
+    // As a crash right behind the opening leaves it.
+    let again = try_open(&fs.kill(), Recovery::Strict).unwrap_or_else(|e| panic!("{what}: {e}"));
+    assert!(contents(&again) == *all && !again.recovery_report().manifest_made_anew, "{what}");
+    push(&engine, 99);
+    engine.close().unwrap();
+    let again = try_open(fs, Recovery::Strict).unwrap();
+    assert_eq!(contents(&again).len(), all.len() + 1200, "{what}");
+    again.compact().unwrap();
+    assert_eq!(contents(&again).len(), all.len() + 1200, "{what}, compacted");
+    report
+}
+
+#[test]
+fn p5_a_manifest_that_is_damaged_or_gone_is_made_anew() {
+    for (what, damage) in ALL_OF_IT {
+        let (fs, all) = killed();
+        damage(&fs);
+        let report = check_made_anew(&fs, &all, what);
+        assert!(report.lost.is_empty(), "{what}: {:?}", report.lost);
+        let kept: Vec<String> = if what == "removed" { Vec::new() } else { vec!["MANIFEST.1".to_owned()] };
+        assert_eq!(quarantined(&fs), kept, "{what}");
+    }
+}
+
+/// Flushed generations lie in spare log files, and in files whose removal a power loss took back. What they say is old
+/// news, and must not come over what was accepted since.
+#[test]
+fn p5_a_manifest_made_anew_replays_nothing_that_was_overwritten_since() {
+    for (what, damage) in ALL_OF_IT {
+        let fs = SimFs::new();
+        let engine = try_open(&fs, Recovery::Strict).unwrap();
+        // The same timestamps again and again, in many generations, with other values.
+        let series = engine.series(&[("__name__", "cpu"), ("host", "x")]).unwrap();
+        let mut old = Vec::new();
+        for round in 0..12 {
+            // The last round leaves half of it as it is in segments.
+            let times = if round == 11 { 6 } else { 13 };
+            for i in 0..40 {
+                let at = Timestamp::from_nanos(i64::from(i % times) * 1000);
+                let ack = engine.push(series, at, f64::from(round * 100 + i)).unwrap();
+                engine.wait(ack, crate::options::Level::Durable, std::time::Duration::from_secs(30)).unwrap();
+            }
+            if round % 5 == 4 {
+                engine.compact().unwrap();
+            }
+            if round == 3 || round == 7 {
+                for name in fs.list(WAL.as_ref()).unwrap() {
+                    let path = Path::new(WAL).join(name);
+                    old.push((fs.map(&path).unwrap().to_vec(), path));
+                }
+            }
+            if round < 11 {
+                engine.flush().unwrap();
+            }
+        }
+        let all = contents(&engine);
+        let fs = fs.kill();
+        for (bytes, path) in old {
+            if fs.open_read(&path).is_err() {
+                fs.create(&path).unwrap().write_all_at(0, &bytes).unwrap();
+            }
+        }
+        damage(&fs);
+        let report = check_made_anew(&fs, &all, what);
+        assert!(report.lost.is_empty(), "{what}: {:?}", report.lost);
+    }
+}
+
+/// A store with a delete, rules and descriptions in its manifest, closed.
+fn told() -> (SimFs, Contents, Contents) {
+    let fs = SimFs::new();
+    let engine = try_open(&fs, Recovery::Strict).unwrap();
+    push(&engine, 0);
+    engine.set_metadata("cpu", Metadata { kind: "gauge".to_owned(), ..Metadata::default() }).unwrap();
+    engine.set_retention(Retention { max_bytes: Some(1 << 40), ..Retention::default() }).unwrap();
+    engine.flush().unwrap();
+    let before = contents(&engine);
+    engine.delete(r#"{host="0"}"#, Timestamp::from_nanos(0)..Timestamp::from_nanos(100_000)).unwrap();
+    let after = contents(&engine);
+    assert_eq!(after.len() + 100, before.len());
+    (fs.kill(), before, after)
+}
+
+#[test]
+fn p5_what_only_the_manifest_knew_is_told_as_lost_or_kept_where_it_can_be_read() {
+    // Nothing of it can be read; the log still has the delete.
+    let (fs, _, after) = told();
+    fs.remove(Path::new(MANIFEST)).unwrap();
+    let report = check_made_anew(&fs, &after, "the delete is in the log");
+    assert!(report.notes.iter().any(|note| note.contains("retention")), "{:?}", report.notes);
+
+    // Once it is flushed, only the manifest has it.
+    let flushed = |(fs, before, after): (SimFs, Contents, Contents)| {
+        let engine = try_open(&fs, Recovery::Strict).unwrap();
+        assert!(engine.stats().tombstones == 1 || engine.stats().segment_samples == 1100);
+        engine.close().unwrap();
+        (fs, before, after)
+    };
+    let (fs, before, after) = flushed(told());
+    fs.remove(Path::new(MANIFEST)).unwrap();
+    let engine = try_open(&fs, Recovery::Salvage).unwrap();
+    // Compaction may have removed what it hides before.
+    assert!(contents(&engine) == before || contents(&engine) == after);
+    let notes = engine.recovery_report().notes.join("\n");
+    assert!(notes.contains("0 deletes could be read") && notes.contains("delete it again"), "{notes}");
+    assert_eq!(engine.retention(), Retention::default());
+    drop(engine);
+
+    // A later commit is damaged: the first one says all that was known at the opening.
+    let (fs, _, after) = flushed(told());
+    let engine = try_open(&fs, Recovery::Strict).unwrap();
+    engine.set_metadata("mem", Metadata::default()).unwrap();
+    engine.set_metadata("disk", Metadata::default()).unwrap();
+    let fs = fs.kill();
+    let bytes = fs.map(Path::new(MANIFEST)).unwrap();
+    let at = bytes.windows(3).rposition(|w| w == b"mem").unwrap() as u64;
+    write(&fs, at, b"MEM");
+    drop(engine);
+    let engine = try_open(&fs, Recovery::Salvage).unwrap();
+    assert!(contents(&engine) == after, "deletes are kept");
+    assert_eq!(engine.metadata()["cpu"].kind, "gauge");
+    assert!(engine.metadata().contains_key("disk"), "behind the damage too");
+    assert_eq!(engine.retention().rules, Vec::<RetentionRule>::new(), "an old rule could drop too much");
+}
+
+/// R1: power is lost at every operation of it; salvaging again has all of it, and the old manifest is kept.
+#[test]
+fn p5_a_manifest_made_anew_survives_power_loss_anywhere() {
+    let (fs, all) = killed();
+    write(&fs, 48, &[0; 64]);
+    let damaged = fs.map(Path::new(MANIFEST)).unwrap().to_vec();
+    fs.open(Path::new(MANIFEST)).unwrap().sync_data().unwrap();
+    for folder in ["memory/segments", "memory/wal"] {
+        for name in fs.list(Path::new(folder)).unwrap() {
+            fs.open(&Path::new(folder).join(name)).unwrap().sync_data().unwrap();
+        }
+    }
+    for folder in ["", "memory", "memory/segments", "memory/wal"] {
+        fs.sync_dir(Path::new(folder)).unwrap();
+    }
+    let close = |engine: Result<Engine, OpenError>| engine.map(|engine| drop(engine.close()));
+    let whole = fs.crash(0);
+    close(try_open(&whole, Recovery::Salvage)).unwrap();
+    let operations = whole.operations();
+    assert!(operations > 20, "{operations}");
+    for stop in 1..operations + 1 {
+        let disk = fs.crash(stop);
+        disk.stop_at(stop);
+        let _ = close(try_open(&disk, Recovery::Salvage));
+        let after = disk.crash(stop);
+        let engine = try_open(&after, Recovery::Salvage).unwrap_or_else(|e| panic!("stopped at {stop}: {e}"));
+        assert!(contents(&engine) == all, "stopped at {stop}: {} of {}", contents(&engine).len(), all.len());
+        let kept = after.map(Path::new("memory/quarantine/MANIFEST.1"));
+        assert!(kept.is_ok_and(|kept| kept[..] == damaged[..]), "stopped at {stop}");
+    }
+}

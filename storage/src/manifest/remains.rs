@@ -1,0 +1,144 @@
+//! What can still be read of a damaged manifest, and a manifest made anew.
+//!
+//! - M1: Sound commits are taken from wherever they lie. What they say of deletes and of metrics holds: a delete is
+//!   never taken back, and hides only what was accepted before it.
+//! - M2: Rules of retention are not taken over: a later commit may have loosened them, and dropping data by an old rule
+//!   could not be undone.
+//! - M3: What counts as stored is what lies in the folder; a sound commit that removed a segment is believed.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::codec::{DiskEdit, take_edit};
+use super::error::ManifestError;
+use super::format::{
+    COMMIT_ALIGN, COMMIT_HEADER_LEN, CommitHeader, FILE_HEADER_LEN, FILE_NAME, FileHeader, MAGIC, VERSION,
+    commit_checksum,
+};
+use super::log::{Manifest, random_id};
+use super::read::read_file;
+use super::state::{Edit, State};
+use crate::fs::Fs;
+
+/// How many times the file's bytes a search may check.
+const SEARCH_EFFORT: usize = 4;
+const SEARCH_BYTES_MIN: usize = 64 << 20;
+
+/// What can still be read of a damaged manifest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Remains {
+    /// Whether there is a file at all.
+    pub found: bool,
+    /// The store, if the header or a sound commit tells.
+    pub store_id: Option<u128>,
+    /// The greatest open number that is known.
+    pub open_number: u32,
+    /// Sound commits.
+    pub commits: u64,
+    /// What they say besides segments and log: deletes, metrics, numbers. The rules of retention are left out (M2).
+    pub state: State,
+    /// Segments that a sound commit removed.
+    pub removed: BTreeSet<u64>,
+    /// Segments that a sound commit added and none removed.
+    pub named: BTreeSet<u64>,
+}
+
+impl Remains {
+    /// Reads what is left in `dir`. Writes nothing. A manifest that is missing leaves nothing.
+    ///
+    /// # Errors
+    /// [`ManifestError::TooNew`] if a later release wrote it; whatever keeps it from being read.
+    pub fn read(fs: &dyn Fs, dir: &Path) -> Result<Self, ManifestError> {
+        let path = dir.join(FILE_NAME);
+        let bytes = match read_file(fs, &path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            // Longer than any manifest: nothing in it is ours.
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => return Ok(Self { found: true, ..Self::default() }),
+            Err(source) => return Err(ManifestError::io(&path, source)),
+        };
+        let mut remains = Self { found: true, ..Self::default() };
+        let Some(head) = bytes.get(..FILE_HEADER_LEN) else { return Ok(remains) };
+        let header: FileHeader = bytemuck::pod_read_unaligned(head);
+        let sound = header.magic == MAGIC && header.crc == header.checksum();
+        if sound && header.version != VERSION {
+            let (found, supported) = (header.version, VERSION);
+            return Err(ManifestError::TooNew { file: path, what: "format version", found, supported });
+        }
+        remains.take_commits(&bytes, header.seed());
+        // Commits carry the header's fields under their checksum: one that is sound proves them.
+        if sound || remains.commits > 0 {
+            remains.store_id = Some(u128::from_le_bytes(header.store_id));
+            remains.open_number = header.open_number;
+        }
+        Ok(remains)
+    }
+
+    fn take_commits(&mut self, bytes: &[u8], seed: u32) {
+        let mut effort = SEARCH_BYTES_MIN.max(bytes.len() * SEARCH_EFFORT);
+        let (mut at, mut last) = (FILE_HEADER_LEN, 0);
+        while let Some(head) = bytes.get(at..at + COMMIT_HEADER_LEN) {
+            let header: CommitHeader = bytemuck::pod_read_unaligned(head);
+            let end = at + COMMIT_HEADER_LEN + header.len as usize;
+            let content = bytes.get(at + 4..end).filter(|_| header.number > last && header.len > 0);
+            if let Some(content) = content {
+                if commit_checksum(seed, content) == header.crc {
+                    self.commits += 1;
+                    last = header.number;
+                    self.take_edits(&bytes[at + COMMIT_HEADER_LEN..end]);
+                    at = end.next_multiple_of(COMMIT_ALIGN as usize);
+                    continue;
+                }
+                effort = effort.saturating_sub(header.len as usize);
+                if effort == 0 {
+                    return;
+                }
+            }
+            at += COMMIT_ALIGN as usize;
+        }
+    }
+
+    /// An edit that cannot be read ends its commit; what contradicts is left out.
+    fn take_edits(&mut self, mut rest: &[u8]) {
+        while !rest.is_empty() {
+            let Ok(edit) = take_edit(&mut rest) else { return };
+            match edit {
+                DiskEdit::Edit(Edit::SegmentAdd(segment)) => {
+                    self.removed.remove(&segment.id);
+                    self.named.insert(segment.id);
+                    let taken = Edit::NextSegment(segment.id.saturating_add(1));
+                    let _ = self.state.apply(&taken);
+                }
+                DiskEdit::Edit(Edit::SegmentRemove(id)) => {
+                    self.named.remove(&id);
+                    self.removed.insert(id);
+                }
+                // M2. And what is needed of the log is found in the log.
+                DiskEdit::Edit(Edit::Retention(_) | Edit::WalLife(_) | Edit::WalRelease(_)) | DiskEdit::WalState(_) => {
+                }
+                DiskEdit::Edit(edit) => {
+                    let _ = self.state.apply(&edit);
+                }
+            }
+        }
+    }
+}
+
+impl Manifest {
+    /// Puts a manifest that says what `state` says in the place of the one in `dir`, or of none, and opens it. What was
+    /// there must have another name by now, if it is to be kept. The caller holds the directory's lock.
+    ///
+    /// Whole or not at all, whatever happens meanwhile; durable when this returns. A store without an id gets one.
+    ///
+    /// # Errors
+    /// [`ManifestError`]; nothing was changed then.
+    pub fn make_anew(fs: Arc<dyn Fs>, dir: &Path, mut state: State) -> Result<Self, ManifestError> {
+        if state.store_id == 0 {
+            state.store_id = random_id();
+        }
+        Self::begin(fs, dir, state, 1)
+    }
+}

@@ -1,0 +1,214 @@
+//! What the files of a WAL tell by themselves, for a manifest that is made anew.
+//!
+//! - V1: What is taken is a suffix of the order: replaying it over segments that hold a part of it changes nothing that
+//!   they have, and adds what they have not.
+//! - V2: It begins with the last flush if all of that is still here, else behind it. Both are where a generation begins,
+//!   and each generation defines its series.
+//! - V3: Each opening's frames count up by one. They end at the first that is missing, unless a frame of the same
+//!   opening witnesses that a later one was durable: then what is missing is damage, and recovery reports it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::file::{FrameFile, HeaderState};
+use super::format::{FILE_HEADER_LEN, FILE_MAGIC, FileHeader, PAGE};
+use super::recovered::{EpochEnd, WalState};
+use super::types::{Epoch, FrameNo, WalError};
+use crate::fs::Fs;
+use crate::model::SeqNo;
+
+/// Gaps in the frames of one file that are told apart; what lies behind more of them is left out.
+const RUNS_MAX: usize = 1 << 16;
+
+/// What a survey found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Survey {
+    /// What a manifest would say of the WAL: all of it belongs to former openings.
+    pub wal: WalState,
+    /// The greatest open number that a file's name has.
+    pub open_number: Option<u32>,
+    /// Sound frames behind a gap that nothing witnesses to have been durable: they are left out.
+    pub left_out: u64,
+}
+
+/// The stores that the headers of the WAL's files name, each with the number of its files.
+///
+/// # Errors
+/// [`WalError::Io`] if reading fails.
+pub fn stores_of(fs: &dyn Fs, dir: &Path) -> Result<BTreeMap<u128, usize>, WalError> {
+    let mut stores = BTreeMap::new();
+    for epoch in epochs(fs, dir)? {
+        let path = dir.join(epoch.file_name());
+        let mut bytes = [0; FILE_HEADER_LEN];
+        let read =
+            fs.open_read(&path).and_then(|file| file.read_at(0, &mut bytes)).map_err(|e| WalError::io(&path, e))?;
+        let header: FileHeader = bytemuck::pod_read_unaligned(&bytes);
+        if read == FILE_HEADER_LEN && header.magic == FILE_MAGIC && header.crc == header.checksum() {
+            *stores.entry(u128::from_le_bytes(header.store_id)).or_default() += 1;
+        }
+    }
+    Ok(stores)
+}
+
+/// Looks through all files of the WAL in `dir`. `newest` holds the numbers of the last flush that is known to be in
+/// segments, at least in part: everything below it is in segments whole. Writes nothing; memory is bounded by the number of files and gaps.
+///
+/// # Errors
+/// [`WalError::TooNew`] if a later release wrote there, [`WalError::Io`] if reading fails.
+pub fn survey(fs: &dyn Fs, dir: &Path, store_id: u128, newest: Range<SeqNo>) -> Result<Survey, WalError> {
+    let epochs = epochs(fs, dir)?;
+    let open = |epoch: Epoch| -> Result<FrameFile, WalError> {
+        let path: PathBuf = dir.join(epoch.file_name());
+        let file = fs.open_read(&path).map_err(|e| WalError::io(&path, e))?;
+        FrameFile::new(path, file, epoch, store_id)
+    };
+    let mut lives: BTreeMap<u32, Life> = BTreeMap::new();
+    for &epoch in &epochs {
+        let life = lives.entry(epoch.open_number()).or_default();
+        life.read(&mut open(epoch)?, epoch, newest.start)?;
+    }
+    // What was kept of a released generation is not all of it, and all of it is in segments.
+    if !reach(lives.values(), newest.end) {
+        lives.values_mut().for_each(|life| life.runs.retain(|run| run.first_seq >= newest.end));
+    }
+    let mut survey = Survey { open_number: lives.keys().next_back().copied(), ..Survey::default() };
+    let mut greatest = 0;
+    for life in lives.into_values() {
+        greatest = greatest.max(life.greatest);
+        let last = life.end();
+        survey.left_out += life.ends_by(last, &mut survey.wal.ends);
+        survey.wal.synced_through = survey.wal.synced_through.max(FrameNo(last));
+    }
+    // Nothing may be let go of before what is replayed is in segments again.
+    survey.wal.oldest_epoch = epochs.first().copied().unwrap_or_default();
+    survey.wal.live_epoch = Epoch::new(survey.open_number.map_or(0, |n| n.saturating_add(1)), 0);
+    survey.wal.next_frame = FrameNo(greatest.saturating_add(1));
+    Ok(survey)
+}
+
+/// In order, oldest first.
+fn epochs(fs: &dyn Fs, dir: &Path) -> Result<Vec<Epoch>, WalError> {
+    let names = match fs.list(dir) {
+        Ok(names) => names,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(e) => return Err(WalError::io(dir, e)),
+    };
+    let mut epochs: Vec<Epoch> = names.iter().filter_map(|name| Epoch::from_file_name(name)).collect();
+    epochs.sort_unstable();
+    Ok(epochs)
+}
+
+/// Whether the log holds, from the beginning of a generation, everything below `end` without a gap.
+fn reach<'a>(lives: impl Iterator<Item = &'a Life>, end: SeqNo) -> bool {
+    for life in lives {
+        let mut next = None;
+        for run in &life.runs {
+            let joins = next.map_or(run.begins_generation, |next| run.first == next);
+            if !joins {
+                return false;
+            }
+            if run.end_seq >= end {
+                return true;
+            }
+            next = Some(run.last + 1);
+        }
+    }
+    false
+}
+
+/// Frames of one file that count up by one.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    epoch: Epoch,
+    first: u64,
+    last: u64,
+    first_seq: SeqNo,
+    /// Behind the last frame's.
+    end_seq: SeqNo,
+    begins_generation: bool,
+}
+
+/// What one opening wrote.
+#[derive(Default)]
+struct Life {
+    /// At or above the floor, in order of file and place.
+    runs: Vec<Run>,
+    /// The greatest frame that one of its own calls durable.
+    witness: u64,
+    /// The greatest frame of all, those below the floor included.
+    greatest: u64,
+}
+
+impl Life {
+    fn read(&mut self, file: &mut FrameFile, epoch: Epoch, floor: SeqNo) -> Result<(), WalError> {
+        // Sound frames count even under a header that is damaged; a later version is refused.
+        let begins = match file.header()? {
+            HeaderState::Sound(header) if header.generation == epoch.0 => Some(header.first_frame),
+            _ => None,
+        };
+        let mut at = PAGE;
+        while let Some((found, header)) = file.search(at)? {
+            at = found + u64::from(header.frame_len);
+            let number = header.frame_no;
+            self.greatest = self.greatest.max(number);
+            self.witness = self.witness.max(header.synced_through);
+            let first_seq = SeqNo(header.first_seq);
+            let end_seq = SeqNo(header.first_seq.saturating_add(header.samples.into()));
+            if first_seq < floor {
+                continue;
+            }
+            let known = self.runs.len();
+            match self.runs.last_mut() {
+                Some(run) if run.epoch == epoch && run.last + 1 == number => {
+                    (run.last, run.end_seq) = (number, end_seq)
+                }
+                // Numbers go up with the place: what does not is no frame of this life's chain.
+                Some(run) if run.last >= number => {}
+                _ if known < RUNS_MAX => {
+                    let begins_generation = begins == Some(number);
+                    self.runs.push(Run { epoch, first: number, last: number, first_seq, end_seq, begins_generation });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The last frame that counts (V3); 0 if none does.
+    fn end(&self) -> u64 {
+        let mut end = 0;
+        for run in &self.runs {
+            let joins = end == 0 || run.first == end + 1;
+            if !joins && self.witness <= end {
+                break;
+            }
+            end = run.last;
+        }
+        end
+    }
+
+    /// Where each file's frames begin and end, those that are missing included. Answers how many sound ones lie behind.
+    fn ends_by(&self, last: u64, ends: &mut BTreeMap<Epoch, EpochEnd>) -> u64 {
+        let mut left_out = 0;
+        let mut before: Option<Epoch> = None;
+        for run in &self.runs {
+            if run.first > last {
+                left_out += run.last - run.first + 1;
+                continue;
+            }
+            if let Some(end) = before.and_then(|epoch| ends.get_mut(&epoch)) {
+                end.last = FrameNo(run.first - 1);
+            }
+            let end = ends.entry(run.epoch).or_insert(EpochEnd { first: FrameNo(run.first), last: FrameNo(run.last) });
+            end.last = FrameNo(run.last);
+            before = Some(run.epoch);
+        }
+        if let Some(end) = before.and_then(|epoch| ends.get_mut(&epoch)) {
+            end.last = FrameNo(last);
+        }
+        left_out
+    }
+}
