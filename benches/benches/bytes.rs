@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tidegauge_bench::workload::{Kind, Part, Workload};
-use tidegauge_storage::chunk::{CHUNK_SAMPLES_MAX, ChunkEncoder, ChunkView};
+use tidegauge_storage::chunk::{CHUNK_SAMPLES_MAX, ChunkEncoder, ChunkView, ValueColumn, ValueEncoder, ValueEncoding};
 use tidegauge_storage::fs::{Fs, OsFs};
 use tidegauge_storage::model::{LabelLimits, Labels, SeqNo, SeqRange};
 use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentWriter, file_name};
@@ -83,6 +83,102 @@ fn chunk(c: &mut Criterion) {
     group.finish();
 }
 
+/// Noise below a bound.
+type Below<'a> = &'a mut dyn FnMut(u64) -> u64;
+
+/// A chunk of values for each encoding, and what becomes of its first vector.
+fn shapes() -> Vec<(&'static str, ValueEncoding, Vec<f64>)> {
+    let mut noise = 1u64;
+    let mut below = move |n: u64| {
+        noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (noise >> 33) % n
+    };
+    let mut make =
+        |of: &mut dyn FnMut(Below<'_>) -> f64| -> Vec<f64> { (0..CHUNK_SAMPLES_MAX).map(|_| of(&mut below)).collect() };
+    let (mut walk, mut counter, mut level) = (5_000i64, 0u64, 0u64);
+    let mut step = |below: Below<'_>| {
+        walk += below(201) as i64 - 100;
+        walk as f64
+    };
+    let forms: Vec<f64> = (1..=40).map(|i| f64::from(i).sqrt()).collect();
+    vec![
+        ("constant", ValueEncoding::Constant, make(&mut |_| 4.25)),
+        ("decimal", ValueEncoding::Decimal, make(&mut |below| below(256) as f64)),
+        (
+            "decimal, patched",
+            ValueEncoding::Decimal,
+            make(&mut |below| {
+                let far = if below(20) == 0 { 1_000_000 } else { 0 };
+                (below(16) + far) as f64
+            }),
+        ),
+        ("decimal, corrected", ValueEncoding::Decimal, make(&mut |below| below(1_000) as f64 * 0.1 + 0.2)),
+        ("decimal, differences", ValueEncoding::DecimalDelta, make(&mut |below| step(below) / 100.0)),
+        (
+            "decimal, counter",
+            ValueEncoding::DecimalDelta,
+            make(&mut |below| {
+                counter += below(1_500);
+                counter as f64
+            }),
+        ),
+        (
+            "decimal, runs",
+            ValueEncoding::Decimal,
+            make(&mut |below| {
+                level = if below(3) == 0 { below(100_000) } else { level };
+                level as f64
+            }),
+        ),
+        ("dictionary", ValueEncoding::Dictionary, make(&mut |below| forms[below(40) as usize])),
+        ("bits", ValueEncoding::Bits, make(&mut |below| 1.0 + below(1 << 30) as f64 / f64::from(1u32 << 31))),
+        (
+            "halves",
+            ValueEncoding::Halves,
+            make(&mut |below| {
+                let magnitude = f64::from_bits((1020 + below(8)) << 52);
+                magnitude
+                    * (1.0 + (below(1 << 30) as f64 + below(1 << 22) as f64 / 4_194_304.0) / f64::from(1u32 << 30))
+            }),
+        ),
+        (
+            "raw",
+            ValueEncoding::Raw,
+            make(&mut |below| f64::from_bits(below(1 << 31) << 33 ^ below(1 << 31) << 16 ^ below(1 << 31))),
+        ),
+    ]
+}
+
+fn values(c: &mut Criterion) {
+    let mut group = c.benchmark_group("values");
+    group.throughput(Throughput::Elements(CHUNK_SAMPLES_MAX as u64));
+    for (name, encoding, values) in shapes() {
+        let (mut encoder, mut bytes) = (ValueEncoder::new(), Vec::new());
+        encoder.encode(&values, &mut bytes);
+        let column = ValueColumn::parse(&bytes, values.len()).unwrap();
+        assert_eq!(column.encoding(0).unwrap(), encoding, "{name}");
+        group.bench_function(format!("encode/{name}"), |b| {
+            let mut out = Vec::with_capacity(bytes.len());
+            b.iter(|| {
+                out.clear();
+                encoder.encode(black_box(&values), &mut out);
+            });
+            assert!(out.is_empty() || out == bytes, "the same values, the same bytes");
+        });
+        let mut decoded = Vec::new();
+        group.bench_function(format!("decode/{name}"), |b| {
+            b.iter(|| {
+                decoded.clear();
+                let column = ValueColumn::parse(black_box(&bytes), values.len()).unwrap();
+                (0..column.vectors()).try_for_each(|vector| column.decode_vector(vector, &mut decoded)).unwrap();
+            });
+            let same = |(a, b): (&f64, &f64)| a.to_bits() == b.to_bits();
+            assert!(decoded.is_empty() || (decoded.len() == values.len() && decoded.iter().zip(&values).all(same)));
+        });
+    }
+    group.finish();
+}
+
 fn segment(c: &mut Criterion) {
     let (workload, columns) = columns(Kind::W1, 4_000 * 100);
     let labels = |slot: usize| Labels::new(workload.labels(slot as u64).borrowed(), &LabelLimits::DEFAULT).unwrap();
@@ -115,5 +211,5 @@ fn segment(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, wal, chunk, segment);
+criterion_group!(benches, wal, chunk, values, segment);
 criterion_main!(benches);
