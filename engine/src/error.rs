@@ -12,7 +12,8 @@ use crate::lock::{Owner, owner_text};
 pub use crate::registry::SeriesError;
 use crate::registry::SeriesId;
 
-/// Why an engine did not open. Nothing in the directory was changed but what the message says.
+/// Why an engine did not open. No sample, segment or log was changed but what the message says; the lock file was written,
+/// and the opening may have been counted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {

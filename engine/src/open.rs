@@ -49,7 +49,7 @@ impl Builder {
     /// Opens the engine.
     ///
     /// # Errors
-    /// [`OpenError`] says why and what to do; nothing stored was changed.
+    /// [`OpenError`] says why and what to do; no sample, segment or log was changed, unless it says so.
     pub fn open(self) -> Result<Engine, OpenError> {
         let dir = self.dir.clone().unwrap_or_else(|| PathBuf::from(MEMORY_DIR));
         self.open_at(dir)
@@ -93,15 +93,9 @@ impl Builder {
         let made = fs.create_dir_all(&segment_dir).and_then(|()| fs.sync_dir(&dir));
         made.map_err(|source| OpenError::Io { path: segment_dir.clone(), source })?;
         let segments = match self.recovery {
-            Recovery::Strict => {
-                let segments = pool.install(|| open_segments(&*fs, &segment_dir, &manifest))?;
-                // Not before: where the manifest lost its end, what it does not name may be all there is.
-                remove_leftovers(&*fs, &segment_dir, &manifest);
-                segments
-            }
+            Recovery::Strict => pool.install(|| open_segments(&*fs, &segment_dir, &manifest))?,
             Recovery::Salvage => {
                 keep_unnamed(&*fs, &dir, &manifest, &mut salvaged)?;
-                remove_leftovers(&*fs, &segment_dir, &manifest);
                 salvage_segments(&fs, &dir, &mut manifest, &pool, &self.progress, &mut salvaged)?
             }
         };
@@ -116,6 +110,8 @@ impl Builder {
         };
         let step = Step::new(&self.progress, OpenStep::ReplayLog);
         let recovered = replayer.recover(&*fs, &wal_dir, state.store_id, &state.wal, mode, &step)?;
+        // Not before all was read: where the manifest or the log is damaged, what is unnamed may be all there is.
+        remove_leftovers(&*fs, &segment_dir, &manifest);
         let mut report =
             RecoveryReport { samples: recovered.samples, torn_tail: recovered.torn_tail.clone(), ..salvaged };
         let log_is_whole = recovered.lost.is_empty();

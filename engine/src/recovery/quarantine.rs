@@ -3,26 +3,32 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tidegauge_storage::fs::Fs;
+use tidegauge_storage::fs::{Fs, FsFile};
 
 /// The folder inside the data directory.
 pub(crate) const FOLDER: &str = "quarantine";
 
-/// Gives a damaged file a name in quarantine that survives a power loss; only then may its old name go. Names of
-/// segments and log files are never used twice, so one that is there already is this very file.
+/// Bytes that are read at once.
+const COPIED: usize = 1 << 20;
+
+/// Gives a damaged file a name in quarantine that survives a power loss; only then may its old name go. One of the same
+/// name that is there already is this very file, or another: a leftover's number is given again.
 pub(crate) fn keep(fs: &dyn Fs, dir: &Path, file: &Path) -> io::Result<PathBuf> {
     let folder = dir.join(FOLDER);
     let name = file.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let kept = folder.join(name);
     fs.create_dir_all(&folder)?;
-    match fs.hard_link(file, &kept) {
-        Ok(()) => {}
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-        // No such thing on this file system.
-        Err(e) if matches!(e.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) => {
-            copy(fs, file, &kept)?;
+    let mut kept = folder.join(name);
+    let mut others = 0;
+    loop {
+        match fs.open_read(&kept) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => break give_name(fs, file, &kept)?,
+            Err(e) => return Err(e),
+            Ok(there) if is_same(&*there, &*fs.open_read(file)?) => break,
+            Ok(_) => {
+                others += 1;
+                kept = folder.join(format!("{}.{others}", name.display()));
+            }
         }
-        Err(e) => return Err(e),
     }
     fs.sync_dir(&folder)?;
     fs.sync_dir(dir)?;
@@ -37,15 +43,43 @@ pub(crate) fn keep_numbered(fs: &dyn Fs, dir: &Path, file: &Path) -> io::Result<
     let taken = fs.list(&folder)?;
     let free = (1..).map(|n: u64| format!("{name}.{n}")).find(|name| !taken.contains(name));
     let kept = folder.join(free.ok_or(io::ErrorKind::AlreadyExists)?);
-    match fs.hard_link(file, &kept) {
-        Err(e) if matches!(e.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) => {
-            copy(fs, file, &kept)?;
-        }
-        linked => linked?,
-    }
+    give_name(fs, file, &kept)?;
     fs.sync_dir(&folder)?;
     fs.sync_dir(dir)?;
     Ok(kept)
+}
+
+fn give_name(fs: &dyn Fs, file: &Path, name: &Path) -> io::Result<()> {
+    match fs.hard_link(file, name) {
+        // No such thing on this file system.
+        Err(e) if matches!(e.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) => {
+            copy(fs, file, name).map(drop)
+        }
+        linked => linked,
+    }
+}
+
+/// Whether two files are known to hold the same. Where one cannot be read, both are worth keeping.
+fn is_same(a: &dyn FsFile, b: &dyn FsFile) -> bool {
+    let lengths = a.len().and_then(|a| Ok((a, b.len()?)));
+    let Ok((len, other)) = lengths else { return false };
+    let (mut left, mut right) = (vec![0; COPIED], vec![0; COPIED]);
+    len == other
+        && (0..len).step_by(COPIED).all(|at| {
+            let n = COPIED.min((len - at) as usize);
+            let both = read(a, at, &mut left[..n]).and_then(|()| read(b, at, &mut right[..n]));
+            both.is_ok() && left[..n] == right[..n]
+        })
+}
+
+fn read(file: &dyn FsFile, mut at: u64, mut into: &mut [u8]) -> io::Result<()> {
+    while !into.is_empty() {
+        match file.read_at(at, into)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            n => (at, into) = (at + n as u64, &mut into[n..]),
+        }
+    }
+    Ok(())
 }
 
 /// Copies a file under another name, whole or not at all. The caller syncs the folder.
@@ -68,7 +102,7 @@ pub(crate) fn copy(fs: &dyn Fs, from: &Path, to: &Path) -> io::Result<u64> {
 
 fn copy_bytes(fs: &dyn Fs, from: &Path, to: &Path) -> io::Result<u64> {
     let (from, to) = (fs.open_read(from)?, fs.create(to)?);
-    let mut buffer = vec![0; 1 << 20];
+    let mut buffer = vec![0; COPIED];
     let mut at = 0;
     loop {
         let n = from.read_at(at, &mut buffer)?;

@@ -79,8 +79,8 @@ pub(crate) fn salvage_segments(
     Ok(sound)
 }
 
-/// Sets aside the segments that the manifest does not name, where one that it names is missing: a manifest that lost
-/// its end may have named them in the place of others. As a rule they are leftovers.
+/// Sets aside the segments that the manifest does not name. As a rule they are leftovers, and what is in them is in the
+/// log, too; but a manifest that lost its end may have named them, and the log may be damaged.
 pub(crate) fn keep_unnamed(
     fs: &dyn Fs,
     dir: &Path,
@@ -89,10 +89,6 @@ pub(crate) fn keep_unnamed(
 ) -> Result<(), OpenError> {
     let folder = dir.join("segments");
     let names = fs.list(&folder).map_err(|source| OpenError::Io { path: folder.clone(), source })?;
-    let is_missing = |id: &u64| !names.contains(&file_name(*id));
-    if !manifest.state().segments.keys().any(is_missing) {
-        return Ok(());
-    }
     for name in names {
         if id_of(&name).is_some_and(|id| !manifest.state().segments.contains_key(&id)) {
             let path = folder.join(name);

@@ -79,6 +79,20 @@ fn flip(fs: &SimFs, path: &Path, at: u64) {
     fs.open(path).unwrap().write_all_at(at, &[byte ^ 4]).unwrap();
 }
 
+/// The next segment, as a flush leaves it that is killed before it commits.
+const LEFTOVER: &str = "memory/segments/0000000000000002.seg";
+
+fn leave(fs: &SimFs, path: &str, bytes: &[u8]) {
+    fs.create(Path::new(path)).unwrap().write_all_at(0, bytes).unwrap();
+}
+
+/// Every segment and every file of the log.
+fn stored(fs: &SimFs) -> BTreeMap<PathBuf, Vec<u8>> {
+    let folders = ["memory/segments", "memory/wal"].map(Path::new);
+    let files = folders.into_iter().flat_map(|dir| fs.list(dir).unwrap().into_iter().map(|name| dir.join(name)));
+    files.map(|path| (path.clone(), fs.map(&path).unwrap().to_vec())).collect()
+}
+
 /// The place of the `n`th frame of a log file.
 fn frame(fs: &SimFs, path: &Path, n: usize) -> u64 {
     let bytes = fs.map(path).unwrap();
@@ -122,7 +136,8 @@ fn p5_strict_refuses_and_names_the_place_and_changes_nothing() {
             // The last bytes are the footer.
             None => flip(&fs, &path, fs.map(&path).unwrap().len() as u64 - 30),
         }
-        let before = fs.map(&path).unwrap().to_vec();
+        leave(&fs, LEFTOVER, b"not yet named");
+        let before = stored(&fs);
         for _ in 0..2 {
             match try_open(&fs, Recovery::Strict) {
                 Err(OpenError::Read(ReadError::Corrupt { file, .. })) => assert_eq!(file, path),
@@ -133,9 +148,30 @@ fn p5_strict_refuses_and_names_the_place_and_changes_nothing() {
                 other => panic!("{folder}: {:?}", other.err()),
             }
         }
-        assert_eq!(*fs.map(&path).unwrap(), before[..]);
+        assert!(stored(&fs) == before, "{folder}");
         assert!(quarantined(&fs).is_empty() && !all.is_empty());
     }
+}
+
+/// What a flush wrote before the manifest named it may be all that is left of a damaged log. Its number is given again:
+/// what is set aside later stands beside it.
+#[test]
+fn p5_salvage_of_a_damaged_log_keeps_what_the_manifest_does_not_name_yet() {
+    let (fs, _) = killed();
+    let path = path_of(&fs, "wal");
+    flip(&fs, &path, frame(&fs, &path, 2) + 100);
+    leave(&fs, LEFTOVER, b"not yet named");
+    let engine = try_open(&fs, Recovery::Salvage).unwrap();
+    assert_eq!(engine.recovery_report().quarantined.len(), 2);
+    engine.close().unwrap();
+    let kept = Path::new("memory/quarantine").join(Path::new(LEFTOVER).file_name().unwrap());
+    assert_eq!(*fs.map(&kept).unwrap(), b"not yet named"[..]);
+    leave(&fs, LEFTOVER, b"given again");
+    let again = super::quarantine::keep(&fs, Path::new("memory"), Path::new(LEFTOVER)).unwrap();
+    assert_eq!(*fs.map(&again).unwrap(), b"given again"[..]);
+    assert_ne!(again, kept);
+    assert_eq!(super::quarantine::keep(&fs, Path::new("memory"), Path::new(LEFTOVER)).unwrap(), again, "once");
+    assert_eq!(*fs.map(&kept).unwrap(), b"not yet named"[..]);
 }
 
 #[test]
