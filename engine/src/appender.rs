@@ -90,12 +90,12 @@ impl Appender {
         under: impl FnOnce(&mut LaneSender<SeriesSample>, BackPressure) -> Result<u64, Refused>,
     ) -> Result<Ack, PushError> {
         let started = Instant::now();
-        let pushed = push(&mut self.lane);
-        self.core.counters.push.record(started.elapsed());
-        match pushed {
+        let pushed = match push(&mut self.lane) {
             Ok(position) => Ok(self.ack(position)),
             Err(_) => self.push_again(under),
-        }
+        };
+        self.core.counters.push.record(started.elapsed());
+        pushed
     }
 
     /// The lane was full, or worse: once more, as the policy says.

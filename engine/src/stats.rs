@@ -1,11 +1,12 @@
 //! What the engine measures of itself.
 
+use std::sync::TryLockError;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Mutex, lock, lock_waits};
+use crate::sync::{Mutex, lock, lock_waits, thread};
 use crate::watch::HotSeries;
 
 /// Series told of as the hottest.
@@ -130,7 +131,14 @@ impl Latency {
     }
 
     fn quantiles(&self) -> Quantiles {
-        let histogram = self.0.lock().expect("histogram lock");
+        // Tries rather than waits: a push that feeds it then never has anybody to wake.
+        let histogram = loop {
+            match self.0.try_lock() {
+                Ok(histogram) => break histogram,
+                Err(TryLockError::WouldBlock) => thread::yield_now(),
+                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
+            }
+        };
         let at = |q| histogram.value_at_quantile(q);
         Quantiles { count: histogram.len(), p50: at(0.5), p99: at(0.99), p999: at(0.999), max: histogram.max() }
     }
@@ -218,7 +226,7 @@ pub struct Stats {
     pub compacting: bool,
     /// fdatasync of the log.
     pub fdatasync: Quantiles,
-    /// One push in 1,024, by the wall clock.
+    /// One push in 1,024, by the wall clock: also what it waited for a full lane.
     pub push: Quantiles,
     /// Subscriptions alive.
     pub subscriptions: u64,
