@@ -167,7 +167,7 @@ impl Engine {
         AckFuture::new(Arc::clone(&self.life.core), ack, level)
     }
 
-    /// A consistent view of everything visible now. See [`Snapshot`].
+    /// A consistent view of everything visible now, in constant time, without a lock. See [`Snapshot`].
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let core = &self.life.core;
@@ -177,7 +177,7 @@ impl Engine {
     /// Brings everything visible now into segments. Takes as long as writing them takes.
     ///
     /// # Errors
-    /// [`FlushError`].
+    /// [`FlushError`]: no space, closed, read-only, poisoned, or asked for by a waker. What was pushed stays readable.
     pub fn flush(&self) -> Result<(), FlushError> {
         let core = &self.life.core;
         if core.is_own_thread() {
@@ -234,7 +234,8 @@ impl Engine {
     /// step: of many that increment at once none is lost. After conflicts it tries again as `retry` says.
     ///
     /// # Errors
-    /// [`RetryError`]; nothing was added.
+    /// [`RetryError`]: conflicts to the end of `retry`, or what reading the newest value or committing refuses; nothing
+    /// was added.
     pub fn increment(
         &self,
         series: SeriesId,
@@ -346,7 +347,7 @@ impl Engine {
         backup(self, target.as_ref())
     }
 
-    /// What the engine measures of itself.
+    /// What the engine measures of itself. Takes time by the number of lanes and segments, and holds up nobody who pushes.
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats::of(&self.life.core)
@@ -369,7 +370,7 @@ impl Engine {
         self.life.set_metadata(all)
     }
 
-    /// What is known about metrics, by name.
+    /// What is known about metrics, by name: a copy of all of it.
     #[must_use]
     pub fn metadata(&self) -> BTreeMap<String, Metadata> {
         self.life.metadata()
