@@ -53,19 +53,42 @@ impl Descriptions {
         }
     }
 
-    /// Tells the engine, in one write to disk. Where something is refused, each metric is told by itself, so that one
-    /// costs no other.
+    /// Tells the engine what has changed.
     pub(crate) fn store(&mut self, engine: &Engine) -> Result<(), MetadataError> {
         let known = |metric: &String| Some((metric.clone(), self.known.get(metric)?.clone()));
-        let changed: Vec<(String, Metadata)> = self.changed.iter().filter_map(known).collect();
+        let changed = self.changed.iter().filter_map(known).collect();
         self.changed.clear();
-        if changed.is_empty() || engine.set_metadata_all(changed.clone()).is_ok() {
-            return Ok(());
-        }
-        let mut first = Ok(());
-        for (metric, metadata) in changed {
-            first = first.and(engine.set_metadata(&metric, metadata));
-        }
-        first
+        describe(engine, changed).1.map_or(Ok(()), Err)
     }
+}
+
+/// Tells the engine, in one write to disk. Where something is refused, each metric is told by itself, so that one
+/// costs no other. Answers with how many were refused, and why the first was.
+pub(crate) fn describe(engine: &Engine, all: Vec<(String, Metadata)>) -> (u64, Option<MetadataError>) {
+    if all.is_empty() || engine.set_metadata_all(all.clone()).is_ok() {
+        return (0, None);
+    }
+    let mut refused = (0, None);
+    for (metric, metadata) in all {
+        if let Err(why) = engine.set_metadata(&metric, metadata) {
+            refused.0 += 1;
+            refused.1.get_or_insert(why);
+        }
+    }
+    refused
+}
+
+/// How many commits the manifest of a store holds, by the layout in docs/format/manifest.md.
+#[cfg(test)]
+pub(crate) fn commits(dir: &std::path::Path) -> u64 {
+    let bytes = std::fs::read(dir.join("MANIFEST")).unwrap();
+    let (mut at, mut commits) = (48, 0);
+    while let Some(head) = bytes.get(at..at + 16)
+        && head[8..] != [0; 8]
+    {
+        let length = u32::from_le_bytes(head[4..8].try_into().unwrap()) as usize;
+        at += (16 + length).next_multiple_of(8);
+        commits += 1;
+    }
+    commits
 }

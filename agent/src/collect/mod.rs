@@ -32,7 +32,9 @@ use origin::Origin;
 use stop::Stop;
 use worker::Worker;
 
-pub(crate) use metadata::Descriptions;
+#[cfg(test)]
+pub(crate) use metadata::commits;
+pub(crate) use metadata::{Descriptions, describe};
 pub use notices::Report;
 
 /// The bits of the NaN that ends a series, as Prometheus defines it.

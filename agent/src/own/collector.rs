@@ -8,6 +8,7 @@ use std::time::Duration;
 use tidegauge::{Appender, AppenderError, Engine, Metadata, SeriesId, SeriesSample};
 
 use super::{Counters, Metric, measure};
+use crate::collect::describe;
 
 /// The value of the label `job`.
 const JOB: &str = "tidegauge";
@@ -54,13 +55,18 @@ impl Collector {
     /// One round. What the engine refuses is left out: its own error is in its own metrics.
     fn collect(&mut self) {
         let now = tidegauge::now();
-        let mut batch = Vec::new();
+        let (mut batch, mut news) = (Vec::new(), Vec::new());
         for metric in measure(&self.engine, &self.counters) {
-            self.describe(&metric);
+            if self.described.insert(metric.family) {
+                // Told once; the engine keeps it.
+                let (kind, help) = (metric.kind.to_owned(), metric.help.to_owned());
+                news.push((metric.family.to_owned(), Metadata { kind, help, unit: String::new() }));
+            }
             if let Some(id) = self.id(&metric) {
                 batch.push(SeriesSample::new(id, now, metric.value));
             }
         }
+        describe(&self.engine, news);
         if self.appender.push_batch(&batch).is_err() {
             // Ids may have become stale; they are resolved anew in the next round.
             self.series.clear();
@@ -78,21 +84,12 @@ impl Collector {
         self.series.insert(key, id);
         Some(id)
     }
-
-    /// Told once; the engine keeps it.
-    fn describe(&mut self, metric: &Metric) {
-        if self.described.insert(metric.family) {
-            let metadata = Metadata { kind: metric.kind.to_owned(), help: metric.help.to_owned(), unit: String::new() };
-            if self.engine.metadata().get(metric.family) != Some(&metadata) {
-                let _ = self.engine.set_metadata(metric.family, metadata);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::commits;
 
     #[test]
     fn our_own_metrics_are_stored_with_job_and_description() {
@@ -104,5 +101,19 @@ mod tests {
         let id = engine.series(&[("__name__", "tidegauge_series"), ("job", JOB), ("instance", "here")]).unwrap();
         assert!(collector.series.values().any(|known| *known == id));
         assert!(collector.series.len() > 20);
+    }
+
+    #[test]
+    fn what_is_told_of_our_own_metrics_costs_one_commit() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::open(dir.path()).unwrap();
+        let mut collector = Collector::new(engine.clone(), Arc::new(Counters::new()), "here".to_owned()).unwrap();
+        let before = commits(dir.path());
+        collector.collect();
+        assert!(engine.metadata().len() > 20);
+        assert_eq!(commits(dir.path()), before + 1);
+        let mut again = Collector::new(engine, Arc::new(Counters::new()), "here".to_owned()).unwrap();
+        again.collect();
+        assert_eq!(commits(dir.path()), before + 1, "what is known is no news");
     }
 }

@@ -1,5 +1,7 @@
 //! From a remote-write message into the engine.
 
+use std::collections::BTreeMap;
+
 use axum::http::StatusCode;
 use tidegauge::{
     Ack, Engine, LabelLimits, Labels, METRIC_NAME, Metadata, PushError, SeriesId, SeriesSample, Timestamp,
@@ -7,6 +9,7 @@ use tidegauge::{
 
 use super::super::wire::WireError;
 use super::request::{self, Item, Protocol, Series, kind_name};
+use crate::collect::describe;
 
 /// Samples handed to the engine at a time.
 const BATCH: usize = 4096;
@@ -52,15 +55,24 @@ pub(super) struct Stored {
 /// Reads the whole message first, then stores it: a corrupt one leaves nothing behind.
 pub(super) fn store(engine: &Engine, protocol: Protocol, message: &[u8]) -> Result<Stored, StoreError> {
     request::read(protocol, message, &mut |_| ())?;
-    let mut writer = Writer { engine, batch: Vec::with_capacity(BATCH), done: Stored::default(), refused: None };
+    let mut writer = Writer {
+        engine,
+        batch: Vec::with_capacity(BATCH),
+        described: BTreeMap::new(),
+        done: Stored::default(),
+        refused: None,
+    };
     request::read(protocol, message, &mut |item| writer.item(&item))?;
     writer.send();
+    writer.describe();
     Ok(writer.finish())
 }
 
 struct Writer<'a> {
     engine: &'a Engine,
     batch: Vec<SeriesSample>,
+    /// What the request says of each metric: its last word.
+    described: BTreeMap<String, Metadata>,
     done: Stored,
     refused: Option<(u64, String)>,
 }
@@ -106,14 +118,27 @@ impl Writer<'_> {
         self.engine.series_labels(&labels).map_err(|e| e.to_string())
     }
 
-    /// Descriptions are a service to readers: one that is refused costs no sample.
     fn metadata(&mut self, metric: &str, kind: u64, help: &str, unit: &str) {
         if metric.is_empty() || (kind == 0 && help.is_empty() && unit.is_empty()) {
             return;
         }
-        let metadata = Metadata { kind: kind_name(kind).to_owned(), help: help.to_owned(), unit: unit.to_owned() };
-        if let Err(why) = self.engine.set_metadata(metric, metadata) {
-            self.refuse(1, || why.to_string());
+        let kind = kind_name(kind);
+        match self.described.get(metric) {
+            // Each series of a metric says the same.
+            Some(said) if said.kind == kind && said.help == help && said.unit == unit => (),
+            _ => {
+                let metadata = Metadata { kind: kind.to_owned(), help: help.to_owned(), unit: unit.to_owned() };
+                self.described.insert(metric.to_owned(), metadata);
+            }
+        }
+    }
+
+    /// Descriptions are a service to readers: one that is refused costs no sample.
+    fn describe(&mut self) {
+        let described = std::mem::take(&mut self.described).into_iter().collect();
+        let (count, first) = describe(self.engine, described);
+        if let Some(why) = first {
+            self.refuse(count, || why.to_string());
         }
     }
 
@@ -166,5 +191,46 @@ impl Writer<'_> {
             done.failed = self.refused.map(|(refused, first)| StoreError::Refused { refused, first });
         }
         done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collect::commits;
+
+    /// A field of protobuf's wire format.
+    fn field(number: u8, payload: &[u8]) -> Vec<u8> {
+        [&[number << 3 | 2, payload.len() as u8], payload].concat()
+    }
+
+    #[test]
+    fn a_request_that_describes_many_metrics_costs_one_commit() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::open(dir.path()).unwrap();
+        let described = |metric: &str| field(3, &[&[8, 1], &field(2, metric.as_bytes())[..], &field(4, b"?")].concat());
+        let message: Vec<u8> = (0..1000).flat_map(|i| described(&format!("m{i}"))).collect();
+        let before = commits(dir.path());
+        for _ in 0..2 {
+            let stored = store(&engine, Protocol::V1, &message).unwrap();
+            assert!(stored.failed.is_none(), "{:?}", stored.failed);
+            assert_eq!(commits(dir.path()), before + 1, "and what is known is no news");
+        }
+        let known = engine.metadata();
+        assert_eq!((known.len(), known["m999"].kind.as_str(), known["m999"].help.as_str()), (1000, "counter", "?"));
+    }
+
+    #[test]
+    fn a_description_that_is_refused_costs_no_other() {
+        let engine = Engine::in_memory().unwrap();
+        let huge = "x".repeat(64 << 20);
+        let mut all: Vec<(String, Metadata)> = ["a", "b", "c"].map(|m| (m.to_owned(), Metadata::default())).into();
+        all[0].1.kind = "counter".to_owned();
+        all[1].1.help = huge;
+        all[2].1.kind = "gauge".to_owned();
+        let (refused, why) = describe(&engine, all);
+        assert_eq!(refused, 1);
+        assert!(why.unwrap().to_string().contains("\"b\""));
+        assert_eq!(engine.metadata().into_keys().collect::<Vec<_>>(), ["a", "c"]);
     }
 }
