@@ -178,7 +178,7 @@ fn what_was_typed_wrongly_ends_with_2_and_what_is_missing_with_1() {
         let said = stderr(&done);
         assert_eq!(done.status.code(), Some(code), "{args:?}: {said}");
         assert!(!said.is_empty() && !said.contains("panicked"), "{args:?}: {said}");
-        assert!(said.starts_with("error: ") || said.lines().count() == 1, "{args:?}: {said}");
+        assert!(said.starts_with("tidegauge: ") && said.lines().count() == 1, "{args:?}: {said}");
     }
     assert!(!dir.path().join("new").exists());
     assert!(!dir.path().join("nowhere").exists());

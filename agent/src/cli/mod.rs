@@ -93,11 +93,12 @@ pub fn run() -> ExitCode {
 fn obey() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(refusal) => {
-            // Help and version come this way too; clap knows which stream they belong on.
-            let _ = refusal.print();
-            return ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(2));
+        // Help and version come this way too, and are no errors.
+        Err(asked) if !asked.use_stderr() => {
+            let _ = asked.print();
+            return ExitCode::SUCCESS;
         }
+        Err(refusal) => return Failure::usage(one_line(&refusal.to_string())).report(),
     };
     let done = match cli.command {
         None => serve::run(cli.serve),
@@ -119,6 +120,14 @@ fn obey() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// What clap has to say, without its heading and its way to the help.
+fn one_line(refusal: &str) -> String {
+    let end = |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more");
+    let told: Vec<&str> = refusal.lines().map(str::trim).take_while(end).filter(|line| !line.is_empty()).collect();
+    let text = told.join(" ");
+    format!("{} (see --help)", text.strip_prefix("error: ").unwrap_or(&text))
 }
 
 #[cfg(test)]
