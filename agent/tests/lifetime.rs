@@ -36,6 +36,26 @@ fn sigterm_and_sigint_end_it_with_0_at_once_even_with_open_connections() {
 }
 
 #[test]
+fn a_second_signal_ends_it_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut agent = Agent::bare(dir.path());
+    assert_eq!(push(&agent, 1), 204);
+    // A request under way holds it up for as long as it is patient.
+    let mut half = TcpStream::connect(&agent.address).unwrap();
+    let headers = write::V1.map(|(name, value)| format!("{name}: {value}\r\n")).concat();
+    write!(half, "POST /api/v1/write HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: 100\r\n\r\nabc").unwrap();
+    // The agent has read it once it has answered a later one.
+    assert_eq!(agent.get("/-/ready").status, 200);
+    let ended = poll("it ends", || {
+        agent.signal(Signal::TERM);
+        agent.ended()
+    });
+    assert_eq!(ended.code(), Some(1));
+    let again = Agent::bare(dir.path());
+    assert_eq!(again.query("n", "1")[0]["value"], json!([1, "1"]));
+}
+
+#[test]
 fn kill_9_under_load_loses_nothing_that_was_acknowledged() {
     for durability in ["interval:100ms", "sync"] {
         let dir = tempfile::tempdir().unwrap();

@@ -18,7 +18,8 @@ Examples:
   tidegauge serve --config /etc/tidegauge.toml
 
 Ready when it prints its address: the page is at /, remote write at /api/v1/write, Prometheus' query
-API under /api/v1/. SIGTERM and SIGINT bring everything into files and end it with exit code 0.";
+API under /api/v1/. SIGTERM and SIGINT bring everything into files and end it with exit code 0;
+a second one ends it at once, with 1.";
 
 /// Collect, take pushes, answer queries, show the page
 ///

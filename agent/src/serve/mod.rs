@@ -33,7 +33,7 @@ pub(crate) fn run(settings: Settings) -> Result<(), Failure> {
 
 async fn live(settings: Settings) -> Result<(), Failure> {
     // Signals first: one that comes during a long recovery must not kill us half-way.
-    let mut stop = stop::Stop::listen().map_err(|e| Failure::found(format_args!("cannot listen for signals: {e}")))?;
+    let stop = stop::Stop::listen().map_err(|e| Failure::found(format_args!("cannot listen for signals: {e}")))?;
     // The address before the data: a taken port must not cost a recovery.
     let listener = TcpListener::bind(settings.listen)
         .await

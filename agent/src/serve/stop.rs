@@ -1,26 +1,47 @@
 //! When to stop: SIGINT or SIGTERM; a second one stops at once.
 
-use std::io;
+use std::io::{self, Write};
+use std::process;
+use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
-/// Signals that arrived, or will.
-pub(super) struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
+/// Whoever ends a group of processes may signal us twice, and means it once.
+const ONE_ASKING: Duration = Duration::from_millis(200);
+
+/// The first signal, which arrived or will.
+pub(super) struct Stop(oneshot::Receiver<()>);
 
 impl Stop {
-    /// From here on the signals are ours.
+    /// From here on the signals are ours. After the second one the process is gone with exit code 1, wherever it is,
+    /// as after `kill -9`: what was acknowledged as durable comes back.
     pub(super) fn listen() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let mut asked = async move || {
+            tokio::select! {
+                _ = interrupt.recv() => (),
+                _ = terminate.recv() => (),
+            }
+        };
+        let (first, stop) = oneshot::channel();
+        tokio::spawn(async move {
+            asked().await;
+            let since = Instant::now();
+            let _ = first.send(());
+            loop {
+                asked().await;
+                if since.elapsed() >= ONE_ASKING {
+                    let _ = writeln!(io::stderr(), "tidegauge: stopped at once, as asked twice");
+                    process::exit(1);
+                }
+            }
+        });
+        Ok(Self(stop))
     }
 
     /// Done once one arrived.
-    pub(super) async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => (),
-            _ = self.terminate.recv() => (),
-        }
+    pub(super) async fn asked(self) {
+        let _ = self.0.await;
     }
 }

@@ -89,9 +89,14 @@ impl Agent {
         rustix::process::kill_process(self.pid(), signal).expect("it runs");
     }
 
+    /// How the process ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("ours")
+    }
+
     /// Waits for the end of the process.
     pub fn wait(&mut self) -> ExitStatus {
-        poll("the agent ends", || self.child.try_wait().expect("ours"))
+        poll("the agent ends", || self.ended())
     }
 }
 
