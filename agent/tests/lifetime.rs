@@ -97,7 +97,7 @@ fn directories_and_addresses_that_cannot_be_used_are_named_in_one_line() {
     let data = dir.path().join("data");
     for (args, code, word) in [
         (["serve", "--listen", "127.0.0.1:0", "--data-dir", file.to_str().unwrap()], 1, "not a directory"),
-        (["serve", "--listen", &address, "--data-dir", data.to_str().unwrap()], 1, "cannot listen"),
+        (["serve", "--listen", &address, "--data-dir", data.to_str().unwrap()], 1, "--listen"),
         (["serve", "--listen", "0.0.0.0:0", "--data-dir", data.to_str().unwrap()], 2, "--insecure"),
         (["serve", "--listen", "nowhere", "--data-dir", data.to_str().unwrap()], 2, "nowhere"),
     ] {

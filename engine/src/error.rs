@@ -21,7 +21,7 @@ pub enum OpenError {
     #[error("{} is not a directory: give a directory, or a name that does not exist yet", .0.display())]
     NotADirectory(PathBuf),
     /// The directory cannot be written to.
-    #[error("{}: {source}; check the permissions, or open it read-only", dir.display())]
+    #[error("{}: {source}; check the permissions; reading alone (read-only) needs none to write", dir.display())]
     NotPermitted {
         /// The directory, or what is in it.
         dir: PathBuf,
@@ -48,7 +48,7 @@ pub enum OpenError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The log holds more series than `max_series` allows. Raise it, at least until they are flushed.
-    #[error("the log holds more than {limit} series: raise `max_series`")]
+    #[error("the log holds more than {limit} series: open it with the `max_series` of the program that wrote it")]
     TooManySeries {
         /// The limit that was given.
         limit: usize,
@@ -98,7 +98,7 @@ fn what_then(owner: Option<&Owner>) -> &'static str {
         Some(owner) if !owner.is_here() && owner.is_silent() => {
             "if that machine is gone for good, `tidegauge unlock --force` lets go of its lock"
         }
-        _ => "stop it, or open the directory read-only",
+        _ => "stop it; whoever only reads (read-only) may stay beside it",
     }
 }
 
@@ -118,10 +118,9 @@ pub enum PushError {
     /// The series id is not (or no longer) one of this engine. Resolve the series again.
     #[error("stale series id: resolve the series again")]
     StaleSeries,
-    /// A timestamp lies too far ahead of this machine's clock. Mend the clock it came from.
-    #[error(
-        "timestamp {timestamp} is more than {max_ahead:?} ahead of the clock: mend the clock it came from, or raise `max_ahead`"
-    )]
+    /// A timestamp lies too far ahead of this machine's clock. Mend the clock it came from,
+    /// or raise [`Builder::max_ahead`](crate::Builder::max_ahead).
+    #[error("timestamp {timestamp} is more than {max_ahead:?} ahead of the clock: mend the clock it came from")]
     TooFarAhead {
         /// The timestamp, in nanoseconds since the Unix epoch.
         timestamp: i64,

@@ -165,7 +165,7 @@ impl<'a> Replayer<'a> {
                 self.enter(generation);
                 let slot = self.registry.resolve_labels(labels).map_err(|_| {
                     self.too_many_series = true;
-                    Refused("the log defines more series than `max_series` allows: raise it")
+                    Refused("the log defines more series than `max_series` allows")
                 })?;
                 self.defined.insert(series, slot);
                 Ok(())

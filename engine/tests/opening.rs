@@ -140,7 +140,7 @@ fn a_directory_in_use_names_its_owner() {
     let OpenError::InUse { owner: Some(owner), .. } = &error else { panic!("{error:?}") };
     assert_eq!((owner.pid, owner.address.as_deref()), (std::process::id(), Some("127.0.0.1:9595")));
     let said = error.to_string();
-    assert!(said.contains("127.0.0.1:9595") && said.contains("stop it, or open"), "{said}");
+    assert!(said.contains("127.0.0.1:9595") && said.contains("stop it; whoever only reads"), "{said}");
     engine.close().unwrap();
 }
 
@@ -178,7 +178,7 @@ fn look_as_nobody(data: &Path) {
     for missing in [data.to_owned(), data.with_file_name("missing")] {
         let error = Engine::open(&missing).unwrap_err();
         assert!(matches!(&error, OpenError::NotPermitted { dir, .. } if dir == &missing), "{error:?}");
-        assert!(error.to_string().contains("check the permissions, or open it read-only"), "{error}");
+        assert!(error.to_string().contains("check the permissions; reading alone (read-only)"), "{error}");
     }
     let reader = Engine::builder(data).read_only(true).open().unwrap();
     assert_eq!(contents(&reader.snapshot()).len(), 2);

@@ -99,7 +99,7 @@ pub enum CollectError {
     #[error("{0}")]
     Series(#[from] SeriesError),
     /// A thread could not be started.
-    #[error("a thread could not be started: {0}")]
+    #[error("a thread could not be started: {0}; allow more threads or free memory")]
     Thread(std::io::Error),
 }
 

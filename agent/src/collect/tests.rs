@@ -96,7 +96,7 @@ fn a_target_that_goes_down_ends_all_its_series_once_and_is_told_in_one_line() {
     assert_eq!(target.of("up"), up.map(|(t, v)| (t, Some(v))));
     let lines = target.lines.lock().unwrap();
     assert_eq!(lines.len(), 2, "{lines:?}");
-    assert!(lines[0].ends_with("down: the target answered with status 500"), "{lines:?}");
+    assert!(lines[0].ends_with("down: the target answered with status 500: check its URL"), "{lines:?}");
     assert!(lines[1].ends_with("up again"), "{lines:?}");
 }
 

@@ -11,34 +11,34 @@ use crate::exposition::ParseError;
 #[non_exhaustive]
 pub enum ScrapeError {
     /// The whole exchange took longer than allowed.
-    #[error("no complete answer within {} ms", limit.as_millis())]
+    #[error("no complete answer within {} ms: make the target faster, or the interval longer", limit.as_millis())]
     Timeout {
         /// The time allowed.
         limit: Duration,
     },
     /// Nobody listens there, the connection broke, or the answer is not HTTP.
-    #[error("{0}")]
+    #[error("{0}; does it run, and is its URL right?")]
     Unreachable(String),
     /// The answer's status is not a success.
-    #[error("the target answered with status {status}")]
+    #[error("the target answered with status {status}: check its URL")]
     Status {
         /// The HTTP status.
         status: u16,
     },
     /// The answer is of a type that is not read here.
-    #[error("the target sent {content_type:?}, not text metrics")]
+    #[error("the target sent {content_type:?}, not text metrics: check its URL")]
     NotText {
         /// The answer's `Content-Type`.
         content_type: String,
     },
     /// The answer, unpacked, is larger than allowed.
-    #[error("the answer is larger than {limit} bytes")]
+    #[error("the answer is larger than {limit} bytes: let the target tell less")]
     TooLarge {
         /// The bytes allowed.
         limit: u64,
     },
     /// The answer has more samples than allowed.
-    #[error("the answer has more than {limit} samples")]
+    #[error("the answer has more than {limit} samples: let the target tell less")]
     TooManySamples {
         /// The samples allowed.
         limit: usize,

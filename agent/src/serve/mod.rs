@@ -35,9 +35,12 @@ async fn live(settings: Settings) -> Result<(), Failure> {
     // Signals first: one that comes during a long recovery must not kill us half-way.
     let stop = stop::Stop::listen().map_err(|e| Failure::found(format_args!("cannot listen for signals: {e}")))?;
     // The address before the data: a taken port must not cost a recovery.
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .map_err(|e| Failure::found(format_args!("cannot listen on {}: {e}", settings.listen)))?;
+    let listener = TcpListener::bind(settings.listen).await.map_err(|e| {
+        Failure::found(format_args!(
+            "cannot listen on {}: {e}; does an agent run there already? Else give another address with --listen",
+            settings.listen
+        ))
+    })?;
     let bound = listener.local_addr().unwrap_or(settings.listen);
     let engine = open(&settings, builder(&settings, bound, collect::to_stderr())).await?;
 

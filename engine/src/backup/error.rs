@@ -45,7 +45,7 @@ pub enum BackupError {
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// The operating system refuses.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}; mend that, then try again", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,

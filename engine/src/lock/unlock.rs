@@ -52,7 +52,7 @@ pub enum UnlockError {
         owner: Box<Owner>,
     },
     /// The operating system refuses.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}; mend that, then try again", path.display())]
     Io {
         /// The file.
         path: PathBuf,

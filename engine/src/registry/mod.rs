@@ -37,11 +37,9 @@ pub enum SeriesError {
     /// The label set is not acceptable; mend it.
     #[error(transparent)]
     Labels(#[from] LabelError),
-    /// The engine holds as many series as it may. Known series go on; raise `max_series`, or
-    /// find out which label has too many values.
-    #[error(
-        "{labels} is not registered, the limit of {limit} series is reached: raise `max_series`, or see which label has too many values"
-    )]
+    /// The engine holds as many series as it may. Known series go on; find out which label has too
+    /// many values, or raise [`Builder::max_series`](crate::Builder::max_series).
+    #[error("{labels} is not registered, the limit of {limit} series is reached: see which label has too many values")]
     TooManySeries {
         /// The series that was refused.
         labels: String,

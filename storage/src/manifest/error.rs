@@ -16,7 +16,7 @@ pub enum ManifestError {
         dir: PathBuf,
     },
     /// Not allowed to read or write there. Change the permissions, or name another directory.
-    #[error("{}: {source}; check the permissions of the data directory, or open it read-only", file.display())]
+    #[error("{}: {source}; check the permissions of the data directory; reading alone (read-only) needs none to write", file.display())]
     NotPermitted {
         /// The file or folder.
         file: PathBuf,
@@ -61,7 +61,7 @@ pub enum ManifestError {
         supported: u32,
     },
     /// The edit contradicts the state. Nothing was written.
-    #[error("the manifest cannot take this edit: {what}")]
+    #[error("the manifest cannot take this edit: {what}; nothing was written")]
     BadEdit {
         /// Why.
         what: &'static str,
