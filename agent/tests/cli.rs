@@ -52,6 +52,20 @@ fn what_was_imported_is_answered_in_three_formats() {
 }
 
 #[test]
+fn an_answer_is_given_even_if_nobody_reads_stderr() {
+    let dir = store();
+    let (unread, stderr) = std::io::pipe().unwrap();
+    drop(unread);
+    // A counter by its name it is not: there is an info as well as the costs.
+    let args = ["query", "rate(room[5m])", "--data-dir", "data", "--at", "1000000060", "--explain"];
+    let mut command = support::tidegauge(&args);
+    let child = command.current_dir(dir.path()).stderr(stderr).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let done = child.wait_with_output().unwrap();
+    assert_eq!(done.status.code(), Some(0));
+    assert!(stdout(&done).contains("place=\"hall\""), "{}", stdout(&done));
+}
+
+#[test]
 fn inspect_counts_what_is_there() {
     let dir = store();
     let done = run_in(dir.path(), &["inspect", "--data-dir", "data", "--json"]);

@@ -1,5 +1,6 @@
 //! `tidegauge query`: PromQL on a data directory, without a server.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -87,7 +88,8 @@ pub(super) fn run(args: QueryArgs) -> Result<(), Failure> {
     })?;
     answer.costs.parse = parsed;
     for note in answer.warnings.iter().chain(&answer.infos) {
-        eprintln!("tidegauge: {note}");
+        // A stderr that nobody reads costs no answer.
+        let _ = writeln!(io::stderr(), "tidegauge: {note}");
     }
     let at = match question.when {
         When::At(at) => at,
@@ -108,7 +110,7 @@ pub(super) fn run(args: QueryArgs) -> Result<(), Failure> {
     }
     answer.costs.encode = began.elapsed();
     if args.explain && args.format != Format::Json {
-        eprint!("{}", answer.costs.text());
+        let _ = write!(io::stderr(), "{}", answer.costs.text());
     }
     print(&out)
 }
