@@ -10,7 +10,8 @@ gap, at least as many as were acknowledged (P3, P4, P5).
     tests/faults.py --binary ... --only kill --cycles 1000       # kill -9, a thousand times
 
 Exit codes: 0 nothing lost, 1 a promise was broken, 2 the request makes no sense.
-What this machine does not permit (strace, mounting) is skipped, and said.
+What this machine does not permit (strace, mounting) is skipped, and said; with TIDEGAUGE_REQUIRE
+set, strace must not be.
 """
 
 import argparse
@@ -261,26 +262,30 @@ INJECTIONS = [
     ("pwrite64", "error=ENOSPC"), ("fallocate", "error=ENOSPC"), ("openat", "error=ENOSPC"),
 ]
 
+# A life of a moment makes about so many of them in a thread; of the others one or two.
+FIRST = {"openat": 20, "pwrite64": 16, "fdatasync": 10, "fsync": 6}
+
 
 def inject(options, rng):
     """SIGKILL, EIO and ENOSPC at the N-th system call."""
     if not shutil.which("strace") or subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True).returncode:
+        if os.environ.get("TIDEGAUGE_REQUIRE"):
+            raise Broken("strace is not there, or not permitted, and TIDEGAUGE_REQUIRE is set")
         return "skipped: strace is not there, or not permitted"
     started = stopped = 0
-    rounds = options.rounds
+    struck = dict.fromkeys(INJECTIONS, 0)
     with folder() as data:
-        load = Load()
-        for n in range(len(INJECTIONS) * rounds):
-            call, how = INJECTIONS[n % len(INJECTIONS)]
-            first = {"openat": 40, "pwrite64": 30, "fdatasync": 12}.get(call, 4)
-            at = 1 + rng.randrange(first)
+        load, trace = Load(), data + ".trace"
+
+        def run(n, call, how, at):
+            nonlocal started, stopped
             # A call may have another name on another machine.
             calls = {"rename": "rename,renameat,renameat2", "unlink": "unlink,unlinkat"}.get(call, call)
             inject = f"inject={calls}:{how}:when={at}"
-            wrap = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={calls}", "-e", inject]
+            wrap = ["strace", "-f", "-qq", "-o", trace, "-e", f"trace={calls}", "-e", inject]
             agent = Agent(options.binary, data, "sync" if n % 2 else "interval:20ms", wrap, check=False)
             if agent.address is None:
-                stopped += 1
+                stopped, ended = stopped + 1, True
                 if how.startswith("error") and agent.code not in (1, 127):
                     raise Broken(f"{inject}: does not start, and exits with {agent.code}: {agent.said}")
                 if "panicked" in agent.said:
@@ -293,11 +298,28 @@ def inject(options, rng):
                         with contextlib.suppress(OSError, http.client.HTTPException):
                             # Poisoned or not: reads go on.
                             agent.query("max_over_time(n[10d])")
+                    ended = agent.process.poll() is not None
                     agent.kill()
+            with open(trace) as file:
+                # Nobody else kills it before we do.
+                struck[call, how] += ended if how == "signal=SIGKILL" else "(INJECTED)" in file.read()
             agent = Agent(options.binary, data, "sync")
             load.verify(agent, inject)
             agent.kill()
-    return f"{started} runs with a failing call, {stopped} that did not start; {sum(load.acked)} samples"
+
+        for n in range(len(INJECTIONS) * options.rounds):
+            call, how = INJECTIONS[n % len(INJECTIONS)]
+            run(n, call, how, 1 + rng.randrange(FIRST.get(call, 2)))
+        for n, (call, how) in enumerate(INJECTIONS):
+            if not struck[call, how]:
+                # Every life makes the first call of each.
+                run(n, call, how, 1)
+                if not struck[call, how]:
+                    raise Broken(f"{how} never struck {call}: this tests nothing")
+    return (
+        f"{started} runs with a failing call, {stopped} that did not start, {sum(struck.values())} struck; "
+        f"{sum(load.acked)} samples"
+    )
 
 
 def full(options, rng):

@@ -116,6 +116,12 @@ const UNDER_STRACE: &str = "TIDEGAUGE_TEST_UNDER_STRACE";
 const BEGIN: &str = "/tidegauge-the-pushes-begin";
 const END: &str = "/tidegauge-the-pushes-end";
 
+/// Not where all tools are said to be.
+fn skip(why: &str) {
+    assert!(std::env::var_os("TIDEGAUGE_REQUIRE").is_none(), "{why}, and TIDEGAUGE_REQUIRE is set");
+    eprintln!("skipped: {why}");
+}
+
 #[test]
 fn p1_a_push_makes_no_system_call() {
     const TEST: &str = "p1_a_push_makes_no_system_call";
@@ -132,11 +138,11 @@ fn p1_a_push_makes_no_system_call() {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-o"]).arg(&trace).arg(std::env::current_exe().unwrap());
     strace.args(["--exact", TEST]).env(UNDER_STRACE, "1");
-    let Ok(ran) = strace.output() else { return eprintln!("skipped: there is no strace") };
+    let Ok(ran) = strace.output() else { return skip("there is no strace") };
     let trace = std::fs::read_to_string(&trace).unwrap_or_default();
     let said = String::from_utf8_lossy(&ran.stderr);
     if trace.is_empty() {
-        return eprintln!("skipped: strace may not trace here: {said}");
+        return skip(&format!("strace may not trace here: {said}"));
     }
     assert!(ran.status.success(), "{said}{}", String::from_utf8_lossy(&ran.stdout));
     // Each line begins with the thread that it is about.
