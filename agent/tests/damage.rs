@@ -127,7 +127,7 @@ fn a_broken_manifest_and_a_folder_without_store_are_told_apart() {
     assert_eq!(report["damage"][0]["file"], data.join("MANIFEST").to_str().unwrap());
     assert_eq!(report["samples"], 12_000, "what is there is read all the same");
     let refused = run(&["compact", "--data-dir", data.to_str().unwrap()]);
-    assert!(stderr(&refused).contains("repair the store"), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("tidegauge repair"), "{}", stderr(&refused));
     let (repair, said) = tool("repair", &data, 1);
     assert_eq!((&repair["manifest_made_anew"], &repair["lost"]), (&true.into(), &serde_json::json!([])), "{said}");
     assert!(said.contains("made anew") && repair["notes"].to_string().contains("retention"), "{said} {repair}");

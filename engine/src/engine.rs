@@ -66,7 +66,7 @@ impl Engine {
     /// Opens (or creates) the store in `dir` with the default options.
     ///
     /// # Errors
-    /// [`OpenError`] says why and what to do; nothing stored was changed.
+    /// [`OpenError`] says why and what to do; no sample, segment or log was changed.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, OpenError> {
         Self::builder(dir).open()
     }

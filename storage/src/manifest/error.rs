@@ -31,7 +31,7 @@ pub enum ManifestError {
     },
     /// There are data files, but no manifest that says which of them count. Repair the store (open it with salvage),
     /// or restore it from a backup; beginning a new store here would orphan the data.
-    #[error("{} holds data in {found} but no MANIFEST: repair the store, restore it from a backup, or name another directory", dir.display())]
+    #[error("{} holds data in {found} but no MANIFEST: repair it (`tidegauge repair`), restore it from a backup, or name another directory", dir.display())]
     ManifestMissing {
         /// The directory.
         dir: PathBuf,
@@ -39,7 +39,7 @@ pub enum ManifestError {
         found: &'static str,
     },
     /// The bytes are wrong. Repair the store (open it with salvage), or restore it from a backup.
-    #[error("{} is damaged at byte {offset}: {what}; repair the store, or restore it from a backup", file.display())]
+    #[error("{} is damaged at byte {offset}: {what}; repair it (`tidegauge repair`), or restore it from a backup", file.display())]
     Corrupt {
         /// The manifest.
         file: PathBuf,

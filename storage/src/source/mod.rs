@@ -195,7 +195,7 @@ pub trait SampleSource: Send + Sync {
 #[non_exhaustive]
 pub enum ReadError {
     /// The bytes are wrong. Retrying will not help: run `tidegauge verify`, then repair or restore.
-    #[error("{} is damaged at byte {offset}: {what}; repair the store, or restore it from a backup", file.display())]
+    #[error("{} is damaged at byte {offset}: {what}; repair it (`tidegauge repair`), or restore it from a backup", file.display())]
     Corrupt {
         /// The damaged file.
         file: PathBuf,
