@@ -45,7 +45,8 @@ impl Appender {
     #[inline]
     pub fn push(&mut self, series: SeriesId, timestamp: Timestamp, value: f64) -> Result<Ack, PushError> {
         let sample = SeriesSample::new(series, timestamp, value);
-        if series.tag != self.core.tag || !self.core.gate.admits(timestamp.nanos()) {
+        let is_known = series.tag == self.core.tag && series.slot < self.core.registry.slots().len();
+        if !is_known || !self.core.gate.admits(timestamp.nanos()) {
             check(&self.core, &sample)?;
         }
         self.timed(|lane| lane.push(sample), |lane, pressure| lane.push_under(pressure, sample))
@@ -147,7 +148,9 @@ pub(crate) fn push_common(
 
 #[inline]
 pub(crate) fn check_all(core: &Core, samples: &[SeriesSample]) -> Result<(), PushError> {
-    let fine = |s: &SeriesSample| s.0.tag == core.tag && core.gate.admits(s.0.timestamp);
+    let known = core.registry.slots().len();
+    // A sample is plain bytes to whoever pushes it: its slot may be anything.
+    let fine = |s: &SeriesSample| s.0.tag == core.tag && s.0.series < known && core.gate.admits(s.0.timestamp);
     if samples.iter().all(fine) { Ok(()) } else { samples.iter().try_for_each(|s| check(core, s)) }
 }
 
@@ -160,13 +163,18 @@ fn wake_before_waiting(core: &Core, pressure: BackPressure) {
 
 #[cold]
 fn check(core: &Core, sample: &SeriesSample) -> Result<(), PushError> {
-    if sample.0.tag != core.tag {
+    if sample.0.tag != core.tag || sample.0.series >= core.registry.slots().len() {
         return Err(PushError::StaleSeries);
     }
     if core.gate.admits(sample.0.timestamp) {
         return Ok(());
     }
-    core.gate.refusal(sample.0.timestamp).map_or(Ok(()), Err)
+    let labels = || core.registry.slots().labels(sample.0.series);
+    let Some(refusal) = core.gate.refusal(sample.0.timestamp, labels) else { return Ok(()) };
+    if matches!(refusal, PushError::TooFarAhead { .. }) {
+        core.counters.refused_ahead();
+    }
+    Err(refusal)
 }
 
 #[cold]

@@ -96,7 +96,7 @@ impl Engine {
     /// # Errors
     /// [`SeriesError`] if the labels are not acceptable or there are too many series.
     pub fn series(&self, labels: &[(&str, &str)]) -> Result<SeriesId, SeriesError> {
-        let slot = self.life.core.registry.resolve(labels)?;
+        let slot = self.counted(self.life.core.registry.resolve(labels))?;
         Ok(SeriesId { slot, tag: self.life.core.tag })
     }
 
@@ -105,9 +105,14 @@ impl Engine {
     /// # Errors
     /// As [`Self::series`].
     pub fn series_labels(&self, labels: &Labels) -> Result<SeriesId, SeriesError> {
-        self.life.core.registry.check(labels)?;
-        let slot = self.life.core.registry.resolve_labels(labels)?;
+        self.counted(self.life.core.registry.check(labels).map_err(SeriesError::from))?;
+        let slot = self.counted(self.life.core.registry.resolve_labels(labels))?;
         Ok(SeriesId { slot, tag: self.life.core.tag })
+    }
+
+    /// Counts what is refused.
+    fn counted<T>(&self, found: Result<T, SeriesError>) -> Result<T, SeriesError> {
+        found.inspect_err(|_| self.life.core.counters.refused_series())
     }
 
     /// A handle for one collector, with a lane of its own. When the lane is full, a push

@@ -120,8 +120,12 @@ pub enum PushError {
     StaleSeries,
     /// A timestamp lies too far ahead of this machine's clock. Mend the clock it came from,
     /// or raise [`Builder::max_ahead`](crate::Builder::max_ahead).
-    #[error("timestamp {timestamp} is more than {max_ahead:?} ahead of the clock: mend the clock it came from")]
+    #[error(
+        "timestamp {timestamp} of {series} is more than {max_ahead:?} ahead of the clock: mend the clock it came from"
+    )]
     TooFarAhead {
+        /// Whose sample it is.
+        series: Labels,
         /// The timestamp, in nanoseconds since the Unix epoch.
         timestamp: i64,
         /// How far ahead is allowed.

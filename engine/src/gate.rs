@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tidegauge_storage::model::Labels;
+
 use crate::clock;
 use crate::error::{Poisoned, PushError};
 use crate::sync::Mutex;
@@ -111,9 +113,10 @@ impl Gate {
         }
     }
 
-    /// Why a sample of this timestamp was not admitted; `None` if by now it would be.
+    /// Why a sample of this timestamp was not admitted; `None` if by now it would be. `series` is asked for the labels
+    /// that the refusal names.
     #[cold]
-    pub(crate) fn refusal(&self, timestamp: i64) -> Option<PushError> {
+    pub(crate) fn refusal(&self, timestamp: i64, series: impl FnOnce() -> Option<Labels>) -> Option<PushError> {
         match self.why_shut() {
             Some(Shut::DiskFull) => Some(PushError::DiskFull),
             Some(Shut::Closed) => Some(PushError::Closed),
@@ -122,13 +125,18 @@ impl Gate {
             None if self.admits(timestamp) => None,
             // The coarse clock may be behind when the worker is busy: ask the real one.
             None if timestamp < self.horizon_now() => None,
-            None => Some(PushError::TooFarAhead { timestamp, max_ahead: self.max_ahead }),
+            None => Some(match series() {
+                Some(series) => PushError::TooFarAhead { series, timestamp, max_ahead: self.max_ahead },
+                None => PushError::StaleSeries,
+            }),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tidegauge_storage::model::LabelLimits;
+
     use super::*;
 
     #[test]
@@ -137,7 +145,10 @@ mod tests {
         let now = clock::now().nanos();
         assert!(gate.admits(i64::MIN) && gate.admits(now + 599_000_000_000));
         assert!(!gate.admits(now + 700_000_000_000));
-        assert!(matches!(gate.refusal(now + 700_000_000_000), Some(PushError::TooFarAhead { .. })));
+        let cpu = || Some(Labels::new([("__name__", "cpu")], &LabelLimits::default()).unwrap());
+        let refusal = gate.refusal(now + 700_000_000_000, cpu).unwrap();
+        assert!(matches!(refusal, PushError::TooFarAhead { .. }));
+        assert!(refusal.to_string().contains("cpu"), "{refusal}");
     }
 
     #[test]
@@ -145,7 +156,7 @@ mod tests {
         let gate = Gate::new(Duration::ZERO);
         gate.disk_is_full(Full::Log);
         gate.disk_is_full(Full::Segments);
-        assert_eq!(gate.refusal(0), Some(PushError::DiskFull));
+        assert_eq!(gate.refusal(0, || None), Some(PushError::DiskFull));
         gate.space_is_back(Full::Segments);
         assert!(!gate.admits(0), "the log still has no space");
         gate.refresh();

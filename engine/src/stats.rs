@@ -32,6 +32,8 @@ pub(crate) struct Counters {
     subscriptions: AtomicU64,
     missed_by_subscriptions: AtomicU64,
     wait_timeouts: AtomicU64,
+    refused_ahead: AtomicU64,
+    refused_series: AtomicU64,
     fdatasync: Latency,
     /// One push in [`Counters::PUSH_EVERY`] is timed.
     pub(crate) push: Latency,
@@ -57,6 +59,8 @@ impl Default for Counters {
             subscriptions: AtomicU64::new(0),
             missed_by_subscriptions: AtomicU64::new(0),
             wait_timeouts: AtomicU64::new(0),
+            refused_ahead: AtomicU64::new(0),
+            refused_series: AtomicU64::new(0),
             fdatasync: Latency::new(),
             push: Latency::new(),
         }
@@ -84,6 +88,14 @@ impl Counters {
 
     pub(crate) fn wait_timed_out(&self) {
         self.wait_timeouts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn refused_ahead(&self) {
+        self.refused_ahead.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn refused_series(&self) {
+        self.refused_series.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn fdatasync(&self, took: Duration) {
@@ -245,6 +257,10 @@ pub struct Stats {
     pub lock_waits: u64,
     /// Waits for a push or a batch that ended without an answer in time.
     pub wait_timeouts: u64,
+    /// Pushes refused because a timestamp lay too far ahead of the clock; each names its series.
+    pub refused_ahead: u64,
+    /// Series refused at a limit, or for labels that make none; each is named.
+    pub refused_series: u64,
     /// Snapshots alive.
     pub snapshots: u64,
     /// Commits since the oldest live snapshot was taken.
@@ -304,6 +320,8 @@ impl Stats {
             warnings: read(&core.watched.warnings),
             lock_waits: lock_waits(),
             wait_timeouts: read(&counters.wait_timeouts),
+            refused_ahead: read(&counters.refused_ahead),
+            refused_series: read(&counters.refused_series),
             snapshots: snapshots as u64,
             oldest_snapshot_nanos: core.pins.oldest_age().map_or(0, |(_, age)| age.as_nanos() as u64),
             oldest_snapshot_commits: oldest.map_or(0, |c| core.watermark.commit().saturating_sub(c)),

@@ -11,7 +11,8 @@ use std::pin::Pin;
 
 use support::{SOON, at, contents, name, series};
 use tidegauge::{
-    CloseError, Durability, Engine, FlushError, LabelLimits, Level, Metadata, OpenError, SeriesSample, WaitError,
+    CloseError, Durability, Engine, FlushError, LabelLimits, Level, Metadata, OpenError, PushError, SeriesSample,
+    Timestamp, WaitError,
 };
 
 /// Does something once it is woken, on the thread that wakes.
@@ -164,4 +165,22 @@ fn metadata_of_many_metrics_is_stored_at_once() {
     assert!(refused.is_err() && engine.metadata().len() == 500, "nothing of it is stored");
     engine.close().unwrap();
     assert_eq!(Engine::open(dir.path()).unwrap().metadata(), (0..500).map(of).collect());
+}
+
+/// A sample is plain bytes to whoever pushes it: one of a series that was never resolved is refused, and poisons nothing.
+#[test]
+fn a_made_up_series_is_refused_at_the_push() {
+    let engine = Engine::in_memory().unwrap();
+    let known = engine.series(&[("__name__", "cpu")]).unwrap();
+    let mut forged = [SeriesSample::new(known, Timestamp::from_nanos(1), 1.0)];
+    // The slot lies in the first four bytes.
+    bytemuck::cast_slice_mut::<_, u32>(&mut forged)[0] = 77;
+    let mut appender = engine.appender().unwrap();
+    assert_eq!(appender.push_batch(&forged), Err(PushError::StaleSeries));
+    assert_eq!(appender.push(forged[0].series(), Timestamp::from_nanos(1), 1.0), Err(PushError::StaleSeries));
+    let mut batch = engine.batch();
+    assert_eq!(batch.push(forged[0].series(), Timestamp::from_nanos(1), 1.0), Err(PushError::StaleSeries));
+    assert_eq!(engine.push_batch(&forged), Err(PushError::StaleSeries));
+    let ack = appender.push(known, Timestamp::from_nanos(1), 1.0).unwrap();
+    engine.wait(ack, Level::Visible, std::time::Duration::from_secs(30)).unwrap();
 }

@@ -30,6 +30,7 @@ fn p11_at_a_limit_only_the_new_thing_is_refused() {
     series(&engine, 2);
     let refused = engine.series(&[("__name__", "cpu"), ("host", "3")]).unwrap_err();
     assert_eq!(refused, SeriesError::TooManySeries { labels: "cpu{host=\"3\"}".into(), limit: 2 });
+    assert_eq!(engine.stats().refused_series, 6, "each is counted");
     let mut appender = engine.appender().unwrap();
     assert_eq!(engine.appender().unwrap_err(), AppenderError::TooMany { limit: 1 });
     assert_eq!((series(&engine, 1), engine.stats().series), (known, 2));

@@ -130,9 +130,11 @@ fn p6_a_timestamp_far_ahead_is_refused_and_nothing_of_its_batch_is_taken() {
     let id = series(&engine, 1);
     let mut appender = engine.appender().unwrap();
     let ahead = at(tidegauge::now().nanos() + 3_600_000_000_000);
-    assert!(matches!(appender.push(id, ahead, 1.0), Err(PushError::TooFarAhead { .. })));
+    let refused = appender.push(id, ahead, 1.0).unwrap_err();
+    assert!(matches!(&refused, PushError::TooFarAhead { series, .. } if series.to_string() == name(1)), "{refused}");
     let batch = [SeriesSample::new(id, at(1), 1.0), SeriesSample::new(id, ahead, 1.0)];
     assert!(matches!(appender.push_batch(&batch), Err(PushError::TooFarAhead { .. })));
+    assert_eq!(engine.stats().refused_ahead, 2, "each is counted");
     let ack = appender.push(id, tidegauge::now(), 2.0).unwrap();
     engine.wait(ack, Level::Visible, SOON).unwrap();
     assert_eq!(contents(&engine.snapshot())[&name(1)].len(), 1);

@@ -107,13 +107,15 @@ impl Worker {
                 self.gather(at);
                 self.push()
             }
-            Err(PushError::TooFarAhead { max_ahead, .. }) => {
+            Err(PushError::TooFarAhead { series, max_ahead, .. }) => {
                 let ahead = i64::try_from(max_ahead.as_nanos()).unwrap_or(i64::MAX);
                 let limit = tidegauge::now().nanos().saturating_add(ahead);
                 let before = self.batch.len();
                 self.batch.retain(|sample| sample.timestamp().nanos() <= limit);
                 let dropped = before - self.batch.len();
-                let what = format_args!("{dropped} samples were refused: more than {max_ahead:?} ahead of the clock");
+                let what = format_args!(
+                    "{dropped} samples were refused, first of {series}: more than {max_ahead:?} ahead of the clock"
+                );
                 self.notices.tell("ahead", what);
                 self.push()
             }

@@ -118,6 +118,10 @@ fn engine_metrics(list: &mut List, s: &Stats) {
     list.counter("tidegauge_lock_waits_total", help, s.lock_waits);
     let help = "Waits for a push or a batch that ended without an answer in time.";
     list.counter("tidegauge_wait_timeouts_total", help, s.wait_timeouts);
+    let help = "Pushes refused because a timestamp lay too far ahead of the clock.";
+    list.counter("tidegauge_refused_ahead_total", help, s.refused_ahead);
+    let help = "Series refused at a limit, or for labels that make none.";
+    list.counter("tidegauge_refused_series_total", help, s.refused_series);
 
     quantiles(list, "tidegauge_push_seconds", "Time of a push; one in 1,024 is measured.", &s.push);
     quantiles(list, "tidegauge_fdatasync_seconds", "Time of an fdatasync of the log.", &s.fdatasync);
@@ -168,7 +172,7 @@ mod tests {
     use super::*;
 
     /// Where each of the engine's statistics is shown.
-    const SHOWN: [(&str, &str); 43] = [
+    const SHOWN: [(&str, &str); 45] = [
         ("series", "tidegauge_series"),
         ("samples", "tidegauge_samples_total"),
         ("commits", "tidegauge_commits_total"),
@@ -208,6 +212,8 @@ mod tests {
         ("warnings", "tidegauge_warnings_total"),
         ("lock_waits", "tidegauge_lock_waits_total"),
         ("wait_timeouts", "tidegauge_wait_timeouts_total"),
+        ("refused_ahead", "tidegauge_refused_ahead_total"),
+        ("refused_series", "tidegauge_refused_series_total"),
         ("snapshots", "tidegauge_snapshots"),
         ("oldest_snapshot_commits", "tidegauge_oldest_snapshot_commits"),
         ("oldest_snapshot_nanos", "tidegauge_oldest_snapshot_seconds"),

@@ -25,7 +25,7 @@ pub struct Last {
 
 /// The newest sample of `series`: from its head where that tells, else from the sources.
 pub(crate) fn last(core: &Core, series: SeriesId) -> Result<Option<Last>, ReadError> {
-    if series.tag != core.tag {
+    if series.tag != core.tag || series.slot >= core.registry.slots().len() {
         return Ok(None);
     }
     if let Some(last) = newest(core, series.slot) {
