@@ -278,12 +278,13 @@ pub struct Allowed {
 }
 
 impl Allowed {
-    /// How many operations lead to contents of this hash: the least and the most, for some change nothing.
+    /// How many operations lead to contents of this hash: the least and the most, for some change nothing, and a
+    /// delete may lead back to what was there before.
     #[must_use]
     pub fn find(&self, hash: u64) -> Option<(usize, usize)> {
         let first = self.hashes.iter().position(|h| *h == hash)?;
-        let same = self.hashes[first..].iter().take_while(|h| **h == hash).count();
-        Some((self.floor + first, self.floor + first + same - 1))
+        let last = self.hashes.iter().rposition(|h| *h == hash)?;
+        Some((self.floor + first, self.floor + last))
     }
 }
 
@@ -440,5 +441,18 @@ impl History {
         let copies = begun.map(|(_, done, copy)| (*done <= step, copy.clone())).collect();
         let (barriers, atomics) = (Arc::new(era.barriers.clone()), Arc::new(era.atomics.clone()));
         Expected { lanes, metadata, acts, copies, barriers, atomics }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_delete_leads_back_to_may_be_either() {
+        let allowed = Allowed { floor: 3, hashes: vec![7, 8, 9, 7] };
+        assert_eq!(allowed.find(7), Some((3, 6)));
+        assert_eq!(allowed.find(8), Some((4, 4)));
+        assert_eq!(allowed.find(1), None);
     }
 }
