@@ -169,6 +169,9 @@ impl Rebuild<'_> {
         notes.push(format!(
             "{deletes} deletes could be read; what others hid, and compaction had not removed, is shown again: delete it again"
         ));
+        notes.push(
+            "samples of a flush that was being written may be missing, above all late ones: one of its two segments may not be there, and the log is read behind it".to_owned(),
+        );
         notes.push("rules of retention are not taken over: set them again, if there were any".to_owned());
         if survey.left_out > 0 {
             let left_out = survey.left_out;
