@@ -51,7 +51,7 @@ impl<T: Copy> Drain<T> {
     ///
     /// At most `per_lane_max` samples (one at least) of a lane are taken into the round, so that no lane starves the
     /// others; of the common lane, whole batches only, and one at least, however long. Called again before
-    /// [`release`](Self::release) it only adds to the round. O(lanes), and O(batches) for the common lane.
+    /// [`take`](Self::take) it only adds to the round. O(lanes), and O(batches) for the common lane.
     pub fn observe(&mut self, per_lane_max: usize) -> usize {
         let lanes = &mut self.lanes;
         self.joined_seen = self.shared.pick_up(self.joined_seen, |lane| {
