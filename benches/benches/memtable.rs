@@ -20,6 +20,8 @@ use tidegauge_bench::rng::Rng;
 const TICKS: i64 = 100;
 const COMMIT: u64 = 1;
 const GENERATION: u32 = 1;
+/// Slots that are sealed together, as the worker does.
+const PACK: u32 = 256;
 
 /// Heads by slot.
 struct Heads {
@@ -158,7 +160,10 @@ fn close(c: &mut Criterion) {
             filled,
             |(heads, mut sink)| {
                 let mut writer = HeadWriter::new(&heads).expect("given back above");
-                writer.close(0..SERIES, COMMIT + 1, GENERATION + 1, &PinView::default(), &mut sink);
+                for first in (0..SERIES).step_by(PACK as usize) {
+                    let pack = first..SERIES.min(first + PACK);
+                    writer.close(pack, COMMIT + 1, GENERATION + 1, &PinView::default(), &mut sink);
+                }
                 assert_eq!((sink.count, heads.open().0), (slots.len() as u64, 0), "all is sealed");
                 sink.bytes
             },
