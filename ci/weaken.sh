@@ -12,8 +12,8 @@ common_observe   ring_common
 common_publish   ring_common
 common_reclaim   ring_common
 common_release   ring_common
-drain_gone       ring_progress
-drain_gone_read  ring_progress
+ended            ring_progress
+ended_read       ring_progress
 feed_ended       subscribe
 feed_missed      subscribe
 feed_told        subscribe

@@ -22,7 +22,7 @@ use crate::stats::Counters;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, thread};
 use crate::version::Versions;
-use crate::wait::WaitList;
+use crate::wait::{Ended, WaitList};
 use crate::watch::{Sketch, Watched};
 
 /// A sample and the series it belongs to, as it lies in a lane and goes into the log.
@@ -99,7 +99,7 @@ pub(crate) struct Core {
     /// Counts the worker's rounds.
     rounds: AtomicU64,
     poisoned: AtomicBool,
-    ended: AtomicBool,
+    ended: Ended,
     worker: OnceLock<thread::Thread>,
 }
 
@@ -142,7 +142,7 @@ impl Core {
             hot: Mutex::new(Sketch::default()),
             rounds: AtomicU64::new(0),
             poisoned: AtomicBool::new(false),
-            ended: AtomicBool::new(false),
+            ended: Ended::new(),
             worker: OnceLock::new(),
         }
     }
@@ -196,14 +196,14 @@ impl Core {
 
     /// The last commit and the last sync are over: what is not reached now never will be.
     pub(crate) fn end(&self) {
-        self.ended.store(true, Ordering::Release);
+        self.ended.tell();
         self.visible_waiters.wake_all();
         self.durable_waiters.wake_all();
         self.flushes.tell();
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::Acquire)
+        self.ended.is_told()
     }
 
     /// The calling thread is one of this engine.

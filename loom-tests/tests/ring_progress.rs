@@ -7,6 +7,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::AtomicU64;
 use loom::thread;
 use tidegauge::loom_only::ring::{Drain, RingLimits, Rings};
+use tidegauge::loom_only::wait::Ended;
 use tidegauge_loom_tests::model;
 
 const LIMITS: RingLimits = RingLimits { lane_samples: 2, common_samples: 2, lanes_max: 4, lane_bytes_max: 1 << 20 };
@@ -121,23 +122,26 @@ fn a_waiter_does_not_outwait_the_worker() {
     model(3, || {
         let (rings, mut drain) = Rings::new(LIMITS);
         let mut lane = rings.join().unwrap();
+        let ended = Arc::new(Ended::new());
         assert_eq!(drain.observe(1), 0);
         let waiter = {
-            let rings = rings.clone();
+            let ended = Arc::clone(&ended);
             thread::spawn(move || {
                 let Ok(position) = lane.push(1) else { return 0 };
-                while lane.progress().visible_position < position {
-                    if !rings.has_drain() {
-                        // What a last look finds is the end of it.
-                        return lane.progress().visible_position;
+                loop {
+                    // As `Wait::answer` does: first asked, then looked.
+                    let over = ended.is_told();
+                    let visible = lane.progress().visible_position;
+                    if visible >= position || over {
+                        return visible;
                     }
                     thread::yield_now();
                 }
-                position
             })
         };
         let published = round(&mut drain, &AtomicU64::new(0)) as u64;
         drop(drain);
+        ended.tell();
         assert_eq!(waiter.join().unwrap(), published);
     });
 }

@@ -184,6 +184,6 @@ impl<T: Copy> Drain<T> {
 
 impl<T: Copy> Drop for Drain<T> {
     fn drop(&mut self) {
-        self.shared.drain_goes();
+        self.shared.close();
     }
 }

@@ -7,8 +7,8 @@ use super::limits::{JoinError, RingLimits, lane_bytes};
 use super::progress::{LaneId, LaneProgress, LaneWatch};
 use super::shared::Shared;
 use super::stats::{LaneStats, RingStats};
+use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
-use crate::sync::{Arc, weakenable};
 
 /// The ring of one engine: where senders come from. A handle; its clones are the same ring.
 pub struct Rings<T> {
@@ -83,13 +83,6 @@ impl<T: Copy> Rings<T> {
     pub fn is_open(&self) -> bool {
         // Relaxed: it hands nothing over.
         self.shared.open.load(Ordering::Relaxed)
-    }
-
-    /// Whether somebody still drains. Once nobody does, the progress of each lane is final, as seen from here on: what
-    /// is not visible then never will be (R14).
-    pub fn has_drain(&self) -> bool {
-        // Acquire: pairs with the Release in `drain_goes`, so that a last look finds the last publish.
-        !self.shared.drain_gone.load(weakenable!("drain_gone_read", Acquire))
     }
 
     /// Refuses pushes and joins from now on. What was pushed before can still be drained; a push that runs at this

@@ -1,4 +1,4 @@
-//! What the ends of a ring share: the common lane, and who is there (R10, R11, R14).
+//! What the ends of a ring share: the common lane, and who is there (R10, R11).
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::limits::{RingLimits, common_bytes, lane_bytes};
 use super::progress::LaneId;
 use super::stats::LaneStats;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex, MutexGuard, lock, weakenable};
+use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
 /// What every handle reaches.
 pub(super) struct Shared<T> {
@@ -16,8 +16,6 @@ pub(super) struct Shared<T> {
     pub(super) limits: RingLimits,
     /// Cleared once, with the registry's mutex held.
     pub(super) open: AtomicBool,
-    /// Set once, by the drain as it goes.
-    pub(super) drain_gone: AtomicBool,
     /// How many lanes ever joined (R10).
     pub(super) joined: AtomicU64,
     registry: Mutex<Registry<T>>,
@@ -51,7 +49,6 @@ impl<T: Copy> Shared<T> {
         Shared {
             common: CommonLane::new(limits.common_samples),
             open: AtomicBool::new(true),
-            drain_gone: AtomicBool::new(false),
             joined: AtomicU64::new(0),
             registry: Mutex::new(Registry {
                 id_next: LaneId::COMMON.0 + 1,
@@ -91,13 +88,6 @@ impl<T: Copy> Shared<T> {
             registry.full_events += last.full_events;
             registry.dropped_samples += last.dropped_samples;
         }
-    }
-
-    /// For the drain, as it goes.
-    pub(super) fn drain_goes(&self) {
-        self.close();
-        // Release: who sees it sees all that the drain published (R14).
-        self.drain_gone.store(true, weakenable!("drain_gone", Release));
     }
 
     /// Refuses pushes and joins from now on.

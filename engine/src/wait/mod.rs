@@ -5,6 +5,7 @@
 
 #[cfg(not(loom))]
 mod ack;
+mod ended;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
@@ -13,6 +14,7 @@ use std::task::Waker;
 pub use ack::AckFuture;
 #[cfg(not(loom))]
 pub(crate) use ack::{block, block_durable};
+pub use ended::Ended;
 
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, weakenable_fence};
