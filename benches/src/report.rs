@@ -90,6 +90,8 @@ pub struct Report {
     pub visible_unasked_ns: Option<Quantiles>,
     /// Share of one processor that the process takes while nothing is asked of an open engine.
     pub idle_core_share: f64,
+    /// The same of a bare thread that only naps, as often as the idle worker: the system's part of it.
+    pub nap_core_share: f64,
     /// Two readings of the counter with nothing between: what each single time includes.
     pub empty_pair_ns: Option<Quantiles>,
     /// Bytes of the prepared input, which are part of `peak_rss_bytes` only.
@@ -357,7 +359,8 @@ impl Report {
             let [p50, p99, max] = [unasked.p50, unasked.p99, unasked.max].map(|ns| ns / 1e3);
             line(f, "visible unasked", format_args!("p50 {p50:.0}, p99 {p99:.0}, max {max:.0} µs"))?;
         }
-        line(f, "idle engine", format_args!("{:.3} % of a core", self.idle_core_share * 100.0))?;
+        let [idle, nap] = [self.idle_core_share, self.nap_core_share].map(|share| share * 100.0);
+        line(f, "idle engine", format_args!("{idle:.2} % of a core; a bare thread that naps as often {nap:.2} %"))?;
         if let Some(push) = self.push_loaded_ns {
             let (n, each) = (self.batch, each(push));
             line(f, "push under load", format_args!("{} a batch of {n}; {each:.2} ns a sample", show(push)))?;

@@ -7,7 +7,7 @@ use tidegauge::{Appender, BackPressure, Engine, Level, SeriesId, SeriesSample, T
 use super::effort::Effort;
 use super::ingest::PATIENCE;
 use super::readback::read_back;
-use super::unasked::{idle_share, visible_unasked};
+use super::unasked::{idle_share, nap_share, visible_unasked};
 use crate::checksum::Checksum;
 use crate::cli::Run;
 use crate::error::Error;
@@ -28,6 +28,8 @@ pub(super) struct Idle {
     pub(super) unasked: Latency,
     /// Of one processor, while nothing is pushed.
     pub(super) core_share: f64,
+    /// The same of a bare thread that naps as often.
+    pub(super) nap_share: f64,
     pub(super) verified: bool,
 }
 
@@ -69,6 +71,7 @@ pub(super) fn idle(
         empty_pair: empty_pair(clock, (BURST * effort.bursts) as u64),
         unasked: Latency::new(),
         core_share: 0.0,
+        nap_share: 0.0,
         verified: false,
     };
     let mut pusher = Pusher { engine: &engine, appender, ids: &ids, clock, next: 0, bursts: effort.bursts };
@@ -88,6 +91,7 @@ pub(super) fn idle(
     }
     idle.verified = read_back(&engine)?.0 == expected;
     engine.close().map_err(Error::engine("closing the engine"))?;
+    idle.nap_share = nap_share(effort.idle);
     Ok(idle)
 }
 

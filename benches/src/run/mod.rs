@@ -179,6 +179,7 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
         push_batch_ns: idle.batches.quantiles(),
         visible_unasked_ns: idle.unasked.quantiles(),
         idle_core_share: idle.core_share,
+        nap_core_share: idle.nap_share,
         empty_pair_ns: idle.empty_pair.quantiles(),
         input_bytes: input_bytes.max(ready_bytes),
         segment_bytes,

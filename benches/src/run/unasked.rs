@@ -13,6 +13,8 @@ use crate::measure::{Latency, cpu_s};
 /// at the same place of its nap.
 const BETWEEN: Duration = Duration::from_micros(3_000);
 const SHIFT: Duration = Duration::from_micros(137);
+/// As long as the worker of an idle engine naps.
+const WORKER_NAP: Duration = Duration::from_micros(1_800);
 /// After the last sample: syncs and flushes that are owed come to rest.
 const SETTLE: Duration = Duration::from_millis(500);
 
@@ -44,5 +46,15 @@ pub(super) fn idle_share(time: Duration) -> f64 {
     thread::sleep(SETTLE);
     let (before_s, start) = (cpu_s(), Instant::now());
     thread::sleep(time);
+    (cpu_s() - before_s) / start.elapsed().as_secs_f64()
+}
+
+/// The share of one processor that this thread takes for `time` in which it only naps as often as an idle worker: what
+/// the system's wake-ups alone cost.
+pub(super) fn nap_share(time: Duration) -> f64 {
+    let (before_s, start) = (cpu_s(), Instant::now());
+    while start.elapsed() < time {
+        thread::park_timeout(WORKER_NAP);
+    }
     (cpu_s() - before_s) / start.elapsed().as_secs_f64()
 }

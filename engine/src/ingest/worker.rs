@@ -21,8 +21,9 @@ use crate::sync::atomic::Ordering;
 use crate::sync::{hint, thread};
 use crate::watch::Sketch;
 
-/// A sample is visible at most this long after its push, unasked, with a margin below 2 ms.
-const NAP: Duration = Duration::from_micros(1_500);
+/// A sample is visible at most this long after its push, unasked, with a margin for the wake-up below 2 ms. A nap costs
+/// what the system takes for a wake-up and little more, so the longest one is the cheapest.
+const NAP: Duration = Duration::from_micros(1_800);
 /// Rounds without a sample before the worker naps; others run in between.
 const YIELDS_BEFORE_NAP: u32 = 32;
 /// Sealed memtables that may wait for their flush; then pushes are held back.
