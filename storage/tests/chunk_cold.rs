@@ -46,6 +46,49 @@ mod with {
         }
     }
 
+    /// A walk of integers whose steps are nearly normal, around `base`.
+    fn walk(count: usize, base: f64, step: f64) -> Vec<f64> {
+        let mut noise = 7u64;
+        let mut uniform = || {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (noise >> 40) as f64 / (1u64 << 24) as f64 - 0.5
+        };
+        let mut at = 0.0;
+        let mut next = || {
+            at += (0..12).map(|_| uniform()).sum::<f64>() * step;
+            (base + at).round()
+        };
+        (0..count).map(|_| next()).collect()
+    }
+
+    /// The entropy of such steps is 8.7 bits.
+    #[test]
+    fn a_cold_walk_of_two_decimals_comes_near_its_entropy() {
+        let walk: Vec<f64> = walk(2_500, 5_000.0, 100.0).iter().map(|n| n / 100.0).collect();
+        let column = encode(&walk, Effort::Cold);
+        assert!(column.len() * 8 < 2_500 * 9, "{} bits a value", column.len() as f64 * 8.0 / 2_500.0);
+        check(&column, &walk);
+    }
+
+    /// The kind of a column follows its first vector's encoding byte (docs/format/chunk.md, "Cold").
+    #[test]
+    fn cold_decimals_are_as_narrow_as_they_are_apart_and_come_back_from_everywhere() {
+        let mut seldom_large = values(4_096);
+        seldom_large.iter_mut().filter(|v| !v.is_nan()).for_each(|v| *v = (*v * 1e9).round());
+        for (values, kind) in [
+            (walk(4_096, -8e9, 40.0), 2),
+            (walk(4_096, 4e12, 40.0), 2),
+            (walk(4_096, -2e6, 4_000.0), 3),
+            (walk(4_096, 9e14, 4_000.0), 3),
+            (seldom_large, 1),
+        ] {
+            let column = encode(&values, Effort::Cold);
+            // Behind the ends of the other three vectors and the encoding byte.
+            assert_eq!((column[6] & 0x1f, column[7]), (ValueEncoding::Cold as u8, kind));
+            check(&column, &values);
+        }
+    }
+
     #[test]
     fn a_cold_column_is_smaller_and_comes_back_vector_by_vector() {
         for count in [600, 1024, 1100, 4096] {

@@ -9,15 +9,18 @@ use pco::{ChunkConfig, PagingSpec};
 
 use super::decimal::{self, Decimals, Scale};
 use super::exceptions;
-use crate::chunk::cursor::{Cursor, put_varint};
+use crate::chunk::cursor::{Cursor, put_varint, unzigzag, zigzag};
 use crate::chunk::format::{HAS_CORRECTIONS, HAS_EXCEPTIONS, VECTOR_SAMPLES, ValueEncoding};
 use crate::chunk::ints::Scratch;
 use crate::chunk::room::Room;
 use crate::chunk::{ChunkError, kernel, vectors};
 
-/// What the pages hold: doubles, or the integers of decimals.
+/// What the pages hold: doubles, or the integers of decimals. These as what is left above the least of them, where all
+/// of them fit two bytes or four: a bin, of which a column of two decimals needs a dozen, costs pco the whole width.
 const DOUBLES: u8 = 0;
 const DECIMALS: u8 = 1;
+const DECIMALS_16: u8 = 2;
+const DECIMALS_32: u8 = 3;
 
 /// The major version of pco's format that this release writes and reads.
 const PCO_MAJOR: u8 = 4;
@@ -46,9 +49,9 @@ impl Cold {
         self.tails.clear();
         self.tails.resize(values.len().div_ceil(VECTOR_SAMPLES), (ValueEncoding::Cold as u8, Vec::new()));
         write_column(values, &[DOUBLES], &self.tails, &mut self.best).ok()?;
-        if let Some(head) = self.find_decimals(values, scratch) {
+        if let Some(exponent) = self.find_decimals(values, scratch) {
             self.other.clear();
-            write_column(&self.integers, &head, &self.tails, &mut self.other).ok()?;
+            self.write_decimals(exponent).ok()?;
             if self.other.len() < self.best.len() {
                 std::mem::swap(&mut self.best, &mut self.other);
             }
@@ -56,8 +59,8 @@ impl Cold {
         Some(&self.best)
     }
 
-    /// Fills `integers` and `tails`; answers what pages of decimals begin with.
-    fn find_decimals(&mut self, values: &[f64], scratch: &mut Scratch) -> Option<Vec<u8>> {
+    /// Fills `integers` and `tails`; answers the exponent.
+    fn find_decimals(&mut self, values: &[f64], scratch: &mut Scratch) -> Option<u8> {
         let exponent = decimal::exponent(values)?;
         let scale = Scale::new(exponent, 1)?;
         self.integers.clear();
@@ -76,9 +79,30 @@ impl Cold {
                 exceptions::write(vector, &self.decimals.exceptions, &mut scratch.gaps, tail);
             }
         }
-        let mut head = vec![DECIMALS, exponent];
-        put_varint(&mut head, 1);
-        Some(head)
+        Some(exponent)
+    }
+
+    /// Writes the column of `integers` to `other`, as narrow as they are apart.
+    fn write_decimals(&mut self, exponent: u8) -> pco::errors::PcoResult<()> {
+        let Self { integers, tails, other, .. } = self;
+        let base = integers.iter().copied().min().unwrap_or(0);
+        let span = integers.iter().map(|n| n.abs_diff(base)).max().unwrap_or(0);
+        let head = |kind| {
+            let mut head = vec![kind, exponent];
+            put_varint(&mut head, 1);
+            if kind != DECIMALS {
+                put_varint(&mut head, zigzag(base));
+            }
+            head
+        };
+        let above = integers.iter().map(|n| n.abs_diff(base));
+        if span <= u16::MAX.into() {
+            write_column(&above.map(|n| n as u16).collect::<Vec<_>>(), &head(DECIMALS_16), tails, other)
+        } else if span <= u32::MAX.into() {
+            write_column(&above.map(|n| n as u32).collect::<Vec<_>>(), &head(DECIMALS_32), tails, other)
+        } else {
+            write_column(integers, &head(DECIMALS), tails, other)
+        }
     }
 }
 
@@ -132,9 +156,10 @@ pub(super) fn decode(first: &[u8], bytes: &[u8], out: &mut [f64]) -> Result<(), 
     let kind = head.u8("kind of a cold column")?;
     let scale = match kind {
         DOUBLES => None,
-        DECIMALS => Some(super::decode::scale(&mut head)?),
+        DECIMALS | DECIMALS_16 | DECIMALS_32 => Some(super::decode::scale(&mut head)?),
         _ => return Err(ChunkError::damaged("kind of a cold column")),
     };
+    let base = if matches!(kind, DECIMALS_16 | DECIMALS_32) { unzigzag(head.varint("least integer")?) } else { 0 };
     let len = usize::from(head.u16("length of what cold vectors share")?);
     let meta = head.take(len, "what cold vectors share")?;
 
@@ -151,16 +176,30 @@ pub(super) fn decode(first: &[u8], bytes: &[u8], out: &mut [f64]) -> Result<(), 
             read_page(meta, page, out)?;
         }
         Some(scale) => {
-            let mut integers = [0i64; VECTOR_SAMPLES];
-            let integers = &mut integers[..out.len()];
-            read_page(meta, page, integers)?;
             let words: &mut [u64] = bytemuck::cast_slice_mut(&mut *out);
-            words.iter_mut().zip(integers).for_each(|(word, n)| *word = *n as u64);
+            match kind {
+                DECIMALS_16 => read_integers(meta, page, words, |n: u16| base.wrapping_add(n.into()))?,
+                DECIMALS_32 => read_integers(meta, page, words, |n: u32| base.wrapping_add(n.into()))?,
+                _ => read_integers(meta, page, words, |n: i64| n)?,
+            }
             kernel::decimals(&scale, words);
             Room::with(|room| super::decode::tail(&mut cursor, byte, out, room))?;
         }
     }
     cursor.end("bytes behind a cold vector")
+}
+
+fn read_integers<T: pco::data_types::Number + Default>(
+    meta: &[u8],
+    page: &[u8],
+    words: &mut [u64],
+    integer: impl Fn(T) -> i64,
+) -> Result<(), ChunkError> {
+    let mut numbers = [T::default(); VECTOR_SAMPLES];
+    let numbers = &mut numbers[..words.len()];
+    read_page(meta, page, numbers)?;
+    words.iter_mut().zip(numbers).for_each(|(word, n)| *word = integer(*n) as u64);
+    Ok(())
 }
 
 fn read_page<T: pco::data_types::Number>(meta: &[u8], page: &[u8], out: &mut [T]) -> Result<(), ChunkError> {
