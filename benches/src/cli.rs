@@ -246,6 +246,9 @@ pub struct Report {
     /// A folder for the plots as SVG files, too.
     #[arg(long, value_name = "DIR")]
     pub svg_dir: Option<PathBuf>,
+    /// Only these plots, in that folder [default: all].
+    #[arg(long, value_delimiter = ',', value_name = "NAME,..", requires = "svg_dir")]
+    pub svg: Vec<String>,
 }
 
 /// `20000`, `200k`, `5M`.

@@ -320,6 +320,19 @@ fn a_page_is_made_of_what_runs_print() {
         let svg = std::fs::read_to_string(dir.path().join(format!("plots/{plot}.svg"))).unwrap();
         assert!(page.contains(&svg), "{plot}");
     }
+    let some = |names: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegauge-bench"));
+        command.arg("report").arg(&figures).arg("--out").arg(dir.path().join("page.html"));
+        command.arg("--svg-dir").arg(dir.path().join("some")).args(["--svg", names]).output().unwrap()
+    };
+    assert!(some("bytes,push").status.success());
+    let mut names: Vec<_> =
+        std::fs::read_dir(dir.path().join("some")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["bytes.svg", "push.svg"]);
+    let refused = some("bytes,waves");
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("no plot waves"));
     std::fs::write(&figures, "{\"no\":\"figures\"}\n").unwrap();
     let output = report(&figures);
     assert_eq!(output.status.code(), Some(2));

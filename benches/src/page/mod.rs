@@ -31,7 +31,11 @@ pub fn write(options: &Options) -> Result<String, Error> {
     write_file(&options.out, &page(&results, &plots))?;
     if let Some(dir) = &options.svg_dir {
         fs::create_dir_all(dir).map_err(Error::io(dir))?;
-        for plot in &plots {
+        if let Some(other) = options.svg.iter().find(|name| plots.iter().all(|plot| plot.name != name.as_str())) {
+            let all: Vec<&str> = plots.iter().map(|plot| plot.name).collect();
+            return Err(Error::Usage(format!("no plot {other} of these figures: there are {}", all.join(", "))));
+        }
+        for plot in plots.iter().filter(|plot| options.svg.is_empty() || options.svg.iter().any(|n| n == plot.name)) {
             write_file(&dir.join(format!("{}.svg", plot.name)), &plot.svg)?;
         }
     }

@@ -99,7 +99,7 @@ fn push(results: &Results) -> Option<Plot> {
     if curves.is_empty() {
         return None;
     }
-    let roofs = roofs([("append of 16 bytes (ns)".to_owned(), results.roof("/append_release_ns"))]);
+    let roofs = roofs([("append of 16 bytes".to_owned(), results.roof("/append_release_ns"))]);
     let says = "Time of one push call. Each single time includes two readings of the processor's counter.";
     plot("push", "Latency of a push", says, lines(&SHARES, &TIMES, &curves, &roofs))
 }
@@ -116,7 +116,7 @@ fn arrival(results: &Results) -> Option<Plot> {
         return None;
     }
     let fdatasync = results.roof("/pwrite_fdatasync_64k_us/p50").map(|us| us * 1e3);
-    let roofs = roofs([("median of a 64 KiB write with fdatasync (ns)".to_owned(), fdatasync)]);
+    let roofs = roofs([("median of a 64 KiB write with fdatasync".to_owned(), fdatasync)]);
     let says = "Time from when a batch was due at the rate asked for, whatever the engine did then.";
     plot("arrival", "Latency at a rate", says, lines(&SHARES, &TIMES, &curves, &roofs))
 }

@@ -24,33 +24,34 @@ pub(super) struct Bar {
 
 /// Horizontal bars, one below the other, on a common scale that begins at zero.
 pub(super) fn bars(unit: &str, bars: &[Bar], roofs: &[Roof]) -> String {
-    const LEFT: f64 = 300.0;
     const ROW: f64 = 26.0;
-    let right = WIDTH - 90.0;
+    let told = |bar: &Bar| format!("{} {unit}", short(bar.value));
+    let left = 8.0 + bars.iter().map(|bar| wide(&bar.label)).fold(120.0, f64::max).min(WIDTH / 2.0);
+    let right = WIDTH - 8.0 - bars.iter().map(|bar| wide(&told(bar))).fold(80.0, f64::max).min(WIDTH / 4.0);
     // A roof far above all bars would leave nothing of them: its figure is told instead.
     let most = bars.iter().map(|bar| bar.value).fold(0.0, f64::max);
     let scale = roofs.iter().map(|r| r.at).filter(|&at| at <= most * 4.0).fold(most, f64::max).max(f64::MIN_POSITIVE);
-    let x = |value: f64| LEFT + (right - LEFT) * (value / (scale * 1.05)).min(1.0);
+    let x = |value: f64| left + (right - left) * (value / (scale * 1.05)).min(1.0);
     let (top, bottom) = (20.0, 20.0 + ROW * bars.len() as f64);
     let mut svg = open(bottom + 12.0 + 20.0 * roofs.len() as f64);
     for (i, bar) in bars.iter().enumerate() {
         let y = top + ROW * i as f64;
         let colour = COLOURS[bar.colour % COLOURS.len()];
-        text(&mut svg, LEFT - 8.0, y + 16.0, "end", "#111", &bar.label);
-        let width = x(bar.value) - LEFT;
+        text(&mut svg, left - 8.0, y + 16.0, "end", "#111", &bar.label);
+        let width = x(bar.value) - left;
         let _ = write!(
             svg,
-            "<rect x=\"{LEFT}\" y=\"{:.1}\" width=\"{width:.1}\" height=\"18\" fill=\"{colour}\"/>",
+            "<rect x=\"{left:.1}\" y=\"{:.1}\" width=\"{width:.1}\" height=\"18\" fill=\"{colour}\"/>",
             y + 2.0
         );
-        text(&mut svg, x(bar.value) + 6.0, y + 16.0, "start", "#111", &format!("{} {unit}", short(bar.value)));
+        text(&mut svg, x(bar.value) + 6.0, y + 16.0, "start", "#111", &told(bar));
     }
     for (i, roof) in roofs.iter().enumerate() {
         let y = bottom + 18.0 + 20.0 * i as f64;
         let label = format!("{}: {} {unit}", roof.label, short(roof.at));
         if roof.at <= scale * 1.05 {
             line(&mut svg, (x(roof.at), top - 6.0), (x(roof.at), y - 12.0), ROOF, true);
-            let anchor = if x(roof.at) > (LEFT + right) / 2.0 { "end" } else { "start" };
+            let anchor = if x(roof.at) > (left + right) / 2.0 { "end" } else { "start" };
             roof_text(&mut svg, x(roof.at), y, anchor, &label);
         } else {
             roof_text(&mut svg, right, y, "end", &format!("{label} →"));
@@ -76,7 +77,8 @@ pub(super) struct Axis<'a> {
 
 /// Lines over a common scale.
 pub(super) fn lines(x_axis: &Axis<'_>, y_axis: &Axis<'_>, curves: &[Curve], roofs: &[Roof]) -> String {
-    let (left, right, top, bottom) = (80.0, WIDTH - 20.0, 16.0, 330.0);
+    // Room for half of the last number below the axis.
+    let (left, right, top, bottom) = (80.0, WIDTH - 40.0, 16.0, 330.0);
     let points = || curves.iter().flat_map(|curve| curve.points.iter().copied());
     let xs = Scale::over(points().map(|p| p.0), x_axis.log, (left, right));
     let ys = Scale::over(points().map(|p| p.1).chain(roofs.iter().map(|roof| roof.at)), y_axis.log, (bottom, top));
@@ -92,7 +94,13 @@ pub(super) fn lines(x_axis: &Axis<'_>, y_axis: &Axis<'_>, curves: &[Curve], roof
     text(&mut svg, right, bottom + 34.0, "end", "#111", &format!("{} → {}", y_axis.label, x_axis.label));
     for roof in roofs {
         line(&mut svg, (left, ys.of(roof.at)), (right, ys.of(roof.at)), ROOF, true);
-        roof_text(&mut svg, right - 4.0, ys.of(roof.at) - 4.0, "end", &format!("{}: {}", roof.label, short(roof.at)));
+        roof_text(
+            &mut svg,
+            right - 4.0,
+            ys.of(roof.at) - 4.0,
+            "end",
+            &format!("{}: {}", roof.label, (y_axis.tick)(roof.at)),
+        );
     }
     for (i, curve) in curves.iter().enumerate() {
         let colour = COLOURS[i % COLOURS.len()];
@@ -165,6 +173,11 @@ pub(super) fn short(number: f64) -> String {
     }
 }
 
+/// About how wide a text is; letters differ.
+fn wide(text: &str) -> f64 {
+    7.2 * text.chars().count() as f64
+}
+
 fn open(height: f64) -> String {
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" width=\"{WIDTH}\" \
@@ -228,6 +241,14 @@ mod tests {
             .filter(|&width: &f64| width != WIDTH)
             .collect();
         assert!((widths[0] / widths[1] - 2.0).abs() < 0.01, "{widths:?}");
+        // A long label or figure takes its room from the bars, and lies within the plot.
+        let long = "a run of very many words that say how it was made";
+        let svg = bars("bytes a series", &[bar(long, 19_548.0)], &[]);
+        let rect = svg.split("<rect x=\"").nth(1).and_then(|rest| rest.split('"').next()?.parse::<f64>().ok()).unwrap();
+        assert!(rect >= wide(long), "{rect}");
+        let figure = svg.rsplit("<text x=\"").next().and_then(|rest| rest.split('"').next()?.parse::<f64>().ok());
+        assert!(figure.unwrap() + wide("19548 bytes a series") <= WIDTH, "{figure:?}");
+        let svg = bars("M/s", &[bar("a", 10.0), bar("b<", 5.0)], &[Roof { label: "roof".into(), at: 1e6 }]);
         assert!(svg.contains("b&lt;") && svg.contains("roof: 1000000 M/s →"), "{svg}");
     }
 }
