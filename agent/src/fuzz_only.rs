@@ -38,6 +38,8 @@ impl Asker {
             host_metrics: false,
             admin_api: false,
             experimental: true,
+            query_memory: tidegauge::Builder::QUERY_MEMORY_BYTES,
+            query_concurrency: 20,
             retention: None,
         };
         let app = App::new(engine, settings, Arc::new(Counters::new()));

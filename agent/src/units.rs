@@ -46,6 +46,28 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     Duration::try_from_secs_f64(seconds).map_err(|_| wrong())
 }
 
+const BYTE_UNITS: [(&str, f64); 9] = [
+    ("B", 1.0),
+    ("KiB", 1024.0),
+    ("MiB", 1_048_576.0),
+    ("GiB", 1_073_741_824.0),
+    ("TiB", 1_099_511_627_776.0),
+    ("kB", 1e3),
+    ("MB", 1e6),
+    ("GB", 1e9),
+    ("TB", 1e12),
+];
+
+/// `64MiB`, `1.5 GiB`, `2GB`; a unit is required.
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, UnitError> {
+    let wrong = || UnitError { text: text.to_owned(), what: "size", example: "64MiB or 2GiB" };
+    let (number, unit, behind) = number_and_unit(text.trim()).ok_or_else(wrong)?;
+    let factor = factor_of(&BYTE_UNITS, unit.trim()).filter(|_| behind.is_empty()).ok_or_else(wrong)?;
+    let bytes = number * factor;
+    // Above 2^53 not every number is one, and no machine has so much.
+    if (0.0..=9e15).contains(&bytes) { Ok(bytes as u64) } else { Err(wrong()) }
+}
+
 /// RFC 3339, seconds since the epoch, `now`, or a duration before now (`-1h`, `now-1h`).
 pub(crate) fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp, UnitError> {
     let wrong =
@@ -172,6 +194,17 @@ mod tests {
         assert_eq!(ms("0"), Ok(0));
         for wrong in ["", "15", "s", "-1s", "1x", "1s1", "1e9999y", "99999999999999999999y", "é", "1é", "..s"] {
             assert!(parse_duration(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_take_a_unit_and_nothing_else() {
+        assert_eq!(parse_bytes("64MiB"), Ok(64 << 20));
+        assert_eq!(parse_bytes("1.5 GiB"), Ok(3 << 29));
+        assert_eq!(parse_bytes("2gb"), Ok(2_000_000_000));
+        assert_eq!(parse_bytes("1073741824B"), Ok(1 << 30));
+        for wrong in ["", "15", "MiB", "-1B", "1x", "1B1", "1B1B", "99999999TiB", "1e99GiB", "é"] {
+            assert!(parse_bytes(wrong).is_err(), "{wrong:?}");
         }
     }
 

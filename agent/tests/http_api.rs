@@ -104,6 +104,38 @@ fn bad_parameters_get_400_and_the_words_of_prometheus() {
 }
 
 #[test]
+fn what_all_queries_hold_together_is_bounded_shown_and_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = Agent::start(dir.path(), &["--no-host-metrics", "--query-memory", "1MiB", "--query-concurrency", "3"]);
+    // 10,000 steps of a number: more than a mebibyte with everything.
+    let heavy = "max_over_time(vector(time())[200000s:1s])";
+    let refused = agent.form("/api/v1/query", &[("query", heavy), ("time", "200000")]);
+    let body = refused.json();
+    assert_eq!((refused.status, &body["errorType"]), (503, &json!("unavailable")), "{body}");
+    for word in ["all running queries together", "1048576 bytes of memory", "again", "--query-memory"] {
+        assert!(body["error"].as_str().unwrap().contains(word), "{body}");
+    }
+    assert_eq!(agent.query("vector(1)", "1")[0]["value"], json!([1, "1"]), "the next one is answered");
+    let metrics = agent.get("/metrics").text();
+    for line in [
+        "tidegauge_refused_queries_total 1",
+        "tidegauge_query_memory_limit_bytes 1048576",
+        "tidegauge_query_memory_bytes 0",
+        "tidegauge_engine_query_seconds_count 1",
+        "tidegauge_queries_running 0",
+        "tidegauge_queries_waiting 0",
+        "tidegauge_queries_turned_away_total 0",
+    ] {
+        assert!(metrics.lines().any(|l| l == line), "no {line} in\n{metrics}");
+    }
+    let flags = agent.get("/api/v1/status/flags").json();
+    assert_eq!(
+        (&flags["data"]["query-memory"], &flags["data"]["query-concurrency"]),
+        (&json!("1048576B"), &json!("3"))
+    );
+}
+
+#[test]
 fn a_megabyte_of_parentheses_is_an_error_and_the_agent_goes_on() {
     let (_dir, agent) = with_samples();
     let deep = "(".repeat(1 << 20);

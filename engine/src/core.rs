@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytemuck::{Pod, TransparentWrapper, Zeroable};
+use tidegauge_query::Ledger;
 use tidegauge_storage::model::Timestamp;
 use tidegauge_storage::wal::WalSample;
 
@@ -84,6 +85,8 @@ pub(crate) struct Core {
     pub(crate) visible_waiters: WaitList,
     pub(crate) durable_waiters: WaitList,
     pub(crate) counters: Counters,
+    /// What all queries hold together.
+    pub(crate) ledger: Ledger,
     /// Memtables up to this generation shall be flushed.
     pub(crate) flush_wanted: AtomicU32,
     /// Told when a memtable was flushed, or never will be.
@@ -113,11 +116,14 @@ pub(crate) struct CoreParts {
     pub(crate) kept: Kept,
     pub(crate) durability: Durability,
     pub(crate) max_ahead: Duration,
+    pub(crate) query_memory_bytes: u64,
 }
 
 impl Core {
     pub(crate) fn new(parts: CoreParts) -> Self {
         static NEXT_TAG: AtomicU32 = AtomicU32::new(1);
+        let counters = Counters::default();
+        let answers = Arc::clone(&counters.query);
         Self {
             tag: NEXT_TAG.fetch_add(1, Ordering::Relaxed),
             gate: Gate::new(parts.max_ahead),
@@ -132,7 +138,8 @@ impl Core {
             durability: parts.durability,
             visible_waiters: WaitList::new(),
             durable_waiters: WaitList::new(),
-            counters: Counters::default(),
+            counters,
+            ledger: Ledger::heard_by(parts.query_memory_bytes, move |took| answers.record(took)),
             flush_wanted: AtomicU32::new(0),
             flushes: FlushNews::default(),
             compactions: Desk::default(),

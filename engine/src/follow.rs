@@ -83,6 +83,7 @@ impl Builder {
             kept: Kept::new(found.manifest.state()),
             durability: self.durability,
             max_ahead: self.max_ahead,
+            query_memory_bytes: self.query_memory_bytes,
         }));
         core.gate.shut(Shut::ReadOnly);
         core.requests.close();

@@ -166,6 +166,7 @@ impl Builder {
             kept: Kept::new(manifest.state()),
             durability: self.durability,
             max_ahead: self.max_ahead,
+            query_memory_bytes: self.query_memory_bytes,
         }));
         core.counters.recovered.store(recovered.samples, Ordering::Relaxed);
         let flushes = Arc::new(FlushQueue::default());

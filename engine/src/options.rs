@@ -114,6 +114,7 @@ pub struct Builder {
     pub(crate) max_ahead: Duration,
     pub(crate) label_limits: LabelLimits,
     pub(crate) query_threads: usize,
+    pub(crate) query_memory_bytes: u64,
     pub(crate) read_only: bool,
     pub(crate) address: Option<String>,
     pub(crate) heartbeat: Duration,
@@ -152,6 +153,8 @@ impl Builder {
     pub const SNAPSHOT_WARN_AFTER: Duration = Duration::from_secs(600);
     /// Default of [`Self::max_ahead`]: 10 minutes.
     pub const MAX_AHEAD: Duration = Duration::from_secs(600);
+    /// Default of [`Self::query_memory_bytes`]: 2 GiB.
+    pub const QUERY_MEMORY_BYTES: u64 = 2 << 30;
     /// Default of [`Self::heartbeat`]: 30 seconds.
     pub const HEARTBEAT: Duration = Duration::from_secs(30);
 
@@ -172,6 +175,7 @@ impl Builder {
             max_ahead: Self::MAX_AHEAD,
             label_limits: LabelLimits::DEFAULT,
             query_threads: 0,
+            query_memory_bytes: Self::QUERY_MEMORY_BYTES,
             read_only: false,
             address: None,
             watch: WatchLimits {
@@ -296,6 +300,16 @@ impl Builder {
         self
     }
 
+    /// Bytes that all queries running at a time may hold together, beside what
+    /// [`QueryLimits`](crate::query::QueryLimits) allow each of them. The query that would go beyond is refused
+    /// ([`Limit::SharedMemory`](crate::query::Limit::SharedMemory)), and the others go on.
+    ///
+    /// Larger: more and heavier queries at a time. Smaller: less memory when many come at once.
+    pub fn query_memory_bytes(mut self, bytes: u64) -> Self {
+        self.query_memory_bytes = bytes;
+        self
+    }
+
     /// Opens without lock and without writing anything: for looking at a store that another
     /// process owns. What that process has flushed or logged is seen, as of the opening.
     pub fn read_only(mut self, read_only: bool) -> Self {
@@ -365,6 +379,9 @@ impl Builder {
         }
         if self.wal_bytes < 1 << 20 {
             return bad("wal_bytes", "give at least 1 MiB");
+        }
+        if self.query_memory_bytes < 1 << 20 {
+            return bad("query_memory_bytes", "give at least 1 MiB");
         }
         if !(Duration::from_secs(5)..=Duration::from_secs(120)).contains(&self.heartbeat) {
             return bad("heartbeat", "give 5 to 120 seconds");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Mutex, lock, lock_waits, thread};
+use crate::sync::{Arc, Mutex, lock, lock_waits, thread};
 use crate::watch::HotSeries;
 
 /// Series told of as the hottest.
@@ -37,6 +37,8 @@ pub(crate) struct Counters {
     fdatasync: Latency,
     /// One push in [`Counters::PUSH_EVERY`] is timed.
     pub(crate) push: Latency,
+    /// Told by the ledger of the queries.
+    pub(crate) query: Arc<Latency>,
 }
 
 impl Default for Counters {
@@ -63,6 +65,7 @@ impl Default for Counters {
             refused_series: AtomicU64::new(0),
             fdatasync: Latency::new(),
             push: Latency::new(),
+            query: Arc::new(Latency::new()),
         }
     }
 }
@@ -240,6 +243,16 @@ pub struct Stats {
     pub fdatasync: Quantiles,
     /// One push in 1,024, by the wall clock: also what it waited for a full lane.
     pub push: Quantiles,
+    /// Queries answered: expressions of PromQL and aggregations that began from a snapshot of this engine.
+    pub query: Quantiles,
+    /// Bytes that queries hold now.
+    pub query_memory_bytes: u64,
+    /// The most bytes that they held at one time.
+    pub query_memory_bytes_peak: u64,
+    /// Bytes that they may hold together: see `Builder::query_memory_bytes`.
+    pub query_memory_bytes_max: u64,
+    /// Queries refused because all of them together would have held more.
+    pub refused_queries: u64,
     /// Subscriptions alive.
     pub subscriptions: u64,
     /// Samples that subscriptions missed because their readers were slow.
@@ -312,6 +325,11 @@ impl Stats {
             compacting: counters.compacting.load(Ordering::Relaxed),
             fdatasync: counters.fdatasync.quantiles(),
             push: counters.push.quantiles(),
+            query: counters.query.quantiles(),
+            query_memory_bytes: core.ledger.bytes_held(),
+            query_memory_bytes_peak: core.ledger.bytes_peak(),
+            query_memory_bytes_max: core.ledger.bytes_max(),
+            refused_queries: core.ledger.refused(),
             subscriptions: read(&counters.subscriptions),
             subscription_missed_samples: read(&counters.missed_by_subscriptions),
             hottest_series: lock(&core.hot).hottest(HOTTEST, &core.registry),

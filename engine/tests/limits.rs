@@ -5,7 +5,8 @@ mod support;
 use std::time::{Duration, Instant};
 
 use support::{SOON, at, contents, name, series};
-use tidegauge::query::{Aggregate, Limit, QueryError, QueryLimits};
+use tidegauge::query::promql::ErrorKind;
+use tidegauge::query::{Aggregate, Cancel, Limit, QueryError, QueryLimits};
 use tidegauge::{
     AppenderError, BackPressure, Durability, Engine, LabelError, LabelLimits, Level, PushError, SeriesError,
     SeriesSample,
@@ -88,6 +89,50 @@ fn p11_a_query_beyond_its_limit_stops_itself_only() {
     assert!(matches!(count(few), Err(QueryError::LimitExceeded { which: Limit::Samples, .. })), "{:?}", count(few));
     let table = count(QueryLimits::DEFAULT).unwrap();
     assert_eq!(table.series[0].values.iter().sum::<f64>(), 4_998.0);
+}
+
+/// P11: what all queries together hold is bounded: the one that would go beyond is refused, by name and counted, and
+/// answered once others have ended.
+#[test]
+fn p11_all_queries_together_have_one_bound() {
+    const BOUND: u64 = 1 << 20;
+    let engine = Engine::in_memory_builder().query_memory_bytes(BOUND).open().unwrap();
+    let id = series(&engine, 1);
+    let batch: Vec<_> = (0..20_000).map(|t| SeriesSample::new(id, at(t), 1.0)).collect();
+    let ack = engine.push_batch(&batch).unwrap();
+    engine.wait(ack, Level::Visible, SOON).unwrap();
+    let snapshot = engine.snapshot();
+    // What somebody else holds: an answer that is not read to its end.
+    let other = snapshot.budget(QueryLimits::DEFAULT, Cancel::new());
+    let held = other.hold(BOUND - 1_000).unwrap();
+    assert_eq!(engine.stats().query_memory_bytes, BOUND - 1_000);
+
+    let raw = || snapshot.promql("cpu[1h]").at(at(20_000));
+    let refused = raw().unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unavailable, "{refused}");
+    assert!(refused.to_string().contains("all running queries together would hold more than 1048576 bytes"));
+    let windows = || {
+        let all = snapshot.select("cpu")?.range(tidegauge::TimeRange::new(at(1), at(19_999)));
+        Ok::<_, tidegauge::SelectError>(all.aggregate(Aggregate::Count).every(Duration::from_nanos(7)).run()?)
+    };
+    let refused = windows().unwrap_err().to_string();
+    assert!(refused.contains("all running queries together"), "{refused}");
+    // Limits of its own do not take it out.
+    let unbounded = snapshot.promql("cpu[1h]").limits(QueryLimits::NONE).at(at(20_000)).unwrap_err();
+    assert_eq!(unbounded.kind(), ErrorKind::Unavailable);
+    let stats = engine.stats();
+    assert_eq!((stats.refused_queries, stats.query.count), (3, 0));
+
+    drop(held);
+    raw().unwrap();
+    windows().unwrap();
+    let stats = engine.stats();
+    assert_eq!((stats.refused_queries, stats.query.count), (3, 2), "a refusal is no answer");
+    assert!(stats.query.p50 > 0 && stats.query.p50 <= stats.query.max);
+    assert_eq!((stats.query_memory_bytes, stats.query_memory_bytes_max), (0, BOUND), "all of it came back");
+    assert!((BOUND - 1_000..=BOUND).contains(&stats.query_memory_bytes_peak));
+    let none = Engine::in_memory_builder().query_memory_bytes(1_000).open().unwrap_err().to_string();
+    assert!(none.contains("query_memory_bytes") && none.contains("1 MiB"), "{none}");
 }
 
 /// P12: after a known load each figure is what it must be.

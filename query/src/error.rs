@@ -12,8 +12,9 @@ pub enum QueryError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The query would exceed one of its limits. Narrow the range or the matchers, or
-    /// raise that limit in [`QueryLimits`](crate::QueryLimits).
-    #[error("query stopped: it needs more than {limit} {which}; narrow the range or the matchers, or raise the limit")]
+    /// raise that limit in [`QueryLimits`](crate::QueryLimits); where it is the memory of all queries together, ask
+    /// again later, or raise that of the [`Ledger`](crate::Ledger).
+    #[error("{}", which.told(*limit))]
     LimitExceeded {
         /// Which limit.
         which: Limit,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tidegauge::query::promql::parse::{ParseOptions, parse_with};
 use tidegauge::query::promql::{ErrorKind, EvalError, Evaluator, Expr, Options, ParseError, Value};
-use tidegauge::query::{Budget, Cancel, QueryLimits, Sources};
+use tidegauge::query::{Budget, Cancel, Limit, QueryLimits, Sources};
 use tidegauge::{Snapshot, Timestamp};
 
 pub(crate) use explain::Costs;
@@ -54,6 +54,8 @@ pub(crate) struct Answer {
     pub(crate) warnings: Vec<String>,
     pub(crate) infos: Vec<String>,
     pub(crate) costs: Costs,
+    /// What the answer holds is charged to it, until it is written.
+    _budget: Budget,
 }
 
 /// Why there is no answer.
@@ -132,7 +134,7 @@ pub(crate) fn parse(question: &Question) -> Result<Expr, AskError> {
 /// Answers on one snapshot, on the threads of its engine. Blocks.
 pub(crate) fn ask(snapshot: &Snapshot, question: &Question, expr: &Expr, cancel: Cancel) -> Result<Answer, AskError> {
     question.when.check()?;
-    let budget = Budget::cancelled_by(question.limits, cancel);
+    let budget = snapshot.budget(question.limits, cancel);
     snapshot.install(|sources| evaluate(sources, question, expr, &budget, true))
 }
 
@@ -142,9 +144,9 @@ pub(crate) fn ask_at_once(snapshot: &Snapshot, question: &Question, expr: &Expr)
     if !small::may_be(question, expr) || question.when.check().is_err() {
         return None;
     }
-    let budget = Budget::new(small::limits(&question.limits));
+    let budget = snapshot.budget(small::limits(&question.limits), Cancel::new());
     match evaluate(snapshot, question, expr, &budget, false) {
-        Err(AskError::Eval(EvalError::LimitExceeded { .. })) => None,
+        Err(AskError::Eval(EvalError::LimitExceeded { which, .. })) if which != Limit::SharedMemory => None,
         done => Some(done),
     }
 }
@@ -175,7 +177,7 @@ fn evaluate(
     let per_step = question.when.steps().zip(budget.samples_per_step()).collect();
     let costs = Costs { evaluate: began.elapsed(), scan: budget.stats(), per_step, ..Costs::default() };
     let (warnings, infos) = (notes.warnings(&question.expr), notes.infos(&question.expr));
-    Ok(Answer { value, warnings, infos, costs })
+    Ok(Answer { value, warnings, infos, costs, _budget: budget.clone() })
 }
 
 impl Answer {

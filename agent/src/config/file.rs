@@ -9,7 +9,7 @@ use tidegauge::Durability;
 
 use super::ConfigError;
 use crate::scrape::Target;
-use crate::units::parse_duration;
+use crate::units::{UnitError, parse_bytes, parse_duration};
 
 /// More than any sane configuration; a wrong path to a huge file is not read into memory.
 const BYTES_MAX: u64 = 1 << 20;
@@ -30,6 +30,9 @@ pub(super) struct ConfigFile {
     pub(super) host_metrics: Option<bool>,
     #[serde(deserialize_with = "duration")]
     pub(super) retention: Option<Duration>,
+    #[serde(deserialize_with = "bytes")]
+    pub(super) query_memory: Option<u64>,
+    pub(super) query_concurrency: Option<usize>,
     pub(super) enable_admin_api: bool,
     pub(super) experimental: Option<bool>,
     pub(super) insecure: bool,
@@ -77,8 +80,19 @@ where
 }
 
 fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    in_units(from, parse_duration)
+}
+
+fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    in_units(from, parse_bytes)
+}
+
+fn in_units<'de, D: Deserializer<'de>, T>(
+    from: D,
+    parse: fn(&str) -> Result<T, UnitError>,
+) -> Result<Option<T>, D::Error> {
     let text = Option::<String>::deserialize(from)?;
-    text.map(|t| parse_duration(&t).map_err(serde::de::Error::custom)).transpose()
+    text.map(|t| parse(&t).map_err(serde::de::Error::custom)).transpose()
 }
 
 fn targets<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Target>, D::Error> {
@@ -117,6 +131,7 @@ mod tests {
             ("a.yaml", "scrap:\n  - x\n", "scrap"),
             ("a.toml", "scrape_interval = \"5 parsecs\"", "parsecs"),
             ("a.yaml", "durability: maybe\n", "maybe"),
+            ("a.toml", "query_memory = \"2 elephants\"", "elephants"),
             ("a.toml", "listen = ", "line 1"),
             ("a.toml", "scrape = [\"ftp://a\"]", "ftp"),
             ("a.ini", "", ".toml"),

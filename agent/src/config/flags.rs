@@ -7,7 +7,7 @@ use clap::Args;
 use tidegauge::Durability;
 
 use crate::scrape::Target;
-use crate::units::parse_duration;
+use crate::units::{parse_bytes, parse_duration};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,6 +54,14 @@ pub(crate) struct ServeArgs {
     /// Drop data older than this, e.g. 30d; the store remembers it [default: what it was told before, or for ever]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) retention: Option<Duration>,
+
+    /// Memory that all queries running at a time may hold together [default: 2GiB, at most half of this machine's]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub(crate) query_memory: Option<u64>,
+
+    /// Queries that run at a time; the next ones wait up to 10 s [default: 20]
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) query_concurrency: Option<usize>,
 
     /// Allow the administrative requests under /api/v1/admin
     #[arg(long)]

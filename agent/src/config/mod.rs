@@ -7,12 +7,19 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tidegauge::Durability;
+use tidegauge::{Builder, Durability};
 
 use crate::collect::INTERVAL_MIN;
 use crate::scrape::Target;
 use file::ConfigFile;
 pub(crate) use flags::ServeArgs;
+
+/// Queries that run at a time, unless told otherwise; what Prometheus lets run.
+const QUERY_CONCURRENCY: usize = 20;
+/// More threads than that are of no use to anybody.
+const QUERY_CONCURRENCY_MAX: usize = 400;
+/// Less makes no answer.
+const QUERY_MEMORY_MIN: u64 = 1 << 20;
 
 /// Everything settled, nothing optional any more.
 #[derive(Clone, Debug)]
@@ -33,6 +40,10 @@ pub(crate) struct Settings {
     pub(crate) admin_api: bool,
     /// Whether experimental PromQL is evaluated.
     pub(crate) experimental: bool,
+    /// Bytes that all queries may hold together.
+    pub(crate) query_memory: u64,
+    /// Queries that run at a time.
+    pub(crate) query_concurrency: usize,
     /// How long data is kept; `None` leaves what the store was told before.
     pub(crate) retention: Option<Duration>,
 }
@@ -81,6 +92,15 @@ pub(crate) fn settle(args: ServeArgs) -> Result<Settings, ConfigError> {
         let what = format!("must be at least {INTERVAL_MIN:?}");
         return Err(ConfigError::Bad { name: "scrape-interval", what });
     }
+    let query_memory = args.query_memory.or(file.query_memory).unwrap_or_else(query_memory_default);
+    if query_memory < QUERY_MEMORY_MIN {
+        return Err(ConfigError::Bad { name: "query-memory", what: "give at least 1MiB".to_owned() });
+    }
+    let query_concurrency = args.query_concurrency.or(file.query_concurrency).unwrap_or(QUERY_CONCURRENCY);
+    if !(1..=QUERY_CONCURRENCY_MAX).contains(&query_concurrency) {
+        let what = format!("give 1 to {QUERY_CONCURRENCY_MAX}");
+        return Err(ConfigError::Bad { name: "query-concurrency", what });
+    }
     let scrape = if args.scrape.is_empty() { file.scrape } else { args.scrape };
     Ok(Settings {
         data_dir: args.data_dir.or(file.data_dir).unwrap_or_else(|| PathBuf::from("./tidegauge-data")),
@@ -91,8 +111,22 @@ pub(crate) fn settle(args: ServeArgs) -> Result<Settings, ConfigError> {
         host_metrics: !args.no_host_metrics && file.host_metrics.unwrap_or(true),
         admin_api: args.enable_admin_api || file.enable_admin_api,
         experimental: !args.no_experimental && file.experimental.unwrap_or(true),
+        query_memory,
+        query_concurrency,
         retention,
     })
+}
+
+/// The engine's default, or half of the memory there is where that is less.
+fn query_memory_default() -> u64 {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let half = memory_total(&meminfo).map_or(u64::MAX, |bytes| bytes / 2);
+    half.clamp(QUERY_MEMORY_MIN, Builder::QUERY_MEMORY_BYTES)
+}
+
+fn memory_total(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 fn address(text: &str) -> Result<SocketAddr, ConfigError> {
@@ -122,6 +156,9 @@ mod tests {
         assert_eq!(settings.durability.to_string(), "interval:100ms");
         assert_eq!(settings.data_dir, PathBuf::from("./tidegauge-data"));
         assert_eq!(settings.scrape_interval, Duration::from_secs(1));
+        assert_eq!(settings.query_concurrency, 20);
+        assert!((QUERY_MEMORY_MIN..=2 << 30).contains(&settings.query_memory));
+        assert_eq!(memory_total("MemTotal:       24684084 kB\nMemFree: 1 kB\n"), Some(24_684_084 << 10));
         assert!(settings.host_metrics && settings.experimental && !settings.admin_api);
     }
 
@@ -147,5 +184,10 @@ mod tests {
             assert!(refused.to_string().starts_with("listen: "), "{listen}: {refused}");
         }
         assert!(with(|a| a.scrape_interval = Some(Duration::ZERO)).is_err());
+        let little = with(|a| a.query_memory = Some(1000)).unwrap_err().to_string();
+        assert!(little.starts_with("query-memory: ") && little.contains("1MiB"), "{little}");
+        for count in [0, 401] {
+            assert!(with(|a| a.query_concurrency = Some(count)).is_err());
+        }
     }
 }

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use tidegauge::query::promql::parse_matchers;
-use tidegauge::query::{Budget, QueryLimits, Selection};
+use tidegauge::query::{Cancel, QueryLimits, Selection};
 use tidegauge::{Labels, METRIC_NAME, Sample, TimeRange, Timestamp};
 
 use super::App;
@@ -46,8 +46,9 @@ fn text(app: &App, params: &Params, quoted: bool) -> Result<String, ApiError> {
         .collect::<Result<_, _>>()?;
     let now = tidegauge::now();
     let range = recent(now, LOOKBACK);
-    let budget = Budget::new(QueryLimits::DEFAULT);
-    app.engine.snapshot().install(|sources| {
+    let snapshot = app.engine.snapshot();
+    let budget = snapshot.budget(QueryLimits::DEFAULT, Cancel::new());
+    snapshot.install(|sources| {
         let mut found: Vec<(Labels, Sample)> = Vec::new();
         for matchers in &selectors {
             let selection = Selection::within(sources, matchers, range, &budget).map_err(api_error)?;

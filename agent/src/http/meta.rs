@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use tidegauge::query::promql::parse_matchers;
-use tidegauge::query::{Budget, QueryLimits, Selection};
+use tidegauge::query::{Cancel, QueryLimits, Selection};
 use tidegauge::{Labels, Matcher, TimeRange};
 
 use super::App;
@@ -48,8 +48,9 @@ impl Asked {
         matchers: &[Vec<Matcher>],
         mut each: impl FnMut(&Labels) + Send,
     ) -> Result<(), ApiError> {
-        let budget = Budget::new(QueryLimits::DEFAULT);
-        app.engine.snapshot().install(|sources| {
+        let snapshot = app.engine.snapshot();
+        let budget = snapshot.budget(QueryLimits::DEFAULT, Cancel::new());
+        snapshot.install(|sources| {
             for matchers in matchers {
                 let selection = Selection::within(sources, matchers, self.range, &budget).map_err(api_error)?;
                 (0..selection.len()).for_each(|i| each(selection.labels(i)));

@@ -7,6 +7,7 @@ mod params;
 mod reply;
 mod server;
 mod snappy;
+mod turns;
 mod wire;
 
 // is it alive
@@ -36,14 +37,13 @@ mod page;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use tidegauge::{Engine, Level, Timestamp};
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
@@ -55,11 +55,7 @@ use outlet::Answer;
 use queries::Queries;
 use reply::ApiError;
 pub(crate) use server::serve;
-
-/// Queries that run at a time; the others wait their turn.
-const QUERIES_MAX: usize = 20;
-/// How long a request waits for its turn before it is told to come back.
-const TURN_TIME_MAX: Duration = Duration::from_secs(10);
+use turns::Turns;
 
 /// Chunks are packed as they are, and their readers take no other packing.
 const PACKED_ALREADY: NotForContentType = NotForContentType::const_new("application/x-streamed-protobuf");
@@ -72,7 +68,7 @@ pub(crate) struct App {
     pub(crate) settings: Settings,
     /// When the agent began.
     started: Timestamp,
-    turns: Semaphore,
+    turns: Turns,
     writes: Semaphore,
     queries: Queries,
     counters: Arc<Counters>,
@@ -82,9 +78,9 @@ impl App {
     pub(crate) fn new(engine: Engine, settings: Settings, counters: Arc<Counters>) -> Arc<Self> {
         Arc::new(Self {
             engine,
-            settings,
             started: tidegauge::now(),
-            turns: Semaphore::new(QUERIES_MAX),
+            turns: Turns::new(settings.query_concurrency, Arc::clone(&counters)),
+            settings,
             writes: Semaphore::new(write::WRITES_MAX),
             queries: Queries::default(),
             counters,
@@ -105,21 +101,16 @@ impl App {
         self: &Arc<Self>,
         work: impl FnOnce(&App) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let _turn = self.turn().await?;
+        // It may outlive this future: work goes on when the client hangs up.
+        let turn = self.turns.take().await?;
         let app = Arc::clone(self);
-        match tokio::task::spawn_blocking(move || work(&app)).await {
+        let done = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work(&app)
+        });
+        match done.await {
             Ok(done) => done,
             Err(panicked) => Err(ApiError::Internal(format!("internal error: {panicked}"))),
-        }
-    }
-}
-
-impl App {
-    async fn turn(&self) -> Result<SemaphorePermit<'_>, ApiError> {
-        match tokio::time::timeout(TURN_TIME_MAX, self.turns.acquire()).await {
-            Ok(Ok(turn)) => Ok(turn),
-            Ok(Err(_)) => Err(ApiError::Unavailable("the agent is stopping".to_owned())),
-            Err(_) => Err(ApiError::Unavailable("too many queries at a time: try again later".to_owned())),
         }
     }
 
@@ -130,12 +121,11 @@ impl App {
         kind: HeaderValue,
         work: impl FnOnce(&App, &mut Answer) -> Result<(), ApiError> + Send + 'static,
     ) -> Result<Response, ApiError> {
-        // Given back below, by the one who works.
-        self.turn().await?.forget();
+        let turn = self.turns.take().await?;
         let (head, answer) = oneshot::channel();
         let app = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
-            let _turn = GiveBack(&app.turns);
+            let _turn = turn;
             let mut out = Answer::new(kind, head);
             let done = std::panic::catch_unwind(AssertUnwindSafe(|| work(&app, &mut out)));
             out.finish(done.unwrap_or_else(|payload| {
@@ -143,15 +133,6 @@ impl App {
             }));
         });
         answer.await.unwrap_or_else(|_| Err(ApiError::Unavailable("the agent is stopping".to_owned())))
-    }
-}
-
-/// A turn that outlives the request's own future.
-struct GiveBack<'a>(&'a Semaphore);
-
-impl Drop for GiveBack<'_> {
-    fn drop(&mut self) {
-        self.0.add_permits(1);
     }
 }
 

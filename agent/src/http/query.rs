@@ -97,7 +97,7 @@ async fn answer(app: Arc<App>, params: &Params, when: When) -> Result<Response, 
 
 /// The whole answer, if it takes next to no time; `None` if it is to be asked for elsewhere.
 fn at_once(app: &App, asked: &Asked) -> Option<Result<Response, ApiError>> {
-    let _turn = app.turns.try_acquire().ok()?;
+    let _turn = app.turns.take_at_once()?;
     let began = Instant::now();
     let answered = ask_at_once(&app.engine.snapshot(), &asked.question, &asked.expr)?;
     app.counters.query(began.elapsed(), answered.is_ok());
@@ -156,6 +156,9 @@ impl Drop for HangUp {
     }
 }
 
+/// Where the bound of all queries together is set.
+const OF_ALL: &str = " (--query-memory)";
+
 fn from_ask(error: AskError) -> ApiError {
     let said = error.to_string();
     match (error.kind(), &error) {
@@ -164,6 +167,7 @@ fn from_ask(error: AskError) -> ApiError {
         (ErrorKind::Timeout, _) => ApiError::Timeout(said),
         (ErrorKind::Canceled, _) => ApiError::Canceled(said),
         (ErrorKind::Internal, _) => ApiError::Internal(said),
+        (ErrorKind::Unavailable, _) => ApiError::Unavailable(said + OF_ALL),
         _ => ApiError::Execution(said),
     }
 }
@@ -173,6 +177,9 @@ pub(super) fn api_error(error: QueryError) -> ApiError {
     let said = error.to_string();
     match error {
         QueryError::LimitExceeded { which: tidegauge::query::Limit::Time, .. } => ApiError::Timeout(said),
+        QueryError::LimitExceeded { which: tidegauge::query::Limit::SharedMemory, .. } => {
+            ApiError::Unavailable(said + OF_ALL)
+        }
         QueryError::LimitExceeded { .. } => ApiError::Execution(said),
         QueryError::Cancelled => ApiError::Canceled(said),
         _ => ApiError::Internal(said),

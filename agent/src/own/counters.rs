@@ -17,6 +17,9 @@ pub(crate) struct Counters {
     queries: AtomicU64,
     failed_queries: AtomicU64,
     query: Mutex<Histogram<u64>>,
+    pub(crate) running: AtomicU64,
+    pub(crate) waiting: AtomicU64,
+    turned_away: AtomicU64,
 }
 
 /// The counters at one moment.
@@ -29,6 +32,9 @@ pub(super) struct Seen {
     pub(super) queries: u64,
     pub(super) failed_queries: u64,
     pub(super) query: Quantiles,
+    pub(super) running: u64,
+    pub(super) waiting: u64,
+    pub(super) turned_away: u64,
 }
 
 impl Counters {
@@ -43,6 +49,9 @@ impl Counters {
             queries: AtomicU64::new(0),
             failed_queries: AtomicU64::new(0),
             query: Mutex::new(query),
+            running: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
+            turned_away: AtomicU64::new(0),
         }
     }
 
@@ -51,6 +60,11 @@ impl Counters {
         self.writes.fetch_add(1, Relaxed);
         self.written_samples.fetch_add(samples, Relaxed);
         self.refused_writes.fetch_add(u64::from(refused), Relaxed);
+    }
+
+    /// A request waited in vain for its turn.
+    pub(crate) fn turned_away(&self) {
+        self.turned_away.fetch_add(1, Relaxed);
     }
 
     /// A query was evaluated.
@@ -77,6 +91,9 @@ impl Counters {
             queries: self.queries.load(Relaxed),
             failed_queries: self.failed_queries.load(Relaxed),
             query: quantiles,
+            running: self.running.load(Relaxed),
+            waiting: self.waiting.load(Relaxed),
+            turned_away: self.turned_away.load(Relaxed),
         }
     }
 }

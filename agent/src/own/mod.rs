@@ -54,6 +54,10 @@ fn agent(list: &mut List, counters: &Counters) {
     list.counter("tidegauge_queries_total", "Queries evaluated.", seen.queries);
     list.counter("tidegauge_failed_queries_total", "Queries that got no answer.", seen.failed_queries);
     quantiles(list, "tidegauge_query_seconds", "Time to evaluate a query.", &seen.query);
+    list.gauge("tidegauge_queries_running", "Requests for data under way.", seen.running as f64);
+    list.gauge("tidegauge_queries_waiting", "Requests for data that wait for their turn.", seen.waiting as f64);
+    let help = "Requests for data that waited in vain for their turn.";
+    list.counter("tidegauge_queries_turned_away_total", help, seen.turned_away);
 }
 
 fn engine_metrics(list: &mut List, s: &Stats) {
@@ -123,6 +127,16 @@ fn engine_metrics(list: &mut List, s: &Stats) {
     let help = "Series refused at a limit, or for labels that make none.";
     list.counter("tidegauge_refused_series_total", help, s.refused_series);
 
+    let help = "Time to answer an expression or an aggregation, whoever asked the engine.";
+    quantiles(list, "tidegauge_engine_query_seconds", help, &s.query);
+    list.gauge("tidegauge_query_memory_bytes", "Memory that queries hold.", s.query_memory_bytes as f64);
+    let help = "The most memory that queries held at one time.";
+    list.gauge("tidegauge_query_memory_peak_bytes", help, s.query_memory_bytes_peak as f64);
+    let help = "Memory that all queries together may hold.";
+    list.gauge("tidegauge_query_memory_limit_bytes", help, s.query_memory_bytes_max as f64);
+    let help = "Queries refused because all of them together would have held too much memory.";
+    list.counter("tidegauge_refused_queries_total", help, s.refused_queries);
+
     quantiles(list, "tidegauge_push_seconds", "Time of a push; one in 1,024 is measured.", &s.push);
     quantiles(list, "tidegauge_fdatasync_seconds", "Time of an fdatasync of the log.", &s.fdatasync);
 }
@@ -172,7 +186,7 @@ mod tests {
     use super::*;
 
     /// Where each of the engine's statistics is shown.
-    const SHOWN: [(&str, &str); 45] = [
+    const SHOWN: [(&str, &str); 50] = [
         ("series", "tidegauge_series"),
         ("samples", "tidegauge_samples_total"),
         ("commits", "tidegauge_commits_total"),
@@ -204,6 +218,11 @@ mod tests {
         ("compacting", "tidegauge_compacting"),
         ("fdatasync", "tidegauge_fdatasync_seconds_count"),
         ("push", "tidegauge_push_seconds_count"),
+        ("query", "tidegauge_engine_query_seconds_count"),
+        ("query_memory_bytes", "tidegauge_query_memory_bytes"),
+        ("query_memory_bytes_peak", "tidegauge_query_memory_peak_bytes"),
+        ("query_memory_bytes_max", "tidegauge_query_memory_limit_bytes"),
+        ("refused_queries", "tidegauge_refused_queries_total"),
         ("subscriptions", "tidegauge_subscriptions"),
         ("subscription_missed_samples", "tidegauge_subscription_missed_samples_total"),
         ("hottest_series", "tidegauge_hot_series_samples"),

@@ -64,6 +64,7 @@ fn builder(settings: &Settings, bound: SocketAddr, report: Report) -> Builder {
     Engine::builder(&settings.data_dir)
         .durability(settings.durability)
         .address(bound.to_string())
+        .query_memory_bytes(settings.query_memory)
         .on_progress(lines(Arc::clone(&report), LINE_EVERY))
         .on_warning(move |warning| report(&format!("warning: {warning}")))
 }

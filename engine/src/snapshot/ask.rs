@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidegauge_query::promql::{self, ParseError, Query};
-use tidegauge_query::{QueryError, Selection};
+use tidegauge_query::{Budget, Cancel, QueryError, QueryLimits, Selection};
 
 use super::Snapshot;
 
@@ -27,11 +27,18 @@ impl Snapshot {
     /// [`SelectError`] if the selector does not parse or an index is damaged.
     pub fn select(&self, selector: &str) -> Result<Selection, SelectError> {
         let matchers = promql::parse_selector(selector)?;
-        Ok(Selection::new_on(self, &matchers, Arc::clone(&self.pool))?)
+        Ok(Selection::new_on(self, &matchers, Arc::clone(&self.pool), &self.ledger)?)
     }
 
     /// An expression of PromQL, to be evaluated on this snapshot by the engine's query threads.
     pub fn promql(&self, expr: impl Into<String>) -> Query {
-        Query::new(self, expr).on(Arc::clone(&self.pool))
+        Query::new(self, expr).on(Arc::clone(&self.pool)).charged_to(&self.ledger)
+    }
+
+    /// A budget for one query of whoever puts it together by hand, charged to the memory of all queries of this
+    /// engine. One made otherwise is bounded by itself alone.
+    #[must_use]
+    pub fn budget(&self, limits: QueryLimits, cancel: Cancel) -> Budget {
+        Budget::charged_to(&self.ledger, limits, cancel)
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 pub use ask::SelectError;
 use rayon::ThreadPool;
+use tidegauge_query::Ledger;
 use tidegauge_storage::model::SeqNo;
 use tidegauge_storage::source::Snapshot as Sources;
 
@@ -23,6 +24,7 @@ use crate::core::Core;
 pub struct Snapshot {
     sources: Sources,
     pool: Arc<ThreadPool>,
+    ledger: Ledger,
 }
 
 impl Snapshot {
@@ -35,7 +37,7 @@ impl Snapshot {
         let sources =
             Sources::new(version.sources(&core.registry, visible.commit, &core.kept.ages()), SeqNo(visible.seq));
         let hold = Hold { _pin: pin, graveyard: Arc::clone(graveyard) };
-        Self { sources: sources.with_pin(Arc::new(hold)), pool: Arc::clone(pool) }
+        Self { sources: sources.with_pin(Arc::new(hold)), pool: Arc::clone(pool), ledger: core.ledger.clone() }
     }
 
     /// Runs `work` on the engine's query threads, so that parallel iterators inside use them.

@@ -128,15 +128,17 @@ impl Aggregation {
     pub fn run(&self) -> Result<Table, QueryError> {
         let windows = Windows::new(self.every, self.selection.time_range())?;
         let (selection, grouping) = (&self.selection, &self.grouping);
-        selection.install(run::is_shared(selection), || match self.aggregate {
-            Aggregate::Count => run::table::<Count>(selection, windows, grouping),
-            Aggregate::Sum => run::table::<Sum>(selection, windows, grouping),
-            Aggregate::Min => run::table::<Extreme<false>>(selection, windows, grouping),
-            Aggregate::Max => run::table::<Extreme<true>>(selection, windows, grouping),
-            Aggregate::Avg => run::table::<Avg>(selection, windows, grouping),
-            Aggregate::First => run::table::<Edge<false>>(selection, windows, grouping),
-            Aggregate::Last => run::table::<Edge<true>>(selection, windows, grouping),
-            Aggregate::Rate => run::table::<Rate>(selection, windows, grouping),
-        })
+        let budget = &selection.begin();
+        let table = || match self.aggregate {
+            Aggregate::Count => run::table::<Count>(selection, windows, grouping, budget),
+            Aggregate::Sum => run::table::<Sum>(selection, windows, grouping, budget),
+            Aggregate::Min => run::table::<Extreme<false>>(selection, windows, grouping, budget),
+            Aggregate::Max => run::table::<Extreme<true>>(selection, windows, grouping, budget),
+            Aggregate::Avg => run::table::<Avg>(selection, windows, grouping, budget),
+            Aggregate::First => run::table::<Edge<false>>(selection, windows, grouping, budget),
+            Aggregate::Last => run::table::<Edge<true>>(selection, windows, grouping, budget),
+            Aggregate::Rate => run::table::<Rate>(selection, windows, grouping, budget),
+        };
+        budget.timed(|| selection.install(run::is_shared(selection), table))
     }
 }

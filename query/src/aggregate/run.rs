@@ -30,12 +30,12 @@ pub(super) fn table<F: Fold>(
     selection: &Selection,
     windows: Windows,
     grouping: &Grouping,
+    budget: &Budget,
 ) -> Result<Table, QueryError> {
-    let budget = selection.begin();
     budget.check()?;
     let series = match grouping {
-        Grouping::Series => each::<F>(selection, windows, &budget)?,
-        Grouping::By(names) => grouped::<F>(selection, windows, names, &budget)?,
+        Grouping::Series => each::<F>(selection, windows, budget)?,
+        Grouping::By(names) => grouped::<F>(selection, windows, names, budget)?,
     };
     Ok(Table { series })
 }

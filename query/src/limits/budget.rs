@@ -1,6 +1,6 @@
 //! What a running query has used of its limits, shared by all threads that work on it.
 //!
-//! This is the one file of the crate that names atomics. They count and flag, and order
+//! This folder is the one of the crate that names atomics. They count and flag, and order
 //! nothing else, so all accesses are relaxed.
 
 use std::fmt;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tidegauge_storage::source::ReadCounts;
 
-use super::{Limit, QueryLimits, ScanStats};
+use super::{Ledger, Limit, QueryLimits, ScanStats};
 use crate::QueryError;
 
 /// Stops a query from another thread. Cheap to clone; clones share the flag.
@@ -50,7 +50,19 @@ struct Inner {
     cancel: Cancel,
     samples: AtomicU64,
     bytes: AtomicU64,
+    ledger: Option<Ledger>,
+    /// Whether the ledger counts it as refused: once, however many threads met its bound.
+    refused: AtomicBool,
     counts: Counts,
+}
+
+impl Drop for Inner {
+    /// Of what was [kept](Held::keep) for as long as the query lasts.
+    fn drop(&mut self) {
+        if let Some(ledger) = &self.ledger {
+            ledger.give_back(*self.bytes.get_mut());
+        }
+    }
 }
 
 /// What only [`Budget::stats`] looks at.
@@ -88,9 +100,19 @@ impl Budget {
     /// As [`Budget::new`], for a query that ends when `cancel` is raised.
     #[must_use]
     pub fn cancelled_by(limits: QueryLimits, cancel: Cancel) -> Self {
+        Self::make(limits, cancel, None)
+    }
+
+    /// As [`Budget::cancelled_by`], for a query that shares the memory of `ledger` with others.
+    #[must_use]
+    pub fn charged_to(ledger: &Ledger, limits: QueryLimits, cancel: Cancel) -> Self {
+        Self::make(limits, cancel, Some(ledger.clone()))
+    }
+
+    pub(crate) fn make(limits: QueryLimits, cancel: Cancel, ledger: Option<Ledger>) -> Self {
         let (samples, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
-        let counts = Counts::default();
-        Self(Arc::new(Inner { limits, started: Instant::now(), cancel, samples, bytes, counts }))
+        let (started, refused, counts) = (Instant::now(), AtomicBool::new(false), Counts::default());
+        Self(Arc::new(Inner { limits, started, cancel, samples, bytes, ledger, refused, counts }))
     }
 
     /// The limits it was started with.
@@ -190,6 +212,20 @@ impl Budget {
         self.0.counts.samples_peak.fetch_max(samples, Relaxed);
     }
 
+    /// Runs a query, and tells the ledger how long an answer took.
+    pub(crate) fn timed<R, E>(&self, query: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
+        let Some(ledger) = &self.0.ledger else { return query() };
+        let began = Instant::now();
+        let answer = query()?;
+        ledger.hear(began.elapsed());
+        Ok(answer)
+    }
+
+    /// The ledger that it is charged to, if any.
+    pub(crate) fn ledger(&self) -> Option<&Ledger> {
+        self.0.ledger.as_ref()
+    }
+
     /// Notes that a selector was resolved, since `started`.
     pub(crate) fn selected(&self, series: usize, started: Instant) {
         let counts = &self.0.counts;
@@ -251,11 +287,17 @@ impl Budget {
     /// Counts `bytes` as held until the answer is dropped. Ask *before* allocating.
     ///
     /// # Errors
-    /// [`QueryError::LimitExceeded`] if they would be too many; nothing is held then.
+    /// [`QueryError::LimitExceeded`] if they would be too many, for this query or for all of its ledger; nothing is
+    /// held then.
     pub fn hold(&self, bytes: u64) -> Result<Held, QueryError> {
-        let mut held = Held { budget: self.clone(), bytes: 0 };
+        let mut held = self.hold_nothing();
         held.grow(bytes)?;
         Ok(held)
+    }
+
+    /// For what grows later.
+    pub(crate) fn hold_nothing(&self) -> Held {
+        Held { budget: self.clone(), bytes: 0 }
     }
 }
 
@@ -286,14 +328,39 @@ impl Held {
         if more == 0 {
             return Ok(());
         }
-        let Inner { bytes, limits, .. } = &*self.budget.0;
+        let Inner { bytes, limits, ledger, refused, .. } = &*self.budget.0;
         let used = bytes.fetch_add(more, Relaxed).checked_add(more);
         if used.is_none_or(|used| used > limits.memory_bytes) {
             bytes.fetch_sub(more, Relaxed);
             return Err(over(Limit::Memory, limits.memory_bytes));
         }
+        if let Some(ledger) = ledger
+            && let Err(full) = ledger.take(more)
+        {
+            bytes.fetch_sub(more, Relaxed);
+            if !refused.swap(true, Relaxed) {
+                ledger.refuse();
+            }
+            return Err(full);
+        }
         self.bytes += more;
         Ok(())
+    }
+
+    /// Holds the bytes for as long as the budget or a clone of it is there: what they were held for is the answer.
+    pub(crate) fn keep(mut self) {
+        self.bytes = 0;
+    }
+
+    fn release(&mut self, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
+        self.budget.0.bytes.fetch_sub(bytes, Relaxed);
+        if let Some(ledger) = &self.budget.0.ledger {
+            ledger.give_back(bytes);
+        }
+        self.bytes -= bytes;
     }
 
     /// Holds `bytes` from now on, more or fewer than before.
@@ -304,15 +371,14 @@ impl Held {
         if let Some(more) = bytes.checked_sub(self.bytes) {
             return self.grow(more);
         }
-        self.budget.0.bytes.fetch_sub(self.bytes - bytes, Relaxed);
-        self.bytes = bytes;
+        self.release(self.bytes - bytes);
         Ok(())
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.budget.0.bytes.fetch_sub(self.bytes, Relaxed);
+        self.release(self.bytes);
     }
 }
 
@@ -461,6 +527,36 @@ mod tests {
     }
 
     #[test]
+    fn queries_of_one_ledger_are_bounded_together() {
+        let ledger = Ledger::new(100);
+        let budget = || Budget::charged_to(&ledger, QueryLimits::DEFAULT, Cancel::new());
+        let (one, other) = (budget(), budget());
+        let mut first = one.hold(60).unwrap();
+        for _ in 0..2 {
+            assert_eq!(stopped_by(other.hold(41).map(drop)), Some(Limit::SharedMemory));
+        }
+        assert_eq!((ledger.refused(), other.bytes_held(), ledger.bytes_held()), (1, 0, 60));
+        first.resize(20).unwrap();
+        let second = other.hold(80).unwrap();
+        assert_eq!(ledger.bytes_held(), 100);
+        drop(first);
+        assert_eq!((ledger.bytes_held(), ledger.bytes_peak()), (80, 100));
+        // An answer lives as long as its query.
+        second.keep();
+        assert_eq!((other.bytes_held(), ledger.bytes_held()), (80, 80));
+        let clone = other.clone();
+        drop(other);
+        assert_eq!(ledger.bytes_held(), 80);
+        drop(clone);
+        assert_eq!(ledger.bytes_held(), 0);
+        // Its own limit comes first, and is charged to nobody else.
+        let small =
+            Budget::charged_to(&ledger, QueryLimits { memory_bytes: 10, ..QueryLimits::DEFAULT }, Cancel::new());
+        assert_eq!(stopped_by(small.hold(11).map(drop)), Some(Limit::Memory));
+        assert_eq!((ledger.refused(), ledger.bytes_held()), (1, 0));
+    }
+
+    #[test]
     fn time_and_cancellation_stop_a_query() {
         let late = Budget::new(QueryLimits { time: Duration::ZERO, ..QueryLimits::DEFAULT });
         while late.elapsed().is_zero() {}
@@ -476,5 +572,7 @@ mod tests {
     fn the_message_says_which_limit_and_what_to_do() {
         let e = over(Limit::Samples, 50).to_string();
         assert!(e.contains("50 samples") && e.contains("narrow"), "{e}");
+        let e = over(Limit::SharedMemory, 64).to_string();
+        assert!(e.contains("all running queries together") && e.contains("64 bytes") && e.contains("again"), "{e}");
     }
 }

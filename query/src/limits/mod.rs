@@ -1,6 +1,7 @@
 //! How far a query may go.
 
 mod budget;
+mod ledger;
 mod stats;
 
 use std::fmt;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 pub(crate) use budget::Meter;
 pub use budget::{Budget, Cancel, Held};
+pub use ledger::Ledger;
 pub use stats::ScanStats;
 
 /// What one query may use. On by default; reaching one stops that query only.
@@ -38,7 +40,7 @@ impl Default for QueryLimits {
     }
 }
 
-/// Which limit of [`QueryLimits`] was reached.
+/// Which limit was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Limit {
@@ -50,6 +52,23 @@ pub enum Limit {
     Time,
     /// [`QueryLimits::series`]
     Series,
+    /// [`Ledger::bytes_max`]: what all queries of an engine may hold together
+    SharedMemory,
+}
+
+impl Limit {
+    /// What a query that reached it is told.
+    pub(crate) fn told(self, limit: u64) -> String {
+        match self {
+            Self::SharedMemory => format!(
+                "query stopped: all running queries together would hold more than {limit} {self}; \
+                 ask again once others have ended, narrow the range or the matchers, or raise the bound of all"
+            ),
+            _ => format!(
+                "query stopped: it needs more than {limit} {self}; narrow the range or the matchers, or raise the limit"
+            ),
+        }
+    }
 }
 
 /// The limit's unit, as the error message names it.
@@ -57,7 +76,7 @@ impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Samples => "samples",
-            Self::Memory => "bytes of memory",
+            Self::Memory | Self::SharedMemory => "bytes of memory",
             Self::Time => "milliseconds",
             Self::Series => "series",
         })

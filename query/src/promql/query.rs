@@ -9,7 +9,7 @@ use tidegauge_storage::source::Snapshot;
 
 use super::eval::{Annotations, ErrorKind, EvalError, Evaluator, Matrix, Options, Value};
 use super::parse::{ParseError, ParseOptions, parse_with};
-use crate::limits::{Budget, Cancel, QueryLimits};
+use crate::limits::{Budget, Cancel, Ledger, QueryLimits};
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -65,9 +65,17 @@ impl Query {
         Self { snapshot: snapshot.clone(), text: text.into(), options, parse, budget: None, pool: None }
     }
 
-    /// Replaces all options of the evaluation.
+    /// Replaces all options of the evaluation. The ledger stays, unless they name one.
     pub fn options(mut self, options: Options) -> Self {
+        let ledger = self.options.ledger.take();
         self.options = options;
+        self.options.ledger = self.options.ledger.or(ledger);
+        self
+    }
+
+    /// Charges what the query holds to `ledger` too.
+    pub fn charged_to(mut self, ledger: &Ledger) -> Self {
+        self.options.ledger = Some(ledger.clone());
         self
     }
 
@@ -77,8 +85,8 @@ impl Query {
         self
     }
 
-    /// Bounds the query by `budget`, in place of [`limits`](Self::limits) and
-    /// [`cancelled_by`](Self::cancelled_by). Its [`stats`](Budget::stats) tell afterwards what
+    /// Bounds the query by `budget`, in place of [`limits`](Self::limits),
+    /// [`cancelled_by`](Self::cancelled_by) and [`charged_to`](Self::charged_to). Its [`stats`](Budget::stats) tell afterwards what
     /// was read, and what was not.
     pub fn budget(mut self, budget: &Budget) -> Self {
         self.budget = Some(budget.clone());

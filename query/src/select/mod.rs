@@ -13,7 +13,7 @@ use rayon::ThreadPool;
 use tidegauge_storage::model::{Labels, Matcher, TimeRange};
 use tidegauge_storage::source::Snapshot;
 
-use crate::limits::{Budget, Cancel, QueryLimits};
+use crate::limits::{Budget, Cancel, Ledger, QueryLimits};
 use crate::{Aggregate, Aggregation, QueryError, parallel};
 use join::Joined;
 
@@ -34,6 +34,7 @@ pub struct Selection {
     range: TimeRange,
     limits: QueryLimits,
     cancel: Cancel,
+    ledger: Option<Ledger>,
     budget: Option<Budget>,
     pool: Option<Arc<ThreadPool>>,
 }
@@ -53,12 +54,17 @@ impl Selection {
     }
 
     /// As [`Selection::new`], on `pool`, where all parallel operations of this selection
-    /// run later: see [`on`](Self::on).
+    /// run later: see [`on`](Self::on). What it and they hold is charged to `ledger` too.
     ///
     /// # Errors
     /// As [`Selection::new`].
-    pub fn new_on(snapshot: &Snapshot, matchers: &[Matcher], pool: Arc<ThreadPool>) -> Result<Self, QueryError> {
-        let budget = Budget::new(QueryLimits::DEFAULT);
+    pub fn new_on(
+        snapshot: &Snapshot,
+        matchers: &[Matcher],
+        pool: Arc<ThreadPool>,
+        ledger: &Ledger,
+    ) -> Result<Self, QueryError> {
+        let budget = Budget::charged_to(ledger, QueryLimits::DEFAULT, Cancel::new());
         let selection = Self::make(snapshot, matchers, TimeRange::ALL, &budget, Some(pool))?;
         Ok(Self { budget: None, ..selection })
     }
@@ -91,6 +97,7 @@ impl Selection {
             range,
             limits: *budget.limits(),
             cancel: Cancel::new(),
+            ledger: budget.ledger().cloned(),
             budget: Some(budget.clone()),
             pool,
         })
@@ -186,7 +193,8 @@ impl Selection {
 
     /// The budget of one operation.
     pub(crate) fn begin(&self) -> Budget {
-        self.budget.clone().unwrap_or_else(|| Budget::cancelled_by(self.limits, self.cancel.clone()))
+        let own = || Budget::make(self.limits, self.cancel.clone(), self.ledger.clone());
+        self.budget.clone().unwrap_or_else(own)
     }
 
     /// Runs `work` on this selection's pool, if there is so much of it.

@@ -4,9 +4,8 @@
 //! go out in the order of their labels; none is held as a whole.
 
 use tidegauge::query::{Budget, Selection};
-use tidegauge::{ColumnCursor, Columns};
+use tidegauge::{ColumnCursor, Columns, Snapshot};
 
-use super::super::App;
 use super::super::outlet::Answer;
 use super::super::query::api_error;
 use super::super::reply::ApiError;
@@ -23,8 +22,12 @@ const FRAME_BYTES: usize = 1 << 20;
 /// `prometheus.Chunk.Encoding.XOR`
 const XOR: u64 = 1;
 
-pub(super) fn answer(app: &App, request: &Request, budget: &Budget, out: &mut Answer) -> Result<(), ApiError> {
-    let snapshot = app.engine.snapshot();
+pub(super) fn answer(
+    snapshot: &Snapshot,
+    request: &Request,
+    budget: &Budget,
+    out: &mut Answer,
+) -> Result<(), ApiError> {
     for (index, query) in (0u64..).zip(&request.queries) {
         let selection = snapshot
             .install(|sources| Selection::within(sources, &query.matchers, query.range, budget))

@@ -14,6 +14,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use tidegauge::Snapshot;
 use tidegauge::query::{Budget, Cancel, QueryLimits};
 
 use super::query::HangUp;
@@ -43,18 +44,26 @@ pub(super) async fn answer(State(app): State<Arc<App>>, body: Body) -> Response 
     let hung_up = HangUp::default();
     let cancel = hung_up.cancel();
     let answered = match request.format {
-        Format::Samples => {
-            app.in_turn(move |app| samples::answer(app, &request, &budget(&cancel))).await.map(|packed| {
-                ([(header::CONTENT_TYPE, SAMPLES), (header::CONTENT_ENCODING, PACKED)], packed).into_response()
+        Format::Samples => app
+            .in_turn(move |app| {
+                let snapshot = app.engine.snapshot();
+                samples::answer(&snapshot, &request, &budget(&snapshot, &cancel))
             })
-        }
+            .await
+            .map(|packed| {
+                ([(header::CONTENT_TYPE, SAMPLES), (header::CONTENT_ENCODING, PACKED)], packed).into_response()
+            }),
         Format::Chunks => {
-            app.in_turn_streaming(CHUNKS, move |app, out| chunks::answer(app, &request, &budget(&cancel), out)).await
+            app.in_turn_streaming(CHUNKS, move |app, out| {
+                let snapshot = app.engine.snapshot();
+                chunks::answer(&snapshot, &request, &budget(&snapshot, &cancel), out)
+            })
+            .await
         }
     };
     answered.unwrap_or_else(ApiError::into_plain_text)
 }
 
-fn budget(cancel: &Cancel) -> Budget {
-    Budget::cancelled_by(QueryLimits::DEFAULT, cancel.clone())
+fn budget(snapshot: &Snapshot, cancel: &Cancel) -> Budget {
+    snapshot.budget(QueryLimits::DEFAULT, cancel.clone())
 }

@@ -1,17 +1,15 @@
 //! The answer as one message: `prometheus.ReadResponse`.
 
 use tidegauge::query::{Budget, Selection};
-use tidegauge::{Columns, Timestamp};
+use tidegauge::{Columns, Snapshot, Timestamp};
 
-use super::super::App;
 use super::super::query::api_error;
 use super::super::reply::ApiError;
 use super::encode::{put_bytes, put_labels, put_varint, varint_len};
 use super::request::Request;
 
 /// The whole message, packed. Memory is bounded by the budget.
-pub(super) fn answer(app: &App, request: &Request, budget: &Budget) -> Result<Vec<u8>, ApiError> {
-    let snapshot = app.engine.snapshot();
+pub(super) fn answer(snapshot: &Snapshot, request: &Request, budget: &Budget) -> Result<Vec<u8>, ApiError> {
     let mut message = Vec::new();
     let mut held = budget.hold(0).map_err(api_error)?;
     let (mut columns, mut one) = (Columns::default(), Vec::new());

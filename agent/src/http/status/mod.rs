@@ -68,6 +68,8 @@ pub(super) async fn flags(State(app): State<Arc<App>>) -> Envelope {
         "no-host-metrics": (!settings.host_metrics).to_string(),
         "enable-admin-api": settings.admin_api.to_string(),
         "no-experimental": (!settings.experimental).to_string(),
+        "query-memory": size(settings.query_memory),
+        "query-concurrency": settings.query_concurrency.to_string(),
         "retention": settings.retention.map(show_duration).unwrap_or_default(),
     }))
 }
@@ -85,6 +87,8 @@ pub(super) async fn config(State(app): State<Arc<App>>) -> Envelope {
         ("host_metrics", settings.host_metrics.into()),
         ("enable_admin_api", settings.admin_api.into()),
         ("experimental", settings.experimental.into()),
+        ("query_memory", size(settings.query_memory).into()),
+        ("query_concurrency", settings.query_concurrency.into()),
     ];
     let retention = settings.retention.map(|age| ("retention", Value::from(show_duration(age))));
     // JSON's texts and lists are YAML's too.
@@ -95,6 +99,11 @@ pub(super) async fn config(State(app): State<Arc<App>>) -> Envelope {
 /// The log was replayed before the agent began to listen.
 pub(super) async fn wal_replay() -> Envelope {
     Envelope::json(&json!({"min": 0, "max": 0, "current": 0}))
+}
+
+/// To the byte, as flags and configuration files take it.
+fn size(bytes: u64) -> String {
+    format!("{bytes}B")
 }
 
 /// Threads of this process; 0 where the system does not tell.

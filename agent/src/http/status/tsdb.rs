@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use serde_json::{Value, json};
-use tidegauge::query::{Budget, QueryLimits, Selection};
+use tidegauge::query::{Cancel, QueryLimits, Selection};
 use tidegauge::{Labels, METRIC_NAME, TimeRange};
 
 use super::super::App;
@@ -34,8 +34,8 @@ pub(in super::super) async fn tsdb(State(app): State<Arc<App>>, params: Params) 
 }
 
 fn answer(app: &App, limit: usize) -> ApiResult {
-    let budget = Budget::new(QueryLimits::DEFAULT);
     let snapshot = app.engine.snapshot();
+    let budget = snapshot.budget(QueryLimits::DEFAULT, Cancel::new());
     let ranges = || snapshot.sources().iter().filter_map(|source| source.time_range());
     // An empty store has no first and no last time; Prometheus shows it like this.
     let first = ranges().map(|range| range.start.millis()).min().unwrap_or(i64::MAX);

@@ -9,7 +9,7 @@ use super::error::EvalError;
 use super::grid::is_absent;
 use super::sums::Sum;
 use super::times::Steps;
-use super::window::{Window, WindowSpec};
+use super::window::{Buffer, Window, WindowSpec};
 use crate::limits::{Budget, Limit};
 
 /// What a function must know of the samples of a range.
@@ -38,8 +38,8 @@ pub(super) struct Beside {
 }
 
 /// Samples of one window, some of them standing for whole chunks.
-struct Gathered {
-    samples: Columns,
+struct Gathered<'a> {
+    memory: &'a mut Buffer,
     beside: Beside,
     /// Samples of all windows so far, those of chunks too.
     evaluated: u64,
@@ -47,18 +47,19 @@ struct Gathered {
     counted: u64,
 }
 
-impl Gathered {
+impl Gathered<'_> {
     /// Takes samples, staleness markers left out.
     fn extend(&mut self, timestamps: &[i64], values: &[f64]) {
-        let before = self.samples.len();
+        let samples = &mut self.memory.columns;
+        let before = samples.len();
         if values.iter().any(|value| is_absent(*value)) {
-            let samples = timestamps.iter().zip(values).filter(|(_, value)| !is_absent(**value));
-            samples.for_each(|(&at, &value)| self.samples.push(at, value));
+            let present = timestamps.iter().zip(values).filter(|(_, value)| !is_absent(**value));
+            present.for_each(|(&at, &value)| samples.push(at, value));
         } else {
-            self.samples.timestamps.extend_from_slice(timestamps);
-            self.samples.values.extend_from_slice(values);
+            samples.timestamps.extend_from_slice(timestamps);
+            samples.values.extend_from_slice(values);
         }
-        self.evaluated += (self.samples.len() - before) as u64;
+        self.evaluated += (samples.len() - before) as u64;
     }
 
     /// Takes a chunk by its statistics, if they tell what is needed.
@@ -68,6 +69,7 @@ impl Gathered {
             return needs != Needs::Samples;
         }
         let nan = u64::from(stats.nan);
+        let samples = &mut self.memory.columns;
         match needs {
             Needs::Samples => return false,
             Needs::Count => self.beside.samples += present,
@@ -81,15 +83,15 @@ impl Gathered {
             }
             Needs::Least | Needs::Greatest => {
                 let value = if needs == Needs::Least { stats.min } else { stats.max };
-                self.samples.push(stats.first_timestamp, if present > nan { value } else { f64::NAN });
+                samples.push(stats.first_timestamp, if present > nan { value } else { f64::NAN });
             }
             // Of NaN values the statistics keep no place, and of falls not what was before.
             Needs::Ends | Needs::Counter if nan > 0 || stats.stale > 0 => return false,
             Needs::Counter if stats.resets > 0 => return false,
             Needs::Ends | Needs::Counter => {
-                self.samples.push(stats.first_timestamp, stats.first_value);
+                samples.push(stats.first_timestamp, stats.first_value);
                 if present > 1 {
-                    self.samples.push(stats.last_timestamp, stats.last_value);
+                    samples.push(stats.last_timestamp, stats.last_value);
                     self.beside.samples += present - 2;
                 }
             }
@@ -116,17 +118,17 @@ impl<F: Fn(&Window<'_>, usize) -> Result<Option<f64>, EvalError>> Disjoint<'_, F
         ends.windows(2).all(|two| two[1].saturating_sub(two[0]) >= range)
     }
 
-    /// One value for each step in `out`. Works in `memory` and `batch`. Answers the samples that the windows hold, the
-    /// memory, the samples read, and what that took.
+    /// One value for each step in `out`. Works in `memory` and `batch`. Answers the samples that the windows hold,
+    /// the samples read, and what that took.
     pub(super) fn fill<C: ColumnCursor>(
         &self,
         mut cursor: C,
-        mut memory: Columns,
+        memory: &mut Buffer,
         batch: &mut Columns,
         out: &mut [f64],
-    ) -> Result<(u64, Columns, u64, ReadCounts), EvalError> {
-        memory.clear();
-        let mut gathered = Gathered { samples: memory, beside: Beside::default(), evaluated: 0, counted: 0 };
+    ) -> Result<(u64, u64, ReadCounts), EvalError> {
+        memory.columns.clear();
+        let mut gathered = Gathered { memory, beside: Beside::default(), evaluated: 0, counted: 0 };
         let (mut samples, mut step) = (0, 0);
         while step < self.ends.len() {
             let start = self.start(step);
@@ -154,7 +156,7 @@ impl<F: Fn(&Window<'_>, usize) -> Result<Option<f64>, EvalError>> Disjoint<'_, F
         if step < self.ends.len() {
             self.finish(step, &mut gathered, out)?;
         }
-        Ok((gathered.evaluated, gathered.samples, samples, cursor.counts()))
+        Ok((gathered.evaluated, samples, cursor.counts()))
     }
 
     fn start(&self, step: usize) -> i64 {
@@ -166,7 +168,7 @@ impl<F: Fn(&Window<'_>, usize) -> Result<Option<f64>, EvalError>> Disjoint<'_, F
         &self,
         mut step: usize,
         batch: &Columns,
-        gathered: &mut Gathered,
+        gathered: &mut Gathered<'_>,
         out: &mut [f64],
     ) -> Result<usize, EvalError> {
         let mut at = 0;
@@ -184,17 +186,18 @@ impl<F: Fn(&Window<'_>, usize) -> Result<Option<f64>, EvalError>> Disjoint<'_, F
             }
         }
         let limit = self.budget.limits().samples;
-        if gathered.samples.len() as u64 > limit {
+        if gathered.memory.columns.len() as u64 > limit {
             return Err(EvalError::LimitExceeded { which: Limit::Samples, limit });
         }
+        gathered.memory.weigh()?;
         Ok(step)
     }
 
-    fn finish(&self, step: usize, gathered: &mut Gathered, out: &mut [f64]) -> Result<(), EvalError> {
+    fn finish(&self, step: usize, gathered: &mut Gathered<'_>, out: &mut [f64]) -> Result<(), EvalError> {
         self.budget.evaluated_at(step, gathered.evaluated - gathered.counted);
         gathered.counted = gathered.evaluated;
         let beside = std::mem::take(&mut gathered.beside);
-        let Columns { timestamps, values } = &gathered.samples;
+        let Columns { timestamps, values } = &gathered.memory.columns;
         if !timestamps.is_empty() || beside.samples > 0 {
             let (start, end) = (self.start(step), self.ends[step]);
             let window = Window {
@@ -211,7 +214,7 @@ impl<F: Fn(&Window<'_>, usize) -> Result<Option<f64>, EvalError>> Disjoint<'_, F
                 out[step] = value;
             }
         }
-        gathered.samples.clear();
+        gathered.memory.columns.clear();
         Ok(())
     }
 }

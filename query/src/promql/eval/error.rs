@@ -19,6 +19,8 @@ pub enum ErrorKind {
     Canceled,
     /// Stored samples could not be read: `internal`.
     Internal,
+    /// Not now, for what others ask: `unavailable`.
+    Unavailable,
 }
 
 impl ErrorKind {
@@ -31,6 +33,7 @@ impl ErrorKind {
             Self::Timeout => "timeout",
             Self::Canceled => "canceled",
             Self::Internal => "internal",
+            Self::Unavailable => "unavailable",
         }
     }
 }
@@ -71,7 +74,7 @@ fn over_limit(which: Limit, limit: u64) -> String {
              more than {limit}; narrow the range or the matchers, or raise the limit"
         ),
         Limit::Time => format!("query timed out in expression evaluation: it took more than {limit} ms"),
-        which => format!("query stopped: it needs more than {limit} {which}; narrow the range or the matchers"),
+        which => which.told(limit),
     }
 }
 
@@ -86,6 +89,7 @@ impl EvalError {
         match self {
             Self::BadData(_) => ErrorKind::BadData,
             Self::LimitExceeded { which: Limit::Time, .. } => ErrorKind::Timeout,
+            Self::LimitExceeded { which: Limit::SharedMemory, .. } => ErrorKind::Unavailable,
             Self::Execution(_) | Self::LimitExceeded { .. } => ErrorKind::Execution,
             Self::Canceled => ErrorKind::Canceled,
             Self::Read(_) | Self::Query(_) => ErrorKind::Internal,

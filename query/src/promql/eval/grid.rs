@@ -109,6 +109,11 @@ impl Grid {
         counted
     }
 
+    /// The budget that it is charged to.
+    pub(super) fn budget(&self) -> &Budget {
+        &self.holdings.budget
+    }
+
     /// Values counted here.
     pub(super) fn samples(&self) -> u64 {
         self.samples
@@ -188,6 +193,8 @@ impl Grid {
 
     /// Takes the names off the series whose values are no longer theirs.
     pub(super) fn drop_due_names(mut self) -> Result<Self, EvalError> {
+        let due = || self.rows.iter().filter(|row| row.drop_name);
+        self.held.grow(due().map(|row| row.labels.encoded().len() as u64).sum())?;
         for row in self.rows.iter_mut().filter(|row| row.drop_name) {
             (row.labels, row.drop_name) = (without_name(&row.labels), false);
         }

@@ -30,7 +30,7 @@ use std::time::Duration;
 use tidegauge_storage::model::Timestamp;
 use tidegauge_storage::source::Snapshot;
 
-use crate::limits::{Budget, Cancel, QueryLimits};
+use crate::limits::{Budget, Cancel, Ledger, QueryLimits};
 use crate::promql::parse::ast::Expr;
 
 pub use annotations::Annotations;
@@ -51,6 +51,8 @@ pub struct Options {
     pub limits: QueryLimits,
     /// Stops the query from outside.
     pub cancel: Cancel,
+    /// What it holds is charged to this too.
+    pub ledger: Option<Ledger>,
     /// The step of subqueries that name none.
     pub subquery_step: Duration,
     /// Whether many series are shared among the threads of the pool; yes by default.
@@ -63,6 +65,7 @@ impl Default for Options {
             lookback: Duration::from_secs(300),
             limits: QueryLimits::DEFAULT,
             cancel: Cancel::new(),
+            ledger: None,
             subquery_step: Duration::from_secs(60),
             shared: true,
         }
@@ -84,8 +87,9 @@ impl<'a> Evaluator<'a> {
         Self { snapshot, options, budget: None }
     }
 
-    /// Bounds each evaluation by `budget`, in place of the limits and the cancel flag of the
-    /// options. Its [`stats`](Budget::stats) tell afterwards what was read.
+    /// Bounds each evaluation by `budget`, in place of the limits, the cancel flag and the ledger of the
+    /// options. Its [`stats`](Budget::stats) tell afterwards what was read. What the answer holds stays charged to it
+    /// until the last clone of it goes, so give each query one of its own.
     #[must_use]
     pub fn budget(mut self, budget: &Budget) -> Self {
         self.budget = Some(budget.clone());
@@ -99,20 +103,22 @@ impl<'a> Evaluator<'a> {
     pub fn instant(&self, expr: &Expr, at: Timestamp) -> Result<(Value, Annotations), EvalError> {
         let at = at.nanos();
         let run = self.run(Asked { start: at, end: at, step: 0 });
-        let steps = Steps::one(at);
-        let value = match expr.unwrapped() {
-            range @ (Expr::Matrix(_) | Expr::Subquery(_)) => {
-                let source = run.range_source(range, steps)?;
-                Value::Matrix(value::matrix_of_ranges(run.raw_range(&source)?)?)
-            }
-            _ => match run.eval(expr, steps)? {
-                Val::Scalar(values) => Value::Scalar(values[0]),
-                Val::String(text) => Value::String(text),
-                Val::Vector(grid) => Value::Vector(value::vector(grid.drop_due_names()?, at)),
-            },
-        };
-        run.holdings.tell();
-        Ok((value, run.annotations.into_inner()))
+        run.holdings.budget().clone().timed(|| {
+            let steps = Steps::one(at);
+            let value = match expr.unwrapped() {
+                range @ (Expr::Matrix(_) | Expr::Subquery(_)) => {
+                    let source = run.range_source(range, steps)?;
+                    Value::Matrix(value::matrix_of_ranges(run.raw_range(&source)?)?)
+                }
+                _ => match run.eval(expr, steps)? {
+                    Val::Scalar(values) => Value::Scalar(values[0]),
+                    Val::String(text) => Value::String(text),
+                    Val::Vector(grid) => Value::Vector(value::vector(grid.drop_due_names()?, at)?),
+                },
+            };
+            run.holdings.tell();
+            Ok((value, run.annotations.into_inner()))
+        })
     }
 
     /// The value of `expr` at `start` and every `step` until `end`, both included. Series in
@@ -141,18 +147,21 @@ impl<'a> Evaluator<'a> {
         let (start, end) = (start.nanos(), end.nanos());
         let steps = Steps::between(start, end, step);
         let run = self.run(Asked { start, end, step });
-        let _held = run.hold_steps(steps)?;
-        let matrix = match run.eval(expr, steps)? {
-            Val::Scalar(values) => value::matrix_of_scalars(&values, steps),
-            Val::Vector(grid) => value::matrix(grid.drop_due_names()?, steps),
-            Val::String(_) => Matrix::new(),
-        };
-        run.holdings.tell();
-        Ok((matrix, run.annotations.into_inner()))
+        run.holdings.budget().clone().timed(|| {
+            let _held = run.hold_steps(expr, steps)?;
+            let matrix = match run.eval(expr, steps)? {
+                Val::Scalar(values) => value::matrix_of_scalars(&values, steps, run.holdings.budget())?,
+                Val::Vector(grid) => value::matrix(grid.drop_due_names()?, steps)?,
+                Val::String(_) => Matrix::new(),
+            };
+            run.holdings.tell();
+            Ok((matrix, run.annotations.into_inner()))
+        })
     }
 
     fn run(&self, asked: Asked) -> Run<'_> {
-        let own = || Budget::cancelled_by(self.options.limits, self.options.cancel.clone());
+        let Options { limits, cancel, ledger, .. } = &self.options;
+        let own = || Budget::make(*limits, cancel.clone(), ledger.clone());
         let budget = self.budget.clone().unwrap_or_else(own);
         Run {
             snapshot: self.snapshot,

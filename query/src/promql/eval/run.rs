@@ -40,9 +40,11 @@ impl Run<'_> {
         Grid::new(steps, &self.holdings)
     }
 
-    /// Refuses more steps than fit in the query's memory, before anything is made of them.
-    pub(super) fn hold_steps(&self, steps: Steps) -> Result<Held, EvalError> {
-        Ok(self.holdings.budget().hold((steps.count as u64).saturating_mul(16))?)
+    /// Refuses more steps than fit in the query's memory, before anything is made of them: their times, and the
+    /// numbers of one a step that `expr` works on.
+    pub(super) fn hold_steps(&self, expr: &Expr, steps: Steps) -> Result<Held, EvalError> {
+        let one = bytes_of_a_step(expr).saturating_add(16);
+        Ok(self.holdings.budget().hold((steps.count as u64).saturating_mul(one))?)
     }
 
     pub(super) fn eval(&self, expr: &Expr, steps: Steps) -> Result<Val, EvalError> {
@@ -100,6 +102,18 @@ impl Run<'_> {
             _ => Err(EvalError::BadData(format!("{expr} is no scalar"))),
         }
     }
+}
+
+/// Bytes a step of all scalars in `expr`, which are no grid's; those inside a subquery have steps of their own.
+fn bytes_of_a_step(expr: &Expr) -> u64 {
+    let own = match expr {
+        Expr::Subquery(_) => return 0,
+        // Counts as it goes.
+        Expr::Call(call) if call.signature.function == Function::Scalar => 24,
+        other if other.value_type() == ValueType::Scalar => 8,
+        _ => 0,
+    };
+    own + expr.children().into_iter().map(bytes_of_a_step).sum::<u64>()
 }
 
 /// The text of a string argument.

@@ -8,7 +8,7 @@ use super::error::EvalError;
 use super::grid::{ABSENT, Grid, Row, is_absent};
 use super::run::Run;
 use super::times::{Steps, seconds};
-use super::window::{WindowSpec, Windows};
+use super::window::{Buffer, WindowSpec, Windows};
 use crate::limits::Meter;
 use crate::promql::parse::ast::{Extension, VectorSelector};
 use crate::select::Selection;
@@ -59,8 +59,9 @@ impl Run<'_> {
         grid.values.resize(selection.len() * times.len(), ABSENT);
         let budget = self.holdings.budget();
         let lookback = self.lookback;
-        let fill = |(scratch, meter): &mut (Columns, Meter<'_>), (i, out): (usize, &mut [f64])| {
+        let fill = |(buffer, meter): &mut (Buffer, Meter<'_>), (i, out): (usize, &mut [f64])| {
             budget.check()?;
+            let scratch = &mut buffer.columns;
             if let (&[at], false) = (times, smoothed) {
                 // The end of each series is enough.
                 let mut counts = ReadCounts::default();
@@ -72,9 +73,8 @@ impl Run<'_> {
             }
             let mut cursor = selection.series(i).cursor();
             let samples = if smoothed {
-                let windows = Windows::new(cursor, budget.limits().samples, std::mem::take(scratch));
-                let (memory, samples, counts) = smooth(windows, times, lookback, out)?;
-                *scratch = memory;
+                let windows = Windows::new(cursor, budget.limits().samples, buffer);
+                let (samples, counts) = smooth(windows, times, lookback, out)?;
                 meter.seen(samples, counts);
                 return Ok(());
             } else {
@@ -83,7 +83,7 @@ impl Run<'_> {
             meter.seen(samples, cursor.counts());
             Ok::<(), EvalError>(())
         };
-        let scratch = || (Columns::default(), Meter::new(budget));
+        let scratch = || (Buffer::new(budget), Meter::new(budget));
         let rows = selection.len();
         if self.shared && rows >= SERIES_PARALLEL_MIN {
             grid.values.par_chunks_mut(times.len()).enumerate().try_for_each_init(scratch, fill)?;
@@ -160,11 +160,11 @@ fn settled(at: i64, (t, value): (i64, f64), lookback: i64, wanted: Wanted) -> f6
 
 /// Values between two samples lie on the line between them.
 fn smooth(
-    mut windows: Windows<impl ColumnCursor>,
+    mut windows: Windows<'_, impl ColumnCursor>,
     times: &[i64],
     lookback: i64,
     out: &mut [f64],
-) -> Result<(Columns, u64, ReadCounts), EvalError> {
+) -> Result<(u64, ReadCounts), EvalError> {
     for (at, &t) in times.iter().enumerate() {
         let (ts, vs) = windows.advance(t.saturating_sub(lookback), t.saturating_add(lookback))?;
         let next = ts.partition_point(|&sample| sample < t);
@@ -175,7 +175,7 @@ fn smooth(
             (None, _) => continue,
         };
     }
-    Ok(windows.recycle())
+    Ok(windows.counts())
 }
 
 /// The value at `t` on the line through two samples; a counter that fell starts at zero.

@@ -9,6 +9,7 @@ use super::error::EvalError;
 use super::grid::{Grid, Row, is_absent, same_labels};
 use super::labels::without_name;
 use super::times::Steps;
+use crate::limits::Budget;
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,33 +52,44 @@ pub struct RangeSeries {
     pub values: Vec<f64>,
 }
 
-pub(super) fn vector(grid: Grid, at: i64) -> Vec<InstantSample> {
+/// Charges an answer of so many series and samples for as long as the query's budget is there.
+fn keep_answer(budget: &Budget, series: usize, samples: usize) -> Result<(), EvalError> {
+    budget.hold((series * size_of::<RangeSeries>() + samples * 16) as u64)?.keep();
+    Ok(())
+}
+
+pub(super) fn vector(grid: Grid, at: i64) -> Result<Vec<InstantSample>, EvalError> {
     let timestamp = Timestamp::from_nanos(at);
+    keep_answer(grid.budget(), grid.rows.len(), 0)?;
+    let mut out = Vec::with_capacity(grid.rows.len());
     let present = grid.iter().filter(|(_, values)| !is_absent(values[0]));
-    present.map(|(row, values)| InstantSample { labels: row.labels.clone(), timestamp, value: values[0] }).collect()
+    out.extend(present.map(|(row, values)| InstantSample { labels: row.labels.clone(), timestamp, value: values[0] }));
+    Ok(out)
 }
 
-pub(super) fn matrix(grid: Grid, steps: Steps) -> Matrix {
-    let mut out: Matrix = grid
-        .iter()
-        .filter_map(|(row, values)| {
-            let mut series = RangeSeries { labels: row.labels.clone(), timestamps: Vec::new(), values: Vec::new() };
-            for (step, &value) in values.iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
-                series.timestamps.push(steps.at(step));
-                series.values.push(value);
-            }
-            (!series.values.is_empty()).then_some(series)
-        })
-        .collect();
-    out.sort_by(|a, b| a.labels.cmp(&b.labels));
-    out
-}
-
-pub(super) fn matrix_of_scalars(values: &[f64], steps: Steps) -> Matrix {
-    if values.is_empty() {
-        return Matrix::new();
+pub(super) fn matrix(grid: Grid, steps: Steps) -> Result<Matrix, EvalError> {
+    let counts: Vec<usize> = grid.iter().map(|(_, values)| values.iter().filter(|v| !is_absent(**v)).count()).collect();
+    keep_answer(grid.budget(), grid.rows.len(), counts.iter().sum())?;
+    let mut out = Matrix::with_capacity(grid.rows.len());
+    for ((row, values), count) in grid.iter().zip(counts).filter(|(_, count)| *count > 0) {
+        let (timestamps, numbers) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let mut series = RangeSeries { labels: row.labels.clone(), timestamps, values: numbers };
+        for (step, &value) in values.iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
+            series.timestamps.push(steps.at(step));
+            series.values.push(value);
+        }
+        out.push(series);
     }
-    vec![RangeSeries { labels: Labels::empty(), timestamps: steps.iter().collect(), values: values.to_vec() }]
+    out.sort_by(|a, b| a.labels.cmp(&b.labels));
+    Ok(out)
+}
+
+pub(super) fn matrix_of_scalars(values: &[f64], steps: Steps, budget: &Budget) -> Result<Matrix, EvalError> {
+    if values.is_empty() {
+        return Ok(Matrix::new());
+    }
+    keep_answer(budget, 1, values.len())?;
+    Ok(vec![RangeSeries { labels: Labels::empty(), timestamps: steps.iter().collect(), values: values.to_vec() }])
 }
 
 /// Raw samples as an answer; series that are alike without their names must not overlap.

@@ -9,7 +9,7 @@ use super::grid::{ABSENT, Grid, Row, is_absent};
 use super::run::Run;
 use super::selector::{SERIES_PARALLEL_MIN, left_open, spec_of};
 use super::times::Steps;
-use crate::limits::{Budget, Limit, Meter};
+use crate::limits::{Budget, Held, Limit, Meter};
 use crate::promql::parse::ast::{Expr, Extension, MatrixSelector, Subquery};
 use crate::select::Selection;
 
@@ -41,87 +41,125 @@ pub(super) struct Window<'a> {
     pub(super) extension: Option<Extension>,
 }
 
+/// Samples of the windows at hand, series after series, charged to the query.
+pub(super) struct Buffer {
+    pub(super) columns: Columns,
+    held: Held,
+}
+
+impl Buffer {
+    pub(super) fn new(budget: &Budget) -> Self {
+        Self { columns: Columns::default(), held: budget.hold_nothing() }
+    }
+
+    /// Charges the memory as it is now. Call after each batch.
+    pub(super) fn weigh(&mut self) -> Result<(), EvalError> {
+        let Columns { timestamps, values } = &self.columns;
+        Ok(self.held.resize((timestamps.capacity() + values.capacity()) as u64 * 8)?)
+    }
+}
+
 /// Slides over one series. Ranges must not move back.
-pub(super) struct Windows<C> {
+pub(super) struct Windows<'a, C> {
     cursor: C,
     spent: bool,
     /// Samples read, staleness markers among them.
     samples: u64,
-    buffer: Columns,
+    buffer: &'a mut Buffer,
     first: usize,
     samples_max: u64,
 }
 
-impl<C: ColumnCursor> Windows<C> {
-    /// Uses the memory of `buffer`, which [`recycle`](Self::recycle) gives back.
-    pub(super) fn new(cursor: C, samples_max: u64, mut buffer: Columns) -> Self {
-        buffer.clear();
+impl<'a, C: ColumnCursor> Windows<'a, C> {
+    /// Works in the memory of `buffer`.
+    pub(super) fn new(cursor: C, samples_max: u64, buffer: &'a mut Buffer) -> Self {
+        buffer.columns.clear();
         Self { cursor, spent: false, samples: 0, buffer, first: 0, samples_max }
     }
 
-    /// The memory, how many samples were read, and what that took.
-    pub(super) fn recycle(self) -> (Columns, u64, ReadCounts) {
-        (self.buffer, self.samples, self.cursor.counts())
+    /// How many samples were read, and what that took.
+    pub(super) fn counts(&self) -> (u64, ReadCounts) {
+        (self.samples, self.cursor.counts())
     }
 
     /// The samples in (start, end], staleness markers left out.
     pub(super) fn advance(&mut self, start: i64, end: i64) -> Result<(&[i64], &[f64]), EvalError> {
-        while !self.spent && self.buffer.timestamps.last().is_none_or(|&last| last <= end) {
+        while !self.spent && self.buffer.columns.timestamps.last().is_none_or(|&last| last <= end) {
             self.forget(start);
             self.pull()?;
         }
         self.forget(start);
-        let upto = self.first + self.buffer.timestamps[self.first..].partition_point(|&t| t <= end);
-        Ok((&self.buffer.timestamps[self.first..upto], &self.buffer.values[self.first..upto]))
+        let Columns { timestamps, values } = &self.buffer.columns;
+        let upto = self.first + timestamps[self.first..].partition_point(|&t| t <= end);
+        Ok((&timestamps[self.first..upto], &values[self.first..upto]))
     }
 
     fn pull(&mut self) -> Result<(), EvalError> {
-        let before = self.buffer.len();
-        self.spent = !self.cursor.next(&mut self.buffer)?;
-        self.samples += (self.buffer.len() - before) as u64;
-        if self.buffer.values[before..].iter().any(|v| is_absent(*v)) {
-            self.drop_markers(before);
+        let columns = &mut self.buffer.columns;
+        let before = columns.len();
+        self.spent = !self.cursor.next(columns)?;
+        self.samples += (columns.len() - before) as u64;
+        if columns.values[before..].iter().any(|v| is_absent(*v)) {
+            drop_markers(columns, before);
         }
-        if (self.buffer.len() - self.first) as u64 > self.samples_max {
+        if (columns.len() - self.first) as u64 > self.samples_max {
             return Err(EvalError::LimitExceeded { which: Limit::Samples, limit: self.samples_max });
         }
-        Ok(())
-    }
-
-    fn drop_markers(&mut self, from: usize) {
-        let Columns { timestamps, values } = &mut self.buffer;
-        let mut kept = from;
-        for i in from..values.len() {
-            if !is_absent(values[i]) {
-                (timestamps[kept], values[kept]) = (timestamps[i], values[i]);
-                kept += 1;
-            }
-        }
-        timestamps.truncate(kept);
-        values.truncate(kept);
+        self.buffer.weigh()
     }
 
     /// Drops what no later range can see; moves the rest only when it is the lesser part.
     fn forget(&mut self, start: i64) {
-        self.first += self.buffer.timestamps[self.first..].partition_point(|&t| t <= start);
-        if self.first > 1024 && self.first * 2 > self.buffer.len() {
-            self.buffer.timestamps.drain(..self.first);
-            self.buffer.values.drain(..self.first);
+        let Columns { timestamps, values } = &mut self.buffer.columns;
+        self.first += timestamps[self.first..].partition_point(|&t| t <= start);
+        if self.first > 1024 && self.first * 2 > timestamps.len() {
+            timestamps.drain(..self.first);
+            values.drain(..self.first);
             self.first = 0;
         }
     }
 }
 
-/// A cursor over samples that are in memory already.
-struct Whole(Option<Columns>);
+fn drop_markers(columns: &mut Columns, from: usize) {
+    let Columns { timestamps, values } = columns;
+    let mut kept = from;
+    for i in from..values.len() {
+        if !is_absent(values[i]) {
+            (timestamps[kept], values[kept]) = (timestamps[i], values[i]);
+            kept += 1;
+        }
+    }
+    timestamps.truncate(kept);
+    values.truncate(kept);
+}
 
-impl ColumnCursor for Whole {
+/// A cursor over the values of a subquery, those that are there. A window takes of them what it sees, and no more.
+struct Computed<'a> {
+    times: &'a [i64],
+    values: &'a [f64],
+}
+
+/// Steps that a batch looks at.
+const COMPUTED_BATCH: usize = 1024;
+
+impl<'a> Computed<'a> {
+    /// Of series `i` of a grid with these values, whose steps are at `times`.
+    fn new(times: &'a [i64], values: &'a [f64], i: usize) -> Self {
+        Self { times, values: &values[i * times.len()..(i + 1) * times.len()] }
+    }
+}
+
+impl ColumnCursor for Computed<'_> {
     fn next(&mut self, out: &mut Columns) -> Result<bool, tidegauge_storage::source::ReadError> {
-        let Some(all) = self.0.take() else { return Ok(false) };
-        let any = !all.is_empty();
-        out.timestamps.extend(all.timestamps);
-        out.values.extend(all.values);
-        Ok(any)
+        let before = out.len();
+        while !self.times.is_empty() && out.len() == before {
+            let (times, later) = self.times.split_at(self.times.len().min(COMPUTED_BATCH));
+            let (values, rest) = self.values.split_at(times.len());
+            let present = times.iter().zip(values).filter(|(_, value)| !is_absent(**value));
+            present.for_each(|(&at, &value)| out.push(at, value));
+            (self.times, self.values) = (later, rest);
+        }
+        Ok(out.len() > before)
     }
 }
 
@@ -132,6 +170,7 @@ pub(super) struct RangeSource {
     extension: Option<Extension>,
     /// The end of each step's range.
     ends: Vec<i64>,
+    _held: Held,
 }
 
 enum Samples {
@@ -165,16 +204,19 @@ impl Run<'_> {
         let last = ends.last().copied().unwrap_or(0).saturating_add(spec.after);
         let range = left_open(first, last);
         let selection = Selection::within(self.snapshot, &m.selector.matchers, range, self.holdings.budget())?;
-        Ok(RangeSource { samples: Samples::Stored(selection), spec, extension, ends })
+        let _held = self.holdings.budget().hold(ends.len() as u64 * 8)?;
+        Ok(RangeSource { samples: Samples::Stored(selection), spec, extension, ends, _held })
     }
 
     fn subquery_range(&self, s: &Subquery, steps: Steps) -> Result<RangeSource, EvalError> {
         let range = self.asked.positive(&s.range)?;
         let ends = self.subquery_ends(s, steps)?;
-        let (inner, grid) = self.subquery(s, range, &ends)?;
+        let (inner, grid, mut held) = self.subquery(s, range, &ends)?;
         let spec = spec_of(range, None, 0);
         let times = inner.iter().collect();
-        Ok(RangeSource { samples: Samples::Computed(times, grid), spec, extension: None, ends })
+        // Of all that the subquery held, the times stay.
+        held.resize((inner.count + ends.len()) as u64 * 8)?;
+        Ok(RangeSource { samples: Samples::Computed(times, grid), spec, extension: None, ends, _held: held })
     }
 
     fn subquery_ends(&self, s: &Subquery, steps: Steps) -> Result<Vec<i64>, EvalError> {
@@ -186,24 +228,24 @@ impl Run<'_> {
     }
 
     /// The steps of a subquery, multiples of its step, and its value at them.
-    fn subquery(&self, s: &Subquery, range: i64, ends: &[i64]) -> Result<(Steps, Grid), EvalError> {
+    fn subquery(&self, s: &Subquery, range: i64, ends: &[i64]) -> Result<(Steps, Grid, Held), EvalError> {
         let step = match &s.step {
             Some(step) => self.asked.positive(step)?,
             None => self.subquery_step,
         };
         let (Some(&first), Some(&last)) = (ends.first(), ends.last()) else {
-            return Ok((Steps::between(1, 0, 1), self.grid(0)?));
+            return Ok((Steps::between(1, 0, 1), self.grid(0)?, self.holdings.budget().hold_nothing()));
         };
         let after = first.saturating_sub(range);
         let start = after.div_euclid(step).saturating_mul(step).saturating_add(step);
         let inner = Steps::between(start, last, step);
-        let _held = self.hold_steps(inner)?;
+        let held = self.hold_steps(&s.expr, inner)?;
         // What is inside counts where its values are looked at, and not before.
         let budget = self.holdings.budget();
         let evaluated = budget.evaluated_so_far();
         let grid = self.eval_vector(&s.expr, inner)?;
         budget.forget_since(&evaluated);
-        Ok((inner, grid))
+        Ok((inner, grid, held))
     }
 
     /// Applies `f`, which needs `needs`, to every series' range at every step. The name goes unless `keep_name`.
@@ -239,10 +281,9 @@ impl Run<'_> {
         let samples_max = budget.limits().samples;
         let disjoint = Disjoint { spec, steps, ends, needs, budget, f: &f };
         let are_disjoint = needs != Needs::Samples && extension.is_none() && Disjoint::<F>::are(spec.range, ends);
-        let fill = |(buffer, batch, meter): &mut (Columns, Columns, Meter<'_>), (i, out): (usize, &mut [f64])| {
+        let fill = |(memory, batch, meter): &mut (Buffer, Columns, Meter<'_>), (i, out): (usize, &mut [f64])| {
             budget.check()?;
-            let memory = std::mem::take(buffer);
-            let (evaluated, memory, samples, counts) = match view {
+            let (evaluated, samples, counts) = match view {
                 View::Stored(selection) if are_disjoint => {
                     disjoint.fill(selection.series(i).cursor(), memory, batch, out)?
                 }
@@ -251,18 +292,17 @@ impl Run<'_> {
                     slide(windows, spec, extension, steps, ends, &f, budget, out)?
                 }
                 View::Computed(times, values) => {
-                    let windows = Windows::new(Whole(Some(present(times, values, i))), samples_max, memory);
+                    let windows = Windows::new(Computed::new(times, values, i), samples_max, memory);
                     slide(windows, spec, extension, steps, ends, &f, budget, out)?
                 }
             };
-            *buffer = memory;
             meter.evaluated(evaluated);
             if let View::Stored(_) = view {
                 meter.seen(samples, counts);
             }
             Ok::<(), EvalError>(())
         };
-        let scratch = || (Columns::default(), Columns::default(), Meter::new(budget));
+        let scratch = || (Buffer::new(budget), Columns::default(), Meter::new(budget));
         if self.shared && steps.count > 0 && rows.len() >= SERIES_PARALLEL_MIN {
             grid.values.par_chunks_mut(steps.count).enumerate().try_for_each_init(scratch, fill)?;
         } else if steps.count > 0 {
@@ -280,9 +320,17 @@ impl Run<'_> {
     pub(super) fn raw_range(&self, source: &RangeSource) -> Result<Vec<(Row, Columns)>, EvalError> {
         let mut out = Vec::new();
         let Some(&end) = source.ends.first() else { return Ok(out) };
-        let samples_max = self.holdings.budget().limits().samples;
+        let budget = self.holdings.budget();
+        let samples_max = budget.limits().samples;
         let (start, spec) = (end.saturating_sub(source.spec.range), source.spec);
+        let (mut held, mut all) = (budget.hold_nothing(), 0);
         let mut keep = |row: Row, times: &[i64], values: &[f64]| {
+            budget.check()?;
+            all += times.len() as u64;
+            if all > samples_max {
+                return Err(EvalError::LimitExceeded { which: Limit::Samples, limit: samples_max });
+            }
+            held.grow((size_of::<(Row, Columns)>() + times.len() * 16) as u64)?;
             let columns = match source.extension {
                 None => Columns { timestamps: times.to_vec(), values: values.to_vec() },
                 Some(extension) => super::functions::extended_range(times, values, start, end, extension),
@@ -290,45 +338,39 @@ impl Run<'_> {
             if !columns.is_empty() {
                 out.push((row, columns));
             }
+            Ok(())
         };
+        let mut buffer = Buffer::new(budget);
         match &source.samples {
             Samples::Stored(selection) => {
-                let mut meter = Meter::new(self.holdings.budget());
+                let mut meter = Meter::new(budget);
                 for series in selection.iter() {
-                    let mut windows = Windows::new(series.cursor(), samples_max, Columns::default());
+                    let mut windows = Windows::new(series.cursor(), samples_max, &mut buffer);
                     let (times, values) =
                         windows.advance(start.saturating_sub(spec.before), end.saturating_add(spec.after))?;
-                    self.holdings.budget().evaluated(times.len() as u64);
-                    keep(Row { labels: series.labels().clone(), drop_name: false }, times, values);
-                    let (_, samples, counts) = windows.recycle();
+                    budget.evaluated(times.len() as u64);
+                    keep(Row { labels: series.labels().clone(), drop_name: false }, times, values)?;
+                    let (samples, counts) = windows.counts();
                     meter.seen(samples, counts);
                 }
             }
-            Samples::Computed(times, grid) => {
+            Samples::Computed(steps, grid) => {
                 for (i, row) in grid.rows.iter().enumerate() {
-                    let columns = present(times, &grid.values, i);
-                    self.holdings.budget().evaluated(columns.len() as u64);
-                    keep(row.clone(), &columns.timestamps, &columns.values);
+                    let mut windows = Windows::new(Computed::new(steps, &grid.values, i), samples_max, &mut buffer);
+                    let (times, values) = windows.advance(i64::MIN, i64::MAX)?;
+                    budget.evaluated(times.len() as u64);
+                    keep(row.clone(), times, values)?;
                 }
             }
         }
+        held.keep();
         Ok(out)
     }
 }
 
-fn present(times: &[i64], values: &[f64], i: usize) -> Columns {
-    let mut columns = Columns::default();
-    for (&t, &value) in times.iter().zip(&values[i * times.len()..]) {
-        if !is_absent(value) {
-            columns.push(t, value);
-        }
-    }
-    columns
-}
-
 #[allow(clippy::too_many_arguments, reason = "the inner loop of every range function, shared by two kinds of cursor")]
 fn slide<C: ColumnCursor>(
-    mut windows: Windows<C>,
+    mut windows: Windows<'_, C>,
     spec: WindowSpec,
     extension: Option<Extension>,
     steps: Steps,
@@ -336,7 +378,7 @@ fn slide<C: ColumnCursor>(
     f: &impl Fn(&Window<'_>, usize) -> Result<Option<f64>, EvalError>,
     budget: &Budget,
     out: &mut [f64],
-) -> Result<(u64, Columns, u64, ReadCounts), EvalError> {
+) -> Result<(u64, u64, ReadCounts), EvalError> {
     let by_step = budget.counts_steps();
     let (mut work, mut evaluated) = (0, 0);
     for (step, (&end, slot)) in ends.iter().zip(out).enumerate() {
@@ -360,6 +402,6 @@ fn slide<C: ColumnCursor>(
             *slot = value;
         }
     }
-    let (memory, samples, counts) = windows.recycle();
-    Ok((evaluated, memory, samples, counts))
+    let (samples, counts) = windows.counts();
+    Ok((evaluated, samples, counts))
 }

@@ -37,6 +37,9 @@ impl Run<'_> {
         let plain = |f: fn(&Window<'_>) -> Option<f64>| needing(Needs::Samples, f);
         let named =
             |f: fn(&Window<'_>) -> Option<f64>| self.over_windows(&source, steps, true, Needs::Ends, |w, _| Ok(f(w)));
+        let budget = self.holdings.budget();
+        // For those that sort.
+        let hold_copy = |w: &Window<'_>| budget.hold(w.values.len() as u64 * 8);
         let grid = match function {
             F::Rate => needing(Needs::Counter, |w| rate::extrapolated(w, Kind::RATE)),
             F::Increase => needing(Needs::Counter, |w| rate::extrapolated(w, Kind::INCREASE)),
@@ -63,11 +66,15 @@ impl Run<'_> {
             F::LastOverTime => named(|w| w.values.last().copied()),
             F::StddevOverTime => plain(|w| Some(over_time::variance(w.values).sqrt())),
             F::StdvarOverTime => plain(|w| Some(over_time::variance(w.values))),
-            F::MadOverTime => plain(|w| Some(over_time::median_deviation(w.values))),
+            F::MadOverTime => self.over_windows(&source, steps, false, Needs::Samples, |w, _| {
+                let _copy = hold_copy(w)?;
+                Ok(Some(over_time::median_deviation(w.values)))
+            }),
             F::Deriv => plain(regression::slope),
             F::QuantileOverTime => {
                 let q = &others[0];
                 self.over_windows(&source, steps, false, Needs::Samples, |w, step| {
+                    let _copy = hold_copy(w)?;
                     Ok(Some(over_time::quantile_of(q[step], w.values)))
                 })
             }
