@@ -5,9 +5,11 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value;
 use support::{run, stderr, stdout};
+use tidegauge::{Durability, Engine, Level, Timestamp};
 
 /// Forty series of 300 samples each, in one closed store.
 fn store(dir: &Path) -> PathBuf {
@@ -141,4 +143,60 @@ fn a_broken_manifest_and_a_folder_without_store_are_told_apart() {
         assert!(report.is_null() && said.contains("no store"), "{verb}: {said}");
     }
     assert_eq!(fs::read_dir(&none).unwrap().count(), 0, "looking creates nothing");
+}
+
+/// What a killed process leaves: 20 acknowledged samples in the log, a frame each.
+fn killed(dir: &Path) -> PathBuf {
+    let (alive, data) = (dir.join("alive"), dir.join("killed"));
+    let engine = Engine::builder(&alive).durability(Durability::Sync).open().unwrap();
+    let series = engine.series(&[("__name__", "rooms"), ("place", "p0")]).unwrap();
+    for t in 0..20 {
+        let at = Timestamp::from_nanos((1_000_000_000 + t) * 1_000_000_000);
+        let ack = engine.push(series, at, t as f64).unwrap();
+        engine.wait(ack, Level::Durable, Duration::from_secs(30)).unwrap();
+    }
+    for folder in ["", "segments", "wal"] {
+        fs::create_dir_all(data.join(folder)).unwrap();
+        for entry in fs::read_dir(alive.join(folder)).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_file() && entry.file_name() != "LOCK" {
+                fs::copy(entry.path(), data.join(folder).join(entry.file_name())).unwrap();
+            }
+        }
+    }
+    engine.close().unwrap();
+    data
+}
+
+/// The log's file, and the places of its frames.
+fn log(data: &Path) -> (PathBuf, Vec<usize>) {
+    let names = fs::read_dir(data.join("wal")).unwrap().map(|entry| entry.unwrap().path());
+    let file = names.into_iter().find(|path| path.extension().is_some_and(|e| e == "wal")).unwrap();
+    let bytes = fs::read(&file).unwrap();
+    let frames = (4096..bytes.len()).step_by(8).filter(|&at| bytes[at..].starts_with(b"TGFR")).collect();
+    (file, frames)
+}
+
+#[test]
+fn whoever_only_reads_is_told_of_a_damaged_log_and_gets_no_part_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = killed(dir.path());
+    assert_eq!(count(&data), 20.0);
+    let (file, frames) = log(&data);
+    assert!(frames.len() >= 20, "{frames:?}");
+    flip(&file, frames[5] + 100);
+    let before = fs::read(&file).unwrap();
+    let data_dir = ["--data-dir", data.to_str().unwrap()];
+    let query = ["query", "sum(count_over_time(rooms[10d]))", "--at", "1000010000"];
+    let export = ["export", "--format", "csv", "--match", "rooms"];
+    for verb in [&query[..], &export[..], &["inspect"]] {
+        let done = run(&[verb, &data_dir].concat());
+        let said = stderr(&done);
+        assert_eq!((done.status.code(), stdout(&done).as_str()), (Some(1), ""), "{verb:?}: {said}");
+        assert!(said.lines().count() == 1 && said.contains(file.to_str().unwrap()), "{verb:?}: {said}");
+        assert!(said.contains("tidegauge verify") && said.contains("tidegauge repair"), "{verb:?}: {said}");
+    }
+    assert_eq!(tool("verify", &data, 1).0["damage"].as_array().unwrap().len(), 1);
+    assert_eq!(fs::read(&file).unwrap(), before, "reading changes nothing");
+    tool("repair", &data, 1);
+    assert_eq!(count(&data), 19.0);
 }

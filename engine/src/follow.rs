@@ -5,6 +5,8 @@
 //! - F2: So what is shown is a prefix of the owner's order that holds all that was flushed, and all that had left
 //!   the owner's process, when reading began.
 //! - F3: A refresh replays into a memtable of its own. Who reads the version before keeps what he reads.
+//! - F4: Damage of the log is told: a part is never shown as all. Why what the owner does meanwhile is not taken for
+//!   damage: `docs/concurrency.md`, "Reading beside the owner".
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,7 +18,7 @@ use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::Manifest;
 use tidegauge_storage::segment::{Segment, file_name};
 use tidegauge_storage::source::ReadError;
-use tidegauge_storage::wal::RecoverMode;
+use tidegauge_storage::wal::{RecoverMode, WalError};
 
 use crate::audit::AuditLog;
 use crate::commit::{Durable, Visible, Watermark};
@@ -162,7 +164,12 @@ impl Follower {
         if !manifest.is_current()? {
             return Ok(None);
         }
-        let report = RecoveryReport { samples: recovered?.samples, ..RecoveryReport::default() };
+        let recovered = recovered?;
+        if let Some(damage) = recovered.damage {
+            // What lies behind was durable: to show the rest as if it were all would be a lie (F4).
+            return Err(WalError::from(damage).into());
+        }
+        let report = RecoveryReport { samples: recovered.samples, ..RecoveryReport::default() };
         let tombstones = known_tombstones(&manifest, &tombstones);
         let version = Version { segments, sealed, active, tombstones, forgotten: Arc::default() };
         Ok(Some(Found { manifest, version, next_seq, report }))

@@ -2,11 +2,13 @@
 
 mod support;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 
-use support::{SOON, at, contents, name, series};
+use support::{SOON, at, contents, copy_dir, name, series};
 use tidegauge::admin::verify;
-use tidegauge::{Engine, Level, SeriesSample, Snapshot};
+use tidegauge::{Durability, Engine, Level, OpenError, SeriesSample, Snapshot};
 
 /// The samples of the one series, which must be 0..n without a gap; answers n.
 fn prefix(snapshot: &Snapshot) -> i64 {
@@ -135,4 +137,97 @@ fn a_refresh_that_finds_damage_keeps_what_was_shown() {
     std::fs::write(dir.path().join("MANIFEST"), b"none").unwrap();
     assert!(reader.refresh().is_err());
     assert_eq!(prefix(&reader.snapshot()), 1);
+}
+
+/// Turns over a bit of the frame number `n` of the log's only file.
+fn hurt(dir: &Path, n: usize) {
+    let files: Vec<_> = std::fs::read_dir(dir.join("wal")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let file = files.iter().find(|path| path.extension().is_some_and(|e| e == "wal")).expect("a log");
+    let mut bytes = std::fs::read(file).unwrap();
+    let mut frames = (4096..bytes.len()).step_by(8).filter(|&at| bytes[at..].starts_with(b"TGFR"));
+    let at = frames.nth(n).expect("so many frames");
+    bytes[at + 100] ^= 1;
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn p10_a_reader_tells_damage_amid_the_log_and_shows_no_part_as_all() {
+    let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let owner = Engine::builder(dir.path()).durability(Durability::Sync).open().unwrap();
+    let id = series(&owner, 0);
+    let push = |from: i64, n: i64| {
+        for t in from..from + n {
+            let ack = owner.push(id, at(t), t as f64).unwrap();
+            owner.wait(ack, Level::Durable, SOON).unwrap();
+        }
+    };
+    push(0, 10);
+    let reader = Engine::builder(dir.path()).read_only(true).open().unwrap();
+    assert_eq!(prefix(&reader.snapshot()), 10);
+    push(10, 10);
+    hurt(dir.path(), 5);
+    let told = |error: OpenError| {
+        let said = error.to_string();
+        assert!(matches!(error, OpenError::Wal(_)), "{said}");
+        assert!(said.contains(".wal is damaged at byte ") && said.contains("(frame "), "{said}");
+        assert!(said.contains("tidegauge verify") && said.contains("tidegauge repair"), "{said}");
+    };
+    // Beside the owner, again and again: what was shown stays.
+    for _ in 0..2 {
+        told(reader.refresh().unwrap_err());
+        assert_eq!(prefix(&reader.snapshot()), 10);
+        told(Engine::builder(dir.path()).read_only(true).open().err().expect("refused"));
+    }
+    // Without one.
+    copy_dir(dir.path(), copy.path());
+    told(Engine::builder(copy.path()).read_only(true).open().err().expect("refused"));
+    // The owner has all of it in memory; once that is in a segment the log does not matter any more.
+    owner.flush().unwrap();
+    reader.refresh().unwrap();
+    assert_eq!(prefix(&reader.snapshot()), 20);
+    owner.close().unwrap();
+}
+
+/// Large frames, each of them synced, several files, and readers that look without a pause: whatever they meet half
+/// written, with its witness behind it, is no damage.
+#[test]
+fn p10_no_false_alarm_beside_an_owner_that_syncs_rotates_and_recycles() {
+    const ROUNDS: i64 = 300;
+    const BATCH: i64 = 8_000;
+    let dir = tempfile::tempdir().unwrap();
+    let builder = Engine::builder(dir.path()).durability(Durability::Interval(Duration::from_millis(1)));
+    let owner = builder.flush_bytes(32 << 20).wal_bytes(16 << 20).open().unwrap();
+    let (visible, done) = (AtomicI64::new(0), AtomicBool::new(false));
+    // Values that do not shrink: the frames are as large as they get.
+    let value = |t: i64| f64::from_bits((t as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 2);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let id = series(&owner, 0);
+            for round in 0..ROUNDS {
+                let times = round * BATCH..(round + 1) * BATCH;
+                let batch: Vec<_> = times.map(|t| SeriesSample::new(id, at(t), value(t))).collect();
+                let ack = owner.push_batch(&batch).unwrap();
+                let level = if round % 8 == 7 { Level::Durable } else { Level::Visible };
+                owner.wait(ack, level, SOON).unwrap();
+                visible.store((round + 1) * BATCH, Ordering::Release);
+                if round % 50 == 49 {
+                    owner.flush().unwrap();
+                }
+            }
+            done.store(true, Ordering::Release);
+        });
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let reader = Engine::builder(dir.path()).read_only(true).open().unwrap();
+                while !done.load(Ordering::Acquire) {
+                    let before = visible.load(Ordering::Acquire);
+                    reader.refresh().unwrap();
+                    let samples = contents(&reader.snapshot()).remove(&name(0)).unwrap_or_default();
+                    assert!(samples.len() as i64 >= before, "{} of {before}", samples.len());
+                    assert!(samples.keys().copied().eq(0..samples.len() as i64), "a prefix without gaps");
+                }
+            });
+        }
+    });
+    owner.close().unwrap();
 }

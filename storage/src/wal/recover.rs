@@ -8,6 +8,9 @@
 //! - R3: A file of an earlier opening holds exactly the frames that the manifest names:
 //!   they were made durable before that was written.
 //! - R4: Nothing here writes, so recovering again gives the same.
+//! - R5: A follower, who reads while the owner writes, may miss a frame that was written after he looked at its place,
+//!   and then meet its witness. Whoever has the witness finds the frame if he looks again, from the listing of the
+//!   folder on: a missing frame is damage only if it is missing then, too, and the manifest has not moved after that.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,7 +19,7 @@ use std::path::{Path, PathBuf};
 use super::decode::{Decoded, Undecodable};
 use super::file::{FrameFile, HeaderState};
 use super::format::{FrameHeader, PAGE};
-use super::recovered::{Edge, EpochEnd, LostRange, Recovered, TornTail, WalState};
+use super::recovered::{Damage, Edge, EpochEnd, LostRange, Recovered, TornTail, WalState};
 use super::types::{Epoch, FrameNo, GenerationId, Origin, WalError, WalSample};
 use super::unsure::UnsureFrames;
 use crate::fs::Fs;
@@ -29,8 +32,8 @@ pub enum RecoverMode {
     Strict,
     /// Read on behind the damage and report what is lost.
     Salvage,
-    /// Stop at the first frame that does not chain, and never complain: for a process
-    /// that reads beside the owner, who may be writing.
+    /// For a process that reads beside the owner, who may be writing: stop at the first frame that does not chain, and
+    /// say in [`Recovered::damage`] if it was durable (R5). That counts only if the manifest has not moved by then.
     Follow,
 }
 
@@ -96,13 +99,8 @@ pub fn recover(
     mode: RecoverMode,
     sink: &mut Sink<'_>,
 ) -> Result<Recovered, WalError> {
-    let names = match fs.list(dir) {
-        Ok(names) => names,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(e) => return Err(WalError::io(dir, e)),
-    };
-    let epochs = names.iter().filter_map(|name| Epoch::from_file_name(name));
-    let live: Vec<Epoch> = epochs.filter(|&e| e >= state.oldest_epoch.max(state.live_epoch)).collect();
+    let live_from = state.oldest_epoch.max(state.live_epoch);
+    let live = files_from(fs, dir, live_from)?;
     let ended: Vec<(Epoch, EpochEnd)> = state.ends.range(state.oldest_epoch..).map(|(&e, &end)| (e, end)).collect();
     let before = FrameNo(state.next_frame.0.saturating_sub(1));
     let greatest_end = ended.iter().map(|(_, end)| end.last).max().unwrap_or_default();
@@ -116,6 +114,7 @@ pub fn recover(
         fs,
         store_id,
         mode,
+        live_from,
         sink,
         decoded: Decoded::default(),
         unsure: UnsureFrames::default(),
@@ -134,6 +133,7 @@ pub fn recover(
             ends: unread.chain(ended.iter().copied()).collect(),
             torn_tail: None,
             lost: Vec::new(),
+            damage: None,
             dir: dir.to_owned(),
             unsure: Vec::new(),
         },
@@ -150,6 +150,15 @@ pub fn recover(
         out.unsure = unsure.into_parts(out.synced_through);
     }
     Ok(out)
+}
+
+/// The files of this epoch and later ones, oldest first. A folder that is missing holds none.
+fn files_from(fs: &dyn Fs, dir: &Path, from: Epoch) -> Result<Vec<Epoch>, WalError> {
+    match fs.list(dir) {
+        Ok(names) => Ok(names.iter().filter_map(|name| Epoch::from_file_name(name)).filter(|&e| e >= from).collect()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(WalError::io(dir, e)),
+    }
 }
 
 /// Adds `length` to `total`, and answers what it was before.
@@ -186,6 +195,8 @@ struct Recovery<'a, 's> {
     fs: &'a dyn Fs,
     store_id: u128,
     mode: RecoverMode,
+    /// The first file that may be written to.
+    live_from: Epoch,
     sink: &'a mut Sink<'s>,
     decoded: Decoded,
     unsure: UnsureFrames,
@@ -231,11 +242,11 @@ impl Recovery<'_, '_> {
             if end.is_some_and(|end| next > end) {
                 return Ok(true);
             }
-            if self.mode == RecoverMode::Follow {
-                return Ok(false);
-            }
             let ahead = self.look_ahead(files, place, next)?;
             let durable = end.unwrap_or(self.out.synced_through.0);
+            if self.mode == RecoverMode::Follow && (next > durable || self.appeared(files, place, next, end)?) {
+                return Ok(false);
+            }
             if next > durable {
                 self.cut(files, place, next, ahead.is_some())?;
                 return Ok(true);
@@ -243,7 +254,9 @@ impl Recovery<'_, '_> {
             let resume = ahead.filter(|ahead| ahead.frame <= end.unwrap_or(durable + 1));
             let last = resume.map_or(durable, |ahead| ahead.frame - 1);
             let (epoch, offset, what) = self.locate(files, place, next)?;
-            self.damage(epoch, offset, (next, last), what)?;
+            if !self.damage(epoch, offset, (next, last), what)? {
+                return Ok(false);
+            }
             match resume {
                 Some(ahead) => (place, next) = (ahead.place, ahead.frame),
                 None => return Ok(true),
@@ -302,6 +315,25 @@ impl Recovery<'_, '_> {
         Ok(None)
     }
 
+    /// Whether a follower finds frame `next`, which was not found before, if he looks again (R5).
+    fn appeared(&mut self, files: &[Epoch], place: Place, next: u64, end: Option<u64>) -> Result<bool, WalError> {
+        let now = match end {
+            // Of an earlier opening: nobody makes files of it.
+            Some(_) => files.to_vec(),
+            None => files_from(self.fs, &self.out.dir, self.live_from)?,
+        };
+        // Nothing that was read before counts.
+        self.open = None;
+        let index = match files.get(place.index) {
+            Some(epoch) if place.index > 0 || !place.check_header => now.iter().position(|e| e == epoch),
+            _ => Some(0),
+        };
+        let Some(index) = index else { return Ok(false) };
+        let found = self.find(&now, Place { index, ..place }, next)?.is_some();
+        self.open = None;
+        Ok(found)
+    }
+
     /// Looks at all sound frames behind a break: what they witness, and the first of `next` or above,
     /// which may be `next` itself in a file whose header is bad.
     fn look_ahead(&mut self, files: &[Epoch], place: Place, next: u64) -> Result<Option<Ahead>, WalError> {
@@ -312,7 +344,11 @@ impl Recovery<'_, '_> {
                 && let Some((found, header)) = open.file.search(at)?
             {
                 at = found + u64::from(header.frame_len);
-                self.note(&header);
+                match self.mode {
+                    // The order of what is shown ends before the break.
+                    RecoverMode::Follow => self.witness(header.synced_through),
+                    RecoverMode::Strict | RecoverMode::Salvage => self.note(&header),
+                }
                 if header.frame_no >= next && first.is_none_or(|ahead| header.frame_no < ahead.frame) {
                     let place = Place { index, at: found, check_header: false };
                     first = Some(Ahead { place, frame: header.frame_no });
@@ -426,7 +462,10 @@ impl Recovery<'_, '_> {
         let (file, first, what) = (self.path(epoch), FrameNo(lost.0), what.to_owned());
         match self.mode {
             RecoverMode::Strict => Err(WalError::Corrupt { file, offset, frame: first, what }),
-            RecoverMode::Follow => Ok(false),
+            RecoverMode::Follow => {
+                self.out.damage = Some(Damage { file, offset, frame: first, what });
+                Ok(false)
+            }
             RecoverMode::Salvage => {
                 let (last, before) = (FrameNo(lost.1), self.edge);
                 self.out.lost.push(LostRange { file, epoch, offset, first, last, what, before, behind: None });

@@ -105,6 +105,26 @@ pub struct LostRange {
     pub behind: Option<Edge>,
 }
 
+/// Where a follower met damage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The damaged file.
+    pub file: PathBuf,
+    /// Where in it.
+    pub offset: u64,
+    /// The frame expected there.
+    pub frame: FrameNo,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl From<Damage> for WalError {
+    fn from(damage: Damage) -> Self {
+        let Damage { file, offset, frame, what } = damage;
+        Self::Corrupt { file, offset, frame, what }
+    }
+}
+
 /// An end of a hole in the chain of frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Edge {
@@ -135,6 +155,8 @@ pub struct Recovered {
     pub torn_tail: Option<TornTail>,
     /// What salvage had to leave out; empty unless it was asked for.
     pub lost: Vec<LostRange>,
+    /// Where a follower had to stop although what lies there was durable: damage, unless the owner has moved on.
+    pub damage: Option<Damage>,
     pub(super) dir: PathBuf,
     pub(super) unsure: Vec<Unsure>,
 }

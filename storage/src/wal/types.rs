@@ -107,7 +107,7 @@ pub enum WalError {
     Poisoned,
     /// Bytes that were durable are wrong. Restore the file, or open with salvage, which
     /// reads on behind the damage and reports what is lost.
-    #[error("WAL file {} is damaged at byte {offset} (frame {}): {what}; restore it, or save the rest with `tidegauge repair` (open with salvage)", file.display(), frame.0)]
+    #[error("WAL file {} is damaged at byte {offset} (frame {}): {what}; `tidegauge verify` names all damage; restore the file, or save the rest with `tidegauge repair` (open with salvage)", file.display(), frame.0)]
     Corrupt {
         /// The damaged file.
         file: PathBuf,

@@ -1,0 +1,219 @@
+//! Reading beside a writer (R5): damage is told, and what was merely read too early is none.
+
+mod wal_support;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use tidegauge_storage::fs::sim::SimFs;
+use tidegauge_storage::fs::{Fs, FsFile, Map};
+use tidegauge_storage::wal::{RecoverMode, Recovered, Replay, WalError, WalState, recover};
+use wal_support::*;
+
+use RecoverMode::{Follow, Strict};
+
+/// A disk whose reader is overtaken by the writer: the first time that a file is opened (to be measured, and then to be
+/// read) it has nothing from an offset on, and the first time that the folder is listed some files are not there. From
+/// then on everything is.
+#[derive(Debug)]
+struct Overtaken {
+    fs: SimFs,
+    late: Mutex<Late>,
+}
+
+#[derive(Debug, Default)]
+struct Late {
+    /// File, offset, how many openings besides the last.
+    bytes: Vec<(PathBuf, u64, u8)>,
+    names: BTreeSet<String>,
+}
+
+#[derive(Debug)]
+struct Early {
+    file: Arc<dyn FsFile>,
+    until: u64,
+}
+
+impl FsFile for Early {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read_at(offset, buf)?;
+        let known = self.until.saturating_sub(offset).min(n as u64) as usize;
+        buf[known..n].fill(0);
+        Ok(n)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn write_all_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
+        unreachable!("a reader")
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        unreachable!("a reader")
+    }
+
+    fn allocate(&self, _: u64) -> io::Result<()> {
+        unreachable!("a reader")
+    }
+
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        unreachable!("a reader")
+    }
+}
+
+impl Fs for Overtaken {
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let late = std::mem::take(&mut self.late.lock().unwrap().names);
+        Ok(self.fs.list(dir)?.into_iter().filter(|name| !late.contains(name)).collect())
+    }
+
+    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+        let file = self.fs.open_read(path)?;
+        let bytes = &mut self.late.lock().unwrap().bytes;
+        let Some(at) = bytes.iter().position(|late| late.0 == path) else { return Ok(file) };
+        let until = bytes[at].1;
+        match bytes[at].2.checked_sub(1) {
+            Some(left) => bytes[at].2 = left,
+            None => drop(bytes.remove(at)),
+        }
+        Ok(Arc::new(Early { file, until }))
+    }
+
+    fn create_dir_all(&self, _: &Path) -> io::Result<()> {
+        unreachable!("a reader")
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        unreachable!("a reader")
+    }
+
+    fn create(&self, _: &Path) -> io::Result<Arc<dyn FsFile>> {
+        unreachable!("a reader")
+    }
+
+    fn open(&self, _: &Path) -> io::Result<Arc<dyn FsFile>> {
+        unreachable!("a reader")
+    }
+
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        unreachable!("a reader")
+    }
+
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        unreachable!("a reader")
+    }
+
+    fn map(&self, _: &Path) -> io::Result<Map> {
+        unreachable!("a reader")
+    }
+}
+
+fn follow(fs: &dyn Fs) -> (Recovered, u64) {
+    let mut samples = 0;
+    let recovered = recover(fs, Path::new(DIR), STORE, &WalState::default(), Follow, &mut |piece| {
+        if let Replay::Samples { samples: some, .. } = piece {
+            samples += some.len() as u64;
+        }
+        Ok(())
+    });
+    (recovered.unwrap(), samples)
+}
+
+/// Several files, most of their frames being durable. The frames that the files hold, by their place.
+fn written() -> (SimFs, Vec<Vec<(usize, usize)>>) {
+    let fs = SimFs::new();
+    fill(&fs, 12 << 10, 100, &[19, 39, 59, 79, 89]);
+    let files = fs.list(Path::new(DIR)).unwrap().iter().filter(|name| name.ends_with(".wal")).count() as u32;
+    let frames = (0..files).map(|count| frames_of(&fs, count)).collect();
+    (fs, frames)
+}
+
+#[test]
+fn a_follower_tells_the_damage_that_strict_refuses() {
+    let (fs, frames) = written();
+    assert!(frames.len() > 3, "several files");
+    let (whole, samples) = follow(&fs);
+    assert_eq!((whole.damage, whole.next_seq.0, samples), (None, 2000, 2000));
+    let (mut told, mut cut) = (0, 0);
+    for (count, frames) in frames.iter().enumerate() {
+        for n in 0..frames.len() {
+            let fs = fs.kill();
+            hurt(&fs, count as u32, n);
+            let (found, samples) = follow(&fs);
+            match read(&fs, &WalState::default(), Strict) {
+                Err(WalError::Corrupt { file, offset, frame, what }) => {
+                    let damage = found.damage.expect("what Strict refuses is told");
+                    assert_eq!((damage.file, damage.offset, damage.frame), (file, offset, frame));
+                    assert_eq!((damage.what, samples), (what, 20 * (frame.0 - 1)));
+                    told += 1;
+                }
+                Ok((_, all)) => {
+                    assert_eq!((found.damage, samples), (None, all.len() as u64));
+                    cut += 1;
+                }
+                Err(e) => panic!("{e}"),
+            }
+            // What lies behind the break is not shown, and its numbers are not either.
+            assert_eq!(found.next_seq.0, samples);
+        }
+    }
+    assert!(told > 40 && cut > 5, "{told} told, {cut} cut");
+}
+
+#[test]
+fn a_file_that_is_gone_is_told() {
+    let (fs, frames) = written();
+    for count in 0..frames.len() as u32 - 2 {
+        let fs = fs.kill();
+        fs.remove(&path(count)).unwrap();
+        assert!(follow(&fs).0.damage.is_some(), "file {count}");
+    }
+}
+
+/// The reader looks at a frame's place before the frame is written, and meets its witness later.
+#[test]
+fn what_was_written_behind_the_readers_back_is_no_damage() {
+    let (fs, frames) = written();
+    let mut witnessed = 0;
+    for (count, frames) in frames.iter().enumerate() {
+        // The file's header is late, too, where nothing of the file was there.
+        for until in frames.iter().map(|(at, _)| *at as u64).chain([0]) {
+            let late = Late { bytes: vec![(path(count as u32), until, 1)], ..Late::default() };
+            let (found, _) = follow(&Overtaken { fs: fs.clone(), late: Mutex::new(late) });
+            assert_eq!(found.damage, None, "file {count}, from {until}");
+            witnessed += u64::from(found.synced_through > found.last_frame);
+        }
+    }
+    assert!(witnessed > 20, "{witnessed} had a witness");
+}
+
+/// A file gets its name while the folder is listed, and one with its witness too: the second is listed, the first not.
+#[test]
+fn a_name_that_came_during_the_listing_is_no_damage() {
+    let (fs, frames) = written();
+    let mut witnessed = 0;
+    for count in 0..frames.len() as u32 {
+        let name = path(count).file_name().unwrap().to_str().unwrap().to_owned();
+        let late = Late { names: [name].into(), ..Late::default() };
+        let (found, _) = follow(&Overtaken { fs: fs.clone(), late: Mutex::new(late) });
+        assert_eq!(found.damage, None, "file {count}");
+        witnessed += u64::from(found.synced_through > found.last_frame);
+    }
+    assert!(witnessed > 2, "{witnessed} had a witness");
+}
+
+/// A frame that is overtaken and damaged is told all the same.
+#[test]
+fn looking_again_does_not_excuse_damage() {
+    let (fs, frames) = written();
+    for count in 0..frames.len() as u32 - 2 {
+        let fs = fs.kill();
+        let at = hurt(&fs, count, 0);
+        let late = Late { bytes: vec![(path(count), at, 1)], ..Late::default() };
+        assert!(follow(&Overtaken { fs, late: Mutex::new(late) }).0.damage.is_some(), "file {count}");
+    }
+}
