@@ -115,7 +115,9 @@ impl Builder {
         let mut report =
             RecoveryReport { samples: recovered.samples, torn_tail: recovered.torn_tail.clone(), ..salvaged };
         let log_is_whole = recovered.lost.is_empty();
-        salvage_log(&*fs, &dir, &recovered, replayer.undefined(), &mut report)?;
+        if self.recovery == Recovery::Salvage {
+            salvage_log(&*fs, &dir, &recovered, replayer.undefined(), &mut report)?;
+        }
         recovered.secure(&*fs)?;
         let life = recovered.life(state.open_number);
         let mut options = WriterOptions::new(state.store_id, state.open_number, life.first_frame);

@@ -176,11 +176,11 @@ fn p10_a_reader_tells_damage_amid_the_log_and_shows_no_part_as_all() {
     for _ in 0..2 {
         told(reader.refresh().unwrap_err());
         assert_eq!(prefix(&reader.snapshot()), 10);
-        told(Engine::builder(dir.path()).read_only(true).open().err().expect("refused"));
+        told(Engine::builder(dir.path()).read_only(true).open().expect_err("refused"));
     }
     // Without one.
     copy_dir(dir.path(), copy.path());
-    told(Engine::builder(copy.path()).read_only(true).open().err().expect("refused"));
+    told(Engine::builder(copy.path()).read_only(true).open().expect_err("refused"));
     // The owner has all of it in memory; once that is in a segment the log does not matter any more.
     owner.flush().unwrap();
     reader.refresh().unwrap();

@@ -39,6 +39,7 @@ fn a_torn_tail_is_cut_whatever_follows_and_reported() {
     assert_eq!(all, numbers(0..120));
     let torn = recovered.torn_tail.as_ref().unwrap();
     assert_eq!((torn.offset, torn.last_good, torn.file.as_path()), (offset, FrameNo(6), path(0).as_path()));
+    assert_eq!(recovered.cut, [path(0)]);
     // Numbers behind the cut are known, and never used again.
     assert_eq!((recovered.greatest_frame, recovered.next_seq.0), (FrameNo(10), 200));
     assert!(recovered.life(2).first_frame > FrameNo(10));
@@ -53,6 +54,31 @@ fn a_torn_tail_is_cut_whatever_follows_and_reported() {
     };
     let (again, same) = read(&fs, &state, Strict).unwrap();
     assert_eq!((same, again.torn_tail), (all, None));
+}
+
+/// Whatever is wrong with the last frame, and wherever more was begun, is told: it may be worth keeping.
+#[test]
+fn what_is_cut_is_named_file_by_file() {
+    let fs = SimFs::new();
+    fill(&fs, 12 << 10, 100, &[5]);
+    let files = (0..).take_while(|&count| fs.open_read(&path(count)).is_ok()).collect::<Vec<_>>();
+    let (last, frames) = (files[files.len() - 1], |count| frames_of(&fs, count));
+    // The last frame's payload, a checksum of its header, a number in that.
+    let (at, len) = frames(last)[frames(last).len() - 1];
+    for spot in [len / 2, 4, 42] {
+        let fs = fs.kill();
+        let byte = bytes(&fs, last)[at + spot];
+        open(&fs, last).write_all_at((at + spot) as u64, &[byte ^ 4]).unwrap();
+        let (recovered, _) = read(&fs, &WalState::default(), Strict).unwrap();
+        assert_eq!((recovered.torn_tail.unwrap().offset, recovered.cut), (at as u64, vec![path(last)]), "{spot}");
+    }
+    // Nothing is cut of what is whole.
+    assert!(read(&fs, &WalState::default(), Strict).unwrap().0.cut.is_empty());
+    // A frame amid the files: those behind hold frames that are cut, too.
+    let fs = fs.kill();
+    hurt(&fs, 1, 0);
+    let (recovered, _) = read(&fs, &WalState::default(), Strict).unwrap();
+    assert_eq!(recovered.cut, files[1..].iter().map(|&count| path(count)).collect::<Vec<_>>());
 }
 
 #[test]

@@ -97,7 +97,12 @@ fn as_text(report: &RecoveryReport) -> String {
         let _ = writeln!(out, "set aside   {}", file.display());
     }
     if let Some(torn) = &report.torn_tail {
-        let _ = writeln!(out, "cut         a torn tail at byte {} of {}", torn.offset, torn.file.display());
+        let _ = writeln!(
+            out,
+            "cut         a torn tail at byte {} of {}, which is kept as set aside",
+            torn.offset,
+            torn.file.display()
+        );
     }
     for note in &report.notes {
         let _ = writeln!(out, "note        {note}");

@@ -11,7 +11,7 @@ use super::{Lost, RecoveryReport, quarantine};
 use crate::error::OpenError;
 use crate::replay::Undefined;
 
-/// Notes the holes, and gives each damaged file a name in quarantine before anything may let go of it.
+/// Notes the holes, and gives each damaged file, and what is cut, a name in quarantine before anything may let go of it.
 pub(crate) fn salvage_log(
     fs: &dyn Fs,
     dir: &Path,
@@ -26,6 +26,10 @@ pub(crate) fn salvage_log(
             let kept = quarantine::keep(fs, dir, file);
             report.quarantined.push(kept.map_err(|source| OpenError::Io { path: file.clone(), source })?);
         }
+    }
+    for file in recovered.cut.iter().filter(|file| recovered.lost.iter().all(|hole| hole.file != **file)) {
+        let kept = quarantine::keep_written(fs, dir, file);
+        report.quarantined.push(kept.map_err(|source| OpenError::Io { path: file.clone(), source })?);
     }
     report.lost.extend(recovered.lost.iter().map(|hole| lost(hole, recovered.next_seq)));
     if let Some(undefined) = undefined {

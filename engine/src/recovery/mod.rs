@@ -28,8 +28,8 @@ pub enum Recovery {
     /// Every segment is read whole first, which takes as long as reading the disk. A damaged one is rewritten
     /// without the chunks that cannot be read; the log is read on behind damage, and brought into segments before
     /// the opening returns. A manifest that is damaged or gone is made anew from what the other files say; deletes
-    /// and rules of retention may be lost with it, which is told. Damaged files, and segments that the manifest does
-    /// not name, are kept under `quarantine/`; nothing is deleted. What the engine lost
+    /// and rules of retention may be lost with it, which is told. Damaged files, what is
+    /// cut of the log's end, and segments that the manifest does not name, are kept under `quarantine/`; nothing is deleted. What the engine lost
     /// leaves a line in the audit log. Once opened so, the store opens strictly again.
     Salvage,
 }

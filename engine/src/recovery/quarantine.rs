@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tidegauge_storage::fs::{Fs, FsFile};
+use tidegauge_storage::fs::{Fs, FsFile, is_exhausted};
 
 /// The folder inside the data directory.
 pub(crate) const FOLDER: &str = "quarantine";
@@ -14,6 +14,44 @@ const COPIED: usize = 1 << 20;
 /// Gives a damaged file a name in quarantine that survives a power loss; only then may its old name go. One of the same
 /// name that is there already is this very file, or another: a leftover's number is given again.
 pub(crate) fn keep(fs: &dyn Fs, dir: &Path, file: &Path) -> io::Result<PathBuf> {
+    let len = fs.open_read(file)?.len()?;
+    keep_as(fs, dir, file, len, |kept| give_name(fs, file, kept))
+}
+
+/// As [`keep`], for a file of the log of which the end is cut: a copy of what is written of it, without the space that
+/// is allocated behind. Where there is no room for one, the file itself.
+pub(crate) fn keep_written(fs: &dyn Fs, dir: &Path, file: &Path) -> io::Result<PathBuf> {
+    let written = written(&*fs.open_read(file)?)?;
+    match keep_as(fs, dir, file, written, |kept| copy_beginning(fs, file, kept, written).map(drop)) {
+        Err(e) if is_exhausted(&e) => keep(fs, dir, file),
+        kept => kept,
+    }
+}
+
+/// Bytes of a file up to the last that is not zero.
+fn written(file: &dyn FsFile) -> io::Result<u64> {
+    let mut end = file.len()?;
+    let mut buffer = vec![0; COPIED];
+    while end > 0 {
+        let begin = end.saturating_sub(COPIED as u64);
+        let block = &mut buffer[..(end - begin) as usize];
+        read(file, begin, block)?;
+        if let Some(last) = block.iter().rposition(|&byte| byte != 0) {
+            return Ok(begin + last as u64 + 1);
+        }
+        end = begin;
+    }
+    Ok(0)
+}
+
+/// Keeps the first `len` bytes of a file, which `give` puts under a name.
+fn keep_as(
+    fs: &dyn Fs,
+    dir: &Path,
+    file: &Path,
+    len: u64,
+    give: impl Fn(&Path) -> io::Result<()>,
+) -> io::Result<PathBuf> {
     let folder = dir.join(FOLDER);
     let name = file.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     fs.create_dir_all(&folder)?;
@@ -21,9 +59,9 @@ pub(crate) fn keep(fs: &dyn Fs, dir: &Path, file: &Path) -> io::Result<PathBuf> 
     let mut others = 0;
     loop {
         match fs.open_read(&kept) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => break give_name(fs, file, &kept)?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => break give(&kept)?,
             Err(e) => return Err(e),
-            Ok(there) if is_same(&*there, &*fs.open_read(file)?) => break,
+            Ok(there) if is_same(&*there, &*fs.open_read(file)?, len) => break,
             Ok(_) => {
                 others += 1;
                 kept = folder.join(format!("{}.{others}", name.display()));
@@ -59,15 +97,13 @@ fn give_name(fs: &dyn Fs, file: &Path, name: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether two files are known to hold the same. Where one cannot be read, both are worth keeping.
-fn is_same(a: &dyn FsFile, b: &dyn FsFile) -> bool {
-    let lengths = a.len().and_then(|a| Ok((a, b.len()?)));
-    let Ok((len, other)) = lengths else { return false };
+/// Whether a file is known to hold the first `len` bytes of another. Where one cannot be read, both are worth keeping.
+fn is_same(kept: &dyn FsFile, file: &dyn FsFile, len: u64) -> bool {
     let (mut left, mut right) = (vec![0; COPIED], vec![0; COPIED]);
-    len == other
+    kept.len().is_ok_and(|kept| kept == len)
         && (0..len).step_by(COPIED).all(|at| {
             let n = COPIED.min((len - at) as usize);
-            let both = read(a, at, &mut left[..n]).and_then(|()| read(b, at, &mut right[..n]));
+            let both = read(kept, at, &mut left[..n]).and_then(|()| read(file, at, &mut right[..n]));
             both.is_ok() && left[..n] == right[..n]
         })
 }
@@ -84,6 +120,11 @@ fn read(file: &dyn FsFile, mut at: u64, mut into: &mut [u8]) -> io::Result<()> {
 
 /// Copies a file under another name, whole or not at all. The caller syncs the folder.
 pub(crate) fn copy(fs: &dyn Fs, from: &Path, to: &Path) -> io::Result<u64> {
+    copy_beginning(fs, from, to, u64::MAX)
+}
+
+/// The same of its first bytes, at most `most`.
+fn copy_beginning(fs: &dyn Fs, from: &Path, to: &Path, most: u64) -> io::Result<u64> {
     let mut temp = to.as_os_str().to_owned();
     temp.push(".tmp");
     let temp = PathBuf::from(temp);
@@ -91,7 +132,7 @@ pub(crate) fn copy(fs: &dyn Fs, from: &Path, to: &Path) -> io::Result<u64> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
-    let copied = copy_bytes(fs, from, &temp);
+    let copied = copy_bytes(fs, from, &temp, most);
     if copied.is_err() {
         let _ = fs.remove(&temp);
     }
@@ -100,12 +141,13 @@ pub(crate) fn copy(fs: &dyn Fs, from: &Path, to: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
-fn copy_bytes(fs: &dyn Fs, from: &Path, to: &Path) -> io::Result<u64> {
+fn copy_bytes(fs: &dyn Fs, from: &Path, to: &Path, most: u64) -> io::Result<u64> {
     let (from, to) = (fs.open_read(from)?, fs.create(to)?);
     let mut buffer = vec![0; COPIED];
     let mut at = 0;
-    loop {
-        let n = from.read_at(at, &mut buffer)?;
+    while at < most {
+        let wanted = (most - at).min(COPIED as u64) as usize;
+        let n = from.read_at(at, &mut buffer[..wanted])?;
         if n == 0 {
             break;
         }

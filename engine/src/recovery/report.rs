@@ -17,11 +17,12 @@ const AUDITED_MAX: usize = 20;
 pub struct RecoveryReport {
     /// Samples that came back from the log.
     pub samples: u64,
-    /// Where the log was cut: frames begun, but never durable. No acknowledgement is lost by that.
+    /// Where the log was cut: frames begun, but never durable as far as can be known. No acknowledgement is lost by
+    /// that. Salvage keeps what it cuts, all of the file that is written, in quarantine.
     pub torn_tail: Option<TornTail>,
     /// What salvage could not save; empty unless it was asked for.
     pub lost: Vec<Lost>,
-    /// Damaged files, where they lie now.
+    /// Damaged files, and copies of those that were cut, where they lie now.
     pub quarantined: Vec<PathBuf>,
     /// Whether salvage made a manifest anew; the notes tell what the one before may have known alone.
     pub manifest_made_anew: bool,
@@ -61,6 +62,9 @@ impl RecoveryReport {
         let mut entry = Entry::new(Act::Salvage).number("samples_lost", known).number("holes_of_unknown_size", unknown);
         if self.manifest_made_anew {
             entry = entry.text("manifest", "made anew");
+        }
+        if let Some(torn) = &self.torn_tail {
+            entry = entry.text("torn_tail_cut", &format!("{}, byte {}", torn.file.display(), torn.offset));
         }
         for (nth, lost) in self.lost.iter().take(AUDITED_MAX).enumerate() {
             entry = entry.text(&format!("lost_{nth}"), &lost.to_string());

@@ -320,3 +320,76 @@ fn p5_a_salvage_that_loses_power_anywhere_loses_nothing_more() {
         }
     }
 }
+
+/// A frame that was begun where the log ends, as a power loss may leave it. Answers the file, and what is written of it.
+fn begin_a_frame(fs: &SimFs) -> (PathBuf, Vec<u8>) {
+    let path = path_of(fs, "wal");
+    let bytes = fs.map(&path).unwrap();
+    let end = bytes.iter().rposition(|&byte| byte != 0).unwrap() as u64 + 1;
+    fs.open(&path).unwrap().write_all_at(end.next_multiple_of(4096), b"TGFR, and what was torn behind").unwrap();
+    let end = end.next_multiple_of(4096) as usize + 30;
+    assert!(end < bytes.len(), "allocated, not written");
+    let written = fs.map(&path).unwrap()[..end].to_vec();
+    (path, written)
+}
+
+#[test]
+fn p5_a_salvage_keeps_what_it_cuts_and_leaves_a_line() {
+    let (fs, all) = killed();
+    let (path, written) = begin_a_frame(&fs);
+    let name = path.file_name().unwrap().to_str().unwrap();
+
+    // An opening that is none cuts it all the same, and says so.
+    let strict = fs.kill();
+    let engine = try_open(&strict, Recovery::Strict).unwrap();
+    assert!(engine.recovery_report().torn_tail.is_some() && quarantined(&strict).is_empty());
+    drop(engine);
+
+    let engine = try_open(&fs, Recovery::Salvage).unwrap();
+    assert!(contents(&engine) == all);
+    let report = engine.recovery_report();
+    let torn = report.torn_tail.as_ref().expect("told");
+    assert_eq!((&torn.file, report.is_whole(), &report.notes[..]), (&path, true, &[][..]));
+    let kept = Path::new("memory/quarantine").join(name);
+    assert_eq!(report.quarantined, std::slice::from_ref(&kept));
+    assert!(fs.map(&kept).unwrap()[..] == written[..], "all that is written, and no more");
+    let audit = String::from_utf8(fs.map(Path::new("memory/audit.log")).unwrap().to_vec()).unwrap();
+    for told in ["\"act\":\"salvage\"", "torn_tail_cut", name, "quarantined_0"] {
+        assert!(audit.contains(told), "{told}: {audit}");
+    }
+    engine.close().unwrap();
+    let again = try_open(&fs, Recovery::Salvage).unwrap();
+    assert!(contents(&again) == all && again.recovery_report().torn_tail.is_none());
+    assert_eq!(quarantined(&fs), [name], "there is nothing else to keep");
+}
+
+/// It is kept before anything may let go of it, and once, however often the salvage is begun.
+#[test]
+fn p5_what_a_salvage_cuts_survives_power_loss_anywhere() {
+    let (fs, all) = killed();
+    let (path, written) = begin_a_frame(&fs);
+    for folder in ["memory/segments", "memory/wal"] {
+        for name in fs.list(Path::new(folder)).unwrap() {
+            fs.open(&Path::new(folder).join(name)).unwrap().sync_data().unwrap();
+        }
+        fs.sync_dir(Path::new(folder)).unwrap();
+    }
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let close = |engine: Result<Engine, OpenError>| engine.map(|engine| drop(engine.close()));
+    let whole = fs.crash(0);
+    close(try_open(&whole, Recovery::Salvage)).unwrap();
+    let operations = whole.operations();
+    for stop in 1..operations + 1 {
+        let disk = fs.crash(stop);
+        disk.stop_at(stop);
+        let _ = close(try_open(&disk, Recovery::Salvage));
+        let after = disk.crash(stop);
+        let engine = try_open(&after, Recovery::Salvage).unwrap_or_else(|e| panic!("stopped at {stop}: {e}"));
+        assert!(contents(&engine) == all, "stopped at {stop}: {} of {}", contents(&engine).len(), all.len());
+        let kept = after.map(&Path::new("memory/quarantine").join(name));
+        assert!(kept.is_ok_and(|kept| kept[..] == written[..]), "stopped at {stop}: {:?}", quarantined(&after));
+        // A segment that nothing names yet is kept, too.
+        let logs = quarantined(&after).into_iter().filter(|kept| kept.contains(".wal") && !kept.ends_with(".tmp"));
+        assert!(logs.eq([name]), "stopped at {stop}: {:?}", quarantined(&after));
+    }
+}

@@ -89,6 +89,21 @@ impl FrameFile {
         Ok(FrameHeader::read(self.bytes(at, FRAME_HEADER_LEN)?, store_id, epoch))
     }
 
+    /// Whether a frame of number `next` or above was begun at `at`: its header holds, or it has the magic of one and
+    /// does not hold. Headers of the file's former life do.
+    pub(super) fn begun_at(&mut self, at: u64, next: u64) -> Result<bool, WalError> {
+        if let Some(header) = self.frame_header_at(at)? {
+            return Ok(header.frame_no >= next);
+        }
+        let bytes = self.bytes(at, FRAME_HEADER_LEN)?;
+        let has_magic = bytes.starts_with(&FRAME_MAGIC.to_le_bytes());
+        let holds = bytes.get(..FRAME_HEADER_LEN).is_some_and(|bytes| {
+            let header: FrameHeader = bytemuck::pod_read_unaligned(bytes);
+            header.header_crc == header.checksum()
+        });
+        Ok(has_magic && !holds)
+    }
+
     /// What lies behind the header of a frame that [`frame_at`](Self::frame_at) found.
     pub(super) fn payload(&mut self, at: u64, header: &FrameHeader) -> Result<&[u8], WalError> {
         let len = header.frame_len as usize;

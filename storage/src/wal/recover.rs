@@ -132,6 +132,7 @@ pub fn recover(
             synced_through: state.synced_through,
             ends: unread.chain(ended.iter().copied()).collect(),
             torn_tail: None,
+            cut: Vec::new(),
             lost: Vec::new(),
             damage: None,
             dir: dir.to_owned(),
@@ -242,13 +243,13 @@ impl Recovery<'_, '_> {
             if end.is_some_and(|end| next > end) {
                 return Ok(true);
             }
-            let ahead = self.look_ahead(files, place, next)?;
+            let (ahead, holding) = self.look_ahead(files, place, next)?;
             let durable = end.unwrap_or(self.out.synced_through.0);
             if self.mode == RecoverMode::Follow && (next > durable || self.appeared(files, place, next, end)?) {
                 return Ok(false);
             }
             if next > durable {
-                self.cut(files, place, next, ahead.is_some())?;
+                self.cut(files, place, next, &holding)?;
                 return Ok(true);
             }
             let resume = ahead.filter(|ahead| ahead.frame <= end.unwrap_or(durable + 1));
@@ -334,10 +335,15 @@ impl Recovery<'_, '_> {
         Ok(found)
     }
 
-    /// Looks at all sound frames behind a break: what they witness, and the first of `next` or above,
-    /// which may be `next` itself in a file whose header is bad.
-    fn look_ahead(&mut self, files: &[Epoch], place: Place, next: u64) -> Result<Option<Ahead>, WalError> {
-        let mut first: Option<Ahead> = None;
+    /// Looks at all sound frames behind a break: what they witness, the first of `next` or above, which may be `next`
+    /// itself in a file whose header is bad, and which of the files hold such.
+    fn look_ahead(
+        &mut self,
+        files: &[Epoch],
+        place: Place,
+        next: u64,
+    ) -> Result<(Option<Ahead>, Vec<Epoch>), WalError> {
+        let (mut first, mut holding): (Option<Ahead>, Vec<Epoch>) = (None, Vec::new());
         for index in place.index..files.len() {
             let mut at = if index == place.index { place.at } else { PAGE };
             while let Some(open) = self.file(files, index)?
@@ -349,13 +355,16 @@ impl Recovery<'_, '_> {
                     RecoverMode::Follow => self.witness(header.synced_through),
                     RecoverMode::Strict | RecoverMode::Salvage => self.note(&header),
                 }
+                if header.frame_no >= next && holding.last() != Some(&files[index]) {
+                    holding.push(files[index]);
+                }
                 if header.frame_no >= next && first.is_none_or(|ahead| header.frame_no < ahead.frame) {
                     let place = Place { index, at: found, check_header: false };
                     first = Some(Ahead { place, frame: header.frame_no });
                 }
             }
         }
-        Ok(first)
+        Ok((first, holding))
     }
 
     /// In which file the missing frame `next` should have been, where, and what is wrong there.
@@ -475,17 +484,24 @@ impl Recovery<'_, '_> {
         }
     }
 
-    /// The chain ends here. It is a torn tail if more was begun than nothing.
-    fn cut(&mut self, files: &[Epoch], place: Place, next: u64, frames_behind: bool) -> Result<(), WalError> {
-        let mut begun = frames_behind;
-        if let Some(open) = self.file(files, place.index)? {
-            for at in [place.at, place.at.next_multiple_of(PAGE)] {
-                begun |= open.file.frame_header_at(at)?.is_some_and(|header| header.frame_no >= next);
+    /// The chain ends here. It is a torn tail if more was begun than nothing: `holding` have sound frames behind.
+    fn cut(&mut self, files: &[Epoch], place: Place, next: u64, holding: &[Epoch]) -> Result<(), WalError> {
+        for index in place.index..files.len() {
+            let mut begun = holding.contains(&files[index]);
+            let at = if index == place.index { place.at } else { PAGE };
+            if let Some(open) = self.file(files, index)? {
+                for at in [at, at.next_multiple_of(PAGE)] {
+                    begun |= open.file.begun_at(at, next)?;
+                }
+            }
+            if begun {
+                let file = self.path(files[index]);
+                self.out.cut.push(file);
             }
         }
-        if begun && let Some(&epoch) = files.get(place.index) {
+        if !self.out.cut.is_empty() {
             let last_good = FrameNo(next - 1);
-            self.out.torn_tail = Some(TornTail { file: self.path(epoch), offset: place.at, last_good });
+            self.out.torn_tail = Some(TornTail { file: self.path(files[place.index]), offset: place.at, last_good });
         }
         Ok(())
     }

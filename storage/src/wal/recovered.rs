@@ -153,6 +153,8 @@ pub struct Recovered {
     pub ends: BTreeMap<Epoch, EpochEnd>,
     /// Set if frames were begun behind the last good one.
     pub torn_tail: Option<TornTail>,
+    /// The files that hold something behind the cut.
+    pub cut: Vec<PathBuf>,
     /// What salvage had to leave out; empty unless it was asked for.
     pub lost: Vec<LostRange>,
     /// Where a follower had to stop although what lies there was durable: damage, unless the owner has moved on.
