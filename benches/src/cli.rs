@@ -28,6 +28,7 @@ const EXAMPLES: &str = "Examples:
   tidegauge-bench soak --rate 2M --for 8h --json > soak.jsonl
   tidegauge-bench roofs --json > roofs.json
   tidegauge-bench report roofs.json runs.json --out report.html
+  tidegauge-bench compare -- --samples 2000000 --durability sync
 
 Exit codes: 0 fine, 1 the run failed or its answers are wrong, 2 the request makes no sense.";
 
@@ -48,6 +49,8 @@ pub enum Command {
     Roofs(Roofs),
     /// Make one HTML file of figures that the other verbs printed with --json.
     Report(Report),
+    /// Build and run the comparison with other stores (benches/compare of the source tree).
+    Compare(Compare),
 }
 
 /// Options of `run`.
@@ -250,6 +253,22 @@ pub struct Report {
     #[arg(long, value_delimiter = ',', value_name = "NAME,..", requires = "svg_dir")]
     pub svg: Vec<String>,
 }
+
+/// Options of `compare`.
+#[derive(Clone, Debug, Args)]
+pub struct Compare {
+    /// Features of the comparison, beyond its default.
+    #[arg(long, value_delimiter = ',', value_name = "NAME,..")]
+    pub features: Vec<String>,
+    /// Where the comparison's workspace is [default: in the source tree that this program was built from].
+    #[arg(long, value_name = "DIR", default_value = COMPARE, hide_default_value = true)]
+    pub workspace: PathBuf,
+    /// Options of the comparison itself, after `--`: `-- --help` tells them.
+    #[arg(last = true, value_name = "OPTION")]
+    pub options: Vec<String>,
+}
+
+const COMPARE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/compare");
 
 /// `20000`, `200k`, `5M`.
 fn count(text: &str) -> Result<u64, String> {

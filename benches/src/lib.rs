@@ -26,8 +26,10 @@ pub mod roofs;
 pub mod cli;
 pub mod progress;
 pub mod report;
-// on a page.
+// on a page,
 pub mod page;
+// beside other stores.
+pub mod compare;
 
 mod error;
 

@@ -31,12 +31,12 @@ fn main() -> ExitCode {
     let outcome = result.and_then(|outcome| {
         let mut out = std::io::stdout().lock();
         writeln!(out, "{}", outcome.text).and_then(|()| out.flush()).map_err(Error::output)?;
-        Ok(outcome.fine)
+        Ok(outcome.wrong)
     });
     match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => {
-            eprintln!("tidegauge-bench: what was read back is not what was written: no figure of this run counts");
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(wrong)) => {
+            eprintln!("tidegauge-bench: {wrong}");
             ExitCode::from(1)
         }
         Err(error) => {
@@ -57,7 +57,19 @@ fn one_line(refusal: &str) -> String {
 
 struct Outcome {
     text: String,
-    fine: bool,
+    /// Why no figure counts.
+    wrong: Option<&'static str>,
+}
+
+impl Outcome {
+    fn checked(text: String, verified: bool) -> Self {
+        let wrong = "what was read back is not what was written: no figure of this run counts";
+        Self { text, wrong: (!verified).then_some(wrong) }
+    }
+
+    fn fine(text: String) -> Self {
+        Self { text, wrong: None }
+    }
 }
 
 fn command(command: Command, progress: &Progress) -> Result<Outcome, Error> {
@@ -65,26 +77,26 @@ fn command(command: Command, progress: &Progress) -> Result<Outcome, Error> {
         Command::Run(options) => {
             let report = run(&options, progress)?;
             let text = if options.json { report.to_json() } else { report.to_string() };
-            Ok(Outcome { text, fine: report.verified })
+            Ok(Outcome::checked(text, report.verified))
         }
         Command::Recovery(options) if options.victim => {
             tidegauge_bench::recovery::push_until_killed(&options)?;
-            Ok(Outcome { text: String::new(), fine: true })
+            Ok(Outcome::fine(String::new()))
         }
         Command::Recovery(options) => {
             let recovery = tidegauge_bench::recovery::measure(&options, progress)?;
             let text = if options.json { recovery.to_json() } else { recovery.to_string() };
-            Ok(Outcome { text, fine: recovery.verified })
+            Ok(Outcome::checked(text, recovery.verified))
         }
         Command::Concurrency(options) => {
             let table = tidegauge_bench::concurrency::measure(&options, progress)?;
             let text = if options.json { table.to_json() } else { table.to_string() };
-            Ok(Outcome { text, fine: table.verified })
+            Ok(Outcome::checked(text, table.verified))
         }
         Command::Beside(options) => {
             let beside = tidegauge_bench::live::beside(&options, progress)?;
             let text = if options.json { beside.to_json() } else { beside.to_string() };
-            Ok(Outcome { text, fine: beside.verified })
+            Ok(Outcome::checked(text, beside.verified))
         }
         Command::Soak(options) => {
             let stop = Arc::new(AtomicBool::new(false));
@@ -100,13 +112,18 @@ fn command(command: Command, progress: &Progress) -> Result<Outcome, Error> {
             };
             let soak = tidegauge_bench::live::soak(&options, &stop, progress, tell)?;
             let text = if options.json { soak.to_json() } else { soak.to_string() };
-            Ok(Outcome { text, fine: soak.verified })
+            Ok(Outcome::checked(text, soak.verified))
         }
-        Command::Report(options) => Ok(Outcome { text: tidegauge_bench::page::write(&options)?, fine: true }),
+        Command::Report(options) => Ok(Outcome::fine(tidegauge_bench::page::write(&options)?)),
+        Command::Compare(options) => {
+            let compared = tidegauge_bench::compare::compare(&options)?;
+            let wrong = "not every store could be compared: see above";
+            Ok(Outcome { text: compared.text, wrong: (!compared.fine).then_some(wrong) })
+        }
         Command::Roofs(options) => {
             let roofs = Roofs::measure(&options.data_dir, progress)?;
             let text = if options.json { roofs.to_json() } else { roofs.to_string() };
-            Ok(Outcome { text, fine: true })
+            Ok(Outcome::fine(text))
         }
     }
 }

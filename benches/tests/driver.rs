@@ -339,3 +339,38 @@ fn a_page_is_made_of_what_runs_print() {
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(told.contains("figures.json:1"), "{told}");
 }
+
+/// Stands in for cargo: tells how it was called, and ends as `ending` says.
+fn comparing(dir: &std::path::Path, ending: &str, line: &str) -> std::process::Output {
+    use std::os::unix::fs::PermissionsExt;
+    let cargo = dir.join("cargo");
+    let script = format!("#!/bin/sh\necho \"$*\"\necho '{{\"verb\":\"compare\"}}'\n{ending}\n");
+    std::fs::write(&cargo, script).unwrap();
+    std::fs::set_permissions(&cargo, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegauge-bench"));
+    command.arg("compare").args(line.split_whitespace()).env("CARGO", cargo).output().unwrap()
+}
+
+#[test]
+fn a_comparison_is_built_and_run_where_it_is_and_its_ending_is_passed_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = "--features a,b -- --samples 5 --json";
+    let output = comparing(dir.path(), "", line);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/compare/Cargo.toml");
+    let called = format!("run --release --locked --manifest-path {manifest} --features a,b -- --samples 5 --json");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{called}\n{{\"verb\":\"compare\"}}\n"));
+
+    let output = comparing(dir.path(), "exit 1", line);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        String::from_utf8(output.stdout).unwrap().ends_with("{\"verb\":\"compare\"}\n"),
+        "the table is told even so"
+    );
+    assert_eq!(comparing(dir.path(), "exit 2", line).status.code(), Some(2));
+
+    let output = comparing(dir.path(), "", "--workspace /nowhere");
+    assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("cd benches/compare && cargo run --release") && output.stdout.is_empty(), "{told}");
+}

@@ -1,0 +1,87 @@
+//! Asks the questions, takes the time, compares the answers.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tidegauge_bench::measure::Latency;
+
+use crate::oracle::{HOUR_NS, MINUTE_NS, Oracle};
+use crate::store::{Error, Store};
+
+/// One question, asked some times.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Asked {
+    pub(crate) name: String,
+    pub(crate) p50_us: f64,
+    pub(crate) right: bool,
+}
+
+const TIMES_MIN: usize = 5;
+const TIMES_MAX: usize = 1_000;
+const TIME_MAX: Duration = Duration::from_secs(2);
+
+pub(crate) fn all(store: &mut dyn Store, oracle: &Oracle) -> Result<Vec<Asked>, Error> {
+    let probed = |i: usize| oracle.probed[i % oracle.probed.len()];
+    let close = |a: f64, b: f64| (a - b).abs() <= 1e-9 * b.abs();
+    let same = |found: Vec<(u32, i64, f64)>, right: &BTreeMap<(u32, i64), f64>| {
+        found.len() == right.len()
+            && found.iter().all(|(series, at, value)| right.get(&(*series, *at)).is_some_and(|r| close(*value, *r)))
+    };
+    let mut asked = Vec::new();
+    asked.push(timed(
+        "Q1 last value",
+        |i| store.last(probed(i)),
+        |i, last| last == oracle.samples(probed(i), (i64::MIN, i64::MAX)).last().copied(),
+    )?);
+    let (start, end) = oracle.hour;
+    asked.push(timed(
+        "Q2 one series, 1 h",
+        |i| store.range(probed(i), start, end),
+        |i, found| found == oracle.samples(probed(i), oracle.hour),
+    )?);
+    let host = |i: usize| &oracle.hosts[i % oracle.hosts.len()];
+    let maxima: Vec<_> = oracle
+        .hosts
+        .iter()
+        .map(|host| oracle.windows(host, oracle.minutes, MINUTE_NS, |all| all.iter().copied().fold(f64::MIN, f64::max)))
+        .collect();
+    asked.push(timed(
+        "Q3 10 series, 1 h by minute",
+        |i| store.max_by(host(i), oracle.minutes, MINUTE_NS),
+        |i, found| same(found, &maxima[i % maxima.len()]),
+    )?);
+    let means = oracle.windows(&oracle.metric, oracle.hours, HOUR_NS, |all| all.iter().sum::<f64>() / all.len() as f64);
+    // Of less than an hour there is nothing to ask.
+    if !means.is_empty() {
+        asked.push(timed(
+            "Q4 400 series, 6 h by hour",
+            |_| store.mean_by(&oracle.metric, oracle.hours, HOUR_NS),
+            |_, found| same(found, &means),
+        )?);
+    }
+    asked.push(timed(
+        "Q5 count and sum",
+        |_| store.count_and_sum(),
+        |_, (count, sum)| count == oracle.checksum.count && close(sum, oracle.sum),
+    )?);
+    Ok(asked)
+}
+
+fn timed<A>(
+    name: &'static str,
+    mut ask: impl FnMut(usize) -> Result<A, Error>,
+    right: impl Fn(usize, A) -> bool,
+) -> Result<Asked, Error> {
+    let (mut latency, start, mut all_right) = (Latency::new(), Instant::now(), true);
+    for i in 0..TIMES_MAX {
+        if i >= TIMES_MIN && start.elapsed() > TIME_MAX {
+            break;
+        }
+        let asked = Instant::now();
+        let answer = ask(i)?;
+        latency.record_ns(asked.elapsed().as_nanos() as u64);
+        all_right &= right(i, answer);
+    }
+    Ok(Asked { name: name.to_owned(), p50_us: latency.quantile_ns(0.5) / 1e3, right: all_right })
+}

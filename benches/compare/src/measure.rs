@@ -1,0 +1,129 @@
+//! Pushes everything into one store, reads all of it back, asks every question.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tidegauge::Durability;
+use tidegauge_bench::checksum::Checksum;
+use tidegauge_bench::measure::{Memory, cpu_s};
+use tidegauge_bench::workload::{Part, Workload};
+
+use crate::ask::{self, Asked};
+use crate::oracle::Oracle;
+use crate::store::{Error, Row, Store};
+use crate::{Options, servers, stores};
+
+/// What one store came to.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Measured {
+    /// Name and version.
+    pub(crate) name: String,
+    /// Whether it is Tidegauge.
+    pub(crate) ours: bool,
+    /// The least durability of Tidegauge that promises as much.
+    pub(crate) level: String,
+    /// What an accepted push is worth.
+    pub(crate) durability: String,
+    /// From before the first push until the last sample can be read.
+    pub(crate) samples_per_s: f64,
+    /// Processor time until then, of this process and of a server.
+    pub(crate) cpu_ns_per_sample: f64,
+    /// Memory that a server takes then, or that this process grew by.
+    pub(crate) memory_bytes: u64,
+    pub(crate) bytes_per_sample: f64,
+    /// What flushing and compacting took, waiting for a server to be done with it included.
+    pub(crate) settle_s: f64,
+    pub(crate) questions: Vec<Asked>,
+    /// What was not as it should be.
+    pub(crate) wrong: Vec<String>,
+}
+
+/// `None` if the store is not installed.
+pub(crate) fn measure(store: &str, options: &Options) -> Result<Option<Measured>, Error> {
+    let workload = Workload::new(options.workload, options.seed, Some(options.samples))?;
+    let part = Part::split(&workload, 1, options.batch)?.remove(0);
+    if part.cells() != part.cells_per_pass() {
+        return Err(format!("{} samples are not prepared at once: give fewer", options.samples).into());
+    }
+    let mut rows = Vec::with_capacity(part.cells() as usize);
+    workload.generate(&part, |cell| {
+        let timestamp_ns = workload.timestamp_ns(u64::from(cell.tick));
+        rows.push(Row { series: cell.slot, timestamp_ns, value: workload.value(cell.scaled) });
+    });
+    let dir = options.dir.clone().unwrap_or_else(|| PathBuf::from("."));
+    let memory_before = Memory::now().rss;
+    let opened = match stores::open(store, &dir, options.durability, &workload) {
+        Some(opened) => opened.map(Some),
+        None => servers::open(store, &dir, &workload),
+    };
+    let Some(mut store_open) = opened? else { return Ok(None) };
+    let pushed = push(store_open.as_mut(), &rows, options, memory_before)?;
+    // What it must give back is generated a second time, apart from what was pushed.
+    drop(rows);
+    let oracle = Oracle::new(&workload, &part);
+    let (settled, bytes) = (Instant::now(), store_open.settle()?);
+    let settle_s = settled.elapsed().as_secs_f64();
+    let mut wrong: Vec<String> = Vec::new();
+    let (found, expected) = (read_back(store_open.as_mut(), &workload, &oracle)?, oracle.checksum);
+    if found != expected {
+        let Checksum { count, sum } = found;
+        wrong.push(format!("{count} samples read back, checksum {sum:016x}: {expected:x?} expected"));
+    }
+    let questions = ask::all(store_open.as_mut(), &oracle)?;
+    wrong.extend(questions.iter().filter(|one| !one.right).map(|one| format!("answer to {}", one.name)));
+    Ok(Some(Measured {
+        name: store_open.name(),
+        ours: store == stores::OURS,
+        level: store_open.level().to_string(),
+        durability: store_open.durability().to_owned(),
+        samples_per_s: expected.count as f64 / pushed.elapsed.as_secs_f64(),
+        cpu_ns_per_sample: pushed.cpu_s * 1e9 / expected.count as f64,
+        memory_bytes: pushed.memory_bytes,
+        bytes_per_sample: bytes as f64 / expected.count as f64,
+        settle_s,
+        questions,
+        wrong,
+    }))
+}
+
+struct Pushed {
+    elapsed: Duration,
+    cpu_s: f64,
+    memory_bytes: u64,
+}
+
+fn push(store: &mut dyn Store, rows: &[Row], options: &Options, memory_before: u64) -> Result<Pushed, Error> {
+    let sync_every = match options.durability {
+        Durability::Interval(every) => Some(every),
+        Durability::Sync => Some(Duration::ZERO),
+        _ => None,
+    };
+    let (start, cpu_before) = (Instant::now(), cpu_s() + store.server_cpu_s());
+    let mut synced = start;
+    for batch in rows.chunks(options.batch as usize) {
+        store.push(batch)?;
+        if let Some(every) = sync_every
+            && synced.elapsed() >= every
+        {
+            store.sync()?;
+            synced = Instant::now();
+        }
+    }
+    store.until_visible()?;
+    Ok(Pushed {
+        elapsed: start.elapsed(),
+        cpu_s: cpu_s() + store.server_cpu_s() - cpu_before,
+        memory_bytes: store.server_rss().unwrap_or_else(|| Memory::now().rss.saturating_sub(memory_before)),
+    })
+}
+
+/// Count and checksum of all that the store has of the workload's series.
+fn read_back(store: &mut dyn Store, workload: &Workload, oracle: &Oracle) -> Result<Checksum, Error> {
+    let (mut found, (start, end)) = (Checksum::default(), oracle.all);
+    for series in 0..workload.slots() {
+        let labels = workload.labels(u64::from(series)).hash();
+        store.range(series, start, end)?.into_iter().for_each(|(at, value)| found.add(labels, at, value));
+    }
+    Ok(found)
+}

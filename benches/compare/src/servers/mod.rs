@@ -1,0 +1,149 @@
+//! Servers over loopback: started in a temporary folder on a free port, ended when they are done with.
+
+mod influx;
+mod prom;
+mod write;
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tidegauge_bench::measure::Memory;
+use tidegauge_bench::workload::Workload;
+
+use crate::store::{Error, Store, bytes_below};
+
+/// The servers that this program knows.
+pub(crate) const NAMES: [&str; 3] = ["prometheus", "victoria-metrics", "influxdb"];
+
+/// A new store; `Ok(None)` if it is not installed.
+pub(crate) fn open(name: &str, dir: &Path, workload: &Workload) -> Result<Option<Box<dyn Store>>, Error> {
+    let boxed = |store: Option<prom::Prom>| store.map(|store| Box::new(store) as Box<dyn Store>);
+    match name {
+        "prometheus" => prom::Prom::prometheus(dir, workload).map(boxed),
+        "victoria-metrics" => prom::Prom::victoria(dir, workload).map(boxed),
+        "influxdb" => influx::Influx::open(dir, workload).map(|store| store.map(|store| Box::new(store) as _)),
+        other => Err(format!("no store is called {other}").into()),
+    }
+}
+
+/// A server of its own. Dropping it ends it.
+struct Server {
+    child: Child,
+    base: String,
+    agent: ureq::Agent,
+}
+
+impl Server {
+    /// Starts `program` with what `arguments` makes of a free port, and waits until `ready` answers. What it prints goes
+    /// to a file in `dir`. `None` if there is no such program.
+    fn start(
+        program: &str,
+        ready: &str,
+        dir: &Path,
+        arguments: impl Fn(u16, &mut Command),
+    ) -> Result<Option<Self>, Error> {
+        let port = free_port()?;
+        let mut command = Command::new(program);
+        arguments(port, &mut command);
+        let printed = dir.join("printed");
+        let file = File::create(&printed)?;
+        let spawned = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn();
+        let child = match spawned {
+            Ok(child) => child,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(format!("{program}: {e}").into()),
+        };
+        let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(600)));
+        let agent = config.http_status_as_error(false).build().into();
+        let mut server = Self { child, base: format!("http://127.0.0.1:{port}"), agent };
+        let start = Instant::now();
+        while server.get(ready).is_err() {
+            if let Some(status) = server.child.try_wait()? {
+                let printed = std::fs::read_to_string(&printed).unwrap_or_default();
+                let last = printed.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+                return Err(format!("{program} ended by itself, {status}: {last}").into());
+            }
+            if start.elapsed() > Duration::from_secs(60) {
+                return Err(format!("{program} is not ready after a minute").into());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(Some(server))
+    }
+
+    fn get(&self, path: &str) -> Result<String, Error> {
+        text(self.agent.get(format!("{}{path}", self.base)).call()?)
+    }
+
+    fn post_form(&self, path: &str, form: &[(&str, &str)]) -> Result<String, Error> {
+        text(self.agent.post(format!("{}{path}", self.base)).send_form(form.iter().copied())?)
+    }
+
+    fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<(), Error> {
+        let mut request = self.agent.post(format!("{}{path}", self.base));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        text(request.send(body)?).map(drop)
+    }
+
+    fn rss(&self) -> u64 {
+        Memory::of(self.child.id()).rss
+    }
+
+    fn cpu_s(&self) -> f64 {
+        // Fields 14 and 15, in hundredths of a second; the name before them may hold spaces, but ends with ")".
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        let after = stat.rsplit_once(") ").map_or("", |split| split.1);
+        after.split(' ').skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What was answered; a refusal with its reason is an error.
+fn text(mut answer: ureq::http::Response<ureq::Body>) -> Result<String, Error> {
+    let text = answer.body_mut().with_config().limit(1 << 32).read_to_string()?;
+    if !answer.status().is_success() {
+        return Err(format!("{}: {}", answer.status(), text.chars().take(300).collect::<String>()).into());
+    }
+    Ok(text)
+}
+
+fn free_port() -> Result<u16, Error> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Bytes of a folder once they do not change for a while: the server works on in the background.
+fn steady_bytes(dir: &Path) -> Result<u64, Error> {
+    let (mut bytes, mut since) = (bytes_below(dir)?, Instant::now());
+    let start = Instant::now();
+    while since.elapsed() < Duration::from_secs(3) && start.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(200));
+        let now = bytes_below(dir)?;
+        if now != bytes {
+            (bytes, since) = (now, Instant::now());
+        }
+    }
+    Ok(bytes)
+}
+
+/// Text for a URL's query.
+fn encoded(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => out.push(byte as char),
+            byte => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}

@@ -1,0 +1,119 @@
+//! fjall: an LSM tree of keys and values.
+
+use std::path::{Path, PathBuf};
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use tidegauge::Durability;
+
+use super::keys::{key, sample};
+use crate::store::{Error, Row, Store, bytes_below, greatest, mean, windows};
+
+pub(super) struct Fjall {
+    dir: PathBuf,
+    db: Database,
+    samples: Keyspace,
+    durability: Durability,
+}
+
+impl Fjall {
+    pub(super) fn open(dir: &Path, durability: Durability) -> Result<Self, Error> {
+        // Its journal is always there, but need not leave the process.
+        let keeps = durability == Durability::Memory;
+        let db = Database::builder(dir).manual_journal_persist(keeps).open()?;
+        let samples = db.keyspace("samples", KeyspaceCreateOptions::default)?;
+        Ok(Self { dir: dir.to_owned(), db, samples, durability })
+    }
+
+    fn by(
+        &mut self,
+        series: &[u32],
+        (start, end): (i64, i64),
+        every_ns: i64,
+        of: fn(&mut dyn Iterator<Item = f64>) -> f64,
+    ) -> Result<Vec<(u32, i64, f64)>, Error> {
+        let mut found = Vec::new();
+        for &one in series {
+            let samples = self.range(one, start, end)?;
+            windows(samples, every_ns, |window, values| found.push((one, window, of(values))));
+        }
+        Ok(found)
+    }
+}
+
+impl Store for Fjall {
+    fn name(&self) -> String {
+        "fjall 3".into()
+    }
+
+    fn durability(&self) -> &'static str {
+        match self.durability {
+            Durability::Memory => "in memory and the journal's buffer",
+            Durability::Sync => "in the journal and synced, each batch",
+            _ => "in the journal, synced at the interval",
+        }
+    }
+
+    fn level(&self) -> Durability {
+        self.durability
+    }
+
+    fn push(&mut self, rows: &[Row]) -> Result<(), Error> {
+        let mut batch = self.db.batch();
+        for row in rows {
+            batch.insert(&self.samples, key(row.series, row.timestamp_ns), row.value.to_le_bytes());
+        }
+        Ok(batch.commit()?)
+    }
+
+    fn sync(&mut self) -> Result<(), Error> {
+        Ok(self.db.persist(PersistMode::SyncData)?)
+    }
+
+    fn until_visible(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<u64, Error> {
+        self.samples.rotate_memtable_and_wait()?;
+        self.samples.major_compact()?;
+        // The journal is of no use then, and is given back later.
+        let journals = self.db.journal_disk_space()?;
+        Ok(bytes_below(&self.dir)?.saturating_sub(journals))
+    }
+
+    fn last(&mut self, series: u32) -> Result<Option<(i64, f64)>, Error> {
+        let Some(guard) = self.samples.range(key(series, i64::MIN)..=key(series, i64::MAX)).next_back() else {
+            return Ok(None);
+        };
+        let (key, value) = guard.into_inner()?;
+        Ok(sample(&key, &value).map(|(_, at, value)| (at, value)))
+    }
+
+    fn range(&mut self, series: u32, start_ns: i64, end_ns: i64) -> Result<Vec<(i64, f64)>, Error> {
+        let mut found = Vec::new();
+        for guard in self.samples.range(key(series, start_ns)..key(series, end_ns)) {
+            let (key, value) = guard.into_inner()?;
+            found.extend(sample(&key, &value).map(|(_, at, value)| (at, value)));
+        }
+        Ok(found)
+    }
+
+    fn max_by(&mut self, series: &[u32], range_ns: (i64, i64), every_ns: i64) -> Result<Vec<(u32, i64, f64)>, Error> {
+        self.by(series, range_ns, every_ns, greatest)
+    }
+
+    fn mean_by(&mut self, series: &[u32], range_ns: (i64, i64), every_ns: i64) -> Result<Vec<(u32, i64, f64)>, Error> {
+        self.by(series, range_ns, every_ns, mean)
+    }
+
+    fn count_and_sum(&mut self) -> Result<(u64, f64), Error> {
+        let (mut count, mut sum) = (0, 0.0);
+        for guard in self.samples.iter() {
+            let (key, value) = guard.into_inner()?;
+            if let Some((_, _, value)) = sample(&key, &value) {
+                (count, sum) = (count + 1, sum + value);
+            }
+        }
+        Ok((count, sum))
+    }
+}

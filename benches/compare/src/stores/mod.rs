@@ -1,0 +1,54 @@
+//! Stores in this process.
+
+#[cfg(feature = "fjall")]
+mod fjalls;
+#[cfg(feature = "fjall")]
+mod keys;
+mod ours;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+#[cfg(feature = "tsink")]
+mod tsinks;
+
+use std::path::Path;
+
+use tidegauge::Durability;
+use tidegauge_bench::workload::Workload;
+
+use crate::store::{Error, Store};
+
+/// What the others stand beside.
+pub(crate) const OURS: &str = "tidegauge";
+
+/// All that it can be built with, by the names of their features.
+pub(crate) const KNOWN: [&str; 3] = ["fjall", "sqlite", "tsink"];
+
+/// The stores that this program was built with; ours first.
+pub(crate) fn names() -> Vec<&'static str> {
+    let all = [
+        (OURS, true),
+        ("fjall", cfg!(feature = "fjall")),
+        ("sqlite", cfg!(feature = "sqlite")),
+        ("tsink", cfg!(feature = "tsink")),
+    ];
+    all.into_iter().filter(|one| one.1).map(|one| one.0).collect()
+}
+
+/// A new store in an empty folder; `None` if this program knows none of that name.
+pub(crate) fn open(
+    name: &str,
+    dir: &Path,
+    durability: Durability,
+    workload: &Workload,
+) -> Option<Result<Box<dyn Store>, Error>> {
+    Some(match name {
+        OURS => ours::Ours::open(dir, durability, workload).map(|store| Box::new(store) as _),
+        #[cfg(feature = "fjall")]
+        "fjall" => fjalls::Fjall::open(dir, durability).map(|store| Box::new(store) as _),
+        #[cfg(feature = "sqlite")]
+        "sqlite" => sqlite::Sqlite::open(dir, durability).map(|store| Box::new(store) as _),
+        #[cfg(feature = "tsink")]
+        "tsink" => tsinks::Tsink::open(dir, durability, workload).map(|store| Box::new(store) as _),
+        _ => return None,
+    })
+}

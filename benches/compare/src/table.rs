@@ -1,0 +1,190 @@
+//! Results as tables with ratios.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use crate::measure::Measured;
+
+/// A table of texts.
+pub(crate) struct Table {
+    title: String,
+    head: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+/// Figure and, where Tidegauge has one to compare with, how many times as good ours is.
+fn beside(figure: f64, ours: Option<f64>, more_is_better: bool, digits: usize) -> String {
+    match ours {
+        Some(ours) if ours > 0.0 && figure > 0.0 => {
+            let ratio = if more_is_better { ours / figure } else { figure / ours };
+            let digits_of_ratio = usize::from(ratio < 100.0);
+            format!("{figure:.digits$} ({ratio:.digits_of_ratio$}×)")
+        }
+        _ => format!("{figure:.digits$}"),
+    }
+}
+
+/// Each level's results, ours first.
+fn by_level(results: &[Measured]) -> Vec<Vec<&Measured>> {
+    // By what is survived: nothing, a while ago, each push.
+    let rank = |level: &str| ["memory", "interval", "sync"].iter().position(|kind| level.starts_with(kind));
+    let mut levels: Vec<&str> = results.iter().map(|result| result.level.as_str()).collect();
+    levels.sort_by_key(|level| (rank(level), *level));
+    levels.dedup();
+    let of = |level: &str| {
+        let mut group: Vec<&Measured> = results.iter().filter(|result| result.level == level).collect();
+        group.sort_by_key(|result| !result.ours);
+        group
+    };
+    levels.into_iter().map(of).collect()
+}
+
+/// Pushing and storing, then the questions. Ratios are those to Tidegauge at the same level; a store that gave back
+/// something wrong has no figures.
+pub(crate) fn of(title: &str, results: &[Measured]) -> Vec<Table> {
+    let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<String>>();
+    let mut pushing = Table {
+        title: format!(
+            "{title}\n(in brackets: how many times as good Tidegauge is, at a durability that promises no less)"
+        ),
+        head: texts(&[
+            "store",
+            "beside",
+            "M samples/s",
+            "CPU ns/sample",
+            "memory MiB",
+            "bytes/sample",
+            "what an accepted push is worth",
+        ]),
+        rows: Vec::new(),
+    };
+    let mut questions = Table {
+        title: "Questions, µs, median (in brackets: how many times as fast Tidegauge answers)".to_owned(),
+        head: texts(&["store", "beside"]),
+        rows: Vec::new(),
+    };
+    if let Some(first) = results.first() {
+        questions.head.extend(first.questions.iter().map(|asked| asked.name.clone()));
+    }
+    for group in by_level(results) {
+        let ours = group[0].ours.then_some(group[0]).filter(|ours| ours.wrong.is_empty());
+        for result in group {
+            let start = [result.name.clone(), result.level.clone()];
+            if !result.wrong.is_empty() {
+                pushing.rows.push(start.into_iter().chain([format!("WRONG: {}", result.wrong.join("; "))]).collect());
+                continue;
+            }
+            let ours = ours.filter(|_| !result.ours);
+            let of = |figure: fn(&Measured) -> f64| ours.map(figure);
+            let mib = f64::from(1 << 20);
+            pushing.rows.push(
+                start
+                    .iter()
+                    .cloned()
+                    .chain([
+                        beside(result.samples_per_s / 1e6, of(|r| r.samples_per_s / 1e6), true, 2),
+                        beside(result.cpu_ns_per_sample, of(|r| r.cpu_ns_per_sample), false, 0),
+                        beside(
+                            result.memory_bytes as f64 / mib,
+                            of(|r| r.memory_bytes as f64 / f64::from(1 << 20)),
+                            false,
+                            0,
+                        ),
+                        beside(result.bytes_per_sample, of(|r| r.bytes_per_sample), false, 2),
+                        result.durability.clone(),
+                    ])
+                    .collect(),
+            );
+            let times = result.questions.iter().enumerate();
+            let times = times.map(|(i, asked)| beside(asked.p50_us, ours.map(|o| o.questions[i].p50_us), false, 1));
+            questions.rows.push(start.iter().cloned().chain(times).collect());
+        }
+    }
+    vec![pushing, questions]
+}
+
+impl Table {
+    pub(crate) fn json(&self) -> Value {
+        json!({"title": self.title, "head": self.head, "rows": self.rows})
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.title)?;
+        // What stands last in its row takes no room from those below.
+        let cells =
+            |i: usize| self.rows.iter().filter(move |row| row.len() > i + 1).map(move |row| row[i].chars().count());
+        let width = |i: usize| cells(i).chain([self.head[i].chars().count()]).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..self.head.len()).map(width).collect();
+        for row in std::iter::once(&self.head).chain(&self.rows) {
+            let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+            writeln!(f, "  {}", cells.join("  ").trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ask::Asked;
+
+    fn result(name: &str, level: &str, samples_per_s: f64, wrong: &[&str]) -> Measured {
+        Measured {
+            name: name.into(),
+            ours: name == "tidegauge",
+            level: level.into(),
+            durability: "words".into(),
+            samples_per_s,
+            cpu_ns_per_sample: 10.0,
+            memory_bytes: 1 << 20,
+            bytes_per_sample: 1.5,
+            settle_s: 0.1,
+            questions: vec![Asked { name: "Q1".into(), p50_us: 1e9 / samples_per_s, right: true }],
+            wrong: wrong.iter().map(|&text| text.into()).collect(),
+        }
+    }
+
+    #[test]
+    fn ratios_say_how_many_times_as_good_ours_is() {
+        assert_eq!(beside(2.0, Some(10.0), true, 1), "2.0 (5.0×)");
+        assert_eq!(beside(30.0, Some(10.0), false, 0), "30 (3.0×)");
+        assert_eq!(beside(1.0, Some(1_234.0), true, 0), "1 (1234×)");
+        assert_eq!(beside(10.0, None, true, 1), "10.0");
+    }
+
+    #[test]
+    fn each_store_stands_beside_ours_at_its_own_level() {
+        let results = [
+            result("tidegauge", "interval:100ms", 20e6, &[]),
+            result("slow", "interval:100ms", 2e6, &[]),
+            result("synced", "sync", 1e6, &[]),
+            result("tidegauge", "sync", 3e6, &[]),
+        ];
+        let tables = of("title", &results);
+        let cells: Vec<[&str; 3]> =
+            tables[0].rows.iter().map(|row| [row[0].as_str(), row[1].as_str(), row[2].as_str()]).collect();
+        assert_eq!(
+            cells,
+            [
+                ["tidegauge", "interval:100ms", "20.00"],
+                ["slow", "interval:100ms", "2.00 (10.0×)"],
+                ["tidegauge", "sync", "3.00"],
+                ["synced", "sync", "1.00 (3.0×)"],
+            ]
+        );
+        assert_eq!(tables[1].rows[1][2], "500.0 (10.0×)");
+    }
+
+    #[test]
+    fn what_is_wrong_has_no_figures_and_gives_none_to_compare_with() {
+        let results = [result("tidegauge", "sync", 20e6, &["Q1"]), result("slow", "sync", 2e6, &["a sample"])];
+        let tables = of("title", &results);
+        assert_eq!(tables[0].rows[1], ["slow", "sync", "WRONG: a sample"]);
+        assert!(tables[1].rows.is_empty());
+        let results = [result("tidegauge", "sync", 20e6, &["Q1"]), result("slow", "sync", 2e6, &[])];
+        assert_eq!(of("title", &results)[0].rows[1][2], "2.00");
+    }
+}
