@@ -68,17 +68,34 @@ const ENGINE = [
 ];
 
 const TILES = [
-  { title: "Ingest", unit: "perSecond", expr: "sum(rate(tidegauge_samples_total[10s]))", note: "samples made visible" },
+  {
+    title: "Ingest", unit: "perSecond", note: "samples made visible",
+    expr: "sum(rate(tidegauge_samples_total[10s])) and on() tidegauge_uptime_seconds > 10",
+  },
   { title: "Series", unit: "number", expr: "tidegauge_series", note: "active in the engine" },
   { title: "Samples", unit: "number", expr: "tidegauge_segment_samples + tidegauge_memtable_samples", note: "stored" },
   { title: "On disk", unit: "bytes", expr: "tidegauge_segment_bytes", note: "in segments" },
-  { title: "Bytes a sample", unit: "number", expr: "tidegauge_segment_bytes / (tidegauge_segment_samples > 0)", note: "in segments" },
+  {
+    // What a segment has beside its columns weighs more than the first samples.
+    title: "Bytes a sample", unit: "number", note: "in segments, from 100,000 samples on",
+    expr: "tidegauge_segment_bytes / (tidegauge_segment_samples >= 100000)",
+  },
   { title: "Up", unit: "seconds", expr: "tidegauge_uptime_seconds", note: "since the agent began" },
 ];
 
-/** Rates need a few samples; wide steps need wide windows. */
+/** Rates need a few samples; wide steps need wide windows. Seconds. */
 function rateWindow(step) {
-  return `${Math.max(10, 4 * step)}s`;
+  return Math.max(10, 4 * step);
+}
+
+/** Without what is no rate yet: a series that begins within the picture has no whole window behind its first values. */
+export function whole(matrix, { start, step }, seconds) {
+  const from = (series) => (series.values[0][0] <= start + step ? start : series.values[0][0] + seconds);
+  const cut = matrix.map((series) => {
+    const first = from(series);
+    return { ...series, values: series.values.filter(([at]) => at >= first) };
+  });
+  return cut.filter((series) => series.values.length);
 }
 
 function inOrder(matrix, panel) {
@@ -106,7 +123,7 @@ export class Overview {
     }, { rootMargin: "200px" });
     const make = (id, panels) => panels.map((panel) => {
       const chart = new Chart(document.getElementById(id), {
-        empty: "No data yet", ...panel, href: `#explore?q=${encodeURIComponent(panel.expr.replaceAll("$w", "1m"))}`,
+        empty: panel.expr.includes("$w") ? "The first rate comes after 10 s" : "No data yet", ...panel, href: `#explore?q=${encodeURIComponent(panel.expr.replaceAll("$w", "1m"))}`,
       });
       this.watch.observe(chart.root);
       return { panel, chart };
@@ -131,9 +148,10 @@ export class Overview {
     const seen = this.panels.filter(({ chart }) => this.visible.has(chart.root));
     const answers = seen.map(async ({ panel, chart }) => {
       try {
-        const expr = panel.expr.replaceAll("$w", rateWindow(window.step));
-        const { data } = await queryRange(expr, window, signal);
-        return { panel, chart, matrix: inOrder(data.result, panel) };
+        const seconds = rateWindow(window.step);
+        const { data } = await queryRange(panel.expr.replaceAll("$w", `${seconds}s`), window, signal);
+        const matrix = panel.expr.includes("$w") ? whole(data.result, window, seconds) : data.result;
+        return { panel, chart, matrix: inOrder(matrix, panel) };
       } catch (error) {
         if (error.name === "AbortError") throw error;
         chart.fail(error.message);

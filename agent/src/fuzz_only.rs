@@ -11,6 +11,7 @@ use hyper_util::service::TowerToHyperService;
 use tidegauge::{Durability, Engine};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::collect::Outcomes;
 use crate::config::Settings;
 use crate::http::{App, router};
 use crate::own::Counters;
@@ -42,7 +43,7 @@ impl Asker {
             query_concurrency: 20,
             retention: None,
         };
-        let app = App::new(engine, settings, Arc::new(Counters::new()));
+        let app = App::new(engine, settings, Arc::new(Counters::new()), Outcomes::default());
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         Self { service: TowerToHyperService::new(router(app)), runtime }
     }

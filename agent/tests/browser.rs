@@ -132,6 +132,17 @@ fn charts_appear_and_move_and_any_expression_is_drawn() {
         (browser.script("return document.getElementById('status').dataset.state") == "live").then_some(())
     });
 
+    // A series that begins within the picture: its first values are no rates over a whole window.
+    browser.script(
+        "import('/assets/overview.js').then(({ whole }) => {
+           const series = (from) => ({ values: Array.from({ length: 100 - from }, (_, i) => [from + i, String(i)]) });
+           const cut = whole([series(0), series(50), series(95)], { start: 0, step: 1 }, 10);
+           window.cut = cut.map(({ values }) => values[0][0]);
+         });",
+    );
+    let cut = poll("rates are cut", || Some(browser.script("return window.cut ?? null")).filter(|cut| !cut.is_null()));
+    assert_eq!(cut, json!([0, 60]));
+
     browser.open(&format!("http://{}/#explore?q=node_load1", agent.address));
     browser.script("location.reload()");
     poll("the expression of the address is drawn", || {

@@ -19,7 +19,7 @@ fn store() -> tempfile::TempDir {
     std::fs::write(dir.path().join("rooms.csv"), csv).unwrap();
     let done = run_in(dir.path(), &["import", "rooms.csv", "--data-dir", "data"]);
     assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
-    assert!(stdout(&done).starts_with("3 samples of 2 series"), "{}", stdout(&done));
+    assert!(stdout(&done).starts_with("3 samples of 2 series accepted in "), "{}", stdout(&done));
     dir
 }
 
@@ -123,6 +123,23 @@ fn inspect_tells_what_the_bytes_go_to() {
     for said in ["most bytes in segments", "most series", "  regular", "  constant", "wind", "index"] {
         assert!(text.contains(said), "{said}: {text}");
     }
+}
+
+/// Samples that are written over: each command says what it counts, and compaction brings them together.
+#[test]
+fn accepted_stored_and_written_samples_are_told_apart() {
+    let dir = store();
+    let again = run_in(dir.path(), &["import", "rooms.csv", "--data-dir", "data"]);
+    assert!(stdout(&again).starts_with("3 samples of 2 series accepted in "), "{}", stdout(&again));
+    let stored = || {
+        let text = stdout(&run_in(dir.path(), &["inspect", "--data-dir", "data"]));
+        text.lines().find(|line| line.starts_with("samples")).unwrap().to_owned()
+    };
+    assert_eq!(stored(), "samples     6 stored, overwritten and deleted ones too until compaction removes them");
+    let export = run_in(dir.path(), &["export", "--data-dir", "data", "--output", "out.csv"]);
+    assert!(stderr(&export).contains("3 samples of 2 series written"), "{}", stderr(&export));
+    assert_eq!(run_in(dir.path(), &["compact", "--data-dir", "data"]).status.code(), Some(0));
+    assert!(stored().starts_with("samples     3 stored"), "{}", stored());
 }
 
 #[test]

@@ -169,3 +169,23 @@ fn no_parameters_make_an_answer_that_is_none() {
     });
     assert_eq!(agent.get("/-/ready").status, 200);
 }
+
+/// What a head announces and nobody would take is refused at once, before anything of it comes.
+#[test]
+fn a_body_that_is_announced_too_long_is_refused_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = Agent::bare(dir.path());
+    let form = "Content-Type: application/x-www-form-urlencoded";
+    let push = "Content-Type: application/x-protobuf\r\nContent-Encoding: snappy";
+    for (path, head) in [("/api/v1/query", form), ("/api/v1/write", push), ("/api/v1/read", push)] {
+        let mut stream = std::net::TcpStream::connect(&agent.address).unwrap();
+        // A body that is waited for would take 30 s to be given up.
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\n{head}\r\nContent-Length: 1000000000000000000\r\n\r\n");
+        std::io::Write::write_all(&mut stream, head.as_bytes()).unwrap();
+        let mut answer = [0; 12];
+        std::io::Read::read_exact(&mut stream, &mut answer).unwrap_or_else(|e| panic!("{path}: {e}"));
+        assert_eq!(&answer, b"HTTP/1.1 413", "{path}: {}", String::from_utf8_lossy(&answer));
+    }
+    assert_eq!(agent.get("/-/ready").status, 200);
+}

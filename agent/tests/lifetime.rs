@@ -153,6 +153,17 @@ fn a_target_that_fails_hangs_or_babbles_is_down_and_all_else_goes_on() {
         let own = agent.query("last_over_time(tidegauge_series[1h])", "");
         (a[0]["value"][1] == "7" && load[0].is_object() && own[0].is_object()).then_some(())
     });
+    let told = agent.get("/api/v1/targets").json();
+    let told: Vec<(&str, &str)> = told["data"]["activeTargets"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|t| (t["health"].as_str().unwrap(), t["lastError"].as_str().unwrap()))
+        .collect();
+    assert_eq!(told[0], ("up", ""));
+    for (down, word) in told[1..].iter().zip(["status 500", "line 1", "no complete answer", "does it run"]) {
+        assert!(down.0 == "down" && down.1.contains(word), "{word}: {told:?}");
+    }
     assert_eq!(agent.get("/-/ready").status, 200);
     agent.signal(Signal::TERM);
     assert_eq!(agent.wait().code(), Some(0));

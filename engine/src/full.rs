@@ -173,6 +173,25 @@ fn p4_without_a_log_a_full_disk_takes_deletes_too() {
     assert_eq!((count(&again, 0), count(&again, 1)), (0, SAMPLES as u64));
 }
 
+/// Without a log, deletes that are many and large use the reserve of the manifest up: that they are hidden and not
+/// noted is told, and once there is space the next one notes them all.
+#[test]
+fn p4_without_a_log_a_delete_that_cannot_be_noted_is_told() {
+    let (fs, engine) = full(Durability::Memory);
+    let long: String = (0..30_000).map(|i| char::from(b'a' + (i % 26) as u8)).collect();
+    let refused = (0..300).find_map(|n| {
+        let selector = format!("cpu{{host=\"1\",x!=\"{n}{long}\"}}");
+        engine.delete(&selector, at(n)..at(n + 1)).err().map(|e| (n, e))
+    });
+    let Some((n, why @ DeleteError::NotNoted)) = refused else { panic!("{refused:?}") };
+    assert!(why.to_string().contains("make space, then delete again"), "{why}");
+    assert_eq!(count(&engine, 1), SAMPLES as u64 - n as u64 - 1, "it is hidden all the same");
+    fs.set_capacity(None);
+    engine.delete("cpu{host=\"1\"}", at(n)..at(n + 1)).unwrap();
+    let again = open(&fs.crash(3), Durability::Memory);
+    assert_eq!(count(&again, 1), SAMPLES as u64 - n as u64 - 1);
+}
+
 /// Deletes that are many and large use the reserve up: that is told, and nothing of the refused one is hidden.
 #[test]
 fn p4_a_reserve_that_is_used_up_is_told() {

@@ -148,7 +148,9 @@ impl Report {
         };
         line("directory", self.data_dir.display().to_string());
         line("series", show_count(self.series as u64));
-        line("samples", show_count(self.samples));
+        // What a query counts is known once all of it was read: `export` does.
+        let stored = show_count(self.samples);
+        line("samples", format!("{stored} stored, overwritten and deleted ones too until compaction removes them"));
         line(
             "segments",
             format!(

@@ -11,6 +11,7 @@ mod labels;
 mod metadata;
 mod notices;
 mod origin;
+mod outcomes;
 mod schedule;
 mod stop;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use worker::Worker;
 pub(crate) use metadata::commits;
 pub(crate) use metadata::{Descriptions, describe};
 pub use notices::Report;
+pub use outcomes::Outcomes;
 
 /// The bits of the NaN that ends a series, as Prometheus defines it.
 pub const STALE_MARKER_BITS: u64 = 0x7ff0_0000_0000_0002;
@@ -54,11 +56,19 @@ pub struct Settings {
     pub targets: Vec<Target>,
     /// Where failures are told, a line each, at most one a minute for each kind. Default: stderr.
     pub report: Report,
+    /// Where the outcome of each round is noted.
+    pub outcomes: Outcomes,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(1), host: true, targets: Vec::new(), report: to_stderr() }
+        Self {
+            interval: Duration::from_secs(1),
+            host: true,
+            targets: Vec::new(),
+            report: to_stderr(),
+            outcomes: Outcomes::default(),
+        }
     }
 }
 
@@ -70,7 +80,7 @@ pub fn to_stderr() -> Report {
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { interval, host, targets, report: _ } = self;
+        let Self { interval, host, targets, .. } = self;
         f.debug_struct("Settings")
             .field("interval", interval)
             .field("host", host)
@@ -84,7 +94,7 @@ impl fmt::Debug for Settings {
 #[non_exhaustive]
 pub enum CollectError {
     /// Nothing can be collected that often.
-    #[error("an interval of {0:?} is too short; the shortest is {INTERVAL_MIN:?}")]
+    #[error("an interval of {0:?} is too short: give {INTERVAL_MIN:?} or more")]
     IntervalTooShort(Duration),
     /// Two targets would write the same series.
     #[error(
@@ -93,13 +103,13 @@ pub enum CollectError {
     )]
     SameInstance(Box<[Target; 2]>),
     /// The engine gives no appender.
-    #[error("no appender: {0}")]
+    #[error("nothing can be collected into this engine: {0}")]
     Appender(#[from] AppenderError),
     /// The engine takes none of the series that every target has.
-    #[error("{0}")]
+    #[error("the series that tell of a target cannot be made: {0}")]
     Series(#[from] SeriesError),
     /// A thread could not be started.
-    #[error("a thread could not be started: {0}; allow more threads or free memory")]
+    #[error("a thread could not be started: {0}; allow more threads, free memory, or collect from fewer targets")]
     Thread(std::io::Error),
 }
 

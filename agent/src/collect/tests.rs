@@ -17,6 +17,7 @@ struct Scraped {
     server: Server,
     worker: Worker,
     lines: Arc<Mutex<Vec<String>>>,
+    outcomes: Outcomes,
     next: i64,
 }
 
@@ -30,7 +31,8 @@ impl Scraped {
         let settings = Settings { report, ..Settings::default() };
         let scraper = Scraper::new(server.url().parse().unwrap(), Duration::from_secs(20));
         let worker = Worker::new(&engine, Origin::Scrape(Box::new(scraper)), &settings).unwrap();
-        Self { engine, server, worker, lines, next: START }
+        let outcomes = settings.outcomes;
+        Self { engine, server, worker, lines, outcomes, next: START }
     }
 
     /// A round one second after the one before; returns when its samples are visible.
@@ -151,8 +153,13 @@ fn a_target_that_hangs_holds_up_neither_the_others_nor_the_end() {
     let hanging = Server::answering(Reply::hang());
     let answering = Server::answering(Reply::text("a 1\n"));
     let targets = [&hanging, &answering].map(|server| server.url().parse().unwrap()).to_vec();
-    let settings =
-        Settings { interval: Duration::from_millis(200), host: false, targets, report: Arc::new(|_: &str| {}) };
+    let settings = Settings {
+        interval: Duration::from_millis(200),
+        host: false,
+        targets,
+        report: Arc::new(|_: &str| {}),
+        ..Settings::default()
+    };
     let collectors = Collectors::start(&engine, &settings).unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
     let of = |server: &Server| {
@@ -181,4 +188,39 @@ fn settings_that_cannot_work_are_refused() {
     let targets = ["http://a:1/x", "http://a:1/y"].map(|url| url.parse().unwrap()).to_vec();
     let error = start(Settings { host: false, targets, ..Settings::default() });
     assert!(error.to_string().contains("http://a:1/x and http://a:1/y"), "{error}");
+    assert!(error.to_string().contains("give one another job"), "{error}");
+}
+
+/// What the API tells of a target: why it is down, and nothing once it is up again.
+#[test]
+fn the_last_error_of_a_target_is_there_until_it_is_up_again() {
+    let mut target = Scraped::new(Reply::text("a 1\n"));
+    let told = |target: &Scraped| target.outcomes.last_error(&target.server.url().parse().unwrap());
+    target.round(Reply::text("a 1\n"));
+    assert_eq!(told(&target), "");
+    target.round(Reply::text("{{{\n"));
+    assert!(told(&target).contains("line 1"), "{}", told(&target));
+    target.round(Reply::text("a 2\n"));
+    assert_eq!(told(&target), "");
+}
+
+/// Each says what to do next.
+#[test]
+fn what_does_not_start_says_what_to_do() {
+    let start = |engine: &Engine, interval| {
+        let targets = vec!["http://127.0.0.1:1/x".parse().unwrap()];
+        let settings = Settings { interval, host: false, targets, ..Settings::default() };
+        Collectors::start(engine, &settings).unwrap_err().to_string()
+    };
+    let second = Duration::from_secs(1);
+    let engine = Engine::in_memory_builder().max_appenders(1).open().unwrap();
+    let short = start(&engine, Duration::from_millis(1));
+    assert!(short.contains("1ms is too short: give 10ms or more"), "{short}");
+    let _only = engine.appender().unwrap();
+    let none = start(&engine, second);
+    assert!(none.contains("nothing can be collected") && none.contains("raise the limit"), "{none}");
+    let full = start(&Engine::in_memory_builder().max_series(1).open().unwrap(), second);
+    assert!(full.contains("cannot be made") && full.contains("see which label"), "{full}");
+    let thread = CollectError::Thread(std::io::Error::other("no")).to_string();
+    assert!(thread.contains("allow more threads"), "{thread}");
 }

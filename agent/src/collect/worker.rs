@@ -10,6 +10,7 @@ use super::labels::with_target;
 use super::metadata::Descriptions;
 use super::notices::Notices;
 use super::origin::Origin;
+use super::outcomes::Outcomes;
 use super::schedule::Schedule;
 use super::stop::Stop;
 use super::{CollectError, STALE_MARKER_BITS, Settings};
@@ -28,6 +29,7 @@ pub(super) struct Worker {
     own: OwnSeries,
     descriptions: Descriptions,
     notices: Notices,
+    outcomes: Outcomes,
     down: bool,
 }
 
@@ -64,6 +66,7 @@ impl Worker {
             own,
             descriptions: Descriptions::of(engine),
             notices,
+            outcomes: settings.outcomes.clone(),
             down: false,
             origin,
         })
@@ -165,6 +168,9 @@ impl Worker {
             Some(error) => self.notices.tell("down", format_args!("down: {error}")),
             None if self.down => self.notices.tell("up", "up again"),
             None => {}
+        }
+        if error.is_some() || self.down {
+            self.outcomes.note(&self.job, &self.instance, error.map(|e| e as &dyn std::fmt::Display));
         }
         self.down = error.is_some();
     }

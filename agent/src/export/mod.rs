@@ -36,7 +36,7 @@ pub struct ExportOptions {
 /// What an export wrote.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExportSummary {
-    /// Samples written.
+    /// Samples written: of each series at one time one.
     pub samples: u64,
     /// Series with at least one of them.
     pub series: u64,
@@ -154,7 +154,7 @@ impl Export<'_> {
 /// One line: what was written, and what was left out.
 impl std::fmt::Display for ExportSummary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} samples of {} series", self.samples, self.series)?;
+        write!(f, "{} samples of {} series written", self.samples, self.series)?;
         if self.left_out > 0 {
             write!(f, "; {} series left out, which this format cannot name", self.left_out)?;
         }

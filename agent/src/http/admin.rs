@@ -9,7 +9,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
-use tidegauge::{DeleteError, SelectError, TimeRange};
+use tidegauge::{BackupError, DeleteError, SelectError, TimeRange};
 
 use super::App;
 use super::params::Params;
@@ -91,7 +91,7 @@ async fn snapshot(State(app): State<Arc<App>>) -> ApiResult {
     app.in_turn(|app| {
         let name = fresh_name();
         let target = app.settings.data_dir.join("snapshots").join(&name);
-        app.engine.backup(&target).map_err(|e| ApiError::Internal(e.to_string()))?;
+        app.engine.backup(&target).map_err(no_copy)?;
         Ok(Envelope::new(|out| {
             out.extend_from_slice(b"{\"name\":");
             put_string(out, &name);
@@ -99,6 +99,15 @@ async fn snapshot(State(app): State<Arc<App>>) -> ApiResult {
         }))
     })
     .await
+}
+
+fn no_copy(why: BackupError) -> ApiError {
+    let said = why.to_string();
+    match why {
+        why if why.is_disk_full() => ApiError::DiskFull(said),
+        BackupError::Flush(_) => ApiError::Unavailable(said),
+        _ => ApiError::Internal(said),
+    }
 }
 
 fn allowed(app: &App) -> Result<(), ApiError> {

@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use hyper::body::Body as HttpBody;
 
 use super::reply::ApiError;
 
@@ -15,7 +16,7 @@ const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 /// Why a body was not read to its end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
-    #[error("the body is longer than {limit} bytes")]
+    #[error("the body is longer than {limit} bytes: send it in parts, or ask for less")]
     TooLong { limit: usize },
     #[error("the body did not arrive within {} s", BODY_TIME_MAX.as_secs())]
     TooSlow,
@@ -35,7 +36,10 @@ impl BodyError {
 
     /// The same inside the query API's envelope.
     pub(crate) fn into_api(self) -> ApiError {
-        ApiError::BadData(self.to_string())
+        match self {
+            Self::TooLong { .. } => ApiError::TooLarge(self.to_string()),
+            _ => ApiError::BadData(self.to_string()),
+        }
     }
 }
 
@@ -46,6 +50,10 @@ pub(crate) async fn collect(body: Body, limit: usize) -> Result<Bytes, BodyError
 }
 
 async fn collect_patiently(mut body: Body, limit: usize) -> Result<Bytes, BodyError> {
+    // What its head announces needs not be waited for.
+    if HttpBody::size_hint(&body).lower() > limit as u64 {
+        return Err(BodyError::TooLong { limit });
+    }
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(BodyError::Broken)?.into_data() else { continue };

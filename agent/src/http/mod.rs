@@ -48,6 +48,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
+use crate::collect::Outcomes;
 use crate::config::Settings;
 use crate::own::Counters;
 use crate::panic;
@@ -72,10 +73,11 @@ pub(crate) struct App {
     writes: Semaphore,
     queries: Queries,
     counters: Arc<Counters>,
+    outcomes: Outcomes,
 }
 
 impl App {
-    pub(crate) fn new(engine: Engine, settings: Settings, counters: Arc<Counters>) -> Arc<Self> {
+    pub(crate) fn new(engine: Engine, settings: Settings, counters: Arc<Counters>, outcomes: Outcomes) -> Arc<Self> {
         Arc::new(Self {
             engine,
             started: tidegauge::now(),
@@ -84,6 +86,7 @@ impl App {
             writes: Semaphore::new(write::WRITES_MAX),
             queries: Queries::default(),
             counters,
+            outcomes,
         })
     }
 

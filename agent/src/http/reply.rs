@@ -10,6 +10,8 @@ use crate::ask::{Gone, put_string, put_strings};
 pub(crate) enum ApiError {
     /// The request is wrong; sending it again will not help.
     BadData(String),
+    /// The body is longer than is taken.
+    TooLarge(String),
     /// The request was understood, but cannot be evaluated.
     Execution(String),
     /// Took longer than allowed.
@@ -20,6 +22,8 @@ pub(crate) enum ApiError {
     Internal(String),
     /// Not now: stopping, poisoned, or too busy. Try again later.
     Unavailable(String),
+    /// The disk has no space for it.
+    DiskFull(String),
     /// Switched off. Prometheus answers it like a failure, and so do we.
     Disabled(String),
     /// There is no such thing.
@@ -47,11 +51,13 @@ impl ApiError {
     fn parts(&self) -> (StatusCode, &'static str, &str) {
         match self {
             Self::BadData(m) => (StatusCode::BAD_REQUEST, "bad_data", m),
+            Self::TooLarge(m) => (StatusCode::PAYLOAD_TOO_LARGE, "bad_data", m),
             Self::Execution(m) => (StatusCode::UNPROCESSABLE_ENTITY, "execution", m),
             Self::Timeout(m) => (StatusCode::SERVICE_UNAVAILABLE, "timeout", m),
             Self::Canceled(m) => (CLIENT_CLOSED_REQUEST, "canceled", m),
             Self::Internal(m) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", m),
             Self::Unavailable(m) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", m),
+            Self::DiskFull(m) => (StatusCode::INSUFFICIENT_STORAGE, "unavailable", m),
             Self::Disabled(m) => (StatusCode::INTERNAL_SERVER_ERROR, "unavailable", m),
             Self::NotFound(m) => (StatusCode::NOT_FOUND, "not_found", m),
         }

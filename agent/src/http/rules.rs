@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tidegauge::query::promql::Expr;
-use tidegauge::query::{Budget, QueryLimits, Selection};
+use tidegauge::query::{Cancel, QueryLimits, Selection};
 use tidegauge::{Matcher, Sample, TimeRange, Timestamp};
 
 use super::App;
@@ -98,7 +98,7 @@ fn one_target(app: &App, target: &Target) -> Result<Value, ApiError> {
         "scrapePool": target.job(),
         "scrapeUrl": url,
         "globalUrl": url,
-        "lastError": "",
+        "lastError": app.outcomes.last_error(target),
         "lastScrape": show_time(at),
         "lastScrapeDuration": took.map_or(0.0, |sample| sample.value),
         "health": health,
@@ -110,9 +110,9 @@ fn one_target(app: &App, target: &Target) -> Result<Value, ApiError> {
 fn last(app: &App, name: &str, target: &Target) -> Result<Option<Sample>, ApiError> {
     let labels = [(tidegauge::METRIC_NAME, name), ("instance", target.instance()), ("job", target.job())];
     let matchers = labels.map(|(label, value)| Matcher::equal(label, value));
-    let budget = Budget::new(QueryLimits::DEFAULT);
-    app.engine
-        .snapshot()
+    let snapshot = app.engine.snapshot();
+    let budget = snapshot.budget(QueryLimits::DEFAULT, Cancel::new());
+    snapshot
         .install(|sources| Selection::within(sources, &matchers, TimeRange::ALL, &budget)?.last())
         .map(|found| found.into_iter().flatten().max_by_key(|sample| sample.timestamp))
         .map_err(api_error)

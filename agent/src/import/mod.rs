@@ -38,7 +38,7 @@ use sink::Sink;
 /// What an import did.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ImportSummary {
-    /// Samples stored.
+    /// Samples accepted. Of several of one series at one time the last one counts: what is stored may be fewer.
     pub samples: u64,
     /// Different series among them.
     pub series: u64,
@@ -53,7 +53,7 @@ pub struct ImportSummary {
 }
 
 impl ImportSummary {
-    /// Samples stored per second.
+    /// Samples accepted per second.
     #[must_use]
     pub fn samples_per_second(&self) -> f64 {
         let seconds = self.elapsed.as_secs_f64();
@@ -66,7 +66,7 @@ impl std::fmt::Display for ImportSummary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { samples, series, skipped, bad_lines, elapsed, .. } = self;
         let (seconds, rate) = (elapsed.as_secs_f64(), self.samples_per_second());
-        write!(f, "{samples} samples of {series} series in {seconds:.2} s ({rate:.0} samples/s)")?;
+        write!(f, "{samples} samples of {series} series accepted in {seconds:.2} s ({rate:.0} samples/s)")?;
         if *skipped > 0 {
             write!(f, ", {skipped} cells or fields without a number skipped")?;
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tidegauge::Engine;
 use tokio::task::JoinHandle;
 
-use crate::collect;
+use crate::collect::{self, Outcomes};
 use crate::config::Settings;
 use crate::failure::Failure;
 use crate::own::{self, Counters};
@@ -28,12 +28,14 @@ impl Collectors {
         engine: &Engine,
         settings: &Settings,
         counters: &Arc<Counters>,
+        outcomes: Outcomes,
         bound: SocketAddr,
     ) -> Result<Self, Failure> {
         let wanted = collect::Settings {
             interval: settings.scrape_interval,
             host: settings.host_metrics,
             targets: settings.scrape.clone(),
+            outcomes,
             ..collect::Settings::default()
         };
         let others = collect::Collectors::start(engine, &wanted).map_err(Failure::found)?;

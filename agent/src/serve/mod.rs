@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tidegauge::{Builder, Engine, OpenProgress, Retention, RetentionRule};
 use tokio::net::TcpListener;
 
-use crate::collect::{self, Report};
+use crate::collect::{self, Outcomes, Report};
 use crate::config::Settings;
 use crate::failure::Failure;
 use crate::http::{self, App};
@@ -45,8 +45,9 @@ async fn live(settings: Settings) -> Result<(), Failure> {
     let engine = open(&settings, builder(&settings, bound, collect::to_stderr())).await?;
 
     let counters = Arc::new(Counters::new());
-    let collectors = Collectors::start(&engine, &settings, &counters, bound)?;
-    let app = App::new(engine.clone(), settings.clone(), counters);
+    let outcomes = Outcomes::default();
+    let collectors = Collectors::start(&engine, &settings, &counters, outcomes.clone(), bound)?;
+    let app = App::new(engine.clone(), settings.clone(), counters, outcomes);
     announce(&settings, bound);
     http::serve(listener, http::router(app), stop.asked()).await;
     collectors.stop().await;

@@ -3,12 +3,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use tidegauge_storage::fs::is_exhausted;
 use tidegauge_storage::manifest::ManifestError;
 
 use crate::error::FlushError;
 
-/// Why a backup or a restore was not made. What was there before is as it was; an unfinished copy has no manifest
-/// and is refused as a store: remove it.
+/// Why a backup or a restore was not made. What was there before is as it was, and of the copy its empty folders are
+/// left at most. Where even removing fails, or the process ended, an unfinished copy has no manifest and is refused as
+/// a store: remove it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackupError {
@@ -55,6 +57,17 @@ pub enum BackupError {
 }
 
 impl BackupError {
+    /// Whether there was no space for it: make some, then try again.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Flush(why) => *why == FlushError::DiskFull,
+            Self::Manifest(why) => matches!(why, ManifestError::NoSpace { .. }),
+            Self::Io { source, .. } => is_exhausted(source),
+            _ => false,
+        }
+    }
+
     pub(super) fn io(path: &Path, source: io::Error) -> Self {
         Self::Io { path: path.to_owned(), source }
     }

@@ -6,6 +6,7 @@
 //! - B3: The manifest comes last. A copy that was interrupted has none, or after a power loss one that names segments
 //!   which are not there, and is refused as a store.
 //! - B4: Nothing that is there already is touched: the target must be empty, or not exist.
+//! - B6: Of a copy that could not be made nothing is left, as far as it can be removed: the manifest goes first.
 //! - B5: Every delete that was visible when it was asked for is in the manifest before it is copied.
 
 mod error;
@@ -66,9 +67,18 @@ pub(crate) fn backup(engine: &Engine, target: &Path) -> Result<BackupReport, Bac
 
 /// What is asked is right.
 pub(crate) fn backup_to(engine: &Engine, target: &Path) -> Result<BackupReport, BackupError> {
+    let fs = &*engine.life().fs;
+    let made = make_empty(fs, target)?;
+    let copied = copy_to(engine, target);
+    if copied.is_err() {
+        clear(fs, target, made);
+    }
+    copied
+}
+
+fn copy_to(engine: &Engine, target: &Path) -> Result<BackupReport, BackupError> {
     let life = engine.life();
     let fs = &*life.fs;
-    make_empty(fs, target)?;
     engine.flush()?;
     life.note_deletes_for_copy()?;
     let report = loop {
@@ -135,17 +145,38 @@ impl BackupReport {
     }
 }
 
-/// Makes the folders of an empty copy.
-fn make_empty(fs: &dyn Fs, target: &Path) -> Result<(), BackupError> {
-    match fs.list(target) {
-        Ok(names) if names.is_empty() => {}
+/// Makes the folders of an empty copy. Answers whether the target is new.
+fn make_empty(fs: &dyn Fs, target: &Path) -> Result<bool, BackupError> {
+    let new = match fs.list(target) {
+        Ok(names) if names.is_empty() => false,
         Ok(_) => return Err(BackupError::NotEmpty { target: target.to_owned() }),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) if e.kind() == io::ErrorKind::NotFound => true,
         Err(e) => return Err(BackupError::io(target, e)),
-    }
+    };
     let folder = target.join("segments");
     // Their names become durable with that of the manifest.
-    fs.create_dir_all(&folder).map_err(|e| BackupError::io(&folder, e))
+    match fs.create_dir_all(&folder) {
+        Ok(()) => Ok(new),
+        Err(e) => {
+            clear(fs, target, new);
+            Err(BackupError::io(&folder, e))
+        }
+    }
+}
+
+/// Removes what a copy that failed has made, its folder too if that is `new`. The error that ended it is told, not
+/// those of this.
+fn clear(fs: &dyn Fs, target: &Path, new: bool) {
+    for folder in [target.to_owned(), target.join("segments")] {
+        for name in fs.list(&folder).unwrap_or_default() {
+            // A folder is no file, and stays.
+            let _ = fs.remove(&folder.join(name));
+        }
+    }
+    let _ = fs.remove_dir(&target.join("segments"));
+    if new {
+        let _ = fs.remove_dir(target);
+    }
 }
 
 /// Answers the bytes copied: none if a link could be made.

@@ -225,3 +225,26 @@ fn p9_what_was_deleted_is_not_in_a_backup() {
         assert_eq!(copy.count_matching("cpu", TimeRange::ALL).unwrap(), expected);
     }
 }
+
+/// A backup that finds no space says so, and leaves no half copy behind; with space it is made.
+#[test]
+fn p4_a_backup_on_a_full_disk_is_told_and_leaves_nothing() {
+    let fs = SimFs::new();
+    let engine = open_in(&fs, "store");
+    push(&engine, 0);
+    engine.flush().unwrap();
+    let used: u64 = fs.files().iter().map(|(_, len)| len).sum();
+    let copies = |fs: &SimFs| fs.files().iter().filter(|(path, _)| path.starts_with("copies")).count();
+    // Links take nothing, the manifest some bytes.
+    fs.set_capacity(Some(used));
+    let refused = make(&engine).unwrap_err();
+    assert!(refused.is_disk_full(), "{refused}");
+    assert_eq!(copies(&fs), 0, "{:?}", fs.files());
+    fs.set_capacity(None);
+    make(&engine).unwrap();
+    assert!(copies(&fs) > 1 && is_sound(&fs, COPY));
+    // What is there already is another matter, and is not touched.
+    let refused = make(&engine).unwrap_err();
+    assert!(!refused.is_disk_full() && matches!(refused, BackupError::NotEmpty { .. }), "{refused}");
+    assert!(is_sound(&fs, COPY));
+}

@@ -50,13 +50,18 @@ impl DirLock {
     /// Takes the lock and writes who holds it.
     pub(crate) fn take(dir: &Path, address: Option<&str>, every: Duration) -> Result<Self, OpenError> {
         let path = dir.join(FILE_NAME);
-        let io = |source| refused(dir, source);
+        // What is wrong with the folder is said of the folder, anything else of the file.
+        let io = |source| match refused(dir, source) {
+            OpenError::Io { source, .. } => OpenError::Io { path: path.clone(), source },
+            other => other,
+        };
         let file = lock(&path).map_err(io)?;
         let Some(file) = file else {
             let owner = owner::read(&path).ok().flatten().map(Box::new);
             return Err(OpenError::InUse { dir: dir.to_owned(), owner });
         };
-        let held = Held { file, path, owner: Owner::this_process(address, every) };
+        let owner = Owner::this_process(address, every);
+        let held = Held { file, path: path.clone(), owner };
         held.write(&held.owner).map_err(io)?;
         Ok(Self { beat: None, held })
     }

@@ -36,6 +36,20 @@ fn a_second_owner_is_told_who_holds_the_directory() {
     DirLock::take(dir.path(), None, EVERY).unwrap();
 }
 
+/// What cannot be locked is named, not the folder around it; a folder that is not there is no file that is missing.
+#[test]
+fn what_is_in_the_way_of_the_lock_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join(FILE_NAME)).unwrap();
+    let refused = DirLock::take(dir.path(), None, EVERY).err().unwrap().to_string();
+    assert!(refused.contains(&format!("{}/LOCK", dir.path().display())), "{refused}");
+    let refused = unlock(dir.path(), false).unwrap_err().to_string();
+    assert!(refused.contains("LOCK: ") && refused.contains("try again"), "{refused}");
+    let nowhere = dir.path().join("nowhere");
+    let refused = unlock(&nowhere, true).unwrap_err().to_string();
+    assert_eq!(refused, format!("{} does not exist: name the folder that holds the data", nowhere.display()));
+}
+
 #[test]
 fn garbage_in_the_lock_file_hides_the_owner_but_not_the_lock() {
     let dir = tempfile::tempdir().unwrap();

@@ -51,6 +51,12 @@ pub enum UnlockError {
         /// Who holds the lock.
         owner: Box<Owner>,
     },
+    /// There is no such directory.
+    #[error("{} does not exist: name the folder that holds the data", dir.display())]
+    NoDirectory {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// The operating system refuses.
     #[error("{}: {source}; mend that, then try again", path.display())]
     Io {
@@ -102,6 +108,7 @@ pub fn unlock(dir: impl AsRef<Path>, force: bool) -> Result<Unlocked, UnlockErro
     let file = match OpenOptions::new().read(true).write(true).open(&path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound && dir.is_dir() => return Ok(Unlocked::Free { last: None }),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(UnlockError::NoDirectory { dir: dir.to_owned() }),
         Err(e) => return Err(io(e)),
     };
     let owner = read(&path).map_err(io)?.map(Box::new);

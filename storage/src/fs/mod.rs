@@ -77,6 +77,15 @@ pub trait Fs: Send + Sync + Debug {
     /// As above.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
+    /// Removes an empty folder.
+    ///
+    /// # Errors
+    /// As above; `Unsupported` where folders are not kept.
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        let _ = dir;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Maps a file that nobody will write or truncate any more (a sealed segment).
     ///
     /// # Errors

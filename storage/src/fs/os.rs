@@ -63,6 +63,10 @@ impl Fs for OsFs {
         fs::remove_file(path)
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::remove_dir(dir)
+    }
+
     fn map(&self, path: &Path) -> io::Result<Map> {
         mmap::map(&File::open(path)?)
     }
