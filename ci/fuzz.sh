@@ -5,8 +5,7 @@
 set -eu
 cd "$(dirname "$0")/../fuzz"
 if ! cargo +nightly fuzz --version >/dev/null 2>&1; then
-    echo "fuzz: skipped, there is no nightly compiler with cargo-fuzz"
-    exit 0
+    exec ../ci/skipped.sh "fuzzing" "there is no nightly compiler with cargo-fuzz"
 fi
 seconds=${FUZZ_SECONDS:-5}
 [ $# -gt 0 ] || set -- chunk round_trip segment index manifest wal promql http

@@ -6,8 +6,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 if ! cargo +nightly miri --version >/dev/null 2>&1; then
-    echo "miri: skipped, there is no nightly compiler with miri"
-    exit 0
+    exec ci/skipped.sh "Miri" "there is no nightly compiler with miri"
 fi
 MIRIFLAGS="-Zmiri-disable-stacked-borrows -Zmiri-ignore-leaks -Zmiri-permissive-provenance ${MIRIFLAGS:-}" \
     exec cargo +nightly miri test --package tidegauge --lib --target-dir "${MIRI_TARGET_DIR:-target/miri}" memtable::tail "$@"

@@ -4,8 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 if ! cargo +nightly --version >/dev/null 2>&1; then
-    echo "tsan: skipped, there is no nightly compiler"
-    exit 0
+    exec ci/skipped.sh "ThreadSanitizer" "there is no nightly compiler"
 fi
 target=$(rustc +nightly -vV | sed -n 's/^host: //p')
 # The standard library is not rebuilt (that would need rust-src). Its atomics are inlined, and so instrumented; the
