@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tidegauge::Durability;
 use tidegauge_storage::fs::sim::{Choose, Random, SimFs, Timeline};
 
+use crate::end;
 use crate::oracle::{Death, Expected, History};
 use crate::run::Run;
 use crate::script::{Rng, Script};
@@ -34,6 +35,8 @@ pub struct Counts {
     pub continued: AtomicU64,
     /// Those that a crash of a recovery, or of a life after one, left.
     pub deeper: AtomicU64,
+    /// Those on which something at the end of the log was damaged that was known to be durable, and that refused.
+    pub damaged: AtomicU64,
 }
 
 /// How far to go from one crash point.
@@ -49,6 +52,9 @@ pub struct Depth {
 
 /// Only opened and compared.
 pub const SHALLOW: Depth = Depth { levels: 0, one_in: 0, points: 0 };
+
+/// Of so many disks one is damaged at the end of its log, too.
+const DAMAGED_ONE_IN: u64 = 16;
 
 /// Opens `disk`, compares, and goes on as far as `depth` says.
 ///
@@ -77,6 +83,10 @@ pub fn examine(
     }
     for (finished, copy) in &expected.copies {
         store::check_copy(&image.kill(), copy, *finished).map_err(wrong)?;
+    }
+    if rng.below(DAMAGED_ONE_IN) == 0 {
+        let refused = end::damage(&image, durability, rng).map_err(wrong)?;
+        counts.damaged.fetch_add(refused, Ordering::Relaxed);
     }
     if goes_on {
         disk.record();

@@ -20,6 +20,8 @@ mod batches;
 mod admin;
 // opening what a crash left
 pub mod examine;
+// damage to the end of the log
+pub mod end;
 // many of them
 pub mod campaign;
 // a disk that fails, runs full, or ages

@@ -384,7 +384,8 @@ impl Run {
             Step::Conflict(n) => self.conflict(n),
             Step::Visible => self.wait(Level::Visible),
             Step::Durable if self.logs() => self.wait(Level::Durable),
-            Step::Durable | Step::Flush => self.flush(),
+            Step::Rest if self.logs() => self.rest(),
+            Step::Durable | Step::Rest | Step::Flush => self.flush(),
             Step::PushOld(n) => {
                 let lane = self.rng.below(self.lanes.len() as u64) as usize;
                 self.lanes[lane].push_old(n, &fs)
@@ -426,6 +427,19 @@ impl Run {
         let (engine, fs, logs, patience) = (self.engine().clone(), self.fs.clone(), self.logs(), self.patience);
         self.lanes.iter_mut().try_for_each(|lane| lane.wait(&engine, level, &fs, logs, patience))?;
         self.note_barrier();
+        Ok(())
+    }
+
+    /// Everything pushed is durable, and the log says so itself.
+    fn rest(&mut self) -> Result<(), Stopped> {
+        self.wait(Level::Durable)?;
+        let end = Instant::now() + self.patience;
+        while !crate::end::is_at_rest(&self.fs) {
+            if Instant::now() > end {
+                return Err(Stopped("an idle log does not say what is durable".to_owned()));
+            }
+            thread::yield_now();
+        }
         Ok(())
     }
 

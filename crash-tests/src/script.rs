@@ -39,6 +39,8 @@ pub enum Step {
     Visible,
     /// Wait until everything pushed is durable.
     Durable,
+    /// The same, and until nothing is left for an idle engine to write.
+    Rest,
     /// Bring everything visible into segments.
     Flush,
     /// Merge segments until nothing is left to merge.
@@ -123,7 +125,8 @@ impl Script {
             45..46 => Step::Conflict(1 + rng.below(5)),
             46..47 => Step::Conditional,
             47..57 => Step::Visible,
-            57..70 => Step::Durable,
+            57..67 => Step::Durable,
+            67..70 => Step::Rest,
             70..80 => Step::Flush,
             80..84 => Step::Compact,
             84..89 => Step::Delete(match rng.below(8) {
@@ -146,13 +149,14 @@ impl Script {
     #[must_use]
     pub fn short() -> Vec<Self> {
         use Step::{
-            Backup, Batch, Close, Compact, Conditional, Delete, Durable, Flush, Kill, Metadata, Push, PushOld,
+            Backup, Batch, Close, Compact, Conditional, Delete, Durable, Flush, Kill, Metadata, Push, PushOld, Rest,
             RetainAge, RetainBytes, Visible,
         };
         let (memory, sync) = (Durability::Memory, Durability::Sync);
-        let scripts: [(Durability, &[Step]); 20] = [
+        let scripts: [(Durability, &[Step]); 21] = [
             (sync, &[Push(2), Durable]),
             (sync, &[Push(2), Visible, Push(1), Durable, Push(1), Visible]),
+            (sync, &[Push(2), Rest, Push(1), Rest]),
             (sync, &[Push(2), Flush, Push(1), Durable]),
             (sync, &[Push(1), Durable, Flush, Push(1), Flush, Push(1), Durable, Push(1), Visible]),
             (sync, &[Push(1), Durable, Kill, Push(1), Durable]),

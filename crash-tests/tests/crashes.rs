@@ -1,6 +1,8 @@
 //! P5 and P6 under power losses and kills; and that this notices what is wrong.
 #![allow(missing_docs)]
 
+use std::sync::atomic::Ordering;
+
 use tidegauge::Durability;
 use tidegauge_crash_tests::campaign::{anyone, crash_every_way, crash_everywhere, record};
 use tidegauge_crash_tests::examine::{Counts, Depth};
@@ -27,6 +29,8 @@ fn p5_p6_a_prefix_comes_back_from_a_crash_anywhere_and_from_a_crash_of_the_recov
         crash_everywhere(&script, 1, depth, &counts)
             .unwrap_or_else(|e| panic!("step {}: {}: {script:?}", e.step, e.what));
     }
+    let damaged = counts.damaged.load(Ordering::Relaxed);
+    assert!(damaged > 20, "only {damaged} damaged ends of a log were refused");
 }
 
 #[test]

@@ -146,7 +146,7 @@ impl Builder {
         let log = if self.durability.logs() {
             let oldest = manifest.state().wal.oldest_epoch;
             let writer = WalWriter::open(Arc::clone(&fs), wal_dir, oldest, options)?;
-            Some((Log::new(writer, self.durability, active.generation), Arc::new(SyncThread::default())))
+            Some(Log::new(writer, self.durability, active.generation))
         } else {
             None
         };
@@ -182,6 +182,7 @@ impl Builder {
         let next_segment = Arc::new(AtomicU64::new(next_segment));
         let graveyard = Arc::new(Graveyard::new(Arc::clone(&fs)));
         let manifest = Arc::new(Mutex::new(manifest));
+        let log = log.map(|log| (log, Arc::new(SyncThread::new(Arc::clone(&manifest)))));
         let compactor = Compactor::new(CompactorParts {
             core: Arc::clone(&core),
             fs: Arc::clone(&fs),

@@ -215,11 +215,11 @@ fn a_newer_file_or_frame_is_refused_in_every_mode() {
     let newer_frame = fs.kill();
     let (at, _) = frames_of(&fs, 0)[1];
     let mut header = bytes(&fs, 0)[at..at + HEADER_LEN].to_vec();
-    header[90] = 3;
+    header[90] = 4;
     let crc = crc32c::crc32c(&header[8..]);
     header[4..8].copy_from_slice(&crc.to_le_bytes());
     open(&newer_frame, 0).write_all_at(at as u64, &header).unwrap();
-    for (fs, what, newer) in [(newer_file, "format version", 2), (newer_frame, "frame kind", 3)] {
+    for (fs, what, newer) in [(newer_file, "format version", 2), (newer_frame, "frame kind", 4)] {
         for mode in [Strict, Salvage, Follow] {
             match read(&fs, &WalState::default(), mode) {
                 Err(WalError::TooNew { what: part, found, supported, .. }) => {
@@ -257,7 +257,7 @@ fn a_follower_sees_what_a_live_writer_has_written_so_far() {
 fn a_full_disk_refuses_the_frame_and_takes_the_same_one_later() {
     let fs = SimFs::new();
     let mut writer = writer(&fs, 8 << 10);
-    fs.set_capacity(Some(9 << 10));
+    fs.set_capacity(Some(13 << 10));
     let mut written = 0;
     let mut next = loop {
         let mut next = frame(20 * written, 20);

@@ -39,6 +39,8 @@ pub(crate) struct Log {
     generations: Vec<(u32, GenerationId)>,
     interval: Duration,
     synced_at: Instant,
+    /// Whether the worker has found nothing to do since it heard of the last sync.
+    rests: bool,
     /// Whether a frame of the commit at hand is written.
     begun: bool,
     /// Bytes of frames since the last rotation.
@@ -63,6 +65,7 @@ impl Log {
             generations,
             interval,
             synced_at: Instant::now(),
+            rests: false,
             begun: false,
             bytes: 0,
             written: 0,
@@ -212,7 +215,18 @@ impl Log {
     }
 
     pub(crate) fn note_synced(&mut self, through: FrameNo) {
+        self.rests = false;
         self.writer.note_synced(through);
+    }
+
+    /// Called before each nap. If there was one already since the last sync, and nothing came, the log says itself
+    /// what is durable (L1, L4).
+    pub(crate) fn rest(&mut self) -> Result<(), WalError> {
+        if !self.rests {
+            self.rests = true;
+            return Ok(());
+        }
+        self.writer.witness().map(drop)
     }
 
     pub(crate) fn poison(&mut self) {

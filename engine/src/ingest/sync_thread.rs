@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegauge_storage::fs::is_out_of_files;
-use tidegauge_storage::wal::{FrameNo, SyncJob};
+use tidegauge_storage::manifest::{Edit, Manifest};
+use tidegauge_storage::wal::{FrameNo, SyncJob, WalSynced};
 
 use crate::core::Core;
 use crate::sync::{Condvar, Mutex, thread};
@@ -16,10 +17,10 @@ const RETRY: Duration = Duration::from_millis(20);
 type Job = (SyncJob, u64);
 
 /// The desk between worker and sync thread: at most one job at a time.
-#[derive(Default)]
 pub(crate) struct SyncThread {
     desk: Mutex<Desk>,
     job_is_there: Condvar,
+    manifest: Arc<Mutex<Manifest>>,
 }
 
 #[derive(Default)]
@@ -31,6 +32,11 @@ struct Desk {
 }
 
 impl SyncThread {
+    /// `manifest` is told of new files of the log.
+    pub(crate) fn new(manifest: Arc<Mutex<Manifest>>) -> Self {
+        Self { desk: Mutex::default(), job_is_there: Condvar::default(), manifest }
+    }
+
     /// Whether the next job may be handed over.
     pub(crate) fn is_free(&self) -> bool {
         let desk = self.desk.lock().expect("sync lock");
@@ -58,6 +64,7 @@ impl SyncThread {
 
     /// The thread's life. A failed job poisons: it is never run again.
     pub(crate) fn run(&self, core: &Arc<Core>) {
+        let mut untold = WalSynced::default();
         while let Some((job, seq)) = self.next() {
             let result = loop {
                 let started = std::time::Instant::now();
@@ -79,12 +86,37 @@ impl SyncThread {
                     let told = core.durable.synced(seq);
                     core.durable_waiters.reached(told);
                     core.wake_worker();
+                    untold.through = through;
+                    untold.files.extend(job.made().iter().copied());
+                    if !untold.files.is_empty() {
+                        self.tell(core, &mut untold);
+                    }
                 }
                 Err(e) => {
                     core.poison(format!("fdatasync of the log failed: {e}"));
                     return;
                 }
             }
+        }
+        if !core.is_poisoned() {
+            self.tell(core, &mut untold);
+        }
+    }
+
+    /// Tells the manifest what is durable of the log that is still needed (L5). Where there is no space for that it is
+    /// told with the next job.
+    fn tell(&self, core: &Core, untold: &mut WalSynced) {
+        let mut manifest = self.manifest.lock().expect("manifest lock");
+        let known = &manifest.state().wal;
+        if untold.through < known.next_frame || (untold.through <= known.synced_through && untold.files.is_empty()) {
+            return untold.files.clear();
+        }
+        let told = manifest.commit(&[Edit::WalSynced(untold.clone())]);
+        drop(manifest);
+        match told {
+            Ok(()) => untold.files.clear(),
+            Err(e) if e.changes_nothing() => {}
+            Err(e) => core.poison(format!("the manifest cannot be written: {e}")),
         }
     }
 

@@ -131,6 +131,11 @@ impl Worker {
                 idle += 1;
                 thread::yield_now();
             } else {
+                if let Some((log, _)) = &mut self.log
+                    && let Err(e) = log.rest()
+                {
+                    self.core.poison(format!("the log cannot be written: {e}"));
+                }
                 thread::park_timeout(NAP);
             }
         }

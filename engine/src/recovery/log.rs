@@ -49,13 +49,15 @@ pub(crate) fn salvage_log(
 
 fn lost(hole: &LostRange, next_seq: SeqNo) -> Lost {
     let frames = match hole.last.0.checked_sub(hole.first.0) {
+        None if hole.open_ended => format!("what followed from frame {} on is lost", hole.first.0),
         None => "no frame is lost".to_owned(),
+        Some(_) if hole.open_ended => format!("frames {} to {} are lost, and what followed", hole.first.0, hole.last.0),
         Some(0) => format!("frame {} is lost", hole.first.0),
         Some(_) => format!("frames {} to {} are lost", hole.first.0, hole.last.0),
     };
     let start = hole.before.map_or(SeqNo(0), |edge| edge.seq);
     let end = hole.behind.map_or(next_seq.max(start), |edge| edge.seq);
-    let none_lost = hole.last < hole.first;
+    let none_lost = hole.last < hole.first && !hole.open_ended;
     let time_range = hole.before.zip(hole.behind).map(|(before, behind)| {
         let (a, b) = (before.timestamp.min(behind.timestamp), before.timestamp.max(behind.timestamp));
         TimeRange::covering(Timestamp::from_nanos(a), Timestamp::from_nanos(b))

@@ -17,8 +17,8 @@ const AUDITED_MAX: usize = 20;
 pub struct RecoveryReport {
     /// Samples that came back from the log.
     pub samples: u64,
-    /// Where the log was cut: frames begun, but never durable as far as can be known. No acknowledgement is lost by
-    /// that. Salvage keeps what it cuts, all of the file that is written, in quarantine.
+    /// Where the log was cut: frames that were begun and are not known to have been durable. Salvage keeps what it
+    /// cuts, all of the file that is written, in quarantine.
     pub torn_tail: Option<TornTail>,
     /// What salvage could not save; empty unless it was asked for.
     pub lost: Vec<Lost>,

@@ -50,7 +50,7 @@ pub(super) fn verify_log(
     report.log_samples += recovered.samples;
     if let Some(torn) = recovered.torn_tail {
         report.notes.push(format!(
-            "the log ends in a torn tail at byte {} of {}: never acknowledged as durable, cut at the next opening",
+            "the log ends in a torn tail at byte {} of {}: not known to have been durable, cut at the next opening",
             torn.offset,
             torn.file.display()
         ));

@@ -1,11 +1,12 @@
 //! Whatever is damaged is named; a sound store is sound, beside its owner too.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
+use tidegauge_storage::manifest::Manifest;
 use tidegauge_storage::model::Timestamp;
 
 use super::*;
@@ -106,11 +107,8 @@ fn a_missing_a_swapped_and_a_short_segment_are_named() {
 #[test]
 fn damage_of_the_log_and_of_the_manifest_is_named_and_a_torn_tail_is_none() {
     let (fs, _engine) = store();
+    let (log, [frames, witness]) = at_rest(&fs);
     let fs = fs.kill();
-    let log = Path::new("memory/wal").join(fs.list(Path::new("memory/wal")).unwrap().pop().unwrap());
-    let bytes = fs.map(&log).unwrap().to_vec();
-    let frames: Vec<u64> =
-        (4096..bytes.len()).step_by(8).filter(|&at| bytes[at..].starts_with(b"TGFR")).map(|at| at as u64).collect();
     let early = frames[frames.len() - 3];
     flip(&fs, &log, early + 120);
     let report = check(&fs);
@@ -118,10 +116,16 @@ fn damage_of_the_log_and_of_the_manifest_is_named_and_a_torn_tail_is_none() {
     flip(&fs, &log, early + 120);
     let last = frames[frames.len() - 1];
     flip(&fs, &log, last + 120);
-    // Nobody who is left witnesses that the last frame was durable.
+    // An idle log says that its last frame was durable.
     let report = check(&fs);
-    assert!(report.is_sound() && report.notes.iter().any(|n| n.contains("torn")), "{report:?}");
+    assert!(matches!(&report.damage[..], [one] if one.file == log && one.offset <= last), "{report:?}");
+    flip(&fs, &log, witness[0] + 50);
+    // Now nobody does.
+    let report = check(&fs);
+    let torn = |note: &String| note.contains("torn") && note.contains("not known to have been durable");
+    assert!(report.is_sound() && report.notes.iter().any(torn), "{report:?}");
     flip(&fs, &log, last + 120);
+    assert!(check(&fs).is_sound());
     let manifest = Path::new("memory/MANIFEST");
     flip(&fs, manifest, 60);
     let report = check(&fs);
@@ -129,6 +133,47 @@ fn damage_of_the_log_and_of_the_manifest_is_named_and_a_torn_tail_is_none() {
     assert_eq!(report.segments, 2, "what is there is read all the same");
     fs.remove(manifest).unwrap();
     assert!(matches!(&check(&fs).damage[..], [one] if one.file == manifest));
+}
+
+/// Waits until the log says of its last frame that it is durable. Answers its file, and the places of its frames and of
+/// the witness.
+fn at_rest(fs: &SimFs) -> (PathBuf, [Vec<u64>; 2]) {
+    let log = Path::new("memory/wal").join(fs.list(Path::new("memory/wal")).unwrap().pop().unwrap());
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let bytes = fs.map(&log).unwrap().to_vec();
+        let starts = (4096..bytes.len()).step_by(8).filter(|&at| bytes[at..].starts_with(b"TGFR"));
+        let (witness, frames): (Vec<u64>, Vec<u64>) =
+            starts.map(|at| at as u64).partition(|at| bytes[*at as usize + 90] == 3);
+        if witness.len() == 1 {
+            return (log, [frames, witness]);
+        }
+        assert!(Instant::now() < deadline, "an idle log does not say what is durable");
+        std::thread::yield_now();
+    }
+}
+
+/// An acknowledged log that is cut short or gone used to pass for a torn tail.
+#[test]
+fn a_log_that_is_cut_short_or_gone_is_damage() {
+    let (fs, _engine) = store();
+    let (log, [frames, _]) = at_rest(&fs);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let known = || Manifest::open_read_only(Arc::new(fs.clone()), "memory").unwrap().state().wal.files.len();
+    while known() == 0 {
+        assert!(Instant::now() < deadline, "the manifest does not hear of the log");
+        std::thread::yield_now();
+    }
+    for len in [None, Some(0), Some(50), Some(frames[0] + 50), Some(frames[1])] {
+        let fs = fs.kill();
+        match len {
+            Some(len) => fs.open(&log).unwrap().set_len(len).unwrap(),
+            None => fs.remove(&log).unwrap(),
+        }
+        let report = check(&fs);
+        let what = if len.is_some() { "cut short" } else { "missing" };
+        assert!(matches!(&report.damage[..], [one] if one.file == log && one.what.contains(what)), "{report:?}");
+    }
 }
 
 #[test]

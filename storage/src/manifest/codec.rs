@@ -7,7 +7,7 @@ use super::metadata::{METADATA_BYTES_MAX, Metadata};
 use super::retention::Retention;
 use super::state::{Edit, SegmentRef, State};
 use crate::model::{SeqNo, SeqRange, TimeRange, Timestamp, Tombstone};
-use crate::wal::{Epoch, EpochEnd, FrameNo, WalLife, WalRelease, WalState};
+use crate::wal::{Epoch, EpochEnd, FrameNo, WalLife, WalRelease, WalState, WalSynced};
 
 /// Why edits cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,10 @@ pub(super) fn put_edit(out: &mut Vec<u8>, edit: &Edit) {
         Edit::TombstoneRemove(seq) => framed(out, kind::TOMBSTONE_REMOVE, |out| put_u64s(out, &[seq.0])),
         Edit::Retention(retention) => framed(out, kind::RETENTION, |out| retention.encode(out)),
         Edit::Horizon(at) => framed(out, kind::HORIZON, |out| put_u64s(out, &[at.nanos() as u64])),
+        Edit::WalSynced(synced) => framed(out, kind::WAL_SYNCED, |out| {
+            put_u64s(out, &[synced.through.0]);
+            synced.files.iter().for_each(|(epoch, bytes)| put_u64s(out, &[epoch.0, *bytes]));
+        }),
     }
 }
 
@@ -69,6 +73,10 @@ pub(super) fn put_state(out: &mut Vec<u8>, state: &State) {
         put_u64s(out, &[wal.oldest_epoch.0, wal.live_epoch.0, wal.next_frame.0, wal.synced_through.0]);
         put_ends(out, &wal.ends);
     });
+    if !state.wal.files.is_empty() {
+        let (through, files) = (state.wal.synced_through, state.wal.files.clone());
+        put_edit(out, &Edit::WalSynced(WalSynced { through, files }));
+    }
     put_edit(out, &Edit::Numbers { next_seq: state.next_seq, greatest_frame: state.greatest_frame });
     for tombstone in state.tombstones.values() {
         put_edit(out, &Edit::TombstoneAdd(tombstone.clone()));
@@ -130,6 +138,7 @@ pub(super) fn take_edit(rest: &mut &[u8]) -> Result<DiskEdit, BadEdits> {
                 next_frame: FrameNo(body.u64()?),
                 synced_through: FrameNo(body.u64()?),
                 ends: body.ends()?,
+                files: BTreeMap::new(),
             }));
         }
         kind::WAL_LIFE => Edit::WalLife(WalLife {
@@ -155,6 +164,13 @@ pub(super) fn take_edit(rest: &mut &[u8]) -> Result<DiskEdit, BadEdits> {
         kind::TOMBSTONE_REMOVE => Edit::TombstoneRemove(SeqNo(body.u64()?)),
         kind::RETENTION => Edit::Retention(Retention::decode(&mut body.0).map_err(Malformed)?),
         kind::HORIZON => Edit::Horizon(Timestamp::from_nanos(body.u64()? as i64)),
+        kind::WAL_SYNCED => {
+            let mut synced = WalSynced { through: FrameNo(body.u64()?), ..WalSynced::default() };
+            while !body.0.is_empty() {
+                synced.files.insert(Epoch(body.u64()?), body.u64()?);
+            }
+            Edit::WalSynced(synced)
+        }
         0 => return Err(Malformed("an edit without a kind")),
         other => return Err(TooNew(other)),
     };

@@ -35,8 +35,9 @@ pub(super) mod kind {
     pub(in crate::manifest) const RETENTION: u16 = 11;
     pub(in crate::manifest) const TOMBSTONE_REMOVE: u16 = 12;
     pub(in crate::manifest) const HORIZON: u16 = 13;
+    pub(in crate::manifest) const WAL_SYNCED: u16 = 14;
     /// The greatest kind known.
-    pub(in crate::manifest) const LAST: u16 = HORIZON;
+    pub(in crate::manifest) const LAST: u16 = WAL_SYNCED;
 }
 
 /// The beginning of the file.

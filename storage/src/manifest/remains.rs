@@ -117,8 +117,8 @@ impl Remains {
                     self.removed.insert(id);
                 }
                 // M2. And what is needed of the log is found in the log.
-                DiskEdit::Edit(Edit::Retention(_) | Edit::WalLife(_) | Edit::WalRelease(_)) | DiskEdit::WalState(_) => {
-                }
+                DiskEdit::Edit(Edit::Retention(_) | Edit::WalLife(_) | Edit::WalRelease(_) | Edit::WalSynced(_))
+                | DiskEdit::WalState(_) => {}
                 DiskEdit::Edit(edit) => {
                     let _ = self.state.apply(&edit);
                 }

@@ -6,7 +6,7 @@ use super::error::ManifestError;
 use super::metadata::{METADATA_BYTES_MAX, Metadata, MetadataTable};
 use super::retention::Retention;
 use crate::model::{SeqNo, SeqRange, TimeRange, Timestamp, Tombstone};
-use crate::wal::{Epoch, FrameNo, WalLife, WalRelease, WalState};
+use crate::wal::{Epoch, FrameNo, WalLife, WalRelease, WalState, WalSynced};
 
 /// A segment that counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,9 @@ pub enum Edit {
     NextSegment(u64),
     /// A new life of the WAL begins. Commit it before its first frame is written.
     WalLife(WalLife),
+    /// Files of the WAL that are durable for the first time, and frames that are. What of it was released meanwhile
+    /// counts no more.
+    WalSynced(WalSynced),
     /// Older WAL generations are not needed any more.
     WalRelease(WalRelease),
     /// Numbers that were given out, in case nothing else names them. Never go down.
@@ -147,6 +150,7 @@ impl State {
             next_frame: FrameNo(greatest_frame.0.saturating_add(1)),
             synced_through: greatest_frame,
             ends: BTreeMap::new(),
+            files: BTreeMap::new(),
         };
         Self { wal, greatest_frame, ..self.clone() }
     }
@@ -169,6 +173,7 @@ impl State {
             }
             Edit::NextSegment(id) => self.next_segment_id = self.next_segment_id.max(*id),
             Edit::WalLife(life) => self.begin_life(life)?,
+            Edit::WalSynced(synced) => self.note_synced(synced),
             Edit::WalRelease(release) => self.release(release)?,
             Edit::Numbers { next_seq, greatest_frame } => {
                 self.next_seq = self.next_seq.max(*next_seq);
@@ -223,8 +228,17 @@ impl State {
         self.wal.next_frame = life.first_frame;
         self.wal.synced_through = self.wal.synced_through.max(life.synced_through);
         self.wal.ends = life.ends.clone();
+        self.wal.files.clear();
         self.greatest_frame = self.greatest_frame.max(FrameNo(life.first_frame.0.saturating_sub(1)));
         Ok(())
+    }
+
+    fn note_synced(&mut self, synced: &WalSynced) {
+        let wal = &mut self.wal;
+        let from = wal.oldest_epoch.max(wal.live_epoch);
+        wal.files.extend(synced.files.range(from..));
+        wal.synced_through = wal.synced_through.max(synced.through);
+        self.greatest_frame = self.greatest_frame.max(synced.through);
     }
 
     fn release(&mut self, release: &WalRelease) -> Result<(), ManifestError> {
@@ -236,6 +250,7 @@ impl State {
         wal.next_frame = release.next_frame;
         wal.synced_through = wal.synced_through.max(release.synced_through);
         wal.ends = wal.ends.split_off(&release.oldest_epoch);
+        wal.files = wal.files.split_off(&release.oldest_epoch);
         self.greatest_frame = self.greatest_frame.max(FrameNo(release.next_frame.0.saturating_sub(1)));
         Ok(())
     }

@@ -307,3 +307,16 @@ fn the_documented_delete_is_what_is_written_and_reads_back() {
     assert!(decoded.samples.is_empty() && decoded.definitions.is_empty());
     assert_eq!(decoded.delete, Some(delete));
 }
+
+#[test]
+fn the_documented_witness_is_what_is_written_and_is_no_frame_of_the_order() {
+    let page = include_str!("../../../docs/format/wal.md");
+    let documented = documented_block(page, 3);
+    assert_eq!(
+        bytemuck::bytes_of(&FrameHeader::witness(&Place { frame: FrameNo(7), synced_through: FrameNo(6), ..PLACE })),
+        documented
+    );
+    let header = FrameHeader::read(&documented, PLACE.store_id, PLACE.epoch).unwrap();
+    assert!(header.is_witness() && header.synced_through == 6);
+    assert!(header.decode(&[], &mut Decoded::default()).is_err());
+}

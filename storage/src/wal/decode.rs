@@ -3,7 +3,7 @@
 
 use super::format::{
     FRAME_ALIGN, FRAME_BYTES_MAX, FRAME_HEADER_LEN, FRAME_MAGIC, FRAME_SAMPLES_MAX, FrameHeader, GROUP_SAMPLES_MAX,
-    KIND_DELETE, KIND_SAMPLES, ORIGIN_LEN, SCALES, VALUE_TYPE_F64, series_mode, time_mode, value_mode,
+    KIND_DELETE, KIND_SAMPLES, KIND_WITNESS, ORIGIN_LEN, SCALES, VALUE_TYPE_F64, series_mode, time_mode, value_mode,
 };
 use super::pack::{packed_len, unpack};
 use super::types::{Epoch, Origin, WalSample};
@@ -48,14 +48,21 @@ impl FrameHeader {
         (ours && fits).then_some(header)
     }
 
+    /// Whether it only says what is durable: the frame of its number comes later, in its place or elsewhere.
+    pub(super) fn is_witness(&self) -> bool {
+        self.kind == KIND_WITNESS
+    }
+
     /// Decodes what lies behind the header. O(bytes); 2–3 ns a sample.
     pub(super) fn decode(&self, payload: &[u8], out: &mut Decoded) -> Result<(), Undecodable> {
         out.samples.clear();
         out.definitions.clear();
         out.origins.clear();
         out.delete = None;
-        if !matches!(self.kind, KIND_SAMPLES | KIND_DELETE) {
-            return Err(TooNew { what: "frame kind", found: self.kind.into(), supported: KIND_DELETE.into() });
+        match self.kind {
+            KIND_SAMPLES | KIND_DELETE => {}
+            KIND_WITNESS => return Err(Malformed("a witness is no frame of the order")),
+            other => return Err(TooNew { what: "frame kind", found: other.into(), supported: KIND_WITNESS.into() }),
         }
         if self.flags != 0 || self.reserved != 0 {
             return Err(TooNew { what: "frame flags", found: self.flags.into(), supported: 0 });

@@ -4,7 +4,7 @@ use bytemuck::Zeroable;
 
 use super::format::{
     FRAME_ALIGN, FRAME_BYTES_MAX, FRAME_HEADER_LEN, FRAME_MAGIC, FRAME_SAMPLES_MAX, FrameHeader, GROUP_OVERHEAD_MAX,
-    GROUP_SAMPLES_MAX, KIND_DELETE, KIND_SAMPLES, ORIGIN_LEN,
+    GROUP_SAMPLES_MAX, KIND_DELETE, KIND_SAMPLES, KIND_WITNESS, ORIGIN_LEN,
 };
 use super::group::GroupEncoder;
 use super::types::{Epoch, FrameNo, GenerationId, Origin, WalSample};
@@ -211,15 +211,32 @@ impl FrameEncoder {
     /// The frame for its place: fills in what only the writer knows, then the checksums.
     pub(super) fn seal(&mut self, place: &Place) -> &[u8] {
         self.finish();
-        self.header.store_id = place.store_id.to_le_bytes();
-        self.header.epoch = place.epoch.0;
-        self.header.frame_no = place.frame.0;
-        self.header.synced_through = place.synced_through.0;
-        self.header.generation = place.generation.0.0;
         let (head, payload) = self.bytes.split_at_mut(FRAME_HEADER_LEN);
-        self.header = self.header.sealed(payload);
+        self.header = self.header.placed(place).sealed(payload);
         head.copy_from_slice(bytemuck::bytes_of(&self.header));
         &self.bytes
+    }
+}
+
+impl FrameHeader {
+    /// The frame that says what is durable, and holds nothing.
+    pub(super) fn witness(place: &Place) -> Self {
+        Self {
+            magic: FRAME_MAGIC,
+            frame_len: FRAME_HEADER_LEN as u32,
+            kind: KIND_WITNESS,
+            ..Self::zeroed().placed(place)
+        }
+        .sealed(&[])
+    }
+
+    fn placed(mut self, place: &Place) -> Self {
+        self.store_id = place.store_id.to_le_bytes();
+        self.epoch = place.epoch.0;
+        self.frame_no = place.frame.0;
+        self.synced_through = place.synced_through.0;
+        self.generation = place.generation.0.0;
+        self
     }
 }
 

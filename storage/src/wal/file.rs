@@ -42,6 +42,11 @@ impl FrameFile {
         Ok(Self { path, epoch, store_id, file, len, window: Vec::new(), window_at: 0 })
     }
 
+    /// Bytes of the file.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
     /// Checks the file's header.
     ///
     /// # Errors
@@ -93,7 +98,7 @@ impl FrameFile {
     /// does not hold. Headers of the file's former life do.
     pub(super) fn begun_at(&mut self, at: u64, next: u64) -> Result<bool, WalError> {
         if let Some(header) = self.frame_header_at(at)? {
-            return Ok(header.frame_no >= next);
+            return Ok(header.frame_no >= next && !header.is_witness());
         }
         let bytes = self.bytes(at, FRAME_HEADER_LEN)?;
         let has_magic = bytes.starts_with(&FRAME_MAGIC.to_le_bytes());

@@ -15,8 +15,10 @@ pub const PAGE: u64 = 4096;
 pub(super) const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"TGFR");
 /// A frame of samples and the definitions they need.
 pub(super) const KIND_SAMPLES: u8 = 1;
-/// A frame of one delete. Other kinds come with later versions.
+/// A frame of one delete.
 pub(super) const KIND_DELETE: u8 = 2;
+/// Stands where the next frame will, and says what is durable. Other kinds come with later versions.
+pub(super) const KIND_WITNESS: u8 = 3;
 /// Frames start at multiples of this.
 pub(super) const FRAME_ALIGN: u64 = 8;
 

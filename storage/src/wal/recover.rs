@@ -3,8 +3,9 @@
 //! - R1: Frames of one opening count up by one, over its files in order of epoch. What
 //!   comes back is that chain up to the first number that is missing or unreadable.
 //! - R2: If a frame of that number or above is known to have been durable (by the manifest, or
-//!   by any sound frame or header, wherever it lies), its absence is corruption.
-//!   Otherwise nobody was told that it was durable: the chain ends there.
+//!   by any sound frame, witness or header, wherever it lies), its absence is corruption, and so is a
+//!   file that is shorter than the manifest knows. Otherwise nobody is known to have been told that it
+//!   was durable: the chain ends there.
 //! - R3: A file of an earlier opening holds exactly the frames that the manifest names:
 //!   they were made durable before that was written.
 //! - R4: Nothing here writes, so recovering again gives the same.
@@ -12,7 +13,7 @@
 //!   and then meet its witness. Whoever has the witness finds the frame if he looks again, from the listing of the
 //!   folder on: a missing frame is damage only if it is missing then, too, and the manifest has not moved after that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +25,8 @@ use super::types::{Epoch, FrameNo, GenerationId, Origin, WalError, WalSample};
 use super::unsure::UnsureFrames;
 use crate::fs::Fs;
 use crate::model::{Labels, SeqNo, Tombstone};
+
+const MISSING: &str = "the file is missing";
 
 /// What to do where frames are missing that were durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +104,8 @@ pub fn recover(
 ) -> Result<Recovered, WalError> {
     let live_from = state.oldest_epoch.max(state.live_epoch);
     let live = files_from(fs, dir, live_from)?;
+    let live: BTreeSet<Epoch> = live.into_iter().chain(state.files.keys().copied()).collect();
+    let live: Vec<Epoch> = live.into_iter().collect();
     let ended: Vec<(Epoch, EpochEnd)> = state.ends.range(state.oldest_epoch..).map(|(&e, &end)| (e, end)).collect();
     let before = FrameNo(state.next_frame.0.saturating_sub(1));
     let greatest_end = ended.iter().map(|(_, end)| end.last).max().unwrap_or_default();
@@ -116,6 +121,7 @@ pub fn recover(
         mode,
         live_from,
         sink,
+        known: &state.files,
         decoded: Decoded::default(),
         unsure: UnsureFrames::default(),
         open: None,
@@ -199,6 +205,8 @@ struct Recovery<'a, 's> {
     /// The first file that may be written to.
     live_from: Epoch,
     sink: &'a mut Sink<'s>,
+    /// Files that the manifest knows, and their bytes.
+    known: &'a BTreeMap<Epoch, u64>,
     decoded: Decoded,
     unsure: UnsureFrames,
     open: Option<OpenFile>,
@@ -233,7 +241,7 @@ impl Recovery<'_, '_> {
                     }
                     Ok(()) => {}
                     Err(what) => {
-                        if !self.damage(files[found.index], found.at, (next, next), what)? {
+                        if !self.damage(files[found.index], found.at, (next, next), false, what)? {
                             return Ok(false);
                         }
                     }
@@ -245,17 +253,24 @@ impl Recovery<'_, '_> {
             }
             let (ahead, holding) = self.look_ahead(files, place, next)?;
             let durable = end.unwrap_or(self.out.synced_through.0);
-            if self.mode == RecoverMode::Follow && (next > durable || self.appeared(files, place, next, end)?) {
+            let short = if end.is_none() { self.is_short(files, place)? } else { None };
+            let ends = next > durable && short.is_none();
+            if self.mode == RecoverMode::Follow && (ends || self.appeared(files, place, next, end)?) {
                 return Ok(false);
             }
-            if next > durable {
+            if ends {
                 self.cut(files, place, next, &holding)?;
                 return Ok(true);
             }
-            let resume = ahead.filter(|ahead| ahead.frame <= end.unwrap_or(durable + 1));
+            // Behind the end of a file that was cut short nobody knows what was durable: all that is left counts.
+            let resume = ahead.filter(|ahead| short.is_some() || ahead.frame <= end.unwrap_or(durable + 1));
             let last = resume.map_or(durable, |ahead| ahead.frame - 1);
-            let (epoch, offset, what) = self.locate(files, place, next)?;
-            if !self.damage(epoch, offset, (next, last), what)? {
+            let (epoch, offset, what) = match short {
+                Some(len) => (files[place.index], len, "the file is cut short"),
+                None => self.locate(files, place, next)?,
+            };
+            let gone = short.is_some() || what == MISSING;
+            if !self.damage(epoch, offset, (next, last), gone && resume.is_none(), what)? {
                 return Ok(false);
             }
             match resume {
@@ -308,6 +323,7 @@ impl Recovery<'_, '_> {
             for at in [here.at, page].into_iter().take(if page == here.at { 1 } else { 2 }) {
                 if let Some(header) = open.file.frame_at(at)?
                     && header.frame_no == next
+                    && !header.is_witness()
                 {
                     return Ok(Some((Place { at, ..here }, header)));
                 }
@@ -355,6 +371,9 @@ impl Recovery<'_, '_> {
                     RecoverMode::Follow => self.witness(header.synced_through),
                     RecoverMode::Strict | RecoverMode::Salvage => self.note(&header),
                 }
+                if header.is_witness() {
+                    continue;
+                }
                 if header.frame_no >= next && holding.last() != Some(&files[index]) {
                     holding.push(files[index]);
                 }
@@ -375,15 +394,20 @@ impl Recovery<'_, '_> {
             HeaderState::Bad(why) => Some((0, *why)),
         };
         let from = if place.check_header { place.index } else { place.index + 1 };
-        if let Some(open) = self.file(files, from)?
-            && let Some((offset, what)) = begins_here(open)
-        {
-            return Ok((files[from], offset, what));
+        let known = files.get(from).is_some_and(|epoch| self.known.contains_key(epoch));
+        match self.file(files, from)? {
+            Some(open) => {
+                if let Some((offset, what)) = begins_here(open) {
+                    return Ok((files[from], offset, what));
+                }
+            }
+            None if known => return Ok((files[from], 0, MISSING)),
+            None => {}
         }
         match files.get(place.index) {
             None => Ok((Epoch(0), 0, "no file is there")),
             Some(&epoch) => match self.file(files, place.index)? {
-                None => Ok((epoch, 0, "the file is missing")),
+                None => Ok((epoch, 0, MISSING)),
                 Some(_) => Ok((epoch, place.at, DAMAGED)),
             },
         }
@@ -466,8 +490,22 @@ impl Recovery<'_, '_> {
         self.out.greatest_frame = self.out.greatest_frame.max(FrameNo(synced_through));
     }
 
+    /// The length of the file in which the chain stands, if the manifest knows that it was longer.
+    fn is_short(&mut self, files: &[Epoch], place: Place) -> Result<Option<u64>, WalError> {
+        let known = files.get(place.index).and_then(|epoch| self.known.get(epoch)).copied().unwrap_or(0);
+        let len = self.file(files, place.index)?.map(|open| open.file.len());
+        Ok(len.filter(|len| *len < known))
+    }
+
     /// Durable frames are lost. Answers whether to go on.
-    fn damage(&mut self, epoch: Epoch, offset: u64, lost: (u64, u64), what: &str) -> Result<bool, WalError> {
+    fn damage(
+        &mut self,
+        epoch: Epoch,
+        offset: u64,
+        lost: (u64, u64),
+        open_ended: bool,
+        what: &str,
+    ) -> Result<bool, WalError> {
         let (file, first, what) = (self.path(epoch), FrameNo(lost.0), what.to_owned());
         match self.mode {
             RecoverMode::Strict => Err(WalError::Corrupt { file, offset, frame: first, what }),
@@ -477,7 +515,8 @@ impl Recovery<'_, '_> {
             }
             RecoverMode::Salvage => {
                 let (last, before) = (FrameNo(lost.1), self.edge);
-                self.out.lost.push(LostRange { file, epoch, offset, first, last, what, before, behind: None });
+                let hole = LostRange { file, epoch, offset, first, last, open_ended, what, before, behind: None };
+                self.out.lost.push(hole);
                 self.holes_without_end += 1;
                 Ok(true)
             }

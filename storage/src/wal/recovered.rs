@@ -45,6 +45,9 @@ pub struct WalState {
     pub synced_through: FrameNo,
     /// The good frames of each needed file of earlier openings.
     pub ends: BTreeMap<Epoch, EpochEnd>,
+    /// Files of the opening that is running, or was at the crash, that are durable, and the bytes that each has at
+    /// least. More may be there.
+    pub files: BTreeMap<Epoch, u64>,
 }
 
 impl Default for WalState {
@@ -55,8 +58,19 @@ impl Default for WalState {
             next_frame: FrameNo(1),
             synced_through: FrameNo(0),
             ends: BTreeMap::new(),
+            files: BTreeMap::new(),
         }
     }
+}
+
+/// What became durable in the running opening: commit it as
+/// [`Edit::WalSynced`](crate::manifest::Edit::WalSynced) when a file is new, so that it is missed when it is gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WalSynced {
+    /// Frames up to this one.
+    pub through: FrameNo,
+    /// Files, and the bytes that each has from now on at least.
+    pub files: BTreeMap<Epoch, u64>,
 }
 
 /// What the manifest must know before a new life's first frame is written: commit it as
@@ -73,7 +87,7 @@ pub struct WalLife {
     pub ends: BTreeMap<Epoch, EpochEnd>,
 }
 
-/// Frames that never became durable and were cut off. Nobody was told that they were.
+/// Frames that are not known to have been durable, and were cut off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TornTail {
     /// The file in which the good frames end.
@@ -97,6 +111,8 @@ pub struct LostRange {
     pub first: FrameNo,
     /// The last frame lost; below `first` if none is: the file is damaged all the same.
     pub last: FrameNo,
+    /// Whether frames behind `last` may be lost too: their file is cut short or gone.
+    pub open_ended: bool,
     /// What is wrong there.
     pub what: String,
     /// Number behind the last sample before the hole, and the greatest timestamp of its frame.

@@ -155,6 +155,9 @@ impl Life {
             let number = header.frame_no;
             self.greatest = self.greatest.max(number);
             self.witness = self.witness.max(header.synced_through);
+            if header.is_witness() {
+                continue;
+            }
             let first_seq = SeqNo(header.first_seq);
             let end_seq = SeqNo(header.first_seq.saturating_add(header.samples.into()));
             if first_seq < floor {
@@ -177,7 +180,7 @@ impl Life {
         Ok(())
     }
 
-    /// The last frame that counts (V3); 0 if none does.
+    /// The last frame that counts (V3), there or not; 0 if none does.
     fn end(&self) -> u64 {
         let mut end = 0;
         for run in &self.runs {
@@ -187,7 +190,8 @@ impl Life {
             }
             end = run.last;
         }
-        end
+        // What a witness says was durable behind the last run is missing.
+        if end == 0 { 0 } else { end.max(self.witness) }
     }
 
     /// Where each file's frames begin and end, those that are missing included. Answers how many sound ones lie behind.

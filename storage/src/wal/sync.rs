@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::types::FrameNo;
+use super::types::{Epoch, FrameNo};
 use crate::fs::{Fs, FsFile};
 
 /// Makes the frames up to [`through`](Self::through) durable. Built by
@@ -16,8 +16,9 @@ pub struct SyncJob {
     pub(super) fs: Arc<dyn Fs>,
     /// Oldest first; the last is the file in use.
     pub(super) files: Vec<Arc<dyn FsFile>>,
-    /// Set if names changed since the last job.
-    pub(super) dir: Option<PathBuf>,
+    /// Of the files that are new since the last job: their names are to be synced.
+    pub(super) made: Vec<(Epoch, u64)>,
+    pub(super) dir: PathBuf,
     pub(super) through: FrameNo,
 }
 
@@ -26,6 +27,13 @@ impl SyncJob {
     #[must_use]
     pub fn through(&self) -> FrameNo {
         self.through
+    }
+
+    /// The files that are durable for the first time once [`run`](Self::run) has succeeded, each with the bytes that
+    /// it has from then on at least. For [`Edit::WalSynced`](crate::manifest::Edit::WalSynced).
+    #[must_use]
+    pub fn made(&self) -> &[(Epoch, u64)] {
+        &self.made
     }
 
     /// Waits for the device. Jobs of one writer must succeed in the order they were made.
@@ -38,8 +46,8 @@ impl SyncJob {
         for file in &self.files {
             file.sync_data()?;
         }
-        if let Some(dir) = &self.dir {
-            self.fs.sync_dir(dir)?;
+        if !self.made.is_empty() {
+            self.fs.sync_dir(&self.dir)?;
         }
         Ok(self.through)
     }

@@ -1,5 +1,7 @@
 //! Frames into files: one pwrite each, into space that was allocated before.
 
+mod witness;
+
 use std::io;
 use std::mem;
 use std::path::{Path, PathBuf};
@@ -83,6 +85,10 @@ pub struct WalWriter {
     /// The generation written to, and those before that are not released: each with its first frame.
     generations: Vec<(GenerationId, FrameNo)>,
     current: Option<OpenFile>,
+    /// The file before a rotation, while no other is begun.
+    ended: Option<OpenFile>,
+    /// The greatest frame that a frame, or a witness, calls durable.
+    witnessed: FrameNo,
     /// Files written before the current one, oldest first; still needed.
     closed: Vec<Epoch>,
     spares: Vec<Epoch>,
@@ -108,7 +114,8 @@ struct OpenFile {
 #[derive(Debug, Default)]
 struct Unsynced {
     closed: Vec<Arc<dyn FsFile>>,
-    names: bool,
+    /// New files, and the bytes that they keep.
+    made: Vec<(Epoch, u64)>,
     frames: bool,
 }
 
@@ -149,6 +156,8 @@ impl WalWriter {
             synced_through: FrameNo(options.first_frame.0.max(1) - 1),
             generations: vec![(first, options.first_frame)],
             current: None,
+            ended: None,
+            witnessed: FrameNo(options.first_frame.0.max(1) - 1),
             closed: present,
             spares: Vec::new(),
             reserve: None,
@@ -242,7 +251,7 @@ impl WalWriter {
     }
 
     fn has_room(&self, len: u64) -> bool {
-        self.current.as_ref().is_some_and(|open| open.at + len <= open.capacity)
+        self.current.as_ref().is_some_and(|open| bytes_for(open.at, len) <= open.capacity)
     }
 
     fn write(&mut self, frame: &mut FrameEncoder, len: u64) -> Result<FrameNo, WalError> {
@@ -263,6 +272,7 @@ impl WalWriter {
         open.at += len;
         self.next_frame += 1;
         self.unsynced.frames = true;
+        self.witnessed = self.synced_through;
         Ok(number)
     }
 
@@ -281,7 +291,8 @@ impl WalWriter {
         Some(SyncJob {
             fs: Arc::clone(&self.fs),
             files: unsynced.closed,
-            dir: unsynced.names.then(|| self.dir.clone()),
+            made: unsynced.made,
+            dir: self.dir.clone(),
             through: self.last_frame(),
         })
     }
@@ -300,7 +311,7 @@ impl WalWriter {
 
     /// Begins a new generation with the next frame, in a file of its own. O(1), no I/O.
     pub fn rotate(&mut self) -> GenerationId {
-        self.close_current();
+        self.ended = self.close_current();
         let epoch = self.take_epoch();
         let generation = GenerationId(epoch);
         self.generations.push((generation, FrameNo(self.next_frame)));
@@ -335,6 +346,8 @@ impl WalWriter {
     /// Files of earlier openings are never reused: a power loss between renames may have
     /// left two names for one file, the other being needed.
     fn free_below(&mut self, oldest: Epoch) {
+        // It may be written anew under another name.
+        self.ended.take_if(|ended| ended.epoch < oldest);
         let closed = mem::take(&mut self.closed);
         for epoch in closed {
             let path = self.path(epoch);
@@ -358,13 +371,13 @@ impl WalWriter {
         epoch
     }
 
-    fn close_current(&mut self) {
-        if let Some(open) = self.current.take() {
-            if self.unsynced.frames {
-                self.unsynced.closed.push(open.file);
-            }
-            self.closed.push(open.epoch);
+    fn close_current(&mut self) -> Option<OpenFile> {
+        let open = self.current.take()?;
+        if self.unsynced.frames {
+            self.unsynced.closed.push(Arc::clone(&open.file));
         }
+        self.closed.push(open.epoch);
+        Some(open)
     }
 
     /// Puts a file with room for a frame of `len` bytes in place of the current one. On
@@ -372,7 +385,7 @@ impl WalWriter {
     fn next_file(&mut self, len: u64) -> Result<(), WalError> {
         let epoch = self.take_epoch();
         let path = self.path(epoch);
-        let least = (PAGE + len).max(FILE_BYTES_LEAST.min(self.options.file_bytes)).next_multiple_of(PAGE);
+        let least = bytes_for(PAGE, len).max(FILE_BYTES_LEAST.min(self.options.file_bytes)).next_multiple_of(PAGE);
         let wanted = self.options.file_bytes.next_multiple_of(PAGE).max(least);
         debug_assert!(len <= FRAME_BYTES_MAX as u64);
         self.take_reserve();
@@ -395,7 +408,9 @@ impl WalWriter {
 
     fn go_on_in(&mut self, file: OpenFile) {
         self.close_current();
-        self.unsynced.names = true;
+        self.ended = None;
+        // What was the reserve may be cut down to what it holds.
+        self.unsynced.made.push((file.epoch, if file.reserved { 0 } else { file.capacity }));
         self.current = Some(file);
     }
 
@@ -458,6 +473,11 @@ impl WalWriter {
         page[..size_of::<FileHeader>()].copy_from_slice(bytemuck::bytes_of(&header.sealed()));
         file.write_all_at(0, &page)
     }
+}
+
+/// Bytes that a file must have for a frame of `len` bytes at `at`, and a page for a witness behind it.
+fn bytes_for(at: u64, len: u64) -> u64 {
+    (at + len).next_multiple_of(PAGE) + PAGE
 }
 
 /// Gives the reserve of a log back, so that a store can be opened on a full disk, or closed for good. Answers whether

@@ -1,0 +1,131 @@
+//! What was durable at the end of the log, and is damaged now: it must be refused, and not cut as if nobody had been
+//! told of it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tidegauge::Durability;
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::fs::sim::SimFs;
+use tidegauge_storage::manifest::{Manifest, State};
+use tidegauge_storage::wal::Epoch;
+
+use crate::script::Rng;
+use crate::store;
+
+const DIR: &str = "memory";
+/// Of a frame's fields, as `docs/format/wal.md` has them.
+const HEADER: usize = 96;
+const WITNESS: u8 = 3;
+
+struct Frame {
+    path: PathBuf,
+    at: u64,
+    len: u64,
+    number: u64,
+    synced_through: u64,
+    witness: bool,
+}
+
+/// The log of the opening that was running, as far as it is needed.
+struct End {
+    state: State,
+    files: Vec<(Epoch, PathBuf)>,
+    frames: Vec<Frame>,
+}
+
+impl End {
+    /// `None` if there is no manifest that can be read.
+    fn of(fs: &SimFs) -> Option<Self> {
+        let manifest = Manifest::open_read_only(Arc::new(fs.clone()), DIR).ok()?;
+        let state = manifest.state().clone();
+        let folder = Path::new(DIR).join("wal");
+        let epochs = fs.list(&folder).unwrap_or_default();
+        let epochs = epochs.iter().filter_map(|name| Epoch::from_file_name(name));
+        let needed = state.wal.oldest_epoch.max(state.wal.live_epoch);
+        let files: Vec<_> = epochs.filter(|e| *e >= needed).map(|e| (e, folder.join(e.file_name()))).collect();
+        let frames = files.iter().flat_map(|(epoch, path)| frames(fs, *epoch, path)).collect();
+        Some(Self { state, files, frames })
+    }
+
+    /// The frame that a witness says was durable.
+    fn witnessed(&self) -> Option<&Frame> {
+        let witness = self.frames.iter().filter(|f| f.witness).max_by_key(|f| f.synced_through)?;
+        self.frames.iter().find(|f| !f.witness && f.number == witness.synced_through)
+    }
+}
+
+/// Everything that looks like a frame of this file's present life.
+fn frames(fs: &SimFs, epoch: Epoch, path: &Path) -> Vec<Frame> {
+    let Ok(bytes) = fs.map(path) else { return Vec::new() };
+    let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+    let mut found = Vec::new();
+    let mut at = 4096;
+    while at + HEADER <= bytes.len() {
+        let len = u64_at(at + 8) >> 32;
+        let sound = bytes[at..].starts_with(b"TGFR")
+            && u64_at(at + 32) == epoch.0
+            && (HEADER as u64..=bytes.len() as u64).contains(&len)
+            && crc32c::crc32c(&bytes[at + 8..at + HEADER]).to_le_bytes() == bytes[at + 4..at + 8];
+        if !sound {
+            at += 8;
+            continue;
+        }
+        let (number, synced_through) = (u64_at(at + 40), u64_at(at + 48));
+        let witness = bytes[at + 90] == WITNESS;
+        found.push(Frame { path: path.to_owned(), at: at as u64, len, number, synced_through, witness });
+        at += len as usize;
+    }
+    found
+}
+
+/// Whether nothing is left for an idle engine to write: the last frame is witnessed, or there is none.
+#[must_use]
+pub fn is_at_rest(fs: &SimFs) -> bool {
+    let Some(end) = End::of(fs) else { return false };
+    let last = end.frames.iter().filter(|f| !f.witness).map(|f| f.number).max();
+    last.is_none_or(|last| end.frames.iter().any(|f| f.witness && f.synced_through == last))
+}
+
+/// Damages what is known to have been durable at the end of the log: a bit of the frame that a witness calls durable;
+/// the last file that the manifest knows, cut short or gone. The store must refuse each. Answers how often it did.
+///
+/// # Errors
+/// Says what was cut without a word.
+pub fn damage(disk: &SimFs, durability: Durability, rng: &mut Rng) -> Result<u64, String> {
+    let Some(end) = End::of(disk) else { return Ok(0) };
+    let mut refused = 0;
+    let mut check = |what: String, change: &mut dyn FnMut(&SimFs)| {
+        let disk = disk.kill();
+        change(&disk);
+        match store::open(&disk, durability) {
+            Err(e) if e.to_string().contains("WAL file") => {
+                refused += 1;
+                Ok(())
+            }
+            Err(e) => Err(format!("{what}, and the refusal does not name it: {e}")),
+            Ok(engine) => {
+                let _next = disk.next_process();
+                let _ = engine.close();
+                Err(format!("{what}, and it was cut without a word"))
+            }
+        }
+    };
+    if let Some(frame) = end.witnessed() {
+        let bit = frame.at * 8 + rng.below(frame.len * 8);
+        let what = format!("frame {} of {} was witnessed", frame.number, frame.path.display());
+        check(what, &mut |disk| disk.flip(&frame.path, bit).expect("it is there"))?;
+    }
+    let known = end.state.wal.files.last_key_value();
+    if let Some((epoch, bytes)) = known.filter(|(epoch, _)| end.files.last().is_some_and(|(last, _)| last == *epoch)) {
+        let path = Path::new(DIR).join("wal").join(epoch.file_name());
+        let what = |how: &str| format!("{} was durable and is {how}", path.display());
+        check(what("gone"), &mut |disk| disk.remove(&path).expect("it is there"))?;
+        if *bytes > 0 {
+            let len = rng.below(*bytes);
+            let cut = |disk: &SimFs| disk.open(&path).and_then(|file| file.set_len(len));
+            check(what("cut short"), &mut |disk| cut(disk).expect("it is there"))?;
+        }
+    }
+    Ok(refused)
+}
