@@ -108,7 +108,7 @@ fn p10_unlock_refuses_while_the_owner_lives() {
     assert_eq!(last.pid, std::process::id());
     let _foreign = foreign(dir.path(), 60);
     assert!(matches!(unlock(dir.path(), true), Err(UnlockError::Alive { .. })), "heard a minute ago");
-    assert!(matches!(unlock(dir.path().join("none"), true), Err(UnlockError::Io { .. })));
+    assert!(matches!(unlock(dir.path().join("none"), true), Err(UnlockError::NoDirectory { .. })));
 }
 
 #[test]

@@ -325,9 +325,14 @@ fn p5_a_salvage_that_loses_power_anywhere_loses_nothing_more() {
 fn begin_a_frame(fs: &SimFs) -> (PathBuf, Vec<u8>) {
     let path = path_of(fs, "wal");
     let bytes = fs.map(&path).unwrap();
-    let end = bytes.iter().rposition(|&byte| byte != 0).unwrap() as u64 + 1;
-    fs.open(&path).unwrap().write_all_at(end.next_multiple_of(4096), b"TGFR, and what was torn behind").unwrap();
-    let end = end.next_multiple_of(4096) as usize + 30;
+    let end = bytes.iter().rposition(|&byte| byte != 0).unwrap() + 1;
+    // A witness is overwritten by the next frame (docs/format/wal.md, "Witness"); there may be one already.
+    let page = (end - 1) / 4096 * 4096;
+    let at = if end - page <= 96 && bytes[page + 90] == 3 { page } else { end.next_multiple_of(4096) };
+    let mut torn = b"TGFR, and what was torn behind".to_vec();
+    let end = at + torn.len();
+    torn.resize(96, 0);
+    fs.open(&path).unwrap().write_all_at(at as u64, &torn).unwrap();
     assert!(end < bytes.len(), "allocated, not written");
     let written = fs.map(&path).unwrap()[..end].to_vec();
     (path, written)

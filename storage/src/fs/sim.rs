@@ -279,6 +279,21 @@ impl Fs for SimFs {
         Ok(())
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        state.whole_operation(self.process)?;
+        match state.disk.live.get(dir) {
+            Some(Entry::Dir) => {}
+            Some(Entry::File(_)) => return Err(io::ErrorKind::NotADirectory.into()),
+            None => return Err(io::ErrorKind::NotFound.into()),
+        }
+        if state.disk.live.keys().any(|path| parent(path) == dir) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        state.step(Step::Name(NameChange::Remove(dir.into())));
+        Ok(())
+    }
+
     fn map(&self, path: &Path) -> io::Result<Map> {
         let mut state = self.lock();
         state.reading(self.process)?;
