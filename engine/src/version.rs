@@ -1,9 +1,10 @@
 //! What an engine consists of at one moment: segments, sealed memtables, the active one.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tidegauge_storage::model::{Labels, SeqNo, Tombstone};
+use tidegauge_storage::model::{Labels, SeqNo, SeqRange, Tombstone};
 use tidegauge_storage::segment::Segment;
 use tidegauge_storage::source::{AgeMask, Mask, Masked, SampleSource};
 
@@ -180,9 +181,17 @@ impl Versions {
     }
 }
 
-/// Sources that overlap in time have disjoint ranges of numbers, but for the two segments of
-/// one flush: there the late one was accepted later.
-pub(crate) fn order_of(segment: &Segment) -> (u64, u64, bool) {
-    let range = segment.seq_range();
-    (range.start.0, range.end.0, segment.info().late)
+/// Precedence: of two that hold the same timestamp, the one that sorts behind wins (C1).
+pub(crate) fn order_of(segment: &Segment) -> Precedence {
+    let info = segment.info();
+    precedence(info.seq_range, info.late, info.id)
+}
+
+pub(crate) type Precedence = (SeqNo, Reverse<SeqNo>, bool, u64);
+
+/// By the end: of each timestamp that it holds, a segment has the last value accepted below its end. That is so even
+/// where inputs of a compaction came back, or outputs are there that were not committed: a range within another one
+/// sorts in front of it. In one range the late half of a flush wins; then what was made later.
+pub(crate) fn precedence(range: SeqRange, late: bool, id: u64) -> Precedence {
+    (range.end, Reverse(range.start), late, id)
 }

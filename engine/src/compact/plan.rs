@@ -2,6 +2,8 @@
 
 use tidegauge_storage::model::{SeqNo, SeqRange, TimeRange, Timestamp};
 
+use crate::version::{Precedence, precedence};
+
 /// A time range is cut only into pieces of at least this many bytes, but for S6.
 const PIECE_BYTES_MIN: u64 = 8 << 20;
 /// Sizes below this are alike.
@@ -109,8 +111,8 @@ pub(crate) fn plan_drop(pieces: &[Piece], rules: &Rules) -> Option<Job> {
 }
 
 /// Precedence: of two that hold the same timestamp, the later one wins (S1).
-pub(crate) fn order(piece: &Piece) -> (u64, u64, bool) {
-    (piece.seq.start.0, piece.seq.end.0, piece.late)
+pub(crate) fn order(piece: &Piece) -> Precedence {
+    precedence(piece.seq, piece.late, piece.id)
 }
 
 struct Table<'a> {

@@ -3,7 +3,9 @@
 //! - R1: What was the manifest has a durable name in quarantine before another one takes its place; nothing else is
 //!   changed before that, and the new one is there whole or not at all.
 //! - R2: Every segment of this store in the folder counts, unless the old manifest is known to have removed it. One that
-//!   compaction had replaced already shows nothing that its successor does not, unless it was deleted or over age.
+//!   compaction had replaced already sorts in front of its successors (C1 of `docs/compaction.md`), so it shows nothing
+//!   that they do not, unless it was deleted or over age. It is not set aside: whether all of them are there, nobody can
+//!   tell.
 //! - R3: The log is replayed from where the last flush began, if it reaches so far: of that flush, segments may be
 //!   missing. What both hold is the same (`storage/src/wal/survey.rs`).
 //! - R4: Deletes and descriptions of metrics are as far as the old manifest can be read. Rules of retention are not

@@ -18,12 +18,14 @@ use tidegauge_storage::source::{Columns, ReadError, SampleSource};
 use super::{Finding, Lost, OnProgress, OpenStep, RecoveryReport, Step, check_segment, quarantine};
 use crate::error::OpenError;
 use crate::flush::reference;
+use crate::version::order_of;
 
 /// Holes of one file that are told one by one.
 const HOLES_MAX: usize = 10_000;
 
 /// Checks every segment that the manifest names, and puts what can be saved in the place of the damaged ones.
-/// Answers those that count now, in no order.
+/// Answers those that count now, by precedence: what was compacted has a greater number than what was flushed meanwhile,
+/// and was accepted before it.
 pub(crate) fn salvage_segments(
     fs: &Arc<dyn Fs>,
     dir: &Path,
@@ -76,6 +78,7 @@ pub(crate) fn salvage_segments(
             }
         }
     }
+    sound.sort_by_key(|s| order_of(s));
     Ok(sound)
 }
 
