@@ -58,7 +58,7 @@ fn make(engine: &Engine) -> Result<BackupReport, BackupError> {
 }
 
 fn is_sound(fs: &SimFs, dir: &str) -> bool {
-    verify_on(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new(dir), &|_, _| {}).unwrap().is_sound()
+    verify_on(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new(dir), None, &|_, _| {}).unwrap().is_sound()
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub struct Owner {
 }
 
 impl Owner {
-    pub(super) fn this_process(address: Option<&str>, every: Duration) -> Self {
+    pub(crate) fn this_process(address: Option<&str>, every: Duration) -> Self {
         let now = clock::now();
         Self {
             pid: std::process::id(),
@@ -67,6 +67,12 @@ impl Owner {
     #[must_use]
     pub fn is_silent(&self) -> bool {
         self.silent_for() > self.heartbeat_every * MISSED_MAX
+    }
+
+    /// Whether it lives, as far as can be seen without the lock: it was heard lately, and on this machine its process is
+    /// there.
+    pub(crate) fn seems_alive(&self) -> bool {
+        !self.is_silent() && (!self.is_here() || Path::new("/proc").join(self.pid.to_string()).exists())
     }
 
     pub(super) fn to_text(&self) -> String {

@@ -9,12 +9,14 @@ use tidegauge_storage::wal::{GenerationId, LostRange, RecoverMode, Recovered, Re
 
 use super::{Damage, StoreReport};
 use crate::error::OpenError;
+use crate::lock::Owner;
 
 /// Adds what the log holds to `report`. Answers false if it `moved` meanwhile: then nothing was added.
 pub(super) fn verify_log(
     fs: &dyn Fs,
     dir: &Path,
     state: &State,
+    owner: Option<&Owner>,
     moved: &mut dyn FnMut() -> Result<bool, ManifestError>,
     report: &mut StoreReport,
 ) -> Result<bool, OpenError> {
@@ -49,11 +51,13 @@ pub(super) fn verify_log(
     report.log_frames += recovered.frames;
     report.log_samples += recovered.samples;
     if let Some(torn) = recovered.torn_tail {
-        report.notes.push(format!(
-            "the log ends in a torn tail at byte {} of {}: not known to have been durable, cut at the next opening",
-            torn.offset,
-            torn.file.display()
-        ));
+        let place = format!("byte {} of {}", torn.offset, torn.file.display());
+        report.notes.push(match owner {
+            Some(owner) => format!("the log was read up to {place}: {owner} is writing there"),
+            None => format!(
+                "the log ends in a torn tail at {place}: not known to have been durable, cut at the next opening"
+            ),
+        });
     }
     Ok(true)
 }

@@ -23,6 +23,7 @@ use tidegauge_storage::segment::{Segment, VerifyReport, file_name, id_of};
 use tidegauge_storage::source::ReadError;
 
 use crate::error::OpenError;
+use crate::lock::{Owner, owner_of};
 use crate::recovery::{Finding, check_segment, quarantine};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -41,15 +42,23 @@ type Progress<'a> = dyn Fn(u64, u64) + Sync + 'a;
 /// [`OpenError`] if there is nothing to read: no store, or none that may be read. Damage is no error but part of
 /// the report.
 pub fn verify(dir: impl AsRef<Path>, progress: impl Fn(u64, u64) + Sync) -> Result<StoreReport, OpenError> {
-    verify_on(&(Arc::new(OsFs) as Arc<dyn Fs>), dir.as_ref(), &progress)
+    let dir = dir.as_ref();
+    // Without its lock, for V1. What cannot be read of it is told by whoever needs it.
+    let owner = owner_of(dir).ok().flatten().filter(Owner::seems_alive);
+    verify_on(&(Arc::new(OsFs) as Arc<dyn Fs>), dir, owner.as_ref(), &progress)
 }
 
-pub(crate) fn verify_on(fs: &Arc<dyn Fs>, dir: &Path, progress: &Progress<'_>) -> Result<StoreReport, OpenError> {
+pub(crate) fn verify_on(
+    fs: &Arc<dyn Fs>,
+    dir: &Path,
+    owner: Option<&Owner>,
+    progress: &Progress<'_>,
+) -> Result<StoreReport, OpenError> {
     let pool = ThreadPoolBuilder::new().thread_name(|i| format!("tidegauge-verify-{i}")).build();
     let pool = pool.map_err(|e| OpenError::Thread { source: io::Error::other(e) })?;
     let mut known = BTreeMap::new();
     loop {
-        let verifier = Verifier { fs, dir, progress, done: AtomicU64::new(0) };
+        let verifier = Verifier { fs, dir, owner, progress, done: AtomicU64::new(0) };
         let manifest = match Manifest::open_read_only(Arc::clone(fs), dir) {
             Ok(manifest) => manifest,
             Err(e @ (ManifestError::Corrupt { .. } | ManifestError::NoStore { .. })) => {
@@ -66,6 +75,8 @@ pub(crate) fn verify_on(fs: &Arc<dyn Fs>, dir: &Path, progress: &Progress<'_>) -
 struct Verifier<'a> {
     fs: &'a Arc<dyn Fs>,
     dir: &'a Path,
+    /// Who writes meanwhile.
+    owner: Option<&'a Owner>,
     progress: &'a Progress<'a>,
     done: AtomicU64,
 }
@@ -106,7 +117,7 @@ impl Verifier<'_> {
         if missing && moved()? {
             return Ok(None);
         }
-        if !log::verify_log(&**self.fs, self.dir, state, &mut moved, &mut report)? {
+        if !log::verify_log(&**self.fs, self.dir, state, self.owner, &mut moved, &mut report)? {
             return Ok(None);
         }
         for id in state.segments.keys() {

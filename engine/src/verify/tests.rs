@@ -21,7 +21,7 @@ fn open(fs: &SimFs) -> Engine {
 }
 
 fn check(fs: &SimFs) -> StoreReport {
-    verify_on(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new("memory"), &|_, _| {}).unwrap()
+    verify_on(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new("memory"), None, &|_, _| {}).unwrap()
 }
 
 fn push(engine: &Engine, round: i64) {
@@ -126,6 +126,13 @@ fn damage_of_the_log_and_of_the_manifest_is_named_and_a_torn_tail_is_none() {
     let report = check(&fs);
     let torn = |note: &String| note.contains("torn") && note.contains("not known to have been durable");
     assert!(report.is_sound() && report.notes.iter().any(torn), "{report:?}");
+    // Beside an owner that is where it writes.
+    let (files, owner) = (Arc::new(fs.clone()) as Arc<dyn Fs>, Owner::this_process(None, Duration::from_secs(30)));
+    assert!(owner.seems_alive());
+    let beside = verify_on(&files, Path::new("memory"), Some(&owner), &|_, _| {}).unwrap();
+    let writing =
+        |note: &String| note.contains("is writing there") && note.contains(&format!("process {} on", owner.pid));
+    assert!(beside.is_sound() && beside.notes.iter().any(writing) && !beside.notes.iter().any(torn), "{beside:?}");
     flip(&fs, &log, last + 120);
     assert!(check(&fs).is_sound());
     let manifest = Path::new("memory/MANIFEST");
@@ -182,5 +189,5 @@ fn a_log_that_is_cut_short_or_gone_is_damage() {
 fn where_there_is_no_store_there_is_nothing_to_verify() {
     let fs: Arc<dyn Fs> = Arc::new(SimFs::new());
     fs.create_dir_all(Path::new("memory")).unwrap();
-    assert!(verify_on(&fs, Path::new("memory"), &|_, _| {}).is_err());
+    assert!(verify_on(&fs, Path::new("memory"), None, &|_, _| {}).is_err());
 }
