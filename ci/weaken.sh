@@ -42,8 +42,10 @@ tail_read_late   tail
 tail_read_len    tail
 tail_read_mark   tail
 tail_seal        tail
+wait_numbered    wait
 wait_reached     wait
 wait_register    wait
+wait_visible     wait
 watermark        watermark
 watermark_read   watermark
 watermark_read_seq watermark

@@ -23,7 +23,7 @@ use crate::stats::Counters;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, thread};
 use crate::version::Versions;
-use crate::wait::{Ended, WaitList};
+use crate::wait::{DurableWaiters, Ended, Pushed, WaitList};
 use crate::watch::{Sketch, Watched};
 
 /// A sample and the series it belongs to, as it lies in a lane and goes into the log.
@@ -82,8 +82,8 @@ pub(crate) struct Core {
     /// How long and how much is kept.
     pub(crate) kept: Kept,
     pub(crate) durability: Durability,
-    pub(crate) visible_waiters: WaitList,
-    pub(crate) durable_waiters: WaitList,
+    pub(crate) visible_waiters: WaitList<Pushed>,
+    pub(crate) durable_waiters: DurableWaiters<Pushed>,
     pub(crate) counters: Counters,
     /// What all queries hold together.
     pub(crate) ledger: Ledger,
@@ -137,7 +137,7 @@ impl Core {
             kept: parts.kept,
             durability: parts.durability,
             visible_waiters: WaitList::new(),
-            durable_waiters: WaitList::new(),
+            durable_waiters: DurableWaiters::new(),
             counters,
             ledger: Ledger::heard_by(parts.query_memory_bytes, move |took| answers.record(took)),
             flush_wanted: AtomicU32::new(0),
@@ -175,6 +175,12 @@ impl Core {
         if let Some(worker) = self.worker.get() {
             worker.unpark();
         }
+    }
+
+    /// Tells those who wait that a commit is visible; lanes and watermark say so already.
+    pub(crate) fn tell_visible(&self) {
+        self.visible_waiters.wake(|pushed| pushed.visible_seq().is_some());
+        self.durable_waiters.visible(Pushed::visible_seq, || self.durable.seq());
     }
 
     /// Shuts the gate until there is space, and tells those who wait for a flush.

@@ -298,7 +298,8 @@ impl Stats {
             commits: read(&counters.commits),
             wal_bytes: read(&counters.wal_bytes),
             visible_seq: core.watermark.seq(),
-            durable_seq: core.durable.seq(),
+            // The log may be synced before it is applied (N4).
+            durable_seq: core.durable.seq().min(core.watermark.seq()),
             lanes: rings.lanes.len() as u64,
             lane_bytes: rings.bytes as u64,
             lane_depth: rings.lanes.iter().map(|lane| lane.depth).sum(),

@@ -82,6 +82,21 @@ fn the_last_handle_dropped_by_a_waker_closes_the_engine() {
     assert_eq!(contents(&engine.snapshot())[&name(1)].len(), 1);
 }
 
+/// N4: not once when the push is visible, and again when it is durable.
+#[test]
+fn who_waits_for_the_device_is_woken_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::builder(dir.path()).durability(Durability::Sync).open().unwrap();
+    let (told, tell) = mpsc::channel();
+    for t in 0..50 {
+        let told = told.clone();
+        let mut future = wake_when_durable(&engine, 1_000 * t, |_| then(move || told.send(()).unwrap()));
+        tell.recv_timeout(SOON).expect("woken");
+        let answer = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(answer, Poll::Ready(Ok(_))), "{answer:?}");
+    }
+}
+
 /// A waker cannot wait for the thread that it runs on: it is told so, at once.
 #[test]
 fn a_waker_is_refused_what_its_own_thread_would_have_to_do() {

@@ -1,4 +1,4 @@
-//! N1 to N3 of `docs/concurrency.md`: who waits is woken.
+//! N1 to N4 of `docs/concurrency.md`: who waits is woken.
 #![cfg(loom)]
 
 use std::sync::Arc as StdArc;
@@ -8,7 +8,7 @@ use std::task::{Wake, Waker};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use loom::thread;
-use tidegauge::loom_only::wait::WaitList;
+use tidegauge::loom_only::wait::{DurableWaiters, WaitList};
 use tidegauge_loom_tests::model;
 
 /// Counts wakes. Its counter is std's, which loom does not see, so it orders nothing.
@@ -94,5 +94,65 @@ fn a_withdrawal_takes_only_its_own_registration() {
         assert_eq!(count.0.load(SeqCst), 1);
         assert!(gone.0.load(SeqCst) <= 1);
         assert!(!shared.waiters.is_waiting());
+    });
+}
+
+/// A push at position 1 that gets the number 2, and those who wait until it is durable.
+struct Device {
+    visible: AtomicU64,
+    durable: AtomicU64,
+    waiters: DurableWaiters<u64>,
+}
+
+impl Device {
+    fn number(&self, position: u64) -> Option<u64> {
+        (self.visible.load(Relaxed) >= position).then_some(2)
+    }
+
+    fn is_durable(&self) -> bool {
+        self.durable.load(Relaxed) >= 2
+    }
+
+    /// As a wait does it. Answers whether it found the push durable.
+    fn register_and_look(&self, waker: &Waker) -> bool {
+        let ticket = self.waiters.register_push(1, waker);
+        if self.number(1).is_none() {
+            return false;
+        }
+        self.waiters.withdraw(ticket);
+        let ticket = self.waiters.register(2, waker);
+        let durable = self.is_durable();
+        if durable {
+            self.waiters.withdraw(ticket);
+        }
+        durable
+    }
+}
+
+/// N4.
+#[test]
+fn who_waits_for_the_device_is_woken_whichever_watermark_moves_first() {
+    model(2, || {
+        let device =
+            Arc::new(Device { visible: AtomicU64::new(0), durable: AtomicU64::new(0), waiters: DurableWaiters::new() });
+        let count = StdArc::new(Count::default());
+        let waiter = {
+            let (device, waker) = (Arc::clone(&device), Waker::from(StdArc::clone(&count)));
+            thread::spawn(move || device.register_and_look(&waker))
+        };
+        let sync = {
+            let device = Arc::clone(&device);
+            thread::spawn(move || {
+                device.durable.store(2, Relaxed);
+                device.waiters.reached(2);
+            })
+        };
+        device.visible.store(1, Relaxed);
+        device.waiters.visible(|&position| device.number(position), || device.durable.load(Relaxed));
+        let seen = waiter.join().unwrap();
+        sync.join().unwrap();
+        assert!(seen || count.0.load(SeqCst) == 1, "neither seen nor woken");
+        assert!(count.0.load(SeqCst) <= 2, "woken more often than registered");
+        assert!(!device.waiters.is_waiting(), "a registration is left behind");
     });
 }

@@ -43,7 +43,7 @@ impl Worker {
             self.feeds.stage(&samples, self.core.registry.slots());
         }
         self.publish(commit);
-        self.core.visible_waiters.reached(0);
+        self.core.tell_visible();
         self.feeds.deliver(first, self.visible.seq, &self.core);
         replier.tell(Verdict::Committed(Committed::new(first, self.visible.seq, self.core.tag)));
     }

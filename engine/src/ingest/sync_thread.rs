@@ -84,8 +84,9 @@ impl SyncThread {
                         desk.done = Some(through);
                     }
                     let told = core.durable.synced(seq);
-                    core.durable_waiters.reached(told);
+                    // The worker first: what was logged meanwhile waits for the next job.
                     core.wake_worker();
+                    core.durable_waiters.reached(told);
                     untold.through = through;
                     untold.files.extend(job.made().iter().copied());
                     if !untold.files.is_empty() {

@@ -154,6 +154,12 @@ impl Worker {
         if self.log().is_err() {
             return false;
         }
+        // Who waits for the device waits no longer than he must: what is logged is synced while it is applied.
+        if self.core.durable_waiters.is_waiting()
+            && let Some((log, sync)) = &mut self.log
+        {
+            tend(&self.core, log, sync, &mut self.released, self.visible.seq + ready as u64);
+        }
         let mut commit = self.begin_commit();
         let (feeds, slots) = (&mut self.feeds, self.core.registry.slots());
         if !feeds.is_empty() {
@@ -166,7 +172,7 @@ impl Worker {
         self.drain.take(RELEASED_AT_ONCE, apply);
         self.publish(commit);
         self.drain.publish(self.visible.seq);
-        self.core.visible_waiters.reached(0);
+        self.core.tell_visible();
         self.feeds.deliver(first_seq, self.visible.seq, &self.core);
         if FEW_SAMPLES.contains(&ready) {
             (0..GATHER_SPINS).for_each(|_| hint::spin_loop());

@@ -21,16 +21,25 @@ const SPINS: u32 = 128;
 /// Looks with a yield between them, before it sleeps.
 const YIELDS: u32 = 32;
 
+/// A push into a lane, and the look at how far that lane has come.
+#[derive(Clone)]
+pub(crate) struct Pushed {
+    lane: LaneWatch,
+    position: u64,
+}
+
+impl Pushed {
+    /// A visible sequence number at or above those of the push, once it is visible.
+    pub(crate) fn visible_seq(&self) -> Option<u64> {
+        let progress = self.lane.progress();
+        (progress.visible_position >= self.position).then_some(progress.visible_seq)
+    }
+}
+
 /// How far a wait has come: first visible, then durable.
 enum Stage {
-    Visible {
-        /// `None` once the lane is retired: all of it is visible then.
-        lane: Option<LaneWatch>,
-        position: u64,
-    },
-    Durable {
-        seq: u64,
-    },
+    Visible(Pushed),
+    Durable { seq: u64 },
 }
 
 /// One wait for one push.
@@ -48,7 +57,11 @@ impl Wait {
         let stage = match ack.lane {
             // A batch is visible once its commit answers; the position is the number behind it.
             LaneId::NONE => Stage::Durable { seq: ack.position },
-            lane => Stage::Visible { lane: core.rings.watch(lane), position: ack.position },
+            lane => match core.rings.watch(lane) {
+                Some(lane) => Stage::Visible(Pushed { lane, position: ack.position }),
+                // The lane is retired: all of it is visible.
+                None => Stage::Durable { seq: core.watermark.seq() },
+            },
         };
         let own = ack.tag == core.tag;
         Self { core, own, stage, level, ticket: None }
@@ -64,8 +77,8 @@ impl Wait {
         }
         // Before the look: what came before the end is seen by the look.
         let ended = self.core.has_ended();
-        if let Stage::Visible { lane, position } = &self.stage {
-            let Some(seq) = visible(&self.core, lane.as_ref(), *position) else { return self.hopeless(ended) };
+        if let Stage::Visible(pushed) = &self.stage {
+            let Some(seq) = pushed.visible_seq() else { return self.hopeless(ended) };
             if self.level == Level::Visible {
                 return Some(Ok(SeqNo(seq)));
             }
@@ -112,18 +125,21 @@ impl Wait {
                 self.core.wake_worker();
                 return None;
             }
-            self.ticket = Some(match self.stage {
-                Stage::Visible { .. } => self.core.visible_waiters.register(0, waker),
-                Stage::Durable { seq } => self.core.durable_waiters.register(seq, waker),
+            self.ticket = Some(match &self.stage {
+                Stage::Visible(pushed) if self.level == Level::Visible => {
+                    self.core.visible_waiters.register(pushed.clone(), waker)
+                }
+                Stage::Visible(pushed) => self.core.durable_waiters.register_push(pushed.clone(), waker),
+                Stage::Durable { seq } => self.core.durable_waiters.register(*seq, waker),
             });
         }
     }
 
     fn withdraw(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            match self.stage {
-                Stage::Visible { .. } => self.core.visible_waiters.withdraw(ticket),
-                Stage::Durable { .. } => self.core.durable_waiters.withdraw(ticket),
+            match self.level {
+                Level::Visible => drop(self.core.visible_waiters.withdraw(ticket)),
+                Level::Durable => self.core.durable_waiters.withdraw(ticket),
             }
         }
     }
@@ -133,13 +149,6 @@ impl Drop for Wait {
     fn drop(&mut self) {
         self.withdraw();
     }
-}
-
-/// A visible sequence number at or above those of the push, once it is visible.
-fn visible(core: &Core, lane: Option<&LaneWatch>, position: u64) -> Option<u64> {
-    let Some(lane) = lane else { return Some(core.watermark.seq()) };
-    let progress = lane.progress();
-    (progress.visible_position >= position).then_some(progress.visible_seq)
 }
 
 struct Unpark(thread::Thread);

@@ -5,6 +5,7 @@
 
 #[cfg(not(loom))]
 mod ack;
+mod durable;
 mod ended;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,7 +14,8 @@ use std::task::Waker;
 #[cfg(not(loom))]
 pub use ack::AckFuture;
 #[cfg(not(loom))]
-pub(crate) use ack::{block, block_durable};
+pub(crate) use ack::{Pushed, block, block_durable};
+pub use durable::DurableWaiters;
 pub use ended::Ended;
 
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -23,72 +25,65 @@ use crate::sync::{Mutex, weakenable_fence};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket(u64);
 
-/// Those who wait for a number to be reached.
+/// Those who wait for something to be reached: a number, or whatever `T` stands for.
 ///
 /// A waiter registers, then looks at the number; the one who raises the number stores it,
 /// then looks for waiters. A fence on both sides: one of them sees the other (N1).
-pub struct WaitList {
-    entries: Mutex<Vec<Entry>>,
+pub struct WaitList<T = u64> {
+    entries: Mutex<Vec<Entry<T>>>,
     /// Entries, readable without the lock.
     waiting: AtomicUsize,
     next_ticket: AtomicU64,
 }
 
-struct Entry {
-    ticket: u64,
-    /// Woken when the number is at or above this.
-    target: u64,
+struct Entry<T> {
+    ticket: Ticket,
+    /// What is waited for.
+    target: T,
     waker: Waker,
 }
 
-impl WaitList {
+impl<T> WaitList<T> {
     /// Nobody waits.
     pub fn new() -> Self {
-        Self { entries: Mutex::new(Vec::new()), waiting: AtomicUsize::new(0), next_ticket: AtomicU64::new(0) }
+        Self::with_tickets_from(0)
+    }
+
+    /// Lists of which the one hands entries to the other must not give out the same tickets.
+    fn with_tickets_from(first: u64) -> Self {
+        Self { entries: Mutex::new(Vec::new()), waiting: AtomicUsize::new(0), next_ticket: AtomicU64::new(first) }
     }
 
     /// Registers before the caller looks (again) at the number (N1). A registration is used up
     /// when it is woken.
-    pub fn register(&self, target: u64, waker: &Waker) -> Ticket {
-        let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
+    pub fn register(&self, target: T, waker: &Waker) -> Ticket {
+        let ticket = Ticket(self.next_ticket.fetch_add(1, Ordering::Relaxed));
         // Outside the lock: a waker is someone else's code (N3).
         let waker = waker.clone();
-        {
-            let mut entries = self.entries.lock().expect("wait list lock");
-            entries.push(Entry { ticket, target, waker });
-            // Relaxed, here and below: the lock orders the stores among themselves, and the fences order them against
-            // the numbers (N1).
-            self.waiting.store(entries.len(), Ordering::Relaxed);
-        }
-        // Orders the registration before the caller's look: pairs with the fence in `reached`.
+        self.change(|entries| entries.push(Entry { ticket, target, waker }));
+        // Orders the registration before the caller's look: pairs with the fence in `wake`.
         weakenable_fence!("wait_register");
-        Ticket(ticket)
+        ticket
     }
 
-    /// Withdraws a registration that may have been used up.
-    pub fn withdraw(&self, ticket: Ticket) {
-        let mut entries = self.entries.lock().expect("wait list lock");
-        let at = entries.iter().position(|e| e.ticket == ticket.0);
-        let withdrawn = at.map(|at| entries.swap_remove(at));
-        self.waiting.store(entries.len(), Ordering::Relaxed);
-        drop(entries);
+    /// Withdraws a registration that may have been used up. Answers whether it was not.
+    pub fn withdraw(&self, ticket: Ticket) -> bool {
+        let withdrawn = self.change(|entries| {
+            let at = entries.iter().position(|e| e.ticket == ticket);
+            at.map(|at| entries.swap_remove(at))
+        });
         // Outside the lock: the last waker of a task may drop the task, and with it other waits (N3).
-        drop(withdrawn);
+        withdrawn.is_some()
     }
 
-    /// Wakes those whose target `number` has reached. The number was stored before this call.
-    pub fn reached(&self, number: u64) {
+    /// Wakes those whose target `is_reached`. What makes it so was stored before this call.
+    pub fn wake(&self, is_reached: impl Fn(&T) -> bool) {
         // Orders the caller's store before this look: pairs with the fence in `register`.
         weakenable_fence!("wait_reached");
-        if self.waiting.load(Ordering::Relaxed) == 0 {
+        if !self.is_waiting() {
             return;
         }
-        let due: Vec<Entry> = {
-            let mut entries = self.entries.lock().expect("wait list lock");
-            let due = entries.extract_if(.., |e| e.target <= number).collect();
-            self.waiting.store(entries.len(), Ordering::Relaxed);
-            due
-        };
+        let due: Vec<Entry<T>> = self.change(|entries| entries.extract_if(.., |e| is_reached(&e.target)).collect());
         // Outside the lock: a waker may do anything.
         // And its panic is its own: the thread that tells must live.
         for entry in due {
@@ -98,12 +93,27 @@ impl WaitList {
 
     /// Wakes everybody: what they wait for may never come.
     pub fn wake_all(&self) {
-        self.reached(u64::MAX);
+        self.wake(|_| true);
     }
 
     /// Whether somebody waits. For decisions that may be late, such as when to sync.
     pub fn is_waiting(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    fn change<R>(&self, change: impl FnOnce(&mut Vec<Entry<T>>) -> R) -> R {
+        let mut entries = self.entries.lock().expect("wait list lock");
+        let answer = change(&mut entries);
+        // Relaxed: the lock orders the stores among themselves, and the fences order them against the numbers (N1).
+        self.waiting.store(entries.len(), Ordering::Relaxed);
+        answer
+    }
+}
+
+impl WaitList {
+    /// Wakes those whose number `number` has reached. It was stored before this call.
+    pub fn reached(&self, number: u64) {
+        self.wake(|&target| target <= number);
     }
 }
 
