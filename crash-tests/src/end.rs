@@ -48,6 +48,13 @@ impl End {
         Some(Self { state, files, frames })
     }
 
+    /// Of those that the manifest says are durable, and needs.
+    fn noted(&self) -> Vec<&Frame> {
+        let wal = &self.state.wal;
+        let needed = wal.next_frame.0..=wal.synced_through.0;
+        self.frames.iter().filter(|f| !f.witness && needed.contains(&f.number)).collect()
+    }
+
     /// The frame that a witness says was durable.
     fn witnessed(&self) -> Option<&Frame> {
         let witness = self.frames.iter().filter(|f| f.witness).max_by_key(|f| f.synced_through)?;
@@ -79,16 +86,27 @@ fn frames(fs: &SimFs, epoch: Epoch, path: &Path) -> Vec<Frame> {
     found
 }
 
-/// Whether nothing is left for an idle engine to write: the last frame is witnessed, or there is none.
+/// Whether nothing is left for an idle engine to write: the last frame is witnessed, and the manifest was told of it,
+/// or there is none.
 #[must_use]
 pub fn is_at_rest(fs: &SimFs) -> bool {
     let Some(end) = End::of(fs) else { return false };
     let last = end.frames.iter().filter(|f| !f.witness).map(|f| f.number).max();
-    last.is_none_or(|last| end.frames.iter().any(|f| f.witness && f.synced_through == last))
+    let known = |last: u64| last < end.state.wal.next_frame.0 || last <= end.state.wal.synced_through.0;
+    last.is_none_or(|last| known(last) && end.frames.iter().any(|f| f.witness && f.synced_through == last))
+}
+
+/// Writes zeros over a file from a place on. What never had other bytes stays as it is.
+fn wipe(disk: &SimFs, path: &Path, from: u64) {
+    let written = disk.map(path).expect("it is there");
+    let end = written.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let zeros = vec![0; end.saturating_sub(from as usize)];
+    disk.open(path).and_then(|file| file.write_all_at(from, &zeros)).expect("it is there");
 }
 
 /// Damages what is known to have been durable at the end of the log: a bit of the frame that a witness calls durable;
-/// the last file that the manifest knows, cut short or gone. The store must refuse each. Answers how often it did.
+/// the last file that the manifest knows, cut short or gone; everything from a frame on that the manifest calls durable,
+/// with what says so behind it. The store must refuse each. Answers how often it did.
 ///
 /// # Errors
 /// Says what was cut without a word.
@@ -115,6 +133,16 @@ pub fn damage(disk: &SimFs, durability: Durability, rng: &mut Rng) -> Result<u64
         let bit = frame.at * 8 + rng.below(frame.len * 8);
         let what = format!("frame {} of {} was witnessed", frame.number, frame.path.display());
         check(what, &mut |disk| disk.flip(&frame.path, bit).expect("it is there"))?;
+    }
+    let noted = end.noted();
+    if !noted.is_empty() {
+        let frame = noted[rng.below(noted.len() as u64) as usize];
+        let what =
+            format!("frame {} of {} was durable and is wiped with all behind", frame.number, frame.path.display());
+        check(what, &mut |disk| {
+            wipe(disk, &frame.path, frame.at);
+            end.files.iter().filter(|(_, path)| *path > frame.path).for_each(|(_, path)| wipe(disk, path, 4096));
+        })?;
     }
     let known = end.state.wal.files.last_key_value();
     if let Some((epoch, bytes)) = known.filter(|(epoch, _)| end.files.last().is_some_and(|(last, _)| last == *epoch)) {

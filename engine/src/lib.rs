@@ -200,10 +200,11 @@ pub mod loom_only {
 #[cfg(feature = "internals")]
 pub mod internals {
     /// An engine on another disk than the machine's, in a folder `memory` and without a lock,
-    /// whose log files have `wal_file_bytes`. For simulations.
+    /// whose log files have `wal_file_bytes`, and whose manifest hears at once where an idle log ends. For simulations.
     pub fn builder_on(fs: std::sync::Arc<dyn tidegauge_storage::fs::Fs>, wal_file_bytes: u64) -> crate::Builder {
         let mut builder = crate::Builder::new(None);
         (builder.fs, builder.wal_file_bytes) = (Some(fs), Some(wal_file_bytes));
+        builder.log_end_pace = crate::ingest::Pace::AT_ONCE;
         builder
     }
 

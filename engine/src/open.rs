@@ -182,7 +182,7 @@ impl Builder {
         let next_segment = Arc::new(AtomicU64::new(next_segment));
         let graveyard = Arc::new(Graveyard::new(Arc::clone(&fs)));
         let manifest = Arc::new(Mutex::new(manifest));
-        let log = log.map(|log| (log, Arc::new(SyncThread::new(Arc::clone(&manifest)))));
+        let log = log.map(|log| (log, Arc::new(SyncThread::new(Arc::clone(&manifest), self.log_end_pace))));
         let compactor = Compactor::new(CompactorParts {
             core: Arc::clone(&core),
             fs: Arc::clone(&fs),

@@ -11,7 +11,7 @@ use tidegauge_storage::manifest::{
     Edit, METADATA_BYTES_MAX, Manifest, ManifestError, Metadata, Retention, RetentionRule, SegmentRef, State,
 };
 use tidegauge_storage::model::{MatchOp, Matcher, SeqNo, SeqRange, TimeRange, Timestamp, Tombstone};
-use tidegauge_storage::wal::{Epoch, EpochEnd, FrameNo, WalLife, WalRelease};
+use tidegauge_storage::wal::{Epoch, EpochEnd, FrameNo, WalLife, WalRelease, WalSynced};
 
 const DIR: &str = "store/data";
 
@@ -113,6 +113,55 @@ fn what_was_committed_is_there_after_reopening_and_read_only() {
         Manifest::open_read_only(arc(&fs), DIR).unwrap().commit(&[Edit::NextSegment(1)]),
         Err(ManifestError::ReadOnly)
     ));
+}
+
+/// What an engine that rests now and then tells of its log.
+fn end(frame: u64) -> [Edit; 2] {
+    let through = FrameNo(frame);
+    let numbers = Edit::Numbers { next_seq: SeqNo(100 * frame), greatest_frame: through };
+    [Edit::WalSynced(WalSynced { through, ..WalSynced::default() }), numbers]
+}
+
+/// L9: an engine that rests once a second for a working day.
+#[test]
+fn the_ends_of_an_idle_log_do_not_let_the_manifest_grow() {
+    let fs = SimFs::new();
+    let mut manifest = open(&fs).unwrap();
+    let (mut longest, mut anew, mut before) = (0, 0, fs.operations());
+    for frame in 1..30_001 {
+        manifest.commit(&end(frame)).unwrap();
+        longest = longest.max(fs.map(Path::new(DIR).join("MANIFEST").as_path()).unwrap().len());
+        // A commit is a write and a sync, and now and then an allocation.
+        anew += u64::from(fs.operations() - before > 3);
+        before = fs.operations();
+    }
+    assert!(longest <= 450 << 10, "{longest} bytes");
+    assert!((4..9).contains(&anew), "{anew} times written anew");
+    let state = Manifest::open_read_only(arc(&fs), DIR).unwrap().state().clone();
+    assert_eq!((state.wal.synced_through, state.next_seq), (FrameNo(30_000), SeqNo(3_000_000)));
+}
+
+/// L11: what is durable by now lets go of nothing that a reader beside the owner has read; anything else may.
+#[test]
+fn the_end_of_the_log_moves_no_reader() {
+    let fs = SimFs::new();
+    let mut manifest = open(&fs).unwrap();
+    let reader = Manifest::open_read_only(arc(&fs), DIR).unwrap();
+    let files = [(Epoch::new(1, 0), 4096)].into_iter().collect();
+    for edits in [end(7).to_vec(), vec![Edit::WalSynced(WalSynced { through: FrameNo(8), files })]] {
+        manifest.commit(&edits).unwrap();
+        assert!(reader.is_current().unwrap());
+    }
+    for (step, edits) in
+        [vec![Edit::SegmentAdd(segment(0))], edits(4, &manifest), edits(5, &manifest)].iter().enumerate()
+    {
+        let reader = Manifest::open_read_only(arc(&fs), DIR).unwrap();
+        manifest.commit(edits).unwrap();
+        assert!(!reader.is_current().unwrap(), "{step}");
+    }
+    let reader = Manifest::open_read_only(arc(&fs), DIR).unwrap();
+    open(&fs).unwrap();
+    assert!(!reader.is_current().unwrap(), "another opening");
 }
 
 #[test]

@@ -220,13 +220,13 @@ impl Log {
     }
 
     /// Called before each nap. If there was one already since the last sync, and nothing came, the log says itself
-    /// what is durable (L1, L4).
-    pub(crate) fn rest(&mut self) -> Result<(), WalError> {
+    /// what is durable (L1, L4). Answers whether it just did.
+    pub(crate) fn rest(&mut self) -> Result<bool, WalError> {
         if !self.rests {
             self.rests = true;
-            return Ok(());
+            return Ok(false);
         }
-        self.writer.witness().map(drop)
+        self.writer.witness()
     }
 
     pub(crate) fn poison(&mut self) {

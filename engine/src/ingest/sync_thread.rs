@@ -1,10 +1,11 @@
 //! One thread that waits for the device, so that the worker never does.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidegauge_storage::fs::is_out_of_files;
 use tidegauge_storage::manifest::{Edit, Manifest};
+use tidegauge_storage::model::SeqNo;
 use tidegauge_storage::wal::{FrameNo, SyncJob, WalSynced};
 
 use crate::core::Core;
@@ -16,11 +17,35 @@ const RETRY: Duration = Duration::from_millis(20);
 /// A job and the sequence number behind the last sample that it makes durable.
 type Job = (SyncJob, u64);
 
+/// When the manifest is told where an idle log ends (L8, L9).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// So long after the worker had nothing to do any more, if it still has not.
+    pub(crate) rest: Duration,
+    /// And so long after it was told, or could not be, the last time.
+    pub(crate) apart: Duration,
+}
+
+impl Pace {
+    /// Less than the second that lies between the scrapes of an idle machine.
+    pub(crate) const DEFAULT: Self = Self { rest: Duration::from_millis(250), apart: Duration::from_secs(1) };
+
+    /// For tests and simulations.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) const AT_ONCE: Self = Self { rest: Duration::ZERO, apart: Duration::ZERO };
+
+    fn due(&self, rests_since: Instant, told_at: Option<Instant>) -> Instant {
+        let rested = rests_since + self.rest;
+        told_at.map_or(rested, |told_at| rested.max(told_at + self.apart))
+    }
+}
+
 /// The desk between worker and sync thread: at most one job at a time.
 pub(crate) struct SyncThread {
     desk: Mutex<Desk>,
-    job_is_there: Condvar,
+    desk_changed: Condvar,
     manifest: Arc<Mutex<Manifest>>,
+    pace: Pace,
 }
 
 #[derive(Default)]
@@ -28,13 +53,31 @@ struct Desk {
     job: Option<Job>,
     running: bool,
     done: Option<FrameNo>,
+    /// Since when there is nothing left to do for a job; `None` once that was told.
+    rests_since: Option<Instant>,
     stop: bool,
 }
 
+/// What the sync thread does next.
+enum Next {
+    Sync(Job),
+    /// The log rests for long enough: tell where it ends.
+    TellEnd,
+    Stop,
+}
+
+/// What is durable, and the manifest does not know yet.
+#[derive(Default)]
+struct Untold {
+    log: WalSynced,
+    /// Behind the last sample of it.
+    next_seq: u64,
+}
+
 impl SyncThread {
-    /// `manifest` is told of new files of the log.
-    pub(crate) fn new(manifest: Arc<Mutex<Manifest>>) -> Self {
-        Self { desk: Mutex::default(), job_is_there: Condvar::default(), manifest }
+    /// `manifest` is told of new files of the log, and of its end.
+    pub(crate) fn new(manifest: Arc<Mutex<Manifest>>, pace: Pace) -> Self {
+        Self { desk: Mutex::default(), desk_changed: Condvar::default(), manifest, pace }
     }
 
     /// Whether the next job may be handed over.
@@ -48,7 +91,14 @@ impl SyncThread {
         let mut desk = self.desk.lock().expect("sync lock");
         debug_assert!(desk.job.is_none() && !desk.running, "one job at a time, in order");
         desk.job = Some((job, seq));
-        self.job_is_there.notify_one();
+        desk.rests_since = None;
+        self.desk_changed.notify_one();
+    }
+
+    /// The worker has nothing to do, and everything is synced. Told once for each rest.
+    pub(crate) fn log_rests(&self) {
+        self.desk.lock().expect("sync lock").rests_since = Some(Instant::now());
+        self.desk_changed.notify_one();
     }
 
     /// The frame up to which the last job made everything durable; each is told once.
@@ -59,15 +109,28 @@ impl SyncThread {
     /// Ends the thread when the job at hand is done.
     pub(crate) fn stop(&self) {
         self.desk.lock().expect("sync lock").stop = true;
-        self.job_is_there.notify_one();
+        self.desk_changed.notify_one();
     }
 
     /// The thread's life. A failed job poisons: it is never run again.
     pub(crate) fn run(&self, core: &Arc<Core>) {
-        let mut untold = WalSynced::default();
-        while let Some((job, seq)) = self.next() {
+        let mut untold = Untold::default();
+        let mut told_at = None;
+        loop {
+            let (job, seq) = match self.next(told_at) {
+                Next::Sync(job) => job,
+                Next::TellEnd => {
+                    let told = core.is_poisoned() || self.tell(core, &mut untold);
+                    told_at = Some(Instant::now());
+                    if !told {
+                        self.rest_on();
+                    }
+                    continue;
+                }
+                Next::Stop => break,
+            };
             let result = loop {
-                let started = std::time::Instant::now();
+                let started = Instant::now();
                 let result = job.run();
                 core.counters.fdatasync(started.elapsed());
                 match &result {
@@ -87,9 +150,9 @@ impl SyncThread {
                     // The worker first: what was logged meanwhile waits for the next job.
                     core.wake_worker();
                     core.durable_waiters.reached(told);
-                    untold.through = through;
-                    untold.files.extend(job.made().iter().copied());
-                    if !untold.files.is_empty() {
+                    (untold.log.through, untold.next_seq) = (through, seq);
+                    untold.log.files.extend(job.made().iter().copied());
+                    if !untold.log.files.is_empty() {
                         self.tell(core, &mut untold);
                     }
                 }
@@ -104,28 +167,74 @@ impl SyncThread {
         }
     }
 
-    /// Tells the manifest what is durable of the log that is still needed (L5). Where there is no space for that it is
-    /// told with the next job.
-    fn tell(&self, core: &Core, untold: &mut WalSynced) {
+    /// Tells the manifest what is durable of the log that is still needed (L5, L8). Answers false where there is no
+    /// space for that: it is told another time.
+    fn tell(&self, core: &Core, untold: &mut Untold) -> bool {
         let mut manifest = self.manifest.lock().expect("manifest lock");
-        let known = &manifest.state().wal;
-        if untold.through < known.next_frame || (untold.through <= known.synced_through && untold.files.is_empty()) {
-            return untold.files.clear();
+        let (known, through) = (&manifest.state().wal, untold.log.through);
+        // What was released since is not asked for any more (L10).
+        if through < known.next_frame || (through <= known.synced_through && untold.log.files.is_empty()) {
+            untold.log.files.clear();
+            return true;
         }
-        let told = manifest.commit(&[Edit::WalSynced(untold.clone())]);
+        let numbers = Edit::Numbers { next_seq: SeqNo(untold.next_seq), greatest_frame: through };
+        let told = manifest.commit(&[Edit::WalSynced(untold.log.clone()), numbers]);
         drop(manifest);
         match told {
-            Ok(()) => untold.files.clear(),
-            Err(e) if e.changes_nothing() => {}
+            Ok(()) => untold.log.files.clear(),
+            Err(e) if e.changes_nothing() => return false,
             Err(e) => core.poison(format!("the manifest cannot be written: {e}")),
+        }
+        true
+    }
+
+    /// What could not be told is tried again, unless a job brings more.
+    fn rest_on(&self) {
+        let mut desk = self.desk.lock().expect("sync lock");
+        if desk.job.is_none() {
+            desk.rests_since = Some(Instant::now());
         }
     }
 
-    fn next(&self) -> Option<Job> {
-        let desk = self.desk.lock().expect("sync lock");
-        let mut desk = self.job_is_there.wait_while(desk, |d| d.job.is_none() && !d.stop).expect("sync lock");
-        let job = desk.job.take();
-        desk.running = job.is_some();
-        job
+    /// `told_at`: when the manifest was told last where an idle log ends.
+    fn next(&self, told_at: Option<Instant>) -> Next {
+        let mut desk = self.desk.lock().expect("sync lock");
+        loop {
+            if let Some(job) = desk.job.take() {
+                desk.running = true;
+                return Next::Sync(job);
+            }
+            if desk.stop {
+                return Next::Stop;
+            }
+            desk = match desk.rests_since.map(|since| self.pace.due(since, told_at)) {
+                None => self.desk_changed.wait(desk).expect("sync lock"),
+                Some(due) => {
+                    let left = due.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        desk.rests_since = None;
+                        return Next::TellEnd;
+                    }
+                    self.desk_changed.wait_timeout(desk, left).expect("sync lock").0
+                }
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_log_is_told_once_it_rests_and_not_too_often() {
+        let (rest, apart) = (Duration::from_millis(250), Duration::from_secs(1));
+        let (pace, now) = (Pace { rest, apart }, Instant::now());
+        assert_eq!(pace.due(now, None), now + rest);
+        // Told long ago; told just before, whenever the rest began.
+        assert_eq!(pace.due(now + apart, Some(now)), now + apart + rest);
+        for since in [Duration::ZERO, rest, apart - rest] {
+            assert_eq!(pace.due(now + since, Some(now)), now + apart);
+        }
     }
 }

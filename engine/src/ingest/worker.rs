@@ -131,10 +131,12 @@ impl Worker {
                 idle += 1;
                 thread::yield_now();
             } else {
-                if let Some((log, _)) = &mut self.log
-                    && let Err(e) = log.rest()
-                {
-                    self.core.poison(format!("the log cannot be written: {e}"));
+                if let Some((log, sync)) = &mut self.log {
+                    match log.rest() {
+                        Ok(true) => sync.log_rests(),
+                        Ok(false) => {}
+                        Err(e) => self.core.poison(format!("the log cannot be written: {e}")),
+                    }
                 }
                 thread::park_timeout(NAP);
             }

@@ -35,6 +35,8 @@ pub enum Recovery {
 }
 
 #[cfg(test)]
+mod end_tests;
+#[cfg(test)]
 mod leftover_tests;
 #[cfg(test)]
 mod manifest_tests;

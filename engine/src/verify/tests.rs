@@ -12,10 +12,13 @@ use tidegauge_storage::model::Timestamp;
 use super::*;
 use crate::core::SeriesSample;
 use crate::engine::Engine;
+use crate::ingest::Pace;
 use crate::options::{Builder, Durability, Level};
 
 fn open(fs: &SimFs) -> Engine {
     let mut builder = Builder::new(None).durability(Durability::Interval(Duration::from_millis(5)));
+    // The witness alone says what is durable; `recovery/end_tests.rs` is about what the manifest knows.
+    builder.log_end_pace = Pace { rest: Duration::from_secs(3600), ..Pace::AT_ONCE };
     builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
     builder.open().unwrap()
 }

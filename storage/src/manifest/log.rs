@@ -116,8 +116,9 @@ impl Manifest {
         &self.state
     }
 
-    /// Whether the file still says what was read: false once anybody has committed or
-    /// opened the store since. For readers beside the owner. O(size of the file).
+    /// Whether the file still says what was read: false once anybody has opened the store since, or has committed
+    /// anything but what is durable of the log by now ([`Edit::WalSynced`], [`Edit::Numbers`]): that lets go of nothing
+    /// that was read. For readers beside the owner. O(size of the file).
     ///
     /// # Errors
     /// As [`open_read_only`](Self::open_read_only).
@@ -125,7 +126,8 @@ impl Manifest {
         let loaded = load(&*self.fs, &self.dir)?;
         let same_life =
             (loaded.state.store_id, loaded.state.open_number) == (self.state.store_id, self.state.open_number);
-        Ok(same_life && loaded.next_commit == self.next_commit)
+        let same = loaded.next_commit == self.next_commit || self.state.grew_only_in_what_is_synced(loaded.state);
+        Ok(same_life && same)
     }
 
     /// Applies all `edits` or none; they are durable when this returns. One write and one

@@ -241,6 +241,14 @@ impl State {
         self.greatest_frame = self.greatest_frame.max(synced.through);
     }
 
+    /// Whether `later` differs in nothing but in what is known to be durable, and in numbers that were given out.
+    pub(super) fn grew_only_in_what_is_synced(&self, mut later: Self) -> bool {
+        later.wal.synced_through = self.wal.synced_through;
+        later.wal.files = self.wal.files.clone();
+        (later.next_seq, later.greatest_frame) = (self.next_seq, self.greatest_frame);
+        later == *self
+    }
+
     fn release(&mut self, release: &WalRelease) -> Result<(), ManifestError> {
         let wal = &mut self.wal;
         if release.oldest_epoch < wal.live_epoch.max(wal.oldest_epoch) || release.next_frame < wal.next_frame {

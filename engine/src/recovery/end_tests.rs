@@ -1,0 +1,187 @@
+//! P5: what an idle log knows to be durable is missed, whatever takes its end (L8 to L11 of `docs/concurrency.md`).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::fs::sim::SimFs;
+use tidegauge_storage::manifest::{Manifest, State};
+use tidegauge_storage::wal::{Epoch, WalError};
+
+use super::tests::{contents, push};
+use super::{Recovery, RecoveryReport};
+use crate::backup::backup_to;
+use crate::engine::Engine;
+use crate::error::OpenError;
+use crate::ingest::Pace;
+use crate::options::{Builder, Durability};
+use crate::verify::verify_on;
+
+const WAL: &str = "memory/wal";
+
+fn builder(fs: &SimFs) -> Builder {
+    let mut builder = Builder::new(None).durability(Durability::Interval(Duration::from_millis(5)));
+    builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+    builder.log_end_pace = Pace::AT_ONCE;
+    builder.wal_file_bytes = Some(256 << 10);
+    builder
+}
+
+fn state(fs: &SimFs) -> State {
+    Manifest::open_read_only(Arc::new(fs.clone()), "memory").unwrap().state().clone()
+}
+
+fn last_file(fs: &SimFs) -> PathBuf {
+    Path::new(WAL).join(fs.list(Path::new(WAL)).unwrap().pop().unwrap())
+}
+
+/// Number and place of each frame of a file's present life, witnesses left out.
+fn frames(fs: &SimFs, path: &Path) -> Vec<(u64, u64)> {
+    let bytes = fs.map(path).unwrap();
+    let epoch = Epoch::from_file_name(path.file_name().unwrap().to_str().unwrap()).unwrap();
+    let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    let is_frame = |&at: &usize| bytes[at..].starts_with(b"TGFR") && u64_at(at + 32) == epoch.0 && bytes[at + 90] != 3;
+    (4096..bytes.len()).step_by(8).filter(is_frame).map(|at| (u64_at(at + 40), at as u64)).collect()
+}
+
+/// Waits until the manifest was told where the log ends.
+fn rest(fs: &SimFs) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let last = frames(fs, &last_file(fs)).last().expect("there are some").0;
+    while state(fs).wal.synced_through.0 < last {
+        assert!(Instant::now() < deadline, "the manifest does not hear of the end of an idle log");
+        std::thread::yield_now();
+    }
+}
+
+/// Six rounds in the log, of 1,200 samples each; at rest.
+fn idle() -> (SimFs, Engine) {
+    let fs = SimFs::new();
+    let engine = builder(&fs).open().unwrap();
+    (0..6).for_each(|round| push(&engine, round));
+    rest(&fs);
+    (fs, engine)
+}
+
+fn wipe(fs: &SimFs, path: &Path, from: u64) {
+    let zeros = vec![0; fs.map(path).unwrap().len() - from as usize];
+    fs.open(path).unwrap().write_all_at(from, &zeros).unwrap();
+}
+
+/// Everybody who opens it names the file. Answers what a salvage has to tell, and how much it leaves.
+fn check_refused(fs: &SimFs, file: &Path, what: &str) -> (RecoveryReport, usize) {
+    let names = |opened: Result<Engine, OpenError>| match opened {
+        Err(OpenError::Wal(WalError::Corrupt { file: named, .. })) => assert_eq!(named, file, "{what}"),
+        other => panic!("{what}: {:?}", other.map(|engine| contents(&engine).len())),
+    };
+    names(builder(&fs.kill()).open());
+    let mut reader = builder(&fs.kill());
+    reader.read_only = true;
+    names(reader.open());
+    let report = verify_on(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new("memory"), None, &|_, _| {}).unwrap();
+    assert!(report.damage.iter().any(|damage| damage.file == file), "{what}: {report:?}");
+    let fs = fs.kill();
+    let engine = builder(&fs).recovery(Recovery::Salvage).open().unwrap();
+    let (report, left) = (engine.recovery_report().clone(), contents(&engine));
+    assert!(!report.is_whole() && report.torn_tail.is_none(), "{what}: {report:?}");
+    drop(engine);
+    let again = builder(&fs).open().unwrap_or_else(|e| panic!("{what}: {e}"));
+    assert!(contents(&again) == left, "{what}: once salvaged it is whole");
+    (report, left.len())
+}
+
+/// One piece of damage took the last frames and the witness behind them, and what was left passed for all there was.
+#[test]
+fn p5_damage_that_takes_the_end_of_an_idle_log_with_its_witness_is_refused() {
+    let (fs, _engine) = idle();
+    let fs = fs.kill();
+    let log = last_file(&fs);
+    let frames = frames(&fs, &log);
+    assert_eq!(frames.len(), 6);
+    for n in 0..6 {
+        let fs = fs.kill();
+        wipe(&fs, &log, frames[n].1);
+        let (report, left) = check_refused(&fs, &log, &format!("from frame {n} on"));
+        assert_eq!(left, n * 1200);
+        let [lost] = &report.lost[..] else { panic!("{:?}", report.lost) };
+        let numbers = [frames[n].0, frames[5].0].map(|number| number.to_string());
+        assert!(numbers.iter().all(|number| lost.what.contains(number)), "{lost}");
+    }
+    let wiped = fs.kill();
+    wipe(&wiped, &log, 0);
+    assert_eq!(check_refused(&wiped, &log, "all of it").1, 0);
+}
+
+/// An older copy of the file is sound in itself.
+#[test]
+fn p5_an_older_copy_of_a_log_file_is_refused() {
+    let (fs, engine) = idle();
+    let log = last_file(&fs);
+    let old = fs.map(&log).unwrap().to_vec();
+    push(&engine, 6);
+    rest(&fs);
+    let fs = fs.kill();
+    fs.open(&log).unwrap().write_all_at(0, &old).unwrap();
+    assert_eq!(check_refused(&fs, &log, "an older copy").1, 7200);
+}
+
+/// L10: what the manifest was told of a log is not asked of what came after it, in the same files and in others.
+#[test]
+fn p5_the_end_that_the_manifest_knows_is_none_of_a_recycled_file() {
+    let fs = SimFs::new();
+    let mut engine = builder(&fs).open().unwrap();
+    let mut seen = 0;
+    for round in 0..24 {
+        push(&engine, round);
+        if round % 3 != 0 {
+            rest(&fs);
+            seen += u64::from(state(&fs).wal.synced_through >= state(&fs).wal.next_frame);
+        }
+        if round % 4 == 3 {
+            engine.flush().unwrap();
+        }
+        let all = contents(&engine);
+        assert_eq!(all.len() as i64, (round + 1) * 1200);
+        for disk in [fs.kill(), fs.crash(round as u64)] {
+            let engine = builder(&disk).open().unwrap_or_else(|e| panic!("round {round}: {e}"));
+            assert!(contents(&engine) == all, "round {round}");
+        }
+        if round % 10 == 9 {
+            engine.close().unwrap();
+            engine = builder(&fs).open().unwrap();
+        }
+    }
+    assert!(seen >= 8, "{seen} times the manifest knew of a log that was needed");
+}
+
+/// A copy has no log, and misses none.
+#[test]
+fn p5_a_copy_of_a_store_whose_end_is_known_opens() {
+    let (fs, engine) = idle();
+    let all = contents(&engine);
+    backup_to(&engine, Path::new("copies/one")).unwrap();
+    push(&engine, 6);
+    rest(&fs);
+    for disk in [fs.kill(), fs.crash(1)] {
+        let copy = builder(&disk).open_at("copies/one".into()).unwrap();
+        assert!(contents(&copy) == all);
+    }
+}
+
+/// A reader beside the owner sees what comes behind an end that was told.
+#[test]
+fn the_manifest_knows_the_number_behind_the_last_sample_of_an_idle_log() {
+    let (fs, engine) = idle();
+    let told = state(&fs);
+    assert_eq!(told.next_seq.0 - 1, 7200, "behind the last sample");
+    let mut reader = builder(&fs);
+    reader.read_only = true;
+    let reader = reader.open().unwrap();
+    push(&engine, 6);
+    rest(&fs);
+    reader.refresh().unwrap();
+    assert_eq!(contents(&reader).len(), 8400);
+    assert_eq!(state(&fs).next_seq.0 - 1, 8400);
+    engine.close().unwrap();
+}
