@@ -75,41 +75,38 @@ impl Builder {
         };
         let pool = self.pool()?;
         let mut salvaged = RecoveryReport::default();
-        let mut open_manifest = || match self.recovery {
-            Recovery::Strict => Ok(Manifest::open_or_create(Arc::clone(&fs), &dir)?),
-            Recovery::Salvage => open_or_rebuild(&fs, &dir, &pool, &mut salvaged),
-        };
         let (wal_dir, segment_dir) = (dir.join("wal"), dir.join("segments"));
-        let mut gave_up_reserve = false;
-        let mut manifest = match open_manifest() {
-            // Killed on a full disk: the log's reserve is what there is.
-            Err(OpenError::Manifest(ManifestError::NoSpace { .. })) if give_up_reserve(&*fs, &wal_dir) => {
-                gave_up_reserve = true;
-                open_manifest()?
+        let mut reserve = LogReserve { fs: &*fs, wal_dir: &wal_dir, given_up: false };
+        let (mut manifest, segments);
+        match self.recovery {
+            // Nothing is written before all was read: a store that is refused stays as it is.
+            Recovery::Strict => {
+                manifest = Manifest::read_to_open(Arc::clone(&fs), &dir)?;
+                segments = pool.install(|| open_segments(&*fs, &segment_dir, &manifest))?;
             }
-            other => other?,
-        };
-        // The folder's own name must survive before any segment in it can.
-        let made = fs.create_dir_all(&segment_dir).and_then(|()| fs.sync_dir(&dir));
-        made.map_err(|source| OpenError::Io { path: segment_dir.clone(), source })?;
-        let segments = match self.recovery {
-            Recovery::Strict => pool.install(|| open_segments(&*fs, &segment_dir, &manifest))?,
             Recovery::Salvage => {
+                manifest = reserve.or_without(|| open_or_rebuild(&fs, &dir, &pool, &mut salvaged))?;
+                make_folder(&*fs, &dir, &segment_dir)?;
                 keep_unnamed(&*fs, &dir, &manifest, &mut salvaged)?;
-                salvage_segments(&fs, &dir, &mut manifest, &pool, &self.progress, &mut salvaged)?
+                segments = salvage_segments(&fs, &dir, &mut manifest, &pool, &self.progress, &mut salvaged)?;
             }
-        };
+        }
 
         // What the log holds, into a memtable of its own.
         let registry = Arc::new(Registry::new(self.max_series, self.label_limits));
         let mut replayer = Replayer::new(&registry, flushed_before(manifest.state()));
-        let state = manifest.state();
         let mode = match self.recovery {
             Recovery::Strict => RecoverMode::Strict,
             Recovery::Salvage => RecoverMode::Salvage,
         };
         let step = Step::new(&self.progress, OpenStep::ReplayLog);
+        let state = manifest.state();
         let recovered = replayer.recover(&*fs, &wal_dir, state.store_id, &state.wal, mode, &step)?;
+        if self.recovery == Recovery::Strict {
+            reserve.or_without(|| Ok(manifest.begin()?))?;
+            make_folder(&*fs, &dir, &segment_dir)?;
+        }
+        let state = manifest.state();
         // Not before all was read: where the manifest or the log is damaged, what is unnamed may be all there is.
         remove_leftovers(&*fs, &segment_dir, &manifest);
         let mut report =
@@ -124,7 +121,7 @@ impl Builder {
         let file_bytes = (self.wal_bytes / WAL_FILES).clamp(WAL_FILE_BYTES_MIN, WriterOptions::FILE_BYTES);
         options.file_bytes = self.wal_file_bytes.unwrap_or(file_bytes);
         options.spare_files = WAL_SPARES;
-        options.reserve_at_once = gave_up_reserve;
+        options.reserve_at_once = reserve.given_up;
         let released = WalRelease {
             oldest_epoch: life.live_epoch,
             next_frame: life.first_frame,
@@ -273,6 +270,32 @@ impl Builder {
             lane_bytes_max: LANE_BYTES_MAX,
         }
     }
+}
+
+/// Space that a store can be opened with after it was killed on a full disk.
+struct LogReserve<'a> {
+    fs: &'a dyn Fs,
+    wal_dir: &'a Path,
+    given_up: bool,
+}
+
+impl LogReserve<'_> {
+    /// Where there is no space, once more without the reserve.
+    fn or_without<T>(&mut self, mut attempt: impl FnMut() -> Result<T, OpenError>) -> Result<T, OpenError> {
+        match attempt() {
+            Err(OpenError::Manifest(ManifestError::NoSpace { .. })) if give_up_reserve(self.fs, self.wal_dir) => {
+                self.given_up = true;
+                attempt()
+            }
+            other => other,
+        }
+    }
+}
+
+/// The folder's own name must survive before any segment in it can.
+fn make_folder(fs: &dyn Fs, dir: &Path, segments: &Path) -> Result<(), OpenError> {
+    let made = fs.create_dir_all(segments).and_then(|()| fs.sync_dir(dir));
+    made.map_err(|source| OpenError::Io { path: segments.to_owned(), source })
 }
 
 /// Opens what the manifest names, in parallel, in order of acceptance.

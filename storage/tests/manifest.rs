@@ -164,6 +164,30 @@ fn the_end_of_the_log_moves_no_reader() {
     assert!(!reader.is_current().unwrap(), "another opening");
 }
 
+/// Between the two halves of an opening the rest of the store is read.
+#[test]
+fn an_opening_writes_nothing_before_it_begins_and_only_on_what_it_read() {
+    let fs = SimFs::new();
+    let mut new = Manifest::read_to_open(arc(&fs), DIR).unwrap();
+    assert!(fs.files().is_empty() && matches!(new.commit(&end(1)), Err(ManifestError::ReadOnly)));
+    new.begin().unwrap();
+    new.commit(&end(1)).unwrap();
+    let before = fs.map(Path::new("store/data/MANIFEST")).unwrap().to_vec();
+    let mut read = Manifest::read_to_open(arc(&fs), DIR).unwrap();
+    assert_eq!((read.state(), read.state().open_number), (new.state(), 1));
+    assert!(fs.map(Path::new("store/data/MANIFEST")).unwrap()[..] == before[..]);
+    // Another opening, or a commit of an owner that was thought dead.
+    new.commit(&end(2)).unwrap();
+    assert!(matches!(read.begin(), Err(ManifestError::NotOwner { found: 1, ours: 1, .. })));
+    let mut read = Manifest::read_to_open(arc(&fs), DIR).unwrap();
+    let other = open(&fs).unwrap();
+    assert!(matches!(read.begin(), Err(ManifestError::NotOwner { found: 2, ours: 1, .. })));
+    drop(other);
+    let mut read = Manifest::read_to_open(arc(&fs), DIR).unwrap();
+    read.begin().unwrap();
+    assert_eq!((read.state().open_number, read.state().wal.synced_through), (3, FrameNo(2)));
+}
+
 #[test]
 fn every_crash_and_every_failing_operation_leaves_a_commit_or_the_one_before() {
     let total = {

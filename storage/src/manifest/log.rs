@@ -63,6 +63,22 @@ impl Manifest {
         dir: &Path,
         new_id: impl FnOnce() -> u128,
     ) -> Result<Self, ManifestError> {
+        let mut manifest = Self::read_with(fs, dir, new_id)?;
+        manifest.begin()?;
+        Ok(manifest)
+    }
+
+    /// The first half of [`open_or_create`](Self::open_or_create): reads what there is, and makes the directory, but
+    /// nothing else. It takes no commit before [`begin`](Self::begin). Who finds on the way that the rest of the store
+    /// cannot be opened leaves it as it is.
+    ///
+    /// # Errors
+    /// [`ManifestError`]; each variant says what to do.
+    pub fn read_to_open(fs: Arc<dyn Fs>, dir: impl AsRef<Path>) -> Result<Self, ManifestError> {
+        Self::read_with(fs, dir.as_ref(), random_id)
+    }
+
+    fn read_with(fs: Arc<dyn Fs>, dir: &Path, new_id: impl FnOnce() -> u128) -> Result<Self, ManifestError> {
         fs.create_dir_all(dir).map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists => ManifestError::NotADirectory { dir: dir.to_owned() },
             _ => ManifestError::io(dir, source),
@@ -75,22 +91,52 @@ impl Manifest {
             }
             Err(e) => return Err(e),
         };
-        Self::begin(fs, dir, state, next_commit)
+        Ok(Self::unbegun(fs, dir, state, next_commit))
     }
 
-    /// Begins an opening with what `state` says.
-    pub(super) fn begin(
-        fs: Arc<dyn Fs>,
-        dir: &Path,
-        mut state: State,
-        next_commit: u64,
-    ) -> Result<Self, ManifestError> {
+    fn unbegun(fs: Arc<dyn Fs>, dir: &Path, state: State, next_commit: u64) -> Self {
+        Self { fs, dir: dir.to_owned(), state, next_commit, log: None, poisoned: false }
+    }
+
+    /// The second half of [`open_or_create`](Self::open_or_create).
+    ///
+    /// # Errors
+    /// [`ManifestError`]; nothing stored was changed, and after [`NoSpace`](ManifestError::NoSpace) it may be tried
+    /// again. [`NotOwner`](ManifestError::NotOwner) if somebody else has written since it was read.
+    pub fn begin(&mut self) -> Result<(), ManifestError> {
+        let of = |state: &State, next_commit: u64| (state.store_id, state.open_number, next_commit);
+        let found = match load(&*self.fs, &self.dir) {
+            Ok(loaded) => Some(of(&loaded.state, loaded.next_commit)),
+            Err(ManifestError::NoStore { .. }) => None,
+            Err(e) => return Err(e),
+        };
+        // A new store was not opened yet.
+        let read = (self.state.open_number > 0).then(|| of(&self.state, self.next_commit));
+        if found != read {
+            let (found, ours) = (found.map_or(0, |found| found.1), self.state.open_number);
+            return Err(ManifestError::NotOwner { file: self.dir.join(FILE_NAME), found, ours });
+        }
+        self.write_beginning()
+    }
+
+    /// Puts a manifest of the next opening into the place of whatever is there.
+    fn write_beginning(&mut self) -> Result<(), ManifestError> {
+        let mut state = self.state.clone();
         state.format = VERSION;
         state.open_number =
             state.open_number.checked_add(1).ok_or(ManifestError::BadEdit { what: "opened too often" })?;
-        let log = write_anew(&*fs, dir, &state, next_commit, Space::AsIs).map_err(|failed| failed.on_open(dir))?;
-        sync_above(&*fs, dir)?;
-        Ok(Self { fs, dir: dir.to_owned(), state, next_commit: next_commit + 1, log: Some(log), poisoned: false })
+        let log = write_anew(&*self.fs, &self.dir, &state, self.next_commit, Space::AsIs)
+            .map_err(|failed| failed.on_open(&self.dir))?;
+        sync_above(&*self.fs, &self.dir)?;
+        (self.state, self.next_commit, self.log) = (state, self.next_commit + 1, Some(log));
+        Ok(())
+    }
+
+    /// Begins an opening with what `state` says, whatever the file in `dir` says.
+    pub(super) fn begin_with(fs: Arc<dyn Fs>, dir: &Path, state: State) -> Result<Self, ManifestError> {
+        let mut manifest = Self::unbegun(fs, dir, state, 1);
+        manifest.write_beginning()?;
+        Ok(manifest)
     }
 
     /// Reads the store in `dir` as it is now, for a process beside the owner. Writes nothing, takes no lock.
@@ -100,14 +146,7 @@ impl Manifest {
     pub fn open_read_only(fs: Arc<dyn Fs>, dir: impl AsRef<Path>) -> Result<Self, ManifestError> {
         let dir = dir.as_ref();
         let loaded = load(&*fs, dir)?;
-        Ok(Self {
-            fs,
-            dir: dir.to_owned(),
-            state: loaded.state,
-            next_commit: loaded.next_commit,
-            log: None,
-            poisoned: false,
-        })
+        Ok(Self::unbegun(fs, dir, loaded.state, loaded.next_commit))
     }
 
     /// What the manifest says, as of the last commit that succeeded.

@@ -139,6 +139,6 @@ impl Manifest {
         if state.store_id == 0 {
             state.store_id = random_id();
         }
-        Self::begin(fs, dir, state, 1)
+        Self::begin_with(fs, dir, state)
     }
 }
