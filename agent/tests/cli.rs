@@ -164,6 +164,8 @@ fn unlock_tells_the_owner_and_leaves_a_living_one_alone() {
     let done = unlock(&["--json"]);
     let report: serde_json::Value = serde_json::from_str(&stdout(&done)).unwrap();
     assert_eq!((done.status.code(), &report["result"]), (Some(0), &"free".into()));
+    let told = stdout(&unlock(&["--force"]));
+    assert!(told.contains("nobody holds the lock of data") && told.contains("nothing to unlock"), "{told}");
     let agent = Agent::bare(&dir.path().join("data"));
     for args in [&[][..], &["--force"]] {
         let done = unlock(args);
@@ -171,6 +173,10 @@ fn unlock_tells_the_owner_and_leaves_a_living_one_alone() {
         assert!(stderr(&done).contains(&agent.address) && stderr(&done).contains("lives"), "{}", stderr(&done));
     }
     assert_eq!(run_in(dir.path(), &["unlock", "--data-dir", "nowhere"]).status.code(), Some(1));
+    std::fs::create_dir(dir.path().join("empty")).unwrap();
+    let none = run_in(dir.path(), &["unlock", "--data-dir", "empty"]);
+    assert_eq!((none.status.code(), stdout(&none).as_str()), (Some(1), ""));
+    assert!(stderr(&none).contains("empty holds no store"), "{}", stderr(&none));
 }
 
 #[test]

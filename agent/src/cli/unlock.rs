@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tidegauge::admin::{Owner, Unlocked, unlock};
 
 use super::Failure;
+use super::live::demand_store;
 use crate::failure::print;
 use crate::units::show_time;
 
@@ -36,10 +37,15 @@ pub(super) struct UnlockArgs {
 
 pub(super) fn run(args: &UnlockArgs) -> Result<(), Failure> {
     let done = unlock(&args.data_dir, args.force).map_err(Failure::found)?;
+    let dir = args.data_dir.display();
     let (text, report) = match &done {
-        Unlocked::Free { last: None } => ("nobody holds the lock".to_owned(), json!({"result": "free"})),
+        Unlocked::Free { last: None } => {
+            // Nothing was ever locked here: is it a store at all?
+            demand_store(&args.data_dir)?;
+            (format!("nobody holds the lock of {dir}: there is nothing to unlock"), json!({"result": "free"}))
+        }
         Unlocked::Free { last: Some(owner) } => (
-            format!("nobody holds the lock; the last owner was {owner}"),
+            format!("nobody holds the lock of {dir}: there is nothing to unlock; the last owner was {owner}"),
             json!({"result": "free", "owner": owner_json(owner)}),
         ),
         Unlocked::Forced { owner, aside } => (
