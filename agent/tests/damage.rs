@@ -5,7 +5,7 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::{run, stderr, stdout};
@@ -147,6 +147,20 @@ fn a_broken_manifest_and_a_folder_without_store_are_told_apart() {
 
 /// What a killed process leaves: 20 acknowledged samples in the log, a frame each.
 fn killed(dir: &Path) -> PathBuf {
+    killed_when(dir, |_| true)
+}
+
+/// Whether the manifest was told of the last frame (docs/format/manifest.md, kind 14).
+fn is_at_rest(alive: &Path) -> bool {
+    let (file, frames) = log(alive);
+    let bytes = fs::read(file).unwrap();
+    let last = frames.iter().rfind(|&&at| bytes[at + 90] == 1).unwrap();
+    let edit = [&[14, 0, 0, 0, 8, 0, 0, 0], &bytes[last + 40..last + 48]].concat();
+    fs::read(alive.join("MANIFEST")).unwrap().windows(edit.len()).any(|window| window == edit)
+}
+
+/// The same, killed once `ready` says so of the folder.
+fn killed_when(dir: &Path, ready: impl Fn(&Path) -> bool) -> PathBuf {
     let (alive, data) = (dir.join("alive"), dir.join("killed"));
     let engine = Engine::builder(&alive).durability(Durability::Sync).open().unwrap();
     let series = engine.series(&[("__name__", "rooms"), ("place", "p0")]).unwrap();
@@ -154,6 +168,11 @@ fn killed(dir: &Path) -> PathBuf {
         let at = Timestamp::from_nanos((1_000_000_000 + t) * 1_000_000_000);
         let ack = engine.push(series, at, t as f64).unwrap();
         engine.wait(ack, Level::Durable, Duration::from_secs(30)).unwrap();
+    }
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !ready(&alive) {
+        assert!(Instant::now() < deadline, "it is never ready");
+        std::thread::yield_now();
     }
     for folder in ["", "segments", "wal"] {
         fs::create_dir_all(data.join(folder)).unwrap();
@@ -199,4 +218,57 @@ fn whoever_only_reads_is_told_of_a_damaged_log_and_gets_no_part_of_it() {
     assert_eq!(fs::read(&file).unwrap(), before, "reading changes nothing");
     tool("repair", &data, 1);
     assert_eq!(count(&data), 19.0);
+}
+
+/// What wiped the last frames of an idle log, and what the log says of them behind.
+#[test]
+fn the_end_of_an_idle_log_is_missed_and_what_is_known_of_it_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = killed_when(dir.path(), is_at_rest);
+    let (file, frames) = log(&data);
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[frames[5]..].fill(0);
+    fs::write(&file, &bytes).unwrap();
+    let before = files(&data);
+    let args = ["compact", "--data-dir", data.to_str().unwrap()];
+    let refused = run(&args);
+    assert_eq!(refused.status.code(), Some(1), "{}", stdout(&refused));
+    assert!(stderr(&refused).contains(file.to_str().unwrap()), "{}", stderr(&refused));
+    assert!(files(&data) == before, "who is refused changes nothing but the lock file");
+    assert_eq!(tool("verify", &data, 1).0["damage"].as_array().unwrap().len(), 1);
+    let (repair, said) = tool("repair", &data, 1);
+    let lost = &repair["lost"][0];
+    assert_eq!((&lost["samples"], &lost["samples_at_least"]), (&Value::Null, &15.into()), "{said} {repair}");
+    let numbers = ["first_seq", "end_seq"].map(|name| lost[name].as_u64().unwrap());
+    assert_eq!(numbers[1] - numbers[0], 15, "{repair}");
+    assert!(fs::read_to_string(data.join("audit.log")).unwrap().contains("\"samples_lost\":15"));
+    assert_eq!(count(&data), 5.0);
+}
+
+/// Every file of a store, but its lock.
+fn files(data: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let folders = ["", "segments", "wal", "quarantine"].map(|name| data.join(name));
+    let entries = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.retain(|path| path.is_file() && !path.ends_with("LOCK"));
+    paths.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}
+
+/// Put back by hand, as a file.
+#[test]
+fn a_file_in_the_place_of_a_folder_is_refused_and_set_aside() {
+    for (name, left) in [("wal", 0.0), ("segments", 20.0)] {
+        let dir = tempfile::tempdir().unwrap();
+        let data = killed(dir.path());
+        fs::remove_dir_all(data.join(name)).unwrap();
+        fs::write(data.join(name), "a file").unwrap();
+        let refused = stderr(&run(&["compact", "--data-dir", data.to_str().unwrap()]));
+        assert!(refused.contains(&format!("killed/{name} is a file")) && refused.contains("repair"), "{refused}");
+        let (repair, said) = tool("repair", &data, i32::from(name == "wal"));
+        assert!(repair["notes"].to_string().contains(name), "{said} {repair}");
+        assert_eq!(fs::read_to_string(data.join("quarantine").join(name)).unwrap(), "a file");
+        assert_eq!(count(&data), left, "{said} {repair}");
+        assert_eq!(tool("repair", &data, 0).0["whole"], true, "once is enough");
+    }
 }

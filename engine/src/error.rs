@@ -20,6 +20,13 @@ pub enum OpenError {
     /// The path is something else than a directory.
     #[error("{} is not a directory: give a directory, or a name that does not exist yet", .0.display())]
     NotADirectory(PathBuf),
+    /// A file lies where a folder of the store belongs. Put the folder back, or open with salvage, which sets the file
+    /// aside and saves the rest.
+    #[error("{} is a file where a folder of the store belongs: put the folder back from a backup, or let `tidegauge repair` (open with salvage) set the file aside and save the rest", path.display())]
+    NotAFolder {
+        /// The file.
+        path: PathBuf,
+    },
     /// The directory cannot be written to.
     #[error("{}: {source}; check the permissions; reading alone (read-only) needs none to write", dir.display())]
     NotPermitted {

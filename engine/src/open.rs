@@ -25,7 +25,8 @@ use crate::life::{Life, start};
 use crate::lock::DirLock;
 use crate::options::Builder;
 use crate::recovery::{
-    OpenStep, Recovery, RecoveryReport, Step, keep_unnamed, open_or_rebuild, salvage_log, salvage_segments,
+    OpenStep, Recovery, RecoveryReport, Step, keep_misplaced, keep_unnamed, open_or_rebuild, quarantine, salvage_log,
+    salvage_segments,
 };
 use crate::registry::Registry;
 use crate::replay::{Replayed, Replayer, flushed_before};
@@ -81,10 +82,14 @@ impl Builder {
         match self.recovery {
             // Nothing is written before all was read: a store that is refused stays as it is.
             Recovery::Strict => {
+                if let Some(path) = quarantine::misplaced(&*fs, &dir).pop() {
+                    return Err(OpenError::NotAFolder { path });
+                }
                 manifest = Manifest::read_to_open(Arc::clone(&fs), &dir)?;
                 segments = pool.install(|| open_segments(&*fs, &segment_dir, &manifest))?;
             }
             Recovery::Salvage => {
+                keep_misplaced(&*fs, &dir, &mut salvaged)?;
                 manifest = reserve.or_without(|| open_or_rebuild(&fs, &dir, &pool, &mut salvaged))?;
                 make_folder(&*fs, &dir, &segment_dir)?;
                 keep_unnamed(&*fs, &dir, &manifest, &mut salvaged)?;
@@ -113,7 +118,7 @@ impl Builder {
             RecoveryReport { samples: recovered.samples, torn_tail: recovered.torn_tail.clone(), ..salvaged };
         let log_is_whole = recovered.lost.is_empty();
         if self.recovery == Recovery::Salvage {
-            salvage_log(&*fs, &dir, &recovered, replayer.undefined(), &mut report)?;
+            salvage_log(&*fs, &dir, &recovered, replayer.undefined(), state, &mut report)?;
         }
         recovered.secure(&*fs)?;
         let life = recovered.life(state.open_number);

@@ -72,6 +72,7 @@ fn as_json(report: &RecoveryReport) -> serde_json::Value {
             "first_timestamp": lost.time_range.map(|range| range.start.nanos()),
             "last_timestamp": lost.time_range.map(|range| range.end.nanos().saturating_sub(1)),
             "samples": lost.samples,
+            "samples_at_least": lost.samples_at_least,
         })
     };
     json!({

@@ -84,6 +84,9 @@ fn check_refused(fs: &SimFs, file: &Path, what: &str) -> (RecoveryReport, usize)
     let fs = fs.kill();
     let engine = builder(&fs).recovery(Recovery::Salvage).open().unwrap();
     let (report, left) = (engine.recovery_report().clone(), contents(&engine));
+    let audit = String::from_utf8(fs.map(Path::new("memory/audit.log")).unwrap().to_vec()).unwrap();
+    let lost: u64 = report.lost.iter().map(|lost| lost.samples_at_least).sum();
+    assert!(lost > 0 && audit.contains(&format!("\"samples_lost\":{lost},")), "{what}: {audit}");
     assert!(!report.is_whole() && report.torn_tail.is_none(), "{what}: {report:?}");
     drop(engine);
     let again = builder(&fs).open().unwrap_or_else(|e| panic!("{what}: {e}"));
@@ -107,6 +110,11 @@ fn p5_damage_that_takes_the_end_of_an_idle_log_with_its_witness_is_refused() {
         let [lost] = &report.lost[..] else { panic!("{:?}", report.lost) };
         let numbers = [frames[n].0, frames[5].0].map(|number| number.to_string());
         assert!(numbers.iter().all(|number| lost.what.contains(number)), "{lost}");
+        // Of what begins the log nobody knows how much came before.
+        let at_least = if n == 0 { 6 } else { 7200 - left as u64 };
+        assert_eq!((lost.samples, lost.samples_at_least, lost.seq_range.end.0), (None, at_least, 7201), "{lost}");
+        assert_eq!(lost.seq_range.start.0, 1 + left as u64);
+        assert!(lost.to_string().contains(&format!("at least {at_least} samples")), "{lost}");
     }
     let wiped = fs.kill();
     wipe(&wiped, &log, 0);

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use tidegauge_storage::fs::Fs;
+use tidegauge_storage::manifest::State;
 use tidegauge_storage::model::{SeqNo, SeqRange, TimeRange, Timestamp};
-use tidegauge_storage::wal::{LostRange, Recovered};
+use tidegauge_storage::wal::{LostRange, NUMBER_GAP, Recovered};
 
 use super::{Lost, RecoveryReport, quarantine};
 use crate::error::OpenError;
-use crate::replay::Undefined;
+use crate::replay::{Undefined, flushed_before};
 
 /// Notes the holes, and gives each damaged file, and what is cut, a name in quarantine before anything may let go of it.
 pub(crate) fn salvage_log(
@@ -17,6 +18,7 @@ pub(crate) fn salvage_log(
     dir: &Path,
     recovered: &Recovered,
     undefined: Option<Undefined>,
+    known: &State,
     report: &mut RecoveryReport,
 ) -> Result<(), OpenError> {
     let files: BTreeSet<&PathBuf> = recovered.lost.iter().map(|hole| &hole.file).collect();
@@ -31,7 +33,8 @@ pub(crate) fn salvage_log(
         let kept = quarantine::keep_written(fs, dir, file);
         report.quarantined.push(kept.map_err(|source| OpenError::Io { path: file.clone(), source })?);
     }
-    report.lost.extend(recovered.lost.iter().map(|hole| lost(hole, recovered.next_seq)));
+    let all = SeqRange { start: SeqNo(flushed_before(known)), end: recovered.next_seq.max(known.next_seq) };
+    report.lost.extend(recovered.lost.iter().map(|hole| lost(hole, all)));
     if let Some(undefined) = undefined {
         let at = Timestamp::from_nanos;
         report.lost.push(Lost {
@@ -42,12 +45,14 @@ pub(crate) fn salvage_log(
             seq_range: SeqRange { start: SeqNo(undefined.seqs.start), end: SeqNo(undefined.seqs.end) },
             time_range: Some(TimeRange::covering(at(undefined.first), at(undefined.last))),
             samples: Some(undefined.samples),
+            samples_at_least: undefined.samples,
         });
     }
     Ok(())
 }
 
-fn lost(hole: &LostRange, next_seq: SeqNo) -> Lost {
+/// `all` holds every number that the log may have: those below are in segments.
+fn lost(hole: &LostRange, all: SeqRange) -> Lost {
     let frames = match hole.last.0.checked_sub(hole.first.0) {
         None if hole.open_ended => format!("what followed from frame {} on is lost", hole.first.0),
         None => "no frame is lost".to_owned(),
@@ -55,9 +60,18 @@ fn lost(hole: &LostRange, next_seq: SeqNo) -> Lost {
         Some(0) => format!("frame {} is lost", hole.first.0),
         Some(_) => format!("frames {} to {} are lost", hole.first.0, hole.last.0),
     };
-    let start = hole.before.map_or(SeqNo(0), |edge| edge.seq);
-    let end = hole.behind.map_or(next_seq.max(start), |edge| edge.seq);
-    let none_lost = hole.last < hole.first && !hole.open_ended;
+    let start = hole.before.map_or(all.start, |edge| edge.seq);
+    let end = hole.behind.map_or(all.end, |edge| edge.seq).max(start);
+    // Numbers are given without gaps within one life; from one to the next they leap. A frame has one at least.
+    let count = (hole.last.0 + 1).saturating_sub(hole.first.0);
+    let numbers = end.0.saturating_sub(start.max(all.start).0);
+    let (samples, at_least) = match (hole.before, hole.behind) {
+        _ if count == 0 && !hole.open_ended => (Some(0), 0),
+        (Some(_), Some(_)) if numbers < NUMBER_GAP => (Some(numbers), numbers),
+        // Nobody knows what came behind the last that was heard of.
+        (Some(_), None) if numbers < NUMBER_GAP => (None, numbers.max(count)),
+        _ => (None, count),
+    };
     let time_range = hole.before.zip(hole.behind).map(|(before, behind)| {
         let (a, b) = (before.timestamp.min(behind.timestamp), before.timestamp.max(behind.timestamp));
         TimeRange::covering(Timestamp::from_nanos(a), Timestamp::from_nanos(b))
@@ -69,11 +83,7 @@ fn lost(hole: &LostRange, next_seq: SeqNo) -> Lost {
         series: None,
         seq_range: SeqRange { start, end },
         time_range,
-        // Numbers are given without gaps within one life, and frames of two lives are told apart by theirs.
-        samples: if none_lost {
-            Some(0)
-        } else {
-            hole.before.zip(hole.behind).map(|(a, b)| b.seq.0.saturating_sub(a.seq.0))
-        },
+        samples,
+        samples_at_least: at_least,
     }
 }

@@ -103,6 +103,7 @@ impl Rebuild<'_> {
                         seq_range: SeqRange { start: SeqNo(0), end: SeqNo(0) },
                         time_range: None,
                         samples: None,
+                        samples_at_least: 0,
                     });
                 }
                 Err(e) => return Err(e.into()),

@@ -14,7 +14,7 @@ pub(crate) use manifest::open_or_rebuild;
 pub(crate) use progress::{OnProgress, Step};
 pub use progress::{OpenProgress, OpenStep};
 pub use report::{Lost, RecoveryReport};
-pub(crate) use segments::{keep_unnamed, salvage_segments};
+pub(crate) use segments::{keep_misplaced, keep_unnamed, salvage_segments};
 
 /// What to do about data that was durable and cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

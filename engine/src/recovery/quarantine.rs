@@ -18,6 +18,15 @@ pub(crate) fn keep(fs: &dyn Fs, dir: &Path, file: &Path) -> io::Result<PathBuf> 
     keep_as(fs, dir, file, len, |kept| give_name(fs, file, kept))
 }
 
+/// Folders of a store; who puts something back by hand may put a file there.
+const FOLDERS: [&str; 2] = ["segments", "wal"];
+
+/// The files that have the name of a folder of the store in `dir`.
+pub(crate) fn misplaced(fs: &dyn Fs, dir: &Path) -> Vec<PathBuf> {
+    let is_file = |path: &PathBuf| fs.list(path).is_err_and(|e| e.kind() == io::ErrorKind::NotADirectory);
+    FOLDERS.iter().map(|name| dir.join(name)).filter(is_file).collect()
+}
+
 /// As [`keep`], for a file of the log of which the end is cut: a copy of what is written of it, without the space that
 /// is allocated behind. Where there is no room for one, the file itself.
 pub(crate) fn keep_written(fs: &dyn Fs, dir: &Path, file: &Path) -> io::Result<PathBuf> {

@@ -49,6 +49,8 @@ pub struct Lost {
     pub time_range: Option<TimeRange>,
     /// How many, if that is known.
     pub samples: Option<u64>,
+    /// As many at least. (A delete that is lost with samples of the log counts as one.)
+    pub samples_at_least: u64,
 }
 
 impl RecoveryReport {
@@ -57,7 +59,7 @@ impl RecoveryReport {
         if self.lost.is_empty() && self.quarantined.is_empty() && !self.manifest_made_anew {
             return None;
         }
-        let known = self.lost.iter().filter_map(|lost| lost.samples).sum::<u64>();
+        let known = self.lost.iter().map(|lost| lost.samples_at_least).sum::<u64>();
         let unknown = self.lost.iter().filter(|lost| lost.samples.is_none()).count() as u64;
         let mut entry = Entry::new(Act::Salvage).number("samples_lost", known).number("holes_of_unknown_size", unknown);
         if self.manifest_made_anew {
@@ -91,6 +93,7 @@ impl fmt::Display for Lost {
         }
         match self.samples {
             Some(samples) => write!(f, "; {samples} samples lost")?,
+            None if self.samples_at_least > 0 => write!(f, "; at least {} samples lost", self.samples_at_least)?,
             None => write!(f, "; an unknown number of samples lost")?,
         }
         write!(f, ", numbers {} to {}", self.seq_range.start.0, self.seq_range.end.0)?;

@@ -103,6 +103,18 @@ pub(crate) fn keep_unnamed(
     Ok(())
 }
 
+/// Sets aside files that lie where a folder of the store belongs.
+pub(crate) fn keep_misplaced(fs: &dyn Fs, dir: &Path, report: &mut RecoveryReport) -> Result<(), OpenError> {
+    for path in quarantine::misplaced(fs, dir) {
+        let kept = quarantine::keep(fs, dir, &path).map_err(|source| OpenError::Io { path: path.clone(), source })?;
+        remove(fs, &path)?;
+        let (place, now) = (path.display(), kept.display());
+        report.notes.push(format!("{place} was a file where a folder of the store belongs; it is kept as {now}"));
+        report.quarantined.push(kept);
+    }
+    Ok(())
+}
+
 /// The salvage of one segment.
 struct Salvage<'a> {
     fs: &'a Arc<dyn Fs>,
@@ -135,6 +147,7 @@ impl Salvage<'_> {
             seq_range: self.named.seq_range,
             time_range: Some(self.named.time_range),
             samples: Some(self.named.samples),
+            samples_at_least: self.named.samples,
         });
     }
 
@@ -158,6 +171,7 @@ impl Salvage<'_> {
             seq_range: self.named.seq_range,
             time_range: Some(self.named.time_range),
             samples: None,
+            samples_at_least: 0,
         });
         self.report.lost.last_mut().expect("just put there")
     }
@@ -209,6 +223,7 @@ impl Salvage<'_> {
                 let entry = self.lose(&chunk.why, Some(&labels).filter(|_| !many));
                 if let Some(range) = chunk.time_range.filter(|_| !many) {
                     (entry.time_range, entry.samples) = (Some(range), Some(chunk.samples));
+                    entry.samples_at_least = chunk.samples;
                 }
             }
             if columns.is_empty() {

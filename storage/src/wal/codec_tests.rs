@@ -312,10 +312,8 @@ fn the_documented_delete_is_what_is_written_and_reads_back() {
 fn the_documented_witness_is_what_is_written_and_is_no_frame_of_the_order() {
     let page = include_str!("../../../docs/format/wal.md");
     let documented = documented_block(page, 3);
-    assert_eq!(
-        bytemuck::bytes_of(&FrameHeader::witness(&Place { frame: FrameNo(7), synced_through: FrameNo(6), ..PLACE })),
-        documented
-    );
+    let place = Place { frame: FrameNo(7), synced_through: FrameNo(6), ..PLACE };
+    assert_eq!(bytemuck::bytes_of(&FrameHeader::witness(&place, SeqNo(1004))), documented);
     let header = FrameHeader::read(&documented, PLACE.store_id, PLACE.epoch).unwrap();
     assert!(header.is_witness() && header.synced_through == 6);
     assert!(header.decode(&[], &mut Decoded::default()).is_err());

@@ -220,10 +220,11 @@ impl FrameEncoder {
 
 impl FrameHeader {
     /// The frame that says what is durable, and holds nothing.
-    pub(super) fn witness(place: &Place) -> Self {
+    pub(super) fn witness(place: &Place, next_seq: SeqNo) -> Self {
         Self {
             magic: FRAME_MAGIC,
             frame_len: FRAME_HEADER_LEN as u32,
+            first_seq: next_seq.0,
             kind: KIND_WITNESS,
             ..Self::zeroed().placed(place)
         }

@@ -15,6 +15,7 @@ use super::reserve::{Reserve, allocate};
 use super::sync::SyncJob;
 use super::types::{Epoch, FrameNo, GenerationId, WalError};
 use crate::fs::{Fs, FsFile, is_exhausted};
+use crate::model::SeqNo;
 
 /// On a disk that is nearly full files are smaller, but not below this unless they are meant to be.
 const FILE_BYTES_LEAST: u64 = 1 << 20;
@@ -81,6 +82,8 @@ pub struct WalWriter {
     options: WriterOptions,
     next_count: u32,
     next_frame: u64,
+    /// Behind the last sample that was written.
+    next_seq: SeqNo,
     synced_through: FrameNo,
     /// The generation written to, and those before that are not released: each with its first frame.
     generations: Vec<(GenerationId, FrameNo)>,
@@ -153,6 +156,7 @@ impl WalWriter {
             dir,
             next_count: 0,
             next_frame: options.first_frame.0.max(1),
+            next_seq: SeqNo(0),
             synced_through: FrameNo(options.first_frame.0.max(1) - 1),
             generations: vec![(first, options.first_frame)],
             current: None,
@@ -256,6 +260,7 @@ impl WalWriter {
 
     fn write(&mut self, frame: &mut FrameEncoder, len: u64) -> Result<FrameNo, WalError> {
         let generation = self.generation();
+        let next_seq = SeqNo(frame.first_seq().0 + frame.len() as u64);
         let open = self.current.as_mut().expect("just seen to");
         let number = FrameNo(self.next_frame);
         let bytes = frame.seal(&Place {
@@ -270,6 +275,7 @@ impl WalWriter {
             return Err(WalError::Failed { file: open.path.clone(), source });
         }
         open.at += len;
+        self.next_seq = next_seq;
         self.next_frame += 1;
         self.unsynced.frames = true;
         self.witnessed = self.synced_through;

@@ -21,13 +21,14 @@ impl WalWriter {
             return Ok(false);
         }
         let Some(open) = self.current.as_ref().or(self.ended.as_ref()) else { return Ok(false) };
-        let header = FrameHeader::witness(&Place {
+        let place = Place {
             store_id: self.options.store_id,
             epoch: open.epoch,
             frame: FrameNo(self.next_frame),
             synced_through: self.synced_through,
             generation: self.generation(),
-        });
+        };
+        let header = FrameHeader::witness(&place, self.next_seq);
         let at = open.at.next_multiple_of(PAGE);
         debug_assert!(at + PAGE <= open.capacity, "each file keeps a page for it");
         if let Err(source) = open.file.write_all_at(at, bytemuck::bytes_of(&header)) {
