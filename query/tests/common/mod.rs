@@ -1,6 +1,8 @@
 //! A source that answers in batches of odd sizes and, if told to, with colliding keys.
 #![allow(dead_code, reason = "each test file uses its own part of it")]
 
+pub(crate) mod promql;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
