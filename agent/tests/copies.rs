@@ -148,6 +148,21 @@ fn samples_are_deleted_here_or_by_the_agent_that_owns_them_and_a_dry_run_only_co
     let data = dir.path().join("data");
     let delete = |rest: &[&str], code| {
         json(&[&["delete", "n{host=\"a\"}", "--json", "--data-dir", text(&data)], rest].concat(), code)
+/// What a format cannot name is left out, and said once.
+#[test]
+fn an_export_that_leaves_something_out_says_so_in_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let agent = Agent::bare(&data);
+    push(&agent, 0);
+    let series = write::series(&[("__name__", "n"), ("path", "C:\\")], &[(0, 1.0)]);
+    assert_eq!(agent.post("/api/v1/write", &write::V1, &write::request(vec![series])).status, 204);
+    let file = dir.path().join("out.lp");
+    let said = refused(&["export", "--match", "n", "--data-dir", text(&data), "-o", text(&file)]);
+    assert!(said.starts_with("tidegauge: 100 samples of 1 series written; 1 series left out"), "{said}");
+    assert_eq!(fs::read_to_string(file).unwrap().lines().count(), 100);
+}
+
     };
     {
         let agent = Agent::start(&data, &["--no-host-metrics", "--enable-admin-api"]);

@@ -67,11 +67,14 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
         }
         other => other.map_err(Failure::found)?,
     };
+    if summary.left_out > 0 {
+        return Err(Failure::found(summary));
+    }
     // Where the samples go to stdout, a summary is for whoever looks on.
     if to_file || io::stderr().is_terminal() {
         let _ = writeln!(io::stderr(), "{summary}");
     }
-    if summary.left_out > 0 { Err(Failure::found(summary)) } else { Ok(()) }
+    Ok(())
 }
 
 impl ExportArgs {
