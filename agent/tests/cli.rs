@@ -239,3 +239,34 @@ fn help_shows_defaults_and_examples_and_completions_are_there() {
         assert!(stdout(&run(&["completions", shell])).contains("tidegauge"), "{shell}");
     }
 }
+
+/// The commands that only read do not advise to write, and none begins a store.
+#[test]
+fn where_there_is_no_store_the_advice_fits_the_command() {
+    let dir = store();
+    std::fs::create_dir(dir.path().join("empty")).unwrap();
+    for folder in ["empty", "nowhere"] {
+        for args in [
+            &["query", "room"][..],
+            &["inspect"],
+            &["export"],
+            &["verify"],
+            &["delete", "room", "--dry-run"],
+            &["delete", "room"],
+            &["compact"],
+            &["repair"],
+            &["backup", "copy"],
+        ] {
+            let done = run_in(dir.path(), &[args, &["--data-dir", folder]].concat());
+            let expected = format!("tidegauge: {folder} holds no store: name the folder that does with --data-dir\n");
+            assert_eq!((done.status.code(), stderr(&done)), (Some(1), expected), "{args:?}");
+        }
+    }
+    assert!(!dir.path().join("nowhere").exists() && !dir.path().join("copy").exists());
+    // Data without a manifest is no empty folder.
+    std::fs::remove_file(dir.path().join("data/MANIFEST")).unwrap();
+    for args in [&["query", "room"][..], &["inspect"], &["export"]] {
+        let said = stderr(&run_in(dir.path(), &[args, &["--data-dir", "data"]].concat()));
+        assert!(said.contains("no MANIFEST") && said.contains("tidegauge repair"), "{args:?}: {said}");
+    }
+}

@@ -440,8 +440,12 @@ fn a_directory_that_cannot_hold_a_store_is_refused_with_advice() {
 
     std::fs::create_dir_all(dir.path().join("orphan/wal")).unwrap();
     std::fs::write(dir.path().join("orphan/wal/0000000100000000.wal"), b"x").unwrap();
-    let orphan = Manifest::open_or_create(Arc::clone(&fs), dir.path().join("orphan"));
-    assert!(matches!(orphan, Err(ManifestError::ManifestMissing { found: "wal", .. })));
+    let orphan = dir.path().join("orphan");
+    let opened =
+        [Manifest::open_or_create(Arc::clone(&fs), &orphan), Manifest::open_read_only(Arc::clone(&fs), &orphan)];
+    for opened in opened {
+        assert!(matches!(opened, Err(ManifestError::ManifestMissing { found: "wal", .. })), "{opened:?}");
+    }
 
     let garbage = dir.path().join("garbage");
     std::fs::create_dir(&garbage).unwrap();

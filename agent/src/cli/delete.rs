@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 use tidegauge::query::promql::parse_selector;
-use tidegauge::{DeleteCount, Engine, TimeRange, Timestamp};
+use tidegauge::{DeleteCount, TimeRange, Timestamp};
 
-use super::live::Store;
-use super::{Failure, progress};
+use super::Failure;
+use super::live::{Store, open_to_read};
 use crate::failure::print;
 use crate::units::{parse_time, show_count, show_time};
 
@@ -70,7 +70,7 @@ pub(super) fn run(args: &DeleteArgs) -> Result<(), Failure> {
 impl DeleteArgs {
     /// What there is now, from a reader beside whoever owns the data.
     fn count(&self, range: TimeRange) -> Result<DeleteCount, Failure> {
-        let reader = progress::open(Engine::builder(&self.data_dir).read_only(true), true).map_err(Failure::found)?;
+        let reader = open_to_read(&self.data_dir, true)?;
         reader.count_matching(&self.selector, range).map_err(Failure::found)
     }
 

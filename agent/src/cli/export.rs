@@ -8,6 +8,7 @@ use clap::Args;
 use tidegauge::query::promql::parse_selector;
 use tidegauge::{Engine, TimeRange, Timestamp};
 
+use super::live::open_to_read;
 use super::{Failure, progress};
 use crate::export::{ExportError, ExportOptions, ExportSummary, run as export};
 use crate::import::Format;
@@ -51,8 +52,7 @@ pub(super) struct ExportArgs {
 
 pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
     let options = args.options()?;
-    let engine =
-        progress::open(Engine::builder(&args.data_dir).read_only(true), !args.no_progress).map_err(Failure::found)?;
+    let engine = open_to_read(&args.data_dir, !args.no_progress)?;
     let (summary, to_file) = match &args.output {
         None => (args.export(&engine, &options, &mut io::stdout().lock()), false),
         Some(path) => {

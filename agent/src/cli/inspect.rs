@@ -10,6 +10,7 @@ use tidegauge::admin::{EncodingUse, Inspection, inspect};
 use tidegauge::query::Selection;
 use tidegauge::{Engine, METRIC_NAME, Stats, TimeRange, Timestamp};
 
+use super::live::open_to_read;
 use super::{Failure, progress};
 use crate::failure::print;
 use crate::units::{show_bytes, show_count, show_time};
@@ -84,8 +85,7 @@ struct Metric {
 }
 
 pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
-    let engine =
-        progress::open(Engine::builder(&args.data_dir).read_only(true), !args.no_progress).map_err(Failure::found)?;
+    let engine = open_to_read(&args.data_dir, !args.no_progress)?;
     let bar = progress::bytes(!args.no_progress);
     let report = Report::of(&engine, &args.data_dir, args.top, |done, total| {
         bar.set_length(total);

@@ -35,6 +35,19 @@ impl Store {
     }
 }
 
+/// Opens the store in `dir` to read it, beside an agent too. `shown`: whether it may draw how far that is.
+pub(super) fn open_to_read(dir: &Path, shown: bool) -> Result<Engine, Failure> {
+    progress::open(Engine::builder(dir).read_only(true), shown).map_err(|e| unreadable(dir, e))
+}
+
+/// Where there is no store, the advice is that of a command.
+pub(super) fn unreadable(dir: &Path, why: OpenError) -> Failure {
+    match why {
+        OpenError::Manifest(_) => demand_store(dir).err().unwrap_or_else(|| Failure::found(why)),
+        _ => Failure::found(why),
+    }
+}
+
 /// Opening to write would begin a new store where there is none.
 pub(super) fn demand_store(dir: &Path) -> Result<(), Failure> {
     if ["MANIFEST", "segments", "wal"].iter().any(|name| dir.join(name).exists()) {

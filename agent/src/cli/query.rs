@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
+use tidegauge::Timestamp;
 use tidegauge::query::{Cancel, QueryLimits};
-use tidegauge::{Engine, Timestamp};
 
-use super::{Failure, progress, table};
+use super::live::open_to_read;
+use super::{Failure, table};
 use crate::ask::{Question, When, ask, parse, put_value};
 use crate::failure::print;
 use crate::units::{parse_duration, parse_time};
@@ -80,8 +81,7 @@ pub(super) fn run(args: QueryArgs) -> Result<(), Failure> {
     let began = Instant::now();
     let expr = parse(&question).map_err(Failure::usage)?;
     let parsed = began.elapsed();
-    let reader = Engine::builder(&args.data_dir).read_only(true);
-    let engine = progress::open(reader, true).map_err(Failure::found)?;
+    let engine = open_to_read(&args.data_dir, true)?;
     let mut answer = ask(&engine.snapshot(), &question, &expr, Cancel::new()).map_err(|e| match e {
         crate::ask::AskError::Eval(e) => Failure::found(e),
         wrong => Failure::usage(wrong),

@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::json;
 use tidegauge::admin::{StoreReport, verify};
 
+use super::live::unreadable;
 use super::{Failure, progress};
 use crate::failure::print;
 use crate::units::{show_bytes, show_count};
@@ -42,7 +43,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
         bar.set_position(done);
     });
     bar.finish_and_clear();
-    let report = report.map_err(Failure::found)?;
+    let report = report.map_err(|e| unreadable(&args.data_dir, e))?;
     let text = if args.json { format!("{}\n", as_json(&report)) } else { as_text(&report) };
     print(text.as_bytes())?;
     match report.damage.len() {

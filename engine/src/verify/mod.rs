@@ -61,7 +61,7 @@ pub(crate) fn verify_on(
         let verifier = Verifier { fs, dir, owner, progress, done: AtomicU64::new(0) };
         let manifest = match Manifest::open_read_only(Arc::clone(fs), dir) {
             Ok(manifest) => manifest,
-            Err(e @ (ManifestError::Corrupt { .. } | ManifestError::NoStore { .. })) => {
+            Err(e @ (ManifestError::Corrupt { .. } | ManifestError::ManifestMissing { .. })) => {
                 return pool.install(|| verifier.without_manifest(e));
             }
             Err(e) => return Err(e.into()),
@@ -134,14 +134,11 @@ impl Verifier<'_> {
         let folder = self.dir.join("segments");
         let segments: Vec<PathBuf> =
             self.list(&folder)?.iter().filter(|n| id_of(n).is_some()).map(|n| folder.join(n)).collect();
-        let has_log = !self.list(&self.dir.join("wal"))?.is_empty();
         let mut report = StoreReport::default();
         match why {
             ManifestError::Corrupt { file, offset, what } => {
                 report.damage.push(Damage { file, offset, what: what.to_owned() });
             }
-            // Nothing at all is no damaged store, but none.
-            e if segments.is_empty() && !has_log => return Err(e.into()),
             _ => {
                 let what = "the manifest is missing, but there is data".to_owned();
                 report.damage.push(Damage { file: self.dir.join("MANIFEST"), offset: 0, what });

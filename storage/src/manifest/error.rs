@@ -23,8 +23,8 @@ pub enum ManifestError {
         /// What the operating system says.
         source: io::Error,
     },
-    /// Nothing is stored here. Name another directory, or open it for writing to begin a store.
-    #[error("{} holds no store (there is no MANIFEST): name another directory, or begin one here by opening it to write", dir.display())]
+    /// Nothing is stored here to be read. Name the directory that holds the store.
+    #[error("{} holds no store (there is no MANIFEST): name the directory that does", dir.display())]
     NoStore {
         /// The directory.
         dir: PathBuf,

@@ -145,7 +145,10 @@ impl Manifest {
     /// [`ManifestError`]; each variant says what to do.
     pub fn open_read_only(fs: Arc<dyn Fs>, dir: impl AsRef<Path>) -> Result<Self, ManifestError> {
         let dir = dir.as_ref();
-        let loaded = load(&*fs, dir)?;
+        let loaded = load(&*fs, dir).or_else(|e| match e {
+            ManifestError::NoStore { .. } => refuse_orphans(&*fs, dir).and(Err(e)),
+            e => Err(e),
+        })?;
         Ok(Self::unbegun(fs, dir, loaded.state, loaded.next_commit))
     }
 
