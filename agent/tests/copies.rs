@@ -45,7 +45,13 @@ fn a_living_agent_is_asked_for_a_backup_and_it_is_restored() {
     let (data, copy, back) = (dir.path().join("data"), dir.path().join("copies/one"), dir.path().join("back"));
     let agent = Agent::start(&data, &["--no-host-metrics", "--enable-admin-api"]);
     push(&agent, 0);
-    json(&["backup", text(&copy), "--data-dir", text(&data), "--json"], 0);
+    let told = json(&["backup", text(&copy), "--data-dir", text(&data), "--json"], 0);
+    let said = stdout(&run(&["backup", text(&dir.path().join("copies/two")), "--data-dir", text(&data)]));
+    assert!(said.contains("copies/two holds 100 samples in 1 segments ("), "{said}");
+    let segments: Vec<_> = fs::read_dir(copy.join("segments")).unwrap().map(|file| file.unwrap()).collect();
+    let on_disk: u64 = segments.iter().map(|file| file.metadata().unwrap().len()).sum();
+    assert_eq!((&told["samples"], &told["segments"]), (&100.into(), &segments.len().into()), "{told}");
+    assert_eq!((&told["bytes"], &told["bytes_copied"]), (&on_disk.into(), &0.into()), "{told}");
     push(&agent, 100);
     assert_eq!(count(&copy), "100", "what was visible then, and nothing more");
     assert_eq!(count(&data), "200");
@@ -142,12 +148,6 @@ fn an_export_of_a_living_store_is_imported_again() {
     }
 }
 
-#[test]
-fn samples_are_deleted_here_or_by_the_agent_that_owns_them_and_a_dry_run_only_counts() {
-    let dir = tempfile::tempdir().unwrap();
-    let data = dir.path().join("data");
-    let delete = |rest: &[&str], code| {
-        json(&[&["delete", "n{host=\"a\"}", "--json", "--data-dir", text(&data)], rest].concat(), code)
 /// What a format cannot name is left out, and said once.
 #[test]
 fn an_export_that_leaves_something_out_says_so_in_one_line() {
@@ -163,6 +163,12 @@ fn an_export_that_leaves_something_out_says_so_in_one_line() {
     assert_eq!(fs::read_to_string(file).unwrap().lines().count(), 100);
 }
 
+#[test]
+fn samples_are_deleted_here_or_by_the_agent_that_owns_them_and_a_dry_run_only_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let delete = |rest: &[&str], code| {
+        json(&[&["delete", "n{host=\"a\"}", "--json", "--data-dir", text(&data)], rest].concat(), code)
     };
     {
         let agent = Agent::start(&data, &["--no-host-metrics", "--enable-admin-api"]);

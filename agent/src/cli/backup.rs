@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::Deserialize;
 use serde_json::json;
 use tidegauge::BackupReport;
 use tidegauge::admin::{restore, verify};
@@ -69,22 +70,44 @@ pub(super) fn run_backup(args: &BackupArgs) -> Result<(), Failure> {
             "{shown} is not empty: name a folder that is empty or does not exist"
         )));
     }
-    let report = match Store::reach(&args.data_dir, true)? {
+    let held = match Store::reach(&args.data_dir, true)? {
         Store::Here(engine) => {
             let report = engine.backup(&target).map_err(Failure::found)?;
             engine.close().map_err(Failure::found)?;
-            Some(report)
+            Held::from(report)
         }
         Store::Agent(agent) => {
             let made = agent.post("/api/v1/admin/tsdb/snapshot", &[])?;
             let name = made["name"].as_str().ok_or_else(|| Failure::found("the agent names no copy"))?;
-            bring(&args.data_dir.join("snapshots").join(name), &target)?
+            let copied = bring(&args.data_dir.join("snapshots").join(name), &target)?;
+            match copied {
+                Some(report) => Held::from(report),
+                None => Held::deserialize(&made).map_err(|e| {
+                    Failure::found(format_args!("the copy is made, but the agent tells not of what: {e}"))
+                })?,
+            }
         }
     };
-    show(&target, report.as_ref(), args.json)
+    held.show(&target, args.json)
 }
 
-/// The agent writes inside its own directory only: the copy is moved from there.
+/// What a copy holds, as [`BackupReport`] has it and as an agent tells it.
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+struct Held {
+    segments: u64,
+    samples: u64,
+    bytes: u64,
+    bytes_copied: u64,
+}
+
+impl From<BackupReport> for Held {
+    fn from(report: BackupReport) -> Self {
+        let BackupReport { segments, samples, bytes, bytes_copied, .. } = report;
+        Self { segments, samples, bytes, bytes_copied }
+    }
+}
+
+/// The agent writes inside its own directory only: the copy is moved from there. What that copied, if it had to.
 fn bring(made: &Path, target: &Path) -> Result<Option<BackupReport>, Failure> {
     // Renaming replaces an empty folder, and fails where another file system begins.
     if let Some(above) = target.parent() {
@@ -109,7 +132,7 @@ pub(super) fn run_restore(args: &RestoreArgs) -> Result<(), Failure> {
         .and_then(|report| verify(&args.data_dir, tell).map_err(Failure::found).map(|checked| (report, checked)));
     bar.finish_and_clear();
     let (report, checked) = checked?;
-    show(&args.data_dir, Some(&report), args.json)?;
+    Held::from(report).show(&args.data_dir, args.json)?;
     match checked.damage.first() {
         None => Ok(()),
         Some(damage) => Err(Failure::found(format_args!(
@@ -118,25 +141,28 @@ pub(super) fn run_restore(args: &RestoreArgs) -> Result<(), Failure> {
     }
 }
 
-fn show(target: &Path, report: Option<&BackupReport>, as_json: bool) -> Result<(), Failure> {
-    let line = match report {
-        _ if as_json => json!({
-            "target": target,
-            "segments": report.map(|r| r.segments),
-            "samples": report.map(|r| r.samples),
-            "bytes": report.map(|r| r.bytes),
-            "bytes_copied": report.map(|r| r.bytes_copied),
-        })
-        .to_string(),
-        None => format!("{} holds a copy", target.display()),
-        Some(r) => format!(
-            "{} holds {} samples in {} segments ({}, {} copied)",
-            target.display(),
-            show_count(r.samples),
-            show_count(r.segments),
-            show_bytes(r.bytes),
-            show_bytes(r.bytes_copied)
-        ),
-    };
-    print(format!("{line}\n").as_bytes())
+impl Held {
+    fn show(&self, target: &Path, as_json: bool) -> Result<(), Failure> {
+        let Self { segments, samples, bytes, bytes_copied } = *self;
+        let line = if as_json {
+            json!({
+                "target": target,
+                "segments": segments,
+                "samples": samples,
+                "bytes": bytes,
+                "bytes_copied": bytes_copied,
+            })
+            .to_string()
+        } else {
+            format!(
+                "{} holds {} samples in {} segments ({}, {} copied)",
+                target.display(),
+                show_count(samples),
+                show_count(segments),
+                show_bytes(bytes),
+                show_bytes(bytes_copied)
+            )
+        };
+        print(format!("{line}\n").as_bytes())
+    }
 }

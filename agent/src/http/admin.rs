@@ -9,12 +9,12 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
+use serde_json::json;
 use tidegauge::{BackupError, DeleteError, SelectError, TimeRange};
 
 use super::App;
 use super::params::Params;
 use super::reply::{ApiError, ApiResult, Envelope};
-use crate::ask::put_string;
 
 type Done = Result<StatusCode, ApiError>;
 
@@ -85,18 +85,20 @@ async fn compact(State(app): State<Arc<App>>) -> ApiResult {
     .await
 }
 
-/// As Prometheus has it: the copy lies in `snapshots/NAME` of the data directory.
+/// As Prometheus has it: the copy lies in `snapshots/NAME` of the data directory. And what it holds.
 async fn snapshot(State(app): State<Arc<App>>) -> ApiResult {
     allowed(&app)?;
     app.in_turn(|app| {
         let name = fresh_name();
         let target = app.settings.data_dir.join("snapshots").join(&name);
-        app.engine.backup(&target).map_err(no_copy)?;
-        Ok(Envelope::new(|out| {
-            out.extend_from_slice(b"{\"name\":");
-            put_string(out, &name);
-            out.push(b'}');
-        }))
+        let report = app.engine.backup(&target).map_err(no_copy)?;
+        Ok(Envelope::json(&json!({
+            "name": name,
+            "segments": report.segments,
+            "samples": report.samples,
+            "bytes": report.bytes,
+            "bytes_copied": report.bytes_copied,
+        })))
     })
     .await
 }
