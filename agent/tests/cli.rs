@@ -131,6 +131,8 @@ fn accepted_stored_and_written_samples_are_told_apart() {
     let dir = store();
     let again = run_in(dir.path(), &["import", "rooms.csv", "--data-dir", "data"]);
     assert!(stdout(&again).starts_with("3 samples of 2 series accepted in "), "{}", stdout(&again));
+    let replaced = "), 3 of which replaced an earlier value of the same series and time\n";
+    assert!(stdout(&again).ends_with(replaced), "{}", stdout(&again));
     let stored = || {
         let text = stdout(&run_in(dir.path(), &["inspect", "--data-dir", "data"]));
         text.lines().find(|line| line.starts_with("samples")).unwrap().to_owned()

@@ -310,6 +310,13 @@ impl Engine {
         self.life.core.kept.retention()
     }
 
+    /// Whether all samples are kept, however old: there is neither a rule of [retention](Self::retention) nor a bound
+    /// on bytes, and none has dropped anything yet, behind which old samples stay hidden for good.
+    #[must_use]
+    pub fn keeps_all(&self) -> bool {
+        self.life.core.kept.keeps_all()
+    }
+
     /// Proves that the ingest worker goes round: answers once it has, or tells why pushes would not arrive. Takes a
     /// lock, and up to 2 ms of an idle engine.
     ///

@@ -1,6 +1,7 @@
 //! `tidegauge import`: files into a data directory.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use tidegauge::{Durability, Engine};
@@ -69,8 +70,9 @@ pub(super) fn run(args: ImportArgs) -> Result<(), Failure> {
     for file in &options.files {
         std::fs::metadata(file).map_err(|e| Failure::found(format_args!("{}: {e}", file.display())))?;
     }
-    let engine = progress::open(Engine::builder(&args.data_dir).durability(args.durability), !args.no_progress)
-        .map_err(Failure::found)?;
+    // What was there before is pinned, so that what is replaced can be counted: however long that takes.
+    let builder = Engine::builder(&args.data_dir).durability(args.durability).snapshot_warn_after(Duration::MAX);
+    let engine = progress::open(builder, !args.no_progress).map_err(Failure::found)?;
     let done = import(&options, &engine);
     engine.close().map_err(Failure::found)?;
     match done {

@@ -17,6 +17,7 @@ mod lines;
 mod options;
 mod progress;
 mod prom;
+mod replaced;
 mod series;
 mod sink;
 #[cfg(test)]
@@ -38,8 +39,12 @@ use sink::Sink;
 /// What an import did.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ImportSummary {
-    /// Samples accepted. Of several of one series at one time the last one counts: what is stored may be fewer.
+    /// Samples accepted. Of several of one series at one time the last one counts.
     pub samples: u64,
+    /// How many of them took the place of an earlier value of the same series and time, one of this import's or one
+    /// that was there. Right if nobody else writes these series meanwhile. `None` where a retention hides what is
+    /// old: some may be hidden instead.
+    pub replaced: Option<u64>,
     /// Different series among them.
     pub series: u64,
     /// Values that are no samples: empty cells and texts where a number could stand.
@@ -61,12 +66,15 @@ impl ImportSummary {
     }
 }
 
-/// One line: samples, series, time, rate, and what was left out.
+/// One line: samples, series, time, rate, what was replaced, and what was left out.
 impl std::fmt::Display for ImportSummary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { samples, series, skipped, bad_lines, elapsed, .. } = self;
+        let Self { samples, series, replaced, skipped, bad_lines, elapsed, .. } = self;
         let (seconds, rate) = (elapsed.as_secs_f64(), self.samples_per_second());
         write!(f, "{samples} samples of {series} series accepted in {seconds:.2} s ({rate:.0} samples/s)")?;
+        if let Some(replaced) = replaced.filter(|&replaced| replaced > 0) {
+            write!(f, ", {replaced} of which replaced an earlier value of the same series and time")?;
+        }
         if *skipped > 0 {
             write!(f, ", {skipped} cells or fields without a number skipped")?;
         }
@@ -96,8 +104,9 @@ pub fn run(options: &ImportOptions, engine: &Engine) -> Result<ImportSummary, Im
             Format::Influx => influx::import(path, options, &mut sink)?,
         }
     }
-    let (mut summary, bad) = sink.finish()?;
+    let (mut summary, bad, replaced) = sink.finish()?;
     summary.elapsed = start.elapsed();
+    summary.replaced = replaced.count(engine, summary.samples);
     if summary.bad_lines > 0 && !options.skip_bad {
         return Err(ImportError::BadLines { bad, summary: Box::new(summary) });
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tidegauge::{Ack, Appender, Engine, Level, PushError, SeriesError, SeriesId, SeriesSample, Timestamp, WaitError};
 
 use super::progress::Progress;
+use super::replaced::Replaced;
 use super::{BadLines, ImportError, ImportSummary};
 
 /// Samples that are pushed together.
@@ -28,6 +29,7 @@ pub(super) struct Sink<'e> {
     bytes_before: u64,
     series: HashSet<SeriesId>,
     summary: ImportSummary,
+    replaced: Replaced,
     bad: BadLines,
     progress: Progress,
 }
@@ -46,6 +48,7 @@ impl<'e> Sink<'e> {
             bytes_before: 0,
             series: HashSet::new(),
             summary: ImportSummary::default(),
+            replaced: Replaced::new(engine),
             bad: BadLines::default(),
             progress,
         })
@@ -64,6 +67,7 @@ impl<'e> Sink<'e> {
     pub(super) fn resolve(&mut self, labels: &[(&str, &str)]) -> Result<SeriesId, SeriesError> {
         let id = self.engine.series(labels)?;
         self.series.insert(id);
+        self.replaced.series(labels);
         Ok(id)
     }
 
@@ -84,6 +88,7 @@ impl<'e> Sink<'e> {
 
     /// Takes a sample that stood on `line`.
     pub(super) fn push(&mut self, series: SeriesId, at: Timestamp, value: f64, line: u64) -> Result<(), ImportError> {
+        self.replaced.sample(at);
         self.batch.push(SeriesSample::new(series, at, value));
         self.lines.push(line);
         if self.batch.len() == self.batch.capacity() { self.flush() } else { Ok(()) }
@@ -94,8 +99,8 @@ impl<'e> Sink<'e> {
         self.flush()
     }
 
-    /// Waits until everything is durable; the elapsed time is left to the caller.
-    pub(super) fn finish(mut self) -> Result<(ImportSummary, BadLines), ImportError> {
+    /// Waits until everything is durable; the elapsed time, and what was replaced, are left to the caller.
+    pub(super) fn finish(mut self) -> Result<(ImportSummary, BadLines, Replaced), ImportError> {
         self.flush()?;
         if let Some(ack) = self.last {
             match self.engine.wait(ack, Level::Durable, PATIENCE) {
@@ -106,7 +111,7 @@ impl<'e> Sink<'e> {
         self.progress.done();
         self.summary.series = self.series.len() as u64;
         self.summary.bad_lines = self.bad.count;
-        Ok((self.summary, self.bad))
+        Ok((self.summary, self.bad, self.replaced))
     }
 
     fn flush(&mut self) -> Result<(), ImportError> {

@@ -226,3 +226,55 @@ proptest::proptest! {
         let _ = run(&options, &case.engine);
     }
 }
+
+/// What was accepted beyond what can be read: of the same file, of another one, of an earlier import.
+#[test]
+fn replaced_samples_are_counted_wherever_the_earlier_value_came_from() {
+    let case = Case::new();
+    let import = |text: &str| case.import(Format::Csv, text).unwrap();
+    let first = import("ts,metric,host,value\n10,m,a,1\n20,m,a,2\n10,m,a,3\n10,m,b,4\n10,n,a,5\n");
+    assert_eq!((first.samples, first.replaced), (5, Some(1)));
+    let said = first.to_string();
+    assert!(said.ends_with("), 1 of which replaced an earlier value of the same series and time"), "{said}");
+    // Late, in order, and the same once more; other metrics and times do not count.
+    let second = import("ts,metric,host,value\n20,m,a,6\n30,m,a,7\n5,m,a,8\n20,m,a,9\n10,m,c,1\n");
+    assert_eq!((second.samples, second.replaced), (5, Some(2)));
+    case.engine.flush().unwrap();
+    assert_eq!(import("ts,metric,host,value\n5,m,a,1\n6,m,a,1\n10,n,a,1\n10,n,b,1\n").replaced, Some(2));
+    let none = import("ts,metric,host,value\n7,m,a,1\n");
+    assert_eq!(none.replaced, Some(0));
+    assert!(none.to_string().ends_with(" samples/s)"), "{none}");
+    // What was deleted is not replaced.
+    case.engine.delete("m", at(5)..at(11)).unwrap();
+    assert_eq!(import("ts,metric,host,value\n10,m,a,1\n20,m,a,1\n").replaced, Some(1));
+    // Where samples may be hidden for their age, it is not known.
+    let rule = tidegauge::RetentionRule { matchers: Vec::new(), max_age: Some(Duration::from_secs(86_400)) };
+    let rules = tidegauge::Retention { rules: vec![rule], max_bytes: None };
+    case.engine.set_retention(rules).unwrap();
+    assert_eq!(import("ts,metric,host,value\n10,m,a,1\n").replaced, None);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(30))]
+    /// Each import against a map of series and time.
+    #[test]
+    fn replaced_samples_are_counted_as_a_naive_twin_does(
+        imports in proptest::collection::vec(proptest::collection::vec((0..3u8, 0..3u8, 0..40u8), 1..60), 1..5),
+        flush in proptest::bool::ANY,
+    ) {
+        let case = Case::new();
+        let mut twin = std::collections::BTreeSet::new();
+        for samples in imports {
+            let mut text = "ts,metric,host,value\n".to_owned();
+            let mut replaced = 0;
+            for (metric, host, at) in samples {
+                text.push_str(&format!("{},m{metric},{host},{at}\n", 1_000_000 + u64::from(at)));
+                replaced += u64::from(!twin.insert((metric, host, at)));
+            }
+            proptest::prop_assert_eq!(case.import(Format::Csv, &text).unwrap().replaced, Some(replaced));
+            if flush {
+                case.engine.flush().unwrap();
+            }
+        }
+    }
+}

@@ -95,6 +95,12 @@ impl Kept {
         self.current.load().retention.clone()
     }
 
+    /// Whether nothing is hidden, nor will be.
+    pub(crate) fn keeps_all(&self) -> bool {
+        let rules = self.current.load();
+        rules.is_all_kept() && rules.retention.max_bytes.is_none()
+    }
+
     /// What lies before this was dropped for good.
     #[cfg(feature = "internals")]
     pub(crate) fn horizon(&self) -> Timestamp {
