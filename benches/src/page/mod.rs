@@ -83,7 +83,7 @@ mod tests {
             "push_ns":{"p50":5.0,"p99":10.0,"p999":100.0,"max":1e6},
             "queries_us":{"q1":{"p50":0.1,"p99":0.2},"q2":{"p50":1,"p99":2},"q3":{"p50":1,"p99":2},
             "q4":{"p50":1,"p99":2},"q5":{"p50":1,"p99":2}},"pwrite_fdatasync_64k_us":{"p50":300,"p99":900},
-            "curves_ns":{"push":[[0.0,3.0],[0.5,5.0],[0.99,10.0],[1.0,1000.0]],"push_loaded":[],
+            "curves_ns":{"push":[[0.0,0.001],[0.5,5.0],[0.99,10.0],[1.0,1000.0]],"push_loaded":[],
             "arrival_pushed":[],"arrival_reached":[]},"reopen_s":0.001,
             "machine":{"cpu":"A & B","cores":2,"memory_bytes":1073741824,"kernel":"6","disk":{"file_system":"ext4",
             "device":"/dev/vda"},"build":"release"}}"#;
@@ -118,6 +118,7 @@ mod tests {
             assert!(plot.svg.contains("class=\"roof\""), "{} has no roof", plot.name);
             assert!(!plot.svg.contains("NaN") && !plot.svg.contains("inf"), "{}", plot.svg);
         }
+        assert!(!plots[1].svg.contains("0.001") && plots[1].svg.contains(">1.00 ns<"), "{}", plots[1].svg);
         // 1.3 ns for each append of 16 bytes.
         assert!(plots[0].svg.contains("769"), "{}", plots[0].svg);
     }

@@ -86,8 +86,9 @@ fn nanos(ns: f64) -> String {
     }
 }
 
-const SHARES: Axis<'static> = Axis { label: "share of all", log: true, tick: share };
-const TIMES: Axis<'static> = Axis { label: "time", log: true, tick: nanos };
+const SHARES: Axis<'static> = Axis { label: "share of all", log: true, least: 0.0, tick: share };
+/// A push of less than a nanosecond is one that the clock did not see.
+const TIMES: Axis<'static> = Axis { label: "time", log: true, least: 1.0, tick: nanos };
 
 fn push(results: &Results) -> Option<Plot> {
     let mut curves = Vec::new();
@@ -193,8 +194,8 @@ fn concurrency(results: &Results) -> Option<Plot> {
             published.into_iter().for_each(|ops| add(format!("{mode}, published by another store"), workers, ops));
         }
     }
-    let workers = Axis { label: "workers", log: false, tick: |n| format!("{n:.0}") };
-    let rate = Axis { label: "operations a second", log: true, tick: |n| format!("{n:.0}") };
+    let workers = Axis { label: "workers", log: false, least: 0.0, tick: |n| format!("{n:.0}") };
+    let rate = Axis { label: "operations a second", log: true, least: 0.0, tick: |n| format!("{n:.0}") };
     let says = "Operations a second of all workers together: reads of a last value, writes until visible.";
     plot("concurrency", "Many workers", says, lines(&workers, &rate, &curves, &[]))
 }
@@ -208,11 +209,11 @@ fn over_time(soak: &Value, figures: &[(&str, &str, f64)]) -> Option<Vec<Curve>> 
     Some(figures.iter().map(curve).filter(|curve| curve.points.len() > 1).collect())
 }
 
-const SECONDS: Axis<'static> = Axis { label: "seconds", log: false, tick: |at| format!("{at:.0}") };
+const SECONDS: Axis<'static> = Axis { label: "seconds", log: false, least: 0.0, tick: |at| format!("{at:.0}") };
 
 fn soak_memory(results: &Results) -> Option<Plot> {
     let curves = over_time(results.soaks.last()?, &[("/rss_bytes", "resident memory", 1048576.0)])?;
-    let mib = Axis { label: "MiB", log: false, tick: |mib| format!("{mib:.0}") };
+    let mib = Axis { label: "MiB", log: false, least: 0.0, tick: |mib| format!("{mib:.0}") };
     plot("soak-memory", "Memory over time", "Under a steady load.", lines(&SECONDS, &mib, &curves, &[]))
 }
 

@@ -26,7 +26,7 @@ pub(super) struct Bar {
 pub(super) fn bars(unit: &str, bars: &[Bar], roofs: &[Roof]) -> String {
     const ROW: f64 = 26.0;
     let told = |bar: &Bar| format!("{} {unit}", short(bar.value));
-    let left = 8.0 + bars.iter().map(|bar| wide(&bar.label)).fold(120.0, f64::max).min(WIDTH / 2.0);
+    let left = 16.0 + bars.iter().map(|bar| wide(&bar.label)).fold(120.0, f64::max).min(WIDTH / 2.0);
     let right = WIDTH - 8.0 - bars.iter().map(|bar| wide(&told(bar))).fold(80.0, f64::max).min(WIDTH / 4.0);
     // A roof far above all bars would leave nothing of them: its figure is told instead.
     let most = bars.iter().map(|bar| bar.value).fold(0.0, f64::max);
@@ -37,7 +37,7 @@ pub(super) fn bars(unit: &str, bars: &[Bar], roofs: &[Roof]) -> String {
     for (i, bar) in bars.iter().enumerate() {
         let y = top + ROW * i as f64;
         let colour = COLOURS[bar.colour % COLOURS.len()];
-        text(&mut svg, left - 8.0, y + 16.0, "end", "#111", &bar.label);
+        squeezed(&mut svg, (8.0, left - 8.0), y + 16.0, &bar.label);
         let width = x(bar.value) - left;
         let _ = write!(
             svg,
@@ -51,8 +51,11 @@ pub(super) fn bars(unit: &str, bars: &[Bar], roofs: &[Roof]) -> String {
         let label = format!("{}: {} {unit}", roof.label, short(roof.at));
         if roof.at <= scale * 1.05 {
             line(&mut svg, (x(roof.at), top - 6.0), (x(roof.at), y - 12.0), ROOF, true);
-            let anchor = if x(roof.at) > (left + right) / 2.0 { "end" } else { "start" };
-            roof_text(&mut svg, x(roof.at), y, anchor, &label);
+            // From its line to whichever side has room for it.
+            match wide(&label) {
+                width if x(roof.at) + width <= WIDTH - 8.0 => roof_text(&mut svg, x(roof.at), y, "start", &label),
+                width => roof_text(&mut svg, x(roof.at).max(width + 8.0), y, "end", &label),
+            }
         } else {
             roof_text(&mut svg, right, y, "end", &format!("{label} →"));
         }
@@ -71,6 +74,8 @@ pub(super) struct Curve {
 pub(super) struct Axis<'a> {
     pub(super) label: &'a str,
     pub(super) log: bool,
+    /// Where it begins at the least, if it is logarithmic: what is below lies at its beginning.
+    pub(super) least: f64,
     /// What stands at a place of the axis.
     pub(super) tick: fn(f64) -> String,
 }
@@ -80,8 +85,8 @@ pub(super) fn lines(x_axis: &Axis<'_>, y_axis: &Axis<'_>, curves: &[Curve], roof
     // Room for half of the last number below the axis.
     let (left, right, top, bottom) = (80.0, WIDTH - 40.0, 16.0, 330.0);
     let points = || curves.iter().flat_map(|curve| curve.points.iter().copied());
-    let xs = Scale::over(points().map(|p| p.0), x_axis.log, (left, right));
-    let ys = Scale::over(points().map(|p| p.1).chain(roofs.iter().map(|roof| roof.at)), y_axis.log, (bottom, top));
+    let xs = Scale::over(points().map(|p| p.0), x_axis, (left, right));
+    let ys = Scale::over(points().map(|p| p.1).chain(roofs.iter().map(|roof| roof.at)), y_axis, (bottom, top));
     let mut svg = open(bottom + 46.0 + 20.0 * curves.len() as f64);
     for at in xs.ticks() {
         line(&mut svg, (xs.of(at), top), (xs.of(at), bottom), "#ddd", false);
@@ -123,10 +128,12 @@ struct Scale {
 }
 
 impl Scale {
-    /// A scale with room for all `numbers`; on a logarithmic one those that are not positive lie at its beginning.
-    fn over(numbers: impl Iterator<Item = f64>, log: bool, pixels: (f64, f64)) -> Self {
+    /// A scale with room for all `numbers`; on a logarithmic one those that are not positive, or below its least, lie
+    /// at its beginning.
+    fn over(numbers: impl Iterator<Item = f64>, &Axis { log, least, .. }: &Axis<'_>, pixels: (f64, f64)) -> Self {
         let (mut from, mut to) = (f64::INFINITY, f64::NEG_INFINITY);
-        numbers.filter(|n| n.is_finite() && (!log || *n > 0.0)).for_each(|n| (from, to) = (from.min(n), to.max(n)));
+        let counts = |n: &f64| n.is_finite() && (!log || (*n > 0.0 && *n >= least));
+        numbers.filter(counts).for_each(|n| (from, to) = (from.min(n), to.max(n)));
         if from > to {
             (from, to) = (1.0, 10.0);
         }
@@ -173,9 +180,17 @@ pub(super) fn short(number: f64) -> String {
     }
 }
 
-/// About how wide a text is; letters differ.
+/// At least how wide a text is, in the widest of the usual faces (DejaVu Sans, Verdana) at 13 pixels.
 fn wide(text: &str) -> f64 {
-    7.2 * text.chars().count() as f64
+    let em = |c: char| match c {
+        'i' | 'j' | 'l' | ' ' | '.' | ',' | ':' | ';' | '/' | '|' | '\'' => 0.34,
+        'f' | 'r' | 't' | '(' | ')' | '-' => 0.42,
+        'm' | 'w' | 'M' | 'W' | '%' | '×' | '→' | '÷' | '@' => 1.0,
+        c if c.is_uppercase() => 0.8,
+        c if c.is_ascii() => 0.64,
+        _ => 1.0,
+    };
+    13.0 * text.chars().map(em).sum::<f64>()
 }
 
 fn open(height: f64) -> String {
@@ -194,6 +209,17 @@ fn close(mut svg: String) -> String {
 fn text(svg: &mut String, x: f64, y: f64, anchor: &str, colour: &str, text: &str) {
     let text = escape(text);
     let _ = write!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"{colour}\">{text}</text>");
+}
+
+/// A text that ends at the end of `room`; one that is wider than that is drawn narrower.
+fn squeezed(svg: &mut String, room: (f64, f64), y: f64, text: &str) {
+    let (from, to) = room;
+    let length = match wide(text) > to - from {
+        true => format!(" textLength=\"{:.1}\" lengthAdjust=\"spacingAndGlyphs\"", to - from),
+        false => String::new(),
+    };
+    let text = escape(text);
+    let _ = write!(svg, "<text x=\"{to:.1}\" y=\"{y:.1}\" text-anchor=\"end\" fill=\"#111\"{length}>{text}</text>");
 }
 
 fn roof_text(svg: &mut String, x: f64, y: f64, anchor: &str, text: &str) {
@@ -219,16 +245,62 @@ mod tests {
 
     #[test]
     fn places_on_a_scale_are_where_arithmetic_puts_them() {
-        let linear = Scale::over([2.0, 10.0].into_iter(), false, (0.0, 105.0));
+        let axis = |log, least| Axis { label: "", log, least, tick: short };
+        let linear = Scale::over([2.0, 10.0].into_iter(), &axis(false, 0.0), (0.0, 105.0));
         assert!((linear.of(5.0) - 50.0).abs() < 1e-9 && linear.of(0.0) == 0.0);
         assert_eq!(linear.ticks(), [0.0, 5.0, 10.0]);
-        let log = Scale::over([3.0, 0.0, 2_000.0].into_iter(), true, (400.0, 0.0));
+        let log = Scale::over([3.0, 0.0, 2_000.0].into_iter(), &axis(true, 0.0), (400.0, 0.0));
         assert_eq!((log.of(1.0), log.of(10_000.0)), (400.0, 0.0));
         assert!((log.of(100.0) - 200.0).abs() < 1e-9);
         assert_eq!(log.of(0.0), 400.0, "what has no logarithm lies at the beginning");
         assert_eq!(log.ticks(), [1.0, 10.0, 100.0, 1_000.0, 10_000.0]);
-        let nothing = Scale::over(std::iter::empty(), true, (0.0, 1.0));
+        let nothing = Scale::over(std::iter::empty(), &axis(true, 0.0), (0.0, 1.0));
         assert!(nothing.of(5.0).is_finite());
+        let least = Scale::over([0.004, 30.0].into_iter(), &axis(true, 1.0), (0.0, 300.0));
+        assert_eq!(least.ticks(), [10.0, 100.0], "it begins with what counts");
+        assert_eq!((least.of(0.004), least.of(100.0)), (0.0, 300.0));
+    }
+
+    /// The x of each text, where it is anchored, and how wide the font's own metrics have it.
+    fn texts(svg: &str) -> Vec<(f64, String, String)> {
+        let attribute = |text: &str, name: &str| {
+            text.split(&format!(" {name}=\"")).nth(1).and_then(|rest| rest.split('"').next()).map(str::to_owned)
+        };
+        svg.split("<text")
+            .skip(1)
+            .map(|text| {
+                let x = attribute(text, "x").unwrap().parse().unwrap();
+                let said = text.split('>').nth(1).unwrap().trim_end_matches("</text").to_owned();
+                (x, attribute(text, "text-anchor").unwrap(), said)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn texts_lie_within_the_plot_in_a_wide_face_too() {
+        // As Chromium measures them in DejaVu Sans at 13 pixels.
+        for (text, pixels) in [
+            ("w1 interval:100ms 1×1000", 177.6),
+            ("w1 interval:100ms 8×1000 waiting 30 s 5.0 M/s due, durable", 398.6),
+            ("all samples as they are, 16 bytes each (least of the runs): 40000 bytes a series", 515.9),
+            ("MMMWWW 100 %", 117.7),
+            ("WAL →÷ µs", 73.4),
+        ] {
+            assert!(wide(text) >= pixels && wide(text) < pixels * 1.25, "{text}: {}", wide(text));
+        }
+        let bar = |label: &str, value| Bar { label: label.into(), value, colour: 0 };
+        let long = "w1 interval:100ms 8×1000 waiting 30 s 5.0 M/s due, idle after a flush of everything";
+        let roof = |at, label: &str| Roof { label: label.into(), at };
+        let roofs =
+            [roof(3.0, "all samples as they are, 16 bytes each (least of the runs)"), roof(9.9, "near the end")];
+        for label in ["w1 interval:100ms 1×1000", long] {
+            let svg = bars("bytes a series", &[bar(label, 10.0), bar("b", 1.0)], &roofs);
+            for (x, anchor, said) in texts(&svg) {
+                let width = if svg.contains(&format!("spacingAndGlyphs\">{said}<")) { x - 8.0 } else { wide(&said) };
+                let from = if anchor == "end" { x - width } else { x };
+                assert!(from >= 0.0 && from + width <= WIDTH, "{said}: {from} to {}", from + width);
+            }
+        }
     }
 
     #[test]
