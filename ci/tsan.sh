@@ -12,6 +12,7 @@ target=$(rustc +nightly -vV | sed -n 's/^host: //p')
 # a plain standard library must be allowed by name.
 flags='-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --cfg tsan'
 # The target is named so that the flags do not reach build scripts and macros.
-RUSTFLAGS="$flags" CARGO_PROFILE_RELEASE_LTO=off TSAN_OPTIONS="halt_on_error=1 suppressions=$PWD/ci/tsan.supp ${TSAN_OPTIONS:-}" \
+export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_DEBUG=line-tables-only
+RUSTFLAGS="$flags" TSAN_OPTIONS="halt_on_error=1 suppressions=$PWD/ci/tsan.supp ${TSAN_OPTIONS:-}" \
     exec cargo +nightly test --package tidegauge --features internals --test ring_stress \
     --target "$target" --target-dir "${TSAN_TARGET_DIR:-target/tsan}" --release "$@"
