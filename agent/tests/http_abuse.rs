@@ -44,6 +44,29 @@ fn a_query_ends_when_its_client_hangs_up() {
     assert!(top["sumDurationSeconds"].as_f64().unwrap() < 29.0, "{top}");
 }
 
+/// All turns taken by queries that go on: whoever asks whether the agent works is answered all the same.
+#[test]
+fn an_agent_that_is_busy_with_queries_is_ready() {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = Agent::start(dir.path(), &["--no-host-metrics", "--query-concurrency", "1"]);
+    let path =
+        "/api/v1/query?time=60&query=sum_over_time(sum_over_time(sum_over_time(vector(1)[1d:1s])[1d:1s])[1d:1s])";
+    let streams = [(); 2].map(|()| {
+        let mut stream = TcpStream::connect(&agent.address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        stream
+    });
+    poll("one runs and one waits", || {
+        let metrics = agent.get("/metrics").text();
+        let all = ["tidegauge_queries_running 1", "tidegauge_queries_waiting 1"];
+        all.iter().all(|line| metrics.lines().any(|l| l == *line)).then_some(())
+    });
+    let answer = agent.get("/-/ready");
+    assert_eq!((answer.status, answer.text().as_str()), (200, "tidegauge is ready.\n"));
+    drop(streams);
+    poll("both have ended", || active(&agent).is_empty().then_some(()));
+}
+
 const EXPRESSIONS: [&str; 16] = [
     "m",
     "m[1m]",

@@ -10,40 +10,41 @@ use tidegauge::query::{Budget, QueryLimits, Selection};
 use tidegauge::{Matcher, TimeRange};
 
 use super::App;
-use super::reply::ApiError;
 
 /// An engine that needs longer than this to take nothing is not ready for more.
 const PROBE_TIME_MAX: Duration = Duration::from_secs(2);
+/// Probes at a time: each has a thread for as long as the engine lets it wait.
+pub(super) const PROBES_MAX: usize = 4;
 
 pub(super) async fn healthy() -> Response {
     text(StatusCode::OK, "tidegauge is healthy.\n".to_owned())
 }
 
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
-    let probed = tokio::time::timeout(PROBE_TIME_MAX, app.in_turn(probe)).await;
-    match probed {
-        Ok(Ok(())) => text(StatusCode::OK, "tidegauge is ready.\n".to_owned()),
-        Ok(Err(ApiError::Unavailable(why) | ApiError::Internal(why))) => {
-            text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n"))
-        }
-        Ok(Err(other)) => other.into_response(),
-        Err(_) => text(
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("not ready: no answer from the engine within {} s\n", PROBE_TIME_MAX.as_secs()),
-        ),
+    let late = || format!("no answer from the engine within {} s", PROBE_TIME_MAX.as_secs());
+    match tokio::time::timeout(PROBE_TIME_MAX, probed(app)).await.unwrap_or_else(|_| Err(late())) {
+        Ok(()) => text(StatusCode::OK, "tidegauge is ready.\n".to_owned()),
+        Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
     }
 }
 
-/// The worker goes round and takes pushes, and a selection that matches no series is made.
-fn probe(app: &App) -> Result<(), ApiError> {
-    let unavailable = |why: &dyn std::fmt::Display| ApiError::Unavailable(why.to_string());
-    app.engine.probe(PROBE_TIME_MAX).map_err(|e| unavailable(&e))?;
+/// Takes no turn of a request for data: an agent that is busy with them works.
+async fn probed(app: Arc<App>) -> Result<(), String> {
+    let one = Arc::clone(&app.probes).acquire_owned().await.map_err(|e| e.to_string())?;
+    let done = tokio::task::spawn_blocking(move || {
+        let _one = one;
+        probe(&app)
+    });
+    done.await.unwrap_or_else(|panicked| Err(format!("internal error: {panicked}")))
+}
+
+/// The worker goes round and takes pushes, and a selection that matches no series is made: on this thread, since those
+/// of queries may be busy.
+fn probe(app: &App) -> Result<(), String> {
+    app.engine.probe(PROBE_TIME_MAX).map_err(|e| e.to_string())?;
     let nothing = Matcher::equal(tidegauge::METRIC_NAME, "a name with blanks, which no exporter gives");
     let budget = Budget::new(QueryLimits { time: PROBE_TIME_MAX, ..QueryLimits::DEFAULT });
-    app.engine
-        .snapshot()
-        .install(|sources| Selection::within(sources, &[nothing], TimeRange::ALL, &budget).map(drop))
-        .map_err(|e| unavailable(&e))
+    Selection::within(&app.engine.snapshot(), &[nothing], TimeRange::ALL, &budget).map(drop).map_err(|e| e.to_string())
 }
 
 fn text(status: StatusCode, body: String) -> Response {

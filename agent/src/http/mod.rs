@@ -73,6 +73,7 @@ pub(crate) struct App {
     writes: Semaphore,
     queries: Queries,
     counters: Arc<Counters>,
+    probes: Arc<Semaphore>,
     outcomes: Outcomes,
 }
 
@@ -86,6 +87,7 @@ impl App {
             writes: Semaphore::new(write::WRITES_MAX),
             queries: Queries::default(),
             counters,
+            probes: Arc::new(Semaphore::new(health::PROBES_MAX)),
             outcomes,
         })
     }
