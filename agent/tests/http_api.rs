@@ -136,6 +136,40 @@ fn what_all_queries_hold_together_is_bounded_shown_and_said() {
 }
 
 #[test]
+fn what_is_listed_is_charged_to_the_memory_of_queries() {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = Agent::start(dir.path(), &["--no-host-metrics", "--query-memory", "1MiB"]);
+    // 30 names and a value in each of 300 series: together two megabytes of names, and of values of `long`.
+    for of in 0..300 {
+        let value = format!("{of:08}{}", "x".repeat(4000));
+        let names: Vec<String> = (0..30).map(|i| format!("n{:0200}", of * 30 + i)).collect();
+        let mut labels = vec![("__name__", "m"), ("long", value.as_str())];
+        labels.extend(names.iter().map(|name| (name.as_str(), "v")));
+        assert_eq!(
+            agent.post("/api/v1/write", &write::V1, &write::request(vec![write::series(&labels, &[(0, 1.0)])])).status,
+            204
+        );
+    }
+    for path in [
+        "/api/v1/labels",
+        "/api/v1/labels?match[]=m",
+        "/api/v1/label/long/values",
+        "/api/v1/label/long/values?match[]=m",
+        "/api/v1/series?match[]=m",
+    ] {
+        let answer = agent.get(path);
+        let body = answer.json();
+        assert_eq!((answer.status, &body["errorType"]), (503, &json!("unavailable")), "{path}");
+        assert!(body["error"].as_str().unwrap().contains("--query-memory"), "{path}: {body}");
+    }
+    // What is small is answered, and nothing stays charged.
+    assert_eq!(agent.get("/api/v1/label/__name__/values").json()["data"], json!(["m"]));
+    let metrics = agent.get("/metrics").text();
+    assert!(metrics.lines().any(|line| line == "tidegauge_query_memory_bytes 0"), "{metrics}");
+    assert!(metrics.lines().any(|line| line == "tidegauge_refused_queries_total 5"), "{metrics}");
+}
+
+#[test]
 fn a_megabyte_of_parentheses_is_an_error_and_the_agent_goes_on() {
     let (_dir, agent) = with_samples();
     let deep = "(".repeat(1 << 20);

@@ -116,7 +116,7 @@ mod api {
     pub use tidegauge_storage::model::{
         LabelError, LabelLimits, Labels, METRIC_NAME, MatchOp, Matcher, Sample, SeqNo, TimeRange, Timestamp,
     };
-    pub use tidegauge_storage::source::{ColumnCursor, Columns, ReadError};
+    pub use tidegauge_storage::source::{ColumnCursor, Columns, ReadError, SampleSource};
 
     pub use crate::appender::{Ack, Appender};
     pub use crate::backup::{BackupError, BackupReport};

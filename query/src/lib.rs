@@ -29,7 +29,7 @@ mod parallel;
 
 pub use aggregate::{Aggregate, Aggregation, ResultSeries, Table};
 pub use error::QueryError;
-pub use limits::{Budget, Cancel, Ledger, Limit, QueryLimits, ScanStats};
+pub use limits::{Budget, Cancel, Held, Ledger, Limit, QueryLimits, ScanStats};
 pub use select::{Selection, Series};
 /// What an [`Evaluator`](promql::Evaluator) and a [`Selection`] work on.
 pub use tidegauge_storage::source::Snapshot as Sources;

@@ -1,18 +1,19 @@
 //! Which labels, series and metrics there are.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
+use axum::response::Response;
 use tidegauge::query::promql::parse_matchers;
-use tidegauge::query::{Cancel, QueryLimits, Selection};
-use tidegauge::{Labels, Matcher, TimeRange};
+use tidegauge::query::{Budget, QueryLimits, Selection};
+use tidegauge::{Labels, Matcher, ReadError, SampleSource, Snapshot, TimeRange};
 
 use super::App;
+use super::found::Found;
 use super::params::Params;
-use super::query::api_error;
-use super::reply::{ApiError, ApiResult, Envelope};
-use crate::ask::{put_labels, put_string, put_strings};
+use super::query::{HangUp, api_error};
+use super::reply::{ApiError, ApiResult, Envelope, JSON};
+use crate::ask::{put_labels, put_string};
 
 /// What `match[]`, `start`, `end` and `limit` ask for.
 struct Asked {
@@ -41,86 +42,79 @@ impl Asked {
         Ok(Self { matchers, range, limit: params.limit("limit")? })
     }
 
-    /// Calls `each` with the labels of every series that one of the matchers selects.
+    /// Answers what `find` finds, sorted and cut to the limit, once it is our turn. All that is found is charged to the
+    /// memory of queries until it is sent.
+    async fn list<T: Ord + Send + 'static>(
+        self,
+        app: &Arc<App>,
+        put: fn(&mut Vec<u8>, &T),
+        find: impl FnOnce(&Self, &Snapshot, &mut Found<T>) -> Result<(), ApiError> + Send + 'static,
+    ) -> Result<Response, ApiError> {
+        let hung_up = HangUp::default();
+        let cancel = hung_up.cancel();
+        app.in_turn_streaming(JSON, move |app, out| {
+            let snapshot = app.engine.snapshot();
+            let mut found = Found::new(snapshot.budget(QueryLimits::DEFAULT, cancel));
+            find(&self, &snapshot, &mut found)?;
+            Ok(found.end().map_err(api_error)?.write(out, self.limit, put)?)
+        })
+        .await
+    }
+
+    /// Calls `each` with the labels of every series that one of the matchers selects, until it answers false.
     fn series(
         &self,
-        app: &App,
-        matchers: &[Vec<Matcher>],
-        mut each: impl FnMut(&Labels) + Send,
+        snapshot: &Snapshot,
+        budget: &Budget,
+        mut each: impl FnMut(&Labels) -> bool + Send,
     ) -> Result<(), ApiError> {
-        let snapshot = app.engine.snapshot();
-        let budget = snapshot.budget(QueryLimits::DEFAULT, Cancel::new());
         snapshot.install(|sources| {
-            for matchers in matchers {
-                let selection = Selection::within(sources, matchers, self.range, &budget).map_err(api_error)?;
-                (0..selection.len()).for_each(|i| each(selection.labels(i)));
+            for matchers in &self.matchers {
+                let selection = Selection::within(sources, matchers, self.range, budget).map_err(api_error)?;
+                if !(0..selection.len()).all(|i| each(selection.labels(i))) {
+                    break;
+                }
             }
             Ok(())
         })
     }
 
-    /// Cuts to the limit, and says so.
-    fn answer<T, S>(&self, found: BTreeSet<T>, put: impl FnOnce(&mut Vec<u8>, std::iter::Take<S>)) -> Envelope
-    where
-        BTreeSet<T>: IntoIterator<Item = T, IntoIter = S>,
-        S: Iterator<Item = T>,
-    {
-        let limit = self.limit.unwrap_or(usize::MAX);
-        let cut = found.len() > limit;
-        let warnings = if cut { vec!["results truncated due to limit".to_owned()] } else { Vec::new() };
-        Envelope::with_notes(&warnings, &[], |out| put(out, found.into_iter().take(limit)))
+    /// Asks every source that holds samples of our time.
+    fn sources(
+        &self,
+        snapshot: &Snapshot,
+        mut ask: impl FnMut(&dyn SampleSource) -> Result<(), ReadError>,
+    ) -> Result<(), ApiError> {
+        let ours = |source: &&Arc<dyn SampleSource>| source.time_range().is_some_and(|r| r.overlaps(&self.range));
+        let mut sources = snapshot.sources().iter().filter(ours);
+        sources.try_for_each(|source| ask(&**source)).map_err(|e| ApiError::Internal(e.to_string()))
     }
 }
 
-pub(super) async fn labels(State(app): State<Arc<App>>, params: Params) -> ApiResult {
-    let asked = Asked::new(&params)?;
-    app.in_turn(move |app| {
-        let mut names = BTreeSet::new();
+pub(super) async fn labels(State(app): State<Arc<App>>, params: Params) -> Result<Response, ApiError> {
+    let find = |asked: &Asked, snapshot: &Snapshot, names: &mut Found<String>| {
         if asked.matchers.is_empty() {
-            let snapshot = app.engine.snapshot();
-            for source in snapshot.sources() {
-                if source.time_range().is_some_and(|r| r.overlaps(&asked.range)) {
-                    source.label_names(&mut names).map_err(|e| ApiError::Internal(e.to_string()))?;
-                }
-            }
-        } else {
-            asked.series(app, &asked.matchers, |labels| {
-                for (name, _) in labels.iter() {
-                    if !names.contains(name) {
-                        names.insert(name.to_owned());
-                    }
-                }
-            })?;
+            return asked.sources(snapshot, |source| source.label_names(&mut |name| names.text(name)));
         }
-        Ok(asked.answer(names, put_strings))
-    })
-    .await
+        asked.series(snapshot, &names.budget(), |labels| labels.iter().all(|(name, _)| names.text(name)))
+    };
+    Asked::new(&params)?.list(&app, |out, text| put_string(out, text), find).await
 }
 
-pub(super) async fn label_values(State(app): State<Arc<App>>, Path(name): Path<String>, params: Params) -> ApiResult {
+pub(super) async fn label_values(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    params: Params,
+) -> Result<Response, ApiError> {
     let asked = Asked::new(&params)?;
     let name = unescape(&name)?;
-    app.in_turn(move |app| {
-        let mut values = BTreeSet::new();
+    let find = move |asked: &Asked, snapshot: &Snapshot, values: &mut Found<String>| {
         if asked.matchers.is_empty() {
-            let snapshot = app.engine.snapshot();
-            for source in snapshot.sources() {
-                if source.time_range().is_some_and(|r| r.overlaps(&asked.range)) {
-                    source.label_values(&name, &mut values).map_err(|e| ApiError::Internal(e.to_string()))?;
-                }
-            }
-        } else {
-            asked.series(app, &asked.matchers, |labels| {
-                if let Some(value) = labels.get(&name)
-                    && !values.contains(value)
-                {
-                    values.insert(value.to_owned());
-                }
-            })?;
+            return asked.sources(snapshot, |source| source.label_values(&name, &mut |value| values.text(value)));
         }
-        Ok(asked.answer(values, put_strings))
-    })
-    .await
+        asked.series(snapshot, &values.budget(), |labels| labels.get(&name).is_none_or(|value| values.text(value)))
+    };
+    asked.list(&app, |out, text| put_string(out, text), find).await
 }
 
 /// Names that are no plain identifiers travel as `U__`, with `_XX_` for the code point XX.
@@ -148,28 +142,16 @@ fn unescape(name: &str) -> Result<String, ApiError> {
     Ok(out)
 }
 
-pub(super) async fn series(State(app): State<Arc<App>>, params: Params) -> ApiResult {
+pub(super) async fn series(State(app): State<Arc<App>>, params: Params) -> Result<Response, ApiError> {
     let asked = Asked::new(&params)?;
     if asked.matchers.is_empty() {
         return Err(ApiError::BadData("no match[] parameter provided".to_owned()));
     }
-    app.in_turn(move |app| {
-        let mut found = BTreeSet::new();
-        asked.series(app, &asked.matchers, |labels| {
-            found.insert(labels.clone());
-        })?;
-        Ok(asked.answer(found, |out, series| {
-            out.push(b'[');
-            for (i, labels) in series.enumerate() {
-                if i > 0 {
-                    out.push(b',');
-                }
-                put_labels(out, labels.iter());
-            }
-            out.push(b']');
-        }))
-    })
-    .await
+    let put = |out: &mut Vec<u8>, labels: &Labels| put_labels(out, labels.iter());
+    let find = |asked: &Asked, snapshot: &Snapshot, found: &mut Found<Labels>| {
+        asked.series(snapshot, &found.budget(), |labels| found.offer(labels, labels.encoded().len(), Labels::clone))
+    };
+    asked.list(&app, put, find).await
 }
 
 pub(super) async fn metadata(State(app): State<Arc<App>>, params: Params) -> ApiResult {

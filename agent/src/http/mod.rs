@@ -24,6 +24,7 @@ mod read;
 
 // questions
 mod meta;
+mod found;
 mod queries;
 mod query;
 mod rules;

@@ -1,6 +1,5 @@
 //! A memtable as a source of samples, cut at one commit.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tidegauge_storage::chunk::ChunkView;
@@ -128,13 +127,13 @@ impl SampleSource for MemtableSource {
         Ok(self.last_of(ordinal, range, scratch, counts))
     }
 
-    fn label_names(&self, out: &mut BTreeSet<String>) -> Result<(), ReadError> {
-        self.registry.label_names(out);
+    fn label_names(&self, each: &mut dyn FnMut(&str) -> bool) -> Result<(), ReadError> {
+        self.registry.label_names(each);
         Ok(())
     }
 
-    fn label_values(&self, name: &str, out: &mut BTreeSet<String>) -> Result<(), ReadError> {
-        self.registry.label_values(name, out);
+    fn label_values(&self, name: &str, each: &mut dyn FnMut(&str) -> bool) -> Result<(), ReadError> {
+        self.registry.label_values(name, each);
         Ok(())
     }
 }

@@ -1,6 +1,5 @@
 //! Which series pass matchers. The registry's lock is held for one look-up or one slice at a time.
 
-use std::collections::BTreeSet;
 use std::collections::HashMap;
 
 use tidegauge_storage::model::{Labels, MatchOp, Matcher};
@@ -54,6 +53,7 @@ impl Registry {
             if matcher.matches(self.slots.texts().split(pair, &mut text).1) {
                 self.posting(pair, &mut slots);
             }
+            true
         });
         slots.sort_unstable();
         slots
@@ -83,8 +83,8 @@ impl Registry {
         }
     }
 
-    /// Calls with each pair of a name, outside of the lock.
-    fn each_pair(&self, name: &str, mut call: impl FnMut(u32)) {
+    /// Calls with each pair of a name, outside of the lock, until it answers false.
+    fn each_pair(&self, name: &str, mut call: impl FnMut(u32) -> bool) {
         let mut slice = Vec::new();
         for start in (0..).step_by(SLICE) {
             slice.clear();
@@ -93,22 +93,21 @@ impl Registry {
                 let all = names.pairs.of_name(name);
                 slice.extend(all.get(start..).unwrap_or_default().iter().take(SLICE));
             }
-            if slice.is_empty() {
+            if slice.is_empty() || !slice.iter().all(|&pair| call(pair)) {
                 return;
             }
-            slice.iter().for_each(|&pair| call(pair));
         }
     }
 
-    pub(crate) fn label_names(&self, out: &mut BTreeSet<String>) {
-        out.extend(self.names().pairs.names().map(str::to_owned));
+    /// Until `each` answers false; with the lock held.
+    pub(crate) fn label_names(&self, each: &mut dyn FnMut(&str) -> bool) {
+        let _ = self.names().pairs.names().all(each);
     }
 
-    pub(crate) fn label_values(&self, name: &str, out: &mut BTreeSet<String>) {
+    /// Until `each` answers false.
+    pub(crate) fn label_values(&self, name: &str, each: &mut dyn FnMut(&str) -> bool) {
         let mut text = Vec::new();
-        self.each_pair(name, |pair| {
-            out.insert(self.slots.texts().split(pair, &mut text).1.to_owned());
-        });
+        self.each_pair(name, |pair| each(self.slots.texts().split(pair, &mut text).1));
     }
 }
 

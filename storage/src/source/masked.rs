@@ -1,6 +1,6 @@
 //! A source of which some samples are hidden: deleted, or over age.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{ColumnCursor, Columns, ReadCounts, ReadError, SampleSource, SeriesHit};
@@ -140,12 +140,12 @@ impl SampleSource for Masked {
         Ok(None)
     }
 
-    fn label_names(&self, out: &mut BTreeSet<String>) -> Result<(), ReadError> {
-        self.inner.label_names(out)
+    fn label_names(&self, each: &mut dyn FnMut(&str) -> bool) -> Result<(), ReadError> {
+        self.inner.label_names(each)
     }
 
-    fn label_values(&self, name: &str, out: &mut BTreeSet<String>) -> Result<(), ReadError> {
-        self.inner.label_values(name, out)
+    fn label_values(&self, name: &str, each: &mut dyn FnMut(&str) -> bool) -> Result<(), ReadError> {
+        self.inner.label_values(name, each)
     }
 }
 

@@ -8,7 +8,6 @@ mod masked;
 mod memory;
 mod snapshot;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 pub use cursor::{ColumnCursor, ReadCounts};
@@ -167,24 +166,29 @@ pub trait SampleSource: Send + Sync {
         Ok(last)
     }
 
-    /// Adds the names of all labels of this source to `out`.
+    /// Hands `each` the names of all labels of this source, in any order, some perhaps more than once; ends once it
+    /// answers false. Locks may be held meanwhile: `each` asks nothing of the source or its engine.
     ///
     /// # Errors
     /// [`ReadError`] if the index is damaged.
-    fn label_names(&self, out: &mut BTreeSet<String>) -> Result<(), ReadError> {
+    fn label_names(&self, each: &mut dyn FnMut(&str) -> bool) -> Result<(), ReadError> {
         for hit in self.select(&[])? {
-            out.extend(self.labels(hit.ordinal)?.iter().map(|(name, _)| name.to_owned()));
+            if !self.labels(hit.ordinal)?.iter().all(|(name, _)| each(name)) {
+                break;
+            }
         }
         Ok(())
     }
 
-    /// Adds the values that label `name` takes in this source to `out`.
+    /// Hands `each` the values that label `name` takes in this source, as [`label_names`](Self::label_names) does.
     ///
     /// # Errors
     /// [`ReadError`] if the index is damaged.
-    fn label_values(&self, name: &str, out: &mut BTreeSet<String>) -> Result<(), ReadError> {
+    fn label_values(&self, name: &str, each: &mut dyn FnMut(&str) -> bool) -> Result<(), ReadError> {
         for hit in self.select(&[])? {
-            out.extend(self.labels(hit.ordinal)?.get(name).map(str::to_owned));
+            if !self.labels(hit.ordinal)?.get(name).is_none_or(&mut *each) {
+                break;
+            }
         }
         Ok(())
     }

@@ -1,7 +1,5 @@
 //! The segment behind the seam.
 
-use std::collections::BTreeSet;
-
 use super::Segment;
 use super::cursor::SegmentCursor;
 use super::sets::SetDecoder;
@@ -63,14 +61,16 @@ impl SampleSource for Segment {
         self.last_of(ordinal, range, scratch, counts)
     }
 
-    fn label_names(&self, out: &mut BTreeSet<String>) -> Result<(), ReadError> {
-        out.extend(self.names()?.iter().map(|name| name.text.to_string()));
+    fn label_names(&self, each: &mut dyn FnMut(&str) -> bool) -> Result<(), ReadError> {
+        let _ = self.names()?.iter().all(|name| each(&name.text));
         Ok(())
     }
 
-    fn label_values(&self, name: &str, out: &mut BTreeSet<String>) -> Result<(), ReadError> {
+    fn label_values(&self, name: &str, each: &mut dyn FnMut(&str) -> bool) -> Result<(), ReadError> {
         for number in self.values_of_name(name)? {
-            out.insert(self.value_text(self.label(number)?)?.to_owned());
+            if !each(self.value_text(self.label(number)?)?) {
+                break;
+            }
         }
         Ok(())
     }
