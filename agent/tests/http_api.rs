@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use serde_json::json;
-use support::{Agent, write};
+use support::{Agent, poll, write};
 
 /// An agent that holds `m{k="a"}` = 1, 2, 3 and `m{k="b"}` = 10, 20, 30 at 0, 10, 20 s.
 fn with_samples() -> (tempfile::TempDir, Agent) {
@@ -133,6 +133,35 @@ fn what_all_queries_hold_together_is_bounded_shown_and_said() {
         (&flags["data"]["query-memory"], &flags["data"]["query-concurrency"]),
         (&json!("1048576B"), &json!("3"))
     );
+}
+
+#[test]
+fn how_long_requests_take_is_told_by_handler() {
+    let (_dir, agent) = with_samples();
+    for path in ["/api/v1/query?query=m", "/api/v1/query?query=(", "/api/v1/label/k/values", "/nowhere", "/api/v1/no"] {
+        agent.get(path);
+    }
+    let numbers = |text: &str, name: &str| -> Vec<u64> {
+        let lines = text.lines().filter_map(|line| line.strip_prefix("tidegauge_http_request_seconds_"));
+        lines.filter_map(|line| line.strip_prefix(name)?.rsplit_once(' ')?.1.parse().ok()).collect()
+    };
+    // Counted once all of the answer was taken: a moment after we have it.
+    let text = poll("all are counted", || {
+        let text = agent.get("/metrics").text();
+        let all = [("/api/v1/query", 2), ("/api/v1/label/{name}/values", 1), ("other", 1), ("/api/v1/{*rest}", 1)];
+        let counted = |handler: &str, n| numbers(&text, &format!("count{{handler=\"{handler}\"}}")) == [n];
+        all.iter().all(|(handler, n)| counted(handler, *n)).then_some(text)
+    });
+    let buckets = numbers(&text, "bucket{handler=\"/api/v1/query\",");
+    assert!(buckets.len() == 11 && buckets.is_sorted() && buckets[10] == 2, "{text}");
+    assert!(text.contains("# TYPE tidegauge_http_request_seconds histogram\n"));
+    assert!(
+        text.contains("tidegauge_http_request_seconds_bucket{handler=\"/api/v1/query\",le=\"+Inf\"} 2\n"),
+        "{text}"
+    );
+    // The log's file is there from the first sample on.
+    let bytes = text.lines().find_map(|line| line.strip_prefix("tidegauge_wal_file_bytes ")?.parse::<u64>().ok());
+    assert!(bytes.is_some_and(|bytes| bytes >= 1 << 20), "{text}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use tidegauge::{Engine, METRIC_NAME, Stats, TimeRange, Timestamp};
 use super::live::open_to_read;
 use super::{Failure, progress};
 use crate::failure::print;
+use crate::own::size_of;
 use crate::units::{show_bytes, show_count, show_time};
 
 const EXAMPLES: &str = "\
@@ -230,11 +231,4 @@ fn put_metrics(out: &mut String, heading: &str, metrics: &[Metric]) {
         let name = if m.metric.is_empty() { "(no name)" } else { &m.metric };
         let _ = writeln!(out, "{series:>12}{samples:>16}{:>12}  {name}", show_bytes(m.segment_bytes));
     }
-}
-
-/// Files directly inside, and their bytes. A folder that is missing holds nothing.
-fn size_of(dir: &Path) -> (u64, u64) {
-    let Ok(entries) = std::fs::read_dir(dir) else { return (0, 0) };
-    let sizes = entries.filter_map(|entry| entry.ok()?.metadata().ok()).filter(|m| m.is_file()).map(|m| m.len());
-    sizes.fold((0, 0), |(files, bytes), size| (files + 1, bytes + size))
 }

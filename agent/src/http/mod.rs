@@ -7,6 +7,7 @@ mod params;
 mod reply;
 mod server;
 mod snappy;
+mod timed;
 mod turns;
 mod wire;
 
@@ -23,8 +24,8 @@ mod federate;
 mod read;
 
 // questions
-mod meta;
 mod found;
+mod meta;
 mod queries;
 mod query;
 mod rules;
@@ -41,6 +42,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use tidegauge::{Engine, Level, Timestamp};
@@ -71,10 +73,10 @@ pub(crate) struct App {
     /// When the agent began.
     started: Timestamp,
     turns: Turns,
+    probes: Arc<Semaphore>,
     writes: Semaphore,
     queries: Queries,
     counters: Arc<Counters>,
-    probes: Arc<Semaphore>,
     outcomes: Outcomes,
 }
 
@@ -85,10 +87,10 @@ impl App {
             started: tidegauge::now(),
             turns: Turns::new(settings.query_concurrency, Arc::clone(&counters)),
             settings,
+            probes: Arc::new(Semaphore::new(health::PROBES_MAX)),
             writes: Semaphore::new(write::WRITES_MAX),
             queries: Queries::default(),
             counters,
-            probes: Arc::new(Semaphore::new(health::PROBES_MAX)),
             outcomes,
         })
     }
@@ -144,6 +146,7 @@ impl App {
 
 /// Every path that is answered.
 pub(crate) fn router(app: Arc<App>) -> Router {
+    let counters = Arc::clone(&app.counters);
     let big_enough = SizeAbove::new(1024);
     // Assets may be compressed already, and the event of a tiny answer costs more than it saves.
     let gzip =
@@ -183,6 +186,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(gzip)
         .layer(CatchPanicLayer::custom(after_a_panic))
+        .layer(from_fn_with_state(counters, timed::timed))
         .with_state(app)
 }
 

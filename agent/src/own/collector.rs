@@ -19,7 +19,8 @@ pub(crate) struct Collector {
     counters: Arc<Counters>,
     appender: Appender,
     instance: String,
-    series: HashMap<(String, Cow<'static, str>), SeriesId>,
+    /// By name and values of labels.
+    series: HashMap<(String, Vec<Cow<'static, str>>), SeriesId>,
     described: HashSet<&'static str>,
 }
 
@@ -74,12 +75,12 @@ impl Collector {
     }
 
     fn id(&mut self, metric: &Metric) -> Option<SeriesId> {
-        let key = (metric.name(), metric.label.as_ref().map_or(Cow::Borrowed(""), |(_, of)| of.clone()));
+        let key = (metric.name(), metric.labels.iter().map(|(_, of)| of.clone()).collect());
         if let Some(id) = self.series.get(&key) {
             return Some(*id);
         }
         let mut labels = vec![("__name__", key.0.as_str()), ("job", JOB), ("instance", self.instance.as_str())];
-        labels.extend(metric.label.as_ref().map(|(name, of)| (*name, of.as_ref())));
+        labels.extend(metric.labels.iter().map(|(name, of)| (*name, of.as_ref())));
         let id = self.engine.series(&labels).ok()?;
         self.series.insert(key, id);
         Some(id)
@@ -95,8 +96,12 @@ mod tests {
     fn our_own_metrics_are_stored_with_job_and_description() {
         let engine = Engine::in_memory().unwrap();
         let counters = Arc::new(Counters::new());
+        counters.handlers.took("/a", Duration::from_millis(1));
         let mut collector = Collector::new(engine.clone(), counters, "here".to_owned()).unwrap();
         collector.collect();
+        let stored = |name: &str| collector.series.keys().filter(|(of, _)| of == name).count();
+        assert_eq!(stored("tidegauge_http_request_seconds_count"), 1);
+        assert_eq!(stored("tidegauge_http_request_seconds_bucket"), 0, "a dozen series for each handler");
         assert_eq!(engine.metadata()["tidegauge_samples_total"].kind, "counter");
         let id = engine.series(&[("__name__", "tidegauge_series"), ("job", JOB), ("instance", "here")]).unwrap();
         assert!(collector.series.values().any(|known| *known == id));

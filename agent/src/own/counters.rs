@@ -1,11 +1,14 @@
 //! What the handlers count.
 
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use tidegauge::Quantiles;
+
+use super::handlers::Handlers;
 
 /// Relaxed throughout: each number is right by itself.
 #[derive(Debug)]
@@ -20,6 +23,9 @@ pub(crate) struct Counters {
     pub(crate) running: AtomicU64,
     pub(crate) waiting: AtomicU64,
     turned_away: AtomicU64,
+    pub(crate) handlers: Handlers,
+    /// Where the log is, if there is one on a disk.
+    pub(super) log_dir: Option<PathBuf>,
 }
 
 /// The counters at one moment.
@@ -52,7 +58,14 @@ impl Counters {
             running: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
             turned_away: AtomicU64::new(0),
+            handlers: Handlers::default(),
+            log_dir: None,
         }
+    }
+
+    /// Of an agent whose store is in `data_dir`.
+    pub(crate) fn beside(data_dir: &Path) -> Self {
+        Self { log_dir: Some(data_dir.join("wal")), ..Self::new() }
     }
 
     /// A remote-write request was handled, and `samples` were taken.

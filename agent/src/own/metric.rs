@@ -13,7 +13,7 @@ pub(crate) struct Metric {
     pub(super) suffix: &'static str,
     pub(super) kind: &'static str,
     pub(super) help: &'static str,
-    pub(super) label: Option<(&'static str, Cow<'static, str>)>,
+    pub(super) labels: Vec<(&'static str, Cow<'static, str>)>,
     pub(super) value: f64,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct List(Vec<Metric>);
 
 impl List {
     pub(super) fn put(&mut self, family: &'static str, kind: &'static str, help: &'static str, value: f64) {
-        self.0.push(Metric { family, suffix: "", kind, help, label: None, value });
+        self.0.push(Metric { family, suffix: "", kind, help, labels: Vec::new(), value });
     }
 
     pub(super) fn gauge(&mut self, family: &'static str, help: &'static str, value: f64) {
@@ -50,7 +50,7 @@ impl List {
         of: impl Into<Cow<'static, str>>,
         value: f64,
     ) {
-        self.0.push(Metric { family, suffix: "", kind, help, label: Some((name, of.into())), value });
+        self.0.push(Metric { family, suffix: "", kind, help, labels: vec![(name, of.into())], value });
     }
 
     pub(super) fn part_of(
@@ -59,9 +59,10 @@ impl List {
         suffix: &'static str,
         kind: &'static str,
         help: &'static str,
+        labels: Vec<(&'static str, Cow<'static, str>)>,
         value: f64,
     ) {
-        self.0.push(Metric { family, suffix, kind, help, label: None, value });
+        self.0.push(Metric { family, suffix, kind, help, labels, value });
     }
 
     pub(super) fn finish(self) -> Vec<Metric> {
@@ -74,19 +75,13 @@ pub(super) fn text(metrics: &[Metric]) -> String {
     let mut out = String::with_capacity(metrics.len() * 128);
     let mut described = "";
     for metric in metrics {
-        let Metric { family, suffix, kind, help, label, value } = metric;
+        let Metric { family, kind, help, labels, value, .. } = metric;
         if described != *family {
             described = family;
             let _ = writeln!(out, "# HELP {family} {help}\n# TYPE {family} {kind}");
         }
-        let _ = match label {
-            Some((name, of)) => {
-                let sample = [family, *suffix].concat();
-                write_series(&mut out, &sample, [(*name, of.as_ref())]);
-                writeln!(out, " {value}")
-            }
-            None => writeln!(out, "{family}{suffix} {value}"),
-        };
+        write_series(&mut out, &metric.name(), labels.iter().map(|(name, of)| (*name, of.as_ref())));
+        let _ = writeln!(out, " {value}");
     }
     out
 }
@@ -101,12 +96,19 @@ mod tests {
         let mut list = List::default();
         list.counter("a_total", "Of a.", 3);
         list.labelled("b_seconds", "summary", "Of b.", "quantile", "0.5", 0.25);
-        list.part_of("b_seconds", "_count", "summary", "Of b.", 7.0);
+        list.part_of("b_seconds", "_count", "summary", "Of b.", Vec::new(), 7.0);
         list.labelled("c", "gauge", "Of c.", "series", "m{a=\"x\\y\"}".to_owned(), 1.0);
+        let both = || vec![("handler", "/x".into()), ("le", "0.1".into())];
+        list.part_of("d_seconds", "_bucket", "histogram", "Of d.", both(), 2.0);
+        list.part_of("d_seconds", "_count", "histogram", "Of d.", both()[..1].to_vec(), 2.0);
         let text = text(&list.finish());
+        assert!(
+            text.ends_with("d_seconds_bucket{handler=\"/x\",le=\"0.1\"} 2\nd_seconds_count{handler=\"/x\"} 2\n"),
+            "{text}"
+        );
         assert_eq!(text.matches("# TYPE b_seconds summary").count(), 1);
         let samples = text.lines().filter(|line| !line.starts_with('#')).count();
-        assert_eq!(samples, 4);
+        assert_eq!(samples, 6);
         assert!(Parser::new(text.as_bytes(), Dialect::Text).all(|line| line.is_ok()), "{text}");
     }
 }

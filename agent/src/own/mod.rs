@@ -3,32 +3,49 @@
 
 mod collector;
 mod counters;
+mod handlers;
+mod log_files;
 mod metric;
+
+use std::borrow::Cow;
 
 use tidegauge::{Engine, Quantiles, Stats};
 
 pub(crate) use collector::Collector;
 pub(crate) use counters::Counters;
+use handlers::BOUNDS;
+pub(crate) use log_files::size_of;
 use metric::List;
 pub(crate) use metric::Metric;
 
 /// What is stored of ourselves, as of this moment. Each number is right by itself; they are not of one instant.
 pub(crate) fn measure(engine: &Engine, counters: &Counters) -> Vec<Metric> {
-    measured(engine, counters, &engine.stats())
+    measured(engine, counters, &engine.stats(), Detail::Stored)
 }
 
-/// What is shown: as [`measure`], and the hottest series. Those are not stored: they would be another series each, for
-/// whatever others push.
+/// What is shown: as [`measure`], with the buckets of histograms, and the hottest series. Those are not stored: they
+/// would be many series each, or another one for whatever others push.
 pub(crate) fn shown(engine: &Engine, counters: &Counters) -> Vec<Metric> {
     let stats = engine.stats();
-    let mut list = measured(engine, counters, &stats);
+    let mut list = measured(engine, counters, &stats, Detail::Shown);
     list.extend(hottest(&stats));
     list
 }
 
-fn measured(engine: &Engine, counters: &Counters, stats: &Stats) -> Vec<Metric> {
+/// How much of a histogram is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Detail {
+    /// How many and how long together.
+    Stored,
+    /// Buckets, too.
+    Shown,
+}
+
+fn measured(engine: &Engine, counters: &Counters, stats: &Stats, detail: Detail) -> Vec<Metric> {
     let mut list = List::default();
     agent(&mut list, counters);
+    handlers(&mut list, counters, detail);
+    log_files(&mut list, counters);
     let healthy = if engine.is_healthy().is_ok() { 1.0 } else { 0.0 };
     list.gauge("tidegauge_engine_healthy", "1 while the engine takes samples, 0 once it stopped writing.", healthy);
     engine_metrics(&mut list, stats);
@@ -58,6 +75,33 @@ fn agent(list: &mut List, counters: &Counters) {
     list.gauge("tidegauge_queries_waiting", "Requests for data that wait for their turn.", seen.waiting as f64);
     let help = "Requests for data that waited in vain for their turn.";
     list.counter("tidegauge_queries_turned_away_total", help, seen.turned_away);
+}
+
+/// By path as it is routed; what has no route is `other`.
+fn handlers(list: &mut List, counters: &Counters, detail: Detail) {
+    let (name, kind) = ("tidegauge_http_request_seconds", "histogram");
+    let help = "Time of an HTTP request, from its head to the last byte of its answer.";
+    for (handler, times) in counters.handlers.read() {
+        let handler: Cow<'static, str> = handler.into();
+        let labels = || vec![("handler", handler.clone())];
+        if detail == Detail::Shown {
+            let bounds = BOUNDS.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
+            for (bound, within) in bounds.zip(times.within()) {
+                let labels = [labels(), vec![("le", bound.into())]].concat();
+                list.part_of(name, "_bucket", kind, help, labels, within as f64);
+            }
+        }
+        list.part_of(name, "_sum", kind, help, labels(), times.seconds);
+        list.part_of(name, "_count", kind, help, labels(), times.count() as f64);
+    }
+}
+
+/// As long as they are on the disk: allocated before they are written, and used again.
+fn log_files(list: &mut List, counters: &Counters) {
+    let (files, bytes) = counters.log_dir.as_deref().map_or((0, 0), size_of);
+    list.gauge("tidegauge_wal_files", "Files of the log.", files as f64);
+    let help = "Bytes of the log's files, allocated before they are written.";
+    list.gauge("tidegauge_wal_file_bytes", help, bytes as f64);
 }
 
 fn engine_metrics(list: &mut List, s: &Stats) {
@@ -165,7 +209,7 @@ fn quantiles(list: &mut List, name: &'static str, help: &'static str, q: &Quanti
             list.labelled(name, "summary", help, "quantile", quantile, nanos as f64 / 1e9);
         }
     }
-    list.part_of(name, "_count", "summary", help, q.count as f64);
+    list.part_of(name, "_count", "summary", help, Vec::new(), q.count as f64);
 }
 
 fn process(list: &mut List) {

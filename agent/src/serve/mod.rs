@@ -44,7 +44,7 @@ async fn live(settings: Settings) -> Result<(), Failure> {
     let bound = listener.local_addr().unwrap_or(settings.listen);
     let engine = open(&settings, builder(&settings, bound, collect::to_stderr())).await?;
 
-    let counters = Arc::new(Counters::new());
+    let counters = Arc::new(Counters::beside(&settings.data_dir));
     let outcomes = Outcomes::default();
     let collectors = Collectors::start(&engine, &settings, &counters, outcomes.clone(), bound)?;
     let app = App::new(engine.clone(), settings.clone(), counters, outcomes);
