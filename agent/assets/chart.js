@@ -144,7 +144,8 @@ export class Chart {
     this.drawn = series.map((one) => one.stroke);
     this.uplot = new uPlot({
       width: Math.max(this.plot.clientWidth, 50), height: this.options.height ?? HEIGHT,
-      padding: [8, 14, 0, 0], legend: { show: false }, bands,
+      // Half of a time with seconds reaches beyond its mark.
+      padding: [8, 26, 0, 0], legend: { show: false }, bands,
       cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
       scales: {
         x: { time: true, min: window.from ?? window.start, max: window.end },

@@ -105,6 +105,7 @@ export class Explore {
         : await query(this.expr, undefined, signal);
       if (turn !== this.turn) return true;
       const { resultType, result } = answer.data;
+      this.answered = this.expr;
       this.error();
       this.notes([...(answer.warnings ?? []), ...(answer.infos ?? [])]);
       const count = resultType === "matrix" || resultType === "vector" ? result.length : 1;
@@ -115,10 +116,23 @@ export class Explore {
     } catch (error) {
       if (error.name === "AbortError") throw error;
       if (turn !== this.turn) return true;
+      // What was drawn for this expression stays while nobody answers: the banner says so. Else it is not what was asked.
+      if (error.lost && this.answered === this.expr) return false;
+      this.clear();
       this.error(error.message);
-      this.facts("");
       return !error.lost;
     }
+  }
+
+  /** Nothing of an earlier answer is left. */
+  clear() {
+    this.answered = undefined;
+    this.chart?.remove();
+    this.chart = undefined;
+    $("answer-table").hidden = true;
+    $("answer-table").replaceChildren();
+    this.notes([]);
+    this.facts("");
   }
 
   drawChart(result, window) {

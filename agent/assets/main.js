@@ -24,7 +24,7 @@ const overview = new Overview();
 const explore = new Explore({
   changed: (expr) => history.replaceState(null, "", address("explore", expr)),
 });
-overview.onVisible = () => refreshSoon(50);
+overview.onVisible = () => { if (view === "overview") refreshSoon(50); };
 
 function address(name, expr) {
   return expr ? `#${name}?q=${encodeURIComponent(expr)}` : `#${name}`;
@@ -74,8 +74,8 @@ async function refresh() {
     const window = steps(range);
     const reached = await shown.refresh(window, mine.signal);
     if (view === "explore" && performance.now() - sawNames > 15000 && reached) {
-      sawNames = performance.now();
       await explore.loadNames(mine.signal);
+      sawNames = performance.now();
     }
     setStatus(reached ? (live ? "live" : "paused") : "lost", reached ? (live ? "live" : "paused") : "no answer");
     $("banner").hidden = reached;

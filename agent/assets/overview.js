@@ -2,7 +2,7 @@
 
 import { query, queryRange } from "./api.js";
 import { Chart } from "./chart.js";
-import { parts } from "./format.js";
+import { parts, show } from "./format.js";
 
 const DEVICES = 'device!~"loop.*|ram.*|dm-.*|sr.*|zram.*"';
 const LINKS = 'device!~"lo|veth.*|docker.*|br-.*"';
@@ -47,7 +47,7 @@ const ENGINE = [
   { title: "Ingest", unit: "perSecond", min: 0, expr: "rate(tidegauge_samples_total[$w])", name: () => "samples" },
   {
     title: "Push latency", unit: "seconds", min: 0,
-    empty: "One push in 1,024 is timed, and none was yet",
+    empty: "No push was timed yet: one in 1,024 is",
     expr: 'tidegauge_push_seconds{quantile=~"0.5|0.99|0.999"}', name: (l) => `p${+(l.quantile * 100).toFixed(1)}`,
   },
   {
@@ -74,7 +74,11 @@ const TILES = [
   },
   { title: "Series", unit: "number", expr: "tidegauge_series", note: "active in the engine" },
   { title: "Samples", unit: "number", expr: "tidegauge_segment_samples + tidegauge_memtable_samples", note: "stored" },
-  { title: "On disk", unit: "bytes", expr: "tidegauge_segment_bytes", note: "in segments" },
+  {
+    title: "On disk", unit: "bytes", note: "segments and log",
+    expr: 'label_replace(tidegauge_segment_bytes, "what", "segments", "", "") or label_replace(tidegauge_wal_file_bytes, "what", "log", "", "")',
+    parts: ["segments", "log"],
+  },
   {
     // What a segment has beside its columns weighs more than the first samples.
     title: "Bytes a sample", unit: "number", note: "in segments, from 100,000 samples on",
@@ -139,7 +143,7 @@ export class Overview {
       note.textContent = tile.note;
       root.append(name, value, note);
       document.getElementById("tiles").append(root);
-      return { tile, value };
+      return { tile, value, note };
     });
   }
 
@@ -158,11 +162,16 @@ export class Overview {
         return { lost: error.lost };
       }
     });
-    const asks = this.tiles.map(async ({ tile, value }) => {
+    const asks = this.tiles.map(async ({ tile, value, note }) => {
       try {
         const { data } = await query(tile.expr, undefined, signal);
-        const found = data.result[0]?.value?.[1];
-        const [number, unit] = found === undefined ? ["–", ""] : parts(Number(found), tile.unit);
+        const found = data.result.map((series) => Number(series.value[1]));
+        const [number, unit] = found.length ? parts(found.reduce((a, b) => a + b), tile.unit) : ["–", ""];
+        if (tile.parts && found.length) {
+          const said = data.result.map(({ metric, value: [, size] }) => [metric.what, show(Number(size), tile.unit)]);
+          said.sort(([a], [b]) => tile.parts.indexOf(a) - tile.parts.indexOf(b));
+          note.textContent = said.map((one) => one.join(" ")).join(" · ");
+        }
         const small = document.createElement("small");
         small.textContent = unit;
         value.replaceChildren(number, small);
@@ -172,10 +181,13 @@ export class Overview {
         return !error.lost;
       }
     });
+    const tiles = Promise.all(asks);
+    // Given up together with the charts: that is told once, by them.
+    tiles.catch(() => {});
     const drawn = await Promise.all(answers);
     const shown = { ...window, from: beginning(drawn, window) };
     for (const { panel, chart, matrix } of drawn) if (chart) chart.draw(matrix, shown, panel.name);
-    const reached = await Promise.all(asks);
+    const reached = await tiles;
     return reached.every(Boolean) && drawn.every(({ lost }) => !lost);
   }
 

@@ -72,6 +72,16 @@ impl Browser {
         self.call("POST", "/execute/sync", &json!({"script": script, "args": []}))
     }
 
+    /// As on a screen of this size, in CSS pixels.
+    fn resize(&self, width: u32, height: u32) {
+        let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        self.call(
+            "POST",
+            "/goog/cdp/execute",
+            &json!({"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics}),
+        );
+    }
+
     /// What the page wrote to its console as errors.
     fn errors(&self) -> Vec<String> {
         let log = self.call("POST", "/se/log", &json!({"type": "browser"}));
@@ -101,6 +111,38 @@ const DRAWN: &str = r#"
       return { title: panel.querySelector("h3")?.textContent ?? "", ink, sum, draws: +panel.dataset.draws };
     }).filter(Boolean);
 "#;
+
+/// What is wider than the window, and each text that is cut off by its own box or reaches out of its card.
+const CUT: &str = r#"
+    const cut = [];
+    if (document.documentElement.scrollWidth > innerWidth) cut.push(`the page: ${document.documentElement.scrollWidth}`);
+    for (const box of document.querySelectorAll(".tile *, .bar *, .panel h3, .panel h3 *, .row *, .legend:not(.long) span")) {
+      const { left, right, width } = box.getBoundingClientRect();
+      if (!width || box.closest(".hidden, .skip")) continue;
+      const card = (box.closest(".tile, .panel, .bar") ?? document.body).getBoundingClientRect();
+      if (box.scrollWidth > box.clientWidth + 1 && box.clientWidth || right > card.right + 1 || left < card.left - 1) {
+        cut.push(`${box.tagName} ${box.className}: ${box.textContent.trim()}`);
+      }
+    }
+    return cut;
+"#;
+
+/// A laptop, a telephone, a desk.
+const SIZES: [(u32, u32); 3] = [(1280, 800), (390, 844), (1920, 1080)];
+
+/// Charts take their new width a moment after the window has it.
+fn nothing_is_cut(browser: &Browser, width: u32, height: u32) {
+    browser.resize(width, height);
+    let mut told = json!([]);
+    poll(&format!("nothing is cut at {width} × {height}"), || {
+        let cut = browser.script(CUT);
+        if cut != told {
+            eprintln!("{width} × {height}: {cut}");
+            told = cut.clone();
+        }
+        (cut == json!([])).then_some(())
+    });
+}
 
 #[test]
 fn charts_appear_and_move_and_any_expression_is_drawn() {
@@ -143,16 +185,34 @@ fn charts_appear_and_move_and_any_expression_is_drawn() {
     let cut = poll("rates are cut", || Some(browser.script("return window.cut ?? null")).filter(|cut| !cut.is_null()));
     assert_eq!(cut, json!([0, 60]));
 
+    let tile = poll("the log is on the disk, too", || {
+        let tile = browser.script(
+            "return [...document.querySelectorAll('.tile')].find((t) => t.textContent.startsWith('On disk')).textContent",
+        );
+        tile.as_str().unwrap().contains("log").then(|| tile.as_str().unwrap().to_owned())
+    });
+    let told = tile.split(" · log ").nth(1).unwrap_or_else(|| panic!("{tile}"));
+    assert!(tile.contains("segments ") && told.contains("iB"), "{tile}");
+    for (width, height) in SIZES {
+        nothing_is_cut(&browser, width, height);
+    }
+    browser.resize(1200, 1600);
+
     browser.open(&format!("http://{}/#explore?q=node_load1", agent.address));
     browser.script("location.reload()");
     poll("the expression of the address is drawn", || {
         let drawn = browser.script("return document.querySelector('#answer-chart .panel')?.dataset.state ?? ''");
         (drawn == "ready").then_some(())
     });
-    poll("the metrics are listed", || {
-        let names = browser.script("return document.querySelectorAll('#metric-list button').length");
-        (names.as_u64().unwrap() > 50).then_some(())
+    poll("the agent was asked", || {
+        (browser.script("return document.getElementById('status').dataset.state") == "live").then_some(())
     });
+    let names = browser.script("return document.querySelectorAll('#metric-list button').length");
+    assert!(names.as_u64().unwrap() > 50, "the metrics are listed with the first answer: {names}");
+    for (width, height) in SIZES {
+        nothing_is_cut(&browser, width, height);
+    }
+    browser.resize(1200, 1600);
     browser.script(
         "const box = document.getElementById('expr'); box.value = 'sum('; document.getElementById('ask').requestSubmit();",
     );
@@ -160,6 +220,17 @@ fn charts_appear_and_move_and_any_expression_is_drawn() {
         let error = browser.script("return document.getElementById('answer-error').textContent");
         error.as_str().unwrap().contains("query").then_some(())
     });
+    let left = "return ['answer-chart', 'answer-table'].filter((id) => document.getElementById(id).offsetHeight > 0)";
+    assert_eq!(browser.script(left), json!([]), "an older answer under an error");
+    browser.script("document.getElementById('as-table').click()");
+    browser.script(
+        "const box = document.getElementById('expr'); box.value = 'node_load1'; document.getElementById('ask').requestSubmit();",
+    );
+    poll("a table", || (browser.script(left) == json!(["answer-table"])).then_some(()));
+    browser.script(
+        "const box = document.getElementById('expr'); box.value = 'sum('; document.getElementById('ask').requestSubmit();",
+    );
+    poll("no table under an error", || (browser.script(left) == json!([])).then_some(()));
     let refused = |line: &String| line.contains("status of 400");
     let errors: Vec<String> = browser.errors().into_iter().filter(|line| !refused(line)).collect();
     assert!(errors.is_empty(), "{errors:?}");
