@@ -53,9 +53,12 @@ pub fn try_request(
     let mut piece = [0; 16 << 10];
     // Some servers keep the connection although they were asked to close it.
     while !is_whole(&answer) {
-        match stream.read(&mut piece)? {
-            0 => break,
-            n => answer.extend_from_slice(&piece[..n]),
+        match stream.read(&mut piece) {
+            Ok(0) => break,
+            Ok(n) => answer.extend_from_slice(&piece[..n]),
+            // A process that was stopped and goes on reads again.
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
         }
     }
     parse(&answer).ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
