@@ -170,7 +170,7 @@ export class Overview {
         if (tile.parts && found.length) {
           const said = data.result.map(({ metric, value: [, size] }) => [metric.what, show(Number(size), tile.unit)]);
           said.sort(([a], [b]) => tile.parts.indexOf(a) - tile.parts.indexOf(b));
-          note.textContent = said.map((one) => one.join(" ")).join(" · ");
+          note.textContent = said.map((one) => one.join(" ").replaceAll(" ", "\u00a0")).join(" · ");
         }
         const small = document.createElement("small");
         small.textContent = unit;

@@ -189,7 +189,8 @@ fn charts_appear_and_move_and_any_expression_is_drawn() {
         let tile = browser.script(
             "return [...document.querySelectorAll('.tile')].find((t) => t.textContent.startsWith('On disk')).textContent",
         );
-        tile.as_str().unwrap().contains("log").then(|| tile.as_str().unwrap().to_owned())
+        let tile = tile.as_str().unwrap().replace('\u{a0}', " ");
+        tile.contains("log").then_some(tile)
     });
     let told = tile.split(" · log ").nth(1).unwrap_or_else(|| panic!("{tile}"));
     assert!(tile.contains("segments ") && told.contains("iB"), "{tile}");
