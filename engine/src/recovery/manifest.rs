@@ -6,16 +6,12 @@
 //!   compaction had replaced already sorts in front of its successors (C1 of `docs/compaction.md`), so it shows nothing
 //!   that they do not, unless it was deleted or over age. It is not set aside: whether all of them are there, nobody can
 //!   tell.
-//! - R3: The log is replayed from where the last flush began, if it reaches so far: of that flush a segment may be
-//!   missing, for it may have been interrupted between its two. What is there of it is set aside if the log holds all of
-//!   it (`storage/src/wal/survey.rs`); for a segment that counts says that everything below its end is in segments. Where
-//!   the log holds a part, or cannot be shown to hold all, which happens if it is damaged as well, the segment counts, and
-//!   a note says what may be missing.
+//! - R3: The log is replayed from where the last flush began, if it reaches so far: of that flush, segments may be
+//!   missing. What both hold is the same (`storage/src/wal/survey.rs`).
 //! - R4: Deletes and descriptions of metrics are as far as the old manifest can be read. Rules of retention are not
 //!   taken over.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,7 +22,7 @@ use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, Remains};
 use tidegauge_storage::model::{SeqNo, SeqRange};
 use tidegauge_storage::segment::{Segment, SegmentInfo, file_name, id_of};
 use tidegauge_storage::source::ReadError;
-use tidegauge_storage::wal::{Held, Survey, stores_of, survey};
+use tidegauge_storage::wal::{Survey, stores_of, survey};
 
 use super::{Lost, RecoveryReport, quarantine};
 use crate::error::OpenError;
@@ -64,12 +60,7 @@ impl Rebuild<'_> {
         };
         let segments = self.choose(found, &remains, store_id)?;
         let newest = newest_flush(&segments);
-        let survey = survey(fs, &wal_dir, store_id, newest.clone())?;
-        let segments = self.without_half(segments, newest, survey.newest)?;
-        for file in &survey.left_out_files {
-            let kept = quarantine::keep_written(fs, self.dir, file);
-            self.report.quarantined.push(kept.map_err(|source| OpenError::Io { path: file.clone(), source })?);
-        }
+        let survey = survey(fs, &wal_dir, store_id, newest)?;
         if remains.found {
             let kept = quarantine::keep_numbered(fs, self.dir, &self.dir.join("MANIFEST"));
             self.report
@@ -148,31 +139,6 @@ impl Rebuild<'_> {
         Ok(chosen)
     }
 
-    /// The segments, but the one of a flush that may lack its other (R3).
-    fn without_half(
-        &mut self,
-        mut segments: Vec<SegmentInfo>,
-        newest: Range<SeqNo>,
-        held: Held,
-    ) -> Result<Vec<SegmentInfo>, OpenError> {
-        let of_newest = |info: &SegmentInfo| info.seq_range.end == newest.end;
-        let others_end = segments.iter().filter(|info| !of_newest(info)).map(|info| info.seq_range.end).max();
-        let mut halves = segments.iter().filter(|info| of_newest(info) && info.seq_range.start == newest.start);
-        let (Some(half), None) = (halves.next(), halves.next()) else { return Ok(segments) };
-        let (id, path) = (half.id, self.dir.join("segments").join(file_name(half.id)));
-        match held {
-            Held::All if others_end.is_none_or(|end| end <= newest.start) => {
-                self.set_aside(&path, "it is of the last flush, which may lack another one, and the log holds all of that")?;
-                segments.retain(|info| info.id != id);
-            }
-            Held::All | Held::Part => self.report.notes.push(
-                "samples of the last flush may be missing, above all late ones: one of its two segments may not be there, and the log does not hold all of it".to_owned(),
-            ),
-            Held::Nothing => {}
-        }
-        Ok(segments)
-    }
-
     fn keep(&mut self, path: &Path) -> Result<PathBuf, OpenError> {
         let kept = quarantine::keep(&**self.fs, self.dir, path);
         let kept = kept.map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
@@ -206,10 +172,13 @@ impl Rebuild<'_> {
         notes.push(format!(
             "{deletes} deletes could be read; what others hid, and compaction had not removed, is shown again: delete it again"
         ));
+        notes.push(
+            "samples of a flush that was being written may be missing, above all late ones: one of its two segments may not be there, and the log is read behind it".to_owned(),
+        );
         notes.push("rules of retention are not taken over: set them again, if there were any".to_owned());
         if survey.left_out > 0 {
             let left_out = survey.left_out;
-            notes.push(format!("{left_out} frames of the log lie behind a gap and were left out: they were not durable, as far as is known, and are kept"));
+            notes.push(format!("{left_out} frames of the log lie behind a gap and were left out: they were not durable, as far as is known"));
         }
     }
 }
@@ -223,7 +192,7 @@ fn most_named(segments: &[SegmentInfo], logs: &BTreeMap<u128, usize>) -> Option<
 
 /// The numbers of the last flush: everything below them is in segments whole. Empty if the last one was compacted, for
 /// then it was whole.
-fn newest_flush(segments: &[SegmentInfo]) -> Range<SeqNo> {
+fn newest_flush(segments: &[SegmentInfo]) -> std::ops::Range<SeqNo> {
     let end = segments.iter().map(|info| info.seq_range.end).max().unwrap_or_default();
     let of_last = segments.iter().filter(|info| info.seq_range.end == end);
     let flushed = of_last.clone().all(|info| info.level == 0);

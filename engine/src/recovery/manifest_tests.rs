@@ -1,6 +1,5 @@
 //! P5: a manifest that is damaged or gone is made anew from what the other files say.
 
-use std::cell::RefCell;
 use std::path::Path;
 
 use tidegauge_storage::fs::Fs;
@@ -8,11 +7,10 @@ use tidegauge_storage::fs::sim::SimFs;
 use tidegauge_storage::manifest::{Retention, RetentionRule};
 use tidegauge_storage::model::Timestamp;
 
-use super::tests::{Contents, contents, killed, push, push_until, quarantined, try_open};
+use super::tests::{Contents, contents, killed, push, quarantined, try_open};
 use super::{Recovery, RecoveryReport};
 use crate::engine::{Engine, Metadata};
 use crate::error::OpenError;
-use crate::options::Level;
 
 const MANIFEST: &str = "memory/MANIFEST";
 const WAL: &str = "memory/wal";
@@ -60,11 +58,8 @@ fn p5_a_manifest_that_is_damaged_or_gone_is_made_anew() {
         damage(&fs);
         let report = check_made_anew(&fs, &all, what);
         assert!(report.lost.is_empty(), "{what}: {:?}", report.lost);
-        // Where the log still has the last flush, which may have had another segment, the one is set aside.
-        let mut kept = quarantined(&fs);
-        kept.retain(|name| name != "0000000000000000.seg");
-        let expected: Vec<String> = if what == "removed" { Vec::new() } else { vec!["MANIFEST.1".to_owned()] };
-        assert_eq!(kept, expected, "{what}");
+        let kept: Vec<String> = if what == "removed" { Vec::new() } else { vec!["MANIFEST.1".to_owned()] };
+        assert_eq!(quarantined(&fs), kept, "{what}");
     }
 }
 
@@ -110,109 +105,6 @@ fn p5_a_manifest_made_anew_replays_nothing_that_was_overwritten_since() {
         let report = check_made_anew(&fs, &all, what);
         assert!(report.lost.is_empty(), "{what}: {:?}", report.lost);
     }
-}
-
-/// In order, and late.
-fn push_late(engine: &Engine) {
-    [5, 7, 3, 2, 8].into_iter().for_each(|round| push(engine, round));
-}
-
-/// A store whose last flush begins in the opening that wrote it: one segment before, the rest in the log.
-fn before_a_flush() -> (SimFs, Engine, Contents) {
-    let fs = SimFs::new();
-    let engine = try_open(&fs, Recovery::Strict).unwrap();
-    push(&engine, 0);
-    engine.flush().unwrap();
-    push_late(&engine);
-    let all = contents(&engine);
-    (fs, engine, all)
-}
-
-/// Stops a flush at each of its operations until it is done, and loses the manifest. Answers how many segments there
-/// were.
-fn interrupt(store: impl Fn() -> (SimFs, Contents), flush: impl Fn(&SimFs, u64) -> bool) -> Vec<usize> {
-    let (mut seen, mut done) = (Vec::new(), false);
-    while !done {
-        let stop = seen.len() as u64 + 1;
-        let (fs, all) = store();
-        done = flush(&fs, stop);
-        seen.push(segments(&fs.kill()));
-        for disk in [fs.kill(), fs.crash(stop)] {
-            if disk.remove(Path::new(MANIFEST)).is_ok() {
-                check_made_anew(&disk, &all, &format!("stopped at {stop}"));
-            }
-        }
-    }
-    seen
-}
-
-fn segments(fs: &SimFs) -> usize {
-    fs.list(Path::new("memory/segments")).unwrap().iter().filter(|name| name.ends_with(".seg")).count()
-}
-
-/// An opening that is stopped, or its flush.
-fn open_and_flush(fs: &SimFs, stop: u64) -> bool {
-    fs.stop_at(fs.operations() + stop);
-    try_open(fs, Recovery::Strict).is_ok_and(|engine| engine.flush().is_ok())
-}
-
-fn times(seen: &[usize], segments: usize) -> usize {
-    seen.iter().filter(|n| **n == segments).count()
-}
-
-/// Its in-order segment says that all below its end is in segments; its late one is not there, and the log has it all.
-#[test]
-fn p5_a_manifest_made_anew_has_all_of_a_flush_that_was_interrupted() {
-    let live = RefCell::new(None);
-    let store = || {
-        let (fs, engine, all) = before_a_flush();
-        live.replace(Some(engine));
-        (fs, all)
-    };
-    let seen = interrupt(store, |fs, stop| {
-        fs.stop_at(fs.operations() + stop);
-        live.take().unwrap().flush().is_ok()
-    });
-    assert!(times(&seen, 2) > 2, "{seen:?}: never half");
-}
-
-/// The memtable that is flushed was recovered: its numbers begin where the segments end, those in the log 2^32 above.
-#[test]
-fn p5_a_manifest_made_anew_has_all_of_a_recovered_flush_that_was_interrupted() {
-    let store = || {
-        let (fs, engine, _) = before_a_flush();
-        engine.flush().unwrap();
-        let fs = fs.kill();
-        drop(engine);
-        let engine = try_open(&fs, Recovery::Strict).unwrap();
-        [25, 27, 23].into_iter().for_each(|round| push(&engine, round));
-        (fs.kill(), contents(&engine))
-    };
-    let before = segments(&store().0);
-    let seen = interrupt(store, open_and_flush);
-    assert!(times(&seen, before + 1) > 2, "{seen:?}: never half");
-}
-
-/// A delete divides what is recovered into two flushes, and the first is done. (It hides nothing here: once both are done
-/// and the log is let go of, the manifest alone would know it.)
-#[test]
-fn p5_a_manifest_made_anew_has_all_of_the_second_flush_of_a_recovery() {
-    let store = || {
-        let (fs, engine, _) = before_a_flush();
-        // So that the flush which the delete asks for is not done, though its segments may lie there.
-        let manifest = engine.life().manifest.lock().unwrap();
-        engine.delete(r#"{host="none"}"#, Timestamp::from_nanos(0)..Timestamp::from_nanos(100_000)).unwrap();
-        [25, 27, 23].into_iter().for_each(|round| push_until(&engine, round, Level::Visible));
-        let (disk, all) = (fs.kill(), contents(&engine));
-        drop(manifest);
-        for name in disk.list(Path::new(WAL)).unwrap() {
-            disk.open(&Path::new(WAL).join(name)).unwrap().sync_data().unwrap();
-        }
-        disk.sync_dir(Path::new(WAL)).unwrap();
-        (disk, all)
-    };
-    let seen = interrupt(store, open_and_flush);
-    assert!(times(&seen, 4) > 2, "{seen:?}: never half of the second");
 }
 
 /// A store with a delete, rules and descriptions in its manifest, closed.

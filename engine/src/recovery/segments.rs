@@ -96,11 +96,7 @@ pub(crate) fn keep_unnamed(
         if id_of(&name).is_some_and(|id| !manifest.state().segments.contains_key(&id)) {
             let path = folder.join(name);
             let kept = quarantine::keep(fs, dir, &path);
-            let kept = kept.map_err(|source| OpenError::Io { path: path.clone(), source })?;
-            // A manifest made anew may have set it aside.
-            if !report.quarantined.contains(&kept) {
-                report.quarantined.push(kept);
-            }
+            report.quarantined.push(kept.map_err(|source| OpenError::Io { path: path.clone(), source })?);
             remove(fs, &path)?;
         }
     }

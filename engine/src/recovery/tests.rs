@@ -47,10 +47,6 @@ pub(super) fn contents(engine: &Engine) -> Contents {
 
 /// A round of 300 samples for each of four series, durable when this returns.
 pub(super) fn push(engine: &Engine, round: i64) {
-    push_until(engine, round, Level::Durable);
-}
-
-pub(super) fn push_until(engine: &Engine, round: i64, level: Level) {
     let mut samples = Vec::new();
     for host in 0..4 {
         let series = engine.series(&[("__name__", "cpu"), ("host", &host.to_string())]).unwrap();
@@ -58,7 +54,7 @@ pub(super) fn push_until(engine: &Engine, round: i64, level: Level) {
         samples.extend((0..300).map(|i| SeriesSample::new(series, at(i), ((round * 300 + i) as f64).sqrt())));
     }
     let ack = engine.push_batch(&samples).unwrap();
-    engine.wait(ack, level, SOON).unwrap();
+    engine.wait(ack, Level::Durable, SOON).unwrap();
 }
 
 /// Two rounds in a segment, eight in the log, each durable; killed.

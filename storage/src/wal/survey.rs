@@ -2,9 +2,8 @@
 //!
 //! - V1: What is taken is a suffix of the order: replaying it over segments that hold a part of it changes nothing that
 //!   they have, and adds what they have not.
-//! - V2: It begins with the last flush if all of that is still here, or as far before it as the log reaches back without a
-//!   gap; else behind it. Each is where a generation begins, and each generation defines its series. What lies in front
-//!   of the flush is in segments, and is read for deletes.
+//! - V2: It begins with the last flush if all of that is still here, else behind it. Both are where a generation begins,
+//!   and each generation defines its series.
 //! - V3: Each opening's frames count up by one. They end at the first that is missing, unless a frame of the same
 //!   opening witnesses that a later one was durable: then what is missing is damage, and recovery reports it.
 
@@ -15,25 +14,13 @@ use std::path::{Path, PathBuf};
 
 use super::file::{FrameFile, HeaderState};
 use super::format::{FILE_HEADER_LEN, FILE_MAGIC, FileHeader, PAGE};
-use super::recovered::{EpochEnd, NUMBER_GAP, WalState};
+use super::recovered::{EpochEnd, WalState};
 use super::types::{Epoch, FrameNo, WalError};
 use crate::fs::Fs;
 use crate::model::SeqNo;
 
 /// Gaps in the frames of one file that are told apart; what lies behind more of them is left out.
 const RUNS_MAX: usize = 1 << 16;
-
-/// How much of the last flush the log holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Held {
-    /// Nothing: it was let go of, so the flush was whole.
-    #[default]
-    Nothing,
-    /// Frames of it, and nobody can say that they are all.
-    Part,
-    /// Every frame, from the first of a generation to the last: replaying them gives all of the flush.
-    All,
-}
 
 /// What a survey found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,10 +32,6 @@ pub struct Survey {
     pub open_number: Option<u32>,
     /// Sound frames behind a gap that nothing witnesses to have been durable: they are left out.
     pub left_out: u64,
-    /// The files that hold those.
-    pub left_out_files: Vec<PathBuf>,
-    /// How much of the last flush is here.
-    pub newest: Held,
 }
 
 /// The stores that the headers of the WAL's files name, each with the number of its files.
@@ -71,8 +54,7 @@ pub fn stores_of(fs: &dyn Fs, dir: &Path) -> Result<BTreeMap<u128, usize>, WalEr
 }
 
 /// Looks through all files of the WAL in `dir`. `newest` holds the numbers of the last flush that is known to be in
-/// segments, at least in part: everything below it is in segments whole. Writes nothing; memory is bounded by the number
-/// of files and gaps.
+/// segments, at least in part: everything below it is in segments whole. Writes nothing; memory is bounded by the number of files and gaps.
 ///
 /// # Errors
 /// [`WalError::TooNew`] if a later release wrote there, [`WalError::Io`] if reading fails.
@@ -86,23 +68,20 @@ pub fn survey(fs: &dyn Fs, dir: &Path, store_id: u128, newest: Range<SeqNo>) -> 
     let mut lives: BTreeMap<u32, Life> = BTreeMap::new();
     for &epoch in &epochs {
         let life = lives.entry(epoch.open_number()).or_default();
-        life.read(&mut open(epoch)?, epoch)?;
+        life.read(&mut open(epoch)?, epoch, newest.start)?;
     }
-    let all: Vec<Run> = lives.values().flat_map(|life| life.runs.iter().copied()).collect();
-    let (held, first) = beginning(&all, &newest);
-    lives.values_mut().for_each(|life| life.runs.retain(|run| first.is_some_and(|first| run.place() >= first)));
-    let open_number = lives.keys().next_back().copied();
-    let mut survey = Survey { open_number, newest: held, ..Survey::default() };
+    // What was kept of a released generation is not all of it, and all of it is in segments.
+    if !reach(lives.values(), newest.end) {
+        lives.values_mut().for_each(|life| life.runs.retain(|run| run.first_seq >= newest.end));
+    }
+    let mut survey = Survey { open_number: lives.keys().next_back().copied(), ..Survey::default() };
     let mut greatest = 0;
     for life in lives.into_values() {
         greatest = greatest.max(life.greatest);
         let last = life.end();
         survey.left_out += life.ends_by(last, &mut survey.wal.ends);
-        let behind = life.runs.iter().filter(|run| run.first > last).map(|run| dir.join(run.epoch.file_name()));
-        survey.left_out_files.extend(behind);
         survey.wal.synced_through = survey.wal.synced_through.max(FrameNo(last));
     }
-    survey.left_out_files.dedup();
     // Nothing may be let go of before what is replayed is in segments again.
     survey.wal.oldest_epoch = epochs.first().copied().unwrap_or_default();
     survey.wal.live_epoch = Epoch::new(survey.open_number.map_or(0, |n| n.saturating_add(1)), 0);
@@ -122,54 +101,22 @@ fn epochs(fs: &dyn Fs, dir: &Path) -> Result<Vec<Epoch>, WalError> {
     Ok(epochs)
 }
 
-/// How much of the last flush the log holds, and where what is taken begins (V2).
-fn beginning(runs: &[Run], flush: &Range<SeqNo>) -> (Held, Option<(Epoch, u64)>) {
-    if let Some(run) = (0..runs.len()).find(|&nth| holds_all(&runs[nth..], flush)).map(|nth| &runs[nth]) {
-        return (Held::All, Some(run.place()));
-    }
-    // What was kept of a released generation is not all of it, and all of it is in segments.
-    let any = runs.iter().any(|run| run.first_seq < flush.end && run.end_seq > flush.start);
-    let behind = runs.iter().find(|run| run.first_seq >= flush.end);
-    (if any { Held::Part } else { Held::Nothing }, behind.map(Run::place))
-}
-
-/// Whether these frames begin a generation, at or before a flush, and go on without a gap to its end. Numbers go on where
-/// the flush begins, or, in a new opening that found nothing else above that, [`NUMBER_GAP`] behind; likewise from one
-/// opening to the next.
-fn holds_all(runs: &[Run], flush: &Range<SeqNo>) -> bool {
-    let Some(first) = runs.first().filter(|run| run.begins_generation) else { return false };
-    if flush.is_empty() || first.first_seq > flush.start && !leaps(first.first_seq, flush.start) {
-        return false;
-    }
-    let mut before: Option<&Run> = None;
-    for run in runs {
-        let joins = before.is_none_or(|before| {
-            if before.epoch.open_number() == run.epoch.open_number() {
-                return run.first == before.last + 1;
+/// Whether the log holds, from the beginning of a generation, everything below `end` without a gap.
+fn reach<'a>(lives: impl Iterator<Item = &'a Life>, end: SeqNo) -> bool {
+    for life in lives {
+        let mut next = None;
+        for run in &life.runs {
+            let joins = next.map_or(run.begins_generation, |next| run.first == next);
+            if !joins {
+                return false;
             }
-            run.begins_generation && (run.first_seq == before.end_seq || leaps(run.first_seq, before.end_seq))
-        });
-        if !joins || run.first_seq >= flush.end {
-            return false;
+            if run.end_seq >= end {
+                return true;
+            }
+            next = Some(run.last + 1);
         }
-        if run.end_seq >= flush.end {
-            return true;
-        }
-        before = Some(run);
     }
     false
-}
-
-/// Whether a number is the first of an opening that began behind another one.
-fn leaps(seq: SeqNo, behind: SeqNo) -> bool {
-    seq.0.checked_sub(NUMBER_GAP) == Some(behind.0)
-}
-
-/// Whether a file is known to be the first of its generation. A rotation takes an epoch, and the first file the next
-/// one; an opening takes none. Where the disk was full, some more were tried.
-fn is_first_of(epoch: Epoch, generation: Epoch) -> bool {
-    let opening = Epoch::new(generation.open_number(), 0);
-    epoch.0 == if generation == opening { generation.0 } else { generation.0 + 1 }
 }
 
 /// Frames of one file that count up by one.
@@ -184,31 +131,22 @@ struct Run {
     begins_generation: bool,
 }
 
-impl Run {
-    /// In the order of all.
-    fn place(&self) -> (Epoch, u64) {
-        (self.epoch, self.first)
-    }
-}
-
 /// What one opening wrote.
 #[derive(Default)]
 struct Life {
-    /// In order of file and place.
+    /// At or above the floor, in order of file and place.
     runs: Vec<Run>,
-    /// Number and generation of the last frame.
-    last: Option<(u64, u64)>,
     /// The greatest frame that one of its own calls durable.
     witness: u64,
-    /// The greatest frame of all.
+    /// The greatest frame of all, those below the floor included.
     greatest: u64,
 }
 
 impl Life {
-    fn read(&mut self, file: &mut FrameFile, epoch: Epoch) -> Result<(), WalError> {
+    fn read(&mut self, file: &mut FrameFile, epoch: Epoch, floor: SeqNo) -> Result<(), WalError> {
         // Sound frames count even under a header that is damaged; a later version is refused.
         let begins = match file.header()? {
-            HeaderState::Sound(header) if is_first_of(epoch, Epoch(header.generation)) => Some(header.first_frame),
+            HeaderState::Sound(header) if header.generation == epoch.0 => Some(header.first_frame),
             _ => None,
         };
         let mut at = PAGE;
@@ -222,9 +160,9 @@ impl Life {
             }
             let first_seq = SeqNo(header.first_seq);
             let end_seq = SeqNo(header.first_seq.saturating_add(header.samples.into()));
-            let follows_another =
-                self.last.is_some_and(|(last, generation)| last + 1 == number && generation != header.generation);
-            self.last = Some((number, header.generation));
+            if first_seq < floor {
+                continue;
+            }
             let known = self.runs.len();
             match self.runs.last_mut() {
                 Some(run) if run.epoch == epoch && run.last + 1 == number => {
@@ -233,7 +171,7 @@ impl Life {
                 // Numbers go up with the place: what does not is no frame of this life's chain.
                 Some(run) if run.last >= number => {}
                 _ if known < RUNS_MAX => {
-                    let begins_generation = begins == Some(number) || follows_another;
+                    let begins_generation = begins == Some(number);
                     self.runs.push(Run { epoch, first: number, last: number, first_seq, end_seq, begins_generation });
                 }
                 _ => {}
