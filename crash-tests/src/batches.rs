@@ -71,7 +71,11 @@ impl Run {
 
     /// A batch that expects nothing where there is something, after one that made sure of it.
     pub(crate) fn conflict(&mut self, n: u64) -> Result<(), Stopped> {
-        // This very series: what is older may have been dropped by size meanwhile, and then there is nothing.
+        // What is over age is nothing, however new it is here, and so is what was dropped by size.
+        let retention = self.engine().retention();
+        if !retention.rules.is_empty() || retention.max_bytes.is_some() {
+            return self.batch(n);
+        }
         let (_, series) = self.batch_if(1, None)?;
         let engine = self.engine().clone();
         let lane = &mut self.lanes[0];
