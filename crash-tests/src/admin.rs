@@ -128,7 +128,9 @@ impl Run {
     pub(crate) fn back_up(&mut self) -> Result<(), Stopped> {
         self.wait(Level::Visible)?;
         let begun = self.fs.steps();
-        let dir = PathBuf::from(format!("copy{begun}"));
+        // A recovered store may have a copy of that name: steps are counted anew there.
+        let free = |dir: &PathBuf| tidegauge_storage::fs::Fs::list(&self.fs, dir).is_err();
+        let dir = (begun..).map(|n| PathBuf::from(format!("copy{n}"))).find(free).expect("names do not end");
         let lanes = self.lanes.iter().map(|lane| lane.contents.hash()).collect();
         let found = Found { lanes, metadata: self.metadata.last() };
         let copied = tidegauge::internals::backup_on(self.engine(), &dir).map_err(|e| stopped("a backup", e));
