@@ -62,8 +62,12 @@ fn lost(hole: &LostRange, all: SeqRange) -> Lost {
     };
     let start = hole.before.map_or(all.start, |edge| edge.seq);
     let end = hole.behind.map_or(all.end, |edge| edge.seq).max(start);
-    // Numbers are given without gaps within one life; from one to the next they leap. A frame has one at least.
-    let count = (hole.last.0 + 1).saturating_sub(hole.first.0);
+    // Numbers, of samples and of frames, are given without gaps within one life; from one to the next they leap. A frame
+    // has one sample at least, and of a hole over several lives one frame is known to be missing.
+    let count = match (hole.last.0 + 1).saturating_sub(hole.first.0) {
+        frames if frames < NUMBER_GAP => frames,
+        _ => 1,
+    };
     let numbers = end.0.saturating_sub(start.max(all.start).0);
     let (samples, at_least) = match (hole.before, hole.behind) {
         _ if count == 0 && !hole.open_ended => (Some(0), 0),
@@ -85,5 +89,32 @@ fn lost(hole: &LostRange, all: SeqRange) -> Lost {
         time_range,
         samples,
         samples_at_least: at_least,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegauge_storage::wal::{Epoch, FrameNo};
+
+    use super::*;
+
+    /// A hole from the first life's frames into the second's was said to hold 4,294,967,361 samples.
+    #[test]
+    fn what_is_lost_over_two_lives_is_not_counted_by_the_leap_between_them() {
+        let hole = |first: u64, last: u64| LostRange {
+            file: PathBuf::from("wal/a.wal"),
+            epoch: Epoch::new(1, 0),
+            offset: 4096,
+            first: FrameNo(first),
+            last: FrameNo(last),
+            open_ended: false,
+            what: "a frame is missing".to_owned(),
+            before: None,
+            behind: None,
+        };
+        let all = SeqRange { start: SeqNo(1), end: SeqNo(NUMBER_GAP + 500) };
+        let at_least = |first, last| lost(&hole(first, last), all).samples_at_least;
+        assert_eq!((at_least(1, 1), at_least(1, 65), at_least(2, 1)), (1, 65, 0));
+        assert_eq!(at_least(1, NUMBER_GAP + 65), 1);
     }
 }
