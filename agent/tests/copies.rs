@@ -4,7 +4,7 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use support::{Agent, run, stderr, stdout, write};
@@ -26,6 +26,15 @@ fn refused(args: &[&str]) -> String {
     let said = stderr(&done);
     assert!(said.lines().count() == 1 && !said.contains("panicked"), "{said}");
     said
+}
+
+/// An agent on a store of a hundred samples, which it goes on holding.
+fn living() -> (tempfile::TempDir, PathBuf, Agent) {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let agent = Agent::bare(&data);
+    push(&agent, 0);
+    (dir, data, agent)
 }
 
 fn push(agent: &Agent, from: i64) {
@@ -125,10 +134,7 @@ fn a_damaged_backup_is_restored_and_said_to_be_damaged() {
 
 #[test]
 fn an_export_of_a_living_store_is_imported_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let data = dir.path().join("data");
-    let agent = Agent::bare(&data);
-    push(&agent, 0);
+    let (dir, data, _agent) = living();
     for ending in ["csv", "prom", "lp"] {
         let (file, back) = (dir.path().join(format!("out.{ending}")), dir.path().join(ending));
         let args =
@@ -151,10 +157,7 @@ fn an_export_of_a_living_store_is_imported_again() {
 /// What a format cannot name is left out, and said once.
 #[test]
 fn an_export_that_leaves_something_out_says_so_in_one_line() {
-    let dir = tempfile::tempdir().unwrap();
-    let data = dir.path().join("data");
-    let agent = Agent::bare(&data);
-    push(&agent, 0);
+    let (dir, data, agent) = living();
     let series = write::series(&[("__name__", "n"), ("path", "C:\\")], &[(0, 1.0)]);
     assert_eq!(agent.post("/api/v1/write", &write::V1, &write::request(vec![series])).status, 204);
     let file = dir.path().join("out.lp");
