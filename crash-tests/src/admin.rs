@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tidegauge::{DeleteError, Level, Matcher, Retention, RetentionError, RetentionRule, TimeRange, Timestamp};
+use tidegauge_storage::fs::Fs;
 
 use crate::oracle::{Before, Copy, Found, Named, Op};
 use crate::run::{BASE, Run, SERIES, Stopped, stopped};
@@ -129,7 +130,7 @@ impl Run {
         self.wait(Level::Visible)?;
         let begun = self.fs.steps();
         // A recovered store may have a copy of that name: steps are counted anew there.
-        let free = |dir: &PathBuf| tidegauge_storage::fs::Fs::list(&self.fs, dir).is_err();
+        let free = |dir: &PathBuf| self.fs.list(dir).is_err();
         let dir = (begun..).map(|n| PathBuf::from(format!("copy{n}"))).find(free).expect("names do not end");
         let lanes = self.lanes.iter().map(|lane| lane.contents.hash()).collect();
         let found = Found { lanes, metadata: self.metadata.last() };
