@@ -47,7 +47,7 @@ const ENGINE = [
   { title: "Ingest", unit: "perSecond", min: 0, expr: "rate(tidegauge_samples_total[$w])", name: () => "samples" },
   {
     title: "Push latency", unit: "seconds", min: 0,
-    empty: "No push was timed yet: one in 1,024 is",
+    empty: "No push was timed yet: an appender's eighth is, and each 1,024th after it",
     expr: 'tidegauge_push_seconds{quantile=~"0.5|0.99|0.999"}', name: (l) => `p${+(l.quantile * 100).toFixed(1)}`,
   },
   {

@@ -35,7 +35,7 @@ pub(crate) struct Counters {
     refused_ahead: AtomicU64,
     refused_series: AtomicU64,
     fdatasync: Latency,
-    /// One push in [`Counters::PUSH_EVERY`] is timed.
+    /// One push in [`Counters::PUSH_EVERY`] is timed, beginning with an appender's [`Counters::PUSH_FIRST`].
     pub(crate) push: Latency,
     /// Told by the ledger of the queries.
     pub(crate) query: Arc<Latency>,
@@ -73,6 +73,9 @@ impl Default for Counters {
 impl Counters {
     /// A power of two.
     pub(crate) const PUSH_EVERY: u32 = 1024;
+    /// An appender's first push that is timed: soon, so that one who pushes once a second is seen, but not the first
+    /// ones, which find nothing in the caches.
+    pub(crate) const PUSH_FIRST: u32 = 8;
 
     /// `wal_bytes` is the total so far.
     pub(crate) fn commit(&self, samples: u64, wal_bytes: u64) {

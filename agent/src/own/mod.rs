@@ -181,7 +181,12 @@ fn engine_metrics(list: &mut List, s: &Stats) {
     let help = "Queries refused because all of them together would have held too much memory.";
     list.counter("tidegauge_refused_queries_total", help, s.refused_queries);
 
-    quantiles(list, "tidegauge_push_seconds", "Time of a push; one in 1,024 is measured.", &s.push);
+    quantiles(
+        list,
+        "tidegauge_push_seconds",
+        "Time of a push; an appender's eighth is measured, and each 1,024th after it.",
+        &s.push,
+    );
     quantiles(list, "tidegauge_fdatasync_seconds", "Time of an fdatasync of the log.", &s.fdatasync);
 }
 
