@@ -2,11 +2,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, OFlags, fallocate};
 use rustix::io::Errno;
 
 use super::{Fs, FsFile, Map, mmap};
@@ -43,12 +43,11 @@ impl Fs for OsFs {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
-        Ok(Arc::new(OsFile(file)))
+        Ok(Arc::new(OsFile(open(path, OpenOptions::new().read(true).write(true))?)))
     }
 
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
-        Ok(Arc::new(OsFile(File::open(path)?)))
+        Ok(Arc::new(OsFile(open(path, OpenOptions::new().read(true))?)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -68,8 +67,19 @@ impl Fs for OsFs {
     }
 
     fn map(&self, path: &Path) -> io::Result<Map> {
-        mmap::map(&File::open(path)?)
+        mmap::map(&open(path, OpenOptions::new().read(true))?)
     }
+}
+
+/// Opens a file that has to be one: a folder, a pipe or a device by its name is refused, and a pipe that nobody writes
+/// to holds up nobody.
+fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    // Means nothing to a file.
+    let file = options.custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"))
 }
 
 impl FsFile for OsFile {
@@ -144,5 +154,18 @@ mod tests {
         assert_eq!(OsFs.list(dir.path()).unwrap(), ["f"]);
         OsFs.hard_link(&path, &dir.path().join("g")).unwrap();
         assert_eq!(OsFs.hard_link(&path, &dir.path().join("g")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn a_pipe_or_a_folder_in_the_place_of_a_file_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        for path in [&pipe, &dir.path().to_owned()] {
+            let refused = |e: io::Error| assert!(e.to_string().contains("not a file"), "{e}");
+            OsFs.open_read(path).map(drop).map_err(refused).unwrap_err();
+            OsFs.map(path).map(drop).map_err(refused).unwrap_err();
+            OsFs.open(path).map(drop).unwrap_err();
+        }
     }
 }
