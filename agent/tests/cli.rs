@@ -52,6 +52,17 @@ fn what_was_imported_is_answered_in_three_formats() {
 }
 
 #[test]
+fn a_file_whose_columns_cannot_be_told_leaves_no_store_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("good.csv"), "time,value\n1000000000,1\n").unwrap();
+    std::fs::write(dir.path().join("bad.csv"), "a\x07,b\n1,2\n").unwrap();
+    let done = run_in(dir.path(), &["import", "good.csv", "bad.csv", "--data-dir", "data"]);
+    assert_eq!(done.status.code(), Some(1), "{}", stdout(&done));
+    assert!(stderr(&done).contains("the columns are: a\\u{7}, b"), "{}", stderr(&done));
+    assert!(!dir.path().join("data").exists());
+}
+
+#[test]
 fn an_answer_is_given_even_if_nobody_reads_stderr() {
     let dir = store();
     let (unread, stderr) = std::io::pipe().unwrap();

@@ -63,6 +63,8 @@ fn labels_values_series_and_metadata_are_listed() {
     assert_eq!(data("/api/v1/label/k/values"), json!(["a", "b"]));
     assert_eq!(data("/api/v1/label/k/values?match[]=m%7Bk!%3D%22a%22%7D"), json!(["b"]));
     assert_eq!(data("/api/v1/label/none/values"), json!([]));
+    let bad = agent.get("/api/v1/label/a%ff/values");
+    assert_eq!((bad.status, &bad.json()["errorType"]), (400, &json!("bad_data")));
     assert_eq!(data("/api/v1/series?match[]=m"), json!([{"__name__": "m", "k": "a"}, {"__name__": "m", "k": "b"}]));
     assert_eq!(data("/api/v1/metadata"), json!({"m": [{"type": "gauge", "help": "Of m.", "unit": ""}]}));
     assert_eq!(data("/api/v1/metadata?metric=other"), json!({}));

@@ -8,7 +8,7 @@ use tidegauge::{Durability, Engine};
 
 use super::{Failure, progress};
 use crate::failure::print;
-use crate::import::{Format, ImportError, ImportOptions, TimeUnit, run as import};
+use crate::import::{Format, ImportError, ImportOptions, TimeUnit, check, run as import};
 use crate::units::parse_time;
 
 const EXAMPLES: &str = "\
@@ -66,10 +66,8 @@ pub(super) struct ImportArgs {
 
 pub(super) fn run(args: ImportArgs) -> Result<(), Failure> {
     let options = args.options()?;
-    // A missing file must not leave an empty store behind.
-    for file in &options.files {
-        std::fs::metadata(file).map_err(|e| Failure::found(format_args!("{}: {e}", file.display())))?;
-    }
+    // A file that is missing, or has no columns, must not leave an empty store behind.
+    check(&options).map_err(Failure::found)?;
     // What was there before is pinned, so that what is replaced can be counted: however long that takes.
     let builder = Engine::builder(&args.data_dir).durability(args.durability).snapshot_warn_after(Duration::MAX);
     let engine = progress::open(builder, !args.no_progress).map_err(Failure::found)?;

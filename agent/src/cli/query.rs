@@ -64,7 +64,7 @@ enum Format {
     Table,
     /// One line a sample: time, value, and a column for each label
     Csv,
-    /// What the HTTP API answers
+    /// The `data` of what the HTTP API answers
     Json,
 }
 

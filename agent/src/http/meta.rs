@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use tidegauge::query::promql::parse_matchers;
@@ -103,10 +104,11 @@ pub(super) async fn labels(State(app): State<Arc<App>>, params: Params) -> Resul
 
 pub(super) async fn label_values(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     params: Params,
 ) -> Result<Response, ApiError> {
     let asked = Asked::new(&params)?;
+    let Path(name) = name.map_err(|e| ApiError::BadData(format!("invalid label name: {}", e.body_text())))?;
     let name = unescape(&name)?;
     let find = move |asked: &Asked, snapshot: &Snapshot, values: &mut Found<String>| {
         if asked.matchers.is_empty() {

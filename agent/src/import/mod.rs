@@ -24,6 +24,7 @@ mod sink;
 mod tests;
 mod time;
 
+use std::fs::File;
 use std::time::{Duration, Instant};
 
 use tidegauge::Engine;
@@ -84,6 +85,25 @@ impl std::fmt::Display for ImportSummary {
         }
         Ok(())
     }
+}
+
+/// Opens all files that are no pipes, and tells their columns where they have any, before anything is stored.
+///
+/// # Errors
+/// [`ImportError`], as [`run`] would meet it later.
+pub fn check(options: &ImportOptions) -> Result<(), ImportError> {
+    for path in &options.files {
+        let read = |source| ImportError::Read { path: path.clone(), source };
+        // A pipe gives what it holds only once.
+        if !std::fs::metadata(path).map_err(read)?.is_file() {
+            continue;
+        }
+        match options.format {
+            Format::Csv => csv::check(path, options)?,
+            Format::Prom | Format::Influx => drop(File::open(path).map_err(read)?),
+        }
+    }
+    Ok(())
 }
 
 /// Imports all files, one after the other, through an appender of its own.

@@ -31,7 +31,7 @@ impl Columns {
         options: &ImportOptions,
         path: &Path,
     ) -> Result<Self, ImportError> {
-        let wrong = |what: String| ImportError::Columns { path: path.to_owned(), what, columns: headers.join(", ") };
+        let wrong = |what: String| ImportError::Columns { path: path.to_owned(), what, columns: shown(headers) };
         if let Some(at) = (1..headers.len()).find(|&at| headers[..at].contains(&headers[at])) {
             return Err(wrong(format!("two columns are called {:?}", headers[at])));
         }
@@ -103,6 +103,31 @@ impl Columns {
     }
 }
 
+/// The header as a message holds it: a file of another kind has one too.
+fn shown(headers: &[String]) -> String {
+    const NAMES: usize = 30;
+    const CHARS: usize = 60;
+    let name = |header: &String| {
+        let mut name = String::new();
+        for (nth, c) in header.chars().enumerate() {
+            match c {
+                _ if nth == CHARS => {
+                    name.push('…');
+                    break;
+                }
+                c if c.is_control() => name.extend(c.escape_default()),
+                c => name.push(c),
+            }
+        }
+        name
+    };
+    let mut names: Vec<String> = headers.iter().take(NAMES).map(name).collect();
+    if headers.len() > NAMES {
+        names.push(format!("and {} more", headers.len() - NAMES));
+    }
+    names.join(", ")
+}
+
 /// Whether a column holds a number somewhere and nothing else but empty cells.
 fn is_numeric(ahead: &[ByteRecord], column: usize) -> bool {
     let cells =
@@ -165,5 +190,15 @@ mod tests {
         assert!(why(&["ts", "value"], &|o| o.time_column = Some("x".into())).contains("no column is called \"x\""));
         assert!(why(&["ts", "value"], &|o| o.value_columns = vec!["ts".into()]).contains("two things"));
         assert!(why(&["ts", "value", ""], &|_| {}).contains("column 3 has no name"));
+    }
+
+    #[test]
+    fn a_header_that_is_none_is_shown_short_and_without_control_characters() {
+        let binary = format!("\u{1b}[2J\0{}", "x".repeat(1000));
+        let many: Vec<String> = (0..1000).map(|n| format!("c{n}")).collect();
+        let headers: Vec<&str> = [binary.as_str()].into_iter().chain(many.iter().map(String::as_str)).collect();
+        let why = choose(&headers, &[], |_| {}).unwrap_err().to_string();
+        assert!(why.contains("\\u{1b}[2J\\u{0}xxx") && why.ends_with("c28, and 971 more"), "{why}");
+        assert!(why.len() < 500 && !why.contains(char::is_control), "{why}");
     }
 }

@@ -6,10 +6,10 @@ mod columns;
 use std::fs::File;
 use std::path::Path;
 
-use csv::{ByteRecord, ReaderBuilder};
+use csv::{ByteRecord, Reader, ReaderBuilder};
 use tidegauge::{METRIC_NAME, SeriesError, SeriesId, Timestamp};
 
-use self::bound::Bounded;
+use self::bound::{Bounded, Mark};
 use self::columns::Columns;
 use super::series::ByText;
 use super::sink::Sink;
@@ -48,7 +48,17 @@ struct Rows<'a> {
     values: Vec<Option<f64>>,
 }
 
-pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) -> Result<(), ImportError> {
+/// A file whose columns are known.
+struct Opened {
+    reader: Reader<Bounded<File>>,
+    mark: Mark,
+    headers: Vec<String>,
+    columns: Columns,
+    /// The first lines.
+    ahead: Vec<ByteRecord>,
+}
+
+fn open(path: &Path, options: &ImportOptions) -> Result<Opened, ImportError> {
     let read = |source| ImportError::Read { path: path.to_owned(), source };
     let (input, mark) = Bounded::new(File::open(path).map_err(read)?);
     let mut reader = ReaderBuilder::new().flexible(true).buffer_capacity(256 << 10).from_reader(input);
@@ -64,6 +74,17 @@ pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) 
         ahead.push(record.clone());
     }
     let columns = Columns::choose(&headers, &ahead, options, path)?;
+    Ok(Opened { reader, mark, headers, columns, ahead })
+}
+
+/// Whether the columns can be told, by the header and the first lines.
+pub(super) fn check(path: &Path, options: &ImportOptions) -> Result<(), ImportError> {
+    open(path, options).map(drop)
+}
+
+pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) -> Result<(), ImportError> {
+    let read = |source| ImportError::Read { path: path.to_owned(), source };
+    let Opened { mut reader, mark, headers, columns, ahead } = open(path, options)?;
     let mut rows = Rows {
         values: vec![None; columns.values.len()],
         columns,
@@ -77,6 +98,7 @@ pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) 
         rows.take(record, sink)?;
     }
     drop(ahead);
+    let mut record = ByteRecord::new();
     while reader.read_byte_record(&mut record).map_err(|error| read(error.into()))? {
         mark.done(reader.position().byte());
         rows.take(&record, sink)?;
