@@ -44,6 +44,13 @@ fn queries_answer_in_the_envelope_of_prometheus() {
         let series = json!([{"metric": {}, "values": [[0, "10"], [10, "20"], [20, "30"]]}]);
         assert_eq!(range.json()["data"], json!({"resultType": "matrix", "result": series}));
     }
+    // As people type it, and twice on one connection.
+    let typed = "/api/v1/query?query=m{k=\"a\"}<100&time=20";
+    for _ in 0..2 {
+        let answer = agent.get(typed);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.json()["data"]["result"].as_array().unwrap().len(), 1);
+    }
     let cut = agent.get("/api/v1/query?query=m&time=20&limit=1").json();
     assert_eq!(cut["data"]["result"].as_array().unwrap().len(), 1);
     assert_eq!(cut["warnings"], json!(["results truncated due to limit"]));

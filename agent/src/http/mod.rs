@@ -4,6 +4,7 @@
 mod body;
 mod outlet;
 mod params;
+mod raw;
 mod reply;
 mod server;
 mod snappy;

@@ -16,6 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep};
 
+use super::raw::Raw;
+
 /// Connections at a time. The next one waits in the kernel's queue.
 const CONNECTIONS_MAX: usize = 1024;
 /// How long a request's head may take, and a connection may idle.
@@ -43,7 +45,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stop: impl Futu
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIME_MAX)
             .max_buf_size(64 << 10)
-            .serve_connection(TokioIo::new(Patient::new(stream)), service);
+            .serve_connection(TokioIo::new(Raw::new(Patient::new(stream))), service);
         let connection = under_way.watch(connection);
         tokio::spawn(async move {
             // How a client ended its connection is its own affair.
