@@ -104,6 +104,8 @@ mod prefixes;
 
 #[cfg(not(loom))]
 mod clock;
+#[cfg(not(loom))]
+mod pace;
 // what threads and atomics all of it is built from
 mod sync;
 
@@ -200,11 +202,11 @@ pub mod loom_only {
 #[cfg(feature = "internals")]
 pub mod internals {
     /// An engine on another disk than the machine's, in a folder `memory` and without a lock,
-    /// whose log files have `wal_file_bytes`, and whose manifest hears at once where an idle log ends. For simulations.
+    /// whose log files have `wal_file_bytes`, and whose manifest hears at once what is durable. For simulations.
     pub fn builder_on(fs: std::sync::Arc<dyn tidegauge_storage::fs::Fs>, wal_file_bytes: u64) -> crate::Builder {
         let mut builder = crate::Builder::new(None);
         (builder.fs, builder.wal_file_bytes) = (Some(fs), Some(wal_file_bytes));
-        builder.log_end_pace = crate::ingest::Pace::AT_ONCE;
+        builder.pace = crate::pace::Pace::AT_ONCE;
         builder
     }
 

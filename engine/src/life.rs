@@ -16,7 +16,7 @@ use crate::compact::{Compactor, Graveyard};
 use crate::core::{Core, SeriesSample};
 use crate::engine::Metadata;
 use crate::error::{CloseError, MetadataError, OpenError};
-use crate::flush::{FlushQueue, Flusher};
+use crate::flush::{FlushQueue, Flusher, witness};
 use crate::follow::Follower;
 use crate::gate::Shut;
 use crate::ingest::{SyncThread, Worker};
@@ -141,6 +141,8 @@ impl Life {
         }
         join(held.syncer.take());
         join(held.compactor.take());
+        // Nobody commits any more (E4).
+        witness(core, &self.manifest);
         core.end();
         if let Some((watchdog, thread)) = held.watchdog.take() {
             watchdog.stop();

@@ -180,11 +180,13 @@ impl Builder {
             let release = (i == last).then_some(released);
             flushes.hand_over(FlushJob { memtable, commit: visible.commit, release });
         }
+        let grew = Arc::clone(&flushes);
+        manifest.on_unwitnessed(move || grew.manifest_grew());
         let (store_id, next_segment) = (manifest.state().store_id, manifest.state().next_segment_id);
         let next_segment = Arc::new(AtomicU64::new(next_segment));
         let graveyard = Arc::new(Graveyard::new(Arc::clone(&fs)));
         let manifest = Arc::new(Mutex::new(manifest));
-        let log = log.map(|log| (log, Arc::new(SyncThread::new(Arc::clone(&manifest), self.log_end_pace))));
+        let log = log.map(|log| (log, Arc::new(SyncThread::new(Arc::clone(&manifest), self.pace))));
         let compactor = Compactor::new(CompactorParts {
             core: Arc::clone(&core),
             fs: Arc::clone(&fs),
@@ -209,6 +211,7 @@ impl Builder {
             manifest: Arc::clone(&manifest),
             store_id,
             next_segment,
+            pace: self.pace,
         });
         let sync = log.as_ref().map(|(_, sync)| Arc::clone(sync));
         let worker = Worker::new(WorkerParts {

@@ -10,7 +10,7 @@ use tidegauge_storage::fs::Fs;
 use tidegauge_storage::model::LabelLimits;
 
 use crate::error::OpenError;
-use crate::ingest::Pace;
+use crate::pace::Pace;
 use crate::recovery::{OnProgress, OpenProgress, Recovery};
 use crate::watch::{OnWarning, Warning, WatchLimits};
 
@@ -126,8 +126,8 @@ pub struct Builder {
     pub(crate) fs: Option<Arc<dyn Fs>>,
     /// Log files of another size than follows from `wal_bytes`, for tests.
     pub(crate) wal_file_bytes: Option<u64>,
-    /// When the manifest is told where an idle log ends; another one for tests.
-    pub(crate) log_end_pace: Pace,
+    /// When the manifest is told what is durable; another one for tests.
+    pub(crate) pace: Pace,
 }
 
 /// The heaviest label set that label limits may allow.
@@ -191,7 +191,7 @@ impl Builder {
             recovery: Recovery::Strict,
             fs: None,
             wal_file_bytes: None,
-            log_end_pace: Pace::DEFAULT,
+            pace: Pace::DEFAULT,
         }
     }
 

@@ -3,9 +3,10 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tidegauge_storage::fs::sim::{Fault, SimFs};
+use tidegauge_storage::fs::sim::{Every, Fault, Random, SimFs};
 use tidegauge_storage::fs::{Fs, OsFs};
 use tidegauge_storage::manifest::{
     Edit, METADATA_BYTES_MAX, Manifest, ManifestError, Metadata, Retention, RetentionRule, SegmentRef, State,
@@ -331,6 +332,7 @@ fn stored() -> (SimFs, Vec<u8>, State) {
     for step in 0..12 {
         manifest.commit(&edits(step, &manifest)).unwrap();
     }
+    manifest.witness().unwrap();
     let bytes = fs.map(&Path::new(DIR).join("MANIFEST")).unwrap().to_vec();
     let used = (bytes.iter().rposition(|b| *b != 0).unwrap() + 1).next_multiple_of(8);
     (fs, bytes[..used].to_vec(), manifest.state().clone())
@@ -342,32 +344,200 @@ fn replace(fs: &SimFs, bytes: &[u8]) {
     file.write_all_at(0, bytes).unwrap();
 }
 
+/// Whether opening the damaged `bytes` gives a named error. If not, everything must be there all the same.
+fn refused(fs: &SimFs, bytes: &[u8], last: &State, how: &str) -> bool {
+    replace(fs, bytes);
+    match Manifest::open_read_only(arc(fs), DIR) {
+        Ok(manifest) => {
+            assert_eq!(manifest.state(), last, "{how}");
+            false
+        }
+        Err(ManifestError::Corrupt { .. } | ManifestError::TooNew { .. }) => true,
+        Err(e) => panic!("{how}: {e}"),
+    }
+}
+
+/// A commit that is witnessed is never taken for a torn one.
 #[test]
-fn flipped_bits_and_truncations_give_a_named_error_or_lose_the_last_commit_only() {
+fn p5_flipped_bits_truncations_and_wiped_ends_are_refused_or_lose_nothing() {
     let (fs, bytes, last) = stored();
-    let before_last = after(11, last.store_id);
-    let mut refused = 0;
-    for bit in 0..bytes.len() * 8 {
+    let flipped = (0..bytes.len() * 8).filter(|bit| {
         let mut bytes = bytes.clone();
         bytes[bit / 8] ^= 1 << (bit % 8);
+        refused(&fs, &bytes, &last, &format!("bit {bit}"))
+    });
+    // All but those of the witness, of padding, and the reserved ones.
+    assert!(flipped.count() > bytes.len() * 8 - 16 * 8 - 12 * 8 * 8);
+    let cut = (0..bytes.len()).filter(|len| refused(&fs, &bytes[..*len], &last, &format!("{len} bytes")));
+    assert!(cut.count() > bytes.len() - 8);
+    let wiped = (64..bytes.len()).filter(|from| {
+        let mut bytes = bytes.clone();
+        bytes[*from..].fill(0);
+        refused(&fs, &bytes, &last, &format!("wiped from {from}"))
+    });
+    assert!(wiped.count() > bytes.len() - 64 - 16);
+}
+
+/// Of the last commit there may be no witness yet. Then it may be torn, and only that one.
+#[test]
+fn a_commit_without_a_witness_is_there_and_may_be_torn() {
+    let (fs, mut bytes, last) = stored();
+    let before_last = after(11, last.store_id);
+    // Torn anywhere: what is left of it says nothing, and takes nothing.
+    for torn in 48..64 {
+        let mut bytes = bytes.clone();
+        bytes[48..torn].fill(0);
+        assert!(!refused(&fs, &bytes, &last, "a torn witness"));
+    }
+    bytes[48..64].fill(0);
+    let mut torn = 0;
+    for at in 64..bytes.len() {
+        let mut bytes = bytes.clone();
+        bytes[at] ^= 1;
         replace(&fs, &bytes);
         match Manifest::open_read_only(arc(&fs), DIR) {
-            Ok(manifest) => assert!([&last, &before_last].contains(&manifest.state()), "bit {bit}"),
-            Err(ManifestError::Corrupt { .. } | ManifestError::TooNew { .. }) => refused += 1,
-            Err(e) => panic!("bit {bit}: {e}"),
+            Ok(manifest) if *manifest.state() == before_last => torn += 1,
+            Ok(manifest) => assert_eq!(*manifest.state(), last, "byte {at}"),
+            Err(ManifestError::Corrupt { .. } | ManifestError::TooNew { .. }) => {}
+            Err(e) => panic!("byte {at}: {e}"),
         }
     }
-    assert!(refused > bytes.len() * 6);
-    let mut shorter = 0;
-    for len in 0..bytes.len() {
-        replace(&fs, &bytes[..len]);
-        match Manifest::open_read_only(arc(&fs), DIR) {
-            Ok(_) => shorter += 1,
-            Err(ManifestError::Corrupt { .. }) => {}
-            Err(e) => panic!("{len} bytes: {e}"),
+    assert!(torn > 30);
+}
+
+fn witnessed(fs: &SimFs) -> u64 {
+    let bytes = fs.map(&Path::new(DIR).join("MANIFEST")).unwrap();
+    u64::from_le_bytes(bytes[56..64].try_into().unwrap())
+}
+
+/// E1, E3: a commit does not say of itself that it is durable. That is said once, when it is asked for.
+#[test]
+fn a_witness_is_written_when_it_is_asked_for_and_a_file_that_is_written_anew_has_one() {
+    let fs = SimFs::new();
+    let mut manifest = open(&fs).unwrap();
+    assert!(manifest.is_witnessed());
+    let told = Arc::new(AtomicU64::new(0));
+    manifest.on_unwitnessed({
+        let told = Arc::clone(&told);
+        move || {
+            told.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    assert_eq!((witnessed(&fs), told.load(Ordering::Relaxed)), (1, 0));
+    for number in [2, 3] {
+        manifest.commit(&[Edit::NextSegment(number)]).unwrap();
+        assert_eq!((witnessed(&fs), manifest.is_witnessed()), (1, false));
+        assert_eq!(told.load(Ordering::Relaxed), number - 1);
+    }
+    manifest.witness().unwrap();
+    let operations = fs.operations();
+    assert_eq!((witnessed(&fs), manifest.is_witnessed()), (3, true));
+    manifest.witness().unwrap();
+    assert_eq!(fs.operations(), operations, "there is nothing more to say");
+    // So much that the file is written anew.
+    let (mut number, mut alone) = (3, 0);
+    while witnessed(&fs) == 3 {
+        manifest.commit(&[metadata("same", &"x".repeat(20_000))]).unwrap();
+        number += 1;
+        alone += u64::from(!manifest.is_witnessed());
+    }
+    assert!(alone > 3 && manifest.is_witnessed(), "{alone}");
+    assert_eq!((witnessed(&fs), told.load(Ordering::Relaxed)), (number, 2 + alone));
+    // Who reads has nothing to say.
+    let mut reader = Manifest::open_read_only(arc(&fs), DIR).unwrap();
+    assert!(reader.is_witnessed());
+    reader.witness().unwrap();
+}
+
+/// E1, E2: commits and witnesses, and a power loss between any two steps, with whatever was not synced.
+#[test]
+fn p5_no_power_loss_amid_commits_and_witnesses_is_taken_for_damage() {
+    let fs = SimFs::new();
+    let mut manifest = open(&fs).unwrap();
+    fs.record();
+    // (step, state) before which the state was not yet, and from which on it must be there.
+    let mut states = vec![(0, 0, manifest.state().clone())];
+    for step in 0..9 {
+        let begun = fs.steps();
+        manifest.commit(&edits(step, &manifest)).unwrap();
+        states.push((begun, fs.steps(), manifest.state().clone()));
+        if step % 3 != 1 {
+            manifest.witness().unwrap();
         }
     }
-    assert!(shorter > 100);
+    let mut timeline = fs.timeline();
+    loop {
+        let at = timeline.at();
+        let least = states.iter().rposition(|(_, durable, _)| *durable <= at).unwrap();
+        let most = states.iter().rposition(|(begun, ..)| *begun <= at).unwrap();
+        let mut every = Every::default();
+        loop {
+            let disk = timeline.power_loss(&mut every);
+            let found = Manifest::open_read_only(arc(&disk), DIR).unwrap_or_else(|e| panic!("step {at}: {e}"));
+            assert!(states[least..=most].iter().any(|(.., state)| state == found.state()), "step {at}");
+            if !every.more() {
+                break;
+            }
+        }
+        // In sectors, which tear more than pages do.
+        for seed in 0..30 {
+            let disk = timeline.power_loss(&mut Random::new(seed));
+            let found = Manifest::open_read_only(arc(&disk), DIR).unwrap_or_else(|e| panic!("step {at}: {e}"));
+            assert!(states[least..=most].iter().any(|(.., state)| state == found.state()), "step {at}");
+        }
+        if timeline.is_over() {
+            break;
+        }
+        timeline.advance();
+    }
+}
+
+/// E5: what it says of a commit may be lost. The commit is not.
+#[test]
+fn a_witness_that_cannot_be_written_takes_no_commit() {
+    for (operation, fault) in [(1, Fault::Io), (2, Fault::Io), (1, Fault::Full)] {
+        let fs = SimFs::new();
+        let mut manifest = open(&fs).unwrap();
+        manifest.commit(&[Edit::NextSegment(7)]).unwrap();
+        fs.fail_at(fs.operations() + operation, fault);
+        let failed = manifest.witness();
+        match fault {
+            Fault::Full => {
+                assert!(matches!(failed, Err(ManifestError::NoSpace { .. })), "{failed:?}");
+                manifest.witness().unwrap();
+                assert_eq!((witnessed(&fs), manifest.is_witnessed()), (2, true));
+                manifest.commit(&[Edit::NextSegment(7)]).unwrap();
+            }
+            _ => {
+                assert!(matches!(failed, Err(ManifestError::Failed { .. })), "{failed:?}");
+                assert!(matches!(manifest.commit(&[Edit::NextSegment(8)]), Err(ManifestError::Poisoned)));
+                // Nor does it say anything more.
+                manifest.witness().unwrap();
+            }
+        }
+        for disk in (0..20).map(|seed| fs.crash(seed)).chain([fs.kill()]) {
+            assert_eq!(open(&disk).unwrap().state().next_segment_id, 7, "{fault:?} at {operation}");
+        }
+    }
+}
+
+/// A reader may read the witness of a commit, and have read the commit's place before.
+#[test]
+fn no_false_alarm_beside_an_owner_that_commits() {
+    let dir = tempfile::tempdir().unwrap();
+    let fs: Arc<dyn Fs> = Arc::new(OsFs);
+    let mut manifest = Manifest::open_or_create(Arc::clone(&fs), dir.path()).unwrap();
+    std::thread::scope(|scope| {
+        let owner = scope.spawn(|| {
+            for frame in 0..1_500 {
+                manifest.commit(&end(frame)).unwrap();
+                manifest.witness().unwrap();
+            }
+        });
+        while !owner.is_finished() {
+            Manifest::open_read_only(Arc::clone(&fs), dir.path()).unwrap();
+        }
+    });
 }
 
 #[test]
@@ -382,13 +552,13 @@ fn sound_checksums_around_nonsense_do_not_panic() {
     let (mut read, mut refused) = (0, 0);
     for _ in 0..20_000 {
         let mut bytes = bytes.clone();
-        let len = u32::from_le_bytes(bytes[52..56].try_into().unwrap()) as usize;
+        let len = u32::from_le_bytes(bytes[68..72].try_into().unwrap()) as usize;
         for _ in 0..=random(3) {
-            let at = 64 + random(len);
+            let at = 80 + random(len);
             bytes[at] = if random(2) == 0 { bytes[at] ^ (1 << random(8)) } else { [0, 1, 0x7f, 0xff][random(4)] };
         }
-        let crc = crc32c::crc32c_append(seed, &bytes[52..64 + len]);
-        bytes[48..52].copy_from_slice(&crc.to_le_bytes());
+        let crc = crc32c::crc32c_append(seed, &bytes[68..80 + len]);
+        bytes[64..68].copy_from_slice(&crc.to_le_bytes());
         replace(&fs, &bytes);
         match Manifest::open_read_only(arc(&fs), DIR) {
             Ok(_) => read += 1,
@@ -403,18 +573,18 @@ fn sound_checksums_around_nonsense_do_not_panic() {
 fn a_newer_version_or_edit_is_refused() {
     let (fs, bytes, _) = stored();
     let mut newer = bytes.clone();
-    newer[8] = 2;
+    newer[8] = 3;
     let crc = crc32c::crc32c_append(crc32c::crc32c(&newer[..12]), &newer[16..48]);
     newer[12..16].copy_from_slice(&crc.to_le_bytes());
     replace(&fs, &newer);
-    assert!(matches!(open(&fs), Err(ManifestError::TooNew { found: 2, supported: 1, .. })));
+    assert!(matches!(open(&fs), Err(ManifestError::TooNew { found: 3, supported: 2, .. })));
     assert!(open(&fs).unwrap_err().to_string().contains("upgrade"));
     // Kind 10: origins, which this version reserves.
     let mut newer = bytes;
-    newer[64] = 10;
-    let len = u32::from_le_bytes(newer[52..56].try_into().unwrap()) as usize;
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&newer[16..48]), &newer[52..64 + len]);
-    newer[48..52].copy_from_slice(&crc.to_le_bytes());
+    newer[80] = 10;
+    let len = u32::from_le_bytes(newer[68..72].try_into().unwrap()) as usize;
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&newer[16..48]), &newer[68..80 + len]);
+    newer[64..68].copy_from_slice(&crc.to_le_bytes());
     replace(&fs, &newer);
     assert!(matches!(open(&fs), Err(ManifestError::TooNew { found: 10, .. })));
 }

@@ -82,7 +82,7 @@ pub(crate) fn describe(engine: &Engine, all: Vec<(String, Metadata)>) -> (u64, O
 #[cfg(test)]
 pub(crate) fn commits(dir: &std::path::Path) -> u64 {
     let bytes = std::fs::read(dir.join("MANIFEST")).unwrap();
-    let (mut at, mut commits) = (48, 0);
+    let (mut at, mut commits) = (64, 0);
     while let Some(head) = bytes.get(at..at + 16)
         && head[8..] != [0; 8]
     {

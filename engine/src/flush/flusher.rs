@@ -1,4 +1,4 @@
-//! One thread that makes segments of sealed memtables and tells the manifest.
+//! One thread that makes segments of sealed memtables, tells the manifest, and has it say what is durable.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,11 +10,13 @@ use tidegauge_storage::model::{TimeRange, Timestamp};
 use tidegauge_storage::segment::{Segment, SegmentInfo, WriteError, file_name};
 use tidegauge_storage::source::ReadError;
 
+use super::queue::Next;
 use super::write::write_segments;
-use super::{FlushJob, FlushQueue};
+use super::{FlushJob, FlushQueue, witness};
 use crate::core::Core;
 use crate::delete::unsaved;
 use crate::gate::Full;
+use crate::pace::Pace;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, epoch, trim_memory};
 
@@ -37,6 +39,8 @@ pub(crate) struct FlusherParts {
     pub(crate) store_id: u128,
     /// The number of the next segment. One that was taken and not used stays unused.
     pub(crate) next_segment: Arc<AtomicU64>,
+    /// When the manifest says which commit is durable.
+    pub(crate) pace: Pace,
 }
 
 /// The flusher.
@@ -72,11 +76,25 @@ impl Flusher {
 
     /// The thread's life. Memtables stay readable until their segments are in the version.
     pub(crate) fn run(&self) {
-        let mut freed = 0;
-        while let Some(job) = self.0.queue.next(IDLE, || self.tidy(std::mem::take(&mut freed))) {
-            freed += job.memtable.bytes();
-            if !self.flush_until_done(&job) {
-                return;
+        let (mut freed, mut tidy_at, mut witnessed_at) = (0, None, None);
+        loop {
+            match self.0.queue.next(tidy_at, |since| self.0.pace.due(since, witnessed_at)) {
+                Next::Flush(job) => {
+                    freed += job.memtable.bytes();
+                    if !self.flush_until_done(&job) {
+                        return;
+                    }
+                    tidy_at = Some(Instant::now() + IDLE);
+                }
+                Next::Witness => {
+                    witness(&self.0.core, &self.0.manifest);
+                    witnessed_at = Some(Instant::now());
+                }
+                Next::Tidy => {
+                    self.tidy(std::mem::take(&mut freed));
+                    tidy_at = None;
+                }
+                Next::Stop => return,
             }
         }
     }

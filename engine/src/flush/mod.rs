@@ -2,7 +2,9 @@
 
 mod flusher;
 mod queue;
+mod witness;
 mod write;
 
 pub(crate) use flusher::{Flusher, FlusherParts, reference};
 pub(crate) use queue::{FlushJob, FlushQueue};
+pub(crate) use witness::witness;

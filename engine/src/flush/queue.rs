@@ -1,8 +1,8 @@
-//! From the worker to the flusher: sealed memtables, oldest first.
+//! What the flusher does next: sealed memtables, oldest first, and what is due besides.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidegauge_storage::wal::WalRelease;
 
@@ -28,7 +28,19 @@ pub(crate) struct FlushQueue {
 #[derive(Default)]
 struct State {
     jobs: VecDeque<FlushJob>,
+    /// Since when the manifest has commits that it does not call durable itself.
+    unwitnessed_since: Option<Instant>,
     stop: bool,
+}
+
+/// What is to be done.
+pub(super) enum Next {
+    Flush(FlushJob),
+    /// The manifest is to say which commit is durable.
+    Witness,
+    /// The time that was given has come.
+    Tidy,
+    Stop,
 }
 
 impl FlushQueue {
@@ -37,18 +49,41 @@ impl FlushQueue {
         self.changed.notify_all();
     }
 
-    /// The next job; waits for one, and calls `idle` once if there is none for `time`. `None` once stopped and empty.
-    pub(super) fn next(&self, time: Duration, idle: impl FnOnce()) -> Option<FlushJob> {
-        let nothing = |s: &mut State| s.jobs.is_empty() && !s.stop;
-        let state = self.state.lock().expect("flush lock");
-        let (mut state, _) = self.changed.wait_timeout_while(state, time, nothing).expect("flush lock");
-        if nothing(&mut state) {
-            drop(state);
-            idle();
-            state = self.state.lock().expect("flush lock");
-            state = self.changed.wait_while(state, nothing).expect("flush lock");
+    /// The manifest has a commit that it does not call durable itself.
+    pub(crate) fn manifest_grew(&self) {
+        let mut state = self.state.lock().expect("flush lock");
+        if state.unwitnessed_since.is_none() {
+            state.unwitnessed_since = Some(Instant::now());
+            self.changed.notify_all();
         }
-        state.jobs.pop_front()
+    }
+
+    /// Waits for something to do. `witness_due` answers when the manifest's witness is due that has something to say
+    /// since then. [`Next::Stop`] once stopped and empty; the witness is left to who stops it then.
+    pub(super) fn next(&self, tidy_at: Option<Instant>, witness_due: impl Fn(Instant) -> Instant) -> Next {
+        let mut state = self.state.lock().expect("flush lock");
+        loop {
+            let (now, witness_at) = (Instant::now(), state.unwitnessed_since.map(&witness_due));
+            let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+            // Before the next job: there may always be one.
+            if is_due(witness_at) && !state.stop {
+                state.unwitnessed_since = None;
+                return Next::Witness;
+            }
+            if let Some(job) = state.jobs.pop_front() {
+                return Next::Flush(job);
+            }
+            if state.stop {
+                return Next::Stop;
+            }
+            if is_due(tidy_at) {
+                return Next::Tidy;
+            }
+            state = match [witness_at, tidy_at].into_iter().flatten().min() {
+                None => self.changed.wait(state).expect("flush lock"),
+                Some(at) => self.changed.wait_timeout(state, at - now).expect("flush lock").0,
+            };
+        }
     }
 
     /// Ends the flusher once the queue is empty.

@@ -11,5 +11,5 @@ pub(crate) use apply::Applier;
 pub(crate) use log::Log;
 use log::WriteWholeError;
 pub(crate) use serve::{Request, probe};
-pub(crate) use sync_thread::{Pace, SyncThread};
+pub(crate) use sync_thread::SyncThread;
 pub(crate) use worker::{Worker, WorkerParts};

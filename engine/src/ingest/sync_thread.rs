@@ -9,6 +9,7 @@ use tidegauge_storage::model::SeqNo;
 use tidegauge_storage::wal::{FrameNo, SyncJob, WalSynced};
 
 use crate::core::Core;
+use crate::pace::Pace;
 use crate::sync::{Condvar, Mutex, thread};
 
 /// When no more files may be opened, one is tried again after this.
@@ -17,34 +18,12 @@ const RETRY: Duration = Duration::from_millis(20);
 /// A job and the sequence number behind the last sample that it makes durable.
 type Job = (SyncJob, u64);
 
-/// When the manifest is told where an idle log ends (L8, L9).
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
-    /// So long after the worker had nothing to do any more, if it still has not.
-    pub(crate) rest: Duration,
-    /// And so long after it was told, or could not be, the last time.
-    pub(crate) apart: Duration,
-}
-
-impl Pace {
-    /// Less than the second that lies between the scrapes of an idle machine.
-    pub(crate) const DEFAULT: Self = Self { rest: Duration::from_millis(250), apart: Duration::from_secs(1) };
-
-    /// For tests and simulations.
-    #[cfg(any(test, feature = "internals"))]
-    pub(crate) const AT_ONCE: Self = Self { rest: Duration::ZERO, apart: Duration::ZERO };
-
-    fn due(&self, rests_since: Instant, told_at: Option<Instant>) -> Instant {
-        let rested = rests_since + self.rest;
-        told_at.map_or(rested, |told_at| rested.max(told_at + self.apart))
-    }
-}
-
 /// The desk between worker and sync thread: at most one job at a time.
 pub(crate) struct SyncThread {
     desk: Mutex<Desk>,
     desk_changed: Condvar,
     manifest: Arc<Mutex<Manifest>>,
+    /// When the manifest is told where an idle log ends (L8, L9).
     pace: Pace,
 }
 
@@ -218,23 +197,6 @@ impl SyncThread {
                     self.desk_changed.wait_timeout(desk, left).expect("sync lock").0
                 }
             };
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_end_of_a_log_is_told_once_it_rests_and_not_too_often() {
-        let (rest, apart) = (Duration::from_millis(250), Duration::from_secs(1));
-        let (pace, now) = (Pace { rest, apart }, Instant::now());
-        assert_eq!(pace.due(now, None), now + rest);
-        // Told long ago; told just before, whenever the rest began.
-        assert_eq!(pace.due(now + apart, Some(now)), now + apart + rest);
-        for since in [Duration::ZERO, rest, apart - rest] {
-            assert_eq!(pace.due(now + since, Some(now)), now + apart);
         }
     }
 }

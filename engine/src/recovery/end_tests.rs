@@ -14,8 +14,8 @@ use super::{Recovery, RecoveryReport};
 use crate::backup::backup_to;
 use crate::engine::Engine;
 use crate::error::OpenError;
-use crate::ingest::Pace;
 use crate::options::{Builder, Durability};
+use crate::pace::Pace;
 use crate::verify::verify_on;
 
 const WAL: &str = "memory/wal";
@@ -23,7 +23,7 @@ const WAL: &str = "memory/wal";
 fn builder(fs: &SimFs) -> Builder {
     let mut builder = Builder::new(None).durability(Durability::Interval(Duration::from_millis(5)));
     builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
-    builder.log_end_pace = Pace::AT_ONCE;
+    builder.pace = Pace::AT_ONCE;
     builder.wal_file_bytes = Some(256 << 10);
     builder
 }

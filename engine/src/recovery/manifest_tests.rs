@@ -26,7 +26,7 @@ const ALL_OF_IT: [Damage; 6] = [
     ("magic", |fs| write(fs, 0, b"x")),
     ("version and checksum", |fs| write(fs, 8, &[7; 8])),
     ("store id", |fs| write(fs, 20, &[1; 4])),
-    ("first commit", |fs| write(fs, 48, &[0; 64])),
+    ("first commit", |fs| write(fs, 64, &[0; 64])),
     ("cut short", |fs| fs.open(Path::new(MANIFEST)).unwrap().set_len(10).unwrap()),
     ("removed", |fs| fs.remove(Path::new(MANIFEST)).unwrap()),
 ];
@@ -168,7 +168,7 @@ fn p5_what_only_the_manifest_knew_is_told_as_lost_or_kept_where_it_can_be_read()
 #[test]
 fn p5_a_manifest_made_anew_survives_power_loss_anywhere() {
     let (fs, all) = killed();
-    write(&fs, 48, &[0; 64]);
+    write(&fs, 64, &[0; 64]);
     let damaged = fs.map(Path::new(MANIFEST)).unwrap().to_vec();
     fs.open(Path::new(MANIFEST)).unwrap().sync_data().unwrap();
     for folder in ["memory/segments", "memory/wal"] {

@@ -12,13 +12,13 @@ use tidegauge_storage::model::Timestamp;
 use super::*;
 use crate::core::SeriesSample;
 use crate::engine::Engine;
-use crate::ingest::Pace;
 use crate::options::{Builder, Durability, Level};
+use crate::pace::Pace;
 
 fn open(fs: &SimFs) -> Engine {
     let mut builder = Builder::new(None).durability(Durability::Interval(Duration::from_millis(5)));
     // The witness alone says what is durable; `recovery/end_tests.rs` is about what the manifest knows.
-    builder.log_end_pace = Pace { rest: Duration::from_secs(3600), ..Pace::AT_ONCE };
+    builder.pace = Pace { rest: Duration::from_secs(3600), ..Pace::AT_ONCE };
     builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
     builder.open().unwrap()
 }
@@ -139,7 +139,7 @@ fn damage_of_the_log_and_of_the_manifest_is_named_and_a_torn_tail_is_none() {
     flip(&fs, &log, last + 120);
     assert!(check(&fs).is_sound());
     let manifest = Path::new("memory/MANIFEST");
-    flip(&fs, manifest, 60);
+    flip(&fs, manifest, 76);
     let report = check(&fs);
     assert!(matches!(&report.damage[..], [one] if one.file == manifest), "{report:?}");
     assert_eq!(report.segments, 2, "what is there is read all the same");

@@ -5,7 +5,9 @@ use bytemuck::{Pod, Zeroable};
 /// First bytes of the file.
 pub(super) const MAGIC: [u8; 8] = *b"TGMANIF\n";
 /// The version this release writes, and the newest it reads.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
+/// In it the commits followed the header at once.
+const WITHOUT_WITNESS: u32 = 1;
 /// The file's name in the data directory.
 pub(super) const FILE_NAME: &str = "MANIFEST";
 /// Where the next manifest is written before it takes that name.
@@ -66,17 +68,40 @@ pub(super) struct CommitHeader {
     pub(super) number: u64,
 }
 
+/// Behind the header: which commit is known to be durable.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Witness {
+    /// CRC32C of the file header's bytes 16..48, then of everything behind this field.
+    pub(super) crc: u32,
+    pub(super) reserved: u32,
+    /// Number of that commit.
+    pub(super) through: u64,
+}
+
 pub(super) const FILE_HEADER_LEN: usize = size_of::<FileHeader>();
 pub(super) const COMMIT_HEADER_LEN: usize = size_of::<CommitHeader>();
 
 const _: () = assert!(FILE_HEADER_LEN == 48, "the spec says 48 bytes");
 const _: () = assert!(COMMIT_HEADER_LEN == 16, "the spec says 16 bytes");
-const _: () = assert!((FILE_HEADER_LEN as u64).is_multiple_of(COMMIT_ALIGN));
+pub(super) const WITNESS_LEN: usize = size_of::<Witness>();
+/// Where the witness lies.
+pub(super) const WITNESS_AT: usize = FILE_HEADER_LEN;
+/// Where the first commit lies.
+const COMMITS_AT: usize = WITNESS_AT + WITNESS_LEN;
+
+const _: () = assert!(COMMITS_AT == 64, "the spec says 64 bytes");
+const _: () = assert!((COMMITS_AT as u64).is_multiple_of(COMMIT_ALIGN));
 
 impl FileHeader {
     pub(super) fn sealed(mut self) -> Self {
         self.crc = self.checksum();
         self
+    }
+
+    /// Where the first commit of such a file lies.
+    pub(super) fn commits_at(&self) -> usize {
+        if self.version == WITHOUT_WITNESS { FILE_HEADER_LEN } else { COMMITS_AT }
     }
 
     pub(super) fn checksum(&self) -> u32 {
@@ -87,6 +112,24 @@ impl FileHeader {
     /// What the checksum of each commit begins with, so that a commit belongs to one file.
     pub(super) fn seed(&self) -> u32 {
         crc32c::crc32c(&bytemuck::bytes_of(self)[16..])
+    }
+}
+
+impl Witness {
+    pub(super) fn new(seed: u32, through: u64) -> Self {
+        let mut witness = Self { crc: 0, reserved: 0, through };
+        witness.crc = commit_checksum(seed, &bytemuck::bytes_of(&witness)[4..]);
+        witness
+    }
+
+    /// The commit that the witness in a file with that header calls durable; none if it is damaged or was lost.
+    pub(super) fn find(file: &[u8], header: &FileHeader) -> Option<u64> {
+        if header.version == WITHOUT_WITNESS {
+            return None;
+        }
+        let seed = header.seed();
+        let found: Self = bytemuck::pod_read_unaligned(file.get(WITNESS_AT..COMMITS_AT)?);
+        (Self::new(seed, found.through).crc == found.crc && found.reserved == 0).then_some(found.through)
     }
 }
 

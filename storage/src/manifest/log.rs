@@ -1,5 +1,6 @@
 //! The manifest's file: appended to, rewritten now and then, owned by one opening.
 
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use super::codec::{put_edit, put_state};
 use super::error::ManifestError;
 use super::format::{
     COMMIT_ALIGN, CommitHeader, EDITS_BYTES_MAX, FILE_NAME, FileHeader, GROW_BYTES, MAGIC, RESERVE_BYTES, TEMP_NAME,
-    VERSION, commit_checksum,
+    VERSION, WITNESS_AT, Witness, commit_checksum,
 };
 use super::read::{load, load_header};
 use super::state::{Edit, State};
@@ -31,6 +32,16 @@ pub struct Manifest {
     next_commit: u64,
     log: Option<Log>,
     poisoned: bool,
+    unwitnessed: Option<Told>,
+}
+
+/// Who hears of a commit.
+struct Told(Box<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Told")
+    }
 }
 
 /// The file that commits are appended to.
@@ -40,6 +51,8 @@ struct Log {
     seed: u32,
     /// Where the next commit goes.
     end: u64,
+    /// The last commit that the file itself calls durable.
+    witnessed: u64,
     allocated: u64,
     /// Where the file is rewritten rather than appended to.
     rewrite_at: u64,
@@ -95,7 +108,7 @@ impl Manifest {
     }
 
     fn unbegun(fs: Arc<dyn Fs>, dir: &Path, state: State, next_commit: u64) -> Self {
-        Self { fs, dir: dir.to_owned(), state, next_commit, log: None, poisoned: false }
+        Self { fs, dir: dir.to_owned(), state, next_commit, log: None, poisoned: false, unwitnessed: None }
     }
 
     /// The second half of [`open_or_create`](Self::open_or_create).
@@ -209,6 +222,48 @@ impl Manifest {
         }
         self.state = state;
         self.next_commit += 1;
+        self.tell_unwitnessed();
+        Ok(())
+    }
+
+    /// Calls `told` after each commit that the file does not call durable itself, and now if there is one: some time
+    /// later [`witness`](Self::witness) should be called. Whoever commits, waits for `told`.
+    pub fn on_unwitnessed(&mut self, told: impl Fn() + Send + Sync + 'static) {
+        self.unwitnessed = Some(Told(Box::new(told)));
+        self.tell_unwitnessed();
+    }
+
+    fn tell_unwitnessed(&self) {
+        if let (Some(Told(told)), false) = (&self.unwitnessed, self.is_witnessed()) {
+            told();
+        }
+    }
+
+    /// Whether the file calls its last commit durable itself, so that damage to it is no torn commit. True of one
+    /// that was not opened for writing.
+    #[must_use]
+    pub fn is_witnessed(&self) -> bool {
+        self.log.as_ref().is_none_or(|log| log.witnessed + 1 == self.next_commit)
+    }
+
+    /// Has the file call its last commit durable, if it does not yet. One write in place and one fdatasync. The
+    /// commit does not depend on it (E1, E2 of `docs/concurrency.md`).
+    ///
+    /// # Errors
+    /// - [`NoSpace`](ManifestError::NoSpace): it may say nothing now; try again later.
+    /// - [`Failed`](ManifestError::Failed): all further commits are refused.
+    pub fn witness(&mut self) -> Result<(), ManifestError> {
+        if self.poisoned || self.is_witnessed() {
+            return Ok(());
+        }
+        let (through, log) = (self.next_commit - 1, self.log.as_mut().expect("one that was not opened is witnessed"));
+        let witness = Witness::new(log.seed, through);
+        let written = log.file.write_all_at(WITNESS_AT as u64, bytemuck::bytes_of(&witness));
+        if let Err(failed) = written.and_then(|()| log.file.sync_data()).map_err(WriteFailed::before) {
+            self.poisoned = !failed.nothing_written();
+            return Err(failed.on_commit(&self.dir));
+        }
+        log.witnessed = through;
         Ok(())
     }
 
@@ -328,6 +383,8 @@ fn write_anew(fs: &dyn Fs, dir: &Path, state: &State, number: u64, space: Space)
     let mut edits = Vec::new();
     put_state(&mut edits, state);
     let mut bytes = bytemuck::bytes_of(&header).to_vec();
+    // The file gets its name once all of it is durable.
+    bytes.extend_from_slice(bytemuck::bytes_of(&Witness::new(seed, number)));
     bytes.extend_from_slice(&commit_bytes(seed, number, &edits));
     let end = bytes.len() as u64;
     let mut allocated = (end + RESERVE_BYTES).next_multiple_of(GROW_BYTES);
@@ -354,7 +411,7 @@ fn write_anew(fs: &dyn Fs, dir: &Path, state: &State, number: u64, space: Space)
     })?;
     fs.rename(&temp, &dir.join(FILE_NAME)).map_err(WriteFailed::After)?;
     fs.sync_dir(dir).map_err(WriteFailed::After)?;
-    Ok(Log { file, seed, end, allocated, rewrite_at: 2 * end + EDITS_BYTES_MAX })
+    Ok(Log { file, seed, end, witnessed: number, allocated, rewrite_at: 2 * end + EDITS_BYTES_MAX })
 }
 
 fn commit_bytes(seed: u32, number: u64, edits: &[u8]) -> Vec<u8> {
@@ -428,6 +485,7 @@ mod tests {
             level: 0,
         };
         manifest.commit(&[Edit::SegmentAdd(segment)]).unwrap();
+        manifest.witness().unwrap();
         let written = fs.map(Path::new("d/MANIFEST")).unwrap().to_vec();
         let end = manifest.log.as_ref().unwrap().end as usize;
         assert_eq!(written[..end], documented_bytes(include_str!("../../../docs/format/manifest.md")));

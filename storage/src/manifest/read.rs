@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::codec::{BadEdits, DiskEdit, take_edit};
 use super::error::ManifestError;
 use super::format::{
-    COMMIT_ALIGN, COMMIT_HEADER_LEN, CommitHeader, FILE_HEADER_LEN, FILE_NAME, FileHeader, MAGIC, VERSION,
+    COMMIT_ALIGN, COMMIT_HEADER_LEN, CommitHeader, FILE_HEADER_LEN, FILE_NAME, FileHeader, MAGIC, VERSION, Witness,
     commit_checksum, kind,
 };
 use super::state::State;
@@ -27,15 +27,47 @@ pub(super) struct Loaded {
     pub(super) next_commit: u64,
 }
 
-/// Reads the manifest in `dir`. Writes nothing; a torn last commit is left out.
+/// What one look at the file found.
+struct Look {
+    loaded: Loaded,
+    missing: Option<Missing>,
+    /// Which file it was.
+    seed: u32,
+}
+
+/// A commit that is known to have been durable.
+struct Missing {
+    at: usize,
+    number: u64,
+    what: &'static str,
+}
+
+/// Reads the manifest in `dir`. Writes nothing. Last commits that nothing calls durable may be torn, and are left out.
 pub(super) fn load(fs: &dyn Fs, dir: &Path) -> Result<Loaded, ManifestError> {
     let path = dir.join(FILE_NAME);
-    let bytes = read_file(fs, &path).map_err(|source| match source.kind() {
+    let mut missed: Option<(u32, u64)> = None;
+    loop {
+        let Look { loaded, missing, seed } = look(fs, dir, &path)?;
+        let Some(Missing { at, number, what }) = missing else { return Ok(loaded) };
+        match missed {
+            // What was durable when the first look began is there, and more was written meanwhile (E6).
+            Some((of, known)) if of == seed && loaded.next_commit > known => return Ok(loaded),
+            Some((of, _)) if of == seed => {
+                return Err(ManifestError::Corrupt { file: path, offset: at as u64, what });
+            }
+            // Beside an owner its place may have been read before it was written. Or this is another file.
+            _ => missed = Some((seed, number)),
+        }
+    }
+}
+
+fn look(fs: &dyn Fs, dir: &Path, path: &Path) -> Result<Look, ManifestError> {
+    let bytes = read_file(fs, path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => ManifestError::NoStore { dir: dir.to_owned() },
         io::ErrorKind::NotADirectory => ManifestError::NotADirectory { dir: dir.to_owned() },
-        _ => ManifestError::io(&path, source),
+        _ => ManifestError::io(path, source),
     })?;
-    Parser { path: &path, bytes: &bytes }.parse()
+    Parser { path, bytes: &bytes }.parse()
 }
 
 /// The header of the manifest that has the name now.
@@ -84,7 +116,7 @@ impl Parser<'_> {
         ManifestError::TooNew { file: self.file(), what, found, supported }
     }
 
-    fn parse(&self) -> Result<Loaded, ManifestError> {
+    fn parse(&self) -> Result<Look, ManifestError> {
         let header = self.header()?;
         let seed = header.seed();
         let mut state = State {
@@ -93,7 +125,7 @@ impl Parser<'_> {
             format: header.version,
             ..State::default()
         };
-        let mut at = FILE_HEADER_LEN;
+        let mut at = header.commits_at();
         let mut next = header.first_commit;
         while let Some(edits) = self.commit_at(at, next, seed) {
             let from = at + COMMIT_HEADER_LEN;
@@ -104,11 +136,16 @@ impl Parser<'_> {
         if next == header.first_commit {
             return Err(self.corrupt(at, "the first commit is damaged"));
         }
-        // Each commit was durable before the next was begun, so only the last may be torn.
-        if self.commit_behind(at, next, seed) {
-            return Err(self.corrupt(at, "a commit before the last is damaged"));
-        }
-        Ok(Loaded { state, next_commit: next })
+        // Each commit was durable before the next was begun.
+        let followed = self.commit_behind(at, next, seed).map(|behind| {
+            let what = "a commit before the last is damaged";
+            Missing { at, number: behind - 1, what }
+        });
+        let witnessed = Witness::find(self.bytes, &header).filter(|through| *through >= next).map(|number| {
+            let what = "the last commit, which was durable, is damaged or gone";
+            Missing { at, number, what }
+        });
+        Ok(Look { loaded: Loaded { state, next_commit: next }, missing: followed.or(witnessed), seed })
     }
 
     fn header(&self) -> Result<FileHeader, ManifestError> {
@@ -120,7 +157,7 @@ impl Parser<'_> {
         if header.crc != header.checksum() {
             return Err(self.corrupt(0, "the header's checksum is wrong"));
         }
-        if header.version != VERSION || header.reserved != 0 {
+        if header.version == 0 || header.version > VERSION || header.reserved != 0 {
             return Err(self.too_new("format version", header.version, VERSION));
         }
         if header.first_commit == 0 || header.first_commit >= 1 << 63 {
@@ -141,8 +178,8 @@ impl Parser<'_> {
         sound.then(|| &rest[COMMIT_HEADER_LEN..end])
     }
 
-    /// Whether a sound commit after `number` lies anywhere behind `from`.
-    fn commit_behind(&self, from: usize, number: u64, seed: u32) -> bool {
+    /// The number of a sound commit that lies anywhere behind `from`, where `number` should.
+    fn commit_behind(&self, from: usize, number: u64, seed: u32) -> Option<u64> {
         let mut effort = SEARCH_BYTES_MIN.max(self.bytes.len() * SEARCH_EFFORT);
         let mut at = from;
         while let Some(head) = self.bytes.get(at..at + COMMIT_HEADER_LEN) {
@@ -152,16 +189,16 @@ impl Parser<'_> {
             let fits = header.len as usize <= self.bytes.len() - at - COMMIT_HEADER_LEN;
             if plausible && fits && (at, header.number) != (from, number) {
                 if self.commit_at(at, header.number, seed).is_some() {
-                    return true;
+                    return Some(header.number);
                 }
                 effort = effort.saturating_sub(header.len as usize);
                 if effort == 0 {
-                    return false;
+                    return None;
                 }
             }
             at += COMMIT_ALIGN as usize;
         }
-        false
+        None
     }
 
     fn apply(&self, state: &mut State, at: usize, edits: &[u8]) -> Result<(), ManifestError> {

@@ -64,11 +64,11 @@ impl Remains {
         let Some(head) = bytes.get(..FILE_HEADER_LEN) else { return Ok(remains) };
         let header: FileHeader = bytemuck::pod_read_unaligned(head);
         let sound = header.magic == MAGIC && header.crc == header.checksum();
-        if sound && header.version != VERSION {
+        if sound && header.version > VERSION {
             let (found, supported) = (header.version, VERSION);
             return Err(ManifestError::TooNew { file: path, what: "format version", found, supported });
         }
-        remains.take_commits(&bytes, header.seed());
+        remains.take_commits(&bytes, &header);
         // Commits carry the header's fields under their checksum: one that is sound proves them.
         if sound || remains.commits > 0 {
             remains.store_id = Some(u128::from_le_bytes(header.store_id));
@@ -77,8 +77,10 @@ impl Remains {
         Ok(remains)
     }
 
-    fn take_commits(&mut self, bytes: &[u8], seed: u32) {
+    fn take_commits(&mut self, bytes: &[u8], header: &FileHeader) {
+        let seed = header.seed();
         let mut effort = SEARCH_BYTES_MIN.max(bytes.len() * SEARCH_EFFORT);
+        // From the least place of all versions on: the header may be damaged.
         let (mut at, mut last) = (FILE_HEADER_LEN, 0);
         while let Some(head) = bytes.get(at..at + COMMIT_HEADER_LEN) {
             let header: CommitHeader = bytemuck::pod_read_unaligned(head);

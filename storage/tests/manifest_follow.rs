@@ -1,0 +1,175 @@
+//! Reading the manifest beside its owner (E6): what was merely read too early is no damage.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use tidegauge_storage::fs::sim::SimFs;
+use tidegauge_storage::fs::{Fs, FsFile, Map};
+use tidegauge_storage::manifest::{Edit, Manifest, ManifestError};
+
+const DIR: &str = "d";
+
+/// A disk on which the manifest reads differently each time that it is opened; the last way stays.
+#[derive(Debug)]
+struct Looks(Mutex<Vec<Vec<u8>>>);
+
+#[derive(Debug)]
+struct Look(Vec<u8>);
+
+impl FsFile for Look {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let rest = &self.0[self.0.len().min(offset as usize)..];
+        let n = rest.len().min(buf.len());
+        buf[..n].copy_from_slice(&rest[..n]);
+        Ok(n)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.len() as u64)
+    }
+
+    fn write_all_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
+        unreachable!("a reader")
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        unreachable!("a reader")
+    }
+
+    fn allocate(&self, _: u64) -> io::Result<()> {
+        unreachable!("a reader")
+    }
+
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        unreachable!("a reader")
+    }
+}
+
+impl Fs for Looks {
+    fn open_read(&self, _: &Path) -> io::Result<Arc<dyn FsFile>> {
+        let mut looks = self.0.lock().unwrap();
+        let bytes = if looks.len() > 1 { looks.remove(0) } else { looks[0].clone() };
+        Ok(Arc::new(Look(bytes)))
+    }
+
+    fn list(&self, _: &Path) -> io::Result<Vec<String>> {
+        unreachable!("only the manifest is read")
+    }
+
+    fn create_dir_all(&self, _: &Path) -> io::Result<()> {
+        unreachable!("a reader")
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        unreachable!("a reader")
+    }
+
+    fn create(&self, _: &Path) -> io::Result<Arc<dyn FsFile>> {
+        unreachable!("a reader")
+    }
+
+    fn open(&self, _: &Path) -> io::Result<Arc<dyn FsFile>> {
+        unreachable!("a reader")
+    }
+
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        unreachable!("a reader")
+    }
+
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        unreachable!("a reader")
+    }
+
+    fn map(&self, _: &Path) -> io::Result<Map> {
+        unreachable!("a reader")
+    }
+}
+
+/// The least segment number that is free, as such looks show it; commit `n` says `n`.
+fn read(looks: &[&[u8]]) -> Result<u64, ManifestError> {
+    let fs = Looks(Mutex::new(looks.iter().map(|bytes| bytes.to_vec()).collect()));
+    Manifest::open_read_only(Arc::new(fs), DIR).map(|manifest| manifest.state().next_segment_id)
+}
+
+/// Where the commits of a file end.
+fn end(bytes: &[u8]) -> usize {
+    let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    let mut at = 64;
+    while u64_at(at + 8) > 0 {
+        at = (at + 16 + (u64_at(at) >> 32) as usize).next_multiple_of(8);
+    }
+    at
+}
+
+/// The file after each commit that says so, the last of them witnessed; and where each commit begins.
+fn files() -> (Vec<Vec<u8>>, Vec<usize>) {
+    let fs = SimFs::new();
+    let mut manifest = Manifest::open_or_create(Arc::new(fs.clone()), DIR).unwrap();
+    let (mut files, mut places) = (vec![Vec::new(); 2], vec![0, 64]);
+    let bytes = || fs.map(&Path::new(DIR).join("MANIFEST")).unwrap().to_vec();
+    for number in 2..12 {
+        places.push(end(&bytes()));
+        manifest.commit(&[Edit::NextSegment(number | 1 << 40)]).unwrap();
+        manifest.witness().unwrap();
+        files.push(bytes());
+    }
+    (files, places)
+}
+
+/// As it was read whose place for these commits was read before they were written.
+fn without(file: &[u8], places: &[usize], commits: std::ops::Range<usize>) -> Vec<u8> {
+    let mut bytes = file.to_vec();
+    let end = places.get(commits.end).copied().unwrap_or(bytes.len());
+    bytes[places[commits.start]..end].fill(0);
+    bytes
+}
+
+#[test]
+fn what_was_read_too_early_is_read_again() {
+    let (files, places) = files();
+    let whole = &files[11];
+    assert_eq!(read(&[whole]).unwrap(), 11 | 1 << 40);
+    for first in 2..12 {
+        for end in first + 1..13 {
+            let early = without(whole, &places, first..end);
+            // What the last commit says is known to be missing by its witness, what others say by it.
+            assert_eq!(read(&[&early, whole]).unwrap(), 11 | 1 << 40, "{first}..{end}");
+            match read(&[&early, &early]) {
+                Err(ManifestError::Corrupt { offset, .. }) => assert_eq!(offset, places[first] as u64),
+                other => panic!("{first}..{end}: {other:?}"),
+            }
+        }
+    }
+}
+
+/// An owner who goes on committing: what was durable when the reader began is there, and that is enough.
+#[test]
+fn an_owner_who_goes_on_puts_no_reader_off_for_ever() {
+    let (files, places) = files();
+    let first = without(&files[6], &places, 6..7);
+    let second = without(&files[11], &places, 9..11);
+    assert_eq!(read(&[&first, &second]).unwrap(), 8 | 1 << 40);
+    // But not if the one is missing that the first look knew of.
+    assert!(read(&[&first, &without(&files[11], &places, 6..11)]).is_err());
+    // Nor if it is damage.
+    assert!(matches!(read(&[&second]), Err(ManifestError::Corrupt { .. })));
+}
+
+/// The owner has written the file anew: another one, which is looked at from the beginning.
+#[test]
+fn a_file_that_was_written_anew_meanwhile_is_another_one() {
+    let (files, places) = files();
+    let fs = SimFs::new();
+    let mut other = Manifest::open_or_create(Arc::new(fs.clone()), DIR).unwrap();
+    let bytes = || fs.map(&Path::new(DIR).join("MANIFEST")).unwrap().to_vec();
+    let second = end(&bytes());
+    other.commit(&[Edit::NextSegment(99)]).unwrap();
+    other.witness().unwrap();
+    let anew = bytes();
+    let first = without(&files[11], &places, 11..12);
+    assert_eq!(read(&[&first, &anew]).unwrap(), 99);
+    let torn = without(&anew, &[0, 64, second], 2..3);
+    assert_eq!(read(&[&first, &torn, &anew]).unwrap(), 99);
+    assert!(matches!(read(&[&first, &torn, &torn]), Err(ManifestError::Corrupt { .. })));
+}
