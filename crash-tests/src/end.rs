@@ -10,6 +10,7 @@ use tidegauge_storage::fs::sim::SimFs;
 use tidegauge_storage::manifest::{Manifest, State};
 use tidegauge_storage::wal::Epoch;
 
+use crate::manifest::Commits;
 use crate::script::Rng;
 use crate::store;
 
@@ -87,10 +88,13 @@ fn frames(fs: &SimFs, epoch: Epoch, path: &Path) -> Vec<Frame> {
 }
 
 /// Whether nothing is left for an idle engine to write: the last frame is witnessed, and the manifest was told of it,
-/// or there is none.
+/// or there is none; and the manifest calls its last commit durable.
 #[must_use]
 pub fn is_at_rest(fs: &SimFs) -> bool {
     let Some(end) = End::of(fs) else { return false };
+    if Commits::of(fs).is_none_or(|commits| commits.witnessed().is_none()) {
+        return false;
+    }
     let last = end.frames.iter().filter(|f| !f.witness).map(|f| f.number).max();
     let known = |last: u64| last < end.state.wal.next_frame.0 || last <= end.state.wal.synced_through.0;
     last.is_none_or(|last| known(last) && end.frames.iter().any(|f| f.witness && f.synced_through == last))

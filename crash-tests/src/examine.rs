@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tidegauge::Durability;
 use tidegauge_storage::fs::sim::{Choose, Random, SimFs, Timeline};
 
-use crate::end;
 use crate::oracle::{Death, Expected, History};
 use crate::run::Run;
 use crate::script::{Rng, Script};
 use crate::store;
+use crate::{end, manifest};
 
 /// A promise that was broken, and the disk on which it was.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub struct Counts {
     pub deeper: AtomicU64,
     /// Those on which something at the end of the log was damaged that was known to be durable, and that refused.
     pub damaged: AtomicU64,
+    /// Times that the end of the manifest was damaged that it knew to be durable, and that this was refused.
+    pub manifests: AtomicU64,
 }
 
 /// How far to go from one crash point.
@@ -53,7 +55,7 @@ pub struct Depth {
 /// Only opened and compared.
 pub const SHALLOW: Depth = Depth { levels: 0, one_in: 0, points: 0 };
 
-/// Of so many disks one is damaged at the end of its log, too.
+/// Of so many disks one is damaged at the end of its log, too, and at that of its manifest.
 const DAMAGED_ONE_IN: u64 = 16;
 
 /// Opens `disk`, compares, and goes on as far as `depth` says.
@@ -81,12 +83,15 @@ pub fn examine(
     if acts < expected.acts {
         return Err(wrong(format!("the audit log has {acts} lines of {} acts", expected.acts)));
     }
+    manifest::check(&image, expected.witnessed).map_err(wrong)?;
     for (finished, copy) in &expected.copies {
         store::check_copy(&image.kill(), copy, *finished).map_err(wrong)?;
     }
     if rng.below(DAMAGED_ONE_IN) == 0 {
         let refused = end::damage(&image, durability, rng).map_err(wrong)?;
         counts.damaged.fetch_add(refused, Ordering::Relaxed);
+        let refused = manifest::damage(&image, durability, rng).map_err(wrong)?;
+        counts.manifests.fetch_add(refused, Ordering::Relaxed);
     }
     if goes_on {
         disk.record();

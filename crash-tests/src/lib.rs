@@ -22,6 +22,8 @@ mod admin;
 pub mod examine;
 // damage to the end of the log
 pub mod end;
+// and to that of the manifest
+pub mod manifest;
 // many of them
 pub mod campaign;
 // a disk that fails, runs full, or ages

@@ -76,11 +76,12 @@ fn main() -> ExitCode {
     match result {
         Ok(workloads) => {
             println!(
-                "{points} crash points of {workloads} workloads: nothing lost, nothing invented, nothing reordered ({:.0} s; {} went on writing, {} died again, {} refused damage to the end of the log)",
+                "{points} crash points of {workloads} workloads: nothing lost, nothing invented, nothing reordered ({:.0} s; {} went on writing, {} died again, {} refused damage to the end of the log, {} to that of the manifest)",
                 started.elapsed().as_secs_f64(),
                 counts.continued.load(Ordering::Relaxed),
                 counts.deeper.load(Ordering::Relaxed),
                 counts.damaged.load(Ordering::Relaxed),
+                counts.manifests.load(Ordering::Relaxed),
             );
             ExitCode::SUCCESS
         }

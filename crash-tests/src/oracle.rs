@@ -305,6 +305,8 @@ pub struct Era {
     pub audited: Vec<(u64, usize)>,
     /// Copies of the store, each with the steps at which it was begun and from which on it is durable.
     pub copies: Vec<(u64, u64, Copy)>,
+    /// (step, number) from which on the manifest calls so many of its commits durable itself.
+    pub witnessed: Vec<(u64, u64)>,
 }
 
 /// A copy of the store that was made meanwhile.
@@ -327,6 +329,8 @@ pub struct Expected {
     pub acts: usize,
     /// The last copies of the store that were begun before, and whether each was finished.
     pub copies: Vec<(bool, Copy)>,
+    /// Commits that the manifest calls durable itself, at least.
+    pub witnessed: u64,
     barriers: Arc<Vec<Vec<usize>>>,
     atomics: Arc<Vec<Vec<usize>>>,
 }
@@ -371,6 +375,7 @@ impl Expected {
             atomics: Vec::new(),
             audited: Vec::new(),
             copies: Vec::new(),
+            witnessed: vec![(0, self.witnessed)],
         }
     }
 
@@ -439,8 +444,9 @@ impl History {
         let acts = era.audited.iter().filter(|(s, _)| *s <= step).map(|(_, n)| *n).max().unwrap_or(0);
         let begun = era.copies.iter().rev().filter(|(begun, ..)| *begun <= step).take(2);
         let copies = begun.map(|(_, done, copy)| (*done <= step, copy.clone())).collect();
+        let witnessed = era.witnessed.iter().filter(|(s, _)| *s <= step).map(|(_, n)| *n).max().unwrap_or(0);
         let (barriers, atomics) = (Arc::new(era.barriers.clone()), Arc::new(era.atomics.clone()));
-        Expected { lanes, metadata, acts, copies, barriers, atomics }
+        Expected { lanes, metadata, acts, copies, witnessed, barriers, atomics }
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tidegauge::{Ack, Appender, BackPressure, Durability, Engine, Level, Metadata, SeriesId, SeriesSample, Timestamp};
 use tidegauge_storage::fs::sim::SimFs;
 
+use crate::manifest::Commits;
 use crate::oracle::{Before, Contents, Copy, Death, Era, Found, History, Key, Op, Prefix, Sample, Track};
 use crate::script::{Rng, Script, Step};
 use crate::store::{self, LANE_SAMPLES, Read, SOON, hash_of_metadata};
@@ -50,6 +51,7 @@ pub struct Run {
     pub(crate) atomics: Vec<Vec<usize>>,
     pub(crate) audited: Vec<(u64, usize)>,
     pub(crate) copies: Vec<(u64, u64, Copy)>,
+    witnessed: Vec<(u64, u64)>,
     from: u64,
     engine: Option<Engine>,
     patience: Duration,
@@ -201,6 +203,7 @@ impl Run {
             atomics: Vec::new(),
             audited: Vec::new(),
             copies: Vec::new(),
+            witnessed: Vec::new(),
             from: 0,
             engine: None,
             patience,
@@ -238,6 +241,7 @@ impl Run {
             atomics: Vec::new(),
             audited: Vec::new(),
             copies: Vec::new(),
+            witnessed: Vec::new(),
             from: opened,
             engine: None,
             patience: SOON,
@@ -265,6 +269,7 @@ impl Run {
             atomics: self.atomics.clone(),
             audited: self.audited.clone(),
             copies: self.copies.clone(),
+            witnessed: self.witnessed.clone(),
         }
     }
 
@@ -384,8 +389,8 @@ impl Run {
             Step::Conflict(n) => self.conflict(n),
             Step::Visible => self.wait(Level::Visible),
             Step::Durable if self.logs() => self.wait(Level::Durable),
-            Step::Rest if self.logs() => self.rest(),
-            Step::Durable | Step::Rest | Step::Flush => self.flush(),
+            Step::Rest => self.rest(),
+            Step::Durable | Step::Flush => self.flush(),
             Step::PushOld(n) => {
                 let lane = self.rng.below(self.lanes.len() as u64) as usize;
                 self.lanes[lane].push_old(n, &fs)
@@ -402,6 +407,7 @@ impl Run {
                 let engine = self.take_engine().expect("there between steps");
                 engine.close().map_err(|e| stopped("closing", e))?;
                 self.note_durable();
+                self.note_witnessed()?;
                 self.reopen(Death::Kill)
             }
         }
@@ -430,16 +436,28 @@ impl Run {
         Ok(())
     }
 
-    /// Everything pushed is durable, and the log says so itself.
+    /// Everything pushed is durable, and log and manifest say so themselves.
     fn rest(&mut self) -> Result<(), Stopped> {
-        self.wait(Level::Durable)?;
+        if self.logs() {
+            self.wait(Level::Durable)?;
+        } else {
+            self.flush()?;
+        }
         let end = Instant::now() + self.patience;
         while !crate::end::is_at_rest(&self.fs) {
             if Instant::now() > end {
-                return Err(Stopped("an idle log does not say what is durable".to_owned()));
+                return Err(Stopped("an idle store does not say what is durable".to_owned()));
             }
             thread::yield_now();
         }
+        Ok(())
+    }
+
+    /// The store is closed: its manifest says what is durable, and that is durable too.
+    fn note_witnessed(&mut self) -> Result<(), Stopped> {
+        let witnessed = Commits::of(&self.fs).and_then(|commits| commits.witnessed());
+        let number = witnessed.ok_or_else(|| Stopped("a closed manifest does not say what is durable".to_owned()))?;
+        self.witnessed.push((self.fs.steps(), number));
         Ok(())
     }
 
@@ -505,6 +523,7 @@ impl Run {
         self.known = (0..METRICS).map(|m| help_of(&engine, m)).collect();
         self.barriers.clear();
         self.atomics.clear();
+        self.witnessed.clear();
         self.enter(engine)
     }
 }

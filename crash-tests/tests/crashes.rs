@@ -31,6 +31,8 @@ fn p5_p6_a_prefix_comes_back_from_a_crash_anywhere_and_from_a_crash_of_the_recov
     }
     let damaged = counts.damaged.load(Ordering::Relaxed);
     assert!(damaged > 20, "only {damaged} damaged ends of a log were refused");
+    let manifests = counts.manifests.load(Ordering::Relaxed);
+    assert!(manifests > 100, "only {manifests} damaged ends of a manifest were refused");
 }
 
 #[test]
