@@ -7,9 +7,9 @@ use tidegauge_storage::fs::sim::SimFs;
 use tidegauge_storage::manifest::{Retention, RetentionRule};
 use tidegauge_storage::model::Timestamp;
 
-use super::tests::{Contents, contents, killed, push, quarantined, try_open};
+use super::tests::{Contents, contents, killed, push, quarantined, salvage_again_from_anywhere, settle, try_open};
 use super::{Recovery, RecoveryReport};
-use crate::engine::{Engine, Metadata};
+use crate::engine::Metadata;
 use crate::error::OpenError;
 
 const MANIFEST: &str = "memory/MANIFEST";
@@ -170,28 +170,11 @@ fn p5_a_manifest_made_anew_survives_power_loss_anywhere() {
     let (fs, all) = killed();
     write(&fs, 64, &[0; 64]);
     let damaged = fs.map(Path::new(MANIFEST)).unwrap().to_vec();
-    fs.open(Path::new(MANIFEST)).unwrap().sync_data().unwrap();
-    for folder in ["memory/segments", "memory/wal"] {
-        for name in fs.list(Path::new(folder)).unwrap() {
-            fs.open(&Path::new(folder).join(name)).unwrap().sync_data().unwrap();
-        }
-    }
-    for folder in ["", "memory", "memory/segments", "memory/wal"] {
-        fs.sync_dir(Path::new(folder)).unwrap();
-    }
-    let close = |engine: Result<Engine, OpenError>| engine.map(|engine| drop(engine.close()));
-    let whole = fs.crash(0);
-    close(try_open(&whole, Recovery::Salvage)).unwrap();
-    let operations = whole.operations();
-    assert!(operations > 20, "{operations}");
-    for stop in 1..operations + 1 {
-        let disk = fs.crash(stop);
-        disk.stop_at(stop);
-        let _ = close(try_open(&disk, Recovery::Salvage));
-        let after = disk.crash(stop);
-        let engine = try_open(&after, Recovery::Salvage).unwrap_or_else(|e| panic!("stopped at {stop}: {e}"));
-        assert!(contents(&engine) == all, "stopped at {stop}: {} of {}", contents(&engine).len(), all.len());
-        let kept = after.map(Path::new("memory/quarantine/MANIFEST.1"));
-        assert!(kept.is_ok_and(|kept| kept[..] == damaged[..]), "stopped at {stop}");
-    }
+    settle(&fs);
+    salvage_again_from_anywhere(&fs, |disk, engine, stopped| {
+        let found = contents(engine);
+        assert!(found == all, "{stopped}: {} of {}", found.len(), all.len());
+        let kept = disk.map(Path::new("memory/quarantine/MANIFEST.1"));
+        assert!(kept.is_ok_and(|kept| kept[..] == damaged[..]), "{stopped}");
+    });
 }

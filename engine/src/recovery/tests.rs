@@ -58,6 +58,34 @@ pub(super) fn push(engine: &Engine, round: i64) {
     engine.wait(ack, Level::Durable, SOON).unwrap();
 }
 
+/// Puts all that is there on the disk, not only in its cache: a damaged store, before it is salvaged.
+pub(super) fn settle(fs: &SimFs) {
+    for (path, _) in fs.files() {
+        fs.open(&path).unwrap().sync_data().unwrap();
+    }
+    for folder in ["", "memory", "memory/segments", "memory/wal"] {
+        fs.sync_dir(Path::new(folder)).unwrap();
+    }
+}
+
+/// Salvages copies of `fs`, and power is lost at every operation of that; `check` sees each once it is salvaged again.
+pub(super) fn salvage_again_from_anywhere(fs: &SimFs, check: impl Fn(&SimFs, &Engine, &str)) {
+    let salvage = |disk: &SimFs| try_open(disk, Recovery::Salvage).map(|engine| drop(engine.close()));
+    let whole = fs.crash(0);
+    salvage(&whole).unwrap();
+    let operations = whole.operations();
+    assert!(operations > 20, "{operations}");
+    for stop in 1..operations + 1 {
+        let disk = fs.crash(stop);
+        disk.stop_at(stop);
+        let _ = salvage(&disk);
+        let after = disk.crash(stop);
+        let stopped = format!("stopped at {stop}");
+        let engine = try_open(&after, Recovery::Salvage).unwrap_or_else(|e| panic!("{stopped}: {e}"));
+        check(&after, &engine, &stopped);
+    }
+}
+
 /// Two rounds in a segment, eight in the log, each durable; killed.
 pub(super) fn killed() -> (SimFs, Contents) {
     let fs = SimFs::new();
@@ -351,36 +379,19 @@ fn p5_a_salvage_that_loses_power_anywhere_loses_nothing_more() {
     let offset = frame(&fs, &log, 2);
     flip(&fs, &log, offset + 100);
     let names = [segment.file_name().unwrap(), log.file_name().unwrap()];
-    // What was damaged lies on the disk, not only in its cache.
-    for path in [&segment, &log] {
-        fs.open(path).unwrap().sync_data().unwrap();
-    }
-    for folder in ["", "memory", "memory/segments", "memory/wal"] {
-        fs.sync_dir(Path::new(folder)).unwrap();
-    }
-    let whole = fs.crash(0);
-    try_open(&whole, Recovery::Salvage).unwrap().close().unwrap();
-    let operations = whole.operations();
-    assert!(operations > 20, "{operations}");
+    settle(&fs);
     let lost = |(series, at): &(String, i64)| {
         (series == r#"cpu{host="0"}"# && *at < 600_000) || (1_200_000..1_500_000).contains(at)
     };
     let mut left = all;
     left.retain(|key, _| !lost(key));
-    for stop in 1..operations + 1 {
-        let disk = fs.crash(stop);
-        disk.stop_at(stop);
-        if let Ok(engine) = try_open(&disk, Recovery::Salvage) {
-            let _ = engine.close();
-        }
-        let after = disk.crash(stop);
-        let engine = try_open(&after, Recovery::Salvage).unwrap_or_else(|e| panic!("stopped at {stop}: {e}"));
-        assert!(contents(&engine) == left, "stopped at {stop}");
+    salvage_again_from_anywhere(&fs, |disk, engine, stopped| {
+        assert!(contents(engine) == left, "{stopped}");
         for (name, folder) in names.iter().zip(["segments", "wal"]) {
             let kept = [Path::new("memory/quarantine").join(name), Path::new("memory").join(folder).join(name)];
-            assert!(kept.iter().any(|path| after.map(path).is_ok()), "stopped at {stop}: {name:?} is gone");
+            assert!(kept.iter().any(|path| disk.map(path).is_ok()), "{stopped}: {name:?} is gone");
         }
-    }
+    });
 }
 
 /// A frame that was begun where the log ends, as a power loss may leave it. Answers the file, and what is written of it.
@@ -435,28 +446,15 @@ fn p5_a_salvage_keeps_what_it_cuts_and_leaves_a_line() {
 fn p5_what_a_salvage_cuts_survives_power_loss_anywhere() {
     let (fs, all) = killed();
     let (path, written) = begin_a_frame(&fs);
-    for folder in ["memory/segments", "memory/wal"] {
-        for name in fs.list(Path::new(folder)).unwrap() {
-            fs.open(&Path::new(folder).join(name)).unwrap().sync_data().unwrap();
-        }
-        fs.sync_dir(Path::new(folder)).unwrap();
-    }
+    settle(&fs);
     let name = path.file_name().unwrap().to_str().unwrap();
-    let close = |engine: Result<Engine, OpenError>| engine.map(|engine| drop(engine.close()));
-    let whole = fs.crash(0);
-    close(try_open(&whole, Recovery::Salvage)).unwrap();
-    let operations = whole.operations();
-    for stop in 1..operations + 1 {
-        let disk = fs.crash(stop);
-        disk.stop_at(stop);
-        let _ = close(try_open(&disk, Recovery::Salvage));
-        let after = disk.crash(stop);
-        let engine = try_open(&after, Recovery::Salvage).unwrap_or_else(|e| panic!("stopped at {stop}: {e}"));
-        assert!(contents(&engine) == all, "stopped at {stop}: {} of {}", contents(&engine).len(), all.len());
-        let kept = after.map(&Path::new("memory/quarantine").join(name));
-        assert!(kept.is_ok_and(|kept| kept[..] == written[..]), "stopped at {stop}: {:?}", quarantined(&after));
+    salvage_again_from_anywhere(&fs, |disk, engine, stopped| {
+        let (found, quarantined) = (contents(engine), quarantined(disk));
+        assert!(found == all, "{stopped}: {} of {}", found.len(), all.len());
+        let kept = disk.map(&Path::new("memory/quarantine").join(name));
+        assert!(kept.is_ok_and(|kept| kept[..] == written[..]), "{stopped}: {quarantined:?}");
         // A segment that nothing names yet is kept, too.
-        let logs = quarantined(&after).into_iter().filter(|kept| kept.contains(".wal") && !kept.ends_with(".tmp"));
-        assert!(logs.eq([name]), "stopped at {stop}: {:?}", quarantined(&after));
-    }
+        let logs = quarantined.iter().filter(|kept| kept.contains(".wal") && !kept.ends_with(".tmp"));
+        assert!(logs.eq([name]), "{stopped}: {quarantined:?}");
+    });
 }
