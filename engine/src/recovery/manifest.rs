@@ -10,6 +10,8 @@
 //!   missing. What both hold is the same (`storage/src/wal/survey.rs`).
 //! - R4: Deletes and descriptions of metrics are as far as the old manifest can be read. Rules of retention are not
 //!   taken over.
+//! - R5: What the new manifest names is durable before it is. A flush or compaction that was interrupted may have left a
+//!   segment whose name is in the page cache alone, and so may who puts files back by hand.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -68,6 +70,7 @@ impl Rebuild<'_> {
                 .push(kept.map_err(|source| OpenError::Io { path: self.dir.join("MANIFEST"), source })?);
         }
         self.tell(why, &remains, segments.len(), &survey);
+        self.secure(&segments)?;
         let mut edits = vec![Edit::NextSegment(self.next_segment(&segments))];
         edits.extend(segments.iter().map(|info| Edit::SegmentAdd(reference(info))));
         let mut state = remains.state;
@@ -137,6 +140,21 @@ impl Rebuild<'_> {
             self.report.notes.push(note);
         }
         Ok(chosen)
+    }
+
+    /// Makes sure of R5. A file that was synced before costs little.
+    fn secure(&self, segments: &[SegmentInfo]) -> Result<(), OpenError> {
+        let folder = self.dir.join("segments");
+        let io = |path: &Path, source| OpenError::Io { path: path.to_owned(), source };
+        for info in segments {
+            let path = folder.join(file_name(info.id));
+            self.fs.open(&path).and_then(|file| file.sync_data()).map_err(|e| io(&path, e))?;
+        }
+        if !segments.is_empty() {
+            self.fs.sync_dir(&folder).map_err(|e| io(&folder, e))?;
+            self.fs.sync_dir(self.dir).map_err(|e| io(self.dir, e))?;
+        }
+        Ok(())
     }
 
     fn keep(&mut self, path: &Path) -> Result<PathBuf, OpenError> {

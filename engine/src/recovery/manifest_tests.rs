@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
-use tidegauge_storage::manifest::{Retention, RetentionRule};
+use tidegauge_storage::manifest::{ManifestError, Retention, RetentionRule};
 use tidegauge_storage::model::Timestamp;
 
 use super::tests::{Contents, contents, killed, push, quarantined, salvage_again_from_anywhere, settle, try_open};
@@ -105,6 +105,42 @@ fn p5_a_manifest_made_anew_replays_nothing_that_was_overwritten_since() {
         let report = check_made_anew(&fs, &all, what);
         assert!(report.lost.is_empty(), "{what}: {:?}", report.lost);
     }
+}
+
+/// A segment that was put back by hand, or whose flush was interrupted before it synced the folder: a manifest made anew
+/// named it, and a power loss then took it.
+#[test]
+fn p5_what_a_manifest_made_anew_names_is_durable_before() {
+    let (fs, all) = killed();
+    let path = Path::new("memory/segments/0000000000000000.seg");
+    let bytes = fs.map(path).unwrap().to_vec();
+    fs.remove(path).unwrap();
+    fs.remove(Path::new(MANIFEST)).unwrap();
+    settle(&fs);
+    fs.create(path).unwrap().write_all_at(0, &bytes).unwrap();
+    let (mut made, mut stop) = (0, 1);
+    loop {
+        let disk = fs.kill();
+        disk.stop_at(disk.operations() + stop);
+        let opened = try_open(&disk, Recovery::Salvage);
+        let is_open = opened.is_ok();
+        drop(opened);
+        disk.restart();
+        for seed in 0..6 {
+            match try_open(&disk.crash(seed), Recovery::Strict) {
+                Ok(engine) => assert_eq!(contents(&engine), all, "stopped before {stop}, {seed}"),
+                // Not made yet.
+                Err(OpenError::Manifest(ManifestError::ManifestMissing { .. })) => continue,
+                Err(e) => panic!("stopped before {stop}, {seed}: {e}"),
+            }
+            made += 1;
+        }
+        if is_open {
+            break;
+        }
+        stop += 1;
+    }
+    assert!(made > 20 && stop > 8, "{made} of {stop}");
 }
 
 /// A store with a delete, rules and descriptions in its manifest, closed.
