@@ -11,7 +11,7 @@ use tidegauge_storage::source::ReadError;
 
 use crate::appender::{Ack, Appender, push_common};
 use crate::backup::{BackupError, BackupReport, backup};
-use crate::batch::{self, Batch, IncrementError, Incremented, Last, Retry, RetryError};
+use crate::batch::{self, Batch, IncrementError, Incremented, Last, LastError, Retry, RetryError};
 use crate::core::SeriesSample;
 use crate::delete::{DeleteCount, count};
 use crate::error::{
@@ -213,7 +213,7 @@ impl Engine {
         Batch::new(Arc::clone(&self.life.core))
     }
 
-    /// The newest visible sample of a series, and as of what; `None` if it holds none or the id is stale.
+    /// The newest visible sample of a series, and as of what; `None` if it holds none.
     ///
     /// Under 100 ns if the series had samples in order since the last flush and nothing stored is newer: no snapshot
     /// is pinned then, nothing is copied, no segment is touched. Otherwise about a microsecond for each source that
@@ -221,8 +221,8 @@ impl Engine {
     /// of acceptance.
     ///
     /// # Errors
-    /// [`ReadError`] if a segment cannot be read.
-    pub fn last(&self, series: SeriesId) -> Result<Option<Last>, ReadError> {
+    /// [`LastError`] if the id is stale, or a segment cannot be read.
+    pub fn last(&self, series: SeriesId) -> Result<Option<Last>, LastError> {
         batch::last(&self.life.core, series)
     }
 
@@ -230,7 +230,7 @@ impl Engine {
     /// such series. Under a microsecond where [`Self::last`] is quick.
     ///
     /// # Errors
-    /// As [`Self::last`].
+    /// [`ReadError`] if a segment cannot be read.
     pub fn last_of(&self, labels: &[(&str, &str)]) -> Result<Option<Last>, ReadError> {
         batch::last_of(&self.life.core, labels)
     }

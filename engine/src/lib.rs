@@ -122,7 +122,9 @@ mod api {
 
     pub use crate::appender::{Ack, Appender};
     pub use crate::backup::{BackupError, BackupReport};
-    pub use crate::batch::{Batch, Committed, Expect, Found, IncrementError, Incremented, Last, Retry, RetryError};
+    pub use crate::batch::{
+        Batch, Committed, Expect, Found, IncrementError, Incremented, Last, LastError, Retry, RetryError,
+    };
     pub use crate::clock::now;
     pub use crate::core::SeriesSample;
     pub use crate::delete::DeleteCount;

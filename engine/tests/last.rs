@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tidegauge::{Engine, Last, Level, Matcher, ReadError, Sample, Timestamp};
+use tidegauge::{
+    CommitError, Engine, Expect, IncrementError, Last, LastError, Level, Matcher, PushError, Retry, RetryError, Sample,
+    Timestamp,
+};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -12,7 +15,7 @@ fn sample(at: i64, value: f64) -> Option<Sample> {
     Some(Sample { timestamp: Timestamp::from_nanos(at), value })
 }
 
-fn plain(last: Result<Option<Last>, ReadError>) -> Option<Sample> {
+fn plain<E: std::fmt::Debug>(last: Result<Option<Last>, E>) -> Option<Sample> {
     last.unwrap().map(|Last { timestamp, value, .. }| Sample { timestamp, value })
 }
 
@@ -88,7 +91,12 @@ fn a_series_is_known_by_its_labels_after_reopening() {
     let ack = engine.push(again, Timestamp::from_nanos(3), 9.0).unwrap();
     engine.wait(ack, Level::Visible, Duration::from_secs(20)).unwrap();
     assert_eq!(plain(engine.last(again)), sample(5, 1.5));
-    assert_eq!(plain(engine.last(id)), None, "an id of another engine");
+    assert!(matches!(engine.last(id), Err(LastError::StaleSeries)), "an id of another engine");
+    let incremented = engine.increment(id, 1.0, Retry::ONCE).unwrap_err();
+    assert!(matches!(incremented, RetryError::Fill(IncrementError::Push(PushError::StaleSeries))), "{incremented}");
+    let mut batch = engine.batch();
+    batch.expect_last(id, Expect::Timestamp(Timestamp::from_nanos(5)));
+    assert!(matches!(batch.commit(), Err(CommitError::StaleSeries)));
 }
 
 #[test]

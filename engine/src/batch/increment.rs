@@ -3,7 +3,7 @@
 use tidegauge_storage::model::Timestamp;
 use tidegauge_storage::source::ReadError;
 
-use super::{Batch, Committed, Expect, Retry, RetryError, last};
+use super::{Batch, Committed, Expect, LastError, Retry, RetryError, last};
 use crate::clock;
 use crate::core::Core;
 use crate::engine::Engine;
@@ -31,6 +31,15 @@ pub enum IncrementError {
     /// The last value cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+}
+
+impl From<LastError> for IncrementError {
+    fn from(error: LastError) -> Self {
+        match error {
+            LastError::StaleSeries => Self::Push(PushError::StaleSeries),
+            LastError::Read(error) => Self::Read(error),
+        }
+    }
 }
 
 pub(crate) fn increment(

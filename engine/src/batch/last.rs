@@ -7,6 +7,7 @@ use tidegauge_storage::source::{Columns, ReadCounts, ReadError};
 
 use crate::commit::Pins;
 use crate::core::Core;
+use crate::error::CommitError;
 use crate::memtable::HeadTable;
 use crate::registry::SeriesId;
 use crate::sync::epoch;
@@ -23,16 +24,38 @@ pub struct Last {
     pub as_of: SeqNo,
 }
 
+/// Why the newest sample of a series is not known.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LastError {
+    /// The series id is not one of this engine. Resolve the series again, or ask by its labels
+    /// ([`Engine::last_of`](crate::Engine::last_of)).
+    #[error("stale series id: resolve the series again, or ask by its labels")]
+    StaleSeries,
+    /// A segment cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+impl From<LastError> for CommitError {
+    fn from(error: LastError) -> Self {
+        match error {
+            LastError::StaleSeries => Self::StaleSeries,
+            LastError::Read(error) => Self::Read(error),
+        }
+    }
+}
+
 /// The newest sample of `series`: from its head where that tells, else from the sources.
-pub(crate) fn last(core: &Core, series: SeriesId) -> Result<Option<Last>, ReadError> {
+pub(crate) fn last(core: &Core, series: SeriesId) -> Result<Option<Last>, LastError> {
     if series.tag != core.tag || series.slot >= core.registry.slots().len() {
-        return Ok(None);
+        return Err(LastError::StaleSeries);
     }
     if let Some(last) = newest(core, series.slot) {
         return Ok(Some(last));
     }
-    let labels = core.registry.slots().labels(series.slot);
-    labels.map_or(Ok(None), |labels| last_stored(core, Some(series.slot), &labels))
+    let labels = core.registry.slots().labels(series.slot).ok_or(LastError::StaleSeries)?;
+    Ok(last_stored(core, Some(series.slot), &labels)?)
 }
 
 /// As [`last`], of the series that has exactly these labels.

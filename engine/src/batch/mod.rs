@@ -18,7 +18,7 @@ use expect::Condition;
 pub use expect::{Expect, Found};
 pub(crate) use increment::increment;
 pub use increment::{IncrementError, Incremented};
-pub use last::Last;
+pub use last::{Last, LastError};
 pub(crate) use last::{last, last_of};
 pub use retry::{Retry, RetryError};
 use tidegauge_storage::model::{SeqNo, Timestamp};
