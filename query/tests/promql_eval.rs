@@ -34,6 +34,28 @@ fn a_staleness_marker_ends_a_series_and_is_no_sample() {
 }
 
 #[test]
+fn what_is_absent_has_the_labels_that_prometheus_gives_it() {
+    let s = snapshot(&[(&[("__name__", "x")], &[(0, 1.0)])]);
+    let labels = |query: &str| match at(&s, query, 0) {
+        Ok(Value::Vector(v)) => v[0].labels.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>().join(","),
+        other => panic!("{query}: {other:?}"),
+    };
+    for (matchers, expected) in [
+        ("a=\"c\",b=~\"d\"", "a=c"),
+        ("a!=\"b\",a=\"c\"", "a=c"),
+        ("a=~\"b.*\",a=\"c\"", "a=c"),
+        ("a=\"c\",a!=\"b\"", ""),
+        ("a=\"c\",a=\"c\"", ""),
+        ("a=\"c\",a=\"d\",a=\"e\",b=\"f\"", "b=f"),
+        ("a!=\"b\",a=\"c\",a=\"d\"", ""),
+        ("a=\"\",b=\"f\"", "b=f"),
+    ] {
+        assert_eq!(labels(&format!("absent(nope{{{matchers}}})")), expected, "{matchers}");
+        assert_eq!(labels(&format!("absent_over_time(nope{{{matchers}}}[1m])")), expected, "{matchers}");
+    }
+}
+
+#[test]
 fn ranges_leave_out_their_start_and_take_in_their_end() {
     let samples: Vec<(i64, f64)> = (0..=10).map(|i| (i * SECOND, i as f64)).collect();
     let s = snapshot(&[(&[("__name__", "x")], &samples)]);

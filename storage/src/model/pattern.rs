@@ -8,11 +8,21 @@ use std::iter::Peekable;
 use std::str::Chars;
 
 use regex::{Regex, RegexBuilder};
+use regex_syntax::hir::{Hir, HirKind};
 
-/// Compiled regexes above this size are refused.
-const REGEX_BYTES_MAX: usize = 1 << 20;
-/// The greatest count of a repetition.
+/// Compiled regexes above this size are refused...
+const REGEX_BYTES_MIN: usize = 1 << 20;
+/// ... but for long ones: so much a byte of the pattern, since each may be a dot, ...
+const REGEX_BYTES_EACH: usize = 16 << 10;
+/// ... up to here.
+const REGEX_BYTES_MAX: usize = 32 << 20;
+/// The greatest count of a repetition, and of all that lie within one another together.
 const REPEAT_MAX: u32 = 1000;
+/// The names that `[:name:]` knows.
+const NAMED: [&str; 14] = [
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "word",
+    "xdigit",
+];
 
 /// Compiles an expression that must match a whole text; `.` matches line ends too.
 ///
@@ -22,14 +32,32 @@ const REPEAT_MAX: u32 = 1000;
 /// In one line, what is wrong with it, or that it is too large when compiled.
 pub fn compile_anchored(pattern: &str) -> Result<Regex, String> {
     let translated = Translator::new(pattern).translate()?;
-    let build = |text: &str| RegexBuilder::new(text).size_limit(REGEX_BYTES_MAX).build();
     // Alone first: `a)|(b` must not become legal by being wrapped.
-    build(&translated).and_then(|_| build(&format!("^(?s:{translated})$"))).map_err(|e| one_line(&e))
+    let parsed = regex_syntax::parse(&translated).map_err(|e| one_line(&e.to_string()))?;
+    if !repeats_at_most(&parsed, REPEAT_MAX) {
+        return Err("error parsing regexp: invalid repeat count: the counts of repetitions within one another multiply to more than 1000".to_owned());
+    }
+    let bytes = REGEX_BYTES_MIN.saturating_add(pattern.len().saturating_mul(REGEX_BYTES_EACH)).min(REGEX_BYTES_MAX);
+    let whole = RegexBuilder::new(&format!("^(?s:{translated})$")).size_limit(bytes).build();
+    whole.map_err(|e| one_line(&e.to_string()))
+}
+
+/// Whether nothing is repeated more than `most` times by counts, one within another.
+fn repeats_at_most(hir: &Hir, most: u32) -> bool {
+    match hir.kind() {
+        HirKind::Repetition(repetition) => {
+            // A star has no count.
+            let count = repetition.max.unwrap_or(repetition.min).max(1);
+            count <= most && repeats_at_most(&repetition.sub, most / count)
+        }
+        HirKind::Capture(capture) => repeats_at_most(&capture.sub, most),
+        HirKind::Concat(all) | HirKind::Alternation(all) => all.iter().all(|hir| repeats_at_most(hir, most)),
+        HirKind::Empty | HirKind::Literal(_) | HirKind::Class(_) | HirKind::Look(_) => true,
+    }
 }
 
 /// The parser draws the place over several lines; its last one has the words.
-fn one_line(error: &regex::Error) -> String {
-    let text = error.to_string();
+fn one_line(text: &str) -> String {
     let words = text.lines().last().unwrap_or_default();
     format!("error parsing regexp: {}", words.strip_prefix("error: ").unwrap_or(words))
 }
@@ -88,7 +116,7 @@ impl<'a> Translator<'a> {
             'd' | 'w' | 's' => self.out.push_str(&format!("[{}]", ascii(c))),
             'D' | 'W' | 'S' => self.out.push_str(&format!("[^{}]", ascii(c.to_ascii_lowercase()))),
             'b' => self.out.push_str(r"(?-u:\b)"),
-            'Q' => self.quoted(),
+            'Q' => self.quoted()?,
             c => self.plain_escape(c)?,
         }
         Ok(())
@@ -114,8 +142,10 @@ impl<'a> Translator<'a> {
                 }
                 self.out.push_str(&format!(r"\x{{{code:x}}}"));
             }
+            'p' | 'P' => self.unicode_class(c == 'P')?,
+            'x' => self.hexadecimal()?,
             // Of these the other language has more, with meanings of its own.
-            'A' | 'B' | 'P' | 'a' | 'f' | 'n' | 'p' | 'r' | 't' | 'v' | 'x' | 'z' => {
+            'A' | 'B' | 'a' | 'f' | 'n' | 'r' | 't' | 'v' | 'z' => {
                 self.out.push('\\');
                 self.out.push(c);
             }
@@ -131,16 +161,55 @@ impl<'a> Translator<'a> {
         Ok(())
     }
 
-    /// Text until `\E` or the end stands for itself.
-    fn quoted(&mut self) {
-        let mut text = String::new();
-        while let Some(c) = self.rest.next() {
-            if c == '\\' && self.rest.next_if_eq(&'E').is_some() {
-                break;
+    /// Behind `\p` or `\P`: a letter, or a name in braces.
+    fn unicode_class(&mut self, mut negated: bool) -> Result<(), String> {
+        let name = match self.rest.next() {
+            Some('{') => self.braced(|c| c.is_ascii_alphabetic() || matches!(c, '_' | '^')),
+            Some(c) if c.is_ascii_alphabetic() => Some(c.to_string()),
+            _ => None,
+        };
+        let name = name.ok_or("error parsing regexp: invalid character class range")?;
+        let plain = name.strip_prefix('^').inspect(|_| negated = !negated).unwrap_or(&name);
+        if plain.is_empty() || plain.contains('^') {
+            return Err(format!("error parsing regexp: invalid character class range: `\\p{{{name}}}`"));
+        }
+        let letter = if negated { 'P' } else { 'p' };
+        self.out.push_str(&format!("\\{letter}{{{plain}}}"));
+        Ok(())
+    }
+
+    /// Behind `\x`: two digits, or up to eight in braces.
+    fn hexadecimal(&mut self) -> Result<(), String> {
+        let digits = match self.rest.next_if_eq(&'{') {
+            Some(_) => self.braced(|c| c.is_ascii_hexdigit()).filter(|digits| (1..=8).contains(&digits.len())),
+            None => {
+                let digits: String =
+                    std::iter::from_fn(|| self.rest.next_if(char::is_ascii_hexdigit)).take(2).collect();
+                Some(digits).filter(|digits| digits.len() == 2)
             }
-            text.push(c);
+        };
+        self.out.push_str(&format!(r"\x{{{}}}", digits.ok_or_else(|| invalid_escape('x'))?));
+        Ok(())
+    }
+
+    /// Behind `{`: what stands before the `}`, if all of it is fit for it.
+    fn braced(&mut self, fit: fn(char) -> bool) -> Option<String> {
+        let inner: String = std::iter::from_fn(|| self.rest.next_if(|&c| fit(c))).collect();
+        self.rest.next_if_eq(&'}').map(|_| inner)
+    }
+
+    /// Text until `\E` stands for itself. Without one, Prometheus' own closing parenthesis would be text too.
+    fn quoted(&mut self) -> Result<(), String> {
+        let mut text = String::new();
+        loop {
+            match self.rest.next() {
+                Some('\\') if self.rest.next_if_eq(&'E').is_some() => break,
+                Some(c) => text.push(c),
+                None => return Err("error parsing regexp: missing closing ): a `\\Q` has no `\\E`".to_owned()),
+            }
         }
         self.out.push_str(&regex::escape(&text));
+        Ok(())
     }
 
     /// Behind `[`.
@@ -157,7 +226,7 @@ impl<'a> Translator<'a> {
                 // First, both stand for themselves.
                 ']' | '-' if first => self.out.extend(['\\', c]),
                 '-' if self.rest.next_if_eq(&'-').is_some() => self.out.push_str(r"-\-"),
-                '[' if self.rest.peek() == Some(&':') => self.named_class(),
+                '[' if self.rest.peek() == Some(&':') => self.named_class()?,
                 '[' | '&' | '~' => self.out.extend(['\\', c]),
                 '\\' => match self.rest.next() {
                     Some(c @ ('d' | 'w' | 's')) => self.out.push_str(ascii(c)),
@@ -175,18 +244,22 @@ impl<'a> Translator<'a> {
         Ok(())
     }
 
-    /// `[:alpha:]` within a class; a bracket that begins no such name stands for itself.
-    fn named_class(&mut self) {
-        let ahead: String = self.rest.clone().take(12).collect();
+    /// `[:alpha:]` within a class; a bracket that no `:]` follows stands for itself.
+    fn named_class(&mut self) -> Result<(), String> {
         // Behind the colon that was seen: in `[[:]` it does not end what it begins.
-        match ahead[1..].find(":]").map(|end| end + 1) {
-            Some(end) if ahead[1..end].chars().all(|c| c.is_ascii_alphabetic() || c == '^') => {
-                self.out.push('[');
-                self.out.push_str(&ahead[..end + 2]);
-                self.rest.by_ref().take(end + 2).for_each(drop);
-            }
-            _ => self.out.push_str(r"\["),
+        let ahead = self.rest.clone().skip(1);
+        let ends = ahead.clone().zip(ahead.skip(1)).position(|pair| pair == (':', ']'));
+        let Some(end) = ends else {
+            self.out.push_str(r"\[");
+            return Ok(());
+        };
+        let name: String = self.rest.by_ref().skip(1).take(end).collect();
+        self.rest.by_ref().take(2).for_each(drop);
+        if !NAMED.contains(&name.strip_prefix('^').unwrap_or(&name)) {
+            return Err(format!("error parsing regexp: invalid character class range: `[:{name}:]`"));
         }
+        self.out.push_str(&format!("[:{name}:]"));
+        Ok(())
     }
 
     /// Behind `(`: flags of which the other language has more.
@@ -301,7 +374,13 @@ mod tests {
             ("[--/]", "."),
             ("[+--]", ","),
             (r"\Qa.b*\E+", "a.b**"),
-            (r"\Q(", "("),
+            (r"\Q(\E", "("),
+            (r"\p{Lu}\p{L}+", "Ab"),
+            (r"\p{^Greek}\P{^Greek}", "aα"),
+            (r"[\p{Lu}\x{e9}]+", "Aé"),
+            (r"\x{e9}\x{1F600}\x{3000}", "é😀\u{3000}"),
+            (r"\x{65}*\x41{2}", "eeeAA"),
+            (r"(a{10}){10}", &"a".repeat(100)),
             (r"\<a\>", "<a>"),
             (r"[\<]", "<"),
             (r"\101\x42\x{43}", "ABC"),
@@ -344,11 +423,37 @@ mod tests {
             r"\pX",
             "[b-a]",
             "((x{100}){100}){100}",
+            "(x{100}){11}",
+            "(?:(x{40})*){30}",
+            r"\p{",
+            r"\p{}",
+            r"\p{^}",
+            r"\p{Lu",
+            r"\p1",
+            r"\x",
+            r"\x4",
+            r"\x{}",
+            r"\x{110000}",
+            r"\x{4g}",
+            r"\Qa",
+            "[[:foo:]]",
+            "[[:a]b[c:]",
             "(?=a)",
         ] {
             let why = compile_anchored(pattern).expect_err(pattern);
             assert!(!why.is_empty() && !why.contains('\n'), "{pattern}: {why}");
         }
+    }
+
+    /// What a dashboard asks when all of many hosts are chosen; each dot is any character.
+    #[test]
+    fn thousands_of_alternatives_are_compiled() {
+        let host = |n: usize| format!("ip-10-0-{n}.eu-west-1.compute.internal:9100");
+        let all = |count: usize| (0..count).map(host).collect::<Vec<_>>().join("|");
+        let many = compile_anchored(&all(3000)).unwrap();
+        assert!(many.is_match(&host(2999)) && !many.is_match(&host(3000)));
+        let why = compile_anchored(&all(30_000)).unwrap_err();
+        assert!(why.contains("size limit"), "{why}");
     }
 
     proptest! {

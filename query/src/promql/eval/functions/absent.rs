@@ -1,5 +1,7 @@
 //! A value where there is none.
 
+use std::collections::BTreeMap;
+
 use tidegauge_storage::model::{Labels, METRIC_NAME, MatchOp, Matcher};
 
 use crate::promql::eval::chunks::Needs;
@@ -39,15 +41,19 @@ fn where_empty(grid: &Grid, labels: Labels) -> Result<Grid, EvalError> {
     out.without_empty()
 }
 
-/// The labels that the missing series would surely have had.
+/// The labels that the missing series would surely have had: as Prometheus has it, of the first matcher that asks for a
+/// value of the label, unless another one of that label follows.
 fn labels_of(matchers: &[Matcher]) -> Labels {
-    let mut sure: Vec<(&str, &str)> = Vec::new();
+    let mut sure: BTreeMap<&str, Option<&str>> = BTreeMap::new();
     for matcher in matchers.iter().filter(|m| m.name() != METRIC_NAME) {
-        let once = matchers.iter().filter(|m| m.name() == matcher.name()).count() == 1;
-        if once && matcher.op() == MatchOp::Equal {
-            sure.push((matcher.name(), matcher.value()));
+        match sure.get_mut(matcher.name()) {
+            Some(value) => *value = None,
+            None if matcher.op() == MatchOp::Equal => {
+                sure.insert(matcher.name(), Some(matcher.value()));
+            }
+            None => {}
         }
     }
-    sure.sort_unstable();
+    let sure: Vec<(&str, &str)> = sure.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     Labels::from_sorted(&sure)
 }
