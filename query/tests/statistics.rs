@@ -249,6 +249,74 @@ proptest! {
     }
 }
 
+/// What is left of all series, overwritten samples gone, if only these values count.
+fn left_between(plain: &Snapshot, low: f64, high: f64) -> Snapshot {
+    let merged = Selection::new(plain, &[]).unwrap().par_map(|l, c| (l.clone(), c.clone())).unwrap();
+    let left = merged.into_iter().map(|(labels, columns)| {
+        let pairs = columns.timestamps.iter().copied().zip(columns.values.iter().copied());
+        (labels, pairs.filter(|&(_, value)| low <= value && value <= high).collect::<Pairs>())
+    });
+    snapshot([OddSource { series: left.collect(), batches: vec![5], key: None }])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(160))]
+
+    #[test]
+    fn samples_of_other_values_are_as_if_they_were_not_there(
+        sources in sources(),
+        every in prop_oneof![1 => Just(None), 6 => (1..120i64).prop_map(Some)],
+        bounds in [prop_oneof![3 => values(), 2 => -20.0..20.0], prop_oneof![3 => values(), 2 => -20.0..20.0]],
+        asked in prop_oneof![Just(TimeRange::ALL), (-110..110i64, -110..110i64).prop_map(|(a, b)| range(a, b))],
+    ) {
+        let [low, high] = if bounds[0] > bounds[1] { [bounds[1], bounds[0]] } else { bounds };
+        let twin = left_between(&snapshot(sources.iter().map(|source| source.plain.clone())), low, high);
+        let chunked = snapshot(sources);
+        for aggregate in ALL {
+            for by in [None, Some(&["host"][..]), Some(&[])] {
+                let mut all = Selection::new(&chunked, &[]).unwrap().range(asked).aggregate(aggregate).between(low..=high);
+                if let Some(every) = every {
+                    all = all.every(Duration::from_nanos(every as u64));
+                }
+                if let Some(by) = by {
+                    all = all.group_by(by.iter().copied());
+                }
+                let (a, b) = (all.run().unwrap(), ask(&twin, aggregate, every, by, asked));
+                let context = format!("{aggregate:?} by {by:?} every {every:?} in {asked:?} of {low}..={high}");
+                prop_assert_eq!(a.series.len(), b.series.len(), "{}", context);
+                for (a, b) in a.series.iter().zip(&b.series) {
+                    prop_assert_eq!((&a.labels, &a.timestamps), (&b.labels, &b.timestamps), "{}", context);
+                    for (a, b) in a.values.iter().zip(&b.values) {
+                        prop_assert!(same(aggregate, *a, *b), "{}: {} instead of {}", context, a, b);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Values 0 to 199 in chunks of ten, and what is read where only some count.
+#[test]
+fn chunks_that_values_rule_out_are_not_read() {
+    let pairs: Pairs = (0..200).map(|i| (i * 10, i as f64)).collect();
+    let plain = OddSource { series: vec![(labels(&[("a", "1")]), pairs)], batches: vec![4], key: None };
+    let one = snapshot([ChunkedSource { plain, chunk: 10, piece: 10 }]);
+    let count = |values: std::ops::RangeInclusive<f64>| {
+        let budget = Budget::new(QueryLimits::DEFAULT);
+        let all = Selection::within(&one, &[], TimeRange::ALL, &budget).unwrap();
+        let table = all.aggregate(Aggregate::Count).between(values).run().unwrap();
+        let stats = budget.stats();
+        let chunks = (stats.chunks_pruned, stats.chunks_by_statistics, stats.chunks_decoded);
+        (table.series.first().map_or(0.0, |series| series.values[0]), chunks)
+    };
+    assert_eq!(count(1e300..=f64::INFINITY), (0.0, (20, 0, 0)));
+    assert_eq!(count(50.0..=79.0), (30.0, (17, 3, 0)));
+    assert_eq!(count(55.0..=84.0), (30.0, (16, 2, 2)));
+    assert_eq!(count(f64::NEG_INFINITY..=f64::INFINITY), (200.0, (0, 20, 0)));
+    assert_eq!(count(f64::NAN..=f64::NAN), (0.0, (20, 0, 0)));
+    assert_eq!(count(9.5..=9.6).0, 0.0);
+}
+
 /// Deletes of some series in some time, and ages below which some are hidden.
 fn masks() -> impl Strategy<Value = Mask> {
     let matcher = || prop_oneof![Just("0"), Just("1"), Just("2")].prop_map(|host| Matcher::equal("host", host));

@@ -1,18 +1,22 @@
 //! What becomes of the samples: one value for each window and label group.
 
+mod between;
 mod fold;
 mod group;
 mod run;
 mod scan;
 mod window;
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use tidegauge_storage::model::Labels;
 
 use crate::{QueryError, Selection};
+use between::Between;
 use fold::{Avg, Count, Edge, Extreme, Rate, Sum};
 use group::Grouping;
+use scan::Asked;
 use window::Windows;
 
 /// How the samples of a window become one value.
@@ -61,6 +65,7 @@ pub struct Aggregation {
     selection: Selection,
     aggregate: Aggregate,
     every: Option<Duration>,
+    between: Option<Between>,
     grouping: Grouping,
 }
 
@@ -86,7 +91,7 @@ pub struct ResultSeries {
 
 impl Aggregation {
     pub(crate) fn new(selection: Selection, aggregate: Aggregate) -> Self {
-        Self { selection, aggregate, every: None, grouping: Grouping::Series }
+        Self { selection, aggregate, every: None, between: None, grouping: Grouping::Series }
     }
 
     /// One value for each window of this length.
@@ -97,6 +102,16 @@ impl Aggregation {
     #[must_use]
     pub fn every(mut self, window: Duration) -> Self {
         self.every = Some(window);
+        self
+    }
+
+    /// Only samples whose value lies in `values` count, as if there were no others; NaN lies in none.
+    ///
+    /// Chunks whose least and greatest value rule all of their samples out are not read, and count as pruned; those of
+    /// which all samples lie within are answered by their statistics where these would answer without bounds.
+    #[must_use]
+    pub fn between(mut self, values: RangeInclusive<f64>) -> Self {
+        self.between = Some(Between { low: *values.start(), high: *values.end() });
         self
     }
 
@@ -127,17 +142,18 @@ impl Aggregation {
     /// it was stopped.
     pub fn run(&self) -> Result<Table, QueryError> {
         let windows = Windows::new(self.every, self.selection.time_range())?;
+        let asked = Asked { windows, between: self.between };
         let (selection, grouping) = (&self.selection, &self.grouping);
         let budget = &selection.begin();
         let table = || match self.aggregate {
-            Aggregate::Count => run::table::<Count>(selection, windows, grouping, budget),
-            Aggregate::Sum => run::table::<Sum>(selection, windows, grouping, budget),
-            Aggregate::Min => run::table::<Extreme<false>>(selection, windows, grouping, budget),
-            Aggregate::Max => run::table::<Extreme<true>>(selection, windows, grouping, budget),
-            Aggregate::Avg => run::table::<Avg>(selection, windows, grouping, budget),
-            Aggregate::First => run::table::<Edge<false>>(selection, windows, grouping, budget),
-            Aggregate::Last => run::table::<Edge<true>>(selection, windows, grouping, budget),
-            Aggregate::Rate => run::table::<Rate>(selection, windows, grouping, budget),
+            Aggregate::Count => run::table::<Count>(selection, asked, grouping, budget),
+            Aggregate::Sum => run::table::<Sum>(selection, asked, grouping, budget),
+            Aggregate::Min => run::table::<Extreme<false>>(selection, asked, grouping, budget),
+            Aggregate::Max => run::table::<Extreme<true>>(selection, asked, grouping, budget),
+            Aggregate::Avg => run::table::<Avg>(selection, asked, grouping, budget),
+            Aggregate::First => run::table::<Edge<false>>(selection, asked, grouping, budget),
+            Aggregate::Last => run::table::<Edge<true>>(selection, asked, grouping, budget),
+            Aggregate::Rate => run::table::<Rate>(selection, asked, grouping, budget),
         };
         budget.timed(|| selection.install(run::is_shared(selection), table))
     }

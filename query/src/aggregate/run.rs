@@ -10,8 +10,7 @@ use tidegauge_storage::model::Labels;
 
 use super::fold::Fold;
 use super::group::{Grouping, Groups, join};
-use super::scan::{Partials, Scan};
-use super::window::Windows;
+use super::scan::{Asked, Partials, Scan};
 use super::{ResultSeries, Table};
 use crate::limits::Budget;
 use crate::parallel::chunks;
@@ -28,14 +27,14 @@ const WINDOWS_OF_A_WAVE: usize = 1 << 16;
 
 pub(super) fn table<F: Fold>(
     selection: &Selection,
-    windows: Windows,
+    asked: Asked,
     grouping: &Grouping,
     budget: &Budget,
 ) -> Result<Table, QueryError> {
     budget.check()?;
     let series = match grouping {
-        Grouping::Series => each::<F>(selection, windows, budget)?,
-        Grouping::By(names) => grouped::<F>(selection, windows, names, budget)?,
+        Grouping::Series => each::<F>(selection, asked, budget)?,
+        Grouping::By(names) => grouped::<F>(selection, asked, names, budget)?,
     };
     Ok(Table { series })
 }
@@ -50,7 +49,7 @@ pub(super) fn is_shared(selection: &Selection) -> bool {
 }
 
 /// Each series its own answer.
-fn each<F: Fold>(selection: &Selection, windows: Windows, budget: &Budget) -> Result<Vec<ResultSeries>, QueryError> {
+fn each<F: Fold>(selection: &Selection, asked: Asked, budget: &Budget) -> Result<Vec<ResultSeries>, QueryError> {
     let one = |series: Range<usize>| {
         let mut scan = Scan::new(budget);
         let mut partials = Partials::new(budget)?;
@@ -58,7 +57,7 @@ fn each<F: Fold>(selection: &Selection, windows: Windows, budget: &Budget) -> Re
         let mut answers = Vec::new();
         for i in series {
             partials.clear();
-            scan.series::<F>(selection.series(i), windows, &mut partials)?;
+            scan.series::<F>(selection.series(i), asked, &mut partials)?;
             if !partials.windows.is_empty() {
                 held.grow((size_of::<ResultSeries>() + partials.windows.len() * 16) as u64)?;
                 answers.push(answer::<F>(selection.labels(i), &partials));
@@ -74,7 +73,7 @@ fn each<F: Fold>(selection: &Selection, windows: Windows, budget: &Budget) -> Re
 /// One answer for each group.
 fn grouped<F: Fold>(
     selection: &Selection,
-    windows: Windows,
+    asked: Asked,
     names: &[String],
     budget: &Budget,
 ) -> Result<Vec<ResultSeries>, QueryError> {
@@ -84,7 +83,7 @@ fn grouped<F: Fold>(
     let threads = if is_shared(selection) { rayon::current_num_threads() } else { 1 };
     let mut wave = chunk * CHUNKS_OF_A_WAVE * threads;
     let mut total: BTreeMap<usize, Partials<F::Partial>> = BTreeMap::new();
-    let one = |series: Range<usize>| chunk_by_group::<F>(selection, windows, &groups, series, budget);
+    let one = |series: Range<usize>| chunk_by_group::<F>(selection, asked, &groups, series, budget);
     let mut begin = 0;
     while begin < selection.len() {
         let series = begin..begin.saturating_add(wave).min(selection.len());
@@ -107,7 +106,7 @@ fn grouped<F: Fold>(
 
 fn chunk_by_group<F: Fold>(
     selection: &Selection,
-    windows: Windows,
+    asked: Asked,
     groups: &Groups,
     series: Range<usize>,
     budget: &Budget,
@@ -117,7 +116,7 @@ fn chunk_by_group<F: Fold>(
     let mut partials = Partials::new(budget)?;
     for i in series {
         partials.clear();
-        scan.series::<F>(selection.series(i), windows, &mut partials)?;
+        scan.series::<F>(selection.series(i), asked, &mut partials)?;
         if !partials.windows.is_empty() {
             add::<F>(&mut found, groups.of(i), &mut partials, budget)?;
         }

@@ -1,9 +1,10 @@
 //! One series' samples, cut into windows.
 
-use tidegauge_storage::chunk::STALE_BITS;
+use tidegauge_storage::chunk::{ChunkStats, STALE_BITS};
 use tidegauge_storage::lanes;
-use tidegauge_storage::source::{ColumnCursor, Columns};
+use tidegauge_storage::source::{ColumnCursor, Columns, ReadCounts};
 
+use super::between::{Between, Told};
 use super::fold::Fold;
 use super::window::{Window, Windows};
 use crate::limits::{Budget, Held, Meter};
@@ -49,6 +50,20 @@ impl<P: Copy> Partials<P> {
     }
 }
 
+/// Which samples count, and how they are cut up.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) windows: Windows,
+    pub(super) between: Option<Between>,
+}
+
+impl Asked {
+    /// How many of a chunk's samples count, as far as its statistics tell.
+    fn tells(self, stats: &ChunkStats) -> Told {
+        self.between.map_or(Told::Everything, |between| between.tells(stats))
+    }
+}
+
 /// One thread's scratch and counts.
 pub(super) struct Scan<'a> {
     columns: Columns,
@@ -69,13 +84,15 @@ impl<'a> Scan<'a> {
     pub(super) fn series<F: Fold>(
         &mut self,
         series: Series<'_>,
-        windows: Windows,
+        asked: Asked,
         out: &mut Partials<F::Partial>,
     ) -> Result<(), QueryError> {
         self.meter.series()?;
-        if self.by_statistics::<F>(series, windows, out)? {
+        if self.by_statistics::<F>(series, asked, out)? {
             return out.weigh();
         }
+        let windows = asked.windows;
+        let mut ruled_out = 0;
         let mut merge = series.cursor();
         let columns = &mut self.columns;
         let mut fold = F::default();
@@ -84,8 +101,15 @@ impl<'a> Scan<'a> {
         columns.clear();
         loop {
             if let Some(stats) = merge.whole()? {
+                let told = asked.tells(&stats);
+                if told == Told::Nothing {
+                    ruled_out += 1;
+                    self.meter.statistics(1, 0)?;
+                    merge.pass();
+                    continue;
+                }
                 let window = windows.holding(stats.first_timestamp);
-                if stats.last_timestamp <= window.last {
+                if told == Told::Everything && stats.last_timestamp <= window.last {
                     if current != Some(window)
                         && let (Some(before), Some(value)) = (current.replace(window), fold.finish())
                     {
@@ -103,6 +127,9 @@ impl<'a> Scan<'a> {
             }
             self.meter.samples(columns.len())?;
             drop_stale(columns);
+            if let Some(between) = asked.between {
+                between.retain(columns);
+            }
             let (mut timestamps, mut values) = (&columns.timestamps[..], &columns.values[..]);
             while let Some(&at) = timestamps.first() {
                 let window = match current {
@@ -126,7 +153,7 @@ impl<'a> Scan<'a> {
         if let (Some(window), Some(value)) = (current, fold.finish()) {
             out.push(window, value);
         }
-        self.meter.read(merge.counts());
+        self.meter.read(ruled(merge.counts(), ruled_out));
         out.weigh()
     }
 }
@@ -137,15 +164,24 @@ impl Scan<'_> {
     fn by_statistics<F: Fold>(
         &mut self,
         series: Series<'_>,
-        windows: Windows,
+        asked: Asked,
         out: &mut Partials<F::Partial>,
     ) -> Result<bool, QueryError> {
+        let windows = asked.windows;
         let Some((source, ordinal, range)) = series.only_source() else { return Ok(false) };
         let before = out.windows.len();
         let mut fold = F::default();
         let mut current: Option<Window> = None;
-        let mut samples = 0;
+        let (mut samples, mut ruled_out) = (0, 0);
         let told = source.statistics(ordinal, range, &mut |stats| {
+            match asked.tells(stats) {
+                Told::Everything => {}
+                Told::Some => return false,
+                Told::Nothing => {
+                    ruled_out += 1;
+                    return true;
+                }
+            }
             let window = match current {
                 Some(window) if stats.first_timestamp <= window.last => window,
                 _ => windows.holding(stats.first_timestamp),
@@ -168,10 +204,16 @@ impl Scan<'_> {
         if let (Some(window), Some(value)) = (current, fold.finish()) {
             out.push(window, value);
         }
-        self.meter.read(counts);
+        self.meter.read(ruled(counts, ruled_out));
         self.meter.statistics(counts.chunks_by_statistics, samples)?;
         Ok(true)
     }
+}
+
+/// Chunks that statistics answered with nothing are pruned ones.
+fn ruled(counts: ReadCounts, out: u64) -> ReadCounts {
+    let (chunks_pruned, chunks_by_statistics) = (counts.chunks_pruned + out, counts.chunks_by_statistics - out);
+    ReadCounts { chunks_pruned, chunks_by_statistics, ..counts }
 }
 
 /// Takes staleness markers out. Looking for NaN first is what keeps it cheap.

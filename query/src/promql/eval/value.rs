@@ -28,7 +28,7 @@ pub enum Value {
 /// Series with their samples, in the order of their labels.
 pub type Matrix = Vec<RangeSeries>;
 
-/// The sample of one series. Other types of value will join `value` here.
+/// The sample of one series. Histograms will join `value` here (`docs/histograms.md`).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct InstantSample {
@@ -40,7 +40,7 @@ pub struct InstantSample {
     pub value: f64,
 }
 
-/// The samples of one series. Other types of value will join `values` here.
+/// The samples of one series. Histograms will join `values` here (`docs/histograms.md`).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RangeSeries {
