@@ -48,6 +48,9 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
     print(text.as_bytes())?;
     match report.damage.len() {
         0 => Ok(()),
+        n if n == report.newer => {
+            Err(Failure::found("what cannot be read is of a newer release: upgrade, and verify it with that"))
+        }
         1 => Err(Failure::found("1 place is damaged: `tidegauge repair` saves the rest")),
         n => Err(Failure::found(format_args!("{n} places are damaged: `tidegauge repair` saves the rest"))),
     }
@@ -57,6 +60,7 @@ fn as_json(report: &StoreReport) -> serde_json::Value {
     let damage = report.damage.iter().map(|d| json!({"file": d.file, "offset": d.offset, "what": d.what}));
     json!({
         "sound": report.is_sound(),
+        "newer": report.newer,
         "segments": report.segments,
         "chunks": report.chunks,
         "samples": report.samples,

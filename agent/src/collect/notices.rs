@@ -11,6 +11,9 @@ pub type Report = Arc<dyn Fn(&str) + Send + Sync>;
 /// The same kind of failure is told again after this long.
 const QUIET: Duration = Duration::from_secs(60);
 
+/// Longest text that is told whole.
+const LINE_BYTES_MAX: usize = 500;
+
 pub(super) struct Notices {
     report: Report,
     subject: String,
@@ -45,14 +48,37 @@ impl Notices {
             }
         }
         self.told.insert(kind, Told { at: now, kept_back: 0 });
+        // What a target sends may be a megabyte long.
+        let what = clipped(what.to_string(), LINE_BYTES_MAX);
         (self.report)(&format!("{}: {what}{more}", self.subject));
     }
+}
+
+/// At most `most` bytes of a text, and how many more it has.
+pub(super) fn clipped(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        let cut = text.floor_char_boundary(most);
+        let left_out = text.len() - cut;
+        text.truncate(cut);
+        text.push_str(&format!("… ({left_out} bytes more)"));
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::Mutex;
+
+    #[test]
+    fn a_long_text_is_cut_between_two_characters() {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&lines);
+        let mut notices =
+            Notices::new(Arc::new(move |line: &str| sink.lock().unwrap().push(line.to_owned())), "x".into());
+        notices.tell("long", format_args!("a{}", "é".repeat(10_000)));
+        assert_eq!(*lines.lock().unwrap(), [format!("x: a{}… (19502 bytes more)", "é".repeat(249))]);
+    }
 
     #[test]
     fn the_same_kind_is_told_once_a_minute_with_a_count() {

@@ -133,6 +133,14 @@ fn a_series_that_is_refused_is_named_and_the_others_go_on() {
 }
 
 #[test]
+fn a_label_that_is_too_long_is_told_in_a_short_line() {
+    let mut target = Scraped::new(Reply::text(""));
+    target.round(Reply::text(&format!("a 1\nb{{x=\"{}\"}} 1\n", "x".repeat(50_000))));
+    let lines = target.lines.lock().unwrap();
+    assert!(lines[0].len() < 500 && lines[0].contains("bytes more)") && lines[0].contains("limit"), "{lines:?}");
+}
+
+#[test]
 fn this_machine_is_collected_under_one_timestamp() {
     let engine = Engine::in_memory().unwrap();
     let origin = Origin::Host(Box::default());

@@ -8,7 +8,7 @@ use tidegauge::{Ack, Appender, Engine, METRIC_NAME, PushError, SeriesError, Seri
 use super::cache::SeriesCache;
 use super::labels::with_target;
 use super::metadata::Descriptions;
-use super::notices::Notices;
+use super::notices::{Notices, clipped};
 use super::origin::Origin;
 use super::outcomes::Outcomes;
 use super::schedule::Schedule;
@@ -16,6 +16,9 @@ use super::stop::Stop;
 use super::{CollectError, STALE_MARKER_BITS, Settings};
 use crate::exposition::{LineError, Pair, SampleLine};
 use crate::scrape::ScrapeError;
+
+/// Bytes of a series that a line of the log shows.
+const SERIES_SHOWN: usize = 200;
 
 pub(super) struct Worker {
     engine: Engine,
@@ -139,7 +142,8 @@ impl Worker {
             match cache.id(line.series.bytes(), tracked, || resolve(engine, &line, job, instance)) {
                 Ok(id) => batch.push(SeriesSample::new(id, line.timestamp.unwrap_or(at), line.value)),
                 Err(error) => {
-                    let text = || format!("{}: {error}", String::from_utf8_lossy(line.series.bytes()));
+                    let series = || clipped(String::from_utf8_lossy(line.series.bytes()).into_owned(), SERIES_SHOWN);
+                    let text = || format!("{}: {error}", series());
                     refused.get_or_insert_with(|| (0, text())).0 += 1;
                 }
             }

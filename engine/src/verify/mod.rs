@@ -204,6 +204,7 @@ impl StoreReport {
             ReadError::Io { source, .. } => (0, source.to_string()),
             other => (0, other.to_string()),
         };
+        self.newer += usize::from(matches!(error, ReadError::TooNew { .. }));
         self.damage.push(Damage { file: path.to_owned(), offset, what });
     }
 }

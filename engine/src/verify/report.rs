@@ -21,6 +21,8 @@ pub struct StoreReport {
     pub log_samples: u64,
     /// Everything that is wrong. Empty: the store is sound.
     pub damage: Vec<Damage>,
+    /// How many of these are files of a newer release, with nothing wrong as far as this one can tell: upgrade for them.
+    pub newer: usize,
     /// What is worth knowing and no damage: a torn tail, files that belong to nothing, files set aside.
     pub notes: Vec<String>,
 }
