@@ -46,7 +46,8 @@ pub(crate) fn salvage_segments(
         };
         named.into_par_iter().map(check).collect()
     });
-    let mut sound = Vec::new();
+    let mut sound: Vec<Arc<Segment>> = Vec::new();
+    let lost_before = report.lost.len();
     for (named, finding) in checked {
         let holes_before = report.lost.len();
         let mut salvage = Salvage { fs, dir, folder: &folder, named, report, holes_before };
@@ -79,6 +80,18 @@ pub(crate) fn salvage_segments(
         }
     }
     sound.sort_by_key(|s| order_of(s));
+    // Which samples had replaced which, only those that are lost could tell.
+    let replaced = |lost: &Lost| {
+        let in_its_time = |s: &SegmentInfo| match (lost.time_range, s.time_range) {
+            (Some(lost), Some(range)) => range.overlaps(&lost),
+            (lost, _) => lost.is_none(),
+        };
+        sound.iter().map(|s| s.info()).any(|s| s.seq_range.start < lost.seq_range.start && in_its_time(s))
+    };
+    if report.lost[lost_before..].iter().any(replaced) {
+        let note = "other segments have older samples in the time of what is lost: where a lost sample had replaced one, the older value is shown again";
+        report.notes.push(note.to_owned());
+    }
     Ok(sound)
 }
 

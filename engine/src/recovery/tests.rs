@@ -223,6 +223,33 @@ fn p5_salvage_rewrites_a_segment_without_the_chunk_that_is_damaged() {
     assert!(audit.contains(r#""act":"salvage""#) && audit.contains(r#""samples_lost":600"#), "{audit}");
 }
 
+/// Each sample twice, in a segment each: without the second, the first one answers.
+#[test]
+fn p5_salvage_says_where_older_values_are_shown_again() {
+    let fs = SimFs::new();
+    let mut builder =
+        Builder::new(None).durability(Durability::Interval(Duration::from_millis(5))).background_compaction(false);
+    builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+    let engine = builder.open().unwrap();
+    for _ in 0..2 {
+        push(&engine, 0);
+        engine.flush().unwrap();
+    }
+    let said = |nth: usize| {
+        let disk = fs.kill();
+        let folder = Path::new("memory/segments");
+        let names: Vec<String> = disk.list(folder).unwrap().into_iter().filter(|name| name.ends_with(".seg")).collect();
+        assert_eq!(names.len(), 2);
+        flip(&disk, &folder.join(&names[nth]), SEGMENT_HEADER + 2);
+        let engine = try_open(&disk, Recovery::Salvage).unwrap();
+        let report = engine.recovery_report();
+        assert_eq!(report.lost.len(), 1, "{report:?}");
+        report.notes.iter().any(|note| note.contains("the older value is shown again"))
+    };
+    assert!(said(1), "what was replaced is shown again");
+    assert!(!said(0), "what replaced it is there");
+}
+
 #[test]
 fn p5_salvage_sets_a_segment_aside_that_cannot_be_opened_and_tells_one_that_is_missing() {
     for missing in [false, true] {
