@@ -64,43 +64,6 @@ pub(crate) trait Store {
     fn count_and_sum(&mut self) -> Result<(u64, f64), Error>;
 }
 
-/// Windows over samples in time order: what stores without such a question do over [`Store::range`].
-#[cfg_attr(not(any(feature = "fjall", feature = "tsink")), allow(dead_code))]
-pub(crate) fn windows(
-    samples: impl IntoIterator<Item = (i64, f64)>,
-    every_ns: i64,
-    mut see: impl FnMut(i64, &mut dyn Iterator<Item = f64>),
-) {
-    let mut window: Option<(i64, Vec<f64>)> = None;
-    for (at, value) in samples {
-        let start = at.div_euclid(every_ns) * every_ns;
-        match &mut window {
-            Some((open, values)) if *open == start => values.push(value),
-            _ => {
-                if let Some((open, values)) = window.replace((start, vec![value])) {
-                    see(open, &mut values.into_iter());
-                }
-            }
-        }
-    }
-    if let Some((open, values)) = window {
-        see(open, &mut values.into_iter());
-    }
-}
-
-/// The greatest of a window.
-#[cfg_attr(not(any(feature = "fjall", feature = "tsink")), allow(dead_code))]
-pub(crate) fn greatest(values: &mut dyn Iterator<Item = f64>) -> f64 {
-    values.fold(f64::MIN, f64::max)
-}
-
-/// The mean of a window.
-#[cfg_attr(not(any(feature = "fjall", feature = "tsink")), allow(dead_code))]
-pub(crate) fn mean(values: &mut dyn Iterator<Item = f64>) -> f64 {
-    let (n, sum) = values.fold((0, 0.0), |(n, sum), value| (n + 1, sum + value));
-    sum / f64::from(n)
-}
-
 /// Bytes of all files below a folder, without holes: some are made long before they are written.
 pub(crate) fn bytes_below(dir: &std::path::Path) -> Result<u64, Error> {
     let mut bytes = 0;
@@ -115,21 +78,4 @@ pub(crate) fn bytes_below(dir: &std::path::Path) -> Result<u64, Error> {
         };
     }
     Ok(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn windows_are_those_that_a_map_makes() {
-        let samples: Vec<(i64, f64)> = (0..100).map(|i| (i * 7 - 50, f64::from(i as i32 % 13))).collect();
-        let mut naive = std::collections::BTreeMap::<i64, Vec<f64>>::new();
-        samples.iter().for_each(|&(at, value)| naive.entry(at.div_euclid(60) * 60).or_default().push(value));
-        let mut found = Vec::new();
-        windows(samples, 60, |start, values| found.push((start, values.collect::<Vec<_>>())));
-        assert_eq!(found, naive.into_iter().collect::<Vec<_>>());
-        assert_eq!(mean(&mut [1.0, 2.0, 6.0].into_iter()), 3.0);
-        assert_eq!(greatest(&mut [1.0, 6.0, 2.0].into_iter()), 6.0);
-    }
 }

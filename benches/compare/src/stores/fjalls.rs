@@ -6,7 +6,8 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use tidegauge::Durability;
 
 use super::keys::{key, sample};
-use crate::store::{Error, Row, Store, bytes_below, greatest, mean, windows};
+use super::windows::{greatest, mean, windows_of};
+use crate::store::{Error, Row, Store, bytes_below};
 
 pub(super) struct Fjall {
     dir: PathBuf,
@@ -22,21 +23,6 @@ impl Fjall {
         let db = Database::builder(dir).manual_journal_persist(keeps).open()?;
         let samples = db.keyspace("samples", KeyspaceCreateOptions::default)?;
         Ok(Self { dir: dir.to_owned(), db, samples, durability })
-    }
-
-    fn by(
-        &mut self,
-        series: &[u32],
-        (start, end): (i64, i64),
-        every_ns: i64,
-        of: fn(&mut dyn Iterator<Item = f64>) -> f64,
-    ) -> Result<Vec<(u32, i64, f64)>, Error> {
-        let mut found = Vec::new();
-        for &one in series {
-            let samples = self.range(one, start, end)?;
-            windows(samples, every_ns, |window, values| found.push((one, window, of(values))));
-        }
-        Ok(found)
     }
 }
 
@@ -99,11 +85,11 @@ impl Store for Fjall {
     }
 
     fn max_by(&mut self, series: &[u32], range_ns: (i64, i64), every_ns: i64) -> Result<Vec<(u32, i64, f64)>, Error> {
-        self.by(series, range_ns, every_ns, greatest)
+        windows_of(series, every_ns, greatest, |one| self.range(one, range_ns.0, range_ns.1))
     }
 
     fn mean_by(&mut self, series: &[u32], range_ns: (i64, i64), every_ns: i64) -> Result<Vec<(u32, i64, f64)>, Error> {
-        self.by(series, range_ns, every_ns, mean)
+        windows_of(series, every_ns, mean, |one| self.range(one, range_ns.0, range_ns.1))
     }
 
     fn count_and_sum(&mut self) -> Result<(u64, f64), Error> {

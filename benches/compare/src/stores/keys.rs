@@ -1,6 +1,6 @@
 //! Samples as keys and values: series and time in big-endian order, so that a series lies together in time order.
 
-pub(super) const KEY_BYTES: usize = 12;
+const KEY_BYTES: usize = 12;
 
 pub(super) fn key(series: u32, timestamp_ns: i64) -> [u8; KEY_BYTES] {
     let mut key = [0; KEY_BYTES];

@@ -1,14 +1,20 @@
 //! Stores in this process.
 
+#[cfg(feature = "duckdb-linked")]
+mod ducks;
 #[cfg(feature = "fjall")]
 mod fjalls;
-#[cfg(feature = "fjall")]
+#[cfg(any(feature = "fjall", feature = "rocksdb"))]
 mod keys;
 mod ours;
+#[cfg(feature = "rocksdb")]
+mod rocks;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(feature = "tsink")]
 mod tsinks;
+#[cfg(any(feature = "fjall", feature = "rocksdb", feature = "tsink"))]
+mod windows;
 
 use std::path::Path;
 
@@ -21,13 +27,15 @@ use crate::store::{Error, Store};
 pub(crate) const OURS: &str = "tidegauge";
 
 /// All that it can be built with, by the names of their features.
-pub(crate) const KNOWN: [&str; 3] = ["fjall", "sqlite", "tsink"];
+pub(crate) const KNOWN: [&str; 5] = ["duckdb", "fjall", "rocksdb", "sqlite", "tsink"];
 
 /// The stores that this program was built with; ours first.
 pub(crate) fn names() -> Vec<&'static str> {
     let all = [
         (OURS, true),
+        ("duckdb", cfg!(feature = "duckdb-linked")),
         ("fjall", cfg!(feature = "fjall")),
+        ("rocksdb", cfg!(feature = "rocksdb")),
         ("sqlite", cfg!(feature = "sqlite")),
         ("tsink", cfg!(feature = "tsink")),
     ];
@@ -43,8 +51,12 @@ pub(crate) fn open(
 ) -> Option<Result<Box<dyn Store>, Error>> {
     Some(match name {
         OURS => ours::Ours::open(dir, durability, workload).map(|store| Box::new(store) as _),
+        #[cfg(feature = "duckdb-linked")]
+        "duckdb" => ducks::Duck::open(dir, durability).map(|store| Box::new(store) as _),
         #[cfg(feature = "fjall")]
         "fjall" => fjalls::Fjall::open(dir, durability).map(|store| Box::new(store) as _),
+        #[cfg(feature = "rocksdb")]
+        "rocksdb" => rocks::Rocks::open(dir, durability).map(|store| Box::new(store) as _),
         #[cfg(feature = "sqlite")]
         "sqlite" => sqlite::Sqlite::open(dir, durability).map(|store| Box::new(store) as _),
         #[cfg(feature = "tsink")]

@@ -9,7 +9,8 @@ use tidegauge_bench::workload::Workload;
 use tsink::wal::WalSyncMode;
 use tsink::{DataPoint, Label, Row as Sample, Storage, StorageBuilder, TimestampPrecision};
 
-use crate::store::{Error, Row, Store, bytes_below, greatest, mean, windows};
+use super::windows::{greatest, mean, windows_of};
+use crate::store::{Error, Row, Store, bytes_below};
 
 pub(super) struct Tsink {
     dir: PathBuf,
@@ -49,21 +50,6 @@ impl Tsink {
         let (metric, labels) = &self.series[series as usize];
         let points = self.storage.select(metric, labels, start, end)?;
         Ok(points.into_iter().filter_map(|point| Some((point.timestamp, point.value_as_f64()?))).collect())
-    }
-
-    fn by(
-        &self,
-        series: &[u32],
-        (start, end): (i64, i64),
-        every_ns: i64,
-        of: fn(&mut dyn Iterator<Item = f64>) -> f64,
-    ) -> Result<Vec<(u32, i64, f64)>, Error> {
-        let mut found = Vec::new();
-        for &one in series {
-            let samples = self.select(one, start, end)?;
-            windows(samples, every_ns, |window, values| found.push((one, window, of(values))));
-        }
-        Ok(found)
     }
 }
 
@@ -119,11 +105,11 @@ impl Store for Tsink {
     }
 
     fn max_by(&mut self, series: &[u32], range_ns: (i64, i64), every_ns: i64) -> Result<Vec<(u32, i64, f64)>, Error> {
-        self.by(series, range_ns, every_ns, greatest)
+        windows_of(series, every_ns, greatest, |one| self.select(one, range_ns.0, range_ns.1))
     }
 
     fn mean_by(&mut self, series: &[u32], range_ns: (i64, i64), every_ns: i64) -> Result<Vec<(u32, i64, f64)>, Error> {
-        self.by(series, range_ns, every_ns, mean)
+        windows_of(series, every_ns, mean, |one| self.select(one, range_ns.0, range_ns.1))
     }
 
     fn count_and_sum(&mut self) -> Result<(u64, f64), Error> {
