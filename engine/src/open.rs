@@ -11,7 +11,9 @@ use tidegauge_storage::manifest::{Edit, Manifest, ManifestError};
 use tidegauge_storage::model::Tombstone;
 use tidegauge_storage::segment::{Segment, file_name, id_of};
 use tidegauge_storage::source::ReadError;
-use tidegauge_storage::wal::{NUMBER_GAP, RecoverMode, WalRelease, WalWriter, WriterOptions, give_up_reserve};
+use tidegauge_storage::wal::{
+    NUMBER_GAP, RecoverMode, WalRelease, WalWriter, WriterOptions, give_up_reserve, later_than,
+};
 
 use crate::audit::AuditLog;
 use crate::commit::{Durable, Visible, Watermark};
@@ -86,6 +88,9 @@ impl Builder {
                     return Err(OpenError::NotAFolder { path });
                 }
                 manifest = Manifest::read_to_open(Arc::clone(&fs), &dir)?;
+                if let Some(later) = later_than(&*fs, &wal_dir, manifest.state().open_number)?.first() {
+                    return Err(OpenError::LaterLog { path: wal_dir.join(later.file_name()) });
+                }
                 segments = pool.install(|| open_segments(&*fs, &segment_dir, &manifest))?;
             }
             Recovery::Salvage => {

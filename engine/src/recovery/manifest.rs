@@ -24,7 +24,7 @@ use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, Remains};
 use tidegauge_storage::model::{SeqNo, SeqRange};
 use tidegauge_storage::segment::{Segment, SegmentInfo, file_name, id_of};
 use tidegauge_storage::source::ReadError;
-use tidegauge_storage::wal::{Survey, stores_of, survey};
+use tidegauge_storage::wal::{Survey, holds_anything, later_than, stores_of, survey};
 
 use super::{Lost, RecoveryReport, quarantine};
 use crate::error::OpenError;
@@ -37,12 +37,47 @@ pub(crate) fn open_or_rebuild(
     pool: &ThreadPool,
     report: &mut RecoveryReport,
 ) -> Result<Manifest, OpenError> {
-    match Manifest::open_or_create(Arc::clone(fs), dir) {
+    let mut manifest = match Manifest::read_to_open(Arc::clone(fs), dir) {
         Err(why @ (ManifestError::Corrupt { .. } | ManifestError::ManifestMissing { .. })) => {
-            Rebuild { fs, dir, report }.run(pool, &why)
+            return Rebuild { fs, dir, report }.run(pool, &why);
         }
-        other => Ok(other?),
+        other => other?,
+    };
+    let state = manifest.state();
+    if keep_strangers(&**fs, dir, state.store_id, state.open_number, report)? {
+        let what = "an older copy: the log has a file of a later opening";
+        let why = ManifestError::Corrupt { file: dir.join("MANIFEST"), offset: 0, what };
+        return Rebuild { fs, dir, report }.run(pool, &why);
     }
+    manifest.begin()?;
+    Ok(manifest)
+}
+
+/// Sets aside the log's files of later openings in which nothing of this store can be read. Answers whether one is left.
+fn keep_strangers(
+    fs: &dyn Fs,
+    dir: &Path,
+    store_id: u128,
+    open_number: u32,
+    report: &mut RecoveryReport,
+) -> Result<bool, OpenError> {
+    let (folder, mut left) = (dir.join("wal"), false);
+    for epoch in later_than(fs, &folder, open_number)? {
+        if holds_anything(fs, &folder, store_id, epoch)? {
+            left = true;
+            continue;
+        }
+        let path = folder.join(epoch.file_name());
+        let kept = quarantine::keep(fs, dir, &path).and_then(|kept| fs.remove(&path).map(|()| kept));
+        let kept = kept.map_err(|source| OpenError::Io { path: path.clone(), source })?;
+        report.notes.push(format!(
+            "nothing of this store can be read in {}; it is kept as {}",
+            path.display(),
+            kept.display()
+        ));
+        report.quarantined.push(kept);
+    }
+    Ok(left)
 }
 
 struct Rebuild<'a> {
@@ -60,6 +95,7 @@ impl Rebuild<'_> {
             Some(id) => id,
             None => most_named(&found, &stores_of(fs, &wal_dir)?).unwrap_or_default(),
         };
+        keep_strangers(fs, self.dir, store_id, remains.open_number, self.report)?;
         let segments = self.choose(found, &remains, store_id)?;
         let newest = newest_flush(&segments);
         let survey = survey(fs, &wal_dir, store_id, newest)?;

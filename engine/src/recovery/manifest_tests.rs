@@ -1,16 +1,20 @@
 //! P5: a manifest that is damaged or gone is made anew from what the other files say.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
 use tidegauge_storage::manifest::{ManifestError, Retention, RetentionRule};
 use tidegauge_storage::model::Timestamp;
 
-use super::tests::{Contents, contents, killed, push, quarantined, salvage_again_from_anywhere, settle, try_open};
+use super::tests::{
+    Contents, contents, killed, push, quarantined, salvage_again_from_anywhere, settle, stored, try_open,
+};
 use super::{Recovery, RecoveryReport};
 use crate::engine::Metadata;
 use crate::error::OpenError;
+use crate::verify::verify_on;
 
 const MANIFEST: &str = "memory/MANIFEST";
 const WAL: &str = "memory/wal";
@@ -34,7 +38,7 @@ const ALL_OF_IT: [Damage; 6] = [
 /// Strict refuses, salvage has all of it, and strict opens what salvage left.
 fn check_made_anew(fs: &SimFs, all: &Contents, what: &str) -> RecoveryReport {
     let refused = try_open(fs, Recovery::Strict).err();
-    assert!(matches!(refused, Some(OpenError::Manifest(_))), "{what}: {refused:?}");
+    assert!(matches!(refused, Some(OpenError::Manifest(_) | OpenError::LaterLog { .. })), "{what}: {refused:?}");
     let engine = try_open(fs, Recovery::Salvage).unwrap_or_else(|e| panic!("{what}: {e}"));
     let report = engine.recovery_report().clone();
     assert!(contents(&engine) == *all, "{what}: {} samples, not {}", contents(&engine).len(), all.len());
@@ -60,6 +64,70 @@ fn p5_a_manifest_that_is_damaged_or_gone_is_made_anew() {
         assert!(report.lost.is_empty(), "{what}: {:?}", report.lost);
         let kept: Vec<String> = if what == "removed" { Vec::new() } else { vec!["MANIFEST.1".to_owned()] };
         assert_eq!(quarantined(&fs), kept, "{what}");
+    }
+}
+
+/// Put back from a copy that is older than the last opening: the log's files told, but only after the manifest had been
+/// written anew, and a repair was refused like any opening.
+#[test]
+fn p5_an_older_copy_of_the_manifest_is_refused_and_made_anew() {
+    let fs = SimFs::new();
+    let engine = try_open(&fs, Recovery::Strict).unwrap();
+    push(&engine, 0);
+    engine.close().unwrap();
+    let older = fs.map(Path::new(MANIFEST)).unwrap().to_vec();
+    let engine = try_open(&fs, Recovery::Strict).unwrap();
+    push(&engine, 1);
+    engine.flush().unwrap();
+    push(&engine, 2);
+    let all = contents(&engine);
+    let disk = fs.kill();
+    drop(engine);
+    disk.remove(Path::new(MANIFEST)).unwrap();
+    disk.create(Path::new(MANIFEST)).unwrap().write_all_at(0, &older).unwrap();
+    settle(&disk);
+    let before = stored(&disk);
+    match try_open(&disk, Recovery::Strict) {
+        Err(OpenError::LaterLog { path }) => assert!(path.starts_with(WAL), "{path:?}"),
+        other => panic!("{:?}", other.map(drop)),
+    }
+    assert_eq!(stored(&disk), before, "refused, and nothing is changed");
+    let report = verify_on(&(Arc::new(disk.clone()) as Arc<dyn Fs>), Path::new("memory"), None, &|_, _| {}).unwrap();
+    assert!(report.damage.iter().any(|damage| damage.what.contains("older copy")), "{report:?}");
+    let report = check_made_anew(&disk, &all, "older");
+    assert_eq!(report.lost.len(), 0, "{:?}", report.lost);
+}
+
+/// The name of a log file, and nothing of it inside: an opening used to count itself and then be refused, as repair was.
+#[test]
+fn p5_a_stranger_among_the_logs_files_is_refused_and_set_aside() {
+    for name in ["0000007b00000000.wal", "ffffffff00000000.wal"] {
+        let (fs, all) = killed();
+        let path = Path::new(WAL).join(name);
+        fs.create(&path).unwrap().write_all_at(0, &[0xa5; 5000]).unwrap();
+        settle(&fs);
+        let before = stored(&fs);
+        match try_open(&fs, Recovery::Strict) {
+            Err(OpenError::LaterLog { path: named }) => assert_eq!(named, path),
+            other => panic!("{:?}", other.map(drop)),
+        }
+        assert_eq!(stored(&fs), before, "refused, and nothing is changed");
+        let engine = try_open(&fs, Recovery::Salvage).unwrap();
+        assert!(contents(&engine) == all, "{name}");
+        let report = engine.recovery_report();
+        assert!(report.notes.iter().any(|note| note.contains(name)) && report.lost.is_empty(), "{report:?}");
+        assert_eq!(quarantined(&fs), [name]);
+        engine.close().unwrap();
+        assert!(contents(&try_open(&fs, Recovery::Strict).unwrap()) == all, "{name}");
+        // The same with a manifest that has to be made anew.
+        let (fs, all) = killed();
+        fs.create(&path).unwrap().write_all_at(0, &[0xa5; 5000]).unwrap();
+        fs.remove(Path::new(MANIFEST)).unwrap();
+        settle(&fs);
+        let engine = try_open(&fs, Recovery::Salvage).unwrap();
+        assert!(contents(&engine) == all, "{name}, and no manifest");
+        engine.close().unwrap();
+        assert!(contents(&try_open(&fs, Recovery::Strict).unwrap()) == all, "{name}, and no manifest");
     }
 }
 

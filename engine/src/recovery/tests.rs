@@ -116,7 +116,7 @@ fn leave(fs: &SimFs, path: &str, bytes: &[u8]) {
 }
 
 /// Every file there is, the manifest too.
-fn stored(fs: &SimFs) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(super) fn stored(fs: &SimFs) -> BTreeMap<PathBuf, Vec<u8>> {
     fs.files().into_iter().map(|(path, _)| (path.clone(), fs.map(&path).unwrap().to_vec())).collect()
 }
 

@@ -21,6 +21,7 @@ use tidegauge_storage::fs::{Fs, OsFs};
 use tidegauge_storage::manifest::{Manifest, ManifestError, SegmentRef};
 use tidegauge_storage::segment::{Segment, VerifyReport, file_name, id_of};
 use tidegauge_storage::source::ReadError;
+use tidegauge_storage::wal::later_than;
 
 use crate::error::OpenError;
 use crate::lock::{Owner, owner_of};
@@ -114,8 +115,13 @@ impl Verifier<'_> {
             }
         }
         let mut moved = || manifest.is_current().map(|current| !current);
-        if missing && moved()? {
+        let later = later_than(&**self.fs, &self.dir.join("wal"), state.open_number)?;
+        if (missing || !later.is_empty()) && moved()? {
             return Ok(None);
+        }
+        if let Some(later) = later.first() {
+            let what = format!("an older copy: the log has {} of a later opening", later.file_name());
+            report.damage.push(Damage { file: self.dir.join("MANIFEST"), offset: 0, what });
         }
         if !log::verify_log(&**self.fs, self.dir, state, self.owner, &mut moved, &mut report)? {
             return Ok(None);

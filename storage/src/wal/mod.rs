@@ -30,7 +30,7 @@ pub use encode::{FrameEncoder, FrameFull};
 pub use format::{FRAME_BYTES_MAX, FRAME_SAMPLES_MAX, PAGE};
 pub use recover::{RecoverMode, Refused, Replay, Sink, recover};
 pub use recovered::{Damage, Edge, EpochEnd, LostRange, NUMBER_GAP, Recovered, TornTail, WalLife, WalState, WalSynced};
-pub use survey::{Survey, stores_of, survey};
+pub use survey::{Survey, holds_anything, later_than, stores_of, survey};
 pub use sync::SyncJob;
 pub use types::{Epoch, FrameNo, GenerationId, Origin, WalError, WalSample};
 pub use writer::{WalRelease, WalWriter, WriterOptions, give_up_reserve};

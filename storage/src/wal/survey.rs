@@ -53,6 +53,26 @@ pub fn stores_of(fs: &dyn Fs, dir: &Path) -> Result<BTreeMap<u128, usize>, WalEr
     Ok(stores)
 }
 
+/// Files of the WAL in `dir` of openings behind `open_number`, in order. A manifest that says this number is an older
+/// copy of itself, or they come from elsewhere: an opening has its number in the manifest before it makes a file.
+///
+/// # Errors
+/// [`WalError::Io`] if the folder cannot be read.
+pub fn later_than(fs: &dyn Fs, dir: &Path, open_number: u32) -> Result<Vec<Epoch>, WalError> {
+    Ok(epochs(fs, dir)?.into_iter().filter(|epoch| epoch.open_number() > open_number).collect())
+}
+
+/// Whether the file of `epoch` has a sound header of the store, or a sound frame. O(bytes) if it has none.
+///
+/// # Errors
+/// [`WalError::TooNew`] if a later release wrote there, [`WalError::Io`] if reading fails.
+pub fn holds_anything(fs: &dyn Fs, dir: &Path, store_id: u128, epoch: Epoch) -> Result<bool, WalError> {
+    let path = dir.join(epoch.file_name());
+    let file = fs.open_read(&path).map_err(|e| WalError::io(&path, e))?;
+    let mut file = FrameFile::new(path, file, epoch, store_id)?;
+    Ok(matches!(file.header()?, HeaderState::Sound(_)) || file.search(PAGE)?.is_some())
+}
+
 /// Looks through all files of the WAL in `dir`. `newest` holds the numbers of the last flush that is known to be in
 /// segments, at least in part: everything below it is in segments whole. Writes nothing; memory is bounded by the number of files and gaps.
 ///
