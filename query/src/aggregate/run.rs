@@ -21,8 +21,8 @@ const CHUNKS: usize = 256;
 /// How many chunks a thread works on before the first join. More of them wait longer in
 /// memory; fewer leave threads idle at the end of each wave.
 const CHUNKS_OF_A_WAVE: usize = 8;
-/// A wave that answered fewer windows than this is followed by one twice as long: what
-/// statistics answer is done sooner than threads are woken.
+/// A wave is longer than that where it answers no more windows than these in any case, and one that answered
+/// fewer is followed by one twice as long: each join leaves threads without work, which must be woken again.
 const WINDOWS_OF_A_WAVE: usize = 1 << 16;
 
 pub(super) fn table<F: Fold>(
@@ -81,7 +81,8 @@ fn grouped<F: Fold>(
     let chunk = chunk_of(selection);
     // Asking outside a pool would start the global one.
     let threads = if is_shared(selection) { rayon::current_num_threads() } else { 1 };
-    let mut wave = chunk * CHUNKS_OF_A_WAVE * threads;
+    let surely = WINDOWS_OF_A_WAVE / asked.windows.most_in(selection.time_range());
+    let mut wave = (chunk * CHUNKS_OF_A_WAVE * threads).max(surely - surely % chunk);
     let mut total: BTreeMap<usize, Partials<F::Partial>> = BTreeMap::new();
     let one = |series: Range<usize>| chunk_by_group::<F>(selection, asked, &groups, series, budget);
     let mut begin = 0;

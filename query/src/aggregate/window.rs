@@ -39,6 +39,13 @@ impl Windows {
         let inside = at.rem_euclid(length);
         Window { first: at.saturating_sub(inside), last: at.saturating_add(length - 1 - inside) }
     }
+
+    /// As many windows as `range` meets, or more; at least one.
+    pub(super) fn most_in(&self, range: TimeRange) -> usize {
+        let Some(length) = self.length else { return 1 };
+        let meets = (i128::from(range.end.nanos()) - i128::from(range.start.nanos())).max(0) / i128::from(length) + 2;
+        usize::try_from(meets).unwrap_or(usize::MAX)
+    }
 }
 
 impl Window {
@@ -67,6 +74,10 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use tidegauge_storage::model::Timestamp;
+
     use super::*;
 
     fn windows(nanos: u64) -> Windows {
@@ -92,6 +103,21 @@ mod tests {
         assert_eq!(huge.holding(i64::MAX), Window { first: i64::MAX, last: i64::MAX });
         assert_eq!(windows(1).holding(i64::MIN), Window { first: i64::MIN, last: i64::MIN });
         assert!(Windows::new(Some(Duration::ZERO), TimeRange::ALL).is_err());
+    }
+
+    #[test]
+    fn no_range_meets_more_windows_than_are_told() {
+        for length in 1..12 {
+            for (start, end) in (-15..15).flat_map(|start| (start..20).map(move |end| (start, end))) {
+                let range = TimeRange::new(Timestamp::from_nanos(start), Timestamp::from_nanos(end));
+                let firsts = (start..end).map(|at| windows(length).holding(at).first);
+                let meets = firsts.collect::<BTreeSet<_>>().len();
+                let most = windows(length).most_in(range);
+                assert!((meets..=meets + 2).contains(&most), "{length} {start} {end}: {meets} of {most}");
+            }
+        }
+        assert_eq!(windows(1).most_in(TimeRange::ALL), usize::MAX);
+        assert_eq!(Windows::new(None, TimeRange::ALL).unwrap().most_in(TimeRange::ALL), 1);
     }
 
     #[test]
