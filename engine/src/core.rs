@@ -23,7 +23,7 @@ use crate::stats::Counters;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, thread};
 use crate::version::Versions;
-use crate::wait::{DurableWaiters, Ended, Pushed, WaitList};
+use crate::wait::{DurableWaiters, Ended, Looks, Pushed, WaitList};
 use crate::watch::{Sketch, Watched};
 
 /// A sample and the series it belongs to, as it lies in a lane and goes into the log.
@@ -82,6 +82,8 @@ pub(crate) struct Core {
     /// How long and how much is kept.
     pub(crate) kept: Kept,
     pub(crate) durability: Durability,
+    /// Those who look before they wait.
+    pub(crate) looks: Looks,
     pub(crate) visible_waiters: WaitList<Pushed>,
     pub(crate) durable_waiters: DurableWaiters<Pushed>,
     pub(crate) counters: Counters,
@@ -136,6 +138,7 @@ impl Core {
             versions: parts.versions,
             kept: parts.kept,
             durability: parts.durability,
+            looks: Looks::new(),
             visible_waiters: WaitList::new(),
             durable_waiters: DurableWaiters::new(),
             counters,

@@ -14,12 +14,7 @@ use crate::core::Core;
 use crate::error::WaitError;
 use crate::options::Level;
 use crate::ring::{LaneId, LaneWatch};
-use crate::sync::{hint, thread};
-
-/// Looks on a spinning processor before a wait for visibility gives it away: some microseconds.
-const SPINS: u32 = 128;
-/// Looks with a yield between them, before it sleeps.
-const YIELDS: u32 = 32;
+use crate::sync::thread;
 
 /// A push into a lane, and the look at how far that lane has come.
 #[derive(Clone)]
@@ -100,20 +95,6 @@ impl Wait {
         ended.then_some(Err(WaitError::Closed))
     }
 
-    /// Looks again and again for a moment, before a thread is put to sleep and woken: a commit takes less than that.
-    /// In between others run: with more waiters than processors, one of these is the worker.
-    fn soon(&mut self) -> Option<Result<SeqNo, WaitError>> {
-        self.core.wake_worker();
-        (0..SPINS + YIELDS).find_map(|turn| {
-            if turn < SPINS {
-                hint::spin_loop()
-            } else {
-                thread::yield_now()
-            }
-            self.answer()
-        })
-    }
-
     /// Looks, registers, looks again: what comes in between is not lost (N1).
     fn poll(&mut self, waker: &Waker) -> Option<Result<SeqNo, WaitError>> {
         self.withdraw();
@@ -165,12 +146,12 @@ pub(crate) fn block(core: &Arc<Core>, ack: Ack, level: Level, timeout: Duration)
     if let Some(answer) = wait.answer() {
         return answer;
     }
-    // An fdatasync takes longer than a moment.
-    if level == Level::Visible
-        && !timeout.is_zero()
-        && let Some(answer) = wait.soon()
-    {
-        return answer;
+    // A commit takes less than putting a thread to sleep and waking it; an fdatasync takes longer than a moment.
+    if level == Level::Visible && !timeout.is_zero() {
+        core.wake_worker();
+        if let Some(answer) = core.looks.find(|| wait.answer()) {
+            return answer;
+        }
     }
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let started = Instant::now();

@@ -7,6 +7,8 @@
 mod ack;
 mod durable;
 mod ended;
+#[cfg(not(loom))]
+mod looks;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
@@ -17,6 +19,8 @@ pub use ack::AckFuture;
 pub(crate) use ack::{Pushed, block, block_durable};
 pub use durable::DurableWaiters;
 pub use ended::Ended;
+#[cfg(not(loom))]
+pub(crate) use looks::Looks;
 
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, weakenable_fence};
