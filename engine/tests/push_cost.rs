@@ -1,51 +1,13 @@
 //! What a push costs besides time: no allocation, no system call.
 #![allow(missing_docs)]
-// The counting allocator: the only way to know.
-#![allow(unsafe_code)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "support/allocations.rs"]
+mod allocations;
+
 use std::process::Command;
 use std::time::Duration;
 
 use tidegauge::{Appender, BackPressure, Durability, Engine, Level, SeriesId, SeriesSample, Timestamp, now};
-
-thread_local! {
-    /// Allocations of this thread, moves of grown blocks included.
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-impl Counting {
-    fn count() {
-        // A thread that is about to end has no counter any more, and is not the one that is watched.
-        let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
-    }
-}
-
-// SAFETY: every call goes to the system's allocator as it came; the counter is of this thread and allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        Self::count();
-        // SAFETY: the caller keeps the contract of this very method.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: as above; the block came from `System`.
-        unsafe { System.dealloc(block, layout) }
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        Self::count();
-        // SAFETY: as above; the block came from `System`.
-        unsafe { System.realloc(block, layout, size) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 const SERIES: usize = 16;
 const BATCH: usize = 1_000;
@@ -101,11 +63,11 @@ fn p1_a_push_allocates_nothing() {
     for durability in [Durability::Memory, Durability::DEFAULT] {
         let dir = tempfile::tempdir().unwrap();
         let mut pusher = Pusher::new(durability, dir.path());
-        let before = ALLOCATIONS.get();
+        let before = allocations::of_this_thread();
         pusher.push(SINGLES, BATCHES);
-        let during = ALLOCATIONS.get() - before;
+        let during = allocations::of_this_thread() - before;
         drop(std::hint::black_box(Box::new(during)));
-        assert_eq!(ALLOCATIONS.get(), before + during + 1, "the counter counts");
+        assert_eq!(allocations::of_this_thread(), before + during + 1, "the counter counts");
         assert_eq!(during, 0, "allocations in {SINGLES} pushes and {BATCHES} batches ({durability})");
     }
 }

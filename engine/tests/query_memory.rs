@@ -1,52 +1,13 @@
 //! What queries charge is what they hold: else bounds of memory bound nothing.
 #![allow(missing_docs)]
-// The counting allocator: the only way to know.
-#![allow(unsafe_code)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+#[path = "support/allocations.rs"]
+mod allocations;
+
 use std::time::Duration;
 
 use tidegauge::query::Ledger;
 use tidegauge::{Engine, Level, SeriesSample, Snapshot, Timestamp};
-
-/// Bytes allocated now, and the most there were since someone asked.
-static BYTES: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-struct Counting;
-
-impl Counting {
-    fn more(bytes: usize) {
-        PEAK.fetch_max(BYTES.fetch_add(bytes, Relaxed) + bytes, Relaxed);
-    }
-}
-
-// SAFETY: every call goes to the system's allocator as it came; the counters allocate nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        Self::more(layout.size());
-        // SAFETY: the caller keeps the contract of this very method.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        BYTES.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: as above; the block came from `System`.
-        unsafe { System.dealloc(block, layout) }
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // What grows in place is not held twice; what is moved is, for a moment that is nobody's to charge.
-        Self::more(size.saturating_sub(layout.size()));
-        BYTES.fetch_sub(layout.size().saturating_sub(size), Relaxed);
-        // SAFETY: as above; the block came from `System`.
-        unsafe { System.realloc(block, layout, size) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 const SECOND: i64 = 1_000_000_000;
 /// `long`: two series of a million samples, one each 10 ms. `wide`: 200 series of a sample each second.
@@ -81,15 +42,14 @@ fn filled() -> Engine {
 fn weigh(snapshot: &Snapshot, text: &str, range: bool) -> (usize, usize) {
     let ledger = Ledger::new(u64::MAX);
     let query = snapshot.promql(text).charged_to(&ledger);
-    PEAK.store(BYTES.load(Relaxed), Relaxed);
-    let before = BYTES.load(Relaxed);
+    let before = allocations::bytes_from_here();
     if range {
         query.range(at(0), at(WIDE - 1), Duration::from_secs(1)).map(drop).unwrap();
     } else {
         query.at(at(WIDE - 1)).map(drop).unwrap();
     }
     assert_eq!(ledger.bytes_held(), 0, "{text}: all of it is given back");
-    (PEAK.load(Relaxed) - before, ledger.bytes_peak() as usize)
+    (allocations::bytes_peak() - before, ledger.bytes_peak() as usize)
 }
 
 /// One test: others beside it would allocate too.
