@@ -165,6 +165,29 @@ fn at_rest(fs: &SimFs) -> (PathBuf, [Vec<u64>; 2]) {
     }
 }
 
+/// L3: once it has said what is durable, an idle engine neither writes nor syncs, however often the worker goes round.
+#[test]
+fn an_idle_engine_becomes_quiet() {
+    let fs = SimFs::new();
+    let engine = open(&fs);
+    push(&engine, 0);
+    at_rest(&fs);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        // The first time, the manifest may just be told of the log.
+        let operations = fs.operations();
+        for _ in 0..50 {
+            engine.probe(Duration::from_secs(30)).unwrap();
+            // Two naps of the worker, and an interval.
+            std::thread::park_timeout(Duration::from_millis(6));
+        }
+        if fs.operations() == operations {
+            return;
+        }
+        assert!(Instant::now() < deadline, "it goes on writing with nothing to write");
+    }
+}
+
 /// An acknowledged log that is cut short or gone used to pass for a torn tail.
 #[test]
 fn a_log_that_is_cut_short_or_gone_is_damage() {
