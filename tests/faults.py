@@ -323,8 +323,24 @@ def inject(options, rng):
     )
 
 
+def fill(ballast):
+    """Takes all the space that is left."""
+    for size in (64 << 10, 4 << 10):
+        with contextlib.suppress(OSError), open(ballast, "ab", buffering=0) as file:
+            while file.write(bytes(size)) == size:
+                pass
+
+
+def delete_often(agent, where):
+    """The reserve is for this, and nobody waits for it until a push has found its space."""
+    for n in range(10):
+        status, took, body = agent.delete('n{t="nobody"}')
+        if status != 204 or took > 20:
+            raise Broken(f"delete {n} {where} is answered {status} after {took:.1f} s: {body[:300]}")
+
+
 def full(options, rng):
-    """A small disk runs full and is freed again."""
+    """A small disk runs full, is deleted from, opened again, and freed."""
     with folder() as data:
         os.makedirs(data)
         if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", data], capture_output=True).returncode:
@@ -339,20 +355,21 @@ def full(options, rng):
             with load.on(agent, patient=True):
                 if not progress(1000, load):
                     raise Broken("nothing is acknowledged")
-                with contextlib.suppress(OSError), open(ballast, "ab") as file:
-                    while True:
-                        file.write(bytes(64 << 10))
-                        file.flush()
+                fill(ballast)
                 end = time.monotonic() + DEADLINE
                 while not load.refused:
                     if time.monotonic() > end:
                         raise Broken(f"a full disk is never told: {load.answers}")
                     time.sleep(0.01)
                 agent.query("max_over_time(n[10d])")
-                # The reserve is for this, and nobody waits for it until a push has found its space.
-                status, took, body = agent.delete('n{t="nobody"}')
-                if status != 204 or took > 20:
-                    raise Broken(f"a delete on a full disk is answered {status} after {took:.1f} s: {body[:300]}")
+                delete_often(agent, "on a full disk")
+                agent.kill()
+            # What it left free, somebody else takes.
+            fill(ballast)
+            agent = Agent(options.binary, store, "interval:20ms")
+            load.verify(agent, "opened on a full disk")
+            with load.on(agent, patient=True):
+                delete_often(agent, "on a full disk, opened there")
                 os.remove(ballast)
                 if not progress(1000, load):
                     raise Broken(f"pushes are not taken again: {load.answers}")

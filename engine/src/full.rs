@@ -14,13 +14,15 @@ use crate::error::{CommitError, DeleteError, PushError};
 use crate::faults::{SOON, series};
 use crate::options::{Builder, Durability, Level};
 
-/// Of each host that has a segment: more than the smallest file of the log and the reserve together.
+/// Of each host that has a segment: more than a file of the log and the reserve together.
 const SAMPLES: i64 = 200_000;
 
 fn open(fs: &SimFs, durability: Durability) -> Engine {
-    let builder = Builder::new(None).durability(durability).wal_bytes(1 << 20).query_threads(1);
+    // Nothing rotates by itself: it is the log that finds no space, and no flush before it.
+    let builder = Builder::new(None).durability(durability).wal_bytes(64 << 20).query_threads(1);
     // One segment for each host: what is merged takes space to be rewritten.
     let mut builder = builder.background_compaction(false);
+    builder.wal_file_bytes = Some(1 << 20);
     builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
     builder.open().unwrap()
 }
@@ -62,10 +64,11 @@ fn full(durability: Durability) -> (SimFs, Engine) {
     if !durability.logs() {
         return (fs, engine);
     }
-    let refused = (0..10_000).find_map(|_| {
-        // What is pushed does not pack.
+    let refused = (0..10_000).find_map(|n| {
+        // What is pushed does not pack: no flush of it fits where a delete left something of the reserve.
         let id = series(&engine, 8);
-        let batch: Vec<_> = (0..2000).map(|t| SeriesSample::new(id, at(t), value(t))).collect();
+        let batch: Vec<_> =
+            (0..2000).map(|t| n % 30 * 2000 + t).map(|t| SeriesSample::new(id, at(t), value(t))).collect();
         match engine.push_batch(&batch) {
             Err(e) => Some(e),
             Ok(ack) => {
@@ -159,6 +162,54 @@ fn p4_a_store_opens_on_a_full_disk_and_takes_deletes() {
     let id = series(&engine, 7);
     let ack = within("pushes go on with what was freed", || engine.push(id, at(1), 1.0).ok());
     engine.wait(ack, Level::Durable, SOON).unwrap();
+}
+
+/// Killed on a full disk after deletes had used up what they may have of the reserve: it used to stay shut, for there
+/// was no space for a manifest.
+#[test]
+fn p4_a_store_opens_on_a_full_disk_after_deletes_used_the_reserve_up() {
+    let (fs, engine) = full(Durability::Sync);
+    let long: String = (0..30_000).map(|i| char::from(b'a' + (i % 26) as u8)).collect();
+    let refused = (0..100).find(|n| {
+        let selector = format!("cpu{{host=\"1\",x!=\"{n}{long}\"}}");
+        engine.delete(&selector, at(*n)..at(n + 1)).is_err()
+    });
+    assert!(refused.is_some_and(|n| n > 2), "{refused:?}");
+    let expected = counts(&engine);
+    let mut disk = fs.kill();
+    drop(engine);
+    // However little space there is: for the manifest, but not for the deletes that go there, too. They hold once the
+    // log has gone.
+    for space in (0..320 << 10).step_by(64 << 10) {
+        let disk = disk.kill();
+        disk.set_capacity(Some(used(&disk) + space));
+        let engine = open(&disk, Durability::Sync);
+        assert_eq!(counts(&engine), expected, "{space} bytes");
+        disk.set_capacity(None);
+        let id = series(&engine, 9);
+        let ack = within("pushes go on", || engine.push(id, at(1), 1.0).ok());
+        engine.wait(ack, Level::Visible, SOON).unwrap();
+        within("the flush finds space", || engine.flush().ok());
+        let again = disk.kill();
+        drop(engine);
+        assert_eq!(counts(&open(&again, Durability::Sync)), expected, "{space} bytes, and flushed");
+    }
+    // Killed again, it opens again.
+    for _ in 0..3 {
+        disk.set_capacity(Some(used(&disk)));
+        let engine = open(&disk, Durability::Sync);
+        assert_eq!(counts(&engine), expected);
+        disk = disk.kill();
+    }
+    disk.set_capacity(Some(used(&disk)));
+    let engine = open(&disk, Durability::Sync);
+    // Everything here is of 1970.
+    let rule = RetentionRule { matchers: Vec::new(), max_age: Some(Duration::from_secs(3600)) };
+    engine.set_retention(Retention { rules: vec![rule], max_bytes: None }).unwrap();
+    let (id, now) = (series(&engine, 7), crate::clock::now());
+    let ack = within("pushes go on with what was freed", || engine.push(id, now, 1.0).ok());
+    engine.wait(ack, Level::Durable, SOON).unwrap();
+    delete(&engine, 7, TimeRange::ALL).unwrap();
 }
 
 /// Without a log a delete stands in the manifest, whose reserve takes it.

@@ -100,6 +100,8 @@ mod faults;
 #[cfg(all(test, not(loom)))]
 mod full;
 #[cfg(all(test, not(loom)))]
+mod full_crashes;
+#[cfg(all(test, not(loom)))]
 mod prefixes;
 
 #[cfg(not(loom))]

@@ -12,7 +12,7 @@ use tidegauge_storage::model::Tombstone;
 use tidegauge_storage::segment::{Segment, file_name, id_of};
 use tidegauge_storage::source::ReadError;
 use tidegauge_storage::wal::{
-    NUMBER_GAP, RecoverMode, WalRelease, WalWriter, WriterOptions, give_up_reserve, later_than,
+    NUMBER_GAP, RecoverMode, Recovered, WalRelease, WalState, WalWriter, WriterOptions, give_up_reserve, later_than,
 };
 
 use crate::audit::AuditLog;
@@ -95,7 +95,7 @@ impl Builder {
             }
             Recovery::Salvage => {
                 keep_misplaced(&*fs, &dir, &mut salvaged)?;
-                manifest = reserve.or_without(|| open_or_rebuild(&fs, &dir, &pool, &mut salvaged))?;
+                manifest = reserve.or_without(None, || open_or_rebuild(&fs, &dir, &pool, &mut salvaged))?;
                 make_folder(&*fs, &dir, &segment_dir)?;
                 keep_unnamed(&*fs, &dir, &manifest, &mut salvaged)?;
                 segments = salvage_segments(&fs, &dir, &mut manifest, &pool, &self.progress, &mut salvaged)?;
@@ -113,7 +113,8 @@ impl Builder {
         let state = manifest.state();
         let recovered = replayer.recover(&*fs, &wal_dir, state.store_id, &state.wal, mode, &step)?;
         if self.recovery == Recovery::Strict {
-            reserve.or_without(|| Ok(manifest.begin()?))?;
+            let known = manifest.state().wal.clone();
+            reserve.or_without(Some((&recovered, &known)), || Ok(manifest.begin()?))?;
             make_folder(&*fs, &dir, &segment_dir)?;
         }
         let state = manifest.state();
@@ -131,7 +132,6 @@ impl Builder {
         let file_bytes = (self.wal_bytes / WAL_FILES).clamp(WAL_FILE_BYTES_MIN, WriterOptions::FILE_BYTES);
         options.file_bytes = self.wal_file_bytes.unwrap_or(file_bytes);
         options.spare_files = WAL_SPARES;
-        options.reserve_at_once = reserve.given_up;
         let released = WalRelease {
             oldest_epoch: life.live_epoch,
             next_frame: life.first_frame,
@@ -146,7 +146,19 @@ impl Builder {
         if sealed.is_empty() {
             edits.push(Edit::WalRelease(released));
         }
-        manifest.commit(&edits)?;
+        let log_may_go = match commit_life(&mut manifest, &edits, reserve.given_up && !sealed.is_empty()) {
+            Err(ManifestError::NoSpace { .. }) => {
+                let known = manifest.state().wal.clone();
+                let life = &edits[..1];
+                reserve.or_without(Some((&recovered, &known)), || Ok(manifest.commit(life)?))?;
+                false
+            }
+            other => other?,
+        };
+        if reserve.given_up {
+            recovered.give_back(&*fs, &manifest.state().wal);
+        }
+        options.reserve_at_once = reserve.given_up;
 
         let active = Arc::clone(applier.active());
         let (log_fs, log_dir) = (Arc::clone(&fs), wal_dir.clone());
@@ -169,7 +181,7 @@ impl Builder {
                 segments,
                 sealed: sealed.clone(),
                 active,
-                tombstones: known_tombstones(&manifest, &[]),
+                tombstones: known_tombstones(&manifest, &tombstones),
                 forgotten: Arc::default(),
             }),
             kept: Kept::new(manifest.state()),
@@ -182,7 +194,7 @@ impl Builder {
         // The log is not needed any more once the last one is in segments.
         let last = sealed.len().saturating_sub(1);
         for (i, memtable) in sealed.into_iter().enumerate() {
-            let release = (i == last).then_some(released);
+            let release = (i == last && log_may_go).then_some(released);
             flushes.hand_over(FlushJob { memtable, commit: visible.commit, release });
         }
         let grew = Arc::clone(&flushes);
@@ -293,16 +305,42 @@ struct LogReserve<'a> {
 }
 
 impl LogReserve<'_> {
-    /// Where there is no space, once more without the reserve.
-    fn or_without<T>(&mut self, mut attempt: impl FnMut() -> Result<T, OpenError>) -> Result<T, OpenError> {
-        match attempt() {
-            Err(OpenError::Manifest(ManifestError::NoSpace { .. })) if give_up_reserve(self.fs, self.wal_dir) => {
-                self.given_up = true;
-                attempt()
-            }
-            other => other,
+    /// Where there is no space, once more without the reserve; then without what is allocated behind what the log
+    /// holds, where it was read.
+    fn or_without<T>(
+        &mut self,
+        log: Option<(&Recovered, &WalState)>,
+        mut attempt: impl FnMut() -> Result<T, OpenError>,
+    ) -> Result<T, OpenError> {
+        let is_full = |e: &OpenError| matches!(e, OpenError::Manifest(ManifestError::NoSpace { .. }));
+        let mut result = attempt();
+        if result.as_ref().is_err_and(is_full) && give_up_reserve(self.fs, self.wal_dir) {
+            self.given_up = true;
+            result = attempt();
         }
+        if result.as_ref().is_err_and(is_full)
+            && let Some((recovered, known)) = log
+            && recovered.give_back(self.fs, known)
+        {
+            self.given_up = true;
+            result = attempt();
+        }
+        result
     }
+}
+
+/// Commits the new life of the log, which is the first edit, the deletes of the log, and that it may go if nothing else
+/// is in it. Answers whether it may go, now or with the last flush: with `short_of_space` it keeps its deletes until a
+/// flush of later samples saves them (X5).
+fn commit_life(manifest: &mut Manifest, edits: &[Edit], short_of_space: bool) -> Result<bool, ManifestError> {
+    if short_of_space && edits.len() > 1 {
+        return manifest.commit(&edits[..1]).map(|()| false);
+    }
+    if matches!(edits.last(), Some(Edit::WalRelease(_))) {
+        // What it takes in the manifest, it gives back of the log.
+        return manifest.commit(edits).map(|()| true);
+    }
+    manifest.commit_beside_reserve(edits).map(|()| true)
 }
 
 /// The folder's own name must survive before any segment in it can.

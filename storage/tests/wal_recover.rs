@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
-use tidegauge_storage::model::{SeqNo, Tombstone};
+use tidegauge_storage::model::{SeqNo, TimeRange, Tombstone};
 use tidegauge_storage::wal::{
     Edge, Epoch, EpochEnd, FrameEncoder, FrameNo, RecoverMode, WalError, WalState, WalWriter, recover,
 };
@@ -329,12 +329,48 @@ fn a_disk_with_little_space_gets_smaller_files() {
     assert_eq!(fs.files().last().unwrap().1, 64 << 20);
 }
 
-/// What `docs/format/wal.md` says that is allocated for deletes.
-const RESERVE: u64 = 256 << 10;
+/// What `docs/format/wal.md` says that is allocated for deletes and for an opening.
+const RESERVE: u64 = 384 << 10;
 
 /// Without the reserve.
 fn log_files(fs: &SimFs) -> Vec<String> {
     fs.list(Path::new(DIR)).unwrap().into_iter().filter(|name| name.ends_with(".wal")).collect()
+}
+
+fn used(fs: &SimFs) -> u64 {
+    fs.files().iter().map(|(_, len)| len).sum()
+}
+
+/// As many frames of 20 samples as there is space for. Answers the samples.
+fn append_all(writer: &mut WalWriter, mut samples: u64) -> u64 {
+    while writer.append(&mut frame(samples, 20)).is_ok() {
+        samples += 20;
+    }
+    samples
+}
+
+fn sync(writer: &mut WalWriter) {
+    if let Some(job) = writer.sync_point() {
+        writer.note_synced(job.run().unwrap());
+    }
+}
+
+/// A delete as an engine writes it, durable: where there is no space, the reserve takes it, in a generation that begins
+/// with it if there are samples in the running one.
+fn delete(writer: &mut WalWriter, seq: u64, samples: &mut bool) -> Result<(), WalError> {
+    let mut frame = FrameEncoder::new();
+    frame.delete(&Tombstone { seq: SeqNo(seq), matchers: Vec::new(), range: TimeRange::ALL, created: 0 });
+    match writer.append_delete(&mut frame) {
+        Err(WalError::NoSpace { .. }) if writer.has_reserve(&mut frame) => {
+            if std::mem::take(samples) {
+                writer.rotate();
+            }
+            writer.append_reserved(&mut frame)?;
+        }
+        other => drop(other?),
+    }
+    sync(writer);
+    Ok(())
 }
 
 /// P4: on a full disk the reserve takes deletes, and nothing else until there is another one.
@@ -343,37 +379,97 @@ fn p4_the_reserve_takes_deletes_alone_and_is_taken_anew() {
     let fs = SimFs::new();
     let mut writer = writer(&fs, 8 << 10);
     writer.append(&mut frame(0, 20)).unwrap();
-    fs.set_capacity(Some(fs.files().iter().map(|(_, len)| len).sum()));
-    let mut samples = 20;
-    while writer.append(&mut frame(samples, 20)).is_ok() {
-        samples += 20;
-    }
-    let delete = |writer: &mut WalWriter, next: u64| {
-        let range = tidegauge_storage::model::TimeRange::ALL;
-        let mut frame = FrameEncoder::new();
-        frame.delete(&Tombstone { seq: SeqNo(next), matchers: Vec::new(), range, created: 0 });
-        writer.append_reserved(&mut frame)
-    };
+    fs.set_capacity(Some(used(&fs)));
+    let samples = append_all(&mut writer, 20);
+    let mut unsealed = true;
     for n in 0..10 {
-        delete(&mut writer, samples + n).unwrap();
+        delete(&mut writer, samples + n, &mut unsealed).unwrap();
         assert!(matches!(writer.append(&mut frame(samples + n + 1, 1)), Err(WalError::NoSpace { .. })));
-        let through = writer.sync_point().unwrap().run().unwrap();
-        writer.note_synced(through);
     }
-    let used_up = (10..200).find(|n| {
-        let done = delete(&mut writer, samples + n);
-        // Each in a page of its own.
-        if let Some(job) = writer.sync_point() {
-            writer.note_synced(job.run().unwrap());
-        }
-        done.is_err()
-    });
+    // Each in a page of its own.
+    let used_up = (10..200).find(|n| delete(&mut writer, samples + n, &mut unsealed).is_err());
     assert!(used_up.is_some_and(|n| n > 50), "{used_up:?}");
     let behind = samples + used_up.unwrap();
+    // A little space is not enough.
+    fs.set_capacity(Some(used(&fs) + (200 << 10)));
+    assert!(matches!(writer.append(&mut frame(behind, 20)), Err(WalError::NoSpace { .. })));
     fs.set_capacity(None);
     writer.append(&mut frame(behind, 20)).unwrap();
-    assert!(fs.list(Path::new(DIR)).unwrap().contains(&".reserve".to_owned()), "there is one again");
+    assert_eq!(fs.open_read(&Path::new(DIR).join(".reserve")).unwrap().len().unwrap(), RESERVE, "there is one again");
     let (recovered, all) = read(&fs, &WalState::default(), Strict).unwrap();
     assert_eq!(all, numbers((0..samples).chain(behind..behind + 20)));
     assert!(recovered.torn_tail.is_none());
+}
+
+/// A delete that finds samples in memory begins a generation. In the file that the reserve had become, that ended it:
+/// every delete behind it was refused.
+#[test]
+fn p4_a_generation_begins_with_the_reserve_and_does_not_end_it() {
+    let fs = SimFs::new();
+    let mut writer = writer(&fs, 8 << 10);
+    writer.append(&mut frame(0, 20)).unwrap();
+    fs.set_capacity(Some(used(&fs)));
+    let samples = append_all(&mut writer, 20);
+    let mut unsealed = true;
+    (0..20).for_each(|n| delete(&mut writer, samples + n, &mut unsealed).unwrap_or_else(|e| panic!("delete {n}: {e}")));
+    assert!(writer.witness().unwrap());
+    let (recovered, all) = read(&fs, &WalState::default(), Strict).unwrap();
+    assert_eq!((all, recovered.frames), (numbers(0..samples), samples / 20 + 20));
+    // What was before it may go, and the deletes stay.
+    let generation = writer.generation();
+    let release = writer.release_edit(generation);
+    writer.release_before(generation);
+    let mut state = WalState { oldest_epoch: release.oldest_epoch, ..WalState::default() };
+    (state.next_frame, state.synced_through) = (release.next_frame, release.synced_through);
+    let (recovered, all) = read(&fs, &state, Strict).unwrap();
+    assert_eq!((all.len(), recovered.frames), (0, 20));
+    // What was freed takes samples; once the disk is full again, the next reserve takes deletes.
+    fs.set_capacity(Some(used(&fs) + RESERVE));
+    let from = samples + 20;
+    let samples = append_all(&mut writer, from);
+    assert!(samples > from);
+    unsealed = true;
+    (0..20).for_each(|n| delete(&mut writer, samples + n, &mut unsealed).unwrap_or_else(|e| panic!("delete {n}: {e}")));
+    let (recovered, all) = read(&fs, &state, Strict).unwrap();
+    assert_eq!((all, recovered.frames), (numbers(from..samples), 40 + (samples - from) / 20));
+}
+
+/// Where deletes used up what they may have of the reserve, an opening still finds its part: behind all that the log
+/// holds, and it takes nothing else.
+#[test]
+fn p4_the_end_of_the_reserve_is_given_back_for_an_opening() {
+    let fs = SimFs::new();
+    let mut writer = writer(&fs, 8 << 10);
+    writer.append(&mut frame(0, 20)).unwrap();
+    fs.set_capacity(Some(used(&fs)));
+    let samples = append_all(&mut writer, 20);
+    let (mut unsealed, mut n) = (true, 0);
+    let mut made = BTreeMap::new();
+    while delete(&mut writer, samples + n, &mut unsealed).is_ok() {
+        n += 1;
+    }
+    made.insert(Epoch::new(1, 0), fs.open_read(&path(0)).unwrap().len().unwrap());
+    // What the manifest knows.
+    let state = WalState { files: made, ..WalState::default() };
+    let (recovered, all) = read(&fs, &state, Strict).unwrap();
+    let before = used(&fs);
+    assert!(recovered.give_back(&fs, &state));
+    assert_eq!(before - used(&fs), 128 << 10);
+    assert!(!recovered.give_back(&fs, &state), "there is no more");
+    let again = read(&fs, &state, Strict).unwrap();
+    assert_eq!((&again.0, &again.1), (&recovered, &all));
+    // Once the manifest has the new life, what no frame lies in is free, and the chain the same.
+    let life = recovered.life(2);
+    let state = WalState {
+        live_epoch: life.live_epoch,
+        next_frame: life.first_frame,
+        synced_through: life.synced_through,
+        ends: life.ends,
+        ..WalState::default()
+    };
+    recovered.give_back(&fs, &state);
+    let (after, samples) = read(&fs, &state, Strict).unwrap();
+    assert_eq!((after.frames, samples), (recovered.frames, all));
+    let lens = fs.files().into_iter().filter(|(path, _)| path.extension().is_some()).map(|(_, len)| len);
+    assert!(lens.sum::<u64>() < 400 << 10, "a page for each delete, and the samples");
 }

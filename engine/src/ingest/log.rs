@@ -22,13 +22,6 @@ pub(super) enum WriteWholeError {
     Wal(#[from] WalError),
 }
 
-/// What a frame may do where the disk has no space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reserve {
-    Untouched,
-    Used,
-}
-
 /// Writes the log. Owned by the worker.
 pub(crate) struct Log {
     writer: WalWriter,
@@ -149,17 +142,17 @@ impl Log {
     }
 
     fn write(&mut self, patience: &mut impl FnMut(&mut Self) -> bool) -> Result<(), WalError> {
-        self.write_with(Reserve::Untouched, patience)
+        self.write_with(WalWriter::append, patience)
     }
 
-    fn write_with(&mut self, reserve: Reserve, patience: &mut impl FnMut(&mut Self) -> bool) -> Result<(), WalError> {
+    fn write_with(
+        &mut self,
+        append: fn(&mut WalWriter, &mut FrameEncoder) -> Result<FrameNo, WalError>,
+        patience: &mut impl FnMut(&mut Self) -> bool,
+    ) -> Result<(), WalError> {
         let bytes = self.frame.frame_len();
         loop {
-            let appended = match reserve {
-                Reserve::Untouched => self.writer.append(&mut self.frame),
-                Reserve::Used => self.writer.append_reserved(&mut self.frame),
-            };
-            match appended {
+            match append(&mut self.writer, &mut self.frame) {
                 Ok(_) => {
                     self.begun = true;
                     self.bytes += bytes;
@@ -177,11 +170,31 @@ impl Log {
         }
     }
 
-    /// Writes a delete as a frame of its own, into the reserve if need be. Tried once: where that is used up too,
-    /// nothing was written.
-    pub(crate) fn delete(&mut self, tombstone: &Tombstone) -> Result<(), WalError> {
+    /// Writes a delete as a frame of its own. Tried once: where there is no space, nothing was written.
+    pub(super) fn delete(&mut self, tombstone: &Tombstone) -> Result<(), WalError> {
+        self.write_delete(tombstone, WalWriter::append_delete)
+    }
+
+    /// As [`delete`](Self::delete), where that found no space: into the reserve, which takes the place of the file.
+    pub(super) fn delete_in_reserve(&mut self, tombstone: &Tombstone) -> Result<(), WalError> {
+        self.write_delete(tombstone, WalWriter::append_reserved)
+    }
+
+    /// Whether there is a reserve with room for this delete.
+    pub(super) fn has_reserve(&mut self, tombstone: &Tombstone) -> bool {
         self.frame.delete(tombstone);
-        let written = self.write_with(Reserve::Used, &mut |_| false);
+        let has = self.writer.has_reserve(&mut self.frame);
+        self.frame.begin(tombstone.seq);
+        has
+    }
+
+    fn write_delete(
+        &mut self,
+        tombstone: &Tombstone,
+        append: fn(&mut WalWriter, &mut FrameEncoder) -> Result<FrameNo, WalError>,
+    ) -> Result<(), WalError> {
+        self.frame.delete(tombstone);
+        let written = self.write_with(append, &mut |_| false);
         self.frame.begin(tombstone.seq);
         written
     }

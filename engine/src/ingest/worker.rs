@@ -324,9 +324,7 @@ impl Worker {
     ) -> Result<SeqNo, DeleteError> {
         let seq = SeqNo(self.visible.seq);
         let tombstone = Arc::new(Tombstone { seq, matchers, range, created });
-        if let Some((log, _)) = &mut self.log
-            && let Err(e) = log.delete(&tombstone)
-        {
+        if let Err(e) = self.log_delete(&tombstone) {
             if matches!(e, WalError::NoSpace { .. }) {
                 return Err(DeleteError::DiskFull);
             }
@@ -341,6 +339,21 @@ impl Worker {
         self.visible = Visible { commit: self.visible.commit + 1, seq: seq.0 + 1 };
         self.core.watermark.publish(self.visible);
         Ok(seq)
+    }
+
+    /// On a full disk the reserve takes it. What was accepted before is sealed first then, so that nothing but samples
+    /// ever ends the file that the reserve becomes (X2).
+    fn log_delete(&mut self, tombstone: &Tombstone) -> Result<(), WalError> {
+        let Some((log, _)) = &mut self.log else { return Ok(()) };
+        match log.delete(tombstone) {
+            Err(WalError::NoSpace { .. }) if log.has_reserve(tombstone) => {}
+            other => return other,
+        }
+        if self.applier.active().samples() > 0 {
+            self.rotate(None);
+        }
+        let Some((log, _)) = &mut self.log else { return Ok(()) };
+        log.delete_in_reserve(tombstone)
     }
 
     /// O(1): the tails follow in slices. What comes is above the delete, if it is for one.

@@ -196,6 +196,20 @@ impl Manifest {
     /// - [`Failed`](ManifestError::Failed): nobody knows whether the edits are durable; all further commits
     ///   are refused.
     pub fn commit(&mut self, edits: &[Edit]) -> Result<(), ManifestError> {
+        let space = if edits.iter().all(Edit::gives_space_back) { Space::AsIs } else { Space::Reserved };
+        self.commit_in(edits, space)
+    }
+
+    /// As [`commit`](Self::commit), but leaves the reserve alone, whatever the edits are: what is large would take
+    /// from a full disk what the next opening needs.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn commit_beside_reserve(&mut self, edits: &[Edit]) -> Result<(), ManifestError> {
+        self.commit_in(edits, Space::Reserved)
+    }
+
+    fn commit_in(&mut self, edits: &[Edit], space: Space) -> Result<(), ManifestError> {
         if self.log.is_none() {
             return Err(ManifestError::ReadOnly);
         }
@@ -215,7 +229,6 @@ impl Manifest {
         if bytes.len() > COMMIT_BYTES_MAX {
             return Err(ManifestError::BadEdit { what: "too many edits for one commit" });
         }
-        let space = if edits.iter().all(Edit::gives_space_back) { Space::AsIs } else { Space::Reserved };
         if let Err(failed) = self.write(&state, &bytes, space) {
             self.poisoned = !failed.nothing_written();
             return Err(failed.on_commit(&self.dir));
@@ -278,7 +291,7 @@ impl Manifest {
                     return Ok(());
                 }
                 // A longer file until there is space for a shorter one.
-                Err(WriteFailed::NoSpace(_)) if space == Space::AsIs && end <= log.allocated => {}
+                Err(WriteFailed::NoSpace(_)) if space == Space::AsIs => {}
                 Err(e) => return Err(e),
             }
         }
@@ -286,7 +299,14 @@ impl Manifest {
             let allocated = (end + RESERVE_BYTES).next_multiple_of(GROW_BYTES);
             match log.file.allocate(allocated).map_err(WriteFailed::before) {
                 Ok(()) => log.allocated = allocated,
-                Err(WriteFailed::NoSpace(_)) if space == Space::AsIs && end <= log.allocated => {}
+                Err(WriteFailed::NoSpace(_)) if space == Space::AsIs => {
+                    // The commit alone, if not the reserve behind it.
+                    let least = end.next_multiple_of(GROW_BYTES);
+                    if least > log.allocated {
+                        log.file.allocate(least).map_err(WriteFailed::before)?;
+                        log.allocated = least;
+                    }
+                }
                 Err(e) => return Err(e),
             }
         }

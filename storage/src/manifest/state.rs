@@ -72,12 +72,15 @@ pub enum Edit {
 }
 
 impl Edit {
-    /// Whether it helps to empty a full disk. Commits of such edits alone may use the manifest's reserve.
+    /// Whether it helps to empty a full disk, or to open on one. Commits of such edits alone may use the manifest's
+    /// reserve.
     #[must_use]
     pub fn gives_space_back(&self) -> bool {
         matches!(
             self,
             Self::SegmentRemove(_)
+                | Self::WalLife(_)
+                | Self::WalRelease(_)
                 | Self::TombstoneAdd(_)
                 | Self::TombstoneRemove(_)
                 | Self::Retention(_)

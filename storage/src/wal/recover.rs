@@ -143,6 +143,7 @@ pub fn recover(
             damage: None,
             dir: dir.to_owned(),
             unsure: Vec::new(),
+            used: BTreeMap::new(),
         },
     };
     for (epoch, end) in ended {
@@ -462,6 +463,7 @@ impl Recovery<'_, '_> {
             end.first = FrameNo(header.frame_no);
         }
         end.last = end.last.max(FrameNo(header.frame_no));
+        self.out.used.insert(files[place.index], place.at + u64::from(header.frame_len));
         Ok(Ok(()))
     }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::format::PAGE;
+use super::reserve::FOR_OPENING;
 use super::types::{Epoch, FrameNo, WalError};
 use super::unsure::Unsure;
 use crate::fs::Fs;
@@ -177,6 +179,8 @@ pub struct Recovered {
     pub damage: Option<Damage>,
     pub(super) dir: PathBuf,
     pub(super) unsure: Vec<Unsure>,
+    /// Where in each file its last good frame ends.
+    pub(super) used: BTreeMap<Epoch, u64>,
 }
 
 impl Recovered {
@@ -195,6 +199,36 @@ impl Recovered {
             fs.sync_dir(&self.dir).map_err(|e| WalError::io(&self.dir, e))?;
         }
         Ok(())
+    }
+
+    /// Gives back to a full disk what is allocated behind the good frames, and answers whether that was anything.
+    /// `state` is what the manifest says by now: once it has this recovery's [`life`](Self::life), all of it; before,
+    /// of the last opening's files the end that no delete went to, where the manifest knows no length of the file, as
+    /// of one that was the reserve. A file that holds something behind the cut is left alone as far as may be.
+    pub fn give_back(&self, fs: &dyn Fs, state: &WalState) -> bool {
+        if !self.lost.is_empty() {
+            return false;
+        }
+        let mut given = false;
+        for epoch in self.ends.keys() {
+            let path = self.dir.join(epoch.file_name());
+            let Some((file, len)) = fs.open(&path).ok().and_then(|file| file.len().ok().map(|len| (file, len))) else {
+                continue;
+            };
+            // Its header at least.
+            let used = self.used.get(epoch).map_or(PAGE, |used| used.next_multiple_of(PAGE));
+            let keep = if !state.ends.contains_key(epoch) {
+                let known = state.files.get(epoch).copied().unwrap_or(0);
+                // With the place of a witness.
+                (used + PAGE).max(known).max(len.saturating_sub(FOR_OPENING))
+            } else if self.cut.contains(&path) {
+                len
+            } else {
+                used
+            };
+            given |= keep < len && file.set_len(keep).is_ok();
+        }
+        given
     }
 
     /// What to commit to the manifest before writing goes on under `open_number`.

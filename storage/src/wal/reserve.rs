@@ -1,4 +1,5 @@
-//! A small file that is allocated while there is space, so that a delete can be logged when there is none.
+//! A file that is allocated while there is space, so that deletes can be logged when there is none, and the store be
+//! opened again: `docs/concurrency.md`, "A full disk".
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,10 +10,13 @@ use crate::fs::{Fs, FsFile, is_exhausted};
 
 /// Its name in the folder of the log: no epoch's, so that recovery does not take it for one.
 const NAME: &str = ".reserve";
-/// Room for some sixty deletes that are each waited for, or one of the largest.
-const BYTES: u64 = 256 << 10;
-/// Where there is not so much, less: room for the largest delete.
-const BYTES_LEAST: u64 = 128 << 10;
+/// Its end, where no delete goes. An opening on a full disk cuts it off, for the manifest.
+pub(super) const FOR_OPENING: u64 = 128 << 10;
+/// What lies before, as much of it as there is space for. The most: room for some sixty deletes that are each waited
+/// for, or three of the largest.
+const FOR_DELETES: [u64; 6] = [256 << 10, LARGEST_DELETE, 64 << 10, 32 << 10, 16 << 10, 0];
+/// Room for any delete.
+const LARGEST_DELETE: u64 = 128 << 10;
 
 /// The reserve. It stays open, so that using it needs no further file.
 #[derive(Debug)]
@@ -23,18 +27,28 @@ pub(super) struct Reserve {
 }
 
 impl Reserve {
-    /// Allocates it in the folder of the log. `None` where the disk has no space for it, or fails: whoever writes
-    /// there will be told.
-    pub(super) fn take(fs: &dyn Fs, dir: &Path) -> Option<Self> {
-        let path = dir.join(NAME);
-        let file = fs.create(&path).ok()?;
-        match allocate(&*file, BYTES, BYTES_LEAST) {
-            Ok(capacity) => Some(Self { file, path, capacity }),
+    /// Allocates it in the folder of the log, or what is missing of `present`. `None` where the disk has no space for
+    /// it, or fails: whoever writes there will be told.
+    pub(super) fn take(present: Option<Self>, fs: &dyn Fs, dir: &Path) -> Option<Self> {
+        let mut reserve = match present {
+            Some(present) => present,
+            None => {
+                let path = dir.join(NAME);
+                Self { file: fs.create(&path).ok()?, path, capacity: 0 }
+            }
+        };
+        let sizes = FOR_DELETES.map(|bytes| FOR_OPENING + bytes);
+        if reserve.capacity == sizes[0] {
+            return Some(reserve);
+        }
+        match allocate(&*reserve.file, sizes.into_iter().filter(|size| *size >= reserve.capacity)) {
+            Ok(capacity) => reserve.capacity = capacity,
             Err(_) => {
-                let _ = fs.remove(&path);
-                None
+                let _ = fs.remove(&reserve.path);
+                return None;
             }
         }
+        Some(reserve)
     }
 
     /// Removes the one that an earlier opening left: lost renames may have given it a second name that counts.
@@ -43,28 +57,44 @@ impl Reserve {
         fs.remove(&dir.join(NAME)).is_ok()
     }
 
-    /// Gives it another name, to be written to. Answers its capacity too.
-    pub(super) fn become_file(self, fs: &dyn Fs, path: &Path) -> io::Result<(Arc<dyn FsFile>, u64)> {
+    /// Whether any delete has room, so that samples may go on.
+    pub(super) fn is_ample(&self) -> bool {
+        self.capacity >= FOR_OPENING + LARGEST_DELETE
+    }
+
+    /// Bytes of the file.
+    pub(super) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// Gives it another name, to be written to.
+    pub(super) fn become_file(&self, fs: &dyn Fs, path: &Path) -> io::Result<Arc<dyn FsFile>> {
         fs.rename(&self.path, path)?;
-        Ok((self.file, self.capacity))
+        Ok(Arc::clone(&self.file))
     }
 }
 
-/// Allocates `wanted` bytes, or as many as there is space for in some steps down to `least`.
-pub(super) fn allocate(file: &dyn FsFile, wanted: u64, least: u64) -> io::Result<u64> {
-    let mut capacity = wanted;
-    loop {
-        match file.allocate(capacity) {
-            Ok(()) if capacity == wanted => return Ok(capacity),
+/// `wanted`, and less in some steps down to `least`.
+pub(super) fn sizes(wanted: u64, least: u64) -> impl Iterator<Item = u64> {
+    let less = move |size: &u64| (*size > least).then(|| (size / 4).next_multiple_of(PAGE).max(least));
+    std::iter::successors(Some(wanted), less)
+}
+
+/// Allocates the first of `sizes` that there is space for; they go down.
+pub(super) fn allocate(file: &dyn FsFile, sizes: impl IntoIterator<Item = u64>) -> io::Result<u64> {
+    let mut full = None;
+    for size in sizes {
+        match file.allocate(size) {
             Ok(()) => {
-                // Gives back what a failed try may have got hold of.
-                file.set_len(capacity)?;
-                return Ok(capacity);
+                if full.is_some() {
+                    // Gives back what a failed try may have got hold of.
+                    file.set_len(size)?;
+                }
+                return Ok(size);
             }
-            Err(e) if is_exhausted(&e) && capacity > least => {
-                capacity = (capacity / 4).next_multiple_of(PAGE).max(least);
-            }
+            Err(e) if is_exhausted(&e) => full = Some(e),
             Err(e) => return Err(e),
         }
     }
+    Err(full.unwrap_or_else(|| io::ErrorKind::StorageFull.into()))
 }

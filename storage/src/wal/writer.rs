@@ -1,5 +1,6 @@
 //! Frames into files: one pwrite each, into space that was allocated before.
 
+mod reserved;
 mod witness;
 
 use std::io;
@@ -11,7 +12,7 @@ use bytemuck::Zeroable;
 
 use super::encode::{FrameEncoder, Place};
 use super::format::{FILE_MAGIC, FRAME_BYTES_MAX, FileHeader, PAGE, VERSION};
-use super::reserve::{Reserve, allocate};
+use super::reserve::{FOR_OPENING, Reserve, allocate, sizes};
 use super::sync::SyncJob;
 use super::types::{Epoch, FrameNo, GenerationId, WalError};
 use crate::fs::{Fs, FsFile, is_exhausted};
@@ -109,7 +110,7 @@ struct OpenFile {
     /// Where the next frame begins.
     at: u64,
     capacity: u64,
-    /// It was the reserve: only deletes go there until there is another one.
+    /// It was the reserve: only deletes go there until there is another one, and not to its end.
     reserved: bool,
 }
 
@@ -214,48 +215,16 @@ impl WalWriter {
             return Err(WalError::Poisoned);
         }
         let len = frame.frame_len();
-        if let Some(open) = &mut self.current
-            && open.reserved
-        {
-            self.reserve = self.reserve.take().or_else(|| Reserve::take(&*self.fs, &self.dir));
-            open.reserved = self.reserve.is_none();
-            if open.reserved {
-                let source = io::ErrorKind::StorageFull.into();
-                return Err(WalError::NoSpace { file: open.path.clone(), source });
-            }
-        }
+        self.may_take_samples()?;
         if !self.has_room(len) {
             self.next_file(len)?;
         }
         self.write(frame, len)
     }
 
-    /// As [`append`](Self::append), for a frame that helps to empty a full disk: where there is no space for it, the
-    /// reserve takes it, and is taken anew as soon as there is space again.
-    ///
-    /// # Errors
-    /// As [`append`](Self::append); `NoSpace` once the reserve is used up too.
-    pub fn append_reserved(&mut self, frame: &mut FrameEncoder) -> Result<FrameNo, WalError> {
-        if self.poisoned {
-            return Err(WalError::Poisoned);
-        }
-        let len = frame.frame_len();
-        if !self.has_room(len) {
-            match self.next_file(len) {
-                Err(WalError::NoSpace { file, source }) => {
-                    let Some(reserve) = self.reserve.take() else {
-                        return Err(WalError::NoSpace { file, source });
-                    };
-                    self.use_reserve(reserve, len)?;
-                }
-                other => other?,
-            }
-        }
-        self.write(frame, len)
-    }
-
     fn has_room(&self, len: u64) -> bool {
-        self.current.as_ref().is_some_and(|open| bytes_for(open.at, len) <= open.capacity)
+        let kept = |open: &OpenFile| if open.reserved { FOR_OPENING } else { 0 };
+        self.current.as_ref().is_some_and(|open| bytes_for(open.at, len) + kept(open) <= open.capacity)
     }
 
     fn write(&mut self, frame: &mut FrameEncoder, len: u64) -> Result<FrameNo, WalError> {
@@ -420,35 +389,6 @@ impl WalWriter {
         self.current = Some(file);
     }
 
-    fn take_reserve(&mut self) {
-        if self.reserve.is_none() {
-            self.reserve = Reserve::take(&*self.fs, &self.dir);
-        }
-    }
-
-    /// The reserve takes the place of the current file, if it has room for a frame of `len` bytes.
-    fn use_reserve(&mut self, reserve: Reserve, len: u64) -> Result<(), WalError> {
-        let epoch = self.take_epoch();
-        let path = self.path(epoch);
-        let (file, capacity) = match reserve.become_file(&*self.fs, &path) {
-            Ok(reserve) => reserve,
-            Err(source) if is_exhausted(&source) => return Err(WalError::NoSpace { file: path, source }),
-            Err(source) => {
-                self.poisoned = true;
-                return Err(WalError::Failed { file: path, source });
-            }
-        };
-        if let Err(source) = self.write_header(&*file, epoch) {
-            self.poisoned = true;
-            return Err(WalError::Failed { file: path, source });
-        }
-        self.go_on_in(OpenFile { file, path: path.clone(), epoch, at: PAGE, capacity, reserved: true });
-        if self.has_room(len) {
-            return Ok(());
-        }
-        Err(WalError::NoSpace { file: path, source: io::ErrorKind::StorageFull.into() })
-    }
-
     /// Space first, then the header on a page of its own. Answers the file's capacity too: where
     /// there is no space for what is `wanted`, less, down to `least`.
     fn prepare(&mut self, epoch: Epoch, path: &Path, wanted: u64, least: u64) -> io::Result<(Arc<dyn FsFile>, u64)> {
@@ -459,7 +399,7 @@ impl WalWriter {
             }
             None => self.fs.create(path)?,
         };
-        let capacity = allocate(&*file, wanted, least)?;
+        let capacity = allocate(&*file, sizes(wanted, least))?;
         self.write_header(&*file, epoch)?;
         Ok((file, capacity))
     }
