@@ -1,5 +1,7 @@
 //! Encoded chunks that are joined give the very file that their samples would have given.
 
+mod checksums;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -113,4 +115,88 @@ fn what_does_not_follow_is_refused() {
         });
         assert!(refused.is_err(), "{} parts are no chunk", wrong.len());
     }
+}
+
+/// Bytes of the statistics in a segment's file.
+fn statistics_bytes(file: &[u8]) -> usize {
+    checksums::u64_at(file, file.len() - checksums::SEGMENT_FOOTER + 2 * 24 + 8) as usize
+}
+
+#[test]
+fn constant_chunks_that_say_the_same_share_their_statistics() {
+    let stale = f64::from_bits(0x7ff0_0000_0000_0002);
+    // (value, samples, records of statistics up to and with this series)
+    let series = [
+        (0.0, 300, 1),
+        (1.0, 300, 2),
+        (0.0, 300, 2),
+        // A sum of noughts does not tell how many there are, one of ones does.
+        (0.0, 301, 2),
+        (1.0, 301, 3),
+        (-0.0, 300, 4),
+        (stale, 300, 5),
+        (stale, 300, 5),
+        (1.0, 255, 5),
+        (1.0, 300, 5),
+    ];
+    let columns = |value: f64, count: i64| Columns {
+        timestamps: (0..count).map(|at| at * 1_000).collect(),
+        values: vec![value; count as usize],
+    };
+    for upto in 1..=series.len() {
+        let whole = file(|writer| {
+            for (i, &(value, count, _)) in series[..upto].iter().enumerate() {
+                writer.push_series(&labels(i), &columns(value, count), SeqNo(1)).unwrap();
+            }
+        });
+        assert_eq!(statistics_bytes(&whole), 72 * series[upto - 1].2, "{upto} series");
+        // Taken over as they are stored, and joined, too.
+        let fs = MemFs::new();
+        fs.create_dir_all(Path::new("d")).unwrap();
+        let path = Path::new("d").join(file_name(1));
+        fs.create(&path).unwrap().write_all_at(0, &whole).unwrap();
+        let segment = Segment::open(&fs, &path).unwrap();
+        let copied = file(|writer| {
+            for i in 0..upto {
+                writer.begin_series(&labels(i), SeqNo(1)).unwrap();
+                writer.copy_chunk(&segment.encoded(i).unwrap()).unwrap();
+            }
+        });
+        assert_eq!(copied, whole);
+        let joined = file(|writer| {
+            for (i, &(value, count, _)) in series[..upto].iter().enumerate() {
+                let parts = encoded(&columns(value, count));
+                writer.begin_series(&labels(i), SeqNo(1)).unwrap();
+                writer.join_chunks(&[ChunkView::parse(&parts[0]).unwrap()]).unwrap();
+            }
+        });
+        assert_eq!(joined, whole);
+    }
+}
+
+#[test]
+fn chunks_that_vary_have_statistics_of_their_own() {
+    let values: Vec<f64> = (0..300).map(f64::from).collect();
+    let columns = Columns { timestamps: (0..300).collect(), values };
+    let whole = file(|writer| {
+        for i in 0..3 {
+            writer.push_series(&labels(i), &columns, SeqNo(1)).unwrap();
+        }
+    });
+    assert_eq!(statistics_bytes(&whole), 3 * 72);
+}
+
+/// More different constants than are remembered.
+#[test]
+fn statistics_that_were_forgotten_are_written_again() {
+    let constant = |value: u32| Columns { timestamps: (0..256).collect(), values: vec![f64::from(value); 256] };
+    let whole = file(|writer| {
+        for i in (0..16_384).chain([5, 16_384, 5]) {
+            let at = writer.series();
+            let label = format!("{at:05}");
+            let labels = Labels::new([("host", label.as_str())], &LabelLimits::DEFAULT).unwrap();
+            writer.push_series(&labels, &constant(i), SeqNo(1)).unwrap();
+        }
+    });
+    assert_eq!(statistics_bytes(&whole), (16_384 + 2) * 72);
 }

@@ -207,7 +207,15 @@ const _: () = assert!(size_of::<SeriesRecord>() == 40, "the spec says 40 bytes")
 const _: () = assert!(size_of::<NameRecord>() == 16, "the spec says 16 bytes");
 const _: () = assert!(size_of::<LabelRecord>() == 24, "the spec says 24 bytes");
 
+/// A [`StatsRecord`] as words, to compare it bit by bit.
+pub(super) const STATS_WORDS: usize = size_of::<StatsRecord>() / 8;
+
 impl StatsRecord {
+    /// Whether all values but NaN are equal.
+    pub(super) fn is_constant(&self) -> bool {
+        self.min == self.max
+    }
+
     /// Count and timestamps are left out: the timestamp column has them.
     pub(super) fn new(stats: &ChunkStats) -> Self {
         Self {

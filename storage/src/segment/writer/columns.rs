@@ -6,13 +6,16 @@ use super::sink::Sink;
 use crate::chunk::format::VALUE_TYPE_F64;
 use crate::chunk::{CHUNK_SAMPLES_MAX, ChunkStats, Effort, Joined, TimestampEncoder, ValueEncoder};
 use crate::segment::format::{
-    ChunkRecord, Footer, NO_STATS, STATS_SAMPLES_MIN, Section, StatsRecord, TimestampsRecord,
+    ChunkRecord, Footer, NO_STATS, STATS_SAMPLES_MIN, STATS_WORDS, Section, StatsRecord, TimestampsRecord,
 };
 use crate::segment::{EncodedChunk, WriteError};
 use crate::source::Columns;
 
 /// Bytes of encoded timestamp columns remembered for sharing. Beyond it, the older ones are forgotten.
 const SHARED_BYTES_MAX: usize = 4 << 20;
+
+/// Statistics of constant chunks that are remembered for sharing. Beyond it, the older ones are forgotten.
+const SHARED_STATS_MAX: usize = 16 << 10;
 
 /// Chunks of the series before whose timestamps are compared without encoding them.
 const PREVIOUS_CHUNKS_MAX: usize = 16;
@@ -26,6 +29,8 @@ pub(super) struct ColumnWriter {
     timestamps: Vec<TimestampsRecord>,
     chunks: Vec<ChunkRecord>,
     stats: Vec<StatsRecord>,
+    /// Records of constant chunks and their numbers.
+    shared_stats: HashMap<[u64; STATS_WORDS], u32>,
     samples: u64,
     /// Encoded columns and their numbers. By content: a hash alone would have to be trusted.
     shared: HashMap<Box<[u8]>, u32>,
@@ -69,7 +74,7 @@ impl ColumnWriter {
         self.value_encoder.encode(values, &mut self.encoded);
         let mut stats = NO_STATS;
         if values.len() >= STATS_SAMPLES_MIN {
-            stats = self.note_stats(&ChunkStats::of_values(values));
+            stats = self.note_stats(StatsRecord::new(&ChunkStats::of_values(values)));
         }
         self.write_values(column, stats, values.len(), sink)
     }
@@ -85,7 +90,7 @@ impl ColumnWriter {
             self.values.clear();
             chunk.decode_values(&mut self.values).map_err(WriteError::Chunk)?;
             let of_all = ChunkStats::of_values(&self.values);
-            stats = self.note_stats(&of_all);
+            stats = self.note_stats(StatsRecord::new(&of_all));
         }
         self.encoded.clear();
         chunk.timestamps(&mut self.encoded);
@@ -95,9 +100,22 @@ impl ColumnWriter {
         self.write_values(column, stats, count, sink)
     }
 
-    fn note_stats(&mut self, stats: &ChunkStats) -> u32 {
-        self.stats.push(StatsRecord::new(stats));
-        self.stats.len() as u32 - 1
+    /// The number of a record that says this. Only of constant chunks are there others that say the same: most of what
+    /// a machine tells of itself is 0 or 1 for ever, and a record is three times what such a column takes.
+    fn note_stats(&mut self, stats: StatsRecord) -> u32 {
+        let next = self.stats.len() as u32;
+        if stats.is_constant() {
+            let words = bytemuck::cast(stats);
+            if let Some(&number) = self.shared_stats.get(&words) {
+                return number;
+            }
+            if self.shared_stats.len() >= SHARED_STATS_MAX {
+                self.shared_stats.clear();
+            }
+            self.shared_stats.insert(words, next);
+        }
+        self.stats.push(stats);
+        next
     }
 
     /// Writes the value column in `encoded`, of `count` samples.
@@ -126,11 +144,7 @@ impl ColumnWriter {
         self.encoded.extend_from_slice(chunk.timestamp_bytes);
         let record = chunk.timestamps;
         let timestamps = self.column_of_encoded(record.first, record.last, record.count, sink)?;
-        let mut stats = NO_STATS;
-        if let Some(record) = chunk.stats {
-            stats = self.stats.len() as u32;
-            self.stats.push(*record);
-        }
+        let stats = chunk.stats.map_or(NO_STATS, |stats| self.note_stats(*stats));
         self.chunks.push(ChunkRecord { offset: sink.offset(), timestamps, stats, ..*chunk.record });
         sink.write(chunk.value_bytes)?;
         self.samples += u64::from(record.count);
