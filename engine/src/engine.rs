@@ -351,12 +351,12 @@ impl Engine {
     /// Copies everything visible now into `target`, a directory that is empty or does not exist: flushes, gives each
     /// segment a hard link there, and writes a manifest that needs no log. Takes as long as the flush; another file
     /// system costs a copy of all bytes. Pushes and queries go on. The copy is durable when this returns, opens by
-    /// itself, and shares only what nobody ever writes to.
+    /// itself, and shares only what nobody ever writes to. [`admin::backup`](crate::admin::backup) tells how far it is.
     ///
     /// # Errors
     /// [`BackupError`]; an unfinished copy has no manifest, and is refused as a store.
     pub fn backup(&self, target: impl AsRef<Path>) -> Result<BackupReport, BackupError> {
-        backup(self, target.as_ref())
+        backup(self, target, |_, _| {})
     }
 
     /// What the engine measures of itself. Takes time by the number of lanes and segments, and holds up nobody who pushes.

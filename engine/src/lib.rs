@@ -148,7 +148,7 @@ mod api {
 
     /// Work on a data directory from outside of an engine.
     pub mod admin {
-        pub use crate::backup::restore;
+        pub use crate::backup::{backup, restore};
         pub use crate::inspect::{EncodingUse, Inspection, MetricUse, inspect};
         pub use crate::lock::{Owner, UnlockError, Unlocked, owner_of, unlock};
         pub use crate::verify::{Damage, StoreReport, verify};
@@ -221,7 +221,7 @@ pub mod internals {
 
     /// As [`Engine::backup`](crate::Engine::backup), to a folder of the disk that the engine is on.
     pub fn backup_on(engine: &crate::Engine, target: &std::path::Path) -> Result<(), crate::BackupError> {
-        crate::backup::backup_to(engine, target).map(drop)
+        crate::backup::backup_to(engine, target, &|_, _| {}).map(drop)
     }
 
     /// What lies before this is gone for good.

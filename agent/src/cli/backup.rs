@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
 use tidegauge::BackupReport;
-use tidegauge::admin::{restore, verify};
+use tidegauge::admin::{backup, restore, verify};
 
 use super::live::Store;
 use super::{Failure, progress};
@@ -42,6 +42,9 @@ pub(super) struct BackupArgs {
     /// One JSON object instead of text
     #[arg(long)]
     json: bool,
+    /// Draw no progress bar
+    #[arg(long)]
+    no_progress: bool,
 }
 
 /// Make a data directory of a copy
@@ -70,16 +73,20 @@ pub(super) fn run_backup(args: &BackupArgs) -> Result<(), Failure> {
             "{shown} is not empty: name a folder that is empty or does not exist"
         )));
     }
-    let held = match Store::reach(&args.data_dir, true)? {
+    let shown = !args.no_progress;
+    let held = match Store::reach(&args.data_dir, shown)? {
         Store::Here(engine) => {
-            let report = engine.backup(&target).map_err(Failure::found)?;
+            let report = told(shown, |tell| backup(&engine, &target, tell).map_err(Failure::found))?;
             engine.close().map_err(Failure::found)?;
             Held::from(report)
         }
         Store::Agent(agent) => {
-            let made = agent.post("/api/v1/admin/tsdb/snapshot", &[])?;
+            let bar = progress::turning(shown, "the agent makes the copy");
+            let made = agent.post("/api/v1/admin/tsdb/snapshot", &[]);
+            bar.finish_and_clear();
+            let made = made?;
             let name = made["name"].as_str().ok_or_else(|| Failure::found("the agent names no copy"))?;
-            let copied = bring(&args.data_dir.join("snapshots").join(name), &target)?;
+            let copied = told(shown, |tell| bring(&args.data_dir.join("snapshots").join(name), &target, tell))?;
             match copied {
                 Some(report) => Held::from(report),
                 None => Held::deserialize(&made).map_err(|e| {
@@ -89,6 +96,17 @@ pub(super) fn run_backup(args: &BackupArgs) -> Result<(), Failure> {
         }
     };
     held.show(&target, args.json)
+}
+
+/// Does some work under a bar over bytes.
+fn told<T>(shown: bool, work: impl FnOnce(&(dyn Fn(u64, u64) + Sync)) -> Result<T, Failure>) -> Result<T, Failure> {
+    let bar = progress::bytes(shown);
+    let done = work(&|done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    done
 }
 
 /// What a copy holds, as [`BackupReport`] has it and as an agent tells it.
@@ -108,7 +126,7 @@ impl From<BackupReport> for Held {
 }
 
 /// The agent writes inside its own directory only: the copy is moved from there. What that copied, if it had to.
-fn bring(made: &Path, target: &Path) -> Result<Option<BackupReport>, Failure> {
+fn bring(made: &Path, target: &Path, tell: &dyn Fn(u64, u64)) -> Result<Option<BackupReport>, Failure> {
     // Renaming replaces an empty folder, and fails where another file system begins.
     if let Some(above) = target.parent() {
         fs::create_dir_all(above).map_err(|e| Failure::found(format_args!("{}: {e}", above.display())))?;
@@ -116,22 +134,16 @@ fn bring(made: &Path, target: &Path) -> Result<Option<BackupReport>, Failure> {
     if fs::rename(made, target).is_ok() {
         return Ok(None);
     }
-    let report = restore(made, target, |_, _| {}).map_err(Failure::found)?;
+    let report = restore(made, target, tell).map_err(Failure::found)?;
     fs::remove_dir_all(made).map_err(|e| Failure::found(format_args!("{}: {e}", made.display())))?;
     Ok(Some(report))
 }
 
 pub(super) fn run_restore(args: &RestoreArgs) -> Result<(), Failure> {
-    let bar = progress::bytes(!args.no_progress);
-    let tell = |done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
-    };
-    let restored = restore(&args.backup, &args.data_dir, tell).map_err(Failure::found);
-    let checked = restored
-        .and_then(|report| verify(&args.data_dir, tell).map_err(Failure::found).map(|checked| (report, checked)));
-    bar.finish_and_clear();
-    let (report, checked) = checked?;
+    let (report, checked) = told(!args.no_progress, |tell| {
+        let report = restore(&args.backup, &args.data_dir, tell).map_err(Failure::found)?;
+        Ok((report, verify(&args.data_dir, tell).map_err(Failure::found)?))
+    })?;
     Held::from(report).show(&args.data_dir, args.json)?;
     match checked.damage.first() {
         None => Ok(()),

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 use tidegauge::query::promql::parse_selector;
-use tidegauge::{DeleteCount, TimeRange, Timestamp};
+use tidegauge::{DeleteCount, Engine, TimeRange, Timestamp};
 
-use super::Failure;
 use super::live::{Store, open_to_read};
+use super::{Failure, progress};
 use crate::failure::print;
 use crate::units::{parse_time, show_count, show_time};
 
@@ -44,6 +44,9 @@ pub(super) struct DeleteArgs {
     /// One JSON object instead of text
     #[arg(long)]
     json: bool,
+    /// Draw no progress bar
+    #[arg(long)]
+    no_progress: bool,
 }
 
 pub(super) fn run(args: &DeleteArgs) -> Result<(), Failure> {
@@ -70,15 +73,23 @@ pub(super) fn run(args: &DeleteArgs) -> Result<(), Failure> {
 impl DeleteArgs {
     /// What there is now, from a reader beside whoever owns the data.
     fn count(&self, range: TimeRange) -> Result<DeleteCount, Failure> {
-        let reader = open_to_read(&self.data_dir, true)?;
-        reader.count_matching(&self.selector, range).map_err(Failure::found)
+        let reader = open_to_read(&self.data_dir, !self.no_progress)?;
+        self.count_in(&reader, range)
+    }
+
+    /// What takes long about it: samples are read to count them.
+    fn count_in(&self, engine: &Engine, range: TimeRange) -> Result<DeleteCount, Failure> {
+        let bar = progress::turning(!self.no_progress, "counting what is selected");
+        let count = engine.count_matching(&self.selector, range);
+        bar.finish_and_clear();
+        count.map_err(Failure::found)
     }
 
     /// Answers what was there just before.
     fn delete(&self, range: TimeRange) -> Result<DeleteCount, Failure> {
-        match Store::reach(&self.data_dir, true)? {
+        match Store::reach(&self.data_dir, !self.no_progress)? {
             Store::Here(engine) => {
-                let count = engine.count_matching(&self.selector, range).map_err(Failure::found)?;
+                let count = self.count_in(&engine, range)?;
                 engine.delete(&self.selector, range).map_err(Failure::found)?;
                 engine.close().map_err(Failure::found)?;
                 Ok(count)

@@ -50,9 +50,17 @@ pub struct BackupReport {
     pub bytes_copied: u64,
 }
 
-/// See [`Engine::backup`].
-pub(crate) fn backup(engine: &Engine, target: &Path) -> Result<BackupReport, BackupError> {
-    let life = engine.life();
+/// As [`Engine::backup`]; `progress` is told how many bytes of how many the copy has, linked or copied, segment by
+/// segment, once all that was in memory is flushed.
+///
+/// # Errors
+/// As [`Engine::backup`].
+pub fn backup(
+    engine: &Engine,
+    target: impl AsRef<Path>,
+    progress: impl Fn(u64, u64),
+) -> Result<BackupReport, BackupError> {
+    let (life, target) = (engine.life(), target.as_ref());
     let Some(dir) = &life.dir else { return Err(BackupError::InMemory) };
     if life.core.gate.why_shut() == Some(Shut::ReadOnly) {
         return Err(BackupError::ReadOnly);
@@ -62,28 +70,32 @@ pub(crate) fn backup(engine: &Engine, target: &Path) -> Result<BackupReport, Bac
             return Err(BackupError::InsideStore { target: target.to_owned() });
         }
     }
-    backup_to(engine, target)
+    backup_to(engine, target, &progress)
 }
 
 /// What is asked is right.
-pub(crate) fn backup_to(engine: &Engine, target: &Path) -> Result<BackupReport, BackupError> {
+pub(crate) fn backup_to(
+    engine: &Engine,
+    target: &Path,
+    progress: &dyn Fn(u64, u64),
+) -> Result<BackupReport, BackupError> {
     let fs = &*engine.life().fs;
     let made = make_empty(fs, target)?;
-    let copied = copy_to(engine, target);
+    let copied = copy_to(engine, target, progress);
     if copied.is_err() {
         clear(fs, target, made);
     }
     copied
 }
 
-fn copy_to(engine: &Engine, target: &Path) -> Result<BackupReport, BackupError> {
+fn copy_to(engine: &Engine, target: &Path, progress: &dyn Fn(u64, u64)) -> Result<BackupReport, BackupError> {
     let life = engine.life();
     let fs = &*life.fs;
     engine.flush()?;
     life.note_deletes_for_copy()?;
     let report = loop {
         let state = life.manifest.lock().expect("manifest lock").state().clone();
-        if let Some(report) = life.share(&state, target)? {
+        if let Some(report) = life.share(&state, target, progress)? {
             // Other commits may have come since: the copy is of the state that was shared.
             tidegauge_storage::manifest::write_copy(&life.fs, target, &state)?;
             break report;
@@ -115,10 +127,17 @@ impl Life {
     }
 
     /// Gives every segment of `state` a name in the target. `None` if one is gone by now.
-    fn share(&self, state: &State, target: &Path) -> Result<Option<BackupReport>, BackupError> {
+    fn share(
+        &self,
+        state: &State,
+        target: &Path,
+        progress: &dyn Fn(u64, u64),
+    ) -> Result<Option<BackupReport>, BackupError> {
         let fs = &*self.fs;
         let (from, to) = (self.root.join("segments"), target.join("segments"));
         let mut report = BackupReport::default();
+        let total = state.segments.values().map(|segment| segment.bytes).sum();
+        progress(0, total);
         for segment in state.segments.values() {
             let name = file_name(segment.id);
             match link_or_copy(fs, &from.join(&name), &to.join(&name)) {
@@ -127,6 +146,7 @@ impl Life {
                 Err(e) => return Err(BackupError::io(&from.join(&name), e)),
             }
             report.count(segment);
+            progress(report.bytes, total);
         }
         fs.sync_dir(&to).map_err(|e| BackupError::io(&to, e))?;
         Ok(Some(report))

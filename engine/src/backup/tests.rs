@@ -1,5 +1,6 @@
 //! A backup opens, verifies, and holds everything that was visible when it was asked for.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -54,7 +55,7 @@ fn contents(engine: &Engine) -> BTreeMap<(String, i64), u64> {
 }
 
 fn make(engine: &Engine) -> Result<BackupReport, BackupError> {
-    backup_to(engine, Path::new(COPY))
+    backup_to(engine, Path::new(COPY), &|_, _| {})
 }
 
 fn is_sound(fs: &SimFs, dir: &str) -> bool {
@@ -88,6 +89,24 @@ fn a_backup_of_a_living_engine_opens_verifies_and_lives_on_by_itself() {
     assert!(is_sound(&fs, "memory"));
     let audit = fs.map(Path::new("memory/audit.log")).unwrap();
     assert!(std::str::from_utf8(&audit).unwrap().contains("\"act\":\"backup\""));
+}
+
+#[test]
+fn a_backup_tells_how_far_it_is() {
+    let fs = SimFs::new();
+    let mut builder = Builder::new(None).background_compaction(false);
+    builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+    let engine = builder.open_at("memory".into()).unwrap();
+    for round in 0..3 {
+        push(&engine, round);
+        engine.flush().unwrap();
+    }
+    let told = RefCell::new(Vec::new());
+    let report = backup_to(&engine, Path::new(COPY), &|done, total| told.borrow_mut().push((done, total))).unwrap();
+    let told = told.into_inner();
+    assert_eq!((report.segments, told.len()), (3, 4), "nothing yet, then each segment");
+    assert_eq!((told[0], told[3]), ((0, report.bytes), (report.bytes, report.bytes)));
+    assert!(told.is_sorted_by(|a, b| a.0 < b.0 && a.1 == b.1), "{told:?}");
 }
 
 /// What is hidden stays hidden in the copy, before its compaction and after, and it goes on by the same rules.

@@ -168,7 +168,7 @@ fn p5_the_end_that_the_manifest_knows_is_none_of_a_recycled_file() {
 fn p5_a_copy_of_a_store_whose_end_is_known_opens() {
     let (fs, engine) = idle();
     let all = contents(&engine);
-    backup_to(&engine, Path::new("copies/one")).unwrap();
+    backup_to(&engine, Path::new("copies/one"), &|_, _| {}).unwrap();
     push(&engine, 6);
     rest(&fs);
     for disk in [fs.kill(), fs.crash(1)] {
