@@ -3,27 +3,18 @@
 //! A chunk carries no checksum of its own (whoever stores it does), so each flip here
 //! reaches the decoder.
 
+mod damage;
+
 use std::collections::BTreeSet;
 
+use damage::{Noise, campaign};
 use tidegauge_storage::chunk::{CHUNK_SAMPLES_MAX, ChunkEncoder, ChunkError, ChunkView, Effort};
 use tidegauge_storage::model::{TimeRange, Timestamp};
 use tidegauge_storage::source::Columns;
 
-/// Damaged copies tried of each chunk.
-const TRIALS: usize = 9000;
-
-struct Noise(u64);
-
-impl Noise {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 33) as usize) % n
-    }
-}
-
 /// Chunks of all encodings, flags and layouts.
 fn chunks() -> Vec<Vec<u8>> {
-    let mut noise = Noise(1);
+    let mut noise = Noise::new(1);
     let regular = |count: i64| (0..count).map(|i| i * 10_000_000_000).collect::<Vec<i64>>();
     let jitter: Vec<i64> = (0..1500).map(|i| i * 15_000_000_000 + noise.below(1000) as i64 * 1_000_000).collect();
     let mut at = 0;
@@ -38,7 +29,7 @@ fn chunks() -> Vec<Vec<u8>> {
     let mut wild: Vec<i64> = (0..600).map(|i: i64| i.wrapping_mul(0x1e37_79b9_7f4a_7c15)).collect();
     wild.sort_unstable();
 
-    let mut levels = Noise(5);
+    let mut levels = Noise::new(5);
     let mut odd: Vec<f64> = (0..1500).map(|_| levels.below(10_000) as f64 / 100.0).collect();
     for i in [3, 700, 1499] {
         odd[i] = f64::from_bits(0x7ff0_0000_0000_0002 + i as u64);
@@ -50,7 +41,7 @@ fn chunks() -> Vec<Vec<u8>> {
     let sorted_doubles: Vec<f64> =
         (1..=600).map(|i| f64::from_bits((0x3ff5_5555 << 32) + i * i * 987_654_321)).collect();
     let noise: Vec<f64> = (1..=3u64).map(|i| f64::from_bits((i * i * i).wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
-    let mut some = Noise(9);
+    let mut some = Noise::new(9);
     let computed: Vec<f64> = (0..1100).map(|i| 0.1 * f64::from(i * 37 % 500)).collect();
     let front = |i: usize| (1000 + i as u64 % 20) << 52;
     let mut measured: Vec<f64> =
@@ -90,7 +81,7 @@ fn encode(timestamps: &[i64], values: &[f64], effort: Effort) -> Vec<u8> {
 /// Chunks that pco stores, as decimals with all that can follow them, and as doubles.
 #[cfg(feature = "cold")]
 fn cold() -> Vec<Vec<u8>> {
-    let mut noise = Noise(11);
+    let mut noise = Noise::new(11);
     let mut seldom_large = || (0..6).map(|_| noise.below(40)).product::<usize>();
     let at: Vec<i64> = (0..1100).map(|i| i * 1000).collect();
     let mut decimals: Vec<f64> = at.iter().map(|_| seldom_large() as f64 * 0.1).collect();
@@ -123,30 +114,24 @@ fn decode(bytes: &[u8]) -> Result<usize, ChunkError> {
 }
 
 #[test]
-fn flipped_bits_and_overwritten_bytes_give_an_error_or_samples() {
-    let mut noise = Noise(42);
-    let (mut errors, mut answers) = (0, 0);
-    for chunk in chunks() {
-        decode(&chunk).unwrap();
-        for _ in 0..TRIALS {
-            let mut bytes = chunk.clone();
-            for _ in 0..=noise.below(3) {
-                // Mostly near the fronts of header and columns, where lengths and encodings stand.
-                let reach = if noise.below(2) == 0 { bytes.len().min(80) } else { bytes.len() };
-                let at = noise.below(reach);
-                match noise.below(3) {
-                    0 => bytes[at] = noise.below(256) as u8,
-                    1 => bytes[at] = [0, 1, 64, 127, 128, 255][noise.below(6)],
-                    _ => bytes[at] ^= 1 << noise.below(8),
-                }
-            }
-            match decode(&bytes) {
-                Ok(_) => answers += 1,
-                Err(_) => errors += 1,
-            }
+fn flipped_bits_overwritten_bytes_and_cuts_give_an_error_or_samples() {
+    let chunks = chunks();
+    chunks.iter().for_each(|chunk| assert!(decode(chunk).is_ok()));
+    let (errors, answers) = campaign("chunk", 100_000, |noise| {
+        let mut bytes = chunks[noise.below(chunks.len())].clone();
+        for _ in 0..=noise.below(3) {
+            // Mostly near the fronts of header and columns, where lengths and encodings stand.
+            let reach = if noise.once_in(2) { bytes.len().min(80) } else { bytes.len() };
+            let at = noise.below(reach);
+            noise.overwrite(&mut bytes[at]);
         }
-    }
-    assert!(errors > 1000 && answers > 1000, "both happen: {errors} errors, {answers} answers");
+        if noise.once_in(8) {
+            bytes.truncate(1 + noise.below(bytes.len()));
+        }
+        decode(&bytes).is_ok()
+    });
+    let tenth = (errors + answers) / 10;
+    assert!(errors >= tenth && answers >= tenth, "both happen: {errors} errors, {answers} answers");
 }
 
 #[test]
@@ -163,7 +148,7 @@ fn a_chunk_cut_short_or_with_bytes_behind_is_an_error() {
 
 #[test]
 fn bytes_of_any_kind_are_no_chunk() {
-    let mut noise = Noise(7);
+    let mut noise = Noise::new(7);
     for len in 0..3000 {
         let mut bytes: Vec<u8> = (0..len % 300).map(|_| noise.below(256) as u8).collect();
         // Past the version and type, so that more of the decoder is reached.

@@ -1,90 +1,18 @@
 //! The manifest: what is committed stays, whatever else happens.
 
+mod manifest_support;
+
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
+use manifest_support::*;
 use tidegauge_storage::fs::sim::{Every, Fault, Random, SimFs};
 use tidegauge_storage::fs::{Fs, OsFs};
-use tidegauge_storage::manifest::{
-    Edit, METADATA_BYTES_MAX, Manifest, ManifestError, Metadata, Retention, RetentionRule, SegmentRef, State,
-};
-use tidegauge_storage::model::{MatchOp, Matcher, SeqNo, SeqRange, TimeRange, Timestamp, Tombstone};
-use tidegauge_storage::wal::{Epoch, EpochEnd, FrameNo, WalLife, WalRelease, WalSynced};
-
-const DIR: &str = "store/data";
-
-fn arc(fs: &SimFs) -> Arc<dyn Fs> {
-    Arc::new(fs.clone())
-}
-
-fn open(fs: &SimFs) -> Result<Manifest, ManifestError> {
-    Manifest::open_or_create(arc(fs), DIR)
-}
-
-fn segment(id: u64) -> SegmentRef {
-    SegmentRef {
-        id,
-        seq_range: SeqRange { start: SeqNo(10 * id), end: SeqNo(10 * id + 10) },
-        time_range: TimeRange::new(Timestamp::from_nanos(-5), Timestamp::from_nanos(id as i64)),
-        late: id % 2 == 1,
-        bytes: 1000 + id,
-        samples: 10,
-        series: 3,
-        level: id % 3,
-    }
-}
-
-fn metadata(metric: &str, help: &str) -> Edit {
-    let metadata = Metadata { kind: "gauge".into(), help: help.into(), unit: "seconds".into() };
-    Edit::Metadata { metric: metric.into(), metadata }
-}
-
-fn tombstone(step: u64) -> Tombstone {
-    let regex = Matcher::new("host", MatchOp::Regex, format!("web{step}.*")).unwrap();
-    let range = TimeRange::new(Timestamp::MIN, Timestamp::from_nanos(step as i64));
-    Tombstone { seq: SeqNo(step * 10), matchers: vec![Matcher::equal("job", "old"), regex], range, created: 5 }
-}
-
-/// A number of edits of every kind, as an engine would make them.
-fn edits(step: u64, manifest: &Manifest) -> Vec<Edit> {
-    let wal = &manifest.state().wal;
-    match step % 8 {
-        0 => vec![Edit::SegmentAdd(segment(step)), Edit::NextSegment(step + 5)],
-        1 => vec![metadata(&format!("m{step}"), "how much"), metadata("same", &format!("at {step}"))],
-        2 => vec![Edit::Numbers { next_seq: SeqNo(1000 * step), greatest_frame: FrameNo(step) }],
-        3 => vec![Edit::WalLife(WalLife {
-            live_epoch: Epoch(wal.live_epoch.0 + 10),
-            first_frame: FrameNo(wal.next_frame.0 + 100),
-            synced_through: FrameNo(wal.next_frame.0 - 1),
-            ends: (0..3)
-                .map(|i| (Epoch(wal.live_epoch.0 + i), EpochEnd { first: FrameNo(i), last: FrameNo(i + 1) }))
-                .collect(),
-        })],
-        4 => vec![Edit::WalRelease(WalRelease {
-            oldest_epoch: Epoch(wal.live_epoch.0 + 1),
-            next_frame: FrameNo(wal.next_frame.0 + 7),
-            synced_through: FrameNo(wal.next_frame.0 + 3),
-        })],
-        5 => vec![
-            Edit::TombstoneAdd(tombstone(step)),
-            Edit::Retention(Retention {
-                rules: vec![RetentionRule {
-                    matchers: tombstone(step).matchers,
-                    max_age: Some(Duration::from_secs(step)),
-                }],
-                max_bytes: step.is_multiple_of(2).then_some(step),
-            }),
-        ],
-        6 => {
-            let forgotten = manifest.state().tombstones.keys().next().map(|seq| Edit::TombstoneRemove(*seq));
-            [Edit::Horizon(Timestamp::from_nanos(step as i64))].into_iter().chain(forgotten).collect()
-        }
-        _ => manifest.state().segments.keys().next().map(|id| Edit::SegmentRemove(*id)).into_iter().collect(),
-    }
-}
+use tidegauge_storage::manifest::{Edit, METADATA_BYTES_MAX, Manifest, ManifestError, State};
+use tidegauge_storage::model::SeqNo;
+use tidegauge_storage::wal::{Epoch, FrameNo, WalSynced};
 
 /// But for the number of openings, which changes with each.
 fn known(state: &State) -> State {
@@ -325,59 +253,6 @@ fn metadata_is_bounded_and_the_refused_metric_is_named() {
     assert_eq!(open(&fs).unwrap().state().metadata().len(), 2);
 }
 
-/// A store of a few commits, its bytes, and what it holds.
-fn stored() -> (SimFs, Vec<u8>, State) {
-    let fs = SimFs::new();
-    let mut manifest = open(&fs).unwrap();
-    for step in 0..12 {
-        manifest.commit(&edits(step, &manifest)).unwrap();
-    }
-    manifest.witness().unwrap();
-    let bytes = fs.map(&Path::new(DIR).join("MANIFEST")).unwrap().to_vec();
-    let used = (bytes.iter().rposition(|b| *b != 0).unwrap() + 1).next_multiple_of(8);
-    (fs, bytes[..used].to_vec(), manifest.state().clone())
-}
-
-fn replace(fs: &SimFs, bytes: &[u8]) {
-    let file = fs.open(&Path::new(DIR).join("MANIFEST")).unwrap();
-    file.set_len(0).unwrap();
-    file.write_all_at(0, bytes).unwrap();
-}
-
-/// Whether opening the damaged `bytes` gives a named error. If not, everything must be there all the same.
-fn refused(fs: &SimFs, bytes: &[u8], last: &State, how: &str) -> bool {
-    replace(fs, bytes);
-    match Manifest::open_read_only(arc(fs), DIR) {
-        Ok(manifest) => {
-            assert_eq!(manifest.state(), last, "{how}");
-            false
-        }
-        Err(ManifestError::Corrupt { .. } | ManifestError::TooNew { .. }) => true,
-        Err(e) => panic!("{how}: {e}"),
-    }
-}
-
-/// A commit that is witnessed is never taken for a torn one.
-#[test]
-fn p5_flipped_bits_truncations_and_wiped_ends_are_refused_or_lose_nothing() {
-    let (fs, bytes, last) = stored();
-    let flipped = (0..bytes.len() * 8).filter(|bit| {
-        let mut bytes = bytes.clone();
-        bytes[bit / 8] ^= 1 << (bit % 8);
-        refused(&fs, &bytes, &last, &format!("bit {bit}"))
-    });
-    // All but those of the witness, of padding, and the reserved ones.
-    assert!(flipped.count() > bytes.len() * 8 - 16 * 8 - 12 * 8 * 8);
-    let cut = (0..bytes.len()).filter(|len| refused(&fs, &bytes[..*len], &last, &format!("{len} bytes")));
-    assert!(cut.count() > bytes.len() - 8);
-    let wiped = (64..bytes.len()).filter(|from| {
-        let mut bytes = bytes.clone();
-        bytes[*from..].fill(0);
-        refused(&fs, &bytes, &last, &format!("wiped from {from}"))
-    });
-    assert!(wiped.count() > bytes.len() - 64 - 16);
-}
-
 /// Of the last commit there may be no witness yet. Then it may be torn, and only that one.
 #[test]
 fn a_commit_without_a_witness_is_there_and_may_be_torn() {
@@ -538,55 +413,6 @@ fn no_false_alarm_beside_an_owner_that_commits() {
             Manifest::open_read_only(Arc::clone(&fs), dir.path()).unwrap();
         }
     });
-}
-
-#[test]
-fn sound_checksums_around_nonsense_do_not_panic() {
-    let (fs, bytes, _) = stored();
-    let seed = crc32c::crc32c(&bytes[16..48]);
-    let mut state = 1u64;
-    let mut random = |n: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % n
-    };
-    let (mut read, mut refused) = (0, 0);
-    for _ in 0..20_000 {
-        let mut bytes = bytes.clone();
-        let len = u32::from_le_bytes(bytes[68..72].try_into().unwrap()) as usize;
-        for _ in 0..=random(3) {
-            let at = 80 + random(len);
-            bytes[at] = if random(2) == 0 { bytes[at] ^ (1 << random(8)) } else { [0, 1, 0x7f, 0xff][random(4)] };
-        }
-        let crc = crc32c::crc32c_append(seed, &bytes[68..80 + len]);
-        bytes[64..68].copy_from_slice(&crc.to_le_bytes());
-        replace(&fs, &bytes);
-        match Manifest::open_read_only(arc(&fs), DIR) {
-            Ok(_) => read += 1,
-            Err(ManifestError::Corrupt { .. } | ManifestError::TooNew { .. }) => refused += 1,
-            Err(e) => panic!("{e}"),
-        }
-    }
-    assert!(read > 1000 && refused > 1000, "{read} {refused}");
-}
-
-#[test]
-fn a_newer_version_or_edit_is_refused() {
-    let (fs, bytes, _) = stored();
-    let mut newer = bytes.clone();
-    newer[8] = 3;
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&newer[..12]), &newer[16..48]);
-    newer[12..16].copy_from_slice(&crc.to_le_bytes());
-    replace(&fs, &newer);
-    assert!(matches!(open(&fs), Err(ManifestError::TooNew { found: 3, supported: 2, .. })));
-    assert!(open(&fs).unwrap_err().to_string().contains("upgrade"));
-    // Kind 10: origins, which this version reserves.
-    let mut newer = bytes;
-    newer[80] = 10;
-    let len = u32::from_le_bytes(newer[68..72].try_into().unwrap()) as usize;
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&newer[16..48]), &newer[68..80 + len]);
-    newer[64..68].copy_from_slice(&crc.to_le_bytes());
-    replace(&fs, &newer);
-    assert!(matches!(open(&fs), Err(ManifestError::TooNew { found: 10, .. })));
 }
 
 #[test]
