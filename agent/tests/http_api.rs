@@ -56,6 +56,31 @@ fn queries_answer_in_the_envelope_of_prometheus() {
     assert_eq!(cut["warnings"], json!(["results truncated due to limit"]));
 }
 
+/// Generated alerts have them. Each path, with the stacks that the agent's threads have.
+#[test]
+fn thousands_of_operators_in_a_row_are_a_query_like_any_other() {
+    let (_dir, agent) = with_samples();
+    let row = |operands: &[&str]| format!("m{}", operands.iter().cycle().take(5_000).copied().collect::<String>());
+    for (operands, expected) in [(&[" + m"][..], "5001"), (&[" or m"], "1"), (&[" + 1 * m", " - m", " or m"], "1")] {
+        let text = row(operands).replace('m', "m{k='a'}");
+        for extra in [[("time", "0")].as_slice(), &[("time", "0"), ("stats", "all")]] {
+            let answer = agent.form("/api/v1/query", &[&[("query", text.as_str())], extra].concat());
+            assert_eq!(answer.json()["data"]["result"][0]["value"], json!([0, expected]), "{text:.50}");
+        }
+        let times = [("query", text.as_str()), ("start", "0"), ("end", "0"), ("step", "1")];
+        let range = agent.form("/api/v1/query_range", &times).json();
+        assert_eq!(range["data"]["result"][0]["values"], json!([[0, expected]]), "{text:.50}");
+        let tree = agent.form("/api/v1/parse_query", &[("query", &text)]).text();
+        let operators = [" + ", " - ", " * ", " or "].iter().map(|op| text.matches(op).count()).sum::<usize>();
+        assert_eq!(tree.matches("\"binaryExpr\"").count(), operators, "{tree:.50}");
+        let pretty = agent.form("/api/v1/format_query", &[("query", &text)]).text();
+        assert_eq!(pretty.matches("k=\\\"a\\\"").count(), 5_001);
+    }
+    let refused = agent.form("/api/v1/query", &[("query", &format!("1{}", " + 1".repeat(250_000)))]);
+    assert_eq!((refused.status, &refused.json()["errorType"]), (400, &json!("bad_data")));
+    assert_eq!(agent.get("/-/ready").status, 200);
+}
+
 #[test]
 fn labels_values_series_and_metadata_are_listed() {
     let (_dir, agent) = with_samples();

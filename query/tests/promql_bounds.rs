@@ -97,15 +97,76 @@ fn catastrophic_regexes_take_linear_time_or_are_refused() {
     }
 }
 
+/// An eighth of what a thread has unless it is told otherwise.
+fn on_a_small_stack(test: impl FnOnce() + Send + 'static) {
+    std::thread::Builder::new().stack_size(256 << 10).spawn(test).unwrap().join().unwrap();
+}
+
+/// Each costs no stack: neither reading, evaluating, printing, comparing, copying nor dropping.
 #[test]
-fn many_operators_in_a_row_fit_on_a_small_stack() {
+fn thousands_of_operators_in_a_row_fit_on_a_small_stack() {
+    const MANY: usize = 5_000;
+    on_a_small_stack(|| {
+        let s = snapshot(&[(&[("__name__", "x")], &[(0, 1.0)])]);
+        let row = |operands: &[&str]| format!("x{}", operands.iter().cycle().take(MANY).copied().collect::<String>());
+        for (operands, expected) in [
+            (&[" + x"][..], 1.0 + MANY as f64),
+            (&[" or x"], 1.0),
+            (&[" and x"], 1.0),
+            (&[" unless y"], 1.0),
+            (&[" > 0"], 1.0),
+            (&[" * 1", " + 2 ^ 2 * x - 4"], 1.0),
+            (&[" or x * x + x", " and x - x or y"], 1.0),
+        ] {
+            let text = row(operands);
+            assert_eq!(values(&s, &text, 0), [expected], "{text:.40}");
+            let ranged = range(&s, &text, 0, 2 * SECOND, SECOND);
+            assert_eq!(ranged[0].values, [expected; 3], "{text:.40}");
+            let expr = parse(&text).unwrap();
+            assert_eq!(expr.to_string(), text);
+            assert_eq!(expr, expr.clone());
+            assert!(format!("{expr:?}").len() > text.len());
+        }
+        let text = row(&[" + x"]);
+        let pretty = parse(&text).unwrap().pretty();
+        assert_eq!(pretty.split_ascii_whitespace().collect::<Vec<_>>().join(" "), text);
+        let deep = format!("{}x{}", "abs(".repeat(90), ")".repeat(90));
+        assert!(parse(&deep).is_ok());
+    });
     let s = snapshot(&[(&[("__name__", "x")], &[(0, 1.0)])]);
-    for op in ["+", "or", "and"] {
-        let text = format!("x{}", format!(" {op} x").repeat(350));
-        assert_eq!(values(&s, &text, 0), [if op == "+" { 351.0 } else { 1.0 }]);
-    }
     let deep = format!("{}x{}", "abs(".repeat(95), ")".repeat(95));
     assert_eq!(values(&s, &deep, 0), [1.0]);
+    let number = range(&s, &format!("time(){}", " + 1".repeat(MANY)), 0, 10_999 * SECOND, SECOND);
+    assert_eq!(number[0].values[7], 7.0 + MANY as f64, "what is joined is gone: no memory for each operand");
+}
+
+/// `or` one after the other looks at each series once: 5,000 of different ones, as generated alerts have.
+#[test]
+fn a_union_of_thousands_of_series_is_as_if_joined_one_by_one() {
+    let names: Vec<String> = (0..300).map(|i| (i % 250).to_string()).collect();
+    let mut source = VecSource::new();
+    for (i, name) in names.iter().take(250).enumerate() {
+        let times = (0..6).filter(|at| (i + at) % 3 > 0).map(|at| at as i64 * SECOND);
+        let samples = times.map(|at| Sample { timestamp: Timestamp::from_nanos(at), value: i as f64 });
+        source.insert(&labels(&[("__name__", "x"), ("i", name)]), samples);
+    }
+    let s = Snapshot::new(vec![Arc::new(source)], SeqNo(0));
+    for operand in ["x{i=\"I\"}", "abs(x{i=\"I\"} offset 1s)", "sum by (j) (x{i=\"I\"})"] {
+        for matching in ["", " on ()", " on (i)", " ignoring (i)"] {
+            let operands: Vec<String> = names.iter().map(|name| operand.replace('I', name)).collect();
+            let together = operands.join(&format!(" or{matching} "));
+            // Parentheses make each a node of its own.
+            let mut one_by_one = operands[0].clone();
+            for (at, operand) in operands.iter().enumerate().skip(1) {
+                one_by_one = match at % 5 {
+                    0 => format!("({one_by_one}) or{matching} {operand}"),
+                    _ => format!("{one_by_one} or{matching} {operand}"),
+                };
+            }
+            let ask = |text: &str| range(&s, text, 0, 6 * SECOND, SECOND / 2);
+            assert_eq!(ask(&together), ask(&one_by_one), "{operand}{matching}");
+        }
+    }
 }
 
 #[test]

@@ -12,6 +12,12 @@ use super::number::{put_sample, put_seconds};
 /// Appends `text` as a JSON string.
 pub(crate) fn put_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
+    put_escaped(out, text);
+    out.push(b'"');
+}
+
+/// Appends what stands between the quotes of a JSON string, or a part of it.
+pub(crate) fn put_escaped(out: &mut Vec<u8>, text: &str) {
     let mut plain = 0;
     for (i, byte) in text.bytes().enumerate() {
         let escape: &[u8] = match byte {
@@ -32,7 +38,6 @@ pub(crate) fn put_string(out: &mut Vec<u8>, text: &str) {
         plain = i + 1;
     }
     out.extend_from_slice(&text.as_bytes()[plain..]);
-    out.push(b'"');
 }
 
 /// Appends an array of strings.

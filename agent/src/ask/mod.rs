@@ -14,9 +14,10 @@ use tidegauge::query::{Budget, Cancel, Limit, QueryLimits, Sources};
 use tidegauge::{Snapshot, Timestamp};
 
 pub(crate) use explain::Costs;
-pub(crate) use json::{Gone, Outlet, put_labels, put_string, put_strings, put_value};
+pub(crate) use json::{Gone, Outlet, put_escaped, put_labels, put_string, put_strings, put_value};
 pub(crate) use number::put_float;
-pub(crate) use tree::tree;
+pub(crate) use small::TEXT_BYTES_MAX as SHORT_TEXT_BYTES_MAX;
+pub(crate) use tree::put_tree;
 
 /// How old the latest sample of a series may be and still count, unless a question says otherwise.
 pub(crate) const LOOKBACK: Duration = Duration::from_secs(300);

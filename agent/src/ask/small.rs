@@ -9,7 +9,8 @@ use tidegauge::{METRIC_NAME, MatchOp, Matcher};
 
 use super::Question;
 
-const TEXT_BYTES_MAX: usize = 2048;
+/// Longer texts are not even read on the thread that asks.
+pub(crate) const TEXT_BYTES_MAX: usize = 2048;
 const NODES_MAX: usize = 64;
 /// Above them the work is shared among threads, which is for other places.
 const SERIES_MAX: u64 = 64;

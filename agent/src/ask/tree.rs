@@ -2,62 +2,110 @@
 
 use serde_json::{Value, json};
 use tidegauge::query::promql::parse::ast::{
-    Aggregate, At, Binary, Cardinality, DurationArg, DurationExpr, DurationNode, Expr, Extension, Matching,
+    Aggregate, At, Binary, Call, Cardinality, DurationArg, DurationExpr, DurationNode, Expr, Extension, Matching,
     NumberLiteral, Subquery, VectorSelector,
 };
 
+use super::json::{Gone, Outlet};
 use super::number::put_float;
 
-/// The tree of a parsed query. Recursion is bounded: the parser bounds the height of trees.
-pub(crate) fn tree(expr: &Expr) -> Value {
+/// Appends the tree of a parsed query, keys in the order of the alphabet. Operators in a row are nested in it, the
+/// first one inmost, but written one after the other: how deep this goes is bounded by the parser.
+///
+/// # Errors
+/// [`Gone`] from the outlet.
+pub(crate) fn put_tree(to: &mut impl Outlet, expr: &Expr) -> Result<(), Gone> {
     match expr {
-        Expr::Number(n) => json!({"type": "numberLiteral", "val": number(n.value)}),
-        Expr::String(s) => json!({"type": "stringLiteral", "val": s.value}),
-        Expr::Vector(v) => vector(v),
+        Expr::Number(n) => put(to, &json!({"type": "numberLiteral", "val": number(n.value)})),
+        Expr::String(s) => put(to, &json!({"type": "stringLiteral", "val": s.value})),
+        Expr::Vector(v) => put(to, &vector(v)),
         Expr::Matrix(m) => {
             let (range, range_expr) = duration(Some(&m.range));
             let mut out = vector(&m.selector);
             (out["type"], out["range"], out["rangeExpr"]) = ("matrixSelector".into(), range, range_expr);
-            out
+            put(to, &out);
         }
-        Expr::Subquery(s) => subquery(s),
-        Expr::Aggregate(a) => aggregate(a),
-        Expr::Binary(b) => binary(b),
-        Expr::Call(c) => {
-            let types: Vec<&str> = c.signature.args.iter().map(|t| t.as_str()).collect();
-            let function = json!({
-                "name": c.signature.name,
-                "argTypes": types,
-                "variadic": c.signature.variadic,
-                "returnType": c.signature.returns.as_str(),
-            });
-            json!({"type": "call", "func": function, "args": c.args.iter().map(tree).collect::<Vec<_>>()})
+        Expr::Subquery(s) => {
+            text(to, "{\"expr\":");
+            put_tree(to, &s.expr)?;
+            put_rest(to, &subquery(s));
         }
-        Expr::Paren(p) => json!({"type": "parenExpr", "expr": tree(&p.expr)}),
-        Expr::Unary(u) => json!({"type": "unaryExpr", "op": sign(u.negate), "expr": tree(&u.expr)}),
+        Expr::Aggregate(a) => aggregate(to, a)?,
+        Expr::Binary(b) => binary(to, b)?,
+        Expr::Call(c) => call(to, c)?,
+        Expr::Paren(p) => {
+            text(to, "{\"expr\":");
+            put_tree(to, &p.expr)?;
+            put_rest(to, &json!({"type": "parenExpr"}));
+        }
+        Expr::Unary(u) => {
+            text(to, "{\"expr\":");
+            put_tree(to, &u.expr)?;
+            put_rest(to, &json!({"op": sign(u.negate), "type": "unaryExpr"}));
+        }
     }
+    to.spill()
 }
 
-fn aggregate(a: &Aggregate) -> Value {
-    json!({
-        "type": "aggregation",
-        "op": a.op.as_str(),
-        "expr": tree(&a.expr),
-        "param": a.param.as_ref().map(tree),
-        "grouping": a.grouping,
-        "without": a.without,
-    })
+fn text(to: &mut impl Outlet, text: &str) {
+    to.buffer().extend_from_slice(text.as_bytes());
 }
 
-fn binary(b: &Binary) -> Value {
-    json!({
-        "type": "binaryExpr",
-        "op": b.op.as_str(),
-        "lhs": tree(&b.lhs),
-        "rhs": tree(&b.rhs),
-        "matching": b.matching.as_ref().map(matching),
-        "bool": b.return_bool,
-    })
+fn put(to: &mut impl Outlet, value: &Value) {
+    text(to, &value.to_string());
+}
+
+/// The other fields of an object that has one already.
+fn put_rest(to: &mut impl Outlet, object: &Value) {
+    text(to, ",");
+    text(to, &object.to_string()[1..]);
+}
+
+fn aggregate(to: &mut impl Outlet, a: &Aggregate) -> Result<(), Gone> {
+    text(to, "{\"expr\":");
+    put_tree(to, &a.expr)?;
+    text(to, &format!(",\"grouping\":{},\"op\":\"{}\",\"param\":", json!(a.grouping), a.op.as_str()));
+    match &a.param {
+        Some(param) => put_tree(to, param)?,
+        None => text(to, "null"),
+    }
+    put_rest(to, &json!({"type": "aggregation", "without": a.without}));
+    Ok(())
+}
+
+fn call(to: &mut impl Outlet, c: &Call) -> Result<(), Gone> {
+    text(to, "{\"args\":[");
+    for (at, arg) in c.args.iter().enumerate() {
+        if at > 0 {
+            text(to, ",");
+        }
+        put_tree(to, arg)?;
+    }
+    let types: Vec<&str> = c.signature.args.iter().map(|t| t.as_str()).collect();
+    let function = json!({
+        "name": c.signature.name,
+        "argTypes": types,
+        "variadic": c.signature.variadic,
+        "returnType": c.signature.returns.as_str(),
+    });
+    text(to, "]");
+    put_rest(to, &json!({"func": function, "type": "call"}));
+    Ok(())
+}
+
+fn binary(to: &mut impl Outlet, b: &Binary) -> Result<(), Gone> {
+    for operand in b.rest.iter().rev() {
+        text(to, &format!("{{\"bool\":{},\"lhs\":", operand.return_bool));
+        to.spill()?;
+    }
+    put_tree(to, &b.first)?;
+    for operand in &b.rest {
+        let matching = operand.matching.as_deref().map(matching);
+        text(to, &format!(",\"matching\":{},\"op\":{},\"rhs\":", json!(matching), json!(operand.op.as_str())));
+        put_tree(to, &operand.rhs)?;
+        put_rest(to, &json!({"type": "binaryExpr"}));
+    }
+    Ok(())
 }
 
 fn matching(m: &Matching) -> Value {
@@ -100,7 +148,6 @@ fn subquery(s: &Subquery) -> Value {
     let (timestamp, start_or_end) = at(s.at);
     json!({
         "type": "subquery",
-        "expr": tree(&s.expr),
         "range": range,
         "rangeExpr": range_expr,
         "offset": offset,
@@ -170,7 +217,31 @@ mod tests {
     use tidegauge::query::promql::parse;
 
     fn of(text: &str) -> Value {
-        tree(&parse(text).unwrap_or_else(|e| panic!("{text}: {e}")))
+        let mut out = Vec::new();
+        put_tree(&mut out, &parse(text).unwrap_or_else(|e| panic!("{text}: {e}"))).unwrap();
+        let value = serde_json::from_slice(&out).unwrap_or_else(|e| panic!("{text}: {e}"));
+        assert_eq!(String::from_utf8(out).unwrap(), Value::to_string(&value), "keys in order");
+        value
+    }
+
+    #[test]
+    fn operators_in_a_row_are_nested_the_first_one_inmost() {
+        let row = of("a - on (x) b > bool 2 * 3");
+        assert_eq!((&row["op"], &row["bool"], &row["matching"]), (&json!(">"), &json!(true), &Value::Null));
+        assert_eq!((&row["lhs"]["op"], &row["lhs"]["lhs"]), (&json!("-"), &of("a")));
+        assert_eq!((&row["lhs"]["rhs"], &row["rhs"]), (&of("b"), &of("2 * 3")));
+        assert_eq!(row["lhs"]["matching"]["labels"], json!(["x"]));
+    }
+
+    #[test]
+    fn thousands_of_operators_in_a_row_need_no_stack() {
+        let parse_and_show = || {
+            let mut out = Vec::new();
+            put_tree(&mut out, &parse(&format!("1{}", " + 2".repeat(10_000))).unwrap()).unwrap();
+            assert_eq!(out.iter().filter(|b| **b == b'{').count(), 20_001);
+            assert_eq!(out.iter().filter(|b| **b == b'}').count(), 20_001);
+        };
+        std::thread::Builder::new().stack_size(128 << 10).spawn(parse_and_show).unwrap().join().unwrap();
     }
 
     #[test]

@@ -12,7 +12,9 @@ use tidegauge::query::{Cancel, QueryError, QueryLimits};
 use super::App;
 use super::params::Params;
 use super::reply::{ApiError, JSON, put_notes};
-use crate::ask::{Answer, AskError, Gone, Outlet, Question, When, ask, ask_at_once, parse, put_value};
+use crate::ask::{
+    Answer, AskError, Gone, Outlet, Question, SHORT_TEXT_BYTES_MAX, When, ask, ask_at_once, parse, put_value,
+};
 
 pub(super) async fn instant(State(app): State<Arc<App>>, params: Params) -> Result<Response, ApiError> {
     let at = params.time("time")?.unwrap_or_else(tidegauge::now);
@@ -38,7 +40,8 @@ pub(super) async fn range(State(app): State<Arc<App>>, params: Params) -> Result
 /// What is asked beside the expression itself.
 struct Asked {
     question: Question,
-    expr: Expr,
+    /// Where its text is short.
+    expr: Option<Expr>,
     /// Series shown at most.
     limit: Option<usize>,
     stats: Stats,
@@ -74,9 +77,12 @@ async fn answer(app: Arc<App>, params: &Params, when: When) -> Result<Response, 
     };
     let limit = params.limit("limit")?;
     when.check().map_err(from_ask)?;
-    // Bounded work: the parser refuses long texts and deep trees.
-    let expr = parse(&question).map_err(from_ask)?;
-    let asked = Asked { question, expr, limit, stats, parse: began.elapsed(), began };
+    // A long text makes a tree many times its size: those wait for their turn.
+    let expr = match question.expr.len() <= SHORT_TEXT_BYTES_MAX {
+        true => Some(parse(&question).map_err(from_ask)?),
+        false => None,
+    };
+    let mut asked = Asked { question, expr, limit, stats, parse: began.elapsed(), began };
     if let Some(done) = at_once(&app, &asked) {
         return done;
     }
@@ -86,7 +92,13 @@ async fn answer(app: Arc<App>, params: &Params, when: When) -> Result<Response, 
         let _running = app.queries.begin(&asked.question.expr, when);
         let queue = asked.began.elapsed().saturating_sub(asked.parse);
         let began = Instant::now();
-        let answered = ask(&app.engine.snapshot(), &asked.question, &asked.expr, cancel);
+        let expr = match asked.expr.take() {
+            Some(expr) => expr,
+            None => parse(&asked.question).map_err(from_ask)?,
+        };
+        asked.parse += began.elapsed();
+        let began = Instant::now();
+        let answered = ask(&app.engine.snapshot(), &asked.question, &expr, cancel);
         app.counters.query(began.elapsed(), answered.is_ok());
         let mut answer = answered.map_err(from_ask)?;
         answer.costs.queue = queue;
@@ -97,9 +109,10 @@ async fn answer(app: Arc<App>, params: &Params, when: When) -> Result<Response, 
 
 /// The whole answer, if it takes next to no time; `None` if it is to be asked for elsewhere.
 fn at_once(app: &App, asked: &Asked) -> Option<Result<Response, ApiError>> {
+    let expr = asked.expr.as_ref()?;
     let _turn = app.turns.take_at_once()?;
     let began = Instant::now();
-    let answered = ask_at_once(&app.engine.snapshot(), &asked.question, &asked.expr)?;
+    let answered = ask_at_once(&app.engine.snapshot(), &asked.question, expr)?;
     app.counters.query(began.elapsed(), answered.is_ok());
     app.queries.ended(&asked.question.expr, asked.question.when, began.elapsed());
     Some(answered.map_err(from_ask).and_then(|answer| {

@@ -65,8 +65,11 @@ pub fn try_request(
 }
 
 fn is_whole(answer: &[u8]) -> bool {
-    let Some(response) = parse(answer) else { return false };
-    response.header("content-length").is_some_and(|length| length.parse() == Ok(response.body.len()))
+    // Looked at after each piece of a long answer: no more than the head.
+    let Some(end) = answer.windows(4).position(|w| w == b"\r\n\r\n") else { return false };
+    let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+    length.is_some_and(|length| length.trim().parse() == Ok(answer.len() - end - 4))
 }
 
 fn parse(answer: &[u8]) -> Option<Response> {

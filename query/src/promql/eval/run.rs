@@ -50,17 +50,26 @@ impl Run<'_> {
     pub(super) fn eval(&self, expr: &Expr, steps: Steps) -> Result<Val, EvalError> {
         self.holdings.budget().check()?;
         if steps.count > 1 && is_invariant(expr) && !matches!(expr, Expr::Number(_) | Expr::String(_)) {
-            let budget = self.holdings.budget();
-            let before = budget.evaluated_so_far();
-            let value = self.eval_node(expr, Steps::one(steps.start))?;
-            budget.repeat_since(&before, steps.count);
-            return Ok(match value {
-                Val::Scalar(value) => Val::Scalar(vec![value[0]; steps.count]),
-                Val::Vector(grid) => Val::Vector(grid.spread(steps.count)?),
-                Val::String(text) => Val::String(text),
-            });
+            return self.once(steps, |one| self.eval_node(expr, one));
         }
         self.eval_node(expr, steps)
+    }
+
+    /// What is the same at each of many steps.
+    pub(super) fn once(
+        &self,
+        steps: Steps,
+        eval: impl FnOnce(Steps) -> Result<Val, EvalError>,
+    ) -> Result<Val, EvalError> {
+        let budget = self.holdings.budget();
+        let before = budget.evaluated_so_far();
+        let value = eval(Steps::one(steps.start))?;
+        budget.repeat_since(&before, steps.count);
+        Ok(match value {
+            Val::Scalar(value) => Val::Scalar(vec![value[0]; steps.count]),
+            Val::Vector(grid) => Val::Vector(grid.spread(steps.count)?),
+            Val::String(text) => Val::String(text),
+        })
     }
 
     fn eval_node(&self, expr: &Expr, steps: Steps) -> Result<Val, EvalError> {
@@ -113,7 +122,14 @@ fn bytes_of_a_step(expr: &Expr) -> u64 {
         other if other.value_type() == ValueType::Scalar => 8,
         _ => 0,
     };
-    own + expr.children().into_iter().map(bytes_of_a_step).sum::<u64>()
+    match expr {
+        // One after the other is joined to the first, and gone.
+        Expr::Binary(b) => {
+            let rest = b.rest.iter().map(|operand| bytes_of_a_step(&operand.rhs)).max();
+            own + bytes_of_a_step(&b.first) + rest.unwrap_or(0)
+        }
+        _ => own + expr.children().into_iter().map(bytes_of_a_step).sum::<u64>(),
+    }
 }
 
 /// The text of a string argument.
@@ -133,7 +149,7 @@ pub(super) fn label_name_of(expr: &Expr) -> Result<&str, String> {
 }
 
 /// Whether the value is the same at every step, so that one evaluation is enough.
-fn is_invariant(expr: &Expr) -> bool {
+pub(super) fn is_invariant(expr: &Expr) -> bool {
     match expr {
         Expr::Number(_) | Expr::String(_) => true,
         Expr::Vector(v) => v.at.is_some(),

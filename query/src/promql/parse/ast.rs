@@ -20,7 +20,7 @@ pub enum Expr {
     Subquery(Box<Subquery>),
     /// Many series made one for each group.
     Aggregate(Box<Aggregate>),
-    /// Two operands and an operator.
+    /// Operands and the operators between them.
     Binary(Box<Binary>),
     /// A function of its arguments.
     Call(Box<Call>),
@@ -114,19 +114,28 @@ pub struct Aggregate {
     pub span: Span,
 }
 
-/// Two operands and what joins them.
+/// Operands that are joined from left to right: `a * b - c` is `(a * b) - c`, and one node. So
+/// thousands in a row make no deep tree. Where a right operand is joined first, as in `a - b * c`,
+/// it is a node of its own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Binary {
-    /// What joins them.
+    /// The leftmost operand.
+    pub first: Expr,
+    /// The others, at least one, each joined to what all before it make.
+    pub rest: Vec<Operand>,
+}
+
+/// An operator and the operand on its right.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Operand {
+    /// What joins it.
     pub op: BinaryOp,
-    /// The left operand.
-    pub lhs: Expr,
     /// The right operand.
     pub rhs: Expr,
     /// Whether a comparison yields 0 or 1 instead of filtering.
     pub return_bool: bool,
     /// How series find each other; present if and only if both operands are vectors.
-    pub matching: Option<Matching>,
+    pub matching: Option<Box<Matching>>,
     /// The operator with its modifiers.
     pub op_span: Span,
 }
@@ -414,7 +423,7 @@ impl Expr {
             Self::Matrix(m) => m.span,
             Self::Subquery(s) => s.span,
             Self::Aggregate(a) => a.span,
-            Self::Binary(b) => b.lhs.span().to(b.rhs.span()),
+            Self::Binary(b) => b.rest.last().map_or(b.first.span(), |last| b.first.span().to(last.rhs.span())),
             Self::Call(c) => c.span,
             Self::Paren(p) => p.span,
             Self::Unary(u) => u.span,
@@ -430,9 +439,9 @@ impl Expr {
             Self::Vector(_) | Self::Aggregate(_) => ValueType::Vector,
             Self::Matrix(_) | Self::Subquery(_) => ValueType::Matrix,
             // Operands are scalars or vectors; two scalars never carry a matching.
-            Self::Binary(b) => match (b.lhs.value_type(), b.rhs.value_type()) {
-                (ValueType::Scalar, ValueType::Scalar) => ValueType::Scalar,
-                _ => ValueType::Vector,
+            Self::Binary(_) => match self.children().into_iter().all(|child| child.value_type() == ValueType::Scalar) {
+                true => ValueType::Scalar,
+                false => ValueType::Vector,
             },
             Self::Call(c) => c.signature.returns,
             Self::Paren(p) => p.expr.value_type(),
@@ -456,7 +465,7 @@ impl Expr {
             Self::Number(_) | Self::String(_) | Self::Vector(_) | Self::Matrix(_) => Vec::new(),
             Self::Subquery(s) => vec![&s.expr],
             Self::Aggregate(a) => a.param.iter().chain([&a.expr]).collect(),
-            Self::Binary(b) => vec![&b.lhs, &b.rhs],
+            Self::Binary(b) => std::iter::once(&b.first).chain(b.rest.iter().map(|operand| &operand.rhs)).collect(),
             Self::Call(c) => c.args.iter().collect(),
             Self::Paren(p) => vec![&p.expr],
             Self::Unary(u) => vec![&u.expr],

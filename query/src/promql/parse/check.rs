@@ -2,7 +2,7 @@
 
 use tidegauge_storage::model::METRIC_NAME;
 
-use super::ast::{Aggregate, AggregateOp, Binary, Call, Cardinality, Expr, Matching, VectorSelector};
+use super::ast::{Aggregate, AggregateOp, Binary, Call, Cardinality, Expr, Matching, Operand, VectorSelector};
 use super::functions::{Function, ValueType};
 use super::{ParseError, Span};
 
@@ -37,7 +37,7 @@ impl Checker<'_> {
                 }
             }
             Expr::Aggregate(a) => self.aggregate(a)?,
-            Expr::Binary(b) => self.binary(span, b)?,
+            Expr::Binary(b) => return self.binary(b),
             Expr::Call(c) => self.call(c)?,
             Expr::Paren(p) => {
                 self.expr(&mut p.expr)?;
@@ -97,9 +97,19 @@ impl Checker<'_> {
         }
     }
 
-    fn binary(&self, span: Span, b: &mut Binary) -> Checked {
-        let lhs = self.expr(&mut b.lhs)?;
+    fn binary(&self, b: &mut Binary) -> Checked<ValueType> {
+        let (mut left, mut before) = (self.expr(&mut b.first)?, b.first.span());
+        for operand in &mut b.rest {
+            left = self.operand((left, before), operand)?;
+            before = before.to(operand.rhs.span());
+        }
+        Ok(left)
+    }
+
+    /// One more operand, behind what all before it make, and where that stands.
+    fn operand(&self, (lhs, before): (ValueType, Span), b: &mut Operand) -> Checked<ValueType> {
         let rhs = self.expr(&mut b.rhs)?;
+        let span = before.to(b.rhs.span());
         if b.return_bool && !b.op.is_comparison() {
             return self.fail(b.op_span, "bool modifier can only be used on comparison operators");
         }
@@ -115,14 +125,15 @@ impl Checker<'_> {
             let message = format!("label {label:?} must not occur in ON and GROUP clause at once");
             return self.fail(b.op_span, message);
         }
-        for (side, value_type) in [(&b.lhs, lhs), (&b.rhs, rhs)] {
+        for (side, value_type) in [(before, lhs), (b.rhs.span(), rhs)] {
             if !matches!(value_type, ValueType::Scalar | ValueType::Vector) {
-                return self.fail(side.span(), "binary expression must contain only scalar and instant vector types");
+                return self.fail(side, "binary expression must contain only scalar and instant vector types");
             }
         }
         let filled = matching.fill_left.is_some() || matching.fill_right.is_some();
         if !both(ValueType::Vector) {
-            return self.without_matching(span, b, &matching, filled);
+            self.without_matching(span, b, &matching, filled)?;
+            return Ok(if both(ValueType::Scalar) { ValueType::Scalar } else { ValueType::Vector });
         }
         if b.op.is_set() {
             let op = b.op.as_str();
@@ -134,10 +145,10 @@ impl Checker<'_> {
             }
         }
         b.matching = Some(matching);
-        Ok(())
+        Ok(ValueType::Vector)
     }
 
-    fn without_matching(&self, span: Span, b: &Binary, matching: &Matching, filled: bool) -> Checked {
+    fn without_matching(&self, span: Span, b: &Operand, matching: &Matching, filled: bool) -> Checked {
         if !matching.labels.is_empty() {
             return self.fail(span, "vector matching only allowed between instant vectors");
         }

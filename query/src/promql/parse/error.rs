@@ -17,7 +17,7 @@ impl Span {
     }
 
     /// From the start of this one to the end of the other.
-    pub(super) fn to(self, other: Self) -> Self {
+    pub(in crate::promql) fn to(self, other: Self) -> Self {
         Self { start: self.start, end: other.end }
     }
 }

@@ -29,13 +29,17 @@ pub(super) use literal::{format_number, quote};
 pub(super) use print::label_name;
 
 /// Longer text is refused unread.
-pub const TEXT_BYTES_MAX: usize = 256 << 10;
+pub const TEXT_BYTES_MAX: usize = 512 << 10;
 
 /// Text nested deeper is refused: each parenthesis, call and sign adds a level.
 pub const DEPTH_MAX: usize = 100;
 
-/// Higher trees are refused: each operator in a row adds a level.
+/// Higher trees are refused: as nesting adds levels, so do brackets in a row, `x[1h:1m][1h:1m]`, and operators in a
+/// row in a duration. Operators in a row between expressions do not.
 pub const HEIGHT_MAX: usize = 400;
+
+/// More operators in one text are refused: they bound the memory of its tree.
+pub const OPERATORS_MAX: usize = 20_000;
 
 /// Which language is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +58,7 @@ impl Default for ParseOptions {
 ///
 /// # Errors
 /// [`ParseError`] says what is wrong and where; also for more than [`TEXT_BYTES_MAX`]
-/// bytes, [`DEPTH_MAX`] levels or [`HEIGHT_MAX`] operators in a row.
+/// bytes, [`DEPTH_MAX`] levels or [`OPERATORS_MAX`] operators.
 pub fn parse(text: &str) -> Result<ast::Expr, ParseError> {
     parse_with(text, ParseOptions::default())
 }

@@ -1,9 +1,11 @@
 //! From tokens to a tree: precedence climbing.
 
-use super::ast::{Aggregate, AggregateOp, Binary, BinaryOp, Call, Expr, NumberLiteral, Paren, StringLiteral, Unary};
+use super::ast::{
+    Aggregate, AggregateOp, Binary, BinaryOp, Call, Expr, NumberLiteral, Operand, Paren, StringLiteral, Unary,
+};
 use super::literal::{parse_duration, parse_number, unquote_bytes};
 use super::token::{Kind, Token};
-use super::{DEPTH_MAX, HEIGHT_MAX, ParseError, ParseOptions, Span, functions};
+use super::{DEPTH_MAX, HEIGHT_MAX, OPERATORS_MAX, ParseError, ParseOptions, Span, functions};
 
 /// Binds tighter than every operator but `^`: the operand of a sign.
 const SIGN_LEVEL: u8 = 6;
@@ -14,6 +16,8 @@ pub(super) struct Parser<'a> {
     at: usize,
     lexer_error: Option<ParseError>,
     depth: usize,
+    /// Of the whole text, so far.
+    operators: usize,
     pub(super) options: ParseOptions,
 }
 
@@ -23,7 +27,7 @@ pub(super) type Sized = (Expr, usize);
 impl<'a> Parser<'a> {
     pub(super) fn new(text: &'a str, options: ParseOptions) -> Self {
         let (tokens, lexer_error) = super::lexer::tokens(text);
-        Self { text, tokens, at: 0, lexer_error, depth: 0, options }
+        Self { text, tokens, at: 0, lexer_error, depth: 0, operators: 0, options }
     }
 
     pub(super) fn peek(&self) -> Token<'a> {
@@ -90,7 +94,7 @@ impl<'a> Parser<'a> {
     /// Refuses trees higher than [`HEIGHT_MAX`].
     pub(super) fn check_height(&self, height: usize, span: Span) -> Result<usize, ParseError> {
         if height > HEIGHT_MAX {
-            let message = format!("expression nested deeper than {HEIGHT_MAX} operators: split the query");
+            let message = format!("expression nested deeper than {HEIGHT_MAX} levels: split the query");
             return Err(self.error(span, message));
         }
         Ok(height)
@@ -139,16 +143,28 @@ impl<'a> Parser<'a> {
             let op_token = self.bump();
             let modifiers = self.binary_modifiers()?;
             let op_end = self.tokens[self.at - 1].span;
+            self.operators += 1;
+            if self.operators > OPERATORS_MAX {
+                let message = format!("more than {OPERATORS_MAX} operators: split the query");
+                return Err(self.error(op_token.span, message));
+            }
             let (rhs, rhs_height) = self.expression(rhs_level)?;
-            height = self.check_height(height.max(rhs_height) + 1, op_token.span)?;
-            lhs = Expr::Binary(Box::new(Binary {
+            let operand = Operand {
                 op,
-                lhs,
                 rhs,
                 return_bool: modifiers.return_bool,
-                matching: Some(modifiers.matching),
+                matching: Some(Box::new(modifiers.matching)),
                 op_span: op_token.span.to(op_end),
-            }));
+            };
+            // No operand begins as a `Binary`: those are in parentheses or behind a sign.
+            if let Expr::Binary(b) = &mut lhs {
+                b.rest.push(operand);
+                height = height.max(rhs_height + 1);
+            } else {
+                lhs = Expr::Binary(Box::new(Binary { first: lhs, rest: vec![operand] }));
+                height = height.max(rhs_height) + 1;
+            }
+            self.check_height(height, op_token.span)?;
         }
         Ok((lhs, height))
     }

@@ -5,8 +5,8 @@ use std::fmt;
 use tidegauge_storage::model::{METRIC_NAME, MatchOp, Matcher};
 
 use super::ast::{
-    Aggregate, At, Binary, Cardinality, DurationArg, DurationExpr, DurationNode, Expr, Extension, MatrixSelector,
-    NumberLiteral, Subquery, VectorSelector,
+    Aggregate, At, Cardinality, DurationArg, DurationExpr, DurationNode, Expr, Extension, MatrixSelector,
+    NumberLiteral, Operand, Subquery, VectorSelector,
 };
 use super::literal::{format_duration, format_number, quote, quote_bytes};
 
@@ -25,7 +25,10 @@ impl fmt::Display for Expr {
                 }
                 write!(f, "{})", a.expr)
             }
-            Self::Binary(b) => write!(f, "{} {} {}", b.lhs, binary_operator(b), b.rhs),
+            Self::Binary(b) => {
+                b.first.fmt(f)?;
+                b.rest.iter().try_for_each(|operand| write!(f, " {} {}", binary_operator(operand), operand.rhs))
+            }
             Self::Call(c) => {
                 write!(f, "{}(", c.signature.name)?;
                 for (at, arg) in c.args.iter().enumerate() {
@@ -54,7 +57,7 @@ pub(super) fn aggregate_head(a: &Aggregate) -> String {
 }
 
 /// The operator with its modifiers.
-pub(super) fn binary_operator(b: &Binary) -> String {
+pub(super) fn binary_operator(b: &Operand) -> String {
     let mut out = b.op.as_str().to_owned();
     if b.return_bool {
         out.push_str(" bool");

@@ -1,7 +1,7 @@
 //! What the language accepts, what it means, and how it refuses.
 
 use super::ast::{At, BinaryOp, DurationArg, Expr, Extension};
-use super::{DEPTH_MAX, HEIGHT_MAX, ParseOptions, TEXT_BYTES_MAX, parse, parse_selector, parse_with};
+use super::{DEPTH_MAX, HEIGHT_MAX, OPERATORS_MAX, ParseOptions, TEXT_BYTES_MAX, parse, parse_selector, parse_with};
 
 /// The text as it is printed: shows how it was understood.
 fn printed(text: &str) -> String {
@@ -18,7 +18,11 @@ fn refused(text: &str) -> String {
 /// The operands of the outermost operator.
 fn top(text: &str) -> (BinaryOp, String, String) {
     match parse(text).unwrap() {
-        Expr::Binary(b) => (b.op, b.lhs.to_string(), b.rhs.to_string()),
+        Expr::Binary(mut b) => {
+            let last = b.rest.pop().unwrap();
+            let left = if b.rest.is_empty() { b.first } else { Expr::Binary(b) };
+            (last.op, left.to_string(), last.rhs.to_string())
+        }
         other => panic!("{text}: {other:?}"),
     }
 }
@@ -222,7 +226,6 @@ fn long_and_deep_texts_are_refused_quickly() {
         ("-", "a", ""),
         ("abs(", "a", ")"),
         ("sum(", "a", ")"),
-        ("", "1", "+1"),
         ("1^", "1", ""),
         ("", "a", "[1m:1m]"),
         ("a[", "1", "+1]"),
@@ -235,9 +238,13 @@ fn long_and_deep_texts_are_refused_quickly() {
     let deep = format!("{}1{}", "(".repeat(DEPTH_MAX - 1), ")".repeat(DEPTH_MAX - 1));
     assert_eq!(printed(&deep), deep);
     assert!(refused(&format!("({deep})")).contains("nested deeper"));
-    let long = format!("1{}", " + 1".repeat(HEIGHT_MAX - 1));
+    let high = format!("a{}", "[1m:1m]".repeat(HEIGHT_MAX - 1));
+    assert_eq!(parse(&high).unwrap_err().message, "subquery is only allowed on instant vector, got matrix instead");
+    assert!(refused(&format!("{high}[1m:1m]")).contains("nested deeper"));
+    let long = format!("1{}", " + 1".repeat(OPERATORS_MAX));
     assert_eq!(printed(&long), long);
-    assert!(refused(&format!("{long}+1")).contains("nested deeper"));
+    assert!(refused(&format!("{long}+1")).contains("more than 20000 operators"));
+    assert!(refused(&format!("abs({long})")).contains("expected type instant vector"), "wherever they stand");
 }
 
 #[test]

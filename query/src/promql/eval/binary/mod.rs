@@ -5,9 +5,11 @@ mod set;
 
 use super::error::EvalError;
 use super::grid::{ABSENT, Grid, is_absent};
-use super::run::{Run, Val};
+use super::run::{Run, Val, is_invariant};
 use super::times::Steps;
-use crate::promql::parse::ast::{Binary, BinaryOp};
+use crate::promql::parse::Span;
+use crate::promql::parse::ast::{Binary, BinaryOp, Matching, Operand};
+use set::Union;
 
 /// What an operator makes of two numbers.
 pub(super) fn arithmetic(op: BinaryOp, a: f64, b: f64) -> f64 {
@@ -39,7 +41,7 @@ pub(super) struct Operation {
 }
 
 impl Operation {
-    pub(super) fn of(b: &Binary) -> Self {
+    pub(super) fn of(b: &Operand) -> Self {
         Self { op: b.op, return_bool: b.return_bool }
     }
 
@@ -74,7 +76,49 @@ impl Operation {
 
 impl Run<'_> {
     pub(super) fn binary(&self, b: &Binary, steps: Steps) -> Result<Val, EvalError> {
-        let lhs = self.eval(&b.lhs, steps)?;
+        // What stands first and is the same at every step is evaluated once.
+        let same = match steps.count > 1 && is_invariant(&b.first) {
+            true => b.rest.iter().take_while(|operand| is_invariant(&operand.rhs)).count(),
+            false => 0,
+        };
+        let (same, rest) = b.rest.split_at(same);
+        let mut span = b.first.span();
+        let Some(last) = same.last() else {
+            let first = self.eval(&b.first, steps)?;
+            return self.joined(first, span, rest, steps);
+        };
+        let value = self.once(steps, |one| self.joined(self.eval(&b.first, one)?, span, same, one))?;
+        span = span.to(last.rhs.span());
+        self.joined(value, span, rest, steps)
+    }
+
+    /// What stands at `span`, and all that is joined to it.
+    fn joined(&self, first: Val, mut span: Span, operands: &[Operand], steps: Steps) -> Result<Val, EvalError> {
+        let mut value = first;
+        let alike = |a: &Operand, b: &Operand| (a.op, b.op) == (BinaryOp::Or, BinaryOp::Or) && a.matching == b.matching;
+        for run in operands.chunk_by(alike) {
+            value = match (value, run) {
+                (Val::Vector(first), [_, _, ..]) => Val::Vector(self.union(first, run, steps)?),
+                (value, run) => {
+                    run.iter().try_fold(value, |value, operand| self.operand(value, span, operand, steps))?
+                }
+            };
+            span = run.last().map_or(span, |last| span.to(last.rhs.span()));
+        }
+        Ok(value)
+    }
+
+    /// `first or a or b`, with one matching.
+    fn union(&self, first: Grid, operands: &[Operand], steps: Steps) -> Result<Grid, EvalError> {
+        let none = Matching::default();
+        let mut union = Union::new(first, operands[0].matching.as_deref().unwrap_or(&none));
+        for operand in operands {
+            union.add(self.eval_vector(&operand.rhs, steps)?)?;
+        }
+        union.finish()
+    }
+
+    fn operand(&self, lhs: Val, span: Span, b: &Operand, steps: Steps) -> Result<Val, EvalError> {
         let rhs = self.eval(&b.rhs, steps)?;
         let operation = Operation::of(b);
         let grid = match (lhs, rhs) {
@@ -82,17 +126,24 @@ impl Run<'_> {
                 lhs.iter_mut().zip(rhs).for_each(|(a, b)| *a = arithmetic(operation.op, *a, b));
                 return Ok(Val::Scalar(lhs));
             }
-            (Val::Vector(grid), Val::Scalar(scalar)) => self.with_scalar(b, grid, &scalar, false)?,
-            (Val::Scalar(scalar), Val::Vector(grid)) => self.with_scalar(b, grid, &scalar, true)?,
+            (Val::Vector(grid), Val::Scalar(scalar)) => self.with_scalar((b, span), grid, &scalar, false)?,
+            (Val::Scalar(scalar), Val::Vector(grid)) => self.with_scalar((b, span), grid, &scalar, true)?,
             (Val::Vector(lhs), Val::Vector(rhs)) => {
-                let matching = b.matching.clone().unwrap_or_default();
+                let none = Matching::default();
+                let matching = b.matching.as_deref().unwrap_or(&none);
                 match b.op {
-                    BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => set::set_operator(b.op, &matching, lhs, rhs)?,
+                    BinaryOp::Or => {
+                        let mut union = Union::new(lhs, matching);
+                        union.add(rhs)?;
+                        union.finish()?
+                    }
+                    BinaryOp::And => set::masked(lhs, &rhs, matching, true)?,
+                    BinaryOp::Unless => set::masked(lhs, &rhs, matching, false)?,
                     _ => {
                         if operation.is_trim() && !lhs.rows.is_empty() && !rhs.rows.is_empty() {
-                            self.trim_of_floats(b);
+                            self.trim_of_floats(b.op, span);
                         }
-                        matching::join(operation, &matching, &lhs, &rhs)?
+                        matching::join(operation, matching, &lhs, &rhs)?
                     }
                 }
             }
@@ -101,10 +152,16 @@ impl Run<'_> {
         Ok(Val::Vector(grid))
     }
 
-    fn with_scalar(&self, b: &Binary, mut grid: Grid, scalar: &[f64], swapped: bool) -> Result<Grid, EvalError> {
+    fn with_scalar(
+        &self,
+        (b, span): (&Operand, Span),
+        mut grid: Grid,
+        scalar: &[f64],
+        swapped: bool,
+    ) -> Result<Grid, EvalError> {
         let operation = Operation::of(b);
         if operation.is_trim() && !grid.rows.is_empty() {
-            self.trim_of_floats(b);
+            self.trim_of_floats(b.op, span);
         }
         let steps = grid.steps.max(1);
         for row in grid.values.chunks_mut(steps) {
@@ -126,8 +183,8 @@ impl Run<'_> {
         grid.without_empty()
     }
 
-    fn trim_of_floats(&self, b: &Binary) {
-        let (op, span) = (b.op.as_str(), b.lhs.span());
+    fn trim_of_floats(&self, op: BinaryOp, span: Span) {
+        let op = op.as_str();
         let text = format!("incompatible sample types encountered for binary operator {op:?}: float {op} float");
         self.annotations.borrow_mut().info(span, text);
     }

@@ -7,55 +7,94 @@ use tidegauge_storage::model::Labels;
 use crate::promql::eval::error::EvalError;
 use crate::promql::eval::grid::{ABSENT, Grid, is_absent};
 use crate::promql::eval::labels::signature;
-use crate::promql::parse::ast::{BinaryOp, Matching};
+use crate::promql::parse::ast::Matching;
 
-/// Joins two sets of series. O(cells of both).
-pub(super) fn set_operator(op: BinaryOp, matching: &Matching, mut lhs: Grid, mut rhs: Grid) -> Result<Grid, EvalError> {
-    match op {
-        BinaryOp::Or => {
-            let present = Present::of(&lhs, matching);
-            present.mask(&mut rhs, matching, false);
-            lhs.reserve(rhs.rows.len())?;
-            for (row, values) in rhs.iter() {
-                lhs.push(row.clone(), values)?;
+/// Rows that are not looked at for others of the same labels yet, at least.
+const UNMERGED_MIN: usize = 64;
+
+/// The values of `lhs` whose signature is present in `rhs` (`wanted`, that is `and`) or is not (`unless`).
+/// O(cells of both).
+pub(super) fn masked(mut lhs: Grid, rhs: &Grid, matching: &Matching, wanted: bool) -> Result<Grid, EvalError> {
+    let mut present = Present::default();
+    rhs.iter().for_each(|(row, values)| present.add(signature(&row.labels, matching.on, &matching.labels), values));
+    for i in 0..lhs.rows.len() {
+        let key = signature(&lhs.rows[i].labels, matching.on, &matching.labels);
+        present.mask(&key, lhs.row_mut(i), wanted);
+    }
+    lhs.without_empty()
+}
+
+/// `a or b or c`, operand by operand. O(cells of all of them), however many there are.
+pub(super) struct Union<'a> {
+    all: Grid,
+    present: Present,
+    matching: &'a Matching,
+    /// Rows when those of the same labels were last made one.
+    merged: usize,
+}
+
+impl<'a> Union<'a> {
+    pub(super) fn new(first: Grid, matching: &'a Matching) -> Self {
+        let mut present = Present::default();
+        for (row, values) in first.iter() {
+            present.add(signature(&row.labels, matching.on, &matching.labels), values);
+        }
+        Self { merged: first.rows.len(), all: first, present, matching }
+    }
+
+    /// Adds what no series before has a counterpart for.
+    pub(super) fn add(&mut self, mut more: Grid) -> Result<(), EvalError> {
+        let keys: Vec<Labels> = {
+            let key = |labels: &Labels| signature(labels, self.matching.on, &self.matching.labels);
+            more.rows.iter().map(|row| key(&row.labels)).collect()
+        };
+        // Series of one operand are no counterparts of each other.
+        for (i, key) in keys.iter().enumerate() {
+            self.present.mask(key, more.row_mut(i), false);
+        }
+        for ((row, values), key) in more.iter().zip(keys) {
+            if values.iter().any(|value| !is_absent(*value)) {
+                self.all.push(row.clone(), values)?;
+                self.present.add(key, values);
             }
-            lhs.without_empty()?.merged()
         }
-        BinaryOp::And => {
-            Present::of(&rhs, matching).mask(&mut lhs, matching, true);
-            lhs.without_empty()
+        if self.all.rows.len() > 2 * self.merged + UNMERGED_MIN {
+            self.merge()?;
         }
-        _ => {
-            Present::of(&rhs, matching).mask(&mut lhs, matching, false);
-            lhs.without_empty()
-        }
+        Ok(())
+    }
+
+    fn merge(&mut self) -> Result<(), EvalError> {
+        let empty = self.all.like(self.all.steps)?;
+        self.all = std::mem::replace(&mut self.all, empty).without_empty()?.merged()?;
+        self.merged = self.all.rows.len();
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> Result<Grid, EvalError> {
+        self.merge()?;
+        Ok(self.all)
     }
 }
 
 /// For each signature, at which steps any series has it.
+#[derive(Default)]
 struct Present {
     steps: HashMap<Labels, Vec<bool>>,
 }
 
 impl Present {
-    fn of(grid: &Grid, matching: &Matching) -> Self {
-        let mut steps: HashMap<Labels, Vec<bool>> = HashMap::new();
-        for (row, values) in grid.iter() {
-            let key = signature(&row.labels, matching.on, &matching.labels);
-            let marks = steps.entry(key).or_insert_with(|| vec![false; values.len()]);
-            marks.iter_mut().zip(values).for_each(|(mark, value)| *mark |= !is_absent(*value));
-        }
-        Self { steps }
+    fn add(&mut self, key: Labels, values: &[f64]) {
+        let marks = self.steps.entry(key).or_insert_with(|| vec![false; values.len()]);
+        marks.iter_mut().zip(values).for_each(|(mark, value)| *mark |= !is_absent(*value));
     }
 
     /// Keeps the values whose signature is present (`wanted`) or is not.
-    fn mask(&self, grid: &mut Grid, matching: &Matching, wanted: bool) {
-        for i in 0..grid.rows.len() {
-            let marks = self.steps.get(&signature(&grid.rows[i].labels, matching.on, &matching.labels));
-            for (step, value) in grid.row_mut(i).iter_mut().enumerate() {
-                if marks.is_some_and(|marks| marks[step]) != wanted {
-                    *value = ABSENT;
-                }
+    fn mask(&self, key: &Labels, values: &mut [f64], wanted: bool) {
+        let marks = self.steps.get(key);
+        for (step, value) in values.iter_mut().enumerate() {
+            if marks.is_some_and(|marks| marks[step]) != wanted {
+                *value = ABSENT;
             }
         }
     }
