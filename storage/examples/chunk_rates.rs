@@ -1,6 +1,8 @@
 //! What chunks weigh and how fast they are, against the goals and against this machine's memory.
 //!
-//! `TIDEGAUGE_DATA=folder cargo run --release -p tidegauge-storage --example chunk_rates [--features cold]`
+//! `TIDEGAUGE_DATA=folder cargo run --release -p tidegauge-storage --example chunk_rates [--features cold] [-- SET..]`
+//!
+//! Only the sets that are named, if any are: for a profiler.
 //!
 //! The folder holds `.tsb` files (see `tests/real_series.rs`); without it only the made-up sets are measured. Encoded
 //! columns are copied until they are far larger than any cache, decoded vector by vector into a buffer that stays in
@@ -31,6 +33,8 @@ fn main() {
         Some(folder) => sets.extend(real(Path::new(&folder))),
         None => println!("TIDEGAUGE_DATA names no folder: made-up sets only\n"),
     }
+    let named: Vec<String> = std::env::args().skip(1).collect();
+    sets.retain(|set| named.is_empty() || named.contains(&set.name));
     let roof = roof();
     println!(
         "{:20} {:>10} {:>8} {:>8} {:>12} {:>14}  vectors by encoding",

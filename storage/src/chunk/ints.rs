@@ -316,6 +316,30 @@ impl<'a> Packed<'a> {
         }
     }
 
+    /// Unpacks the distances of the patches, and answers how many there are.
+    fn far(&self, room: &mut room::Patches) -> Result<usize, ChunkError> {
+        let Some(Patches { places, width, bytes }) = self.patches else { return Ok(0) };
+        bitpack::unpack_linear(bytes, width, 0, &mut room.far[..places.len])?;
+        Ok(places.len)
+    }
+
+    /// Adds the integers to what is there, if they are all the same but for patches.
+    fn decode_onto(&self, out: &mut [u64], room: &mut room::Patches) -> Result<bool, ChunkError> {
+        let Some(Patches { places, .. }) = self.patches.filter(|_| self.width == 0) else { return Ok(false) };
+        let far = self.far(room)?;
+        match places.bits() {
+            Some(bits) => kernel::patch_onto(bits, self.base, &room.far, out),
+            None if self.base == 0 => {
+                for (place, far) in places.list(&mut room.places)?.iter().zip(&room.far[..far]) {
+                    let slot = &mut out[usize::from(*place)];
+                    *slot = slot.wrapping_add(unzigzag(*far) as u64);
+                }
+            }
+            None => return Ok(false),
+        }
+        Ok(true)
+    }
+
     /// Puts the patches in their places one by one, each turned into something by `finish`.
     fn patch(&self, out: &mut [u64], room: &mut room::Patches, finish: impl Fn(u64) -> u64) -> Result<(), ChunkError> {
         let Some(Patches { places, width, bytes }) = self.patches else { return Ok(()) };
@@ -340,6 +364,9 @@ pub(super) fn decode_onto(cursor: &mut Cursor<'_>, out: &mut [u64], room: &mut R
         (packed.unpatched(), <&mut [u64; VECTOR_SAMPLES]>::try_from(&mut *out))
     {
         kernel::add_unpacked(bytes, width, base, full);
+        return Ok(());
+    }
+    if packed.decode_onto(out, &mut room.patches)? {
         return Ok(());
     }
     let more = &mut room.words[..out.len()];
@@ -462,6 +489,25 @@ mod tests {
                 centre.wrapping_add((*x as i64) >> (63 - bits))
             }).collect();
             round_trip(&xs);
+        }
+
+        /// As corrections are: mostly the same, in the end few or many that are not.
+        #[test]
+        fn integers_are_added_as_they_would_be_decoded(
+            base in prop_oneof![Just(0i64), any::<i64>()], odds in 1u64..200, count in 1usize..=1024,
+            noise in prop::collection::vec(any::<u64>(), 1024),
+        ) {
+            let noise = &noise[..count];
+            let far = |x: u64| if x.is_multiple_of(odds) { (x >> 58) as i64 - 32 } else { 0 };
+            let xs: Vec<i64> = noise.iter().map(|x| base.wrapping_add(far(*x))).collect();
+            let mut bytes = Vec::new();
+            Plan::of(&xs).encode(&xs, &mut Scratch::default(), &mut bytes);
+            let mut out = noise.to_vec();
+            let mut cursor = Cursor::new(&bytes);
+            decode_onto(&mut cursor, &mut out, &mut Room::new()).unwrap();
+            cursor.end("rest").unwrap();
+            let want: Vec<u64> = noise.iter().zip(&xs).map(|(there, x)| there.wrapping_add(*x as u64)).collect();
+            prop_assert_eq!(out, want);
         }
     }
 }

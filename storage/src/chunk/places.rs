@@ -242,6 +242,20 @@ pub(super) fn patch(bits: &[u8], base: u64, far: &[u64; VECTOR_SAMPLES + 8], out
     });
 }
 
+/// Adds `base` to each value, and where a bit is set the distance of which `far` has the zigzag, one after the other.
+#[inline(always)]
+pub(super) fn patch_onto(bits: &[u8], base: u64, far: &[u64; VECTOR_SAMPLES + 8], out: &mut [u64]) {
+    patch_by(bits, far, out, |byte, far, values| {
+        let mut rank = 0;
+        for (bit, slot) in values.iter_mut().enumerate() {
+            let is_set = byte >> bit & 1;
+            let distance = if is_set == 1 { unzigzag(far[rank % 8]) as u64 } else { 0 };
+            *slot = slot.wrapping_add(base).wrapping_add(distance);
+            rank += usize::from(is_set);
+        }
+    });
+}
+
 /// As [`patch`]; `merge` does it for the values of one byte.
 #[inline(always)]
 pub(super) fn patch_by(

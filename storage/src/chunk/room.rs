@@ -41,3 +41,16 @@ impl Room {
         })
     }
 }
+
+/// Calls `work` with a place for the values of a vector, in which anything may stand.
+#[inline]
+pub(super) fn with_values<R>(work: impl FnOnce(&mut [f64; VECTOR_SAMPLES]) -> R) -> R {
+    thread_local! {
+        static VALUES: RefCell<[f64; VECTOR_SAMPLES]> = const { RefCell::new([0.0; VECTOR_SAMPLES]) };
+    }
+    VALUES.with(|values| match values.try_borrow_mut() {
+        Ok(mut values) => work(&mut values),
+        // Whoever looks at values may look at those of another column.
+        Err(_) => work(&mut [0.0; VECTOR_SAMPLES]),
+    })
+}

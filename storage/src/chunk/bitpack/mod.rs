@@ -51,7 +51,7 @@ pub(super) fn pack_linear(values: &[u64], width: u32, out: &mut Vec<u8>) {
 pub(super) fn unpack_linear(bytes: &[u8], width: u32, base: u64, out: &mut [u64]) -> Result<(), ChunkError> {
     check(bytes, width, out.len())?;
     match width {
-        0 => out.fill(base),
+        0 => kernel::fill(base, out),
         _ => kernel::unpack_linear(bytes, width, base, out),
     }
     Ok(())
@@ -66,7 +66,7 @@ pub(super) fn unpack(bytes: &[u8], width: u32, base: u64, out: &mut [u64]) -> Re
     };
     check(bytes, width, VECTOR_SAMPLES)?;
     match width {
-        0 => full.fill(base),
+        0 => kernel::fill(base, full),
         _ => kernel::unpack(bytes, width, base, full),
     }
     Ok(())

@@ -121,22 +121,22 @@ macro_rules! by_machine {
 by_machine! {
     /// Unpacks a full vector and adds `base` to each value.
     fn unpack(bytes: &[u8], width: u32, base: u64, out: &mut [u64; VECTOR_SAMPLES]) =
-        portable::unpack, portable::unpack, portable::unpack
+        portable::unpack, portable::unpack, x86::unpack_avx512
 }
 by_machine! {
     /// Unpacks a full vector and adds its values and `base` to what is there.
     fn add_unpacked(bytes: &[u8], width: u32, base: u64, out: &mut [u64; VECTOR_SAMPLES]) =
-        portable::add_unpacked, portable::add_unpacked, portable::add_unpacked
+        portable::add_unpacked, portable::add_unpacked, x86::add_unpacked_avx512
 }
 by_machine! {
     /// Unpacks a full vector, adds `base` to each value, and sums up lane by lane; answers the sums.
     fn unpack_sums(bytes: &[u8], width: u32, base: u64, out: &mut [u64; VECTOR_SAMPLES]) -> [u64; LANES] =
-        portable::unpack_sums, portable::unpack_sums, portable::unpack_sums
+        portable::unpack_sums, portable::unpack_sums, x86::unpack_sums_avx512
 }
 by_machine! {
     /// Unpacks a full vector, adds `base`, and turns the integers into the bits of the decimals that they stand for.
     fn unpack_decimals(bytes: &[u8], width: u32, base: u64, scale: &Scale, out: &mut [u64; VECTOR_SAMPLES]) =
-        portable::unpack_decimals::<false>, portable::unpack_decimals::<true>, portable::unpack_decimals::<true>
+        portable::unpack_decimals::<false>, portable::unpack_decimals::<true>, x86::unpack_decimals_avx512
 }
 by_machine! {
     /// Unpacks values that lie one behind the other and adds `base` to each. `width` is 1 to 64.
@@ -174,6 +174,14 @@ by_machine! {
     fn regular(first: i64, step: i64, out: &mut [i64]) = portable::regular, portable::regular, x86::regular_avx512
 }
 by_machine! {
+    /// Fills `out`.
+    fn fill(value: u64, out: &mut [u64]) = portable::fill, portable::fill, portable::fill
+}
+by_machine! {
+    /// Shifts each word left by less than 64 bits.
+    fn shift(zeros: u32, out: &mut [u64]) = portable::shift, portable::shift, portable::shift
+}
+by_machine! {
     /// Adds each word of `more` to what is there.
     fn add(more: &[u64], out: &mut [u64]) = portable::add, portable::add, portable::add
 }
@@ -181,6 +189,11 @@ by_machine! {
     /// Replaces the values at the bits that are set: see [`places::patch`].
     fn patch(bits: &[u8], base: u64, far: &[u64; VECTOR_SAMPLES + 8], out: &mut [u64]) =
         places::patch, places::patch, x86::patch_avx512
+}
+by_machine! {
+    /// Adds to each value what [`patch`] would put there, and `base` where it would put nothing.
+    fn patch_onto(bits: &[u8], base: u64, far: &[u64; VECTOR_SAMPLES + 8], out: &mut [u64]) =
+        places::patch_onto, places::patch_onto, x86::patch_onto_avx512
 }
 by_machine! {
     /// Moves the first value of each run to where the run lies, and repeats it there: see [`places::spread_runs`].
@@ -295,6 +308,21 @@ mod tests {
             far[..len].copy_from_slice(&noise[..len]);
             both(&|machine, out| patch::on(machine, &bits[..count.div_ceil(8)], base, &far, &mut out[..count]));
             both(&|machine, out| add::on(machine, &noise[..count], &mut out[..count]));
+            let onto = both(&|machine, out| {
+                out[..count].copy_from_slice(&noise[..count]);
+                patch_onto::on(machine, &bits[..count.div_ceil(8)], base, &far, &mut out[..count]);
+            });
+            let both_steps = both(&|machine, out| {
+                let mut patched = [base; VECTOR_SAMPLES];
+                patch::on(machine, &bits[..count.div_ceil(8)], base, &far, &mut patched[..count]);
+                out[..count].copy_from_slice(&noise[..count]);
+                add::on(machine, &patched[..count], &mut out[..count]);
+            });
+            assert_eq!(onto, both_steps);
+            both(&|machine, out| shift::on(machine, width - 1, &mut out[..count]));
+            assert!(
+                both(&|machine, out| fill::on(machine, base, &mut out[..count]))[..count].iter().all(|x| *x == base)
+            );
         }
 
         for count in [1, 15, 16, 17, 1024] {

@@ -65,6 +65,20 @@ pub(super) fn in_order_decimals(
 }
 
 #[inline(always)]
+pub(super) fn fill(value: u64, out: &mut [u64]) {
+    for slot in out {
+        *slot = value;
+    }
+}
+
+#[inline(always)]
+pub(super) fn shift(zeros: u32, out: &mut [u64]) {
+    for slot in out {
+        *slot <<= zeros & 63;
+    }
+}
+
+#[inline(always)]
 pub(super) fn add(more: &[u64], out: &mut [u64]) {
     for (slot, more) in out.iter_mut().zip(more) {
         *slot = slot.wrapping_add(*more);

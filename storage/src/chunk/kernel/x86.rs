@@ -57,29 +57,119 @@ pub(super) fn in_order_decimals_avx512(
     scale: &Scale,
     out: &mut [u64; VECTOR_SAMPLES],
 ) {
-    let magic = _mm512_set1_pd(Scale::MAGIC);
-    let factor = _mm512_set1_pd(scale.factor);
-    let (power, inverse) = (_mm512_set1_pd(scale.power), _mm512_set1_pd(scale.inverse));
+    let scaled = Scaled::new(scale);
     let starts = starts.map(|start| start.wrapping_add(Scale::MAGIC.to_bits()) as i64);
-    let float = |lane: usize, values: __m512i| {
-        let sums = _mm512_add_epi64(values, _mm512_set1_epi64(starts[lane]));
-        _mm512_sub_pd(_mm512_castsi512_pd(sums), magic)
-    };
-    let quotient = |a: __m512d| {
-        // As in `Scale::quotient`.
-        let guess = _mm512_mul_pd(a, inverse);
-        let rest = _mm512_fnmadd_pd(guess, power, a);
-        _mm512_castpd_si512(_mm512_fmadd_pd(rest, inverse, guess))
-    };
+    let shifted = |lane: usize, values: __m512i| _mm512_add_epi64(values, _mm512_set1_epi64(starts[lane]));
     match (scale.is_whole(), scale.factor == 1.0) {
-        (true, true) => transpose(rows, out, |lane, values| _mm512_castpd_si512(float(lane, values))),
-        (true, false) => {
-            transpose(rows, out, |lane, values| _mm512_castpd_si512(_mm512_mul_pd(float(lane, values), factor)));
+        (true, true) => transpose(rows, out, |lane, values| scaled.bits::<true, true>(shifted(lane, values))),
+        (true, false) => transpose(rows, out, |lane, values| scaled.bits::<true, false>(shifted(lane, values))),
+        (false, true) => transpose(rows, out, |lane, values| scaled.bits::<false, true>(shifted(lane, values))),
+        (false, false) => transpose(rows, out, |lane, values| scaled.bits::<false, false>(shifted(lane, values))),
+    }
+}
+
+/// A [`Scale`] for eight integers at once.
+#[derive(Clone, Copy)]
+struct Scaled {
+    factor: __m512d,
+    power: __m512d,
+    inverse: __m512d,
+}
+
+impl Scaled {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn new(scale: &Scale) -> Self {
+        let all = |float: f64| _mm512_set1_pd(float);
+        Self { factor: all(scale.factor), power: all(scale.power), inverse: all(scale.inverse) }
+    }
+
+    /// The bits of the floats that integers stand for to which those of the magic number were added. `WHOLE` if they
+    /// are divided by nothing, `ONE` if multiplied by nothing.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn bits<const WHOLE: bool, const ONE: bool>(self, shifted: __m512i) -> __m512i {
+        let float = _mm512_sub_pd(_mm512_castsi512_pd(shifted), _mm512_set1_pd(Scale::MAGIC));
+        let product = if ONE { float } else { _mm512_mul_pd(float, self.factor) };
+        if WHOLE {
+            return _mm512_castpd_si512(product);
         }
-        (false, true) => transpose(rows, out, |lane, values| quotient(float(lane, values))),
-        (false, false) => {
-            transpose(rows, out, |lane, values| quotient(_mm512_mul_pd(float(lane, values), factor)));
+        // As in `Scale::quotient`.
+        let guess = _mm512_mul_pd(product, self.inverse);
+        let rest = _mm512_fnmadd_pd(guess, self.power, product);
+        _mm512_castpd_si512(_mm512_fmadd_pd(rest, self.inverse, guess))
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512vbmi2")]
+pub(super) fn unpack_avx512(bytes: &[u8], width: u32, base: u64, out: &mut [u64; VECTOR_SAMPLES]) {
+    let base = _mm512_set1_epi64(base as i64);
+    unpack(bytes, width, out, |_, values, _| _mm512_add_epi64(values, base));
+}
+
+#[target_feature(enable = "avx512f,avx512vbmi2")]
+pub(super) fn add_unpacked_avx512(bytes: &[u8], width: u32, base: u64, out: &mut [u64; VECTOR_SAMPLES]) {
+    let base = _mm512_set1_epi64(base as i64);
+    unpack(bytes, width, out, |_, values, there| _mm512_add_epi64(there, _mm512_add_epi64(values, base)));
+}
+
+#[target_feature(enable = "avx512f,avx512vbmi2")]
+pub(super) fn unpack_sums_avx512(bytes: &[u8], width: u32, base: u64, out: &mut [u64; VECTOR_SAMPLES]) -> [u64; LANES] {
+    let base = _mm512_set1_epi64(base as i64);
+    let mut sums = [_mm512_setzero_si512(); 2];
+    unpack(bytes, width, out, |half, values, _| {
+        sums[half] = _mm512_add_epi64(sums[half], _mm512_add_epi64(values, base));
+        sums[half]
+    });
+    bytemuck::cast(sums)
+}
+
+#[target_feature(enable = "avx512f,avx512vbmi2")]
+pub(super) fn unpack_decimals_avx512(
+    bytes: &[u8],
+    width: u32,
+    base: u64,
+    scale: &Scale,
+    out: &mut [u64; VECTOR_SAMPLES],
+) {
+    let scaled = Scaled::new(scale);
+    let base = _mm512_set1_epi64(base.wrapping_add(Scale::MAGIC.to_bits()) as i64);
+    let shifted = |values: __m512i| _mm512_add_epi64(values, base);
+    match (scale.is_whole(), scale.factor == 1.0) {
+        (true, true) => unpack(bytes, width, out, |_, values, _| scaled.bits::<true, true>(shifted(values))),
+        (true, false) => unpack(bytes, width, out, |_, values, _| scaled.bits::<true, false>(shifted(values))),
+        (false, true) => unpack(bytes, width, out, |_, values, _| scaled.bits::<false, true>(shifted(values))),
+        (false, false) => unpack(bytes, width, out, |_, values, _| scaled.bits::<false, false>(shifted(values))),
+    }
+}
+
+/// [`lanes::unpack`](crate::chunk::bitpack::lanes::unpack): two words become one value by a single shift of both.
+/// `finish` answers what to write, told which half of the row it is, the values, and what is there.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vbmi2")]
+fn unpack(
+    bytes: &[u8],
+    width: u32,
+    out: &mut [u64; VECTOR_SAMPLES],
+    mut finish: impl FnMut(usize, __m512i, __m512i) -> __m512i,
+) {
+    let mask = _mm512_set1_epi64((u64::MAX >> (64 - width.clamp(1, 64))) as i64);
+    let (stripes, _) = bytes.as_chunks::<{ LANES * 8 }>();
+    let last = stripes.len() - 1;
+    let (mut bit, mut shifts, step) = (0, _mm512_setzero_si512(), _mm512_set1_epi64(width.into()));
+    for row in out.as_chunks_mut::<LANES>().0 {
+        let at = (bit / 64) as usize;
+        let (low, high): ([__m512i; 2], [__m512i; 2]) =
+            (bytemuck::cast(stripes[at.min(last)]), bytemuck::cast(stripes[(at + 1).min(last)]));
+        let mut there: [__m512i; 2] = bytemuck::cast(*row);
+        for half in 0..2 {
+            // The count is taken modulo 64. A value that ends within `low` takes nothing of `high`: the mask cuts it off.
+            let values = _mm512_and_si512(_mm512_shrdv_epi64(low[half], high[half], shifts), mask);
+            there[half] = finish(half, values, there[half]);
         }
+        *row = bytemuck::cast(there);
+        bit += width;
+        shifts = _mm512_add_epi64(shifts, step);
     }
 }
 
@@ -122,14 +212,29 @@ pub(super) fn sum_in_order_avx512(steps: &mut [u64]) {
 
 #[target_feature(enable = "avx512f,popcnt")]
 pub(super) fn patch_avx512(bits: &[u8], base: u64, far: &[u64; VECTOR_SAMPLES + 8], out: &mut [u64]) {
-    let (one, base) = (_mm512_set1_epi64(1), _mm512_set1_epi64(base as i64));
+    let base = _mm512_set1_epi64(base as i64);
     places::patch_by(bits, far, out, |byte, far, values| {
-        let far: __m512i = bytemuck::cast(*far);
-        let sign = _mm512_sub_epi64(_mm512_setzero_si512(), _mm512_and_si512(far, one));
-        let distance = _mm512_xor_si512(_mm512_srli_epi64::<1>(far), sign);
-        let patches = _mm512_add_epi64(distance, base);
+        let patches = _mm512_add_epi64(unzigzag(far), base);
         *values = bytemuck::cast(_mm512_mask_expand_epi64(bytemuck::cast(*values), byte, patches));
     });
+}
+
+#[target_feature(enable = "avx512f,popcnt")]
+pub(super) fn patch_onto_avx512(bits: &[u8], base: u64, far: &[u64; VECTOR_SAMPLES + 8], out: &mut [u64]) {
+    let base = _mm512_set1_epi64(base as i64);
+    places::patch_by(bits, far, out, |byte, far, values| {
+        let distances = _mm512_maskz_expand_epi64(byte, unzigzag(far));
+        let sums = _mm512_add_epi64(_mm512_add_epi64(bytemuck::cast(*values), base), distances);
+        *values = bytemuck::cast(sums);
+    });
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn unzigzag(far: &[u64; 8]) -> __m512i {
+    let far: __m512i = bytemuck::cast(*far);
+    let sign = _mm512_sub_epi64(_mm512_setzero_si512(), _mm512_and_si512(far, _mm512_set1_epi64(1)));
+    _mm512_xor_si512(_mm512_srli_epi64::<1>(far), sign)
 }
 
 /// Writes the lanes of `rows` one behind the other, eight values of one lane at a time, each through `finish`.

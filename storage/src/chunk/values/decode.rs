@@ -6,7 +6,7 @@ use crate::chunk::cursor::Cursor;
 use crate::chunk::format::{HAS_CORRECTIONS, HAS_EXCEPTIONS, HAS_RUNS, VECTOR_SAMPLES, ValueEncoding};
 use crate::chunk::places::Places;
 use crate::chunk::room::Room;
-use crate::chunk::{ChunkError, bitpack, ints, steps};
+use crate::chunk::{ChunkError, bitpack, ints, kernel, steps};
 
 /// Decodes exactly `out.len()` values, at most 1,024. `first` is the first vector of the column.
 pub(super) fn vector(first: &[u8], bytes: &[u8], out: &mut [f64]) -> Result<(), ChunkError> {
@@ -88,7 +88,7 @@ fn plain(
             let raw = cursor.take(words.len() * 8, "raw values")?;
             words.iter_mut().zip(raw.as_chunks::<8>().0).for_each(|(slot, bits)| *slot = u64::from_le_bytes(*bits));
         }
-        ValueEncoding::Constant => words.fill(cursor.u64("constant value")?),
+        ValueEncoding::Constant => kernel::fill(cursor.u64("constant value")?, words),
         ValueEncoding::Decimal => {
             let scale = scale(cursor)?;
             ints::decode_decimals(cursor, &scale, words, room)?;
@@ -100,12 +100,12 @@ fn plain(
         ValueEncoding::Bits => {
             let zeros = low_zeros(cursor)?;
             ints::decode(cursor, words, room)?;
-            words.iter_mut().for_each(|word| *word <<= zeros);
+            kernel::shift(zeros, words);
         }
         ValueEncoding::BitsDelta => {
             let zeros = low_zeros(cursor)?;
             steps::decode(cursor, words, room)?;
-            words.iter_mut().for_each(|word| *word <<= zeros);
+            kernel::shift(zeros, words);
         }
         ValueEncoding::Halves => halves::decode(cursor, words, &mut room.words)?,
         ValueEncoding::Dictionary => return Err(ChunkError::damaged("a dictionary within a dictionary")),

@@ -19,7 +19,7 @@ mod plain;
 use super::cursor::Cursor;
 use super::format::{VECTOR_SAMPLES, ValueEncoding};
 use super::vectors::Vectors;
-use super::{ChunkError, kernel};
+use super::{ChunkError, kernel, room};
 
 pub(super) use decimal::{Decimals, Scale};
 pub use encode::ValueEncoder;
@@ -69,7 +69,14 @@ impl<'a> ValueColumn<'a> {
     /// # Errors
     /// [`ChunkError`] if a vector is damaged: those before it were visited.
     pub fn for_each_vector(&self, mut visit: impl FnMut(usize, &[f64])) -> Result<(), ChunkError> {
-        let mut buffer = [0.0; VECTOR_SAMPLES];
+        room::with_values(|buffer| self.visit(buffer, &mut visit))
+    }
+
+    fn visit(
+        &self,
+        buffer: &mut [f64; VECTOR_SAMPLES],
+        visit: &mut impl FnMut(usize, &[f64]),
+    ) -> Result<(), ChunkError> {
         for vector in 0..self.vectors() {
             let values = &mut buffer[..self.0.samples(vector)];
             if vector + 1 < self.vectors() {

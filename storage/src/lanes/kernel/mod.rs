@@ -44,7 +44,8 @@ by_machine! {
         add_rows, x86::add_compensated_avx2, x86::add_compensated_avx512
 }
 by_machine! {
-    /// Adds rows to the sums of the lanes, and lets go what the roundings lose.
+    /// Adds rows to the sums of the lanes, each to one of four sums that take turns and are added up at the end, and
+    /// lets go what the roundings lose.
     pub fn add(sums: &mut Row, rows: &[Row]) = add_plain_rows, x86::add_avx2, x86::add_avx512
 }
 by_machine! {

@@ -37,22 +37,36 @@ pub(super) fn add_compensated_avx2(sums: &mut Row, lost: &mut Row, rows: &[Row])
 
 #[target_feature(enable = "avx512f")]
 pub(super) fn add_avx512(sums: &mut Row, rows: &[Row]) {
-    // Each row is added in its turn, so that what comes out is what the plain loop answers.
-    let mut sum: __m512d = bytemuck::cast(*sums);
-    for row in rows {
-        sum = _mm512_add_pd(sum, bytemuck::cast(*row));
+    let mut four = [bytemuck::cast(*sums), _mm512_setzero_pd(), _mm512_setzero_pd(), _mm512_setzero_pd()];
+    let (fours, rest) = rows.as_chunks::<4>();
+    for rows in fours {
+        for (sum, row) in four.iter_mut().zip(rows) {
+            *sum = _mm512_add_pd(*sum, bytemuck::cast(*row));
+        }
     }
-    *sums = bytemuck::cast(sum);
+    for (sum, row) in four.iter_mut().zip(rest) {
+        *sum = _mm512_add_pd(*sum, bytemuck::cast(*row));
+    }
+    let [a, b, c, d] = four;
+    *sums = bytemuck::cast(_mm512_add_pd(_mm512_add_pd(a, b), _mm512_add_pd(c, d)));
 }
 
 #[target_feature(enable = "avx2")]
 pub(super) fn add_avx2(sums: &mut Row, rows: &[Row]) {
-    let mut sum: [__m256d; 2] = bytemuck::cast(*sums);
-    for row in rows {
+    let zero = [_mm256_setzero_pd(); 2];
+    let mut four: [[__m256d; 2]; 4] = [bytemuck::cast(*sums), zero, zero, zero];
+    let add = |sum: &mut [__m256d; 2], row: &Row| {
         let row: [__m256d; 2] = bytemuck::cast(*row);
-        sum = [_mm256_add_pd(sum[0], row[0]), _mm256_add_pd(sum[1], row[1])];
+        *sum = [_mm256_add_pd(sum[0], row[0]), _mm256_add_pd(sum[1], row[1])];
+    };
+    let (fours, rest) = rows.as_chunks::<4>();
+    for rows in fours {
+        four.iter_mut().zip(rows).for_each(|(sum, row)| add(sum, row));
     }
-    *sums = bytemuck::cast(sum);
+    four.iter_mut().zip(rest).for_each(|(sum, row)| add(sum, row));
+    let [a, b, c, d] = four;
+    let sum = |half: usize| _mm256_add_pd(_mm256_add_pd(a[half], b[half]), _mm256_add_pd(c[half], d[half]));
+    *sums = bytemuck::cast([sum(0), sum(1)]);
 }
 
 /// The machine's maximum answers the second of its operands where one of them is NaN, or both are equal.
