@@ -8,7 +8,7 @@ if ! cargo +nightly fuzz --version >/dev/null 2>&1; then
     exec ../ci/skipped.sh "fuzzing" "there is no nightly compiler with cargo-fuzz"
 fi
 seconds=${FUZZ_SECONDS:-5}
-[ $# -gt 0 ] || set -- chunk round_trip segment index manifest wal promql http
+[ $# -gt 0 ] || set -- chunk round_trip segment index manifest wal remains promql http
 # Seeds are written by a plain build: coverage counters need a target's own main.
 cargo +nightly run --quiet --example seeds -- corpus
 for target in "$@"; do

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tidegauge_fuzz::queries::{BEGIN, EXPRESSIONS};
-use tidegauge_fuzz::{chunks, manifest, segment, shapes, wal};
+use tidegauge_fuzz::{chunks, joined, manifest, segment, shapes, wal, wal_files};
 use tidegauge_storage::chunk::Effort;
 
 fn main() -> std::io::Result<()> {
@@ -21,8 +21,16 @@ fn main() -> std::io::Result<()> {
     write("round_trip", round_trip.collect())?;
     write("segment", vec![segment(Effort::Fresh), segment(Effort::Cold)])?;
     write("index", vec![vec![0; 3], vec![7; 30]])?;
-    write("manifest", vec![manifest()])?;
     write("wal", vec![wal()])?;
+    let log = wal_files();
+    let missing =
+        |i: usize| log.iter().enumerate().map(|(at, file)| if at == i { vec![] } else { file.clone() }).collect();
+    let logs: Vec<Vec<Vec<u8>>> = (0..4).map(missing).collect();
+    // What is allocated ahead would be most of the input.
+    let mut manifest = manifest();
+    write("manifest", vec![manifest.clone()])?;
+    manifest.truncate(manifest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
+    write("remains", logs.into_iter().map(|log| joined(&[vec![manifest.clone()], log].concat())).collect())?;
     write("promql", EXPRESSIONS.iter().map(|text| text.as_bytes().to_vec()).collect())?;
     write("http", forms())
 }

@@ -122,33 +122,69 @@ pub fn manifest() -> Vec<u8> {
 /// If the memory file system fails.
 #[must_use]
 pub fn wal() -> Vec<u8> {
+    wal_files().swap_remove(0)
+}
+
+/// The files of [`wal_files`]: two of one opening, one of the next.
+pub const EPOCHS: [Epoch; 3] = [Epoch::new(1, 0), Epoch::new(1, 1), Epoch::new(2, 0)];
+
+/// The files of a log of two openings, each of a few frames of several shapes.
+///
+/// # Panics
+/// If the memory file system fails.
+#[must_use]
+pub fn wal_files() -> Vec<Vec<u8>> {
     let fs = MemFs::new();
     fs.create_dir_all(Path::new(DIR)).expect("memory");
-    let mut options = WriterOptions::new(STORE, 1, FrameNo(1));
-    options.file_bytes = 12 << 10;
-    let mut writer = WalWriter::open(Arc::new(fs.clone()), DIR, Epoch(0), options).expect("memory");
     let shapes = shapes();
-    for i in 0..4u64 {
-        let mut frame = FrameEncoder::new();
-        frame.begin(SeqNo(i * 100));
-        if i == 0 {
-            for series in 0..5u32 {
-                let name = format!("metric_{series}");
-                let labels = Labels::new([("__name__", &name)], &LabelLimits::DEFAULT).expect("one label");
-                frame.define(series, &labels).expect("few");
+    let mut number = 0u64;
+    for opening in [1, 2] {
+        let mut options = WriterOptions::new(STORE, opening, FrameNo(u64::from(opening) * 1000));
+        options.file_bytes = 12 << 10;
+        let mut writer = WalWriter::open(Arc::new(fs.clone()), DIR, Epoch(0), options).expect("memory");
+        for i in 0..16u64 {
+            let mut frame = FrameEncoder::new();
+            frame.begin(SeqNo(number * 100));
+            number += 1;
+            if i == 0 {
+                for series in 0..5u32 {
+                    let name = format!("metric_{series}");
+                    let labels = Labels::new([("__name__", &name)], &LabelLimits::DEFAULT).expect("one label");
+                    frame.define(series, &labels).expect("few");
+                }
             }
+            let shape = &shapes[22 + i as usize % 4 * 3];
+            let samples: Vec<WalSample> = (0..shape.len().min(90))
+                .map(|at| WalSample {
+                    series: (at % 5) as u32,
+                    tag: 0,
+                    timestamp: shape.timestamps[at],
+                    value: shape.values[at],
+                })
+                .collect();
+            assert_eq!(frame.samples(&samples), samples.len(), "a frame holds more");
+            writer.append(&mut frame).expect("memory");
         }
-        let shape = &shapes[22 + i as usize * 3];
-        let samples: Vec<WalSample> = (0..shape.len().min(30))
-            .map(|at| WalSample {
-                series: (at % 5) as u32,
-                tag: 0,
-                timestamp: shape.timestamps[at],
-                value: shape.values[at],
-            })
-            .collect();
-        assert_eq!(frame.samples(&samples), samples.len(), "a frame holds more");
-        writer.append(&mut frame).expect("memory");
     }
-    fs.map(&Path::new(DIR).join(Epoch::new(1, 0).file_name())).expect("memory").to_vec()
+    EPOCHS.iter().map(|epoch| fs.map(&Path::new(DIR).join(epoch.file_name())).expect("memory").to_vec()).collect()
+}
+
+/// Pieces of an input: each but the last as long as the numbers in front of it say.
+#[must_use]
+pub fn pieces<const N: usize>(input: &[u8]) -> [&[u8]; N] {
+    let (lengths, mut rest) = input.split_at(input.len().min(2 * (N - 1)));
+    let mut lengths = lengths.as_chunks::<2>().0.iter().map(|length| usize::from(u16::from_le_bytes(*length)));
+    std::array::from_fn(|_| {
+        let (piece, behind) = rest.split_at(lengths.next().unwrap_or(rest.len()).min(rest.len()));
+        rest = behind;
+        piece
+    })
+}
+
+/// What [`pieces`] takes apart.
+#[must_use]
+pub fn joined(pieces: &[Vec<u8>]) -> Vec<u8> {
+    let (_, before) = pieces.split_last().expect("some");
+    let lengths = before.iter().flat_map(|piece| (piece.len() as u16).to_le_bytes());
+    lengths.chain(pieces.iter().flatten().copied()).collect()
 }
