@@ -3,6 +3,7 @@
 mod labels;
 mod matcher;
 mod pattern;
+mod replacement;
 mod sample;
 mod time;
 mod tombstone;
@@ -10,6 +11,7 @@ mod tombstone;
 pub use labels::{LabelError, LabelLimits, Labels, METRIC_NAME, SeriesKey};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use pattern::compile_anchored;
+pub use replacement::expand;
 pub use sample::{Sample, SeqNo, SeqRange};
 pub use time::{TimeRange, Timestamp, TimestampOutOfRange};
 pub use tombstone::{TOMBSTONE_BYTES_MAX, TOMBSTONE_MATCHERS_MAX, Tombstone};

@@ -2,8 +2,9 @@
 //! a crate whose language differs in places.
 //!
 //! Go's `\d \w \s \b` know ASCII only, a brace that repeats nothing stands for itself, so
-//! does a bracket within a class, and `\Q..\E` quotes.
+//! does a bracket within a class, `\Q..\E` quotes, and groups may share a name.
 
+use std::collections::HashMap;
 use std::iter::Peekable;
 use std::str::Chars;
 
@@ -65,11 +66,13 @@ fn one_line(text: &str) -> String {
 struct Translator<'a> {
     rest: Peekable<Chars<'a>>,
     out: String,
+    /// How often each name of a group was given.
+    names: HashMap<String, usize>,
 }
 
 impl<'a> Translator<'a> {
     fn new(pattern: &'a str) -> Self {
-        Self { rest: pattern.chars().peekable(), out: String::with_capacity(pattern.len() + 16) }
+        Self { rest: pattern.chars().peekable(), out: String::with_capacity(pattern.len() + 16), names: HashMap::new() }
     }
 
     fn translate(mut self) -> Result<String, String> {
@@ -262,11 +265,17 @@ impl<'a> Translator<'a> {
         Ok(())
     }
 
-    /// Behind `(`: flags of which the other language has more.
+    /// Behind `(`: a name, or flags of which the other language has more.
     fn group(&mut self) -> Result<(), String> {
         self.out.push('(');
         if self.rest.next_if_eq(&'?').is_none() {
             return Ok(());
+        }
+        let mut ahead = self.rest.clone();
+        let begin = if ahead.next_if_eq(&'P').is_some() { "(?P<" } else { "(?<" };
+        if ahead.next_if_eq(&'<').is_some() {
+            self.rest = ahead;
+            return self.name(begin);
         }
         self.out.push('?');
         while let Some(c) = self.rest.next_if(|c| c.is_ascii_lowercase() || matches!(c, 'R' | 'U' | '-')) {
@@ -275,6 +284,23 @@ impl<'a> Translator<'a> {
             }
             self.out.push(c);
         }
+        Ok(())
+    }
+
+    /// Behind `(?P<` or `(?<`: letters, digits and `_`, in any order and even where another group has the name.
+    fn name(&mut self, begin: &str) -> Result<(), String> {
+        let name: String = std::iter::from_fn(|| self.rest.next_if(|&c| c != '>')).collect();
+        let fit = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        let end = if self.rest.next().is_some() { ">" } else { "" };
+        if !fit || end.is_empty() {
+            return Err(format!("error parsing regexp: invalid named capture: `{begin}{name}{end}`"));
+        }
+        let given = self.names.entry(name.clone()).or_insert(0);
+        *given += 1;
+        // No name that is given has a dot.
+        let first = if name.starts_with(|c: char| c.is_ascii_digit()) { "_." } else { "" };
+        let again = if *given > 1 { format!(".{given}") } else { String::new() };
+        self.out.push_str(&format!("?P<{first}{name}{again}>"));
         Ok(())
     }
 
@@ -296,6 +322,12 @@ impl<'a> Translator<'a> {
         self.rest.by_ref().take(ahead.len() + 1).for_each(drop);
         Ok(Some(format!("{{{ahead}}}")))
     }
+}
+
+/// The name of a group as it was given.
+pub(super) fn written_name(own: &str) -> &str {
+    let name = own.strip_prefix("_.").unwrap_or(own);
+    name.split_once('.').map_or(name, |(name, _)| name)
 }
 
 /// What `\d`, `\w` and `\s` stand for within a class.
@@ -388,6 +420,7 @@ mod tests {
             ("(?i)abc", "ABC"),
             ("(?i:a)b", "Ab"),
             ("(?P<n>a)(?<m>b)", "ab"),
+            ("(?P<1n>a)(?P<n>b)(?<n>c)(?P<1n>d)", "abcd"),
             ("a.b", "a\nb"),
             ("a*?b+?c??", "aab"),
             ("", ""),
@@ -439,6 +472,12 @@ mod tests {
             "[[:foo:]]",
             "[[:a]b[c:]",
             "(?=a)",
+            "(?P<>a)",
+            "(?P<a-b>a)",
+            "(?P<é>a)",
+            "(?P<a.b>a)",
+            "(?P<a",
+            "(?<=a)b>",
         ] {
             let why = compile_anchored(pattern).expect_err(pattern);
             assert!(!why.is_empty() && !why.contains('\n'), "{pattern}: {why}");

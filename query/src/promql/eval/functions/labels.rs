@@ -6,7 +6,7 @@ use crate::promql::eval::labels::with;
 use crate::promql::eval::run::{Run, label_name_of, string_of};
 use crate::promql::eval::times::Steps;
 use crate::promql::parse::ast::{Call, Expr};
-use tidegauge_storage::model::{METRIC_NAME, compile_anchored};
+use tidegauge_storage::model::{METRIC_NAME, compile_anchored, expand};
 
 /// A label value that is made may be this long.
 const VALUE_BYTES_MAX: usize = 1 << 20;
@@ -25,7 +25,7 @@ impl Run<'_> {
             let references = replacement.matches('$').count();
             check_length("label_replace", replacement.len().saturating_add(references.saturating_mul(value.len())))?;
             let mut made = String::new();
-            captures.expand(replacement, &mut made);
+            expand(&regex, &captures, replacement, &mut made);
             row.labels = with(&row.labels, target, &made);
             row.drop_name &= target != METRIC_NAME;
         }
