@@ -2,8 +2,10 @@
 
 // bytes in, bytes out
 mod body;
+mod idle;
 mod outlet;
 mod params;
+mod patience;
 mod raw;
 mod reply;
 mod server;

@@ -1,138 +1,208 @@
 //! Connections: how many, how patient we are with each, and how they end.
 
+use std::convert::Infallible;
 use std::future::Future;
-use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, Bytes};
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::service::Service;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, Sleep};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::idle::{Busy, Idle, Place};
+use super::patience::{Patience, Patient};
 use super::raw::Raw;
+use crate::own::Counters;
 
-/// Connections at a time. The next one waits in the kernel's queue.
+/// Connections at a time. For the next one, one without a request makes room.
 const CONNECTIONS_MAX: usize = 1024;
 /// How long a request's head may take, and a connection may idle.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
-/// How long a client may take no byte of its answer.
-const STALL_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long requests under way may go on once the agent stops.
 const GRACE: Duration = Duration::from_secs(2);
 /// A full table of open files is waited out instead of spun on.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until `stop` is done; then finishes what is under way, for a short while.
-pub(crate) async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let under_way = GracefulShutdown::new();
-    let mut stop = std::pin::pin!(stop);
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    counters: Arc<Counters>,
+    stop: impl Future<Output = ()>,
+) {
+    let server = Server::new(router, counters, CONNECTIONS_MAX);
+    let mut stop = pin!(stop);
     loop {
-        let accepted = tokio::select! {
+        tokio::select! {
             () = &mut stop => break,
-            accepted = accept(&listener, &room) => accepted,
-        };
-        let Some((stream, permit)) = accepted else { continue };
-        let service = TowerToHyperService::new(router.clone());
+            () = server.next(&listener) => {}
+        }
+    }
+    drop(listener);
+    let _ = tokio::time::timeout(GRACE, server.under_way.shutdown()).await;
+}
+
+struct Server {
+    router: Router,
+    counters: Arc<Counters>,
+    room: Arc<Semaphore>,
+    idle: Arc<Idle>,
+    under_way: GracefulShutdown,
+}
+
+impl Server {
+    fn new(router: Router, counters: Arc<Counters>, connections: usize) -> Self {
+        let room = Arc::new(Semaphore::new(connections));
+        Self { router, counters, room, idle: Arc::default(), under_way: GracefulShutdown::new() }
+    }
+
+    /// Takes the next connection, and makes room for it.
+    async fn next(&self, listener: &TcpListener) {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Answers are written whole; waiting for more to send only delays them.
+                let _ = stream.set_nodelay(true);
+                let room = self.room().await;
+                self.spawn(stream, room);
+            }
+            Err(_) => {
+                self.end_oldest();
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+
+    async fn room(&self) -> Option<OwnedSemaphorePermit> {
+        let room = Arc::clone(&self.room);
+        match Arc::clone(&room).try_acquire_owned() {
+            Ok(free) => Some(free),
+            Err(_) => {
+                self.end_oldest();
+                room.acquire_owned().await.ok()
+            }
+        }
+    }
+
+    fn end_oldest(&self) {
+        if self.idle.end_oldest() {
+            self.counters.made_room();
+        }
+    }
+
+    fn spawn(&self, stream: TcpStream, room: Option<OwnedSemaphorePermit>) {
+        let place = self.idle.place();
+        let service = Counted { inner: TowerToHyperService::new(self.router.clone()), place: Arc::clone(&place) };
+        let stream = Raw::new(Patient::new(stream, Patience::STORE, Arc::clone(&self.counters)));
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIME_MAX)
             .max_buf_size(64 << 10)
-            .serve_connection(TokioIo::new(Raw::new(Patient::new(stream))), service);
-        let connection = under_way.watch(connection);
+            .serve_connection(TokioIo::new(stream), service);
+        let connection = self.under_way.watch(connection);
         tokio::spawn(async move {
             // How a client ended its connection is its own affair.
-            let _ = connection.await;
-            drop(permit);
+            tokio::select! {
+                _ = connection => {}
+                () = place.ended() => {}
+            }
+            drop(room);
         });
     }
-    drop(listener);
-    let _ = tokio::time::timeout(GRACE, under_way.shutdown()).await;
 }
 
-async fn accept(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = Arc::clone(room).acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, _)) => {
-            // Answers are written whole; waiting for more to send only delays them.
-            let _ = stream.set_nodelay(true);
-            Some((stream, permit))
-        }
-        Err(_) => {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            None
-        }
-    }
+/// Says of a connection whether it waits for a request: until an answer's last byte is handed over it does not.
+struct Counted {
+    inner: TowerToHyperService<Router>,
+    place: Arc<Place>,
 }
 
-/// A stream whose writes fail once the other side has taken nothing for [`STALL_TIME_MAX`].
-///
-/// Slow reading is bounded by hyper and by the handlers; slow taking is bounded here.
-struct Patient {
-    stream: TcpStream,
-    stalled: Option<Pin<Box<Sleep>>>,
-}
+impl Service<Request<Incoming>> for Counted {
+    type Response = Response<Until>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
-impl Patient {
-    fn new(stream: TcpStream) -> Self {
-        Self { stream, stalled: None }
-    }
-
-    /// Passes progress on, and turns too long a lack of it into an error.
-    fn bounded<T>(&mut self, cx: &mut Context<'_>, progress: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if progress.is_ready() {
-            self.stalled = None;
-            return progress;
-        }
-        let deadline = || Box::pin(tokio::time::sleep_until(Instant::now() + STALL_TIME_MAX));
-        match self.stalled.get_or_insert_with(deadline).as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
-        }
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let busy = self.place.busy();
+        let answer = self.inner.call(request);
+        Box::pin(async move { answer.await.map(|answer| answer.map(|body| Until { body, _busy: busy })) })
     }
 }
 
-impl AsyncRead for Patient {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+/// The body of an answer, until whose end its connection is busy.
+struct Until {
+    body: Body,
+    _busy: Busy,
+}
+
+impl HttpBody for Until {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
-impl AsyncWrite for Patient {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let progress = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.bounded(cx, progress)
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let progress = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.bounded(cx, progress)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let progress = Pin::new(&mut self.stream).poll_flush(cx);
-        self.bounded(cx, progress)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    /// More clients than there is room for, none of which finishes its request's head.
+    #[test]
+    fn half_open_connections_make_room_for_a_request() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let counters = Arc::new(Counters::new());
+        let router = Router::new().route("/", axum::routing::get(|| async { "here" }));
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let at = listener.local_addr().unwrap();
+        let server = Server::new(router, Arc::clone(&counters), 3);
+        runtime.spawn(async move {
+            loop {
+                server.next(&listener).await;
+            }
+        });
+        let mut half_open: Vec<std::net::TcpStream> = (0..20)
+            .map(|_| {
+                let mut client = std::net::TcpStream::connect(at).unwrap();
+                client.write_all(b"GET / HT").unwrap();
+                client
+            })
+            .collect();
+        // Each waits for longer than the test may take.
+        let mut client = std::net::TcpStream::connect(at).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let ask = |client: &mut std::net::TcpStream| {
+            client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"here") {
+                let mut byte = [0];
+                client.read_exact(&mut byte).unwrap();
+                answer.extend(byte);
+            }
+        };
+        ask(&mut client);
+        ask(&mut client);
+        let oldest = &mut half_open[0];
+        oldest.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        assert!(matches!(oldest.read(&mut [0]), Ok(0) | Err(_)), "it was ended");
+        assert_eq!(counters.rooms_made(), 18, "21 connections, room for three");
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Counters {
     pub(crate) running: AtomicU64,
     pub(crate) waiting: AtomicU64,
     turned_away: AtomicU64,
+    slow_clients: AtomicU64,
+    made_room: AtomicU64,
     pub(crate) handlers: Handlers,
     /// Where the log is, if there is one on a disk.
     pub(super) log_dir: Option<PathBuf>,
@@ -41,6 +43,8 @@ pub(super) struct Seen {
     pub(super) running: u64,
     pub(super) waiting: u64,
     pub(super) turned_away: u64,
+    pub(super) slow_clients: u64,
+    pub(super) made_room: u64,
 }
 
 impl Counters {
@@ -58,6 +62,8 @@ impl Counters {
             running: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
             turned_away: AtomicU64::new(0),
+            slow_clients: AtomicU64::new(0),
+            made_room: AtomicU64::new(0),
             handlers: Handlers::default(),
             log_dir: None,
         }
@@ -80,6 +86,16 @@ impl Counters {
         self.turned_away.fetch_add(1, Relaxed);
     }
 
+    /// A client took too long over its answer.
+    pub(crate) fn slow_client(&self) {
+        self.slow_clients.fetch_add(1, Relaxed);
+    }
+
+    /// A connection without a request was ended for a new one.
+    pub(crate) fn made_room(&self) {
+        self.made_room.fetch_add(1, Relaxed);
+    }
+
     /// A query was evaluated.
     pub(crate) fn query(&self, took: Duration, answered: bool) {
         self.queries.fetch_add(1, Relaxed);
@@ -87,6 +103,18 @@ impl Counters {
         if let Ok(mut query) = self.query.lock() {
             query.saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1));
         }
+    }
+
+    /// How many, so far.
+    #[cfg(test)]
+    pub(crate) fn slow_clients(&self) -> u64 {
+        self.slow_clients.load(Relaxed)
+    }
+
+    /// How many, so far.
+    #[cfg(test)]
+    pub(crate) fn rooms_made(&self) -> u64 {
+        self.made_room.load(Relaxed)
     }
 
     pub(super) fn read(&self) -> Seen {
@@ -107,6 +135,8 @@ impl Counters {
             running: self.running.load(Relaxed),
             waiting: self.waiting.load(Relaxed),
             turned_away: self.turned_away.load(Relaxed),
+            slow_clients: self.slow_clients.load(Relaxed),
+            made_room: self.made_room.load(Relaxed),
         }
     }
 }

@@ -75,6 +75,10 @@ fn agent(list: &mut List, counters: &Counters) {
     list.gauge("tidegauge_queries_waiting", "Requests for data that wait for their turn.", seen.waiting as f64);
     let help = "Requests for data that waited in vain for their turn.";
     list.counter("tidegauge_queries_turned_away_total", help, seen.turned_away);
+    let help = "Connections ended because their client took too long over its answers.";
+    list.counter("tidegauge_http_slow_clients_total", help, seen.slow_clients);
+    let help = "Connections without a request that were ended to make room for new ones.";
+    list.counter("tidegauge_http_made_room_total", help, seen.made_room);
 }
 
 /// By path as it is routed; what has no route is `other`.

@@ -47,9 +47,9 @@ async fn live(settings: Settings) -> Result<(), Failure> {
     let counters = Arc::new(Counters::beside(&settings.data_dir));
     let outcomes = Outcomes::default();
     let collectors = Collectors::start(&engine, &settings, &counters, outcomes.clone(), bound)?;
-    let app = App::new(engine.clone(), settings.clone(), counters, outcomes);
+    let app = App::new(engine.clone(), settings.clone(), Arc::clone(&counters), outcomes);
     announce(&settings, bound);
-    http::serve(listener, http::router(app), stop.asked()).await;
+    http::serve(listener, http::router(app), counters, stop.asked()).await;
     collectors.stop().await;
 
     let closed = tokio::task::spawn_blocking(move || engine.close()).await;
