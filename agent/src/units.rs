@@ -89,19 +89,22 @@ pub(crate) fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp, UnitEr
 /// is clamped, as it serves as a bound of queries. `None` if the text is neither.
 pub(crate) fn parse_instant(text: &str) -> Option<Timestamp> {
     if let Some(seconds) = parse_number(text) {
-        // Nanoseconds of today are more than a float holds exactly.
-        let millis = ((seconds - seconds.trunc()) * 1e3).round() as i64;
-        return Some(Timestamp::from_nanos(
-            (seconds as i64).saturating_mul(1_000_000_000).saturating_add(millis * 1_000_000),
-        ));
+        return Some(instant_of_seconds(seconds));
     }
     let at: jiff::Timestamp = text.parse().ok()?;
     let nanos = at.as_nanosecond().clamp(i64::MIN.into(), i64::MAX.into());
     i64::try_from(nanos).ok().map(Timestamp::from_nanos)
 }
 
+/// Seconds since the epoch, rounded to milliseconds and clamped to what a timestamp holds.
+pub(crate) fn instant_of_seconds(seconds: f64) -> Timestamp {
+    // Nanoseconds of today are more than a float holds exactly.
+    let millis = ((seconds - seconds.trunc()) * 1e3).round() as i64;
+    Timestamp::from_nanos((seconds as i64).saturating_mul(1_000_000_000).saturating_add(millis * 1_000_000))
+}
+
 /// A finite decimal number; not the words that Rust takes for floats.
-pub(crate) fn parse_number(text: &str) -> Option<f64> {
+fn parse_number(text: &str) -> Option<f64> {
     let looks = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'-' | b'+' | b'e' | b'E'));
     text.parse().ok().filter(|n: &f64| looks && n.is_finite())
 }

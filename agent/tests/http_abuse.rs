@@ -164,10 +164,11 @@ fn parameters() -> impl Strategy<Value = Vec<(String, String)>> {
 fn is_in_kind(answer: &support::Response) -> bool {
     match answer.status {
         204 => answer.body.is_empty(),
+        404 => answer.text() == "404 page not found\n",
         405 => answer.text() == "Method Not Allowed\n",
         200 => answer.json()["status"] == "success",
         // 500: the admin API is off.
-        400 | 404 | 422 | 500 | 503 => {
+        400 | 422 | 500 | 503 => {
             let body = answer.json();
             body["status"] == "error" && body["errorType"].is_string() && !body["error"].as_str().unwrap().is_empty()
         }

@@ -24,23 +24,24 @@ struct Asked {
 }
 
 /// Predicates of which one at least refuses the empty text: else every series would pass.
-fn matchers(text: &str) -> Result<Vec<Matcher>, ApiError> {
-    let matchers = parse_matchers(text).map_err(|e| ApiError::parameter("match[]", e))?;
+fn matchers(text: &str) -> Result<Vec<Matcher>, String> {
+    let matchers = parse_matchers(text).map_err(|e| e.to_string())?;
     if matchers.iter().all(|matcher| matcher.matches("")) {
-        let why = "match[] must contain at least one non-empty matcher";
-        return Err(ApiError::parameter("match[]", why));
+        return Err("match[] must contain at least one non-empty matcher".to_owned());
     }
     Ok(matchers)
 }
 
 impl Asked {
-    fn new(params: &Params) -> Result<Self, ApiError> {
+    /// `wrong` says what is wrong with a selector.
+    fn new(params: &Params, wrong: fn(String) -> ApiError) -> Result<Self, ApiError> {
+        let limit = params.limit("limit")?;
         let start = params.time("start")?.unwrap_or(TimeRange::ALL.start);
         let end = params.time("end")?.unwrap_or(TimeRange::ALL.end);
-        let matchers = params.all("match[]").map(matchers).collect::<Result<_, _>>()?;
+        let matchers = params.all("match[]").map(matchers).collect::<Result<_, _>>().map_err(wrong)?;
         // A range that ends before it begins holds nothing, and that is no error.
         let range = if end < start { TimeRange::new(start, start) } else { TimeRange::covering(start, end) };
-        Ok(Self { matchers, range, limit: params.limit("limit")? })
+        Ok(Self { matchers, range, limit })
     }
 
     /// Answers what `find` finds, sorted and cut to the limit, once it is our turn. All that is found is charged to the
@@ -99,7 +100,7 @@ pub(super) async fn labels(State(app): State<Arc<App>>, params: Params) -> Resul
         }
         asked.series(snapshot, &names.budget(), |labels| labels.iter().all(|(name, _)| names.text(name)))
     };
-    Asked::new(&params)?.list(&app, |out, text| put_string(out, text), find).await
+    Asked::new(&params, ApiError::BadData)?.list(&app, |out, text| put_string(out, text), find).await
 }
 
 pub(super) async fn label_values(
@@ -107,7 +108,7 @@ pub(super) async fn label_values(
     name: Result<Path<String>, PathRejection>,
     params: Params,
 ) -> Result<Response, ApiError> {
-    let asked = Asked::new(&params)?;
+    let asked = Asked::new(&params, ApiError::BadData)?;
     let Path(name) = name.map_err(|e| ApiError::BadData(format!("invalid label name: {}", e.body_text())))?;
     let name = unescape(&name)?;
     let find = move |asked: &Asked, snapshot: &Snapshot, values: &mut Found<String>| {
@@ -145,7 +146,7 @@ fn unescape(name: &str) -> Result<String, ApiError> {
 }
 
 pub(super) async fn series(State(app): State<Arc<App>>, params: Params) -> Result<Response, ApiError> {
-    let asked = Asked::new(&params)?;
+    let asked = Asked::new(&params, |why| ApiError::parameter("match[]", why))?;
     if asked.matchers.is_empty() {
         return Err(ApiError::BadData("no match[] parameter provided".to_owned()));
     }

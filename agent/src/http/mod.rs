@@ -2,6 +2,7 @@
 
 // bytes in, bytes out
 mod body;
+mod figures;
 mod idle;
 mod outlet;
 mod params;
@@ -194,13 +195,15 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 }
 
 /// Parts of Prometheus' API that this release does not have are told from typing errors.
-async fn not_there(uri: axum::http::Uri) -> ApiError {
+async fn not_there(method: Method, uri: axum::http::Uri) -> Response {
     const LATER: [&str; 6] = ["features", "notifications", "otlp/", "scrape_pools", "search/", "targets/"];
     let rest = uri.path().trim_start_matches("/api/v1/");
     if LATER.iter().any(|known| rest.starts_with(known)) {
-        ApiError::not_there_yet(&format!("/api/v1/{rest}"))
+        ApiError::not_there_yet(&format!("/api/v1/{rest}")).into_response()
+    } else if method == Method::OPTIONS {
+        StatusCode::NO_CONTENT.into_response()
     } else {
-        ApiError::NotFound(format!("there is no {}", uri.path()))
+        no_such_page().await
     }
 }
 
@@ -214,8 +217,8 @@ async fn wrong_method(method: Method, uri: axum::http::Uri) -> Response {
 }
 
 async fn no_such_page() -> Response {
-    (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], "404: there is no such page\n")
-        .into_response()
+    let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+    (StatusCode::NOT_FOUND, kind, "404 page not found\n").into_response()
 }
 
 /// The connection goes on, and so does everything else.

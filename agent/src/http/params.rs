@@ -7,9 +7,8 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{Method, header};
 use tidegauge::Timestamp;
 
-use super::body;
 use super::reply::ApiError;
-use crate::units::{parse_duration, parse_instant, parse_number};
+use super::{body, figures};
 
 /// More than any query that a person or a dashboard writes; matches Prometheus' forms.
 const FORM_BYTES_MAX: usize = 10 << 20;
@@ -40,9 +39,9 @@ fn is_form(headers: &axum::http::HeaderMap) -> bool {
 }
 
 impl Params {
-    /// The first value of `name` that is not empty.
+    /// The first value of `name`, unless that is empty.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(n, v)| n == name && !v.is_empty()).map(|(_, v)| v.as_str())
+        self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
     }
 
     /// Every value of `name`.
@@ -54,7 +53,7 @@ impl Params {
     pub(crate) fn time(&self, name: &str) -> Result<Option<Timestamp>, ApiError> {
         self.get(name)
             .map(|text| {
-                parse_instant(text).ok_or_else(|| {
+                figures::time(text).ok_or_else(|| {
                     let why =
                         format_args!("invalid time value for '{name}': cannot parse {text:?} to a valid timestamp");
                     ApiError::parameter(name, why)
@@ -66,24 +65,21 @@ impl Params {
     /// The same, where it must be given.
     pub(crate) fn required_time(&self, name: &str) -> Result<Timestamp, ApiError> {
         let text = self.get(name).unwrap_or_default();
-        parse_instant(text)
+        figures::time(text)
             .ok_or_else(|| ApiError::parameter(name, format_args!("cannot parse {text:?} to a valid timestamp")))
     }
 
     /// A duration: seconds as a number, or text such as `15s`. May be negative or zero.
     pub(crate) fn duration_nanos(&self, name: &str) -> Result<Option<i64>, ApiError> {
-        self.get(name).map(|text| duration_nanos(name, text)).transpose()
+        self.get(name)
+            .map(|text| figures::duration_nanos(text).map_err(|why| ApiError::parameter(name, why)))
+            .transpose()
     }
 
-    /// A duration that is not negative.
+    /// A duration, at least none at all.
     pub(crate) fn duration(&self, name: &str) -> Result<Option<Duration>, ApiError> {
         let nanos = self.duration_nanos(name)?;
-        nanos
-            .map(|n| {
-                let n = u64::try_from(n).map_err(|_| ApiError::parameter(name, "must not be negative"))?;
-                Ok(Duration::from_nanos(n))
-            })
-            .transpose()
+        Ok(nanos.map(|nanos| Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))))
     }
 
     /// A limit; 0 means none.
@@ -104,24 +100,6 @@ impl Params {
     }
 }
 
-fn duration_nanos(name: &str, text: &str) -> Result<i64, ApiError> {
-    let wrong = || ApiError::parameter(name, format_args!("cannot parse {text:?} to a valid duration"));
-    if let Some(seconds) = parse_number(text) {
-        let nanos = (seconds * 1e9).round();
-        // A float at or above 2^63 does not fit.
-        if nanos.abs() >= 9_223_372_036_854_775_808.0 {
-            return Err(ApiError::parameter(
-                name,
-                format_args!("cannot parse {text:?} to a valid duration. It overflows int64"),
-            ));
-        }
-        return Ok(nanos as i64);
-    }
-    let (sign, text_) = text.strip_prefix('-').map_or((1, text), |t| (-1, t));
-    let duration = parse_duration(text_).map_err(|_| wrong())?;
-    i64::try_from(duration.as_nanos()).map(|n| n * sign).map_err(|_| wrong())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,16 +109,11 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_seconds_or_text() {
-        let nanos = |text: &str| params(text).duration_nanos("step");
-        assert_eq!(nanos("step=15"), Ok(Some(15_000_000_000)));
-        assert_eq!(nanos("step=0.1"), Ok(Some(100_000_000)));
-        assert_eq!(nanos("step=5m"), Ok(Some(300_000_000_000)));
-        assert_eq!(nanos("step=-1s"), Ok(Some(-1_000_000_000)));
-        assert_eq!(nanos("step="), Ok(None));
-        for wrong in ["step=NaN", "step=Inf", "step=1e300", "step=x", "step=300y300y"] {
-            assert!(matches!(nanos(wrong), Err(ApiError::BadData(_))), "{wrong}");
-        }
+    fn a_duration_below_zero_is_none_at_all() {
+        assert_eq!(params("timeout=-5").duration("timeout"), Ok(Some(Duration::ZERO)));
+        assert_eq!(params("timeout=1.5").duration("timeout"), Ok(Some(Duration::from_millis(1500))));
+        assert_eq!(params("timeout=").duration("timeout"), Ok(None));
+        assert!(matches!(params("timeout=x").duration("timeout"), Err(ApiError::BadData(_))));
     }
 
     #[test]
@@ -153,10 +126,10 @@ mod tests {
     }
 
     #[test]
-    fn the_first_value_that_is_not_empty_counts() {
-        let p = params("match[]=a&match[]=b&x=&x=2");
+    fn the_first_value_counts() {
+        let p = params("match[]=a&match[]=b&x=2&x=&z=&z=1");
         assert_eq!(p.all("match[]").collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(p.get("x"), Some("2"));
-        assert_eq!(p.get("y"), None);
+        assert_eq!((p.get("y"), p.get("z")), (None, None));
     }
 }

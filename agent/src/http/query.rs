@@ -45,6 +45,8 @@ struct Asked {
     /// Series shown at most.
     limit: Option<usize>,
     stats: Stats,
+    /// What is to be said of a value of `stats` that is none.
+    odd_stats: Option<String>,
     parse: Duration,
     began: Instant,
 }
@@ -67,6 +69,9 @@ async fn answer(app: Arc<App>, params: &Params, when: When) -> Result<Response, 
         Some("all") => Stats::All,
         Some(_) => Stats::Yes,
     };
+    let odd_stats = params.get("stats").filter(|stats| !matches!(*stats, "true" | "all")).map(|stats| {
+        format!("value {stats:?} for parameter \"stats\" is deprecated and will be rejected in the next major release, use \"true\" or \"all\"")
+    });
     let question = Question {
         expr: params.get("query").unwrap_or_default().to_owned(),
         when,
@@ -82,7 +87,7 @@ async fn answer(app: Arc<App>, params: &Params, when: When) -> Result<Response, 
         true => Some(parse(&question).map_err(from_ask)?),
         false => None,
     };
-    let mut asked = Asked { question, expr, limit, stats, parse: began.elapsed(), began };
+    let mut asked = Asked { question, expr, limit, stats, odd_stats, parse: began.elapsed(), began };
     if let Some(done) = at_once(&app, &asked) {
         return done;
     }
@@ -126,6 +131,7 @@ fn write(out: &mut impl Outlet, asked: &Asked, mut answer: Answer) -> Result<(),
     if let Some(limit) = asked.limit {
         answer.limit(limit);
     }
+    answer.warnings.extend(asked.odd_stats.clone());
     let at = match asked.question.when {
         When::At(at) => at,
         When::Every { end, .. } => end,

@@ -26,8 +26,6 @@ pub(crate) enum ApiError {
     DiskFull(String),
     /// Switched off. Prometheus answers it like a failure, and so do we.
     Disabled(String),
-    /// There is no such thing.
-    NotFound(String),
 }
 
 /// Has no name in the standard; nobody is there to read it, but for logs of proxies.
@@ -59,7 +57,6 @@ impl ApiError {
             Self::Unavailable(m) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", m),
             Self::DiskFull(m) => (StatusCode::INSUFFICIENT_STORAGE, "unavailable", m),
             Self::Disabled(m) => (StatusCode::INTERNAL_SERVER_ERROR, "unavailable", m),
-            Self::NotFound(m) => (StatusCode::NOT_FOUND, "not_found", m),
         }
     }
 

@@ -52,7 +52,7 @@ fn check_exemplars(app: &App, params: &Params) -> Result<bool, ApiError> {
     if end < start {
         return Err(ApiError::BadData("end timestamp must not be before start timestamp".to_owned()));
     }
-    Ok(selects(&text::parse(app, params)?))
+    Ok(selects(&text::parse(app, params).map_err(|why| ApiError::BadData(why.to_string()))?))
 }
 
 fn selects(expr: &Expr) -> bool {

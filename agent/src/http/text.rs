@@ -6,8 +6,8 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use tidegauge::query::promql::Expr;
 use tidegauge::query::promql::parse::{ParseOptions, parse_with};
+use tidegauge::query::promql::{Expr, ParseError};
 
 use super::App;
 use super::params::Params;
@@ -61,11 +61,11 @@ impl<O: Outlet> fmt::Write for Escaped<'_, O> {
 async fn answer(app: Arc<App>, params: Params, how: impl Show) -> Result<Response, ApiError> {
     if params.get("query").unwrap_or_default().len() <= SHORT_TEXT_BYTES_MAX {
         let mut out = Vec::with_capacity(1024);
-        put(&mut out, &parse(&app, &params)?, &how)?;
+        put(&mut out, &parse(&app, &params).map_err(wrong)?, &how)?;
         return Ok(([(header::CONTENT_TYPE, JSON)], out).into_response());
     }
     // What is made of a long text may be long indeed.
-    app.in_turn_streaming(JSON, move |app, out| Ok(put(out, &parse(app, &params)?, &how)?)).await
+    app.in_turn_streaming(JSON, move |app, out| Ok(put(out, &parse(app, &params).map_err(wrong)?, &how)?)).await
 }
 
 fn put(to: &mut impl Outlet, expr: &Expr, how: &impl Show) -> Result<(), Gone> {
@@ -75,7 +75,11 @@ fn put(to: &mut impl Outlet, expr: &Expr, how: &impl Show) -> Result<(), Gone> {
     Ok(())
 }
 
-pub(super) fn parse(app: &App, params: &Params) -> Result<Expr, ApiError> {
+pub(super) fn parse(app: &App, params: &Params) -> Result<Expr, ParseError> {
     let options = ParseOptions { experimental: app.settings.experimental };
-    parse_with(params.get("query").unwrap_or_default(), options).map_err(|e| ApiError::parameter("query", e))
+    parse_with(params.get("query").unwrap_or_default(), options)
+}
+
+fn wrong(error: ParseError) -> ApiError {
+    ApiError::parameter("query", error)
 }

@@ -80,26 +80,22 @@ pub fn parse_with(text: &str, options: ParseOptions) -> Result<ast::Expr, ParseE
 /// [`ParseError`] if the text is anything but a selector, has an offset or the like, or
 /// would select every series there is.
 pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
-    matchers_of(text, parse(text)?)
-}
-
-/// As [`parse_selector`], for those who may select every series there is: `{}` is fine.
-///
-/// # Errors
-/// As [`parse_selector`].
-pub fn parse_matchers(text: &str) -> Result<Vec<Matcher>, ParseError> {
-    check_length(text)?;
-    matchers_of(text, parser::Parser::new(text, ParseOptions::default()).query()?)
-}
-
-fn matchers_of(text: &str, expr: ast::Expr) -> Result<Vec<Matcher>, ParseError> {
-    match expr {
+    match parse(text)? {
         ast::Expr::Vector(v) if v.offset.is_none() && v.at.is_none() && v.extension.is_none() => Ok(v.matchers),
         other => {
             let message = "expected a series selector such as name{label=\"value\"}".to_owned();
             Err(ParseError::new(text, other.span(), message))
         }
     }
+}
+
+/// As [`parse_selector`], for those who may select every series there is: `{}` is fine.
+///
+/// # Errors
+/// As [`parse_selector`]; says what stands where nothing but a selector may.
+pub fn parse_matchers(text: &str) -> Result<Vec<Matcher>, ParseError> {
+    check_length(text)?;
+    Ok(parser::Parser::new(text, ParseOptions::default()).selector()?.matchers)
 }
 
 fn check_length(text: &str) -> Result<(), ParseError> {

@@ -2,6 +2,7 @@
 
 use super::ast::{
     Aggregate, AggregateOp, Binary, BinaryOp, Call, Expr, NumberLiteral, Operand, Paren, StringLiteral, Unary,
+    VectorSelector,
 };
 use super::literal::{parse_duration, parse_number, unquote_bytes};
 use super::token::{Kind, Token};
@@ -125,6 +126,19 @@ impl<'a> Parser<'a> {
         let (expr, _) = self.expression(0)?;
         match (self.peek_kind(), &self.lexer_error) {
             (Kind::End, None) => Ok(expr),
+            _ => Err(self.unexpected("", "")),
+        }
+    }
+
+    /// The whole text as a selector of series, with nothing behind it.
+    pub(super) fn selector(mut self) -> Result<VectorSelector, ParseError> {
+        let kind = self.peek_kind();
+        if kind != Kind::LeftBrace && !kind.is_metric_name() {
+            return Err(self.unexpected("", ""));
+        }
+        let selector = self.vector_selector()?;
+        match (self.peek_kind(), &self.lexer_error) {
+            (Kind::End, None) => Ok(selector),
             _ => Err(self.unexpected("", "")),
         }
     }

@@ -195,16 +195,15 @@ impl Parser<'_> {
             return Err(bad(self));
         }
         let seconds = self.number_or_duration()?.value * sign;
-        let millis = (seconds * 1000.0).round();
-        // The last bound is that of i64, which f64 cannot hold exactly.
-        if !seconds.is_finite() || millis.abs() >= i64::MAX as f64 {
+        // Seconds are bounded as Prometheus bounds them: milliseconds may be more than fit, and are far away then.
+        if !seconds.is_finite() || seconds.abs() >= i64::MAX as f64 {
             let shown = match seconds.is_infinite() {
                 true => format_number(seconds),
                 false => format!("{seconds:.6}"),
             };
             return Err(self.error(span, format!("timestamp out of bounds for @ modifier: {shown}")));
         }
-        Ok(At::Millis(millis as i64))
+        Ok(At::Millis((seconds * 1000.0).round() as i64))
     }
 
     fn set_at(&mut self, expr: &mut Expr, at: At) -> Result<(), ParseError> {

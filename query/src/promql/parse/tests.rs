@@ -1,7 +1,10 @@
 //! What the language accepts, what it means, and how it refuses.
 
 use super::ast::{At, BinaryOp, DurationArg, Expr, Extension};
-use super::{DEPTH_MAX, HEIGHT_MAX, OPERATORS_MAX, ParseOptions, TEXT_BYTES_MAX, parse, parse_selector, parse_with};
+use super::{
+    DEPTH_MAX, HEIGHT_MAX, OPERATORS_MAX, ParseOptions, TEXT_BYTES_MAX, parse, parse_matchers, parse_selector,
+    parse_with,
+};
 
 /// The text as it is printed: shows how it was understood.
 fn printed(text: &str) -> String {
@@ -254,4 +257,17 @@ fn a_selector_is_nothing_but_a_selector() {
     for text in ["rate(cpu[5m])", "cpu offset 5m", "cpu @ 5", "cpu[5m]", "{}", "1"] {
         assert!(parse_selector(text).is_err(), "{text}");
     }
+    for (text, message) in [
+        ("cpu[5m]", "1:4: parse error: unexpected \"[\""),
+        ("cpu offset 5m", "1:5: parse error: unexpected <offset>"),
+        ("rate(cpu[5m])", "1:5: parse error: unexpected \"(\""),
+        ("(cpu)", "1:1: parse error: unexpected \"(\""),
+        ("1", "1:1: parse error: unexpected number \"1\""),
+        ("", "unknown position: parse error: unexpected end of input"),
+        ("cpu{", "1:5: parse error: unexpected end of input inside braces"),
+        ("cpu or cpu", "1:5: parse error: unexpected <op:or>"),
+    ] {
+        assert_eq!(parse_matchers(text).unwrap_err().to_string(), message, "{text}");
+    }
+    assert_eq!(parse_matchers("{}").unwrap(), []);
 }
