@@ -18,7 +18,7 @@ use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::Manifest;
 use tidegauge_storage::segment::{Segment, file_name};
 use tidegauge_storage::source::ReadError;
-use tidegauge_storage::wal::{RecoverMode, WalError};
+use tidegauge_storage::wal::{RecoverMode, WalError, later_than};
 
 use crate::audit::AuditLog;
 use crate::commit::{Durable, Visible, Watermark};
@@ -160,9 +160,13 @@ impl Follower {
         let Replayed { applier, sealed, tombstones } = replayer.finish(next_seq.max(first_seq));
         let active: Arc<Memtable> = Arc::clone(applier.active());
         self.applier = Some(applier);
+        let later = later_than(&*self.fs, &wal, state.open_number);
         // Asked before an error counts: files of a log that moved on may be gone, or be others by now.
         if !manifest.is_current()? {
             return Ok(None);
+        }
+        if let Some(later) = later?.first() {
+            return Err(OpenError::LaterLog { path: wal.join(later.file_name()) });
         }
         let recovered = recovered?;
         if let Some(damage) = recovered.damage {
@@ -187,3 +191,6 @@ impl Follower {
         Ok(segments)
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -48,6 +48,9 @@ pub type SyncSite = Arc<str>;
 /// Called in the middle of each sync, without any lock; answers who asks for it.
 pub type SyncHook = Arc<dyn Fn() -> SyncSite + Send + Sync>;
 
+/// Called before each listing of a folder, without any lock.
+pub type ListHook = Arc<dyn Fn(&Path) + Send + Sync>;
+
 /// A file system in memory, shared by its clones. See the [module](self).
 #[derive(Clone, Default)]
 pub struct SimFs {
@@ -121,6 +124,11 @@ impl SimFs {
     /// Has each sync ask `hook` who it is, and take as long as `hook` does.
     pub fn on_sync(&self, hook: SyncHook) {
         self.lock().hook = Some(hook);
+    }
+
+    /// Has each listing call `hook` first: what it does, others did between two looks of who lists.
+    pub fn on_list(&self, hook: ListHook) {
+        self.lock().list_hook = Some(hook);
     }
 
     /// The disk as a new process finds it after the old one was killed now: everything
@@ -209,6 +217,10 @@ impl Fs for SimFs {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let hook = self.lock().list_hook.clone();
+        if let Some(hook) = hook {
+            hook(dir);
+        }
         let mut state = self.lock();
         state.reading(self.process)?;
         state.disk.check_parent(&dir.join("x"))?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::choice::Choose;
 use super::content::Content;
-use super::{Fault, SyncHook};
+use super::{Fault, ListHook, SyncHook};
 
 pub(super) type Names = BTreeMap<Arc<Path>, Entry>;
 
@@ -89,6 +89,7 @@ pub(super) struct State {
     /// Handles of earlier processes are dead.
     pub(super) process: u64,
     pub(super) hook: Option<SyncHook>,
+    pub(super) list_hook: Option<ListHook>,
 }
 
 impl fmt::Debug for State {
