@@ -18,7 +18,7 @@ use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::Manifest;
 use tidegauge_storage::segment::{Segment, file_name};
 use tidegauge_storage::source::ReadError;
-use tidegauge_storage::wal::{RecoverMode, WalError, later_than};
+use tidegauge_storage::wal::{RecoverMode, WalError};
 
 use crate::audit::AuditLog;
 use crate::commit::{Durable, Visible, Watermark};
@@ -33,7 +33,7 @@ use crate::life::{Held, Life};
 use crate::memtable::Memtable;
 use crate::open::known_tombstones;
 use crate::options::Builder;
-use crate::recovery::{OnProgress, OpenStep, RecoveryReport, Step};
+use crate::recovery::{OnProgress, OpenStep, RecoveryReport, Step, later_file};
 use crate::registry::Registry;
 use crate::replay::{Replayed, Replayer, flushed_before};
 use crate::retention::Kept;
@@ -160,13 +160,13 @@ impl Follower {
         let Replayed { applier, sealed, tombstones } = replayer.finish(next_seq.max(first_seq));
         let active: Arc<Memtable> = Arc::clone(applier.active());
         self.applier = Some(applier);
-        let later = later_than(&*self.fs, &wal, state.open_number);
+        let later = later_file(&*self.fs, &self.dir, state);
         // Asked before an error counts: files of a log that moved on may be gone, or be others by now.
         if !manifest.is_current()? {
             return Ok(None);
         }
-        if let Some(later) = later?.first() {
-            return Err(OpenError::LaterLog { path: wal.join(later.file_name()) });
+        if let Some(path) = later? {
+            return Err(OpenError::LaterFile { path });
         }
         let recovered = recovered?;
         if let Some(damage) = recovered.damage {

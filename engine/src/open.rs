@@ -12,7 +12,7 @@ use tidegauge_storage::model::Tombstone;
 use tidegauge_storage::segment::{Segment, file_name, id_of};
 use tidegauge_storage::source::ReadError;
 use tidegauge_storage::wal::{
-    NUMBER_GAP, RecoverMode, Recovered, WalRelease, WalState, WalWriter, WriterOptions, give_up_reserve, later_than,
+    NUMBER_GAP, RecoverMode, Recovered, WalRelease, WalState, WalWriter, WriterOptions, give_up_reserve,
 };
 
 use crate::audit::AuditLog;
@@ -27,8 +27,8 @@ use crate::life::{Life, start};
 use crate::lock::DirLock;
 use crate::options::Builder;
 use crate::recovery::{
-    OpenStep, Recovery, RecoveryReport, Step, keep_misplaced, keep_unnamed, open_or_rebuild, quarantine, salvage_log,
-    salvage_segments,
+    OpenStep, Recovery, RecoveryReport, Step, keep_misplaced, keep_unnamed, later_file, open_or_rebuild, quarantine,
+    salvage_log, salvage_segments,
 };
 use crate::registry::Registry;
 use crate::replay::{Replayed, Replayer, flushed_before};
@@ -88,8 +88,8 @@ impl Builder {
                     return Err(OpenError::NotAFolder { path });
                 }
                 manifest = Manifest::read_to_open(Arc::clone(&fs), &dir)?;
-                if let Some(later) = later_than(&*fs, &wal_dir, manifest.state().open_number)?.first() {
-                    return Err(OpenError::LaterLog { path: wal_dir.join(later.file_name()) });
+                if let Some(path) = later_file(&*fs, &dir, manifest.state())? {
+                    return Err(OpenError::LaterFile { path });
                 }
                 segments = pool.install(|| open_segments(&*fs, &segment_dir, &manifest))?;
             }
@@ -200,6 +200,7 @@ impl Builder {
         let grew = Arc::clone(&flushes);
         manifest.on_unwitnessed(move || grew.manifest_grew());
         let (store_id, next_segment) = (manifest.state().store_id, manifest.state().next_segment_id);
+        let opening = manifest.state().open_number;
         let next_segment = Arc::new(AtomicU64::new(next_segment));
         let graveyard = Arc::new(Graveyard::new(Arc::clone(&fs)));
         let manifest = Arc::new(Mutex::new(manifest));
@@ -210,6 +211,7 @@ impl Builder {
             dir: segment_dir.clone(),
             manifest: Arc::clone(&manifest),
             store_id,
+            opening,
             next_segment: Arc::clone(&next_segment),
             graveyard: Arc::clone(&graveyard),
             options: CompactOptions {
@@ -227,6 +229,7 @@ impl Builder {
             dir: segment_dir,
             manifest: Arc::clone(&manifest),
             store_id,
+            opening,
             next_segment,
             pace: self.pace,
         });

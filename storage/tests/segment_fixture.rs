@@ -23,6 +23,7 @@ fn header() -> SegmentHeader {
         late: true,
         level: 3,
         created: 1_700_000_000_123_456_789,
+        opening: 0,
     }
 }
 

@@ -22,6 +22,7 @@ fn header() -> SegmentHeader {
         cold: true,
         level: 2,
         created: 1_700_000_000_000_000_000,
+        opening: 9,
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct CompactorParts {
     pub(crate) dir: PathBuf,
     pub(crate) manifest: Arc<Mutex<Manifest>>,
     pub(crate) store_id: u128,
+    /// Which opening of the store this is.
+    pub(crate) opening: u32,
     /// The number of the next segment, shared with the flusher.
     pub(crate) next_segment: Arc<AtomicU64>,
     pub(crate) graveyard: Arc<Graveyard>,
@@ -258,11 +260,12 @@ impl CompactorParts {
     /// New segments durable, then the manifest, then the version, then the old files (C4).
     fn carry_out(&self, job: &Job, inputs: Vec<Input>, ages: &[AgeMask]) -> Result<(), Failure> {
         let started = Instant::now();
-        let Self { core, fs, dir, manifest, store_id, next_segment, graveyard, options } = self;
+        let Self { core, fs, dir, manifest, store_id, opening, next_segment, graveyard, options } = self;
         let target = Target {
             fs,
             dir,
             store_id: *store_id,
+            opening: *opening,
             next_id: &|| next_segment.fetch_add(1, Ordering::Relaxed),
             segment_bytes: options.segment_bytes,
             go_on: &|| self.go_on(),

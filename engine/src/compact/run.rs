@@ -34,6 +34,8 @@ pub(super) struct Target<'a> {
     pub(super) fs: &'a Arc<dyn Fs>,
     pub(super) dir: &'a PathBuf,
     pub(super) store_id: u128,
+    /// Which opening of the store this is.
+    pub(super) opening: u32,
     pub(super) next_id: &'a (dyn Fn() -> u64 + Sync),
     /// What a segment shall weigh at most.
     pub(super) segment_bytes: u64,
@@ -281,8 +283,8 @@ impl<'a> Slice<'a> {
 
     fn writer(&mut self) -> Result<&mut SegmentWriter, RunError> {
         if self.writer.is_none() {
-            let Target { fs, dir, store_id, next_id, .. } = *self.target;
-            let header = SegmentHeader { cold: self.cold, ..header(self.inputs, store_id) };
+            let Target { fs, dir, store_id, opening, next_id, .. } = *self.target;
+            let header = SegmentHeader { store_id, opening, cold: self.cold, ..header(self.inputs) };
             self.writer = Some(SegmentWriter::create(Arc::clone(fs), dir, next_id(), header)?);
         }
         Ok(self.writer.as_mut().expect("made above"))
@@ -291,17 +293,16 @@ impl<'a> Slice<'a> {
 
 /// The place of the inputs together. One input keeps its own, so that it stays in front of the
 /// other half of its flush; several contain both halves, or nothing that the other half overlaps.
-fn header(inputs: &[Input], store_id: u128) -> SegmentHeader {
+fn header(inputs: &[Input]) -> SegmentHeader {
     let infos = || inputs.iter().map(|i| i.segment.info());
     let start = infos().map(|i| i.seq_range.start).min().unwrap_or_default();
     let end = infos().map(|i| i.seq_range.end).max().unwrap_or_default();
     SegmentHeader {
-        store_id,
         seq_range: SeqRange { start, end },
         late: infos().all(|i| i.late),
-        cold: false,
         level: infos().map(|i| i.level).max().unwrap_or(0).saturating_add(1),
         created: clock::now().nanos(),
+        ..SegmentHeader::default()
     }
 }
 

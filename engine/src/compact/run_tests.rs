@@ -166,7 +166,7 @@ impl Store {
         segment_bytes: u64,
         go_on: &'a (dyn Fn() -> bool + Sync),
     ) -> Target<'a> {
-        Target { fs: &self.fs, dir: &self.dir, store_id: 7, next_id, segment_bytes, go_on }
+        Target { fs: &self.fs, dir: &self.dir, store_id: 7, opening: 1, next_id, segment_bytes, go_on }
     }
 
     /// One job; answers whether there was one.

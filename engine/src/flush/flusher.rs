@@ -37,6 +37,8 @@ pub(crate) struct FlusherParts {
     pub(crate) dir: PathBuf,
     pub(crate) manifest: Arc<Mutex<Manifest>>,
     pub(crate) store_id: u128,
+    /// Which opening of the store this is.
+    pub(crate) opening: u32,
     /// The number of the next segment. One that was taken and not used stays unused.
     pub(crate) next_segment: Arc<AtomicU64>,
     /// When the manifest says which commit is durable.

@@ -168,6 +168,7 @@ impl<'a> Half<'a> {
             cold: false,
             level: 0,
             created: clock::now().nanos(),
+            opening: parts.opening,
         };
         SegmentWriter::create(Arc::clone(&parts.fs), &parts.dir, id, header)
     }

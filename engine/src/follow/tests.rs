@@ -39,13 +39,13 @@ fn p10_a_reader_tells_an_older_copy_of_the_manifest() {
     disk.remove(manifest).unwrap();
     disk.create(manifest).unwrap().write_all_at(0, &older).unwrap();
     match builder(&disk).read_only(true).open() {
-        Err(OpenError::LaterLog { path }) => assert!(path.starts_with("memory/wal"), "{path:?}"),
+        Err(OpenError::LaterFile { path }) => assert!(path.starts_with("memory/wal"), "{path:?}"),
         other => panic!("{:?}", other.map(drop)),
     }
     // Under a reader's eyes: what was shown stays.
     fs.remove(manifest).unwrap();
     fs.create(manifest).unwrap().write_all_at(0, &older).unwrap();
-    assert!(matches!(reader.refresh(), Err(OpenError::LaterLog { .. })));
+    assert!(matches!(reader.refresh(), Err(OpenError::LaterFile { .. })));
     assert_eq!(contents(&reader).len(), 2);
 }
 

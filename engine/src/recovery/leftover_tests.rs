@@ -39,14 +39,8 @@ fn store(segments: &[&Made]) -> SimFs {
     let labels = Labels::new([("__name__", "cpu")], &LabelLimits::DEFAULT).unwrap();
     for made in segments {
         let range = SeqRange { start: SeqNo(made.seq.0), end: SeqNo(made.seq.1) };
-        let header = SegmentHeader {
-            store_id: 7,
-            seq_range: range,
-            late: made.late,
-            cold: false,
-            level: made.level,
-            created: 0,
-        };
+        let (store_id, seq_range, late, level) = (7, range, made.late, made.level);
+        let header = SegmentHeader { store_id, seq_range, late, level, ..SegmentHeader::default() };
         let mut writer = SegmentWriter::create(Arc::new(fs.clone()), dir, made.id, header).unwrap();
         let mut columns = Columns::default();
         made.samples.iter().for_each(|&(at, value)| columns.push(at, value));

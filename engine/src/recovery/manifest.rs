@@ -12,6 +12,7 @@
 //!   taken over.
 //! - R5: What the new manifest names is durable before it is. A flush or compaction that was interrupted may have left a
 //!   segment whose name is in the page cache alone, and so may who puts files back by hand.
+//! - R6: Its open number is above that of every file there is, so that no later opening has one that a file has.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ use tidegauge_storage::segment::{Segment, SegmentInfo, file_name, id_of};
 use tidegauge_storage::source::ReadError;
 use tidegauge_storage::wal::{Survey, holds_anything, later_than, stores_of, survey};
 
+use super::later::later_segment;
 use super::{Lost, RecoveryReport, quarantine};
 use crate::error::OpenError;
 use crate::flush::reference;
@@ -44,8 +46,9 @@ pub(crate) fn open_or_rebuild(
         other => other?,
     };
     let state = manifest.state();
-    if keep_strangers(&**fs, dir, state.store_id, state.open_number, report)? {
-        let what = "an older copy: the log has a file of a later opening";
+    let later_log = keep_strangers(&**fs, dir, state.store_id, state.open_number, report)?;
+    if later_log || later_segment(&**fs, dir, state)?.is_some() {
+        let what = "an older copy: there is a file of a later opening";
         let why = ManifestError::Corrupt { file: dir.join("MANIFEST"), offset: 0, what };
         return Rebuild { fs, dir, report }.run(pool, &why);
     }
@@ -111,7 +114,9 @@ impl Rebuild<'_> {
         edits.extend(segments.iter().map(|info| Edit::SegmentAdd(reference(info))));
         let mut state = remains.state;
         state.store_id = store_id;
-        state.open_number = remains.open_number.max(survey.open_number.unwrap_or(0));
+        let of_segments = segments.iter().map(|info| info.opening).max();
+        let known = [Some(remains.open_number), survey.open_number, of_segments];
+        state.open_number = known.into_iter().flatten().max().unwrap_or(0);
         state.wal = survey.wal;
         Ok(Manifest::make_anew(Arc::clone(self.fs), self.dir, state.with(&edits)?)?)
     }

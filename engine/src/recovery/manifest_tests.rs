@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
-use tidegauge_storage::manifest::{ManifestError, Retention, RetentionRule};
+use tidegauge_storage::manifest::{Manifest, ManifestError, Retention, RetentionRule};
 use tidegauge_storage::model::Timestamp;
 
 use super::tests::{
@@ -14,6 +14,7 @@ use super::tests::{
 use super::{Recovery, RecoveryReport};
 use crate::engine::Metadata;
 use crate::error::OpenError;
+use crate::options::Builder;
 use crate::verify::verify_on;
 
 const MANIFEST: &str = "memory/MANIFEST";
@@ -38,7 +39,7 @@ const ALL_OF_IT: [Damage; 6] = [
 /// Strict refuses, salvage has all of it, and strict opens what salvage left.
 fn check_made_anew(fs: &SimFs, all: &Contents, what: &str) -> RecoveryReport {
     let refused = try_open(fs, Recovery::Strict).err();
-    assert!(matches!(refused, Some(OpenError::Manifest(_) | OpenError::LaterLog { .. })), "{what}: {refused:?}");
+    assert!(matches!(refused, Some(OpenError::Manifest(_) | OpenError::LaterFile { .. })), "{what}: {refused:?}");
     let engine = try_open(fs, Recovery::Salvage).unwrap_or_else(|e| panic!("{what}: {e}"));
     let report = engine.recovery_report().clone();
     assert!(contents(&engine) == *all, "{what}: {} samples, not {}", contents(&engine).len(), all.len());
@@ -88,7 +89,7 @@ fn p5_an_older_copy_of_the_manifest_is_refused_and_made_anew() {
     settle(&disk);
     let before = stored(&disk);
     match try_open(&disk, Recovery::Strict) {
-        Err(OpenError::LaterLog { path }) => assert!(path.starts_with(WAL), "{path:?}"),
+        Err(OpenError::LaterFile { path }) => assert!(path.starts_with(WAL), "{path:?}"),
         other => panic!("{:?}", other.map(drop)),
     }
     assert_eq!(stored(&disk), before, "refused, and nothing is changed");
@@ -96,6 +97,68 @@ fn p5_an_older_copy_of_the_manifest_is_refused_and_made_anew() {
     assert!(report.damage.iter().any(|damage| damage.what.contains("older copy")), "{report:?}");
     let report = check_made_anew(&disk, &all, "older");
     assert_eq!(report.lost.len(), 0, "{:?}", report.lost);
+}
+
+/// The same after an orderly close: there is no log to tell, and the next opening removed the segments that the older
+/// manifest does not name. They tell it themselves.
+#[test]
+fn p5_an_older_copy_of_the_manifest_of_a_closed_store_is_told_by_the_segments() {
+    let fs = SimFs::new();
+    let engine = try_open(&fs, Recovery::Strict).unwrap();
+    push(&engine, 0);
+    engine.close().unwrap();
+    let older = fs.map(Path::new(MANIFEST)).unwrap().to_vec();
+    let engine = try_open(&fs, Recovery::Strict).unwrap();
+    push(&engine, 1);
+    let all = contents(&engine);
+    engine.close().unwrap();
+    // What the last flush freed, the close may leave to the next opening. Here no log tells.
+    let wal = Path::new("memory/wal");
+    for name in fs.list(wal).unwrap() {
+        fs.remove(&wal.join(name)).unwrap();
+    }
+    fs.remove(Path::new(MANIFEST)).unwrap();
+    fs.create(Path::new(MANIFEST)).unwrap().write_all_at(0, &older).unwrap();
+    settle(&fs);
+    let before = stored(&fs);
+    let mut reader = Builder::new(None).read_only(true);
+    reader.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+    for opened in [try_open(&fs, Recovery::Strict), reader.open()] {
+        match opened {
+            Err(OpenError::LaterFile { path }) => assert!(path.starts_with("memory/segments"), "{path:?}"),
+            other => panic!("{:?}", other.map(drop)),
+        }
+    }
+    let report = verify_on(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new("memory"), None, &|_, _| {}).unwrap();
+    assert!(report.damage.iter().any(|damage| damage.what.contains("older copy")), "{report:?}");
+    assert_eq!(stored(&fs), before, "refused, and nothing is changed");
+    let report = check_made_anew(&fs, &all, "older");
+    assert_eq!(report.lost.len(), 0, "{:?}", report.lost);
+}
+
+/// A manifest that is made anew for a closed store has only the segments to know how often it was opened. One that began
+/// to count again would take what it wrote before for files of later openings.
+#[test]
+fn p5_a_manifest_made_anew_counts_on_behind_the_openings_that_segments_name() {
+    let fs = SimFs::new();
+    for n in 0..5 {
+        let engine = try_open(&fs, Recovery::Strict).unwrap();
+        push(&engine, n);
+        engine.close().unwrap();
+    }
+    let number = || Manifest::open_read_only(Arc::new(fs.clone()), "memory").unwrap().state().open_number;
+    assert_eq!(number(), 5);
+    fs.remove(Path::new(MANIFEST)).unwrap();
+    let engine = try_open(&fs, Recovery::Salvage).unwrap();
+    assert_eq!(number(), 6);
+    // A segment that nobody names, as a compaction leaves it.
+    let segment = fs.list(Path::new("memory/segments")).unwrap().pop().unwrap();
+    let bytes = fs.map(&Path::new("memory/segments").join(segment)).unwrap().to_vec();
+    engine.close().unwrap();
+    let left = Path::new("memory/segments/00000000000000ff.seg");
+    fs.create(left).unwrap().write_all_at(0, &bytes).unwrap();
+    try_open(&fs, Recovery::Strict).unwrap();
+    assert!(fs.open_read(left).is_err(), "a leftover is removed");
 }
 
 /// The name of a log file, and nothing of it inside: an opening used to count itself and then be refused, as repair was.
@@ -108,7 +171,7 @@ fn p5_a_stranger_among_the_logs_files_is_refused_and_set_aside() {
         settle(&fs);
         let before = stored(&fs);
         match try_open(&fs, Recovery::Strict) {
-            Err(OpenError::LaterLog { path: named }) => assert_eq!(named, path),
+            Err(OpenError::LaterFile { path: named }) => assert_eq!(named, path),
             other => panic!("{:?}", other.map(drop)),
         }
         assert_eq!(stored(&fs), before, "refused, and nothing is changed");

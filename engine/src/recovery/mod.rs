@@ -1,6 +1,7 @@
 //! What an opening does about damage (P5), and what it tells of it.
 
 mod check;
+mod later;
 mod log;
 mod manifest;
 mod progress;
@@ -9,6 +10,7 @@ mod report;
 mod segments;
 
 pub(crate) use check::{Finding, check_segment};
+pub(crate) use later::later_file;
 pub(crate) use log::salvage_log;
 pub(crate) use manifest::open_or_rebuild;
 pub(crate) use progress::{OnProgress, Step};

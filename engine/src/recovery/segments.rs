@@ -35,7 +35,7 @@ pub(crate) fn salvage_segments(
     report: &mut RecoveryReport,
 ) -> Result<Vec<Arc<Segment>>, OpenError> {
     let folder = dir.join("segments");
-    let store_id = manifest.state().store_id;
+    let (store_id, opening) = (manifest.state().store_id, manifest.state().open_number);
     let named: Vec<SegmentRef> = manifest.state().segments.values().copied().collect();
     let (step, total) = (Step::new(progress, OpenStep::CheckSegments), named.iter().map(|s| s.bytes).sum());
     let checked: Vec<(SegmentRef, Finding)> = pool.install(|| {
@@ -50,7 +50,7 @@ pub(crate) fn salvage_segments(
     let lost_before = report.lost.len();
     for (named, finding) in checked {
         let holes_before = report.lost.len();
-        let mut salvage = Salvage { fs, dir, folder: &folder, named, report, holes_before };
+        let mut salvage = Salvage { fs, dir, folder: &folder, named, opening, report, holes_before };
         let path = salvage.path();
         match finding {
             Finding::Sound(segment, _) => sound.push(Arc::new(segment)),
@@ -134,6 +134,8 @@ struct Salvage<'a> {
     dir: &'a Path,
     folder: &'a Path,
     named: SegmentRef,
+    /// Which opening of the store this is.
+    opening: u32,
     report: &'a mut RecoveryReport,
     /// Holes that other files have.
     holes_before: usize,
@@ -199,6 +201,7 @@ impl Salvage<'_> {
             cold: false,
             level: info.level,
             created: info.created,
+            opening: self.opening,
         };
         let failed = |e: WriteError| OpenError::Io {
             path: self.folder.join(file_name(id)),

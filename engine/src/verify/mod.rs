@@ -21,11 +21,10 @@ use tidegauge_storage::fs::{Fs, OsFs};
 use tidegauge_storage::manifest::{Manifest, ManifestError, SegmentRef};
 use tidegauge_storage::segment::{Segment, VerifyReport, file_name, id_of};
 use tidegauge_storage::source::ReadError;
-use tidegauge_storage::wal::later_than;
 
 use crate::error::OpenError;
 use crate::lock::{Owner, owner_of};
-use crate::recovery::{Finding, check_segment, quarantine};
+use crate::recovery::{Finding, check_segment, later_file, quarantine};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 pub use report::{Damage, StoreReport};
@@ -115,12 +114,12 @@ impl Verifier<'_> {
             }
         }
         let mut moved = || manifest.is_current().map(|current| !current);
-        let later = later_than(&**self.fs, &self.dir.join("wal"), state.open_number)?;
-        if (missing || !later.is_empty()) && moved()? {
+        let later = later_file(&**self.fs, self.dir, state)?;
+        if (missing || later.is_some()) && moved()? {
             return Ok(None);
         }
-        if let Some(later) = later.first() {
-            let what = format!("an older copy: the log has {} of a later opening", later.file_name());
+        if let Some(later) = later {
+            let what = format!("an older copy: {} is of a later opening", later.display());
             report.damage.push(Damage { file: self.dir.join("MANIFEST"), offset: 0, what });
         }
         if !log::verify_log(&**self.fs, self.dir, state, self.owner, &mut moved, &mut report)? {

@@ -74,7 +74,8 @@ pub(super) struct Footer {
     pub(super) checksums: u64,
     /// CRC32C of these checksums.
     pub(super) checksums_crc: u32,
-    pub(super) reserved: u32,
+    /// The opening that wrote it; 0: it does not say.
+    pub(super) opening: u32,
     pub(super) version: u32,
     /// CRC32C of the footer's bytes before.
     pub(super) crc: u32,

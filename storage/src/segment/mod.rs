@@ -54,6 +54,8 @@ pub struct SegmentInfo {
     pub level: u32,
     /// When it was made, nanoseconds since the Unix epoch, as the writer was told.
     pub created: i64,
+    /// Which opening of the store made it; 0: it does not say.
+    pub opening: u32,
 }
 
 /// The name of a segment's file: its id as 16 hex digits, and `.seg`.

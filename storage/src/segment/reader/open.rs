@@ -77,6 +77,7 @@ impl Segment {
             cold: header.flags & FLAG_COLD != 0,
             level: header.level,
             created: header.created,
+            opening: footer.opening,
         };
         let crcs = footer.sections.map(|section| section.crc);
         Ok(Self { path: path.to_owned(), map, info, index: Index { sections, crcs, checks }, names: OnceLock::new() })

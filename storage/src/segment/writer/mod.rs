@@ -41,6 +41,8 @@ pub struct SegmentHeader {
     pub level: u32,
     /// When it is made, nanoseconds since the Unix epoch.
     pub created: i64,
+    /// The opening of the store that makes it; 0 if there is none.
+    pub opening: u32,
 }
 
 /// Writes one segment. Samples go to the file as they come; only the index stays in
@@ -197,6 +199,7 @@ impl SegmentWriter {
 
     fn info(&self, footer: &mut Footer, offset: u64, chunks: u32) -> SegmentInfo {
         footer.file_bytes = offset + size_of::<Footer>() as u64;
+        footer.opening = self.header.opening;
         footer.version = SEGMENT_VERSION;
         footer.magic = FOOTER_MAGIC;
         footer.crc = crc32c::crc32c(&bytemuck::bytes_of(footer)[..FOOTER_CRC_AT]);
@@ -215,6 +218,7 @@ impl SegmentWriter {
             cold: self.header.cold,
             level: self.header.level,
             created: self.header.created,
+            opening: self.header.opening,
         }
     }
 }

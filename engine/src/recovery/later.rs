@@ -1,0 +1,40 @@
+//! Files that tell that the manifest is an older copy of itself.
+//!
+//! An opening has its number in the manifest, durably, before it makes a file. So a file of an opening that the manifest
+//! does not know of says that somebody put an older manifest back, or brought the file from elsewhere. No crash leaves
+//! that; what a crash leaves is of an opening that the manifest knows (E7 of `docs/concurrency.md`).
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::manifest::State;
+use tidegauge_storage::segment::{Segment, file_name, id_of};
+use tidegauge_storage::wal::later_than;
+
+use crate::error::OpenError;
+
+/// A file of the log, or a segment, of a later opening than `state` knows of.
+pub(crate) fn later_file(fs: &dyn Fs, dir: &Path, state: &State) -> Result<Option<PathBuf>, OpenError> {
+    let wal = dir.join("wal");
+    match later_than(fs, &wal, state.open_number)?.first() {
+        Some(epoch) => Ok(Some(wal.join(epoch.file_name()))),
+        None => later_segment(fs, dir, state),
+    }
+}
+
+/// A segment of this store, not named by `state`, that was made by a later opening. One that cannot be read says nothing.
+/// Opens those alone that are not named; as a rule there are none.
+pub(crate) fn later_segment(fs: &dyn Fs, dir: &Path, state: &State) -> Result<Option<PathBuf>, OpenError> {
+    let folder = dir.join("segments");
+    let names = match fs.list(&folder) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+        other => other.map_err(|source| OpenError::Io { path: folder.clone(), source })?,
+    };
+    let unnamed = names.iter().filter_map(|name| id_of(name)).filter(|id| !state.segments.contains_key(id));
+    let mut paths = unnamed.map(|id| folder.join(file_name(id)));
+    Ok(paths.find(|path| {
+        let info = Segment::open(fs, path).map(|segment| segment.info().clone());
+        info.is_ok_and(|info| info.store_id == state.store_id && info.opening > state.open_number)
+    }))
+}
