@@ -55,7 +55,7 @@ pub(crate) fn measure(store: &str, options: &Options) -> Result<Option<Measured>
     let memory_before = Memory::now().rss;
     let opened = match stores::open(store, &dir, options.durability, &workload) {
         Some(opened) => opened.map(Some),
-        None => servers::open(store, &dir, &workload),
+        None => servers::open(store, &dir, options.durability, &workload),
     };
     let Some(mut store_open) = opened? else { return Ok(None) };
     let pushed = push(store_open.as_mut(), &rows, options, memory_before)?;

@@ -10,18 +10,25 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use tidegauge::Durability;
 use tidegauge_bench::measure::Memory;
 use tidegauge_bench::workload::Workload;
 
 use crate::store::{Error, Store, bytes_below};
 
 /// The servers that this program knows.
-pub(crate) const NAMES: [&str; 3] = ["prometheus", "victoria-metrics", "influxdb"];
+pub(crate) const NAMES: [&str; 4] = ["tidegauge-server", "prometheus", "victoria-metrics", "influxdb"];
 
 /// A new store; `Ok(None)` if it is not installed.
-pub(crate) fn open(name: &str, dir: &Path, workload: &Workload) -> Result<Option<Box<dyn Store>>, Error> {
+pub(crate) fn open(
+    name: &str,
+    dir: &Path,
+    durability: Durability,
+    workload: &Workload,
+) -> Result<Option<Box<dyn Store>>, Error> {
     let boxed = |store: Option<prom::Prom>| store.map(|store| Box::new(store) as Box<dyn Store>);
     match name {
+        "tidegauge-server" => prom::Prom::tidegauge(dir, workload, durability).map(boxed),
         "prometheus" => prom::Prom::prometheus(dir, workload).map(boxed),
         "victoria-metrics" => prom::Prom::victoria(dir, workload).map(boxed),
         "influxdb" => influx::Influx::open(dir, workload).map(|store| store.map(|store| Box::new(store) as _)),

@@ -1,4 +1,4 @@
-//! Prometheus and VictoriaMetrics: remote write in, PromQL out.
+//! Prometheus, VictoriaMetrics and Tidegauge as a server: remote write in, PromQL out.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -21,6 +21,7 @@ const HEADERS: [(&str, &str); 3] = [
 enum Which {
     Prometheus,
     Victoria,
+    Tidegauge(Durability),
 }
 
 /// A series of an answer: its number and samples.
@@ -65,6 +66,22 @@ impl Prom {
         server.map(|server| Self::new(Which::Victoria, server, data, workload)).transpose()
     }
 
+    /// The program built from this tree, or the one that is installed.
+    pub(super) fn tidegauge(dir: &Path, workload: &Workload, durability: Durability) -> Result<Option<Self>, Error> {
+        let data = dir.join("data");
+        let start = |program: &str| {
+            Server::start(program, "/-/ready", dir, |port, command| {
+                command.arg("serve").arg("--data-dir").arg(&data).args(["--listen", &format!("127.0.0.1:{port}")]);
+                command.args(["--durability", &durability.to_string(), "--no-host-metrics", "--enable-admin-api"]);
+            })
+        };
+        let server = match start(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/release/tidegauge"))? {
+            None => start("tidegauge")?,
+            built => built,
+        };
+        server.map(|server| Self::new(Which::Tidegauge(durability), server, data, workload)).transpose()
+    }
+
     fn new(which: Which, server: Server, dir: PathBuf, workload: &Workload) -> Result<Self, Error> {
         let labels = |slot: u32| {
             let labels = workload.labels(u64::from(slot));
@@ -74,7 +91,7 @@ impl Prom {
         let encoder = Encoder::new(labels.iter().cloned());
         let numbers = labels.iter().cloned().zip(0u32..).collect();
         let version = match which {
-            Which::Prometheus => {
+            Which::Prometheus | Which::Tidegauge(_) => {
                 let about: Value = serde_json::from_str(&server.get("/api/v1/status/buildinfo")?)?;
                 about.pointer("/data/version").and_then(Value::as_str).unwrap_or("").to_owned()
             }
@@ -181,7 +198,11 @@ fn selector<'a>(labels: impl Iterator<Item = &'a (String, String)>) -> String {
 
 impl Store for Prom {
     fn name(&self) -> String {
-        let name = if self.which == Which::Prometheus { "prometheus" } else { "victoria-metrics" };
+        let name = match self.which {
+            Which::Prometheus => "prometheus",
+            Which::Victoria => "victoria-metrics",
+            Which::Tidegauge(_) => "tidegauge",
+        };
         // Debian's VictoriaMetrics does not know its version.
         let version = if self.version.is_empty() { String::new() } else { format!(" {}", self.version) };
         format!("{name}{version} (server)")
@@ -191,12 +212,16 @@ impl Store for Prom {
         match self.which {
             Which::Prometheus => "in its log, which is synced only when a piece of it is full",
             Which::Victoria => "in memory, written and synced every few seconds",
+            Which::Tidegauge(durability) => crate::stores::promised(durability),
         }
     }
 
     fn level(&self) -> Durability {
-        // Neither promises that much.
-        Durability::DEFAULT
+        match self.which {
+            Which::Tidegauge(durability) => durability,
+            // Neither promises that much.
+            _ => Durability::DEFAULT,
+        }
     }
 
     fn push(&mut self, rows: &[Row]) -> Result<(), Error> {
@@ -220,7 +245,7 @@ impl Store for Prom {
     }
 
     fn settle(&mut self) -> Result<u64, Error> {
-        if self.which == Which::Prometheus {
+        if self.which != Which::Victoria {
             // Its head is a block on disk only in a snapshot.
             self.server.post("/api/v1/admin/tsdb/snapshot", &[], &[])?;
             return bytes_below(&self.dir.join("snapshots"));
@@ -284,7 +309,7 @@ impl Store for Prom {
         // Prometheus does not count over series that differ only by their name, which the function takes away.
         let over = |of: &str| match self.which {
             Which::Victoria => self.scalar(&format!("sum({of}_over_time({{__name__=~\".+\"}}[{range}ms]))")),
-            Which::Prometheus => {
+            Which::Prometheus | Which::Tidegauge(_) => {
                 let one = |name: &&str| format!("sum({of}_over_time({name}[{range}ms]))");
                 self.scalar(&self.metrics().iter().map(one).collect::<Vec<_>>().join(" + "))
             }

@@ -21,6 +21,8 @@ use std::path::Path;
 use tidegauge::Durability;
 use tidegauge_bench::workload::Workload;
 
+pub(crate) use ours::promised;
+
 use crate::store::{Error, Store};
 
 /// What the others stand beside.

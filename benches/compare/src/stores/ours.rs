@@ -84,17 +84,22 @@ impl Ours {
     }
 }
 
+/// What an accepted push is worth.
+pub(crate) fn promised(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Memory => "in memory, no log",
+        Durability::Sync => "in the log and synced, each batch",
+        _ => "in the log, synced at the interval",
+    }
+}
+
 impl Store for Ours {
     fn name(&self) -> String {
         "tidegauge".into()
     }
 
     fn durability(&self) -> &'static str {
-        match self.durability {
-            Durability::Memory => "in memory, no log",
-            Durability::Sync => "in the log and synced, each batch",
-            _ => "in the log, synced at the interval",
-        }
+        promised(self.durability)
     }
 
     fn level(&self) -> Durability {
