@@ -99,6 +99,13 @@ fn p5_an_older_copy_of_the_manifest_is_refused_and_made_anew() {
     assert_eq!(report.lost.len(), 0, "{:?}", report.lost);
 }
 
+/// As the close of an engine does that holds the folder's lock.
+fn remove_log(fs: &SimFs) {
+    for name in fs.list(Path::new(WAL)).unwrap() {
+        fs.remove(&Path::new(WAL).join(name)).unwrap();
+    }
+}
+
 /// The same after an orderly close: there is no log to tell, and the next opening removed the segments that the older
 /// manifest does not name. They tell it themselves.
 #[test]
@@ -112,11 +119,7 @@ fn p5_an_older_copy_of_the_manifest_of_a_closed_store_is_told_by_the_segments() 
     push(&engine, 1);
     let all = contents(&engine);
     engine.close().unwrap();
-    // What the last flush freed, the close may leave to the next opening. Here no log tells.
-    let wal = Path::new("memory/wal");
-    for name in fs.list(wal).unwrap() {
-        fs.remove(&wal.join(name)).unwrap();
-    }
+    remove_log(&fs);
     fs.remove(Path::new(MANIFEST)).unwrap();
     fs.create(Path::new(MANIFEST)).unwrap().write_all_at(0, &older).unwrap();
     settle(&fs);
@@ -148,6 +151,7 @@ fn p5_a_manifest_made_anew_counts_on_behind_the_openings_that_segments_name() {
     }
     let number = || Manifest::open_read_only(Arc::new(fs.clone()), "memory").unwrap().state().open_number;
     assert_eq!(number(), 5);
+    remove_log(&fs);
     fs.remove(Path::new(MANIFEST)).unwrap();
     let engine = try_open(&fs, Recovery::Salvage).unwrap();
     assert_eq!(number(), 6);
