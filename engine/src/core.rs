@@ -103,6 +103,8 @@ pub(crate) struct Core {
     pub(crate) hot: Mutex<Sketch>,
     /// Counts the worker's rounds.
     rounds: AtomicU64,
+    /// The worker takes nothing before a flush.
+    held_back: AtomicBool,
     poisoned: AtomicBool,
     ended: Ended,
     worker: OnceLock<thread::Thread>,
@@ -151,6 +153,7 @@ impl Core {
             watched: Watched::default(),
             hot: Mutex::new(Sketch::default()),
             rounds: AtomicU64::new(0),
+            held_back: AtomicBool::new(false),
             poisoned: AtomicBool::new(false),
             ended: Ended::new(),
             worker: OnceLock::new(),
@@ -167,6 +170,18 @@ impl Core {
     pub(crate) fn heartbeat(&self) {
         // Relaxed, a load and a store: one writer, and nothing is read on the strength of it.
         self.rounds.store(self.rounds.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// The worker says whether it takes nothing before a flush. It alone.
+    pub(crate) fn set_held_back(&self, held_back: bool) {
+        // Relaxed, and written only if it changes: whoever reads it may be late.
+        if self.held_back.load(Ordering::Relaxed) != held_back {
+            self.held_back.store(held_back, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.held_back.load(Ordering::Relaxed)
     }
 
     /// Moves while the worker goes round.

@@ -203,7 +203,10 @@ impl Engine {
                 let version = core.versions.load();
                 let sealed = version.sealed.iter().any(|m| m.generation <= wanted);
                 let active = version.active.generation <= wanted && version.active.samples() > 0;
-                (!sealed && !active).then_some(Ok(()))
+                match sealed || active {
+                    false => Some(Ok(())),
+                    true => core.gate.flush_waits().then_some(Err(FlushError::DiskFull)),
+                }
             }
         })
     }

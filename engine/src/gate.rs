@@ -18,17 +18,36 @@ pub(crate) enum Shut {
     Poisoned(Poisoned),
 }
 
-/// Who found the disk full. The gate stays shut until each of them has space again.
+/// Who found the disk full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {
+    /// The gate stays shut until there is space.
     Log,
-    Segments,
+    /// Segments: a flush waits. The gate stays shut if there is nowhere else for samples to go.
+    Segments { refuses: bool },
 }
 
 #[derive(Default)]
 struct State {
     shut: Option<Shut>,
-    full: [bool; 2],
+    log_is_full: bool,
+    /// A flush waits for space.
+    flush_waits: bool,
+    /// And nothing is let in until it has it.
+    flush_refuses: bool,
+}
+
+impl State {
+    fn note(&mut self, whose: Full, is_full: bool) {
+        match whose {
+            Full::Log => self.log_is_full = is_full,
+            Full::Segments { refuses } => (self.flush_waits, self.flush_refuses) = (is_full, is_full && refuses),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.log_is_full || self.flush_refuses
+    }
 }
 
 /// Open or shut, and up to which timestamp.
@@ -83,22 +102,31 @@ impl Gate {
         }
     }
 
-    /// Shuts the gate until `whose` space is back.
+    /// Notes that `whose` space is gone, and shuts the gate if that must be so.
     pub(crate) fn disk_is_full(&self, whose: Full) {
-        let mut state = self.state.lock().expect("gate lock");
-        state.full[whose as usize] = true;
-        self.shut_in(&mut state, Shut::DiskFull);
+        self.note(whose, true);
     }
 
     /// Opens the gate again after a full disk, unless the other still has no space; other
     /// causes stay.
     pub(crate) fn space_is_back(&self, whose: Full) {
+        self.note(whose, false);
+    }
+
+    fn note(&self, whose: Full, is_full: bool) {
         let mut state = self.state.lock().expect("gate lock");
-        state.full[whose as usize] = false;
-        if state.shut == Some(Shut::DiskFull) && state.full == [false; 2] {
+        state.note(whose, is_full);
+        if state.is_full() {
+            self.shut_in(&mut state, Shut::DiskFull);
+        } else if state.shut == Some(Shut::DiskFull) {
             state.shut = None;
             self.horizon.store(self.horizon_now(), Ordering::Relaxed);
         }
+    }
+
+    /// Whether a flush waits for space, be the gate shut or not.
+    pub(crate) fn flush_waits(&self) -> bool {
+        self.state.lock().expect("gate lock").flush_waits
     }
 
     pub(crate) fn why_shut(&self) -> Option<Shut> {
@@ -155,14 +183,18 @@ mod tests {
     fn poison_outlives_every_other_cause_and_a_full_disk_ends() {
         let gate = Gate::new(Duration::ZERO);
         gate.disk_is_full(Full::Log);
-        gate.disk_is_full(Full::Segments);
+        gate.disk_is_full(Full::Segments { refuses: true });
         assert_eq!(gate.refusal(0, || None), Some(PushError::DiskFull));
-        gate.space_is_back(Full::Segments);
+        gate.space_is_back(Full::Segments { refuses: true });
         assert!(!gate.admits(0), "the log still has no space");
         gate.refresh();
         assert!(!gate.admits(0), "a shut gate stays shut when the clock moves");
         gate.space_is_back(Full::Log);
         assert!(gate.admits(0));
+        gate.disk_is_full(Full::Segments { refuses: true });
+        assert!(!gate.admits(0));
+        gate.disk_is_full(Full::Segments { refuses: false });
+        assert!(gate.admits(0) && gate.flush_waits(), "there is room for samples, but none for the flush");
         let poisoned = Poisoned { cause: "disk".into() };
         gate.shut(Shut::Poisoned(poisoned.clone()));
         gate.shut(Shut::Closed);

@@ -129,7 +129,7 @@ impl Life {
     fn close_here(&self) -> Result<(), CloseError> {
         let core = &self.core;
         let read_only = core.gate.why_shut() == Some(Shut::ReadOnly);
-        let full = core.gate.why_shut() == Some(Shut::DiskFull);
+        let full = core.gate.why_shut() == Some(Shut::DiskFull) || core.gate.flush_waits();
         self.begin_closing();
         // One at a time: a second close waits for the first and finds nothing to do.
         let mut held = self.held.lock().expect("close lock");

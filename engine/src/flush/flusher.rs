@@ -118,14 +118,14 @@ impl Flusher {
             }
             match self.flush(job) {
                 Ok(()) => {
-                    core.gate.space_is_back(Full::Segments);
+                    core.gate.space_is_back(Full::Segments { refuses: false });
                     core.flushes.tell();
                     core.compactions.tell();
                     core.wake_worker();
                     return true;
                 }
                 Err(e) if e.is_full() => {
-                    core.disk_is_full(Full::Segments);
+                    core.disk_is_full(Full::Segments { refuses: self.is_crowded() });
                     // What is logged comes back at the next opening.
                     if self.0.queue.pause(SPACE_RETRY) {
                         return false;
@@ -137,6 +137,12 @@ impl Flusher {
                 }
             }
         }
+    }
+
+    /// Whether samples have nowhere to go before a flush: there is no log that holds them, or memory is full. Else what
+    /// the log finds room for is taken: a flush wants all of its space at once.
+    fn is_crowded(&self) -> bool {
+        !self.0.core.durability.logs() || self.0.core.is_held_back()
     }
 
     fn flush(&self, job: &FlushJob) -> Result<(), FlushFailure> {

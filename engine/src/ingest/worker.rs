@@ -146,7 +146,9 @@ impl Worker {
 
     /// One commit, if there is something to commit. Answers whether there was.
     fn round(&mut self) -> bool {
-        if self.is_held_back() || self.waits_for_space() {
+        let held_back = self.is_held_back();
+        self.core.set_held_back(held_back);
+        if held_back || self.waits_for_space() {
             return false;
         }
         let ready = self.drain.observe(usize::MAX);
