@@ -4,12 +4,14 @@
 //! does not know of says that somebody put an older manifest back, or brought the file from elsewhere. No crash leaves
 //! that; what a crash leaves is of an opening that the manifest knows (E7 of `docs/concurrency.md`).
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::State;
-use tidegauge_storage::segment::{Segment, file_name, id_of};
+use tidegauge_storage::model::SeqRange;
+use tidegauge_storage::segment::{Segment, SegmentInfo, file_name, id_of};
 use tidegauge_storage::wal::later_than;
 
 use crate::error::OpenError;
@@ -26,15 +28,44 @@ pub(crate) fn later_file(fs: &dyn Fs, dir: &Path, state: &State) -> Result<Optio
 /// A segment of this store, not named by `state`, that was made by a later opening. One that cannot be read says nothing.
 /// Opens those alone that are not named; as a rule there are none.
 pub(crate) fn later_segment(fs: &dyn Fs, dir: &Path, state: &State) -> Result<Option<PathBuf>, OpenError> {
+    unnamed(fs, dir, state, |info| info.opening > state.open_number)
+}
+
+/// A segment of this store, not named by `state`, that holds all numbers of one that is named and whose file is gone: a
+/// compaction put it in that one's place, and the manifest lost the commit that said so.
+pub(crate) fn successor(fs: &dyn Fs, dir: &Path, state: &State) -> Result<Option<PathBuf>, OpenError> {
+    let there: BTreeSet<u64> = ids(fs, dir)?.into_iter().collect();
+    let gone = state.segments.iter().filter(|(id, _)| !there.contains(id));
+    let gone: Vec<SeqRange> = gone.map(|(_, named)| named.seq_range).collect();
+    if gone.is_empty() {
+        return Ok(None);
+    }
+    unnamed(fs, dir, state, |info| {
+        gone.iter().any(|gone| info.seq_range.start <= gone.start && gone.end <= info.seq_range.end)
+    })
+}
+
+fn unnamed(
+    fs: &dyn Fs,
+    dir: &Path,
+    state: &State,
+    wanted: impl Fn(&SegmentInfo) -> bool,
+) -> Result<Option<PathBuf>, OpenError> {
     let folder = dir.join("segments");
-    let names = match fs.list(&folder) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
-        other => other.map_err(|source| OpenError::Io { path: folder.clone(), source })?,
-    };
-    let unnamed = names.iter().filter_map(|name| id_of(name)).filter(|id| !state.segments.contains_key(id));
-    let mut paths = unnamed.map(|id| folder.join(file_name(id)));
+    let ids = ids(fs, dir)?.into_iter().filter(|id| !state.segments.contains_key(id));
+    let mut paths = ids.map(|id| folder.join(file_name(id)));
     Ok(paths.find(|path| {
         let info = Segment::open(fs, path).map(|segment| segment.info().clone());
-        info.is_ok_and(|info| info.store_id == state.store_id && info.opening > state.open_number)
+        info.is_ok_and(|info| info.store_id == state.store_id && wanted(&info))
     }))
+}
+
+/// Of the segments that there are.
+fn ids(fs: &dyn Fs, dir: &Path) -> Result<Vec<u64>, OpenError> {
+    let folder = dir.join("segments");
+    match fs.list(&folder) {
+        Ok(names) => Ok(names.iter().filter_map(|name| id_of(name)).collect()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(OpenError::Io { path: folder, source }),
+    }
 }

@@ -27,7 +27,7 @@ use tidegauge_storage::segment::{Segment, SegmentInfo, file_name, id_of};
 use tidegauge_storage::source::ReadError;
 use tidegauge_storage::wal::{Survey, holds_anything, later_than, stores_of, survey};
 
-use super::later::later_segment;
+use super::later::{later_segment, successor};
 use super::{Lost, RecoveryReport, quarantine};
 use crate::error::OpenError;
 use crate::flush::reference;
@@ -45,12 +45,17 @@ pub(crate) fn open_or_rebuild(
         }
         other => other?,
     };
+    let anew = |what, report| {
+        let why = ManifestError::Corrupt { file: dir.join("MANIFEST"), offset: 0, what };
+        Rebuild { fs, dir, report }.run(pool, &why)
+    };
     let state = manifest.state();
     let later_log = keep_strangers(&**fs, dir, state.store_id, state.open_number, report)?;
     if later_log || later_segment(&**fs, dir, state)?.is_some() {
-        let what = "an older copy: there is a file of a later opening";
-        let why = ManifestError::Corrupt { file: dir.join("MANIFEST"), offset: 0, what };
-        return Rebuild { fs, dir, report }.run(pool, &why);
+        return anew("an older copy: there is a file of a later opening", report);
+    }
+    if successor(&**fs, dir, state)?.is_some() {
+        return anew("its last commits are lost: a segment that it names was replaced", report);
     }
     manifest.begin()?;
     Ok(manifest)
