@@ -425,7 +425,8 @@ fn deletes_are_off_unless_asked_for_and_take_what_they_name() {
     // What comes later stays.
     assert_eq!(push(), 204);
     assert_eq!(values("a"), json!([[0, "1"], [10, "2"], [20, "3"]]));
-    let copied = agent.post("/api/v1/admin/tsdb/snapshot", &[], b"");
+    assert_eq!(agent.post("/api/v1/admin/tsdb/snapshot?skip_head=abc", &[], b"").status, 400);
+    let copied = agent.post("/api/v1/admin/tsdb/snapshot?skip_head=true", &[], b"");
     assert_eq!(copied.status, 200, "{}", copied.text());
     let name = copied.json()["data"]["name"].as_str().unwrap().to_owned();
     assert!(dir.path().join("snapshots").join(name).join("MANIFEST").is_file());

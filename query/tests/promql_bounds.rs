@@ -38,6 +38,11 @@ fn errors_are_of_the_kind_that_the_api_names() {
     assert!(matches!(e, EvalError::LimitExceeded { .. }), "{e}");
     let e = run("sum(x)", QueryLimits { time: Duration::ZERO, ..QueryLimits::DEFAULT });
     assert_eq!(e.kind(), ErrorKind::Timeout);
+    // Each cell makes a series of its own: time is up long before memory is.
+    let count = Query::new(&s, "count_values(\"v\", x * time())")
+        .limits(QueryLimits { time: Duration::from_millis(50), ..QueryLimits::DEFAULT });
+    let e = count.range(Timestamp::from_nanos(0), Timestamp::from_nanos(999 * SECOND), Duration::from_millis(100));
+    assert_eq!(e.unwrap_err().kind(), ErrorKind::Timeout);
 
     let cancel = Cancel::new();
     cancel.cancel();

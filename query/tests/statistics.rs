@@ -602,11 +602,14 @@ fn promql_over_segments_decodes_only_what_a_range_cuts() {
     // The third series has no late samples: three chunks, of 4,096 samples, 4,096 and 3,808.
     let stats = promql(&segments, "sum_over_time(c{host=\"3\"}[1e-3])", 119_990, 1, 1).1;
     assert_eq!((stats.chunks_by_statistics, stats.chunks_decoded), (3, 0));
+    assert_eq!((stats.samples_by_statistics, stats.samples_read), (12_000, 0));
     let stats = promql(&segments, "avg_over_time(c{host=\"3\"}[100e-6])", 119_990, 1, 1).1;
     assert_eq!((stats.chunks_by_statistics, stats.chunks_decoded), (2, 1));
+    assert_eq!(stats.samples_by_statistics, 4096 + 3808);
     assert_eq!(stats.samples_read, 2096, "of the first chunk what the range leaves of it");
     let stats = promql(&segments, "c{host=\"3\"}", 119_990, 1, 1).1;
     assert_eq!((stats.chunks_decoded, stats.samples_read), (0, 0), "the last sample is in the statistics");
+    assert_eq!((stats.chunks_by_statistics, stats.samples_by_statistics), (1, 3808));
     let stats = promql(&segments, "c{host=\"3\"}", 60_000, 1, 1).1;
     assert!(stats.chunks_decoded == 1 && stats.samples_read <= 1024, "{stats:?}");
 }

@@ -86,8 +86,11 @@ async fn compact(State(app): State<Arc<App>>) -> ApiResult {
 }
 
 /// As Prometheus has it: the copy lies in `snapshots/NAME` of the data directory. And what it holds.
-async fn snapshot(State(app): State<Arc<App>>) -> ApiResult {
+///
+/// `skip_head` is understood and changes nothing: what memory holds is flushed before, which takes no more than it.
+async fn snapshot(State(app): State<Arc<App>>, params: Params) -> ApiResult {
     allowed(&app)?;
+    params.flag("skip_head")?;
     app.in_turn(|app| {
         let name = fresh_name();
         let target = app.settings.data_dir.join("snapshots").join(&name);

@@ -82,6 +82,16 @@ impl Params {
         Ok(nanos.map(|nanos| Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))))
     }
 
+    /// Yes or no, as Go reads it.
+    pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, ApiError> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        match text {
+            "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Some(true)),
+            "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Some(false)),
+            _ => Err(ApiError::parameter(name, format_args!("unable to parse boolean {text:?}"))),
+        }
+    }
+
     /// A limit; 0 means none.
     pub(crate) fn limit(&self, name: &str) -> Result<Option<usize>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };
@@ -114,6 +124,16 @@ mod tests {
         assert_eq!(params("timeout=1.5").duration("timeout"), Ok(Some(Duration::from_millis(1500))));
         assert_eq!(params("timeout=").duration("timeout"), Ok(None));
         assert!(matches!(params("timeout=x").duration("timeout"), Err(ApiError::BadData(_))));
+    }
+
+    #[test]
+    fn a_flag_is_what_go_takes_for_a_boolean() {
+        assert_eq!(params("f=T").flag("f"), Ok(Some(true)));
+        assert_eq!(params("f=0").flag("f"), Ok(Some(false)));
+        assert_eq!(params("f=").flag("f"), Ok(None));
+        for wrong in ["f=yes", "f=tRUE", "f=2"] {
+            assert!(params(wrong).flag("f").is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -474,7 +474,8 @@ impl<'a> Meter<'a> {
         };
         let read = std::mem::take(&mut self.read);
         pass(&counts.series_read, std::mem::take(&mut self.series));
-        pass(&counts.samples_by_statistics, std::mem::take(&mut self.samples_by_statistics));
+        let samples_by_statistics = std::mem::take(&mut self.samples_by_statistics) + read.samples_by_statistics;
+        pass(&counts.samples_by_statistics, samples_by_statistics);
         pass(&counts.samples_evaluated, std::mem::take(&mut self.evaluated));
         pass(&counts.chunks_pruned, read.chunks_pruned);
         pass(&counts.chunks_by_statistics, read.chunks_by_statistics);

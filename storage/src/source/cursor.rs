@@ -51,6 +51,8 @@ pub struct ReadCounts {
     pub chunks_pruned: u64,
     /// Chunks answered by their statistics.
     pub chunks_by_statistics: u64,
+    /// Samples in those, if they were asked for their last one. Who takes [`ColumnCursor::whole`] counts himself.
+    pub samples_by_statistics: u64,
     /// Chunks of which samples were decoded.
     pub chunks_decoded: u64,
     /// Encoded bytes that were checked and decoded; raw ones of open tails included.
@@ -61,6 +63,7 @@ impl std::ops::AddAssign for ReadCounts {
     fn add_assign(&mut self, other: Self) {
         self.chunks_pruned += other.chunks_pruned;
         self.chunks_by_statistics += other.chunks_by_statistics;
+        self.samples_by_statistics += other.samples_by_statistics;
         self.chunks_decoded += other.chunks_decoded;
         self.bytes += other.bytes;
     }

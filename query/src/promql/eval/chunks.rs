@@ -129,7 +129,7 @@ impl<F: Fn(&Window<'_>, usize) -> Result<Option<f64>, EvalError>> Disjoint<'_, F
     ) -> Result<(u64, u64, ReadCounts), EvalError> {
         memory.columns.clear();
         let mut gathered = Gathered { memory, beside: Beside::default(), evaluated: 0, counted: 0 };
-        let (mut samples, mut step) = (0, 0);
+        let (mut samples, mut by_statistics, mut step) = (0, 0, 0);
         while step < self.ends.len() {
             let start = self.start(step);
             if let Some(stats) = cursor.whole()? {
@@ -140,7 +140,9 @@ impl<F: Fn(&Window<'_>, usize) -> Result<Option<f64>, EvalError>> Disjoint<'_, F
                 }
                 let inside = stats.first_timestamp > start && stats.last_timestamp <= self.ends[step];
                 // What lies between two ranges is passed over too.
-                if stats.last_timestamp <= start || (inside && gathered.take(self.needs, &stats)) {
+                let taken = inside && gathered.take(self.needs, &stats);
+                if taken || stats.last_timestamp <= start {
+                    by_statistics += if taken { u64::from(stats.count) } else { 0 };
                     cursor.pass();
                     continue;
                 }
@@ -156,7 +158,9 @@ impl<F: Fn(&Window<'_>, usize) -> Result<Option<f64>, EvalError>> Disjoint<'_, F
         if step < self.ends.len() {
             self.finish(step, &mut gathered, out)?;
         }
-        Ok((gathered.evaluated, samples, cursor.counts()))
+        let mut counts = cursor.counts();
+        counts.samples_by_statistics += by_statistics;
+        Ok((gathered.evaluated, samples, counts))
     }
 
     fn start(&self, step: usize) -> i64 {

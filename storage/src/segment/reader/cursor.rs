@@ -266,6 +266,7 @@ impl Segment {
                 // Of NaN values the statistics keep no place.
                 if let Some(stats) = self.stats(chunk)?.map(|s| s.stats(timestamps)).filter(|s| s.stale | s.nan == 0) {
                     counts.chunks_by_statistics += 1;
+                    counts.samples_by_statistics += u64::from(stats.count);
                     counts.chunks_pruned += rest;
                     let timestamp = Timestamp::from_nanos(stats.last_timestamp);
                     return Ok(Some(crate::model::Sample { timestamp, value: stats.last_value }));

@@ -30,6 +30,8 @@ pub(super) fn count_values(a: &Aggregate, name: &str, grid: &Grid) -> Result<Gri
                     match at.get(&labels) {
                         Some(&i) => i,
                         None => {
+                            // Each value its own series, as often as there are cells.
+                            out.check()?;
                             let i = out.rows.len();
                             out.push(Row { labels: labels.clone(), drop_name: false }, &blank)?;
                             at.insert(labels, i);
