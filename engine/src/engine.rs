@@ -193,6 +193,8 @@ impl Engine {
         let wanted = version.active.generation - u32::from(version.active.samples() == 0);
         drop(version);
         core.flush_wanted.fetch_max(wanted, Ordering::AcqRel);
+        // One that is under way may have begun before there was space: only the next one tells how it is now.
+        let told_by = core.gate.flushes_failed() + 2;
         core.wake_worker();
         core.flushes.wait_until(|| match core.gate.why_shut() {
             Some(Shut::Poisoned(poisoned)) => Some(Err(poisoned.into())),
@@ -205,7 +207,7 @@ impl Engine {
                 let active = version.active.generation <= wanted && version.active.samples() > 0;
                 match sealed || active {
                     false => Some(Ok(())),
-                    true => core.gate.flush_waits().then_some(Err(FlushError::DiskFull)),
+                    true => (core.gate.flushes_failed() >= told_by).then_some(Err(FlushError::DiskFull)),
                 }
             }
         })

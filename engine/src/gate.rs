@@ -35,13 +35,18 @@ struct State {
     flush_waits: bool,
     /// And nothing is let in until it has it.
     flush_refuses: bool,
+    /// How often a flush has found none.
+    flushes_failed: u64,
 }
 
 impl State {
     fn note(&mut self, whose: Full, is_full: bool) {
         match whose {
             Full::Log => self.log_is_full = is_full,
-            Full::Segments { refuses } => (self.flush_waits, self.flush_refuses) = (is_full, is_full && refuses),
+            Full::Segments { refuses } => {
+                (self.flush_waits, self.flush_refuses) = (is_full, is_full && refuses);
+                self.flushes_failed += u64::from(is_full);
+            }
         }
     }
 
@@ -127,6 +132,11 @@ impl Gate {
     /// Whether a flush waits for space, be the gate shut or not.
     pub(crate) fn flush_waits(&self) -> bool {
         self.state.lock().expect("gate lock").flush_waits
+    }
+
+    /// How often a flush has found no space.
+    pub(crate) fn flushes_failed(&self) -> u64 {
+        self.state.lock().expect("gate lock").flushes_failed
     }
 
     pub(crate) fn why_shut(&self) -> Option<Shut> {
