@@ -115,7 +115,8 @@ impl Prom {
             let metric = series.get("metric").and_then(Value::as_object).ok_or("a series without labels")?;
             let mut labels: Vec<(String, String)> =
                 metric.iter().map(|(n, v)| (n.clone(), v.as_str().unwrap_or_default().to_owned())).collect();
-            if let Some(name) = name {
+            // Some take the name away, and some leave it.
+            if let Some(name) = name.filter(|_| !metric.contains_key("__name__")) {
                 labels.push(("__name__".into(), name.into()));
             }
             if let Some(at) = labels.iter().position(|pair| pair.0 == "metric_name") {
