@@ -27,8 +27,8 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
-    /// The log, or the segments, have a file of a later opening than the manifest knows of. Put the newest manifest back, or open with
-    /// salvage, which makes one anew, and sets a file aside that is none of this store's.
+    /// The log, or the segments, have a file of a later opening than the manifest knows of. Put the newest manifest
+    /// back, or open with salvage, which makes one anew, and sets a file aside that is none of this store's.
     #[error("{} is of a later opening than MANIFEST knows of, which is an older copy then, or the file comes from elsewhere: put the newest MANIFEST back from a backup, or let `tidegauge repair` (open with salvage) make it anew", path.display())]
     LaterFile {
         /// The file.

@@ -355,6 +355,16 @@ fn sync(writer: &mut WalWriter) {
     }
 }
 
+/// A writer that finds no space for samples any more, and how many it has written.
+fn full() -> (SimFs, WalWriter, u64) {
+    let fs = SimFs::new();
+    let mut writer = writer(&fs, 8 << 10);
+    writer.append(&mut frame(0, 20)).unwrap();
+    fs.set_capacity(Some(used(&fs)));
+    let samples = append_all(&mut writer, 20);
+    (fs, writer, samples)
+}
+
 /// A delete as an engine writes it, durable: where there is no space, the reserve takes it, in a generation that begins
 /// with it if there are samples in the running one.
 fn delete(writer: &mut WalWriter, seq: u64, samples: &mut bool) -> Result<(), WalError> {
@@ -376,11 +386,7 @@ fn delete(writer: &mut WalWriter, seq: u64, samples: &mut bool) -> Result<(), Wa
 /// P4: on a full disk the reserve takes deletes, and nothing else until there is another one.
 #[test]
 fn p4_the_reserve_takes_deletes_alone_and_is_taken_anew() {
-    let fs = SimFs::new();
-    let mut writer = writer(&fs, 8 << 10);
-    writer.append(&mut frame(0, 20)).unwrap();
-    fs.set_capacity(Some(used(&fs)));
-    let samples = append_all(&mut writer, 20);
+    let (fs, mut writer, samples) = full();
     let mut unsealed = true;
     for n in 0..10 {
         delete(&mut writer, samples + n, &mut unsealed).unwrap();
@@ -405,11 +411,7 @@ fn p4_the_reserve_takes_deletes_alone_and_is_taken_anew() {
 /// every delete behind it was refused.
 #[test]
 fn p4_a_generation_begins_with_the_reserve_and_does_not_end_it() {
-    let fs = SimFs::new();
-    let mut writer = writer(&fs, 8 << 10);
-    writer.append(&mut frame(0, 20)).unwrap();
-    fs.set_capacity(Some(used(&fs)));
-    let samples = append_all(&mut writer, 20);
+    let (fs, mut writer, samples) = full();
     let mut unsealed = true;
     (0..20).for_each(|n| delete(&mut writer, samples + n, &mut unsealed).unwrap_or_else(|e| panic!("delete {n}: {e}")));
     assert!(writer.witness().unwrap());
@@ -438,11 +440,7 @@ fn p4_a_generation_begins_with_the_reserve_and_does_not_end_it() {
 /// holds, and it takes nothing else.
 #[test]
 fn p4_the_end_of_the_reserve_is_given_back_for_an_opening() {
-    let fs = SimFs::new();
-    let mut writer = writer(&fs, 8 << 10);
-    writer.append(&mut frame(0, 20)).unwrap();
-    fs.set_capacity(Some(used(&fs)));
-    let samples = append_all(&mut writer, 20);
+    let (fs, mut writer, samples) = full();
     let (mut unsealed, mut n) = (true, 0);
     let mut made = BTreeMap::new();
     while delete(&mut writer, samples + n, &mut unsealed).is_ok() {

@@ -3,6 +3,7 @@
 // bytes in, bytes out
 mod body;
 mod figures;
+mod held;
 mod idle;
 mod outlet;
 mod params;

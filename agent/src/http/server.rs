@@ -4,12 +4,10 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,6 +16,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::held::Held;
 use super::idle::{Busy, Idle, Place};
 use super::patience::{Patience, Patient};
 use super::raw::Raw;
@@ -126,37 +125,14 @@ struct Counted {
 }
 
 impl Service<Request<Incoming>> for Counted {
-    type Response = Response<Until>;
+    type Response = Response<Held<Busy>>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let busy = self.place.busy();
         let answer = self.inner.call(request);
-        Box::pin(async move { answer.await.map(|answer| answer.map(|body| Until { body, _busy: busy })) })
-    }
-}
-
-/// The body of an answer, until whose end its connection is busy.
-struct Until {
-    body: Body,
-    _busy: Busy,
-}
-
-impl HttpBody for Until {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        Box::pin(async move { answer.await.map(|answer| answer.map(|body| Held::new(body, busy))) })
     }
 }
 

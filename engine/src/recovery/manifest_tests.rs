@@ -68,15 +68,27 @@ fn p5_a_manifest_that_is_damaged_or_gone_is_made_anew() {
     }
 }
 
-/// Put back from a copy that is older than the last opening: the log's files told, but only after the manifest had been
-/// written anew, and a repair was refused like any opening.
-#[test]
-fn p5_an_older_copy_of_the_manifest_is_refused_and_made_anew() {
+/// A store that was opened and closed once, and its manifest of that moment.
+fn closed_once() -> (SimFs, Vec<u8>) {
     let fs = SimFs::new();
     let engine = try_open(&fs, Recovery::Strict).unwrap();
     push(&engine, 0);
     engine.close().unwrap();
-    let older = fs.map(Path::new(MANIFEST)).unwrap().to_vec();
+    let manifest = fs.map(Path::new(MANIFEST)).unwrap().to_vec();
+    (fs, manifest)
+}
+
+fn put_back(fs: &SimFs, manifest: &[u8]) {
+    fs.remove(Path::new(MANIFEST)).unwrap();
+    fs.create(Path::new(MANIFEST)).unwrap().write_all_at(0, manifest).unwrap();
+    settle(fs);
+}
+
+/// Put back from a copy that is older than the last opening: the log's files told, but only after the manifest had been
+/// written anew, and a repair was refused like any opening.
+#[test]
+fn p5_an_older_copy_of_the_manifest_is_refused_and_made_anew() {
+    let (fs, older) = closed_once();
     let engine = try_open(&fs, Recovery::Strict).unwrap();
     push(&engine, 1);
     engine.flush().unwrap();
@@ -84,9 +96,7 @@ fn p5_an_older_copy_of_the_manifest_is_refused_and_made_anew() {
     let all = contents(&engine);
     let disk = fs.kill();
     drop(engine);
-    disk.remove(Path::new(MANIFEST)).unwrap();
-    disk.create(Path::new(MANIFEST)).unwrap().write_all_at(0, &older).unwrap();
-    settle(&disk);
+    put_back(&disk, &older);
     let before = stored(&disk);
     match try_open(&disk, Recovery::Strict) {
         Err(OpenError::LaterFile { path }) => assert!(path.starts_with(WAL), "{path:?}"),
@@ -110,19 +120,13 @@ fn remove_log(fs: &SimFs) {
 /// manifest does not name. They tell it themselves.
 #[test]
 fn p5_an_older_copy_of_the_manifest_of_a_closed_store_is_told_by_the_segments() {
-    let fs = SimFs::new();
-    let engine = try_open(&fs, Recovery::Strict).unwrap();
-    push(&engine, 0);
-    engine.close().unwrap();
-    let older = fs.map(Path::new(MANIFEST)).unwrap().to_vec();
+    let (fs, older) = closed_once();
     let engine = try_open(&fs, Recovery::Strict).unwrap();
     push(&engine, 1);
     let all = contents(&engine);
     engine.close().unwrap();
     remove_log(&fs);
-    fs.remove(Path::new(MANIFEST)).unwrap();
-    fs.create(Path::new(MANIFEST)).unwrap().write_all_at(0, &older).unwrap();
-    settle(&fs);
+    put_back(&fs, &older);
     let before = stored(&fs);
     let mut reader = Builder::new(None).read_only(true);
     reader.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
