@@ -174,6 +174,28 @@ fn a_union_of_thousands_of_series_is_as_if_joined_one_by_one() {
     }
 }
 
+/// Only neighbours with one matching are joined at once.
+#[test]
+fn a_row_of_or_joins_each_operand_by_its_own_matching() {
+    let value = [(0, 1.0)];
+    let all: Vec<_> =
+        (0..12).map(|n| [("__name__", "x"), ("i", ["a", "b", "c"][n % 3]), ("j", ["a", "b"][n % 2])]).collect();
+    let s = snapshot(&all[..6].iter().map(|labels| (&labels[..], &value[..])).collect::<Vec<_>>());
+    let matchings = ["", " on (i)", " ignoring (i)", " on ()", " on (j)"];
+    for first in 0..matchings.len() {
+        for second in 0..matchings.len() {
+            let (mut row, mut nested) = ("x{i=\"a\",j=\"a\"}".to_owned(), "x{i=\"a\",j=\"a\"}".to_owned());
+            for (at, of) in all.iter().enumerate().skip(1) {
+                let matching = matchings[if at % 4 < 2 { first } else { second }];
+                let operand = format!("x{{i=\"{}\",j=\"{}\"}}", of[1].1, of[2].1);
+                row = format!("{row} or{matching} {operand}");
+                nested = format!("({nested}) or{matching} {operand}");
+            }
+            assert_eq!(range(&s, &row, 0, SECOND, SECOND), range(&s, &nested, 0, SECOND, SECOND), "{row}");
+        }
+    }
+}
+
 #[test]
 fn a_join_of_many_series_with_one_takes_linear_time() {
     let mut source = VecSource::new();
