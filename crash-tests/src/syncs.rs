@@ -21,25 +21,35 @@ const CHOICES: u64 = 4;
 
 /// Which function asks for the sync at hand, and which kind it is.
 ///
+/// Where there is debug information, functions that were inlined are told apart, but named without their path: the
+/// files they are in say whose they are.
+///
 /// # Panics
 /// If the backtrace tells nothing, as without symbols.
 #[must_use]
 pub fn caller() -> SyncSite {
     let trace = Backtrace::force_capture().to_string();
-    let functions = trace.lines().filter_map(|line| line.trim().split_once(": ")).map(|(_, name)| name);
+    let mut lines = trace.lines().map(str::trim).peekable();
     let mut kind = None;
-    for name in functions {
-        let simulated = name.contains("fs::sim::");
+    while let Some(line) = lines.next() {
+        let Some((_, name)) = line.split_once(": ") else { continue };
+        let place = lines.next_if(|next| next.starts_with("at "));
+        let simulated = name.contains("fs::sim::") || place.is_some_and(|at| at.contains("/fs/sim"));
+        let ours = match place {
+            Some(at) => ["storage/src/", "engine/src/"].iter().any(|folder| at.contains(folder)),
+            None => name.contains("tidegauge"),
+        };
         if simulated && name.contains("sync_dir") {
             kind = Some("the folder's names");
         } else if simulated && name.contains("sync_data") {
             kind = Some("the file's content");
         } else if let Some(kind) = kind
             && !simulated
-            && name.contains("tidegauge")
+            && ours
         {
             let end = name.rfind("::h").filter(|at| name.len() - at == 19).unwrap_or(name.len());
-            return format!("{}: {kind}", &name[..end]).into();
+            let file = place.and_then(|at| at.split(':').next()).map_or(String::new(), |file| format!(" {file}"));
+            return format!("{}{file}: {kind}", &name[..end]).into();
         }
     }
     panic!("no caller in {trace}");
