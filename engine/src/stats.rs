@@ -256,6 +256,10 @@ pub struct Stats {
     pub query_memory_bytes_max: u64,
     /// Queries refused because all of them together would have held more.
     pub refused_queries: u64,
+    /// Whether queries stand back, since more comes in than the worker keeps up with beside them.
+    pub queries_stand_back: bool,
+    /// For how long queries have stood back, all together.
+    pub query_paused_nanos: u64,
     /// Subscriptions alive.
     pub subscriptions: u64,
     /// Samples that subscriptions missed because their readers were slow.
@@ -334,6 +338,8 @@ impl Stats {
             query_memory_bytes_peak: core.ledger.bytes_peak(),
             query_memory_bytes_max: core.ledger.bytes_max(),
             refused_queries: core.ledger.refused(),
+            queries_stand_back: core.ledger.is_pressed(),
+            query_paused_nanos: u64::try_from(core.ledger.time_paused().as_nanos()).unwrap_or(u64::MAX),
             subscriptions: read(&counters.subscriptions),
             subscription_missed_samples: read(&counters.missed_by_subscriptions),
             hottest_series: lock(&core.hot).hottest(HOTTEST, &core.registry),

@@ -184,6 +184,10 @@ fn engine_metrics(list: &mut List, s: &Stats) {
     list.gauge("tidegauge_query_memory_limit_bytes", help, s.query_memory_bytes_max as f64);
     let help = "Queries refused because all of them together would have held too much memory.";
     list.counter("tidegauge_refused_queries_total", help, s.refused_queries);
+    let help = "Whether queries stand back: more comes in than the ingest worker keeps up with beside them.";
+    list.gauge("tidegauge_queries_stand_back", help, f64::from(u8::from(s.queries_stand_back)));
+    let help = "Time that queries have stood back, all together.";
+    list.put("tidegauge_query_paused_seconds_total", "counter", help, s.query_paused_nanos as f64 / 1e9);
 
     quantiles(
         list,
@@ -239,7 +243,7 @@ mod tests {
     use super::*;
 
     /// Where each of the engine's statistics is shown.
-    const SHOWN: [(&str, &str); 50] = [
+    const SHOWN: [(&str, &str); 52] = [
         ("series", "tidegauge_series"),
         ("samples", "tidegauge_samples_total"),
         ("commits", "tidegauge_commits_total"),
@@ -276,6 +280,8 @@ mod tests {
         ("query_memory_bytes_peak", "tidegauge_query_memory_peak_bytes"),
         ("query_memory_bytes_max", "tidegauge_query_memory_limit_bytes"),
         ("refused_queries", "tidegauge_refused_queries_total"),
+        ("queries_stand_back", "tidegauge_queries_stand_back"),
+        ("query_paused_nanos", "tidegauge_query_paused_seconds_total"),
         ("subscriptions", "tidegauge_subscriptions"),
         ("subscription_missed_samples", "tidegauge_subscription_missed_samples_total"),
         ("hottest_series", "tidegauge_hot_series_samples"),

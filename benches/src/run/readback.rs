@@ -14,7 +14,7 @@ const SLICES: i64 = 64;
 
 /// Selects by equality of labels, without limits: the driver reads more than a query may.
 pub(crate) fn select(snapshot: &Snapshot, matchers: &[Matcher]) -> Result<Selection, Error> {
-    let selection = snapshot.install(|sources| Selection::new(sources, matchers));
+    let selection = snapshot.select_matching(matchers);
     Ok(selection.map_err(Error::engine("selecting series"))?.limits(QueryLimits::NONE))
 }
 

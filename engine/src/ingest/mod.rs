@@ -3,6 +3,7 @@
 mod apply;
 mod batch;
 mod log;
+mod pressure;
 mod serve;
 mod sync_thread;
 mod worker;

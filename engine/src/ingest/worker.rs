@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use tidegauge_storage::model::{Matcher, SeqNo, TimeRange, Tombstone};
 use tidegauge_storage::wal::{WalError, WalRelease};
 
+use super::pressure::Pressure;
 use super::{Applier, Log, SyncThread};
 use crate::commit::{PinView, Visible};
 use crate::core::{Core, SeriesSample};
 use crate::error::DeleteError;
 use crate::flush::{FlushJob, FlushQueue};
-use crate::gate::Full;
+use crate::gate::{Full, Shut};
 use crate::memtable::{Added, Memtable, PACK_SLOTS};
 use crate::ring::Drain;
 use crate::subscribe::Feeds;
@@ -73,6 +74,7 @@ pub(crate) struct Worker {
     wal_bytes: u64,
     released: u32,
     refreshed_at: Instant,
+    pressure: Pressure,
     /// The log found no space for the last round: when it is tried again.
     no_space_until: Option<Instant>,
 }
@@ -106,6 +108,7 @@ impl Worker {
             wal_bytes: parts.wal_bytes,
             released: 0,
             refreshed_at: Instant::now(),
+            pressure: Pressure::default(),
             no_space_until: None,
         }
     }
@@ -285,6 +288,8 @@ impl Worker {
     /// What is due besides commits. Answers whether there is more of it to do at once.
     fn housekeeping(&mut self) -> bool {
         let now = Instant::now();
+        self.pressure.note(self.is_crowded(), now);
+        self.core.ledger.press(self.pressure.is_on());
         if now.duration_since(self.refreshed_at) >= Duration::from_millis(1) {
             self.refreshed_at = now;
             self.core.gate.refresh();
@@ -300,6 +305,11 @@ impl Worker {
             self.rotate(None);
         }
         close_slice(&mut self.closing, &mut self.applier, &self.pins, &self.flushes, self.visible.commit, now)
+    }
+
+    /// Whether appenders wait for the worker, or soon will. On a full disk nobody else can help that.
+    fn is_crowded(&self) -> bool {
+        (self.drain.is_crowded() || self.core.is_held_back()) && self.core.gate.why_shut() != Some(Shut::DiskFull)
     }
 
     fn wants_rotation(&self) -> bool {

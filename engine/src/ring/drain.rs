@@ -15,6 +15,8 @@ pub struct Drain<T: Copy> {
     lanes: Vec<DrainLane<T>>,
     /// How many joined lanes have been picked up (R10).
     joined_seen: u64,
+    /// Whether a lane was found half full.
+    crowded: bool,
 }
 
 /// Where the drain stands in a lane: `visible <= released <= observed`.
@@ -44,7 +46,7 @@ impl<T> DrainLane<T> {
 
 impl<T: Copy> Drain<T> {
     pub(super) fn new(shared: Arc<Shared<T>>) -> Self {
-        Drain { shared, common: Cursor::default(), lanes: Vec::new(), joined_seen: 0 }
+        Drain { shared, common: Cursor::default(), lanes: Vec::new(), joined_seen: 0, crowded: false }
     }
 
     /// Begins a round: picks up new lanes and looks how far each has come. Gives the number of samples ready.
@@ -59,7 +61,7 @@ impl<T: Copy> Drain<T> {
         });
         let wanted = per_lane_max.max(1) as u64;
         let mut ready = 0;
-        let mut any_done = false;
+        let (mut any_done, mut crowded) = (false, false);
         for drained in &mut self.lanes {
             let end = match drained.closed_at {
                 Some(end) => end,
@@ -72,6 +74,7 @@ impl<T: Copy> Drain<T> {
             let cursor = &mut drained.cursor;
             cursor.observed = cursor.observed.max(end.min(cursor.released.saturating_add(wanted)));
             ready += cursor.observed - cursor.released;
+            crowded |= cursor.observed - cursor.released >= drained.lane.capacity() / 2;
             any_done |= drained.is_done();
         }
         if any_done {
@@ -83,7 +86,13 @@ impl<T: Copy> Drain<T> {
                 self.shared.common.published(common.observed, wanted - (common.observed - common.released));
         }
         ready += common.observed - common.released;
+        self.crowded = crowded || common.observed - common.released >= self.shared.common.capacity() / 2;
         ready as usize
+    }
+
+    /// Whether the last [`observe`](Self::observe) found a lane half full or fuller: its appender may soon wait.
+    pub fn is_crowded(&self) -> bool {
+        self.crowded
     }
 
     /// Lends every sample of the round, in the order of acceptance: lane by lane, the common one last, each in the

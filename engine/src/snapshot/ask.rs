@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tidegauge_query::promql::{self, ParseError, Query};
 use tidegauge_query::{Budget, Cancel, QueryError, QueryLimits, Selection};
+use tidegauge_storage::model::Matcher;
 
 use super::Snapshot;
 
@@ -27,7 +28,15 @@ impl Snapshot {
     /// [`SelectError`] if the selector does not parse or an index is damaged.
     pub fn select(&self, selector: &str) -> Result<Selection, SelectError> {
         let matchers = promql::parse_selector(selector)?;
-        Ok(Selection::new_on(self, &matchers, Arc::clone(&self.pool), &self.ledger)?)
+        Ok(self.select_matching(&matchers)?)
+    }
+
+    /// As [`select`](Self::select), for predicates that nobody has to write down and parse.
+    ///
+    /// # Errors
+    /// [`QueryError`] if an index is damaged, or a limit was reached.
+    pub fn select_matching(&self, matchers: &[Matcher]) -> Result<Selection, QueryError> {
+        Selection::new_on(self, matchers, Arc::clone(&self.pool), &self.ledger)
     }
 
     /// An expression of PromQL, to be evaluated on this snapshot by the engine's query threads.

@@ -212,13 +212,19 @@ impl Budget {
         self.0.counts.samples_peak.fetch_max(samples, Relaxed);
     }
 
-    /// Runs a query, and tells the ledger how long an answer took.
+    /// Runs a query, and tells the ledger how long an answer took. Under pressure the thread pauses before, for what its
+    /// last one took.
     pub(crate) fn timed<R, E>(&self, query: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
         let Some(ledger) = &self.0.ledger else { return query() };
+        ledger.pause_before();
         let began = Instant::now();
-        let answer = query()?;
-        ledger.hear(began.elapsed());
-        Ok(answer)
+        let answer = query();
+        let ended = Instant::now();
+        ledger.owe(ended - began, ended);
+        if answer.is_ok() {
+            ledger.hear(ended - began);
+        }
+        answer
     }
 
     /// The ledger that it is charged to, if any.
@@ -454,7 +460,10 @@ impl<'a> Meter<'a> {
     }
 
     fn pass_on(&mut self) -> Result<(), QueryError> {
-        self.work = 0;
+        let work = std::mem::take(&mut self.work);
+        if let Some(ledger) = &self.budget.0.ledger {
+            ledger.pause_after(work);
+        }
         self.budget.count_samples(std::mem::take(&mut self.samples))
     }
 

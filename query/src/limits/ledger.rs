@@ -1,11 +1,11 @@
-//! What all queries of one engine hold together: each may keep within its own limits, and many at a time
+//! What all queries of one engine hold together, and whether they stand back: each may keep within its own limits, and many at a time
 //! could still take all the memory there is.
 //!
 //! Atomics that count and order nothing else, so all accesses are relaxed.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::Limit;
@@ -26,6 +26,8 @@ struct Inner {
     bytes: AtomicU64,
     peak: AtomicU64,
     refused: AtomicU64,
+    pressed: AtomicBool,
+    paused_ns: AtomicU64,
     hear: Option<Box<Hear>>,
 }
 
@@ -44,7 +46,8 @@ impl Ledger {
 
     fn make(bytes_max: u64, hear: Option<Box<Hear>>) -> Self {
         let (bytes, peak, refused) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-        Self(Arc::new(Inner { bytes_max, bytes, peak, refused, hear }))
+        let (pressed, paused_ns) = (AtomicBool::new(false), AtomicU64::new(0));
+        Self(Arc::new(Inner { bytes_max, bytes, peak, refused, pressed, paused_ns, hear }))
     }
 
     /// Bytes that all of them may hold.
@@ -69,6 +72,32 @@ impl Ledger {
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.0.refused.load(Relaxed)
+    }
+
+    /// Says whether the store takes in more than it keeps up with beside its queries. While it does they stand back: each
+    /// pauses after each piece of work, so that processors are left for what comes in.
+    pub fn press(&self, pressed: bool) {
+        // Written only if it changes: every query reads it.
+        if self.is_pressed() != pressed {
+            self.0.pressed.store(pressed, Relaxed);
+        }
+    }
+
+    /// Whether queries stand back now.
+    #[must_use]
+    pub fn is_pressed(&self) -> bool {
+        self.0.pressed.load(Relaxed)
+    }
+
+    /// For how long they have stood back, all together.
+    #[must_use]
+    pub fn time_paused(&self) -> Duration {
+        Duration::from_nanos(self.0.paused_ns.load(Relaxed))
+    }
+
+    /// One of them pauses.
+    pub(super) fn paused(&self, pause: Duration) {
+        self.0.paused_ns.fetch_add(u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
     /// Takes `more` bytes, or none of them.

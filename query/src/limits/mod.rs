@@ -2,6 +2,7 @@
 
 mod budget;
 mod ledger;
+mod stand_back;
 mod stats;
 
 use std::fmt;
