@@ -145,6 +145,30 @@ fn thousands_of_operators_in_a_row_fit_on_a_small_stack() {
     assert_eq!(number[0].values[7], 7.0 + MANY as f64, "what is joined is gone: no memory for each operand");
 }
 
+/// In brackets, and behind `offset`, where parentheses begin it.
+#[test]
+fn thousands_of_operators_in_a_row_of_durations_fit_on_a_small_stack() {
+    const MANY: usize = 5_000;
+    on_a_small_stack(|| {
+        let s = snapshot(&[(&[("__name__", "x")], &[(0, 1.0), (SECOND, 2.0)])]);
+        let zero = " + 2 - 4 / 2".repeat(MANY / 3);
+        let ranges = [format!("last_over_time(x[1{zero}])"), format!("last_over_time(x[1h:1{zero}])")];
+        for text in ranges.into_iter().chain([format!("x offset (1){zero}"), format!("x offset (1{zero})")]) {
+            let expr = parse(&text).unwrap();
+            assert_eq!(expr.to_string(), text);
+            assert_eq!(expr, expr.clone());
+            let expected = if text.contains("offset") { 1.0 } else { 2.0 };
+            assert_eq!(values(&s, &text, SECOND), [expected], "{text:.40}");
+        }
+        let fault = at(&s, &format!("x[1{zero} / (step() - step())]"), SECOND).unwrap_err();
+        assert!(fault.to_string().contains("division by zero"), "{fault}");
+    });
+    for row in ["x[1ROW]", "x offset (1)ROW", "x[1h:1ROW]"] {
+        let refused = parse(&row.replace("ROW", &"+1".repeat(20_001))).unwrap_err();
+        assert!(refused.to_string().contains("more than 20000 operators"), "{row}: {refused}");
+    }
+}
+
 /// `or` one after the other looks at each series once: 5,000 of different ones, as generated alerts have.
 #[test]
 fn a_union_of_thousands_of_series_is_as_if_joined_one_by_one() {

@@ -18,18 +18,9 @@ pub(crate) fn put_tree(to: &mut impl Outlet, expr: &Expr) -> Result<(), Gone> {
     match expr {
         Expr::Number(n) => put(to, &json!({"type": "numberLiteral", "val": number(n.value)})),
         Expr::String(s) => put(to, &json!({"type": "stringLiteral", "val": s.value})),
-        Expr::Vector(v) => put(to, &vector(v)),
-        Expr::Matrix(m) => {
-            let (range, range_expr) = duration(Some(&m.range));
-            let mut out = vector(&m.selector);
-            (out["type"], out["range"], out["rangeExpr"]) = ("matrixSelector".into(), range, range_expr);
-            put(to, &out);
-        }
-        Expr::Subquery(s) => {
-            text(to, "{\"expr\":");
-            put_tree(to, &s.expr)?;
-            put_rest(to, &subquery(s));
-        }
+        Expr::Vector(v) => selector(to, v, None)?,
+        Expr::Matrix(m) => selector(to, &m.selector, Some(&m.range))?,
+        Expr::Subquery(s) => subquery(to, s)?,
         Expr::Aggregate(a) => aggregate(to, a)?,
         Expr::Binary(b) => binary(to, b)?,
         Expr::Call(c) => call(to, c)?,
@@ -124,66 +115,104 @@ fn matching(m: &Matching) -> Value {
     })
 }
 
-fn vector(v: &VectorSelector) -> Value {
-    let (offset, offset_expr) = duration(v.offset.as_ref());
+/// Of an instant vector, or of one of ranges.
+fn selector(to: &mut impl Outlet, v: &VectorSelector, range: Option<&DurationArg>) -> Result<(), Gone> {
     let (timestamp, start_or_end) = at(v.at);
     let matcher = |m: &tidegauge::Matcher| json!({"name": m.name(), "value": m.value(), "type": m.op().to_string()});
-    json!({
-        "type": "vectorSelector",
-        "name": v.name.as_deref().unwrap_or_default(),
-        "offset": offset,
-        "offsetExpr": offset_expr,
-        "matchers": v.matchers.iter().map(matcher).collect::<Vec<_>>(),
-        "timestamp": timestamp,
-        "startOrEnd": start_or_end,
-        "anchored": v.extension == Some(Extension::Anchored),
-        "smoothed": v.extension == Some(Extension::Smoothed),
-    })
-}
-
-fn subquery(s: &Subquery) -> Value {
-    let (range, range_expr) = duration(Some(&s.range));
-    let (offset, offset_expr) = duration(s.offset.as_ref());
-    let (step, step_expr) = duration(s.step.as_ref());
-    let (timestamp, start_or_end) = at(s.at);
-    json!({
-        "type": "subquery",
-        "range": range,
-        "rangeExpr": range_expr,
-        "offset": offset,
-        "offsetExpr": offset_expr,
-        "step": step,
-        "stepExpr": step_expr,
-        "timestamp": timestamp,
-        "startOrEnd": start_or_end,
-    })
-}
-
-/// Milliseconds if it is written out, a tree if it is to be computed.
-fn duration(arg: Option<&DurationArg>) -> (Value, Value) {
-    match arg {
-        None => (0.into(), Value::Null),
-        Some(DurationArg::Nanos(nanos)) => ((nanos / 1_000_000).into(), Value::Null),
-        Some(DurationArg::Expr(expr)) => (0.into(), duration_tree(expr, false)),
+    let matchers: Vec<Value> = v.matchers.iter().map(matcher).collect();
+    let name = v.name.as_deref().unwrap_or_default();
+    let anchored = v.extension == Some(Extension::Anchored);
+    text(to, &format!("{{\"anchored\":{anchored},\"matchers\":{},\"name\":{}", json!(matchers), json!(name)));
+    put_durations(to, "offset", v.offset.as_ref())?;
+    if range.is_some() {
+        put_durations(to, "range", range)?;
     }
+    put_rest(
+        to,
+        &json!({
+            "smoothed": v.extension == Some(Extension::Smoothed),
+            "startOrEnd": start_or_end,
+            "timestamp": timestamp,
+            "type": if range.is_some() { "matrixSelector" } else { "vectorSelector" },
+        }),
+    );
+    Ok(())
 }
 
-fn duration_tree(expr: &DurationExpr, wrapped: bool) -> Value {
-    let node = |op: &str, lhs: Option<&DurationExpr>, rhs: Option<&DurationExpr>| {
-        let side = |side: Option<&DurationExpr>| side.map(|side| duration_tree(side, false));
-        json!({"type": "durationExpr", "op": op, "lhs": side(lhs), "rhs": side(rhs), "wrapped": wrapped})
+fn subquery(to: &mut impl Outlet, s: &Subquery) -> Result<(), Gone> {
+    text(to, "{\"expr\":");
+    put_tree(to, &s.expr)?;
+    put_durations(to, "offset", s.offset.as_ref())?;
+    put_durations(to, "range", Some(&s.range))?;
+    let (timestamp, start_or_end) = at(s.at);
+    text(to, &format!(",\"startOrEnd\":{start_or_end}"));
+    put_durations(to, "step", s.step.as_ref())?;
+    put_rest(to, &json!({"timestamp": timestamp, "type": "subquery"}));
+    Ok(())
+}
+
+/// The two fields of a duration: milliseconds if it is written out, a tree if it is to be computed.
+fn put_durations(to: &mut impl Outlet, name: &str, arg: Option<&DurationArg>) -> Result<(), Gone> {
+    let millis = match arg {
+        Some(DurationArg::Nanos(nanos)) => nanos / 1_000_000,
+        _ => 0,
     };
+    text(to, &format!(",\"{name}\":{millis},\"{name}Expr\":"));
+    match arg {
+        Some(DurationArg::Expr(expr)) => put_duration(to, expr, false)?,
+        _ => text(to, "null"),
+    }
+    Ok(())
+}
+
+/// Rows are nested and written as those of [`binary`].
+fn put_duration(to: &mut impl Outlet, expr: &DurationExpr, wrapped: bool) -> Result<(), Gone> {
     match &expr.node {
         DurationNode::Number(NumberLiteral { value, duration, .. }) => {
-            json!({"type": "numberLiteral", "val": number(*value), "duration": duration})
+            put(to, &json!({"type": "numberLiteral", "val": number(*value), "duration": duration}));
         }
-        DurationNode::Step => node("step", None, None),
-        DurationNode::Range => node("range", None, None),
-        DurationNode::MinOf(a, b) => node("min_of", Some(a), Some(b)),
-        DurationNode::MaxOf(a, b) => node("max_of", Some(a), Some(b)),
-        DurationNode::Negate(inner) => node("-", None, Some(inner)),
-        DurationNode::Paren(inner) => duration_tree(inner, true),
-        DurationNode::Binary(op, a, b) => node(op.as_str(), Some(a), Some(b)),
+        DurationNode::Step => operation(to, "step", [None, None], wrapped)?,
+        DurationNode::Range => operation(to, "range", [None, None], wrapped)?,
+        DurationNode::MinOf(a, b) => operation(to, "min_of", [Some(a), Some(b)], wrapped)?,
+        DurationNode::MaxOf(a, b) => operation(to, "max_of", [Some(a), Some(b)], wrapped)?,
+        DurationNode::Negate(inner) => operation(to, "-", [None, Some(inner)], wrapped)?,
+        DurationNode::Paren(inner) => put_duration(to, inner, true)?,
+        DurationNode::Row(first, rest) => {
+            text(to, &"{\"lhs\":".repeat(rest.len()));
+            put_duration(to, first, false)?;
+            for (at, (op, operand)) in rest.iter().enumerate() {
+                put_right(to, op.as_str(), Some(operand), wrapped && at + 1 == rest.len())?;
+            }
+        }
+    }
+    to.spill()
+}
+
+fn operation(
+    to: &mut impl Outlet,
+    op: &str,
+    [lhs, rhs]: [Option<&DurationExpr>; 2],
+    wrapped: bool,
+) -> Result<(), Gone> {
+    text(to, "{\"lhs\":");
+    put_side(to, lhs)?;
+    put_right(to, op, rhs, wrapped)
+}
+
+fn put_right(to: &mut impl Outlet, op: &str, rhs: Option<&DurationExpr>, wrapped: bool) -> Result<(), Gone> {
+    text(to, &format!(",\"op\":{},\"rhs\":", json!(op)));
+    put_side(to, rhs)?;
+    put_rest(to, &json!({"type": "durationExpr", "wrapped": wrapped}));
+    Ok(())
+}
+
+fn put_side(to: &mut impl Outlet, side: Option<&DurationExpr>) -> Result<(), Gone> {
+    match side {
+        Some(side) => put_duration(to, side, false),
+        None => {
+            text(to, "null");
+            Ok(())
+        }
     }
 }
 
@@ -242,6 +271,16 @@ mod tests {
             assert_eq!(out.iter().filter(|b| **b == b'}').count(), 20_001);
         };
         std::thread::Builder::new().stack_size(128 << 10).spawn(parse_and_show).unwrap().join().unwrap();
+        let durations = || {
+            let range = &of("a[1 - 2 - 3]")["rangeExpr"];
+            assert_eq!([&range["lhs"]["op"], &range["lhs"]["lhs"]["val"], &range["rhs"]["val"]], ["-", "1", "3"]);
+            let mut out = Vec::new();
+            let row = format!("a[1{}]", " + 2".repeat(10_000));
+            put_tree(&mut out, &parse(&row).unwrap()).unwrap();
+            assert_eq!(out.windows(5).filter(|text| text == b"\"lhs\"").count(), 10_000);
+            assert_eq!(out.iter().filter(|b| **b == b'{').count(), out.iter().filter(|b| **b == b'}').count());
+        };
+        std::thread::Builder::new().stack_size(128 << 10).spawn(durations).unwrap().join().unwrap();
     }
 
     #[test]

@@ -106,13 +106,17 @@ impl Asked {
             DurationNode::MaxOf(a, b) => greatest(self.seconds_of(a)?, self.seconds_of(b)?),
             DurationNode::Negate(inner) => -self.seconds_of(inner)?,
             DurationNode::Paren(inner) => self.seconds_of(inner)?,
-            DurationNode::Binary(op, a, b) => {
-                let (a, b) = (self.seconds_of(a)?, self.seconds_of(b)?);
-                match op {
-                    BinaryOp::Div if b == 0.0 => return Err(fault(expr.span, "division by zero")),
-                    BinaryOp::Mod if b == 0.0 => return Err(fault(expr.span, "modulo by zero")),
-                    op => super::binary::arithmetic(*op, a, b),
+            DurationNode::Row(first, rest) => {
+                let mut so_far = self.seconds_of(first)?;
+                for (op, operand) in rest {
+                    let (seconds, span) = (self.seconds_of(operand)?, expr.span.to(operand.span));
+                    so_far = match op {
+                        BinaryOp::Div if seconds == 0.0 => return Err(fault(span, "division by zero")),
+                        BinaryOp::Mod if seconds == 0.0 => return Err(fault(span, "modulo by zero")),
+                        op => super::binary::arithmetic(*op, so_far, seconds),
+                    };
                 }
+                so_far
             }
         })
     }

@@ -257,8 +257,8 @@ pub enum DurationNode {
     Negate(Box<DurationExpr>),
     /// In parentheses.
     Paren(Box<DurationExpr>),
-    /// One of `+ - * / % ^`.
-    Binary(BinaryOp, Box<DurationExpr>, Box<DurationExpr>),
+    /// Operands with one of `+ - * / % ^` between two, from left to right.
+    Row(Box<DurationExpr>, Vec<(BinaryOp, DurationExpr)>),
 }
 
 /// Operators between two expressions.

@@ -60,6 +60,7 @@ impl Parser<'_> {
                 self.rewind(before);
                 break;
             };
+            self.count_operator(op_span)?;
             expr = self.join((op, op_span), expr, rhs)?;
         }
         self.argument(expr)
@@ -87,13 +88,12 @@ impl Parser<'_> {
     fn duration(&mut self, level: u8) -> Result<DurationExpr, ParseError> {
         self.nested(|parser| {
             let mut lhs = parser.duration_operand(false)?;
-            let mut count = 0;
             while let Some((op, op_level, rhs_level)) = binary_operator(parser.peek_kind()) {
                 if op_level < level || !is_arithmetic(op) {
                     break;
                 }
-                count = parser.check_height(count + 1, lhs.span)?;
                 let op_span = parser.bump().span;
+                parser.count_operator(op_span)?;
                 let rhs = parser.duration(rhs_level)?;
                 lhs = parser.join((op, op_span), lhs, rhs)?;
             }
@@ -114,7 +114,15 @@ impl Parser<'_> {
             _ => {}
         }
         let span = lhs.span.to(rhs.span);
-        Ok(DurationExpr { node: DurationNode::Binary(op, Box::new(lhs), Box::new(rhs)), span })
+        let node = match lhs.node {
+            // An operand begins as a row only behind a plus, which changes nothing.
+            DurationNode::Row(first, mut rest) => {
+                rest.push((op, rhs));
+                DurationNode::Row(first, rest)
+            }
+            _ => DurationNode::Row(Box::new(lhs), vec![(op, rhs)]),
+        };
+        Ok(DurationExpr { node, span })
     }
 
     /// A number, a function or parentheses, signed or not. `alone`: a sign covers just the next operand.

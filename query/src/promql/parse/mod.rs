@@ -34,8 +34,8 @@ pub const TEXT_BYTES_MAX: usize = 512 << 10;
 /// Text nested deeper is refused: each parenthesis, call and sign adds a level.
 pub const DEPTH_MAX: usize = 100;
 
-/// Higher trees are refused: as nesting adds levels, so do brackets in a row, `x[1h:1m][1h:1m]`, and operators in a
-/// row in a duration. Operators in a row between expressions do not.
+/// Higher trees are refused: as nesting adds levels, so do brackets in a row, `x[1h:1m][1h:1m]`. Operators in a row
+/// do not.
 pub const HEIGHT_MAX: usize = 400;
 
 /// More operators in one text are refused: they bound the memory of its tree.

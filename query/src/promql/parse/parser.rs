@@ -101,6 +101,16 @@ impl<'a> Parser<'a> {
         Ok(height)
     }
 
+    /// Refuses more than [`OPERATORS_MAX`].
+    pub(super) fn count_operator(&mut self, span: Span) -> Result<(), ParseError> {
+        self.operators += 1;
+        if self.operators > OPERATORS_MAX {
+            let message = format!("more than {OPERATORS_MAX} operators: split the query");
+            return Err(self.error(span, message));
+        }
+        Ok(())
+    }
+
     /// Runs `inner` one level deeper.
     pub(super) fn nested<T>(
         &mut self,
@@ -157,11 +167,7 @@ impl<'a> Parser<'a> {
             let op_token = self.bump();
             let modifiers = self.binary_modifiers()?;
             let op_end = self.tokens[self.at - 1].span;
-            self.operators += 1;
-            if self.operators > OPERATORS_MAX {
-                let message = format!("more than {OPERATORS_MAX} operators: split the query");
-                return Err(self.error(op_token.span, message));
-            }
+            self.count_operator(op_token.span)?;
             let (rhs, rhs_height) = self.expression(rhs_level)?;
             let operand = Operand {
                 op,

@@ -205,7 +205,10 @@ impl fmt::Display for DurationExpr {
             DurationNode::MaxOf(a, b) => write!(f, "max_of({a}, {b})"),
             DurationNode::Negate(inner) => write!(f, "-{inner}"),
             DurationNode::Paren(inner) => write!(f, "({inner})"),
-            DurationNode::Binary(op, a, b) => write!(f, "{a} {} {b}", op.as_str()),
+            DurationNode::Row(first, rest) => {
+                first.fmt(f)?;
+                rest.iter().try_for_each(|(op, operand)| write!(f, " {} {operand}", op.as_str()))
+            }
         }
     }
 }

@@ -112,6 +112,8 @@ fn durations_may_be_computed() {
     assert_eq!(printed("foo offset (-step()*2)"), "foo offset (-step() * 2)");
     assert_eq!(printed("foo offset (2 ^ 2) + bar"), "foo offset (2 ^ 2) + bar");
     assert_eq!(top("foo offset -(step())+8000").0, BinaryOp::Add);
+    assert_eq!(range("foo[+1*2+3]").to_string(), "1 * 2 + 3");
+    assert_eq!(range("foo[2^+1*2-3]").to_string(), "2 ^ 1 * 2 - 3");
     assert!(refused("foo[1m/0]").contains("division by zero"));
     assert!(refused("foo[bar]").contains("unexpected character in duration expression: 'b'"));
 }
