@@ -47,6 +47,13 @@ fn what_was_imported_is_answered_in_three_formats() {
     let explained = ask(&["sum(room)", at[0], at[1], "--format", "json", "--explain"]);
     let data: serde_json::Value = serde_json::from_str(&explained).unwrap();
     assert_eq!(data["stats"]["explain"]["series"]["selected"], 2);
+    let per_step = |stats: &serde_json::Value| stats["samples"]["totalQueryableSamplesPerStep"].clone();
+    assert_eq!(per_step(&data["stats"]), serde_json::json!([[1_000_000_060.0, 2]]));
+    let range = ["--from", "1000000000", "--to", "1000000060", "--step", "30s", "--format", "json", "--explain"];
+    let steps = ask(&[&["sum(room)"][..], &range].concat());
+    let data: serde_json::Value = serde_json::from_str(&steps).unwrap();
+    let expected = serde_json::json!([[1_000_000_000.0, 2], [1_000_000_030.0, 2], [1_000_000_060.0, 2]]);
+    assert_eq!(per_step(&data["stats"]), expected);
     let eyes = run_in(dir.path(), &["query", "--data-dir", "data", "sum(room)", at[0], at[1], "--explain"]);
     assert!(stderr(&eyes).contains("samples evaluated           2\n"), "{}", stderr(&eyes));
 }

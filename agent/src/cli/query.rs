@@ -75,7 +75,7 @@ pub(super) fn run(args: QueryArgs) -> Result<(), Failure> {
         experimental: !args.no_experimental,
         limits: QueryLimits::DEFAULT,
         lookback: None,
-        per_step: false,
+        per_step: args.explain && args.format == Format::Json,
     };
     question.when.check().map_err(Failure::usage)?;
     let began = Instant::now();
