@@ -107,6 +107,18 @@ impl Drop for Agent {
     }
 }
 
+/// An agent that holds `m{k="a"}` = 1, 2, 3 and `m{k="b"}` = 10, 20, 30 at 0, 10, 20 s.
+pub fn with_samples() -> (tempfile::TempDir, Agent) {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = Agent::bare(dir.path());
+    let a = write::series(&[("__name__", "m"), ("k", "a")], &[(0, 1.0), (10_000, 2.0), (20_000, 3.0)]);
+    let b = write::series(&[("__name__", "m"), ("k", "b")], &[(0, 10.0), (10_000, 20.0), (20_000, 30.0)]);
+    let metadata = write::Metadata { kind: 2, metric: "m".to_owned(), help: "Of m.".to_owned() };
+    let body = write::body(&write::Request { series: vec![a, b], metadata: vec![metadata] });
+    assert_eq!(agent.post("/api/v1/write", &write::V1, &body).status, 204);
+    (dir, agent)
+}
+
 /// Asks again and again until there is an answer; a test never sleeps for a fixed time.
 pub fn poll<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + DEADLINE;
