@@ -157,3 +157,38 @@ fn rubbish_on_the_wire_costs_its_own_connection_only() {
     let _hanging = TcpStream::connect(&agent.address).unwrap();
     assert_eq!(agent.get("/-/ready").status, 200);
 }
+
+/// A form as `curl -F` sends it.
+fn parts(values: &[(&str, &str)]) -> (String, Vec<u8>) {
+    let part = |(name, value): &(&str, &str)| {
+        format!("--XyZ\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    };
+    let body = values.iter().map(part).collect::<String>() + "--XyZ--\r\n";
+    ("multipart/form-data; boundary=XyZ".to_owned(), body.into_bytes())
+}
+
+#[test]
+fn forms_of_several_parts_are_read_where_prometheus_reads_them() {
+    let (_dir, agent) = with_samples();
+    let send = |path: &str, values: &[(&str, &str)]| {
+        let (kind, body) = parts(values);
+        agent.post(path, &[("Content-Type", &kind)], &body)
+    };
+    let sum = send("/api/v1/query", &[("query", "sum(m)"), ("time", "20")]);
+    assert_eq!(sum.json()["data"]["result"][0]["value"], json!([20, "33"]));
+    let times = [("query", "max(m)"), ("start", "0"), ("end", "20"), ("step", "20")];
+    let range = send("/api/v1/query_range", &times);
+    assert_eq!(range.json()["data"]["result"][0]["values"], json!([[0, "10"], [20, "30"]]));
+    assert_eq!(send("/api/v1/labels", &[("match[]", "m"), ("limit", "1")]).json()["data"], json!(["__name__"]));
+    assert_eq!(send("/api/v1/format_query", &[("query", "m+1")]).json()["data"], "m + 1");
+    // What the address says comes first.
+    let both = send("/api/v1/query?query=1&time=0", &[("query", "2"), ("time", "5")]);
+    assert_eq!(both.json()["data"]["result"], json!([0, "1"]));
+    // Here no such form is looked at.
+    let series = send("/api/v1/series", &[("match[]", "m")]);
+    assert_eq!((series.status, &series.json()["error"]), (400, &json!("no match[] parameter provided")));
+    let cut = agent.post("/api/v1/query", &[("Content-Type", "multipart/form-data; boundary=XyZ")], b"--XyZ\r\n");
+    assert_eq!((cut.status, &cut.json()["errorType"]), (400, &json!("bad_data")));
+    let none = agent.post("/api/v1/query", &[("Content-Type", "multipart/form-data")], b"");
+    assert!(none.json()["error"].as_str().unwrap().contains("boundary"), "{}", none.text());
+}

@@ -13,7 +13,7 @@ use serde_json::json;
 use tidegauge::{BackupError, DeleteError, SelectError, TimeRange};
 
 use super::App;
-use super::params::Params;
+use super::params::{Params, UrlencodedParams};
 use super::reply::{ApiError, ApiResult, Envelope};
 
 type Done = Result<StatusCode, ApiError>;
@@ -27,7 +27,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
 }
 
 /// `delete_series`: hides the samples of every `match[]` between `start` and `end`, both included.
-async fn delete_series(State(app): State<Arc<App>>, params: Params) -> Done {
+async fn delete_series(State(app): State<Arc<App>>, UrlencodedParams(params): UrlencodedParams) -> Done {
     allowed(&app)?;
     let selectors: Vec<String> = params.all("match[]").map(str::to_owned).collect();
     if selectors.is_empty() {

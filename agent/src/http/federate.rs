@@ -11,7 +11,7 @@ use tidegauge::query::{Cancel, QueryLimits, Selection};
 use tidegauge::{Labels, METRIC_NAME, Sample, TimeRange, Timestamp};
 
 use super::App;
-use super::params::Params;
+use super::params::{Params, UrlencodedParams};
 use super::query::api_error;
 use super::reply::ApiError;
 use crate::ask::{LOOKBACK, put_float};
@@ -21,7 +21,11 @@ use crate::exposition::write_series;
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A series whose last sample is older is gone, as it is for queries.
-pub(super) async fn federate(State(app): State<Arc<App>>, headers: HeaderMap, params: Params) -> Response {
+pub(super) async fn federate(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    UrlencodedParams(params): UrlencodedParams,
+) -> Response {
     let quoted = allows_quoted_names(&headers);
     match app.in_turn(move |app| text(app, &params, quoted)).await {
         Ok(text) => {

@@ -11,7 +11,7 @@ use tidegauge::{Labels, Matcher, ReadError, SampleSource, Snapshot, TimeRange};
 
 use super::App;
 use super::found::Found;
-use super::params::Params;
+use super::params::{Params, UrlencodedParams};
 use super::query::{HangUp, api_error};
 use super::reply::{ApiError, ApiResult, Envelope, JSON};
 use crate::ask::{put_labels, put_string};
@@ -145,7 +145,10 @@ fn unescape(name: &str) -> Result<String, ApiError> {
     Ok(out)
 }
 
-pub(super) async fn series(State(app): State<Arc<App>>, params: Params) -> Result<Response, ApiError> {
+pub(super) async fn series(
+    State(app): State<Arc<App>>,
+    UrlencodedParams(params): UrlencodedParams,
+) -> Result<Response, ApiError> {
     let asked = Asked::new(&params, |why| ApiError::parameter("match[]", why))?;
     if asked.matchers.is_empty() {
         return Err(ApiError::BadData("no match[] parameter provided".to_owned()));

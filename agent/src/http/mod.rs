@@ -5,6 +5,7 @@ mod body;
 mod figures;
 mod held;
 mod idle;
+mod multipart;
 mod outlet;
 mod params;
 mod patience;

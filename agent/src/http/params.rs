@@ -4,38 +4,67 @@ use std::num::IntErrorKind;
 use std::time::Duration;
 
 use axum::extract::{FromRequest, Request};
-use axum::http::{Method, header};
+use axum::http::{Method, Uri, header};
 use tidegauge::Timestamp;
 
 use super::reply::ApiError;
-use super::{body, figures};
+use super::{body, figures, multipart};
 
 /// More than any query that a person or a dashboard writes; matches Prometheus' forms.
 const FORM_BYTES_MAX: usize = 10 << 20;
 
-/// Name and value pairs; those of the body come first, so they win.
+/// Name and value pairs. Of one name's values the first one counts: in an urlencoded body, then in the address, then in
+/// a body of several parts.
 #[derive(Debug, Default)]
 pub(crate) struct Params(Vec<(String, String)>);
+
+/// The same, where a body of several parts is not looked at, as in Prometheus.
+pub(crate) struct UrlencodedParams(pub(crate) Params);
 
 impl<S: Send + Sync> FromRequest<S> for Params {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let boundary = match multipart::boundary(kind(&request)) {
+            None => return urlencoded(request).await,
+            Some(boundary) => boundary.map_err(|why| ApiError::BadData(why.to_string()))?,
+        };
         let (head, stream) = request.into_parts();
-        let mut pairs = Vec::new();
-        if matches!(head.method, Method::POST | Method::PUT) && is_form(&head.headers) {
-            let bytes = body::collect(stream, FORM_BYTES_MAX).await.map_err(body::BodyError::into_api)?;
-            pairs.extend(form_urlencoded::parse(&bytes).into_owned());
-        }
-        let query = head.uri.query().unwrap_or_default();
-        pairs.extend(form_urlencoded::parse(query.as_bytes()).into_owned());
-        Ok(Self(pairs))
+        let bytes = body::collect(stream, FORM_BYTES_MAX).await.map_err(body::BodyError::into_api)?;
+        let parts = multipart::pairs(&bytes, &boundary).map_err(|why| ApiError::BadData(why.to_string()))?;
+        Ok(Self(in_address(&head.uri).chain(parts).collect()))
     }
 }
 
-fn is_form(headers: &axum::http::HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    kind.split(';').next().is_some_and(|k| k.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"))
+impl<S: Send + Sync> FromRequest<S> for UrlencodedParams {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        urlencoded(request).await.map(Self)
+    }
+}
+
+async fn urlencoded(request: Request) -> Result<Params, ApiError> {
+    let is_form = kind(&request)
+        .split(';')
+        .next()
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"));
+    let (head, stream) = request.into_parts();
+    let mut pairs = Vec::new();
+    if is_form && matches!(head.method, Method::POST | Method::PUT) {
+        let bytes = body::collect(stream, FORM_BYTES_MAX).await.map_err(body::BodyError::into_api)?;
+        pairs.extend(form_urlencoded::parse(&bytes).into_owned());
+    }
+    pairs.extend(in_address(&head.uri));
+    Ok(Params(pairs))
+}
+
+fn in_address(uri: &Uri) -> impl Iterator<Item = (String, String)> + '_ {
+    form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned()
+}
+
+fn kind(request: &Request) -> &str {
+    request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default()
 }
 
 impl Params {

@@ -13,14 +13,14 @@ use tidegauge::query::{Cancel, QueryLimits, Selection};
 use tidegauge::{Matcher, Sample, TimeRange, Timestamp};
 
 use super::App;
-use super::params::Params;
+use super::params::{Params, UrlencodedParams};
 use super::query::api_error;
 use super::reply::{ApiError, ApiResult, Envelope};
 use super::text;
 use crate::scrape::Target;
 use crate::units::{show_duration, show_time};
 
-pub(super) async fn rules(params: Params) -> ApiResult {
+pub(super) async fn rules(UrlencodedParams(params): UrlencodedParams) -> ApiResult {
     let kind = params.get("type").unwrap_or_default().to_ascii_lowercase();
     if !matches!(kind.as_str(), "" | "alert" | "record") {
         return Err(ApiError::parameter("type", format_args!("not supported value {kind:?}")));
