@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tidegauge_fuzz::queries::{BEGIN, EXPRESSIONS};
-use tidegauge_fuzz::{chunks, joined, manifest, segment, shapes, wal, wal_files};
+use tidegauge_fuzz::{chunks, joined, manifest, segment, segment_of_version_1, shapes, wal, wal_files};
 use tidegauge_storage::chunk::Effort;
 
 fn main() -> std::io::Result<()> {
@@ -19,7 +19,7 @@ fn main() -> std::io::Result<()> {
     });
     write("chunk", chunks())?;
     write("round_trip", round_trip.collect())?;
-    write("segment", vec![segment(Effort::Fresh), segment(Effort::Cold)])?;
+    write("segment", vec![segment(Effort::Fresh), segment(Effort::Cold), segment_of_version_1()])?;
     write("index", vec![vec![0; 3], vec![7; 30]])?;
     write("wal", vec![wal()])?;
     let log = wal_files();

@@ -110,6 +110,12 @@ pub fn segment(effort: Effort) -> Vec<u8> {
     fs.map(&Path::new(DIR).join(file_name(1))).expect("memory").to_vec()
 }
 
+/// The segment of the first version that is kept as a fixture.
+#[must_use]
+pub fn segment_of_version_1() -> Vec<u8> {
+    include_bytes!("../../storage/tests/fixtures/segment-v1.seg").to_vec()
+}
+
 /// The manifest that is kept as a fixture.
 #[must_use]
 pub fn manifest() -> Vec<u8> {

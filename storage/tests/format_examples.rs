@@ -10,7 +10,7 @@ use tidegauge_storage::model::{LabelLimits, Labels, SeqNo, SeqRange};
 use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentWriter, file_name};
 use tidegauge_storage::source::Columns;
 
-/// The bytes of the only block fenced as `hex`: each line an offset, bytes, and a remark behind a semicolon.
+/// The bytes of the first block fenced as `hex`: each line an offset, bytes, and a remark behind a semicolon.
 fn example(page: &str) -> Vec<u8> {
     let (_, rest) = page.split_once("```hex\n").expect("a block fenced as hex");
     let (block, _) = rest.split_once("```").expect("the end of the block");
@@ -76,4 +76,22 @@ fn a_segment_is_written_as_its_page_shows() {
     let page = example(include_str!("../../docs/format/segment.md"));
     assert_eq!(&*bytes, page, "\n{}", dump(&bytes));
     Segment::open(&fs, &path).unwrap().verify().unwrap();
+}
+
+#[test]
+fn statistics_are_written_as_their_page_shows() {
+    let fs = SimFs::new();
+    fs.create_dir_all(Path::new("/")).unwrap();
+    let mut writer = SegmentWriter::create(Arc::new(fs.clone()), Path::new("/"), 1, SegmentHeader::default()).unwrap();
+    let labels = Labels::new([("room", "attic"), ("__name__", "temp")], &LabelLimits::DEFAULT).unwrap();
+    let samples = Columns { timestamps: (0..256).collect(), values: room_temperature().values.repeat(64) };
+    writer.push_series(&labels, &samples, SeqNo(4)).unwrap();
+    writer.finish().unwrap();
+    let bytes = fs.map(&Path::new("/").join(file_name(1))).unwrap();
+    // The third section, as the footer says.
+    let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
+    let section = bytes.len() - 280 + 2 * 24;
+    let record = &bytes[number(section)..number(section) + number(section + 8)];
+    let (_, behind) = include_str!("../../docs/format/segment.md").split_once("The statistics of a chunk").unwrap();
+    assert_eq!(record, example(behind), "{}", dump(record));
 }

@@ -200,7 +200,10 @@ fn behind_right_checksums_damage_still_gives_an_error_or_samples() {
     let anywhere =
         campaign("segment behind right checksums", 2_000, |noise| ask_behind_right_checksums(&whole, noise, 0));
     let inside = campaign("index", 6_000, |noise| ask_behind_right_checksums(&whole, noise, index));
-    for (errors, answers) in [anywhere, inside] {
+    let older = include_bytes!("fixtures/segment-v1.seg").to_vec();
+    let older_index = u64_at(&older, older.len() - SEGMENT_FOOTER) as usize;
+    let older = campaign("index of version 1", 500, |noise| ask_behind_right_checksums(&older, noise, older_index));
+    for (errors, answers) in [anywhere, inside, older] {
         let some = (errors + answers) / 20;
         assert!(errors >= some && answers >= some, "both happen: {errors} errors, {answers} answers");
     }
@@ -224,13 +227,13 @@ fn a_segment_cut_short_or_grown_is_corrupt() {
 #[test]
 fn a_segment_of_a_newer_release_says_so_and_a_flipped_version_does_not() {
     let mut bytes = segment();
-    bytes[8] = 2;
+    bytes[8] = 3;
     let error = open(&bytes).unwrap_err();
     assert!(matches!(error, ReadError::Corrupt { .. }), "one of the two versions is damage: {error}");
     let footer_version = bytes.len() - 16;
-    bytes[footer_version] = 2;
+    bytes[footer_version] = 3;
     let error = open(&bytes).unwrap_err();
-    assert!(matches!(error, ReadError::TooNew { found: 2, supported: 1, .. }), "{error}");
+    assert!(matches!(error, ReadError::TooNew { found: 3, supported: 2, .. }), "{error}");
 }
 
 #[test]

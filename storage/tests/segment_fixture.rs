@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use tidegauge_storage::fs::OsFs;
 use tidegauge_storage::model::{LabelLimits, Labels, SeqNo, SeqRange, TimeRange};
-use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentWriter};
+use tidegauge_storage::segment::{SEGMENT_VERSION, Segment, SegmentHeader, SegmentWriter, file_name};
 use tidegauge_storage::source::{Columns, SampleSource};
 
 const STALE: u64 = 0x7ff0_0000_0000_0002;
 
-fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/segment-v1.seg")
+fn fixture(version: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/segment-v{version}.seg"))
 }
 
 fn header() -> SegmentHeader {
@@ -74,8 +74,14 @@ fn bits(values: &[f64]) -> Vec<u64> {
 }
 
 #[test]
-fn a_segment_of_version_1_opens() {
-    let segment = Segment::open(&OsFs, &fixture()).unwrap();
+fn segments_of_every_version_open() {
+    (1..=SEGMENT_VERSION).for_each(opens);
+}
+
+fn opens(version: u32) {
+    let first = std::fs::read(fixture(version)).unwrap();
+    assert_eq!(first[8..12], version.to_le_bytes());
+    let segment = Segment::open(&OsFs, &fixture(version)).unwrap();
     segment.verify().unwrap();
     let (info, header) = (segment.info(), header());
     assert_eq!((info.id, info.store_id, info.seq_range), (0x1f, header.store_id, header.seq_range));
@@ -97,6 +103,36 @@ fn a_segment_of_version_1_opens() {
     }
 }
 
+/// What compaction does with older files: chunks go on as they are, and what is known of them too.
+#[test]
+fn chunks_of_every_version_are_taken_over_as_they_are() {
+    for version in 1..=SEGMENT_VERSION {
+        let old = Segment::open(&OsFs, &fixture(version)).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = SegmentWriter::create(Arc::new(OsFs), dir.path(), 1, header()).unwrap();
+        for (i, labels) in (0u32..).zip(contents().keys()) {
+            writer.begin_series(labels, SeqNo(u64::from(i) + 200)).unwrap();
+            for span in old.spans(i).unwrap() {
+                writer.copy_chunk(&old.encoded(span.unwrap().number).unwrap()).unwrap();
+            }
+        }
+        let info = writer.finish().unwrap();
+        let new = Segment::open(&OsFs, &dir.path().join(file_name(1))).unwrap();
+        assert_eq!((new.verify().unwrap().samples, info.samples), (old.info().samples, old.info().samples));
+        let mut narrow = 0;
+        for i in 0..new.series_count() {
+            assert_eq!(new.max_seq(i).unwrap(), old.max_seq(i).unwrap());
+            let (now, then) = (new.stats_of(i).unwrap(), old.stats_of(i).unwrap());
+            assert_eq!(format!("{now:?}"), format!("{then:?}"), "-0 and NaN are told apart so");
+            narrow += now.iter().flatten().filter(|stats| stats.nan + stats.stale == 0).count();
+        }
+        assert!(narrow > 3);
+        if version == 1 {
+            assert!(info.file_bytes + 32 * narrow as u64 / 2 < old.info().file_bytes, "and take less");
+        }
+    }
+}
+
 /// Makes the fixture of a new format version: run once, by hand, and keep the file for good.
 #[test]
 #[ignore = "writes into the source tree"]
@@ -107,6 +143,6 @@ fn write_the_fixture() {
         writer.push_series(labels, samples, SeqNo(i)).unwrap();
     }
     writer.finish().unwrap();
-    assert!(!fixture().exists(), "a kept fixture is never replaced");
-    std::fs::copy(dir.path().join("000000000000001f.seg"), fixture()).unwrap();
+    assert!(!fixture(SEGMENT_VERSION).exists(), "a kept fixture is never replaced");
+    std::fs::copy(dir.path().join("000000000000001f.seg"), fixture(SEGMENT_VERSION)).unwrap();
 }

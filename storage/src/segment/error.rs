@@ -44,8 +44,8 @@ pub enum WriteError {
     /// An encoded chunk that was to be taken over does not decode. It is damaged where it came from.
     #[error("a chunk to be taken over is damaged: {0}")]
     Chunk(ChunkError),
-    /// More series or chunks than one segment can number. Write several segments.
-    #[error("a segment holds at most 4294967295 series and chunks: write several")]
+    /// More series, chunks or bytes than one segment can number. Write several segments.
+    #[error("a segment holds at most 4294967295 series and chunks in 1 TiB: write several")]
     TooLarge,
 }
 

@@ -39,10 +39,15 @@ pub fn fix_segment(bytes: &mut [u8]) {
         (offset <= footer && len <= footer - offset).then_some((offset, len))
     };
     // Section, length of a record, places of offset, length (u16) and checksum in it.
-    for (i, record, offset_at, len_at, crc_at) in [(0, 32, 16, 28, 24), (1, 24, 0, 20, 8)] {
+    let first_version = u32_at(bytes, 8) == 1;
+    let chunks = if first_version { (1, 24, 0, 20, 8) } else { (1, 20, 0, 16, 4) };
+    for (i, record, offset_at, len_at, crc_at) in [(0, 32, 16, 28, 24), chunks] {
         let Some((start, len)) = section(bytes, i) else { continue };
         for at in (start..start + len / record * record).step_by(record) {
-            let offset = u64_at(bytes, at + offset_at) as usize;
+            let offset = match i {
+                1 if !first_version => usize::from(bytes[at + 18]) << 32 | u32_at(bytes, at) as usize,
+                _ => u64_at(bytes, at + offset_at) as usize,
+            };
             let len = usize::from(u16::from_le_bytes([bytes[at + len_at], bytes[at + len_at + 1]]));
             if let Some(column) = offset.checked_add(len).and_then(|end| bytes.get(offset..end)) {
                 let crc = crc32c::crc32c(column);

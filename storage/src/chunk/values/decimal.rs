@@ -45,6 +45,18 @@ fn nearest<const FUSED: bool>(value: f64, scale: &Scale) -> (i64, f64, u64) {
     (n, scale.quotient::<FUSED>(shifted - MAGIC), product.abs().to_bits())
 }
 
+/// The float that `n` × 10⁻ᵏ stands for, k at most [`DECIMAL_EXPONENT_MAX`].
+#[inline(always)]
+pub(crate) fn decimal_to_float(n: i32, exponent: u8) -> f64 {
+    f64::from(n) / POWERS[usize::from(exponent)]
+}
+
+/// The integer nearest to `value` × 10ᵏ; `None` from 2⁵¹ on, and of no number.
+pub(crate) fn float_to_decimal(value: f64, exponent: u8) -> Option<i64> {
+    let (n, _, magnitude) = nearest::<false>(value, &SCALES[usize::from(exponent)]);
+    (magnitude < INTEGER_MAX.to_bits()).then_some(n)
+}
+
 /// Doubles between `value` and the decimal next to it; more than 2⁶² if there is none.
 #[inline(always)]
 fn distance(value: f64, scale: &Scale) -> u64 {

@@ -22,6 +22,7 @@ use super::vectors::Vectors;
 use super::{ChunkError, kernel, room};
 
 pub(super) use decimal::{Decimals, Scale};
+pub(crate) use decimal::{decimal_to_float, float_to_decimal};
 pub use encode::ValueEncoder;
 
 /// An encoded value column whose outline was checked.

@@ -1,7 +1,8 @@
 //! Chunks as they lie in the file, for those who move them without decoding.
 
 use super::Segment;
-use crate::segment::format::{ChunkRecord, StatsRecord, TimestampsRecord};
+use crate::chunk::ChunkStats;
+use crate::segment::format::{Chunk, TimestampsRecord};
 use crate::source::ReadError;
 
 /// What the directory says of a chunk.
@@ -22,11 +23,11 @@ pub struct ChunkSpan {
 /// A chunk's columns as they are stored, their checksums found right. Borrows the map.
 #[derive(Clone, Copy, Debug)]
 pub struct EncodedChunk<'a> {
-    pub(in crate::segment) record: &'a ChunkRecord,
+    pub(in crate::segment) record: Chunk,
     pub(in crate::segment) timestamps: &'a TimestampsRecord,
     pub(in crate::segment) timestamp_bytes: &'a [u8],
     pub(in crate::segment) value_bytes: &'a [u8],
-    pub(in crate::segment) stats: Option<&'a StatsRecord>,
+    pub(in crate::segment) stats: Option<ChunkStats>,
 }
 
 impl Segment {
@@ -59,13 +60,13 @@ impl Segment {
     pub fn encoded(&self, number: usize) -> Result<EncodedChunk<'_>, ReadError> {
         let (record, timestamps) = self.chunk(number)?;
         // Parsed, so that nothing is passed on that could not be read.
-        self.columns_of(record, timestamps)?;
+        self.columns_of(&record, timestamps)?;
         Ok(EncodedChunk {
             record,
             timestamps,
             timestamp_bytes: self.column(timestamps.offset, timestamps.len, timestamps.crc, "a timestamp column")?,
             value_bytes: self.column(record.offset, record.len, record.crc, "a value column")?,
-            stats: self.stats(record)?,
+            stats: self.stats(&record, timestamps)?,
         })
     }
 }

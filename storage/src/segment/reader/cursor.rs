@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::Segment;
 use crate::chunk::{ChunkStats, TimestampColumn, ValueColumn, decode_vector, prefetch};
 use crate::model::{TimeRange, Timestamp};
-use crate::segment::format::{ChunkRecord, TimestampsRecord};
+use crate::segment::format::{Chunk, TimestampsRecord};
 use crate::source::{ColumnCursor, Columns, ReadCounts, ReadError};
 
 /// A vector a call: at most 1,024 samples, which the first-level cache holds.
@@ -23,11 +23,11 @@ pub(super) struct SegmentCursor<'a> {
 }
 
 /// What the directory says of a chunk.
-type Records<'a> = (&'a ChunkRecord, &'a TimestampsRecord);
+type Records<'a> = (Chunk, &'a TimestampsRecord);
 
 /// A chunk whose columns were checked.
 struct Begun<'a> {
-    chunk: &'a ChunkRecord,
+    chunk: Chunk,
     timestamps: &'a TimestampsRecord,
     at: TimestampColumn<'a>,
     values: ValueColumn<'a>,
@@ -64,7 +64,7 @@ impl<'a> SegmentCursor<'a> {
 
     fn begin(&mut self) -> Result<Option<Begun<'a>>, ReadError> {
         let Some((chunk, timestamps)) = self.peek()? else { return Ok(None) };
-        let (at, values) = self.segment.columns_of(chunk, timestamps)?;
+        let (at, values) = self.segment.columns_of(&chunk, timestamps)?;
         self.step(timestamps);
         self.prefetch_next();
         self.counts.chunks_decoded += 1;
@@ -138,8 +138,8 @@ impl ColumnCursor for SegmentCursor<'_> {
             if !is_inside(timestamps, self.range) {
                 return Ok(None);
             }
-            self.segment.check_type(chunk)?;
-            Ok(self.segment.stats(chunk)?.map(|stats| stats.stats(timestamps)))
+            self.segment.check_type(&chunk)?;
+            self.segment.stats(&chunk, timestamps)
         });
         if found.is_err() {
             self.spent();
@@ -191,7 +191,7 @@ impl Segment {
         Ok((start..end, (all.len() - (end - start)) as u64))
     }
 
-    pub(super) fn check_type(&self, chunk: &ChunkRecord) -> Result<(), ReadError> {
+    pub(super) fn check_type(&self, chunk: &Chunk) -> Result<(), ReadError> {
         if chunk.value_type > crate::chunk::format::VALUE_TYPE_F64 {
             return Err(ReadError::TooNew {
                 file: self.path.clone(),
@@ -205,7 +205,7 @@ impl Segment {
     /// The two columns of a chunk, their checksums found right.
     pub(super) fn columns_of<'a>(
         &'a self,
-        chunk: &ChunkRecord,
+        chunk: &Chunk,
         timestamps: &TimestampsRecord,
     ) -> Result<(TimestampColumn<'a>, ValueColumn<'a>), ReadError> {
         self.check_type(chunk)?;
@@ -220,13 +220,13 @@ impl Segment {
     /// Appends the samples of a chunk that lie inside `range`.
     pub(super) fn decode_chunk(
         &self,
-        chunk: &ChunkRecord,
+        chunk: &Chunk,
         timestamps: &TimestampsRecord,
         range: TimeRange,
         out: &mut Columns,
     ) -> Result<(), ReadError> {
         let (at, values) = self.columns_of(chunk, timestamps)?;
-        let begun = Begun { chunk, timestamps, at, values, vector: 0 };
+        let begun = Begun { chunk: *chunk, timestamps, at, values, vector: 0 };
         (0..at.vectors()).try_for_each(|vector| self.decode(&begun, vector, range, out))
     }
 
@@ -262,9 +262,9 @@ impl Segment {
             }
             let rest = chunks.len() as u64 - 1 - behind;
             if range.contains(Timestamp::from_nanos(timestamps.last)) {
-                self.check_type(chunk)?;
+                self.check_type(&chunk)?;
                 // Of NaN values the statistics keep no place.
-                if let Some(stats) = self.stats(chunk)?.map(|s| s.stats(timestamps)).filter(|s| s.stale | s.nan == 0) {
+                if let Some(stats) = self.stats(&chunk, timestamps)?.filter(|s| s.stale | s.nan == 0) {
                     counts.chunks_by_statistics += 1;
                     counts.samples_by_statistics += u64::from(stats.count);
                     counts.chunks_pruned += rest;
@@ -272,7 +272,7 @@ impl Segment {
                     return Ok(Some(crate::model::Sample { timestamp, value: stats.last_value }));
                 }
             }
-            let (at, values) = self.columns_of(chunk, timestamps)?;
+            let (at, values) = self.columns_of(&chunk, timestamps)?;
             counts.chunks_decoded += 1;
             counts.bytes += u64::from(timestamps.len) + u64::from(chunk.len);
             let begun = Begun { chunk, timestamps, at, values, vector: 0 };

@@ -11,12 +11,43 @@ use std::sync::OnceLock;
 use bytemuck::AnyBitPattern;
 
 use crate::fs::Map;
-use crate::segment::format::{INDEX_BLOCK_LEN, SECTIONS, Section};
+use crate::segment::format::{
+    ChunkRecord, INDEX_BLOCK_LEN, LabelRecord, NameRecord, SECTIONS, STATS_UNIT, Section, SeriesRecord,
+    TimestampsRecord, v1,
+};
 use crate::source::ReadError;
+
+/// Length of a record of each section; 1 for sections that are plain bytes.
+const RECORD_LEN: [usize; SECTIONS] = [
+    size_of::<TimestampsRecord>(),
+    size_of::<ChunkRecord>(),
+    STATS_UNIT,
+    size_of::<SeriesRecord>(),
+    1,
+    size_of::<NameRecord>(),
+    size_of::<LabelRecord>(),
+    1,
+    1,
+];
+
+const RECORD_LEN_V1: [usize; SECTIONS] = {
+    let mut lengths = RECORD_LEN;
+    lengths[Section::Chunks as usize] = size_of::<v1::ChunkRecord>();
+    lengths[Section::Stats as usize] = size_of::<v1::StatsRecord>();
+    lengths[Section::Series as usize] = size_of::<v1::SeriesRecord>();
+    lengths
+};
+
+/// Lengths of records in files of a version.
+pub(super) fn record_len(version: u32) -> &'static [usize; SECTIONS] {
+    if version == 1 { &RECORD_LEN_V1 } else { &RECORD_LEN }
+}
 
 /// Where the sections lie, and which parts of them were found right.
 #[derive(Debug)]
 pub(super) struct Index {
+    /// Of the file: what records look like.
+    pub(super) version: u32,
     pub(super) sections: [Range<usize>; SECTIONS],
     /// Of each section whole.
     pub(super) crcs: [u32; SECTIONS],
@@ -36,6 +67,11 @@ impl Index {
     /// Records of `T` in a section. Its length was found to be a multiple at opening.
     pub(super) fn count<T>(&self, section: Section) -> usize {
         self.sections[section as usize].len() / size_of::<T>()
+    }
+
+    /// Records in a section, whatever the version.
+    pub(super) fn records(&self, section: Section) -> usize {
+        self.len(section) / record_len(self.version)[section as usize]
     }
 
     /// Length of a section in bytes.

@@ -60,14 +60,14 @@ impl Segment {
         self.chunk_range(ordinal)?
             .map(|number| {
                 let (chunk, timestamps) = self.chunk(number)?;
-                Ok(self.stats(chunk)?.map(|stats| stats.stats(timestamps)))
+                self.stats(&chunk, timestamps)
             })
             .collect()
     }
 
     fn chunk_info(&self, series: u32, number: usize) -> Result<ChunkInfo, ReadError> {
         let (chunk, timestamps) = self.chunk(number)?;
-        let (at, values) = self.columns_of(chunk, timestamps)?;
+        let (at, values) = self.columns_of(&chunk, timestamps)?;
         let vectors = 0..at.vectors();
         Ok(ChunkInfo {
             series,
@@ -86,7 +86,7 @@ impl Segment {
                 .map(|v| Ok(info(values.encoding(v)?, values.size(v))))
                 .collect::<Result<_, _>>()
                 .map_err(|e| self.chunk_error(chunk.offset, e))?,
-            stats: self.stats(chunk)?.map(|record| record.stats(timestamps)),
+            stats: self.stats(&chunk, timestamps)?,
         })
     }
 }

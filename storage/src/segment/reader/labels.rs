@@ -7,7 +7,7 @@ use super::Segment;
 use crate::chunk::Cursor;
 use crate::model::{Labels, MatchOp, Matcher};
 use crate::segment::bitmap::Bitmap;
-use crate::segment::format::{LabelRecord, Section, SeriesRecord};
+use crate::segment::format::{LabelRecord, Section};
 use crate::segment::postings;
 use crate::source::ReadError;
 
@@ -129,7 +129,7 @@ impl Segment {
     pub(super) fn label_set(&self, ordinal: u32) -> Result<LabelSet<'_>, ReadError> {
         let damaged = || self.corrupt(Section::Labels, format!("labels of series {ordinal}"));
         let start = self.series(ordinal)?.labels;
-        let next: Option<&SeriesRecord> = self.record(Section::Series, ordinal as usize + 1)?;
+        let next = self.series_at(ordinal as usize + 1)?;
         let end = next.map_or(self.index.len(Section::Labels) as u64, |next| next.labels);
         let bytes = self.bytes(Section::Labels, start, end)?.ok_or_else(damaged)?;
         Ok(LabelSet { ordinal, cursor: Cursor::new(bytes), last: 0 })

@@ -1,5 +1,6 @@
 //! Reading a segment from its map.
 
+mod chunks;
 mod copy;
 mod cursor;
 mod index;
@@ -13,14 +14,13 @@ mod source;
 mod statistics;
 mod verify;
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use bytemuck::AnyBitPattern;
 
 use super::SegmentInfo;
-use super::format::{ChunkRecord, NO_STATS, Section, SeriesRecord, StatsRecord, TimestampsRecord};
+use super::format::{Section, Series, SeriesRecord, v1};
 use crate::chunk::ChunkError;
 use crate::fs::Map;
 use crate::model::SeqNo;
@@ -83,48 +83,21 @@ impl Segment {
     #[must_use]
     pub fn series_count(&self) -> u32 {
         // Checked to fit at opening.
-        self.index.count::<SeriesRecord>(Section::Series) as u32
+        self.index.records(Section::Series) as u32
     }
 
-    fn series(&self, ordinal: u32) -> Result<&SeriesRecord, ReadError> {
-        let series = self.record(Section::Series, ordinal as usize)?;
+    /// What the directory says of a series; `None` if there are not so many.
+    fn series_at(&self, ordinal: usize) -> Result<Option<Series>, ReadError> {
+        Ok(if self.index.version == 1 {
+            self.record::<v1::SeriesRecord>(Section::Series, ordinal)?.map(Series::from)
+        } else {
+            self.record::<SeriesRecord>(Section::Series, ordinal)?.map(Series::from)
+        })
+    }
+
+    fn series(&self, ordinal: u32) -> Result<Series, ReadError> {
+        let series = self.series_at(ordinal as usize)?;
         series.ok_or_else(|| self.corrupt(Section::Series, format!("there is no series {ordinal}")))
-    }
-
-    /// The chunks of a series, by their numbers.
-    fn chunk_range(&self, ordinal: u32) -> Result<Range<usize>, ReadError> {
-        let chunks = self.index.count::<ChunkRecord>(Section::Chunks);
-        let start = self.series(ordinal)?.first_chunk as usize;
-        let next: Option<&SeriesRecord> = self.record(Section::Series, ordinal as usize + 1)?;
-        let end = next.map_or(chunks, |next| next.first_chunk as usize);
-        if start > end || end > chunks {
-            return Err(self.corrupt(Section::Series, format!("chunks of series {ordinal}")));
-        }
-        Ok(start..end)
-    }
-
-    /// A chunk and the timestamps that go with it.
-    fn chunk(&self, number: usize) -> Result<(&ChunkRecord, &TimestampsRecord), ReadError> {
-        let damaged = || self.corrupt(Section::Chunks, format!("chunk {number}: is not there"));
-        let chunk: &ChunkRecord = self.record(Section::Chunks, number)?.ok_or_else(damaged)?;
-        Ok((chunk, self.timestamps_of(number, chunk)?))
-    }
-
-    /// The timestamps that go with a chunk.
-    fn timestamps_of(&self, number: usize, chunk: &ChunkRecord) -> Result<&TimestampsRecord, ReadError> {
-        let timestamps = self.record(Section::Timestamps, chunk.timestamps as usize)?;
-        let damaged = || self.corrupt(Section::Chunks, format!("chunk {number}: its timestamps are not there"));
-        timestamps.ok_or_else(damaged)
-    }
-
-    /// The statistics of a chunk, if it has some.
-    fn stats(&self, chunk: &ChunkRecord) -> Result<Option<&StatsRecord>, ReadError> {
-        if chunk.stats == NO_STATS {
-            return Ok(None);
-        }
-        let stats = self.record(Section::Stats, chunk.stats as usize)?;
-        let damaged = || self.corrupt(Section::Chunks, "statistics of a chunk are not there".to_owned());
-        stats.map(Some).ok_or_else(damaged)
     }
 
     /// The bytes of a column, once their checksum was found right.

@@ -7,29 +7,15 @@ use std::sync::OnceLock;
 use bytemuck::Pod;
 
 use super::Segment;
-use super::index::{Checks, Index};
+use super::index::{Checks, Index, record_len};
 use crate::fs::{Fs, Map};
 use crate::model::{SeqNo, SeqRange, TimeRange, Timestamp};
 use crate::segment::SegmentInfo;
 use crate::segment::format::{
-    ALIGN, ChunkRecord, FLAG_COLD, FLAG_LATE, FOOTER_CRC_AT, FOOTER_LEN, FOOTER_MAGIC, Footer, HEADER_CRC_AT,
-    HEADER_LEN, HEADER_MAGIC, Header, INDEX_BLOCK_LEN, LabelRecord, NameRecord, SECTIONS, SEGMENT_VERSION,
-    SectionRecord, SeriesRecord, StatsRecord, TimestampsRecord,
+    ALIGN, FLAG_COLD, FLAG_LATE, FOOTER_CRC_AT, FOOTER_LEN, FOOTER_MAGIC, Footer, HEADER_CRC_AT, HEADER_LEN,
+    HEADER_MAGIC, Header, INDEX_BLOCK_LEN, SECTIONS, SEGMENT_VERSION, SectionRecord,
 };
 use crate::source::ReadError;
-
-/// Length of a record of each section; 1 for sections that are plain bytes.
-const RECORD_LEN: [usize; SECTIONS] = [
-    size_of::<TimestampsRecord>(),
-    size_of::<ChunkRecord>(),
-    size_of::<StatsRecord>(),
-    size_of::<SeriesRecord>(),
-    1,
-    size_of::<NameRecord>(),
-    size_of::<LabelRecord>(),
-    1,
-    1,
-];
 
 impl Segment {
     /// Maps a segment and checks its outline: length, versions, where the sections lie, and the
@@ -52,12 +38,13 @@ impl Segment {
     fn from_map(path: &Path, map: Map) -> Result<Self, ReadError> {
         let (header, footer) = frame(path, &map)?;
         let data = HEADER_LEN..map.len() - FOOTER_LEN;
+        let record_len = record_len(header.version);
         let mut sections = [const { 0..0 }; SECTIONS];
         for (i, record) in footer.sections.iter().enumerate() {
-            sections[i] = section(path, data.clone(), record, RECORD_LEN[i])?;
+            sections[i] = section(path, data.clone(), record, record_len[i])?;
         }
         let checks = checks(path, &map, data, &footer, &sections)?;
-        let count = |section: usize| (sections[section].len() / RECORD_LEN[section]) as u64;
+        let count = |section: usize| (sections[section].len() / record_len[section]) as u64;
         let (chunks, series) = (count(1), count(3));
         if [count(0), chunks, series, count(6)].into_iter().any(|n| n >= u64::from(u32::MAX)) {
             return Err(corrupt(path, 0, "more records than can be numbered"));
@@ -80,7 +67,8 @@ impl Segment {
             opening: footer.opening,
         };
         let crcs = footer.sections.map(|section| section.crc);
-        Ok(Self { path: path.to_owned(), map, info, index: Index { sections, crcs, checks }, names: OnceLock::new() })
+        let index = Index { version: header.version, sections, crcs, checks };
+        Ok(Self { path: path.to_owned(), map, info, index, names: OnceLock::new() })
     }
 }
 

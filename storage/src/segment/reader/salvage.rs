@@ -36,7 +36,7 @@ impl Segment {
             let time_range = Some(TimeRange::covering(at(timestamps.first), at(timestamps.last)));
             let samples = u64::from(timestamps.count);
             read.clear();
-            let whole = self.decode_chunk(chunk, timestamps, TimeRange::ALL, &mut read).and_then(|()| {
+            let whole = self.decode_chunk(&chunk, timestamps, TimeRange::ALL, &mut read).and_then(|()| {
                 let ascends = read.timestamps.is_sorted_by(|a, b| a < b);
                 match (read.timestamps.first(), out.timestamps.last()) {
                     (Some(first), last) if ascends && last.is_none_or(|last| last < first) => Ok(()),

@@ -4,7 +4,7 @@ use super::Segment;
 use super::sets::SetDecoder;
 use crate::chunk::ChunkStats;
 use crate::model::{Labels, TimeRange};
-use crate::segment::format::{STATS_SAMPLES_MIN, Section, StatsRecord};
+use crate::segment::format::{STATS_SAMPLES_MIN, Section, WideStats};
 use crate::source::{Columns, ReadError};
 
 /// What was read and found right.
@@ -62,7 +62,7 @@ impl Segment {
             let (chunk, timestamps) = self.chunk(number)?;
             let wrong = |what: &str| Err(self.corrupt_at(chunk.offset, format!("chunk {number}: {what}")));
             samples.clear();
-            self.decode_chunk(chunk, timestamps, TimeRange::ALL, samples)?;
+            self.decode_chunk(&chunk, timestamps, TimeRange::ALL, samples)?;
             let (Some(&first_at), Some(&last_at)) = (samples.timestamps.first(), samples.timestamps.last()) else {
                 return wrong("it is empty");
             };
@@ -70,10 +70,10 @@ impl Segment {
                 return wrong("its timestamps contradict the directory");
             }
             last = Some(last_at);
-            let found = StatsRecord::new(&ChunkStats::of(&samples.timestamps, &samples.values));
-            match self.stats(chunk)? {
+            let found = WideStats::new(&ChunkStats::of(&samples.timestamps, &samples.values));
+            match self.stats(&chunk, timestamps)? {
                 // Bit by bit, so that NaN equals itself.
-                Some(stats) if bytemuck::bytes_of(stats) != bytemuck::bytes_of(&found) => {
+                Some(stats) if WideStats::new(&stats).words() != found.words() => {
                     return wrong("its statistics are wrong");
                 }
                 None if samples.len() >= STATS_SAMPLES_MIN => return wrong("it has no statistics"),

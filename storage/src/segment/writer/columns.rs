@@ -6,7 +6,8 @@ use super::sink::Sink;
 use crate::chunk::format::VALUE_TYPE_F64;
 use crate::chunk::{CHUNK_SAMPLES_MAX, ChunkStats, Effort, Joined, TimestampEncoder, ValueEncoder};
 use crate::segment::format::{
-    ChunkRecord, Footer, NO_STATS, STATS_SAMPLES_MIN, STATS_WORDS, Section, StatsRecord, TimestampsRecord,
+    CHUNK_OFFSET_END, Chunk, ChunkRecord, Footer, NO_STATS, NarrowStats, STATS_SAMPLES_MIN, STATS_UNIT, Section,
+    StatsWords, TimestampsRecord, WideStats,
 };
 use crate::segment::{EncodedChunk, WriteError};
 use crate::source::Columns;
@@ -28,9 +29,10 @@ pub(super) struct ColumnWriter {
     values: Vec<f64>,
     timestamps: Vec<TimestampsRecord>,
     chunks: Vec<ChunkRecord>,
-    stats: Vec<StatsRecord>,
-    /// Records of constant chunks and their numbers.
-    shared_stats: HashMap<[u64; STATS_WORDS], u32>,
+    /// In units, as the section counts them.
+    stats: Vec<[u8; STATS_UNIT]>,
+    /// Statistics of constant chunks, and where they are.
+    shared_stats: HashMap<StatsWords, u32>,
     samples: u64,
     /// Encoded columns and their numbers. By content: a hash alone would have to be trusted.
     shared: HashMap<Box<[u8]>, u32>,
@@ -58,6 +60,15 @@ impl ColumnWriter {
         chunks.try_for_each(|(i, (timestamps, values))| self.push_chunk(i, timestamps, values, sink))
     }
 
+    /// Whether one chunk more can be numbered.
+    fn check_room(&self, sink: &Sink) -> Result<(), WriteError> {
+        // Before its values comes at most a column of timestamps, and its statistics take at most eight units.
+        let room = self.chunks.len() < NO_STATS as usize
+            && sink.offset() < CHUNK_OFFSET_END - u64::from(u16::MAX)
+            && self.stats.len() < NO_STATS as usize - 8;
+        if room { Ok(()) } else { Err(WriteError::TooLarge) }
+    }
+
     /// Writes chunk `i` of a series: at least one sample, and no more than a chunk holds.
     pub(super) fn push_chunk(
         &mut self,
@@ -66,31 +77,27 @@ impl ColumnWriter {
         values: &[f64],
         sink: &mut Sink,
     ) -> Result<(), WriteError> {
-        if self.chunks.len() >= NO_STATS as usize {
-            return Err(WriteError::TooLarge);
-        }
+        self.check_room(sink)?;
         let column = self.timestamps_of(i, timestamps, sink)?;
         self.encoded.clear();
         self.value_encoder.encode(values, &mut self.encoded);
         let mut stats = NO_STATS;
         if values.len() >= STATS_SAMPLES_MIN {
-            stats = self.note_stats(StatsRecord::new(&ChunkStats::of_values(values)));
+            stats = self.note_stats(&ChunkStats::of_values(values));
         }
         self.write_values(column, stats, values.len(), sink)
     }
 
     /// Writes a chunk out of encoded ones. Only its values are decoded, for the statistics.
     pub(super) fn join_chunk(&mut self, chunk: &Joined<'_>, sink: &mut Sink) -> Result<(), WriteError> {
-        if self.chunks.len() >= NO_STATS as usize {
-            return Err(WriteError::TooLarge);
-        }
+        self.check_room(sink)?;
         let count = chunk.count();
         let mut stats = NO_STATS;
         if count >= STATS_SAMPLES_MIN {
             self.values.clear();
             chunk.decode_values(&mut self.values).map_err(WriteError::Chunk)?;
             let of_all = ChunkStats::of_values(&self.values);
-            stats = self.note_stats(StatsRecord::new(&of_all));
+            stats = self.note_stats(&of_all);
         }
         self.encoded.clear();
         chunk.timestamps(&mut self.encoded);
@@ -100,27 +107,31 @@ impl ColumnWriter {
         self.write_values(column, stats, count, sink)
     }
 
-    /// The number of a record that says this. Only of constant chunks are there others that say the same: most of what
-    /// a machine tells of itself is 0 or 1 for ever, and a record is three times what such a column takes.
-    fn note_stats(&mut self, stats: StatsRecord) -> u32 {
+    /// Where a record is that says this. Only of constant chunks are there others that say the same: most of what a
+    /// machine tells of itself is 0 or 1 for ever, and a record is more than what such a column takes.
+    fn note_stats(&mut self, stats: &ChunkStats) -> u32 {
         let next = self.stats.len() as u32;
-        if stats.is_constant() {
-            let words = bytemuck::cast(stats);
-            if let Some(&number) = self.shared_stats.get(&words) {
-                return number;
+        let wide = WideStats::new(stats);
+        if wide.is_constant() {
+            let words = wide.words();
+            if let Some(&at) = self.shared_stats.get(&words) {
+                return at;
             }
             if self.shared_stats.len() >= SHARED_STATS_MAX {
                 self.shared_stats.clear();
             }
             self.shared_stats.insert(words, next);
         }
-        self.stats.push(stats);
+        match NarrowStats::new(&wide) {
+            Some(narrow) => self.stats.extend_from_slice(bytemuck::cast_slice(&[narrow])),
+            None => self.stats.extend_from_slice(bytemuck::cast_slice(&[wide])),
+        }
         next
     }
 
     /// Writes the value column in `encoded`, of `count` samples.
     fn write_values(&mut self, timestamps: u32, stats: u32, count: usize, sink: &mut Sink) -> Result<(), WriteError> {
-        self.chunks.push(ChunkRecord {
+        let chunk = Chunk {
             offset: sink.offset(),
             crc: crc32c::crc32c(&self.encoded),
             timestamps,
@@ -128,8 +139,8 @@ impl ColumnWriter {
             // Four raw vectors are 32,778 bytes.
             len: self.encoded.len() as u16,
             value_type: VALUE_TYPE_F64,
-            reserved: 0,
-        });
+        };
+        self.chunks.push((&chunk).into());
         sink.write(&self.encoded)?;
         self.samples += count as u64;
         Ok(())
@@ -137,15 +148,13 @@ impl ColumnWriter {
 
     /// Takes over a chunk of another segment as it is stored there.
     pub(super) fn copy_chunk(&mut self, chunk: &EncodedChunk<'_>, sink: &mut Sink) -> Result<(), WriteError> {
-        if self.chunks.len() >= NO_STATS as usize {
-            return Err(WriteError::TooLarge);
-        }
+        self.check_room(sink)?;
         self.encoded.clear();
         self.encoded.extend_from_slice(chunk.timestamp_bytes);
         let record = chunk.timestamps;
         let timestamps = self.column_of_encoded(record.first, record.last, record.count, sink)?;
-        let stats = chunk.stats.map_or(NO_STATS, |stats| self.note_stats(*stats));
-        self.chunks.push(ChunkRecord { offset: sink.offset(), timestamps, stats, ..*chunk.record });
+        let stats = chunk.stats.map_or(NO_STATS, |stats| self.note_stats(&stats));
+        self.chunks.push((&Chunk { offset: sink.offset(), timestamps, stats, ..chunk.record }).into());
         sink.write(chunk.value_bytes)?;
         self.samples += u64::from(record.count);
         Ok(())

@@ -1,9 +1,9 @@
 //! The series of a segment while it is written: what their records cannot be made of later.
 
 use crate::model::{SeqNo, SeriesKey};
-use crate::segment::format::SeriesRecord;
+use crate::segment::format::{Series, SeriesRecord};
 
-/// Twelve bytes a series; the record has forty.
+/// Twelve bytes a series; the record has 36.
 #[derive(Debug, Default)]
 pub(super) struct SeriesList {
     max_seqs: Vec<u64>,
@@ -23,6 +23,6 @@ impl SeriesList {
     /// The record of series `i`, whose label set has `key` and lies at `labels`.
     pub(super) fn record(&self, i: usize, key: SeriesKey, labels: u64) -> SeriesRecord {
         let key = [key.0 as u64, (key.0 >> 64) as u64];
-        SeriesRecord { key, max_seq: self.max_seqs[i], labels, first_chunk: self.first_chunks[i], reserved: 0 }
+        (&Series { key, max_seq: self.max_seqs[i], labels, first_chunk: self.first_chunks[i] }).into()
     }
 }

@@ -2,15 +2,18 @@
 //!
 //! Records are read in place from the map. All integers are little-endian.
 
+mod stats;
+pub(super) mod v1;
+
 use bytemuck::{Pod, Zeroable};
 
-use crate::chunk::ChunkStats;
+pub(super) use stats::{NarrowStats, STATS_UNIT, StatsWords, WideStats};
 
 #[cfg(target_endian = "big")]
 compile_error!("segments are read in place, which needs a little-endian machine");
 
 /// The segment version written here, and the newest one read.
-pub const SEGMENT_VERSION: u32 = 1;
+pub const SEGMENT_VERSION: u32 = 2;
 
 /// Chunks of fewer samples carry no statistics: reading them is as quick, and they would weigh more than the samples.
 pub const STATS_SAMPLES_MIN: usize = 256;
@@ -29,7 +32,7 @@ pub(super) const FLAG_LATE: u32 = 1;
 /// In [`Header::flags`]: encoded as small as it gets.
 pub(super) const FLAG_COLD: u32 = 2;
 
-/// In [`ChunkRecord::stats`]: the chunk has none.
+/// In [`Chunk::stats`]: the chunk has none.
 pub(super) const NO_STATS: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -90,7 +93,7 @@ pub(super) enum Section {
     Timestamps = 0,
     /// [`ChunkRecord`], by series, then by time.
     Chunks = 1,
-    /// [`StatsRecord`].
+    /// [`NarrowStats`] and [`WideStats`].
     Stats = 2,
     /// [`SeriesRecord`], in the order of the labels.
     Series = 3,
@@ -123,40 +126,36 @@ pub(super) struct TimestampsRecord {
 }
 
 /// A chunk: a value column and the timestamp column that goes with it.
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub(super) struct ChunkRecord {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chunk {
+    /// Of the value column in the file.
     pub(super) offset: u64,
     /// CRC32C of the value column.
     pub(super) crc: u32,
     /// Index into the timestamps section.
     pub(super) timestamps: u32,
-    /// Index into the stats section, or [`NO_STATS`].
+    /// Where its statistics start in their section, in [units](STATS_UNIT) (version 1: in records), or [`NO_STATS`].
     pub(super) stats: u32,
     pub(super) len: u16,
     pub(super) value_type: u8,
-    pub(super) reserved: u8,
 }
 
+/// A [`Chunk`] in the file.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
-pub(super) struct StatsRecord {
-    stale: u32,
-    nan: u32,
-    resets: u32,
-    reserved: u32,
-    first_value: f64,
-    last_value: f64,
-    min: f64,
-    max: f64,
-    sum: f64,
-    compensation: f64,
-    increase: f64,
+pub(super) struct ChunkRecord {
+    offset_low: u32,
+    crc: u32,
+    timestamps: u32,
+    stats: u32,
+    len: u16,
+    offset_high: u8,
+    value_type: u8,
 }
 
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub(super) struct SeriesRecord {
+/// What the directory says of a series.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Series {
     /// Join key, low half first.
     pub(super) key: [u64; 2],
     /// Greatest sequence number of its samples.
@@ -165,7 +164,16 @@ pub(super) struct SeriesRecord {
     pub(super) labels: u64,
     /// Its first chunk; the last one stands before the next series' first.
     pub(super) first_chunk: u32,
-    pub(super) reserved: u32,
+}
+
+/// A [`Series`] in the file: every number as halves of four bytes, low half first.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct SeriesRecord {
+    key: [[u32; 2]; 2],
+    max_seq: [u32; 2],
+    labels: [u32; 2],
+    first_chunk: u32,
 }
 
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -202,53 +210,47 @@ const _: () = assert!(HEADER_LEN == 72, "the spec says 72 bytes");
 const _: () = assert!(FOOTER_LEN == 280, "the spec says 280 bytes");
 const _: () = assert!(size_of::<SectionRecord>() == 24, "the spec says 24 bytes");
 const _: () = assert!(size_of::<TimestampsRecord>() == 32, "the spec says 32 bytes");
-const _: () = assert!(size_of::<ChunkRecord>() == 24, "the spec says 24 bytes");
-const _: () = assert!(size_of::<StatsRecord>() == 72, "the spec says 72 bytes");
-const _: () = assert!(size_of::<SeriesRecord>() == 40, "the spec says 40 bytes");
+const _: () = assert!(size_of::<ChunkRecord>() == 20, "the spec says 20 bytes");
+const _: () = assert!(size_of::<SeriesRecord>() == 36, "the spec says 36 bytes");
 const _: () = assert!(size_of::<NameRecord>() == 16, "the spec says 16 bytes");
 const _: () = assert!(size_of::<LabelRecord>() == 24, "the spec says 24 bytes");
 
-/// A [`StatsRecord`] as words, to compare it bit by bit.
-pub(super) const STATS_WORDS: usize = size_of::<StatsRecord>() / 8;
+/// Value columns start below this offset, which has five bytes.
+pub(super) const CHUNK_OFFSET_END: u64 = 1 << 40;
 
-impl StatsRecord {
-    /// Whether all values but NaN are equal.
-    pub(super) fn is_constant(&self) -> bool {
-        self.min == self.max
+impl From<&Chunk> for ChunkRecord {
+    fn from(chunk: &Chunk) -> Self {
+        let Chunk { offset, crc, timestamps, stats, len, value_type } = *chunk;
+        Self { offset_low: offset as u32, offset_high: (offset >> 32) as u8, crc, timestamps, stats, len, value_type }
     }
+}
 
-    /// Count and timestamps are left out: the timestamp column has them.
-    pub(super) fn new(stats: &ChunkStats) -> Self {
-        Self {
-            stale: stats.stale,
-            nan: stats.nan,
-            resets: stats.resets,
-            reserved: 0,
-            first_value: stats.first_value,
-            last_value: stats.last_value,
-            min: stats.min,
-            max: stats.max,
-            sum: stats.sum,
-            compensation: stats.compensation,
-            increase: stats.increase,
-        }
+impl From<&ChunkRecord> for Chunk {
+    fn from(record: &ChunkRecord) -> Self {
+        let ChunkRecord { offset_low, offset_high, crc, timestamps, stats, len, value_type } = *record;
+        let offset = u64::from(offset_high) << 32 | u64::from(offset_low);
+        Self { offset, crc, timestamps, stats, len, value_type }
     }
+}
 
-    pub(super) fn stats(&self, timestamps: &TimestampsRecord) -> ChunkStats {
-        ChunkStats {
-            count: u32::from(timestamps.count),
-            stale: self.stale,
-            nan: self.nan,
-            resets: self.resets,
-            first_timestamp: timestamps.first,
-            last_timestamp: timestamps.last,
-            first_value: self.first_value,
-            last_value: self.last_value,
-            min: self.min,
-            max: self.max,
-            sum: self.sum,
-            compensation: self.compensation,
-            increase: self.increase,
-        }
+fn halves(number: u64) -> [u32; 2] {
+    [number as u32, (number >> 32) as u32]
+}
+
+fn whole([low, high]: [u32; 2]) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
+}
+
+impl From<&Series> for SeriesRecord {
+    fn from(series: &Series) -> Self {
+        let Series { key, max_seq, labels, first_chunk } = *series;
+        Self { key: key.map(halves), max_seq: halves(max_seq), labels: halves(labels), first_chunk }
+    }
+}
+
+impl From<&SeriesRecord> for Series {
+    fn from(record: &SeriesRecord) -> Self {
+        let SeriesRecord { key, max_seq, labels, first_chunk } = *record;
+        Self { key: key.map(whole), max_seq: whole(max_seq), labels: whole(labels), first_chunk }
     }
 }
