@@ -7,6 +7,10 @@ use tidegauge_storage::chunk::{ChunkError, ValueEncoding};
 /// A column of 1,100 values that a build with the feature wrote.
 const KEPT: &[u8] = include_bytes!("fixtures/cold-column-v1.bin");
 
+/// A column whose bins are written shorter.
+#[cfg(feature = "cold")]
+const KEPT_BINS: &[u8] = include_bytes!("fixtures/cold-column-v2.bin");
+
 #[cfg(feature = "cold")]
 mod with {
     use tidegauge_storage::chunk::{Effort, ValueEncoder, ValueEncoding};
@@ -61,6 +65,13 @@ mod with {
         (0..count).map(|_| next()).collect()
     }
 
+    /// In hundredths. The first vector has an exception, the second none.
+    fn kept_walk() -> Vec<f64> {
+        let mut walk: Vec<f64> = walk(1_100, 5_000.0, 100.0).iter().map(|n| n / 100.0).collect();
+        walk[5] = f64::NAN;
+        walk
+    }
+
     /// The entropy of such steps is 8.7 bits.
     #[test]
     fn a_cold_walk_of_two_decimals_comes_near_its_entropy() {
@@ -76,10 +87,10 @@ mod with {
         let mut seldom_large = values(4_096);
         seldom_large.iter_mut().filter(|v| !v.is_nan()).for_each(|v| *v = (*v * 1e9).round());
         for (values, kind) in [
-            (walk(4_096, -8e9, 40.0), 2),
-            (walk(4_096, 4e12, 40.0), 2),
-            (walk(4_096, -2e6, 4_000.0), 3),
-            (walk(4_096, 9e14, 4_000.0), 3),
+            (walk(4_096, -8e9, 40.0), 4),
+            (walk(4_096, 4e12, 40.0), 4),
+            (walk(4_096, -2e6, 4_000.0), 5),
+            (walk(4_096, 9e14, 4_000.0), 5),
             (seldom_large, 1),
         ] {
             let column = encode(&values, Effort::Cold);
@@ -102,8 +113,10 @@ mod with {
     }
 
     #[test]
-    fn a_kept_column_opens() {
+    fn kept_columns_open() {
         check(KEPT, &values(1100));
+        check(KEPT_BINS, &kept_walk());
+        assert_eq!(KEPT_BINS[3], 4, "its kind");
     }
 
     #[test]
@@ -121,8 +134,8 @@ mod with {
     #[test]
     #[ignore = "writes into the source tree"]
     fn write_the_column() {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cold-column-v1.bin");
-        std::fs::write(path, encode(&values(1100), Effort::Cold)).unwrap();
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cold-column-v2.bin");
+        std::fs::write(path, encode(&kept_walk(), Effort::Cold)).unwrap();
     }
 }
 

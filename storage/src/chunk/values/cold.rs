@@ -8,7 +8,7 @@ use pco::wrapped::{ChunkDecompressor, FileCompressor, FileDecompressor};
 use pco::{ChunkConfig, PagingSpec};
 
 use super::decimal::{self, Decimals, Scale};
-use super::exceptions;
+use super::{bins, exceptions};
 use crate::chunk::cursor::{Cursor, put_varint, unzigzag, zigzag};
 use crate::chunk::format::{HAS_CORRECTIONS, HAS_EXCEPTIONS, VECTOR_SAMPLES, ValueEncoding};
 use crate::chunk::ints::Scratch;
@@ -21,6 +21,9 @@ const DOUBLES: u8 = 0;
 const DECIMALS: u8 = 1;
 const DECIMALS_16: u8 = 2;
 const DECIMALS_32: u8 = 3;
+/// As these two, but what the pages share is [packed](bins), and a page that nothing follows has no length.
+const PACKED_16: u8 = 4;
+const PACKED_32: u8 = 5;
 
 /// The major version of pco's format that this release writes and reads.
 const PCO_MAJOR: u8 = 4;
@@ -119,6 +122,11 @@ fn write_column<T: pco::data_types::Number>(
     let mut meta = Vec::new();
     file.write_header(&mut meta)?;
     chunk.write_meta(&mut meta)?;
+    let packed = match head[0] {
+        DECIMALS_16 => bins::pack(&meta, 16).map(|meta| (PACKED_16, meta)),
+        DECIMALS_32 => bins::pack(&meta, 32).map(|meta| (PACKED_32, meta)),
+        _ => None,
+    };
     let mut result = Ok(());
     let mut number = 0;
     let mut page = Vec::new();
@@ -127,16 +135,27 @@ fn write_column<T: pco::data_types::Number>(
         let doubles = head[0] == DOUBLES;
         out.push(if doubles { ValueEncoding::Cold as u8 } else { *byte });
         if number == 0 {
+            let kind = out.len();
             out.extend_from_slice(head);
-            out.extend_from_slice(&(meta.len() as u16).to_le_bytes());
-            out.extend_from_slice(&meta);
+            match &packed {
+                Some((packed_kind, meta)) => {
+                    out[kind] = *packed_kind;
+                    out.extend_from_slice(meta);
+                }
+                None => {
+                    out.extend_from_slice(&(meta.len() as u16).to_le_bytes());
+                    out.extend_from_slice(&meta);
+                }
+            }
         }
         page.clear();
         let written = chunk.write_page(number, &mut page);
         if let (Err(error), true) = (written, result.is_ok()) {
             result = Err(error);
         }
-        out.extend_from_slice(&(page.len() as u16).to_le_bytes());
+        if packed.is_none() || !tail.is_empty() {
+            out.extend_from_slice(&(page.len() as u16).to_le_bytes());
+        }
         out.extend_from_slice(&page);
         if !doubles {
             out.extend_from_slice(tail);
@@ -156,21 +175,31 @@ pub(super) fn decode(first: &[u8], bytes: &[u8], out: &mut [f64]) -> Result<(), 
     let kind = head.u8("kind of a cold column")?;
     let scale = match kind {
         DOUBLES => None,
-        DECIMALS | DECIMALS_16 | DECIMALS_32 => Some(super::decode::scale(&mut head)?),
+        DECIMALS | DECIMALS_16 | DECIMALS_32 | PACKED_16 | PACKED_32 => Some(super::decode::scale(&mut head)?),
         _ => return Err(ChunkError::damaged("kind of a cold column")),
     };
-    let base = if matches!(kind, DECIMALS_16 | DECIMALS_32) { unzigzag(head.varint("least integer")?) } else { 0 };
-    let len = usize::from(head.u16("length of what cold vectors share")?);
-    let meta = head.take(len, "what cold vectors share")?;
+    let base = if kind >= DECIMALS_16 { unzigzag(head.varint("least integer")?) } else { 0 };
+    let unpacked;
+    let meta = if kind >= PACKED_16 {
+        let packed = bins::unpack(head.rest(), if kind == PACKED_16 { 16 } else { 32 });
+        let (meta, len) = packed.ok_or(ChunkError::damaged("bins of a cold column"))?;
+        head.take(len, "bins of a cold column")?;
+        unpacked = meta;
+        &unpacked
+    } else {
+        let len = usize::from(head.u16("length of what cold vectors share")?);
+        head.take(len, "what cold vectors share")?
+    };
 
     // The first vector goes on behind what is shared.
     let mut cursor = if std::ptr::eq(first, bytes) { head } else { Cursor::new(&bytes[1..]) };
     let byte = bytes[0];
-    let len = usize::from(cursor.u16("length of a page")?);
+    let followed = byte & (HAS_CORRECTIONS | HAS_EXCEPTIONS) != 0;
+    let len = if kind >= PACKED_16 && !followed { cursor.rest().len() } else { cursor.u16("length of a page")?.into() };
     let page = cursor.take(len, "page")?;
     match scale {
         None => {
-            if byte & (HAS_CORRECTIONS | HAS_EXCEPTIONS) != 0 {
+            if followed {
                 return Err(ChunkError::damaged("flags of cold doubles"));
             }
             read_page(meta, page, out)?;
@@ -178,8 +207,8 @@ pub(super) fn decode(first: &[u8], bytes: &[u8], out: &mut [f64]) -> Result<(), 
         Some(scale) => {
             let words: &mut [u64] = bytemuck::cast_slice_mut(&mut *out);
             match kind {
-                DECIMALS_16 => read_integers(meta, page, words, |n: u16| base.wrapping_add(n.into()))?,
-                DECIMALS_32 => read_integers(meta, page, words, |n: u32| base.wrapping_add(n.into()))?,
+                DECIMALS_16 | PACKED_16 => read_integers(meta, page, words, |n: u16| base.wrapping_add(n.into()))?,
+                DECIMALS_32 | PACKED_32 => read_integers(meta, page, words, |n: u32| base.wrapping_add(n.into()))?,
                 _ => read_integers(meta, page, words, |n: i64| n)?,
             }
             kernel::decimals(&scale, words);

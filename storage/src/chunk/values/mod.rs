@@ -11,6 +11,8 @@ mod halves;
 
 // values <-> bytes
 #[cfg(feature = "cold")]
+mod bins;
+#[cfg(feature = "cold")]
 mod cold;
 mod decode;
 mod encode;
