@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tidegauge::{Ack, Appender, BackPressure, Durability, Engine, Level, Metadata, SeriesId, SeriesSample, Timestamp};
+use tidegauge::{
+    Ack, Appender, BackPressure, Durability, Engine, Level, Metadata, SeriesId, SeriesSample, Timestamp, WaitError,
+};
 use tidegauge_storage::fs::sim::SimFs;
 
 use crate::manifest::Commits;
@@ -165,7 +167,14 @@ impl Lane {
         patience: Duration,
     ) -> Result<(), Stopped> {
         let Some(ack) = self.ack else { return Ok(()) };
-        engine.wait(ack, level, patience).map_err(|e| stopped("a wait", e))?;
+        let end = Instant::now() + patience;
+        // A full disk is told at once, and may pass.
+        while let Err(e) = engine.wait(ack, level, patience) {
+            if e != WaitError::DiskFull || Instant::now() > end {
+                return Err(stopped("a wait", e));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
         let (step, count) = (fs.steps(), self.track.len());
         match level {
             Level::Durable => self.track.note_durable(step, count),

@@ -201,10 +201,18 @@ impl Core {
         self.durable_waiters.visible(Pushed::visible_seq, || self.durable.seq());
     }
 
-    /// Shuts the gate until there is space, and tells those who wait for a flush.
+    /// Shuts the gate until there is space, and tells those who wait for a flush, and for a push that has to wait for
+    /// it, too (N5).
     pub(crate) fn disk_is_full(&self, whose: Full) {
         self.gate.disk_is_full(whose);
         self.flushes.tell();
+        self.visible_waiters.wake_all();
+        self.durable_waiters.wake_pushed();
+    }
+
+    /// Whether pushes that are not visible have to wait for space.
+    pub(crate) fn keeps_waiting(&self) -> bool {
+        self.gate.keeps_waiting(self.is_held_back())
     }
 
     /// Stops writing for good: the first cause stays. Reads go on.

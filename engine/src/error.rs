@@ -262,6 +262,13 @@ pub enum WaitError {
         /// How long was waited.
         waited: Duration,
     },
+    /// No space on the disk, or no more files may be opened: the samples were taken, and are not (or not all) in the
+    /// log. They go there, and become visible, by themselves once there is space; if the engine ends before, they are
+    /// lost. Make space, then wait again; or push them again then, which changes nothing if they are there by then.
+    #[error(
+        "no space on the disk, or no more files may be opened: the samples are taken, but not in the log before there is space, and lost if the engine ends before; make space, then wait, or push them, again"
+    )]
+    DiskFull,
     /// `Durability::Memory` makes nothing durable before it is flushed.
     #[error("durability is `memory`: nothing is durable before a flush; flush, or open with `interval` or `sync`")]
     NotDurable,

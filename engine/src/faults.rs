@@ -9,8 +9,9 @@ use tidegauge_storage::fs::sim::{Fault, SimFs};
 use tidegauge_storage::model::{TimeRange, Timestamp};
 use tidegauge_storage::source::Columns;
 
+use crate::appender::Ack;
 use crate::engine::Engine;
-use crate::error::{CloseError, FlushError, PushError};
+use crate::error::{CloseError, FlushError, PushError, WaitError};
 use crate::options::{Builder, Durability, Level};
 use crate::registry::SeriesId;
 use crate::ring::BackPressure;
@@ -61,6 +62,15 @@ fn push_until_refused(engine: &Engine, from: usize) -> (usize, PushError) {
     unreachable!("the loop has no end");
 }
 
+/// Waits on while the disk is full: what is freed comes a moment later.
+pub(crate) fn reached(engine: &Engine, ack: Ack, level: Level) {
+    let deadline = Instant::now() + SOON;
+    while let Err(e) = engine.wait(ack, level, SOON) {
+        assert!(e == WaitError::DiskFull && Instant::now() < deadline, "{e}");
+        std::thread::yield_now();
+    }
+}
+
 /// P4: a full disk refuses with its own error, keeps reads, and resumes by itself; what was
 /// taken meanwhile becomes visible and comes back.
 #[test]
@@ -83,7 +93,7 @@ fn p4_a_full_disk_refuses_and_resumes_by_itself() {
             Err(e) => panic!("{e}"),
         }
     };
-    engine.wait(ack, Level::Durable, SOON).unwrap();
+    reached(&engine, ack, Level::Durable);
     let all = contents(&engine);
     assert_eq!(all.len(), taken + 1, "everything taken is there");
     let killed = fs.kill();

@@ -10,8 +10,8 @@ use tidegauge_storage::model::{TimeRange, Timestamp};
 
 use crate::core::SeriesSample;
 use crate::engine::Engine;
-use crate::error::{CommitError, DeleteError, PushError};
-use crate::faults::{SOON, series};
+use crate::error::{CommitError, DeleteError, PushError, WaitError};
+use crate::faults::{SOON, reached, series};
 use crate::options::{Builder, Durability, Level};
 
 /// Of each host that has a segment: more than a file of the log and the reserve together.
@@ -123,7 +123,7 @@ fn p4_a_full_disk_takes_deletes_and_resumes_with_the_space_they_give_back() {
     delete(&engine, 2, TimeRange::ALL).unwrap();
     let id = series(&engine, 7);
     let ack = within("pushes go on with what was freed", || engine.push(id, at(1), 1.0).ok());
-    engine.wait(ack, Level::Durable, SOON).unwrap();
+    reached(&engine, ack, Level::Durable);
     assert!(used(&fs) > 0 && count(&engine, 0) == 0 && count(&engine, 7) == 1);
     // The reserve is there again.
     delete(&engine, 7, TimeRange::ALL).unwrap();
@@ -131,6 +131,39 @@ fn p4_a_full_disk_takes_deletes_and_resumes_with_the_space_they_give_back() {
     let expected = counts(&engine);
     engine.close().unwrap();
     assert_eq!(counts(&open(&fs, Durability::Sync)), expected);
+}
+
+/// Who waited for a push that was under way when the disk ran full outwaited his patience, without a reason.
+#[test]
+fn p4_a_push_under_way_when_the_disk_fills_is_told_at_once_and_comes_with_the_space() {
+    for (level, durability) in
+        [(Level::Visible, Durability::Sync), (Level::Durable, Durability::Sync), (Level::Visible, Durability::DEFAULT)]
+    {
+        let fs = SimFs::new();
+        let engine = open(&fs, durability);
+        fill(&engine, 0, 1000);
+        fs.set_capacity(Some(used(&fs)));
+        let told = (0..1_000_000).find_map(|n| {
+            let batch: Vec<_> =
+                (0..500).map(|t| SeriesSample::new(series(&engine, 8), at(n * 500 + t), value(n * 500 + t))).collect();
+            // Its own push finds the disk full, and no other was refused before.
+            let ack = engine.push_batch(&batch).unwrap();
+            // Longer than any test runs: what answers is no timeout.
+            let e = engine.wait(ack, level, Duration::from_secs(3600)).err()?;
+            Some((ack, e, (n as u64 + 1) * 500))
+        });
+        let (ack, why, pushed) = told.expect("the disk is full");
+        assert_eq!(why, WaitError::DiskFull, "{level:?}, {durability:?}");
+        assert!(count(&engine, 8) < pushed, "what is not logged is not shown");
+        assert_eq!(engine.push(series(&engine, 8), at(-1), 1.0), Err(PushError::DiskFull));
+        // A future is told, too.
+        let mut future = std::pin::pin!(engine.wait_async(ack, level));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert_eq!(future.as_mut().poll(&mut context), std::task::Poll::Ready(Err(WaitError::DiskFull)));
+        fs.set_capacity(None);
+        within("there is space", || engine.wait(ack, level, SOON).ok());
+        assert_eq!(count(&engine, 8), pushed, "{level:?}, {durability:?}");
+    }
 }
 
 /// A flush wants all of its space at once: while there is less, but room for the log, pushes go on. They waited for the
@@ -164,7 +197,7 @@ fn p4_pushes_resume_with_room_for_the_log_where_a_flush_has_none() {
         disk.set_capacity(Some(used(&disk) + (2 << 20)));
         let id = series(&engine, 7);
         let ack = within("pushes go on", || engine.push(id, at(1), 1.0).ok());
-        engine.wait(ack, Level::Durable, SOON).unwrap();
+        reached(&engine, ack, Level::Durable);
         assert!(engine.flush().is_err(), "and the flush still finds none");
         assert_eq!((count(&engine, 7), &counts(&engine)[..7]), (1, &before[..7]));
         let back = disk.kill();
@@ -187,7 +220,7 @@ fn p4_a_full_disk_takes_a_rule_of_retention_and_resumes() {
     let id = series(&engine, 7);
     let now = crate::clock::now();
     let ack = within("pushes go on with what was freed", || engine.push(id, now, 1.0).ok());
-    engine.wait(ack, Level::Durable, SOON).unwrap();
+    reached(&engine, ack, Level::Durable);
     assert_eq!(counts(&engine), [0, 0, 0, 0, 0, 0, 0, 1, 0, 0]);
 }
 
@@ -206,7 +239,7 @@ fn p4_a_store_opens_on_a_full_disk_and_takes_deletes() {
     assert_eq!(count(&engine, 0), 0);
     let id = series(&engine, 7);
     let ack = within("pushes go on with what was freed", || engine.push(id, at(1), 1.0).ok());
-    engine.wait(ack, Level::Durable, SOON).unwrap();
+    reached(&engine, ack, Level::Durable);
 }
 
 /// Killed on a full disk after deletes had used up what they may have of the reserve: it used to stay shut, for there
@@ -233,7 +266,7 @@ fn p4_a_store_opens_on_a_full_disk_after_deletes_used_the_reserve_up() {
         disk.set_capacity(None);
         let id = series(&engine, 9);
         let ack = within("pushes go on", || engine.push(id, at(1), 1.0).ok());
-        engine.wait(ack, Level::Visible, SOON).unwrap();
+        reached(&engine, ack, Level::Visible);
         within("the flush finds space", || engine.flush().ok());
         let again = disk.kill();
         drop(engine);
@@ -253,7 +286,7 @@ fn p4_a_store_opens_on_a_full_disk_after_deletes_used_the_reserve_up() {
     engine.set_retention(Retention { rules: vec![rule], max_bytes: None }).unwrap();
     let (id, now) = (series(&engine, 7), crate::clock::now());
     let ack = within("pushes go on with what was freed", || engine.push(id, now, 1.0).ok());
-    engine.wait(ack, Level::Durable, SOON).unwrap();
+    reached(&engine, ack, Level::Durable);
     delete(&engine, 7, TimeRange::ALL).unwrap();
 }
 

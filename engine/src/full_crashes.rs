@@ -10,7 +10,7 @@ use tidegauge_storage::model::{TimeRange, Timestamp};
 use crate::core::SeriesSample;
 use crate::engine::Engine;
 use crate::error::{DeleteError, OpenError, PushError};
-use crate::faults::{SOON, series};
+use crate::faults::{SOON, reached, series};
 use crate::options::{Builder, Durability, Level};
 
 /// Of the series that is deleted from, in a segment.
@@ -169,7 +169,7 @@ fn p4_a_full_store_is_killed_and_opened_again_and_again_and_takes_deletes_each_t
         }
         std::thread::yield_now();
     };
-    engine.wait(ack, Level::Durable, SOON).unwrap();
+    reached(&engine, ack, Level::Durable);
     engine.flush().unwrap();
     assert_eq!(disk.open_read("memory/wal/.reserve".as_ref()).unwrap().len().unwrap(), 384 << 10);
     engine.close().unwrap();

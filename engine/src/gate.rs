@@ -129,6 +129,13 @@ impl Gate {
         }
     }
 
+    /// Whether what lies in lanes waits for space: the log has none, or a flush that must come first. `held_back`:
+    /// whether the worker takes nothing before a flush.
+    pub(crate) fn keeps_waiting(&self, held_back: bool) -> bool {
+        let state = self.state.lock().expect("gate lock");
+        state.shut == Some(Shut::DiskFull) && (state.log_is_full || (state.flush_refuses && held_back))
+    }
+
     /// Whether a flush waits for space, be the gate shut or not.
     pub(crate) fn flush_waits(&self) -> bool {
         self.state.lock().expect("gate lock").flush_waits
@@ -197,16 +204,21 @@ mod tests {
         assert_eq!(gate.refusal(0, || None), Some(PushError::DiskFull));
         gate.space_is_back(Full::Segments { refuses: true });
         assert!(!gate.admits(0), "the log still has no space");
+        assert!(gate.keeps_waiting(false));
         gate.refresh();
         assert!(!gate.admits(0), "a shut gate stays shut when the clock moves");
         gate.space_is_back(Full::Log);
-        assert!(gate.admits(0));
+        assert!(gate.admits(0) && !gate.keeps_waiting(true));
         gate.disk_is_full(Full::Segments { refuses: true });
         assert!(!gate.admits(0));
+        assert!(gate.keeps_waiting(true), "nothing is taken before the flush");
+        assert!(!gate.keeps_waiting(false), "what is in a lane is taken in a moment");
         gate.disk_is_full(Full::Segments { refuses: false });
         assert!(gate.admits(0) && gate.flush_waits(), "there is room for samples, but none for the flush");
         let poisoned = Poisoned { cause: "disk".into() };
         gate.shut(Shut::Poisoned(poisoned.clone()));
+        gate.disk_is_full(Full::Log);
+        assert!(!gate.keeps_waiting(true), "it waits for nothing any more");
         gate.shut(Shut::Closed);
         gate.space_is_back(Full::Log);
         assert_eq!(gate.poisoned(), Some(poisoned));

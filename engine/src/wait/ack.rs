@@ -87,12 +87,16 @@ impl Wait {
         if self.core.durable.seq() >= seq { Some(Ok(SeqNo(seq))) } else { self.hopeless(ended) }
     }
 
-    /// The error, if what is waited for will never come.
+    /// The error, if what is waited for will never come, or not before there is space (N5).
     fn hopeless(&self, ended: bool) -> Option<Result<SeqNo, WaitError>> {
         if let Some(poisoned) = self.core.gate.poisoned() {
             return Some(Err(poisoned.into()));
         }
-        ended.then_some(Err(WaitError::Closed))
+        if ended {
+            return Some(Err(WaitError::Closed));
+        }
+        let in_lane = matches!(self.stage, Stage::Visible(_));
+        (in_lane && self.core.keeps_waiting()).then_some(Err(WaitError::DiskFull))
     }
 
     /// Looks, registers, looks again: what comes in between is not lost (N1).

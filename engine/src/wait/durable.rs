@@ -70,6 +70,11 @@ impl<P> DurableWaiters<P> {
         self.numbered.reached(seq);
     }
 
+    /// Wakes those who do not know their number: what they pushed has to wait for something else first.
+    pub fn wake_pushed(&self) {
+        self.pushed.wake_all();
+    }
+
     /// Wakes everybody: what they wait for may never come.
     pub fn wake_all(&self) {
         self.pushed.wake_all();
