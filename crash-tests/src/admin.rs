@@ -7,6 +7,7 @@ use std::time::Duration;
 use tidegauge::{DeleteError, Level, Matcher, Retention, RetentionError, RetentionRule, TimeRange, Timestamp};
 use tidegauge_storage::fs::Fs;
 
+use crate::acts::Act;
 use crate::oracle::{Before, Copy, Found, Named, Op};
 use crate::run::{BASE, Run, SERIES, Stopped, stopped};
 use crate::script::Extent;
@@ -39,7 +40,9 @@ impl Run {
         let selector = selector(lane, named.series);
         let accepted = self.take(lanes.clone(), &Op::Delete(named));
         let at = |n: i64| if n == i64::MIN { Timestamp::MIN } else { Timestamp::from_nanos(n) };
+        let begun = self.fs.steps();
         let deleted = self.engine().delete(&selector, TimeRange::new(at(named.from), at(named.until)));
+        self.note_over(Act::Delete, begun);
         match deleted {
             Ok(_) => {
                 self.note_act();
@@ -77,7 +80,10 @@ impl Run {
 
     /// Sets it; durable on return, as is all that the twin did for it.
     fn retain(&mut self, retention: Retention, accepted: Vec<Vec<Before>>) -> Result<(), Stopped> {
-        match self.engine().set_retention(retention) {
+        let begun = self.fs.steps();
+        let retained = self.engine().set_retention(retention);
+        self.note_over(Act::Retention, begun);
+        match retained {
             Ok(()) => {
                 self.note_act();
                 self.note_durable();
@@ -106,6 +112,7 @@ impl Run {
         // From here on nothing more goes, once a drop that is under way is over.
         let set = self.engine().set_retention(before).map_err(refused);
         let over = self.engine().compact().map_err(|e| stopped("a compaction", e));
+        self.note_over(Act::Retention, begun);
         let hidden = store::hidden(self.engine());
         let Some(horizon) = hidden.horizon else { return dropped.and(set).and(over) };
         for lane in &mut self.lanes {

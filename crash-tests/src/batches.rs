@@ -2,6 +2,7 @@
 
 use tidegauge::{CommitError, Expect, SeqNo, SeriesId};
 
+use crate::acts::Act;
 use crate::oracle::{Before, Op, Sample};
 use crate::run::{Run, Stopped, stopped};
 use tidegauge::Level;
@@ -43,7 +44,9 @@ impl Run {
             lane.track.begin(step);
         }
         self.atomics.push(accepted.clone());
-        match batch.commit() {
+        let committed = batch.commit();
+        self.note_over(Act::Batch, step);
+        match committed {
             Ok(committed) => {
                 let (step, logs) = (self.fs.steps(), self.logs());
                 for lane in &mut self.lanes {

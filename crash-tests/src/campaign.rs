@@ -59,8 +59,9 @@ pub fn record(script: &Script, site: fn() -> Arc<str>) -> Result<Recorded, Stopp
     }));
     let mut run = Run::begin(fs, script)?;
     let result = run.go(script);
-    let recorded =
+    let mut recorded =
         Recorded { timeline: run.fs.timeline(), history: std::mem::take(&mut run.history), pushed: run.pushed() };
+    recorded.history.acts.note_log(&recorded.timeline);
     let _next = run.fs.next_process();
     if let Some(engine) = run.take_engine() {
         let _ = engine.close();

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tidegauge::Durability;
 use tidegauge_storage::fs::sim::{Choose, Random, SimFs, Timeline};
 
+use crate::acts::PerAct;
 use crate::oracle::{Death, Expected, History};
 use crate::run::Run;
 use crate::script::{Rng, Script};
@@ -31,6 +32,8 @@ pub struct Violation {
 pub struct Counts {
     /// Disks after a power loss or a kill, each opened and compared.
     pub points: AtomicU64,
+    /// The same by what the workload was about.
+    pub per_act: PerAct,
     /// Those on which a recovered engine wrote, and died again or was closed.
     pub continued: AtomicU64,
     /// Those that a crash of a recovery, or of a life after one, left.
@@ -71,6 +74,7 @@ pub fn examine(
     counts: &Counts,
 ) -> Result<(), Box<Violation>> {
     counts.points.fetch_add(1, Ordering::Relaxed);
+    counts.per_act.count(&history.acts, step);
     let expected = history.expected(step, death);
     let goes_on = depth.levels > 0 && rng.below(depth.one_in) == 0;
     // The image as it was, for a report: its pages are shared.
@@ -120,7 +124,8 @@ pub fn examine(
     let mut run = Run::resume(disk, engine, read, left.left(&prefix), &script).map_err(refused)?;
     run.go(&script).map_err(refused)?;
     let end = run.fs.steps();
-    let (timeline, history) = (run.fs.timeline(), std::mem::take(&mut run.history));
+    let (timeline, mut history) = (run.fs.timeline(), std::mem::take(&mut run.history));
+    history.acts.note_log(&timeline);
     let engine = run.take_engine().expect("a run keeps its engine");
     let closes = rng.below(2) == 0;
     if closes {

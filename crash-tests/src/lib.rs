@@ -10,6 +10,8 @@
 pub mod oracle;
 // what is done to an engine
 pub mod script;
+// what it was about when it crashed
+pub mod acts;
 // an engine on a simulated disk, and reading it
 pub mod store;
 // one run, with its kills and reopenings

@@ -13,6 +13,11 @@ use tidegauge_crash_tests::examine::{Counts, Depth};
 use tidegauge_crash_tests::script::Script;
 use tidegauge_crash_tests::syncs::miss_each_sync;
 
+/// Crash points that fall while each kind of act is under way, at least.
+const LEAST_OF_EACH: u64 = 1_000;
+/// From so many crash points on.
+const ENOUGH_FOR_EACH: u64 = 100_000;
+
 /// Power losses, kills and failing disks at every step of many workloads.
 #[derive(Debug, Parser)]
 struct Cli {
@@ -83,7 +88,16 @@ fn main() -> ExitCode {
                 counts.damaged.load(Ordering::Relaxed),
                 counts.manifests.load(Ordering::Relaxed),
             );
-            ExitCode::SUCCESS
+            println!("{}", counts.per_act);
+            match counts.per_act.short_of(LEAST_OF_EACH) {
+                Some(act) if points >= ENOUGH_FOR_EACH => {
+                    println!(
+                        "TOO FEW: {act}, of which there should be {LEAST_OF_EACH}; workloads that are more about it are needed"
+                    );
+                    ExitCode::FAILURE
+                }
+                _ => ExitCode::SUCCESS,
+            }
         }
         Err(failure) => {
             report(&failure, &cli.keep);

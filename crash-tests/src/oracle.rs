@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::acts::Acts;
+
 /// Which series, which timestamp.
 pub type Key = (u8, u8, i64);
 
@@ -411,7 +413,12 @@ impl Expected {
 
 /// What a run's disk may hold at each of its steps.
 #[derive(Clone, Debug, Default)]
-pub struct History(pub Vec<Arc<Era>>);
+pub struct History {
+    /// One for each process.
+    pub eras: Vec<Arc<Era>>,
+    /// What was under way when.
+    pub acts: Acts,
+}
 
 impl History {
     /// Every state there ever was up to `step`, promised or not.
@@ -427,11 +434,11 @@ impl History {
 
     /// Nothing is expected of the audit log: what an act notes there may fail, and the act stands.
     pub fn forget_audit(&mut self) {
-        self.0.iter_mut().for_each(|era| Arc::make_mut(era).audited.clear());
+        self.eras.iter_mut().for_each(|era| Arc::make_mut(era).audited.clear());
     }
 
     fn era_at(&self, step: u64) -> &Era {
-        self.0.iter().rev().find(|era| era.from <= step).unwrap_or(&self.0[0])
+        self.eras.iter().rev().find(|era| era.from <= step).unwrap_or(&self.eras[0])
     }
 
     /// What may come back from a death at `step`: by the last process that had opened before.

@@ -10,6 +10,7 @@ use tidegauge::{
 };
 use tidegauge_storage::fs::sim::SimFs;
 
+use crate::acts::Act;
 use crate::manifest::Commits;
 use crate::oracle::{Before, Contents, Copy, Death, Era, Found, History, Key, Op, Prefix, Sample, Track};
 use crate::script::{Rng, Script, Step};
@@ -240,7 +241,7 @@ impl Run {
         };
         let mut run = Self {
             fs,
-            history: History(vec![Arc::new(left)]),
+            history: History { eras: vec![Arc::new(left)], ..History::default() },
             durability: script.durability,
             rng: Rng(script.seed),
             lanes: read.lanes.into_iter().enumerate().map(lane).collect(),
@@ -284,7 +285,7 @@ impl Run {
 
     fn keep_era(&mut self) {
         let era = self.era();
-        self.history.0.push(Arc::new(era));
+        self.history.eras.push(Arc::new(era));
     }
 
     /// Does all of it. When this returns, the history is complete, whatever happened.
@@ -329,7 +330,7 @@ impl Run {
     /// Says what is wrong.
     pub fn check_visible(&self, found: &Found) -> Result<(), String> {
         let mut history = History::default();
-        history.0.push(Arc::new(self.era()));
+        history.eras.push(Arc::new(self.era()));
         history.expected(self.fs.steps(), Death::Kill).check(found).map(drop)
     }
 
@@ -409,7 +410,7 @@ impl Run {
             Step::RetainAge(extent) => self.retain_age(extent),
             Step::RetainBytes(percent) => self.retain_bytes(percent),
             Step::Backup => self.back_up(),
-            Step::Compact => self.engine().compact().map_err(|e| stopped("a compaction", e)),
+            Step::Compact => self.compact(),
             Step::Metadata(bytes) => self.say_something(bytes),
             Step::Kill => self.reopen(Death::Kill),
             Step::Close => {
@@ -477,9 +478,23 @@ impl Run {
 
     pub(crate) fn flush(&mut self) -> Result<(), Stopped> {
         self.wait(Level::Visible)?;
+        let begun = self.fs.steps();
         self.engine().flush().map_err(|e| stopped("a flush", e))?;
+        self.note_over(Act::Flush, begun);
         self.note_durable();
         Ok(())
+    }
+
+    pub(crate) fn compact(&mut self) -> Result<(), Stopped> {
+        let begun = self.fs.steps();
+        self.engine().compact().map_err(|e| stopped("a compaction", e))?;
+        self.note_over(Act::Compact, begun);
+        Ok(())
+    }
+
+    /// An act that began at step `begun` is over.
+    pub(crate) fn note_over(&mut self, act: Act, begun: u64) {
+        self.history.acts.note(act, begun, self.fs.steps());
     }
 
     /// Everything that was pushed, deleted and hidden so far survives a power loss.

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use choice::{Choose, Every, Random};
-pub use timeline::Timeline;
+pub use timeline::{NameStep, Timeline};
 
 use super::{Fs, FsFile, Map};
 use disk::{Disk, Entry, NameChange, State, Step, Synced, is_root, parent};

@@ -1,10 +1,24 @@
 //! Everything that was done to a disk, to be gone through again step by step.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::choice::Choose;
-use super::disk::{Disk, State, Step};
+use super::disk::{Disk, NameChange, State, Step};
 use super::{SimFs, SyncSite};
+
+/// A step that has to do with names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameStep<'a> {
+    /// A file or folder was made, or a file got a further name.
+    Made(&'a Path),
+    /// A file got another name.
+    Renamed(&'a Path, &'a Path),
+    /// A name was removed.
+    Removed(&'a Path),
+    /// The names in a folder were synced.
+    Synced(&'a Path),
+}
 
 /// A recorded disk, at one of its steps. Between any two of them the power may have failed.
 ///
@@ -26,6 +40,26 @@ impl Timeline {
     #[must_use]
     pub fn at(&self) -> u64 {
         self.first + self.at as u64
+    }
+
+    /// Steps when all are taken.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.first + self.steps.len() as u64
+    }
+
+    /// The steps that have to do with names, taken or not, each with the number of those before it.
+    pub fn name_steps(&self) -> impl Iterator<Item = (u64, NameStep<'_>)> {
+        (self.first..).zip(self.steps.iter()).filter_map(|(at, step)| {
+            let named = match step {
+                Step::Name(NameChange::Add(path, _)) => NameStep::Made(path),
+                Step::Name(NameChange::Rename(from, to, _)) => NameStep::Renamed(from, to),
+                Step::Name(NameChange::Remove(path)) => NameStep::Removed(path),
+                Step::SyncDir { dir, synced } if !synced.failed => NameStep::Synced(dir),
+                _ => return None,
+            };
+            Some((at, named))
+        })
     }
 
     /// Whether all steps are taken.
