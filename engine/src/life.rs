@@ -148,7 +148,8 @@ impl Life {
             watchdog.stop();
             join(Some(thread));
         }
-        if held.lock.is_some() {
+        // Of a directory that may be somebody else's nothing is removed.
+        if held.lock.as_ref().is_some_and(DirLock::is_held) {
             self.graveyard.clear();
             self.remove_released_log(full);
         }

@@ -102,6 +102,11 @@ impl Builder {
             }
         }
 
+        let lock_name = lock.as_ref().map(DirLock::name);
+        if let Some(name) = lock_name.clone() {
+            manifest.owned_while(move || name.is_ours());
+        }
+
         // What the log holds, into a memtable of its own.
         let registry = Arc::new(Registry::new(self.max_series, self.label_limits));
         let mut replayer = Replayer::new(&registry, flushed_before(manifest.state()));
@@ -204,7 +209,7 @@ impl Builder {
         let next_segment = Arc::new(AtomicU64::new(next_segment));
         let graveyard = Arc::new(Graveyard::new(Arc::clone(&fs)));
         let manifest = Arc::new(Mutex::new(manifest));
-        let log = log.map(|log| (log, Arc::new(SyncThread::new(Arc::clone(&manifest), self.pace))));
+        let log = log.map(|log| (log, Arc::new(SyncThread::new(Arc::clone(&manifest), self.pace, lock_name))));
         let compactor = Compactor::new(CompactorParts {
             core: Arc::clone(&core),
             fs: Arc::clone(&fs),

@@ -2,10 +2,11 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use support::{Contents, SOON, at, contents, name, series};
-use tidegauge::{Durability, Engine, Level, OpenError, SeriesSample};
+use tidegauge::{Durability, Engine, Level, OpenError, PushError, SeriesSample, WaitError};
 
 const SETTINGS: [Durability; 3] =
     [Durability::Memory, Durability::Interval(Duration::from_millis(20)), Durability::Sync];
@@ -153,6 +154,63 @@ fn p10_a_directory_has_one_writer_and_readers_beside_it() {
     reader.close().unwrap();
     engine.close().unwrap();
     assert_eq!(contents(&Engine::open(dir.path()).unwrap().snapshot()), twin);
+}
+
+/// D6 of the directory's lock: somebody removes the lock file of a living owner. What he calls durable until he learns
+/// of it, the next owner has.
+#[test]
+fn p10_an_owner_without_a_lock_file_calls_nothing_durable_that_the_next_owner_has_not() {
+    for round in 0..12 {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = dir.path().join("LOCK");
+        let old = Engine::builder(dir.path()).durability(Durability::Sync).open().unwrap();
+        let id = series(&old, 0);
+        let (told, opened) = (AtomicU64::new(0), AtomicBool::new(false));
+        let (next, kept, why) = std::thread::scope(|scope| {
+            let pushes = scope.spawn(|| {
+                let mut late = 0;
+                for t in 0.. {
+                    if round % 4 == 1 && t % 8 == 7 && old.flush().is_err() {
+                        return None;
+                    }
+                    let ack = match old.push(id, at(t), t as f64) {
+                        Ok(ack) => ack,
+                        Err(PushError::Poisoned(why)) => return Some(why),
+                        Err(e) => panic!("{e}"),
+                    };
+                    match old.wait(ack, Level::Durable, SOON) {
+                        Ok(_) => told.store(t as u64 + 1, Ordering::Release),
+                        Err(WaitError::Poisoned(why)) => return Some(why),
+                        Err(e) => panic!("{e}"),
+                    }
+                    late += u64::from(opened.load(Ordering::Acquire));
+                    assert!(late < 2, "told of {t} while another owns the directory");
+                }
+                unreachable!("it does not end")
+            });
+            while told.load(Ordering::Acquire) < 10 + round {
+                std::thread::yield_now();
+            }
+            std::fs::remove_file(&lock).unwrap();
+            let next = (round % 2 == 0).then(|| Engine::open(dir.path()).unwrap());
+            let kept = next.as_ref().map(|next| contents(&next.snapshot()));
+            opened.store(next.is_some(), Ordering::Release);
+            (next, kept, pushes.join().unwrap())
+        });
+        assert!(why.is_none_or(|why| why.cause.contains("LOCK") || why.cause.contains("MANIFEST")));
+        assert!(old.close().is_err(), "it has stopped writing");
+        let next = next.unwrap_or_else(|| Engine::open(dir.path()).unwrap());
+        let kept = kept.unwrap_or_else(|| contents(&next.snapshot()));
+        let has = |t: u64| kept.values().any(|samples| samples.contains_key(&(t as i64)));
+        let told = told.into_inner();
+        assert!((0..told).all(has), "round {round}: {told} were told of, {kept:?} are there");
+        // What the old one did last is nothing that the next one stumbles over.
+        let twin = merged(kept, fill(&next, 500..900));
+        next.flush().unwrap();
+        assert_eq!(contents(&next.snapshot()), twin);
+        next.close().unwrap();
+        assert_eq!(contents(&Engine::open(dir.path()).unwrap().snapshot()), twin);
+    }
 }
 
 #[test]

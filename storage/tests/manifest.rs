@@ -493,3 +493,23 @@ fn a_read_only_directory_opens_for_reading_and_says_so_for_writing() {
         other => panic!("{other:?}"),
     }
 }
+
+/// Who has lost the store commits nothing more, and says of what he just wrote that it may be lost.
+#[test]
+fn a_commit_counts_only_if_the_store_is_still_owned_behind_it() {
+    for looks in 0..4 {
+        let fs = Arc::new(SimFs::new());
+        let mut manifest = Manifest::open_or_create(fs.clone() as Arc<dyn Fs>, "d").unwrap();
+        let left = AtomicU64::new(looks);
+        let one_less = |n: u64| n.checked_sub(1);
+        manifest.owned_while(move || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok());
+        let commits: Vec<_> = (1..4).map(|id| manifest.commit(&[Edit::NextSegment(id)])).collect();
+        let counted = commits.iter().take_while(|commit| commit.is_ok()).count() as u64;
+        // One look before it is written, one behind.
+        assert_eq!((counted, manifest.state().next_segment_id), (looks / 2, looks / 2), "{looks}");
+        assert!(matches!(commits[looks as usize / 2], Err(ManifestError::LockLost { .. })), "{commits:?}");
+        assert!(commits[looks as usize / 2 + 1..].iter().all(|c| matches!(c, Err(ManifestError::Poisoned))));
+        let found = Manifest::open_read_only(fs as Arc<dyn Fs>, "d").unwrap().state().next_segment_id;
+        assert_eq!(found, looks.div_ceil(2), "what was not owned before is not written: {looks}");
+    }
+}

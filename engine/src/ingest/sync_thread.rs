@@ -9,6 +9,7 @@ use tidegauge_storage::model::SeqNo;
 use tidegauge_storage::wal::{FrameNo, SyncJob, WalSynced};
 
 use crate::core::Core;
+use crate::lock::LockName;
 use crate::pace::Pace;
 use crate::sync::{Condvar, Mutex, thread};
 
@@ -25,6 +26,8 @@ pub(crate) struct SyncThread {
     manifest: Arc<Mutex<Manifest>>,
     /// When the manifest is told where an idle log ends (L8, L9).
     pace: Pace,
+    /// What must be there before anybody is told that something is durable.
+    lock: Option<LockName>,
 }
 
 #[derive(Default)]
@@ -54,9 +57,9 @@ struct Untold {
 }
 
 impl SyncThread {
-    /// `manifest` is told of new files of the log, and of its end.
-    pub(crate) fn new(manifest: Arc<Mutex<Manifest>>, pace: Pace) -> Self {
-        Self { desk: Mutex::default(), desk_changed: Condvar::default(), manifest, pace }
+    /// `manifest` is told of new files of the log, and of its end. `lock`: that of the directory.
+    pub(crate) fn new(manifest: Arc<Mutex<Manifest>>, pace: Pace, lock: Option<LockName>) -> Self {
+        Self { desk: Mutex::default(), desk_changed: Condvar::default(), manifest, pace, lock }
     }
 
     /// Whether the next job may be handed over.
@@ -118,6 +121,11 @@ impl SyncThread {
                     _ => break result,
                 }
             };
+            // Only what the next owner reads is durable, whoever that is (D6 of the directory's lock).
+            if let Some(lost) = self.lock.as_ref().filter(|lock| result.is_ok() && !lock.is_ours()) {
+                core.poison(lost.lost());
+                return;
+            }
             match result {
                 Ok(through) => {
                     {

@@ -29,19 +29,13 @@ impl Beat {
 
 fn run(mut held: Held, stop: &Stop, lost: impl FnOnce(String)) {
     while !stop.asked_within(&held) {
-        match held.has_its_name() {
-            Ok(true) => {
-                held.owner.heartbeat = clock::now();
-                // A heartbeat that cannot be written is no failure: the lock holds all the same.
-                let _ = held.write(&held.owner);
-            }
-            Ok(false) => {
-                lost(format!("{} was removed or replaced: another process may own the directory", held.path.display()));
-                return;
-            }
-            // The device answers no question now; the lock holds all the same.
-            Err(_) => {}
+        if !held.name.is_ours() {
+            lost(held.name.lost());
+            return;
         }
+        held.owner.heartbeat = clock::now();
+        // A heartbeat that cannot be written is no failure: the lock holds all the same.
+        let _ = held.write(&held.owner);
     }
 }
 

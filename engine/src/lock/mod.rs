@@ -5,7 +5,12 @@
 //! - D2: What the file says (who, since when, the last heartbeat) informs people. It decides nothing, but for D4.
 //! - D3: A lock counts only if the name still leads to the file that was locked: `unlock` may have replaced it.
 //! - D4: `unlock` replaces the file only if the lock is held from another host and its heartbeat is old.
-//! - D5: An owner whose file has lost its name stops writing: somebody else may own the directory.
+//! - D5: An owner whose file has lost its name stops writing: somebody else may own the directory. He looks with each
+//!   heartbeat, after each fdatasync of the log and after each commit of the manifest.
+//! - D6: What he says to be durable, the next owner keeps, whoever removed the file. He says it only if he found the name
+//!   after the device had what he says (D5). Who comes next locks another file, which had no name as long as the first
+//!   one had it, and reads the store behind that (D3): he reads what was written before that look. What was only visible
+//!   he may have missed, up to the next fdatasync.
 
 mod beat;
 mod owner;
@@ -39,10 +44,43 @@ pub(crate) struct DirLock {
     held: Held,
 }
 
+/// The name that must lead to the locked file, to be looked at without it.
+#[derive(Clone, Debug)]
+pub(crate) struct LockName {
+    path: PathBuf,
+    dev: u64,
+    ino: u64,
+}
+
+impl LockName {
+    fn of(file: &File, path: &Path) -> io::Result<Self> {
+        let ours = file.metadata()?;
+        Ok(Self { path: path.to_owned(), dev: ours.dev(), ino: ours.ino() })
+    }
+
+    fn look(&self) -> io::Result<bool> {
+        match std::fs::metadata(&self.path) {
+            Ok(named) => Ok((named.dev(), named.ino()) == (self.dev, self.ino)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// D5. Where the system gives no answer, the lock holds all the same.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.look().unwrap_or(true)
+    }
+
+    /// What is told of it then.
+    pub(crate) fn lost(&self) -> String {
+        format!("{} was removed or replaced: another process may own the directory", self.path.display())
+    }
+}
+
 /// The locked file, and the name that must lead to it.
 struct Held {
     file: File,
-    path: PathBuf,
+    name: LockName,
     owner: Owner,
 }
 
@@ -61,9 +99,20 @@ impl DirLock {
             return Err(OpenError::InUse { dir: dir.to_owned(), owner });
         };
         let owner = Owner::this_process(address, every);
-        let held = Held { file, path: path.clone(), owner };
+        let name = LockName::of(&file, &path).map_err(io)?;
+        let held = Held { file, name, owner };
         held.write(&held.owner).map_err(io)?;
         Ok(Self { beat: None, held })
+    }
+
+    /// What must lead to it.
+    pub(crate) fn name(&self) -> LockName {
+        self.held.name.clone()
+    }
+
+    /// Whether nobody else can have the directory.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.name.is_ours()
     }
 
     /// Begins the heartbeat. `lost` is called once if the file loses its name.
@@ -76,7 +125,7 @@ impl DirLock {
 
 impl Held {
     fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { file: self.file.try_clone()?, path: self.path.clone(), owner: self.owner.clone() })
+        Ok(Self { file: self.file.try_clone()?, name: self.name.clone(), owner: self.owner.clone() })
     }
 
     /// One write of the whole, so that a reader finds one or the other.
@@ -84,11 +133,6 @@ impl Held {
         let text = owner.to_text();
         self.file.write_all_at(text.as_bytes(), 0)?;
         self.file.set_len(text.len() as u64)
-    }
-
-    /// D3.
-    fn has_its_name(&self) -> io::Result<bool> {
-        is_same(&self.file, &self.path)
     }
 }
 
@@ -110,13 +154,9 @@ fn lock(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
+/// D3.
 fn is_same(file: &File, path: &Path) -> io::Result<bool> {
-    let ours = file.metadata()?;
-    match std::fs::metadata(path) {
-        Ok(named) => Ok((named.dev(), named.ino()) == (ours.dev(), ours.ino())),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e),
-    }
+    LockName::of(file, path)?.look()
 }
 
 #[cfg(test)]

@@ -134,10 +134,10 @@ fn a_lock_on_a_file_without_its_name_does_not_count() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(FILE_NAME);
     let file = lock(&path).unwrap().unwrap();
-    let held = Held { file, path: path.clone(), owner: Owner::this_process(None, EVERY) };
-    assert!(held.has_its_name().unwrap());
+    let name = LockName::of(&file, &path).unwrap();
+    assert!(name.is_ours() && is_same(&file, &path).unwrap());
     fs::rename(&path, dir.path().join("aside")).unwrap();
-    assert!(!held.has_its_name().unwrap());
+    assert!(!name.is_ours());
     fs::write(&path, "").unwrap();
-    assert!(!held.has_its_name().unwrap());
+    assert!(!name.is_ours() && !is_same(&file, &path).unwrap());
 }

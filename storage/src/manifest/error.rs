@@ -95,6 +95,12 @@ pub enum ManifestError {
         /// Ours.
         ours: u32,
     },
+    /// The lock that keeps others from the store was lost: somebody else may own it by now. Stop writing and close it.
+    #[error("{} may belong to another process now, for the store's lock was removed or replaced: stop and reopen", file.display())]
+    LockLost {
+        /// The manifest.
+        file: PathBuf,
+    },
     /// A write failed, so nobody knows what the file holds. Close and reopen the store.
     #[error("writing {} failed: {source}; close and reopen the store", file.display())]
     Failed {
@@ -124,7 +130,7 @@ impl ManifestError {
     /// any other error the store must be closed and opened again.
     #[must_use]
     pub fn changes_nothing(&self) -> bool {
-        !matches!(self, Self::Failed { .. } | Self::Poisoned | Self::NotOwner { .. })
+        !matches!(self, Self::Failed { .. } | Self::Poisoned | Self::NotOwner { .. } | Self::LockLost { .. })
     }
 
     /// For failures before anything depends on what was written.

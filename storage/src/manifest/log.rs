@@ -33,10 +33,20 @@ pub struct Manifest {
     log: Option<Log>,
     poisoned: bool,
     unwitnessed: Option<Told>,
+    owned: Option<Owned>,
 }
 
 /// Who hears of a commit.
 struct Told(Box<dyn Fn() + Send + Sync>);
+
+/// Who knows whether the store still is this process's.
+struct Owned(Box<dyn Fn() -> bool + Send + Sync>);
+
+impl fmt::Debug for Owned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Owned")
+    }
+}
 
 impl fmt::Debug for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -108,7 +118,7 @@ impl Manifest {
     }
 
     fn unbegun(fs: Arc<dyn Fs>, dir: &Path, state: State, next_commit: u64) -> Self {
-        Self { fs, dir: dir.to_owned(), state, next_commit, log: None, poisoned: false, unwitnessed: None }
+        Self { fs, dir: dir.to_owned(), state, next_commit, log: None, poisoned: false, unwitnessed: None, owned: None }
     }
 
     /// The second half of [`open_or_create`](Self::open_or_create).
@@ -193,6 +203,8 @@ impl Manifest {
     /// - [`NoSpace`](ManifestError::NoSpace): nothing was written; commit again later. Edits that
     ///   [give space back](Edit::gives_space_back) have 64 KiB in reserve.
     /// - [`NotOwner`](ManifestError::NotOwner): somebody else has opened the store; nothing was written.
+    /// - [`LockLost`](ManifestError::LockLost): as [`owned_while`](Self::owned_while) says; the next owner may have
+    ///   the edits or not.
     /// - [`Failed`](ManifestError::Failed): nobody knows whether the edits are durable; all further commits
     ///   are refused.
     pub fn commit(&mut self, edits: &[Edit]) -> Result<(), ManifestError> {
@@ -224,6 +236,7 @@ impl Manifest {
             state.apply(edit)?;
         }
         self.check_owner()?;
+        self.check_lock()?;
         let mut bytes = Vec::new();
         edits.iter().for_each(|edit| put_edit(&mut bytes, edit));
         if bytes.len() > COMMIT_BYTES_MAX {
@@ -233,10 +246,26 @@ impl Manifest {
             self.poisoned = !failed.nothing_written();
             return Err(failed.on_commit(&self.dir));
         }
+        // Once more: only if nobody can have begun to read before it was written does everybody read it.
+        self.check_lock()?;
         self.state = state;
         self.next_commit += 1;
         self.tell_unwitnessed();
         Ok(())
+    }
+
+    /// Asks `owned` before and after each commit whether the store is still this process's; where it is not, that
+    /// commit fails, and so do all that follow.
+    pub fn owned_while(&mut self, owned: impl Fn() -> bool + Send + Sync + 'static) {
+        self.owned = Some(Owned(Box::new(owned)));
+    }
+
+    fn check_lock(&mut self) -> Result<(), ManifestError> {
+        if self.owned.as_ref().is_none_or(|Owned(owned)| owned()) {
+            return Ok(());
+        }
+        self.poisoned = true;
+        Err(ManifestError::LockLost { file: self.dir.join(FILE_NAME) })
     }
 
     /// Calls `told` after each commit that the file does not call durable itself, and now if there is one: some time
