@@ -82,7 +82,7 @@ pub(super) fn run_backup(args: &BackupArgs) -> Result<(), Failure> {
         }
         Store::Agent(agent) => {
             let bar = progress::turning(shown, "the agent makes the copy");
-            let made = agent.post("/api/v1/admin/tsdb/snapshot", &[]);
+            let made = agent.post("/api/v1/admin/tsdb/snapshot", &[], &bar);
             bar.finish_and_clear();
             let made = made?;
             let name = made["name"].as_str().ok_or_else(|| Failure::found("the agent names no copy"))?;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use indicatif::ProgressBar;
 use serde_json::json;
 
 use super::live::Store;
@@ -45,12 +46,12 @@ pub(super) fn run(args: &CompactArgs) -> Result<(), Failure> {
 fn compact(args: &CompactArgs) -> Result<(u64, u64), Failure> {
     let store = Store::reach(&args.data_dir, !args.no_progress)?;
     let bar = progress::turning(!args.no_progress, "merging segments");
-    let done = merge(store);
+    let done = merge(store, &bar);
     bar.finish_and_clear();
     done
 }
 
-fn merge(store: Store) -> Result<(u64, u64), Failure> {
+fn merge(store: Store, bar: &ProgressBar) -> Result<(u64, u64), Failure> {
     match store {
         Store::Here(engine) => {
             engine.flush().map_err(Failure::found)?;
@@ -60,7 +61,7 @@ fn merge(store: Store) -> Result<(u64, u64), Failure> {
             Ok((stats.segments, stats.segment_bytes))
         }
         Store::Agent(agent) => {
-            let done = agent.post("/api/v1/admin/tidegauge/compact", &[])?;
+            let done = agent.post("/api/v1/admin/tidegauge/compact", &[], bar)?;
             let number = |name: &str| done[name].as_u64().unwrap_or(0);
             Ok((number("segments"), number("bytes")))
         }

@@ -102,7 +102,10 @@ impl DeleteArgs {
                 let mut form = vec![("match[]", self.selector.as_str())];
                 form.extend(start.as_deref().map(|at| ("start", at)));
                 form.extend(end.as_deref().map(|at| ("end", at)));
-                agent.post("/api/v1/admin/tsdb/delete_series", &form)?;
+                let bar = progress::turning(!self.no_progress, "the agent deletes");
+                let deleted = agent.post("/api/v1/admin/tsdb/delete_series", &form, &bar);
+                bar.finish_and_clear();
+                deleted?;
                 Ok(count)
             }
         }

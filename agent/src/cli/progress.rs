@@ -39,6 +39,15 @@ pub(super) fn turning(shown: bool, what: &'static str) -> ProgressBar {
     bar
 }
 
+/// A line above the bar; on stderr, where none is drawn.
+pub(super) fn say(bar: &ProgressBar, line: &str) {
+    if bar.is_hidden() {
+        eprintln!("{line}");
+    } else {
+        bar.println(line);
+    }
+}
+
 fn bar(shown: bool, template: &str) -> ProgressBar {
     let bar = if shown && std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
     if let Ok(style) = ProgressStyle::with_template(template) {
