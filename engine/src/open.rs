@@ -129,7 +129,7 @@ impl Builder {
             RecoveryReport { samples: recovered.samples, torn_tail: recovered.torn_tail.clone(), ..salvaged };
         let log_is_whole = recovered.lost.is_empty();
         if self.recovery == Recovery::Salvage {
-            salvage_log(&*fs, &dir, &recovered, replayer.undefined(), state, &mut report)?;
+            salvage_log(&*fs, &dir, &recovered, replayer.undefined(), state, &segments, &mut report)?;
         }
         recovered.secure(&*fs)?;
         let life = recovered.life(state.open_number);

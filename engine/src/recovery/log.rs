@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::State;
 use tidegauge_storage::model::{SeqNo, SeqRange, TimeRange, Timestamp};
+use tidegauge_storage::segment::Segment;
 use tidegauge_storage::wal::{LostRange, NUMBER_GAP, Recovered};
 
 use super::{Lost, RecoveryReport, quarantine};
@@ -19,6 +21,7 @@ pub(crate) fn salvage_log(
     recovered: &Recovered,
     undefined: Option<Undefined>,
     known: &State,
+    segments: &[Arc<Segment>],
     report: &mut RecoveryReport,
 ) -> Result<(), OpenError> {
     let files: BTreeSet<&PathBuf> = recovered.lost.iter().map(|hole| &hole.file).collect();
@@ -34,6 +37,7 @@ pub(crate) fn salvage_log(
         report.quarantined.push(kept.map_err(|source| OpenError::Io { path: file.clone(), source })?);
     }
     let all = SeqRange { start: SeqNo(flushed_before(known)), end: recovered.next_seq.max(known.next_seq) };
+    let lost_before = report.lost.len();
     report.lost.extend(recovered.lost.iter().map(|hole| lost(hole, all)));
     if let Some(undefined) = undefined {
         let at = Timestamp::from_nanos;
@@ -47,6 +51,14 @@ pub(crate) fn salvage_log(
             samples: Some(undefined.samples),
             samples_at_least: undefined.samples,
         });
+    }
+    // Late samples lie anywhere in time, and so may what a lost one had replaced.
+    let in_log = recovered.lost.iter().filter_map(|hole| hole.before).map(|edge| edge.seq).min();
+    let oldest = segments.iter().map(|s| s.info().seq_range.start).chain(in_log).min();
+    let replaced = |lost: &Lost| lost.samples != Some(0) && oldest.is_some_and(|oldest| oldest < lost.seq_range.end);
+    if report.lost[lost_before..].iter().any(replaced) {
+        let note = "there are samples older than what is lost of the log: where a lost sample had replaced one, the older value is shown again, and where a delete is lost, what it hid";
+        report.notes.push(note.to_owned());
     }
     Ok(())
 }
