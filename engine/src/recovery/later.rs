@@ -45,19 +45,26 @@ pub(crate) fn successor(fs: &dyn Fs, dir: &Path, state: &State) -> Result<Option
     })
 }
 
-fn unnamed(
+/// The first segment of this store that `state` does not name and that is `wanted`.
+pub(super) fn unnamed(
     fs: &dyn Fs,
     dir: &Path,
     state: &State,
     wanted: impl Fn(&SegmentInfo) -> bool,
 ) -> Result<Option<PathBuf>, OpenError> {
+    Ok(all_unnamed(fs, dir, state)?.into_iter().find(|(_, info)| wanted(info)).map(|(path, _)| path))
+}
+
+/// All segments of this store that `state` does not name and that can be opened.
+pub(super) fn all_unnamed(fs: &dyn Fs, dir: &Path, state: &State) -> Result<Vec<(PathBuf, SegmentInfo)>, OpenError> {
     let folder = dir.join("segments");
     let ids = ids(fs, dir)?.into_iter().filter(|id| !state.segments.contains_key(id));
-    let mut paths = ids.map(|id| folder.join(file_name(id)));
-    Ok(paths.find(|path| {
-        let info = Segment::open(fs, path).map(|segment| segment.info().clone());
-        info.is_ok_and(|info| info.store_id == state.store_id && wanted(&info))
-    }))
+    let open = |id| {
+        let path = folder.join(file_name(id));
+        let info = Segment::open(fs, &path).ok()?.info().clone();
+        (info.store_id == state.store_id).then_some((path, info))
+    };
+    Ok(ids.filter_map(open).collect())
 }
 
 /// Of the segments that there are.

@@ -28,6 +28,7 @@ use tidegauge_storage::source::ReadError;
 use tidegauge_storage::wal::{Survey, holds_anything, later_than, stores_of, survey};
 
 use super::later::{later_segment, successor};
+use super::orphan::orphan;
 use super::{Lost, RecoveryReport, quarantine};
 use crate::error::OpenError;
 use crate::flush::reference;
@@ -56,6 +57,9 @@ pub(crate) fn open_or_rebuild(
     }
     if successor(&**fs, dir, state)?.is_some() {
         return anew("its last commits are lost: a segment that it names was replaced", report);
+    }
+    if orphan(&**fs, dir, state)?.is_some() {
+        return anew("its last commits are lost: a segment that it does not name has what the log lost", report);
     }
     manifest.begin()?;
     Ok(manifest)

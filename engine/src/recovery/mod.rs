@@ -4,6 +4,7 @@ mod check;
 mod later;
 mod log;
 mod manifest;
+mod orphan;
 mod progress;
 pub(crate) mod quarantine;
 mod report;

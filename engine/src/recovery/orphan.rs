@@ -1,0 +1,151 @@
+//! Segments of flushes whose commit the manifest lost, and of whose samples the log has let go.
+//!
+//! - O1: One counts only if samples that the log is known to have lost have its numbers. A crash leaves none such: what a
+//!   flush writes is in the log until its commit is durable, or nobody was told that it is.
+//! - O2: It lies above everything that is named, and so does all that belongs to it: flushes are committed one after the
+//!   other. So it shares no number with what is named (P9), and its samples are the last accepted there.
+//! - O3: What the log still has below it would not be read any more once it is named. Then it is set aside as before:
+//!   it is not known to follow on what is named.
+//! - O4: The manifest is made anew then (`manifest.rs`), which takes it and whatever flushes and compactions made beside
+//!   it, and reads the log behind it. Deletes, rules and descriptions that were committed with it, or behind it, are lost
+//!   with those commits.
+
+use std::path::{Path, PathBuf};
+
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::manifest::State;
+use tidegauge_storage::segment::SegmentInfo;
+use tidegauge_storage::wal::{RecoverMode, Replay, recover};
+
+use super::later::{all_unnamed, unnamed};
+use crate::error::OpenError;
+use crate::replay::flushed_before;
+
+/// A segment of this store that `state` does not name, and without which samples are lost.
+pub(crate) fn orphan(fs: &dyn Fs, dir: &Path, state: &State) -> Result<Option<PathBuf>, OpenError> {
+    let end = flushed_before(state);
+    let flushed = |info: &SegmentInfo| info.level == 0 && info.seq_range.start.0 >= end;
+    let unnamed_flushes = all_unnamed(fs, dir, state)?.into_iter().map(|(_, info)| info).filter(flushed);
+    let Some(lowest) = unnamed_flushes.map(|info| info.seq_range.start.0).min() else { return Ok(None) };
+    // The least number that the log has, and where it has holes.
+    let mut first = u64::MAX;
+    let recovered = recover(fs, &dir.join("wal"), state.store_id, &state.wal, RecoverMode::Salvage, &mut |piece| {
+        match piece {
+            Replay::Samples { first_seq, .. } => first = first.min(first_seq.0),
+            Replay::Delete(tombstone) => first = first.min(tombstone.seq.0),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    if first < lowest {
+        return Ok(None);
+    }
+    let holes = recovered.lost.iter().map(|hole| {
+        let start = hole.before.map_or(end, |edge| edge.seq.0);
+        start..hole.behind.map_or(u64::MAX, |edge| edge.seq.0)
+    });
+    let holes: Vec<_> = holes.collect();
+    unnamed(fs, dir, state, |info| {
+        flushed(info) && holes.iter().any(|hole| info.seq_range.start.0 < hole.end && hole.start < info.seq_range.end.0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use tidegauge_storage::fs::sim::SimFs;
+    use tidegauge_storage::manifest::Manifest;
+    use tidegauge_storage::model::{LabelLimits, Labels, SeqNo, SeqRange};
+    use tidegauge_storage::segment::{SegmentHeader, SegmentWriter};
+    use tidegauge_storage::source::Columns;
+
+    use super::*;
+    use crate::recovery::Recovery;
+    use crate::recovery::tests::{
+        Contents, contents, damage_frame, killed, push, salvage_again_from_anywhere, settle, try_open,
+    };
+
+    const MANIFEST: &str = "memory/MANIFEST";
+
+    /// Waits until the manifest knows that so many samples are durable in the log (L8).
+    fn until_known(fs: &SimFs, samples: u64) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let known = || Manifest::open_read_only(Arc::new(fs.clone()), "memory").unwrap().state().next_seq.0;
+        while known() <= samples {
+            assert!(Instant::now() < deadline, "the manifest knows of {} samples", known());
+            std::thread::yield_now();
+        }
+    }
+
+    /// Some rounds in segments, some in the log; and the manifest as it was before the last `lost` flushes. The log has
+    /// gone on in the files that they freed.
+    fn older_manifest(lost: usize) -> (SimFs, Contents) {
+        let fs = SimFs::new();
+        let engine = try_open(&fs, Recovery::Strict).unwrap();
+        let (mut before, mut round) = (Vec::new(), 0);
+        for _ in 0..4 {
+            (round..round + 2).for_each(|round| push(&engine, round));
+            round += 2;
+            until_known(&fs, 1200 * round as u64);
+            before.push(fs.map(Path::new(MANIFEST)).unwrap().to_vec());
+            engine.flush().unwrap();
+        }
+        (round..round + 3).for_each(|round| push(&engine, round));
+        let all = contents(&engine);
+        let disk = fs.kill();
+        let file = disk.open(Path::new(MANIFEST)).unwrap();
+        let older = &before[before.len() - lost];
+        file.write_all_at(0, older).unwrap();
+        file.set_len(older.len() as u64).unwrap();
+        (disk, all)
+    }
+
+    #[test]
+    fn p5_a_salvage_takes_the_segments_of_flushes_whose_commits_are_lost() {
+        for lost in 1..4 {
+            let (disk, all) = older_manifest(lost);
+            assert!(try_open(&disk, Recovery::Strict).is_err(), "{lost}: the log has a hole");
+            let engine = try_open(&disk, Recovery::Salvage).unwrap();
+            let report = engine.recovery_report().clone();
+            assert!(contents(&engine) == all, "{lost}: {report:?}");
+            assert!(report.manifest_made_anew && report.lost.is_empty(), "{lost}: {report:?}");
+            engine.close().unwrap();
+            assert!(contents(&try_open(&disk, Recovery::Strict).unwrap()) == all, "{lost}, opened again");
+        }
+    }
+
+    #[test]
+    fn p5_a_salvage_that_takes_a_flush_loses_power_anywhere_and_loses_nothing() {
+        let (disk, all) = older_manifest(1);
+        settle(&disk);
+        salvage_again_from_anywhere(&disk, |_, engine, stopped| assert!(contents(engine) == all, "{stopped}"));
+    }
+
+    /// O3: a strange segment amid the numbers that the log has does not stand in the log's way.
+    #[test]
+    fn a_segment_amid_what_the_log_has_is_set_aside() {
+        let (fs, mut all) = killed();
+        let state = Manifest::open_read_only(Arc::new(fs.clone()), "memory").unwrap().state().clone();
+        // A round is 1,200 samples; the log begins with the third, and its fourth frame is damaged.
+        let start = flushed_before(&state) + 2 * 1200;
+        let header = SegmentHeader {
+            store_id: state.store_id,
+            seq_range: SeqRange { start: SeqNo(start), end: SeqNo(start + 4 * 1200) },
+            opening: state.open_number,
+            ..SegmentHeader::default()
+        };
+        let mut writer = SegmentWriter::create(Arc::new(fs.clone()), Path::new("memory/segments"), 77, header).unwrap();
+        let labels = Labels::new([("__name__", "strange")], &LabelLimits::DEFAULT).unwrap();
+        let mut columns = Columns::default();
+        columns.push(1, 1.0);
+        writer.push_series(&labels, &columns, SeqNo(start)).unwrap();
+        writer.finish().unwrap();
+        damage_frame(&fs, 3);
+        let engine = try_open(&fs, Recovery::Salvage).unwrap();
+        all.retain(|(_, at), _| !(1_500_000..1_800_000).contains(at));
+        assert!(contents(&engine) == all, "{:?}", engine.recovery_report());
+        assert!(engine.recovery_report().quarantined.iter().any(|path| path.ends_with("000000000000004d.seg")));
+    }
+}
