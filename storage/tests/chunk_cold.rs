@@ -130,11 +130,14 @@ mod with {
         assert!(column.decode_vector(1, &mut Vec::new()).is_err());
     }
 
-    /// Makes the fixture of a new version: run once, by hand, and keep the file for good.
+    /// Makes the fixture of a new version, by hand, and keep the file for good: where there is one, it stays.
     #[test]
     #[ignore = "writes into the source tree"]
     fn write_the_column() {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cold-column-v2.bin");
+        if path.exists() {
+            return;
+        }
         std::fs::write(path, encode(&kept_walk(), Effort::Cold)).unwrap();
     }
 }

@@ -1,94 +1,26 @@
 //! Reading the manifest beside its owner (E6): what was merely read too early is no damage.
 
-use std::io;
+mod racing_fs;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use racing_fs::{RacingFs, shown};
+use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
-use tidegauge_storage::fs::{Fs, FsFile, Map};
 use tidegauge_storage::manifest::{Edit, Manifest, ManifestError};
 
 const DIR: &str = "d";
 
-/// A disk on which the manifest reads differently each time that it is opened; the last way stays.
-#[derive(Debug)]
-struct Looks(Mutex<Vec<Vec<u8>>>);
-
-#[derive(Debug)]
-struct Look(Vec<u8>);
-
-impl FsFile for Look {
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let rest = &self.0[self.0.len().min(offset as usize)..];
-        let n = rest.len().min(buf.len());
-        buf[..n].copy_from_slice(&rest[..n]);
-        Ok(n)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.len() as u64)
-    }
-
-    fn write_all_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
-        unreachable!("a reader")
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        unreachable!("a reader")
-    }
-
-    fn allocate(&self, _: u64) -> io::Result<()> {
-        unreachable!("a reader")
-    }
-
-    fn set_len(&self, _: u64) -> io::Result<()> {
-        unreachable!("a reader")
-    }
-}
-
-impl Fs for Looks {
-    fn open_read(&self, _: &Path) -> io::Result<Arc<dyn FsFile>> {
-        let mut looks = self.0.lock().unwrap();
-        let bytes = if looks.len() > 1 { looks.remove(0) } else { looks[0].clone() };
-        Ok(Arc::new(Look(bytes)))
-    }
-
-    fn list(&self, _: &Path) -> io::Result<Vec<String>> {
-        unreachable!("only the manifest is read")
-    }
-
-    fn create_dir_all(&self, _: &Path) -> io::Result<()> {
-        unreachable!("a reader")
-    }
-
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        unreachable!("a reader")
-    }
-
-    fn create(&self, _: &Path) -> io::Result<Arc<dyn FsFile>> {
-        unreachable!("a reader")
-    }
-
-    fn open(&self, _: &Path) -> io::Result<Arc<dyn FsFile>> {
-        unreachable!("a reader")
-    }
-
-    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
-        unreachable!("a reader")
-    }
-
-    fn remove(&self, _: &Path) -> io::Result<()> {
-        unreachable!("a reader")
-    }
-
-    fn map(&self, _: &Path) -> io::Result<Map> {
-        unreachable!("a reader")
-    }
-}
-
-/// The least segment number that is free, as such looks show it; commit `n` says `n`.
+/// The least segment number that is free, as such looks at the manifest show it, one each time that it is opened; the
+/// last one stays. Commit `n` says `n`.
 fn read(looks: &[&[u8]]) -> Result<u64, ManifestError> {
-    let fs = Looks(Mutex::new(looks.iter().map(|bytes| bytes.to_vec()).collect()));
+    let looks: Mutex<Vec<Vec<u8>>> = Mutex::new(looks.iter().map(|bytes| bytes.to_vec()).collect());
+    let open = move |_: &Path| {
+        let mut looks = looks.lock().unwrap();
+        Ok(shown(if looks.len() > 1 { looks.remove(0) } else { looks[0].clone() }))
+    };
+    let fs = RacingFs::new(open, |_| unreachable!("only the manifest is read"));
     Manifest::open_read_only(Arc::new(fs), DIR).map(|manifest| manifest.state().next_segment_id)
 }
 

@@ -1,28 +1,23 @@
 //! Reading beside a writer (R5): damage is told, and what was merely read too early is none.
 
+mod racing_fs;
 mod wal_support;
 
 use std::collections::BTreeSet;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
+use racing_fs::{RacingFs, shown};
+use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
-use tidegauge_storage::fs::{Fs, FsFile, Map};
 use tidegauge_storage::wal::{RecoverMode, Recovered, Replay, WalError, WalState, recover};
 use wal_support::*;
 
 use RecoverMode::{Follow, Strict};
 
-/// A disk whose reader is overtaken by the writer: the first time that a file is opened (to be measured, and then to be
-/// read) it has nothing from an offset on, and the first time that the folder is listed some files are not there. From
+/// What is late for a reader whom the writer overtakes: the first time that a file is opened (to be measured, and then to
+/// be read) it has nothing from an offset on, and the first time that the folder is listed some files are not there. From
 /// then on everything is.
-#[derive(Debug)]
-struct Overtaken {
-    fs: SimFs,
-    late: Mutex<Late>,
-}
-
 #[derive(Debug, Default)]
 struct Late {
     /// File, offset, how many openings besides the last.
@@ -30,86 +25,26 @@ struct Late {
     names: BTreeSet<String>,
 }
 
-#[derive(Debug)]
-struct Early {
-    file: Arc<dyn FsFile>,
-    until: u64,
-}
-
-impl FsFile for Early {
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.file.read_at(offset, buf)?;
-        let known = self.until.saturating_sub(offset).min(n as u64) as usize;
-        buf[known..n].fill(0);
-        Ok(n)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn write_all_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
-        unreachable!("a reader")
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        unreachable!("a reader")
-    }
-
-    fn allocate(&self, _: u64) -> io::Result<()> {
-        unreachable!("a reader")
-    }
-
-    fn set_len(&self, _: u64) -> io::Result<()> {
-        unreachable!("a reader")
-    }
-}
-
-impl Fs for Overtaken {
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let late = std::mem::take(&mut self.late.lock().unwrap().names);
-        Ok(self.fs.list(dir)?.into_iter().filter(|name| !late.contains(name)).collect())
-    }
-
-    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
-        let file = self.fs.open_read(path)?;
-        let bytes = &mut self.late.lock().unwrap().bytes;
-        let Some(at) = bytes.iter().position(|late| late.0 == path) else { return Ok(file) };
-        let until = bytes[at].1;
+fn overtaken(fs: &SimFs, Late { bytes, names }: Late) -> RacingFs {
+    let (bytes, names) = (Mutex::new(bytes), Mutex::new(names));
+    let (opened, listed) = (fs.clone(), fs.clone());
+    let open = move |path: &Path| {
+        let mut bytes = bytes.lock().unwrap();
+        let Some(at) = bytes.iter().position(|late| late.0 == path) else { return opened.open_read(path) };
+        let until = bytes[at].1 as usize;
         match bytes[at].2.checked_sub(1) {
             Some(left) => bytes[at].2 = left,
             None => drop(bytes.remove(at)),
         }
-        Ok(Arc::new(Early { file, until }))
-    }
-
-    fn create_dir_all(&self, _: &Path) -> io::Result<()> {
-        unreachable!("a reader")
-    }
-
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        unreachable!("a reader")
-    }
-
-    fn create(&self, _: &Path) -> io::Result<Arc<dyn FsFile>> {
-        unreachable!("a reader")
-    }
-
-    fn open(&self, _: &Path) -> io::Result<Arc<dyn FsFile>> {
-        unreachable!("a reader")
-    }
-
-    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
-        unreachable!("a reader")
-    }
-
-    fn remove(&self, _: &Path) -> io::Result<()> {
-        unreachable!("a reader")
-    }
-
-    fn map(&self, _: &Path) -> io::Result<Map> {
-        unreachable!("a reader")
-    }
+        let mut early = opened.map(path)?.to_vec();
+        early.iter_mut().skip(until).for_each(|byte| *byte = 0);
+        Ok(shown(early))
+    };
+    let list = move |dir: &Path| {
+        let late = std::mem::take(&mut *names.lock().unwrap());
+        Ok(listed.list(dir)?.into_iter().filter(|name| !late.contains(name)).collect())
+    };
+    RacingFs::new(open, list)
 }
 
 fn follow(fs: &dyn Fs) -> (Recovered, u64) {
@@ -183,7 +118,7 @@ fn what_was_written_behind_the_readers_back_is_no_damage() {
         // The file's header is late, too, where nothing of the file was there.
         for until in frames.iter().map(|(at, _)| *at as u64).chain([0]) {
             let late = Late { bytes: vec![(path(count as u32), until, 1)], ..Late::default() };
-            let (found, _) = follow(&Overtaken { fs: fs.clone(), late: Mutex::new(late) });
+            let (found, _) = follow(&overtaken(&fs, late));
             assert_eq!(found.damage, None, "file {count}, from {until}");
             witnessed += u64::from(found.synced_through > found.last_frame);
         }
@@ -199,7 +134,7 @@ fn a_name_that_came_during_the_listing_is_no_damage() {
     for count in 0..frames.len() as u32 {
         let name = path(count).file_name().unwrap().to_str().unwrap().to_owned();
         let late = Late { names: [name].into(), ..Late::default() };
-        let (found, _) = follow(&Overtaken { fs: fs.clone(), late: Mutex::new(late) });
+        let (found, _) = follow(&overtaken(&fs, late));
         assert_eq!(found.damage, None, "file {count}");
         witnessed += u64::from(found.synced_through > found.last_frame);
     }
@@ -214,6 +149,6 @@ fn looking_again_does_not_excuse_damage() {
         let fs = fs.kill();
         let at = hurt(&fs, count, 0);
         let late = Late { bytes: vec![(path(count), at, 1)], ..Late::default() };
-        assert!(follow(&Overtaken { fs, late: Mutex::new(late) }).0.damage.is_some(), "file {count}");
+        assert!(follow(&overtaken(&fs, late)).0.damage.is_some(), "file {count}");
     }
 }
