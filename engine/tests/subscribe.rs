@@ -99,6 +99,36 @@ fn a_snapshot_and_a_subscription_make_a_whole() {
     assert!(engine.stats().flushes > 0, "it lived through flushes");
 }
 
+/// Flushes, compactions and deletes change where samples lie and what is shown, and nothing of what is delivered.
+#[test]
+fn a_subscription_survives_flush_compaction_and_deletes() {
+    let engine = Engine::in_memory_builder().open().unwrap();
+    let (id, other) = (series(&engine, 1), series(&engine, 2));
+    let mut live = engine.subscribe(r#"{host="1"}"#).unwrap();
+    for round in 0..12 {
+        // Each third one is late, and each round overlaps with the one before.
+        let when = |i: i64| round * 200 + if i % 3 == 2 { i - 2 } else { i };
+        let of = |id| (0..300).map(move |i| SeriesSample::new(id, at(when(i)), (round * 300 + i) as f64));
+        let pushed: Vec<_> = of(id).collect();
+        let all: Vec<_> = of(other).chain(pushed.iter().copied()).collect();
+        let ack = engine.push_batch(&all).unwrap();
+        engine.wait(ack, tidegauge::Level::Visible, SOON).unwrap();
+        engine.flush().unwrap();
+        if round % 3 == 2 {
+            engine.compact().unwrap();
+        }
+        if round % 5 == 4 {
+            engine.delete(r#"{host="1"}"#, tidegauge::TimeRange::ALL).unwrap();
+        }
+        assert_eq!(receive(&mut live, 300), pushed, "round {round}");
+    }
+    assert_eq!(live.try_recv(), Ok(None), "nothing twice");
+    let stats = engine.stats();
+    assert!(stats.compactions > 0 && stats.flushes >= 12, "{} compactions", stats.compactions);
+    drop(live);
+    until(|| engine.stats().subscriptions == 0);
+}
+
 #[test]
 fn what_is_delivered_is_visible() {
     let engine = Engine::in_memory().unwrap();
