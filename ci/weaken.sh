@@ -7,6 +7,9 @@ cd "$(dirname "$0")/.."
 
 # name of the ordering, the test file whose models hold it up
 table='
+bar              evict
+bar_seen         evict
+bar_seen_again   evict
 batch_last_seq   batch
 common_observe   ring_common
 common_publish   ring_common
@@ -22,6 +25,8 @@ lane_observe     ring_lane
 lane_publish     ring_lane
 lane_reclaim     ring_lane
 lane_release     ring_lane
+lane_seen        evict
+lane_seen_read   evict
 newest_buf       tail
 newest_len       tail
 pin_announce     pins
@@ -42,6 +47,8 @@ tail_read_late   tail
 tail_read_len    tail
 tail_read_mark   tail
 tail_seal        tail
+turn             evict
+turn_read        evict
 wait_numbered    wait
 wait_reached     wait
 wait_register    wait

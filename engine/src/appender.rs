@@ -7,6 +7,7 @@ use tidegauge_storage::model::Timestamp;
 
 use crate::core::{Core, SeriesSample};
 use crate::error::PushError;
+use crate::evict::Seen;
 use crate::registry::SeriesId;
 use crate::ring::{BackPressure, CommonSender, LaneId, LaneSender, Refused};
 use crate::stats::Counters;
@@ -31,11 +32,14 @@ pub struct Appender {
     lane: LaneSender<SeriesSample>,
     pressure: BackPressure,
     pushes: u32,
+    /// Of evictions.
+    seen: Seen,
 }
 
 impl Appender {
     pub(crate) fn new(core: Arc<Core>, lane: LaneSender<SeriesSample>, pressure: BackPressure) -> Self {
-        Self { core, lane, pressure, pushes: Counters::PUSH_EVERY - Counters::PUSH_FIRST }
+        let seen = Seen::new(&core.heads.tags, &lane);
+        Self { core, lane, pressure, pushes: Counters::PUSH_EVERY - Counters::PUSH_FIRST, seen }
     }
 
     /// Pushes one sample. About 10 ns.
@@ -45,9 +49,9 @@ impl Appender {
     #[inline]
     pub fn push(&mut self, series: SeriesId, timestamp: Timestamp, value: f64) -> Result<Ack, PushError> {
         let sample = SeriesSample::new(series, timestamp, value);
-        let is_known = series.tag == self.core.tag && series.slot < self.core.registry.slots().len();
+        let is_known = self.seen.knows(&self.core.heads.tags, &self.lane, series.slot, series.tag);
         if !is_known || !self.core.gate.admits(timestamp.nanos()) {
-            check(&self.core, &sample)?;
+            check(&self.core, is_known, &sample)?;
         }
         self.timed(|lane| lane.push(sample), |lane, pressure| lane.push_under(pressure, sample))
     }
@@ -59,8 +63,16 @@ impl Appender {
     /// [`PushError`]; nothing of the batch was taken.
     #[inline]
     pub fn push_batch(&mut self, samples: &[SeriesSample]) -> Result<Ack, PushError> {
-        check_all(&self.core, samples)?;
+        let turn = self.seen.refresh(&self.core.heads.tags, &self.lane);
+        check_all(&self.core, turn, samples)?;
         self.timed(|lane| lane.push_slice(samples), |lane, pressure| lane.push_slice_under(pressure, samples))
+    }
+
+    /// As a push does that has checked its ids before.
+    #[cfg(test)]
+    pub(crate) fn push_unchecked(&mut self, samples: &[SeriesSample]) -> Ack {
+        let position = self.lane.push_slice(samples).expect("there is room");
+        self.ack(position)
     }
 
     #[inline]
@@ -133,25 +145,49 @@ pub(crate) fn push_common(
     samples: &[SeriesSample],
     pressure: BackPressure,
 ) -> Result<Ack, PushError> {
-    check_all(core, samples)?;
-    let pushed = match lane.push_slice(samples) {
+    let tags = &core.heads.tags;
+    let judge = || {
+        let turn = tags.turn_seen();
+        check_all(core, turn, samples).map(|()| turn)
+    };
+    let (mut turn, mut unfit) = (judge()?, None);
+    let mut push = || loop {
+        // Ids that were judged before an eviction do not get behind the bar that it lays across the lane (V4).
+        match lane.push_slice_if(samples, || tags.turn() == turn) {
+            Err(Refused::Outdated) => {}
+            answer => return answer,
+        }
+        match judge() {
+            Ok(now) => turn = now,
+            Err(why) => {
+                unfit = Some(why);
+                return Err(Refused::Outdated);
+            }
+        }
+    };
+    let pushed = match push() {
         Err(Refused::Full) => {
             wake_before_waiting(core, pressure);
-            lane.push_slice_under(pressure, samples)
+            lane.when_full(pressure, samples.len(), push)
         }
         answer => answer,
     };
+    if let Some(unfit) = unfit {
+        return Err(unfit);
+    }
     pushed
         .map(|position| Ack { lane: LaneId::COMMON, position, tag: core.tag })
         .map_err(|refused| refusal(core, refused, pressure, lane.capacity()))
 }
 
+/// Ids are judged by what was evicted up to `turn`.
 #[inline]
-pub(crate) fn check_all(core: &Core, samples: &[SeriesSample]) -> Result<(), PushError> {
-    let known = core.registry.slots().len();
+pub(crate) fn check_all(core: &Core, turn: u32, samples: &[SeriesSample]) -> Result<(), PushError> {
     // A sample is plain bytes to whoever pushes it: its slot may be anything.
-    let fine = |s: &SeriesSample| s.0.tag == core.tag && s.0.series < known && core.gate.admits(s.0.timestamp);
-    if samples.iter().all(fine) { Ok(()) } else { samples.iter().try_for_each(|s| check(core, s)) }
+    let knows = core.heads.tags.knowing(turn);
+    let is_known = |s: &SeriesSample| knows(s.0.series, s.0.tag);
+    let fine = |s: &SeriesSample| is_known(s) && core.gate.admits(s.0.timestamp);
+    if samples.iter().all(fine) { Ok(()) } else { samples.iter().try_for_each(|s| check(core, is_known(s), s)) }
 }
 
 /// Whoever waits for room must not wait for the worker's nap, too.
@@ -162,14 +198,14 @@ fn wake_before_waiting(core: &Core, pressure: BackPressure) {
 }
 
 #[cold]
-fn check(core: &Core, sample: &SeriesSample) -> Result<(), PushError> {
-    if sample.0.tag != core.tag || sample.0.series >= core.registry.slots().len() {
+fn check(core: &Core, is_known: bool, sample: &SeriesSample) -> Result<(), PushError> {
+    if !is_known {
         return Err(PushError::StaleSeries);
     }
     if core.gate.admits(sample.0.timestamp) {
         return Ok(());
     }
-    let labels = || core.registry.slots().labels(sample.0.series);
+    let labels = || core.registry().slots().labels_of(sample.series());
     let Some(refusal) = core.gate.refusal(sample.0.timestamp, labels) else { return Ok(()) };
     if matches!(refusal, PushError::TooFarAhead { .. }) {
         core.counters.refused_ahead();
@@ -184,6 +220,7 @@ fn refusal(core: &Core, refused: Refused, pressure: BackPressure, capacity: usiz
         (Refused::Full, _) => PushError::Full,
         (Refused::Dropped, _) => PushError::Dropped,
         (Refused::TooLong, _) => PushError::BatchTooLarge { limit: capacity },
-        (Refused::Closed, _) => core.gate.poisoned().map_or(PushError::Closed, PushError::Poisoned),
+        // Who judges anew says himself what he found.
+        (Refused::Closed | Refused::Outdated, _) => core.gate.poisoned().map_or(PushError::Closed, PushError::Poisoned),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytemuck::{Pod, TransparentWrapper, Zeroable};
 use tidegauge_query::Ledger;
-use tidegauge_storage::model::Timestamp;
+use tidegauge_storage::model::{Labels, Timestamp};
 use tidegauge_storage::wal::WalSample;
 
 use crate::commit::{Durable, Pins, Watermark};
@@ -15,7 +15,7 @@ use crate::error::Poisoned;
 use crate::gate::{Full, Gate, Shut};
 use crate::ingest::Request;
 use crate::options::Durability;
-use crate::registry::{Registry, SeriesId};
+use crate::registry::{Heads, Moved, Registry, SeriesError, SeriesId};
 use crate::requests::Requests;
 use crate::retention::Kept;
 use crate::ring::Rings;
@@ -68,10 +68,11 @@ thread_local! {
 
 /// Shared by the handles, the worker, the sync thread and the flusher.
 pub(crate) struct Core {
-    /// Marks the series ids of this engine.
+    /// Marks what this engine gives out.
     pub(crate) tag: u32,
     pub(crate) gate: Gate,
-    pub(crate) registry: Arc<Registry>,
+    /// Heads by slot, and whose they are: the same for all registries.
+    pub(crate) heads: Arc<Heads>,
     pub(crate) rings: Rings<SeriesSample>,
     /// What is asked of the worker between two commits.
     pub(crate) requests: Requests<Request>,
@@ -105,6 +106,8 @@ pub(crate) struct Core {
     rounds: AtomicU64,
     /// The worker takes nothing before a flush.
     held_back: AtomicBool,
+    /// Held by who evicts: one at a time, with the request that he waits for.
+    pub(crate) evicting: Mutex<()>,
     poisoned: AtomicBool,
     ended: Ended,
     worker: OnceLock<thread::Thread>,
@@ -112,7 +115,6 @@ pub(crate) struct Core {
 
 /// What the core is made of.
 pub(crate) struct CoreParts {
-    pub(crate) registry: Arc<Registry>,
     pub(crate) rings: Rings<SeriesSample>,
     pub(crate) watermark: Watermark,
     pub(crate) durable: Durable,
@@ -131,7 +133,7 @@ impl Core {
         Self {
             tag: NEXT_TAG.fetch_add(1, Ordering::Relaxed),
             gate: Gate::new(parts.max_ahead),
-            registry: parts.registry,
+            heads: Arc::clone(parts.versions.load().registry.slots().heads()),
             rings: parts.rings,
             requests: Requests::new(Request::WEIGHT_MAX),
             watermark: parts.watermark,
@@ -154,9 +156,26 @@ impl Core {
             hot: Mutex::new(Sketch::default()),
             rounds: AtomicU64::new(0),
             held_back: AtomicBool::new(false),
+            evicting: Mutex::new(()),
             poisoned: AtomicBool::new(false),
             ended: Ended::new(),
             worker: OnceLock::new(),
+        }
+    }
+
+    /// Which series there are now. Another one follows when series are evicted.
+    pub(crate) fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.versions.load().registry)
+    }
+
+    /// The series of a label set; registers it if it is new.
+    pub(crate) fn resolve(&self, labels: &Labels) -> Result<SeriesId, SeriesError> {
+        loop {
+            match self.registry().resolve(labels) {
+                Ok(resolved) => return resolved,
+                // Closed a moment ago: the next one comes as soon as the worker has it in the version.
+                Err(Moved) => thread::yield_now(),
+            }
         }
     }
 

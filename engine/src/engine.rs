@@ -91,13 +91,16 @@ impl Engine {
 
     /// The series of a label set, given as pairs in any order; registers it if it is new.
     ///
-    /// Takes a lock: resolve once, push often.
+    /// Takes a lock: resolve once, push often. A series that has been idle for [`Builder::series_idle`] leaves memory, and
+    /// its id is [`PushError::StaleSeries`] from then on, wherever it is used; resolving the labels again gives a new one.
+    /// To resolve a series counts as using it: within that time its id is good.
     ///
     /// # Errors
     /// [`SeriesError`] if the labels are not acceptable or there are too many series.
     pub fn series(&self, labels: &[(&str, &str)]) -> Result<SeriesId, SeriesError> {
-        let slot = self.counted(self.life.core.registry.resolve(labels))?;
-        Ok(SeriesId { slot, tag: self.life.core.tag })
+        let core = &self.life.core;
+        let labels = core.registry().labels(labels).map_err(SeriesError::from);
+        self.counted(labels.and_then(|labels| core.resolve(&labels)))
     }
 
     /// As [`Self::series`], for a label set that exists already.
@@ -105,9 +108,9 @@ impl Engine {
     /// # Errors
     /// As [`Self::series`].
     pub fn series_labels(&self, labels: &Labels) -> Result<SeriesId, SeriesError> {
-        self.counted(self.life.core.registry.check(labels).map_err(SeriesError::from))?;
-        let slot = self.counted(self.life.core.registry.resolve_labels(labels))?;
-        Ok(SeriesId { slot, tag: self.life.core.tag })
+        let core = &self.life.core;
+        let checked = core.registry().check(labels).map_err(SeriesError::from);
+        self.counted(checked.and_then(|()| core.resolve(labels)))
     }
 
     /// Counts what is refused.

@@ -61,10 +61,11 @@ pub enum OpenError {
     /// A file is damaged or was written by a newer release.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The log holds more series than `max_series` allows. Raise it, at least until they are flushed.
+    /// The log holds a million series more than `max_series` allows: as many are taken, because they were accepted.
+    /// Raise it, at least until they are flushed.
     #[error("the log holds more than {limit} series: open it with the `max_series` of the program that wrote it")]
     TooManySeries {
-        /// The limit that was given.
+        /// As many are taken.
         limit: usize,
     },
     /// The log is damaged or cannot be read.

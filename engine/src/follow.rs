@@ -11,6 +11,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use rayon::ThreadPool;
 use rayon::prelude::*;
@@ -26,6 +27,7 @@ use crate::compact::Graveyard;
 use crate::core::{Core, CoreParts};
 use crate::engine::Engine;
 use crate::error::OpenError;
+use crate::evict::{IdleLimits, IdleSince, Past, evict_here};
 use crate::flush::FlushQueue;
 use crate::gate::Shut;
 use crate::ingest::Applier;
@@ -50,6 +52,9 @@ pub(crate) struct Follower {
     applier: Option<Applier>,
     /// Who hears how far the first look is.
     progress: OnProgress,
+    /// When series leave memory, and what was current when.
+    idle: Option<IdleLimits>,
+    past: Past,
 }
 
 /// What one look found.
@@ -68,16 +73,17 @@ impl Builder {
         let mut follower = Follower {
             fs: fs_of(),
             dir: dir.to_owned(),
-            registry: Arc::clone(&registry),
+            registry,
             applier: None,
             progress: self.progress.clone(),
+            idle: self.series_idle.map(|after| IdleLimits { after, series_max: self.max_series }),
+            past: Past::default(),
         };
         let found = follower.look(&pool, &[])?;
         follower.progress = OnProgress::default();
         let (rings, _) = Rings::new(RingLimits { lane_samples: 2, common_samples: 2, ..self.ring_limits() });
         let common = rings.common();
         let core = Arc::new(Core::new(CoreParts {
-            registry,
             rings,
             watermark: Watermark::new(Visible { commit: 1, seq: found.next_seq }),
             durable: Durable::new(0),
@@ -123,11 +129,22 @@ impl Life {
         // Everything replayed is of commit 1, so whoever comes between the two finds all of it.
         let commit = core.watermark.commit() + 1;
         core.watermark.publish(Visible { commit, seq: found.next_seq });
+        follower.evict(core, Instant::now());
         Ok(())
     }
 }
 
 impl Follower {
+    /// What has been idle for long leaves memory, as with the owner. Here nothing is on its way, and nobody else appends.
+    fn evict(&mut self, core: &Core, now: Instant) {
+        let (Some(limits), Some(applier)) = (self.idle, &mut self.applier) else { return };
+        self.past.note(now, IdleSince { seq: core.watermark.seq(), look: core.heads.next_look() });
+        if let Some(since) = self.past.before(now, limits.after) {
+            evict_here(core, since, limits.enough(self.registry.len()), |slot| applier.forget(slot));
+            self.registry = core.registry();
+        }
+    }
+
     /// Reads until nothing moved meanwhile (F1). `known` segments are not opened again.
     fn look(&mut self, pool: &ThreadPool, known: &[Arc<Segment>]) -> Result<Found, OpenError> {
         loop {
@@ -175,7 +192,8 @@ impl Follower {
         }
         let report = RecoveryReport { samples: recovered.samples, ..RecoveryReport::default() };
         let tombstones = known_tombstones(&manifest, &tombstones);
-        let version = Version { segments, sealed, active, tombstones, forgotten: Arc::default() };
+        let registry = Arc::clone(&self.registry);
+        let version = Version { segments, sealed, active, tombstones, forgotten: Arc::default(), registry };
         Ok(Some(Found { manifest, version, next_seq, report }))
     }
 

@@ -46,6 +46,8 @@ mod snapshot;
 // which series there are
 #[cfg(not(loom))]
 mod registry;
+// and which leave memory
+mod evict;
 // what it notices of itself
 #[cfg(not(loom))]
 mod watch;
@@ -191,6 +193,11 @@ pub mod loom_only {
         pub use crate::ring::*;
     }
 
+    /// Whose a slot is, and what is remembered of those whose it was.
+    pub mod evict {
+        pub use crate::evict::*;
+    }
+
     /// Requests to the worker.
     pub mod requests {
         pub use crate::requests::*;
@@ -222,6 +229,18 @@ pub mod internals {
     /// As [`Engine::backup`](crate::Engine::backup), to a folder of the disk that the engine is on.
     pub fn backup_on(engine: &crate::Engine, target: &std::path::Path) -> Result<(), crate::BackupError> {
         crate::backup::backup_to(engine, target, &|_, _| {}).map(drop)
+    }
+
+    /// Evicts every series that is idle and flushed right now; answers how many.
+    pub fn evict_idle(engine: &crate::Engine) -> usize {
+        let core = &engine.life().core;
+        let since = crate::evict::IdleSince { seq: u64::MAX, look: core.heads.next_look() };
+        crate::evict::evict(core, since, 1, std::time::Duration::from_secs(60)).unwrap_or(0)
+    }
+
+    /// Places for series in memory, those that are free included.
+    pub fn slots(engine: &crate::Engine) -> u32 {
+        engine.life().core.heads.tags.len()
     }
 
     /// What lies before this is gone for good.

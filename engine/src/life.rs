@@ -16,6 +16,7 @@ use crate::compact::{Compactor, Graveyard};
 use crate::core::{Core, SeriesSample};
 use crate::engine::Metadata;
 use crate::error::{CloseError, MetadataError, OpenError};
+use crate::evict::{Evictor, IdleLimits};
 use crate::flush::{FlushQueue, Flusher, witness};
 use crate::follow::Follower;
 use crate::gate::Shut;
@@ -87,7 +88,17 @@ pub(crate) struct Held {
     pub(crate) syncer: Option<thread::JoinHandle<()>>,
     pub(crate) compactor: Option<thread::JoinHandle<()>>,
     pub(crate) watchdog: Option<(Arc<Watchdog>, thread::JoinHandle<()>)>,
+    pub(crate) evictor: Option<(Arc<Evictor>, thread::JoinHandle<()>)>,
     pub(crate) lock: Option<DirLock>,
+}
+
+impl Held {
+    fn stop_evictor(&mut self) {
+        if let Some((evictor, thread)) = self.evictor.take() {
+            evictor.stop();
+            join(Some(thread));
+        }
+    }
 }
 
 impl Life {
@@ -134,6 +145,8 @@ impl Life {
         // One at a time: a second close waits for the first and finds nothing to do.
         let mut held = self.held.lock().expect("close lock");
         join(held.worker.take());
+        // It asks the worker, who has answered or is gone.
+        held.stop_evictor();
         self.flushes.stop();
         join(held.flusher.take());
         if let Some(sync) = &self.sync {
@@ -258,14 +271,15 @@ pub(crate) fn start(
     flushes: &Arc<FlushQueue>,
     sync: Option<&Arc<SyncThread>>,
     lock: Option<DirLock>,
-    watch: WatchLimits,
+    (watch, idle): (WatchLimits, Option<IdleLimits>),
 ) -> Result<Held, OpenError> {
     let mut held = Held { lock, ..Held::default() };
-    let started = start_in(&mut held, core, worker, flusher, compactor, sync, watch);
+    let started = start_in(&mut held, core, worker, flusher, compactor, sync, watch, idle);
     if started.is_err() {
         core.stop.store(true, Ordering::Release);
         core.compactions.stop();
         join(held.worker.take());
+        held.stop_evictor();
         join(held.compactor.take());
         flushes.stop();
         join(held.flusher.take());
@@ -279,6 +293,7 @@ pub(crate) fn start(
     started.map(|()| held)
 }
 
+#[allow(clippy::too_many_arguments)] // one place to call it from
 fn start_in(
     held: &mut Held,
     core: &Arc<Core>,
@@ -287,6 +302,7 @@ fn start_in(
     mut compactor: Compactor,
     sync: Option<&Arc<SyncThread>>,
     watch: WatchLimits,
+    idle: Option<IdleLimits>,
 ) -> Result<(), OpenError> {
     let watchdog = Arc::new(Watchdog::default());
     let (watching, watched) = (Arc::clone(&watchdog), Arc::clone(core));
@@ -298,6 +314,11 @@ fn start_in(
     }
     held.compactor = Some(spawn(core, "compact", move || compactor.run())?);
     held.worker = Some(spawn(core, "ingest", move || worker.run())?);
+    if let Some(limits) = idle {
+        let evictor = Arc::new(Evictor::default());
+        let (evicting, seen) = (Arc::clone(&evictor), Arc::clone(core));
+        held.evictor = Some((evictor, spawn(core, "evict", move || evicting.run(&seen, limits))?));
+    }
     if let Some(lock) = &mut held.lock {
         let core = Arc::clone(core);
         lock.beat(move |why| core.poison(why)).map_err(|source| OpenError::Thread { source })?;

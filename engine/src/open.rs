@@ -21,6 +21,7 @@ use crate::compact::{CompactOptions, Compactor, CompactorParts, Graveyard};
 use crate::core::{Core, CoreParts};
 use crate::engine::Engine;
 use crate::error::OpenError;
+use crate::evict::IdleLimits;
 use crate::flush::{FlushJob, FlushQueue, Flusher, FlusherParts};
 use crate::ingest::{Log, SyncThread, Worker, WorkerParts};
 use crate::life::{Life, start};
@@ -178,7 +179,6 @@ impl Builder {
         let (rings, drain) = Rings::new(self.ring_limits());
         let common = rings.common();
         let core = Arc::new(Core::new(CoreParts {
-            registry,
             rings,
             watermark: Watermark::new(visible),
             durable: Durable::new(seq),
@@ -188,6 +188,7 @@ impl Builder {
                 active,
                 tombstones: known_tombstones(&manifest, &tombstones),
                 forgotten: Arc::default(),
+                registry: Arc::clone(&registry),
             }),
             kept: Kept::new(manifest.state()),
             durability: self.durability,
@@ -249,8 +250,9 @@ impl Builder {
             flush_bytes: self.flush_bytes,
             wal_bytes: self.wal_bytes,
         });
+        let idle = self.series_idle.map(|after| IdleLimits { after, series_max: self.max_series });
         let threads = (worker, flusher, compactor);
-        let held = start(&core, threads, &flushes, sync.as_ref(), lock, self.watch)?;
+        let held = start(&core, threads, &flushes, sync.as_ref(), lock, (self.watch, idle))?;
         let held = Mutex::new(held);
         let audit = AuditLog::new(Arc::clone(&log_fs), &dir);
         if let Some(entry) = report.audit_entry()

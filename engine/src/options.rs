@@ -112,6 +112,7 @@ pub struct Builder {
     pub(crate) lane_samples: usize,
     pub(crate) max_appenders: usize,
     pub(crate) max_series: usize,
+    pub(crate) series_idle: Option<Duration>,
     pub(crate) max_ahead: Duration,
     pub(crate) label_limits: LabelLimits,
     pub(crate) query_threads: usize,
@@ -150,6 +151,8 @@ impl Builder {
     pub const MAX_APPENDERS: usize = 256;
     /// Default of [`Self::max_series`].
     pub const MAX_SERIES: usize = 10_000_000;
+    /// Default of [`Self::series_idle`]: 1 hour.
+    pub const SERIES_IDLE: Duration = Duration::from_secs(3_600);
     /// Default of [`Self::stall_warn_after`]: 5 seconds.
     pub const STALL_WARN_AFTER: Duration = Duration::from_secs(5);
     /// Default of [`Self::snapshot_warn_after`]: 10 minutes.
@@ -175,6 +178,7 @@ impl Builder {
             lane_samples: Self::LANE_SAMPLES,
             max_appenders: Self::MAX_APPENDERS,
             max_series: Self::MAX_SERIES,
+            series_idle: Some(Self::SERIES_IDLE),
             max_ahead: Self::MAX_AHEAD,
             label_limits: LabelLimits::DEFAULT,
             query_threads: 0,
@@ -280,7 +284,24 @@ impl Builder {
         self
     }
 
-    /// Series that may exist; the next new one is refused.
+    /// After how long without a new sample, and without being resolved, a series leaves memory once all its samples are
+    /// in segments. `None`: never.
+    ///
+    /// What is stored of it stays, and is found as before. Only its [`SeriesId`](crate::SeriesId) is stale from then on,
+    /// and refused wherever it is used ([`PushError::StaleSeries`](crate::PushError::StaleSeries)): resolve its labels
+    /// again. What was pushed before is stored. Shorter: less memory where series come and go. Longer: fewer ids go stale.
+    /// It is no promise to the second: a sixteenth of the series must be idle to be worth it, unless three quarters of
+    /// [`Self::max_series`] are there; then a flush is also asked for. An [`Appender`](crate::Appender) that does not push
+    /// for long holds the labels of what is evicted meanwhile back, and at half a million series, or 64 MiB of them,
+    /// further evictions.
+    pub fn series_idle(mut self, after: Option<Duration>) -> Self {
+        self.series_idle = after;
+        self
+    }
+
+    /// Series that may be in memory; the next new one is refused. Those that are idle do not count for long:
+    /// [`Self::series_idle`]. What was accepted is kept whatever the limit says: a store that is opened with a lower one
+    /// comes back whole, if its log holds no more than a million series beyond it.
     pub fn max_series(mut self, series: usize) -> Self {
         self.max_series = series;
         self
@@ -377,6 +398,9 @@ impl Builder {
         }
         if self.max_series == 0 || self.max_series > 1 << 30 {
             return bad("max_series", "give 1 to 1,073,741,824");
+        }
+        if self.series_idle.is_some_and(|after| after < Duration::from_millis(1)) {
+            return bad("series_idle", "give at least a millisecond, or none");
         }
         if self.flush_bytes < 1 << 16 {
             return bad("flush_bytes", "give at least 64 KiB");

@@ -100,7 +100,7 @@ pub(crate) struct Undefined {
 impl<'a> Replayer<'a> {
     /// What the log has below the number [`flushed_before`] answers is left out.
     pub(crate) fn new(registry: &'a Registry, flushed_before: u64) -> Self {
-        let applier = Applier::new(Arc::clone(registry.slots()), Arc::new(Memtable::new(1, flushed_before)));
+        let applier = Applier::new(Arc::clone(registry.slots().heads()), Arc::new(Memtable::new(1, flushed_before)));
         Self::on(registry, applier, flushed_before)
     }
 
@@ -149,7 +149,7 @@ impl<'a> Replayer<'a> {
             piece => self.take(piece),
         });
         if self.too_many_series {
-            return Err(OpenError::TooManySeries { limit: self.registry.series_max() });
+            return Err(OpenError::TooManySeries { limit: self.registry.slots_max() });
         }
         Ok(recovered?)
     }
@@ -163,9 +163,9 @@ impl<'a> Replayer<'a> {
         match piece {
             Replay::Define { generation, series, labels } => {
                 self.enter(generation);
-                let slot = self.registry.resolve_labels(labels).map_err(|_| {
+                let slot = self.registry.resolve_logged(labels).map_err(|_| {
                     self.too_many_series = true;
-                    Refused("the log defines more series than `max_series` allows")
+                    Refused("the log defines more series than there is room for")
                 })?;
                 self.defined.insert(series, slot);
                 Ok(())

@@ -34,6 +34,10 @@ pub(crate) struct Counters {
     wait_timeouts: AtomicU64,
     refused_ahead: AtomicU64,
     refused_series: AtomicU64,
+    series_evicted: AtomicU64,
+    eviction_nanos: AtomicU64,
+    graves: AtomicU64,
+    grave_bytes: AtomicU64,
     fdatasync: Latency,
     /// One push in [`Counters::PUSH_EVERY`] is timed, beginning with an appender's [`Counters::PUSH_FIRST`].
     pub(crate) push: Latency,
@@ -63,6 +67,10 @@ impl Default for Counters {
             wait_timeouts: AtomicU64::new(0),
             refused_ahead: AtomicU64::new(0),
             refused_series: AtomicU64::new(0),
+            series_evicted: AtomicU64::new(0),
+            eviction_nanos: AtomicU64::new(0),
+            graves: AtomicU64::new(0),
+            grave_bytes: AtomicU64::new(0),
             fdatasync: Latency::new(),
             push: Latency::new(),
             query: Arc::new(Latency::new()),
@@ -102,6 +110,25 @@ impl Counters {
 
     pub(crate) fn refused_series(&self) {
         self.refused_series.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn evicted(&self, series: u64) {
+        self.series_evicted.fetch_add(series, Ordering::Relaxed);
+    }
+
+    /// What a look for idle series took.
+    pub(crate) fn eviction(&self, took: Duration) {
+        self.eviction_nanos.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// Evicted series whose labels the worker keeps, and what they take.
+    pub(crate) fn graves(&self, series: usize, bytes: usize) {
+        self.graves.store(series as u64, Ordering::Relaxed);
+        self.grave_bytes.store(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn graves_now(&self) -> (usize, usize) {
+        (self.graves.load(Ordering::Relaxed) as usize, self.grave_bytes.load(Ordering::Relaxed) as usize)
     }
 
     pub(crate) fn fdatasync(&self, took: Duration) {
@@ -182,8 +209,15 @@ pub struct Quantiles {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Series registered.
+    /// Series in memory: those that `Builder::max_series` counts.
     pub series: u64,
+    /// Series that left memory because they were idle, since the engine was opened.
+    pub series_evicted: u64,
+    /// Time spent on that, in nanoseconds.
+    pub eviction_nanos: u64,
+    /// Evicted series of which only the labels are kept, until no appender can have a push on its way that is older.
+    /// One that does not push for long holds them back, and evictions too if they are many.
+    pub series_in_lanes: u64,
     /// Samples that became visible since the engine was opened.
     pub samples: u64,
     /// Commits since the engine was opened.
@@ -300,7 +334,10 @@ impl Stats {
         let memtables = || version.sealed.iter().chain([&version.active]);
         let (snapshots, oldest) = core.pins.count_and_oldest();
         Self {
-            series: core.registry.len() as u64,
+            series: version.registry.len() as u64,
+            series_evicted: read(&counters.series_evicted),
+            eviction_nanos: read(&counters.eviction_nanos),
+            series_in_lanes: read(&counters.graves),
             samples: read(&counters.samples),
             commits: read(&counters.commits),
             wal_bytes: read(&counters.wal_bytes),
@@ -342,7 +379,8 @@ impl Stats {
             query_paused_nanos: u64::try_from(core.ledger.time_paused().as_nanos()).unwrap_or(u64::MAX),
             subscriptions: read(&counters.subscriptions),
             subscription_missed_samples: read(&counters.missed_by_subscriptions),
-            hottest_series: lock(&core.hot).hottest(HOTTEST, &core.registry),
+            // The registry is loaded under the lock: the ids in the sketch are not younger (V7).
+            hottest_series: lock(&core.hot).hottest(HOTTEST, &core.registry()),
             worker_stalled: core.watched.worker_stalled.load(Ordering::Relaxed),
             worker_stalls: read(&core.watched.worker_stalls),
             warnings: read(&core.watched.warnings),

@@ -13,6 +13,7 @@ use crate::registry::Registry;
 use crate::sync::{ArcCell, Mutex};
 
 /// An immutable list of sources. Replaced as a whole.
+#[derive(Clone)]
 pub(crate) struct Version {
     /// Ordered by acceptance, earliest first; the late one of a flush behind the in-order one.
     pub(crate) segments: Vec<Arc<Segment>>,
@@ -23,6 +24,8 @@ pub(crate) struct Version {
     pub(crate) tombstones: Vec<Arc<Tombstone>>,
     /// Deletes that hide nothing any more, for the conditions of batches.
     pub(crate) forgotten: Arc<Forgotten>,
+    /// Which series have the slots of the memtables here (V7).
+    pub(crate) registry: Arc<Registry>,
 }
 
 /// The last deletes that compaction has carried out.
@@ -50,6 +53,11 @@ impl Forgotten {
 }
 
 impl Version {
+    /// Whatever has a number below this one is in no memtable here.
+    pub(crate) fn flushed_before(&self) -> u64 {
+        self.sealed.iter().chain([&self.active]).map(|memtable| memtable.first_seq).min().unwrap_or(0)
+    }
+
     /// The number of the last delete at or above `since` that names a series with the labels that `labels` answers; 0
     /// if there is none. `exact` leaves out those that nobody remembers: they may have named it.
     pub(crate) fn last_delete(&self, since: u64, exact: bool, labels: impl FnOnce() -> Option<Labels>) -> u64 {
@@ -64,15 +72,11 @@ impl Version {
     }
 
     /// The sources of a snapshot at `commit`, earliest accepted first, as deletes and ages leave them.
-    pub(crate) fn sources(
-        &self,
-        registry: &Arc<Registry>,
-        commit: u64,
-        ages: &Arc<[AgeMask]>,
-    ) -> Vec<Arc<dyn SampleSource>> {
+    pub(crate) fn sources(&self, commit: u64, ages: &Arc<[AgeMask]>) -> Vec<Arc<dyn SampleSource>> {
         let segments = self.segments.iter().map(|s| Arc::clone(s) as Arc<dyn SampleSource>);
         let memtables = self.sealed.iter().chain([&self.active]).map(|memtable| {
-            Arc::new(MemtableSource::new(Arc::clone(memtable), Arc::clone(registry), commit)) as Arc<dyn SampleSource>
+            Arc::new(MemtableSource::new(Arc::clone(memtable), Arc::clone(&self.registry), commit))
+                as Arc<dyn SampleSource>
         });
         let sources = segments.chain(memtables);
         if self.tombstones.is_empty() && ages.is_empty() {
@@ -120,7 +124,7 @@ impl Versions {
             sealed.push(Arc::clone(&v.active));
             let mut tombstones = v.tombstones.clone();
             tombstones.extend(tombstone);
-            Version { segments: v.segments.clone(), sealed, active, tombstones, forgotten: Arc::clone(&v.forgotten) }
+            Version { sealed, active, tombstones, ..v.clone() }
         });
     }
 
@@ -129,13 +133,7 @@ impl Versions {
         self.change(|v| {
             let mut tombstones = v.tombstones.clone();
             tombstones.push(tombstone);
-            Version {
-                segments: v.segments.clone(),
-                sealed: v.sealed.clone(),
-                active: Arc::clone(&v.active),
-                tombstones,
-                forgotten: Arc::clone(&v.forgotten),
-            }
+            Version { tombstones, ..v.clone() }
         });
     }
 
@@ -144,13 +142,7 @@ impl Versions {
         self.change(|v| {
             let (gone, tombstones): (Vec<_>, Vec<_>) =
                 v.tombstones.iter().cloned().partition(|t| done.contains(&t.seq));
-            Version {
-                segments: v.segments.clone(),
-                sealed: v.sealed.clone(),
-                active: Arc::clone(&v.active),
-                tombstones,
-                forgotten: Arc::new(v.forgotten.with(gone.into_iter())),
-            }
+            Version { tombstones, forgotten: Arc::new(v.forgotten.with(gone.into_iter())), ..v.clone() }
         });
     }
 
@@ -161,8 +153,7 @@ impl Versions {
             segments.extend(made.iter().cloned());
             segments.sort_by_key(|s| order_of(s));
             let sealed = v.sealed.iter().filter(|m| m.generation != generation).cloned().collect();
-            let (tombstones, forgotten) = (v.tombstones.clone(), Arc::clone(&v.forgotten));
-            Version { segments, sealed, active: Arc::clone(&v.active), tombstones, forgotten }
+            Version { segments, sealed, ..v.clone() }
         });
     }
 }
@@ -175,8 +166,7 @@ impl Versions {
             let stays = |s: &&Arc<Segment>| !removed.contains(&s.info().id);
             let mut segments: Vec<_> = v.segments.iter().filter(stays).chain(made).cloned().collect();
             segments.sort_by_key(|s| order_of(s));
-            let (tombstones, forgotten) = (v.tombstones.clone(), Arc::clone(&v.forgotten));
-            Version { segments, sealed: v.sealed.clone(), active: Arc::clone(&v.active), tombstones, forgotten }
+            Version { segments, ..v.clone() }
         });
     }
 }

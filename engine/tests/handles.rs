@@ -11,8 +11,8 @@ use std::pin::Pin;
 
 use support::{SOON, at, contents, name, series};
 use tidegauge::{
-    CloseError, Durability, Engine, FlushError, LabelLimits, Level, Metadata, OpenError, PushError, SeriesSample,
-    Timestamp, WaitError,
+    CloseError, Durability, Engine, FlushError, LabelLimits, Level, Metadata, OpenError, PushError, SeriesError,
+    SeriesSample, Timestamp, WaitError,
 };
 
 /// Does something once it is woken, on the thread that wakes.
@@ -130,9 +130,9 @@ fn p2_an_ack_of_another_engine_is_a_mistake_that_is_told() {
     assert_eq!(other.wait(ack, Level::Visible, SOON), Err(WaitError::OtherEngine));
 }
 
-/// P11: too low a limit is no damage, and says so; nothing is lost by trying.
+/// P11: what was accepted under a higher limit is taken; only what is new is refused.
 #[test]
-fn p11_a_log_of_more_series_than_the_limit_is_refused_by_its_own_error() {
+fn p11_a_log_of_more_series_than_the_limit_comes_back_whole() {
     let dir = tempfile::tempdir().unwrap();
     let copy = tempfile::tempdir().unwrap();
     {
@@ -143,9 +143,11 @@ fn p11_a_log_of_more_series_than_the_limit_is_refused_by_its_own_error() {
         // As a crash would leave it: a close would bring it all into a segment.
         support::copy_dir(dir.path(), copy.path());
     }
-    let low = Engine::builder(copy.path()).max_series(10).open();
-    assert!(matches!(low, Err(OpenError::TooManySeries { limit: 10 })), "{low:?}");
-    assert_eq!(contents(&Engine::open(copy.path()).unwrap().snapshot()).len(), 20);
+    let low = Engine::builder(copy.path()).max_series(10).open().unwrap();
+    assert_eq!(contents(&low.snapshot()).len(), 20);
+    assert!(low.series(&[("__name__", "cpu"), ("host", "3")]).is_ok());
+    let refused = low.series(&[("__name__", "new")]);
+    assert!(matches!(refused, Err(SeriesError::TooManySeries { limit: 10, .. })), "{refused:?}");
 }
 
 /// P11: a set that the limits allow fits into a frame of the log.

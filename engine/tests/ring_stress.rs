@@ -4,16 +4,18 @@
 //! Small lanes and many laps; appenders come and go; waiters wait; the worker reads each round twice.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use tidegauge::internals::ring::{BackPressure, Drain, LaneId, RingLimits, Rings};
+use tidegauge::internals::ring::{BackPressure, Drain, LaneId, Refused, RingLimits, Rings};
 
 /// As large as what the engine pushes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Item {
-    who: u32,
+    who: u16,
+    /// By which it was judged, if it came through the common lane.
+    turn: u16,
     count: u32,
     timestamp: i64,
     value: f64,
@@ -21,12 +23,18 @@ struct Item {
 
 impl Item {
     fn new(who: u32, count: u32) -> Item {
-        Item { who, count, timestamp: (i64::from(who) << 32) + i64::from(count), value: f64::from(count) }
+        Item {
+            who: who as u16,
+            turn: 0,
+            count,
+            timestamp: (i64::from(who) << 32) + i64::from(count),
+            value: f64::from(count),
+        }
     }
 
     /// A slot that is half one sample and half another shows.
     fn assert_whole(self) {
-        assert_eq!(self, Item::new(self.who, self.count));
+        assert_eq!(self, Item { turn: self.turn, ..Item::new(self.who.into(), self.count) });
     }
 }
 
@@ -60,10 +68,18 @@ fn wait(rings: &Rings<Item>, id: LaneId, position: u64, watermark: &AtomicU64) {
     }
 }
 
-fn drain_all(mut drain: Drain<Item>, watermark: &AtomicU64) -> u64 {
+/// Takes turns all the while: what lies above the bar of one was judged by it.
+fn drain_all(mut drain: Drain<Item>, watermark: &AtomicU64, turn: &AtomicU16) -> u64 {
+    let (mut bar, mut judged_by) = (0, 0);
     let mut next = [0_u32; (LANES + COMMON) as usize];
     let mut seq = 0;
     while next.iter().any(|count| *count < PER_PUSHER) {
+        if drain.bars_passed() == bar && judged_by < u16::MAX - 1 {
+            judged_by = turn.load(Ordering::Relaxed);
+            // Relaxed: the bar hands it over (R16).
+            turn.store(judged_by + 1, Ordering::Relaxed);
+            bar = drain.bar();
+        }
         let ready = drain.observe(24);
         let mut logged = 0_i64;
         drain.for_each_slice(|slice| {
@@ -72,6 +88,7 @@ fn drain_all(mut drain: Drain<Item>, watermark: &AtomicU64) -> u64 {
         drain.take(37, |slice| {
             for item in slice {
                 item.assert_whole();
+                assert!(u32::from(item.who) < LANES || item.turn >= judged_by, "{item:?} came over bar {judged_by}");
                 logged = logged.wrapping_sub(item.timestamp);
                 assert_eq!(item.count, next[item.who as usize], "pusher {}", item.who);
                 next[item.who as usize] += 1;
@@ -93,6 +110,7 @@ fn real_threads_lose_nothing_tear_nothing_and_are_answered() {
     let (rings, drain) =
         Rings::new(RingLimits { lane_samples: 32, common_samples: 32, lanes_max: 16, lane_bytes_max: 1 << 20 });
     let watermark = Arc::new(AtomicU64::new(0));
+    let turn = Arc::new(AtomicU16::new(0));
     let mut pushers = Vec::new();
     for who in 0..LANES {
         let (rings, watermark) = (rings.clone(), Arc::clone(&watermark));
@@ -114,18 +132,30 @@ fn real_threads_lose_nothing_tear_nothing_and_are_answered() {
         }));
     }
     for who in LANES..LANES + COMMON {
-        let (rings, watermark) = (rings.clone(), Arc::clone(&watermark));
+        let (rings, watermark, turn) = (rings.clone(), Arc::clone(&watermark), Arc::clone(&turn));
         pushers.push(thread::spawn(move || {
             let common = rings.common();
             in_batches(who, |batch| {
-                let position = common.push_slice_under(BLOCK, batch).unwrap();
+                let mut batch = batch.to_vec();
+                let position = loop {
+                    let judged_by = turn.load(Ordering::Relaxed);
+                    batch.iter_mut().for_each(|item| item.turn = judged_by);
+                    match common.push_slice_if(&batch, || turn.load(Ordering::Relaxed) == judged_by) {
+                        Ok(position) => break position,
+                        Err(Refused::Outdated) => {}
+                        Err(refused) => {
+                            assert_eq!(refused, Refused::Full);
+                            thread::yield_now();
+                        }
+                    }
+                };
                 if batch[0].count % 97 == 0 {
                     wait(&rings, LaneId::COMMON, position, &watermark);
                 }
             });
         }));
     }
-    let drained = drain_all(drain, &watermark);
+    let drained = drain_all(drain, &watermark, &turn);
     pushers.into_iter().for_each(|pusher| pusher.join().unwrap());
     assert_eq!(drained, u64::from((LANES + COMMON) * PER_PUSHER));
     assert_eq!(rings.stats().pushed, drained);

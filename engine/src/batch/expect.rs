@@ -92,7 +92,7 @@ pub(super) struct Condition {
 /// A condition as the worker judges it: on the number of the series' last sample, 0 if there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Check {
-    pub(crate) slot: u32,
+    pub(crate) series: SeriesId,
     /// That number as segments have it, for a series that has brought nothing since it was made known (C2).
     stored: u64,
     want: Want,
@@ -110,7 +110,7 @@ impl Check {
     /// The number found, if it is not as wanted. `head` is that of the series' head; deletes are those of `version`.
     pub(crate) fn judge(&self, head: Option<u64>, version: &Version, slots: &Slots) -> Result<(), u64> {
         let last = head.unwrap_or(self.stored);
-        let deleted = |since, exact| version.last_delete(since, exact, || slots.labels(self.slot));
+        let deleted = |since, exact| version.last_delete(since, exact, || slots.labels_of(self.series));
         let (found, holds) = match self.want {
             Want::Nothing => (last, last == 0),
             Want::Exactly(seq) => {
@@ -134,14 +134,14 @@ impl Condition {
     }
 
     fn check(&self, core: &Core) -> Result<Check, CommitError> {
-        if self.series.tag != core.tag || self.series.slot >= core.registry.slots().len() {
+        if !core.heads.is_live(self.series) {
             return Err(CommitError::StaleSeries);
         }
-        let slot = self.series.slot;
-        // The head first: if it knows of nothing then, all there is was in segments before (C2).
-        let stored = match core.registry.slots().head(slot).last_seq() {
+        // The head first: if it knows of nothing then, all there is was in segments before (C2). What is evicted
+        // meanwhile is found stale by the worker.
+        let stored = match core.heads.head(self.series.slot).last_seq() {
             Some(_) => 0,
-            None => last::stored_seq(core, slot)?,
+            None => last::stored_seq(core, self.series)?,
         };
         let want = match self.expected {
             Expect::Nothing => self.nothing(core, stored)?,
@@ -155,13 +155,13 @@ impl Condition {
                 Want::Below(last.map_or(0, |last| last.as_of.0))
             }
         };
-        Ok(Check { slot, stored, want })
+        Ok(Check { series: self.series, stored, want })
     }
 
     /// No sample was ever accepted; or all are hidden by now, which a snapshot tells.
     fn nothing(&self, core: &Core, stored: u64) -> Result<Want, CommitError> {
         let as_of = core.watermark.seq();
-        let last = core.registry.slots().head(self.series.slot).last_seq().unwrap_or(stored);
+        let last = core.heads.head(self.series.slot).last_seq().unwrap_or(stored);
         if last == 0 {
             return Ok(Want::Nothing);
         }
@@ -179,7 +179,7 @@ impl Condition {
     /// The conflict, told by labels; they are only put together here.
     pub(super) fn failed(&self, core: &Core, found: Found) -> CommitError {
         let Self { series, expected } = *self;
-        match core.registry.slots().labels(series.slot) {
+        match core.registry().slots().labels_of(series) {
             Some(labels) => CommitError::Conflict { series, labels, expected, found },
             None => CommitError::StaleSeries,
         }

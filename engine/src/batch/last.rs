@@ -28,7 +28,7 @@ pub struct Last {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LastError {
-    /// The series id is not one of this engine. Resolve the series again, or ask by its labels
+    /// The series id is not (or no longer) one of this engine. Resolve the series again, or ask by its labels
     /// ([`Engine::last_of`](crate::Engine::last_of)).
     #[error("stale series id: resolve the series again, or ask by its labels")]
     StaleSeries,
@@ -48,28 +48,30 @@ impl From<LastError> for CommitError {
 
 /// The newest sample of `series`: from its head where that tells, else from the sources.
 pub(crate) fn last(core: &Core, series: SeriesId) -> Result<Option<Last>, LastError> {
-    if series.tag != core.tag || series.slot >= core.registry.slots().len() {
+    if !core.heads.is_live(series) {
         return Err(LastError::StaleSeries);
     }
-    if let Some(last) = newest(core, series.slot) {
+    if let Some(last) = newest(core, series) {
         return Ok(Some(last));
     }
-    let labels = core.registry.slots().labels(series.slot).ok_or(LastError::StaleSeries)?;
-    Ok(last_stored(core, Some(series.slot), &labels)?)
+    // None if it was evicted this moment.
+    let labels = core.registry().slots().labels_of(series).ok_or(LastError::StaleSeries)?;
+    Ok(last_stored(core, &labels)?)
 }
 
 /// As [`last`], of the series that has exactly these labels.
 pub(crate) fn last_of(core: &Core, pairs: &[(&str, &str)]) -> Result<Option<Last>, ReadError> {
+    let registry = core.registry();
     // Labels that are not acceptable are nobody's.
-    let Ok((labels, slot)) = core.registry.find_pairs(pairs) else { return Ok(None) };
-    match slot.and_then(|slot| newest(core, slot)) {
+    let Ok(labels) = registry.labels(pairs) else { return Ok(None) };
+    match registry.find_series(&labels).and_then(|series| newest(core, series)) {
         Some(last) => Ok(Some(last)),
-        None => last_stored(core, slot, &labels),
+        None => last_stored(core, &labels),
     }
 }
 
-/// The newest visible sample of the series in `slot`, if its open tail alone tells (T9); `None` says nothing.
-fn newest(core: &Core, slot: u32) -> Option<Last> {
+/// The newest visible sample of a live series, if its open tail alone tells (T9); `None` says nothing.
+fn newest(core: &Core, series: SeriesId) -> Option<Last> {
     // What hides samples by their age may hide this one. Deletes do not: each begins a new memtable.
     if !core.kept.ages().is_empty() {
         return None;
@@ -77,8 +79,12 @@ fn newest(core: &Core, slot: u32) -> Option<Last> {
     // Before the tail is looked at: whatever is below this number is seen there.
     let as_of = SeqNo(core.watermark.seq());
     let version = core.versions.load();
-    let head = core.registry.slots().head(slot);
+    let head = core.heads.head(series.slot);
     let pair = head.newest(&epoch::pin(), version.active.generation, || core.watermark.commit())?;
+    // After the sample: a series that has the slot by now got it before it brought anything (V7).
+    if !core.heads.is_live(series) {
+        return None;
+    }
     let last = Last { timestamp: Timestamp::from_nanos(pair.timestamp), value: pair.value, as_of };
     // Of equal timestamps the active memtable's sample was accepted later.
     (pair.timestamp >= last_of_older(&version)).then_some(last)
@@ -93,12 +99,12 @@ fn last_of_older(version: &Version) -> i64 {
 }
 
 /// The newest sample in a snapshot of its own. Later sources first: they win a tie, and are likely to hold it.
-fn last_stored(core: &Core, slot: Option<u32>, labels: &Labels) -> Result<Option<Last>, ReadError> {
+fn last_stored(core: &Core, labels: &Labels) -> Result<Option<Last>, ReadError> {
     let choose = || core.watermark.cut(|| core.versions.load(), Arc::ptr_eq);
     let (pin, version) = Pins::pin(&core.pins, &core.watermark, choose);
     let visible = pin.visible();
     // With what is hidden from every reader hidden.
-    let sources = version.sources(&core.registry, visible.commit, &core.kept.ages());
+    let sources = version.sources(visible.commit, &core.kept.ages());
     let (mut scratch, mut counts) = (Columns::default(), ReadCounts::default());
     let mut best: Option<Sample> = None;
     for (i, source) in sources.iter().enumerate().rev() {
@@ -109,7 +115,7 @@ fn last_stored(core: &Core, slot: Option<u32>, labels: &Labels) -> Result<Option
         }
         let ordinal = match version.segments.get(i) {
             Some(segment) => segment.find(labels)?,
-            None => slot,
+            None => version.registry.find(labels),
         };
         if let Some(ordinal) = ordinal {
             best = source.last(ordinal, range, &mut scratch, &mut counts)?.or(best);
@@ -120,9 +126,9 @@ fn last_stored(core: &Core, slot: Option<u32>, labels: &Labels) -> Result<Option
 }
 
 /// The number of the last sample of a series that is in a segment; 0 if there is none.
-pub(super) fn stored_seq(core: &Core, slot: u32) -> Result<u64, ReadError> {
+pub(super) fn stored_seq(core: &Core, series: SeriesId) -> Result<u64, ReadError> {
     let version = core.versions.load();
-    let Some(labels) = core.registry.slots().labels(slot) else { return Ok(0) };
+    let Some(labels) = version.registry.slots().labels_of(series) else { return Ok(0) };
     let mut last = 0;
     for segment in &version.segments {
         if let Some(ordinal) = segment.find(&labels)? {

@@ -71,6 +71,8 @@ pub(crate) enum Verdict {
     Committed(Committed),
     /// The check at this place failed; the number of the series' last sample.
     Failed { at: usize, found: u64 },
+    /// A series was evicted meanwhile.
+    Stale,
     /// The log has no space: nothing was written.
     DiskFull,
     /// The frame has no room for all of it: nothing was written.
@@ -109,7 +111,8 @@ impl Batch {
     /// # Errors
     /// As [`Self::push`].
     pub fn push_batch(&mut self, samples: &[SeriesSample]) -> Result<(), PushError> {
-        check_all(&self.core, samples)?;
+        check_all(&self.core, self.core.heads.tags.turn_seen(), samples)?;
+        let registry = self.core.registry();
         if self.samples.len() + samples.len() > Self::SAMPLES_MAX {
             return Err(PushError::BatchTooLarge { limit: Self::SAMPLES_MAX });
         }
@@ -118,7 +121,7 @@ impl Batch {
             if self.series.contains(&series) {
                 continue;
             }
-            if !self.core.registry.slots().encoded(series.slot, &mut self.scratch) {
+            if !registry.slots().encoded(series.slot, &mut self.scratch) {
                 return Err(PushError::StaleSeries);
             }
             let bytes = self.scratch.len() + Self::DEFINITION_BYTES;
@@ -191,6 +194,7 @@ impl Batch {
             let samples = if may_repeat { self.samples.clone() } else { std::mem::take(&mut self.samples) };
             match self.ask(samples, checks, timeout)? {
                 Verdict::Committed(committed) => return Ok(committed),
+                Verdict::Stale => return Err(CommitError::StaleSeries),
                 Verdict::DiskFull => return Err(CommitError::DiskFull),
                 Verdict::TooLarge => return Err(CommitError::BatchTooLarge),
                 Verdict::Failed { at, .. } if self.conditions[at].is_judged_here() => {}

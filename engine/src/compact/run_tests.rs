@@ -101,7 +101,8 @@ impl Store {
     fn version(&self) -> Version {
         let active = Arc::new(Memtable::new(1, self.next_seq));
         let (segments, tombstones) = (self.segments.clone(), self.tombstones.clone());
-        Version { segments, sealed: Vec::new(), active, tombstones, forgotten: Arc::default() }
+        let registry = Arc::new(Registry::new(1, LabelLimits::DEFAULT));
+        Version { segments, sealed: Vec::new(), active, tombstones, forgotten: Arc::default(), registry }
     }
 
     fn input(&self, segment: Arc<Segment>) -> Input {
@@ -119,7 +120,7 @@ impl Store {
     }
 
     fn contents(&self) -> Twin {
-        let mut sources = self.version().sources(&Arc::new(Registry::new(1, LabelLimits::DEFAULT)), 1, &Arc::default());
+        let mut sources = self.version().sources(1, &Arc::default());
         sources.pop();
         let snapshot = Snapshot::new(sources, SeqNo(self.next_seq));
         let selection = Selection::new(&snapshot, &[]).unwrap();

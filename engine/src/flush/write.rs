@@ -25,8 +25,10 @@ pub(super) fn write_segments(
     made: &mut Vec<SegmentInfo>,
 ) -> Result<(), WriteError> {
     let core = &parts.core;
-    let source = MemtableSource::new(Arc::clone(&job.memtable), Arc::clone(&core.registry), job.commit);
-    let (listing, slots) = (source.list(), core.registry.slots());
+    // No series of the memtable is evicted before it is flushed: whichever registry is current knows them (V6).
+    let registry = core.registry();
+    let source = MemtableSource::new(Arc::clone(&job.memtable), Arc::clone(&registry), job.commit);
+    let (listing, slots) = (source.list(), registry.slots());
     let mut in_order = Half::new(parts, source.seq_range(), false);
     let mut older = Half::new(parts, source.seq_range(), true);
     let mut packed = Packed::default();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::commit::PinView;
 use crate::core::SeriesSample;
 use crate::memtable::{Added, ChunkKey, Full, HeadWriter, Memtable, Moment, PACK_SLOTS, Packer, Pair, Seal, Sealer};
-use crate::registry::Slots;
+use crate::registry::Heads;
 
 /// How far ahead heads and tails are brought towards the cache: a head costs one miss, and
 /// its tail another once the head is there.
@@ -14,7 +14,7 @@ const TAILS_AHEAD: usize = 8;
 
 /// Owns the right to append, and the memtables that appends and seals go to.
 pub(crate) struct Applier {
-    writer: HeadWriter<Arc<Slots>>,
+    writer: HeadWriter<Arc<Heads>>,
     sink: Sink,
 }
 
@@ -68,8 +68,8 @@ impl Seal for Sink {
 impl Applier {
     /// # Panics
     /// If the right to append was given away before.
-    pub(crate) fn new(slots: Arc<Slots>, active: Arc<Memtable>) -> Self {
-        let writer = HeadWriter::new(slots).expect("one applier an engine");
+    pub(crate) fn new(heads: Arc<Heads>, active: Arc<Memtable>) -> Self {
+        let writer = HeadWriter::new(heads).expect("one applier an engine");
         Self { writer, sink: Sink { active, closing: None, sealer: Sealer::default(), packer: Packer::default() } }
     }
 
@@ -106,6 +106,11 @@ impl Applier {
             i += taken;
         }
         added.samples += samples.len() as u64;
+    }
+
+    /// The series in `slot`, which has no open tail, is evicted: its head is as new for the next one.
+    pub(crate) fn forget(&mut self, slot: u32) {
+        self.writer.forget(slot);
     }
 
     /// A new active memtable. The tails of the old one are sealed by [`Self::close_some`], or

@@ -1,9 +1,12 @@
 //! An atomic batch: judged, logged in one frame, applied and published as one commit.
 
+use std::sync::Arc;
+
 use tidegauge_storage::wal::WalError;
 
 use super::{Worker, WriteWholeError};
 use crate::batch::{BatchRequest, Committed, Verdict};
+use crate::core::SeriesSample;
 use crate::memtable::HeadTable;
 use crate::ring::LaneId;
 
@@ -12,11 +15,16 @@ impl Worker {
     /// dropped, which says that the engine is poisoned.
     pub(super) fn commit_batch(&mut self, request: BatchRequest) {
         let BatchRequest { samples, checks, replier } = request;
-        let slots = self.core.registry.slots();
+        let (registry, heads) = (Arc::clone(&self.registry), &self.core.heads);
+        let slots = registry.slots();
+        let mut series = samples.iter().map(SeriesSample::series).chain(checks.iter().map(|check| check.series));
+        if !series.all(|series| heads.is_live(series)) {
+            return replier.tell(Verdict::Stale);
+        }
         let version = (!checks.is_empty()).then(|| self.core.versions.load());
         for (at, check) in checks.iter().enumerate() {
             let Some(version) = &version else { break };
-            if let Err(found) = check.judge(slots.head(check.slot).last_seq(), version, slots) {
+            if let Err(found) = check.judge(heads.head(check.series.slot).last_seq(), version, slots) {
                 return replier.tell(Verdict::Failed { at, found });
             }
         }
@@ -40,7 +48,7 @@ impl Worker {
             sketch.add(LaneId::NONE, samples.get(at).unwrap_or(sample), samples.len());
         }
         if !self.feeds.is_empty() {
-            self.feeds.stage(&samples, self.core.registry.slots());
+            self.feeds.stage(&samples, slots);
         }
         self.publish(commit);
         self.core.tell_visible();

@@ -103,7 +103,7 @@ impl Log {
     fn define(&mut self, samples: &[SeriesSample], generation: u32, slots: &Slots) -> usize {
         for (i, sample) in samples.iter().enumerate() {
             let slot = sample.0.series as usize;
-            if self.defined.get(slot) == Some(&generation) {
+            if self.defines(sample.0.series, generation) {
                 continue;
             }
             if slot >= self.defined.len() {
@@ -116,6 +116,11 @@ impl Log {
             self.defined[slot] = generation;
         }
         samples.len()
+    }
+
+    /// Whether the series in `slot` is defined in the log generation of memtable `generation`.
+    pub(super) fn defines(&self, slot: u32, generation: u32) -> bool {
+        self.defined.get(slot as usize) == Some(&generation)
     }
 
     /// Writes one commit as one frame, or nothing.
@@ -280,7 +285,7 @@ mod tests {
         };
         let mut log = Log::new(writer(state.wal.oldest_epoch), Durability::DEFAULT, 2);
         let registry = Registry::new(10, LabelLimits::DEFAULT);
-        let slot = registry.resolve(&[("__name__", "cpu")]).unwrap();
+        let slot = registry.resolve_labels(&registry.labels(&[("__name__", "cpu")]).unwrap()).unwrap();
         let sample = [SeriesSample::new(SeriesId { slot, tag: 1 }, Timestamp::from_nanos(7), 7.0)];
         let write = |log: &mut Log| {
             log.begin(1);

@@ -2,6 +2,7 @@
 
 mod apply;
 mod batch;
+mod evict;
 mod log;
 mod pressure;
 mod serve;

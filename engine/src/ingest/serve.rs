@@ -8,6 +8,7 @@ use super::Worker;
 use crate::batch::{BatchRequest, Verdict};
 use crate::core::Core;
 use crate::error::{DeleteError, ProbeError};
+use crate::evict::{Following, Taking};
 use crate::gate::Shut;
 use crate::requests::{NoReply, NotAsked, Replier, reply};
 use crate::subscribe::NewFeed;
@@ -23,6 +24,10 @@ pub(crate) enum Request {
     Batch(BatchRequest),
     /// Somebody wants to follow along from the next commit on.
     Subscribe(NewFeed),
+    /// Idle series leave memory.
+    Take(Box<Taking>),
+    /// What knows the series gives way to what knows fewer.
+    Follow(Box<Following>),
     /// A delete; answered once it is visible.
     Delete { matchers: Vec<Matcher>, range: TimeRange, created: i64, replier: Replier<Result<SeqNo, DeleteError>> },
 }
@@ -33,7 +38,7 @@ impl Request {
 
     /// Whether it may be served while lanes are held back for want of memory.
     fn is_light(&self) -> bool {
-        matches!(self, Self::Probe(_) | Self::Subscribe(_) | Self::Delete { .. })
+        matches!(self, Self::Probe(_) | Self::Subscribe(_) | Self::Take(_) | Self::Follow(_) | Self::Delete { .. })
     }
 }
 
@@ -62,6 +67,12 @@ impl Worker {
                 Request::Batch(batch) if refuses => batch.replier.tell(Verdict::DiskFull),
                 Request::Batch(batch) => self.commit_batch(batch),
                 Request::Subscribe(new) => self.feeds.add(new, self.visible.seq, &self.core),
+                // One between two rounds: whoever asks has the next one ready.
+                Request::Take(taking) => {
+                    self.take(*taking);
+                    break;
+                }
+                Request::Follow(following) => self.follow(*following),
                 Request::Delete { matchers, range, created, replier } => {
                     replier.tell(self.delete(matchers, range, created));
                 }
@@ -79,7 +90,7 @@ pub(super) fn refuse(core: &Core) {
         match request {
             Request::Batch(batch) => batch.replier.tell(Verdict::DiskFull),
             Request::Delete { replier, .. } => replier.tell(Err(DeleteError::DiskFull)),
-            Request::Probe(_) | Request::Subscribe(_) => {}
+            Request::Probe(_) | Request::Subscribe(_) | Request::Take(_) | Request::Follow(_) => {}
         }
     }
 }

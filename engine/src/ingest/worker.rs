@@ -13,9 +13,11 @@ use super::{Applier, Log, SyncThread};
 use crate::commit::{PinView, Visible};
 use crate::core::{Core, SeriesSample};
 use crate::error::DeleteError;
+use crate::evict::{Epitaph, Graves};
 use crate::flush::{FlushJob, FlushQueue};
 use crate::gate::{Full, Shut};
 use crate::memtable::{Added, Memtable, PACK_SLOTS};
+use crate::registry::Registry;
 use crate::ring::Drain;
 use crate::subscribe::Feeds;
 use crate::sync::atomic::Ordering;
@@ -61,11 +63,16 @@ pub(crate) struct WorkerParts {
 /// The ingest worker.
 pub(crate) struct Worker {
     pub(super) core: Arc<Core>,
-    drain: Drain<SeriesSample>,
+    pub(super) drain: Drain<SeriesSample>,
     pub(super) applier: Applier,
     pub(super) log: Option<(Log, Arc<SyncThread>)>,
     flushes: Arc<FlushQueue>,
     pub(super) feeds: Feeds,
+    /// Which series there are: that of the version.
+    pub(super) registry: Arc<Registry>,
+    /// Evicted ones of which samples may still come out of a lane.
+    pub(super) graves: Graves<Epitaph>,
+    pub(super) graves_looked_at: Instant,
     /// The last commit, and the next sequence number.
     pub(super) visible: Visible,
     pub(super) pins: PinView,
@@ -95,6 +102,9 @@ struct Closing {
 impl Worker {
     pub(crate) fn new(parts: WorkerParts) -> Self {
         Self {
+            registry: parts.core.registry(),
+            graves: Graves::default(),
+            graves_looked_at: Instant::now(),
             core: parts.core,
             drain: parts.drain,
             applier: parts.applier,
@@ -154,8 +164,13 @@ impl Worker {
         if held_back || self.waits_for_space() {
             return false;
         }
+        self.look_at_graves();
         let ready = self.drain.observe(usize::MAX);
         if ready == 0 {
+            self.forget_graves();
+            return false;
+        }
+        if !self.readdress() {
             return false;
         }
         if self.log().is_err() {
@@ -168,7 +183,7 @@ impl Worker {
             tend(&self.core, log, sync, &mut self.released, self.visible.seq + ready as u64);
         }
         let mut commit = self.begin_commit();
-        let (feeds, slots) = (&mut self.feeds, self.core.registry.slots());
+        let (feeds, slots) = (&mut self.feeds, self.registry.slots());
         if !feeds.is_empty() {
             self.drain.for_each_slice(|samples| feeds.stage(samples, slots));
         }
@@ -179,6 +194,7 @@ impl Worker {
         self.drain.take(RELEASED_AT_ONCE, apply);
         self.publish(commit);
         self.drain.publish(self.visible.seq);
+        self.forget_graves();
         self.core.tell_visible();
         self.feeds.deliver(first_seq, self.visible.seq, &self.core);
         if FEW_SAMPLES.contains(&ready) {
@@ -223,7 +239,9 @@ impl Worker {
     /// written, and the round comes again: what is asked meanwhile is served (a delete empties the disk). Only in the
     /// middle of a commit of several frames it waits here. An error other than "no space" poisons.
     fn log(&mut self) -> Result<(), WalError> {
-        let Self { core, drain, applier, log, flushes, visible, pins, closing, released, no_space_until, .. } = self;
+        let Self {
+            core, drain, applier, log, flushes, visible, pins, closing, released, no_space_until, registry, ..
+        } = self;
         let Some((log, sync)) = log else { return Ok(()) };
         let generation = applier.active().generation;
         let mut was_full = no_space_until.is_some();
@@ -246,7 +264,7 @@ impl Worker {
         let mut result = Ok(());
         drain.for_each_slice(|samples| {
             if result.is_ok() {
-                result = log.add(samples, generation, core.registry.slots(), &mut patience);
+                result = log.add(samples, generation, registry.slots(), &mut patience);
             }
         });
         let result = result.and_then(|()| log.finish(&mut patience));
@@ -378,7 +396,7 @@ impl Worker {
         self.applier.rotate(active);
         // What is sealed from here on keeps the lengths that these pins need, and no others (T5).
         self.core.pins.look(&mut self.pins);
-        self.closing = Some(Closing { next: 0, end: self.core.registry.slots().len(), release });
+        self.closing = Some(Closing { next: 0, end: self.registry.slots().len(), release });
     }
 
     /// The engine closes: what is in memory goes to segments.

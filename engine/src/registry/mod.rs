@@ -2,10 +2,12 @@
 //!
 //! Resolving takes a lock and is done once a series; pushing and reading by slot take none.
 
+mod large;
 mod order;
 mod pairs;
 mod postings;
 mod ragged;
+mod rebuild;
 mod select;
 mod slots;
 mod table;
@@ -15,15 +17,16 @@ use std::hash::{BuildHasher, RandomState};
 use tidegauge_storage::model::{LabelError, LabelLimits, Labels};
 
 use pairs::{Pairs, Texts};
-pub(crate) use slots::Slots;
+pub(crate) use rebuild::{Moved, Rebuild};
+pub(crate) use slots::{Heads, Slots};
 use table::Table;
 
 use crate::sync::{Arc, ReadGuard, RwLock};
 
 /// A series of one engine: resolve it once with [`Engine::series`](crate::Engine::series), push with it often.
 ///
-/// Local to the process and never stored. An id of another engine, or of a series that was
-/// evicted, is refused at the push as stale.
+/// Local to the process and never stored. An id of another engine, or of a series that was evicted because it was idle
+/// ([`Builder::series_idle`](crate::Builder::series_idle)), is refused at the push as stale; resolve the labels again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SeriesId {
     pub(crate) slot: u32,
@@ -63,14 +66,42 @@ struct Names {
     /// Slots by the pairs of their sets.
     by_pairs: Table,
     pairs: Pairs,
+    /// Slots that were given before. One that has labels here is not free any more.
+    free: Vec<u32>,
+    /// Slots whose series was taken, while its labels are still here.
+    taken: usize,
+    /// While a registry is built that follows this one: slots given since.
+    given_since: Option<Vec<u32>>,
+    /// Another registry has followed.
+    closed: bool,
 }
+
+impl Names {
+    fn new(texts: &Arc<Texts>) -> Self {
+        let pairs = Pairs::new(Arc::clone(texts));
+        Self { by_pairs: Table::default(), pairs, free: Vec::new(), taken: 0, given_since: None, closed: false }
+    }
+
+    /// Series there are.
+    fn len(&self) -> usize {
+        self.by_pairs.len() - self.taken
+    }
+}
+
+/// Slots beyond the limit of series, for those of which a sample was accepted: before they were evicted, or in a log
+/// that was written under a higher limit.
+pub(crate) const SLOTS_BEYOND: usize = 1 << 20;
 
 impl Registry {
     pub(crate) fn new(series_max: usize, limits: LabelLimits) -> Self {
-        let series_max = series_max.min(u32::MAX as usize - 1);
+        Self::with_slots(series_max, series_max.saturating_add(SLOTS_BEYOND), limits)
+    }
+
+    fn with_slots(series_max: usize, slots_max: usize, limits: LabelLimits) -> Self {
+        let (series_max, slots_max) = (series_max.min(u32::MAX as usize - 1), slots_max.min(u32::MAX as usize - 1));
         let texts = Arc::new(Texts::new());
-        let names = Names { by_pairs: Table::default(), pairs: Pairs::new(Arc::clone(&texts)) };
-        let slots = Arc::new(Slots::new(series_max, texts));
+        let names = Names::new(&texts);
+        let slots = Arc::new(Slots::new(slots_max, texts));
         Self { slots, limits, series_max, hasher: RandomState::new(), names: RwLock::new(names) }
     }
 
@@ -82,30 +113,107 @@ impl Registry {
         self.names.read()
     }
 
-    /// The slot of a label set built from pairs in any order; registers it if it is new.
-    pub(crate) fn resolve(&self, pairs: &[(&str, &str)]) -> Result<u32, SeriesError> {
-        self.resolve_labels(&Labels::new(pairs.iter().copied(), &self.limits)?)
+    /// Checks pairs in any order against this engine's limits.
+    pub(crate) fn labels(&self, pairs: &[(&str, &str)]) -> Result<Labels, LabelError> {
+        Labels::new(pairs.iter().copied(), &self.limits)
     }
 
-    /// As [`Self::resolve`], for a set that was checked before (its limits may have been others).
+    /// The series of a label set that was checked before (its limits may have been others); registers it if it is new.
+    pub(crate) fn resolve(&self, labels: &Labels) -> Result<Result<SeriesId, SeriesError>, Moved> {
+        self.resolve_within(labels, self.series_max)
+    }
+
+    /// As [`Self::resolve`], whatever the limit of series: of this one a sample was accepted.
+    pub(crate) fn resolve_accepted(&self, labels: &Labels) -> Result<Result<SeriesId, SeriesError>, Moved> {
+        self.resolve_within(labels, self.slots_max())
+    }
+
+    /// As [`Self::resolve_accepted`], of what the log defines.
+    pub(crate) fn resolve_logged(&self, labels: &Labels) -> Result<u32, SeriesError> {
+        let series = self.resolve_accepted(labels).unwrap_or_else(|Moved| unreachable!("nothing is evicted here"));
+        Ok(series?.slot)
+    }
+
+    /// As [`Self::resolve`], of a registry that none follows.
+    #[cfg(test)]
     pub(crate) fn resolve_labels(&self, labels: &Labels) -> Result<u32, SeriesError> {
+        let series = self.resolve(labels).unwrap_or_else(|Moved| unreachable!("nothing is evicted here"));
+        Ok(series?.slot)
+    }
+
+    fn resolve_within(&self, labels: &Labels, series_max: usize) -> Result<Result<SeriesId, SeriesError>, Moved> {
         let mut pairs = Vec::with_capacity(16);
-        if let Some(slot) = self.look_up(&self.names(), labels, &mut pairs) {
-            return Ok(slot);
+        let found = |slot| {
+            // Under the lock: an eviction sees that it was asked for, or the registry is closed (V6).
+            self.slots.heads().asked_for(slot);
+            Ok(Ok(self.slots.heads().id(slot)))
+        };
+        {
+            let names = self.names();
+            if names.closed {
+                return Err(Moved);
+            }
+            if let Some(slot) = self.look_up(&names, labels, &mut pairs)
+                && !self.is_taken(slot)
+            {
+                return found(slot);
+            }
         }
         let mut names = self.names.write();
-        if let Some(slot) = self.look_up(&names, labels, &mut pairs) {
-            return Ok(slot);
+        if names.closed {
+            return Err(Moved);
         }
-        if names.by_pairs.len() >= self.series_max || !names.pairs.has_room(labels.len()) {
-            return Err(SeriesError::TooManySeries { labels: labels.to_string(), limit: self.series_max });
+        let known = self.look_up(&names, labels, &mut pairs);
+        if let Some(slot) = known
+            && !self.is_taken(slot)
+        {
+            return found(slot);
+        }
+        let next = self.slots.len();
+        while names.free.pop_if(|slot| self.slots.is_set(*slot)).is_some() {}
+        let is_full = names.free.is_empty() && next >= self.slots.heads().tags.slots_max();
+        let fits = || names.pairs.has_room(labels) && self.slots.has_room(labels.len());
+        let has_room = known.is_some() || (!is_full && fits());
+        if names.len() >= series_max || !has_room {
+            return Ok(Err(SeriesError::TooManySeries { labels: labels.to_string(), limit: self.series_max }));
+        }
+        if let Some(slot) = known {
+            // Asked for again before another registry followed: its labels and its slot are still here (V6).
+            names.taken -= 1;
+            self.slots.heads().give(slot);
+            names.given_since.as_mut().into_iter().for_each(|since| since.push(slot));
+            return found(slot);
         }
         pairs.clear();
         pairs.extend(labels.encoded_pairs().map(|text| names.pairs.find_or_add(text)));
-        let slot = self.slots.add(&pairs);
+        let slot = names.free.pop().unwrap_or(next);
+        self.slots.give(slot, &pairs);
         pairs.iter().for_each(|&pair| names.pairs.carry(pair, slot));
         names.by_pairs.insert(self.hash(&pairs), slot);
-        Ok(slot)
+        names.given_since.as_mut().into_iter().for_each(|since| since.push(slot));
+        Ok(Ok(self.slots.heads().id(slot)))
+    }
+
+    /// Whether the series in a slot was taken, and not asked for since. The lock is held, shared at least.
+    fn is_taken(&self, slot: u32) -> bool {
+        self.slots.heads().tags.is_free(slot)
+    }
+
+    /// Takes those of `slots` that `judge` lets go, under the lock: who resolves one of them came before, and is seen, or
+    /// comes afterwards, and gets another id (V6). Their slots are given to others once a registry follows that is
+    /// without them. Answers the turn that this was, if any went.
+    pub(crate) fn take(&self, slots: &[u32], mut judge: impl FnMut(u32) -> bool) -> Option<u32> {
+        let tags = &self.slots.heads().tags;
+        let mut names = self.names.write();
+        let before = names.taken;
+        for &slot in slots {
+            if !tags.is_free(slot) && judge(slot) {
+                tags.take(slot);
+                names.taken += 1;
+            }
+        }
+        // Before the lock is let go of: what is given from then on has this tag (V1).
+        (names.taken > before).then(|| tags.next_turn())
     }
 
     /// The slot of a label set. `pairs` is memory to work in.
@@ -126,11 +234,12 @@ impl Registry {
         self.look_up(&self.names(), labels, &mut Vec::with_capacity(16))
     }
 
-    /// The slot of a label set built from pairs in any order, if it is registered.
-    pub(crate) fn find_pairs(&self, pairs: &[(&str, &str)]) -> Result<(Labels, Option<u32>), LabelError> {
-        let labels = Labels::new(pairs.iter().copied(), &self.limits)?;
-        let slot = self.find(&labels);
-        Ok((labels, slot))
+    /// As [`Self::find`], its id. `None` too if another registry has followed: the slot may be another's by now.
+    pub(crate) fn find_series(&self, labels: &Labels) -> Option<SeriesId> {
+        // The tag is read under the lock: an eviction takes it under the same.
+        let names = self.names();
+        let slot = self.look_up(&names, labels, &mut Vec::with_capacity(16))?;
+        (!names.closed && !self.is_taken(slot)).then(|| self.slots.heads().id(slot))
     }
 
     /// Checks a label set against this engine's limits.
@@ -138,13 +247,14 @@ impl Registry {
         Labels::new(labels.iter(), &self.limits).map(drop)
     }
 
-    /// Series that may be.
-    pub(crate) fn series_max(&self) -> usize {
-        self.series_max
+    /// Series there are.
+    pub(crate) fn len(&self) -> usize {
+        self.names().len()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.slots.len() as usize
+    /// Series there may be, whatever was accepted.
+    pub(crate) fn slots_max(&self) -> usize {
+        self.slots.heads().tags.slots_max() as usize
     }
 }
 
@@ -159,22 +269,36 @@ mod tests {
         Registry::new(1000, LabelLimits::DEFAULT)
     }
 
+    fn resolve(r: &Registry, pairs: &[(&str, &str)]) -> Result<u32, SeriesError> {
+        r.resolve_labels(&r.labels(pairs)?)
+    }
+
     #[test]
     fn a_label_set_has_one_slot_whatever_the_order_of_its_pairs() {
         let r = registry();
-        let a = r.resolve(&[("__name__", "cpu"), ("host", "a")]).unwrap();
-        assert_eq!(r.resolve(&[("host", "a"), ("__name__", "cpu"), ("x", "")]).unwrap(), a);
-        assert_ne!(r.resolve(&[("__name__", "cpu")]).unwrap(), a);
+        let a = resolve(&r, &[("__name__", "cpu"), ("host", "a")]).unwrap();
+        assert_eq!(resolve(&r, &[("host", "a"), ("__name__", "cpu"), ("x", "")]).unwrap(), a);
+        assert_ne!(resolve(&r, &[("__name__", "cpu")]).unwrap(), a);
         assert_eq!(r.len(), 2);
     }
 
     #[test]
     fn only_the_new_series_is_refused_at_the_limit_and_it_is_named() {
         let r = Registry::new(1, LabelLimits::DEFAULT);
-        let a = r.resolve(&[("__name__", "a")]).unwrap();
-        let refused = r.resolve(&[("__name__", "b")]).unwrap_err();
+        let a = resolve(&r, &[("__name__", "a")]).unwrap();
+        let refused = resolve(&r, &[("__name__", "b")]).unwrap_err();
         assert_eq!(refused, SeriesError::TooManySeries { labels: "b".into(), limit: 1 });
-        assert_eq!(r.resolve(&[("__name__", "a")]).unwrap(), a);
+        assert_eq!(resolve(&r, &[("__name__", "a")]).unwrap(), a);
+    }
+
+    #[test]
+    fn what_was_accepted_is_refused_only_where_there_is_no_slot_and_that_is_told() {
+        let r = Registry::with_slots(1, 1, LabelLimits::DEFAULT);
+        let of = |i: usize| r.labels(&[("__name__", &i.to_string())]).unwrap();
+        (0..r.slots_max()).for_each(|i| assert_eq!(r.resolve_logged(&of(i)), Ok(i as u32)));
+        let refused = r.resolve_logged(&of(r.slots_max()));
+        assert!(matches!(refused, Err(SeriesError::TooManySeries { limit: 1, .. })), "{refused:?}");
+        assert_eq!(r.resolve_logged(&of(5)), Ok(5));
     }
 
     fn matcher() -> impl Strategy<Value = Matcher> {
@@ -194,7 +318,7 @@ mod tests {
             let mut expected = vec![];
             for set in &sets {
                 let pairs: Vec<_> = set.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-                let slot = r.resolve(&pairs).unwrap();
+                let slot = resolve(&r, &pairs).unwrap();
                 if matchers.iter().all(|m| m.matches(set.get(m.name()).map_or("", String::as_str))) {
                     expected.push(slot);
                 }

@@ -5,36 +5,31 @@ use std::hash::{BuildHasher, RandomState};
 
 use tidegauge_storage::model::Labels;
 
+use super::large;
 use super::postings::Posting;
-use super::ragged::{Grow, Ragged, bytes_of, words_of};
+use super::ragged::{Ragged, bytes_of, words_of};
 use super::table::Table;
 use crate::sync::Arc;
 
-const BLOCK_PAIRS: u32 = 1 << 10;
-
 /// The text of each pair, as label sets encode it. Read without a lock.
-pub(crate) struct Texts(Grow<Ragged>);
+pub(crate) struct Texts(Ragged);
 
 impl Texts {
     pub(super) fn new() -> Self {
-        Self(Grow::new())
+        Self(Ragged::new())
     }
 
     fn push(&self, pair: u32, text: &[u8]) {
-        let block = self.0.get_or_init(pair / BLOCK_PAIRS, || Ragged::new(BLOCK_PAIRS as usize));
-        block.push((pair % BLOCK_PAIRS) as usize, words_of(text));
+        self.0.push(pair as usize, words_of(text));
     }
 
     /// Appends the encoding of a pair to `out`.
     pub(super) fn append(&self, pair: u32, out: &mut Vec<u8>) {
-        if let Some(block) = self.0.get(pair / BLOCK_PAIRS) {
-            bytes_of(block.get((pair % BLOCK_PAIRS) as usize), out);
-        }
+        bytes_of(self.0.get(pair as usize), out);
     }
 
     fn is(&self, pair: u32, text: &[u8]) -> bool {
-        let block = self.0.get(pair / BLOCK_PAIRS);
-        block.is_some_and(|block| block.get((pair % BLOCK_PAIRS) as usize).eq(words_of(text)))
+        self.0.get(pair as usize).eq(words_of(text))
     }
 
     /// Name and value of a pair, read into `scratch`.
@@ -79,21 +74,28 @@ impl Pairs {
         let pair = self.postings.len() as u32;
         self.texts.push(pair, text);
         self.numbers.insert(hash, pair);
-        self.postings.push(Posting::default());
+        large::push(&mut self.postings, Posting::default());
         let (name, _) = Labels::split_pair(text).expect("of a label set");
         match self.by_name.get_mut(name) {
-            Some(pairs) => pairs.push(pair),
+            Some(pairs) => large::push(pairs, pair),
             None => drop(self.by_name.insert(name.into(), vec![pair])),
         }
         pair
     }
 
-    /// Whether so many pairs more fit.
-    pub(super) fn has_room(&self, pairs: usize) -> bool {
-        self.postings.len() + pairs <= (Grow::<Ragged>::END as usize).saturating_mul(BLOCK_PAIRS as usize)
+    /// Pairs there are.
+    pub(super) fn len(&self) -> usize {
+        self.postings.len()
     }
 
-    /// A series carries `pair`. Slots come in ascending order.
+    /// Whether the pairs of a label set fit, as if all of them were new.
+    pub(super) fn has_room(&self, labels: &Labels) -> bool {
+        let (pairs, words) =
+            labels.encoded_pairs().fold((0, 0), |(pairs, words), text| (pairs + 1, words + words_of(text).count()));
+        self.texts.0.has_room(self.len(), pairs, words)
+    }
+
+    /// A series carries `pair`: another one than before.
     pub(super) fn carry(&mut self, pair: u32, slot: u32) {
         self.postings[pair as usize].push(slot);
     }

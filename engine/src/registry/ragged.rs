@@ -1,94 +1,129 @@
-//! Memory that grows without moving: filled by one thread at a time, read by anyone without a lock.
+//! Lists of words in one memory that grows without moving: filled by one thread at a time, read by anyone without a lock.
 
-use std::sync::OnceLock;
+use super::large::Blocks;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::sync::atomic::{AtomicU32, Ordering};
+/// Words there may be in one memory.
+const WORDS_MAX: usize = u32::MAX as usize;
 
-/// Words of a piece of a [`Ragged`].
-const PIECE_WORDS: usize = 1 << 10;
-
-/// Up to a fixed number of lists of words, in one memory.
+/// Lists of words.
 ///
 /// One thread at a time fills it; whoever was told of a list, by anything that orders, reads it whole.
 pub(super) struct Ragged {
     /// Where each list ends; it begins where the one before does.
-    ends: Box<[AtomicU32]>,
-    pieces: Grow<Box<[AtomicU32]>>,
+    ends: Blocks<AtomicU32>,
+    words: Words,
 }
 
 impl Ragged {
-    pub(super) fn new(lists: usize) -> Self {
-        Self { ends: (0..lists).map(|_| AtomicU32::new(0)).collect(), pieces: Grow::new() }
+    /// Behind the last list there may be.
+    pub(super) const END: usize = u32::MAX as usize;
+
+    pub(super) fn new() -> Self {
+        Self { ends: Blocks::new(Self::END), words: Words::new() }
     }
 
     /// Sets list `index`, the next one. Not for two threads at once.
+    ///
+    /// # Panics
+    /// If there [is no room](Self::has_room).
     pub(super) fn push(&self, index: usize, words: impl Iterator<Item = u32>) {
-        let mut at = self.start(index);
-        for word in words {
-            let zeroed = || (0..PIECE_WORDS).map(|_| AtomicU32::new(0)).collect();
-            let piece = self.pieces.get_or_init(at / PIECE_WORDS as u32, zeroed);
-            // Relaxed: published by the end below.
-            piece[at as usize % PIECE_WORDS].store(word, Ordering::Relaxed);
-            at += 1;
-        }
-        // Release: pairs with the Acquire in `get`.
-        self.ends[index].store(at, Ordering::Release);
+        let end = self.words.fill(self.start(index), words);
+        // Release: pairs with the Acquire in `end`.
+        self.ends.make(index).store(end, Ordering::Release);
     }
 
     /// The words of a list that was set. An empty one if it was not.
     pub(super) fn get(&self, index: usize) -> impl Iterator<Item = u32> + '_ {
-        // Acquire: the words came before.
-        let end = self.ends[index].load(Ordering::Acquire);
-        let start = self.start(index).min(end);
-        (start..end).map(|at| {
-            let piece = self.pieces.get(at / PIECE_WORDS as u32);
-            // Relaxed: ordered by the end.
-            piece.map_or(0, |words| words[at as usize % PIECE_WORDS].load(Ordering::Relaxed))
-        })
+        let end = self.end(index);
+        self.words.get(self.start(index).min(end), end)
+    }
+
+    /// Whether `lists` more of so many `words` in all fit behind `len` lists.
+    pub(super) fn has_room(&self, len: usize, lists: usize, words: usize) -> bool {
+        len + lists <= Self::END && self.start(len) as usize + words <= WORDS_MAX
     }
 
     fn start(&self, index: usize) -> u32 {
-        index.checked_sub(1).map_or(0, |before| self.ends[before].load(Ordering::Acquire))
+        index.checked_sub(1).map_or(0, |before| self.end(before))
+    }
+
+    fn end(&self, index: usize) -> u32 {
+        // Acquire: the words came before.
+        self.ends.get(index).map_or(0, |end| end.load(Ordering::Acquire))
     }
 }
 
-/// Places of the first piece of a [`Grow`]; each later one is twice as long.
-const FIRST_PLACES: usize = 8;
-const PIECES: usize = 20;
-
-/// What is made once by index, and read without a lock. Indices are below [`Grow::END`].
-pub(super) struct Grow<T> {
-    pieces: [OnceLock<Box<[OnceLock<T>]>>; PIECES],
+/// As [`Ragged`], but filled in any order: each list once. Four bytes more a list.
+pub(super) struct Scattered {
+    /// Behind each list, and where it begins; 0 of one that is not set.
+    places: Blocks<AtomicU64>,
+    words: Words,
+    used: AtomicU32,
 }
 
-impl<T> Grow<T> {
-    /// Behind the last index.
-    pub(super) const END: u32 = ((FIRST_PLACES << PIECES) - FIRST_PLACES) as u32;
-
-    pub(super) fn new() -> Self {
-        Self { pieces: [const { OnceLock::new() }; PIECES] }
+impl Scattered {
+    pub(super) fn new(lists: usize) -> Self {
+        Self { places: Blocks::new(lists), words: Words::new(), used: AtomicU32::new(0) }
     }
 
-    pub(super) fn get(&self, index: u32) -> Option<&T> {
-        let (piece, offset) = place(index);
-        self.pieces.get(piece)?.get()?[offset].get()
-    }
-
+    /// Sets list `index`, which is not set. Not for two threads at once.
+    ///
     /// # Panics
-    /// If `index` is not below [`Self::END`].
-    pub(super) fn get_or_init(&self, index: u32, make: impl FnOnce() -> T) -> &T {
-        let (piece, offset) = place(index);
-        let empty = || (0..FIRST_PLACES << piece).map(|_| OnceLock::new()).collect();
-        self.pieces[piece].get_or_init(empty)[offset].get_or_init(make)
+    /// If there [is no room](Self::has_room).
+    pub(super) fn set(&self, index: usize, words: impl Iterator<Item = u32>) {
+        // Relaxed: one thread at a time, ordered by whatever lets it.
+        let start = self.used.load(Ordering::Relaxed);
+        let end = self.words.fill(start, words);
+        self.used.store(end, Ordering::Relaxed);
+        // Release: pairs with the Acquire in `place`.
+        self.places.make(index).store(u64::from(end) << 32 | u64::from(start), Ordering::Release);
+    }
+
+    /// The words of a list that was set. An empty one if it was not.
+    pub(super) fn get(&self, index: usize) -> impl Iterator<Item = u32> + '_ {
+        let place = self.place(index);
+        self.words.get(place as u32, (place >> 32) as u32)
+    }
+
+    /// Whether a list was set, and is not empty.
+    pub(super) fn is_set(&self, index: usize) -> bool {
+        self.place(index) > 0
+    }
+
+    /// Whether so many words more fit.
+    pub(super) fn has_room(&self, words: usize) -> bool {
+        self.used.load(Ordering::Relaxed) as usize + words <= WORDS_MAX
+    }
+
+    fn place(&self, index: usize) -> u64 {
+        // Acquire: the words came before.
+        self.places.get(index).map_or(0, |place| place.load(Ordering::Acquire))
     }
 }
 
-/// Piece and offset of an index.
-#[inline]
-fn place(index: u32) -> (usize, usize) {
-    let shifted = index as usize + FIRST_PLACES;
-    let piece = (shifted.ilog2() - FIRST_PLACES.ilog2()) as usize;
-    (piece, shifted - (FIRST_PLACES << piece))
+/// What lists consist of.
+struct Words(Blocks<AtomicU32>);
+
+impl Words {
+    fn new() -> Self {
+        Self(Blocks::new(WORDS_MAX))
+    }
+
+    /// Writes words from `at` on; answers where they end. They are published by the caller.
+    fn fill(&self, mut at: u32, words: impl Iterator<Item = u32>) -> u32 {
+        for word in words {
+            // Relaxed: published by the caller.
+            self.0.make(at as usize).store(word, Ordering::Relaxed);
+            at += 1;
+        }
+        at
+    }
+
+    fn get(&self, start: u32, end: u32) -> impl Iterator<Item = u32> + '_ {
+        // Relaxed: ordered by where the list ends.
+        (start..end).map(|at| self.0.get(at as usize).map_or(0, |word| word.load(Ordering::Relaxed)))
+    }
 }
 
 /// Bytes as words: their number, then four a word.
@@ -114,23 +149,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_dense_and_pieces_double() {
-        assert_eq!([0, 7, 8, 23, 24].map(place), [(0, 0), (0, 7), (1, 0), (1, 15), (2, 0)]);
-        assert_eq!(place(Grow::<u8>::END - 1), (PIECES - 1, (FIRST_PLACES << (PIECES - 1)) - 1));
-        let grow = Grow::new();
-        (0..100).for_each(|i| assert_eq!(*grow.get_or_init(i, || i), i));
-        assert_eq!((grow.get(99), grow.get(100), grow.get(u32::MAX)), (Some(&99), None, None));
-    }
-
-    #[test]
     fn lists_come_back_while_others_are_added() {
         let lists: Vec<Vec<u32>> = (0..900u32).map(|i| (0..i % 17).map(|k| i * 100 + k).collect()).collect();
-        let ragged = Ragged::new(lists.len());
+        let ragged = Ragged::new();
         for (i, list) in lists.iter().enumerate() {
             ragged.push(i, list.iter().copied());
             assert!(ragged.get(i / 2).eq(lists[i / 2].iter().copied()));
         }
         assert!((0..lists.len()).all(|i| ragged.get(i).eq(lists[i].iter().copied())));
+    }
+
+    #[test]
+    fn lists_set_in_any_order_come_back() {
+        let lists: Vec<Vec<u32>> = (0..700u32).map(|i| (0..i % 13).map(|k| i * 100 + k).collect()).collect();
+        let scattered = Scattered::new(lists.len());
+        for i in (0..lists.len()).map(|i| i * 461 % lists.len()) {
+            assert!(scattered.get(i).count() == 0 && !scattered.is_set(i));
+            scattered.set(i, lists[i].iter().copied());
+            assert!(scattered.get(i).eq(lists[i].iter().copied()));
+        }
+        assert!((0..lists.len()).all(|i| scattered.get(i).eq(lists[i].iter().copied())));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_known_before() {
+        let (ragged, scattered) = (Ragged::new(), Scattered::new(9));
+        ragged.push(0, 0..10);
+        assert!(ragged.has_room(1, 1, WORDS_MAX - 10) && !ragged.has_room(1, 1, WORDS_MAX - 9));
+        assert!(ragged.has_room(1, Ragged::END - 1, 0) && !ragged.has_room(1, Ragged::END, 0));
+        scattered.set(8, 0..10);
+        assert!(scattered.has_room(WORDS_MAX - 10) && !scattered.has_room(WORDS_MAX - 9));
     }
 
     #[test]

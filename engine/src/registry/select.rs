@@ -29,11 +29,11 @@ impl Registry {
         for matcher in rest {
             found = Some(match found {
                 None if !matcher.matches_empty() => self.carrying_any(matcher),
-                None => self.passing(matcher, (0..self.slots.len()).collect()),
+                None => self.passing(matcher, self.slots.occupied().collect()),
                 Some(before) => self.passing(matcher, before),
             });
         }
-        found.unwrap_or_else(|| (0..self.slots.len()).collect())
+        found.unwrap_or_else(|| self.slots.occupied().collect())
     }
 
     /// The slots that carry just what a matcher equals.
@@ -43,6 +43,8 @@ impl Registry {
         let pair = self.names().pairs.find(&text);
         let mut slots = Vec::new();
         pair.inspect(|&pair| self.posting(pair, &mut slots));
+        // Nearly or wholly sorted, which costs a look.
+        slots.sort_unstable();
         slots
     }
 

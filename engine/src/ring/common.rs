@@ -1,4 +1,4 @@
-//! The common lane: a bounded queue that any thread may fill (R7 to R9).
+//! The common lane: a bounded queue that any thread may fill (R7 to R9, R16).
 
 use super::pressure::Refused;
 use super::progress::Visible;
@@ -25,6 +25,8 @@ pub(super) struct CommonLane<T> {
 struct FullCounts {
     events: AtomicU64,
     dropped_samples: AtomicU64,
+    /// Positions that hold no sample (R16).
+    bars: AtomicU64,
 }
 
 impl<T: Copy> CommonLane<T> {
@@ -36,13 +38,17 @@ impl<T: Copy> CommonLane<T> {
             tail: CachePadded::new(AtomicU64::new(0)),
             head: CachePadded::new(AtomicU64::new(0)),
             visible: Arc::new(CachePadded::new(Visible::new())),
-            full: CachePadded::new(FullCounts { events: AtomicU64::new(0), dropped_samples: AtomicU64::new(0) }),
+            full: CachePadded::new(FullCounts {
+                events: AtomicU64::new(0),
+                dropped_samples: AtomicU64::new(0),
+                bars: AtomicU64::new(0),
+            }),
         }
     }
 
-    /// Claims the next `wanted` positions and gives the first.
+    /// Claims the next `wanted` positions and gives the first, if `holds` says so once it has seen every bar below them.
     #[inline]
-    fn claim(&self, wanted: u64) -> Result<u64, Refused> {
+    fn claim(&self, wanted: u64, holds: impl Fn() -> bool) -> Result<u64, Refused> {
         // Relaxed: it hands nothing over (see `sever`).
         if self.severed.load(Ordering::Relaxed) {
             return Err(Refused::Closed);
@@ -51,17 +57,22 @@ impl<T: Copy> CommonLane<T> {
         if wanted > capacity {
             return Err(Refused::TooLong);
         }
-        // Relaxed: a claim hands no samples over, and an old value only makes the exchange fail.
-        let mut tail = self.tail.load(Ordering::Relaxed);
+        // Acquire: pairs with the Release in `bar`, also through the claims above the bar (R16). A claim hands no samples
+        // over, and an old value only makes the exchange fail.
+        let mut tail = self.tail.load(weakenable!("bar_seen", Acquire));
         loop {
+            if !holds() {
+                return Err(Refused::Outdated);
+            }
             // Acquire: pairs with the Release in `release`: the drain's reads of the old samples come before our
             // writes over them (R7). It may be ahead of an old `tail`; then the exchange fails.
             let head = self.head.load(weakenable!("common_reclaim", Acquire));
             if (tail + wanted).saturating_sub(head) > capacity {
                 return Err(Refused::Full);
             }
-            // Relaxed, both: the exchange only decides whose the range is; samples go over by stamp (R8).
-            match self.tail.compare_exchange_weak(tail, tail + wanted, Ordering::Relaxed, Ordering::Relaxed) {
+            // Relaxed: the exchange only decides whose the range is; samples go over by stamp (R8). Acquire: as above.
+            let seen = weakenable!("bar_seen_again", Acquire);
+            match self.tail.compare_exchange_weak(tail, tail + wanted, Ordering::Relaxed, seen) {
                 Ok(_) => return Ok(tail),
                 Err(now) => tail = now,
             }
@@ -69,9 +80,21 @@ impl<T: Copy> CommonLane<T> {
     }
 
     #[inline]
-    pub(super) fn push_slice(&self, samples: &[T]) -> Result<u64, Refused> {
+    pub(super) fn push_slice_if(&self, samples: &[T], holds: impl Fn() -> bool) -> Result<u64, Refused> {
+        self.push_slice_amid(samples, holds, || {})
+    }
+
+    /// `claimed` is called with the range claimed and nothing written yet.
+    #[inline]
+    pub(super) fn push_slice_amid(
+        &self,
+        samples: &[T],
+        holds: impl Fn() -> bool,
+        claimed: impl FnOnce(),
+    ) -> Result<u64, Refused> {
         let len = samples.len() as u64;
-        let from = self.claim(len)?;
+        let from = self.claim(len, holds)?;
+        claimed();
         if len > 0 {
             // SAFETY: the exchange in `claim` gave this range to this thread and no other (R7), and found it free.
             unsafe { self.slots.write_slice(from, samples) };
@@ -79,6 +102,28 @@ impl<T: Copy> CommonLane<T> {
             self.stamps[self.slots.index(from)].store(from + len, weakenable!("common_publish", Release));
         }
         Ok(from + len)
+    }
+
+    /// Claims one position that will hold no sample, and gives it; `None` if there is no room (R16).
+    ///
+    /// For the drain, which has read all below `read_to` and will not again: so there is room if any of it is not yet
+    /// released.
+    pub(super) fn bar(&self, read_to: u64) -> Option<u64> {
+        // Relaxed: an old value only makes the exchange fail.
+        let mut tail = self.tail.load(Ordering::Relaxed);
+        while tail - read_to < self.slots.capacity() {
+            // Release: what the drain did before comes before the look of whoever claims above it (R16).
+            let told = weakenable!("bar", Release);
+            match self.tail.compare_exchange_weak(tail, tail + 1, told, Ordering::Relaxed) {
+                Ok(_) => {
+                    // Relaxed: statistics.
+                    self.full.bars.fetch_add(1, Ordering::Relaxed);
+                    return Some(tail);
+                }
+                Err(now) => tail = now,
+            }
+        }
+        None
     }
 
     /// Counts a push that found the lane full.
@@ -105,6 +150,15 @@ impl<T: Copy> CommonLane<T> {
             }
             end = stamp;
         }
+    }
+
+    /// Lends the samples in `from..to` to be changed.
+    ///
+    /// # Safety
+    /// As [`Self::read`], and nobody reads them during the call.
+    pub(super) unsafe fn change(&self, from: u64, to: u64, f: impl FnMut(&mut [T])) {
+        // SAFETY: as in `read`, and nobody else reads.
+        unsafe { self.slots.change(from, to, f) };
     }
 
     /// Lends the samples in `from..to`.
@@ -139,7 +193,13 @@ impl<T: Copy> CommonLane<T> {
         // Relaxed: nothing is read on the strength of these. The head first, so that the depth is not negative.
         let head = self.head.load(Ordering::Relaxed);
         let tail = self.tail.load(Ordering::Relaxed);
+        let bars = self.full.bars.load(Ordering::Relaxed);
         let full_events = self.full.events.load(Ordering::Relaxed);
-        (tail, tail.saturating_sub(head), full_events, self.full.dropped_samples.load(Ordering::Relaxed))
+        (
+            tail.saturating_sub(bars),
+            tail.saturating_sub(head),
+            full_events,
+            self.full.dropped_samples.load(Ordering::Relaxed),
+        )
     }
 }

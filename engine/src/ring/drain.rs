@@ -1,5 +1,6 @@
 //! The worker's end of all lanes.
 
+use super::common::CommonLane;
 use super::lane::Lane;
 use super::progress::LaneId;
 use super::shared::Shared;
@@ -12,6 +13,7 @@ use crate::sync::Arc;
 pub struct Drain<T: Copy> {
     shared: Arc<Shared<T>>,
     common: Cursor,
+    bars: Bars,
     lanes: Vec<DrainLane<T>>,
     /// How many joined lanes have been picked up (R10).
     joined_seen: u64,
@@ -30,6 +32,24 @@ struct Cursor {
     observed: u64,
 }
 
+/// Bars across the common lane (R16), numbered from 1. One is on its way at a time.
+#[derive(Default)]
+struct Bars {
+    asked: u64,
+    /// Where the next one lies, once there was room for it.
+    at: Option<u64>,
+    passed: u64,
+}
+
+impl Bars {
+    /// Lays the bar that is asked for, if that was not done. All below `read_to` is read.
+    fn lay<T: Copy>(&mut self, common: &CommonLane<T>, read_to: u64) {
+        if self.passed < self.asked && self.at.is_none() {
+            self.at = common.bar(read_to);
+        }
+    }
+}
+
 struct DrainLane<T> {
     lane: Arc<Lane<T>>,
     cursor: Cursor,
@@ -46,7 +66,8 @@ impl<T> DrainLane<T> {
 
 impl<T: Copy> Drain<T> {
     pub(super) fn new(shared: Arc<Shared<T>>) -> Self {
-        Drain { shared, common: Cursor::default(), lanes: Vec::new(), joined_seen: 0, crowded: false }
+        let (common, bars) = (Cursor::default(), Bars::default());
+        Drain { shared, common, bars, lanes: Vec::new(), joined_seen: 0, crowded: false }
     }
 
     /// Begins a round: picks up new lanes and looks how far each has come. Gives the number of samples ready.
@@ -80,6 +101,7 @@ impl<T: Copy> Drain<T> {
         if any_done {
             self.retire_done();
         }
+        self.step_over_bar();
         let common = &mut self.common;
         if common.observed - common.released < wanted {
             common.observed =
@@ -112,6 +134,50 @@ impl<T: Copy> Drain<T> {
             // SAFETY: as above, with R8 for the common lane.
             unsafe { self.shared.common.read(released, observed, &mut f) };
         }
+    }
+
+    /// Lends every sample of the round to be changed, as [`for_each_slice`](Self::for_each_slice) does to be read: what
+    /// is lent later in the round is as it was left.
+    pub fn for_each_slice_mut(&mut self, mut f: impl FnMut(&mut [T])) {
+        for drained in &self.lanes {
+            let Cursor { released, observed, .. } = drained.cursor;
+            if released < observed {
+                // SAFETY: as in `for_each_slice`, and `&mut self` of the only reader: nobody else looks at the round.
+                unsafe { drained.lane.change(released, observed, &mut f) };
+            }
+        }
+        let Cursor { released, observed, .. } = self.common;
+        if released < observed {
+            // SAFETY: as above.
+            unsafe { self.shared.common.change(released, observed, &mut f) };
+        }
+    }
+
+    /// Asks for a bar across the common lane, and gives its number. When [`bars_passed`](Self::bars_passed) has reached
+    /// that, whatever comes out of that lane in later rounds was pushed by somebody who had seen, when his
+    /// [`push_slice_if`](super::CommonSender::push_slice_if) asked, what the caller did before this call (R16).
+    pub fn bar(&mut self) -> u64 {
+        self.bars.asked = self.bars.passed + 1 + u64::from(self.bars.at.is_some());
+        self.bars.lay(&self.shared.common, self.common.released);
+        self.bars.asked
+    }
+
+    /// How many bars the drain has come by.
+    pub fn bars_passed(&self) -> u64 {
+        self.bars.passed
+    }
+
+    /// Between two rounds: if the bar is what comes next in the common lane, the drain stands behind it then.
+    fn step_over_bar(&mut self) {
+        let common = &mut self.common;
+        if self.bars.at == Some(common.observed) && common.released == common.observed {
+            common.released += 1;
+            common.observed += 1;
+            self.shared.common.release(common.released);
+            self.bars.at = None;
+            self.bars.passed += 1;
+        }
+        self.bars.lay(&self.shared.common, common.released);
     }
 
     /// Lends a few samples of the round, with their lanes: before each, as many are passed over as `skip` says.
@@ -155,6 +221,8 @@ impl<T: Copy> Drain<T> {
             // SAFETY: as above.
             unsafe { self.shared.common.read(*released, end, &mut f) };
             *released = end;
+            // Before others may claim what is free now: so there is room.
+            self.bars.lay(&self.shared.common, end);
             self.shared.common.release(end);
         }
     }

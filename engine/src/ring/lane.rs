@@ -3,7 +3,7 @@
 use super::pressure::{BackPressure, Refused};
 use super::progress::{LaneId, LaneProgress, Visible};
 use super::slots::Slots;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, CachePadded, weakenable};
 
 /// The bit of `tail` that says that the sender is gone (R6).
@@ -28,6 +28,8 @@ struct Sent {
     tail: AtomicU64,
     full_events: AtomicU64,
     dropped_samples: AtomicU64,
+    /// What the sender says that it has seen of something beside the ring; upwards.
+    seen: AtomicU32,
 }
 
 /// How far a lane is published.
@@ -48,6 +50,7 @@ impl<T: Copy> Lane<T> {
                 tail: AtomicU64::new(0),
                 full_events: AtomicU64::new(0),
                 dropped_samples: AtomicU64::new(0),
+                seen: AtomicU32::new(0),
             }),
             head: CachePadded::new(AtomicU64::new(0)),
             visible: Arc::new(CachePadded::new(Visible::new())),
@@ -59,6 +62,15 @@ impl<T: Copy> Lane<T> {
         // Acquire: pairs with the Release of the store that published this end, so the samples below are there (R3).
         let tail = self.sent.tail.load(weakenable!("lane_observe", Acquire));
         Published { end: tail & !CLOSED, closed: tail & CLOSED != 0 }
+    }
+
+    /// Lends the samples in `from..to` to be changed.
+    ///
+    /// # Safety
+    /// As [`Self::read`], and nobody reads them during the call.
+    pub(super) unsafe fn change(&self, from: u64, to: u64, f: impl FnMut(&mut [T])) {
+        // SAFETY: as in `read`, and nobody else reads.
+        unsafe { self.slots.change(from, to, f) };
     }
 
     /// Lends the samples in `from..to`.
@@ -82,6 +94,12 @@ impl<T: Copy> Lane<T> {
     pub(super) fn sever(&self) {
         // Relaxed: it hands nothing over. A push that misses it is one that came before.
         self.severed.store(true, Ordering::Relaxed);
+    }
+
+    /// What the sender said last. Whatever it pushed before is found published by whoever reads this.
+    pub(super) fn seen(&self) -> u32 {
+        // Acquire: pairs with the Release in `has_seen`.
+        self.sent.seen.load(weakenable!("lane_seen_read", Acquire))
     }
 
     /// Samples that can be in the lane at once.
@@ -135,6 +153,12 @@ impl<T: Copy> LaneSender<T> {
     pub fn is_severed(&self) -> bool {
         // Relaxed: it hands nothing over (see `sever`).
         self.lane.severed.load(Ordering::Relaxed)
+    }
+
+    /// Says that what this sender pushes from now on is judged by `turn`; see [`Rings::seen_by_all`](super::Rings::seen_by_all).
+    pub fn has_seen(&self, turn: u32) {
+        // Release: the pushes before it come before it for whoever acquires it.
+        self.lane.sent.seen.store(turn, weakenable!("lane_seen", Release));
     }
 
     /// How far this lane is visible. Takes no lock.

@@ -1,6 +1,6 @@
 //! The ring: how samples get from any number of collectors to the one ingest worker, without a lock.
 //!
-//! The protocol is stated in `docs/concurrency.md` ("The ring", R1 to R15); comments here refer to its numbers.
+//! The protocol is stated in `docs/concurrency.md` ("The ring", R1 to R16); comments here refer to its numbers.
 //!
 //! [`Rings`] hands out senders: a [`LaneSender`] to each appender, and a [`CommonSender`] to whoever has none.
 //! [`Drain`] is the worker's end, and there is one. It knows nothing of what it carries but that it can be copied.

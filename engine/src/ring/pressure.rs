@@ -30,6 +30,9 @@ pub enum Refused {
     /// The batch is longer than the lane and never fits. Split it.
     #[error("the batch is longer than the lane; split it")]
     TooLong,
+    /// What the batch was judged by does not hold any more. Judge it again.
+    #[error("what the batch was judged by has changed; judge it again")]
+    Outdated,
     /// The engine no longer drains. Open a new one.
     #[error("the engine is closed")]
     Closed,

@@ -79,6 +79,13 @@ impl<T: Copy> Rings<T> {
         self.shared.registry().lanes.get(&id).map(|lane| LaneWatch { visible: Arc::clone(&lane.visible) })
     }
 
+    /// What the sender of each lane there is has said that it saw, or more; `None` without lanes. One that joins later
+    /// comes after this call. What they pushed before they said so is found by the next round that is observed. Takes the
+    /// registry's mutex.
+    pub fn seen_by_all(&self) -> Option<u32> {
+        self.shared.registry().lanes.values().map(|lane| lane.seen()).min()
+    }
+
     /// Whether pushes and joins are accepted.
     pub fn is_open(&self) -> bool {
         // Relaxed: it hands nothing over.

@@ -105,6 +105,44 @@ impl<T: Copy> Slots<T> {
         }
     }
 
+    /// As [`Self::read`], to be changed.
+    ///
+    /// # Safety
+    /// As [`Self::read`], and no thread reads them during the call.
+    #[cfg(not(loom))]
+    pub(super) unsafe fn change(&self, from: u64, to: u64, mut f: impl FnMut(&mut [T])) {
+        let at = self.index(from);
+        let len = (to - from) as usize;
+        let first = len.min(self.cells.len() - at);
+        let base = self.base();
+        if first > 0 {
+            // SAFETY: the mask keeps `at` below the length.
+            let slot = unsafe { base.add(at) };
+            // SAFETY: as in `read`, and the caller promised that they are ours alone.
+            f(unsafe { std::slice::from_raw_parts_mut(slot, first) });
+        }
+        if len > first {
+            // SAFETY: as above; what is left is at most `at` long.
+            f(unsafe { std::slice::from_raw_parts_mut(base, len - first) });
+        }
+    }
+
+    /// Under loom the slices have one element each.
+    ///
+    /// # Safety
+    /// As without loom.
+    #[cfg(loom)]
+    pub(super) unsafe fn change(&self, from: u64, to: u64, mut f: impl FnMut(&mut [T])) {
+        for position in from..to {
+            self.cells[self.index(position)].with_mut(|slot| {
+                // SAFETY: the caller promised that it is ours.
+                let slot: &mut MaybeUninit<T> = unsafe { &mut *slot };
+                // SAFETY: the caller promised that it is written.
+                f(std::slice::from_mut(unsafe { slot.assume_init_mut() }));
+            });
+        }
+    }
+
     /// Under loom each slot is a cell of its own, which checks the access.
     ///
     /// # Safety

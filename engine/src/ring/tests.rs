@@ -281,12 +281,58 @@ fn many_threads_lose_nothing_and_keep_their_order() {
     assert_eq!(rings.stats().pushed, seq);
 }
 
+/// R16.
+#[test]
+fn a_bar_is_passed_once_all_below_it_is_taken_and_who_judged_before_it_is_refused_above_it() {
+    let (rings, mut drain) = Rings::new(limits(4));
+    let common = rings.common();
+    common.push(1).unwrap();
+    let first = drain.bar();
+    assert_eq!((first, drain.bars_passed()), (1, 0));
+    let second = drain.bar();
+    assert_eq!((second, drain.bar()), (2, 2), "one is on its way, and the next is not laid");
+    common.push(2).unwrap();
+    assert_eq!(round(&mut drain, 100, 1), [1], "nothing of what lies above a bar is in the round of what lies below");
+    assert_eq!(drain.bars_passed(), 0);
+    assert_eq!(round(&mut drain, 100, 2), [2]);
+    assert_eq!(drain.bars_passed(), first);
+    assert!(round(&mut drain, 100, 2).is_empty());
+    assert_eq!(drain.bars_passed(), second, "in an idle lane too");
+    assert_eq!(common.push_slice(&[3, 4, 5, 6]).map(|_| ()), Ok(()), "and takes no room then");
+    assert_eq!(common.push_slice_if(&[7], || false), Err(Refused::Outdated));
+    assert_eq!(common.push_slice_if(&[7], || true), Err(Refused::Full));
+    assert_eq!(rings.stats().pushed, 6, "bars are no samples");
+}
+
+/// R16: a full lane with a claimer that does not come on holds the bar up, and nothing else does.
+#[test]
+fn a_full_lane_gets_its_bar_before_anybody_else_gets_room() {
+    let (rings, mut drain) = Rings::new(limits(4));
+    let common = rings.common();
+    let mut bar = 0;
+    common.push(1).unwrap();
+    common.push_slice_amid(&[2, 3, 4], || {
+        bar = drain.bar();
+        assert_eq!(drain.observe(100), 1);
+        drain.take(100, |samples| {
+            assert_eq!((samples, common.push(5)), (&[1][..], Err(Refused::Full)));
+        });
+        assert_eq!(common.push(5), Err(Refused::Full), "the bar has the room");
+    });
+    assert_eq!(round(&mut drain, 100, 1), [2, 3, 4]);
+    common.push(5).unwrap();
+    assert_eq!(drain.bars_passed(), 0);
+    assert_eq!(round(&mut drain, 100, 1), [5]);
+    assert_eq!(drain.bars_passed(), bar);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Push { lane: usize, len: usize },
     Common { len: usize },
     Drop { lane: usize },
     Join,
+    Bar,
     Round { per_lane_max: usize },
 }
 
@@ -296,6 +342,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..11_usize).prop_map(|len| Step::Common { len }),
         1 => (0..4_usize).prop_map(|lane| Step::Drop { lane }),
         1 => Just(Step::Join),
+        1 => Just(Step::Bar),
         3 => (1..12_usize).prop_map(|per_lane_max| Step::Round { per_lane_max }),
     ]
 }
@@ -303,9 +350,12 @@ fn step() -> impl Strategy<Value = Step> {
 /// A lane as a child would write it.
 #[derive(Default)]
 struct Twin {
+    /// A bar is an empty batch, and as long as one sample.
     queue: VecDeque<Vec<u64>>,
     len: usize,
     open: bool,
+    bars_asked: u64,
+    bars_passed: u64,
 }
 
 impl Twin {
@@ -318,11 +368,30 @@ impl Twin {
         fits
     }
 
+    fn bar(&mut self) -> u64 {
+        self.bars_asked = self.bars_passed + 1 + u64::from(self.queue.iter().any(Vec::is_empty));
+        self.lay();
+        self.bars_asked
+    }
+
+    fn lay(&mut self) {
+        if self.bars_asked > self.bars_passed && self.len < 8 && !self.queue.iter().any(Vec::is_empty) {
+            self.queue.push_back(Vec::new());
+            self.len += 1;
+        }
+    }
+
     fn take(&mut self, max: usize, whole: bool) -> Vec<u64> {
+        if self.queue.front().is_some_and(Vec::is_empty) {
+            self.queue.pop_front();
+            self.len -= 1;
+            self.bars_passed += 1;
+        }
+        self.lay();
         let mut taken = Vec::new();
         while let Some(mut batch) = self.queue.pop_front() {
             let room = max - taken.len().min(max);
-            if room == 0 || whole && batch.len() > room && !taken.is_empty() {
+            if room == 0 || batch.is_empty() || whole && batch.len() > room && !taken.is_empty() {
                 self.queue.push_front(batch);
                 break;
             }
@@ -332,6 +401,9 @@ impl Twin {
             taken.extend(batch);
         }
         self.len -= taken.len();
+        if !taken.is_empty() {
+            self.lay();
+        }
         taken
     }
 }
@@ -376,11 +448,13 @@ proptest! {
                     }
                     Err(_) => prop_assert_eq!(twins.len(), 5),
                 },
+                Step::Bar => prop_assert_eq!(drain.bar(), twins.get_mut(&0).unwrap().bar()),
                 Step::Round { per_lane_max } => {
                     let lanes = twins.iter_mut().filter(|(id, _)| **id != 0);
                     let mut expected: Vec<u64> = lanes.flat_map(|(_, twin)| twin.take(per_lane_max, false)).collect();
                     expected.extend(twins.get_mut(&0).unwrap().take(per_lane_max, true));
                     prop_assert_eq!(round(&mut drain, per_lane_max, seq as u64), expected);
+                    prop_assert_eq!(drain.bars_passed(), twins[&0].bars_passed);
                     twins.retain(|_, twin| twin.open || twin.len > 0);
                 }
             }

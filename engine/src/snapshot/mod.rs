@@ -34,8 +34,7 @@ impl Snapshot {
         let choose = || core.watermark.cut(|| core.versions.load(), Arc::ptr_eq);
         let (pin, version) = Pins::pin(&core.pins, &core.watermark, choose);
         let visible = pin.visible();
-        let sources =
-            Sources::new(version.sources(&core.registry, visible.commit, &core.kept.ages()), SeqNo(visible.seq));
+        let sources = Sources::new(version.sources(visible.commit, &core.kept.ages()), SeqNo(visible.seq));
         let hold = Hold { _pin: pin, graveyard: Arc::clone(graveyard) };
         Self { sources: sources.with_pin(Arc::new(hold)), pool: Arc::clone(pool), ledger: core.ledger.clone() }
     }

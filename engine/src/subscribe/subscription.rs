@@ -155,10 +155,11 @@ impl Subscription {
         SeqNo(self.start)
     }
 
-    /// The labels of a delivered sample's series; `None` if it is not in memory any more.
+    /// The labels of a delivered sample's series; `None` if it was evicted since, which takes
+    /// [`Builder::series_idle`](crate::Builder::series_idle) at least.
     #[must_use]
     pub fn labels(&self, series: SeriesId) -> Option<Labels> {
-        self.core.registry.slots().labels(series.slot)
+        self.core.registry().slots().labels_of(series)
     }
 
     /// The next delivery, if there is one by now.

@@ -211,6 +211,19 @@ impl<T: HeadTable, H: std::ops::Deref<Target = T>> HeadWriter<H> {
         }
     }
 
+    /// The series in `slot` is gone, and all its samples are in segments: the head is as if just made for the next one.
+    pub fn forget(&mut self, slot: u32) {
+        let head = self.0.head(slot);
+        let tails = [Some(&head.tail), head.late()];
+        for tail in tails.into_iter().flatten() {
+            // SAFETY: of the one writer (T1).
+            debug_assert!(tail.own.with(|own| unsafe { (*own).capacity } == 0), "its samples are flushed");
+            // Relaxed: who reads a number or time of the series before finds its id stale afterwards (V7).
+            tail.last.store(i64::MIN, Ordering::Relaxed);
+        }
+        head.last_seq.store(0, Ordering::Relaxed);
+    }
+
     /// The tails of `slot` that are open and of another memtable than `generation`.
     fn each_older(&mut self, slot: u32, generation: u32, mut found: impl FnMut(Kind, &OpenTail, &mut Own)) {
         let head = self.0.head(slot);

@@ -1,0 +1,112 @@
+//! What the worker remembers of evicted series until no sample of theirs can come out of a lane any more.
+
+use std::collections::HashMap;
+
+use crate::ring::{Drain, Rings};
+
+/// Evicted series by slot and tag, each eviction until everybody is known to be past it (V4, V5).
+pub struct Graves<L> {
+    /// By turn.
+    burials: Vec<Burial<L>>,
+}
+
+/// What one eviction took.
+struct Burial<L> {
+    turn: u32,
+    series: HashMap<(u32, u32), L>,
+    bytes: usize,
+    /// Laid across the common lane after the turn.
+    bar: u64,
+    /// All lanes have said that they saw the turn, and what they pushed before is in the round that is observed next.
+    seen_by_lanes: bool,
+}
+
+impl<L> Default for Graves<L> {
+    fn default() -> Self {
+        Self { burials: Vec::new() }
+    }
+}
+
+impl<L> Graves<L> {
+    pub fn is_empty(&self) -> bool {
+        self.burials.is_empty()
+    }
+
+    /// Series remembered.
+    pub fn len(&self) -> usize {
+        self.burials.iter().map(|burial| burial.series.len()).sum()
+    }
+
+    /// What remembering them takes, as far as those who buried them said.
+    pub fn bytes(&self) -> usize {
+        self.burials.iter().map(|burial| burial.bytes).sum()
+    }
+
+    /// After the eviction that ended with `turn`: `bar` was asked for behind that (V3, V4).
+    pub fn bury(&mut self, turn: u32, series: HashMap<(u32, u32), L>, bytes: usize, bar: u64) {
+        self.burials.push(Burial { turn, series, bytes, bar, seen_by_lanes: false });
+    }
+
+    pub fn get(&self, slot: u32, tag: u32) -> Option<&L> {
+        self.burials.iter().find_map(|burial| burial.series.get(&(slot, tag)))
+    }
+
+    /// Before a round is observed: what have all lanes seen by now? Takes the ring's mutex.
+    pub fn before_round<S: Copy>(&mut self, rings: &Rings<S>) {
+        let seen = rings.seen_by_all();
+        for burial in &mut self.burials {
+            burial.seen_by_lanes |= seen.is_none_or(|seen| seen >= burial.turn);
+        }
+    }
+
+    /// After a whole round was taken, or found empty: what everybody had passed before it was observed may be forgotten.
+    /// One burial at a time, for a thousand pieces are freed.
+    pub fn after_round<S: Copy>(&mut self, drain: &Drain<S>) {
+        let passed = drain.bars_passed();
+        let is_over = |burial: &Burial<L>| burial.seen_by_lanes && burial.bar <= passed;
+        if let Some(over) = self.burials.iter().position(is_over) {
+            self.burials.remove(over);
+        }
+    }
+}
+
+/// What an appender has seen of evictions.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen(u32);
+
+impl Seen {
+    /// Before the lane's first push.
+    pub fn new<S: Copy>(tags: &super::Tags, lane: &crate::ring::LaneSender<S>) -> Self {
+        let mut seen = Self(0);
+        seen.look(tags, lane);
+        seen
+    }
+
+    /// Whether an id may be pushed. Looks first whether there was an eviction (V3).
+    #[inline]
+    pub fn knows<S: Copy>(
+        &mut self,
+        tags: &super::Tags,
+        lane: &crate::ring::LaneSender<S>,
+        slot: u32,
+        tag: u32,
+    ) -> bool {
+        self.refresh(tags, lane);
+        tags.knows(slot, tag, self.0)
+    }
+
+    /// The turn by which the next ids are judged.
+    #[inline]
+    pub fn refresh<S: Copy>(&mut self, tags: &super::Tags, lane: &crate::ring::LaneSender<S>) -> u32 {
+        if tags.turn() != self.0 {
+            self.look(tags, lane);
+        }
+        self.0
+    }
+
+    #[cold]
+    fn look<S: Copy>(&mut self, tags: &super::Tags, lane: &crate::ring::LaneSender<S>) {
+        self.0 = tags.turn_seen();
+        lane.has_seen(self.0);
+    }
+}
