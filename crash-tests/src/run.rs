@@ -401,6 +401,17 @@ impl Run {
             Step::Durable if self.logs() => self.wait(Level::Durable),
             Step::Rest => self.rest(),
             Step::Durable | Step::Flush => self.flush(),
+            Step::Evict => {
+                tidegauge::internals::evict_idle(self.engine());
+                let engine = self.engine().clone();
+                // Others than had them get the slots.
+                for lane in self.lanes.iter_mut().rev() {
+                    for n in (0..SERIES as u8).rev() {
+                        lane.series[usize::from(n)] = store::series(&engine, lane.id, n);
+                    }
+                }
+                Ok(())
+            }
             Step::PushOld(n) => {
                 let lane = self.rng.below(self.lanes.len() as u64) as usize;
                 self.lanes[lane].push_old(n, &fs)

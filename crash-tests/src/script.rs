@@ -43,6 +43,8 @@ pub enum Step {
     Rest,
     /// Bring everything visible into segments.
     Flush,
+    /// Let idle series leave memory, and have their slots given to others.
+    Evict,
     /// Merge segments until nothing is left to merge.
     Compact,
     /// Push so many samples that are older than [`Step::RetainAge`] keeps.
@@ -127,7 +129,8 @@ impl Script {
             47..57 => Step::Visible,
             57..67 => Step::Durable,
             67..70 => Step::Rest,
-            70..80 => Step::Flush,
+            70..78 => Step::Flush,
+            78..80 => Step::Evict,
             80..84 => Step::Compact,
             84..89 => Step::Delete(match rng.below(8) {
                 0 => Extent::All,
@@ -149,11 +152,11 @@ impl Script {
     #[must_use]
     pub fn short() -> Vec<Self> {
         use Step::{
-            Backup, Batch, Close, Compact, Conditional, Delete, Durable, Flush, Kill, Metadata, Push, PushOld, Rest,
-            RetainAge, RetainBytes, Visible,
+            Backup, Batch, Close, Compact, Conditional, Delete, Durable, Evict, Flush, Kill, Metadata, Push, PushOld,
+            Rest, RetainAge, RetainBytes, Visible,
         };
         let (memory, sync) = (Durability::Memory, Durability::Sync);
-        let scripts: [(Durability, &[Step]); 21] = [
+        let scripts: [(Durability, &[Step]); 23] = [
             (sync, &[Push(2), Durable]),
             (sync, &[Push(2), Visible, Push(1), Durable, Push(1), Visible]),
             (sync, &[Push(2), Rest, Push(1), Rest]),
@@ -164,6 +167,9 @@ impl Script {
             (sync, &[Push(1), Close, Push(1), Durable]),
             (sync, &[Push(1), Batch(2), Durable, Batch(1), Batch(1)]),
             (sync, &[Push(2), Flush, Push(2), Flush, Push(1), Flush, Compact, Push(1), Durable]),
+            // A number means one series in one generation of the log, and another in the next.
+            (sync, &[Push(3), Flush, Evict, Push(3), Durable, Flush, Evict, Push(3), Durable]),
+            (sync, &[Push(3), Flush, Push(1), Evict, Push(3), Durable, Kill, Push(2), Flush, Evict, Push(2), Durable]),
             (sync, &[Metadata(9), Push(1), Metadata(9), Durable]),
             (sync, &[Conditional, Kill, Conditional]),
             // Over a segment and a memtable, then carried out.

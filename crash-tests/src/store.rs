@@ -31,7 +31,7 @@ pub fn open(fs: &SimFs, durability: Durability) -> Result<Engine, OpenError> {
 /// As above, with options to come.
 pub fn builder(fs: &SimFs, durability: Durability) -> Builder {
     let builder = tidegauge::internals::builder_on(Arc::new(fs.clone()), WAL_FILE_BYTES);
-    builder.durability(durability).lane_samples(LANE_SAMPLES).flush_bytes(1 << 16).query_threads(1)
+    builder.durability(durability).series_idle(None).lane_samples(LANE_SAMPLES).flush_bytes(1 << 16).query_threads(1)
 }
 
 /// What retention has hidden for good.
