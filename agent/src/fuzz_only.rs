@@ -42,6 +42,7 @@ impl Asker {
             query_memory: tidegauge::Builder::QUERY_MEMORY_BYTES,
             query_concurrency: 20,
             retention: None,
+            series_idle: None,
         };
         let app = App::new(engine, settings, Arc::new(Counters::new()), Outcomes::default());
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
+use tidegauge::internals::evict_idle;
 use tidegauge::{Level, Matcher};
 
 use super::*;
@@ -41,6 +42,12 @@ impl Scraped {
         let ack = self.worker.round(at(self.next), &Stop::default()).unwrap().expect("an ack");
         self.engine.wait(ack, Level::Visible, Duration::from_secs(20)).unwrap();
         self.next += 1;
+    }
+
+    /// All series are stored and leave memory.
+    fn evict(&self, series: usize) {
+        self.engine.flush().unwrap();
+        assert_eq!(evict_idle(&self.engine), series);
     }
 
     /// Seconds after the start, and values; a stale marker is `None`.
@@ -120,6 +127,39 @@ fn a_timestamp_from_the_future_costs_its_sample_and_no_other() {
     assert_eq!(target.of("b"), []);
     assert_eq!(target.of("c"), [(0, Some(1.0))]);
     assert!(target.lines.lock().unwrap()[0].contains("1 samples were refused"));
+}
+
+#[test]
+fn a_round_after_its_series_left_memory_stores_all_of_it() {
+    let mut target = Scraped::new(Reply::text(""));
+    target.round(Reply::text("a 1\nb{x=\"1\"} 1\n"));
+    target.evict(5);
+    target.round(Reply::text("a 2\nb{x=\"1\"} 2\n"));
+    target.round(Reply::text("b{x=\"1\"} 3\n"));
+    assert_eq!(target.of("a"), [(0, Some(1.0)), (1, Some(2.0)), (2, None)]);
+    assert_eq!(target.of("b"), [(0, Some(1.0)), (1, Some(2.0)), (2, Some(3.0))]);
+    assert_eq!(target.of("up").len(), 3);
+    target.evict(5);
+    target.round(Reply::text("b{x=\"1\"} 4\n"));
+    // Down when all of it had left: nothing but its own series is left to tell.
+    target.evict(4);
+    target.round(Reply::text("").status(500));
+    assert_eq!(target.of("b"), [(0, Some(1.0)), (1, Some(2.0)), (2, Some(3.0)), (3, Some(4.0))]);
+    assert_eq!(target.of("up"), [(0, Some(1.0)), (1, Some(1.0)), (2, Some(1.0)), (3, Some(1.0)), (4, Some(0.0))]);
+}
+
+/// One that never had a sample is idle in the midst of others.
+#[test]
+fn a_series_that_left_memory_costs_neither_the_round_nor_the_mark_of_another() {
+    let mut target = Scraped::new(Reply::text(""));
+    target.round(Reply::text("a 1\nahead 1 4102444800000\nends 1\n"));
+    target.engine.flush().unwrap();
+    target.round(Reply::text("a 2\nahead 2 4102444800000\nends 2\n"));
+    assert_eq!(evict_idle(&target.engine), 1);
+    target.round(Reply::text("a 3\nahead 3 4102444800000\n"));
+    assert_eq!(target.of("a"), [(0, Some(1.0)), (1, Some(2.0)), (2, Some(3.0))]);
+    assert_eq!(target.of("ends"), [(0, Some(1.0)), (1, Some(2.0)), (2, None)]);
+    assert_eq!(target.of("ahead"), []);
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use tidegauge::{Ack, Appender, Engine, METRIC_NAME, PushError, SeriesError, SeriesId, SeriesSample, Timestamp};
+use tidegauge::{
+    Ack, Appender, Engine, Labels, METRIC_NAME, PushError, SeriesError, SeriesId, SeriesSample, Timestamp,
+};
 
 use super::cache::SeriesCache;
 use super::labels::with_target;
@@ -103,30 +105,49 @@ impl Worker {
         if stop.is_set() {
             return Ok(None);
         }
-        match self.push() {
-            // The engine has let go of idle series: all have to be resolved anew.
-            Err(PushError::StaleSeries) => {
-                self.cache.clear();
-                if let Ok(own) = OwnSeries::resolve(&self.engine, &self.job, &self.instance) {
-                    self.own = own;
+        let (mut anew, mut all_due) = (false, false);
+        loop {
+            match self.push() {
+                // The engine has let go of idle series: all have to be resolved anew.
+                Err(PushError::StaleSeries) if !anew => {
+                    (anew, all_due) = (true, false);
+                    self.resolve_anew(at);
                 }
-                self.gather(at);
-                self.push()
+                Err(PushError::TooFarAhead { series, max_ahead, .. }) if !all_due => {
+                    all_due = true;
+                    self.leave_out_ahead(&series, max_ahead);
+                }
+                pushed => return pushed,
             }
-            Err(PushError::TooFarAhead { series, max_ahead, .. }) => {
-                let ahead = i64::try_from(max_ahead.as_nanos()).unwrap_or(i64::MAX);
-                let limit = tidegauge::now().nanos().saturating_add(ahead);
-                let before = self.batch.len();
-                self.batch.retain(|sample| sample.timestamp().nanos() <= limit);
-                let dropped = before - self.batch.len();
-                let what = format_args!(
-                    "{dropped} samples were refused, first of {series}: more than {max_ahead:?} ahead of the clock"
-                );
-                self.notices.tell("ahead", what);
-                self.push()
-            }
-            pushed => pushed,
         }
+    }
+
+    /// Collects once more, without the ids of before.
+    fn resolve_anew(&mut self, at: Timestamp) {
+        self.cache.clear();
+        if let Ok(own) = OwnSeries::resolve(&self.engine, &self.job, &self.instance) {
+            self.own = own;
+        }
+        let stale = |sample: &&SeriesSample| sample.value().to_bits() == STALE_MARKER_BITS && sample.timestamp() == at;
+        let gone: Vec<SeriesSample> = self.batch.iter().filter(stale).copied().collect();
+        self.gather(at);
+        // The cache knows nothing any more of those that ended with this round. One that has left memory needs no mark.
+        // First, for they may have come back by now: the last word counts.
+        for mark in gone {
+            let _ = self.appender.push_batch(&[mark]);
+        }
+    }
+
+    fn leave_out_ahead(&mut self, series: &Labels, max_ahead: Duration) {
+        let ahead = i64::try_from(max_ahead.as_nanos()).unwrap_or(i64::MAX);
+        let limit = tidegauge::now().nanos().saturating_add(ahead);
+        let before = self.batch.len();
+        self.batch.retain(|sample| sample.timestamp().nanos() <= limit);
+        let dropped = before - self.batch.len();
+        let what = format_args!(
+            "{dropped} samples were refused, first of {series}: more than {max_ahead:?} ahead of the clock"
+        );
+        self.notices.tell("ahead", what);
     }
 
     /// Fills the batch with a round's samples, or with what marks the target as down.

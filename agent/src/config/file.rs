@@ -33,6 +33,8 @@ pub(super) struct ConfigFile {
     #[serde(deserialize_with = "bytes")]
     pub(super) query_memory: Option<u64>,
     pub(super) query_concurrency: Option<usize>,
+    #[serde(deserialize_with = "duration")]
+    pub(super) series_idle: Option<Duration>,
     pub(super) enable_admin_api: bool,
     pub(super) experimental: Option<bool>,
     pub(super) insecure: bool,

@@ -63,6 +63,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "COUNT")]
     pub(crate) query_concurrency: Option<usize>,
 
+    /// Let series leave memory that had no new sample for so long; what is stored stays. 0s: never [default: 1h]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) series_idle: Option<Duration>,
+
     /// Allow the administrative requests under /api/v1/admin
     #[arg(long)]
     pub(crate) enable_admin_api: bool,

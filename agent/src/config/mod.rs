@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) query_concurrency: usize,
     /// How long data is kept; `None` leaves what the store was told before.
     pub(crate) retention: Option<Duration>,
+    /// After how long without a sample a series leaves memory; `None`: never.
+    pub(crate) series_idle: Option<Duration>,
 }
 
 /// Why the settings make no sense. Mend the flags or the file; nothing was started.
@@ -101,6 +103,12 @@ pub(crate) fn settle(args: ServeArgs) -> Result<Settings, ConfigError> {
         let what = format!("give 1 to {QUERY_CONCURRENCY_MAX}");
         return Err(ConfigError::Bad { name: "query-concurrency", what });
     }
+    let series_idle = args.series_idle.or(file.series_idle).unwrap_or(Builder::SERIES_IDLE);
+    let longest = 2 * scrape_interval;
+    if !series_idle.is_zero() && series_idle < longest {
+        let what = format!("must be at least {longest:?}, twice the scrape interval; 0s for never");
+        return Err(ConfigError::Bad { name: "series-idle", what });
+    }
     let scrape = if args.scrape.is_empty() { file.scrape } else { args.scrape };
     Ok(Settings {
         data_dir: args.data_dir.or(file.data_dir).unwrap_or_else(|| PathBuf::from("./tidegauge-data")),
@@ -114,6 +122,7 @@ pub(crate) fn settle(args: ServeArgs) -> Result<Settings, ConfigError> {
         query_memory,
         query_concurrency,
         retention,
+        series_idle: (!series_idle.is_zero()).then_some(series_idle),
     })
 }
 
@@ -159,6 +168,7 @@ mod tests {
         assert_eq!(settings.query_concurrency, 20);
         assert!((QUERY_MEMORY_MIN..=2 << 30).contains(&settings.query_memory));
         assert_eq!(memory_total("MemTotal:       24684084 kB\nMemFree: 1 kB\n"), Some(24_684_084 << 10));
+        assert_eq!(settings.series_idle, Some(Duration::from_secs(3_600)));
         assert!(settings.host_metrics && settings.experimental && !settings.admin_api);
     }
 
@@ -189,5 +199,8 @@ mod tests {
         for count in [0, 401] {
             assert!(with(|a| a.query_concurrency = Some(count)).is_err());
         }
+        let short = with(|a| a.series_idle = Some(Duration::from_millis(1_999))).unwrap_err();
+        assert!(short.to_string().starts_with("series-idle: "), "{short}");
+        assert_eq!(with(|a| a.series_idle = Some(Duration::ZERO)).unwrap().series_idle, None);
     }
 }

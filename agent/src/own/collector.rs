@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegauge::{Appender, AppenderError, Engine, Metadata, SeriesId, SeriesSample};
+use tidegauge::{Appender, AppenderError, Engine, Metadata, PushError, SeriesId, SeriesSample, Timestamp};
 
 use super::{Counters, Metric, measure};
 use crate::collect::describe;
@@ -56,22 +56,29 @@ impl Collector {
     /// One round. What the engine refuses is left out: its own error is in its own metrics.
     fn collect(&mut self) {
         let now = tidegauge::now();
-        let (mut batch, mut news) = (Vec::new(), Vec::new());
-        for metric in measure(&self.engine, &self.counters) {
+        let metrics = measure(&self.engine, &self.counters);
+        let mut news = Vec::new();
+        for metric in &metrics {
             if self.described.insert(metric.family) {
                 // Told once; the engine keeps it.
                 let (kind, help) = (metric.kind.to_owned(), metric.help.to_owned());
                 news.push((metric.family.to_owned(), Metadata { kind, help, unit: String::new() }));
             }
-            if let Some(id) = self.id(&metric) {
-                batch.push(SeriesSample::new(id, now, metric.value));
-            }
         }
         describe(&self.engine, news);
-        if self.appender.push_batch(&batch).is_err() {
-            // Ids may have become stale; they are resolved anew in the next round.
+        if self.push(now, &metrics) == Err(PushError::StaleSeries) {
+            // A metric that was away for long: its series has left memory.
             self.series.clear();
+            let _ = self.push(now, &metrics);
         }
+    }
+
+    fn push(&mut self, now: Timestamp, metrics: &[Metric]) -> Result<(), PushError> {
+        let mut batch = Vec::with_capacity(metrics.len());
+        for metric in metrics {
+            batch.extend(self.id(metric).map(|id| SeriesSample::new(id, now, metric.value)));
+        }
+        self.appender.push_batch(&batch).map(drop)
     }
 
     fn id(&mut self, metric: &Metric) -> Option<SeriesId> {
@@ -106,6 +113,21 @@ mod tests {
         let id = engine.series(&[("__name__", "tidegauge_series"), ("job", JOB), ("instance", "here")]).unwrap();
         assert!(collector.series.values().any(|known| *known == id));
         assert!(collector.series.len() > 20);
+    }
+
+    #[test]
+    fn our_own_metrics_go_on_when_their_series_have_left_memory() {
+        let engine = Engine::in_memory().unwrap();
+        let mut collector = Collector::new(engine.clone(), Arc::new(Counters::new()), "here".to_owned()).unwrap();
+        for round in 1..=3 {
+            collector.collect();
+            let ack = collector.appender.push_batch(&[]).unwrap();
+            engine.wait(ack, tidegauge::Level::Visible, Duration::from_secs(20)).unwrap();
+            let series = engine.snapshot().select("tidegauge_series").unwrap();
+            assert_eq!((series.len(), series.series(0).read().unwrap().timestamps.len()), (1, round));
+            engine.flush().unwrap();
+            assert!(tidegauge::internals::evict_idle(&engine) > 20);
+        }
     }
 
     #[test]

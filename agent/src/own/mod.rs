@@ -109,7 +109,13 @@ fn log_files(list: &mut List, counters: &Counters) {
 }
 
 fn engine_metrics(list: &mut List, s: &Stats) {
-    list.gauge("tidegauge_series", "Series known to the engine.", s.series as f64);
+    list.gauge("tidegauge_series", "Series in memory: those that are limited.", s.series as f64);
+    let help = "Series that left memory because they were idle.";
+    list.counter("tidegauge_series_evicted_total", help, s.series_evicted);
+    let help = "Time spent on letting series leave memory.";
+    list.put("tidegauge_eviction_seconds_total", "counter", help, s.eviction_nanos as f64 / 1e9);
+    let help = "Evicted series whose labels are kept until every appender has pushed again.";
+    list.gauge("tidegauge_series_in_lanes", help, s.series_in_lanes as f64);
     list.counter("tidegauge_samples_total", "Samples that became visible.", s.samples);
     list.counter("tidegauge_commits_total", "Drain rounds of the ingest worker.", s.commits);
     let lag = s.visible_seq.saturating_sub(s.durable_seq);
@@ -243,8 +249,11 @@ mod tests {
     use super::*;
 
     /// Where each of the engine's statistics is shown.
-    const SHOWN: [(&str, &str); 52] = [
+    const SHOWN: [(&str, &str); 55] = [
         ("series", "tidegauge_series"),
+        ("series_evicted", "tidegauge_series_evicted_total"),
+        ("eviction_nanos", "tidegauge_eviction_seconds_total"),
+        ("series_in_lanes", "tidegauge_series_in_lanes"),
         ("samples", "tidegauge_samples_total"),
         ("commits", "tidegauge_commits_total"),
         ("wal_bytes", "tidegauge_wal_bytes_total"),

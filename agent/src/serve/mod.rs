@@ -64,6 +64,7 @@ async fn live(settings: Settings) -> Result<(), Failure> {
 fn builder(settings: &Settings, bound: SocketAddr, report: Report) -> Builder {
     Engine::builder(&settings.data_dir)
         .durability(settings.durability)
+        .series_idle(settings.series_idle)
         .address(bound.to_string())
         .query_memory_bytes(settings.query_memory)
         .on_progress(lines(Arc::clone(&report), LINE_EVERY))

@@ -71,6 +71,7 @@ pub(super) async fn flags(State(app): State<Arc<App>>) -> Envelope {
         "query-memory": size(settings.query_memory),
         "query-concurrency": settings.query_concurrency.to_string(),
         "retention": settings.retention.map(show_duration).unwrap_or_default(),
+        "series-idle": show_duration(settings.series_idle.unwrap_or_default()),
     }))
 }
 
@@ -84,6 +85,7 @@ pub(super) async fn config(State(app): State<Arc<App>>) -> Envelope {
         ("durability", settings.durability.to_string().into()),
         ("scrape", scrape.into()),
         ("scrape_interval", show_duration(settings.scrape_interval).into()),
+        ("series_idle", show_duration(settings.series_idle.unwrap_or_default()).into()),
         ("host_metrics", settings.host_metrics.into()),
         ("enable_admin_api", settings.admin_api.into()),
         ("experimental", settings.experimental.into()),

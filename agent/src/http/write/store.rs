@@ -221,6 +221,23 @@ mod tests {
     }
 
     #[test]
+    fn a_sender_notices_nothing_when_its_series_have_left_memory() {
+        let engine = Engine::in_memory().unwrap();
+        let label = field(1, &[field(1, b"__name__"), field(2, b"up")].concat());
+        for round in 1..=3u8 {
+            // The value as a fixed double, the time as a number.
+            let sample = field(2, &[&[9][..], &f64::from(round).to_le_bytes(), &[16, round]].concat());
+            let stored = store(&engine, Protocol::V1, &field(1, &[label.clone(), sample].concat())).unwrap();
+            assert!(stored.failed.is_none() && stored.samples == 1, "{:?}", stored.failed);
+            engine.wait(stored.ack.unwrap(), tidegauge::Level::Visible, std::time::Duration::from_secs(20)).unwrap();
+            engine.flush().unwrap();
+            assert_eq!(tidegauge::internals::evict_idle(&engine), 1);
+        }
+        let up: Vec<(i64, u64)> = (1..=3u8).map(|n| (i64::from(n) * 1_000_000, f64::from(n).to_bits())).collect();
+        assert_eq!(crate::test_engine::samples_of(&engine, "up"), up);
+    }
+
+    #[test]
     fn a_description_that_is_refused_costs_no_other() {
         let engine = Engine::in_memory().unwrap();
         let huge = "x".repeat(64 << 20);
