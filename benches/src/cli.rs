@@ -78,6 +78,10 @@ pub struct Run {
     /// as fast as the engine takes them].
     #[arg(long, value_name = "SAMPLES", value_parser = count)]
     pub rate: Option<u64>,
+    /// Let series leave memory that had no new sample for so long, and read the idle memory after that [default: the
+    /// engine's, which no run lasts as long as].
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub series_idle: Option<Duration>,
     /// What everything random follows from.
     #[arg(long, default_value_t = 1, value_name = "S")]
     pub seed: u64,

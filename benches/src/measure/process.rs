@@ -25,6 +25,8 @@ pub struct Memory {
     pub rss: u64,
     /// The most since the start, or since [`Memory::reset_peak`].
     pub peak: u64,
+    /// What of `rss` is no file's.
+    pub anonymous: u64,
 }
 
 impl Memory {
@@ -46,7 +48,7 @@ impl Memory {
             let kib = line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
             kib.unwrap_or(0) * 1024
         };
-        Self { rss: field("VmRSS"), peak: field("VmHWM") }
+        Self { rss: field("VmRSS"), peak: field("VmHWM"), anonymous: field("RssAnon") }
     }
 
     /// Lets the peak start again from what is resident now. Answers whether the system did it.
@@ -62,9 +64,10 @@ mod tests {
 
     #[test]
     fn memory_is_read_in_bytes_and_missing_fields_are_zero() {
-        let status = "Name:\tx\nVmPeak:\t  9 kB\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\nThreads:\t1\n";
-        assert_eq!(Memory::parse(status), Memory { rss: 1 << 20, peak: 2 << 20 });
-        assert_eq!(Memory::parse("VmRSS:\tmuch kB\n"), Memory { rss: 0, peak: 0 });
+        let status =
+            "Name:\tx\nVmPeak:\t  9 kB\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\nRssAnon:\t     512 kB\nThreads:\t1\n";
+        assert_eq!(Memory::parse(status), Memory { rss: 1 << 20, peak: 2 << 20, anonymous: 1 << 19 });
+        assert_eq!(Memory::parse("VmRSS:\tmuch kB\n"), Memory { rss: 0, peak: 0, anonymous: 0 });
     }
 
     #[test]

@@ -40,6 +40,20 @@ const IDLE: Duration = Duration::from_millis(500);
 /// Figures that are medians are medians of this many.
 const REPEATS: usize = 3;
 
+/// Series that stay: an eviction is not worth it.
+const TOO_FEW: u64 = 64;
+
+/// Until what is idle has left memory; not for ever, for the figures show it.
+fn wait_for_evictions(engine: &Engine, after: Duration) {
+    let until = Instant::now() + after * 4 + Duration::from_secs(60);
+    let is_there = || engine.stats().series >= TOO_FEW || engine.stats().series_in_lanes > 0;
+    while is_there() && Instant::now() < until {
+        thread::sleep(IDLE / 10);
+    }
+    // What knew them is freed a moment later.
+    thread::sleep(IDLE);
+}
+
 /// Runs one workload and reports.
 ///
 /// # Errors
@@ -92,6 +106,9 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
     let cpu_flushed_s = cpu_s() - stored.cpu_before_s;
     let peak = Memory::now().peak;
     thread::sleep(IDLE);
+    if let Some(after) = options.series_idle {
+        wait_for_evictions(&engine, after);
+    }
     let idle_rss = Memory::now().rss;
     let wal_bytes = engine.stats().wal_bytes;
     let ack_durable_us = AckTimes::of(&stored.acks, &engine.stats(), options.durability);

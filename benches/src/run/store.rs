@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tidegauge::{Durability, Engine, SeriesId};
+use tidegauge::{Builder, Durability, Engine, SeriesId};
 
 use super::arrivals::Arrivals;
 use super::ingest::{Ingested, Pushing, Share, ingest};
@@ -28,6 +28,7 @@ pub(super) fn open(dir: &Path, options: &Run) -> Result<Engine, Error> {
     // Nothing becomes cold by itself: what it would weigh is measured apart.
     let builder = Engine::builder(dir).durability(options.durability).cold_after(Duration::MAX);
     let builder = builder.lane_samples(lane_samples(options)).max_appenders(options.appenders as usize + 16);
+    let builder = builder.series_idle(Some(options.series_idle.unwrap_or(Builder::SERIES_IDLE)));
     builder.open().map_err(Error::engine("opening the engine"))
 }
 
