@@ -15,6 +15,9 @@ common_observe   ring_common
 common_publish   ring_common
 common_reclaim   ring_common
 common_release   ring_common
+cut_again        tail
+durable          watermark
+durable_read     watermark
 ended            ring_progress
 ended_read       ring_progress
 feed_ended       subscribe
@@ -27,6 +30,7 @@ lane_reclaim     ring_lane
 lane_release     ring_lane
 lane_seen        evict
 lane_seen_read   evict
+lane_sever       subscribe
 newest_buf       tail
 newest_len       tail
 pin_announce     pins
@@ -36,6 +40,7 @@ progress_read    ring_progress
 reply_gone       requests
 reply_told       requests
 requests_closed  requests
+rotation_generation tail
 tail_empty       tail
 tail_fresh       tail
 tail_grow        tail

@@ -1,6 +1,7 @@
 //! The durable watermark: everything below it survives a power loss.
 
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::AtomicU64;
+use crate::sync::weakenable;
 
 /// First sequence number that may be lost.
 ///
@@ -16,10 +17,11 @@ impl Durable {
     /// Everything below `seq` is on the device. Answers what is known to be there now.
     pub fn synced(&self, seq: u64) -> u64 {
         // AcqRel: whoever acts on the number comes after the sync, and after earlier ones.
-        self.0.fetch_max(seq, Ordering::AcqRel).max(seq)
+        self.0.fetch_max(seq, weakenable!("durable", AcqRel)).max(seq)
     }
 
     pub fn seq(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
+        // Acquire: what is called so is on the device for whoever reads it (D1).
+        self.0.load(weakenable!("durable_read", Acquire))
     }
 }

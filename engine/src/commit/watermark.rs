@@ -1,7 +1,7 @@
 //! The visible watermark: everything below it can be read.
 
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::weakenable;
+use crate::sync::{weakenable, weakenable_step};
 
 /// The last commit that may be read, and the sequence number behind its last sample.
 ///
@@ -75,7 +75,9 @@ impl Watermark {
         loop {
             let visible = self.load();
             let again = load();
-            if same(&version, &again) {
+            let mut agree = true;
+            weakenable_step!("cut_again", agree = same(&version, &again));
+            if agree {
                 return (visible, version);
             }
             version = again;

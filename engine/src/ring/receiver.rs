@@ -2,7 +2,7 @@
 
 use super::lane::{Lane, LaneSender, Published};
 use super::progress::LaneId;
-use crate::sync::Arc;
+use crate::sync::{Arc, weakenable_step};
 
 /// The receiving end of a lane that stands alone: not one of the engine's lanes, which one drain reads together.
 /// Dropping it refuses what is pushed.
@@ -55,6 +55,6 @@ impl<T: Copy> LaneReceiver<T> {
 
 impl<T: Copy> Drop for LaneReceiver<T> {
     fn drop(&mut self) {
-        self.lane.sever();
+        weakenable_step!("lane_sever", self.lane.sever());
     }
 }

@@ -11,7 +11,7 @@ use std::ptr::{self, NonNull};
 use crate::commit::PinView;
 use crate::sync::atomic::{AtomicI64, AtomicPtr, AtomicU64, Ordering};
 use crate::sync::epoch::Guard;
-use crate::sync::{UnsafeCell, weakenable};
+use crate::sync::{UnsafeCell, weakenable, weakenable_step};
 
 pub use buf::{ChunkMark, ORDINALS_END, len_at};
 use buf::{Mark, Marks, Slot, TailBuf, free_marks, next_capacity, retire, slot_at, with_pairs};
@@ -387,7 +387,9 @@ impl OpenTail {
             let Some(buf) = NonNull::new(before) else { return TailView::Elsewhere };
             // SAFETY: the guard was taken before the load, so the buffer is not freed (T6).
             let header = unsafe { buf.as_ref() };
-            if header.generation != generation || state.len() == 0 {
+            let mut elsewhere = state.len() == 0;
+            weakenable_step!("rotation_generation", elsewhere |= header.generation != generation);
+            if elsewhere {
                 return TailView::Elsewhere;
             }
             let own = ChunkMark { commit: state.commit(), base: state.base() as u32 };
