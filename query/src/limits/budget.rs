@@ -54,6 +54,9 @@ struct Inner {
     /// Whether the ledger counts it as refused: once, however many threads met its bound.
     refused: AtomicBool,
     counts: Counts,
+    /// Calls of [`Budget::check`], for tests.
+    #[cfg(test)]
+    looks: AtomicU64,
 }
 
 impl Drop for Inner {
@@ -112,7 +115,18 @@ impl Budget {
     pub(crate) fn make(limits: QueryLimits, cancel: Cancel, ledger: Option<Ledger>) -> Self {
         let (samples, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
         let (started, refused, counts) = (Instant::now(), AtomicBool::new(false), Counts::default());
-        Self(Arc::new(Inner { limits, started, cancel, samples, bytes, ledger, refused, counts }))
+        Self(Arc::new(Inner {
+            limits,
+            started,
+            cancel,
+            samples,
+            bytes,
+            ledger,
+            refused,
+            counts,
+            #[cfg(test)]
+            looks: AtomicU64::new(0),
+        }))
     }
 
     /// The limits it was started with.
@@ -246,6 +260,12 @@ impl Budget {
         self.0.bytes.load(Relaxed)
     }
 
+    /// How often [`check`](Self::check) was asked.
+    #[cfg(test)]
+    pub(crate) fn looks(&self) -> u64 {
+        self.0.looks.load(Relaxed)
+    }
+
     /// Time since the query began.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
@@ -257,6 +277,8 @@ impl Budget {
     /// # Errors
     /// [`QueryError::Cancelled`], or [`QueryError::LimitExceeded`] once its time is over.
     pub fn check(&self) -> Result<(), QueryError> {
+        #[cfg(test)]
+        self.0.looks.fetch_add(1, Relaxed);
         if self.0.cancel.is_cancelled() {
             return Err(QueryError::Cancelled);
         }
@@ -351,6 +373,11 @@ impl Held {
         }
         self.bytes += more;
         Ok(())
+    }
+
+    /// What it is charged to.
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// Holds the bytes for as long as the budget or a clone of it is there: what they were held for is the answer.

@@ -213,6 +213,7 @@ impl<F: Fn(&Window<'_>, usize) -> Result<Option<f64>, EvalError>> Disjoint<'_, F
                 end,
                 range: self.spec.range,
                 extension: None,
+                budget: self.budget,
             };
             if let Some(value) = (self.f)(&window, step)? {
                 out[step] = value;

@@ -8,6 +8,7 @@ use tidegauge_storage::model::Labels;
 
 use super::error::EvalError;
 use super::labels::without_name;
+use super::looks::{Looks, PIECE, pieces, pieces_mut, repeat};
 use crate::limits::{Budget, Held, Limit};
 
 /// Stands where a series has no value at a step. It is the staleness marker, which no
@@ -86,13 +87,26 @@ impl Grid {
             self.reserve(more)?;
         }
         self.rows.push(row);
-        self.values.extend_from_slice(values);
+        for piece in pieces(values, &self.holdings.budget) {
+            self.values.extend_from_slice(piece?);
+        }
         self.count(values)
+    }
+
+    /// Appends series that have no value yet. There is room for them.
+    pub(super) fn push_absent(&mut self, rows: impl Iterator<Item = Row>) -> Result<(), EvalError> {
+        let before = self.rows.len();
+        self.rows.extend(rows);
+        let cells = (self.rows.len() - before) * self.steps;
+        repeat(&mut self.values, &ABSENT, cells, &self.holdings.budget)
     }
 
     /// Takes values already in place into the account.
     pub(super) fn count(&mut self, values: &[f64]) -> Result<(), EvalError> {
-        let present = values.iter().filter(|v| !is_absent(**v)).count() as u64;
+        let mut present = 0;
+        for piece in pieces(values, &self.holdings.budget) {
+            present += piece?.iter().filter(|v| !is_absent(**v)).count() as u64;
+        }
         self.samples += present;
         let all = self.holdings.samples.get() + present;
         self.holdings.samples.set(all);
@@ -152,11 +166,25 @@ impl Grid {
     }
 
     /// Replaces every value; values that are absent stay so. The metric's name no longer applies.
-    pub(super) fn map(&mut self, f: impl Fn(f64) -> f64) {
-        for value in self.values.iter_mut().filter(|v| !is_absent(**v)) {
-            *value = f(*value);
+    pub(super) fn map(&mut self, f: impl Fn(f64) -> f64) -> Result<(), EvalError> {
+        for piece in pieces_mut(&mut self.values, &self.holdings.budget) {
+            piece?.iter_mut().filter(|v| !is_absent(**v)).for_each(|v| *v = f(*v));
         }
         self.drop_names();
+        Ok(())
+    }
+
+    /// As [`map`](Self::map), but the names stay, and `f` is told the step.
+    pub(super) fn map_steps(&mut self, f: impl Fn(usize, f64) -> f64) -> Result<(), EvalError> {
+        let mut looks = Looks::new(&self.holdings.budget);
+        for row in self.values.chunks_mut(self.steps.max(1)) {
+            for (i, piece) in row.chunks_mut(PIECE).enumerate() {
+                let steps = (i * PIECE..).zip(piece.iter_mut()).filter(|(_, v)| !is_absent(**v));
+                steps.for_each(|(step, v)| *v = f(step, *v));
+                looks.after(piece.len())?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn drop_names(&mut self) {
@@ -186,7 +214,12 @@ impl Grid {
         let mut out = self.like(steps)?;
         out.reserve(self.rows.len())?;
         for (row, values) in self.iter() {
-            out.push(row.clone(), &vec![values[0]; steps])?;
+            out.push_absent(std::iter::once(row.clone()))?;
+            let at = out.rows.len() - 1;
+            for piece in pieces_mut(out.row_mut(at), self.budget()) {
+                piece?.fill(values[0]);
+            }
+            out.count_row(at)?;
         }
         Ok(out)
     }

@@ -11,6 +11,7 @@ mod value;
 // what goes through
 mod grid;
 mod labels;
+mod looks;
 mod times;
 
 // how: selectors, ranges, operators, aggregations, functions

@@ -7,6 +7,7 @@ use tidegauge_storage::source::Snapshot;
 use super::annotations::Annotations;
 use super::error::EvalError;
 use super::grid::{Grid, Holdings};
+use super::looks::{PIECE, pieces_mut, repeat};
 use super::selector::Wanted;
 use super::times::{Asked, Steps};
 use crate::limits::Held;
@@ -66,15 +67,31 @@ impl Run<'_> {
         let value = eval(Steps::one(steps.start))?;
         budget.repeat_since(&before, steps.count);
         Ok(match value {
-            Val::Scalar(value) => Val::Scalar(vec![value[0]; steps.count]),
+            Val::Scalar(value) => Val::Scalar(self.repeated(value[0], steps)?),
             Val::Vector(grid) => Val::Vector(grid.spread(steps.count)?),
             Val::String(text) => Val::String(text),
         })
     }
 
+    /// The same number at each step.
+    pub(super) fn repeated(&self, value: f64, steps: Steps) -> Result<Vec<f64>, EvalError> {
+        let mut all = Vec::new();
+        repeat(&mut all, &value, steps.count, self.holdings.budget())?;
+        Ok(all)
+    }
+
+    /// `a` with `b` at each step, in the place of `a`.
+    pub(super) fn paired(&self, mut a: Vec<f64>, b: &[f64], f: impl Fn(f64, f64) -> f64) -> Result<Val, EvalError> {
+        let budget = self.holdings.budget();
+        for (a, b) in pieces_mut(&mut a, budget).zip(b.chunks(PIECE)) {
+            a?.iter_mut().zip(b).for_each(|(a, b)| *a = f(*a, *b));
+        }
+        Ok(Val::Scalar(a))
+    }
+
     fn eval_node(&self, expr: &Expr, steps: Steps) -> Result<Val, EvalError> {
         match expr {
-            Expr::Number(n) => Ok(Val::Scalar(vec![n.value; steps.count])),
+            Expr::Number(n) => Ok(Val::Scalar(self.repeated(n.value, steps)?)),
             Expr::String(s) => Ok(Val::String(s.value.clone())),
             Expr::Vector(v) => Ok(Val::Vector(self.vector_selector(v, steps, Wanted::Value)?)),
             Expr::Matrix(_) | Expr::Subquery(_) => {
@@ -85,8 +102,12 @@ impl Run<'_> {
                 let mut value = self.eval(&u.expr, steps)?;
                 if u.negate {
                     match &mut value {
-                        Val::Scalar(values) => values.iter_mut().for_each(|v| *v = -*v),
-                        Val::Vector(grid) => grid.map(|v| -v),
+                        Val::Scalar(values) => {
+                            for piece in pieces_mut(values, self.holdings.budget()) {
+                                piece?.iter_mut().for_each(|v| *v = -*v);
+                            }
+                        }
+                        Val::Vector(grid) => grid.map(|v| -v)?,
                         Val::String(_) => {}
                     }
                 }

@@ -6,6 +6,7 @@ use tidegauge_storage::source::{ColumnCursor, Columns, ReadCounts};
 
 use super::error::EvalError;
 use super::grid::{ABSENT, Grid, Row, is_absent};
+use super::looks::{PIECE, of_times};
 use super::run::Run;
 use super::times::{Steps, seconds};
 use super::window::{Buffer, WindowSpec, Windows};
@@ -36,7 +37,7 @@ impl Run<'_> {
         let offset = self.asked.offset(v.offset.as_ref())?;
         Ok(match v.at {
             Some(at) => vec![self.asked.resolve(at).saturating_sub(offset); steps.count],
-            None => steps.iter().map(|t| t.saturating_sub(offset)).collect(),
+            None => of_times(steps, self.holdings.budget(), |t| t.saturating_sub(offset))?,
         })
     }
 
@@ -55,8 +56,7 @@ impl Run<'_> {
         let range = left_open(first.saturating_sub(self.lookback), last.saturating_add(ahead));
         let selection = Selection::within(self.snapshot, matchers, range, self.holdings.budget())?;
         grid.reserve(selection.len())?;
-        grid.rows.extend(selection.iter().map(|s| Row { labels: s.labels().clone(), drop_name: false }));
-        grid.values.resize(selection.len() * times.len(), ABSENT);
+        grid.push_absent(selection.iter().map(|s| Row { labels: s.labels().clone(), drop_name: false }))?;
         let budget = self.holdings.budget();
         let lookback = self.lookback;
         let fill = |(buffer, meter): &mut (Buffer, Meter<'_>), (i, out): (usize, &mut [f64])| {
@@ -145,7 +145,10 @@ fn latest(
         }
         last = (ts[ts.len() - 1], vs[vs.len() - 1]);
     }
-    (at..times.len()).for_each(|at| settle(at, last));
+    for from in (at..times.len()).step_by(PIECE) {
+        check()?;
+        (from..times.len().min(from + PIECE)).for_each(|at| settle(at, last));
+    }
     Ok(samples)
 }
 

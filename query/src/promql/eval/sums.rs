@@ -95,12 +95,11 @@ pub(super) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_unstable_by(|a, b| ascending(*a, *b));
     let rank = q * (values.len() - 1) as f64;
-    let lower = rank.floor().max(0.0);
-    let upper = (lower + 1.0).min((values.len() - 1) as f64);
     let weight = rank - rank.floor();
-    values[lower as usize] * (1.0 - weight) + values[upper as usize] * weight
+    let (_, &mut lower, above) = values.select_nth_unstable_by(rank.floor() as usize, |a, b| ascending(*a, *b));
+    let upper = above.iter().copied().min_by(|a, b| ascending(*a, *b)).unwrap_or(lower);
+    lower * (1.0 - weight) + upper * weight
 }
 
 /// An order of all values: NaN is below everything.

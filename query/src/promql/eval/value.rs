@@ -8,6 +8,7 @@ use tidegauge_storage::source::Columns;
 use super::error::EvalError;
 use super::grid::{Grid, Row, is_absent, same_labels};
 use super::labels::without_name;
+use super::looks::{Looks, of_times};
 use super::times::Steps;
 use crate::limits::Budget;
 
@@ -71,9 +72,11 @@ pub(super) fn matrix(grid: Grid, steps: Steps) -> Result<Matrix, EvalError> {
     let counts: Vec<usize> = grid.iter().map(|(_, values)| values.iter().filter(|v| !is_absent(**v)).count()).collect();
     keep_answer(grid.budget(), grid.rows.len(), counts.iter().sum())?;
     let mut out = Matrix::with_capacity(grid.rows.len());
+    let mut looks = Looks::new(grid.budget());
     for ((row, values), count) in grid.iter().zip(counts).filter(|(_, count)| *count > 0) {
         let (timestamps, numbers) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut series = RangeSeries { labels: row.labels.clone(), timestamps, values: numbers };
+        looks.after(values.len())?;
         for (step, &value) in values.iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
             series.timestamps.push(steps.at(step));
             series.values.push(value);
@@ -89,7 +92,11 @@ pub(super) fn matrix_of_scalars(values: &[f64], steps: Steps, budget: &Budget) -
         return Ok(Matrix::new());
     }
     keep_answer(budget, 1, values.len())?;
-    Ok(vec![RangeSeries { labels: Labels::empty(), timestamps: steps.iter().collect(), values: values.to_vec() }])
+    Ok(vec![RangeSeries {
+        labels: Labels::empty(),
+        timestamps: of_times(steps, budget, |t| t)?,
+        values: values.to_vec(),
+    }])
 }
 
 /// Raw samples as an answer; series that are alike without their names must not overlap.

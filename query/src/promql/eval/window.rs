@@ -5,7 +5,8 @@ use tidegauge_storage::source::{ColumnCursor, Columns, ReadCounts};
 
 use super::chunks::{Beside, Disjoint, Needs};
 use super::error::EvalError;
-use super::grid::{ABSENT, Grid, Row, is_absent};
+use super::grid::{Grid, Row, is_absent};
+use super::looks::{PIECE, of_times, pieces};
 use super::run::Run;
 use super::selector::{SERIES_PARALLEL_MIN, left_open, spec_of};
 use super::times::Steps;
@@ -39,6 +40,15 @@ pub(super) struct Window<'a> {
     /// Its length, nanoseconds.
     pub(super) range: i64,
     pub(super) extension: Option<Extension>,
+    /// What a function of many samples looks at now and then.
+    pub(super) budget: &'a Budget,
+}
+
+impl<'a> Window<'a> {
+    /// Its samples, a piece at a time, with a look at the bounds between.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = Result<(&'a [i64], &'a [f64]), EvalError>> {
+        self.times.chunks(PIECE).zip(pieces(self.values, self.budget)).map(|(times, values)| Ok((times, values?)))
+    }
 }
 
 /// Samples of the windows at hand, series after series, charged to the query.
@@ -65,6 +75,8 @@ pub(super) struct Windows<'a, C> {
     spent: bool,
     /// Samples read, staleness markers among them.
     samples: u64,
+    /// Of them since the last look at the bounds.
+    unlooked: usize,
     buffer: &'a mut Buffer,
     first: usize,
     samples_max: u64,
@@ -74,7 +86,7 @@ impl<'a, C: ColumnCursor> Windows<'a, C> {
     /// Works in the memory of `buffer`.
     pub(super) fn new(cursor: C, samples_max: u64, buffer: &'a mut Buffer) -> Self {
         buffer.columns.clear();
-        Self { cursor, spent: false, samples: 0, buffer, first: 0, samples_max }
+        Self { cursor, spent: false, samples: 0, unlooked: 0, buffer, first: 0, samples_max }
     }
 
     /// How many samples were read, and what that took.
@@ -98,7 +110,14 @@ impl<'a, C: ColumnCursor> Windows<'a, C> {
         let columns = &mut self.buffer.columns;
         let before = columns.len();
         self.spent = !self.cursor.next(columns)?;
-        self.samples += (columns.len() - before) as u64;
+        let pulled = columns.len() - before;
+        self.samples += pulled as u64;
+        self.unlooked += pulled;
+        if self.unlooked >= PIECE {
+            self.unlooked = 0;
+            self.buffer.held.budget().check()?;
+        }
+        let columns = &mut self.buffer.columns;
         if columns.values[before..].iter().any(|v| is_absent(*v)) {
             drop_markers(columns, before);
         }
@@ -213,7 +232,7 @@ impl Run<'_> {
         let ends = self.subquery_ends(s, steps)?;
         let (inner, grid, mut held) = self.subquery(s, range, &ends)?;
         let spec = spec_of(range, None, 0);
-        let times = inner.iter().collect();
+        let times = of_times(inner, self.holdings.budget(), |t| t)?;
         // Of all that the subquery held, the times stay.
         held.resize((inner.count + ends.len()) as u64 * 8)?;
         Ok(RangeSource { samples: Samples::Computed(times, grid), spec, extension: None, ends, _held: held })
@@ -223,7 +242,7 @@ impl Run<'_> {
         let offset = self.asked.offset(s.offset.as_ref())?;
         Ok(match s.at {
             Some(at) => vec![self.asked.resolve(at).saturating_sub(offset); steps.count],
-            None => steps.iter().map(|t| t.saturating_sub(offset)).collect(),
+            None => of_times(steps, self.holdings.budget(), |t| t.saturating_sub(offset))?,
         })
     }
 
@@ -271,7 +290,8 @@ impl Run<'_> {
             }
         };
         grid.reserve(rows.len())?;
-        grid.values.resize(rows.len() * steps.count, ABSENT);
+        grid.push_absent(rows.into_iter())?;
+        let rows = std::mem::take(&mut grid.rows);
         let view = match &source.samples {
             Samples::Stored(selection) => View::Stored(selection),
             Samples::Computed(times, inner) => View::Computed(times, &inner.values),
@@ -397,7 +417,7 @@ fn slide<C: ColumnCursor>(
             budget.check()?;
         }
         let (at, range, beside) = (steps.at(step), spec.range, Beside::default());
-        let window = Window { times, values, beside, at, start, end, range, extension };
+        let window = Window { times, values, beside, at, start, end, range, extension, budget };
         if let Some(value) = f(&window, step)? {
             *slot = value;
         }

@@ -8,6 +8,7 @@ use super::group_labels;
 use crate::promql::eval::error::EvalError;
 use crate::promql::eval::grid::{ABSENT, Grid, Row, is_absent};
 use crate::promql::eval::labels::with;
+use crate::promql::eval::looks::Looks;
 use crate::promql::parse::ast::Aggregate;
 use crate::promql::parse::format_number;
 
@@ -20,9 +21,11 @@ pub(super) fn count_values(a: &Aggregate, name: &str, grid: &Grid) -> Result<Gri
     let mut at: HashMap<Labels, usize> = HashMap::new();
     let mut out = grid.like(grid.steps)?;
     let blank = vec![ABSENT; grid.steps];
+    let mut looks = Looks::new(grid.budget());
     for (row, values) in grid.iter() {
         let mut last = None;
         for (step, &value) in values.iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
+            looks.after(1)?;
             let i = match last {
                 Some((bits, i)) if bits == value.to_bits() => i,
                 _ => {

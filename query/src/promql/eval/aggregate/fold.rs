@@ -5,6 +5,7 @@ use tidegauge_storage::model::Labels;
 use super::Groups;
 use crate::promql::eval::error::EvalError;
 use crate::promql::eval::grid::{ABSENT, Grid, Row, is_absent};
+use crate::promql::eval::looks::{Looks, PIECE};
 use crate::promql::eval::sums::{Mean, Sum, quantile};
 use crate::promql::parse::ast::AggregateOp;
 
@@ -58,20 +59,26 @@ fn push(out: &mut Grid, grid: &Grid, labels: &Labels, rows: &[usize], values: &[
 fn with<A: Accumulator>(grid: &Grid, groups: &Groups) -> Result<Grid, EvalError> {
     let mut out = grid.like(grid.steps)?;
     out.reserve(groups.len())?;
-    let mut states = vec![(false, A::default()); grid.steps];
+    // Piece by piece: of many steps the states would take more room than the values.
+    let mut states = vec![(false, A::default()); grid.steps.min(PIECE)];
     let mut values = vec![ABSENT; grid.steps];
+    let mut looks = Looks::new(grid.budget());
     for (g, rows) in members(groups).into_iter().enumerate() {
-        states.fill((false, A::default()));
-        for &i in &rows {
-            for ((seen, state), &value) in states.iter_mut().zip(grid.row(i)) {
-                if !is_absent(value) {
-                    state.add(value);
-                    *seen = true;
+        for (at, values) in values.chunks_mut(PIECE).enumerate() {
+            let states = &mut states[..values.len()];
+            states.fill((false, A::default()));
+            for &i in &rows {
+                for ((seen, state), &value) in states.iter_mut().zip(&grid.row(i)[at * PIECE..]) {
+                    if !is_absent(value) {
+                        state.add(value);
+                        *seen = true;
+                    }
                 }
+                looks.after(states.len())?;
             }
-        }
-        for (value, (seen, state)) in values.iter_mut().zip(&states) {
-            *value = if *seen { state.value() } else { ABSENT };
+            for (value, (seen, state)) in values.iter_mut().zip(&*states) {
+                *value = if *seen { state.value() } else { ABSENT };
+            }
         }
         push(&mut out, grid, &groups.labels[g], &rows, &values)?;
     }
@@ -83,14 +90,16 @@ pub(super) fn quantiles(grid: &Grid, groups: &Groups, param: &[f64]) -> Result<G
     let mut out = grid.like(grid.steps)?;
     out.reserve(groups.len())?;
     let mut present = Vec::new();
+    let mut looks = Looks::new(grid.budget());
     for (g, rows) in members(groups).into_iter().enumerate() {
-        let values: Vec<f64> = (0..grid.steps)
-            .map(|step| {
-                present.clear();
-                present.extend(rows.iter().map(|&i| grid.row(i)[step]).filter(|v| !is_absent(*v)));
-                if present.is_empty() { ABSENT } else { quantile(param[step], &mut present) }
-            })
-            .collect();
+        let mut values = Vec::with_capacity(grid.steps);
+        for &q in param {
+            let step = values.len();
+            present.clear();
+            present.extend(rows.iter().map(|&i| grid.row(i)[step]).filter(|v| !is_absent(*v)));
+            values.push(if present.is_empty() { ABSENT } else { quantile(q, &mut present) });
+            looks.after(rows.len())?;
+        }
         push(&mut out, grid, &groups.labels[g], &rows, &values)?;
     }
     out.without_empty()

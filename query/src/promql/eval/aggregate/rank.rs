@@ -4,6 +4,7 @@ use super::Groups;
 use super::hash::xxh64;
 use crate::promql::eval::error::EvalError;
 use crate::promql::eval::grid::{ABSENT, Grid, is_absent};
+use crate::promql::eval::looks::Looks;
 use crate::promql::eval::sums::ascending;
 use crate::promql::parse::ast::AggregateOp;
 
@@ -17,11 +18,13 @@ pub(super) fn rank(op: AggregateOp, grid: &Grid, groups: &Groups, param: &[f64])
     let mut chosen = vec![false; grid.values.len()];
     let mut order = Vec::new();
     let mut present = Vec::new();
+    let mut looks = Looks::new(grid.budget());
     for step in 0..grid.steps {
         let k = param[step].min(grid.rows.len() as f64);
         if k < 1.0 {
             continue;
         }
+        looks.after(grid.rows.len())?;
         for rows in &members {
             present.clear();
             present.extend(rows.iter().copied().filter(|&i| grid.is_present(i, step)));
@@ -62,9 +65,11 @@ fn nan_last(a: f64, b: f64) -> std::cmp::Ordering {
 fn masked(grid: &Grid, chosen: &[bool]) -> Result<Grid, EvalError> {
     let mut out = grid.like(grid.steps)?;
     let mut values = vec![ABSENT; grid.steps];
+    let mut looks = Looks::new(grid.budget());
     for (i, row) in grid.rows.iter().enumerate() {
         let chosen = &chosen[i * grid.steps..];
         for (step, value) in values.iter_mut().enumerate() {
+            looks.after(1)?;
             *value = if chosen[step] { grid.row(i)[step] } else { ABSENT };
         }
         if values.iter().any(|v| !is_absent(*v)) {
@@ -78,9 +83,11 @@ fn masked(grid: &Grid, chosen: &[bool]) -> Result<Grid, EvalError> {
 /// those that 0.7 leaves out.
 pub(super) fn limit_ratio(grid: &Grid, param: &[f64]) -> Result<Grid, EvalError> {
     let mut chosen = vec![false; grid.values.len()];
+    let mut looks = Looks::new(grid.budget());
     for (i, row) in grid.rows.iter().enumerate() {
         let place = xxh64(row.labels.encoded()) as f64 / u64::MAX as f64;
         for step in 0..grid.steps {
+            looks.after(1)?;
             let ratio = param[step].clamp(-1.0, 1.0);
             let inside = if ratio >= 0.0 { place < ratio } else { place >= 1.0 + ratio };
             chosen[i * grid.steps + step] = inside && ratio != 0.0 && grid.is_present(i, step);

@@ -9,6 +9,7 @@ use super::Operation;
 use crate::promql::eval::error::EvalError;
 use crate::promql::eval::grid::{ABSENT, Grid, Row, is_absent};
 use crate::promql::eval::labels::{retain, shown, signature, with, without_name};
+use crate::promql::eval::looks::Looks;
 use crate::promql::parse::ast::{Cardinality, Matching};
 
 const MANY_TO_ONE: &str = "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)";
@@ -183,9 +184,11 @@ impl Join<'_> {
         let steps = self.many.steps;
         self.check_one_side(group)?;
         let mut one_at = vec![None; steps];
+        let mut looks = Looks::new(self.many.budget());
         for &i in &group.one {
             for (slot, value) in one_at.iter_mut().zip(self.one.row(i)).filter(|(_, v)| !is_absent(**v)) {
                 *slot = Some((i, *value));
+                looks.after(1)?;
             }
         }
         let mut outputs = Outputs { rows: HashMap::new(), met: HashMap::new() };
@@ -194,6 +197,7 @@ impl Join<'_> {
             out.check()?;
             let mut last: Option<(Option<usize>, usize)> = None;
             for (step, (&value, &one)) in self.many.row(many).iter().zip(&one_at).enumerate() {
+                looks.after(1)?;
                 let Some(one_value) = one.map(|(_, value)| value).or(self.fill_one) else { continue };
                 if is_absent(value) {
                     continue;
@@ -210,6 +214,7 @@ impl Join<'_> {
         }
         if let Some(fill) = self.fill_many {
             for (step, one) in one_at.into_iter().enumerate() {
+                looks.after(group.many.len())?;
                 let unmet = group.many.iter().all(|&i| !self.many.is_present(i, step));
                 if let (Some((one, value)), true) = (one, unmet) {
                     let at = self.output(&mut outputs, None, Some(one), out)?;

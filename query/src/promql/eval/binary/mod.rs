@@ -4,7 +4,7 @@ mod matching;
 mod set;
 
 use super::error::EvalError;
-use super::grid::{ABSENT, Grid, is_absent};
+use super::grid::{ABSENT, Grid};
 use super::run::{Run, Val, is_invariant};
 use super::times::Steps;
 use crate::promql::parse::Span;
@@ -111,7 +111,7 @@ impl Run<'_> {
     /// `first or a or b`, with one matching.
     fn union(&self, first: Grid, operands: &[Operand], steps: Steps) -> Result<Grid, EvalError> {
         let none = Matching::default();
-        let mut union = Union::new(first, operands[0].matching.as_deref().unwrap_or(&none));
+        let mut union = Union::new(first, operands[0].matching.as_deref().unwrap_or(&none))?;
         for operand in operands {
             union.add(self.eval_vector(&operand.rhs, steps)?)?;
         }
@@ -122,9 +122,8 @@ impl Run<'_> {
         let rhs = self.eval(&b.rhs, steps)?;
         let operation = Operation::of(b);
         let grid = match (lhs, rhs) {
-            (Val::Scalar(mut lhs), Val::Scalar(rhs)) => {
-                lhs.iter_mut().zip(rhs).for_each(|(a, b)| *a = arithmetic(operation.op, *a, b));
-                return Ok(Val::Scalar(lhs));
+            (Val::Scalar(lhs), Val::Scalar(rhs)) => {
+                return self.paired(lhs, &rhs, |a, b| arithmetic(operation.op, a, b));
             }
             (Val::Vector(grid), Val::Scalar(scalar)) => self.with_scalar((b, span), grid, &scalar, false)?,
             (Val::Scalar(scalar), Val::Vector(grid)) => self.with_scalar((b, span), grid, &scalar, true)?,
@@ -133,7 +132,7 @@ impl Run<'_> {
                 let matching = b.matching.as_deref().unwrap_or(&none);
                 match b.op {
                     BinaryOp::Or => {
-                        let mut union = Union::new(lhs, matching);
+                        let mut union = Union::new(lhs, matching)?;
                         union.add(rhs)?;
                         union.finish()?
                     }
@@ -163,19 +162,11 @@ impl Run<'_> {
         if operation.is_trim() && !grid.rows.is_empty() {
             self.trim_of_floats(b.op, span);
         }
-        let steps = grid.steps.max(1);
-        for row in grid.values.chunks_mut(steps) {
-            for (value, &number) in row.iter_mut().zip(scalar) {
-                if is_absent(*value) {
-                    continue;
-                }
-                // A filter keeps the vector's value, whichever side it is on.
-                *value = match swapped {
-                    true => operation.apply(number, *value, *value),
-                    false => operation.apply(*value, number, *value),
-                };
-            }
-        }
+        // A filter keeps the vector's value, whichever side it is on.
+        grid.map_steps(|step, value| match swapped {
+            true => operation.apply(scalar[step], value, value),
+            false => operation.apply(value, scalar[step], value),
+        })?;
         if operation.changes_meaning() {
             grid.drop_names();
             return Ok(grid);

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 
 use tidegauge_storage::model::Labels;
 
+use crate::limits::Budget;
 use crate::promql::eval::error::EvalError;
 use crate::promql::eval::grid::{ABSENT, Grid, is_absent};
 use crate::promql::eval::labels::signature;
+use crate::promql::eval::looks::{Looks, PIECE, pieces};
 use crate::promql::parse::ast::Matching;
 
 /// Rows that are not looked at for others of the same labels yet, at least.
@@ -16,10 +18,13 @@ const UNMERGED_MIN: usize = 64;
 /// O(cells of both).
 pub(super) fn masked(mut lhs: Grid, rhs: &Grid, matching: &Matching, wanted: bool) -> Result<Grid, EvalError> {
     let mut present = Present::default();
-    rhs.iter().for_each(|(row, values)| present.add(signature(&row.labels, matching.on, &matching.labels), values));
+    let budget = rhs.budget();
+    for (row, values) in rhs.iter() {
+        present.add(signature(&row.labels, matching.on, &matching.labels), values, budget)?;
+    }
     for i in 0..lhs.rows.len() {
         let key = signature(&lhs.rows[i].labels, matching.on, &matching.labels);
-        present.mask(&key, lhs.row_mut(i), wanted);
+        present.mask(&key, lhs.row_mut(i), wanted, budget)?;
     }
     lhs.without_empty()
 }
@@ -34,12 +39,12 @@ pub(super) struct Union<'a> {
 }
 
 impl<'a> Union<'a> {
-    pub(super) fn new(first: Grid, matching: &'a Matching) -> Self {
+    pub(super) fn new(first: Grid, matching: &'a Matching) -> Result<Self, EvalError> {
         let mut present = Present::default();
         for (row, values) in first.iter() {
-            present.add(signature(&row.labels, matching.on, &matching.labels), values);
+            present.add(signature(&row.labels, matching.on, &matching.labels), values, first.budget())?;
         }
-        Self { merged: first.rows.len(), all: first, present, matching }
+        Ok(Self { merged: first.rows.len(), all: first, present, matching })
     }
 
     /// Adds what no series before has a counterpart for.
@@ -50,12 +55,12 @@ impl<'a> Union<'a> {
         };
         // Series of one operand are no counterparts of each other.
         for (i, key) in keys.iter().enumerate() {
-            self.present.mask(key, more.row_mut(i), false);
+            self.present.mask(key, more.row_mut(i), false, self.all.budget())?;
         }
         for ((row, values), key) in more.iter().zip(keys) {
             if values.iter().any(|value| !is_absent(*value)) {
                 self.all.push(row.clone(), values)?;
-                self.present.add(key, values);
+                self.present.add(key, values, more.budget())?;
             }
         }
         if self.all.rows.len() > 2 * self.merged + UNMERGED_MIN {
@@ -84,18 +89,24 @@ struct Present {
 }
 
 impl Present {
-    fn add(&mut self, key: Labels, values: &[f64]) {
+    fn add(&mut self, key: Labels, values: &[f64], budget: &Budget) -> Result<(), EvalError> {
         let marks = self.steps.entry(key).or_insert_with(|| vec![false; values.len()]);
-        marks.iter_mut().zip(values).for_each(|(mark, value)| *mark |= !is_absent(*value));
+        for (marks, values) in marks.chunks_mut(PIECE).zip(pieces(values, budget)) {
+            marks.iter_mut().zip(values?).for_each(|(mark, value)| *mark |= !is_absent(*value));
+        }
+        Ok(())
     }
 
     /// Keeps the values whose signature is present (`wanted`) or is not.
-    fn mask(&self, key: &Labels, values: &mut [f64], wanted: bool) {
+    fn mask(&self, key: &Labels, values: &mut [f64], wanted: bool, budget: &Budget) -> Result<(), EvalError> {
         let marks = self.steps.get(key);
+        let mut looks = Looks::new(budget);
         for (step, value) in values.iter_mut().enumerate() {
             if marks.is_some_and(|marks| marks[step]) != wanted {
                 *value = ABSENT;
             }
+            looks.after(1)?;
         }
+        Ok(())
     }
 }

@@ -7,6 +7,7 @@ use tidegauge_storage::model::{Labels, METRIC_NAME, MatchOp, Matcher};
 use crate::promql::eval::chunks::Needs;
 use crate::promql::eval::error::EvalError;
 use crate::promql::eval::grid::{ABSENT, Grid, Row};
+use crate::promql::eval::looks::Looks;
 use crate::promql::eval::run::Run;
 use crate::promql::eval::times::Steps;
 use crate::promql::parse::ast::{Call, Expr};
@@ -35,7 +36,12 @@ impl Run<'_> {
 }
 
 fn where_empty(grid: &Grid, labels: Labels) -> Result<Grid, EvalError> {
-    let values: Vec<f64> = (0..grid.steps).map(|step| if grid.any_at(step) { ABSENT } else { 1.0 }).collect();
+    let mut values = Vec::with_capacity(grid.steps);
+    let mut looks = Looks::new(grid.budget());
+    for step in 0..grid.steps {
+        values.push(if grid.any_at(step) { ABSENT } else { 1.0 });
+        looks.after(grid.rows.len().max(1))?;
+    }
     let mut out = grid.like(grid.steps)?;
     out.push(Row { labels, drop_name: false }, &values)?;
     out.without_empty()

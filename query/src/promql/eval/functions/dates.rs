@@ -5,6 +5,7 @@ use tidegauge_storage::model::Labels;
 use crate::promql::eval::civil::{Civil, days_in_month};
 use crate::promql::eval::error::EvalError;
 use crate::promql::eval::grid::{Grid, Row};
+use crate::promql::eval::looks::of_times;
 use crate::promql::eval::run::Run;
 use crate::promql::eval::times::Steps;
 use crate::promql::parse::Function;
@@ -19,10 +20,10 @@ impl Run<'_> {
             let nowhere = part(Civil::NOWHERE);
             // 2^63 and everything beyond it, infinity and NaN are no seconds that fit.
             let fits = |value: f64| value.abs() < 9_223_372_036_854_775_808.0;
-            grid.map(|value| if fits(value) { of(value as i64) } else { nowhere });
+            grid.map(|value| if fits(value) { of(value as i64) } else { nowhere })?;
             return Ok(grid);
         }
-        let values: Vec<f64> = steps.iter().map(|t| of(t.div_euclid(1_000_000_000))).collect();
+        let values = of_times(steps, self.holdings.budget(), |t| of(t.div_euclid(1_000_000_000)))?;
         let mut grid = self.grid(steps.count)?;
         grid.push(Row { labels: Labels::empty(), drop_name: false }, &values)?;
         Ok(grid)

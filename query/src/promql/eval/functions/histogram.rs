@@ -9,6 +9,7 @@ use crate::promql::eval::annotations::{Forced, general};
 use crate::promql::eval::error::EvalError;
 use crate::promql::eval::grid::{ABSENT, Grid, Row, is_absent};
 use crate::promql::eval::labels::{retain, with};
+use crate::promql::eval::looks::Looks;
 use crate::promql::eval::run::{Run, string_of};
 use crate::promql::eval::times::Steps;
 use crate::promql::parse::Function;
@@ -152,10 +153,12 @@ impl Run<'_> {
         mut f: impl FnMut(usize, &mut Vec<Bucket>) -> f64,
     ) -> Result<(), EvalError> {
         let mut buckets = Vec::new();
+        let mut looks = Looks::new(grid.budget());
         for histogram in histograms {
             let mut rows: Vec<(Labels, Vec<f64>)> = Vec::new();
             let mut last: Option<(u64, usize)> = None;
             for step in 0..grid.steps {
+                looks.after(histogram.rows.len())?;
                 buckets.clear();
                 let present = histogram.rows.iter().map(|&(bound, i)| (bound, grid.row(i)[step]));
                 buckets.extend(present.filter(|(_, v)| !is_absent(*v)).map(|(bound, count)| Bucket { bound, count }));

@@ -1,7 +1,7 @@
 //! Functions of one number at a time.
 
 use crate::promql::eval::error::EvalError;
-use crate::promql::eval::grid::{ABSENT, Grid, is_absent};
+use crate::promql::eval::grid::{ABSENT, Grid};
 use crate::promql::eval::run::Run;
 use crate::promql::eval::times::{Steps, greatest, least};
 use crate::promql::parse::Function;
@@ -56,10 +56,10 @@ impl Run<'_> {
     pub(super) fn clamp(&self, call: &Call, steps: Steps) -> Result<Grid, EvalError> {
         let grid = self.eval_vector(&call.args[0], steps)?;
         let bound = self.eval_scalar(&call.args[1], steps)?;
-        let open = |value: f64| vec![value; steps.count];
+        let open = |value: f64| self.repeated(value, steps);
         let (low, high) = match call.signature.function {
-            Function::ClampMin => (bound, open(f64::INFINITY)),
-            Function::ClampMax => (open(f64::NEG_INFINITY), bound),
+            Function::ClampMin => (bound, open(f64::INFINITY)?),
+            Function::ClampMax => (open(f64::NEG_INFINITY)?, bound),
             _ => (bound, self.eval_scalar(&call.args[2], steps)?),
         };
         self.by_step(grid, |step, value| {
@@ -72,18 +72,14 @@ impl Run<'_> {
         let grid = self.eval_vector(&call.args[0], steps)?;
         let nearest = match call.args.get(1) {
             Some(arg) => self.eval_scalar(arg, steps)?,
-            None => vec![1.0; steps.count],
+            None => self.repeated(1.0, steps)?,
         };
         // By the inverse, as upstream: 0.1 has none that is exact, 10 is.
         self.by_step(grid, |step, value| (value * (1.0 / nearest[step]) + 0.5).floor() / (1.0 / nearest[step]))
     }
 
     fn by_step(&self, mut grid: Grid, f: impl Fn(usize, f64) -> f64) -> Result<Grid, EvalError> {
-        for i in 0..grid.rows.len() {
-            for (step, value) in grid.row_mut(i).iter_mut().enumerate().filter(|(_, v)| !is_absent(**v)) {
-                *value = f(step, *value);
-            }
-        }
+        grid.map_steps(f)?;
         grid.drop_names();
         grid.without_empty()
     }

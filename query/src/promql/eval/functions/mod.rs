@@ -17,6 +17,7 @@ mod sort;
 
 use super::error::EvalError;
 use super::grid::{Grid, Row, is_absent};
+use super::looks::{Looks, PIECE, of_times};
 use super::run::{Run, Val};
 use super::selector::Wanted;
 use super::times::{Steps, greatest, least, seconds};
@@ -28,14 +29,14 @@ pub(super) use extended::extended_range;
 
 impl Run<'_> {
     pub(super) fn call(&self, call: &Call, steps: Steps) -> Result<Val, EvalError> {
-        let scalar = |value: f64| Ok(Val::Scalar(vec![value; steps.count]));
+        let scalar = |value: f64| Ok(Val::Scalar(self.repeated(value, steps)?));
         match call.signature.function {
             Function::Pi => scalar(std::f64::consts::PI),
             Function::Start => scalar(seconds(self.asked.start)),
             Function::End => scalar(seconds(self.asked.end)),
             Function::Step => scalar(self.asked.step_seconds()),
             Function::Range => scalar(self.asked.range_seconds()),
-            Function::Time => Ok(Val::Scalar(steps.iter().map(seconds).collect())),
+            Function::Time => Ok(Val::Scalar(of_times(steps, self.holdings.budget(), seconds)?)),
             Function::MaxOf => self.of_two(call, steps, greatest),
             Function::MinOf => self.of_two(call, steps, least),
             Function::Scalar => self.scalar_of(&call.args[0], steps),
@@ -70,7 +71,7 @@ impl Run<'_> {
             function => match math::of_one(function) {
                 Some(f) => {
                     let mut grid = self.eval_vector(&call.args[0], steps)?;
-                    grid.map(f);
+                    grid.map(f)?;
                     Ok(grid)
                 }
                 None => self.of_range(call, steps),
@@ -79,22 +80,28 @@ impl Run<'_> {
     }
 
     fn of_two(&self, call: &Call, steps: Steps, f: fn(f64, f64) -> f64) -> Result<Val, EvalError> {
-        let mut a = self.eval_scalar(&call.args[0], steps)?;
-        let b = self.eval_scalar(&call.args[1], steps)?;
-        a.iter_mut().zip(b).for_each(|(a, b)| *a = f(*a, b));
-        Ok(Val::Scalar(a))
+        let a = self.eval_scalar(&call.args[0], steps)?;
+        self.paired(a, &self.eval_scalar(&call.args[1], steps)?, f)
     }
 
     /// The value of the only series there is at a step, else NaN.
     fn scalar_of(&self, arg: &Expr, steps: Steps) -> Result<Val, EvalError> {
         let grid = self.eval_vector(arg, steps)?;
-        let mut found = vec![(0u8, f64::NAN); steps.count];
-        for (_, values) in grid.iter() {
-            for (found, &value) in found.iter_mut().zip(values).filter(|(_, v)| !is_absent(**v)) {
-                *found = (found.0.saturating_add(1), value);
+        let mut found = Vec::with_capacity(steps.count);
+        let mut looks = Looks::new(self.holdings.budget());
+        for first in (0..steps.count).step_by(PIECE) {
+            let piece = first..steps.count.min(first + PIECE);
+            let mut seen = vec![(0u8, f64::NAN); piece.len()];
+            for (_, values) in grid.iter() {
+                let values = &values[piece.clone()];
+                for (seen, &value) in seen.iter_mut().zip(values).filter(|(_, v)| !is_absent(**v)) {
+                    *seen = (seen.0.saturating_add(1), value);
+                }
+                looks.after(piece.len())?;
             }
+            found.extend(seen.into_iter().map(|(count, value)| if count == 1 { value } else { f64::NAN }));
         }
-        Ok(Val::Scalar(found.into_iter().map(|(count, value)| if count == 1 { value } else { f64::NAN }).collect()))
+        Ok(Val::Scalar(found))
     }
 
     fn vector_of(&self, arg: &Expr, steps: Steps) -> Result<Grid, EvalError> {
@@ -109,11 +116,7 @@ impl Run<'_> {
             Expr::Vector(v) => self.vector_selector(v, steps, Wanted::Timestamp)?,
             other => {
                 let mut grid = self.eval_vector(other, steps)?;
-                for i in 0..grid.rows.len() {
-                    for (step, value) in grid.row_mut(i).iter_mut().enumerate().filter(|(_, v)| !is_absent(**v)) {
-                        *value = seconds(steps.at(step));
-                    }
-                }
+                grid.map_steps(|step, _| seconds(steps.at(step)))?;
                 grid
             }
         };

@@ -1,6 +1,7 @@
 //! What can be said of the samples of a range.
 
 use super::extended::first_sample;
+use crate::promql::eval::error::EvalError;
 use crate::promql::eval::sums::{Mean, Sum, finite_sum, quantile};
 use crate::promql::eval::window::Window;
 
@@ -41,16 +42,18 @@ pub(super) fn place(values: &[f64], beats: impl Fn(f64, f64) -> bool) -> usize {
     best
 }
 
-pub(super) fn variance(values: &[f64]) -> f64 {
+pub(super) fn variance(w: &Window<'_>) -> Result<f64, EvalError> {
     let (mut mean, mut squares) = (Sum::default(), Sum::default());
     let mut count = 0.0;
-    for &value in values {
-        count += 1.0;
-        let delta = value - mean.total();
-        mean = mean.plus(delta / count);
-        squares = squares.plus(delta * (value - mean.total()));
+    for piece in w.pieces() {
+        for &value in piece?.1 {
+            count += 1.0;
+            let delta = value - mean.total();
+            mean = mean.plus(delta / count);
+            squares = squares.plus(delta * (value - mean.total()));
+        }
     }
-    squares.total() / count
+    Ok(squares.total() / count)
 }
 
 /// The median of the distances from the median.

@@ -34,6 +34,9 @@ impl Run<'_> {
         let source = self.range_source(range, steps)?;
         let needing =
             |needs, f: fn(&Window<'_>) -> Option<f64>| self.over_windows(&source, steps, false, needs, |w, _| Ok(f(w)));
+        let long = |f: fn(&Window<'_>) -> Result<Option<f64>, EvalError>| {
+            self.over_windows(&source, steps, false, Needs::Samples, |w, _| f(w))
+        };
         let plain = |f: fn(&Window<'_>) -> Option<f64>| needing(Needs::Samples, f);
         let named =
             |f: fn(&Window<'_>) -> Option<f64>| self.over_windows(&source, steps, true, Needs::Ends, |w, _| Ok(f(w)));
@@ -64,13 +67,13 @@ impl Run<'_> {
             F::TsOfLastOverTime => needing(Needs::Ends, |w| w.times.last().map(|&t| seconds(t))),
             F::FirstOverTime => named(|w| w.values.first().copied()),
             F::LastOverTime => named(|w| w.values.last().copied()),
-            F::StddevOverTime => plain(|w| Some(over_time::variance(w.values).sqrt())),
-            F::StdvarOverTime => plain(|w| Some(over_time::variance(w.values))),
+            F::StddevOverTime => long(|w| Ok(Some(over_time::variance(w)?.sqrt()))),
+            F::StdvarOverTime => long(|w| Ok(Some(over_time::variance(w)?))),
             F::MadOverTime => self.over_windows(&source, steps, false, Needs::Samples, |w, _| {
                 let _copy = hold_copy(w)?;
                 Ok(Some(over_time::median_deviation(w.values)))
             }),
-            F::Deriv => plain(regression::slope),
+            F::Deriv => long(regression::slope),
             F::QuantileOverTime => {
                 let q = &others[0];
                 self.over_windows(&source, steps, false, Needs::Samples, |w, step| {
@@ -80,14 +83,12 @@ impl Run<'_> {
             }
             F::PredictLinear => {
                 let ahead = &others[0];
-                self.over_windows(&source, steps, false, Needs::Samples, |w, step| {
-                    Ok(regression::predict(w, ahead[step]))
-                })
+                self.over_windows(&source, steps, false, Needs::Samples, |w, step| regression::predict(w, ahead[step]))
             }
             F::DoubleExponentialSmoothing => {
                 let (level, trend) = (&others[0], &others[1]);
                 self.over_windows(&source, steps, false, Needs::Samples, |w, step| {
-                    regression::smooth(w.values, level[step], trend[step])
+                    regression::smooth(w, level[step], trend[step])
                 })
             }
             other => Err(EvalError::execution(format!("{other:?} is no function of a range"))),

@@ -58,9 +58,10 @@ pub(super) fn instant(w: &Window<'_>, per_second: bool) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{Budget, QueryLimits};
     use crate::promql::eval::chunks::Beside;
 
-    fn window<'a>(times: &'a [i64], values: &'a [f64]) -> Window<'a> {
+    fn window<'a>(times: &'a [i64], values: &'a [f64], budget: &'a Budget) -> Window<'a> {
         Window {
             times,
             values,
@@ -70,16 +71,18 @@ mod tests {
             end: 60_000_000_000,
             range: 60_000_000_000,
             extension: None,
+            budget,
         }
     }
 
     #[test]
     fn a_counter_that_started_again_goes_on_growing() {
         let times = [15, 30, 45, 60].map(|s| s * 1_000_000_000);
-        let grown = extrapolated(&window(&times, &[10.0, 20.0, 5.0, 15.0]), Kind::INCREASE).unwrap();
+        let budget = Budget::new(QueryLimits::NONE);
+        let grown = extrapolated(&window(&times, &[10.0, 20.0, 5.0, 15.0], &budget), Kind::INCREASE).unwrap();
         assert!((grown - 25.0 * (45.0 + 15.0) / 45.0).abs() < 1e-9, "{grown}");
-        assert_eq!(instant(&window(&times, &[1.0, 1.0, 20.0, 5.0]), true), Some(5.0 / 15.0));
-        assert_eq!(instant(&window(&times, &[1.0, 1.0, 20.0, 5.0]), false), Some(-15.0));
-        assert_eq!(extrapolated(&window(&times[..1], &[1.0]), Kind::RATE), None);
+        assert_eq!(instant(&window(&times, &[1.0, 1.0, 20.0, 5.0], &budget), true), Some(5.0 / 15.0));
+        assert_eq!(instant(&window(&times, &[1.0, 1.0, 20.0, 5.0], &budget), false), Some(-15.0));
+        assert_eq!(extrapolated(&window(&times[..1], &[1.0], &budget), Kind::RATE), None);
     }
 }
