@@ -179,7 +179,7 @@ impl Engine {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let core = &self.life.core;
-        Snapshot::take(core, &self.life.graveyard, &self.life.pool)
+        Snapshot::take(core, &self.life.graveyard, &self.life.teams)
     }
 
     /// Brings everything visible now into segments. Takes as long as writing them takes.

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use rayon::ThreadPool;
 use rayon::prelude::*;
+use tidegauge_query::Threads;
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::Manifest;
 use tidegauge_storage::segment::{Segment, file_name};
@@ -67,7 +67,7 @@ struct Found {
 
 impl Builder {
     pub(crate) fn open_read_only(self, fs: &Arc<dyn Fs>, dir: &Path) -> Result<Engine, OpenError> {
-        let pool = self.pool()?;
+        let teams = self.teams()?;
         let registry = Arc::new(Registry::new(self.max_series, self.label_limits));
         let fs_of = || Arc::clone(fs);
         let mut follower = Follower {
@@ -79,7 +79,7 @@ impl Builder {
             idle: self.series_idle.map(|after| IdleLimits { after, series_max: self.max_series }),
             past: Past::default(),
         };
-        let found = follower.look(&pool, &[])?;
+        let found = follower.look(&teams, &[])?;
         follower.progress = OnProgress::default();
         let (rings, _) = Rings::new(RingLimits { lane_samples: 2, common_samples: 2, ..self.ring_limits() });
         let common = rings.common();
@@ -98,7 +98,7 @@ impl Builder {
         Ok(Engine::from_life(Life {
             core,
             common,
-            pool,
+            teams,
             dir: self.dir,
             fs: fs_of(),
             root: dir.to_owned(),
@@ -120,7 +120,7 @@ impl Life {
         let Some(follower) = &self.follower else { return Ok(()) };
         let mut follower = follower.lock().expect("follower lock");
         let core = &self.core;
-        let found = follower.look(&self.pool, &core.versions.load().segments)?;
+        let found = follower.look(&self.teams, &core.versions.load().segments)?;
         let state = found.manifest.state();
         core.kept.changed(Some(state.retention.clone()), Some(state.horizon));
         *self.manifest.lock().expect("manifest lock") = found.manifest;
@@ -146,17 +146,17 @@ impl Follower {
     }
 
     /// Reads until nothing moved meanwhile (F1). `known` segments are not opened again.
-    fn look(&mut self, pool: &ThreadPool, known: &[Arc<Segment>]) -> Result<Found, OpenError> {
+    fn look(&mut self, teams: &Threads, known: &[Arc<Segment>]) -> Result<Found, OpenError> {
         loop {
-            if let Some(found) = self.look_once(pool, known)? {
+            if let Some(found) = self.look_once(teams, known)? {
                 return Ok(found);
             }
         }
     }
 
-    fn look_once(&mut self, pool: &ThreadPool, known: &[Arc<Segment>]) -> Result<Option<Found>, OpenError> {
+    fn look_once(&mut self, teams: &Threads, known: &[Arc<Segment>]) -> Result<Option<Found>, OpenError> {
         let manifest = Manifest::open_read_only(Arc::clone(&self.fs), &self.dir)?;
-        let segments = match pool.install(|| self.open_segments(&manifest, known)) {
+        let segments = match teams.install(|| self.open_segments(&manifest, known)) {
             Err(ReadError::Io { source, .. })
                 if source.kind() == io::ErrorKind::NotFound && !manifest.is_current()? =>
             {

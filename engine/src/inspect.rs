@@ -81,7 +81,7 @@ pub fn inspect(engine: &Engine, progress: impl Fn(u64, u64) + Sync) -> Result<In
     let done = AtomicU64::new(0);
     progress(0, total);
     let tell = |bytes| progress(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total);
-    let sums = engine.life().pool.install(|| {
+    let sums = engine.life().teams.install(|| {
         let parts = version.segments.par_iter().map(|segment| Sums::of(segment, &tell));
         parts.try_reduce(Sums::default, |a, b| Ok(a.and(b)))
     })?;

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rayon::ThreadPool;
+use tidegauge_query::Threads;
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::{Edit, Manifest};
 use tidegauge_storage::wal::{Epoch, give_up_reserve};
@@ -59,7 +59,7 @@ impl Drop for Owner {
 pub(crate) struct Life {
     pub(crate) core: Arc<Core>,
     pub(crate) common: CommonSender<SeriesSample>,
-    pub(crate) pool: Arc<ThreadPool>,
+    pub(crate) teams: Threads,
     pub(crate) dir: Option<PathBuf>,
     /// The files, and the directory they are in; of an engine in memory too.
     pub(crate) fs: Arc<dyn Fs>,

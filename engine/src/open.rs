@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rayon::ThreadPoolBuilder;
 use rayon::prelude::*;
+use tidegauge_query::Threads;
 use tidegauge_storage::fs::{Fs, MemFs, OsFs};
 use tidegauge_storage::manifest::{Edit, Manifest, ManifestError};
 use tidegauge_storage::model::Tombstone;
@@ -77,7 +78,7 @@ impl Builder {
             }
             None => None,
         };
-        let pool = self.pool()?;
+        let teams = self.teams()?;
         let mut salvaged = RecoveryReport::default();
         let (wal_dir, segment_dir) = (dir.join("wal"), dir.join("segments"));
         let mut reserve = LogReserve { fs: &*fs, wal_dir: &wal_dir, given_up: false };
@@ -92,14 +93,14 @@ impl Builder {
                 if let Some(path) = later_file(&*fs, &dir, manifest.state())? {
                     return Err(OpenError::LaterFile { path });
                 }
-                segments = pool.install(|| open_segments(&*fs, &segment_dir, &manifest))?;
+                segments = teams.install(|| open_segments(&*fs, &segment_dir, &manifest))?;
             }
             Recovery::Salvage => {
                 keep_misplaced(&*fs, &dir, &mut salvaged)?;
-                manifest = reserve.or_without(None, || open_or_rebuild(&fs, &dir, &pool, &mut salvaged))?;
+                manifest = reserve.or_without(None, || open_or_rebuild(&fs, &dir, &teams, &mut salvaged))?;
                 make_folder(&*fs, &dir, &segment_dir)?;
                 keep_unnamed(&*fs, &dir, &manifest, &mut salvaged)?;
-                segments = salvage_segments(&fs, &dir, &mut manifest, &pool, &self.progress, &mut salvaged)?;
+                segments = salvage_segments(&fs, &dir, &mut manifest, &teams, &self.progress, &mut salvaged)?;
             }
         }
 
@@ -266,7 +267,7 @@ impl Builder {
         let life = Life {
             core,
             common,
-            pool,
+            teams,
             dir,
             fs,
             root,
@@ -288,13 +289,12 @@ impl Builder {
         Ok(engine)
     }
 
-    pub(crate) fn pool(&self) -> Result<Arc<rayon::ThreadPool>, OpenError> {
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(self.query_threads)
-            .thread_name(|i| format!("tidegauge-query-{i}"))
-            .build()
-            .map_err(|e| OpenError::Thread { source: io::Error::other(e) })?;
-        Ok(Arc::new(pool))
+    pub(crate) fn teams(&self) -> Result<Threads, OpenError> {
+        let team = |threads| {
+            ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("tidegauge-query-{i}")).build()
+        };
+        let first = team(self.query_threads).map_err(|e| OpenError::Thread { source: io::Error::other(e) })?;
+        Ok(Threads::new(first, move |threads| team(threads).ok()))
     }
 
     pub(crate) fn ring_limits(&self) -> RingLimits {

@@ -5,7 +5,7 @@
 //! window and label group. What each query shape costs is in `docs/query.md`.
 //!
 //! This crate reads a [`Snapshot`](tidegauge_storage::source::Snapshot) and nothing else:
-//! it knows no ring, no memtable, no WAL, and starts no thread of its own.
+//! it knows no ring, no memtable, no WAL, and starts no thread but those that [`Threads`] is told how to make.
 #![forbid(unsafe_code)]
 
 // which series
@@ -26,10 +26,12 @@ pub mod limits;
 
 // how the work is spread
 mod parallel;
+mod threads;
 
 pub use aggregate::{Aggregate, Aggregation, ResultSeries, Table};
 pub use error::QueryError;
 pub use limits::{Budget, Cancel, Held, Ledger, Limit, QueryLimits, ScanStats};
 pub use select::{Selection, Series};
+pub use threads::Threads;
 /// What an [`Evaluator`](promql::Evaluator) and a [`Selection`] work on.
 pub use tidegauge_storage::source::Snapshot as Sources;

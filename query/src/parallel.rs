@@ -6,10 +6,9 @@
 
 use std::ops::Range;
 
-use rayon::ThreadPool;
 use rayon::prelude::*;
 
-use crate::QueryError;
+use crate::{QueryError, Threads};
 
 /// Calls `one` with each chunk of `items`; answers in their order. The first error met ends it.
 pub(crate) fn chunks<R: Send>(
@@ -24,10 +23,10 @@ pub(crate) fn chunks<R: Send>(
     items.into_par_iter().step_by(chunk).map(|first| one(first..(first + chunk).min(end))).collect()
 }
 
-/// Runs `work` on `pool`, if there is one and `many` says that it is worth the way.
-pub(crate) fn install<R: Send>(pool: Option<&ThreadPool>, many: bool, work: impl FnOnce() -> R + Send) -> R {
-    match pool {
-        Some(pool) if many => pool.install(work),
+/// Runs `work` on some of `threads`, if there are any and `many` says that it is worth the way.
+pub(crate) fn install<R: Send>(threads: Option<&Threads>, many: bool, work: impl FnOnce() -> R + Send) -> R {
+    match threads {
+        Some(threads) if many => threads.install(work),
         _ => work(),
     }
 }

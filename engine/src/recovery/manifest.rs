@@ -18,8 +18,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rayon::ThreadPool;
 use rayon::prelude::*;
+use tidegauge_query::Threads;
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, Remains};
 use tidegauge_storage::model::{SeqNo, SeqRange};
@@ -37,18 +37,18 @@ use crate::flush::reference;
 pub(crate) fn open_or_rebuild(
     fs: &Arc<dyn Fs>,
     dir: &Path,
-    pool: &ThreadPool,
+    threads: &Threads,
     report: &mut RecoveryReport,
 ) -> Result<Manifest, OpenError> {
     let mut manifest = match Manifest::read_to_open(Arc::clone(fs), dir) {
         Err(why @ (ManifestError::Corrupt { .. } | ManifestError::ManifestMissing { .. })) => {
-            return Rebuild { fs, dir, report }.run(pool, &why);
+            return Rebuild { fs, dir, report }.run(threads, &why);
         }
         other => other?,
     };
     let anew = |what, report| {
         let why = ManifestError::Corrupt { file: dir.join("MANIFEST"), offset: 0, what };
-        Rebuild { fs, dir, report }.run(pool, &why)
+        Rebuild { fs, dir, report }.run(threads, &why)
     };
     let state = manifest.state();
     let later_log = keep_strangers(&**fs, dir, state.store_id, state.open_number, report)?;
@@ -99,10 +99,10 @@ struct Rebuild<'a> {
 }
 
 impl Rebuild<'_> {
-    fn run(mut self, pool: &ThreadPool, why: &ManifestError) -> Result<Manifest, OpenError> {
+    fn run(mut self, threads: &Threads, why: &ManifestError) -> Result<Manifest, OpenError> {
         let (fs, wal_dir) = (&**self.fs, self.dir.join("wal"));
         let remains = Remains::read(fs, self.dir)?;
-        let found = self.segments(pool)?;
+        let found = self.segments(threads)?;
         let store_id = match remains.store_id {
             Some(id) => id,
             None => most_named(&found, &stores_of(fs, &wal_dir)?).unwrap_or_default(),
@@ -131,12 +131,12 @@ impl Rebuild<'_> {
     }
 
     /// Every segment in the folder that can be opened. Others go to quarantine.
-    fn segments(&mut self, pool: &ThreadPool) -> Result<Vec<SegmentInfo>, OpenError> {
+    fn segments(&mut self, threads: &Threads) -> Result<Vec<SegmentInfo>, OpenError> {
         let folder = self.dir.join("segments");
         let names = self.fs.list(&folder).unwrap_or_default();
         let ids: Vec<u64> = names.iter().filter_map(|name| id_of(name)).collect();
         let fs = self.fs;
-        let opened: Vec<(u64, Result<SegmentInfo, ReadError>)> = pool.install(|| {
+        let opened: Vec<(u64, Result<SegmentInfo, ReadError>)> = threads.install(|| {
             let open = |id| Segment::open(&**fs, &folder.join(file_name(id))).map(|segment| segment.info().clone());
             ids.into_par_iter().map(|id| (id, open(id))).collect()
         });

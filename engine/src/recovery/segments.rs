@@ -7,8 +7,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rayon::ThreadPool;
 use rayon::prelude::*;
+use tidegauge_query::Threads;
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::{Edit, Manifest, SegmentRef};
 use tidegauge_storage::model::Labels;
@@ -30,7 +30,7 @@ pub(crate) fn salvage_segments(
     fs: &Arc<dyn Fs>,
     dir: &Path,
     manifest: &mut Manifest,
-    pool: &ThreadPool,
+    threads: &Threads,
     progress: &OnProgress,
     report: &mut RecoveryReport,
 ) -> Result<Vec<Arc<Segment>>, OpenError> {
@@ -38,7 +38,7 @@ pub(crate) fn salvage_segments(
     let (store_id, opening) = (manifest.state().store_id, manifest.state().open_number);
     let named: Vec<SegmentRef> = manifest.state().segments.values().copied().collect();
     let (step, total) = (Step::new(progress, OpenStep::CheckSegments), named.iter().map(|s| s.bytes).sum());
-    let checked: Vec<(SegmentRef, Finding)> = pool.install(|| {
+    let checked: Vec<(SegmentRef, Finding)> = threads.install(|| {
         let check = |named: SegmentRef| {
             let finding = check_segment(&**fs, &folder, &named, store_id);
             step.add(named.bytes, total);

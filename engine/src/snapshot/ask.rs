@@ -1,7 +1,5 @@
 //! Questions to a snapshot: a selector, or an expression of PromQL.
 
-use std::sync::Arc;
-
 use tidegauge_query::promql::{self, ParseError, Query};
 use tidegauge_query::{Budget, Cancel, QueryError, QueryLimits, Selection};
 use tidegauge_storage::model::Matcher;
@@ -36,12 +34,12 @@ impl Snapshot {
     /// # Errors
     /// [`QueryError`] if an index is damaged, or a limit was reached.
     pub fn select_matching(&self, matchers: &[Matcher]) -> Result<Selection, QueryError> {
-        Selection::new_on(self, matchers, Arc::clone(&self.pool), &self.ledger)
+        Selection::new_on(self, matchers, self.threads.clone(), &self.ledger)
     }
 
     /// An expression of PromQL, to be evaluated on this snapshot by the engine's query threads.
     pub fn promql(&self, expr: impl Into<String>) -> Query {
-        Query::new(self, expr).on(Arc::clone(&self.pool)).charged_to(&self.ledger)
+        Query::new(self, expr).on(self.threads.clone()).charged_to(&self.ledger)
     }
 
     /// A budget for one query of whoever puts it together by hand, charged to the memory of all queries of this

@@ -6,8 +6,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 pub use ask::SelectError;
-use rayon::ThreadPool;
-use tidegauge_query::Ledger;
+use tidegauge_query::{Ledger, Threads};
 use tidegauge_storage::model::SeqNo;
 use tidegauge_storage::source::Snapshot as Sources;
 
@@ -19,29 +18,30 @@ use crate::core::Core;
 ///
 /// Taking one costs under a microsecond beside the list of sources; it waits for no writer
 /// and blocks none. While it lives, the files and memtables it reads stay.
-/// Cheap to clone. Queries run on the engine's own thread pool.
+/// Cheap to clone. Queries run on the engine's own threads.
 #[derive(Clone)]
 pub struct Snapshot {
     sources: Sources,
-    pool: Arc<ThreadPool>,
+    threads: Threads,
     ledger: Ledger,
 }
 
 impl Snapshot {
     /// Version, watermark, version again: if the version changed in between, the watermark may
     /// belong to neither, so both are read anew (P7).
-    pub(crate) fn take(core: &Core, graveyard: &Arc<Graveyard>, pool: &Arc<ThreadPool>) -> Self {
+    pub(crate) fn take(core: &Core, graveyard: &Arc<Graveyard>, threads: &Threads) -> Self {
         let choose = || core.watermark.cut(|| core.versions.load(), Arc::ptr_eq);
         let (pin, version) = Pins::pin(&core.pins, &core.watermark, choose);
         let visible = pin.visible();
         let sources = Sources::new(version.sources(visible.commit, &core.kept.ages()), SeqNo(visible.seq));
         let hold = Hold { _pin: pin, graveyard: Arc::clone(graveyard) };
-        Self { sources: sources.with_pin(Arc::new(hold)), pool: Arc::clone(pool), ledger: core.ledger.clone() }
+        Self { sources: sources.with_pin(Arc::new(hold)), threads: threads.clone(), ledger: core.ledger.clone() }
     }
 
-    /// Runs `work` on the engine's query threads, so that parallel iterators inside use them.
+    /// Runs `work` on some of the engine's query threads, so that parallel iterators inside use them. However many
+    /// other queries run, it waits for none of them, but shares the processors.
     pub fn install<R: Send>(&self, work: impl FnOnce(&Sources) -> R + Send) -> R {
-        self.pool.install(|| work(&self.sources))
+        self.threads.install(|| work(&self.sources))
     }
 }
 

@@ -1,14 +1,13 @@
 //! A question and the snapshot that is to answer it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use rayon::ThreadPool;
 use tidegauge_storage::model::Timestamp;
 use tidegauge_storage::source::Snapshot;
 
 use super::eval::{Annotations, ErrorKind, EvalError, Evaluator, Matrix, Options, Value};
 use super::parse::{ParseError, ParseOptions, parse_with};
+use crate::Threads;
 use crate::limits::{Budget, Cancel, Ledger, QueryLimits};
 
 /// Why a question has no answer.
@@ -55,14 +54,14 @@ pub struct Query {
     options: Options,
     parse: ParseOptions,
     budget: Option<Budget>,
-    pool: Option<Arc<ThreadPool>>,
+    threads: Option<Threads>,
 }
 
 impl Query {
     /// Reads nothing yet, not even the text.
     pub fn new(snapshot: &Snapshot, text: impl Into<String>) -> Self {
         let (options, parse) = (Options::default(), ParseOptions::default());
-        Self { snapshot: snapshot.clone(), text: text.into(), options, parse, budget: None, pool: None }
+        Self { snapshot: snapshot.clone(), text: text.into(), options, parse, budget: None, threads: None }
     }
 
     /// Replaces all options of the evaluation. The ledger stays, unless they name one.
@@ -111,9 +110,9 @@ impl Query {
         self
     }
 
-    /// Works on this pool, not on the caller's.
-    pub fn on(mut self, pool: Arc<ThreadPool>) -> Self {
-        self.pool = Some(pool);
+    /// Works on these threads, not on the caller's.
+    pub fn on(mut self, threads: impl Into<Threads>) -> Self {
+        self.threads = Some(threads.into());
         self
     }
 
@@ -149,8 +148,8 @@ impl Query {
     }
 
     fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        match &self.pool {
-            Some(pool) => pool.install(work),
+        match &self.threads {
+            Some(threads) => threads.install(work),
             None => work(),
         }
     }

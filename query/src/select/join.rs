@@ -3,15 +3,14 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use rayon::ThreadPool;
 use rayon::prelude::*;
 use tidegauge_storage::model::{Labels, Matcher, SeriesKey, TimeRange};
 use tidegauge_storage::source::Snapshot;
 
-use crate::QueryError;
 use crate::limits::{Budget, Held};
 use crate::parallel::{self, chunks};
 use crate::select::order::{FEW, ascending};
+use crate::{QueryError, Threads};
 
 /// A series in one source.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +53,7 @@ impl Joined {
         matchers: &[Matcher],
         range: TimeRange,
         budget: &Budget,
-        pool: Option<&ThreadPool>,
+        threads: Option<&Threads>,
     ) -> Result<Self, QueryError> {
         let started = Instant::now();
         let bounds: Vec<_> = snapshot.sources().iter().map(|source| source.time_range()).collect();
@@ -96,7 +95,7 @@ impl Joined {
             }
             Ok(joined)
         };
-        let joined = parallel::install(pool, n > FEW, join)?;
+        let joined = parallel::install(threads, n > FEW, join)?;
         budget.selected(joined.len(), started);
         Ok(joined)
     }

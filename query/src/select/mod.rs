@@ -9,12 +9,11 @@ mod series;
 use std::fmt;
 use std::sync::Arc;
 
-use rayon::ThreadPool;
 use tidegauge_storage::model::{Labels, Matcher, TimeRange};
 use tidegauge_storage::source::Snapshot;
 
 use crate::limits::{Budget, Cancel, Ledger, QueryLimits};
-use crate::{Aggregate, Aggregation, QueryError, parallel};
+use crate::{Aggregate, Aggregation, QueryError, Threads, parallel};
 use join::Joined;
 
 pub use series::Series;
@@ -36,7 +35,7 @@ pub struct Selection {
     cancel: Cancel,
     ledger: Option<Ledger>,
     budget: Option<Budget>,
-    pool: Option<Arc<ThreadPool>>,
+    threads: Option<Threads>,
 }
 
 impl Selection {
@@ -53,7 +52,7 @@ impl Selection {
         Ok(Self { budget: None, ..Self::within(snapshot, matchers, TimeRange::ALL, &budget)? })
     }
 
-    /// As [`Selection::new`], on `pool`, where all parallel operations of this selection
+    /// As [`Selection::new`], on `threads`, where all parallel operations of this selection
     /// run later: see [`on`](Self::on). What it and they hold is charged to `ledger` too.
     ///
     /// # Errors
@@ -61,11 +60,11 @@ impl Selection {
     pub fn new_on(
         snapshot: &Snapshot,
         matchers: &[Matcher],
-        pool: Arc<ThreadPool>,
+        threads: Threads,
         ledger: &Ledger,
     ) -> Result<Self, QueryError> {
         let budget = Budget::charged_to(ledger, QueryLimits::DEFAULT, Cancel::new());
-        let selection = Self::make(snapshot, matchers, TimeRange::ALL, &budget, Some(pool))?;
+        let selection = Self::make(snapshot, matchers, TimeRange::ALL, &budget, Some(threads))?;
         Ok(Self { budget: None, ..selection })
     }
 
@@ -88,9 +87,9 @@ impl Selection {
         matchers: &[Matcher],
         range: TimeRange,
         budget: &Budget,
-        pool: Option<Arc<ThreadPool>>,
+        threads: Option<Threads>,
     ) -> Result<Self, QueryError> {
-        let joined = Joined::new(snapshot, matchers, range, budget, pool.as_deref())?;
+        let joined = Joined::new(snapshot, matchers, range, budget, threads.as_ref())?;
         Ok(Self {
             joined: Arc::new(joined),
             snapshot: snapshot.clone(),
@@ -99,7 +98,7 @@ impl Selection {
             cancel: Cancel::new(),
             ledger: budget.ledger().cloned(),
             budget: Some(budget.clone()),
-            pool,
+            threads,
         })
     }
 
@@ -134,12 +133,12 @@ impl Selection {
         self
     }
 
-    /// Runs the parallel operations on `pool`. Without one they run on the pool of the
+    /// Runs the parallel operations on `threads`. Without any they run on the pool of the
     /// calling thread: rayon's global one, unless the caller is inside `install`. What is
     /// too small to be shared runs on the calling thread itself.
     #[must_use]
-    pub fn on(mut self, pool: Arc<ThreadPool>) -> Self {
-        self.pool = Some(pool);
+    pub fn on(mut self, threads: impl Into<Threads>) -> Self {
+        self.threads = Some(threads.into());
         self
     }
 
@@ -197,9 +196,9 @@ impl Selection {
         self.budget.clone().unwrap_or_else(own)
     }
 
-    /// Runs `work` on this selection's pool, if there is so much of it.
+    /// Runs `work` on this selection's threads, if there is so much of it.
     pub(crate) fn install<R: Send>(&self, many: bool, work: impl FnOnce() -> R + Send) -> R {
-        parallel::install(self.pool.as_deref(), many, work)
+        parallel::install(self.threads.as_ref(), many, work)
     }
 }
 

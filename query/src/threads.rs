@@ -1,0 +1,168 @@
+//! Threads that queries run on, so that none waits for another's: each has a *team* of its own while it runs.
+//!
+//! If all queries shared one pool, long ones would take its threads, and a short one would wait until one of those
+//! ends, whatever its turn. Teams share the processors instead, which the system deals out in slices of milliseconds,
+//! first of all to who has just woken up.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rayon::ThreadPool;
+
+/// Queries at a time beyond which some share a team.
+const TEAMS_MAX: usize = 64;
+
+/// Makes a team of so many threads; `None` if it cannot.
+type Make = dyn Fn(usize) -> Option<ThreadPool> + Send + Sync;
+
+/// Teams of threads for queries, made as they are needed. Cheap to clone; clones are the same teams.
+///
+/// Of n threads the first team has all, the second half as many, the third a third, at least one: among so many
+/// queries each gets no more of the processors anyway. A query gets the greatest team that is free.
+#[derive(Clone)]
+pub struct Threads(Arc<Inner>);
+
+struct Inner {
+    make: Option<Box<Make>>,
+    teams: Mutex<Vec<Team>>,
+}
+
+struct Team {
+    pool: Arc<ThreadPool>,
+    queries: usize,
+}
+
+impl Threads {
+    /// Teams of which `first` is the greatest; `make` makes those that are needed later, of so many threads. Where it
+    /// makes none, queries share what is there.
+    pub fn new(first: ThreadPool, make: impl Fn(usize) -> Option<ThreadPool> + Send + Sync + 'static) -> Self {
+        Self::of(Arc::new(first), Some(Box::new(make)))
+    }
+
+    fn of(first: Arc<ThreadPool>, make: Option<Box<Make>>) -> Self {
+        let teams = Mutex::new(vec![Team { pool: first, queries: 0 }]);
+        Self(Arc::new(Inner { make, teams }))
+    }
+
+    /// Runs `work` on a team of its own, so that parallel iterators inside use it; on the same one if it is called from
+    /// inside. Blocks until it is done. With 64 queries at a time, or where the system gives no more threads, it shares
+    /// a team and may wait for others.
+    pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        let taken = self.take();
+        taken.pool.install(work)
+    }
+
+    fn take(&self) -> Taken<'_> {
+        let mut teams = self.0.teams();
+        let ours = teams.iter().position(|team| team.pool.current_thread_index().is_some());
+        let free = || teams.iter().position(|team| team.queries == 0);
+        let at = match ours.or_else(free) {
+            Some(at) => at,
+            None => match self.0.another(&teams) {
+                Some(pool) => {
+                    teams.push(Team { pool: Arc::new(pool), queries: 0 });
+                    teams.len() - 1
+                }
+                None => (0..teams.len()).min_by_key(|&at| teams[at].queries).unwrap_or(0),
+            },
+        };
+        teams[at].queries += 1;
+        Taken { inner: &self.0, pool: Arc::clone(&teams[at].pool), at }
+    }
+}
+
+impl Inner {
+    /// A panic elsewhere leaves numbers that are still good.
+    fn teams(&self) -> MutexGuard<'_, Vec<Team>> {
+        self.teams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn another(&self, teams: &[Team]) -> Option<ThreadPool> {
+        let make = self.make.as_ref().filter(|_| teams.len() < TEAMS_MAX)?;
+        let all = teams.first()?.pool.current_num_threads();
+        make(all.div_ceil(teams.len() + 1))
+    }
+}
+
+/// One pool for all: whoever gives it knows what else runs there.
+impl From<Arc<ThreadPool>> for Threads {
+    fn from(pool: Arc<ThreadPool>) -> Self {
+        Self::of(pool, None)
+    }
+}
+
+impl fmt::Debug for Threads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let teams: Vec<(usize, usize)> =
+            self.0.teams().iter().map(|team| (team.pool.current_num_threads(), team.queries)).collect();
+        f.debug_struct("Threads").field("threads_and_queries", &teams).finish_non_exhaustive()
+    }
+}
+
+/// A team that a query runs on, until dropped.
+struct Taken<'a> {
+    inner: &'a Inner,
+    pool: Arc<ThreadPool>,
+    at: usize,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.inner.teams()[self.at].queries -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rayon::ThreadPoolBuilder;
+
+    fn pool(threads: usize) -> ThreadPool {
+        ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
+    }
+
+    fn sizes(threads: &Threads) -> Vec<usize> {
+        threads.0.teams().iter().map(|team| team.pool.current_num_threads()).collect()
+    }
+
+    #[test]
+    fn each_query_has_a_team_the_greatest_that_is_free() {
+        let threads = Threads::new(pool(4), |n| Some(pool(n)));
+        let taken: Vec<Taken<'_>> = (0..6).map(|_| threads.take()).collect();
+        assert_eq!(sizes(&threads), [4, 2, 2, 1, 1, 1]);
+        drop(taken);
+        for _ in 0..3 {
+            assert_eq!(threads.install(rayon::current_num_threads), 4);
+        }
+        assert_eq!(sizes(&threads).len(), 6, "what is free is used again");
+    }
+
+    #[test]
+    fn a_query_within_a_query_stays_on_its_team() {
+        let threads = Threads::new(pool(2), |n| Some(pool(n)));
+        threads.install(|| threads.install(|| rayon::join(|| threads.install(|| ()), || ())));
+        assert_eq!(sizes(&threads), [2]);
+        assert_eq!(threads.0.teams()[0].queries, 0);
+    }
+
+    #[test]
+    fn what_panics_gives_its_team_back() {
+        let threads = Threads::new(pool(1), |_| panic!("not needed"));
+        for _ in 0..3 {
+            let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| threads.install(|| panic!("no"))));
+            assert!(panicked.is_err());
+        }
+    }
+
+    #[test]
+    fn where_there_are_no_more_threads_queries_share() {
+        let threads = Threads::new(pool(1), |_| None);
+        let taken: Vec<Taken<'_>> = (0..3).map(|_| threads.take()).collect();
+        assert_eq!(threads.0.teams()[0].queries, 3);
+        drop(taken);
+        let threads = Threads::new(pool(1), |n| Some(pool(n)));
+        let taken: Vec<Taken<'_>> = (0..TEAMS_MAX + 3).map(|_| threads.take()).collect();
+        assert_eq!(sizes(&threads).len(), TEAMS_MAX);
+        assert!(taken.iter().skip(TEAMS_MAX).map(|taken| taken.at).eq(0..3), "the least busy first");
+    }
+}
