@@ -132,10 +132,16 @@ pub(crate) fn parse(question: &Question) -> Result<Expr, AskError> {
     Ok(parse_with(&question.expr, ParseOptions { experimental: question.experimental })?)
 }
 
-/// Answers on one snapshot, on the threads of its engine. Blocks.
-pub(crate) fn ask(snapshot: &Snapshot, question: &Question, expr: &Expr, cancel: Cancel) -> Result<Answer, AskError> {
+/// Answers on one snapshot within `limits`, on the threads of its engine. Blocks.
+pub(crate) fn ask(
+    snapshot: &Snapshot,
+    question: &Question,
+    limits: QueryLimits,
+    expr: &Expr,
+    cancel: Cancel,
+) -> Result<Answer, AskError> {
     question.when.check()?;
-    let budget = snapshot.budget(question.limits, cancel);
+    let budget = snapshot.budget(limits, cancel);
     snapshot.install(|sources| evaluate(sources, question, expr, &budget, true))
 }
 

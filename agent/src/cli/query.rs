@@ -82,10 +82,11 @@ pub(super) fn run(args: QueryArgs) -> Result<(), Failure> {
     let expr = parse(&question).map_err(Failure::usage)?;
     let parsed = began.elapsed();
     let engine = open_to_read(&args.data_dir, true)?;
-    let mut answer = ask(&engine.snapshot(), &question, &expr, Cancel::new()).map_err(|e| match e {
-        crate::ask::AskError::Eval(e) => Failure::found(e),
-        wrong => Failure::usage(wrong),
-    })?;
+    let mut answer =
+        ask(&engine.snapshot(), &question, question.limits, &expr, Cancel::new()).map_err(|e| match e {
+            crate::ask::AskError::Eval(e) => Failure::found(e),
+            wrong => Failure::usage(wrong),
+        })?;
     answer.costs.parse = parsed;
     for note in answer.warnings.iter().chain(&answer.infos) {
         // A stderr that nobody reads costs no answer.

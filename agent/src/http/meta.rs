@@ -50,13 +50,13 @@ impl Asked {
         self,
         app: &Arc<App>,
         put: fn(&mut Vec<u8>, &T),
-        find: impl FnOnce(&Self, &Snapshot, &mut Found<T>) -> Result<(), ApiError> + Send + 'static,
+        find: impl Fn(&Self, &Snapshot, &mut Found<T>) -> Result<(), ApiError> + Send + Sync + 'static,
     ) -> Result<Response, ApiError> {
         let hung_up = HangUp::default();
         let cancel = hung_up.cancel();
-        app.in_turn_streaming(JSON, move |app, out| {
+        app.in_turn_or_try(JSON, move |app, out, lane| {
             let snapshot = app.engine.snapshot();
-            let mut found = Found::new(snapshot.budget(QueryLimits::DEFAULT, cancel));
+            let mut found = Found::new(snapshot.budget(lane.bound(QueryLimits::DEFAULT), cancel.clone()));
             find(&self, &snapshot, &mut found)?;
             Ok(found.end().map_err(api_error)?.write(out, self.limit, put)?)
         })

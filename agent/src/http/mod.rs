@@ -65,7 +65,7 @@ use outlet::Answer;
 use queries::Queries;
 use reply::ApiError;
 pub(crate) use server::serve;
-use turns::Turns;
+use turns::{Lane, Turn, Turns};
 
 /// Chunks are packed as they are, and their readers take no other packing.
 const PACKED_ALREADY: NotForContentType = NotForContentType::const_new("application/x-streamed-protobuf");
@@ -136,6 +136,32 @@ impl App {
         work: impl FnOnce(&App, &mut Answer) -> Result<(), ApiError> + Send + 'static,
     ) -> Result<Response, ApiError> {
         let turn = self.turns.take().await?;
+        self.stream(turn, kind, work).await
+    }
+
+    /// The same for work that may be begun anew, so that a short one waits for no turn: it is told how far it may go.
+    async fn in_turn_or_try(
+        self: &Arc<Self>,
+        kind: HeaderValue,
+        work: impl Fn(&App, &mut Answer, Lane) -> Result<(), ApiError> + Send + Sync + 'static,
+    ) -> Result<Response, ApiError> {
+        let turn = self.turns.take_or_try().await?;
+        let (lane, work) = (turn.lane(), Arc::new(work));
+        let again = Arc::clone(&work);
+        match self.stream(turn, kind.clone(), move |app, out| work(app, out, lane)).await {
+            Err(why) if lane.may_be_out_of_bounds(&why) => {
+                self.in_turn_streaming(kind, move |app, out| again(app, out, Lane::Turn)).await
+            }
+            done => done,
+        }
+    }
+
+    async fn stream(
+        self: &Arc<Self>,
+        turn: Turn,
+        kind: HeaderValue,
+        work: impl FnOnce(&App, &mut Answer) -> Result<(), ApiError> + Send + 'static,
+    ) -> Result<Response, ApiError> {
         let (head, answer) = oneshot::channel();
         let app = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
@@ -226,4 +252,72 @@ async fn no_such_page() -> Response {
 /// The connection goes on, and so does everything else.
 fn after_a_panic(payload: Box<dyn std::any::Any + Send>) -> Response {
     ApiError::Internal(format!("internal error: {}", panic::message(&*payload))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use axum::http::Request;
+    use http_body_util::BodyExt;
+    use hyper::service::Service;
+    use hyper_util::service::TowerToHyperService;
+    use serde_json::{Value, json};
+
+    fn app(turns: usize) -> Arc<App> {
+        let settings = Settings {
+            data_dir: "nowhere".into(),
+            listen: ([127, 0, 0, 1], 0).into(),
+            durability: tidegauge::Durability::Memory,
+            scrape: Vec::new(),
+            scrape_interval: std::time::Duration::from_secs(1),
+            host_metrics: false,
+            admin_api: false,
+            experimental: true,
+            query_memory: tidegauge::Builder::QUERY_MEMORY_BYTES,
+            query_concurrency: turns,
+            retention: None,
+        };
+        let counters = Arc::new(Counters::new());
+        let mut app = App::new(Engine::in_memory().unwrap(), settings, Arc::clone(&counters), Outcomes::default());
+        Arc::get_mut(&mut app).unwrap().turns = Turns::impatient(turns, counters);
+        app
+    }
+
+    /// The only turn is taken for as long as the test wants, as by a long query.
+    #[test]
+    fn short_questions_need_no_turn_and_long_ones_wait_for_theirs() {
+        let app = app(1);
+        let service = TowerToHyperService::new(router(Arc::clone(&app)));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let ask = |path: &str, form: &[(&str, &str)]| -> (u16, Value) {
+            let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+            let request = Request::builder().uri(format!("/api/v1/{path}?{query}")).body(Body::empty()).unwrap();
+            runtime.block_on(async {
+                let Ok(answer) = service.call(request).await;
+                let status = answer.status().as_u16();
+                let body = answer.into_body().collect().await.unwrap().to_bytes();
+                (status, serde_json::from_slice(&body).unwrap())
+            })
+        };
+        let query = |text: &str| ask("query", &[("query", text), ("time", "5")]);
+        let turn = app.turns.take_at_once().unwrap();
+        // On the connection's thread.
+        assert_eq!(query("1").1["data"]["result"], json!([5, "1"]));
+        // As a try: a regular expression may find many series.
+        let (status, tried) = query("count({a=~\".+\"}) or vector(7)");
+        assert_eq!((status, &tried["data"]["result"][0]["value"]), (200, &json!([5, "7"])));
+        assert_eq!(ask("labels", &[]).0, 200);
+        assert_eq!(ask("series", &[("match[]", "{a=~\".+\"}")]).1["data"], json!([]));
+        assert_eq!(query("a +").0, 400);
+        assert_eq!(query("vector(1) * on () {a=~\".+\"} / label_replace(vector(1), \"b\", \"\", \"\", \"(\")").0, 503);
+        let long = "count_over_time(vector(1)[30d:1s])";
+        let (status, why) = query(long);
+        assert_eq!((status, &why["errorType"]), (503, &json!("unavailable")), "{why}");
+        let done = app.queries.done(std::time::Duration::MAX).len();
+        drop(turn);
+        assert_eq!(query(long).1["data"]["result"][0]["value"], json!([5, "2592000"]));
+        assert_eq!(app.queries.done(std::time::Duration::MAX).len(), done + 1, "a try does not count");
+        assert_eq!(done, 2, "nor did the others, but those that were answered");
+    }
 }

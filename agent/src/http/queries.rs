@@ -55,6 +55,13 @@ pub(super) struct Running<'a> {
     id: u64,
 }
 
+impl Running<'_> {
+    /// It did not get anywhere, and will be begun anew: it does not count as one that ended.
+    pub(super) fn is_tried(self) {
+        locked(&self.queries.active).1.remove(&self.id);
+    }
+}
+
 impl Queries {
     pub(super) fn begin(&self, text: &str, when: When) -> Running<'_> {
         let mut active = locked(&self.active);
@@ -125,6 +132,9 @@ mod tests {
         assert_eq!(queries.active().iter().map(|a| &*a.text).collect::<Vec<_>>(), ["up"]);
         assert!(queries.done(Duration::MAX).is_empty());
         drop(running);
+        assert!(queries.active().is_empty());
+        assert_eq!(queries.done(Duration::MAX).len(), 1);
+        queries.begin("up", NOW).is_tried();
         assert!(queries.active().is_empty());
         assert_eq!(queries.done(Duration::MAX).len(), 1);
     }

@@ -87,26 +87,37 @@ async fn answer(app: Arc<App>, params: &Params, when: When) -> Result<Response, 
         true => Some(parse(&question).map_err(from_ask)?),
         false => None,
     };
-    let mut asked = Asked { question, expr, limit, stats, odd_stats, parse: began.elapsed(), began };
+    let asked = Asked { question, expr, limit, stats, odd_stats, parse: began.elapsed(), began };
     if let Some(done) = at_once(&app, &asked) {
         return done;
     }
     let hung_up = HangUp::default();
     let cancel = hung_up.cancel();
-    app.in_turn_streaming(JSON, move |app, out| {
-        let _running = app.queries.begin(&asked.question.expr, when);
+    app.in_turn_or_try(JSON, move |app, out, lane| {
+        let running = app.queries.begin(&asked.question.expr, when);
         let queue = asked.began.elapsed().saturating_sub(asked.parse);
         let began = Instant::now();
-        let expr = match asked.expr.take() {
+        let read;
+        let expr = match &asked.expr {
             Some(expr) => expr,
-            None => parse(&asked.question).map_err(from_ask)?,
+            None => {
+                read = parse(&asked.question).map_err(from_ask)?;
+                &read
+            }
         };
-        asked.parse += began.elapsed();
+        let parsed = asked.parse + began.elapsed();
         let began = Instant::now();
-        let answered = ask(&app.engine.snapshot(), &asked.question, &expr, cancel);
-        app.counters.query(began.elapsed(), answered.is_ok());
-        let mut answer = answered.map_err(from_ask)?;
-        answer.costs.queue = queue;
+        let answered = {
+            let limits = lane.bound(asked.question.limits);
+            ask(&app.engine.snapshot(), &asked.question, limits, expr, cancel.clone()).map_err(from_ask)
+        };
+        if answered.as_ref().is_err_and(|why| lane.may_be_out_of_bounds(why)) {
+            running.is_tried();
+        } else {
+            app.counters.query(began.elapsed(), answered.is_ok());
+        }
+        let mut answer = answered?;
+        (answer.costs.queue, answer.costs.parse) = (queue, parsed);
         Ok(write(out, &asked, answer)?)
     })
     .await
@@ -115,12 +126,14 @@ async fn answer(app: Arc<App>, params: &Params, when: When) -> Result<Response, 
 /// The whole answer, if it takes next to no time; `None` if it is to be asked for elsewhere.
 fn at_once(app: &App, asked: &Asked) -> Option<Result<Response, ApiError>> {
     let expr = asked.expr.as_ref()?;
-    let _turn = app.turns.take_at_once()?;
+    // No turn: what is so short holds nobody up, however many long ones there are.
+    let _running = app.turns.without();
     let began = Instant::now();
     let answered = ask_at_once(&app.engine.snapshot(), &asked.question, expr)?;
     app.counters.query(began.elapsed(), answered.is_ok());
     app.queries.ended(&asked.question.expr, asked.question.when, began.elapsed());
-    Some(answered.map_err(from_ask).and_then(|answer| {
+    Some(answered.map_err(from_ask).and_then(|mut answer| {
+        answer.costs.parse = asked.parse;
         let mut out = Vec::with_capacity(1024);
         write(&mut out, asked, answer)?;
         Ok(([(header::CONTENT_TYPE, JSON)], out).into_response())
@@ -140,7 +153,7 @@ fn write(out: &mut impl Outlet, asked: &Asked, mut answer: Answer) -> Result<(),
     out.buffer().extend_from_slice(b"{\"status\":\"success\",\"data\":{");
     put_value(out, &answer.value, at)?;
     if asked.stats != Stats::No {
-        (answer.costs.parse, answer.costs.encode) = (asked.parse, began.elapsed());
+        answer.costs.encode = began.elapsed();
         let stats = answer.costs.json(asked.stats == Stats::All);
         out.buffer().extend_from_slice(format!(",\"stats\":{stats}").as_bytes());
     }

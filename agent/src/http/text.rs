@@ -25,7 +25,7 @@ pub(super) async fn parsed(State(app): State<Arc<App>>, params: Params) -> Resul
 }
 
 /// How an expression is shown.
-trait Show: Send + 'static {
+trait Show: Send + Sync + 'static {
     fn show(&self, to: &mut impl Outlet, expr: &Expr) -> Result<(), Gone>;
 }
 
@@ -65,7 +65,7 @@ async fn answer(app: Arc<App>, params: Params, how: impl Show) -> Result<Respons
         return Ok(([(header::CONTENT_TYPE, JSON)], out).into_response());
     }
     // What is made of a long text may be long indeed.
-    app.in_turn_streaming(JSON, move |app, out| Ok(put(out, &parse(app, &params).map_err(wrong)?, &how)?)).await
+    app.in_turn_or_try(JSON, move |app, out, _| Ok(put(out, &parse(app, &params).map_err(wrong)?, &how)?)).await
 }
 
 fn put(to: &mut impl Outlet, expr: &Expr, how: &impl Show) -> Result<(), Gone> {
