@@ -7,7 +7,7 @@ use std::io::Write;
 use tidegauge::Timestamp;
 use tidegauge::query::promql::Value;
 
-use super::number::{put_sample, put_seconds};
+use super::number::{SAMPLE_BYTES, put_sample, put_seconds};
 
 /// Appends `text` as a JSON string.
 pub(crate) fn put_string(out: &mut Vec<u8>, text: &str) {
@@ -134,6 +134,8 @@ pub(crate) fn put_value(to: &mut impl Outlet, value: &Value, at: Timestamp) -> R
                 out.extend_from_slice(b"{\"metric\":");
                 put_labels(out, series.labels.iter());
                 out.extend_from_slice(b",\"values\":");
+                // Before the first piece is sent there is no buffer of its length yet.
+                out.reserve(SAMPLE_BYTES * series.values.len().min(SAMPLES_BETWEEN_SPILLS));
                 let samples = series.timestamps.iter().zip(&series.values).enumerate();
                 put_list(to, samples, |to, (i, (&at, &value))| {
                     put_sample(to.buffer(), Timestamp::from_nanos(at), value);

@@ -6,7 +6,9 @@ use tidegauge::Timestamp;
 
 /// Appends the shortest decimal that reads back as `value`, as Prometheus' API shows it.
 pub(crate) fn put_float(out: &mut Vec<u8>, value: f64) {
-    if value.is_nan() {
+    if let Some(thousandths) = thousandths(value) {
+        put_thousandths(out, value.is_sign_negative(), thousandths);
+    } else if value.is_nan() {
         out.extend_from_slice(b"NaN");
     } else if value.is_infinite() {
         out.extend_from_slice(if value > 0.0 { b"+Inf" } else { b"-Inf" });
@@ -17,6 +19,31 @@ pub(crate) fn put_float(out: &mut Vec<u8>, value: f64) {
             None => out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes()),
             Some((digits, exponent)) => put_far(out, digits, exponent.parse().unwrap_or(0)),
         }
+    }
+}
+
+/// Below it a number has at most fifteen digits, three of them behind the point. No two decimals of so few digits read
+/// back as the same double, so the one that does is the shortest.
+const THOUSANDTHS_MAX: f64 = 1e15;
+
+/// How many thousandths `value` is without its sign, if it is a decimal of so few digits as most measured values are.
+fn thousandths(value: f64) -> Option<u64> {
+    let rounded = (value.abs() * 1000.0).round();
+    // Also false for NaN. The division rounds as reading the decimal does.
+    (rounded < THOUSANDTHS_MAX && rounded / 1000.0 == value.abs()).then_some(rounded as u64)
+}
+
+fn put_thousandths(out: &mut Vec<u8>, negative: bool, thousandths: u64) {
+    if negative {
+        out.push(b'-');
+    }
+    out.extend_from_slice(itoa::Buffer::new().format(thousandths / 1000).as_bytes());
+    let part = (thousandths % 1000) as u16;
+    if part != 0 {
+        let digits = [part / 100, part / 10 % 10, part % 10].map(|digit| b'0' + digit as u8);
+        let last = digits.iter().rposition(|&digit| digit != b'0').unwrap_or(0);
+        out.push(b'.');
+        out.extend_from_slice(&digits[..=last]);
     }
 }
 
@@ -74,8 +101,13 @@ pub(crate) fn put_seconds(out: &mut Vec<u8>, at: Timestamp) {
     }
 }
 
+/// What a sample takes at most, but for numbers far from one.
+pub(super) const SAMPLE_BYTES: usize = 40;
+
 /// Appends `[seconds,"value"]`.
 pub(crate) fn put_sample(out: &mut Vec<u8>, at: Timestamp, value: f64) {
+    // Room for most of them at once.
+    out.reserve(SAMPLE_BYTES);
     out.push(b'[');
     put_seconds(out, at);
     out.extend_from_slice(b",\"");
@@ -175,6 +207,7 @@ mod tests {
             value in prop_oneof![
                 any::<f64>(),
                 (-1_000_000i64..1_000_000).prop_map(|n| n as f64 / 100.0),
+                (-2_000_000_000_000_000i64..2_000_000_000_000_000, 0..6).prop_map(|(n, e)| n as f64 / 10f64.powi(e)),
                 -1e22..1e22,
                 -1e-4..1e-4,
                 // Quarters that a double can just tell apart: many of them are ties.
