@@ -271,6 +271,7 @@ mod tests {
             durability: tidegauge::Durability::Memory,
             scrape: Vec::new(),
             scrape_interval: std::time::Duration::from_secs(1),
+            series_idle: None,
             host_metrics: false,
             admin_api: false,
             experimental: true,

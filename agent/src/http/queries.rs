@@ -57,7 +57,7 @@ pub(super) struct Running<'a> {
 
 impl Running<'_> {
     /// It did not get anywhere, and will be begun anew: it does not count as one that ended.
-    pub(super) fn is_tried(self) {
+    pub(super) fn forget(self) {
         locked(&self.queries.active).1.remove(&self.id);
     }
 }
@@ -134,7 +134,7 @@ mod tests {
         drop(running);
         assert!(queries.active().is_empty());
         assert_eq!(queries.done(Duration::MAX).len(), 1);
-        queries.begin("up", NOW).is_tried();
+        queries.begin("up", NOW).forget();
         assert!(queries.active().is_empty());
         assert_eq!(queries.done(Duration::MAX).len(), 1);
     }

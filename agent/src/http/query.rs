@@ -112,7 +112,7 @@ async fn answer(app: Arc<App>, params: &Params, when: When) -> Result<Response, 
             ask(&app.engine.snapshot(), &asked.question, limits, expr, cancel.clone()).map_err(from_ask)
         };
         if answered.as_ref().is_err_and(|why| lane.may_be_out_of_bounds(why)) {
-            running.is_tried();
+            running.forget();
         } else {
             app.counters.query(began.elapsed(), answered.is_ok());
         }

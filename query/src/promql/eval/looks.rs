@@ -95,8 +95,8 @@ mod tests {
         let snapshot = Snapshot::new(vec![Arc::new(source)], SeqNo(0));
         let budget = Budget::new(QueryLimits::NONE);
         let steps = PIECES * PIECE;
-        let mut options = Options::default();
-        options.lookback = std::time::Duration::from_millis(steps as u64);
+        let lookback = std::time::Duration::from_millis(steps as u64);
+        let options = Options { lookback, ..Options::default() };
         let evaluator = Evaluator::new(&snapshot, options).budget(&budget);
         let text = text.replace("LONG", &format!("{steps}ms:1ms"));
         let at = Timestamp::from_nanos(steps as i64 * 1_000_000);
