@@ -123,7 +123,7 @@ mod tests {
             ("clamp_min(vector(time()), 1)", 2),
             ("round(vector(time()))", 2),
             ("vector(time()) * 2", 2),
-            ("vector(time()) > time()", 2),
+            ("vector(time()) > time()", 1),
             ("vector(time()) + vector(1)", 3),
             ("vector(time()) and vector(1)", 3),
             ("vector(time()) or vector(1)", 3),
