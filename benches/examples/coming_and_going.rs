@@ -21,13 +21,19 @@ const SAMPLES: i64 = 10;
 const TICK_NS: i64 = 10_000_000_000;
 const START_NS: i64 = 946_684_800_000_000_000;
 const PATIENCE: Duration = Duration::from_secs(60);
+/// After how long a series leaves, at least.
 const IDLE: Duration = Duration::from_secs(1);
 /// Between two samples of the one series that goes on.
 const PAUSE: Duration = Duration::from_millis(1);
 
+/// Longer than it takes to make a generation and push it.
+fn idle(series: u64) -> Duration {
+    IDLE.max(Duration::from_micros(10 * series))
+}
+
 /// How long a generation is left alone: long enough to be found idle and let go.
 fn rest(series: u64) -> Duration {
-    3 * IDLE + Duration::from_micros(5 * series)
+    3 * idle(series) + Duration::from_micros(5 * series)
 }
 
 fn at(generation: u64, tick: i64) -> Timestamp {
@@ -143,7 +149,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     match args.get(2).map(String::as_str) {
         None => {}
         Some(way) => {
-            run(series, generations, (way == "on").then_some(IDLE))?;
+            run(series, generations, (way == "on").then_some(idle(series)))?;
             return Ok(ExitCode::SUCCESS);
         }
     }
