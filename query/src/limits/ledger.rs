@@ -1,5 +1,5 @@
-//! What all queries of one engine hold together, and whether they stand back: each may keep within its own limits, and many at a time
-//! could still take all the memory there is.
+//! What all queries of one engine hold together, and whether they stand back: each may keep within its own limits, and
+//! many at a time could still take all the memory there is.
 //!
 //! Atomics that count and order nothing else, so all accesses are relaxed.
 
@@ -74,8 +74,8 @@ impl Ledger {
         self.0.refused.load(Relaxed)
     }
 
-    /// Says whether the store takes in more than it keeps up with beside its queries. While it does they stand back: each
-    /// pauses after each piece of work, so that processors are left for what comes in.
+    /// Says whether the store takes in more than it keeps up with beside its queries. While it does they stand back:
+    /// each pauses after each piece of work, so that processors are left for what comes in.
     pub fn press(&self, pressed: bool) {
         // Written only if it changes: every query reads it.
         if self.is_pressed() != pressed {

@@ -1,9 +1,10 @@
 //! Queries stand back where the store takes in more than it keeps up with beside them: processors are left for what
 //! comes in, and answers take longer.
 //!
-//! Within a query a pause follows each piece of work. What a whole query took, its thread owes afterwards, and pays before
-//! it begins its next: who asks now and then never waits, who asks without end leaves most of a processor to others.
-//! A yield would not do: where more threads want to run than there are processors, each has its share whatever it yields.
+//! Within a query a pause follows each piece of work. What a whole query took, its thread owes afterwards, and pays
+//! before it begins its next: who asks now and then never waits, who asks without end leaves most of a processor to
+//! others. A yield would not do: where more threads want to run than there are processors, each has its share whatever
+//! it yields.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
