@@ -115,6 +115,22 @@ fn names_go_at_the_end_and_only_where_the_value_changed() {
     assert_eq!(e.kind(), ErrorKind::Execution);
 }
 
+/// No regex is made for it; what matches is the same.
+#[test]
+fn a_label_is_set_where_there_is_none() {
+    let s =
+        snapshot(&[(&[("__name__", "a"), ("i", "1")], &[(0, 1.0)]), (&[("__name__", "a"), ("j", "2")], &[(0, 1.0)])]);
+    let shown = |text: &str| match at(&s, text, 0) {
+        Ok(Value::Vector(samples)) => samples.iter().map(|s| s.labels.to_string()).collect::<Vec<_>>().join(" "),
+        other => panic!("{text}: {other:?}"),
+    };
+    for (replacement, pattern) in [("x", ""), ("x$1", ""), ("x", "()"), ("x$9", "(?:)")] {
+        let text = format!("label_replace(a, \"n\", \"{replacement}\", \"i\", \"{pattern}\")");
+        assert_eq!(shown(&text), "a{i=\"1\"} a{j=\"2\", n=\"x\"}", "{text}");
+    }
+    assert_eq!(shown("label_replace(a, \"i\", \"\", \"none\", \"\")"), "a a{j=\"2\"}");
+}
+
 #[test]
 fn remarks_name_their_place() {
     let s = snapshot(&[(&[("__name__", "x")], &[(0, 1.0), (SECOND, 2.0)])]);

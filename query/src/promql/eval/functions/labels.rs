@@ -14,18 +14,27 @@ const VALUE_BYTES_MAX: usize = 1 << 20;
 impl Run<'_> {
     pub(super) fn label_replace(&self, call: &Call, steps: Steps) -> Result<Grid, EvalError> {
         let [target, replacement, source, pattern] = [1, 2, 3, 4].map(|i| string_of(&call.args[i]));
-        let regex = compile_anchored(pattern)
-            .map_err(|_| EvalError::Execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
+        // As a label is set that was not there: to compile that would take longer than the rest of a small question.
+        let is_plain = pattern.is_empty() && !replacement.contains('$');
+        let invalid = |_| EvalError::Execution(format!("invalid regular expression in label_replace(): {pattern}"));
+        let regex = (!is_plain).then(|| compile_anchored(pattern)).transpose().map_err(invalid)?;
         check_name("destination", "label_replace", &call.args[1])?;
         let mut grid = self.eval_vector(&call.args[0], steps)?;
         for row in &mut grid.rows {
             let value = row.labels.get(source).unwrap_or("");
-            let Some(captures) = regex.captures(value) else { continue };
             // Each reference yields at most the whole value.
             let references = replacement.matches('$').count();
-            check_length("label_replace", replacement.len().saturating_add(references.saturating_mul(value.len())))?;
+            let bytes_max = replacement.len().saturating_add(references.saturating_mul(value.len()));
             let mut made = String::new();
-            expand(&regex, &captures, replacement, &mut made);
+            match &regex {
+                None if value.is_empty() => made.push_str(replacement),
+                None => continue,
+                Some(regex) => {
+                    let Some(captures) = regex.captures(value) else { continue };
+                    check_length("label_replace", bytes_max)?;
+                    expand(regex, &captures, replacement, &mut made);
+                }
+            }
             row.labels = with(&row.labels, target, &made);
             row.drop_name &= target != METRIC_NAME;
         }
