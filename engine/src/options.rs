@@ -319,7 +319,8 @@ impl Builder {
         self
     }
 
-    /// Threads of the engine's query pool; 0 (the default) means one for each processor.
+    /// Threads that a query runs on while it is alone, the one that asks among them; 0 (the default) means one for each
+    /// processor.
     pub fn query_threads(mut self, threads: usize) -> Self {
         self.query_threads = threads;
         self

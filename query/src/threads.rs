@@ -52,6 +52,17 @@ impl Threads {
         taken.pool.install(work)
     }
 
+    /// Threads of the greatest team.
+    pub(crate) fn most(&self) -> usize {
+        self.0.teams().first().map_or(1, |team| team.pool.current_num_threads())
+    }
+
+    /// Runs `work` on this thread, and tells it a team that is its own meanwhile, as for [`install`](Self::install).
+    pub(crate) fn with_team<R>(&self, work: impl FnOnce(&ThreadPool) -> R) -> R {
+        let taken = self.take();
+        work(&taken.pool)
+    }
+
     fn take(&self) -> Taken<'_> {
         let mut teams = self.0.teams();
         let ours = teams.iter().position(|team| team.pool.current_thread_index().is_some());

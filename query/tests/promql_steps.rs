@@ -5,6 +5,7 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::OddSource;
 use common::promql::{SECOND, STALE, labels, snapshot};
 use proptest::prelude::*;
 use tidegauge_query::promql::{EvalError, Evaluator, Options, Query, Value, parse};
@@ -234,13 +235,11 @@ proptest! {
 
 #[test]
 fn the_number_of_threads_changes_nothing() {
-    let mut source = VecSource::new();
-    for host in 0..200 {
+    let one = |host: i32| {
         let all = labels(&[("__name__", "x"), ("host", &host.to_string())]);
-        let samples = (0..50i64).map(|i| (i * SECOND, 0.1 * f64::from(host) + 1e9 / (i + 1) as f64));
-        let samples = samples.map(|(t, value)| Sample { timestamp: Timestamp::from_nanos(t), value });
-        source.insert(&all, samples);
-    }
+        (all, (0..50i64).map(|i| (i * SECOND, 0.1 * f64::from(host) + 1e9 / (i + 1) as f64)).collect())
+    };
+    let source = OddSource { series: (0..200).map(one).collect(), batches: vec![7], key: None };
     let snapshot = Snapshot::new(vec![Arc::new(source)], SeqNo(0));
     let answers = [1, 2, 8].map(|threads| {
         let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap());

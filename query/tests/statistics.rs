@@ -129,6 +129,10 @@ impl SampleSource for ChunkedSource {
         Ok((!cursor.next(&mut Columns::default())?).then(|| cursor.counts()))
     }
 
+    fn samples_about(&self, ordinal: u32, range: TimeRange) -> Option<u64> {
+        self.plain.samples_about(ordinal, range)
+    }
+
     fn read<'a>(&'a self, ordinal: u32, range: TimeRange) -> Result<Box<dyn ColumnCursor + 'a>, ReadError> {
         let samples: Vec<(i64, f64)> = self.plain.series[ordinal as usize].1.iter().map(|(t, v)| (*t, *v)).collect();
         let chunks = samples.chunks(self.chunk).map(|chunk| Columns {

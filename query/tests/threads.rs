@@ -4,13 +4,13 @@ mod common;
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use common::promql::{Pairs, SECOND, snapshot};
 use rayon::ThreadPoolBuilder;
 use tidegauge_query::promql::{Query, Value};
-use tidegauge_query::{Selection, Threads};
+use tidegauge_query::{Aggregate, Selection, Threads};
 use tidegauge_storage::model::{Labels, MatchOp, Matcher, SeqNo, SeqRange, TimeRange, Timestamp};
 use tidegauge_storage::source::{ColumnCursor, ReadError, SampleSource, SeriesHit, Snapshot};
 
@@ -48,6 +48,61 @@ impl SampleSource for Gated {
     fn read<'a>(&'a self, ordinal: u32, range: TimeRange) -> Result<Box<dyn ColumnCursor + 'a>, ReadError> {
         self.inner.sources()[0].read(ordinal, range)
     }
+}
+
+/// A source of one series that notes which thread reads it.
+struct Noting {
+    inner: Snapshot,
+    readers: Arc<Mutex<Vec<ThreadId>>>,
+}
+
+impl SampleSource for Noting {
+    fn seq_range(&self) -> SeqRange {
+        self.inner.sources()[0].seq_range()
+    }
+
+    fn time_range(&self) -> Option<TimeRange> {
+        self.inner.sources()[0].time_range()
+    }
+
+    fn select(&self, matchers: &[Matcher]) -> Result<Vec<SeriesHit>, ReadError> {
+        self.inner.sources()[0].select(matchers)
+    }
+
+    fn labels(&self, ordinal: u32) -> Result<Labels, ReadError> {
+        self.inner.sources()[0].labels(ordinal)
+    }
+
+    fn samples_about(&self, _: u32, _: TimeRange) -> Option<u64> {
+        Some(u64::MAX)
+    }
+
+    fn read<'a>(&'a self, ordinal: u32, range: TimeRange) -> Result<Box<dyn ColumnCursor + 'a>, ReadError> {
+        self.readers.lock().unwrap().push(thread::current().id());
+        self.inner.sources()[0].read(ordinal, range)
+    }
+}
+
+#[test]
+fn a_question_about_one_series_stays_on_the_thread_that_asks() {
+    let pool = |n| ThreadPoolBuilder::new().num_threads(n).build();
+    let threads = Threads::new(pool(2).unwrap(), move |n| pool(n).ok());
+    let readers = Arc::default();
+    let pairs = &[("__name__", "x")][..];
+    let inner = snapshot(&[(pairs, &[(0, 1.0), (1, 2.0)][..])]);
+    let snapshot = Snapshot::new(vec![Arc::new(Noting { inner, readers: Arc::clone(&readers) })], SeqNo(0));
+    let times = [0, 60 * SECOND].map(Timestamp::from_nanos);
+    for text in ["x", "sum(rate(x[1m]))", "max_over_time(x[5m:1s])"] {
+        let query = Query::new(&snapshot, text).on(threads.clone());
+        query.at(times[0]).unwrap();
+        query.range(times[0], times[1], Duration::from_secs(5)).unwrap();
+    }
+    let all = Selection::new(&snapshot, &[]).unwrap().on(threads);
+    all.count().unwrap();
+    all.last().unwrap();
+    all.aggregate(Aggregate::Max).group_all().run().unwrap();
+    let readers = readers.lock().unwrap();
+    assert!(readers.len() >= 9 && readers.iter().all(|reader| *reader == thread::current().id()), "{readers:?}");
 }
 
 #[test]

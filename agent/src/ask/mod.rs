@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tidegauge::query::promql::parse::{ParseOptions, parse_with};
 use tidegauge::query::promql::{ErrorKind, EvalError, Evaluator, Expr, Options, ParseError, Value};
-use tidegauge::query::{Budget, Cancel, Limit, QueryLimits, Sources};
+use tidegauge::query::{Budget, Cancel, Limit, QueryLimits};
 use tidegauge::{Snapshot, Timestamp};
 
 pub(crate) use explain::Costs;
@@ -132,7 +132,7 @@ pub(crate) fn parse(question: &Question) -> Result<Expr, AskError> {
     Ok(parse_with(&question.expr, ParseOptions { experimental: question.experimental })?)
 }
 
-/// Answers on one snapshot within `limits`, on the threads of its engine. Blocks.
+/// Answers on one snapshot within `limits`; the threads of its engine help. Blocks.
 pub(crate) fn ask(
     snapshot: &Snapshot,
     question: &Question,
@@ -142,7 +142,7 @@ pub(crate) fn ask(
 ) -> Result<Answer, AskError> {
     question.when.check()?;
     let budget = snapshot.budget(limits, cancel);
-    snapshot.install(|sources| evaluate(sources, question, expr, &budget, true))
+    evaluate(snapshot, question, expr, &budget, true)
 }
 
 /// Answers on this thread, within a few milliseconds. `None` if that is not enough: then
@@ -159,7 +159,7 @@ pub(crate) fn ask_at_once(snapshot: &Snapshot, question: &Question, expr: &Expr)
 }
 
 fn evaluate(
-    sources: &Sources,
+    snapshot: &Snapshot,
     question: &Question,
     expr: &Expr,
     budget: &Budget,
@@ -173,7 +173,7 @@ fn evaluate(
     let mut options = Options::default();
     options.lookback = question.lookback.unwrap_or(LOOKBACK);
     options.shared = shared;
-    let evaluator = Evaluator::new(sources, options).budget(budget);
+    let evaluator = Evaluator::new(snapshot, options).budget(budget).on(snapshot.threads());
     let (value, notes) = match question.when {
         When::At(at) => evaluator.instant(expr, at)?,
         When::Every { start, end, step } => {

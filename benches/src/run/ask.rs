@@ -79,8 +79,7 @@ impl Asked<'_> {
         let of_host = |i: usize| self.probe.hosts[i % labels.len()];
         let ask = |i: usize| {
             let host = equal("host", labels[i % labels.len()].get("host").unwrap_or_default());
-            let selection = snapshot.install(|sources| Selection::new(sources, &[host]))?;
-            let hour = selection.range(range(self.probe.minutes));
+            let hour = snapshot.select_matching(&[host])?.range(range(self.probe.minutes));
             hour.aggregate(Aggregate::Max).every(nanos(MINUTE_NS)).run()
         };
         let right: Vec<Grid> = (0..labels.len())
@@ -98,7 +97,7 @@ impl Asked<'_> {
         let metric = self.workload.labels(self.probe.series[0]);
         let metric = equal("__name__", metric.get("__name__").unwrap_or_default());
         let ask = |_| {
-            let selection = snapshot.install(|sources| Selection::new(sources, std::slice::from_ref(&metric)))?;
+            let selection = snapshot.select_matching(std::slice::from_ref(&metric))?;
             let hours = selection.limits(tidegauge::query::QueryLimits::NONE).range(range(self.probe.hours));
             hours.aggregate(Aggregate::Avg).every(nanos(HOUR_NS)).run()
         };

@@ -37,7 +37,7 @@ impl Snapshot {
         Selection::new_on(self, matchers, self.threads.clone(), &self.ledger)
     }
 
-    /// An expression of PromQL, to be evaluated on this snapshot by the engine's query threads.
+    /// An expression of PromQL, to be evaluated on this snapshot; the engine's query threads help.
     pub fn promql(&self, expr: impl Into<String>) -> Query {
         Query::new(self, expr).on(self.threads.clone()).charged_to(&self.ledger)
     }

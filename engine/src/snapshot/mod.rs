@@ -18,7 +18,7 @@ use crate::core::Core;
 ///
 /// Taking one costs under a microsecond beside the list of sources; it waits for no writer
 /// and blocks none. While it lives, the files and memtables it reads stay.
-/// Cheap to clone. Queries run on the engine's own threads.
+/// Cheap to clone. Queries run on the thread that asks, and where they are long the engine's own threads help.
 #[derive(Clone)]
 pub struct Snapshot {
     sources: Sources,
@@ -42,6 +42,12 @@ impl Snapshot {
     /// other queries run, it waits for none of them, but shares the processors.
     pub fn install<R: Send>(&self, work: impl FnOnce(&Sources) -> R + Send) -> R {
         self.threads.install(|| work(&self.sources))
+    }
+
+    /// The engine's query threads, for questions put together by hand: see [`Selection::on`](tidegauge_query::Selection::on).
+    #[must_use]
+    pub fn threads(&self) -> &Threads {
+        &self.threads
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which series are answered together.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use tidegauge_storage::model::Labels;
 
@@ -48,7 +49,8 @@ impl Groups {
             let pairs: Vec<_> = names.iter().filter_map(|name| Some((name.as_str(), all.get(name)?))).collect();
             Labels::from_sorted(&pairs)
         };
-        let labels_of = chunks(0..n, 256, |series| Ok(series.map(of).collect::<Vec<_>>()))?.concat();
+        let some = |series: Range<usize>| Ok(series.map(of).collect::<Vec<_>>());
+        let labels_of = chunks(selection.helpers(), false, 0..n, 256, some)?.concat();
         held.grow(labels_of.iter().map(|labels| labels.encoded().len() as u64 + 16).sum())?;
         budget.check()?;
         let mut numbers: HashMap<Labels, u32> = HashMap::new();

@@ -129,7 +129,7 @@ impl Aggregation {
         self.group_by([""; 0])
     }
 
-    /// Reads and aggregates, on all threads of the selection's pool.
+    /// Reads and aggregates on the calling thread, which the selection's threads help if that is worth the way.
     ///
     /// O(samples + series), plus O(windows) a group. Holds one batch of samples a thread
     /// and one value for each window *that has samples*: a tiny window over a great range
@@ -155,6 +155,6 @@ impl Aggregation {
             Aggregate::Last => run::table::<Edge<true>>(selection, asked, grouping, budget),
             Aggregate::Rate => run::table::<Rate>(selection, asked, grouping, budget),
         };
-        budget.timed(|| selection.install(run::is_shared(selection), table))
+        budget.timed(table)
     }
 }

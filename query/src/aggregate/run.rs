@@ -43,11 +43,6 @@ fn chunk_of(selection: &Selection) -> usize {
     selection.len().div_ceil(CHUNKS).clamp(1, 1024)
 }
 
-/// Whether there is work for more than one thread.
-pub(super) fn is_shared(selection: &Selection) -> bool {
-    selection.len() > chunk_of(selection)
-}
-
 /// Each series its own answer.
 fn each<F: Fold>(selection: &Selection, asked: Asked, budget: &Budget) -> Result<Vec<ResultSeries>, QueryError> {
     let one = |series: Range<usize>| {
@@ -66,7 +61,8 @@ fn each<F: Fold>(selection: &Selection, asked: Asked, budget: &Budget) -> Result
         scan.settle()?;
         Ok((answers, held))
     };
-    let answers = chunks(0..selection.len(), chunk_of(selection), one)?;
+    let chunk = chunk_of(selection);
+    let answers = chunks(selection.helpers(), selection.is_long(chunk), 0..selection.len(), chunk, one)?;
     Ok(answers.into_iter().flat_map(|(answers, _)| answers).collect())
 }
 
@@ -79,10 +75,9 @@ fn grouped<F: Fold>(
 ) -> Result<Vec<ResultSeries>, QueryError> {
     let groups = Groups::new(selection, names, budget)?;
     let chunk = chunk_of(selection);
-    // Asking outside a pool would start the global one.
-    let threads = if is_shared(selection) { rayon::current_num_threads() } else { 1 };
+    let (helpers, long) = (selection.helpers(), selection.is_long(chunk));
     let surely = WINDOWS_OF_A_WAVE / asked.windows.most_in(selection.time_range());
-    let mut wave = (chunk * CHUNKS_OF_A_WAVE * threads).max(surely - surely % chunk);
+    let mut wave = (chunk * CHUNKS_OF_A_WAVE * helpers.threads()).max(surely - surely % chunk);
     let mut total: BTreeMap<usize, Partials<F::Partial>> = BTreeMap::new();
     let one = |series: Range<usize>| chunk_by_group::<F>(selection, asked, &groups, series, budget);
     let mut begin = 0;
@@ -90,7 +85,7 @@ fn grouped<F: Fold>(
         let series = begin..begin.saturating_add(wave).min(selection.len());
         begin = series.end;
         let mut windows = 0;
-        for (group, mut partials) in chunks(series, chunk, one)?.into_iter().flatten() {
+        for (group, mut partials) in chunks(helpers, long, series, chunk, one)?.into_iter().flatten() {
             windows += partials.windows.len();
             add::<F>(&mut total, group, &mut partials, budget)?;
         }

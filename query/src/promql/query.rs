@@ -110,7 +110,7 @@ impl Query {
         self
     }
 
-    /// Works on these threads, not on the caller's.
+    /// Lets these threads help the caller's where there is much to do.
     pub fn on(mut self, threads: impl Into<Threads>) -> Self {
         self.threads = Some(threads.into());
         self
@@ -122,7 +122,7 @@ impl Query {
     /// [`PromqlError`], whose [`kind`](PromqlError::kind) says whether the text, the data or a bound is the cause.
     pub fn at(&self, at: Timestamp) -> Result<(Value, Annotations), PromqlError> {
         let expr = parse_with(&self.text, self.parse)?;
-        Ok(self.install(|| self.evaluator().instant(&expr, at))?)
+        Ok(self.evaluator().instant(&expr, at)?)
     }
 
     /// The value at `start` and every `step` until `end`, both included.
@@ -136,21 +136,17 @@ impl Query {
         step: Duration,
     ) -> Result<(Matrix, Annotations), PromqlError> {
         let expr = parse_with(&self.text, self.parse)?;
-        Ok(self.install(|| self.evaluator().range(&expr, start, end, step))?)
+        Ok(self.evaluator().range(&expr, start, end, step)?)
     }
 
     fn evaluator(&self) -> Evaluator<'_> {
-        let evaluator = Evaluator::new(&self.snapshot, self.options.clone());
-        match &self.budget {
-            Some(budget) => evaluator.budget(budget),
-            None => evaluator,
+        let mut evaluator = Evaluator::new(&self.snapshot, self.options.clone());
+        if let Some(budget) = &self.budget {
+            evaluator = evaluator.budget(budget);
         }
-    }
-
-    fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        match &self.threads {
-            Some(threads) => threads.install(work),
-            None => work(),
+        if let Some(threads) = &self.threads {
+            evaluator = evaluator.on(threads);
         }
+        evaluator
     }
 }

@@ -8,7 +8,7 @@ use tidegauge_storage::model::{Labels, Matcher, SeriesKey, TimeRange};
 use tidegauge_storage::source::Snapshot;
 
 use crate::limits::{Budget, Held};
-use crate::parallel::{self, chunks};
+use crate::parallel::{self, Helpers, chunks};
 use crate::select::order::{FEW, ascending};
 use crate::{QueryError, Threads};
 
@@ -81,7 +81,7 @@ impl Joined {
             Ok(decoded)
         };
         let join = move || -> Result<Self, QueryError> {
-            let decoded: Vec<Found> = chunks(0..n, FEW, decode)?.into_iter().flatten().collect();
+            let decoded: Vec<Found> = chunks(Helpers::Pool, false, 0..n, FEW, decode)?.into_iter().flatten().collect();
             // Twice: the keys they are sorted by are as long.
             held.grow(decoded.iter().map(|one| one.labels.encoded().len() as u64 * 2 + 48).sum())?;
             budget.check()?;

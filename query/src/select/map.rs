@@ -92,7 +92,7 @@ impl Selection {
         self.par_series(&budget, Columns::default, read)
     }
 
-    /// Runs `work` for each series on all threads of the pool, each with a scratch of its own.
+    /// Runs `work` for each series on this thread and on those that help it, each chunk with a scratch of its own.
     fn par_series<T, R, I, F>(&self, budget: &Budget, scratch: I, work: F) -> Result<Vec<R>, QueryError>
     where
         R: Send,
@@ -112,7 +112,7 @@ impl Selection {
             return one(0..self.len());
         }
         let _held = budget.hold((self.len() * size_of::<R>()) as u64)?;
-        let all = self.install(true, || chunks(0..self.len(), chunk, one))?;
+        let all = chunks(self.helpers(), self.is_long(chunk), 0..self.len(), chunk, one)?;
         Ok(all.into_iter().flatten().collect())
     }
 }

@@ -13,7 +13,8 @@ use tidegauge_storage::model::{Labels, Matcher, TimeRange};
 use tidegauge_storage::source::Snapshot;
 
 use crate::limits::{Budget, Cancel, Ledger, QueryLimits};
-use crate::{Aggregate, Aggregation, QueryError, Threads, parallel};
+use crate::parallel::{Helpers, SAMPLES_OF_A_LONG_PIECE};
+use crate::{Aggregate, Aggregation, QueryError, Threads};
 use join::Joined;
 
 pub use series::Series;
@@ -64,7 +65,7 @@ impl Selection {
         ledger: &Ledger,
     ) -> Result<Self, QueryError> {
         let budget = Budget::charged_to(ledger, QueryLimits::DEFAULT, Cancel::new());
-        let selection = Self::make(snapshot, matchers, TimeRange::ALL, &budget, Some(threads))?;
+        let selection = Self::within_on(snapshot, matchers, TimeRange::ALL, &budget, Some(threads))?;
         Ok(Self { budget: None, ..selection })
     }
 
@@ -79,10 +80,11 @@ impl Selection {
         range: TimeRange,
         budget: &Budget,
     ) -> Result<Self, QueryError> {
-        Self::make(snapshot, matchers, range, budget, None)
+        Self::within_on(snapshot, matchers, range, budget, None)
     }
 
-    fn make(
+    /// As [`Selection::within`], on `threads`, if there are any.
+    pub(crate) fn within_on(
         snapshot: &Snapshot,
         matchers: &[Matcher],
         range: TimeRange,
@@ -133,9 +135,9 @@ impl Selection {
         self
     }
 
-    /// Runs the parallel operations on `threads`. Without any they run on the pool of the
-    /// calling thread: rayon's global one, unless the caller is inside `install`. What is
-    /// too small to be shared runs on the calling thread itself.
+    /// Lets `threads` help the calling thread where an operation is large. Without any, those of its rayon pool help:
+    /// of the global one, unless the caller is inside `install`. What takes less than some 100 µs the calling thread
+    /// does alone.
     #[must_use]
     pub fn on(mut self, threads: impl Into<Threads>) -> Self {
         self.threads = Some(threads.into());
@@ -196,9 +198,15 @@ impl Selection {
         self.budget.clone().unwrap_or_else(own)
     }
 
-    /// Runs `work` on this selection's threads, if there is so much of it.
-    pub(crate) fn install<R: Send>(&self, many: bool, work: impl FnOnce() -> R + Send) -> R {
-        parallel::install(self.threads.as_ref(), many, work)
+    /// Who helps the thread that asks.
+    pub(crate) fn helpers(&self) -> Helpers<'_> {
+        Helpers::of(self.threads.as_ref())
+    }
+
+    /// Whether so many series hold so much that it is known before the first is read; the first one tells.
+    pub(crate) fn is_long(&self, series: usize) -> bool {
+        let one = || self.series(0).samples_about();
+        !self.is_empty() && one().saturating_mul(series as u64) >= SAMPLES_OF_A_LONG_PIECE
     }
 }
 

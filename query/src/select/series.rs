@@ -80,6 +80,17 @@ impl<'a> Series<'a> {
         parts.next().is_none().then(|| (&*selection.snapshot.sources()[part.source as usize], part.ordinal, range))
     }
 
+    /// About how many samples it has in the selection's range, as far as directories tell.
+    pub(crate) fn samples_about(&self) -> u64 {
+        let selection = self.selection;
+        let of = |(part, bounds): (Part, TimeRange)| {
+            let range = bounds.intersect(&selection.range);
+            let source = &selection.snapshot.sources()[part.source as usize];
+            if range.is_empty() { None } else { source.samples_about(part.ordinal, range) }
+        };
+        selection.joined.parts(self.i).filter_map(of).fold(0, u64::saturating_add)
+    }
+
     /// A cursor over its samples within the selection's range, for callers who want
     /// them in pieces. Nothing is counted against a budget.
     #[must_use]

@@ -45,6 +45,11 @@ impl SampleSource for OddSource {
         Ok(self.series[ordinal as usize].0.clone())
     }
 
+    /// So many that threads always help.
+    fn samples_about(&self, _: u32, _: TimeRange) -> Option<u64> {
+        Some(u64::MAX)
+    }
+
     fn read<'a>(&'a self, ordinal: u32, range: TimeRange) -> Result<Box<dyn ColumnCursor + 'a>, ReadError> {
         let inside = move |at: &i64| range.contains(Timestamp::from_nanos(*at));
         let samples = self.series[ordinal as usize].1.iter().filter(move |(at, _)| inside(at));

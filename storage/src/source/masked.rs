@@ -125,6 +125,10 @@ impl SampleSource for Masked {
         Ok(Box::new(MaskedCursor { source: &*self.inner, ordinal, ranges, current: None, counts }))
     }
 
+    fn samples_about(&self, ordinal: u32, range: TimeRange) -> Option<u64> {
+        self.inner.samples_about(ordinal, range)
+    }
+
     fn last(
         &self,
         ordinal: u32,

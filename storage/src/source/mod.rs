@@ -142,6 +142,13 @@ pub trait SampleSource: Send + Sync {
         Ok(None)
     }
 
+    /// About how many samples of one series lie in `range`, if the directory tells without a look at each chunk. It
+    /// decides who does the work, and changes no answer.
+    fn samples_about(&self, ordinal: u32, range: TimeRange) -> Option<u64> {
+        let _ = (ordinal, range);
+        None
+    }
+
     /// The last sample of one series in `range`. `scratch` is memory to decode in; what was
     /// read is added to `counts`. A source that stores chunks reads the last one at most, and
     /// answers from its statistics where they tell.

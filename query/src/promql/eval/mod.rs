@@ -31,6 +31,7 @@ use std::time::Duration;
 use tidegauge_storage::model::Timestamp;
 use tidegauge_storage::source::Snapshot;
 
+use crate::Threads;
 use crate::limits::{Budget, Cancel, Ledger, QueryLimits};
 use crate::promql::parse::ast::Expr;
 
@@ -56,7 +57,7 @@ pub struct Options {
     pub ledger: Option<Ledger>,
     /// The step of subqueries that name none.
     pub subquery_step: Duration,
-    /// Whether many series are shared among the threads of the pool; yes by default.
+    /// Whether other threads may help where there is much to do; yes by default.
     pub shared: bool,
 }
 
@@ -73,19 +74,21 @@ impl Default for Options {
     }
 }
 
-/// Evaluates expressions on one snapshot. Uses the rayon pool it is called in.
+/// Evaluates expressions on one snapshot, on the thread that asks. Where there is much to do, others help: those it is
+/// [given](Evaluator::on), else those of the rayon pool it is called in.
 #[derive(Clone, Debug)]
 pub struct Evaluator<'a> {
     snapshot: &'a Snapshot,
     options: Options,
     budget: Option<Budget>,
+    threads: Option<Threads>,
 }
 
 impl<'a> Evaluator<'a> {
     /// Reads nothing yet.
     #[must_use]
     pub fn new(snapshot: &'a Snapshot, options: Options) -> Self {
-        Self { snapshot, options, budget: None }
+        Self { snapshot, options, budget: None, threads: None }
     }
 
     /// Bounds each evaluation by `budget`, in place of the limits, the cancel flag and the ledger of the
@@ -94,6 +97,13 @@ impl<'a> Evaluator<'a> {
     #[must_use]
     pub fn budget(mut self, budget: &Budget) -> Self {
         self.budget = Some(budget.clone());
+        self
+    }
+
+    /// Lets these threads help the one that asks where there is much to do.
+    #[must_use]
+    pub fn on(mut self, threads: &Threads) -> Self {
+        self.threads = Some(threads.clone());
         self
     }
 
@@ -169,6 +179,7 @@ impl<'a> Evaluator<'a> {
             asked,
             lookback: nanos(self.options.lookback),
             subquery_step: nanos(self.options.subquery_step).max(1),
+            threads: self.threads.as_ref(),
             shared: self.options.shared,
             holdings: Holdings::new(&budget),
             annotations: RefCell::default(),

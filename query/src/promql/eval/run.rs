@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use tidegauge_storage::model::{Matcher, TimeRange};
 use tidegauge_storage::source::Snapshot;
 
 use super::annotations::Annotations;
@@ -11,8 +12,13 @@ use super::looks::{PIECE, pieces_mut, repeat};
 use super::selector::Wanted;
 use super::times::{Asked, Steps};
 use crate::limits::Held;
+use crate::parallel::{Helpers, share};
 use crate::promql::parse::ast::{Call, Expr};
 use crate::promql::parse::{Function, ValueType};
+use crate::{Selection, Threads};
+
+/// Into how many pieces series are cut, where there are enough of them.
+const PIECES: usize = 256;
 
 /// What an expression is worth at every step.
 pub(super) enum Val {
@@ -30,6 +36,8 @@ pub(super) struct Run<'a> {
     pub(super) lookback: i64,
     /// Nanoseconds.
     pub(super) subquery_step: i64,
+    /// Those that help, if they are not of the pool it is called in.
+    pub(super) threads: Option<&'a Threads>,
     /// Whether other threads may help.
     pub(super) shared: bool,
     pub(super) holdings: Holdings,
@@ -37,6 +45,34 @@ pub(super) struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// The series that pass `matchers`.
+    pub(super) fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Selection, EvalError> {
+        let budget = self.holdings.budget();
+        Ok(Selection::within_on(self.snapshot, matchers, range, budget, self.threads.cloned())?)
+    }
+
+    /// Fills `values`, those of each series at each of `steps`: `fill` is told which series, `is_long` how many of them
+    /// are filled in a row.
+    pub(super) fn fill_rows<S>(
+        &self,
+        values: &mut [f64],
+        steps: usize,
+        is_long: impl FnOnce(usize) -> bool,
+        scratch: impl Fn() -> S + Sync,
+        fill: impl Fn(&mut S, usize, &mut [f64]) -> Result<(), EvalError> + Sync,
+    ) -> Result<(), EvalError> {
+        if values.is_empty() {
+            return Ok(());
+        }
+        let series = (values.len() / steps).div_ceil(PIECES);
+        let helpers = if self.shared { Helpers::of(self.threads) } else { Helpers::Nobody };
+        let pieces = values.chunks_mut(series * steps).enumerate();
+        share(helpers, self.shared && is_long(series), pieces, scratch, |scratch, (piece, values)| {
+            let rows = values.chunks_mut(steps).enumerate();
+            rows.into_iter().try_for_each(|(i, out)| fill(scratch, piece * series + i, out))
+        })
+    }
+
     pub(super) fn grid(&self, steps: usize) -> Result<Grid, EvalError> {
         Grid::new(steps, &self.holdings)
     }

@@ -1,6 +1,5 @@
 //! Instant selectors: the latest sample of each series at each step.
 
-use rayon::prelude::*;
 use tidegauge_storage::model::{TimeRange, Timestamp};
 use tidegauge_storage::source::{ColumnCursor, Columns, ReadCounts};
 
@@ -12,10 +11,6 @@ use super::times::{Steps, seconds};
 use super::window::{Buffer, WindowSpec, Windows};
 use crate::limits::Meter;
 use crate::promql::parse::ast::{Extension, VectorSelector};
-use crate::select::Selection;
-
-/// Below this many series, threads cost more than they bring.
-pub(super) const SERIES_PARALLEL_MIN: usize = 32;
 
 /// What a selector yields of the sample it finds.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,12 +49,12 @@ impl Run<'_> {
         let (Some(&first), Some(&last)) = (times.first(), times.last()) else { return Ok(grid) };
         let ahead = if smoothed { self.lookback } else { 0 };
         let range = left_open(first.saturating_sub(self.lookback), last.saturating_add(ahead));
-        let selection = Selection::within(self.snapshot, matchers, range, self.holdings.budget())?;
+        let selection = self.select(matchers, range)?;
         grid.reserve(selection.len())?;
         grid.push_absent(selection.iter().map(|s| Row { labels: s.labels().clone(), drop_name: false }))?;
         let budget = self.holdings.budget();
         let lookback = self.lookback;
-        let fill = |(buffer, meter): &mut (Buffer, Meter<'_>), (i, out): (usize, &mut [f64])| {
+        let fill = |(buffer, meter): &mut (Buffer, Meter<'_>), i: usize, out: &mut [f64]| {
             budget.check()?;
             let scratch = &mut buffer.columns;
             if let (&[at], false) = (times, smoothed) {
@@ -84,13 +79,9 @@ impl Run<'_> {
             Ok::<(), EvalError>(())
         };
         let scratch = || (Buffer::new(budget), Meter::new(budget));
-        let rows = selection.len();
-        if self.shared && rows >= SERIES_PARALLEL_MIN {
-            grid.values.par_chunks_mut(times.len()).enumerate().try_for_each_init(scratch, fill)?;
-        } else {
-            let mut scratch = scratch();
-            grid.values.chunks_mut(times.len()).enumerate().try_for_each(|row| fill(&mut scratch, row))?;
-        }
+        // Of one step only the end of each series is read.
+        let is_long = |series| times.len() > 1 && selection.is_long(series);
+        self.fill_rows(&mut grid.values, times.len(), is_long, scratch, fill)?;
         let values = std::mem::take(&mut grid.values);
         grid.count(&values)?;
         budget.evaluated_in_all(grid.samples());

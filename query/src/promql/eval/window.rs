@@ -1,6 +1,5 @@
 //! Ranges of samples that slide over a series from step to step.
 
-use rayon::prelude::*;
 use tidegauge_storage::source::{ColumnCursor, Columns, ReadCounts};
 
 use super::chunks::{Beside, Disjoint, Needs};
@@ -8,9 +7,10 @@ use super::error::EvalError;
 use super::grid::{Grid, Row, is_absent};
 use super::looks::{PIECE, of_times, pieces};
 use super::run::Run;
-use super::selector::{SERIES_PARALLEL_MIN, left_open, spec_of};
+use super::selector::{left_open, spec_of};
 use super::times::Steps;
 use crate::limits::{Budget, Held, Limit, Meter};
+use crate::parallel::SAMPLES_OF_A_LONG_PIECE;
 use crate::promql::parse::ast::{Expr, Extension, MatrixSelector, Subquery};
 use crate::select::Selection;
 
@@ -222,7 +222,7 @@ impl Run<'_> {
         let first = ends.first().copied().unwrap_or(0).saturating_sub(spec.range).saturating_sub(spec.before);
         let last = ends.last().copied().unwrap_or(0).saturating_add(spec.after);
         let range = left_open(first, last);
-        let selection = Selection::within(self.snapshot, &m.selector.matchers, range, self.holdings.budget())?;
+        let selection = self.select(&m.selector.matchers, range)?;
         let _held = self.holdings.budget().hold(ends.len() as u64 * 8)?;
         Ok(RangeSource { samples: Samples::Stored(selection), spec, extension, ends, _held })
     }
@@ -301,7 +301,7 @@ impl Run<'_> {
         let samples_max = budget.limits().samples;
         let disjoint = Disjoint { spec, steps, ends, needs, budget, f: &f };
         let are_disjoint = needs != Needs::Samples && extension.is_none() && Disjoint::<F>::are(spec.range, ends);
-        let fill = |(memory, batch, meter): &mut (Buffer, Columns, Meter<'_>), (i, out): (usize, &mut [f64])| {
+        let fill = |(memory, batch, meter): &mut (Buffer, Columns, Meter<'_>), i: usize, out: &mut [f64]| {
             budget.check()?;
             let (evaluated, samples, counts) = match view {
                 View::Stored(selection) if are_disjoint => {
@@ -323,12 +323,11 @@ impl Run<'_> {
             Ok::<(), EvalError>(())
         };
         let scratch = || (Buffer::new(budget), Columns::default(), Meter::new(budget));
-        if self.shared && steps.count > 0 && rows.len() >= SERIES_PARALLEL_MIN {
-            grid.values.par_chunks_mut(steps.count).enumerate().try_for_each_init(scratch, fill)?;
-        } else if steps.count > 0 {
-            let mut scratch = scratch();
-            grid.values.chunks_mut(steps.count).enumerate().try_for_each(|row| fill(&mut scratch, row))?;
-        }
+        let is_long = |series| match view {
+            View::Stored(selection) => selection.is_long(series),
+            View::Computed(times, _) => (times.len() * series) as u64 >= SAMPLES_OF_A_LONG_PIECE,
+        };
+        self.fill_rows(&mut grid.values, steps.count, is_long, scratch, fill)?;
         grid.rows = rows;
         let values = std::mem::take(&mut grid.values);
         grid.count(&values)?;

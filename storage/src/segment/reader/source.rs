@@ -5,6 +5,7 @@ use super::cursor::SegmentCursor;
 use super::sets::SetDecoder;
 use crate::chunk::ChunkStats;
 use crate::model::{Labels, Matcher, Sample, SeqRange, SeriesKey, TimeRange};
+use crate::segment::format::Section;
 use crate::source::{ColumnCursor, Columns, ReadCounts, ReadError, SampleSource, SeriesHit};
 
 impl SampleSource for Segment {
@@ -45,6 +46,12 @@ impl SampleSource for Segment {
         see: &mut dyn FnMut(&ChunkStats) -> bool,
     ) -> Result<Option<ReadCounts>, ReadError> {
         self.statistics_of(ordinal, range, see)
+    }
+
+    fn samples_about(&self, ordinal: u32, range: TimeRange) -> Option<u64> {
+        let (chunks, _) = self.chunks_in(ordinal, range).ok()?;
+        let all = self.index.records(Section::Chunks) as u64;
+        Some((chunks.len() as u64).saturating_mul(self.info.samples / all.max(1)))
     }
 
     fn find(&self, labels: &Labels) -> Result<Option<u32>, ReadError> {
