@@ -84,15 +84,16 @@ impl<I: Iterator, E> Queue<I, E> {
 }
 
 /// Does `work` with each of `pieces`, which are taken in their order by this thread and by those that help it, each with
-/// a scratch of its own. After an error no other piece is begun; of several errors the one of the first piece is answered.
+/// a scratch of its own, which `end` gets when the thread is done. After an error no other piece is begun; of several errors the one of the first piece is answered.
 ///
 /// `long` says that already the first piece takes long enough to call for help before.
 pub(crate) fn share<T: Send, S, E: Send>(
     helpers: Helpers<'_>,
     long: bool,
     pieces: impl ExactSizeIterator<Item = T> + Send,
-    scratch: impl Fn() -> S + Sync,
+    begin: impl Fn() -> Result<S, E> + Sync,
     work: impl Fn(&mut S, T) -> Result<(), E> + Sync,
+    end: impl Fn(S) -> Result<(), E> + Sync,
 ) -> Result<(), E> {
     let all = pieces.len();
     let queue = Mutex::new(Queue { pieces: pieces.enumerate(), failed: None });
@@ -104,19 +105,26 @@ pub(crate) fn share<T: Send, S, E: Send>(
             queue().fail(at, error);
         }
     };
-    let rest = |scratch: &mut S| {
+    let rest = |mut scratch: S| {
         while let Some(piece) = take() {
-            one(scratch, piece);
+            one(&mut scratch, piece);
+        }
+        if let Err(error) = end(scratch) {
+            queue().fail(all, error);
         }
     };
-    let mut own = scratch();
+    let help = || match begin() {
+        Ok(scratch) => rest(scratch),
+        Err(error) => queue().fail(all, error),
+    };
+    let mut own = begin()?;
     let alone = matches!(helpers, Helpers::Nobody) || all < 2;
     let began = Instant::now();
     let mut first = || alone_at_first(all, || take().map(|piece| one(&mut own, piece)).is_some(), || began.elapsed());
     if !alone && (long || !first()) {
-        helpers.beside(all - 1, || rest(&mut scratch()), || rest(&mut own));
+        helpers.beside(all - 1, help, || rest(own));
     } else {
-        rest(&mut own);
+        rest(own);
     }
     match queue().failed.take() {
         Some((_, error)) => Err(error),
@@ -149,10 +157,29 @@ pub(crate) fn chunks<R: Send>(
     chunk: usize,
     one: impl Fn(Range<usize>) -> Result<R, QueryError> + Sync,
 ) -> Result<Vec<R>, QueryError> {
-    if items.len() <= chunk {
-        return if items.is_empty() { Ok(Vec::new()) } else { Ok(vec![one(items)?]) };
+    chunks_with(helpers, long, items, chunk, || Ok(()), |(), items| one(items), Ok)
+}
+
+/// As [`chunks`], each thread with a scratch as in [`share`].
+pub(crate) fn chunks_with<S, R: Send>(
+    helpers: Helpers<'_>,
+    long: bool,
+    items: Range<usize>,
+    chunk: usize,
+    begin: impl Fn() -> Result<S, QueryError> + Sync,
+    one: impl Fn(&mut S, Range<usize>) -> Result<R, QueryError> + Sync,
+    end: impl Fn(S) -> Result<(), QueryError> + Sync,
+) -> Result<Vec<R>, QueryError> {
+    if items.is_empty() {
+        return Ok(Vec::new());
     }
-    let (start, end) = (items.start, items.end);
+    if items.len() <= chunk {
+        let mut scratch = begin()?;
+        let answer = one(&mut scratch, items)?;
+        end(scratch)?;
+        return Ok(vec![answer]);
+    }
+    let (start, last) = (items.start, items.end);
     let mut answers: Vec<Option<R>> = Vec::new();
     answers.resize_with(items.len().div_ceil(chunk), || None);
     let pieces = answers.iter_mut().enumerate();
@@ -160,12 +187,13 @@ pub(crate) fn chunks<R: Send>(
         helpers,
         long,
         pieces,
-        || (),
-        |(), (at, answer)| {
+        begin,
+        |scratch, (at, answer)| {
             let first = start + at * chunk;
-            *answer = Some(one(first..(first + chunk).min(end))?);
-            Ok::<(), QueryError>(())
+            *answer = Some(one(scratch, first..(first + chunk).min(last))?);
+            Ok(())
         },
+        end,
     )?;
     Ok(answers.into_iter().flatten().collect())
 }
@@ -273,7 +301,7 @@ mod tests {
             Helpers::Team(&team),
             true,
             0..100,
-            || (),
+            || Ok(()),
             |(), piece: usize| {
                 begun.lock().unwrap().push(piece);
                 match piece {
@@ -284,6 +312,7 @@ mod tests {
                 }
                 if piece >= 3 { Err(piece) } else { Ok(()) }
             },
+            Ok,
         );
         assert_eq!(failed, Err(3));
         assert!(begun.into_inner().unwrap().len() <= 5);

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use rayon::ThreadPoolBuilder;
 use tidegauge_query::promql::{Query, Value};
 use tidegauge_query::{Aggregate, Budget, QueryLimits, ScanStats, Selection, Table};
-use tidegauge_storage::chunk::ChunkStats;
+use tidegauge_storage::chunk::{ChunkStats, StatsWanted};
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
 use tidegauge_storage::model::{Labels, Matcher, SeqNo, SeqRange, TimeRange, Timestamp, Tombstone};
@@ -113,6 +113,7 @@ impl SampleSource for ChunkedSource {
         &self,
         ordinal: u32,
         range: TimeRange,
+        wanted: StatsWanted,
         see: &mut dyn FnMut(&ChunkStats) -> bool,
     ) -> Result<Option<ReadCounts>, ReadError> {
         // Half of the sources leave it to their cursors.
@@ -120,7 +121,20 @@ impl SampleSource for ChunkedSource {
             return Ok(None);
         }
         let mut cursor = self.read(ordinal, range)?;
-        while let Some(stats) = cursor.whole()? {
+        while let Some(mut stats) = cursor.whole()? {
+            // Whoever does not ask for it must not look at it.
+            if !wanted.sum {
+                (stats.sum, stats.compensation) = (f64::NAN, f64::NAN);
+            }
+            if !wanted.extremes {
+                (stats.min, stats.max) = (f64::NAN, f64::NAN);
+            }
+            if !wanted.ends {
+                (stats.first_value, stats.last_value) = (f64::NAN, f64::NAN);
+            }
+            if !wanted.increase {
+                stats.increase = f64::NAN;
+            }
             if !see(&stats) {
                 return Ok(None);
             }

@@ -13,7 +13,7 @@ use super::group::{Grouping, Groups, join};
 use super::scan::{Asked, Partials, Scan};
 use super::{ResultSeries, Table};
 use crate::limits::Budget;
-use crate::parallel::chunks;
+use crate::parallel::chunks_with;
 use crate::{QueryError, Selection};
 
 /// Into how many chunks series are cut, where there are enough of them.
@@ -43,26 +43,35 @@ fn chunk_of(selection: &Selection) -> usize {
     selection.len().div_ceil(CHUNKS).clamp(1, 1024)
 }
 
+/// What a thread works with.
+type Scratch<'a, F> = (Scan<'a>, Partials<<F as Fold>::Partial>);
+
+fn begin<F: Fold>(budget: &Budget) -> Result<Scratch<'_, F>, QueryError> {
+    Ok((Scan::new(budget), Partials::new(budget)?))
+}
+
+fn end<F: Fold>((mut scan, _): Scratch<'_, F>) -> Result<(), QueryError> {
+    scan.settle()
+}
+
 /// Each series its own answer.
 fn each<F: Fold>(selection: &Selection, asked: Asked, budget: &Budget) -> Result<Vec<ResultSeries>, QueryError> {
-    let one = |series: Range<usize>| {
-        let mut scan = Scan::new(budget);
-        let mut partials = Partials::new(budget)?;
+    let one = |(scan, partials): &mut Scratch<'_, F>, series: Range<usize>| {
         let mut held = budget.hold(0)?;
         let mut answers = Vec::new();
         for i in series {
             partials.clear();
-            scan.series::<F>(selection.series(i), asked, &mut partials)?;
+            scan.series::<F>(selection.series(i), asked, partials)?;
             if !partials.windows.is_empty() {
                 held.grow((size_of::<ResultSeries>() + partials.windows.len() * 16) as u64)?;
-                answers.push(answer::<F>(selection.labels(i), &partials));
+                answers.push(answer::<F>(selection.labels(i), partials));
             }
         }
-        scan.settle()?;
         Ok((answers, held))
     };
     let chunk = chunk_of(selection);
-    let answers = chunks(selection.helpers(), selection.is_long(chunk), 0..selection.len(), chunk, one)?;
+    let (helpers, long) = (selection.helpers(), selection.is_long(chunk));
+    let answers = chunks_with(helpers, long, 0..selection.len(), chunk, || begin::<F>(budget), one, end::<F>)?;
     Ok(answers.into_iter().flat_map(|(answers, _)| answers).collect())
 }
 
@@ -79,13 +88,16 @@ fn grouped<F: Fold>(
     let surely = WINDOWS_OF_A_WAVE / asked.windows.most_in(selection.time_range());
     let mut wave = (chunk * CHUNKS_OF_A_WAVE * helpers.threads()).max(surely - surely % chunk);
     let mut total: BTreeMap<usize, Partials<F::Partial>> = BTreeMap::new();
-    let one = |series: Range<usize>| chunk_by_group::<F>(selection, asked, &groups, series, budget);
-    let mut begin = 0;
-    while begin < selection.len() {
-        let series = begin..begin.saturating_add(wave).min(selection.len());
-        begin = series.end;
+    let one = |scratch: &mut Scratch<'_, F>, series: Range<usize>| {
+        chunk_by_group::<F>(selection, asked, &groups, series, scratch, budget)
+    };
+    let mut next = 0;
+    while next < selection.len() {
+        let series = next..next.saturating_add(wave).min(selection.len());
+        next = series.end;
         let mut windows = 0;
-        for (group, mut partials) in chunks(helpers, long, series, chunk, one)?.into_iter().flatten() {
+        let found = chunks_with(helpers, long, series, chunk, || begin::<F>(budget), one, end::<F>)?;
+        for (group, mut partials) in found.into_iter().flatten() {
             windows += partials.windows.len();
             add::<F>(&mut total, group, &mut partials, budget)?;
         }
@@ -105,19 +117,17 @@ fn chunk_by_group<F: Fold>(
     asked: Asked,
     groups: &Groups,
     series: Range<usize>,
+    (scan, partials): &mut Scratch<'_, F>,
     budget: &Budget,
 ) -> Result<BTreeMap<usize, Partials<F::Partial>>, QueryError> {
-    let mut scan = Scan::new(budget);
     let mut found = BTreeMap::new();
-    let mut partials = Partials::new(budget)?;
     for i in series {
         partials.clear();
-        scan.series::<F>(selection.series(i), asked, &mut partials)?;
+        scan.series::<F>(selection.series(i), asked, partials)?;
         if !partials.windows.is_empty() {
-            add::<F>(&mut found, groups.of(i), &mut partials, budget)?;
+            add::<F>(&mut found, groups.of(i), partials, budget)?;
         }
     }
-    scan.settle()?;
     Ok(found)
 }
 

@@ -1,6 +1,6 @@
 //! One series' samples, cut into windows.
 
-use tidegauge_storage::chunk::{ChunkStats, STALE_BITS};
+use tidegauge_storage::chunk::{ChunkStats, STALE_BITS, StatsWanted};
 use tidegauge_storage::lanes;
 use tidegauge_storage::source::{ColumnCursor, Columns, ReadCounts};
 
@@ -173,7 +173,8 @@ impl Scan<'_> {
         let mut fold = F::default();
         let mut current: Option<Window> = None;
         let (mut samples, mut ruled_out) = (0, 0);
-        let told = source.statistics(ordinal, range, &mut |stats| {
+        let wanted = StatsWanted { extremes: F::WANTED.extremes || asked.between.is_some(), ..F::WANTED };
+        let told = source.statistics(ordinal, range, wanted, &mut |stats| {
             match asked.tells(stats) {
                 Told::Everything => {}
                 Told::Some => return false,

@@ -8,7 +8,7 @@ use tidegauge_storage::source::{ColumnCursor, Columns, ReadCounts};
 use super::Selection;
 use crate::QueryError;
 use crate::limits::{Budget, Meter};
-use crate::parallel::chunks;
+use crate::parallel::chunks_with;
 
 impl Selection {
     /// Calls `map` with the labels and samples of each series, in parallel, and answers
@@ -92,7 +92,7 @@ impl Selection {
         self.par_series(&budget, Columns::default, read)
     }
 
-    /// Runs `work` for each series on this thread and on those that help it, each chunk with a scratch of its own.
+    /// Runs `work` for each series on this thread and on those that help it, each thread with a scratch of its own.
     fn par_series<T, R, I, F>(&self, budget: &Budget, scratch: I, work: F) -> Result<Vec<R>, QueryError>
     where
         R: Send,
@@ -101,18 +101,21 @@ impl Selection {
     {
         budget.check()?;
         let chunk = (self.len() / 256).clamp(1, 64);
-        let one = |series: Range<usize>| -> Result<Vec<R>, QueryError> {
-            let (mut scratch, mut meter) = (scratch(), Meter::new(budget));
-            let done = series.map(|i| work(&mut scratch, &mut meter, i)).collect::<Result<_, _>>()?;
-            meter.settle()?;
-            Ok(done)
+        let begin = || Ok((scratch(), Meter::new(budget)));
+        let one = |(scratch, meter): &mut (T, Meter<'_>), series: Range<usize>| {
+            series.map(|i| work(scratch, meter, i)).collect::<Result<Vec<R>, _>>()
         };
+        let end = |(_, mut meter): (T, Meter<'_>)| meter.settle();
         // One answer is not worth being charged to all queries: that would be a sixth of what it costs.
         if self.len() <= chunk {
-            return one(0..self.len());
+            let mut scratch = begin()?;
+            let done = one(&mut scratch, 0..self.len())?;
+            end(scratch)?;
+            return Ok(done);
         }
         let _held = budget.hold((self.len() * size_of::<R>()) as u64)?;
-        let all = chunks(self.helpers(), self.is_long(chunk), 0..self.len(), chunk, one)?;
+        let (helpers, long) = (self.helpers(), self.is_long(chunk));
+        let all = chunks_with(helpers, long, 0..self.len(), chunk, begin, one, end)?;
         Ok(all.into_iter().flatten().collect())
     }
 }

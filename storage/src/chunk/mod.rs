@@ -42,7 +42,7 @@ pub use format::{CHUNK_SAMPLES_MAX, Effort, TimestampEncoding, VECTOR_SAMPLES, V
 pub(crate) use join::Joined;
 pub(crate) use kernel::Machine;
 pub use kernel::prefetch;
-pub use stats::{ChunkStats, STALE_BITS};
+pub use stats::{ChunkStats, STALE_BITS, StatsWanted};
 pub use timestamps::{TimestampColumn, TimestampEncoder};
 pub use values::{ValueColumn, ValueEncoder};
 pub(crate) use values::{decimal_to_float, float_to_decimal};

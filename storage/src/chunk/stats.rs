@@ -35,6 +35,26 @@ pub struct ChunkStats {
     pub increase: f64,
 }
 
+/// Which of a chunk's statistics are asked for, beside its counts and times, which are always told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StatsWanted {
+    /// `sum` and `compensation`.
+    pub sum: bool,
+    /// `min` and `max`.
+    pub extremes: bool,
+    /// `first_value` and `last_value`.
+    pub ends: bool,
+    /// `increase`.
+    pub increase: bool,
+}
+
+impl StatsWanted {
+    /// All there is.
+    pub const ALL: Self = Self { sum: true, extremes: true, ends: true, increase: true };
+    /// Counts and times alone.
+    pub const NONE: Self = Self { sum: false, extremes: false, ends: false, increase: false };
+}
+
 impl ChunkStats {
     /// The statistics of a run of samples. O(n).
     ///

@@ -15,7 +15,7 @@ pub use masked::{AgeMask, Mask, Masked, visible};
 pub use memory::VecSource;
 pub use snapshot::Snapshot;
 
-use crate::chunk::ChunkStats;
+use crate::chunk::{ChunkStats, StatsWanted};
 use crate::model::{Labels, Matcher, Sample, SeqRange, SeriesKey, TimeRange, Timestamp};
 
 /// A series inside one source: valid with the source that named it, nowhere else.
@@ -126,7 +126,7 @@ pub trait SampleSource: Send + Sync {
 
     /// Hands `see` the statistics of one series' chunks, in order of time, if they tell of every sample in `range`: each
     /// chunk that holds some lies whole inside it and has statistics. Answers what was looked at; `None` if they do not
-    /// tell, or once `see` answers false: then what `see` was told must be forgotten and the series [read](Self::read).
+    /// tell, or once `see` answers false: then what `see` was told must be forgotten and the series [read](Self::read). What is not `wanted` may be 0 in them.
     ///
     /// Looks at the directory alone: three records a chunk.
     ///
@@ -136,9 +136,10 @@ pub trait SampleSource: Send + Sync {
         &self,
         ordinal: u32,
         range: TimeRange,
+        wanted: StatsWanted,
         see: &mut dyn FnMut(&ChunkStats) -> bool,
     ) -> Result<Option<ReadCounts>, ReadError> {
-        let _ = (ordinal, range, see);
+        let _ = (ordinal, range, wanted, see);
         Ok(None)
     }
 

@@ -61,6 +61,10 @@ impl WideSum {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// The sum and the count of what was added since the last call.
     pub(super) fn finish(&mut self) -> (Compensated, u64) {
         let used = self.count.min(WIDTH as u64) as usize;

@@ -1,6 +1,6 @@
 //! How many samples.
 
-use tidegauge_storage::chunk::ChunkStats;
+use tidegauge_storage::chunk::{ChunkStats, StatsWanted};
 
 use super::{Fold, present};
 
@@ -9,6 +9,8 @@ pub(in super::super) struct Count(u64);
 
 impl Fold for Count {
     type Partial = u64;
+
+    const WANTED: StatsWanted = StatsWanted::NONE;
 
     fn add(&mut self, timestamps: &[i64], _: &[f64]) {
         self.0 += timestamps.len() as u64;

@@ -1,6 +1,6 @@
 //! The first or the last value.
 
-use tidegauge_storage::chunk::ChunkStats;
+use tidegauge_storage::chunk::{ChunkStats, StatsWanted};
 
 use super::Fold;
 
@@ -10,6 +10,8 @@ pub(in super::super) struct Edge<const LAST: bool>(Option<(i64, f64)>);
 
 impl<const LAST: bool> Fold for Edge<LAST> {
     type Partial = (i64, f64);
+
+    const WANTED: StatsWanted = StatsWanted { ends: true, ..StatsWanted::NONE };
 
     fn add(&mut self, timestamps: &[i64], values: &[f64]) {
         let edge = |at: usize| Some((*timestamps.get(at)?, *values.get(at)?));

@@ -1,6 +1,6 @@
 //! The least or the greatest value.
 
-use tidegauge_storage::chunk::ChunkStats;
+use tidegauge_storage::chunk::{ChunkStats, StatsWanted};
 use tidegauge_storage::lanes::{self, LANES};
 
 use super::{Fold, present};
@@ -32,6 +32,8 @@ impl<const MAX: bool> Default for Extreme<MAX> {
 
 impl<const MAX: bool> Fold for Extreme<MAX> {
     type Partial = f64;
+
+    const WANTED: StatsWanted = StatsWanted { extremes: true, ..StatsWanted::NONE };
 
     fn add(&mut self, _: &[i64], values: &[f64]) {
         let (whole, rest) = values.as_chunks::<LANES>();

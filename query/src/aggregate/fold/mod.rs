@@ -7,7 +7,7 @@ mod extreme;
 mod rate;
 mod sum;
 
-use tidegauge_storage::chunk::ChunkStats;
+use tidegauge_storage::chunk::{ChunkStats, StatsWanted};
 
 pub(super) use count::Count;
 pub(super) use edge::Edge;
@@ -23,6 +23,9 @@ pub(super) trait Fold: Default {
     /// What is kept of a window when its samples are gone: it can still be joined with
     /// what other series have in the same window.
     type Partial: Copy + Send + Sync;
+
+    /// What of a chunk's statistics [`add_chunk`](Self::add_chunk) looks at.
+    const WANTED: StatsWanted;
 
     /// Adds samples, later than all before; no staleness marker among them, at least one.
     fn add(&mut self, timestamps: &[i64], values: &[f64]);

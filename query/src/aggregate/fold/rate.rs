@@ -1,6 +1,6 @@
 //! A counter's increase per second.
 
-use tidegauge_storage::chunk::ChunkStats;
+use tidegauge_storage::chunk::{ChunkStats, StatsWanted};
 
 use super::Fold;
 use super::compensated::Compensated;
@@ -18,6 +18,8 @@ struct Span {
 impl Fold for Rate {
     /// The sum of the rates of the series joined so far.
     type Partial = Compensated;
+
+    const WANTED: StatsWanted = StatsWanted { ends: true, ..StatsWanted::NONE };
 
     fn add(&mut self, timestamps: &[i64], values: &[f64]) {
         let (&[first_at, ..], &[first, ..]) = (timestamps, values) else { return };

@@ -1,6 +1,6 @@
 //! The sum of the values, and their mean.
 
-use tidegauge_storage::chunk::ChunkStats;
+use tidegauge_storage::chunk::{ChunkStats, StatsWanted};
 
 use super::compensated::{Compensated, WideSum};
 use super::{Fold, present};
@@ -27,7 +27,7 @@ impl Total {
     }
 
     fn finish(&mut self) -> (Compensated, u64) {
-        let (mut sum, count) = self.values.finish();
+        let (mut sum, count) = if self.values.is_empty() { Default::default() } else { self.values.finish() };
         if self.count == 0 {
             return (sum, count);
         }
@@ -43,6 +43,8 @@ impl Total {
 
 impl Fold for Sum {
     type Partial = Compensated;
+
+    const WANTED: StatsWanted = StatsWanted { sum: true, ..StatsWanted::NONE };
 
     fn add(&mut self, _: &[i64], values: &[f64]) {
         self.0.values.add(values);
@@ -72,6 +74,8 @@ pub(in super::super) struct Avg(Total);
 
 impl Fold for Avg {
     type Partial = (Compensated, u64);
+
+    const WANTED: StatsWanted = StatsWanted { sum: true, ..StatsWanted::NONE };
 
     fn add(&mut self, _: &[i64], values: &[f64]) {
         self.0.values.add(values);

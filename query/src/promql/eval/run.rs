@@ -67,10 +67,11 @@ impl Run<'_> {
         let series = (values.len() / steps).div_ceil(PIECES);
         let helpers = if self.shared { Helpers::of(self.threads) } else { Helpers::Nobody };
         let pieces = values.chunks_mut(series * steps).enumerate();
-        share(helpers, self.shared && is_long(series), pieces, scratch, |scratch, (piece, values)| {
-            let rows = values.chunks_mut(steps).enumerate();
-            rows.into_iter().try_for_each(|(i, out)| fill(scratch, piece * series + i, out))
-        })
+        let one = |scratch: &mut S, (piece, values): (usize, &mut [f64])| {
+            let mut rows = values.chunks_mut(steps).enumerate();
+            rows.try_for_each(|(i, out)| fill(scratch, piece * series + i, out))
+        };
+        share(helpers, self.shared && is_long(series), pieces, || Ok(scratch()), one, |_| Ok(()))
     }
 
     pub(super) fn grid(&self, steps: usize) -> Result<Grid, EvalError> {

@@ -5,7 +5,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::chunk::{ChunkStats, DECIMAL_EXPONENT_MAX, decimal_to_float, float_to_decimal};
+use crate::chunk::{ChunkStats, DECIMAL_EXPONENT_MAX, StatsWanted, decimal_to_float, float_to_decimal};
 
 /// A record starts at a multiple of this in its section; [`Chunk::stats`](super::Chunk::stats) counts it.
 pub(in crate::segment) const STATS_UNIT: usize = 8;
@@ -139,31 +139,33 @@ impl NarrowStats {
             compensation_high: (compensation >> 32) as u32,
         };
         // Whatever was rounded away above shows here.
-        (WideStats::new(&narrow.stats()?).words() == wide.words()).then_some(narrow)
+        (WideStats::new(&narrow.stats(StatsWanted::ALL)?).words() == wide.words()).then_some(narrow)
     }
 
-    /// `None` if there is no such exponent.
-    pub(in crate::segment) fn stats(&self) -> Option<ChunkStats> {
-        let above = |distance: u16| self.min.wrapping_add(i32::from(distance));
-        let integers =
-            [self.min, above(self.first_value), above(self.last_value), above(self.max), self.sum, self.increase];
+    /// What is wanted, and 0 for the rest: a number costs a division. `None` if there is no such exponent.
+    #[inline(always)]
+    pub(in crate::segment) fn stats(&self, wanted: StatsWanted) -> Option<ChunkStats> {
         if self.exponent > DECIMAL_EXPONENT_MAX {
             return None;
         }
-        let [min, first_value, last_value, max, sum, increase] = integers.map(|n| decimal_to_float(n, self.exponent));
-        let behind = |near: f64, off: i16| f64::from_bits(near.to_bits().wrapping_add(i64::from(off) as u64));
-        let compensation = u64::from(self.compensation_high) << 32 | u64::from(self.compensation_low) << 16;
-        Some(ChunkStats {
-            resets: u32::from(self.resets),
-            first_value,
-            last_value,
-            min,
-            max,
-            sum: behind(sum, self.sum_off),
-            compensation: f64::from_bits(compensation),
-            increase: behind(increase, self.increase_off),
-            ..ChunkStats::default()
-        })
+        let float = |n: i32| decimal_to_float(n, self.exponent);
+        let above = |distance: u16| float(self.min.wrapping_add(i32::from(distance)));
+        let behind = |n: i32, off: i16| f64::from_bits(float(n).to_bits().wrapping_add(i64::from(off) as u64));
+        let mut stats = ChunkStats { resets: u32::from(self.resets), ..ChunkStats::default() };
+        if wanted.sum {
+            let compensation = u64::from(self.compensation_high) << 32 | u64::from(self.compensation_low) << 16;
+            (stats.sum, stats.compensation) = (behind(self.sum, self.sum_off), f64::from_bits(compensation));
+        }
+        if wanted.extremes {
+            (stats.min, stats.max) = (float(self.min), above(self.max));
+        }
+        if wanted.ends {
+            (stats.first_value, stats.last_value) = (above(self.first_value), above(self.last_value));
+        }
+        if wanted.increase {
+            stats.increase = behind(self.increase, self.increase_off);
+        }
+        Some(stats)
     }
 
     /// Whether the record that starts with these bytes is wide: then it goes on behind them. `None` if it is of no
@@ -187,7 +189,7 @@ mod tests {
     fn back(stats: &ChunkStats) -> Option<StatsWords> {
         let narrow = NarrowStats::new(&WideStats::new(stats))?;
         assert_eq!((narrow.is_wide(), WideStats::new(stats).kind), (Some(false), WIDE));
-        Some(WideStats::new(&narrow.stats().expect("a known exponent")).words())
+        Some(WideStats::new(&narrow.stats(StatsWanted::ALL).expect("a known exponent")).words())
     }
 
     /// A walk of integers ÷ 10ᵏ, as a chunk holds it.
@@ -239,7 +241,21 @@ mod tests {
         #[test]
         fn any_narrow_record_reads_without_panic(bytes in any::<[u8; 32]>()) {
             let record: NarrowStats = bytemuck::cast(bytes);
-            prop_assert_eq!(record.stats().is_none(), record.exponent > DECIMAL_EXPONENT_MAX);
+            prop_assert_eq!(record.stats(StatsWanted::ALL).is_none(), record.exponent > DECIMAL_EXPONENT_MAX);
+        }
+
+        #[test]
+        fn what_is_wanted_is_what_all_of_it_says_and_the_rest_is_nought(
+            bytes in any::<[u8; 32]>(), exponent in 0..=DECIMAL_EXPONENT_MAX,
+            sum in any::<bool>(), extremes in any::<bool>(), ends in any::<bool>(), increase in any::<bool>(),
+        ) {
+            let record = NarrowStats { exponent, ..bytemuck::cast(bytes) };
+            let words = |wanted| WideStats::new(&record.stats(wanted).expect("a known exponent")).words();
+            let mut expected = words(StatsWanted::ALL);
+            // In the order of the wide record: counts, first, last, min, max, sum, compensation, increase.
+            let told = [true, ends, ends, extremes, extremes, sum, sum, increase];
+            expected.iter_mut().zip(told).filter(|(_, told)| !told).for_each(|(word, _)| *word = 0);
+            prop_assert_eq!(words(StatsWanted { sum, extremes, ends, increase }), expected);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Segment;
-use crate::chunk::ChunkStats;
+use crate::chunk::{ChunkStats, StatsWanted};
 use crate::segment::format::{
     Chunk, ChunkRecord, NO_STATS, NarrowStats, STATS_UNIT, Section, TimestampsRecord, WideStats, v1,
 };
@@ -38,8 +38,10 @@ impl Segment {
     /// The chunks of a series, by their numbers.
     pub(super) fn chunk_range(&self, ordinal: u32) -> Result<Range<usize>, ReadError> {
         let chunks = self.index.records(Section::Chunks);
-        let start = self.series(ordinal)?.first_chunk as usize;
-        let end = self.series_at(ordinal as usize + 1)?.map_or(chunks, |next| next.first_chunk as usize);
+        let (start, end) = match self.series_and_next(ordinal)? {
+            Some([series, next]) => (series.first_chunk as usize, next.first_chunk as usize),
+            None => (self.series(ordinal)?.first_chunk as usize, chunks),
+        };
         if start > end || end > chunks {
             return Err(self.corrupt(Section::Series, format!("chunks of series {ordinal}")));
         }
@@ -78,8 +80,18 @@ impl Segment {
     }
 
     /// The statistics of a chunk, if it has some.
-    #[inline]
     pub(super) fn stats(&self, chunk: &Chunk, timestamps: &TimestampsRecord) -> Result<Option<ChunkStats>, ReadError> {
+        self.stats_wanted(chunk, timestamps, StatsWanted::ALL)
+    }
+
+    /// As [`stats`](Self::stats); what is not wanted may be 0.
+    #[inline(always)]
+    pub(super) fn stats_wanted(
+        &self,
+        chunk: &Chunk,
+        timestamps: &TimestampsRecord,
+        wanted: StatsWanted,
+    ) -> Result<Option<ChunkStats>, ReadError> {
         if chunk.stats == NO_STATS {
             return Ok(None);
         }
@@ -87,7 +99,7 @@ impl Segment {
             let record: Option<&v1::StatsRecord> = self.record(Section::Stats, chunk.stats as usize)?;
             record.and_then(v1::StatsRecord::stats)
         } else {
-            self.stats_at(u64::from(chunk.stats) * STATS_UNIT as u64)?
+            self.stats_at(u64::from(chunk.stats) * STATS_UNIT as u64, wanted)?
         };
         let stats = stats
             .ok_or_else(|| self.corrupt(Section::Chunks, "statistics of a chunk are not there, or none".to_owned()))?;
@@ -100,15 +112,15 @@ impl Segment {
     }
 
     /// The statistics that start at a byte of their section; `None` if there are none.
-    #[inline]
-    fn stats_at(&self, at: u64) -> Result<Option<ChunkStats>, ReadError> {
+    #[inline(always)]
+    fn stats_at(&self, at: u64, wanted: StatsWanted) -> Result<Option<ChunkStats>, ReadError> {
         let Some(start) = self.bytes(Section::Stats, at, at + size_of::<NarrowStats>() as u64)? else {
             return Ok(None);
         };
         // Units are aligned, as the section is.
         let narrow: &NarrowStats = bytemuck::from_bytes(start);
         if narrow.is_wide() != Some(true) {
-            return Ok(if narrow.is_wide().is_some() { narrow.stats() } else { None });
+            return Ok(if narrow.is_wide().is_some() { narrow.stats(wanted) } else { None });
         }
         let whole = self.bytes(Section::Stats, at, at + size_of::<WideStats>() as u64)?;
         Ok(whole.map(|bytes| bytemuck::from_bytes::<WideStats>(bytes).stats()))

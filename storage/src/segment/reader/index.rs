@@ -97,6 +97,7 @@ impl Index {
     }
 
     /// Bytes of a section; `None` if it is not so long.
+    #[inline]
     pub(super) fn bytes<'a>(
         &self,
         path: &Path,
@@ -119,8 +120,8 @@ impl Index {
     fn check(&self, path: &Path, map: &Map, section: Section, bytes: &Range<usize>) -> Result<(), ReadError> {
         match &self.checks {
             Checks::Blocks { start, passed, .. } => {
-                let blocks = (bytes.start - start) / INDEX_BLOCK_LEN..=(bytes.end - 1 - start) / INDEX_BLOCK_LEN;
-                for block in blocks {
+                // Most often one: an inclusive range would look twice.
+                for block in (bytes.start - start) / INDEX_BLOCK_LEN..(bytes.end - 1 - start) / INDEX_BLOCK_LEN + 1 {
                     if passed[block].get().is_none() {
                         self.check_block(path, map, block)?;
                     }

@@ -3,7 +3,7 @@
 use super::Segment;
 use super::cursor::SegmentCursor;
 use super::sets::SetDecoder;
-use crate::chunk::ChunkStats;
+use crate::chunk::{ChunkStats, StatsWanted};
 use crate::model::{Labels, Matcher, Sample, SeqRange, SeriesKey, TimeRange};
 use crate::segment::format::Section;
 use crate::source::{ColumnCursor, Columns, ReadCounts, ReadError, SampleSource, SeriesHit};
@@ -43,9 +43,10 @@ impl SampleSource for Segment {
         &self,
         ordinal: u32,
         range: TimeRange,
+        wanted: StatsWanted,
         see: &mut dyn FnMut(&ChunkStats) -> bool,
     ) -> Result<Option<ReadCounts>, ReadError> {
-        self.statistics_of(ordinal, range, see)
+        self.statistics_of(ordinal, range, wanted, see)
     }
 
     fn samples_about(&self, ordinal: u32, range: TimeRange) -> Option<u64> {

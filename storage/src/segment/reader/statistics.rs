@@ -2,7 +2,7 @@
 
 use super::Segment;
 use super::cursor::is_inside;
-use crate::chunk::ChunkStats;
+use crate::chunk::{ChunkStats, StatsWanted};
 use crate::model::TimeRange;
 use crate::source::{ReadCounts, ReadError};
 
@@ -12,6 +12,7 @@ impl Segment {
         &self,
         ordinal: u32,
         range: TimeRange,
+        wanted: StatsWanted,
         see: &mut dyn FnMut(&ChunkStats) -> bool,
     ) -> Result<Option<ReadCounts>, ReadError> {
         let (numbers, chunks_pruned) = self.chunks_in(ordinal, range)?;
@@ -31,7 +32,7 @@ impl Segment {
                 return Ok(None);
             }
             self.check_type(chunk)?;
-            let Some(stats) = self.stats(chunk, timestamps)? else { return Ok(None) };
+            let Some(stats) = self.stats_wanted(chunk, timestamps, wanted)? else { return Ok(None) };
             if !see(&stats) {
                 return Ok(None);
             }
