@@ -23,6 +23,7 @@ ended_read       ring_progress
 feed_ended       subscribe
 feed_missed      subscribe
 feed_told        subscribe
+idle_mark        tail
 lane_close       ring_lane
 lane_observe     ring_lane
 lane_publish     ring_lane

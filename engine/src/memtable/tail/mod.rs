@@ -323,7 +323,7 @@ impl OpenTail {
         }
         let mut marks: Vec<ChunkMark> = kept_marks(old).collect();
         if pins.needs(marks.first().map_or(0, |newest| newest.commit), state.commit()) {
-            marks.push(ChunkMark { commit: state.commit(), base: state.base() as u32 });
+            weakenable_step!("idle_mark", marks.push(ChunkMark { commit: state.commit(), base: state.base() as u32 }));
         }
         self.with_full(slot, kind, old, own, marks, last_seq, |full| seal.pack(full));
     }
