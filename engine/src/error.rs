@@ -437,7 +437,7 @@ pub enum CloseError {
     /// Samples are in no segment.
     #[error(
         "{samples} samples are in no segment{}; {}",
-        if *disk_full { ": the disk is full" } else { "" },
+        if *disk_full { ": the disk is full, make space" } else { "" },
         if *logged { "they are in the log: open it again to have them" } else { "without a log they are lost: push them again" }
     )]
     NotFlushed {
@@ -451,7 +451,7 @@ pub enum CloseError {
     /// Samples were pushed and never became visible: they are lost.
     #[error(
         "{samples} samples that were pushed never became visible and are lost{}: push them again after the next opening",
-        if *disk_full { ", because the disk is full" } else { "" }
+        if *disk_full { ", because the disk is full (make space)" } else { "" }
     )]
     NotTaken {
         /// How many.

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tidegauge::{Builder, Engine, OpenProgress, Retention, RetentionRule};
+use tidegauge::{Builder, CloseError, Durability, Engine, OpenProgress, Retention, RetentionRule};
 use tokio::net::TcpListener;
 
 use crate::collect::{self, Outcomes, Report};
@@ -54,9 +54,22 @@ async fn live(settings: Settings) -> Result<(), Failure> {
 
     let closed = tokio::task::spawn_blocking(move || engine.close()).await;
     match closed {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(why)) => Err(Failure::found(why)),
+        Ok(closed) => end(closed, settings.durability, &collect::to_stderr()),
         Err(why) => Err(Failure::found(format_args!("closing failed: {why}"))),
+    }
+}
+
+/// How it ends. Where a full disk kept the close from its flush, all that was acknowledged is in the log and comes back:
+/// that is told, and no failure. What never became visible was answered with an error.
+fn end(closed: Result<(), CloseError>, durability: Durability, report: &Report) -> Result<(), Failure> {
+    match closed {
+        Err(why @ (CloseError::NotFlushed { .. } | CloseError::NotTaken { .. }))
+            if durability != Durability::Memory =>
+        {
+            report(&format!("{why}. Everything acknowledged is in the log, and comes back with the next start"));
+            Ok(())
+        }
+        closed => closed.map_err(Failure::found),
     }
 }
 
@@ -122,6 +135,24 @@ fn announce(settings: &Settings, bound: SocketAddr) {
 mod tests {
     use super::*;
     use crate::config::ServeArgs;
+
+    #[test]
+    fn an_end_that_loses_nothing_acknowledged_is_no_failure_and_says_what_to_do() {
+        let said = Arc::new(Mutex::new(String::new()));
+        let into = Arc::clone(&said);
+        let report: Report = Arc::new(move |line: &str| into.lock().unwrap().push_str(line));
+        let unflushed = |logged| Err(CloseError::NotFlushed { samples: 7, logged, disk_full: true });
+        let logged = Durability::Interval(Duration::from_millis(100));
+        end(unflushed(true), logged, &report).unwrap();
+        let text = std::mem::take(&mut *said.lock().unwrap());
+        assert!(text.contains("7 samples") && text.contains("make space") && text.contains("next start"), "{text}");
+        end(Err(CloseError::NotTaken { samples: 3, disk_full: true }), Durability::Sync, &report).unwrap();
+        assert!(std::mem::take(&mut *said.lock().unwrap()).contains("3 samples"));
+        end(Ok(()), logged, &report).unwrap();
+        assert!(end(unflushed(false), Durability::Memory, &report).is_err(), "without a log they are lost");
+        assert!(end(Err(CloseError::NotTaken { samples: 3, disk_full: true }), Durability::Memory, &report).is_err());
+        assert_eq!(*said.lock().unwrap(), "");
+    }
 
     #[test]
     fn what_the_engine_warns_of_is_a_line_in_the_log() {
