@@ -8,7 +8,7 @@ use tidegauge_query::promql;
 use tidegauge_storage::manifest::{Edit, ManifestError};
 use tidegauge_storage::model::{Matcher, SeqNo, TimeRange, Tombstone};
 
-use crate::audit::{Act, Entry};
+use crate::audit::Entry;
 use crate::clock;
 use crate::error::DeleteError;
 use crate::gate::Shut;
@@ -19,7 +19,7 @@ use crate::snapshot::{SelectError, Snapshot};
 use crate::wait::block_durable;
 
 /// Deletes that may wait for compaction at a time.
-const TOMBSTONES_MAX: usize = 1_000;
+pub(crate) const TOMBSTONES_MAX: usize = 1_000;
 /// What a delete waits for the worker to take it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -55,8 +55,7 @@ impl Life {
         if self.core.versions.load().tombstones.len() >= TOMBSTONES_MAX {
             return Err(DeleteError::TooMany { limit: TOMBSTONES_MAX });
         }
-        let Tombstone { matchers, range, created, .. } = tombstone;
-        let seq = self.ask_worker(matchers, range, created)?;
+        let seq = self.ask_worker(tombstone.matchers.clone(), range, tombstone.created)?;
         if self.core.durability.logs() {
             block_durable(&self.core, seq.0 + 1).map_err(|e| match e {
                 crate::error::WaitError::Poisoned(poisoned) => DeleteError::Poisoned(poisoned),
@@ -66,8 +65,8 @@ impl Life {
             self.save_tombstones(seq)?;
         }
         self.core.compactions.tell();
-        let entry = Entry::new(Act::Delete).text("matchers", selector).number("seq", seq.0);
-        let entry = entry.number("from", range.start.nanos()).number("to", range.end.nanos());
+        let store_id = self.manifest.lock().expect("manifest lock").state().store_id;
+        let entry = Entry::of_delete(&Tombstone { seq, ..tombstone }, selector, store_id);
         if let Err(e) = self.audit.record(entry) {
             // The delete stands all the same, so that a full disk can be emptied.
             eprintln!("tidegauge: the audit log does not have delete {}: {e}", seq.0);

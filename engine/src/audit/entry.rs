@@ -2,10 +2,14 @@
 
 use std::fmt::Write;
 
-use tidegauge_storage::model::Timestamp;
+use tidegauge_storage::model::{Timestamp, Tombstone};
 
+use super::deletes::store_text;
 use crate::clock;
 use crate::lock::host;
+
+/// The last key of a line that has one.
+const CHECKSUM: &str = "crc";
 
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +23,7 @@ pub(crate) enum Act {
 }
 
 impl Act {
-    fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             Self::Backup => "backup",
             Self::Delete => "delete",
@@ -51,6 +55,21 @@ impl Entry {
         self.key(key);
         let _ = write!(self.0, "{}", value.into());
         self
+    }
+
+    /// A delete, with all that is needed to carry it out once more, and a checksum: `deletes.rs` beside this.
+    pub(crate) fn of_delete(delete: &Tombstone, selector: &str, store_id: u128) -> Self {
+        let entry = Self::new(Act::Delete).text("matchers", selector).number("seq", delete.seq.0);
+        let entry = entry.number("from", delete.range.start.nanos()).number("to", delete.range.end.nanos());
+        let entry = entry.number("created", delete.created).text("store", &store_text(store_id));
+        let crc = format!("{:08x}", crc32c::crc32c(entry.0.as_bytes()));
+        entry.text(CHECKSUM, &crc)
+    }
+
+    /// Whether a line ends with the checksum of what stands before it.
+    pub(super) fn is_whole(line: &str) -> bool {
+        let Some(at) = line.rfind(&format!(",\"{CHECKSUM}\":")) else { return false };
+        line[at..] == format!(",\"{CHECKSUM}\":\"{:08x}\"}}", crc32c::crc32c(&line.as_bytes()[..at]))
     }
 
     fn key(&mut self, key: &str) {

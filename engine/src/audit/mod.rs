@@ -3,6 +3,7 @@
 //! Bounded: a file that would outgrow [`FILE_BYTES`] becomes `audit.log.1`, the one before `audit.log.2`, and so
 //! on; the oldest of [`FILES_KEPT`] goes. A line is synced before the act counts as noted.
 
+mod deletes;
 mod entry;
 
 use std::io;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use tidegauge_storage::fs::Fs;
 
+pub(crate) use deletes::Audited;
 pub(crate) use entry::{Act, Entry};
 
 use crate::sync::Mutex;

@@ -8,8 +8,9 @@
 //!   tell.
 //! - R3: The log is replayed from where the last flush began, if it reaches so far: of that flush, segments may be
 //!   missing. What both hold is the same (`storage/src/wal/survey.rs`).
-//! - R4: Deletes and descriptions of metrics are as far as the old manifest can be read. Rules of retention are not
-//!   taken over.
+//! - R4: Deletes are those that can be read of the old manifest, that are still in the log, or that the audit log names
+//!   (`engine/src/audit/deletes.rs`); descriptions of metrics are as far as the old manifest can be read. Rules of
+//!   retention are not taken over.
 //! - R5: What the new manifest names is durable before it is. A flush or compaction that was interrupted may have left a
 //!   segment whose name is in the page cache alone, and so may who puts files back by hand.
 //! - R6: Its open number is above that of every file there is, so that no later opening has one that a file has.
@@ -22,7 +23,7 @@ use rayon::prelude::*;
 use tidegauge_query::Threads;
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, Remains};
-use tidegauge_storage::model::{SeqNo, SeqRange};
+use tidegauge_storage::model::{SeqNo, SeqRange, Tombstone};
 use tidegauge_storage::segment::{Segment, SegmentInfo, file_name, id_of};
 use tidegauge_storage::source::ReadError;
 use tidegauge_storage::wal::{Survey, holds_anything, later_than, stores_of, survey};
@@ -30,6 +31,8 @@ use tidegauge_storage::wal::{Survey, holds_anything, later_than, stores_of, surv
 use super::later::{later_segment, successor};
 use super::orphan::orphan;
 use super::{Lost, RecoveryReport, quarantine};
+use crate::audit::Audited;
+use crate::delete::TOMBSTONES_MAX;
 use crate::error::OpenError;
 use crate::flush::reference;
 
@@ -117,10 +120,13 @@ impl Rebuild<'_> {
                 .quarantined
                 .push(kept.map_err(|source| OpenError::Io { path: self.dir.join("MANIFEST"), source })?);
         }
-        self.tell(why, &remains, segments.len(), &survey);
+        let audited = Audited::read(fs, self.dir, store_id);
+        let deletes = self.deletes(&audited, &remains, &segments);
+        self.tell(why, &remains, segments.len(), &survey, (&audited, deletes.len()));
         self.secure(&segments)?;
         let mut edits = vec![Edit::NextSegment(self.next_segment(&segments))];
         edits.extend(segments.iter().map(|info| Edit::SegmentAdd(reference(info))));
+        edits.extend(deletes.into_iter().map(Edit::TombstoneAdd));
         let mut state = remains.state;
         state.store_id = store_id;
         let of_segments = segments.iter().map(|info| info.opening).max();
@@ -192,6 +198,25 @@ impl Rebuild<'_> {
         Ok(chosen)
     }
 
+    /// Those of the audit log that are not known yet, and hide something in a segment. What the log still has of samples
+    /// before a delete, it has of the delete, too.
+    fn deletes(&mut self, audited: &Audited, remains: &Remains, segments: &[SegmentInfo]) -> Vec<Tombstone> {
+        let mut deletes: BTreeMap<SeqNo, Tombstone> = BTreeMap::new();
+        for delete in audited.deletes.iter().filter(|delete| !remains.state.tombstones.contains_key(&delete.seq)) {
+            if segments.iter().any(|info| delete.reaches(info.seq_range, info.time_range)) {
+                deletes.insert(delete.seq, delete.clone());
+            }
+        }
+        let room = TOMBSTONES_MAX.saturating_sub(remains.state.tombstones.len());
+        let left_out = deletes.len().saturating_sub(room);
+        if left_out > 0 {
+            self.report
+                .notes
+                .push(format!("{left_out} deletes that audit.log names are too many at a time: delete that again"));
+        }
+        deletes.into_values().skip(left_out).collect()
+    }
+
     /// Makes sure of R5. A file that was synced before costs little.
     fn secure(&self, segments: &[SegmentInfo]) -> Result<(), OpenError> {
         let folder = self.dir.join("segments");
@@ -232,18 +257,31 @@ impl Rebuild<'_> {
         known.max().map_or(0, |greatest| greatest.saturating_add(1))
     }
 
-    fn tell(&mut self, why: &ManifestError, remains: &Remains, segments: usize, survey: &Survey) {
+    fn tell(
+        &mut self,
+        why: &ManifestError,
+        remains: &Remains,
+        segments: usize,
+        survey: &Survey,
+        (audited, of_audit): (&Audited, usize),
+    ) {
         self.report.manifest_made_anew = true;
         let notes = &mut self.report.notes;
         notes.push(format!("the manifest was made anew from {segments} segments and the log ({why})"));
         let deletes = remains.state.tombstones.len();
         notes.push(format!(
-            "{deletes} deletes could be read; what others hid, and compaction had not removed, is shown again: delete it again"
+            "{deletes} deletes could be read, and {of_audit} more are taken from audit.log; what others hid, and compaction had not removed, is shown again: delete it again"
         ));
+        if audited.unsure > 0 {
+            let unsure = audited.unsure;
+            notes.push(format!("audit.log has {unsure} lines of deletes that are damaged, or of an earlier build: look there for what to delete again"));
+        }
         notes.push(
             "samples of a flush that was being written may be missing, above all late ones: one of its two segments may not be there, and the log is read behind it".to_owned(),
         );
-        notes.push("rules of retention are not taken over: set them again, if there were any".to_owned());
+        let last = audited.retention.as_ref().map(|rules| format!(" (the last ones that audit.log names: {rules})"));
+        let last = last.unwrap_or_default();
+        notes.push(format!("rules of retention are not taken over: set them again, if there were any{last}"));
         if survey.left_out > 0 {
             let left_out = survey.left_out;
             notes.push(format!("{left_out} frames of the log lie behind a gap and were left out: they were not durable, as far as is known"));

@@ -1,0 +1,195 @@
+//! Deletes and rules of retention that the audit log names, for a manifest that lost them.
+//!
+//! - A1: A delete is taken if its line is whole, by its own checksum, and of this store: then it was acknowledged, and
+//!   nothing takes a delete back but a restore, which has a line of its own. It has the number that it had, and so hides
+//!   what it hid.
+//! - A2: Lines of other stores, damaged ones, and those of builds that wrote no checksum are not acted upon. They are
+//!   counted, if they are deletes.
+//! - A3: A rule of retention is told and not taken: a later change may have found no room in the audit log.
+
+use std::path::Path;
+
+use tidegauge_query::promql;
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::model::{SeqNo, TimeRange, Timestamp, Tombstone};
+
+use super::{Act, Entry, FILE_BYTES, FILE_NAME, FILES_KEPT};
+
+/// What the audit log says of deletes and retention.
+#[derive(Debug, Default)]
+pub(crate) struct Audited {
+    /// Deletes of this store, oldest first.
+    pub(crate) deletes: Vec<Tombstone>,
+    /// Lines of deletes that cannot be acted upon.
+    pub(crate) unsure: u64,
+    /// The last rules of retention: ages, and bytes at most.
+    pub(crate) retention: Option<String>,
+}
+
+impl Audited {
+    /// Reads what there is in the directory of a store. A file that cannot be read says nothing.
+    pub(crate) fn read(fs: &dyn Fs, dir: &Path, store_id: u128) -> Self {
+        let mut audited = Self::default();
+        let older = (1..=FILES_KEPT).rev().map(|n| format!("{FILE_NAME}.{n}"));
+        for name in older.chain([FILE_NAME.to_owned()]) {
+            let text = read(fs, &dir.join(name));
+            text.lines().for_each(|line| audited.take(line, store_id));
+        }
+        audited
+    }
+
+    fn take(&mut self, line: &str, store_id: u128) {
+        match text_of(line, "act").as_deref() {
+            Some(act) if act == Act::Delete.word() => match delete_of(line, store_id) {
+                Found::Delete(tombstone) => self.deletes.push(tombstone),
+                Found::Strange => {}
+                Found::Unsure => self.unsure += 1,
+            },
+            // What was put back, these did not hide.
+            Some(act) if act == Act::Restore.word() => *self = Self::default(),
+            Some(act) if act == Act::Retention.word() => {
+                let of = |key| text_of(line, key).unwrap_or_default();
+                let bytes = number_of(line, "max_bytes").filter(|bytes| *bytes >= 0);
+                let bytes = bytes.map_or_else(|| "any number of".to_owned(), |bytes: i64| bytes.to_string());
+                self.retention = Some(format!("ages {}, {bytes} bytes", of("ages")));
+            }
+            _ => {}
+        }
+    }
+}
+
+enum Found {
+    Delete(Tombstone),
+    /// Of another store.
+    Strange,
+    Unsure,
+}
+
+fn delete_of(line: &str, store_id: u128) -> Found {
+    if !Entry::is_whole(line) {
+        return Found::Unsure;
+    }
+    if text_of(line, "store").is_some_and(|store| store != store_text(store_id)) {
+        return Found::Strange;
+    }
+    let tombstone = || {
+        let at = |key| number_of(line, key).map(Timestamp::from_nanos);
+        Some(Tombstone {
+            seq: SeqNo(number_of(line, "seq")?),
+            matchers: promql::parse_selector(&text_of(line, "matchers")?).ok()?,
+            range: TimeRange::new(at("from")?, at("to")?),
+            created: number_of(line, "created")?,
+        })
+    };
+    let sane = |t: &Tombstone| t.fits() && t.seq.0 < u64::MAX && !t.range.is_empty();
+    tombstone().filter(sane).map_or(Found::Unsure, Found::Delete)
+}
+
+/// How a line names a store.
+pub(crate) fn store_text(store_id: u128) -> String {
+    format!("{store_id:032x}")
+}
+
+fn read(fs: &dyn Fs, path: &Path) -> String {
+    let bytes = fs.open_read(path).and_then(|file| {
+        let mut bytes = vec![0; file.len()?.min(2 * FILE_BYTES) as usize];
+        let mut done = 0;
+        while done < bytes.len() {
+            match file.read_at(done as u64, &mut bytes[done..])? {
+                0 => break,
+                n => done += n,
+            }
+        }
+        bytes.truncate(done);
+        Ok(bytes)
+    });
+    String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+}
+
+/// Behind the key. In a text no quote stands without a backslash before it, so this is no part of one.
+fn value<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+    let key = format!(",\"{key}\":");
+    line.find(&key).map(|at| &line[at + key.len()..])
+}
+
+fn number_of<T: std::str::FromStr>(line: &str, key: &str) -> Option<T> {
+    let value = value(line, key)?;
+    value[..value.find([',', '}'])?].parse().ok()
+}
+
+fn text_of(line: &str, key: &str) -> Option<String> {
+    let mut chars = value(line, key)?.strip_prefix('"')?.chars();
+    let mut text = String::new();
+    loop {
+        match chars.next()? {
+            '"' => return Some(text),
+            '\\' => match chars.next()? {
+                'u' => {
+                    let digits: String = chars.by_ref().take(4).collect();
+                    text.push(char::from_u32(u32::from_str_radix(&digits, 16).ok()?)?);
+                }
+                c => text.push(c),
+            },
+            c => text.push(c),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegauge_storage::fs::sim::SimFs;
+
+    use super::*;
+
+    const STORE: u128 = 0xabc;
+
+    fn line(selector: &str, seq: u64) -> String {
+        let range = TimeRange::new(Timestamp::from_nanos(-5), Timestamp::from_nanos(7));
+        let matchers = promql::parse_selector(selector).unwrap();
+        let tombstone = Tombstone { seq: SeqNo(seq), matchers, range, created: 9 };
+        Entry::of_delete(&tombstone, selector, STORE).into_line()
+    }
+
+    fn audited(text: &str) -> Audited {
+        let fs = SimFs::new();
+        fs.create(Path::new(FILE_NAME)).unwrap().write_all_at(0, text.as_bytes()).unwrap();
+        Audited::read(&fs, Path::new(""), STORE)
+    }
+
+    #[test]
+    fn a_delete_is_read_as_it_was_written() {
+        let selector = "{a=\"\\\\ \\\" é\",b=~\"x,\\\"act\\\":\\\"y\"}";
+        let found = audited(&(line(selector, 3) + &line("cpu", u64::MAX - 1)));
+        assert_eq!(found.deletes.len(), 2, "{found:?}");
+        let first = &found.deletes[0];
+        assert_eq!((first.seq, first.created), (SeqNo(3), 9));
+        assert_eq!((first.range.start.nanos(), first.range.end.nanos()), (-5, 7));
+        assert_eq!(first.matchers, promql::parse_selector(selector).unwrap());
+        assert_eq!((found.deletes[1].seq.0, found.unsure), (u64::MAX - 1, 0));
+    }
+
+    /// A2, whatever is turned over, cut off or missing.
+    #[test]
+    fn a_line_that_is_not_whole_deletes_nothing() {
+        let whole = line("{host=\"a\"}", 3);
+        for at in 0..whole.len() - 1 {
+            for bit in 0..7 {
+                let mut bytes = whole.clone().into_bytes();
+                bytes[at] ^= 1 << bit;
+                let found = audited(&String::from_utf8_lossy(&bytes));
+                assert!(found.deletes.is_empty(), "{at}: {found:?}");
+            }
+            assert!(audited(&whole[..at]).deletes.is_empty(), "{at}");
+        }
+        let crc = whole.find(",\"crc\"").unwrap();
+        let found = audited(&format!("{}}}\n{whole}", &whole[..crc]));
+        assert_eq!((found.deletes.len(), found.unsure), (1, 1), "as an earlier build wrote it");
+        let restored = whole.clone() + &Entry::new(Act::Restore).into_line();
+        assert!(audited(&restored).deletes.is_empty());
+        assert_eq!(audited(&(restored + &whole)).deletes.len(), 1);
+        let fs = SimFs::new();
+        fs.create(Path::new(FILE_NAME)).unwrap().write_all_at(0, whole.as_bytes()).unwrap();
+        let strange = Audited::read(&fs, Path::new(""), STORE + 1);
+        assert_eq!((strange.deletes.len(), strange.unsure), (0, 0));
+    }
+}
