@@ -156,13 +156,18 @@ impl Life {
         join(held.compactor.take());
         // Nobody commits any more (E4).
         witness(core, &self.manifest);
+        // The store of an engine in memory has no lock, and no other owner.
+        let is_held = held.lock.as_ref().map_or(self.dir.is_none(), DirLock::is_held);
+        if is_held && !core.is_poisoned() && !core.has_ended() {
+            self.manifest.lock().expect("manifest lock").note_closed();
+        }
         core.end();
         if let Some((watchdog, thread)) = held.watchdog.take() {
             watchdog.stop();
             join(Some(thread));
         }
         // Of a directory that may be somebody else's nothing is removed.
-        if held.lock.as_ref().is_some_and(DirLock::is_held) {
+        if held.lock.is_some() && is_held {
             self.graveyard.clear();
             self.remove_released_log(full);
         }

@@ -8,9 +8,9 @@ use rayon::ThreadPoolBuilder;
 use rayon::prelude::*;
 use tidegauge_query::Threads;
 use tidegauge_storage::fs::{Fs, MemFs, OsFs};
-use tidegauge_storage::manifest::{Edit, Manifest, ManifestError};
+use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, State};
 use tidegauge_storage::model::Tombstone;
-use tidegauge_storage::segment::{Segment, file_name, id_of};
+use tidegauge_storage::segment::{Segment, file_name, first_id, id_of};
 use tidegauge_storage::source::ReadError;
 use tidegauge_storage::wal::{
     NUMBER_GAP, RecoverMode, Recovered, WalRelease, WalState, WalWriter, WriterOptions, give_up_reserve,
@@ -97,6 +97,7 @@ impl Builder {
             }
             Recovery::Salvage => {
                 keep_misplaced(&*fs, &dir, &mut salvaged)?;
+                let _alone = lock.as_ref().map(DirLock::alone).transpose()?;
                 manifest = reserve.or_without(None, || open_or_rebuild(&fs, &dir, &teams, &mut salvaged))?;
                 make_folder(&*fs, &dir, &segment_dir)?;
                 keep_unnamed(&*fs, &dir, &manifest, &mut salvaged)?;
@@ -106,7 +107,7 @@ impl Builder {
 
         let lock_name = lock.as_ref().map(DirLock::name);
         if let Some(name) = lock_name.clone() {
-            manifest.owned_while(move || name.is_ours());
+            manifest.owned_while(name);
         }
 
         // What the log holds, into a memtable of its own.
@@ -121,7 +122,9 @@ impl Builder {
         let recovered = replayer.recover(&*fs, &wal_dir, state.store_id, &state.wal, mode, &step)?;
         if self.recovery == Recovery::Strict {
             let known = manifest.state().wal.clone();
+            let alone = lock.as_ref().map(DirLock::alone).transpose()?;
             reserve.or_without(Some((&recovered, &known)), || Ok(manifest.begin()?))?;
+            drop(alone);
             make_folder(&*fs, &dir, &segment_dir)?;
         }
         let state = manifest.state();
@@ -149,7 +152,8 @@ impl Builder {
         let Replayed { applier, sealed, tombstones } = replayer.finish(seq);
         let mut edits = vec![Edit::WalLife(life)];
         // Before the log lets go of them.
-        edits.extend(tombstones.iter().map(|t| Edit::TombstoneAdd(Tombstone::clone(t))));
+        let unknown = tombstones.iter().filter(|t| !manifest.state().tombstones.contains_key(&t.seq));
+        edits.extend(unknown.map(|t| Edit::TombstoneAdd(Tombstone::clone(t))));
         if sealed.is_empty() {
             edits.push(Edit::WalRelease(released));
         }
@@ -206,7 +210,7 @@ impl Builder {
         }
         let grew = Arc::clone(&flushes);
         manifest.on_unwitnessed(move || grew.manifest_grew());
-        let (store_id, next_segment) = (manifest.state().store_id, manifest.state().next_segment_id);
+        let (store_id, next_segment) = (manifest.state().store_id, next_segment(manifest.state()));
         let opening = manifest.state().open_number;
         let next_segment = Arc::new(AtomicU64::new(next_segment));
         let graveyard = Arc::new(Graveyard::new(Arc::clone(&fs)));
@@ -357,6 +361,11 @@ fn commit_life(manifest: &mut Manifest, edits: &[Edit], short_of_space: bool) ->
 fn make_folder(fs: &dyn Fs, dir: &Path, segments: &Path) -> Result<(), OpenError> {
     let made = fs.create_dir_all(segments).and_then(|()| fs.sync_dir(dir));
     made.map_err(|source| OpenError::Io { path: segments.to_owned(), source })
+}
+
+/// Number of the next segment: of this opening, and not taken (D7 of `lock/`).
+pub(crate) fn next_segment(state: &State) -> u64 {
+    state.next_segment_id.max(first_id(state.open_number))
 }
 
 /// Opens what the manifest names, in parallel, in order of acceptance.

@@ -240,3 +240,45 @@ fn a_path_that_is_a_file_and_one_without_a_store_are_refused_in_words() {
     assert!(e.contains("no store"), "{e}");
     assert!(!dir.path().join("none").exists(), "looking creates nothing");
 }
+
+/// D7 of the directory's lock: an owner who does not know yet that his lock file is gone flushes and compacts beside the
+/// next one. Both used to give their segments the same numbers.
+#[test]
+fn p10_an_owner_without_a_lock_file_overwrites_nothing_of_the_next_owner() {
+    for log in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        // Without a log he learns of it at his next commit alone.
+        let old =
+            Engine::builder(dir.path()).durability(Durability::Memory).background_compaction(false).open().unwrap();
+        let shared = fill(&old, 0..300);
+        old.flush().unwrap();
+        let mut lost = old.appender().unwrap();
+        let id = series(&old, 0);
+        let ack = lost.push(id, at(5_000), 5.0).unwrap();
+        old.wait(ack, Level::Visible, SOON).unwrap();
+        std::fs::remove_file(dir.path().join("LOCK")).unwrap();
+        let durability = if log { Durability::Sync } else { Durability::Memory };
+        let builder = || Engine::builder(dir.path()).durability(durability).background_compaction(false);
+        let next = builder().open().unwrap();
+        let mut twin = merged(shared, fill(&next, 300..600));
+        next.flush().unwrap();
+        let there = files(dir.path());
+        assert!(old.flush().is_err(), "what he wrote nobody has");
+        assert!(old.close().is_err());
+        assert!(there.iter().all(|file| files(dir.path()).contains(file)), "all of it is as it was");
+        assert_eq!(contents(&next.snapshot()), twin);
+        twin = merged(twin, fill(&next, 600..900));
+        next.flush().unwrap();
+        next.compact().unwrap();
+        next.close().unwrap();
+        let again = builder().open().unwrap();
+        assert_eq!(contents(&again.snapshot()), twin);
+    }
+}
+
+/// The segments, each with what is in it.
+fn files(dir: &std::path::Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let names = std::fs::read_dir(dir.join("segments")).unwrap().map(|entry| entry.unwrap().path());
+    let segments = names.filter(|path| path.extension().is_some_and(|e| e == "seg"));
+    segments.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+}

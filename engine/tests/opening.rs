@@ -46,7 +46,7 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         let path = entry.path();
         if path.is_dir() {
             all.extend(files(&path));
-        } else if !["LOCK", "MANIFEST"].contains(&&*entry.file_name().to_string_lossy()) {
+        } else if !["LOCK", "MANIFEST", "MANIFEST.closed"].contains(&&*entry.file_name().to_string_lossy()) {
             all.insert(path.clone(), fs::read(path).unwrap());
         }
     }

@@ -10,7 +10,7 @@ use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
 use tidegauge_storage::model::{SeqNo, TimeRange, Tombstone};
 use tidegauge_storage::wal::{
-    Edge, Epoch, EpochEnd, FrameEncoder, FrameNo, RecoverMode, WalError, WalState, WalWriter, recover,
+    Edge, Epoch, EpochEnd, FrameEncoder, FrameNo, RecoverMode, WalError, WalState, WalWriter, WriterOptions, recover,
 };
 use wal_support::*;
 
@@ -289,7 +289,7 @@ fn a_frame_larger_than_a_file_gets_a_larger_file() {
 fn released_files_are_kept_up_to_the_limit_and_those_of_earlier_openings_removed() {
     let fs = SimFs::new();
     fill(&fs, 6 << 10, 60, &[]);
-    let old = fs.list(Path::new(DIR)).unwrap();
+    let old = log_files(&fs);
     let mut options = options(6 << 10);
     (options.open_number, options.first_frame, options.spare_files) = (2, FrameNo(1 << 33), 2);
     let mut writer = WalWriter::open(Arc::new(fs.clone()), DIR, Epoch(0), options.clone()).unwrap();
@@ -401,10 +401,28 @@ fn p4_the_reserve_takes_deletes_alone_and_is_taken_anew() {
     assert!(matches!(writer.append(&mut frame(behind, 20)), Err(WalError::NoSpace { .. })));
     fs.set_capacity(None);
     writer.append(&mut frame(behind, 20)).unwrap();
-    assert_eq!(fs.open_read(&Path::new(DIR).join(".reserve")).unwrap().len().unwrap(), RESERVE, "there is one again");
+    assert_eq!(
+        fs.open_read(&Path::new(DIR).join(".reserve.00000001")).unwrap().len().unwrap(),
+        RESERVE,
+        "there is one again"
+    );
     let (recovered, all) = read(&fs, &WalState::default(), Strict).unwrap();
     assert_eq!(all, numbers((0..samples).chain(behind..behind + 20)));
     assert!(recovered.torn_tail.is_none());
+}
+
+/// D7: whoever lost the store may find the next owner's reserve, but no name of his own for it.
+#[test]
+fn p10_no_opening_takes_the_reserve_of_another() {
+    let (fs, mut first, samples) = full();
+    fs.set_capacity(None);
+    let options = WriterOptions::new(STORE, 2, FrameNo(1 << 40));
+    let mut second = WalWriter::open(Arc::new(fs.clone()), DIR, Epoch(0), options).unwrap();
+    second.append(&mut frame(samples, 20)).unwrap();
+    fs.set_capacity(Some(used(&fs)));
+    assert!(matches!(delete(&mut first, samples, &mut true), Err(WalError::Failed { .. })), "his own is gone");
+    append_all(&mut second, samples + 20);
+    delete(&mut second, samples + 1_000_000, &mut true).unwrap();
 }
 
 /// A delete that finds samples in memory begins a generation. In the file that the reserve had become, that ended it:

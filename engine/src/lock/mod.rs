@@ -11,6 +11,12 @@
 //!   after the device had what he says (D5). Who comes next locks another file, which had no name as long as the first
 //!   one had it, and reads the store behind that (D3): he reads what was written before that look. What was only visible
 //!   he may have missed, up to the next fdatasync.
+//! - D7: What the next owner has written, he leaves alone, wherever the loss finds him. Each opening gives names of its
+//!   own to all that it makes: segments and files of the log have the open number in their number, the manifest that is
+//!   written anew and the log's reserve have it in their temporary names; and what an earlier opening left is removed,
+//!   never written to again. `MANIFEST` alone is everybody's: who puts a file under that name holds the operating
+//!   system's lock on the folder of the segments meanwhile, and looks behind it that the one which he replaces is his.
+//!   Where a file system cannot lock a folder, that look comes right before all the same.
 
 mod beat;
 mod owner;
@@ -21,6 +27,8 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use tidegauge_storage::manifest::Ownership;
 
 use crate::error::OpenError;
 use crate::open::refused;
@@ -33,8 +41,12 @@ pub use unlock::{UnlockError, Unlocked, owner_of, unlock};
 pub(crate) use unlock::{is_held, owner_text};
 
 pub(crate) const FILE_NAME: &str = "LOCK";
+/// The folder that is locked while the manifest is replaced.
+const SEGMENTS: &str = "segments";
 /// Whoever only looks at the lock holds it for microseconds.
 const TRIES: u32 = 20;
+/// Whoever replaces the manifest takes some milliseconds; whoever makes it anew from the rest of the store, longer.
+const TRIES_ALONE: u32 = 2_000;
 const BETWEEN_TRIES: Duration = Duration::from_millis(5);
 
 /// Held as long as the engine owns the directory.
@@ -77,6 +89,31 @@ impl LockName {
     }
 }
 
+impl Ownership for LockName {
+    fn is_ours(&self) -> bool {
+        LockName::is_ours(self)
+    }
+
+    fn alone(&self) -> io::Result<Box<dyn Send>> {
+        Ok(Box::new(alone(self.path.parent().unwrap_or(Path::new(".")))?))
+    }
+}
+
+/// Excludes others that replace the manifest of the store in `dir`, until the answer is dropped (D7). Nothing where the
+/// file system cannot lock a folder, or nobody has made it yet: who has no segments has nothing to lose.
+pub(crate) fn alone(dir: &Path) -> io::Result<Option<File>> {
+    let Ok(folder) = File::open(dir.join(SEGMENTS)) else { return Ok(None) };
+    for _ in 0..TRIES_ALONE {
+        match folder.try_lock() {
+            Ok(()) => return Ok(Some(folder)),
+            Err(TryLockError::WouldBlock) => thread::sleep(BETWEEN_TRIES),
+            Err(TryLockError::Error(_)) => return Ok(None),
+        }
+    }
+    let what = format!("another process holds the lock on {} and keeps it: stop it", dir.join(SEGMENTS).display());
+    Err(io::Error::new(io::ErrorKind::WouldBlock, what))
+}
+
 /// The locked file, and the name that must lead to it.
 struct Held {
     file: File,
@@ -113,6 +150,12 @@ impl DirLock {
     /// Whether nobody else can have the directory.
     pub(crate) fn is_held(&self) -> bool {
         self.held.name.is_ours()
+    }
+
+    /// While another process might put a manifest in the place of this store's, it waits.
+    pub(crate) fn alone(&self) -> Result<Option<File>, OpenError> {
+        let dir = self.held.name.path.parent().unwrap_or(Path::new("."));
+        alone(dir).map_err(|source| OpenError::Io { path: dir.join(SEGMENTS), source })
     }
 
     /// Begins the heartbeat. `lost` is called once if the file loses its name.

@@ -2,12 +2,17 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
+use crate::engine::Metadata;
+use tidegauge_storage::fs::{Fs, FsFile, Map, OsFs};
 use tidegauge_storage::model::Timestamp;
 
 use super::*;
 use crate::clock;
+use crate::options::Builder;
+use crate::recovery::Recovery;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 const EVERY: Duration = Duration::from_secs(30);
 const SOON: Duration = Duration::from_secs(30);
@@ -140,4 +145,90 @@ fn a_lock_on_a_file_without_its_name_does_not_count() {
     assert!(!name.is_ours());
     fs::write(&path, "").unwrap();
     assert!(!name.is_ours() && !is_same(&file, &path).unwrap());
+}
+
+/// D7: who puts a manifest in the place of another does so alone, at an opening, a salvage, and when it is written anew.
+#[test]
+fn p10_a_manifest_is_replaced_by_one_process_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(alone(dir.path()).unwrap().is_none(), "nothing to lose");
+    let watching = Arc::new(Watching { dir: dir.path().to_owned(), alone: AtomicU64::new(0) });
+    let open = |recovery| {
+        let mut builder = Builder::new(Some(dir.path())).recovery(recovery);
+        builder.fs = Some(Arc::clone(&watching) as Arc<dyn Fs>);
+        builder.open().unwrap()
+    };
+    let seen = || watching.alone.load(Ordering::Relaxed);
+    open(Recovery::Strict).close().unwrap();
+    assert_eq!(seen(), 0, "it was nobody's store before");
+    open(Recovery::Salvage).close().unwrap();
+    assert_eq!(seen(), 1);
+    let engine = open(Recovery::Strict);
+    assert_eq!(seen(), 2);
+    for n in 0.. {
+        assert!(n < 100, "it is never written anew");
+        let metadata = Metadata { help: n.to_string().repeat(30_000), ..Metadata::default() };
+        engine.set_metadata("cpu", metadata).unwrap();
+        if seen() == 3 {
+            break;
+        }
+    }
+    fs::write(dir.path().join("MANIFEST"), "damaged").unwrap();
+    let _ = engine.close();
+    open(Recovery::Salvage).close().unwrap();
+    assert_eq!(seen(), 4);
+    let held = alone(dir.path()).unwrap();
+    assert!(held.is_some());
+    drop(held);
+    open(Recovery::Strict).close().unwrap();
+}
+
+/// Counts how often a file took the manifest's name while nobody else could have done the same.
+#[derive(Debug)]
+struct Watching {
+    dir: std::path::PathBuf,
+    alone: AtomicU64,
+}
+
+impl Watching {
+    fn is_alone(&self) -> bool {
+        let Ok(folder) = File::open(self.dir.join(SEGMENTS)) else { return false };
+        matches!(folder.try_lock(), Err(TryLockError::WouldBlock))
+    }
+}
+
+impl Fs for Watching {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        OsFs.create_dir_all(dir)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        OsFs.list(dir)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        OsFs.sync_dir(dir)
+    }
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+        OsFs.create(path)
+    }
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+        OsFs.open(path)
+    }
+    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+        OsFs.open_read(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        if to.ends_with("MANIFEST") {
+            self.alone.fetch_add(u64::from(self.is_alone()), Ordering::Relaxed);
+        }
+        OsFs.rename(from, to)
+    }
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        OsFs.hard_link(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        OsFs.remove(path)
+    }
+    fn map(&self, path: &Path) -> io::Result<Map> {
+        OsFs.map(path)
+    }
 }

@@ -18,6 +18,7 @@ use crate::options::Builder;
 use crate::verify::verify_on;
 
 const MANIFEST: &str = "memory/MANIFEST";
+const CLOSED: &str = "memory/MANIFEST.closed";
 const WAL: &str = "memory/wal";
 
 /// One way to lose a manifest.
@@ -127,6 +128,8 @@ fn p5_an_older_copy_of_the_manifest_of_a_closed_store_is_told_by_the_segments() 
     engine.close().unwrap();
     remove_log(&fs);
     put_back(&fs, &older);
+    // That speaks of a close, too.
+    fs.remove(Path::new(CLOSED)).unwrap();
     let before = stored(&fs);
     let mut reader = Builder::new(None).read_only(true);
     reader.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
@@ -141,6 +144,50 @@ fn p5_an_older_copy_of_the_manifest_of_a_closed_store_is_told_by_the_segments() 
     assert_eq!(stored(&fs), before, "refused, and nothing is changed");
     let report = check_made_anew(&fs, &all, "older");
     assert_eq!(report.lost.len(), 0, "{:?}", report.lost);
+}
+
+/// E8: an older copy of the same opening. Everything in it is right, and no log contradicts: its opening used to remove
+/// the segments that it does not name.
+#[test]
+fn p5_an_older_copy_of_the_opening_that_closed_the_store_is_refused_and_made_anew() {
+    let fs = SimFs::new();
+    let engine = try_open(&fs, Recovery::Strict).unwrap();
+    let mut older = Vec::new();
+    for round in 0..4 {
+        push(&engine, round);
+        older.push(fs.map(Path::new(MANIFEST)).unwrap().to_vec());
+        engine.flush().unwrap();
+    }
+    let all = contents(&engine);
+    engine.close().unwrap();
+    remove_log(&fs);
+    // What says so needs no sync: a power loss may take it, and nothing else.
+    (0..20).for_each(|seed| drop(try_open(&fs.crash(seed), Recovery::Strict).unwrap()));
+    for (nth, older) in older.iter().enumerate() {
+        let disk = fs.kill();
+        put_back(&disk, older);
+        let before = stored(&disk);
+        let mut reader = Builder::new(None).read_only(true);
+        reader.fs = Some(Arc::new(disk.clone()) as Arc<dyn Fs>);
+        for opened in [try_open(&disk, Recovery::Strict), reader.open()] {
+            let refused = opened.map(drop).unwrap_err().to_string();
+            assert!(refused.contains("MANIFEST") && refused.contains("older copy"), "{nth}: {refused}");
+        }
+        let checked = Arc::new(disk.clone()) as Arc<dyn Fs>;
+        let report = verify_on(&checked, Path::new("memory"), None, &|_, _| {}).unwrap();
+        assert!(report.damage.iter().any(|damage| damage.what.contains("older copy")), "{nth}: {report:?}");
+        assert_eq!(stored(&disk), before, "{nth}: refused, and nothing is changed");
+        let report = check_made_anew(&disk, &all, "older");
+        assert_eq!(report.lost.len(), 0, "{nth}: {:?}", report.lost);
+    }
+    // Whatever is wrong with it says nothing, and harms nothing.
+    for at in 0..48 {
+        let disk = fs.kill();
+        let file = disk.open(Path::new(CLOSED)).unwrap();
+        let byte = disk.map(Path::new(CLOSED)).unwrap()[at];
+        file.write_all_at(at as u64, &[byte ^ 0x81]).unwrap();
+        assert!(contents(&try_open(&disk, Recovery::Strict).unwrap()) == all, "{at}");
+    }
 }
 
 /// A manifest that is made anew for a closed store has only the segments to know how often it was opened. One that began
@@ -251,7 +298,7 @@ fn p5_a_manifest_made_anew_replays_nothing_that_was_overwritten_since() {
 #[test]
 fn p5_what_a_manifest_made_anew_names_is_durable_before() {
     let (fs, all) = killed();
-    let path = Path::new("memory/segments/0000000000000000.seg");
+    let path = Path::new("memory/segments/0000000100000000.seg");
     let bytes = fs.map(path).unwrap().to_vec();
     fs.remove(path).unwrap();
     fs.remove(Path::new(MANIFEST)).unwrap();
@@ -305,15 +352,22 @@ fn p5_what_only_the_manifest_knew_is_told_as_lost_or_kept_where_it_can_be_read()
     let report = check_made_anew(&fs, &after, "the delete is in the log");
     assert!(report.notes.iter().any(|note| note.contains("retention")), "{:?}", report.notes);
 
-    // Once it is flushed, only the manifest has it.
+    // Once it is flushed, only the manifest and the audit log have it.
     let flushed = |(fs, before, after): (SimFs, Contents, Contents)| {
         let engine = try_open(&fs, Recovery::Strict).unwrap();
         assert!(engine.stats().tombstones == 1 || engine.stats().segment_samples == 1100);
         engine.close().unwrap();
         (fs, before, after)
     };
+    let (fs, _, after) = flushed(told());
+    fs.remove(Path::new(MANIFEST)).unwrap();
+    let report = check_made_anew(&fs, &after, "the delete is in the audit log");
+    let notes = report.notes.join("\n");
+    assert!(notes.contains("audit.log names: ages , 1099511627776 bytes"), "{notes}");
+
     let (fs, before, after) = flushed(told());
     fs.remove(Path::new(MANIFEST)).unwrap();
+    fs.remove(Path::new("memory/audit.log")).unwrap();
     let engine = try_open(&fs, Recovery::Salvage).unwrap();
     // Compaction may have removed what it hides before.
     assert!(contents(&engine) == before || contents(&engine) == after);

@@ -18,6 +18,7 @@ use tidegauge_storage::source::{Columns, ReadError, SampleSource};
 use super::{Finding, Lost, OnProgress, OpenStep, RecoveryReport, Step, check_segment, quarantine};
 use crate::error::OpenError;
 use crate::flush::reference;
+use crate::open::next_segment;
 use crate::version::order_of;
 
 /// Holes of one file that are told one by one.
@@ -68,7 +69,7 @@ pub(crate) fn salvage_segments(
             }
             Finding::Damaged(segment, _) => {
                 salvage.keep()?;
-                let saved = salvage.rewrite(&segment, store_id, manifest.state().next_segment_id)?;
+                let saved = salvage.rewrite(&segment, store_id, next_segment(manifest.state()))?;
                 let mut edits = vec![Edit::SegmentRemove(named.id)];
                 edits.extend(saved.iter().map(|info| Edit::SegmentAdd(reference(info))));
                 manifest.commit(&edits)?;

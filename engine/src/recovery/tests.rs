@@ -109,7 +109,7 @@ fn flip(fs: &SimFs, path: &Path, at: u64) {
 }
 
 /// The next segment, as a flush leaves it that is killed before it commits.
-const LEFTOVER: &str = "memory/segments/0000000000000002.seg";
+const LEFTOVER: &str = "memory/segments/0000000100000002.seg";
 
 fn leave(fs: &SimFs, path: &str, bytes: &[u8]) {
     fs.create(Path::new(path)).unwrap().write_all_at(0, bytes).unwrap();

@@ -71,7 +71,7 @@ fn a_sound_store_is_sound_alive_and_killed_and_nothing_is_written() {
 #[test]
 fn every_flipped_byte_of_a_segment_is_named_unless_it_belongs_to_nothing() {
     let (fs, _engine) = store();
-    let path = Path::new("memory/segments/0000000000000000.seg");
+    let path = Path::new("memory/segments/0000000100000000.seg");
     let len = fs.map(path).unwrap().len() as u64;
     let mut found = 0;
     for at in (0..len).step_by(9) {
@@ -92,7 +92,7 @@ fn every_flipped_byte_of_a_segment_is_named_unless_it_belongs_to_nothing() {
 
 #[test]
 fn a_missing_a_swapped_and_a_short_segment_are_named() {
-    let (a, b) = (Path::new("memory/segments/0000000000000000.seg"), Path::new("memory/segments/0000000000000001.seg"));
+    let (a, b) = (Path::new("memory/segments/0000000100000000.seg"), Path::new("memory/segments/0000000100000001.seg"));
     let damaged = |change: &dyn Fn(&SimFs)| {
         let fs = store().0.kill();
         change(&fs);

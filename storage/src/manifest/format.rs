@@ -10,8 +10,20 @@ pub(super) const VERSION: u32 = 2;
 const WITHOUT_WITNESS: u32 = 1;
 /// The file's name in the data directory.
 pub(super) const FILE_NAME: &str = "MANIFEST";
-/// Where the next manifest is written before it takes that name.
-pub(super) const TEMP_NAME: &str = "MANIFEST.tmp";
+/// The file beside it in which a closed store says where it ended, its first bytes and its version.
+pub(super) const CLOSED_NAME: &str = "MANIFEST.closed";
+pub(super) const CLOSED_MAGIC: [u8; 8] = *b"TGCLOSE\n";
+pub(super) const CLOSED_VERSION: u32 = 1;
+/// Where an opening writes its next manifest before that takes the name.
+pub(super) fn temp_name(open_number: u32) -> String {
+    format!("{FILE_NAME}.{open_number:08x}.tmp")
+}
+
+/// Whether it is such a name, of whatever opening.
+pub(super) fn is_temp_name(name: &str) -> bool {
+    name.strip_prefix(FILE_NAME).is_some_and(|rest| rest.starts_with('.') && rest.ends_with(".tmp"))
+}
+
 /// Commits start at multiples of this.
 pub(super) const COMMIT_ALIGN: u64 = 8;
 /// The file grows by this much at a time.

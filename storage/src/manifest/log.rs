@@ -6,17 +6,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytemuck::Zeroable;
-
-use super::codec::{put_edit, put_state};
+use super::anew::{Space, WriteFailed, drop_temp, remove_left, take_name, write_temp};
+use super::closed::Closed;
+use super::codec::put_edit;
 use super::error::ManifestError;
 use super::format::{
-    COMMIT_ALIGN, CommitHeader, EDITS_BYTES_MAX, FILE_NAME, FileHeader, GROW_BYTES, MAGIC, RESERVE_BYTES, TEMP_NAME,
-    VERSION, WITNESS_AT, Witness, commit_checksum,
+    COMMIT_ALIGN, CommitHeader, FILE_NAME, GROW_BYTES, RESERVE_BYTES, VERSION, WITNESS_AT, Witness, commit_checksum,
 };
 use super::read::{load, load_header};
 use super::state::{Edit, State};
-use crate::fs::{Fs, FsFile, is_exhausted};
+use crate::fs::{Fs, FsFile};
 
 /// Folders whose content means nothing without a manifest.
 const DATA_FOLDERS: [&str; 2] = ["segments", "wal"];
@@ -39,8 +38,28 @@ pub struct Manifest {
 /// Who hears of a commit.
 struct Told(Box<dyn Fn() + Send + Sync>);
 
-/// Who knows whether the store still is this process's.
-struct Owned(Box<dyn Fn() -> bool + Send + Sync>);
+/// Who knows whether the store still is this process's, and keeps others from taking it meanwhile.
+pub trait Ownership: Send + Sync {
+    /// Whether it is.
+    fn is_ours(&self) -> bool;
+
+    /// Excludes every other process that puts a manifest in the place of this store's, until what is answered is
+    /// dropped. Without anything to answer where the file system has no means for it.
+    ///
+    /// # Errors
+    /// Somebody else is at it, and does not come to an end.
+    fn alone(&self) -> io::Result<Box<dyn Send>> {
+        Ok(Box::new(()))
+    }
+}
+
+impl<T: Fn() -> bool + Send + Sync> Ownership for T {
+    fn is_ours(&self) -> bool {
+        self()
+    }
+}
+
+struct Owned(Box<dyn Ownership>);
 
 impl fmt::Debug for Owned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,16 +75,16 @@ impl fmt::Debug for Told {
 
 /// The file that commits are appended to.
 #[derive(Debug)]
-struct Log {
-    file: Arc<dyn FsFile>,
-    seed: u32,
+pub(super) struct Log {
+    pub(super) file: Arc<dyn FsFile>,
+    pub(super) seed: u32,
     /// Where the next commit goes.
-    end: u64,
+    pub(super) end: u64,
     /// The last commit that the file itself calls durable.
-    witnessed: u64,
-    allocated: u64,
+    pub(super) witnessed: u64,
+    pub(super) allocated: u64,
     /// Where the file is rewritten rather than appended to.
-    rewrite_at: u64,
+    pub(super) rewrite_at: u64,
 }
 
 impl Manifest {
@@ -148,7 +167,9 @@ impl Manifest {
         state.format = VERSION;
         state.open_number =
             state.open_number.checked_add(1).ok_or(ManifestError::BadEdit { what: "opened too often" })?;
-        let log = write_anew(&*self.fs, &self.dir, &state, self.next_commit, Space::AsIs)
+        remove_left(&*self.fs, &self.dir);
+        let log = write_temp(&*self.fs, &self.dir, &state, self.next_commit, Space::AsIs)
+            .and_then(|log| take_name(&*self.fs, &self.dir, state.open_number).map(|()| log))
             .map_err(|failed| failed.on_open(&self.dir))?;
         sync_above(&*self.fs, &self.dir)?;
         (self.state, self.next_commit, self.log) = (state, self.next_commit + 1, Some(log));
@@ -242,9 +263,9 @@ impl Manifest {
         if bytes.len() > COMMIT_BYTES_MAX {
             return Err(ManifestError::BadEdit { what: "too many edits for one commit" });
         }
-        if let Err(failed) = self.write(&state, &bytes, space) {
-            self.poisoned = !failed.nothing_written();
-            return Err(failed.on_commit(&self.dir));
+        if let Err(e) = self.write(&state, &bytes, space) {
+            self.poisoned = !matches!(e, ManifestError::NoSpace { .. });
+            return Err(e);
         }
         // Once more: only if nobody can have begun to read before it was written does everybody read it.
         self.check_lock()?;
@@ -255,13 +276,14 @@ impl Manifest {
     }
 
     /// Asks `owned` before and after each commit whether the store is still this process's; where it is not, that
-    /// commit fails, and so do all that follow.
-    pub fn owned_while(&mut self, owned: impl Fn() -> bool + Send + Sync + 'static) {
+    /// commit fails, and so do all that follow. Where the file is put in the place of the one before, it asks while
+    /// nobody else can do so: whatever others open meanwhile, theirs is never replaced.
+    pub fn owned_while(&mut self, owned: impl Ownership + 'static) {
         self.owned = Some(Owned(Box::new(owned)));
     }
 
     fn check_lock(&mut self) -> Result<(), ManifestError> {
-        if self.owned.as_ref().is_none_or(|Owned(owned)| owned()) {
+        if self.owned.as_ref().is_none_or(|Owned(owned)| owned.is_ours()) {
             return Ok(());
         }
         self.poisoned = true;
@@ -309,39 +331,44 @@ impl Manifest {
         Ok(())
     }
 
-    fn write(&mut self, state: &State, edits: &[u8], space: Space) -> Result<(), WriteFailed> {
+    /// Says beside the manifest that it ends with its last commit: an older copy that somebody puts in its place is told
+    /// from it then (E8). For an opening that ends, and commits nothing more. Nothing is said where the last commit is
+    /// not known to be durable, nor where the file system refuses: nobody may rely on it.
+    pub fn note_closed(&self) {
+        if self.log.is_none() || self.poisoned || !self.is_witnessed() {
+            return;
+        }
+        let State { store_id, open_number, .. } = self.state;
+        let closed = Closed { store_id, open_number, through: self.next_commit - 1 };
+        let _ = closed.write(&*self.fs, &self.dir);
+    }
+
+    fn write(&mut self, state: &State, edits: &[u8], space: Space) -> Result<(), ManifestError> {
         let log = self.log.as_mut().expect("checked by the caller");
-        let commit = commit_bytes(log.seed, self.next_commit, edits);
-        let end = log.end + commit.len() as u64;
         if log.end + edits.len() as u64 > log.rewrite_at {
-            match write_anew(&*self.fs, &self.dir, state, self.next_commit, space) {
-                Ok(anew) => {
-                    *log = anew;
-                    return Ok(());
-                }
+            match write_temp(&*self.fs, &self.dir, state, self.next_commit, space) {
+                Ok(anew) => return self.replace_by(anew),
                 // A longer file until there is space for a shorter one.
                 Err(WriteFailed::NoSpace(_)) if space == Space::AsIs => {}
-                Err(e) => return Err(e),
+                Err(failed) => return Err(failed.on_commit(&self.dir)),
             }
         }
-        if end + RESERVE_BYTES > log.allocated {
-            let allocated = (end + RESERVE_BYTES).next_multiple_of(GROW_BYTES);
-            match log.file.allocate(allocated).map_err(WriteFailed::before) {
-                Ok(()) => log.allocated = allocated,
-                Err(WriteFailed::NoSpace(_)) if space == Space::AsIs => {
-                    // The commit alone, if not the reserve behind it.
-                    let least = end.next_multiple_of(GROW_BYTES);
-                    if least > log.allocated {
-                        log.file.allocate(least).map_err(WriteFailed::before)?;
-                        log.allocated = least;
-                    }
-                }
-                Err(e) => return Err(e),
-            }
+        let commit = commit_bytes(log.seed, self.next_commit, edits);
+        log.append(&commit, space).map_err(|failed| failed.on_commit(&self.dir))
+    }
+
+    /// Puts what was written anew in the place of the file, if that is still this opening's: what another one put there
+    /// would be lost.
+    fn replace_by(&mut self, anew: Log) -> Result<(), ManifestError> {
+        let failed = |source| WriteFailed::Before(source).on_commit(&self.dir);
+        let alone = self.owned.as_ref().map(|Owned(owned)| owned.alone()).transpose().map_err(failed)?;
+        if let Err(lost) = self.check_owner().and_then(|()| self.check_lock()) {
+            drop_temp(&*self.fs, &self.dir, self.state.open_number);
+            return Err(lost);
         }
-        log.file.write_all_at(log.end, &commit).map_err(WriteFailed::After)?;
-        log.file.sync_data().map_err(WriteFailed::After)?;
-        log.end = end;
+        take_name(&*self.fs, &self.dir, self.state.open_number).map_err(|failed| failed.on_commit(&self.dir))?;
+        drop(alone);
+        self.log = Some(anew);
         Ok(())
     }
 
@@ -362,6 +389,31 @@ impl Manifest {
     }
 }
 
+impl Log {
+    fn append(&mut self, commit: &[u8], space: Space) -> Result<(), WriteFailed> {
+        let end = self.end + commit.len() as u64;
+        if end + RESERVE_BYTES > self.allocated {
+            let allocated = (end + RESERVE_BYTES).next_multiple_of(GROW_BYTES);
+            match self.file.allocate(allocated).map_err(WriteFailed::before) {
+                Ok(()) => self.allocated = allocated,
+                Err(WriteFailed::NoSpace(_)) if space == Space::AsIs => {
+                    // The commit alone, if not the reserve behind it.
+                    let least = end.next_multiple_of(GROW_BYTES);
+                    if least > self.allocated {
+                        self.file.allocate(least).map_err(WriteFailed::before)?;
+                        self.allocated = least;
+                    }
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        self.file.write_all_at(self.end, commit).map_err(WriteFailed::After)?;
+        self.file.sync_data().map_err(WriteFailed::After)?;
+        self.end = end;
+        Ok(())
+    }
+}
+
 /// Writes the manifest of a copy: what `state` says, but for the log, of which the copy needs nothing. The files of
 /// the segments must be durable in `dir` already. Durable when this returns.
 ///
@@ -369,101 +421,12 @@ impl Manifest {
 /// [`ManifestError`]; the copy is no store then.
 pub fn write_copy(fs: &Arc<dyn Fs>, dir: &Path, state: &State) -> Result<(), ManifestError> {
     let state = state.without_log();
-    write_anew(&**fs, dir, &state, 1, Space::AsIs).map_err(|failed| failed.on_open(dir))?;
+    let written = write_temp(&**fs, dir, &state, 1, Space::AsIs);
+    written.and_then(|_| take_name(&**fs, dir, state.open_number)).map_err(|failed| failed.on_open(dir))?;
     sync_above(&**fs, dir)
 }
 
-/// How a write failed.
-#[derive(Debug)]
-enum WriteFailed {
-    /// No space, and what was durable still is all there is.
-    NoSpace(io::Error),
-    /// Something else, before anything that counts was touched.
-    Before(io::Error),
-    /// It may be durable or not.
-    After(io::Error),
-}
-
-impl WriteFailed {
-    fn before(error: io::Error) -> Self {
-        if is_exhausted(&error) { Self::NoSpace(error) } else { Self::Before(error) }
-    }
-
-    fn nothing_written(&self) -> bool {
-        matches!(self, Self::NoSpace(_))
-    }
-
-    fn on_commit(self, dir: &Path) -> ManifestError {
-        let file = dir.join(FILE_NAME);
-        match self {
-            Self::NoSpace(source) => ManifestError::NoSpace { file, source },
-            Self::Before(source) | Self::After(source) => ManifestError::Failed { file, source },
-        }
-    }
-
-    fn on_open(self, dir: &Path) -> ManifestError {
-        let (Self::NoSpace(source) | Self::Before(source) | Self::After(source)) = self;
-        ManifestError::io(&dir.join(FILE_NAME), source)
-    }
-}
-
-/// What a write leaves of the space that is allocated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Space {
-    /// The reserve, or nothing is written.
-    Reserved,
-    /// What there is: the reserve is taken anew where that is possible.
-    AsIs,
-}
-
-/// Writes a file whose first commit, number `number`, is all of `state`; then gives it the name.
-fn write_anew(fs: &dyn Fs, dir: &Path, state: &State, number: u64, space: Space) -> Result<Log, WriteFailed> {
-    let temp = dir.join(TEMP_NAME);
-    let header = FileHeader {
-        magic: MAGIC,
-        version: VERSION,
-        store_id: state.store_id.to_le_bytes(),
-        open_number: state.open_number,
-        first_commit: number,
-        ..FileHeader::zeroed()
-    }
-    .sealed();
-    let seed = header.seed();
-    let mut edits = Vec::new();
-    put_state(&mut edits, state);
-    let mut bytes = bytemuck::bytes_of(&header).to_vec();
-    // The file gets its name once all of it is durable.
-    bytes.extend_from_slice(bytemuck::bytes_of(&Witness::new(seed, number)));
-    bytes.extend_from_slice(&commit_bytes(seed, number, &edits));
-    let end = bytes.len() as u64;
-    let mut allocated = (end + RESERVE_BYTES).next_multiple_of(GROW_BYTES);
-    let mut write = || {
-        match fs.remove(&temp) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
-        let file = fs.create(&temp)?;
-        match file.allocate(allocated) {
-            Err(e) if is_exhausted(&e) && space == Space::AsIs => {
-                allocated = end.next_multiple_of(GROW_BYTES);
-                file.allocate(allocated)?;
-            }
-            other => other?,
-        }
-        file.write_all_at(0, &bytes)?;
-        file.sync_data()?;
-        Ok(file)
-    };
-    let file = write().map_err(|e| {
-        let _ = fs.remove(&temp);
-        WriteFailed::before(e)
-    })?;
-    fs.rename(&temp, &dir.join(FILE_NAME)).map_err(WriteFailed::After)?;
-    fs.sync_dir(dir).map_err(WriteFailed::After)?;
-    Ok(Log { file, seed, end, witnessed: number, allocated, rewrite_at: 2 * end + EDITS_BYTES_MAX })
-}
-
-fn commit_bytes(seed: u32, number: u64, edits: &[u8]) -> Vec<u8> {
+pub(super) fn commit_bytes(seed: u32, number: u64, edits: &[u8]) -> Vec<u8> {
     let header = CommitHeader { crc: 0, len: edits.len() as u32, number };
     let mut bytes = bytemuck::bytes_of(&header).to_vec();
     bytes.extend_from_slice(edits);

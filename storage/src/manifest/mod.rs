@@ -12,13 +12,15 @@ mod codec;
 mod format;
 
 // in a file
+mod anew;
+mod closed;
 mod error;
 mod log;
 mod read;
 mod remains;
 
 pub use error::ManifestError;
-pub use log::{Manifest, write_copy};
+pub use log::{Manifest, Ownership, write_copy};
 pub use metadata::{METADATA_BYTES_MAX, Metadata};
 pub use remains::Remains;
 pub use retention::{RETENTION_RULES_MAX, Retention, RetentionRule};

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::closed::Closed;
 use super::codec::{BadEdits, DiskEdit, take_edit};
 use super::error::ManifestError;
 use super::format::{
@@ -62,12 +63,22 @@ pub(super) fn load(fs: &dyn Fs, dir: &Path) -> Result<Loaded, ManifestError> {
 }
 
 fn look(fs: &dyn Fs, dir: &Path, path: &Path) -> Result<Look, ManifestError> {
+    // Before: what it says is in a manifest that is read behind it.
+    let closed = Closed::read(fs, dir);
     let bytes = read_file(fs, path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => ManifestError::NoStore { dir: dir.to_owned() },
         io::ErrorKind::NotADirectory => ManifestError::NotADirectory { dir: dir.to_owned() },
         _ => ManifestError::io(path, source),
     })?;
-    Parser { path, bytes: &bytes }.parse()
+    let mut look = Parser { path, bytes: &bytes }.parse()?;
+    let Loaded { state, next_commit } = &look.loaded;
+    if look.missing.is_none()
+        && let Some(number) = closed.and_then(|closed| closed.lacking(state, *next_commit))
+    {
+        let what = "an older copy of itself: the store was closed behind a later commit";
+        look.missing = Some(Missing { at: 0, number, what });
+    }
+    Ok(look)
 }
 
 /// The header of the manifest that has the name now.

@@ -11,6 +11,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::closed::Closed;
 use super::codec::{DiskEdit, take_edit};
 use super::error::ManifestError;
 use super::format::{
@@ -52,13 +53,23 @@ impl Remains {
     /// # Errors
     /// [`ManifestError::TooNew`] if a later release wrote it; whatever keeps it from being read.
     pub fn read(fs: &dyn Fs, dir: &Path) -> Result<Self, ManifestError> {
-        let path = dir.join(FILE_NAME);
-        let bytes = match read_file(fs, &path) {
+        let mut remains = Self::read_file(fs, &dir.join(FILE_NAME))?;
+        // What a closed store says of its manifest is left of it, too.
+        if let Some(closed) = Closed::read(fs, dir)
+            && *remains.store_id.get_or_insert(closed.store_id) == closed.store_id
+        {
+            remains.open_number = remains.open_number.max(closed.open_number);
+        }
+        Ok(remains)
+    }
+
+    fn read_file(fs: &dyn Fs, path: &Path) -> Result<Self, ManifestError> {
+        let bytes = match read_file(fs, path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             // Longer than any manifest: nothing in it is ours.
             Err(e) if e.kind() == io::ErrorKind::InvalidData => return Ok(Self { found: true, ..Self::default() }),
-            Err(source) => return Err(ManifestError::io(&path, source)),
+            Err(source) => return Err(ManifestError::io(path, source)),
         };
         let mut remains = Self { found: true, ..Self::default() };
         let Some(head) = bytes.get(..FILE_HEADER_LEN) else { return Ok(remains) };
@@ -66,7 +77,7 @@ impl Remains {
         let sound = header.magic == MAGIC && header.crc == header.checksum();
         if sound && header.version > VERSION {
             let (found, supported) = (header.version, VERSION);
-            return Err(ManifestError::TooNew { file: path, what: "format version", found, supported });
+            return Err(ManifestError::TooNew { file: path.to_owned(), what: "format version", found, supported });
         }
         remains.take_commits(&bytes, &header);
         // Commits carry the header's fields under their checksum: one that is sound proves them.

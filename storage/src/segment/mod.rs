@@ -64,6 +64,13 @@ pub fn file_name(id: u64) -> String {
     format!("{id:016x}.seg")
 }
 
+/// The least id of a segment that an opening makes. So no two openings give one name, though both live: whoever goes on
+/// writing without the directory's lock takes no file of the next owner's.
+#[must_use]
+pub fn first_id(opening: u32) -> u64 {
+    u64::from(opening) << 32
+}
+
 /// The id that a file name stands for; `None` if it names no segment.
 #[must_use]
 pub fn id_of(file_name: &str) -> Option<u64> {

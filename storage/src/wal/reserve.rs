@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::format::PAGE;
 use crate::fs::{Fs, FsFile, is_exhausted};
 
-/// Its name in the folder of the log: no epoch's, so that recovery does not take it for one.
+/// How its name in the folder of the log begins: no epoch's, so that recovery does not take it for one. Behind it
+/// stands the opening, so that nobody takes another one's.
 const NAME: &str = ".reserve";
 /// Its end, where no delete goes. An opening on a full disk cuts it off, for the manifest.
 pub(super) const FOR_OPENING: u64 = 128 << 10;
@@ -29,11 +30,11 @@ pub(super) struct Reserve {
 impl Reserve {
     /// Allocates it in the folder of the log, or what is missing of `present`. `None` where the disk has no space for
     /// it, or fails: whoever writes there will be told.
-    pub(super) fn take(present: Option<Self>, fs: &dyn Fs, dir: &Path) -> Option<Self> {
+    pub(super) fn take(present: Option<Self>, fs: &dyn Fs, dir: &Path, open_number: u32) -> Option<Self> {
         let mut reserve = match present {
             Some(present) => present,
             None => {
-                let path = dir.join(NAME);
+                let path = dir.join(format!("{NAME}.{open_number:08x}"));
                 Self { file: fs.create(&path).ok()?, path, capacity: 0 }
             }
         };
@@ -54,7 +55,8 @@ impl Reserve {
     /// Removes the one that an earlier opening left: lost renames may have given it a second name that counts.
     /// Answers whether there was one.
     pub(super) fn give_up(fs: &dyn Fs, dir: &Path) -> bool {
-        fs.remove(&dir.join(NAME)).is_ok()
+        let left = fs.list(dir).unwrap_or_default().into_iter().filter(|name| name.starts_with(NAME));
+        left.filter(|name| fs.remove(&dir.join(name)).is_ok()).count() > 0
     }
 
     /// Whether any delete has room, so that samples may go on.

@@ -85,6 +85,6 @@ impl WalWriter {
 
     /// Allocates what is missing of the reserve.
     pub(super) fn take_reserve(&mut self) {
-        self.reserve = Reserve::take(self.reserve.take(), &*self.fs, &self.dir);
+        self.reserve = Reserve::take(self.reserve.take(), &*self.fs, &self.dir, self.options.open_number);
     }
 }
