@@ -24,6 +24,13 @@ pub(in crate::segment) struct WideStats {
     resets: u16,
     reserved: u8,
     kind: u8,
+    floats: Floats,
+}
+
+/// What of statistics is told in floats, in the order of every record that has them whole.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Floats {
     first_value: f64,
     last_value: f64,
     min: f64,
@@ -31,6 +38,20 @@ pub(in crate::segment) struct WideStats {
     sum: f64,
     compensation: f64,
     increase: f64,
+}
+
+impl Floats {
+    fn new(stats: &ChunkStats) -> Self {
+        let ChunkStats { first_value, last_value, min, max, sum, compensation, increase, .. } = *stats;
+        Self { first_value, last_value, min, max, sum, compensation, increase }
+    }
+
+    /// With the counts beside them. Number and timestamps of the samples are not known here.
+    pub(super) fn with_counts(&self, stale: u32, nan: u32, resets: u32) -> ChunkStats {
+        let Self { first_value, last_value, min, max, sum, compensation, increase } = *self;
+        let counts = ChunkStats { stale, nan, resets, ..ChunkStats::default() };
+        ChunkStats { first_value, last_value, min, max, sum, compensation, increase, ..counts }
+    }
 }
 
 /// Decimals of one exponent. No sample is NaN.
@@ -71,19 +92,13 @@ impl WideStats {
             resets: stats.resets as u16,
             reserved: 0,
             kind: WIDE,
-            first_value: stats.first_value,
-            last_value: stats.last_value,
-            min: stats.min,
-            max: stats.max,
-            sum: stats.sum,
-            compensation: stats.compensation,
-            increase: stats.increase,
+            floats: Floats::new(stats),
         }
     }
 
     /// Whether all values but NaN are equal.
     pub(in crate::segment) fn is_constant(&self) -> bool {
-        self.min == self.max
+        self.floats.min == self.floats.max
     }
 
     pub(in crate::segment) fn words(&self) -> StatsWords {
@@ -91,19 +106,7 @@ impl WideStats {
     }
 
     pub(in crate::segment) fn stats(&self) -> ChunkStats {
-        ChunkStats {
-            stale: u32::from(self.stale),
-            nan: u32::from(self.nan),
-            resets: u32::from(self.resets),
-            first_value: self.first_value,
-            last_value: self.last_value,
-            min: self.min,
-            max: self.max,
-            sum: self.sum,
-            compensation: self.compensation,
-            increase: self.increase,
-            ..ChunkStats::default()
-        }
+        self.floats.with_counts(self.stale.into(), self.nan.into(), self.resets.into())
     }
 }
 
@@ -114,27 +117,28 @@ impl NarrowStats {
     }
 
     fn of_exponent(wide: &WideStats, exponent: u8) -> Option<Self> {
+        let floats = &wide.floats;
         let integer = |value: f64| i32::try_from(float_to_decimal(value, exponent)?).ok();
-        let min = integer(wide.min)?;
+        let min = integer(floats.min)?;
         let above = |value: f64| u16::try_from(i64::from(integer(value)?) - i64::from(min)).ok();
         let off = |value: f64, near: i32| {
             let near = decimal_to_float(near, exponent);
             i16::try_from(value.to_bits().wrapping_sub(near.to_bits()) as i64).ok()
         };
-        let (sum, increase) = (integer(wide.sum)?, integer(wide.increase)?);
-        let compensation = wide.compensation.to_bits();
+        let (sum, increase) = (integer(floats.sum)?, integer(floats.increase)?);
+        let compensation = floats.compensation.to_bits();
         let narrow = Self {
-            sum_off: off(wide.sum, sum)?,
-            increase_off: off(wide.increase, increase)?,
+            sum_off: off(floats.sum, sum)?,
+            increase_off: off(floats.increase, increase)?,
             resets: wide.resets,
             exponent,
             kind: NARROW,
             min,
             sum,
             increase,
-            first_value: above(wide.first_value)?,
-            last_value: above(wide.last_value)?,
-            max: above(wide.max)?,
+            first_value: above(floats.first_value)?,
+            last_value: above(floats.last_value)?,
+            max: above(floats.max)?,
             compensation_low: (compensation >> 16) as u16,
             compensation_high: (compensation >> 32) as u32,
         };

@@ -2,6 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::stats::Floats;
 use super::{Chunk, Series};
 use crate::chunk::{CHUNK_SAMPLES_MAX, ChunkStats};
 
@@ -25,13 +26,7 @@ pub(in crate::segment) struct StatsRecord {
     nan: u32,
     resets: u32,
     reserved: u32,
-    first_value: f64,
-    last_value: f64,
-    min: f64,
-    max: f64,
-    sum: f64,
-    compensation: f64,
-    increase: f64,
+    floats: Floats,
 }
 
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -65,19 +60,8 @@ impl From<&SeriesRecord> for Series {
 impl StatsRecord {
     /// `None` if it counts more samples than a chunk has.
     pub(in crate::segment) fn stats(&self) -> Option<ChunkStats> {
-        let counts = [self.stale, self.nan, self.resets];
-        counts.iter().all(|count| *count <= CHUNK_SAMPLES_MAX as u32).then_some(ChunkStats {
-            stale: self.stale,
-            nan: self.nan,
-            resets: self.resets,
-            first_value: self.first_value,
-            last_value: self.last_value,
-            min: self.min,
-            max: self.max,
-            sum: self.sum,
-            compensation: self.compensation,
-            increase: self.increase,
-            ..ChunkStats::default()
-        })
+        let Self { stale, nan, resets, .. } = *self;
+        let fit = [stale, nan, resets].iter().all(|count| *count <= CHUNK_SAMPLES_MAX as u32);
+        fit.then(|| self.floats.with_counts(stale, nan, resets))
     }
 }
