@@ -89,20 +89,21 @@ impl<T: Copy> Slots<T> {
     #[cfg(not(loom))]
     #[inline]
     pub(super) unsafe fn read(&self, from: u64, to: u64, mut f: impl FnMut(&[T])) {
-        let at = self.index(from);
-        let len = (to - from) as usize;
+        for (slot, len) in self.pieces(from, to) {
+            // SAFETY: inside the cells; the caller promised that they are written and stay so.
+            f(unsafe { std::slice::from_raw_parts(slot, len) });
+        }
+    }
+
+    /// First slot and length of the one or two pieces, inside the cells, that `from..to` is: at most the capacity.
+    #[cfg(not(loom))]
+    #[inline(always)]
+    fn pieces(&self, from: u64, to: u64) -> impl Iterator<Item = (*mut T, usize)> {
+        let (at, len) = (self.index(from), (to - from) as usize);
         let first = len.min(self.cells.len() - at);
         let base = self.base();
-        if first > 0 {
-            // SAFETY: the mask keeps `at` below the length.
-            let slot = unsafe { base.add(at) };
-            // SAFETY: `at + first` is at most the length; the caller promised that they are written and stay so.
-            f(unsafe { std::slice::from_raw_parts(slot, first) });
-        }
-        if len > first {
-            // SAFETY: as above; what is left is at most `at` long.
-            f(unsafe { std::slice::from_raw_parts(base, len - first) });
-        }
+        // What is left behind the end is at most `at` long.
+        [(base.wrapping_add(at), first), (base, len - first)].into_iter().filter(|(_, len)| *len > 0)
     }
 
     /// As [`Self::read`], to be changed.
@@ -111,19 +112,9 @@ impl<T: Copy> Slots<T> {
     /// As [`Self::read`], and no thread reads them during the call.
     #[cfg(not(loom))]
     pub(super) unsafe fn change(&self, from: u64, to: u64, mut f: impl FnMut(&mut [T])) {
-        let at = self.index(from);
-        let len = (to - from) as usize;
-        let first = len.min(self.cells.len() - at);
-        let base = self.base();
-        if first > 0 {
-            // SAFETY: the mask keeps `at` below the length.
-            let slot = unsafe { base.add(at) };
+        for (slot, len) in self.pieces(from, to) {
             // SAFETY: as in `read`, and the caller promised that they are ours alone.
-            f(unsafe { std::slice::from_raw_parts_mut(slot, first) });
-        }
-        if len > first {
-            // SAFETY: as above; what is left is at most `at` long.
-            f(unsafe { std::slice::from_raw_parts_mut(base, len - first) });
+            f(unsafe { std::slice::from_raw_parts_mut(slot, len) });
         }
     }
 
