@@ -5,17 +5,18 @@
 
 mod buf;
 mod head;
+mod view;
 
 use std::ptr::{self, NonNull};
 
 use crate::commit::PinView;
 use crate::sync::atomic::{AtomicI64, AtomicPtr, AtomicU64, Ordering};
-use crate::sync::epoch::Guard;
 use crate::sync::{UnsafeCell, weakenable, weakenable_step};
 
 pub use buf::{ChunkMark, ORDINALS_END, len_at};
 use buf::{Mark, Marks, Slot, TailBuf, free_marks, next_capacity, retire, slot_at, with_pairs};
 pub use head::{HeadTable, HeadWriter, SeriesHead};
+pub use view::TailView;
 
 /// Samples in a full tail; it is sealed then. One vector of a chunk.
 #[cfg(not(loom))]
@@ -137,15 +138,6 @@ pub trait Seal {
 
     /// Tail bytes of `generation` grew (or shrank, when a tail was sealed).
     fn weigh(&mut self, generation: u32, bytes: isize);
-}
-
-/// What a reader found in a tail.
-#[derive(Debug, PartialEq)]
-pub enum TailView {
-    /// Nothing of the generation asked for is in the tail: all its sealed chunks count.
-    Elsewhere,
-    /// The tail's samples were copied; only chunks of lower ordinal count beside them.
-    Copied { ordinal: u32 },
 }
 
 impl OpenTail {
@@ -371,62 +363,6 @@ impl OpenTail {
             let mark = Mark { pair: UnsafeCell::new(pair), next };
             // Release: pairs with the Acquire in `view`.
             marks.store(Box::into_raw(Box::new(mark)), weakenable!("tail_mark", Release));
-        }
-    }
-
-    /// Copies what the tail holds of `generation` as of `commit`.
-    fn view(&self, _guard: &Guard, generation: u32, commit: u64, out: &mut Vec<Pair>) -> TailView {
-        loop {
-            // Acquire, both: see the stores they pair with. The order is T4's.
-            let before = self.buf.load(weakenable!("tail_read_buf", Acquire));
-            let state = State(self.state.load(weakenable!("tail_read_len", Acquire)));
-            // Relaxed: it comes after the state by the Acquire there, and tells only whether to look again.
-            if before != self.buf.load(Ordering::Relaxed) {
-                continue; // Grown or sealed in between: each retry is another's progress.
-            }
-            let Some(buf) = NonNull::new(before) else { return TailView::Elsewhere };
-            // SAFETY: the guard was taken before the load, so the buffer is not freed (T6).
-            let header = unsafe { buf.as_ref() };
-            let mut elsewhere = state.len() == 0;
-            weakenable_step!("rotation_generation", elsewhere |= header.generation != generation);
-            if elsewhere {
-                return TailView::Elsewhere;
-            }
-            let own = ChunkMark { commit: state.commit(), base: state.base() as u32 };
-            // Acquire: the marks that `state` relies on came before it; one pushed since is read whole.
-            let kept = header.marks.load(weakenable!("tail_read_mark", Acquire));
-            // SAFETY: the guard keeps the marks of a buffer seen under it (T6).
-            let marks = unsafe { Marks::new(kept) }.chain([own]);
-            let len = len_at(commit, state.len() as u32, marks) as usize;
-            // The state belongs to this buffer or to an earlier, smaller copy of it (T4), so
-            // these slots are inside it and published (T2).
-            with_pairs(TailBuf::slots(buf), len, |pairs| out.extend_from_slice(pairs));
-            return TailView::Copied { ordinal: header.ordinal() };
-        }
-    }
-}
-
-impl OpenTail {
-    /// The last sample of the tail, if it belongs to `generation`, as of a commit that was published before `visible`
-    /// answered or is the one it answers (T9). Nothing is copied.
-    fn newest(&self, _guard: &Guard, generation: u32, visible: impl Fn() -> u64) -> Option<Pair> {
-        loop {
-            // As in `view`.
-            let before = self.buf.load(weakenable!("newest_buf", Acquire));
-            let state = State(self.state.load(weakenable!("newest_len", Acquire)));
-            if before != self.buf.load(Ordering::Relaxed) {
-                continue; // Grown or sealed in between: each retry is another's progress.
-            }
-            let buf = NonNull::new(before)?;
-            // SAFETY: the guard was taken before the load, so the buffer is not freed (T6).
-            let header = unsafe { buf.as_ref() };
-            if header.generation != generation {
-                return None;
-            }
-            let len = if state.commit() <= visible() { state.len() } else { state.base() };
-            // The state belongs to this buffer or to an earlier, smaller copy of it (T4), so these slots are inside it
-            // and published (T2).
-            return with_pairs(TailBuf::slots(buf), len as usize, |pairs| pairs.last().copied());
         }
     }
 }
