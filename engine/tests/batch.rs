@@ -4,7 +4,7 @@ mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use support::{SOON, at, contents, name, series};
+use support::{SOON, at, contents, copy_dir, name, series};
 use tidegauge::{
     Batch, CommitError, Committed, Durability, Engine, Expect, Found, Level, PushError, Retry, RetryError, SeqNo,
     SeriesId, SeriesSample,
@@ -196,17 +196,6 @@ fn check(engine: &Engine, host: usize, last: Option<SeqNo>) {
             assert_eq!(judge(engine, id, Expect::Nothing), Err(Found::Seq(seq)));
             assert_eq!(judge(engine, id, Expect::UnchangedSince(seq)), Err(Found::Seq(seq)));
             assert_eq!(judge(engine, id, Expect::UnchangedSince(SeqNo(seq.0 + 1))), Ok(()));
-        }
-    }
-}
-
-fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let (path, target) = (entry.path(), to.join(entry.file_name()));
-        match entry.file_type().unwrap().is_dir() {
-            true => copy_dir(&path, &target),
-            false => drop(std::fs::copy(&path, &target).unwrap()),
         }
     }
 }

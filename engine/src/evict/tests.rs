@@ -1,5 +1,8 @@
 //! Evictions amid pushes, step by step: what the threads of an engine do only now and then.
 
+#[path = "../../tests/support/files.rs"]
+mod files;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -22,19 +25,6 @@ fn now(engine: &Engine) -> IdleSince {
 
 fn evict_all(engine: &Engine) -> usize {
     evict(&engine.life().core, now(engine), 1, SOON).unwrap_or(0)
-}
-
-/// As a crash would leave it.
-fn copy_dir(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy_dir(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 fn series(engine: &Engine, host: &str) -> SeriesId {
@@ -138,7 +128,8 @@ fn a_late_sample_brings_its_series_back_though_there_are_as_many_as_may_be_and_t
     let ack = appender.push_unchecked(&[SeriesSample::new(old, at(2), 2.0), SeriesSample::new(new, at(7), 7.0)]);
     engine.wait(ack, Level::Durable, SOON).unwrap();
     assert!(engine.series(&[("__name__", "third")]).is_err());
-    copy_dir(dir.path(), copy.path());
+    // As a crash would leave it.
+    files::copy_dir(dir.path(), copy.path());
     let beside = builder(copy.path()).read_only(true).open().unwrap();
     let reopened = builder(copy.path()).open().unwrap();
     for engine in [&engine, &beside, &reopened] {

@@ -1,9 +1,12 @@
 //! What the engine's tests share: a naive twin, and reading everything back.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
+
+mod files;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub(crate) use files::copy_dir;
 use tidegauge::{Columns, Engine, SeriesId, Snapshot, TimeRange, Timestamp};
 
 /// Long enough for a loaded machine; a test that needs it has failed anyway.
@@ -41,17 +44,4 @@ pub(crate) fn series(engine: &Engine, host: usize) -> SeriesId {
 
 pub(crate) fn name(host: usize) -> String {
     format!("cpu{{host=\"{host}\"}}")
-}
-
-/// Copies a folder with all that is in it.
-pub(crate) fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy_dir(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
