@@ -112,6 +112,33 @@ mod with {
         check(&encode(&doubles, Effort::Cold), &doubles);
     }
 
+    /// Each thread keeps what the last column shares: by what it says, in columns of every kind.
+    #[test]
+    fn vectors_of_many_columns_in_turn_are_read_each_with_the_bins_of_its_own() {
+        let tenths = |values: Vec<f64>| values.iter().map(|n| n / 10.0).collect::<Vec<_>>();
+        let sets = [
+            walk(4_096, -8e9, 40.0),
+            walk(4_096, -8e9, 90.0),
+            tenths(walk(4_096, 4e12, 40.0)),
+            walk(4_096, -2e6, 4_000.0),
+            walk(4_096, 9e14, 7_000.0),
+            values(4_096),
+            values(4_096).iter().map(|v| (v.abs() + 2.0).ln()).collect(),
+            values(4_096).iter().map(|v| (v * 1e9).round()).collect(),
+        ];
+        let encoded = sets.each_ref().map(|values| encode(values, Effort::Cold));
+        let columns = encoded.each_ref().map(|bytes| ValueColumn::parse(bytes, 4_096).unwrap());
+        let mut out = Vec::new();
+        for vector in [0, 3, 1, 2, 0] {
+            for (values, column) in sets.iter().zip(&columns) {
+                out.clear();
+                column.decode_vector(vector, &mut out).unwrap();
+                let want = &values[vector * 1_024..][..1_024];
+                assert!(out.iter().zip(want).all(|(a, b)| a.to_bits() == b.to_bits()), "vector {vector}");
+            }
+        }
+    }
+
     #[test]
     fn kept_columns_open() {
         check(KEPT, &values(1100));

@@ -3,12 +3,11 @@
 //! Byte layout: docs/format/chunk.md, "Cold". What the vectors of a column have in common (bins and their odds) stands
 //! once, in the first of them; each vector is a page of its own, so that it decodes without the others.
 
-use pco::metadata::{DeltaEncoding, Mode};
-use pco::wrapped::{ChunkDecompressor, FileCompressor, FileDecompressor};
+use pco::wrapped::FileCompressor;
 use pco::{ChunkConfig, PagingSpec};
 
 use super::decimal::{self, Decimals, Scale};
-use super::{bins, exceptions};
+use super::{bins, exceptions, opened};
 use crate::chunk::cursor::{Cursor, put_varint, unzigzag, zigzag};
 use crate::chunk::format::{HAS_CORRECTIONS, HAS_EXCEPTIONS, VECTOR_SAMPLES, ValueEncoding};
 use crate::chunk::ints::Scratch;
@@ -17,19 +16,13 @@ use crate::chunk::{ChunkError, kernel, vectors};
 
 /// What the pages hold: doubles, or the integers of decimals. These as what is left above the least of them, where all
 /// of them fit two bytes or four: a bin, of which a column of two decimals needs a dozen, costs pco the whole width.
-const DOUBLES: u8 = 0;
-const DECIMALS: u8 = 1;
-const DECIMALS_16: u8 = 2;
-const DECIMALS_32: u8 = 3;
+pub(super) const DOUBLES: u8 = 0;
+pub(super) const DECIMALS: u8 = 1;
+pub(super) const DECIMALS_16: u8 = 2;
+pub(super) const DECIMALS_32: u8 = 3;
 /// As these two, but what the pages share is [packed](bins), and a page that nothing follows has no length.
-const PACKED_16: u8 = 4;
-const PACKED_32: u8 = 5;
-
-/// The major version of pco's format that this release writes and reads.
-const PCO_MAJOR: u8 = 4;
-
-/// Longest window that pco may look back in, as a power of two: longer than a chunk makes no sense.
-const WINDOW_LOG_MAX: u32 = 15;
+pub(super) const PACKED_16: u8 = 4;
+pub(super) const PACKED_32: u8 = 5;
 
 /// How hard pco tries, from 0 to 12. Beyond this it takes much longer and gains a few thousandths.
 const LEVEL: usize = 8;
@@ -179,92 +172,26 @@ pub(super) fn decode(first: &[u8], bytes: &[u8], out: &mut [f64]) -> Result<(), 
         _ => return Err(ChunkError::damaged("kind of a cold column")),
     };
     let base = if kind >= DECIMALS_16 { unzigzag(head.varint("least integer")?) } else { 0 };
-    let unpacked;
-    let meta = if kind >= PACKED_16 {
-        let packed = bins::unpack(head.rest(), if kind == PACKED_16 { 16 } else { 32 });
-        let (meta, len) = packed.ok_or(ChunkError::damaged("bins of a cold column"))?;
-        head.take(len, "bins of a cold column")?;
-        unpacked = meta;
-        &unpacked
-    } else {
-        let len = usize::from(head.u16("length of what cold vectors share")?);
-        head.take(len, "what cold vectors share")?
-    };
-
-    // The first vector goes on behind what is shared.
-    let mut cursor = if std::ptr::eq(first, bytes) { head } else { Cursor::new(&bytes[1..]) };
-    let byte = bytes[0];
-    let followed = byte & (HAS_CORRECTIONS | HAS_EXCEPTIONS) != 0;
-    let len = if kind >= PACKED_16 && !followed { cursor.rest().len() } else { cursor.u16("length of a page")?.into() };
-    let page = cursor.take(len, "page")?;
-    match scale {
-        None => {
+    opened::with(kind, head.rest(), |column| {
+        head.take(column.len(), "what cold vectors share")?;
+        // The first vector goes on behind what is shared.
+        let mut cursor = if std::ptr::eq(first, bytes) { head } else { Cursor::new(&bytes[1..]) };
+        let byte = bytes[0];
+        let followed = byte & (HAS_CORRECTIONS | HAS_EXCEPTIONS) != 0;
+        let len =
+            if kind >= PACKED_16 && !followed { cursor.rest().len() } else { cursor.u16("length of a page")?.into() };
+        let page = cursor.take(len, "page")?;
+        let Some(scale) = scale else {
             if followed {
                 return Err(ChunkError::damaged("flags of cold doubles"));
             }
-            read_page(meta, page, out)?;
-        }
-        Some(scale) => {
-            let words: &mut [u64] = bytemuck::cast_slice_mut(&mut *out);
-            match kind {
-                DECIMALS_16 | PACKED_16 => read_integers(meta, page, words, |n: u16| base.wrapping_add(n.into()))?,
-                DECIMALS_32 | PACKED_32 => read_integers(meta, page, words, |n: u32| base.wrapping_add(n.into()))?,
-                _ => read_integers(meta, page, words, |n: i64| n)?,
-            }
-            kernel::decimals(&scale, words);
-            Room::with(|room| super::decode::tail(&mut cursor, byte, out, room))?;
-        }
-    }
-    cursor.end("bytes behind a cold vector")
-}
-
-fn read_integers<T: pco::data_types::Number + Default>(
-    meta: &[u8],
-    page: &[u8],
-    words: &mut [u64],
-    integer: impl Fn(T) -> i64,
-) -> Result<(), ChunkError> {
-    let mut numbers = [T::default(); VECTOR_SAMPLES];
-    let numbers = &mut numbers[..words.len()];
-    read_page(meta, page, numbers)?;
-    words.iter_mut().zip(numbers).for_each(|(word, n)| *word = integer(*n) as u64);
-    Ok(())
-}
-
-fn read_page<T: pco::data_types::Number>(meta: &[u8], page: &[u8], out: &mut [T]) -> Result<(), ChunkError> {
-    const DAMAGED: ChunkError = ChunkError::damaged("a page of pco");
-    let mut chunk = open::<T>(meta)?;
-    let mut pages = chunk.page_decompressor(page, out.len()).map_err(|_| DAMAGED)?;
-    let progress = pages.read(out).map_err(|_| DAMAGED)?;
-    if progress.finished && progress.n_processed == out.len() && pages.into_src().is_empty() {
-        Ok(())
-    } else {
-        Err(DAMAGED)
-    }
-}
-
-fn open<T: pco::data_types::Number>(meta: &[u8]) -> Result<ChunkDecompressor<T>, ChunkError> {
-    const DAMAGED: ChunkError = ChunkError::damaged("bins of pco");
-    // The mode is in the lower half of the third byte. A dictionary, which the encoder never asks for, would be
-    // allocated before it is read.
-    const DICTIONARY: u8 = 4;
-    let (Some(&major), Some(mode)) = (meta.first(), meta.get(2)) else { return Err(DAMAGED) };
-    if major > PCO_MAJOR {
-        return Err(ChunkError::TooNew { what: "pco format", found: major, supported: PCO_MAJOR });
-    }
-    if major != PCO_MAJOR || mode & 0x0f == DICTIONARY {
-        return Err(DAMAGED);
-    }
-    let (file, rest) = FileDecompressor::new(meta).map_err(|_| DAMAGED)?;
-    let (chunk, rest) = file.chunk_decompressor::<T, _>(rest).map_err(|_| DAMAGED)?;
-    let modes =
-        matches!(chunk.meta().mode, Mode::Classic | Mode::IntMult(_) | Mode::FloatMult(_) | Mode::FloatQuant(_));
-    let deltas = match &chunk.meta().delta_encoding {
-        DeltaEncoding::NoOp | DeltaEncoding::Consecutive { .. } => true,
-        // A window is allocated before anything is read.
-        DeltaEncoding::Lookback { config, .. } => config.window_n_log <= WINDOW_LOG_MAX,
-        _ => false,
-    };
-    let known = modes && deltas;
-    if known && rest.is_empty() { Ok(chunk) } else { Err(DAMAGED) }
+            column.read_doubles(page, out)?;
+            return cursor.end("bytes behind a cold vector");
+        };
+        let words: &mut [u64] = bytemuck::cast_slice_mut(&mut *out);
+        column.read_integers(page, base, words)?;
+        kernel::decimals(&scale, words);
+        Room::with(|room| super::decode::tail(&mut cursor, byte, out, room))?;
+        cursor.end("bytes behind a cold vector")
+    })
 }

@@ -16,6 +16,8 @@ mod bins;
 mod cold;
 mod decode;
 mod encode;
+#[cfg(feature = "cold")]
+mod opened;
 mod plain;
 
 use super::cursor::Cursor;
