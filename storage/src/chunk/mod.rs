@@ -34,7 +34,7 @@ mod view;
 // what is known about a chunk without decoding it
 mod stats;
 
-pub(crate) use cursor::{Cursor, put_varint, varint_len};
+pub(crate) use cursor::{Cursor, put_signed, put_varint, unzigzag, varint_len, zigzag};
 pub use encoder::ChunkEncoder;
 pub use error::ChunkError;
 pub(crate) use format::DECIMAL_EXPONENT_MAX;

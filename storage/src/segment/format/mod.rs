@@ -126,7 +126,7 @@ pub(super) struct TimestampsRecord {
 }
 
 /// A chunk: a value column and the timestamp column that goes with it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Chunk {
     /// Of the value column in the file.
     pub(super) offset: u64,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::directory::ChunkList;
 use super::sink::Sink;
 use crate::chunk::format::VALUE_TYPE_F64;
 use crate::chunk::{CHUNK_SAMPLES_MAX, ChunkStats, Effort, Joined, TimestampEncoder, ValueEncoder};
@@ -28,7 +29,7 @@ pub(super) struct ColumnWriter {
     encoded: Vec<u8>,
     values: Vec<f64>,
     timestamps: Vec<TimestampsRecord>,
-    chunks: Vec<ChunkRecord>,
+    chunks: ChunkList,
     /// In units, as the section counts them.
     stats: Vec<[u8; STATS_UNIT]>,
     /// Statistics of constant chunks, and where they are.
@@ -140,7 +141,7 @@ impl ColumnWriter {
             len: self.encoded.len() as u16,
             value_type: VALUE_TYPE_F64,
         };
-        self.chunks.push((&chunk).into());
+        self.chunks.push(&chunk);
         sink.write(&self.encoded)?;
         self.samples += count as u64;
         Ok(())
@@ -154,7 +155,7 @@ impl ColumnWriter {
         let record = chunk.timestamps;
         let timestamps = self.column_of_encoded(record.first, record.last, record.count, sink)?;
         let stats = chunk.stats.map_or(NO_STATS, |stats| self.note_stats(&stats));
-        self.chunks.push((&Chunk { offset: sink.offset(), timestamps, stats, ..chunk.record }).into());
+        self.chunks.push(&Chunk { offset: sink.offset(), timestamps, stats, ..chunk.record });
         sink.write(chunk.value_bytes)?;
         self.samples += u64::from(record.count);
         Ok(())
@@ -214,7 +215,9 @@ impl ColumnWriter {
         footer.first_timestamp = self.timestamps.iter().map(|column| column.first).min().unwrap_or(0);
         footer.last_timestamp = self.timestamps.iter().map(|column| column.last).max().unwrap_or(0);
         footer.sections[Section::Timestamps as usize] = sink.section(bytemuck::cast_slice(&self.timestamps))?;
-        footer.sections[Section::Chunks as usize] = sink.section(bytemuck::cast_slice(&self.chunks))?;
+        footer.sections[Section::Chunks as usize] = sink.section_of(self.chunks.iter(), |chunk, out| {
+            out.extend_from_slice(bytemuck::bytes_of(&ChunkRecord::from(&chunk)));
+        })?;
         footer.sections[Section::Stats as usize] = sink.section(bytemuck::cast_slice(&self.stats))?;
         // Not needed while the rest of the index is made.
         *self = Self::default();

@@ -9,7 +9,7 @@ use super::sink::Sink;
 use crate::chunk::{put_varint, varint_len};
 use crate::model::{Labels, SeriesKey};
 use crate::segment::WriteError;
-use crate::segment::format::{Footer, LabelRecord, NameRecord, Section};
+use crate::segment::format::{Footer, LabelRecord, NameRecord, Section, Series, SeriesRecord};
 use crate::segment::postings::Gathered;
 
 /// Gathers the labels of the series. Labels are numbered as they come, and by the
@@ -69,13 +69,14 @@ impl LabelIndex {
         let mut labels = 0;
         let mut encoded = Vec::new();
         let mut sets = self.sets.read();
-        footer.sections[Section::Series as usize] = sink.section_of(0..self.sets.len(), |i, out| {
+        footer.sections[Section::Series as usize] = sink.section_of(series.iter(), |(max_seq, first_chunk), out| {
             let set = sets.next();
             encoded.clear();
             set.iter().for_each(|&number| encoded.extend_from_slice(dictionary.pair(number)));
-            let record = series.record(i, SeriesKey::of_encoded(&encoded), labels);
+            let key = SeriesKey::of_encoded(&encoded).0;
+            let series = Series { key: [key as u64, (key >> 64) as u64], max_seq, labels, first_chunk };
             labels += dictionary.differences(set).map(|rank| varint_len(rank) as u64).sum::<u64>();
-            out.extend_from_slice(bytemuck::bytes_of(&record));
+            out.extend_from_slice(bytemuck::bytes_of(&SeriesRecord::from(&series)));
         })?;
         let mut sets = self.sets.read();
         footer.sections[Section::Labels as usize] = sink.section_of(0..self.sets.len(), |_, out| {

@@ -1,7 +1,9 @@
 //! Writing a segment, series by series.
 
 mod columns;
+mod directory;
 mod labels;
+mod pieces;
 mod series;
 mod sets;
 mod sink;

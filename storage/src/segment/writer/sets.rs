@@ -1,6 +1,7 @@
 //! The label sets of a segment's series while it is written: each as what it differs in from the one before.
 
-use crate::chunk::{Cursor, put_varint};
+use super::pieces::{Entries, Pieces};
+use crate::chunk::put_varint;
 
 /// Places of a set that are compared with the set before; what lies behind is always written.
 const COMPARED: usize = 63;
@@ -9,7 +10,7 @@ const COMPARED: usize = 63;
 #[derive(Debug, Default)]
 pub(super) struct Sets {
     /// Of each set: how many labels, a bit for each place that differs, and the numbers there.
-    bytes: Vec<u8>,
+    pieces: Pieces,
     last: Vec<u32>,
     count: usize,
 }
@@ -18,9 +19,11 @@ impl Sets {
     pub(super) fn push(&mut self, set: &[u32]) {
         let differs = |&i: &usize| i >= COMPARED || self.last.get(i) != set.get(i);
         let mask = (0..set.len().min(COMPARED)).filter(differs).fold(0u64, |mask, i| mask | 1 << i);
-        put_varint(&mut self.bytes, set.len() as u64);
-        put_varint(&mut self.bytes, mask);
-        (0..set.len()).filter(differs).for_each(|i| put_varint(&mut self.bytes, u64::from(set[i])));
+        self.pieces.push(|out| {
+            put_varint(out, set.len() as u64);
+            put_varint(out, mask);
+            (0..set.len()).filter(differs).for_each(|i| put_varint(out, u64::from(set[i])));
+        });
         self.last.clear();
         self.last.extend_from_slice(set);
         self.count += 1;
@@ -37,12 +40,12 @@ impl Sets {
 
     /// The sets from the first on.
     pub(super) fn read(&self) -> Reader<'_> {
-        Reader { cursor: Cursor::new(&self.bytes), set: Vec::new() }
+        Reader { entries: self.pieces.entries(), set: Vec::new() }
     }
 }
 
 pub(super) struct Reader<'a> {
-    cursor: Cursor<'a>,
+    entries: Entries<'a>,
     set: Vec<u32>,
 }
 
@@ -52,8 +55,9 @@ impl Reader<'_> {
     /// # Panics
     /// Behind the last one.
     pub(super) fn next(&mut self) -> &[u32] {
-        let Self { cursor, set } = self;
-        let mut number = || cursor.varint("a label set").expect("written by this process");
+        let Self { entries, set } = self;
+        let entry = entries.next().expect("a set more");
+        let mut number = || entry.varint("a label set").expect("written by this process");
         let (len, mask) = (number() as usize, number());
         set.resize(len, 0);
         for (i, place) in set.iter_mut().enumerate() {
@@ -97,6 +101,6 @@ mod tests {
     fn neighbours_cost_a_few_bytes() {
         let mut sets = Sets::default();
         (0..1_000).for_each(|i| sets.push(&[7, 100 + i / 10, 5_000 + i, 9]));
-        assert!(sets.bytes.len() <= 5_000, "{}", sets.bytes.len());
+        assert!(sets.pieces.len() <= 5_000, "{}", sets.pieces.len());
     }
 }
