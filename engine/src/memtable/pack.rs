@@ -12,8 +12,12 @@ pub const PACK_SLOTS: u32 = if cfg!(loom) { 1 } else { 256 };
 /// Never changes once it is in the memtable.
 #[derive(Default)]
 pub struct Pack {
+    /// Of the slots that may share it.
+    first_slot: u32,
     /// Ascending by slot, then kind.
     tails: Box<[Packed]>,
+    /// How far the slot of each tail is from the first.
+    slots: Box<[u8]>,
     timestamps: Box<[i64]>,
     values: Box<[f64]>,
     /// By place in `tails`; only what a pinned commit needs.
@@ -23,24 +27,23 @@ pub struct Pack {
 /// One tail of a pack.
 #[derive(Clone, Copy)]
 struct Packed {
-    slot: u32,
-    timestamps: u32,
-    values: u32,
+    last_seq: u64,
     /// Length, then the bit of the kind, then the ordinal.
     place: u32,
-    last_seq: u64,
+    timestamps: u16,
+    values: u16,
 }
 
 const LEN_BITS: u32 = 6;
 const LEN_MASK: u32 = (1 << LEN_BITS) - 1;
 const KIND_BIT: u32 = 1 << LEN_BITS;
 const _: () = assert!(PACKED_SAMPLES <= LEN_MASK as usize && super::ORDINALS_END <= 1 << (31 - LEN_BITS));
+const _: () = assert!(PACK_SLOTS <= 1 << u8::BITS && PACK_SLOTS as usize * 2 * PACKED_SAMPLES <= 1 << u16::BITS);
 
 impl Packed {
     fn new(full: &Full<'_>, timestamps: usize, values: usize) -> Self {
         let place = full.ordinal << (LEN_BITS + 1) | kind_bit(full.kind) | full.pairs.len() as u32;
-        let (timestamps, values) = (timestamps as u32, values as u32);
-        Self { slot: full.slot, timestamps, values, place, last_seq: full.last_seq }
+        Self { last_seq: full.last_seq, place, timestamps: timestamps as u16, values: values as u16 }
     }
 
     fn len(&self) -> usize {
@@ -49,10 +52,6 @@ impl Packed {
 
     fn ordinal(&self) -> u32 {
         self.place >> (LEN_BITS + 1)
-    }
-
-    fn key(&self) -> (u32, u32) {
-        (self.slot, self.place & KIND_BIT)
     }
 }
 
@@ -65,50 +64,61 @@ impl Pack {
     pub fn bytes(&self) -> usize {
         const NODE: usize = 64;
         let columns = size_of_val(&*self.timestamps) + size_of_val(&*self.values);
-        NODE + size_of::<Self>() + columns + size_of_val(&*self.tails) + size_of_val(&*self.marks)
+        let tails = size_of_val(&*self.tails) + size_of_val(&*self.slots);
+        NODE + size_of::<Self>() + columns + tails + size_of_val(&*self.marks)
     }
 
     /// Appends to `out` what the tail of `slot` and `kind` held at `commit`, if it is here and its ordinal is below
     /// `below`. O(log n + k).
     pub fn copy(&self, slot: u32, kind: Kind, below: u32, commit: u64, out: &mut Vec<Pair>) {
-        let Some(at) = self.find((slot, kind_bit(kind))) else { return };
+        let Some(at) = self.find(slot, kind) else { return };
         let tail = &self.tails[at];
         if tail.ordinal() >= below {
             return;
         }
         let marks = self.marks.iter().filter(|(of, _)| *of as usize == at).map(|(_, mark)| *mark);
         let len = len_at(commit, tail.len() as u32, marks) as usize;
-        let (timestamps, values) = (tail.timestamps as usize, tail.values as usize);
+        let (timestamps, values) = (usize::from(tail.timestamps), usize::from(tail.values));
         let columns = self.timestamps[timestamps..].iter().zip(&self.values[values..values + len]);
         out.extend(columns.map(|(&timestamp, &value)| Pair { timestamp, value }));
     }
 
     /// See [`Full::last_seq`]; 0 if nothing of the series is here.
     pub fn last_seq(&self, slot: u32) -> u64 {
-        let of = |kind| self.find((slot, kind_bit(kind))).map_or(0, |at| self.tails[at].last_seq);
+        let of = |kind| self.find(slot, kind).map_or(0, |at| self.tails[at].last_seq);
         of(Kind::InOrder).max(of(Kind::Late))
     }
 
-    fn find(&self, key: (u32, u32)) -> Option<usize> {
+    /// By the distance of the slot, then the kind.
+    fn key(&self, at: usize) -> (u8, u32) {
+        (self.slots[at], self.tails[at].place & KIND_BIT)
+    }
+
+    /// The place of a tail. The slot is one of those that may share this pack.
+    fn find(&self, slot: u32, kind: Kind) -> Option<usize> {
+        let key = ((slot - self.first_slot) as u8, kind_bit(kind));
         // Where it is if every slot has one tail: a search would miss the cache at each step.
-        let likely = (key.0 % PACK_SLOTS) as usize;
-        if self.tails.get(likely).is_some_and(|tail| tail.key() == key) {
+        let likely = usize::from(key.0);
+        if likely < self.tails.len() && self.key(likely) == key {
             return Some(likely);
         }
-        self.tails.binary_search_by_key(&key, Packed::key).ok()
+        let start = self.slots.partition_point(|&slot| slot < key.0);
+        (start..self.tails.len()).take(2).find(|&at| self.key(at) == key)
     }
 
     /// The slots that have a tail here, ascending; one that has two comes twice.
     #[cfg(not(loom))]
     pub fn slots(&self) -> impl Iterator<Item = u32> + '_ {
-        self.tails.iter().map(|tail| tail.slot)
+        self.slots.iter().map(|&slot| self.first_slot + u32::from(slot))
     }
 }
 
 /// Gathers a pack, in memory that is reused.
 #[derive(Default)]
 pub struct Packer {
+    first_slot: u32,
     tails: Vec<Packed>,
+    slots: Vec<u8>,
     timestamps: Vec<i64>,
     values: Vec<f64>,
     marks: Vec<(u32, ChunkMark)>,
@@ -120,13 +130,17 @@ impl Packer {
         debug_assert!(full.pairs.len() <= PACKED_SAMPLES, "a longer tail is a chunk");
         let at = self.timestamps_of(full.pairs);
         self.marks.extend(full.marks.iter().map(|mark| (self.tails.len() as u32, *mark)));
+        let slot = full.slot % PACK_SLOTS;
+        debug_assert!(self.tails.is_empty() || self.first_slot == full.slot - slot, "neighbours");
+        self.first_slot = full.slot - slot;
+        self.slots.push(slot as u8);
         self.tails.push(Packed::new(&full, at, self.values.len()));
         self.values.extend(full.pairs.iter().map(|pair| pair.value));
     }
 
     /// Where the timestamps of `pairs` are: those of the tail before, if they are the same.
     fn timestamps_of(&mut self, pairs: &[Pair]) -> usize {
-        let before = self.tails.last().map_or(0, |tail| tail.timestamps as usize);
+        let before = self.tails.last().map_or(0, |tail| usize::from(tail.timestamps));
         let shared = self.timestamps.get(before..before + pairs.len());
         if shared.is_some_and(|shared| shared.iter().zip(pairs).all(|(a, pair)| *a == pair.timestamp)) {
             return before;
@@ -142,12 +156,15 @@ impl Packer {
             return None;
         }
         let pack = Pack {
+            first_slot: self.first_slot,
             tails: self.tails.as_slice().into(),
+            slots: self.slots.as_slice().into(),
             timestamps: self.timestamps.as_slice().into(),
             values: self.values.as_slice().into(),
             marks: self.marks.as_slice().into(),
         };
         self.tails.clear();
+        self.slots.clear();
         self.timestamps.clear();
         self.values.clear();
         self.marks.clear();
@@ -219,6 +236,6 @@ mod tests {
             });
         }
         let bytes = packer.finish().unwrap().bytes() / PACK_SLOTS as usize;
-        assert!(bytes <= 10 * 8 + 24 + 2, "{bytes} bytes a series");
+        assert!(bytes <= 10 * 8 + 17 + 2, "{bytes} bytes a series");
     }
 }
