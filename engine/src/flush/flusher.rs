@@ -104,7 +104,7 @@ impl Flusher {
     /// A moment after the last flush, when nothing follows it: a memtable's memory would stay with the allocator.
     fn tidy(&self, freed: usize) {
         if freed >= WORTH_TRIMMING && self.0.core.versions.load().active.bytes() < freed / 8 {
-            epoch::pin().flush();
+            epoch::settle();
             trim_memory();
         }
     }

@@ -19,6 +19,12 @@ pub(super) fn zeroed<T: Zeroable>(len: usize) -> Box<[T]> {
     bytemuck::zeroed_slice_box(len)
 }
 
+/// An empty list that `len` values fit in; one that is not small lies in a large block.
+pub(super) fn with_room<T>(len: usize) -> Vec<T> {
+    let is_small = len.saturating_mul(size_of::<T>()) < SMALL_BYTES;
+    Vec::with_capacity(if is_small { len } else { len.max(LARGE_BYTES / size_of::<T>()) })
+}
+
 /// Adds a value; what is not small any more gets a large block.
 pub(super) fn push<T>(values: &mut Vec<T>, value: T) {
     let bytes = values.len() * size_of::<T>();
@@ -101,6 +107,8 @@ mod tests {
     fn what_is_not_small_is_large() {
         assert_eq!(zeroed::<u64>(SMALL_BYTES / 8 - 1).len(), SMALL_BYTES / 8 - 1);
         assert!(zeroed::<u64>(SMALL_BYTES / 8).len() * 8 > 32 << 20);
+        assert_eq!(with_room::<u64>(SMALL_BYTES / 8 - 1).capacity(), SMALL_BYTES / 8 - 1);
+        assert!(with_room::<u64>(SMALL_BYTES / 8).capacity() * 8 > 32 << 20);
         let (mut values, mut sizes) = (Vec::new(), std::collections::BTreeSet::new());
         (0..6_000_000u64).for_each(|n| {
             push(&mut values, n);

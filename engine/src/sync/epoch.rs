@@ -11,6 +11,29 @@ pub(crate) use crossbeam_epoch::{Guard, pin};
 #[cfg(loom)]
 pub use stand_in::{Guard, pin};
 
+/// Frees what was deferred before this call by threads that have let go of their guards, all but the last few dozen
+/// pieces of each. Each turn of crossbeam's frees 512 at most, and a memtable of short tails leaves a million.
+///
+/// Some microseconds a turn. Gives up where a guard that is out holds the rest back.
+#[cfg(not(loom))]
+pub(crate) fn settle() {
+    use super::Arc;
+    use super::atomic::{AtomicBool, Ordering};
+    /// Enough for 32 million pieces.
+    const TURNS: u32 = 1 << 16;
+    let is_last_freed = Arc::new(AtomicBool::new(false));
+    let last = Arc::clone(&is_last_freed);
+    // Freed in the order in which it came, so this is the last.
+    pin().defer(move || last.store(true, Ordering::Relaxed));
+    for _ in 0..TURNS {
+        pin().flush();
+        // Relaxed: only tells when to stop.
+        if is_last_freed.load(Ordering::Relaxed) {
+            return;
+        }
+    }
+}
+
 /// Guards are counted under a mutex, and deferred work runs when the last one goes: later than crossbeam's epochs
 /// would at times, never sooner.
 #[cfg(loom)]
