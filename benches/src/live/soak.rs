@@ -37,6 +37,8 @@ pub struct Window {
     pub question_ns: Option<Quantiles>,
     /// Resident memory when it ended.
     pub rss_bytes: u64,
+    /// What of it is no file's: the rest are pages of segments, which the system takes back when it needs them.
+    pub anonymous_bytes: u64,
     /// Processor seconds of all threads.
     pub cpu_s: f64,
     /// Segments.
@@ -78,6 +80,12 @@ pub struct Soak {
     pub rss_last_bytes: u64,
     /// The most resident memory at the end of any window.
     pub rss_most_bytes: u64,
+    /// Memory that is no file's at the end of the first window.
+    pub anonymous_first_bytes: u64,
+    /// The same of the last window.
+    pub anonymous_last_bytes: u64,
+    /// The most of it at the end of any window.
+    pub anonymous_most_bytes: u64,
     /// Bytes of all segments over samples.
     pub bytes_per_sample: f64,
     /// All windows.
@@ -133,6 +141,7 @@ pub fn soak(
                     push_ns: phase.push.quantiles(),
                     question_ns: asked.quantiles(),
                     rss_bytes: memory.rss,
+                    anonymous_bytes: memory.anonymous,
                     cpu_s: cpu_s() - cpu_before,
                     segments: stats.segments,
                     segment_bytes: stats.segment_bytes,
@@ -164,7 +173,10 @@ pub fn soak(
     let (found, series) = read_back(&engine)?;
     let segment_bytes = engine.stats().segment_bytes;
     engine.close().map_err(Error::engine("closing the engine"))?;
-    let rss = |of: Option<&Window>| of.map_or(0, |window| window.rss_bytes);
+    let [rss, anonymous] = [|w: &Window| w.rss_bytes, |w: &Window| w.anonymous_bytes].map(|of: fn(&Window) -> u64| {
+        let [first, last] = [windows.first(), windows.last()].map(|window| window.map_or(0, of));
+        [first, last, windows.iter().map(of).max().unwrap_or(0)]
+    });
     Ok(Soak {
         verb: "soak",
         workload: options.workload.to_string(),
@@ -177,9 +189,12 @@ pub fn soak(
         samples_per_s: pushed.samples as f64 / elapsed.as_secs_f64(),
         push_ns: push.quantiles(),
         question_ns: question.quantiles(),
-        rss_first_bytes: rss(windows.first()),
-        rss_last_bytes: rss(windows.last()),
-        rss_most_bytes: windows.iter().map(|window| window.rss_bytes).max().unwrap_or(0),
+        rss_first_bytes: rss[0],
+        rss_last_bytes: rss[1],
+        rss_most_bytes: rss[2],
+        anonymous_first_bytes: anonymous[0],
+        anonymous_last_bytes: anonymous[1],
+        anonymous_most_bytes: anonymous[2],
         bytes_per_sample: segment_bytes as f64 / pushed.samples as f64,
         windows,
         verified: found == recount.checksum && series == recount.series,
@@ -231,7 +246,7 @@ impl fmt::Display for Window {
         write!(
             f,
             "{:>9.1} s  {:>7.3} M/s  push p50 {:>8.2} p99.9 {:>9.1} µs  questions p50 {:>8.1} p99 {:>9.1} µs  \
-             {:>7.1} MiB  {:>5.2} s cpu  {:>3} segments",
+             {:>7.1} MiB ({:.1} no file's)  {:>5.2} s cpu  {:>3} segments",
             self.at_s,
             self.samples_per_s / 1e6,
             us(self.push_ns, |q| q.p50),
@@ -239,6 +254,7 @@ impl fmt::Display for Window {
             us(self.question_ns, |q| q.p50),
             us(self.question_ns, |q| q.p99),
             self.rss_bytes as f64 / f64::from(1 << 20),
+            self.anonymous_bytes as f64 / f64::from(1 << 20),
             self.cpu_s,
             self.segments
         )
@@ -265,6 +281,9 @@ impl fmt::Display for Soak {
         }
         let [first, last, most] = [self.rss_first_bytes, self.rss_last_bytes, self.rss_most_bytes].map(mib);
         writeln!(f, "memory    {first:.1} MiB first, {last:.1} last, {most:.1} at most")?;
+        let all = [self.anonymous_first_bytes, self.anonymous_last_bytes, self.anonymous_most_bytes];
+        let [first, last, most] = all.map(mib);
+        writeln!(f, "no file's {first:.1} MiB first, {last:.1} last, {most:.1} at most")?;
         writeln!(f, "bytes a sample {:.3}", self.bytes_per_sample)?;
         write!(f, "verified  {}", if self.verified { "yes" } else { "NO" })
     }

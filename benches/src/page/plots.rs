@@ -211,8 +211,11 @@ fn over_time(soak: &Value, figures: &[(&str, &str, f64)]) -> Option<Vec<Curve>> 
 
 const SECONDS: Axis<'static> = Axis { label: "seconds", log: false, least: 0.0, tick: |at| format!("{at:.0}") };
 
+const MEMORY: [(&str, &str, f64); 2] =
+    [("/rss_bytes", "resident memory", 1048576.0), ("/anonymous_bytes", "without files' pages", 1048576.0)];
+
 fn soak_memory(results: &Results) -> Option<Plot> {
-    let curves = over_time(results.soaks.last()?, &[("/rss_bytes", "resident memory", 1048576.0)])?;
+    let curves = over_time(results.soaks.last()?, &MEMORY)?;
     let mib = Axis { label: "MiB", log: false, least: 0.0, tick: |mib| format!("{mib:.0}") };
     plot("soak-memory", "Memory over time", "Under a steady load.", lines(&SECONDS, &mib, &curves, &[]))
 }
