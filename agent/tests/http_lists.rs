@@ -62,6 +62,20 @@ fn what_is_listed_is_charged_to_the_memory_of_queries() {
     assert!(metrics.lines().any(|line| line == "tidegauge_refused_queries_total 5"), "{metrics}");
 }
 
+/// Thirty characters are a megabyte or more, and to compile a hundred takes seconds.
+#[test]
+fn the_regular_expressions_of_a_request_have_a_bound_together() {
+    let (_dir, agent) = with_samples();
+    let of = |count: usize| vec!["match[]=m%7Bk%3D~%22%5C%5CpL%7B30%7D%22%7D"; count].join("&");
+    assert_eq!(agent.get(&format!("/api/v1/labels?{}", of(3))).json()["data"], json!([]));
+    for path in ["labels", "label/k/values", "series"] {
+        let answer = agent.get(&format!("/api/v1/{path}?{}", of(60)));
+        assert_eq!((answer.status, &answer.json()["errorType"]), (400, &json!("bad_data")), "{path}");
+        assert!(answer.text().contains("64 MiB together"), "{path}: {}", answer.text());
+    }
+    assert_eq!(agent.get(&format!("/federate?{}", of(60))).status, 400);
+}
+
 #[test]
 fn cardinality_is_explained() {
     let (_dir, agent) = with_samples();

@@ -11,6 +11,19 @@ use tidegauge_query::{Budget, Cancel, QueryLimits};
 use tidegauge_storage::model::{Sample, SeqNo, Timestamp};
 use tidegauge_storage::source::{Snapshot, VecSource};
 
+/// Nothing can be looked at while one text is matched.
+#[test]
+fn a_long_text_and_a_large_expression_are_not_matched() {
+    let long = "ab".repeat(400_000);
+    let s = snapshot(&[(&[("__name__", "x"), ("v", &long)], &[(0, 1.0)])]);
+    assert_eq!(values(&s, "count(x{v=~\"[ab]*a[ab]{9}\"})", 0).len(), 1);
+    for text in ["x{v=~\"[ab]*a[ab]{900}\"}", "label_replace(x, \"n\", \"m\", \"v\", \"[ab]*a[ab]{900}\")"] {
+        let e = at(&s, text, 0).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Execution, "{text}: {e}");
+        assert!(e.to_string().contains("shorten the expression"), "{text}: {e}");
+    }
+}
+
 #[test]
 fn errors_are_of_the_kind_that_the_api_names() {
     let samples: Vec<(i64, f64)> = (0..1000).map(|i| (i * SECOND, i as f64)).collect();

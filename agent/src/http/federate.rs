@@ -11,6 +11,7 @@ use tidegauge::query::{Cancel, QueryLimits, Selection};
 use tidegauge::{Labels, METRIC_NAME, Sample, TimeRange, Timestamp};
 
 use super::App;
+use super::meta::compiled;
 use super::params::{Params, UrlencodedParams};
 use super::query::api_error;
 use super::reply::ApiError;
@@ -44,14 +45,12 @@ fn allows_quoted_names(headers: &HeaderMap) -> bool {
 }
 
 fn text(app: &App, params: &Params, quoted: bool) -> Result<String, ApiError> {
-    let selectors: Vec<_> = params
-        .all("match[]")
-        .map(|text| parse_matchers(text).map_err(|e| ApiError::BadData(e.to_string())))
-        .collect::<Result<_, _>>()?;
     let now = tidegauge::now();
     let range = recent(now, LOOKBACK);
     let snapshot = app.engine.snapshot();
     let budget = snapshot.budget(QueryLimits::DEFAULT, Cancel::new());
+    let read = |text: &str| parse_matchers(text).map_err(|e| e.to_string());
+    let selectors = compiled(params.all("match[]"), &budget, read, ApiError::BadData)?;
     snapshot.install(|sources| {
         let mut found: Vec<(Labels, Sample)> = Vec::new();
         for matchers in &selectors {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use tidegauge::query::promql::parse_matchers;
+use tidegauge::query::promql::{PATTERN_BYTES_MAX, parse_matchers};
 use tidegauge::query::{Budget, QueryLimits, Selection};
 use tidegauge::{Labels, Matcher, ReadError, SampleSource, Snapshot, TimeRange};
 
@@ -18,9 +18,37 @@ use crate::ask::{put_labels, put_string};
 
 /// What `match[]`, `start`, `end` and `limit` ask for.
 struct Asked {
-    matchers: Vec<Vec<Matcher>>,
+    selectors: Vec<String>,
+    /// Says what is wrong with a selector.
+    wrong: fn(String) -> ApiError,
     range: TimeRange,
     limit: Option<usize>,
+}
+
+/// Selectors that are read by `read`, within `budget`: to compile what regular expressions may take together takes a
+/// second, which is nothing for a thread on which others wait.
+pub(super) fn compiled<'a>(
+    selectors: impl Iterator<Item = &'a str>,
+    budget: &Budget,
+    read: impl Fn(&str) -> Result<Vec<Matcher>, String>,
+    wrong: fn(String) -> ApiError,
+) -> Result<Vec<Vec<Matcher>>, ApiError> {
+    let (mut all, mut bytes) = (Vec::new(), 0);
+    for text in selectors {
+        budget.check().map_err(api_error)?;
+        let matchers = read(text).map_err(wrong)?;
+        bytes += matchers.iter().map(Matcher::pattern_bytes).sum::<u64>();
+        if bytes > PATTERN_BYTES_MAX {
+            return Err(wrong(too_large()));
+        }
+        all.push(matchers);
+    }
+    Ok(all)
+}
+
+pub(super) fn too_large() -> String {
+    let most = PATTERN_BYTES_MAX >> 20;
+    format!("the regular expressions of this request take more than {most} MiB together: ask in several requests")
 }
 
 /// Predicates of which one at least refuses the empty text: else every series would pass.
@@ -33,15 +61,14 @@ fn matchers(text: &str) -> Result<Vec<Matcher>, String> {
 }
 
 impl Asked {
-    /// `wrong` says what is wrong with a selector.
     fn new(params: &Params, wrong: fn(String) -> ApiError) -> Result<Self, ApiError> {
         let limit = params.limit("limit")?;
         let start = params.time("start")?.unwrap_or(TimeRange::ALL.start);
         let end = params.time("end")?.unwrap_or(TimeRange::ALL.end);
-        let matchers = params.all("match[]").map(matchers).collect::<Result<_, _>>().map_err(wrong)?;
+        let selectors = params.all("match[]").map(str::to_owned).collect();
         // A range that ends before it begins holds nothing, and that is no error.
         let range = if end < start { TimeRange::new(start, start) } else { TimeRange::covering(start, end) };
-        Ok(Self { matchers, range, limit })
+        Ok(Self { selectors, wrong, range, limit })
     }
 
     /// Answers what `find` finds, sorted and cut to the limit, once it is our turn. All that is found is charged to the
@@ -50,14 +77,16 @@ impl Asked {
         self,
         app: &Arc<App>,
         put: fn(&mut Vec<u8>, &T),
-        find: impl Fn(&Self, &Snapshot, &mut Found<T>) -> Result<(), ApiError> + Send + Sync + 'static,
+        find: impl Fn(&Self, &[Vec<Matcher>], &Snapshot, &mut Found<T>) -> Result<(), ApiError> + Send + Sync + 'static,
     ) -> Result<Response, ApiError> {
         let hung_up = HangUp::default();
         let cancel = hung_up.cancel();
         app.in_turn_or_try(JSON, move |app, out, lane| {
             let snapshot = app.engine.snapshot();
             let mut found = Found::new(snapshot.budget(lane.bound(QueryLimits::DEFAULT), cancel.clone()));
-            find(&self, &snapshot, &mut found)?;
+            let selectors = self.selectors.iter().map(String::as_str);
+            let matchers = compiled(selectors, &found.budget(), matchers, self.wrong)?;
+            find(&self, &matchers, &snapshot, &mut found)?;
             Ok(found.end().map_err(api_error)?.write(out, self.limit, put)?)
         })
         .await
@@ -66,12 +95,13 @@ impl Asked {
     /// Calls `each` with the labels of every series that one of the matchers selects, until it answers false.
     fn series(
         &self,
+        matchers: &[Vec<Matcher>],
         snapshot: &Snapshot,
         budget: &Budget,
         mut each: impl FnMut(&Labels) -> bool + Send,
     ) -> Result<(), ApiError> {
         snapshot.install(|sources| {
-            for matchers in &self.matchers {
+            for matchers in matchers {
                 let selection = Selection::within(sources, matchers, self.range, budget).map_err(api_error)?;
                 if !(0..selection.len()).all(|i| each(selection.labels(i))) {
                     break;
@@ -94,11 +124,11 @@ impl Asked {
 }
 
 pub(super) async fn labels(State(app): State<Arc<App>>, params: Params) -> Result<Response, ApiError> {
-    let find = |asked: &Asked, snapshot: &Snapshot, names: &mut Found<String>| {
-        if asked.matchers.is_empty() {
+    let find = |asked: &Asked, matchers: &[Vec<Matcher>], snapshot: &Snapshot, names: &mut Found<String>| {
+        if matchers.is_empty() {
             return asked.sources(snapshot, |source| source.label_names(&mut |name| names.text(name)));
         }
-        asked.series(snapshot, &names.budget(), |labels| labels.iter().all(|(name, _)| names.text(name)))
+        asked.series(matchers, snapshot, &names.budget(), |labels| labels.iter().all(|(name, _)| names.text(name)))
     };
     Asked::new(&params, ApiError::BadData)?.list(&app, |out, text| put_string(out, text), find).await
 }
@@ -111,11 +141,13 @@ pub(super) async fn label_values(
     let asked = Asked::new(&params, ApiError::BadData)?;
     let Path(name) = name.map_err(|e| ApiError::BadData(format!("invalid label name: {}", e.body_text())))?;
     let name = unescape(&name)?;
-    let find = move |asked: &Asked, snapshot: &Snapshot, values: &mut Found<String>| {
-        if asked.matchers.is_empty() {
+    let find = move |asked: &Asked, matchers: &[Vec<Matcher>], snapshot: &Snapshot, values: &mut Found<String>| {
+        if matchers.is_empty() {
             return asked.sources(snapshot, |source| source.label_values(&name, &mut |value| values.text(value)));
         }
-        asked.series(snapshot, &values.budget(), |labels| labels.get(&name).is_none_or(|value| values.text(value)))
+        asked.series(matchers, snapshot, &values.budget(), |labels| {
+            labels.get(&name).is_none_or(|value| values.text(value))
+        })
     };
     asked.list(&app, |out, text| put_string(out, text), find).await
 }
@@ -150,12 +182,14 @@ pub(super) async fn series(
     UrlencodedParams(params): UrlencodedParams,
 ) -> Result<Response, ApiError> {
     let asked = Asked::new(&params, |why| ApiError::parameter("match[]", why))?;
-    if asked.matchers.is_empty() {
+    if asked.selectors.is_empty() {
         return Err(ApiError::BadData("no match[] parameter provided".to_owned()));
     }
     let put = |out: &mut Vec<u8>, labels: &Labels| put_labels(out, labels.iter());
-    let find = |asked: &Asked, snapshot: &Snapshot, found: &mut Found<Labels>| {
-        asked.series(snapshot, &found.budget(), |labels| found.offer(labels, labels.encoded().len(), Labels::clone))
+    let find = |asked: &Asked, matchers: &[Vec<Matcher>], snapshot: &Snapshot, found: &mut Found<Labels>| {
+        asked.series(matchers, snapshot, &found.budget(), |labels| {
+            found.offer(labels, labels.encoded().len(), Labels::clone)
+        })
     };
     asked.list(&app, put, find).await
 }

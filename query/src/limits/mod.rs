@@ -2,6 +2,7 @@
 
 mod budget;
 mod ledger;
+mod matching;
 mod stand_back;
 mod stats;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 pub(crate) use budget::Meter;
 pub use budget::{Budget, Cancel, Held};
 pub use ledger::Ledger;
+pub(crate) use matching::{Matching, watched};
 pub use stats::ScanStats;
 
 /// What one query may use. On by default; reaching one stops that query only.
@@ -55,6 +57,8 @@ pub enum Limit {
     Series,
     /// [`Ledger::bytes_max`]: what all queries of an engine may hold together
     SharedMemory,
+    /// What matching one text with one regular expression may take
+    Matching,
 }
 
 impl Limit {
@@ -64,6 +68,10 @@ impl Limit {
             Self::SharedMemory => format!(
                 "query stopped: all running queries together would hold more than {limit} {self}; \
                  ask again once others have ended, narrow the range or the matchers, or raise the bound of all"
+            ),
+            Self::Matching => format!(
+                "query stopped: to match one text with one of its regular expressions may take more than {limit} {self}; \
+                 shorten the expression, or repeat less in it"
             ),
             _ => format!(
                 "query stopped: it needs more than {limit} {self}; narrow the range or the matchers, or raise the limit"
@@ -80,6 +88,7 @@ impl fmt::Display for Limit {
             Self::Memory | Self::SharedMemory => "bytes of memory",
             Self::Time => "milliseconds",
             Self::Series => "series",
+            Self::Matching => "steps",
         })
     }
 }

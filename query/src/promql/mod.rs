@@ -10,5 +10,5 @@ mod query;
 
 pub use eval::{Annotations, ErrorKind, EvalError, Evaluator, InstantSample, Matrix, Options, RangeSeries, Value};
 pub use parse::ast::Expr;
-pub use parse::{ParseError, ParseOptions, parse, parse_matchers, parse_selector, parse_with};
+pub use parse::{PATTERN_BYTES_MAX, ParseError, ParseOptions, parse, parse_matchers, parse_selector, parse_with};
 pub use query::{PromqlError, Query};

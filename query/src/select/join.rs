@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use tidegauge_storage::model::{Labels, Matcher, SeriesKey, TimeRange};
 use tidegauge_storage::source::Snapshot;
 
-use crate::limits::{Budget, Held};
+use crate::limits::{Budget, Held, watched};
 use crate::parallel::{self, Helpers, chunks};
 use crate::select::order::{FEW, ascending};
 use crate::{QueryError, Threads};
@@ -59,12 +59,14 @@ impl Joined {
         let bounds: Vec<_> = snapshot.sources().iter().map(|source| source.time_range()).collect();
         let mut held = budget.hold(0)?;
         let mut found = Vec::new();
+        let (matchers, matching) = watched(matchers, budget);
         for (at, (source, bounds)) in (0u32..).zip(snapshot.sources().iter().zip(&bounds)) {
             if !bounds.is_some_and(|bounds| bounds.overlaps(&range)) {
                 continue;
             }
             budget.check()?;
-            let hits = source.select(matchers)?;
+            let hits = source.select(&matchers)?;
+            matching.as_ref().map_or(Ok(()), |matching| matching.end())?;
             budget.check_series((found.len() + hits.len()) as u64)?;
             held.grow(hits.len() as u64 * BYTES_OF_ONE)?;
             found.extend(hits.into_iter().map(|hit| (hit.key, Part { source: at, ordinal: hit.ordinal })));

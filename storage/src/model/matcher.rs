@@ -1,10 +1,9 @@
 //! Predicates on one label, with Prometheus' meaning.
 
 use std::fmt;
+use std::sync::Arc;
 
-use regex::Regex;
-
-use super::{Labels, compile_anchored};
+use super::{Labels, Pattern, compile_anchored};
 
 /// How a matcher compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,7 +24,18 @@ pub struct Matcher {
     name: String,
     op: MatchOp,
     value: String,
-    regex: Option<Regex>,
+    pattern: Option<Pattern>,
+    watch: Option<Watch>,
+}
+
+/// Who is asked before each text that a regex is matched with: told the steps that it may take, whether to go on.
+#[derive(Clone)]
+struct Watch(Arc<dyn Fn(u64) -> bool + Send + Sync>);
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watch")
+    }
 }
 
 /// A matcher that cannot be built. Mend the expression and try again.
@@ -49,20 +59,20 @@ impl Matcher {
     /// [`MatcherError::BadRegex`] if `value` is not a regular expression of RE2's kind.
     pub fn new(name: impl Into<String>, op: MatchOp, value: impl Into<String>) -> Result<Self, MatcherError> {
         let (name, value) = (name.into(), value.into());
-        let regex = match op {
+        let pattern = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
             MatchOp::Regex | MatchOp::NotRegex => {
                 let anchored = compile_anchored(&value);
                 Some(anchored.map_err(|why| MatcherError::BadRegex { name: name.clone(), why })?)
             }
         };
-        Ok(Self { name, op, value, regex })
+        Ok(Self { name, op, value, pattern, watch: None })
     }
 
     /// `name="value"`.
     #[must_use]
     pub fn equal(name: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), regex: None }
+        Self { name: name.into(), op: MatchOp::Equal, value: value.into(), pattern: None, watch: None }
     }
 
     /// The label looked at.
@@ -83,11 +93,30 @@ impl Matcher {
         &self.value
     }
 
+    /// Bytes that its regex takes, about; nothing for the other operators.
+    #[must_use]
+    pub fn pattern_bytes(&self) -> u64 {
+        self.pattern.as_ref().map_or(0, Pattern::bytes)
+    }
+
+    /// The same, but `goes_on` is asked before each text that the regex is matched with: it is told the steps that
+    /// this takes at most (see [`Pattern::steps`]). From its first no on nothing passes, and whoever selects must
+    /// throw away what was selected. An index may match thousands of long values in one call, and knows no clock.
+    #[must_use]
+    pub fn watched(self, goes_on: Arc<dyn Fn(u64) -> bool + Send + Sync>) -> Self {
+        Self { watch: self.pattern.is_some().then_some(Watch(goes_on)), ..self }
+    }
+
     /// Whether a label of this value passes; pass `""` for a label that is absent.
     #[must_use]
     pub fn matches(&self, value: &str) -> bool {
-        let found = match &self.regex {
-            Some(regex) => regex.is_match(value),
+        let found = match &self.pattern {
+            Some(pattern) => {
+                if self.watch.as_ref().is_some_and(|watch| !(watch.0)(pattern.steps(value))) {
+                    return false;
+                }
+                pattern.regex().is_match(value)
+            }
             None => self.value == value,
         };
         match self.op {
@@ -138,6 +167,17 @@ mod tests {
         assert!(m.matches("web") && m.matches("db") && !m.matches("web1") && !m.matches_empty());
         let m = Matcher::new("host", MatchOp::NotRegex, "web.*").unwrap();
         assert!(m.matches_empty() && !m.matches("web1\nx"));
+    }
+
+    #[test]
+    fn who_watches_is_told_the_steps_and_can_end_it() {
+        let m = Matcher::new("host", MatchOp::NotRegex, "abc").unwrap();
+        assert_eq!(m.pattern_bytes(), 3 * 64);
+        let refuse = |steps: u64| Arc::new(move |n| n < steps);
+        assert!(m.clone().watched(refuse(13)).matches("wxyz"), "four bytes, three states");
+        assert!(!m.watched(refuse(12)).matches("wxyz"));
+        let m = Matcher::equal("host", "web").watched(refuse(0));
+        assert!(m.matches("web"), "only regexes are watched");
     }
 
     #[test]

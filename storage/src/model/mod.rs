@@ -5,12 +5,13 @@ mod matcher;
 mod pattern;
 mod replacement;
 mod sample;
+mod states;
 mod time;
 mod tombstone;
 
 pub use labels::{LabelError, LabelLimits, Labels, METRIC_NAME, SeriesKey};
 pub use matcher::{MatchOp, Matcher, MatcherError};
-pub use pattern::compile_anchored;
+pub use pattern::{Pattern, compile_anchored};
 pub use replacement::expand;
 pub use sample::{Sample, SeqNo, SeqRange};
 pub use time::{TimeRange, Timestamp, TimestampOutOfRange};

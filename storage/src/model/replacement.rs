@@ -57,9 +57,10 @@ mod tests {
     use crate::model::compile_anchored;
 
     fn made(pattern: &str, template: &str, value: &str) -> String {
-        let regex = compile_anchored(pattern).unwrap_or_else(|e| panic!("{pattern}: {e}"));
+        let compiled = compile_anchored(pattern).unwrap_or_else(|e| panic!("{pattern}: {e}"));
+        let regex = compiled.regex();
         let mut out = String::new();
-        expand(&regex, &regex.captures(value).unwrap(), template, &mut out);
+        expand(regex, &regex.captures(value).unwrap(), template, &mut out);
         out
     }
 

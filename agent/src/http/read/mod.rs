@@ -36,10 +36,15 @@ pub(super) async fn answer(State(app): State<Arc<App>>, body: Body) -> Response 
         Ok(bytes) => bytes,
         Err(why) => return (why.status(), format!("{why}\n")).into_response(),
     };
-    let request = snappy::decompress(&bytes, BODY_BYTES_MAX).and_then(|m| Request::read(&m).map_err(|e| e.to_string()));
-    let request = match request {
-        Ok(request) => request,
-        Err(why) => return (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
+    // To compile regular expressions may take a second.
+    let read = move |_: &App| {
+        let message = snappy::decompress(&bytes, BODY_BYTES_MAX);
+        Ok(message.and_then(|m| Request::read(&m).map_err(|e| e.to_string())))
+    };
+    let request = match app.in_turn(read).await {
+        Ok(Ok(request)) => request,
+        Ok(Err(why)) => return (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
+        Err(why) => return why.into_plain_text(),
     };
     let hung_up = HangUp::default();
     let cancel = hung_up.cancel();

@@ -1,7 +1,9 @@
 //! A remote-read request: which series, over which times, in which form.
 
+use tidegauge::query::promql::PATTERN_BYTES_MAX;
 use tidegauge::{MatchOp, Matcher, TimeRange, Timestamp};
 
+use super::super::meta::too_large;
 use super::super::wire::{Field, Message, WireError};
 
 /// Queries of one request. Prometheus sends one.
@@ -22,6 +24,8 @@ pub(super) enum Format {
 pub(super) struct Query {
     pub(super) matchers: Vec<Matcher>,
     pub(super) range: TimeRange,
+    /// What the regular expressions of the request take up to here.
+    pattern_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -46,11 +50,15 @@ pub(super) enum RequestError {
 impl Request {
     pub(super) fn read(message: &[u8]) -> Result<Self, RequestError> {
         let mut message = Message::new(message);
-        let (mut queries, mut asked) = (Vec::new(), Vec::new());
+        let (mut queries, mut asked, mut pattern_bytes) = (Vec::new(), Vec::new(), 0);
         while let Some((number, field)) = message.field()? {
             match (number, field) {
                 (1, _) if queries.len() == QUERIES_MAX => return Err(message.wrong("too many queries").into()),
-                (1, field) => queries.push(Query::read(field.bytes(&message)?)?),
+                (1, field) => {
+                    let query = Query::read(field.bytes(&message)?, pattern_bytes)?;
+                    pattern_bytes = query.pattern_bytes;
+                    queries.push(query);
+                }
                 (2, Field::Varint(kind)) => asked.push(kind),
                 (2, Field::Bytes(mut packed)) => {
                     while let Some(kind) = packed.packed()? {
@@ -76,7 +84,7 @@ fn format(kind: u64) -> Option<Format> {
 }
 
 impl Query {
-    fn read(mut message: Message<'_>) -> Result<Self, RequestError> {
+    fn read(mut message: Message<'_>, mut pattern_bytes: u64) -> Result<Self, RequestError> {
         let (mut start, mut end, mut matchers) = (0, 0, Vec::new());
         while let Some((number, field)) = message.field()? {
             match number {
@@ -84,14 +92,21 @@ impl Query {
                 1 => start = field.varint(&message)? as i64,
                 2 => end = field.varint(&message)? as i64,
                 3 if matchers.len() == MATCHERS_MAX => return Err(message.wrong("too many matchers").into()),
-                3 => matchers.push(matcher(field.bytes(&message)?)?),
+                3 => {
+                    let matcher = matcher(field.bytes(&message)?)?;
+                    pattern_bytes += matcher.pattern_bytes();
+                    if pattern_bytes > PATTERN_BYTES_MAX {
+                        return Err(RequestError::Matcher(too_large()));
+                    }
+                    matchers.push(matcher);
+                }
                 // Hints tell what becomes of the samples; all of them are sent anyway.
                 _ => {}
             }
         }
         // Both ends are inside, and stand for their whole millisecond.
         let range = TimeRange::new(millis(start), millis(end.saturating_add(1)));
-        Ok(Self { matchers, range })
+        Ok(Self { matchers, range, pattern_bytes })
     }
 }
 

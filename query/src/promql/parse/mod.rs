@@ -41,6 +41,10 @@ pub const HEIGHT_MAX: usize = 400;
 /// More operators in one text are refused: they bound the memory of its tree.
 pub const OPERATORS_MAX: usize = 20_000;
 
+/// Regular expressions that take more bytes together, once they are compiled, are refused: a few characters that repeat
+/// a large class are megabytes, and take a second to compile.
+pub const PATTERN_BYTES_MAX: u64 = 64 << 20;
+
 /// Which language is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParseOptions {
@@ -58,7 +62,8 @@ impl Default for ParseOptions {
 ///
 /// # Errors
 /// [`ParseError`] says what is wrong and where; also for more than [`TEXT_BYTES_MAX`]
-/// bytes, [`DEPTH_MAX`] levels or [`OPERATORS_MAX`] operators.
+/// bytes, [`DEPTH_MAX`] levels, [`OPERATORS_MAX`] operators or [`PATTERN_BYTES_MAX`] bytes of regular
+/// expressions.
 pub fn parse(text: &str) -> Result<ast::Expr, ParseError> {
     parse_with(text, ParseOptions::default())
 }

@@ -6,7 +6,7 @@ use super::ast::{
 };
 use super::literal::{parse_duration, parse_number, unquote_bytes};
 use super::token::{Kind, Token};
-use super::{DEPTH_MAX, HEIGHT_MAX, OPERATORS_MAX, ParseError, ParseOptions, Span, functions};
+use super::{DEPTH_MAX, HEIGHT_MAX, OPERATORS_MAX, PATTERN_BYTES_MAX, ParseError, ParseOptions, Span, functions};
 
 /// Binds tighter than every operator but `^`: the operand of a sign.
 const SIGN_LEVEL: u8 = 6;
@@ -19,6 +19,8 @@ pub(super) struct Parser<'a> {
     depth: usize,
     /// Of the whole text, so far.
     operators: usize,
+    /// What the regular expressions so far take when they are compiled.
+    pattern_bytes: u64,
     pub(super) options: ParseOptions,
 }
 
@@ -28,7 +30,7 @@ pub(super) type Sized = (Expr, usize);
 impl<'a> Parser<'a> {
     pub(super) fn new(text: &'a str, options: ParseOptions) -> Self {
         let (tokens, lexer_error) = super::lexer::tokens(text);
-        Self { text, tokens, at: 0, lexer_error, depth: 0, operators: 0, options }
+        Self { text, tokens, at: 0, lexer_error, depth: 0, operators: 0, pattern_bytes: 0, options }
     }
 
     pub(super) fn peek(&self) -> Token<'a> {
@@ -106,6 +108,17 @@ impl<'a> Parser<'a> {
         self.operators += 1;
         if self.operators > OPERATORS_MAX {
             let message = format!("more than {OPERATORS_MAX} operators: split the query");
+            return Err(self.error(span, message));
+        }
+        Ok(())
+    }
+
+    /// Refuses more than [`PATTERN_BYTES_MAX`].
+    pub(super) fn count_pattern(&mut self, bytes: u64, span: Span) -> Result<(), ParseError> {
+        self.pattern_bytes = self.pattern_bytes.saturating_add(bytes);
+        if self.pattern_bytes > PATTERN_BYTES_MAX {
+            let most = PATTERN_BYTES_MAX >> 20;
+            let message = format!("the regular expressions up to here take more than {most} MiB: repeat less in them");
             return Err(self.error(span, message));
         }
         Ok(())

@@ -80,11 +80,13 @@ impl Parser<'_> {
         let value = self.take(Kind::String).ok_or_else(|| self.unexpected("label matching", "string"))?;
         let span = label.span.to(value.span);
         let value = unquote(value.text).map_err(|why| self.error(value.span, why))?;
-        Matcher::new(name, op, value).map_err(|e| match e {
+        let matcher = Matcher::new(name, op, value).map_err(|e| match e {
             // The place says which matcher.
             MatcherError::BadRegex { why, .. } => self.error(span, why),
             other => self.error(span, other.to_string()),
-        })
+        })?;
+        self.count_pattern(matcher.pattern_bytes(), span)?;
+        Ok(matcher)
     }
 
     /// Everything that may follow an operand: ranges, offsets, `@`, `anchored`, `smoothed`.

@@ -223,6 +223,17 @@ fn errors_point_at_the_line_and_column() {
     }
 }
 
+/// Each is a megabyte or more, of eight characters.
+#[test]
+fn regular_expressions_have_a_bound_together() {
+    let of = |count: usize| vec![r#"x{a=~"\\pL{30}"}"#; count].join(" or ");
+    parse(&of(10)).unwrap();
+    let why = refused(&of(60));
+    assert!(why.contains("take more than 64 MiB"), "{why}");
+    let hosts: Vec<String> = (0..20_000).map(|n| format!("host-{n}.example")).collect();
+    parse(&format!(r#"x{{host=~"{}"}}"#, hosts.join("|"))).unwrap();
+}
+
 #[test]
 fn long_and_deep_texts_are_refused_quickly() {
     assert!(refused(&"a".repeat(TEXT_BYTES_MAX + 1)).contains("at most"));

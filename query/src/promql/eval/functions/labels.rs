@@ -1,12 +1,13 @@
 //! Labels made from labels.
 
+use crate::limits::Matching;
 use crate::promql::eval::error::EvalError;
 use crate::promql::eval::grid::Grid;
 use crate::promql::eval::labels::with;
 use crate::promql::eval::run::{Run, label_name_of, string_of};
 use crate::promql::eval::times::Steps;
 use crate::promql::parse::ast::{Call, Expr};
-use tidegauge_storage::model::{METRIC_NAME, compile_anchored, expand};
+use tidegauge_storage::model::{METRIC_NAME, Pattern, compile_anchored, expand};
 
 /// A label value that is made may be this long.
 const VALUE_BYTES_MAX: usize = 1 << 20;
@@ -17,7 +18,12 @@ impl Run<'_> {
         // As a label is set that was not there: to compile that would take longer than the rest of a small question.
         let is_plain = pattern.is_empty() && !replacement.contains('$');
         let invalid = |_| EvalError::Execution(format!("invalid regular expression in label_replace(): {pattern}"));
-        let regex = (!is_plain).then(|| compile_anchored(pattern)).transpose().map_err(invalid)?;
+        // As many may stand in a query as its text has room for.
+        let budget = self.holdings.budget();
+        budget.check()?;
+        let compiled = (!is_plain).then(|| compile_anchored(pattern)).transpose().map_err(invalid)?;
+        let _held = budget.hold(compiled.as_ref().map_or(0, Pattern::bytes))?;
+        let matching = Matching::new(budget);
         check_name("destination", "label_replace", &call.args[1])?;
         let mut grid = self.eval_vector(&call.args[0], steps)?;
         for row in &mut grid.rows {
@@ -26,18 +32,22 @@ impl Run<'_> {
             let references = replacement.matches('$').count();
             let bytes_max = replacement.len().saturating_add(references.saturating_mul(value.len()));
             let mut made = String::new();
-            match &regex {
+            match &compiled {
                 None if value.is_empty() => made.push_str(replacement),
                 None => continue,
-                Some(regex) => {
-                    let Some(captures) = regex.captures(value) else { continue };
+                Some(compiled) => {
+                    if !matching.goes_on(compiled.steps(value)) {
+                        break;
+                    }
+                    let Some(captures) = compiled.regex().captures(value) else { continue };
                     check_length("label_replace", bytes_max)?;
-                    expand(regex, &captures, replacement, &mut made);
+                    expand(compiled.regex(), &captures, replacement, &mut made);
                 }
             }
             row.labels = with(&row.labels, target, &made);
             row.drop_name &= target != METRIC_NAME;
         }
+        matching.end()?;
         grid.merged()
     }
 
