@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use tidegauge_storage::fs::{Fs, OsFs};
+use tidegauge_storage::fs::{Fs, OsFs, sync_above};
 use tidegauge_storage::manifest::Manifest;
 use tidegauge_storage::segment::file_name;
 use tidegauge_storage::wal::Epoch;
@@ -64,6 +64,8 @@ pub(super) fn restore_on(
     // Last (B3), as it is: the log belongs to it.
     copy_into(&**fs, backup, dir, "", "MANIFEST")?;
     sync(&**fs, dir)?;
+    // Its own name too: a backup has that from its manifest's commit, and here none is made.
+    sync_above(&**fs, dir).map_err(|(folder, e)| BackupError::io(&folder, e))?;
     let entry = Entry::new(Act::Restore).text("from", &backup.display().to_string());
     let entry = entry.number("samples", report.samples).number("bytes", report.bytes);
     AuditLog::new(Arc::clone(fs), dir).record(entry).map_err(|e| BackupError::io(dir, e))?;

@@ -184,6 +184,25 @@ fn a_restore_takes_the_log_along() {
     assert!(contents(&open_in(&fs, "new")) == all);
 }
 
+/// Power is lost behind a restore that has answered, into a folder that it had to make, and one above.
+#[test]
+fn what_was_restored_survives_a_power_loss() {
+    let fs = SimFs::new();
+    let engine = open_in(&fs, "memory");
+    push(&engine, 0);
+    engine.flush().unwrap();
+    push(&engine, 1);
+    let all = contents(&engine);
+    let fs = fs.kill();
+    let new = "far/away/new";
+    restore_on(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new("memory"), Path::new(new), &|_, _| {}).unwrap();
+    for choice in 0..16 {
+        let left = fs.crash(choice);
+        assert!(left.list(Path::new(new)).is_ok(), "the store is gone, choice {choice}");
+        assert!(contents(&open_in(&left, new)) == all, "choice {choice}");
+    }
+}
+
 /// B3: power is lost at every operation of a backup. The copy is whole, or it is no store; the store is as it was.
 #[test]
 fn an_interrupted_backup_is_whole_or_no_store() {

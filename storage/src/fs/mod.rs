@@ -1,5 +1,6 @@
 //! All access to files goes through [`Fs`], so that a test can put a failing disk in its place.
 
+mod above;
 mod mem;
 mod mmap;
 mod os;
@@ -11,6 +12,7 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use above::sync_above;
 pub use mem::MemFs;
 pub use os::OsFs;
 use rustix::io::Errno;

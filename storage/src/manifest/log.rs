@@ -15,7 +15,7 @@ use super::format::{
 };
 use super::read::{load, load_header};
 use super::state::{Edit, State};
-use crate::fs::{Fs, FsFile};
+use crate::fs::{Fs, FsFile, sync_above};
 
 /// Folders whose content means nothing without a manifest.
 const DATA_FOLDERS: [&str; 2] = ["segments", "wal"];
@@ -171,7 +171,7 @@ impl Manifest {
         let log = write_temp(&*self.fs, &self.dir, &state, self.next_commit, Space::AsIs)
             .and_then(|log| take_name(&*self.fs, &self.dir, state.open_number).map(|()| log))
             .map_err(|failed| failed.on_open(&self.dir))?;
-        sync_above(&*self.fs, &self.dir)?;
+        sync_above(&*self.fs, &self.dir).map_err(|(folder, e)| ManifestError::io(&folder, e))?;
         (self.state, self.next_commit, self.log) = (state, self.next_commit + 1, Some(log));
         Ok(())
     }
@@ -423,7 +423,7 @@ pub fn write_copy(fs: &Arc<dyn Fs>, dir: &Path, state: &State) -> Result<(), Man
     let state = state.without_log();
     let written = write_temp(&**fs, dir, &state, 1, Space::AsIs);
     written.and_then(|_| take_name(&**fs, dir, state.open_number)).map_err(|failed| failed.on_open(dir))?;
-    sync_above(&**fs, dir)
+    sync_above(&**fs, dir).map_err(|(folder, e)| ManifestError::io(&folder, e))
 }
 
 pub(super) fn commit_bytes(seed: u32, number: u64, edits: &[u8]) -> Vec<u8> {
@@ -434,21 +434,6 @@ pub(super) fn commit_bytes(seed: u32, number: u64, edits: &[u8]) -> Vec<u8> {
     bytes[..4].copy_from_slice(&crc.to_le_bytes());
     bytes.resize(bytes.len().next_multiple_of(COMMIT_ALIGN as usize), 0);
     bytes
-}
-
-/// Makes the directory's own name durable, and those above it: this or an interrupted
-/// opening before it may have made them. A folder that may not be read was made by somebody else.
-fn sync_above(fs: &dyn Fs, dir: &Path) -> Result<(), ManifestError> {
-    for folder in dir.ancestors().skip(1) {
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        match fs.sync_dir(folder) {
-            Err(e) if !matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) => {
-                return Err(ManifestError::io(folder, e));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// A manifest may be missing, but not where there is data that only it could explain.
