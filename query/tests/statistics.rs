@@ -7,21 +7,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::chunked::{ChunkedSource, sources, values};
+use common::promql::STALE;
+use common::told::{compare_promql, promql};
 use common::{OddSource, Pairs, labels, range, snapshot};
 use proptest::prelude::*;
 use rayon::ThreadPoolBuilder;
-use tidegauge_query::promql::{Query, Value};
 use tidegauge_query::{Aggregate, Budget, QueryLimits, ScanStats, Selection, Table};
-use tidegauge_storage::chunk::{ChunkStats, StatsWanted};
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
-use tidegauge_storage::model::{Labels, Matcher, SeqNo, SeqRange, TimeRange, Timestamp, Tombstone};
+use tidegauge_storage::model::{Labels, Matcher, SeqNo, TimeRange, Timestamp, Tombstone};
 use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentWriter, file_name};
-use tidegauge_storage::source::{
-    AgeMask, ColumnCursor, Columns, Mask, Masked, ReadCounts, ReadError, SampleSource, SeriesHit, Snapshot,
-};
+use tidegauge_storage::source::{AgeMask, Columns, Mask, Masked, Snapshot};
 
-const STALE: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
 const ALL: [Aggregate; 8] = [
     Aggregate::Count,
     Aggregate::Sum,
@@ -32,172 +30,6 @@ const ALL: [Aggregate; 8] = [
     Aggregate::Last,
     Aggregate::Rate,
 ];
-
-/// Series cut into small chunks that have statistics, decoded in smaller pieces.
-#[derive(Clone, Debug)]
-struct ChunkedSource {
-    plain: OddSource,
-    chunk: usize,
-    piece: usize,
-}
-
-struct ChunkedCursor {
-    chunks: std::collections::VecDeque<Columns>,
-    range: TimeRange,
-    /// Samples of the first chunk that were passed on.
-    at: usize,
-    piece: usize,
-    counts: ReadCounts,
-}
-
-impl ColumnCursor for ChunkedCursor {
-    fn next(&mut self, out: &mut Columns) -> Result<bool, ReadError> {
-        let before = out.len();
-        while out.len() == before {
-            let Some(chunk) = self.chunks.front() else { return Ok(false) };
-            self.counts.chunks_decoded += u64::from(self.at == 0);
-            let end = (self.at + self.piece).min(chunk.len());
-            for i in self.at..end {
-                if self.range.contains(Timestamp::from_nanos(chunk.timestamps[i])) {
-                    out.push(chunk.timestamps[i], chunk.values[i]);
-                }
-            }
-            self.at = end;
-            if end == chunk.len() {
-                self.chunks.pop_front();
-                self.at = 0;
-            }
-        }
-        Ok(true)
-    }
-
-    fn bound(&self) -> Option<i64> {
-        self.chunks.front().map(|chunk| chunk.timestamps[self.at])
-    }
-
-    fn whole(&mut self) -> Result<Option<ChunkStats>, ReadError> {
-        let Some(chunk) = self.chunks.front().filter(|_| self.at == 0) else { return Ok(None) };
-        let inside = chunk.timestamps.iter().all(|at| self.range.contains(Timestamp::from_nanos(*at)));
-        Ok(inside.then(|| ChunkStats::of(&chunk.timestamps, &chunk.values)))
-    }
-
-    fn pass(&mut self) {
-        assert_eq!(self.at, 0, "only a whole chunk is passed over");
-        self.chunks.pop_front().expect("a chunk was told of");
-        self.counts.chunks_by_statistics += 1;
-    }
-
-    fn counts(&self) -> ReadCounts {
-        self.counts
-    }
-}
-
-impl SampleSource for ChunkedSource {
-    fn seq_range(&self) -> SeqRange {
-        SeqRange::default()
-    }
-
-    fn time_range(&self) -> Option<TimeRange> {
-        self.plain.time_range()
-    }
-
-    fn select(&self, matchers: &[Matcher]) -> Result<Vec<SeriesHit>, ReadError> {
-        self.plain.select(matchers)
-    }
-
-    fn labels(&self, ordinal: u32) -> Result<Labels, ReadError> {
-        self.plain.labels(ordinal)
-    }
-
-    fn statistics(
-        &self,
-        ordinal: u32,
-        range: TimeRange,
-        wanted: StatsWanted,
-        see: &mut dyn FnMut(&ChunkStats) -> bool,
-    ) -> Result<Option<ReadCounts>, ReadError> {
-        // Half of the sources leave it to their cursors.
-        if self.piece.is_multiple_of(2) {
-            return Ok(None);
-        }
-        let mut cursor = self.read(ordinal, range)?;
-        while let Some(mut stats) = cursor.whole()? {
-            // Whoever does not ask for it must not look at it.
-            if !wanted.sum {
-                (stats.sum, stats.compensation) = (f64::NAN, f64::NAN);
-            }
-            if !wanted.extremes {
-                (stats.min, stats.max) = (f64::NAN, f64::NAN);
-            }
-            if !wanted.ends {
-                (stats.first_value, stats.last_value) = (f64::NAN, f64::NAN);
-            }
-            if !wanted.increase {
-                stats.increase = f64::NAN;
-            }
-            if !see(&stats) {
-                return Ok(None);
-            }
-            cursor.pass();
-        }
-        Ok((!cursor.next(&mut Columns::default())?).then(|| cursor.counts()))
-    }
-
-    fn samples_about(&self, ordinal: u32, range: TimeRange) -> Option<u64> {
-        self.plain.samples_about(ordinal, range)
-    }
-
-    fn read<'a>(&'a self, ordinal: u32, range: TimeRange) -> Result<Box<dyn ColumnCursor + 'a>, ReadError> {
-        let samples: Vec<(i64, f64)> = self.plain.series[ordinal as usize].1.iter().map(|(t, v)| (*t, *v)).collect();
-        let chunks = samples.chunks(self.chunk).map(|chunk| Columns {
-            timestamps: chunk.iter().map(|(at, _)| *at).collect(),
-            values: chunk.iter().map(|(_, value)| *value).collect(),
-        });
-        let overlaps = |c: &Columns| {
-            let nanos = Timestamp::from_nanos;
-            TimeRange::covering(nanos(c.timestamps[0]), nanos(c.timestamps[c.len() - 1])).overlaps(&range)
-        };
-        let chunks = chunks.filter(overlaps).collect();
-        let counts = ReadCounts::default();
-        Ok(Box::new(ChunkedCursor { chunks, range, at: 0, piece: self.piece, counts }))
-    }
-}
-
-fn values() -> impl Strategy<Value = f64> {
-    prop_oneof![
-        40 => -1e4..1e4f64,
-        12 => (0..5u8).prop_map(f64::from),
-        2 => Just(STALE),
-        1 => Just(f64::NAN),
-        1 => prop_oneof![Just(f64::INFINITY), Just(f64::NEG_INFINITY), Just(-0.0), Just(1e300)],
-    ]
-}
-
-/// A counter, or anything.
-fn samples() -> impl Strategy<Value = Pairs> {
-    let timestamps = || prop_oneof![60 => -100..100i64, 1 => Just(i64::MIN), 1 => Just(i64::MAX)];
-    let counter = prop::collection::btree_map(timestamps(), 0..10u8, 0..60).prop_map(|steps| {
-        let mut value = 0.0;
-        let grow = |(at, step): (i64, u8)| {
-            value = if step == 0 { 0.0 } else { value + f64::from(step) };
-            (at, value)
-        };
-        steps.into_iter().map(grow).collect()
-    });
-    prop_oneof![prop::collection::btree_map(timestamps(), values(), 0..60), counter]
-}
-
-fn sources() -> impl Strategy<Value = Vec<ChunkedSource>> {
-    let one = (0..2u8, 0..2u8, samples(), 1..9usize, 1..5usize);
-    prop::collection::vec(one, 0..8).prop_map(|all| {
-        let source = |(host, zone, samples, chunk, piece): (u8, u8, Pairs, usize, usize)| {
-            let labels = labels(&[("__name__", "x"), ("host", &host.to_string()), ("zone", &zone.to_string())]);
-            let plain = OddSource { series: vec![(labels, samples)], batches: vec![7], key: None };
-            ChunkedSource { plain, chunk, piece }
-        };
-        all.into_iter().map(source).collect()
-    })
-}
 
 fn ask(snapshot: &Snapshot, aggregate: Aggregate, every: Option<i64>, by: Option<&[&str]>, range: TimeRange) -> Table {
     let mut asked = Selection::new(snapshot, &[]).unwrap().range(range).aggregate(aggregate);
@@ -540,58 +372,6 @@ fn a_last_value_is_read_from_statistics_or_one_vector() {
     let cut = count(range(0, 50_000));
     assert_eq!((cut.chunks_by_statistics, cut.chunks_decoded, cut.chunks_pruned), (0, 1, 2));
     assert!(cut.samples_read <= 1024, "{cut:?}");
-}
-
-/// Labels, step and value, whatever the query was.
-fn promql(snapshot: &Snapshot, text: &str, at: i64, steps: i64, step: i64) -> (Vec<(String, i64, f64)>, ScanStats) {
-    let budget = Budget::new(QueryLimits::DEFAULT);
-    let query = Query::new(snapshot, text).budget(&budget).lookback(Duration::from_nanos(25));
-    let t = Timestamp::from_nanos;
-    let found = if steps == 1 {
-        match query.at(t(at)).unwrap().0 {
-            Value::Vector(samples) => samples.iter().map(|s| (s.labels.to_string(), at, s.value)).collect(),
-            other => panic!("{text} is {other:?}"),
-        }
-    } else {
-        let matrix = query.range(t(at), t(at + (steps - 1) * step), Duration::from_nanos(step as u64)).unwrap().0;
-        let series = matrix.iter().map(|s| (s.labels.to_string(), &s.timestamps, &s.values));
-        series
-            .flat_map(|(l, t, v)| t.iter().zip(v).map(move |(t, v)| (l.clone(), *t, *v)).collect::<Vec<_>>())
-            .collect()
-    };
-    (found, budget.stats())
-}
-
-const OVER_TIME: [&str; 13] = [
-    "count_over_time",
-    "sum_over_time",
-    "avg_over_time",
-    "min_over_time",
-    "max_over_time",
-    "first_over_time",
-    "last_over_time",
-    "present_over_time",
-    "ts_of_first_over_time",
-    "ts_of_last_over_time",
-    "rate",
-    "increase",
-    "delta",
-];
-
-fn compare_promql(with: &Snapshot, without: &Snapshot, range: i64, at: i64, steps: i64, step: i64) {
-    let texts = OVER_TIME.iter().map(|f| format!("{f}({{__name__=~\"x|c\"}}[{range}e-9])"));
-    for text in texts.chain(["x".to_owned(), "timestamp(c)".to_owned(), "absent_over_time(x[9e-9])".to_owned()]) {
-        let (a, b) = (promql(with, &text, at, steps, step).0, promql(without, &text, at, steps, step).0);
-        let context = || format!("{text} at {at}, {steps} steps of {step}");
-        assert_eq!(a.len(), b.len(), "{}", context());
-        for ((labels, t, a), (other, u, b)) in a.iter().zip(&b) {
-            assert_eq!((labels, t), (other, u), "{}", context());
-            let close = (a - b).abs() <= 1e-12 * b.abs() + 1e-20;
-            let exact = !text.contains("sum_") && !text.contains("avg_");
-            let same = a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()) || (!exact && close);
-            assert!(same, "{} {labels} {t}: {a} instead of {b}", context());
-        }
-    }
 }
 
 proptest! {

@@ -3,16 +3,17 @@
 mod budget;
 mod ledger;
 mod matching;
+mod meter;
 mod stand_back;
 mod stats;
 
 use std::fmt;
 use std::time::Duration;
 
-pub(crate) use budget::Meter;
 pub use budget::{Budget, Cancel, Held};
 pub use ledger::Ledger;
 pub(crate) use matching::{Matching, watched};
+pub(crate) use meter::Meter;
 pub use stats::ScanStats;
 
 /// What one query may use. On by default; reaching one stops that query only.

@@ -1,7 +1,9 @@
 //! A source that answers in batches of odd sizes and, if told to, with colliding keys.
 #![allow(dead_code, reason = "each test file uses its own part of it")]
 
+pub(crate) mod chunked;
 pub(crate) mod promql;
+pub(crate) mod told;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
