@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, value_parser};
 use tidegauge::Durability;
 
 use crate::concurrency::Mode;
@@ -31,6 +31,11 @@ const EXAMPLES: &str = "Examples:
   tidegauge-bench compare -- --samples 2000000 --durability sync
 
 Exit codes: 0 fine, 1 the run failed or its answers are wrong, 2 the request makes no sense.";
+
+/// Of a lane of 65,536 samples each there is room for so many in what an engine gives to all lanes, and some to spare.
+pub(crate) const APPENDERS_MAX: i64 = 512;
+/// Half of what the longest lane holds.
+const BATCH_MAX: i64 = 1 << 21;
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
@@ -60,13 +65,13 @@ pub struct Run {
     #[arg(long, value_enum, default_value_t = Kind::W1)]
     pub workload: Kind,
     /// Threads that push, each with an appender of its own.
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = value_parser!(u32).range(1..=APPENDERS_MAX))]
     pub appenders: u32,
     /// Samples of one push; 1 pushes singly.
-    #[arg(long, default_value_t = 1_000, value_name = "N")]
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = value_parser!(u32).range(1..=BATCH_MAX))]
     pub batch: u32,
     /// What an acknowledgement is worth: memory, interval:TIME or sync.
-    #[arg(long, default_value = "interval:100ms", value_name = "D")]
+    #[arg(long, default_value = "interval:100ms", value_name = "D", value_parser = durability)]
     pub durability: Durability,
     /// Each appender waits until each batch is durable.
     #[arg(long)]
@@ -87,7 +92,7 @@ pub struct Run {
     pub seed: u64,
     /// Samples, rounded up to whole ticks of all series [default: 10 million; w3: 20 million;
     /// mixed: 100,000 written].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "SAMPLES", value_parser = count)]
     pub samples: Option<u64>,
     /// A folder for the data, new or empty; it is kept [default: a temporary one in the current
     /// folder].
@@ -105,10 +110,10 @@ pub struct Recovery {
     #[arg(long, value_enum, default_value_t = Kind::W1)]
     pub workload: Kind,
     /// Samples of one push.
-    #[arg(long, default_value_t = 1_000, value_name = "N")]
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = value_parser!(u32).range(1..=BATCH_MAX))]
     pub batch: u32,
     /// What an acknowledgement is worth: interval:TIME or sync.
-    #[arg(long, default_value = "interval:100ms", value_name = "D")]
+    #[arg(long, default_value = "interval:100ms", value_name = "D", value_parser = durability)]
     pub durability: Durability,
     /// Push for this long, then kill.
     #[arg(long = "for", default_value = "10s", value_name = "TIME", value_parser = duration)]
@@ -141,7 +146,7 @@ pub struct Concurrency {
     #[arg(long = "for", default_value = "2s", value_name = "TIME", value_parser = duration)]
     pub lasting: Duration,
     /// What an acknowledgement is worth: memory, interval:TIME or sync.
-    #[arg(long, default_value = "memory", value_name = "D")]
+    #[arg(long, default_value = "memory", value_name = "D", value_parser = durability)]
     pub durability: Durability,
     /// What everything random follows from.
     #[arg(long, default_value_t = 1, value_name = "S")]
@@ -171,19 +176,19 @@ pub struct Beside {
     #[arg(long = "for", default_value = "2s", value_name = "TIME", value_parser = duration)]
     pub lasting: Duration,
     /// Samples of one push.
-    #[arg(long, default_value_t = 1_000, value_name = "N")]
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = value_parser!(u32).range(1..=BATCH_MAX))]
     pub batch: u32,
     /// Samples a second that are due [default: as fast as the engine takes them].
     #[arg(long, value_name = "SAMPLES", value_parser = count)]
     pub rate: Option<u64>,
     /// What an acknowledgement is worth: memory, interval:TIME or sync.
-    #[arg(long, default_value = "interval:100ms", value_name = "D")]
+    #[arg(long, default_value = "interval:100ms", value_name = "D", value_parser = durability)]
     pub durability: Durability,
     /// What everything random follows from.
     #[arg(long, default_value_t = 1, value_name = "S")]
     pub seed: u64,
     /// Samples that are there before, and then come again and again [default: 10 million].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "SAMPLES", value_parser = count)]
     pub samples: Option<u64>,
     /// A folder for the data, new or empty; it is kept [default: a temporary one in the current
     /// folder].
@@ -210,16 +215,16 @@ pub struct Soak {
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = duration)]
     pub every: Duration,
     /// Samples of one push.
-    #[arg(long, default_value_t = 1_000, value_name = "N")]
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = value_parser!(u32).range(1..=BATCH_MAX))]
     pub batch: u32,
     /// What an acknowledgement is worth: memory, interval:TIME or sync.
-    #[arg(long, default_value = "interval:100ms", value_name = "D")]
+    #[arg(long, default_value = "interval:100ms", value_name = "D", value_parser = durability)]
     pub durability: Durability,
     /// What everything random follows from.
     #[arg(long, default_value_t = 1, value_name = "S")]
     pub seed: u64,
     /// Samples that are prepared and come again and again [default: 2 million].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "SAMPLES", value_parser = count)]
     pub samples: Option<u64>,
     /// A folder for the data, new or empty; it is kept [default: a temporary one in the current
     /// folder].
@@ -274,16 +279,28 @@ pub struct Compare {
 
 const COMPARE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/compare");
 
-/// `20000`, `200k`, `5M`.
+/// `20000`, `200k`, `5M`, `1e6`.
 fn count(text: &str) -> Result<u64, String> {
-    let bad = || format!("{text:?} is no number of samples: give 20000, 200k or 5M");
-    let (digits, unit) = match text.as_bytes().last() {
-        Some(b'k') => (&text[..text.len() - 1], 1_000),
-        Some(b'M') => (&text[..text.len() - 1], 1_000_000),
-        _ => (text, 1),
+    let bad = || format!("{text:?} is no number of samples: give 20000, 200k, 5M or 1e6");
+    let (digits, zeros) = if let Some(digits) = text.strip_suffix('k') {
+        (digits, 3)
+    } else if let Some(digits) = text.strip_suffix('M') {
+        (digits, 6)
+    } else if let Some((digits, zeros)) = text.split_once('e') {
+        (digits, zeros.parse::<u32>().map_err(|_| bad())?)
+    } else {
+        (text, 0)
     };
     let number: u64 = digits.parse().map_err(|_| bad())?;
-    number.checked_mul(unit).filter(|&number| number > 0).ok_or_else(bad)
+    10u64.checked_pow(zeros).and_then(|unit| number.checked_mul(unit)).filter(|&number| number > 0).ok_or_else(bad)
+}
+
+/// `memory`, `interval:100ms`, `sync`.
+fn durability(text: &str) -> Result<Durability, String> {
+    match text.parse::<Durability>() {
+        Ok(Durability::Interval(Duration::ZERO)) => Err("an interval of zero: give sync, or interval:1ms".into()),
+        parsed => parsed.map_err(|e| e.to_string()),
+    }
 }
 
 /// `30s`, `500ms`, `2m`, `1h`.
@@ -331,10 +348,65 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_refused_with_examples() {
-        assert_eq!(["7", "200k", "5M"].map(count), [Ok(7), Ok(200_000), Ok(5_000_000)]);
-        for text in ["", "k", "0", "-1", "1.5M", "5G", "99999999999999999999M", "18446744073709551615k"] {
+        let understood = ["7", "200k", "5M", "1e6", "25e0"].map(count);
+        assert_eq!(understood, [Ok(7), Ok(200_000), Ok(5_000_000), Ok(1_000_000), Ok(25)]);
+        for text in [
+            "",
+            "k",
+            "e",
+            "e6",
+            "1e",
+            "1e99",
+            "2e19",
+            "1e-3",
+            "5Me1",
+            "0e5",
+            "0",
+            "-1",
+            "1.5M",
+            "5G",
+            "99999999999999999999M",
+            "18446744073709551615k",
+        ] {
             assert!(count(text).unwrap_err().contains("200k"), "{text}");
         }
+    }
+
+    #[test]
+    fn samples_are_given_as_rates_are() {
+        for verb in ["run", "beside", "soak"] {
+            for (text, samples) in [("5M", 5_000_000), ("1e6", 1_000_000), ("20000", 20_000)] {
+                let read = match Cli::try_parse_from(["b", verb, "--samples", text]).unwrap().command {
+                    Command::Run(run) => run.samples,
+                    Command::Beside(beside) => beside.samples,
+                    Command::Soak(soak) => soak.samples,
+                    other => panic!("{other:?}"),
+                };
+                assert_eq!(read, Some(samples), "{verb} {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_that_no_engine_takes_are_refused_as_such() {
+        for line in [
+            "run --appenders 0",
+            "run --appenders 513",
+            "run --appenders 1000",
+            "run --batch 0",
+            "recovery --batch 0",
+            "soak --batch 2097153",
+            "run --durability interval:0s",
+            "recovery --durability interval:0ms",
+            "concurrency --durability interval:0us",
+            "beside --durability interval:0s",
+            "soak --durability interval:0s",
+        ] {
+            let refused = Cli::try_parse_from(["b"].into_iter().chain(line.split(' '))).unwrap_err();
+            assert_eq!(refused.exit_code(), 2, "{line}");
+        }
+        let most = Cli::try_parse_from(["b", "run", "--appenders", "512", "--batch", "2097152"]);
+        assert!(most.is_ok(), "{most:?}");
     }
 
     #[test]

@@ -48,6 +48,12 @@ impl Error {
         Self::Io { path: PathBuf::from("standard output"), source }
     }
 
+    /// Signals could not be listened to.
+    #[must_use]
+    pub fn signals(source: io::Error) -> Self {
+        Self::Io { path: PathBuf::from("signal handlers"), source }
+    }
+
     pub(crate) fn engine<E: StdError + Send + Sync + 'static>(doing: &'static str) -> impl FnOnce(E) -> Self {
         move |source| Self::Engine { doing, source: Box::new(source) }
     }

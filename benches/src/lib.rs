@@ -24,6 +24,7 @@ pub mod measure;
 pub mod roofs;
 // and reported.
 pub mod cli;
+pub mod leftovers;
 pub mod progress;
 pub mod report;
 // on a page,

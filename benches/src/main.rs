@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
-use signal_hook::consts::{SIGINT, SIGTERM};
 use tidegauge_bench::Error;
 use tidegauge_bench::cli::{Cli, Command};
+use tidegauge_bench::leftovers::{end_on_signals, give_way};
 use tidegauge_bench::live::Window;
 use tidegauge_bench::progress::Progress;
 use tidegauge_bench::roofs::Roofs;
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
     };
     let progress = Progress::on_terminal();
     let result = command(cli.command, &progress);
+    give_way();
     progress.finish();
     let outcome = result.and_then(|outcome| {
         let mut out = std::io::stdout().lock();
@@ -73,6 +74,17 @@ impl Outcome {
 }
 
 fn command(command: Command, progress: &Progress) -> Result<Outcome, Error> {
+    let stop = Arc::new(AtomicBool::new(false));
+    match &command {
+        // It is killed by the process that started it.
+        Command::Recovery(options) if options.victim => {}
+        Command::Run(_) | Command::Recovery(_) | Command::Concurrency(_) | Command::Beside(_) => {
+            end_on_signals(None).map_err(Error::signals)?;
+        }
+        // The first one asks for the summary.
+        Command::Soak(_) => end_on_signals(Some(Arc::clone(&stop))).map_err(Error::signals)?,
+        Command::Roofs(_) | Command::Report(_) | Command::Compare(_) => {}
+    }
     match command {
         Command::Run(options) => {
             let report = run(&options, progress)?;
@@ -99,13 +111,6 @@ fn command(command: Command, progress: &Progress) -> Result<Outcome, Error> {
             Ok(Outcome::checked(text, beside.verified))
         }
         Command::Soak(options) => {
-            let stop = Arc::new(AtomicBool::new(false));
-            for signal in [SIGINT, SIGTERM] {
-                // A second one ends the process at once.
-                let ended = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop));
-                let told = ended.and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)));
-                told.map_err(Error::output)?;
-            }
             let tell = |window: &Window| {
                 let line = if options.json { window.to_json() } else { window.to_string() };
                 progress.suspend(|| writeln!(std::io::stdout().lock(), "{line}")).map_err(Error::output)

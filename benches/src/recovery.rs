@@ -7,8 +7,9 @@
 use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use tidegauge::{Ack, BackPressure, Durability, Engine, Level, SeriesId};
 
 use crate::cli::Recovery as Options;
 use crate::error::Error;
+use crate::leftovers::Victim;
 use crate::measure::{Machine, Memory, cpu_s};
 use crate::progress::Progress;
 use crate::run::recount::{Pushed, Recount};
@@ -32,10 +34,16 @@ const TELL_EVERY: u64 = 16;
 /// The figures.
 #[derive(Clone, Debug, Serialize)]
 pub struct Recovery {
+    /// `recovery`.
+    pub verb: &'static str,
     /// The workload's name.
     pub workload: String,
     /// `interval:…` or `sync`.
     pub durability: String,
+    /// Samples of one push.
+    pub batch: u32,
+    /// What everything random followed from.
+    pub seed: u64,
     /// Samples that came back.
     pub samples: u64,
     /// Samples known to have been visible before the kill.
@@ -91,9 +99,9 @@ pub fn measure(options: &Options, progress: &Progress) -> Result<Recovery, Error
     let folder = Folder::new(options.data_dir.as_deref())?;
     let data = folder.path().join("data");
     let machine = Machine::with(folder.path());
-    let mut victim = start(&data, options)?;
+    let victim = start(&data, options)?;
     progress.lasting("pushing, to be killed", options.lasting);
-    let Told { visible, ready_bytes, elapsed, peak } = listen_and_kill(&mut victim, options, progress)?;
+    let Told { visible, ready_bytes, elapsed, peak } = listen_and_kill(&victim, options, progress)?;
 
     let wal_file_bytes = bytes_in(&data.join("wal"))?;
     progress.step("recovering");
@@ -111,8 +119,11 @@ pub fn measure(options: &Options, progress: &Progress) -> Result<Recovery, Error
     let recount = Recount::of(&workload, &[Pushed { part, samples: found.count }]);
     let peak_after = if peak_is_fresh { after.peak } else { after.rss };
     Ok(Recovery {
+        verb: "recovery",
         workload: options.workload.to_string(),
         durability: options.durability.to_string(),
+        batch: options.batch,
+        seed: options.seed,
         samples: found.count,
         visible_before: visible,
         load_samples_per_s: visible as f64 / elapsed.as_secs_f64(),
@@ -129,13 +140,15 @@ pub fn measure(options: &Options, progress: &Progress) -> Result<Recovery, Error
     })
 }
 
-fn start(data: &Path, options: &Options) -> Result<Child, Error> {
+fn start(data: &Path, options: &Options) -> Result<Victim, Error> {
     let this = std::env::current_exe().map_err(Error::io("this program"))?;
     let mut command = Command::new(&this);
     command.args(["recovery", "--victim", "--workload", &options.workload.to_string()]);
     command.args(["--batch", &options.batch.to_string(), "--seed", &options.seed.to_string()]);
     command.args(["--durability", &options.durability.to_string()]).arg("--data-dir").arg(data);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(Error::io(&this))
+    // A group of its own: the interrupt of a terminal is for this process, which ends the other.
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
+    Victim::spawn(&mut command).map_err(Error::io(&this))
 }
 
 /// What the victim said before it died.
@@ -147,9 +160,9 @@ struct Told {
     peak: u64,
 }
 
-fn listen_and_kill(victim: &mut Child, options: &Options, progress: &Progress) -> Result<Told, Error> {
+fn listen_and_kill(victim: &Victim, options: &Options, progress: &Progress) -> Result<Told, Error> {
     let words = || Error::Wrong("the process that pushes ended by itself".into());
-    let mut lines = BufReader::new(victim.stdout.take().ok_or_else(words)?).lines();
+    let mut lines = BufReader::new(victim.take_stdout().ok_or_else(words)?).lines();
     let mut number = move || lines.next().and_then(|line| line.ok()?.parse::<u64>().ok());
     let ready_bytes = number().ok_or_else(words)?;
     let visible = AtomicU64::new(0);
@@ -167,8 +180,7 @@ fn listen_and_kill(victim: &mut Child, options: &Options, progress: &Progress) -
             thread::sleep(Duration::from_millis(20));
         }
         let peak = Memory::of(victim.id()).peak;
-        let _ = victim.kill();
-        let _ = victim.wait();
+        victim.kill();
         (start.elapsed(), peak)
     });
     let visible = visible.into_inner();

@@ -197,15 +197,15 @@ impl Times {
 /// What the workers of the mixed workload did.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Mixed {
-    /// Reads and writes a second.
+    /// Reads and writes a second; a write is a batch of `batch` samples.
     pub ops_per_s: f64,
     /// Reads of a last value a second.
     pub reads_per_s: f64,
-    /// Writes until visible a second.
+    /// Writes until visible a second: batches, not samples.
     pub writes_per_s: f64,
     /// A read, in microseconds.
     pub read_us: OperationTimes,
-    /// A write until it is visible, in microseconds.
+    /// A write (a batch) until it is visible, in microseconds.
     pub write_us: OperationTimes,
 }
 

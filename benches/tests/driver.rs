@@ -1,5 +1,7 @@
 //! The driver from end to end, with few samples.
 
+use std::path::{Path, PathBuf};
+
 use clap::Parser;
 use serde_json::Value;
 use tidegauge_bench::Error;
@@ -176,11 +178,12 @@ fn requests_that_make_no_sense_are_refused_before_anything_is_written() {
     };
     refused("--durability memory --wait");
     refused("--workload mixed --rate 10k");
-    refused("--samples 0");
-    refused("--appenders 0 --samples 4000");
-    refused("--batch 0 --samples 4000");
+    refused("--samples 4000 --appenders 512 --batch 40000");
     refused("--workload late --samples 4000000000000");
     let (mut run_options, dir) = options("--samples 4000");
+    run_options.appenders = 0;
+    assert!(matches!(run(&run_options, &Progress::hidden()), Err(Error::Usage(_))));
+    let (mut run_options, dir) = (options("--samples 4000").0, dir);
     run_options.data_dir = Some(dir.path().to_owned());
     std::fs::write(dir.path().join("something"), "").unwrap();
     let error = run(&run_options, &Progress::hidden()).unwrap_err();
@@ -207,6 +210,8 @@ fn a_killed_process_comes_back_and_is_verified() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let figures: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(figures["verified"], true, "{figures}");
+        let how = [&figures["verb"], &figures["batch"], &figures["seed"]];
+        assert_eq!(how, [&Value::from("recovery"), &1_000.into(), &1.into()], "{figures}");
         assert!(figures["visible_before"].as_u64() <= figures["samples"].as_u64(), "{figures}");
     }
 }
@@ -244,12 +249,154 @@ fn every_mode_of_the_concurrency_table_is_verified() {
 
 #[test]
 fn a_table_without_workers_makes_no_sense() {
-    let line = "tidegauge-bench concurrency --workers 0,2";
-    let Command::Concurrency(options) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
-        panic!("concurrency expected")
+    for workers in ["0,2", "1,1000"] {
+        let line = format!("tidegauge-bench concurrency --workers {workers}");
+        let Command::Concurrency(options) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
+            panic!("concurrency expected")
+        };
+        let error = tidegauge_bench::concurrency::measure(&options, &Progress::hidden()).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{error}");
+    }
+}
+
+/// Starts the program in `dir`, sends `signals` once the data of its run are there, answers its exit code.
+fn interrupted(dir: &Path, line: &str, signals: &[&str]) -> Option<i32> {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegauge-bench"));
+    command.args(line.split_whitespace()).current_dir(dir).stdout(std::process::Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let is_writing = || folders(dir).iter().any(|folder| folder.join("data").exists());
+    while !is_writing() {
+        assert!(child.try_wait().unwrap().is_none(), "{line}: ended before it wrote anything");
+        std::thread::yield_now();
+    }
+    if line.starts_with("recovery") {
+        assert!(!victims(dir).is_empty(), "{line}");
+    }
+    for signal in signals {
+        let sent =
+            std::process::Command::new("kill").args([*signal, child.id().to_string().as_str()]).status().unwrap();
+        assert!(sent.success(), "{line}");
+    }
+    child.wait().unwrap().code()
+}
+
+fn folders(dir: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+/// Processes that push into a folder in `dir`, to be killed.
+fn victims(dir: &Path) -> Vec<PathBuf> {
+    let is_one = |process: &PathBuf| {
+        let words = std::fs::read(process.join("cmdline")).unwrap_or_default();
+        let words = String::from_utf8_lossy(&words).into_owned();
+        words.contains("--victim") && words.contains(dir.file_name().unwrap().to_str().unwrap())
     };
-    let error = tidegauge_bench::concurrency::measure(&options, &Progress::hidden()).unwrap_err();
-    assert_eq!(error.exit_code(), 2, "{error}");
+    folders(Path::new("/proc")).into_iter().filter(is_one).collect()
+}
+
+#[test]
+fn an_interrupt_leaves_neither_a_folder_nor_a_process_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    for line in [
+        "run --samples 4000 --for 10m",
+        "recovery --for 10m",
+        "concurrency --workers 1 --for 10m",
+        "beside --samples 1600000 --for 10m",
+    ] {
+        for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+            assert_eq!(interrupted(dir.path(), line, &[signal]), Some(code), "{line} {signal}");
+            assert_eq!(folders(dir.path()), Vec::<PathBuf>::new(), "{line} {signal}");
+            assert_eq!(victims(dir.path()), Vec::<PathBuf>::new(), "{line} {signal}");
+        }
+    }
+    // A folder that was named is kept.
+    let line = "run --samples 4000 --for 10m --data-dir named";
+    assert_eq!(interrupted(dir.path(), line, &["-INT"]), Some(130));
+    assert_eq!(folders(dir.path()), [dir.path().join("named")]);
+}
+
+#[test]
+fn roofs_tell_their_verb_and_machine_and_a_page_is_made_of_them_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegauge-bench"));
+    let output = command.args(["roofs", "--json", "--data-dir"]).arg(dir.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let figures: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(figures["verb"], "roofs");
+    assert!(!figures["machine"]["kernel"].as_str().unwrap().is_empty(), "{figures}");
+    let page = page_of(dir.path(), &String::from_utf8(output.stdout).unwrap());
+    assert!(page.contains("<h2>Roofs of this machine</h2>") && page.contains("memcpy_gb_s"), "{page}");
+    assert!(page.contains(figures["machine"]["kernel"].as_str().unwrap()), "{page}");
+    assert!(!page.contains("machine, p50") && !page.contains("verb"), "{page}");
+}
+
+fn page_of(dir: &Path, figures: &str) -> String {
+    std::fs::write(dir.join("figures.json"), figures).unwrap();
+    let output = reporting(dir, "figures.json --out page.html --svg-dir plots");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    std::fs::read_to_string(dir.join("page.html")).unwrap()
+}
+
+fn reporting(dir: &Path, line: &str) -> std::process::Output {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegauge-bench"));
+    command.arg("report").args(line.split_whitespace()).current_dir(dir).output().unwrap()
+}
+
+#[test]
+fn a_page_is_made_of_figures_that_are_only_tables() {
+    let dir = tempfile::tempdir().unwrap();
+    for (line, title) in [
+        (r#"{"append_release_ns":1.3}"#, "Roofs of this machine"),
+        (r#"{"workload":"w1","durability":"sync","recovery_s":0.3,"verified":true}"#, "Recovery after kill -9"),
+        (r#"{"verb":"recovery","workload":"w1","durability":"sync","recovery_s":0.3}"#, "Recovery after kill -9"),
+        (r#"{"verb":"beside","workload":"w1","durability":"sync","ratio":0.8}"#, "Pushes beside questions"),
+        (r#"{"verb":"concurrency","cells":[{"mode":"read","workers":1}]}"#, "Many workers"),
+        (r#"{"verb":"compare","tables":[{"title":"Stores","head":["a"],"rows":[["b"]]}]}"#, "Stores"),
+    ] {
+        let page = page_of(dir.path(), line);
+        assert!(page.contains(&format!("<h2>{title}</h2>")), "{line}\n{page}");
+    }
+    std::fs::write(dir.path().join("figures.json"), "only words\n").unwrap();
+    let output = reporting(dir.path(), "figures.json --out none.html");
+    assert_eq!(output.status.code(), Some(2), "nothing at all");
+    assert!(!dir.path().join("none.html").exists());
+}
+
+#[test]
+fn a_page_never_overwrites_what_it_is_made_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let figures = r#"{"verb":"soak","workload":"w1","durability":"sync","windows":[
+        {"at_s":1.0,"rss_bytes":1000000,"memory_samples":1},{"at_s":2.0,"rss_bytes":1000000,"memory_samples":1}]}"#;
+    let figures = figures.replace('\n', " ");
+    let plots = {
+        page_of(dir.path(), &figures);
+        folders(&path("plots"))
+    };
+    let plot = plots.first().expect("a soak is drawn").file_name().unwrap().to_str().unwrap().to_owned();
+    std::fs::create_dir(path("drawn")).unwrap();
+    for name in ["runs.json".to_owned(), format!("drawn/{plot}")] {
+        std::fs::write(path(&name), &figures).unwrap();
+    }
+    std::os::unix::fs::symlink("runs.json", path("link.json")).unwrap();
+    std::fs::hard_link(path("runs.json"), path("same.json")).unwrap();
+    for line in [
+        "runs.json --out runs.json".to_owned(),
+        "runs.json --out drawn/../runs.json".to_owned(),
+        "runs.json --out link.json".to_owned(),
+        "link.json --out runs.json".to_owned(),
+        "runs.json --out same.json".to_owned(),
+        format!("drawn/{plot} --out other.html --svg-dir drawn"),
+    ] {
+        let output = reporting(dir.path(), &line);
+        assert_eq!(output.status.code(), Some(2), "{line}");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(told.contains("name another file"), "{line}: {told}");
+        for name in ["runs.json".to_owned(), format!("drawn/{plot}")] {
+            assert_eq!(std::fs::read_to_string(path(&name)).unwrap(), figures, "{line}: {name}");
+        }
+        assert!(!path("other.html").exists(), "{line}: nothing is written");
+    }
 }
 
 #[test]
@@ -267,7 +414,10 @@ fn pushing_beside_questions_is_compared_with_pushing_alone() {
         let mut ratios: Vec<f64> =
             beside.pairs.iter().map(|pair| pair.beside.samples_per_s / pair.alone.samples_per_s).collect();
         ratios.sort_by(f64::total_cmp);
-        assert_eq!(beside.ratio, ratios[1], "of an even number, the upper of the two in the middle");
+        let middle = f64::midpoint(ratios[0], ratios[1]);
+        assert_eq!(beside.ratio, middle, "of an even number, the mean of the two in the middle");
+        let object: Value = serde_json::from_str(&beside.to_json()).unwrap();
+        assert_eq!((&object["verb"], &object["seed"]), (&"beside".into(), &1.into()), "{object}");
         assert!(beside.pairs.iter().all(|pair| pair.alone.questions_per_s == 0.0), "{beside}");
         assert!(beside.questions_per_s > 0.0, "{beside}");
     }
@@ -291,6 +441,7 @@ fn a_soak_tells_its_windows_and_ends_with_a_summary_when_interrupted() {
         let [all, no_file] = ["rss_bytes", "anonymous_bytes"].map(|name| window[name].as_u64().unwrap());
         assert!(0 < no_file && no_file < all, "{window}");
     }
+    assert_eq!(summary["seed"], 1, "{summary}");
     let (told, all) = (windows[0].as_object().unwrap(), summary["windows"].as_array().unwrap());
     assert!(all.len() >= 3 && all[0].as_object() == Some(told), "the summary has the windows that were told");
     let samples = summary["samples"].as_u64().unwrap();

@@ -14,7 +14,7 @@ use serde::Serialize;
 use tidegauge::{BackPressure, Engine, Level, SeriesId, SeriesSample, Timestamp};
 
 use crate::checksum::Checksum;
-use crate::cli::Concurrency as Options;
+use crate::cli::{APPENDERS_MAX, Concurrency as Options};
 use crate::error::Error;
 use crate::measure::{Machine, TickClock};
 use crate::progress::Progress;
@@ -78,8 +78,8 @@ pub struct Figures {
 /// # Errors
 /// [`Error`]; a wrong answer of a read is [`Error::Wrong`], wrong sums are told in [`Concurrency::verified`].
 pub fn measure(options: &Options, progress: &Progress) -> Result<Concurrency, Error> {
-    if options.workers.is_empty() || options.workers.contains(&0) {
-        return Err(Error::Usage("--workers needs numbers of at least 1, such as 1,5,10,20".into()));
+    if options.workers.is_empty() || options.workers.iter().any(|&n| !(1..=APPENDERS_MAX).contains(&i64::from(n))) {
+        return Err(Error::Usage(format!("--workers needs numbers from 1 to {APPENDERS_MAX}, such as 1,5,10,20")));
     }
     let folder = Folder::new(options.data_dir.as_deref())?;
     let machine = Machine::with(folder.path());

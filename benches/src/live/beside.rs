@@ -33,6 +33,8 @@ pub struct Beside {
     pub durability: String,
     /// Samples of one push call.
     pub batch: u32,
+    /// What everything random followed from.
+    pub seed: u64,
     /// Samples a second that were due; `None`: as fast as the engine takes them.
     pub rate: Option<u64>,
     /// Threads that asked.
@@ -129,6 +131,7 @@ pub fn measure(options: &Options, progress: &Progress) -> Result<Beside, Error> 
         workload: options.workload.to_string(),
         durability: options.durability.to_string(),
         batch: options.batch,
+        seed: options.seed,
         rate: options.rate,
         readers: options.readers,
         ratio: of(|pair| pair.beside.samples_per_s / pair.alone.samples_per_s),

@@ -62,6 +62,8 @@ pub struct Soak {
     pub rate: u64,
     /// Samples of one push call.
     pub batch: u32,
+    /// What everything random followed from.
+    pub seed: u64,
     /// How long it went on.
     pub elapsed_s: f64,
     /// Whether it was stopped before its time, by an interrupt.
@@ -183,6 +185,7 @@ pub fn soak(
         durability: options.durability.to_string(),
         rate: options.rate,
         batch: options.batch,
+        seed: options.seed,
         elapsed_s: elapsed.as_secs_f64(),
         interrupted,
         samples: pushed.samples,

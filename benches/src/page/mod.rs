@@ -7,6 +7,7 @@ mod svg;
 mod tables;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::cli::Report as Options;
@@ -17,38 +18,55 @@ pub use results::Results;
 /// Reads what runs printed with `--json`, writes the page, and the plots as files of their own if asked to.
 ///
 /// # Errors
-/// [`Error::Usage`] for lines that are no figures of this program's, [`Error::Io`] for what cannot be read or written.
+/// [`Error::Usage`] for lines that are no figures of this program's, for no figures at all, and where an input would be
+/// overwritten; [`Error::Io`] for what cannot be read or written.
 pub fn write(options: &Options) -> Result<String, Error> {
     let mut results = Results::default();
     for file in &options.files {
         let text = fs::read_to_string(file).map_err(Error::io(file))?;
         results.read(&text).map_err(|(line, why)| Error::Usage(format!("{}:{line}: {why}", file.display())))?;
     }
-    let plots = plots::all(&results);
-    if plots.is_empty() {
-        return Err(Error::Usage("no run among the figures: give files with lines that --json printed".into()));
+    let (plots, tables) = (plots::all(&results), tables::all(&results));
+    if plots.is_empty() && tables.is_empty() {
+        return Err(Error::Usage("no figures at all: give files with lines that --json printed".into()));
     }
-    write_file(&options.out, &page(&results, &plots))?;
+    if let Some(other) = options.svg.iter().find(|name| plots.iter().all(|plot| plot.name != name.as_str())) {
+        let all: Vec<&str> = plots.iter().map(|plot| plot.name).collect();
+        let all = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
+        return Err(Error::Usage(format!("no plot {other} of these figures: there are {all}")));
+    }
+    let mut outputs = vec![(options.out.clone(), page(&results, &plots, &tables))];
+    if let Some(dir) = &options.svg_dir {
+        let wanted = |plot: &&plots::Plot| options.svg.is_empty() || options.svg.iter().any(|name| name == plot.name);
+        let file = |plot: &plots::Plot| (dir.join(format!("{}.svg", plot.name)), plot.svg.clone());
+        outputs.extend(plots.iter().filter(wanted).map(file));
+    }
+    // Before the first is written.
+    if let Some((path, _)) = outputs.iter().find(|(path, _)| options.files.iter().any(|file| same_file(path, file))) {
+        return Err(Error::Usage(format!(
+            "{} is one of the files with figures and would be overwritten: name another file for what is written",
+            path.display()
+        )));
+    }
     if let Some(dir) = &options.svg_dir {
         fs::create_dir_all(dir).map_err(Error::io(dir))?;
-        if let Some(other) = options.svg.iter().find(|name| plots.iter().all(|plot| plot.name != name.as_str())) {
-            let all: Vec<&str> = plots.iter().map(|plot| plot.name).collect();
-            return Err(Error::Usage(format!("no plot {other} of these figures: there are {}", all.join(", "))));
-        }
-        for plot in plots.iter().filter(|plot| options.svg.is_empty() || options.svg.iter().any(|n| n == plot.name)) {
-            write_file(&dir.join(format!("{}.svg", plot.name)), &plot.svg)?;
-        }
     }
-    let (n, bad) = (plots.len(), results.unverified());
+    for (path, text) in &outputs {
+        fs::write(path, text).map_err(Error::io(path))?;
+    }
+    let bad = results.unverified();
     let warning = if bad == 0 { String::new() } else { format!("; {bad} of the results are NOT verified") };
-    Ok(format!("{}: {n} plots{warning}", options.out.display()))
+    let (out, plots, tables) = (options.out.display(), plots.len(), tables.len());
+    Ok(format!("{out}: plots: {plots}, tables: {tables}{warning}"))
 }
 
-fn write_file(path: &Path, text: &str) -> Result<(), Error> {
-    fs::write(path, text).map_err(Error::io(path))
+/// Whether both names lead to one file, by links too. Devices take what is written and keep what is read.
+fn same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| fs::metadata(path).ok().filter(|meta| meta.is_file()).map(|m| (m.dev(), m.ino()));
+    identity(one).is_some_and(|one| identity(other) == Some(one))
 }
 
-fn page(results: &Results, plots: &[plots::Plot]) -> String {
+fn page(results: &Results, plots: &[plots::Plot], tables: &[tables::Table]) -> String {
     let mut page = html::Page::new("Tidegauge, measured");
     for machine in results.machines() {
         page.text("p", &machine);
@@ -62,9 +80,9 @@ fn page(results: &Results, plots: &[plots::Plot]) -> String {
         page.text("p", &plot.says);
         page.svg(&plot.svg);
     }
-    for table in tables::all(results) {
+    for table in tables {
         page.text("h2", &table.title);
-        page.table(&table);
+        page.table(table);
     }
     page.finish()
 }
@@ -96,7 +114,7 @@ mod tests {
     #[test]
     fn the_page_loads_nothing_and_what_comes_from_outside_stays_text() {
         let results = results();
-        let page = page(&results, &plots::all(&results));
+        let page = page(&results, &plots::all(&results), &tables::all(&results));
         assert!(!page.contains("<script"), "markup in a name");
         assert!(page.contains("w1&lt;script&gt;"), "{page}");
         assert!(page.contains("A &amp; B"));

@@ -27,6 +27,8 @@ impl Results {
                 Some("concurrency") => &mut self.concurrency,
                 Some("beside") => &mut self.beside,
                 Some("soak") => &mut self.soaks,
+                Some("roofs") => &mut self.roofs,
+                Some("recovery") => &mut self.recoveries,
                 Some("compare") => &mut self.compared,
                 _ if has("samples_per_s_visible") => &mut self.runs,
                 _ if has("append_release_ns") => &mut self.roofs,
@@ -69,7 +71,7 @@ impl Results {
     }
 
     fn all(&self) -> impl Iterator<Item = &Value> {
-        let others = [&self.recoveries, &self.concurrency, &self.beside, &self.soaks, &self.compared];
+        let others = [&self.roofs, &self.recoveries, &self.concurrency, &self.beside, &self.soaks, &self.compared];
         self.runs.iter().chain(others.into_iter().flatten())
     }
 

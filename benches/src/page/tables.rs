@@ -144,9 +144,11 @@ fn roofs(results: &Results) -> Table {
     let mut rows = Vec::new();
     for roofs in &results.roofs {
         for (key, value) in roofs.as_object().into_iter().flatten() {
-            match value.as_f64() {
-                Some(figure) => rows.push(vec![key.clone(), short(figure)]),
-                None => rows.push(vec![format!("{key}, p50"), cell(value, "/p50", 1.0)]),
+            // What is neither is no figure: the verb, the machine.
+            if let Some(figure) = value.as_f64() {
+                rows.push(vec![key.clone(), short(figure)]);
+            } else if number(value, "/p50").is_some() {
+                rows.push(vec![format!("{key}, p50"), cell(value, "/p50", 1.0)]);
             }
         }
     }

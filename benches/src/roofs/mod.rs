@@ -12,7 +12,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::measure::cores;
+use crate::measure::{Machine, cores};
 use crate::progress::Progress;
 
 pub use disk::{DiskTimes, pwrite_fdatasync_64k};
@@ -20,6 +20,8 @@ pub use disk::{DiskTimes, pwrite_fdatasync_64k};
 /// All roofs. Bandwidths count the bytes once that are copied or read.
 #[derive(Clone, Debug, Serialize)]
 pub struct Roofs {
+    /// `roofs`.
+    pub verb: &'static str,
     /// Processors in use for the figures that say `all`.
     pub cores: usize,
     /// Appending 16 bytes and publishing them with a release store.
@@ -46,6 +48,8 @@ pub struct Roofs {
     pub pwrite_fdatasync_64k_us: DiskTimes,
     /// 1 MiB writes into an allocated file with one fdatasync at the end, in MB/s.
     pub write_mb_s: f64,
+    /// The machine.
+    pub machine: Machine,
 }
 
 impl Roofs {
@@ -69,6 +73,7 @@ impl Roofs {
         let read_sum_cached_gb_s = memory::read_sum_gb_s(1, memory::CACHED_BYTES);
         step("disk");
         Ok(Self {
+            verb: "roofs",
             cores: cores(),
             append_release_ns,
             fetch_add_ns,
@@ -82,6 +87,7 @@ impl Roofs {
             pwrite_fdatasync_4k_us: disk::pwrite_fdatasync(dir, 4 << 10, 200)?,
             pwrite_fdatasync_64k_us: disk::pwrite_fdatasync(dir, 64 << 10, 200)?,
             write_mb_s: disk::write_mb_s(dir)?,
+            machine: Machine::with(dir),
         })
     }
 }
@@ -109,12 +115,33 @@ impl fmt::Display for Roofs {
         for (what, times) in [("4 KiB ", self.pwrite_fdatasync_4k_us), ("64 KiB", self.pwrite_fdatasync_64k_us)] {
             writeln!(f, "pwrite + fdatasync, {what}  {:>9.0} µs p50 {:>9.0} µs p99", times.p50, times.p99)?;
         }
-        write!(f, "write, 1 MiB each           {:>9.0} MB/s", self.write_mb_s)
+        writeln!(f, "write, 1 MiB each           {:>9.0} MB/s", self.write_mb_s)?;
+        write!(f, "machine                     {}", self.machine)
     }
 }
 
-/// The median of an odd number of figures of one thing: what a neighbour's burst does not move.
+/// The median of figures of one thing, of an even number the mean of the two in the middle: what a neighbour's burst
+/// does not move.
 pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_unstable_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+    let (n, upper) = (figures.len(), figures.get(figures.len() / 2).copied());
+    match upper {
+        Some(upper) if n.is_multiple_of(2) => f64::midpoint(figures[n / 2 - 1], upper),
+        upper => upper.unwrap_or(f64::NAN),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between_the_two_in_the_middle() {
+        for (figures, expected) in
+            [(vec![7.0], 7.0), (vec![4.0, 1.0], 2.5), (vec![9.0, 1.0, 2.0], 2.0), (vec![1.0, 100.0, 3.0, 4.0], 3.5)]
+        {
+            assert_eq!(median(figures), expected);
+        }
+        assert!(median(Vec::new()).is_nan());
+    }
 }

@@ -3,25 +3,22 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tempfile::TempDir;
-
 use crate::error::Error;
+use crate::leftovers::Temporary;
 
 /// A folder that was empty when the run began.
 #[derive(Debug)]
 pub(crate) enum Folder {
     /// Named by the user, and kept.
     Kept(PathBuf),
-    /// Removed with its content when the run is over.
-    Temporary(TempDir),
+    /// Removed with its content when the run is over, by a signal too.
+    Temporary(Temporary),
 }
 
 impl Folder {
     pub(crate) fn new(named: Option<&Path>) -> Result<Self, Error> {
         let Some(dir) = named else {
-            // Not the system's folder for such things: that is often memory, where fdatasync is free.
-            let dir = tempfile::Builder::new().prefix("tidegauge-bench-").tempdir_in(".");
-            return dir.map(Self::Temporary).map_err(Error::io("."));
+            return Temporary::new().map(Self::Temporary).map_err(Error::io("."));
         };
         if dir.exists() && !dir.is_dir() {
             return Err(Error::Usage(format!("{} is not a folder", dir.display())));

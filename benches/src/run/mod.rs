@@ -77,6 +77,7 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
     if options.rate.is_some() && options.workload == Kind::Mixed {
         return Err(Error::Usage("--rate goes with workloads that push: mixed workers wait for each answer".into()));
     }
+    store::check_lanes(options)?;
     let workload = Workload::new(options.workload, options.seed, options.samples)?;
     let folder = Folder::new(options.data_dir.as_deref())?;
     let effort = Effort::of(workload.ticks() * u64::from(workload.slots()));

@@ -24,6 +24,26 @@ pub(super) fn lane_samples(options: &Run) -> usize {
     LANE_SAMPLES.max(options.batch as usize * 2)
 }
 
+/// What a sample takes of a lane, and what an engine gives to all lanes.
+const SAMPLE_BYTES: usize = 24;
+const LANES_BYTES: usize = 1 << 30;
+/// Lanes that are no appender's of the options: the common one, and those that are still being let go.
+const OTHER_LANES: usize = 3;
+
+/// Whether an engine has room for so many lanes, each for batches so long.
+pub(super) fn check_lanes(options: &Run) -> Result<(), Error> {
+    let lane = lane_samples(options).next_power_of_two() * SAMPLE_BYTES;
+    let most = LANES_BYTES / lane - OTHER_LANES.min(LANES_BYTES / lane);
+    if options.appenders as usize <= most {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "--appenders {} with --batch {}: an engine has room for {most} appenders of such batches; give fewer, or \
+         shorter batches",
+        options.appenders, options.batch
+    )))
+}
+
 pub(super) fn open(dir: &Path, options: &Run) -> Result<Engine, Error> {
     // Nothing becomes cold by itself: what it would weigh is measured apart.
     let builder = Engine::builder(dir).durability(options.durability).cold_after(Duration::MAX);
