@@ -281,11 +281,19 @@ impl Store for Prom {
 
     fn max_by(&mut self, series: &[u32], range_ns: (i64, i64), every_ns: i64) -> Result<Vec<(u32, i64, f64)>, Error> {
         let window = self.reach_ms(every_ns / 1_000_000);
-        // The function takes the name away, by which these series differ: one of the two can be told to leave it.
-        if self.which == Which::Victoria {
-            let host = self.labels[series[0] as usize].iter().filter(|pair| pair.0 == "host");
-            let expression = format!("max_over_time({}[{window}ms]) keep_metric_names", selector(host));
-            return self.by(&expression, None, range_ns, every_ns);
+        // The function takes the name away, by which these series differ: one can be told to leave it, one takes it away
+        // only at the end, and of one each series is asked for.
+        let host = selector(self.labels[series[0] as usize].iter().filter(|pair| pair.0 == "host"));
+        let over_host = format!("max_over_time({host}[{window}ms])");
+        match self.which {
+            Which::Victoria => {
+                return self.by(&format!("{over_host} keep_metric_names"), None, range_ns, every_ns);
+            }
+            Which::Tidegauge(_) => {
+                let expression = format!("label_replace({over_host}, \"metric_name\", \"$1\", \"__name__\", \"(.+)\")");
+                return self.by(&expression, None, range_ns, every_ns);
+            }
+            Which::Prometheus => {}
         }
         let one = |&series: &u32| {
             let name = &self.labels[series as usize].iter().find(|pair| pair.0 == "__name__").expect("all have one").1;
