@@ -84,7 +84,8 @@ impl<I: Iterator, E> Queue<I, E> {
 }
 
 /// Does `work` with each of `pieces`, which are taken in their order by this thread and by those that help it, each with
-/// a scratch of its own, which `end` gets when the thread is done. After an error no other piece is begun; of several errors the one of the first piece is answered.
+/// a scratch of its own, which `end` gets when the thread is done. After an error no other piece is begun; of several
+/// errors the one of the first piece is answered.
 ///
 /// `long` says that already the first piece takes long enough to call for help before.
 pub(crate) fn share<T: Send, S, E: Send>(

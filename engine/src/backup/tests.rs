@@ -170,16 +170,19 @@ fn a_backup_never_overwrites_and_so_does_a_restore() {
     assert!(fs.list(Path::new("newer")).is_err(), "nothing is left behind");
 }
 
-/// A store that was killed is restored with its log.
-#[test]
-fn a_restore_takes_the_log_along() {
+/// What a store leaves that was killed, some of it in its log alone; and all that it held.
+fn killed() -> (SimFs, BTreeMap<(String, i64), u64>) {
     let fs = SimFs::new();
     let engine = open_in(&fs, "memory");
     push(&engine, 0);
     engine.flush().unwrap();
     push(&engine, 1);
-    let all = contents(&engine);
-    let fs = fs.kill();
+    (fs.kill(), contents(&engine))
+}
+
+#[test]
+fn a_restore_takes_the_log_along() {
+    let (fs, all) = killed();
     restore_on(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new("memory"), Path::new("new"), &|_, _| {}).unwrap();
     assert!(contents(&open_in(&fs, "new")) == all);
 }
@@ -187,13 +190,7 @@ fn a_restore_takes_the_log_along() {
 /// Power is lost behind a restore that has answered, into a folder that it had to make, and one above.
 #[test]
 fn what_was_restored_survives_a_power_loss() {
-    let fs = SimFs::new();
-    let engine = open_in(&fs, "memory");
-    push(&engine, 0);
-    engine.flush().unwrap();
-    push(&engine, 1);
-    let all = contents(&engine);
-    let fs = fs.kill();
+    let (fs, all) = killed();
     let new = "far/away/new";
     restore_on(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new("memory"), Path::new(new), &|_, _| {}).unwrap();
     for choice in 0..16 {
