@@ -62,6 +62,7 @@ mod tests {
     use tidegauge_storage::source::Columns;
 
     use super::*;
+    use crate::engine::Engine;
     use crate::recovery::Recovery;
     use crate::recovery::tests::{
         Contents, contents, damage_frame, killed, push, salvage_again_from_anywhere, settle, try_open,
@@ -79,6 +80,12 @@ mod tests {
         }
     }
 
+    /// Waits until the log has let go of what is flushed. The worker does that behind what it is asked, so the second
+    /// answer tells that it did.
+    fn until_freed(engine: &Engine) {
+        (0..2).for_each(|_| engine.probe(Duration::from_secs(30)).unwrap());
+    }
+
     /// Some rounds in segments, some in the log; and the manifest as it was before the last `lost` flushes. The log has
     /// gone on in the files that they freed.
     fn older_manifest(lost: usize) -> (SimFs, Contents) {
@@ -91,6 +98,7 @@ mod tests {
             until_known(&fs, 1200 * round as u64);
             before.push(fs.map(Path::new(MANIFEST)).unwrap().to_vec());
             engine.flush().unwrap();
+            until_freed(&engine);
         }
         (round..round + 3).for_each(|round| push(&engine, round));
         let all = contents(&engine);
