@@ -14,6 +14,8 @@ use crate::{QueryError, Threads};
 /// Help is called for if what is left would take one thread longer than that. Who was asleep is at work 30 to 60 µs
 /// later; below the double of that it would often find nothing left, and would have to be waited for all the same.
 const WORTH_HELP: Duration = Duration::from_micros(100);
+/// The first piece may take so many times as long as those behind it: files and caches are cold.
+const FIRST_TAKES: u32 = 4;
 /// If a piece has so many samples, help is called for before the first one ends. Fewer take a quarter of a millisecond
 /// at most.
 pub(crate) const SAMPLES_OF_A_LONG_PIECE: u64 = 1 << 17;
@@ -137,14 +139,19 @@ pub(crate) fn share<T: Send, S, E: Send>(
 /// is worth calling for help.
 fn alone_at_first(all: usize, mut one: impl FnMut() -> bool, elapsed: impl Fn() -> Duration) -> bool {
     let (mut done, mut look) = (0, 1);
+    // At the look before.
+    let (mut done_before, mut before) = (0, Duration::ZERO);
     while one() {
         done += 1;
         if done == look {
             look *= 2;
-            let left = all - done;
-            if left > 1 && elapsed().as_nanos() * left as u128 > WORTH_HELP.as_nanos() * done as u128 {
+            let (left, now) = (all - done, elapsed());
+            // The pace since the look before: what comes first fetches what the others find.
+            let worth = if done_before == 0 { WORTH_HELP * FIRST_TAKES } else { WORTH_HELP };
+            if left > 1 && (now - before).as_nanos() * left as u128 > worth.as_nanos() * (done - done_before) as u128 {
                 return false;
             }
+            (done_before, before) = (done, now);
         }
     }
     true
@@ -271,8 +278,11 @@ mod tests {
     #[test]
     fn help_is_called_for_only_if_what_is_left_takes_longer_than_the_way() {
         assert_eq!(alone(10, |_| 3), (10, true), "a host's ten metrics");
-        assert_eq!(alone(10, |_| 11), (10, true), "99 µs are left");
-        assert_eq!(alone(10, |_| 12), (1, false), "108 µs are left");
+        assert_eq!(alone(10, |_| 12), (10, true), "96 µs are left behind the second");
+        assert_eq!(alone(10, |_| 13), (2, false), "104 µs are left behind the second");
+        assert_eq!(alone(10, |piece| if piece == 0 { 44 } else { 12 }), (10, true), "the first one is cold");
+        assert_eq!(alone(10, |_| 45), (1, false), "more than a cold one takes");
+        assert_eq!(alone(10, |piece| if piece < 2 { 3 } else { 50 }), (4, false), "slower than at first");
         assert_eq!(alone(2, |_| 1_000_000), (2, true), "nobody can help with the last piece");
         assert_eq!(alone(256, |piece| if piece < 5 { 0 } else { 1_000 }), (8, false), "looks again");
         assert_eq!(alone(1 << 20, |_| 0), (1 << 20, true));

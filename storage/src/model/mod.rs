@@ -1,6 +1,7 @@
 //! Samples, labels, matchers: the words of `docs/glossary.md` as types.
 
 mod labels;
+mod lately;
 mod matcher;
 mod pattern;
 mod replacement;

@@ -11,6 +11,7 @@ use std::str::Chars;
 use regex::{Regex, RegexBuilder};
 use regex_syntax::hir::{Hir, HirKind};
 
+use super::lately::Lately;
 use super::states::states;
 
 /// Compiled regexes above this size are refused.
@@ -31,7 +32,15 @@ const NAMED: [&str; 14] = [
 ///
 /// # Errors
 /// In one line, what is wrong with it, or that it is too large when compiled.
+///
+/// # Concurrency
+/// Small ones that were asked for lately are kept for all threads: to ask again takes less than a microsecond.
 pub fn compile_anchored(pattern: &str) -> Result<Pattern, String> {
+    static LATELY: Lately = Lately::new();
+    LATELY.get_or(pattern, || compile(pattern))
+}
+
+pub(super) fn compile(pattern: &str) -> Result<Pattern, String> {
     let translated = Translator::new(pattern).translate()?;
     // Alone first: `a)|(b` must not become legal by being wrapped.
     let parsed = regex_syntax::parse(&translated).map_err(|e| one_line(&e.to_string()))?;
