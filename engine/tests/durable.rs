@@ -245,7 +245,8 @@ fn a_path_that_is_a_file_and_one_without_a_store_are_refused_in_words() {
 /// next one. Both used to give their segments the same numbers.
 #[test]
 fn p10_an_owner_without_a_lock_file_overwrites_nothing_of_the_next_owner() {
-    for log in [false, true] {
+    // Whoever of the two writes first.
+    for (log, old_first) in [(false, false), (true, false), (false, true), (true, true)] {
         let dir = tempfile::tempdir().unwrap();
         // Without a log he learns of it at his next commit alone.
         let old =
@@ -261,9 +262,18 @@ fn p10_an_owner_without_a_lock_file_overwrites_nothing_of_the_next_owner() {
         let builder = || Engine::builder(dir.path()).durability(durability).background_compaction(false);
         let next = builder().open().unwrap();
         let mut twin = merged(shared, fill(&next, 300..600));
+        let before = files(dir.path());
+        if old_first {
+            assert!(old.flush().is_err(), "what he wrote nobody has");
+        }
         next.flush().unwrap();
         let there = files(dir.path());
-        assert!(old.flush().is_err(), "what he wrote nobody has");
+        let opening = |file: &std::path::Path| file.file_name().unwrap().to_str().unwrap()[..8].to_owned();
+        let newer = |(file, _): &(std::path::PathBuf, _)| before.iter().all(|(old, _)| opening(file) > opening(old));
+        assert_eq!(there.iter().filter(|file| newer(file)).count(), 1, "the number of an opening is in those it gives");
+        if !old_first {
+            assert!(old.flush().is_err(), "what he wrote nobody has");
+        }
         assert!(old.close().is_err());
         assert!(there.iter().all(|file| files(dir.path()).contains(file)), "all of it is as it was");
         assert_eq!(contents(&next.snapshot()), twin);

@@ -29,15 +29,20 @@ pub(crate) fn all(store: &mut dyn Store, oracle: &Oracle) -> Result<Vec<Asked>, 
             && found.iter().all(|(series, at, value)| right.get(&(*series, *at)).is_some_and(|r| close(*value, *r)))
     };
     let mut asked = Vec::new();
+    if store.nothing()? {
+        asked.push(timed(store, "an empty request", |store, _| store.nothing(), |_, answered| answered)?);
+    }
     asked.push(timed(
+        store,
         "Q1 last value",
-        |i| store.last(probed(i)),
+        |store, i| store.last(probed(i)),
         |i, last| last == oracle.samples(probed(i), (i64::MIN, i64::MAX)).last().copied(),
     )?);
     let (start, end) = oracle.hour;
     asked.push(timed(
+        store,
         "Q2 one series, 1 h",
-        |i| store.range(probed(i), start, end),
+        |store, i| store.range(probed(i), start, end),
         |i, found| found == oracle.samples(probed(i), oracle.hour),
     )?);
     let host = |i: usize| &oracle.hosts[i % oracle.hosts.len()];
@@ -47,30 +52,34 @@ pub(crate) fn all(store: &mut dyn Store, oracle: &Oracle) -> Result<Vec<Asked>, 
         .map(|host| oracle.windows(host, oracle.minutes, MINUTE_NS, |all| all.iter().copied().fold(f64::MIN, f64::max)))
         .collect();
     asked.push(timed(
+        store,
         "Q3 10 series, 1 h by minute",
-        |i| store.max_by(host(i), oracle.minutes, MINUTE_NS),
+        |store, i| store.max_by(host(i), oracle.minutes, MINUTE_NS),
         |i, found| same(found, &maxima[i % maxima.len()]),
     )?);
     let means = oracle.windows(&oracle.metric, oracle.hours, HOUR_NS, |all| all.iter().sum::<f64>() / all.len() as f64);
     // Of less than an hour there is nothing to ask.
     if !means.is_empty() {
         asked.push(timed(
+            store,
             "Q4 400 series, 6 h by hour",
-            |_| store.mean_by(&oracle.metric, oracle.hours, HOUR_NS),
+            |store, _| store.mean_by(&oracle.metric, oracle.hours, HOUR_NS),
             |_, found| same(found, &means),
         )?);
     }
     asked.push(timed(
+        store,
         "Q5 count and sum",
-        |_| store.count_and_sum(),
+        |store, _| store.count_and_sum(),
         |_, (count, sum)| count == oracle.checksum.count && close(sum, oracle.sum),
     )?);
     Ok(asked)
 }
 
 fn timed<A>(
+    store: &mut dyn Store,
     name: &'static str,
-    mut ask: impl FnMut(usize) -> Result<A, Error>,
+    mut ask: impl FnMut(&mut dyn Store, usize) -> Result<A, Error>,
     right: impl Fn(usize, A) -> bool,
 ) -> Result<Asked, Error> {
     let (mut latency, start, mut all_right) = (Latency::new(), Instant::now(), true);
@@ -78,9 +87,11 @@ fn timed<A>(
         if i >= TIMES_MIN && start.elapsed() > TIME_MAX {
             break;
         }
+        store.waited();
         let asked = Instant::now();
-        let answer = ask(i)?;
-        latency.record_ns(asked.elapsed().as_nanos() as u64);
+        let answer = ask(store, i)?;
+        let took = asked.elapsed();
+        latency.record_ns(store.waited().unwrap_or(took).as_nanos() as u64);
         all_right &= right(i, answer);
     }
     Ok(Asked { name: name.to_owned(), p50_us: latency.quantile_ns(0.5) / 1e3, right: all_right })

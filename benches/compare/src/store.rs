@@ -1,6 +1,7 @@
 //! What every store under comparison can do.
 
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 use tidegauge::Durability;
 
@@ -46,6 +47,17 @@ pub(crate) trait Store {
     /// Processor time of a server of its own.
     fn server_cpu_s(&self) -> f64 {
         0.0
+    }
+
+    /// The least that can be asked of a server. Answers whether this is one.
+    fn nothing(&mut self) -> Result<bool, Error> {
+        Ok(false)
+    }
+
+    /// What the requests since this was last called took, each from its first byte to the last one of the answer: what
+    /// the client makes of it is not the server's time. `None` in process.
+    fn waited(&mut self) -> Option<Duration> {
+        None
     }
 
     /// Q1: the last sample of a series.

@@ -64,9 +64,10 @@ pub(crate) fn of(title: &str, results: &[Measured]) -> Vec<Table> {
         head: texts(&["store", "beside"]),
         rows: Vec::new(),
     };
-    if let Some(first) = results.first() {
-        questions.head.extend(first.questions.iter().map(|asked| asked.name.clone()));
-    }
+    // Servers are asked for one thing more.
+    let most = results.iter().max_by_key(|result| result.questions.len());
+    let names: Vec<_> = most.iter().flat_map(|most| &most.questions).map(|asked| asked.name.as_str()).collect();
+    questions.head.extend(names.iter().map(|name| (*name).to_owned()));
     for group in by_level(results) {
         let ours = group[0].ours.then_some(group[0]).filter(|ours| ours.wrong.is_empty());
         for result in group {
@@ -96,8 +97,12 @@ pub(crate) fn of(title: &str, results: &[Measured]) -> Vec<Table> {
                     ])
                     .collect(),
             );
-            let times = result.questions.iter().enumerate();
-            let times = times.map(|(i, asked)| beside(asked.p50_us, ours.map(|o| o.questions[i].p50_us), false, 1));
+            let time =
+                |of: &Measured, name: &str| of.questions.iter().find(|asked| asked.name == name).map(|q| q.p50_us);
+            let times = names.iter().map(|name| match time(result, name) {
+                Some(us) => beside(us, ours.and_then(|ours| time(ours, name)), false, 1),
+                None => String::new(),
+            });
             questions.rows.push(start.iter().cloned().chain(times).collect());
         }
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 use tidegauge::Durability;
@@ -139,6 +140,14 @@ impl Store for Influx {
 
     fn server_cpu_s(&self) -> f64 {
         self.server.cpu_s()
+    }
+
+    fn nothing(&mut self) -> Result<bool, Error> {
+        self.server.nothing()
+    }
+
+    fn waited(&mut self) -> Option<Duration> {
+        Some(self.server.waited.take())
     }
 
     fn last(&mut self, series: u32) -> Result<Option<(i64, f64)>, Error> {

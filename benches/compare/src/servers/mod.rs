@@ -4,6 +4,7 @@ mod influx;
 mod prom;
 mod write;
 
+use std::cell::Cell;
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::Path;
@@ -41,6 +42,10 @@ struct Server {
     child: Child,
     base: String,
     agent: ureq::Agent,
+    /// Answers with next to nothing, once the server is ready.
+    ready: &'static str,
+    /// What requests took since it was last asked for.
+    waited: Cell<Duration>,
 }
 
 impl Server {
@@ -48,7 +53,7 @@ impl Server {
     /// to a file in `dir`. `None` if there is no such program.
     fn start(
         program: &str,
-        ready: &str,
+        ready: &'static str,
         dir: &Path,
         arguments: impl Fn(u16, &mut Command),
     ) -> Result<Option<Self>, Error> {
@@ -65,7 +70,8 @@ impl Server {
         };
         let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(600)));
         let agent = config.http_status_as_error(false).build().into();
-        let mut server = Self { child, base: format!("http://127.0.0.1:{port}"), agent };
+        let mut server =
+            Self { child, base: format!("http://127.0.0.1:{port}"), agent, ready, waited: Cell::default() };
         let start = Instant::now();
         while server.get(ready).is_err() {
             if let Some(status) = server.child.try_wait()? {
@@ -82,11 +88,18 @@ impl Server {
     }
 
     fn get(&self, path: &str) -> Result<String, Error> {
-        text(self.agent.get(format!("{}{path}", self.base)).call()?)
+        self.timed(|| text(self.agent.get(format!("{}{path}", self.base)).call()?))
     }
 
     fn post_form(&self, path: &str, form: &[(&str, &str)]) -> Result<String, Error> {
-        text(self.agent.post(format!("{}{path}", self.base)).send_form(form.iter().copied())?)
+        self.timed(|| text(self.agent.post(format!("{}{path}", self.base)).send_form(form.iter().copied())?))
+    }
+
+    fn timed(&self, ask: impl FnOnce() -> Result<String, Error>) -> Result<String, Error> {
+        let asked = Instant::now();
+        let answer = ask();
+        self.waited.set(self.waited.get() + asked.elapsed());
+        answer
     }
 
     fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<(), Error> {
@@ -95,6 +108,11 @@ impl Server {
             request = request.header(*name, *value);
         }
         text(request.send(body)?).map(drop)
+    }
+
+    /// The least request there is.
+    fn nothing(&self) -> Result<bool, Error> {
+        self.get(self.ready).map(|_| true)
     }
 
     fn rss(&self) -> u64 {
