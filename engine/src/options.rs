@@ -47,11 +47,18 @@ impl Default for Durability {
     }
 }
 
+/// Of intervals as they are written, in nanoseconds; the first in which one is whole.
+const UNITS: [(&str, u64); 5] = [("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000), ("µs", 1_000), ("ns", 1)];
+
 impl fmt::Display for Durability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory => f.write_str("memory"),
-            Self::Interval(d) => write!(f, "interval:{d:?}"),
+            Self::Interval(d) => {
+                let whole = |(_, unit): &&(&str, u64)| d.as_nanos() % u128::from(*unit) == 0;
+                let (name, unit) = UNITS.iter().find(whole).unwrap_or(&("ns", 1));
+                write!(f, "interval:{}{name}", d.as_nanos() / u128::from(*unit))
+            }
             Self::Sync => f.write_str("sync"),
         }
     }
@@ -74,14 +81,10 @@ impl FromStr for Durability {
                 let time = text.strip_prefix("interval:").ok_or_else(bad)?;
                 let digits = time.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
                 let number: u64 = time[..digits].parse().map_err(|_| bad())?;
-                let unit = match &time[digits..] {
-                    "us" | "µs" => Duration::from_micros(1),
-                    "ms" => Duration::from_millis(1),
-                    "s" => Duration::from_secs(1),
-                    _ => return Err(bad()),
-                };
-                let interval = u32::try_from(number).ok().and_then(|n| unit.checked_mul(n)).ok_or_else(bad)?;
-                Ok(Self::Interval(interval))
+                let (_, unit) = UNITS.iter().find(|(name, _)| *name == &time[digits..]).ok_or_else(bad)?;
+                // Nothing at all is what `sync` is for.
+                let nanos = number.checked_mul(*unit).filter(|nanos| *nanos > 0).ok_or_else(bad)?;
+                Ok(Self::Interval(Duration::from_nanos(nanos)))
             }
         }
     }
@@ -440,12 +443,25 @@ mod tests {
 
     #[test]
     fn durability_reads_what_it_prints() {
-        for d in
-            [Durability::Memory, Durability::Sync, Durability::DEFAULT, Durability::Interval(Duration::from_secs(2))]
-        {
+        for d in [Durability::Memory, Durability::Sync, Durability::DEFAULT] {
             assert_eq!(d.to_string().parse(), Ok(d));
         }
-        for bad in ["", "intervall:1s", "interval:", "interval:10", "interval:99999999999s", "interval:-1s", "Sync"] {
+        for (micros, text) in [(2_000_000, "2s"), (1_500_000, "1500ms"), (1_500, "1500us")] {
+            let d = Durability::Interval(Duration::from_micros(micros));
+            assert_eq!(d.to_string(), format!("interval:{text}"));
+            assert_eq!(d.to_string().parse(), Ok(d));
+        }
+        assert_eq!("interval:7µs".parse(), Ok(Durability::Interval(Duration::from_micros(7))));
+        for bad in [
+            "",
+            "intervall:1s",
+            "interval:",
+            "interval:10",
+            "interval:99999999999s",
+            "interval:-1s",
+            "interval:0ms",
+            "Sync",
+        ] {
             assert!(bad.parse::<Durability>().unwrap_err().to_string().contains("interval:100ms"), "{bad}");
         }
     }

@@ -5,7 +5,7 @@ mod files;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
 use std::time::{Duration, Instant};
 
 use super::request::{GRAVE_BYTES_MAX, NotEvicted, take_only};
@@ -15,6 +15,7 @@ use crate::engine::Engine;
 use crate::error::PushError;
 use crate::options::Level;
 use crate::registry::SeriesId;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::{Durability, Timestamp};
 
 const SOON: Duration = Duration::from_secs(30);
