@@ -66,7 +66,7 @@ impl fmt::Display for Durability {
 
 /// A durability that does not parse.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("durability {0:?}: give memory, sync, or interval:TIME such as interval:100ms")]
+#[error("durability {0:?}: give memory, sync, or interval:TIME above zero, such as interval:100ms")]
 pub struct BadDurability(String);
 
 impl FromStr for Durability {
@@ -446,8 +446,10 @@ mod tests {
         for d in [Durability::Memory, Durability::Sync, Durability::DEFAULT] {
             assert_eq!(d.to_string().parse(), Ok(d));
         }
-        for (micros, text) in [(2_000_000, "2s"), (1_500_000, "1500ms"), (1_500, "1500us")] {
-            let d = Durability::Interval(Duration::from_micros(micros));
+        for (nanos, text) in
+            [(2_000_000_000, "2s"), (1_500_000_000, "1500ms"), (1_500_000, "1500us"), (1_001, "1001ns")]
+        {
+            let d = Durability::Interval(Duration::from_nanos(nanos));
             assert_eq!(d.to_string(), format!("interval:{text}"));
             assert_eq!(d.to_string().parse(), Ok(d));
         }

@@ -1,7 +1,7 @@
 //! Work cut into pieces, for the thread that asks and for those that help it.
 //!
 //! To wake another thread takes some tens of microseconds, more than a small question takes as a whole. So whoever asks
-//! begins alone, and calls for help only if what is left, at the pace so far, is worth the way. It goes on working
+//! begins alone, and calls for help only if what is left, at the pace of late, is worth the way. It goes on working
 //! meanwhile, and waits for nobody but at the end.
 
 use std::iter::Enumerate;
@@ -148,7 +148,8 @@ fn alone_at_first(all: usize, mut one: impl FnMut() -> bool, elapsed: impl Fn() 
             let (left, now) = (all - done, elapsed());
             // The pace since the look before: what comes first fetches what the others find.
             let worth = if done_before == 0 { WORTH_HELP * FIRST_TAKES } else { WORTH_HELP };
-            if left > 1 && (now - before).as_nanos() * left as u128 > worth.as_nanos() * (done - done_before) as u128 {
+            let took = now.saturating_sub(before);
+            if left > 1 && took.as_nanos() * left as u128 > worth.as_nanos() * (done - done_before) as u128 {
                 return false;
             }
             (done_before, before) = (done, now);

@@ -10,7 +10,7 @@
 use std::path::Path;
 
 use tidegauge_query::promql;
-use tidegauge_storage::fs::Fs;
+use tidegauge_storage::fs::{Fs, read_up_to};
 use tidegauge_storage::model::{SeqNo, TimeRange, Timestamp, Tombstone};
 
 use super::{Act, Entry, FILE_BYTES, FILE_NAME, FILES_KEPT};
@@ -91,18 +91,7 @@ pub(crate) fn store_text(store_id: u128) -> String {
 }
 
 fn read(fs: &dyn Fs, path: &Path) -> String {
-    let bytes = fs.open_read(path).and_then(|file| {
-        let mut bytes = vec![0; file.len()?.min(2 * FILE_BYTES) as usize];
-        let mut done = 0;
-        while done < bytes.len() {
-            match file.read_at(done as u64, &mut bytes[done..])? {
-                0 => break,
-                n => done += n,
-            }
-        }
-        bytes.truncate(done);
-        Ok(bytes)
-    });
+    let bytes = fs.open_read(path).and_then(|file| read_up_to(&*file, 2 * FILE_BYTES));
     String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
 }
 

@@ -5,7 +5,6 @@ mod files;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-
 use std::time::{Duration, Instant};
 
 use super::request::{GRAVE_BYTES_MAX, NotEvicted, take_only};

@@ -169,10 +169,11 @@ impl Flusher {
             let mut manifest = self.0.manifest.lock().expect("manifest lock");
             edits.extend(unsaved(&core.versions.load(), manifest.state(), job.memtable.end_seq()));
             manifest.commit(&edits)?;
+            // Before who waits for the flush can see that it is done: his next push finds the log let go of it.
+            if job.release.is_some() {
+                core.log_needed_from.fetch_max(job.memtable.generation + 1, Ordering::AcqRel);
+            }
             core.versions.flushed(job.memtable.generation, &segments);
-        }
-        if job.release.is_some() {
-            core.log_needed_from.fetch_max(job.memtable.generation + 1, Ordering::AcqRel);
         }
         core.durable_waiters.reached(core.durable.synced(job.memtable.end_seq()));
         let bytes = made.iter().map(|info| info.file_bytes).sum();

@@ -14,7 +14,7 @@ use crate::requests::{NoReply, NotAsked, Replier, reply};
 use crate::subscribe::NewFeed;
 
 /// Requests served between two rounds, so that lanes are not held up by them.
-const REQUESTS_A_ROUND: usize = 64;
+pub(crate) const REQUESTS_A_ROUND: usize = 64;
 
 /// Something asked of the worker. Dropped unserved, its answer is "gone" (Q3).
 pub(crate) enum Request {

@@ -159,6 +159,23 @@ pub trait FsFile: Send + Sync + Debug {
     }
 }
 
+/// The first `most` bytes of a file, or all it has: a file may be cut while it is read.
+///
+/// # Errors
+/// What the operating system answers.
+pub fn read_up_to(file: &dyn FsFile, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; file.len()?.min(most) as usize];
+    let mut done = 0;
+    while done < bytes.len() {
+        match file.read_at(done as u64, &mut bytes[done..])? {
+            0 => break,
+            n => done += n,
+        }
+    }
+    bytes.truncate(done);
+    Ok(bytes)
+}
+
 /// The bytes of an immutable file. Cheap to clone; unmapped with the last clone.
 #[derive(Clone, Debug)]
 pub struct Map(MapKind);

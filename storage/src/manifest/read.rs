@@ -11,7 +11,7 @@ use super::format::{
     commit_checksum, kind,
 };
 use super::state::State;
-use crate::fs::Fs;
+use crate::fs::{Fs, read_up_to};
 
 /// A longer file is none of ours: it would hold some ten million segments.
 const FILE_BYTES_MAX: u64 = 1 << 30;
@@ -93,20 +93,10 @@ pub(super) fn load_header(fs: &dyn Fs, path: &Path) -> io::Result<Option<FileHea
 
 pub(super) fn read_file(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
     let file = fs.open_read(path)?;
-    let len = file.len()?;
-    if len > FILE_BYTES_MAX {
+    if file.len()? > FILE_BYTES_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "longer than a manifest can be"));
     }
-    let mut bytes = vec![0; len as usize];
-    let mut done = 0;
-    while done < bytes.len() {
-        match file.read_at(done as u64, &mut bytes[done..])? {
-            0 => break,
-            n => done += n,
-        }
-    }
-    bytes.truncate(done);
-    Ok(bytes)
+    read_up_to(&*file, FILE_BYTES_MAX)
 }
 
 struct Parser<'a> {

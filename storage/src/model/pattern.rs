@@ -34,7 +34,7 @@ const NAMED: [&str; 14] = [
 /// In one line, what is wrong with it, or that it is too large when compiled.
 ///
 /// # Concurrency
-/// Small ones that were asked for lately are kept for all threads: to ask again takes less than a microsecond.
+/// Small ones that were asked for lately are kept for all threads: to ask again takes about a microsecond.
 pub fn compile_anchored(pattern: &str) -> Result<Pattern, String> {
     static LATELY: Lately = Lately::new();
     LATELY.get_or(pattern, || compile(pattern))
