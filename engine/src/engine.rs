@@ -325,8 +325,9 @@ impl Engine {
         self.life.core.kept.keeps_all()
     }
 
-    /// Proves that the ingest worker goes round: answers once it has, or tells why pushes would not arrive. Takes a
-    /// lock, and up to 2 ms of an idle engine.
+    /// Proves that the ingest worker goes round: answers once it has, or tells why pushes would not arrive. What the
+    /// calling thread pushed before is visible then, unless the worker waits for memory or the disk. Takes a lock, and
+    /// up to 2 ms of an idle engine.
     ///
     /// # Errors
     /// [`ProbeError`].

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use support::{SOON, at, series};
@@ -22,6 +23,30 @@ fn a_probe_of_a_read_only_engine_says_so() {
     Engine::open(dir.path()).unwrap().close().unwrap();
     let reader = Engine::builder(dir.path()).read_only(true).open().unwrap();
     assert_eq!(reader.probe(SOON), Err(ProbeError::ReadOnly));
+}
+
+#[test]
+fn what_was_pushed_before_a_probe_is_visible_behind_it() {
+    let engine = Engine::in_memory().unwrap();
+    let (id, others) = (series(&engine, 1), series(&engine, 2));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // Rounds that take a while: in one of them the next push and its probe arrive.
+        scope.spawn(|| {
+            let mut appender = engine.appender_with(BackPressure::Block(SOON)).unwrap();
+            for t in (0..).take_while(|_| !done.load(Ordering::Acquire)) {
+                let batch: Vec<_> = (0..1000).map(|i| SeriesSample::new(others, at(t * 1000 + i), 1.0)).collect();
+                appender.push_batch(&batch).unwrap();
+            }
+        });
+        let hidden = (0..500).find(|&t| {
+            let asked = engine.push(id, at(t), t as f64).is_ok() && engine.probe(SOON).is_ok();
+            let last = engine.last(id).ok().flatten();
+            !asked || last.is_none_or(|last| last.timestamp != at(t))
+        });
+        done.store(true, Ordering::Release);
+        assert_eq!(hidden, None);
+    });
 }
 
 /// Many ask while others push: each is answered, and what is asked does not hold the lanes up.

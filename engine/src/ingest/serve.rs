@@ -63,7 +63,13 @@ impl Worker {
             let Some(request) = self.core.requests.take_if(due) else { break };
             served += 1;
             match request {
-                Request::Probe(replier) => replier.tell(()),
+                Request::Probe(replier) => {
+                    // Who asks may have pushed behind the round that ended.
+                    self.round();
+                    if !self.core.is_poisoned() {
+                        replier.tell(());
+                    }
+                }
                 Request::Batch(batch) if refuses => batch.replier.tell(Verdict::DiskFull),
                 Request::Batch(batch) => self.commit_batch(batch),
                 Request::Subscribe(new) => self.feeds.add(new, self.visible.seq, &self.core),

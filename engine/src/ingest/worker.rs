@@ -158,7 +158,7 @@ impl Worker {
     }
 
     /// One commit, if there is something to commit. Answers whether there was.
-    fn round(&mut self) -> bool {
+    pub(super) fn round(&mut self) -> bool {
         let held_back = self.is_held_back();
         self.core.set_held_back(held_back);
         if held_back || self.waits_for_space() {
