@@ -11,7 +11,7 @@ use tidegauge_storage::wal::{FrameNo, SyncJob, WalSynced};
 use crate::core::Core;
 use crate::lock::LockName;
 use crate::pace::Pace;
-use crate::sync::{Condvar, Mutex, thread};
+use crate::sync::{Condvar, Mutex, MutexGuard, thread};
 
 /// When no more files may be opened, one is tried again after this.
 const RETRY: Duration = Duration::from_millis(20);
@@ -24,7 +24,7 @@ pub(crate) struct SyncThread {
     desk: Mutex<Desk>,
     desk_changed: Condvar,
     manifest: Arc<Mutex<Manifest>>,
-    /// When the manifest is told where an idle log ends (L8, L9).
+    /// When the manifest is told where the log ends (L8, L9).
     pace: Pace,
     /// What must be there before anybody is told that something is durable.
     lock: Option<LockName>,
@@ -97,12 +97,12 @@ impl SyncThread {
     /// The thread's life. A failed job poisons: it is never run again.
     pub(crate) fn run(&self, core: &Arc<Core>) {
         let mut untold = Untold::default();
-        let mut told_at = None;
+        let (begun, mut told_at) = (Instant::now(), None);
         loop {
             let (job, seq) = match self.next(told_at) {
                 Next::Sync(job) => job,
                 Next::TellEnd => {
-                    let told = core.is_poisoned() || self.tell(core, &mut untold);
+                    let told = core.is_poisoned() || self.tell(core, self.manifest(), &mut untold);
                     told_at = Some(Instant::now());
                     if !told {
                         self.rest_on();
@@ -140,7 +140,13 @@ impl SyncThread {
                     (untold.log.through, untold.next_seq) = (through, seq);
                     untold.log.files.extend(job.made().iter().copied());
                     if !untold.log.files.is_empty() {
-                        self.tell(core, &mut untold);
+                        self.tell(core, self.manifest(), &mut untold);
+                    } else if told_at.unwrap_or(begun).elapsed() >= self.pace.under_load
+                        // Who flushes may hold it for long, and somebody waits for the next job.
+                        && let Ok(manifest) = self.manifest.try_lock()
+                    {
+                        self.tell(core, manifest, &mut untold);
+                        told_at = Some(Instant::now());
                     }
                 }
                 Err(e) => {
@@ -150,14 +156,17 @@ impl SyncThread {
             }
         }
         if !core.is_poisoned() {
-            self.tell(core, &mut untold);
+            self.tell(core, self.manifest(), &mut untold);
         }
     }
 
-    /// Tells the manifest what is durable of the log that is still needed (L5, L8). Answers false where there is no
+    fn manifest(&self) -> MutexGuard<'_, Manifest> {
+        self.manifest.lock().expect("manifest lock")
+    }
+
+    /// Tells the manifest what is durable of the log that is still needed (L5, L8, L12). Answers false where there is no
     /// space for that: it is told another time.
-    fn tell(&self, core: &Core, untold: &mut Untold) -> bool {
-        let mut manifest = self.manifest.lock().expect("manifest lock");
+    fn tell(&self, core: &Core, mut manifest: MutexGuard<'_, Manifest>, untold: &mut Untold) -> bool {
         let (known, through) = (&manifest.state().wal, untold.log.through);
         // What was released since is not asked for any more (L10).
         if through < known.next_frame || (through <= known.synced_through && untold.log.files.is_empty()) {
@@ -183,7 +192,7 @@ impl SyncThread {
         }
     }
 
-    /// `told_at`: when the manifest was told last where an idle log ends.
+    /// `told_at`: when the manifest was told last where the log ends.
     fn next(&self, told_at: Option<Instant>) -> Next {
         let mut desk = self.desk.lock().expect("sync lock");
         loop {

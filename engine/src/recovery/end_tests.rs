@@ -1,4 +1,4 @@
-//! P5: what an idle log knows to be durable is missed, whatever takes its end (L8 to L11 of `docs/concurrency.md`).
+//! P5: what an idle log knows to be durable is missed, whatever takes its end (L8 to L12 of `docs/concurrency.md`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -119,6 +119,26 @@ fn p5_damage_that_takes_the_end_of_an_idle_log_with_its_witness_is_refused() {
     let wiped = fs.kill();
     wipe(&wiped, &log, 0);
     assert_eq!(check_refused(&wiped, &log, "all of it").1, 0);
+}
+
+/// L12: under writes that never rest only the next file told it, and all since then passed for a torn tail.
+#[test]
+fn p5_the_end_of_a_log_that_never_rests_is_known_a_moment_later() {
+    let fs = SimFs::new();
+    let mut builder = builder(&fs);
+    builder.pace = Pace { rest: Duration::from_secs(3600), under_load: Duration::ZERO, ..Pace::AT_ONCE };
+    let engine = builder.open().unwrap();
+    (0..6).for_each(|round| push(&engine, round));
+    rest(&fs);
+    let fs = fs.kill();
+    let log = last_file(&fs);
+    let frames = frames(&fs, &log);
+    assert_eq!(frames.len(), 6);
+    for (n, (_, at)) in frames.into_iter().enumerate().skip(1) {
+        let fs = fs.kill();
+        wipe(&fs, &log, at);
+        assert_eq!(check_refused(&fs, &log, &format!("from frame {n} on")).1, n * 1200);
+    }
 }
 
 /// An older copy of the file is sound in itself.
