@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tidegauge::{
-    CommitError, Engine, Expect, IncrementError, Last, LastError, Level, Matcher, PushError, Retry, RetryError, Sample,
-    Timestamp,
+    CommitError, Engine, Expect, IncrementError, LabelLimits, Last, LastError, Level, Matcher, PushError, Retry,
+    RetryError, Sample, Timestamp,
 };
 
 const SECOND: i64 = 1_000_000_000;
@@ -66,6 +66,7 @@ proptest! {
             let expected = model[i].last_key_value().and_then(|(at, value)| sample(*at, *value));
             prop_assert_eq!(plain(engine.last(id)), expected);
             prop_assert_eq!(plain(engine.last_of(&[("i", names[i]), ("__name__", "x")])), expected);
+            prop_assert_eq!(engine.snapshot().last_of(&[("i", names[i]), ("__name__", "x")]).unwrap(), expected);
             let selection = engine.snapshot().select(&format!("x{{i=\"{}\"}}", names[i])).unwrap();
             let found = selection.last().unwrap().first().copied().flatten();
             prop_assert_eq!(found, expected);
@@ -85,8 +86,21 @@ fn a_series_is_known_by_its_labels_after_reopening() {
     assert_eq!(plain(engine.last_of(&[("host", "a"), ("__name__", "x")])), sample(5, 1.5));
     assert_eq!(plain(engine.last_of(&[("host", "b"), ("__name__", "x")])), None);
     assert_eq!(plain(engine.last_of(&[("host", "a"), ("host", "b")])), None, "no set at all");
+    let snapshot = engine.snapshot();
+    assert_eq!(snapshot.last_of(&[("host", "a"), ("__name__", "x")]).unwrap(), sample(5, 1.5));
+    assert_eq!(snapshot.last_of(&[("host", "a")]).unwrap(), None, "labels are exact");
+    assert_eq!(snapshot.last_of(&[("host", "a"), ("host", "b")]).unwrap(), None, "no set at all");
     let again = engine.series(&[("__name__", "x"), ("host", "a")]).unwrap();
     assert_eq!(plain(engine.last(again)), sample(5, 1.5));
+    // A snapshot stays as it was, and a later one is not.
+    let ack = engine.push(again, Timestamp::from_nanos(6), 2.5).unwrap();
+    engine.wait(ack, Level::Visible, Duration::from_secs(20)).unwrap();
+    assert_eq!(snapshot.last_of(&[("__name__", "x"), ("host", "a")]).unwrap(), sample(5, 1.5));
+    assert_eq!(engine.snapshot().last_of(&[("__name__", "x"), ("host", "a")]).unwrap(), sample(6, 2.5));
+    // What is deleted is hidden from it, too.
+    let range = tidegauge::TimeRange::new(Timestamp::from_nanos(6), Timestamp::MAX);
+    engine.delete(r#"x{host="a"}"#, range).unwrap();
+    assert_eq!(engine.snapshot().last_of(&[("__name__", "x"), ("host", "a")]).unwrap(), sample(5, 1.5));
     // Older than what is stored: the tail alone would say otherwise.
     let ack = engine.push(again, Timestamp::from_nanos(3), 9.0).unwrap();
     engine.wait(ack, Level::Visible, Duration::from_secs(20)).unwrap();
@@ -97,6 +111,21 @@ fn a_series_is_known_by_its_labels_after_reopening() {
     let mut batch = engine.batch();
     batch.expect_last(id, Expect::Timestamp(Timestamp::from_nanos(5)));
     assert!(matches!(batch.commit(), Err(CommitError::StaleSeries)));
+}
+
+/// It was asked by what may be registered today, and said that there is no such series.
+#[test]
+fn a_series_is_found_by_labels_that_exceed_the_limits_of_today() {
+    let dir = tempfile::tempdir().unwrap();
+    let labels = [("__name__", "x"), ("host", "a name of some length")];
+    let engine = Engine::open(dir.path()).unwrap();
+    engine.push(engine.series(&labels).unwrap(), Timestamp::from_nanos(5), 1.5).unwrap();
+    engine.close().unwrap();
+    let limits = LabelLimits { labels_per_series: 1, name_bytes: 8, value_bytes: 8 };
+    let engine = Engine::builder(dir.path()).label_limits(limits).open().unwrap();
+    engine.series(&labels).unwrap_err();
+    assert_eq!(plain(engine.last_of(&labels)), sample(5, 1.5));
+    assert_eq!(engine.snapshot().last_of(&labels).unwrap(), sample(5, 1.5));
 }
 
 #[test]

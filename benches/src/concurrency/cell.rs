@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tidegauge::query::Selection;
 use tidegauge::{Appender, BackPressure, Engine, Level, SeriesId, SeriesSample, Timestamp};
 
 use super::mode::Mode;
@@ -14,10 +13,9 @@ use super::{Figures, PATIENCE};
 use crate::error::Error;
 use crate::measure::{Latency, TickClock};
 use crate::report::OperationTimes;
-use crate::run::readback::equal;
 use crate::workload::Workload;
 
-/// Of reads that take less than two readings of a clock, one in this many is timed.
+/// Of reads, some of which take less than two readings of a clock, one in this many is timed.
 const TIMED_ONE_IN: u64 = 8;
 
 /// Which cell of the table.
@@ -136,7 +134,6 @@ impl<'a> Worker<'a> {
     fn run(mut self, stop: &AtomicBool) -> Result<Done, Error> {
         let mode = self.cell.place.mode;
         let clock = self.cell.clock;
-        let timed_one_in = if mode == Mode::ReadSnapshot { 1 } else { TIMED_ONE_IN };
         let mut done = Done { reads: Latency::new(), writes: Latency::new(), operations: 0, written: 0 };
         let mut reads = 0u64;
         // Relaxed: nothing is read on the strength of it.
@@ -144,7 +141,7 @@ impl<'a> Worker<'a> {
             match self.operations.next() {
                 Operation::Read(series) => {
                     reads += 1;
-                    if reads.is_multiple_of(timed_one_in) {
+                    if reads.is_multiple_of(TIMED_ONE_IN) {
                         let start = clock.ticks();
                         self.read(series)?;
                         done.reads.record_ns(clock.between_ns(start, clock.ticks()));
@@ -214,12 +211,11 @@ impl<'a> Worker<'a> {
 
     fn by_snapshot(&self, series: u32) -> Result<(i64, f64), Error> {
         let labels = self.cell.workload.labels(u64::from(series));
-        let matchers = ["__name__", "host"].map(|name| equal(name, labels.get(name).unwrap_or_default()));
-        let selection = Selection::new(&self.cell.engine.snapshot(), &matchers);
-        let last = selection.and_then(|s| s.last()).map_err(Error::engine("reading a last value"))?;
-        match last.as_slice() {
-            [Some(last)] => Ok((last.timestamp.nanos(), last.value)),
-            _ => Err(self.wrong(series, i64::MIN, f64::NAN)),
+        let last =
+            self.cell.engine.snapshot().last_of(&labels.borrowed()).map_err(Error::engine("reading a last value"))?;
+        match last {
+            Some(last) => Ok((last.timestamp.nanos(), last.value)),
+            None => Err(self.wrong(series, i64::MIN, f64::NAN)),
         }
     }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 pub enum Mode {
     /// The last value of a random series, by its handle, as of the moment of the call.
     Read,
-    /// The last value of a random series, found by two labels in a snapshot taken for it.
+    /// The last value of a random series, by its labels, in a snapshot taken for it.
     ReadSnapshot,
     /// Write a sample of a random series, wait until it is visible.
     Write,

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use tidegauge_storage::model::{Labels, Sample, SeqNo, TimeRange, Timestamp};
-use tidegauge_storage::source::{Columns, ReadCounts, ReadError};
+use tidegauge_storage::model::{LabelLimits, Labels, Sample, SeqNo, Timestamp};
+use tidegauge_storage::source::{ReadError, Snapshot as Sources};
 
 use crate::commit::Pins;
 use crate::core::Core;
@@ -63,7 +63,7 @@ pub(crate) fn last(core: &Core, series: SeriesId) -> Result<Option<Last>, LastEr
 pub(crate) fn last_of(core: &Core, pairs: &[(&str, &str)]) -> Result<Option<Last>, ReadError> {
     let registry = core.registry();
     // Labels that are not acceptable are nobody's.
-    let Ok(labels) = registry.labels(pairs) else { return Ok(None) };
+    let Ok(labels) = Labels::new(pairs.iter().copied(), &LabelLimits::NONE) else { return Ok(None) };
     match registry.find_series(&labels).and_then(|series| newest(core, series)) {
         Some(last) => Ok(Some(last)),
         None => last_stored(core, &labels),
@@ -98,31 +98,14 @@ fn last_of_older(version: &Version) -> i64 {
     segments.chain(sealed).max().unwrap_or(i64::MIN)
 }
 
-/// The newest sample in a snapshot of its own. Later sources first: they win a tie, and are likely to hold it.
+/// The newest sample in a snapshot of its own, with what is hidden from every reader hidden.
 fn last_stored(core: &Core, labels: &Labels) -> Result<Option<Last>, ReadError> {
     let choose = || core.watermark.cut(|| core.versions.load(), Arc::ptr_eq);
     let (pin, version) = Pins::pin(&core.pins, &core.watermark, choose);
     let visible = pin.visible();
-    // With what is hidden from every reader hidden.
-    let sources = version.sources(visible.commit, &core.kept.ages());
-    let (mut scratch, mut counts) = (Columns::default(), ReadCounts::default());
-    let mut best: Option<Sample> = None;
-    for (i, source) in sources.iter().enumerate().rev() {
-        let Some(after) = best.map_or(Some(i64::MIN), |best| best.timestamp.nanos().checked_add(1)) else { break };
-        let range = TimeRange::new(Timestamp::from_nanos(after), Timestamp::MAX);
-        if !source.time_range().is_some_and(|own| own.overlaps(&range)) {
-            continue;
-        }
-        let ordinal = match version.segments.get(i) {
-            Some(segment) => segment.find(labels)?,
-            None => version.registry.find(labels),
-        };
-        if let Some(ordinal) = ordinal {
-            best = source.last(ordinal, range, &mut scratch, &mut counts)?.or(best);
-        }
-    }
-    let as_of = SeqNo(visible.seq);
-    Ok(best.map(|Sample { timestamp, value }| Last { timestamp, value, as_of }))
+    let sources = Sources::new(version.sources(visible.commit, &core.kept.ages()), SeqNo(visible.seq));
+    let last = sources.last_of(labels)?;
+    Ok(last.map(|Sample { timestamp, value }| Last { timestamp, value, as_of: sources.watermark() }))
 }
 
 /// The number of the last sample of a series that is in a segment; 0 if there is none.

@@ -2,7 +2,8 @@
 
 use tidegauge_query::promql::{self, ParseError, Query};
 use tidegauge_query::{Budget, Cancel, QueryError, QueryLimits, Selection};
-use tidegauge_storage::model::Matcher;
+use tidegauge_storage::model::{LabelLimits, Labels, Matcher, Sample};
+use tidegauge_storage::source::ReadError;
 
 use super::Snapshot;
 
@@ -35,6 +36,18 @@ impl Snapshot {
     /// [`QueryError`] if an index is damaged, or a limit was reached.
     pub fn select_matching(&self, matchers: &[Matcher]) -> Result<Selection, QueryError> {
         Selection::new_on(self, matchers, self.threads.clone(), &self.ledger)
+    }
+
+    /// The newest sample of the series that has exactly these labels, given in any order; `None` if there is none. It
+    /// selects nothing, and so costs a lookup for each source that may hold something newer: about a microsecond, where
+    /// [`Engine::last`](crate::Engine::last) by its id needs no snapshot and a tenth of that.
+    ///
+    /// # Errors
+    /// [`ReadError`] if a segment cannot be read.
+    pub fn last_of(&self, labels: &[(&str, &str)]) -> Result<Option<Sample>, ReadError> {
+        // Labels that are not acceptable are nobody's.
+        let Ok(labels) = Labels::new(labels.iter().copied(), &LabelLimits::NONE) else { return Ok(None) };
+        self.sources.last_of(&labels)
     }
 
     /// An expression of PromQL, to be evaluated on this snapshot; the engine's query threads help.

@@ -116,6 +116,10 @@ impl SampleSource for Masked {
         self.inner.labels(ordinal)
     }
 
+    fn find(&self, labels: &Labels) -> Result<Option<u32>, ReadError> {
+        self.inner.find(labels)
+    }
+
     fn read<'a>(&'a self, ordinal: u32, range: TimeRange) -> Result<Box<dyn ColumnCursor + 'a>, ReadError> {
         let ranges = self.visible(ordinal, range)?;
         if ranges == [range] {

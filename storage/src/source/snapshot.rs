@@ -4,8 +4,8 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use super::SampleSource;
-use crate::model::SeqNo;
+use super::{Columns, ReadCounts, ReadError, SampleSource};
+use crate::model::{Labels, Sample, SeqNo, TimeRange, Timestamp};
 
 /// What a query works on: sources that do not change, and the watermark they were taken at.
 ///
@@ -40,6 +40,28 @@ impl Snapshot {
     #[must_use]
     pub fn watermark(&self) -> SeqNo {
         self.watermark
+    }
+
+    /// The newest sample of the series that has exactly these labels; `None` if there is none. Later sources are asked
+    /// first, and those that can only hold older samples not at all.
+    ///
+    /// # Errors
+    /// [`ReadError`] if a source that was asked is damaged.
+    pub fn last_of(&self, labels: &Labels) -> Result<Option<Sample>, ReadError> {
+        let (mut scratch, mut counts) = (Columns::default(), ReadCounts::default());
+        let mut best: Option<Sample> = None;
+        for source in self.sources.iter().rev() {
+            // A later source wins a tie: earlier ones must be newer.
+            let Some(after) = best.map_or(Some(i64::MIN), |best| best.timestamp.nanos().checked_add(1)) else { break };
+            let range = TimeRange::new(Timestamp::from_nanos(after), Timestamp::MAX);
+            if !source.time_range().is_some_and(|own| own.overlaps(&range)) {
+                continue;
+            }
+            if let Some(ordinal) = source.find(labels)? {
+                best = source.last(ordinal, range, &mut scratch, &mut counts)?.or(best);
+            }
+        }
+        Ok(best)
     }
 }
 
