@@ -231,8 +231,7 @@ impl<'a> TimestampColumn<'a> {
     /// [`ChunkError`] if the vector is damaged: what comes back ascends strictly.
     pub fn decode_vector(&self, vector: usize, out: &mut Vec<i64>) -> Result<(), ChunkError> {
         let start = out.len();
-        out.resize(start + self.0.samples(vector), 0);
-        let decoded = decode(self.0.bytes(vector), &mut out[start..]);
+        let decoded = decode(self.0.bytes(vector), self.0.samples(vector), out);
         if decoded.is_err() {
             out.truncate(start);
         }
@@ -240,9 +239,22 @@ impl<'a> TimestampColumn<'a> {
     }
 }
 
-fn decode(bytes: &[u8], out: &mut [i64]) -> Result<(), ChunkError> {
+/// Appends `count` timestamps; after an error, anything.
+fn decode(bytes: &[u8], count: usize, out: &mut Vec<i64>) -> Result<(), ChunkError> {
     let mut cursor = Cursor::new(bytes);
     let encoding = TimestampEncoding::from_byte(cursor.u8("timestamp encoding")?)?;
+    if encoding == TimestampEncoding::Regular {
+        let first = cursor.i64("first timestamp")?;
+        let step = cursor.varint("step")?;
+        cursor.end("bytes behind a step")?;
+        return regular(first, step, count, out);
+    }
+    let start = out.len();
+    out.resize(start + count, 0);
+    decode_irregular(&mut cursor, encoding, &mut out[start..])
+}
+
+fn decode_irregular(cursor: &mut Cursor<'_>, encoding: TimestampEncoding, out: &mut [i64]) -> Result<(), ChunkError> {
     if encoding == TimestampEncoding::Raw {
         let raw = cursor.take(out.len() * 8, "raw timestamps")?;
         out.iter_mut().zip(raw.as_chunks::<8>().0).for_each(|(slot, at)| *slot = i64::from_le_bytes(*at));
@@ -250,20 +262,15 @@ fn decode(bytes: &[u8], out: &mut [i64]) -> Result<(), ChunkError> {
         return ascending(out);
     }
     let first = cursor.i64("first timestamp")?;
-    if encoding == TimestampEncoding::Regular {
-        let step = cursor.varint("step")?;
-        cursor.end("bytes behind a step")?;
-        return regular(first, step, out);
-    }
     let unit = usize::from(cursor.u8("unit of timestamps")?);
     let unit = *UNITS.get(unit).ok_or(ChunkError::damaged("unit of timestamps"))? as i64;
     let words: &mut [u64] = bytemuck::cast_slice_mut(out);
     if encoding == TimestampEncoding::Delta {
-        Room::with(|room| steps::decode_from(0, &mut cursor, words, room))?;
+        Room::with(|room| steps::decode_from(0, cursor, words, room))?;
         out.iter_mut().for_each(|slot| *slot = first.wrapping_add(slot.wrapping_mul(unit)));
     } else {
         let slope = cursor.varint("slope")?;
-        Room::with(|room| ints::decode(&mut cursor, words, room))?;
+        Room::with(|room| ints::decode(cursor, words, room))?;
         for (i, slot) in (0u64..).zip(out.iter_mut()) {
             *slot = first.wrapping_add(slot.wrapping_add(line(i, slope)).wrapping_mul(unit));
         }
@@ -272,13 +279,13 @@ fn decode(bytes: &[u8], out: &mut [i64]) -> Result<(), ChunkError> {
     ascending(out)
 }
 
-fn regular(first: i64, step: u64, out: &mut [i64]) -> Result<(), ChunkError> {
-    let steps = out.len() as u64 - 1;
+fn regular(first: i64, step: u64, count: usize, out: &mut Vec<i64>) -> Result<(), ChunkError> {
+    let steps = count as u64 - 1;
     let last = step.checked_mul(steps).and_then(|span| first.checked_add_unsigned(span));
     if last.is_none() || (step == 0 && steps > 0) {
         return Err(ChunkError::damaged("step of timestamps"));
     }
-    kernel::regular(first, step as i64, out);
+    kernel::regular(first, step as i64, count, out);
     Ok(())
 }
 
@@ -345,10 +352,10 @@ mod tests {
 
     #[test]
     fn a_step_that_overflows_or_stands_still_is_damage() {
-        let mut out = [0; 3];
-        assert!(regular(i64::MAX - 1, 1, &mut out).is_err());
-        assert!(regular(0, 0, &mut out).is_err());
-        assert!(regular(0, u64::MAX, &mut out).is_err());
-        assert!(regular(i64::MIN, u64::MAX / 2, &mut out).is_ok());
+        let mut out = Vec::new();
+        assert!(regular(i64::MAX - 1, 1, 3, &mut out).is_err());
+        assert!(regular(0, 0, 3, &mut out).is_err());
+        assert!(regular(0, u64::MAX, 3, &mut out).is_err());
+        assert!(regular(i64::MIN, u64::MAX / 2, 3, &mut out).is_ok());
     }
 }

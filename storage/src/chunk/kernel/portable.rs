@@ -85,22 +85,8 @@ pub(super) fn add(more: &[u64], out: &mut [u64]) {
     }
 }
 
+/// Appended, and not written over: a vector that is made long enough first is cleared for nothing.
 #[inline(always)]
-pub(super) fn regular(first: i64, step: i64, out: &mut [i64]) {
-    // Sixteen at a time: additions without a chain between them vectorise, as multiplications do not everywhere.
-    let mut ahead = [0i64; 16];
-    for i in 1..16 {
-        ahead[i] = ahead[i - 1].wrapping_add(step);
-    }
-    let (mut at, stride) = (first, step.wrapping_mul(16));
-    let (blocks, rest) = out.as_chunks_mut::<16>();
-    for block in blocks {
-        for i in 0..16 {
-            block[i] = at.wrapping_add(ahead[i]);
-        }
-        at = at.wrapping_add(stride);
-    }
-    for (slot, ahead) in rest.iter_mut().zip(&ahead) {
-        *slot = at.wrapping_add(*ahead);
-    }
+pub(super) fn regular(first: i64, step: i64, count: usize, out: &mut Vec<i64>) {
+    out.extend((0..count as i64).map(|i| first.wrapping_add(step.wrapping_mul(i))));
 }

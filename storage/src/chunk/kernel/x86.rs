@@ -173,21 +173,6 @@ fn unpack(
     }
 }
 
-#[target_feature(enable = "avx512f")]
-pub(super) fn regular_avx512(first: i64, step: i64, out: &mut [i64]) {
-    let at = |i: i64| first.wrapping_add(step.wrapping_mul(i));
-    let mut low = _mm512_setr_epi64(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7));
-    let mut high = _mm512_add_epi64(low, _mm512_set1_epi64(step.wrapping_mul(8)));
-    let stride = _mm512_set1_epi64(step.wrapping_mul(16));
-    let (blocks, rest) = out.as_chunks_mut::<16>();
-    for block in blocks {
-        *block = bytemuck::cast([low, high]);
-        (low, high) = (_mm512_add_epi64(low, stride), _mm512_add_epi64(high, stride));
-    }
-    let last: [i64; 16] = bytemuck::cast([low, high]);
-    rest.copy_from_slice(&last[..rest.len()]);
-}
-
 /// Eight sums at a time: each takes what lies one, two, then four places before it, and the sum of all eights before.
 #[target_feature(enable = "avx512f")]
 pub(super) fn sum_in_order_avx512(steps: &mut [u64]) {
