@@ -21,7 +21,7 @@ use crate::retention::Kept;
 use crate::ring::Rings;
 use crate::stats::Counters;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use crate::sync::{Arc, Condvar, Mutex, thread};
+use crate::sync::{Arc, Condvar, Mutex, Yields, thread};
 use crate::version::Versions;
 use crate::wait::{DurableWaiters, Ended, Looks, Pushed, WaitList};
 use crate::watch::{Sketch, Watched};
@@ -85,6 +85,8 @@ pub(crate) struct Core {
     pub(crate) durability: Durability,
     /// Those who look before they wait.
     pub(crate) looks: Looks,
+    /// Whether those who wait for each other, worker and waiters, may yield.
+    pub(crate) yields: Yields,
     pub(crate) visible_waiters: WaitList<Pushed>,
     pub(crate) durable_waiters: DurableWaiters<Pushed>,
     pub(crate) counters: Counters,
@@ -143,6 +145,7 @@ impl Core {
             kept: parts.kept,
             durability: parts.durability,
             looks: Looks::new(),
+            yields: Yields::new(),
             visible_waiters: WaitList::new(),
             durable_waiters: DurableWaiters::new(),
             counters,

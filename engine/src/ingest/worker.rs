@@ -28,7 +28,9 @@ use crate::watch::Sketch;
 /// what the system takes for a wake-up and little more, so the longest one is the cheapest.
 const NAP: Duration = Duration::from_micros(1_800);
 /// Rounds without a sample before the worker naps; others run in between.
-const YIELDS_BEFORE_NAP: u32 = 32;
+const ROUNDS_BEFORE_NAP: u32 = 32;
+/// Between them it sleeps for so long where a yield would take longer.
+const SHORT_NAP: Duration = Duration::from_micros(50);
 /// Sealed memtables that may wait for their flush; then pushes are held back.
 const SEALED_MAX: usize = 2;
 /// A memtable is full at this many samples, whatever they weigh: so the log never holds more
@@ -140,9 +142,11 @@ impl Worker {
                 idle = 0;
             } else if stopping {
                 break;
-            } else if idle < YIELDS_BEFORE_NAP {
+            } else if idle < ROUNDS_BEFORE_NAP {
                 idle += 1;
-                thread::yield_now();
+                if !self.core.yields.try_yield() {
+                    thread::park_timeout(SHORT_NAP);
+                }
             } else {
                 if let Some((log, sync)) = &mut self.log {
                     match log.rest() {

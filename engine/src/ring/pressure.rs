@@ -74,7 +74,10 @@ impl BackPressure {
                     if attempts < SPINS {
                         hint::spin_loop();
                     } else if attempts < SPINS + YIELDS {
-                        thread::yield_now();
+                        // Where somebody computes, who sleeps and is woken comes sooner than who yields.
+                        if !thread::yield_shortly() {
+                            attempts = SPINS + YIELDS;
+                        }
                     } else {
                         let left = timeout.saturating_sub(started.elapsed());
                         if left.is_zero() {

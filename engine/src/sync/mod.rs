@@ -28,6 +28,8 @@ mod prefetch;
 #[cfg(not(loom))]
 mod rwlock;
 mod trim;
+#[cfg(not(loom))]
+mod yields;
 
 pub(crate) use arc_cell::ArcCell;
 pub(crate) use cell::UnsafeCell;
@@ -45,6 +47,8 @@ pub(crate) use mutex::{Condvar, Mutex, MutexGuard, lock_waits};
 pub(crate) use rwlock::{ReadGuard, RwLock};
 #[cfg(not(loom))]
 pub(crate) use std::sync::Arc;
+#[cfg(not(loom))]
+pub(crate) use yields::Yields;
 
 #[cfg(loom)]
 pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -69,6 +73,16 @@ pub(crate) mod thread {
     pub(crate) use std::thread::{
         Builder, JoinHandle, Thread, available_parallelism, current, park, park_timeout, sleep, spawn, yield_now,
     };
+
+    /// A yield that takes longer than this was not for a moment: somebody computes.
+    pub(crate) const LONG_YIELD: std::time::Duration = std::time::Duration::from_micros(300);
+
+    /// Yields, and answers whether it was back in a moment.
+    pub(crate) fn yield_shortly() -> bool {
+        let before = std::time::Instant::now();
+        yield_now();
+        before.elapsed() <= LONG_YIELD
+    }
 
     /// Comes back early, as a timed park always may.
     #[cfg(loom)]

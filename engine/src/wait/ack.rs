@@ -153,7 +153,7 @@ pub(crate) fn block(core: &Arc<Core>, ack: Ack, level: Level, timeout: Duration)
     // A commit takes less than putting a thread to sleep and waking it; an fdatasync takes longer than a moment.
     if level == Level::Visible && !timeout.is_zero() {
         core.wake_worker();
-        if let Some(answer) = core.looks.find(|| wait.answer()) {
+        if let Some(answer) = core.looks.find(&core.yields, || wait.answer()) {
             return answer;
         }
     }

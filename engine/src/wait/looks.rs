@@ -1,8 +1,7 @@
 //! How a thread looks before it sleeps: what it waits for is often there in a moment.
 
-use crate::sync::CachePadded;
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{hint, thread};
+use crate::sync::{CachePadded, Yields, hint, thread};
 
 /// Looks on a spinning processor before it is given away: some microseconds.
 const SPINS: u32 = 128;
@@ -13,7 +12,7 @@ const YIELDS: u32 = 32;
 ///
 /// Spinning is for those who have a processor that nobody else needs: the worker has one, and each thread that looks
 /// another. Whoever comes when all are taken yields from the first look on, since what he waits for is done by the
-/// thread that he would keep from running.
+/// thread that he would keep from running. Where a yield takes long, nobody looks any more but sleeps.
 pub(crate) struct Looks {
     /// Padded: each wait writes it.
     looking: CachePadded<AtomicUsize>,
@@ -28,19 +27,19 @@ impl Looks {
     }
 
     /// Looks again and again for a moment.
-    pub(crate) fn find<R>(&self, mut look: impl FnMut() -> Option<R>) -> Option<R> {
+    pub(crate) fn find<R>(&self, yields: &Yields, mut look: impl FnMut() -> Option<R>) -> Option<R> {
         // Relaxed: nothing is read on the strength of it.
         let others = self.looking.fetch_add(1, Ordering::Relaxed);
         let _counted = Counted(&self.looking);
         let spins = if others < self.spare { SPINS } else { 0 };
-        (0..spins + YIELDS).find_map(|turn| {
-            if turn < spins {
-                hint::spin_loop();
-            } else {
-                thread::yield_now();
+        for _ in 0..spins {
+            hint::spin_loop();
+            if let found @ Some(_) = look() {
+                return found;
             }
-            look()
-        })
+        }
+        // What came while a yield took long is found by the look behind it.
+        (0..YIELDS).map_while(|_| yields.try_yield().then(&mut look)).find_map(|found| found)
     }
 }
 
@@ -59,7 +58,7 @@ mod tests {
     fn looks_of(looks: &Looks) -> u32 {
         let mut count = 0;
         assert_eq!(
-            looks.find(|| {
+            looks.find(&Yields::never_long(), || {
                 count += 1;
                 None::<()>
             }),
@@ -73,14 +72,14 @@ mod tests {
         let looks = Looks { looking: CachePadded::new(AtomicUsize::new(0)), spare: 2 };
         let (mut second, mut third) = (0, 0);
         assert_eq!(
-            looks.find(|| {
+            looks.find(&Yields::never_long(), || {
                 second = looks_of(&looks);
                 Some(1)
             }),
             Some(1)
         );
-        looks.find(|| {
-            looks.find(|| {
+        looks.find(&Yields::never_long(), || {
+            looks.find(&Yields::never_long(), || {
                 third = looks_of(&looks);
                 Some(())
             })
@@ -91,7 +90,7 @@ mod tests {
     #[test]
     fn a_look_that_finds_something_is_the_last() {
         let (looks, mut turn) = (Looks::new(), 0);
-        let found = looks.find(|| {
+        let found = looks.find(&Yields::never_long(), || {
             turn += 1;
             (turn == 5).then_some(turn)
         });
@@ -102,7 +101,7 @@ mod tests {
     fn a_look_that_panics_counts_no_longer() {
         let looks = Looks::new();
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            looks.find(|| -> Option<()> { panic!("a look") })
+            looks.find(&Yields::never_long(), || -> Option<()> { panic!("a look") })
         }));
         assert!(panicked.is_err());
         assert_eq!(looks.looking.load(Ordering::Relaxed), 0);
