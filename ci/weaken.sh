@@ -5,7 +5,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-# name of the ordering, the test file whose models hold it up
+# name of the ordering, the test file whose models hold it up (`asan`: no model, but ci/asan.sh)
 table='
 bar              evict
 bar_seen         evict
@@ -52,6 +52,7 @@ tail_read_buf    tail
 tail_read_late   tail
 tail_read_len    tail
 tail_read_mark   tail
+tail_retire      asan
 tail_seal        tail
 turn             evict
 turn_read        evict
@@ -82,6 +83,10 @@ unnoticed=0
 printf '%-20s %-16s %s\n' weakened models outcome
 for name in $in_table; do
     file=$(echo "$table" | awk -v name="$name" '$1 == name { print $2 }')
+    if [ "$file" = asan ]; then
+        printf '%-20s %-16s %s\n' "$name" "$file" 'left to ci/asan.sh'
+        continue
+    fi
     if TIDEGAUGE_WEAKEN=$name RUST_BACKTRACE=0 ci/loom.sh --test "$file" --no-fail-fast >"$log" 2>&1; then
         outcome='NOT NOTICED'
         unnoticed=$((unnoticed + 1))

@@ -253,10 +253,22 @@ pub mod internals {
         pub use crate::ring::*;
     }
 
+    /// Commits: the watermark and the pins.
+    pub mod commit {
+        pub use crate::commit::{Pin, PinView, Pins, Visible, Watermark};
+    }
+
+    /// The guards under which tails are read.
+    pub mod epoch {
+        pub use crate::sync::epoch::{Guard, pin};
+    }
+
     /// Tails and sealed chunks.
     pub mod memtable {
         pub use crate::commit::PinView;
-        pub use crate::memtable::{Full, HeadTable, HeadWriter, Kind, Moment, Pair, Seal, Sealer, SeriesHead};
+        pub use crate::memtable::{
+            ChunkKey, Full, HeadTable, HeadWriter, Kind, Memtable, Moment, Packer, Pair, Seal, Sealer, SeriesHead,
+        };
 
         /// What the open tail of a head holds of a generation.
         pub fn open_tail(head: &SeriesHead, generation: u32) -> Vec<Pair> {

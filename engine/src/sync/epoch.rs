@@ -6,7 +6,8 @@
 //! holds back everything deferred after it.
 
 #[cfg(not(loom))]
-pub(crate) use crossbeam_epoch::{Guard, pin};
+#[allow(unreachable_pub)]
+pub use crossbeam_epoch::{Guard, pin};
 
 #[cfg(loom)]
 pub use stand_in::{Guard, pin};

@@ -35,7 +35,7 @@ pub(crate) use arc_cell::ArcCell;
 pub(crate) use cell::UnsafeCell;
 pub(crate) use crossbeam_utils::CachePadded;
 pub(crate) use lock::lock;
-#[cfg(loom)]
+#[cfg(any(loom, asan, tsan))]
 pub(crate) use ordering::is_weakened;
 pub(crate) use ordering::{weakenable, weakenable_fence, weakenable_step};
 pub(crate) use prefetch::prefetch;

@@ -1,15 +1,16 @@
-//! Orderings that a model can weaken, to see itself fail.
+//! Orderings that a model, or a sanitizer's run, can weaken, to see itself fail.
 
-/// `weakenable!("name", Release)` is `Ordering::Release`; in a loom build that runs with `TIDEGAUGE_WEAKEN=name` it is
-/// `Ordering::Relaxed`.
+/// `weakenable!("name", Release)` is `Ordering::Release`; in a build for loom or a sanitizer that runs with
+/// `TIDEGAUGE_WEAKEN=name` it is `Ordering::Relaxed`.
 ///
-/// `ci/weaken.sh` runs the model of each name with it weakened, and expects the model to fail. In an ordinary build it
-/// is the constant and nothing else. Names are unique in the crate.
+/// `ci/weaken.sh` runs the model of each name with it weakened, and expects the model to fail; `ci/asan.sh` and
+/// `ci/tsan.sh` do so with a few. In an ordinary build it is the constant and nothing else. Names are unique in the
+/// crate.
 macro_rules! weakenable {
     ($name:literal, $strong:ident) => {{
-        #[cfg(not(loom))]
+        #[cfg(not(any(loom, asan, tsan)))]
         let ordering = $crate::sync::atomic::Ordering::$strong;
-        #[cfg(loom)]
+        #[cfg(any(loom, asan, tsan))]
         let ordering = if $crate::sync::is_weakened($name) {
             $crate::sync::atomic::Ordering::Relaxed
         } else {
@@ -21,12 +22,12 @@ macro_rules! weakenable {
 
 pub(crate) use weakenable;
 
-/// `weakenable_fence!("name")` is `fence(SeqCst)`; in a loom build that runs with `TIDEGAUGE_WEAKEN=name` it is nothing.
+/// `weakenable_fence!("name")` is `fence(SeqCst)`; weakened it is nothing.
 macro_rules! weakenable_fence {
     ($name:literal) => {{
-        #[cfg(loom)]
+        #[cfg(any(loom, asan, tsan))]
         let stays = !$crate::sync::is_weakened($name);
-        #[cfg(not(loom))]
+        #[cfg(not(any(loom, asan, tsan)))]
         let stays = true;
         if stays {
             $crate::sync::atomic::fence($crate::sync::atomic::Ordering::SeqCst);
@@ -36,14 +37,14 @@ macro_rules! weakenable_fence {
 
 pub(crate) use weakenable_fence;
 
-/// `weakenable_step!("name", step)` runs `step`; in a loom build that runs with `TIDEGAUGE_WEAKEN=name` it is left out.
+/// `weakenable_step!("name", step)` runs `step`; weakened it is left out.
 ///
 /// For protocols that a lock orders: what can be wrong there is a step that is missing.
 macro_rules! weakenable_step {
     ($name:literal, $step:expr) => {{
-        #[cfg(loom)]
+        #[cfg(any(loom, asan, tsan))]
         let stays = !$crate::sync::is_weakened($name);
-        #[cfg(not(loom))]
+        #[cfg(not(any(loom, asan, tsan)))]
         let stays = true;
         if stays {
             $step;
@@ -53,9 +54,26 @@ macro_rules! weakenable_step {
 
 pub(crate) use weakenable_step;
 
-/// Whether this run of the models weakens `name`.
+/// Whether this run weakens `name`.
 #[cfg(loom)]
 pub(crate) fn is_weakened(name: &str) -> bool {
     static WEAKENED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
-    WEAKENED.get_or_init(|| std::env::var("TIDEGAUGE_WEAKEN").ok()).as_deref() == Some(name)
+    WEAKENED.get_or_init(asked_for).as_deref() == Some(name)
+}
+
+/// Whether this run weakens `name`.
+///
+/// Each thread asks for itself: what std does in a `OnceLock` ThreadSanitizer does not see.
+#[cfg(all(any(asan, tsan), not(loom)))]
+pub(crate) fn is_weakened(name: &str) -> bool {
+    thread_local! {
+        static WEAKENED: Option<String> = asked_for();
+    }
+    // A thread that is about to end no longer knows: strong is never wrong.
+    WEAKENED.try_with(|weakened| weakened.as_deref() == Some(name)).unwrap_or(false)
+}
+
+#[cfg(any(loom, asan, tsan))]
+fn asked_for() -> Option<String> {
+    std::env::var("TIDEGAUGE_WEAKEN").ok()
 }

@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 
 use super::{Pair, TAIL_SAMPLES};
 use crate::sync::atomic::AtomicPtr;
-use crate::sync::{UnsafeCell, epoch};
+use crate::sync::{UnsafeCell, epoch, weakenable_step};
 
 pub(super) type Slot = UnsafeCell<MaybeUninit<Pair>>;
 
@@ -147,6 +147,12 @@ pub(super) fn retire(buf: NonNull<TailBuf>, marks: *mut Mark) {
         }
     }
     let retired = Retired(buf, marks);
+    // Weakened: at once, under whoever reads it.
+    let mut late = false;
+    weakenable_step!("tail_retire", late = true);
+    if !late {
+        return retired.free();
+    }
     // SAFETY: `retired` owns what it frees and borrows nothing, so any thread may run it late.
     unsafe { epoch::pin().defer_unchecked(move || retired.free()) };
 }
