@@ -15,7 +15,7 @@ common_observe   ring_common
 common_publish   ring_common
 common_reclaim   ring_common
 common_release   ring_common
-cut_again        tail
+cut_again        versions
 durable          watermark
 durable_read     watermark
 ended            ring_progress
@@ -41,7 +41,8 @@ progress_read    ring_progress
 reply_gone       requests
 reply_told       requests
 requests_closed  requests
-rotation_generation tail
+requests_room    requests
+rotation_generation versions
 tail_empty       tail
 tail_fresh       tail
 tail_grow        tail
@@ -56,7 +57,10 @@ tail_retire      asan
 tail_seal        tail
 turn             evict
 turn_read        evict
+version_load     versions
+version_store    versions
 wait_numbered    wait
+wait_pushed      wait
 wait_reached     wait
 wait_register    wait
 wait_visible     wait

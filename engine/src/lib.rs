@@ -165,6 +165,9 @@ mod api {
 /// What the models in `loom-tests/` run. Not there in an ordinary build.
 #[cfg(loom)]
 pub mod loom_only {
+    /// Where a version is found.
+    pub use crate::sync::ArcCell;
+
     /// Commits: the watermark and the pins.
     pub mod commit {
         pub use crate::commit::*;

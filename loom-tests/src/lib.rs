@@ -5,6 +5,9 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(loom)]
+pub mod memtable;
+
 /// Runs `f` in every order that differs, with at most `preemptions` switches away from a thread that could have gone
 /// on (and any number at points where it waits).
 ///

@@ -55,7 +55,7 @@ fn a_pin_that_is_held_is_seen_by_every_look() {
     });
 }
 
-/// S4: more pins than slots (two, in a model): those that found none are kept for as well, and forgotten when dropped.
+/// S3: more pins than slots (two, in a model): those that found none are kept for as well, and forgotten when dropped.
 #[test]
 fn pins_without_a_slot_are_counted() {
     model(2, || {

@@ -1,4 +1,4 @@
-//! Q1 to Q3 of `docs/concurrency.md`: what is asked of the worker is done once and answered always.
+//! Q1 to Q4 of `docs/concurrency.md`: what is asked of the worker is done once and answered always.
 #![cfg(loom)]
 
 use std::time::Duration;
@@ -84,5 +84,22 @@ fn a_request_is_taken_or_withdrawn() {
         let withdrawn = asker.join().unwrap();
         let left = requests.take_if(|_| true).is_some();
         assert_eq!([taken, withdrawn, left].iter().filter(|done| **done).count(), 1);
+    });
+}
+
+/// Q4: there is room for one. Who asks meanwhile waits for it, and his request is taken.
+#[test]
+fn who_asks_waits_for_room_and_gets_it() {
+    model(3, || {
+        let requests: Arc<Requests<u64>> = Arc::new(Requests::new(1));
+        requests.ask(1, 1, Duration::ZERO).unwrap();
+        let asker = {
+            let requests = Arc::clone(&requests);
+            // Longer than any model runs.
+            thread::spawn(move || requests.ask(2, 1, Duration::from_secs(3600)).unwrap())
+        };
+        assert_eq!(requests.take_if(|_| true), Some(1));
+        asker.join().unwrap();
+        assert_eq!(requests.take_if(|_| true), Some(2));
     });
 }

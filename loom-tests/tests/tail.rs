@@ -1,139 +1,13 @@
-//! T1 to T8 of `docs/concurrency.md`: a reader finds exactly what its commit held, whatever the worker does meanwhile.
+//! T1 to T9 of `docs/concurrency.md`: a reader finds exactly what its commit held, whatever the worker does meanwhile.
 #![cfg(loom)]
 
-use std::sync::Arc as StdArc;
-
 use loom::sync::Arc;
-use loom::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use loom::sync::atomic::{AtomicBool, AtomicU64};
 use loom::thread;
-use tidegauge::loom_only::commit::{PinView, Pins, Visible, Watermark};
-use tidegauge::loom_only::epoch::{self, Guard};
-use tidegauge::loom_only::memtable::{
-    ChunkKey, Columns, Full, HeadTable, HeadWriter, Kind, Memtable, Moment, Packer, Pair, Seal, Sealer, SeriesHead,
-    TimeRange,
-};
+use tidegauge::loom_only::commit::Pins;
+use tidegauge::loom_only::epoch;
+use tidegauge::loom_only::memtable::Kind;
+use tidegauge_loom_tests::memtable::{ends, origin};
 use tidegauge_loom_tests::model;
-
-/// One series.
-struct Heads {
-    head: SeriesHead,
-    claimed: AtomicBool,
-}
-
-impl HeadTable for Heads {
-    fn head(&self, _: u32) -> &SeriesHead {
-        &self.head
-    }
-
-    fn len(&self) -> u32 {
-        1
-    }
-
-    fn claim_writer(&self) -> bool {
-        !self.claimed.swap(true, Relaxed)
-    }
-}
-
-/// Where sealed tails go: two generations, as in the worker.
-struct Sink {
-    memtables: [StdArc<Memtable>; 2],
-    sealer: Sealer,
-    packer: Packer,
-}
-
-impl Seal for Sink {
-    fn seal(&mut self, full: Full<'_>) {
-        let key = ChunkKey::new(full.slot, full.kind, full.ordinal);
-        let memtable = StdArc::clone(&self.memtables[full.generation as usize - 1]);
-        memtable.table.insert(key, StdArc::new(self.sealer.seal(full)));
-    }
-
-    fn pack(&mut self, full: Full<'_>) {
-        self.packer.push(full);
-    }
-
-    fn finish_pack(&mut self, generation: u32, slot: u32) {
-        if let Some(pack) = self.packer.finish() {
-            self.memtables[generation as usize - 1].table.insert_pack(slot, StdArc::new(pack));
-        }
-    }
-
-    fn weigh(&mut self, _: u32, _: isize) {}
-}
-
-/// The worker's end: appends whole commits of sample numbers, in order unless told otherwise.
-struct Worker {
-    writer: HeadWriter<Arc<Heads>>,
-    sink: Sink,
-    pins: PinView,
-    commit: u64,
-    generation: u32,
-}
-
-impl Worker {
-    fn append(&mut self, timestamp: i64) {
-        let at = Moment { commit: self.commit, generation: self.generation, pins: &self.pins };
-        let pair = Pair { timestamp, value: timestamp as f64 };
-        self.writer.append(0, &at, timestamp as u64, pair, &mut self.sink);
-    }
-
-    fn commit(&mut self, watermark: &Watermark, samples: std::ops::RangeInclusive<i64>) {
-        self.commit += 1;
-        samples.for_each(|timestamp| self.append(timestamp));
-        watermark.publish(Visible { commit: self.commit, seq: self.commit });
-    }
-
-    /// Seals what is open of the older generation, under the number of the commit to come.
-    fn close(&mut self) {
-        self.writer.close(0..1, self.commit + 1, self.generation, &self.pins, &mut self.sink);
-    }
-}
-
-/// A reader's end.
-#[derive(Clone)]
-struct Reader {
-    heads: Arc<Heads>,
-    memtables: [StdArc<Memtable>; 2],
-}
-
-impl Reader {
-    /// The timestamps of one generation and kind as of `commit`.
-    fn read(&self, guard: &Guard, kind: Kind, generation: u32, commit: u64) -> Vec<i64> {
-        let memtable = &self.memtables[generation as usize - 1];
-        let (chunks, tail) = memtable.parts(&self.heads.head, guard, 0, kind, commit);
-        let mut found = Vec::new();
-        for chunk in chunks {
-            match kind {
-                Kind::Late => found.extend(chunk.pairs(commit).iter().map(|p| p.timestamp)),
-                Kind::InOrder => {
-                    let mut columns = Columns::default();
-                    chunk.decode(TimeRange::ALL, commit, &mut columns);
-                    found.extend(columns.timestamps);
-                }
-            }
-        }
-        found.extend(tail.iter().map(|p| p.timestamp));
-        found
-    }
-
-    fn in_order(&self, guard: &Guard, commit: u64) -> Vec<i64> {
-        self.read(guard, Kind::InOrder, 1, commit)
-    }
-}
-
-fn ends() -> (Worker, Reader) {
-    let heads = Arc::new(Heads { head: SeriesHead::new(), claimed: AtomicBool::new(false) });
-    let memtables = [1, 2].map(|generation| StdArc::new(Memtable::new(generation, 0)));
-    let writer = HeadWriter::new(Arc::clone(&heads)).unwrap();
-    assert!(HeadWriter::new(Arc::clone(&heads)).is_none(), "T1: there is one");
-    let sink = Sink { memtables: memtables.clone(), sealer: Sealer::default(), packer: Packer::default() };
-    (Worker { writer, sink, pins: PinView::default(), commit: 0, generation: 1 }, Reader { heads, memtables })
-}
-
-fn origin() -> Watermark {
-    Watermark::new(Visible { commit: 0, seq: 0 })
-}
 
 /// A commit above all: a reader as of it takes whatever is published.
 const WHATEVER: u64 = u64::MAX;
@@ -327,42 +201,6 @@ fn a_late_tail_is_read_whole() {
             drop(guard);
         });
         worker.commit(&watermark, 3..=3);
-        reader.join().unwrap();
-    });
-}
-
-/// Rotation (F1, F2): whichever version a snapshot is cut with, it finds exactly the samples of its commit: what the
-/// older memtable held, and of the younger what came up to the commit.
-#[test]
-fn a_rotation_moves_no_sample_from_one_memtable_to_the_other() {
-    model(2, || {
-        let (mut worker, reader) = ends();
-        let shared = Arc::new((loom_pins(), origin(), AtomicU64::new(1)));
-        worker.commit(&shared.1, 1..=1);
-        let guard = epoch::pin();
-        let reader = {
-            let shared = Arc::clone(&shared);
-            thread::spawn(move || {
-                let (pin, youngest) = Pins::pin(&shared.0, &shared.1, || {
-                    // As the version's cell promises: who sees a version sees what came before it.
-                    shared.1.cut(|| shared.2.load(Acquire), |a, b| a == b)
-                });
-                let commit = pin.visible().commit;
-                let found: Vec<i64> = (1..=youngest as u32)
-                    .flat_map(|generation| reader.read(&guard, Kind::InOrder, generation, commit))
-                    .collect();
-                assert!(found.iter().copied().eq(1..=commit as i64), "commit {commit} of {youngest}: {found:?}");
-                drop(guard);
-                drop(pin);
-            })
-        };
-        shared.2.store(2, Release);
-        worker.generation = 2;
-        shared.0.look(&mut worker.pins);
-        worker.commit(&shared.1, 2..=2);
-        worker.close();
-        shared.0.look(&mut worker.pins);
-        worker.commit(&shared.1, 3..=3);
         reader.join().unwrap();
     });
 }

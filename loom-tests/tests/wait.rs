@@ -1,12 +1,12 @@
-//! N1 to N4 of `docs/concurrency.md`: who waits is woken.
+//! N1, N2, N4 and N5 of `docs/concurrency.md`: who waits is woken.
 #![cfg(loom)]
 
 use std::sync::Arc as StdArc;
 use std::sync::atomic::{AtomicUsize as StdUsize, Ordering::SeqCst};
 use std::task::{Wake, Waker};
 
-use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use loom::sync::{Arc, Mutex};
 use loom::thread;
 use tidegauge::loom_only::wait::{DurableWaiters, WaitList};
 use tidegauge_loom_tests::model;
@@ -154,5 +154,31 @@ fn who_waits_for_the_device_is_woken_whichever_watermark_moves_first() {
         assert!(seen || count.0.load(SeqCst) == 1, "neither seen nor woken");
         assert!(count.0.load(SeqCst) <= 2, "woken more often than registered");
         assert!(!device.waiters.is_waiting(), "a registration is left behind");
+    });
+}
+
+/// N5: the disk fills while somebody waits, for his push to be visible and for the device. Nothing ever gets a number;
+/// the gate is a lock, and tells who looks.
+#[test]
+fn who_waits_when_the_disk_fills_is_told() {
+    model(3, || {
+        let shared = Arc::new((Mutex::new(false), WaitList::<u64>::new(), DurableWaiters::<u64>::new()));
+        let count = StdArc::new(Count::default());
+        let waiter = {
+            let (shared, waker) = (Arc::clone(&shared), Waker::from(StdArc::clone(&count)));
+            thread::spawn(move || {
+                // Each registers, then looks.
+                shared.1.register(1, &waker);
+                let first = *shared.0.lock().unwrap();
+                shared.2.register_push(1, &waker);
+                [first, *shared.0.lock().unwrap()]
+            })
+        };
+        *shared.0.lock().unwrap() = true;
+        shared.1.wake_all();
+        shared.2.wake_pushed();
+        let told = waiter.join().unwrap();
+        let told_or_woken = told.iter().filter(|told| **told).count() + count.0.load(SeqCst);
+        assert!(told_or_woken >= 2, "{told:?}, woken {} times", count.0.load(SeqCst));
     });
 }

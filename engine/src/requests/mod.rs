@@ -130,7 +130,7 @@ impl<R> Requests<R> {
     fn taken(&self, desk: &mut MutexGuard<'_, Desk<R>>, weight: usize) {
         desk.weight -= weight;
         self.count(desk);
-        self.changed.notify_all();
+        weakenable_step!("requests_room", self.changed.notify_all());
     }
 
     fn count(&self, desk: &Desk<R>) {

@@ -1,51 +1,71 @@
 //! A place that holds an `Arc` and can be read and replaced by any thread.
 
-use super::Arc;
+// Reached from outside by the models; see `loom_only` in the crate's root.
+#![allow(unreachable_pub)]
+
+use std::sync::Arc;
+
+#[cfg(not(loom))]
+use arc_swap::ArcSwap;
+#[cfg(loom)]
+use stand_in::ArcSwap;
 
 /// An `Arc` that is read often and replaced now and then: the current version of something.
 ///
-/// [`load`](Self::load) takes no lock (arc-swap); under loom it is a mutex, which orders at least as much.
-/// A load that follows a store, in time, gives what was stored or something newer.
-pub(crate) struct ArcCell<T> {
-    #[cfg(not(loom))]
-    inner: arc_swap::ArcSwap<T>,
-    #[cfg(loom)]
-    inner: loom::sync::Mutex<Arc<T>>,
+/// [`load`](Self::load) takes no lock (arc-swap). Who sees a value sees what came before it was stored, and no more is
+/// relied on: under loom a cell that is just as weak stands in.
+pub struct ArcCell<T> {
+    inner: ArcSwap<T>,
 }
 
 impl<T> ArcCell<T> {
     /// A cell that holds `value`.
-    pub(crate) fn new(value: Arc<T>) -> Self {
-        #[cfg(not(loom))]
-        let inner = arc_swap::ArcSwap::new(value);
-        #[cfg(loom)]
-        let inner = loom::sync::Mutex::new(value);
-        ArcCell { inner }
+    pub fn new(value: Arc<T>) -> Self {
+        ArcCell { inner: ArcSwap::new(value) }
     }
 
     /// What it holds now.
-    #[cfg(not(loom))]
-    pub(crate) fn load(&self) -> Arc<T> {
+    pub fn load(&self) -> Arc<T> {
         self.inner.load_full()
     }
 
-    /// What it holds now.
-    #[cfg(loom)]
-    pub(crate) fn load(&self) -> Arc<T> {
-        Arc::clone(&self.inner.lock().expect("no panic while it is held"))
-    }
-
     /// Replaces what it holds. The old value goes when its last holder drops it.
-    #[cfg(not(loom))]
-    pub(crate) fn store(&self, value: Arc<T>) {
+    pub fn store(&self, value: Arc<T>) {
         self.inner.store(value);
     }
+}
 
-    /// Replaces what it holds. The old value goes when its last holder drops it.
-    #[cfg(loom)]
-    pub(crate) fn store(&self, value: Arc<T>) {
-        let old = std::mem::replace(&mut *self.inner.lock().expect("no panic while it is held"), value);
-        drop(old);
+#[cfg(loom)]
+mod stand_in {
+    use std::sync::{Arc, Mutex};
+
+    use crate::sync::atomic::{AtomicUsize, Ordering};
+    use crate::sync::weakenable;
+
+    /// Keeps every value. The mutex is std's, which loom does not see: it orders nothing in a model. The place does.
+    pub(super) struct ArcSwap<T> {
+        all: Mutex<Vec<Arc<T>>>,
+        last: AtomicUsize,
+    }
+
+    impl<T> ArcSwap<T> {
+        pub(super) fn new(value: Arc<T>) -> Self {
+            Self { all: Mutex::new(vec![value]), last: AtomicUsize::new(0) }
+        }
+
+        pub(super) fn load_full(&self) -> Arc<T> {
+            let last = self.last.load(weakenable!("version_load", Acquire));
+            Arc::clone(&self.all.lock().unwrap()[last])
+        }
+
+        pub(super) fn store(&self, value: Arc<T>) {
+            let last = {
+                let mut all = self.all.lock().unwrap();
+                all.push(value);
+                all.len() - 1
+            };
+            self.last.store(last, weakenable!("version_store", Release));
+        }
     }
 }
 

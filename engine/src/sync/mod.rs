@@ -9,8 +9,8 @@
 //!   then a load of something else) states it with [`atomic::fence`]`(SeqCst)`, which loom does model.
 //! - Time does not pass under loom: [`thread::park_timeout`] and [`thread::sleep`] yield and come back early.
 //! - crossbeam-epoch, arc-swap and prefetching have no loom form; [`epoch`], [`ArcCell`] and [`prefetch()`] stand in.
-//! - `epoch`'s stand-in goes through a mutex, so under loom a `pin` also orders what the real one would not: models
-//!   of readers must not take their order from it.
+//! - [`ArcCell`]'s stand-in orders no more than is relied on. `epoch`'s goes through a mutex, so under loom a `pin` also
+//!   orders what the real one would not: models of readers must not take their order from it.
 
 // The facade offers the same names in both worlds, and not every build uses each of them.
 #![allow(unused_imports, unused_macros, dead_code)]
@@ -31,7 +31,8 @@ mod trim;
 #[cfg(not(loom))]
 mod yields;
 
-pub(crate) use arc_cell::ArcCell;
+#[allow(unreachable_pub)]
+pub use arc_cell::ArcCell;
 pub(crate) use cell::UnsafeCell;
 pub(crate) use crossbeam_utils::CachePadded;
 pub(crate) use lock::lock;

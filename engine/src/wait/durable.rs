@@ -3,7 +3,7 @@
 use std::task::Waker;
 
 use super::{Entry, Ticket, WaitList};
-use crate::sync::weakenable_fence;
+use crate::sync::{weakenable_fence, weakenable_step};
 
 /// The first ticket of those who know their number. The others will never give out as many.
 const NUMBERED: u64 = 1 << 63;
@@ -72,7 +72,7 @@ impl<P> DurableWaiters<P> {
 
     /// Wakes those who do not know their number: what they pushed has to wait for something else first.
     pub fn wake_pushed(&self) {
-        self.pushed.wake_all();
+        weakenable_step!("wait_pushed", self.pushed.wake_all());
     }
 
     /// Wakes everybody: what they wait for may never come.
