@@ -225,6 +225,36 @@ fn p8_of_eight_threads_that_increment_no_increment_is_lost() {
     assert!(history.iter().copied().eq((1..=THREADS * EACH).map(|n| n as f64)), "each step is kept");
 }
 
+/// C5: each expects the newest timestamp that it has seen, and goes on from there. Of those who have seen the same one
+/// commits, however the others' samples come between a look and its verdict.
+#[test]
+fn p8_of_threads_that_expect_the_same_newest_timestamp_one_commits() {
+    let engine = Engine::in_memory().unwrap();
+    let id = series(&engine, 1);
+    put(&engine, id, 0, 0.0);
+    const EACH: i64 = 100;
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut committed = 0;
+                while committed < EACH {
+                    let newest = engine.last(id).unwrap().unwrap().timestamp;
+                    let mut batch = engine.batch();
+                    batch.push(id, at(newest.nanos() + 1), 1.0).unwrap();
+                    batch.expect_last(id, newest);
+                    match batch.commit() {
+                        Ok(_) => committed += 1,
+                        Err(CommitError::Conflict { .. }) => {}
+                        Err(e) => panic!("{e}"),
+                    }
+                }
+            });
+        }
+    });
+    let all = contents(&engine.snapshot()).remove(&name(1)).unwrap();
+    assert!(all.keys().copied().eq(0..=4 * EACH), "two went on from the same: {} samples", all.len());
+}
+
 #[test]
 fn an_increment_goes_on_from_what_is_in_a_segment_and_from_the_future() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,7 +1,8 @@
 //! One loom model for each named invariant of `docs/concurrency.md`; the models are in `tests/`.
 //!
 //! They run the types that ship, which reach loom through the engine's `sync` facade. `ci/loom.sh` runs them, and
-//! `ci/weaken.sh` shows that each of them can fail. Without `--cfg loom` there is nothing here.
+//! `ci/weaken.sh` shows that each of them can fail. Without `--cfg loom` there is nothing here but a
+//! look at that page.
 
 #![forbid(unsafe_code)]
 

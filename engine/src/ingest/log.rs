@@ -263,8 +263,8 @@ mod tests {
 
     use tidegauge_storage::fs::sim::SimFs;
     use tidegauge_storage::manifest::Manifest;
-    use tidegauge_storage::model::{LabelLimits, Timestamp};
-    use tidegauge_storage::wal::{RecoverMode, WriterOptions};
+    use tidegauge_storage::model::{LabelLimits, TimeRange, Timestamp};
+    use tidegauge_storage::wal::{Epoch, RecoverMode, WriterOptions};
 
     use super::*;
     use crate::recovery::{OnProgress, OpenStep, Step};
@@ -305,5 +305,34 @@ mod tests {
         replayer.recover(&fs, wal, state.store_id, &state.wal, mode, &step).unwrap();
         let samples: u64 = replayer.finish(1).sealed.iter().map(|memtable| memtable.samples()).sum();
         assert_eq!((registry.len(), samples), (1, 1));
+    }
+
+    /// L4: what was synced is said at the second nap after it, once, and not while frames come.
+    #[test]
+    fn a_log_that_rests_says_what_is_durable_at_its_second_nap() {
+        let fs = Arc::new(SimFs::new());
+        let mut options = WriterOptions::new(7, 1, FrameNo(1));
+        options.file_bytes = 1 << 20;
+        let writer = WalWriter::open(fs, "d/wal", Epoch::new(1, 0), options).unwrap();
+        let mut log = Log::new(writer, Durability::DEFAULT, 1);
+        let delete = |log: &mut Log, seq| {
+            let tombstone = Tombstone { seq: SeqNo(seq), matchers: vec![], range: TimeRange::ALL, created: 0 };
+            log.delete(&tombstone).unwrap();
+        };
+        let sync = |log: &mut Log| {
+            let job = log.sync_point(Instant::now()).unwrap();
+            log.note_synced(job.run().unwrap());
+        };
+        for seq in 1..4 {
+            delete(&mut log, seq);
+            assert_eq!([log.rest().unwrap(), log.rest().unwrap()], [false, false], "it is not durable");
+            sync(&mut log);
+            // Between two naps comes a frame: it says the same.
+            assert!(!log.rest().unwrap());
+            delete(&mut log, seq + 10);
+            assert!(!log.rest().unwrap());
+            sync(&mut log);
+            assert_eq!([0; 4].map(|_| log.rest().unwrap()), [false, true, false, false]);
+        }
     }
 }

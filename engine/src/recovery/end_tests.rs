@@ -1,4 +1,4 @@
-//! P5: what an idle log knows to be durable is missed, whatever takes its end (L8 to L12 of `docs/concurrency.md`).
+//! P5: what an idle log knows to be durable is missed, whatever takes its end (L6, and L8 to L12, of `docs/concurrency.md`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -212,4 +212,23 @@ fn the_manifest_knows_the_number_behind_the_last_sample_of_an_idle_log() {
     assert_eq!(contents(&reader).len(), 8400);
     assert_eq!(state(&fs).next_seq.0 - 1, 8400);
     engine.close().unwrap();
+}
+
+/// L6: a close that finds no space to flush leaves a log that is needed, and tells where it ends.
+#[test]
+fn a_close_that_cannot_flush_tells_the_manifest_what_is_durable() {
+    let fs = SimFs::new();
+    let mut builder = builder(&fs);
+    // Longer than any test runs: a rest tells nothing.
+    let long = Duration::from_secs(3600);
+    builder.pace = Pace { rest: long, apart: long };
+    let engine = builder.open().unwrap();
+    (0..6).for_each(|round| push(&engine, round));
+    let last = frames(&fs, &last_file(&fs)).last().unwrap().0;
+    assert!(state(&fs).wal.synced_through.0 < last, "it is told already");
+    fs.set_capacity(Some(0));
+    engine.close().unwrap();
+    let told = state(&fs);
+    assert!(told.segments.is_empty(), "it is flushed");
+    assert_eq!((told.wal.synced_through.0, told.next_seq.0 - 1), (last, 7200));
 }
