@@ -30,6 +30,8 @@ pub mod manifest;
 pub mod campaign;
 // a disk that fails, runs full, or ages
 pub mod faults;
+// restores, salvages and a forced unlock
+pub mod mends;
 // which sync is missed when it is left out
 pub mod syncs;
 // a crash point that broke a promise, on a real disk

@@ -131,7 +131,7 @@ fn miss_syncs(seed: u64) -> ExitCode {
         let noticed = one
             .noticed
             .as_ref()
-            .map_or("NOBODY MISSES IT".to_owned(), |n| format!("workload {}, step {}: {}", n.workload, n.step, n.what));
+            .map_or("NOBODY MISSES IT".to_owned(), |n| format!("{}, step {}: {}", n.workload, n.step, n.what));
         println!("{} ({} times)\n    {noticed}", one.site, one.times);
     }
     if missed.iter().all(|one| one.noticed.is_some()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -2,27 +2,23 @@
 //! does nothing, or it is superfluous, or the workloads are too weak.
 
 use std::backtrace::Backtrace;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tidegauge_storage::fs::sim::SyncSite;
+use tidegauge::Durability;
+use tidegauge_storage::fs::sim::{Random, SyncSite, Timeline};
 
 use crate::campaign::{Recorded, record};
 use crate::examine::{Counts, SHALLOW, lose_power};
+use crate::mends;
 use crate::run::Stopped;
 use crate::script::{Rng, Script, Step};
-use tidegauge::Durability;
-use tidegauge_storage::fs::sim::Random;
 
 /// Random workloads besides the short ones.
 const WORKLOADS: u64 = 8;
-/// Choices at each step.
-const CHOICES: u64 = 4;
 
-/// Which function asks for the sync at hand, and which kind it is.
-///
-/// Where there is debug information, functions that were inlined are told apart, but named without their path: the
-/// files they are in say whose they are.
+/// Which line asks for the sync at hand, and which kind it is; where there is no debug information, which function that
+/// was not inlined.
 ///
 /// # Panics
 /// If the backtrace tells nothing, as without symbols.
@@ -48,18 +44,88 @@ pub fn caller() -> SyncSite {
             && ours
         {
             let end = name.rfind("::h").filter(|at| name.len() - at == 19).unwrap_or(name.len());
-            let file = place.and_then(|at| at.split(':').next()).map_or(String::new(), |file| format!(" {file}"));
-            return format!("{}{file}: {kind}", &name[..end]).into();
+            let site = place.map_or(&name[..end], line_of);
+            return format!("{site}: {kind}").into();
         }
     }
     panic!("no caller in {trace}");
 }
 
+/// Of a place of a backtrace, `at ./engine/src/open.rs:362:60`.
+fn line_of(place: &str) -> &str {
+    let place = place.trim_start_matches("at ");
+    place.rsplit_once(':').map_or(place, |(line, _column)| line)
+}
+
+/// Something that was done on a disk, and what must hold on each disk that a power loss leaves of it.
+pub struct Workload {
+    /// What it is called.
+    pub name: String,
+    /// Its disk, at the beginning.
+    pub timeline: Timeline,
+    /// Choices of what was not synced, at each step.
+    pub choices: u64,
+    /// Loses power at the timeline's present step, with the choice of a seed, and says what is wrong then.
+    pub judge: Judge,
+}
+
+/// See [`Workload::judge`].
+pub type Judge = Box<dyn Fn(&Timeline, u64) -> Result<(), String>>;
+
+impl Workload {
+    /// A script that was run.
+    #[must_use]
+    pub fn of(script: &Script, recorded: Recorded) -> Self {
+        let Recorded { timeline, history, .. } = recorded;
+        let (durability, counts) = (script.durability, Counts::default());
+        let judge = move |timeline: &Timeline, choice: u64| {
+            let (mut choose, mut rng) = (Random::new(choice), Rng(choice));
+            let lost = lose_power(timeline, &history, &mut choose, durability, &mut rng, SHALLOW, &counts);
+            lost.map_err(|violation| violation.what)
+        };
+        Self { name: format!("workload {}", script.seed), timeline, choices: 4, judge: Box::new(judge) }
+    }
+
+    /// Whether anything is wrong on a disk that ignores some of its syncs. As long as none of these came, it is as any
+    /// other disk.
+    #[must_use]
+    pub fn notice(&self, ignored: impl Fn(&str) -> bool) -> Option<Noticed> {
+        let mut timeline = self.timeline.clone();
+        let mut rng = Rng(timeline.end());
+        let mut differs = false;
+        while !timeline.is_over() {
+            differs |= timeline.next_site().is_some_and(&ignored);
+            timeline.advance_ignoring(&ignored);
+            for _ in 0..if differs { self.choices } else { 0 } {
+                if let Err(what) = (self.judge)(&timeline, rng.draw()) {
+                    return Some(Noticed { workload: self.name.clone(), step: timeline.at(), what });
+                }
+            }
+        }
+        None
+    }
+
+    /// What is wrong though no sync was ignored.
+    #[must_use]
+    pub fn is_wrong(&self) -> Option<Noticed> {
+        let (mut timeline, mut rng) = (self.timeline.clone(), Rng(self.timeline.end()));
+        while !timeline.is_over() {
+            timeline.advance();
+            for _ in 0..self.choices {
+                if let Err(what) = (self.judge)(&timeline, rng.draw()) {
+                    return Some(Noticed { workload: self.name.clone(), step: timeline.at(), what });
+                }
+            }
+        }
+        None
+    }
+}
+
 /// A crash point at which a missing sync was noticed.
 #[derive(Clone, Debug)]
 pub struct Noticed {
-    /// The workload's seed.
-    pub workload: u64,
+    /// The workload.
+    pub workload: String,
     /// The step of its disk.
     pub step: u64,
     /// What was wrong.
@@ -78,7 +144,7 @@ pub struct Missed {
 }
 
 /// Workloads in which every sync that there is should matter.
-fn workloads(seed: u64) -> Vec<Script> {
+fn scripts(seed: u64) -> Vec<Script> {
     let memory = vec![Step::Push(1), Step::Flush, Step::Push(1), Step::Flush, Step::Visible];
     // So much that the manifest is written anew.
     let mut rewritten = vec![Step::Metadata(200_000); 3];
@@ -97,35 +163,22 @@ fn workloads(seed: u64) -> Vec<Script> {
 /// # Errors
 /// If a workload does not run on a sound disk.
 pub fn miss_each_sync(seed: u64) -> Result<Vec<Missed>, Stopped> {
-    let scripts = workloads(seed);
-    let recorded = scripts.iter().map(|s| record(s, caller)).collect::<Result<Vec<_>, _>>()?;
-    let mut sites = BTreeMap::<SyncSite, usize>::new();
-    for site in recorded.iter().flat_map(|r| r.timeline.sync_sites()) {
-        *sites.entry(site).or_default() += 1;
+    let run = |script: &Script| record(script, caller).map(|recorded| Workload::of(script, recorded));
+    let mut workloads = scripts(seed).iter().map(run).collect::<Result<Vec<_>, _>>()?;
+    workloads.extend(mends::workloads(caller)?);
+    let mut sites = BTreeMap::<SyncSite, (usize, BTreeSet<usize>)>::new();
+    for (nth, workload) in workloads.iter().enumerate() {
+        for site in workload.timeline.sync_sites() {
+            let (times, of) = sites.entry(site).or_default();
+            *times += 1;
+            of.insert(nth);
+        }
     }
-    let miss = |(site, times): (SyncSite, usize)| {
-        let noticed = scripts.iter().zip(&recorded).find_map(|(s, r)| notice(s, r, |asking| asking == &*site));
+    let miss = |(site, (times, of)): (SyncSite, (usize, BTreeSet<usize>))| {
+        let noticed = of.into_iter().find_map(|nth| workloads[nth].notice(|asking| asking == &*site));
         Missed { site, times, noticed }
     };
     Ok(sites.into_iter().map(miss).collect())
-}
-
-/// Whether anything is wrong on a disk that ignores some syncs of a workload.
-#[must_use]
-pub fn notice(script: &Script, recorded: &Recorded, ignored: impl Fn(&str) -> bool) -> Option<Noticed> {
-    let (mut timeline, history) = (recorded.timeline.clone(), &recorded.history);
-    let (mut rng, counts) = (Rng(script.seed), Counts::default());
-    while !timeline.is_over() {
-        timeline.advance_ignoring(&ignored);
-        for _ in 0..CHOICES {
-            let mut choose = Random::new(rng.draw());
-            let found = lose_power(&timeline, history, &mut choose, script.durability, &mut rng, SHALLOW, &counts);
-            if let Err(v) = found {
-                return Some(Noticed { workload: script.seed, step: timeline.at(), what: v.what });
-            }
-        }
-    }
-    None
 }
 
 /// The name of every site, for a disk that lies to all.

@@ -234,6 +234,33 @@ pub mod internals {
         crate::backup::backup_to(engine, target, &|_, _| {}).map(drop)
     }
 
+    /// As [`admin::restore`](crate::admin::restore), from one folder of a disk to another one of it.
+    pub fn restore_on(
+        fs: &std::sync::Arc<dyn tidegauge_storage::fs::Fs>,
+        backup: &std::path::Path,
+        dir: &std::path::Path,
+    ) -> Result<(), crate::BackupError> {
+        crate::backup::restore_on(fs, backup, dir, &|_, _| {}).map(drop)
+    }
+
+    /// Sets a lock file aside as a forced [`admin::unlock`](crate::admin::unlock) does, whoever holds the lock; answers
+    /// where it lies now.
+    pub fn set_lock_aside_on(
+        fs: &dyn tidegauge_storage::fs::Fs,
+        dir: &std::path::Path,
+    ) -> std::io::Result<std::path::PathBuf> {
+        crate::lock::set_aside(fs, dir)
+    }
+
+    /// Notes that, as it does.
+    pub fn note_unlock_on(
+        fs: std::sync::Arc<dyn tidegauge_storage::fs::Fs>,
+        dir: &std::path::Path,
+        aside: &std::path::Path,
+    ) -> std::io::Result<()> {
+        crate::lock::note(fs, dir, "another process", aside)
+    }
+
     /// Evicts every series that is idle and flushed right now; answers how many.
     pub fn evict_idle(engine: &crate::Engine) -> usize {
         let core = &engine.life().core;

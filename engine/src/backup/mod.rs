@@ -32,6 +32,8 @@ use crate::wait::block_durable;
 
 pub use error::BackupError;
 pub use restore::restore;
+#[cfg(feature = "internals")]
+pub(crate) use restore::restore_on;
 
 /// Folders in which a copy would be taken for something else.
 const OWN_FOLDERS: [&str; 3] = ["segments", "wal", "quarantine"];

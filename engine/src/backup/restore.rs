@@ -33,7 +33,7 @@ pub fn restore(
     restore_on(&(Arc::new(OsFs) as Arc<dyn Fs>), backup, dir, &progress)
 }
 
-pub(super) fn restore_on(
+pub(crate) fn restore_on(
     fs: &Arc<dyn Fs>,
     backup: &Path,
     dir: &Path,
@@ -48,26 +48,28 @@ pub(super) fn restore_on(
         report.count(segment);
         progress(report.bytes_copied, total);
     }
-    sync(&**fs, &dir.join("segments"))?;
+    let segments = dir.join("segments");
+    fs.sync_dir(&segments).map_err(|e| BackupError::io(&segments, e))?;
     let log = match fs.list(&backup.join("wal")) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
         other => other.map_err(|e| BackupError::io(&backup.join("wal"), e))?,
     };
     if !log.is_empty() {
         let folder = dir.join("wal");
+        // Before the manifest's (B3): one that was told of no frame yet would pass for a whole store without the log.
         fs.create_dir_all(&folder).and_then(|()| fs.sync_dir(dir)).map_err(|e| BackupError::io(&folder, e))?;
         for name in log.iter().filter(|name| Epoch::from_file_name(name).is_some()) {
             report.bytes_copied += copy_into(&**fs, backup, dir, "wal", name)?;
         }
-        sync(&**fs, &folder)?;
+        fs.sync_dir(&folder).map_err(|e| BackupError::io(&folder, e))?;
     }
     // Last (B3), as it is: the log belongs to it.
     copy_into(&**fs, backup, dir, "", "MANIFEST")?;
-    sync(&**fs, dir)?;
     // Its own name too: a backup has that from its manifest's commit, and here none is made.
     sync_above(&**fs, dir).map_err(|(folder, e)| BackupError::io(&folder, e))?;
     let entry = Entry::new(Act::Restore).text("from", &backup.display().to_string());
     let entry = entry.number("samples", report.samples).number("bytes", report.bytes);
+    // Makes the names in the folder durable, that of the manifest with them.
     AuditLog::new(Arc::clone(fs), dir).record(entry).map_err(|e| BackupError::io(dir, e))?;
     Ok(report)
 }
@@ -75,8 +77,4 @@ pub(super) fn restore_on(
 fn copy_into(fs: &dyn Fs, from: &Path, to: &Path, folder: &str, name: &str) -> Result<u64, BackupError> {
     let path = from.join(folder).join(name);
     copy(fs, &path, &to.join(folder).join(name)).map_err(|e| BackupError::io(&path, e))
-}
-
-fn sync(fs: &dyn Fs, folder: &Path) -> Result<(), BackupError> {
-    fs.sync_dir(folder).map_err(|e| BackupError::io(folder, e))
 }

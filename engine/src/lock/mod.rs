@@ -39,6 +39,8 @@ pub use owner::Owner;
 pub(crate) use owner::host;
 pub use unlock::{UnlockError, Unlocked, owner_of, unlock};
 pub(crate) use unlock::{is_held, owner_text};
+#[cfg(feature = "internals")]
+pub(crate) use unlock::{note, set_aside};
 
 pub(crate) const FILE_NAME: &str = "LOCK";
 /// The folder that is locked while the manifest is replaced.

@@ -5,9 +5,11 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 
 use crate::engine::Metadata;
+use tidegauge_storage::fs::sim::SimFs;
 use tidegauge_storage::fs::{Fs, FsFile, Map, OsFs};
 use tidegauge_storage::model::Timestamp;
 
+use super::unlock::set_aside;
 use super::*;
 use crate::clock;
 use crate::options::Builder;
@@ -131,6 +133,43 @@ fn p10_unlock_forces_what_a_dead_host_left_and_says_so() {
     let _held = DirLock::take(dir.path(), None, EVERY).unwrap();
     drop(foreign);
     assert!(matches!(DirLock::take(dir.path(), None, EVERY), Err(OpenError::InUse { .. })), "the new lock holds");
+}
+
+/// The new name was not synced: a power loss behind the answer brought `LOCK` back, or left a file in a folder that was
+/// not there.
+#[test]
+fn a_lock_that_was_set_aside_stays_aside_after_a_power_loss() {
+    let sim = SimFs::new();
+    let (dir, path) = (Path::new("store"), Path::new("store/LOCK"));
+    sim.create_dir_all(dir).unwrap();
+    let file = sim.create(path).unwrap();
+    file.write_all_at(0, b"pid=17").unwrap();
+    file.sync_data().unwrap();
+    sim.sync_dir(dir).unwrap();
+    sim.sync_dir(Path::new("")).unwrap();
+    let there = |disk: &SimFs, path: &Path| disk.map(path).is_ok_and(|bytes| bytes[..] == *b"pid=17");
+    let mut stop = 1;
+    let (disk, aside) = loop {
+        let disk = sim.kill();
+        disk.stop_at(disk.operations() + stop);
+        let done = set_aside(&disk, dir);
+        disk.restart();
+        let folder = dir.join("quarantine");
+        for seed in 0..50 {
+            let left = disk.crash(seed);
+            let names = left.list(&folder).unwrap_or_default();
+            let kept = names.iter().any(|name| there(&left, &folder.join(name)));
+            assert!(kept || there(&left, path), "stopped before {stop}, {seed}: it is gone");
+        }
+        match done {
+            Ok(aside) => break (disk, aside),
+            Err(_) => stop += 1,
+        }
+    };
+    for seed in 0..50 {
+        let left = disk.crash(seed);
+        assert!(there(&left, &aside) && left.open_read(path).is_err(), "it is back, {seed}");
+    }
 }
 
 /// D3: a lock on a file that lost its name meanwhile is no lock.

@@ -1,11 +1,11 @@
 //! Letting go of a lock that nobody can let go of any more.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidegauge_storage::fs::OsFs;
+use tidegauge_storage::fs::{Fs, OsFs};
 
 use super::owner::{Owner, read};
 use super::{FILE_NAME, is_same};
@@ -124,21 +124,30 @@ pub fn unlock(dir: impl AsRef<Path>, force: bool) -> Result<Unlocked, UnlockErro
     if !force {
         return Err(UnlockError::Silent { dir: dir.to_owned(), owner });
     }
-    let aside = set_aside(dir, &path, &file).map_err(io)?;
-    let entry = Entry::new(Act::Unlock).text("owner", &owner.to_string()).text("file", &aside.display().to_string());
-    AuditLog::new(Arc::new(OsFs), dir).record(entry).map_err(io)?;
+    if !is_same(&file, &path).map_err(io)? {
+        return Err(io(io::Error::other("the lock changed hands meanwhile: look again")));
+    }
+    let fs: Arc<dyn Fs> = Arc::new(OsFs);
+    let aside = set_aside(&*fs, dir).map_err(io)?;
+    note(fs, dir, &owner.to_string(), &aside).map_err(io)?;
     Ok(Unlocked::Forced { owner, aside })
 }
 
-/// Moves the file away, unless another has its name by now.
-fn set_aside(dir: &Path, path: &Path, file: &File) -> io::Result<PathBuf> {
-    if !is_same(file, path)? {
-        return Err(io::Error::other("the lock changed hands meanwhile: look again"));
-    }
+/// Moves the file to quarantine. A power loss leaves it there or where it was, and once this has returned, there.
+pub(crate) fn set_aside(fs: &dyn Fs, dir: &Path) -> io::Result<PathBuf> {
     let folder = dir.join(quarantine::FOLDER);
-    fs::create_dir_all(&folder)?;
+    fs.create_dir_all(&folder)?;
+    // Or the file might go to a folder that is not there after a power loss.
+    fs.sync_dir(dir)?;
     let aside = folder.join(format!("{FILE_NAME}-{}", clock::now().nanos()));
-    fs::rename(path, &aside)?;
-    File::open(dir)?.sync_all()?;
+    fs.rename(&dir.join(FILE_NAME), &aside)?;
+    fs.sync_dir(&folder)?;
+    fs.sync_dir(dir)?;
     Ok(aside)
+}
+
+/// Leaves a line in the audit log.
+pub(crate) fn note(fs: Arc<dyn Fs>, dir: &Path, owner: &str, aside: &Path) -> io::Result<()> {
+    let entry = Entry::new(Act::Unlock).text("owner", owner).text("file", &aside.display().to_string());
+    AuditLog::new(fs, dir).record(entry)
 }

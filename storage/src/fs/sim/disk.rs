@@ -129,6 +129,22 @@ impl NameChange {
             }
         }
     }
+
+    /// What is left to do once the new name is there, if the old one is in another folder: that has to be synced, too.
+    fn other_half(&self) -> Option<Self> {
+        match self {
+            Self::Rename(from, to, _) if parent(from) != parent(to) => Some(Self::Remove(Arc::clone(from))),
+            _ => None,
+        }
+    }
+
+    /// All but the other half.
+    fn apply_first(&self, names: &mut Names) {
+        match self {
+            Self::Rename(_, to, entry) if self.other_half().is_some() => drop(names.insert(Arc::clone(to), *entry)),
+            _ => self.apply(names),
+        }
+    }
 }
 
 impl DataChange {
@@ -220,12 +236,16 @@ impl Disk {
             }
             Step::SyncDir { dir, synced } if heeded && !synced.failed => {
                 let durable = &mut self.durable;
-                self.unsynced_names.retain(|(step, change)| {
-                    let covered = *step < synced.since && change.in_folder(dir);
-                    if covered {
-                        change.apply(durable);
+                self.unsynced_names.retain_mut(|(step, change)| {
+                    if *step >= synced.since || !change.in_folder(dir) {
+                        return true;
                     }
-                    !covered
+                    change.apply_first(durable);
+                    match change.other_half() {
+                        Some(other) => *change = other,
+                        None => return false,
+                    }
+                    true
                 });
             }
             Step::SyncFile { .. } | Step::SyncDir { .. } => {}
@@ -279,8 +299,11 @@ impl Disk {
             choose.begin();
         }
         for (_, change) in &self.unsynced_names {
-            if choose.pick(2) == 1 {
-                change.apply(&mut names);
+            let states = if change.other_half().is_some() { 3 } else { 2 };
+            match choose.pick(states) {
+                0 => {}
+                1 if states == 3 => change.apply_first(&mut names),
+                _ => change.apply(&mut names),
             }
         }
         let folders: BTreeSet<Arc<Path>> =

@@ -63,6 +63,33 @@ fn a_rename_is_old_or_new_never_both_and_growth_may_be_lost() {
     assert_eq!(lens.len(), 4);
 }
 
+/// It is never in neither folder; the old name may be there until its own folder is synced, too.
+#[test]
+fn a_rename_into_another_folder_needs_both_folders_synced_and_loses_nothing() {
+    let (fs, _) = disk();
+    fs.create_dir_all(Path::new("e")).unwrap();
+    fs.sync_dir(Path::new("")).unwrap();
+    fs.sync_dir(Path::new("d")).unwrap();
+    fs.rename(Path::new("d/f"), Path::new("e/g")).unwrap();
+    let seen = |fs: &SimFs| -> BTreeSet<(bool, bool)> {
+        let found = |seed| {
+            let left = fs.crash(seed);
+            (content(&left, "d/f").is_some(), content(&left, "e/g").is_some())
+        };
+        (0..200).map(found).collect()
+    };
+    let (old, both, new) = ((true, false), (true, true), (false, true));
+    assert_eq!(seen(&fs), [old, both, new].into());
+    let other_way = fs.kill();
+    other_way.sync_dir(Path::new("d")).unwrap();
+    assert_eq!(seen(&other_way), [old, both, new].into());
+    fs.sync_dir(Path::new("e")).unwrap();
+    assert_eq!(seen(&fs), [both, new].into());
+    fs.sync_dir(Path::new("d")).unwrap();
+    assert_eq!(seen(&fs), [new].into());
+    assert_eq!((content(&fs, "d/f"), content(&fs, "e/g").is_some()), (None, true), "a running process sees it at once");
+}
+
 #[test]
 fn faults_hit_their_operation_and_a_failed_sync_loses_its_writes() {
     let (fs, file) = disk();

@@ -68,15 +68,21 @@ impl Timeline {
         self.at == self.steps.len()
     }
 
+    /// Who asks for the next step, if that is a sync.
+    #[must_use]
+    pub fn next_site(&self) -> Option<&str> {
+        match self.steps.get(self.at)? {
+            Step::SyncFile { synced, .. } | Step::SyncDir { synced, .. } => synced.site.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Takes the next step. Syncs asked for by a site for which `ignored` answers true report
     /// success and do nothing, as those of a disk that lies.
     pub fn advance_ignoring(&mut self, ignored: impl Fn(&str) -> bool) {
+        let heeded = !self.next_site().is_some_and(ignored);
         let Some(step) = self.steps.get(self.at) else { return };
-        let site = match step {
-            Step::SyncFile { synced, .. } | Step::SyncDir { synced, .. } => synced.site.as_deref(),
-            _ => None,
-        };
-        self.disk.apply(step, !site.is_some_and(ignored));
+        self.disk.apply(step, heeded);
         self.at += 1;
     }
 
