@@ -11,7 +11,7 @@ use crate::sync::thread;
 
 /// How often and how fast to try again.
 ///
-/// Before try `n + 1` a random time up to `pause × 2ⁿ` passes, at most `pause_max`: those who collided once do not
+/// Behind try `n` a random time up to `pause × 2ⁿ⁻¹` passes, at most `pause_max`: those who collided once do not
 /// collide again in step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
