@@ -110,8 +110,11 @@ impl From<ManifestError> for OpenError {
 /// What to do about an owner.
 fn what_then(owner: Option<&Owner>) -> &'static str {
     match owner {
-        Some(owner) if !owner.is_here() && owner.is_silent() => {
+        Some(owner) if !owner.is_here() && !owner.was_heard_lately() => {
             "if that machine is gone for good, `tidegauge unlock --force` lets go of its lock"
+        }
+        None => {
+            "stop it, or, if its machine is gone for good, use `tidegauge unlock --force`; whoever only reads (read-only) may stay beside it"
         }
         _ => "stop it; whoever only reads (read-only) may stay beside it",
     }

@@ -258,7 +258,7 @@ pub mod internals {
         dir: &std::path::Path,
         aside: &std::path::Path,
     ) -> std::io::Result<()> {
-        crate::lock::note(fs, dir, "another process", aside)
+        crate::lock::note(&crate::audit::AuditLog::new(fs, dir), "another process", aside)
     }
 
     /// Evicts every series that is idle and flushed right now; answers how many.

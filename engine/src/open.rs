@@ -260,6 +260,7 @@ impl Builder {
         let held = start(&core, threads, &flushes, sync.as_ref(), lock, (self.watch, idle))?;
         let held = Mutex::new(held);
         let audit = AuditLog::new(Arc::clone(&log_fs), &dir);
+        let audit = if self.dir.is_some() { audit.beside_others() } else { audit };
         if let Some(entry) = report.audit_entry()
             && let Err(e) = audit.record(entry)
         {

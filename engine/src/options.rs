@@ -1,6 +1,7 @@
 //! Options of an engine: what each trades, and its default.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -133,6 +134,9 @@ pub struct Builder {
     /// When the manifest is told what is durable; another one for tests.
     pub(crate) pace: Pace,
 }
+
+/// How often an owner lets itself be heard, at most and at least.
+pub(crate) const HEARTBEATS: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(120);
 
 /// The heaviest label set that label limits may allow.
 const LABEL_SET_BYTES_MAX: usize = 4 << 20;
@@ -358,8 +362,8 @@ impl Builder {
         self
     }
 
-    /// How often the lock file says that this process lives, 5 to 120 seconds. Who finds the directory locked from
-    /// another machine may force the lock once three heartbeats are missing.
+    /// How often the lock file says that this process lives, 5 to 120 seconds. Who forces the lock of another machine
+    /// ([`unlock`](crate::admin::unlock)) watches it for three times as long before.
     pub fn heartbeat(mut self, every: Duration) -> Self {
         self.heartbeat = every;
         self
@@ -415,7 +419,7 @@ impl Builder {
         if self.query_memory_bytes < 1 << 20 {
             return bad("query_memory_bytes", "give at least 1 MiB");
         }
-        if !(Duration::from_secs(5)..=Duration::from_secs(120)).contains(&self.heartbeat) {
+        if !HEARTBEATS.contains(&self.heartbeat) {
             return bad("heartbeat", "give 5 to 120 seconds");
         }
         if self.segment_bytes < 1 << 16 {

@@ -15,6 +15,11 @@ pub(super) fn counts(shown: bool) -> ProgressBar {
     bar(shown, "{bar:32} {percent:>3} %  {human_pos} of {human_len} series  ETA {eta}")
 }
 
+/// A bar over seconds whose number is told later.
+pub(super) fn seconds(shown: bool) -> ProgressBar {
+    bar(shown, "{bar:32} {percent:>3} %  {pos} of {len} s")
+}
+
 /// Opens an engine; shows how far that is where there is a log to replay, or where all is checked.
 pub(super) fn open(builder: Builder, shown: bool) -> Result<Engine, OpenError> {
     let bar = bar(shown, "{bar:32} {percent:>3} %  {msg}: {bytes} of {total_bytes}  ETA {eta}");

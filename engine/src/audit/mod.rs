@@ -2,6 +2,10 @@
 //!
 //! Bounded: a file that would outgrow [`FILE_BYTES`] becomes `audit.log.1`, the one before `audit.log.2`, and so
 //! on; the oldest of [`FILES_KEPT`] goes. A line is synced before the act counts as noted.
+//!
+//! Two processes may write at once. They lock the file, each for its line, so that no file is turned over twice. Where
+//! that cannot be had, lines are appended all the same, none over another one; a file that stays locked is turned over
+//! when it has twice the bytes.
 
 mod deletes;
 mod entry;
@@ -10,11 +14,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidegauge_storage::fs::Fs;
+use tidegauge_storage::fs::{Fs, FsFile};
 
 pub(crate) use deletes::Audited;
 pub(crate) use entry::{Act, Entry};
 
+use crate::lock;
 use crate::sync::Mutex;
 
 pub(crate) const FILE_NAME: &str = "audit.log";
@@ -23,6 +28,10 @@ const FILE_BYTES: u64 = 1 << 20;
 /// Files beside the current one.
 const FILES_KEPT: u32 = 3;
 
+/// How often it is tried to lock the file, 5 ms apart. Whoever writes a line holds it for some milliseconds; a machine
+/// that died may hold it for ever, and must hold up nobody for long.
+const TRIES: u32 = 400;
+
 /// Appends to the audit log of one directory. Touches the disk only when there is something to note.
 pub(crate) struct AuditLog {
     fs: Arc<dyn Fs>,
@@ -30,14 +39,22 @@ pub(crate) struct AuditLog {
     file_bytes: u64,
     /// One line at a time.
     alone: Mutex<()>,
+    /// Other processes may write, too: how often to try to lock the file.
+    tries: Option<u32>,
 }
 
 impl AuditLog {
     pub(crate) fn new(fs: Arc<dyn Fs>, dir: &Path) -> Self {
-        Self { fs, dir: dir.to_owned(), file_bytes: FILE_BYTES, alone: Mutex::new(()) }
+        Self { fs, dir: dir.to_owned(), file_bytes: FILE_BYTES, alone: Mutex::new(()), tries: None }
     }
 
-    /// Notes an act. A few hundred bytes and one fdatasync.
+    /// On a disk where other processes may write to it at the same time: who forces the lock, or goes on without one.
+    pub(crate) fn beside_others(self) -> Self {
+        Self { tries: Some(TRIES), ..self }
+    }
+
+    /// Notes an act. A few hundred bytes, one fdatasync, and one of the folder: who made the file may not have synced
+    /// its name yet.
     ///
     /// # Errors
     /// What the operating system answers. Whether an act that cannot be noted is done all the same is for the
@@ -46,34 +63,40 @@ impl AuditLog {
         let _alone = self.alone.lock().expect("audit lock");
         let path = self.dir.join(FILE_NAME);
         let mut line = entry.into_line();
-        let (mut file, mut end, mut made) = self.open(&path)?;
-        if end > 0 && end + line.len() as u64 > self.file_bytes {
-            drop(file);
-            self.turn_over(&path)?;
-            (file, end, made) = self.open(&path)?;
+        loop {
+            // Which file has the name, and what it ends with, stays as it is meanwhile.
+            let locked = self.tries.map(|tries| lock::lock(&path, tries).ok().flatten());
+            // Nobody turns over what another one is writing to, unless that one holds it for ever.
+            let most = if matches!(locked, Some(None)) { 2 * self.file_bytes } else { self.file_bytes };
+            let file = self.open(&path)?;
+            let end = file.len()?;
+            if end > 0 && end + line.len() as u64 > most {
+                self.turn_over(&path)?;
+                continue;
+            }
+            let mut last = [b'\n'];
+            if end > 0 {
+                file.read_at(end - 1, &mut last)?;
+            }
+            if last != [b'\n'] {
+                // A crash tore the line before: this one must not become part of it.
+                line.insert(0, '\n');
+            }
+            file.write_all_at(end, line.as_bytes())?;
+            file.sync_data()?;
+            return self.fs.sync_dir(&self.dir);
         }
-        let mut last = [b'\n'];
-        if end > 0 {
-            file.read_at(end - 1, &mut last)?;
-        }
-        if last != [b'\n'] {
-            // A crash tore the line before: this one must not become part of it.
-            line.insert(0, '\n');
-        }
-        file.write_all_at(end, line.as_bytes())?;
-        file.sync_data()?;
-        if made { self.fs.sync_dir(&self.dir) } else { Ok(()) }
     }
 
-    /// The file, its length, and whether it is new.
-    fn open(&self, path: &Path) -> io::Result<(Arc<dyn tidegauge_storage::fs::FsFile>, u64, bool)> {
-        match self.fs.open(path) {
-            Ok(file) => {
-                let len = file.len()?;
-                Ok((file, len, false))
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok((self.fs.create(path)?, 0, true)),
-            Err(e) => Err(e),
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+        match self.fs.open_append(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened,
+        }
+        match self.fs.create(path) {
+            // Somebody else made it meanwhile.
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+            _ => self.fs.open_append(path),
         }
     }
 
@@ -91,6 +114,7 @@ impl AuditLog {
 
 #[cfg(test)]
 mod tests {
+    use tidegauge_storage::fs::OsFs;
     use tidegauge_storage::fs::sim::SimFs;
 
     use super::*;
@@ -125,5 +149,48 @@ mod tests {
         let text = text(&fs, FILE_NAME);
         assert_eq!(text.lines().count(), 2);
         assert!(text.lines().nth(1).unwrap().starts_with("{\"time\":"), "{text}");
+    }
+
+    /// An owner and who forces its lock, or two owners of which one has not noticed yet: each wrote at the end that it
+    /// had found, one over the line of the other, and both turned the file over, one over the file of the other.
+    #[test]
+    fn two_processes_lose_no_line_and_mix_none() {
+        const LINES: u32 = 100;
+        let dir = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for writer in 0..2 {
+                let log = AuditLog::new(Arc::new(OsFs), dir.path()).beside_others();
+                let log = AuditLog { file_bytes: 10_000, ..log };
+                let entry = move |i| Entry::new(Act::Delete).number("writer", writer).number("nth", i);
+                scope.spawn(move || (0..LINES).for_each(|i| log.record(entry(i)).unwrap()));
+            }
+        });
+        let text = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap_or_default();
+        let files = ["audit.log.3", "audit.log.2", "audit.log.1", "audit.log"].map(text);
+        assert!(files.iter().all(|file| file.len() <= 10_000) && files[1].len() > 9_000, "{}", files[1].len());
+        let all = files.concat();
+        assert!(all.lines().all(|line| line.starts_with("{\"time\":") && line.ends_with('}')), "{all}");
+        for writer in 0..2 {
+            let of = |line: &str| line.split_once(&format!("\"writer\":{writer},\"nth\":")).map(|(_, n)| n.to_owned());
+            let nths: Vec<String> = all.lines().filter_map(of).collect();
+            assert!(nths.iter().eq((0..LINES).map(|i| format!("{i}}}")).collect::<Vec<_>>().iter()), "{nths:?}");
+        }
+    }
+
+    /// The lock of a machine that is gone holds nobody up, and the log stays bounded.
+    #[test]
+    fn a_file_that_stays_locked_is_written_and_turned_over_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        let _held = lock::lock(&path, 0).unwrap().unwrap();
+        let log = AuditLog { file_bytes: 1000, tries: Some(1), ..AuditLog::new(Arc::new(OsFs), dir.path()) };
+        (0..40).for_each(|i| log.record(Entry::new(Act::Unlock).number("nth", i)).unwrap());
+        let text = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap_or_default();
+        let files = ["audit.log.3", "audit.log.2", "audit.log.1", "audit.log"].map(text);
+        let mut lens = files.each_ref().map(String::len);
+        lens.sort_unstable();
+        assert!(lens[3] > 1000 && lens[3] <= 2000 && lens[2] <= 1000, "one has twice the bytes: {lens:?}");
+        let all = files.concat();
+        assert!((0..40).all(|i| all.contains(&format!("\"nth\":{i}}}\n"))) && all.lines().count() == 40, "{all}");
     }
 }

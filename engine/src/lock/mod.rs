@@ -4,7 +4,10 @@
 //!   of it when the process ends, however it ends: a dead owner is succeeded without a word.
 //! - D2: What the file says (who, since when, the last heartbeat) informs people. It decides nothing, but for D4.
 //! - D3: A lock counts only if the name still leads to the file that was locked: `unlock` may have replaced it.
-//! - D4: `unlock` replaces the file only if the lock is held from another host and its heartbeat is old.
+//! - D4: `unlock` replaces the file only if the lock is held, by no process of this machine that says so, and the file
+//!   did not change while it was watched for three heartbeats, of the longest kind if it does not say how long they are.
+//!   What the file says of times is not believed: clocks differ, and a file that cannot be read says nothing. An owner
+//!   that lives writes it anew with each heartbeat.
 //! - D5: An owner whose file has lost its name stops writing: somebody else may own the directory. He looks with each
 //!   heartbeat, after each fdatasync of the log and after each commit of the manifest.
 //! - D6: What he says to be durable, the next owner keeps, whoever removed the file. He says it only if he found the name
@@ -132,7 +135,7 @@ impl DirLock {
             OpenError::Io { source, .. } => OpenError::Io { path: path.clone(), source },
             other => other,
         };
-        let file = lock(&path).map_err(io)?;
+        let file = lock(&path, TRIES).map_err(io)?;
         let Some(file) = file else {
             let owner = owner::read(&path).ok().flatten().map(Box::new);
             return Err(OpenError::InUse { dir: dir.to_owned(), owner });
@@ -181,15 +184,15 @@ impl Held {
     }
 }
 
-/// The locked file, or `None` if somebody else holds it.
-fn lock(path: &Path) -> io::Result<Option<File>> {
+/// The locked file, made if it is not there, or `None` if somebody else holds it, so many tries later too.
+pub(crate) fn lock(path: &Path, most: u32) -> io::Result<Option<File>> {
     let mut tries = 0;
     loop {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         match file.try_lock() {
             Ok(()) if is_same(&file, path)? => return Ok(Some(file)),
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) if tries < TRIES => {
+            Err(TryLockError::WouldBlock) if tries < most => {
                 tries += 1;
                 thread::sleep(BETWEEN_TRIES);
             }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tidegauge_storage::model::Timestamp;
 
 use crate::clock;
+use crate::options::HEARTBEATS;
 
 /// A lock file is a few lines; more than that is none of ours.
 const BYTES_MAX: u64 = 4096;
@@ -69,6 +70,18 @@ impl Owner {
         self.silent_for() > self.heartbeat_every * MISSED_MAX
     }
 
+    /// Whether its last heartbeat lies about now: neither long ago, nor ahead of any clock that goes right.
+    pub(crate) fn was_heard_lately(&self) -> bool {
+        let lately = i128::try_from((self.heartbeat_every * MISSED_MAX).as_nanos()).unwrap_or(i128::MAX);
+        (i128::from(clock::now().nanos()) - i128::from(self.heartbeat.nanos())).abs() <= lately
+    }
+
+    /// How far its clock is ahead of this machine's, by its last heartbeat; zero if it is not.
+    fn ahead_by(&self) -> Duration {
+        let nanos = self.heartbeat.nanos().saturating_sub(clock::now().nanos());
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
+    }
+
     /// Whether it lives, as far as can be seen without the lock: it was heard lately, and on this machine its process is
     /// there.
     pub(crate) fn seems_alive(&self) -> bool {
@@ -113,19 +126,37 @@ impl fmt::Display for Owner {
         if let Some(address) = &self.address {
             write!(f, " ({address})")?;
         }
-        write!(f, ", tidegauge {}, last heard {} s ago", self.version, self.silent_for().as_secs())
+        write!(f, ", tidegauge {}, ", self.version)?;
+        match self.ahead_by().as_secs() {
+            0 => write!(f, "last heard {} s ago", self.silent_for().as_secs()),
+            ahead => write!(f, "last heard by a clock that is {ahead} s ahead of this machine's"),
+        }
     }
+}
+
+/// For how long a lock is watched before it is called a leftover: longer than any owner is silent that lives.
+pub(super) fn watch_time(owner: Option<&Owner>) -> Duration {
+    let (least, longest) = HEARTBEATS.into_inner();
+    owner.map_or(longest, |owner| owner.heartbeat_every.clamp(least, longest)) * MISSED_MAX
 }
 
 /// What the file says; `None` if it is not there, empty, or says something else.
 pub(super) fn read(path: &Path) -> io::Result<Option<Owner>> {
+    read_bytes(path).map(|bytes| parse(&bytes))
+}
+
+/// The file as it is; nothing if it is not there.
+pub(super) fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     match File::open(path) {
-        Ok(file) => file.take(BYTES_MAX).read_to_end(&mut bytes)?,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(e),
-    };
-    Ok(Owner::from_text(&String::from_utf8_lossy(&bytes)))
+        Ok(file) => file.take(BYTES_MAX).read_to_end(&mut bytes).map(|_| bytes),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(bytes),
+        Err(e) => Err(e),
+    }
+}
+
+pub(super) fn parse(bytes: &[u8]) -> Option<Owner> {
+    Owner::from_text(&String::from_utf8_lossy(bytes))
 }
 
 pub(crate) fn host() -> String {

@@ -1,7 +1,9 @@
 //! P10: one owner, told to others, succeeded when dead, stopped when its lock is gone.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, mpsc};
 
 use crate::engine::Metadata;
@@ -9,7 +11,7 @@ use tidegauge_storage::fs::sim::SimFs;
 use tidegauge_storage::fs::{Fs, FsFile, Map, OsFs};
 use tidegauge_storage::model::Timestamp;
 
-use super::unlock::set_aside;
+use super::unlock::{set_aside, unlock_with};
 use super::*;
 use crate::clock;
 use crate::options::Builder;
@@ -22,12 +24,22 @@ const SOON: Duration = Duration::from_secs(30);
 /// A lock held on `dir` by a process of another host, heard `ago` seconds ago.
 fn foreign(dir: &Path, ago: i64) -> File {
     let path = dir.join(FILE_NAME);
-    let file = lock(&path).unwrap().unwrap();
+    let file = lock(&path, TRIES).unwrap().unwrap();
     let mut owner = Owner::this_process(Some("10.0.0.7:9595"), EVERY);
     owner.host = "gone.example".to_owned();
     owner.heartbeat = Timestamp::from_nanos(clock::now().nanos() - ago * 1_000_000_000);
     fs::write(&path, owner.to_text()).unwrap();
     file
+}
+
+/// Asks who has the directory.
+fn look(dir: &Path) -> Result<Unlocked, UnlockError> {
+    unlock_with(dir, false, &|_, _| panic!("nobody is waited for"))
+}
+
+/// Forces its lock; `meanwhile` is all that happens in each second of the watch, and takes none.
+fn force(dir: &Path, meanwhile: impl Fn(u64)) -> Result<Unlocked, UnlockError> {
+    unlock_with(dir, true, &|watched, _| meanwhile(watched.as_secs()))
 }
 
 #[test]
@@ -50,10 +62,10 @@ fn what_is_in_the_way_of_the_lock_is_named() {
     fs::create_dir(dir.path().join(FILE_NAME)).unwrap();
     let refused = DirLock::take(dir.path(), None, EVERY).err().unwrap().to_string();
     assert!(refused.contains(&format!("{}/LOCK", dir.path().display())), "{refused}");
-    let refused = unlock(dir.path(), false).unwrap_err().to_string();
+    let refused = look(dir.path()).unwrap_err().to_string();
     assert!(refused.contains("LOCK: ") && refused.contains("try again"), "{refused}");
     let nowhere = dir.path().join("nowhere");
-    let refused = unlock(&nowhere, true).unwrap_err().to_string();
+    let refused = force(&nowhere, |_| {}).unwrap_err().to_string();
     assert_eq!(refused, format!("{} does not exist: name the folder that holds the data", nowhere.display()));
 }
 
@@ -66,7 +78,7 @@ fn garbage_in_the_lock_file_hides_the_owner_but_not_the_lock() {
     let refused = DirLock::take(dir.path(), None, EVERY).err().unwrap();
     assert!(matches!(refused, OpenError::InUse { owner: None, .. }), "{refused}");
     assert!(refused.to_string().contains("another process"), "{refused}");
-    assert!(matches!(unlock(dir.path(), true), Err(UnlockError::Alive { owner: None, .. })));
+    assert!(matches!(look(dir.path()), Err(UnlockError::Silent { owner: None, .. })));
 }
 
 #[test]
@@ -105,17 +117,18 @@ fn an_owner_whose_lock_file_is_gone_is_told() {
 #[test]
 fn p10_unlock_refuses_while_the_owner_lives() {
     let dir = tempfile::tempdir().unwrap();
-    assert_eq!(unlock(dir.path(), true).unwrap(), Unlocked::Free { last: None });
+    assert_eq!(force(dir.path(), |_| {}).unwrap(), Unlocked::Free { last: None });
     let held = DirLock::take(dir.path(), None, EVERY).unwrap();
-    for force in [false, true] {
-        assert!(matches!(unlock(dir.path(), force), Err(UnlockError::Alive { .. })), "held by this process");
+    let not_watched = |_| panic!("there is nothing to watch");
+    for refused in [look(dir.path()), force(dir.path(), not_watched)] {
+        assert!(matches!(refused, Err(UnlockError::Alive { .. })), "held by this process");
     }
     drop(held);
-    let Unlocked::Free { last: Some(last) } = unlock(dir.path(), false).unwrap() else { panic!("not free") };
+    let Unlocked::Free { last: Some(last) } = look(dir.path()).unwrap() else { panic!("not free") };
     assert_eq!(last.pid, std::process::id());
     let _foreign = foreign(dir.path(), 60);
-    assert!(matches!(unlock(dir.path(), true), Err(UnlockError::Alive { .. })), "heard a minute ago");
-    assert!(matches!(unlock(dir.path().join("none"), true), Err(UnlockError::NoDirectory { .. })));
+    assert!(matches!(look(dir.path()), Err(UnlockError::Alive { .. })), "heard a minute ago");
+    assert!(matches!(force(&dir.path().join("none"), |_| {}), Err(UnlockError::NoDirectory { .. })));
 }
 
 #[test]
@@ -124,15 +137,123 @@ fn p10_unlock_forces_what_a_dead_host_left_and_says_so() {
     let foreign = foreign(dir.path(), 3600);
     let refused = DirLock::take(dir.path(), None, EVERY).err().unwrap().to_string();
     assert!(refused.contains("gone.example") && refused.contains("unlock --force"), "{refused}");
-    assert!(matches!(unlock(dir.path(), false), Err(UnlockError::Silent { .. })), "force is asked for");
-    let Unlocked::Forced { owner, aside } = unlock(dir.path(), true).unwrap() else { panic!("not forced") };
-    assert_eq!(owner.host, "gone.example");
+    let refused = look(dir.path()).unwrap_err();
+    assert!(matches!(refused, UnlockError::Silent { .. }), "force is asked for");
+    assert!(refused.to_string().contains("for 90 s"), "{refused}");
+    let looks = Cell::new(0);
+    let forced = force(dir.path(), |second| looks.set(looks.get() + u64::from(second == looks.get()))).unwrap();
+    let Unlocked::Forced { owner: Some(owner), aside, unnoted: None } = forced else {
+        panic!("not forced: {forced:?}")
+    };
+    assert_eq!((owner.host.as_str(), looks.get()), ("gone.example", 90));
     assert!(fs::read_to_string(aside).unwrap().contains("gone.example"), "nothing is deleted");
     let audit = fs::read_to_string(dir.path().join("audit.log")).unwrap();
     assert!(audit.contains("\"act\":\"unlock\"") && audit.contains("gone.example"), "{audit}");
     let _held = DirLock::take(dir.path(), None, EVERY).unwrap();
     drop(foreign);
     assert!(matches!(DirLock::take(dir.path(), None, EVERY), Err(OpenError::InUse { .. })), "the new lock holds");
+}
+
+/// What a dead host can leave: times that say nothing, or no word of an owner.
+fn left(dir: &Path) -> [(&'static str, Vec<u8>, u64); 4] {
+    let _held = foreign(dir, 0);
+    let text = |ago: i64| {
+        let mut owner = owner_of(dir).unwrap().unwrap();
+        owner.heartbeat = Timestamp::from_nanos(clock::now().nanos() - ago * 1_000_000_000);
+        owner.to_text().into_bytes()
+    };
+    let torn = text(3600)[..20].to_vec();
+    [
+        ("a clock that was ahead", text(-86_400), 90),
+        ("long silent", text(3600), 90),
+        ("no owner", vec![0xff; 10_000], 360),
+        ("half an owner", torn, 360),
+    ]
+}
+
+/// With a lock that says nothing of its owner, or a heartbeat that lies ahead, it was answered for ever that the owner
+/// lives.
+#[test]
+fn whatever_a_dead_host_left_can_be_freed_and_is_watched_before() {
+    let dir = tempfile::tempdir().unwrap();
+    for (what, bytes, seconds) in left(dir.path()) {
+        let _held = foreign(dir.path(), 0);
+        fs::write(dir.path().join(FILE_NAME), &bytes).unwrap();
+        assert!(matches!(look(dir.path()), Err(UnlockError::Silent { .. })), "{what}");
+        let looks = Cell::new(0);
+        let forced = force(dir.path(), |_| looks.set(looks.get() + 1));
+        let Ok(Unlocked::Forced { aside, .. }) = forced else { panic!("{what}: {forced:?}") };
+        assert_eq!((looks.get(), fs::read(aside).unwrap()), (seconds, bytes), "{what}");
+        drop(DirLock::take(dir.path(), None, EVERY).unwrap());
+    }
+}
+
+/// Whatever clocks say, and whatever the file said before: a heartbeat of the last moment counts.
+#[test]
+fn p10_an_owner_that_is_heard_while_its_lock_is_watched_keeps_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(FILE_NAME);
+    for (what, bytes, seconds) in left(dir.path()) {
+        let _held = foreign(dir.path(), 0);
+        fs::write(&path, &bytes).unwrap();
+        let mut owner = Owner::this_process(None, EVERY);
+        owner.host = "alive.example".to_owned();
+        owner.heartbeat = Timestamp::from_nanos(17);
+        let kept = force(dir.path(), |second| {
+            if second == seconds - 1 {
+                fs::write(&path, owner.to_text()).unwrap();
+            }
+        });
+        let Err(UnlockError::Alive { owner: Some(told), .. }) = kept else { panic!("{what}: {kept:?}") };
+        assert_eq!((*told, owner_of(dir.path()).unwrap().as_ref()), (owner.clone(), Some(&owner)), "{what}");
+    }
+    // The heartbeat of a real one, over what somebody else wrote into the file.
+    let mut held = DirLock::take(dir.path(), None, Duration::from_millis(1)).unwrap();
+    fs::write(&path, "garbage").unwrap();
+    held.held.owner.host = "alive.example".to_owned();
+    held.beat(|why| panic!("{why}")).unwrap();
+    let kept = force(dir.path(), |_| std::thread::yield_now());
+    assert!(matches!(kept, Err(UnlockError::Alive { .. })), "{kept:?}");
+}
+
+#[test]
+fn a_lock_that_becomes_free_or_another_while_it_is_watched_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(FILE_NAME);
+    let held = Cell::new(Some(foreign(dir.path(), 3600)));
+    let freed = force(dir.path(), |second| drop(held.take().filter(|_| second == 5)));
+    assert!(matches!(freed, Ok(Unlocked::Free { last: Some(_) })), "{freed:?}");
+    let _held = foreign(dir.path(), 3600);
+    let replaced = force(dir.path(), |_| {
+        fs::rename(&path, dir.path().join("aside")).unwrap();
+        fs::write(&path, "another").unwrap();
+    });
+    assert!(replaced.unwrap_err().to_string().contains("changed hands"));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "another");
+}
+
+/// A machine of the same name, as containers are, had the lock, in a process of a number that another one has here.
+#[test]
+fn a_process_of_this_machine_owns_the_directory_only_if_it_has_the_lock_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(FILE_NAME);
+    for has_it in [true, false] {
+        let _held = foreign(dir.path(), 3600);
+        let stdin = if has_it { File::open(&path).unwrap().into() } else { Stdio::piped() };
+        // It opens nothing more, and waits until it is killed.
+        let mut other = Command::new("sleep").arg("1000").stdin(stdin).spawn().unwrap();
+        let mut owner = owner_of(dir.path()).unwrap().unwrap();
+        (owner.host, owner.pid) = (owner::host(), other.id());
+        fs::write(&path, owner.to_text()).unwrap();
+        let forced = force(dir.path(), |_| {});
+        other.kill().unwrap();
+        other.wait().unwrap();
+        match forced {
+            Err(UnlockError::Alive { .. }) => assert!(has_it),
+            Ok(Unlocked::Forced { .. }) => assert!(!has_it),
+            other => panic!("{has_it}: {other:?}"),
+        }
+    }
 }
 
 /// The new name was not synced: a power loss behind the answer brought `LOCK` back, or left a file in a folder that was
@@ -177,7 +298,7 @@ fn a_lock_that_was_set_aside_stays_aside_after_a_power_loss() {
 fn a_lock_on_a_file_without_its_name_does_not_count() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(FILE_NAME);
-    let file = lock(&path).unwrap().unwrap();
+    let file = lock(&path, TRIES).unwrap().unwrap();
     let name = LockName::of(&file, &path).unwrap();
     assert!(name.is_ours() && is_same(&file, &path).unwrap());
     fs::rename(&path, dir.path().join("aside")).unwrap();

@@ -2,16 +2,23 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegauge_storage::fs::{Fs, OsFs};
 
-use super::owner::{Owner, read};
+use super::owner::{Owner, parse, read, read_bytes, watch_time};
 use super::{FILE_NAME, is_same};
 use crate::audit::{Act, AuditLog, Entry};
 use crate::clock;
 use crate::recovery::quarantine;
+use crate::sync::thread;
+
+/// Between two looks at a lock that is watched.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What [`unlock`] found or did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,12 +29,14 @@ pub enum Unlocked {
         /// The last owner that is known, dead by now.
         last: Option<Box<Owner>>,
     },
-    /// The lock of a silent owner on another host was set aside.
+    /// The lock of an owner that was not heard was set aside.
     Forced {
-        /// Whose it was.
-        owner: Box<Owner>,
+        /// Whose it was, if the file says it.
+        owner: Option<Box<Owner>>,
         /// Where its lock file lies now.
         aside: PathBuf,
+        /// Why the audit log has no line of it, if it has none.
+        unnoted: Option<String>,
     },
 }
 
@@ -43,13 +52,17 @@ pub enum UnlockError {
         /// Who holds the lock, if the file says it.
         owner: Option<Box<Owner>>,
     },
-    /// The owner is on another host and has not been heard for long. Be sure that it is gone, then force.
-    #[error("{} is locked by {owner}: if that machine is gone for good, use --force", dir.display())]
+    /// The owner is on another machine, as far as is known, and was not heard lately. Be sure that it is gone, then
+    /// force.
+    #[error(
+        "{} is locked by {}, which was not heard lately: if that machine is gone for good, use --force, which watches the lock for {} s, and sets it aside if nobody is heard",
+        dir.display(), owner_text(owner.as_deref()), watch_time(owner.as_deref()).as_secs()
+    )]
     Silent {
         /// The directory.
         dir: PathBuf,
-        /// Who holds the lock.
-        owner: Box<Owner>,
+        /// Who holds the lock, if the file says it.
+        owner: Option<Box<Owner>>,
     },
     /// There is no such directory.
     #[error("{} does not exist: name the folder that holds the data", dir.display())]
@@ -96,41 +109,100 @@ pub(crate) fn is_held(dir: &Path) -> io::Result<Option<String>> {
 /// Lets go of the lock on a data directory whose owner is gone.
 ///
 /// The lock of a process that died on this machine needs nothing. Only where a machine died and the file system
-/// goes on holding its lock is there something to do: with `force` the lock file is set aside, never deleted, and
-/// a line goes to the audit log. Should the owner come back, it stops writing.
+/// goes on holding its lock is there something to do: with `force` the lock is watched for three heartbeats (90 seconds
+/// by default, 6 minutes if the lock file does not say how often it is written). If nobody writes to it meanwhile, it is
+/// set aside, never deleted, and a line goes to the audit log. Should the owner come back, it stops writing.
+///
+/// `progress` is told for how long of how long the lock was watched, each second.
 ///
 /// # Errors
-/// [`UnlockError`]; nothing was changed. The owner *lives* if it runs on this machine or was heard lately.
-pub fn unlock(dir: impl AsRef<Path>, force: bool) -> Result<Unlocked, UnlockError> {
-    let dir = dir.as_ref();
+/// [`UnlockError`]; nothing was changed. The owner *lives* if its process is on this machine and has the lock file open,
+/// running or stopped, or if it was heard: without `force` by the file's last heartbeat, with it by a new one.
+pub fn unlock(
+    dir: impl AsRef<Path>,
+    force: bool,
+    progress: impl Fn(Duration, Duration),
+) -> Result<Unlocked, UnlockError> {
+    let pause = |watched, whole| {
+        progress(watched, whole);
+        thread::sleep(LOOK_EVERY);
+    };
+    unlock_with(dir.as_ref(), force, &pause)
+}
+
+/// As above; `pause` lets [`LOOK_EVERY`] pass.
+pub(super) fn unlock_with(
+    dir: &Path,
+    force: bool,
+    pause: &dyn Fn(Duration, Duration),
+) -> Result<Unlocked, UnlockError> {
     let path = dir.join(FILE_NAME);
     let io = |source| UnlockError::Io { path: path.clone(), source };
+    let alive = |owner| UnlockError::Alive { dir: dir.to_owned(), owner };
     let file = match OpenOptions::new().read(true).write(true).open(&path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound && dir.is_dir() => return Ok(Unlocked::Free { last: None }),
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(UnlockError::NoDirectory { dir: dir.to_owned() }),
         Err(e) => return Err(io(e)),
     };
-    let owner = read(&path).map_err(io)?.map(Box::new);
-    match file.try_lock() {
-        Ok(()) => return Ok(Unlocked::Free { last: owner }),
-        Err(TryLockError::WouldBlock) => {}
-        Err(TryLockError::Error(e)) => return Err(io(e)),
+    let before = read_bytes(&path).map_err(io)?;
+    let owner = parse(&before).map(Box::new);
+    if is_free(&file).map_err(io)? {
+        return Ok(Unlocked::Free { last: owner });
     }
-    let owner = match owner {
-        Some(owner) if !owner.is_here() && owner.is_silent() => owner,
-        owner => return Err(UnlockError::Alive { dir: dir.to_owned(), owner }),
-    };
+    if owner.as_ref().is_some_and(|owner| owner.is_here() && has_open(owner.pid, &file)) {
+        return Err(alive(owner));
+    }
     if !force {
-        return Err(UnlockError::Silent { dir: dir.to_owned(), owner });
+        let lives = owner.as_ref().is_some_and(|owner| owner.was_heard_lately());
+        return Err(if lives { alive(owner) } else { UnlockError::Silent { dir: dir.to_owned(), owner } });
     }
-    if !is_same(&file, &path).map_err(io)? {
-        return Err(io(io::Error::other("the lock changed hands meanwhile: look again")));
+    let whole = watch_time(owner.as_deref());
+    let mut watched = Duration::ZERO;
+    while watched < whole {
+        pause(watched, whole);
+        watched += LOOK_EVERY;
+        if is_free(&file).map_err(io)? {
+            return Ok(Unlocked::Free { last: owner });
+        }
+        if !is_same(&file, &path).map_err(io)? {
+            return Err(io(io::Error::other("the lock changed hands meanwhile: look again")));
+        }
+        let now = read_bytes(&path).map_err(io)?;
+        if now != before {
+            return Err(alive(parse(&now).map(Box::new)));
+        }
     }
-    let fs: Arc<dyn Fs> = Arc::new(OsFs);
-    let aside = set_aside(&*fs, dir).map_err(io)?;
-    note(fs, dir, &owner.to_string(), &aside).map_err(io)?;
-    Ok(Unlocked::Forced { owner, aside })
+    let aside = set_aside(&OsFs, dir).map_err(io)?;
+    // On a full disk it is done all the same.
+    let log = AuditLog::new(Arc::new(OsFs), dir).beside_others();
+    let unnoted = note(&log, &owner_text(owner.as_deref()), &aside).err().map(|e| e.to_string());
+    Ok(Unlocked::Forced { owner, aside, unnoted })
+}
+
+/// Takes the lock for a moment, if nobody has it.
+fn is_free(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => file.unlock().map(|()| true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(e)) => Err(e),
+    }
+}
+
+/// Whether a process of this machine has the file open, besides by this very handle: one that is stopped has it, another
+/// one that got the same number since, or the same number on another machine of the same name, has not. Where nobody
+/// may look, it has.
+fn has_open(pid: u32, file: &File) -> bool {
+    let own = (pid == std::process::id()).then(|| file.as_raw_fd().to_string());
+    let Ok(ours) = file.metadata() else { return true };
+    let entries = match std::fs::read_dir(format!("/proc/{pid}/fd")) {
+        Ok(entries) => entries,
+        Err(e) => return e.kind() != io::ErrorKind::NotFound,
+    };
+    let others =
+        entries.filter_map(Result::ok).filter(|entry| own.as_deref().is_none_or(|own| entry.file_name() != own));
+    let mut leads_to = others.filter_map(|entry| std::fs::metadata(entry.path()).ok());
+    leads_to.any(|open| (open.dev(), open.ino()) == (ours.dev(), ours.ino()))
 }
 
 /// Moves the file to quarantine. A power loss leaves it there or where it was, and once this has returned, there.
@@ -147,7 +219,6 @@ pub(crate) fn set_aside(fs: &dyn Fs, dir: &Path) -> io::Result<PathBuf> {
 }
 
 /// Leaves a line in the audit log.
-pub(crate) fn note(fs: Arc<dyn Fs>, dir: &Path, owner: &str, aside: &Path) -> io::Result<()> {
-    let entry = Entry::new(Act::Unlock).text("owner", owner).text("file", &aside.display().to_string());
-    AuditLog::new(fs, dir).record(entry)
+pub(crate) fn note(log: &AuditLog, owner: &str, aside: &Path) -> io::Result<()> {
+    log.record(Entry::new(Act::Unlock).text("owner", owner).text("file", &aside.display().to_string()))
 }

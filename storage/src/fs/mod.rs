@@ -52,6 +52,15 @@ pub trait Fs: Send + Sync + Debug {
     /// As above.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn FsFile>>;
 
+    /// As [`open`](Self::open), and each write goes behind what is there when it comes, wherever it is said to go: two
+    /// processes that write at once do not overwrite one another. A file system that one process has may do without.
+    ///
+    /// # Errors
+    /// As above.
+    fn open_append(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+        self.open(path)
+    }
+
     /// Opens a file for reading.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! The operating system's files.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +17,10 @@ pub struct OsFs;
 
 #[derive(Debug)]
 struct OsFile(File);
+
+/// A file that is written at its end alone.
+#[derive(Debug)]
+struct Appended(OsFile);
 
 impl Fs for OsFs {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
@@ -44,6 +48,10 @@ impl Fs for OsFs {
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
         Ok(Arc::new(OsFile(open(path, OpenOptions::new().read(true).write(true))?)))
+    }
+
+    fn open_append(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+        Ok(Arc::new(Appended(OsFile(open(path, OpenOptions::new().read(true).append(true))?))))
     }
 
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
@@ -118,6 +126,32 @@ impl FsFile for OsFile {
     }
 }
 
+impl FsFile for Appended {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read_at(offset, buf)
+    }
+
+    fn write_all_at(&self, _offset: u64, bytes: &[u8]) -> io::Result<()> {
+        (&self.0.0).write_all(bytes)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.0.allocate(len)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+}
+
 impl OsFile {
     fn fill_with_zeros(&self, len: u64) -> io::Result<()> {
         let zeros = vec![0u8; 1 << 20];
@@ -154,6 +188,18 @@ mod tests {
         assert_eq!(OsFs.list(dir.path()).unwrap(), ["f"]);
         OsFs.hard_link(&path, &dir.path().join("g")).unwrap();
         assert_eq!(OsFs.hard_link(&path, &dir.path().join("g")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn what_is_appended_through_two_handles_overwrites_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        OsFs.create(&path).unwrap().write_all_at(0, b"a").unwrap();
+        let [one, other] = [(); 2].map(|()| OsFs.open_append(&path).unwrap());
+        for (file, text) in [(&one, b"b"), (&other, b"c"), (&one, b"d")] {
+            file.write_all_at(1, text).unwrap();
+        }
+        assert_eq!(&*OsFs.map(&path).unwrap(), b"abcd");
     }
 
     #[test]
