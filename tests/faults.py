@@ -411,6 +411,19 @@ def stop(options, rng):
 
 def files(options, rng):
     """Few files may be open, and others take them all."""
+    told = 0
+    for few in range(9, 14):
+        with folder() as data:
+            agent = Agent(options.binary, data, "interval:20ms", files=few, check=False)
+            if agent.address:
+                agent.kill()
+                break
+            # What is opened by the engine says what to do about it.
+            told += "ulimit -n" in agent.said
+            if "open files" not in agent.said or "space" in agent.said:
+                raise Broken(f"ulimit -n {few}: {agent.said}")
+    if not told:
+        raise Broken("no start with few files says what to do")
     with folder() as data:
         load = Load()
         agent = Agent(options.binary, data, "interval:20ms", files=64)

@@ -197,6 +197,9 @@ fn put(fs: &SimFs, path: &Path, bytes: &[u8]) -> Result<(), Stopped> {
     fs.create(path).and_then(|file| file.write_all_at(0, bytes)).map_err(refused)
 }
 
+/// Puts something into a store that another disk has, as it was before.
+type PutBack = fn(&SimFs, &SimFs) -> Result<(), Stopped>;
+
 /// One way to damage a store.
 struct Damage {
     what: &'static str,
@@ -205,7 +208,7 @@ struct Damage {
     /// Done to a store that lies on the disk; what it changes lies there, too.
     damage: fn(&SimFs) -> Result<(), Stopped>,
     /// Done behind that, and not synced: as who puts something back by hand leaves it.
-    by_hand: Option<fn(&SimFs, &SimFs) -> Result<(), Stopped>>,
+    by_hand: Option<PutBack>,
 }
 
 const DAMAGES: [Damage; 9] = [

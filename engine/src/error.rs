@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tidegauge_storage::fs::what_to_mend;
 use tidegauge_storage::manifest::ManifestError;
 use tidegauge_storage::model::Labels;
 use tidegauge_storage::source::ReadError;
@@ -87,7 +88,7 @@ pub enum OpenError {
         source: std::io::Error,
     },
     /// The operating system refuses. Mend what it names, then open it again.
-    #[error("{}: {source}; mend that, then open it again", path.display())]
+    #[error("{}: {source}; {}, then open it again", path.display(), what_to_mend(source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -168,7 +169,7 @@ pub enum PushError {
         limit: usize,
     },
     /// The disk is full, or no more files may be opened. Writing resumes by itself.
-    #[error("no space on the disk, or no more files may be opened: writing resumes by itself")]
+    #[error("no space on the disk, or no more files may be opened (`ulimit -n`): writing resumes by itself")]
     DiskFull,
     /// The engine was closed. Open it again.
     #[error("the engine is closed: open it again")]
@@ -213,7 +214,7 @@ pub enum CommitError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The disk is full. Writing resumes by itself when there is space.
-    #[error("the disk is full: writing resumes by itself when there is space")]
+    #[error("the disk is full, or no more files may be opened (`ulimit -n`): writing resumes by itself")]
     DiskFull,
     /// The engine was closed. Open it again.
     #[error("the engine is closed: open it again")]
@@ -270,7 +271,7 @@ pub enum WaitError {
     /// log. They go there, and become visible, by themselves once there is space; if the engine ends before, they are
     /// lost. Make space, then wait again; or push them again then, which changes nothing if they are there by then.
     #[error(
-        "no space on the disk, or no more files may be opened: the samples are taken, but not in the log before there is space, and lost if the engine ends before; make space, then wait, or push them, again"
+        "no space on the disk, or no more files may be opened (`ulimit -n`): the samples are taken, but not in the log before there is space, and lost if the engine ends before; make space, or let it open more, then wait, or push them, again"
     )]
     DiskFull,
     /// `Durability::Memory` makes nothing durable before it is flushed.
@@ -295,7 +296,7 @@ pub enum ProbeError {
         waited: Duration,
     },
     /// The disk is full, or no more files may be opened. Writing resumes by itself.
-    #[error("no space on the disk, or no more files may be opened: writing resumes by itself")]
+    #[error("no space on the disk, or no more files may be opened (`ulimit -n`): writing resumes by itself")]
     DiskFull,
     /// The engine was closed. Open it again.
     #[error("the engine is closed: open it again")]
@@ -313,7 +314,7 @@ pub enum ProbeError {
 #[non_exhaustive]
 pub enum FlushError {
     /// As for a push. The samples stay readable; the flush goes on by itself.
-    #[error("no space on the disk, or no more files may be opened: the flush goes on by itself")]
+    #[error("no space on the disk, or no more files may be opened (`ulimit -n`): the flush goes on by itself")]
     DiskFull,
     /// A waker asked, on the very thread that would have to do it. Ask from another thread.
     #[error("a waker cannot flush: ask from another thread")]
@@ -334,7 +335,7 @@ pub enum FlushError {
 #[non_exhaustive]
 pub enum CompactError {
     /// The disk is full. Compaction goes on by itself when there is space.
-    #[error("the disk is full: compaction goes on by itself when there is space")]
+    #[error("the disk is full, or no more files may be opened (`ulimit -n`): compaction goes on by itself")]
     DiskFull,
     /// A segment cannot be read; it stays as it is, everything else was compacted. Open with salvage to save the rest of it.
     #[error("{cause}; the segment stays as it is, the others were compacted: open with salvage to save the rest of it")]
@@ -383,11 +384,15 @@ pub enum DeleteError {
     #[error("the engine is too busy to take a delete: try again")]
     Busy,
     /// The log has no space for the delete, and its reserve is used up. Make some, then delete again.
-    #[error("the disk is full, there is no space to note the delete: make some, then delete again")]
+    #[error(
+        "the disk is full, or no more files may be opened (`ulimit -n`), so that the delete cannot be noted: make space, or let it open more, then delete again"
+    )]
     DiskFull,
     /// Without a log: the delete is visible, but the disk has no space to note it. It survives the process only if
     /// something is flushed before. Make some, then delete again.
-    #[error("the disk is full, the delete is lost if the process ends now: make space, then delete again")]
+    #[error(
+        "the disk is full, or no more files may be opened (`ulimit -n`): the delete is lost if the process ends now; make space, then delete again"
+    )]
     NotNoted,
     /// The engine was closed. Open it again.
     #[error("the engine is closed: open it again")]
@@ -414,7 +419,9 @@ pub enum RetentionError {
     #[error("a store has up to 256 retention rules of up to 64 matchers: give fewer")]
     TooLarge,
     /// The manifest has no space for the rules. Make some, then set them again.
-    #[error("the disk is full, there is no space to note the rules: make some, then set them again")]
+    #[error(
+        "the disk is full, or no more files may be opened (`ulimit -n`), so that the rules cannot be noted: make space, or let it open more, then set them again"
+    )]
     DiskFull,
     /// The engine was closed. Open it again.
     #[error("the engine is closed: open it again")]
@@ -440,7 +447,7 @@ pub enum CloseError {
     /// Samples are in no segment.
     #[error(
         "{samples} samples are in no segment{}; {}",
-        if *disk_full { ": the disk is full, make space" } else { "" },
+        if *disk_full { ": the disk is full (make space), or no more files may be opened (`ulimit -n`)" } else { "" },
         if *logged { "they are in the log: open it again to have them" } else { "without a log they are lost: push them again" }
     )]
     NotFlushed {
@@ -454,7 +461,7 @@ pub enum CloseError {
     /// Samples were pushed and never became visible: they are lost.
     #[error(
         "{samples} samples that were pushed never became visible and are lost{}: push them again after the next opening",
-        if *disk_full { ", because the disk is full (make space)" } else { "" }
+        if *disk_full { ", because the disk is full (make space), or no more files may be opened (`ulimit -n`)" } else { "" }
     )]
     NotTaken {
         /// How many.

@@ -160,3 +160,35 @@ fn p4_a_failed_disk_poisons_and_reopening_recovers() {
         assert_eq!(contents(&open(&after)).get(&("cpu{host=\"1\"}".to_owned(), 1)), Some(&1.0));
     }
 }
+
+/// Too few files that may be open were told as "no space".
+#[test]
+fn p4_an_opening_that_may_open_no_more_files_names_their_limit() {
+    let open = |fs: &SimFs| {
+        let mut builder = Builder::new(None).durability(Durability::Sync).query_threads(1);
+        builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+        builder.open()
+    };
+    for fault in [Fault::Files, Fault::Full] {
+        let (mut told, mut operation) = (0, 1);
+        loop {
+            let fs = SimFs::new();
+            fs.fail_at(operation, fault);
+            let refused = open(&fs).map(drop);
+            if fs.operations() < operation {
+                break;
+            }
+            if let Err(e) = refused {
+                let text = e.to_string();
+                // What a full disk broke off is told as that.
+                let names = (text.contains("ulimit -n"), text.contains("space"));
+                assert_eq!(names, (fault == Fault::Files, fault == Fault::Full), "{fault:?} at {operation}: {text}");
+                told += 1;
+                fs.restart();
+                open(&fs).unwrap_or_else(|e| panic!("{fault:?} at {operation}, and then none: {e}"));
+            }
+            operation += 1;
+        }
+        assert!(told > 3, "{fault:?}: {told} openings were refused");
+    }
+}

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tidegauge_storage::fs::is_exhausted;
+use tidegauge_storage::fs::{is_exhausted, what_to_mend};
 use tidegauge_storage::manifest::ManifestError;
 
 use crate::error::FlushError;
@@ -47,7 +47,7 @@ pub enum BackupError {
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// The operating system refuses.
-    #[error("{}: {source}; mend that, then try again", path.display())]
+    #[error("{}: {source}; {}, then try again", path.display(), what_to_mend(source))]
     Io {
         /// The file or folder.
         path: PathBuf,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegauge_storage::fs::{Fs, OsFs};
+use tidegauge_storage::fs::{Fs, OsFs, what_to_mend};
 
 use super::owner::{Owner, parse, read, read_bytes, watch_time};
 use super::{FILE_NAME, is_same};
@@ -71,7 +71,7 @@ pub enum UnlockError {
         dir: PathBuf,
     },
     /// The operating system refuses.
-    #[error("{}: {source}; mend that, then try again", path.display())]
+    #[error("{}: {source}; {}, then try again", path.display(), what_to_mend(source))]
     Io {
         /// The file.
         path: PathBuf,

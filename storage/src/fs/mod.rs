@@ -119,6 +119,18 @@ pub fn is_out_of_files(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
+/// What to mend about an error, to be told behind it.
+#[must_use]
+pub fn what_to_mend(error: &io::Error) -> &'static str {
+    if is_out_of_files(error) {
+        "raise the limit of open files (`ulimit -n`; of the whole machine: `fs.file-max`)"
+    } else if is_exhausted(error) {
+        "make space on the disk"
+    } else {
+        "mend that"
+    }
+}
+
 /// An open file. Positions are explicit, so one handle serves several threads.
 pub trait FsFile: Send + Sync + Debug {
     /// Reads up to `buf.len()` bytes from `offset`; 0 at the end.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::fs::is_exhausted;
+use crate::fs::{is_exhausted, what_to_mend};
 
 /// Why a manifest could not be opened, read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +77,7 @@ pub enum ManifestError {
         limit: usize,
     },
     /// The disk is full, or no more files may be opened. Nothing was changed; commit again when there is space.
-    #[error("no space for {}: {source}; try again when there is space", file.display())]
+    #[error("{} cannot be written: {source}; {}, then try again", file.display(), what_to_mend(source))]
     NoSpace {
         /// The manifest.
         file: PathBuf,
@@ -116,7 +116,7 @@ pub enum ManifestError {
     #[error("the manifest was opened read-only: open the store to write")]
     ReadOnly,
     /// Reading failed. Nothing was changed; mend what the operating system names, then open it again.
-    #[error("{}: {source}; mend that, then open it again", file.display())]
+    #[error("{}: {source}; {}, then open it again", file.display(), what_to_mend(source))]
     Io {
         /// The file or folder.
         file: PathBuf,

@@ -16,6 +16,7 @@ pub use memory::VecSource;
 pub use snapshot::Snapshot;
 
 use crate::chunk::{ChunkStats, StatsWanted};
+use crate::fs::what_to_mend;
 use crate::model::{Labels, Matcher, Sample, SeqRange, SeriesKey, TimeRange, Timestamp};
 
 /// A series inside one source: valid with the source that named it, nowhere else.
@@ -227,7 +228,7 @@ pub enum ReadError {
         supported: u32,
     },
     /// The device or the operating system failed. Mend what it names, then read again.
-    #[error("{}: {source}; mend that, then read again", file.display())]
+    #[error("{}: {source}; {}, then read again", file.display(), what_to_mend(source))]
     Io {
         /// The file.
         file: PathBuf,

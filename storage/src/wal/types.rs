@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::fs::what_to_mend;
+
 /// One sample as it lies in a lane and goes into a frame: 24 bytes, no padding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 #[repr(C)]
@@ -86,7 +88,7 @@ pub struct Origin {
 #[non_exhaustive]
 pub enum WalError {
     /// The disk is full, or no more files may be opened. Nothing was written; append the same frame again when there is space.
-    #[error("no space for the WAL file {}: {source}; writing resumes when there is space", file.display())]
+    #[error("no room for the WAL file {}: {source}; {}: writing resumes by itself", file.display(), what_to_mend(source))]
     NoSpace {
         /// The file that could not be prepared.
         file: PathBuf,
@@ -131,7 +133,7 @@ pub enum WalError {
         supported: u32,
     },
     /// Reading failed. Nothing was changed.
-    #[error("WAL file {}: {source}; mend that, then open the store again", file.display())]
+    #[error("WAL file {}: {source}; {}, then open the store again", file.display(), what_to_mend(source))]
     Io {
         /// The file or folder.
         file: PathBuf,
