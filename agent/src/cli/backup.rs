@@ -128,10 +128,16 @@ impl From<BackupReport> for Held {
 /// The agent writes inside its own directory only: the copy is moved from there. What that copied, if it had to.
 fn bring(made: &Path, target: &Path, tell: &dyn Fn(u64, u64)) -> Result<Option<BackupReport>, Failure> {
     // Renaming replaces an empty folder, and fails where another file system begins.
-    if let Some(above) = target.parent() {
-        fs::create_dir_all(above).map_err(|e| Failure::found(format_args!("{}: {e}", above.display())))?;
-    }
+    let above = target.parent().unwrap_or(Path::new(""));
+    let missing = above.ancestors().take_while(|folder| !folder.exists()).count();
+    fs::create_dir_all(above).map_err(|e| Failure::found(format_args!("{}: {e}", above.display())))?;
     if fs::rename(made, target).is_ok() {
+        // Once this is answered a power loss leaves the copy under its new name, below the folders that were made for it.
+        for folder in above.ancestors().take(missing + 1).chain(made.parent()) {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            let synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
+            synced.map_err(|e| Failure::found(format_args!("{}: {e}", folder.display())))?;
+        }
         return Ok(None);
     }
     let report = restore(made, target, tell).map_err(Failure::found)?;

@@ -221,7 +221,7 @@ fn a_close_that_cannot_flush_tells_the_manifest_what_is_durable() {
     let mut builder = builder(&fs);
     // Longer than any test runs: a rest tells nothing.
     let long = Duration::from_secs(3600);
-    builder.pace = Pace { rest: long, apart: long };
+    builder.pace = Pace { rest: long, apart: long, under_load: long };
     let engine = builder.open().unwrap();
     (0..6).for_each(|round| push(&engine, round));
     let last = frames(&fs, &last_file(&fs)).last().unwrap().0;
