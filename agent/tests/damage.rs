@@ -72,9 +72,10 @@ fn a_flipped_column_costs_its_chunks_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let data = store(dir.path());
     let file = segment(&data);
-    // Behind the first timestamps, which all series share: some value columns.
+    // Behind the first timestamps, which all series share: some value columns. Of one bit nothing would be lost.
     let spot = fs::metadata(&file).unwrap().len() as usize / 2;
     flip(&file, spot);
+    flip(&file, spot + 1);
     let (report, said) = tool("verify", &data, 1);
     assert!(said.contains("1 place"), "{said}");
     assert_eq!(report["damage"][0]["file"], file.to_str().unwrap());
@@ -89,6 +90,38 @@ fn a_flipped_column_costs_its_chunks_and_nothing_else() {
     assert_eq!(fs::read(kept).unwrap(), damaged, "nothing is deleted");
     assert_eq!(tool("verify", &data, 0).0["sound"], true);
     assert!(fs::read_to_string(data.join("audit.log")).unwrap().contains("\"act\":\"salvage\""));
+}
+
+/// A header, a column, the index and the footer. A bit in one of them cost its chunks, or the whole segment.
+#[test]
+fn one_flipped_bit_is_put_right_and_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = store(dir.path());
+    let len = fs::metadata(segment(&data)).unwrap().len() as usize;
+    for spot in [9, len / 2, len - 600, len - 100] {
+        let file = segment(&data);
+        flip(&file, spot);
+        tool("verify", &data, 1);
+        let (repair, _) = tool("repair", &data, 0);
+        let told = &repair["put_right"][0];
+        assert_eq!(
+            (&repair["whole"], &repair["lost"]),
+            (&true.into(), &serde_json::json!([])),
+            "byte {spot}: {repair}"
+        );
+        assert_eq!((&told["file"], &told["offset"], &told["bit"]), (&file.to_str().into(), &spot.into(), &2.into()));
+        assert_eq!(count(&data), 12_000.0, "byte {spot}");
+        assert_eq!(tool("verify", &data, 0).0["sound"], true, "byte {spot}");
+        assert!(data.join("quarantine").join(file.file_name().unwrap()).exists());
+    }
+    flip(&segment(&data), 9);
+    let done = run(&["repair", "--no-progress", "--data-dir", data.to_str().unwrap()]);
+    let said = stdout(&done);
+    assert_eq!(done.status.code(), Some(0), "{said}");
+    assert!(
+        said.contains("put right ") && said.contains("byte 9: one bit was put right (bit 2, in the header)"),
+        "{said}"
+    );
 }
 
 #[test]

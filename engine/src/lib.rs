@@ -139,7 +139,7 @@ mod api {
     };
     pub use crate::error::{CompactError, DeleteError, RetentionError};
     pub use crate::options::{BadDurability, Builder, Durability, Level};
-    pub use crate::recovery::{Lost, OpenProgress, OpenStep, Recovery, RecoveryReport};
+    pub use crate::recovery::{Lost, Mended, OpenProgress, OpenStep, Recovery, RecoveryReport};
     pub use crate::registry::SeriesId;
     pub use crate::ring::BackPressure;
     pub use crate::snapshot::{SelectError, Snapshot};

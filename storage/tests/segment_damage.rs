@@ -6,7 +6,7 @@ mod damage;
 use std::path::Path;
 use std::sync::Arc;
 
-use checksums::{SECTIONS, SEGMENT_FOOTER, SEGMENT_HEADER, fix_segment, put_u32, u64_at};
+use checksums::{SECTIONS, SEGMENT_FOOTER, fix_segment, put_u32, u64_at};
 use damage::{Noise, campaign};
 use tidegauge_storage::fs::{Fs, sim::SimFs};
 use tidegauge_storage::model::{LabelLimits, Labels, MatchOp, Matcher, SeqNo, TimeRange};
@@ -134,50 +134,6 @@ fn with_checksums_what_is_read_of_one_series_is_right_or_an_error_that_names_its
     });
     let tenth = (errors + answers) / 10;
     assert!(errors >= tenth && answers >= tenth, "both happen: {errors} errors, {answers} answers");
-}
-
-/// Whatever is damaged in the columns: what is saved is right, and the rest is told to the sample.
-#[test]
-fn salvage_saves_what_is_sound_and_counts_what_is_not() {
-    let whole = segment();
-    let read = |segment: &Segment| {
-        let mut lost = Vec::new();
-        let all: Vec<Columns> = (0..segment.info().series as u32)
-            .map(|ordinal| {
-                let mut out = Columns::default();
-                segment.salvage(ordinal, &mut out, &mut lost);
-                out
-            })
-            .collect();
-        (all, lost)
-    };
-    let (want, none) = read(&open(&whole).unwrap());
-    assert!(none.is_empty());
-    let index = u64_at(&whole, whole.len() - SEGMENT_FOOTER) as usize;
-    let mut noise = Noise::new(3);
-    let mut hurt = 0;
-    for _ in 0..500 {
-        let mut bytes = whole.clone();
-        for _ in 0..=noise.below(3) {
-            bytes[SEGMENT_HEADER + noise.below(index - SEGMENT_HEADER)] ^= 1 << noise.below(8);
-        }
-        let segment = open(&bytes).unwrap();
-        let (saved, lost) = read(&segment);
-        for (saved, want) in saved.iter().zip(&want) {
-            let mut pairs = want.timestamps.iter().zip(want.values.iter().map(|v| v.to_bits()));
-            let told = |at| {
-                lost.iter().any(|l| l.time_range.unwrap().contains(tidegauge_storage::model::Timestamp::from_nanos(at)))
-            };
-            for (at, value) in saved.timestamps.iter().zip(saved.values.iter().map(|v| v.to_bits())) {
-                let (_, expected) = pairs.by_ref().find(|(t, _)| *t == at || !told(**t)).unwrap();
-                assert_eq!(value, expected);
-            }
-        }
-        let saved: usize = saved.iter().map(Columns::len).sum();
-        assert_eq!(saved as u64 + lost.iter().map(|l| l.samples).sum::<u64>(), segment.info().samples);
-        hurt += usize::from(!lost.is_empty());
-    }
-    assert!(hurt > 400, "{hurt} of 500");
 }
 
 /// Overwrites up to three bytes from `from` on, makes the checksums right again, and asks everything.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use tidegauge::{Engine, Lost, Recovery, RecoveryReport};
+use tidegauge::{Engine, Lost, Mended, Recovery, RecoveryReport};
 
 use super::live::demand_store;
 use super::{Failure, progress};
@@ -17,10 +17,11 @@ Examples:
   tidegauge verify --data-dir ./data     what is damaged?
   tidegauge repair --data-dir ./data     save the rest
 
-Damaged segments are rewritten without what cannot be read, the log is read on behind damage, and
-everything saved is brought into segments. A manifest that is damaged or gone is made anew from what
-the other files say. Damaged files are kept in `quarantine/`; nothing is
-deleted. Stop the agent first. Exit code 1 if something is lost: each hole is named.";
+Damaged segments are rewritten without what cannot be read; where one bit was turned over, it is put
+right. The log is read on behind damage, and everything saved is brought into segments. A manifest
+that is damaged or gone is made anew from what the other files say. Damaged files are kept in
+`quarantine/`; nothing is deleted. Stop the agent first. Exit code 1 if something is lost: each hole
+is named.";
 
 /// Save what can be read of a damaged data directory, and tell what is lost
 #[derive(Debug, Args)]
@@ -75,12 +76,15 @@ fn as_json(report: &RecoveryReport) -> serde_json::Value {
             "samples_at_least": lost.samples_at_least,
         })
     };
+    let mended =
+        |mended: &Mended| json!({"file": mended.file, "offset": mended.offset, "bit": mended.bit, "what": mended.what});
     json!({
         "whole": report.is_whole(),
         "manifest_made_anew": report.manifest_made_anew,
         "samples_from_log": report.samples,
         "torn_tail": report.torn_tail.as_ref().map(|torn| json!({"file": torn.file, "offset": torn.offset})),
         "lost": report.lost.iter().map(lost).collect::<Vec<_>>(),
+        "put_right": report.mended.iter().map(mended).collect::<Vec<_>>(),
         "quarantined": report.quarantined,
         "notes": report.notes,
     })
@@ -93,6 +97,9 @@ fn as_text(report: &RecoveryReport) -> String {
         if let Some(range) = lost.time_range {
             let _ = writeln!(out, "            from {} to {}", show_time(range.start), show_time(range.end));
         }
+    }
+    for mended in &report.mended {
+        let _ = writeln!(out, "put right   {mended}");
     }
     for file in &report.quarantined {
         let _ = writeln!(out, "set aside   {}", file.display());

@@ -5,16 +5,16 @@ use std::path::Path;
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::SegmentRef;
-use tidegauge_storage::segment::{Segment, VerifyReport, file_name};
+use tidegauge_storage::segment::{Segment, SegmentInfo, VerifyReport, file_name};
 use tidegauge_storage::source::ReadError;
 
 /// What was found of a segment.
 pub(crate) enum Finding {
     /// All of it can be read.
-    Sound(Segment, VerifyReport),
-    /// Its index can be read, something else cannot.
-    Damaged(Segment, ReadError),
-    /// Nothing of it can be read, or it is another one.
+    Sound(Box<Segment>, VerifyReport),
+    /// It can be opened, and something in it cannot be read.
+    Damaged(ReadError),
+    /// It cannot be opened, or is another one.
     Unreadable(ReadError),
     /// There is no file.
     Missing,
@@ -31,19 +31,18 @@ pub(crate) fn check_segment(fs: &dyn Fs, dir: &Path, named: &SegmentRef, store_i
         Err(e @ ReadError::Corrupt { .. }) => return Finding::Unreadable(e),
         Err(e) => return Finding::Unknown(e),
     };
-    if let Some(what) = contradiction(&segment, named, store_id) {
+    if let Some(what) = contradiction(segment.info(), named, store_id) {
         return Finding::Unreadable(ReadError::Corrupt { file: path, offset: 0, what });
     }
     match segment.verify() {
-        Ok(report) => Finding::Sound(segment, report),
-        Err(e @ ReadError::Corrupt { .. }) => Finding::Damaged(segment, e),
+        Ok(report) => Finding::Sound(Box::new(segment), report),
+        Err(e @ ReadError::Corrupt { .. }) => Finding::Damaged(e),
         Err(e) => Finding::Unknown(e),
     }
 }
 
 /// Where a segment is not the one that the manifest names.
-fn contradiction(segment: &Segment, named: &SegmentRef, store_id: u128) -> Option<String> {
-    let info = segment.info();
+pub(super) fn contradiction(info: &SegmentInfo, named: &SegmentRef, store_id: u128) -> Option<String> {
     let differs = |what: &str| Some(format!("the manifest says another {what}: this is not the segment it names"));
     match () {
         () if info.store_id != store_id => Some("the segment belongs to another store".to_owned()),

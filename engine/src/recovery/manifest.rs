@@ -24,7 +24,7 @@ use tidegauge_query::Threads;
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, Remains};
 use tidegauge_storage::model::{SeqNo, SeqRange, Tombstone};
-use tidegauge_storage::segment::{Segment, SegmentInfo, file_name, id_of};
+use tidegauge_storage::segment::{Salvage as Damaged, Segment, SegmentInfo, file_name, id_of};
 use tidegauge_storage::source::ReadError;
 use tidegauge_storage::wal::{Survey, holds_anything, later_than, stores_of, survey};
 
@@ -136,14 +136,24 @@ impl Rebuild<'_> {
         Ok(Manifest::make_anew(Arc::clone(self.fs), self.dir, state.with(&edits)?)?)
     }
 
-    /// Every segment in the folder that can be opened. Others go to quarantine.
+    /// Every segment in the folder that can be opened, one flipped bit of its outline put right. Others go to quarantine.
     fn segments(&mut self, threads: &Threads) -> Result<Vec<SegmentInfo>, OpenError> {
         let folder = self.dir.join("segments");
         let names = self.fs.list(&folder).unwrap_or_default();
         let ids: Vec<u64> = names.iter().filter_map(|name| id_of(name)).collect();
         let fs = self.fs;
         let opened: Vec<(u64, Result<SegmentInfo, ReadError>)> = threads.install(|| {
-            let open = |id| Segment::open(&**fs, &folder.join(file_name(id))).map(|segment| segment.info().clone());
+            let open = |id| {
+                let path = folder.join(file_name(id));
+                match Segment::open(&**fs, &path) {
+                    Ok(segment) => Ok(segment.info().clone()),
+                    // One bit is put right once the manifest names it.
+                    Err(e @ ReadError::Corrupt { .. }) => {
+                        Damaged::open(&**fs, &path, None).map(|damaged| damaged.info().clone()).map_err(|_| e)
+                    }
+                    Err(e) => Err(e),
+                }
+            };
             ids.into_par_iter().map(|id| (id, open(id))).collect()
         });
         let mut found = Vec::new();

@@ -18,6 +18,7 @@ pub(crate) use progress::{OnProgress, Step};
 pub use progress::{OpenProgress, OpenStep};
 pub use report::{Lost, RecoveryReport};
 pub(crate) use segments::{keep_misplaced, keep_unnamed, salvage_segments};
+pub use tidegauge_storage::segment::Mended;
 
 /// What to do about data that was durable and cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,7 +30,8 @@ pub enum Recovery {
     /// [`Engine::recovery_report`](crate::Engine::recovery_report).
     ///
     /// Every segment is read whole first, which takes as long as reading the disk. A damaged one is rewritten
-    /// without the chunks that cannot be read; the log is read on behind damage, and brought into segments before
+    /// without the chunks that cannot be read; where one bit was turned over, it is put right, and what the manifest knows
+    /// of a header or what another part of an index tells is not missed. The log is read on behind damage, and brought into segments before
     /// the opening returns. A manifest that is damaged or gone is made anew from what the other files say; deletes
     /// and rules of retention may be lost with it, which is told. Damaged files, what is
     /// cut of the log's end, and segments that the manifest does not name, are kept under `quarantine/`; nothing is deleted. What the engine lost
@@ -43,5 +45,7 @@ mod end_tests;
 mod leftover_tests;
 #[cfg(test)]
 mod manifest_tests;
+#[cfg(test)]
+mod mend_tests;
 #[cfg(test)]
 mod tests;

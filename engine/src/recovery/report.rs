@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use tidegauge_storage::model::{SeqRange, TimeRange};
+use tidegauge_storage::segment::Mended;
 use tidegauge_storage::wal::TornTail;
 
 use crate::audit::{Act, Entry};
@@ -22,6 +23,9 @@ pub struct RecoveryReport {
     pub torn_tail: Option<TornTail>,
     /// What salvage could not save; empty unless it was asked for.
     pub lost: Vec<Lost>,
+    /// What salvage put right in segments, so that nothing of it is lost: a bit that was turned over, a header that the
+    /// manifest knows.
+    pub mended: Vec<Mended>,
     /// Damaged files, and copies of those that were cut, where they lie now.
     pub quarantined: Vec<PathBuf>,
     /// Whether salvage made a manifest anew; the notes tell what the one before may have known alone.
@@ -70,6 +74,12 @@ impl RecoveryReport {
         }
         for (nth, lost) in self.lost.iter().take(AUDITED_MAX).enumerate() {
             entry = entry.text(&format!("lost_{nth}"), &lost.to_string());
+        }
+        if !self.mended.is_empty() {
+            entry = entry.number("put_right", self.mended.len() as u64);
+        }
+        for (nth, mended) in self.mended.iter().take(AUDITED_MAX).enumerate() {
+            entry = entry.text(&format!("put_right_{nth}"), &mended.to_string());
         }
         for (nth, file) in self.quarantined.iter().take(AUDITED_MAX).enumerate() {
             entry = entry.text(&format!("quarantined_{nth}"), &file.display().to_string());

@@ -12,9 +12,12 @@ use tidegauge_query::Threads;
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::{Edit, Manifest, SegmentRef};
 use tidegauge_storage::model::Labels;
-use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentInfo, SegmentWriter, WriteError, file_name, id_of};
-use tidegauge_storage::source::{Columns, ReadError, SampleSource};
+use tidegauge_storage::segment::{
+    Expected, Salvage as Damaged, Segment, SegmentHeader, SegmentInfo, SegmentWriter, WriteError, file_name, id_of,
+};
+use tidegauge_storage::source::{Columns, ReadError};
 
+use super::check::contradiction;
 use super::{Finding, Lost, OnProgress, OpenStep, RecoveryReport, Step, check_segment, quarantine};
 use crate::error::OpenError;
 use crate::flush::reference;
@@ -54,22 +57,23 @@ pub(crate) fn salvage_segments(
         let mut salvage = Salvage { fs, dir, folder: &folder, named, opening, report, holes_before };
         let path = salvage.path();
         match finding {
-            Finding::Sound(segment, _) => sound.push(Arc::new(segment)),
+            Finding::Sound(segment, _) => sound.push(Arc::from(segment)),
             Finding::Unknown(e) => return Err(e.into()),
             Finding::Missing => {
                 salvage.lose_all(0, "the file is missing".to_owned());
                 manifest.commit(&[Edit::SegmentRemove(named.id)])?;
             }
-            Finding::Unreadable(e) => {
-                let (offset, what) = place_of(&e);
-                salvage.lose_all(offset, what);
+            Finding::Unreadable(e) | Finding::Damaged(e) => {
                 salvage.keep()?;
-                manifest.commit(&[Edit::SegmentRemove(named.id)])?;
-                remove(&**fs, &path)?;
-            }
-            Finding::Damaged(segment, _) => {
-                salvage.keep()?;
-                let saved = salvage.rewrite(&segment, store_id, next_segment(manifest.state()))?;
+                let saved = match open_damaged(&**fs, &path, &named, store_id) {
+                    Ok(mut old) => salvage.rewrite(&mut old, store_id, next_segment(manifest.state()))?,
+                    Err(ReadError::Corrupt { .. }) => {
+                        let (offset, what) = place_of(&e);
+                        salvage.lose_all(offset, what);
+                        None
+                    }
+                    Err(e) => return Err(e.into()),
+                };
                 let mut edits = vec![Edit::SegmentRemove(named.id)];
                 edits.extend(saved.iter().map(|info| Edit::SegmentAdd(reference(info))));
                 manifest.commit(&edits)?;
@@ -94,6 +98,26 @@ pub(crate) fn salvage_segments(
         report.notes.push(note.to_owned());
     }
     Ok(sound)
+}
+
+/// Opens a damaged segment with the help of what the manifest says of it.
+fn open_damaged(fs: &dyn Fs, path: &Path, named: &SegmentRef, store_id: u128) -> Result<Damaged, ReadError> {
+    let expected = Expected {
+        store_id,
+        id: named.id,
+        seq_range: named.seq_range,
+        time_range: named.time_range,
+        late: named.late,
+        level: u32::try_from(named.level).unwrap_or(u32::MAX),
+        file_bytes: named.bytes,
+        samples: named.samples,
+        series: named.series,
+    };
+    let damaged = Damaged::open(fs, path, Some(&expected))?;
+    match contradiction(damaged.info(), named, store_id) {
+        Some(what) => Err(ReadError::Corrupt { file: path.to_owned(), offset: 0, what }),
+        None => Ok(damaged),
+    }
 }
 
 /// Sets aside the segments that the manifest does not name. As a rule they are leftovers, and what is in them is in the
@@ -193,8 +217,8 @@ impl Salvage<'_> {
     }
 
     /// A new segment of everything that can be read; `None` if that is nothing.
-    fn rewrite(&mut self, old: &Segment, store_id: u128, id: u64) -> Result<Option<SegmentInfo>, OpenError> {
-        let info = old.info();
+    fn rewrite(&mut self, old: &mut Damaged, store_id: u128, id: u64) -> Result<Option<SegmentInfo>, OpenError> {
+        let info = old.info().clone();
         let header = SegmentHeader {
             store_id,
             seq_range: info.seq_range,
@@ -211,19 +235,7 @@ impl Salvage<'_> {
                 other => std::io::Error::other(other),
             },
         };
-        let mut series = Vec::new();
-        let mut nameless: Option<(ReadError, u64)> = None;
-        for ordinal in 0..info.series as u32 {
-            match old.labels(ordinal) {
-                Ok(labels) => series.push((labels, ordinal)),
-                Err(why) => nameless.get_or_insert((why, 0)).1 += 1,
-            }
-        }
-        if let Some((why, count)) = nameless {
-            let lost = self.lose(&why, None);
-            lost.what = format!("{}; the names of {count} series are lost", lost.what);
-        }
-        series.sort_unstable();
+        let series = self.named_series(old);
         let mut writer: Option<SegmentWriter> = None;
         let (mut columns, mut last) = (Columns::default(), None);
         for (labels, ordinal) in series {
@@ -234,7 +246,7 @@ impl Salvage<'_> {
             }
             let mut lost = Vec::new();
             columns.clear();
-            old.salvage(ordinal, &mut columns, &mut lost);
+            old.read(ordinal, &mut columns, &mut lost);
             for chunk in lost {
                 let many = self.report.lost.len() - self.holes_before >= HOLES_MAX;
                 let entry = self.lose(&chunk.why, Some(&labels).filter(|_| !many));
@@ -246,18 +258,66 @@ impl Salvage<'_> {
             if columns.is_empty() {
                 continue;
             }
-            // An upper bound, where the directory has none.
-            let max_seq = old.max_seq(ordinal).unwrap_or(info.seq_range.end);
             let into = match &mut writer {
                 Some(writer) => writer,
                 None => {
                     writer.insert(SegmentWriter::create(Arc::clone(self.fs), self.folder, id, header).map_err(failed)?)
                 }
             };
-            into.push_series(&labels, &columns, max_seq).map_err(failed)?;
+            into.push_series(&labels, &columns, old.max_seq(ordinal)).map_err(failed)?;
             last = Some(labels);
         }
-        writer.map(SegmentWriter::finish).transpose().map_err(failed)
+        self.report.mended.extend(old.mended().cloned());
+        let saved = writer.map(SegmentWriter::finish).transpose().map_err(failed)?;
+        self.count_lost(saved.as_ref().map_or(0, |info| info.samples));
+        Ok(saved)
+    }
+
+    /// The series whose labels can be told, by them; others are lost.
+    fn named_series(&mut self, old: &Damaged) -> Vec<(Labels, u32)> {
+        let mut series = Vec::new();
+        // Why, how many, and samples of those of which that is known.
+        let mut nameless: Option<(ReadError, u64, Option<u64>)> = None;
+        for ordinal in 0..old.series_count() {
+            match old.labels(ordinal) {
+                Ok(labels) => series.push((labels, ordinal)),
+                Err(why) => {
+                    let (_, count, samples) = nameless.get_or_insert((why, 0, Some(0)));
+                    *count += 1;
+                    *samples = samples.zip(old.samples_of(ordinal)).map(|(sum, more)| sum + more);
+                }
+            }
+        }
+        if let Some((why, count, samples)) = nameless {
+            let lost = self.lose(&why, None);
+            lost.what = format!("{}; the names of {count} series are lost", lost.what);
+            (lost.samples, lost.samples_at_least) = (samples, samples.unwrap_or(0));
+        }
+        series.sort_unstable();
+        series
+    }
+
+    /// What is missing all in all is known: the manifest counts the samples. Where one place's size is not known, that is
+    /// what the others leave; where several are not, they are that together.
+    fn count_lost(&mut self, saved: u64) {
+        let lost = &mut self.report.lost[self.holes_before..];
+        let known: u64 = lost.iter().map(|lost| lost.samples_at_least).sum();
+        let rest = self.named.samples.saturating_sub(saved).saturating_sub(known);
+        let mut unknown = lost.iter_mut().filter(|lost| lost.samples.is_none());
+        match (unknown.next(), unknown.count()) {
+            (Some(one), 0) => {
+                one.samples_at_least += rest;
+                one.samples = Some(one.samples_at_least);
+            }
+            (Some(_), others) => {
+                let (places, file) = (others + 1, self.path());
+                let file = file.display();
+                self.report
+                    .notes
+                    .push(format!("{file}: at {places} places of unknown size {rest} samples are lost together"));
+            }
+            (None, _) => {}
+        }
     }
 }
 

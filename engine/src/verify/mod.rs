@@ -106,7 +106,7 @@ impl Verifier<'_> {
             let path = folder.join(file_name(named.id));
             match finding {
                 Finding::Sound(_, read) => drop(known.insert(named.id, read)),
-                Finding::Damaged(_, e) | Finding::Unreadable(e) | Finding::Unknown(e) => report.damage_of(&path, &e),
+                Finding::Damaged(e) | Finding::Unreadable(e) | Finding::Unknown(e) => report.damage_of(&path, &e),
                 Finding::Missing => {
                     missing = true;
                     report.damage.push(Damage { file: path, offset: 0, what: "the file is missing".to_owned() });

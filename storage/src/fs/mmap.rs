@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use super::{Map, MapKind};
+use super::{Map, MapKind, MapMut, MapMutKind};
 
 /// Maps the whole of `file` for reading.
 ///
@@ -19,4 +19,11 @@ pub(super) fn map(file: &File) -> io::Result<Map> {
     // sealed segment for writing.
     let map = unsafe { memmap2::Mmap::map(file) }?;
     Ok(Map(MapKind::File(Arc::new(map))))
+}
+
+/// As [`map`], and what is written to the map stays in this process: pages are copied when they are first written to.
+pub(super) fn map_to_mend(file: &File) -> io::Result<MapMut> {
+    // SAFETY: as above. The map is private, so writing to it changes no file.
+    let map = unsafe { memmap2::MmapOptions::new().map_copy(file) }?;
+    Ok(MapMut(MapMutKind::File(map)))
 }

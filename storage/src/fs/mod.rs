@@ -8,7 +8,7 @@ pub mod sim;
 
 use std::fmt::Debug;
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -102,6 +102,14 @@ pub trait Fs: Send + Sync + Debug {
     /// # Errors
     /// As above.
     fn map(&self, path: &Path) -> io::Result<Map>;
+
+    /// As [`map`](Self::map), for bytes that are put right in memory: nothing of it reaches the file.
+    ///
+    /// # Errors
+    /// As above.
+    fn map_to_mend(&self, path: &Path) -> io::Result<MapMut> {
+        Ok(MapMut::resized(&self.map(path)?, None))
+    }
 }
 
 /// Whether an error says that something has run out that comes back: space on the disk, or
@@ -204,6 +212,8 @@ pub struct Map(MapKind);
 #[derive(Clone, Debug)]
 enum MapKind {
     File(Arc<memmap2::Mmap>),
+    /// Pages that were written to are copies.
+    Mended(Arc<memmap2::MmapMut>),
     /// For file systems that live in memory.
     Bytes(Arc<AlignedBytes>),
 }
@@ -219,9 +229,63 @@ impl Map {
     /// A map of bytes in memory, for file systems that have no real files.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        let mut words = vec![0u64; bytes.len().div_ceil(8)];
-        bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..bytes.len()].copy_from_slice(bytes);
-        Self(MapKind::Bytes(Arc::new(AlignedBytes { words, len: bytes.len() })))
+        MapMut::resized(bytes, None).freeze()
+    }
+}
+
+/// The bytes of a file, of which some are put right before anybody reads them.
+#[derive(Debug)]
+pub struct MapMut(MapMutKind);
+
+#[derive(Debug)]
+enum MapMutKind {
+    File(memmap2::MmapMut),
+    Bytes(AlignedBytes),
+}
+
+impl MapMut {
+    /// A copy of bytes, cut or filled up with zeros to a length.
+    pub(crate) fn resized(bytes: &[u8], len: Option<usize>) -> Self {
+        let len = len.unwrap_or(bytes.len());
+        let mut words = vec![0u64; len.div_ceil(8)];
+        let kept = &bytes[..bytes.len().min(len)];
+        bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..kept.len()].copy_from_slice(kept);
+        Self(MapMutKind::Bytes(AlignedBytes { words, len }))
+    }
+
+    /// From now on it is read only.
+    #[must_use]
+    pub fn freeze(self) -> Map {
+        Map(match self.0 {
+            MapMutKind::File(map) => MapKind::Mended(Arc::new(map)),
+            MapMutKind::Bytes(bytes) => MapKind::Bytes(Arc::new(bytes)),
+        })
+    }
+}
+
+impl Deref for MapMut {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            MapMutKind::File(map) => map,
+            MapMutKind::Bytes(bytes) => bytes.get(),
+        }
+    }
+}
+
+impl DerefMut for MapMut {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match &mut self.0 {
+            MapMutKind::File(map) => map,
+            MapMutKind::Bytes(bytes) => &mut bytemuck::cast_slice_mut(&mut bytes.words)[..bytes.len],
+        }
+    }
+}
+
+impl AlignedBytes {
+    fn get(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.words)[..self.len]
     }
 }
 
@@ -231,7 +295,8 @@ impl Deref for Map {
     fn deref(&self) -> &[u8] {
         match &self.0 {
             MapKind::File(map) => map,
-            MapKind::Bytes(bytes) => &bytemuck::cast_slice(&bytes.words)[..bytes.len],
+            MapKind::Mended(map) => map,
+            MapKind::Bytes(bytes) => bytes.get(),
         }
     }
 }

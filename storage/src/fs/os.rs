@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::fs::{FallocateFlags, OFlags, fallocate};
 use rustix::io::Errno;
 
-use super::{Fs, FsFile, Map, mmap};
+use super::{Fs, FsFile, Map, MapMut, mmap};
 
 /// The real file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -76,6 +76,10 @@ impl Fs for OsFs {
 
     fn map(&self, path: &Path) -> io::Result<Map> {
         mmap::map(&open(path, OpenOptions::new().read(true))?)
+    }
+
+    fn map_to_mend(&self, path: &Path) -> io::Result<MapMut> {
+        mmap::map_to_mend(&open(path, OpenOptions::new().read(true))?)
     }
 }
 

@@ -10,6 +10,9 @@
 mod error;
 mod format;
 
+// which bit of the bytes was turned over
+mod mend;
+
 // series into sets and back
 mod bitmap;
 mod postings;
@@ -22,7 +25,9 @@ mod reader;
 
 pub use error::WriteError;
 pub use format::{SEGMENT_VERSION, STATS_SAMPLES_MIN};
-pub use reader::{ChunkInfo, ChunkSpan, EncodedChunk, LostChunk, Segment, VectorInfo, VerifyReport};
+pub use reader::{
+    ChunkInfo, ChunkSpan, EncodedChunk, Expected, LostChunk, Mended, Salvage, Segment, VectorInfo, VerifyReport,
+};
 pub use writer::{SegmentHeader, SegmentWriter};
 
 use crate::model::{SeqRange, TimeRange};

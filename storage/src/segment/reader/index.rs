@@ -57,10 +57,24 @@ pub(super) struct Index {
 /// What is checked at once.
 #[derive(Debug)]
 pub(super) enum Checks {
-    /// Blocks of the index, from `start` on; their checksums lie in `table`.
-    Blocks { start: usize, table: Range<usize>, passed: Box<[OnceLock<()>]> },
+    /// Blocks of the index, from `start` on; their checksums lie in `table`. Of a damaged file, sections that are `sound`
+    /// are so whatever their blocks are.
+    Blocks { start: usize, table: Range<usize>, passed: Box<[OnceLock<()>]>, sound: [bool; SECTIONS] },
     /// Whole sections: the file has no checksums of blocks.
     Sections([OnceLock<()>; SECTIONS]),
+}
+
+impl Checks {
+    /// Nothing is checked yet. `blocks`: where those of the index begin, and where their checksums lie.
+    pub(super) fn new(blocks: Option<(usize, Range<usize>)>, sound: [bool; SECTIONS]) -> Self {
+        match blocks {
+            Some((start, table)) => {
+                let passed = (0..table.len() / 4).map(|_| OnceLock::new()).collect();
+                Self::Blocks { start, table, passed, sound }
+            }
+            None => Self::Sections(Default::default()),
+        }
+    }
 }
 
 impl Index {
@@ -119,10 +133,10 @@ impl Index {
     #[inline]
     fn check(&self, path: &Path, map: &Map, section: Section, bytes: &Range<usize>) -> Result<(), ReadError> {
         match &self.checks {
-            Checks::Blocks { start, passed, .. } => {
+            Checks::Blocks { start, passed, sound, .. } => {
                 // Most often one: an inclusive range would look twice.
                 for block in (bytes.start - start) / INDEX_BLOCK_LEN..(bytes.end - 1 - start) / INDEX_BLOCK_LEN + 1 {
-                    if passed[block].get().is_none() {
+                    if passed[block].get().is_none() && !sound[section as usize] {
                         self.check_block(path, map, block)?;
                     }
                 }
@@ -139,7 +153,7 @@ impl Index {
 
     #[cold]
     fn check_block(&self, path: &Path, map: &Map, block: usize) -> Result<(), ReadError> {
-        let Checks::Blocks { start, table, passed } = &self.checks else { return Ok(()) };
+        let Checks::Blocks { start, table, passed, .. } = &self.checks else { return Ok(()) };
         let from = start + block * INDEX_BLOCK_LEN;
         let bytes = &map[from..(from + INDEX_BLOCK_LEN).min(table.start)];
         let stored: u32 = bytemuck::pod_read_unaligned(&map[table.start + block * 4..][..4]);

@@ -30,7 +30,7 @@ use names::Name;
 
 pub use copy::{ChunkSpan, EncodedChunk};
 pub use inspect::{ChunkInfo, VectorInfo};
-pub use salvage::LostChunk;
+pub use salvage::{Expected, LostChunk, Mended, Salvage};
 pub use verify::VerifyReport;
 
 /// An open segment. Cheap to clone is only its map; share it in an `Arc`.

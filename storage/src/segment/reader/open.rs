@@ -37,13 +37,26 @@ impl Segment {
 
     fn from_map(path: &Path, map: Map) -> Result<Self, ReadError> {
         let (header, footer) = frame(path, &map)?;
-        let data = HEADER_LEN..map.len() - FOOTER_LEN;
-        let record_len = record_len(header.version);
-        let mut sections = [const { 0..0 }; SECTIONS];
-        for (i, record) in footer.sections.iter().enumerate() {
-            sections[i] = section(path, data.clone(), record, record_len[i])?;
+        let sections = sections(path, map.len(), header.version, &footer)?;
+        let blocks = blocks(path, map.len(), &footer, &sections)?;
+        if let Some((_, table)) = &blocks
+            && crc32c::crc32c(&map[table.clone()]) != footer.checksums_crc
+        {
+            return Err(corrupt(path, footer.checksums, "the checksums of the index are damaged"));
         }
-        let checks = checks(path, &map, data, &footer, &sections)?;
+        Self::assemble(path, map, &header, &footer, sections, Checks::new(blocks, [false; SECTIONS]))
+    }
+
+    /// A segment of an outline that was found right.
+    pub(super) fn assemble(
+        path: &Path,
+        map: Map,
+        header: &Header,
+        footer: &Footer,
+        sections: Sections,
+        checks: Checks,
+    ) -> Result<Self, ReadError> {
+        let record_len = record_len(header.version);
         let count = |section: usize| (sections[section].len() / record_len[section]) as u64;
         let (chunks, series) = (count(1), count(3));
         if [count(0), chunks, series, count(6)].into_iter().any(|n| n >= u64::from(u32::MAX)) {
@@ -105,11 +118,11 @@ fn frame(path: &Path, map: &Map) -> Result<(Header, Footer), ReadError> {
     Ok((header, footer))
 }
 
-fn crc_of<T: Pod>(record: &T, len: usize) -> u32 {
+pub(super) fn crc_of<T: Pod>(record: &T, len: usize) -> u32 {
     crc32c::crc32c(&bytemuck::bytes_of(record)[..len])
 }
 
-fn section(
+pub(super) fn section(
     path: &Path,
     data: Range<usize>,
     record: &SectionRecord,
@@ -124,33 +137,40 @@ fn section(
     bounds().ok_or_else(|| corrupt(path, record.offset, "a section of the index lies askew"))
 }
 
-/// What of the index is checked at once: its blocks, if the file has checksums of them.
-fn checks(
-    path: &Path,
-    map: &Map,
-    data: Range<usize>,
-    footer: &Footer,
-    sections: &[Range<usize>; SECTIONS],
-) -> Result<Checks, ReadError> {
-    if footer.checksums == 0 {
-        return Ok(Checks::Sections(Default::default()));
+/// Where each section lies.
+pub(super) type Sections = [Range<usize>; SECTIONS];
+
+/// Where the sections lie, all of them between header and footer.
+pub(super) fn sections(path: &Path, file_len: usize, version: u32, footer: &Footer) -> Result<Sections, ReadError> {
+    let mut sections = [const { 0..0 }; SECTIONS];
+    for (i, record) in footer.sections.iter().enumerate() {
+        sections[i] = section(path, HEADER_LEN..file_len - FOOTER_LEN, record, record_len(version)[i])?;
     }
-    let start = sections.iter().map(|section| section.start).min().unwrap_or(data.start);
+    Ok(sections)
+}
+
+/// Where the blocks of the index begin, and where their checksums lie; `None` if the file has none.
+pub(super) fn blocks(
+    path: &Path,
+    file_len: usize,
+    footer: &Footer,
+    sections: &Sections,
+) -> Result<Option<(usize, Range<usize>)>, ReadError> {
+    if footer.checksums == 0 {
+        return Ok(None);
+    }
+    let (start, data_end) = (sections.iter().map(|section| section.start).min().unwrap_or(0), file_len - FOOTER_LEN);
     let table = || {
         let end = usize::try_from(footer.checksums).ok()?;
         let blocks = end.checked_sub(start)?.div_ceil(INDEX_BLOCK_LEN);
-        let inside = end <= data.end && sections.iter().all(|section| section.end <= end);
+        let inside = end <= data_end && sections.iter().all(|section| section.end <= end);
         let table = end..end.checked_add(blocks.checked_mul(4)?)?;
-        (inside && table.end <= data.end).then_some((table, blocks))
+        (inside && table.end <= data_end).then_some(table)
     };
-    let (table, blocks) =
-        table().ok_or_else(|| corrupt(path, footer.checksums, "the checksums of the index lie askew"))?;
-    if crc32c::crc32c(&map[table.clone()]) != footer.checksums_crc {
-        return Err(corrupt(path, footer.checksums, "the checksums of the index are damaged"));
-    }
-    Ok(Checks::Blocks { start, table, passed: (0..blocks).map(|_| OnceLock::new()).collect() })
+    let table = table().ok_or_else(|| corrupt(path, footer.checksums, "the checksums of the index lie askew"))?;
+    Ok(Some((start, table)))
 }
 
-fn corrupt(path: &Path, offset: u64, what: &str) -> ReadError {
+pub(super) fn corrupt(path: &Path, offset: u64, what: &str) -> ReadError {
     ReadError::Corrupt { file: path.to_owned(), offset, what: what.to_owned() }
 }

@@ -1,0 +1,190 @@
+//! P5: of a damaged segment salvage loses what nobody can tell any more, and nothing else.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::fs::sim::SimFs;
+use tidegauge_storage::model::Timestamp;
+
+use super::tests::{Contents, contents, path_of, quarantined, settle, try_open};
+use super::{Recovery, RecoveryReport};
+use crate::core::SeriesSample;
+use crate::options::Level;
+use crate::verify::verify_on;
+
+/// A closed store of one segment: many series whose labels have all lengths, some of several chunks.
+fn store() -> (SimFs, Contents, PathBuf) {
+    let fs = SimFs::new();
+    let engine = try_open(&fs, Recovery::Strict).unwrap();
+    let mut samples = Vec::new();
+    for i in 0..1200u64 {
+        let host = format!("host-{:03}", i / 9);
+        let path = "/x".repeat(1 + (i * i % 97) as usize / 4);
+        let number = i.to_string();
+        let mut labels = vec![("__name__", "requests"), ("host", &*host), ("n", &*number), ("path", &*path)];
+        if i % 5 == 0 {
+            labels.push(("zone", "ä"));
+        }
+        let series = engine.series(&labels).unwrap();
+        let count = if i % 300 == 7 { 9_000 } else { 2 + i % 40 };
+        let value = |at: u64| match i % 4 {
+            0 => 1.0,
+            1 => (at * i) as f64 / 10.0,
+            2 => (at as f64 + i as f64).sqrt(),
+            _ => at as f64,
+        };
+        let jitter = |at: u64| if i % 4 == 1 { at * 31 % 700 } else { 0 };
+        let time = |at: u64| Timestamp::from_nanos((at * 1_000 + jitter(at)) as i64);
+        samples.extend((0..count).map(|at| SeriesSample::new(series, time(at), value(at))));
+    }
+    for part in samples.chunks(20_000) {
+        let ack = engine.push_batch(part).unwrap();
+        engine.wait(ack, Level::Durable, Duration::from_secs(30)).unwrap();
+    }
+    engine.flush().unwrap();
+    engine.compact().unwrap();
+    let all = contents(&engine);
+    assert_eq!(all.len(), samples.len());
+    engine.close().unwrap();
+    assert_eq!(fs.list(Path::new("memory/segments")).unwrap().len(), 1);
+    let path = path_of(&fs, "segments");
+    settle(&fs);
+    (fs, all, path)
+}
+
+/// Salvages the store, and checks it: what is there was there, what is not is told, and nothing is damaged any more.
+fn check(disk: &SimFs, all: &Contents, what: &str) -> (RecoveryReport, usize) {
+    let before = path_of(disk, "segments");
+    let damaged = disk.map(&before).unwrap().to_vec();
+    let engine = try_open(disk, Recovery::Salvage).unwrap_or_else(|e| panic!("{what}: {e}"));
+    let report = engine.recovery_report().clone();
+    let found = contents(&engine);
+    for (sample, value) in &found {
+        assert_eq!(all.get(sample), Some(value), "{what}: {sample:?}");
+    }
+    let missing = (all.len() - found.len()) as u64;
+    let told: u64 = report.lost.iter().map(|lost| lost.samples_at_least).sum();
+    let unknown = report.lost.iter().any(|lost| lost.samples.is_none());
+    assert!(told == missing || unknown && told < missing, "{what}: {missing} are missing, {told} told");
+    assert_eq!(report.is_whole(), missing == 0, "{what}");
+    if unknown {
+        let note = format!("{} samples are lost together", missing - told);
+        assert!(report.notes.iter().any(|told| told.contains(&note)), "{what}: {note}: {:?}", report.notes);
+    }
+    engine.close().unwrap();
+    let fs: Arc<dyn Fs> = Arc::new(disk.clone());
+    let verified = verify_on(&fs, Path::new("memory"), None, &|_, _| {}).unwrap();
+    assert!(verified.damage.is_empty(), "{what}: {verified:?}");
+    let again = try_open(disk, Recovery::Strict).unwrap();
+    assert!(contents(&again) == found, "{what}");
+    if !quarantined(disk).is_empty() {
+        let kept = disk.map(&Path::new("memory/quarantine").join(before.file_name().unwrap())).unwrap();
+        assert!(kept[..] == damaged[..], "{what}: the damaged file is kept as it was");
+    }
+    (report, found.len())
+}
+
+fn damage(fs: &SimFs, path: &Path, mend: impl FnOnce(&mut Vec<u8>)) -> SimFs {
+    let disk = fs.crash(0);
+    let mut bytes = disk.map(path).unwrap().to_vec();
+    mend(&mut bytes);
+    let file = disk.open(path).unwrap();
+    file.set_len(bytes.len() as u64).unwrap();
+    file.write_all_at(0, &bytes).unwrap();
+    disk
+}
+
+/// Numbers that follow from one another.
+fn next(seed: &mut u64) -> usize {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*seed >> 33) as usize
+}
+
+/// Header, columns, each section, their checksums, footer: a whole sound segment was set aside for a bit in its outline,
+/// and a series, or all of them, for one in its index.
+#[test]
+fn p5_one_flipped_bit_of_a_segment_loses_nothing() {
+    let (fs, all, path) = store();
+    let whole = fs.map(&path).unwrap().to_vec();
+    let footer = whole.len() - 280;
+    let at = |place: usize| u64::from_le_bytes(whole[place..place + 8].try_into().unwrap()) as usize;
+    let (index, table) = (at(footer), at(footer + 248));
+    let mut seed = 5;
+    let parts = [0..72, 72..index, index..table, table..footer, footer..whole.len()];
+    for part in parts {
+        for _ in 0..6 {
+            let place = part.start + next(&mut seed) % part.len();
+            let bit = (next(&mut seed) % 8) as u8;
+            let disk = damage(&fs, &path, |bytes| bytes[place] ^= 1 << bit);
+            let (report, found) = check(&disk, &all, &format!("byte {place}, bit {bit}"));
+            assert_eq!((found, report.lost.len()), (all.len(), 0), "byte {place}, bit {bit}");
+            // In padding it harms nobody.
+            if let Some(mended) = report.mended.first() {
+                assert_eq!((&mended.file, mended.offset, mended.bit), (&path, place as u64, Some(bit)));
+                let audit = disk.map(Path::new("memory/audit.log")).unwrap();
+                let audit = std::str::from_utf8(&audit).unwrap().to_owned();
+                assert!(audit.contains(r#""put_right":1"#) && audit.contains("one bit was put right"), "{audit}");
+            } else {
+                assert!(quarantined(&disk).is_empty() && whole[place] == 0, "byte {place}, bit {bit}");
+            }
+        }
+    }
+}
+
+#[test]
+fn p5_flipped_bits_runs_and_truncations_of_a_segment_lose_what_is_told_and_show_nothing_else() {
+    let (fs, all, path) = store();
+    let len = fs.map(&path).unwrap().len();
+    let index = len - 280 - 40_000;
+    let mut seed = 9;
+    let (mut lossy, mut with_rest) = (0, 0);
+    for trial in 0..40 {
+        let from = if trial % 2 == 0 { 0 } else { index };
+        let disk = damage(&fs, &path, |bytes| match trial % 5 {
+            0 => bytes.truncate(len - 1 - next(&mut seed) % 100),
+            1 => bytes.truncate(len - next(&mut seed) % len),
+            2 => {
+                for _ in 0..2 + next(&mut seed) % 9 {
+                    let at = from + next(&mut seed) % (len - from);
+                    bytes[at] ^= 1 << (next(&mut seed) % 8);
+                }
+            }
+            _ => {
+                let at = from + next(&mut seed) % (len - from);
+                let run = (1 + next(&mut seed) % 8) << 10;
+                bytes[at..(at + run).min(len)].iter_mut().for_each(|byte| *byte = next(&mut seed) as u8);
+            }
+        });
+        let (report, found) = check(&disk, &all, &format!("trial {trial}"));
+        lossy += usize::from(!report.is_whole());
+        with_rest += usize::from(!report.is_whole() && found > 0);
+    }
+    assert!(lossy >= 10 && with_rest >= 5, "{lossy} lost something, {with_rest} of them not all");
+}
+
+/// The header beyond one bit: the manifest knows it.
+#[test]
+fn p5_a_segment_whose_header_is_gone_loses_nothing() {
+    let (fs, all, path) = store();
+    let disk = damage(&fs, &path, |bytes| bytes[..72].fill(0));
+    let (report, found) = check(&disk, &all, "no header");
+    assert_eq!((found, report.mended.len()), (all.len(), 1), "{report:?}");
+    assert!(report.mended[0].to_string().contains("known from elsewhere"), "{}", report.mended[0]);
+}
+
+/// A manifest that is gone as well: one bit of a header is put right by itself.
+#[test]
+fn p5_a_flipped_bit_is_put_right_where_the_manifest_is_made_anew() {
+    let (fs, all, path) = store();
+    for place in [20, fs.map(&path).unwrap().len() - 100] {
+        let disk = damage(&fs, &path, |bytes| bytes[place] ^= 32);
+        disk.remove(Path::new("memory/MANIFEST")).unwrap();
+        let engine = try_open(&disk, Recovery::Salvage).unwrap();
+        let report = engine.recovery_report();
+        assert!(report.manifest_made_anew && report.lost.is_empty(), "{report:?}");
+        assert_eq!((report.mended.len(), report.mended[0].offset), (1, place as u64));
+        assert!(contents(&engine) == all);
+    }
+}

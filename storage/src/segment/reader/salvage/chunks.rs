@@ -1,0 +1,186 @@
+//! The samples of a damaged segment, chunk by chunk.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use super::{Mends, Salvage};
+use crate::chunk::{ChunkStats, TimestampColumn, ValueColumn, decode_vector};
+use crate::model::{TimeRange, Timestamp};
+use crate::segment::format::{Chunk, STATS_SAMPLES_MIN, Section, TimestampsRecord, WideStats};
+use crate::segment::mend::{OneBit, one_bit};
+use crate::segment::reader::Segment;
+use crate::source::{Columns, ReadError};
+
+/// A chunk that cannot be read.
+#[derive(Debug)]
+pub struct LostChunk {
+    /// Holds its timestamps, as the directory says; `None` if the directory is damaged there.
+    pub time_range: Option<TimeRange>,
+    /// Samples that were in it, as the directory says.
+    pub samples: u64,
+    /// Why it cannot be read.
+    pub why: ReadError,
+}
+
+/// Damaged timestamp columns, which many chunks may share: where in the file the bit is that was turned over, if it is
+/// one.
+#[derive(Debug, Default)]
+pub(super) struct Columned(HashMap<u64, Option<(usize, u8)>>);
+
+/// A column's bytes, and the bit that was put right.
+type Read<'a> = (Cow<'a, [u8]>, Option<(usize, u8)>);
+
+impl Columned {
+    fn timestamps<'a>(&mut self, segment: &'a Segment, record: &TimestampsRecord) -> Result<Read<'a>, ReadError> {
+        let known = self.0.get(&record.offset).copied();
+        let read = column(segment, (record.offset, record.len, record.crc), "a timestamp column", known);
+        if known.is_none() && !matches!(read, Ok((_, None))) {
+            let flipped = read.as_ref().ok().and_then(|(_, bit)| *bit);
+            self.0.insert(record.offset, flipped);
+        }
+        read
+    }
+}
+
+/// Reads a column, one bit of it put right. `known`: what was found of it before.
+fn column<'a>(
+    segment: &'a Segment,
+    (offset, len, crc): (u64, u16, u32),
+    what: &str,
+    known: Option<Option<(usize, u8)>>,
+) -> Result<Read<'a>, ReadError> {
+    let wrong = match segment.column(offset, len, crc, what) {
+        Ok(bytes) => return Ok((Cow::Borrowed(bytes), None)),
+        Err(wrong) => wrong,
+    };
+    let start = usize::try_from(offset).unwrap_or(usize::MAX);
+    let end = start.saturating_add(usize::from(len));
+    let Some(bytes) = segment.map.get(start..end) else { return Err(wrong) };
+    // The directory has its own checksums: what it says of the column is right.
+    let found = known.unwrap_or_else(|| match one_bit(bytes, crc) {
+        Some(OneBit::Bytes { at, bit }) => Some((start + at, bit)),
+        _ => None,
+    });
+    let Some((at, bit)) = found else { return Err(wrong) };
+    let mut bytes = bytes.to_vec();
+    bytes[at - start] ^= 1 << bit;
+    Ok((Cow::Owned(bytes), Some((at, bit))))
+}
+
+/// A chunk as it was read, and the bits that were put right to read it.
+struct Decoded {
+    samples: Columns,
+    timestamps: Option<(usize, u8)>,
+    values: Option<(usize, u8)>,
+}
+
+impl Salvage {
+    /// Appends the samples of a series that can be read to `out`, in ascending time, and the chunks that cannot to
+    /// `lost`. O(bytes of its columns).
+    pub fn read(&mut self, ordinal: u32, out: &mut Columns, lost: &mut Vec<LostChunk>) {
+        let nowhere = |why| LostChunk { time_range: None, samples: 0, why };
+        let chunks = match self.holes.chunks(&self.segment, ordinal) {
+            Ok(chunks) => chunks,
+            Err(why) => return lost.push(nowhere(why)),
+        };
+        for number in chunks.range {
+            let after = out.timestamps.last().copied();
+            let read = self.segment.chunk_records(number..number + 1).map(|records| records.get(0)).and_then(|chunk| {
+                let (record, checked) = self.timestamps_record(number, &chunk)?;
+                let read = decode(&self.segment, &mut self.columns, &chunk, &record, checked)?;
+                check(&self.segment, &chunk, &record, &read, after).map(|()| read)
+            });
+            match read {
+                Ok(mut read) => {
+                    out.timestamps.append(&mut read.samples.timestamps);
+                    out.values.append(&mut read.samples.values);
+                    note(&mut self.mends, read.timestamps, "a timestamp column");
+                    note(&mut self.mends, read.values, "a value column");
+                }
+                Err(why) => {
+                    let at = Timestamp::from_nanos;
+                    lost.push(match self.segment.chunk(number) {
+                        Ok((_, told)) => LostChunk {
+                            time_range: Some(TimeRange::covering(at(told.first), at(told.last))),
+                            samples: u64::from(told.count),
+                            why,
+                        },
+                        Err(_) => nowhere(why),
+                    });
+                }
+            }
+        }
+        if !chunks.whole {
+            let what = format!("where the chunks of series {ordinal} end is lost");
+            lost.push(nowhere(self.segment.corrupt(Section::Series, what)));
+        }
+    }
+
+    /// What the directory says of the timestamps of a chunk, and whether that was found right. A record of a damaged block
+    /// is proved by its column: that has its checksum, and what is decoded of it says everything that the record says.
+    fn timestamps_record(&self, number: usize, chunk: &Chunk) -> Result<(TimestampsRecord, bool), ReadError> {
+        match self.segment.timestamps_of(number, chunk) {
+            Ok(record) => Ok((*record, true)),
+            Err(e) => self.unchecked.timestamps_of(number, chunk).map(|record| (*record, false)).map_err(|_| e),
+        }
+    }
+}
+
+fn note(mends: &mut Mends, bit: Option<(usize, u8)>, what: &'static str) {
+    if let Some((at, bit)) = bit {
+        mends.note(at, Some(bit), what);
+    }
+}
+
+fn decode(
+    segment: &Segment,
+    columns: &mut Columned,
+    chunk: &Chunk,
+    record: &TimestampsRecord,
+    checked: bool,
+) -> Result<Decoded, ReadError> {
+    segment.check_type(chunk)?;
+    let count = usize::from(record.count);
+    let (bytes, timestamps) = if checked {
+        columns.timestamps(segment, record)?
+    } else {
+        (Cow::Borrowed(segment.column(record.offset, record.len, record.crc, "a timestamp column")?), None)
+    };
+    let at = TimestampColumn::parse(&bytes, count).map_err(|e| segment.chunk_error(record.offset, e))?;
+    let (bytes, values) = column(segment, (chunk.offset, chunk.len, chunk.crc), "a value column", None)?;
+    let of_values = ValueColumn::parse(&bytes, count).map_err(|e| segment.chunk_error(chunk.offset, e))?;
+    let mut samples = Columns::default();
+    for vector in 0..at.vectors() {
+        decode_vector(&at, &of_values, vector, TimeRange::ALL, &mut samples)
+            .map_err(|e| segment.chunk_error(chunk.offset, e))?;
+    }
+    Ok(Decoded { samples, timestamps, values })
+}
+
+/// Whether what was read is what the directory says, and stands behind what was read before.
+fn check(
+    segment: &Segment,
+    chunk: &Chunk,
+    record: &TimestampsRecord,
+    read: &Decoded,
+    after: Option<i64>,
+) -> Result<(), ReadError> {
+    let Columns { timestamps, values } = &read.samples;
+    let bounds = (timestamps.first().copied(), timestamps.last().copied());
+    let as_told = bounds == (Some(record.first), Some(record.last)) && timestamps.len() == usize::from(record.count);
+    if !as_told {
+        return Err(segment.corrupt_at(record.offset, "timestamps contradict the directory".to_owned()));
+    }
+    if !timestamps.is_sorted_by(|a, b| a < b) || after.is_some_and(|after| after >= record.first) {
+        return Err(segment.corrupt_at(record.offset, "timestamps are not in order".to_owned()));
+    }
+    // Of values that were put right the statistics must be these, to the bit.
+    if read.values.is_some() && values.len() >= STATS_SAMPLES_MIN {
+        let found = WideStats::new(&ChunkStats::of(timestamps, values));
+        let told = segment.stats(chunk, record)?.map(|stats| WideStats::new(&stats).words());
+        if told != Some(found.words()) {
+            return Err(segment.corrupt_at(chunk.offset, "checksum of a value column is wrong".to_owned()));
+        }
+    }
+    Ok(())
+}
