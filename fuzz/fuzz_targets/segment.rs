@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use tidegauge_fuzz::{DIR, fix_segment};
 use tidegauge_storage::fs::{Fs, MemFs};
 use tidegauge_storage::model::{MatchOp, Matcher, TimeRange};
-use tidegauge_storage::segment::{Segment, file_name};
+use tidegauge_storage::segment::{Salvage, Segment, file_name};
 use tidegauge_storage::source::{Columns, SampleSource};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -17,6 +17,14 @@ fuzz_target!(|bytes: &[u8]| {
     let path = Path::new(DIR).join(file_name(1));
     fs.create_dir_all(Path::new(DIR)).expect("memory");
     fs.create(&path).and_then(|file| file.write_all_at(0, &bytes)).expect("memory");
+    if let Ok(mut salvage) = Salvage::open(&fs, &path, None) {
+        for ordinal in 0..salvage.series_count().min(100) {
+            let _ = salvage.labels(ordinal);
+            let mut out = Columns::default();
+            salvage.read(ordinal, &mut out, &mut Vec::new());
+            assert!(out.timestamps.is_sorted_by(|a, b| a < b), "what is saved ascends");
+        }
+    }
     let Ok(segment) = Segment::open(&fs, &path) else { return };
     let _ = segment.label_names(&mut |_| true);
     let _ = segment.label_values("host", &mut |_| true);

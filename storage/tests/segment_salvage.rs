@@ -332,6 +332,13 @@ fn a_footer_is_missed_as_far_as_it_says_where_things_are() {
         let mut bytes = whole.bytes.clone();
         bytes[footer + needed * 24..][..8].fill(0xa5);
         assert!(salvage(&bytes, Some(&whole.expected)).is_none(), "section {needed}");
+        // Also where it is a place, and not the one.
+        let mut bytes = whole.bytes.clone();
+        let at = footer + needed * 24;
+        let moved = u64_at(&bytes, at) - 8;
+        bytes[at..at + 8].copy_from_slice(&moved.to_le_bytes());
+        bytes[footer + 216..footer + 224].fill(0xa5);
+        assert!(salvage(&bytes, Some(&whole.expected)).is_none(), "section {needed} moved");
     }
     assert!(salvage(&whole.bytes[..footer], Some(&whole.expected)).is_none());
 }
@@ -362,6 +369,23 @@ fn a_damaged_block_costs_what_cannot_be_told_without_it() {
             _ => assert!(saved > total / 2, "section {i}: {saved} of {total}"),
         }
     }
+}
+
+/// A record in a damaged block that says fewer samples than its column has: none is left out without a word.
+#[test]
+fn a_damaged_count_cuts_no_chunk_short() {
+    let whole = whole();
+    let (start, end) = section(&whole.bytes, 0);
+    let mut bytes = whole.bytes.clone();
+    for count in (start + 30..end).step_by(32) {
+        // Two bits off.
+        if bytes[count..count + 2] == 300u16.to_le_bytes() {
+            bytes[count..count + 2].copy_from_slice(&260u16.to_le_bytes());
+        }
+    }
+    assert_ne!(bytes, whole.bytes);
+    let saved = salvage(&bytes, Some(&whole.expected)).unwrap();
+    assert!(saved.lost.is_none() && saved.samples < whole.total());
 }
 
 /// The checksums of the index beyond one bit: those of the sections say that the index is sound.
