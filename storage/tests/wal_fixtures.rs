@@ -1,20 +1,27 @@
-//! Stores written by every released version open. `fixtures/v1` was made by version 0.1.0.
+//! Stores of every version of the manifest open: `fixtures/v1` and `v2`, which have a log as well.
 
 mod wal_support;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegauge_storage::fs::{Fs, OsFs};
-use tidegauge_storage::manifest::{Edit, Manifest, Metadata, SegmentRef};
-use tidegauge_storage::model::{SeqNo, SeqRange, TimeRange, Timestamp};
-use tidegauge_storage::wal::{FrameEncoder, Origin, RecoverMode, Replay, WalSample, WalWriter, WriterOptions, recover};
+use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, Metadata, Retention, RetentionRule, SegmentRef};
+use tidegauge_storage::model::{MatchOp, Matcher, SeqNo, SeqRange, TimeRange, Timestamp, Tombstone};
+use tidegauge_storage::wal::{
+    FrameEncoder, FrameNo, Origin, RecoverMode, Replay, WalSample, WalSynced, WalWriter, WriterOptions, recover,
+};
 use wal_support::{labels, sample};
 
 const FRAMES: u64 = 12;
 
-fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1")
+/// The version that is written.
+const VERSION: u32 = 2;
+
+fn fixture(version: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/v{version}"))
 }
 
 /// A frame's samples: each way to store a column comes up.
@@ -54,16 +61,39 @@ fn metadata() -> Metadata {
     Metadata { kind: "counter".into(), help: "Größe".into(), unit: "bytes".into() }
 }
 
+fn delete() -> Tombstone {
+    let matchers = vec![Matcher::new("host", MatchOp::Regex, "a.*").unwrap(), Matcher::equal("größe", "ü")];
+    let range = TimeRange::new(Timestamp::from_nanos(-3), Timestamp::MAX);
+    Tombstone { seq: SeqNo(98), matchers, range, created: 1_700_000_000_000_000_001 }
+}
+
+fn retention() -> Retention {
+    let rule = |matchers, max_age| RetentionRule { matchers, max_age };
+    let debug = rule(vec![Matcher::equal("job", "debug")], Some(Duration::from_secs(7 * 86_400)));
+    let audit = rule(vec![Matcher::new("job", MatchOp::NotEqual, "x").unwrap()], None);
+    Retention { rules: vec![debug, audit, rule(Vec::new(), Some(Duration::from_nanos(1)))], max_bytes: Some(50 << 30) }
+}
+
 #[test]
-fn a_store_of_version_1_opens() {
+fn stores_of_every_version_open() {
+    (1..=VERSION).for_each(check);
+}
+
+fn check(version: u32) {
     let fs: Arc<dyn Fs> = Arc::new(OsFs);
-    let manifest = Manifest::open_read_only(Arc::clone(&fs), fixture()).unwrap();
+    let manifest = Manifest::open_read_only(Arc::clone(&fs), fixture(version)).unwrap();
     let state = manifest.state();
-    assert_eq!((state.open_number, state.format, state.next_segment_id), (1, 1, 5));
+    assert_eq!((state.open_number, state.format, state.next_segment_id), (1, version, 5));
+    if version > 1 {
+        assert_eq!(state.tombstones.values().cloned().collect::<Vec<_>>(), [delete()]);
+        assert_eq!((&state.retention, state.horizon), (&retention(), Timestamp::from_nanos(-9)));
+        assert_eq!((state.next_seq, state.greatest_frame), (SeqNo(70_000), FrameNo((1 << 32) + FRAMES - 1)));
+        assert!(state.wal.synced_through.0 > 0);
+    }
     assert_eq!(state.segments.values().copied().collect::<Vec<_>>(), [segment()]);
     assert_eq!(state.metadata()["bytes_total"], metadata());
     let (mut all, mut defined, mut origins) = (Vec::new(), Vec::new(), Vec::new());
-    let wal = fixture().join("wal");
+    let wal = fixture(version).join("wal");
     let recovered = recover(&*fs, &wal, state.store_id, &state.wal, RecoverMode::Strict, &mut |piece| {
         match piece {
             Replay::Samples { samples, .. } => all.extend_from_slice(samples),
@@ -80,29 +110,43 @@ fn a_store_of_version_1_opens() {
     assert!(recovered.ends.len() > 1 && recovered.torn_tail.is_none());
 }
 
+/// Version 2 says behind its header which commit is durable: damage to that one does not pass for a torn end.
+#[test]
+fn the_last_commit_of_the_store_of_version_2_is_witnessed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bytes = std::fs::read(fixture(2).join("MANIFEST")).unwrap();
+    let last = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[last] ^= 1;
+    std::fs::write(dir.path().join("MANIFEST"), bytes).unwrap();
+    let refused = Manifest::open_read_only(Arc::new(OsFs), dir.path()).map(drop);
+    assert!(matches!(refused, Err(ManifestError::Corrupt { .. })), "{refused:?}");
+}
+
 /// Makes the fixture of the present version, by hand. Only for a version that was never released: where there is one, it
 /// stays, and is not so much as opened to write.
 #[test]
 #[ignore = "writes into the source tree"]
 fn write_the_fixture() {
-    if fixture().exists() {
+    let dir = fixture(VERSION);
+    if dir.exists() {
         return;
     }
     let fs: Arc<dyn Fs> = Arc::new(OsFs);
-    let mut manifest = Manifest::open_or_create(Arc::clone(&fs), fixture()).unwrap();
+    let mut manifest = Manifest::open_or_create(Arc::clone(&fs), &dir).unwrap();
     let state = manifest.state();
-    let recovered = recover(&*fs, &fixture().join("wal"), state.store_id, &state.wal, RecoverMode::Strict, &mut |_| {
-        unreachable!("the store is new")
-    })
-    .unwrap();
+    let recovered =
+        recover(&*fs, &dir.join("wal"), state.store_id, &state.wal, RecoverMode::Strict, &mut |_| Ok(())).unwrap();
     let life = recovered.life(state.open_number);
     let mut options = WriterOptions::new(state.store_id, state.open_number, life.first_frame);
     options.file_bytes = 8 << 10;
     let metadata = Edit::Metadata { metric: "bytes_total".into(), metadata: metadata() };
     manifest.commit(&[Edit::WalLife(life), Edit::SegmentAdd(segment())]).unwrap();
     manifest.commit(&[metadata]).unwrap();
+    let numbers = Edit::Numbers { next_seq: SeqNo(70_000), greatest_frame: FrameNo(900) };
+    manifest.commit(&[Edit::TombstoneAdd(delete()), Edit::Retention(retention())]).unwrap();
+    manifest.commit(&[Edit::Horizon(Timestamp::from_nanos(-9)), numbers]).unwrap();
     let oldest = manifest.state().wal.oldest_epoch;
-    let mut writer = WalWriter::open(fs, fixture().join("wal"), oldest, options).unwrap();
+    let mut writer = WalWriter::open(fs, dir.join("wal"), oldest, options).unwrap();
     let mut frame = FrameEncoder::new();
     for number in 0..FRAMES {
         frame.begin(SeqNo(1000 + number * 1000));
@@ -117,5 +161,10 @@ fn write_the_fixture() {
             writer.note_synced(through);
         }
     }
-    writer.sync_point().unwrap().run().unwrap();
+    let through = writer.sync_point().unwrap().run().unwrap();
+    manifest.commit(&[Edit::WalSynced(WalSynced { through, files: BTreeMap::new() })]).unwrap();
+    manifest.witness().unwrap();
+    // Nothing but zeros, for a full disk.
+    drop(writer);
+    std::fs::remove_file(dir.join("wal/.reserve.00000001")).unwrap();
 }
