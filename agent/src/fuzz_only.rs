@@ -41,7 +41,7 @@ impl Asker {
             experimental: true,
             query_memory: tidegauge::Builder::QUERY_MEMORY_BYTES,
             query_concurrency: 20,
-            retention: None,
+            kept: crate::config::Kept::default(),
             series_idle: None,
         };
         let app = App::new(engine, settings, Arc::new(Counters::new()), Outcomes::default());

@@ -206,3 +206,38 @@ fn a_retention_hides_what_is_older_and_is_remembered() {
     let agent = Agent::bare(&data);
     assert!(values(&agent).as_array().unwrap().is_empty(), "still known without the flag");
 }
+
+/// A rule for some series, one for the others and a size; what is said again, or not at all, changes nothing.
+#[test]
+fn rules_of_retention_are_set_in_order_and_remembered() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let audited = || {
+        let audit = fs::read_to_string(data.join("audit.log")).unwrap_or_default();
+        audit.lines().filter(|line| line.contains("\"act\":\"retention\"")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let shown = |agent: &Agent, host: &str| {
+        let found = agent.query(&format!("count_over_time(n{{host=\"{host}\"}}[1h])"), "1000");
+        !found.as_array().unwrap().is_empty()
+    };
+    let rules = ["--retention", "30d", "--retention-rule", "{host=\"a\"}=forever", "--retention-size", "50GiB"];
+    {
+        let agent = Agent::bare(&data);
+        push(&agent, 1);
+        assert!(shown(&agent, "a"), "samples of 1970");
+    }
+    for _ in 0..2 {
+        let agent = Agent::start(&data, &[&["--no-host-metrics"][..], &rules].concat());
+        assert!(shown(&agent, "a"), "the first rule that it passes keeps it");
+    }
+    let lines = audited();
+    let [line] = &lines[..] else { panic!("{lines:?}") };
+    assert!(line.contains(r#"{host=\"a\"}=forever, {}=2592000s"#) && line.contains("53687091200"), "{line}");
+    {
+        let agent = Agent::bare(&data);
+        assert!(shown(&agent, "a"), "nothing was said");
+    }
+    let agent = Agent::start(&data, &["--no-host-metrics", "--retention", "60d"]);
+    assert!(!shown(&agent, "a"), "one age in the place of all rules");
+    assert!(audited().last().unwrap().contains("53687091200"), "the size stays");
+}

@@ -8,8 +8,9 @@ use serde::{Deserialize, Deserializer};
 use tidegauge::Durability;
 
 use super::ConfigError;
+use super::kept::{KeepRule, parse_age, parse_size};
 use crate::scrape::Target;
-use crate::units::{UnitError, parse_bytes, parse_duration};
+use crate::units::{parse_bytes, parse_duration};
 
 /// More than any sane configuration; a wrong path to a huge file is not read into memory.
 const BYTES_MAX: u64 = 1 << 20;
@@ -23,13 +24,17 @@ pub(super) struct ConfigFile {
     pub(super) listen: Option<String>,
     #[serde(deserialize_with = "from_text")]
     pub(super) durability: Option<Durability>,
-    #[serde(deserialize_with = "targets")]
+    #[serde(deserialize_with = "list")]
     pub(super) scrape: Vec<Target>,
     #[serde(deserialize_with = "duration")]
     pub(super) scrape_interval: Option<Duration>,
     pub(super) host_metrics: Option<bool>,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "age")]
     pub(super) retention: Option<Duration>,
+    #[serde(deserialize_with = "size")]
+    pub(super) retention_size: Option<u64>,
+    #[serde(deserialize_with = "list")]
+    pub(super) retention_rules: Vec<KeepRule>,
     #[serde(deserialize_with = "bytes")]
     pub(super) query_memory: Option<u64>,
     pub(super) query_concurrency: Option<usize>,
@@ -89,15 +94,27 @@ fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     in_units(from, parse_bytes)
 }
 
-fn in_units<'de, D: Deserializer<'de>, T>(
+fn age<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    in_units(from, parse_age)
+}
+
+fn size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    in_units(from, parse_size)
+}
+
+fn in_units<'de, D: Deserializer<'de>, T, E: Display>(
     from: D,
-    parse: fn(&str) -> Result<T, UnitError>,
+    parse: fn(&str) -> Result<T, E>,
 ) -> Result<Option<T>, D::Error> {
     let text = Option::<String>::deserialize(from)?;
     text.map(|t| parse(&t).map_err(serde::de::Error::custom)).transpose()
 }
 
-fn targets<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Target>, D::Error> {
+fn list<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: std::str::FromStr<Err: Display>,
+{
     let texts = Vec::<String>::deserialize(from)?;
     texts.iter().map(|text| text.parse().map_err(serde::de::Error::custom)).collect()
 }
@@ -127,6 +144,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_is_said_as_on_the_command_line() {
+        let toml =
+            "retention = \"90d\"\nretention_size = \"50GiB\"\nretention_rules = ['{job=\"a\"}=7d', 'up=forever']\n";
+        let yaml = "retention: 90d\nretention_size: 50GiB\nretention_rules:\n  - '{job=\"a\"}=7d'\n  - up=forever\n";
+        for file in [read("a.toml", toml).unwrap(), read("a.yaml", yaml).unwrap()] {
+            assert_eq!((file.retention, file.retention_size), (Some(Duration::from_secs(90 * 86_400)), Some(50 << 30)));
+            let rules: Vec<String> = file.retention_rules.iter().map(ToString::to_string).collect();
+            assert_eq!(rules, ["{job=\"a\"}=7d", "up=forever"]);
+        }
+    }
+
+    #[test]
     fn mistakes_are_named_in_one_line() {
         for (name, text, word) in [
             ("a.toml", "scrap = [\"x\"]", "scrap"),
@@ -134,6 +163,9 @@ mod tests {
             ("a.toml", "scrape_interval = \"5 parsecs\"", "parsecs"),
             ("a.yaml", "durability: maybe\n", "maybe"),
             ("a.toml", "query_memory = \"2 elephants\"", "elephants"),
+            ("a.toml", "retention = \"-5d\"", "positive"),
+            ("a.yaml", "retention_size: 50\n", "is no size"),
+            ("a.yaml", "retention_rules:\n  - '{job=\"debug\"}'\n", "no rule"),
             ("a.toml", "listen = ", "line 1"),
             ("a.toml", "scrape = [\"ftp://a\"]", "ftp"),
             ("a.ini", "", ".toml"),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use tidegauge::Durability;
 
+use super::kept::{KeepRule, parse_age, parse_size};
 use crate::scrape::Target;
 use crate::units::{parse_bytes, parse_duration};
 
@@ -14,6 +15,7 @@ Examples:
   tidegauge serve
   tidegauge serve --scrape localhost:9100,api=http://10.0.0.7:8080/metrics --scrape-interval 15s
   tidegauge serve --data-dir /var/lib/tidegauge --retention 30d --durability sync
+  tidegauge serve --retention 90d --retention-rule '{job=\"debug\"}=7d' --retention-size 50GiB
   tidegauge serve --no-host-metrics --enable-admin-api        only what is pushed, and deletes over HTTP
   tidegauge serve --config /etc/tidegauge.toml
 
@@ -52,8 +54,16 @@ pub(crate) struct ServeArgs {
     pub(crate) no_host_metrics: bool,
 
     /// Drop data older than this, e.g. 30d; the store remembers it [default: what it was told before, or for ever]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_age, allow_hyphen_values = true)]
     pub(crate) retention: Option<Duration>,
+
+    /// Drop the oldest data where all files of it are larger than this, e.g. 50GiB; the store remembers it [default: what it was told before, or no bound]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, allow_hyphen_values = true)]
+    pub(crate) retention_size: Option<u64>,
+
+    /// Keep some series for another time, e.g. '{job="debug"}=7d' or '{job="audit"}=forever'; may be repeated, and the first that a series passes counts. With --retention, all that the store was told of ages is replaced
+    #[arg(long, value_name = "MATCHERS=DURATION")]
+    pub(crate) retention_rule: Vec<KeepRule>,
 
     /// Memory that all queries running at a time may hold together [default: 2GiB, at most half of this machine's]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
@@ -79,7 +89,7 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     pub(crate) insecure: bool,
 
-    /// Read settings from a TOML or YAML file (the flags' names with _ for -; host_metrics = false and experimental = false for the two --no- flags)
+    /// Read settings from a TOML or YAML file (the flags' names with _ for -, retention_rules for the list of rules; host_metrics = false and experimental = false for the two --no- flags)
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }

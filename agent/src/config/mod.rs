@@ -2,6 +2,7 @@
 
 mod file;
 mod flags;
+mod kept;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -13,11 +14,14 @@ use crate::collect::INTERVAL_MIN;
 use crate::scrape::Target;
 use file::ConfigFile;
 pub(crate) use flags::ServeArgs;
+pub(crate) use kept::Kept;
 
 /// Queries that run at a time, unless told otherwise; what Prometheus lets run.
 const QUERY_CONCURRENCY: usize = 20;
 /// More threads than that are of no use to anybody.
 const QUERY_CONCURRENCY_MAX: usize = 400;
+/// So many a store takes.
+const RETENTION_RULES_MAX: usize = 256;
 /// Less makes no answer.
 const QUERY_MEMORY_MIN: u64 = 1 << 20;
 
@@ -44,8 +48,8 @@ pub(crate) struct Settings {
     pub(crate) query_memory: u64,
     /// Queries that run at a time.
     pub(crate) query_concurrency: usize,
-    /// How long data is kept; `None` leaves what the store was told before.
-    pub(crate) retention: Option<Duration>,
+    /// How long and how much data is kept.
+    pub(crate) kept: Kept,
     /// After how long without a sample a series leaves memory; `None`: never.
     pub(crate) series_idle: Option<Duration>,
 }
@@ -79,11 +83,6 @@ pub(crate) fn settle(args: ServeArgs) -> Result<Settings, ConfigError> {
         Some(path) => ConfigFile::read(path)?,
         None => ConfigFile::default(),
     };
-    let retention = args.retention.or(file.retention);
-    if retention == Some(Duration::ZERO) {
-        let what = "0 would drop all data at once; leave it out to keep data for ever".to_owned();
-        return Err(ConfigError::Bad { name: "retention", what });
-    }
     let listen = args.listen.or(file.listen).unwrap_or_else(|| "127.0.0.1:9595".to_owned());
     let listen = address(&listen)?;
     if !(listen.ip().is_loopback() || args.insecure || file.insecure) {
@@ -109,6 +108,16 @@ pub(crate) fn settle(args: ServeArgs) -> Result<Settings, ConfigError> {
         let what = format!("must be at least {longest:?}, twice the scrape interval; 0s for never");
         return Err(ConfigError::Bad { name: "series-idle", what });
     }
+    let kept = Kept {
+        age: args.retention.or(file.retention),
+        size: args.retention_size.or(file.retention_size),
+        rules: if args.retention_rule.is_empty() { file.retention_rules } else { args.retention_rule },
+    };
+    // The one for all others counts, too.
+    if kept.rules.len() >= RETENTION_RULES_MAX {
+        let what = format!("{} rules, give at most {}", kept.rules.len(), RETENTION_RULES_MAX - 1);
+        return Err(ConfigError::Bad { name: "retention-rule", what });
+    }
     let scrape = if args.scrape.is_empty() { file.scrape } else { args.scrape };
     Ok(Settings {
         data_dir: args.data_dir.or(file.data_dir).unwrap_or_else(|| PathBuf::from("./tidegauge-data")),
@@ -121,7 +130,7 @@ pub(crate) fn settle(args: ServeArgs) -> Result<Settings, ConfigError> {
         experimental: !args.no_experimental && file.experimental.unwrap_or(true),
         query_memory,
         query_concurrency,
-        retention,
+        kept,
         series_idle: (!series_idle.is_zero()).then_some(series_idle),
     })
 }
@@ -188,7 +197,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_named() {
-        assert!(with(|a| a.retention = Some(Duration::ZERO)).unwrap_err().to_string().starts_with("retention: "));
+        let many = vec!["up=7d".parse().unwrap(); 256];
+        assert!(with(|a| a.retention_rule = many).unwrap_err().to_string().starts_with("retention-rule: 256 rules"));
         for listen in ["", "9595", "127.0.0.1", "127.0.0.1:99999"] {
             let refused = with(|a| a.listen = Some(listen.to_owned())).unwrap_err();
             assert!(refused.to_string().starts_with("listen: "), "{listen}: {refused}");

@@ -277,7 +277,7 @@ mod tests {
             experimental: true,
             query_memory: tidegauge::Builder::QUERY_MEMORY_BYTES,
             query_concurrency: turns,
-            retention: None,
+            kept: crate::config::Kept::default(),
         };
         let counters = Arc::new(Counters::new());
         let mut app = App::new(Engine::in_memory().unwrap(), settings, Arc::clone(&counters), Outcomes::default());

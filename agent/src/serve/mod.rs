@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tidegauge::{Builder, CloseError, Durability, Engine, OpenProgress, Retention, RetentionRule};
+use tidegauge::{Builder, CloseError, Durability, Engine, OpenProgress};
 use tokio::net::TcpListener;
 
 use crate::collect::{self, Outcomes, Report};
@@ -98,15 +98,14 @@ fn lines(report: Report, every: Duration) -> impl Fn(&OpenProgress) + Send + Syn
 }
 
 async fn open(settings: &Settings, builder: Builder) -> Result<Engine, Failure> {
-    let max_age = settings.retention;
+    let kept = settings.kept.clone();
     let opened = tokio::task::spawn_blocking(move || {
         let engine = builder.open().map_err(Failure::found)?;
-        if let Some(age) = max_age {
-            let rule = RetentionRule { matchers: Vec::new(), max_age: Some(age) };
-            let kept = Retention { rules: vec![rule], ..engine.retention() };
-            if engine.retention() != kept {
-                engine.set_retention(kept).map_err(Failure::found)?;
-            }
+        let before = engine.retention();
+        let kept = kept.with(before.clone());
+        // What is said again leaves no line in the audit log.
+        if kept != before {
+            engine.set_retention(kept).map_err(Failure::found)?;
         }
         Ok(engine)
     });

@@ -22,7 +22,7 @@ pub(crate) struct Audited {
     pub(crate) deletes: Vec<Tombstone>,
     /// Lines of deletes that cannot be acted upon.
     pub(crate) unsure: u64,
-    /// The last rules of retention: ages, and bytes at most.
+    /// The last rules of retention, and bytes at most.
     pub(crate) retention: Option<String>,
 }
 
@@ -48,10 +48,15 @@ impl Audited {
             // What was put back, these did not hide.
             Some(act) if act == Act::Restore.word() => *self = Self::default(),
             Some(act) if act == Act::Retention.word() => {
-                let of = |key| text_of(line, key).unwrap_or_default();
                 let bytes = number_of(line, "max_bytes").filter(|bytes| *bytes >= 0);
                 let bytes = bytes.map_or_else(|| "any number of".to_owned(), |bytes: i64| bytes.to_string());
-                self.retention = Some(format!("ages {}, {bytes} bytes", of("ages")));
+                // Lines of earlier builds have the ages alone.
+                let rules = match text_of(line, "rules") {
+                    Some(rules) if rules.is_empty() => "no ages".to_owned(),
+                    Some(rules) => rules,
+                    None => format!("ages {}", text_of(line, "ages").unwrap_or_default()),
+                };
+                self.retention = Some(format!("{rules}, {bytes} bytes"));
             }
             _ => {}
         }

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
 use tidegauge_storage::manifest::{Manifest, ManifestError, Retention, RetentionRule};
-use tidegauge_storage::model::Timestamp;
+use tidegauge_storage::model::{Matcher, Timestamp};
 
 use super::tests::{
     Contents, contents, killed, push, quarantined, salvage_again_from_anywhere, settle, stored, try_open,
@@ -335,7 +336,8 @@ fn told() -> (SimFs, Contents, Contents) {
     let engine = try_open(&fs, Recovery::Strict).unwrap();
     push(&engine, 0);
     engine.set_metadata("cpu", Metadata { kind: "gauge".to_owned(), ..Metadata::default() }).unwrap();
-    engine.set_retention(Retention { max_bytes: Some(1 << 40), ..Retention::default() }).unwrap();
+    let rule = RetentionRule { matchers: vec![Matcher::equal("job", "x")], max_age: Some(Duration::from_secs(7)) };
+    engine.set_retention(Retention { max_bytes: Some(1 << 40), rules: vec![rule] }).unwrap();
     engine.flush().unwrap();
     let before = contents(&engine);
     engine.delete(r#"{host="0"}"#, Timestamp::from_nanos(0)..Timestamp::from_nanos(100_000)).unwrap();
@@ -363,7 +365,7 @@ fn p5_what_only_the_manifest_knew_is_told_as_lost_or_kept_where_it_can_be_read()
     fs.remove(Path::new(MANIFEST)).unwrap();
     let report = check_made_anew(&fs, &after, "the delete is in the audit log");
     let notes = report.notes.join("\n");
-    assert!(notes.contains("audit.log names: ages , 1099511627776 bytes"), "{notes}");
+    assert!(notes.contains(r#"audit.log names: {job="x"}=7s, 1099511627776 bytes"#), "{notes}");
 
     let (fs, before, after) = flushed(told());
     fs.remove(Path::new(MANIFEST)).unwrap();

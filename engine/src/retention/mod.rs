@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegauge_storage::manifest::{Edit, ManifestError, Retention, State};
-use tidegauge_storage::model::{Matcher, Timestamp};
+use tidegauge_storage::manifest::{Edit, ManifestError, Retention, RetentionRule, State};
+use tidegauge_storage::model::{MatchOp, Matcher, Timestamp};
 use tidegauge_storage::source::AgeMask;
 
 use crate::audit::{Act, Entry};
@@ -126,6 +126,22 @@ impl Kept {
     }
 }
 
+/// `{job="debug"}=7d`, as `--retention-rule` of the agent takes it; the age in seconds.
+fn rule_text(rule: &RetentionRule) -> String {
+    let matcher = |matcher: &Matcher| {
+        let op = match matcher.op() {
+            MatchOp::Equal => "=",
+            MatchOp::NotEqual => "!=",
+            MatchOp::Regex => "=~",
+            MatchOp::NotRegex => "!~",
+        };
+        format!("{}{op}{:?}", matcher.name(), matcher.value())
+    };
+    let matchers: Vec<String> = rule.matchers.iter().map(matcher).collect();
+    let age = rule.max_age.map_or_else(|| "forever".to_owned(), |age| format!("{}s", age.as_secs_f64()));
+    format!("{{{}}}={age}", matchers.join(","))
+}
+
 impl Life {
     /// Replaces the rules; durable and in force on return.
     pub(crate) fn set_retention(&self, retention: Retention) -> Result<(), RetentionError> {
@@ -157,7 +173,8 @@ impl Life {
             self.core.kept.changed(Some(retention.clone()), None);
         }
         let rules: Vec<String> = retention.rules.iter().map(|rule| format!("{:?}", rule.max_age)).collect();
-        let entry = Entry::new(Act::Retention).text("ages", &rules.join(","));
+        let texts: Vec<String> = retention.rules.iter().map(rule_text).collect();
+        let entry = Entry::new(Act::Retention).text("ages", &rules.join(",")).text("rules", &texts.join(", "));
         let entry = entry.number("max_bytes", retention.max_bytes.map_or(-1, i128::from));
         if let Err(e) = self.audit.record(entry) {
             eprintln!("tidegauge: the audit log does not have a change of retention: {e}");

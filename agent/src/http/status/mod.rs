@@ -70,7 +70,9 @@ pub(super) async fn flags(State(app): State<Arc<App>>) -> Envelope {
         "no-experimental": (!settings.experimental).to_string(),
         "query-memory": size(settings.query_memory),
         "query-concurrency": settings.query_concurrency.to_string(),
-        "retention": settings.retention.map(show_duration).unwrap_or_default(),
+        "retention": settings.kept.age.map(show_duration).unwrap_or_default(),
+        "retention-size": settings.kept.size.map(size).unwrap_or_default(),
+        "retention-rule": settings.kept.rules.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
         "series-idle": show_duration(settings.series_idle.unwrap_or_default()),
     }))
 }
@@ -92,9 +94,19 @@ pub(super) async fn config(State(app): State<Arc<App>>) -> Envelope {
         ("query_memory", size(settings.query_memory).into()),
         ("query_concurrency", settings.query_concurrency.into()),
     ];
-    let retention = settings.retention.map(|age| ("retention", Value::from(show_duration(age))));
+    let kept = &settings.kept;
+    let rules: Vec<String> = kept.rules.iter().map(ToString::to_string).collect();
+    let retention = [
+        kept.age.map(|age| ("retention", Value::from(show_duration(age)))),
+        kept.size.map(|bytes| ("retention_size", size(bytes).into())),
+        (!rules.is_empty()).then(|| ("retention_rules", rules.into())),
+    ];
     // JSON's texts and lists are YAML's too.
-    let yaml: String = named.into_iter().chain(retention).map(|(name, value)| format!("{name}: {value}\n")).collect();
+    let yaml: String = named
+        .into_iter()
+        .chain(retention.into_iter().flatten())
+        .map(|(name, value)| format!("{name}: {value}\n"))
+        .collect();
     Envelope::json(&json!({"yaml": yaml}))
 }
 

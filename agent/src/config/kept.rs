@@ -1,0 +1,167 @@
+//! How long and how much is kept, as flags and configuration files say it.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use tidegauge::query::promql::parse_matchers;
+use tidegauge::{Retention, RetentionRule};
+
+use crate::units::{parse_bytes, parse_duration};
+
+/// A shorter age would hide what was hardly pushed.
+const AGE_MIN: Duration = Duration::from_secs(1);
+/// A text that is longer is shortened where an error shows it.
+const SHOWN_MAX: usize = 80;
+
+/// An age: `30d`.
+pub(super) fn parse_age(text: &str) -> Result<Duration, String> {
+    if text.trim_start().starts_with('-') {
+        return Err(format!("{text:?}: an age must be positive, such as 30d"));
+    }
+    let age = parse_duration(text).map_err(|e| e.to_string())?;
+    match age {
+        Duration::ZERO => Err("0 would drop all data at once; leave it out to keep data for ever".to_owned()),
+        age if age < AGE_MIN => Err(format!("{text:?}: an age must be at least 1s")),
+        age => Ok(age),
+    }
+}
+
+/// The size of all segments together: `50GiB`.
+pub(super) fn parse_size(text: &str) -> Result<u64, String> {
+    if text.trim_start().starts_with('-') {
+        return Err(format!("{text:?}: a size must be positive, such as 50GiB"));
+    }
+    match parse_bytes(text).map_err(|e| e.to_string())? {
+        0 => Err("0 would drop nearly all data at once; leave it out to keep as much as fits".to_owned()),
+        bytes => Ok(bytes),
+    }
+}
+
+/// How long some series are kept: `{job="debug"}=7d`, or `{job="audit"}=forever`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeepRule {
+    text: String,
+    rule: RetentionRule,
+}
+
+impl FromStr for KeepRule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let shown: String = text.chars().take(SHOWN_MAX).collect();
+        // Matchers have = in them, ages have not.
+        let ends = |selector: &str| selector.trim_end().ends_with('}') || !selector.contains(['{', '"', '\'', '`']);
+        let parts = text.rsplit_once('=').filter(|(selector, _)| ends(selector));
+        let (selector, age) = parts.ok_or_else(|| {
+            format!("{shown:?} is no rule; write it like {{job=\"debug\"}}=7d or {{job=\"audit\"}}=forever")
+        })?;
+        let matchers = parse_matchers(selector).map_err(|e| format!("{shown:?}: which series? {e}"))?;
+        if matchers.is_empty() {
+            return Err(format!("{shown:?}: that is every series: give --retention for these"));
+        }
+        let max_age = match age.trim() {
+            "forever" => None,
+            age => Some(parse_age(age).map_err(|e| format!("{shown:?}: {e}"))?),
+        };
+        Ok(Self { text: text.trim().to_owned(), rule: RetentionRule { matchers, max_age } })
+    }
+}
+
+impl fmt::Display for KeepRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// What the agent was told to keep. What it was not told of stays as the store has it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kept {
+    /// How long the series are kept that pass no rule.
+    pub(crate) age: Option<Duration>,
+    /// Bytes of all segments at most.
+    pub(crate) size: Option<u64>,
+    /// Of which the first that a series passes counts.
+    pub(crate) rules: Vec<KeepRule>,
+}
+
+impl Kept {
+    /// What holds from now on in a store that was told `before`. Ages and rules are one thing: where any is given, all
+    /// that the store has of them is replaced. The size is another.
+    pub(crate) fn with(&self, before: Retention) -> Retention {
+        let for_all = self.age.map(|age| RetentionRule { matchers: Vec::new(), max_age: Some(age) });
+        let rules: Vec<_> = self.rules.iter().map(|rule| rule.rule.clone()).chain(for_all).collect();
+        Retention {
+            rules: if rules.is_empty() { before.rules } else { rules },
+            max_bytes: self.size.or(before.max_bytes),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(text: &str) -> RetentionRule {
+        text.parse::<KeepRule>().unwrap_or_else(|e| panic!("{text}: {e}")).rule
+    }
+
+    #[test]
+    fn a_rule_is_a_selector_and_an_age() {
+        let found = rule(r#" {job="debug", host!~"a=.*"} = 1d12h "#);
+        assert_eq!(found.max_age, Some(Duration::from_secs(36 * 3_600)));
+        assert_eq!((found.matchers.len(), found.matchers[1].value()), (2, "a=.*"));
+        assert_eq!(rule("up=7d").matchers[0].value(), "up");
+        assert_eq!(rule("up{a='b'}=7d").matchers.len(), 2);
+        assert_eq!(rule("{a=`}=1s`}=forever").max_age, None);
+        assert_eq!(r#"{a="b"}=7d"#.parse::<KeepRule>().unwrap().to_string(), r#"{a="b"}=7d"#);
+    }
+
+    #[test]
+    fn a_mistake_in_a_rule_is_named() {
+        for (text, word) in [
+            ("", "no rule"),
+            ("7d", "no rule"),
+            (r#"{job="debug"}"#, "no rule"),
+            (r#"{job="debug"} 7d"#, "no rule"),
+            (r#"{job="debug"}=7 parsecs"#, "parsecs"),
+            (r#"{job="debug"}="#, "duration"),
+            (r#"{job="debug"}=-5d"#, "positive"),
+            (r#"{job="debug"}=0"#, "0 would drop"),
+            (r#"{job="debug"}=10ms"#, "at least 1s"),
+            (r#"{job=~"("}=7d"#, "which series?"),
+            (r#"{job}=7d"#, "which series?"),
+            ("sum(up)=7d", "which series?"),
+            ("{}=7d", "--retention"),
+        ] {
+            let refused = text.parse::<KeepRule>().expect_err(text);
+            assert!(refused.contains(word), "{text}: {refused}");
+        }
+        let long = format!("{{a=\"{}\"}}=x", "b".repeat(10_000));
+        assert!(long.parse::<KeepRule>().unwrap_err().len() < 300);
+    }
+
+    #[test]
+    fn ages_and_sizes_are_positive() {
+        assert_eq!(parse_age("30d"), Ok(Duration::from_secs(30 * 86_400)));
+        assert_eq!(parse_size("50GiB"), Ok(50 << 30));
+        assert!(parse_age("-5d").unwrap_err().contains("must be positive"));
+        assert!(parse_size("-5GiB").unwrap_err().contains("must be positive"));
+        assert!(parse_age("0").unwrap_err().contains("for ever") && parse_age("999ms").unwrap_err().contains("1s"));
+        assert!(parse_size("0B").unwrap_err().contains("leave it out") && parse_size("50").is_err());
+    }
+
+    #[test]
+    fn what_is_not_told_stays_as_the_store_has_it() {
+        let before = Retention { rules: vec![rule("{a='b'}=1d")], max_bytes: Some(7) };
+        assert_eq!(Kept::default().with(before.clone()), before);
+        let size = Kept { size: Some(9), ..Kept::default() }.with(before.clone());
+        assert_eq!(size, Retention { max_bytes: Some(9), ..before.clone() });
+        let age = Kept { age: Some(Duration::from_secs(5)), ..Kept::default() }.with(before.clone());
+        let for_all = RetentionRule { matchers: Vec::new(), max_age: Some(Duration::from_secs(5)) };
+        assert_eq!(age, Retention { rules: vec![for_all.clone()], max_bytes: Some(7) });
+        let rules = vec!["{c='d'}=forever".parse().unwrap(), "{e='f'}=2d".parse().unwrap()];
+        let both = Kept { age: Some(Duration::from_secs(5)), rules, size: None }.with(before);
+        assert_eq!(both.rules, [rule("{c='d'}=forever"), rule("{e='f'}=2d"), for_all], "the one for all comes last");
+    }
+}
