@@ -6,7 +6,7 @@ use super::atomic::{AtomicU64, Ordering};
 use super::thread::{self, LONG_YIELD};
 
 /// Nobody yields for so long after a first long one; twice as long after each further one.
-const REST_MIN: Duration = Duration::from_millis(5);
+const REST_MIN: Duration = Duration::from_micros(500);
 const REST_MAX: Duration = Duration::from_millis(320);
 
 /// Whether it is worth while to yield.
@@ -37,7 +37,12 @@ impl Yields {
         Self { long: Duration::MAX, ..Self::new() }
     }
 
-    /// Yields. Answers false, at once, where that would take long: sleep then.
+    /// Whether somebody found lately that it takes long. Reads no clock.
+    pub(crate) fn are_long(&self) -> bool {
+        self.crowded_until.load(Ordering::Relaxed) != 0
+    }
+
+    /// Yields. Answers false, at once, where that would take long: sleep then. Reads the clock twice.
     pub(crate) fn try_yield(&self) -> bool {
         self.attempt(|| self.born.elapsed(), thread::yield_now)
     }
@@ -45,27 +50,30 @@ impl Yields {
     /// Relaxed throughout: nothing is read on the strength of these words.
     fn attempt(&self, clock: impl Fn() -> Duration, give_way: impl FnOnce()) -> bool {
         let before = clock().as_nanos() as u64;
-        let until = self.crowded_until.load(Ordering::Relaxed);
-        if until != 0 {
-            let next = before + self.rest.load(Ordering::Relaxed);
+        let rest = self.rest.load(Ordering::Relaxed);
+        let mut seen = self.crowded_until.load(Ordering::Relaxed);
+        if seen != 0 {
             // One of all who ask tries.
-            let tries = before >= until
-                && self.crowded_until.compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-            if !tries {
+            if before < seen || !self.replace(seen, before + rest) {
                 return false;
             }
+            seen = before + rest;
         }
         give_way();
         let after = clock().as_nanos() as u64;
         if Duration::from_nanos(after - before) > self.long {
-            let rest = self.rest.load(Ordering::Relaxed);
-            self.rest.store((2 * rest).min(REST_MAX.as_nanos() as u64), Ordering::Relaxed);
-            self.crowded_until.store(after + rest, Ordering::Relaxed);
-        } else if until != 0 {
+            // The first of those who were held up together: it is one reason, not many.
+            if self.replace(seen, after + rest) {
+                self.rest.store((2 * rest).min(REST_MAX.as_nanos() as u64), Ordering::Relaxed);
+            }
+        } else if seen != 0 && self.replace(seen, 0) {
             self.rest.store(REST_MIN.as_nanos() as u64, Ordering::Relaxed);
-            self.crowded_until.store(0, Ordering::Relaxed);
         }
         true
+    }
+
+    fn replace(&self, seen: u64, by: u64) -> bool {
+        self.crowded_until.compare_exchange(seen, by, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 
@@ -104,7 +112,8 @@ mod tests {
         let machine = Machine { yields: Yields::new(), now: Cell::new(Duration::from_secs(1)), taken: Cell::new(0) };
         let long = 10 * LONG_YIELD;
         assert!((0..100).all(|_| machine.yield_for(SHORT)));
-        assert!(machine.yield_for(long), "this one was taken");
+        assert!(!machine.yields.are_long() && machine.yield_for(long), "this one was taken");
+        assert!(machine.yields.are_long());
         let mut rest = REST_MIN;
         for _ in 0..12 {
             machine.pass(rest - SHORT);
@@ -125,6 +134,18 @@ mod tests {
         }
         machine.pass(rest);
         assert!((0..100).all(|_| machine.yield_for(SHORT)), "it was short: all yield again");
+        assert!(!machine.yields.are_long());
+        // Of many that are held up together only one counts.
+        let nested = |within: &dyn Fn()| {
+            let give_way = || {
+                within();
+                machine.pass(long);
+            };
+            assert!(machine.yields.attempt(|| machine.now.get(), give_way));
+        };
+        nested(&|| nested(&|| nested(&|| assert!(machine.yield_for(long)))));
+        machine.pass(REST_MIN);
+        assert!(machine.yield_for(SHORT) && machine.yield_for(SHORT));
         // Forgotten, too.
         assert!(machine.yield_for(long) && !machine.yield_for(long));
         machine.pass(REST_MIN);
