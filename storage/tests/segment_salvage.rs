@@ -371,6 +371,35 @@ fn a_damaged_block_costs_what_cannot_be_told_without_it() {
     }
 }
 
+/// Part of a section over another part of it, as a write to the wrong place leaves it: each record is whole, and most are
+/// of other columns.
+#[test]
+fn records_in_the_place_of_others_bring_no_times_of_others() {
+    let whole = whole();
+    let mut lost = 0;
+    let trial = |noise: &mut Noise| {
+        let mut bytes = whole.bytes.clone();
+        // Mostly the timestamps, and places that records of a section begin at.
+        let (i, record) = [(0, 32), (0, 32), (0, 32), (1, 20), (3, 36)][noise.below(5)];
+        let (start, end) = section(&bytes, i);
+        let records = (end - start) / record;
+        let len = 1 + noise.below(512).min(records / 2);
+        let from = noise.below(records - len);
+        let to = match noise.below(3) {
+            // By one record.
+            0 => (from + 1).min(records - len),
+            _ => noise.below(records - len),
+        };
+        bytes.copy_within(start + from * record..start + (from + len) * record, start + to * record);
+        let saved = salvage(&bytes, Some(&whole.expected)).unwrap();
+        lost += usize::from(saved.lost != Some(0));
+        assert_eq!(saved.samples == whole.total(), saved.lost == Some(0));
+        true
+    };
+    let (_, answers) = campaign("moved records", 200, trial);
+    assert!(answers == 200 && lost > 50, "{answers} answers, {lost} with losses");
+}
+
 /// A record in a damaged block that says fewer samples than its column has: none is left out without a word.
 #[test]
 fn a_damaged_count_cuts_no_chunk_short() {

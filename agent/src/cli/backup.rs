@@ -136,7 +136,12 @@ fn bring(made: &Path, target: &Path, tell: &dyn Fn(u64, u64)) -> Result<Option<B
         for folder in above.ancestors().take(missing + 1).chain(made.parent()) {
             let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
             let synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
-            synced.map_err(|e| Failure::found(format_args!("{}: {e}", folder.display())))?;
+            synced.map_err(|e| {
+                let (target, folder) = (target.display(), folder.display());
+                let what =
+                    "cannot be synced, so a power loss may take the copy or its name: copy it, or try again elsewhere";
+                Failure::found(format_args!("the copy is complete at {target}, but {folder} {what}: {e}"))
+            })?;
         }
         return Ok(None);
     }

@@ -18,7 +18,7 @@ Examples:
 
 The lock of a process that died needs nothing: the next one takes the directory over. Only a file
 system that is shared by machines may hold the lock of one that is gone. With --force the lock is
-watched for three heartbeats: 90 seconds by default, 6 minutes if the file does not say whose it is.
+watched for three heartbeats: 90 seconds at least, 6 minutes if the file does not say whose it is.
 An owner that is heard meanwhile, or that runs on this machine, keeps it; otherwise it is set aside,
 whatever the file says of times.";
 

@@ -310,7 +310,9 @@ fn a_cold_job_makes_chunks_smaller_and_cold_ones_are_not_touched() {
     (0..4).for_each(|f| store.flush(&(f * 9_000..(f + 1) * 9_000).map(|t| (1, t * 10, value(t))).collect::<Vec<_>>()));
     while store.step(&rules(true)) {}
     let bytes = |store: &Store| store.segments.iter().map(|s| s.info().file_bytes).sum::<u64>();
-    let (warm, columns) = (bytes(&store), store.value_columns());
+    let warm = bytes(&store);
+    #[cfg(feature = "cold")]
+    let columns = store.value_columns();
     assert!(!store.segments[0].info().cold);
     let cold = Rules { cold_after: 0, now: i64::MAX, ..rules(false) };
     let jobs = (0..).take_while(|_| store.step(&cold)).count();

@@ -5,9 +5,10 @@
 //! - D2: What the file says (who, since when, the last heartbeat) informs people. It decides nothing, but for D4.
 //! - D3: A lock counts only if the name still leads to the file that was locked: `unlock` may have replaced it.
 //! - D4: `unlock` replaces the file only if the lock is held, by no process of this machine that says so, and the file
-//!   did not change while it was watched for three heartbeats, of the longest kind if it does not say how long they are.
+//!   did not change while it was watched for three heartbeats, 90 s at least, and of the longest kind if it does not
+//!   say how long they are.
 //!   What the file says of times is not believed: clocks differ, and a file that cannot be read says nothing. An owner
-//!   that lives writes it anew with each heartbeat.
+//!   that lives writes it anew with each heartbeat, and syncs it. One that cannot write his file is not heard.
 //! - D5: An owner whose file has lost its name stops writing: somebody else may own the directory. He looks with each
 //!   heartbeat, after each fdatasync of the log and after each commit of the manifest.
 //! - D6: What he says to be durable, the next owner keeps, whoever removed the file. He says it only if he found the name

@@ -85,7 +85,7 @@ impl Owner {
     /// Whether it lives, as far as can be seen without the lock: it was heard lately, and on this machine its process is
     /// there.
     pub(crate) fn seems_alive(&self) -> bool {
-        !self.is_silent() && (!self.is_here() || Path::new("/proc").join(self.pid.to_string()).exists())
+        self.was_heard_lately() && (!self.is_here() || Path::new("/proc").join(self.pid.to_string()).exists())
     }
 
     pub(super) fn to_text(&self) -> String {
@@ -134,10 +134,14 @@ impl fmt::Display for Owner {
     }
 }
 
-/// For how long a lock is watched before it is called a leftover: longer than any owner is silent that lives.
+/// A lock is watched this long at least: another machine's heartbeat takes a while to be seen.
+const WATCH_MIN: Duration = Duration::from_secs(90);
+
+/// For how long a lock is watched before it is called a leftover: longer than any owner is silent that lives and can
+/// write its file.
 pub(super) fn watch_time(owner: Option<&Owner>) -> Duration {
     let (least, longest) = HEARTBEATS.into_inner();
-    owner.map_or(longest, |owner| owner.heartbeat_every.clamp(least, longest)) * MISSED_MAX
+    (owner.map_or(longest, |owner| owner.heartbeat_every.clamp(least, longest)) * MISSED_MAX).max(WATCH_MIN)
 }
 
 /// What the file says; `None` if it is not there, empty, or says something else.
@@ -192,5 +196,15 @@ mod tests {
         assert!(owner.is_silent());
         owner.heartbeat = ago(-1000);
         assert!(!owner.is_silent() && owner.silent_for().is_zero(), "a clock that is ahead is no silence");
+        assert!(!owner.seems_alive(), "and no sign of life");
+        owner.heartbeat = ago(1);
+        assert!(owner.seems_alive());
+    }
+
+    #[test]
+    fn a_lock_is_watched_for_three_heartbeats_and_a_while_at_least() {
+        let watched = |seconds| watch_time(Some(&Owner::this_process(None, Duration::from_secs(seconds))));
+        assert_eq!([5, 30, 60, 999].map(|every| watched(every).as_secs()), [90, 90, 180, 360]);
+        assert_eq!(watch_time(None).as_secs(), 360, "it does not say");
     }
 }

@@ -116,8 +116,9 @@ pub(crate) fn is_held(dir: &Path) -> io::Result<Option<String>> {
 /// `progress` is told for how long of how long the lock was watched, each second.
 ///
 /// # Errors
-/// [`UnlockError`]; nothing was changed. The owner *lives* if its process is on this machine and has the lock file open,
-/// running or stopped, or if it was heard: without `force` by the file's last heartbeat, with it by a new one.
+/// [`UnlockError`]; nothing was changed, unless the sync behind the move fails: then the lock file lies in quarantine
+/// already, and a power loss may bring it back. The owner *lives* if its process is on this machine and has the lock
+/// file open, running or stopped, or if it was heard: without `force` by the file's last heartbeat, with it by a new one.
 pub fn unlock(
     dir: impl AsRef<Path>,
     force: bool,
@@ -150,7 +151,9 @@ pub(super) fn unlock_with(
     if is_free(&file).map_err(io)? {
         return Ok(Unlocked::Free { last: owner });
     }
-    if owner.as_ref().is_some_and(|owner| owner.is_here() && has_open(owner.pid, &file)) {
+    if let Some(here) = owner.as_ref().filter(|owner| owner.is_here())
+        && has_open(here.pid, &file).map_err(io)?
+    {
         return Err(alive(owner));
     }
     if !force {
@@ -190,19 +193,24 @@ fn is_free(file: &File) -> io::Result<bool> {
 }
 
 /// Whether a process of this machine has the file open, besides by this very handle: one that is stopped has it, another
-/// one that got the same number since, or the same number on another machine of the same name, has not. Where nobody
-/// may look, it has.
-fn has_open(pid: u32, file: &File) -> bool {
+/// one that got the same number since, or the same number on another machine of the same name, has not.
+fn has_open(pid: u32, file: &File) -> io::Result<bool> {
     let own = (pid == std::process::id()).then(|| file.as_raw_fd().to_string());
-    let Ok(ours) = file.metadata() else { return true };
+    let ours = file.metadata()?;
     let entries = match std::fs::read_dir(format!("/proc/{pid}/fd")) {
         Ok(entries) => entries,
-        Err(e) => return e.kind() != io::ErrorKind::NotFound,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => {
+            let what = format!(
+                "only root and its own user may see whether process {pid} has it open ({e}): ask as one of them"
+            );
+            return Err(io::Error::other(what));
+        }
     };
     let others =
         entries.filter_map(Result::ok).filter(|entry| own.as_deref().is_none_or(|own| entry.file_name() != own));
     let mut leads_to = others.filter_map(|entry| std::fs::metadata(entry.path()).ok());
-    leads_to.any(|open| (open.dev(), open.ino()) == (ours.dev(), ours.ino()))
+    Ok(leads_to.any(|open| (open.dev(), open.ino()) == (ours.dev(), ours.ino())))
 }
 
 /// Moves the file to quarantine. A power loss leaves it there or where it was, and once this has returned, there.

@@ -19,6 +19,7 @@ use tidegauge_storage::source::{Columns, ReadError};
 
 use super::check::contradiction;
 use super::{Finding, Lost, OnProgress, OpenStep, RecoveryReport, Step, check_segment, quarantine};
+use crate::clock;
 use crate::error::OpenError;
 use crate::flush::reference;
 use crate::open::next_segment;
@@ -225,7 +226,8 @@ impl Salvage<'_> {
             late: info.late,
             cold: false,
             level: info.level,
-            created: info.created,
+            // Of a header that is gone nothing tells it.
+            created: if info.created == 0 { clock::now().nanos() } else { info.created },
             opening: self.opening,
         };
         let failed = |e: WriteError| OpenError::Io {

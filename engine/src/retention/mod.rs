@@ -126,7 +126,8 @@ impl Kept {
     }
 }
 
-/// `{job="debug"}=7d`, as `--retention-rule` of the agent takes it; the age in seconds.
+/// `{job="debug"}=604800s`; that of all other series has no matchers. For people to read: what is no letter in a value
+/// is written as in Rust.
 fn rule_text(rule: &RetentionRule) -> String {
     let matcher = |matcher: &Matcher| {
         let op = match matcher.op() {

@@ -22,23 +22,44 @@ pub struct LostChunk {
     pub why: ReadError,
 }
 
-/// Damaged timestamp columns, which many chunks may share: where in the file the bit is that was turned over, if it is
-/// one.
+/// What is known of timestamp columns, which many chunks may share.
 #[derive(Debug, Default)]
-pub(super) struct Columned(HashMap<u64, Option<(usize, u8)>>);
+pub(super) struct Columned {
+    /// Where in the file the bit is that was turned over in a damaged one, if it is one. By all that the directory says of
+    /// the bytes: records may contradict each other.
+    flipped: HashMap<(u64, u16, u32), Option<(usize, u8)>>,
+    /// Where they end, by number: where the first value column of a chunk that has them begins. Not made before a record
+    /// must be proved.
+    ends: Option<HashMap<u32, u64>>,
+}
 
 /// A column's bytes, and the bit that was put right.
 type Read<'a> = (Cow<'a, [u8]>, Option<(usize, u8)>);
 
 impl Columned {
     fn timestamps<'a>(&mut self, segment: &'a Segment, record: &TimestampsRecord) -> Result<Read<'a>, ReadError> {
-        let known = self.0.get(&record.offset).copied();
-        let read = column(segment, (record.offset, record.len, record.crc), "a timestamp column", known);
+        let told = (record.offset, record.len, record.crc);
+        let known = self.flipped.get(&told).copied();
+        let read = column(segment, told, "a timestamp column", known);
         if known.is_none() && !matches!(read, Ok((_, None))) {
             let flipped = read.as_ref().ok().and_then(|(_, bit)| *bit);
-            self.0.insert(record.offset, flipped);
+            self.flipped.insert(told, flipped);
         }
         read
+    }
+
+    /// Whether a column that ends here is number `number` (M5).
+    fn ends_at(&mut self, segment: &Segment, number: u32, end: Option<u64>) -> bool {
+        let ends = self.ends.get_or_insert_with(|| {
+            let mut ends = HashMap::new();
+            for at in 0..segment.index.records(Section::Chunks) {
+                let Ok(records) = segment.chunk_records(at..at + 1) else { continue };
+                let Chunk { timestamps, offset, .. } = records.get(0);
+                ends.entry(timestamps).and_modify(|end: &mut u64| *end = offset.min(*end)).or_insert(offset);
+            }
+            ends
+        });
+        end.is_some() && ends.get(&number).copied() == end
     }
 }
 
@@ -117,11 +138,16 @@ impl Salvage {
     }
 
     /// What the directory says of the timestamps of a chunk, and whether that was found right. A record of a damaged block
-    /// is proved by its column: that has its checksum, and what is decoded of it says everything that the record says.
-    fn timestamps_record(&self, number: usize, chunk: &Chunk) -> Result<(TimestampsRecord, bool), ReadError> {
+    /// is proved by its column: that has its checksum, what is decoded of it says everything that the record says, and it
+    /// lies where the column of this number must (M5).
+    fn timestamps_record(&mut self, number: usize, chunk: &Chunk) -> Result<(TimestampsRecord, bool), ReadError> {
         match self.segment.timestamps_of(number, chunk) {
             Ok(record) => Ok((*record, true)),
-            Err(e) => self.unchecked.timestamps_of(number, chunk).map(|record| (*record, false)).map_err(|_| e),
+            Err(e) => {
+                let Ok(record) = self.unchecked.timestamps_of(number, chunk) else { return Err(e) };
+                let end = record.offset.checked_add(u64::from(record.len)).filter(|_| record.len > 0);
+                if self.columns.ends_at(&self.segment, chunk.timestamps, end) { Ok((*record, false)) } else { Err(e) }
+            }
         }
     }
 }
@@ -146,13 +172,19 @@ fn decode(
     } else {
         (Cow::Borrowed(segment.column(record.offset, record.len, record.crc, "a timestamp column")?), None)
     };
-    let at = TimestampColumn::parse(&bytes, count).map_err(|e| segment.chunk_error(record.offset, e))?;
+    // What was put right and looks like another release's was not put right.
+    let wrong = |offset, e, mended: bool| match segment.chunk_error(offset, e) {
+        ReadError::TooNew { .. } if mended => segment.corrupt_at(offset, "checksum of a column is wrong".to_owned()),
+        e => e,
+    };
+    let at = TimestampColumn::parse(&bytes, count).map_err(|e| wrong(record.offset, e, timestamps.is_some()))?;
     let (bytes, values) = column(segment, (chunk.offset, chunk.len, chunk.crc), "a value column", None)?;
-    let of_values = ValueColumn::parse(&bytes, count).map_err(|e| segment.chunk_error(chunk.offset, e))?;
+    let of_values = ValueColumn::parse(&bytes, count).map_err(|e| wrong(chunk.offset, e, values.is_some()))?;
+    let mended = timestamps.is_some() || values.is_some();
     let mut samples = Columns::default();
     for vector in 0..at.vectors() {
         decode_vector(&at, &of_values, vector, TimeRange::ALL, &mut samples)
-            .map_err(|e| segment.chunk_error(chunk.offset, e))?;
+            .map_err(|e| wrong(chunk.offset, e, mended))?;
     }
     Ok(Decoded { samples, timestamps, values })
 }

@@ -43,9 +43,13 @@ struct Span {
 impl Holes {
     pub(super) fn find(segment: &Segment) -> Self {
         let mut holes = Self::default();
-        for span in spans(segment) {
+        let spans = spans(segment);
+        // Once for all: it looks at all postings.
+        let ordinals: Vec<u32> = spans.iter().flat_map(|span| span.series.clone()).collect();
+        let mut sets = by_postings(segment, &ordinals).into_iter();
+        for span in spans {
             holes.delimit(segment, &span);
-            holes.prove(segment, &span);
+            holes.prove(segment, &span, sets.by_ref().take(span.series.len()).collect());
         }
         holes
     }
@@ -54,6 +58,10 @@ impl Holes {
     fn delimit(&mut self, segment: &Segment, span: &Span) {
         let Span { series, chunks, .. } = span;
         self.chunks.extend(series.clone().map(|ordinal| (ordinal, None)));
+        // Records may say anything, whatever their checksums.
+        if chunks.start > chunks.end || chunks.end > segment.index.records(Section::Chunks) {
+            return;
+        }
         let pieces = if chunks.len() == series.len() {
             chunks.clone().map(|number| number..number + 1).collect()
         } else {
@@ -79,9 +87,7 @@ impl Holes {
     }
 
     /// The label sets of a span, if they are what lies there (H2).
-    fn prove(&mut self, segment: &Segment, span: &Span) {
-        let ordinals: Vec<u32> = span.series.clone().collect();
-        let sets = by_postings(segment, &ordinals);
+    fn prove(&mut self, segment: &Segment, span: &Span, sets: Vec<Vec<u32>>) {
         let mut encoded = Vec::new();
         for set in &sets {
             let mut before = 0;
@@ -92,7 +98,7 @@ impl Holes {
         }
         let there = segment.bytes(Section::Labels, span.labels.start, span.labels.end);
         if there.is_ok_and(|there| there.is_some_and(|there| *there == encoded[..])) {
-            self.sets.extend(ordinals.into_iter().zip(sets));
+            self.sets.extend(span.series.clone().zip(sets));
         }
     }
 
