@@ -125,7 +125,7 @@ pub struct Packer {
 }
 
 impl Packer {
-    /// Adds a tail of at most [`PACKED_SAMPLES`]. Tails come by slot, the one in order before the late one.
+    /// Adds a tail of at most `PACKED_SAMPLES`. Tails come by slot, the one in order before the late one.
     pub fn push(&mut self, full: Full<'_>) {
         debug_assert!(full.pairs.len() <= PACKED_SAMPLES, "a longer tail is a chunk");
         let at = self.timestamps_of(full.pairs);
