@@ -7,6 +7,7 @@ use std::time::Duration;
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
 use tidegauge_storage::model::Timestamp;
+use tidegauge_storage::segment::Segment;
 
 use super::tests::{Contents, contents, path_of, quarantined, settle, try_open};
 use super::{Recovery, RecoveryReport};
@@ -172,6 +173,9 @@ fn p5_a_segment_whose_header_is_gone_loses_nothing() {
     let (report, found) = check(&disk, &all, "no header");
     assert_eq!((found, report.mended.len()), (all.len(), 1), "{report:?}");
     assert!(report.mended[0].to_string().contains("known from elsewhere"), "{}", report.mended[0]);
+    // When it was made nothing tells; made long ago, it would be cold at once.
+    let segment = Segment::open(&disk, &path_of(&disk, "segments")).unwrap();
+    assert!(segment.info().created > 1_600_000_000_000_000_000, "{}", segment.info().created);
 }
 
 /// A manifest that is gone as well: one bit of a header is put right by itself.
