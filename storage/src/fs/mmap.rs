@@ -25,5 +25,6 @@ pub(super) fn map(file: &File) -> io::Result<Map> {
 pub(super) fn map_to_mend(file: &File) -> io::Result<MapMut> {
     // SAFETY: as above. The map is private, so writing to it changes no file.
     let map = unsafe { memmap2::MmapOptions::new().map_copy(file) }?;
-    Ok(MapMut(MapMutKind::File(map)))
+    let len = map.len();
+    Ok(MapMut(MapMutKind::File(map, len)))
 }

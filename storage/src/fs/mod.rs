@@ -108,7 +108,8 @@ pub trait Fs: Send + Sync + Debug {
     /// # Errors
     /// As above.
     fn map_to_mend(&self, path: &Path) -> io::Result<MapMut> {
-        Ok(MapMut::resized(&self.map(path)?, None))
+        let map = self.map(path)?;
+        Ok(MapMut::copy_of(&map, map.len()))
     }
 }
 
@@ -212,8 +213,8 @@ pub struct Map(MapKind);
 #[derive(Clone, Debug)]
 enum MapKind {
     File(Arc<memmap2::Mmap>),
-    /// Pages that were written to are copies.
-    Mended(Arc<memmap2::MmapMut>),
+    /// Pages that were written to are copies. So many of the first bytes.
+    Mended(Arc<memmap2::MmapMut>, usize),
     /// For file systems that live in memory.
     Bytes(Arc<AlignedBytes>),
 }
@@ -229,7 +230,7 @@ impl Map {
     /// A map of bytes in memory, for file systems that have no real files.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        MapMut::resized(bytes, None).freeze()
+        MapMut::copy_of(bytes, bytes.len()).freeze()
     }
 }
 
@@ -239,25 +240,36 @@ pub struct MapMut(MapMutKind);
 
 #[derive(Debug)]
 enum MapMutKind {
-    File(memmap2::MmapMut),
+    /// So many of the first bytes.
+    File(memmap2::MmapMut, usize),
     Bytes(AlignedBytes),
 }
 
 impl MapMut {
-    /// A copy of bytes, cut or filled up with zeros to a length.
-    pub(crate) fn resized(bytes: &[u8], len: Option<usize>) -> Self {
-        let len = len.unwrap_or(bytes.len());
+    fn copy_of(bytes: &[u8], len: usize) -> Self {
         let mut words = vec![0u64; len.div_ceil(8)];
-        let kept = &bytes[..bytes.len().min(len)];
-        bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..kept.len()].copy_from_slice(kept);
+        bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..bytes.len()].copy_from_slice(bytes);
         Self(MapMutKind::Bytes(AlignedBytes { words, len }))
+    }
+
+    /// The same with another length: cut, which copies nothing, or filled up with zeros, for which all of it is copied to
+    /// memory.
+    #[must_use]
+    pub fn with_len(self, len: usize) -> Self {
+        if len > self.len() {
+            return Self::copy_of(&self, len);
+        }
+        Self(match self.0 {
+            MapMutKind::File(map, _) => MapMutKind::File(map, len),
+            MapMutKind::Bytes(bytes) => MapMutKind::Bytes(AlignedBytes { len, ..bytes }),
+        })
     }
 
     /// From now on it is read only.
     #[must_use]
     pub fn freeze(self) -> Map {
         Map(match self.0 {
-            MapMutKind::File(map) => MapKind::Mended(Arc::new(map)),
+            MapMutKind::File(map, len) => MapKind::Mended(Arc::new(map), len),
             MapMutKind::Bytes(bytes) => MapKind::Bytes(Arc::new(bytes)),
         })
     }
@@ -268,7 +280,7 @@ impl Deref for MapMut {
 
     fn deref(&self) -> &[u8] {
         match &self.0 {
-            MapMutKind::File(map) => map,
+            MapMutKind::File(map, len) => &map[..*len],
             MapMutKind::Bytes(bytes) => bytes.get(),
         }
     }
@@ -277,7 +289,7 @@ impl Deref for MapMut {
 impl DerefMut for MapMut {
     fn deref_mut(&mut self) -> &mut [u8] {
         match &mut self.0 {
-            MapMutKind::File(map) => map,
+            MapMutKind::File(map, len) => &mut map[..*len],
             MapMutKind::Bytes(bytes) => &mut bytemuck::cast_slice_mut(&mut bytes.words)[..bytes.len],
         }
     }
@@ -295,7 +307,7 @@ impl Deref for Map {
     fn deref(&self) -> &[u8] {
         match &self.0 {
             MapKind::File(map) => map,
-            MapKind::Mended(map) => map,
+            MapKind::Mended(map, len) => &map[..*len],
             MapKind::Bytes(bytes) => bytes.get(),
         }
     }

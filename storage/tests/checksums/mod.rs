@@ -33,16 +33,26 @@ pub fn index_start(segment: &[u8]) -> usize {
 
 /// Makes every checksum of a segment right: columns, sections, blocks of the index, header, footer.
 pub fn fix_segment(bytes: &mut [u8]) {
-    let Some(footer) = bytes.len().checked_sub(SEGMENT_FOOTER).filter(|at| *at >= SEGMENT_HEADER) else { return };
-    let section = |bytes: &[u8], i: usize| {
-        let (offset, len) = (u64_at(bytes, footer + i * 24) as usize, u64_at(bytes, footer + i * 24 + 8) as usize);
-        (offset <= footer && len <= footer - offset).then_some((offset, len))
-    };
+    fix_columns(bytes);
+    fix_outline(bytes);
+}
+
+/// Where the footer says that a section lies: begin and length.
+fn section_of(bytes: &[u8], i: usize) -> Option<(usize, usize)> {
+    let footer = bytes.len().checked_sub(SEGMENT_FOOTER).filter(|at| *at >= SEGMENT_HEADER)?;
+    let (offset, len) = (u64_at(bytes, footer + i * 24) as usize, u64_at(bytes, footer + i * 24 + 8) as usize);
+    (offset <= footer && len <= footer - offset).then_some((offset, len))
+}
+
+fn fix_columns(bytes: &mut [u8]) {
+    if bytes.len() < SEGMENT_HEADER + SEGMENT_FOOTER {
+        return;
+    }
     // Section, length of a record, places of offset, length (u16) and checksum in it.
     let first_version = u32_at(bytes, 8) == 1;
     let chunks = if first_version { (1, 24, 0, 20, 8) } else { (1, 20, 0, 16, 4) };
     for (i, record, offset_at, len_at, crc_at) in [(0, 32, 16, 28, 24), chunks] {
-        let Some((start, len)) = section(bytes, i) else { continue };
+        let Some((start, len)) = section_of(bytes, i) else { continue };
         for at in (start..start + len / record * record).step_by(record) {
             let offset = match i {
                 1 if !first_version => usize::from(bytes[at + 18]) << 32 | u32_at(bytes, at) as usize,
@@ -55,8 +65,13 @@ pub fn fix_segment(bytes: &mut [u8]) {
             }
         }
     }
+}
+
+/// Makes the checksums of a segment's sections, blocks of the index, header and footer right, and leaves those of columns.
+pub fn fix_outline(bytes: &mut [u8]) {
+    let Some(footer) = bytes.len().checked_sub(SEGMENT_FOOTER).filter(|at| *at >= SEGMENT_HEADER) else { return };
     for i in 0..SECTIONS {
-        if let Some((start, len)) = section(bytes, i) {
+        if let Some((start, len)) = section_of(bytes, i) {
             let crc = crc32c::crc32c(&bytes[start..start + len]);
             put_u32(bytes, footer + i * 24 + 16, crc);
         }

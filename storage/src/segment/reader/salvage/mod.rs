@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use super::Segment;
 use super::index::Checks;
 use super::open::{blocks as blocks_of, corrupt, sections};
-use crate::fs::{Fs, MapMut};
+use crate::fs::Fs;
 use crate::model::{Labels, SeqNo, SeqRange, TimeRange};
 use crate::segment::SegmentInfo;
 use crate::segment::format::{SECTIONS, Section};
@@ -92,17 +92,13 @@ impl fmt::Display for Mended {
     }
 }
 
-/// What was put right, by where it lies.
-#[derive(Debug)]
-struct Mends {
-    file: PathBuf,
-    done: BTreeMap<u64, Mended>,
-}
+/// What was put right, by where it lies: of header, footer, each column and each block of the index one place at most.
+#[derive(Debug, Default)]
+struct Mends(BTreeMap<u64, (Option<u8>, &'static str)>);
 
 impl Mends {
     fn note(&mut self, offset: usize, bit: Option<u8>, what: &'static str) {
-        let offset = offset as u64;
-        self.done.insert(offset, Mended { file: self.file.clone(), offset, bit, what });
+        self.0.insert(offset as u64, (bit, what));
     }
 }
 
@@ -120,8 +116,8 @@ pub struct Salvage {
 
 impl Salvage {
     /// Opens a segment whatever state it is in, as far as it can be told where everything lies. `expected` helps where
-    /// header or footer cannot be read, or the file has not the length that it had. O(bytes of the index); a file of
-    /// another length is copied to memory whole.
+    /// header or footer cannot be read, or the file has not the length that it had. O(bytes of the index); a file that was
+    /// cut short is copied to memory whole.
     ///
     /// # Errors
     /// [`ReadError::Corrupt`] if nothing can be told, [`ReadError::Io`] if the file cannot be read.
@@ -136,9 +132,9 @@ impl Salvage {
             // What was cut off may be what nobody needs.
             let wanted = usize::try_from(expected.file_bytes).ok().filter(|wanted| wanted / 2 <= len);
             let wanted = wanted.ok_or_else(|| corrupt(path, len as u64, "more than half of the file is cut off"))?;
-            image = MapMut::resized(&image, Some(wanted));
+            image = image.with_len(wanted);
         }
-        let mut mends = Mends { file: path.to_owned(), done: BTreeMap::new() };
+        let mut mends = Mends::default();
         let (header, footer) = outline::read(path, &image, expected, &mut mends)?;
         let sections = sections(path, image.len(), header.version, &footer)?;
         let blocks = blocks_of(path, image.len(), &footer, &sections)?;
@@ -200,8 +196,10 @@ impl Salvage {
         chunks.range.map(|number| self.segment.chunk(number).ok().map(|(_, at)| u64::from(at.count))).sum()
     }
 
-    /// What was put right so far, by offset: header, footer and index at the opening, columns when they are read.
-    pub fn mended(&self) -> impl Iterator<Item = &Mended> {
-        self.mends.done.values()
+    /// What was put right so far, by offset: header, footer and index at the opening, columns when they are read. One place
+    /// at most of each of these, of each block of the index and of each column.
+    pub fn mended(&self) -> impl ExactSizeIterator<Item = Mended> {
+        let file = &self.segment.path;
+        self.mends.0.iter().map(|(&offset, &(bit, what))| Mended { file: file.clone(), offset, bit, what })
     }
 }
