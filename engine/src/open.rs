@@ -80,6 +80,8 @@ impl Builder {
         };
         let teams = self.teams()?;
         let mut salvaged = RecoveryReport::default();
+        let audit = AuditLog::new(Arc::clone(&fs), &dir);
+        let audit = if self.dir.is_some() { audit.beside_others() } else { audit };
         let (wal_dir, segment_dir) = (dir.join("wal"), dir.join("segments"));
         let mut reserve = LogReserve { fs: &*fs, wal_dir: &wal_dir, given_up: false };
         let (mut manifest, segments);
@@ -101,7 +103,8 @@ impl Builder {
                 manifest = reserve.or_without(None, || open_or_rebuild(&fs, &dir, &teams, &mut salvaged))?;
                 make_folder(&*fs, &dir, &segment_dir)?;
                 keep_unnamed(&*fs, &dir, &manifest, &mut salvaged)?;
-                segments = salvage_segments(&fs, &dir, &mut manifest, &teams, &self.progress, &mut salvaged)?;
+                let told = (&audit, &mut salvaged);
+                segments = salvage_segments(&fs, &dir, &mut manifest, &teams, &self.progress, told)?;
             }
         }
 
@@ -259,8 +262,6 @@ impl Builder {
         let threads = (worker, flusher, compactor);
         let held = start(&core, threads, &flushes, sync.as_ref(), lock, (self.watch, idle))?;
         let held = Mutex::new(held);
-        let audit = AuditLog::new(Arc::clone(&log_fs), &dir);
-        let audit = if self.dir.is_some() { audit.beside_others() } else { audit };
         if let Some(entry) = report.audit_entry()
             && let Err(e) = audit.record(entry)
         {

@@ -85,6 +85,7 @@ fn as_json(report: &RecoveryReport) -> serde_json::Value {
         "torn_tail": report.torn_tail.as_ref().map(|torn| json!({"file": torn.file, "offset": torn.offset})),
         "lost": report.lost.iter().map(lost).collect::<Vec<_>>(),
         "put_right": report.mended.iter().map(mended).collect::<Vec<_>>(),
+        "put_right_places": report.mended_places,
         "quarantined": report.quarantined,
         "notes": report.notes,
     })
@@ -100,6 +101,12 @@ fn as_text(report: &RecoveryReport) -> String {
     }
     for mended in &report.mended {
         let _ = writeln!(out, "put right   {mended}");
+    }
+    match report.mended_places - report.mended.len() as u64 {
+        0 => {}
+        more => {
+            let _ = writeln!(out, "put right   {more} places more");
+        }
     }
     for file in &report.quarantined {
         let _ = writeln!(out, "set aside   {}", file.display());

@@ -1,5 +1,8 @@
 //! P5: of a damaged segment salvage loses what nobody can tell any more, and nothing else.
 
+#[path = "../../../storage/tests/checksums/mod.rs"]
+mod checksums;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +11,12 @@ use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
 use tidegauge_storage::model::Timestamp;
 use tidegauge_storage::segment::Segment;
+use tidegauge_storage::source::ReadError;
 
-use super::tests::{Contents, contents, path_of, quarantined, settle, try_open};
+use super::tests::{Contents, contents, path_of, push, quarantined, settle, try_open};
 use super::{Recovery, RecoveryReport};
 use crate::core::SeriesSample;
+use crate::error::OpenError;
 use crate::options::Level;
 use crate::verify::verify_on;
 
@@ -191,4 +196,55 @@ fn p5_a_flipped_bit_is_put_right_where_the_manifest_is_made_anew() {
         assert_eq!((report.mended.len(), report.mended[0].offset), (1, place as u64));
         assert!(contents(&engine) == all);
     }
+}
+
+/// A column of a later release in a file that is damaged elsewhere is not lost: that release saves all of it. What was
+/// salvaged of another file before that was found is told.
+#[test]
+fn p5_what_a_later_release_wrote_is_refused_and_not_lost() {
+    let fs = SimFs::new();
+    let engine = try_open(&fs, Recovery::Strict).unwrap();
+    for round in 0..2 {
+        push(&engine, round);
+        engine.flush().unwrap();
+    }
+    let all = contents(&engine);
+    engine.close().unwrap();
+    let folder = Path::new("memory/segments");
+    let [first, second] = fs.list(folder).unwrap().try_into().unwrap();
+    let (first, second) = (folder.join(first), folder.join(second));
+    settle(&fs);
+
+    // Two bits of the first file's first column.
+    let disk = damage(&fs, &first, |bytes| bytes[74] ^= 0b11);
+    settle(&disk);
+    let newer = damage(&disk, &second, |bytes| {
+        // The encoding of the first value column, which begins with it; then a header beyond one bit.
+        let footer = bytes.len() - checksums::SEGMENT_FOOTER;
+        let chunks = checksums::u64_at(bytes, footer + 24) as usize;
+        let column = usize::from(bytes[chunks + 18]) << 32 | checksums::u32_at(bytes, chunks) as usize;
+        bytes[column] = 31;
+        checksums::fix_segment(bytes);
+        bytes[8..40].fill(0xee);
+    });
+    let before = newer.map(&second).unwrap().to_vec();
+    for _ in 0..2 {
+        let refused = try_open(&newer, Recovery::Salvage).map(drop).unwrap_err();
+        assert!(matches!(&refused, OpenError::Read(ReadError::TooNew { file, .. }) if *file == second), "{refused}");
+        assert!(newer.map(&second).unwrap()[..] == before[..], "it stays as it is");
+    }
+    let name = first.file_name().unwrap().to_str().unwrap();
+    assert_eq!(quarantined(&newer), [name]);
+    let audit = String::from_utf8(newer.map(Path::new("memory/audit.log")).unwrap().to_vec()).unwrap();
+    assert!(audit.contains("lost_0") && audit.contains(name), "{audit}");
+
+    // Under the later release all of the second file is there.
+    newer.open(&second).unwrap().write_all_at(0, &fs.map(&second).unwrap()).unwrap();
+    let engine = try_open(&newer, Recovery::Salvage).unwrap();
+    assert!(engine.recovery_report().is_whole());
+    let found = contents(&engine);
+    assert!(
+        found.len() < all.len()
+            && all.iter().filter(|((_, at), _)| *at >= 300_000).all(|(k, v)| found.get(k) == Some(v))
+    );
 }

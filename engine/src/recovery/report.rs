@@ -24,8 +24,10 @@ pub struct RecoveryReport {
     /// What salvage could not save; empty unless it was asked for.
     pub lost: Vec<Lost>,
     /// What salvage put right in segments, so that nothing of it is lost: a bit that was turned over, a header that the
-    /// manifest knows.
+    /// manifest knows. The first 10,000 places of each file.
     pub mended: Vec<Mended>,
+    /// How many places it put right in all.
+    pub mended_places: u64,
     /// Damaged files, and copies of those that were cut, where they lie now.
     pub quarantined: Vec<PathBuf>,
     /// Whether salvage made a manifest anew; the notes tell what the one before may have known alone.
@@ -58,6 +60,15 @@ pub struct Lost {
 }
 
 impl RecoveryReport {
+    /// Adds what was found in one file.
+    pub(crate) fn append(&mut self, of: Self) {
+        self.lost.extend(of.lost);
+        self.mended.extend(of.mended);
+        self.mended_places += of.mended_places;
+        self.quarantined.extend(of.quarantined);
+        self.notes.extend(of.notes);
+    }
+
     /// What the audit log says of it, if salvage changed anything.
     pub(crate) fn audit_entry(&self) -> Option<Entry> {
         if self.lost.is_empty() && self.quarantined.is_empty() && !self.manifest_made_anew {
@@ -75,8 +86,8 @@ impl RecoveryReport {
         for (nth, lost) in self.lost.iter().take(AUDITED_MAX).enumerate() {
             entry = entry.text(&format!("lost_{nth}"), &lost.to_string());
         }
-        if !self.mended.is_empty() {
-            entry = entry.number("put_right", self.mended.len() as u64);
+        if self.mended_places > 0 {
+            entry = entry.number("put_right", self.mended_places);
         }
         for (nth, mended) in self.mended.iter().take(AUDITED_MAX).enumerate() {
             entry = entry.text(&format!("put_right_{nth}"), &mended.to_string());

@@ -1,8 +1,9 @@
 //! Saving what can be read of damaged segments.
 //!
-//! - Q1: A damaged file has a durable name in quarantine before the manifest lets go of it.
-//! - Q2: What was saved is durable in a new segment, in the old one's place in the order, in the same edit.
-//! - Q3: So after a crash at any point, either nothing has happened or all of it; salvaging again finds no damage.
+//! - K1: A damaged file has a durable name in quarantine before the manifest lets go of it.
+//! - K2: What was saved is durable in a new segment, in the old one's place in the order, in the same edit.
+//! - K3: So after a crash at any point, either nothing has happened or all of it; salvaging again finds no damage.
+//! - K4: What is lost with a file stands in the audit log before the manifest lets go of it: after that nobody could tell.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,13 +20,14 @@ use tidegauge_storage::source::{Columns, ReadError};
 
 use super::check::contradiction;
 use super::{Finding, Lost, OnProgress, OpenStep, RecoveryReport, Step, check_segment, quarantine};
+use crate::audit::AuditLog;
 use crate::clock;
 use crate::error::OpenError;
 use crate::flush::reference;
 use crate::open::next_segment;
 use crate::version::order_of;
 
-/// Holes of one file that are told one by one.
+/// Holes of one file that are told one by one, and places that were put right.
 const HOLES_MAX: usize = 10_000;
 
 /// Checks every segment that the manifest names, and puts what can be saved in the place of the damaged ones.
@@ -37,7 +39,7 @@ pub(crate) fn salvage_segments(
     manifest: &mut Manifest,
     threads: &Threads,
     progress: &OnProgress,
-    report: &mut RecoveryReport,
+    (audit, report): (&AuditLog, &mut RecoveryReport),
 ) -> Result<Vec<Arc<Segment>>, OpenError> {
     let folder = dir.join("segments");
     let (store_id, opening) = (manifest.state().store_id, manifest.state().open_number);
@@ -54,18 +56,17 @@ pub(crate) fn salvage_segments(
     let mut sound: Vec<Arc<Segment>> = Vec::new();
     let lost_before = report.lost.len();
     for (named, finding) in checked {
-        let holes_before = report.lost.len();
-        let mut salvage = Salvage { fs, dir, folder: &folder, named, opening, report, holes_before };
+        let mut salvage = Salvage { fs, dir, folder: &folder, named, opening, report: RecoveryReport::default() };
         let path = salvage.path();
         match finding {
             Finding::Sound(segment, _) => sound.push(Arc::from(segment)),
             Finding::Unknown(e) => return Err(e.into()),
             Finding::Missing => {
                 salvage.lose_all(0, "the file is missing".to_owned());
+                salvage.note(audit);
                 manifest.commit(&[Edit::SegmentRemove(named.id)])?;
             }
             Finding::Unreadable(e) | Finding::Damaged(e) => {
-                salvage.keep()?;
                 let saved = match open_damaged(&**fs, &path, &named, store_id) {
                     Ok(mut old) => salvage.rewrite(&mut old, store_id, next_segment(manifest.state()))?,
                     Err(ReadError::Corrupt { .. }) => {
@@ -77,6 +78,8 @@ pub(crate) fn salvage_segments(
                 };
                 let mut edits = vec![Edit::SegmentRemove(named.id)];
                 edits.extend(saved.iter().map(|info| Edit::SegmentAdd(reference(info))));
+                salvage.keep()?;
+                salvage.note(audit);
                 manifest.commit(&edits)?;
                 if let Some(info) = saved {
                     sound.push(Arc::new(Segment::open(&**fs, &folder.join(file_name(info.id)))?));
@@ -84,6 +87,7 @@ pub(crate) fn salvage_segments(
                 remove(&**fs, &path)?;
             }
         }
+        report.append(salvage.report);
     }
     sound.sort_by_key(|s| order_of(s));
     // Which samples had replaced which, only those that are lost could tell.
@@ -162,9 +166,8 @@ struct Salvage<'a> {
     named: SegmentRef,
     /// Which opening of the store this is.
     opening: u32,
-    report: &'a mut RecoveryReport,
-    /// Holes that other files have.
-    holes_before: usize,
+    /// Of this segment alone.
+    report: RecoveryReport,
 }
 
 impl Salvage<'_> {
@@ -177,6 +180,15 @@ impl Salvage<'_> {
         let kept = quarantine::keep(&**self.fs, self.dir, &path);
         self.report.quarantined.push(kept.map_err(|source| OpenError::Io { path, source })?);
         Ok(())
+    }
+
+    /// Whether that can be written or not, what was saved counts; the report is told in any case.
+    fn note(&mut self, audit: &AuditLog) {
+        if let Some(entry) = self.report.audit_entry()
+            && let Err(e) = audit.record(entry)
+        {
+            self.report.notes.push(format!("{}: the audit log was not written: {e}", self.path().display()));
+        }
     }
 
     fn lose_all(&mut self, offset: u64, what: String) {
@@ -195,7 +207,7 @@ impl Salvage<'_> {
     /// Holes of one file beyond [`HOLES_MAX`] are told together.
     fn lose(&mut self, why: &ReadError, series: Option<&Labels>) -> &mut Lost {
         let (offset, mut what) = place_of(why);
-        let holes = self.report.lost.len() - self.holes_before;
+        let holes = self.report.lost.len();
         if holes > HOLES_MAX {
             let last = self.report.lost.last_mut().expect("there are many");
             last.samples = None;
@@ -250,7 +262,11 @@ impl Salvage<'_> {
             columns.clear();
             old.read(ordinal, &mut columns, &mut lost);
             for chunk in lost {
-                let many = self.report.lost.len() - self.holes_before >= HOLES_MAX;
+                if matches!(chunk.why, ReadError::TooNew { .. }) {
+                    // Not damaged: a later release can read it, and saves it with the rest.
+                    return Err(chunk.why.into());
+                }
+                let many = self.report.lost.len() >= HOLES_MAX;
                 let entry = self.lose(&chunk.why, Some(&labels).filter(|_| !many));
                 if let Some(range) = chunk.time_range.filter(|_| !many) {
                     (entry.time_range, entry.samples) = (Some(range), Some(chunk.samples));
@@ -269,7 +285,9 @@ impl Salvage<'_> {
             into.push_series(&labels, &columns, old.max_seq(ordinal)).map_err(failed)?;
             last = Some(labels);
         }
-        self.report.mended.extend(old.mended().cloned());
+        let mended = old.mended();
+        self.report.mended_places = mended.len() as u64;
+        self.report.mended.extend(mended.take(HOLES_MAX));
         let saved = writer.map(SegmentWriter::finish).transpose().map_err(failed)?;
         self.count_lost(saved.as_ref().map_or(0, |info| info.samples));
         Ok(saved)
@@ -302,7 +320,7 @@ impl Salvage<'_> {
     /// What is missing all in all is known: the manifest counts the samples. Where one place's size is not known, that is
     /// what the others leave; where several are not, they are that together.
     fn count_lost(&mut self, saved: u64) {
-        let lost = &mut self.report.lost[self.holes_before..];
+        let lost = &mut self.report.lost;
         let known: u64 = lost.iter().map(|lost| lost.samples_at_least).sum();
         let rest = self.named.samples.saturating_sub(saved).saturating_sub(known);
         let mut unknown = lost.iter_mut().filter(|lost| lost.samples.is_none());
