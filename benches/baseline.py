@@ -29,7 +29,7 @@ SHORT = ["--noplot", "--warm-up-time", "0.3", "--measurement-time", "1"]
 def run(home, only):
     """Every bench once, each checking its answer; what is measured goes to `home` alone."""
     subprocess.run(["rm", "-rf", str(home)], check=True)
-    command = ["cargo", "bench", "-p", "tidegauge-bench", "--benches", "--", *SHORT, *([only] if only else [])]
+    command = ["cargo", "bench", "-p", "tidegauge-bench", "--bench", "*", "--", *SHORT, *([only] if only else [])]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "CRITERION_HOME": str(home)}, stdout=sys.stderr)
     if done.returncode:
         sys.exit(1)
