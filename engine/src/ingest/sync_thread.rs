@@ -11,7 +11,7 @@ use tidegauge_storage::wal::{FrameNo, SyncJob, WalSynced};
 use crate::core::Core;
 use crate::lock::LockName;
 use crate::pace::Pace;
-use crate::sync::{Condvar, Mutex, MutexGuard, thread};
+use crate::sync::{Condvar, Mutex, MutexGuard, run_soon, thread};
 
 /// When no more files may be opened, one is tried again after this.
 const RETRY: Duration = Duration::from_millis(20);
@@ -96,6 +96,7 @@ impl SyncThread {
 
     /// The thread's life. A failed job poisons: it is never run again.
     pub(crate) fn run(&self, core: &Arc<Core>) {
+        run_soon();
         let mut untold = Untold::default();
         let (begun, mut told_at) = (Instant::now(), None);
         loop {

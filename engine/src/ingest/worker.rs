@@ -21,7 +21,7 @@ use crate::registry::Registry;
 use crate::ring::Drain;
 use crate::subscribe::Feeds;
 use crate::sync::atomic::Ordering;
-use crate::sync::{hint, thread};
+use crate::sync::{hint, run_soon, thread};
 use crate::watch::Sketch;
 
 /// A sample is visible at most this long after its push, unasked, with a margin for the wake-up below 2 ms. A nap costs
@@ -127,6 +127,7 @@ impl Worker {
 
     /// The thread's life. Returns when the engine closes and everything pushed is visible.
     pub(crate) fn run(&mut self) {
+        run_soon();
         self.core.worker_is_here();
         let mut idle = 0;
         loop {

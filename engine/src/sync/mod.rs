@@ -27,6 +27,7 @@ mod ordering;
 mod prefetch;
 #[cfg(not(loom))]
 mod rwlock;
+mod slice;
 mod trim;
 #[cfg(not(loom))]
 mod yields;
@@ -40,6 +41,7 @@ pub(crate) use lock::lock;
 pub(crate) use ordering::is_weakened;
 pub(crate) use ordering::{weakenable, weakenable_fence, weakenable_step};
 pub(crate) use prefetch::prefetch;
+pub(crate) use slice::run_soon;
 pub(crate) use trim::trim_memory;
 
 #[cfg(not(loom))]
