@@ -216,7 +216,10 @@ fn check(core: &Core, is_known: bool, sample: &SeriesSample) -> Result<(), PushE
 #[cold]
 fn refusal(core: &Core, refused: Refused, pressure: BackPressure, capacity: usize) -> PushError {
     match (refused, pressure) {
-        (Refused::Full, BackPressure::Block(waited)) if waited > Duration::ZERO => PushError::Timeout { waited },
+        (Refused::Full, BackPressure::Block(waited)) if waited > Duration::ZERO => {
+            core.counters.wait_timed_out();
+            PushError::Timeout { waited }
+        }
         (Refused::Full, _) => PushError::Full,
         (Refused::Dropped, _) => PushError::Dropped,
         (Refused::TooLong, _) => PushError::BatchTooLarge { limit: capacity },

@@ -16,7 +16,7 @@ use crate::gate::{Full, Gate, Shut};
 use crate::ingest::Request;
 use crate::options::Durability;
 use crate::registry::{Heads, Moved, Registry, SeriesError, SeriesId};
-use crate::requests::Requests;
+use crate::requests::{NotAsked, RequestNo, Requests};
 use crate::retention::Kept;
 use crate::ring::Rings;
 use crate::stats::Counters;
@@ -215,6 +215,17 @@ impl Core {
         if let Some(worker) = self.worker.get() {
             worker.unpark();
         }
+    }
+
+    /// Asks the worker for something, and wakes it. Who finds no room in time is counted.
+    pub(crate) fn ask(&self, request: Request, weight: usize, patience: Duration) -> Result<RequestNo, NotAsked> {
+        let asked = self.requests.ask(request, weight, patience);
+        match asked {
+            Ok(_) => self.wake_worker(),
+            Err(NotAsked::Full) => self.counters.wait_timed_out(),
+            Err(NotAsked::Closed) => {}
+        }
+        asked
     }
 
     /// Tells those who wait that a commit is visible; lanes and watermark say so already.

@@ -43,6 +43,16 @@ pub(crate) fn count(snapshot: &Snapshot, selector: &str, range: TimeRange) -> Re
 impl Life {
     /// Deletes; on return it is visible, and survives what a durable push survives.
     pub(crate) fn delete(&self, selector: &str, range: TimeRange) -> Result<SeqNo, DeleteError> {
+        self.delete_within(selector, range, PATIENCE)
+    }
+
+    /// As [`Self::delete`], where the worker takes it within `patience`.
+    pub(crate) fn delete_within(
+        &self,
+        selector: &str,
+        range: TimeRange,
+        patience: Duration,
+    ) -> Result<SeqNo, DeleteError> {
         let matchers = promql::parse_selector(selector).map_err(SelectError::from)?;
         self.may_delete()?;
         let tombstone = Tombstone { seq: SeqNo(0), matchers, range, created: clock::now().nanos() };
@@ -55,7 +65,7 @@ impl Life {
         if self.core.versions.load().tombstones.len() >= TOMBSTONES_MAX {
             return Err(DeleteError::TooMany { limit: TOMBSTONES_MAX });
         }
-        let seq = self.ask_worker(tombstone.matchers.clone(), range, tombstone.created)?;
+        let seq = self.ask_worker(tombstone.matchers.clone(), range, tombstone.created, patience)?;
         if self.core.durability.logs() {
             block_durable(&self.core, seq.0 + 1).map_err(|e| match e {
                 crate::error::WaitError::Poisoned(poisoned) => DeleteError::Poisoned(poisoned),
@@ -84,21 +94,29 @@ impl Life {
         }
     }
 
-    fn ask_worker(&self, matchers: Vec<Matcher>, range: TimeRange, created: i64) -> Result<SeqNo, DeleteError> {
+    fn ask_worker(
+        &self,
+        matchers: Vec<Matcher>,
+        range: TimeRange,
+        created: i64,
+        patience: Duration,
+    ) -> Result<SeqNo, DeleteError> {
         let core = &self.core;
         let gone = || core.gate.poisoned().map_or(DeleteError::Closed, DeleteError::Poisoned);
         let (replier, mut answer) = reply();
         let request = Request::Delete { matchers, range, created, replier };
-        let asked = core.requests.ask(request, 1, PATIENCE).map_err(|e| match e {
+        let asked = core.ask(request, 1, patience).map_err(|e| match e {
             NotAsked::Full => DeleteError::Busy,
             NotAsked::Closed => gone(),
         })?;
-        core.wake_worker();
-        match answer.wait(Some(PATIENCE)) {
+        match answer.wait(Some(patience)) {
             Ok(answer) => answer,
             Err(NoReply::Gone) => Err(gone()),
             // Taken in the meantime, its answer is on the way.
-            Err(NoReply::Timeout) if core.requests.withdraw(asked).is_some() => Err(DeleteError::Busy),
+            Err(NoReply::Timeout) if core.requests.withdraw(asked).is_some() => {
+                core.counters.wait_timed_out();
+                Err(DeleteError::Busy)
+            }
             Err(NoReply::Timeout) => answer.wait(None).unwrap_or_else(|_| Err(gone())),
         }
     }

@@ -105,6 +105,8 @@ mod full;
 mod full_crashes;
 #[cfg(all(test, not(loom)))]
 mod prefixes;
+#[cfg(all(test, not(loom)))]
+mod timeouts;
 
 #[cfg(not(loom))]
 mod clock;

@@ -31,6 +31,8 @@ pub(crate) struct Counters {
     compacting: AtomicBool,
     subscriptions: AtomicU64,
     missed_by_subscriptions: AtomicU64,
+    holds: AtomicU64,
+    holds_in_vain: AtomicU64,
     wait_timeouts: AtomicU64,
     refused_ahead: AtomicU64,
     refused_series: AtomicU64,
@@ -64,6 +66,8 @@ impl Default for Counters {
             compacting: AtomicBool::new(false),
             subscriptions: AtomicU64::new(0),
             missed_by_subscriptions: AtomicU64::new(0),
+            holds: AtomicU64::new(0),
+            holds_in_vain: AtomicU64::new(0),
             wait_timeouts: AtomicU64::new(0),
             refused_ahead: AtomicU64::new(0),
             refused_series: AtomicU64::new(0),
@@ -100,6 +104,17 @@ impl Counters {
         self.missed_by_subscriptions.fetch_add(samples, Ordering::Relaxed);
     }
 
+    /// The worker begins to wait for a slow subscriber.
+    pub(crate) fn holds(&self) {
+        self.holds.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It has waited for as long as the subscriber asks for.
+    pub(crate) fn held_in_vain(&self) {
+        self.holds_in_vain.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Somebody waited for the worker, or for room, as long as he may.
     pub(crate) fn wait_timed_out(&self) {
         self.wait_timeouts.fetch_add(1, Ordering::Relaxed);
     }
@@ -298,6 +313,10 @@ pub struct Stats {
     pub subscriptions: u64,
     /// Samples that subscriptions missed because their readers were slow.
     pub subscription_missed_samples: u64,
+    /// How often the worker held everything up for a subscriber who asks for that (`Lag::Hold`).
+    pub subscription_holds: u64,
+    /// How many of these lasted as long as the subscriber asks for, in vain.
+    pub subscription_hold_timeouts: u64,
     /// The series that bring most samples, up to ten, the hottest first: an estimate over the last ten to twenty
     /// seconds.
     pub hottest_series: Vec<HotSeries>,
@@ -309,7 +328,9 @@ pub struct Stats {
     pub warnings: u64,
     /// How often a thread of this process had to wait for a mutex of an engine; none is on the hot path.
     pub lock_waits: u64,
-    /// Waits for a push or a batch that ended without an answer in time.
+    /// Waits that ended without what was waited for: for a push to be visible or durable, for room in a lane (the push
+    /// was told to block), and for the worker to take a batch, a probe, a delete, a subscription or an eviction.
+    /// `Subscription::recv` is not counted: that nothing comes for a while is its ordinary way.
     pub wait_timeouts: u64,
     /// Pushes refused because a timestamp lay too far ahead of the clock; each names its series.
     pub refused_ahead: u64,
@@ -379,6 +400,8 @@ impl Stats {
             query_paused_nanos: u64::try_from(core.ledger.time_paused().as_nanos()).unwrap_or(u64::MAX),
             subscriptions: read(&counters.subscriptions),
             subscription_missed_samples: read(&counters.missed_by_subscriptions),
+            subscription_holds: read(&counters.holds),
+            subscription_hold_timeouts: read(&counters.holds_in_vain),
             // The registry is loaded under the lock: the ids in the sketch are not younger (V7).
             hottest_series: lock(&core.hot).hottest(HOTTEST, &core.registry()),
             worker_stalled: core.watched.worker_stalled.load(Ordering::Relaxed),

@@ -167,6 +167,11 @@ fn engine_metrics(list: &mut List, s: &Stats) {
     let help = "Samples that subscriptions missed because their readers were slow.";
     list.counter("tidegauge_subscription_missed_samples_total", help, s.subscription_missed_samples);
 
+    let help = "How often the ingest worker held everything up for a subscriber who asks for that.";
+    list.counter("tidegauge_subscription_holds_total", help, s.subscription_holds);
+    let help = "How many of these lasted as long as they may, in vain.";
+    list.counter("tidegauge_subscription_hold_timeouts_total", help, s.subscription_hold_timeouts);
+
     let help = "1 while the ingest worker does not come round.";
     list.gauge("tidegauge_worker_stalled", help, f64::from(u8::from(s.worker_stalled)));
     let help = "How often the ingest worker began not to come round.";
@@ -174,7 +179,7 @@ fn engine_metrics(list: &mut List, s: &Stats) {
     list.counter("tidegauge_warnings_total", "Warnings told on stderr.", s.warnings);
     let help = "How often a thread waited for a mutex of the engine; none is on the way of a push.";
     list.counter("tidegauge_lock_waits_total", help, s.lock_waits);
-    let help = "Waits for a push or a batch that ended without an answer in time.";
+    let help = "Waits for the ingest worker, or for room in a lane, that ended in vain.";
     list.counter("tidegauge_wait_timeouts_total", help, s.wait_timeouts);
     let help = "Pushes refused because a timestamp lay too far ahead of the clock.";
     list.counter("tidegauge_refused_ahead_total", help, s.refused_ahead);
@@ -249,7 +254,7 @@ mod tests {
     use super::*;
 
     /// Where each of the engine's statistics is shown.
-    const SHOWN: [(&str, &str); 55] = [
+    const SHOWN: [(&str, &str); 57] = [
         ("series", "tidegauge_series"),
         ("series_evicted", "tidegauge_series_evicted_total"),
         ("eviction_nanos", "tidegauge_eviction_seconds_total"),
@@ -293,6 +298,8 @@ mod tests {
         ("query_paused_nanos", "tidegauge_query_paused_seconds_total"),
         ("subscriptions", "tidegauge_subscriptions"),
         ("subscription_missed_samples", "tidegauge_subscription_missed_samples_total"),
+        ("subscription_holds", "tidegauge_subscription_holds_total"),
+        ("subscription_hold_timeouts", "tidegauge_subscription_hold_timeouts_total"),
         ("hottest_series", "tidegauge_hot_series_samples"),
         ("worker_stalled", "tidegauge_worker_stalled"),
         ("worker_stalls", "tidegauge_worker_stalls_total"),

@@ -217,11 +217,10 @@ impl Batch {
         let (replier, mut verdict) = reply();
         let weight = samples.len() + checks.len() + 1;
         let request = Request::Batch(BatchRequest { samples, checks, replier });
-        let asked = core.requests.ask(request, weight, waited).map_err(|e| match e {
+        let asked = core.ask(request, weight, waited).map_err(|e| match e {
             NotAsked::Full => CommitError::Timeout { waited },
             NotAsked::Closed => gone(),
         })?;
-        core.wake_worker();
         match verdict.wait(timeout) {
             Ok(verdict) => Ok(verdict),
             Err(NoReply::Gone) => Err(gone()),

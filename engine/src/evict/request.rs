@@ -206,10 +206,12 @@ pub(super) fn take_only(core: &Core, since: IdleSince) -> Result<usize, NotEvict
 /// Asks the worker, and waits for what it answers.
 fn ask<T>(core: &Core, patience: Duration, request: impl FnOnce(Replier<T>) -> Request) -> Result<T, NotEvicted> {
     let (replier, mut answer) = reply();
-    let asked = core.requests.ask(request(replier), 1, patience).map_err(|_| NotEvicted::Unanswered)?;
-    core.wake_worker();
+    let asked = core.ask(request(replier), 1, patience).map_err(|_| NotEvicted::Unanswered)?;
     let answered = answer.wait(Some(patience)).or_else(|why| match core.requests.withdraw(asked) {
-        Some(_) => Err(why),
+        Some(_) => {
+            core.counters.wait_timed_out();
+            Err(why)
+        }
         // Taken: the answer is on its way.
         None => answer.wait(None),
     });

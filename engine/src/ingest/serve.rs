@@ -112,17 +112,19 @@ pub(crate) fn probe(core: &Core, timeout: Duration) -> Result<(), ProbeError> {
     }
     let gone = || core.gate.poisoned().map_or(ProbeError::Closed, ProbeError::Poisoned);
     let (replier, mut sign) = reply();
-    let asked = core.requests.ask(Request::Probe(replier), 1, timeout).map_err(|e| match e {
+    let asked = core.ask(Request::Probe(replier), 1, timeout).map_err(|e| match e {
         NotAsked::Full => ProbeError::Timeout { waited: timeout },
         NotAsked::Closed => gone(),
     })?;
-    core.wake_worker();
     sign.wait(Some(timeout)).map_err(|e| {
         drop(core.requests.withdraw(asked));
-        match e {
-            NoReply::Gone => gone(),
-            NoReply::Timeout if core.gate.why_shut() == Some(Shut::DiskFull) => ProbeError::DiskFull,
-            NoReply::Timeout => ProbeError::Timeout { waited: timeout },
+        if e == NoReply::Gone {
+            return gone();
+        }
+        core.counters.wait_timed_out();
+        match core.gate.why_shut() {
+            Some(Shut::DiskFull) => ProbeError::DiskFull,
+            _ => ProbeError::Timeout { waited: timeout },
         }
     })
 }

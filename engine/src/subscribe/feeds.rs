@@ -114,8 +114,15 @@ impl Feeds {
             let mut began = None;
             let hold = || {
                 let Lag::Hold(patience) = lag else { return false };
-                let began = *began.get_or_insert_with(Instant::now);
-                if lags || began.elapsed() >= patience || core.is_stopping() || core.is_poisoned() {
+                if lags || patience.is_zero() || core.is_stopping() || core.is_poisoned() {
+                    return false;
+                }
+                let began = *began.get_or_insert_with(|| {
+                    core.counters.holds();
+                    Instant::now()
+                });
+                if began.elapsed() >= patience {
+                    core.counters.held_in_vain();
                     return false;
                 }
                 core.heartbeat();

@@ -18,5 +18,7 @@ pub use feed::{Feed, Inbox, Missed, Next, feed};
 pub(crate) use feeds::{Feeds, NewFeed};
 #[cfg(not(loom))]
 pub(crate) use subscription::subscribe;
+#[cfg(all(test, not(loom)))]
+pub(crate) use subscription::subscribe_within;
 #[cfg(not(loom))]
 pub use subscription::{Delivery, Lag, RecvError, SubscribeError, SubscribeOptions, Subscription};

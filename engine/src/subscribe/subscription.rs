@@ -130,6 +130,16 @@ pub(crate) fn subscribe(
     selector: &str,
     options: SubscribeOptions,
 ) -> Result<Subscription, SubscribeError> {
+    subscribe_within(core, selector, options, START_PATIENCE)
+}
+
+/// As [`subscribe`], where the worker has room for it within `patience`.
+pub(crate) fn subscribe_within(
+    core: &Arc<Core>,
+    selector: &str,
+    options: SubscribeOptions,
+    patience: Duration,
+) -> Result<Subscription, SubscribeError> {
     let matchers = promql::parse_selector(selector)?;
     if core.gate.why_shut() == Some(Shut::ReadOnly) {
         return Err(SubscribeError::ReadOnly);
@@ -138,11 +148,10 @@ pub(crate) fn subscribe(
     let (feed, inbox) = feed(options.samples.clamp(2, SAMPLES_MAX));
     let (replier, mut started) = reply();
     let request = Request::Subscribe(NewFeed { feed, matchers, lag: options.lag, started: replier });
-    core.requests.ask(request, 1, START_PATIENCE).map_err(|e| match e {
+    core.ask(request, 1, patience).map_err(|e| match e {
         NotAsked::Full => SubscribeError::Timeout,
         NotAsked::Closed => gone(),
     })?;
-    core.wake_worker();
     let start = started.wait(None).map_err(|_| gone())?.ok_or(SubscribeError::TooMany { limit: Feeds::MAX })?;
     Ok(Subscription { core: Arc::clone(core), inbox, start, ticket: None })
 }
