@@ -148,7 +148,7 @@ mod api {
     pub use crate::stats::{Quantiles, Stats};
     pub use crate::subscribe::{Delivery, Lag, RecvError, SubscribeError, SubscribeOptions, Subscription};
     pub use crate::wait::AckFuture;
-    pub use crate::watch::{HotSeries, Warning};
+    pub use crate::watch::{HotSeries, Stalled, Warning, Worker};
 
     /// Work on a data directory from outside of an engine.
     pub mod admin {

@@ -325,8 +325,8 @@ fn start_in(
         held.evictor = Some((evictor, spawn(core, "evict", move || evicting.run(&seen, limits))?));
     }
     if let Some(lock) = &mut held.lock {
-        let core = Arc::clone(core);
-        lock.beat(move |why| core.poison(why)).map_err(|source| OpenError::Thread { source })?;
+        let (works, core) = (Arc::clone(&core.watched.works), Arc::clone(core));
+        lock.beat(works, move |why| core.poison(why)).map_err(|source| OpenError::Thread { source })?;
     }
     Ok(())
 }

@@ -369,7 +369,8 @@ impl Builder {
         self
     }
 
-    /// After how long a worker that does not come round is called stalled: in the statistics, and by a warning.
+    /// After how long the ingest worker that does not come round, or another worker that does not get on with what it
+    /// has begun, is called stalled: in the statistics, and by a warning. Longer than the slowest fdatasync of the device.
     pub fn stall_warn_after(mut self, time: Duration) -> Self {
         self.watch.stall_warn_after = time;
         self

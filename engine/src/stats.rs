@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock, lock_waits, thread};
-use crate::watch::HotSeries;
+use crate::watch::{HotSeries, Stalled};
 
 /// Series told of as the hottest.
 const HOTTEST: usize = 10;
@@ -324,6 +324,11 @@ pub struct Stats {
     pub worker_stalled: bool,
     /// How often that began.
     pub worker_stalls: u64,
+    /// Workers that do not get on now, the ingest worker among them: each with what it is at and for how long, as of a
+    /// second ago at most. Noticed after `Builder::stall_warn_after`.
+    pub stalled: Vec<Stalled>,
+    /// How often that began, of all workers.
+    pub stalls: u64,
     /// Warnings told; see `Builder::on_warning`.
     pub warnings: u64,
     /// How often a thread of this process had to wait for a mutex of an engine; none is on the hot path.
@@ -406,6 +411,8 @@ impl Stats {
             hottest_series: lock(&core.hot).hottest(HOTTEST, &core.registry()),
             worker_stalled: core.watched.worker_stalled.load(Ordering::Relaxed),
             worker_stalls: read(&core.watched.worker_stalls),
+            stalled: lock(&core.watched.stalled).clone(),
+            stalls: read(&core.watched.stalls),
             warnings: read(&core.watched.warnings),
             lock_waits: lock_waits(),
             wait_timeouts: read(&counters.wait_timeouts),

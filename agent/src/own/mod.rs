@@ -9,7 +9,7 @@ mod metric;
 
 use std::borrow::Cow;
 
-use tidegauge::{Engine, Quantiles, Stats};
+use tidegauge::{Engine, Quantiles, Stats, Worker};
 
 pub(crate) use collector::Collector;
 pub(crate) use counters::Counters;
@@ -23,12 +23,13 @@ pub(crate) fn measure(engine: &Engine, counters: &Counters) -> Vec<Metric> {
     measured(engine, counters, &engine.stats(), Detail::Stored)
 }
 
-/// What is shown: as [`measure`], with the buckets of histograms, and the hottest series. Those are not stored: they
-/// would be many series each, or another one for whatever others push.
+/// What is shown: as [`measure`], with the buckets of histograms, the hottest series, and what stalls. Those are not
+/// stored: they would be many series each, or another one for whatever others push.
 pub(crate) fn shown(engine: &Engine, counters: &Counters) -> Vec<Metric> {
     let stats = engine.stats();
     let mut list = measured(engine, counters, &stats, Detail::Shown);
     list.extend(hottest(&stats));
+    list.extend(stalled(&stats));
     list
 }
 
@@ -176,6 +177,13 @@ fn engine_metrics(list: &mut List, s: &Stats) {
     list.gauge("tidegauge_worker_stalled", help, f64::from(u8::from(s.worker_stalled)));
     let help = "How often the ingest worker began not to come round.";
     list.counter("tidegauge_worker_stalls_total", help, s.worker_stalls);
+    let help = "For how long a worker has not got on with what it is at; 0 while all is well.";
+    for worker in Worker::ALL {
+        let longest = s.stalled.iter().filter(|stalled| stalled.worker == worker).map(|s| s.for_at_least).max();
+        let seconds = longest.unwrap_or_default().as_secs_f64();
+        list.labelled("tidegauge_stalled_seconds", "gauge", help, "worker", worker.name(), seconds);
+    }
+    list.counter("tidegauge_stalls_total", "How often a worker began not to get on.", s.stalls);
     list.counter("tidegauge_warnings_total", "Warnings told on stderr.", s.warnings);
     let help = "How often a thread waited for a mutex of the engine; none is on the way of a push.";
     list.counter("tidegauge_lock_waits_total", help, s.lock_waits);
@@ -226,6 +234,18 @@ fn hottest(s: &Stats) -> Vec<Metric> {
     list.finish()
 }
 
+/// With what workers do not get on.
+fn stalled(s: &Stats) -> Vec<Metric> {
+    let mut list = List::default();
+    let help = "For how long a worker has not got on with this.";
+    for stalled in &s.stalled {
+        let labels = vec![("worker", stalled.worker.name().into()), ("work", stalled.work.into())];
+        let seconds = stalled.for_at_least.as_secs_f64();
+        list.part_of("tidegauge_stalled_work_seconds", "", "gauge", help, labels, seconds);
+    }
+    list.finish()
+}
+
 /// A summary; without quantiles as long as nothing was measured.
 fn quantiles(list: &mut List, name: &'static str, help: &'static str, q: &Quantiles) {
     if q.count > 0 {
@@ -254,7 +274,7 @@ mod tests {
     use super::*;
 
     /// Where each of the engine's statistics is shown.
-    const SHOWN: [(&str, &str); 57] = [
+    const SHOWN: [(&str, &str); 59] = [
         ("series", "tidegauge_series"),
         ("series_evicted", "tidegauge_series_evicted_total"),
         ("eviction_nanos", "tidegauge_eviction_seconds_total"),
@@ -303,6 +323,8 @@ mod tests {
         ("hottest_series", "tidegauge_hot_series_samples"),
         ("worker_stalled", "tidegauge_worker_stalled"),
         ("worker_stalls", "tidegauge_worker_stalls_total"),
+        ("stalled", "tidegauge_stalled_seconds"),
+        ("stalls", "tidegauge_stalls_total"),
         ("warnings", "tidegauge_warnings_total"),
         ("lock_waits", "tidegauge_lock_waits_total"),
         ("wait_timeouts", "tidegauge_wait_timeouts_total"),

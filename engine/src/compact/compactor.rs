@@ -23,6 +23,7 @@ use crate::core::Core;
 use crate::flush::reference;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::watch::{Worker, Working};
 
 /// Looks for something to do at least this often.
 const IDLE: Duration = Duration::from_secs(60);
@@ -106,9 +107,13 @@ impl Compactor {
                 Next::All(asked) => (true, asked),
                 Next::Due => (false, 0),
             };
-            self.parts.graveyard.sweep();
+            let sweep = |parts: &CompactorParts| {
+                let _work = core.watched.begin(Worker::Compact, "removing segments that were replaced");
+                parts.graveyard.sweep();
+            };
+            sweep(&self.parts);
             let result = self.drop_oldest().and_then(|()| self.work(all));
-            self.parts.graveyard.sweep();
+            sweep(&self.parts);
             if all {
                 core.compactions.ended(asked, result.clone());
             }
@@ -205,6 +210,7 @@ impl Compactor {
         let removals = ids.iter().map(|id| Edit::SegmentRemove(*id));
         let edits: Vec<Edit> = [Edit::Horizon(horizon)].into_iter().chain(removals).collect();
         {
+            let _work = core.watched.begin(Worker::Compact, "letting the oldest segments go");
             let mut manifest = manifest.lock().expect("manifest lock");
             match manifest.commit(&edits) {
                 Ok(()) => {}
@@ -260,6 +266,7 @@ impl CompactorParts {
     /// New segments durable, then the manifest, then the version, then the old files (C4).
     fn carry_out(&self, job: &Job, inputs: Vec<Input>, ages: &[AgeMask]) -> Result<(), Failure> {
         let started = Instant::now();
+        let work = self.core.watched.begin(Worker::Compact, "a compaction");
         let Self { core, fs, dir, manifest, store_id, opening, next_segment, graveyard, options } = self;
         let target = Target {
             fs,
@@ -268,7 +275,7 @@ impl CompactorParts {
             opening: *opening,
             next_id: &|| next_segment.fetch_add(1, Ordering::Relaxed),
             segment_bytes: options.segment_bytes,
-            go_on: &|| self.go_on(),
+            go_on: &|| self.go_on(&work),
         };
         let mut made: Vec<SegmentInfo> = Vec::new();
         let mut result = match job.why {
@@ -321,6 +328,7 @@ impl CompactorParts {
             in_memory || pieces.iter().filter(below).any(|p| p.hidden > 0 || p.frozen)
         };
         let core = &self.core;
+        let _work = core.watched.begin(Worker::Compact, "forgetting deletes that are carried out");
         let mut manifest = self.manifest.lock().expect("manifest lock");
         let known = &manifest.state().tombstones;
         let done: Vec<SeqNo> = settled.iter().filter(|t| !hides(t)).map(|t| t.seq).collect();
@@ -342,9 +350,10 @@ impl CompactorParts {
     }
 
     /// Asked between chunks. While flushes are behind, they have the machine.
-    fn go_on(&self) -> bool {
+    fn go_on(&self, work: &Working) -> bool {
         let core = &self.core;
         loop {
+            work.gets_on();
             if core.is_stopping() || core.is_poisoned() {
                 return false;
             }

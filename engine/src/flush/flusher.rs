@@ -19,6 +19,7 @@ use crate::gate::Full;
 use crate::pace::Pace;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, epoch, trim_memory};
+use crate::watch::{Worker, Working};
 
 /// A full disk is asked again after this.
 const SPACE_RETRY: Duration = Duration::from_millis(250);
@@ -89,6 +90,7 @@ impl Flusher {
                     tidy_at = Some(Instant::now() + IDLE);
                 }
                 Next::Witness => {
+                    let _work = self.0.core.watched.begin(Worker::Flush, "saying what of the manifest is durable");
                     witness(&self.0.core, &self.0.manifest);
                     witnessed_at = Some(Instant::now());
                 }
@@ -146,8 +148,9 @@ impl Flusher {
     }
 
     fn flush(&self, job: &FlushJob) -> Result<(), FlushFailure> {
+        let work = self.0.core.watched.begin(Worker::Flush, "the segments of a memtable");
         let mut made = Vec::new();
-        let result = self.flush_into(job, &mut made);
+        let result = self.flush_into(job, &mut made, &work);
         if result.as_ref().is_err_and(FlushFailure::is_full) {
             // The next try takes new numbers: what this one finished must not eat the space.
             for info in &made {
@@ -157,9 +160,9 @@ impl Flusher {
         result
     }
 
-    fn flush_into(&self, job: &FlushJob, made: &mut Vec<SegmentInfo>) -> Result<(), FlushFailure> {
+    fn flush_into(&self, job: &FlushJob, made: &mut Vec<SegmentInfo>, work: &Working) -> Result<(), FlushFailure> {
         let started = Instant::now();
-        write_segments(&self.0, job, made)?;
+        write_segments(&self.0, job, made, work)?;
         let segments = made.iter().map(|info| self.open(info)).collect::<Result<Vec<_>, _>>()?;
         let mut edits: Vec<Edit> = made.iter().map(|info| Edit::SegmentAdd(reference(info))).collect();
         edits.extend(job.release.map(Edit::WalRelease));

@@ -17,12 +17,14 @@ use crate::chunker::Chunker;
 use crate::clock;
 use crate::memtable::{MemtableSource, Pair};
 use crate::sync::atomic::Ordering;
+use crate::watch::Working;
 
 /// Writes the segments of a memtable. Those that are finished are in `made`, also after an error.
 pub(super) fn write_segments(
     parts: &FlusherParts,
     job: &FlushJob,
     made: &mut Vec<SegmentInfo>,
+    work: &Working,
 ) -> Result<(), WriteError> {
     let core = &parts.core;
     // No series of the memtable is evicted before it is flushed: whichever registry is current knows them (V6).
@@ -33,6 +35,7 @@ pub(super) fn write_segments(
     let mut older = Half::new(parts, source.seq_range(), true);
     let mut packed = Packed::default();
     for slot in slots.in_label_order(listing.slots()) {
+        work.gets_on();
         let Some(labels) = slots.labels(slot) else { continue };
         // One number for both: the greatest over all segments is what counts.
         let last_seq = SeqNo(listing.last_seq(slot));
@@ -46,6 +49,7 @@ pub(super) fn write_segments(
         older.write_pairs(&labels, last_seq, before)?;
     }
     made.extend(in_order.finish()?);
+    work.gets_on();
     made.extend(older.finish()?);
     Ok(())
 }

@@ -12,9 +12,13 @@ use crate::core::Core;
 use crate::lock::LockName;
 use crate::pace::Pace;
 use crate::sync::{Condvar, Mutex, MutexGuard, run_soon, thread};
+use crate::watch::Worker;
 
 /// When no more files may be opened, one is tried again after this.
 const RETRY: Duration = Duration::from_millis(20);
+
+/// What the thread is at besides.
+const TELLING: &str = "telling the manifest where the log ends";
 
 /// A job and the sequence number behind the last sample that it makes durable.
 type Job = (SyncJob, u64);
@@ -103,6 +107,7 @@ impl SyncThread {
             let (job, seq) = match self.next(told_at) {
                 Next::Sync(job) => job,
                 Next::TellEnd => {
+                    let _work = core.watched.begin(Worker::Sync, TELLING);
                     let told = core.is_poisoned() || self.tell(core, self.manifest(), &mut untold);
                     told_at = Some(Instant::now());
                     if !told {
@@ -114,7 +119,10 @@ impl SyncThread {
             };
             let result = loop {
                 let started = Instant::now();
-                let result = job.run();
+                let result = {
+                    let _work = core.watched.begin(Worker::Sync, "an fdatasync of the log");
+                    job.run()
+                };
                 core.counters.fdatasync(started.elapsed());
                 match &result {
                     // The folder could not be opened to be synced: no sync has failed.
@@ -139,6 +147,7 @@ impl SyncThread {
                     core.wake_worker();
                     core.durable_waiters.reached(told);
                     (untold.log.through, untold.next_seq) = (through, seq);
+                    let _work = core.watched.begin(Worker::Sync, TELLING);
                     untold.log.files.extend(job.made().iter().copied());
                     if !untold.log.files.is_empty() {
                         self.tell(core, self.manifest(), &mut untold);
@@ -157,6 +166,7 @@ impl SyncThread {
             }
         }
         if !core.is_poisoned() {
+            let _work = core.watched.begin(Worker::Sync, TELLING);
             self.tell(core, self.manifest(), &mut untold);
         }
     }

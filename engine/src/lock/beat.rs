@@ -5,6 +5,7 @@ use std::io;
 use super::Held;
 use crate::clock;
 use crate::sync::{Arc, Condvar, Mutex, thread};
+use crate::watch::{Worker, Works};
 
 /// A running heartbeat. Dropping it ends the thread.
 pub(super) struct Beat {
@@ -19,16 +20,18 @@ struct Stop {
 }
 
 impl Beat {
-    pub(super) fn start(held: Held, lost: impl FnOnce(String) + Send + 'static) -> io::Result<Self> {
+    pub(super) fn start(held: Held, works: Arc<Works>, lost: impl FnOnce(String) + Send + 'static) -> io::Result<Self> {
         let stop = Arc::new(Stop::default());
         let seen = Arc::clone(&stop);
-        let thread = thread::Builder::new().name("tidegauge-lock".to_owned()).spawn(move || run(held, &seen, lost))?;
+        let thread =
+            thread::Builder::new().name("tidegauge-lock".to_owned()).spawn(move || run(held, &seen, &works, lost))?;
         Ok(Self { stop, thread: Some(thread) })
     }
 }
 
-fn run(mut held: Held, stop: &Stop, lost: impl FnOnce(String)) {
+fn run(mut held: Held, stop: &Stop, works: &Arc<Works>, lost: impl FnOnce(String)) {
     while !stop.asked_within(&held) {
+        let _work = works.begin(Worker::Lock, "the heartbeat");
         if !held.name.is_ours() {
             lost(held.name.lost());
             return;

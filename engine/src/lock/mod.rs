@@ -36,7 +36,8 @@ use tidegauge_storage::manifest::Ownership;
 
 use crate::error::OpenError;
 use crate::open::refused;
-use crate::sync::thread;
+use crate::sync::{Arc, thread};
+use crate::watch::Works;
 
 use beat::Beat;
 pub use owner::Owner;
@@ -165,9 +166,9 @@ impl DirLock {
     }
 
     /// Begins the heartbeat. `lost` is called once if the file loses its name.
-    pub(crate) fn beat(&mut self, lost: impl FnOnce(String) + Send + 'static) -> io::Result<()> {
+    pub(crate) fn beat(&mut self, works: Arc<Works>, lost: impl FnOnce(String) + Send + 'static) -> io::Result<()> {
         let held = self.held.try_clone()?;
-        self.beat = Some(Beat::start(held, lost)?);
+        self.beat = Some(Beat::start(held, works, lost)?);
         Ok(())
     }
 }

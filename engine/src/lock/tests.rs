@@ -86,7 +86,7 @@ fn the_heartbeat_moves_and_ends_with_the_lock() {
     let dir = tempfile::tempdir().unwrap();
     let mut held = DirLock::take(dir.path(), None, Duration::from_millis(1)).unwrap();
     let first = owner_of(dir.path()).unwrap().unwrap().heartbeat;
-    held.beat(|why| panic!("{why}")).unwrap();
+    held.beat(Arc::default(), |why| panic!("{why}")).unwrap();
     let deadline = clock::now().nanos() + SOON.as_nanos() as i64;
     // A reader may come between the write and the cut of a longer text.
     while owner_of(dir.path()).unwrap().is_none_or(|owner| owner.heartbeat == first) {
@@ -105,7 +105,7 @@ fn an_owner_whose_lock_file_is_gone_is_told() {
         let dir = tempfile::tempdir().unwrap();
         let mut held = DirLock::take(dir.path(), None, Duration::from_millis(1)).unwrap();
         let (tell, told) = mpsc::channel();
-        held.beat(move |why| tell.send(why).unwrap()).unwrap();
+        held.beat(Arc::default(), move |why| tell.send(why).unwrap()).unwrap();
         fs::remove_file(dir.path().join(FILE_NAME)).unwrap();
         if replaced {
             fs::write(dir.path().join(FILE_NAME), "").unwrap();
@@ -211,7 +211,7 @@ fn p10_an_owner_that_is_heard_while_its_lock_is_watched_keeps_it() {
     let mut held = DirLock::take(dir.path(), None, Duration::from_millis(1)).unwrap();
     fs::write(&path, "garbage").unwrap();
     held.held.owner.host = "alive.example".to_owned();
-    held.beat(|why| panic!("{why}")).unwrap();
+    held.beat(Arc::default(), |why| panic!("{why}")).unwrap();
     let since = std::time::Instant::now();
     let kept = force(dir.path(), |_| {
         // The first heartbeat ends the watch, however slow the disk is.

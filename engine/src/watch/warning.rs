@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Stalled;
+
 /// Something that a person should look at. Each is told once, when it begins.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -17,6 +19,10 @@ pub enum Warning {
         /// Since when at least.
         for_at_least: Duration,
     },
+    /// Another worker does not get on with what it has begun: a device that does not answer, mostly. Pushes and reads may
+    /// go on for a while; what waits for that worker does not.
+    #[error("{0}: see whether the disk answers, or whether the machine is overloaded")]
+    Stalled(Stalled),
     /// A snapshot is older than `Builder::snapshot_warn_after`: memory and files that it reads stay as long as it.
     #[error("a snapshot has been held for {age:?}, and what it reads is kept as long: see that it is dropped")]
     SnapshotHeld {
