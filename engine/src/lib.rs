@@ -104,6 +104,8 @@ mod full;
 #[cfg(all(test, not(loom)))]
 mod full_crashes;
 #[cfg(all(test, not(loom)))]
+mod losses;
+#[cfg(all(test, not(loom)))]
 mod prefixes;
 #[cfg(all(test, not(loom)))]
 mod timeouts;

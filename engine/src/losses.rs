@@ -1,0 +1,238 @@
+//! What each durability loses, and no more: the rows of the README's table.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::fs::sim::{Random, SimFs};
+use tidegauge_storage::manifest::Manifest;
+use tidegauge_storage::model::{LabelLimits, Timestamp};
+use tidegauge_storage::wal::{FrameNo, RecoverMode, WalState, WalWriter, WriterOptions};
+
+use crate::core::SeriesSample;
+use crate::engine::Engine;
+use crate::faults::{SOON, contents, series};
+use crate::ingest::Log;
+use crate::options::{Builder, Durability, Level};
+use crate::recovery::{OnProgress, OpenStep, Step};
+use crate::registry::{Registry, SeriesId};
+use crate::replay::Replayer;
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+fn open(fs: &SimFs, durability: Durability) -> Engine {
+    let mut builder = Builder::new(None).durability(durability).wal_bytes(1 << 20).background_compaction(false);
+    builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+    builder.open().unwrap()
+}
+
+/// A log, a disk, and a clock that stands still but where it is moved on: by a millisecond, in which one sample becomes
+/// visible. Now and then the power fails.
+struct Minute {
+    fs: SimFs,
+    log: Log,
+    registry: Registry,
+    id: SeriesId,
+    store_id: u128,
+    wal: WalState,
+    start: Instant,
+    now: u32,
+    interval: u32,
+    /// When the sync under way began, and how long the longest one took.
+    syncing_since: Option<u32>,
+    longest: u32,
+    /// The most that was lost, in samples: what was visible so many milliseconds before.
+    most_lost: u32,
+}
+
+impl Minute {
+    fn new(interval: u32) -> Self {
+        let (fs, dir) = (SimFs::new(), Path::new("d"));
+        let manifest = Manifest::open_or_create(Arc::new(fs.clone()), dir).unwrap();
+        let state = manifest.state();
+        let mut options = WriterOptions::new(state.store_id, state.open_number, FrameNo(1));
+        options.file_bytes = 1 << 16;
+        let writer = WalWriter::open(Arc::new(fs.clone()), dir.join("wal"), state.wal.oldest_epoch, options).unwrap();
+        let start = Instant::now();
+        let log = Log::new(writer, Durability::Interval(MILLISECOND * interval), 2);
+        let registry = Registry::new(10, LabelLimits::DEFAULT);
+        let slot = registry.resolve_labels(&registry.labels(&[("__name__", "cpu")]).unwrap()).unwrap();
+        Self {
+            id: SeriesId { slot, tag: 1 },
+            store_id: state.store_id,
+            wal: state.wal.clone(),
+            fs,
+            log,
+            registry,
+            start,
+            now: 0,
+            interval,
+            syncing_since: None,
+            longest: 0,
+            most_lost: 0,
+        }
+    }
+
+    fn time(&self) -> Instant {
+        self.start + MILLISECOND * self.now
+    }
+
+    fn millisecond(&mut self) {
+        self.now += 1;
+        let sample = [SeriesSample::new(self.id, Timestamp::from_nanos(self.now.into()), 1.0)];
+        self.log.begin(self.now.into());
+        self.log.add(&sample, 2, self.registry.slots(), &mut |_| false).unwrap();
+        self.log.finish(&mut |_| false).unwrap();
+        if let Some(since) = self.syncing_since {
+            self.longest = self.longest.max(self.now - since);
+        }
+        if self.now.is_multiple_of(7) {
+            self.lose_power();
+        }
+    }
+
+    fn lose_power(&mut self) {
+        let disk = self.fs.crash(self.now.into());
+        let registry = Registry::new(10, LabelLimits::DEFAULT);
+        let mut replayer = Replayer::new(&registry, 1);
+        let nobody = OnProgress::default();
+        let step = Step::new(&nobody, OpenStep::ReplayLog);
+        let recovered =
+            replayer.recover(&disk, Path::new("d/wal"), self.store_id, &self.wal, RecoverMode::Strict, &step);
+        recovered.unwrap();
+        let back: u64 = replayer.finish(1).sealed.iter().map(|memtable| memtable.samples()).sum();
+        let lost = self.now - back as u32;
+        // One more: the clock has stood still for it.
+        let bound = self.interval.max(self.longest) + self.longest + 1;
+        assert!(lost <= bound, "at {} ms: {lost} ms are lost, not {bound}", self.now);
+        self.most_lost = self.most_lost.max(lost);
+    }
+}
+
+/// P3, by a clock of its own: a power loss costs what became visible within the interval, or the sync before if that
+/// takes longer, and the sync that was under way.
+#[test]
+fn p3_a_power_loss_costs_at_most_the_interval_and_a_sync() {
+    for (interval, sync) in [(100, 5), (100, 60), (20, 50), (100, 0)] {
+        let minute = Arc::new(Mutex::new(Minute::new(interval)));
+        let fs = minute.lock().unwrap().fs.clone();
+        let meanwhile = Arc::clone(&minute);
+        // The first sync is of the folder, too.
+        fs.on_sync(Arc::new(move || {
+            (0..sync).for_each(|_| meanwhile.lock().unwrap().millisecond());
+            "any".into()
+        }));
+        loop {
+            let job = {
+                let mut minute = minute.lock().unwrap();
+                minute.millisecond();
+                if minute.now > 1_500 {
+                    break;
+                }
+                // As the worker does it, whenever the sync thread is free.
+                let now = minute.time();
+                let due = minute.log.is_sync_due(now);
+                let job = due.then(|| minute.log.sync_point(now)).flatten();
+                minute.syncing_since = job.as_ref().map(|_| minute.now);
+                job
+            };
+            if let Some(job) = job {
+                let through = job.run().unwrap();
+                let mut minute = minute.lock().unwrap();
+                minute.syncing_since = None;
+                minute.log.note_synced(through);
+            }
+        }
+        let most = minute.lock().unwrap().most_lost;
+        assert!(most >= interval.max(sync), "{interval}, {sync}: only {most} ms were lost, so the bound says little");
+    }
+}
+
+/// P3, with the engine itself, and the machine's clock: so what the machine itself did late is allowed for, and a
+/// quarter of a second more.
+#[test]
+fn p3_what_was_visible_for_longer_than_the_interval_survives_a_power_loss() {
+    let interval = Duration::from_millis(100);
+    let fs = SimFs::new();
+    let engine = open(&fs, Durability::Interval(interval));
+    let id = series(&engine, 1);
+    let began = Instant::now();
+    let (mut seen, mut disks, mut slowest) = (Vec::new(), Vec::new(), Duration::ZERO);
+    while began.elapsed() < Duration::from_millis(1_500) {
+        let pushed = Instant::now();
+        let ack = engine.push(id, Timestamp::from_nanos(seen.len() as i64), 1.0).unwrap();
+        engine.wait(ack, Level::Visible, SOON).unwrap();
+        slowest = slowest.max(pushed.elapsed());
+        seen.push(Instant::now());
+        if seen.len().is_multiple_of(64) {
+            let failed = Instant::now();
+            disks.push((failed, fs.crash(seen.len() as u64)));
+        }
+        while pushed.elapsed() < MILLISECOND {
+            std::thread::yield_now();
+        }
+    }
+    let sync = Duration::from_nanos(engine.stats().fdatasync.max);
+    let bound = interval + 2 * sync + slowest + Duration::from_millis(250);
+    let mut kept = 0;
+    for (failed, disk) in disks {
+        let back = contents(&open(&disk, Durability::Interval(interval))).len();
+        let owed = seen.iter().take_while(|at| **at + bound < failed).count();
+        assert!(back >= owed, "{back} came back, {owed} had been visible for {bound:?}");
+        kept = kept.max(owed);
+    }
+    assert!(kept > 0, "the machine is too slow to tell: {bound:?}");
+}
+
+/// P3 without a log: whenever the process is killed, or the power fails, exactly what was flushed is there. Batches are
+/// whole (P8), and the last accepted of a timestamp is there (P6): never a part of a flush.
+#[test]
+fn p3_without_a_log_a_kill_leaves_exactly_what_was_flushed() {
+    let fs = SimFs::new();
+    fs.record();
+    let engine = open(&fs, Durability::Memory);
+    let ids: Vec<_> = (0..3).map(|host| series(&engine, host)).collect();
+    // What is there after each flush, and the steps from when it was asked for until it was done.
+    let mut flushed = vec![(0, fs.steps(), BTreeMap::new())];
+    for round in 1..=5i64 {
+        let mut batch = engine.batch();
+        for &id in &ids {
+            // New, overwritten, and older than all that is there: a flush makes two segments of it.
+            for at in [round * 10, 7, -round] {
+                batch.push(id, Timestamp::from_nanos(at), round as f64).unwrap();
+            }
+        }
+        batch.commit().unwrap();
+        if round == 5 {
+            break;
+        }
+        let (begun, visible) = (fs.steps(), contents(&engine));
+        engine.flush().unwrap();
+        flushed.push((begun, fs.steps(), visible));
+        assert_eq!(engine.stats().segments, 2 * round as u64, "in order, and older");
+    }
+    let visible = contents(&engine);
+    let mut timeline = fs.timeline();
+    drop(engine);
+    assert!(visible.len() > flushed[4].2.len(), "something is not flushed");
+    let (mut last, mut points) = (0, 0);
+    loop {
+        let at = timeline.at();
+        for disk in [timeline.kill(), timeline.power_loss(&mut Random::new(at))] {
+            let back = contents(&open(&disk, Durability::Memory));
+            let may_be = |(begun, _, what): &&(u64, u64, BTreeMap<_, _>)| *begun <= at && *what == back;
+            let found = flushed.iter().rposition(|flush| may_be(&flush));
+            let owed = flushed.iter().rposition(|(_, done, _)| *done <= at).unwrap_or(0);
+            assert!(found.is_some_and(|found| found >= owed), "step {at}: {found:?} of {owed}, {back:?}");
+            last = last.max(found.unwrap_or(0));
+            points += 1;
+        }
+        if timeline.is_over() {
+            break;
+        }
+        timeline.advance();
+    }
+    assert!(last == 4 && points > 100, "{last} flushes, {points} points");
+}
