@@ -171,7 +171,7 @@ impl Lane {
         let end = Instant::now() + patience;
         // A full disk is told at once, and may pass.
         while let Err(e) = engine.wait(ack, level, patience) {
-            if e != WaitError::DiskFull || Instant::now() > end {
+            if !matches!(e, WaitError::DiskFull | WaitError::OutOfFiles) || Instant::now() > end {
                 return Err(stopped("a wait", e));
             }
             thread::sleep(Duration::from_millis(1));

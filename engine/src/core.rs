@@ -12,7 +12,7 @@ use tidegauge_storage::wal::WalSample;
 use crate::commit::{Durable, Pins, Watermark};
 use crate::compact::Desk;
 use crate::error::Poisoned;
-use crate::gate::{Full, Gate, Shut};
+use crate::gate::{Full, Gate, Shortage, Shut};
 use crate::ingest::Request;
 use crate::options::Durability;
 use crate::registry::{Heads, Moved, Registry, SeriesError, SeriesId};
@@ -236,15 +236,15 @@ impl Core {
 
     /// Shuts the gate until there is space, and tells those who wait for a flush, and for a push that has to wait for
     /// it, too (N5).
-    pub(crate) fn disk_is_full(&self, whose: Full) {
-        self.gate.disk_is_full(whose);
+    pub(crate) fn disk_is_full(&self, whose: Full, short: Shortage) {
+        self.gate.disk_is_full(whose, short);
         self.flushes.tell();
         self.visible_waiters.wake_all();
         self.durable_waiters.wake_pushed();
     }
 
-    /// Whether pushes that are not visible have to wait for space.
-    pub(crate) fn keeps_waiting(&self) -> bool {
+    /// What pushes that are not visible have to wait for.
+    pub(crate) fn keeps_waiting(&self) -> Option<Shortage> {
         self.gate.keeps_waiting(self.is_held_back())
     }
 

@@ -90,7 +90,7 @@ impl Life {
             Some(Shut::Closed) => Err(DeleteError::Closed),
             Some(Shut::Poisoned(poisoned)) => Err(poisoned.into()),
             // Deleting is how a full disk is emptied.
-            Some(Shut::DiskFull) | None => Ok(()),
+            Some(Shut::Short(_)) | None => Ok(()),
         }
     }
 

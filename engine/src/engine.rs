@@ -203,14 +203,17 @@ impl Engine {
             Some(Shut::Poisoned(poisoned)) => Some(Err(poisoned.into())),
             Some(Shut::Closed) => Some(Err(FlushError::Closed)),
             Some(Shut::ReadOnly) => Some(Err(FlushError::ReadOnly)),
-            Some(Shut::DiskFull) => Some(Err(FlushError::DiskFull)),
+            Some(Shut::Short(short)) => Some(Err(short.into())),
             None => {
                 let version = core.versions.load();
                 let sealed = version.sealed.iter().any(|m| m.generation <= wanted);
                 let active = version.active.generation <= wanted && version.active.samples() > 0;
                 match sealed || active {
                     false => Some(Ok(())),
-                    true => (core.gate.flushes_failed() >= told_by).then_some(Err(FlushError::DiskFull)),
+                    true => {
+                        let short = core.gate.flush_waits().filter(|_| core.gate.flushes_failed() >= told_by);
+                        short.map(|short| Err(short.into()))
+                    }
                 }
             }
         })
@@ -350,7 +353,7 @@ impl Engine {
             Some(Shut::ReadOnly) => Err(CompactError::ReadOnly),
             Some(Shut::Closed) => Err(CompactError::Closed),
             Some(Shut::Poisoned(poisoned)) => Err(poisoned.into()),
-            Some(Shut::DiskFull) | None => core.compactions.ask_and_wait().map_err(|e| match core.gate.poisoned() {
+            Some(Shut::Short(_)) | None => core.compactions.ask_and_wait().map_err(|e| match core.gate.poisoned() {
                 Some(poisoned) if e == CompactError::Closed => poisoned.into(),
                 _ => e,
             }),

@@ -9,6 +9,7 @@ use tidegauge_storage::model::Labels;
 use tidegauge_storage::source::ReadError;
 
 use crate::batch::{Expect, Found};
+use crate::gate::Shortage;
 use crate::lock::{Owner, owner_text};
 pub use crate::registry::SeriesError;
 use crate::registry::SeriesId;
@@ -121,6 +122,31 @@ fn what_then(owner: Option<&Owner>) -> &'static str {
     }
 }
 
+/// Errors tell apart what has run out.
+macro_rules! tells_shortage {
+    ($($error:ident)*) => {
+        $(impl From<Shortage> for $error {
+            fn from(short: Shortage) -> Self {
+                match short {
+                    Shortage::Space => Self::DiskFull,
+                    Shortage::Files => Self::OutOfFiles,
+                }
+            }
+        })*
+    };
+}
+
+tells_shortage!(PushError CommitError WaitError ProbeError FlushError CompactError DeleteError RetentionError);
+
+/// What had run out, behind `how`.
+fn because(how: &str, short: Option<Shortage>) -> String {
+    match short {
+        None => String::new(),
+        Some(Shortage::Space) => format!("{how}no space on the disk (make space)"),
+        Some(Shortage::Files) => format!("{how}too many open files (raise `ulimit -n`)"),
+    }
+}
+
 /// Why the engine stopped accepting samples for good. Reads go on; close and reopen: what
 /// was acknowledged as durable comes back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -168,9 +194,12 @@ pub enum PushError {
         /// Samples that fit.
         limit: usize,
     },
-    /// The disk is full, or no more files may be opened. Writing resumes by itself.
-    #[error("no space on the disk, or no more files may be opened (`ulimit -n`): writing resumes by itself")]
+    /// The disk is full. Make space; writing resumes by itself.
+    #[error("no space on the disk: make some; writing resumes by itself")]
     DiskFull,
+    /// No more files may be opened. Raise the limit; writing resumes by itself.
+    #[error("too many open files: raise the limit (`ulimit -n`); writing resumes by itself")]
+    OutOfFiles,
     /// The engine was closed. Open it again.
     #[error("the engine is closed: open it again")]
     Closed,
@@ -213,9 +242,12 @@ pub enum CommitError {
     /// A segment that had to be looked at for a condition cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The disk is full. Writing resumes by itself when there is space.
-    #[error("the disk is full, or no more files may be opened (`ulimit -n`): writing resumes by itself")]
+    /// The disk is full. Make space; writing resumes by itself.
+    #[error("no space on the disk: make some; writing resumes by itself")]
     DiskFull,
+    /// No more files may be opened. Raise the limit; writing resumes by itself.
+    #[error("too many open files: raise the limit (`ulimit -n`); writing resumes by itself")]
+    OutOfFiles,
     /// The engine was closed. Open it again.
     #[error("the engine is closed: open it again")]
     Closed,
@@ -267,13 +299,18 @@ pub enum WaitError {
         /// How long was waited.
         waited: Duration,
     },
-    /// No space on the disk, or no more files may be opened: the samples were taken, and are not (or not all) in the
-    /// log. They go there, and become visible, by themselves once there is space; if the engine ends before, they are
-    /// lost. Make space, then wait again; or push them again then, which changes nothing if they are there by then.
+    /// No space on the disk: the samples were taken, and are not (or not all) in the log. They go there, and become
+    /// visible, by themselves once there is space; if the engine ends before, they are lost. Make space, then wait again;
+    /// or push them again then, which changes nothing if they are there by then.
     #[error(
-        "no space on the disk, or no more files may be opened (`ulimit -n`): the samples are taken, but not in the log before there is space, and lost if the engine ends before; make space, or let it open more, then wait, or push them, again"
+        "no space on the disk: the samples are taken, but not in the log before there is space, and lost if the engine ends before; make space, then wait, or push them, again"
     )]
     DiskFull,
+    /// No more files may be opened: as [`Self::DiskFull`] in all else. Raise the limit, then wait again.
+    #[error(
+        "too many open files: the samples are taken, but not in the log before more may be opened, and lost if the engine ends before; raise the limit (`ulimit -n`), then wait, or push them, again"
+    )]
+    OutOfFiles,
     /// `Durability::Memory` makes nothing durable before it is flushed.
     #[error("durability is `memory`: nothing is durable before a flush; flush, or open with `interval` or `sync`")]
     NotDurable,
@@ -295,9 +332,12 @@ pub enum ProbeError {
         /// How long was waited.
         waited: Duration,
     },
-    /// The disk is full, or no more files may be opened. Writing resumes by itself.
-    #[error("no space on the disk, or no more files may be opened (`ulimit -n`): writing resumes by itself")]
+    /// The disk is full. Make space; writing resumes by itself.
+    #[error("no space on the disk: make some; writing resumes by itself")]
     DiskFull,
+    /// No more files may be opened. Raise the limit; writing resumes by itself.
+    #[error("too many open files: raise the limit (`ulimit -n`); writing resumes by itself")]
+    OutOfFiles,
     /// The engine was closed. Open it again.
     #[error("the engine is closed: open it again")]
     Closed,
@@ -313,9 +353,12 @@ pub enum ProbeError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FlushError {
-    /// As for a push. The samples stay readable; the flush goes on by itself.
-    #[error("no space on the disk, or no more files may be opened (`ulimit -n`): the flush goes on by itself")]
+    /// The disk is full. Make space: the flush goes on by itself. The samples stay readable.
+    #[error("no space on the disk: make some; the flush goes on by itself")]
     DiskFull,
+    /// No more files may be opened. Raise the limit: the flush goes on by itself. The samples stay readable.
+    #[error("too many open files: raise the limit (`ulimit -n`); the flush goes on by itself")]
+    OutOfFiles,
     /// A waker asked, on the very thread that would have to do it. Ask from another thread.
     #[error("a waker cannot flush: ask from another thread")]
     InWaker,
@@ -334,9 +377,12 @@ pub enum FlushError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CompactError {
-    /// The disk is full. Compaction goes on by itself when there is space.
-    #[error("the disk is full, or no more files may be opened (`ulimit -n`): compaction goes on by itself")]
+    /// The disk is full. Make space: compaction goes on by itself.
+    #[error("no space on the disk: make some; compaction goes on by itself")]
     DiskFull,
+    /// No more files may be opened. Raise the limit: compaction goes on by itself.
+    #[error("too many open files: raise the limit (`ulimit -n`); compaction goes on by itself")]
+    OutOfFiles,
     /// A segment cannot be read; it stays as it is, everything else was compacted. Open with salvage to save the rest of it.
     #[error("{cause}; the segment stays as it is, the others were compacted: open with salvage to save the rest of it")]
     Damaged {
@@ -384,10 +430,13 @@ pub enum DeleteError {
     #[error("the engine is too busy to take a delete: try again")]
     Busy,
     /// The log has no space for the delete, and its reserve is used up. Make some, then delete again.
-    #[error(
-        "the disk is full, or no more files may be opened (`ulimit -n`), so that the delete cannot be noted: make space, or let it open more, then delete again"
-    )]
+    #[error("no space on the disk, so that the delete cannot be noted: make some, then delete again")]
     DiskFull,
+    /// No more files may be opened, so that the log has no room for the delete. Raise the limit, then delete again.
+    #[error(
+        "too many open files, so that the delete cannot be noted: raise the limit (`ulimit -n`), then delete again"
+    )]
+    OutOfFiles,
     /// Without a log: the delete is visible, but the disk has no space to note it. It survives the process only if
     /// something is flushed before. Make some, then delete again.
     #[error(
@@ -419,10 +468,13 @@ pub enum RetentionError {
     #[error("a store has up to 256 retention rules of up to 64 matchers: give fewer")]
     TooLarge,
     /// The manifest has no space for the rules. Make some, then set them again.
-    #[error(
-        "the disk is full, or no more files may be opened (`ulimit -n`), so that the rules cannot be noted: make space, or let it open more, then set them again"
-    )]
+    #[error("no space on the disk, so that the rules cannot be noted: make some, then set them again")]
     DiskFull,
+    /// No more files may be opened, so that the manifest cannot be written. Raise the limit, then set them again.
+    #[error(
+        "too many open files, so that the rules cannot be noted: raise the limit (`ulimit -n`), then set them again"
+    )]
+    OutOfFiles,
     /// The engine was closed. Open it again.
     #[error("the engine is closed: open it again")]
     Closed,
@@ -447,7 +499,7 @@ pub enum CloseError {
     /// Samples are in no segment.
     #[error(
         "{samples} samples are in no segment{}; {}",
-        if *disk_full { ": the disk is full (make space), or no more files may be opened (`ulimit -n`)" } else { "" },
+        because(": ", *short_of),
         if *logged { "they are in the log: open it again to have them" } else { "without a log they are lost: push them again" }
     )]
     NotFlushed {
@@ -455,19 +507,19 @@ pub enum CloseError {
         samples: u64,
         /// Whether they are in the log.
         logged: bool,
-        /// Whether a full disk was the cause.
-        disk_full: bool,
+        /// What had run out, if that was the cause.
+        short_of: Option<Shortage>,
     },
     /// Samples were pushed and never became visible: they are lost.
     #[error(
         "{samples} samples that were pushed never became visible and are lost{}: push them again after the next opening",
-        if *disk_full { ", because the disk is full (make space), or no more files may be opened (`ulimit -n`)" } else { "" }
+        because(", because of ", *short_of)
     )]
     NotTaken {
         /// How many.
         samples: u64,
-        /// Whether a full disk was the cause.
-        disk_full: bool,
+        /// What had run out, if that was the cause.
+        short_of: Option<Shortage>,
     },
     /// The engine had stopped writing before: what was durable comes back at the next opening.
     #[error(transparent)]

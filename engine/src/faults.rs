@@ -11,7 +11,8 @@ use tidegauge_storage::source::Columns;
 
 use crate::appender::Ack;
 use crate::engine::Engine;
-use crate::error::{CloseError, FlushError, PushError, WaitError};
+use crate::error::{CloseError, CompactError, FlushError, ProbeError, PushError, WaitError};
+use crate::gate::Shortage;
 use crate::options::{Builder, Durability, Level};
 use crate::registry::SeriesId;
 use crate::ring::BackPressure;
@@ -191,4 +192,83 @@ fn p4_an_opening_that_may_open_no_more_files_names_their_limit() {
         }
         assert!(told > 3, "{fault:?}: {told} openings were refused");
     }
+}
+
+/// P4: both were told in one sentence, "no space on the disk, or no more files may be opened", so that who read it did
+/// not know which to mend.
+#[test]
+fn p4_a_shut_gate_says_whether_space_or_files_have_run_out() {
+    let cases = [
+        (Shortage::Space, PushError::DiskFull, WaitError::DiskFull, ProbeError::DiskFull, "space on the disk"),
+        (Shortage::Files, PushError::OutOfFiles, WaitError::OutOfFiles, ProbeError::OutOfFiles, "ulimit -n"),
+    ];
+    for (short, push, wait, probe, names) in cases {
+        let fs = SimFs::new();
+        let engine = open(&fs);
+        let some = series(&engine, 1);
+        match short {
+            Shortage::Space => fs.set_capacity(Some(0)),
+            Shortage::Files => (1..100_000).for_each(|i| fs.fail_at(fs.operations() + i, Fault::Files)),
+        }
+        let ack = engine.push(some, Timestamp::from_nanos(1), 1.0).unwrap();
+        let waited = engine.wait(ack, Level::Visible, SOON);
+        assert_eq!(waited, Err(wait));
+        assert_eq!(engine.push(some, Timestamp::from_nanos(2), 2.0), Err(push.clone()));
+        assert_eq!(engine.probe(SOON), Err(probe.clone()));
+        let mut batch = engine.batch();
+        let pushed = batch.push(some, Timestamp::from_nanos(3), 3.0).unwrap_err();
+        let committed = batch.commit().unwrap_err();
+        let flushed = engine.flush().unwrap_err();
+        let told = [push.to_string(), waited.unwrap_err().to_string(), probe.to_string(), pushed.to_string()];
+        for text in told.into_iter().chain([committed.to_string(), flushed.to_string()]) {
+            let other = if short == Shortage::Space { "ulimit" } else { "space on the disk" };
+            assert!(text.contains(names) && !text.contains(other), "{short:?}: {text}");
+        }
+        assert_eq!(engine.stats().short_of, Some(short));
+        fs.set_capacity(None);
+        fs.restart();
+        let began = Instant::now();
+        while engine.wait(ack, Level::Durable, SOON).is_err() {
+            assert!(began.elapsed() < SOON, "it does not resume");
+            std::thread::yield_now();
+        }
+        assert_eq!(engine.stats().short_of, None);
+    }
+}
+
+/// A compaction that could open no file for a moment ended all compaction until the next opening, as if the disk had
+/// failed.
+#[test]
+fn p4_a_compaction_that_may_open_no_more_files_goes_on_later() {
+    let (mut refused, mut operation) = (0, 1);
+    loop {
+        let fs = SimFs::new();
+        let mut builder = Builder::new(None).durability(Durability::Memory).background_compaction(false);
+        builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+        let engine = builder.open().unwrap();
+        for t in 0..2 {
+            let ack = engine.push(series(&engine, 1), Timestamp::from_nanos(t), 1.0).unwrap();
+            engine.wait(ack, Level::Visible, SOON).unwrap();
+            engine.flush().unwrap();
+        }
+        let at = fs.operations() + operation;
+        fs.fail_at(at, Fault::Files);
+        match engine.compact() {
+            Ok(()) => assert_eq!(engine.stats().segments, 1),
+            Err(e) => {
+                assert_eq!(e, CompactError::OutOfFiles, "at {operation}");
+                refused += 1;
+                if refused == 1 {
+                    // It is tried again after some seconds.
+                    engine.compact().unwrap();
+                    assert_eq!(engine.stats().segments, 1);
+                }
+            }
+        }
+        if fs.operations() < at {
+            break;
+        }
+        operation += 1;
+    }
+    assert!(refused >= 2, "{refused} were refused: a file to be made, and a folder to be synced");
 }

@@ -1,7 +1,9 @@
 //! What lets a sample in: one load on the hot path answers "open, and not too far ahead".
 
+use std::io;
 use std::time::Duration;
 
+use tidegauge_storage::fs::is_out_of_files;
 use tidegauge_storage::model::Labels;
 
 use crate::clock;
@@ -9,10 +11,27 @@ use crate::error::{Poisoned, PushError};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicI64, Ordering};
 
+/// What writing has run out of. It comes back, and writing resumes by itself then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Shortage {
+    /// Space on the disk: make some.
+    Space,
+    /// Files that may be open at a time: raise the limit (`ulimit -n`; of the whole machine `fs.file-max`).
+    Files,
+}
+
+impl Shortage {
+    /// Of an error that says that something has run out.
+    pub(crate) fn of(error: &io::Error) -> Self {
+        if is_out_of_files(error) { Self::Files } else { Self::Space }
+    }
+}
+
 /// Why nothing is let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Shut {
-    DiskFull,
+    Short(Shortage),
     Closed,
     ReadOnly,
     Poisoned(Poisoned),
@@ -30,9 +49,10 @@ pub(crate) enum Full {
 #[derive(Default)]
 struct State {
     shut: Option<Shut>,
-    log_is_full: bool,
-    /// A flush waits for space.
-    flush_waits: bool,
+    /// What the log waits for.
+    log_waits: Option<Shortage>,
+    /// What a flush waits for.
+    flush_waits: Option<Shortage>,
     /// And nothing is let in until it has it.
     flush_refuses: bool,
     /// How often a flush has found none.
@@ -40,18 +60,19 @@ struct State {
 }
 
 impl State {
-    fn note(&mut self, whose: Full, is_full: bool) {
+    fn note(&mut self, whose: Full, short: Option<Shortage>) {
         match whose {
-            Full::Log => self.log_is_full = is_full,
+            Full::Log => self.log_waits = short,
             Full::Segments { refuses } => {
-                (self.flush_waits, self.flush_refuses) = (is_full, is_full && refuses);
-                self.flushes_failed += u64::from(is_full);
+                (self.flush_waits, self.flush_refuses) = (short, short.is_some() && refuses);
+                self.flushes_failed += u64::from(short.is_some());
             }
         }
     }
 
-    fn is_full(&self) -> bool {
-        self.log_is_full || self.flush_refuses
+    /// What samples wait for.
+    fn short(&self) -> Option<Shortage> {
+        self.log_waits.or(self.flush_waits.filter(|_| self.flush_refuses))
     }
 }
 
@@ -100,45 +121,53 @@ impl Gate {
         let keep = match &state.shut {
             Some(Shut::Poisoned(_)) => true,
             Some(Shut::Closed | Shut::ReadOnly) => !matches!(why, Shut::Poisoned(_)),
-            Some(Shut::DiskFull) | None => false,
+            Some(Shut::Short(_)) | None => false,
         };
         if !keep {
             state.shut = Some(why);
         }
     }
 
-    /// Notes that `whose` space is gone, and shuts the gate if that must be so.
-    pub(crate) fn disk_is_full(&self, whose: Full) {
-        self.note(whose, true);
+    /// Notes that `whose` space is gone, or files may not be opened for it, and shuts the gate if that must be so.
+    pub(crate) fn disk_is_full(&self, whose: Full, short: Shortage) {
+        self.note(whose, Some(short));
     }
 
     /// Opens the gate again after a full disk, unless the other still has no space; other
     /// causes stay.
     pub(crate) fn space_is_back(&self, whose: Full) {
-        self.note(whose, false);
+        self.note(whose, None);
     }
 
-    fn note(&self, whose: Full, is_full: bool) {
+    fn note(&self, whose: Full, short: Option<Shortage>) {
         let mut state = self.state.lock().expect("gate lock");
-        state.note(whose, is_full);
-        if state.is_full() {
-            self.shut_in(&mut state, Shut::DiskFull);
-        } else if state.shut == Some(Shut::DiskFull) {
+        state.note(whose, short);
+        if let Some(short) = state.short() {
+            self.shut_in(&mut state, Shut::Short(short));
+        } else if matches!(state.shut, Some(Shut::Short(_))) {
             state.shut = None;
             self.horizon.store(self.horizon_now(), Ordering::Relaxed);
         }
     }
 
-    /// Whether what lies in lanes waits for space: the log has none, or a flush that must come first. `held_back`:
+    /// What that which lies in lanes waits for: the log has no space, or a flush that must come first. `held_back`:
     /// whether the worker takes nothing before a flush.
-    pub(crate) fn keeps_waiting(&self, held_back: bool) -> bool {
+    pub(crate) fn keeps_waiting(&self, held_back: bool) -> Option<Shortage> {
         let state = self.state.lock().expect("gate lock");
-        state.shut == Some(Shut::DiskFull) && (state.log_is_full || (state.flush_refuses && held_back))
+        let is_short = matches!(state.shut, Some(Shut::Short(_)));
+        let waits = state.log_waits.or(state.flush_waits.filter(|_| state.flush_refuses && held_back));
+        waits.filter(|_| is_short)
     }
 
-    /// Whether a flush waits for space, be the gate shut or not.
-    pub(crate) fn flush_waits(&self) -> bool {
+    /// What a flush waits for, be the gate shut or not.
+    pub(crate) fn flush_waits(&self) -> Option<Shortage> {
         self.state.lock().expect("gate lock").flush_waits
+    }
+
+    /// What the log or a flush waits for.
+    pub(crate) fn short(&self) -> Option<Shortage> {
+        let state = self.state.lock().expect("gate lock");
+        state.log_waits.or(state.flush_waits)
     }
 
     /// How often a flush has found no space.
@@ -163,7 +192,7 @@ impl Gate {
     #[cold]
     pub(crate) fn refusal(&self, timestamp: i64, series: impl FnOnce() -> Option<Labels>) -> Option<PushError> {
         match self.why_shut() {
-            Some(Shut::DiskFull) => Some(PushError::DiskFull),
+            Some(Shut::Short(short)) => Some(short.into()),
             Some(Shut::Closed) => Some(PushError::Closed),
             Some(Shut::ReadOnly) => Some(PushError::ReadOnly),
             Some(Shut::Poisoned(poisoned)) => Some(poisoned.into()),
@@ -199,26 +228,26 @@ mod tests {
     #[test]
     fn poison_outlives_every_other_cause_and_a_full_disk_ends() {
         let gate = Gate::new(Duration::ZERO);
-        gate.disk_is_full(Full::Log);
-        gate.disk_is_full(Full::Segments { refuses: true });
+        gate.disk_is_full(Full::Log, Shortage::Space);
+        gate.disk_is_full(Full::Segments { refuses: true }, Shortage::Files);
         assert_eq!(gate.refusal(0, || None), Some(PushError::DiskFull));
         gate.space_is_back(Full::Segments { refuses: true });
         assert!(!gate.admits(0), "the log still has no space");
-        assert!(gate.keeps_waiting(false));
+        assert_eq!(gate.keeps_waiting(false), Some(Shortage::Space));
         gate.refresh();
         assert!(!gate.admits(0), "a shut gate stays shut when the clock moves");
         gate.space_is_back(Full::Log);
-        assert!(gate.admits(0) && !gate.keeps_waiting(true));
-        gate.disk_is_full(Full::Segments { refuses: true });
-        assert!(!gate.admits(0));
-        assert!(gate.keeps_waiting(true), "nothing is taken before the flush");
-        assert!(!gate.keeps_waiting(false), "what is in a lane is taken in a moment");
-        gate.disk_is_full(Full::Segments { refuses: false });
-        assert!(gate.admits(0) && gate.flush_waits(), "there is room for samples, but none for the flush");
+        assert!(gate.admits(0) && gate.keeps_waiting(true).is_none());
+        gate.disk_is_full(Full::Segments { refuses: true }, Shortage::Files);
+        assert_eq!(gate.refusal(0, || None), Some(PushError::OutOfFiles));
+        assert_eq!(gate.keeps_waiting(true), Some(Shortage::Files), "nothing is taken before the flush");
+        assert_eq!(gate.keeps_waiting(false), None, "what is in a lane is taken in a moment");
+        gate.disk_is_full(Full::Segments { refuses: false }, Shortage::Files);
+        assert!(gate.admits(0) && gate.flush_waits().is_some(), "there is room for samples, but none for the flush");
         let poisoned = Poisoned { cause: "disk".into() };
         gate.shut(Shut::Poisoned(poisoned.clone()));
-        gate.disk_is_full(Full::Log);
-        assert!(!gate.keeps_waiting(true), "it waits for nothing any more");
+        gate.disk_is_full(Full::Log, Shortage::Space);
+        assert!(gate.keeps_waiting(true).is_none(), "it waits for nothing any more");
         gate.shut(Shut::Closed);
         gate.space_is_back(Full::Log);
         assert_eq!(gate.poisoned(), Some(poisoned));

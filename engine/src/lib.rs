@@ -142,6 +142,7 @@ mod api {
         SeriesError, WaitError,
     };
     pub use crate::error::{CompactError, DeleteError, RetentionError};
+    pub use crate::gate::Shortage;
     pub use crate::options::{BadDurability, Builder, Durability, Level};
     pub use crate::recovery::{Lost, Mended, OpenProgress, OpenStep, Recovery, RecoveryReport};
     pub use crate::registry::SeriesId;

@@ -140,7 +140,7 @@ impl Life {
     fn close_here(&self) -> Result<(), CloseError> {
         let core = &self.core;
         let read_only = core.gate.why_shut() == Some(Shut::ReadOnly);
-        let full = core.gate.why_shut() == Some(Shut::DiskFull) || core.gate.flush_waits();
+        let short_of = core.gate.short();
         self.begin_closing();
         // One at a time: a second close waits for the first and finds nothing to do.
         let mut held = self.held.lock().expect("close lock");
@@ -169,7 +169,7 @@ impl Life {
         // Of a directory that may be somebody else's nothing is removed.
         if held.lock.is_some() && is_held {
             self.graveyard.clear();
-            self.remove_released_log(full);
+            self.remove_released_log(short_of.is_some());
         }
         let owned = held.lock.take().is_some();
         if let Some(poisoned) = core.gate.poisoned() {
@@ -179,10 +179,10 @@ impl Life {
         let left = version.sealed.iter().chain([&version.active]).map(|m| m.samples()).sum::<u64>();
         let undrained = core.rings.stats().lanes.iter().map(|lane| lane.depth).sum::<u64>();
         if undrained > 0 && !read_only {
-            return Err(CloseError::NotTaken { samples: undrained, disk_full: full });
+            return Err(CloseError::NotTaken { samples: undrained, short_of });
         }
         if owned && left > 0 && !read_only {
-            return Err(CloseError::NotFlushed { samples: left, logged: core.durability.logs(), disk_full: full });
+            return Err(CloseError::NotFlushed { samples: left, logged: core.durability.logs(), short_of });
         }
         Ok(())
     }

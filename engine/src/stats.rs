@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use crate::gate::Shortage;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock, lock_waits, thread};
 use crate::watch::{HotSeries, Stalled};
@@ -324,6 +325,8 @@ pub struct Stats {
     pub worker_stalled: bool,
     /// How often that began.
     pub worker_stalls: u64,
+    /// What writing waits for: the log, or a flush. `None` if for neither space nor files.
+    pub short_of: Option<Shortage>,
     /// Workers that do not get on now, the ingest worker among them: each with what it is at and for how long, as of a
     /// second ago at most. Noticed after `Builder::stall_warn_after`.
     pub stalled: Vec<Stalled>,
@@ -411,6 +414,7 @@ impl Stats {
             hottest_series: lock(&core.hot).hottest(HOTTEST, &core.registry()),
             worker_stalled: core.watched.worker_stalled.load(Ordering::Relaxed),
             worker_stalls: read(&core.watched.worker_stalls),
+            short_of: core.gate.short(),
             stalled: lock(&core.watched.stalled).clone(),
             stalls: read(&core.watched.stalls),
             warnings: read(&core.watched.warnings),

@@ -9,7 +9,7 @@ mod metric;
 
 use std::borrow::Cow;
 
-use tidegauge::{Engine, Quantiles, Stats, Worker};
+use tidegauge::{Engine, Quantiles, Shortage, Stats, Worker};
 
 pub(crate) use collector::Collector;
 pub(crate) use counters::Counters;
@@ -177,6 +177,11 @@ fn engine_metrics(list: &mut List, s: &Stats) {
     list.gauge("tidegauge_worker_stalled", help, f64::from(u8::from(s.worker_stalled)));
     let help = "How often the ingest worker began not to come round.";
     list.counter("tidegauge_worker_stalls_total", help, s.worker_stalls);
+    let help = "1 while writing waits for space on the disk, or for files that may be opened (`ulimit -n`).";
+    for (what, short) in [("space", Shortage::Space), ("files", Shortage::Files)] {
+        let is_short = f64::from(u8::from(s.short_of == Some(short)));
+        list.labelled("tidegauge_short_of", "gauge", help, "what", what, is_short);
+    }
     let help = "For how long a worker has not got on with what it is at; 0 while all is well.";
     for worker in Worker::ALL {
         let longest = s.stalled.iter().filter(|stalled| stalled.worker == worker).map(|s| s.for_at_least).max();
@@ -274,7 +279,7 @@ mod tests {
     use super::*;
 
     /// Where each of the engine's statistics is shown.
-    const SHOWN: [(&str, &str); 59] = [
+    const SHOWN: [(&str, &str); 60] = [
         ("series", "tidegauge_series"),
         ("series_evicted", "tidegauge_series_evicted_total"),
         ("eviction_nanos", "tidegauge_eviction_seconds_total"),
@@ -323,6 +328,7 @@ mod tests {
         ("hottest_series", "tidegauge_hot_series_samples"),
         ("worker_stalled", "tidegauge_worker_stalled"),
         ("worker_stalls", "tidegauge_worker_stalls_total"),
+        ("short_of", "tidegauge_short_of"),
         ("stalled", "tidegauge_stalled_seconds"),
         ("stalls", "tidegauge_stalls_total"),
         ("warnings", "tidegauge_warnings_total"),

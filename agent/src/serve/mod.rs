@@ -134,22 +134,27 @@ fn announce(settings: &Settings, bound: SocketAddr) {
 mod tests {
     use super::*;
     use crate::config::ServeArgs;
+    use tidegauge::Shortage;
 
     #[test]
     fn an_end_that_loses_nothing_acknowledged_is_no_failure_and_says_what_to_do() {
         let said = Arc::new(Mutex::new(String::new()));
         let into = Arc::clone(&said);
         let report: Report = Arc::new(move |line: &str| into.lock().unwrap().push_str(line));
-        let unflushed = |logged| Err(CloseError::NotFlushed { samples: 7, logged, disk_full: true });
+        let unflushed = |logged| Err(CloseError::NotFlushed { samples: 7, logged, short_of: Some(Shortage::Space) });
         let logged = Durability::Interval(Duration::from_millis(100));
         end(unflushed(true), logged, &report).unwrap();
         let text = std::mem::take(&mut *said.lock().unwrap());
         assert!(text.contains("7 samples") && text.contains("make space") && text.contains("next start"), "{text}");
-        end(Err(CloseError::NotTaken { samples: 3, disk_full: true }), Durability::Sync, &report).unwrap();
+        end(Err(CloseError::NotTaken { samples: 3, short_of: Some(Shortage::Space) }), Durability::Sync, &report)
+            .unwrap();
         assert!(std::mem::take(&mut *said.lock().unwrap()).contains("3 samples"));
         end(Ok(()), logged, &report).unwrap();
         assert!(end(unflushed(false), Durability::Memory, &report).is_err(), "without a log they are lost");
-        assert!(end(Err(CloseError::NotTaken { samples: 3, disk_full: true }), Durability::Memory, &report).is_err());
+        assert!(
+            end(Err(CloseError::NotTaken { samples: 3, short_of: Some(Shortage::Space) }), Durability::Memory, &report)
+                .is_err()
+        );
         assert_eq!(*said.lock().unwrap(), "");
     }
 

@@ -57,11 +57,11 @@ pub enum BackupError {
 }
 
 impl BackupError {
-    /// Whether there was no space for it: make some, then try again.
+    /// Whether there was no space for it, or no more files may be opened: mend that, then try again.
     #[must_use]
     pub fn is_disk_full(&self) -> bool {
         match self {
-            Self::Flush(why) => *why == FlushError::DiskFull,
+            Self::Flush(why) => matches!(why, FlushError::DiskFull | FlushError::OutOfFiles),
             Self::Manifest(why) => matches!(why, ManifestError::NoSpace { .. }),
             Self::Io { source, .. } => is_exhausted(source),
             _ => false,

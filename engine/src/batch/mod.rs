@@ -26,7 +26,7 @@ use tidegauge_storage::model::{SeqNo, Timestamp};
 use crate::appender::{Ack, check_all};
 use crate::core::{Core, SeriesSample};
 use crate::error::{CommitError, PushError};
-use crate::gate::Shut;
+use crate::gate::{Shortage, Shut};
 use crate::ingest::Request;
 use crate::registry::SeriesId;
 use crate::requests::{NoReply, NotAsked, Replier, reply};
@@ -73,8 +73,8 @@ pub(crate) enum Verdict {
     Failed { at: usize, found: u64 },
     /// A series was evicted meanwhile.
     Stale,
-    /// The log has no space: nothing was written.
-    DiskFull,
+    /// The log has no room: nothing was written.
+    Short(Shortage),
     /// The frame has no room for all of it: nothing was written.
     TooLarge,
 }
@@ -181,7 +181,7 @@ impl Batch {
 
     fn commit_for(mut self, timeout: Option<Duration>) -> Result<Committed, CommitError> {
         match self.core.gate.why_shut() {
-            Some(Shut::DiskFull) => return Err(CommitError::DiskFull),
+            Some(Shut::Short(short)) => return Err(short.into()),
             Some(Shut::Closed) => return Err(CommitError::Closed),
             Some(Shut::ReadOnly) => return Err(CommitError::ReadOnly),
             Some(Shut::Poisoned(poisoned)) => return Err(poisoned.into()),
@@ -195,7 +195,7 @@ impl Batch {
             match self.ask(samples, checks, timeout)? {
                 Verdict::Committed(committed) => return Ok(committed),
                 Verdict::Stale => return Err(CommitError::StaleSeries),
-                Verdict::DiskFull => return Err(CommitError::DiskFull),
+                Verdict::Short(short) => return Err(short.into()),
                 Verdict::TooLarge => return Err(CommitError::BatchTooLarge),
                 Verdict::Failed { at, .. } if self.conditions[at].is_judged_here() => {}
                 Verdict::Failed { at, found } => {

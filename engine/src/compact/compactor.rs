@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegauge_storage::fs::Fs;
+use tidegauge_storage::fs::{Fs, is_exhausted};
 use tidegauge_storage::manifest::{Edit, Manifest, ManifestError};
 use tidegauge_storage::model::{SeqNo, Timestamp, Tombstone};
 use tidegauge_storage::segment::{Segment, SegmentInfo, WriteError, file_name, id_of};
@@ -21,6 +21,7 @@ use super::{CompactError, Graveyard};
 use crate::clock;
 use crate::core::Core;
 use crate::flush::reference;
+use crate::gate::Shortage;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::watch::{Worker, Working};
@@ -82,13 +83,14 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    fn is_full(&self) -> bool {
+    /// What has run out: that passes.
+    fn short(&self) -> Option<Shortage> {
         match self {
             Self::Run(RunError::Write(WriteError::Io { source, .. })) => {
-                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+                is_exhausted(source).then(|| Shortage::of(source))
             }
-            Self::Manifest(ManifestError::NoSpace { .. }) => true,
-            _ => false,
+            Self::Manifest(ManifestError::NoSpace { source, .. }) => Some(Shortage::of(source)),
+            _ => None,
         }
     }
 }
@@ -118,7 +120,7 @@ impl Compactor {
                 core.compactions.ended(asked, result.clone());
             }
             match result {
-                Err(CompactError::DiskFull) => {
+                Err(CompactError::DiskFull | CompactError::OutOfFiles) => {
                     if core.compactions.pause(SPACE_RETRY) {
                         return;
                     }
@@ -214,7 +216,7 @@ impl Compactor {
             let mut manifest = manifest.lock().expect("manifest lock");
             match manifest.commit(&edits) {
                 Ok(()) => {}
-                Err(ManifestError::NoSpace { .. }) => return Err(CompactError::DiskFull),
+                Err(ManifestError::NoSpace { source, .. }) => return Err(Shortage::of(&source).into()),
                 Err(error) => {
                     core.poison(format!("retention cannot be committed: {error}"));
                     return Err(core.gate.poisoned().map_or(CompactError::Closed, CompactError::Poisoned));
@@ -231,8 +233,8 @@ impl Compactor {
 
 /// What a failure means for the rest of the work. What is no error here is found again at the next look.
 fn judged(parts: &CompactorParts, looked: &mut Looked, job: &Job, failure: Failure) -> Result<(), CompactError> {
-    if failure.is_full() {
-        return Err(CompactError::DiskFull);
+    if let Some(short) = failure.short() {
+        return Err(short.into());
     }
     if let Failure::Run(RunError::Interrupted) = failure {
         return Err(CompactError::Closed);
@@ -288,7 +290,7 @@ impl CompactorParts {
             match made.iter().map(open).collect::<Result<Vec<_>, _>>() {
                 Ok(segments) => opened = segments,
                 // Ours, not the inputs': they are sound.
-                Err(e) => result = Err(RunError::Write(unreadable(&e)).into()),
+                Err(e) => result = Err(RunError::Write(unreadable(e)).into()),
             }
         }
         if let Err(failure) = result {
@@ -341,7 +343,7 @@ impl CompactorParts {
                 core.versions.forget(&done);
                 Ok(())
             }
-            Err(ManifestError::NoSpace { .. }) => Err(CompactError::DiskFull),
+            Err(ManifestError::NoSpace { source, .. }) => Err(Shortage::of(&source).into()),
             Err(error) => {
                 core.poison(format!("a compaction cannot be committed: {error}"));
                 Err(core.gate.poisoned().map_or(CompactError::Closed, CompactError::Poisoned))
@@ -374,7 +376,12 @@ fn file_of(error: &ReadError) -> Option<&std::path::Path> {
     }
 }
 
-fn unreadable(error: &ReadError) -> WriteError {
-    let file = file_of(error).map(std::path::Path::to_owned).unwrap_or_default();
+fn unreadable(error: ReadError) -> WriteError {
+    let error = match error {
+        // What the operating system refuses now it may grant later.
+        ReadError::Io { file, source } if is_exhausted(&source) => return WriteError::Io { file, source },
+        other => other,
+    };
+    let file = file_of(&error).map(std::path::Path::to_owned).unwrap_or_default();
     WriteError::Io { file, source: io::Error::other(format!("what was written cannot be read: {error}")) }
 }

@@ -15,7 +15,7 @@ use super::write::write_segments;
 use super::{FlushJob, FlushQueue, witness};
 use crate::core::Core;
 use crate::delete::unsaved;
-use crate::gate::Full;
+use crate::gate::{Full, Shortage};
 use crate::pace::Pace;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, epoch, trim_memory};
@@ -61,13 +61,14 @@ enum FlushFailure {
 }
 
 impl FlushFailure {
-    /// A full disk passes; anything else does not.
-    fn is_full(&self) -> bool {
+    /// What has run out: that passes; anything else does not.
+    fn short(&self) -> Option<Shortage> {
         match self {
-            Self::Segment(e) => e.is_storage_full(),
-            Self::Manifest(e) => matches!(e, ManifestError::NoSpace { .. }),
-            Self::Read(ReadError::Io { source, .. }) => is_exhausted(source),
-            Self::Read(_) => false,
+            Self::Segment(WriteError::Io { source, .. }) | Self::Read(ReadError::Io { source, .. }) => {
+                is_exhausted(source).then(|| Shortage::of(source))
+            }
+            Self::Manifest(ManifestError::NoSpace { source, .. }) => Some(Shortage::of(source)),
+            _ => None,
         }
     }
 }
@@ -118,7 +119,7 @@ impl Flusher {
             if core.is_poisoned() {
                 return false;
             }
-            match self.flush(job) {
+            let error = match self.flush(job) {
                 Ok(()) => {
                     core.gate.space_is_back(Full::Segments { refuses: false });
                     core.flushes.tell();
@@ -126,17 +127,16 @@ impl Flusher {
                     core.wake_worker();
                     return true;
                 }
-                Err(e) if e.is_full() => {
-                    core.disk_is_full(Full::Segments { refuses: self.is_crowded() });
-                    // What is logged comes back at the next opening.
-                    if self.0.queue.pause(SPACE_RETRY) {
-                        return false;
-                    }
-                }
-                Err(e) => {
-                    core.poison(format!("a memtable cannot be flushed: {e}"));
-                    return false;
-                }
+                Err(e) => e,
+            };
+            let Some(short) = error.short() else {
+                core.poison(format!("a memtable cannot be flushed: {error}"));
+                return false;
+            };
+            core.disk_is_full(Full::Segments { refuses: self.is_crowded() }, short);
+            // What is logged comes back at the next opening.
+            if self.0.queue.pause(SPACE_RETRY) {
+                return false;
             }
         }
     }
@@ -151,7 +151,7 @@ impl Flusher {
         let work = self.0.core.watched.begin(Worker::Flush, "the segments of a memtable");
         let mut made = Vec::new();
         let result = self.flush_into(job, &mut made, &work);
-        if result.as_ref().is_err_and(FlushFailure::is_full) {
+        if result.as_ref().is_err_and(|e| e.short().is_some()) {
             // The next try takes new numbers: what this one finished must not eat the space.
             for info in &made {
                 let _ = self.0.fs.remove(&self.0.dir.join(file_name(info.id)));

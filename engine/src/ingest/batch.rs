@@ -7,6 +7,7 @@ use tidegauge_storage::wal::WalError;
 use super::{Worker, WriteWholeError};
 use crate::batch::{BatchRequest, Committed, Verdict};
 use crate::core::SeriesSample;
+use crate::gate::Shortage;
 use crate::memtable::HeadTable;
 use crate::ring::LaneId;
 
@@ -37,7 +38,9 @@ impl Worker {
             match log.write_whole(first, &samples, generation, slots) {
                 Ok(()) => {}
                 Err(WriteWholeError::TooLarge) => return replier.tell(Verdict::TooLarge),
-                Err(WriteWholeError::Wal(WalError::NoSpace { .. })) => return replier.tell(Verdict::DiskFull),
+                Err(WriteWholeError::Wal(WalError::NoSpace { source, .. })) => {
+                    return replier.tell(Verdict::Short(Shortage::of(&source)));
+                }
                 Err(WriteWholeError::Wal(e)) => return self.core.poison(format!("the log cannot be written: {e}")),
             }
         }

@@ -7,6 +7,7 @@ use tidegauge_storage::model::{SeqNo, Tombstone};
 use tidegauge_storage::wal::{FrameEncoder, FrameNo, GenerationId, WalError, WalRelease, WalSample, WalWriter};
 
 use crate::core::SeriesSample;
+use crate::gate::Shortage;
 use crate::options::Durability;
 use crate::registry::Slots;
 
@@ -83,7 +84,7 @@ impl Log {
         mut samples: &[SeriesSample],
         generation: u32,
         slots: &Slots,
-        patience: &mut impl FnMut(&mut Self) -> bool,
+        patience: &mut impl FnMut(&mut Self, Shortage) -> bool,
     ) -> Result<(), WalError> {
         while !samples.is_empty() {
             let fit = self.define(samples, generation, slots);
@@ -138,22 +139,22 @@ impl Log {
             self.defined.fill(0);
             return Err(WriteWholeError::TooLarge);
         }
-        Ok(self.write(&mut |_| false)?)
+        Ok(self.write(&mut |_, _| false)?)
     }
 
     /// Writes what is left of the commit.
-    pub(crate) fn finish(&mut self, patience: &mut impl FnMut(&mut Self) -> bool) -> Result<(), WalError> {
+    pub(crate) fn finish(&mut self, patience: &mut impl FnMut(&mut Self, Shortage) -> bool) -> Result<(), WalError> {
         if self.frame.is_empty() { Ok(()) } else { self.write(patience) }
     }
 
-    fn write(&mut self, patience: &mut impl FnMut(&mut Self) -> bool) -> Result<(), WalError> {
+    fn write(&mut self, patience: &mut impl FnMut(&mut Self, Shortage) -> bool) -> Result<(), WalError> {
         self.write_with(WalWriter::append, patience)
     }
 
     fn write_with(
         &mut self,
         append: fn(&mut WalWriter, &mut FrameEncoder) -> Result<FrameNo, WalError>,
-        patience: &mut impl FnMut(&mut Self) -> bool,
+        patience: &mut impl FnMut(&mut Self, Shortage) -> bool,
     ) -> Result<(), WalError> {
         let bytes = self.frame.frame_len();
         loop {
@@ -165,7 +166,7 @@ impl Log {
                     return Ok(());
                 }
                 // Nothing was written: the same frame again.
-                Err(WalError::NoSpace { .. }) if patience(self) => {}
+                Err(WalError::NoSpace { ref source, .. }) if patience(self, Shortage::of(source)) => {}
                 Err(e) => {
                     // The frame's definitions were not written: whatever comes next defines anew.
                     self.defined.fill(0);
@@ -199,7 +200,7 @@ impl Log {
         append: fn(&mut WalWriter, &mut FrameEncoder) -> Result<FrameNo, WalError>,
     ) -> Result<(), WalError> {
         self.frame.delete(tombstone);
-        let written = self.write_with(append, &mut |_| false);
+        let written = self.write_with(append, &mut |_, _| false);
         self.frame.begin(tombstone.seq);
         written
     }
@@ -289,7 +290,7 @@ mod tests {
         let sample = [SeriesSample::new(SeriesId { slot, tag: 1 }, Timestamp::from_nanos(7), 7.0)];
         let write = |log: &mut Log| {
             log.begin(1);
-            log.add(&sample, 2, registry.slots(), &mut |_| false).and_then(|()| log.finish(&mut |_| false))
+            log.add(&sample, 2, registry.slots(), &mut |_, _| false).and_then(|()| log.finish(&mut |_, _| false))
         };
 
         fs.set_capacity(Some(0));

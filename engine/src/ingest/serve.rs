@@ -9,7 +9,7 @@ use crate::batch::{BatchRequest, Verdict};
 use crate::core::Core;
 use crate::error::{DeleteError, ProbeError};
 use crate::evict::{Following, Taking};
-use crate::gate::Shut;
+use crate::gate::{Shortage, Shut};
 use crate::requests::{NoReply, NotAsked, Replier, reply};
 use crate::subscribe::NewFeed;
 
@@ -55,10 +55,13 @@ impl Worker {
             // A delete seals the active memtable, and one closes at a time.
             let closes = self.is_closing();
             // On a full disk memory stays full: a batch that waits for it must not stand before a delete.
-            let refuses = held_back && self.core.gate.why_shut() == Some(Shut::DiskFull);
+            let refuses = match self.core.gate.why_shut() {
+                Some(Shut::Short(short)) if held_back => Some(short),
+                _ => None,
+            };
             let due = |r: &Request| match r {
                 Request::Delete { .. } => !closes,
-                other => other.is_light() || !held_back || refuses,
+                other => other.is_light() || !held_back || refuses.is_some(),
             };
             let Some(request) = self.core.requests.take_if(due) else { break };
             served += 1;
@@ -70,8 +73,10 @@ impl Worker {
                         replier.tell(());
                     }
                 }
-                Request::Batch(batch) if refuses => batch.replier.tell(Verdict::DiskFull),
-                Request::Batch(batch) => self.commit_batch(batch),
+                Request::Batch(batch) => match refuses {
+                    Some(short) => batch.replier.tell(Verdict::Short(short)),
+                    None => self.commit_batch(batch),
+                },
                 Request::Subscribe(new) => self.feeds.add(new, self.visible.seq, &self.core),
                 // One between two rounds: whoever asks has the next one ready.
                 Request::Take(taking) => {
@@ -90,12 +95,12 @@ impl Worker {
 
 /// In the middle of a commit that finds no space nothing else has a place in the order: what changes something is
 /// refused.
-pub(super) fn refuse(core: &Core) {
+pub(super) fn refuse(core: &Core, short: Shortage) {
     let changes = |r: &Request| matches!(r, Request::Batch(_) | Request::Delete { .. });
     while let Some(request) = core.requests.take_if(changes) {
         match request {
-            Request::Batch(batch) => batch.replier.tell(Verdict::DiskFull),
-            Request::Delete { replier, .. } => replier.tell(Err(DeleteError::DiskFull)),
+            Request::Batch(batch) => batch.replier.tell(Verdict::Short(short)),
+            Request::Delete { replier, .. } => replier.tell(Err(short.into())),
             Request::Probe(_) | Request::Subscribe(_) | Request::Take(_) | Request::Follow(_) => {}
         }
     }
@@ -104,7 +109,7 @@ pub(super) fn refuse(core: &Core) {
 /// Asks the worker for a sign of life.
 pub(crate) fn probe(core: &Core, timeout: Duration) -> Result<(), ProbeError> {
     match core.gate.why_shut() {
-        Some(Shut::DiskFull) => return Err(ProbeError::DiskFull),
+        Some(Shut::Short(short)) => return Err(short.into()),
         Some(Shut::ReadOnly) => return Err(ProbeError::ReadOnly),
         Some(Shut::Closed) => return Err(ProbeError::Closed),
         Some(Shut::Poisoned(poisoned)) => return Err(poisoned.into()),
@@ -123,7 +128,7 @@ pub(crate) fn probe(core: &Core, timeout: Duration) -> Result<(), ProbeError> {
         }
         core.counters.wait_timed_out();
         match core.gate.why_shut() {
-            Some(Shut::DiskFull) => ProbeError::DiskFull,
+            Some(Shut::Short(short)) => short.into(),
             _ => ProbeError::Timeout { waited: timeout },
         }
     })

@@ -15,7 +15,7 @@ use crate::core::{Core, SeriesSample};
 use crate::error::DeleteError;
 use crate::evict::{Epitaph, Graves};
 use crate::flush::{FlushJob, FlushQueue};
-use crate::gate::{Full, Shut};
+use crate::gate::{Full, Shortage, Shut};
 use crate::memtable::{Added, Memtable, PACK_SLOTS};
 use crate::registry::Registry;
 use crate::ring::Drain;
@@ -259,14 +259,14 @@ impl Worker {
         let Some((log, sync)) = log else { return Ok(()) };
         let generation = applier.active().generation;
         let mut was_full = no_space_until.is_some();
-        let mut patience = |log: &mut Log| {
+        let mut patience = |log: &mut Log, short: Shortage| {
             was_full = true;
-            core.disk_is_full(Full::Log);
+            core.disk_is_full(Full::Log, short);
             if !log.is_begun() {
                 return false;
             }
             core.heartbeat();
-            super::serve::refuse(core);
+            super::serve::refuse(core, short);
             // What may free space or is owed to earlier commits goes on meanwhile.
             tend(core, log, sync, released, visible.seq);
             if !close_slice(closing, applier, pins, flushes, visible.commit, Instant::now()) {
@@ -341,7 +341,8 @@ impl Worker {
 
     /// Whether appenders wait for the worker, or soon will. On a full disk nobody else can help that.
     fn is_crowded(&self) -> bool {
-        (self.drain.is_crowded() || self.core.is_held_back()) && self.core.gate.why_shut() != Some(Shut::DiskFull)
+        (self.drain.is_crowded() || self.core.is_held_back())
+            && !matches!(self.core.gate.why_shut(), Some(Shut::Short(_)))
     }
 
     fn wants_rotation(&self) -> bool {
@@ -369,8 +370,8 @@ impl Worker {
         let seq = SeqNo(self.visible.seq);
         let tombstone = Arc::new(Tombstone { seq, matchers, range, created });
         if let Err(e) = self.log_delete(&tombstone) {
-            if matches!(e, WalError::NoSpace { .. }) {
-                return Err(DeleteError::DiskFull);
+            if let WalError::NoSpace { source, .. } = &e {
+                return Err(Shortage::of(source).into());
             }
             self.core.poison(format!("the log cannot be written: {e}"));
             return Err(self.core.gate.poisoned().map_or(DeleteError::Closed, DeleteError::Poisoned));

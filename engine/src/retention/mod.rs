@@ -13,7 +13,7 @@ use tidegauge_storage::source::AgeMask;
 use crate::audit::{Act, Entry};
 use crate::clock;
 use crate::error::RetentionError;
-use crate::gate::Shut;
+use crate::gate::{Shortage, Shut};
 use crate::life::Life;
 use crate::sync::{ArcCell, Mutex};
 
@@ -151,7 +151,7 @@ impl Life {
             Some(Shut::Closed) => return Err(RetentionError::Closed),
             Some(Shut::Poisoned(poisoned)) => return Err(poisoned.into()),
             // A rule is how a full disk is kept from filling again.
-            Some(Shut::DiskFull) | None => {}
+            Some(Shut::Short(_)) | None => {}
         }
         if retention.rules.iter().any(|rule| rule.max_age.is_some_and(|age| age < AGE_MIN)) {
             return Err(RetentionError::Senseless { what: "an age below a second" });
@@ -165,7 +165,7 @@ impl Life {
         {
             let mut manifest = self.manifest.lock().expect("manifest lock");
             manifest.commit(&[Edit::Retention(retention.clone())]).map_err(|e| match e {
-                ManifestError::NoSpace { .. } => RetentionError::DiskFull,
+                ManifestError::NoSpace { source, .. } => Shortage::of(&source).into(),
                 e => {
                     self.core.poison(format!("a retention rule cannot be committed: {e}"));
                     self.core.gate.poisoned().map_or(RetentionError::Closed, RetentionError::Poisoned)

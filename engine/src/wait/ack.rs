@@ -96,7 +96,8 @@ impl Wait {
             return Some(Err(WaitError::Closed));
         }
         let in_lane = matches!(self.stage, Stage::Visible(_));
-        (in_lane && self.core.keeps_waiting()).then_some(Err(WaitError::DiskFull))
+        let short = self.core.keeps_waiting().filter(|_| in_lane);
+        short.map(|short| Err(short.into()))
     }
 
     /// Looks, registers, looks again: what comes in between is not lost (N1).
