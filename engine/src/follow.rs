@@ -1,11 +1,11 @@
 //! Reading beside the owner (P10): no lock, no write.
 //!
-//! - F1: Manifest, segments, log up to the first frame that does not chain, then the manifest again. If it moved,
+//! - FW1: Manifest, segments, log up to the first frame that does not chain, then the manifest again. If it moved,
 //!   the owner has flushed or compacted meanwhile, and all is read anew; a segment that is gone means the same.
-//! - F2: So what is shown is a prefix of the owner's order that holds all that was flushed, and all that had left
+//! - FW2: So what is shown is a prefix of the owner's order that holds all that was flushed, and all that had left
 //!   the owner's process, when reading began.
-//! - F3: A refresh replays into a memtable of its own. Who reads the version before keeps what he reads.
-//! - F4: Damage of the log is told: a part is never shown as all. Why what the owner does meanwhile is not taken for
+//! - FW3: A refresh replays into a memtable of its own. Who reads the version before keeps what he reads.
+//! - FW4: Damage of the log is told: a part is never shown as all. Why what the owner does meanwhile is not taken for
 //!   damage: `docs/concurrency.md`, "Reading beside the owner".
 
 use std::io;
@@ -145,7 +145,7 @@ impl Follower {
         }
     }
 
-    /// Reads until nothing moved meanwhile (F1). `known` segments are not opened again.
+    /// Reads until nothing moved meanwhile (FW1). `known` segments are not opened again.
     fn look(&mut self, teams: &Threads, known: &[Arc<Segment>]) -> Result<Found, OpenError> {
         loop {
             if let Some(found) = self.look_once(teams, known)? {
@@ -187,7 +187,7 @@ impl Follower {
         }
         let recovered = recovered?;
         if let Some(damage) = recovered.damage {
-            // What lies behind was durable: to show the rest as if it were all would be a lie (F4).
+            // What lies behind was durable: to show the rest as if it were all would be a lie (FW4).
             return Err(WalError::from(damage).into());
         }
         let report = RecoveryReport { samples: recovered.samples, ..RecoveryReport::default() };

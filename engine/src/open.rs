@@ -365,7 +365,7 @@ fn make_folder(fs: &dyn Fs, dir: &Path, segments: &Path) -> Result<(), OpenError
     made.map_err(|source| OpenError::Io { path: segments.to_owned(), source })
 }
 
-/// Number of the next segment: of this opening, and not taken (D7 of `lock/`).
+/// Number of the next segment: of this opening, and not taken (LK7 of `lock/`).
 pub(crate) fn next_segment(state: &State) -> u64 {
     state.next_segment_id.max(first_id(state.open_number))
 }

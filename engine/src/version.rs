@@ -20,7 +20,7 @@ pub(crate) struct Version {
     /// Oldest first.
     pub(crate) sealed: Vec<Arc<Memtable>>,
     pub(crate) active: Arc<Memtable>,
-    /// Deletes whose samples are not all gone yet, by number. One is here before any source above it (C8).
+    /// Deletes whose samples are not all gone yet, by number. One is here before any source above it (K8).
     pub(crate) tombstones: Vec<Arc<Tombstone>>,
     /// Deletes that hide nothing any more, for the conditions of batches.
     pub(crate) forgotten: Arc<Forgotten>,
@@ -171,7 +171,7 @@ impl Versions {
     }
 }
 
-/// Precedence: of two that hold the same timestamp, the one that sorts behind wins (C1).
+/// Precedence: of two that hold the same timestamp, the one that sorts behind wins (K1).
 pub(crate) fn order_of(segment: &Segment) -> Precedence {
     let info = segment.info();
     precedence(info.seq_range, info.late, info.id)

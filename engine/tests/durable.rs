@@ -156,7 +156,7 @@ fn p10_a_directory_has_one_writer_and_readers_beside_it() {
     assert_eq!(contents(&Engine::open(dir.path()).unwrap().snapshot()), twin);
 }
 
-/// D6 of the directory's lock: somebody removes the lock file of a living owner. What he calls durable until he learns
+/// LK6 of the directory's lock: somebody removes the lock file of a living owner. What he calls durable until he learns
 /// of it, the next owner has.
 #[test]
 fn p10_an_owner_without_a_lock_file_calls_nothing_durable_that_the_next_owner_has_not() {
@@ -241,7 +241,7 @@ fn a_path_that_is_a_file_and_one_without_a_store_are_refused_in_words() {
     assert!(!dir.path().join("none").exists(), "looking creates nothing");
 }
 
-/// D7 of the directory's lock: an owner who does not know yet that his lock file is gone flushes and compacts beside the
+/// LK7 of the directory's lock: an owner who does not know yet that his lock file is gone flushes and compacts beside the
 /// next one. Both used to give their segments the same numbers.
 #[test]
 fn p10_an_owner_without_a_lock_file_overwrites_nothing_of_the_next_owner() {

@@ -54,6 +54,19 @@ fn found(reader: &Reader, guard: &Guard, version: &Version, commit: u64) -> Vec<
     version.segments.iter().copied().chain(in_memtables).collect()
 }
 
+/// A thread that takes a snapshot, and finds all that came up to its commit.
+fn reads_all(reader: Reader, guard: Guard, shared: &Arc<Shared>) -> thread::JoinHandle<()> {
+    let shared = Arc::clone(shared);
+    thread::spawn(move || {
+        let (pin, version) = shared.snapshot();
+        let commit = pin.visible().commit;
+        let found = found(&reader, &guard, &version, commit);
+        assert!(found.iter().copied().eq(1..=commit as i64), "commit {commit}: {found:?}");
+        drop(guard);
+        drop(pin);
+    })
+}
+
 /// F1, F2: what the older memtable held, and of the younger what came up to the commit.
 #[test]
 fn a_rotation_moves_no_sample_from_one_memtable_to_the_other() {
@@ -62,17 +75,7 @@ fn a_rotation_moves_no_sample_from_one_memtable_to_the_other() {
         let shared = shared();
         worker.commit(&shared.watermark, 1..=1);
         let guard = epoch::pin();
-        let reader = {
-            let shared = Arc::clone(&shared);
-            thread::spawn(move || {
-                let (pin, version) = shared.snapshot();
-                let commit = pin.visible().commit;
-                let found = found(&reader, &guard, &version, commit);
-                assert!(found.iter().copied().eq(1..=commit as i64), "commit {commit}: {found:?}");
-                drop(guard);
-                drop(pin);
-            })
-        };
+        let reader = reads_all(reader, guard, &shared);
         shared.change(|version| version.memtables.push(2));
         worker.generation = 2;
         shared.pins.look(&mut worker.pins);
@@ -98,17 +101,7 @@ fn segments_take_over_what_their_memtable_held_and_nothing_else() {
             (shared.watermark.load(), ())
         }));
         let (guard, flushed) = (epoch::pin(), reader.clone());
-        let reader = {
-            let shared = Arc::clone(&shared);
-            thread::spawn(move || {
-                let (pin, version) = shared.snapshot();
-                let commit = pin.visible().commit;
-                let found = found(&reader, &guard, &version, commit);
-                assert!(found.iter().copied().eq(1..=commit as i64), "commit {commit}: {found:?}");
-                drop(guard);
-                drop(pin);
-            })
-        };
+        let reader = reads_all(reader, guard, &shared);
         worker.commit(&shared.watermark, 1..=1);
         shared.change(|version| version.memtables.push(2));
         worker.generation = 2;

@@ -1,4 +1,4 @@
-//! P10, D7: somebody opens the store while its owner, who does not know yet that he lost it, writes the manifest anew.
+//! P10, LK7: somebody opens the store while its owner, who does not know yet that he lost it, writes the manifest anew.
 
 use std::io;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Reading beside a writer (R5): damage is told, and what was merely read too early is none.
+//! Reading beside a writer (WR5): damage is told, and what was merely read too early is none.
 
 mod racing_fs;
 mod wal_support;

@@ -411,7 +411,7 @@ fn p4_the_reserve_takes_deletes_alone_and_is_taken_anew() {
     assert!(recovered.torn_tail.is_none());
 }
 
-/// D7: whoever lost the store may find the next owner's reserve, but no name of his own for it.
+/// LK7: whoever lost the store may find the next owner's reserve, but no name of his own for it.
 #[test]
 fn p10_no_opening_takes_the_reserve_of_another() {
     let (fs, mut first, samples) = full();

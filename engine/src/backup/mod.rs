@@ -1,13 +1,13 @@
 //! Copies of a store that open by themselves.
 //!
-//! - B1: A backup holds exactly what one state of the manifest names, everything visible when it was asked for
+//! - BK1: A backup holds exactly what one state of the manifest names, everything visible when it was asked for
 //!   included: it is flushed first, and no log is needed.
-//! - B2: Only segments are shared, by hard links: nobody ever writes to them. What cannot be linked is copied.
-//! - B3: The manifest comes last. A copy that was interrupted has none, or after a power loss one that names segments
+//! - BK2: Only segments are shared, by hard links: nobody ever writes to them. What cannot be linked is copied.
+//! - BK3: The manifest comes last. A copy that was interrupted has none, or after a power loss one that names segments
 //!   which are not there, and is refused as a store.
-//! - B4: Nothing that is there already is touched: the target must be empty, or not exist.
-//! - B6: Of a copy that could not be made nothing is left, as far as it can be removed: the manifest goes first.
-//! - B5: Every delete that was visible when it was asked for is in the manifest before it is copied.
+//! - BK4: Nothing that is there already is touched: the target must be empty, or not exist.
+//! - BK6: Of a copy that could not be made nothing is left, as far as it can be removed: the manifest goes first.
+//! - BK5: Every delete that was visible when it was asked for is in the manifest before it is copied.
 
 mod error;
 mod restore;
@@ -117,7 +117,7 @@ fn copy_to(engine: &Engine, target: &Path, progress: &dyn Fn(u64, u64)) -> Resul
 }
 
 impl Life {
-    /// A delete that nothing was flushed after is in the log alone, of which a copy has nothing (B5).
+    /// A delete that nothing was flushed after is in the log alone, of which a copy has nothing (BK5).
     fn note_deletes_for_copy(&self) -> Result<(), BackupError> {
         let core = &self.core;
         let visible = core.watermark.seq();

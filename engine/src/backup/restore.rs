@@ -56,14 +56,14 @@ pub(crate) fn restore_on(
     };
     if !log.is_empty() {
         let folder = dir.join("wal");
-        // Before the manifest's (B3): one that was told of no frame yet would pass for a whole store without the log.
+        // Before the manifest's (BK3): one that was told of no frame yet would pass for a whole store without the log.
         fs.create_dir_all(&folder).and_then(|()| fs.sync_dir(dir)).map_err(|e| BackupError::io(&folder, e))?;
         for name in log.iter().filter(|name| Epoch::from_file_name(name).is_some()) {
             report.bytes_copied += copy_into(&**fs, backup, dir, "wal", name)?;
         }
         fs.sync_dir(&folder).map_err(|e| BackupError::io(&folder, e))?;
     }
-    // Last (B3), as it is: the log belongs to it.
+    // Last (BK3), as it is: the log belongs to it.
     copy_into(&**fs, backup, dir, "", "MANIFEST")?;
     // Its own name too: a backup has that from its manifest's commit, and here none is made.
     sync_above(&**fs, dir).map_err(|(folder, e)| BackupError::io(&folder, e))?;

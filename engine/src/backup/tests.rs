@@ -200,7 +200,7 @@ fn what_was_restored_survives_a_power_loss() {
     }
 }
 
-/// B3: power is lost at every operation of a backup. The copy is whole, or it is no store; the store is as it was.
+/// BK3: power is lost at every operation of a backup. The copy is whole, or it is no store; the store is as it was.
 #[test]
 fn an_interrupted_backup_is_whole_or_no_store() {
     let disk = || {

@@ -191,7 +191,7 @@ impl Compactor {
     }
 
     /// Where all segments together are more than retention allows, the oldest ones go, in one commit with the
-    /// horizon that hides what is left of their time elsewhere: what they had overwritten must not come back (C10).
+    /// horizon that hides what is left of their time elsewhere: what they had overwritten must not come back (K10).
     fn drop_oldest(&mut self) -> Result<(), CompactError> {
         let CompactorParts { core, manifest, graveyard, .. } = &self.parts;
         let Some(max_bytes) = core.kept.max_bytes() else { return Ok(()) };
@@ -265,7 +265,7 @@ impl CompactorParts {
         Rules { segment_bytes, span: nanos(span).max(1), fan: FAN, now, all, cold_after }
     }
 
-    /// New segments durable, then the manifest, then the version, then the old files (C4).
+    /// New segments durable, then the manifest, then the version, then the old files (K4).
     fn carry_out(&self, job: &Job, inputs: Vec<Input>, ages: &[AgeMask]) -> Result<(), Failure> {
         let started = Instant::now();
         let work = self.core.watched.begin(Worker::Compact, "a compaction");
@@ -299,7 +299,7 @@ impl CompactorParts {
         }
         let added = made.iter().map(|info| Edit::SegmentAdd(reference(info)));
         let mut edits: Vec<Edit> = added.chain(job.inputs.iter().map(|id| Edit::SegmentRemove(*id))).collect();
-        // What was left out because everybody's age is over stays hidden, whatever the rules become (C10).
+        // What was left out because everybody's age is over stays hidden, whatever the rules become (K10).
         let horizon = ages.iter().map(|age| age.horizon).min().filter(|at| *at != Timestamp::MIN);
         edits.extend(horizon.map(Edit::Horizon));
         {
@@ -321,7 +321,7 @@ impl CompactorParts {
         Ok(())
     }
 
-    /// Forgets the deletes that hide nothing any more: not in a segment, and not in a memtable (C9).
+    /// Forgets the deletes that hide nothing any more: not in a segment, and not in a memtable (K9).
     fn forget_deletes(&self, found: &Found) -> Result<(), CompactError> {
         let Found { version, settled, pieces } = found;
         let hides = |t: &Tombstone| {

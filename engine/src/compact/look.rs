@@ -53,7 +53,7 @@ impl Looked {
         self.frozen.extend(ids);
     }
 
-    /// The next job, beside those in `running` (C11).
+    /// The next job, beside those in `running` (K11).
     pub(super) fn look(&mut self, parts: &CompactorParts, all: bool, running: &[Due]) -> Look {
         let core = &parts.core;
         let version = core.versions.load();
@@ -125,7 +125,7 @@ type Plan = fn(&[Piece], &Rules) -> Option<Job>;
 pub(super) struct Occupied;
 
 /// The next job that may run beside those in `running`: apart from each of them in time, from the first to the last
-/// sample of its inputs; and together they need no more extra disk than one may (C11).
+/// sample of its inputs; and together they need no more extra disk than one may (K11).
 pub(super) fn beside(pieces: &[Piece], running: &[Due], rules: &Rules, plan: Plan) -> Result<Option<Due>, Occupied> {
     let is_busy = |time: TimeRange| running.iter().any(|due| due.time.overlaps(&time));
     let free = |piece: &Piece| Piece { frozen: piece.frozen || is_busy(piece.time), ..*piece };

@@ -319,7 +319,7 @@ proptest! {
         prop_assert!(pairs.all(|w| order(&w[0]) <= order(&w[1])));
     }
 
-    /// C11: jobs that run side by side, and end in any order while flushes go on, leave what one after the other may.
+    /// K11: jobs that run side by side, and end in any order while flushes go on, leave what one after the other may.
     #[test]
     fn jobs_side_by_side_are_legal_and_end(
         flushes in prop::collection::vec((0i64..2_000, 1i64..900, 0i64..1_500, 1u64..5_000, any::<bool>(), 0usize..4), 1..60),

@@ -199,7 +199,7 @@ fn rules(all: bool) -> Rules {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    /// C1, C2: after any number of jobs the store holds what its twin holds.
+    /// K1, K2: after any number of jobs the store holds what its twin holds.
     #[test]
     fn compaction_equals_the_naive_twin(
         flushes in prop::collection::vec(
@@ -246,7 +246,7 @@ fn scraped(store: &mut Store, scrapes: std::ops::Range<i64>) {
     store.flush(&samples);
 }
 
-/// C6: full chunks that nothing overlaps are taken over as they are, and what is left between
+/// K6: full chunks that nothing overlaps are taken over as they are, and what is left between
 /// them makes decent chunks; series scraped together keep sharing their timestamps.
 #[test]
 fn chunks_stay_full_and_timestamps_stay_shared() {
@@ -279,7 +279,7 @@ fn chunks_stay_full_and_timestamps_stay_shared() {
     assert!(whole.len() <= 14, "three series share their columns: {}", whole.len());
 }
 
-/// C5: an interrupted job leaves nothing behind but its inputs.
+/// K5: an interrupted job leaves nothing behind but its inputs.
 #[test]
 fn an_interrupted_job_leaves_no_file() {
     let mut store = Store::new();

@@ -168,7 +168,7 @@ impl Flusher {
         edits.extend(job.release.map(Edit::WalRelease));
         let core = &self.0.core;
         {
-            // Held over both: nobody commits between a change of the manifest and that of the version (C4).
+            // Held over both: nobody commits between a change of the manifest and that of the version (K4).
             let mut manifest = self.0.manifest.lock().expect("manifest lock");
             edits.extend(unsaved(&core.versions.load(), manifest.state(), job.memtable.end_seq()));
             manifest.commit(&edits)?;

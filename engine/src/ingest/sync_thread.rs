@@ -130,7 +130,7 @@ impl SyncThread {
                     _ => break result,
                 }
             };
-            // Only what the next owner reads is durable, whoever that is (D6 of the directory's lock).
+            // Only what the next owner reads is durable, whoever that is (LK6 of the directory's lock).
             if let Some(lost) = self.lock.as_ref().filter(|lock| result.is_ok() && !lock.is_ours()) {
                 core.poison(lost.lost());
                 return;

@@ -1,21 +1,21 @@
 //! The directory lock: one writing process, arbitrated by the operating system alone (P10).
 //!
-//! - D1: Who holds the operating system's lock on the file that `LOCK` names owns the directory. The system lets go
+//! - LK1: Who holds the operating system's lock on the file that `LOCK` names owns the directory. The system lets go
 //!   of it when the process ends, however it ends: a dead owner is succeeded without a word.
-//! - D2: What the file says (who, since when, the last heartbeat) informs people. It decides nothing, but for D4.
-//! - D3: A lock counts only if the name still leads to the file that was locked: `unlock` may have replaced it.
-//! - D4: `unlock` replaces the file only if the lock is held, by no process of this machine that says so, and the file
+//! - LK2: What the file says (who, since when, the last heartbeat) informs people. It decides nothing, but for LK4.
+//! - LK3: A lock counts only if the name still leads to the file that was locked: `unlock` may have replaced it.
+//! - LK4: `unlock` replaces the file only if the lock is held, by no process of this machine that says so, and the file
 //!   did not change while it was watched for three heartbeats, 90 s at least, and of the longest kind if it does not
 //!   say how long they are.
 //!   What the file says of times is not believed: clocks differ, and a file that cannot be read says nothing. An owner
 //!   that lives writes it anew with each heartbeat, and syncs it. One that cannot write his file is not heard.
-//! - D5: An owner whose file has lost its name stops writing: somebody else may own the directory. He looks with each
+//! - LK5: An owner whose file has lost its name stops writing: somebody else may own the directory. He looks with each
 //!   heartbeat, after each fdatasync of the log and after each commit of the manifest.
-//! - D6: What he says to be durable, the next owner keeps, whoever removed the file. He says it only if he found the name
-//!   after the device had what he says (D5). Who comes next locks another file, which had no name as long as the first
-//!   one had it, and reads the store behind that (D3): he reads what was written before that look. What was only visible
+//! - LK6: What he says to be durable, the next owner keeps, whoever removed the file. He says it only if he found the name
+//!   after the device had what he says (LK5). Who comes next locks another file, which had no name as long as the first
+//!   one had it, and reads the store behind that (LK3): he reads what was written before that look. What was only visible
 //!   he may have missed, up to the next fdatasync.
-//! - D7: What the next owner has written, he leaves alone, wherever the loss finds him. Each opening gives names of its
+//! - LK7: What the next owner has written, he leaves alone, wherever the loss finds him. Each opening gives names of its
 //!   own to all that it makes: segments and files of the log have the open number in their number, the manifest that is
 //!   written anew and the log's reserve have it in their temporary names; and what an earlier opening left is removed,
 //!   never written to again. `MANIFEST` alone is everybody's: who puts a file under that name holds the operating
@@ -85,7 +85,7 @@ impl LockName {
         }
     }
 
-    /// D5. Where the system gives no answer, the lock holds all the same.
+    /// LK5. Where the system gives no answer, the lock holds all the same.
     pub(crate) fn is_ours(&self) -> bool {
         self.look().unwrap_or(true)
     }
@@ -106,7 +106,7 @@ impl Ownership for LockName {
     }
 }
 
-/// Excludes others that replace the manifest of the store in `dir`, until the answer is dropped (D7). Nothing where the
+/// Excludes others that replace the manifest of the store in `dir`, until the answer is dropped (LK7). Nothing where the
 /// file system cannot lock a folder, or nobody has made it yet: who has no segments has nothing to lose.
 pub(crate) fn alone(dir: &Path) -> io::Result<Option<File>> {
     let Ok(folder) = File::open(dir.join(SEGMENTS)) else { return Ok(None) };
@@ -204,7 +204,7 @@ pub(crate) fn lock(path: &Path, most: u32) -> io::Result<Option<File>> {
     }
 }
 
-/// D3.
+/// LK3.
 fn is_same(file: &File, path: &Path) -> io::Result<bool> {
     LockName::of(file, path)?.look()
 }

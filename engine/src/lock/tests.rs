@@ -299,7 +299,7 @@ fn a_lock_that_was_set_aside_stays_aside_after_a_power_loss() {
     }
 }
 
-/// D3: a lock on a file that lost its name meanwhile is no lock.
+/// LK3: a lock on a file that lost its name meanwhile is no lock.
 #[test]
 fn a_lock_on_a_file_without_its_name_does_not_count() {
     let dir = tempfile::tempdir().unwrap();
@@ -313,7 +313,7 @@ fn a_lock_on_a_file_without_its_name_does_not_count() {
     assert!(!name.is_ours() && !is_same(&file, &path).unwrap());
 }
 
-/// D7: who puts a manifest in the place of another does so alone, at an opening, a salvage, and when it is written anew.
+/// LK7: who puts a manifest in the place of another does so alone, at an opening, a salvage, and when it is written anew.
 #[test]
 fn p10_a_manifest_is_replaced_by_one_process_at_a_time() {
     let dir = tempfile::tempdir().unwrap();

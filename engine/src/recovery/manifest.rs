@@ -1,19 +1,19 @@
 //! A manifest made anew, from what is left of the damaged one, from the segments and from the log.
 //!
-//! - R1: What was the manifest has a durable name in quarantine before another one takes its place; nothing else is
+//! - RM1: What was the manifest has a durable name in quarantine before another one takes its place; nothing else is
 //!   changed before that, and the new one is there whole or not at all.
-//! - R2: Every segment of this store in the folder counts, unless the old manifest is known to have removed it. One that
-//!   compaction had replaced already sorts in front of its successors (C1 of `docs/compaction.md`), so it shows nothing
+//! - RM2: Every segment of this store in the folder counts, unless the old manifest is known to have removed it. One that
+//!   compaction had replaced already sorts in front of its successors (K1 of `docs/compaction.md`), so it shows nothing
 //!   that they do not, unless it was deleted or over age. It is not set aside: whether all of them are there, nobody can
 //!   tell.
-//! - R3: The log is replayed from where the last flush began, if it reaches so far: of that flush, segments may be
+//! - RM3: The log is replayed from where the last flush began, if it reaches so far: of that flush, segments may be
 //!   missing. What both hold is the same (`storage/src/wal/survey.rs`).
-//! - R4: Deletes are those that can be read of the old manifest, that are still in the log, or that the audit log names
+//! - RM4: Deletes are those that can be read of the old manifest, that are still in the log, or that the audit log names
 //!   (`engine/src/audit/deletes.rs`); descriptions of metrics are as far as the old manifest can be read. Rules of
 //!   retention are not taken over.
-//! - R5: What the new manifest names is durable before it is. A flush or compaction that was interrupted may have left a
+//! - RM5: What the new manifest names is durable before it is. A flush or compaction that was interrupted may have left a
 //!   segment whose name is in the page cache alone, and so may who puts files back by hand.
-//! - R6: Its open number is above that of every file there is, so that no later opening has one that a file has.
+//! - RM6: Its open number is above that of every file there is, so that no later opening has one that a file has.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -182,7 +182,7 @@ impl Rebuild<'_> {
         Ok(found)
     }
 
-    /// Those that count (R2).
+    /// Those that count (RM2).
     fn choose(
         &mut self,
         found: Vec<SegmentInfo>,
@@ -227,7 +227,7 @@ impl Rebuild<'_> {
         deletes.into_values().skip(left_out).collect()
     }
 
-    /// Makes sure of R5. A file that was synced before costs little.
+    /// Makes sure of RM5. A file that was synced before costs little.
     fn secure(&self, segments: &[SegmentInfo]) -> Result<(), OpenError> {
         let folder = self.dir.join("segments");
         let io = |path: &Path, source| OpenError::Io { path: path.to_owned(), source };

@@ -395,7 +395,7 @@ fn p5_what_only_the_manifest_knew_is_told_as_lost_or_kept_where_it_can_be_read()
     assert_eq!(engine.retention().rules, Vec::<RetentionRule>::new(), "an old rule could drop too much");
 }
 
-/// R1: power is lost at every operation of it; salvaging again has all of it, and the old manifest is kept.
+/// RM1: power is lost at every operation of it; salvaging again has all of it, and the old manifest is kept.
 #[test]
 fn p5_a_manifest_made_anew_survives_power_loss_anywhere() {
     let (fs, all) = killed();

@@ -1,9 +1,9 @@
 //! Saving what can be read of damaged segments.
 //!
-//! - K1: A damaged file has a durable name in quarantine before the manifest lets go of it.
-//! - K2: What was saved is durable in a new segment, in the old one's place in the order, in the same edit.
-//! - K3: So after a crash at any point, either nothing has happened or all of it; salvaging again finds no damage.
-//! - K4: What is lost with a file stands in the audit log before the manifest lets go of it: after that nobody could tell.
+//! - RS1: A damaged file has a durable name in quarantine before the manifest lets go of it.
+//! - RS2: What was saved is durable in a new segment, in the old one's place in the order, in the same edit.
+//! - RS3: So after a crash at any point, either nothing has happened or all of it; salvaging again finds no damage.
+//! - RS4: What is lost with a file stands in the audit log before the manifest lets go of it: after that nobody could tell.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

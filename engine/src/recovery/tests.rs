@@ -434,7 +434,7 @@ fn salvage_of_a_whole_store_changes_nothing() {
     assert!(fs.map(&segment).is_ok() && fs.map(Path::new("memory/audit.log")).is_err());
 }
 
-/// K3: power is lost at every operation of a salvage; salvaging again saves the same, and every damaged byte is
+/// RS3: power is lost at every operation of a salvage; salvaging again saves the same, and every damaged byte is
 /// still somewhere.
 #[test]
 fn p5_a_salvage_that_loses_power_anywhere_loses_nothing_more() {

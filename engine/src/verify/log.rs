@@ -38,7 +38,7 @@ pub(super) fn verify_log(
             return Ok(false);
         }
         let again = again?.lost;
-        // V3.
+        // VF3.
         let holds = |hole: &&LostRange| {
             again.iter().any(|h| (h.epoch, h.offset, h.first) == (hole.epoch, hole.offset, hole.first))
         };

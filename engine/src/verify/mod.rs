@@ -1,8 +1,8 @@
 //! Reading all of a store, to know that all of it can be read. Takes no lock, writes nothing.
 //!
-//! - V1: What the manifest names is checked: each segment in whole, and the log as recovery would read it.
-//! - V2: Beside a living owner a file that is gone, or a log that moved, counts only if the manifest did not move.
-//! - V3: Beside a living owner damage of the log counts only if a second reading finds it at the same place: the
+//! - VF1: What the manifest names is checked: each segment in whole, and the log as recovery would read it.
+//! - VF2: Beside a living owner a file that is gone, or a log that moved, counts only if the manifest did not move.
+//! - VF3: Beside a living owner damage of the log counts only if a second reading finds it at the same place: the
 //!   first may have read a page before it was written, and its witness after.
 
 mod log;
@@ -43,7 +43,7 @@ type Progress<'a> = dyn Fn(u64, u64) + Sync + 'a;
 /// the report.
 pub fn verify(dir: impl AsRef<Path>, progress: impl Fn(u64, u64) + Sync) -> Result<StoreReport, OpenError> {
     let dir = dir.as_ref();
-    // Without its lock, for V1. What cannot be read of it is told by whoever needs it.
+    // Without its lock, for VF1. What cannot be read of it is told by whoever needs it.
     let owner = owner_of(dir).ok().flatten().filter(Owner::seems_alive);
     verify_on(&(Arc::new(OsFs) as Arc<dyn Fs>), dir, owner.as_ref(), &progress)
 }

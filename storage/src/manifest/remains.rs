@@ -1,10 +1,10 @@
 //! What can still be read of a damaged manifest, and a manifest made anew.
 //!
-//! - M1: Sound commits are taken from wherever they lie. What they say of deletes and of metrics holds: a delete is
+//! - MR1: Sound commits are taken from wherever they lie. What they say of deletes and of metrics holds: a delete is
 //!   never taken back, and hides only what was accepted before it.
-//! - M2: Rules of retention are not taken over: a later commit may have loosened them, and dropping data by an old rule
+//! - MR2: Rules of retention are not taken over: a later commit may have loosened them, and dropping data by an old rule
 //!   could not be undone.
-//! - M3: What counts as stored is what lies in the folder; a sound commit that removed a segment is believed.
+//! - MR3: What counts as stored is what lies in the folder; a sound commit that removed a segment is believed.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -39,7 +39,7 @@ pub struct Remains {
     pub open_number: u32,
     /// Sound commits.
     pub commits: u64,
-    /// What they say besides segments and log: deletes, metrics, numbers. The rules of retention are left out (M2).
+    /// What they say besides segments and log: deletes, metrics, numbers. The rules of retention are left out (MR2).
     pub state: State,
     /// Segments that a sound commit removed.
     pub removed: BTreeSet<u64>,
@@ -129,7 +129,7 @@ impl Remains {
                     self.named.remove(&id);
                     self.removed.insert(id);
                 }
-                // M2. And what is needed of the log is found in the log.
+                // MR2. And what is needed of the log is found in the log.
                 DiskEdit::Edit(Edit::Retention(_) | Edit::WalLife(_) | Edit::WalRelease(_) | Edit::WalSynced(_))
                 | DiskEdit::WalState(_) => {}
                 DiskEdit::Edit(edit) => {

@@ -1,15 +1,15 @@
 //! Reading the WAL back, by promise P5.
 //!
-//! - R1: Frames of one opening count up by one, over its files in order of epoch. What
+//! - WR1: Frames of one opening count up by one, over its files in order of epoch. What
 //!   comes back is that chain up to the first number that is missing or unreadable.
-//! - R2: If a frame of that number or above is known to have been durable (by the manifest, or
+//! - WR2: If a frame of that number or above is known to have been durable (by the manifest, or
 //!   by any sound frame, witness or header, wherever it lies), its absence is corruption, and so is a
 //!   file that is shorter than the manifest knows. Otherwise nobody is known to have been told that it
 //!   was durable: the chain ends there.
-//! - R3: A file of an earlier opening holds exactly the frames that the manifest names:
+//! - WR3: A file of an earlier opening holds exactly the frames that the manifest names:
 //!   they were made durable before that was written.
-//! - R4: Nothing here writes, so recovering again gives the same.
-//! - R5: A follower, who reads while the owner writes, may miss a frame that was written after he looked at its place,
+//! - WR4: Nothing here writes, so recovering again gives the same.
+//! - WR5: A follower, who reads while the owner writes, may miss a frame that was written after he looked at its place,
 //!   and then meet its witness. Whoever has the witness finds the frame if he looks again, from the listing of the
 //!   folder on: a missing frame is damage only if it is missing then, too, and the manifest has not moved after that.
 
@@ -36,7 +36,7 @@ pub enum RecoverMode {
     /// Read on behind the damage and report what is lost.
     Salvage,
     /// For a process that reads beside the owner, who may be writing: stop at the first frame that does not chain, and
-    /// say in [`Recovered::damage`] if it was durable (R5). That counts only if the manifest has not moved by then.
+    /// say in [`Recovered::damage`] if it was durable (WR5). That counts only if the manifest has not moved by then.
     Follow,
 }
 
@@ -223,7 +223,7 @@ struct Recovery<'a, 's> {
 
 impl Recovery<'_, '_> {
     /// Reads the chain that begins with frame `next` in these files. With `end`, it must
-    /// reach to that frame and stops there (R3), else it reaches as far as it goes (R1, R2).
+    /// reach to that frame and stops there (WR3), else it reaches as far as it goes (WR1, WR2).
     /// Answers false if a follower has to stop.
     fn chain(&mut self, files: &[Epoch], mut next: u64, end: Option<u64>) -> Result<bool, WalError> {
         self.open = None;
@@ -333,7 +333,7 @@ impl Recovery<'_, '_> {
         Ok(None)
     }
 
-    /// Whether a follower finds frame `next`, which was not found before, if he looks again (R5).
+    /// Whether a follower finds frame `next`, which was not found before, if he looks again (WR5).
     fn appeared(&mut self, files: &[Epoch], place: Place, next: u64, end: Option<u64>) -> Result<bool, WalError> {
         let now = match end {
             // Of an earlier opening: nobody makes files of it.

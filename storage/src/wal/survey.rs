@@ -1,10 +1,10 @@
 //! What the files of a WAL tell by themselves, for a manifest that is made anew.
 //!
-//! - V1: What is taken is a suffix of the order: replaying it over segments that hold a part of it changes nothing that
+//! - SV1: What is taken is a suffix of the order: replaying it over segments that hold a part of it changes nothing that
 //!   they have, and adds what they have not.
-//! - V2: It begins with the last flush if all of that is still here, else behind it. Both are where a generation begins,
+//! - SV2: It begins with the last flush if all of that is still here, else behind it. Both are where a generation begins,
 //!   and each generation defines its series.
-//! - V3: Each opening's frames count up by one. They end at the first that is missing, unless a frame of the same
+//! - SV3: Each opening's frames count up by one. They end at the first that is missing, unless a frame of the same
 //!   opening witnesses that a later one was durable: then what is missing is damage, and recovery reports it.
 
 use std::collections::BTreeMap;
@@ -200,7 +200,7 @@ impl Life {
         Ok(())
     }
 
-    /// The last frame that counts (V3), there or not; 0 if none does.
+    /// The last frame that counts (SV3), there or not; 0 if none does.
     fn end(&self) -> u64 {
         let mut end = 0;
         for run in &self.runs {
