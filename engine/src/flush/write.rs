@@ -34,7 +34,7 @@ pub(super) fn write_segments(
     let mut in_order = Half::new(parts, source.seq_range(), false);
     let mut older = Half::new(parts, source.seq_range(), true);
     let mut packed = Packed::default();
-    for slot in slots.in_label_order(listing.slots()) {
+    for slot in slots.in_label_order(listing.slots(), || work.gets_on()) {
         work.gets_on();
         let Some(labels) = slots.labels(slot) else { continue };
         // One number for both: the greatest over all segments is what counts.

@@ -3,11 +3,21 @@
 use super::large;
 use super::slots::Slots;
 
+/// Some milliseconds.
+const COMPARISONS: u32 = 1 << 16;
+
 impl Slots {
     /// The slots in the order of their label sets. O(n log n) comparisons of numbers: text is compared only to order
-    /// the pairs that occur, each of them once.
-    pub(crate) fn in_label_order(&self, slots: Vec<u32>) -> Vec<u32> {
-        let ranks = self.ranks(&slots);
+    /// the pairs that occur, each of them once. Of millions that takes seconds: `gets_on` is called all along.
+    pub(crate) fn in_label_order(&self, slots: Vec<u32>, gets_on: impl Fn()) -> Vec<u32> {
+        let mut compared = 0_u32;
+        let mut count = || {
+            compared = compared.wrapping_add(1);
+            if compared.is_multiple_of(COMPARISONS) {
+                gets_on();
+            }
+        };
+        let ranks = self.ranks(&slots, &mut count);
         // Many bytes for a moment: none that an allocator would keep.
         let mut sets = large::with_room(slots.len());
         // The ranks of each set, one after another: what is compared lies together.
@@ -17,14 +27,17 @@ impl Slots {
             all.extend(self.pairs(slot).map(|pair| ranks[pair as usize]));
             sets.push(Set { slot, start: start as u32, len: (all.len() - start) as u32 });
         }
-        sets.sort_unstable_by(|a, b| a.of(&all).cmp(b.of(&all)));
+        sets.sort_unstable_by(|a, b| {
+            count();
+            a.of(&all).cmp(b.of(&all))
+        });
         let sorted: Vec<u32> = sets.into_iter().map(|set| set.slot).collect();
         // It lies where the sets did, which took three times as much.
         sorted.into_boxed_slice().into_vec()
     }
 
     /// For each pair that occurs its place in the order of names, then values.
-    fn ranks(&self, slots: &[u32]) -> Vec<u32> {
+    fn ranks(&self, slots: &[u32], mut count: impl FnMut()) -> Vec<u32> {
         const OCCURS: u32 = 1;
         let mut ranks: Vec<u32> = Vec::new();
         for &slot in slots {
@@ -45,7 +58,10 @@ impl Slots {
         }
         let texts = texts.as_bytes();
         let of = |&(start, middle, end, _): &(usize, usize, usize, u32)| (&texts[start..middle], &texts[middle..end]);
-        pairs.sort_unstable_by(|a, b| of(a).cmp(&of(b)));
+        pairs.sort_unstable_by(|a, b| {
+            count();
+            of(a).cmp(&of(b))
+        });
         (0..).zip(&pairs).for_each(|(rank, &(.., pair))| ranks[pair as usize] = rank);
         ranks
     }
