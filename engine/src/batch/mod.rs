@@ -1,6 +1,6 @@
 //! Atomic batches: all or nothing, if everything is as expected.
 //!
-//! Protocol and invariants C1–C6: `docs/concurrency.md`, "Atomic batches".
+//! Protocol and invariants C1–C7: `docs/concurrency.md`, "Atomic batches".
 
 mod expect;
 mod increment;

@@ -110,7 +110,7 @@ pub(crate) fn plan_drop(pieces: &[Piece], rules: &Rules) -> Option<Job> {
     Table::new(pieces, rules).drop_hidden()
 }
 
-/// Precedence: of two that hold the same timestamp, the later one wins (S1).
+/// Precedence: of two that hold the same timestamp, the later one wins (K1).
 pub(crate) fn order(piece: &Piece) -> Precedence {
     precedence(piece.seq, piece.late, piece.id)
 }
@@ -198,7 +198,7 @@ impl<'a> Table<'a> {
         if wide.is_empty() || (wide.len() < self.rules.fan && !self.rules.all) {
             return None;
         }
-        // As many together as fit; then one alone, which needs nobody else (S3).
+        // As many together as fit; then one alone, which needs nobody else (K2).
         let most = wide.len().min(self.rules.fan.max(16));
         for n in (1..=most).rev() {
             if let Some(picked) = self.closed(&wide[..n])
@@ -314,7 +314,7 @@ impl<'a> Table<'a> {
     }
 
     /// `picked`, and whatever else must be merged with it so that nobody lies between in both
-    /// order and time (S2). `None` if that is too much, or cannot be read.
+    /// order and time (K2). `None` if that is too much, or cannot be read.
     fn closed(&self, picked: &[usize]) -> Option<Vec<usize>> {
         let mut all = picked.to_vec();
         loop {
@@ -364,7 +364,7 @@ impl<'a> Table<'a> {
     }
 
     /// Where the outputs of a job must part: where other stacks begin, where they end if what
-    /// follows is part of the job, and between windows (S4, S5).
+    /// follows is part of the job, and between windows (K3).
     fn cuts(&self, picked: &[usize]) -> Vec<i64> {
         let time = self.time_of(picked);
         let mut cuts = Vec::new();

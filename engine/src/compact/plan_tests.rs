@@ -59,7 +59,7 @@ impl Store {
         self.add(piece);
     }
 
-    /// Sources that overlap in time have disjoint numbers, but for the two of one flush (S1).
+    /// Sources that overlap in time have disjoint numbers, but for the two of one flush (K1).
     fn check(&self) {
         for (i, a) in self.pieces.iter().enumerate() {
             for b in &self.pieces[..i] {
@@ -281,7 +281,7 @@ fn flushes_above_what_a_job_may_take_stay_stacked_and_there_is_an_end() {
 proptest! {
     #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..ProptestConfig::with_cases(300) })]
 
-    /// S1 and S2 hold after every job, and there is an end: whatever is flushed when.
+    /// K1 and K2 hold after every job, and there is an end: whatever is flushed when.
     #[test]
     fn jobs_are_legal_and_end(
         flushes in prop::collection::vec((0i64..2_000, 1i64..900, 0i64..1_500, 1u64..5_000, any::<bool>(), any::<bool>()), 1..60),

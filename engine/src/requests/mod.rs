@@ -1,6 +1,6 @@
 //! What is asked of the ingest worker between two commits: a bounded queue, and a slot for each answer.
 //!
-//! Protocol and invariants Q1–Q4: `docs/concurrency.md`, "Requests". Models: `loom-tests/tests/requests.rs`.
+//! Protocol and invariants Q1–Q5: `docs/concurrency.md`, "Requests". Models: `loom-tests/tests/requests.rs`.
 
 // Reached from outside by the models; see `loom_only` in the crate's root.
 #![allow(unreachable_pub, missing_docs)]

@@ -1,6 +1,6 @@
 //! One subscription's ring: whole commits from the worker to one reader, and what did not fit is counted.
 //!
-//! Protocol and invariants U1–U5: `docs/concurrency.md`, "Subscriptions". Models: `loom-tests/tests/subscribe.rs`.
+//! Protocol and invariants U1–U6: `docs/concurrency.md`, "Subscriptions". Models: `loom-tests/tests/subscribe.rs`.
 
 use std::task::Waker;
 

@@ -92,7 +92,7 @@ impl Feeds {
         }
     }
 
-    /// Who wants this sample's series: matched once a series and change of the set (U5).
+    /// Who wants this sample's series: matched once a series and change of the set (U6).
     #[cold]
     fn resolve(&mut self, sample: &SeriesSample, slots: &Slots) -> u64 {
         let slot = sample.0.series;

@@ -1,6 +1,6 @@
 //! Waiting for a level to be reached, without polling and without a lost wake-up.
 //!
-//! Protocol and invariants N1–N3: `docs/concurrency.md`, "Waiting". Models:
+//! Protocol and invariants N1–N5: `docs/concurrency.md`, "Waiting". Models:
 //! `loom-tests/tests/wait.rs`.
 
 #[cfg(not(loom))]
