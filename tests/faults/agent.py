@@ -1,0 +1,115 @@
+"""A running agent, and what is asked of it."""
+
+import contextlib
+import http.client
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.parse
+
+from faults import DEADLINE, Broken
+
+# Timestamps of the samples, in milliseconds: sample i lies i behind this.
+BASE_MS = 1_600_000_000_000
+
+
+class Agent:
+    """A running agent on a free port."""
+
+    started = []
+
+    def __init__(self, binary, data, durability, wrap=(), files=None, check=True):
+        limit = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))) if files else None
+        command = [*wrap, binary, "serve", "--data-dir", data, "--listen", "127.0.0.1:0"]
+        command += ["--durability", durability, "--no-host-metrics", "--enable-admin-api"]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            preexec_fn=limit, start_new_session=True,
+        )
+        Agent.started.append(self)
+        line = self.process.stdout.readline()
+        self.address = line.split("http://")[1].split()[0].rstrip("/") if "http://" in line else None
+        if self.address is None:
+            self.said = self.process.stderr.read()
+            self.code = self.process.wait(DEADLINE)
+            if check:
+                raise Broken(f"does not start: {self.code}: {line}{self.said}")
+        else:
+            # Nobody waits for a full pipe.
+            for pipe in (self.process.stdout, self.process.stderr):
+                threading.Thread(target=lambda p=pipe: [None for _ in p], daemon=True).start()
+
+    def lives(self):
+        return self.process.poll() is None
+
+    def connection(self, timeout=DEADLINE):
+        return http.client.HTTPConnection(self.address, timeout=timeout)
+
+    def query(self, expr):
+        """The labels and the value of each series."""
+        connection = self.connection()
+        at = (BASE_MS + 200_000_000) / 1000
+        connection.request("GET", "/api/v1/query?" + urllib.parse.urlencode({"query": expr, "time": at}))
+        answer = connection.getresponse()
+        body = answer.read()
+        connection.close()
+        if answer.status != 200:
+            raise Broken(f"a query is answered {answer.status}: {body[:300]}")
+        return [(one["metric"], float(one["value"][1])) for one in json.loads(body)["data"]["result"]]
+
+    def post(self, path):
+        """An administrative request; answers the status and what it says."""
+        connection = self.connection()
+        try:
+            connection.request("POST", f"/api/v1/admin/{path}")
+            answer = connection.getresponse()
+            return answer.status, answer.read()[:300]
+        finally:
+            connection.close()
+
+    def compact(self):
+        """Flushes, and merges what there is."""
+        return self.post("tidegauge/compact")
+
+    def delete(self, selector):
+        """Deletes all of it; answers how long that took, too."""
+        begun = time.monotonic()
+        status, said = self.post("tsdb/delete_series?" + urllib.parse.urlencode({"match[]": selector}))
+        return status, time.monotonic() - begun, said
+
+    def kill(self, how=signal.SIGKILL):
+        # Its group: under strace both.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, how)
+        return self.process.wait(DEADLINE)
+
+    def close(self):
+        """An orderly end."""
+        self.process.terminate()
+        code = self.process.wait(DEADLINE)
+        if code != 0:
+            raise Broken(f"SIGTERM ends it with {code}")
+
+    @classmethod
+    def end_all(cls):
+        """Whatever became of a fault, nothing of it runs on."""
+        for agent in cls.started:
+            if agent.lives():
+                agent.kill()
+        cls.started.clear()
+
+
+@contextlib.contextmanager
+def folder():
+    """Where a store may lie; gone afterwards."""
+    dir = tempfile.mkdtemp(prefix="tidegauge-faults-", dir=".")
+    try:
+        yield os.path.join(dir, "data")
+    finally:
+        shutil.rmtree(dir, ignore_errors=True)
