@@ -5,11 +5,13 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::json;
-use support::{Agent, poll, run, stderr, write};
+use support::{Agent, poll, run, run_or_kill, stderr, write};
 
 fn push(agent: &Agent, second: i64) -> u16 {
     let series = write::series(&[("__name__", "n")], &[(second * 1000, second as f64)]);
@@ -108,6 +110,36 @@ fn directories_and_addresses_that_cannot_be_used_are_named_in_one_line() {
     }
     assert_eq!(std::fs::read(&file).unwrap(), b"not a folder");
     assert!(!data.exists(), "a refused start leaves nothing behind");
+}
+
+/// With 13 to 16 it began, and then answered 503 or nothing at all.
+#[test]
+fn too_few_open_files_are_refused_at_the_start_and_as_few_as_it_asks_for_are_enough() {
+    const LEAST: u32 = 32;
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let refused = run_or_kill(with_files(LEAST - 1, &data));
+    let said = stderr(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("31 open files") && said.contains("ulimit -n") && said.lines().count() == 1, "{said}");
+    assert!(!data.exists(), "a refused start leaves nothing behind");
+
+    let agent = Agent::spawn(with_files(LEAST, &data));
+    for second in 1..=20 {
+        assert_eq!(push(&agent, second), 204);
+        let compacted = agent.post("/api/v1/admin/tidegauge/compact", &[], b"");
+        assert_eq!(compacted.status, 200, "{}", compacted.text());
+    }
+    assert_eq!(agent.query("count_over_time(n[1h])", "20")[0]["value"], json!([20, "20"]));
+}
+
+/// An agent of which so many files may be open.
+fn with_files(most: u32, data: &Path) -> Command {
+    let mut command = Command::new("sh");
+    let serve =
+        r#"ulimit -n "$1"; exec "$2" serve --listen 127.0.0.1:0 --no-host-metrics --enable-admin-api --data-dir "$3""#;
+    command.args(["-c", serve, "sh", &most.to_string(), env!("CARGO_BIN_EXE_tidegauge")]).arg(data);
+    command
 }
 
 /// Serves one fixed answer to every request, or none at all.

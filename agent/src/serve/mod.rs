@@ -1,6 +1,7 @@
 //! The life of the agent: open, collect, answer, and stop without losing anything.
 
 mod collectors;
+mod open_files;
 mod stop;
 
 use std::net::SocketAddr;
@@ -23,6 +24,7 @@ const LINE_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs until a signal, or until something makes it impossible to begin.
 pub(crate) fn run(settings: Settings) -> Result<(), Failure> {
+    open_files::check(&collect::to_stderr())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("tidegauge-http")

@@ -31,6 +31,17 @@ pub fn run(args: &[&str]) -> Output {
     tidegauge(args).output().expect("the binary runs")
 }
 
+/// Runs a command that should end by itself; if it does not, its end tells.
+pub fn run_or_kill(mut command: Command) -> Output {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let end = Instant::now() + DEADLINE;
+    while child.try_wait().expect("ours").is_none() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let _ = child.kill();
+    child.wait_with_output().expect("readable")
+}
+
 pub fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("UTF-8")
 }
@@ -43,8 +54,13 @@ impl Agent {
     /// Starts on `dir` and waits for the line with the address.
     pub fn start(dir: &Path, args: &[&str]) -> Self {
         let mut command = tidegauge(&["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
-        command.arg(dir).args(args).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("the binary starts");
+        command.arg(dir).args(args);
+        Self::spawn(command)
+    }
+
+    /// Starts what serves on a free port, and waits for the line with the address.
+    pub fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped"));
         let mut line = String::new();
         lines.read_line(&mut line).expect("readable");
