@@ -5,7 +5,7 @@ import time
 
 from faults import Broken
 from faults.agent import Agent, folder
-from faults.load import Load, Stir
+from faults.load import Load, Stir, wait
 
 DURABILITIES = ("interval:100ms", "sync", "memory")
 
@@ -25,6 +25,8 @@ def kill(options, rng):
             stir = Stir(agent, load, pause=0.02)
             flushing = stir.on() if durability == "memory" or rng.random() < 0.5 else contextlib.nullcontext()
             with load.on(agent), flushing:
+                if durability == "memory" and rng.random() < 0.5 and not wait(lambda: stir.flushes):
+                    raise Broken(f"under memory, cycle {cycle}: nothing is flushed: {stir.answers}")
                 time.sleep(rng.random() * 0.15)
                 agent.kill()
             before, least = durability, None
