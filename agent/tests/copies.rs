@@ -240,4 +240,12 @@ fn rules_of_retention_are_set_in_order_and_remembered() {
     let agent = Agent::start(&data, &["--no-host-metrics", "--retention", "60d"]);
     assert!(!shown(&agent, "a"), "one age in the place of all rules");
     assert!(audited().last().unwrap().contains("53687091200"), "the size stays");
+    drop(agent);
+    let agent = Agent::start(&data, &["--no-host-metrics", "--retention", "forever", "--retention-size", "none"]);
+    let runs = agent.get("/api/v1/status/runtimeinfo").json();
+    assert_eq!(runs["data"]["storageRetention"], "for ever", "what was told before is lifted");
+    let last = audited().pop().unwrap();
+    assert!(last.contains(r#""rules":"","max_bytes":-1}"#), "{last}");
+    let config = agent.get("/api/v1/status/config").text();
+    assert!(config.contains("retention_size: \\\"none\\\""), "as a configuration file has it: {config}");
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use tidegauge::Durability;
 
 use super::ConfigError;
-use super::kept::{KeepRule, parse_age, parse_size};
+use super::kept::{Bound, KeepRule, parse_age, parse_size};
 use crate::scrape::Target;
 use crate::units::{parse_bytes, parse_duration};
 
@@ -30,9 +30,9 @@ pub(super) struct ConfigFile {
     pub(super) scrape_interval: Option<Duration>,
     pub(super) host_metrics: Option<bool>,
     #[serde(deserialize_with = "age")]
-    pub(super) retention: Option<Duration>,
+    pub(super) retention: Option<Bound<Duration>>,
     #[serde(deserialize_with = "size")]
-    pub(super) retention_size: Option<u64>,
+    pub(super) retention_size: Option<Bound<u64>>,
     #[serde(deserialize_with = "list")]
     pub(super) retention_rules: Vec<KeepRule>,
     #[serde(deserialize_with = "bytes")]
@@ -94,11 +94,11 @@ fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     in_units(from, parse_bytes)
 }
 
-fn age<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+fn age<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Bound<Duration>>, D::Error> {
     in_units(from, parse_age)
 }
 
-fn size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+fn size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Bound<u64>>, D::Error> {
     in_units(from, parse_size)
 }
 
@@ -149,10 +149,13 @@ mod tests {
             "retention = \"90d\"\nretention_size = \"50GiB\"\nretention_rules = ['{job=\"a\"}=7d', 'up=forever']\n";
         let yaml = "retention: 90d\nretention_size: 50GiB\nretention_rules:\n  - '{job=\"a\"}=7d'\n  - up=forever\n";
         for file in [read("a.toml", toml).unwrap(), read("a.yaml", yaml).unwrap()] {
-            assert_eq!((file.retention, file.retention_size), (Some(Duration::from_secs(90 * 86_400)), Some(50 << 30)));
+            let age = Bound::At(Duration::from_secs(90 * 86_400));
+            assert_eq!((file.retention, file.retention_size), (Some(age), Some(Bound::At(50 << 30))));
             let rules: Vec<String> = file.retention_rules.iter().map(ToString::to_string).collect();
             assert_eq!(rules, ["{job=\"a\"}=7d", "up=forever"]);
         }
+        let lifted = read("a.yaml", "retention: forever\nretention_size: none\n").unwrap();
+        assert_eq!((lifted.retention, lifted.retention_size), (Some(Bound::Lifted), Some(Bound::Lifted)));
     }
 
     #[test]

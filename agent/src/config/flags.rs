@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use tidegauge::Durability;
 
-use super::kept::{KeepRule, parse_age, parse_size};
+use super::kept::{Bound, KeepRule, parse_age, parse_size};
 use crate::scrape::Target;
 use crate::units::{parse_bytes, parse_duration};
 
@@ -53,13 +53,13 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     pub(crate) no_host_metrics: bool,
 
-    /// Drop data older than this, e.g. 30d; the store remembers it [default: what it was told before, or for ever]
+    /// Drop data older than this, e.g. 30d, or keep it forever; the store remembers it [default: what it was told before, or for ever]
     #[arg(long, value_name = "DURATION", value_parser = parse_age, allow_hyphen_values = true)]
-    pub(crate) retention: Option<Duration>,
+    pub(crate) retention: Option<Bound<Duration>>,
 
-    /// Drop the oldest data where all files of it are larger than this, e.g. 50GiB; the store remembers it [default: what it was told before, or no bound]
+    /// Drop the oldest data where all files of it are larger than this, e.g. 50GiB, or none; the store remembers it [default: what it was told before, or no bound]
     #[arg(long, value_name = "SIZE", value_parser = parse_size, allow_hyphen_values = true)]
-    pub(crate) retention_size: Option<u64>,
+    pub(crate) retention_size: Option<Bound<u64>>,
 
     /// Keep some series for another time, e.g. '{job="debug"}=7d' or '{job="audit"}=forever'; may be repeated, and the first that a series passes counts. With --retention, all that the store was told of ages is replaced
     #[arg(long, value_name = "MATCHERS=DURATION")]

@@ -14,27 +14,61 @@ const AGE_MIN: Duration = Duration::from_secs(1);
 /// A text that is longer is shortened where an error shows it.
 const SHOWN_MAX: usize = 80;
 
-/// An age: `30d`.
-pub(super) fn parse_age(text: &str) -> Result<Duration, String> {
+/// What the agent was told of a bound: the store remembers it, so to say nothing and to lift it are two things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bound<T> {
+    /// There is none.
+    Lifted,
+    /// Up to this.
+    At(T),
+}
+
+impl<T> Bound<T> {
+    fn at(self) -> Option<T> {
+        match self {
+            Self::Lifted => None,
+            Self::At(most) => Some(most),
+        }
+    }
+
+    /// As flags and configuration files take it; `lifted` is the word for none.
+    pub(crate) fn show(self, lifted: &str, show: impl FnOnce(T) -> String) -> String {
+        self.at().map_or_else(|| lifted.to_owned(), show)
+    }
+}
+
+/// An age that is none.
+pub(crate) const FOREVER: &str = "forever";
+/// A size that is none.
+pub(crate) const NONE: &str = "none";
+
+/// An age: `30d`, or `forever`.
+pub(super) fn parse_age(text: &str) -> Result<Bound<Duration>, String> {
+    if text.trim() == FOREVER {
+        return Ok(Bound::Lifted);
+    }
     if text.trim_start().starts_with('-') {
         return Err(format!("{text:?}: an age must be positive, such as 30d"));
     }
     let age = parse_duration(text).map_err(|e| e.to_string())?;
     match age {
-        Duration::ZERO => Err("0 would drop all data at once; leave it out to keep data for ever".to_owned()),
+        Duration::ZERO => Err(format!("0 would drop all data at once; write {FOREVER} to keep data for ever")),
         age if age < AGE_MIN => Err(format!("{text:?}: an age must be at least 1s")),
-        age => Ok(age),
+        age => Ok(Bound::At(age)),
     }
 }
 
-/// The size of all segments together: `50GiB`.
-pub(super) fn parse_size(text: &str) -> Result<u64, String> {
+/// The size of all segments together: `50GiB`, or `none`.
+pub(super) fn parse_size(text: &str) -> Result<Bound<u64>, String> {
+    if text.trim() == NONE {
+        return Ok(Bound::Lifted);
+    }
     if text.trim_start().starts_with('-') {
         return Err(format!("{text:?}: a size must be positive, such as 50GiB"));
     }
     match parse_bytes(text).map_err(|e| e.to_string())? {
-        0 => Err("0 would drop nearly all data at once; leave it out to keep as much as fits".to_owned()),
-        bytes => Ok(bytes),
+        0 => Err(format!("0 would drop nearly all data at once; write {NONE} to keep as much as fits")),
+        bytes => Ok(Bound::At(bytes)),
     }
 }
 
@@ -60,10 +94,7 @@ impl FromStr for KeepRule {
         if matchers.is_empty() {
             return Err(format!("{shown:?}: that is every series: give --retention for these"));
         }
-        let max_age = match age.trim() {
-            "forever" => None,
-            age => Some(parse_age(age).map_err(|e| format!("{shown:?}: {e}"))?),
-        };
+        let max_age = parse_age(age.trim()).map_err(|e| format!("{shown:?}: {e}"))?.at();
         Ok(Self { text: text.trim().to_owned(), rule: RetentionRule { matchers, max_age } })
     }
 }
@@ -78,9 +109,9 @@ impl fmt::Display for KeepRule {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Kept {
     /// How long the series are kept that pass no rule.
-    pub(crate) age: Option<Duration>,
+    pub(crate) age: Option<Bound<Duration>>,
     /// Bytes of all segments at most.
-    pub(crate) size: Option<u64>,
+    pub(crate) size: Option<Bound<u64>>,
     /// Of which the first that a series passes counts.
     pub(crate) rules: Vec<KeepRule>,
 }
@@ -89,11 +120,12 @@ impl Kept {
     /// What holds from now on in a store that was told `before`. Ages and rules are one thing: where any is given, all
     /// that the store has of them is replaced. The size is another.
     pub(crate) fn with(&self, before: Retention) -> Retention {
-        let for_all = self.age.map(|age| RetentionRule { matchers: Vec::new(), max_age: Some(age) });
+        let for_all =
+            self.age.and_then(Bound::at).map(|age| RetentionRule { matchers: Vec::new(), max_age: Some(age) });
         let rules: Vec<_> = self.rules.iter().map(|rule| rule.rule.clone()).chain(for_all).collect();
         Retention {
-            rules: if rules.is_empty() { before.rules } else { rules },
-            max_bytes: self.size.or(before.max_bytes),
+            rules: if self.rules.is_empty() && self.age.is_none() { before.rules } else { rules },
+            max_bytes: self.size.map_or(before.max_bytes, Bound::at),
         }
     }
 }
@@ -143,25 +175,40 @@ mod tests {
 
     #[test]
     fn ages_and_sizes_are_positive() {
-        assert_eq!(parse_age("30d"), Ok(Duration::from_secs(30 * 86_400)));
-        assert_eq!(parse_size("50GiB"), Ok(50 << 30));
+        assert_eq!(parse_age("30d"), Ok(Bound::At(Duration::from_secs(30 * 86_400))));
+        assert_eq!(parse_size("50GiB"), Ok(Bound::At(50 << 30)));
+        assert_eq!((parse_age(" forever"), parse_size("none")), (Ok(Bound::Lifted), Ok(Bound::Lifted)));
         assert!(parse_age("-5d").unwrap_err().contains("must be positive"));
         assert!(parse_size("-5GiB").unwrap_err().contains("must be positive"));
         assert!(parse_age("0").unwrap_err().contains("for ever") && parse_age("999ms").unwrap_err().contains("1s"));
-        assert!(parse_size("0B").unwrap_err().contains("leave it out") && parse_size("50").is_err());
+        assert!(parse_size("0B").unwrap_err().contains("write none") && parse_size("50").is_err());
     }
 
     #[test]
     fn what_is_not_told_stays_as_the_store_has_it() {
         let before = Retention { rules: vec![rule("{a='b'}=1d")], max_bytes: Some(7) };
         assert_eq!(Kept::default().with(before.clone()), before);
-        let size = Kept { size: Some(9), ..Kept::default() }.with(before.clone());
+        let size = Kept { size: Some(Bound::At(9)), ..Kept::default() }.with(before.clone());
         assert_eq!(size, Retention { max_bytes: Some(9), ..before.clone() });
-        let age = Kept { age: Some(Duration::from_secs(5)), ..Kept::default() }.with(before.clone());
+        let five = Some(Bound::At(Duration::from_secs(5)));
+        let age = Kept { age: five, ..Kept::default() }.with(before.clone());
         let for_all = RetentionRule { matchers: Vec::new(), max_age: Some(Duration::from_secs(5)) };
         assert_eq!(age, Retention { rules: vec![for_all.clone()], max_bytes: Some(7) });
         let rules = vec!["{c='d'}=forever".parse().unwrap(), "{e='f'}=2d".parse().unwrap()];
-        let both = Kept { age: Some(Duration::from_secs(5)), rules, size: None }.with(before);
+        let both = Kept { age: five, rules, size: None }.with(before);
         assert_eq!(both.rules, [rule("{c='d'}=forever"), rule("{e='f'}=2d"), for_all], "the one for all comes last");
+    }
+
+    /// A size could be set and never be lifted again.
+    #[test]
+    fn what_was_told_before_can_be_lifted() {
+        let for_all = RetentionRule { matchers: Vec::new(), max_age: Some(Duration::from_secs(5)) };
+        let before = Retention { rules: vec![rule("{a='b'}=1d"), for_all], max_bytes: Some(7) };
+        let size = Kept { size: Some(Bound::Lifted), ..Kept::default() }.with(before.clone());
+        assert_eq!(size, Retention { max_bytes: None, ..before.clone() });
+        let age = Kept { age: Some(Bound::Lifted), ..Kept::default() };
+        assert_eq!(age.with(before.clone()), Retention { rules: Vec::new(), max_bytes: Some(7) });
+        let rules = vec!["{c='d'}=2d".parse().unwrap()];
+        assert_eq!(Kept { rules, ..age }.with(before).rules, [rule("{c='d'}=2d")], "all others for ever");
     }
 }

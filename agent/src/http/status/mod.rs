@@ -13,6 +13,7 @@ use tidegauge::Retention;
 
 use super::App;
 use super::reply::Envelope;
+use crate::config::{FOREVER, NONE};
 use crate::scrape::Target;
 use crate::units::{show_bytes, show_duration, show_time};
 
@@ -70,8 +71,8 @@ pub(super) async fn flags(State(app): State<Arc<App>>) -> Envelope {
         "no-experimental": (!settings.experimental).to_string(),
         "query-memory": size(settings.query_memory),
         "query-concurrency": settings.query_concurrency.to_string(),
-        "retention": settings.kept.age.map(show_duration).unwrap_or_default(),
-        "retention-size": settings.kept.size.map(size).unwrap_or_default(),
+        "retention": settings.kept.age.map(|age| age.show(FOREVER, show_duration)).unwrap_or_default(),
+        "retention-size": settings.kept.size.map(|bytes| bytes.show(NONE, size)).unwrap_or_default(),
         "retention-rule": settings.kept.rules.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
         "series-idle": show_duration(settings.series_idle.unwrap_or_default()),
     }))
@@ -97,8 +98,8 @@ pub(super) async fn config(State(app): State<Arc<App>>) -> Envelope {
     let kept = &settings.kept;
     let rules: Vec<String> = kept.rules.iter().map(ToString::to_string).collect();
     let retention = [
-        kept.age.map(|age| ("retention", Value::from(show_duration(age)))),
-        kept.size.map(|bytes| ("retention_size", size(bytes).into())),
+        kept.age.map(|age| ("retention", Value::from(age.show(FOREVER, show_duration)))),
+        kept.size.map(|bytes| ("retention_size", bytes.show(NONE, size).into())),
         (!rules.is_empty()).then(|| ("retention_rules", rules.into())),
     ];
     // JSON's texts and lists are YAML's too.
