@@ -36,14 +36,16 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     if rest.is_empty() {
         return Err(wrong());
     }
-    let mut seconds = 0.0;
+    let mut sum = Duration::ZERO;
     while !rest.is_empty() {
         let (number, unit, behind) = number_and_unit(rest).ok_or_else(wrong)?;
         let factor = factor_of(&DURATION_UNITS, unit).ok_or_else(wrong)?;
-        seconds += number * factor;
+        // Each for itself: the nanoseconds of years are lost in a float.
+        let part = Duration::try_from_secs_f64(number * factor).map_err(|_| wrong())?;
+        sum = sum.checked_add(part).ok_or_else(wrong)?;
         rest = behind;
     }
-    Duration::try_from_secs_f64(seconds).map_err(|_| wrong())
+    Ok(sum)
 }
 
 const BYTE_UNITS: [(&str, f64); 9] = [
@@ -195,6 +197,8 @@ mod tests {
         assert_eq!(ms("7d"), Ok(604_800_000));
         assert_eq!(ms("0.5s"), Ok(500));
         assert_eq!(ms("0"), Ok(0));
+        let years = Duration::new(10 * 365 * 86_400, 1);
+        assert_eq!(parse_duration("10y1ns"), Ok(years));
         for wrong in ["", "15", "s", "-1s", "1x", "1s1", "1e9999y", "99999999999999999999y", "é", "1é", "..s"] {
             assert!(parse_duration(wrong).is_err(), "{wrong:?}");
         }

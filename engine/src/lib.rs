@@ -229,6 +229,11 @@ pub mod internals {
         builder
     }
 
+    /// A rule as the audit log has it.
+    pub fn rule_text(rule: &crate::RetentionRule) -> String {
+        crate::retention::rule_text(rule)
+    }
+
     /// As [`Builder::open`](crate::Builder::open), in another folder of the same disk.
     pub fn open_at(builder: crate::Builder, dir: &std::path::Path) -> Result<crate::Engine, crate::OpenError> {
         builder.open_at(dir.to_owned())

@@ -132,7 +132,13 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use tidegauge::{MatchOp, Matcher};
+
     use super::*;
+
+    /// Plain names, those that need quotes, and words of the language.
+    const NAMES: &str = "[a-z_][a-z0-9_]{0,5}|\\PC{1,8}|on|by|offset|inf|nan|bool|group_left|__name__";
 
     fn rule(text: &str) -> RetentionRule {
         text.parse::<KeepRule>().unwrap_or_else(|e| panic!("{text}: {e}")).rule
@@ -147,6 +153,37 @@ mod tests {
         assert_eq!(rule("up{a='b'}=7d").matchers.len(), 2);
         assert_eq!(rule("{a=`}=1s`}=forever").max_age, None);
         assert_eq!(r#"{a="b"}=7d"#.parse::<KeepRule>().unwrap().to_string(), r#"{a="b"}=7d"#);
+    }
+
+    proptest! {
+        /// The audit log had values as Rust escapes them, and names without the quotes that some need.
+        #[test]
+        fn a_rule_in_the_audit_log_reads_back_as_the_rule(
+            matchers in prop::collection::vec((NAMES, 0..4usize, any::<String>()), 1..4),
+            age in prop::option::of((1..1_000_000_000u64, 0..1_000_000_000u32)),
+        ) {
+            let ops = [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex];
+            let matcher = |(name, op, value): (String, usize, String)| {
+                let value = if op > 1 { value.replace(|c: char| !c.is_alphanumeric(), ".") } else { value };
+                Matcher::new(name, ops[op], value).unwrap()
+            };
+            let matchers: Vec<Matcher> = matchers.into_iter().map(matcher).collect();
+            let max_age = age.map(|(seconds, nanos)| Duration::new(seconds, nanos));
+            let before = RetentionRule { matchers, max_age };
+            let text = tidegauge::internals::rule_text(&before);
+            prop_assert_eq!(rule(&text), before, "{}", text);
+        }
+    }
+
+    #[test]
+    fn rules_in_the_audit_log_are_short_and_plain() {
+        for text in [
+            r#"{job="debug",host!~"a.*"}=604800s"#,
+            r#"{__name__="up"}=forever"#,
+            r#"{"a.b"="\"\\\n\x1b"}=1s500000000ns"#,
+        ] {
+            assert_eq!(tidegauge::internals::rule_text(&rule(text)), text);
+        }
     }
 
     #[test]

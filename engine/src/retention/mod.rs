@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegauge_query::promql::matchers_text;
 use tidegauge_storage::manifest::{Edit, ManifestError, Retention, RetentionRule, State};
-use tidegauge_storage::model::{MatchOp, Matcher, Timestamp};
+use tidegauge_storage::model::{Matcher, Timestamp};
 use tidegauge_storage::source::AgeMask;
 
 use crate::audit::{Act, Entry};
@@ -126,21 +127,14 @@ impl Kept {
     }
 }
 
-/// `{job="debug"}=604800s`; that of all other series has no matchers. For people to read: what is no letter in a value
-/// is written as in Rust.
-fn rule_text(rule: &RetentionRule) -> String {
-    let matcher = |matcher: &Matcher| {
-        let op = match matcher.op() {
-            MatchOp::Equal => "=",
-            MatchOp::NotEqual => "!=",
-            MatchOp::Regex => "=~",
-            MatchOp::NotRegex => "!~",
-        };
-        format!("{}{op}{:?}", matcher.name(), matcher.value())
+/// `{job="debug"}=604800s`, as the agent reads rules (`--retention-rule`); that of all other series has no matchers.
+pub(crate) fn rule_text(rule: &RetentionRule) -> String {
+    let age = match rule.max_age {
+        None => "forever".to_owned(),
+        Some(age) if age.subsec_nanos() == 0 => format!("{}s", age.as_secs()),
+        Some(age) => format!("{}s{}ns", age.as_secs(), age.subsec_nanos()),
     };
-    let matchers: Vec<String> = rule.matchers.iter().map(matcher).collect();
-    let age = rule.max_age.map_or_else(|| "forever".to_owned(), |age| format!("{}s", age.as_secs_f64()));
-    format!("{{{}}}={age}", matchers.join(","))
+    format!("{}={age}", matchers_text(&rule.matchers))
 }
 
 impl Life {
@@ -173,9 +167,8 @@ impl Life {
             })?;
             self.core.kept.changed(Some(retention.clone()), None);
         }
-        let rules: Vec<String> = retention.rules.iter().map(|rule| format!("{:?}", rule.max_age)).collect();
-        let texts: Vec<String> = retention.rules.iter().map(rule_text).collect();
-        let entry = Entry::new(Act::Retention).text("ages", &rules.join(",")).text("rules", &texts.join(", "));
+        let rules: Vec<String> = retention.rules.iter().map(rule_text).collect();
+        let entry = Entry::new(Act::Retention).text("rules", &rules.join(", "));
         let entry = entry.number("max_bytes", retention.max_bytes.map_or(-1, i128::from));
         if let Err(e) = self.audit.record(entry) {
             eprintln!("tidegauge: the audit log does not have a change of retention: {e}");

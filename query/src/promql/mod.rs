@@ -10,5 +10,7 @@ mod query;
 
 pub use eval::{Annotations, ErrorKind, EvalError, Evaluator, InstantSample, Matrix, Options, RangeSeries, Value};
 pub use parse::ast::Expr;
-pub use parse::{PATTERN_BYTES_MAX, ParseError, ParseOptions, parse, parse_matchers, parse_selector, parse_with};
+pub use parse::{
+    PATTERN_BYTES_MAX, ParseError, ParseOptions, matchers_text, parse, parse_matchers, parse_selector, parse_with,
+};
 pub use query::{PromqlError, Query};

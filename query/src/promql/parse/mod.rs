@@ -27,6 +27,7 @@ pub use error::{ParseError, Span};
 pub use functions::{Function, Signature, ValueType};
 pub(super) use literal::{format_number, quote};
 pub(super) use print::label_name;
+pub use print::matchers_text;
 
 /// Longer text is refused unread.
 pub const TEXT_BYTES_MAX: usize = 512 << 10;

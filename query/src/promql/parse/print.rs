@@ -110,6 +110,12 @@ fn label_list(labels: &[String]) -> String {
     labels.iter().map(shown).collect::<Vec<_>>().join(", ")
 }
 
+/// `{job="a",host!~"b.*"}`: as [`parse_matchers`](super::parse_matchers) reads them again, in this order.
+#[must_use]
+pub fn matchers_text(matchers: &[Matcher]) -> String {
+    format!("{{{}}}", matchers.iter().map(matcher).collect::<Vec<_>>().join(","))
+}
+
 fn matcher(m: &Matcher) -> String {
     format!("{}{}{}", label_name(m.name()), m.op(), quote(m.value()))
 }
