@@ -1,5 +1,6 @@
 //! What can be wrong with a line, and with a whole text.
 
+use super::number::NumberError;
 use super::series::LABELS_MAX;
 
 /// Why a line was refused. Nothing was taken from it; mend the exporter or the file.
@@ -26,11 +27,13 @@ pub enum LineError {
     /// More labels than a series may have.
     #[error("more than {LABELS_MAX} labels")]
     TooManyLabels,
-    /// The value is no number.
-    #[error("the value {text:?} is not a number")]
+    /// The value is no number, or too large for one.
+    #[error("the value {text:?} {why}")]
     BadValue {
         /// The beginning of what stands in its place.
         text: String,
+        /// What it is not.
+        why: NumberError,
     },
     /// The timestamp is no number, or lies outside the years 1677 to 2262.
     #[error("the timestamp {text:?} is not a number, or outside the years 1677 to 2262")]

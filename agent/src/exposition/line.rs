@@ -71,7 +71,7 @@ fn parse_sample(line: &[u8], dialect: Dialect) -> Result<Entry<'_>, LineError> {
     if value.is_empty() {
         return Err(LineError::syntax(line.len(), "expected a value"));
     }
-    let value = parse_value(value).ok_or_else(|| LineError::BadValue { text: LineError::excerpt(value) })?;
+    let value = parse_value(value).map_err(|why| LineError::BadValue { text: LineError::excerpt(value), why })?;
     let (stamp, rest) = token(rest);
     let mut sample = SampleLine { series, value, timestamp: None };
     // An exemplar may take the timestamp's place.
@@ -162,6 +162,7 @@ mod tests {
         let text = |line| sample(line, Dialect::Text).unwrap_err();
         assert!(matches!(text("a"), LineError::Syntax { column: 2, .. }));
         assert!(matches!(text("a b"), LineError::BadValue { .. }));
+        assert_eq!(text("a 1e400 3").to_string(), "the value \"1e400\" is out of range");
         assert!(matches!(text("a 1 x"), LineError::BadTimestamp { .. }));
         assert!(matches!(text("a 1 1.5"), LineError::BadTimestamp { .. }));
         assert!(matches!(text("a 1 2 3"), LineError::Syntax { column: 7, .. }));

@@ -23,14 +23,9 @@ const UNITS: [(&str, i64); 7] = [
 fn number(text: &str) -> Option<f64> {
     let plain = without_underscores(text)?;
     let unsigned = plain.trim_start_matches(['+', '-']);
-    let value = parse_value(plain.as_bytes()).filter(|_| !plain.ends_with(')'))?;
-    let word = unsigned.starts_with(['i', 'I', 'n', 'N']);
-    // Only infinity may be signed, and be written at all: what is too large is no number.
-    match value {
-        value if value.is_nan() && unsigned.len() < plain.len() => None,
-        value if value.is_infinite() && !word => None,
-        value => Some(value),
-    }
+    let value = parse_value(plain.as_bytes()).ok().filter(|_| !plain.ends_with(')'))?;
+    // Of the words only infinity may be signed.
+    (!value.is_nan() || unsigned.len() == plain.len()).then_some(value)
 }
 
 /// Each must stand between digits, or behind a `0x`.

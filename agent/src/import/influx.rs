@@ -16,7 +16,7 @@ use super::lines::{Line, Lines};
 use super::series::ByText;
 use super::sink::Sink;
 use super::{ImportError, ImportOptions, TimeUnit};
-use crate::exposition::{LINE_BYTES_MAX, parse_value};
+use crate::exposition::{LINE_BYTES_MAX, NumberError, parse_value};
 
 /// Why a line was refused.
 #[derive(Debug, PartialEq, thiserror::Error)]
@@ -37,6 +37,8 @@ enum LineProtocolError {
     OpenString,
     #[error("{0:?} is neither a number, a boolean nor a string")]
     BadValue(String),
+    #[error("{0:?} is out of range")]
+    OutOfRange(String),
     #[error("{0:?} is no timestamp")]
     BadTimestamp(String),
     #[error("{0}")]
@@ -173,7 +175,10 @@ fn number(raw: &[u8]) -> Result<f64, Bad> {
         b"f" | b"F" | b"false" | b"False" | b"FALSE" => Ok(0.0),
         [digits @ .., b'i'] => text(digits)?.parse::<i64>().map(|n| n as f64).map_err(|_| bad()),
         [digits @ .., b'u'] => text(digits)?.parse::<u64>().map(|n| n as f64).map_err(|_| bad()),
-        raw => parse_value(raw).ok_or_else(bad),
+        raw => parse_value(raw).map_err(|why| match why {
+            NumberError::OutOfRange => Bad::OutOfRange(excerpt(raw)),
+            _ => bad(),
+        }),
     }
 }
 
@@ -260,6 +265,7 @@ mod tests {
         assert_eq!(why("cpu f="), Bad::BadValue(String::new()));
         assert_eq!(why("cpu f=1.5i"), Bad::BadValue("1.5i".into()));
         assert_eq!(why("cpu f=NaNs"), Bad::BadValue("NaNs".into()));
+        assert_eq!(why("cpu f=1,g=-1e400"), Bad::OutOfRange("-1e400".into()));
     }
 
     proptest! {

@@ -75,7 +75,7 @@ fn bad_csv_lines_are_named_and_the_others_stay() {
     let lines: Vec<u64> = bad.first.iter().map(|bad| bad.line).collect();
     // A timestamp from the future is only found at the push.
     assert!([3, 4, 5].iter().all(|line| lines.contains(line)), "{lines:?}");
-    assert!(bad.to_string().contains("file.txt:4: \"two\" in column \"value\" is no number"), "{bad}");
+    assert!(bad.to_string().contains("file.txt:4: \"two\" in column \"value\" is not a number"), "{bad}");
     assert!(bad.to_string().ends_with("and 14 more"), "{bad}");
     assert_eq!(summary.samples, 2);
     assert_eq!(case.of("file"), [(1_700_000_000, 1.0), (1_700_000_003, 5.0)]);
@@ -84,6 +84,27 @@ fn bad_csv_lines_are_named_and_the_others_stay() {
     let summary = run(&options, &case.engine).unwrap();
     assert_eq!((summary.samples, summary.bad_lines), (2, 24));
     assert!(summary.to_string().ends_with("24 bad lines skipped"), "{summary}");
+}
+
+/// They became infinities, and nobody was told. An infinity that is written as one is a value.
+#[test]
+fn numbers_out_of_range_are_refused_and_named() {
+    for (format, text, place) in [
+        (Format::Csv, "ts,value\n1700000000,+Inf\n1700000001,1e400\n", "file.txt:3: \"1e400\" in column \"value\""),
+        (Format::Prom, "file +Inf 1700000000000\nfile -1e400 1700000001000\n", "file.txt:2: the value \"-1e400\""),
+        (
+            Format::Influx,
+            "file value=+Inf 1700000000000000000\nfile value=1e400 1700000001000000000\n",
+            "file.txt:2: \"1e400\"",
+        ),
+    ] {
+        let case = Case::new();
+        let Err(ImportError::BadLines { bad, summary }) = case.import(format, text) else { panic!("{text}: no error") };
+        assert_eq!((bad.count, summary.samples), (1, 1), "{bad}");
+        assert!(bad.to_string().contains(&format!("{place} is out of range")), "{bad}");
+        let metric = if format == Format::Influx { "file_value" } else { "file" };
+        assert_eq!(case.of(metric), [(1_700_000_000, f64::INFINITY)]);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use csv::ByteRecord;
 
 use super::super::{ImportError, ImportOptions};
-use crate::exposition::parse_value;
+use crate::exposition::{NumberError, parse_value};
 
 const TIME_NAMES: [&str; 3] = ["timestamp", "time", "ts"];
 const VALUE_NAME: &str = "value";
@@ -128,11 +128,12 @@ fn shown(headers: &[String]) -> String {
     names.join(", ")
 }
 
-/// Whether a column holds a number somewhere and nothing else but empty cells.
+/// Whether a column holds a number somewhere and nothing else but empty cells. One that is too large is a bad number, and
+/// makes no labels of the others.
 fn is_numeric(ahead: &[ByteRecord], column: usize) -> bool {
     let cells =
         || ahead.iter().filter_map(|record| record.get(column)).map(<[u8]>::trim_ascii).filter(|c| !c.is_empty());
-    cells().next().is_some() && cells().all(|cell| parse_value(cell).is_some())
+    cells().next().is_some() && cells().all(|cell| parse_value(cell) != Err(NumberError::NoNumber))
 }
 
 #[cfg(test)]
@@ -160,7 +161,7 @@ mod tests {
 
     #[test]
     fn without_one_the_numeric_columns_are_values() {
-        let rows: &[&[&str]] = &[&["a", "1", "", "1", ""], &["b", "2", "0.5", "x", ""]];
+        let rows: &[&[&str]] = &[&["a", "1", "1e400", "1", ""], &["b", "2", "0.5", "x", ""]];
         let columns = choose(&["host", "ts", "cpu", "mixed", "empty"], rows, |_| {}).unwrap();
         assert_eq!((columns.time, &columns.values[..], &columns.labels[..]), (1, &[2][..], &[0, 3, 4][..]));
         assert_eq!(columns.metric(0, None), Some("cpu".into()));

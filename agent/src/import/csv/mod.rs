@@ -14,7 +14,7 @@ use self::columns::Columns;
 use super::series::ByText;
 use super::sink::Sink;
 use super::{ImportError, ImportOptions, TimeUnit};
-use crate::exposition::parse_value;
+use crate::exposition::{NumberError, parse_value};
 
 /// Lines that are looked at to tell values from labels.
 const LOOKAHEAD: usize = 100;
@@ -26,8 +26,8 @@ enum BadRow {
     Cells { found: usize, expected: usize },
     #[error("{cell:?} in column {column:?} is no timestamp")]
     Timestamp { column: String, cell: String },
-    #[error("{cell:?} in column {column:?} is no number")]
-    Value { column: String, cell: String },
+    #[error("{cell:?} in column {column:?} {why}")]
+    Value { column: String, cell: String, why: NumberError },
     #[error("column {column:?} is not UTF-8")]
     NotUtf8 { column: String },
     #[error("column {column:?} names no metric")]
@@ -143,10 +143,11 @@ impl Rows<'_> {
         for (value, &column) in self.values.iter_mut().zip(&self.columns.values) {
             *value = match record[column].trim_ascii() {
                 [] => None,
-                cell => Some(
-                    parse_value(cell)
-                        .ok_or_else(|| BadRow::Value { column: self.headers[column].clone(), cell: excerpt(cell) })?,
-                ),
+                cell => Some(parse_value(cell).map_err(|why| BadRow::Value {
+                    column: self.headers[column].clone(),
+                    cell: excerpt(cell),
+                    why,
+                })?),
             };
         }
         Ok(at)
