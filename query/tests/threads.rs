@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
@@ -17,14 +17,16 @@ use tidegauge_storage::source::{ColumnCursor, ReadError, SampleSource, SeriesHit
 /// Held up for longer than a machine that works takes for anything here.
 const IN_VAIN: Duration = Duration::from_secs(60);
 
-/// A source whose series, if `slow` is asked for, are found only once someone lets them be.
-struct Gated {
+type Selecting = Box<dyn Fn(&[Matcher]) + Send + Sync>;
+
+/// A source of so many samples that threads always help; somebody is told before it selects and before it reads.
+struct Watched {
     inner: Snapshot,
-    arrived: Sender<()>,
-    gate: Mutex<Receiver<()>>,
+    selecting: Selecting,
+    reading: Box<dyn Fn() + Send + Sync>,
 }
 
-impl SampleSource for Gated {
+impl SampleSource for Watched {
     fn seq_range(&self) -> SeqRange {
         self.inner.sources()[0].seq_range()
     }
@@ -34,38 +36,7 @@ impl SampleSource for Gated {
     }
 
     fn select(&self, matchers: &[Matcher]) -> Result<Vec<SeriesHit>, ReadError> {
-        if matchers.iter().any(|matcher| matcher.value() == "slow") {
-            self.arrived.send(()).unwrap();
-            let _ = self.gate.lock().unwrap().recv();
-        }
-        self.inner.sources()[0].select(matchers)
-    }
-
-    fn labels(&self, ordinal: u32) -> Result<Labels, ReadError> {
-        self.inner.sources()[0].labels(ordinal)
-    }
-
-    fn read<'a>(&'a self, ordinal: u32, range: TimeRange) -> Result<Box<dyn ColumnCursor + 'a>, ReadError> {
-        self.inner.sources()[0].read(ordinal, range)
-    }
-}
-
-/// A source of one series that notes which thread reads it.
-struct Noting {
-    inner: Snapshot,
-    readers: Arc<Mutex<Vec<ThreadId>>>,
-}
-
-impl SampleSource for Noting {
-    fn seq_range(&self) -> SeqRange {
-        self.inner.sources()[0].seq_range()
-    }
-
-    fn time_range(&self) -> Option<TimeRange> {
-        self.inner.sources()[0].time_range()
-    }
-
-    fn select(&self, matchers: &[Matcher]) -> Result<Vec<SeriesHit>, ReadError> {
+        (self.selecting)(matchers);
         self.inner.sources()[0].select(matchers)
     }
 
@@ -78,7 +49,7 @@ impl SampleSource for Noting {
     }
 
     fn read<'a>(&'a self, ordinal: u32, range: TimeRange) -> Result<Box<dyn ColumnCursor + 'a>, ReadError> {
-        self.readers.lock().unwrap().push(thread::current().id());
+        (self.reading)();
         self.inner.sources()[0].read(ordinal, range)
     }
 }
@@ -87,10 +58,12 @@ impl SampleSource for Noting {
 fn a_question_about_one_series_stays_on_the_thread_that_asks() {
     let pool = |n| ThreadPoolBuilder::new().num_threads(n).build();
     let threads = Threads::new(pool(2).unwrap(), move |n| pool(n).ok());
-    let readers = Arc::default();
+    let readers = Arc::new(Mutex::new(Vec::<ThreadId>::new()));
     let pairs = &[("__name__", "x")][..];
     let inner = snapshot(&[(pairs, &[(0, 1.0), (1, 2.0)][..])]);
-    let snapshot = Snapshot::new(vec![Arc::new(Noting { inner, readers: Arc::clone(&readers) })], SeqNo(0));
+    let note = Arc::clone(&readers);
+    let reading = Box::new(move || note.lock().unwrap().push(thread::current().id()));
+    let snapshot = Snapshot::new(vec![Arc::new(Watched { inner, selecting: Box::new(|_| ()), reading })], SeqNo(0));
     let times = [0, 60 * SECOND].map(Timestamp::from_nanos);
     for text in ["x", "sum(rate(x[1m]))", "max_over_time(x[5m:1s])"] {
         let query = Query::new(&snapshot, text).on(threads.clone());
@@ -114,7 +87,15 @@ fn a_short_query_ends_while_long_ones_hold_more_threads_than_there_are() {
     let series: Vec<(Pairs<'_>, &[(i64, f64)])> = all.iter().map(|pairs| (&pairs[..], &[(0, 1.0)][..])).collect();
     let (arrived, arrivals) = channel();
     let (open, gate) = channel();
-    let gated = Gated { inner: snapshot(&series), arrived, gate: Mutex::new(gate) };
+    let gate = Mutex::new(gate);
+    // Whoever asks for `slow` waits until the gate is opened.
+    let selecting = Box::new(move |matchers: &[Matcher]| {
+        if matchers.iter().any(|matcher| matcher.value() == "slow") {
+            arrived.send(()).unwrap();
+            let _: Result<(), _> = gate.lock().unwrap().recv();
+        }
+    });
+    let gated = Watched { inner: snapshot(&series), selecting, reading: Box::new(|| ()) };
     let snapshot = Snapshot::new(vec![Arc::new(gated)], SeqNo(0));
 
     let pool = |n| ThreadPoolBuilder::new().num_threads(n).build();
