@@ -49,11 +49,15 @@ class Run:
         os.makedirs(self.trace)
         self.runs += 1
 
-    def under_load(self, call, how):
+    def when(self, most, sooner):
+        """Which call is to fail; each try asks for a sooner one, since a slow machine makes few."""
+        return 1 + self.rng.randrange(max(most >> sooner, 1))
+
+    def under_load(self, call, how, sooner=0):
         """Answers whether it struck."""
         self.fresh_trace()
         durability = self.rng.choice(("interval:20ms", "sync"))
-        when = 1 + self.rng.randrange(WHEN.get(call, 1))
+        when = self.when(WHEN.get(call, 1), sooner)
         agent = self.agent(durability)
         self.before = what = f"{call}:{how}:when={when} under {durability}"
         errors = how != KILL
@@ -94,10 +98,10 @@ class Run:
         if any(status not in (204, 503) for status in load.answers):
             raise Broken(f"{what}: pushes are answered {load.answers}")
 
-    def at_opening(self, call, how):
+    def at_opening(self, call, how, sooner=0):
         """Answers whether it struck."""
         self.fresh_trace()
-        when = 1 + self.rng.randrange(WHEN_OPENING.get(call, 1))
+        when = self.when(WHEN_OPENING.get(call, 1), sooner)
         what = f"{call}:{how}:when={when} at the opening"
         wrap = strace.command(self.trace, (call, f"{how}:when={when}"))
         agent = Agent(self.binary, self.data, self.rng.choice(("interval:20ms", "sync")), wrap, check=False)
@@ -147,7 +151,7 @@ def inject(options, rng):
         for _ in range(options.rounds):
             rng.shuffle(kinds)
             for strike, call, how in kinds:
-                if not any(strike(call, how) for _ in range(TRIES)):
+                if not any(strike(call, how, sooner) for sooner in range(TRIES)):
                     raise Broken(f"{strike.__name__}: {how} never struck {call}: this tests nothing")
                 struck += 1
             run.held_up()
