@@ -2,16 +2,16 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use tidegauge_storage::fs::sim::{Every, SimFs, Timeline};
+use tidegauge_storage::fs::sim::{SimFs, Timeline};
 
-use crate::examine::{Counts, Depth, Violation, die, examine, lose_power};
-use crate::oracle::{Death, History, Key};
+use crate::examine::{Counts, Depth, Violation, die};
+use crate::oracle::{History, Key};
 use crate::run::{Run, Stopped};
-use crate::script::{Rng, Script};
+use crate::script::{Name, Rng, Script};
 
 /// What a campaign does.
 #[derive(Clone, Copy, Debug)]
@@ -24,14 +24,16 @@ pub struct Plan {
     pub threads: usize,
     /// Steps of a workload.
     pub len: usize,
-    /// Choices at each crash point.
+    /// Choices at each step.
     pub choices: u64,
+    /// One crash point in so many is opened twice.
+    pub twice_one_in: u64,
 }
 
-/// Crashes of recovered engines.
-const DEPTH: Depth = Depth { levels: 2, one_in: 12, points: 2 };
-/// Choices of one step that are all tried; of more, this many.
-pub const EVERY_MAX: u64 = 3_000;
+/// Crashes of recovered engines: one in so many is gone on with, and so many points are taken of each life.
+const LEVELS: u32 = 2;
+const ONE_IN: u64 = 12;
+const POINTS: u64 = 2;
 
 /// A recorded run and what may come back from it.
 pub struct Recorded {
@@ -50,13 +52,7 @@ pub struct Recorded {
 pub fn record(script: &Script, site: fn() -> Arc<str>) -> Result<Recorded, Stopped> {
     let fs = SimFs::new();
     fs.record();
-    let delays = AtomicU64::new(script.seed);
-    fs.on_sync(Arc::new(move || {
-        // Others write meanwhile, as beside a real device.
-        let delay = Rng(delays.fetch_add(1, Ordering::Relaxed)).below(300);
-        thread::sleep(Duration::from_micros(delay));
-        site()
-    }));
+    slow_syncs(&fs, script.seed, site);
     let mut run = Run::begin(fs, script)?;
     let result = run.go(script);
     let mut recorded =
@@ -67,6 +63,16 @@ pub fn record(script: &Script, site: fn() -> Arc<str>) -> Result<Recorded, Stopp
         let _ = engine.close();
     }
     result.map(|()| recorded)
+}
+
+/// Each sync takes its time, and others write meanwhile, as beside a real device.
+pub(crate) fn slow_syncs(fs: &SimFs, seed: u64, site: fn() -> Arc<str>) {
+    let delays = AtomicU64::new(seed);
+    fs.on_sync(Arc::new(move || {
+        let delay = Rng(delays.fetch_add(1, Ordering::Relaxed)).below(300);
+        thread::sleep(Duration::from_micros(delay));
+        site()
+    }));
 }
 
 /// The name of no site.
@@ -80,6 +86,8 @@ pub fn anyone() -> Arc<str> {
 pub struct Failure {
     /// The workload.
     pub script: Script,
+    /// Which it is.
+    pub name: Name,
     /// Its step.
     pub step: u64,
     /// What was wrong; `None` if the run itself was.
@@ -88,13 +96,37 @@ pub struct Failure {
     pub what: String,
 }
 
-/// Crashes one workload at each of its steps.
+/// Does `work` on so many threads. The first failure has the others stop, which ask for that now and then.
+///
+/// # Errors
+/// That [`Failure`].
+///
+/// # Panics
+/// If one of them does.
+pub fn side_by_side<T: Send>(
+    threads: usize,
+    work: impl Fn(&dyn Fn() -> bool) -> Result<T, Box<Failure>> + Sync,
+) -> Result<Vec<T>, Box<Failure>> {
+    let failed = AtomicBool::new(false);
+    let one = || {
+        let result = work(&|| failed.load(Ordering::Relaxed));
+        failed.fetch_or(result.is_err(), Ordering::Relaxed);
+        result
+    };
+    let results: Vec<_> = thread::scope(|scope| {
+        let running: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(one)).collect();
+        running.into_iter().map(|thread| thread.join().expect("a campaign panicked")).collect()
+    });
+    results.into_iter().collect()
+}
+
+/// Crashes a random workload at each of its steps.
 ///
 /// # Errors
 /// The first [`Failure`].
 pub fn crash_everywhere(script: &Script, choices: u64, depth: Depth, counts: &Counts) -> Result<(), Box<Failure>> {
     let fail = |step, violation: Option<Box<Violation>>, what| {
-        Box::new(Failure { script: script.clone(), step, violation, what })
+        Box::new(Failure { name: Name::Random(script.seed), script: script.clone(), step, violation, what })
     };
     let recorded = record(script, anyone).map_err(|e| fail(0, None, e.0))?;
     let (mut timeline, history) = (recorded.timeline, recorded.history);
@@ -114,73 +146,29 @@ pub fn crash_everywhere(script: &Script, choices: u64, depth: Depth, counts: &Co
     }
 }
 
-/// Crashes a short workload at each of its steps with every choice there is, up to
-/// [`EVERY_MAX`] a step. Answers steps, and those where there were more choices.
+/// Runs the workload of one seed, and crashes it at each of its steps.
 ///
 /// # Errors
 /// The first [`Failure`].
-pub fn crash_every_way(script: &Script, counts: &Counts) -> Result<(u64, u64), Box<Failure>> {
-    let fail = |step, violation: Option<Box<Violation>>, what| {
-        Box::new(Failure { script: script.clone(), step, violation, what })
-    };
-    let recorded = record(script, anyone).map_err(|e| fail(0, None, e.0))?;
-    let (mut timeline, history) = (recorded.timeline, recorded.history);
-    let mut rng = Rng(script.seed);
-    let shallow = crate::examine::SHALLOW;
-    let (mut steps, mut cut) = (0, 0);
-    loop {
-        let failed = |v: Box<Violation>| {
-            let what = v.what.clone();
-            fail(timeline.at(), Some(v), what)
-        };
-        let killed = (&history, timeline.at(), Death::Kill);
-        examine(timeline.kill(), killed, script.durability, &mut rng, shallow, counts).map_err(failed)?;
-        let (mut every, mut tried) = (Every::default(), 0);
-        loop {
-            lose_power(&timeline, &history, &mut every, script.durability, &mut rng, shallow, counts)
-                .map_err(failed)?;
-            tried += 1;
-            if !every.more() {
-                break;
-            }
-            if tried == EVERY_MAX {
-                cut += 1;
-                break;
-            }
-        }
-        steps += 1;
-        if timeline.is_over() {
-            return Ok((steps, cut));
-        }
-        timeline.advance();
-    }
+pub fn crash_random(seed: u64, plan: &Plan, counts: &Counts) -> Result<(), Box<Failure>> {
+    let depth = Depth { levels: LEVELS, one_in: ONE_IN, points: POINTS, twice_one_in: plan.twice_one_in };
+    crash_everywhere(&Script::random(seed, plan.len), plan.choices, depth, counts)
 }
 
-/// Runs workload after workload until there were enough crash points.
+/// Runs workload after workload until there were enough crash points. Answers how many.
 ///
 /// # Errors
 /// The first [`Failure`].
-pub fn campaign(plan: &Plan, counts: &Counts, progress: impl Fn(u64, u64) + Sync) -> Result<u64, Box<Failure>> {
+pub fn campaign(plan: &Plan, counts: &Counts, progress: impl Fn() + Sync) -> Result<u64, Box<Failure>> {
     let next = AtomicU64::new(plan.seed);
-    let work = || loop {
-        let seed = next.fetch_add(1, Ordering::Relaxed);
-        if counts.points.load(Ordering::Relaxed) >= plan.points {
-            next.fetch_sub(1, Ordering::Relaxed);
-            return Ok(());
+    let workloads = side_by_side(plan.threads, |stop| {
+        let mut workloads = 0;
+        while !stop() && counts.points.load(Ordering::Relaxed) < plan.points {
+            crash_random(next.fetch_add(1, Ordering::Relaxed), plan, counts)?;
+            workloads += 1;
+            progress();
         }
-        let script = Script::random(seed, plan.len);
-        let result = crash_everywhere(&script, plan.choices, DEPTH, counts);
-        if result.is_err() {
-            // The others stop at their next workload.
-            counts.points.fetch_add(plan.points, Ordering::Relaxed);
-            return result;
-        }
-        progress(seed, counts.points.load(Ordering::Relaxed));
-    };
-    let results: Vec<Result<(), Box<Failure>>> = thread::scope(|scope| {
-        let running: Vec<_> = (0..plan.threads).map(|_| scope.spawn(work)).collect();
-        running.into_iter().map(|thread| thread.join().expect("a campaign panicked")).collect()
-    });
-    results.into_iter().collect::<Result<(), _>>()?;
-    Ok(next.load(Ordering::Relaxed) - plan.seed)
+        Ok(workloads)
+    })?;
+    Ok(workloads.into_iter().sum())
 }

@@ -10,7 +10,7 @@ use crate::oracle::{Death, Expected, History};
 use crate::run::Run;
 use crate::script::{Rng, Script};
 use crate::store;
-use crate::{end, manifest};
+use crate::{end, manifest, twice};
 
 /// A promise that was broken, and the disk on which it was.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub struct Counts {
     pub per_act: PerAct,
     /// Those on which a recovered engine wrote, and died again or was closed.
     pub continued: AtomicU64,
+    /// Those that were opened twice, and held the same both times.
+    pub twice: AtomicU64,
     /// Those that a crash of a recovery, or of a life after one, left.
     pub deeper: AtomicU64,
     /// Those on which something at the end of the log was damaged that was known to be durable, and that refused.
@@ -53,10 +55,17 @@ pub struct Depth {
     pub one_in: u64,
     /// Crash points taken of each recovered life.
     pub points: u64,
+    /// One in so many of the others is opened a second time.
+    pub twice_one_in: u64,
 }
 
-/// Only opened and compared.
-pub const SHALLOW: Depth = Depth { levels: 0, one_in: 0, points: 0 };
+impl Depth {
+    /// Only opened and compared; one in so many twice.
+    #[must_use]
+    pub fn shallow(twice_one_in: u64) -> Self {
+        Self { levels: 0, one_in: 0, points: 0, twice_one_in }
+    }
+}
 
 /// Of so many disks one is damaged at the end of its log, too, and at that of its manifest.
 const DAMAGED_ONE_IN: u64 = 16;
@@ -77,6 +86,7 @@ pub fn examine(
     counts.per_act.count(&history.acts, step);
     let expected = history.expected(step, death);
     let goes_on = depth.levels > 0 && rng.below(depth.one_in) == 0;
+    let twice = !goes_on && rng.below(depth.twice_one_in) == 0;
     // The image as it was, for a report: its pages are shared.
     let image = disk.kill();
     let wrong = |what: String| {
@@ -102,11 +112,15 @@ pub fn examine(
     }
     let engine = store::open(&disk, durability).map_err(|e| wrong(format!("it does not open: {e}")))?;
     let lanes = expected.lanes.len();
-    if goes_on {
+    if goes_on || twice {
         store::settle(&engine).map_err(|e| wrong(format!("a recovered engine refuses retention: {e}")))?;
     }
     let read = store::read(&engine, lanes).map_err(|e| wrong(format!("it cannot be read: {e}")))?;
     let prefix = expected.check(&read.found).map_err(|e| wrong(format!("{e}; there are {}", read.summary())))?;
+    if twice {
+        counts.twice.fetch_add(1, Ordering::Relaxed);
+        return twice::open_again(&disk, engine, &read, durability, rng).map_err(wrong);
+    }
     if !goes_on {
         let _next = disk.next_process();
         let _ = engine.close();
@@ -135,6 +149,7 @@ pub fn examine(
         let _ = engine.close();
     }
     let next = run.fs.next_process();
+    let shallow = Depth::shallow(depth.twice_one_in);
     let shallower = Depth { levels: depth.levels - 1, ..depth };
     let trail = |mut v: Box<Violation>, at: String| {
         v.trail = format!("{at}, then {}", v.trail);
@@ -142,7 +157,7 @@ pub fn examine(
     };
     let way = if closes { "closed" } else { "killed" };
     // A closed store holds everything; a killed one everything visible.
-    examine(next.kill(), (&history, end, Death::Kill), durability, rng, SHALLOW, counts)
+    examine(next.kill(), (&history, end, Death::Kill), durability, rng, shallow, counts)
         .map_err(|v| trail(v, format!("recovered, wrote {:?} and was {way}", script.steps)))?;
     for _ in 0..depth.points {
         counts.deeper.fetch_add(1, Ordering::Relaxed);

@@ -15,7 +15,7 @@ use crate::store;
 /// Longer than a retry of the engine's.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// What is gone on with after a fault.
-const DEPTH: Depth = Depth { levels: 1, one_in: 2, points: 1 };
+const DEPTH: Depth = Depth { levels: 1, one_in: 2, points: 1, twice_one_in: 2 };
 
 /// How a run ended in which one operation failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,12 +22,16 @@ mod batches;
 mod admin;
 // opening what a crash left
 pub mod examine;
+// and once more
+mod twice;
 // damage to the end of the log
 pub mod end;
 // and to that of the manifest
 pub mod manifest;
 // many of them
 pub mod campaign;
+// every choice at every step of short ones
+pub mod short;
 // a disk that fails, runs full, or ages
 pub mod faults;
 // restores, salvages and a forced unlock

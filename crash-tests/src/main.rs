@@ -2,31 +2,39 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
-use std::sync::atomic::Ordering;
-use tidegauge_crash_tests::campaign::{Failure, Plan, campaign, crash_every_way, crash_everywhere};
+use tidegauge_crash_tests::campaign::{Failure, Plan, campaign, crash_random};
 use tidegauge_crash_tests::case;
-use tidegauge_crash_tests::examine::{Counts, Depth};
-use tidegauge_crash_tests::script::Script;
+use tidegauge_crash_tests::examine::Counts;
+use tidegauge_crash_tests::script::{Name, Script};
+use tidegauge_crash_tests::short::crash_short;
 use tidegauge_crash_tests::syncs::miss_each_sync;
 
 /// Crash points that fall while each kind of act is under way, at least.
 const LEAST_OF_EACH: u64 = 1_000;
 /// From so many crash points on.
 const ENOUGH_FOR_EACH: u64 = 100_000;
+/// One crash point in so many is opened twice; all of them where there is time.
+const TWICE_ONE_IN: u64 = 4;
+/// Times that one workload is tried that broke a promise.
+const AGAIN: u64 = 16;
+/// Between two lines that say how far it is.
+const BETWEEN_LINES: Duration = Duration::from_secs(20);
 
 /// Power losses, kills and failing disks at every step of many workloads.
 #[derive(Debug, Parser)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Crash points, and then no new workload; half as many of random workloads at least.
+    /// Crash points, about: half of short workloads, at each of their steps, and half of random ones.
     #[arg(long, default_value_t = 100_000, value_name = "N")]
     points: u64,
-    /// Go on for ever.
+    /// Go on for ever: every choice at every step of short workloads, then random ones.
     #[arg(long)]
     soak: bool,
     /// The first workload's seed; the others count up [default: by the clock].
@@ -53,6 +61,11 @@ enum Command {
         /// Its folder.
         dir: PathBuf,
     },
+    /// Crash one workload at each of its steps, again and again.
+    Workload {
+        /// The seed of a random one, or `short-3`: a failing run tells it.
+        name: Name,
+    },
     /// Leave out each sync that the engine asks for, one site at a time: each must be missed.
     Syncs,
 }
@@ -62,7 +75,7 @@ fn main() -> ExitCode {
     match &cli.command {
         Some(Command::Replay { dir }) => return replay(dir),
         Some(Command::Syncs) => return miss_syncs(cli.seed.unwrap_or(1)),
-        None => {}
+        Some(Command::Workload { .. }) | None => {}
     }
     let started = Instant::now();
     let by_clock = || std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(1, |d| d.as_secs());
@@ -73,16 +86,23 @@ fn main() -> ExitCode {
         threads: cli.threads.unwrap_or(2 * processors),
         len: cli.len,
         choices: cli.choices,
+        twice_one_in: if cli.soak { 1 } else { TWICE_ONE_IN },
     };
-    println!("seed {} (--seed {} gives the same workloads)", plan.seed, plan.seed);
     let counts = Counts::default();
-    let result = run(&plan, &counts, started);
+    let result = match cli.command {
+        Some(Command::Workload { name }) => again(&plan, name, &counts),
+        _ => {
+            println!("seed {} (--seed {} gives the same workloads)", plan.seed, plan.seed);
+            run(&plan, &counts, started)
+        }
+    };
     let points = counts.points.load(Ordering::Relaxed);
     match result {
         Ok(workloads) => {
             println!(
-                "{points} crash points of {workloads} workloads: nothing lost, nothing invented, nothing reordered ({:.0} s; {} went on writing, {} died again, {} refused damage to the end of the log, {} to that of the manifest)",
+                "{points} crash points of {workloads} workloads: nothing lost, nothing invented, nothing reordered ({:.0} s; {} opened twice, {} went on writing, {} died again, {} refused damage to the end of the log, {} to that of the manifest)",
                 started.elapsed().as_secs_f64(),
+                counts.twice.load(Ordering::Relaxed),
                 counts.continued.load(Ordering::Relaxed),
                 counts.deeper.load(Ordering::Relaxed),
                 counts.damaged.load(Ordering::Relaxed),
@@ -90,7 +110,7 @@ fn main() -> ExitCode {
             );
             println!("{}", counts.per_act);
             match counts.per_act.short_of(LEAST_OF_EACH) {
-                Some(act) if points >= ENOUGH_FOR_EACH => {
+                Some(act) if points >= ENOUGH_FOR_EACH && cli.command.is_none() => {
                     println!(
                         "TOO FEW: {act}, of which there should be {LEAST_OF_EACH}; workloads that are more about it are needed"
                     );
@@ -138,37 +158,51 @@ fn miss_syncs(seed: u64) -> ExitCode {
 }
 
 fn run(plan: &Plan, counts: &Counts, started: Instant) -> Result<u64, Box<Failure>> {
-    let (mut steps, mut cut) = (0, 0);
-    for script in Script::short() {
-        let (all, more) = crash_every_way(&script, counts)?;
-        (steps, cut) = (steps + all, cut + more);
-        let depth = Depth { levels: 2, one_in: 1, points: 2 };
-        crash_everywhere(&script, 1, depth, counts)?;
-    }
-    let points = counts.points.load(Ordering::Relaxed);
-    println!(
-        "{points} crash points: all choices at {} of {steps} steps of short workloads ({:.0} s)",
-        steps - cut,
-        started.elapsed().as_secs_f64()
-    );
-    let progress = |seed: u64, points: u64| {
-        if seed.is_multiple_of(64) {
-            println!("{points} crash points, seed {seed} ({:.0} s)", started.elapsed().as_secs_f64());
+    let told = Mutex::new(started);
+    let progress = || {
+        let mut told = told.lock().expect("a campaign panicked");
+        if told.elapsed() > BETWEEN_LINES {
+            *told = Instant::now();
+            let points = counts.points.load(Ordering::Relaxed);
+            println!("{points} crash points so far ({:.0} s)", started.elapsed().as_secs_f64());
         }
     };
+    let covered = crash_short(Script::short(), plan.points / 2, plan, counts, progress)?;
+    let points = counts.points.load(Ordering::Relaxed);
+    println!(
+        "{points} crash points: all choices at {} of {} steps of short workloads, some at the others ({:.0} s)",
+        covered.whole,
+        covered.steps,
+        started.elapsed().as_secs_f64()
+    );
     // However many those were: random ones, too.
     campaign(&Plan { points: plan.points.max(points + plan.points / 2), ..*plan }, counts, progress)
 }
 
+/// One workload alone, again and again: threads race, so that it is not the same each time.
+fn again(plan: &Plan, name: Name, counts: &Counts) -> Result<u64, Box<Failure>> {
+    for _ in 0..AGAIN {
+        match name {
+            Name::Random(seed) => crash_random(seed, plan, counts)?,
+            Name::Short(nth) => {
+                let one = Script::short().into_iter().filter(|script| script.seed == nth).collect();
+                crash_short(one, plan.points, plan, counts, || {}).map(drop)?;
+            }
+        }
+    }
+    Ok(AGAIN)
+}
+
 fn report(failure: &Failure, keep: &Path) {
-    let script = &failure.script;
+    let Failure { script, name, .. } = failure;
     println!("BROKEN: {}", failure.what);
     println!(
-        "at step {} of the disk, workload {} ({}, {} lanes): {:?}",
-        failure.step, script.seed, script.durability, script.lanes, script.steps
+        "at step {} of the disk, workload {name} ({}, {} lanes): {:?}",
+        failure.step, script.durability, script.lanes, script.steps
     );
+    println!("the workload again: cargo run -p tidegauge-crash-tests -- --len {} workload {name}", script.steps.len());
     if let Some(violation) = &failure.violation {
-        let dir = keep.join(format!("{}-{}", script.seed, failure.step));
+        let dir = keep.join(format!("{name}-{}", failure.step));
         match case::save(violation, &dir) {
             Ok(()) => {
                 println!("the disk is kept; look again: cargo run -p tidegauge-crash-tests -- replay {}", dir.display())

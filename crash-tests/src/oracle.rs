@@ -1,8 +1,9 @@
 //! The naive twin: what was accepted, in order, and what was promised about it at which step.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use crate::acts::Acts;
 

@@ -1,6 +1,12 @@
 //! What is done to an engine: a list of steps, by hand or at random.
 
+use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
+
 use tidegauge::Durability;
+
+const SHORT: &str = "short-";
 
 /// Random numbers from a seed.
 #[derive(Clone, Debug)]
@@ -76,6 +82,35 @@ pub enum Extent {
     Series,
     /// Some time of one lane, in one of its series or in all.
     Window,
+}
+
+/// Which workload it is, to have it done again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// One of [`Script::short`].
+    Short(u64),
+    /// [`Script::random`] of a seed.
+    Random(u64),
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short(nth) => write!(f, "{SHORT}{nth}"),
+            Self::Random(seed) => write!(f, "{seed}"),
+        }
+    }
+}
+
+impl FromStr for Name {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        match text.strip_prefix(SHORT) {
+            Some(nth) => nth.parse().map(Self::Short),
+            None => text.parse().map(Self::Random),
+        }
+    }
 }
 
 /// What one run does.

@@ -9,13 +9,15 @@ use tidegauge::Durability;
 use tidegauge_storage::fs::sim::{Random, SyncSite, Timeline};
 
 use crate::campaign::{Recorded, record};
-use crate::examine::{Counts, SHALLOW, lose_power};
+use crate::examine::{Counts, Depth, lose_power};
 use crate::mends;
 use crate::run::Stopped;
 use crate::script::{Rng, Script, Step};
 
 /// Random workloads besides the short ones.
 const WORKLOADS: u64 = 8;
+/// Crash points for each that is opened twice.
+const TWICE_ONE_IN: u64 = 8;
 
 /// Which line asks for the sync at hand, and which kind it is; where there is no debug information, which function that
 /// was not inlined.
@@ -77,10 +79,10 @@ impl Workload {
     #[must_use]
     pub fn of(script: &Script, recorded: Recorded) -> Self {
         let Recorded { timeline, history, .. } = recorded;
-        let (durability, counts) = (script.durability, Counts::default());
+        let (durability, counts, shallow) = (script.durability, Counts::default(), Depth::shallow(TWICE_ONE_IN));
         let judge = move |timeline: &Timeline, choice: u64| {
             let (mut choose, mut rng) = (Random::new(choice), Rng(choice));
-            let lost = lose_power(timeline, &history, &mut choose, durability, &mut rng, SHALLOW, &counts);
+            let lost = lose_power(timeline, &history, &mut choose, durability, &mut rng, shallow, &counts);
             lost.map_err(|violation| violation.what)
         };
         Self { name: format!("workload {}", script.seed), timeline, choices: 4, judge: Box::new(judge) }

@@ -4,27 +4,33 @@
 use std::sync::atomic::Ordering;
 
 use tidegauge::Durability;
-use tidegauge_crash_tests::campaign::{anyone, crash_every_way, crash_everywhere, record};
+use tidegauge_crash_tests::campaign::{Plan, anyone, crash_everywhere, record};
 use tidegauge_crash_tests::examine::{Counts, Depth};
 use tidegauge_crash_tests::mends;
 use tidegauge_crash_tests::script::{Script, Step};
+use tidegauge_crash_tests::short::crash_short;
 use tidegauge_crash_tests::store;
 use tidegauge_crash_tests::syncs::{Workload, miss_each_sync};
 use tidegauge_storage::fs::sim::SimFs;
 
+/// Of all short workloads together.
+const POINTS: u64 = 20_000;
+
+/// Each step of each short workload, with some of the choices that `cargo run -p tidegauge-crash-tests` tries there.
 #[test]
-fn p5_every_choice_at_every_step_of_a_short_workload() {
+fn p5_choices_at_every_step_of_a_short_workload() {
     let counts = Counts::default();
-    for script in Script::short() {
-        let (steps, cut) = crash_every_way(&script, &counts).unwrap_or_else(|e| panic!("{}: {:?}", e.what, e.script));
-        // Where a compaction changes many names at once there are more than are tried.
-        assert!(steps > 20 && cut <= steps / 5, "{cut} of {steps} steps have too many choices: {script:?}");
-    }
+    let plan = Plan { seed: 1, points: POINTS, threads: 2, len: 0, choices: 0, twice_one_in: 4 };
+    let covered = crash_short(Script::short(), POINTS, &plan, &counts, || {});
+    let covered = covered.unwrap_or_else(|e| panic!("{}: {:?}", e.what, e.script));
+    assert!(covered.steps > 20 * 23 && covered.whole > covered.steps / 3, "{covered:?}");
+    let twice = counts.twice.load(Ordering::Relaxed);
+    assert!(twice > POINTS / 8, "only {twice} crash points were opened twice");
 }
 
 #[test]
 fn p5_p6_a_prefix_comes_back_from_a_crash_anywhere_and_from_a_crash_of_the_recovery() {
-    let (counts, depth) = (Counts::default(), Depth { levels: 2, one_in: 4, points: 2 });
+    let (counts, depth) = (Counts::default(), Depth { levels: 2, one_in: 4, points: 2, twice_one_in: 2 });
     for seed in 0..6 {
         let script = Script::random(seed, 30);
         crash_everywhere(&script, 1, depth, &counts)
