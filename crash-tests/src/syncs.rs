@@ -19,11 +19,11 @@ const WORKLOADS: u64 = 8;
 /// Crash points for each that is opened twice.
 const TWICE_ONE_IN: u64 = 8;
 
-/// Which line asks for the sync at hand, and which kind it is; where there is no debug information, which function that
-/// was not inlined.
+/// Which line asks for the sync at hand, and which kind it is.
 ///
 /// # Panics
-/// If the backtrace tells nothing, as without symbols.
+/// If the backtrace tells no line of ours: our packages are built with line tables, whatever a profile says
+/// (`Cargo.toml`).
 #[must_use]
 pub fn caller() -> SyncSite {
     let trace = Backtrace::force_capture().to_string();
@@ -31,12 +31,9 @@ pub fn caller() -> SyncSite {
     let mut kind = None;
     while let Some(line) = lines.next() {
         let Some((_, name)) = line.split_once(": ") else { continue };
-        let place = lines.next_if(|next| next.starts_with("at "));
-        let simulated = name.contains("fs::sim::") || place.is_some_and(|at| at.contains("/fs/sim"));
-        let ours = match place {
-            Some(at) => ["storage/src/", "engine/src/"].iter().any(|folder| at.contains(folder)),
-            None => name.contains("tidegauge"),
-        };
+        let Some(place) = lines.next_if(|next| next.starts_with("at ")) else { continue };
+        let simulated = name.contains("fs::sim::") || place.contains("/fs/sim");
+        let ours = ["storage/src/", "engine/src/"].iter().any(|folder| place.contains(folder));
         if simulated && name.contains("sync_dir") {
             kind = Some("the folder's names");
         } else if simulated && name.contains("sync_data") {
@@ -45,12 +42,10 @@ pub fn caller() -> SyncSite {
             && !simulated
             && ours
         {
-            let end = name.rfind("::h").filter(|at| name.len() - at == 19).unwrap_or(name.len());
-            let site = place.map_or(&name[..end], line_of);
-            return format!("{site}: {kind}").into();
+            return format!("{}: {kind}", line_of(place)).into();
         }
     }
-    panic!("no caller in {trace}");
+    panic!("no line of ours asks for a sync in {trace}");
 }
 
 /// Of a place of a backtrace, `at ./engine/src/open.rs:362:60`.
