@@ -132,6 +132,26 @@ fn p4_closing_on_a_full_disk_tells_what_is_lost_and_the_store_opens_again() {
     engine.wait(ack, Level::Durable, SOON).unwrap();
 }
 
+/// Of two handles that were closed the second one was told that all was well, for the lock was gone by then; and on a
+/// disk without a lock, the first one was, too.
+#[test]
+fn p4_whoever_closes_on_a_full_disk_is_told_what_is_in_no_segment_also_after_others() {
+    let fs = SimFs::new();
+    let mut builder = Builder::new(None).durability(Durability::Memory);
+    builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+    let engine = builder.open().unwrap();
+    let ack = engine.push(series(&engine, 0), Timestamp::from_nanos(0), 0.0).unwrap();
+    engine.wait(ack, Level::Visible, SOON).unwrap();
+    fs.set_capacity(Some(0));
+    for handle in [engine.clone(), engine.clone()] {
+        let closed = handle.close();
+        assert!(matches!(closed, Err(CloseError::NotFlushed { samples: 1, logged: false, .. })), "{closed:?}");
+    }
+    drop(engine);
+    fs.set_capacity(None);
+    assert!(contents(&open(&fs)).is_empty());
+}
+
 /// P4: a failed fdatasync or write poisons; a push learns it, a blocked one too; reads go on,
 /// and reopening recovers every durable acknowledgement.
 #[test]

@@ -100,6 +100,7 @@ impl Builder {
             common,
             teams,
             dir: self.dir,
+            outlives: true,
             fs: fs_of(),
             root: dir.to_owned(),
             manifest: Arc::new(Mutex::new(found.manifest)),

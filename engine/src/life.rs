@@ -61,6 +61,8 @@ pub(crate) struct Life {
     pub(crate) common: CommonSender<SeriesSample>,
     pub(crate) teams: Threads,
     pub(crate) dir: Option<PathBuf>,
+    /// Whether the store is there when the engine is not: that of an engine in memory goes with it.
+    pub(crate) outlives: bool,
     /// The files, and the directory they are in; of an engine in memory too.
     pub(crate) fs: Arc<dyn Fs>,
     pub(crate) root: PathBuf,
@@ -171,7 +173,7 @@ impl Life {
             self.graveyard.clear();
             self.remove_released_log(short_of.is_some());
         }
-        let owned = held.lock.take().is_some();
+        held.lock = None;
         if let Some(poisoned) = core.gate.poisoned() {
             return Err(poisoned.into());
         }
@@ -181,7 +183,8 @@ impl Life {
         if undrained > 0 && !read_only {
             return Err(CloseError::NotTaken { samples: undrained, short_of });
         }
-        if owned && left > 0 && !read_only {
+        // Whoever closes it after others is told the same: it is no better by then.
+        if self.outlives && left > 0 && !read_only {
             return Err(CloseError::NotFlushed { samples: left, logged: core.durability.logs(), short_of });
         }
         Ok(())

@@ -267,7 +267,7 @@ impl Builder {
         {
             report.notes.push(format!("the audit log was not written: {e}"));
         }
-        let root = dir;
+        let (root, outlives) = (dir, self.dir.is_some() || self.fs.is_some());
         let log_files = Some((Arc::clone(&log_fs), log_dir));
         let (fs, dir, follower) = (log_fs, self.dir, None);
         let life = Life {
@@ -275,6 +275,7 @@ impl Builder {
             common,
             teams,
             dir,
+            outlives,
             fs,
             root,
             manifest,
