@@ -211,7 +211,7 @@ struct Damage {
     by_hand: Option<PutBack>,
 }
 
-const DAMAGES: [Damage; 9] = [
+const DAMAGES: [Damage; 10] = [
     Damage {
         what: "a column of a segment",
         has_segment: true,
@@ -247,6 +247,18 @@ const DAMAGES: [Damage; 9] = [
         },
         by_hand: Some(|fs, before| {
             let path = last(before, SEGMENTS)?;
+            put(fs, &path, &before.map(&path).map_err(|e| stopped("a read", e))?)
+        }),
+    },
+    Damage {
+        what: "no manifest, and a log that was put back by hand",
+        has_segment: true,
+        damage: |fs| {
+            let removed = fs.remove(Path::new(MANIFEST)).and_then(|()| fs.remove(&last(fs, WAL).map_err(other)?));
+            removed.map_err(|e| stopped("a removal", e))
+        },
+        by_hand: Some(|fs, before| {
+            let path = last(before, WAL)?;
             put(fs, &path, &before.map(&path).map_err(|e| stopped("a read", e))?)
         }),
     },

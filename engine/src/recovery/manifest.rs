@@ -11,8 +11,9 @@
 //! - RM4: Deletes are those that can be read of the old manifest, that are still in the log, or that the audit log names
 //!   (`engine/src/audit/deletes.rs`); descriptions of metrics are as far as the old manifest can be read. Rules of
 //!   retention are not taken over.
-//! - RM5: What the new manifest names is durable before it is. A flush or compaction that was interrupted may have left a
-//!   segment whose name is in the page cache alone, and so may who puts files back by hand.
+//! - RM5: What the new manifest names is durable before it is, and so are the frames of the log that it calls durable. A
+//!   flush or compaction that was interrupted may have left a segment whose name is in the page cache alone, a killed
+//!   process frames, and who puts files back by hand both.
 //! - RM6: Its open number is above that of every file there is, so that no later opening has one that a file has.
 
 use std::collections::BTreeMap;
@@ -123,7 +124,7 @@ impl Rebuild<'_> {
         let audited = Audited::read(fs, self.dir, store_id);
         let deletes = self.deletes(&audited, &remains, &segments);
         self.tell(why, &remains, segments.len(), &survey, (&audited, deletes.len()));
-        self.secure(&segments)?;
+        self.secure(&segments, &survey)?;
         let mut edits = vec![Edit::NextSegment(self.next_segment(&segments))];
         edits.extend(segments.iter().map(|info| Edit::SegmentAdd(reference(info))));
         edits.extend(deletes.into_iter().map(Edit::TombstoneAdd));
@@ -227,8 +228,8 @@ impl Rebuild<'_> {
         deletes.into_values().skip(left_out).collect()
     }
 
-    /// Makes sure of RM5. A file that was synced before costs little.
-    fn secure(&self, segments: &[SegmentInfo]) -> Result<(), OpenError> {
+    /// Makes sure of RM5. A segment that was synced before costs little.
+    fn secure(&self, segments: &[SegmentInfo], survey: &Survey) -> Result<(), OpenError> {
         let folder = self.dir.join("segments");
         let io = |path: &Path, source| OpenError::Io { path: path.to_owned(), source };
         for info in segments {
@@ -237,9 +238,9 @@ impl Rebuild<'_> {
         }
         if !segments.is_empty() {
             self.fs.sync_dir(&folder).map_err(|e| io(&folder, e))?;
-            self.fs.sync_dir(self.dir).map_err(|e| io(self.dir, e))?;
         }
-        Ok(())
+        survey.secure(&**self.fs, &self.dir.join("wal"))?;
+        self.fs.sync_dir(self.dir).map_err(|e| io(self.dir, e))
     }
 
     fn keep(&mut self, path: &Path) -> Result<PathBuf, OpenError> {

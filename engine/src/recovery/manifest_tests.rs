@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegauge_storage::fs::Fs;
-use tidegauge_storage::fs::sim::SimFs;
+use tidegauge_storage::fs::sim::{Random, SimFs};
 use tidegauge_storage::manifest::{Manifest, ManifestError, Retention, RetentionRule};
 use tidegauge_storage::model::{Matcher, Timestamp};
 
@@ -68,6 +68,41 @@ fn p5_a_manifest_that_is_damaged_or_gone_is_made_anew() {
         let kept: Vec<String> = if what == "removed" { Vec::new() } else { vec!["MANIFEST.1".to_owned()] };
         assert_eq!(quarantined(&fs), kept, "{what}");
     }
+}
+
+/// The manifest made anew called frames durable that a killed process had left in the page cache: a power loss soon
+/// after the salvage took them, and the store was refused as damaged.
+#[test]
+fn p5_a_manifest_that_is_made_anew_calls_no_frame_durable_that_is_not() {
+    let (fs, all) = killed();
+    for name in fs.list(Path::new(WAL)).unwrap() {
+        let path = Path::new(WAL).join(name);
+        let bytes = fs.map(&path).unwrap();
+        fs.remove(&path).unwrap();
+        fs.sync_dir(Path::new(WAL)).unwrap();
+        fs.create(&path).unwrap().write_all_at(0, &bytes).unwrap();
+    }
+    write(&fs, 64, &[0; 64]);
+    fs.open(Path::new(MANIFEST)).unwrap().sync_data().unwrap();
+    fs.record();
+    let engine = try_open(&fs, Recovery::Salvage).unwrap();
+    assert!(engine.recovery_report().manifest_made_anew && contents(&engine) == all);
+    let (mut timeline, mut opened) = (fs.timeline(), 0);
+    while !timeline.is_over() {
+        timeline.advance();
+        for seed in 0..6 {
+            // Until there is one, the damaged one is refused.
+            match try_open(&timeline.power_loss(&mut Random::new(seed)), Recovery::Strict) {
+                Err(OpenError::Manifest(_)) => {}
+                Err(e) => panic!("step {}, seed {seed}: {e}", timeline.at()),
+                Ok(again) => {
+                    assert!(contents(&again) == all, "step {}, seed {seed}", timeline.at());
+                    opened += 1;
+                }
+            }
+        }
+    }
+    assert!(opened > 20, "opened {opened} times");
 }
 
 /// A store that was opened and closed once, and its manifest of that moment.

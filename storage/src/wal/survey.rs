@@ -16,6 +16,7 @@ use super::file::{FrameFile, HeaderState};
 use super::format::{FILE_HEADER_LEN, FILE_MAGIC, FileHeader, PAGE};
 use super::recovered::{EpochEnd, WalState};
 use super::types::{Epoch, FrameNo, WalError};
+use super::unsure::Unsure;
 use crate::fs::Fs;
 use crate::model::SeqNo;
 
@@ -32,6 +33,27 @@ pub struct Survey {
     pub open_number: Option<u32>,
     /// Sound frames behind a gap that nothing witnesses to have been durable: they are left out.
     pub left_out: u64,
+}
+
+impl Survey {
+    /// Makes durable what was found, before a manifest says that it is: of a process that was killed, and of who put
+    /// files back by hand, it may be in the page cache only, and after a sync that failed the kernel takes it for
+    /// written. So the files are written anew in their place, the same bytes. O(bytes).
+    ///
+    /// # Errors
+    /// [`WalError::Io`]; no manifest may name the log then.
+    pub fn secure(&self, fs: &dyn Fs, dir: &Path) -> Result<(), WalError> {
+        for epoch in self.wal.ends.keys() {
+            let path = dir.join(epoch.file_name());
+            let len = fs.open_read(&path).and_then(|file| file.len());
+            let all = len.map(|to| Unsure { file: path.clone(), from: 0, to });
+            all.and_then(|all| all.rewrite(fs)).map_err(|e| WalError::io(&path, e))?;
+        }
+        if !self.wal.ends.is_empty() {
+            fs.sync_dir(dir).map_err(|e| WalError::io(dir, e))?;
+        }
+        Ok(())
+    }
 }
 
 /// The stores that the headers of the WAL's files name, each with the number of its files.
