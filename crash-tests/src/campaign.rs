@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use tidegauge_storage::fs::sim::{SimFs, Timeline};
 
-use crate::examine::{Counts, Depth, Violation, die};
+use crate::examine::{Counts, Depth, Violation, after, die};
+use crate::flips::flip;
 use crate::oracle::{History, Key};
 use crate::run::{Run, Stopped};
 use crate::script::{Name, Rng, Script};
+use crate::unsound::{Trouble, record_in};
 
 /// What a campaign does.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +36,11 @@ pub struct Plan {
 const LEVELS: u32 = 2;
 const ONE_IN: u64 = 12;
 const POINTS: u64 = 2;
+/// One crash point in so many has a bit turned over.
+const FLIP_ONE_IN: u64 = 16;
+/// Where the disk was in trouble, one step in so many is a crash point: more workloads, each with another trouble, tell
+/// more.
+const TROUBLED_ONE_IN: u64 = 3;
 
 /// A recorded run and what may come back from it.
 pub struct Recorded {
@@ -120,24 +127,41 @@ pub fn side_by_side<T: Send>(
     results.into_iter().collect()
 }
 
-/// Crashes a random workload at each of its steps.
+fn failure(script: &Script, step: u64, violation: Option<Box<Violation>>, what: String) -> Box<Failure> {
+    Box::new(Failure { name: Name::Random(script.seed), script: script.clone(), step, violation, what })
+}
+
+/// Crashes a random workload on a sound disk at each of its steps.
 ///
 /// # Errors
 /// The first [`Failure`].
 pub fn crash_everywhere(script: &Script, choices: u64, depth: Depth, counts: &Counts) -> Result<(), Box<Failure>> {
-    let fail = |step, violation: Option<Box<Violation>>, what| {
-        Box::new(Failure { name: Name::Random(script.seed), script: script.clone(), step, violation, what })
-    };
-    let recorded = record(script, anyone).map_err(|e| fail(0, None, e.0))?;
-    let (mut timeline, history) = (recorded.timeline, recorded.history);
+    let recorded = record(script, anyone).map_err(|e| failure(script, 0, None, e.0))?;
+    crash_recorded(script, &recorded, |_| choices, depth, counts)
+}
+
+/// Crashes what was recorded at its steps, with so many choices at each.
+fn crash_recorded(
+    script: &Script,
+    recorded: &Recorded,
+    choices: impl Fn(&mut Rng) -> u64,
+    depth: Depth,
+    counts: &Counts,
+) -> Result<(), Box<Failure>> {
+    let (mut timeline, history) = (recorded.timeline.clone(), &recorded.history);
     let mut rng = Rng(script.seed ^ 0xd1e);
     loop {
-        for _ in 0..choices {
+        let failed = |v: Box<Violation>| {
+            let what = format!("{} ({})", v.what, v.trail);
+            failure(script, timeline.at(), Some(v), what)
+        };
+        for _ in 0..choices(&mut rng) {
             let choice = rng.draw();
-            die(&timeline, &history, choice, script.durability, &mut rng, depth, counts).map_err(|v| {
-                let what = format!("{} ({})", v.what, v.trail);
-                fail(timeline.at(), Some(v), what)
-            })?;
+            die(&timeline, history, choice, script.durability, &mut rng, depth, counts).map_err(failed)?;
+            if rng.below(FLIP_ONE_IN) == 0 {
+                let died = after(&timeline, choice);
+                flip(recorded, script, died, &mut rng, &counts.flips).map_err(failed)?;
+            }
         }
         if timeline.is_over() {
             return Ok(());
@@ -146,13 +170,27 @@ pub fn crash_everywhere(script: &Script, choices: u64, depth: Depth, counts: &Co
     }
 }
 
-/// Runs the workload of one seed, and crashes it at each of its steps.
+/// Runs the workload of one seed, on a sound disk or on one that fails, and crashes it at each of its steps.
 ///
 /// # Errors
 /// The first [`Failure`].
 pub fn crash_random(seed: u64, plan: &Plan, counts: &Counts) -> Result<(), Box<Failure>> {
     let depth = Depth { levels: LEVELS, one_in: ONE_IN, points: POINTS, twice_one_in: plan.twice_one_in };
-    crash_everywhere(&Script::random(seed, plan.len), plan.choices, depth, counts)
+    let script = Script::random(seed, plan.len);
+    let Some(trouble) = Trouble::of(&script) else {
+        return crash_everywhere(&script, plan.choices, depth, counts);
+    };
+    let told = |mut failure: Box<Failure>| {
+        failure.what = format!("{trouble:?}: {}", failure.what);
+        failure
+    };
+    match record_in(&script, trouble, &counts.met).map_err(|what| told(failure(&script, 0, None, what)))? {
+        Some(recorded) => {
+            let choices = |rng: &mut Rng| (rng.below(TROUBLED_ONE_IN) == 0).into();
+            crash_recorded(&script, &recorded, choices, depth, counts).map_err(told)
+        }
+        None => Ok(()),
+    }
 }
 
 /// Runs workload after workload until there were enough crash points. Answers how many.

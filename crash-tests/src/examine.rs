@@ -6,10 +6,12 @@ use tidegauge::Durability;
 use tidegauge_storage::fs::sim::{Choose, Random, SimFs, Timeline};
 
 use crate::acts::PerAct;
+use crate::flips::Flips;
 use crate::oracle::{Death, Expected, History};
 use crate::run::Run;
 use crate::script::{Rng, Script};
 use crate::store;
+use crate::unsound::Met;
 use crate::{end, manifest, twice};
 
 /// A promise that was broken, and the disk on which it was.
@@ -44,6 +46,10 @@ pub struct Counts {
     pub damaged: AtomicU64,
     /// Times that the end of the manifest was damaged that it knew to be durable, and that this was refused.
     pub manifests: AtomicU64,
+    /// Workloads on disks that failed.
+    pub met: Met,
+    /// Disks of which a bit was turned over.
+    pub flips: Flips,
 }
 
 /// How far to go from one crash point.
@@ -185,10 +191,18 @@ pub fn die(
     depth: Depth,
     counts: &Counts,
 ) -> Result<(), Box<Violation>> {
+    let (disk, step, death) = after(timeline, choice);
+    examine(disk, (history, step, death), durability, rng, depth, counts)
+}
+
+/// What such a death leaves, at which step, and which it was.
+#[must_use]
+pub fn after(timeline: &Timeline, choice: u64) -> (SimFs, u64, Death) {
     if choice.is_multiple_of(8) {
-        return examine(timeline.kill(), (history, timeline.at(), Death::Kill), durability, rng, depth, counts);
+        (timeline.kill(), timeline.at(), Death::Kill)
+    } else {
+        (timeline.power_loss(&mut Random::new(choice)), timeline.at(), Death::PowerLoss)
     }
-    lose_power(timeline, history, &mut Random::new(choice), durability, rng, depth, counts)
 }
 
 /// A power loss at the timeline's present step.

@@ -106,7 +106,7 @@ pub enum Rot {
     NotRead,
     /// What comes back is right all the same.
     Right,
-    /// The log's end was cut: nobody could know that it had been durable.
+    /// The end of the log, or of the manifest, was cut: nobody could know that it had been durable.
     Cut,
 }
 
@@ -211,8 +211,8 @@ pub fn salvage(disk: &SimFs, was: &[Contents], pushed: &HashSet<(Key, u64)>, scr
 
 /// Opens a disk with one bit turned over: everything is right or refused, never wrong.
 ///
-/// `expected` is what was durable on it. A log's last durable frames have no later witness, so
-/// a prefix of it is right too where the bit lies in the log.
+/// `expected` is what was durable on it. The last durable frames of a log that never rested have no witness, nor have
+/// the last commits of such a manifest, so a prefix is right too where the bit lies in one of these.
 ///
 /// # Errors
 /// Says what came back that was never there.
@@ -253,7 +253,7 @@ pub fn flip_one(
             Ok(Rot::NotRead)
         }
         Ok(read) if expected.check(&read.found).is_ok() => Ok(Rot::Right),
-        Ok(read) if path.to_string_lossy().ends_with(".wal") => {
+        Ok(read) if [".wal", "MANIFEST"].iter().any(|end| path.to_string_lossy().ends_with(end)) => {
             any_prefix.check(&read.found).map(|_| Rot::Cut).map_err(|e| format!("{}: {e}", place()))
         }
         Ok(read) => Err(format!("{}: {}", place(), expected.check(&read.found).err().unwrap_or_default())),

@@ -34,6 +34,10 @@ pub mod campaign;
 pub mod short;
 // a disk that fails, runs full, or ages
 pub mod faults;
+// the same for random workloads
+pub mod unsound;
+// and bits that turn over behind a crash
+pub mod flips;
 // restores, salvages and a forced unlock
 pub mod mends;
 // which sync is missed when it is left out

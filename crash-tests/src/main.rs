@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,10 @@ use tidegauge_crash_tests::syncs::miss_each_sync;
 
 /// Crash points that fall while each kind of act is under way, at least.
 const LEAST_OF_EACH: u64 = 1_000;
+/// Disks of each kind of trouble, at least.
+const LEAST_TROUBLES: u64 = 3;
+/// Bits that turn over and are refused, at least.
+const LEAST_FLIPS: u64 = 300;
 /// From so many crash points on.
 const ENOUGH_FOR_EACH: u64 = 100_000;
 /// One crash point in so many is opened twice; all of them where there is time.
@@ -108,12 +112,10 @@ fn main() -> ExitCode {
                 counts.damaged.load(Ordering::Relaxed),
                 counts.manifests.load(Ordering::Relaxed),
             );
-            println!("{}", counts.per_act);
-            match counts.per_act.short_of(LEAST_OF_EACH) {
-                Some(act) if points >= ENOUGH_FOR_EACH && cli.command.is_none() => {
-                    println!(
-                        "TOO FEW: {act}, of which there should be {LEAST_OF_EACH}; workloads that are more about it are needed"
-                    );
+            println!("{}\n{}", troubles(&counts), counts.per_act);
+            match too_few(&counts) {
+                Some(what) if points >= ENOUGH_FOR_EACH && cli.command.is_none() => {
+                    println!("TOO FEW: {what}; workloads that are more about it are needed");
                     ExitCode::FAILURE
                 }
                 _ => ExitCode::SUCCESS,
@@ -124,6 +126,31 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn troubles(counts: &Counts) -> String {
+    let (Counts { met, flips, .. }, of) = (counts, |count: &AtomicU64| count.load(Ordering::Relaxed));
+    format!(
+        "disks in trouble: {} failed an operation and {} a sync ({} engines stopped writing), {} were full for a while ({} engines went on behind it); {} bits turned over: {} refused and salvaged, {} harmless, {} in an end that nobody had called durable",
+        of(&met.operations),
+        of(&met.syncs),
+        of(&met.poisoned),
+        of(&met.full),
+        of(&met.resumed),
+        flips.all(),
+        of(&flips.refused),
+        of(&flips.right),
+        of(&flips.cut),
+    )
+}
+
+/// Of what there was not enough for a long run.
+fn too_few(counts: &Counts) -> Option<String> {
+    let few = |what: &str, least: u64| format!("{what}, of which there should be {least}");
+    let act = counts.per_act.short_of(LEAST_OF_EACH).map(|act| few(&act.to_string(), LEAST_OF_EACH));
+    let met = || counts.met.short_of(LEAST_TROUBLES).map(|what| few(what, LEAST_TROUBLES));
+    let refused = counts.flips.refused.load(Ordering::Relaxed);
+    act.or_else(met).or_else(|| (refused < LEAST_FLIPS).then(|| few("bits turned over and refused", LEAST_FLIPS)))
 }
 
 fn replay(dir: &Path) -> ExitCode {

@@ -357,13 +357,14 @@ pub struct Prefix {
 }
 
 impl Expected {
-    /// What came back, and nothing else.
+    /// What came back, and nothing else: of several lanes it was judged before.
     #[must_use]
     pub fn exactly(&self, prefix: &Prefix) -> Self {
         let one =
             |(allowed, n): (&Allowed, &usize)| Allowed { floor: *n, hashes: vec![allowed.hashes[n - allowed.floor]] };
         let lanes = self.lanes.iter().zip(&prefix.lanes).map(one).collect();
-        Self { lanes, metadata: one((&self.metadata, &prefix.metadata)), ..self.clone() }
+        let (barriers, atomics) = Default::default();
+        Self { lanes, metadata: one((&self.metadata, &prefix.metadata)), barriers, atomics, ..self.clone() }
     }
 
     /// The time until the opening after which `prefix` came back had returned.
@@ -430,6 +431,7 @@ impl History {
         for (allowed, track) in expected.lanes.iter_mut().zip(&era.lanes) {
             *allowed = Allowed { floor: 0, hashes: track.hashes.clone() };
         }
+        expected.metadata = Allowed { floor: 0, hashes: era.metadata.hashes.clone() };
         expected
     }
 

@@ -58,6 +58,8 @@ pub struct Run {
     from: u64,
     engine: Option<Engine>,
     patience: Duration,
+    /// What a kill within the workload broke.
+    pub(crate) broken: Option<String>,
 }
 
 /// Why a run ended early: the engine refused something. With a sound disk that is a failure.
@@ -217,6 +219,7 @@ impl Run {
             from: 0,
             engine: None,
             patience,
+            broken: None,
         };
         run.keep_era();
         let engine = store::open(&run.fs, run.durability).map_err(|e| stopped("opening", e))?;
@@ -255,6 +258,7 @@ impl Run {
             from: opened,
             engine: None,
             patience: SOON,
+            broken: None,
         };
         run.enter(engine)?;
         Ok(run)
@@ -283,7 +287,8 @@ impl Run {
         }
     }
 
-    fn keep_era(&mut self) {
+    /// What may come back from a crash is complete up to here.
+    pub(crate) fn keep_era(&mut self) {
         let era = self.era();
         self.history.eras.push(Arc::new(era));
     }
@@ -548,7 +553,11 @@ impl Run {
         let engine = store::open(&self.fs, self.durability).map_err(|e| stopped("opening again", e))?;
         let read = store::read(&engine, self.lanes.len()).map_err(|e| stopped("reading after a kill", e))?;
         let expected = self.history.expected(died_at, death);
-        let Prefix { lanes, metadata } = expected.check(&read.found).map_err(|e| stopped("after a kill", e))?;
+        let Prefix { lanes, metadata } = expected.check(&read.found).map_err(|e| {
+            let broken = stopped("after a kill", e);
+            self.broken = Some(broken.0.clone());
+            broken
+        })?;
         let step = self.fs.steps();
         for ((lane, count), contents) in self.lanes.iter_mut().zip(lanes).zip(read.lanes) {
             lane.track.settle(step, count);

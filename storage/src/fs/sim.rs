@@ -96,6 +96,17 @@ impl SimFs {
         self.lock().faults.insert(operation, fault);
     }
 
+    /// Syncs so far, of files and of folders, those that failed too.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.lock().syncs
+    }
+
+    /// Makes sync number `sync` fail (EIO), whichever operation that is.
+    pub fn fail_sync_at(&self, sync: u64) {
+        self.lock().failing_syncs.insert(sync);
+    }
+
     /// Reads so far: of bytes, lengths, names, and openings for that.
     #[must_use]
     pub fn reads(&self) -> u64 {
@@ -117,6 +128,7 @@ impl SimFs {
     pub fn restart(&self) {
         let mut state = self.lock();
         state.faults.clear();
+        state.failing_syncs.clear();
         state.unreadable.clear();
         state.stop_at = None;
     }
@@ -232,6 +244,7 @@ impl Fs for SimFs {
         let (since, hook) = {
             let mut state = self.lock();
             state.opening(self.process)?;
+            state.syncing().map_or(Ok(()), |fault| Err(fault.error()))?;
             state.disk.check_parent(&dir.join("x"))?;
             (state.disk.steps, state.hook.clone())
         };

@@ -83,6 +83,9 @@ pub(super) struct State {
     pub(super) operations: u64,
     pub(super) faults: BTreeMap<u64, Fault>,
     pub(super) stop_at: Option<u64>,
+    pub(super) syncs: u64,
+    /// Syncs that fail.
+    pub(super) failing_syncs: BTreeSet<u64>,
     pub(super) reads: u64,
     /// Reads that fail.
     pub(super) unreadable: BTreeSet<u64>,
@@ -179,6 +182,12 @@ impl State {
     /// As above, for operations that fail whole.
     pub(super) fn whole_operation(&mut self, process: u64) -> io::Result<()> {
         self.operation(process)?.map_or(Ok(()), |fault| Err(fault.error()))
+    }
+
+    /// Counts a sync, which is an operation as well; answers its fault.
+    pub(super) fn syncing(&mut self) -> Option<Fault> {
+        self.syncs += 1;
+        self.failing_syncs.contains(&self.syncs).then_some(Fault::Io)
     }
 
     /// Counts something that `process` reads; an error if that is one that fails.

@@ -61,7 +61,9 @@ impl FsFile for SimFile {
     fn sync_data(&self) -> io::Result<()> {
         let (fault, since, hook) = {
             let mut state = lock(&self.state);
-            (state.operation(self.process)?, state.disk.steps, state.hook.clone())
+            let fault = state.operation(self.process)?;
+            let failing = state.syncing();
+            (fault.or(failing), state.disk.steps, state.hook.clone())
         };
         let site = hook.map(|hook| hook());
         let mut state = lock(&self.state);
