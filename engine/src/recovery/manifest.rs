@@ -238,9 +238,10 @@ impl Rebuild<'_> {
         }
         if !segments.is_empty() {
             self.fs.sync_dir(&folder).map_err(|e| io(&folder, e))?;
+            self.fs.sync_dir(self.dir).map_err(|e| io(self.dir, e))?;
         }
-        survey.secure(&**self.fs, &self.dir.join("wal"))?;
-        self.fs.sync_dir(self.dir).map_err(|e| io(self.dir, e))
+        // The name of the log's folder was durable before its first frame.
+        Ok(survey.secure(&**self.fs, &self.dir.join("wal"))?)
     }
 
     fn keep(&mut self, path: &Path) -> Result<PathBuf, OpenError> {
