@@ -85,6 +85,7 @@ impl Builder {
         let (wal_dir, segment_dir) = (dir.join("wal"), dir.join("segments"));
         let mut reserve = LogReserve { fs: &*fs, wal_dir: &wal_dir, given_up: false };
         let (mut manifest, segments);
+        let mut of_segments = RecoveryReport::default();
         match self.recovery {
             // Nothing is written before all was read: a store that is refused stays as it is.
             Recovery::Strict => {
@@ -103,8 +104,7 @@ impl Builder {
                 manifest = reserve.or_without(None, || open_or_rebuild(&fs, &dir, &teams, &mut salvaged))?;
                 make_folder(&*fs, &dir, &segment_dir)?;
                 keep_unnamed(&*fs, &dir, &manifest, &mut salvaged)?;
-                let told = (&audit, &mut salvaged);
-                segments = salvage_segments(&fs, &dir, &mut manifest, &teams, &self.progress, told)?;
+                (segments, of_segments) = salvage_segments(&fs, &dir, &mut manifest, &teams, &self.progress, &audit)?;
             }
         }
 
@@ -139,6 +139,14 @@ impl Builder {
         if self.recovery == Recovery::Salvage {
             salvage_log(&*fs, &dir, &recovered, replayer.undefined(), state, &segments, &mut report)?;
         }
+        // Before anything lets go of the log: with the next commit, or a flush.
+        if let Some(entry) = report.audit_entry()
+            && let Err(e) = audit.record(entry)
+        {
+            report.notes.push(format!("the audit log was not written: {e}"));
+        }
+        // Those have lines of their own.
+        report.append(of_segments);
         recovered.secure(&*fs)?;
         let life = recovered.life(state.open_number);
         let mut options = WriterOptions::new(state.store_id, state.open_number, life.first_frame);
@@ -262,11 +270,6 @@ impl Builder {
         let threads = (worker, flusher, compactor);
         let held = start(&core, threads, &flushes, sync.as_ref(), lock, (self.watch, idle))?;
         let held = Mutex::new(held);
-        if let Some(entry) = report.audit_entry()
-            && let Err(e) = audit.record(entry)
-        {
-            report.notes.push(format!("the audit log was not written: {e}"));
-        }
         let (root, outlives) = (dir, self.dir.is_some() || self.fs.is_some());
         let log_files = Some((Arc::clone(&log_fs), log_dir));
         let (fs, dir, follower) = (log_fs, self.dir, None);

@@ -3,7 +3,8 @@
 //! - RS1: A damaged file has a durable name in quarantine before the manifest lets go of it.
 //! - RS2: What was saved is durable in a new segment, in the old one's place in the order, in the same edit.
 //! - RS3: So after a crash at any point, either nothing has happened or all of it; salvaging again finds no damage.
-//! - RS4: What is lost with a file stands in the audit log before the manifest lets go of it: after that nobody could tell.
+//! - RS4: What is lost with a file stands in the audit log before the manifest lets go of it, if it can be written: after
+//!   that nobody could tell.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,15 +33,16 @@ const HOLES_MAX: usize = 10_000;
 
 /// Checks every segment that the manifest names, and puts what can be saved in the place of the damaged ones.
 /// Answers those that count now, by precedence: what was compacted has a greater number than what was flushed meanwhile,
-/// and was accepted before it.
+/// and was accepted before it; and what became of the damaged ones, each of which has its line in the audit log.
 pub(crate) fn salvage_segments(
     fs: &Arc<dyn Fs>,
     dir: &Path,
     manifest: &mut Manifest,
     threads: &Threads,
     progress: &OnProgress,
-    (audit, report): (&AuditLog, &mut RecoveryReport),
-) -> Result<Vec<Arc<Segment>>, OpenError> {
+    audit: &AuditLog,
+) -> Result<(Vec<Arc<Segment>>, RecoveryReport), OpenError> {
+    let mut report = RecoveryReport::default();
     let folder = dir.join("segments");
     let (store_id, opening) = (manifest.state().store_id, manifest.state().open_number);
     let named: Vec<SegmentRef> = manifest.state().segments.values().copied().collect();
@@ -54,7 +56,6 @@ pub(crate) fn salvage_segments(
         named.into_par_iter().map(check).collect()
     });
     let mut sound: Vec<Arc<Segment>> = Vec::new();
-    let lost_before = report.lost.len();
     for (named, finding) in checked {
         let mut salvage = Salvage { fs, dir, folder: &folder, named, opening, report: RecoveryReport::default() };
         let path = salvage.path();
@@ -98,11 +99,11 @@ pub(crate) fn salvage_segments(
         };
         sound.iter().map(|s| s.info()).any(|s| s.seq_range.start < lost.seq_range.start && in_its_time(s))
     };
-    if report.lost[lost_before..].iter().any(replaced) {
+    if report.lost.iter().any(replaced) {
         let note = "other segments have older samples in the time of what is lost: where a lost sample had replaced one, the older value is shown again";
         report.notes.push(note.to_owned());
     }
-    Ok(sound)
+    Ok((sound, report))
 }
 
 /// Opens a damaged segment with the help of what the manifest says of it.
