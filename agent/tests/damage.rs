@@ -92,6 +92,70 @@ fn a_flipped_column_costs_its_chunks_and_nothing_else() {
     assert!(fs::read_to_string(data.join("audit.log")).unwrap().contains("\"act\":\"salvage\""));
 }
 
+/// Of each segment the first damage was named, "0 sound" beside it, and `inspect` told nothing at all.
+#[test]
+fn each_of_three_damaged_columns_is_named_and_the_rest_counted_as_sound() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = store(dir.path());
+    let file = segment(&data);
+    let mut bytes = fs::read(&file).unwrap();
+    let columns = [5, 20, 33].map(|chunk| value_column(&bytes, chunk));
+    columns.iter().for_each(|&at| bytes[at] ^= 3);
+    fs::write(&file, bytes).unwrap();
+    for verb in ["verify", "inspect"] {
+        let (report, said) = tool(verb, &data, 1);
+        let named: Vec<_> =
+            report["damage"].as_array().unwrap().iter().map(|d| d["offset"].as_u64().unwrap()).collect();
+        assert_eq!((named, said.contains("3 places")), (columns.map(|at| at as u64).to_vec(), true), "{verb}: {said}");
+        assert_eq!(
+            (&report["samples"], &report["further_damage"]),
+            (&(37 * 300).into(), &0.into()),
+            "{verb}: {report}"
+        );
+        let text = stdout(&run(&[verb, "--data-dir", data.to_str().unwrap()]));
+        let lines = text.lines().filter(|line| line.starts_with("damaged") && line.contains(file.to_str().unwrap()));
+        assert_eq!(lines.count(), 3, "{verb}: {text}");
+    }
+    let report = tool("verify", &data, 1).0;
+    assert_eq!(
+        (&report["segments"], &report["damaged_segments"], &report["chunks"]),
+        (&0.into(), &1.into(), &37.into())
+    );
+    assert_eq!(tool("inspect", &data, 1).0["series"], 40, "their labels are whole");
+    assert_eq!(tool("repair", &data, 1).0["lost"].as_array().unwrap().len(), 3, "and that is what a repair loses");
+}
+
+/// One place of the index, which cost `inspect` its whole answer.
+#[test]
+fn a_damaged_index_is_one_place_for_verify_and_inspect() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = store(dir.path());
+    let file = segment(&data);
+    let mut bytes = fs::read(&file).unwrap();
+    let index = u64_at(&bytes, bytes.len() - FOOTER) as usize;
+    bytes[index + 20] ^= 3;
+    fs::write(&file, bytes).unwrap();
+    for verb in ["verify", "inspect"] {
+        let (report, said) = tool(verb, &data, 1);
+        assert!(said.contains("1 place"), "{verb}: {said}");
+        assert_eq!(report["damage"][0]["offset"], index, "{verb}: {report}");
+    }
+    let text = stdout(&run(&["inspect", "--data-dir", data.to_str().unwrap()]));
+    assert!(text.contains("labels are damaged") && text.contains("checksum of the index"), "{text}");
+}
+
+/// Bytes of a segment's footer, which begins with where its sections lie (docs/format/segment.md).
+const FOOTER: usize = 280;
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
+fn value_column(bytes: &[u8], chunk: usize) -> usize {
+    let records = u64_at(bytes, bytes.len() - FOOTER + 24) as usize;
+    u64_at(bytes, records + chunk * 20) as u32 as usize
+}
+
 /// A header, a column, the index and the footer. A bit in one of them cost its chunks, or the whole segment.
 #[test]
 fn one_flipped_bit_is_put_right_and_told() {

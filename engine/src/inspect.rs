@@ -5,11 +5,12 @@ use std::fmt::Debug;
 
 use rayon::prelude::*;
 use tidegauge_storage::model::METRIC_NAME;
-use tidegauge_storage::segment::{Segment, VectorInfo};
+use tidegauge_storage::segment::{ChunkInfo, DamagedPlaces, Segment, VectorInfo};
 use tidegauge_storage::source::{ReadError, SampleSource};
 
 use crate::engine::Engine;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::verify::Damage;
 
 /// How much of a store's segments one encoding holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,24 +58,27 @@ pub struct Inspection {
     pub values: Vec<EncodingUse>,
     /// Every metric, the heaviest first.
     pub metrics: Vec<MetricUse>,
+    /// What could not be looked at. The chunks it belongs to are in none of the other figures but `bytes`. Of a segment the
+    /// first 1,000 places.
+    pub damage: Vec<Damage>,
+    /// How many places more there are.
+    pub further_damage: u64,
 }
 
 impl Inspection {
-    /// Bytes of everything but columns: labels, directories, checksums, headers.
+    /// Bytes of everything but columns: labels, directories, checksums, headers; damaged columns too.
     #[must_use]
     pub fn index_bytes(&self) -> u64 {
         self.bytes.saturating_sub(self.timestamp_bytes + self.value_bytes)
     }
 }
 
-/// Looks at every chunk of the segments that count now; decodes none. What is still in memory is left out.
+/// Looks at every chunk of the segments that count now; decodes none. What is still in memory is left out, and what is
+/// damaged is named and left out; `verify` finds more, since it decodes.
 ///
 /// Reads the segments once, on the engine's query threads: the time that takes. `progress` is told how many bytes of
 /// how many are done, by several threads.
-///
-/// # Errors
-/// [`ReadError`] if a segment is damaged; `verify` tells of all of it.
-pub fn inspect(engine: &Engine, progress: impl Fn(u64, u64) + Sync) -> Result<Inspection, ReadError> {
+pub fn inspect(engine: &Engine, progress: impl Fn(u64, u64) + Sync) -> Inspection {
     // Files that compaction lets go of meanwhile stay mapped as long as this is held.
     let version = engine.life().core.versions.load();
     let total = version.segments.iter().map(|s| s.info().file_bytes).sum();
@@ -82,13 +86,12 @@ pub fn inspect(engine: &Engine, progress: impl Fn(u64, u64) + Sync) -> Result<In
     progress(0, total);
     let tell = |bytes| progress(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total);
     let sums = engine.life().teams.install(|| {
-        let parts = version.segments.par_iter().map(|segment| Sums::of(segment, &tell));
-        parts.try_reduce(Sums::default, |a, b| Ok(a.and(b)))
-    })?;
+        version.segments.par_iter().map(|segment| Sums::of(segment, &tell)).reduce(Sums::default, Sums::and)
+    });
     let mut all = sums.finish();
     all.segments = version.segments.len() as u64;
     all.bytes = total;
-    Ok(all)
+    all
 }
 
 /// Samples and bytes, by name.
@@ -103,20 +106,25 @@ struct Sums {
     timestamps: Table,
     values: Table,
     metrics: Table,
+    damage: Vec<Damage>,
+    further_damage: u64,
 }
 
 impl Sums {
-    fn of(segment: &Segment, tell: &(dyn Fn(u64) + Sync)) -> Result<Self, ReadError> {
+    fn of(segment: &Segment, tell: &(dyn Fn(u64) + Sync)) -> Self {
         let mut sums = Self::default();
+        let mut damage = DamagedPlaces::default();
         let mut metric = (None, String::new());
         // Who holds a shared column of timestamps is known at the end: until then, which metrics use it how often.
         let mut shared: HashMap<u32, (u64, BTreeMap<String, u64>)> = HashMap::new();
         for chunk in segment.chunks() {
-            let chunk = chunk?;
-            if metric.0 != Some(chunk.series) {
-                let labels = segment.labels(chunk.series)?;
-                metric = (Some(chunk.series), labels.get(METRIC_NAME).unwrap_or_default().to_owned());
-            }
+            let chunk = match chunk.and_then(|chunk| named(segment, chunk, &mut metric)) {
+                Ok(chunk) => chunk,
+                Err(e) => {
+                    damage.note(e);
+                    continue;
+                }
+            };
             let (samples, value_bytes) = (u64::from(chunk.count), u64::from(chunk.value_bytes));
             let (timestamp_bytes, users) = shared.entry(chunk.timestamp_column).or_default();
             let is_new = users.is_empty();
@@ -145,10 +153,15 @@ impl Sums {
             }
         }
         tell(segment.info().file_bytes.saturating_sub(sums.timestamp_bytes + sums.value_bytes));
-        Ok(sums)
+        let (places, further) = damage.into_parts();
+        sums.damage = places.iter().map(|e| Damage::of(segment.path(), e)).collect();
+        sums.further_damage = further;
+        sums
     }
 
     fn and(mut self, other: Self) -> Self {
+        self.damage.extend(other.damage);
+        self.further_damage += other.further_damage;
         self.chunks += other.chunks;
         self.samples += other.samples;
         self.timestamp_bytes += other.timestamp_bytes;
@@ -170,9 +183,20 @@ impl Sums {
             timestamps: encodings(self.timestamps),
             values: encodings(self.values),
             metrics: heaviest(self.metrics, |metric, samples, bytes| MetricUse { metric, samples, bytes }),
+            damage: self.damage,
+            further_damage: self.further_damage,
             ..Inspection::default()
         }
     }
+}
+
+/// The chunk, once the name of its series is known: `metric` holds the last one that was looked up.
+fn named(segment: &Segment, chunk: ChunkInfo, metric: &mut (Option<u32>, String)) -> Result<ChunkInfo, ReadError> {
+    if metric.0 != Some(chunk.series) {
+        let labels = segment.labels(chunk.series)?;
+        *metric = (Some(chunk.series), labels.get(METRIC_NAME).unwrap_or_default().to_owned());
+    }
+    Ok(chunk)
 }
 
 fn note(table: &mut Table, name: &str, samples: u64, bytes: u64) {

@@ -10,7 +10,7 @@ use checksums::{SECTIONS, SEGMENT_FOOTER, fix_segment, put_u32, u64_at};
 use damage::{Noise, campaign};
 use tidegauge_storage::fs::{Fs, sim::SimFs};
 use tidegauge_storage::model::{LabelLimits, Labels, MatchOp, Matcher, SeqNo, TimeRange};
-use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentWriter, file_name};
+use tidegauge_storage::segment::{DamagedPlaces, Segment, SegmentHeader, SegmentWriter, file_name};
 use tidegauge_storage::source::{Columns, ReadError, SampleSource};
 
 const DIR: &str = "/s";
@@ -274,5 +274,79 @@ fn a_file_without_checksums_of_blocks_is_checked_section_by_section() {
         let segment = open(&bytes).expect("opening looks at no section");
         assert!(segment.verify().is_err(), "section {section}");
         assert!(read_one(&segment, 17).is_err(), "section {section} matters to every series");
+    }
+}
+
+/// Where things lie, as the format says: begin of a section, offset and length of the value column of a chunk.
+fn section(bytes: &[u8], i: usize) -> (usize, usize) {
+    let footer = bytes.len() - SEGMENT_FOOTER;
+    (u64_at(bytes, footer + i * 24) as usize, u64_at(bytes, footer + i * 24 + 8) as usize)
+}
+
+fn value_column(bytes: &[u8], chunk: usize) -> usize {
+    u64_at(bytes, section(bytes, 1).0 + chunk * 20) as u32 as usize
+}
+
+/// It stopped at the first of them, and counted nothing of the file as sound.
+#[test]
+fn three_damaged_columns_are_three_places_and_the_rest_is_sound() {
+    let whole = segment();
+    let sound = open(&whole).unwrap().verify().unwrap();
+    let mut bytes = whole.clone();
+    let columns = [1, 5, 9].map(|chunk| value_column(&whole, chunk));
+    columns.iter().for_each(|&at| bytes[at] ^= 3);
+    let (report, damage) = open(&bytes).unwrap().survey();
+    let found: Vec<_> = damage.places().iter().map(offset_of).collect();
+    assert_eq!((found, damage.further()), (columns.map(|at| at as u64).to_vec(), 0));
+    // Each fourth series has 260 samples, and the second is one of these.
+    assert_eq!((report.series, report.chunks), (sound.series, sound.chunks - 3));
+    assert_eq!(report.samples, sound.samples - 3 * 260);
+}
+
+/// A timestamp column that is shared is one place, and hides no value column behind it.
+#[test]
+fn a_damaged_timestamp_column_is_one_place_and_value_columns_beside_it_are_named() {
+    let whole = broad();
+    let mut bytes = segment();
+    let first = u64_at(&bytes, section(&bytes, 0).0 + 16) as usize;
+    let value = value_column(&bytes, 0);
+    bytes[first] ^= 3;
+    bytes[value] ^= 3;
+    let (_, damage) = open(&bytes).unwrap().survey();
+    let mut found: Vec<_> = damage.places().iter().map(offset_of).collect();
+    found.sort_unstable();
+    let mut expected = vec![first as u64, value as u64];
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+    // All value columns of a broad one: named up to the bound, counted beyond it.
+    let mut bytes = whole.clone();
+    (0..4000).for_each(|chunk| bytes[value_column(&whole, chunk)] ^= 3);
+    let (report, damage) = open(&bytes).unwrap().survey();
+    assert_eq!((report.series, report.chunks), (4000, 0));
+    assert_eq!((damage.places().len(), damage.further()), (DamagedPlaces::MOST, 4000 - DamagedPlaces::MOST as u64));
+}
+
+/// Its block is one place, whatever cannot be told without it; what lies elsewhere is read, and named if it is damaged.
+#[test]
+fn a_damaged_block_of_the_index_is_one_place_and_other_damage_is_named_beside_it() {
+    let whole = broad();
+    let series = section(&whole, 3).0;
+    let index = section(&whole, 0).0;
+    let block = index + (series + 40_000 - index) / (16 << 10) * (16 << 10);
+    let mut bytes = whole.clone();
+    bytes[block + 100] ^= 3;
+    let columns = [0, 3999].map(|chunk| value_column(&whole, chunk));
+    columns.iter().for_each(|&at| bytes[at] ^= 3);
+    let (report, damage) = open(&bytes).unwrap().survey();
+    let found: Vec<_> = damage.places().iter().map(offset_of).collect();
+    assert_eq!(found, [block as u64, columns[0] as u64, columns[1] as u64]);
+    assert!((2_000..3_900).contains(&report.series), "{report:?}");
+    assert_eq!(report.samples, report.chunks * 2);
+}
+
+fn offset_of(error: &ReadError) -> u64 {
+    match error {
+        ReadError::Corrupt { offset, .. } => *offset,
+        other => panic!("{other}"),
     }
 }

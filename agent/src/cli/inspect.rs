@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use tidegauge::admin::{EncodingUse, Inspection, inspect};
+use tidegauge::admin::{Damage, EncodingUse, Inspection, inspect};
 use tidegauge::query::Selection;
 use tidegauge::{Engine, METRIC_NAME, Stats, TimeRange, Timestamp};
 
@@ -23,7 +23,8 @@ Examples:
   tidegauge inspect --json | jq .bytes_per_sample
 
 Reads beside an agent that uses the data, and writes nothing. Every chunk of every segment is looked
-at, none is decoded; samples that are still in the log are only counted.";
+at, none is decoded; samples that are still in the log are only counted. What is damaged is left out
+of the figures and named, and the exit code is 1; `tidegauge verify` looks for all damage.";
 
 /// Show what a data directory holds and what its bytes go to, also while an agent uses it
 #[derive(Debug, Args)]
@@ -47,7 +48,8 @@ pub(super) struct InspectArgs {
 #[derive(Debug, Serialize)]
 struct Report {
     data_dir: PathBuf,
-    series: usize,
+    /// Not known where the labels of some are damaged.
+    series: Option<usize>,
     samples: u64,
     segments: u64,
     segment_samples: u64,
@@ -65,6 +67,16 @@ struct Report {
     values: Vec<Encoding>,
     metrics_by_bytes: Vec<Metric>,
     metrics_by_series: Vec<Metric>,
+    damage: Vec<Place>,
+    further_damage: u64,
+}
+
+/// Something damaged.
+#[derive(Debug, Serialize)]
+struct Place {
+    file: PathBuf,
+    offset: u64,
+    what: String,
 }
 
 /// What one encoding holds of the segments.
@@ -97,21 +109,35 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
     if args.json {
         let mut line = serde_json::to_vec(&report).map_err(Failure::found)?;
         line.push(b'\n');
-        return print(&line);
+        print(&line)?;
+    } else {
+        print(report.text().as_bytes())?;
     }
-    print(report.text().as_bytes())
+    match report.damage.len() as u64 + report.further_damage {
+        0 => Ok(()),
+        n => Err(Failure::found(format_args!(
+            "damaged and left out: {} {}; `tidegauge verify` looks for all damage, `tidegauge repair` saves the rest",
+            show_count(n),
+            if n == 1 { "place" } else { "places" }
+        ))),
+    }
 }
 
 impl Report {
     fn of(engine: &Engine, dir: &Path, top: usize, progress: impl Fn(u64, u64) + Sync) -> Result<Self, Failure> {
         let stats: Stats = engine.stats();
-        let found = inspect(engine, progress).map_err(Failure::found)?;
+        let found = inspect(engine, progress);
         let snapshot = engine.snapshot();
-        let all = snapshot.install(|sources| Selection::new(sources, &[])).map_err(Failure::found)?;
+        let all = match snapshot.install(|sources| Selection::new(sources, &[])) {
+            Ok(all) => Some(all),
+            // Labels that cannot be read are named.
+            Err(_) if !found.damage.is_empty() => None,
+            Err(e) => return Err(Failure::found(e)),
+        };
         let ranges = snapshot.sources().iter().filter_map(|source| source.time_range());
         let covered = ranges.reduce(|a, b| TimeRange::new(a.start.min(b.start), a.end.max(b.end)));
         let (wal_files, wal_bytes) = size_of(&dir.join("wal"));
-        let mut metrics = metrics(&all, &found);
+        let mut metrics = metrics(all.as_ref(), &found);
         let mut first = |by: fn(&Metric) -> u64| -> Vec<Metric> {
             metrics.sort_by(|a, b| by(b).cmp(&by(a)).then_with(|| a.metric.cmp(&b.metric)));
             metrics.iter().take(top).cloned().collect()
@@ -119,7 +145,7 @@ impl Report {
         let (metrics_by_bytes, metrics_by_series) = (first(|m| m.segment_bytes), first(|m| m.series));
         Ok(Self {
             data_dir: dir.to_owned(),
-            series: all.len(),
+            series: all.as_ref().map(Selection::len),
             samples: found.samples + stats.memtable_samples,
             segments: found.segments,
             segment_samples: found.samples,
@@ -137,6 +163,8 @@ impl Report {
             values: found.values.iter().map(Encoding::from).collect(),
             metrics_by_bytes,
             metrics_by_series,
+            damage: found.damage.iter().map(Place::from).collect(),
+            further_damage: found.further_damage,
         })
     }
 
@@ -148,7 +176,8 @@ impl Report {
             let _ = writeln!(out, "{name:<12}{value}");
         };
         line("directory", self.data_dir.display().to_string());
-        line("series", show_count(self.series as u64));
+        let series = self.series.map(|series| show_count(series as u64));
+        line("series", series.unwrap_or_else(|| "not known: labels are damaged".to_owned()));
         // What a query counts is known once all of it was read: `export` does.
         let stored = show_count(self.samples);
         line("samples", format!("{stored} stored, overwritten and deleted ones too until compaction removes them"));
@@ -172,6 +201,12 @@ impl Report {
         );
         line("from", time(self.first_timestamp));
         line("to", time(self.last_timestamp));
+        for Place { file, offset, what } in &self.damage {
+            line("damaged", format!("{}, byte {offset}: {what}", file.display()));
+        }
+        if self.further_damage > 0 {
+            line("damaged", format!("{} places more", show_count(self.further_damage)));
+        }
         if self.segment_samples > 0 {
             self.put_encodings(&mut out);
         }
@@ -208,11 +243,19 @@ impl From<&EncodingUse> for Encoding {
     }
 }
 
+impl From<&Damage> for Place {
+    fn from(found: &Damage) -> Self {
+        Self { file: found.file.clone(), offset: found.offset, what: found.what.clone() }
+    }
+}
+
 /// Each metric that has a series, or had one whose samples are still stored.
-fn metrics(all: &Selection, found: &Inspection) -> Vec<Metric> {
+fn metrics(all: Option<&Selection>, found: &Inspection) -> Vec<Metric> {
     let mut metrics: HashMap<&str, Metric> = HashMap::new();
-    for i in 0..all.len() {
-        metrics.entry(all.labels(i).get(METRIC_NAME).unwrap_or_default()).or_default().series += 1;
+    if let Some(all) = all {
+        for i in 0..all.len() {
+            metrics.entry(all.labels(i).get(METRIC_NAME).unwrap_or_default()).or_default().series += 1;
+        }
     }
     for stored in &found.metrics {
         let metric = metrics.entry(&stored.metric).or_default();

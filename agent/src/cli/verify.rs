@@ -18,8 +18,9 @@ Examples:
   tidegauge verify --data-dir /var/lib/tidegauge --json
 
 Reads every checksum, decodes every chunk, compares statistics, label index and manifest with what
-is there, and follows the log. Writes nothing. Exit code 1 if something is damaged; `tidegauge
-repair` saves the rest.";
+is there, and follows the log. Names each damaged column, block of an index and hole of the log (of
+a segment the first 1,000; further ones are counted), and counts what is sound beside them. Writes
+nothing. Exit code 1 if something is damaged; `tidegauge repair` saves the rest.";
 
 /// Read all of a data directory, and name what is damaged; also while an agent uses it
 #[derive(Debug, Args)]
@@ -46,13 +47,15 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
     let report = report.map_err(|e| unreadable(&args.data_dir, e))?;
     let text = if args.json { format!("{}\n", as_json(&report)) } else { as_text(&report) };
     print(text.as_bytes())?;
-    match report.damage.len() {
+    match report.damage.len() as u64 + report.further_damage {
         0 => Ok(()),
-        n if n == report.newer => {
+        n if n == report.newer as u64 => {
             Err(Failure::found("what cannot be read is of a newer release: upgrade, and verify it with that"))
         }
         1 => Err(Failure::found("1 place is damaged: `tidegauge repair` saves the rest")),
-        n => Err(Failure::found(format_args!("{n} places are damaged: `tidegauge repair` saves the rest"))),
+        n => {
+            Err(Failure::found(format_args!("{} places are damaged: `tidegauge repair` saves the rest", show_count(n))))
+        }
     }
 }
 
@@ -62,26 +65,28 @@ fn as_json(report: &StoreReport) -> serde_json::Value {
         "sound": report.is_sound(),
         "newer": report.newer,
         "segments": report.segments,
+        "damaged_segments": report.damaged_segments,
         "chunks": report.chunks,
         "samples": report.samples,
         "bytes": report.bytes,
         "log_frames": report.log_frames,
         "log_samples": report.log_samples,
         "damage": damage.collect::<Vec<_>>(),
+        "further_damage": report.further_damage,
         "notes": report.notes,
     })
 }
 
 fn as_text(report: &StoreReport) -> String {
     let mut out = String::new();
-    let _ = writeln!(
-        out,
-        "segments    {} sound ({}, {} chunks, {} samples)",
-        show_count(report.segments),
-        show_bytes(report.bytes),
-        show_count(report.chunks),
-        show_count(report.samples)
-    );
+    let damaged = match report.damaged_segments {
+        0 => String::new(),
+        n => format!(", {} damaged", show_count(n)),
+    };
+    let (segments, bytes) = (show_count(report.segments), show_bytes(report.bytes));
+    let _ = writeln!(out, "segments    {segments} sound ({bytes}){damaged}");
+    let (chunks, samples) = (show_count(report.chunks), show_count(report.samples));
+    let _ = writeln!(out, "chunks      {chunks} sound ({samples} samples)");
     let _ = writeln!(
         out,
         "log         {} frames ({} samples)",
@@ -90,6 +95,9 @@ fn as_text(report: &StoreReport) -> String {
     );
     for damage in &report.damage {
         let _ = writeln!(out, "damaged     {damage}");
+    }
+    if report.further_damage > 0 {
+        let _ = writeln!(out, "damaged     {} places more", show_count(report.further_damage));
     }
     for note in &report.notes {
         let _ = writeln!(out, "note        {note}");

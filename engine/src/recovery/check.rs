@@ -5,13 +5,13 @@ use std::path::Path;
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::SegmentRef;
-use tidegauge_storage::segment::{Segment, SegmentInfo, VerifyReport, file_name};
+use tidegauge_storage::segment::{Segment, SegmentInfo, file_name};
 use tidegauge_storage::source::ReadError;
 
 /// What was found of a segment.
 pub(crate) enum Finding {
     /// All of it can be read.
-    Sound(Box<Segment>, VerifyReport),
+    Sound(Box<Segment>),
     /// It can be opened, and something in it cannot be read.
     Damaged(ReadError),
     /// It cannot be opened, or is another one.
@@ -24,20 +24,29 @@ pub(crate) enum Finding {
 
 /// Opens a segment, compares it with the manifest, and reads all of it. O(bytes of the file).
 pub(crate) fn check_segment(fs: &dyn Fs, dir: &Path, named: &SegmentRef, store_id: u128) -> Finding {
-    let path = dir.join(file_name(named.id));
-    let segment = match Segment::open(fs, &path) {
+    let segment = match open_named(fs, dir, named, store_id) {
         Ok(segment) => segment,
-        Err(ReadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Finding::Missing,
-        Err(e @ ReadError::Corrupt { .. }) => return Finding::Unreadable(e),
-        Err(e) => return Finding::Unknown(e),
+        Err(finding) => return finding,
     };
-    if let Some(what) = contradiction(segment.info(), named, store_id) {
-        return Finding::Unreadable(ReadError::Corrupt { file: path, offset: 0, what });
-    }
     match segment.verify() {
-        Ok(report) => Finding::Sound(Box::new(segment), report),
+        Ok(_) => Finding::Sound(Box::new(segment)),
         Err(e @ ReadError::Corrupt { .. }) => Finding::Damaged(e),
         Err(e) => Finding::Unknown(e),
+    }
+}
+
+/// Opens a segment and compares it with the manifest; most of it is not looked at. Otherwise what is wrong with it as
+/// a whole.
+pub(crate) fn open_named(fs: &dyn Fs, dir: &Path, named: &SegmentRef, store_id: u128) -> Result<Segment, Finding> {
+    let path = dir.join(file_name(named.id));
+    let segment = Segment::open(fs, &path).map_err(|e| match e {
+        ReadError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => Finding::Missing,
+        e @ ReadError::Corrupt { .. } => Finding::Unreadable(e),
+        e => Finding::Unknown(e),
+    })?;
+    match contradiction(segment.info(), named, store_id) {
+        Some(what) => Err(Finding::Unreadable(ReadError::Corrupt { file: path, offset: 0, what })),
+        None => Ok(segment),
     }
 }
 

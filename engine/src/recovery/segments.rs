@@ -60,7 +60,7 @@ pub(crate) fn salvage_segments(
         let mut salvage = Salvage { fs, dir, folder: &folder, named, opening, report: RecoveryReport::default() };
         let path = salvage.path();
         match finding {
-            Finding::Sound(segment, _) => sound.push(Arc::from(segment)),
+            Finding::Sound(segment) => sound.push(Arc::from(segment)),
             Finding::Unknown(e) => return Err(e.into()),
             Finding::Missing => {
                 salvage.lose_all(0, "the file is missing".to_owned());

@@ -19,12 +19,11 @@ use rayon::ThreadPoolBuilder;
 use rayon::prelude::*;
 use tidegauge_storage::fs::{Fs, OsFs};
 use tidegauge_storage::manifest::{Manifest, ManifestError, SegmentRef};
-use tidegauge_storage::segment::{Segment, VerifyReport, file_name, id_of};
-use tidegauge_storage::source::ReadError;
+use tidegauge_storage::segment::{DamagedPlaces, Segment, VerifyReport, file_name, id_of};
 
 use crate::error::OpenError;
 use crate::lock::{Owner, owner_of};
-use crate::recovery::{Finding, check_segment, later_file, quarantine};
+use crate::recovery::{Finding, later_file, open_named, quarantine};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 pub use report::{Damage, StoreReport};
@@ -81,6 +80,9 @@ struct Verifier<'a> {
     done: AtomicU64,
 }
 
+/// What is right in a segment, and what is not.
+type Read = (VerifyReport, DamagedPlaces);
+
 /// What was found of the segments: sound ones are not read again when the manifest moved.
 type Known = BTreeMap<u64, VerifyReport>;
 
@@ -91,26 +93,30 @@ impl Verifier<'_> {
         let folder = self.dir.join("segments");
         let total = state.segments.values().map(|s| s.bytes).sum::<u64>();
         let segments: Vec<SegmentRef> = state.segments.values().copied().collect();
-        let found: Vec<(SegmentRef, Finding)> = segments
+        let found: Vec<(SegmentRef, Result<Read, Finding>)> = segments
             .into_par_iter()
             .filter(|named| !known.contains_key(&named.id))
             .map(|named| {
-                let finding = check_segment(&**self.fs, &folder, &named, state.store_id);
+                let read = open_named(&**self.fs, &folder, &named, state.store_id).map(|segment| segment.survey());
                 self.read(named.bytes, total);
-                (named, finding)
+                (named, read)
             })
             .collect();
         let mut report = StoreReport::default();
         let mut missing = false;
-        for (named, finding) in found {
+        for (named, read) in found {
             let path = folder.join(file_name(named.id));
-            match finding {
-                Finding::Sound(_, read) => drop(known.insert(named.id, read)),
-                Finding::Damaged(e) | Finding::Unreadable(e) | Finding::Unknown(e) => report.damage_of(&path, &e),
-                Finding::Missing => {
+            match read {
+                Ok((read, damage)) if damage.is_empty() => drop(known.insert(named.id, read)),
+                Ok((read, damage)) => report.count_damaged(&path, &read, damage),
+                Err(Finding::Missing) => {
                     missing = true;
+                    report.damaged_segments += 1;
                     report.damage.push(Damage { file: path, offset: 0, what: "the file is missing".to_owned() });
                 }
+                Err(Finding::Unreadable(e) | Finding::Unknown(e) | Finding::Damaged(e)) => report.lose(&path, &e),
+                // Whoever only opens a segment does not know.
+                Err(Finding::Sound(_)) => {}
             }
         }
         let mut moved = || manifest.is_current().map(|current| !current);
@@ -153,15 +159,16 @@ impl Verifier<'_> {
         let read: Vec<_> = segments
             .into_par_iter()
             .map(|path| {
-                let read = Segment::open(&**self.fs, &path).and_then(|segment| segment.verify());
+                let read = Segment::open(&**self.fs, &path).map(|segment| segment.survey());
                 self.read(1, total);
                 (path, read)
             })
             .collect();
         for (path, read) in read {
             match read {
-                Ok(read) => report.count(&read),
-                Err(e) => report.damage_of(&path, &e),
+                Ok((read, damage)) if damage.is_empty() => report.count(&read),
+                Ok((read, damage)) => report.count_damaged(&path, &read, damage),
+                Err(e) => report.lose(&path, &e),
             }
         }
         report.notes.push("without a manifest it is not known which segments count, nor what the log holds".to_owned());
@@ -192,24 +199,5 @@ impl Verifier<'_> {
     fn read(&self, amount: u64, total: u64) {
         let done = self.done.fetch_add(amount, Ordering::Relaxed) + amount;
         (self.progress)(done, total);
-    }
-}
-
-impl StoreReport {
-    fn count(&mut self, read: &VerifyReport) {
-        self.segments += 1;
-        self.chunks += read.chunks;
-        self.samples += read.samples;
-        self.bytes += read.bytes;
-    }
-
-    fn damage_of(&mut self, path: &Path, error: &ReadError) {
-        let (offset, what) = match error {
-            ReadError::Corrupt { offset, what, .. } => (*offset, what.clone()),
-            ReadError::Io { source, .. } => (0, source.to_string()),
-            other => (0, other.to_string()),
-        };
-        self.newer += usize::from(matches!(error, ReadError::TooNew { .. }));
-        self.damage.push(Damage { file: path.to_owned(), offset, what });
     }
 }

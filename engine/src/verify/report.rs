@@ -1,7 +1,10 @@
 //! What was read, and what could not be.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use tidegauge_storage::segment::{DamagedPlaces, VerifyReport};
+use tidegauge_storage::source::ReadError;
 
 /// What [`verify`](super::verify) found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -9,9 +12,11 @@ use std::path::PathBuf;
 pub struct StoreReport {
     /// Sound segments.
     pub segments: u64,
-    /// Chunks decoded.
+    /// Segments of which something cannot be read.
+    pub damaged_segments: u64,
+    /// Chunks that were decoded and are sound, those of damaged segments too.
     pub chunks: u64,
-    /// Samples decoded in segments.
+    /// Samples in them.
     pub samples: u64,
     /// Bytes of the sound segments.
     pub bytes: u64,
@@ -19,8 +24,11 @@ pub struct StoreReport {
     pub log_frames: u64,
     /// Samples in them.
     pub log_samples: u64,
-    /// Everything that is wrong. Empty: the store is sound.
+    /// Everything that is wrong: each column, each block of an index, each hole of the log. Of a segment the first 1,000
+    /// places. Empty: the store is sound.
     pub damage: Vec<Damage>,
+    /// How many places more there are.
+    pub further_damage: u64,
     /// How many of these are files of a newer release, with nothing wrong as far as this one can tell: upgrade for them.
     pub newer: usize,
     /// What is worth knowing and no damage: a torn tail, files that belong to nothing, files set aside.
@@ -44,6 +52,46 @@ impl StoreReport {
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.damage.is_empty()
+    }
+
+    /// A sound segment.
+    pub(super) fn count(&mut self, read: &VerifyReport) {
+        self.segments += 1;
+        self.bytes += read.bytes;
+        self.chunks += read.chunks;
+        self.samples += read.samples;
+    }
+
+    /// A segment of which parts are sound.
+    pub(super) fn count_damaged(&mut self, path: &Path, read: &VerifyReport, damage: DamagedPlaces) {
+        self.damaged_segments += 1;
+        self.chunks += read.chunks;
+        self.samples += read.samples;
+        let (places, further) = damage.into_parts();
+        places.iter().for_each(|e| self.note(path, e));
+        self.further_damage += further;
+    }
+
+    /// A segment that cannot be opened.
+    pub(super) fn lose(&mut self, path: &Path, error: &ReadError) {
+        self.damaged_segments += 1;
+        self.note(path, error);
+    }
+
+    fn note(&mut self, path: &Path, error: &ReadError) {
+        self.newer += usize::from(matches!(error, ReadError::TooNew { .. }));
+        self.damage.push(Damage::of(path, error));
+    }
+}
+
+impl Damage {
+    pub(crate) fn of(path: &Path, error: &ReadError) -> Self {
+        let (offset, what) = match error {
+            ReadError::Corrupt { offset, what, .. } => (*offset, what.clone()),
+            ReadError::Io { source, .. } => (0, source.to_string()),
+            other => (0, other.to_string()),
+        };
+        Self { file: path.to_owned(), offset, what }
     }
 }
 

@@ -26,7 +26,8 @@ mod reader;
 pub use error::WriteError;
 pub use format::{SEGMENT_VERSION, STATS_SAMPLES_MIN};
 pub use reader::{
-    ChunkInfo, ChunkSpan, EncodedChunk, Expected, LostChunk, Mended, Salvage, Segment, VectorInfo, VerifyReport,
+    ChunkInfo, ChunkSpan, DamagedPlaces, EncodedChunk, Expected, LostChunk, Mended, Salvage, Segment, VectorInfo,
+    VerifyReport,
 };
 pub use writer::{SegmentHeader, SegmentWriter};
 

@@ -173,12 +173,26 @@ impl Index {
         Ok(())
     }
 
-    /// Checks every part anew.
-    pub(super) fn check_all(&self, path: &Path, map: &Map) -> Result<(), ReadError> {
-        if let Checks::Blocks { passed, .. } = &self.checks {
-            (0..passed.len()).try_for_each(|block| self.check_block(path, map, block))?;
+    /// Checks every part anew, and tells of each that is damaged: blocks, and sections that touch none of these.
+    pub(super) fn check_all(&self, path: &Path, map: &Map, mut tell: impl FnMut(ReadError)) {
+        let mut damaged_blocks: Vec<Range<usize>> = Vec::new();
+        if let Checks::Blocks { start, table, passed, .. } = &self.checks {
+            for block in 0..passed.len() {
+                if let Err(e) = self.check_block(path, map, block) {
+                    let from = start + block * INDEX_BLOCK_LEN;
+                    damaged_blocks.push(from..(from + INDEX_BLOCK_LEN).min(table.start));
+                    tell(e);
+                }
+            }
         }
-        (0..SECTIONS).try_for_each(|section| self.check_section(path, map, section))
+        for section in 0..SECTIONS {
+            let range = &self.sections[section];
+            if !damaged_blocks.iter().any(|block| block.start < range.end && range.start < block.end)
+                && let Err(e) = self.check_section(path, map, section)
+            {
+                tell(e);
+            }
+        }
     }
 }
 

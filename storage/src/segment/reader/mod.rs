@@ -8,6 +8,7 @@ mod inspect;
 mod labels;
 mod names;
 mod open;
+mod places;
 mod salvage;
 mod sets;
 mod source;
@@ -30,6 +31,7 @@ use names::Name;
 
 pub use copy::{ChunkSpan, EncodedChunk};
 pub use inspect::{ChunkInfo, VectorInfo};
+pub use places::DamagedPlaces;
 pub use salvage::{Expected, LostChunk, Mended, Salvage};
 pub use verify::VerifyReport;
 

@@ -1,24 +1,35 @@
 //! Reading all of a segment, to know that all of it can be read.
 
 use super::Segment;
+use super::places::DamagedPlaces;
 use super::sets::SetDecoder;
 use crate::chunk::ChunkStats;
 use crate::model::{Labels, TimeRange};
-use crate::segment::format::{STATS_SAMPLES_MIN, Section, WideStats};
+use crate::segment::format::{Chunk, STATS_SAMPLES_MIN, Section, TimestampsRecord, WideStats};
 use crate::source::{Columns, ReadError};
 
 /// What was read and found right.
+///
+/// Of a damaged segment: its sound parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VerifyReport {
     /// Series, each found by its labels.
     pub series: u64,
-    /// Chunks decoded.
+    /// Chunks decoded, and found as the directory says.
     pub chunks: u64,
-    /// Samples decoded.
+    /// Samples in them.
     pub samples: u64,
     /// Bytes of the file.
     pub bytes: u64,
+}
+
+/// What was found on the way.
+struct Survey {
+    report: VerifyReport,
+    damage: DamagedPlaces,
+    /// Of the chunk at hand.
+    samples: Columns,
 }
 
 impl Segment {
@@ -26,89 +37,149 @@ impl Segment {
     /// the label index finds every series and nothing else. O(bytes of the file).
     ///
     /// # Errors
-    /// [`ReadError`] names the first thing that is wrong.
+    /// [`ReadError`] names the first thing that is wrong; [`survey`](Self::survey) all of them.
     pub fn verify(&self) -> Result<VerifyReport, ReadError> {
-        self.index.check_all(&self.path, &self.map)?;
-        let mut report = VerifyReport { bytes: self.info.file_bytes, ..VerifyReport::default() };
-        let mut samples = Columns::default();
+        let (report, damage) = self.survey();
+        damage.into_parts().0.into_iter().next().map_or(Ok(report), Err)
+    }
+
+    /// As [`verify`](Self::verify), and goes on behind what is damaged: answers what was found right, and what was not.
+    /// What cannot be told because of other damage is not named beside it. O(bytes of the file).
+    #[must_use]
+    pub fn survey(&self) -> (VerifyReport, DamagedPlaces) {
+        let mut survey = Survey {
+            report: VerifyReport { bytes: self.info.file_bytes, ..VerifyReport::default() },
+            damage: DamagedPlaces::default(),
+            samples: Columns::default(),
+        };
+        self.index.check_all(&self.path, &self.map, |e| survey.damage.note(e));
         let mut last: Option<Labels> = None;
         let mut label_uses = 0u64;
         for ordinal in 0..self.series_count() {
-            let labels = SetDecoder::default().decode(self, ordinal)?;
-            let series = self.series(ordinal)?;
-            let key = labels.key().0;
-            let wrong = |what: &str| Err(self.corrupt(Section::Series, format!("series {ordinal} ({labels}): {what}")));
-            if series.key != [key as u64, (key >> 64) as u64] {
-                return wrong("its key does not belong to its labels");
+            match self.verify_labels(ordinal, last.as_ref()) {
+                Ok(labels) => {
+                    label_uses += labels.len() as u64;
+                    survey.report.series += 1;
+                    last = Some(labels);
+                }
+                Err(e) => survey.damage.note(e),
             }
-            if last.as_ref().is_some_and(|last| *last >= labels) {
-                return wrong("it is not in order");
-            }
-            label_uses += labels.len() as u64;
-            self.verify_chunks(ordinal, &mut samples, &mut report)?;
-            report.series += 1;
-            last = Some(labels);
+            self.verify_chunks(ordinal, &mut survey);
         }
-        self.verify_postings(label_uses)?;
-        if report.samples != self.info.samples {
-            return Err(self.corrupt(Section::Chunks, "the footer counts other samples".to_owned()));
+        // With series left out these would differ for that alone.
+        let label_uses = survey.damage.is_empty().then_some(label_uses);
+        self.verify_postings(label_uses, &mut survey.damage);
+        if survey.damage.is_empty() && survey.report.samples != self.info.samples {
+            survey.damage.note(self.corrupt(Section::Chunks, "the footer counts other samples".to_owned()));
         }
-        Ok(report)
+        (survey.report, survey.damage)
     }
 
-    fn verify_chunks(&self, ordinal: u32, samples: &mut Columns, report: &mut VerifyReport) -> Result<(), ReadError> {
-        let mut last = None;
-        for number in self.chunk_range(ordinal)? {
-            let (chunk, timestamps) = self.chunk(number)?;
-            let wrong = |what: &str| Err(self.corrupt_at(chunk.offset, format!("chunk {number}: {what}")));
-            samples.clear();
-            self.decode_chunk(&chunk, timestamps, TimeRange::ALL, samples)?;
-            let (Some(&first_at), Some(&last_at)) = (samples.timestamps.first(), samples.timestamps.last()) else {
-                return wrong("it is empty");
-            };
-            if (first_at, last_at) != (timestamps.first, timestamps.last) || last.is_some_and(|last| last >= first_at) {
-                return wrong("its timestamps contradict the directory");
-            }
-            last = Some(last_at);
-            let found = WideStats::new(&ChunkStats::of(&samples.timestamps, &samples.values));
-            match self.stats(&chunk, timestamps)? {
-                // Bit by bit, so that NaN equals itself.
-                Some(stats) if WideStats::new(&stats).words() != found.words() => {
-                    return wrong("its statistics are wrong");
-                }
-                None if samples.len() >= STATS_SAMPLES_MIN => return wrong("it has no statistics"),
-                _ => {}
-            }
-            report.chunks += 1;
-            report.samples += samples.len() as u64;
+    /// The labels of a series, which must come behind those of the one before.
+    fn verify_labels(&self, ordinal: u32, last: Option<&Labels>) -> Result<Labels, ReadError> {
+        let labels = SetDecoder::default().decode(self, ordinal)?;
+        let series = self.series(ordinal)?;
+        let key = labels.key().0;
+        let wrong = |what: &str| Err(self.corrupt(Section::Series, format!("series {ordinal} ({labels}): {what}")));
+        if series.key != [key as u64, (key >> 64) as u64] {
+            return wrong("its key does not belong to its labels");
         }
-        Ok(())
+        if last.is_some_and(|last| *last >= labels) {
+            return wrong("it is not in order");
+        }
+        Ok(labels)
+    }
+
+    fn verify_chunks(&self, ordinal: u32, survey: &mut Survey) {
+        let numbers = match self.chunk_range(ordinal) {
+            Ok(numbers) => numbers,
+            Err(e) => return survey.damage.note(e),
+        };
+        let mut last = None;
+        for number in numbers {
+            let read = self.chunk(number).and_then(|(chunk, timestamps)| {
+                let read = self.verify_chunk(number, &chunk, timestamps, last, &mut survey.samples);
+                // Values are read behind their timestamps, and would not be looked at.
+                if matches!(&read, Err(ReadError::Corrupt { offset, .. }) if *offset == timestamps.offset)
+                    && let Err(e) = self.column(chunk.offset, chunk.len, chunk.crc, "a value column")
+                {
+                    survey.damage.note(e);
+                }
+                read
+            });
+            match read {
+                Ok(last_at) => {
+                    last = Some(last_at);
+                    survey.report.chunks += 1;
+                    survey.report.samples += survey.samples.len() as u64;
+                }
+                Err(e) => survey.damage.note(e),
+            }
+        }
+    }
+
+    /// Decodes a chunk, and compares it with what the directory says. Answers its last timestamp.
+    fn verify_chunk(
+        &self,
+        number: usize,
+        chunk: &Chunk,
+        timestamps: &TimestampsRecord,
+        last: Option<i64>,
+        samples: &mut Columns,
+    ) -> Result<i64, ReadError> {
+        let wrong = |what: &str| Err(self.corrupt_at(chunk.offset, format!("chunk {number}: {what}")));
+        samples.clear();
+        self.decode_chunk(chunk, timestamps, TimeRange::ALL, samples)?;
+        let (Some(&first_at), Some(&last_at)) = (samples.timestamps.first(), samples.timestamps.last()) else {
+            return wrong("it is empty");
+        };
+        if (first_at, last_at) != (timestamps.first, timestamps.last) || last.is_some_and(|last| last >= first_at) {
+            return wrong("its timestamps contradict the directory");
+        }
+        let found = WideStats::new(&ChunkStats::of(&samples.timestamps, &samples.values));
+        match self.stats(chunk, timestamps)? {
+            // Bit by bit, so that NaN equals itself.
+            Some(stats) if WideStats::new(&stats).words() != found.words() => wrong("its statistics are wrong"),
+            None if samples.len() >= STATS_SAMPLES_MIN => wrong("it has no statistics"),
+            _ => Ok(last_at),
+        }
     }
 
     /// Every label of every series is in the postings if each label finds only series
-    /// that have it, and all together find as many as the series have labels.
-    fn verify_postings(&self, label_uses: u64) -> Result<(), ReadError> {
+    /// that have it, and all together find as many as the series have labels, if that is known.
+    fn verify_postings(&self, label_uses: Option<u64>, damage: &mut DamagedPlaces) {
         let mut found = 0u64;
         for number in 0..self.label_count() {
-            let mut runs = Vec::new();
-            self.series_with(number, |first, run| runs.push(first..first + run))?;
-            for ordinal in runs.into_iter().flatten() {
-                if !self.label_numbers(ordinal)?.contains(&(number as u32)) {
-                    return Err(self.corrupt(Section::Postings, format!("series {ordinal} has no label {number}")));
-                }
-                found += 1;
+            match self.verify_label(number) {
+                Ok(series) => found += series,
+                Err(e) => damage.note(e),
             }
         }
-        for name in 0..self.names()?.len() {
-            let texts: Result<Vec<&str>, _> =
-                self.values_of(name)?.map(|at| self.value_text(self.label(at)?)).collect();
-            if !texts?.is_sorted_by(|a, b| a < b) {
-                return Err(self.corrupt(Section::Names, format!("the dictionary is not in order at name {name}")));
-            }
+        let names = self.names().map_or(0, <[_]>::len);
+        (0..names).filter_map(|name| self.verify_values(name).err()).for_each(|e| damage.note(e));
+        if damage.is_empty() && label_uses.is_some_and(|uses| uses != found) {
+            damage.note(self.corrupt(Section::Postings, "labels of some series are not found".to_owned()));
         }
-        if found == label_uses {
+    }
+
+    /// Answers how many series a label finds, each of which has it.
+    fn verify_label(&self, number: usize) -> Result<u64, ReadError> {
+        let (mut runs, mut found) = (Vec::new(), 0);
+        self.series_with(number, |first, run| runs.push(first..first + run))?;
+        for ordinal in runs.into_iter().flatten() {
+            if !self.label_numbers(ordinal)?.contains(&(number as u32)) {
+                return Err(self.corrupt(Section::Postings, format!("series {ordinal} has no label {number}")));
+            }
+            found += 1;
+        }
+        Ok(found)
+    }
+
+    fn verify_values(&self, name: usize) -> Result<(), ReadError> {
+        let texts: Result<Vec<&str>, _> = self.values_of(name)?.map(|at| self.value_text(self.label(at)?)).collect();
+        if texts?.is_sorted_by(|a, b| a < b) {
             return Ok(());
         }
-        Err(self.corrupt(Section::Postings, "labels of some series are not found".to_owned()))
+        Err(self.corrupt(Section::Names, format!("the dictionary is not in order at name {name}")))
     }
 }
