@@ -350,3 +350,26 @@ fn offset_of(error: &ReadError) -> u64 {
         other => panic!("{other}"),
     }
 }
+
+/// Whoever answers from them would answer wrong: no checksum tells.
+#[test]
+fn statistics_that_contradict_the_samples_are_found() {
+    let whole = segment();
+    let (start, len) = section(&whole, 2);
+    assert!(len > 0 && open(&whole).unwrap().verify().is_ok());
+    let (mut found, mut records) = (0, 0);
+    // A record starts with a kind that is no matter of this; of each unit of eight bytes, one byte.
+    for at in (start..start + len).step_by(8) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        fix_segment(&mut bytes);
+        let (report, damage) = open(&bytes).unwrap().survey();
+        records += 1;
+        if let [ReadError::Corrupt { what, .. }] = damage.places() {
+            assert!(what.contains("its statistics are wrong"), "byte {at}: {what}");
+            assert_eq!(report.series, 12, "the rest is read");
+            found += 1;
+        }
+    }
+    assert_eq!(found, records, "each word of a record counts");
+}
