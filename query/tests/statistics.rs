@@ -411,3 +411,76 @@ fn promql_over_segments_decodes_only_what_a_range_cuts() {
     let stats = promql(&segments, "c{host=\"3\"}", 60_000, 1, 1).1;
     assert!(stats.chunks_decoded == 1 && stats.samples_read <= 1024, "{stats:?}");
 }
+
+/// A counter that begins anew after each of `lives` samples, in steps of 1 ÷ `unit`.
+fn restarting(lives: usize, unit: f64, samples: usize) -> Columns {
+    let mut columns = Columns::default();
+    (0..samples).for_each(|n| columns.push(n as i64 * 10, ((n % lives) * (1 + n / lives % 7)) as f64 / unit));
+    columns
+}
+
+/// As segments, and as plain samples.
+fn stored(columns: Columns) -> (Snapshot, Snapshot) {
+    let name = labels(&[("__name__", "c"), ("host", "0")]);
+    let pairs: Pairs = columns.timestamps.iter().copied().zip(columns.values.iter().copied()).collect();
+    let plain = OddSource { series: vec![(name.clone(), pairs)], batches: vec![1000], key: None };
+    let fs = SimFs::new();
+    (snapshot([segment(&fs, 1, &BTreeMap::from([(name, columns)]))]), snapshot([plain]))
+}
+
+/// Each chunk with a reset was decoded.
+#[test]
+fn whole_numbers_with_resets_are_answered_by_statistics_and_fractions_decoded() {
+    // Three chunks; of the last two columns: decoded by the aggregate, and by PromQL, which takes one reset a chunk.
+    let cases = [(5_000, 1.0, 0, 0), (700, 1.0, 0, 3), (5_000, 10.0, 2, 2), (20_000, 10.0, 0, 0), (4_096, 1.0, 0, 0)];
+    for (lives, unit, by_aggregate, by_promql) in cases {
+        let (segments, plain) = stored(restarting(lives, unit, 12_000));
+        compare(&segments, &plain, None, TimeRange::ALL);
+        compare(&segments, &plain, Some(30_000), TimeRange::ALL);
+        compare_promql(&segments, &plain, 200_000, 119_990, 1, 1);
+        let budget = Budget::new(QueryLimits::DEFAULT);
+        let all = Selection::within(&segments, &[], TimeRange::ALL, &budget).unwrap();
+        all.aggregate(Aggregate::Rate).run().unwrap();
+        let context = format!("a life of {lives} samples, in steps of 1/{unit}");
+        assert_eq!(budget.stats().chunks_decoded, by_aggregate, "{context}");
+        for function in ["rate", "increase"] {
+            let stats = promql(&segments, &format!("{function}(c[200000e-9])"), 119_990, 1, 1).1;
+            assert_eq!((stats.chunks_decoded, stats.chunks_by_statistics), (by_promql, 3 - by_promql), "{context}");
+        }
+    }
+}
+
+/// Counters of whole numbers, of tenths and of great ones that begin anew now and then.
+fn restarting_sources() -> impl Strategy<Value = Vec<ChunkedSource>> {
+    let step = prop_oneof![3 => Just(None), 60 => (0..90u16).prop_map(Some)];
+    let unit = prop_oneof![4 => Just(1.0), 2 => Just(10.0), 1 => Just(1.0 / (1u64 << 44) as f64), 1 => Just(8.0)];
+    let one = (0..2u8, prop::collection::btree_map(-100..100i64, step, 0..120), unit, 4..30usize, 1..5usize);
+    prop::collection::vec(one, 1..4).prop_map(|all| {
+        let source = |(host, steps, unit, chunk, piece): (u8, BTreeMap<i64, Option<u16>>, f64, usize, usize)| {
+            let mut total = 0u64;
+            let grow = |(at, step): (i64, Option<u16>)| {
+                total = step.map_or(0, |step| total + u64::from(step));
+                (at, total as f64 / unit)
+            };
+            let labels = labels(&[("__name__", "x"), ("host", &host.to_string())]);
+            let series = vec![(labels, steps.into_iter().map(grow).collect())];
+            ChunkedSource { plain: OddSource { series, batches: vec![7], key: None }, chunk, piece }
+        };
+        all.into_iter().map(source).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(160))]
+
+    #[test]
+    fn counters_that_begin_anew_answer_to_the_bit(
+        sources in restarting_sources(), every in prop_oneof![1 => Just(None), 3 => (20..150i64).prop_map(Some)],
+        range in 50..250i64, at in -20..110i64, steps in 1..4i64,
+    ) {
+        let plain = snapshot(sources.iter().map(|source| source.plain.clone()));
+        let chunked = snapshot(sources);
+        compare(&chunked, &plain, every, TimeRange::ALL);
+        compare_promql(&chunked, &plain, range, at, steps, range);
+    }
+}

@@ -31,7 +31,7 @@ pub struct ChunkStats {
     pub sum: f64,
     /// What the sum lost by rounding: `sum + compensation` is the better sum.
     pub compensation: f64,
-    /// Sum of the increases, a value after a reset counting whole: what `increase()` builds on.
+    /// Sum of the increases, a value after a reset counting whole: what [`taken`](Self::taken) builds on.
     pub increase: f64,
 }
 
@@ -66,6 +66,20 @@ impl ChunkStats {
         let (first, last) = (timestamps.first().copied(), timestamps.last().copied());
         let (first_timestamp, last_timestamp) = (first.unwrap_or_default(), last.unwrap_or_default());
         Self { first_timestamp, last_timestamp, ..Self::of_values(values) }
+    }
+
+    /// What the resets took away: the sum of the values right before each, as far as it can be told to the bit. That is so
+    /// for a counter of whole numbers below 2^53: all sums of these are exact. `None` for others, and where a sample is NaN.
+    ///
+    /// Of fractions sum, increase or what rounding left is next to never whole; should all of them be, it is off by the
+    /// rounding of the increase, at most 2^-41 of it.
+    #[must_use]
+    pub fn taken(&self) -> Option<f64> {
+        let Self { first_value, last_value, min, max, sum, compensation, increase, .. } = *self;
+        let whole = [first_value, last_value, min, max, sum, compensation, increase].iter().all(|x| x.fract() == 0.0);
+        // No value is above the first one and all increases.
+        let exact = min >= 0.0 && first_value + increase < (1u64 << 53) as f64;
+        (whole && exact && self.nan | self.stale == 0).then_some(increase - (last_value - first_value))
     }
 
     /// What of the statistics follows from the values alone; the timestamps are 0.
@@ -164,6 +178,22 @@ mod tests {
         assert_eq!(stats.sum + stats.compensation, 2.0);
         let stats = of(&[f64::INFINITY, 1.0]);
         assert_eq!(stats.sum + stats.compensation, f64::INFINITY);
+    }
+
+    #[test]
+    fn what_resets_took_is_told_of_whole_numbers_only() {
+        assert_eq!(of(&[10.0, 15.0, 3.0, 4.0, 0.0, 100.0]).taken(), Some(15.0 + 4.0));
+        assert_eq!(of(&[1.0, 2.0]).taken(), Some(0.0));
+        // Their sum does not fit into 53 bits, and is whole.
+        let great = (1u64 << 52) as f64;
+        assert_eq!(of(&[great - 1.0, great + 1.0, great, 0.0]).taken(), None, "they increase beyond 2^53");
+        assert_eq!(of(&[great - 1.0, great + 1.0, 0.0, 7.0]).taken(), Some(great + 1.0));
+        for odd in [0.5, -1.0, f64::NAN, f64::INFINITY, f64::from_bits(STALE_BITS)] {
+            assert_eq!(of(&[10.0, odd, 3.0, 4.0]).taken(), None, "{odd}");
+        }
+        // Tenths add up to whole numbers, but for what rounding leaves.
+        let tenths: Vec<f64> = (0..40).map(|i| f64::from(i % 11) / 10.0).collect();
+        assert_eq!(of(&tenths).taken(), None);
     }
 
     #[test]

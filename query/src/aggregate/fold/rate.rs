@@ -15,11 +15,25 @@ struct Span {
     resets: f64,
 }
 
+impl Rate {
+    /// What the resets of a chunk took, if adding all of it at once gives the bits of adding one after the other.
+    fn taken(&self, stats: &ChunkStats) -> Option<f64> {
+        let taken = stats.taken()?;
+        let before = self
+            .0
+            .as_ref()
+            .map_or(0.0, |span| span.resets + if stats.first_value < span.last.1 { span.last.1 } else { 0.0 });
+        let is_exact = |sum: f64| sum.fract() == 0.0 && sum.abs() < (1u64 << 53) as f64;
+        (is_exact(before) && is_exact(before + taken)).then_some(taken)
+    }
+}
+
 impl Fold for Rate {
     /// The sum of the rates of the series joined so far.
     type Partial = Compensated;
 
-    const WANTED: StatsWanted = StatsWanted { ends: true, ..StatsWanted::NONE };
+    /// What resets took is proved by all the others.
+    const WANTED: StatsWanted = StatsWanted::ALL;
 
     fn add(&mut self, timestamps: &[i64], values: &[f64]) {
         let (&[first_at, ..], &[first, ..]) = (timestamps, values) else { return };
@@ -38,14 +52,18 @@ impl Fold for Rate {
     }
 
     fn add_chunk(&mut self, stats: &ChunkStats) -> bool {
-        // Of NaN values the statistics keep no place, and of resets not what each took away.
-        let tells = stats.nan | stats.stale | stats.resets == 0;
-        if tells && stats.count == 1 {
-            self.add(&[stats.first_timestamp], &[stats.first_value]);
-        } else if tells {
-            self.add(&[stats.first_timestamp, stats.last_timestamp], &[stats.first_value, stats.last_value]);
+        // Of NaN values the statistics keep no place.
+        if stats.nan | stats.stale > 0 {
+            return false;
         }
-        tells
+        let taken = if stats.resets > 0 { self.taken(stats) } else { Some(0.0) };
+        let Some(taken) = taken else { return false };
+        self.add(&[stats.first_timestamp], &[stats.first_value]);
+        if let Some(span) = &mut self.0 {
+            span.resets += taken;
+            span.last = (stats.last_timestamp, stats.last_value);
+        }
+        true
     }
 
     fn finish(&mut self) -> Option<Compensated> {

@@ -85,9 +85,19 @@ impl Gathered<'_> {
                 let value = if needs == Needs::Least { stats.min } else { stats.max };
                 samples.push(stats.first_timestamp, if present > nan { value } else { f64::NAN });
             }
-            // Of NaN values the statistics keep no place, and of falls not what was before.
+            // Of NaN values the statistics keep no place.
             Needs::Ends | Needs::Counter if nan > 0 || stats.stale > 0 => return false,
-            Needs::Counter if stats.resets > 0 => return false,
+            Needs::Counter if stats.resets > 0 => {
+                let (Some(before), 1, 4..) = (stats.taken(), stats.resets, present) else { return false };
+                // What rises to the value before the one fall, and from below to the last one, has no other fall. Of
+                // several falls only their sum is known: added at once it might round otherwise.
+                let (first, last) = (stats.first_timestamp, stats.last_timestamp);
+                samples.push(first, stats.first_value);
+                samples.push(first, before);
+                samples.push(last, 0.0);
+                samples.push(last, stats.last_value);
+                self.beside.samples += present - 4;
+            }
             Needs::Ends | Needs::Counter => {
                 samples.push(stats.first_timestamp, stats.first_value);
                 if present > 1 {
