@@ -233,7 +233,8 @@ impl Builder {
     /// Segments are merged until they weigh about this much, in bytes.
     ///
     /// Larger: fewer segments, faster queries over long times. Smaller: late data, deletes and
-    /// retention rewrite less at a time. A compaction takes up to four times this in extra disk.
+    /// retention rewrite less at a time. Compaction takes up to four times this in extra disk, or two
+    /// segments if those are larger: flushes may weigh more than this says.
     pub fn segment_bytes(mut self, bytes: u64) -> Self {
         self.segment_bytes = bytes;
         self
