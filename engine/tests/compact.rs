@@ -3,6 +3,7 @@
 mod support;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use support::{Contents, SOON, at, contents, name, series};
@@ -64,6 +65,49 @@ fn p6_compaction_changes_no_answer_and_gives_space_back() {
     assert_eq!(contents(&engine.snapshot()), twin);
     engine.close().unwrap();
     assert_eq!(Engine::builder(dir.path()).read_only(true).open().unwrap().compact(), Err(CompactError::ReadOnly));
+}
+
+/// Bytes of all segments, half written ones too. A file may go between being listed and being looked at.
+fn bytes_now(dir: &Path) -> u64 {
+    let files = std::fs::read_dir(dir.join("segments")).unwrap();
+    files.filter_map(|file| file.unwrap().metadata().ok()).map(|file| file.len()).sum()
+}
+
+/// Four times what a segment may weigh, whatever there is to merge (docs/compaction.md, "What it costs").
+#[test]
+fn compaction_takes_no_more_extra_disk_than_is_stated() {
+    const SEGMENT: u64 = 64 << 10;
+    let dir = tempfile::tempdir().unwrap();
+    let builder = Engine::builder(dir.path()).background_compaction(false).compact_threads(4).segment_bytes(SEGMENT);
+    let engine = builder.open().unwrap();
+    // Each flush spans the time of all others: one stack.
+    for flush in 0..40 {
+        for host in 0..5 {
+            let id = series(&engine, host);
+            let sample = |i: i64| SeriesSample::new(id, at(i * 40 + flush), ((i * 40 + flush + 2) as f64).sqrt());
+            let ack = engine.push_batch(&(0..600).map(sample).collect::<Vec<_>>()).unwrap();
+            engine.wait(ack, Level::Visible, SOON).unwrap();
+        }
+        engine.flush().unwrap();
+    }
+    let (count, before) = files(dir.path());
+    assert!(count == 40 && before > 2 * 4 * SEGMENT, "{count} files of {before} bytes");
+    let done = AtomicBool::new(false);
+    let most = std::thread::scope(|scope| {
+        let looks = scope.spawn(|| {
+            let mut most = 0;
+            while !done.load(Ordering::Relaxed) {
+                most = most.max(bytes_now(dir.path()));
+            }
+            most
+        });
+        let compacted = engine.compact();
+        done.store(true, Ordering::Relaxed);
+        compacted.unwrap();
+        looks.join().unwrap()
+    });
+    assert!(engine.stats().compacted_bytes_out > before / 2, "most of it was written anew");
+    assert!(most <= before + 4 * SEGMENT, "{} bytes beside {before}", most - before);
 }
 
 /// P7: what a snapshot reads stays until it is dropped, its files too.

@@ -2,6 +2,9 @@
 
 mod support;
 
+use std::path::Path;
+use std::time::Instant;
+
 use support::{Contents, SOON, at, contents, name, series};
 use tidegauge::{DeleteError, Engine, Level, SeriesSample, TimeRange};
 
@@ -92,4 +95,40 @@ fn deleted_series_vanish_and_their_space_comes_back() {
     assert_eq!(left, 0, "all space is back");
     let audited = std::fs::read_to_string(dir.path().join("audit.log")).unwrap();
     assert_eq!(audited.matches("\"act\":\"delete\"").count(), 2);
+}
+
+fn segment_bytes(dir: &Path) -> u64 {
+    let files = std::fs::read_dir(dir.join("segments")).unwrap();
+    // One may go between being listed and being looked at.
+    files.filter_map(|file| file.unwrap().metadata().ok()).map(|file| file.len()).sum()
+}
+
+/// A number that no encoding makes smaller than its 52 bits.
+fn noise(n: i64) -> f64 {
+    f64::from_bits(0x3ff << 52 | (n as u64 + 9).wrapping_pow(3).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 12)
+}
+
+/// A third of the samples of each series is deleted, and a third of the directory comes back.
+#[test]
+fn a_part_that_is_deleted_gives_its_bytes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::builder(dir.path()).background_compaction(false).open().unwrap();
+    for host in 0..3 {
+        let id = series(&engine, host);
+        let sample = |t: i64| SeriesSample::new(id, at(t), noise(t + 20_000 * host as i64));
+        let ack = engine.push_batch(&(0..15_000).map(sample).collect::<Vec<_>>()).unwrap();
+        engine.wait(ack, Level::Visible, SOON).unwrap();
+    }
+    engine.flush().unwrap();
+    engine.compact().unwrap();
+    let bytes = segment_bytes(dir.path());
+    engine.delete("cpu", range(5_000, 10_000)).unwrap();
+    engine.compact().unwrap();
+    // Whoever looked at the old version just then held its files for a moment.
+    let deadline = Instant::now() + SOON;
+    while segment_bytes(dir.path()) * 10 > bytes * 7 {
+        assert!(Instant::now() < deadline, "{} of {bytes} bytes are left", segment_bytes(dir.path()));
+        drop(engine.snapshot());
+    }
+    assert_eq!(engine.stats().segment_samples, 30_000);
 }

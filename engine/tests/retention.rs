@@ -70,6 +70,39 @@ fn what_is_over_age_is_hidden_at_once_and_dropped_by_compaction() {
     assert_eq!(count(&engine, 1), all);
 }
 
+/// A number that no encoding makes smaller than its 52 bits.
+fn noise(n: i64) -> f64 {
+    f64::from_bits(0x3ff << 52 | (n as u64 + 9).wrapping_pow(3).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 12)
+}
+
+/// The rule for some series alone: nine tenths of one of two go, and their bytes leave the directory.
+#[test]
+fn what_a_rule_for_some_series_drops_leaves_the_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let end = now().nanos();
+    for host in 1..3 {
+        let id = series(&engine, host);
+        let sample = |i: i64| SeriesSample::new(id, at(end - (20_000 - i) * HOUR / 1_000), noise(i));
+        let ack = engine.push_batch(&(0..20_000).map(sample).collect::<Vec<_>>()).unwrap();
+        engine.wait(ack, Level::Visible, SOON).unwrap();
+    }
+    engine.flush().unwrap();
+    engine.compact().unwrap();
+    let bytes = segment_bytes(dir.path());
+    let rules = vec![rule(vec![Matcher::equal("host", "2")], 2)];
+    engine.set_retention(Retention { rules, max_bytes: None }).unwrap();
+    engine.compact().unwrap();
+    // Whoever looked at the old version just then held its files for a moment.
+    let deadline = Instant::now() + SOON;
+    while segment_bytes(dir.path()) * 100 > bytes * 60 {
+        assert!(Instant::now() < deadline, "{} of {bytes} bytes are left", segment_bytes(dir.path()));
+        drop(engine.snapshot());
+    }
+    assert_eq!(count(&engine, 1), 20_000);
+    assert!((1_900..=2_000).contains(&count(&engine, 2)), "{}", count(&engine, 2));
+}
+
 /// A segment that is over age as a whole goes unread, and its space with it.
 #[test]
 fn whole_segments_go_when_all_of_it_is_over_age() {
