@@ -371,7 +371,10 @@ impl CompactorParts {
 
 fn file_of(error: &ReadError) -> Option<&std::path::Path> {
     match error {
-        ReadError::Corrupt { file, .. } | ReadError::TooNew { file, .. } | ReadError::Io { file, .. } => Some(file),
+        ReadError::Corrupt { file, .. }
+        | ReadError::TooNew { file, .. }
+        | ReadError::MissingFeature { file, .. }
+        | ReadError::Io { file, .. } => Some(file),
         _ => None,
     }
 }

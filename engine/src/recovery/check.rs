@@ -18,7 +18,8 @@ pub(crate) enum Finding {
     Unreadable(ReadError),
     /// There is no file.
     Missing,
-    /// It may be sound: a newer release wrote it, or the system refuses to read it.
+    /// It may be sound: a newer release wrote it, or one with a feature that is missing here, or the system refuses to
+    /// read it.
     Unknown(ReadError),
 }
 

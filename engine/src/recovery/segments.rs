@@ -263,8 +263,8 @@ impl Salvage<'_> {
             columns.clear();
             old.read(ordinal, &mut columns, &mut lost);
             for chunk in lost {
-                if matches!(chunk.why, ReadError::TooNew { .. }) {
-                    // Not damaged: a later release can read it, and saves it with the rest.
+                if matches!(chunk.why, ReadError::TooNew { .. } | ReadError::MissingFeature { .. }) {
+                    // Not damaged: another program can read it, and saves it with the rest.
                     return Err(chunk.why.into());
                 }
                 let many = self.report.lost.len() >= HOLES_MAX;

@@ -227,6 +227,14 @@ pub enum ReadError {
         /// The newest version known here.
         supported: u32,
     },
+    /// Sound, and this program was built without what reads it. Build it with that feature, then reopen.
+    #[error("{} holds data that only programs with the feature `{feature}` read: build this one with it, then reopen", file.display())]
+    MissingFeature {
+        /// The file.
+        file: PathBuf,
+        /// The feature of the crate `tidegauge`.
+        feature: &'static str,
+    },
     /// The device or the operating system failed. Mend what it names, then read again.
     #[error("{}: {source}; {}, then read again", file.display(), what_to_mend(source))]
     Io {

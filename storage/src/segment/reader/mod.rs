@@ -146,6 +146,7 @@ impl Segment {
             ChunkError::TooNew { found, supported, .. } => {
                 ReadError::TooNew { file: self.path.clone(), found: u32::from(found), supported: u32::from(supported) }
             }
+            ChunkError::MissingFeature { feature } => ReadError::MissingFeature { file: self.path.clone(), feature },
             other => self.corrupt_at(offset, other.to_string()),
         }
     }

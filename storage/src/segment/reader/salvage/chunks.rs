@@ -174,7 +174,9 @@ fn decode(
     };
     // What was put right and looks like another release's was not put right.
     let wrong = |offset, e, mended: bool| match segment.chunk_error(offset, e) {
-        ReadError::TooNew { .. } if mended => segment.corrupt_at(offset, "checksum of a column is wrong".to_owned()),
+        ReadError::TooNew { .. } | ReadError::MissingFeature { .. } if mended => {
+            segment.corrupt_at(offset, "checksum of a column is wrong".to_owned())
+        }
         e => e,
     };
     let at = TimestampColumn::parse(&bytes, count).map_err(|e| wrong(record.offset, e, timestamps.is_some()))?;
