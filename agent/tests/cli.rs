@@ -215,6 +215,9 @@ fn bad_lines_are_named_with_their_numbers_and_the_rest_is_stored() {
 #[test]
 fn what_was_typed_wrongly_ends_with_2_and_what_is_missing_with_1() {
     let dir = store();
+    for (file, text) in [("header.csv", "time,room\n"), ("empty.prom", "")] {
+        std::fs::write(dir.path().join(file), text).unwrap();
+    }
     for (args, code) in [
         (&["serve", "--durability", "maybe"][..], 2),
         (&["serve", "--scrape", "ftp://host/metrics"], 2),
@@ -232,6 +235,9 @@ fn what_was_typed_wrongly_ends_with_2_and_what_is_missing_with_1() {
         (&["query", "room", "--data-dir", "nowhere"], 1),
         (&["inspect", "--data-dir", "rooms.csv"], 1),
         (&["import", "missing.csv", "--data-dir", "new"], 1),
+        (&["import", "header.csv", "--data-dir", "new"], 1),
+        (&["import", "empty.prom", "empty.prom", "--data-dir", "new"], 1),
+        (&["inspect", "--data-dir", "data", "--top", "0"], 2),
         (&["import", "rooms.unknown", "--data-dir", "new"], 2),
     ] {
         let done = run_in(dir.path(), args);

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use serde::Serialize;
 use tidegauge::admin::{Damage, EncodingUse, Inspection, inspect};
 use tidegauge::query::Selection;
@@ -34,7 +35,7 @@ pub(super) struct InspectArgs {
     #[arg(long, value_name = "DIR", default_value = "./tidegauge-data")]
     data_dir: PathBuf,
     /// How many metrics to list, by size and by number of series
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     top: usize,
     /// One JSON object instead of text
     #[arg(long)]

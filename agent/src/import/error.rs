@@ -28,6 +28,12 @@ pub enum ImportError {
         /// What was stored.
         summary: Box<ImportSummary>,
     },
+    /// No file has a line behind its header. Name one that has.
+    #[error("{}: there are no samples: nothing was stored", path.display())]
+    Nothing {
+        /// The first file.
+        path: PathBuf,
+    },
     /// The CSV file has no header line. Give it one.
     #[error("{}: the file has no header line: give it one that names the columns", path.display())]
     NoHeader {

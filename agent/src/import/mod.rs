@@ -87,23 +87,31 @@ impl std::fmt::Display for ImportSummary {
     }
 }
 
-/// Opens all files that are no pipes, and tells their columns where they have any, before anything is stored.
+/// Opens all files that are no pipes, and tells their columns where they have any, before anything is stored. All of them
+/// together must hold something.
 ///
 /// # Errors
 /// [`ImportError`], as [`run`] would meet it later.
 pub fn check(options: &ImportOptions) -> Result<(), ImportError> {
+    let mut holds_something = false;
     for path in &options.files {
         let read = |source| ImportError::Read { path: path.clone(), source };
+        let file = std::fs::metadata(path).map_err(read)?;
         // A pipe gives what it holds only once.
-        if !std::fs::metadata(path).map_err(read)?.is_file() {
-            continue;
-        }
-        match options.format {
-            Format::Csv => csv::check(path, options)?,
-            Format::Prom | Format::Influx => drop(File::open(path).map_err(read)?),
-        }
+        holds_something |= if !file.is_file() {
+            true
+        } else if options.format == Format::Csv {
+            csv::check(path, options)?
+        } else {
+            drop(File::open(path).map_err(read)?);
+            file.len() > 0
+        };
     }
-    Ok(())
+    if holds_something {
+        Ok(())
+    } else {
+        Err(ImportError::Nothing { path: options.files.first().cloned().unwrap_or_default() })
+    }
 }
 
 /// Imports all files, one after the other, through an appender of its own.

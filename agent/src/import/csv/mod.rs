@@ -77,9 +77,9 @@ fn open(path: &Path, options: &ImportOptions) -> Result<Opened, ImportError> {
     Ok(Opened { reader, mark, headers, columns, ahead })
 }
 
-/// Whether the columns can be told, by the header and the first lines.
-pub(super) fn check(path: &Path, options: &ImportOptions) -> Result<(), ImportError> {
-    open(path, options).map(drop)
+/// Whether the columns can be told, by the header and the first lines. Answers whether there is a line behind the header.
+pub(super) fn check(path: &Path, options: &ImportOptions) -> Result<bool, ImportError> {
+    open(path, options).map(|opened| !opened.ahead.is_empty())
 }
 
 pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) -> Result<(), ImportError> {
