@@ -1,10 +1,12 @@
 //! Other stores are compared in a workspace of their own, which this program builds and runs: what they bring along is
 //! no part of it.
 
+use std::io::Read;
 use std::process::{Command, Stdio};
 
 use crate::cli::Compare as Options;
 use crate::error::Error;
+use crate::leftovers::Victim;
 
 /// What the comparison printed, and whether all went well and every answer was right.
 #[derive(Clone, Debug)]
@@ -34,10 +36,17 @@ pub fn compare(options: &Options) -> Result<Compared, Error> {
         command.args(["--features", &options.features.join(",")]);
     }
     command.arg("--").args(&options.options);
-    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().map_err(Error::io(&cargo))?;
-    let text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
-    if output.status.code() == Some(2) {
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    // A signal is passed on, and the comparison clears away its servers and folders.
+    let running = Victim::spawn_asked(&mut command).map_err(Error::io(&cargo))?;
+    let mut printed = Vec::new();
+    if let Some(mut stdout) = running.take_stdout() {
+        stdout.read_to_end(&mut printed).map_err(Error::io(&cargo))?;
+    }
+    let status = running.wait().map_err(Error::io(&cargo))?;
+    let text = String::from_utf8_lossy(&printed).trim_end().to_owned();
+    if status.code() == Some(2) {
         return Err(Error::Usage("the comparison refused its options: see above".into()));
     }
-    Ok(Compared { text, fine: output.status.success() })
+    Ok(Compared { text, fine: status.success() })
 }

@@ -1,13 +1,17 @@
 //! What must be gone when a signal ends this program: temporary folders, and processes that it started.
 
 use std::io;
+use std::os::unix::process::{CommandExt, parent_id};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command};
+use std::process::{Child, ChildStdout, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process_group, set_parent_process_death_signal, waitid,
+};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -23,7 +27,7 @@ const LOOKS: u32 = 20;
 
 struct Held {
     folders: Vec<PathBuf>,
-    children: Vec<Arc<Mutex<Child>>>,
+    children: Vec<Arc<Mutex<Started>>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -49,13 +53,28 @@ pub fn end_on_signals(mut stop: Option<Arc<AtomicBool>>) -> io::Result<()> {
     thread::Builder::new().name("signals".into()).spawn(listen).map(|_| ())
 }
 
+/// From now on the end of the process with this number, which started this one, is a SIGTERM to this one.
+///
+/// # Errors
+/// If the system does not know how, or that process is gone already.
+pub fn end_with(parent: u32) -> io::Result<()> {
+    set_parent_process_death_signal(Some(Signal::TERM))?;
+    // Gone before it was asked for: nobody would tell.
+    if parent_id() == parent { Ok(()) } else { Err(io::Error::other("the process that started this one is gone")) }
+}
+
 fn end(signal: i32) -> ! {
     ENDING.store(true, Ordering::SeqCst);
     let held = locked(&HELD);
-    held.children.iter().for_each(|child| kill(child));
+    held.children.iter().for_each(|child| locked(child).end());
     held.folders.iter().for_each(|dir| remove(dir));
     // With the lock: nobody makes another one.
     std::process::exit(128 + signal)
+}
+
+/// A signal that ends this program removes this folder, too, which is somebody else's otherwise.
+pub fn remove_on_signal(dir: &Path) {
+    locked(&HELD).folders.push(dir.to_owned());
 }
 
 /// Does not come back where a signal is ending this program: what failed then failed for want of what was removed.
@@ -76,29 +95,34 @@ fn remove(dir: &Path) {
         }
         thread::sleep(Duration::from_millis(1));
     }
-    eprintln!("tidegauge-bench: {} could not be removed", dir.display());
+    eprintln!("{} could not be removed", dir.display());
 }
 
-fn kill(child: &Mutex<Child>) {
-    let mut child = locked(child);
-    let _ = child.kill();
-    let _ = child.wait();
-}
-
-/// A folder in the current one, removed with its content when this is dropped.
+/// A folder that is removed with its content when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Temporary(PathBuf);
+pub struct Temporary(PathBuf);
 
 impl Temporary {
+    /// A new one in the current folder.
     pub(crate) fn new() -> io::Result<Self> {
-        let mut held = locked(&HELD);
         // Not the system's folder for such things: that is often memory, where fdatasync is free.
-        let dir = tempfile::Builder::new().prefix("tidegauge-bench-").tempdir_in(".")?.keep();
+        Self::within(Path::new("."), "tidegauge-bench-")
+    }
+
+    /// A new one in `dir`, whose name begins with `prefix`.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn within(dir: &Path, prefix: &str) -> io::Result<Self> {
+        let mut held = locked(&HELD);
+        let dir = tempfile::Builder::new().prefix(prefix).tempdir_in(dir)?.keep();
         held.folders.push(dir.clone());
         Ok(Self(dir))
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         &self.0
     }
 }
@@ -111,37 +135,133 @@ impl Drop for Temporary {
     }
 }
 
-/// A process that is killed when this is dropped.
+/// How a process is ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum How {
+    /// With SIGKILL.
+    Killed,
+    /// With SIGKILL, and all that it started and that stayed in its group.
+    KilledWithItsGroup,
+    /// With SIGTERM to its group: it knows what to clear away.
+    Asked,
+}
+
 #[derive(Debug)]
-pub(crate) struct Victim(Arc<Mutex<Child>>);
+struct Started {
+    child: Child,
+    how: How,
+    /// Waited for: its number may be somebody else's by now.
+    gone: bool,
+}
+
+impl Started {
+    fn end(&mut self) {
+        if self.gone {
+            return;
+        }
+        match self.how {
+            How::Killed => drop(self.child.kill()),
+            How::KilledWithItsGroup => self.signal_group(Signal::KILL),
+            How::Asked => self.signal_group(Signal::TERM),
+        }
+        let _ = self.child.wait();
+        self.gone = true;
+    }
+
+    /// It is the leader of its group, and not waited for, so that the number is its own.
+    fn signal_group(&self, signal: Signal) {
+        // An error says that nobody is there any more.
+        let _ = kill_process_group(Pid::from_child(&self.child), signal);
+    }
+}
+
+/// A process that is ended when this is dropped.
+#[derive(Debug)]
+pub struct Victim(Arc<Mutex<Started>>);
 
 impl Victim {
-    pub(crate) fn spawn(command: &mut Command) -> io::Result<Self> {
+    /// Starts one that is killed with SIGKILL.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn spawn(command: &mut Command) -> io::Result<Self> {
+        Self::started(command, How::Killed)
+    }
+
+    /// Starts one in a group of its own, which is killed with all that it starts in turn.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn spawn_group(command: &mut Command) -> io::Result<Self> {
+        // The interrupt of a terminal is for this process, which ends the others.
+        Self::started(command.process_group(0), How::KilledWithItsGroup)
+    }
+
+    /// As [`spawn_group`](Self::spawn_group), but it is asked by SIGTERM, and waited for.
+    pub(crate) fn spawn_asked(command: &mut Command) -> io::Result<Self> {
+        Self::started(command.process_group(0), How::Asked)
+    }
+
+    fn started(command: &mut Command, how: How) -> io::Result<Self> {
         let mut held = locked(&HELD);
-        let child = Arc::new(Mutex::new(command.spawn()?));
+        let started = Started { child: command.spawn()?, how, gone: false };
+        let child = Arc::new(Mutex::new(started));
         held.children.push(Arc::clone(&child));
         Ok(Self(child))
     }
 
-    pub(crate) fn id(&self) -> u32 {
-        locked(&self.0).id()
+    /// Its number.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        locked(&self.0).child.id()
     }
 
-    pub(crate) fn take_stdout(&self) -> Option<ChildStdout> {
-        locked(&self.0).stdout.take()
+    /// What it prints, if that was asked for and not taken before.
+    #[must_use]
+    pub fn take_stdout(&self) -> Option<ChildStdout> {
+        locked(&self.0).child.stdout.take()
     }
 
-    /// With SIGKILL; comes back when it is gone.
+    /// Ends it; comes back when it is gone.
     pub(crate) fn kill(&self) {
         let _held = locked(&HELD);
-        kill(&self.0);
+        locked(&self.0).end();
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn try_wait(&self) -> io::Result<Option<ExitStatus>> {
+        let mut started = locked(&self.0);
+        let status = started.child.try_wait()?;
+        started.gone |= status.is_some();
+        Ok(status)
+    }
+
+    /// Waits until it ends by itself; whatever it left in a group of its own is killed then.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn wait(&self) -> io::Result<ExitStatus> {
+        let pid = Pid::from_child(&locked(&self.0).child);
+        // Without the lock, so that a signal can end it, and without taking its number from it.
+        let waited = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        give_way();
+        waited?;
+        let mut started = locked(&self.0);
+        if started.how != How::Killed {
+            started.signal_group(Signal::KILL);
+        }
+        started.gone = true;
+        started.child.wait()
     }
 }
 
 impl Drop for Victim {
     fn drop(&mut self) {
         let mut held = locked(&HELD);
-        kill(&self.0);
+        locked(&self.0).end();
         held.children.retain(|child| !Arc::ptr_eq(child, &self.0));
     }
 }

@@ -78,12 +78,16 @@ fn command(command: Command, progress: &Progress) -> Result<Outcome, Error> {
     match &command {
         // It is killed by the process that started it.
         Command::Recovery(options) if options.victim => {}
-        Command::Run(_) | Command::Recovery(_) | Command::Concurrency(_) | Command::Beside(_) => {
+        Command::Run(_)
+        | Command::Recovery(_)
+        | Command::Concurrency(_)
+        | Command::Beside(_)
+        | Command::Compare(_) => {
             end_on_signals(None).map_err(Error::signals)?;
         }
         // The first one asks for the summary.
         Command::Soak(_) => end_on_signals(Some(Arc::clone(&stop))).map_err(Error::signals)?,
-        Command::Roofs(_) | Command::Report(_) | Command::Compare(_) => {}
+        Command::Roofs(_) | Command::Report(_) => {}
     }
     match command {
         Command::Run(options) => {

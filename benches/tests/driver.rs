@@ -525,3 +525,28 @@ fn a_comparison_is_built_and_run_where_it_is_and_its_ending_is_passed_on() {
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(told.contains("cd benches/compare && cargo run --release") && output.stdout.is_empty(), "{told}");
 }
+
+#[test]
+fn an_interrupt_of_a_comparison_is_passed_on_and_waited_for() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    // Stands in for cargo, which becomes the comparison: clears away what it has when it is asked to.
+    let script = format!(
+        "#!/bin/sh\ntrap 'rm {0}; exit 143' TERM\ntouch {0}\nwhile :; do sleep 0.05; done\n",
+        path("running").display()
+    );
+    std::fs::write(path("cargo"), script).unwrap();
+    std::fs::set_permissions(path("cargo"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegauge-bench"));
+        let mut child = command.arg("compare").env("CARGO", path("cargo")).spawn().unwrap();
+        while !path("running").exists() {
+            assert!(child.try_wait().unwrap().is_none(), "ended before it began");
+            std::thread::yield_now();
+        }
+        assert!(std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{signal}");
+        assert!(!path("running").exists(), "{signal}: it was not waited for");
+    }
+}

@@ -1,11 +1,12 @@
 //! Each store in a process of its own: memory and processor time are its alone, and what ends one ends no other.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 use tidegauge::Durability;
+use tidegauge_bench::leftovers::{Victim, end_with, remove_on_signal};
 
 use crate::Options;
 use crate::measure::{Measured, measure};
@@ -28,19 +29,27 @@ pub(crate) fn run(store: &str, durability: Durability, folder: &Path, options: &
     command.args(["--one", store, "--workload", &options.workload.to_string()]);
     command.args(["--samples", &options.samples.to_string(), "--batch", &options.batch.to_string()]);
     command.args(["--durability", &durability.to_string(), "--seed", &options.seed.to_string()]);
-    command.arg("--dir").arg(&dir);
-    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
+    command.arg("--dir").arg(&dir).args(["--parent", &std::process::id().to_string()]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    // With the server that it may start.
+    let child = Victim::spawn_group(&mut command)?;
+    let mut said = String::new();
+    child.take_stdout().ok_or("its process says nothing")?.read_to_string(&mut said)?;
+    let status = child.wait()?;
     let _ = std::fs::remove_dir_all(&dir);
-    if !output.status.success() {
-        return Err(format!("its process ended with {}", output.status).into());
+    if !status.success() {
+        return Err(format!("its process ended with {status}").into());
     }
-    let said = String::from_utf8(output.stdout)?;
     // A store may print things of its own before.
     Ok(serde_json::from_str(said.lines().last().unwrap_or_default())?)
 }
 
-/// Is that process.
+/// Is that process. If the one that started it is killed, nobody else is left to end the server and remove the data.
 pub(crate) fn be(store: &str, options: &Options) -> Result<(), Error> {
+    if let (Some(parent), Some(dir)) = (options.parent, &options.dir) {
+        dir.parent().into_iter().for_each(remove_on_signal);
+        end_with(parent)?;
+    }
     let outcome = measure(store, options)?.map_or(Outcome::NotInstalled, |result| Outcome::Measured(Box::new(result)));
     let mut out = std::io::stdout().lock();
     writeln!(out, "\n{}", serde_json::to_string(&outcome)?)?;

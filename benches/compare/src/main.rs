@@ -18,12 +18,13 @@ mod ask;
 // and reported.
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
 use serde_json::json;
 use tidegauge::Durability;
+use tidegauge_bench::leftovers::{Temporary, end_on_signals, give_way};
 use tidegauge_bench::measure::Machine;
 use tidegauge_bench::workload::Kind;
 
@@ -65,6 +66,9 @@ struct Options {
     /// Be the process that measures this one store.
     #[arg(long, hide = true)]
     one: Option<String>,
+    /// ... started by the process with this number, in a folder of that one's.
+    #[arg(long, hide = true, requires = "dir")]
+    parent: Option<u32>,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -72,7 +76,8 @@ const EXAMPLES: &str = "Examples:
   tidegauge-compare --only fjall,prometheus --samples 500000 --durability sync
   tidegauge-compare --json > compared.json
 
-Exit codes: 0 fine, 1 a store gave back something wrong or could not be measured, 2 the request makes no sense.";
+Exit codes: 0 fine, 1 a store gave back something wrong or could not be measured, 2 the request makes no sense, 130
+and 143 ended by SIGINT and SIGTERM: servers and data are gone then.";
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -80,10 +85,15 @@ fn main() -> ExitCode {
         eprintln!("tidegauge-compare: {refused}");
         return ExitCode::from(2);
     }
+    if let Err(error) = end_on_signals(None) {
+        eprintln!("tidegauge-compare: signals: {error}");
+        return ExitCode::from(1);
+    }
     let done = match &options.one {
         Some(store) => apart::be(store, &options).map(|()| true),
         None => compare(&options),
     };
+    give_way();
     match done {
         Ok(fine) => ExitCode::from(u8::from(!fine)),
         Err(error) => {
@@ -110,9 +120,7 @@ fn check(options: &Options) -> Result<(), Error> {
 }
 
 fn compare(options: &Options) -> Result<bool, Error> {
-    let folder = tempfile::Builder::new()
-        .prefix("tidegauge-compare-")
-        .tempdir_in(options.dir.clone().unwrap_or_else(|| PathBuf::from(".")))?;
+    let folder = Temporary::within(options.dir.as_deref().unwrap_or(Path::new(".")), "tidegauge-compare-")?;
     let (mut results, mut fine) = (Vec::<Measured>::new(), true);
     let mut measure = |store: &str, durability: Durability, results: &mut Vec<Measured>| {
         eprintln!("{store}, {durability} …");

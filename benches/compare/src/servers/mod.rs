@@ -8,10 +8,11 @@ use std::cell::Cell;
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tidegauge::Durability;
+use tidegauge_bench::leftovers::Victim;
 use tidegauge_bench::measure::Memory;
 use tidegauge_bench::workload::Workload;
 
@@ -37,9 +38,9 @@ pub(crate) fn open(
     }
 }
 
-/// A server of its own. Dropping it ends it.
+/// A server of its own. Dropping it ends it, and so does a signal that ends this process.
 struct Server {
-    child: Child,
+    child: Victim,
     base: String,
     agent: ureq::Agent,
     /// Answers with next to nothing, once the server is ready.
@@ -62,15 +63,15 @@ impl Server {
         arguments(port, &mut command);
         let printed = dir.join("printed");
         let file = File::create(&printed)?;
-        let spawned = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn();
-        let child = match spawned {
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        let child = match Victim::spawn(&mut command) {
             Ok(child) => child,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(format!("{program}: {e}").into()),
         };
         let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(600)));
         let agent = config.http_status_as_error(false).build().into();
-        let mut server =
+        let server =
             Self { child, base: format!("http://127.0.0.1:{port}"), agent, ready, waited: Cell::default() };
         let start = Instant::now();
         while server.get(ready).is_err() {
@@ -124,13 +125,6 @@ impl Server {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
         let after = stat.rsplit_once(") ").map_or("", |split| split.1);
         after.split(' ').skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
