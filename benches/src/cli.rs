@@ -280,7 +280,10 @@ pub struct Compare {
 const COMPARE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/compare");
 
 /// `20000`, `200k`, `5M`, `1e6`.
-fn count(text: &str) -> Result<u64, String> {
+///
+/// # Errors
+/// A sentence with examples, for what is no number of samples.
+pub fn count(text: &str) -> Result<u64, String> {
     let bad = || format!("{text:?} is no number of samples: give 20000, 200k, 5M or 1e6");
     let (digits, zeros) = if let Some(digits) = text.strip_suffix('k') {
         (digits, 3)

@@ -21,9 +21,11 @@ mod table;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+use serde::Serialize;
 use serde_json::json;
 use tidegauge::Durability;
+use tidegauge_bench::cli::count;
 use tidegauge_bench::leftovers::{Temporary, end_on_signals, give_way};
 use tidegauge_bench::measure::Machine;
 use tidegauge_bench::workload::Kind;
@@ -39,11 +41,11 @@ use store::Error;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "tidegauge-compare", version, max_term_width = 100, after_help = EXAMPLES)]
 struct Options {
-    /// What is pushed: w1, w1int, w2 or w3.
-    #[arg(long, value_enum, default_value_t = Kind::W1)]
+    /// What is pushed: w1, w1int, w2, w3 or late.
+    #[arg(long, value_parser = workload, default_value = "w1", value_name = "WORKLOAD")]
     workload: Kind,
-    /// Samples, rounded up to whole ticks of all series.
-    #[arg(long, default_value_t = 2_000_000, value_name = "N")]
+    /// Samples, rounded up to whole ticks of all series: 20000, 200k, 5M or 1e6.
+    #[arg(long, default_value = "2M", value_name = "SAMPLES", value_parser = count)]
     samples: u64,
     /// Samples of one push.
     #[arg(long, default_value_t = 1_000, value_name = "N")]
@@ -103,25 +105,54 @@ fn main() -> ExitCode {
     }
 }
 
-fn check(options: &Options) -> Result<(), Error> {
-    if !matches!(options.workload, Kind::W1 | Kind::W1int | Kind::W2 | Kind::W3) {
-        return Err("give --workload w1, w1int, w2 or w3".into());
+/// The workloads that a comparison takes. What it refuses, it refuses with the reason.
+fn workload(name: &str) -> Result<Kind, String> {
+    match Kind::from_str(name, false) {
+        Ok(Kind::Churn) => Err("churn registers series while samples are pushed, and here each store is told all of them \
+             before the clock starts: measure it with tidegauge-bench run"
+            .into()),
+        Ok(Kind::Mixed) => Err("mixed is about reading while others write, and here one thread does one after the other: \
+             measure it with tidegauge-bench concurrency"
+            .into()),
+        Ok(kind) => Ok(kind),
+        Err(_) => Err("give w1, w1int, w2, w3 or late".into()),
     }
-    if options.batch == 0 || options.samples == 0 {
-        return Err("--batch and --samples must be at least 1".into());
+}
+
+fn check(options: &Options) -> Result<(), Error> {
+    if options.batch == 0 {
+        return Err("--batch must be at least 1".into());
     }
     let all = stores::names().into_iter().chain(servers::NAMES).collect::<Vec<_>>();
     if let Some(other) = options.only.iter().find(|only| !all.contains(&only.as_str())) {
         let is_known = stores::KNOWN.contains(&other.as_str());
-        let hint = if is_known { format!(": build with --features {other}") } else { String::new() };
+        let hint = if is_known { format!(": {}", stores::how_to_build(other)) } else { String::new() };
         return Err(format!("no store {other} in this program (it has {}){hint}", all.join(", ")).into());
     }
     Ok(())
 }
 
+/// A store without figures.
+#[derive(Debug, PartialEq, Serialize)]
+struct LeftOut {
+    store: String,
+    why: String,
+}
+
+/// The stores that this program could have been built with, and was not. If only some are asked for, those that are not
+/// there were refused.
+fn not_built(only: &[String]) -> Vec<LeftOut> {
+    let built = stores::names();
+    let missing = stores::KNOWN.into_iter().filter(|known| only.is_empty() && !built.contains(known));
+    let why = |store| format!("not in this build: {}", stores::how_to_build(store));
+    missing.map(|store| LeftOut { store: store.into(), why: why(store) }).collect()
+}
+
 fn compare(options: &Options) -> Result<bool, Error> {
     let folder = Temporary::within(options.dir.as_deref().unwrap_or(Path::new(".")), "tidegauge-compare-")?;
     let (mut results, mut fine) = (Vec::<Measured>::new(), true);
+    let mut left_out: Vec<LeftOut> = not_built(&options.only);
+    let is_asked = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
     let mut measure = |store: &str, durability: Durability, results: &mut Vec<Measured>| {
         eprintln!("{store}, {durability} …");
         match apart::run(store, durability, folder.path(), options) {
@@ -129,16 +160,20 @@ fn compare(options: &Options) -> Result<bool, Error> {
                 fine &= result.wrong.is_empty();
                 results.push(*result);
             }
-            Ok(Outcome::NotInstalled) => eprintln!("  not installed, skipped"),
+            Ok(Outcome::NotInstalled) => {
+                eprintln!("  not installed, skipped");
+                left_out.push(LeftOut { store: store.into(), why: "not installed on this machine".into() });
+            }
             Err(error) => {
                 fine = false;
                 eprintln!("  left out: {error}");
+                left_out.push(LeftOut { store: store.into(), why: error.to_string() });
             }
         }
     };
     measure(stores::OURS, options.durability, &mut results);
     let others = stores::names().into_iter().chain(servers::NAMES).filter(|&name| name != stores::OURS);
-    for name in others.filter(|&name| options.only.is_empty() || options.only.iter().any(|only| only == name)) {
+    for name in others.filter(|&name| is_asked(name)) {
         measure(name, options.durability, &mut results);
     }
     // Some know only one durability: we stand beside them at one that promises no less.
@@ -155,11 +190,53 @@ fn compare(options: &Options) -> Result<bool, Error> {
     );
     let tables = table::of(&title, &results);
     tables.iter().for_each(|table| println!("{table}"));
+    left_out.iter().for_each(|LeftOut { store, why }| println!("not measured: {store}: {why}"));
     if options.json {
         let told: Vec<_> = tables.iter().map(table::Table::json).collect();
         let object = json!({"verb": "compare", "verified": fine, "machine": machine, "tables": told,
-            "results": results});
+            "results": results, "left_out": left_out});
         println!("{object}");
     }
     Ok(fine)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(line: &str) -> Result<Options, clap::Error> {
+        Options::try_parse_from(["tidegauge-compare"].into_iter().chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn samples_are_given_as_those_of_a_run() {
+        for (text, samples) in [("5M", 5_000_000), ("1e6", 1_000_000), ("20000", 20_000)] {
+            assert_eq!(options(&format!("--samples {text}")).unwrap().samples, samples);
+        }
+        assert_eq!(options("").unwrap().samples, 2_000_000);
+        assert_eq!(options("--samples 0").unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn a_workload_is_refused_with_the_reason() {
+        assert_eq!(options("--workload late").unwrap().workload, Kind::Late);
+        for (name, reason) in [("churn", "registers series"), ("mixed", "concurrency"), ("w9", "w1int")] {
+            let refused = options(&format!("--workload {name}")).unwrap_err();
+            assert!(refused.exit_code() == 2 && refused.to_string().contains(reason), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_store_that_is_not_in_this_build_is_named_with_the_feature_that_brings_it() {
+        let missing = not_built(&[]);
+        for store in stores::KNOWN {
+            let told = missing.iter().find(|left| left.store == store);
+            assert_eq!(told.is_none(), stores::names().contains(&store), "{store}");
+            assert!(told.is_none_or(|left| left.why.contains(&format!("--features {store}"))), "{told:?}");
+            let asked = check(&options(&format!("--only {store}")).unwrap());
+            assert_eq!(asked.is_ok(), told.is_none(), "{asked:?}");
+            assert!(asked.err().is_none_or(|refused| refused.to_string().contains(&format!("--features {store}"))));
+        }
+        assert_eq!(not_built(&["fjall".into()]), [], "nobody asked for the others");
+    }
 }

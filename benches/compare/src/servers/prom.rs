@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tidegauge::Durability;
-use tidegauge_bench::workload::Workload;
+use tidegauge_bench::workload::{Kind, Workload};
 
 use super::write::Encoder;
 use super::{Server, encoded, steady_bytes};
@@ -44,7 +44,9 @@ pub(super) struct Prom {
 impl Prom {
     pub(super) fn prometheus(dir: &Path, workload: &Workload) -> Result<Option<Self>, Error> {
         let config = dir.join("prometheus.yml");
-        std::fs::write(&config, "scrape_configs: []\n")?;
+        // It refuses what is late, unless it is told how late that may be.
+        let late = if workload.kind() == Kind::Late { LATE_CONFIG } else { "" };
+        std::fs::write(&config, format!("scrape_configs: []\n{late}"))?;
         let data = dir.join("data");
         let server = Server::start("prometheus", "/-/ready", dir, |port, command| {
             command.arg(format!("--config.file={}", config.display()));
@@ -185,6 +187,9 @@ impl Prom {
         Ok(found)
     }
 }
+
+/// More than the day that samples of the workload `late` are late at most.
+const LATE_CONFIG: &str = "storage:\n  tsdb:\n    out_of_order_time_window: 2d\n";
 
 /// VictoriaMetrics would answer from its cache, and move the times asked for.
 const NO_CACHE: &str = "&nocache=1";

@@ -44,6 +44,12 @@ pub(crate) fn names() -> Vec<&'static str> {
     all.into_iter().filter(|one| one.1).map(|one| one.0).collect()
 }
 
+/// What brings a store of [`KNOWN`] into this program.
+pub(crate) fn how_to_build(store: &str) -> String {
+    let linked = if store == "duckdb" { " (or duckdb-linked, with a libduckdb that is there)" } else { "" };
+    format!("build with --features {store}{linked}")
+}
+
 /// A new store in an empty folder; `None` if this program knows none of that name.
 pub(crate) fn open(
     name: &str,
