@@ -108,12 +108,16 @@ fn main() -> ExitCode {
 /// The workloads that a comparison takes. What it refuses, it refuses with the reason.
 fn workload(name: &str) -> Result<Kind, String> {
     match Kind::from_str(name, false) {
-        Ok(Kind::Churn) => Err("churn registers series while samples are pushed, and here each store is told all of them \
+        Ok(Kind::Churn) => {
+            Err("churn registers series while samples are pushed, and here each store is told all of them \
              before the clock starts: measure it with tidegauge-bench run"
-            .into()),
-        Ok(Kind::Mixed) => Err("mixed is about reading while others write, and here one thread does one after the other: \
+                .into())
+        }
+        Ok(Kind::Mixed) => {
+            Err("mixed is about reading while others write, and here one thread does one after the other: \
              measure it with tidegauge-bench concurrency"
-            .into()),
+                .into())
+        }
         Ok(kind) => Ok(kind),
         Err(_) => Err("give w1, w1int, w2, w3 or late".into()),
     }

@@ -25,8 +25,11 @@ pub(crate) struct Measured {
     pub(crate) level: String,
     /// What an accepted push is worth.
     pub(crate) durability: String,
-    /// From before the first push until the last sample can be read.
+    /// From before the first push until the last sample can be read and, where the store can be asked for that, is as
+    /// durable as was promised.
     pub(crate) samples_per_s: f64,
+    /// Whether the last sample was durable then; `None` where nothing of the kind is promised.
+    pub(crate) durable_at_end: Option<bool>,
     /// Processor time until then, of this process and of a server.
     pub(crate) cpu_ns_per_sample: f64,
     /// Memory that a server takes then, or that this process grew by.
@@ -77,6 +80,7 @@ pub(crate) fn measure(store: &str, options: &Options) -> Result<Option<Measured>
         ours: store == stores::OURS,
         level: store_open.level().to_string(),
         durability: store_open.durability().to_owned(),
+        durable_at_end: pushed.durable_at_end,
         samples_per_s: expected.count as f64 / pushed.elapsed.as_secs_f64(),
         cpu_ns_per_sample: pushed.cpu_s * 1e9 / expected.count as f64,
         memory_bytes: pushed.memory_bytes,
@@ -89,6 +93,7 @@ pub(crate) fn measure(store: &str, options: &Options) -> Result<Option<Measured>
 
 struct Pushed {
     elapsed: Duration,
+    durable_at_end: Option<bool>,
     cpu_s: f64,
     memory_bytes: u64,
 }
@@ -111,8 +116,11 @@ fn push(store: &mut dyn Store, rows: &[Row], options: &Options, memory_before: u
         }
     }
     store.until_visible()?;
+    // A short run ends within the first interval: without this its samples would be owed, by some more than by others.
+    let durable_at_end = sync_every.map(|_| store.until_durable()).transpose()?;
     Ok(Pushed {
         elapsed: start.elapsed(),
+        durable_at_end,
         cpu_s: cpu_s() + store.server_cpu_s() - cpu_before,
         memory_bytes: store.server_rss().unwrap_or_else(|| Memory::now().rss.saturating_sub(memory_before)),
     })
@@ -126,4 +134,89 @@ fn read_back(store: &mut dyn Store, workload: &Workload, oracle: &Oracle) -> Res
         store.range(series, start, end)?.into_iter().for_each(|(at, value)| found.add(labels, at, value));
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    /// Notes what it is asked for while samples are pushed.
+    #[derive(Default)]
+    struct Notes(Vec<&'static str>);
+
+    impl Store for Notes {
+        fn name(&self) -> String {
+            "notes".into()
+        }
+
+        fn durability(&self) -> &'static str {
+            "none"
+        }
+
+        fn level(&self) -> Durability {
+            Durability::Memory
+        }
+
+        fn push(&mut self, _: &[Row]) -> Result<(), Error> {
+            self.0.push("push");
+            Ok(())
+        }
+
+        fn sync(&mut self) -> Result<(), Error> {
+            self.0.push("sync");
+            Ok(())
+        }
+
+        fn until_visible(&mut self) -> Result<(), Error> {
+            self.0.push("visible");
+            Ok(())
+        }
+
+        fn until_durable(&mut self) -> Result<bool, Error> {
+            self.0.push("durable");
+            Ok(true)
+        }
+
+        fn settle(&mut self) -> Result<u64, Error> {
+            Ok(0)
+        }
+
+        fn last(&mut self, _: u32) -> Result<Option<(i64, f64)>, Error> {
+            Ok(None)
+        }
+
+        fn range(&mut self, _: u32, _: i64, _: i64) -> Result<Vec<(i64, f64)>, Error> {
+            Ok(Vec::new())
+        }
+
+        fn max_by(&mut self, _: &[u32], _: (i64, i64), _: i64) -> Result<Vec<(u32, i64, f64)>, Error> {
+            Ok(Vec::new())
+        }
+
+        fn mean_by(&mut self, _: &[u32], _: (i64, i64), _: i64) -> Result<Vec<(u32, i64, f64)>, Error> {
+            Ok(Vec::new())
+        }
+
+        fn count_and_sum(&mut self) -> Result<(u64, f64), Error> {
+            Ok((0, 0.0))
+        }
+    }
+
+    #[test]
+    fn the_clock_waits_until_all_is_as_durable_as_was_promised() {
+        let rows = [Row { series: 0, timestamp_ns: 1, value: 1.0 }; 2];
+        for (durability, asked, told) in [
+            ("memory", &["push", "push", "visible"][..], None),
+            // Its first hour is not over when all is pushed.
+            ("interval:3600s", &["push", "push", "visible", "durable"], Some(true)),
+            ("sync", &["push", "sync", "push", "sync", "visible", "durable"], Some(true)),
+        ] {
+            let options = Options::parse_from(["compare", "--batch", "1", "--durability", durability]);
+            let mut store = Notes::default();
+            let pushed = push(&mut store, &rows, &options, 0).unwrap();
+            assert_eq!((store.0.as_slice(), pushed.durable_at_end), (asked, told), "{durability}");
+        }
+    }
 }

@@ -36,6 +36,10 @@ pub(crate) trait Store {
     /// All that was pushed can be read.
     fn until_visible(&mut self) -> Result<(), Error>;
 
+    /// All that was pushed survives a power loss. Answers whether the store knows how to make that so; asked at a
+    /// durability that promises it sooner or later.
+    fn until_durable(&mut self) -> Result<bool, Error>;
+
     /// Flushes and compacts; answers the bytes of all files.
     fn settle(&mut self) -> Result<u64, Error>;
 

@@ -25,6 +25,12 @@ fn beside(figure: f64, ours: Option<f64>, more_is_better: bool, digits: usize) -
     }
 }
 
+/// What an accepted push is worth, and what the clock did not wait for.
+fn worth(result: &Measured) -> String {
+    let owed = if result.durable_at_end == Some(false) { "; the last ones not waited for" } else { "" };
+    format!("{}{owed}", result.durability)
+}
+
 /// Each level's results, ours first.
 fn by_level(results: &[Measured]) -> Vec<Vec<&Measured>> {
     // By what is survived: nothing, a while ago, each push.
@@ -93,7 +99,7 @@ pub(crate) fn of(title: &str, results: &[Measured]) -> Vec<Table> {
                             0,
                         ),
                         beside(result.bytes_per_sample, of(|r| r.bytes_per_sample), false, 2),
-                        result.durability.clone(),
+                        worth(result),
                     ])
                     .collect(),
             );
@@ -143,6 +149,7 @@ mod tests {
             level: level.into(),
             durability: "words".into(),
             samples_per_s,
+            durable_at_end: Some(true),
             cpu_ns_per_sample: 10.0,
             memory_bytes: 1 << 20,
             bytes_per_sample: 1.5,
@@ -158,6 +165,13 @@ mod tests {
         assert_eq!(beside(30.0, Some(10.0), false, 0), "30 (3.0×)");
         assert_eq!(beside(1.0, Some(1_234.0), true, 0), "1 (1234×)");
         assert_eq!(beside(10.0, None, true, 1), "10.0");
+    }
+
+    #[test]
+    fn whose_last_samples_were_not_waited_for_says_so() {
+        let told = |durable_at_end| worth(&Measured { durable_at_end, ..result("slow", "interval:1s", 1e6, &[]) });
+        assert_eq!([None, Some(true)].map(told), ["words", "words"]);
+        assert_eq!(told(Some(false)), "words; the last ones not waited for");
     }
 
     #[test]

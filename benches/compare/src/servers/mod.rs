@@ -71,8 +71,7 @@ impl Server {
         };
         let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(600)));
         let agent = config.http_status_as_error(false).build().into();
-        let server =
-            Self { child, base: format!("http://127.0.0.1:{port}"), agent, ready, waited: Cell::default() };
+        let server = Self { child, base: format!("http://127.0.0.1:{port}"), agent, ready, waited: Cell::default() };
         let start = Instant::now();
         while server.get(ready).is_err() {
             if let Some(status) = server.child.try_wait()? {

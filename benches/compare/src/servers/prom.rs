@@ -251,6 +251,11 @@ impl Store for Prom {
         Ok(())
     }
 
+    fn until_durable(&mut self) -> Result<bool, Error> {
+        // None of them can be asked for that.
+        Ok(self.which == Which::Tidegauge(Durability::Sync))
+    }
+
     fn settle(&mut self) -> Result<u64, Error> {
         if self.which != Which::Victoria {
             // Its head is a block on disk only in a snapshot.

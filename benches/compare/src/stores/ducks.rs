@@ -132,6 +132,10 @@ impl Store for Duck {
         if self.durability == Durability::Memory { Ok(()) } else { self.sync() }
     }
 
+    fn until_durable(&mut self) -> Result<bool, Error> {
+        self.sync().map(|()| true)
+    }
+
     fn settle(&mut self) -> Result<u64, Error> {
         self.appender = None;
         if self.durability != Durability::Memory {

@@ -59,6 +59,10 @@ impl Store for Fjall {
         Ok(())
     }
 
+    fn until_durable(&mut self) -> Result<bool, Error> {
+        self.sync().map(|()| true)
+    }
+
     fn settle(&mut self) -> Result<u64, Error> {
         self.samples.rotate_memtable_and_wait()?;
         self.samples.major_compact()?;

@@ -125,6 +125,11 @@ impl Store for Ours {
         self.reach(Level::Visible)
     }
 
+    fn until_durable(&mut self) -> Result<bool, Error> {
+        // Whoever waits has it synced at once.
+        self.reach(Level::Durable).map(|()| true)
+    }
+
     fn settle(&mut self) -> Result<u64, Error> {
         self.engine.flush()?;
         self.engine.compact()?;

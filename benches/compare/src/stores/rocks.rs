@@ -90,6 +90,10 @@ impl Store for Rocks {
         Ok(())
     }
 
+    fn until_durable(&mut self) -> Result<bool, Error> {
+        self.sync().map(|()| true)
+    }
+
     fn settle(&mut self) -> Result<u64, Error> {
         self.db.flush()?;
         let mut options = CompactOptions::default();

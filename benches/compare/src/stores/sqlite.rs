@@ -87,6 +87,10 @@ impl Store for Sqlite {
         self.sync()
     }
 
+    fn until_durable(&mut self) -> Result<bool, Error> {
+        self.sync().map(|()| true)
+    }
+
     fn settle(&mut self) -> Result<u64, Error> {
         self.connection.execute_batch("COMMIT; VACUUM;")?;
         self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;

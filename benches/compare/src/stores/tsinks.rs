@@ -89,6 +89,11 @@ impl Store for Tsink {
         Ok(())
     }
 
+    fn until_durable(&mut self) -> Result<bool, Error> {
+        // It has no call for that: with an interval its own thread syncs when it is time.
+        Ok(self.durability == Durability::Sync)
+    }
+
     fn settle(&mut self) -> Result<u64, Error> {
         // It writes everything when it is closed.
         self.storage.close()?;
