@@ -66,7 +66,9 @@ proptest! {
             let expected = model[i].last_key_value().and_then(|(at, value)| sample(*at, *value));
             prop_assert_eq!(plain(engine.last(id)), expected);
             prop_assert_eq!(plain(engine.last_of(&[("i", names[i]), ("__name__", "x")])), expected);
-            prop_assert_eq!(engine.snapshot().last_of(&[("i", names[i]), ("__name__", "x")]).unwrap(), expected);
+            let snapshot = engine.snapshot();
+            prop_assert_eq!(snapshot.last_of(&[("i", names[i]), ("__name__", "x")]).unwrap(), expected);
+            prop_assert_eq!(snapshot.last(id).unwrap(), expected, "by its id");
             let selection = engine.snapshot().select(&format!("x{{i=\"{}\"}}", names[i])).unwrap();
             let found = selection.last().unwrap().first().copied().flatten();
             prop_assert_eq!(found, expected);
@@ -96,21 +98,36 @@ fn a_series_is_known_by_its_labels_after_reopening() {
     let ack = engine.push(again, Timestamp::from_nanos(6), 2.5).unwrap();
     engine.wait(ack, Level::Visible, Duration::from_secs(20)).unwrap();
     assert_eq!(snapshot.last_of(&[("__name__", "x"), ("host", "a")]).unwrap(), sample(5, 1.5));
+    assert_eq!(snapshot.last(again).unwrap(), sample(5, 1.5), "by an id that is younger than the snapshot");
     assert_eq!(engine.snapshot().last_of(&[("__name__", "x"), ("host", "a")]).unwrap(), sample(6, 2.5));
+    assert_eq!(engine.snapshot().last(again).unwrap(), sample(6, 2.5));
     // What is deleted is hidden from it, too.
     let range = tidegauge::TimeRange::new(Timestamp::from_nanos(6), Timestamp::MAX);
     engine.delete(r#"x{host="a"}"#, range).unwrap();
     assert_eq!(engine.snapshot().last_of(&[("__name__", "x"), ("host", "a")]).unwrap(), sample(5, 1.5));
+    assert_eq!(engine.snapshot().last(again).unwrap(), sample(5, 1.5));
     // Older than what is stored: the tail alone would say otherwise.
     let ack = engine.push(again, Timestamp::from_nanos(3), 9.0).unwrap();
     engine.wait(ack, Level::Visible, Duration::from_secs(20)).unwrap();
     assert_eq!(plain(engine.last(again)), sample(5, 1.5));
     assert!(matches!(engine.last(id), Err(LastError::StaleSeries)), "an id of another engine");
+    assert!(matches!(engine.snapshot().last(id), Err(LastError::StaleSeries)), "an id of another engine");
     let incremented = engine.increment(id, 1.0, Retry::ONCE).unwrap_err();
     assert!(matches!(incremented, RetryError::Fill(IncrementError::Push(PushError::StaleSeries))), "{incremented}");
     let mut batch = engine.batch();
     batch.expect_last(id, Expect::Timestamp(Timestamp::from_nanos(5)));
     assert!(matches!(batch.commit(), Err(CommitError::StaleSeries)));
+}
+
+/// Memory alone answers, by the slot: the id must have been judged before.
+#[test]
+fn a_snapshot_refuses_an_id_of_another_engine_that_has_the_slot_of_one_of_its_own() {
+    let [mine, other] = [(); 2].map(|()| Engine::in_memory().unwrap());
+    let [id, foreign] = [&mine, &other].map(|engine| engine.series(&[("__name__", "x")]).unwrap());
+    let ack = mine.push(id, Timestamp::from_nanos(5), 1.5).unwrap();
+    mine.wait(ack, Level::Visible, Duration::from_secs(20)).unwrap();
+    assert_eq!(mine.snapshot().last(id).unwrap(), sample(5, 1.5));
+    assert!(matches!(mine.snapshot().last(foreign), Err(LastError::StaleSeries)));
 }
 
 /// It was asked by what may be registered today, and said that there is no such series.

@@ -189,7 +189,12 @@ impl<'a> Worker<'a> {
     #[inline]
     fn read(&self, series: u32) -> Result<(), Error> {
         let (at, value) = match self.cell.place.mode {
-            Mode::ReadSnapshot => self.by_snapshot(series)?,
+            Mode::ReadSnapshotLabels => self.by_labels(series)?,
+            Mode::ReadSnapshot | Mode::MixedSnapshot => {
+                let last = self.cell.engine.snapshot().last(self.cell.ids[series as usize]);
+                let last = last.map_err(Error::engine("reading a last value"))?;
+                last.map_or((i64::MIN, f64::NAN), |last| (last.timestamp.nanos(), last.value))
+            }
             _ => {
                 let last = self.cell.engine.last(self.cell.ids[series as usize]);
                 let last = last.map_err(Error::engine("reading a last value"))?;
@@ -209,7 +214,7 @@ impl<'a> Worker<'a> {
         self.last.get(series as usize).copied()
     }
 
-    fn by_snapshot(&self, series: u32) -> Result<(i64, f64), Error> {
+    fn by_labels(&self, series: u32) -> Result<(i64, f64), Error> {
         let labels = self.cell.workload.labels(u64::from(series));
         let last =
             self.cell.engine.snapshot().last_of(&labels.borrowed()).map_err(Error::engine("reading a last value"))?;

@@ -164,7 +164,7 @@ impl fmt::Display for Concurrency {
         writeln!(f, "{} series, {}, {:.1} s each; {}", self.series, self.durability, self.for_s, self.machine)?;
         writeln!(
             f,
-            "{:<14} {:>7} {:>12}  {:<30} {:<30} {:>10} {:>7}",
+            "{:<20} {:>7} {:>12}  {:<30} {:<30} {:>10} {:>7}",
             "mode", "workers", "ops/s", "read p50/p95/p99 µs", "write p50/p95/p99 µs", "published", "ratio"
         )?;
         let times = |times: &Option<OperationTimes>| {

@@ -189,10 +189,8 @@ fn concurrency(results: &Results) -> Option<Plot> {
             continue;
         };
         number(cell, "/ops_per_s").into_iter().for_each(|ops| add(mode.to_owned(), workers, ops));
-        if mode != "read-snapshot" {
-            let published = number(cell, "/published_ops_per_s");
-            published.into_iter().for_each(|ops| add(format!("{mode}, published by another store"), workers, ops));
-        }
+        let published = number(cell, "/published_ops_per_s");
+        published.into_iter().for_each(|ops| add(format!("{mode}, published by another store"), workers, ops));
     }
     let workers = Axis { label: "workers", log: false, least: 0.0, tick: |n| format!("{n:.0}") };
     let rate = Axis { label: "operations a second", log: true, least: 0.0, tick: |n| format!("{n:.0}") };

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::request::{GRAVE_BYTES_MAX, NotEvicted, take_only};
 use super::{IdleSince, evict};
+use crate::batch::LastError;
 use crate::core::SeriesSample;
 use crate::engine::Engine;
 use crate::error::PushError;
@@ -277,4 +278,23 @@ fn what_is_accepted_while_series_come_and_go_is_stored_under_its_labels() {
     }
     assert_eq!((found.len(), found.values().sum::<usize>() as i64), (3 * 40, 3 * EACH));
     assert!(engine.stats().series_evicted >= evicted.into_inner() as u64);
+}
+
+/// A slot that was somebody else's when the snapshot was taken: by the slot alone it would answer with his samples.
+#[test]
+fn a_snapshot_that_is_older_than_an_id_does_not_answer_with_who_had_its_slot() {
+    for (engine, _dir) in engines() {
+        let mut before = None;
+        let (old, new) = with_an_evicted_one(&engine, |old| {
+            engine.push(old, at(1), 1.0).unwrap();
+            engine.probe(SOON).unwrap();
+            before = Some(engine.snapshot());
+            assert_eq!(before.as_ref().unwrap().last(old).unwrap().map(|last| last.value), Some(1.0));
+        });
+        let before = before.unwrap();
+        assert_eq!(before.last(new).unwrap(), None, "it had no sample then");
+        assert!(matches!(before.last(old), Err(LastError::StaleSeries)));
+        let known = before.last_of(&[("__name__", "up"), ("host", "old")]).unwrap();
+        assert_eq!(known.map(|last| last.value), Some(1.0), "by its labels it is there still");
+    }
 }

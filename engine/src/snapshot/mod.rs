@@ -13,6 +13,7 @@ use tidegauge_storage::source::Snapshot as Sources;
 use crate::commit::{Pin, Pins};
 use crate::compact::Graveyard;
 use crate::core::Core;
+use crate::version::Version;
 
 /// Everything that was visible when it was taken; nothing that came later.
 ///
@@ -21,7 +22,10 @@ use crate::core::Core;
 /// Cheap to clone. Queries run on the thread that asks, and where they are long the engine's own threads help.
 #[derive(Clone)]
 pub struct Snapshot {
+    /// Goes before what the sources hold: whoever looks then whether a segment is needed still must not find it here.
+    version: Arc<Version>,
     sources: Sources,
+    core: Arc<Core>,
     threads: Threads,
     ledger: Ledger,
 }
@@ -29,13 +33,14 @@ pub struct Snapshot {
 impl Snapshot {
     /// Version, watermark, version again: if the version changed in between, the watermark may
     /// belong to neither, so both are read anew (P7).
-    pub(crate) fn take(core: &Core, graveyard: &Arc<Graveyard>, threads: &Threads) -> Self {
+    pub(crate) fn take(core: &Arc<Core>, graveyard: &Arc<Graveyard>, threads: &Threads) -> Self {
         let choose = || core.watermark.cut(|| core.versions.load(), Arc::ptr_eq);
         let (pin, version) = Pins::pin(&core.pins, &core.watermark, choose);
         let visible = pin.visible();
         let sources = Sources::new(version.sources(visible.commit, &core.kept.ages()), SeqNo(visible.seq));
         let hold = Hold { _pin: pin, graveyard: Arc::clone(graveyard) };
-        Self { sources: sources.with_pin(Arc::new(hold)), threads: threads.clone(), ledger: core.ledger.clone() }
+        let sources = sources.with_pin(Arc::new(hold));
+        Self { version, sources, core: Arc::clone(core), threads: threads.clone(), ledger: core.ledger.clone() }
     }
 
     /// Runs `work` on some of the engine's query threads, so that parallel iterators inside use them. However many

@@ -48,16 +48,27 @@ impl Snapshot {
     /// # Errors
     /// [`ReadError`] if a source that was asked is damaged.
     pub fn last_of(&self, labels: &Labels) -> Result<Option<Sample>, ReadError> {
+        self.last_by(|_, source| source.find(labels))
+    }
+
+    /// As [`last_of`](Self::last_of), of the series that `find` finds in the source with a number, if it is there.
+    ///
+    /// # Errors
+    /// What `find` says, and [`ReadError`] if a source that was asked is damaged.
+    pub fn last_by<E: From<ReadError>>(
+        &self,
+        mut find: impl FnMut(usize, &dyn SampleSource) -> Result<Option<u32>, E>,
+    ) -> Result<Option<Sample>, E> {
         let (mut scratch, mut counts) = (Columns::default(), ReadCounts::default());
         let mut best: Option<Sample> = None;
-        for source in self.sources.iter().rev() {
+        for (i, source) in self.sources.iter().enumerate().rev() {
             // A later source wins a tie: earlier ones must be newer.
             let Some(after) = best.map_or(Some(i64::MIN), |best| best.timestamp.nanos().checked_add(1)) else { break };
             let range = TimeRange::new(Timestamp::from_nanos(after), Timestamp::MAX);
             if !source.time_range().is_some_and(|own| own.overlaps(&range)) {
                 continue;
             }
-            if let Some(ordinal) = source.find(labels)? {
+            if let Some(ordinal) = find(i, &**source)? {
                 best = source.last(ordinal, range, &mut scratch, &mut counts)?.or(best);
             }
         }
