@@ -22,6 +22,7 @@ const EXAMPLES: &str = "Examples:
   tidegauge-bench run --workload w1 --durability memory
   tidegauge-bench run --workload w1 --appenders 8 --durability sync --wait --for 30s --json
   tidegauge-bench run --workload w1 --rate 5M --for 30s
+  tidegauge-bench ratios --both '--durability memory' '--appenders 8' '--appenders 1'
   tidegauge-bench recovery --for 10s
   tidegauge-bench concurrency --workers 1,5,10,20
   tidegauge-bench beside --readers 2
@@ -42,6 +43,8 @@ const BATCH_MAX: i64 = 1 << 21;
 pub enum Command {
     /// Push a workload, read it back, ask questions, report.
     Run(Run),
+    /// Run two things in turn, pair by pair: the median of their ratios, figure by figure.
+    Ratios(Ratios),
     /// Kill a process under load, open what it left, report how long that took.
     Recovery(Recovery),
     /// Let workers read and write at once: the table of throughput and latency.
@@ -98,6 +101,30 @@ pub struct Run {
     /// folder].
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Print one JSON object as the last line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `ratios`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  tidegauge-bench ratios --both '--workload w1 --durability memory' '--appenders 8' '--appenders 1'
+  tidegauge-bench ratios '--durability interval:100ms' '--durability memory'
+  tidegauge-bench ratios --both '--durability memory' '--workload late' '--workload w1'")]
+pub struct Ratios {
+    /// Options of `run`, as one argument.
+    #[arg(value_name = "OPTIONS", allow_hyphen_values = true)]
+    pub options: String,
+    /// Options of the run that it is compared with, as one argument.
+    #[arg(value_name = "AGAINST", allow_hyphen_values = true)]
+    pub against: String,
+    /// Options of both.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "OPTIONS", allow_hyphen_values = true)]
+    pub both: String,
+    /// Pairs of runs.
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    pub pairs: u32,
     /// Print one JSON object as the last line.
     #[arg(long)]
     pub json: bool,

@@ -12,6 +12,8 @@ pub mod workload;
 pub mod checksum;
 // pushed and read back
 pub mod run;
+// against another run,
+pub mod ratios;
 // by many at once,
 pub mod concurrency;
 // while questions are asked, and for hours,

@@ -79,6 +79,7 @@ fn command(command: Command, progress: &Progress) -> Result<Outcome, Error> {
         // It is killed by the process that started it.
         Command::Recovery(options) if options.victim => {}
         Command::Run(_)
+        | Command::Ratios(_)
         | Command::Recovery(_)
         | Command::Concurrency(_)
         | Command::Beside(_)
@@ -94,6 +95,11 @@ fn command(command: Command, progress: &Progress) -> Result<Outcome, Error> {
             let report = run(&options, progress)?;
             let text = if options.json { report.to_json() } else { report.to_string() };
             Ok(Outcome::checked(text, report.verified))
+        }
+        Command::Ratios(options) => {
+            let ratios = tidegauge_bench::ratios::measure(&options, progress)?;
+            let text = if options.json { ratios.to_json() } else { ratios.to_string() };
+            Ok(Outcome::checked(text, ratios.verified))
         }
         Command::Recovery(options) if options.victim => {
             tidegauge_bench::recovery::push_until_killed(&options)?;

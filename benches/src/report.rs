@@ -84,6 +84,10 @@ pub struct Report {
     pub push_loaded_ns: Option<Quantiles>,
     /// From before a push until its batch was durable, with `--wait`.
     pub ack_durable_us: Option<AckTimes>,
+    /// With `sync` and `--wait`: durable samples a second over what the device could make durable if each sync of it
+    /// took [`pwrite_fdatasync_64k_us`](Self::pwrite_fdatasync_64k_us) at its median and brought a batch of each appender
+    /// (8 appenders and batches of 1,000: 8,000 ÷ p50).
+    pub sync_ratio: Option<f64>,
     /// Push calls of `batch` samples into an idle ring; `None` for batches of one.
     pub push_batch_ns: Option<Quantiles>,
     /// From a push until a snapshot holds the sample, the worker asleep and nobody waiting.
@@ -370,6 +374,10 @@ impl Report {
             let device = format!("the log's fdatasync p50 {:.0}, p99 {:.0} µs", ack.fdatasync_p50, ack.fdatasync_p99);
             let bound = ack.p99_bound.map_or(String::new(), |bound| format!("; p99 should be below {bound:.0} µs"));
             line(f, "durable ack", format_args!("{times}; {device}{bound}"))?;
+        }
+        if let Some(ratio) = self.sync_ratio {
+            let flying = grouped(u64::from(self.appenders) * u64::from(self.batch));
+            line(f, "of the device", format_args!("{ratio:.3} × ({flying} samples ÷ its p50)"))?;
         }
         if let Some(arrival) = &self.arrival {
             let Arrival { samples_per_s_asked, level, batches, batches_watched, .. } = arrival;

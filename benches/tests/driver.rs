@@ -150,7 +150,36 @@ fn a_sustained_run_replays_its_samples_moved_in_time() {
 fn each_batch_is_awaited_when_asked_for() {
     let report = report("--workload w1 --samples 4000 --appenders 2 --batch 1000 --durability sync --wait");
     assert_eq!((&report["verified"], &report["wait"]), (&true.into(), &true.into()));
-    assert!(report["samples_per_s_durable"].as_f64().unwrap() > 0.0);
+    let durable = report["samples_per_s_durable"].as_f64().unwrap();
+    // Two appenders have a batch of 1,000 each on its way to the device.
+    let device = 2_000.0 / report["pwrite_fdatasync_64k_us"]["p50"].as_f64().unwrap() * 1e6;
+    let ratio = report["sync_ratio"].as_f64().unwrap();
+    assert!(durable > 0.0 && (ratio / (durable / device) - 1.0).abs() < 1e-9, "{report}");
+}
+
+#[test]
+fn runs_in_turn_are_told_as_the_median_of_their_ratios() {
+    let dir = tempfile::tempdir().unwrap();
+    let ratios = |line: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegauge-bench"));
+        command.arg("ratios").args(line).current_dir(dir.path()).output().unwrap()
+    };
+    let output = ratios(&["--pairs", "2", "--both", "--durability memory", "--samples 8000", "--samples 4000", "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&object["verb"], &object["pairs"], &object["verified"]), (&"ratios".into(), &2.into(), &true.into()));
+    assert_eq!((&object["against"], folders(dir.path())), (&"--durability memory --samples 4000".into(), Vec::new()));
+    let figure = |name: &str| object["figures"].as_array().unwrap().iter().find(|one| one["figure"] == name);
+    assert!(figure("samples_per_s_durable").is_none(), "memory makes nothing durable");
+    let figure = figure("samples_per_s_visible").unwrap();
+    let [least, ratio, greatest] = ["least", "ratio", "greatest"].map(|key| figure[key].as_f64().unwrap());
+    assert!(0.0 < least && least <= ratio && ratio <= greatest, "{figure}");
+    let page = page_of(dir.path(), &String::from_utf8(output.stdout).unwrap());
+    assert!(page.contains("over run --durability memory --samples 4000"), "{page}");
+
+    let refused = ratios(&["--workload w9", "--batch 1"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("w9"));
 }
 
 #[test]
@@ -306,6 +335,7 @@ fn an_interrupt_leaves_neither_a_folder_nor_a_process_behind() {
         "recovery --for 10m",
         "concurrency --workers 1 --for 10m",
         "beside --samples 1600000 --for 10m",
+        "ratios --for=10m --samples=4000",
     ] {
         for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
             assert_eq!(interrupted(dir.path(), line, &[signal]), Some(code), "{line} {signal}");

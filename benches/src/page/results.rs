@@ -12,6 +12,7 @@ pub struct Results {
     pub(super) beside: Vec<Value>,
     pub(super) soaks: Vec<Value>,
     pub(super) compared: Vec<Value>,
+    pub(super) ratios: Vec<Value>,
 }
 
 impl Results {
@@ -30,6 +31,7 @@ impl Results {
                 Some("roofs") => &mut self.roofs,
                 Some("recovery") => &mut self.recoveries,
                 Some("compare") => &mut self.compared,
+                Some("ratios") => &mut self.ratios,
                 _ if has("samples_per_s_visible") => &mut self.runs,
                 _ if has("append_release_ns") => &mut self.roofs,
                 _ if has("recovery_s") => &mut self.recoveries,
@@ -71,8 +73,9 @@ impl Results {
     }
 
     fn all(&self) -> impl Iterator<Item = &Value> {
-        let others = [&self.roofs, &self.recoveries, &self.concurrency, &self.beside, &self.soaks, &self.compared];
-        self.runs.iter().chain(others.into_iter().flatten())
+        let others = [&self.ratios, &self.roofs, &self.recoveries, &self.concurrency];
+        let rest = [&self.beside, &self.soaks, &self.compared];
+        self.runs.iter().chain(others.into_iter().chain(rest).flatten())
     }
 
     /// A roof, of the last time that it was measured.

@@ -14,7 +14,9 @@ pub(super) struct Table {
 
 pub(super) fn all(results: &Results) -> Vec<Table> {
     let tables = [runs(results), questions(results), recoveries(results), beside(results), concurrency(results)];
-    tables.into_iter().chain(compared(results)).chain([roofs(results)]).filter(|table| !table.rows.is_empty()).collect()
+    let compared = compared(results).into_iter().chain([left_out(results)]);
+    let tables = tables.into_iter().chain(results.ratios.iter().map(ratios)).chain(compared);
+    tables.chain([roofs(results)]).filter(|table| !table.rows.is_empty()).collect()
 }
 
 fn table(title: &str, head: &[&str], rows: Vec<Vec<String>>) -> Table {
@@ -138,6 +140,24 @@ fn compared(results: &Results) -> Vec<Table> {
         rows: one.get("rows").and_then(Value::as_array).map_or(Vec::new(), |rows| rows.iter().map(texts).collect()),
     };
     tables.map(table).collect()
+}
+
+/// The stores of comparisons that have no figures, and why.
+fn left_out(results: &Results) -> Table {
+    let left = results.compared.iter().filter_map(|one| one.get("left_out")?.as_array()).flatten();
+    let text = |one: &Value, key| one.get(key).and_then(Value::as_str).unwrap_or("?").to_owned();
+    table("Not compared", &["store", "why"], left.map(|one| vec![text(one, "store"), text(one, "why")]).collect())
+}
+
+fn ratios(one: &Value) -> Table {
+    let text = |value: &Value, key| value.get(key).and_then(Value::as_str).unwrap_or("?").to_owned();
+    let title = format!("Ratios: run {}, over run {}", text(one, "options"), text(one, "against"));
+    let row = |figure: &Value| {
+        let numbers = ["/ratio", "/least", "/greatest", "/median", "/median_against"];
+        [text(figure, "figure")].into_iter().chain(numbers.map(|pointer| cell(figure, pointer, 1.0))).collect()
+    };
+    let rows = one.get("figures").and_then(Value::as_array).map_or(Vec::new(), |all| all.iter().map(row).collect());
+    table(&title, &["figure", "ratio", "least", "greatest", "median", "over"], rows)
 }
 
 fn roofs(results: &Results) -> Table {

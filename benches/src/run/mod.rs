@@ -194,6 +194,7 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
         write_amplification: (fresh_bytes + stats.compacted_bytes_out) as f64 / fresh_bytes as f64,
         push_loaded_ns: stored.loaded.quantiles(),
         ack_durable_us,
+        sync_ratio: sync_ratio(options, stored.durable_s.map(|s| stored.pushed as f64 / s), DiskTimes::of(&disk)),
         push_batch_ns: idle.batches.quantiles(),
         visible_unasked_ns: idle.unasked.quantiles(),
         idle_core_share: idle.core_share,
@@ -224,6 +225,13 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
         },
         machine: Machine::with(folder.path()),
     })
+}
+
+/// See [`Report::sync_ratio`].
+fn sync_ratio(options: &Run, samples_per_s_durable: Option<f64>, device: DiskTimes) -> Option<f64> {
+    let flying = f64::from(options.appenders) * f64::from(options.batch);
+    let per_s = samples_per_s_durable.filter(|_| options.wait && options.durability == Durability::Sync);
+    per_s.map(|per_s| per_s * device.p50 / 1e6 / flying)
 }
 
 fn sums(checksum: Checksum) -> Sums {
