@@ -58,6 +58,10 @@ fn throughput(results: &Results) -> Option<Plot> {
             "one thread appends 16 bytes, release store".to_owned(),
             results.roof("/append_release_ns").map(|ns| 1e3 / ns),
         ),
+        ("a plain Vec for each of 4,000 series, one core".to_owned(), results.roof("/vec_append_w1_m_s")),
+        ("a plain Vec for each of 4,000 series, all cores".to_owned(), results.roof("/vec_append_w1_all_m_s")),
+        ("of 100,000 series at random, one core".to_owned(), results.roof("/vec_append_random_m_s")),
+        ("of 100,000 series at random, all cores".to_owned(), results.roof("/vec_append_random_all_m_s")),
         ("memcpy of 24 bytes a sample".to_owned(), results.roof("/memcpy_gb_s").map(|gb_s| gb_s * 1e3 / 24.0)),
         (format!("the disk at {wal:.2} bytes a sample"), disk),
     ]);

@@ -5,6 +5,7 @@
 mod disk;
 mod memory;
 mod sync;
+mod vectors;
 
 use std::fmt;
 use std::path::Path;
@@ -14,6 +15,8 @@ use serde::Serialize;
 use crate::error::Error;
 use crate::measure::{Machine, cores};
 use crate::progress::Progress;
+
+use vectors::{MANY_SERIES, Order, W1_SERIES, append_m_s};
 
 pub use disk::{DiskTimes, pwrite_fdatasync_64k};
 
@@ -26,6 +29,14 @@ pub struct Roofs {
     pub cores: usize,
     /// Appending 16 bytes and publishing them with a release store.
     pub append_release_ns: f64,
+    /// Samples appended to a plain `Vec` for each of 4,000 series, in the order of `w1`, by one thread: millions a second.
+    pub vec_append_w1_m_s: f64,
+    /// The same on all cores, each with series of its own.
+    pub vec_append_w1_all_m_s: f64,
+    /// The same to 100,000 series at random, by one thread.
+    pub vec_append_random_m_s: f64,
+    /// The same on all cores.
+    pub vec_append_random_all_m_s: f64,
     /// `fetch_add` by one thread.
     pub fetch_add_ns: f64,
     /// `fetch_add` by all cores on one counter, per call of each.
@@ -61,6 +72,10 @@ impl Roofs {
         let step = |what| progress.step(what);
         step("stores");
         let append_release_ns = sync::append_release_ns();
+        let vec_append_w1_m_s = append_m_s(1, W1_SERIES, Order::InTurn);
+        let vec_append_w1_all_m_s = append_m_s(cores(), W1_SERIES, Order::InTurn);
+        let vec_append_random_m_s = append_m_s(1, MANY_SERIES, Order::Random);
+        let vec_append_random_all_m_s = append_m_s(cores(), MANY_SERIES, Order::Random);
         let fetch_add_ns = sync::fetch_add_ns(1);
         let fetch_add_contended_ns = sync::fetch_add_ns(cores());
         step("random access");
@@ -76,6 +91,10 @@ impl Roofs {
             verb: "roofs",
             cores: cores(),
             append_release_ns,
+            vec_append_w1_m_s,
+            vec_append_w1_all_m_s,
+            vec_append_random_m_s,
+            vec_append_random_all_m_s,
             fetch_add_ns,
             fetch_add_contended_ns,
             random_access_ns,
@@ -104,6 +123,15 @@ impl fmt::Display for Roofs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = self.cores;
         writeln!(f, "append 16 bytes + release   {:>9.2} ns", self.append_release_ns)?;
+        let vectors = [
+            ("4,000 in turn", 1, self.vec_append_w1_m_s),
+            ("4,000 in turn", all, self.vec_append_w1_all_m_s),
+            ("100,000 at random", 1, self.vec_append_random_m_s),
+            ("100,000 at random", all, self.vec_append_random_all_m_s),
+        ];
+        for (what, threads, m_s) in vectors {
+            writeln!(f, "Vec of {what:<17} {threads:>3} {m_s:>9.1} M samples/s")?;
+        }
         writeln!(f, "fetch_add                   {:>9.2} ns", self.fetch_add_ns)?;
         writeln!(f, "fetch_add, {all:>2} threads       {:>9.2} ns", self.fetch_add_contended_ns)?;
         writeln!(f, "random access, 256 MiB      {:>9.1} ns", self.random_access_ns)?;
