@@ -11,11 +11,13 @@ use std::sync::Arc;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tidegauge_bench::workload::{Kind, Part, Workload};
 use tidegauge_storage::chunk::{CHUNK_SAMPLES_MAX, ChunkEncoder, ChunkView, ValueColumn, ValueEncoder, ValueEncoding};
-use tidegauge_storage::fs::{Fs, OsFs};
+use tidegauge_storage::fs::{Fs, MemFs, OsFs};
 use tidegauge_storage::model::{LabelLimits, Labels, SeqNo, SeqRange};
 use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentWriter, file_name};
 use tidegauge_storage::source::Columns;
-use tidegauge_storage::wal::{FrameEncoder, WalSample};
+use tidegauge_storage::wal::{
+    Epoch, FrameEncoder, FrameNo, RecoverMode, Replay, WalSample, WalState, WalWriter, WriterOptions, recover,
+};
 
 /// The first `n` samples of each of W1's series.
 fn columns(kind: Kind, n: u64) -> (Workload, Vec<Columns>) {
@@ -30,7 +32,7 @@ fn columns(kind: Kind, n: u64) -> (Workload, Vec<Columns>) {
 }
 
 fn wal(c: &mut Criterion) {
-    let (_, columns) = columns(Kind::W1, 4_000);
+    let (workload, columns) = columns(Kind::W1, 4_000);
     let samples: Vec<WalSample> = (0u32..)
         .zip(&columns)
         .take(1_000)
@@ -45,8 +47,34 @@ fn wal(c: &mut Criterion) {
             assert_eq!(frame.samples(black_box(&samples)), samples.len(), "all of them fit into a frame");
             frame.len()
         });
+        assert_eq!(through_a_log(&workload, &mut frame), samples, "what was encoded comes back");
     });
     group.finish();
+}
+
+/// What is read back of a log that has `frame` in it.
+fn through_a_log(workload: &Workload, frame: &mut FrameEncoder) -> Vec<WalSample> {
+    const STORE: u128 = 7;
+    let (fs, dir): (Arc<dyn Fs>, _) = (Arc::new(MemFs::new()), "wal");
+    let options = WriterOptions { file_bytes: 1 << 20, ..WriterOptions::new(STORE, 1, FrameNo(1)) };
+    let mut writer = WalWriter::open(Arc::clone(&fs), dir, Epoch(0), options).unwrap();
+    let mut defining = FrameEncoder::new();
+    defining.begin(frame.first_seq());
+    for series in 0..1_000 {
+        let labels = workload.labels(u64::from(series));
+        defining.define(series, &Labels::new(labels.borrowed(), &LabelLimits::DEFAULT).unwrap()).unwrap();
+    }
+    writer.append(&mut defining).unwrap();
+    writer.append(frame).unwrap();
+    let mut found = Vec::new();
+    let mut sink = |piece: Replay<'_>| {
+        if let Replay::Samples { samples, .. } = piece {
+            found.extend_from_slice(samples);
+        }
+        Ok(())
+    };
+    recover(&*fs, dir.as_ref(), STORE, &WalState::default(), RecoverMode::Strict, &mut sink).unwrap();
+    found
 }
 
 fn chunk(c: &mut Criterion) {

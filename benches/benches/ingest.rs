@@ -1,7 +1,7 @@
 //! Pushing into an engine until everything is visible, with and without the log.
 //!
-//! `ingest/<durability>/<batch>`: one appender, a new engine for each run. Each run checks that as many samples are
-//! visible as were pushed. `cargo bench --bench ingest -- --test` runs each once.
+//! `ingest/<durability>/<batch>`: one appender, a new engine for each run. Each run checks, outside of its time, that what
+//! is visible is as many samples as were pushed, and their sum. `cargo bench --bench ingest -- --test` runs each once.
 
 #![forbid(unsafe_code)]
 #![allow(missing_docs)] // what criterion's macros make
@@ -39,6 +39,28 @@ fn push(engine: &Engine, samples: &[SeriesSample], batch: usize) {
     engine.wait(last.unwrap(), Level::Visible, PATIENCE).unwrap();
 }
 
+/// What a run leaves. It is dropped when the clock has stopped, and checked then.
+struct Pushed {
+    engine: Engine,
+    samples: Vec<SeriesSample>,
+    _dir: tempfile::TempDir,
+}
+
+/// Samples, and the sum of their values in hundredths: whole numbers, so that the order of adding is all the same.
+fn summed(values: impl Iterator<Item = f64>) -> (u64, i64) {
+    values.fold((0, 0), |(count, sum), value| (count + 1, sum + (value * 100.0).round() as i64))
+}
+
+impl Drop for Pushed {
+    fn drop(&mut self) {
+        let all = Selection::new(&self.engine.snapshot(), &[]).unwrap();
+        let found = all.iter().flat_map(|series| series.read().unwrap().values).collect::<Vec<f64>>();
+        let pushed = self.samples.iter().map(SeriesSample::value);
+        assert_eq!(summed(found.into_iter()), summed(pushed), "what is visible is what was pushed");
+        assert_eq!(self.samples.len() as u64, SAMPLES);
+    }
+}
+
 fn ingest(c: &mut Criterion) {
     let workload = Workload::new(Kind::W1, 1, Some(SAMPLES)).unwrap();
     let mut group = c.benchmark_group("ingest");
@@ -50,20 +72,15 @@ fn ingest(c: &mut Criterion) {
                     || {
                         let dir = tempfile::tempdir().unwrap();
                         let (engine, samples) = prepared(durability, dir.path(), &workload);
-                        (engine, samples, dir)
+                        Pushed { engine, samples, _dir: dir }
                     },
-                    |(engine, samples, dir)| {
-                        push(&engine, &samples, batch);
-                        (engine, samples, dir)
+                    |pushed| {
+                        push(&pushed.engine, &pushed.samples, batch);
+                        pushed
                     },
                     BatchSize::PerIteration,
                 );
             });
-            let dir = tempfile::tempdir().unwrap();
-            let (engine, samples) = prepared(durability, dir.path(), &workload);
-            push(&engine, &samples, batch);
-            let visible: u64 = Selection::new(&engine.snapshot(), &[]).unwrap().count().unwrap().iter().sum();
-            assert_eq!(visible, SAMPLES, "{durability} {batch}");
         }
     }
     group.finish();

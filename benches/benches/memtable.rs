@@ -1,8 +1,8 @@
 //! Appending to tails, sealing the full ones and all of them: what the ingest worker does with each sample.
 //!
 //! `memtable/append/<series>`: 100 ticks of so many series, series by series at each tick as W1 has them, or in random
-//! order. `memtable/close`: sealing 4,000 short tails at a rotation. Each run checks that as many samples are in tails
-//! and sealed chunks as were appended, and their sum.
+//! order. `memtable/close`: sealing 4,000 short tails at a rotation. Each run checks, outside of its time, that as many
+//! samples are in tails and sealed chunks as were appended, and their sum.
 //!
 //! `cargo bench --bench memtable -- --test` runs each once.
 
@@ -10,6 +10,7 @@
 #![allow(missing_docs)] // what criterion's macros make
 
 use std::cell::Cell;
+use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tidegauge::internals::memtable::{
@@ -117,6 +118,24 @@ fn fill(heads: &Heads, slots: &[u32], sink: &mut Sink) {
     }
 }
 
+/// What a run leaves. It is dropped when the clock has stopped, and checked then.
+struct Filled {
+    heads: Heads,
+    sink: Sink,
+    /// Samples and their sum: whole numbers, so that the order of adding is all the same.
+    expected: (u64, f64),
+    /// Nothing may be left in a tail.
+    closed: bool,
+}
+
+impl Drop for Filled {
+    fn drop(&mut self) {
+        let open = self.heads.open();
+        assert_eq!((open.0 + self.sink.count, open.1 + self.sink.sum), self.expected);
+        assert!(!self.closed || open.0 == 0, "all is sealed");
+    }
+}
+
 fn append(c: &mut Criterion) {
     let mut group = c.benchmark_group("memtable/append");
     group.sample_size(10);
@@ -127,18 +146,16 @@ fn append(c: &mut Criterion) {
         let name = if random { format!("{series}_random") } else { series.to_string() };
         group.bench_function(BenchmarkId::from_parameter(name), |b| {
             b.iter_batched(
-                || Heads::new(series),
-                |heads| {
-                    let mut sink = Sink::default();
-                    fill(&heads, &slots, &mut sink);
-                    (heads, sink)
+                || {
+                    let expected = (slots.len() as u64, sum);
+                    Filled { heads: Heads::new(series), sink: Sink::default(), expected, closed: false }
+                },
+                |mut filled| {
+                    fill(&filled.heads, &slots, &mut filled.sink);
+                    filled
                 },
                 BatchSize::PerIteration,
             );
-            let (heads, mut sink) = (Heads::new(series), Sink::default());
-            fill(&heads, &slots, &mut sink);
-            let open = heads.open();
-            assert_eq!((open.0 + sink.count, open.1 + sink.sum), (slots.len() as u64, sum));
         });
     }
     group.finish();
@@ -154,18 +171,20 @@ fn close(c: &mut Criterion) {
             let (heads, mut sink) = (Heads::new(SERIES), Sink::default());
             fill(&heads, &slots, &mut sink);
             heads.claimed.set(false);
-            (heads, sink)
+            let expected = (slots.len() as u64, (0..slots.len()).map(value).sum());
+            Filled { heads, sink, expected, closed: true }
         };
         b.iter_batched(
             filled,
-            |(heads, mut sink)| {
-                let mut writer = HeadWriter::new(&heads).expect("given back above");
+            |mut filled| {
+                let Filled { heads, sink, .. } = &mut filled;
+                let mut writer = HeadWriter::new(&*heads).expect("given back above");
                 for first in (0..SERIES).step_by(PACK as usize) {
                     let pack = first..SERIES.min(first + PACK);
-                    writer.close(pack, COMMIT + 1, GENERATION + 1, &PinView::default(), &mut sink);
+                    writer.close(pack, COMMIT + 1, GENERATION + 1, &PinView::default(), sink);
                 }
-                assert_eq!((sink.count, heads.open().0), (slots.len() as u64, 0), "all is sealed");
-                sink.bytes
+                black_box(sink.bytes);
+                filled
             },
             BatchSize::PerIteration,
         );
