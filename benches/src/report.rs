@@ -152,6 +152,21 @@ pub struct Curves {
     pub arrival_pushed: Vec<[f64; 2]>,
     /// From when a batch was due until it was visible or durable.
     pub arrival_reached: Vec<[f64; 2]>,
+    /// From before a push until its batch was durable, with `--wait`.
+    pub ack_durable: Vec<[f64; 2]>,
+    /// The five questions.
+    pub questions: QuestionCurves,
+}
+
+/// Distributions of the five questions, as those of [`Curves`].
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "as the fields of Queries")]
+pub struct QuestionCurves {
+    pub q1: Vec<[f64; 2]>,
+    pub q2: Vec<[f64; 2]>,
+    pub q3: Vec<[f64; 2]>,
+    pub q4: Vec<[f64; 2]>,
+    pub q5: Vec<[f64; 2]>,
 }
 
 /// A count and a checksum.

@@ -67,6 +67,8 @@ impl CellResult {
             ops_per_s,
             read_us: times(&self.reads),
             write_us: times(&self.writes),
+            read_curve_ns: self.reads.curve(),
+            write_curve_ns: self.writes.curve(),
             published_ops_per_s: published,
             ratio: published.map(|published| ops_per_s / published),
         }

@@ -67,6 +67,10 @@ pub struct Figures {
     pub read_us: Option<OperationTimes>,
     /// Times of a write (or of a batch) until it was visible, in microseconds.
     pub write_us: Option<OperationTimes>,
+    /// The whole distribution of a read, as (share of all, nanoseconds), rising; empty where nothing was read.
+    pub read_curve_ns: Vec<[f64; 2]>,
+    /// The same of a write.
+    pub write_curve_ns: Vec<[f64; 2]>,
     /// The published figure to beat.
     pub published_ops_per_s: Option<f64>,
     /// Ours over it.

@@ -102,11 +102,21 @@ mod tests {
             "queries_us":{"q1":{"p50":0.1,"p99":0.2},"q2":{"p50":1,"p99":2},"q3":{"p50":1,"p99":2},
             "q4":{"p50":1,"p99":2},"q5":{"p50":1,"p99":2}},"pwrite_fdatasync_64k_us":{"p50":300,"p99":900},
             "curves_ns":{"push":[[0.0,0.001],[0.5,5.0],[0.99,10.0],[1.0,1000.0]],"push_loaded":[],
-            "arrival_pushed":[],"arrival_reached":[]},"reopen_s":0.001,
+            "arrival_pushed":[[0.0,9.0],[0.5,90.0]],"arrival_reached":[],"ack_durable":[[0.0,9e4],[0.5,3e5]],
+            "questions":{"q1":[[0.0,90.0],[0.5,100.0]],"q2":[],"q3":[],"q4":[],"q5":[]}},"reopen_s":0.001,
+            "arrival":{"level":"visible","samples_per_s_asked":1000000},
             "machine":{"cpu":"A & B","cores":2,"memory_bytes":1073741824,"kernel":"6","disk":{"file_system":"ext4",
             "device":"/dev/vda"},"build":"release"}}"#;
-        let roofs = r#"{"append_release_ns":1.3,"memcpy_gb_s":10.0,"read_sum_all_gb_s":32.0,"write_mb_s":200.0}"#;
-        let lines: Vec<String> = [run, roofs].map(|text| text.replace('\n', " ")).to_vec();
+        let roofs = r#"{"append_release_ns":1.3,"memcpy_gb_s":10.0,"read_sum_all_gb_s":32.0,"write_mb_s":200.0,
+            "cores":2,"random_access_ns":100.0,"vec_append_w1_m_s":38.0,
+            "pwrite_fdatasync_64k_us":{"p50":120.0,"p99":987.0}}"#;
+        let concurrency = r#"{"verb":"concurrency","verified":true,"cells":[{"mode":"read","workers":1,"ops_per_s":1e6,
+            "read_curve_ns":[[0.0,50.0],[0.5,70.0]],"write_curve_ns":[]}]}"#;
+        let soak = r#"{"verb":"soak","verified":true,"samples":2000000,"windows":[
+            {"at_s":1,"rss_bytes":9000000,"anonymous_bytes":8000000,"push_ns":{"p50":9.0},"question_ns":{"p50":900.0}},
+            {"at_s":2,"rss_bytes":9000000,"anonymous_bytes":8000000,"push_ns":{"p50":9.0},"question_ns":{"p50":900.0}}
+            ]}"#;
+        let lines: Vec<String> = [run, roofs, concurrency, soak].map(|text| text.replace('\n', " ")).to_vec();
         results.read(&format!("Progress, to be passed over\n{}\n", lines.join("\n"))).unwrap();
         results
     }
@@ -130,7 +140,9 @@ mod tests {
         let results = results();
         let plots = plots::all(&results);
         let names: Vec<&str> = plots.iter().map(|plot| plot.name).collect();
-        assert_eq!(names, ["throughput", "push", "bytes", "memory", "scan"]);
+        let of_runs = ["throughput", "push", "arrival", "acks", "questions", "bytes", "memory", "scan"];
+        let of_others = ["concurrency", "concurrency-latency", "soak-memory", "soak-latency"];
+        assert_eq!(names, [&of_runs[..], &of_others].concat());
         for plot in &plots {
             assert!(plot.svg.starts_with("<svg xmlns="), "{}", plot.name);
             assert!(plot.svg.contains("class=\"roof\""), "{} has no roof", plot.name);
@@ -139,6 +151,9 @@ mod tests {
         assert!(!plots[1].svg.contains("0.001") && plots[1].svg.contains(">1.00 ns<"), "{}", plots[1].svg);
         // 1.3 ns for each append of 16 bytes.
         assert!(plots[0].svg.contains("769"), "{}", plots[0].svg);
+        assert!(plots[0].svg.contains("4,000 series, one core: 38.0 M/s"), "{}", plots[0].svg);
+        let roofs = tables::all(&results).into_iter().find(|table| table.title.starts_with("Roofs")).unwrap();
+        assert!(roofs.rows.contains(&vec!["pwrite_fdatasync_64k_us, p99".into(), "987".into()]), "{:?}", roofs.rows);
     }
 
     #[test]

@@ -19,8 +19,9 @@ pub(super) struct Plot {
 const W1_ENTROPY: f64 = 1.08;
 
 pub(super) fn all(results: &Results) -> Vec<Plot> {
-    let each = [throughput, push, arrival, bytes, memory, scan, concurrency, soak_memory, soak_latency];
-    each.into_iter().filter_map(|plot| plot(results)).collect()
+    let runs = [throughput, push, arrival, acks, questions, bytes, memory, scan];
+    let others = [concurrency, concurrency_latency, soak_memory, soak_latency];
+    runs.into_iter().chain(others).filter_map(|plot| plot(results)).collect()
 }
 
 fn plot(name: &'static str, title: &str, says: &str, svg: String) -> Option<Plot> {
@@ -120,10 +121,47 @@ fn arrival(results: &Results) -> Option<Plot> {
     if curves.is_empty() {
         return None;
     }
-    let fdatasync = results.roof("/pwrite_fdatasync_64k_us/p50").map(|us| us * 1e3);
-    let roofs = roofs([("median of a 64 KiB write with fdatasync".to_owned(), fdatasync)]);
     let says = "Time from when a batch was due at the rate asked for, whatever the engine did then.";
-    plot("arrival", "Latency at a rate", says, lines(&SHARES, &TIMES, &curves, &roofs))
+    plot("arrival", "Latency at a rate", says, lines(&SHARES, &TIMES, &curves, &fdatasync(results)))
+}
+
+fn fdatasync(results: &Results) -> Vec<Roof> {
+    let ns = |key| results.roof(key).map(|us| us * 1e3);
+    roofs([
+        ("median of a 64 KiB write with fdatasync".to_owned(), ns("/pwrite_fdatasync_64k_us/p50")),
+        ("99 % of them".to_owned(), ns("/pwrite_fdatasync_64k_us/p99")),
+    ])
+}
+
+fn acks(results: &Results) -> Option<Plot> {
+    let of = |run: &Value| curve(name(run), run.pointer("/curves_ns/ack_durable")?);
+    let curves: Vec<Curve> = results.runs.iter().filter_map(of).collect();
+    if curves.is_empty() {
+        return None;
+    }
+    let says = "Time from before a push until its batch was durable, each appender waiting for each.";
+    plot("acks", "Latency of durable acknowledgements", says, lines(&SHARES, &TIMES, &curves, &fdatasync(results)))
+}
+
+const QUESTIONS: [(&str, &str); 5] = [
+    ("q1", "last value"),
+    ("q2", "one series, 1 h"),
+    ("q3", "10 series, 1 h by minute"),
+    ("q4", "mean by hour"),
+    ("q5", "count and sum"),
+];
+
+fn questions(results: &Results) -> Option<Plot> {
+    // Of the last run: five curves are enough for one plot.
+    let of = |run: &Value| -> Option<Vec<Curve>> {
+        let all = run.pointer("/curves_ns/questions")?;
+        Some(QUESTIONS.iter().filter_map(|(key, what)| curve(format!("{key} {what}"), all.get(key)?)).collect())
+    };
+    let found = results.runs.iter().rev().filter_map(|run| Some((name(run), of(run)?)));
+    let (run, curves) = found.into_iter().find(|(_, curves)| !curves.is_empty())?;
+    let roofs = roofs([("one load from memory".to_owned(), results.roof("/random_access_ns"))]);
+    let says = format!("Time of an answer in process, after {run}.");
+    plot("questions", "Latency of questions", &says, lines(&SHARES, &TIMES, &curves, &roofs))
 }
 
 fn bytes(results: &Results) -> Option<Plot> {
@@ -198,8 +236,36 @@ fn concurrency(results: &Results) -> Option<Plot> {
     }
     let workers = Axis { label: "workers", log: false, least: 0.0, tick: |n| format!("{n:.0}") };
     let rate = Axis { label: "operations a second", log: true, least: 0.0, tick: |n| format!("{n:.0}") };
+    let cores = results.roof("/cores").unwrap_or(1.0);
+    let of_all = |key| results.roof(key).map(|ns| cores * 1e9 / ns);
+    let roofs = roofs([
+        ("one load from memory each, all cores".to_owned(), of_all("/random_access_ns")),
+        ("additions to one counter, all cores".to_owned(), of_all("/fetch_add_contended_ns")),
+    ]);
     let says = "Operations a second of all workers together: reads of a last value, writes until visible.";
-    plot("concurrency", "Many workers", says, lines(&workers, &rate, &curves, &[]))
+    plot("concurrency", "Many workers", says, lines(&workers, &rate, &curves, &roofs))
+}
+
+/// Of those with the most workers: as many curves as there are modes.
+fn concurrency_latency(results: &Results) -> Option<Plot> {
+    let cells = results.concurrency.last()?.get("cells")?.as_array()?;
+    let most = cells.iter().filter_map(|cell| number(cell, "/workers")).reduce(f64::max)?;
+    let mut curves = Vec::new();
+    for cell in cells.iter().filter(|cell| number(cell, "/workers") == Some(most)) {
+        let mode = cell.get("mode").and_then(Value::as_str).unwrap_or("?");
+        for (key, what) in [("read_curve_ns", "a read"), ("write_curve_ns", "a write")] {
+            curves.extend(cell.get(key).and_then(|points| curve(format!("{mode}: {what}"), points)));
+        }
+    }
+    if curves.is_empty() {
+        return None;
+    }
+    let roofs = roofs([
+        ("one load from memory".to_owned(), results.roof("/random_access_ns")),
+        ("append of 16 bytes".to_owned(), results.roof("/append_release_ns")),
+    ]);
+    let says = format!("Time of a read, and of a write until it is visible, with {most:.0} workers.");
+    plot("concurrency-latency", "Latency of many workers", &says, lines(&SHARES, &TIMES, &curves, &roofs))
 }
 
 fn over_time(soak: &Value, figures: &[(&str, &str, f64)]) -> Option<Vec<Curve>> {
@@ -217,9 +283,12 @@ const MEMORY: [(&str, &str, f64); 2] =
     [("/rss_bytes", "resident memory", 1048576.0), ("/anonymous_bytes", "without files' pages", 1048576.0)];
 
 fn soak_memory(results: &Results) -> Option<Plot> {
-    let curves = over_time(results.soaks.last()?, &MEMORY)?;
-    let mib = Axis { label: "MiB", log: false, least: 0.0, tick: |mib| format!("{mib:.0}") };
-    plot("soak-memory", "Memory over time", "Under a steady load.", lines(&SECONDS, &mib, &curves, &[]))
+    let soak = results.soaks.last()?;
+    let curves = over_time(soak, &MEMORY)?;
+    let mib = Axis { label: "MiB", log: true, least: 1.0, tick: short };
+    let raw = number(soak, "/samples").map(|samples| samples * 16.0 / 1048576.0);
+    let roofs = roofs([("all samples as they are, 16 bytes each, at the end".to_owned(), raw)]);
+    plot("soak-memory", "Memory over time", "Under a steady load.", lines(&SECONDS, &mib, &curves, &roofs))
 }
 
 fn soak_latency(results: &Results) -> Option<Plot> {
@@ -230,6 +299,10 @@ fn soak_latency(results: &Results) -> Option<Plot> {
         ("/question_ns/p99", "question, 99 %", 1.0),
     ];
     let curves = over_time(results.soaks.last()?, &figures)?;
+    let roofs = roofs([
+        ("append of 16 bytes".to_owned(), results.roof("/append_release_ns")),
+        ("one load from memory".to_owned(), results.roof("/random_access_ns")),
+    ]);
     let says = "Under a steady load. Pushes count from when they were due.";
-    plot("soak-latency", "Latency over time", says, lines(&SECONDS, &TIMES, &curves, &[]))
+    plot("soak-latency", "Latency over time", says, lines(&SECONDS, &TIMES, &curves, &roofs))
 }

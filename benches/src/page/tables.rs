@@ -169,6 +169,7 @@ fn roofs(results: &Results) -> Table {
                 rows.push(vec![key.clone(), short(figure)]);
             } else if number(value, "/p50").is_some() {
                 rows.push(vec![format!("{key}, p50"), cell(value, "/p50", 1.0)]);
+                rows.push(vec![format!("{key}, p99"), cell(value, "/p99", 1.0)]);
             }
         }
     }

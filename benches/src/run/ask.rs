@@ -12,7 +12,7 @@ use super::readback::{equal, select};
 use crate::checksum::{Checksum, LabelsHash, hash_labels};
 use crate::error::Error;
 use crate::measure::Latency;
-use crate::report::{Queries, Times};
+use crate::report::{Queries, QuestionCurves, Times};
 use crate::workload::{METRICS, Pairs, Workload};
 
 /// A question is asked until so much time is spent, but at least [`TIMES_MIN`] times.
@@ -26,14 +26,16 @@ pub(super) fn ask(
     probe: &Probe,
     expected: &Answers,
     effort: Effort,
-) -> Result<(Queries, bool), Error> {
+) -> Result<(Queries, QuestionCurves, bool), Error> {
     let asked = Asked { engine, workload, probe, expected, times: effort.questions };
     let (q1, right1) = asked.q1()?;
     let (q2, right2) = asked.q2()?;
     let (q3, right3) = asked.q3()?;
     let (q4, right4) = asked.q4()?;
     let (q5, right5) = asked.q5()?;
-    Ok((Queries { q1, q2, q3, q4, q5 }, right1 && right2 && right3 && right4 && right5))
+    let curves = QuestionCurves { q1: q1.curve(), q2: q2.curve(), q3: q3.curve(), q4: q4.curve(), q5: q5.curve() };
+    let [q1, q2, q3, q4, q5] = [q1, q2, q3, q4, q5].map(|latency| Times::of(&latency));
+    Ok((Queries { q1, q2, q3, q4, q5 }, curves, right1 && right2 && right3 && right4 && right5))
 }
 
 struct Asked<'a> {
@@ -45,7 +47,7 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn q1(&self) -> Result<(Times, bool), Error> {
+    fn q1(&self) -> Result<(Latency, bool), Error> {
         let selections = self.one_series_each()?;
         let expected = |i: usize| self.expected.last.get(&self.probe.series[i]).copied();
         timed(
@@ -58,7 +60,7 @@ impl Asked<'_> {
         )
     }
 
-    fn q2(&self) -> Result<(Times, bool), Error> {
+    fn q2(&self) -> Result<(Latency, bool), Error> {
         let hour = range(self.probe.hour);
         let selections: Vec<Selection> = self.one_series_each()?.into_iter().map(|s| s.range(hour)).collect();
         timed(
@@ -73,7 +75,7 @@ impl Asked<'_> {
         )
     }
 
-    fn q3(&self) -> Result<(Times, bool), Error> {
+    fn q3(&self) -> Result<(Latency, bool), Error> {
         let snapshot = self.engine.snapshot();
         let labels: Vec<Pairs> = self.probe.series.iter().map(|&series| self.workload.labels(series)).collect();
         let of_host = |i: usize| self.probe.hosts[i % labels.len()];
@@ -92,7 +94,7 @@ impl Asked<'_> {
         timed(self.times, ask, |i, table| same(&table, &right[i % right.len()], 0.0))
     }
 
-    fn q4(&self) -> Result<(Times, bool), Error> {
+    fn q4(&self) -> Result<(Latency, bool), Error> {
         let snapshot = self.engine.snapshot();
         let metric = self.workload.labels(self.probe.series[0]);
         let metric = equal("__name__", metric.get("__name__").unwrap_or_default());
@@ -106,7 +108,7 @@ impl Asked<'_> {
         timed(self.times, ask, |_, table| same(&table, &right, 1e-9))
     }
 
-    fn q5(&self) -> Result<(Times, bool), Error> {
+    fn q5(&self) -> Result<(Latency, bool), Error> {
         let snapshot = self.engine.snapshot();
         let all = select(&snapshot, &[])?;
         let ask = |_| {
@@ -178,7 +180,7 @@ fn timed<A>(
     times: u32,
     ask: impl Fn(usize) -> Result<A, QueryError>,
     right: impl Fn(usize, A) -> bool,
-) -> Result<(Times, bool), Error> {
+) -> Result<(Latency, bool), Error> {
     let (mut latency, start, mut all_right) = (Latency::new(), Instant::now(), true);
     for i in 0..times {
         if i >= TIMES_MIN && start.elapsed() > TIME_MAX {
@@ -189,5 +191,5 @@ fn timed<A>(
         latency.record_ns(asked.elapsed().as_nanos() as u64);
         all_right &= right(i as usize, answer);
     }
-    Ok((Times::of(&latency), all_right))
+    Ok((latency, all_right))
 }

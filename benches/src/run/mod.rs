@@ -142,7 +142,7 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
     progress.step("encoding for the archive");
     let cold = cold::measure(&engine, folder.path(), &recount)?;
     progress.step("asking questions");
-    let (queries_us, answers_are_right) = ask::ask(&engine, &workload, &probe, &answers, effort)?;
+    let (queries_us, questions, answers_are_right) = ask::ask(&engine, &workload, &probe, &answers, effort)?;
     engine.close().map_err(Error::engine("closing the engine"))?;
 
     progress.step("pushing into an idle ring");
@@ -222,6 +222,8 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
             push_loaded: stored.loaded.curve(),
             arrival_pushed: stored.arrivals.as_ref().map_or(Vec::new(), |a| a.pushed.curve()),
             arrival_reached: stored.arrivals.as_ref().map_or(Vec::new(), |a| a.reached.curve()),
+            ack_durable: stored.acks.curve(),
+            questions,
         },
         machine: Machine::with(folder.path()),
     })
