@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::measure::{Latency, Machine, Quantiles};
+use crate::measure::{Latency, Machine, Preempted, Quantiles};
 use crate::roofs::DiskTimes;
 use crate::run::acks::AckTimes;
 
@@ -82,6 +82,9 @@ pub struct Report {
     pub write_amplification: f64,
     /// Push calls of `batch` samples under load. One sample in 1,024 has its push timed.
     pub push_loaded_ns: Option<Quantiles>,
+    /// What was taken from the threads that pushed meanwhile: its share of the longest times above; `None` where workers
+    /// read as well.
+    pub push_preempted: Option<Preempted>,
     /// From before a push until its batch was durable, with `--wait`.
     pub ack_durable_us: Option<AckTimes>,
     /// With `sync` and `--wait`: durable samples a second over what the device could make durable if each sync of it
@@ -383,6 +386,10 @@ impl Report {
         if let Some(push) = self.push_loaded_ns {
             let (n, each) = (self.batch, each(push));
             line(f, "push under load", format_args!("{} a batch of {n}; {each:.2} ns a sample", show(push)))?;
+        }
+        if let Some(Preempted { times, queued_s }) = self.push_preempted {
+            let (times, queued_ms) = (grouped(times), queued_s * 1e3);
+            line(f, "  processor taken", format_args!("{times} times; ready and not running {queued_ms:.1} ms"))?;
         }
         if let Some(ack) = self.ack_durable_us {
             let times = format!("p50 {:.0}, p99 {:.0}, p99.9 {:.0}, max {:.0} µs", ack.p50, ack.p99, ack.p999, ack.max);

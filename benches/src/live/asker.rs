@@ -6,7 +6,7 @@ use tidegauge::query::{Aggregate, QueryLimits, Table};
 use tidegauge::{Engine, MatchOp, Matcher, SeriesId, TimeRange, Timestamp};
 
 use crate::error::Error;
-use crate::run::readback::select;
+use crate::run::readback::{Scanned, scan, select};
 use crate::workload::{METRICS, NS_PER_S, Part, Workload};
 
 const MINUTE_NS: i64 = 60 * NS_PER_S;
@@ -30,6 +30,8 @@ pub(super) struct Known {
     /// By host and metric: the values of the pass, tick by tick.
     values: Vec<Vec<f64>>,
     ids: Vec<SeriesId>,
+    /// The sum of all series' values at each tick of the pass.
+    of_tick: Vec<f64>,
 }
 
 impl Known {
@@ -39,13 +41,33 @@ impl Known {
         let count = all.min(HOSTS);
         let hosts: Vec<u32> = (0..count).map(|i| (u64::from(all) * u64::from(i) / u64::from(count)) as u32).collect();
         let mut values = vec![Vec::new(); hosts.len() * METRICS as usize];
+        let mut of_tick = Vec::new();
         workload.generate(part, |cell| {
+            // Tick by tick.
+            of_tick.resize(cell.tick as usize + 1, 0.0);
+            of_tick[cell.tick as usize] += workload.value(cell.scaled);
             if let Ok(host) = hosts.binary_search(&(cell.slot / METRICS)) {
                 values[host * METRICS as usize + (cell.slot % METRICS) as usize].push(workload.value(cell.scaled));
             }
         });
         let ids = hosts.iter().map(|host| ids[(host * METRICS) as usize]).collect();
-        Self { hosts, values, ids }
+        Self { hosts, values, ids, of_tick }
+    }
+
+    /// Whether all that was seen are the first samples pushed: their number tells which timestamps they have, and between
+    /// which bounds the sum of their values lies.
+    fn begins_with(&self, workload: &Workload, seen: &Scanned) -> bool {
+        let slots = u64::from(workload.slots());
+        let (ticks, rest) = (seen.count / slots, seen.count % slots);
+        let at = |tick: u64| workload.timestamp_ns(tick);
+        let of_all = |sum: i64, tick: u64| sum.wrapping_add(at(tick).wrapping_mul(slots as i64));
+        let timestamps = (0..ticks).fold(0, of_all).wrapping_add(at(ticks).wrapping_mul(rest as i64));
+        let pass = self.of_tick.len() as u64;
+        let (passes, into) = (ticks / pass, (ticks % pass) as usize);
+        let whole = passes as f64 * self.of_tick.iter().sum::<f64>() + self.of_tick[..into].iter().sum::<f64>();
+        let most = whole + if rest > 0 { self.of_tick[into] } else { 0.0 };
+        let tolerance = 1e-9 * most;
+        seen.timestamps == timestamps && seen.sum >= whole - tolerance && seen.sum <= most + tolerance
     }
 
     fn value(&self, host: usize, metric: usize, tick: i64) -> f64 {
@@ -75,6 +97,16 @@ impl<'a> Asker<'a> {
             _ => (self.hours(last.timestamp.nanos())?, "a metric of all hosts by the hour"),
         };
         if right { Ok(()) } else { Err(Error::Wrong(format!("asked beside pushes: {what}"))) }
+    }
+
+    /// Everything that there is, decoded and summed.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub(super) fn everything(&self) -> Result<(), Error> {
+        let seen = scan(self.engine)?;
+        let right = seen.count > 0 && self.known.begins_with(self.workload, &seen);
+        if right { Ok(()) } else { Err(Error::Wrong("asked beside pushes: everything, summed".into())) }
     }
 
     fn hour(&self, host: usize, last_ns: i64) -> Result<bool, Error> {
@@ -216,6 +248,7 @@ mod tests {
         let (engine, workload, known) = store(None);
         let mut asker = Asker::new(&engine, &workload, &known);
         (0..3 * HOSTS).for_each(|_| asker.ask().unwrap());
+        asker.everything().unwrap();
 
         let (engine, workload, known) = store(Some(1e6));
         let mut asker = Asker::new(&engine, &workload, &known);
@@ -223,5 +256,7 @@ mod tests {
             let answer = asker.ask();
             assert!(matches!(answer, Err(Error::Wrong(_))), "{question}: {answer:?}");
         }
+        let answer = asker.everything();
+        assert!(matches!(answer, Err(Error::Wrong(_))), "{answer:?}");
     }
 }

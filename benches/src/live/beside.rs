@@ -12,7 +12,7 @@ use super::asker::{Asker, Known};
 use super::load::{Load, Phase, Source};
 use crate::cli::Beside as Options;
 use crate::error::Error;
-use crate::measure::{Machine, Quantiles, TickClock};
+use crate::measure::{Machine, Preempted, Quantiles, TickClock};
 use crate::progress::Progress;
 use crate::roofs::median;
 use crate::run::folder::Folder;
@@ -69,6 +69,8 @@ pub struct Half {
     pub samples_per_s: f64,
     /// Push calls of `batch` samples; from when they were due, at a rate.
     pub push_ns: Quantiles,
+    /// What was taken from the thread that pushes: its share of the longest times.
+    pub push_preempted: Preempted,
     /// Questions answered a second.
     pub questions_per_s: f64,
 }
@@ -99,8 +101,14 @@ pub fn measure(options: &Options, progress: &Progress) -> Result<Beside, Error> 
     for n in 0..options.pairs {
         progress.step(format!("pair {} of {}", n + 1, options.pairs));
         let mut alone = || half(&mut load, options, &questions, 0, |_| Ok(()));
+        let is_scanned = AtomicBool::new(false);
         let asking = |over: &AtomicBool| {
             let mut asker = Asker::new(&engine, &source.workload, &known);
+            // Once in each half, by whoever comes first.
+            if !is_scanned.swap(true, Ordering::Relaxed) {
+                asker.everything()?;
+                questions.fetch_add(1, Ordering::Relaxed);
+            }
             // Relaxed, here and below: nothing is read on the strength of these.
             while !over.load(Ordering::Relaxed) {
                 asker.ask()?;
@@ -167,11 +175,12 @@ fn half(
         }
         phase
     })?;
-    let Phase { samples, elapsed, push } = phase;
+    let Phase { samples, elapsed, push, preempted: push_preempted } = phase;
     let push_ns = push.quantiles().ok_or_else(|| Error::Usage("--for is too short for a single push".into()))?;
     let per_s = |n: u64, time: Duration| n as f64 / time.as_secs_f64();
     let answered = questions.load(Ordering::Relaxed) - before;
-    Ok(Half { samples_per_s: per_s(samples, elapsed), push_ns, questions_per_s: per_s(answered, elapsed) })
+    let (samples_per_s, questions_per_s) = (per_s(samples, elapsed), per_s(answered, elapsed));
+    Ok(Half { samples_per_s, push_ns, push_preempted, questions_per_s })
 }
 
 impl Beside {
@@ -196,6 +205,18 @@ impl fmt::Display for Beside {
                 beside.push_ns.p999 / 1e3,
                 beside.questions_per_s
             )?;
+        }
+        let taken = |of: fn(&Pair) -> Preempted| {
+            self.pairs.iter().map(of).fold(Preempted::default(), |mut all, one| {
+                all.add(one);
+                all
+            })
+        };
+        for (what, taken) in
+            [("alone", taken(|p| p.alone.push_preempted)), ("beside", taken(|p| p.beside.push_preempted))]
+        {
+            let Preempted { times, queued_s } = taken;
+            writeln!(f, "  processor taken from the pushes {what}: {times} times, {:.1} ms queued", queued_s * 1e3)?;
         }
         writeln!(f, "  medians: throughput × {:.2}, p99.9 × {:.2}", self.ratio, self.push_p999_ratio)?;
         write!(f, "  verified {}", if self.verified { "yes" } else { "NO" })

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tidegauge::{Ack, Appender, BackPressure, Engine, Level, SeriesId};
 
 use crate::error::Error;
-use crate::measure::{Latency, TickClock};
+use crate::measure::{Latency, Preempted, TickClock};
 use crate::run::arrivals::{Schedule, wait_until};
 use crate::workload::{Feed, Input, Kind, Part, Workload};
 
@@ -56,6 +56,8 @@ pub(super) struct Phase {
     pub(super) elapsed: Duration,
     /// Push calls; from when they were due, at a rate.
     pub(super) push: Latency,
+    /// What was taken from the thread that pushes.
+    pub(super) preempted: Preempted,
 }
 
 impl<'a> Load<'a> {
@@ -70,7 +72,7 @@ impl<'a> Load<'a> {
     /// Pushes until `over` says so, and waits until all of it is visible.
     /// `over` is told how many samples were pushed since the beginning.
     pub(super) fn flat_out(&mut self, over: impl Fn(u64) -> bool) -> Result<Phase, Error> {
-        let (start, before, mut push) = (Instant::now(), self.pushed, Latency::new());
+        let (start, before, mut push, began) = (Instant::now(), self.pushed, Latency::new(), Preempted::so_far());
         while !over(self.pushed) {
             let Some(block) = self.feed.next_block()? else { break };
             for samples in block.chunks(self.batch) {
@@ -82,7 +84,8 @@ impl<'a> Load<'a> {
             }
         }
         self.until_visible()?;
-        Ok(Phase { samples: self.pushed - before, elapsed: start.elapsed(), push })
+        let (elapsed, preempted) = (start.elapsed(), Preempted::so_far().since(began));
+        Ok(Phase { samples: self.pushed - before, elapsed, push, preempted })
     }
 
     /// Pushes what is due until `over` says so, and waits until all of it is visible. Sample number `first` was due at
@@ -94,7 +97,7 @@ impl<'a> Load<'a> {
         over: impl Fn() -> bool,
     ) -> Result<Phase, Error> {
         let schedule = Schedule { samples_per_s, batch: self.batch as u64, appenders: 1, index: 0 };
-        let (start, before, mut push) = (Instant::now(), self.pushed, Latency::new());
+        let (start, before, mut push, began) = (Instant::now(), self.pushed, Latency::new(), Preempted::so_far());
         while let Some(block) = self.feed.next_block()? {
             for samples in block.chunks(self.batch) {
                 let due = origin + schedule.due_after(self.pushed - first);
@@ -110,7 +113,8 @@ impl<'a> Load<'a> {
             }
         }
         self.until_visible()?;
-        Ok(Phase { samples: self.pushed - before, elapsed: start.elapsed(), push })
+        let (elapsed, preempted) = (start.elapsed(), Preempted::so_far().since(began));
+        Ok(Phase { samples: self.pushed - before, elapsed, push, preempted })
     }
 
     fn until_visible(&self) -> Result<(), Error> {

@@ -11,7 +11,7 @@ use tidegauge::{Ack, Appender, BackPressure, Engine, Level, SeriesId, SeriesSamp
 use super::arrivals::{Arrivals, Schedule, wait_until, watch};
 use super::recount::Pushed;
 use crate::error::Error;
-use crate::measure::{Latency, TickClock, cpu_s};
+use crate::measure::{Latency, Preempted, TickClock, cpu_s};
 use crate::progress::Progress;
 use crate::workload::{Feed, Input, Part, Workload};
 
@@ -56,6 +56,8 @@ pub(super) struct Ingested {
     pub(super) cpu_before_s: f64,
     /// Push calls under load.
     pub(super) loaded: Latency,
+    /// What was taken from the threads that push, until the last sample was visible.
+    pub(super) preempted: Preempted,
     /// From before a push until it was durable, where each was waited for.
     pub(super) acks: Latency,
     /// Where samples were due at a rate.
@@ -71,6 +73,7 @@ struct Done {
     durable: Option<Instant>,
     cpu_s: f64,
     loaded: Latency,
+    preempted: Preempted,
     acks: Latency,
     arrivals: Option<Arrivals>,
     registered: u64,
@@ -101,7 +104,8 @@ pub(super) fn ingest(
             let appender = appender.map_err(Error::engine("making an appender"))?;
             let timed_every = (TIMED_ONE_IN / pushing.batch).max(1) as u64;
             let (loaded, acks) = (Latency::new(), Latency::new());
-            let pusher = Pusher { engine, appender, pushing, clock, loaded, acks, calls: 0, timed_every };
+            let began = Preempted::so_far();
+            let pusher = Pusher { engine, appender, pushing, clock, loaded, began, acks, calls: 0, timed_every };
             match pushing.rate {
                 None => pusher.run(workload, share, count),
                 Some(samples_per_s) => {
@@ -130,6 +134,7 @@ pub(super) fn ingest(
         cpu_s: 0.0,
         cpu_before_s,
         loaded: Latency::new(),
+        preempted: Preempted::default(),
         acks: Latency::new(),
         arrivals: pushing.rate.map(|_| Arrivals::new()),
         registered: 0,
@@ -141,6 +146,7 @@ pub(super) fn ingest(
         ingested.durable_s = ingested.durable_s.zip(durable_s).map(|(a, b)| a.max(b));
         ingested.cpu_s = ingested.cpu_s.max(done.cpu_s - cpu_before_s);
         ingested.loaded.merge(&done.loaded);
+        ingested.preempted.add(done.preempted);
         ingested.acks.merge(&done.acks);
         ingested.arrivals.iter_mut().zip(&done.arrivals).for_each(|(all, one)| all.merge(one));
         ingested.registered += done.registered;
@@ -155,6 +161,8 @@ struct Pusher<'a> {
     pushing: Pushing,
     clock: &'a TickClock,
     loaded: Latency,
+    /// Before the first push.
+    began: Preempted,
     acks: Latency,
     calls: u64,
     timed_every: u64,
@@ -254,13 +262,15 @@ impl Pusher<'_> {
         let reach = |level| last.map_or(Ok(()), |ack| self.reach(ack, level));
         reach(Level::Visible)?;
         let (visible, cpu_s) = (Instant::now(), cpu_s());
+        let preempted = Preempted::so_far().since(self.began);
         let durable = if self.pushing.durable {
             reach(Level::Durable)?;
             Some(Instant::now())
         } else {
             None
         };
-        Ok(Done { pushed, visible, durable, cpu_s, loaded: self.loaded, acks: self.acks, arrivals, registered })
+        let Self { loaded, acks, .. } = self;
+        Ok(Done { pushed, visible, durable, cpu_s, loaded, preempted, acks, arrivals, registered })
     }
 
     #[inline]

@@ -193,6 +193,7 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
         compact_s,
         write_amplification: (fresh_bytes + stats.compacted_bytes_out) as f64 / fresh_bytes as f64,
         push_loaded_ns: stored.loaded.quantiles(),
+        push_preempted: stored.preempted,
         ack_durable_us,
         sync_ratio: sync_ratio(options, stored.durable_s.map(|s| stored.pushed as f64 / s), DiskTimes::of(&disk)),
         push_batch_ns: idle.batches.quantiles(),

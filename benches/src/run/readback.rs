@@ -45,15 +45,15 @@ pub fn read_back(engine: &Engine) -> Result<(Checksum, u64), Error> {
 
 /// What a scan saw: every timestamp and every value was touched.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Scanned {
-    pub(super) count: u64,
-    pub(super) sum: f64,
+pub(crate) struct Scanned {
+    pub(crate) count: u64,
+    pub(crate) sum: f64,
     /// Wrapping sum of the timestamps.
-    pub(super) timestamps: i64,
+    pub(crate) timestamps: i64,
 }
 
 /// Reads and sums all columns on all cores, selecting included.
-pub(super) fn scan(engine: &Engine) -> Result<Scanned, Error> {
+pub(crate) fn scan(engine: &Engine) -> Result<Scanned, Error> {
     let snapshot = engine.snapshot();
     let selection = select(&snapshot, &[])?;
     let sum = |selection: &Selection, i: usize| {

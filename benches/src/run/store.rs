@@ -12,7 +12,7 @@ use super::questions::{Answers, Probe};
 use super::recount::{Pushed, Recount, answers, answers_mixed};
 use crate::cli::Run;
 use crate::error::Error;
-use crate::measure::{Latency, TickClock};
+use crate::measure::{Latency, Preempted, TickClock};
 use crate::progress::Progress;
 use crate::report::Mixed;
 use crate::workload::{Input, Kind, Part, Workload};
@@ -142,6 +142,7 @@ pub(super) struct Stored {
     pub(super) cpu_s: f64,
     pub(super) cpu_before_s: f64,
     pub(super) loaded: Latency,
+    pub(super) preempted: Option<Preempted>,
     pub(super) acks: Latency,
     pub(super) arrivals: Option<Arrivals>,
     pub(super) mixed: Option<Mixed>,
@@ -180,6 +181,7 @@ impl From<Ingested> for Stored {
             cpu_s: ingested.cpu_s,
             cpu_before_s: ingested.cpu_before_s,
             loaded: ingested.loaded,
+            preempted: Some(ingested.preempted),
             acks: ingested.acks,
             arrivals: ingested.arrivals,
             mixed: None,
@@ -197,6 +199,7 @@ impl From<Interleaved> for Stored {
             cpu_s: done.cpu_s,
             cpu_before_s: done.cpu_before_s,
             loaded: Latency::new(),
+            preempted: None,
             acks: Latency::new(),
             arrivals: None,
             mixed: Some(done.mixed),
