@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, value_parser};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use tidegauge::Durability;
 
 use crate::concurrency::Mode;
@@ -134,7 +135,7 @@ pub struct Ratios {
 #[derive(Clone, Debug, Args)]
 pub struct Recovery {
     /// What is pushed, by one appender.
-    #[arg(long, value_enum, default_value_t = Kind::W1)]
+    #[arg(long, value_parser = one_of(RECOVERED), default_value = "w1", value_name = "WORKLOAD")]
     pub workload: Kind,
     /// Samples of one push.
     #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = value_parser!(u32).range(1..=BATCH_MAX))]
@@ -190,8 +191,8 @@ pub struct Concurrency {
 /// Options of `beside`.
 #[derive(Clone, Debug, Args)]
 pub struct Beside {
-    /// What is pushed, by one appender: w1 or w1int.
-    #[arg(long, value_enum, default_value_t = Kind::W1)]
+    /// What is pushed, by one appender.
+    #[arg(long, value_parser = one_of(KNOWN), default_value = "w1", value_name = "WORKLOAD")]
     pub workload: Kind,
     /// Threads that ask.
     #[arg(long, default_value_t = 1, value_name = "N")]
@@ -229,8 +230,8 @@ pub struct Beside {
 /// Options of `soak`.
 #[derive(Clone, Debug, Args)]
 pub struct Soak {
-    /// What is pushed, by one appender: w1 or w1int.
-    #[arg(long, value_enum, default_value_t = Kind::W1)]
+    /// What is pushed, by one appender.
+    #[arg(long, value_parser = one_of(KNOWN), default_value = "w1", value_name = "WORKLOAD")]
     pub workload: Kind,
     /// Samples a second that are due.
     #[arg(long, default_value = "1M", value_name = "SAMPLES", value_parser = count)]
@@ -302,6 +303,16 @@ pub struct Compare {
     /// Options of the comparison itself, after `--`: `-- --help` tells them.
     #[arg(last = true, value_name = "OPTION")]
     pub options: Vec<String>,
+}
+
+/// Each series is there from the first sample on.
+const RECOVERED: &[&str] = &["w1", "w1int", "w2", "w3", "late"];
+/// Answers to questions beside pushes are known of these.
+const KNOWN: &[&str] = &["w1", "w1int"];
+
+/// Some of the workloads: those that a verb takes are those that its help lists.
+fn one_of(names: &'static [&'static str]) -> impl TypedValueParser<Value = Kind> {
+    PossibleValuesParser::new(names).try_map(|name| Kind::from_str(&name, false))
 }
 
 const COMPARE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/compare");
@@ -429,6 +440,18 @@ mod tests {
         }
         let most = Cli::try_parse_from(["b", "run", "--appenders", "512", "--batch", "2097152"]);
         assert!(most.is_ok(), "{most:?}");
+    }
+
+    #[test]
+    fn the_help_of_a_verb_lists_the_workloads_that_it_takes_and_no_others() {
+        for (verb, taken) in [("recovery", RECOVERED), ("beside", KNOWN), ("soak", KNOWN)] {
+            let help = Cli::command().find_subcommand_mut(verb).unwrap().render_long_help().to_string();
+            assert!(help.contains(&format!("[possible values: {}]", taken.join(", "))), "{verb}: {help}");
+            for kind in Kind::value_variants() {
+                let read = Cli::try_parse_from(["b", verb, "--workload", &kind.to_string()]);
+                assert_eq!(read.is_ok(), taken.contains(&kind.to_string().as_str()), "{verb} {kind}");
+            }
+        }
     }
 
     #[test]

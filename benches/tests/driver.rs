@@ -164,7 +164,8 @@ fn runs_in_turn_are_told_as_the_median_of_their_ratios() {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegauge-bench"));
         command.arg("ratios").args(line).current_dir(dir.path()).output().unwrap()
     };
-    let output = ratios(&["--pairs", "2", "--both", "--durability memory", "--samples 8000", "--samples 4000", "--json"]);
+    let output =
+        ratios(&["--pairs", "2", "--both", "--durability memory", "--samples 8000", "--samples 4000", "--json"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let object: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&object["verb"], &object["pairs"], &object["verified"]), (&"ratios".into(), &2.into(), &true.into()));
