@@ -2,124 +2,18 @@
 
 mod checksums;
 mod damage;
+mod salvaged;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use checksums::{SECTIONS, SEGMENT_FOOTER, SEGMENT_HEADER, index_start, u32_at, u64_at};
 use damage::{Noise, campaign};
+use salvaged::{DIR, STORE, Samples, section, whole};
 use tidegauge_storage::fs::{Fs, OsFs, sim::SimFs};
-use tidegauge_storage::model::{LabelLimits, Labels, SeqNo, SeqRange, TimeRange, Timestamp};
+use tidegauge_storage::model::{LabelLimits, Labels, SeqNo, TimeRange, Timestamp};
 use tidegauge_storage::segment::{Expected, Salvage, Segment, SegmentHeader, SegmentWriter, file_name};
 use tidegauge_storage::source::{Columns, ReadError, SampleSource};
-
-const DIR: &str = "/s";
-const STORE: u128 = 77;
-const SERIES: usize = 1500;
-
-/// Bits of each sample, by series and time.
-type Samples = BTreeMap<Labels, BTreeMap<i64, u64>>;
-
-struct Whole {
-    bytes: Vec<u8>,
-    samples: Samples,
-    expected: Expected,
-}
-
-impl Whole {
-    fn total(&self) -> usize {
-        self.samples.values().map(BTreeMap::len).sum()
-    }
-}
-
-/// Labels of all lengths, names that few series have, values that many share.
-fn labels(i: usize, noise: &mut Noise) -> Labels {
-    let metric = format!("{}_total_{}", ["node_cpu_seconds", "http_requests", "up", "a"][i % 4], i % 61);
-    let most = if noise.once_in(9) { 400 } else { 9 };
-    let long = "x".repeat(noise.below(most));
-    let mut pairs = vec![
-        ("__name__".to_owned(), metric),
-        ("instance".to_owned(), format!("host-{:04}.example:9100", i / 7)),
-        ("n".to_owned(), i.to_string()),
-        ("path".to_owned(), format!("/api/{long}")),
-    ];
-    if i.is_multiple_of(3) {
-        pairs.push((format!("rare_{}", i % 90), "é".to_owned()));
-    }
-    Labels::new(pairs.iter().map(|(name, value)| (name, value)), &LabelLimits::DEFAULT).unwrap()
-}
-
-/// Gauges, counters, noise, constants, with NaN here and there.
-fn values(i: usize, count: usize, noise: &mut Noise) -> Vec<f64> {
-    let mut counter = 0.0;
-    let value = |at: usize| match i % 6 {
-        0 => 20.0 + (noise.below(100) as f64) / 10.0,
-        1 => {
-            counter += noise.below(50) as f64;
-            counter
-        }
-        2 => ((i * 31 + at) as f64).sqrt(),
-        3 => 1.0,
-        4 => f64::from_bits((noise.below(1 << 31) as u64) << 33 | noise.below(1 << 31) as u64),
-        _ if noise.once_in(50) => f64::NAN,
-        _ => at as f64 / 8.0,
-    };
-    (0..count).map(value).collect()
-}
-
-/// Many series of few chunks and some of many, as flushes and compactions leave them.
-fn whole() -> &'static Whole {
-    static WHOLE: OnceLock<Whole> = OnceLock::new();
-    WHOLE.get_or_init(|| {
-        let mut noise = Noise::new(11);
-        let mut series: BTreeMap<Labels, Columns> = BTreeMap::new();
-        for i in 0..SERIES {
-            let count = match i % 150 {
-                0 => 9_000,
-                1..9 => 300,
-                _ => 2 + noise.below(60),
-            };
-            let jitter = |at: usize| if i % 4 == 0 { (at * 7919 + i) as i64 % 900 } else { 0 };
-            let timestamps = (0..count).map(|at| at as i64 * 15_000 + jitter(at)).collect();
-            let values = values(i, count, &mut noise);
-            series.insert(labels(i, &mut noise), Columns { timestamps, values });
-        }
-        let fs = SimFs::new();
-        fs.create_dir_all(Path::new(DIR)).unwrap();
-        let header = SegmentHeader {
-            store_id: STORE,
-            seq_range: SeqRange { start: SeqNo(5), end: SeqNo(900_000) },
-            late: true,
-            level: 3,
-            opening: 9,
-            ..SegmentHeader::default()
-        };
-        let mut writer = SegmentWriter::create(Arc::new(fs.clone()), Path::new(DIR), 1, header).unwrap();
-        for (i, (labels, columns)) in series.iter().enumerate() {
-            writer.push_series(labels, columns, SeqNo(i as u64 + 5)).unwrap();
-        }
-        let info = writer.finish().unwrap();
-        let bits = |columns: &Columns| {
-            columns.timestamps.iter().copied().zip(columns.values.iter().map(|v| v.to_bits())).collect()
-        };
-        Whole {
-            bytes: fs.map(&Path::new(DIR).join(file_name(1))).unwrap().to_vec(),
-            samples: series.iter().map(|(labels, columns)| (labels.clone(), bits(columns))).collect(),
-            expected: Expected {
-                store_id: STORE,
-                id: 1,
-                seq_range: info.seq_range,
-                time_range: info.time_range.unwrap(),
-                late: true,
-                level: 3,
-                file_bytes: info.file_bytes,
-                samples: info.samples,
-                series: info.series,
-            },
-        }
-    })
-}
 
 /// What came back.
 struct Saved {
@@ -178,13 +72,6 @@ fn read(mut salvage: Salvage) -> Saved {
     }
     saved.mended = salvage.mended().map(|mended| (mended.offset, mended.bit)).collect();
     saved
-}
-
-/// The place of what the footer says of section `i`: where it begins and ends.
-fn section(bytes: &[u8], i: usize) -> (usize, usize) {
-    let footer = bytes.len() - SEGMENT_FOOTER;
-    let (start, len) = (u64_at(bytes, footer + i * 24) as usize, u64_at(bytes, footer + i * 24 + 8) as usize);
-    (start, start + len)
 }
 
 #[test]
@@ -564,86 +451,4 @@ fn behind_right_checksums_salvage_comes_to_an_end() {
     };
     let (errors, answers) = campaign("salvage behind right checksums", 3_000, trial);
     assert!(errors > 100 && answers > 1_000, "{errors} errors, {answers} answers");
-}
-
-/// Two records that tell of the same column, one of them wrongly: the bit that the right one is put right by is not taken
-/// for the other's, whichever is read first.
-#[test]
-fn records_that_contradict_each_other_about_a_column_are_told_apart() {
-    let fs = SimFs::new();
-    let path = Path::new(DIR).join(file_name(1));
-    fs.create_dir_all(Path::new(DIR)).unwrap();
-    let header = SegmentHeader { store_id: STORE, ..SegmentHeader::default() };
-    let mut writer = SegmentWriter::create(Arc::new(fs.clone()), Path::new(DIR), 1, header).unwrap();
-    let labels = |i: usize| Labels::new([("n", i.to_string())], &LabelLimits::DEFAULT).unwrap();
-    // Times of their own, so that each has a column and a record.
-    let times = |i: usize| -> Vec<i64> { (0..400).map(|at| at * 1_000 + (at * at * (i as i64 + 3)) % 701).collect() };
-    for i in 0..2 {
-        let values = (0..400).map(|at| f64::from(at + i as i32)).collect();
-        writer.push_series(&labels(i), &Columns { timestamps: times(i), values }, SeqNo(1)).unwrap();
-    }
-    writer.finish().unwrap();
-    let whole = fs.map(&path).unwrap().to_vec();
-    let (records, end) = section(&whole, 0);
-    assert_eq!(end - records, 64, "two records");
-    let column = |n: usize| u64_at(&whole, records + n * 32 + 16) as usize;
-    let outcome = |bytes: &[u8]| -> Vec<Vec<i64>> {
-        let disk = SimFs::new();
-        disk.create(Path::new("1.seg")).unwrap().write_all_at(0, bytes).unwrap();
-        let mut salvage = Salvage::open(&disk, Path::new("1.seg"), None).unwrap();
-        let read = |ordinal| {
-            let (mut out, mut lost) = (Columns::default(), Vec::new());
-            salvage.read(ordinal, &mut out, &mut lost);
-            assert_eq!(out.is_empty(), !lost.is_empty(), "{ordinal}: {lost:?}");
-            out.timestamps
-        };
-        (0..2).map(read).collect()
-    };
-    for (right, wrong) in [(0, 1), (1, 0)] {
-        let mut bytes = whole.clone();
-        // The wrong one tells of the right one's column, with a checksum that no single bit explains.
-        let place = records + wrong * 32;
-        bytes.copy_within(records + right * 32 + 16..records + right * 32 + 24, place + 16);
-        bytes.copy_within(records + right * 32 + 28..records + right * 32 + 30, place + 28);
-        checksums::fix_outline(&mut bytes);
-        // One bit of that column.
-        bytes[column(right) + 9] ^= 4;
-        let found = outcome(&bytes);
-        assert_eq!(found[right], times(right), "{right} is right");
-        assert_eq!(found[wrong], [], "{wrong} is wrong");
-    }
-}
-
-/// Records of series beside a damaged block that say, under right checksums, that their chunks begin behind those of the
-/// next one, or behind all: salvage comes to an end, and what it does not ask them for comes back.
-#[test]
-fn a_crafted_first_chunk_beside_a_damaged_block_ends_nothing() {
-    let whole = whole();
-    let (start, end) = section(&whole.bytes, 3);
-    let index = index_start(&whole.bytes);
-    // The first block that holds series alone: the records around it lie in two others.
-    let block = (start - index).div_ceil(16 << 10) * (16 << 10) + index;
-    assert!(block + (16 << 10) < end);
-    let record = |at: usize| start + (at - start) / 36 * 36;
-    let (before, behind) = (record(block) - 36, record(block + (16 << 10)) + 36);
-    let count = (end - start) / 36;
-    for (crafted, at) in
-        [(u32::MAX, before), (1 << 20, before), (count as u32, before), (0, behind), (u32::MAX, behind)]
-    {
-        let mut bytes = whole.bytes.clone();
-        bytes[at + 32..at + 36].copy_from_slice(&crafted.to_le_bytes());
-        checksums::fix_outline(&mut bytes);
-        bytes[block + 100..block + 900].fill(0x5a);
-        let fs = SimFs::new();
-        fs.create(Path::new("1.seg")).unwrap().write_all_at(0, &bytes).unwrap();
-        let mut salvage = Salvage::open(&fs, Path::new("1.seg"), Some(&whole.expected)).unwrap();
-        let mut right = 0;
-        for ordinal in 0..salvage.series_count() {
-            let (mut out, mut lost) = (Columns::default(), Vec::new());
-            let labels = salvage.labels(ordinal);
-            salvage.read(ordinal, &mut out, &mut lost);
-            right += usize::from(labels.is_ok_and(|labels| whole.samples[&labels].len() == out.len()));
-        }
-        assert!(right > SERIES / 3, "{crafted} at {at}: {right} series are whole");
-    }
 }
