@@ -55,7 +55,7 @@ def main():
         parser.error(f"--only takes {','.join(FAULTS)}")
     options.binary = os.path.abspath(options.binary)
     options.seed = options.seed if options.seed is not None else int(time.time())
-    print(f"seed {options.seed}")
+    print(f"seed {options.seed}", flush=True)
     for name in names:
         began = time.monotonic()
         try:

@@ -79,13 +79,13 @@ impl Builder {
             None => None,
         };
         let teams = self.teams()?;
+        // What has its lines in the audit log.
         let mut salvaged = RecoveryReport::default();
         let audit = AuditLog::new(Arc::clone(&fs), &dir);
         let audit = if self.dir.is_some() { audit.beside_others() } else { audit };
         let (wal_dir, segment_dir) = (dir.join("wal"), dir.join("segments"));
         let mut reserve = LogReserve { fs: &*fs, wal_dir: &wal_dir, given_up: false };
         let (mut manifest, segments);
-        let mut of_segments = RecoveryReport::default();
         match self.recovery {
             // Nothing is written before all was read: a store that is refused stays as it is.
             Recovery::Strict => {
@@ -104,7 +104,11 @@ impl Builder {
                 manifest = reserve.or_without(None, || open_or_rebuild(&fs, &dir, &teams, &mut salvaged))?;
                 make_folder(&*fs, &dir, &segment_dir)?;
                 keep_unnamed(&*fs, &dir, &manifest, &mut salvaged)?;
+                // Whatever ends this salvage, the next one finds the new manifest, and nothing of the one before.
+                salvaged.note_in(&audit);
+                let of_segments;
                 (segments, of_segments) = salvage_segments(&fs, &dir, &mut manifest, &teams, &self.progress, &audit)?;
+                salvaged.append(of_segments);
             }
         }
 
@@ -133,20 +137,19 @@ impl Builder {
         let state = manifest.state();
         // Not before all was read: where the manifest or the log is damaged, what is unnamed may be all there is.
         remove_leftovers(&*fs, &segment_dir, &manifest);
-        let mut report =
-            RecoveryReport { samples: recovered.samples, torn_tail: recovered.torn_tail.clone(), ..salvaged };
+        let mut report = RecoveryReport {
+            samples: recovered.samples,
+            torn_tail: recovered.torn_tail.clone(),
+            ..RecoveryReport::default()
+        };
         let log_is_whole = recovered.lost.is_empty();
         if self.recovery == Recovery::Salvage {
             salvage_log(&*fs, &dir, &recovered, replayer.undefined(), state, &segments, &mut report)?;
         }
         // Before anything lets go of the log: with the next commit, or a flush.
-        if let Some(entry) = report.audit_entry()
-            && let Err(e) = audit.record(entry)
-        {
-            report.notes.push(format!("the audit log was not written: {e}"));
-        }
-        // Those have lines of their own.
-        report.append(of_segments);
+        report.note_in(&audit);
+        salvaged.append(report);
+        let report = salvaged;
         recovered.secure(&*fs)?;
         let life = recovered.life(state.open_number);
         let mut options = WriterOptions::new(state.store_id, state.open_number, life.first_frame);

@@ -1,5 +1,6 @@
 """A running agent, and what is asked of it."""
 
+import collections
 import contextlib
 import http.client
 import json
@@ -23,6 +24,7 @@ class Agent:
     """A running agent on a free port."""
 
     started = []
+    hangs = False
 
     def __init__(self, binary, data, durability, wrap=(), files=None, check=True):
         limit = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))) if files else None
@@ -33,20 +35,45 @@ class Agent:
             preexec_fn=limit, start_new_session=True,
         )
         Agent.started.append(self)
+        # The last lines of what it says.
+        self.errors = collections.deque(maxlen=50)
+        self.reader = threading.Thread(target=self.errors.extend, args=(self.process.stderr,), daemon=True)
+        self.reader.start()
+        late = threading.Timer(DEADLINE, self.give_up)
+        late.start()
         line = self.process.stdout.readline()
+        late.cancel()
         self.address = line.split("http://")[1].split()[0].rstrip("/") if "http://" in line else None
         if self.address is None:
-            self.said = self.process.stderr.read()
             self.code = self.process.wait(DEADLINE)
+            self.look_for_panics()
+            self.said = "".join(self.errors)
+            if self.hangs:
+                raise Broken(f"says nothing for {DEADLINE} s: {self.said}")
             if check:
                 raise Broken(f"does not start: {self.code}: {line}{self.said}")
         else:
             # Nobody waits for a full pipe.
-            for pipe in (self.process.stdout, self.process.stderr):
-                threading.Thread(target=lambda p=pipe: [None for _ in p], daemon=True).start()
+            threading.Thread(target=lambda: [None for _ in self.process.stdout], daemon=True).start()
+
+    def give_up(self):
+        """It neither serves nor ends."""
+        self.hangs = True
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def look_for_panics(self):
+        """Once it has ended. A panic poisons, and so looks like an honest refusal."""
+        self.reader.join(DEADLINE)
+        if any("panicked" in line for line in self.errors):
+            raise Broken("".join(self.errors))
 
     def lives(self):
         return self.process.poll() is None
+
+    def was_killed(self):
+        """Itself, or strace around it tells so."""
+        return self.process.poll() in (-signal.SIGKILL, 128 + signal.SIGKILL)
 
     def connection(self, timeout=DEADLINE):
         return http.client.HTTPConnection(self.address, timeout=timeout)
@@ -87,12 +114,14 @@ class Agent:
         # Its group: under strace both.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, how)
-        return self.process.wait(DEADLINE)
+        self.process.wait(DEADLINE)
+        self.look_for_panics()
 
     def close(self):
         """An orderly end."""
         self.process.terminate()
         code = self.process.wait(DEADLINE)
+        self.look_for_panics()
         if code != 0:
             raise Broken(f"SIGTERM ends it with {code}")
 
@@ -101,7 +130,8 @@ class Agent:
         """Whatever became of a fault, nothing of it runs on."""
         for agent in cls.started:
             if agent.lives():
-                agent.kill()
+                with contextlib.suppress(Broken):
+                    agent.kill()
         cls.started.clear()
 
 

@@ -57,7 +57,7 @@ class Load:
     def __init__(self):
         self.acked = [0] * THREADS
         self.sent = [0] * THREADS
-        self.refused = 0
+        self.refused = [0] * THREADS
         self.answers = {}
         self.stop = threading.Event()
 
@@ -86,14 +86,14 @@ class Load:
                 time.sleep(0.01)
             self.answers[status] = self.answers.get(status, 0) + 1
             if isinstance(status, int) and status >= 300:
-                self.refused += 1
+                self.refused[t] += 1
                 time.sleep(0.005)
 
     @contextlib.contextmanager
     def on(self, agent, patient=False):
         """Pushes meanwhile. Who is patient goes on where a connection breaks."""
         self.stop.clear()
-        self.answers, self.refused = {}, 0
+        self.answers, self.refused = {}, [0] * THREADS
         threads = [threading.Thread(target=self.thread, args=(agent, t, patient)) for t in range(THREADS)]
         for thread in threads:
             thread.start()
@@ -131,10 +131,10 @@ class Load:
         want = sum(self.acked) + samples
         return wait(lambda: sum(self.acked) >= want, most)
 
-    def refusals(self, count, most=DEADLINE):
-        """Waits until so many pushes more were refused."""
-        want = self.refused + count
-        return wait(lambda: self.refused >= want, most)
+    def refusals(self, each, most=DEADLINE):
+        """Waits until each thread was refused so many times more: what it was told before, it has noted then."""
+        want = [refused + each for refused in self.refused]
+        return wait(lambda: all(now >= then for now, then in zip(self.refused, want)), most)
 
 
 def wait(until, most=DEADLINE):

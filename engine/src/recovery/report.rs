@@ -7,7 +7,7 @@ use tidegauge_storage::model::{SeqRange, TimeRange};
 use tidegauge_storage::segment::Mended;
 use tidegauge_storage::wal::TornTail;
 
-use crate::audit::{Act, Entry};
+use crate::audit::{Act, AuditLog, Entry};
 
 /// Holes and files that a line of the audit log names one by one.
 const AUDITED_MAX: usize = 20;
@@ -60,8 +60,21 @@ pub struct Lost {
 }
 
 impl RecoveryReport {
-    /// Adds what was found in one file.
+    /// Writes the line of the audit log, if salvage changed anything. Whether that can be written or not, what was saved
+    /// counts: then the report says so.
+    pub(crate) fn note_in(&mut self, audit: &AuditLog) {
+        if let Some(entry) = self.audit_entry()
+            && let Err(e) = audit.record(entry)
+        {
+            self.notes.push(format!("the audit log was not written: {e}"));
+        }
+    }
+
+    /// Adds what was found elsewhere.
     pub(crate) fn append(&mut self, of: Self) {
+        self.samples += of.samples;
+        self.torn_tail = self.torn_tail.take().or(of.torn_tail);
+        self.manifest_made_anew |= of.manifest_made_anew;
         self.lost.extend(of.lost);
         self.mended.extend(of.mended);
         self.mended_places += of.mended_places;
@@ -70,7 +83,7 @@ impl RecoveryReport {
     }
 
     /// What the audit log says of it, if salvage changed anything.
-    pub(crate) fn audit_entry(&self) -> Option<Entry> {
+    fn audit_entry(&self) -> Option<Entry> {
         if self.lost.is_empty() && self.quarantined.is_empty() && !self.manifest_made_anew {
             return None;
         }

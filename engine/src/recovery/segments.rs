@@ -64,7 +64,7 @@ pub(crate) fn salvage_segments(
             Finding::Unknown(e) => return Err(e.into()),
             Finding::Missing => {
                 salvage.lose_all(0, "the file is missing".to_owned());
-                salvage.note(audit);
+                salvage.report.note_in(audit);
                 manifest.commit(&[Edit::SegmentRemove(named.id)])?;
             }
             Finding::Unreadable(e) | Finding::Damaged(e) => {
@@ -80,7 +80,7 @@ pub(crate) fn salvage_segments(
                 let mut edits = vec![Edit::SegmentRemove(named.id)];
                 edits.extend(saved.iter().map(|info| Edit::SegmentAdd(reference(info))));
                 salvage.keep()?;
-                salvage.note(audit);
+                salvage.report.note_in(audit);
                 manifest.commit(&edits)?;
                 if let Some(info) = saved {
                     sound.push(Arc::new(Segment::open(&**fs, &folder.join(file_name(info.id)))?));
@@ -181,15 +181,6 @@ impl Salvage<'_> {
         let kept = quarantine::keep(&**self.fs, self.dir, &path);
         self.report.quarantined.push(kept.map_err(|source| OpenError::Io { path, source })?);
         Ok(())
-    }
-
-    /// Whether that can be written or not, what was saved counts; the report is told in any case.
-    fn note(&mut self, audit: &AuditLog) {
-        if let Some(entry) = self.report.audit_entry()
-            && let Err(e) = audit.record(entry)
-        {
-            self.report.notes.push(format!("{}: the audit log was not written: {e}", self.path().display()));
-        }
     }
 
     fn lose_all(&mut self, offset: u64, what: String) {
