@@ -44,6 +44,8 @@ pub(crate) enum Full {
     Log,
     /// Segments: a flush waits. The gate stays shut if there is nowhere else for samples to go.
     Segments { refuses: bool },
+    /// An fdatasync of the log, which waits: the gate stays open.
+    Sync,
 }
 
 #[derive(Default)]
@@ -57,6 +59,8 @@ struct State {
     flush_refuses: bool,
     /// How often a flush has found none.
     flushes_failed: u64,
+    /// What an fdatasync of the log waits for.
+    sync_waits: Option<Shortage>,
 }
 
 impl State {
@@ -67,7 +71,13 @@ impl State {
                 (self.flush_waits, self.flush_refuses) = (short, short.is_some() && refuses);
                 self.flushes_failed += u64::from(short.is_some());
             }
+            Full::Sync => self.sync_waits = short,
         }
+    }
+
+    /// What anybody waits for.
+    fn waits_for(&self) -> Option<Shortage> {
+        self.log_waits.or(self.flush_waits).or(self.sync_waits)
     }
 
     /// What samples wait for.
@@ -164,10 +174,15 @@ impl Gate {
         self.state.lock().expect("gate lock").flush_waits
     }
 
-    /// What the log or a flush waits for.
+    /// What the log, one of its syncs or a flush waits for, or waited for when the engine ended.
+    pub(crate) fn waits_for(&self) -> Option<Shortage> {
+        self.state.lock().expect("gate lock").waits_for()
+    }
+
+    /// The same, and nothing once the engine is closed or poisoned: nobody resumes then.
     pub(crate) fn short(&self) -> Option<Shortage> {
         let state = self.state.lock().expect("gate lock");
-        state.log_waits.or(state.flush_waits)
+        state.waits_for().filter(|_| matches!(state.shut, None | Some(Shut::Short(_))))
     }
 
     /// How often a flush has found no space.
@@ -244,10 +259,16 @@ mod tests {
         assert_eq!(gate.keeps_waiting(false), None, "what is in a lane is taken in a moment");
         gate.disk_is_full(Full::Segments { refuses: false }, Shortage::Files);
         assert!(gate.admits(0) && gate.flush_waits().is_some(), "there is room for samples, but none for the flush");
+        gate.space_is_back(Full::Segments { refuses: false });
+        gate.disk_is_full(Full::Sync, Shortage::Files);
+        assert!(gate.admits(0) && gate.keeps_waiting(true).is_none(), "a sync that waits holds no sample up");
+        assert_eq!(gate.short(), Some(Shortage::Files));
         let poisoned = Poisoned { cause: "disk".into() };
         gate.shut(Shut::Poisoned(poisoned.clone()));
         gate.disk_is_full(Full::Log, Shortage::Space);
         assert!(gate.keeps_waiting(true).is_none(), "it waits for nothing any more");
+        assert_eq!(gate.short(), None, "nobody resumes, so it would never fall");
+        assert_eq!(gate.waits_for(), Some(Shortage::Space), "who closes is told why nothing could be written");
         gate.shut(Shut::Closed);
         gate.space_is_back(Full::Log);
         assert_eq!(gate.poisoned(), Some(poisoned));

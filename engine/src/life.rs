@@ -142,7 +142,7 @@ impl Life {
     fn close_here(&self) -> Result<(), CloseError> {
         let core = &self.core;
         let read_only = core.gate.why_shut() == Some(Shut::ReadOnly);
-        let short_of = core.gate.short();
+        let short_of = core.gate.waits_for();
         self.begin_closing();
         // One at a time: a second close waits for the first and finds nothing to do.
         let mut held = self.held.lock().expect("close lock");

@@ -9,6 +9,7 @@ use tidegauge_storage::model::SeqNo;
 use tidegauge_storage::wal::{FrameNo, SyncJob, WalSynced};
 
 use crate::core::Core;
+use crate::gate::{Full, Shortage};
 use crate::lock::LockName;
 use crate::pace::Pace;
 use crate::sync::{Condvar, Mutex, MutexGuard, run_soon, thread};
@@ -117,24 +118,33 @@ impl SyncThread {
                 }
                 Next::Stop => break,
             };
+            let work = core.watched.begin(Worker::Sync, "an fdatasync of the log");
+            let mut is_short = false;
             let result = loop {
                 let started = Instant::now();
-                let result = {
-                    let _work = core.watched.begin(Worker::Sync, "an fdatasync of the log");
-                    job.run()
-                };
+                let result = job.run();
                 core.counters.fdatasync(started.elapsed());
                 match &result {
-                    // The folder could not be opened to be synced: no sync has failed.
-                    Err(e) if is_out_of_files(e) && !core.is_stopping() => thread::park_timeout(RETRY),
+                    // The folder could not be opened to be synced: no sync has failed. It stays the same piece of work,
+                    // so that it is told of if it lasts.
+                    Err(e) if is_out_of_files(e) && !core.is_stopping() => {
+                        if !std::mem::replace(&mut is_short, true) {
+                            core.gate.disk_is_full(Full::Sync, Shortage::Files);
+                        }
+                        thread::park_timeout(RETRY);
+                    }
                     _ => break result,
                 }
             };
+            if is_short {
+                core.gate.space_is_back(Full::Sync);
+            }
             // Only what the next owner reads is durable, whoever that is (LK6 of the directory's lock).
             if let Some(lost) = self.lock.as_ref().filter(|lock| result.is_ok() && !lock.is_ours()) {
                 core.poison(lost.lost());
                 return;
             }
+            drop(work);
             match result {
                 Ok(through) => {
                     {

@@ -6,11 +6,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use tidegauge_storage::fs::Fs;
-use tidegauge_storage::fs::sim::SimFs;
+use tidegauge_storage::fs::sim::{Fault, SimFs};
 
 use super::{Stalled, Warning, Worker};
 use crate::clock;
 use crate::engine::Engine;
+use crate::gate::Shortage;
 use crate::options::{Builder, Durability, Level};
 use crate::sync::{Mutex, lock};
 
@@ -138,6 +139,38 @@ fn a_worker_whose_sync_hangs_is_named_while_it_lasts() {
         until(|| stalled(&engine, worker).is_none().then_some(()));
         assert!(engine.stats().stalls >= 1);
     }
+}
+
+/// A sync that was tried again and again, because its folder could not be opened, began anew each time: nobody was told
+/// that nothing becomes durable.
+#[test]
+fn a_sync_that_may_open_no_file_is_named_while_it_lasts() {
+    const STALL: Duration = Duration::from_millis(100);
+    let disk = Hanging::new(Worker::Sync);
+    let (engine, warnings) = disk.open(STALL);
+    std::thread::scope(|scope| {
+        let armed = Instant::now();
+        disk.arm();
+        let push = scope.spawn(|| push(&engine, Level::Durable));
+        // The file is synced; its folder is next.
+        disk.hangs();
+        let from = disk.fs.operations();
+        (1..100_000).for_each(|i| disk.fs.fail_at(from + i, Fault::Files));
+        disk.let_go();
+        until(|| (engine.stats().short_of == Some(Shortage::Files)).then_some(()));
+        // What is stalled for longer than that has gone on since it was short.
+        let short_after = armed.elapsed();
+        let is_still = |found: &Stalled| found.for_at_least >= short_after + STALL;
+        let found = until(|| stalled(&engine, Worker::Sync).filter(is_still));
+        assert_eq!(found.work, "an fdatasync of the log");
+        let told = until(|| Some(warnings.recv_timeout(SOON).expect("no warning")));
+        assert!(matches!(&told, Warning::Stalled(stalled) if stalled.worker == Worker::Sync), "{told}");
+        engine.probe(SOON).expect("samples are taken, visible and logged");
+        disk.fs.restart();
+        push.join().unwrap();
+    });
+    until(|| stalled(&engine, Worker::Sync).is_none().then_some(()));
+    assert_eq!(engine.stats().short_of, None);
 }
 
 /// While flushes are behind, compaction stands back: that is no stall, however long it lasts.
