@@ -8,6 +8,8 @@ mod log_files;
 mod metric;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tidegauge::{Engine, Quantiles, Shortage, Stats, Worker};
 
@@ -243,12 +245,21 @@ fn hottest(s: &Stats) -> Vec<Metric> {
 fn stalled(s: &Stats) -> Vec<Metric> {
     let mut list = List::default();
     let help = "For how long a worker has not got on with this.";
-    for stalled in &s.stalled {
-        let labels = vec![("worker", stalled.worker.name().into()), ("work", stalled.work.into())];
-        let seconds = stalled.for_at_least.as_secs_f64();
-        list.part_of("tidegauge_stalled_work_seconds", "", "gauge", help, labels, seconds);
+    for ((worker, work), seconds) in longest(s.stalled.iter().map(|s| (s.worker.name(), s.work, s.for_at_least))) {
+        let labels = vec![("worker", worker.into()), ("work", work.into())];
+        list.part_of("tidegauge_stalled_work_seconds", "", "gauge", help, labels, seconds.as_secs_f64());
     }
     list.finish()
+}
+
+/// The longest of each worker with each work: two threads may stall with the same, and a series is shown once.
+fn longest<'a>(stalled: impl Iterator<Item = (&'a str, &'a str, Duration)>) -> BTreeMap<(&'a str, &'a str), Duration> {
+    let mut longest = BTreeMap::new();
+    for (worker, work, time) in stalled {
+        let known: &mut Duration = longest.entry((worker, work)).or_default();
+        *known = time.max(*known);
+    }
+    longest
 }
 
 /// A summary; without quantiles as long as nothing was measured.
@@ -272,8 +283,6 @@ fn process(list: &mut List) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tidegauge::{Level, now};
 
     use super::*;
@@ -341,6 +350,16 @@ mod tests {
         ("oldest_snapshot_nanos", "tidegauge_oldest_snapshot_seconds"),
         ("recovered_samples", "tidegauge_recovered_samples"),
     ];
+
+    /// Two compactions that stall were one series twice, which no scraper takes.
+    #[test]
+    fn two_that_stall_with_the_same_are_one_series_with_the_longest_time() {
+        let of = |work, seconds| ("compact", work, Duration::from_secs(seconds));
+        let both = [of("a compaction", 7), of("a look", 2), of("a compaction", 9), of("a compaction", 8)];
+        let told: Vec<_> = longest(both.into_iter()).into_iter().collect();
+        let seconds = Duration::from_secs;
+        assert_eq!(told, [(("compact", "a compaction"), seconds(9)), (("compact", "a look"), seconds(2))]);
+    }
 
     #[test]
     fn every_statistic_of_the_engine_is_shown() {
