@@ -175,6 +175,17 @@ fn series_scraped_together_share_their_timestamps() {
     assert!(info.file_bytes < u64::from(columns) + 50 * 200, "{} of {}", columns, info.file_bytes);
 }
 
+/// The index of many series takes its time: who watches whether the writer hangs hears of each part.
+#[test]
+fn a_finish_tells_that_it_gets_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = SegmentWriter::create(Arc::new(OsFs), dir.path(), 1, header()).unwrap();
+    writer.push_series(&labels(&[("a", "1")]), &regular(3), SeqNo(9)).unwrap();
+    let steps = std::cell::Cell::new(0);
+    writer.finish_with(&|| steps.set(steps.get() + 1)).unwrap();
+    assert_eq!(steps.get(), 4, "columns, labels, all written, all durable");
+}
+
 #[test]
 fn series_out_of_order_and_samples_out_of_order_are_refused_and_others_still_taken() {
     let dir = tempfile::tempdir().unwrap();

@@ -110,8 +110,8 @@ impl Compactor {
                 Next::Due => (false, 0),
             };
             let sweep = |parts: &CompactorParts| {
-                let _work = core.watched.begin(Worker::Compact, "removing segments that were replaced");
-                parts.graveyard.sweep();
+                let work = core.watched.begin(Worker::Compact, "removing segments that were replaced");
+                parts.graveyard.sweep(&|| work.gets_on());
             };
             sweep(&self.parts);
             let result = self.drop_oldest().and_then(|()| self.work(all));
@@ -211,8 +211,8 @@ impl Compactor {
         let ids: Vec<u64> = dropped.iter().map(|s| s.info().id).collect();
         let removals = ids.iter().map(|id| Edit::SegmentRemove(*id));
         let edits: Vec<Edit> = [Edit::Horizon(horizon)].into_iter().chain(removals).collect();
+        let work = core.watched.begin(Worker::Compact, "letting the oldest segments go");
         {
-            let _work = core.watched.begin(Worker::Compact, "letting the oldest segments go");
             let mut manifest = manifest.lock().expect("manifest lock");
             match manifest.commit(&edits) {
                 Ok(()) => {}
@@ -226,7 +226,7 @@ impl Compactor {
             core.kept.changed(None, Some(horizon));
             core.versions.compacted(&ids, &[]);
         }
-        graveyard.bury(dropped);
+        graveyard.bury(dropped, &|| work.gets_on());
         Ok(())
     }
 }
@@ -316,7 +316,7 @@ impl CompactorParts {
         let inputs: Vec<Arc<Segment>> = inputs.into_iter().map(|input| input.segment).collect();
         let bytes_in: u64 = inputs.iter().map(|s| s.info().file_bytes).sum();
         let bytes_out: u64 = made.iter().map(|info| info.file_bytes).sum();
-        graveyard.bury(inputs);
+        graveyard.bury(inputs, &|| work.gets_on());
         core.counters.compaction(bytes_in, bytes_out, started.elapsed());
         Ok(())
     }

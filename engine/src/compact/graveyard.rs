@@ -22,18 +22,19 @@ impl Graveyard {
         Self { fs, dead: Mutex::new(Vec::new()), len: AtomicUsize::new(0) }
     }
 
-    /// Takes segments in. The manifest and the version must be rid of them already.
-    pub(crate) fn bury(&self, dead: Vec<Arc<Segment>>) {
+    /// Takes segments in. The manifest and the version must be rid of them already. `gets_on` is
+    /// called between files.
+    pub(crate) fn bury(&self, dead: Vec<Arc<Segment>>, gets_on: &dyn Fn()) {
         let mut all = self.dead.lock().expect("graveyard lock");
         all.extend(dead);
         // Relaxed, here and below: who reads a stale number leaves the files to the next one.
         self.len.store(all.len(), Ordering::Relaxed);
         drop(all);
-        self.sweep();
+        self.sweep(gets_on);
     }
 
-    /// Removes the files of those that nobody holds. One load if there are none.
-    pub(crate) fn sweep(&self) {
+    /// Removes the files of those that nobody holds. One load if there are none. `gets_on` is called between files.
+    pub(crate) fn sweep(&self, gets_on: &dyn Fn()) {
         if self.len.load(Ordering::Relaxed) == 0 {
             return;
         }
@@ -41,19 +42,20 @@ impl Graveyard {
         let unheld: Vec<_> = all.extract_if(.., |segment| Arc::strong_count(segment) == 1).collect();
         self.len.store(all.len(), Ordering::Relaxed);
         drop(all);
-        self.remove(&unheld);
+        self.remove(&unheld, gets_on);
     }
 
     /// Removes the files of all: the engine closes. Maps keep their bytes.
     pub(crate) fn clear(&self) {
         let all = std::mem::take(&mut *self.dead.lock().expect("graveyard lock"));
         self.len.store(0, Ordering::Relaxed);
-        self.remove(&all);
+        self.remove(&all, &|| ());
     }
 
-    fn remove(&self, segments: &[Arc<Segment>]) {
+    fn remove(&self, segments: &[Arc<Segment>], gets_on: &dyn Fn()) {
         for segment in segments {
             let _ = self.fs.remove(segment.path());
+            gets_on();
         }
     }
 }

@@ -71,11 +71,13 @@ pub(super) struct Hidden {
 
 impl Hidden {
     /// Counts what is hidden, unless `known` says it already. O(series that deletes name); with ages O(series).
+    /// `gets_on` is called between chunks.
     pub(super) fn count(
         segment: &Segment,
         tombstones: &[Arc<Tombstone>],
         ages: &Arc<[AgeMask]>,
         known: Option<&Self>,
+        gets_on: &dyn Fn(),
     ) -> Result<Option<Self>, ReadError> {
         let Some(mask) = mask_of(segment, tombstones, ages) else { return Ok(None) };
         let deletes: Vec<SeqNo> = mask.tombstones.iter().map(|t| t.seq).collect();
@@ -84,12 +86,12 @@ impl Hidden {
             return Ok(Some(known.clone()));
         }
         let since = mask.tombstones.iter().map(|t| t.created).min().unwrap_or(i64::MAX);
-        let samples = count(segment, &mask)?;
+        let samples = count(segment, &mask, gets_on)?;
         Ok(Some(Self { tombstones: deletes, horizons, samples, since }))
     }
 }
 
-fn count(segment: &Segment, mask: &Mask) -> Result<u64, ReadError> {
+fn count(segment: &Segment, mask: &Mask, gets_on: &dyn Fn()) -> Result<u64, ReadError> {
     let info = segment.info();
     let end = info.time_range.map_or(Timestamp::MIN, |range| range.end);
     if !mask.ages.is_empty() && mask.ages.iter().all(|age| end <= age.horizon) {
@@ -110,6 +112,7 @@ fn count(segment: &Segment, mask: &Mask) -> Result<u64, ReadError> {
         let hidden = mask.hidden(&labels);
         for span in segment.spans(ordinal)? {
             let span = span?;
+            gets_on();
             match touch(&span, &hidden) {
                 Touch::None => {}
                 Touch::All => samples += u64::from(span.count),

@@ -12,6 +12,7 @@ use super::input::{Hidden, Input};
 use super::plan::{Job, Piece, Rules, plan, plan_drop};
 use crate::clock;
 use crate::version::Version;
+use crate::watch::{Worker, Working};
 
 /// Samples deleted this long ago are removed even if they are few, nanoseconds.
 const URGENT: i64 = 3_600_000_000_000;
@@ -56,10 +57,12 @@ impl Looked {
     /// The next job, beside those in `running` (K11).
     pub(super) fn look(&mut self, parts: &CompactorParts, all: bool, running: &[Due]) -> Look {
         let core = &parts.core;
+        // What deletes hide is read from segments, and who holds the manifest may hang.
+        let work = core.watched.begin(Worker::Compact, "looking for what to compact");
         let version = core.versions.load();
         let ages = core.kept.coarse_ages();
         let settled = settled(parts, &version);
-        let pieces: Vec<Piece> = version.segments.iter().map(|s| self.piece(s, &settled, &ages)).collect();
+        let pieces: Vec<Piece> = version.segments.iter().map(|s| self.piece(s, &settled, &ages, &work)).collect();
         self.hidden.retain(|id, _| pieces.iter().any(|p| p.id == *id));
         let wanted = all || parts.options.in_background;
         // Retention and deletes hold in any case.
@@ -77,9 +80,9 @@ impl Looked {
         Look::Due(due, inputs, ages)
     }
 
-    fn piece(&mut self, segment: &Segment, settled: &[Arc<Tombstone>], ages: &Arc<[AgeMask]>) -> Piece {
+    fn piece(&mut self, segment: &Segment, settled: &[Arc<Tombstone>], ages: &Arc<[AgeMask]>, work: &Working) -> Piece {
         let info = segment.info();
-        let hidden = match Hidden::count(segment, settled, ages, self.hidden.get(&info.id)) {
+        let hidden = match Hidden::count(segment, settled, ages, self.hidden.get(&info.id), &|| work.gets_on()) {
             Ok(hidden) => hidden,
             Err(_) => {
                 // Whoever reads it is told; here it only is in the way.

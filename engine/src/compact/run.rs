@@ -61,7 +61,7 @@ pub(super) fn run(
         failed.fetch_or(written.is_err(), Ordering::Relaxed);
         written
     };
-    let written: Vec<_> = slices(inputs, cuts, target.segment_bytes)?.into_par_iter().map(write).collect();
+    let written: Vec<_> = slices(inputs, cuts, target)?.into_par_iter().map(write).collect();
     let mut result = Ok(());
     for one in written {
         match one {
@@ -83,11 +83,12 @@ pub(super) fn discard(made: &[SegmentInfo], target: &Target<'_>) {
 }
 
 /// The time ranges of the outputs, ascending: cut where the plan says so, and where one would weigh too much.
-fn slices(inputs: &[Input], cuts: &[i64], segment_bytes: u64) -> Result<Vec<TimeRange>, RunError> {
+pub(super) fn slices(inputs: &[Input], cuts: &[i64], target: &Target<'_>) -> Result<Vec<TimeRange>, RunError> {
+    let segment_bytes = target.segment_bytes;
     let bytes: u64 = inputs.iter().map(|i| i.segment.info().file_bytes).sum();
     let mut all = cuts.to_vec();
     if bytes > segment_bytes.saturating_add(segment_bytes / 4) {
-        let weights = weights(inputs)?;
+        let weights = weights(inputs, target)?;
         let total: u64 = weights.iter().map(|(_, bytes)| bytes).sum();
         let (mut filled, mut next_cut) = (0, 0);
         let parts = bytes.div_ceil(segment_bytes);
@@ -112,13 +113,16 @@ fn slices(inputs: &[Input], cuts: &[i64], segment_bytes: u64) -> Result<Vec<Time
 }
 
 /// Where chunks begin and what they weigh, by time: all of them, or evenly chosen ones.
-fn weights(inputs: &[Input]) -> Result<Vec<(i64, u64)>, RunError> {
+fn weights(inputs: &[Input], target: &Target<'_>) -> Result<Vec<(i64, u64)>, RunError> {
     let chunks: u64 = inputs.iter().map(|i| i.segment.info().chunks).sum();
     let step = (chunks as usize).div_ceil(WEIGHED_CHUNKS_MAX).max(1);
     let mut weights = Vec::new();
     let mut n = 0usize;
     for Input { segment, .. } in inputs {
         for ordinal in 0..segment.series_count() {
+            if !(target.go_on)() {
+                return Err(RunError::Interrupted);
+            }
             for span in segment.spans(ordinal)? {
                 let span = span?;
                 if n.is_multiple_of(step) {
@@ -187,7 +191,12 @@ impl<'a> Slice<'a> {
         self.write_all()?;
         // Chunks that reach into the range need not have a sample in it.
         let written = self.writer.filter(|writer| writer.series() > 0);
-        Ok(written.map(SegmentWriter::finish).transpose()?)
+        // Asked to count the steps; all is read and encoded, so the answer is no reason to end any more.
+        let target = self.target;
+        let gets_on = || {
+            let _ = (target.go_on)();
+        };
+        Ok(written.map(|writer| writer.finish_with(&gets_on)).transpose()?)
     }
 
     /// Series in the order of their labels, each out of all inputs that have it.

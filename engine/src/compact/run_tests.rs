@@ -11,9 +11,10 @@ use tidegauge_storage::model::{LabelLimits, Labels, Matcher, SeqNo, SeqRange, Ti
 use tidegauge_storage::segment::{ChunkInfo, Segment, SegmentHeader, SegmentInfo, SegmentWriter, file_name};
 use tidegauge_storage::source::{Columns, Snapshot};
 
+use super::graveyard::Graveyard;
 use super::input::{Hidden, Input};
 use super::plan::{Piece, Rules, Why, plan};
-use super::run::{RunError, Target, discard, run};
+use super::run::{RunError, Target, discard, run, slices};
 use crate::memtable::Memtable;
 use crate::registry::Registry;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -145,7 +146,9 @@ impl Store {
                 bytes: info.file_bytes,
                 created: info.created,
                 samples: info.samples,
-                hidden: Hidden::count(s, &self.tombstones, &Arc::default(), None).unwrap().map_or(0, |h| h.samples),
+                hidden: Hidden::count(s, &self.tombstones, &Arc::default(), None, &|| ())
+                    .unwrap()
+                    .map_or(0, |h| h.samples),
                 urgent: false,
                 frozen: false,
                 cold: info.cold,
@@ -190,6 +193,37 @@ impl Store {
         made.iter().for_each(|info| self.open(info));
         true
     }
+}
+
+/// The watchdog saw no step while many files were removed, while what deletes hide was counted, and while it was found
+/// where to cut, and took each of these for a stall when it was long.
+#[test]
+fn long_parts_of_a_compaction_count_their_steps() {
+    let mut store = Store::new();
+    for flush in 0..3 {
+        store.flush(&[(1, flush, 1.0), (2, flush, 2.0)]);
+    }
+    let steps = AtomicU64::new(0);
+    let step = || {
+        steps.fetch_add(1, Ordering::Relaxed);
+    };
+    let taken = || steps.swap(0, Ordering::Relaxed);
+    let inputs: Vec<Input> = store.segments.iter().map(|s| store.input(Arc::clone(s))).collect();
+    let next_id = || store.next_id.fetch_add(1, Ordering::Relaxed);
+    let stop = || {
+        step();
+        false
+    };
+    let target = store.target(&next_id, 1, &stop);
+    assert!(matches!(slices(&inputs, &[], &target), Err(RunError::Interrupted)));
+    assert_eq!(taken(), 1, "asked before the first series is weighed, and ended there");
+    drop(inputs);
+    store.delete(1, 0, 10);
+    let hidden = Hidden::count(&store.segments[0], &store.tombstones, &Arc::default(), None, &step).unwrap();
+    assert_eq!((hidden.map(|h| h.samples), taken()), (Some(1), 1), "a chunk is a step");
+    let graveyard = Graveyard::new(Arc::clone(&store.fs));
+    graveyard.bury(std::mem::take(&mut store.segments), &step);
+    assert_eq!(taken(), 3);
 }
 
 fn rules(all: bool) -> Rules {

@@ -48,9 +48,8 @@ pub(super) fn write_segments(
         in_order.write_chunks(&labels, last_seq, &chunks, between)?;
         older.write_pairs(&labels, last_seq, before)?;
     }
-    made.extend(in_order.finish()?);
-    work.gets_on();
-    made.extend(older.finish()?);
+    made.extend(in_order.finish(work)?);
+    made.extend(older.finish(work)?);
     Ok(())
 }
 
@@ -179,8 +178,9 @@ impl<'a> Half<'a> {
         SegmentWriter::create(Arc::clone(&parts.fs), &parts.dir, id, header)
     }
 
-    fn finish(self) -> Result<Option<SegmentInfo>, WriteError> {
-        self.writer.map(SegmentWriter::finish).transpose()
+    fn finish(self, work: &Working) -> Result<Option<SegmentInfo>, WriteError> {
+        work.gets_on();
+        self.writer.map(|writer| writer.finish_with(&|| work.gets_on())).transpose()
     }
 }
 

@@ -64,7 +64,7 @@ struct Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.graveyard.sweep();
+        self.graveyard.sweep(&|| ());
     }
 }
 

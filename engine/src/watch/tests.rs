@@ -173,6 +173,21 @@ fn a_sync_that_may_open_no_file_is_named_while_it_lasts() {
     assert_eq!(engine.stats().short_of, None);
 }
 
+/// What comes before a job was watched by nobody: it waits for who holds the manifest, and reads segments.
+#[test]
+fn a_look_for_what_to_compact_that_hangs_is_named() {
+    let (engine, _warnings) = Hanging::new(Worker::Compact).open(Duration::from_millis(40));
+    std::thread::scope(|scope| {
+        let manifest = engine.life().manifest.lock().unwrap();
+        let compaction = scope.spawn(|| engine.compact().unwrap());
+        let found = until(|| stalled(&engine, Worker::Compact));
+        assert_eq!(found.work, "looking for what to compact");
+        drop(manifest);
+        compaction.join().unwrap();
+    });
+    until(|| stalled(&engine, Worker::Compact).is_none().then_some(()));
+}
+
 /// While flushes are behind, compaction stands back: that is no stall, however long it lasts.
 #[test]
 fn a_compaction_that_stands_back_is_not_stalled() {

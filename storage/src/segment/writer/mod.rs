@@ -173,16 +173,28 @@ impl SegmentWriter {
     ///
     /// # Errors
     /// [`WriteError::Io`]. No file has the segment's name then.
-    pub fn finish(mut self) -> Result<SegmentInfo, WriteError> {
+    pub fn finish(self) -> Result<SegmentInfo, WriteError> {
+        self.finish_with(&|| ())
+    }
+
+    /// As [`Self::finish`]; calls `gets_on` behind each part of it, for who watches whether it hangs.
+    ///
+    /// # Errors
+    /// As [`Self::finish`].
+    pub fn finish_with(mut self, gets_on: &dyn Fn()) -> Result<SegmentInfo, WriteError> {
         let mut sink = self.sink.take().ok_or_else(|| given_up(&self.temporary))?;
         let mut footer = Footer::zeroed();
         let chunks = self.columns.chunks();
         self.columns.finish(&mut sink, &mut footer)?;
+        gets_on();
         self.labels.finish(&self.series, &mut sink, &mut footer)?;
+        gets_on();
         (footer.checksums, footer.checksums_crc) = sink.checksums()?;
         let info = self.info(&mut footer, sink.offset(), chunks);
         sink.write(bytemuck::bytes_of(&footer))?;
+        gets_on();
         sink.finish()?;
+        gets_on();
 
         let path = self.dir.join(file_name(self.id));
         let io = |file: &Path| {
