@@ -151,39 +151,61 @@ fn p3_a_power_loss_costs_at_most_the_interval_and_a_sync() {
 }
 
 /// P3, with the engine itself, and the machine's clock: so what the machine itself did late is allowed for, and a
-/// quarter of a second more.
+/// quarter of a second more. Where it was so late that nothing can be told, it is tried again for longer.
 #[test]
 fn p3_what_was_visible_for_longer_than_the_interval_survives_a_power_loss() {
-    let interval = Duration::from_millis(100);
+    let tries = [1_500, 3_000, 6_000, 12_000].map(|millis| MILLISECOND * millis);
+    let told = tries.into_iter().any(|time| owed_and_kept(Duration::from_millis(100), time) > 0);
+    assert!(told, "the machine is too slow to tell");
+}
+
+/// Pushes a sample a millisecond for `time`, while the power fails now and then. Answers how many samples at most had
+/// been visible for longer than a power loss may cost, all of which came back.
+fn owed_and_kept(interval: Duration, time: Duration) -> usize {
     let fs = SimFs::new();
     let engine = open(&fs, Durability::Interval(interval));
-    let id = series(&engine, 1);
+    let (id, other) = (series(&engine, 1), series(&engine, 2));
     let began = Instant::now();
     let (mut seen, mut disks, mut slowest) = (Vec::new(), Vec::new(), Duration::ZERO);
-    while began.elapsed() < Duration::from_millis(1_500) {
-        let pushed = Instant::now();
-        let ack = engine.push(id, Timestamp::from_nanos(seen.len() as i64), 1.0).unwrap();
-        engine.wait(ack, Level::Visible, SOON).unwrap();
-        slowest = slowest.max(pushed.elapsed());
-        seen.push(Instant::now());
-        if seen.len().is_multiple_of(64) {
-            let failed = Instant::now();
-            disks.push((failed, fs.crash(seen.len() as u64)));
+    // What a sync takes from when it is due, with all that the threads wait for a processor, is what somebody sees who
+    // always waits for one.
+    let longest = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let mut longest = Duration::ZERO;
+            while began.elapsed() < time {
+                let pushed = Instant::now();
+                let ack = engine.push(other, crate::clock::now(), 1.0).unwrap();
+                engine.wait(ack, Level::Durable, SOON).unwrap();
+                longest = longest.max(pushed.elapsed());
+            }
+            longest
+        });
+        while began.elapsed() < time {
+            let pushed = Instant::now();
+            let ack = engine.push(id, Timestamp::from_nanos(seen.len() as i64), 1.0).unwrap();
+            engine.wait(ack, Level::Visible, SOON).unwrap();
+            slowest = slowest.max(pushed.elapsed());
+            seen.push(Instant::now());
+            if seen.len().is_multiple_of(64) {
+                let failed = Instant::now();
+                disks.push((failed, fs.crash(seen.len() as u64)));
+            }
+            while pushed.elapsed() < MILLISECOND {
+                std::thread::yield_now();
+            }
         }
-        while pushed.elapsed() < MILLISECOND {
-            std::thread::yield_now();
-        }
-    }
-    let sync = Duration::from_nanos(engine.stats().fdatasync.max);
-    let bound = interval + 2 * sync + slowest + Duration::from_millis(250);
+        waiting.join().unwrap()
+    });
+    let bound = interval.max(longest) + longest + slowest + Duration::from_millis(250);
     let mut kept = 0;
     for (failed, disk) in disks {
-        let back = contents(&open(&disk, Durability::Interval(interval))).len();
+        let is_own = |(series, _): &&(String, i64)| series.contains("\"1\"");
+        let back = contents(&open(&disk, Durability::Interval(interval))).keys().filter(is_own).count();
         let owed = seen.iter().take_while(|at| **at + bound < failed).count();
         assert!(back >= owed, "{back} came back, {owed} had been visible for {bound:?}");
         kept = kept.max(owed);
     }
-    assert!(kept > 0, "the machine is too slow to tell: {bound:?}");
+    kept
 }
 
 /// P3 without a log: whenever the process is killed, or the power fails, exactly what was flushed is there. Batches are
