@@ -51,7 +51,7 @@ impl Run {
                 Ok(())
             }
             // It may be there or not.
-            Err(e @ (DeleteError::Poisoned(_) | DeleteError::Closed | DeleteError::NotNoted)) => {
+            Err(e @ (DeleteError::Poisoned(_) | DeleteError::Closed | DeleteError::NotNoted { .. })) => {
                 Err(stopped("a delete", e))
             }
             Err(e) => {

@@ -11,7 +11,7 @@ use tidegauge_storage::model::{Matcher, SeqNo, TimeRange, Tombstone};
 use crate::audit::Entry;
 use crate::clock;
 use crate::error::DeleteError;
-use crate::gate::Shut;
+use crate::gate::{Shortage, Shut};
 use crate::ingest::Request;
 use crate::life::Life;
 use crate::requests::{NoReply, NotAsked, reply};
@@ -124,7 +124,7 @@ impl Life {
     /// Without a log, deletes live in the manifest: all up to this number.
     fn save_tombstones(&self, seq: SeqNo) -> Result<(), DeleteError> {
         self.note_deletes(seq).map_err(|e| match e {
-            ManifestError::NoSpace { .. } => DeleteError::NotNoted,
+            ManifestError::NoSpace { source, .. } => DeleteError::NotNoted { short_of: Shortage::of(&source) },
             _ => self.core.gate.poisoned().map_or(DeleteError::Closed, DeleteError::Poisoned),
         })
     }

@@ -147,6 +147,16 @@ fn because(how: &str, short: Option<Shortage>) -> String {
     }
 }
 
+/// Of a delete that is hidden and not noted.
+fn not_noted(short: Shortage) -> &'static str {
+    match short {
+        Shortage::Space => "no space on the disk: the delete is lost if the process ends now; make space",
+        Shortage::Files => {
+            "too many open files: the delete is lost if the process ends now; raise the limit (`ulimit -n`)"
+        }
+    }
+}
+
 /// Why the engine stopped accepting samples for good. Reads go on; close and reopen: what
 /// was acknowledged as durable comes back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -437,12 +447,13 @@ pub enum DeleteError {
         "too many open files, so that the delete cannot be noted: raise the limit (`ulimit -n`), then delete again"
     )]
     OutOfFiles,
-    /// Without a log: the delete is visible, but the disk has no space to note it. It survives the process only if
-    /// something is flushed before. Make some, then delete again.
-    #[error(
-        "the disk is full, or no more files may be opened (`ulimit -n`): the delete is lost if the process ends now; make space, then delete again"
-    )]
-    NotNoted,
+    /// Without a log: the delete is visible, but could not be noted. It survives the process only if something is
+    /// flushed before. Mend what has run out, then delete again.
+    #[error("{}, then delete again", not_noted(*short_of))]
+    NotNoted {
+        /// What had run out.
+        short_of: Shortage,
+    },
     /// The engine was closed. Open it again.
     #[error("the engine is closed: open it again")]
     Closed,

@@ -12,6 +12,7 @@ use crate::core::SeriesSample;
 use crate::engine::Engine;
 use crate::error::{CommitError, DeleteError, PushError, WaitError};
 use crate::faults::{SOON, reached, series};
+use crate::gate::Shortage;
 use crate::options::{Builder, Durability, Level};
 
 /// Of each host that has a segment: more than a file of the log and the reserve together.
@@ -312,8 +313,11 @@ fn p4_without_a_log_a_delete_that_cannot_be_noted_is_told() {
         let selector = format!("cpu{{host=\"1\",x!=\"{n}{long}\"}}");
         engine.delete(&selector, at(n)..at(n + 1)).err().map(|e| (n, e))
     });
-    let Some((n, why @ DeleteError::NotNoted)) = refused else { panic!("{refused:?}") };
+    let Some((n, why @ DeleteError::NotNoted { short_of: Shortage::Space })) = refused else { panic!("{refused:?}") };
     assert!(why.to_string().contains("make space, then delete again"), "{why}");
+    assert!(!why.to_string().contains("ulimit"), "{why}");
+    let files = DeleteError::NotNoted { short_of: Shortage::Files }.to_string();
+    assert!(files.contains("ulimit -n") && !files.contains("space"), "{files}");
     assert_eq!(count(&engine, 1), SAMPLES as u64 - n as u64 - 1, "it is hidden all the same");
     fs.set_capacity(None);
     engine.delete("cpu{host=\"1\"}", at(n)..at(n + 1)).unwrap();

@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use serde_json::json;
-use tidegauge::{BackupError, DeleteError, SelectError, TimeRange};
+use tidegauge::{BackupError, DeleteError, SelectError, Shortage, TimeRange};
 
 use super::App;
 use super::params::{Params, UrlencodedParams};
@@ -108,9 +108,9 @@ async fn snapshot(State(app): State<Arc<App>>, params: Params) -> ApiResult {
 
 fn no_copy(why: BackupError) -> ApiError {
     let said = why.to_string();
-    match why {
-        why if why.is_disk_full() => ApiError::DiskFull(said),
-        BackupError::Flush(_) => ApiError::Unavailable(said),
+    match (why.short_of(), why) {
+        (Some(Shortage::Space), _) => ApiError::DiskFull(said),
+        (Some(_), _) | (None, BackupError::Flush(_)) => ApiError::Unavailable(said),
         _ => ApiError::Internal(said),
     }
 }
@@ -132,7 +132,18 @@ fn fresh_name() -> String {
 
 #[cfg(test)]
 mod tests {
+    use tidegauge::FlushError;
+
     use super::*;
+
+    /// Too few open files were told as a full disk: 507, where making space helps nobody.
+    #[test]
+    fn a_copy_for_which_files_have_run_out_is_no_full_disk() {
+        assert!(matches!(no_copy(FlushError::OutOfFiles.into()), ApiError::Unavailable(_)));
+        assert!(matches!(no_copy(FlushError::DiskFull.into()), ApiError::DiskFull(_)));
+        let files = std::io::Error::from(rustix::io::Errno::MFILE);
+        assert!(matches!(no_copy(BackupError::Io { path: "x".into(), source: files }), ApiError::Unavailable(_)));
+    }
 
     #[test]
     fn names_tell_when_and_differ() {

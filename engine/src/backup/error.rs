@@ -7,6 +7,7 @@ use tidegauge_storage::fs::{is_exhausted, what_to_mend};
 use tidegauge_storage::manifest::ManifestError;
 
 use crate::error::FlushError;
+use crate::gate::Shortage;
 
 /// Why a backup or a restore was not made. What was there before is as it was, and of the copy its empty folders are
 /// left at most. Where even removing fails, or the process ended, an unfinished copy has no manifest and is refused as
@@ -57,15 +58,22 @@ pub enum BackupError {
 }
 
 impl BackupError {
-    /// Whether there was no space for it, or no more files may be opened: mend that, then try again.
+    /// What had run out, if that was the cause: mend it, then try again.
+    #[must_use]
+    pub fn short_of(&self) -> Option<Shortage> {
+        match self {
+            Self::Flush(FlushError::DiskFull) => Some(Shortage::Space),
+            Self::Flush(FlushError::OutOfFiles) => Some(Shortage::Files),
+            Self::Manifest(ManifestError::NoSpace { source, .. }) => Some(Shortage::of(source)),
+            Self::Io { source, .. } => is_exhausted(source).then(|| Shortage::of(source)),
+            _ => None,
+        }
+    }
+
+    /// Whether there was no space for it: make some, then try again.
     #[must_use]
     pub fn is_disk_full(&self) -> bool {
-        match self {
-            Self::Flush(why) => matches!(why, FlushError::DiskFull | FlushError::OutOfFiles),
-            Self::Manifest(why) => matches!(why, ManifestError::NoSpace { .. }),
-            Self::Io { source, .. } => is_exhausted(source),
-            _ => false,
-        }
+        self.short_of() == Some(Shortage::Space)
     }
 
     pub(super) fn io(path: &Path, source: io::Error) -> Self {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegauge_storage::fs::Fs;
-use tidegauge_storage::fs::sim::SimFs;
+use tidegauge_storage::fs::sim::{Fault, SimFs};
 use tidegauge_storage::manifest::{Retention, RetentionRule};
 use tidegauge_storage::model::{Matcher, TimeRange, Timestamp};
 use tidegauge_storage::source::Columns;
@@ -16,6 +16,7 @@ use super::restore::restore_on;
 use super::*;
 use crate::core::SeriesSample;
 use crate::engine::Engine;
+use crate::gate::Shortage;
 use crate::options::{Builder, Durability, Level};
 use crate::recovery::Recovery;
 use crate::verify::verify_on;
@@ -276,6 +277,12 @@ fn p4_a_backup_on_a_full_disk_is_told_and_leaves_nothing() {
     assert!(refused.is_disk_full(), "{refused}");
     assert_eq!(copies(&fs), 0, "{:?}", fs.files());
     fs.set_capacity(None);
+    // Too few files that may be open were told as a full disk.
+    (1..10_000).for_each(|i| fs.fail_at(fs.operations() + i, Fault::Files));
+    let refused = make(&engine).unwrap_err();
+    assert!(refused.short_of() == Some(Shortage::Files) && !refused.is_disk_full(), "{refused}");
+    fs.restart();
+    assert_eq!(copies(&fs), 0, "{:?}", fs.files());
     make(&engine).unwrap();
     assert!(copies(&fs) > 1 && is_sound(&fs, COPY));
     // What is there already is another matter, and is not touched.
