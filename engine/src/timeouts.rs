@@ -76,6 +76,11 @@ fn every_wait_that_reaches_its_bound_is_counted() {
     counted(&engine, "a batch", commit);
     counted(&engine, "a delete", delete);
     counted(&engine, "an eviction", leave);
+    let subscribe = || {
+        let subscribed = subscribe_within(core, "cpu", SubscribeOptions::default(), SHORT);
+        assert!(matches!(subscribed, Err(SubscribeError::Timeout)));
+    };
+    counted(&engine, "a subscription", subscribe);
     // No room to ask.
     let (replier, _answer) = reply();
     let filling = core.requests.ask(Request::Probe(replier), Request::WEIGHT_MAX, SHORT).unwrap();
@@ -83,10 +88,7 @@ fn every_wait_that_reaches_its_bound_is_counted() {
     counted(&engine, "a batch that finds no room", commit);
     counted(&engine, "a delete that finds no room", delete);
     counted(&engine, "an eviction that finds no room", leave);
-    counted(&engine, "a subscription that finds no room", || {
-        let subscribed = subscribe_within(core, "cpu", SubscribeOptions::default(), SHORT);
-        assert!(matches!(subscribed, Err(SubscribeError::Timeout)));
-    });
+    counted(&engine, "a subscription that finds no room", subscribe);
     assert!(core.requests.withdraw(filling).is_some());
 
     // Who left is not waited for, and what was given up has left nothing behind.

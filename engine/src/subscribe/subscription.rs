@@ -13,7 +13,7 @@ use crate::error::Poisoned;
 use crate::gate::Shut;
 use crate::ingest::Request;
 use crate::registry::SeriesId;
-use crate::requests::{NotAsked, reply};
+use crate::requests::{NoReply, NotAsked, reply};
 use crate::sync::thread;
 use crate::wait::Ticket;
 
@@ -133,7 +133,7 @@ pub(crate) fn subscribe(
     subscribe_within(core, selector, options, START_PATIENCE)
 }
 
-/// As [`subscribe`], where the worker has room for it within `patience`.
+/// As [`subscribe`], where the worker has room for it within `patience`, and takes it within as much again.
 pub(crate) fn subscribe_within(
     core: &Arc<Core>,
     selector: &str,
@@ -148,11 +148,20 @@ pub(crate) fn subscribe_within(
     let (feed, inbox) = feed(options.samples.clamp(2, SAMPLES_MAX));
     let (replier, mut started) = reply();
     let request = Request::Subscribe(NewFeed { feed, matchers, lag: options.lag, started: replier });
-    core.ask(request, 1, patience).map_err(|e| match e {
+    let asked = core.ask(request, 1, patience).map_err(|e| match e {
         NotAsked::Full => SubscribeError::Timeout,
         NotAsked::Closed => gone(),
     })?;
-    let start = started.wait(None).map_err(|_| gone())?.ok_or(SubscribeError::TooMany { limit: Feeds::MAX })?;
+    let start = match started.wait(Some(patience)) {
+        Err(NoReply::Timeout) if core.requests.withdraw(asked).is_some() => {
+            core.counters.wait_timed_out();
+            return Err(SubscribeError::Timeout);
+        }
+        // Taken in the meantime, its answer is on the way.
+        Err(NoReply::Timeout) => started.wait(None),
+        answer => answer,
+    };
+    let start = start.map_err(|_| gone())?.ok_or(SubscribeError::TooMany { limit: Feeds::MAX })?;
     Ok(Subscription { core: Arc::clone(core), inbox, start, ticket: None })
 }
 
