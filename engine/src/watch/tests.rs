@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::{Fault, SimFs};
 
-use super::{Stalled, Warning, Worker};
+use super::{OnWarning, Stalled, Warning, WatchLimits, Watchdog, Worker};
 use crate::clock;
 use crate::engine::Engine;
 use crate::gate::Shortage;
@@ -186,6 +186,26 @@ fn a_look_for_what_to_compact_that_hangs_is_named() {
         compaction.join().unwrap();
     });
     until(|| stalled(&engine, Worker::Compact).is_none().then_some(()));
+}
+
+/// What was stalled when the watchdog ended stayed so for ever.
+#[test]
+fn nothing_is_stalled_once_nobody_watches() {
+    let (engine, _warnings) = Hanging::new(Worker::Sync).open(Duration::from_secs(600));
+    let limits = WatchLimits {
+        stall_warn_after: Duration::from_secs(600),
+        snapshot_warn_after: Duration::MAX,
+        on_warning: OnWarning::default(),
+    };
+    let core = &engine.life().core;
+    let watchdog = Watchdog::default();
+    let hangs = Stalled { worker: Worker::Ingest, work: "its rounds", for_at_least: SOON };
+    lock(&core.watched.stalled).push(hangs);
+    core.watched.worker_stalled.store(true, crate::sync::atomic::Ordering::Relaxed);
+    watchdog.stop();
+    watchdog.run(core, &limits);
+    let stats = engine.stats();
+    assert!(stats.stalled.is_empty() && !stats.worker_stalled, "{:?}", stats.stalled);
 }
 
 /// While flushes are behind, compaction stands back: that is no stall, however long it lasts.

@@ -54,7 +54,7 @@ impl Watchdog {
         self.stopped.notify_all();
     }
 
-    /// The thread's life.
+    /// The thread's life. Where it ends nothing is stalled any more: nobody would take it back.
     pub(crate) fn run(&self, core: &Core, limits: &WatchLimits) {
         let every = LOOK_EVERY.min(limits.stall_warn_after / 4).min(limits.snapshot_warn_after / 4);
         let mut seen = Seen::new(core);
@@ -65,6 +65,8 @@ impl Watchdog {
                 .wait_timeout_while(stop, every.max(Duration::from_millis(1)), |stop| !*stop)
                 .expect("watch lock");
             if *stop {
+                lock(&core.watched.stalled).clear();
+                core.watched.worker_stalled.store(false, Ordering::Relaxed);
                 return;
             }
             drop(stop);
