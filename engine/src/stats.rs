@@ -321,7 +321,8 @@ pub struct Stats {
     /// The series that bring most samples, up to ten, the hottest first: an estimate over the last ten to twenty
     /// seconds.
     pub hottest_series: Vec<HotSeries>,
-    /// Whether the ingest worker does not come round. Noticed after `Builder::stall_warn_after`.
+    /// Whether the ingest worker does not come round. Noticed after `Builder::stall_warn_after`. The same is in
+    /// [`Self::stalled`], with all other workers: alert on that.
     pub worker_stalled: bool,
     /// How often that began.
     pub worker_stalls: u64,
@@ -329,7 +330,8 @@ pub struct Stats {
     /// engine is closed or has stopped writing.
     pub short_of: Option<Shortage>,
     /// Workers that do not get on now, the ingest worker among them: each with what it is at and for how long, as of a
-    /// second ago at most. Noticed after `Builder::stall_warn_after`.
+    /// second ago at most. Noticed after `Builder::stall_warn_after`. This is what to alert on; it is empty once the engine
+    /// is closed.
     pub stalled: Vec<Stalled>,
     /// How often that began, of all workers.
     pub stalls: u64,

@@ -185,7 +185,7 @@ fn engine_metrics(list: &mut List, s: &Stats) {
         list.labelled("tidegauge_short_of", "gauge", help, "what", what, is_short);
     }
     let help = "For how long a worker has not got on with what it is at; 0 while all is well.";
-    for worker in Worker::ALL {
+    for &worker in Worker::ALL {
         let longest = s.stalled.iter().filter(|stalled| stalled.worker == worker).map(|s| s.for_at_least).max();
         let seconds = longest.unwrap_or_default().as_secs_f64();
         list.labelled("tidegauge_stalled_seconds", "gauge", help, "worker", worker.name(), seconds);

@@ -24,7 +24,7 @@ pub enum Worker {
 
 impl Worker {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Ingest, Self::Sync, Self::Flush, Self::Compact, Self::Lock];
+    pub const ALL: &'static [Self] = &[Self::Ingest, Self::Sync, Self::Flush, Self::Compact, Self::Lock];
 
     /// In one word: what its thread's name ends with.
     #[must_use]
