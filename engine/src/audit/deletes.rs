@@ -1,11 +1,11 @@
 //! Deletes and rules of retention that the audit log names, for a manifest that lost them.
 //!
-//! - A1: A delete is taken if its line is whole, by its own checksum, and of this store: then it was acknowledged, and
+//! - AD1: A delete is taken if its line is whole, by its own checksum, and of this store: then it was acknowledged, and
 //!   nothing takes a delete back but a restore, which has a line of its own. It has the number that it had, and so hides
 //!   what it hid.
-//! - A2: Lines of other stores, damaged ones, and those of builds that wrote no checksum are not acted upon. They are
+//! - AD2: Lines of other stores, damaged ones, and those of builds that wrote no checksum are not acted upon. They are
 //!   counted, if they are deletes.
-//! - A3: A rule of retention is told and not taken: a later change may have found no room in the audit log.
+//! - AD3: A rule of retention is told and not taken: a later change may have found no room in the audit log.
 
 use std::path::Path;
 
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!((found.deletes[1].seq.0, found.unsure), (u64::MAX - 1, 0));
     }
 
-    /// A2, whatever is turned over, cut off or missing.
+    /// AD2, whatever is turned over, cut off or missing.
     #[test]
     fn a_line_that_is_not_whole_deletes_nothing() {
         let whole = line("{host=\"a\"}", 3);

@@ -1,12 +1,12 @@
 //! Segments of flushes whose commit the manifest lost, and of whose samples the log has let go.
 //!
-//! - O1: One counts only if samples that the log is known to have lost have its numbers. A crash leaves none such: what a
+//! - OS1: One counts only if samples that the log is known to have lost have its numbers. A crash leaves none such: what a
 //!   flush writes is in the log until its commit is durable, or nobody was told that it is.
-//! - O2: It lies above everything that is named, and so does all that belongs to it: flushes are committed one after the
+//! - OS2: It lies above everything that is named, and so does all that belongs to it: flushes are committed one after the
 //!   other. So it shares no number with what is named (P9), and its samples are the last accepted there.
-//! - O3: What the log still has below it would not be read any more once it is named. Then it is set aside as before:
+//! - OS3: What the log still has below it would not be read any more once it is named. Then it is set aside as before:
 //!   it is not known to follow on what is named.
-//! - O4: The manifest is made anew then (`manifest.rs`), which takes it and whatever flushes and compactions made beside
+//! - OS4: The manifest is made anew then (`manifest.rs`), which takes it and whatever flushes and compactions made beside
 //!   it, and reads the log behind it. Deletes, rules and descriptions that were committed with it, or behind it, are lost
 //!   with those commits.
 
@@ -132,7 +132,7 @@ mod tests {
         salvage_again_from_anywhere(&disk, |_, engine, stopped| assert!(contents(engine) == all, "{stopped}"));
     }
 
-    /// O3: a strange segment amid the numbers that the log has does not stand in the log's way.
+    /// OS3: a strange segment amid the numbers that the log has does not stand in the log's way.
     #[test]
     fn a_segment_amid_what_the_log_has_is_set_aside() {
         let (fs, mut all) = killed();

@@ -48,7 +48,7 @@ impl Columned {
         read
     }
 
-    /// Whether a column that ends here is number `number` (M5).
+    /// Whether a column that ends here is number `number` (SM5).
     fn ends_at(&mut self, segment: &Segment, number: u32, end: Option<u64>) -> bool {
         let ends = self.ends.get_or_insert_with(|| {
             let mut ends = HashMap::new();
@@ -139,7 +139,7 @@ impl Salvage {
 
     /// What the directory says of the timestamps of a chunk, and whether that was found right. A record of a damaged block
     /// is proved by its column: that has its checksum, what is decoded of it says everything that the record says, and it
-    /// lies where the column of this number must (M5).
+    /// lies where the column of this number must (SM5).
     fn timestamps_record(&mut self, number: usize, chunk: &Chunk) -> Result<(TimestampsRecord, bool), ReadError> {
         match self.segment.timestamps_of(number, chunk) {
             Ok(record) => Ok((*record, true)),

@@ -1,11 +1,11 @@
 //! Series whose records lie in damaged blocks.
 //!
-//! - H1: Chunks stand by series, then by time, and those of one series do not overlap. Where one does not begin after the
+//! - SH1: Chunks stand by series, then by time, and those of one series do not overlap. Where one does not begin after the
 //!   one before has ended, another series begins; and each series has a chunk at least. So the chunks between two known
 //!   records fall into pieces. If there are as many as series begin there, each is a series. If there are fewer, some
 //!   piece is of several series, and it is one of more than one chunk: those before the first such piece are still the
 //!   first series, those behind the last one the last.
-//! - H2: Postings say which labels a series has. Without a record to prove it, what all label sets between two known
+//! - SH2: Postings say which labels a series has. Without a record to prove it, what all label sets between two known
 //!   records are encoded as must be the very bytes that lie there.
 
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ pub(super) struct Chunks {
 pub(super) struct Holes {
     /// Of series whose own or next record is damaged, as far as they can be told.
     chunks: BTreeMap<u32, Option<Chunks>>,
-    /// Numbers of their labels, proved (H2).
+    /// Numbers of their labels, proved (SH2).
     sets: BTreeMap<u32, Vec<u32>>,
 }
 
@@ -54,7 +54,7 @@ impl Holes {
         holes
     }
 
-    /// Where the chunks of each series of a span lie (H1).
+    /// Where the chunks of each series of a span lie (SH1).
     fn delimit(&mut self, segment: &Segment, span: &Span) {
         let Span { series, chunks, .. } = span;
         self.chunks.extend(series.clone().map(|ordinal| (ordinal, None)));
@@ -86,7 +86,7 @@ impl Holes {
         }
     }
 
-    /// The label sets of a span, if they are what lies there (H2).
+    /// The label sets of a span, if they are what lies there (SH2).
     fn prove(&mut self, segment: &Segment, span: &Span, sets: Vec<Vec<u32>>) {
         let mut encoded = Vec::new();
         for set in &sets {
@@ -142,7 +142,7 @@ fn spans(segment: &Segment) -> Vec<Span> {
     spans
 }
 
-/// Chunks that are of one series, or of several that do not tell (H1).
+/// Chunks that are of one series, or of several that do not tell (SH1).
 fn pieces(segment: &Segment, chunks: &Range<usize>) -> Vec<Range<usize>> {
     let mut pieces: Vec<Range<usize>> = Vec::new();
     let mut last = None;

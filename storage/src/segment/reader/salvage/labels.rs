@@ -41,7 +41,7 @@ impl Sets {
         sets
     }
 
-    /// The labels of a series, proved (M4).
+    /// The labels of a series, proved (SM4).
     pub(super) fn labels(
         &self,
         segment: &Segment,

@@ -1,16 +1,16 @@
 //! Reading what can be read of a damaged segment, and putting right what its checksums say how to.
 //!
-//! - M1: One flipped bit under a checksum is put right (`mend.rs`), in memory; the file stays as it is. It counts only if
+//! - SM1: One flipped bit under a checksum is put right (`mend.rs`), in memory; the file stays as it is. It counts only if
 //!   everything else agrees: what lies where, the section's own checksum, the directory, the statistics. Values of a chunk
 //!   of less than 256 samples have no second proof but that they decode, and of timestamps only order, ends and count are
 //!   checked.
-//! - M2: What the header says, the manifest knows too. Of the footer each place of a section is as good as its checksum:
+//! - SM2: What the header says, the manifest knows too. Of the footer each place of a section is as good as its checksum:
 //!   it counts if the bytes there have it.
-//! - M3: A part of the index is sound if its block is, or its section. What is not costs the series and chunks that cannot
+//! - SM3: A part of the index is sound if its block is, or its section. What is not costs the series and chunks that cannot
 //!   be told without it; statistics and postings are never missed, and what is in several places is taken from any.
-//! - M4: A label set counts if it is proved, and then wherever it comes from: by the key in its series' record (`labels.rs`),
+//! - SM4: A label set counts if it is proved, and then wherever it comes from: by the key in its series' record (`labels.rs`),
 //!   or by its encoding among its neighbours' (`holes.rs`).
-//! - M5: A record of timestamps in a damaged block may be whole, and yet that of another column, where one part of the
+//! - SM5: A record of timestamps in a damaged block may be whole, and yet that of another column, where one part of the
 //!   section was written over another. A timestamp column lies right before the value column of the first chunk that has
 //!   it: the record counts if its column ends where that begins. A column that ends there has no other number.
 
