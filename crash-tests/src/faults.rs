@@ -11,6 +11,7 @@ use crate::oracle::{Contents, Death, Expected, Key};
 use crate::run::{Run, Stopped};
 use crate::script::{Rng, Script};
 use crate::store;
+use crate::unsound::no_panic;
 
 /// Longer than a retry of the engine's.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -90,8 +91,11 @@ fn judge(run: &mut Run, result: &Result<(), Stopped>) -> Result<Ending, String> 
     let expected = run.history.expected(run.fs.steps(), Death::Kill);
     let read = store::read(engine, run.lanes()).map_err(|e| format!("reads do not go on: {e}"))?;
     expected.check(&read.found).map_err(|e| format!("reads are wrong after a fault: {e}"))?;
+    if let Err(Stopped(why)) = result {
+        no_panic(why)?;
+    }
     match (engine.is_healthy(), result) {
-        (Err(_), _) => Ok(Ending::Poisoned),
+        (Err(why), _) => no_panic(&why.to_string()).map(|()| Ending::Poisoned),
         (Ok(()), Ok(())) => Ok(Ending::Finished),
         (Ok(()), Err(_)) => Ok(Ending::Refused),
     }

@@ -18,7 +18,7 @@ use tidegauge_crash_tests::syncs::miss_each_sync;
 /// Crash points that fall while each kind of act is under way, at least.
 const LEAST_OF_EACH: u64 = 1_000;
 /// Disks of each kind of trouble, at least.
-const LEAST_TROUBLES: u64 = 3;
+const LEAST_TROUBLES: u64 = 1;
 /// Bits that turn over and are refused, at least.
 const LEAST_FLIPS: u64 = 300;
 /// From so many crash points on.
