@@ -118,14 +118,14 @@ pub fn examine(
     }
     let engine = store::open(&disk, durability).map_err(|e| wrong(format!("it does not open: {e}")))?;
     let lanes = expected.lanes.len();
-    if goes_on || twice {
-        store::settle(&engine).map_err(|e| wrong(format!("a recovered engine refuses retention: {e}")))?;
+    if goes_on {
+        store::settle(&engine).map_err(wrong)?;
     }
     let read = store::read(&engine, lanes).map_err(|e| wrong(format!("it cannot be read: {e}")))?;
     let prefix = expected.check(&read.found).map_err(|e| wrong(format!("{e}; there are {}", read.summary())))?;
     if twice {
         counts.twice.fetch_add(1, Ordering::Relaxed);
-        return twice::open_again(&disk, engine, &read, durability, rng).map_err(wrong);
+        return twice::open_again(&disk, engine, read, durability, rng).map_err(wrong);
     }
     if !goes_on {
         let _next = disk.next_process();

@@ -23,8 +23,6 @@ const LEAST_TROUBLES: u64 = 1;
 const LEAST_FLIPS: u64 = 300;
 /// From so many crash points on.
 const ENOUGH_FOR_EACH: u64 = 100_000;
-/// One crash point in so many is opened twice; all of them where there is time.
-const TWICE_ONE_IN: u64 = 4;
 /// Times that one workload is tried that broke a promise.
 const AGAIN: u64 = 16;
 /// Between two lines that say how far it is.
@@ -90,7 +88,7 @@ fn main() -> ExitCode {
         threads: cli.threads.unwrap_or(2 * processors),
         len: cli.len,
         choices: cli.choices,
-        twice_one_in: if cli.soak { 1 } else { TWICE_ONE_IN },
+        twice_one_in: 1,
     };
     let counts = Counts::default();
     let result = match cli.command {

@@ -49,18 +49,21 @@ pub fn hidden(engine: &Engine) -> Hidden {
     hidden
 }
 
-/// Ends a rule by size that a crash left in force: what it drops while others work no twin can tell.
+/// Ends a rule by size that a crash left in force: what it drops while others work no twin can tell. Answers whether
+/// there was one.
 ///
 /// # Errors
 /// What the engine says.
-pub fn settle(engine: &Engine) -> Result<(), String> {
+pub fn settle(engine: &Engine) -> Result<bool, String> {
     let retention = engine.retention();
     if retention.max_bytes.is_none() {
-        return Ok(());
+        return Ok(false);
     }
-    engine.set_retention(Retention { max_bytes: None, ..retention }).map_err(|e| e.to_string())?;
+    let refused = |e: String| format!("a recovered engine refuses retention: {e}");
+    engine.set_retention(Retention { max_bytes: None, ..retention }).map_err(|e| refused(e.to_string()))?;
     // A drop that is under way is over then.
-    engine.compact().map_err(|e| e.to_string())
+    engine.compact().map_err(|e| refused(e.to_string()))?;
+    Ok(true)
 }
 
 /// Whether a copy opens and holds what it should; one that was not finished may be refused as a store.

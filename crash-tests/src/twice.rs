@@ -36,11 +36,15 @@ enum End {
 pub(crate) fn open_again(
     disk: &SimFs,
     engine: Engine,
-    read: &Read,
+    mut read: Read,
     durability: Durability,
     rng: &mut Rng,
 ) -> Result<(), String> {
-    let seen = Seen::of(&engine, read);
+    // A rule by size drops more whenever it likes: it ends first, and what is left then is what stays.
+    if store::settle(&engine)? {
+        read = store::read(&engine, read.lanes.len())?;
+    }
+    let seen = Seen::of(&engine, &read);
     let end = [End::Closed, End::Killed, End::LostPower][rng.below(3) as usize];
     let next = match end {
         End::Closed => {
