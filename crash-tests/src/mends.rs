@@ -1,5 +1,5 @@
-//! What administrators do to a store that no engine has, on a disk that loses power: a restore, a salvage of each kind
-//! of damage, a forced unlock.
+//! What administrators do to a store that no engine has, on a disk that loses power: a restore, a copy that is moved, a
+//! salvage of each kind of damage, a forced unlock.
 //!
 //! - Once it has answered, a power loss takes nothing of what it did.
 //! - Before that, the store is as it was, or as it will be, or the same done again makes it so. No file that was damaged
@@ -39,7 +39,7 @@ const WAL_HEADER: usize = 4096;
 /// # Errors
 /// [`Stopped`]: on a sound disk nothing is refused.
 pub fn workloads(site: fn() -> SyncSite) -> Result<Vec<Workload>, Stopped> {
-    let mut all = vec![restore(site, killed(true)?)?, restore(site, unsaid()?)?, unlock(site)?];
+    let mut all = vec![restore(site, killed(true)?)?, restore(site, unsaid()?)?, moved(site)?, unlock(site)?];
     for damage in DAMAGES {
         all.push(salvage(site, damage)?);
     }
@@ -90,7 +90,7 @@ fn push(engine: &Engine, round: i64) -> Result<(), Stopped> {
 }
 
 /// Puts all that is there on the disk, not only in its cache.
-fn settle(fs: &SimFs) -> Result<(), Stopped> {
+pub(crate) fn settle(fs: &SimFs) -> Result<(), Stopped> {
     let refused = |e| stopped("a sync", e);
     for (path, _) in fs.files() {
         fs.open(&path).and_then(|file| file.sync_data()).map_err(refused)?;
@@ -161,6 +161,44 @@ fn restore(site: fn() -> SyncSite, fs: SimFs) -> Result<Workload, Stopped> {
         }
     };
     Ok(workload("restore", &fs, judge))
+}
+
+/// A finished copy that is given a place below folders that have to be made: at any time it is whole, in one of the two.
+fn moved(site: fn() -> SyncSite) -> Result<Workload, Stopped> {
+    let (made, target) = (Path::new("memory/snapshots/one"), Path::new(RESTORED));
+    let refused = |e| stopped("a backup", e);
+    let fs = killed(true)?;
+    fs.create_dir_all(Path::new("memory/snapshots")).map_err(|e| stopped("a folder", e))?;
+    let engine = store::open(&fs, Durability::Sync).map_err(|e| stopped("opening", e))?;
+    tidegauge::internals::backup_on(&engine, made).map_err(refused)?;
+    let left = fs.kill();
+    read(&fs, engine).map_err(Stopped)?;
+    let fs = left;
+    settle(&fs)?;
+    let twin = read_strictly(&fs.kill(), made).map_err(|e| stopped("opening", e))?.map_err(Stopped)?;
+    watch(&fs, site);
+    let disk: Arc<dyn Fs> = Arc::new(fs.clone());
+    let copied = tidegauge::internals::bring_on(&disk, made, target).map_err(refused)?;
+    if copied.is_some() {
+        return Err(Stopped("a copy was copied that could be moved".to_owned()));
+    }
+    let done = fs.steps();
+    let judge = move |left: &SimFs, step: u64| {
+        let is_there = |dir: &Path| left.map(&dir.join("MANIFEST")).is_ok();
+        match (is_there(made), is_there(target)) {
+            (false, false) => return Err("the copy is gone".to_owned()),
+            (_, false) | (true, _) if step >= done => return Err("the copy was moved, and is back".to_owned()),
+            _ => {}
+        }
+        for dir in [made, target].into_iter().filter(|dir| is_there(dir)) {
+            let found = read_strictly(&left.kill(), dir).map_err(|e| format!("the copy does not open: {e}"))?;
+            if found? != twin {
+                return Err("the copy is not what was there".to_owned());
+            }
+        }
+        Ok(())
+    };
+    Ok(workload("a copy that is moved", &fs, judge))
 }
 
 /// The lock of a machine that is gone.

@@ -155,7 +155,7 @@ mod api {
 
     /// Work on a data directory from outside of an engine.
     pub mod admin {
-        pub use crate::backup::{backup, restore};
+        pub use crate::backup::{backup, bring, restore};
         pub use crate::inspect::{EncodingUse, Inspection, MetricUse, inspect};
         pub use crate::lock::{Owner, UnlockError, Unlocked, owner_of, unlock};
         pub use crate::verify::{Damage, StoreReport, verify};
@@ -251,6 +251,15 @@ pub mod internals {
         dir: &std::path::Path,
     ) -> Result<(), crate::BackupError> {
         crate::backup::restore_on(fs, backup, dir, &|_, _| {}).map(drop)
+    }
+
+    /// As [`admin::bring`](crate::admin::bring), from one folder of a disk to another one of it.
+    pub fn bring_on(
+        fs: &std::sync::Arc<dyn tidegauge_storage::fs::Fs>,
+        made: &std::path::Path,
+        target: &std::path::Path,
+    ) -> Result<Option<crate::BackupReport>, crate::BackupError> {
+        crate::backup::bring_on(fs, made, target, &|_, _| {})
     }
 
     /// Sets a lock file aside as a forced [`admin::unlock`](crate::admin::unlock) does, whoever holds the lock; answers

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
 use tidegauge::BackupReport;
-use tidegauge::admin::{backup, restore, verify};
+use tidegauge::admin::{backup, bring, restore, verify};
 
 use super::live::Store;
 use super::{Failure, progress};
@@ -86,7 +86,9 @@ pub(super) fn run_backup(args: &BackupArgs) -> Result<(), Failure> {
             bar.finish_and_clear();
             let made = made?;
             let name = made["name"].as_str().ok_or_else(|| Failure::found("the agent names no copy"))?;
-            let copied = told(shown, |tell| bring(&args.data_dir.join("snapshots").join(name), &target, tell))?;
+            // The agent writes inside its own directory only: the copy is moved from there.
+            let made_at = args.data_dir.join("snapshots").join(name);
+            let copied = told(shown, |tell| bring(made_at, &target, tell).map_err(Failure::found))?;
             match copied {
                 Some(report) => Held::from(report),
                 None => Held::deserialize(&made).map_err(|e| {
@@ -123,31 +125,6 @@ impl From<BackupReport> for Held {
         let BackupReport { segments, samples, bytes, bytes_copied, .. } = report;
         Self { segments, samples, bytes, bytes_copied }
     }
-}
-
-/// The agent writes inside its own directory only: the copy is moved from there. What that copied, if it had to.
-fn bring(made: &Path, target: &Path, tell: &dyn Fn(u64, u64)) -> Result<Option<BackupReport>, Failure> {
-    // Renaming replaces an empty folder, and fails where another file system begins.
-    let above = target.parent().unwrap_or(Path::new(""));
-    let missing = above.ancestors().take_while(|folder| !folder.exists()).count();
-    fs::create_dir_all(above).map_err(|e| Failure::found(format_args!("{}: {e}", above.display())))?;
-    if fs::rename(made, target).is_ok() {
-        // Once this is answered a power loss leaves the copy under its new name, below the folders that were made for it.
-        for folder in above.ancestors().take(missing + 1).chain(made.parent()) {
-            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-            let synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
-            synced.map_err(|e| {
-                let (target, folder) = (target.display(), folder.display());
-                let what =
-                    "cannot be synced, so a power loss may take the copy or its name: copy it, or try again elsewhere";
-                Failure::found(format_args!("the copy is complete at {target}, but {folder} {what}: {e}"))
-            })?;
-        }
-        return Ok(None);
-    }
-    let report = restore(made, target, tell).map_err(Failure::found)?;
-    fs::remove_dir_all(made).map_err(|e| Failure::found(format_args!("{}: {e}", made.display())))?;
-    Ok(Some(report))
 }
 
 pub(super) fn run_restore(args: &RestoreArgs) -> Result<(), Failure> {

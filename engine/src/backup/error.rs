@@ -47,6 +47,16 @@ pub enum BackupError {
     /// The manifest could not be read or written.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// The copy has its new name, and whether a power loss leaves it that is not known.
+    #[error("the copy is complete at {}, but {} cannot be synced, so a power loss may take the copy or its name: copy it, or try again elsewhere: {source}", target.display(), folder.display())]
+    NotSynced {
+        /// Where the copy is.
+        target: PathBuf,
+        /// The folder whose names may not be on the disk.
+        folder: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
     /// The operating system refuses.
     #[error("{}: {source}; {}, then try again", path.display(), what_to_mend(source))]
     Io {
@@ -65,7 +75,9 @@ impl BackupError {
             Self::Flush(FlushError::DiskFull) => Some(Shortage::Space),
             Self::Flush(FlushError::OutOfFiles) => Some(Shortage::Files),
             Self::Manifest(ManifestError::NoSpace { source, .. }) => Some(Shortage::of(source)),
-            Self::Io { source, .. } => is_exhausted(source).then(|| Shortage::of(source)),
+            Self::Io { source, .. } | Self::NotSynced { source, .. } => {
+                is_exhausted(source).then(|| Shortage::of(source))
+            }
             _ => None,
         }
     }

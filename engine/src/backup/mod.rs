@@ -9,6 +9,7 @@
 //! - BK6: Of a copy that could not be made nothing is left, as far as it can be removed: the manifest goes first.
 //! - BK5: Every delete that was visible when it was asked for is in the manifest before it is copied.
 
+mod bring;
 mod error;
 mod restore;
 #[cfg(test)]
@@ -30,6 +31,9 @@ use crate::life::Life;
 use crate::recovery::quarantine::copy;
 use crate::wait::block_durable;
 
+pub use bring::bring;
+#[cfg(feature = "internals")]
+pub(crate) use bring::bring_on;
 pub use error::BackupError;
 pub use restore::restore;
 #[cfg(feature = "internals")]

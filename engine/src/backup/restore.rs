@@ -27,10 +27,15 @@ pub fn restore(
     progress: impl Fn(u64, u64),
 ) -> Result<BackupReport, BackupError> {
     let (backup, dir) = (backup.as_ref(), dir.as_ref());
-    if let Some(owner) = is_held(backup).map_err(|e| BackupError::io(backup, e))? {
-        return Err(BackupError::InUse { dir: backup.to_owned(), owner });
-    }
+    refuse_if_held(backup)?;
     restore_on(&(Arc::new(OsFs) as Arc<dyn Fs>), backup, dir, &progress)
+}
+
+pub(super) fn refuse_if_held(dir: &Path) -> Result<(), BackupError> {
+    match is_held(dir).map_err(|e| BackupError::io(dir, e))? {
+        Some(owner) => Err(BackupError::InUse { dir: dir.to_owned(), owner }),
+        None => Ok(()),
+    }
 }
 
 pub(crate) fn restore_on(

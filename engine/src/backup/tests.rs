@@ -12,6 +12,7 @@ use tidegauge_storage::manifest::{Retention, RetentionRule};
 use tidegauge_storage::model::{Matcher, TimeRange, Timestamp};
 use tidegauge_storage::source::Columns;
 
+use super::bring::bring_on;
 use super::restore::restore_on;
 use super::*;
 use crate::core::SeriesSample;
@@ -169,6 +170,27 @@ fn a_backup_never_overwrites_and_so_does_a_restore() {
     assert!(contents(&open_in(&fs, "new")) == contents(&engine));
     assert!(restore_on(&files(), Path::new("none"), Path::new("newer"), &|_, _| {}).is_err());
     assert!(fs.list(Path::new("newer")).is_err(), "nothing is left behind");
+}
+
+/// Where renaming does not reach, a copy is copied, and goes behind that.
+#[test]
+fn a_copy_that_cannot_be_renamed_is_copied_and_removed() {
+    let fs = SimFs::new();
+    let engine = open_in(&fs, "memory");
+    push(&engine, 0);
+    make(&engine).unwrap();
+    let disk = Arc::new(fs.clone()) as Arc<dyn Fs>;
+    assert!(matches!(
+        bring_on(&disk, Path::new(COPY), Path::new("memory"), &|_, _| {}),
+        Err(BackupError::NotEmpty { .. })
+    ));
+    assert!(is_sound(&fs, COPY), "it is as it was");
+    // Behind the folder that is made, and the one above it that is synced.
+    fs.fail_at(fs.operations() + 3, Fault::Io);
+    let report = bring_on(&disk, Path::new(COPY), Path::new("new"), &|_, _| {}).unwrap().unwrap();
+    assert_eq!((report.samples, report.bytes_copied), (300, report.bytes));
+    assert!(fs.list(Path::new(COPY)).is_err());
+    assert!(contents(&open_in(&fs, "new")) == contents(&engine));
 }
 
 /// What a store leaves that was killed, some of it in its log alone; and all that it held.

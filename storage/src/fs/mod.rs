@@ -67,7 +67,7 @@ pub trait Fs: Send + Sync + Debug {
     /// As above.
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn FsFile>>;
 
-    /// Renames, replacing what has the new name.
+    /// Renames, replacing what has the new name. Where folders are kept, one replaces nothing but an empty one.
     ///
     /// # Errors
     /// As above.

@@ -278,9 +278,8 @@ impl Fs for SimFs {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.lock();
         state.whole_operation(self.process)?;
-        let id = state.disk.file(from)?;
-        state.disk.check_parent(to)?;
-        state.step(Step::Name(NameChange::Rename(from.into(), to.into(), Entry::File(id))));
+        let entry = state.disk.renamed(from, to)?;
+        state.step(Step::Name(NameChange::Rename(from.into(), to.into(), entry)));
         Ok(())
     }
 

@@ -115,12 +115,11 @@ impl NameChange {
             Self::Add(path, entry) => {
                 names.insert(Arc::clone(path), *entry);
             }
-            Self::Remove(path) => {
-                names.remove(path);
-            }
-            Self::Rename(from, to, entry) => {
-                names.remove(from);
-                names.insert(Arc::clone(to), *entry);
+            // A folder goes with what is in it.
+            Self::Remove(path) => names.retain(|name, _| !name.starts_with(path)),
+            Self::Rename(from, to, _) => {
+                self.apply_first(names);
+                names.retain(|name, _| !name.starts_with(from) || name.starts_with(to));
             }
         }
     }
@@ -130,6 +129,13 @@ impl NameChange {
             Self::Add(path, _) | Self::Remove(path) | Self::Rename(_, path, _) => {
                 parent(path) == dir || (is_root(parent(path)) && is_root(dir))
             }
+        }
+    }
+
+    fn is_below(&self, dir: &Path) -> bool {
+        match self {
+            Self::Add(path, _) | Self::Remove(path) => path.starts_with(dir),
+            Self::Rename(from, to, _) => from.starts_with(dir) || to.starts_with(dir),
         }
     }
 
@@ -144,7 +150,17 @@ impl NameChange {
     /// All but the other half.
     fn apply_first(&self, names: &mut Names) {
         match self {
-            Self::Rename(_, to, entry) if self.other_half().is_some() => drop(names.insert(Arc::clone(to), *entry)),
+            Self::Rename(from, to, Entry::Dir) => {
+                let inside = names.iter().filter_map(|(name, entry)| {
+                    let inside = name.strip_prefix(from).ok()?;
+                    // Joining nothing would end the name with a slash.
+                    let name = if inside.as_os_str().is_empty() { to.to_path_buf() } else { to.join(inside) };
+                    Some((name.into(), *entry))
+                });
+                let moved: Vec<(Arc<Path>, Entry)> = inside.collect();
+                names.extend(moved);
+            }
+            Self::Rename(_, to, entry) => drop(names.insert(Arc::clone(to), *entry)),
             _ => self.apply(names),
         }
     }
@@ -249,11 +265,12 @@ impl Disk {
                     if *step >= synced.since || !change.in_folder(dir) {
                         return true;
                     }
+                    let Some(other) = change.other_half() else {
+                        change.apply(durable);
+                        return false;
+                    };
                     change.apply_first(durable);
-                    match change.other_half() {
-                        Some(other) => *change = other,
-                        None => return false,
-                    }
+                    *change = other;
                     true
                 });
             }
@@ -269,6 +286,27 @@ impl Disk {
             Some(Entry::Dir) => Ok(()),
             Some(Entry::File(_)) => Err(io::ErrorKind::NotADirectory.into()),
             None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// What `from` is, if it may be renamed to `to`. A folder may once its name and all names in it are durable: what
+    /// becomes of others then is not simulated.
+    pub(super) fn renamed(&self, from: &Path, to: &Path) -> io::Result<Entry> {
+        self.check_parent(to)?;
+        let entry = *self.live.get(from).ok_or(io::ErrorKind::NotFound)?;
+        let there = self.live.get(to);
+        match entry {
+            Entry::File(_) if there == Some(&Entry::Dir) => Err(io::ErrorKind::IsADirectory.into()),
+            Entry::File(_) => Ok(entry),
+            Entry::Dir if to.starts_with(from) => Err(io::ErrorKind::InvalidInput.into()),
+            Entry::Dir if matches!(there, Some(Entry::File(_))) => Err(io::ErrorKind::NotADirectory.into()),
+            Entry::Dir if self.live.keys().any(|path| parent(path) == to) => {
+                Err(io::ErrorKind::DirectoryNotEmpty.into())
+            }
+            Entry::Dir if self.unsynced_names.iter().any(|(_, change)| change.is_below(from)) => {
+                Err(io::Error::new(io::ErrorKind::Unsupported, "the simulated disk renames synced folders only"))
+            }
+            Entry::Dir => Ok(entry),
         }
     }
 

@@ -90,6 +90,42 @@ fn a_rename_into_another_folder_needs_both_folders_synced_and_loses_nothing() {
     assert_eq!((content(&fs, "d/f"), content(&fs, "e/g").is_some()), (None, true), "a running process sees it at once");
 }
 
+/// A folder takes along what is in it; otherwise it is as with a file.
+#[test]
+fn a_folder_that_is_renamed_is_never_in_neither_place_and_replaces_an_empty_one_only() {
+    let (fs, file) = disk();
+    let (d, new) = (Path::new("d"), Path::new("e/new"));
+    fs.create_dir_all(new).unwrap();
+    assert_eq!(fs.rename(d, new).unwrap_err().kind(), io::ErrorKind::Unsupported, "its names are not durable yet");
+    file.write_all_at(0, b"x").unwrap();
+    file.sync_data().unwrap();
+    for dir in ["d", "e", ""] {
+        fs.sync_dir(Path::new(dir)).unwrap();
+    }
+    let full = fs.kill();
+    full.create(&new.join("other")).unwrap();
+    assert_eq!(full.rename(d, new).unwrap_err().kind(), io::ErrorKind::DirectoryNotEmpty);
+    assert!(full.rename(d, Path::new("d/inside")).is_err() && full.rename(d, Path::new("d/f")).is_err());
+    assert_eq!(full.rename(Path::new("d/f"), new).unwrap_err().kind(), io::ErrorKind::IsADirectory);
+
+    fs.rename(d, new).unwrap();
+    let seen = |fs: &SimFs| -> BTreeSet<(bool, bool)> {
+        let found = |seed| {
+            let left = fs.crash(seed);
+            let holds = |path| content(&left, path).is_some_and(|bytes| bytes == b"x");
+            (holds("d/f"), holds("e/new/f"))
+        };
+        (0..200).map(found).collect()
+    };
+    let (old, both, new) = ((true, false), (true, true), (false, true));
+    assert_eq!(seen(&fs), [old, both, new].into());
+    fs.sync_dir(Path::new("e")).unwrap();
+    assert_eq!(seen(&fs), [both, new].into());
+    fs.sync_dir(Path::new("")).unwrap();
+    assert_eq!(seen(&fs), [new].into());
+    assert_eq!((content(&fs, "d/f"), content(&fs, "e/new/f")), (None, Some(b"x".to_vec())));
+}
+
 #[test]
 fn faults_hit_their_operation_and_a_failed_sync_loses_its_writes() {
     let (fs, file) = disk();

@@ -1,0 +1,70 @@
+//! A copy that was made in one place and is wanted in another.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use tidegauge_storage::fs::{Fs, OsFs, sync_above};
+
+use super::restore::{refuse_if_held, restore_on};
+use super::{BackupError, BackupReport};
+
+/// Gives the copy in `made`, as [`backup`](super::backup) leaves it, the name `target`. Where that is another file
+/// system it is copied as by [`restore`](super::restore) and removed behind that; what was copied is answered then,
+/// and `progress` is told of it.
+///
+/// Once this has answered, a power loss leaves it at `target`, and before that in one of the two places.
+///
+/// # Errors
+/// [`BackupError`]. Nothing that is there already is touched, but for an empty folder.
+pub fn bring(
+    made: impl AsRef<Path>,
+    target: impl AsRef<Path>,
+    progress: impl Fn(u64, u64),
+) -> Result<Option<BackupReport>, BackupError> {
+    refuse_if_held(made.as_ref())?;
+    bring_on(&(Arc::new(OsFs) as Arc<dyn Fs>), made.as_ref(), target.as_ref(), &progress)
+}
+
+pub(crate) fn bring_on(
+    fs: &Arc<dyn Fs>,
+    made: &Path,
+    target: &Path,
+    progress: &dyn Fn(u64, u64),
+) -> Result<Option<BackupReport>, BackupError> {
+    let above = named(target.parent());
+    fs.create_dir_all(above).map_err(|e| BackupError::io(above, e))?;
+    // Before the copy moves there: in a folder without a name of its own it would be nowhere.
+    sync_above(&**fs, above).map_err(|(folder, e)| BackupError::io(&folder, e))?;
+    if fs.rename(made, target).is_err() {
+        let report = restore_on(fs, made, target, progress)?;
+        remove(&**fs, made).map_err(|e| BackupError::io(made, e))?;
+        return Ok(Some(report));
+    }
+    let not_synced = |folder: &Path, source| {
+        let (target, folder) = (target.to_owned(), folder.to_owned());
+        BackupError::NotSynced { target, folder, source }
+    };
+    let was_in = named(made.parent());
+    fs.sync_dir(above).map_err(|e| not_synced(above, e))?;
+    fs.sync_dir(was_in).map_err(|e| not_synced(was_in, e))?;
+    Ok(None)
+}
+
+/// The folder at hand has no name.
+fn named(folder: Option<&Path>) -> &Path {
+    folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The manifest first: what has none is no store.
+fn remove(fs: &dyn Fs, made: &Path) -> io::Result<()> {
+    fs.remove(&made.join("MANIFEST"))?;
+    let segments = made.join("segments");
+    for folder in [&segments, made] {
+        for name in fs.list(folder)? {
+            fs.remove(&folder.join(name))?;
+        }
+        fs.remove_dir(folder)?;
+    }
+    Ok(())
+}
