@@ -19,7 +19,10 @@ const WORKLOADS: u64 = 8;
 /// Crash points for each that is opened twice.
 const TWICE_ONE_IN: u64 = 8;
 
-/// Which line asks for the sync at hand, and which kind it is.
+/// Syncs for several lines: each of those is a site.
+const SHARED: &str = "sync_above";
+
+/// Which line asks for the sync at hand, and which kind it is. Where several lines share what asks, which of them.
 ///
 /// # Panics
 /// If the backtrace tells no line of ours: our packages are built with line tables, whatever a profile says
@@ -28,7 +31,7 @@ const TWICE_ONE_IN: u64 = 8;
 pub fn caller() -> SyncSite {
     let trace = Backtrace::force_capture().to_string();
     let mut lines = trace.lines().map(str::trim).peekable();
-    let mut kind = None;
+    let (mut kind, mut by) = (None, String::new());
     while let Some(line) = lines.next() {
         let Some((_, name)) = line.split_once(": ") else { continue };
         let Some(place) = lines.next_if(|next| next.starts_with("at ")) else { continue };
@@ -42,7 +45,10 @@ pub fn caller() -> SyncSite {
             && !simulated
             && ours
         {
-            return format!("{}: {kind}", line_of(place)).into();
+            if !name.contains(SHARED) {
+                return format!("{}: {kind}{by}", line_of(place)).into();
+            }
+            by = format!(", by {SHARED}");
         }
     }
     panic!("no line of ours asks for a sync in {trace}");
