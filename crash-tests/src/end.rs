@@ -10,6 +10,7 @@ use tidegauge_storage::fs::sim::SimFs;
 use tidegauge_storage::manifest::{Manifest, State};
 use tidegauge_storage::wal::Epoch;
 
+use crate::examine::Must;
 use crate::manifest::Commits;
 use crate::script::Rng;
 use crate::store;
@@ -108,30 +109,55 @@ fn wipe(disk: &SimFs, path: &Path, from: u64) {
     disk.open(path).and_then(|file| file.write_all_at(from, &zeros)).expect("it is there");
 }
 
+/// Damage that was not refused as it should be.
+#[derive(Debug)]
+pub struct Passed {
+    /// In words.
+    pub what: String,
+    /// The damaged disk.
+    pub disk: SimFs,
+    /// What it should do.
+    pub must: Must,
+}
+
+/// What an opening says of damage to the log, and to the manifest.
+pub const OF_LOG: &str = "WAL file";
+/// As above.
+pub const OF_MANIFEST: &str = "MANIFEST";
+
+/// Opens a damaged disk, which must be refused with a word.
+///
+/// # Errors
+/// [`Passed`] where it is not: `what` was done to it.
+pub fn refuses(disk: &SimFs, durability: Durability, word: &'static str, what: &str) -> Result<(), Passed> {
+    let opened = disk.kill();
+    let said = match store::open(&opened, durability) {
+        Err(e) if e.to_string().contains(word) => return Ok(()),
+        Err(e) => format!("the refusal does not name it: {e}"),
+        Ok(engine) => {
+            let _next = opened.next_process();
+            let _ = engine.close();
+            "it was cut without a word".to_owned()
+        }
+    };
+    Err(Passed { what: format!("{what}, and {said}"), disk: disk.kill(), must: Must::Refuse(word) })
+}
+
 /// Damages what is known to have been durable at the end of the log: a bit of the frame that a witness calls durable;
 /// the last file that the manifest knows, cut short or gone; everything from a frame on that the manifest calls durable,
 /// with what says so behind it. The store must refuse each. Answers how often it did.
 ///
 /// # Errors
 /// Says what was cut without a word.
-pub fn damage(disk: &SimFs, durability: Durability, rng: &mut Rng) -> Result<u64, String> {
+pub fn damage(disk: &SimFs, durability: Durability, rng: &mut Rng) -> Result<u64, Passed> {
     let Some(end) = End::of(disk) else { return Ok(0) };
     let mut refused = 0;
     let mut check = |what: String, change: &mut dyn FnMut(&SimFs)| {
         let disk = disk.kill();
         change(&disk);
-        match store::open(&disk, durability) {
-            Err(e) if e.to_string().contains("WAL file") => {
-                refused += 1;
-                Ok(())
-            }
-            Err(e) => Err(format!("{what}, and the refusal does not name it: {e}")),
-            Ok(engine) => {
-                let _next = disk.next_process();
-                let _ = engine.close();
-                Err(format!("{what}, and it was cut without a word"))
-            }
-        }
+        refuses(&disk, durability, OF_LOG, &what)?;
+        refused += 1;
+        Ok(())
     };
     if let Some(frame) = end.witnessed() {
         let bit = frame.at * 8 + rng.below(frame.len * 8);

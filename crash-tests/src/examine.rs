@@ -21,12 +21,25 @@ pub struct Violation {
     pub what: String,
     /// Where it came from.
     pub trail: String,
-    /// The disk before it was opened.
+    /// The disk before it was opened, with what was damaged on it.
     pub disk: SimFs,
+    /// What an opening should do with it.
+    pub must: Must,
     /// What was allowed.
     pub expected: Expected,
     /// How it is to be opened.
     pub durability: Durability,
+}
+
+/// What becomes of a disk when it is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Must {
+    /// It opens, and holds what is expected.
+    Open,
+    /// Part of it is damaged: it is refused, and the refusal says where.
+    Refuse(&'static str),
+    /// A bit is turned over: either is right.
+    Either,
 }
 
 /// How many of what there were.
@@ -76,6 +89,19 @@ impl Depth {
 /// Of so many disks one is damaged at the end of its log, too, and at that of its manifest.
 const DAMAGED_ONE_IN: u64 = 16;
 
+/// Whether a disk holds what is expected of it beside samples: lines of the audit log, a witness of the manifest, copies.
+///
+/// # Errors
+/// Says what is missing.
+pub fn is_kept(image: &SimFs, expected: &Expected) -> Result<(), String> {
+    let acts = store::audited(image);
+    if acts < expected.acts {
+        return Err(format!("the audit log has {acts} lines of {} acts", expected.acts));
+    }
+    manifest::check(image, expected.witnessed)?;
+    expected.copies.iter().try_for_each(|(finished, copy)| store::check_copy(&image.kill(), copy, *finished))
+}
+
 /// Opens `disk`, compares, and goes on as far as `depth` says.
 ///
 /// # Errors
@@ -97,20 +123,14 @@ pub fn examine(
     let image = disk.kill();
     let wrong = |what: String| {
         let (disk, expected) = (image.kill(), expected.clone());
-        Box::new(Violation { what, trail: String::new(), disk, expected, durability })
+        Box::new(Violation { what, trail: String::new(), disk, must: Must::Open, expected, durability })
     };
-    let acts = store::audited(&image);
-    if acts < expected.acts {
-        return Err(wrong(format!("the audit log has {acts} lines of {} acts", expected.acts)));
-    }
-    manifest::check(&image, expected.witnessed).map_err(wrong)?;
-    for (finished, copy) in &expected.copies {
-        store::check_copy(&image.kill(), copy, *finished).map_err(wrong)?;
-    }
+    let passed = |end::Passed { what, disk, must }| Box::new(Violation { disk, must, ..*wrong(what) });
+    is_kept(&image, &expected).map_err(wrong)?;
     if rng.below(DAMAGED_ONE_IN) == 0 {
-        let refused = end::damage(&image, durability, rng).map_err(wrong)?;
+        let refused = end::damage(&image, durability, rng).map_err(passed)?;
         counts.damaged.fetch_add(refused, Ordering::Relaxed);
-        let refused = manifest::damage(&image, durability, rng).map_err(wrong)?;
+        let refused = manifest::damage(&image, durability, rng).map_err(passed)?;
         counts.manifests.fetch_add(refused, Ordering::Relaxed);
     }
     if goes_on {

@@ -1,6 +1,7 @@
 //! P4: a disk that fails or runs full once, at each operation of a workload; and one that ages.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tidegauge::{Recovery, Timestamp};
@@ -213,6 +214,38 @@ pub fn salvage(disk: &SimFs, was: &[Contents], pushed: &HashSet<(Key, u64)>, scr
     if reread.found == read.found { Ok(()) } else { Err("the next opening finds something else".to_owned()) }
 }
 
+/// A disk of which a bit is turned over.
+#[derive(Debug)]
+pub struct Turned {
+    /// With it.
+    pub disk: SimFs,
+    path: PathBuf,
+    bit: u64,
+}
+
+impl Turned {
+    /// Whether it may pass for the end of something that nobody called durable.
+    #[must_use]
+    pub fn may_be_cut(&self) -> bool {
+        [".wal", "MANIFEST"].iter().any(|end| self.path.to_string_lossy().ends_with(end))
+    }
+}
+
+/// Turns any bit over of any file.
+///
+/// # Panics
+/// If there is no byte.
+#[must_use]
+pub fn turn_over(disk: &SimFs, rng: &mut Rng) -> Turned {
+    let mut files: Vec<_> = disk.files().into_iter().filter(|(_, len)| *len > 0).collect();
+    let (path, len) = files.swap_remove(rng.below(files.len() as u64) as usize);
+    // Where there is something: the rest of a file is zeros.
+    let bit = rng.below(len.min(24 << 10) * 8);
+    let disk = disk.kill();
+    disk.flip(&path, bit).expect("it is there");
+    Turned { disk, path, bit }
+}
+
 /// Opens a disk with one bit turned over: everything is right or refused, never wrong.
 ///
 /// `expected` is what was durable on it. The last durable frames of a log that never rested have no witness, nor have
@@ -221,18 +254,12 @@ pub fn salvage(disk: &SimFs, was: &[Contents], pushed: &HashSet<(Key, u64)>, scr
 /// # Errors
 /// Says what came back that was never there.
 pub fn flip_one(
-    disk: &SimFs,
+    turned: &Turned,
     expected: &Expected,
     any_prefix: &Expected,
-    rng: &mut Rng,
     (script, was, pushed): (&Script, &[Contents], &HashSet<(Key, u64)>),
 ) -> Result<Rot, String> {
-    let files: Vec<_> = disk.files().into_iter().filter(|(_, len)| *len > 0).collect();
-    let disk = disk.kill();
-    let (path, len) = &files[rng.below(files.len() as u64) as usize];
-    // Where there is something: the rest of a file is zeros.
-    let bit = rng.below(len.min(&(24 << 10)) * 8);
-    disk.flip(path, bit).map_err(|e| e.to_string())?;
+    let (disk, path, bit) = (turned.disk.kill(), &turned.path, turned.bit);
     let place = || format!("bit {bit} of {}", path.display());
     let engine = match store::open(&disk, script.durability) {
         Ok(engine) => engine,
@@ -257,7 +284,7 @@ pub fn flip_one(
             Ok(Rot::NotRead)
         }
         Ok(read) if expected.check(&read.found).is_ok() => Ok(Rot::Right),
-        Ok(read) if [".wal", "MANIFEST"].iter().any(|end| path.to_string_lossy().ends_with(end)) => {
+        Ok(read) if turned.may_be_cut() => {
             any_prefix.check(&read.found).map(|_| Rot::Cut).map_err(|e| format!("{}: {e}", place()))
         }
         Ok(read) => Err(format!("{}: {}", place(), expected.check(&read.found).err().unwrap_or_default())),

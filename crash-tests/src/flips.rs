@@ -6,9 +6,9 @@ use tidegauge_storage::fs::sim::SimFs;
 
 use crate::campaign::Recorded;
 use crate::end;
-use crate::examine::Violation;
-use crate::faults::{Rot, flip_one};
-use crate::oracle::Death;
+use crate::examine::{Must, Violation};
+use crate::faults::{Rot, flip_one, turn_over};
+use crate::oracle::{Death, Expected};
 use crate::script::{Rng, Script};
 use crate::store::{self, Read};
 
@@ -45,7 +45,7 @@ pub fn flip(
     let (expected, any) = (recorded.history.expected(step, death), recorded.history.any_prefix(step));
     let wrong = |what: String| {
         let (disk, expected, trail) = (disk.kill(), expected.clone(), "a bit turned over".to_owned());
-        Box::new(Violation { what, trail, disk, expected, durability: script.durability })
+        Box::new(Violation { what, trail, disk, must: Must::Open, expected, durability: script.durability })
     };
     if disk.files().iter().all(|(_, len)| *len == 0) {
         return Ok(());
@@ -54,12 +54,19 @@ pub fn flip(
     let prefix = expected.check(&was.found).map_err(wrong)?;
     let exactly = expected.exactly(&prefix);
     let rests = end::is_at_rest(&disk);
-    let rot = flip_one(&disk, &exactly, &any, rng, (script, &was.lanes, &recorded.pushed)).map_err(wrong)?;
+    let turned = turn_over(&disk, rng);
+    // Kept as it was opened.
+    let wrong = |what: String, expected: &Expected| {
+        let (disk, expected) = (turned.disk.kill(), expected.clone());
+        Box::new(Violation { disk, expected, must: Must::Either, ..*wrong(what) })
+    };
+    let rot = flip_one(&turned, &exactly, &any, (script, &was.lanes, &recorded.pushed))
+        .map_err(|what| wrong(what, if turned.may_be_cut() { &any } else { &exactly }))?;
     let count = match rot {
         Rot::Refused | Rot::NotRead => &flips.refused,
         Rot::Right => &flips.right,
         Rot::Cut if rests => {
-            return Err(wrong("log and manifest rested, and their end was cut without a word".to_owned()));
+            return Err(wrong("log and manifest rested, and their end was cut without a word".to_owned(), &exactly));
         }
         Rot::Cut => &flips.cut,
     };

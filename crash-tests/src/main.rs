@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use tidegauge_crash_tests::campaign::{Failure, Plan, campaign, crash_random};
-use tidegauge_crash_tests::case;
+use tidegauge_crash_tests::case::{self, Replayed};
 use tidegauge_crash_tests::examine::Counts;
 use tidegauge_crash_tests::script::{Name, Script};
 use tidegauge_crash_tests::short::crash_short;
@@ -120,7 +120,7 @@ fn main() -> ExitCode {
             }
         }
         Err(failure) => {
-            report(&failure, &cli.keep);
+            report(&failure, &plan, &cli.keep);
             ExitCode::FAILURE
         }
     }
@@ -153,9 +153,11 @@ fn too_few(counts: &Counts) -> Option<String> {
 
 fn replay(dir: &Path) -> ExitCode {
     match case::replay(dir) {
-        Ok((what, found)) => {
-            println!("then: {what}\nnow:  {found}");
-            ExitCode::SUCCESS
+        Ok(Replayed { then, now }) => {
+            let broken = now.is_err();
+            let now = now.map_or_else(|e| format!("still broken: {e}"), |found| format!("right: {found}"));
+            println!("then: {then}\nnow:  {now}");
+            if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         }
         Err(e) => {
             eprintln!("{}: {e}", dir.display());
@@ -218,14 +220,17 @@ fn again(plan: &Plan, name: Name, counts: &Counts) -> Result<u64, Box<Failure>> 
     Ok(AGAIN)
 }
 
-fn report(failure: &Failure, keep: &Path) {
+fn report(failure: &Failure, plan: &Plan, keep: &Path) {
     let Failure { script, name, .. } = failure;
     println!("BROKEN: {}", failure.what);
     println!(
         "at step {} of the disk, workload {name} ({}, {} lanes): {:?}",
         failure.step, script.durability, script.lanes, script.steps
     );
-    println!("the workload again: cargo run -p tidegauge-crash-tests -- --len {} workload {name}", script.steps.len());
+    println!(
+        "the workload again: cargo run -p tidegauge-crash-tests -- --seed {} --len {} --choices {} workload {name}",
+        plan.seed, plan.len, plan.choices
+    );
     if let Some(violation) = &failure.violation {
         let dir = keep.join(format!("{name}-{}", failure.step));
         match case::save(violation, &dir) {

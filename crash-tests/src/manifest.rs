@@ -6,8 +6,8 @@ use tidegauge::Durability;
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
 
+use crate::end::{OF_MANIFEST, Passed, refuses};
 use crate::script::Rng;
-use crate::store;
 
 /// As `docs/format/manifest.md` has it: where the witness and the first commit lie, and what a commit begins with.
 const WITNESS: usize = 48;
@@ -84,7 +84,7 @@ pub fn check(disk: &SimFs, number: u64) -> Result<(), String> {
 ///
 /// # Errors
 /// Says what was taken for a torn commit.
-pub fn damage(disk: &SimFs, durability: Durability, rng: &mut Rng) -> Result<u64, String> {
+pub fn damage(disk: &SimFs, durability: Durability, rng: &mut Rng) -> Result<u64, Passed> {
     let Some((commits, last)) = Commits::of(disk).and_then(|found| found.witnessed().map(|last| (found, last))) else {
         return Ok(0);
     };
@@ -105,15 +105,7 @@ pub fn damage(disk: &SimFs, durability: Durability, rng: &mut Rng) -> Result<u64
     for (what, change) in &change {
         let disk = disk.kill();
         change(&disk);
-        match store::open(&disk, durability) {
-            Err(e) if e.to_string().contains("MANIFEST") => {}
-            Err(e) => return Err(format!("commit {last} was durable, {what}, and the refusal does not name it: {e}")),
-            Ok(engine) => {
-                let _next = disk.next_process();
-                let _ = engine.close();
-                return Err(format!("commit {last} of the manifest was durable, {what}, and nobody says so"));
-            }
-        }
+        refuses(&disk, durability, OF_MANIFEST, &format!("commit {last} of the manifest was durable, {what}"))?;
     }
     Ok(change.len() as u64)
 }

@@ -272,7 +272,7 @@ pub enum Death {
 }
 
 /// Hashes of what may come back, the first being that of the least.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allowed {
     /// Operations of the first.
     pub floor: usize,
@@ -322,7 +322,7 @@ pub struct Copy {
 }
 
 /// Everything that may come back from one crash.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Expected {
     /// For each lane.
     pub lanes: Vec<Allowed>,
@@ -334,8 +334,8 @@ pub struct Expected {
     pub copies: Vec<(bool, Copy)>,
     /// Commits that the manifest calls durable itself, at least.
     pub witnessed: u64,
-    barriers: Arc<Vec<Vec<usize>>>,
-    atomics: Arc<Vec<Vec<usize>>>,
+    pub(crate) barriers: Arc<Vec<Vec<usize>>>,
+    pub(crate) atomics: Arc<Vec<Vec<usize>>>,
 }
 
 /// What came back.

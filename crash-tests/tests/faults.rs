@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use tidegauge::Durability;
 use tidegauge_crash_tests::campaign::{anyone, record};
 use tidegauge_crash_tests::examine::Counts;
-use tidegauge_crash_tests::faults::{Ending, Rot, fail_one, flip_one, run_full, unread};
+use tidegauge_crash_tests::faults::{Ending, Rot, fail_one, flip_one, run_full, turn_over, unread};
 use tidegauge_crash_tests::oracle::Death;
 use tidegauge_crash_tests::script::{Extent, Rng, Script, Step};
 use tidegauge_crash_tests::store;
@@ -207,7 +207,7 @@ fn a_flipped_bit_is_refused_or_changes_nothing() {
         engine.close().unwrap();
         let mut rng = Rng(seed);
         for _ in 0..400 {
-            let rot = flip_one(&disk, &expected, &any, &mut rng, (&script, &was, &recorded.pushed))
+            let rot = flip_one(&turn_over(&disk, &mut rng), &expected, &any, (&script, &was, &recorded.pushed))
                 .unwrap_or_else(|e| panic!("seed {seed}: {e}"));
             *rots.entry(format!("{rot:?}")).or_default() += 1;
         }
