@@ -197,7 +197,7 @@ fn run(plan: &Plan, counts: &Counts, started: Instant) -> Result<u64, Box<Failur
     let covered = crash_short(Script::short(), plan.points / 2, plan, counts, progress)?;
     let points = counts.points.load(Ordering::Relaxed);
     println!(
-        "{points} crash points: all choices at {} of {} steps of short workloads, some at the others ({:.0} s)",
+        "{points} crash points: all choices by pages at {} of {} steps of short workloads, some at the others ({:.0} s)",
         covered.whole,
         covered.steps,
         started.elapsed().as_secs_f64()

@@ -1,5 +1,5 @@
 //! Short workloads, each about one thing, crashed at every one of their steps with every choice of what was not synced,
-//! as far as there are crash points for that.
+//! page by page, as far as there are crash points for that; and with some where writes tear within pages.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,6 +12,8 @@ use crate::script::{Name, Rng, Script};
 
 /// Choices of one step that are tried at most, however many points there are.
 const EVERY_MAX: u64 = 3_000;
+/// Choices with tears at sectors, of each step at which every one by pages is tried.
+const TORN: u64 = 2;
 /// One workload's steps are gone through so many times, by different threads.
 const STRIPES: usize = 8;
 /// Crashes of recovered engines: about so many points for each.
@@ -22,7 +24,7 @@ const DEEP_POINTS: u64 = 10;
 pub struct Covered {
     /// Steps, all of them.
     pub steps: u64,
-    /// Those at which every choice was tried.
+    /// Those at which every choice by pages was tried.
     pub whole: u64,
 }
 
@@ -67,6 +69,11 @@ impl Ran {
     }
 }
 
+/// Choices with tears of a step with so many by pages: where there is nothing to choose, nothing tears.
+fn torn(choices: u64) -> u64 {
+    if choices > 1 { TORN } else { 0 }
+}
+
 /// How many points go where.
 #[derive(Clone, Copy, Debug)]
 struct Shares {
@@ -81,7 +88,9 @@ impl Shares {
         let steps: u64 = ran.iter().map(|ran| ran.choices.len() as u64).sum();
         let deep_one_in = (3 * DEEP_POINTS * steps).div_ceil(points.max(1)).max(1);
         let left = points.saturating_sub(steps + DEEP_POINTS * steps / deep_one_in);
-        let needs = |most: u64| ran.iter().flat_map(|ran| &ran.choices).map(|n| *n.min(&most)).sum::<u64>();
+        let needs = |most: u64| {
+            ran.iter().flat_map(|ran| &ran.choices).map(|n| if *n <= most { n + torn(*n) } else { most }).sum::<u64>()
+        };
         // The most that the points allow.
         let (mut least, mut most) = (1, EVERY_MAX);
         while least < most {
@@ -156,6 +165,7 @@ fn crash_stripe(
         let mut lose =
             |choose: &mut dyn Choose| lose_power(&timeline, history, choose, durability, rng, shallow, counts);
         let whole = if *choices <= shares.choices {
+            (0..torn(*choices)).try_for_each(|_| lose(&mut Random::by_sector(seeds.draw()))).map_err(failed)?;
             every_choice(shares.choices, &mut lose).map_err(failed)?
         } else {
             (0..shares.choices).try_for_each(|_| lose(&mut Random::new(seeds.draw()))).map_err(failed)?;

@@ -20,13 +20,20 @@ pub trait Choose {
 pub struct Random {
     seed: u64,
     mood: u64,
+    by_sector: bool,
 }
 
 impl Random {
     /// The choice of this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { seed, mood: 0 }
+        Self { seed, mood: 0, by_sector: false }
+    }
+
+    /// As above, and no write is whole beyond a sector.
+    #[must_use]
+    pub fn by_sector(seed: u64) -> Self {
+        Self { by_sector: true, ..Self::new(seed) }
     }
 
     /// SplitMix64.
@@ -42,7 +49,7 @@ impl Random {
 impl Choose for Random {
     fn begin(&mut self) -> u64 {
         self.mood = self.next() % 6;
-        if self.next().is_multiple_of(2) { SECTOR } else { PAGE }
+        if self.next().is_multiple_of(2) || self.by_sector { SECTOR } else { PAGE }
     }
 
     /// The newest state never, sometimes, mostly, always; otherwise any.

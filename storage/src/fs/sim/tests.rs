@@ -63,6 +63,31 @@ fn a_rename_is_old_or_new_never_both_and_growth_may_be_lost() {
     assert_eq!(lens.len(), 4);
 }
 
+#[test]
+fn a_write_within_a_page_tears_by_sector_and_never_where_every_page_is_tried() {
+    let (fs, file) = disk();
+    file.write_all_at(0, &[1; 4096]).unwrap();
+    file.sync_data().unwrap();
+    fs.sync_dir(Path::new("d")).unwrap();
+    file.write_all_at(0, &[2; 4096]).unwrap();
+    let torn = |choose: &mut dyn Choose| {
+        let left = SimFs::of(fs.lock().disk.after_power_loss(choose));
+        let bytes = content(&left, "d/f").unwrap();
+        assert!(bytes.chunks(512).all(|sector| sector.iter().all(|byte| *byte == sector[0])));
+        bytes.iter().any(|byte| *byte != bytes[0])
+    };
+    let times = |by: fn(u64) -> Random| (0..600).filter(|seed| torn(&mut by(*seed))).count();
+    let (by_sector, any) = (times(Random::by_sector), times(Random::new));
+    assert!(by_sector > any * 3 / 2 && any > 50, "{by_sector} and {any} of 600 are torn");
+    let mut every = Every::default();
+    loop {
+        assert!(!torn(&mut every));
+        if !every.more() {
+            break;
+        }
+    }
+}
+
 /// It is never in neither folder; the old name may be there until its own folder is synced, too.
 #[test]
 fn a_rename_into_another_folder_needs_both_folders_synced_and_loses_nothing() {
