@@ -11,7 +11,7 @@ use checksums::{index_start, u64_at};
 use salvaged::{DIR, SERIES, STORE, section, whole};
 use tidegauge_storage::fs::{Fs, sim::SimFs};
 use tidegauge_storage::model::{LabelLimits, Labels, SeqNo};
-use tidegauge_storage::segment::{Salvage, SegmentHeader, SegmentWriter, file_name};
+use tidegauge_storage::segment::{Salvage, Segment, SegmentHeader, SegmentWriter, file_name};
 use tidegauge_storage::source::Columns;
 
 /// Two records that tell of the same column, one of them wrongly: the bit that the right one is put right by is not taken
@@ -94,4 +94,35 @@ fn a_crafted_first_chunk_beside_a_damaged_block_ends_nothing() {
         }
         assert!(right > SERIES / 3, "{crafted} at {at}: {right} series are whole");
     }
+}
+
+/// Series that say in turn, under right checksums, that their chunks are all and none: whoever walks through the file
+/// reads each chunk once, and not once a series.
+#[test]
+fn chunks_that_many_series_claim_are_read_and_counted_once() {
+    const CLAIMING: i64 = 8;
+    let fs = SimFs::new();
+    let path = Path::new(DIR).join(file_name(1));
+    fs.create_dir_all(Path::new(DIR)).unwrap();
+    let header = SegmentHeader { store_id: STORE, ..SegmentHeader::default() };
+    let mut writer = SegmentWriter::create(Arc::new(fs.clone()), Path::new(DIR), 1, header).unwrap();
+    for i in 0..CLAIMING {
+        let labels = Labels::new([("n", i.to_string())], &LabelLimits::DEFAULT).unwrap();
+        // Each behind the one before: together they would make one series.
+        let columns = Columns { timestamps: (i * 100..i * 100 + 40).collect(), values: vec![0.5; 40] };
+        writer.push_series(&labels, &columns, SeqNo(1)).unwrap();
+    }
+    writer.finish().unwrap();
+    let mut bytes = fs.map(&path).unwrap().to_vec();
+    let (records, end) = section(&bytes, 3);
+    for (place, first) in (records..end).step_by(36).zip([0, CLAIMING as u32].into_iter().cycle()) {
+        checksums::put_u32(&mut bytes, place + 32, first);
+    }
+    checksums::fix_outline(&mut bytes);
+    fs.create(Path::new("1.seg")).unwrap().write_all_at(0, &bytes).unwrap();
+    let segment = Segment::open(&fs, Path::new("1.seg")).unwrap();
+    let (report, damage) = segment.survey();
+    assert_eq!((report.chunks, report.samples), (CLAIMING as u64, CLAIMING as u64 * 40));
+    assert!(damage.places().iter().any(|e| e.to_string().contains("chunks of series 2 belong to another one")));
+    assert_eq!(segment.chunks().filter(Result::is_ok).count(), CLAIMING as usize);
 }

@@ -1,6 +1,7 @@
 //! What `inspect` shows of the chunks.
 
 use super::Segment;
+use super::chunks::Unclaimed;
 use crate::chunk::{ChunkStats, TimestampEncoding, ValueEncoding};
 use crate::source::ReadError;
 
@@ -41,10 +42,12 @@ pub struct ChunkInfo {
 }
 
 impl Segment {
-    /// All chunks, by series and time. Each is checked against its checksum, none is decoded.
+    /// All chunks, by series and time. Each is checked against its checksum, none is decoded, and none
+    /// comes twice.
     pub fn chunks(&self) -> impl Iterator<Item = Result<ChunkInfo, ReadError>> + '_ {
+        let mut unclaimed = Unclaimed::default();
         (0..self.series_count()).flat_map(move |series| {
-            let (range, error) = match self.chunk_range(series) {
+            let (range, error) = match unclaimed.take(self, series) {
                 Ok(range) => (range, None),
                 Err(error) => (0..0, Some(Err(error))),
             };

@@ -1,6 +1,7 @@
 //! Reading all of a segment, to know that all of it can be read.
 
 use super::Segment;
+use super::chunks::Unclaimed;
 use super::places::DamagedPlaces;
 use super::sets::SetDecoder;
 use crate::chunk::ChunkStats;
@@ -28,6 +29,7 @@ pub struct VerifyReport {
 struct Survey {
     report: VerifyReport,
     damage: DamagedPlaces,
+    unclaimed: Unclaimed,
     /// Of the chunk at hand.
     samples: Columns,
 }
@@ -50,6 +52,7 @@ impl Segment {
         let mut survey = Survey {
             report: VerifyReport { bytes: self.info.file_bytes, ..VerifyReport::default() },
             damage: DamagedPlaces::default(),
+            unclaimed: Unclaimed::default(),
             samples: Columns::default(),
         };
         self.index.check_all(&self.path, &self.map, |e| survey.damage.note(e));
@@ -91,7 +94,7 @@ impl Segment {
     }
 
     fn verify_chunks(&self, ordinal: u32, survey: &mut Survey) {
-        let numbers = match self.chunk_range(ordinal) {
+        let numbers = match survey.unclaimed.take(self, ordinal) {
             Ok(numbers) => numbers,
             Err(e) => return survey.damage.note(e),
         };
