@@ -52,7 +52,7 @@ pub struct Ratios {
     pub options: String,
     /// Options of the second.
     pub against: String,
-    /// Pairs of runs, the first before the second in each.
+    /// Pairs of runs; which comes first alternates.
     pub pairs: u32,
     /// Each figure that both have.
     pub figures: Vec<Figure>,
@@ -91,11 +91,13 @@ pub fn measure(options: &Options, progress: &Progress) -> Result<Ratios, Error> 
     let mut pairs = Vec::new();
     progress.samples("runs", u64::from(options.pairs) * 2);
     for pair in 0..options.pairs {
-        let of_first = run(&first)?;
+        let (before, behind) = in_turn(pair, (&first, &second));
+        let of_before = run(before)?;
         progress.at(u64::from(pair) * 2 + 1);
-        let of_second = run(&second)?;
+        let of_behind = run(behind)?;
         progress.at(u64::from(pair) * 2 + 2);
-        pairs.push((of_first, of_second));
+        // Back in the order of the figures.
+        pairs.push(in_turn(pair, (of_before, of_behind)));
     }
     Ok(Ratios {
         verb: "ratios",
@@ -106,6 +108,11 @@ pub fn measure(options: &Options, progress: &Progress) -> Result<Ratios, Error> 
         verified: true,
         machine: Machine::with(std::path::Path::new(".")),
     })
+}
+
+/// Which of a pair comes first alternates: what the one before leaves to the machine meets both.
+fn in_turn<T>(pair: u32, (first, second): (T, T)) -> (T, T) {
+    if pair.is_multiple_of(2) { (first, second) } else { (second, first) }
 }
 
 fn check(line: &str) -> Result<(), Error> {
@@ -192,6 +199,12 @@ mod tests {
         let Figure { ratio, least, greatest, median, median_against, .. } = found[0];
         assert_eq!((ratio, least, greatest, median, median_against), (2.0, 0.9, 5.0, 10.0, 8.0));
         assert_eq!((found[1].least, found[1].greatest), (1.0, 1.0));
+    }
+
+    #[test]
+    fn each_of_a_pair_is_first_in_turn_and_the_figures_stay_where_they_belong() {
+        assert_eq!([0, 1, 2].map(|pair| in_turn(pair, ("a", "b")).0), ["a", "b", "a"]);
+        (0..4).for_each(|pair| assert_eq!(in_turn(pair, in_turn(pair, ("a", "b"))), ("a", "b")));
     }
 
     #[test]
