@@ -108,7 +108,7 @@ mod tests {
             "machine":{"cpu":"A & B","cores":2,"memory_bytes":1073741824,"kernel":"6","disk":{"file_system":"ext4",
             "device":"/dev/vda"},"build":"release"}}"#;
         let roofs = r#"{"append_release_ns":1.3,"memcpy_gb_s":10.0,"read_sum_all_gb_s":32.0,"write_mb_s":200.0,
-            "cores":2,"random_access_ns":100.0,"vec_append_w1_m_s":38.0,
+            "cores":2,"random_access_ns":100.0,"fetch_add_contended_ns":13.0,"vec_append_w1_m_s":38.0,
             "pwrite_fdatasync_64k_us":{"p50":120.0,"p99":987.0}}"#;
         let concurrency = r#"{"verb":"concurrency","verified":true,"cells":[{"mode":"read","workers":1,"ops_per_s":1e6,
             "read_curve_ns":[[0.0,50.0],[0.5,70.0]],"write_curve_ns":[]}]}"#;
@@ -149,6 +149,8 @@ mod tests {
             assert!(!plot.svg.contains("NaN") && !plot.svg.contains("inf"), "{}", plot.svg);
         }
         assert!(!plots[1].svg.contains("0.001") && plots[1].svg.contains(">1.00 ns<"), "{}", plots[1].svg);
+        let workers = plots.iter().find(|plot| plot.name == "concurrency").unwrap();
+        assert!(!workers.svg.contains("load from memory"), "reads that overlap go through it: {}", workers.svg);
         // 1.3 ns for each append of 16 bytes.
         assert!(plots[0].svg.contains("769"), "{}", plots[0].svg);
         assert!(plots[0].svg.contains("4,000 series, one core: 38.0 M/s"), "{}", plots[0].svg);
