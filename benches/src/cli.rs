@@ -14,6 +14,9 @@ use crate::workload::Kind;
 #[derive(Debug, Parser)]
 #[command(name = "tidegauge-bench", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
+    /// The process that started this one, with whose end this one ends.
+    #[arg(long, hide = true, value_name = "PID")]
+    pub parent: Option<u32>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, kill_process_group, set_parent_process_death_signal, waitid,
 };
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 /// Whoever makes or removes one of them holds the lock meanwhile, so a signal finds all there are.
@@ -34,13 +34,16 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From now on SIGINT and SIGTERM end this program with 130 and 143, and nothing is left behind. With `stop` the first
-/// signal only sets that.
+/// From now on SIGHUP, SIGINT and SIGTERM end this program with 129, 130 and 143, and nothing is left behind. With `stop`
+/// the first signal only sets that. A SIGHUP that is ignored stays so: `nohup` means it.
 ///
 /// # Errors
 /// If the system takes no handler or no thread.
 pub fn end_on_signals(mut stop: Option<Arc<AtomicBool>>) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    if !ignores_hangups(&std::fs::read_to_string("/proc/self/status").unwrap_or_default()) {
+        signals.add_signal(SIGHUP)?;
+    }
     let listen = move || {
         for signal in signals.forever() {
             match stop.take() {
@@ -51,6 +54,12 @@ pub fn end_on_signals(mut stop: Option<Arc<AtomicBool>>) -> io::Result<()> {
         }
     };
     thread::Builder::new().name("signals".into()).spawn(listen).map(|_| ())
+}
+
+/// What the system says of a process: signal n is bit n - 1 of those ignored.
+fn ignores_hangups(status: &str) -> bool {
+    let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    ignored.is_some_and(|ignored| ignored & 1 << (SIGHUP - 1) != 0)
 }
 
 /// From now on the end of the process with this number, which started this one, is a SIGTERM to this one.
@@ -263,5 +272,17 @@ impl Drop for Victim {
         let mut held = locked(&HELD);
         locked(&self.0).end();
         held.children.retain(|child| !Arc::ptr_eq(child, &self.0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hangup_that_is_ignored_is_seen_to_be() {
+        assert!(ignores_hangups("Name:\tx\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n"));
+        assert!(!ignores_hangups("SigIgn:\t0000000000001000\nSigCgt:\t0000000000000001\n"));
+        assert!(!ignores_hangups(""));
     }
 }

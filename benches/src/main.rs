@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use clap::Parser;
 use tidegauge_bench::Error;
 use tidegauge_bench::cli::{Cli, Command};
-use tidegauge_bench::leftovers::{end_on_signals, give_way};
+use tidegauge_bench::leftovers::{end_on_signals, end_with, give_way};
 use tidegauge_bench::live::Window;
 use tidegauge_bench::progress::Progress;
 use tidegauge_bench::roofs::Roofs;
@@ -26,7 +26,9 @@ fn main() -> ExitCode {
         }
     };
     let progress = Progress::on_terminal();
-    let result = command(cli.command, &progress);
+    // Before there is anything to clear away.
+    let followed = cli.parent.map_or(Ok(()), end_with).map_err(Error::signals);
+    let result = followed.and_then(|()| command(cli.command, &progress));
     give_way();
     progress.finish();
     let outcome = result.and_then(|outcome| {

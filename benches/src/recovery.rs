@@ -143,6 +143,7 @@ pub fn measure(options: &Options, progress: &Progress) -> Result<Recovery, Error
 fn start(data: &Path, options: &Options) -> Result<Victim, Error> {
     let this = std::env::current_exe().map_err(Error::io("this program"))?;
     let mut command = Command::new(&this);
+    command.args(["--parent", &std::process::id().to_string()]);
     command.args(["recovery", "--victim", "--workload", &options.workload.to_string()]);
     command.args(["--batch", &options.batch.to_string(), "--seed", &options.seed.to_string()]);
     command.args(["--durability", &options.durability.to_string()]).arg("--data-dir").arg(data);

@@ -331,6 +331,10 @@ fn victims(dir: &Path) -> Vec<PathBuf> {
 #[test]
 fn an_interrupt_leaves_neither_a_folder_nor_a_process_behind() {
     let dir = tempfile::tempdir().unwrap();
+    // Under `nohup` it stays ignored, by who is started as well.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
+    let hangup = (u64::from_str_radix(ignored, 16).unwrap() & 1 == 0).then_some(("-HUP", 129));
     for line in [
         "run --samples 4000 --for 10m",
         "recovery --for 10m",
@@ -338,7 +342,7 @@ fn an_interrupt_leaves_neither_a_folder_nor_a_process_behind() {
         "beside --samples 1600000 --for 10m",
         "ratios --for=10m --samples=4000",
     ] {
-        for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+        for (signal, code) in [("-INT", 130), ("-TERM", 143)].into_iter().chain(hangup) {
             assert_eq!(interrupted(dir.path(), line, &[signal]), Some(code), "{line} {signal}");
             assert_eq!(folders(dir.path()), Vec::<PathBuf>::new(), "{line} {signal}");
             assert_eq!(victims(dir.path()), Vec::<PathBuf>::new(), "{line} {signal}");
@@ -348,6 +352,25 @@ fn an_interrupt_leaves_neither_a_folder_nor_a_process_behind() {
     let line = "run --samples 4000 --for 10m --data-dir named";
     assert_eq!(interrupted(dir.path(), line, &["-INT"]), Some(130));
     assert_eq!(folders(dir.path()), [dir.path().join("named")]);
+}
+
+/// Nobody else is left to end them: a run removes its folder, a victim pushes no longer.
+#[test]
+fn what_a_killed_driver_had_started_ends_with_it() {
+    let soon = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    for line in ["ratios --for=10m --samples=4000", "recovery --for 10m"] {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().canonicalize().unwrap();
+        assert_eq!(interrupted(dir.path(), line, &["-KILL"]), None);
+        let is_there = |process: &PathBuf| std::fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd == place);
+        while folders(Path::new("/proc")).iter().any(is_there) {
+            assert!(std::time::Instant::now() < soon, "{line}: what it started goes on");
+            std::thread::yield_now();
+        }
+        if line.starts_with("ratios") {
+            assert_eq!(folders(dir.path()), Vec::<PathBuf>::new());
+        }
+    }
 }
 
 #[test]

@@ -78,8 +78,8 @@ const EXAMPLES: &str = "Examples:
   tidegauge-compare --only fjall,prometheus --samples 500000 --durability sync
   tidegauge-compare --json > compared.json
 
-Exit codes: 0 fine, 1 a store gave back something wrong or could not be measured, 2 the request makes no sense, 130
-and 143 ended by SIGINT and SIGTERM: servers and data are gone then.";
+Exit codes: 0 fine, 1 a store gave back something wrong or could not be measured, 2 the request makes no sense, 129,
+130 and 143 ended by SIGHUP, SIGINT and SIGTERM: servers and data are gone then.";
 
 fn main() -> ExitCode {
     let options = Options::parse();
