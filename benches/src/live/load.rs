@@ -72,7 +72,8 @@ impl<'a> Load<'a> {
     /// Pushes until `over` says so, and waits until all of it is visible.
     /// `over` is told how many samples were pushed since the beginning.
     pub(super) fn flat_out(&mut self, over: impl Fn(u64) -> bool) -> Result<Phase, Error> {
-        let (start, before, mut push, began) = (Instant::now(), self.pushed, Latency::new(), Preempted::so_far());
+        let (before, mut push, taken_before) = (self.pushed, Latency::new(), Preempted::so_far());
+        let start = Instant::now();
         while !over(self.pushed) {
             let Some(block) = self.feed.next_block()? else { break };
             for samples in block.chunks(self.batch) {
@@ -84,7 +85,8 @@ impl<'a> Load<'a> {
             }
         }
         self.until_visible()?;
-        let (elapsed, preempted) = (start.elapsed(), Preempted::so_far().since(began));
+        let elapsed = start.elapsed();
+        let preempted = Preempted::so_far().since(taken_before);
         Ok(Phase { samples: self.pushed - before, elapsed, push, preempted })
     }
 
@@ -97,7 +99,8 @@ impl<'a> Load<'a> {
         over: impl Fn() -> bool,
     ) -> Result<Phase, Error> {
         let schedule = Schedule { samples_per_s, batch: self.batch as u64, appenders: 1, index: 0 };
-        let (start, before, mut push, began) = (Instant::now(), self.pushed, Latency::new(), Preempted::so_far());
+        let (before, mut push, taken_before) = (self.pushed, Latency::new(), Preempted::so_far());
+        let start = Instant::now();
         while let Some(block) = self.feed.next_block()? {
             for samples in block.chunks(self.batch) {
                 let due = origin + schedule.due_after(self.pushed - first);
@@ -113,7 +116,8 @@ impl<'a> Load<'a> {
             }
         }
         self.until_visible()?;
-        let (elapsed, preempted) = (start.elapsed(), Preempted::so_far().since(began));
+        let elapsed = start.elapsed();
+        let preempted = Preempted::so_far().since(taken_before);
         Ok(Phase { samples: self.pushed - before, elapsed, push, preempted })
     }
 

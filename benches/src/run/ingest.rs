@@ -56,7 +56,7 @@ pub(super) struct Ingested {
     pub(super) cpu_before_s: f64,
     /// Push calls under load.
     pub(super) loaded: Latency,
-    /// What was taken from the threads that push, until the last sample was visible.
+    /// What was taken from the threads that push, until the clocks stopped.
     pub(super) preempted: Preempted,
     /// From before a push until it was durable, where each was waited for.
     pub(super) acks: Latency,
@@ -99,12 +99,13 @@ pub(super) fn ingest(
     let done = thread::scope(|scope| {
         let run = |share, count, index| {
             let appender = engine.appender_with(BackPressure::Block(PATIENCE));
+            // Before the clock starts: two files are read for it.
+            let began = Preempted::so_far();
             ready.wait();
             go.wait();
             let appender = appender.map_err(Error::engine("making an appender"))?;
             let timed_every = (TIMED_ONE_IN / pushing.batch).max(1) as u64;
             let (loaded, acks) = (Latency::new(), Latency::new());
-            let began = Preempted::so_far();
             let pusher = Pusher { engine, appender, pushing, clock, loaded, began, acks, calls: 0, timed_every };
             match pushing.rate {
                 None => pusher.run(workload, share, count),
@@ -262,13 +263,14 @@ impl Pusher<'_> {
         let reach = |level| last.map_or(Ok(()), |ack| self.reach(ack, level));
         reach(Level::Visible)?;
         let (visible, cpu_s) = (Instant::now(), cpu_s());
-        let preempted = Preempted::so_far().since(self.began);
         let durable = if self.pushing.durable {
             reach(Level::Durable)?;
             Some(Instant::now())
         } else {
             None
         };
+        // After the clocks have stopped: two files are read for it.
+        let preempted = Preempted::so_far().since(self.began);
         let Self { loaded, acks, .. } = self;
         Ok(Done { pushed, visible, durable, cpu_s, loaded, preempted, acks, arrivals, registered })
     }
