@@ -1,5 +1,7 @@
 //! A whole store of this version is kept in `fixtures/store-v2`: segments with cold columns, one that was flushed, a log,
 //! deletes. Whatever later releases write, they open it.
+// Without `cold` one test is left, which reads none of it.
+#![cfg_attr(not(feature = "cold"), allow(dead_code, unused_imports))]
 
 mod support;
 
@@ -21,9 +23,10 @@ fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/store-v2")
 }
 
-/// Cold encoding pays for the first, the second is a counter that begins anew.
+/// Cold encoding pays for the first, the second is a counter that begins anew. Only what IEEE 754 says to the last bit:
+/// a sine may be another one with the next library.
 fn value(host: usize, i: i64) -> f64 {
-    if host == 0 { (1.0 + i as f64 / 700.0).sin() } else { (i % 1_000) as f64 }
+    if host == 0 { 700.0 / (700 + i) as f64 } else { (i % 1_000) as f64 }
 }
 
 fn expected() -> Contents {
