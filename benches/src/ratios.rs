@@ -129,7 +129,10 @@ fn check(line: &str) -> Result<(), Error> {
 fn run(line: &str) -> Result<Value, Error> {
     let this = std::env::current_exe().map_err(Error::io("this program"))?;
     let mut command = Command::new(&this);
-    command.args(["--parent", &std::process::id().to_string(), "run"]).args(line.split(' ').filter(|word| !word.is_empty())).arg("--json");
+    command
+        .args(["--parent", &std::process::id().to_string(), "run"])
+        .args(line.split(' ').filter(|word| !word.is_empty()))
+        .arg("--json");
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     // A signal is passed on: it removes its folder.
     let running = Victim::spawn_asked(&mut command).map_err(Error::io(&this))?;

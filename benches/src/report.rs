@@ -87,7 +87,7 @@ pub struct Report {
     pub push_preempted: Option<Preempted>,
     /// From before a push until its batch was durable, with `--wait`.
     pub ack_durable_us: Option<AckTimes>,
-    /// With `sync` and `--wait`: durable samples a second over what the device could make durable if each sync of it
+    /// With `sync` and `--wait`, but at no rate: durable samples a second over what the device could make durable if each sync of it
     /// took [`pwrite_fdatasync_64k_us`](Self::pwrite_fdatasync_64k_us) at its median and brought a batch of each appender
     /// (8 appenders and batches of 1,000: 8,000 ÷ p50).
     pub sync_ratio: Option<f64>,

@@ -158,6 +158,14 @@ fn each_batch_is_awaited_when_asked_for() {
 }
 
 #[test]
+fn at_a_rate_nothing_is_told_of_what_the_device_could_do() {
+    let line = "--workload w1 --samples 4000 --batch 1000 --durability sync --wait --rate 1M";
+    let report = report(line);
+    assert!(report["samples_per_s_durable"].as_f64().unwrap() > 0.0, "{report}");
+    assert_eq!(report["sync_ratio"], Value::Null);
+}
+
+#[test]
 fn runs_in_turn_are_told_as_the_median_of_their_ratios() {
     let dir = tempfile::tempdir().unwrap();
     let ratios = |line: &[&str]| {

@@ -115,7 +115,11 @@ pub fn measure(options: &Options, progress: &Progress) -> Result<Beside, Error> 
                 if n > 0 && over.load(Ordering::Relaxed) {
                     break;
                 }
-                if scans && n.is_multiple_of(SCANNED_ONE_IN) { asker.everything()? } else { asker.ask()? }
+                if scans && n.is_multiple_of(SCANNED_ONE_IN) {
+                    asker.everything()?
+                } else {
+                    asker.ask()?
+                }
                 questions.fetch_add(1, Ordering::Relaxed);
             }
             Ok(())

@@ -233,7 +233,9 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
 /// See [`Report::sync_ratio`].
 fn sync_ratio(options: &Run, samples_per_s_durable: Option<f64>, device: DiskTimes) -> Option<f64> {
     let flying = f64::from(options.appenders) * f64::from(options.batch);
-    let per_s = samples_per_s_durable.filter(|_| options.wait && options.durability == Durability::Sync);
+    // At a rate it would tell of the rate.
+    let is_flat_out = options.wait && options.rate.is_none() && options.durability == Durability::Sync;
+    let per_s = samples_per_s_durable.filter(|_| is_flat_out);
     per_s.map(|per_s| per_s * device.p50 / 1e6 / flying)
 }
 
