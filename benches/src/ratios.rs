@@ -54,8 +54,10 @@ pub struct Ratios {
     pub against: String,
     /// Pairs of runs; which comes first alternates.
     pub pairs: u32,
-    /// Each figure that both have.
+    /// Each figure that all runs have.
     pub figures: Vec<Figure>,
+    /// Figures that only some runs have, or that are nought in one: of these there is no ratio.
+    pub left_out: Vec<&'static str>,
     /// Whether every run was; one that was not ends this with its word on it.
     pub verified: bool,
     /// The machine.
@@ -99,12 +101,14 @@ pub fn measure(options: &Options, progress: &Progress) -> Result<Ratios, Error> 
         // Back in the order of the figures.
         pairs.push(in_turn(pair, (of_before, of_behind)));
     }
+    let figures = figures(&pairs);
     Ok(Ratios {
         verb: "ratios",
         options: first,
         against: second,
         pairs: options.pairs,
-        figures: figures(&pairs),
+        left_out: left_out(&pairs, &figures),
+        figures,
         verified: true,
         machine: Machine::with(std::path::Path::new(".")),
     })
@@ -167,6 +171,16 @@ fn figures(pairs: &[(Value, Value)]) -> Vec<Figure> {
     FIGURES.into_iter().filter_map(of).collect()
 }
 
+/// What some run has, and is not among those found.
+fn left_out(pairs: &[(Value, Value)], found: &[Figure]) -> Vec<&'static str> {
+    let has = |run: &Value, figure: &str| run.pointer(&format!("/{figure}")).is_some_and(Value::is_number);
+    let is_left = |figure: &&str| {
+        let somewhere = pairs.iter().any(|(first, second)| has(first, figure) || has(second, figure));
+        somewhere && !found.iter().any(|one| one.figure == *figure)
+    };
+    FIGURES.into_iter().filter(is_left).collect()
+}
+
 impl Ratios {
     /// All figures as one JSON object in one line.
     #[must_use]
@@ -182,6 +196,9 @@ impl fmt::Display for Ratios {
         for Figure { figure, ratio, least, greatest, median, median_against } in &self.figures {
             let range = format!("({least:.3}–{greatest:.3})");
             writeln!(f, "{figure:<26} {ratio:>9.3} {range:<19} {median:>14.3} {median_against:>14.3}")?;
+        }
+        if !self.left_out.is_empty() {
+            writeln!(f, "left out, not in every run {}", self.left_out.join(", "))?;
         }
         write!(f, "verified                   {}", if self.verified { "yes" } else { "NO" })
     }
@@ -202,6 +219,16 @@ mod tests {
         let Figure { ratio, least, greatest, median, median_against, .. } = found[0];
         assert_eq!((ratio, least, greatest, median, median_against), (2.0, 0.9, 5.0, 10.0, 8.0));
         assert_eq!((found[1].least, found[1].greatest), (1.0, 1.0));
+    }
+
+    #[test]
+    fn figures_that_only_some_runs_have_are_named() {
+        let with = json!({"samples_per_s_visible": 2.0, "samples_per_s_durable": 2.0, "reopen_s": 0.0});
+        let without = json!({"samples_per_s_visible": 2.0, "samples_per_s_durable": null, "reopen_s": 1.0});
+        let pairs = [(with, without)];
+        let found = figures(&pairs);
+        assert_eq!(found.iter().map(|one| one.figure).collect::<Vec<_>>(), ["samples_per_s_visible"]);
+        assert_eq!(left_out(&pairs, &found), ["samples_per_s_durable", "reopen_s"]);
     }
 
     #[test]

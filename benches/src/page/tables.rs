@@ -1,6 +1,6 @@
 //! The figures that are tables.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::results::{Results, name, number};
 use super::svg::short;
@@ -156,7 +156,10 @@ fn ratios(one: &Value) -> Table {
         let numbers = ["/ratio", "/least", "/greatest", "/median", "/median_against"];
         [text(figure, "figure")].into_iter().chain(numbers.map(|pointer| cell(figure, pointer, 1.0))).collect()
     };
-    let rows = one.get("figures").and_then(Value::as_array).map_or(Vec::new(), |all| all.iter().map(row).collect());
+    let all = |key| one.get(key).and_then(Value::as_array).into_iter().flatten();
+    // Not in every run: named, without numbers.
+    let left_out = all("left_out").map(|name| row(&json!({ "figure": name })));
+    let rows = all("figures").map(row).chain(left_out).collect();
     table(&title, &["figure", "ratio", "least", "greatest", "median", "over"], rows)
 }
 
