@@ -67,6 +67,7 @@ struct Report {
     timestamps: Vec<Encoding>,
     values: Vec<Encoding>,
     metrics_by_bytes: Vec<Metric>,
+    /// None where the series are not known.
     metrics_by_series: Vec<Metric>,
     damage: Vec<Place>,
     further_damage: u64,
@@ -93,7 +94,8 @@ struct Encoding {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 struct Metric {
     metric: String,
-    series: u64,
+    /// Not known where labels are damaged.
+    series: Option<u64>,
     segment_samples: u64,
     segment_bytes: u64,
 }
@@ -143,7 +145,8 @@ impl Report {
             metrics.sort_by(|a, b| by(b).cmp(&by(a)).then_with(|| a.metric.cmp(&b.metric)));
             metrics.iter().take(top).cloned().collect()
         };
-        let (metrics_by_bytes, metrics_by_series) = (first(|m| m.segment_bytes), first(|m| m.series));
+        let metrics_by_bytes = first(|m| m.segment_bytes);
+        let metrics_by_series = if all.is_some() { first(|m| m.series.unwrap_or(0)) } else { Vec::new() };
         Ok(Self {
             data_dir: dir.to_owned(),
             series: all.as_ref().map(Selection::len),
@@ -253,13 +256,16 @@ impl From<&Damage> for Place {
 /// Each metric that has a series, or had one whose samples are still stored.
 fn metrics(all: Option<&Selection>, found: &Inspection) -> Vec<Metric> {
     let mut metrics: HashMap<&str, Metric> = HashMap::new();
+    let none = || Metric { series: all.map(|_| 0), ..Metric::default() };
     if let Some(all) = all {
         for i in 0..all.len() {
-            metrics.entry(all.labels(i).get(METRIC_NAME).unwrap_or_default()).or_default().series += 1;
+            let name = all.labels(i).get(METRIC_NAME).unwrap_or_default();
+            let series = &mut metrics.entry(name).or_insert_with(none).series;
+            *series = series.map(|n| n + 1);
         }
     }
     for stored in &found.metrics {
-        let metric = metrics.entry(&stored.metric).or_default();
+        let metric = metrics.entry(&stored.metric).or_insert_with(none);
         (metric.segment_samples, metric.segment_bytes) = (stored.samples, stored.bytes);
     }
     metrics.into_iter().map(|(name, found)| Metric { metric: name.to_owned(), ..found }).collect()
@@ -271,8 +277,30 @@ fn put_metrics(out: &mut String, heading: &str, metrics: &[Metric]) {
     }
     let _ = writeln!(out, "\n{:>12}{:>16}{:>12}  {heading}", "series", "samples", "bytes");
     for m in metrics {
-        let (series, samples) = (show_count(m.series), show_count(m.segment_samples));
+        let series = m.series.map_or_else(|| "-".to_owned(), show_count);
+        let samples = show_count(m.segment_samples);
         let name = if m.metric.is_empty() { "(no name)" } else { &m.metric };
         let _ = writeln!(out, "{series:>12}{samples:>16}{:>12}  {name}", show_bytes(m.segment_bytes));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegauge::admin::MetricUse;
+
+    use super::*;
+
+    #[test]
+    fn a_metric_whose_series_cannot_be_counted_has_no_number_of_them() {
+        let mut used = MetricUse::default();
+        (used.metric, used.samples, used.bytes) = ("cpu".to_owned(), 1_500, 4_096);
+        let mut found = Inspection::default();
+        found.metrics.push(used);
+        let metrics = metrics(None, &found);
+        assert_eq!(metrics.iter().map(|m| m.series).collect::<Vec<_>>(), [None]);
+        let mut text = String::new();
+        put_metrics(&mut text, "most bytes", &metrics);
+        let row = text.lines().last().unwrap();
+        assert!(row.trim_start().starts_with("-  ") && row.contains("1,500") && row.ends_with("cpu"), "{text}");
     }
 }
