@@ -66,6 +66,7 @@ fn as_json(report: &StoreReport) -> serde_json::Value {
         "newer": report.newer,
         "segments": report.segments,
         "damaged_segments": report.damaged_segments,
+        "newer_segments": report.newer_segments,
         "chunks": report.chunks,
         "samples": report.samples,
         "bytes": report.bytes,
@@ -83,8 +84,12 @@ fn as_text(report: &StoreReport) -> String {
         0 => String::new(),
         n => format!(", {} damaged", show_count(n)),
     };
+    let newer = match report.newer_segments {
+        0 => String::new(),
+        n => format!(", {} of a newer release", show_count(n)),
+    };
     let (segments, bytes) = (show_count(report.segments), show_bytes(report.bytes));
-    let _ = writeln!(out, "segments    {segments} sound ({bytes}){damaged}");
+    let _ = writeln!(out, "segments    {segments} sound ({bytes}){damaged}{newer}");
     let (chunks, samples) = (show_count(report.chunks), show_count(report.samples));
     let _ = writeln!(out, "chunks      {chunks} sound ({samples} samples)");
     let _ = writeln!(

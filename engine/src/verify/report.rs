@@ -14,6 +14,8 @@ pub struct StoreReport {
     pub segments: u64,
     /// Segments of which something cannot be read.
     pub damaged_segments: u64,
+    /// Segments of a newer release, neither sound nor damaged as far as this one can tell.
+    pub newer_segments: u64,
     /// Chunks that were decoded and are sound, those of damaged segments too.
     pub chunks: u64,
     /// Samples in them.
@@ -74,7 +76,10 @@ impl StoreReport {
 
     /// A segment that cannot be opened.
     pub(super) fn lose(&mut self, path: &Path, error: &ReadError) {
-        self.damaged_segments += 1;
+        match error {
+            ReadError::TooNew { .. } => self.newer_segments += 1,
+            _ => self.damaged_segments += 1,
+        }
         self.note(path, error);
     }
 
@@ -99,5 +104,21 @@ impl Damage {
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, byte {}: {}", self.file.display(), self.offset, self.what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_of_a_newer_release_is_not_counted_as_damaged() {
+        let mut report = StoreReport::default();
+        report.lose(Path::new("1.seg"), &ReadError::TooNew { file: "1.seg".into(), found: 3, supported: 2 });
+        assert_eq!((report.newer_segments, report.damaged_segments, report.newer), (1, 0, 1));
+        assert!(!report.is_sound(), "what it holds was not read");
+        let corrupt = ReadError::Corrupt { file: "2.seg".into(), offset: 0, what: "its footer".to_owned() };
+        report.lose(Path::new("2.seg"), &corrupt);
+        assert_eq!((report.newer_segments, report.damaged_segments, report.newer), (1, 1, 1));
     }
 }
