@@ -1,7 +1,6 @@
 //! Workers that hang on a simulated disk, one after the other.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -13,9 +12,11 @@ use crate::clock;
 use crate::engine::Engine;
 use crate::gate::Shortage;
 use crate::options::{Builder, Durability, Level};
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, lock};
 
 const SOON: Duration = Duration::from_secs(30);
+
 /// A disk on which a sync of one worker hangs when that is asked for, until it is let go.
 struct Hanging {
     fs: SimFs,
