@@ -77,6 +77,10 @@ fn main() -> ExitCode {
     match &cli.command {
         Some(Command::Replay { dir }) => return replay(dir),
         Some(Command::Syncs) => return miss_syncs(cli.seed.unwrap_or(1)),
+        Some(Command::Workload { name: Name::Short(nth) }) if Script::short().iter().all(|one| one.seed != *nth) => {
+            eprintln!("there is no workload short-{nth}, there are {}", Script::short().len());
+            return ExitCode::from(2);
+        }
         Some(Command::Workload { .. }) | None => {}
     }
     let started = Instant::now();
