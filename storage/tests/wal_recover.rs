@@ -308,6 +308,24 @@ fn released_files_are_kept_up_to_the_limit_and_those_of_earlier_openings_removed
     assert!(matches!(again, Err(WalError::Io { .. })), "the open number was not raised");
 }
 
+/// Each flush left a file open until the next sync, which may be far away.
+#[test]
+fn files_that_are_released_before_they_are_synced_are_not_held_open_for_a_sync() {
+    let fs = SimFs::new();
+    let mut writer = writer(&fs, 6 << 10);
+    for i in 0..20 {
+        let generation = writer.rotate();
+        // All but the one written last is in segments.
+        writer.release_before(generation);
+        writer.append(&mut frame(20 * i, 20)).unwrap();
+    }
+    let before = fs.syncs();
+    let job = writer.sync_point().unwrap();
+    assert_eq!(job.made().len(), 1, "the name of the file that is needed");
+    assert_eq!(job.run().unwrap(), FrameNo(20));
+    assert_eq!(fs.syncs() - before, 2, "the one file, and its name");
+}
+
 /// A store on a disk smaller than one of its log's files could never write.
 #[test]
 fn a_disk_with_little_space_gets_smaller_files() {

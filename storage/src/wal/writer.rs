@@ -117,7 +117,7 @@ struct OpenFile {
 /// What the next sync job must cover.
 #[derive(Debug, Default)]
 struct Unsynced {
-    closed: Vec<Arc<dyn FsFile>>,
+    closed: Vec<(Epoch, Arc<dyn FsFile>)>,
     /// New files, and the bytes that they keep.
     made: Vec<(Epoch, u64)>,
     frames: bool,
@@ -258,14 +258,15 @@ impl WalWriter {
         if !self.unsynced.frames || self.poisoned {
             return None;
         }
-        let mut unsynced = mem::take(&mut self.unsynced);
+        let unsynced = mem::take(&mut self.unsynced);
+        let mut files: Vec<_> = unsynced.closed.into_iter().map(|(_, file)| file).collect();
         if let Some(open) = &mut self.current {
             open.at = open.at.next_multiple_of(PAGE);
-            unsynced.closed.push(Arc::clone(&open.file));
+            files.push(Arc::clone(&open.file));
         }
         Some(SyncJob {
             fs: Arc::clone(&self.fs),
-            files: unsynced.closed,
+            files,
             made: unsynced.made,
             dir: self.dir.clone(),
             through: self.last_frame(),
@@ -323,6 +324,9 @@ impl WalWriter {
     fn free_below(&mut self, oldest: Epoch) {
         // It may be written anew under another name.
         self.ended.take_if(|ended| ended.epoch < oldest);
+        // What they hold is in segments: no sync is needed, however long the next one is away.
+        self.unsynced.closed.retain(|(epoch, _)| *epoch >= oldest);
+        self.unsynced.made.retain(|(epoch, _)| *epoch >= oldest);
         let closed = mem::take(&mut self.closed);
         for epoch in closed {
             let path = self.path(epoch);
@@ -349,7 +353,7 @@ impl WalWriter {
     fn close_current(&mut self) -> Option<OpenFile> {
         let open = self.current.take()?;
         if self.unsynced.frames {
-            self.unsynced.closed.push(Arc::clone(&open.file));
+            self.unsynced.closed.push((open.epoch, Arc::clone(&open.file)));
         }
         self.closed.push(open.epoch);
         Some(open)
