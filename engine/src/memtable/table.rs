@@ -11,6 +11,8 @@ use super::pack::{PACK_SLOTS, Pack};
 #[cfg(not(loom))]
 use super::tail::ORDINALS_END;
 use super::tail::{Kind, Pair};
+#[cfg(not(loom))]
+use crate::registry::large;
 
 /// (series, kind, ordinal) in one word, so that a series' chunks are neighbours in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,8 +106,10 @@ impl Table {
 impl Listing {
     /// Slots that have a sample here, ascending.
     pub fn slots(&self) -> Vec<u32> {
-        let packed = self.packs.iter().flat_map(|(_, pack)| pack.slots());
-        let mut slots: Vec<u32> = self.chunks.iter().map(|(key, _)| key.slot()).chain(packed).collect();
+        let packed = self.packs.len() * PACK_SLOTS as usize;
+        let mut slots = large::with_room(self.chunks.len() + packed);
+        slots.extend(self.chunks.iter().map(|(key, _)| key.slot()));
+        slots.extend(self.packs.iter().flat_map(|(_, pack)| pack.slots()));
         slots.sort_unstable();
         slots.dedup();
         slots

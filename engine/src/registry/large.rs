@@ -1,7 +1,8 @@
 //! Memory in large blocks: a registry that was followed by another gives back what it took.
 //!
-//! Allocators keep small pieces for later, and what lies between others' pieces for good (glibc: all up to 32 MiB).
-//! A larger block is mapped alone: its pages come as they are touched, zeroed, and leave when it is dropped.
+//! Allocators keep small pieces for later, and what lies between others' pieces for good (glibc: all up to 32 MiB; twice
+//! the largest that was ever given back stays at the end of each thread's heap). A larger block is mapped alone: its
+//! pages come as they are touched, zeroed, and leave when it is dropped.
 
 use std::sync::OnceLock;
 
@@ -20,7 +21,7 @@ pub(super) fn zeroed<T: Zeroable>(len: usize) -> Box<[T]> {
 }
 
 /// An empty list that `len` values fit in; one that is not small lies in a large block.
-pub(super) fn with_room<T>(len: usize) -> Vec<T> {
+pub(crate) fn with_room<T>(len: usize) -> Vec<T> {
     let is_small = len.saturating_mul(size_of::<T>()) < SMALL_BYTES;
     Vec::with_capacity(if is_small { len } else { len.max(LARGE_BYTES / size_of::<T>()) })
 }
@@ -32,6 +33,20 @@ pub(super) fn push<T>(values: &mut Vec<T>, value: T) {
         values.reserve_exact(LARGE_BYTES / size_of::<T>() - values.len());
     }
     values.push(value);
+}
+
+/// Makes room for an index, with zeros; what is not small any more gets a large block.
+pub(super) fn reach(values: &mut Vec<u32>, index: usize) {
+    if index < values.len() {
+        return;
+    }
+    let len = (index + 1).next_power_of_two();
+    if values.capacity() < len {
+        let mut grown = with_room(len);
+        grown.append(values);
+        *values = grown;
+    }
+    values.resize(len, 0);
 }
 
 /// Values of the first and the second block; each later one is large.
@@ -115,6 +130,13 @@ mod tests {
             sizes.insert(values.capacity() * 8);
         });
         assert!(values.iter().copied().eq(0..6_000_000));
+        let mut places = Vec::new();
+        (0..10_000_000).step_by(9).for_each(|n| {
+            reach(&mut places, n);
+            places[n] = n as u32 + 1;
+            sizes.insert(places.capacity() * 4);
+        });
+        assert!((0..10_000_000).all(|n| places[n] == if n % 9 == 0 { n as u32 + 1 } else { 0 }));
         assert!(sizes.iter().all(|&size| size <= SMALL_BYTES || size > 32 << 20), "{sizes:?}");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Resolving takes a lock and is done once a series; pushing and reading by slot take none.
 
-mod large;
+pub(crate) mod large;
 mod order;
 mod pairs;
 mod postings;

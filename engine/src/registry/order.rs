@@ -31,9 +31,9 @@ impl Slots {
             count();
             a.of(&all).cmp(b.of(&all))
         });
-        let sorted: Vec<u32> = sets.into_iter().map(|set| set.slot).collect();
-        // It lies where the sets did, which took three times as much.
-        sorted.into_boxed_slice().into_vec()
+        let mut sorted = large::with_room(sets.len());
+        sorted.extend(sets.into_iter().map(|set| set.slot));
+        sorted
     }
 
     /// For each pair that occurs its place in the order of names, then values.
@@ -42,21 +42,19 @@ impl Slots {
         let mut ranks: Vec<u32> = Vec::new();
         for &slot in slots {
             for pair in self.pairs(slot) {
-                if ranks.len() <= pair as usize {
-                    ranks.resize((pair as usize + 1).next_power_of_two(), 0);
-                }
+                large::reach(&mut ranks, pair as usize);
                 ranks[pair as usize] = OCCURS;
             }
         }
-        let (mut texts, mut text) = (String::new(), Vec::new());
-        let mut pairs: Vec<(usize, usize, usize, u32)> = Vec::new();
+        let occurring = ranks.iter().filter(|&&rank| rank == OCCURS).count();
+        let (mut texts, mut text): (Vec<u8>, _) = (large::with_room(occurring * 16), Vec::new());
+        let mut pairs: Vec<(usize, usize, usize, u32)> = large::with_room(occurring);
         for (pair, _) in (0..).zip(&ranks).filter(|(_, occurs)| **occurs == OCCURS) {
             let (name, value) = self.texts().split(pair, &mut text);
             let start = texts.len();
-            texts.extend([name, value]);
+            [name, value].iter().for_each(|part| texts.extend_from_slice(part.as_bytes()));
             pairs.push((start, start + name.len(), texts.len(), pair));
         }
-        let texts = texts.as_bytes();
         let of = |&(start, middle, end, _): &(usize, usize, usize, u32)| (&texts[start..middle], &texts[middle..end]);
         pairs.sort_unstable_by(|a, b| {
             count();
