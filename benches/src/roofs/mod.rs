@@ -45,11 +45,11 @@ pub struct Roofs {
     pub random_access_ns: f64,
     /// Copying from DRAM to DRAM, one thread.
     pub memcpy_gb_s: f64,
-    /// The same on all cores.
+    /// The same on all cores, each with a share of its own.
     pub memcpy_all_gb_s: f64,
     /// Summing `f64` from DRAM, one thread.
     pub read_sum_gb_s: f64,
-    /// The same on all cores.
+    /// The same on all cores, each with a share of its own.
     pub read_sum_all_gb_s: f64,
     /// Summing `f64` from 256 KiB, one thread.
     pub read_sum_cached_gb_s: f64,
@@ -83,9 +83,9 @@ impl Roofs {
         step("bandwidth");
         let memcpy_gb_s = memory::memcpy_gb_s(1);
         let memcpy_all_gb_s = memory::memcpy_gb_s(cores());
-        let read_sum_gb_s = memory::read_sum_gb_s(1, memory::DRAM_BYTES);
-        let read_sum_all_gb_s = memory::read_sum_gb_s(cores(), memory::DRAM_BYTES);
-        let read_sum_cached_gb_s = memory::read_sum_gb_s(1, memory::CACHED_BYTES);
+        let read_sum_gb_s = memory::read_sum_gb_s(1);
+        let read_sum_all_gb_s = memory::read_sum_gb_s(cores());
+        let read_sum_cached_gb_s = memory::read_sum_cached_gb_s();
         step("disk");
         Ok(Self {
             verb: "roofs",
