@@ -16,7 +16,7 @@ use crate::progress::Progress;
 use crate::roofs::median;
 
 /// Of what a run prints, what is compared.
-const FIGURES: [&str; 24] = [
+const FIGURES: &[&str] = &[
     "samples_per_s_visible",
     "samples_per_s_durable",
     "samples_per_s_registering",
@@ -36,6 +36,8 @@ const FIGURES: [&str; 24] = [
     "wal_bytes_per_sample",
     "reopen_s",
     "scan_samples_per_s",
+    "scan_one_core_samples_per_s",
+    "q5_samples_per_s",
     "queries_us/q1/p50",
     "queries_us/q2/p50",
     "queries_us/q3/p50",
@@ -168,7 +170,7 @@ fn figures(pairs: &[(Value, Value)]) -> Vec<Figure> {
             median_against: median(found.iter().map(|one| one.1).collect()),
         })
     };
-    FIGURES.into_iter().filter_map(of).collect()
+    FIGURES.iter().copied().filter_map(of).collect()
 }
 
 /// What some run has, and is not among those found.
@@ -178,7 +180,7 @@ fn left_out(pairs: &[(Value, Value)], found: &[Figure]) -> Vec<&'static str> {
         let somewhere = pairs.iter().any(|(first, second)| has(first, figure) || has(second, figure));
         somewhere && !found.iter().any(|one| one.figure == *figure)
     };
-    FIGURES.into_iter().filter(is_left).collect()
+    FIGURES.iter().copied().filter(is_left).collect()
 }
 
 impl Ratios {

@@ -79,9 +79,12 @@ fn the_object_has_every_key_of_the_contract_in_its_order_and_is_verified() {
         "bytes_per_sample",
         "wal_bytes_per_sample",
         "scan_samples_per_s",
+        "scan_one_core_samples_per_s",
     ]) {
         assert!(object[key].as_f64().unwrap() > 0.0, "{key}");
     }
+    let all_per_s = 40_000.0 / (object["queries_us"]["q5"]["p50"].as_f64().unwrap() / 1e6);
+    assert!((object["q5_samples_per_s"].as_f64().unwrap() / all_per_s - 1.0).abs() < 1e-9, "{json}");
     assert!(object["bytes_per_sample"].as_f64() <= object["bytes_per_sample_fresh"].as_f64(), "{json}");
     assert!(object["bytes_per_sample_cold"].as_f64() > Some(0.0), "{json}");
     assert!(
@@ -232,8 +235,18 @@ fn requests_that_make_no_sense_are_refused_before_anything_is_written() {
 fn the_report_for_people_names_what_was_measured() {
     let (run_options, _dir) = options("--workload w1 --samples 4000 --durability memory");
     let text = run(&run_options, &Progress::hidden()).unwrap().to_string();
-    for word in ["visible", "processor", "push, idle ring", "empty pair", "memory", "reopen", "scan", "Q5", "verified"]
-    {
+    for word in [
+        "visible",
+        "processor",
+        "push, idle ring",
+        "empty pair",
+        "memory",
+        "reopen",
+        "scan, one core",
+        "Q5",
+        "of all samples",
+        "verified",
+    ] {
         assert!(text.contains(word), "{word} in\n{text}");
     }
 }

@@ -208,13 +208,21 @@ fn memory(results: &Results) -> Option<Plot> {
 }
 
 fn scan(results: &Results) -> Option<Plot> {
-    let all = of_runs(results, &[("/scan_samples_per_s", "", 1e9)]);
+    let figures = [
+        ("/scan_samples_per_s", "all cores", 1e9),
+        ("/scan_one_core_samples_per_s", "one core", 1e9),
+        ("/cold_scan_samples_per_s", "archive, one core", 1e9),
+    ];
+    let all = of_runs(results, &figures);
     if all.is_empty() {
         return None;
     }
-    let raw = results.roof("/read_sum_all_gb_s").map(|gb_s| gb_s / 16.0);
-    let roofs = roofs([("summing 16 raw bytes a sample from memory, all cores".to_owned(), raw)]);
-    let says = "Samples a second, every timestamp and value decoded and summed on all cores.";
+    let raw = |key| results.roof(key).map(|gb_s| gb_s / 16.0);
+    let roofs = roofs([
+        ("summing 16 raw bytes a sample from memory, all cores".to_owned(), raw("/read_sum_all_gb_s")),
+        ("the same, one core".to_owned(), raw("/read_sum_gb_s")),
+    ]);
+    let says = "Samples a second, every timestamp and value decoded and summed.";
     plot("scan", "Full scan", says, bars("G/s", &all, &roofs))
 }
 
