@@ -23,9 +23,16 @@ const FIGURES: &[&str] = &[
     "cpu_ns_per_sample_flushed",
     "push_ns/p50",
     "push_ns/p99",
+    "push_ns/p999",
     "push_loaded_ns/p50",
     "push_loaded_ns/p99",
     "push_loaded_ns/p999",
+    "arrival/pushed_ns/p50",
+    "arrival/pushed_ns/p99",
+    "arrival/pushed_ns/p999",
+    "arrival/reached_ns/p50",
+    "arrival/reached_ns/p99",
+    "arrival/reached_ns/p999",
     "ack_durable_us/p50",
     "ack_durable_us/p99",
     "sync_ratio",
@@ -33,6 +40,7 @@ const FIGURES: &[&str] = &[
     "rss_growth_bytes",
     "rss_idle_bytes",
     "bytes_per_sample",
+    "bytes_per_sample_cold",
     "wal_bytes_per_sample",
     "reopen_s",
     "scan_samples_per_s",
@@ -92,6 +100,8 @@ pub fn measure(options: &Options, progress: &Progress) -> Result<Ratios, Error> 
     let line = |own: &str| format!("{} {own}", options.both).split_whitespace().collect::<Vec<_>>().join(" ");
     let (first, second) = (line(&options.options), line(&options.against));
     [&first, &second].into_iter().try_for_each(|line| check(line))?;
+    // Before this is the load.
+    let machine = Machine::with(std::path::Path::new("."));
     let mut pairs = Vec::new();
     progress.samples("runs", u64::from(options.pairs) * 2);
     for pair in 0..options.pairs {
@@ -112,7 +122,7 @@ pub fn measure(options: &Options, progress: &Progress) -> Result<Ratios, Error> 
         left_out: left_out(&pairs, &figures),
         figures,
         verified: true,
-        machine: Machine::with(std::path::Path::new(".")),
+        machine,
     })
 }
 

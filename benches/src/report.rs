@@ -111,6 +111,8 @@ pub struct Report {
     pub found: Sums,
     /// What the mixed workload did.
     pub mixed: Option<Mixed>,
+    /// Series that took the place of others while the clock ran (`churn`).
+    pub series_registered_meanwhile: u64,
     /// As [`scan_samples_per_s`](Self::scan_samples_per_s), on one thread.
     pub scan_one_core_samples_per_s: f64,
     /// Samples over the median of Q5, which asks for their count and then for their sum: where statistics of chunks answer,
@@ -290,6 +292,11 @@ impl fmt::Display for Report {
                 millions(self.samples_per_s_registering)
             ),
         )?;
+        if self.series_registered_meanwhile > 0 {
+            let (series, per_s) = (grouped(self.series_registered_meanwhile), self.elapsed_s.recip());
+            let per_s = per_s * self.series_registered_meanwhile as f64;
+            line(f, "  on the way", format_args!("{series} series more while the clock ran, {per_s:.0}/s"))?;
+        }
         line(
             f,
             "processor",

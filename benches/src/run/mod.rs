@@ -81,6 +81,7 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
     store::check_lanes(options)?;
     let workload = Workload::new(options.workload, options.seed, options.samples)?;
     let folder = Folder::new(options.data_dir.as_deref())?;
+    let machine = Machine::with(folder.path());
     let effort = Effort::of(workload.ticks() * u64::from(workload.slots()));
     let mut disk = Latency::new();
     progress.step("timing the disk");
@@ -210,6 +211,7 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
         expected: sums(recount.checksum),
         found: sums(alter(found.0)),
         mixed: stored.mixed,
+        series_registered_meanwhile: stored.registered,
         scan_one_core_samples_per_s,
         q5_samples_per_s: samples as f64 / (queries_us.q5.p50 / 1e6),
         cold_scan_samples_per_s: cold.as_ref().map(|cold| cold.scan_samples_per_s),
@@ -232,7 +234,7 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
             ack_durable: stored.acks.curve(),
             questions,
         },
-        machine: Machine::with(folder.path()),
+        machine,
     })
 }
 
