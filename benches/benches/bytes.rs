@@ -12,9 +12,9 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tidegauge_bench::workload::{Kind, Part, Workload};
 use tidegauge_storage::chunk::{CHUNK_SAMPLES_MAX, ChunkEncoder, ChunkView, ValueColumn, ValueEncoder, ValueEncoding};
 use tidegauge_storage::fs::{Fs, MemFs, OsFs};
-use tidegauge_storage::model::{LabelLimits, Labels, SeqNo, SeqRange};
+use tidegauge_storage::model::{LabelLimits, Labels, SeqNo, SeqRange, TimeRange};
 use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentWriter, file_name};
-use tidegauge_storage::source::Columns;
+use tidegauge_storage::source::{Columns, SampleSource};
 use tidegauge_storage::wal::{
     Epoch, FrameEncoder, FrameNo, RecoverMode, Replay, WalSample, WalState, WalWriter, WriterOptions, recover,
 };
@@ -237,6 +237,21 @@ fn segment(c: &mut Criterion) {
         b.iter(|| assert_eq!(Segment::open(&*fs, black_box(&path)).unwrap().info().series, 4_000));
     });
     group.finish();
+    // Outside of the clock: labels, times and values, all of them.
+    let check = |id: u64| {
+        let segment = Segment::open(&*fs, &dir.path().join(file_name(id))).unwrap();
+        assert_eq!(segment.series_count() as usize, series.len());
+        for (ordinal, (labels, expected)) in (0u32..).zip(&series) {
+            let (mut cursor, mut found) = (segment.read(ordinal, TimeRange::ALL).unwrap(), Columns::default());
+            while cursor.next(&mut found).unwrap() {}
+            assert_eq!((segment.labels(ordinal).unwrap(), &found), (labels.clone(), *expected));
+        }
+    };
+    check(1);
+    // What the bench wrote last, where it was not left out.
+    if id > 1 {
+        check(id);
+    }
 }
 
 criterion_group!(benches, wal, chunk, values, segment);

@@ -33,14 +33,14 @@ const EXAMPLES: &str = "Examples:
   tidegauge-bench soak --rate 2M --for 8h --json > soak.jsonl
   tidegauge-bench roofs --json > roofs.json
   tidegauge-bench report roofs.json runs.json --out report.html
-  tidegauge-bench compare -- --samples 2000000 --durability sync
+  tidegauge-bench compare --samples 2M --durability sync
 
 Exit codes: 0 fine, 1 the run failed or its answers are wrong, 2 the request makes no sense.";
 
 /// Of a lane of 65,536 samples each there is room for so many in what an engine gives to all lanes, and some to spare.
 pub(crate) const APPENDERS_MAX: i64 = 512;
 /// Half of what the longest lane holds.
-const BATCH_MAX: i64 = 1 << 21;
+const BATCH_MAX: u32 = 1 << 21;
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
@@ -51,7 +51,8 @@ pub enum Command {
     Ratios(Ratios),
     /// Kill a process under load, open what it left, report how long that took.
     Recovery(Recovery),
-    /// Let workers read and write at once: the table of throughput and latency.
+    /// Let workers read and write at once: the table of throughput and latency. Each worker asks again when it has been
+    /// answered (a closed loop): `run --rate` and `soak` have times from when things were due.
     Concurrency(Concurrency),
     /// Push alone and beside questions that never pause: what does pushing lose?
     Beside(Beside),
@@ -67,6 +68,9 @@ pub enum Command {
 
 /// Options of `run`.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  tidegauge-bench run --workload w1 --appenders 8 --durability sync --wait --for 30s --json
+  tidegauge-bench run --workload w1 --batch 10k --rate 1.5M --for 30s")]
 pub struct Run {
     /// What is pushed.
     #[arg(long, value_enum, default_value_t = Kind::W1)]
@@ -75,7 +79,7 @@ pub struct Run {
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = value_parser!(u32).range(1..=APPENDERS_MAX))]
     pub appenders: u32,
     /// Samples of one push; 1 pushes singly.
-    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = value_parser!(u32).range(1..=BATCH_MAX))]
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = batch)]
     pub batch: u32,
     /// What an acknowledgement is worth: memory, interval:TIME or sync.
     #[arg(long, default_value = "interval:100ms", value_name = "D")]
@@ -136,12 +140,15 @@ pub struct Ratios {
 
 /// Options of `recovery`.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  tidegauge-bench recovery --for 10s
+  tidegauge-bench recovery --workload w1int --durability sync --json > recovery.json")]
 pub struct Recovery {
     /// What is pushed, by one appender.
     #[arg(long, value_parser = one_of(RECOVERED), default_value = "w1", value_name = "WORKLOAD")]
     pub workload: Kind,
     /// Samples of one push.
-    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = value_parser!(u32).range(1..=BATCH_MAX))]
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = batch)]
     pub batch: u32,
     /// What an acknowledgement is worth: interval:TIME or sync.
     #[arg(long, default_value = "interval:100ms", value_name = "D")]
@@ -166,6 +173,9 @@ pub struct Recovery {
 
 /// Options of `concurrency`.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  tidegauge-bench concurrency --workers 1,5,10,20
+  tidegauge-bench concurrency --mode read-snapshot,write --for 5s --json > concurrency.json")]
 pub struct Concurrency {
     /// Threads that work at once, a column of the table each.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 5, 10, 20], value_name = "N,..")]
@@ -193,6 +203,9 @@ pub struct Concurrency {
 
 /// Options of `beside`.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  tidegauge-bench beside --readers 2
+  tidegauge-bench beside --batch 1 --pairs 3 --for 4s --rate 2M")]
 pub struct Beside {
     /// What is pushed, by one appender.
     #[arg(long, value_parser = one_of(KNOWN), default_value = "w1", value_name = "WORKLOAD")]
@@ -207,7 +220,7 @@ pub struct Beside {
     #[arg(long = "for", default_value = "2s", value_name = "TIME", value_parser = duration)]
     pub lasting: Duration,
     /// Samples of one push.
-    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = value_parser!(u32).range(1..=BATCH_MAX))]
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = batch)]
     pub batch: u32,
     /// Samples a second that are due [default: as fast as the engine takes them].
     #[arg(long, value_name = "SAMPLES", value_parser = count)]
@@ -232,6 +245,9 @@ pub struct Beside {
 
 /// Options of `soak`.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  tidegauge-bench soak --rate 2M --for 8h --json > soak.jsonl
+  tidegauge-bench soak --rate 500k --for 1.5h --every 1m --durability sync")]
 pub struct Soak {
     /// What is pushed, by one appender.
     #[arg(long, value_parser = one_of(KNOWN), default_value = "w1", value_name = "WORKLOAD")]
@@ -246,7 +262,7 @@ pub struct Soak {
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = duration)]
     pub every: Duration,
     /// Samples of one push.
-    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = value_parser!(u32).range(1..=BATCH_MAX))]
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = batch)]
     pub batch: u32,
     /// What an acknowledgement is worth: memory, interval:TIME or sync.
     #[arg(long, default_value = "interval:100ms", value_name = "D")]
@@ -268,6 +284,9 @@ pub struct Soak {
 
 /// Options of `roofs`.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  tidegauge-bench roofs
+  tidegauge-bench roofs --data-dir /var/lib --json > roofs.json")]
 pub struct Roofs {
     /// The folder whose disk is measured.
     #[arg(long, default_value = ".", value_name = "DIR")]
@@ -279,6 +298,9 @@ pub struct Roofs {
 
 /// Options of `report`.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  tidegauge-bench report roofs.json runs.json
+  tidegauge-bench report figures.json --out page.html --svg-dir plots --svg throughput,bytes")]
 pub struct Report {
     /// Files with what the other verbs printed with --json; lines that are no objects are passed over.
     #[arg(required = true, value_name = "FILE")]
@@ -296,6 +318,9 @@ pub struct Report {
 
 /// Options of `compare`.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  tidegauge-bench compare --samples 2M --durability sync
+  tidegauge-bench compare --features rocksdb --only rocksdb --runs 3 --json > compared.json")]
 pub struct Compare {
     /// Features of the comparison, beyond its default.
     #[arg(long, value_delimiter = ',', value_name = "NAME,..")]
@@ -303,8 +328,8 @@ pub struct Compare {
     /// Where the comparison's workspace is [default: in the source tree that this program was built from].
     #[arg(long, value_name = "DIR", default_value = COMPARE, hide_default_value = true)]
     pub workspace: PathBuf,
-    /// Options of the comparison itself, after `--`: `-- --help` tells them.
-    #[arg(last = true, value_name = "OPTION")]
+    /// Options of the comparison itself, behind those above: `-- --help` tells them.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
     pub options: Vec<String>,
 }
 
@@ -320,12 +345,12 @@ fn one_of(names: &'static [&'static str]) -> impl TypedValueParser<Value = Kind>
 
 const COMPARE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/compare");
 
-/// `20000`, `200k`, `5M`, `1e6`.
+/// `20000`, `200k`, `1.5M`, `1e6`.
 ///
 /// # Errors
 /// A sentence with examples, for what is no number of samples.
 pub fn count(text: &str) -> Result<u64, String> {
-    let bad = || format!("{text:?} is no number of samples: give 20000, 200k, 5M or 1e6");
+    let bad = || format!("{text:?} is no number of samples: give 20000, 200k, 1.5M or 1e6");
     let (digits, zeros) = if let Some(digits) = text.strip_suffix('k') {
         (digits, 3)
     } else if let Some(digits) = text.strip_suffix('M') {
@@ -335,26 +360,49 @@ pub fn count(text: &str) -> Result<u64, String> {
     } else {
         (text, 0)
     };
-    let number: u64 = digits.parse().map_err(|_| bad())?;
-    10u64.checked_pow(zeros).and_then(|unit| number.checked_mul(unit)).filter(|&number| number > 0).ok_or_else(bad)
+    let unit = 10u128.checked_pow(zeros).ok_or_else(bad)?;
+    units(digits, unit).and_then(|number| u64::try_from(number).ok()).ok_or_else(bad)
 }
 
-/// `30s`, `500ms`, `2m`, `1h`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let bad = || format!("{text:?} is no length of time: give 500ms, 30s, 2m or 1h");
-    let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
-    let number: u64 = text[..unit_at].parse().map_err(|_| bad())?;
-    let unit_ms: u64 = match &text[unit_at..] {
+/// Samples of one push, as [`count`] reads them.
+///
+/// # Errors
+/// A sentence, for what no engine takes.
+pub fn batch(text: &str) -> Result<u32, String> {
+    let number = count(text)?;
+    let fits = u32::try_from(number).ok().filter(|&number| number <= BATCH_MAX);
+    fits.ok_or_else(|| format!("{text:?} is too long for a batch: it has {BATCH_MAX} samples at most"))
+}
+
+/// `30s`, `500ms`, `1.5h`, `1d`.
+///
+/// # Errors
+/// A sentence with examples, for what is no length of time.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let bad = || format!("{text:?} is no length of time: give 500ms, 30s, 2m, 1.5h or 1d");
+    let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
+    let unit_ms: u128 = match &text[unit_at..] {
         "ms" => 1,
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => return Err(bad()),
     };
-    match number.checked_mul(unit_ms) {
-        Some(ms) if ms > 0 => Ok(Duration::from_millis(ms)),
-        _ => Err(bad()),
+    let ns = units(&text[..unit_at], unit_ms * 1_000_000).and_then(|ns| u64::try_from(ns).ok());
+    ns.map(Duration::from_nanos).ok_or_else(bad)
+}
+
+/// So many units, `1.5` of them too where that is a whole number of what they are made of; more than none.
+fn units(digits: &str, unit: u128) -> Option<u128> {
+    let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+    if !is_number(whole) || !is_number(part) {
+        return None;
     }
+    let parts = 10u128.checked_pow(part.len() as u32)?;
+    let of_part = part.parse::<u128>().ok()?.checked_mul(unit).filter(|of| of.is_multiple_of(parts))? / parts;
+    whole.parse::<u128>().ok()?.checked_mul(unit)?.checked_add(of_part).filter(|&all| all > 0)
 }
 
 #[cfg(test)]
@@ -384,8 +432,9 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_refused_with_examples() {
-        let understood = ["7", "200k", "5M", "1e6", "25e0"].map(count);
-        assert_eq!(understood, [Ok(7), Ok(200_000), Ok(5_000_000), Ok(1_000_000), Ok(25)]);
+        let understood = ["7", "200k", "5M", "1e6", "25e0", "1.5M", "0.25k", "1.50e1"].map(count);
+        let numbers = [7, 200_000, 5_000_000, 1_000_000, 25, 1_500_000, 250, 15];
+        assert_eq!(understood, numbers.map(Ok));
         for text in [
             "",
             "k",
@@ -399,7 +448,13 @@ mod tests {
             "0e5",
             "0",
             "-1",
-            "1.5M",
+            "1.5",
+            "1.0001k",
+            "1.M",
+            ".5M",
+            "1.2.3M",
+            "+1M",
+            "0.0M",
             "5G",
             "99999999999999999999M",
             "18446744073709551615k",
@@ -420,6 +475,48 @@ mod tests {
                 };
                 assert_eq!(read, Some(samples), "{verb} {text}");
             }
+        }
+    }
+
+    #[test]
+    fn a_batch_is_given_as_samples_are() {
+        for (text, samples) in [("10k", 10_000), ("1.5k", 1_500), ("2M", 2_000_000), ("1", 1)] {
+            assert_eq!(batch(text), Ok(samples));
+        }
+        assert!(batch("5M").unwrap_err().contains("2097152"));
+        assert!(batch("many").unwrap_err().contains("200k"));
+    }
+
+    #[test]
+    fn each_verb_has_examples_that_are_understood() {
+        for verb in Cli::command().get_subcommands_mut() {
+            let help = verb.render_long_help().to_string();
+            let examples: Vec<&str> = help.lines().filter(|line| line.starts_with("  tidegauge-bench ")).collect();
+            assert!(examples.len() >= 2, "{}: {help}", verb.get_name());
+            for example in examples {
+                // A shell would take the quotes away, and what follows a redirection.
+                let line = example.split(" >").next().unwrap();
+                let quoted = line.split('\'').enumerate().flat_map(|(i, part)| match i % 2 {
+                    0 => part.split_whitespace().collect::<Vec<_>>(),
+                    _ => vec![part],
+                });
+                let read = Cli::try_parse_from(quoted);
+                assert!(read.is_ok(), "{example}: {read:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn options_of_the_comparison_need_no_dashes_before_them() {
+        for line in ["compare --features a -- --json --samples 2M", "compare --features a --json --samples 2M"] {
+            let Command::Compare(read) = Cli::try_parse_from(["b"].into_iter().chain(line.split(' '))).unwrap().command
+            else {
+                panic!("compare expected")
+            };
+            assert_eq!(
+                (read.features, read.options),
+                (vec!["a".to_owned()], ["--json", "--samples", "2M"].map(Into::into).into())
+            );
         }
     }
 
@@ -459,10 +556,18 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_refused_with_examples() {
-        for (text, ms) in [("1ms", 1), ("30s", 30_000), ("2m", 120_000), ("1h", 3_600_000)] {
+        for (text, ms) in [
+            ("1ms", 1),
+            ("30s", 30_000),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+            ("1.5s", 1_500),
+            ("0.25h", 900_000),
+            ("1d", 86_400_000),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(ms)));
         }
-        for text in ["", "30", "s", "0s", "-1s", "1d", "99999999999999999h", "1.5s"] {
+        for text in ["", "30", "s", "0s", "-1s", "1w", "99999999999999999h", "1.s", ".5s", "1.2.3s", "1e3s"] {
             assert!(duration(text).unwrap_err().contains("30s"), "{text}");
         }
     }

@@ -16,16 +16,23 @@ use crate::progress::Progress;
 use crate::roofs::median;
 
 /// Of what a run prints, what is compared.
-const FIGURES: [&str; 24] = [
+const FIGURES: &[&str] = &[
     "samples_per_s_visible",
     "samples_per_s_durable",
     "samples_per_s_registering",
     "cpu_ns_per_sample_flushed",
     "push_ns/p50",
     "push_ns/p99",
+    "push_ns/p999",
     "push_loaded_ns/p50",
     "push_loaded_ns/p99",
     "push_loaded_ns/p999",
+    "arrival/pushed_ns/p50",
+    "arrival/pushed_ns/p99",
+    "arrival/pushed_ns/p999",
+    "arrival/reached_ns/p50",
+    "arrival/reached_ns/p99",
+    "arrival/reached_ns/p999",
     "ack_durable_us/p50",
     "ack_durable_us/p99",
     "sync_ratio",
@@ -33,9 +40,12 @@ const FIGURES: [&str; 24] = [
     "rss_growth_bytes",
     "rss_idle_bytes",
     "bytes_per_sample",
+    "bytes_per_sample_cold",
     "wal_bytes_per_sample",
     "reopen_s",
     "scan_samples_per_s",
+    "scan_one_core_samples_per_s",
+    "q5_samples_per_s",
     "queries_us/q1/p50",
     "queries_us/q2/p50",
     "queries_us/q3/p50",
@@ -90,6 +100,8 @@ pub fn measure(options: &Options, progress: &Progress) -> Result<Ratios, Error> 
     let line = |own: &str| format!("{} {own}", options.both).split_whitespace().collect::<Vec<_>>().join(" ");
     let (first, second) = (line(&options.options), line(&options.against));
     [&first, &second].into_iter().try_for_each(|line| check(line))?;
+    // Before this is the load.
+    let machine = Machine::with(std::path::Path::new("."));
     let mut pairs = Vec::new();
     progress.samples("runs", u64::from(options.pairs) * 2);
     for pair in 0..options.pairs {
@@ -110,7 +122,7 @@ pub fn measure(options: &Options, progress: &Progress) -> Result<Ratios, Error> 
         left_out: left_out(&pairs, &figures),
         figures,
         verified: true,
-        machine: Machine::with(std::path::Path::new(".")),
+        machine,
     })
 }
 
@@ -168,7 +180,7 @@ fn figures(pairs: &[(Value, Value)]) -> Vec<Figure> {
             median_against: median(found.iter().map(|one| one.1).collect()),
         })
     };
-    FIGURES.into_iter().filter_map(of).collect()
+    FIGURES.iter().copied().filter_map(of).collect()
 }
 
 /// What some run has, and is not among those found.
@@ -178,7 +190,7 @@ fn left_out(pairs: &[(Value, Value)], found: &[Figure]) -> Vec<&'static str> {
         let somewhere = pairs.iter().any(|(first, second)| has(first, figure) || has(second, figure));
         somewhere && !found.iter().any(|one| one.figure == *figure)
     };
-    FIGURES.into_iter().filter(is_left).collect()
+    FIGURES.iter().copied().filter(is_left).collect()
 }
 
 impl Ratios {

@@ -111,6 +111,13 @@ pub struct Report {
     pub found: Sums,
     /// What the mixed workload did.
     pub mixed: Option<Mixed>,
+    /// Series that took the place of others while the clock ran (`churn`).
+    pub series_registered_meanwhile: u64,
+    /// As [`scan_samples_per_s`](Self::scan_samples_per_s), on one thread.
+    pub scan_one_core_samples_per_s: f64,
+    /// Samples over the median of Q5, which asks for their count and then for their sum: where statistics of chunks answer,
+    /// they need not be read.
+    pub q5_samples_per_s: f64,
     /// Samples a second of one thread where values are encoded for the archive.
     pub cold_scan_samples_per_s: Option<f64>,
     /// Samples that were in no segment yet when the clock stopped: what flushing was behind.
@@ -285,6 +292,11 @@ impl fmt::Display for Report {
                 millions(self.samples_per_s_registering)
             ),
         )?;
+        if self.series_registered_meanwhile > 0 {
+            let (series, per_s) = (grouped(self.series_registered_meanwhile), self.elapsed_s.recip());
+            let per_s = per_s * self.series_registered_meanwhile as f64;
+            line(f, "  on the way", format_args!("{series} series more while the clock ran, {per_s:.0}/s"))?;
+        }
         line(
             f,
             "processor",
@@ -331,7 +343,12 @@ impl fmt::Display for Report {
         let amplification = self.write_amplification;
         line(f, "compaction", format_args!("{:.3} s, write amplification {amplification:.2}", self.compact_s))?;
         line(f, "reopen", format_args!("{:.2} ms", self.reopen_s * 1e3))?;
-        line(f, "scan", format_args!("{}/s", millions(self.scan_samples_per_s)))?;
+        let cores = self.machine.cores;
+        line(f, "scan", format_args!("{}/s, {cores} cores", millions(self.scan_samples_per_s)))?;
+        line(f, "scan, one core", format_args!("{}/s", millions(self.scan_one_core_samples_per_s)))?;
+        if let Some(cold) = self.cold_scan_samples_per_s {
+            line(f, "scan, archive", format_args!("{}/s, one core", millions(cold)))?;
+        }
         let q = &self.queries_us;
         for (name, times) in [
             ("Q1 last value", q.q1),
@@ -342,6 +359,7 @@ impl fmt::Display for Report {
         ] {
             line(f, name, format_args!("p50 {:.2} µs, p99 {:.2} µs", times.p50, times.p99))?;
         }
+        line(f, "  of all samples", format_args!("{:.2} G samples/s", self.q5_samples_per_s / 1e9))?;
         if let Some(mixed) = &self.mixed {
             let (r, w) = (mixed.read_us, mixed.write_us);
             line(f, "operations", format_args!("{:.0}/s", mixed.ops_per_s))?;

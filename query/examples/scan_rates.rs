@@ -1,8 +1,11 @@
 //! What questions cost, each by itself: `cargo run --release -p tidegauge-query --example scan_rates [SERIES] [NAME]`.
 //!
-//! One segment in memory: 400 hosts × 10 metrics, 2,500 samples each, 10 s apart, walks of two
-//! decimals; one of 100 of these series for eleven days, 100,000 samples each; and one of SERIES series (default 100,000) of ten samples. One thread, medians; with NAME only
-//! questions whose names hold it. `scaling` as NAME compares what a second thread gains: a full scan, and a sum
+//! One segment in memory: 400 hosts × 10 metrics, 2,500 samples each, 10 s apart; one of 100 of these series for eleven
+//! days, 100,000 samples each; and one of SERIES series (default 100,000) of ten samples. The walks are made as the driver
+//! makes those of its workload `w1` (steps with a variance of 1, kept within 0–100, rounded to two decimals), but not of
+//! the same numbers: of `w1` itself `tidegauge-bench run` tells what a scan on one thread reads. Sums, maxima and counts
+//! of everything are compared with those of the samples. One thread, medians; with NAME only questions whose names hold
+//! it. `scaling` as NAME compares what a second thread gains: a full scan, and a sum
 //! over as many plain floats in memory.
 
 use std::path::Path;
@@ -10,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
-use tidegauge_query::{Aggregate, Selection};
+use tidegauge_query::{Aggregate, Selection, Table};
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
 use tidegauge_storage::model::{LabelLimits, Labels, MatchOp, Matcher, SeqNo, TimeRange, Timestamp};
@@ -26,6 +29,16 @@ impl Noise {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         self.0 >> 33
+    }
+
+    /// Between 0 and 1.
+    fn unit(&mut self) -> f64 {
+        self.next() as f64 / f64::from(1u32 << 31)
+    }
+
+    /// About normal, with a variance of 1: the sum of twelve.
+    fn normal(&mut self) -> f64 {
+        (0..12).map(|_| self.unit()).sum::<f64>() - 6.0
     }
 }
 
@@ -53,7 +66,32 @@ fn host_labels(host: usize, metric: usize) -> Labels {
     ])
 }
 
-fn segment(series: impl IntoIterator<Item = (Labels, usize)>) -> Snapshot {
+/// What samples come to that were written.
+#[derive(Clone, Copy, Default)]
+struct Truth {
+    count: usize,
+    sum: f64,
+    max: f64,
+}
+
+impl Truth {
+    fn see(&mut self, value: f64) {
+        *self = Self { count: self.count + 1, sum: self.sum + value, max: self.max.max(value) };
+    }
+}
+
+fn assert_close(found: f64, expected: f64) {
+    assert!((found - expected).abs() <= 1e-9 * expected.abs(), "{found} where the samples come to {expected}");
+}
+
+/// The samples of a segment, and what they come to: all, and without the first of each series.
+struct Written {
+    snapshot: Snapshot,
+    all: Truth,
+    cut: Truth,
+}
+
+fn segment(series: impl IntoIterator<Item = (Labels, usize)>) -> Written {
     let (fs, dir) = (SimFs::new(), Path::new("/s"));
     fs.create_dir_all(dir).expect("a folder in memory");
     let made = SegmentWriter::create(Arc::new(fs.clone()), dir, 1, SegmentHeader::default());
@@ -62,18 +100,30 @@ fn segment(series: impl IntoIterator<Item = (Labels, usize)>) -> Snapshot {
     let mut series: Vec<_> = series.into_iter().collect();
     series.sort();
     let mut columns = Columns::default();
+    let (mut all, mut cut) = (Truth::default(), Truth::default());
     for (labels, samples) in &series {
         columns.clear();
-        let mut at = (noise.next() % 10_000) as i64;
+        let mut at = noise.unit() * 100.0;
         for i in 0..*samples as i64 {
-            at = (at + (noise.next() % 3) as i64 - 1).clamp(0, 10_000);
-            columns.push(START + i * STEP, at as f64 / 100.0);
+            at = (at + noise.normal()).clamp(0.0, 100.0);
+            let value = (at * 100.0).round() / 100.0;
+            columns.push(START + i * STEP, value);
+            all.see(value);
+            if i > 0 {
+                cut.see(value);
+            }
         }
         writer.push_series(labels, &columns, SeqNo(1)).expect("series in order");
     }
     writer.finish().expect("a file in memory");
     let segment = Segment::open(&fs, &dir.join(file_name(1))).expect("just written");
-    Snapshot::new(vec![Arc::new(segment)], SeqNo(1))
+    Written { snapshot: Snapshot::new(vec![Arc::new(segment)], SeqNo(1)), all, cut }
+}
+
+/// The answer where all series are one group, without windows.
+fn only(table: &Table) -> f64 {
+    assert!(table.series.len() == 1 && table.series[0].values.len() == 1, "one value");
+    table.series[0].values[0]
 }
 
 fn time(name: &str, samples: usize, mut ask: impl FnMut() -> usize) {
@@ -110,19 +160,19 @@ fn main() {
 /// waking the second thread and giving it a processor counts, and of ten times as much in a row.
 fn scaling(pools: &[rayon::ThreadPool; 2]) {
     const SAMPLES: usize = 2500;
-    let snapshot = segment((0..4000).map(|i| (host_labels(i / 10, i % 10), SAMPLES)));
+    let Written { snapshot, cut: truth, .. } = segment((0..4000).map(|i| (host_labels(i / 10, i % 10), SAMPLES)));
     let end = START + SAMPLES as i64 * STEP;
     // What statistics could answer is cut off, so that all is decoded.
     let cut = TimeRange::new(Timestamp::from_nanos(START + 1), Timestamp::from_nanos(end));
     let sum = Selection::new(&snapshot, &[]).expect("a selection").range(cut).aggregate(Aggregate::Sum).group_all();
-    let plain = vec![0.5; 4000 * SAMPLES];
+    let plain = vec![truth.sum / (4000 * SAMPLES) as f64; 4000 * SAMPLES];
     let raw = || plain.par_chunks(1 << 16).map(|part| part.iter().sum::<f64>()).sum::<f64>();
-    let scan = || sum.run().expect("an answer").series[0].values[0];
+    let scan = || only(&sum.run().expect("an answer"));
     for (name, times) in [("once", 1), ("ten in a row", 10)] {
         let gain = |ask: &(dyn Fn() -> f64 + Sync)| {
             let took = pools.each_ref().map(|pool| {
                 let start = Instant::now();
-                (0..times).for_each(|_| assert!(pool.install(ask) > 0.0));
+                (0..times).for_each(|_| assert_close(pool.install(ask), truth.sum));
                 start.elapsed()
             });
             took[0].as_secs_f64() / took[1].as_secs_f64()
@@ -139,7 +189,8 @@ fn scaling(pools: &[rayon::ThreadPool; 2]) {
 
 fn hosts() {
     const SAMPLES: usize = 2500;
-    let snapshot = segment((0..4000).map(|i| (host_labels(i / 10, i % 10), SAMPLES)));
+    let written = segment((0..4000).map(|i| (host_labels(i / 10, i % 10), SAMPLES)));
+    let Written { snapshot, all: truth, cut: cut_truth } = written;
     let end = START + SAMPLES as i64 * STEP;
     let range = |from: i64, to: i64| TimeRange::new(Timestamp::from_nanos(from), Timestamp::from_nanos(to));
     let (hour, minute) = (Duration::from_secs(3600), Duration::from_secs(60));
@@ -163,32 +214,44 @@ fn hosts() {
     let hours = metric.clone().aggregate(Aggregate::Avg).every(hour);
     time("Q4 mean by hour, 400 series", 400 * SAMPLES, || hours.run().expect("an answer").series.len());
     let whole = all.aggregate(Aggregate::Sum).group_all();
-    time("sum of all by statistics", 4000 * SAMPLES, || whole.run().expect("an answer").series.len());
+    let right = |table: &Table, expected| {
+        assert_close(only(table), expected);
+        1
+    };
+    time("sum of all by statistics", 4000 * SAMPLES, || right(&whole.run().expect("an answer"), truth.sum));
     let cut = all.clone().range(range(START + 1, end));
     let sum = cut.aggregate(Aggregate::Sum).group_all();
-    time("sum of all, decoded", 4000 * (SAMPLES - 1), || sum.run().expect("an answer").series.len());
+    time("sum of all, decoded", 4000 * (SAMPLES - 1), || right(&sum.run().expect("an answer"), cut_truth.sum));
     let max = cut.aggregate(Aggregate::Max).group_all();
-    time("max of all, decoded", 4000 * (SAMPLES - 1), || max.run().expect("an answer").series.len());
+    time("max of all, decoded", 4000 * (SAMPLES - 1), || right(&max.run().expect("an answer"), cut_truth.max));
     let by_host = all.aggregate(Aggregate::Avg).every(hour).group_by(["hostname"]);
     time("mean by hour and host", 4000 * SAMPLES, || by_host.run().expect("an answer").series.len());
-    time("columns of all", 4000 * SAMPLES, || all.par_map(|_, c| c.len()).expect("an answer").len());
+    time("columns of all", 4000 * SAMPLES, || {
+        let read = all.par_map(|_, c| c.len()).expect("an answer").into_iter().sum();
+        assert_eq!(read, truth.count);
+        read
+    });
 }
 
 /// Series of many chunks, most of which lie within one window.
 fn long() {
     const SAMPLES: usize = 100_000;
-    let snapshot = segment((0..100).map(|i| (host_labels(i, 3), SAMPLES)));
+    let Written { snapshot, all: truth, .. } = segment((0..100).map(|i| (host_labels(i, 3), SAMPLES)));
     println!("100 series of {SAMPLES} samples");
     let all = Selection::new(&snapshot, &[]).expect("a selection");
     let whole = all.aggregate(Aggregate::Sum);
-    time("sum of each, by statistics", 100 * SAMPLES, || whole.run().expect("an answer").series.len());
+    time("sum of each, by statistics", 100 * SAMPLES, || {
+        let table = whole.run().expect("an answer");
+        assert_close(table.series.iter().flat_map(|one| &one.values).sum(), truth.sum);
+        table.series.len()
+    });
     let days = all.aggregate(Aggregate::Max).every(Duration::from_secs(86_400));
     time("max by day, statistics and edges", 100 * SAMPLES, || days.run().expect("an answer").series.len());
 }
 
 fn many(series: usize) {
     let name = |i: usize| labels(&[("__name__", "m"), ("id", &format!("{i:07}")), ("zone", &(i % 10).to_string())]);
-    let snapshot = segment((0..series).map(|i| (name(i), 10)));
+    let Written { snapshot, all: truth, .. } = segment((0..series).map(|i| (name(i), 10)));
     let zone = [Matcher::equal("zone", "3")];
     let one = [Matcher::equal("id", format!("{:07}", series / 2))];
     println!("{series} series of ten samples");
@@ -199,7 +262,10 @@ fn many(series: usize) {
     let all = select(&[]);
     let hour = Duration::from_secs(3600);
     let (sum, by_zone) = (all.aggregate(Aggregate::Sum).group_all(), all.aggregate(Aggregate::Avg).every(hour));
-    time("sum of all", series * 10, || sum.run().expect("an answer").series.len());
+    time("sum of all", series * 10, || {
+        assert_close(only(&sum.run().expect("an answer")), truth.sum);
+        1
+    });
     time("mean by hour and zone", series * 10, || {
         by_zone.clone().group_by(["zone"]).run().expect("an answer").series.len()
     });

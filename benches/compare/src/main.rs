@@ -15,24 +15,24 @@ mod apart;
 mod measure;
 // asked for again,
 mod ask;
+// in turn,
+mod turns;
 // and reported.
 mod table;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, ValueEnum};
-use serde::Serialize;
+use clap::{Parser, ValueEnum, value_parser};
 use serde_json::json;
 use tidegauge::Durability;
-use tidegauge_bench::cli::count;
+use tidegauge_bench::cli::{batch, count};
 use tidegauge_bench::leftovers::{Temporary, end_on_signals, give_way};
 use tidegauge_bench::measure::Machine;
 use tidegauge_bench::workload::Kind;
 
-use apart::Outcome;
-use measure::Measured;
 use store::Error;
+use turns::{LeftOut, Turns};
 
 /// Compares Tidegauge with the stores that this program was built with and the servers that are installed.
 ///
@@ -48,15 +48,18 @@ struct Options {
     #[arg(long, default_value = "2M", value_name = "SAMPLES", value_parser = count)]
     samples: u64,
     /// Samples of one push.
-    #[arg(long, default_value_t = 1_000, value_name = "N")]
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = batch)]
     batch: u32,
+    /// How often each store is measured, all of them in turn: figures are medians.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    runs: u32,
     /// memory, interval:TIME or sync: what each store is set to, as near as it knows.
     #[arg(long, default_value = "interval:100ms", value_name = "D")]
     durability: Durability,
     /// What everything random follows from.
     #[arg(long, default_value_t = 1, value_name = "S")]
     seed: u64,
-    /// Only these stores, and Tidegauge [default: all there are].
+    /// Only these stores, and Tidegauge in process [default: all there are]; tidegauge-server is what servers stand beside.
     #[arg(long, value_delimiter = ',', value_name = "STORE,..")]
     only: Vec<String>,
     /// A folder for the data, which are removed afterwards [default: the current one].
@@ -76,6 +79,7 @@ struct Options {
 const EXAMPLES: &str = "Examples:
   tidegauge-compare
   tidegauge-compare --only fjall,prometheus --samples 500000 --durability sync
+  tidegauge-compare --only tidegauge-server,prometheus,victoria-metrics --runs 3
   tidegauge-compare --json > compared.json
 
 Exit codes: 0 fine, 1 a store gave back something wrong or could not be measured, 2 the request makes no sense, 129,
@@ -124,9 +128,6 @@ fn workload(name: &str) -> Result<Kind, String> {
 }
 
 fn check(options: &Options) -> Result<(), Error> {
-    if options.batch == 0 {
-        return Err("--batch must be at least 1".into());
-    }
     let all = stores::names().into_iter().chain(servers::NAMES).collect::<Vec<_>>();
     if let Some(other) = options.only.iter().find(|only| !all.contains(&only.as_str())) {
         let is_known = stores::KNOWN.contains(&other.as_str());
@@ -134,13 +135,6 @@ fn check(options: &Options) -> Result<(), Error> {
         return Err(format!("no store {other} in this program (it has {}){hint}", all.join(", ")).into());
     }
     Ok(())
-}
-
-/// A store without figures.
-#[derive(Debug, PartialEq, Serialize)]
-struct LeftOut {
-    store: String,
-    why: String,
 }
 
 /// The stores that this program could have been built with, and was not. If only some are asked for, those that are not
@@ -154,42 +148,14 @@ fn not_built(only: &[String]) -> Vec<LeftOut> {
 
 fn compare(options: &Options) -> Result<bool, Error> {
     let folder = Temporary::within(options.dir.as_deref().unwrap_or(Path::new(".")), "tidegauge-compare-")?;
-    let (mut results, mut fine) = (Vec::<Measured>::new(), true);
-    let mut left_out: Vec<LeftOut> = not_built(&options.only);
-    let is_asked = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
-    let mut measure = |store: &str, durability: Durability, results: &mut Vec<Measured>| {
-        eprintln!("{store}, {durability} …");
-        match apart::run(store, durability, folder.path(), options) {
-            Ok(Outcome::Measured(result)) => {
-                fine &= result.wrong.is_empty();
-                results.push(*result);
-            }
-            Ok(Outcome::NotInstalled) => {
-                eprintln!("  not installed, skipped");
-                left_out.push(LeftOut { store: store.into(), why: "not installed on this machine".into() });
-            }
-            Err(error) => {
-                fine = false;
-                eprintln!("  left out: {error}");
-                left_out.push(LeftOut { store: store.into(), why: error.to_string() });
-            }
-        }
-    };
-    measure(stores::OURS, options.durability, &mut results);
-    let others = stores::names().into_iter().chain(servers::NAMES).filter(|&name| name != stores::OURS);
-    for name in others.filter(|&name| is_asked(name)) {
-        measure(name, options.durability, &mut results);
-    }
-    // Some know only one durability: we stand beside them at one that promises no less.
-    let mut levels: Vec<Durability> = results.iter().filter_map(|result| result.level.parse().ok()).collect();
-    levels.sort_by_key(|level| level.to_string());
-    levels.dedup();
-    for level in levels.into_iter().filter(|&level| level != options.durability) {
-        measure(stores::OURS, level, &mut results);
-    }
+    // Before this is the load.
     let machine = Machine::with(folder.path());
+    let turns = Turns::take(options, folder.path());
+    let (results, fine) = (turns.results(), turns.fine);
+    let left_out: Vec<LeftOut> = not_built(&options.only).into_iter().chain(turns.left_out).collect();
+    let medians = if options.runs > 1 { format!(", medians of {} turns", options.runs) } else { String::new() };
     let title = format!(
-        "{} × {} samples, batches of {} by one thread, asked for {}; {machine}",
+        "{} × {} samples, batches of {} by one thread, asked for {}{medians}; {machine}",
         options.workload, options.samples, options.batch, options.durability
     );
     let tables = table::of(&title, &results);

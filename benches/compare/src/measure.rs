@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tidegauge::Durability;
 use tidegauge_bench::checksum::Checksum;
 use tidegauge_bench::measure::{Memory, cpu_s};
+use tidegauge_bench::roofs::median;
 use tidegauge_bench::workload::{Part, Workload};
 
 use crate::ask::{self, Asked};
@@ -21,6 +22,10 @@ pub(crate) struct Measured {
     pub(crate) name: String,
     /// Whether it is Tidegauge.
     pub(crate) ours: bool,
+    /// Whether it is a server, over loopback.
+    pub(crate) server: bool,
+    /// Turns that these are the medians of.
+    pub(crate) runs: u32,
     /// The least durability of Tidegauge that promises as much.
     pub(crate) level: String,
     /// What an accepted push is worth.
@@ -32,6 +37,8 @@ pub(crate) struct Measured {
     pub(crate) durable_at_end: Option<bool>,
     /// Processor time until then, of this process and of a server.
     pub(crate) cpu_ns_per_sample: f64,
+    /// The same until all is flushed and compacted: what some do while samples are pushed, others do then.
+    pub(crate) cpu_settled_ns_per_sample: f64,
     /// Memory that a server takes then, or that this process grew by.
     pub(crate) memory_bytes: u64,
     pub(crate) bytes_per_sample: f64,
@@ -40,6 +47,36 @@ pub(crate) struct Measured {
     pub(crate) questions: Vec<Asked>,
     /// What was not as it should be.
     pub(crate) wrong: Vec<String>,
+}
+
+impl Measured {
+    /// The median of each figure; what was wrong in one turn is wrong. `None` of nothing.
+    pub(crate) fn median(turns: &[Self]) -> Option<Self> {
+        let first = turns.first()?;
+        let of = |figure: fn(&Self) -> f64| median(turns.iter().map(figure).collect());
+        let question = |(i, asked): (usize, &Asked)| {
+            let same = turns.iter().filter_map(|turn| turn.questions.get(i));
+            let (times, right): (Vec<f64>, Vec<bool>) = same.map(|one| (one.p50_us, one.right)).unzip();
+            Asked { name: asked.name.clone(), p50_us: median(times), right: right.into_iter().all(|right| right) }
+        };
+        let mut wrong: Vec<String> = turns.iter().flat_map(|turn| turn.wrong.iter().cloned()).collect();
+        wrong.sort();
+        wrong.dedup();
+        Some(Self {
+            runs: turns.len() as u32,
+            samples_per_s: of(|turn| turn.samples_per_s),
+            // Owed in one turn is owed.
+            durable_at_end: turns.iter().map(|turn| turn.durable_at_end).min().flatten(),
+            cpu_ns_per_sample: of(|turn| turn.cpu_ns_per_sample),
+            cpu_settled_ns_per_sample: of(|turn| turn.cpu_settled_ns_per_sample),
+            memory_bytes: of(|turn| turn.memory_bytes as f64) as u64,
+            bytes_per_sample: of(|turn| turn.bytes_per_sample),
+            settle_s: of(|turn| turn.settle_s),
+            questions: first.questions.iter().enumerate().map(question).collect(),
+            wrong,
+            ..first.clone()
+        })
+    }
 }
 
 /// `None` if the store is not installed.
@@ -61,12 +98,15 @@ pub(crate) fn measure(store: &str, options: &Options) -> Result<Option<Measured>
         None => servers::open(store, &dir, options.durability, &workload),
     };
     let Some(mut store_open) = opened? else { return Ok(None) };
+    let cpu_before = cpu_s() + store_open.server_cpu_s();
     let pushed = push(store_open.as_mut(), &rows, options, memory_before)?;
+    // At once: what a store does by itself meanwhile would be neither's.
+    let (settled, bytes) = (Instant::now(), store_open.settle()?);
+    let settle_s = settled.elapsed().as_secs_f64();
+    let cpu_settled_s = cpu_s() + store_open.server_cpu_s() - cpu_before;
     // What it must give back is generated a second time, apart from what was pushed.
     drop(rows);
     let oracle = Oracle::new(&workload, &part);
-    let (settled, bytes) = (Instant::now(), store_open.settle()?);
-    let settle_s = settled.elapsed().as_secs_f64();
     let mut wrong: Vec<String> = Vec::new();
     let (found, expected) = (read_back(store_open.as_mut(), &workload, &oracle)?, oracle.checksum);
     if found != expected {
@@ -77,12 +117,15 @@ pub(crate) fn measure(store: &str, options: &Options) -> Result<Option<Measured>
     wrong.extend(questions.iter().filter(|one| !one.right).map(|one| format!("answer to {}", one.name)));
     Ok(Some(Measured {
         name: store_open.name(),
-        ours: store == stores::OURS,
+        ours: [stores::OURS, servers::OURS].contains(&store),
+        server: servers::NAMES.contains(&store),
+        runs: 1,
         level: store_open.level().to_string(),
         durability: store_open.durability().to_owned(),
         durable_at_end: pushed.durable_at_end,
         samples_per_s: expected.count as f64 / pushed.elapsed.as_secs_f64(),
         cpu_ns_per_sample: pushed.cpu_s * 1e9 / expected.count as f64,
+        cpu_settled_ns_per_sample: cpu_settled_s * 1e9 / expected.count as f64,
         memory_bytes: pushed.memory_bytes,
         bytes_per_sample: bytes as f64 / expected.count as f64,
         settle_s,
@@ -137,7 +180,7 @@ fn read_back(store: &mut dyn Store, workload: &Workload, oracle: &Oracle) -> Res
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use clap::Parser;
 
     use super::*;
@@ -202,6 +245,41 @@ mod tests {
         fn count_and_sum(&mut self) -> Result<(u64, f64), Error> {
             Ok((0, 0.0))
         }
+
+        fn sum_between(&mut self, _: i64, _: i64) -> Result<f64, Error> {
+            Ok(0.0)
+        }
+    }
+
+    /// Made-up figures of the store with this name in `--only`.
+    pub(crate) fn measured(store: &str, level: &str, samples_per_s: f64, wrong: &[&str]) -> Measured {
+        Measured {
+            name: store.into(),
+            ours: [stores::OURS, servers::OURS].contains(&store),
+            server: servers::NAMES.contains(&store),
+            runs: 1,
+            level: level.into(),
+            durability: "words".into(),
+            samples_per_s,
+            durable_at_end: Some(true),
+            cpu_ns_per_sample: 10.0,
+            cpu_settled_ns_per_sample: 15.0,
+            memory_bytes: 1 << 20,
+            bytes_per_sample: 1.5,
+            settle_s: 0.1,
+            questions: vec![Asked { name: "Q1".into(), p50_us: 1e9 / samples_per_s, right: true }],
+            wrong: wrong.iter().map(|&text| text.into()).collect(),
+        }
+    }
+
+    #[test]
+    fn turns_are_told_as_their_medians_and_what_was_wrong_once_is_wrong() {
+        let turn = |per_s, wrong: &[&str]| measured("fjall", "sync", per_s, wrong);
+        let owed = Measured { durable_at_end: Some(false), ..turn(4e6, &[]) };
+        let median = Measured::median(&[turn(1e6, &[]), turn(8e6, &["a", "b"]), owed, turn(2e6, &["a"])]).unwrap();
+        assert_eq!((median.samples_per_s, median.questions[0].p50_us, median.runs), (3e6, 375.0, 4));
+        assert_eq!((median.wrong, median.durable_at_end), (vec!["a".to_owned(), "b".to_owned()], Some(false)));
+        assert!(Measured::median(&[]).is_none());
     }
 
     #[test]

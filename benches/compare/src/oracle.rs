@@ -10,6 +10,9 @@ const NS_PER_S: i64 = 1_000_000_000;
 pub(crate) const MINUTE_NS: i64 = 60 * NS_PER_S;
 pub(crate) const HOUR_NS: i64 = 3_600 * NS_PER_S;
 
+/// Samples of a chunk of ours, at most.
+const CHUNK_SAMPLES_MAX: u64 = 4_096;
+
 /// The questions' subjects and answers.
 pub(crate) struct Oracle {
     /// Q1 and Q2 ask for these, in turn.
@@ -23,6 +26,10 @@ pub(crate) struct Oracle {
     pub(crate) hours: (i64, i64),
     /// Where all samples lie.
     pub(crate) all: (i64, i64),
+    /// Q6: all but the first tick and the last one, so that nobody's statistics of a whole series or chunk answer.
+    /// `None` where series have many chunks, of which statistics would answer all but two, or too few samples.
+    pub(crate) inner: Option<(i64, i64)>,
+    pub(crate) inner_sum: f64,
     by_series: BTreeMap<u32, Vec<(i64, f64)>>,
     pub(crate) checksum: Checksum,
     pub(crate) sum: f64,
@@ -45,11 +52,17 @@ impl Oracle {
             metric.binary_search(&series).is_ok() || hosts_chosen.iter().any(|host| host.contains(&series))
         };
         let (mut checksum, mut sum, mut first, mut last) = (Checksum::default(), 0.0, i64::MAX, i64::MIN);
+        let inner = (3..=CHUNK_SAMPLES_MAX).contains(&workload.ticks());
+        let inner = inner.then(|| (workload.timestamp_ns(0) + 1, workload.timestamp_ns(workload.ticks() - 1)));
+        let mut inner_sum = 0.0;
         workload.generate(part, |cell| {
             let at = workload.timestamp_ns(u64::from(cell.tick));
             let value = workload.value(cell.scaled);
             checksum.add(hashes[cell.slot as usize], at, value);
             sum += value;
+            if inner.is_some_and(|(start, end)| (start..end).contains(&at)) {
+                inner_sum += value;
+            }
             (first, last) = (first.min(at), last.max(at));
             if asked(cell.slot) {
                 by_series.entry(cell.slot).or_default().push((at, value));
@@ -65,6 +78,8 @@ impl Oracle {
             minutes: (floor(MINUTE_NS) - HOUR_NS, floor(MINUTE_NS)),
             hours: (floor(HOUR_NS) - 6 * HOUR_NS, floor(HOUR_NS)),
             all: (first, last + 1),
+            inner,
+            inner_sum,
             by_series,
             checksum,
             sum,
@@ -91,5 +106,31 @@ impl Oracle {
             }
         }
         windows.into_iter().map(|(key, values)| (key, of(&values))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegauge_bench::workload::Kind;
+
+    use super::*;
+
+    #[test]
+    fn the_sum_that_cuts_each_chunk_is_that_of_all_but_the_ends() {
+        let workload = Workload::new(Kind::W1, 1, Some(40_000)).unwrap();
+        let part = Part::split(&workload, 1, 1_000).unwrap().remove(0);
+        let oracle = Oracle::new(&workload, &part);
+        let (mut naive, mut ends) = (0.0, 0);
+        workload.generate(&part, |cell| match cell.tick {
+            0 | 9 => ends += 1,
+            _ => naive += workload.value(cell.scaled),
+        });
+        assert_eq!((ends, oracle.inner_sum), (8_000, naive));
+        let (start, end) = oracle.inner.unwrap();
+        assert!(oracle.all.0 < start && start <= workload.timestamp_ns(1) && end == workload.timestamp_ns(9));
+        // Of a long series statistics tell all but two chunks.
+        let long = Workload::new(Kind::W3, 1, Some(5_000)).unwrap();
+        let part = Part::split(&long, 1, 1_000).unwrap().remove(0);
+        assert_eq!(Oracle::new(&long, &part).inner, None);
     }
 }

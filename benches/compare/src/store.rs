@@ -78,6 +78,9 @@ pub(crate) trait Store {
 
     /// Q5: how many samples there are, and their sum.
     fn count_and_sum(&mut self) -> Result<(u64, f64), Error>;
+
+    /// Q6: the sum of the samples of all series in this range.
+    fn sum_between(&mut self, start_ns: i64, end_ns: i64) -> Result<f64, Error>;
 }
 
 /// Bytes of all files below a folder, without holes: some are made long before they are written.

@@ -31,7 +31,7 @@ fn worth(result: &Measured) -> String {
     format!("{}{owed}", result.durability)
 }
 
-/// Each level's results, ours first.
+/// Each level's results, in process and then over loopback, ours first.
 fn by_level(results: &[Measured]) -> Vec<Vec<&Measured>> {
     // By what is survived: nothing, a while ago, each push.
     let rank = |level: &str| ["memory", "interval", "sync"].iter().position(|kind| level.starts_with(kind));
@@ -40,25 +40,29 @@ fn by_level(results: &[Measured]) -> Vec<Vec<&Measured>> {
     levels.dedup();
     let of = |level: &str| {
         let mut group: Vec<&Measured> = results.iter().filter(|result| result.level == level).collect();
-        group.sort_by_key(|result| !result.ours);
+        group.sort_by_key(|result| (result.server, !result.ours));
         group
     };
     levels.into_iter().map(of).collect()
 }
 
-/// Pushing and storing, then the questions. Ratios are those to Tidegauge at the same level; a store that gave back
-/// something wrong has no figures.
+/// Pushing and storing, then the questions. Ratios are those to Tidegauge at the same level, of servers those to Tidegauge
+/// as a server: a request over loopback costs more than most answers. A store that gave back something wrong has no
+/// figures.
 pub(crate) fn of(title: &str, results: &[Measured]) -> Vec<Table> {
     let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<String>>();
     let mut pushing = Table {
         title: format!(
-            "{title}\n(in brackets: how many times as good Tidegauge is, at a durability that promises no less)"
+            "{title}\n(in brackets: how many times as good Tidegauge is, at a durability that promises no less; as a \
+             server, where it was measured, beside servers)"
         ),
         head: texts(&[
             "store",
             "beside",
             "M samples/s",
             "CPU ns/sample",
+            "until settled",
+            "settling s",
             "memory MiB",
             "bytes/sample",
             "what an accepted push is worth",
@@ -75,14 +79,14 @@ pub(crate) fn of(title: &str, results: &[Measured]) -> Vec<Table> {
     let names: Vec<_> = most.iter().flat_map(|most| &most.questions).map(|asked| asked.name.as_str()).collect();
     questions.head.extend(names.iter().map(|name| (*name).to_owned()));
     for group in by_level(results) {
-        let ours = group[0].ours.then_some(group[0]).filter(|ours| ours.wrong.is_empty());
-        for result in group {
+        for &result in &group {
             let start = [result.name.clone(), result.level.clone()];
             if !result.wrong.is_empty() {
                 pushing.rows.push(start.into_iter().chain([format!("WRONG: {}", result.wrong.join("; "))]).collect());
                 continue;
             }
-            let ours = ours.filter(|_| !result.ours);
+            let like = |ours: &&&Measured| ours.ours && ours.server == result.server && ours.wrong.is_empty();
+            let ours = group.iter().find(like).copied().filter(|_| !result.ours);
             let of = |figure: fn(&Measured) -> f64| ours.map(figure);
             let mib = f64::from(1 << 20);
             pushing.rows.push(
@@ -92,6 +96,8 @@ pub(crate) fn of(title: &str, results: &[Measured]) -> Vec<Table> {
                     .chain([
                         beside(result.samples_per_s / 1e6, of(|r| r.samples_per_s / 1e6), true, 2),
                         beside(result.cpu_ns_per_sample, of(|r| r.cpu_ns_per_sample), false, 0),
+                        beside(result.cpu_settled_ns_per_sample, of(|r| r.cpu_settled_ns_per_sample), false, 0),
+                        format!("{:.1}", result.settle_s),
                         beside(
                             result.memory_bytes as f64 / mib,
                             of(|r| r.memory_bytes as f64 / f64::from(1 << 20)),
@@ -140,24 +146,7 @@ impl fmt::Display for Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ask::Asked;
-
-    fn result(name: &str, level: &str, samples_per_s: f64, wrong: &[&str]) -> Measured {
-        Measured {
-            name: name.into(),
-            ours: name == "tidegauge",
-            level: level.into(),
-            durability: "words".into(),
-            samples_per_s,
-            durable_at_end: Some(true),
-            cpu_ns_per_sample: 10.0,
-            memory_bytes: 1 << 20,
-            bytes_per_sample: 1.5,
-            settle_s: 0.1,
-            questions: vec![Asked { name: "Q1".into(), p50_us: 1e9 / samples_per_s, right: true }],
-            wrong: wrong.iter().map(|&text| text.into()).collect(),
-        }
-    }
+    use crate::measure::tests::measured as result;
 
     #[test]
     fn ratios_say_how_many_times_as_good_ours_is() {
@@ -195,6 +184,18 @@ mod tests {
             ]
         );
         assert_eq!(tables[1].rows[1][2], "500.0 (10.0×)");
+    }
+
+    #[test]
+    fn servers_stand_beside_ours_as_a_server_or_beside_nothing() {
+        let ours = result("tidegauge", "sync", 20e6, &[]);
+        let (server, other) = (result("tidegauge-server", "sync", 4e6, &[]), result("influxdb", "sync", 1e6, &[]));
+        let figures = |results: &[Measured]| -> Vec<String> {
+            of("title", results).iter().flat_map(|table| table.rows.iter().map(|row| row[2].clone())).collect()
+        };
+        let all = figures(&[ours.clone(), server, other.clone()]);
+        assert_eq!(all, ["20.00", "4.00", "1.00 (4.0×)", "50.0", "250.0", "1000.0 (4.0×)"]);
+        assert_eq!(figures(&[ours, other]), ["20.00", "1.00", "50.0", "1000.0"]);
     }
 
     #[test]

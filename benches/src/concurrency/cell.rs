@@ -79,22 +79,27 @@ impl Cell<'_> {
     /// Lets all workers work for so long.
     pub(super) fn run(&self, time: Duration) -> Result<CellResult, Error> {
         let workers = self.place.workers;
-        let (stop, ready) = (AtomicBool::new(false), Barrier::new(workers as usize + 1));
-        let mut start = Instant::now();
-        let done = thread::scope(|scope| {
-            let (stop, ready) = (&stop, &ready);
+        let stop = AtomicBool::new(false);
+        let everyone = workers as usize + 1;
+        let (ready, go) = (Barrier::new(everyone), Barrier::new(everyone));
+        let (done, start) = thread::scope(|scope| {
+            let (stop, ready, go) = (&stop, &ready, &go);
             let run = move |k: u32| {
                 let worker = Worker::new(self, k);
                 ready.wait();
+                go.wait();
                 worker?.run(stop)
             };
             let running: Vec<_> = (0..workers).map(|k| scope.spawn(move || run(k))).collect();
             ready.wait();
-            start = Instant::now();
+            // Read before anybody is let go: workers that wake before this thread would work in no time at all.
+            let start = Instant::now();
+            go.wait();
             thread::sleep(time);
             // Relaxed: a worker that sees it later does an operation more.
             stop.store(true, Ordering::Relaxed);
-            running.into_iter().map(|t| t.join().expect("a worker panicked")).collect::<Result<Vec<_>, _>>()
+            let done = running.into_iter().map(|t| t.join().expect("a worker panicked"));
+            done.collect::<Result<Vec<_>, Error>>().map(|done| (done, start))
         })?;
         let elapsed = start.elapsed();
         let (mut reads, mut writes) = (Latency::new(), Latency::new());

@@ -179,7 +179,7 @@ impl fmt::Display for Concurrency {
             let ratio = cell.ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
             writeln!(
                 f,
-                "{:<14} {:>7} {:>12.0}  {:<30} {:<30} {published:>10} {ratio:>7}",
+                "{:<20} {:>7} {:>12.0}  {:<30} {:<30} {published:>10} {ratio:>7}",
                 cell.mode.to_string(),
                 cell.workers,
                 cell.ops_per_s,

@@ -6,7 +6,7 @@ use tidegauge::query::{Aggregate, QueryLimits, Table};
 use tidegauge::{Engine, MatchOp, Matcher, SeriesId, TimeRange, Timestamp};
 
 use crate::error::Error;
-use crate::run::readback::{Scanned, scan, select};
+use crate::run::readback::{Cores, Scanned, scan, select};
 use crate::workload::{METRICS, NS_PER_S, Part, Workload};
 
 const MINUTE_NS: i64 = 60 * NS_PER_S;
@@ -104,7 +104,7 @@ impl<'a> Asker<'a> {
     /// # Errors
     /// As [`ask`](Self::ask).
     pub(super) fn everything(&self) -> Result<(), Error> {
-        let seen = scan(self.engine)?;
+        let seen = scan(self.engine, Cores::All)?;
         let right = seen.count > 0 && self.known.begins_with(self.workload, &seen);
         if right { Ok(()) } else { Err(Error::Wrong("asked beside pushes: everything, summed".into())) }
     }

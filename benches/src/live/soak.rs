@@ -15,6 +15,7 @@ use crate::cli::Soak as Options;
 use crate::error::Error;
 use crate::measure::{Latency, Machine, Memory, Quantiles, TickClock, cpu_s};
 use crate::progress::Progress;
+use crate::run::arrivals::wait_until;
 use crate::run::folder::Folder;
 use crate::run::readback::read_back;
 use crate::run::recount::{Pushed, Recount};
@@ -33,7 +34,7 @@ pub struct Window {
     pub samples_per_s: f64,
     /// Push calls, from when they were due.
     pub push_ns: Option<Quantiles>,
-    /// Questions, on snapshots of their own.
+    /// Questions, on snapshots of their own, from when they were due.
     pub question_ns: Option<Quantiles>,
     /// Resident memory when it ended.
     pub rss_bytes: u64,
@@ -74,7 +75,7 @@ pub struct Soak {
     pub samples_per_s: f64,
     /// Push calls, from when they were due.
     pub push_ns: Option<Quantiles>,
-    /// Questions, on snapshots of their own.
+    /// Questions, on snapshots of their own, from when they were due.
     pub question_ns: Option<Quantiles>,
     /// Resident memory at the end of the first window.
     pub rss_first_bytes: u64,
@@ -205,7 +206,7 @@ pub fn soak(
     })
 }
 
-/// Asks now and then, and takes the time of each question.
+/// Asks at even distances, and takes the time of each question.
 fn ask(
     engine: &Engine,
     source: &Source,
@@ -214,15 +215,33 @@ fn ask(
     over: &AtomicBool,
 ) -> Result<(), Error> {
     let mut asker = Asker::new(engine, &source.workload, known);
-    while !over.load(Ordering::Relaxed) {
-        thread::sleep(ASK_EVERY);
+    let ask = || {
         // Before the first sample of all series is there, there is nothing to ask.
-        if engine.stats().samples < u64::from(source.workload.slots()) {
-            continue;
+        let is_ready = engine.stats().samples >= u64::from(source.workload.slots());
+        if is_ready { asker.ask().map(|()| true) } else { Ok(false) }
+    };
+    let took = |time: Duration| {
+        questions.lock().expect("no thread panics with it").record_ns(time.as_nanos() as u64);
+    };
+    when_due(ASK_EVERY, over, ask, took)
+}
+
+/// Asks at even distances until it is over. Times count from when a question was due: one that waits for the one before
+/// it is late. What `ask` says was no question has no time.
+fn when_due(
+    every: Duration,
+    over: &AtomicBool,
+    mut ask: impl FnMut() -> Result<bool, Error>,
+    mut took: impl FnMut(Duration),
+) -> Result<(), Error> {
+    let mut due = Instant::now();
+    // Relaxed: nothing is read on the strength of it.
+    while !over.load(Ordering::Relaxed) {
+        due += every;
+        wait_until(due);
+        if ask()? {
+            took(due.elapsed());
         }
-        let start = Instant::now();
-        asker.ask()?;
-        questions.lock().expect("no thread panics with it").record_ns(start.elapsed().as_nanos() as u64);
     }
     Ok(())
 }
@@ -289,5 +308,31 @@ impl fmt::Display for Soak {
         writeln!(f, "no file's {first:.1} MiB first, {last:.1} last, {most:.1} at most")?;
         writeln!(f, "bytes a sample {:.3}", self.bytes_per_sample)?;
         write!(f, "verified  {}", if self.verified { "yes" } else { "NO" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_that_waits_for_the_one_before_it_is_late() {
+        let (every, slow) = (Duration::from_millis(10), Duration::from_millis(80));
+        let (over, mut asked, mut times) = (AtomicBool::new(false), 0, Vec::new());
+        let ask = || {
+            asked += 1;
+            // The second takes as long as eight should.
+            let start = Instant::now();
+            while asked == 2 && start.elapsed() < slow {
+                std::hint::spin_loop();
+            }
+            over.store(asked == 4, Ordering::Relaxed);
+            Ok(asked != 1)
+        };
+        when_due(every, &over, ask, |time| times.push(time)).unwrap();
+        assert_eq!(times.len(), 3, "the first was none");
+        for (time, waited) in times.iter().zip([slow, slow - every, slow - every * 2]) {
+            assert!(*time >= waited, "{times:?}");
+        }
     }
 }

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::cores;
 
-/// A short description of the machine. What the system does not tell is empty or zero.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// A short description of the machine and of this program. What the system does not tell is empty or zero.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Machine {
     /// The processor's name.
     pub cpu: String,
@@ -23,6 +23,13 @@ pub struct Machine {
     pub disk: Disk,
     /// Whether this program was optimised: figures of a `debug` one say nothing.
     pub build: &'static str,
+    /// This program's version.
+    pub version: &'static str,
+    /// What it was built from, where that was told: `TIDEGAUGE_COMMIT=$(git describe --always --dirty) cargo build …`.
+    pub commit: Option<&'static str>,
+    /// Threads that ran or were ready to, on average over the last 1, 5 and 15 minutes before the figures were taken: on a
+    /// machine that is idle otherwise near nought.
+    pub load_average: [f64; 3],
 }
 
 /// A mounted file system.
@@ -47,16 +54,24 @@ impl Machine {
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             disk: Disk::under(&read("/proc/self/mountinfo"), dir.canonicalize().as_deref().unwrap_or(dir)),
             build: if cfg!(debug_assertions) { "debug" } else { "release" },
+            version: env!("CARGO_PKG_VERSION"),
+            commit: option_env!("TIDEGAUGE_COMMIT"),
+            load_average: load_average(&read("/proc/loadavg")),
         }
     }
 }
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cpu, cores, memory_bytes, kernel, disk, build } = self;
+        let Self { cpu, cores, memory_bytes, kernel, disk, build, version, commit, load_average } = self;
         let gib = *memory_bytes as f64 / f64::from(1 << 30);
         let Disk { file_system, device } = disk;
-        write!(f, "{cores} × {cpu}, {gib:.1} GiB, Linux {kernel}, {file_system} on {device}, {build} build")
+        let commit = commit.map_or(String::new(), |commit| format!(" ({commit})"));
+        write!(
+            f,
+            "{cores} × {cpu}, {gib:.1} GiB, Linux {kernel}, {file_system} on {device}, {build} build of {version}"
+        )?;
+        write!(f, "{commit}, load {:.2} before", load_average[0])
     }
 }
 
@@ -79,6 +94,11 @@ impl Disk {
     }
 }
 
+fn load_average(text: &str) -> [f64; 3] {
+    let mut all = text.split(' ').map(|word| word.parse().unwrap_or(0.0));
+    [(); 3].map(|()| all.next().unwrap_or(0.0))
+}
+
 fn field(text: &str, name: &str) -> String {
     let value = |line: &str| line.strip_prefix(name)?.trim_start().strip_prefix(':').map(|v| v.trim().to_owned());
     text.lines().find_map(value).unwrap_or_default()
@@ -94,6 +114,12 @@ mod tests {
         assert_eq!(field(text, "model name"), "Fast CPU @ 3 GHz");
         assert_eq!(field(text, "MemTotal"), "1024 kB");
         assert_eq!(field(text, "Mem"), "");
+    }
+
+    #[test]
+    fn the_load_is_that_of_one_five_and_fifteen_minutes() {
+        assert_eq!(load_average("0.42 12.58 3.00 2/345 6789\n"), [0.42, 12.58, 3.0]);
+        assert_eq!(load_average(""), [0.0; 3]);
     }
 
     #[test]

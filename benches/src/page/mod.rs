@@ -71,6 +71,9 @@ fn page(results: &Results, plots: &[plots::Plot], tables: &[tables::Table]) -> S
     for machine in results.machines() {
         page.text("p", &machine);
     }
+    if let Some(word) = results.roofs_of_others() {
+        page.text("p", &word);
+    }
     let bad = results.unverified();
     if bad > 0 {
         page.text("p", &format!("{bad} of these results are not verified: their figures do not count."));
@@ -156,6 +159,53 @@ mod tests {
         assert!(plots[0].svg.contains("4,000 series, one core: 38.0 M/s"), "{}", plots[0].svg);
         let roofs = tables::all(&results).into_iter().find(|table| table.title.starts_with("Roofs")).unwrap();
         assert!(roofs.rows.contains(&vec!["pwrite_fdatasync_64k_us, p99".into(), "987".into()]), "{:?}", roofs.rows);
+    }
+
+    #[test]
+    fn roofs_of_another_machine_or_version_are_said_to_be() {
+        let word = |of_run: &str, of_roofs: &str| {
+            let mut results = Results::default();
+            let [run, roofs] =
+                [("samples_per_s_visible", of_run), ("append_release_ns", of_roofs)].map(|(key, machine)| {
+                    let machine = machine.split(',').map(|word| word.split_once('=').unwrap());
+                    let machine: serde_json::Map<_, _> = machine.map(|(k, v)| (k.to_owned(), v.into())).collect();
+                    serde_json::json!({ key: 1.0, "machine": machine }).to_string()
+                });
+            results.read(&format!("{run}\n{roofs}\n")).unwrap();
+            page(&results, &[], &[]).contains("not those of all these figures")
+        };
+        assert!(!word("cpu=A,version=1", "cpu=A,version=1"));
+        assert!(word("cpu=A,version=1", "cpu=B,version=1"));
+        assert!(word("cpu=A,version=2", "cpu=A,version=1"));
+        assert!(word("cpu=A,version=1,commit=a", "cpu=A,version=1,commit=b"));
+    }
+
+    #[test]
+    fn each_run_has_the_roof_of_the_disk_that_its_own_log_makes() {
+        let mut results = Results::default();
+        let run =
+            |wal: f64| format!("{{\"workload\":\"w1\",\"samples_per_s_visible\":1e6,\"wal_bytes_per_sample\":{wal}}}");
+        results
+            .read(&[run(2.0), run(4.0), run(4.001), "{\"verb\":\"roofs\",\"write_mb_s\":80.0}".into()].join("\n"))
+            .unwrap();
+        let plots = plots::all(&results);
+        let svg = &plots.iter().find(|plot| plot.name == "throughput").unwrap().svg;
+        for roof in ["the disk at 2.00 bytes a sample: 40.0 M/s", "the disk at 4.00 bytes a sample: 20.0 M/s"] {
+            assert_eq!(svg.matches(roof).count(), 1, "{roof}: {svg}");
+        }
+    }
+
+    #[test]
+    fn tables_have_bytes_and_memory_and_what_a_soak_came_to() {
+        let mut results = results();
+        results
+            .read("{\"samples_per_s_visible\":1e6,\"sync_ratio\":0.27,\"machine\":{\"load_average\":[1.75,0,0]}}")
+            .unwrap();
+        let tables = tables::all(&results);
+        let rows = |title: &str| &tables.iter().find(|table| table.title == title).expect(title).rows;
+        assert_eq!(rows("Bytes, memory, scans")[0][1..7], ["1.25", "1.20", "1.10", "–", "4.00", "0.400"]);
+        assert!(rows("Runs")[1].contains(&"0.270".to_owned()) && rows("Runs")[1].contains(&"1.75".to_owned()));
+        assert_eq!(rows("Under a steady load")[0].last().unwrap(), "yes");
     }
 
     #[test]

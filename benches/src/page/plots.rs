@@ -52,9 +52,16 @@ fn throughput(results: &Results) -> Option<Plot> {
     if all.is_empty() {
         return None;
     }
-    let wal = results.runs.iter().filter_map(|run| number(run, "/wal_bytes_per_sample")).fold(f64::NAN, f64::min);
-    let disk = results.roof("/write_mb_s").filter(|_| wal > 0.0).map(|mb_s| mb_s / wal);
-    let roofs = roofs([
+    // Each run's log makes a roof of its own; runs with as many bytes a sample share it.
+    let mut wals: Vec<f64> = results.runs.iter().filter_map(|run| number(run, "/wal_bytes_per_sample")).collect();
+    wals.iter_mut().for_each(|wal| *wal = (*wal * 100.0).round() / 100.0);
+    wals.retain(|wal| *wal > 0.0);
+    wals.sort_unstable_by(f64::total_cmp);
+    wals.dedup();
+    let disk = wals.iter().map(|wal| {
+        (format!("the disk at {wal:.2} bytes a sample"), results.roof("/write_mb_s").map(|mb_s| mb_s / wal))
+    });
+    let memory = [
         (
             "one thread appends 16 bytes, release store".to_owned(),
             results.roof("/append_release_ns").map(|ns| 1e3 / ns),
@@ -64,8 +71,8 @@ fn throughput(results: &Results) -> Option<Plot> {
         ("of 100,000 series at random, one core".to_owned(), results.roof("/vec_append_random_m_s")),
         ("of 100,000 series at random, all cores".to_owned(), results.roof("/vec_append_random_all_m_s")),
         ("memcpy of 24 bytes a sample".to_owned(), results.roof("/memcpy_gb_s").map(|gb_s| gb_s * 1e3 / 24.0)),
-        (format!("the disk at {wal:.2} bytes a sample"), disk),
-    ]);
+    ];
+    let roofs = roofs(memory.into_iter().chain(disk));
     let says = "Samples a second, from before the first push until the last sample is visible, and durable.";
     plot("throughput", "Throughput", says, bars("M/s", &all, &roofs))
 }
@@ -208,13 +215,21 @@ fn memory(results: &Results) -> Option<Plot> {
 }
 
 fn scan(results: &Results) -> Option<Plot> {
-    let all = of_runs(results, &[("/scan_samples_per_s", "", 1e9)]);
+    let figures = [
+        ("/scan_samples_per_s", "all cores", 1e9),
+        ("/scan_one_core_samples_per_s", "one core", 1e9),
+        ("/cold_scan_samples_per_s", "archive, one core", 1e9),
+    ];
+    let all = of_runs(results, &figures);
     if all.is_empty() {
         return None;
     }
-    let raw = results.roof("/read_sum_all_gb_s").map(|gb_s| gb_s / 16.0);
-    let roofs = roofs([("summing 16 raw bytes a sample from memory, all cores".to_owned(), raw)]);
-    let says = "Samples a second, every timestamp and value decoded and summed on all cores.";
+    let raw = |key| results.roof(key).map(|gb_s| gb_s / 16.0);
+    let roofs = roofs([
+        ("summing 16 raw bytes a sample from memory, all cores".to_owned(), raw("/read_sum_all_gb_s")),
+        ("the same, one core".to_owned(), raw("/read_sum_gb_s")),
+    ]);
+    let says = "Samples a second, every timestamp and value decoded and summed.";
     plot("scan", "Full scan", says, bars("G/s", &all, &roofs))
 }
 
@@ -301,6 +316,6 @@ fn soak_latency(results: &Results) -> Option<Plot> {
         ("append of 16 bytes".to_owned(), results.roof("/append_release_ns")),
         ("one load from memory".to_owned(), results.roof("/random_access_ns")),
     ]);
-    let says = "Under a steady load. Pushes count from when they were due.";
+    let says = "Under a steady load. Pushes and questions count from when they were due.";
     plot("soak-latency", "Latency over time", says, lines(&SECONDS, &TIMES, &curves, &roofs))
 }

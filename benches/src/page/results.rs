@@ -47,24 +47,21 @@ impl Results {
     /// A description of each machine that there are figures of, each once.
     pub(super) fn machines(&self) -> Vec<String> {
         let mut machines: Vec<String> = Vec::new();
-        for machine in self.all().filter_map(|value| value.get("machine")) {
-            let text = |key| machine.get(key).and_then(Value::as_str).unwrap_or("?");
-            let disk = |key| machine.pointer(key).and_then(Value::as_str).unwrap_or("?");
-            let described = format!(
-                "{} × {}, {:.1} GiB, Linux {}, {} on {}, {} build",
-                machine.get("cores").and_then(Value::as_u64).unwrap_or(0),
-                text("cpu"),
-                number(machine, "/memory_bytes").unwrap_or(0.0) / f64::from(1 << 30),
-                text("kernel"),
-                disk("/disk/file_system"),
-                disk("/disk/device"),
-                text("build")
-            );
+        for described in self.all().filter_map(machine) {
             if !machines.contains(&described) {
                 machines.push(described);
             }
         }
         machines
+    }
+
+    /// A word on roofs that were measured elsewhere than the figures that stand beside them, or by another version.
+    pub(super) fn roofs_of_others(&self) -> Option<String> {
+        let of_roofs = self.roofs.iter().rev().find_map(machine)?;
+        let other = self.all().filter_map(machine).find(|described| *described != of_roofs)?;
+        Some(format!(
+            "The roofs are not those of all these figures: they were measured on {of_roofs}, and some figures on {other}."
+        ))
     }
 
     /// How many results say that what was read back is not what was written.
@@ -82,6 +79,24 @@ impl Results {
     pub(super) fn roof(&self, key: &str) -> Option<f64> {
         self.roofs.iter().rev().find_map(|roofs| number(roofs, key))
     }
+}
+
+/// The machine and the program that made a result.
+fn machine(result: &Value) -> Option<String> {
+    let machine = result.get("machine")?;
+    let text = |key| machine.pointer(key).and_then(Value::as_str).unwrap_or("?");
+    let commit = machine.get("commit").and_then(Value::as_str).map_or(String::new(), |commit| format!(" ({commit})"));
+    Some(format!(
+        "{} × {}, {:.1} GiB, Linux {}, {} on {}, {} build of {}{commit}",
+        machine.get("cores").and_then(Value::as_u64).unwrap_or(0),
+        text("/cpu"),
+        number(machine, "/memory_bytes").unwrap_or(0.0) / f64::from(1 << 30),
+        text("/kernel"),
+        text("/disk/file_system"),
+        text("/disk/device"),
+        text("/build"),
+        text("/version")
+    ))
 }
 
 /// The number at a JSON pointer.

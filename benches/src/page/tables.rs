@@ -13,9 +13,11 @@ pub(super) struct Table {
 }
 
 pub(super) fn all(results: &Results) -> Vec<Table> {
-    let tables = [runs(results), questions(results), recoveries(results), beside(results), concurrency(results)];
+    let runs = [runs(results), kept(results), questions(results)];
+    let others = [recoveries(results), beside(results), concurrency(results), soaks(results)];
+    let tables = runs.into_iter().chain(others);
     let compared = compared(results).into_iter().chain([left_out(results)]);
-    let tables = tables.into_iter().chain(results.ratios.iter().map(ratios)).chain(compared);
+    let tables = tables.chain(results.ratios.iter().map(ratios)).chain(compared);
     tables.chain([roofs(results)]).filter(|table| !table.rows.is_empty()).collect()
 }
 
@@ -41,7 +43,9 @@ fn runs(results: &Results) -> Table {
         "push p50",
         "p99",
         "p99.9 ns",
+        "of the device ×",
         "reopen ms",
+        "load before",
         "verified",
     ];
     let row = |run: &Value| {
@@ -53,11 +57,78 @@ fn runs(results: &Results) -> Table {
             cell(run, "/push_ns/p50", 1.0),
             cell(run, "/push_ns/p99", 1.0),
             cell(run, "/push_ns/p999", 1.0),
+            cell(run, "/sync_ratio", 1.0),
             cell(run, "/reopen_s", 1e-3),
+            cell(run, "/machine/load_average/0", 1.0),
             yes_or_no(run),
         ]
     };
     table("Runs", &head, results.runs.iter().map(row).collect())
+}
+
+fn kept(results: &Results) -> Table {
+    let head = [
+        "bytes a sample, memory",
+        "as flushed",
+        "compacted",
+        "archive",
+        "log",
+        "growth MB",
+        "idle MB",
+        "scan G/s",
+        "one core",
+        "count and sum G/s",
+    ];
+    let row = |run: &Value| {
+        let figures = [
+            ("/bytes_per_sample_fresh", 1.0),
+            ("/bytes_per_sample", 1.0),
+            ("/bytes_per_sample_cold", 1.0),
+            ("/wal_bytes_per_sample", 1.0),
+            ("/rss_growth_bytes", 1e6),
+            ("/rss_idle_bytes", 1e6),
+            ("/scan_samples_per_s", 1e9),
+            ("/scan_one_core_samples_per_s", 1e9),
+            ("/q5_samples_per_s", 1e9),
+        ];
+        [name(run)].into_iter().chain(figures.map(|(pointer, divisor)| cell(run, pointer, divisor))).collect()
+    };
+    table("Bytes, memory, scans", &head, results.runs.iter().map(row).collect())
+}
+
+fn soaks(results: &Results) -> Table {
+    let head = [
+        "soak",
+        "hours",
+        "M/s",
+        "push p50",
+        "p99.9 µs",
+        "question p50",
+        "p99 µs",
+        "memory MB, first",
+        "last",
+        "most",
+        "verified",
+    ];
+    let row = |soak: &Value| {
+        let text = |key| soak.get(key).and_then(Value::as_str).unwrap_or("?");
+        let due = cell(soak, "/rate", 1e6);
+        let figures = [
+            ("/elapsed_s", 3600.0),
+            ("/samples_per_s", 1e6),
+            ("/push_ns/p50", 1e3),
+            ("/push_ns/p999", 1e3),
+            ("/question_ns/p50", 1e3),
+            ("/question_ns/p99", 1e3),
+            ("/rss_first_bytes", 1e6),
+            ("/rss_last_bytes", 1e6),
+            ("/rss_most_bytes", 1e6),
+        ];
+        let figures = figures.map(|(pointer, divisor)| cell(soak, pointer, divisor));
+        let name = format!("{} {} {due} M/s due", text("workload"), text("durability"));
+        [name].into_iter().chain(figures).chain([yes_or_no(soak)]).collect()
+    };
+    table("Under a steady load", &head, results.soaks.iter().map(row).collect())
 }
 
 fn questions(results: &Results) -> Table {

@@ -8,15 +8,23 @@ use std::time::Instant;
 use super::median;
 use crate::rng::Rng;
 
-/// Beyond any cache.
-pub(super) const DRAM_BYTES: usize = 256 << 20;
+/// Beyond any cache, for few threads.
+const DRAM_BYTES: usize = 256 << 20;
+/// Beyond each core's part of the last cache.
+const SHARE_BYTES_MIN: usize = 32 << 20;
 /// Within the second-level cache.
-pub(super) const CACHED_BYTES: usize = 256 << 10;
+const CACHED_BYTES: usize = 256 << 10;
 const ROUNDS: usize = 5;
 
-/// Copies `DRAM_BYTES` in all, a share for each thread.
+/// What threads work on together, each on a share of its own: so much that no cache holds a share until it comes again.
+fn dram_bytes(threads: usize) -> usize {
+    DRAM_BYTES.max(threads * SHARE_BYTES_MIN)
+}
+
+/// Copies from DRAM to DRAM, a share for each thread.
 pub(super) fn memcpy_gb_s(threads: usize) -> f64 {
-    let words = DRAM_BYTES / 8;
+    let bytes = dram_bytes(threads);
+    let words = bytes / 8;
     let from = vec![1u64; words];
     let mut to = vec![0u64; words];
     let share = words.div_ceil(threads);
@@ -33,34 +41,55 @@ pub(super) fn memcpy_gb_s(threads: usize) -> f64 {
                 from.chunks(share).zip(to.chunks_mut(share)).map(|pair| scope.spawn(move || copy(pair))).collect();
             all.into_iter().map(|t| t.join().expect("it cannot panic")).fold(0.0, f64::max)
         });
-        DRAM_BYTES as f64 / slowest_s / 1e9
+        bytes as f64 / slowest_s / 1e9
     };
     let speed = median((0..ROUNDS).map(|_| round(&mut to)).collect());
     assert_eq!(from, to, "what was copied is what was there");
     speed
 }
 
-/// Sums `bytes` of floats on each of some threads, until `DRAM_BYTES` are read by each.
-pub(super) fn read_sum_gb_s(threads: usize, bytes: usize) -> f64 {
-    let floats = vec![1.0f64; bytes / 8];
-    let repeats = (DRAM_BYTES / bytes).max(1);
-    let gate = Barrier::new(threads);
-    let round = || {
-        let slowest_s = thread::scope(|scope| {
-            let read = || {
-                gate.wait();
-                let start = Instant::now();
-                for _ in 0..repeats {
-                    assert_eq!(sum(black_box(&floats)), floats.len() as f64, "a sum of ones");
-                }
-                start.elapsed().as_secs_f64()
-            };
-            let all: Vec<_> = (0..threads).map(|_| scope.spawn(read)).collect();
-            all.into_iter().map(|t| t.join().expect("the sum is right")).fold(0.0, f64::max)
-        });
-        (repeats * bytes * threads) as f64 / slowest_s / 1e9
+/// Sums floats from DRAM, a share for each thread.
+pub(super) fn read_sum_gb_s(threads: usize) -> f64 {
+    ones_gb_s(dram_bytes(threads), threads, 1)
+}
+
+/// Sums floats from a cache, one thread.
+pub(super) fn read_sum_cached_gb_s() -> f64 {
+    ones_gb_s(CACHED_BYTES, 1, DRAM_BYTES / CACHED_BYTES)
+}
+
+fn ones_gb_s(bytes: usize, threads: usize, times: usize) -> f64 {
+    let floats = vec![1.0; bytes / 8];
+    let round = |_| {
+        let read = read_sum(&floats, threads, times);
+        assert_eq!(read.sum, (floats.len() * times) as f64, "a sum of ones");
+        read.gb_s
     };
-    median((0..ROUNDS).map(|_| round()).collect())
+    median((0..ROUNDS).map(round).collect())
+}
+
+struct Read {
+    gb_s: f64,
+    sum: f64,
+}
+
+/// Sums floats some times, each thread a share of its own: what all of them read, the second would have from a cache that
+/// the first has filled.
+fn read_sum(floats: &[f64], threads: usize, times: usize) -> Read {
+    let shares: Vec<&[f64]> = floats.chunks(floats.len().div_ceil(threads)).collect();
+    let gate = Barrier::new(shares.len());
+    let read = |share: &[f64]| {
+        gate.wait();
+        let start = Instant::now();
+        let sum: f64 = (0..times).map(|_| sum(black_box(share))).sum();
+        (sum, start.elapsed().as_secs_f64())
+    };
+    let (all, slowest_s) = thread::scope(|scope| {
+        let running: Vec<_> = shares.into_iter().map(|share| scope.spawn(|| read(share))).collect();
+        let done = running.into_iter().map(|t| t.join().expect("it cannot panic"));
+        done.fold((0.0, 0.0f64), |(all, slowest), (sum, s)| (all + sum, slowest.max(s)))
+    });
+    Read { gb_s: (size_of_val(floats) * times) as f64 / slowest_s / 1e9, sum: all }
 }
 
 /// Sixteen sums side by side, so that additions need not wait for each other.
@@ -105,5 +134,23 @@ mod tests {
     fn the_fast_sum_is_the_plain_sum() {
         let floats: Vec<f64> = (0..1_003).map(f64::from).collect();
         assert_eq!(sum(&floats), floats.iter().sum::<f64>());
+    }
+
+    #[test]
+    fn threads_that_sum_together_read_each_float_once_and_not_all_of_them_the_same() {
+        let floats: Vec<f64> = (0..10_007).map(f64::from).collect();
+        let once = floats.iter().sum::<f64>();
+        for threads in [1, 2, 3, 7] {
+            let read = read_sum(&floats, threads, 3);
+            assert_eq!(read.sum, 3.0 * once, "{threads} threads");
+            assert!(read.gb_s > 0.0);
+        }
+    }
+
+    #[test]
+    fn each_of_many_threads_has_a_share_that_no_cache_of_its_core_holds() {
+        for threads in [1, 2, 64, 256] {
+            assert!(dram_bytes(threads) >= DRAM_BYTES && dram_bytes(threads) / threads >= SHARE_BYTES_MIN);
+        }
     }
 }

@@ -45,11 +45,11 @@ pub struct Roofs {
     pub random_access_ns: f64,
     /// Copying from DRAM to DRAM, one thread.
     pub memcpy_gb_s: f64,
-    /// The same on all cores.
+    /// The same on all cores, each with a share of its own.
     pub memcpy_all_gb_s: f64,
     /// Summing `f64` from DRAM, one thread.
     pub read_sum_gb_s: f64,
-    /// The same on all cores.
+    /// The same on all cores, each with a share of its own.
     pub read_sum_all_gb_s: f64,
     /// Summing `f64` from 256 KiB, one thread.
     pub read_sum_cached_gb_s: f64,
@@ -69,6 +69,8 @@ impl Roofs {
     /// # Errors
     /// [`Error::Io`] if `dir` cannot be written.
     pub fn measure(dir: &Path, progress: &Progress) -> Result<Self, Error> {
+        // Before this is the load.
+        let machine = Machine::with(dir);
         let step = |what| progress.step(what);
         step("stores");
         let append_release_ns = sync::append_release_ns();
@@ -83,9 +85,9 @@ impl Roofs {
         step("bandwidth");
         let memcpy_gb_s = memory::memcpy_gb_s(1);
         let memcpy_all_gb_s = memory::memcpy_gb_s(cores());
-        let read_sum_gb_s = memory::read_sum_gb_s(1, memory::DRAM_BYTES);
-        let read_sum_all_gb_s = memory::read_sum_gb_s(cores(), memory::DRAM_BYTES);
-        let read_sum_cached_gb_s = memory::read_sum_gb_s(1, memory::CACHED_BYTES);
+        let read_sum_gb_s = memory::read_sum_gb_s(1);
+        let read_sum_all_gb_s = memory::read_sum_gb_s(cores());
+        let read_sum_cached_gb_s = memory::read_sum_cached_gb_s();
         step("disk");
         Ok(Self {
             verb: "roofs",
@@ -106,7 +108,7 @@ impl Roofs {
             pwrite_fdatasync_4k_us: disk::pwrite_fdatasync(dir, 4 << 10, 200)?,
             pwrite_fdatasync_64k_us: disk::pwrite_fdatasync(dir, 64 << 10, 200)?,
             write_mb_s: disk::write_mb_s(dir)?,
-            machine: Machine::with(dir),
+            machine,
         })
     }
 }
@@ -150,7 +152,8 @@ impl fmt::Display for Roofs {
 
 /// The median of figures of one thing, of an even number the mean of the two in the middle: what a neighbour's burst
 /// does not move.
-pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
+#[must_use]
+pub fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_unstable_by(f64::total_cmp);
     let (n, upper) = (figures.len(), figures.get(figures.len() / 2).copied());
     match upper {

@@ -33,6 +33,7 @@ use acks::AckTimes;
 use effort::Effort;
 use folder::{Folder, bytes_of};
 use questions::Probe;
+use readback::Cores;
 use store::Prepared;
 
 /// How long the engine is left alone before its idle memory is read.
@@ -80,6 +81,7 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
     store::check_lanes(options)?;
     let workload = Workload::new(options.workload, options.seed, options.samples)?;
     let folder = Folder::new(options.data_dir.as_deref())?;
+    let machine = Machine::with(folder.path());
     let effort = Effort::of(workload.ticks() * u64::from(workload.slots()));
     let mut disk = Latency::new();
     progress.step("timing the disk");
@@ -138,7 +140,9 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
     let found = readback::read_back(&engine)?;
     let reopened_is_right = right(found);
     progress.step("scanning");
-    let (scan_samples_per_s, scan_is_right) = scans(&engine, recount.checksum.count, answers.sum.total())?;
+    let scanned = |cores| scans(&engine, cores, recount.checksum.count, answers.sum.total());
+    let (scan_samples_per_s, scan_is_right) = scanned(Cores::All)?;
+    let (scan_one_core_samples_per_s, one_core_is_right) = scanned(Cores::One)?;
     progress.step("encoding for the archive");
     let cold = cold::measure(&engine, folder.path(), &recount)?;
     progress.step("asking questions");
@@ -180,6 +184,7 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
         verified: live_is_right
             && reopened_is_right
             && scan_is_right
+            && one_core_is_right
             && cold.as_ref().is_none_or(|cold| cold.verified)
             && answers_are_right
             && idle.verified,
@@ -206,6 +211,9 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
         expected: sums(recount.checksum),
         found: sums(alter(found.0)),
         mixed: stored.mixed,
+        series_registered_meanwhile: stored.registered,
+        scan_one_core_samples_per_s,
+        q5_samples_per_s: samples as f64 / (queries_us.q5.p50 / 1e6),
         cold_scan_samples_per_s: cold.as_ref().map(|cold| cold.scan_samples_per_s),
         memory_samples_left: pushed_stats.memtable_samples,
         segments_left: pushed_stats.segments,
@@ -226,7 +234,7 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
             ack_durable: stored.acks.curve(),
             questions,
         },
-        machine: Machine::with(folder.path()),
+        machine,
     })
 }
 
@@ -258,11 +266,11 @@ fn reopen(data: &std::path::Path, options: &Run) -> Result<(Engine, f64), Error>
 }
 
 /// The median rate of [`REPEATS`] scans, and whether each saw every sample.
-fn scans(engine: &Engine, count: u64, sum: f64) -> Result<(f64, bool), Error> {
+fn scans(engine: &Engine, cores: Cores, count: u64, sum: f64) -> Result<(f64, bool), Error> {
     let (mut rates, mut right) = (Vec::new(), true);
     for _ in 0..REPEATS {
         let start = Instant::now();
-        let seen = readback::scan(engine)?;
+        let seen = readback::scan(engine, cores)?;
         rates.push(seen.count as f64 / start.elapsed().as_secs_f64());
         right &= seen.count == count && (seen.sum - sum).abs() <= 1e-9 * sum.abs();
     }

@@ -36,11 +36,20 @@ pub fn read_back(engine: &Engine) -> Result<(Checksum, u64), Error> {
         drain(selection, i, |columns| sum.add_columns(labels, &columns.timestamps, &columns.values))?;
         Ok(sum)
     };
-    let all = everything(&snapshot, &selection, sum, |mut a, b| {
+    let all = everything(&snapshot, &selection, Cores::All, sum, |mut a, b| {
         a.merge(b);
         a
     })?;
     Ok((all, series))
+}
+
+/// Who reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cores {
+    /// As many threads as there are processors.
+    All,
+    /// The thread that asks.
+    One,
 }
 
 /// What a scan saw: every timestamp and every value was touched.
@@ -52,8 +61,8 @@ pub(crate) struct Scanned {
     pub(crate) timestamps: i64,
 }
 
-/// Reads and sums all columns on all cores, selecting included.
-pub(crate) fn scan(engine: &Engine) -> Result<Scanned, Error> {
+/// Reads and sums all columns, selecting included.
+pub(crate) fn scan(engine: &Engine, cores: Cores) -> Result<Scanned, Error> {
     let snapshot = engine.snapshot();
     let selection = select(&snapshot, &[])?;
     let sum = |selection: &Selection, i: usize| {
@@ -65,7 +74,7 @@ pub(crate) fn scan(engine: &Engine) -> Result<Scanned, Error> {
         })?;
         Ok(seen)
     };
-    everything(&snapshot, &selection, sum, |a, b| Scanned {
+    everything(&snapshot, &selection, cores, sum, |a, b| Scanned {
         count: a.count + b.count,
         sum: a.sum + b.sum,
         timestamps: a.timestamps.wrapping_add(b.timestamps),
@@ -93,15 +102,22 @@ fn drain(selection: &Selection, i: usize, mut see: impl FnMut(&Columns)) -> Resu
 fn everything<R: Send + Default>(
     snapshot: &Snapshot,
     selection: &Selection,
+    cores: Cores,
     read: impl Fn(&Selection, usize) -> Result<R, QueryError> + Sync,
     join: impl Fn(R, R) -> R + Send + Sync,
 ) -> Result<R, Error> {
     let slices = if selection.len() < SLICED_BELOW { slices(snapshot) } else { vec![TimeRange::ALL] };
     let narrowed: Vec<Selection> = slices.into_iter().map(|slice| selection.clone().range(slice)).collect();
     let one = |n: usize| read(&narrowed[n % narrowed.len()], n / narrowed.len());
-    let work =
-        || (0..selection.len() * narrowed.len()).into_par_iter().map(one).try_reduce(R::default, |a, b| Ok(join(a, b)));
-    snapshot.install(|_| work()).map_err(Error::engine("reading everything back"))
+    let all = 0..selection.len() * narrowed.len();
+    let read = match cores {
+        Cores::All => {
+            let work = || all.into_par_iter().map(one).try_reduce(R::default, |a, b| Ok(join(a, b)));
+            snapshot.install(|_| work())
+        }
+        Cores::One => all.into_iter().map(one).try_fold(R::default(), |a, b| Ok(join(a, b?))),
+    };
+    read.map_err(Error::engine("reading everything back"))
 }
 
 /// The time of all sources, cut into equal slices that together are all time.

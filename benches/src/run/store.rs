@@ -137,6 +137,8 @@ pub(super) struct Stored {
     what: What,
     /// Samples pushed while the clock ran.
     pub(super) pushed: u64,
+    /// Series that came up meanwhile.
+    pub(super) registered: u64,
     pub(super) visible_s: f64,
     pub(super) durable_s: Option<f64>,
     pub(super) cpu_s: f64,
@@ -175,6 +177,7 @@ impl From<Ingested> for Stored {
     fn from(ingested: Ingested) -> Self {
         Self {
             pushed: ingested.pushed.iter().map(|one| one.samples).sum(),
+            registered: ingested.registered,
             what: What::Grid(ingested.pushed),
             visible_s: ingested.visible_s,
             durable_s: ingested.durable_s,
@@ -193,6 +196,7 @@ impl From<Interleaved> for Stored {
     fn from(done: Interleaved) -> Self {
         Self {
             pushed: done.written.iter().sum(),
+            registered: 0,
             what: What::Mixed(done.written),
             visible_s: done.visible_s,
             durable_s: done.durable_s,

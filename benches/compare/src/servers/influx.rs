@@ -209,4 +209,10 @@ impl Store for Influx {
         }
         Ok((count, sum))
     }
+
+    fn sum_between(&mut self, start_ns: i64, end_ns: i64) -> Result<f64, Error> {
+        let question = format!("SELECT sum(v) FROM /.*/ WHERE time >= {start_ns} AND time < {end_ns}");
+        let answered = self.ask(&question, None)?;
+        Ok(answered.iter().flat_map(|(_, rows)| rows).filter_map(|row| row.get(1)?.as_f64()).sum())
+    }
 }

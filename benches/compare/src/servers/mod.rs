@@ -21,6 +21,22 @@ use crate::store::{Error, Store, bytes_below};
 /// The servers that this program knows.
 pub(crate) const NAMES: [&str; 4] = ["tidegauge-server", "prometheus", "victoria-metrics", "influxdb"];
 
+/// What the others stand beside.
+pub(crate) const OURS: &str = NAMES[0];
+
+/// Why a server could not be measured that is not there, and what brings it.
+pub(crate) fn how_to_get(name: &str) -> &'static str {
+    match name {
+        OURS => {
+            "neither built nor installed: type cargo build --release -p tidegauge-agent in the root of the source tree"
+        }
+        "prometheus" => "not installed on this machine: Debian's package is prometheus",
+        "victoria-metrics" => "not installed on this machine: Debian's package is victoria-metrics",
+        "influxdb" => "not installed on this machine: Debian's package is influxdb",
+        _ => "not installed on this machine",
+    }
+}
+
 /// A new store; `Ok(None)` if it is not installed.
 pub(crate) fn open(
     name: &str,
@@ -164,4 +180,17 @@ fn encoded(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_not_there_is_named_with_what_brings_it() {
+        assert!(how_to_get(OURS).contains("cargo build --release -p tidegauge-agent"));
+        for name in NAMES.into_iter().filter(|&name| name != OURS) {
+            assert!(how_to_get(name).ends_with(&format!("Debian's package is {name}")), "{name}");
+        }
+    }
 }

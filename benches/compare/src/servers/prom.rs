@@ -140,11 +140,24 @@ impl Prom {
         Ok(found)
     }
 
-    fn scalar(&self, expression: &str) -> Result<f64, Error> {
-        let path = format!("/api/v1/query?query={}&time={}{}", encoded(expression), seconds(self.last_ms), NO_CACHE);
+    fn scalar(&self, expression: &str, at_ms: i64) -> Result<f64, Error> {
+        let path = format!("/api/v1/query?query={}&time={}{}", encoded(expression), seconds(at_ms), NO_CACHE);
         let answer: Value = serde_json::from_str(&self.server.get(&path)?)?;
         let value = answer.pointer("/data/result/0/value/1").and_then(Value::as_str).ok_or("an empty answer")?;
         Ok(value.parse()?)
+    }
+
+    /// The sum over all series of what `of` makes of each one's samples in a range that ends at `last_ms`.
+    fn over_all(&self, of: &str, range_ms: i64, last_ms: i64) -> Result<f64, Error> {
+        // Prometheus does not count over series that differ only by their name, which the function takes away.
+        let expression = match self.which {
+            Which::Victoria => format!("sum({of}_over_time({{__name__=~\".+\"}}[{range_ms}ms]))"),
+            Which::Prometheus | Which::Tidegauge(_) => {
+                let one = |name: &&str| format!("sum({of}_over_time({name}[{range_ms}ms]))");
+                self.metrics().iter().map(one).collect::<Vec<_>>().join(" + ")
+            }
+        };
+        self.scalar(&expression, last_ms)
     }
 
     /// The names of all metrics.
@@ -193,6 +206,11 @@ const LATE_CONFIG: &str = "storage:\n  tsdb:\n    out_of_order_time_window: 2d\n
 
 /// VictoriaMetrics would answer from its cache, and move the times asked for.
 const NO_CACHE: &str = "&nocache=1";
+
+/// The first millisecond in a range, and the last one.
+fn whole_ms(start_ns: i64, end_ns: i64) -> (i64, i64) {
+    ((start_ns - 1).div_euclid(1_000_000) + 1, (end_ns - 1).div_euclid(1_000_000))
+}
 
 fn seconds(ms: i64) -> String {
     format!("{}.{:03}", ms.div_euclid(1_000), ms.rem_euclid(1_000))
@@ -290,8 +308,7 @@ impl Store for Prom {
     }
 
     fn range(&mut self, series: u32, start_ns: i64, end_ns: i64) -> Result<Vec<(i64, f64)>, Error> {
-        // From the first millisecond in the range to the last one.
-        let (first, last) = ((start_ns - 1).div_euclid(1_000_000) + 1, (end_ns - 1).div_euclid(1_000_000));
+        let (first, last) = whole_ms(start_ns, end_ns);
         let expression = format!("{}[{}ms]", self.selector(series), self.reach_ms(last - first + 1));
         let at = seconds(last);
         let path = format!("/api/v1/query?query={}&time={at}{NO_CACHE}", encoded(&expression));
@@ -333,15 +350,12 @@ impl Store for Prom {
 
     fn count_and_sum(&mut self) -> Result<(u64, f64), Error> {
         // One more is none too many: there is nothing before.
-        let range = self.last_ms - self.first_ms + 1;
-        // Prometheus does not count over series that differ only by their name, which the function takes away.
-        let over = |of: &str| match self.which {
-            Which::Victoria => self.scalar(&format!("sum({of}_over_time({{__name__=~\".+\"}}[{range}ms]))")),
-            Which::Prometheus | Which::Tidegauge(_) => {
-                let one = |name: &&str| format!("sum({of}_over_time({name}[{range}ms]))");
-                self.scalar(&self.metrics().iter().map(one).collect::<Vec<_>>().join(" + "))
-            }
-        };
+        let over = |of| self.over_all(of, self.last_ms - self.first_ms + 1, self.last_ms);
         Ok((over("count")? as u64, over("sum")?))
+    }
+
+    fn sum_between(&mut self, start_ns: i64, end_ns: i64) -> Result<f64, Error> {
+        let (first, last) = whole_ms(start_ns, end_ns);
+        self.over_all("sum", self.reach_ms(last - first + 1), last)
     }
 }

@@ -175,4 +175,9 @@ impl Store for Duck {
         let mut statement = self.connection.prepare_cached("SELECT count(*), sum(value) FROM samples")?;
         Ok(statement.query_row([], |row| Ok((row.get::<_, i64>(0)? as u64, row.get(1)?)))?)
     }
+
+    fn sum_between(&mut self, start_ns: i64, end_ns: i64) -> Result<f64, Error> {
+        let sql = "SELECT sum(value) FROM samples WHERE ts >= ? AND ts < ?";
+        Ok(self.connection.prepare_cached(sql)?.query_row(params![start_ns, end_ns], |row| row.get(0))?)
+    }
 }

@@ -9,6 +9,9 @@ use super::keys::{key, sample};
 use super::windows::{greatest, mean, windows_of};
 use crate::store::{Error, Row, Store, bytes_below};
 
+/// As much as RocksDB and SQLite are given.
+const CACHE_BYTES: u64 = 256 << 20;
+
 pub(super) struct Fjall {
     dir: PathBuf,
     db: Database,
@@ -20,7 +23,7 @@ impl Fjall {
     pub(super) fn open(dir: &Path, durability: Durability) -> Result<Self, Error> {
         // Its journal is always there, but need not leave the process.
         let keeps = durability == Durability::Memory;
-        let db = Database::builder(dir).manual_journal_persist(keeps).open()?;
+        let db = Database::builder(dir).cache_size(CACHE_BYTES).manual_journal_persist(keeps).open()?;
         let samples = db.keyspace("samples", KeyspaceCreateOptions::default)?;
         Ok(Self { dir: dir.to_owned(), db, samples, durability })
     }
@@ -105,5 +108,14 @@ impl Store for Fjall {
             }
         }
         Ok((count, sum))
+    }
+
+    fn sum_between(&mut self, start_ns: i64, end_ns: i64) -> Result<f64, Error> {
+        let mut sum = 0.0;
+        for guard in self.samples.iter() {
+            let (key, value) = guard.into_inner()?;
+            sum += sample(&key, &value).filter(|(_, at, _)| (start_ns..end_ns).contains(at)).map_or(0.0, |(.., v)| v);
+        }
+        Ok(sum)
     }
 }

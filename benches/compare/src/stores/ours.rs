@@ -84,6 +84,11 @@ impl Ours {
     }
 }
 
+/// The answer where all series are one group, without windows.
+fn one(table: &Table) -> f64 {
+    table.series.first().and_then(|row| row.values.first().copied()).unwrap_or(0.0)
+}
+
 /// What an accepted push is worth.
 pub(crate) fn promised(durability: Durability) -> &'static str {
     match durability {
@@ -160,8 +165,14 @@ impl Store for Ours {
     fn count_and_sum(&mut self) -> Result<(u64, f64), Error> {
         let snapshot = self.engine.snapshot();
         let all = snapshot.install(|sources| Selection::new(sources, &[]))?.limits(QueryLimits::NONE);
-        let one = |table: Table| table.series.first().and_then(|row| row.values.first().copied()).unwrap_or(0.0);
-        let count = one(all.clone().aggregate(Aggregate::Count).group_all().run()?);
-        Ok((count as u64, one(all.aggregate(Aggregate::Sum).group_all().run()?)))
+        let count = one(&all.clone().aggregate(Aggregate::Count).group_all().run()?);
+        Ok((count as u64, one(&all.aggregate(Aggregate::Sum).group_all().run()?)))
+    }
+
+    fn sum_between(&mut self, start_ns: i64, end_ns: i64) -> Result<f64, Error> {
+        let snapshot = self.engine.snapshot();
+        let all = snapshot.install(|sources| Selection::new(sources, &[]))?.limits(QueryLimits::NONE);
+        let range = TimeRange::new(Timestamp::from_nanos(start_ns), Timestamp::from_nanos(end_ns));
+        Ok(one(&all.range(range).aggregate(Aggregate::Sum).group_all().run()?))
     }
 }

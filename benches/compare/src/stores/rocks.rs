@@ -134,4 +134,11 @@ impl Store for Rocks {
         self.each(ReadOptions::default(), &[], |_, value| (count, sum) = (count + 1, sum + value))?;
         Ok((count, sum))
     }
+
+    fn sum_between(&mut self, start_ns: i64, end_ns: i64) -> Result<f64, Error> {
+        let mut sum = 0.0;
+        let of = |at, value| if (start_ns..end_ns).contains(&at) { value } else { 0.0 };
+        self.each(ReadOptions::default(), &[], |at, value| sum += of(at, value))?;
+        Ok(sum)
+    }
 }

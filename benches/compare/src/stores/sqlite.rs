@@ -124,4 +124,9 @@ impl Store for Sqlite {
         let sql = "SELECT count(*), total(value) FROM samples";
         Ok(self.connection.query_row(sql, [], |row| Ok((row.get::<_, i64>(0)? as u64, row.get(1)?)))?)
     }
+
+    fn sum_between(&mut self, start_ns: i64, end_ns: i64) -> Result<f64, Error> {
+        let sql = "SELECT total(value) FROM samples WHERE at >= ?1 AND at < ?2";
+        Ok(self.connection.query_row(sql, params![start_ns, end_ns], |row| row.get(0))?)
+    }
 }

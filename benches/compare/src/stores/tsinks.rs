@@ -126,4 +126,12 @@ impl Store for Tsink {
         }
         Ok((count, sum))
     }
+
+    fn sum_between(&mut self, start_ns: i64, end_ns: i64) -> Result<f64, Error> {
+        let mut sum = 0.0;
+        for series in 0..self.series.len() as u32 {
+            sum += self.select(series, start_ns, end_ns)?.iter().map(|sample| sample.1).sum::<f64>();
+        }
+        Ok(sum)
+    }
 }

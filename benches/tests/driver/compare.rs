@@ -1,0 +1,61 @@
+//! `compare`, and what stands in for cargo.
+
+/// Stands in for cargo: tells how it was called, and ends as `ending` says.
+fn comparing(dir: &std::path::Path, ending: &str, line: &str) -> std::process::Output {
+    use std::os::unix::fs::PermissionsExt;
+    let cargo = dir.join("cargo");
+    let script = format!("#!/bin/sh\necho \"$*\"\necho '{{\"verb\":\"compare\"}}'\n{ending}\n");
+    std::fs::write(&cargo, script).unwrap();
+    std::fs::set_permissions(&cargo, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegauge-bench"));
+    command.arg("compare").args(line.split_whitespace()).env("CARGO", cargo).output().unwrap()
+}
+
+#[test]
+fn a_comparison_is_built_and_run_where_it_is_and_its_ending_is_passed_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = "--features a,b -- --samples 5 --json";
+    let output = comparing(dir.path(), "", line);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/compare/Cargo.toml");
+    let called = format!("run --release --locked --manifest-path {manifest} --features a,b -- --samples 5 --json");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{called}\n{{\"verb\":\"compare\"}}\n"));
+
+    let output = comparing(dir.path(), "exit 1", line);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        String::from_utf8(output.stdout).unwrap().ends_with("{\"verb\":\"compare\"}\n"),
+        "the table is told even so"
+    );
+    assert_eq!(comparing(dir.path(), "exit 2", line).status.code(), Some(2));
+
+    let output = comparing(dir.path(), "", "--workspace /nowhere");
+    assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("cd benches/compare && cargo run --release") && output.stdout.is_empty(), "{told}");
+}
+
+#[test]
+fn an_interrupt_of_a_comparison_is_passed_on_and_waited_for() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    // Stands in for cargo, which becomes the comparison: clears away what it has when it is asked to.
+    let script = format!(
+        "#!/bin/sh\ntrap 'rm {0}; exit 143' TERM\ntouch {0}\nwhile :; do sleep 0.05; done\n",
+        path("running").display()
+    );
+    std::fs::write(path("cargo"), script).unwrap();
+    std::fs::set_permissions(path("cargo"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegauge-bench"));
+        let mut child = command.arg("compare").env("CARGO", path("cargo")).spawn().unwrap();
+        while !path("running").exists() {
+            assert!(child.try_wait().unwrap().is_none(), "ended before it began");
+            std::thread::yield_now();
+        }
+        assert!(std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{signal}");
+        assert!(!path("running").exists(), "{signal}: it was not waited for");
+    }
+}
