@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tidegauge_fuzz::queries::{BEGIN, EXPRESSIONS};
-use tidegauge_fuzz::{chunks, joined, manifest, segment, segment_of_version_1, shapes, wal, wal_files};
+use tidegauge_fuzz::{chunks, joined, manifests, segment, segment_of_version_1, shapes, wal, wal_files};
 use tidegauge_storage::chunk::Effort;
 
 fn main() -> std::io::Result<()> {
@@ -26,11 +26,10 @@ fn main() -> std::io::Result<()> {
     let missing =
         |i: usize| log.iter().enumerate().map(|(at, file)| if at == i { vec![] } else { file.clone() }).collect();
     let logs: Vec<Vec<Vec<u8>>> = (0..4).map(missing).collect();
-    // What is allocated ahead would be most of the input.
-    let mut manifest = manifest();
-    write("manifest", vec![manifest.clone()])?;
-    manifest.truncate(manifest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
-    write("remains", logs.into_iter().map(|log| joined(&[vec![manifest.clone()], log].concat())).collect())?;
+    let manifests = manifests();
+    write("manifest", manifests.to_vec())?;
+    let beside = logs.into_iter().zip(manifests.iter().cycle());
+    write("remains", beside.map(|(log, manifest)| joined(&[vec![manifest.clone()], log].concat())).collect())?;
     write("promql", EXPRESSIONS.iter().map(|text| text.as_bytes().to_vec()).collect())?;
     write("http", forms())
 }

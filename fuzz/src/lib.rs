@@ -116,10 +116,15 @@ pub fn segment_of_version_1() -> Vec<u8> {
     include_bytes!("../../storage/tests/fixtures/segment-v1.seg").to_vec()
 }
 
-/// The manifest that is kept as a fixture.
+/// The manifests that are kept as fixtures, of each version, without what is allocated behind the last commit: it would be
+/// most of an input, and more than one may have.
 #[must_use]
-pub fn manifest() -> Vec<u8> {
-    include_bytes!("../../storage/tests/fixtures/v1/MANIFEST").to_vec()
+pub fn manifests() -> [Vec<u8>; 2] {
+    let whole: [&[u8]; 2] = [
+        include_bytes!("../../storage/tests/fixtures/v1/MANIFEST"),
+        include_bytes!("../../storage/tests/fixtures/v2/MANIFEST"),
+    ];
+    whole.map(|bytes| bytes[..bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)].to_vec())
 }
 
 /// A WAL file of a few frames of several shapes.
