@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::Segment;
+use super::unclaimed::{TextLeft, Unclaimed};
 use crate::chunk::Cursor;
 use crate::model::{Labels, MatchOp, Matcher};
 use crate::segment::bitmap::Bitmap;
@@ -18,7 +19,37 @@ pub(super) struct LabelSet<'a> {
     last: u64,
 }
 
+/// How far a label set was looked through for labels that ascend.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Walked {
+    /// Bytes of it that are left.
+    left: usize,
+    /// The number before these.
+    last: u64,
+}
+
+impl Walked {
+    /// Not begun: a set that lies there.
+    pub(super) fn at_the_start(range: &Range<u64>) -> Self {
+        Self { left: range.end.saturating_sub(range.start) as usize, last: 0 }
+    }
+}
+
 impl LabelSet<'_> {
+    /// Whether the set has a label, which is above all that were asked for before.
+    pub(super) fn has(mut self, segment: &Segment, number: u32, walked: &mut Walked) -> Result<bool, ReadError> {
+        let rest = self.cursor.rest();
+        self.cursor = Cursor::new(&rest[rest.len().saturating_sub(walked.left)..]);
+        self.last = walked.last;
+        while let Some(next) = self.next(segment)?.filter(|next| *next <= number) {
+            *walked = Walked { left: self.cursor.rest().len(), last: self.last };
+            if next == number {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     pub(super) fn next(&mut self, segment: &Segment) -> Result<Option<u32>, ReadError> {
         if self.cursor.rest().is_empty() {
             return Ok(None);
@@ -86,9 +117,16 @@ impl Segment {
     fn union(&self, labels: Range<usize>, keep: impl Fn(&str) -> bool) -> Result<Bitmap, ReadError> {
         let series = self.series_count();
         let mut all = Bitmap::empty(series);
+        let (mut postings, mut left) = (Unclaimed::default(), TextLeft::new(self));
+        // Of one name a series has one label.
+        let mut unlabelled = series;
         for number in labels {
-            if keep(self.value_text(self.label(number)?)?) {
-                self.series_with(number, |first, run| all.insert_run(first, run))?;
+            if keep(self.own_value(number, &mut left)?) {
+                let found = unlabelled.checked_sub(self.label(number)?.series);
+                let damaged =
+                    || self.corrupt(Section::Values, "labels of one name have more series than all".to_owned());
+                unlabelled = found.ok_or_else(damaged)?;
+                self.own_series_with(number, &mut postings, |first, run| all.insert_run(first, run))?;
             }
         }
         Ok(all)
@@ -128,11 +166,16 @@ impl Segment {
 
     pub(super) fn label_set(&self, ordinal: u32) -> Result<LabelSet<'_>, ReadError> {
         let damaged = || self.corrupt(Section::Labels, format!("labels of series {ordinal}"));
-        let start = self.series(ordinal)?.labels;
-        let next = self.series_at(ordinal as usize + 1)?;
-        let end = next.map_or(self.index.len(Section::Labels) as u64, |next| next.labels);
+        let Range { start, end } = self.label_range(ordinal)?;
         let bytes = self.bytes(Section::Labels, start, end)?.ok_or_else(damaged)?;
         Ok(LabelSet { ordinal, cursor: Cursor::new(bytes), last: 0 })
+    }
+
+    /// Where the label set of a series lies, as its record and the next one say.
+    pub(super) fn label_range(&self, ordinal: u32) -> Result<Range<u64>, ReadError> {
+        let start = self.series(ordinal)?.labels;
+        let next = self.series_at(ordinal as usize + 1)?;
+        Ok(start..next.map_or(self.index.len(Section::Labels) as u64, |next| next.labels))
     }
 
     pub(super) fn value_text(&self, label: &LabelRecord) -> Result<&str, ReadError> {
@@ -152,10 +195,15 @@ impl Segment {
         decoded.map_err(|what| self.corrupt(Section::Postings, what.to_owned()))
     }
 
-    fn postings_bytes(&self, label: usize) -> Result<&[u8], ReadError> {
+    /// Where the postings of a label lie, as its record and the next one say.
+    pub(super) fn postings_range(&self, label: usize) -> Result<Range<u64>, ReadError> {
         let start = self.label(label)?.postings;
         let next: Option<&LabelRecord> = self.record(Section::Values, label + 1)?;
-        let end = next.map_or(self.index.len(Section::Postings) as u64, |next| next.postings);
+        Ok(start..next.map_or(self.index.len(Section::Postings) as u64, |next| next.postings))
+    }
+
+    fn postings_bytes(&self, label: usize) -> Result<&[u8], ReadError> {
+        let Range { start, end } = self.postings_range(label)?;
         let bytes = self.bytes(Section::Postings, start, end)?;
         bytes.ok_or_else(|| self.corrupt(Section::Postings, format!("series of label {label}")))
     }
