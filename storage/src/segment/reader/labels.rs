@@ -95,7 +95,7 @@ impl Segment {
         Ok(if others.next().is_some() { Ordering::Less } else { Ordering::Equal })
     }
 
-    /// The series that pass all matchers. Regexes see each value of their label once.
+    /// The series that pass all matchers. Regexes see each value of their label once, of those that begin as they must.
     pub(super) fn matching(&self, matchers: &[Matcher]) -> Result<Bitmap, ReadError> {
         let mut passing = Bitmap::full(self.series_count());
         for matcher in matchers {
@@ -105,7 +105,10 @@ impl Segment {
                 passing.and_not(&self.union(values, |value| !matcher.matches(value))?);
             } else if matcher.op() == MatchOp::Equal {
                 let found = self.value_position(values, matcher.value())?;
-                passing.and(&self.union(found.map_or(0..0, |at| at..at + 1), |_| true)?);
+                passing.and(&self.union(found.into_iter(), |_| true)?);
+            } else if let Some(prefixes) = matcher.prefixes() {
+                let ranges: Result<Vec<_>, _> = prefixes.iter().map(|prefix| self.beginning(&values, prefix)).collect();
+                passing.and(&self.union(ranges?.into_iter().flatten(), |value| matcher.matches(value))?);
             } else {
                 passing.and(&self.union(values, |value| matcher.matches(value))?);
             }
@@ -114,7 +117,7 @@ impl Segment {
     }
 
     /// The series that have one of these labels whose value passes `keep`.
-    fn union(&self, labels: Range<usize>, keep: impl Fn(&str) -> bool) -> Result<Bitmap, ReadError> {
+    fn union(&self, labels: impl Iterator<Item = usize>, keep: impl Fn(&str) -> bool) -> Result<Bitmap, ReadError> {
         let series = self.series_count();
         let mut all = Bitmap::empty(series);
         let (mut postings, mut left) = (Unclaimed::default(), TextLeft::new(self));
@@ -143,16 +146,25 @@ impl Segment {
     }
 
     fn value_position(&self, labels: Range<usize>, value: &str) -> Result<Option<usize>, ReadError> {
-        let (mut low, mut high) = (labels.start, labels.end);
+        let at = self.partition(&labels, |text| text < value)?;
+        Ok(if at < labels.end && self.value_text(self.label(at)?)? == value { Some(at) } else { None })
+    }
+
+    /// The labels, of those whose values ascend, that begin so.
+    fn beginning(&self, labels: &Range<usize>, prefix: &[u8]) -> Result<Range<usize>, ReadError> {
+        let start = self.partition(labels, |text| text.as_bytes() < prefix)?;
+        let end = self.partition(&(start..labels.end), |text| text.as_bytes().starts_with(prefix))?;
+        Ok(start..end)
+    }
+
+    /// The first label, of those whose values ascend, that does not pass: all before do.
+    fn partition(&self, labels: &Range<usize>, passes: impl Fn(&str) -> bool) -> Result<usize, ReadError> {
+        let Range { start: mut low, end: mut high } = labels.clone();
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.value_text(self.label(middle)?)?.cmp(value) {
-                Ordering::Less => low = middle + 1,
-                Ordering::Equal => return Ok(Some(middle)),
-                Ordering::Greater => high = middle,
-            }
+            if passes(self.value_text(self.label(middle)?)?) { low = middle + 1 } else { high = middle }
         }
-        Ok(None)
+        Ok(low)
     }
 
     /// The numbers of a series' labels, each below the number of labels.
