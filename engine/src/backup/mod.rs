@@ -195,7 +195,7 @@ fn make_empty(fs: &dyn Fs, target: &Path) -> Result<bool, BackupError> {
 fn clear(fs: &dyn Fs, target: &Path, new: bool) {
     let folders = ["segments", "wal"].map(|name| target.join(name));
     for folder in [target].into_iter().chain(folders.iter().map(PathBuf::as_path)) {
-        for name in fs.list(&folder).unwrap_or_default() {
+        for name in fs.list(folder).unwrap_or_default() {
             // A folder is no file, and stays.
             let _ = fs.remove(&folder.join(name));
         }
