@@ -137,6 +137,20 @@ fn inspect_tells_what_the_bytes_go_to() {
     let of = |name: &str| (name.to_owned(), 2, 4_000);
     assert_eq!(metrics("metrics_by_bytes"), [of("steps"), of("room")], "steps weigh more than a constant");
     assert_eq!(metrics("metrics_by_series"), [of("room"), of("steps")], "wind is third");
+    assert!(report["segment_list"].is_null());
+    let listed: serde_json::Value = serde_json::from_str(&stdout(&inspect(&["--json", "--segments"]))).unwrap();
+    let list = listed["segment_list"].as_array().unwrap();
+    assert_eq!(list.iter().map(|s| number(s, "bytes")).sum::<u64>(), on_disk);
+    assert_eq!(list.iter().map(|s| number(s, "samples")).sum::<u64>(), 8_001);
+    let rows = stdout(&inspect(&["--segments"]));
+    for segment in list {
+        let id = segment["id"].as_str().unwrap();
+        assert!(dir.path().join(format!("data/segments/{id}.seg")).exists(), "{id}");
+        let row = rows.lines().find(|line| line.starts_with(id)).unwrap_or_else(|| panic!("{id} in {rows}"));
+        let encoding = segment["values"][0]["encoding"].as_str().unwrap();
+        assert!(row.contains(" %") && row.contains(encoding), "{row}");
+        assert!(segment["first_timestamp"].as_i64() <= segment["last_timestamp"].as_i64(), "{segment}");
+    }
     let text = stdout(&inspect(&[]));
     for said in ["most bytes in segments", "most series", "  regular", "  constant", "wind", "index"] {
         assert!(text.contains(said), "{said}: {text}");
@@ -158,6 +172,9 @@ fn accepted_stored_and_written_samples_are_told_apart() {
     assert_eq!(stored(), "samples     6 stored, overwritten and deleted ones too until compaction removes them");
     let export = run_in(dir.path(), &["export", "--data-dir", "data", "--output", "out.csv"]);
     assert!(stderr(&export).contains("3 samples of 2 series written"), "{}", stderr(&export));
+    let again = run_in(dir.path(), &["export", "--data-dir", "data", "--output", "out.csv"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(stderr(&again).contains("out.csv is there already: name another file, or remove"), "{}", stderr(&again));
     assert_eq!(run_in(dir.path(), &["compact", "--data-dir", "data"]).status.code(), Some(0));
     assert!(stored().starts_with("samples     3 stored"), "{}", stored());
 }

@@ -1,11 +1,12 @@
 //! What the segments of a store weigh, and what the bytes go to. For people who wonder why their store is so large.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use tidegauge_storage::model::METRIC_NAME;
-use tidegauge_storage::segment::{ChunkInfo, DamagedPlaces, Segment, VectorInfo};
+use tidegauge_storage::segment::{DamagedPlaces, Segment, SegmentInfo, VectorInfo};
 use tidegauge_storage::source::{ReadError, SampleSource};
 
 use crate::engine::Engine;
@@ -36,10 +37,22 @@ pub struct MetricUse {
     pub bytes: u64,
 }
 
+/// One segment of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SegmentUse {
+    /// What the file says of itself.
+    pub info: SegmentInfo,
+    /// How its values are stored, the heaviest first.
+    pub values: Vec<EncodingUse>,
+}
+
 /// What the segments of a store weigh.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Inspection {
+    /// Each segment, by its number.
+    pub each_segment: Vec<SegmentUse>,
     /// Segments.
     pub segments: u64,
     /// Chunks in them.
@@ -99,6 +112,7 @@ type Table = BTreeMap<String, (u64, u64)>;
 
 #[derive(Default)]
 struct Sums {
+    each_segment: Vec<SegmentUse>,
     chunks: u64,
     samples: u64,
     timestamp_bytes: u64,
@@ -114,12 +128,12 @@ impl Sums {
     fn of(segment: &Segment, tell: &(dyn Fn(u64) + Sync)) -> Self {
         let mut sums = Self::default();
         let mut damage = DamagedPlaces::default();
-        let mut metric = (None, String::new());
+        let mut names = Names { segment, last: None, known: HashSet::new(), left: segment.info().file_bytes };
         // Who holds a shared column of timestamps is known at the end: until then, which metrics use it how often.
-        let mut shared: HashMap<u32, (u64, BTreeMap<String, u64>)> = HashMap::new();
+        let mut shared: HashMap<u32, (u64, BTreeMap<Arc<str>, u64>)> = HashMap::new();
         for chunk in segment.chunks() {
-            let chunk = match chunk.and_then(|chunk| named(segment, chunk, &mut metric)) {
-                Ok(chunk) => chunk,
+            let (chunk, metric) = match chunk.and_then(|chunk| Ok((names.of(chunk.series)?, chunk))) {
+                Ok((metric, chunk)) => (chunk, metric),
                 Err(e) => {
                     damage.note(e);
                     continue;
@@ -129,11 +143,11 @@ impl Sums {
             let (timestamp_bytes, users) = shared.entry(chunk.timestamp_column).or_default();
             let is_new = users.is_empty();
             *timestamp_bytes = u64::from(chunk.timestamp_bytes);
-            *users.entry(metric.1.clone()).or_default() += 1;
+            *users.entry(Arc::clone(&metric)).or_default() += 1;
             sums.chunks += 1;
             sums.samples += samples;
             sums.value_bytes += value_bytes;
-            note(&mut sums.metrics, &metric.1, samples, value_bytes);
+            note(&mut sums.metrics, &metric, samples, value_bytes);
             add(&mut sums.timestamps, &chunk.timestamp_vectors, is_new);
             add(&mut sums.values, &chunk.value_vectors, true);
             if is_new {
@@ -153,6 +167,8 @@ impl Sums {
             }
         }
         tell(segment.info().file_bytes.saturating_sub(sums.timestamp_bytes + sums.value_bytes));
+        let values = encodings(sums.values.clone());
+        sums.each_segment.push(SegmentUse { info: segment.info().clone(), values });
         let (places, further) = damage.into_parts();
         sums.damage = places.iter().map(|e| Damage::of(segment.path(), e)).collect();
         sums.further_damage = further;
@@ -160,6 +176,7 @@ impl Sums {
     }
 
     fn and(mut self, other: Self) -> Self {
+        self.each_segment.extend(other.each_segment);
         self.damage.extend(other.damage);
         self.further_damage += other.further_damage;
         self.chunks += other.chunks;
@@ -173,9 +190,10 @@ impl Sums {
         self
     }
 
-    fn finish(self) -> Inspection {
-        let encodings = |table| heaviest(table, |encoding, samples, bytes| EncodingUse { encoding, samples, bytes });
+    fn finish(mut self) -> Inspection {
+        self.each_segment.sort_by_key(|segment| segment.info.id);
         Inspection {
+            each_segment: self.each_segment,
             chunks: self.chunks,
             samples: self.samples,
             timestamp_bytes: self.timestamp_bytes,
@@ -190,13 +208,45 @@ impl Sums {
     }
 }
 
-/// The chunk, once the name of its series is known: `metric` holds the last one that was looked up.
-fn named(segment: &Segment, chunk: ChunkInfo, metric: &mut (Option<u32>, String)) -> Result<ChunkInfo, ReadError> {
-    if metric.0 != Some(chunk.series) {
-        let labels = segment.labels(chunk.series)?;
-        *metric = (Some(chunk.series), labels.get(METRIC_NAME).unwrap_or_default().to_owned());
+fn encodings(table: Table) -> Vec<EncodingUse> {
+    heaviest(table, |encoding, samples, bytes| EncodingUse { encoding, samples, bytes })
+}
+
+/// The names of a segment's metrics, each kept once.
+struct Names<'a> {
+    segment: &'a Segment,
+    /// The series that was looked up last.
+    last: Option<(u32, Arc<str>)>,
+    known: HashSet<Arc<str>>,
+    /// Bytes that others may have: a file may say that they share theirs.
+    left: u64,
+}
+
+impl Names<'_> {
+    /// The name of a series; empty if it has none.
+    fn of(&mut self, series: u32) -> Result<Arc<str>, ReadError> {
+        if let Some((_, name)) = self.last.as_ref().filter(|(last, _)| *last == series) {
+            return Ok(Arc::clone(name));
+        }
+        let labels = self.segment.labels(series)?;
+        let name = labels.get(METRIC_NAME).unwrap_or_default();
+        let name = match self.known.get(name) {
+            Some(known) => Arc::clone(known),
+            None => {
+                let damaged = || ReadError::Corrupt {
+                    file: self.segment.path().to_owned(),
+                    offset: 0,
+                    what: "names of metrics are longer than the file".to_owned(),
+                };
+                self.left = self.left.checked_sub(name.len() as u64).ok_or_else(damaged)?;
+                let name: Arc<str> = name.into();
+                self.known.insert(Arc::clone(&name));
+                name
+            }
+        };
+        self.last = Some((series, Arc::clone(&name)));
+        Ok(name)
     }
-    Ok(chunk)
 }
 
 fn note(table: &mut Table, name: &str, samples: u64, bytes: u64) {

@@ -3,34 +3,53 @@
 use std::path::Path;
 
 use tidegauge_fuzz::queries::{BEGIN, EXPRESSIONS};
-use tidegauge_fuzz::{chunks, joined, manifest, segment, segment_of_version_1, shapes, wal, wal_files};
+use tidegauge_fuzz::{
+    chunks, closed_beside, joined, manifests, segment, segment_of_full_vectors, segment_of_version_1, shapes, wal,
+    wal_files,
+};
 use tidegauge_storage::chunk::Effort;
+
+/// As ci/fuzz.sh says.
+const INPUT_BYTES_MAX: usize = 65_536;
 
 fn main() -> std::io::Result<()> {
     let folder = std::env::args().nth(1).unwrap_or_else(|| "corpus".to_owned());
     let write = |target: &str, seeds: Vec<Vec<u8>>| {
         let dir = Path::new(&folder).join(target);
         std::fs::create_dir_all(&dir)?;
+        // libFuzzer would leave the end out.
+        assert!(
+            seeds.iter().all(|seed| seed.len() <= INPUT_BYTES_MAX),
+            "{target}: a seed is longer than an input may be"
+        );
         (0..).zip(&seeds).try_for_each(|(i, seed)| std::fs::write(dir.join(format!("seed-{i:03}")), seed))
     };
     let round_trip = shapes().into_iter().map(|samples| {
         let bits = samples.values.iter().flat_map(|value| value.to_le_bytes());
         std::iter::once(0).chain(bits).collect()
     });
+    let mut segments = vec![segment_of_version_1()];
+    for effort in [Effort::Fresh, Effort::Cold] {
+        segments.extend([segment(effort), segment_of_full_vectors(effort)]);
+    }
     write("chunk", chunks())?;
     write("round_trip", round_trip.collect())?;
-    write("segment", vec![segment(Effort::Fresh), segment(Effort::Cold), segment_of_version_1()])?;
+    write("segment", segments)?;
     write("index", vec![vec![0; 3], vec![7; 30]])?;
     write("wal", vec![wal()])?;
     let log = wal_files();
     let missing =
         |i: usize| log.iter().enumerate().map(|(at, file)| if at == i { vec![] } else { file.clone() }).collect();
     let logs: Vec<Vec<Vec<u8>>> = (0..4).map(missing).collect();
-    // What is allocated ahead would be most of the input.
-    let mut manifest = manifest();
-    write("manifest", vec![manifest.clone()])?;
-    manifest.truncate(manifest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
-    write("remains", logs.into_iter().map(|log| joined(&[vec![manifest.clone()], log].concat())).collect())?;
+    let manifests = manifests();
+    write("manifest", manifests.to_vec())?;
+    let beside = logs.into_iter().zip(manifests.iter().cycle());
+    write(
+        "remains",
+        beside
+            .map(|(log, manifest)| joined(&[vec![manifest.clone(), closed_beside(manifest)], log].concat()))
+            .collect(),
+    )?;
     write("promql", EXPRESSIONS.iter().map(|text| text.as_bytes().to_vec()).collect())?;
     write("http", forms())
 }

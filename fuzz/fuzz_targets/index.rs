@@ -6,12 +6,11 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
+use tidegauge_fuzz::segments::ask;
 use tidegauge_fuzz::{DIR, fix_segment, index_start, segment};
 use tidegauge_storage::chunk::Effort;
 use tidegauge_storage::fs::{Fs, MemFs};
-use tidegauge_storage::model::{MatchOp, Matcher, TimeRange};
 use tidegauge_storage::segment::{Segment, file_name};
-use tidegauge_storage::source::{Columns, SampleSource};
 
 fuzz_target!(|edits: &[u8]| {
     static SOUND: OnceLock<Vec<u8>> = OnceLock::new();
@@ -28,18 +27,5 @@ fuzz_target!(|edits: &[u8]| {
     fs.create_dir_all(Path::new(DIR)).expect("memory");
     fs.create(&path).and_then(|file| file.write_all_at(0, &bytes)).expect("memory");
     let Ok(segment) = Segment::open(&fs, &path) else { return };
-    let _ = segment.label_names(&mut |_| true);
-    let _ = segment.label_values("host", &mut |_| true);
-    let _ = segment.select(&[Matcher::equal("host", "h3")]);
-    let _ = segment.select(&[Matcher::new("zone", MatchOp::Regex, "a|").expect("a regex")]);
-    for hit in segment.select(&[]).unwrap_or_default().iter().take(100) {
-        if let Ok(labels) = segment.labels(hit.ordinal) {
-            let _ = segment.find(&labels);
-        }
-        let _ = segment.stats_of(hit.ordinal);
-        let Ok(mut cursor) = segment.read(hit.ordinal, TimeRange::ALL) else { continue };
-        let mut out = Columns::default();
-        while out.len() < 100_000 && cursor.next(&mut out).unwrap_or(false) {}
-        assert!(out.timestamps.is_sorted_by(|a, b| a < b), "what comes back ascends");
-    }
+    ask(&segment);
 });

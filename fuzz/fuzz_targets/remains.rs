@@ -1,27 +1,32 @@
-//! A damaged manifest, and a log of several files beside it, behind right checksums: what salvage takes of both is a typed
-//! error or an answer, and what it says of the log can be read back.
+//! A damaged manifest, what the store said of it when it closed, and a log of several files beside it, behind right
+//! checksums: what salvage takes of them is a typed error or an answer, and what it says of the log can be read back.
 #![no_main]
 
 use std::path::Path;
+use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use tidegauge_fuzz::{DIR, EPOCHS, STORE, fix_manifest, fix_wal, pieces};
 use tidegauge_storage::fs::{Fs, MemFs};
-use tidegauge_storage::manifest::Remains;
+use tidegauge_storage::manifest::{Manifest, Remains};
 use tidegauge_storage::model::SeqNo;
 use tidegauge_storage::wal::{RecoverMode, Replay, WalError, holds_anything, later_than, recover, stores_of, survey};
 
 fuzz_target!(|input: &[u8]| {
-    let [manifest, files @ ..]: [&[u8]; 4] = pieces(input);
+    let [manifest, closed, files @ ..]: [&[u8]; 5] = pieces(input);
     let (fs, dir) = (MemFs::new(), Path::new(DIR));
     fs.create_dir_all(dir).expect("memory");
     let write = |name: &str, bytes: &[u8]| {
         fs.create(&dir.join(name)).and_then(|file| file.write_all_at(0, bytes)).expect("memory");
     };
-    let mut bytes = manifest.to_vec();
-    fix_manifest(&mut bytes);
-    write("MANIFEST", &bytes);
+    // Both begin with a header of the same form.
+    for (name, piece) in [("MANIFEST", manifest), ("MANIFEST.closed", closed)] {
+        let mut bytes = piece.to_vec();
+        fix_manifest(&mut bytes);
+        write(name, &bytes);
+    }
     let _ = Remains::read(&fs, dir);
+    let _ = Manifest::open_read_only(Arc::new(fs.clone()), DIR);
     for (epoch, file) in EPOCHS.iter().zip(files) {
         let mut bytes = file.to_vec();
         fix_wal(&mut bytes);

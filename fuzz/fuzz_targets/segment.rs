@@ -4,11 +4,11 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
+use tidegauge_fuzz::segments::ask;
 use tidegauge_fuzz::{DIR, fix_segment};
 use tidegauge_storage::fs::{Fs, MemFs};
-use tidegauge_storage::model::{MatchOp, Matcher, TimeRange};
 use tidegauge_storage::segment::{Salvage, Segment, file_name};
-use tidegauge_storage::source::{Columns, SampleSource};
+use tidegauge_storage::source::Columns;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut bytes = bytes.to_vec();
@@ -26,21 +26,7 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
     let Ok(segment) = Segment::open(&fs, &path) else { return };
-    let _ = segment.label_names(&mut |_| true);
-    let _ = segment.label_values("host", &mut |_| true);
-    let _ = segment.select(&[Matcher::equal("host", "h3")]);
-    let _ = segment.select(&[Matcher::new("zone", MatchOp::Regex, "a|").expect("a regex")]);
     segment.chunks().take(1000).for_each(drop);
     let _ = segment.verify();
-    for hit in segment.select(&[]).unwrap_or_default().iter().take(100) {
-        if let Ok(labels) = segment.labels(hit.ordinal) {
-            let _ = segment.find(&labels);
-        }
-        let _ = segment.stats_of(hit.ordinal);
-        let Ok(mut cursor) = segment.read(hit.ordinal, TimeRange::ALL) else { continue };
-        let mut out = Columns::default();
-        while out.len() < 100_000 && cursor.next(&mut out).unwrap_or(false) {}
-        assert_eq!(out.timestamps.len(), out.values.len());
-        assert!(out.timestamps.is_sorted_by(|a, b| a < b), "what comes back ascends");
-    }
+    ask(&segment);
 });

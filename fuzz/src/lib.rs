@@ -6,6 +6,7 @@
 mod checksums;
 
 pub mod queries;
+pub mod segments;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 pub use checksums::{fix_manifest, fix_segment, fix_wal, index_start};
 use tidegauge_storage::chunk::{ChunkEncoder, Effort};
 use tidegauge_storage::fs::{Fs, MemFs};
-use tidegauge_storage::model::{LabelLimits, Labels, SeqNo};
+use tidegauge_storage::model::{LabelLimits, Labels, MatchOp, Matcher, SeqNo, TimeRange, Tombstone};
 use tidegauge_storage::segment::{SegmentHeader, SegmentWriter, file_name};
 use tidegauge_storage::source::Columns;
 use tidegauge_storage::wal::{Epoch, FrameEncoder, FrameNo, WalSample, WalWriter, WriterOptions};
@@ -89,11 +90,19 @@ pub fn chunks() -> Vec<Vec<u8>> {
 }
 
 /// A small segment: labels that share names and values, shared timestamps, chunks with statistics and without.
-///
-/// # Panics
-/// If the memory file system fails.
 #[must_use]
 pub fn segment(effort: Effort) -> Vec<u8> {
+    segment_of(effort, |i| i * 3 % 44)
+}
+
+/// The same of chunks with full vectors, as long as an input may be.
+#[must_use]
+pub fn segment_of_full_vectors(effort: Effort) -> Vec<u8> {
+    segment_of(effort, |i| [44, 55][i / 6] + i % 6 * 2)
+}
+
+/// `shape`: which of the [`shapes`] a series has.
+fn segment_of(effort: Effort, shape: impl Fn(usize) -> usize) -> Vec<u8> {
     let fs = MemFs::new();
     fs.create_dir_all(Path::new(DIR)).expect("memory");
     let mut writer =
@@ -104,7 +113,7 @@ pub fn segment(effort: Effort) -> Vec<u8> {
         let (name, host, zone) = (["cpu", "mem"][i / 6], format!("h{}", i % 6), ["", "a", "b"][i % 3]);
         let labels = [("__name__", name), ("host", &host), ("zone", zone)];
         let labels = Labels::new(labels, &LabelLimits::DEFAULT).expect("few labels");
-        writer.push_series(&labels, &shapes[i * 3 % 44], SeqNo(i as u64)).expect("memory");
+        writer.push_series(&labels, &shapes[shape(i)], SeqNo(i as u64)).expect("memory");
     }
     writer.finish().expect("memory");
     fs.map(&Path::new(DIR).join(file_name(1))).expect("memory").to_vec()
@@ -116,10 +125,15 @@ pub fn segment_of_version_1() -> Vec<u8> {
     include_bytes!("../../storage/tests/fixtures/segment-v1.seg").to_vec()
 }
 
-/// The manifest that is kept as a fixture.
+/// The manifests that are kept as fixtures, of each version, without what is allocated behind the last commit: it would be
+/// most of an input, and more than one may have.
 #[must_use]
-pub fn manifest() -> Vec<u8> {
-    include_bytes!("../../storage/tests/fixtures/v1/MANIFEST").to_vec()
+pub fn manifests() -> [Vec<u8>; 2] {
+    let whole: [&[u8]; 2] = [
+        include_bytes!("../../storage/tests/fixtures/v1/MANIFEST"),
+        include_bytes!("../../storage/tests/fixtures/v2/MANIFEST"),
+    ];
+    whole.map(|bytes| bytes[..bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)].to_vec())
 }
 
 /// A WAL file of a few frames of several shapes.
@@ -129,6 +143,22 @@ pub fn manifest() -> Vec<u8> {
 #[must_use]
 pub fn wal() -> Vec<u8> {
     wal_files().swap_remove(0)
+}
+
+fn tombstone(seq: SeqNo) -> Tombstone {
+    let matchers =
+        vec![Matcher::equal("__name__", "metric_1"), Matcher::new("host", MatchOp::Regex, "a.*").expect("a regex")];
+    Tombstone { seq, matchers, range: TimeRange::ALL, created: 5 }
+}
+
+/// What a closed store of that manifest says beside it: by the header's bytes, as the format describes it.
+#[must_use]
+pub fn closed_beside(manifest: &[u8]) -> Vec<u8> {
+    let mut bytes = manifest[..48].to_vec();
+    bytes[..8].copy_from_slice(b"TGCLOSE\n");
+    bytes[8..12].copy_from_slice(&1u32.to_le_bytes());
+    fix_manifest(&mut bytes);
+    bytes
 }
 
 /// The files of [`wal_files`]: two of one opening, one of the next.
@@ -170,7 +200,15 @@ pub fn wal_files() -> Vec<Vec<u8>> {
                 .collect();
             assert_eq!(frame.samples(&samples), samples.len(), "a frame holds more");
             writer.append(&mut frame).expect("memory");
+            if i == 2 {
+                frame.delete(&tombstone(SeqNo(number * 100 - 1)));
+                writer.append(&mut frame).expect("memory");
+            }
         }
+        // Says that all of it is durable, where the next frame would be.
+        let through = writer.sync_point().expect("frames").run().expect("memory");
+        writer.note_synced(through);
+        assert!(writer.witness().expect("memory"), "frames were synced");
     }
     EPOCHS.iter().map(|epoch| fs.map(&Path::new(DIR).join(epoch.file_name())).expect("memory").to_vec()).collect()
 }

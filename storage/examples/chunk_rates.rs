@@ -194,18 +194,19 @@ fn roof() -> f64 {
     })
 }
 
-/// Millions of values a second over all slices, each slice the best of the rounds: a slice is short, so that some round
-/// of it is not disturbed by whatever else the machine does, and a round is long, so that caches forget the slice.
+/// Millions of values a second over all slices, each slice the median of the rounds: a slice is short, so that most rounds
+/// of it are not disturbed by whatever else the machine does, and a round is long, so that caches forget the slice.
 fn rate(values: usize, slices: usize, mut work: impl FnMut(usize)) -> f64 {
-    let mut best = vec![f64::INFINITY; slices];
-    for _ in 0..ROUNDS {
-        for (slice, best) in best.iter_mut().enumerate() {
+    let mut taken = vec![[0.0; ROUNDS]; slices];
+    for round in 0..ROUNDS {
+        for (slice, taken) in taken.iter_mut().enumerate() {
             let start = Instant::now();
             work(slice);
-            *best = best.min(start.elapsed().as_secs_f64());
+            taken[round] = start.elapsed().as_secs_f64();
         }
     }
-    values as f64 / best.iter().sum::<f64>() / 1e6
+    let median = |taken: &mut [f64; ROUNDS]| *taken.select_nth_unstable_by(ROUNDS / 2, f64::total_cmp).1;
+    values as f64 / taken.iter_mut().map(median).sum::<f64>() / 1e6
 }
 
 /// All series of the `.tsb` files in `folder`, but for those made for their timestamps.

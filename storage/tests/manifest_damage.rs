@@ -4,7 +4,7 @@ mod checksums;
 mod damage;
 mod manifest_support;
 
-use checksums::fix_manifest;
+use checksums::{commits_start, fix_manifest, put_u32, u32_at, u64_at};
 use damage::campaign;
 use manifest_support::*;
 use tidegauge_storage::manifest::{Manifest, ManifestError};
@@ -49,6 +49,35 @@ fn p5_overwritten_pieces_are_refused_or_lose_nothing() {
         !refused(&fs, &bytes, &last, &format!("from byte {at} on"))
     });
     assert!(errors > answers && answers > 0, "{errors} errors, {answers} answers");
+}
+
+/// What makes checksums right reaches the witness and each commit, of both versions: else damage would stop at them, and no
+/// decoder behind them would see any.
+#[test]
+fn damage_behind_checksums_that_were_made_right_reaches_the_edits() {
+    for version in [1, 2] {
+        let path = format!("{}/tests/fixtures/v{version}/MANIFEST", env!("CARGO_MANIFEST_DIR"));
+        let whole = std::fs::read(path).unwrap();
+        assert_eq!(u32_at(&whole, 8), version);
+        let seed = crc32c::crc32c(&whole[16..48]);
+        let (mut at, mut number) = (commits_start(&whole), u64_at(&whole, 40));
+        while u64_at(&whole, at + 8) == number {
+            let len = u32_at(&whole, at + 4) as usize;
+            let mut bytes = whole.clone();
+            bytes[at + 16 + len / 2] ^= 1;
+            assert_ne!(crc32c::crc32c_append(seed, &bytes[at + 4..at + 16 + len]), u32_at(&bytes, at));
+            fix_manifest(&mut bytes);
+            assert_eq!(crc32c::crc32c_append(seed, &bytes[at + 4..at + 16 + len]), u32_at(&bytes, at), "{number}");
+            at = (at + 16 + len).next_multiple_of(8);
+            number += 1;
+        }
+        assert!(number > u64_at(&whole, 40), "version {version} has commits");
+    }
+    let (_, mut bytes, _) = stored();
+    put_u32(&mut bytes, 56, 3);
+    fix_manifest(&mut bytes);
+    let seed = crc32c::crc32c(&bytes[16..48]);
+    assert_eq!(crc32c::crc32c_append(seed, &bytes[52..64]), u32_at(&bytes, 48), "the witness");
 }
 
 #[test]

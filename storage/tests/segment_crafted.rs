@@ -7,12 +7,12 @@ mod salvaged;
 use std::path::Path;
 use std::sync::Arc;
 
-use checksums::{index_start, u64_at};
+use checksums::{SEGMENT_FOOTER, index_start, put_u32, u64_at};
 use salvaged::{DIR, SERIES, STORE, section, whole};
 use tidegauge_storage::fs::{Fs, sim::SimFs};
-use tidegauge_storage::model::{LabelLimits, Labels, SeqNo};
+use tidegauge_storage::model::{LabelLimits, Labels, MatchOp, Matcher, SeqNo};
 use tidegauge_storage::segment::{Salvage, Segment, SegmentHeader, SegmentWriter, file_name};
-use tidegauge_storage::source::Columns;
+use tidegauge_storage::source::{Columns, SampleSource};
 
 /// Two records that tell of the same column, one of them wrongly: the bit that the right one is put right by is not taken
 /// for the other's, whichever is read first.
@@ -125,4 +125,177 @@ fn chunks_that_many_series_claim_are_read_and_counted_once() {
     assert_eq!((report.chunks, report.samples), (CLAIMING as u64, CLAIMING as u64 * 40));
     assert!(damage.places().iter().any(|e| e.to_string().contains("chunks of series 2 belong to another one")));
     assert_eq!(segment.chunks().filter(Result::is_ok).count(), CLAIMING as usize);
+}
+
+/// The sections that tell of labels, to be written as no writer does.
+#[derive(Default)]
+struct Crafted {
+    names: Vec<u8>,
+    values: Vec<u8>,
+    strings: Vec<u8>,
+    postings: Vec<u8>,
+    labels: Vec<u8>,
+    series: Vec<u8>,
+}
+
+impl Crafted {
+    fn name(&mut self, (at, len): (usize, usize), first_label: usize) {
+        self.names.extend((at as u64).to_le_bytes());
+        self.names.extend((len as u32).to_le_bytes());
+        self.names.extend((first_label as u32).to_le_bytes());
+    }
+
+    fn value(&mut self, (at, len): (usize, usize), postings: usize, series: usize) {
+        self.values.extend((at as u64).to_le_bytes());
+        self.values.extend((postings as u64).to_le_bytes());
+        self.values.extend((len as u32).to_le_bytes());
+        self.values.extend((series as u32).to_le_bytes());
+    }
+
+    fn series(&mut self, key: u128, labels: usize) {
+        self.series.extend(key.to_le_bytes());
+        self.series.extend(1u64.to_le_bytes());
+        self.series.extend((labels as u64).to_le_bytes());
+        self.series.extend(0u32.to_le_bytes());
+    }
+
+    /// A segment of one chunk that has these sections, its checksums right.
+    fn file(&self) -> (SimFs, &'static Path) {
+        let fs = SimFs::new();
+        fs.create_dir_all(Path::new(DIR)).unwrap();
+        let header = SegmentHeader { store_id: STORE, ..SegmentHeader::default() };
+        let mut writer = SegmentWriter::create(Arc::new(fs.clone()), Path::new(DIR), 1, header).unwrap();
+        let labels = Labels::new([("n", "v")], &LabelLimits::DEFAULT).unwrap();
+        writer.push_series(&labels, &Columns { timestamps: vec![1, 2], values: vec![0.5, 1.5] }, SeqNo(1)).unwrap();
+        writer.finish().unwrap();
+        let whole = fs.map(&Path::new(DIR).join(file_name(1))).unwrap().to_vec();
+        let mut footer = whole[whole.len() - SEGMENT_FOOTER..].to_vec();
+        let mut bytes = whole[..whole.len() - SEGMENT_FOOTER].to_vec();
+        let sections = [&self.series, &self.labels, &self.names, &self.values, &self.strings, &self.postings];
+        for (i, section) in (3..).zip(sections) {
+            footer[i * 24..i * 24 + 8].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
+            footer[i * 24 + 8..i * 24 + 16].copy_from_slice(&(section.len() as u64).to_le_bytes());
+            bytes.extend(section);
+            bytes.resize(bytes.len().next_multiple_of(8), 0);
+        }
+        // Checked by sections: where the checksums of blocks would be said to lie is 0.
+        footer[248..256].fill(0);
+        put_u32(&mut footer, 256, 0);
+        footer[240..248].copy_from_slice(&((bytes.len() + SEGMENT_FOOTER) as u64).to_le_bytes());
+        bytes.extend(footer);
+        checksums::fix_outline(&mut bytes);
+        let path = Path::new("1.seg");
+        fs.create(path).unwrap().write_all_at(0, &bytes).unwrap();
+        (fs, path)
+    }
+}
+
+/// What `verify` finds wrong first.
+fn first_wrong(fs: &SimFs, path: &Path) -> String {
+    Segment::open(fs, path).unwrap().verify().unwrap_err().to_string()
+}
+
+/// Names that are the beginnings of one text: they would take the square of its length. A file of 600 KB would ask for
+/// gigabytes, and the process would be ended.
+#[test]
+fn names_that_share_their_text_are_refused_before_they_take_memory() {
+    const NAMES: usize = 60;
+    let text = "a".repeat(NAMES);
+    let mut crafted = Crafted { strings: format!("{text}v").into_bytes(), ..Crafted::default() };
+    for i in 0..NAMES {
+        crafted.name((0, i + 1), i);
+        crafted.value((NAMES, 1), i, 1);
+        crafted.postings.push(0);
+        crafted.labels.push(u8::from(i > 0));
+    }
+    let labels = Labels::new((1..=NAMES).map(|len| (&text[..len], "v")), &LabelLimits::NONE).unwrap();
+    crafted.series(labels.key().0, 0);
+    let (fs, path) = crafted.file();
+    let wrong = first_wrong(&fs, path);
+    assert!(wrong.contains("names are longer than all text"), "{wrong}");
+    let salvage = Salvage::open(&fs, path, None).unwrap();
+    assert!(salvage.labels(0).is_err(), "some of its names were not taken");
+}
+
+/// One series whose labels all have one long value: a file of 600 KB would ask for gigabytes.
+#[test]
+fn a_label_set_that_is_longer_than_all_text_is_refused() {
+    const LABELS: usize = 20;
+    let value = "v".repeat(100);
+    let name = |i: usize| format!("n{i:02}");
+    let mut crafted =
+        Crafted { strings: (0..LABELS).flat_map(|i| name(i).into_bytes()).collect(), ..Crafted::default() };
+    crafted.strings.extend(value.as_bytes());
+    for i in 0..LABELS {
+        crafted.name((3 * i, 3), i);
+        crafted.value((3 * LABELS, value.len()), i, 1);
+        crafted.postings.push(0);
+        crafted.labels.push(u8::from(i > 0));
+    }
+    let labels = Labels::new((0..LABELS).map(|i| (name(i), &value)), &LabelLimits::NONE).unwrap();
+    crafted.series(labels.key().0, 0);
+    let (fs, path) = crafted.file();
+    let wrong = first_wrong(&fs, path);
+    assert!(wrong.contains("labels of series 0 are longer than all text"), "{wrong}");
+    assert!(Segment::open(&fs, path).unwrap().labels(0).is_err());
+    assert!(Salvage::open(&fs, path, None).unwrap().labels(0).is_err());
+}
+
+/// Values that are pieces of one text, each another one: whoever lists them would keep them all.
+#[test]
+fn values_that_share_their_text_are_refused_before_they_take_memory() {
+    const VALUES: usize = 60;
+    let mut crafted = Crafted { strings: format!("n{}", "a".repeat(VALUES)).into_bytes(), ..Crafted::default() };
+    crafted.name((0, 1), 0);
+    for i in 0..VALUES {
+        crafted.value((1, i + 1), i, 1);
+        crafted.postings.push(i as u8 * 2);
+        crafted.labels.push(i as u8);
+        let labels = Labels::new([("n", "a".repeat(i + 1))], &LabelLimits::NONE).unwrap();
+        crafted.series(labels.key().0, i);
+    }
+    let (fs, path) = crafted.file();
+    let segment = Segment::open(&fs, path).unwrap();
+    let longer = |answer: Result<(), String>| answer.is_err_and(|e| e.contains("values are longer than all text"));
+    let mut listed = 0;
+    let answer = segment.label_values("n", &mut |text| {
+        listed += text.len();
+        true
+    });
+    assert!(longer(answer.map_err(|e| e.to_string())) && listed <= VALUES + 1, "{listed} bytes");
+    // One that begins with anything, so that it is tried on all of them.
+    let matcher = Matcher::new("n", MatchOp::Regex, ".+b").unwrap();
+    assert!(longer(segment.select(&[matcher]).map(drop).map_err(|e| e.to_string())));
+    let told = segment.survey().1;
+    assert!(told.places().iter().any(|e| longer(Err(e.to_string()))));
+}
+
+/// Every other label has, under right checksums, all postings, and every other series all label sets: whoever looked for
+/// each series of each label in its set would do so for hours, in a file of half a megabyte.
+#[test]
+fn label_sets_and_postings_that_many_claim_are_read_once() {
+    for many in [400, 4_000] {
+        let mut crafted = Crafted { strings: b"nv".to_vec(), ..Crafted::default() };
+        crafted.name((0, 1), 0);
+        // Series 0, 2, 4 and so on.
+        crafted.postings = vec![2; many / 2];
+        crafted.postings[0] = 0;
+        crafted.labels = vec![1; many];
+        crafted.labels[0] = 0;
+        for i in 0..many {
+            crafted.value((1, 1), i % 2 * crafted.postings.len(), many / 2);
+            crafted.series(7, i % 2 * crafted.labels.len());
+        }
+        let (fs, path) = crafted.file();
+        let segment = Segment::open(&fs, path).unwrap();
+        let (_, damage) = segment.survey();
+        let told = |what: &str| damage.places().iter().any(|e| e.to_string().contains(what));
+        assert!(told("labels of series 2 belong to another one"));
+        // Not so many places are named that it would not be among them.
+        assert!(many > 1_000 || told("postings of label 2 belong to another one"));
+        let matcher = Matcher::new("n", MatchOp::Regex, "v.*").unwrap();
+        assert!(segment.select(&[matcher]).is_err());
+        let salvage = Salvage::open(&fs, path, None).unwrap();
+        assert!((0..salvage.series_count()).all(|ordinal| salvage.labels(ordinal).is_err()));
+    }
 }

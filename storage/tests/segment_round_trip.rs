@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 use tidegauge_storage::fs::OsFs;
@@ -156,6 +156,34 @@ fn regular(count: i64) -> Columns {
     let mut columns = Columns::default();
     (0..count).for_each(|i| columns.push(i * 1_000_000_000, i as f64));
     columns
+}
+
+/// An expression whose texts begin in few ways is tried on those values alone, and finds what trying all of them would.
+#[test]
+fn a_regex_sees_only_values_that_begin_as_it_must() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut hosts: Vec<String> = (0..1_000).map(|i| format!("{}-{i}", ["db", "é", "web"][i % 3])).collect();
+    hosts.sort();
+    let columns = Columns { timestamps: vec![1], values: vec![1.0] };
+    let series = hosts.iter().map(|host| (labels(&[("host", host)]), columns.clone())).collect();
+    let (segment, _) = write(dir.path(), &series);
+    for (regex, seen_most) in
+        [("db-1.*", 36), ("(web|db)-99[0-9]", 8), ("é-.*7", 333), ("x.*", 0), (".*7", 1_000), ("[^d].*", 1_000)]
+    {
+        let seen = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&seen);
+        let matcher = Matcher::new("host", MatchOp::Regex, regex).unwrap();
+        let watched = matcher.clone().watched(Arc::new(move |_| {
+            *count.lock().unwrap() += 1;
+            true
+        }));
+        let found: Vec<u32> = segment.select(&[watched]).unwrap().iter().map(|hit| hit.ordinal).collect();
+        let passing = |(_, host): &(u32, &String)| matcher.matches(host);
+        assert_eq!(found, (0..).zip(&hosts).filter(passing).map(|(at, _)| at).collect::<Vec<u32>>(), "{regex}");
+        // One more: whether series without the label pass.
+        let seen = *seen.lock().unwrap();
+        assert!(seen <= seen_most + 1, "{regex}: {seen} values");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use tidegauge::query::promql::parse_selector;
@@ -20,8 +20,10 @@ Examples:
   tidegauge export --match 'node_cpu_seconds_total{mode=\"idle\"}' --from -1d --format prom -o idle.prom
   tidegauge export --format influx --data-dir /var/lib/tidegauge | gzip > everything.lp.gz
 
-`tidegauge import` brings back what was exported, to the bit. Times: RFC 3339, seconds since the
-epoch, `now`, or a duration before now such as -1h; the end is excluded.";
+`tidegauge import` brings back what was exported, to the bit. Line protocol has no room for series
+without a name or with backslashes or control characters: those are left out and counted, and the
+exit code is 1. Times: RFC 3339, seconds since the epoch, `now`, or a duration before now such as
+-1h; the end is excluded.";
 
 /// Write samples as CSV, OpenMetrics text or line protocol; also while an agent uses the data
 #[derive(Debug, Args)]
@@ -56,8 +58,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
     let (summary, to_file) = match &args.output {
         None => (args.export(&engine, &options, &mut io::stdout().lock()), false),
         Some(path) => {
-            let named = |e: io::Error| Failure::found(format_args!("{}: {e}", path.display()));
-            let mut file = File::create_new(path).map_err(named)?;
+            let mut file = File::create_new(path).map_err(|e| no_file(path, &e))?;
             (args.export(&engine, &options, &mut file), true)
         }
     };
@@ -75,6 +76,16 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
         let _ = writeln!(io::stderr(), "{summary}");
     }
     Ok(())
+}
+
+fn no_file(path: &Path, why: &io::Error) -> Failure {
+    let path = path.display();
+    match why.kind() {
+        io::ErrorKind::AlreadyExists => {
+            Failure::found(format_args!("{path} is there already: name another file, or remove that one first"))
+        }
+        _ => Failure::found(format_args!("{path}: {why}")),
+    }
 }
 
 impl ExportArgs {

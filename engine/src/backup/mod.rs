@@ -16,7 +16,7 @@ mod restore;
 mod tests;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::State;
@@ -193,13 +193,16 @@ fn make_empty(fs: &dyn Fs, target: &Path) -> Result<bool, BackupError> {
 /// Removes what a copy that failed has made, its folder too if that is `new`. The error that ended it is told, not
 /// those of this.
 fn clear(fs: &dyn Fs, target: &Path, new: bool) {
-    for folder in [target.to_owned(), target.join("segments")] {
-        for name in fs.list(&folder).unwrap_or_default() {
+    let folders = ["segments", "wal"].map(|name| target.join(name));
+    for folder in [target].into_iter().chain(folders.iter().map(PathBuf::as_path)) {
+        for name in fs.list(folder).unwrap_or_default() {
             // A folder is no file, and stays.
             let _ = fs.remove(&folder.join(name));
         }
     }
-    let _ = fs.remove_dir(&target.join("segments"));
+    for folder in &folders {
+        let _ = fs.remove_dir(folder);
+    }
     if new {
         let _ = fs.remove_dir(target);
     }

@@ -9,7 +9,7 @@ use tidegauge_storage::manifest::Manifest;
 use tidegauge_storage::segment::file_name;
 use tidegauge_storage::wal::Epoch;
 
-use super::{BackupError, BackupReport, make_empty};
+use super::{BackupError, BackupReport, clear, make_empty};
 use crate::audit::{Act, AuditLog, Entry};
 use crate::lock::is_held;
 use crate::recovery::quarantine::copy;
@@ -20,7 +20,8 @@ use crate::recovery::quarantine::copy;
 /// Costs what reading and writing it costs. Verify what came out: damage of the backup is copied too.
 ///
 /// # Errors
-/// [`BackupError`]. Nothing that is there already is touched.
+/// [`BackupError`]. Nothing that is there already is touched, and of a copy that could not be made nothing is left, as far
+/// as it can be removed: it can be tried again.
 pub fn restore(
     backup: impl AsRef<Path>,
     dir: impl AsRef<Path>,
@@ -45,7 +46,21 @@ pub(crate) fn restore_on(
     progress: &dyn Fn(u64, u64),
 ) -> Result<BackupReport, BackupError> {
     let manifest = Manifest::open_read_only(Arc::clone(fs), backup)?;
-    make_empty(&**fs, dir)?;
+    let new = make_empty(&**fs, dir)?;
+    let restored = copy_all(fs, &manifest, backup, dir, progress);
+    if restored.is_err() {
+        clear(&**fs, dir, new);
+    }
+    restored
+}
+
+fn copy_all(
+    fs: &Arc<dyn Fs>,
+    manifest: &Manifest,
+    backup: &Path,
+    dir: &Path,
+    progress: &dyn Fn(u64, u64),
+) -> Result<BackupReport, BackupError> {
     let mut report = BackupReport::default();
     let total = manifest.state().segments.values().map(|s| s.bytes).sum::<u64>();
     for segment in manifest.state().segments.values() {

@@ -312,3 +312,30 @@ fn p4_a_backup_on_a_full_disk_is_told_and_leaves_nothing() {
     assert!(!refused.is_disk_full() && matches!(refused, BackupError::NotEmpty { .. }), "{refused}");
     assert!(is_sound(&fs, COPY));
 }
+
+/// A restore that fails at one of its operations leaves nothing in the way of the next try.
+#[test]
+fn a_restore_that_failed_can_be_tried_again() {
+    let (fs, all) = killed();
+    let disk: Arc<dyn Fs> = Arc::new(fs.clone());
+    // A folder that was there, and one that was not.
+    fs.create_dir_all(Path::new("there")).unwrap();
+    let mut failed = 0;
+    for (target, was_there) in [("there", true), ("new", false)] {
+        // All of the first ones, then here and there: a log is long.
+        for behind in std::iter::successors(Some(1u64), |behind| Some(behind + behind.div_ceil(3))) {
+            fs.fail_at(fs.operations() + behind, Fault::Io);
+            let restored = restore_on(&disk, Path::new("memory"), Path::new(target), &|_, _| {});
+            fs.restart();
+            if restored.is_ok() {
+                break;
+            }
+            failed += 1;
+            let left: Vec<_> = fs.files().into_iter().filter(|(path, _)| path.starts_with(target)).collect();
+            assert_eq!(left, [], "operation {behind}");
+            assert_eq!(fs.list(Path::new(target)).ok(), was_there.then(Vec::new), "operation {behind}");
+        }
+        assert!(contents(&open_in(&fs, target)) == all);
+    }
+    assert!(failed > 10, "{failed} operations");
+}

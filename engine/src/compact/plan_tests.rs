@@ -40,11 +40,13 @@ struct Store {
     extra: u64,
     /// Bytes encoded cold: those of inputs that were cold already are taken over.
     chilled: u64,
+    /// The most segments that ever held one timestamp, between the jobs.
+    highest: usize,
 }
 
 impl Store {
     fn new(rules: Rules) -> Self {
-        Self { pieces: Vec::new(), rules, next_id: 0, flushed: 0, written: 0, extra: 0, chilled: 0 }
+        Self { pieces: Vec::new(), rules, next_id: 0, flushed: 0, written: 0, extra: 0, chilled: 0, highest: 0 }
     }
 
     fn add(&mut self, mut piece: Piece) {
@@ -156,7 +158,6 @@ impl Store {
 fn week(in_order: u64, late: u64, cold_after: i64) -> Store {
     let mut store = Store::new(Rules { cold_after, ..rules(false) });
     let quarter = HOUR / 4;
-    let mut height = 0;
     for i in 0..7 * 24 * 4i64 {
         let seq = (i as u64 * 100, i as u64 * 100 + 100);
         store.rules.now = (i + 1) * quarter;
@@ -165,28 +166,34 @@ fn week(in_order: u64, late: u64, cold_after: i64) -> Store {
             store.flush(piece(0, seq, ((i - 96) * quarter, (i + 1) * quarter - 1), true, late * MIB));
         }
         store.compact();
-        height = height.max(store.height());
+        store.highest = store.highest.max(store.height());
     }
     println!(
-        "in order {in_order} MiB, late {late} MiB: amplification {:.2}, {} segments, height {height}, extra {} MiB",
+        "in order {in_order} MiB, late {late} MiB: amplification {:.2}, {} segments, height {}, extra {} MiB",
         store.amplification(),
         store.pieces.len(),
+        store.highest,
         store.extra / MIB
     );
-    assert!(height <= 32, "a timestamp is in {height} segments");
+    assert!(store.highest <= 32, "a timestamp is in {} segments", store.highest);
     assert!(store.extra <= store.rules.job_bytes(), "a job needs {} MiB", store.extra / MIB);
     store
 }
 
-/// The figures of `docs/compaction.md`.
+/// The figures of `docs/compaction.md`, within 5 %.
 #[test]
 fn a_week_costs_what_is_stated() {
-    for (in_order, late, most, segments) in
-        [(100, 0, 2.5, 200), (1, 0, 5.5, 20), (90, 10, 4.5, 350), (50, 50, 6.5, 350)]
+    for (in_order, late, amplification, segments, highest) in
+        [(100, 0, 2.0, 168.0, 1.0), (1, 0, 4.7, 6.0, 1.0), (90, 10, 2.9, 319.0, 10.0), (50, 50, 5.15, 137.0, 8.0)]
     {
         let mut store = week(in_order, late, i64::MAX);
-        assert!(store.amplification() <= most, "{in_order} and {late}: {:.2}", store.amplification());
-        assert!(store.pieces.len() <= segments, "{in_order} and {late}: {} segments", store.pieces.len());
+        for (what, found, stated) in [
+            ("amplification", store.amplification(), amplification),
+            ("segments", store.pieces.len() as f64, segments),
+            ("most segments over one timestamp", store.highest as f64, highest),
+        ] {
+            assert!((found - stated).abs() <= 0.05 * stated, "{in_order} and {late}: {what} {found:.2}, not {stated}");
+        }
         store.rules.all = true;
         store.compact();
         assert_eq!(store.height(), 1, "all of it is flat");

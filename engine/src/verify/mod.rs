@@ -143,8 +143,10 @@ impl Verifier<'_> {
     /// Without a manifest nobody knows what counts; what is there is read all the same.
     fn without_manifest(&self, why: ManifestError) -> Result<StoreReport, OpenError> {
         let folder = self.dir.join("segments");
-        let segments: Vec<PathBuf> =
-            self.list(&folder)?.iter().filter(|n| id_of(n).is_some()).map(|n| folder.join(n)).collect();
+        let names = self.list(&folder)?.into_iter().filter(|name| id_of(name).is_some());
+        // Whatever is wrong with one shows when it is opened.
+        let sized = |path: PathBuf| (self.fs.open_read(&path).and_then(|file| file.len()).unwrap_or(0), path);
+        let segments: Vec<(u64, PathBuf)> = names.map(|name| sized(folder.join(name))).collect();
         let mut report = StoreReport::default();
         match why {
             ManifestError::Corrupt { file, offset, what } => {
@@ -155,12 +157,12 @@ impl Verifier<'_> {
                 report.damage.push(Damage { file: self.dir.join("MANIFEST"), offset: 0, what });
             }
         }
-        let total = segments.len() as u64;
+        let total = segments.iter().map(|(bytes, _)| bytes).sum();
         let read: Vec<_> = segments
             .into_par_iter()
-            .map(|path| {
+            .map(|(bytes, path)| {
                 let read = Segment::open(&**self.fs, &path).map(|segment| segment.survey());
-                self.read(1, total);
+                self.read(bytes, total);
                 (path, read)
             })
             .collect();

@@ -14,6 +14,7 @@ use crate::core::SeriesSample;
 use crate::engine::Engine;
 use crate::options::{Builder, Durability, Level};
 use crate::pace::Pace;
+use crate::sync::Mutex;
 
 fn open(fs: &SimFs) -> Engine {
     let mut builder = Builder::new(None).durability(Durability::Interval(Duration::from_millis(5)));
@@ -216,4 +217,21 @@ fn where_there_is_no_store_there_is_nothing_to_verify() {
     let fs: Arc<dyn Fs> = Arc::new(SimFs::new());
     fs.create_dir_all(Path::new("memory")).unwrap();
     assert!(verify_on(&fs, Path::new("memory"), None, &|_, _| {}).is_err());
+}
+
+/// Whoever draws a bar of bytes is told bytes, without a manifest too.
+#[test]
+fn without_a_manifest_progress_is_told_in_bytes() {
+    let (fs, engine) = store();
+    let fs = fs.kill();
+    drop(engine);
+    fs.remove(Path::new("memory/MANIFEST")).unwrap();
+    let is_segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "seg");
+    let bytes: u64 = fs.files().iter().filter(|(path, _)| is_segment(path)).map(|(_, len)| len).sum();
+    let told = Mutex::new(Vec::new());
+    let disk = Arc::new(fs) as Arc<dyn Fs>;
+    verify_on(&disk, Path::new("memory"), None, &|done, total| told.lock().unwrap().push((done, total))).unwrap();
+    let told = told.lock().unwrap().clone();
+    assert_eq!(told.iter().max(), Some(&(bytes, bytes)), "{told:?}");
+    assert_eq!(told.len(), 2, "each of two segments: {told:?}");
 }

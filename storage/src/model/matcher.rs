@@ -93,6 +93,13 @@ impl Matcher {
         &self.value
     }
 
+    /// What values that pass begin with: one of these, ascending, none the beginning of another. `None` if that may be
+    /// anything, or the operator is another than `=~`.
+    #[must_use]
+    pub fn prefixes(&self) -> Option<&[Box<[u8]>]> {
+        self.pattern.as_ref().filter(|_| self.op == MatchOp::Regex).and_then(Pattern::prefixes)
+    }
+
     /// Bytes that its regex takes, about; nothing for the other operators.
     #[must_use]
     pub fn pattern_bytes(&self) -> u64 {

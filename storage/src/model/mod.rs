@@ -4,6 +4,7 @@ mod labels;
 mod lately;
 mod matcher;
 mod pattern;
+mod prefixes;
 mod replacement;
 mod sample;
 mod states;

@@ -7,11 +7,13 @@
 use std::collections::HashMap;
 use std::iter::Peekable;
 use std::str::Chars;
+use std::sync::Arc;
 
 use regex::{Regex, RegexBuilder};
 use regex_syntax::hir::{Hir, HirKind};
 
 use super::lately::Lately;
+use super::prefixes::prefixes;
 use super::states::states;
 
 /// Compiled regexes above this size are refused.
@@ -49,7 +51,7 @@ pub(super) fn compile(pattern: &str) -> Result<Pattern, String> {
     }
     let whole = RegexBuilder::new(&format!("^(?s:{translated})$")).size_limit(REGEX_BYTES_MAX).build();
     let regex = whole.map_err(|e| one_line(&e.to_string()))?;
-    Ok(Pattern { regex, states: states(&parsed) })
+    Ok(Pattern { regex, states: states(&parsed), prefixes: prefixes(&parsed).map(Arc::from) })
 }
 
 /// An expression that is compiled, and what it takes. Cheap to clone.
@@ -57,6 +59,7 @@ pub(super) fn compile(pattern: &str) -> Result<Pattern, String> {
 pub struct Pattern {
     regex: Regex,
     states: u64,
+    prefixes: Option<Arc<[Box<[u8]>]>>,
 }
 
 impl Pattern {
@@ -64,6 +67,13 @@ impl Pattern {
     #[must_use]
     pub fn regex(&self) -> &Regex {
         &self.regex
+    }
+
+    /// What any text that it matches begins with: one of these, ascending, none the beginning of another. `None` if
+    /// that may be anything.
+    #[must_use]
+    pub fn prefixes(&self) -> Option<&[Box<[u8]>]> {
+        self.prefixes.as_deref()
     }
 
     /// Steps that it takes to match a text, at most: one for each byte and state, a few nanoseconds each. Most texts

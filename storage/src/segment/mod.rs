@@ -2,8 +2,8 @@
 //!
 //! Byte layout: `docs/format/segment.md`. A segment holds series in the order of their
 //! labels, the chunks of each, statistics over them, and an index of its labels.
-//! A *block*, the checksummed unit of reading, is one column of one chunk, or one
-//! section of the index. Timestamp columns are stored once however many series
+//! A *block*, the checksummed unit of reading, is one column of one chunk, or 16 KiB
+//! of the index. Timestamp columns are stored once however many series
 //! share them.
 
 // what the bytes are called

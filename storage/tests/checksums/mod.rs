@@ -96,7 +96,12 @@ pub fn fix_outline(bytes: &mut [u8]) {
     put_u32(bytes, footer + SEGMENT_FOOTER - 12, crc);
 }
 
-/// Makes the checksums of a manifest's header and of its commits right, as far as their lengths make sense.
+/// Where the first commit of a manifest lies: behind the header, from version 2 on behind the witness, too.
+pub fn commits_start(manifest: &[u8]) -> usize {
+    if u32_at(manifest, 8) == 1 { 48 } else { 64 }
+}
+
+/// Makes the checksums of a manifest's header, of its witness and of its commits right, as far as their lengths make sense.
 pub fn fix_manifest(bytes: &mut [u8]) {
     if bytes.len() < 48 {
         return;
@@ -104,7 +109,11 @@ pub fn fix_manifest(bytes: &mut [u8]) {
     let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..48]);
     put_u32(bytes, 12, crc);
     let seed = crc32c::crc32c(&bytes[16..48]);
-    let mut at = 48;
+    let mut at = commits_start(bytes);
+    if at == 64 && bytes.len() >= at {
+        let crc = crc32c::crc32c_append(seed, &bytes[52..64]);
+        put_u32(bytes, 48, crc);
+    }
     while at + 16 <= bytes.len() {
         let len = u32_at(bytes, at + 4) as usize;
         let Some(end) = at.checked_add(16 + len).filter(|end| len > 0 && *end <= bytes.len()) else { return };

@@ -34,27 +34,6 @@ impl ChunkRecords<'_> {
     }
 }
 
-/// Gives each chunk to one series, for whoever walks through all of them: a file may say under right checksums that many
-/// series have the same chunks, and whoever believed it would read them as often as there are series.
-#[derive(Default)]
-pub(super) struct Unclaimed {
-    /// Behind the chunks that were given.
-    next: usize,
-}
-
-impl Unclaimed {
-    /// As [`Segment::chunk_range`], but refused where another series has some of them. Series come in order.
-    pub(super) fn take(&mut self, segment: &Segment, ordinal: u32) -> Result<Range<usize>, ReadError> {
-        let range = segment.chunk_range(ordinal)?;
-        if range.start < self.next {
-            let what = format!("chunks of series {ordinal} belong to another one");
-            return Err(segment.corrupt(Section::Series, what));
-        }
-        self.next = range.end;
-        Ok(range)
-    }
-}
-
 impl Segment {
     /// The chunks of a series, by their numbers.
     pub(super) fn chunk_range(&self, ordinal: u32) -> Result<Range<usize>, ReadError> {

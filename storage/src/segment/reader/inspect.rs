@@ -1,7 +1,7 @@
 //! What `inspect` shows of the chunks.
 
 use super::Segment;
-use super::chunks::Unclaimed;
+use super::unclaimed::Unclaimed;
 use crate::chunk::{ChunkStats, TimestampEncoding, ValueEncoding};
 use crate::source::ReadError;
 
@@ -47,7 +47,7 @@ impl Segment {
     pub fn chunks(&self) -> impl Iterator<Item = Result<ChunkInfo, ReadError>> + '_ {
         let mut unclaimed = Unclaimed::default();
         (0..self.series_count()).flat_map(move |series| {
-            let (range, error) = match unclaimed.take(self, series) {
+            let (range, error) = match self.own_chunks(series, &mut unclaimed) {
                 Ok(range) => (range, None),
                 Err(error) => (0..0, Some(Err(error))),
             };

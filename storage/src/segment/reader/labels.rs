@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::Segment;
+use super::unclaimed::{TextLeft, Unclaimed};
 use crate::chunk::Cursor;
 use crate::model::{Labels, MatchOp, Matcher};
 use crate::segment::bitmap::Bitmap;
@@ -18,7 +19,37 @@ pub(super) struct LabelSet<'a> {
     last: u64,
 }
 
+/// How far a label set was looked through for labels that ascend.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Walked {
+    /// Bytes of it that are left.
+    left: usize,
+    /// The number before these.
+    last: u64,
+}
+
+impl Walked {
+    /// Not begun: a set that lies there.
+    pub(super) fn at_the_start(range: &Range<u64>) -> Self {
+        Self { left: range.end.saturating_sub(range.start) as usize, last: 0 }
+    }
+}
+
 impl LabelSet<'_> {
+    /// Whether the set has a label, which is above all that were asked for before.
+    pub(super) fn has(mut self, segment: &Segment, number: u32, walked: &mut Walked) -> Result<bool, ReadError> {
+        let rest = self.cursor.rest();
+        self.cursor = Cursor::new(&rest[rest.len().saturating_sub(walked.left)..]);
+        self.last = walked.last;
+        while let Some(next) = self.next(segment)?.filter(|next| *next <= number) {
+            *walked = Walked { left: self.cursor.rest().len(), last: self.last };
+            if next == number {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     pub(super) fn next(&mut self, segment: &Segment) -> Result<Option<u32>, ReadError> {
         if self.cursor.rest().is_empty() {
             return Ok(None);
@@ -64,7 +95,7 @@ impl Segment {
         Ok(if others.next().is_some() { Ordering::Less } else { Ordering::Equal })
     }
 
-    /// The series that pass all matchers. Regexes see each value of their label once.
+    /// The series that pass all matchers. Regexes see each value of their label once, of those that begin as they must.
     pub(super) fn matching(&self, matchers: &[Matcher]) -> Result<Bitmap, ReadError> {
         let mut passing = Bitmap::full(self.series_count());
         for matcher in matchers {
@@ -74,7 +105,10 @@ impl Segment {
                 passing.and_not(&self.union(values, |value| !matcher.matches(value))?);
             } else if matcher.op() == MatchOp::Equal {
                 let found = self.value_position(values, matcher.value())?;
-                passing.and(&self.union(found.map_or(0..0, |at| at..at + 1), |_| true)?);
+                passing.and(&self.union(found.into_iter(), |_| true)?);
+            } else if let Some(prefixes) = matcher.prefixes() {
+                let ranges: Result<Vec<_>, _> = prefixes.iter().map(|prefix| self.beginning(&values, prefix)).collect();
+                passing.and(&self.union(ranges?.into_iter().flatten(), |value| matcher.matches(value))?);
             } else {
                 passing.and(&self.union(values, |value| matcher.matches(value))?);
             }
@@ -83,12 +117,19 @@ impl Segment {
     }
 
     /// The series that have one of these labels whose value passes `keep`.
-    fn union(&self, labels: Range<usize>, keep: impl Fn(&str) -> bool) -> Result<Bitmap, ReadError> {
+    fn union(&self, labels: impl Iterator<Item = usize>, keep: impl Fn(&str) -> bool) -> Result<Bitmap, ReadError> {
         let series = self.series_count();
         let mut all = Bitmap::empty(series);
+        let (mut postings, mut left) = (Unclaimed::default(), TextLeft::new(self));
+        // Of one name a series has one label.
+        let mut unlabelled = series;
         for number in labels {
-            if keep(self.value_text(self.label(number)?)?) {
-                self.series_with(number, |first, run| all.insert_run(first, run))?;
+            if keep(self.own_value(number, &mut left)?) {
+                let found = unlabelled.checked_sub(self.label(number)?.series);
+                let damaged =
+                    || self.corrupt(Section::Values, "labels of one name have more series than all".to_owned());
+                unlabelled = found.ok_or_else(damaged)?;
+                self.own_series_with(number, &mut postings, |first, run| all.insert_run(first, run))?;
             }
         }
         Ok(all)
@@ -105,16 +146,25 @@ impl Segment {
     }
 
     fn value_position(&self, labels: Range<usize>, value: &str) -> Result<Option<usize>, ReadError> {
-        let (mut low, mut high) = (labels.start, labels.end);
+        let at = self.partition(&labels, |text| text < value)?;
+        Ok(if at < labels.end && self.value_text(self.label(at)?)? == value { Some(at) } else { None })
+    }
+
+    /// The labels, of those whose values ascend, that begin so.
+    fn beginning(&self, labels: &Range<usize>, prefix: &[u8]) -> Result<Range<usize>, ReadError> {
+        let start = self.partition(labels, |text| text.as_bytes() < prefix)?;
+        let end = self.partition(&(start..labels.end), |text| text.as_bytes().starts_with(prefix))?;
+        Ok(start..end)
+    }
+
+    /// The first label, of those whose values ascend, that does not pass: all before do.
+    fn partition(&self, labels: &Range<usize>, passes: impl Fn(&str) -> bool) -> Result<usize, ReadError> {
+        let Range { start: mut low, end: mut high } = labels.clone();
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.value_text(self.label(middle)?)?.cmp(value) {
-                Ordering::Less => low = middle + 1,
-                Ordering::Equal => return Ok(Some(middle)),
-                Ordering::Greater => high = middle,
-            }
+            if passes(self.value_text(self.label(middle)?)?) { low = middle + 1 } else { high = middle }
         }
-        Ok(None)
+        Ok(low)
     }
 
     /// The numbers of a series' labels, each below the number of labels.
@@ -128,11 +178,16 @@ impl Segment {
 
     pub(super) fn label_set(&self, ordinal: u32) -> Result<LabelSet<'_>, ReadError> {
         let damaged = || self.corrupt(Section::Labels, format!("labels of series {ordinal}"));
-        let start = self.series(ordinal)?.labels;
-        let next = self.series_at(ordinal as usize + 1)?;
-        let end = next.map_or(self.index.len(Section::Labels) as u64, |next| next.labels);
+        let Range { start, end } = self.label_range(ordinal)?;
         let bytes = self.bytes(Section::Labels, start, end)?.ok_or_else(damaged)?;
         Ok(LabelSet { ordinal, cursor: Cursor::new(bytes), last: 0 })
+    }
+
+    /// Where the label set of a series lies, as its record and the next one say.
+    pub(super) fn label_range(&self, ordinal: u32) -> Result<Range<u64>, ReadError> {
+        let start = self.series(ordinal)?.labels;
+        let next = self.series_at(ordinal as usize + 1)?;
+        Ok(start..next.map_or(self.index.len(Section::Labels) as u64, |next| next.labels))
     }
 
     pub(super) fn value_text(&self, label: &LabelRecord) -> Result<&str, ReadError> {
@@ -152,10 +207,15 @@ impl Segment {
         decoded.map_err(|what| self.corrupt(Section::Postings, what.to_owned()))
     }
 
-    fn postings_bytes(&self, label: usize) -> Result<&[u8], ReadError> {
+    /// Where the postings of a label lie, as its record and the next one say.
+    pub(super) fn postings_range(&self, label: usize) -> Result<Range<u64>, ReadError> {
         let start = self.label(label)?.postings;
         let next: Option<&LabelRecord> = self.record(Section::Values, label + 1)?;
-        let end = next.map_or(self.index.len(Section::Postings) as u64, |next| next.postings);
+        Ok(start..next.map_or(self.index.len(Section::Postings) as u64, |next| next.postings))
+    }
+
+    fn postings_bytes(&self, label: usize) -> Result<&[u8], ReadError> {
+        let Range { start, end } = self.postings_range(label)?;
         let bytes = self.bytes(Section::Postings, start, end)?;
         bytes.ok_or_else(|| self.corrupt(Section::Postings, format!("series of label {label}")))
     }

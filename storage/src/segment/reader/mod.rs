@@ -13,6 +13,7 @@ mod salvage;
 mod sets;
 mod source;
 mod statistics;
+mod unclaimed;
 mod verify;
 
 use std::path::{Path, PathBuf};

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::Segment;
+use super::unclaimed::TextLeft;
 use crate::segment::format::{NameRecord, Section};
 use crate::source::ReadError;
 
@@ -19,7 +20,8 @@ impl Segment {
         if let Some(names) = self.names.get() {
             return Ok(names);
         }
-        let names = (0..self.index.count::<NameRecord>(Section::Names)).map(|at| self.name(at));
+        let mut left = TextLeft::new(self);
+        let names = (0..self.index.count::<NameRecord>(Section::Names)).map(|at| self.name(at, &mut left));
         let names = names.collect::<Result<Box<[Name]>, _>>()?;
         let labels = self.label_count();
         let ascend = names.is_sorted_by(|a, b| a.text < b.text && a.first <= b.first);
@@ -29,9 +31,12 @@ impl Segment {
         Ok(self.names.get_or_init(|| names))
     }
 
-    fn name(&self, at: usize) -> Result<Name, ReadError> {
+    fn name(&self, at: usize, left: &mut TextLeft) -> Result<Name, ReadError> {
         let damaged = || self.corrupt(Section::Names, format!("name {at}"));
         let record: &NameRecord = self.record(Section::Names, at)?.ok_or_else(damaged)?;
+        if !left.take(record.text_len as usize) {
+            return Err(self.corrupt(Section::Names, "names are longer than all text".to_owned()));
+        }
         Ok(Name { text: self.text(record.text, record.text_len)?.into(), first: record.first_value })
     }
 

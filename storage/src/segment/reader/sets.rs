@@ -10,11 +10,18 @@ use crate::source::ReadError;
 #[derive(Default)]
 pub(super) struct SetDecoder {
     numbers: Vec<u32>,
-    /// End of each label in `encoded`.
-    ends: Vec<usize>,
+    ends: Vec<End>,
     encoded: Vec<u8>,
     /// Place of the last label's name.
     name: Option<usize>,
+}
+
+/// Up to a label.
+struct End {
+    /// Its end in what is encoded.
+    encoded: usize,
+    /// Text of names and values.
+    text: usize,
 }
 
 impl SetDecoder {
@@ -45,7 +52,7 @@ impl SetDecoder {
         if at < self.numbers.len() {
             self.numbers.truncate(at);
             self.ends.truncate(at);
-            self.encoded.truncate(self.ends.last().copied().unwrap_or(0));
+            self.encoded.truncate(self.ends.last().map_or(0, |end| end.encoded));
             self.name = self.numbers.last().map(|&last| segment.name_of(last)).transpose()?;
         }
         Ok(())
@@ -55,12 +62,18 @@ impl SetDecoder {
         let place = segment.name_of(number)?;
         let name = &*segment.names()?[place].text;
         let value = segment.value_text(segment.label(number as usize)?)?;
+        let text = self.ends.last().map_or(0, |end| end.text) + name.len() + value.len();
+        // No writer lets two labels of a set share their text.
+        if text > segment.index.len(Section::Strings) {
+            let what = format!("labels of series {ordinal} are longer than all text");
+            return Err(segment.corrupt(Section::Labels, what));
+        }
         if self.name.is_some_and(|last| last >= place) || name.is_empty() || value.is_empty() {
             return Err(segment.corrupt(Section::Labels, format!("labels of series {ordinal}")));
         }
         Labels::encode_pair(name, value, &mut self.encoded);
         self.numbers.push(number);
-        self.ends.push(self.encoded.len());
+        self.ends.push(End { encoded: self.encoded.len(), text });
         self.name = Some(place);
         Ok(())
     }

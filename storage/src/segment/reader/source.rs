@@ -3,6 +3,7 @@
 use super::Segment;
 use super::cursor::SegmentCursor;
 use super::sets::SetDecoder;
+use super::unclaimed::TextLeft;
 use crate::chunk::{ChunkStats, StatsWanted};
 use crate::model::{Labels, Matcher, Sample, SeqRange, SeriesKey, TimeRange};
 use crate::segment::format::Section;
@@ -75,8 +76,9 @@ impl SampleSource for Segment {
     }
 
     fn label_values(&self, name: &str, each: &mut dyn FnMut(&str) -> bool) -> Result<(), ReadError> {
+        let mut left = TextLeft::new(self);
         for number in self.values_of_name(name)? {
-            if !each(self.value_text(self.label(number)?)?) {
+            if !each(self.own_value(number, &mut left)?) {
                 break;
             }
         }

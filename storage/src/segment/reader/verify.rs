@@ -1,9 +1,10 @@
 //! Reading all of a segment, to know that all of it can be read.
 
 use super::Segment;
-use super::chunks::Unclaimed;
+use super::labels::Walked;
 use super::places::DamagedPlaces;
 use super::sets::SetDecoder;
+use super::unclaimed::{TextLeft, Unclaimed};
 use crate::chunk::ChunkStats;
 use crate::model::{Labels, TimeRange};
 use crate::segment::format::{Chunk, STATS_SAMPLES_MIN, Section, TimestampsRecord, WideStats};
@@ -29,7 +30,10 @@ pub struct VerifyReport {
 struct Survey {
     report: VerifyReport,
     damage: DamagedPlaces,
-    unclaimed: Unclaimed,
+    chunks: Unclaimed,
+    label_sets: Unclaimed,
+    /// Of each series' label set, which labels were found in the postings.
+    walked: Vec<Walked>,
     /// Of the chunk at hand.
     samples: Columns,
 }
@@ -52,14 +56,19 @@ impl Segment {
         let mut survey = Survey {
             report: VerifyReport { bytes: self.info.file_bytes, ..VerifyReport::default() },
             damage: DamagedPlaces::default(),
-            unclaimed: Unclaimed::default(),
+            chunks: Unclaimed::default(),
+            label_sets: Unclaimed::default(),
+            walked: Vec::with_capacity(self.series_count() as usize),
             samples: Columns::default(),
         };
         self.index.check_all(&self.path, &self.map, |e| survey.damage.note(e));
         let mut last: Option<Labels> = None;
         let mut label_uses = 0u64;
         for ordinal in 0..self.series_count() {
-            match self.verify_labels(ordinal, last.as_ref()) {
+            let range = self.own_label_range(ordinal, &mut survey.label_sets);
+            // Of a set that is none of its own there is nothing to find.
+            survey.walked.push(range.as_ref().map(Walked::at_the_start).unwrap_or_default());
+            match range.and_then(|_| self.verify_labels(ordinal, last.as_ref())) {
                 Ok(labels) => {
                     label_uses += labels.len() as u64;
                     survey.report.series += 1;
@@ -71,7 +80,7 @@ impl Segment {
         }
         // With series left out these would differ for that alone.
         let label_uses = survey.damage.is_empty().then_some(label_uses);
-        self.verify_postings(label_uses, &mut survey.damage);
+        self.verify_postings(label_uses, &mut survey);
         if survey.damage.is_empty() && survey.report.samples != self.info.samples {
             survey.damage.note(self.corrupt(Section::Chunks, "the footer counts other samples".to_owned()));
         }
@@ -94,7 +103,7 @@ impl Segment {
     }
 
     fn verify_chunks(&self, ordinal: u32, survey: &mut Survey) {
-        let numbers = match survey.unclaimed.take(self, ordinal) {
+        let numbers = match self.own_chunks(ordinal, &mut survey.chunks) {
             Ok(numbers) => numbers,
             Err(e) => return survey.damage.note(e),
         };
@@ -150,27 +159,30 @@ impl Segment {
 
     /// Every label of every series is in the postings if each label finds only series
     /// that have it, and all together find as many as the series have labels, if that is known.
-    fn verify_postings(&self, label_uses: Option<u64>, damage: &mut DamagedPlaces) {
-        let mut found = 0u64;
+    fn verify_postings(&self, label_uses: Option<u64>, survey: &mut Survey) {
+        let Survey { damage, walked, .. } = survey;
+        let (mut postings, mut found) = (Unclaimed::default(), 0u64);
         for number in 0..self.label_count() {
-            match self.verify_label(number) {
+            match self.verify_label(number, &mut postings, walked) {
                 Ok(series) => found += series,
                 Err(e) => damage.note(e),
             }
         }
         let names = self.names().map_or(0, <[_]>::len);
-        (0..names).filter_map(|name| self.verify_values(name).err()).for_each(|e| damage.note(e));
+        let mut left = TextLeft::new(self);
+        (0..names).filter_map(|name| self.verify_values(name, &mut left).err()).for_each(|e| damage.note(e));
         if damage.is_empty() && label_uses.is_some_and(|uses| uses != found) {
             damage.note(self.corrupt(Section::Postings, "labels of some series are not found".to_owned()));
         }
     }
 
-    /// Answers how many series a label finds, each of which has it.
-    fn verify_label(&self, number: usize) -> Result<u64, ReadError> {
+    /// Answers how many series a label finds, each of which has it. Labels come in order, as they do in the sets, so each
+    /// number of a set is looked at once.
+    fn verify_label(&self, number: usize, postings: &mut Unclaimed, walked: &mut [Walked]) -> Result<u64, ReadError> {
         let (mut runs, mut found) = (Vec::new(), 0);
-        self.series_with(number, |first, run| runs.push(first..first + run))?;
+        self.own_series_with(number, postings, |first, run| runs.push(first..first + run))?;
         for ordinal in runs.into_iter().flatten() {
-            if !self.label_numbers(ordinal)?.contains(&(number as u32)) {
+            if !self.label_set(ordinal)?.has(self, number as u32, &mut walked[ordinal as usize])? {
                 return Err(self.corrupt(Section::Postings, format!("series {ordinal} has no label {number}")));
             }
             found += 1;
@@ -178,8 +190,8 @@ impl Segment {
         Ok(found)
     }
 
-    fn verify_values(&self, name: usize) -> Result<(), ReadError> {
-        let texts: Result<Vec<&str>, _> = self.values_of(name)?.map(|at| self.value_text(self.label(at)?)).collect();
+    fn verify_values(&self, name: usize, left: &mut TextLeft) -> Result<(), ReadError> {
+        let texts: Result<Vec<&str>, _> = self.values_of(name)?.map(|at| self.own_value(at, left)).collect();
         if texts?.is_sorted_by(|a, b| a < b) {
             return Ok(());
         }

@@ -1,8 +1,10 @@
 //! `tidegauge inspect`: what a data directory holds, and what its bytes go to.
 
+mod segments;
+
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
@@ -11,6 +13,7 @@ use tidegauge::admin::{Damage, EncodingUse, Inspection, inspect};
 use tidegauge::query::Selection;
 use tidegauge::{Engine, METRIC_NAME, Stats, TimeRange, Timestamp};
 
+use self::segments::Segment;
 use super::live::open_to_read;
 use super::{Failure, progress};
 use crate::failure::print;
@@ -21,6 +24,7 @@ const EXAMPLES: &str = "\
 Examples:
   tidegauge inspect
   tidegauge inspect --top 30 --data-dir /var/lib/tidegauge
+  tidegauge inspect --segments
   tidegauge inspect --json | jq .bytes_per_sample
 
 Reads beside an agent that uses the data, and writes nothing. Every chunk of every segment is looked
@@ -37,6 +41,9 @@ pub(super) struct InspectArgs {
     /// How many metrics to list, by size and by number of series
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     top: usize,
+    /// List the segments: times, level, samples, bytes, whether cold or late, how values are stored
+    #[arg(long)]
+    segments: bool,
     /// One JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -69,6 +76,9 @@ struct Report {
     metrics_by_bytes: Vec<Metric>,
     /// None where the series are not known.
     metrics_by_series: Vec<Metric>,
+    /// If they are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segment_list: Option<Vec<Segment>>,
     damage: Vec<Place>,
     further_damage: u64,
 }
@@ -103,7 +113,7 @@ struct Metric {
 pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
     let engine = open_to_read(&args.data_dir, !args.no_progress)?;
     let bar = progress::bytes(!args.no_progress);
-    let report = Report::of(&engine, &args.data_dir, args.top, |done, total| {
+    let report = Report::of(&engine, args, |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     });
@@ -127,7 +137,8 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
 }
 
 impl Report {
-    fn of(engine: &Engine, dir: &Path, top: usize, progress: impl Fn(u64, u64) + Sync) -> Result<Self, Failure> {
+    fn of(engine: &Engine, args: &InspectArgs, progress: impl Fn(u64, u64) + Sync) -> Result<Self, Failure> {
+        let InspectArgs { data_dir: dir, top, .. } = args;
         let stats: Stats = engine.stats();
         let found = inspect(engine, progress);
         let snapshot = engine.snapshot();
@@ -143,12 +154,12 @@ impl Report {
         let mut metrics = metrics(all.as_ref(), &found);
         let mut first = |by: fn(&Metric) -> u64| -> Vec<Metric> {
             metrics.sort_by(|a, b| by(b).cmp(&by(a)).then_with(|| a.metric.cmp(&b.metric)));
-            metrics.iter().take(top).cloned().collect()
+            metrics.iter().take(*top).cloned().collect()
         };
         let metrics_by_bytes = first(|m| m.segment_bytes);
         let metrics_by_series = if all.is_some() { first(|m| m.series.unwrap_or(0)) } else { Vec::new() };
         Ok(Self {
-            data_dir: dir.to_owned(),
+            data_dir: dir.clone(),
             series: all.as_ref().map(Selection::len),
             samples: found.samples + stats.memtable_samples,
             segments: found.segments,
@@ -167,6 +178,7 @@ impl Report {
             values: found.values.iter().map(Encoding::from).collect(),
             metrics_by_bytes,
             metrics_by_series,
+            segment_list: args.segments.then(|| found.each_segment.iter().map(Segment::from).collect()),
             damage: found.damage.iter().map(Place::from).collect(),
             further_damage: found.further_damage,
         })
@@ -216,6 +228,9 @@ impl Report {
         }
         put_metrics(&mut out, "most bytes in segments", &self.metrics_by_bytes);
         put_metrics(&mut out, "most series", &self.metrics_by_series);
+        if let Some(list) = &self.segment_list {
+            segments::put(&mut out, list);
+        }
         out
     }
 
