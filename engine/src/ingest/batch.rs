@@ -55,7 +55,8 @@ impl Worker {
         }
         self.publish(commit);
         self.core.tell_visible();
-        self.feeds.deliver(first, self.visible.seq, &self.core);
+        // Before it is delivered: a subscription may hold the worker up for longer than who committed waits.
         replier.tell(Verdict::Committed(Committed::new(first, self.visible.seq, self.core.tag)));
+        self.deliver(first);
     }
 }

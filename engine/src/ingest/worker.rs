@@ -210,11 +210,22 @@ impl Worker {
         self.drain.publish(self.visible.seq);
         self.forget_graves();
         self.core.tell_visible();
-        self.feeds.deliver(first_seq, self.visible.seq, &self.core);
+        self.deliver(first_seq);
         if FEW_SAMPLES.contains(&ready) {
             (0..GATHER_SPINS).for_each(|_| hint::spin_loop());
         }
         true
+    }
+
+    /// Delivers the last commit, whose first sample has number `first`. A subscription may hold the worker up for that:
+    /// meanwhile the log is synced when it is due, and lets go of what is in segments (P3).
+    pub(super) fn deliver(&mut self, first: u64) {
+        let Self { core, feeds, log, released, visible, .. } = self;
+        feeds.deliver(first, visible.seq, core, || {
+            if let Some((log, sync)) = log {
+                tend(core, log, sync, released, visible.seq);
+            }
+        });
     }
 
     /// Feeds the sketch of hot series; not if somebody reads it just now.

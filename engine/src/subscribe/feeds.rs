@@ -107,8 +107,9 @@ impl Feeds {
         wanted
     }
 
-    /// Delivers the commit with numbers `first..end`, which is visible (U2).
-    pub(crate) fn deliver(&mut self, first: u64, end: u64, core: &Core) {
+    /// Delivers the commit with numbers `first..end`, which is visible (U2). While the worker is held up, `meanwhile`
+    /// does what is owed to commits by now (U7).
+    pub(crate) fn deliver(&mut self, first: u64, end: u64, core: &Core, mut meanwhile: impl FnMut()) {
         for follower in &mut self.followers {
             let (lag, lags) = (follower.lag, follower.lags);
             let mut began = None;
@@ -127,6 +128,7 @@ impl Feeds {
                 }
                 core.heartbeat();
                 thread::park_timeout(HOLD_STEP);
+                meanwhile();
                 true
             };
             if follower.feed.has_staged() {
