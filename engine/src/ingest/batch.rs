@@ -25,7 +25,7 @@ impl Worker {
         let version = (!checks.is_empty()).then(|| self.core.versions.load());
         for (at, check) in checks.iter().enumerate() {
             let Some(version) = &version else { break };
-            if let Err(found) = check.judge(heads.head(check.series.slot).last_seq(), version, slots) {
+            if let Err(found) = check.judge(heads.head(check.series.slot), self.visible.commit, version, slots) {
                 return replier.tell(Verdict::Failed { at, found });
             }
         }
