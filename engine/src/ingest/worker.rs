@@ -86,6 +86,8 @@ pub(crate) struct Worker {
     pressure: Pressure,
     /// The log found no space for the last round: when it is tried again.
     no_space_until: Option<Instant>,
+    /// The engine closes, and a part of a commit is in the log: nothing else has a place behind it.
+    pub(super) gave_up: bool,
 }
 
 /// A commit on its way.
@@ -122,6 +124,7 @@ impl Worker {
             refreshed_at: Instant::now(),
             pressure: Pressure::default(),
             no_space_until: None,
+            gave_up: false,
         }
     }
 
@@ -139,6 +142,9 @@ impl Worker {
             }
             self.core.heartbeat();
             let busy = self.round() | self.serve() | self.housekeeping();
+            if self.gave_up && !self.core.is_poisoned() {
+                break;
+            }
             if busy {
                 idle = 0;
             } else if stopping {
@@ -265,7 +271,19 @@ impl Worker {
     /// middle of a commit of several frames it waits here. An error other than "no space" poisons.
     fn log(&mut self) -> Result<(), WalError> {
         let Self {
-            core, drain, applier, log, flushes, visible, pins, closing, released, no_space_until, registry, ..
+            core,
+            drain,
+            applier,
+            log,
+            flushes,
+            visible,
+            pins,
+            closing,
+            released,
+            no_space_until,
+            gave_up,
+            registry,
+            ..
         } = self;
         let Some((log, sync)) = log else { return Ok(()) };
         let generation = applier.active().generation;
@@ -299,6 +317,7 @@ impl Worker {
                 core.gate.space_is_back(Full::Log);
             }
             Ok(()) => {}
+            Err(WalError::NoSpace { .. }) if log.is_begun() => *gave_up = true,
             Err(WalError::NoSpace { .. }) => *no_space_until = Some(Instant::now() + SPACE_RETRY),
             Err(e) => core.poison(format!("the log cannot be written: {e}")),
         }
