@@ -349,7 +349,7 @@ pub struct Stats {
     pub refused_series: u64,
     /// Snapshots alive.
     pub snapshots: u64,
-    /// Commits since the oldest live snapshot was taken.
+    /// Commits since the oldest live snapshot was taken; of those beyond 256 at a time only the age is known.
     pub oldest_snapshot_commits: u64,
     /// Age of the oldest live snapshot, in nanoseconds.
     pub oldest_snapshot_nanos: u64,
