@@ -34,9 +34,9 @@ const SHORT_NAP: Duration = Duration::from_micros(50);
 /// Sealed memtables that may wait for their flush; then pushes are held back.
 const SEALED_MAX: usize = 2;
 /// A memtable is full at this many samples, whatever they weigh: so the log never holds more
-/// than three times as many, and a recovery, at some 40 million a second, takes no longer than a
+/// than three times as many, and a recovery, at some 33 million a second, takes no longer than a
 /// second. (One series' chunks are numbered with 21 bits.)
-const MEMTABLE_SAMPLES_MAX: u64 = 12 << 20;
+const MEMTABLE_SAMPLES_MAX: u64 = 10 << 20;
 /// An appender whose lane is full goes on after so many samples of it are applied: both work at once then. A small
 /// part of a lane, and many times what it costs to hand a cache line over.
 const RELEASED_AT_ONCE: usize = 2_048;
