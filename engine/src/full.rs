@@ -333,6 +333,7 @@ fn p4_without_a_log_a_full_disk_takes_deletes_too() {
     let (fs, engine) = full(Durability::Memory);
     delete(&engine, 0, TimeRange::ALL).unwrap();
     assert_eq!(count(&engine, 0), 0);
+    assert_eq!(engine.stats().unaudited_acts, 1, "its line found no space");
     let disk = fs.crash(3);
     disk.set_capacity(None);
     let again = open(&disk, Durability::Memory);
