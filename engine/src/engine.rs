@@ -262,7 +262,7 @@ impl Engine {
     }
 
     /// Follows the samples that a selector such as `{job="api"}` selects, series that come later included: commit by
-    /// commit, in order, once visible. Through a ring of 65,536 samples; a reader who is slower than that is told what
+    /// commit, in order, once visible. Through a ring of 131,072 samples; a reader who is slower than that is told what
     /// he missed.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use crate::gate::Shortage;
 use crate::options::{Builder, Durability, Level};
 use crate::registry::SeriesId;
 use crate::ring::BackPressure;
+use crate::subscribe::RecvError;
 
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
@@ -159,6 +160,7 @@ fn p4_a_failed_disk_poisons_and_reopening_recovers() {
     let fs = SimFs::new();
     let engine = open(&fs);
     let some = series(&engine, 1);
+    let mut live = engine.subscribe("cpu").unwrap();
     let ack = engine.push(some, Timestamp::from_nanos(1), 1.0).unwrap();
     engine.wait(ack, Level::Durable, SOON).unwrap();
     (0..64).for_each(|i| fs.fail_at(fs.operations() + i, Fault::Io));
@@ -172,6 +174,10 @@ fn p4_a_failed_disk_poisons_and_reopening_recovers() {
         }
     };
     assert_eq!(engine.is_healthy(), Err(poisoned.clone()));
+    // Everything that became visible is received first.
+    let received: Vec<_> = std::iter::repeat_with(|| live.recv(SOON)).take_while(Result::is_ok).collect();
+    assert!(!received.is_empty());
+    assert_eq!(live.recv(SOON), Err(RecvError::Poisoned(poisoned.clone())));
     assert_eq!(engine.flush(), Err(FlushError::Poisoned(poisoned.clone())));
     assert_eq!(contents(&engine).get(&("cpu{host=\"1\"}".to_owned(), 1)), Some(&1.0), "reads go on");
     assert_eq!(engine.close(), Err(CloseError::Poisoned(poisoned)));

@@ -6,14 +6,16 @@ use std::time::{Duration, Instant};
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
 use tidegauge_storage::manifest::{Retention, RetentionRule};
-use tidegauge_storage::model::{TimeRange, Timestamp};
+use tidegauge_storage::model::{Matcher, TimeRange, Timestamp};
 
 use crate::core::SeriesSample;
 use crate::engine::Engine;
 use crate::error::{CommitError, DeleteError, PushError, WaitError};
 use crate::faults::{SOON, reached, series};
 use crate::gate::Shortage;
+use crate::ingest::Request;
 use crate::options::{Builder, Durability, Level};
+use crate::requests::reply;
 
 /// Of each host that has a segment: more than a file of the log and the reserve together.
 const SAMPLES: i64 = 200_000;
@@ -167,6 +169,40 @@ fn p4_a_push_under_way_when_the_disk_fills_is_told_at_once_and_comes_with_the_sp
     }
 }
 
+/// Closed in the middle of a commit of several frames that found no space: the worker gave the commit up, and served what
+/// was asked meanwhile. A delete took the number of a sample that was in the log.
+#[test]
+fn p4_nothing_follows_a_commit_that_was_begun_and_given_up_at_the_close() {
+    let fs = SimFs::new();
+    let mut builder = Builder::new(None).durability(Durability::Sync).wal_bytes(64 << 20).lane_samples(1 << 21);
+    builder.wal_file_bytes = Some(1 << 20);
+    builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+    let engine = builder.background_compaction(false).open().unwrap();
+    fill(&engine, 0, 1000);
+    engine.flush().unwrap();
+    // Two frames of half a million samples, and room for one.
+    fs.set_capacity(Some(used(&fs) + (6 << 20)));
+    let id = series(&engine, 8);
+    let batch: Vec<_> = (0..1 << 20).map(|t| SeriesSample::new(id, at(t), value(t))).collect();
+    let ack = engine.appender().unwrap().push_batch(&batch).unwrap();
+    assert_eq!(engine.wait(ack, Level::Visible, SOON), Err(WaitError::DiskFull));
+    assert!(matches!(delete(&engine, 9, TimeRange::ALL), Err(DeleteError::DiskFull)), "it is amid the commit");
+    // Behind a probe nothing is refused.
+    let core = &engine.life().core;
+    let (probe, _sign) = reply();
+    core.requests.ask(Request::Probe(probe), 1, SOON).unwrap();
+    let (replier, mut deleted) = reply();
+    let matchers = vec![Matcher::equal("host", "0")];
+    core.requests.ask(Request::Delete { matchers, range: TimeRange::ALL, created: 0, replier }, 1, SOON).unwrap();
+    let _ = engine.close();
+    assert!(deleted.wait(Some(SOON)).is_err(), "nobody may know what it hides");
+    let disk = fs.kill();
+    disk.set_capacity(None);
+    let again = open(&disk, Durability::Sync);
+    assert_eq!(count(&again, 0), 1000);
+    assert!([0, 1 << 19].contains(&count(&again, 8)), "a prefix");
+}
+
 /// A flush wants all of its space at once: while there is less, but room for the log, pushes go on. They waited for the
 /// flush, behind a delete, which seals, and behind an opening, which seals what it replays.
 #[test]
@@ -297,6 +333,7 @@ fn p4_without_a_log_a_full_disk_takes_deletes_too() {
     let (fs, engine) = full(Durability::Memory);
     delete(&engine, 0, TimeRange::ALL).unwrap();
     assert_eq!(count(&engine, 0), 0);
+    assert_eq!(engine.stats().unaudited_acts, 1, "its line found no space");
     let disk = fs.crash(3);
     disk.set_capacity(None);
     let again = open(&disk, Durability::Memory);

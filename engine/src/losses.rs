@@ -19,6 +19,7 @@ use crate::options::{Builder, Durability, Level};
 use crate::recovery::{OnProgress, OpenStep, Step};
 use crate::registry::{Registry, SeriesId};
 use crate::replay::Replayer;
+use crate::subscribe::{Lag, SubscribeOptions};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -206,6 +207,39 @@ fn owed_and_kept(interval: Duration, time: Duration) -> usize {
         kept = kept.max(owed);
     }
     kept
+}
+
+/// P3: a subscription that nobody reads, and that the worker is held up by for a minute. What is visible is synced when
+/// that is due, whether somebody waits for it or not, and a batch has its verdict.
+#[test]
+fn p3_a_subscription_that_holds_the_worker_up_delays_no_sync() {
+    for (waits, interval) in [(true, Duration::from_secs(3600)), (false, MILLISECOND)] {
+        let fs = SimFs::new();
+        let engine = open(&fs, Durability::Interval(interval));
+        let id = series(&engine, 1);
+        let options = SubscribeOptions { samples: 2, lag: Lag::Hold(2 * SOON) };
+        let never_read = engine.subscribe_with("cpu", options).unwrap();
+        // The second commit finds no room.
+        let committed = [1, 2].map(|at| {
+            let mut batch = engine.batch();
+            batch.push(id, Timestamp::from_nanos(at), 1.0).unwrap();
+            batch.commit_within(SOON).unwrap()
+        });
+        let deadline = Instant::now() + SOON;
+        while engine.stats().subscription_holds == 0 {
+            assert!(Instant::now() < deadline, "held up by nobody");
+            std::thread::yield_now();
+        }
+        if waits {
+            engine.wait(committed[1].ack(), Level::Durable, SOON).unwrap();
+        }
+        let back = || contents(&open(&fs.crash(1), Durability::Interval(interval))).len();
+        while back() < 2 {
+            assert!(!waits && Instant::now() < deadline, "what was visible is lost");
+        }
+        assert_eq!(engine.stats().subscription_hold_timeouts, 0, "still held up");
+        drop(never_read);
+    }
 }
 
 /// P3 without a log: whenever the process is killed, or the power fails, exactly what was flushed is there. Batches are

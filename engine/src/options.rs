@@ -48,8 +48,18 @@ impl Default for Durability {
     }
 }
 
-/// Of intervals as they are written, in nanoseconds; the first in which one is whole.
-const UNITS: [(&str, u64); 5] = [("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000), ("µs", 1_000), ("ns", 1)];
+/// Of intervals as they are read, in nanoseconds. They are written in the first one from seconds on in which one is
+/// whole.
+const UNITS: [(&str, u64); 7] = [
+    ("h", 3_600_000_000_000),
+    ("m", 60_000_000_000),
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+    ("us", 1_000),
+    ("µs", 1_000),
+    ("ns", 1),
+];
+const SECONDS: usize = 2;
 
 impl fmt::Display for Durability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,7 +67,7 @@ impl fmt::Display for Durability {
             Self::Memory => f.write_str("memory"),
             Self::Interval(d) => {
                 let whole = |(_, unit): &&(&str, u64)| d.as_nanos() % u128::from(*unit) == 0;
-                let (name, unit) = UNITS.iter().find(whole).unwrap_or(&("ns", 1));
+                let (name, unit) = UNITS[SECONDS..].iter().find(whole).unwrap_or(&("ns", 1));
                 write!(f, "interval:{}{name}", d.as_nanos() / u128::from(*unit))
             }
             Self::Sync => f.write_str("sync"),
@@ -67,7 +77,9 @@ impl fmt::Display for Durability {
 
 /// A durability that does not parse.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("durability {0:?}: give memory, sync, or interval:TIME above zero, such as interval:100ms")]
+#[error(
+    "durability {0:?}: give memory, sync, or interval:TIME above zero, in ns, us, ms, s, m or h, such as interval:100ms"
+)]
 pub struct BadDurability(String);
 
 impl FromStr for Durability {
@@ -459,13 +471,20 @@ mod tests {
             assert_eq!(d.to_string(), format!("interval:{text}"));
             assert_eq!(d.to_string().parse(), Ok(d));
         }
-        assert_eq!("interval:7µs".parse(), Ok(Durability::Interval(Duration::from_micros(7))));
+        let longer =
+            [("7µs", Duration::from_micros(7)), ("1m", Duration::from_secs(60)), ("2h", Duration::from_secs(7200))];
+        for (text, interval) in longer {
+            assert_eq!(format!("interval:{text}").parse(), Ok(Durability::Interval(interval)));
+        }
+        assert_eq!(Durability::Interval(Duration::from_secs(60)).to_string(), "interval:60s");
         for bad in [
             "",
             "intervall:1s",
             "interval:",
             "interval:10",
             "interval:99999999999s",
+            "interval:9999999h",
+            "interval:1M",
             "interval:-1s",
             "interval:0ms",
             "Sync",

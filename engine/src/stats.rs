@@ -35,6 +35,7 @@ pub(crate) struct Counters {
     holds: AtomicU64,
     holds_in_vain: AtomicU64,
     wait_timeouts: AtomicU64,
+    unaudited: AtomicU64,
     refused_ahead: AtomicU64,
     refused_series: AtomicU64,
     series_evicted: AtomicU64,
@@ -70,6 +71,7 @@ impl Default for Counters {
             holds: AtomicU64::new(0),
             holds_in_vain: AtomicU64::new(0),
             wait_timeouts: AtomicU64::new(0),
+            unaudited: AtomicU64::new(0),
             refused_ahead: AtomicU64::new(0),
             refused_series: AtomicU64::new(0),
             series_evicted: AtomicU64::new(0),
@@ -118,6 +120,11 @@ impl Counters {
     /// Somebody waited for the worker, or for room, as long as he may.
     pub(crate) fn wait_timed_out(&self) {
         self.wait_timeouts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An act happened, and the disk refused its line.
+    pub(crate) fn unaudited(&self) {
+        self.unaudited.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn refused_ahead(&self) {
@@ -337,19 +344,22 @@ pub struct Stats {
     pub stalls: u64,
     /// Warnings told; see `Builder::on_warning`.
     pub warnings: u64,
-    /// How often a thread of this process had to wait for a mutex of an engine; none is on the hot path.
+    /// How often a thread of this process had to wait for a mutex of an engine; none is on the hot path. Of all engines
+    /// of the process together.
     pub lock_waits: u64,
     /// Waits that ended without what was waited for: for a push to be visible or durable, for room in a lane (the push
     /// was told to block), and for the worker to take a batch, a probe, a delete, a subscription or an eviction.
     /// `Subscription::recv` is not counted: that nothing comes for a while is its ordinary way.
     pub wait_timeouts: u64,
+    /// Deletes and changes of retention that happened, and whose line `audit.log` lacks because the disk refused it.
+    pub unaudited_acts: u64,
     /// Pushes refused because a timestamp lay too far ahead of the clock; each names its series.
     pub refused_ahead: u64,
     /// Series refused at a limit, or for labels that make none; each is named.
     pub refused_series: u64,
     /// Snapshots alive.
     pub snapshots: u64,
-    /// Commits since the oldest live snapshot was taken.
+    /// Commits since the oldest live snapshot was taken; of those beyond 256 at a time only the age is known.
     pub oldest_snapshot_commits: u64,
     /// Age of the oldest live snapshot, in nanoseconds.
     pub oldest_snapshot_nanos: u64,
@@ -423,6 +433,7 @@ impl Stats {
             warnings: read(&core.watched.warnings),
             lock_waits: lock_waits(),
             wait_timeouts: read(&counters.wait_timeouts),
+            unaudited_acts: read(&counters.unaudited),
             refused_ahead: read(&counters.refused_ahead),
             refused_series: read(&counters.refused_series),
             snapshots: snapshots as u64,

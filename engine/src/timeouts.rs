@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use tidegauge_storage::manifest::{Retention, RetentionRule};
 use tidegauge_storage::model::{TimeRange, Timestamp};
 
+use crate::batch::{Expect, Found};
 use crate::engine::Engine;
 use crate::error::{CommitError, DeleteError, ProbeError, PushError, WaitError};
 use crate::evict::{IdleSince, evict};
@@ -99,6 +101,68 @@ fn every_wait_that_reaches_its_bound_is_counted() {
     let stats = engine.stats();
     assert_eq!((stats.wait_timeouts, stats.samples), (before.wait_timeouts, 10));
     assert_eq!((stats.subscription_holds, stats.subscription_hold_timeouts), (1, 0));
+}
+
+/// The bound of a commit is one for all it waits for: room to ask, then the answer.
+#[test]
+fn a_commit_with_a_bound_takes_no_longer_in_all() {
+    const BOUND: Duration = Duration::from_secs(2);
+    let (engine, id, live) = standing_still();
+    let core = &engine.life().core;
+    let (replier, _answer) = reply();
+    let filling = core.requests.ask(Request::Probe(replier), Request::WEIGHT_MAX, SHORT).unwrap();
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        // Most of the time it finds no room.
+        scope.spawn(|| {
+            while began.elapsed() < BOUND.mul_f32(0.8) {
+                std::thread::yield_now();
+            }
+            assert!(core.requests.withdraw(filling).is_some());
+        });
+        let mut batch = engine.batch();
+        batch.push(id, at(10), 0.0).unwrap();
+        let committed = counted(&engine, "a batch", || batch.commit_within(BOUND));
+        assert!(matches!(committed, Err(CommitError::Timeout { waited: BOUND })), "{committed:?}");
+    });
+    assert!((BOUND..BOUND.mul_f32(1.5)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    drop(live);
+}
+
+/// A sample that retention hides as it comes is accepted between the look and the verdict: nothing is changed, and the
+/// next look tells. The last one does not repeat.
+#[test]
+fn a_condition_is_looked_at_again_up_to_a_bound() {
+    for looks in [1, 2] {
+        let (engine, id, live) = standing_still();
+        let core = &engine.life().core;
+        let rule = RetentionRule { matchers: Vec::new(), max_age: Some(Duration::from_secs(3600)) };
+        engine.set_retention(Retention { rules: vec![rule], max_bytes: None }).unwrap();
+        // For a probe the worker goes round, and takes this.
+        engine.push(id, at(2), 0.0).unwrap();
+        let (replier, mut sign) = reply();
+        core.ask(Request::Probe(replier), Request::WEIGHT_MAX / 2, SOON).unwrap();
+        let committed = std::thread::scope(|scope| {
+            let commit = scope.spawn(|| {
+                let mut batch = engine.batch();
+                batch.expect_last(id, Expect::Nothing);
+                batch.commit_for(Some(SOON), looks)
+            });
+            // Until there is no room for as much again: the batch is asked, too.
+            let as_much = || core.requests.ask(Request::Probe(reply().0), Request::WEIGHT_MAX / 2, Duration::ZERO);
+            while let Ok(asked) = as_much() {
+                drop(core.requests.withdraw(asked));
+            }
+            drop(live);
+            commit.join().unwrap()
+        });
+        sign.wait(Some(SOON)).unwrap();
+        match committed {
+            Ok(_) => assert_eq!(looks, 2),
+            Err(CommitError::Conflict { found: Found::Seq(seq), .. }) => assert_eq!((looks, seq.0), (1, 3)),
+            Err(e) => panic!("{e}"),
+        }
+    }
 }
 
 /// The time that a subscriber asks for is over: counted, and he is not waited for again.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use support::{SOON, at, series};
 use tidegauge::{
-    BackPressure, Delivery, Engine, Lag, RecvError, SeriesSample, SubscribeError, SubscribeOptions, Subscription,
+    BackPressure, Batch, Delivery, Engine, Lag, RecvError, SeriesSample, SubscribeError, SubscribeOptions, Subscription,
 };
 
 /// Everything until `samples` of them came, or the subscription ends.
@@ -228,6 +228,37 @@ fn a_reader_that_is_held_for_misses_nothing_until_the_time_is_out() {
     }
     // Two fit; the last one may have come while this reader was already taking.
     assert!(got + missed == 50 && (2..=3).contains(&got), "{got} came, {missed} were missed");
+}
+
+/// A commit that never fits is missed, and no reason not to wait for the reader with the next one.
+#[test]
+fn a_reader_who_missed_what_never_fits_is_held_for_as_before() {
+    let engine = Engine::in_memory().unwrap();
+    let id = series(&engine, 1);
+    let options = SubscribeOptions { samples: 8, lag: Lag::Hold(SOON) };
+    let mut live = engine.subscribe_with("cpu", options).unwrap();
+    for (first, samples) in [(0, 6), (100, 20), (200, 6)] {
+        let mut batch = engine.batch();
+        (first..first + samples).for_each(|t| batch.push(id, at(t), 0.0).unwrap());
+        batch.commit().unwrap();
+    }
+    until(|| engine.stats().subscription_holds == 1);
+    assert!(matches!(live.recv(SOON), Ok(Delivery::Commit { samples, .. }) if samples.len() == 6));
+    assert_eq!(live.recv(SOON), Ok(Delivery::Missed { commits: 1, samples: 20 }));
+    assert!(matches!(live.recv(SOON), Ok(Delivery::Commit { samples, .. }) if samples.len() == 6));
+}
+
+#[test]
+fn the_largest_batch_fits_into_a_subscription_as_it_is_by_default() {
+    let engine = Engine::in_memory().unwrap();
+    let id = series(&engine, 1);
+    let mut live = engine.subscribe("cpu").unwrap();
+    let mut batch = engine.batch();
+    let all: Vec<_> = (0..Batch::SAMPLES_MAX as i64).map(|t| SeriesSample::new(id, at(t), 0.0)).collect();
+    batch.push_batch(&all).unwrap();
+    batch.commit().unwrap();
+    let Ok(Delivery::Commit { samples, .. }) = live.recv(SOON) else { panic!("missed") };
+    assert_eq!(samples, all);
 }
 
 #[test]

@@ -192,10 +192,12 @@ fn engine_metrics(list: &mut List, s: &Stats) {
     }
     list.counter("tidegauge_stalls_total", "How often a worker began not to get on.", s.stalls);
     list.counter("tidegauge_warnings_total", "Warnings told on stderr.", s.warnings);
-    let help = "How often a thread waited for a mutex of the engine; none is on the way of a push.";
+    let help = "How often a thread of this process waited for a mutex of an engine; none is on the way of a push.";
     list.counter("tidegauge_lock_waits_total", help, s.lock_waits);
     let help = "Waits for the ingest worker, or for room in a lane, that ended in vain.";
     list.counter("tidegauge_wait_timeouts_total", help, s.wait_timeouts);
+    let help = "Deletes and changes of retention whose line audit.log lacks because the disk refused it.";
+    list.counter("tidegauge_unaudited_acts_total", help, s.unaudited_acts);
     let help = "Pushes refused because a timestamp lay too far ahead of the clock.";
     list.counter("tidegauge_refused_ahead_total", help, s.refused_ahead);
     let help = "Series refused at a limit, or for labels that make none.";
@@ -343,6 +345,7 @@ mod tests {
         ("warnings", "tidegauge_warnings_total"),
         ("lock_waits", "tidegauge_lock_waits_total"),
         ("wait_timeouts", "tidegauge_wait_timeouts_total"),
+        ("unaudited_acts", "tidegauge_unaudited_acts_total"),
         ("refused_ahead", "tidegauge_refused_ahead_total"),
         ("refused_series", "tidegauge_refused_series_total"),
         ("snapshots", "tidegauge_snapshots"),

@@ -7,8 +7,9 @@ use tidegauge_storage::model::{SeqNo, Timestamp};
 use super::last;
 use crate::core::Core;
 use crate::error::CommitError;
-use crate::memtable::HeadTable;
+use crate::memtable::{HeadTable, Kind, SeriesHead};
 use crate::registry::{SeriesId, Slots};
+use crate::sync::epoch;
 use crate::version::Version;
 
 /// What the last sample of a series must be for a batch to be committed. *Last* is the one accepted last, but for
@@ -20,11 +21,13 @@ use crate::version::Version;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Expect {
-    /// The series holds no sample: none was accepted yet, or none is visible any more.
+    /// The series holds no sample: none was accepted yet, or none is visible any more. Where samples that retention hides
+    /// at once come so fast that sixteen looks in a row are outrun, the last of them is the conflict.
     Nothing,
     /// The one with this number: exact. [`Committed::last`](super::Committed::last) and [`Found::Seq`] give it.
     Seq(SeqNo),
-    /// One at this timestamp. A sample that was written over at the same timestamp does not count as a change.
+    /// One at this timestamp. A sample that was written over at the same timestamp does not count as a change, nor does
+    /// one that comes late.
     Timestamp(Timestamp),
     /// One that a snapshot with this number holds (its `watermark`): none was accepted or deleted since.
     UnchangedSince(SeqNo),
@@ -104,12 +107,20 @@ enum Want {
     Nothing,
     Exactly(u64),
     Below(u64),
+    /// No delete with a number from `below` on, and no sample newer than `at`: what was accepted from there on is in
+    /// memtable `generation` or later ones.
+    NoneNewer {
+        at: i64,
+        below: u64,
+        generation: u32,
+    },
 }
 
 impl Check {
-    /// The number found, if it is not as wanted. `head` is that of the series' head; deletes are those of `version`.
-    pub(crate) fn judge(&self, head: Option<u64>, version: &Version, slots: &Slots) -> Result<(), u64> {
-        let last = head.unwrap_or(self.stored);
+    /// The number found, if it is not as wanted. `head` is that of the series, all of it visible as of `commit`; deletes
+    /// are those of `version`.
+    pub(crate) fn judge(&self, head: &SeriesHead, commit: u64, version: &Version, slots: &Slots) -> Result<(), u64> {
+        let last = head.last_seq().unwrap_or(self.stored);
         let deleted = |since, exact| version.last_delete(since, exact, || slots.labels_of(self.series));
         let (found, holds) = match self.want {
             Want::Nothing => (last, last == 0),
@@ -120,6 +131,17 @@ impl Check {
             Want::Below(seq) => {
                 let found = last.max(deleted(seq, false));
                 (found, found < seq)
+            }
+            Want::NoneNewer { at, below, generation } => {
+                let deleted = deleted(below, false);
+                // Of one memtable the late samples of a series are not newer than those in order.
+                let none_newer = || {
+                    let mut in_order = Vec::new();
+                    head.view(&epoch::pin(), Kind::InOrder, generation, commit, &mut in_order);
+                    let newest = in_order.last().filter(|_| generation == version.active.generation);
+                    newest.is_some_and(|newest| newest.timestamp <= at)
+                };
+                (last.max(deleted), deleted < below && (last < below || none_newer()))
             }
         };
         if holds { Ok(()) } else { Err(found) }
@@ -148,11 +170,15 @@ impl Condition {
             Expect::Seq(seq) => Want::Exactly(seq.0),
             Expect::UnchangedSince(seq) => Want::Below(seq.0),
             Expect::Timestamp(expected) => {
-                let last = last::last(core, self.series)?;
-                if last.map(|last| last.timestamp) != Some(expected) {
-                    return Err(self.failed(core, last.map_or(Found::Nothing, |last| Found::Timestamp(last.timestamp))));
+                // Before the look: what the look does not see comes into this memtable, or a later one.
+                let generation = core.versions.load().active.generation;
+                match last::last(core, self.series)? {
+                    Some(last) if last.timestamp == expected => {
+                        Want::NoneNewer { at: expected.nanos(), below: last.as_of.0, generation }
+                    }
+                    Some(last) => return Err(self.failed(core, Found::Timestamp(last.timestamp))),
+                    None => return Err(self.failed(core, Found::Nothing)),
                 }
-                Want::Below(last.map_or(0, |last| last.as_of.0))
             }
         };
         Ok(Check { series: self.series, stored, want })

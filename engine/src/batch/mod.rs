@@ -11,7 +11,7 @@ mod tests;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(crate) use expect::Check;
 use expect::Condition;
@@ -48,6 +48,10 @@ pub struct Batch {
     label_bytes: usize,
     scratch: Vec<u8>,
 }
+
+/// How often a condition that is judged by who asks is looked at. If each time something of the series was accepted
+/// between the look and the verdict, that is the conflict: who tries again may meet a quieter moment.
+const LOOKS_MAX: u32 = 16;
 
 /// Where a committed batch lies in the engine's one order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,19 +171,19 @@ impl Batch {
     /// [`CommitError`]; nothing was applied. Only after [`CommitError::Poisoned`] the batch may come back at the next
     /// opening, and then whole.
     pub fn commit(self) -> Result<Committed, CommitError> {
-        self.commit_for(None)
+        self.commit_for(None, LOOKS_MAX)
     }
 
-    /// As [`Self::commit`], but gives up if the worker has not taken the batch within `timeout`; then nothing was
-    /// applied.
+    /// As [`Self::commit`], but gives up if the worker has not taken the batch, or told what its conditions are worth,
+    /// within `timeout` in all; then nothing was applied.
     ///
     /// # Errors
     /// As [`Self::commit`], and [`CommitError::Timeout`].
     pub fn commit_within(self, timeout: Duration) -> Result<Committed, CommitError> {
-        self.commit_for(Some(timeout))
+        self.commit_for(Some(timeout), LOOKS_MAX)
     }
 
-    fn commit_for(mut self, timeout: Option<Duration>) -> Result<Committed, CommitError> {
+    pub(crate) fn commit_for(mut self, timeout: Option<Duration>, looks: u32) -> Result<Committed, CommitError> {
         match self.core.gate.why_shut() {
             Some(Shut::Short(short)) => return Err(short.into()),
             Some(Shut::Closed) => return Err(CommitError::Closed),
@@ -187,50 +191,74 @@ impl Batch {
             Some(Shut::Poisoned(poisoned)) => return Err(poisoned.into()),
             None => {}
         }
-        loop {
+        let patience = Patience { began: Instant::now(), timeout };
+        for look in 1.. {
             let checks = Condition::all_checks(&self.conditions, &self.core)?;
             // What is newest, or hidden, is judged here, as of a snapshot; the worker only says whether that still holds.
-            let may_repeat = self.conditions.iter().any(Condition::is_judged_here);
+            let may_repeat = look < looks && self.conditions.iter().any(Condition::is_judged_here);
             let samples = if may_repeat { self.samples.clone() } else { std::mem::take(&mut self.samples) };
-            match self.ask(samples, checks, timeout)? {
+            match self.ask(samples, checks, patience)? {
                 Verdict::Committed(committed) => return Ok(committed),
                 Verdict::Stale => return Err(CommitError::StaleSeries),
                 Verdict::Short(short) => return Err(short.into()),
                 Verdict::TooLarge => return Err(CommitError::BatchTooLarge),
-                Verdict::Failed { at, .. } if self.conditions[at].is_judged_here() => {}
+                Verdict::Failed { at, .. } if may_repeat && self.conditions[at].is_judged_here() => {
+                    if patience.is_over() {
+                        return Err(self.timed_out(patience));
+                    }
+                }
                 Verdict::Failed { at, found } => {
                     return Err(self.conditions[at].failed(&self.core, Found::of_seq(found)));
                 }
             }
         }
+        unreachable!("the last look does not repeat")
     }
 
-    fn ask(
-        &self,
-        samples: Vec<SeriesSample>,
-        checks: Vec<Check>,
-        timeout: Option<Duration>,
-    ) -> Result<Verdict, CommitError> {
+    fn ask(&self, samples: Vec<SeriesSample>, checks: Vec<Check>, patience: Patience) -> Result<Verdict, CommitError> {
         let core = &self.core;
         let gone = || core.gate.poisoned().map_or(CommitError::Closed, CommitError::Poisoned);
-        let waited = timeout.unwrap_or(Duration::MAX);
         let (replier, mut verdict) = reply();
         let weight = samples.len() + checks.len() + 1;
         let request = Request::Batch(BatchRequest { samples, checks, replier });
-        let asked = core.ask(request, weight, waited).map_err(|e| match e {
-            NotAsked::Full => CommitError::Timeout { waited },
+        let asked = core.ask(request, weight, patience.left().unwrap_or(Duration::MAX)).map_err(|e| match e {
+            NotAsked::Full => patience.error(),
             NotAsked::Closed => gone(),
         })?;
-        match verdict.wait(timeout) {
+        match verdict.wait(patience.left()) {
             Ok(verdict) => Ok(verdict),
             Err(NoReply::Gone) => Err(gone()),
-            Err(NoReply::Timeout) if core.requests.withdraw(asked).is_some() => {
-                core.counters.wait_timed_out();
-                Err(CommitError::Timeout { waited })
-            }
+            Err(NoReply::Timeout) if core.requests.withdraw(asked).is_some() => Err(self.timed_out(patience)),
             // Taken: the verdict is on its way, and nothing else would be true.
             Err(NoReply::Timeout) => verdict.wait(None).map_err(|_| gone()),
         }
+    }
+
+    fn timed_out(&self, patience: Patience) -> CommitError {
+        self.core.counters.wait_timed_out();
+        patience.error()
+    }
+}
+
+/// One bound for all that a commit waits for, however often it asks.
+#[derive(Clone, Copy)]
+struct Patience {
+    began: Instant,
+    /// `None`: none.
+    timeout: Option<Duration>,
+}
+
+impl Patience {
+    fn left(self) -> Option<Duration> {
+        self.timeout.map(|timeout| timeout.saturating_sub(self.began.elapsed()))
+    }
+
+    fn is_over(self) -> bool {
+        self.left().is_some_and(|left| left.is_zero())
+    }
+
+    fn error(self) -> CommitError {
+        CommitError::Timeout { waited: self.timeout.unwrap_or(Duration::MAX) }
     }
 }
 

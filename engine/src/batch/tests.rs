@@ -9,8 +9,11 @@ use tidegauge_storage::fs::sim::{Fault, SimFs};
 use tidegauge_storage::model::{TimeRange, Timestamp};
 use tidegauge_storage::source::Columns;
 
+use super::expect::Condition;
+use super::{Check, Expect, Found};
 use crate::engine::Engine;
 use crate::error::{CommitError, PushError};
+use crate::memtable::HeadTable;
 use crate::options::{Builder, Durability, Level};
 use crate::registry::SeriesId;
 
@@ -149,4 +152,46 @@ fn p8_a_batch_on_a_failing_disk_tells_that_the_engine_is_poisoned() {
     let mut batch = engine.batch();
     batch.push(id, Timestamp::from_nanos(2), 1.0).unwrap_err();
     assert!(matches!(batch.commit(), Err(CommitError::Poisoned(_))));
+}
+
+/// C5: between the look and the verdict samples come late, or into another memtable, or newer than the newest.
+#[test]
+fn p8_late_samples_are_no_change_of_the_newest_timestamp() {
+    let engine = Builder::new(None).durability(Durability::Memory).open().unwrap();
+    let (core, id) = (&engine.life().core, series(&engine, 1));
+    let push = |at| {
+        let ack = engine.push(id, Timestamp::from_nanos(at), 1.0).unwrap();
+        engine.wait(ack, Level::Visible, SOON).unwrap();
+    };
+    let look = || {
+        let newest = Condition { series: id, expected: Expect::Timestamp(Timestamp::from_nanos(10)) };
+        Condition::all_checks(&[newest], core).unwrap()[0]
+    };
+    let holds = |check: Check| {
+        let (version, head) = (core.versions.load(), core.heads.head(id.slot));
+        check.judge(head, core.watermark.commit(), &version, version.registry.slots()).is_ok()
+    };
+    push(10);
+    let check = look();
+    assert!(holds(check));
+    (0..5).for_each(push);
+    assert!(holds(check), "they are older");
+    push(10);
+    assert!(holds(check), "it is written over");
+    // The newest is in a segment then, and the first late one is in order among those behind it.
+    engine.flush().unwrap();
+    assert!(holds(look()) && !holds(check), "of the memtable before nothing can be told");
+    let check = look();
+    push(3);
+    assert!(holds(check));
+    let asked = engine.delete("cpu{host=\"1\"}", Timestamp::from_nanos(0)..Timestamp::from_nanos(1));
+    asked.unwrap();
+    assert!(!holds(check), "a delete is a change");
+    let check = look();
+    push(11);
+    assert!(!holds(check), "it is newer");
+    assert!(matches!(
+        Condition::all_checks(&[Condition { series: id, expected: Expect::Timestamp(Timestamp::from_nanos(10)) }], core),
+        Err(CommitError::Conflict { found: Found::Timestamp(at), .. }) if at.nanos() == 11
+    ));
 }

@@ -13,6 +13,9 @@ const SLOTS: usize = if cfg!(loom) { 2 } else { 256 };
 
 const FREE: u64 = 0;
 
+const CROWD_BITS: u32 = 24;
+const CROWD: u64 = (1 << CROWD_BITS) - 1;
+
 /// Slot content: pinned to `commit`.
 fn pinned(commit: u64) -> u64 {
     (commit + 1) << 1
@@ -35,8 +38,9 @@ pub struct Pins {
     born: std::time::Instant,
     /// Slots below this may be in use; never falls.
     used: AtomicUsize,
-    /// Pins that found no slot: while there is one, every length is kept.
-    crowd: AtomicUsize,
+    /// Pins that found no slot: while there is one, every length is kept. Above the lowest [`CROWD_BITS`] bits, which
+    /// count them, since when there is one, in milliseconds since `born`.
+    crowd: AtomicU64,
 }
 
 /// One pinned commit. Dropping it lets the worker forget.
@@ -63,7 +67,7 @@ impl Pins {
             #[cfg(not(loom))]
             born: std::time::Instant::now(),
             used: AtomicUsize::new(0),
-            crowd: AtomicUsize::new(0),
+            crowd: AtomicU64::new(0),
         }
     }
 
@@ -93,8 +97,22 @@ impl Pins {
                 return Some(i);
             }
         }
-        self.crowd.fetch_add(1, Ordering::AcqRel);
+        self.change_crowd(|crowd| if crowd == 0 { self.now_millis() << CROWD_BITS | 1 } else { crowd + 1 });
         None
+    }
+
+    fn change_crowd(&self, change: impl Fn(u64) -> u64) {
+        let mut crowd = self.crowd.load(Ordering::Relaxed);
+        while let Err(now) = self.crowd.compare_exchange(crowd, change(crowd), Ordering::AcqRel, Ordering::Relaxed) {
+            crowd = now;
+        }
+    }
+
+    fn now_millis(&self) -> u64 {
+        #[cfg(not(loom))]
+        return self.born.elapsed().as_millis() as u64;
+        #[cfg(loom)]
+        return 0;
     }
 
     /// Reads all pins. The worker calls this after it published a commit and before it
@@ -103,7 +121,7 @@ impl Pins {
         // Pairs with the fence in `pin`.
         weakenable_fence!("pin_look");
         view.commits.clear();
-        view.floor = (self.crowd.load(Ordering::Acquire) > 0).then_some(0);
+        view.floor = (self.crowd.load(Ordering::Acquire) & CROWD > 0).then_some(0);
         for slot in &self.slots[..self.used.load(Ordering::Acquire)] {
             match slot.load(Ordering::Acquire) {
                 FREE => {}
@@ -116,23 +134,26 @@ impl Pins {
         }
     }
 
-    /// When the oldest pin alive was taken, since these pins were made, and its age. Pins without a slot do not count.
+    /// When the oldest pin alive was taken, since these pins were made, and its age. Those without a slot are as old as
+    /// their crowd: which of them is still there is not known.
     #[cfg(not(loom))]
     pub(crate) fn oldest_age(&self) -> Option<(std::time::Duration, std::time::Duration)> {
         let used = self.used.load(Ordering::Acquire);
         let now = self.born.elapsed().as_nanos() as u64;
         // A slot that changes hands in between counts as what it was or as what it is: either was true.
         let held = self.slots[..used].iter().zip(&self.taken).filter(|(slot, _)| slot.load(Ordering::Relaxed) != FREE);
-        let taken = held.map(|(_, taken)| taken.load(Ordering::Relaxed)).min()?;
+        let crowd = self.crowd.load(Ordering::Relaxed);
+        let crowd_since = (crowd & CROWD > 0).then_some((crowd >> CROWD_BITS) * 1_000_000);
+        let taken = held.map(|(_, taken)| taken.load(Ordering::Relaxed)).chain(crowd_since).min()?;
         let nanos = std::time::Duration::from_nanos;
         Some((nanos(taken), nanos(now.saturating_sub(taken))))
     }
 
-    /// Snapshots alive, and the oldest commit that one of them is pinned to.
+    /// Snapshots alive, and the oldest commit that one of them is pinned to, as far as it has a slot.
     pub fn count_and_oldest(&self) -> (usize, Option<u64>) {
         let contents = self.slots[..self.used.load(Ordering::Acquire)].iter().map(|s| s.load(Ordering::Acquire));
         let held: Vec<u64> = contents.filter(|&c| c != FREE).map(|c| (c >> 1) - 1).collect();
-        (held.len() + self.crowd.load(Ordering::Acquire), held.into_iter().min())
+        (held.len() + (self.crowd.load(Ordering::Acquire) & CROWD) as usize, held.into_iter().min())
     }
 }
 
@@ -149,7 +170,7 @@ impl Drop for Pin {
             // Release: the reads made under this pin stay before it is let go.
             Some(slot) => self.pins.slots[slot].store(FREE, Ordering::Release),
             None => {
-                self.pins.crowd.fetch_sub(1, Ordering::AcqRel);
+                self.pins.change_crowd(|crowd| if crowd & CROWD == 1 { 0 } else { crowd - 1 });
             }
         }
     }
@@ -209,5 +230,32 @@ mod tests {
         drop(held);
         pins.look(&mut view);
         assert!(view.is_empty());
+    }
+
+    /// Who holds more snapshots than there are slots, and takes and drops others all the time, was never told that one
+    /// is old.
+    #[test]
+    fn pins_without_a_slot_have_an_age() {
+        let (pins, watermark) = (Arc::new(Pins::new()), Watermark::new(at(7)));
+        let pin = || Pins::pin(&pins, &watermark, || (watermark.load(), ())).0;
+        let first: Vec<_> = (0..SLOTS).map(|_| pin()).collect();
+        let crowd = [pin(), pin()];
+        let at_most = pins.born.elapsed();
+        let [one, other] = crowd;
+        drop((first, one));
+        let millisecond = std::time::Duration::from_millis(1);
+        while pins.born.elapsed() < at_most + 5 * millisecond {
+            std::thread::yield_now();
+        }
+        let (taken, age) = pins.oldest_age().expect("there is one");
+        assert!(taken <= at_most && age >= 5 * millisecond, "{taken:?}, {age:?}");
+        let young = pin();
+        assert_eq!(pins.oldest_age().map(|(since, _)| since), Some(taken), "though a younger one has a slot");
+        drop(other);
+        assert!(pins.oldest_age().is_some_and(|(since, _)| since > taken));
+        drop(young);
+        assert_eq!(pins.oldest_age(), None);
+        let (_first, _crowd): (Vec<_>, _) = ((0..SLOTS).map(|_| pin()).collect(), pin());
+        assert!(pins.oldest_age().is_some_and(|(since, _)| since >= at_most), "another crowd");
     }
 }

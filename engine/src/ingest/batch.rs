@@ -25,7 +25,7 @@ impl Worker {
         let version = (!checks.is_empty()).then(|| self.core.versions.load());
         for (at, check) in checks.iter().enumerate() {
             let Some(version) = &version else { break };
-            if let Err(found) = check.judge(heads.head(check.series.slot).last_seq(), version, slots) {
+            if let Err(found) = check.judge(heads.head(check.series.slot), self.visible.commit, version, slots) {
                 return replier.tell(Verdict::Failed { at, found });
             }
         }
@@ -55,7 +55,8 @@ impl Worker {
         }
         self.publish(commit);
         self.core.tell_visible();
-        self.feeds.deliver(first, self.visible.seq, &self.core);
+        // Before it is delivered: a subscription may hold the worker up for longer than who committed waits.
         replier.tell(Verdict::Committed(Committed::new(first, self.visible.seq, self.core.tag)));
+        self.deliver(first);
     }
 }

@@ -50,7 +50,7 @@ impl Worker {
             return false;
         }
         let mut served = 0;
-        while served < REQUESTS_A_ROUND && !self.core.is_poisoned() {
+        while served < REQUESTS_A_ROUND && !self.core.is_poisoned() && !self.gave_up {
             let held_back = self.is_held_back();
             // A delete seals the active memtable, and one closes at a time.
             let closes = self.is_closing();
@@ -69,7 +69,7 @@ impl Worker {
                 Request::Probe(replier) => {
                     // Who asks may have pushed behind the round that ended.
                     self.round();
-                    if !self.core.is_poisoned() {
+                    if !self.core.is_poisoned() && !self.gave_up {
                         replier.tell(());
                     }
                 }

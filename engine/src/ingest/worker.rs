@@ -34,9 +34,9 @@ const SHORT_NAP: Duration = Duration::from_micros(50);
 /// Sealed memtables that may wait for their flush; then pushes are held back.
 const SEALED_MAX: usize = 2;
 /// A memtable is full at this many samples, whatever they weigh: so the log never holds more
-/// than three times as many, and a recovery, at some 40 million a second, takes no longer than a
+/// than three times as many, and a recovery, at some 33 million a second, takes no longer than a
 /// second. (One series' chunks are numbered with 21 bits.)
-const MEMTABLE_SAMPLES_MAX: u64 = 12 << 20;
+const MEMTABLE_SAMPLES_MAX: u64 = 10 << 20;
 /// An appender whose lane is full goes on after so many samples of it are applied: both work at once then. A small
 /// part of a lane, and many times what it costs to hand a cache line over.
 const RELEASED_AT_ONCE: usize = 2_048;
@@ -86,6 +86,8 @@ pub(crate) struct Worker {
     pressure: Pressure,
     /// The log found no space for the last round: when it is tried again.
     no_space_until: Option<Instant>,
+    /// The engine closes, and a part of a commit is in the log: nothing else has a place behind it.
+    pub(super) gave_up: bool,
 }
 
 /// A commit on its way.
@@ -122,6 +124,7 @@ impl Worker {
             refreshed_at: Instant::now(),
             pressure: Pressure::default(),
             no_space_until: None,
+            gave_up: false,
         }
     }
 
@@ -139,6 +142,9 @@ impl Worker {
             }
             self.core.heartbeat();
             let busy = self.round() | self.serve() | self.housekeeping();
+            if self.gave_up && !self.core.is_poisoned() {
+                break;
+            }
             if busy {
                 idle = 0;
             } else if stopping {
@@ -210,11 +216,22 @@ impl Worker {
         self.drain.publish(self.visible.seq);
         self.forget_graves();
         self.core.tell_visible();
-        self.feeds.deliver(first_seq, self.visible.seq, &self.core);
+        self.deliver(first_seq);
         if FEW_SAMPLES.contains(&ready) {
             (0..GATHER_SPINS).for_each(|_| hint::spin_loop());
         }
         true
+    }
+
+    /// Delivers the last commit, whose first sample has number `first`. A subscription may hold the worker up for that:
+    /// meanwhile the log is synced when it is due, and lets go of what is in segments (P3).
+    pub(super) fn deliver(&mut self, first: u64) {
+        let Self { core, feeds, log, released, visible, .. } = self;
+        feeds.deliver(first, visible.seq, core, || {
+            if let Some((log, sync)) = log {
+                tend(core, log, sync, released, visible.seq);
+            }
+        });
     }
 
     /// Feeds the sketch of hot series; not if somebody reads it just now.
@@ -254,7 +271,19 @@ impl Worker {
     /// middle of a commit of several frames it waits here. An error other than "no space" poisons.
     fn log(&mut self) -> Result<(), WalError> {
         let Self {
-            core, drain, applier, log, flushes, visible, pins, closing, released, no_space_until, registry, ..
+            core,
+            drain,
+            applier,
+            log,
+            flushes,
+            visible,
+            pins,
+            closing,
+            released,
+            no_space_until,
+            gave_up,
+            registry,
+            ..
         } = self;
         let Some((log, sync)) = log else { return Ok(()) };
         let generation = applier.active().generation;
@@ -288,6 +317,7 @@ impl Worker {
                 core.gate.space_is_back(Full::Log);
             }
             Ok(()) => {}
+            Err(WalError::NoSpace { .. }) if log.is_begun() => *gave_up = true,
             Err(WalError::NoSpace { .. }) => *no_space_until = Some(Instant::now() + SPACE_RETRY),
             Err(e) => core.poison(format!("the log cannot be written: {e}")),
         }

@@ -107,11 +107,12 @@ impl Feeds {
         wanted
     }
 
-    /// Delivers the commit with numbers `first..end`, which is visible (U2).
-    pub(crate) fn deliver(&mut self, first: u64, end: u64, core: &Core) {
+    /// Delivers the commit with numbers `first..end`, which is visible (U2). While the worker is held up, `meanwhile`
+    /// does what is owed to commits by now (U7).
+    pub(crate) fn deliver(&mut self, first: u64, end: u64, core: &Core, mut meanwhile: impl FnMut()) {
         for follower in &mut self.followers {
             let (lag, lags) = (follower.lag, follower.lags);
-            let mut began = None;
+            let (mut began, mut ran_out) = (None, false);
             let hold = || {
                 let Lag::Hold(patience) = lag else { return false };
                 if lags || patience.is_zero() || core.is_stopping() || core.is_poisoned() {
@@ -123,15 +124,18 @@ impl Feeds {
                 });
                 if began.elapsed() >= patience {
                     core.counters.held_in_vain();
+                    ran_out = true;
                     return false;
                 }
                 core.heartbeat();
+                meanwhile();
                 thread::park_timeout(HOLD_STEP);
                 true
             };
             if follower.feed.has_staged() {
                 let missed = follower.feed.offer(first, end, hold);
-                follower.lags = missed != Missed::default();
+                // What never fits says nothing about who reads.
+                follower.lags = missed != Missed::default() && (lags || ran_out);
                 core.counters.missed_by_subscriptions(missed.samples);
             }
         }

@@ -31,16 +31,16 @@ pub enum Lag {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubscribeOptions {
     /// Room for samples not yet taken, rounded up to a power of two, 2 to 4,194,304; each takes 32 bytes. A commit
-    /// takes one more, and one that never fits is missed.
+    /// takes one more, and one that never fits is missed. The largest atomic batch has 65,536.
     pub samples: usize,
     /// What happens when there is no room.
     pub lag: Lag,
 }
 
 impl Default for SubscribeOptions {
-    /// 65,536 samples (2 MiB), and a slow reader misses.
+    /// 131,072 samples (4 MiB), so that the largest batch fits, and a slow reader misses.
     fn default() -> Self {
-        Self { samples: 1 << 16, lag: Lag::Miss }
+        Self { samples: 1 << 17, lag: Lag::Miss }
     }
 }
 
