@@ -101,6 +101,10 @@ impl Run {
     /// The oldest segments go, and with them everything of their time. Which those are only the engine knows: the twin
     /// learns it afterwards, and from the beginning on any part of it may have happened, oldest first.
     pub(crate) fn retain_bytes(&mut self, percent: u64) -> Result<(), Stopped> {
+        // What is dropped with a counter's samples would take everything of an earlier time with it, for good.
+        if self.lanes.iter().any(|lane| lane.counted().is_some()) {
+            return Ok(());
+        }
         self.flush()?;
         let begun = self.fs.steps();
         let before = self.engine().retention();
@@ -121,6 +125,7 @@ impl Run {
             for at in times {
                 lane.contents.apply(&Op::Age { series: None, horizon: at + 1 });
                 lane.track.push(lane.contents.hash());
+                lane.track.numbers.forget(lane.track.len(), None);
             }
             lane.contents.hidden = hidden.clone();
             lane.track.begin(begun);
@@ -163,6 +168,7 @@ impl Run {
             let before = lane.contents.apply(op);
             lane.track.push(lane.contents.hash());
             lane.track.begin(step);
+            lane.track.numbers.forget(lane.track.len(), op.series());
             vec![before]
         };
         self.lanes[lanes].iter_mut().map(one).collect()

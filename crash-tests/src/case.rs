@@ -12,6 +12,7 @@ use tidegauge_storage::fs::sim::SimFs;
 use crate::end::{OF_LOG, OF_MANIFEST, refuses};
 use crate::examine::{Must, Violation, is_kept};
 use crate::mends::settle;
+use crate::numbers::{self, Numbers};
 use crate::oracle::{Allowed, Copy, Expected, Found};
 use crate::script::Rng;
 use crate::{store, twice};
@@ -62,6 +63,16 @@ pub fn save(violation: &Violation, dir: &Path) -> io::Result<()> {
     for (key, all) in [("barrier", &expected.barriers), ("atomic", &expected.atomics)] {
         all.iter().for_each(|lanes| add(key, &mut lanes.iter().map(usize::to_string)));
     }
+    for (nth, Numbers { lasts, marks }) in expected.numbers.iter().enumerate() {
+        for (n, series, seq) in lasts {
+            // No sample has number 0.
+            let words = [nth as u64, *n as u64, (*series).into(), seq.unwrap_or(0)];
+            add("number", &mut words.iter().map(u64::to_string));
+        }
+        for (seq, n) in marks {
+            add("mark", &mut [nth as u64, *seq, *n as u64].iter().map(u64::to_string));
+        }
+    }
     for (finished, Copy { dir, found }) in &expected.copies {
         let hashes = std::iter::once(&found.metadata).chain(&found.lanes).map(|hash| format!("{hash:016x}"));
         let key = if *finished { "copy" } else { "begun" };
@@ -106,9 +117,11 @@ fn judge(case: &Violation) -> Result<String, String> {
     let prefix = expected.check(&read.found).map_err(|e| format!("{e}; {found}"))?;
     if case.must == Must::Open {
         is_kept(&case.disk, expected)?;
-        for seed in 0..TWICE {
+        let known = expected.known(&prefix);
+        for mut rng in (0..TWICE).map(Rng) {
             let (disk, engine, read) = look()?;
-            twice::open_again(&disk, engine, read, *durability, &mut Rng(seed))?;
+            numbers::judge(&engine, &known, &mut rng)?;
+            twice::open_again(&disk, engine, (read, &known), *durability, &mut rng)?;
         }
     }
     Ok(format!("{prefix:?}; {found}"))
@@ -128,7 +141,7 @@ fn read(text: &str) -> Option<Violation> {
         }
     };
     let mut expected = Expected::default();
-    let (mut barriers, mut atomics) = (Vec::new(), Vec::new());
+    let (mut barriers, mut atomics, mut of_lanes) = (Vec::new(), Vec::new(), Vec::<Numbers>::new());
     for line in lines {
         let (key, rest) = line.split_once(' ')?;
         let words = || rest.split_whitespace();
@@ -136,7 +149,21 @@ fn read(text: &str) -> Option<Violation> {
         let hashes = || words().skip(1).map(|word| u64::from_str_radix(word, 16).ok()).collect::<Option<Vec<u64>>>();
         let states = || Some(Allowed { floor: words().next()?.parse().ok()?, hashes: hashes()? });
         match key {
-            "lane" => expected.lanes.push(states()?),
+            "lane" => {
+                expected.lanes.push(states()?);
+                of_lanes.push(Numbers::default());
+            }
+            "number" => match numbers()?[..] {
+                [nth, n, series, seq] => {
+                    let seq = (seq > 0).then_some(seq as u64);
+                    of_lanes.get_mut(nth)?.lasts.push((n, series as u8, seq));
+                }
+                _ => return None,
+            },
+            "mark" => match numbers()?[..] {
+                [nth, seq, n] => of_lanes.get_mut(nth)?.marks.push((seq as u64, n)),
+                _ => return None,
+            },
             "metadata" => expected.metadata = states()?,
             "acts" => expected.acts = rest.parse().ok()?,
             "witnessed" => expected.witnessed = rest.parse().ok()?,
@@ -151,7 +178,8 @@ fn read(text: &str) -> Option<Violation> {
             _ => return None,
         }
     }
-    (expected.barriers, expected.atomics) = (Arc::new(barriers), Arc::new(atomics));
+    (expected.barriers, expected.atomics, expected.numbers) =
+        (Arc::new(barriers), Arc::new(atomics), Arc::new(of_lanes));
     Some(Violation { what, trail, disk: SimFs::new(), must, expected, durability })
 }
 
@@ -178,7 +206,8 @@ mod tests {
 
     /// A finished workload of two lanes with an atomic batch and a copy, and what is expected of it.
     fn case() -> Violation {
-        let steps = vec![Step::Push(9), Step::Batch(4), Step::Flush, Step::Backup, Step::Push(3), Step::Rest];
+        let (count, push) = (Step::Increment(2), Step::Push(3));
+        let steps = vec![Step::Push(9), Step::Batch(4), count, Step::Flush, Step::Backup, push, Step::Rest];
         let durability = Durability::Sync;
         let recorded = record(&Script { seed: 5, lanes: 2, durability, steps }, anyone).unwrap();
         let mut timeline = recorded.timeline;
@@ -222,6 +251,15 @@ mod tests {
             change(&|e| e.copies[0].1.found.metadata ^= 1),
             change(&|e| e.barriers = Arc::new(vec![vec![0, usize::MAX]])),
             change(&|e| e.atomics = Arc::new(vec![vec![0, usize::MAX]])),
+            change(&|e| {
+                let numbers = Arc::make_mut(&mut e.numbers);
+                (numbers[0].marks, numbers[1].marks) = (vec![(2, 0)], vec![(1, usize::MAX)]);
+            }),
+            change(&|e| {
+                for last in &mut Arc::make_mut(&mut e.numbers)[0].lasts {
+                    last.2 = last.2.map(|seq| seq + 1);
+                }
+            }),
         ] {
             broken.unwrap_err();
         }

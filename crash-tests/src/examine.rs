@@ -7,6 +7,7 @@ use tidegauge_storage::fs::sim::{Choose, Random, SimFs, Timeline};
 
 use crate::acts::PerAct;
 use crate::flips::Flips;
+use crate::numbers;
 use crate::oracle::{Death, Expected, History};
 use crate::run::Run;
 use crate::script::{Rng, Script};
@@ -61,6 +62,8 @@ pub struct Counts {
     pub manifests: AtomicU64,
     /// Workloads on disks that failed.
     pub met: Met,
+    /// Openings that judged conditions on numbers that came back.
+    pub conditions: AtomicU64,
     /// Disks of which a bit was turned over.
     pub flips: Flips,
 }
@@ -88,6 +91,9 @@ impl Depth {
 
 /// Of so many disks one is damaged at the end of its log, too, and at that of its manifest.
 const DAMAGED_ONE_IN: u64 = 16;
+
+/// Of so many disks on which numbers of samples came back, one is asked for conditions on them.
+const JUDGED_ONE_IN: u64 = 4;
 
 /// Whether a disk holds what is expected of it beside samples: lines of the audit log, a witness of the manifest, copies.
 ///
@@ -143,9 +149,16 @@ pub fn examine(
     }
     let read = store::read(&engine, lanes).map_err(|e| wrong(format!("it cannot be read: {e}")))?;
     let prefix = expected.check(&read.found).map_err(|e| wrong(format!("{e}; there are {}", read.summary())))?;
+    let mut known = expected.known(&prefix);
+    if !goes_on && rng.below(JUDGED_ONE_IN) > 0 {
+        known.clear();
+    }
+    if numbers::judge(&engine, &known, rng).map_err(wrong)? {
+        counts.conditions.fetch_add(1, Ordering::Relaxed);
+    }
     if twice {
         counts.twice.fetch_add(1, Ordering::Relaxed);
-        return twice::open_again(&disk, engine, read, durability, rng).map_err(wrong);
+        return twice::open_again(&disk, engine, (read, &known), durability, rng).map_err(wrong);
     }
     if !goes_on {
         let _next = disk.next_process();

@@ -16,8 +16,10 @@ pub mod acts;
 pub mod store;
 // one run, with its kills and reopenings
 pub mod run;
-// its atomic batches
+// its atomic batches, and increments
 mod batches;
+// numbers that answers told
+pub mod numbers;
 // its deletes, retention and copies
 mod admin;
 // opening what a crash left

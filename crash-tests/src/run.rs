@@ -12,16 +12,21 @@ use tidegauge_storage::fs::sim::SimFs;
 
 use crate::acts::Act;
 use crate::manifest::Commits;
+use crate::numbers;
 use crate::oracle::{Before, Contents, Copy, Death, Era, Found, History, Key, Op, Prefix, Sample, Track};
 use crate::script::{Rng, Script, Step};
 use crate::store::{self, LANE_SAMPLES, Read, SOON, hash_of_metadata};
 
 /// Series of a lane.
 pub(crate) const SERIES: u64 = 3;
+/// One more, of which only increments are.
+pub(crate) const COUNTER: u8 = SERIES as u8;
 /// Metrics that something is said about.
 const METRICS: u64 = 3;
 /// About when samples are, in nanoseconds: between this and old ones any horizon of an age lies, whatever the clock.
 pub(crate) const BASE: i64 = 1_000_000_000_000_000_000;
+/// When a counter begins: later than any clock, so that each increment lies one nanosecond behind the one before.
+pub(crate) const COUNTED: i64 = 4 * BASE;
 
 /// One collector, its twin, and what it was promised.
 pub(crate) struct Lane {
@@ -31,7 +36,8 @@ pub(crate) struct Lane {
     pub(crate) track: Track,
     appender: Option<Appender>,
     pub(crate) series: Vec<SeriesId>,
-    pub(crate) ack: Option<Ack>,
+    /// What was pushed last, and how many operations that were.
+    ack: Option<(Ack, usize)>,
     /// Counts up over all lives, so that no value comes twice.
     pub(crate) next_value: u64,
     /// Everything that was ever pushed, or would have been.
@@ -89,7 +95,7 @@ impl Lane {
 
     fn enter(&mut self, engine: &Engine, patience: Duration) -> Result<(), Stopped> {
         self.contents.hidden = store::hidden(engine);
-        self.series = (0..SERIES as u8).map(|n| store::series(engine, self.id, n)).collect();
+        self.series = (0..=COUNTER).map(|n| store::series(engine, self.id, n)).collect();
         let appender = engine.appender_with(BackPressure::Block(patience));
         self.appender = Some(appender.map_err(|e| stopped("an appender", e))?);
         self.ack = None;
@@ -125,13 +131,20 @@ impl Lane {
         self.push_these(samples, fs, None)
     }
 
+    /// The newest sample of the counter.
+    pub(crate) fn counted(&self) -> Option<(i64, f64)> {
+        let counted = self.contents.samples.iter().filter(|((_, series, _), _)| *series == COUNTER);
+        counted.max_by_key(|(key, _)| key.2).map(|(key, bits)| (key.2, f64::from_bits(*bits)))
+    }
+
     /// The twin takes the samples first: from then on they may be on the disk.
-    fn push_these(&mut self, samples: Vec<Sample>, fs: &SimFs, common: Option<&Engine>) -> Result<(), Stopped> {
+    pub(crate) fn push_these(&mut self, samples: Vec<Sample>, fs: &SimFs, common: Option<&Engine>) -> Result<(), Stopped> {
         let mut before: Vec<Before> = Vec::new();
         let accepted = self.track.len();
         for &sample in &samples {
             before.push(self.contents.apply(&Op::Sample(sample)));
             self.track.push(self.contents.hash());
+            self.track.numbers.forget(self.track.len(), Some(sample.series));
         }
         self.track.begin(fs.steps());
         let batch = self.batch_of(&samples);
@@ -142,7 +155,7 @@ impl Lane {
         };
         match pushed {
             Ok(ack) => {
-                self.ack = Some(ack);
+                self.acked(ack);
                 Ok(())
             }
             Err(e) => {
@@ -152,6 +165,11 @@ impl Lane {
                 Err(stopped("a push", e))
             }
         }
+    }
+
+    /// Everything so far was pushed, the last of it for this answer.
+    pub(crate) fn acked(&mut self, ack: Ack) {
+        self.ack = Some((ack, self.track.len()));
     }
 
     pub(crate) fn batch_of(&mut self, samples: &[Sample]) -> Vec<SeriesSample> {
@@ -169,16 +187,23 @@ impl Lane {
         survives_kill: bool,
         patience: Duration,
     ) -> Result<(), Stopped> {
-        let Some(ack) = self.ack else { return Ok(()) };
+        let Some((ack, pushed)) = self.ack else { return Ok(()) };
         let end = Instant::now() + patience;
         // A full disk is told at once, and may pass.
-        while let Err(e) = engine.wait(ack, level, patience) {
-            if !matches!(e, WaitError::DiskFull | WaitError::OutOfFiles) || Instant::now() > end {
-                return Err(stopped("a wait", e));
+        let seq = loop {
+            match engine.wait(ack, level, patience) {
+                Ok(seq) => break seq,
+                Err(WaitError::DiskFull | WaitError::OutOfFiles) if Instant::now() <= end => {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                Err(e) => return Err(stopped("a wait", e)),
             }
-            thread::sleep(Duration::from_millis(1));
-        }
+        };
         let (step, count) = (fs.steps(), self.track.len());
+        // What else than a push came behind it has a number that nobody told.
+        if count == pushed {
+            self.track.numbers.mark(seq, count);
+        }
         match level {
             Level::Durable => self.track.note_durable(step, count),
             Level::Visible if survives_kill => self.track.note_visible(step, count),
@@ -237,17 +262,21 @@ impl Run {
         let lane = |(id, contents): (usize, Contents)| {
             let mut lane = Lane::new(id as u8, script.seed, 0);
             lane.track = Track::new(opened, contents.hash());
+            let was = &left.lanes[id];
+            lane.track.numbers.lasts =
+                was.numbers.behind(was.len()).map(|(series, seq)| (0, series, Some(seq))).collect();
             // Above every value that is there.
             lane.next_value = contents.samples.values().map(|bits| f64::from_bits(*bits) as u64 + 1).max().unwrap_or(1);
             lane.contents = contents;
             lane
         };
+        let lanes = read.lanes.into_iter().enumerate().map(lane).collect();
         let mut run = Self {
             fs,
             history: History { eras: vec![Arc::new(left)], ..History::default() },
             durability: script.durability,
             rng: Rng(script.seed),
-            lanes: read.lanes.into_iter().enumerate().map(lane).collect(),
+            lanes,
             metadata: Track::new(opened, read.found.metadata),
             known: (0..METRICS).map(|m| help_of(&engine, m)).collect(),
             barriers: Vec::new(),
@@ -411,7 +440,7 @@ impl Run {
                 let engine = self.engine().clone();
                 // Others than had them get the slots.
                 for lane in self.lanes.iter_mut().rev() {
-                    for n in (0..SERIES as u8).rev() {
+                    for n in (0..=COUNTER).rev() {
                         lane.series[usize::from(n)] = store::series(&engine, lane.id, n);
                     }
                 }
@@ -422,6 +451,7 @@ impl Run {
                 self.lanes[lane].push_old(n, &fs)
             }
             Step::Conditional => self.conditional(),
+            Step::Increment(times) => (0..times).try_for_each(|_| self.increment()),
             Step::Delete(extent) => self.delete(extent),
             Step::RetainAge(extent) => self.retain_age(extent),
             Step::RetainBytes(percent) => self.retain_bytes(percent),
@@ -440,11 +470,13 @@ impl Run {
     }
 
     fn push_all(&mut self, batches: u64) -> Result<(), Stopped> {
-        let fs = &self.fs;
+        let (fs, engine, logs, patience) = (&self.fs, self.engine().clone(), self.logs(), self.patience);
         let work = |lane: &mut Lane| {
             (0..batches).try_for_each(|_| {
                 let n = 1 + lane.rng.below(12);
-                lane.push(n, fs, None)
+                lane.push(n, fs, None)?;
+                // Its answer tells where between the others' this one lies.
+                if lane.rng.below(2) == 0 { lane.wait(&engine, Level::Visible, fs, logs, patience) } else { Ok(()) }
             })
         };
         let results: Vec<Result<(), Stopped>> = thread::scope(|scope| {
@@ -553,7 +585,11 @@ impl Run {
         let engine = store::open(&self.fs, self.durability).map_err(|e| stopped("opening again", e))?;
         let read = store::read(&engine, self.lanes.len()).map_err(|e| stopped("reading after a kill", e))?;
         let expected = self.history.expected(died_at, death);
-        let Prefix { lanes, metadata } = expected.check(&read.found).map_err(|e| {
+        let judged = expected.check(&read.found).and_then(|prefix| {
+            numbers::judge(&engine, &expected.known(&prefix), &mut self.rng)?;
+            Ok(prefix)
+        });
+        let Prefix { lanes, metadata } = judged.map_err(|e| {
             let broken = stopped("after a kill", e);
             self.broken = Some(broken.0.clone());
             broken
