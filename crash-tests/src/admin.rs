@@ -8,6 +8,7 @@ use tidegauge::{DeleteError, Level, Matcher, Retention, RetentionError, Retentio
 use tidegauge_storage::fs::Fs;
 
 use crate::acts::Act;
+use crate::lane::Lane;
 use crate::oracle::{Before, Copy, Found, Named, Op};
 use crate::run::{BASE, Run, SERIES, Stopped, stopped};
 use crate::script::Extent;
@@ -164,7 +165,7 @@ impl Run {
             self.atomics.push(self.lanes.iter().map(|lane| lane.track.len()).collect());
         }
         let step = self.fs.steps();
-        let one = |lane: &mut crate::run::Lane| {
+        let one = |lane: &mut Lane| {
             let before = lane.contents.apply(op);
             lane.track.push(lane.contents.hash());
             lane.track.begin(step);

@@ -3,8 +3,9 @@
 use tidegauge::{CommitError, Expect, Level, Retry, RetryError, SeqNo, SeriesId};
 
 use crate::acts::Act;
+use crate::lane::Lane;
 use crate::oracle::{Before, Op, Sample};
-use crate::run::{COUNTED, COUNTER, Lane, Run, Stopped, stopped};
+use crate::run::{COUNTED, COUNTER, Run, Stopped, stopped};
 
 impl Run {
     /// One batch of samples of all lanes: all of it in each, or nothing in any.

@@ -14,6 +14,8 @@ pub mod script;
 pub mod acts;
 // an engine on a simulated disk, and reading it
 pub mod store;
+// one lane of it
+mod lane;
 // one run, with its kills and reopenings
 pub mod run;
 // its atomic batches, and increments
