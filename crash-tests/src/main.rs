@@ -155,9 +155,7 @@ fn too_few(counts: &Counts) -> Option<String> {
     let act = counts.per_act.short_of(LEAST_OF_EACH).map(|act| few(&act.to_string(), LEAST_OF_EACH));
     let met = || counts.met.short_of(LEAST_TROUBLES).map(|what| few(what, LEAST_TROUBLES));
     let (refused, judged) = (&counts.flips.refused, &counts.conditions);
-    let of = |count: &AtomicU64, what: &str, least| {
-        (count.load(Ordering::Relaxed) < least).then(|| few(what, least))
-    };
+    let of = |count: &AtomicU64, what: &str, least| (count.load(Ordering::Relaxed) < least).then(|| few(what, least));
     let flips = || of(refused, "bits turned over and refused", LEAST_FLIPS);
     act.or_else(met).or_else(flips).or_else(|| of(judged, "conditions on what came back", LEAST_CONDITIONS))
 }
