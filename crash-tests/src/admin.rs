@@ -8,6 +8,7 @@ use tidegauge::{DeleteError, Level, Matcher, Retention, RetentionError, Retentio
 use tidegauge_storage::fs::Fs;
 
 use crate::acts::Act;
+use crate::lane::Lane;
 use crate::oracle::{Before, Copy, Found, Named, Op};
 use crate::run::{BASE, Run, SERIES, Stopped, stopped};
 use crate::script::Extent;
@@ -101,6 +102,10 @@ impl Run {
     /// The oldest segments go, and with them everything of their time. Which those are only the engine knows: the twin
     /// learns it afterwards, and from the beginning on any part of it may have happened, oldest first.
     pub(crate) fn retain_bytes(&mut self, percent: u64) -> Result<(), Stopped> {
+        // What is dropped with a counter's samples would take everything of an earlier time with it, for good.
+        if self.lanes.iter().any(|lane| lane.counted().is_some()) {
+            return Ok(());
+        }
         self.flush()?;
         let begun = self.fs.steps();
         let before = self.engine().retention();
@@ -121,6 +126,7 @@ impl Run {
             for at in times {
                 lane.contents.apply(&Op::Age { series: None, horizon: at + 1 });
                 lane.track.push(lane.contents.hash());
+                lane.track.numbers.forget(lane.track.len(), None);
             }
             lane.contents.hidden = hidden.clone();
             lane.track.begin(begun);
@@ -159,10 +165,11 @@ impl Run {
             self.atomics.push(self.lanes.iter().map(|lane| lane.track.len()).collect());
         }
         let step = self.fs.steps();
-        let one = |lane: &mut crate::run::Lane| {
+        let one = |lane: &mut Lane| {
             let before = lane.contents.apply(op);
             lane.track.push(lane.contents.hash());
             lane.track.begin(step);
+            lane.track.numbers.forget(lane.track.len(), op.series());
             vec![before]
         };
         self.lanes[lanes].iter_mut().map(one).collect()

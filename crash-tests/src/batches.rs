@@ -1,11 +1,11 @@
-//! Atomic batches, with conditions and without (P8).
+//! Atomic batches, with conditions and without, and increments (P8).
 
-use tidegauge::{CommitError, Expect, SeqNo, SeriesId};
+use tidegauge::{CommitError, Expect, Level, Retry, RetryError, SeqNo, SeriesId};
 
 use crate::acts::Act;
+use crate::lane::Lane;
 use crate::oracle::{Before, Op, Sample};
-use crate::run::{Run, Stopped, stopped};
-use tidegauge::Level;
+use crate::run::{COUNTED, COUNTER, Run, Stopped, stopped};
 
 impl Run {
     /// One batch of samples of all lanes: all of it in each, or nothing in any.
@@ -34,14 +34,15 @@ impl Run {
             batch.expect_last(series, expected);
         }
         let mut before: Vec<Vec<Before>> = Vec::new();
-        for (lane, samples) in self.lanes.iter_mut().zip(samples) {
-            before.push(samples.into_iter().map(|sample| lane.contents.apply(&Op::Sample(sample))).collect());
+        for (lane, samples) in self.lanes.iter_mut().zip(&samples) {
+            before.push(samples.iter().map(|sample| lane.contents.apply(&Op::Sample(*sample))).collect());
         }
         let accepted: Vec<usize> = self.lanes.iter().map(|lane| lane.track.len()).collect();
         let step = self.fs.steps();
-        for lane in &mut self.lanes {
+        for (lane, samples) in self.lanes.iter_mut().zip(&samples) {
             lane.track.push(lane.contents.hash());
             lane.track.begin(step);
+            samples.iter().for_each(|s| lane.track.numbers.forget(lane.track.len(), Some(s.series)));
         }
         self.atomics.push(accepted.clone());
         let committed = batch.commit();
@@ -49,8 +50,10 @@ impl Run {
         match committed {
             Ok(committed) => {
                 let (step, logs) = (self.fs.steps(), self.logs());
-                for lane in &mut self.lanes {
-                    lane.ack = Some(committed.ack());
+                let mut numbers = committed.first().0..;
+                for (lane, samples) in self.lanes.iter_mut().zip(&samples) {
+                    lane.acked(committed.ack());
+                    samples.iter().zip(&mut numbers).for_each(|(sample, seq)| note_number(lane, sample, seq));
                     let count = lane.track.len();
                     if logs {
                         lane.track.note_visible(step, count);
@@ -68,6 +71,44 @@ impl Run {
                     lane.contents.take_back(before);
                 }
                 Err(stopped("a batch", e))
+            }
+        }
+    }
+
+    /// One more in a series that counts, which begins with a sample like any other.
+    pub(crate) fn increment(&mut self) -> Result<(), Stopped> {
+        self.wait(Level::Visible)?;
+        let (engine, fs, logs) = (self.engine().clone(), self.fs.clone(), self.logs());
+        let nth = self.rng.below(self.lanes.len() as u64) as usize;
+        let lane = &mut self.lanes[nth];
+        let Some((at, was)) = lane.counted() else {
+            let first = Sample { series: COUNTER, timestamp: COUNTED, ..lane.sample() };
+            lane.push_these(vec![first], &fs, None)?;
+            return self.wait(Level::Visible);
+        };
+        let sample = Sample { lane: lane.id, series: COUNTER, timestamp: at + 1, value: was + 1.0 };
+        let series = lane.batch_of(&[sample])[0].series();
+        let (before, accepted) = (lane.contents.apply(&Op::Sample(sample)), lane.track.len());
+        lane.track.push(lane.contents.hash());
+        lane.track.begin(fs.steps());
+        lane.track.numbers.forget(lane.track.len(), Some(COUNTER));
+        match engine.increment(series, 1.0, Retry::ONCE) {
+            Ok(done) => {
+                lane.acked(done.committed.ack());
+                note_number(lane, &sample, done.committed.first().0);
+                if logs {
+                    lane.track.note_visible(fs.steps(), accepted + 1);
+                }
+                self.note_barrier();
+                let written = (done.timestamp.nanos(), done.value);
+                let should = (sample.timestamp, sample.value);
+                if written == should { Ok(()) } else { Err(Stopped(format!("{written:?} is counted, not {should:?}"))) }
+            }
+            Err(e @ RetryError::Commit(CommitError::Poisoned(_))) => Err(stopped("an increment", e)),
+            Err(e) => {
+                lane.track.take_back(accepted);
+                lane.contents.take_back(vec![before]);
+                Err(stopped("an increment", e))
             }
         }
     }
@@ -112,5 +153,15 @@ impl Run {
             Err(e) => Err(stopped("a batch", e)),
             Ok(_) => Err(Stopped("a batch was committed although its condition does not hold".to_owned())),
         }
+    }
+}
+
+/// The last operation of a lane has this sample, whose number is known now.
+fn note_number(lane: &mut Lane, sample: &Sample, seq: u64) {
+    let (count, key) = (lane.track.len(), (sample.lane, sample.series, sample.timestamp));
+    lane.track.numbers.forget(count, Some(sample.series));
+    // What is hidden at once, or written over within the batch, is no last sample.
+    if lane.contents.samples.get(&key) == Some(&sample.value.to_bits()) {
+        lane.track.numbers.note(count, sample.series, seq);
     }
 }

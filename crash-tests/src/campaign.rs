@@ -103,6 +103,15 @@ pub struct Failure {
     pub what: String,
 }
 
+/// A thread that panicked ends the others, too: they might go on for ever.
+struct Ended<'a>(&'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_or(thread::panicking(), Ordering::Relaxed);
+    }
+}
+
 /// Does `work` on so many threads. The first failure has the others stop, which ask for that now and then.
 ///
 /// # Errors
@@ -116,6 +125,7 @@ pub fn side_by_side<T: Send>(
 ) -> Result<Vec<T>, Box<Failure>> {
     let failed = AtomicBool::new(false);
     let one = || {
+        let _ended = Ended(&failed);
         let result = work(&|| failed.load(Ordering::Relaxed));
         failed.fetch_or(result.is_err(), Ordering::Relaxed);
         result
@@ -209,4 +219,24 @@ pub fn campaign(plan: &Plan, counts: &Counts, progress: impl Fn() + Sync) -> Res
         Ok(workloads)
     })?;
     Ok(workloads.into_iter().sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The others went on, for ever with `--soak`, and nobody was told.
+    #[test]
+    #[should_panic(expected = "a campaign panicked")]
+    fn a_thread_that_panics_ends_the_others() {
+        let first = AtomicBool::new(true);
+        let result = side_by_side(2, |stop| {
+            assert!(!first.fetch_and(false, Ordering::Relaxed), "one of them panics");
+            while !stop() {
+                thread::yield_now();
+            }
+            Ok(())
+        });
+        drop(result);
+    }
 }

@@ -18,10 +18,14 @@ use crate::store;
 const DIR: &str = "memory";
 /// Of a frame's fields, as `docs/format/wal.md` has them.
 const HEADER: usize = 96;
+/// Behind it and zeros lie the frames of a file.
+const FILE_HEADER: u64 = 4096;
 const WITNESS: u8 = 3;
 
 struct Frame {
     path: PathBuf,
+    /// Its payload is as it was written.
+    sound: bool,
     at: u64,
     len: u64,
     number: u64,
@@ -72,17 +76,18 @@ fn frames(fs: &SimFs, epoch: Epoch, path: &Path) -> Vec<Frame> {
     let mut at = 4096;
     while at + HEADER <= bytes.len() {
         let len = u64_at(at + 8) >> 32;
-        let sound = bytes[at..].starts_with(b"TGFR")
+        let is_frame = bytes[at..].starts_with(b"TGFR")
             && u64_at(at + 32) == epoch.0
-            && (HEADER as u64..=bytes.len() as u64).contains(&len)
+            && (HEADER as u64..=(bytes.len() - at) as u64).contains(&len)
             && crc32c::crc32c(&bytes[at + 8..at + HEADER]).to_le_bytes() == bytes[at + 4..at + 8];
-        if !sound {
+        if !is_frame {
             at += 8;
             continue;
         }
         let (number, synced_through) = (u64_at(at + 40), u64_at(at + 48));
         let witness = bytes[at + 90] == WITNESS;
-        found.push(Frame { path: path.to_owned(), at: at as u64, len, number, synced_through, witness });
+        let sound = crc32c::crc32c(&bytes[at + HEADER..at + len as usize]).to_le_bytes() == bytes[at + 8..at + 12];
+        found.push(Frame { path: path.to_owned(), sound, at: at as u64, len, number, synced_through, witness });
         at += len as usize;
     }
     found
@@ -99,6 +104,26 @@ pub fn is_at_rest(fs: &SimFs) -> bool {
     let last = end.frames.iter().filter(|f| !f.witness).map(|f| f.number).max();
     let known = |last: u64| last < end.state.wal.next_frame.0 || last <= end.state.wal.synced_through.0;
     last.is_none_or(|last| known(last) && end.frames.iter().any(|f| f.witness && f.synced_through == last))
+}
+
+/// Whether damage to this bit may pass for the end of log or manifest, which a crash may leave so: nothing on the disk
+/// says that what lies there was durable but that itself.
+#[must_use]
+pub fn may_be_cut(disk: &SimFs, path: &Path, bit: u64) -> bool {
+    let byte = bit / 8;
+    let last = Commits::of(disk).filter(|commits| commits.path == path && (commits.at..commits.end).contains(&byte));
+    if let Some(commits) = last {
+        return commits.witnessed().is_none();
+    }
+    let Some(end) = End::of(disk) else { return false };
+    // A bad header takes all frames of its file.
+    let hit = |f: &&Frame| f.path == path && (byte < FILE_HEADER || (f.at..f.at + f.len).contains(&byte));
+    let Some(first) = end.frames.iter().filter(hit).map(|f| f.number).min() else { return false };
+    let others = end.frames.iter().filter(|f| f.sound && !hit(f)).map(|f| f.synced_through);
+    let begun = end.files.iter().filter(|(_, file)| file != path || byte >= FILE_HEADER);
+    let begun =
+        begun.filter_map(|(_, file)| Some(u64::from_le_bytes(disk.map(file).ok()?.get(56..64)?.try_into().ok()?)));
+    others.chain(begun).chain([end.state.wal.synced_through.0]).max() < Some(first)
 }
 
 /// Writes zeros over a file from a place on. What never had other bytes stays as it is.

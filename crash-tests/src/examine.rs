@@ -2,15 +2,16 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tidegauge::Durability;
+use tidegauge::{Durability, Engine};
 use tidegauge_storage::fs::sim::{Choose, Random, SimFs, Timeline};
 
 use crate::acts::PerAct;
-use crate::flips::Flips;
-use crate::oracle::{Death, Expected, History};
-use crate::run::Run;
+use crate::flips::{Flips, Kept};
+use crate::numbers;
+use crate::oracle::{Death, Era, Expected, History};
+use crate::run::{Run, Stopped};
 use crate::script::{Rng, Script};
-use crate::store;
+use crate::store::{self, Read};
 use crate::unsound::Met;
 use crate::{end, manifest, twice};
 
@@ -25,6 +26,8 @@ pub struct Violation {
     pub disk: SimFs,
     /// What an opening should do with it.
     pub must: Must,
+    /// Where it was opened and went wrong later: what the recovered engine did, and its end, follow from this number.
+    pub again: Option<u64>,
     /// What was allowed.
     pub expected: Expected,
     /// How it is to be opened.
@@ -32,14 +35,14 @@ pub struct Violation {
 }
 
 /// What becomes of a disk when it is opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Must {
     /// It opens, and holds what is expected.
     Open,
     /// Part of it is damaged: it is refused, and the refusal says where.
     Refuse(&'static str),
-    /// A bit is turned over: either is right.
-    Either,
+    /// A bit is turned over: it is refused and can be salvaged, or it is right.
+    Turned(Box<Kept>),
 }
 
 /// How many of what there were.
@@ -61,6 +64,8 @@ pub struct Counts {
     pub manifests: AtomicU64,
     /// Workloads on disks that failed.
     pub met: Met,
+    /// Openings that judged conditions on numbers that came back.
+    pub conditions: AtomicU64,
     /// Disks of which a bit was turned over.
     pub flips: Flips,
 }
@@ -88,6 +93,9 @@ impl Depth {
 
 /// Of so many disks one is damaged at the end of its log, too, and at that of its manifest.
 const DAMAGED_ONE_IN: u64 = 16;
+
+/// Of so many disks on which numbers of samples came back, one is asked for conditions on them.
+const JUDGED_ONE_IN: u64 = 4;
 
 /// Whether a disk holds what is expected of it beside samples: lines of the audit log, a witness of the manifest, copies.
 ///
@@ -122,8 +130,8 @@ pub fn examine(
     // The image as it was, for a report: its pages are shared.
     let image = disk.kill();
     let wrong = |what: String| {
-        let (disk, expected) = (image.kill(), expected.clone());
-        Box::new(Violation { what, trail: String::new(), disk, must: Must::Open, expected, durability })
+        let (disk, expected, trail) = (image.kill(), expected.clone(), String::new());
+        Box::new(Violation { what, trail, disk, must: Must::Open, again: None, expected, durability })
     };
     let passed = |end::Passed { what, disk, must }| Box::new(Violation { disk, must, ..*wrong(what) });
     is_kept(&image, &expected).map_err(wrong)?;
@@ -143,9 +151,16 @@ pub fn examine(
     }
     let read = store::read(&engine, lanes).map_err(|e| wrong(format!("it cannot be read: {e}")))?;
     let prefix = expected.check(&read.found).map_err(|e| wrong(format!("{e}; there are {}", read.summary())))?;
+    let mut known = expected.known(&prefix);
+    if !goes_on && rng.below(JUDGED_ONE_IN) > 0 {
+        known.clear();
+    }
+    if numbers::judge(&engine, &known, rng).map_err(wrong)? {
+        counts.conditions.fetch_add(1, Ordering::Relaxed);
+    }
     if twice {
         counts.twice.fetch_add(1, Ordering::Relaxed);
-        return twice::open_again(&disk, engine, read, durability, rng).map_err(wrong);
+        return twice::open_again(&disk, engine, (read, &known), durability, rng).map_err(wrong);
     }
     if !goes_on {
         let _next = disk.next_process();
@@ -154,14 +169,39 @@ pub fn examine(
     }
 
     counts.continued.fetch_add(1, Ordering::Relaxed);
-    let script = Script::again(rng, durability);
-    let refused = |e: crate::run::Stopped| wrong(format!("a recovered engine refused: {}", e.0));
     // After a power loss all that is there is durable; after a kill some of it is in the page cache only.
     let left = match death {
         Death::PowerLoss => expected.exactly(&prefix),
         Death::Kill => history.expected(step, Death::PowerLoss),
     };
-    let mut run = Run::resume(disk, engine, read, left.left(&prefix), &script).map_err(refused)?;
+    let again = rng.0;
+    go_on((disk, engine, read), left.left(&prefix), durability, rng, depth, counts).map_err(|later| match later {
+        Later::Here(what) => Box::new(Violation { again: Some(again), ..*wrong(what) }),
+        Later::Then(violation) => violation,
+    })
+}
+
+/// Where something went wrong with a recovered engine.
+pub(crate) enum Later {
+    /// While it went on.
+    Here(String),
+    /// Behind its end: on another disk.
+    Then(Box<Violation>),
+}
+
+/// Has a recovered engine go on writing and end, and looks at what that leaves, and what crashes before it leave. The
+/// disk was recording when the engine was opened.
+pub(crate) fn go_on(
+    (disk, engine, read): (SimFs, Engine, Read),
+    left: Era,
+    durability: Durability,
+    rng: &mut Rng,
+    depth: Depth,
+    counts: &Counts,
+) -> Result<(), Later> {
+    let script = Script::again(rng, durability);
+    let refused = |e: Stopped| Later::Here(format!("a recovered engine refused: {}", e.0));
+    let mut run = Run::resume(disk, engine, read, left, &script).map_err(refused)?;
     run.go(&script).map_err(refused)?;
     let end = run.fs.steps();
     let (timeline, mut history) = (run.fs.timeline(), std::mem::take(&mut run.history));
@@ -169,7 +209,7 @@ pub fn examine(
     let engine = run.take_engine().expect("a run keeps its engine");
     let closes = rng.below(2) == 0;
     if closes {
-        engine.close().map_err(|e| wrong(format!("a recovered engine does not close: {e}")))?;
+        engine.close().map_err(|e| Later::Here(format!("a recovered engine does not close: {e}")))?;
     } else {
         let _next = run.fs.next_process();
         let _ = engine.close();
@@ -179,7 +219,7 @@ pub fn examine(
     let shallower = Depth { levels: depth.levels - 1, ..depth };
     let trail = |mut v: Box<Violation>, at: String| {
         v.trail = format!("{at}, then {}", v.trail);
-        v
+        Later::Then(v)
     };
     let way = if closes { "closed" } else { "killed" };
     // A closed store holds everything; a killed one everything visible.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tidegauge::{Recovery, Timestamp};
+use tidegauge::{Durability, Lost, Recovery, TimeRange, Timestamp};
 use tidegauge_storage::fs::sim::{Fault, SimFs};
 
 use crate::examine::{Counts, Depth, examine};
@@ -163,36 +163,60 @@ pub fn unread(disk: &SimFs, at: u64, expected: &Expected, script: &Script) -> Re
     Ok((outcome, reads))
 }
 
+/// What a disk held before a bit of it was turned over.
+#[derive(Clone, Copy, Debug)]
+pub struct Whole<'a> {
+    /// What came back of it, and nothing else.
+    pub expected: &'a Expected,
+    /// What may come back where the bit lies in an end that nobody called durable; `None` where it does not.
+    pub cut: Option<&'a Expected>,
+    /// By lane.
+    pub was: &'a [Contents],
+    /// Everything that was ever pushed.
+    pub pushed: &'a HashSet<(Key, u64)>,
+    /// How it is opened.
+    pub durability: Durability,
+    /// Of the power loss behind a salvage.
+    pub seed: u64,
+}
+
+/// Whether a hole in a segment holds this sample.
+fn holds(lost: &Lost, (lane, series, at): &Key) -> bool {
+    let of = |labels: &String| {
+        [("lane", lane), ("n", series)].iter().all(|(name, value)| labels.contains(&format!("{name}=\"{value}\"")))
+    };
+    let in_time = |range: TimeRange| range.contains(Timestamp::from_nanos(*at));
+    lost.series.as_ref().is_none_or(of) && lost.time_range.is_none_or(in_time)
+}
+
 /// Salvages a damaged store. What is not in a reported hole is as it was; nothing comes from nowhere; and the store is
 /// whole from then on.
 ///
 /// # Errors
 /// Says what came back that should not have, or did not.
-pub fn salvage(disk: &SimFs, was: &[Contents], pushed: &HashSet<(Key, u64)>, script: &Script) -> Result<(), String> {
-    let disk = disk.kill();
-    let opened = store::builder(&disk, script.durability).recovery(Recovery::Salvage).open();
-    let engine = match opened {
-        Ok(engine) => engine,
-        // The manifest is not for salvage: a backup is.
-        Err(e) if e.to_string().contains("MANIFEST") => return Ok(()),
-        Err(e) => return Err(format!("salvage does not open: {e}")),
-    };
+pub fn salvage(disk: &SimFs, whole: &Whole<'_>) -> Result<(), String> {
+    let (disk, was) = (disk.kill(), whole.was);
+    let opened = store::builder(&disk, whole.durability).recovery(Recovery::Salvage).open();
+    let engine = opened.map_err(|e| format!("salvage does not open: {e}"))?;
     let report = engine.recovery_report().clone();
     let read = store::read(&engine, was.len()).map_err(|e| format!("what salvage left cannot be read: {e}"))?;
-    let at = |n: i64| Timestamp::from_nanos(n);
-    let in_hole =
-        |key: &Key| report.lost.iter().any(|lost| lost.time_range.is_none_or(|range| range.contains(at(key.2))));
-    let in_log = report.lost.iter().any(|lost| !lost.file.to_string_lossy().ends_with(".seg"));
+    let (segments, log): (Vec<&Lost>, Vec<&Lost>) =
+        report.lost.iter().partition(|lost| lost.file.to_string_lossy().ends_with(".seg"));
     // A note tells of these, and of no times.
     let in_flush = report.notes.iter().any(|note| note.starts_with("samples of a flush"));
+    // A hole of the log has the times at its edges, and late samples lie outside: it tells by numbers how many it has.
+    let most = |lost: &&Lost| lost.samples.unwrap_or(lost.seq_range.end.0.saturating_sub(lost.seq_range.start.0));
+    let mut left = log.iter().map(most).fold(0, u64::saturating_add);
     for (was, is) in was.iter().zip(&read.lanes) {
         for (key, bits) in &was.samples {
-            // A hole of the log has the times at its edges, and late samples lie outside.
-            if is.samples.get(key) != Some(bits) && !in_hole(key) && !in_log && !in_flush {
-                return Err(format!("{key:?} is lost, and no hole tells of it: {:?}", report.lost));
+            if is.samples.get(key) == Some(bits) || in_flush || segments.iter().any(|lost| holds(lost, key)) {
+                continue;
             }
+            left = left
+                .checked_sub(1)
+                .ok_or_else(|| format!("{key:?} and others are lost, of more than holes tell of: {:?}", report.lost))?;
         }
-        if let Some(new) = is.samples.iter().find(|(key, bits)| !pushed.contains(&(**key, **bits))) {
+        if let Some(new) = is.samples.iter().find(|(key, bits)| !whole.pushed.contains(&(**key, **bits))) {
             return Err(format!("{new:?} was never pushed"));
         }
     }
@@ -206,8 +230,8 @@ pub fn salvage(disk: &SimFs, was: &[Contents], pushed: &HashSet<(Key, u64)>, scr
     if !kept {
         return Err(format!("{:?} are not there", report.quarantined));
     }
-    let disk = disk.crash(script.seed);
-    let again = store::open(&disk, script.durability).map_err(|e| format!("not whole after a salvage: {e}"))?;
+    let disk = disk.crash(whole.seed);
+    let again = store::open(&disk, whole.durability).map_err(|e| format!("not whole after a salvage: {e}"))?;
     let reread = store::read(&again, was.len()).map_err(|e| format!("not whole after a salvage: {e}"))?;
     let _next = disk.next_process();
     let _ = again.close();
@@ -219,16 +243,10 @@ pub fn salvage(disk: &SimFs, was: &[Contents], pushed: &HashSet<(Key, u64)>, scr
 pub struct Turned {
     /// With it.
     pub disk: SimFs,
-    path: PathBuf,
-    bit: u64,
-}
-
-impl Turned {
-    /// Whether it may pass for the end of something that nobody called durable.
-    #[must_use]
-    pub fn may_be_cut(&self) -> bool {
-        [".wal", "MANIFEST"].iter().any(|end| self.path.to_string_lossy().ends_with(end))
-    }
+    /// In which file.
+    pub path: PathBuf,
+    /// Which.
+    pub bit: u64,
 }
 
 /// Turns any bit over of any file.
@@ -248,20 +266,12 @@ pub fn turn_over(disk: &SimFs, rng: &mut Rng) -> Turned {
 
 /// Opens a disk with one bit turned over: everything is right or refused, never wrong.
 ///
-/// `expected` is what was durable on it. The last durable frames of a log that never rested have no witness, nor have
-/// the last commits of such a manifest, so a prefix is right too where the bit lies in one of these.
-///
 /// # Errors
-/// Says what came back that was never there.
-pub fn flip_one(
-    turned: &Turned,
-    expected: &Expected,
-    any_prefix: &Expected,
-    (script, was, pushed): (&Script, &[Contents], &HashSet<(Key, u64)>),
-) -> Result<Rot, String> {
+/// Says what came back that was never there, or which refusal or salvage is not as it should be.
+pub fn flip_one(turned: &Turned, whole: &Whole<'_>) -> Result<Rot, String> {
     let (disk, path, bit) = (turned.disk.kill(), &turned.path, turned.bit);
     let place = || format!("bit {bit} of {}", path.display());
-    let engine = match store::open(&disk, script.durability) {
+    let engine = match store::open(&disk, whole.durability) {
         Ok(engine) => engine,
         Err(e) => {
             let said = e.to_string();
@@ -271,23 +281,24 @@ pub fn flip_one(
             if !named {
                 return Err(format!("{}: refused without a name: {said}", place()));
             }
-            salvage(&disk, was, pushed, script).map_err(|e| format!("{}, {said}: {e}", place()))?;
+            salvage(&disk, whole).map_err(|e| format!("{}, {said}: {e}", place()))?;
             return Ok(Rot::Refused);
         }
     };
-    let read = store::read(&engine, usize::from(script.lanes));
+    let read = store::read(&engine, whole.was.len());
     let _next = disk.next_process();
     let _ = engine.close();
-    match read {
+    let read = match read {
+        Ok(read) => read,
         Err(said) => {
-            salvage(&disk, was, pushed, script).map_err(|e| format!("{}, {said}: {e}", place()))?;
-            Ok(Rot::NotRead)
+            salvage(&disk, whole).map_err(|e| format!("{}, {said}: {e}", place()))?;
+            return Ok(Rot::NotRead);
         }
-        Ok(read) if expected.check(&read.found).is_ok() => Ok(Rot::Right),
-        Ok(read) if turned.may_be_cut() => {
-            any_prefix.check(&read.found).map(|_| Rot::Cut).map_err(|e| format!("{}: {e}", place()))
-        }
-        Ok(read) => Err(format!("{}: {}", place(), expected.check(&read.found).err().unwrap_or_default())),
+    };
+    match (whole.expected.check(&read.found), whole.cut) {
+        (Ok(_), _) => Ok(Rot::Right),
+        (Err(_), Some(cut)) => cut.check(&read.found).map(|_| Rot::Cut).map_err(|e| format!("{}: {e}", place())),
+        (Err(e), None) => Err(format!("{}: {e}", place())),
     }
 }
 

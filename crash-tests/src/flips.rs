@@ -1,14 +1,17 @@
 //! One bit of what a crash left turns over.
 
+use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tidegauge::Durability;
 use tidegauge_storage::fs::sim::SimFs;
 
 use crate::campaign::Recorded;
 use crate::end;
 use crate::examine::{Must, Violation};
-use crate::faults::{Rot, flip_one, turn_over};
-use crate::oracle::{Death, Expected};
+use crate::faults::{Rot, Turned, Whole, flip_one, turn_over};
+use crate::oracle::{Contents, Death, Expected, Key};
 use crate::script::{Rng, Script};
 use crate::store::{self, Read};
 
@@ -31,6 +34,33 @@ impl Flips {
     }
 }
 
+/// What was turned over on a disk that is kept, and what was there before.
+#[derive(Debug)]
+pub struct Kept {
+    pub(crate) path: PathBuf,
+    pub(crate) bit: u64,
+    pub(crate) seed: u64,
+    /// If it may be cut: what may come back then.
+    pub(crate) cut: Option<Expected>,
+    /// By lane.
+    pub(crate) was: Vec<Contents>,
+    pub(crate) pushed: HashSet<(Key, u64)>,
+}
+
+impl Kept {
+    fn of(Turned { path, bit, .. }: &Turned, whole: &Whole<'_>) -> Self {
+        let (was, pushed) = (whole.was.to_vec(), whole.pushed.clone());
+        Self { path: path.clone(), bit: *bit, seed: whole.seed, cut: whole.cut.cloned(), was, pushed }
+    }
+
+    /// Turns nothing over any more: opens the disk, and judges as it was judged then.
+    pub(crate) fn again(&self, disk: &SimFs, expected: &Expected, durability: Durability) -> Result<Rot, String> {
+        let Self { path, bit, seed, cut, was, pushed } = self;
+        let turned = Turned { disk: disk.kill(), path: path.clone(), bit: *bit };
+        flip_one(&turned, &Whole { expected, cut: cut.as_ref(), was, pushed, durability, seed: *seed })
+    }
+}
+
 /// Turns a bit over of the disk that a death leaves at a step of a workload, and opens it.
 ///
 /// # Errors
@@ -45,7 +75,8 @@ pub fn flip(
     let (expected, any) = (recorded.history.expected(step, death), recorded.history.any_prefix(step));
     let wrong = |what: String| {
         let (disk, expected, trail) = (disk.kill(), expected.clone(), "a bit turned over".to_owned());
-        Box::new(Violation { what, trail, disk, must: Must::Open, expected, durability: script.durability })
+        let (must, again, durability) = (Must::Open, None, script.durability);
+        Box::new(Violation { what, trail, disk, must, again, expected, durability })
     };
     if disk.files().iter().all(|(_, len)| *len == 0) {
         return Ok(());
@@ -53,21 +84,18 @@ pub fn flip(
     let Some(was) = found(&disk, script).map_err(wrong)? else { return Ok(()) };
     let prefix = expected.check(&was.found).map_err(wrong)?;
     let exactly = expected.exactly(&prefix);
-    let rests = end::is_at_rest(&disk);
     let turned = turn_over(&disk, rng);
-    // Kept as it was opened.
-    let wrong = |what: String, expected: &Expected| {
-        let (disk, expected) = (turned.disk.kill(), expected.clone());
-        Box::new(Violation { disk, expected, must: Must::Either, ..*wrong(what) })
-    };
-    let rot = flip_one(&turned, &exactly, &any, (script, &was.lanes, &recorded.pushed))
-        .map_err(|what| wrong(what, if turned.may_be_cut() { &any } else { &exactly }))?;
+    let cut = end::may_be_cut(&disk, &turned.path, turned.bit).then_some(&any);
+    let (was, pushed, seed) = (&*was.lanes, &recorded.pushed, script.seed);
+    let whole = Whole { expected: &exactly, cut, was, pushed, durability: script.durability, seed };
+    let rot = flip_one(&turned, &whole).map_err(|what| {
+        // Kept as it was opened.
+        let (disk, must) = (turned.disk.kill(), Must::Turned(Box::new(Kept::of(&turned, &whole))));
+        Box::new(Violation { disk, expected: exactly.clone(), must, ..*wrong(what) })
+    })?;
     let count = match rot {
         Rot::Refused | Rot::NotRead => &flips.refused,
         Rot::Right => &flips.right,
-        Rot::Cut if rests => {
-            return Err(wrong("log and manifest rested, and their end was cut without a word".to_owned(), &exactly));
-        }
         Rot::Cut => &flips.cut,
     };
     count.fetch_add(1, Ordering::Relaxed);

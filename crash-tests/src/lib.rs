@@ -14,10 +14,14 @@ pub mod script;
 pub mod acts;
 // an engine on a simulated disk, and reading it
 pub mod store;
+// one lane of it
+mod lane;
 // one run, with its kills and reopenings
 pub mod run;
-// its atomic batches
+// its atomic batches, and increments
 mod batches;
+// numbers that answers told
+pub mod numbers;
 // its deletes, retention and copies
 mod admin;
 // opening what a crash left

@@ -19,6 +19,8 @@ use tidegauge_crash_tests::syncs::miss_each_sync;
 const LEAST_OF_EACH: u64 = 1_000;
 /// Disks of each kind of trouble, at least.
 const LEAST_TROUBLES: u64 = 1;
+/// Openings that judge conditions on numbers that came back, at least.
+const LEAST_CONDITIONS: u64 = 1_000;
 /// Bits that turn over and are refused, at least.
 const LEAST_FLIPS: u64 = 300;
 /// From so many crash points on.
@@ -106,9 +108,10 @@ fn main() -> ExitCode {
     match result {
         Ok(workloads) => {
             println!(
-                "{points} crash points of {workloads} workloads: nothing lost, nothing invented, nothing reordered ({:.0} s; {} opened twice, {} went on writing, {} died again, {} refused damage to the end of the log, {} to that of the manifest)",
+                "{points} crash points of {workloads} workloads: nothing lost, nothing invented, nothing reordered ({:.0} s; {} opened twice, {} judged conditions on what came back, {} went on writing, {} died again, {} refused damage to the end of the log, {} to that of the manifest)",
                 started.elapsed().as_secs_f64(),
                 counts.twice.load(Ordering::Relaxed),
+                counts.conditions.load(Ordering::Relaxed),
                 counts.continued.load(Ordering::Relaxed),
                 counts.deeper.load(Ordering::Relaxed),
                 counts.damaged.load(Ordering::Relaxed),
@@ -151,8 +154,10 @@ fn too_few(counts: &Counts) -> Option<String> {
     let few = |what: &str, least: u64| format!("{what}, of which there should be {least}");
     let act = counts.per_act.short_of(LEAST_OF_EACH).map(|act| few(&act.to_string(), LEAST_OF_EACH));
     let met = || counts.met.short_of(LEAST_TROUBLES).map(|what| few(what, LEAST_TROUBLES));
-    let refused = counts.flips.refused.load(Ordering::Relaxed);
-    act.or_else(met).or_else(|| (refused < LEAST_FLIPS).then(|| few("bits turned over and refused", LEAST_FLIPS)))
+    let (refused, judged) = (&counts.flips.refused, &counts.conditions);
+    let of = |count: &AtomicU64, what: &str, least| (count.load(Ordering::Relaxed) < least).then(|| few(what, least));
+    let flips = || of(refused, "bits turned over and refused", LEAST_FLIPS);
+    act.or_else(met).or_else(flips).or_else(|| of(judged, "conditions on what came back", LEAST_CONDITIONS))
 }
 
 fn replay(dir: &Path) -> ExitCode {

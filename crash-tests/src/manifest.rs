@@ -19,13 +19,13 @@ type Damage<'a> = (String, &'a dyn Fn(&SimFs));
 
 /// The manifest's commits, and what it says itself of them.
 pub struct Commits {
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     /// The number that the witness has, if it is sound.
     witnessed: Option<u64>,
     last: u64,
     /// Where the last one lies, without padding.
-    at: u64,
-    end: u64,
+    pub(crate) at: u64,
+    pub(crate) end: u64,
 }
 
 impl Commits {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use foldhash::HashMap;
 
 use crate::acts::Acts;
+use crate::numbers::{Known, Numbers, are_one_prefix};
 
 /// Which series, which timestamp.
 pub type Key = (u8, u8, i64);
@@ -37,6 +38,17 @@ pub enum Op {
         /// The first nanosecond that is kept.
         horizon: i64,
     },
+}
+
+impl Op {
+    /// The one series that it changes, or all.
+    pub(crate) fn series(&self) -> Option<u8> {
+        match self {
+            Self::Sample(sample) => Some(sample.series),
+            Self::Delete(named) => named.series,
+            Self::Age { series, .. } => *series,
+        }
+    }
 }
 
 /// Samples of one lane.
@@ -178,13 +190,17 @@ pub struct Track {
     visible: Vec<(u64, usize)>,
     /// (step, operations) from which on so many survive a power loss.
     durable: Vec<(u64, usize)>,
+    /// What is known of them by number.
+    pub(crate) numbers: Numbers,
 }
 
 impl Track {
     /// A track that begins with something that is durable.
     #[must_use]
     pub fn new(step: u64, hash: u64) -> Self {
-        Self { hashes: vec![hash], begun: vec![(step, 0)], visible: vec![(step, 0)], durable: vec![(step, 0)] }
+        let begun = vec![(step, 0)];
+        let (visible, durable) = (begun.clone(), begun.clone());
+        Self { hashes: vec![hash], begun, visible, durable, numbers: Numbers::default() }
     }
 
     /// A track whose last operation is visible, and of which only the first state in `allowed` is durable.
@@ -192,7 +208,8 @@ impl Track {
     pub fn of(allowed: &Allowed, operations: usize) -> Self {
         let visible = operations.saturating_sub(allowed.floor);
         let hashes = allowed.hashes[..=visible].to_vec();
-        Self { hashes, begun: vec![(0, visible)], visible: vec![(0, visible)], durable: vec![(0, 0)] }
+        let (begun, numbers) = (vec![(0, visible)], Numbers::default());
+        Self { hashes, visible: begun.clone(), begun, durable: vec![(0, 0)], numbers }
     }
 
     /// Operations so far.
@@ -237,6 +254,7 @@ impl Track {
     pub fn take_back(&mut self, count: usize) {
         self.hashes.truncate(count + 1);
         self.begun.retain(|(_, n)| *n <= count);
+        self.numbers.take_back(count);
     }
 
     /// Only the first `count` operations ever were: the rest did not come back.
@@ -246,6 +264,8 @@ impl Track {
             marks.clear();
             marks.push((step, count));
         }
+        self.numbers.take_back(count);
+        self.numbers.marks.clear();
     }
 
     /// What may come back from a death at `step`.
@@ -336,6 +356,8 @@ pub struct Expected {
     pub witnessed: u64,
     pub(crate) barriers: Arc<Vec<Vec<usize>>>,
     pub(crate) atomics: Arc<Vec<Vec<usize>>>,
+    /// Of each lane.
+    pub(crate) numbers: Arc<Vec<Numbers>>,
 }
 
 /// What came back.
@@ -364,13 +386,18 @@ impl Expected {
             |(allowed, n): (&Allowed, &usize)| Allowed { floor: *n, hashes: vec![allowed.hashes[n - allowed.floor]] };
         let lanes = self.lanes.iter().zip(&prefix.lanes).map(one).collect();
         let (barriers, atomics) = Default::default();
-        Self { lanes, metadata: one((&self.metadata, &prefix.metadata)), barriers, atomics, ..self.clone() }
+        let numbers = Arc::new(self.numbers.iter().map(|numbers| numbers.from(0)).collect());
+        Self { lanes, metadata: one((&self.metadata, &prefix.metadata)), barriers, atomics, numbers, ..self.clone() }
     }
 
     /// The time until the opening after which `prefix` came back had returned.
     #[must_use]
     pub fn left(&self, prefix: &Prefix) -> Era {
-        let lanes = self.lanes.iter().zip(&prefix.lanes).map(|(allowed, n)| Track::of(allowed, *n)).collect();
+        let mut lanes: Vec<_> =
+            self.lanes.iter().zip(&prefix.lanes).map(|(allowed, n)| Track::of(allowed, *n)).collect();
+        for ((track, allowed), numbers) in lanes.iter_mut().zip(&self.lanes).zip(&*self.numbers) {
+            track.numbers = numbers.from(allowed.floor);
+        }
         Era {
             from: 0,
             lanes,
@@ -381,6 +408,13 @@ impl Expected {
             copies: Vec::new(),
             witnessed: vec![(0, self.witnessed)],
         }
+    }
+
+    /// Numbers of last samples that came back with `prefix`.
+    #[must_use]
+    pub fn known(&self, prefix: &Prefix) -> Vec<Known> {
+        let lanes = self.numbers.iter().zip(&prefix.lanes).zip(0..);
+        lanes.flat_map(|((numbers, n), lane)| numbers.behind(*n).map(move |(one, seq)| (lane, one, seq))).collect()
     }
 
     /// Whether `found` is a prefix of what was accepted, with all that was promised.
@@ -408,6 +442,7 @@ impl Expected {
                 return Err(format!("{lanes:?} came back: a part of what is one behind {before:?}"));
             }
         }
+        are_one_prefix(&self.numbers, &lanes)?;
         let (_, metadata) = self.metadata.find(found.metadata).ok_or("the metadata is none of its states")?;
         Ok(Prefix { lanes: lanes.into_iter().map(|(_, most)| most).collect(), metadata })
     }
@@ -456,7 +491,8 @@ impl History {
         let copies = begun.map(|(_, done, copy)| (*done <= step, copy.clone())).collect();
         let witnessed = era.witnessed.iter().filter(|(s, _)| *s <= step).map(|(_, n)| *n).max().unwrap_or(0);
         let (barriers, atomics) = (Arc::new(era.barriers.clone()), Arc::new(era.atomics.clone()));
-        Expected { lanes, metadata, acts, copies, witnessed, barriers, atomics }
+        let numbers = Arc::new(era.lanes.iter().map(|lane| lane.numbers.clone()).collect());
+        Expected { lanes, metadata, acts, copies, witnessed, barriers, atomics, numbers }
     }
 }
 

@@ -5,38 +5,27 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tidegauge::{
-    Ack, Appender, BackPressure, Durability, Engine, Level, Metadata, SeriesId, SeriesSample, Timestamp, WaitError,
-};
+use tidegauge::{Durability, Engine, Level, Metadata};
 use tidegauge_storage::fs::sim::SimFs;
 
 use crate::acts::Act;
+use crate::lane::Lane;
 use crate::manifest::Commits;
-use crate::oracle::{Before, Contents, Copy, Death, Era, Found, History, Key, Op, Prefix, Sample, Track};
+use crate::numbers;
+use crate::oracle::{Contents, Copy, Death, Era, Found, History, Key, Prefix, Track};
 use crate::script::{Rng, Script, Step};
 use crate::store::{self, LANE_SAMPLES, Read, SOON, hash_of_metadata};
 
 /// Series of a lane.
 pub(crate) const SERIES: u64 = 3;
+/// One more, of which only increments are.
+pub(crate) const COUNTER: u8 = SERIES as u8;
 /// Metrics that something is said about.
 const METRICS: u64 = 3;
 /// About when samples are, in nanoseconds: between this and old ones any horizon of an age lies, whatever the clock.
 pub(crate) const BASE: i64 = 1_000_000_000_000_000_000;
-
-/// One collector, its twin, and what it was promised.
-pub(crate) struct Lane {
-    pub(crate) id: u8,
-    pub(crate) rng: Rng,
-    pub(crate) contents: Contents,
-    pub(crate) track: Track,
-    appender: Option<Appender>,
-    pub(crate) series: Vec<SeriesId>,
-    pub(crate) ack: Option<Ack>,
-    /// Counts up over all lives, so that no value comes twice.
-    pub(crate) next_value: u64,
-    /// Everything that was ever pushed, or would have been.
-    pushed: HashSet<(Key, u64)>,
-}
+/// When a counter begins: later than any clock, so that each increment lies one nanosecond behind the one before.
+pub(crate) const COUNTED: i64 = 4 * BASE;
 
 /// An engine at work on a disk.
 pub struct Run {
@@ -68,124 +57,6 @@ pub struct Stopped(pub String);
 
 pub(crate) fn stopped(what: &str, why: impl std::fmt::Display) -> Stopped {
     Stopped(format!("{what}: {why}"))
-}
-
-impl Lane {
-    fn new(id: u8, seed: u64, step: u64) -> Self {
-        let (contents, track) = (Contents::default(), Track::new(step, 0));
-        let rng = Rng(seed.wrapping_mul(31).wrapping_add(id.into()));
-        Self {
-            id,
-            rng,
-            contents,
-            track,
-            appender: None,
-            series: Vec::new(),
-            ack: None,
-            next_value: 1,
-            pushed: HashSet::new(),
-        }
-    }
-
-    fn enter(&mut self, engine: &Engine, patience: Duration) -> Result<(), Stopped> {
-        self.contents.hidden = store::hidden(engine);
-        self.series = (0..SERIES as u8).map(|n| store::series(engine, self.id, n)).collect();
-        let appender = engine.appender_with(BackPressure::Block(patience));
-        self.appender = Some(appender.map_err(|e| stopped("an appender", e))?);
-        self.ack = None;
-        Ok(())
-    }
-
-    /// Mostly newer than all before, sometimes late, sometimes what is there already.
-    pub(crate) fn sample(&mut self) -> Sample {
-        let series = self.rng.below(SERIES) as u8;
-        let now = BASE + self.next_value as i64 * 1000;
-        let timestamp = match self.rng.below(10) {
-            0 => now - self.rng.below(40_000) as i64 * 100,
-            1 => now - 1000 * self.rng.below(5) as i64,
-            _ => now,
-        };
-        let value = self.next_value as f64 + f64::from(self.id) / 4.0;
-        self.next_value += 1;
-        Sample { lane: self.id, series, timestamp, value }
-    }
-
-    fn push(&mut self, n: u64, fs: &SimFs, common: Option<&Engine>) -> Result<(), Stopped> {
-        let samples = (0..n).map(|_| self.sample()).collect();
-        self.push_these(samples, fs, common)
-    }
-
-    /// From before every age that is set sooner or later.
-    fn push_old(&mut self, n: u64, fs: &SimFs) -> Result<(), Stopped> {
-        let old = |lane: &mut Self| {
-            let sample = lane.sample();
-            Sample { timestamp: sample.timestamp - BASE, ..sample }
-        };
-        let samples = (0..n).map(|_| old(self)).collect();
-        self.push_these(samples, fs, None)
-    }
-
-    /// The twin takes the samples first: from then on they may be on the disk.
-    fn push_these(&mut self, samples: Vec<Sample>, fs: &SimFs, common: Option<&Engine>) -> Result<(), Stopped> {
-        let mut before: Vec<Before> = Vec::new();
-        let accepted = self.track.len();
-        for &sample in &samples {
-            before.push(self.contents.apply(&Op::Sample(sample)));
-            self.track.push(self.contents.hash());
-        }
-        self.track.begin(fs.steps());
-        let batch = self.batch_of(&samples);
-        let pushed = match (common, &mut self.appender) {
-            (Some(engine), _) => engine.push_batch(&batch),
-            (None, Some(appender)) => appender.push_batch(&batch),
-            (None, None) => return Err(Stopped("no appender".to_owned())),
-        };
-        match pushed {
-            Ok(ack) => {
-                self.ack = Some(ack);
-                Ok(())
-            }
-            Err(e) => {
-                // Nothing of it was taken.
-                self.track.take_back(accepted);
-                self.contents.take_back(before);
-                Err(stopped("a push", e))
-            }
-        }
-    }
-
-    pub(crate) fn batch_of(&mut self, samples: &[Sample]) -> Vec<SeriesSample> {
-        self.pushed.extend(samples.iter().map(|s| ((s.lane, s.series, s.timestamp), s.value.to_bits())));
-        let id = |s: &Sample| self.series[usize::from(s.series)];
-        samples.iter().map(|s| SeriesSample::new(id(s), Timestamp::from_nanos(s.timestamp), s.value)).collect()
-    }
-
-    /// Waits for what was pushed, and notes that it came so far.
-    fn wait(
-        &mut self,
-        engine: &Engine,
-        level: Level,
-        fs: &SimFs,
-        survives_kill: bool,
-        patience: Duration,
-    ) -> Result<(), Stopped> {
-        let Some(ack) = self.ack else { return Ok(()) };
-        let end = Instant::now() + patience;
-        // A full disk is told at once, and may pass.
-        while let Err(e) = engine.wait(ack, level, patience) {
-            if !matches!(e, WaitError::DiskFull | WaitError::OutOfFiles) || Instant::now() > end {
-                return Err(stopped("a wait", e));
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
-        let (step, count) = (fs.steps(), self.track.len());
-        match level {
-            Level::Durable => self.track.note_durable(step, count),
-            Level::Visible if survives_kill => self.track.note_visible(step, count),
-            Level::Visible => {}
-        }
-        Ok(())
-    }
 }
 
 impl Run {
@@ -237,17 +108,21 @@ impl Run {
         let lane = |(id, contents): (usize, Contents)| {
             let mut lane = Lane::new(id as u8, script.seed, 0);
             lane.track = Track::new(opened, contents.hash());
+            let was = &left.lanes[id];
+            lane.track.numbers.lasts =
+                was.numbers.behind(was.len()).map(|(series, seq)| (0, series, Some(seq))).collect();
             // Above every value that is there.
             lane.next_value = contents.samples.values().map(|bits| f64::from_bits(*bits) as u64 + 1).max().unwrap_or(1);
             lane.contents = contents;
             lane
         };
+        let lanes = read.lanes.into_iter().enumerate().map(lane).collect();
         let mut run = Self {
             fs,
             history: History { eras: vec![Arc::new(left)], ..History::default() },
             durability: script.durability,
             rng: Rng(script.seed),
-            lanes: read.lanes.into_iter().enumerate().map(lane).collect(),
+            lanes,
             metadata: Track::new(opened, read.found.metadata),
             known: (0..METRICS).map(|m| help_of(&engine, m)).collect(),
             barriers: Vec::new(),
@@ -411,7 +286,7 @@ impl Run {
                 let engine = self.engine().clone();
                 // Others than had them get the slots.
                 for lane in self.lanes.iter_mut().rev() {
-                    for n in (0..SERIES as u8).rev() {
+                    for n in (0..=COUNTER).rev() {
                         lane.series[usize::from(n)] = store::series(&engine, lane.id, n);
                     }
                 }
@@ -422,6 +297,7 @@ impl Run {
                 self.lanes[lane].push_old(n, &fs)
             }
             Step::Conditional => self.conditional(),
+            Step::Increment(times) => (0..times).try_for_each(|_| self.increment()),
             Step::Delete(extent) => self.delete(extent),
             Step::RetainAge(extent) => self.retain_age(extent),
             Step::RetainBytes(percent) => self.retain_bytes(percent),
@@ -440,11 +316,13 @@ impl Run {
     }
 
     fn push_all(&mut self, batches: u64) -> Result<(), Stopped> {
-        let fs = &self.fs;
+        let (fs, engine, logs, patience) = (&self.fs, self.engine().clone(), self.logs(), self.patience);
         let work = |lane: &mut Lane| {
             (0..batches).try_for_each(|_| {
                 let n = 1 + lane.rng.below(12);
-                lane.push(n, fs, None)
+                lane.push(n, fs, None)?;
+                // Its answer tells where between the others' this one lies.
+                if lane.rng.below(2) == 0 { lane.wait(&engine, Level::Visible, fs, logs, patience) } else { Ok(()) }
             })
         };
         let results: Vec<Result<(), Stopped>> = thread::scope(|scope| {
@@ -553,7 +431,11 @@ impl Run {
         let engine = store::open(&self.fs, self.durability).map_err(|e| stopped("opening again", e))?;
         let read = store::read(&engine, self.lanes.len()).map_err(|e| stopped("reading after a kill", e))?;
         let expected = self.history.expected(died_at, death);
-        let Prefix { lanes, metadata } = expected.check(&read.found).map_err(|e| {
+        let judged = expected.check(&read.found).and_then(|prefix| {
+            numbers::judge(&engine, &expected.known(&prefix), &mut self.rng)?;
+            Ok(prefix)
+        });
+        let Prefix { lanes, metadata } = judged.map_err(|e| {
             let broken = stopped("after a kill", e);
             self.broken = Some(broken.0.clone());
             broken

@@ -57,6 +57,8 @@ pub enum Step {
     PushOld(u64),
     /// Commit a batch on the condition that something holds that does, then one that it does not hold any more.
     Conditional,
+    /// Count so many up in a series that is for that, one atomic increment after the other.
+    Increment(u64),
     /// Delete what was accepted so far, as far as this names it (P9).
     Delete(Extent),
     /// Keep the old samples of one series, or of none (P9).
@@ -161,7 +163,8 @@ impl Script {
             41..45 => Step::Batch(1 + rng.below(20)),
             45..46 => Step::Conflict(1 + rng.below(5)),
             46..47 => Step::Conditional,
-            47..57 => Step::Visible,
+            47..55 => Step::Visible,
+            55..57 => Step::Increment(1 + rng.below(3)),
             57..67 => Step::Durable,
             67..70 => Step::Rest,
             70..78 => Step::Flush,
@@ -187,11 +190,11 @@ impl Script {
     #[must_use]
     pub fn short() -> Vec<Self> {
         use Step::{
-            Backup, Batch, Close, Compact, Conditional, Delete, Durable, Evict, Flush, Kill, Metadata, Push, PushOld,
-            Rest, RetainAge, RetainBytes, Visible,
+            Backup, Batch, Close, Compact, Conditional, Delete, Durable, Evict, Flush, Increment, Kill, Metadata, Push,
+            PushOld, Rest, RetainAge, RetainBytes, Visible,
         };
         let (memory, sync) = (Durability::Memory, Durability::Sync);
-        let scripts: [(Durability, &[Step]); 23] = [
+        let scripts: [(Durability, &[Step]); 24] = [
             (sync, &[Push(2), Durable]),
             (sync, &[Push(2), Visible, Push(1), Durable, Push(1), Visible]),
             (sync, &[Push(2), Rest, Push(1), Rest]),
@@ -207,6 +210,7 @@ impl Script {
             (sync, &[Push(3), Flush, Push(1), Evict, Push(3), Durable, Kill, Push(2), Flush, Evict, Push(2), Durable]),
             (sync, &[Metadata(9), Push(1), Metadata(9), Durable]),
             (sync, &[Conditional, Kill, Conditional]),
+            (sync, &[Increment(2), Flush, Increment(1), Evict, Increment(1), Kill, Increment(1), Durable]),
             // Over a segment and a memtable, then carried out.
             (sync, &[Push(3), Flush, Push(2), Delete(Extent::Window), Push(1), Flush, Compact, Push(1), Durable]),
             (sync, &[Push(2), Delete(Extent::Series), Push(2), Durable, Kill, Push(1), Flush, Compact]),

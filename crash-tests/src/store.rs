@@ -31,7 +31,8 @@ pub fn open(fs: &SimFs, durability: Durability) -> Result<Engine, OpenError> {
 /// As above, with options to come.
 pub fn builder(fs: &SimFs, durability: Durability) -> Builder {
     let builder = tidegauge::internals::builder_on(Arc::new(fs.clone()), WAL_FILE_BYTES);
-    builder.durability(durability).series_idle(None).lane_samples(LANE_SAMPLES).flush_bytes(1 << 16).query_threads(1)
+    let builder = builder.durability(durability).series_idle(None).lane_samples(LANE_SAMPLES);
+    builder.flush_bytes(1 << 16).query_threads(1).max_ahead(Duration::MAX)
 }
 
 /// What retention has hidden for good.

@@ -3,6 +3,7 @@
 use tidegauge::{Durability, Engine, Retention};
 use tidegauge_storage::fs::sim::SimFs;
 
+use crate::numbers::{self, Known};
 use crate::oracle::{Found, Hidden};
 use crate::script::Rng;
 use crate::store::{self, Read};
@@ -29,14 +30,14 @@ enum End {
     LostPower,
 }
 
-/// Ends an engine that read `read` from its disk, and opens that disk again.
+/// Ends an engine that read `read` from its disk, with these `known` numbers, and opens that disk again.
 ///
 /// # Errors
 /// Says what is not as it was.
 pub(crate) fn open_again(
     disk: &SimFs,
     engine: Engine,
-    mut read: Read,
+    (mut read, known): (Read, &[Known]),
     durability: Durability,
     rng: &mut Rng,
 ) -> Result<(), String> {
@@ -67,6 +68,8 @@ pub(crate) fn open_again(
     let engine = store::open(&next, durability).map_err(|e| what(&format!("it does not open again: {e}")))?;
     let again = store::read(&engine, read.lanes.len()).map_err(|e| what(&format!("it cannot be read: {e}")))?;
     let mut now = Seen::of(&engine, &again);
+    // Now they may come from segments.
+    numbers::judge(&engine, known, rng).map_err(|e| what(&e))?;
     // What an age hides for good goes on with the clock, in the background.
     if now.hidden.horizon > seen.hidden.horizon {
         now.hidden.horizon = seen.hidden.horizon;

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use tidegauge::Durability;
 use tidegauge_crash_tests::campaign::{anyone, record};
+use tidegauge_crash_tests::end::may_be_cut;
 use tidegauge_crash_tests::examine::Counts;
-use tidegauge_crash_tests::faults::{Ending, Rot, fail_one, flip_one, run_full, turn_over, unread};
+use tidegauge_crash_tests::faults::{Ending, Rot, Whole, fail_one, flip_one, run_full, turn_over, unread};
 use tidegauge_crash_tests::oracle::Death;
 use tidegauge_crash_tests::script::{Extent, Rng, Script, Step};
 use tidegauge_crash_tests::store;
@@ -201,19 +202,20 @@ fn a_flipped_bit_is_refused_or_changes_nothing() {
         // The log rested: what was durable is witnessed.
         let disk = timeline.kill();
         let expected = recorded.history.expected(timeline.at(), Death::PowerLoss);
-        let any = recorded.history.any_prefix(timeline.at());
         let engine = store::open(&disk.kill(), Durability::Sync).unwrap();
         let was = store::read(&engine, 1).unwrap().lanes;
         engine.close().unwrap();
+        let (pushed, durability) = (&recorded.pushed, script.durability);
+        let whole = Whole { expected: &expected, cut: None, was: &was, pushed, durability, seed };
         let mut rng = Rng(seed);
         for _ in 0..400 {
-            let rot = flip_one(&turn_over(&disk, &mut rng), &expected, &any, (&script, &was, &recorded.pushed))
-                .unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+            let turned = turn_over(&disk, &mut rng);
+            assert!(!may_be_cut(&disk, &turned.path, turned.bit), "seed {seed}: {turned:?}");
+            let rot = flip_one(&turned, &whole).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
             *rots.entry(format!("{rot:?}")).or_default() += 1;
         }
     }
     for rot in [Rot::Refused, Rot::NotRead, Rot::Right] {
         assert!(rots.contains_key(&format!("{rot:?}")), "{rots:?}");
     }
-    assert!(!rots.contains_key(&format!("{:?}", Rot::Cut)), "{rots:?}");
 }

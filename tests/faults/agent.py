@@ -90,6 +90,21 @@ class Agent:
             raise Broken(f"a query is answered {answer.status}: {body[:300]}")
         return [(one["metric"], float(one["value"][1])) for one in json.loads(body)["data"]["result"]]
 
+    def rooms_made(self):
+        """How often it could take no connection, and ended the one that was idle for longest; 0 if it does not say."""
+        connection = self.connection()
+        with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
+            connection.request("GET", "/metrics")
+            name = "tidegauge_http_made_room_total "
+            lines = connection.getresponse().read().decode().splitlines()
+            return next((int(float(line.removeprefix(name))) for line in lines if line.startswith(name)), 0)
+        return 0
+
+    def open_files(self):
+        with contextlib.suppress(OSError):
+            return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        return 0
+
     def post(self, path):
         """An administrative request; answers the status and what it says."""
         connection = self.connection()

@@ -2,7 +2,6 @@
 
 import contextlib
 import socket
-import time
 
 from faults import Broken
 from faults.agent import Agent, folder
@@ -10,6 +9,8 @@ from faults.load import Load, Stir, wait
 
 # So many an agent asks for.
 LEAST = 32
+# Fewer than there are clients.
+FEW, CLIENTS = 64, 100
 
 
 def files(options, rng):
@@ -26,19 +27,22 @@ def files(options, rng):
             if not load.progress(5000) or not wait(lambda: stir.flushes):
                 raise Broken(f"ulimit -n {LEAST}: {load.answers} {stir.answers}")
         agent.kill()
-        agent = Agent(options.binary, data, "interval:20ms", files=64)
+        agent = Agent(options.binary, data, "interval:20ms", files=FEW)
         load.verify(agent, f"ulimit -n {LEAST}")
         host, port = agent.address.rsplit(":", 1)
         with load.on(agent, patient=True):
             if not load.progress(500):
                 raise Broken("nothing is acknowledged")
             idle = []
-            for _ in range(100):
+            for _ in range(CLIENTS):
                 with contextlib.suppress(OSError):
                     idle.append(socket.create_connection((host, int(port)), timeout=5))
-            time.sleep(0.5)
+            # While they hold on: one of them was taken leave of, since there was no file for the next.
+            hit = wait(lambda: not agent.lives() or agent.rooms_made())
             if not agent.lives():
                 raise Broken("it ends when it may open no more files")
+            if not hit:
+                raise Broken(f"{len(idle)} clients hold on, and {FEW} files are enough for them: {agent.open_files()}")
             for one in idle:
                 one.close()
             resumed = load.progress(500)
@@ -49,5 +53,5 @@ def files(options, rng):
         load.verify(agent, "ulimit -n")
         agent.close()
         if not resumed:
-            raise Broken(f"ulimit -n 64: stopped writing: {load.answers}")
-        return f"{LEAST} are enough; 64 files, 100 idle connections: goes on"
+            raise Broken(f"ulimit -n {FEW}: stopped writing: {load.answers}")
+        return f"{LEAST} are enough; {FEW} files, {CLIENTS} idle connections: all are taken, goes on"
