@@ -44,7 +44,7 @@ struct Cli {
     /// The first workload's seed; the others count up [default: by the clock].
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
-    /// Workloads at a time [default: two for each processor].
+    /// Workloads at a time, most of which wait [default: four for each processor].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// Steps of a workload.
@@ -91,7 +91,7 @@ fn main() -> ExitCode {
     let plan = Plan {
         seed: cli.seed.unwrap_or_else(by_clock),
         points: if cli.soak { u64::MAX / 2 } else { cli.points },
-        threads: cli.threads.unwrap_or(2 * processors),
+        threads: cli.threads.unwrap_or(4 * processors),
         len: cli.len,
         choices: cli.choices,
         twice_one_in: 1,
