@@ -116,8 +116,8 @@ pub fn may_be_cut(disk: &SimFs, path: &Path, bit: u64) -> bool {
         return commits.witnessed().is_none();
     }
     let Some(end) = End::of(disk) else { return false };
-    // A bad header takes all frames of its file.
-    let hit = |f: &&Frame| f.path == path && (byte < FILE_HEADER || (f.at..f.at + f.len).contains(&byte));
+    // A bad header takes all frames of its file; with a witness nothing else is lost.
+    let hit = |f: &&Frame| !f.witness && f.path == path && (byte < FILE_HEADER || (f.at..f.at + f.len).contains(&byte));
     let Some(first) = end.frames.iter().filter(hit).map(|f| f.number).min() else { return false };
     let others = end.frames.iter().filter(|f| f.sound && !hit(f)).map(|f| f.synced_through);
     let begun = end.files.iter().filter(|(_, file)| file != path || byte >= FILE_HEADER);

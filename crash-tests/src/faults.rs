@@ -204,8 +204,8 @@ pub fn salvage(disk: &SimFs, whole: &Whole<'_>) -> Result<(), String> {
         report.lost.iter().partition(|lost| lost.file.to_string_lossy().ends_with(".seg"));
     // A note tells of these, and of no times.
     let in_flush = report.notes.iter().any(|note| note.starts_with("samples of a flush"));
-    // A hole of the log has the times at its edges, and late samples lie outside: it tells by numbers how many it has.
-    let most = |lost: &&Lost| lost.samples.unwrap_or(lost.seq_range.end.0.saturating_sub(lost.seq_range.start.0));
+    // A hole of the log has the times at its edges, and late samples lie outside. It counts them, if it has an end.
+    let most = |lost: &&Lost| lost.samples.unwrap_or(u64::MAX);
     let mut left = log.iter().map(most).fold(0, u64::saturating_add);
     for (was, is) in was.iter().zip(&read.lanes) {
         for (key, bits) in &was.samples {

@@ -219,3 +219,32 @@ fn a_flipped_bit_is_refused_or_changes_nothing() {
         assert!(rots.contains_key(&format!("{rot:?}")), "{rots:?}");
     }
 }
+
+/// A frame that later ones call durable was cut off with all of them, or might have been: where nothing had rested,
+/// nobody looked.
+#[test]
+fn a_flipped_bit_in_the_middle_of_a_log_that_never_rested_is_refused() {
+    let steps = [Step::Push(9), Step::Durable].repeat(4);
+    let script = script(3, Durability::Sync, &steps);
+    let recorded = record(&script, anyone).unwrap();
+    let mut timeline = recorded.timeline;
+    while !timeline.is_over() {
+        timeline.advance();
+    }
+    let (disk, expected) = (timeline.kill(), recorded.history.expected(timeline.at(), Death::PowerLoss));
+    let engine = store::open(&disk.kill(), Durability::Sync).unwrap();
+    let was = store::read(&engine, 1).unwrap().lanes;
+    engine.close().unwrap();
+    let (pushed, durability) = (&recorded.pushed, script.durability);
+    let whole = Whole { expected: &expected, cut: None, was: &was, pushed, durability, seed: 3 };
+    let (mut rng, mut refused) = (Rng(3), 0);
+    for _ in 0..2000 {
+        let turned = turn_over(&disk, &mut rng);
+        let in_log = turned.path.to_string_lossy().ends_with(".wal");
+        if in_log && turned.bit > 8 * 4096 && !may_be_cut(&disk, &turned.path, turned.bit) {
+            let rot = flip_one(&turned, &whole).unwrap_or_else(|e| panic!("{e}"));
+            refused += u32::from(rot == Rot::Refused);
+        }
+    }
+    assert!(refused > 10, "{refused} times refused");
+}
