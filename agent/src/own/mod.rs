@@ -290,7 +290,7 @@ mod tests {
     use super::*;
 
     /// Where each of the engine's statistics is shown.
-    const SHOWN: [(&str, &str); 60] = [
+    const SHOWN: [(&str, &str); 61] = [
         ("series", "tidegauge_series"),
         ("series_evicted", "tidegauge_series_evicted_total"),
         ("eviction_nanos", "tidegauge_eviction_seconds_total"),
