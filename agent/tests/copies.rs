@@ -142,7 +142,7 @@ fn an_export_of_a_living_store_is_imported_again() {
         let done = run(&args);
         assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
         assert!(stderr(&done).contains("50 samples of 1 series"), "{}", stderr(&done));
-        assert!(refused(&args).contains("exists"), "no file is overwritten");
+        assert!(refused(&args).contains("is there already"), "no file is overwritten");
         json(&["import", text(&file), "--data-dir", text(&back)], 0);
         assert_eq!(count(&back), "50", "{ending}");
     }

@@ -4,11 +4,13 @@
 mod support;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::{run, stderr, stdout};
+use support::{run, stderr, stdout, tidegauge};
 use tidegauge::{Durability, Engine, Level, Timestamp};
 
 /// Forty series of 300 samples each, in one closed store.
@@ -142,6 +144,18 @@ fn a_damaged_index_is_one_place_for_verify_and_inspect() {
     }
     let text = stdout(&run(&["inspect", "--data-dir", data.to_str().unwrap()]));
     assert!(text.contains("labels are damaged") && text.contains("checksum of the index"), "{text}");
+
+    // An agent serves what is sound, and does not call itself ready.
+    let mut command = tidegauge(&["serve", "--listen", "127.0.0.1:0", "--no-host-metrics", "--data-dir"]);
+    command.arg(&data).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut agent = command.spawn().unwrap();
+    let (mut ready, mut warning) = (String::new(), String::new());
+    BufReader::new(agent.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+    BufReader::new(agent.stderr.take().unwrap()).read_line(&mut warning).unwrap();
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    assert!(ready.contains("is not ready: http://"), "{ready}");
+    assert!(warning.contains("checksum of the index") && warning.contains("tidegauge verify"), "{warning}");
 }
 
 /// Bytes of a segment's footer, which begins with where its sections lie (docs/format/segment.md).

@@ -20,7 +20,8 @@ Examples:
   tidegauge serve --enable-admin-api                  lets a running agent make backups
 
 The copy holds everything that was visible, opens by itself, and shares segments with the store by
-hard links where the file system allows it. An agent that owns the directory is asked to make it.";
+hard links where the file system allows it. An agent that owns the directory is asked to make it.
+It is not read through: what is damaged in the store is in the copy; `tidegauge verify` tells.";
 
 const RESTORE_EXAMPLES: &str = "\
 Examples:

@@ -41,7 +41,8 @@ pub(super) struct ImportArgs {
     /// The time of samples that have none
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     at: Option<String>,
-    /// The unit of timestamps: s, ms, us, ns, or auto
+    /// The unit of timestamps: s, ms, us, ns, or auto. Of prom: s for OpenMetrics (what export writes), ms for the text
+    /// format; auto looks for the `# EOF` of OpenMetrics, and so needs a file
     #[arg(long, value_name = "UNIT", default_value = "auto")]
     time_unit: TimeUnit,
     /// CSV: the metric's name

@@ -21,11 +21,16 @@ pub(super) async fn healthy() -> Response {
 }
 
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
-    let late = || format!("no answer from the engine within {} s", PROBE_TIME_MAX.as_secs());
-    match tokio::time::timeout(PROBE_TIME_MAX, probed(app)).await.unwrap_or_else(|_| Err(late())) {
+    match is_ready(app).await {
         Ok(()) => text(StatusCode::OK, "tidegauge is ready.\n".to_owned()),
         Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
     }
+}
+
+/// Whether queries and pushes work, or why not.
+pub(crate) async fn is_ready(app: Arc<App>) -> Result<(), String> {
+    let late = || format!("no answer from the engine within {} s", PROBE_TIME_MAX.as_secs());
+    tokio::time::timeout(PROBE_TIME_MAX, probed(app)).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// Takes no turn of a request for data: an agent that is busy with them works.

@@ -61,6 +61,7 @@ use crate::collect::Outcomes;
 use crate::config::Settings;
 use crate::own::Counters;
 use crate::panic;
+pub(crate) use health::is_ready;
 use outlet::Answer;
 use queries::Queries;
 use reply::ApiError;

@@ -71,7 +71,8 @@ pub struct ImportOptions {
     pub skip_bad: bool,
     /// The timestamp of samples without one (`prom` and `influx`). Default: their lines are bad ones.
     pub at: Option<Timestamp>,
-    /// The unit of timestamps. Default: [`TimeUnit::Auto`].
+    /// The unit of timestamps. Default: [`TimeUnit::Auto`]. Of `prom`: seconds for OpenMetrics, milliseconds for the text
+    /// format; `Auto` tells them apart by the `# EOF` at a file's end, and refuses lines that only seconds make likely.
     pub time_unit: TimeUnit,
     /// The metric's name (`csv`).
     pub metric: Option<String>,

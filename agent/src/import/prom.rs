@@ -1,22 +1,23 @@
 //! Exposition text with timestamps.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use tidegauge::SeriesError;
+use tidegauge::{SeriesError, Timestamp};
 
 use super::bad::NoTimestamp;
 use super::lines::{Line, Lines};
 use super::series::ByText;
 use super::sink::Sink;
-use super::{ImportError, ImportOptions};
+use super::{ImportError, ImportOptions, TimeUnit};
 use crate::collect::Descriptions;
 use crate::exposition::{Dialect, Entry, LINE_BYTES_MAX, LineError, parse_line};
 
 pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) -> Result<(), ImportError> {
     let read = |source| ImportError::Read { path: path.to_owned(), source };
-    let dialect = dialect_of(path);
+    let dialect = dialect_of(path, options.time_unit).map_err(read)?;
+    let is_guessed = options.time_unit == TimeUnit::Auto && dialect == Dialect::Text;
     let mut lines = Lines::open(path).map_err(read)?;
     let mut ids = ByText::new();
     let mut descriptions = Descriptions::of(sink.engine());
@@ -33,6 +34,10 @@ pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) 
                     sink.bad(number, NoTimestamp);
                     continue;
                 };
+                if is_guessed && sample.timestamp.is_some_and(may_be_seconds) {
+                    sink.bad(number, MaybeSeconds);
+                    continue;
+                }
                 let id = ids.get_or(sample.series.bytes(), || {
                     let labels = sample.series.labels()?;
                     let pairs: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (&**name, &**value)).collect();
@@ -63,19 +68,43 @@ enum Refused {
     Series(SeriesError),
 }
 
-/// OpenMetrics ends with `# EOF`. Without it the text format is meant, whose timestamps are
-/// milliseconds.
-fn dialect_of(path: &Path) -> Dialect {
-    let tail = || {
-        let mut file = File::open(path)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(16)))?;
-        let mut tail = Vec::new();
-        file.take(16).read_to_end(&mut tail)?;
-        std::io::Result::Ok(tail)
-    };
-    match tail() {
-        Ok(tail) if tail.trim_ascii_end().ends_with(b"# EOF") => Dialect::OpenMetrics,
-        _ => Dialect::Text,
+/// A file of OpenMetrics without its end would come in 56 years too early.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the timestamp is before 1974 in milliseconds, and of our days in seconds: if the text is OpenMetrics and its `# EOF` is missing, it was cut off: give `--time-unit s`; else `--time-unit ms`"
+)]
+struct MaybeSeconds;
+
+/// As many milliseconds as there are seconds between 1973 and 5138.
+fn may_be_seconds(at: Timestamp) -> bool {
+    (100_000_000..100_000_000_000).contains(&(at.nanos() / 1_000_000))
+}
+
+/// OpenMetrics ends with `# EOF`, and counts seconds. Without it the text format is meant, whose timestamps are
+/// milliseconds. The end of what is no file cannot be seen before the rest.
+fn dialect_of(path: &Path, unit: TimeUnit) -> io::Result<Dialect> {
+    let refused = |kind, why: &str| Err(io::Error::new(kind, why));
+    match unit {
+        TimeUnit::Seconds => return Ok(Dialect::OpenMetrics),
+        TimeUnit::Millis => return Ok(Dialect::Text),
+        TimeUnit::Auto => {}
+        _ => {
+            return refused(
+                io::ErrorKind::InvalidInput,
+                "the formats of Prometheus count seconds (OpenMetrics) or milliseconds: give `--time-unit s` or `ms`",
+            );
+        }
     }
+    let mut file = File::open(path)?;
+    let about = file.metadata()?;
+    if !about.is_file() {
+        return refused(
+            io::ErrorKind::InvalidInput,
+            "no file, so that it cannot be seen whether `# EOF` ends it: give `--time-unit s` for OpenMetrics (such as an export), `--time-unit ms` for the text format",
+        );
+    }
+    file.seek(SeekFrom::Start(about.len().saturating_sub(16)))?;
+    let mut tail = Vec::new();
+    file.take(16).read_to_end(&mut tail)?;
+    Ok(if tail.trim_ascii_end().ends_with(b"# EOF") { Dialect::OpenMetrics } else { Dialect::Text })
 }

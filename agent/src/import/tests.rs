@@ -155,6 +155,32 @@ fn bad_exposition_lines_are_named() {
     assert_eq!(summary.samples, 2);
 }
 
+/// A cut-off export came in 56 years too early, and so did one through a pipe, whose end cannot be seen.
+#[test]
+fn open_metrics_without_its_end_is_not_taken_for_milliseconds() {
+    let case = Case::new();
+    let cut = "a 1 1700000000\na 2 1700000001\n";
+    let Err(ImportError::BadLines { bad, summary }) = case.import(Format::Prom, cut) else { panic!("no error") };
+    assert!(bad.first.len() == 2 && bad.first[0].why.contains("--time-unit s"), "{bad:?}");
+    assert_eq!(summary.samples, 0);
+    for (unit, first) in [(TimeUnit::Seconds, 1_700_000_000), (TimeUnit::Millis, 1_700_000)] {
+        let case = Case::new();
+        let mut options = case.options(Format::Prom, "a.prom", cut);
+        options.time_unit = unit;
+        run(&options, &case.engine).unwrap();
+        assert_eq!(case.of("a")[0], (first, 1.0));
+    }
+    let mut options = case.options(Format::Prom, "a.prom", cut);
+    options.time_unit = TimeUnit::Nanos;
+    assert!(run(&options, &case.engine).unwrap_err().to_string().contains("seconds (OpenMetrics)"));
+    #[cfg(target_os = "linux")]
+    {
+        let options = ImportOptions { files: vec!["/dev/null".into()], ..options };
+        let options = ImportOptions { time_unit: TimeUnit::Auto, ..options };
+        assert!(run(&options, &case.engine).unwrap_err().to_string().contains("no file"));
+    }
+}
+
 #[test]
 fn line_protocol_makes_a_series_of_each_field() {
     let case = Case::new();

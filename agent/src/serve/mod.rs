@@ -50,7 +50,15 @@ async fn live(settings: Settings) -> Result<(), Failure> {
     let outcomes = Outcomes::default();
     let collectors = Collectors::start(&engine, &settings, &counters, outcomes.clone(), bound)?;
     let app = App::new(engine.clone(), settings.clone(), Arc::clone(&counters), outcomes);
-    announce(&settings, bound);
+    let ready = http::is_ready(Arc::clone(&app)).await;
+    if let Err(why) = &ready {
+        // It serves what it can: pushes are taken, and what is sound is read.
+        collect::to_stderr()(&format!(
+            "warning: not ready for all queries: {why}; `tidegauge verify {}` names what is damaged, `tidegauge repair` saves the rest",
+            settings.data_dir.display()
+        ));
+    }
+    announce(&settings, bound, ready.is_ok());
     http::serve(listener, http::router(app), counters, stop.asked()).await;
     collectors.stop().await;
 
@@ -118,14 +126,15 @@ async fn open(settings: &Settings, builder: Builder) -> Result<Engine, Failure> 
 }
 
 /// The one line on stdout: where to look.
-fn announce(settings: &Settings, bound: SocketAddr) {
+fn announce(settings: &Settings, bound: SocketAddr, is_ready: bool) {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
     // Nobody reading our stdout is no reason to stop.
     let _ = writeln!(
         out,
-        "tidegauge {} is ready: http://{bound}  (data in {}, durability {})",
+        "tidegauge {} {}: http://{bound}  (data in {}, durability {})",
         env!("CARGO_PKG_VERSION"),
+        if is_ready { "is ready" } else { "runs, but is not ready" },
         settings.data_dir.display(),
         settings.durability
     );
