@@ -201,3 +201,23 @@ fn a_made_up_series_is_refused_at_the_push() {
     let ack = appender.push(known, Timestamp::from_nanos(1), 1.0).unwrap();
     engine.wait(ack, Level::Visible, std::time::Duration::from_secs(30)).unwrap();
 }
+
+/// A debug build panicked where the thread's list of held locks went before the engine did.
+#[test]
+fn an_engine_that_a_thread_keeps_for_itself_is_closed_when_the_thread_ends() {
+    thread_local!(static KEPT: std::cell::RefCell<Option<Engine>> = const { std::cell::RefCell::new(None) });
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let path = data.clone();
+    let kept = std::thread::spawn(move || {
+        // Its place first: what was made last in a thread is dropped first.
+        KEPT.with_borrow_mut(|kept| {
+            let engine = kept.insert(Engine::open(&path).unwrap());
+            let id = engine.series(&[("__name__", "a")]).unwrap();
+            engine.push(id, Timestamp::from_nanos(1), 1.0).unwrap();
+        });
+    });
+    kept.join().unwrap();
+    let again = Engine::open(&data).expect("it let go of the folder");
+    assert_eq!(contents(&again.snapshot()).len(), 1, "and what was pushed is kept");
+}

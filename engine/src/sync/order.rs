@@ -41,7 +41,7 @@ mod present {
         }
 
         pub(crate) fn is_about_to_be_locked(self) {
-            let held = HELD.with_borrow(Clone::clone);
+            let held = with_held(|held| held.clone()).unwrap_or_default();
             if held.is_empty() {
                 return;
             }
@@ -61,14 +61,20 @@ mod present {
 
         /// As above, for locks that no thread may hold two of.
         pub(crate) fn is_about_to_be_locked_once(self) {
-            assert!(!HELD.with_borrow(|held| held.contains(&self)), "{self:?} is locked twice by one thread");
+            let is_held = with_held(|held| held.contains(&self)).unwrap_or_default();
+            assert!(!is_held, "{self:?} is locked twice by one thread");
             self.is_about_to_be_locked();
         }
 
         pub(crate) fn is_locked(self) -> Held {
-            HELD.with_borrow_mut(|held| held.push(self));
+            with_held(|held| held.push(self));
             Held(self)
         }
+    }
+
+    /// `None` in a thread that ends and has lost its list: what it drops then is not watched.
+    fn with_held<R>(look: impl FnOnce(&mut Vec<Class>) -> R) -> Option<R> {
+        HELD.try_with(|held| look(&mut held.borrow_mut())).ok()
     }
 
     fn reaches(edges: &BTreeMap<Class, BTreeSet<Class>>, from: Class, to: Class) -> bool {
@@ -97,9 +103,7 @@ mod present {
 
     impl Drop for Held {
         fn drop(&mut self) {
-            // A thread that ends may have lost its list before.
-            let _ = HELD.try_with(|held| {
-                let mut held = held.borrow_mut();
+            with_held(|held| {
                 if let Some(at) = held.iter().rposition(|class| *class == self.0) {
                     held.remove(at);
                 }
