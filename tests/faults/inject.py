@@ -99,7 +99,10 @@ class Run:
             if sum(load.acked) != acked:
                 raise Broken(f"{what}: the log failed, and pushes are taken again: {load.answers}")
         if (begun or (call, how) == ("fallocate", ENOSPC)) and not load.progress(THREADS * 100):
-            raise Broken(f"{what}: there is space again, and pushes are refused: {load.answers}")
+            # Each thread's call fails once: meanwhile that of another one may have, at the manifest, which is not
+            # written again behind a failure.
+            if not any("/MANIFEST" in one for one in strace.struck_in(self.trace, call)):
+                raise Broken(f"{what}: there is space again, and pushes are refused: {load.answers}")
         if not agent.lives():
             raise Broken(f"{what}: it ends with {agent.process.poll()}")
         if any(status not in (204, 503) for status in list(load.answers)):
