@@ -71,6 +71,8 @@ pub struct Report {
     pub register_s: f64,
     /// Samples over the time of the run and of the registration together.
     pub samples_per_s_registering: f64,
+    /// Processor seconds of all threads from the first push until everything was flushed.
+    pub cpu_flushed_s: f64,
     /// Processor nanoseconds of all threads for each sample, from the push into a segment; `None`
     /// where reads take their part.
     pub cpu_ns_per_sample_flushed: Option<f64>,
@@ -80,7 +82,7 @@ pub struct Report {
     pub compact_s: f64,
     /// Bytes of all segments written over those that the flushes wrote.
     pub write_amplification: f64,
-    /// Push calls of `batch` samples under load. One sample in 1,024 has its push timed.
+    /// Push calls of `batch` samples under load. One sample in some 1,021 has its push timed.
     pub push_loaded_ns: Option<Quantiles>,
     /// What was taken from the threads that pushed meanwhile: its share of the longest times above; `None` where workers
     /// read as well.

@@ -18,9 +18,15 @@ use crate::workload::{Feed, Input, Part, Workload};
 /// How long an appender waits for room, and for its last samples, before the run has failed.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// One sample in this many has its push timed while the figures are taken; where a batch is as
+/// One sample in some so many has its push timed while the figures are taken; where a batch is as
 /// long as that, each push call.
-const TIMED_ONE_IN: usize = 1_024;
+const TIMED_ONE_IN: usize = 1_021;
+
+/// One push call in this many is timed. Odd: chunks, rings and vectors have 2ⁿ samples, and a stride with a factor of
+/// theirs would meet the same places of them again and again, and others never.
+fn timed_one_in(batch: usize) -> u64 {
+    (TIMED_ONE_IN / batch) as u64 | 1
+}
 
 /// How to push.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +110,7 @@ pub(super) fn ingest(
             ready.wait();
             go.wait();
             let appender = appender.map_err(Error::engine("making an appender"))?;
-            let timed_every = (TIMED_ONE_IN / pushing.batch).max(1) as u64;
+            let timed_every = timed_one_in(pushing.batch);
             let (loaded, acks) = (Latency::new(), Latency::new());
             let pusher = Pusher { engine, appender, pushing, clock, loaded, began, acks, calls: 0, timed_every };
             match pushing.rate {
@@ -298,5 +304,21 @@ impl Pusher<'_> {
 
     fn reach(&self, ack: Ack, level: Level) -> Result<(), Error> {
         self.engine.wait(ack, level, PATIENCE).map(drop).map_err(Error::engine("waiting for samples"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_that_are_timed_meet_each_place_of_what_has_a_power_of_two_of_samples() {
+        for (batch, calls) in [(1, 1_021), (2, 511), (7, 145), (100, 11), (1_000, 1), (65_536, 1)] {
+            assert_eq!(timed_one_in(batch), calls, "{batch}");
+        }
+        for batch in 1..2_000 {
+            let places: std::collections::HashSet<u64> = (1..=64).map(|n| n * timed_one_in(batch) % 64).collect();
+            assert_eq!(places.len(), 64, "batches of {batch}");
+        }
     }
 }

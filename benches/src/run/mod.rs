@@ -116,7 +116,7 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
     let wal_bytes = engine.stats().wal_bytes;
     let ack_durable_us = AckTimes::of(&stored.acks, &engine.stats(), options.durability);
     let (input_bytes, ready_bytes) = (prepared.bytes(), ready.saturating_sub(registered));
-    let grown = |now: u64| now.saturating_sub(ready) + registered.saturating_sub(before);
+    let grown = |now: u64| grown(now, ready, registered, before);
     drop(prepared);
 
     progress.step("counting apart");
@@ -193,6 +193,7 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
         elapsed_s: stored.visible_s,
         register_s,
         samples_per_s_registering: stored.pushed as f64 / (stored.visible_s + register_s),
+        cpu_flushed_s,
         cpu_ns_per_sample_flushed: stored.mixed.is_none().then(|| cpu_flushed_s * 1e9 / stored.pushed as f64),
         flush_s,
         compact_s,
@@ -238,6 +239,12 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
     })
 }
 
+/// What memory has grown by through the engine: since the input was ready, and while series were registered, which was
+/// before. What preparing the input took lies between the two.
+fn grown(now: u64, ready: u64, registered: u64, before: u64) -> u64 {
+    now.saturating_sub(ready) + registered.saturating_sub(before)
+}
+
 /// See [`Report::sync_ratio`].
 fn sync_ratio(options: &Run, samples_per_s_durable: Option<f64>, device: DiskTimes) -> Option<f64> {
     let flying = f64::from(options.appenders) * f64::from(options.batch);
@@ -275,4 +282,16 @@ fn scans(engine: &Engine, cores: Cores, count: u64, sum: f64) -> Result<(f64, bo
         right &= seen.count == count && (seen.sum - sum).abs() <= 1e-9 * sum.abs();
     }
     Ok((median(rates), right))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_grows_by_registering_and_pushing_and_not_by_the_input() {
+        // 100, then 20 for series, 500 for the input, 30 for samples.
+        assert_eq!(grown(650, 620, 120, 100), 50);
+        assert_eq!(grown(610, 620, 120, 100), 20, "what was given back is no growth");
+    }
 }

@@ -2,6 +2,7 @@
 
 mod compare;
 mod concurrency;
+mod figures;
 mod live;
 mod page;
 mod ratios;
