@@ -59,7 +59,8 @@ struct Options {
     /// What everything random follows from.
     #[arg(long, default_value_t = 1, value_name = "S")]
     seed: u64,
-    /// Only these stores, and Tidegauge in process [default: all there are]; tidegauge-server is what servers stand beside.
+    /// Only these stores, and Tidegauge in process [default: all there are]; tidegauge-server is what servers stand beside,
+    /// tidegauge-archive is compacted as old data are.
     #[arg(long, value_delimiter = ',', value_name = "STORE,..")]
     only: Vec<String>,
     /// A folder for the data, which are removed afterwards [default: the current one].
@@ -114,7 +115,7 @@ fn workload(name: &str) -> Result<Kind, String> {
     match Kind::from_str(name, false) {
         Ok(Kind::Churn) => {
             Err("churn registers series while samples are pushed, and here each store is told all of them \
-             before the clock starts: measure it with tidegauge-bench run"
+             before the first sample: measure it with tidegauge-bench run"
                 .into())
         }
         Ok(Kind::Mixed) => {

@@ -30,9 +30,11 @@ pub(crate) struct Measured {
     pub(crate) level: String,
     /// What an accepted push is worth.
     pub(crate) durability: String,
-    /// From before the first push until the last sample can be read and, where the store can be asked for that, is as
-    /// durable as was promised.
+    /// From before series are registered or the first batch is pushed until the last sample can be read and, where the
+    /// store can be asked for that, is as durable as was promised.
     pub(crate) samples_per_s: f64,
+    /// What registering took of that; `None` where series come with their samples.
+    pub(crate) register_s: Option<f64>,
     /// Whether the last sample was durable then; `None` where nothing of the kind is promised.
     pub(crate) durable_at_end: Option<bool>,
     /// Processor time until then, of this process and of a server.
@@ -65,6 +67,7 @@ impl Measured {
         Some(Self {
             runs: turns.len() as u32,
             samples_per_s: of(|turn| turn.samples_per_s),
+            register_s: first.register_s.map(|_| of(|turn| turn.register_s.unwrap_or_default())),
             // Owed in one turn is owed.
             durable_at_end: turns.iter().map(|turn| turn.durable_at_end).min().flatten(),
             cpu_ns_per_sample: of(|turn| turn.cpu_ns_per_sample),
@@ -124,6 +127,7 @@ pub(crate) fn measure(store: &str, options: &Options) -> Result<Option<Measured>
         durability: store_open.durability().to_owned(),
         durable_at_end: pushed.durable_at_end,
         samples_per_s: expected.count as f64 / pushed.elapsed.as_secs_f64(),
+        register_s: pushed.register.map(|took| took.as_secs_f64()),
         cpu_ns_per_sample: pushed.cpu_s * 1e9 / expected.count as f64,
         cpu_settled_ns_per_sample: cpu_settled_s * 1e9 / expected.count as f64,
         memory_bytes: pushed.memory_bytes,
@@ -136,6 +140,7 @@ pub(crate) fn measure(store: &str, options: &Options) -> Result<Option<Measured>
 
 struct Pushed {
     elapsed: Duration,
+    register: Option<Duration>,
     durable_at_end: Option<bool>,
     cpu_s: f64,
     memory_bytes: u64,
@@ -148,6 +153,7 @@ fn push(store: &mut dyn Store, rows: &[Row], options: &Options, memory_before: u
         _ => None,
     };
     let (start, cpu_before) = (Instant::now(), cpu_s() + store.server_cpu_s());
+    let register = store.register()?.then(|| start.elapsed());
     let mut synced = start;
     for batch in rows.chunks(options.batch as usize) {
         store.push(batch)?;
@@ -163,6 +169,7 @@ fn push(store: &mut dyn Store, rows: &[Row], options: &Options, memory_before: u
     let durable_at_end = sync_every.map(|_| store.until_durable()).transpose()?;
     Ok(Pushed {
         elapsed: start.elapsed(),
+        register,
         durable_at_end,
         cpu_s: cpu_s() + store.server_cpu_s() - cpu_before,
         memory_bytes: store.server_rss().unwrap_or_else(|| Memory::now().rss.saturating_sub(memory_before)),
@@ -200,6 +207,11 @@ pub(crate) mod tests {
 
         fn level(&self) -> Durability {
             Durability::Memory
+        }
+
+        fn register(&mut self) -> Result<bool, Error> {
+            self.0.push("register");
+            Ok(true)
         }
 
         fn push(&mut self, _: &[Row]) -> Result<(), Error> {
@@ -261,6 +273,7 @@ pub(crate) mod tests {
             level: level.into(),
             durability: "words".into(),
             samples_per_s,
+            register_s: None,
             durable_at_end: Some(true),
             cpu_ns_per_sample: 10.0,
             cpu_settled_ns_per_sample: 15.0,
@@ -276,7 +289,10 @@ pub(crate) mod tests {
     fn turns_are_told_as_their_medians_and_what_was_wrong_once_is_wrong() {
         let turn = |per_s, wrong: &[&str]| measured("fjall", "sync", per_s, wrong);
         let owed = Measured { durable_at_end: Some(false), ..turn(4e6, &[]) };
-        let median = Measured::median(&[turn(1e6, &[]), turn(8e6, &["a", "b"]), owed, turn(2e6, &["a"])]).unwrap();
+        let mut turns = [turn(1e6, &[]), turn(8e6, &["a", "b"]), owed, turn(2e6, &["a"])];
+        turns.iter_mut().zip([1.0, 2.0, 9.0, 3.0]).for_each(|(turn, took)| turn.register_s = Some(took));
+        let median = Measured::median(&turns).unwrap();
+        assert_eq!(median.register_s, Some(2.5));
         assert_eq!((median.samples_per_s, median.questions[0].p50_us, median.runs), (3e6, 375.0, 4));
         assert_eq!((median.wrong, median.durable_at_end), (vec!["a".to_owned(), "b".to_owned()], Some(false)));
         assert!(Measured::median(&[]).is_none());
@@ -286,15 +302,16 @@ pub(crate) mod tests {
     fn the_clock_waits_until_all_is_as_durable_as_was_promised() {
         let rows = [Row { series: 0, timestamp_ns: 1, value: 1.0 }; 2];
         for (durability, asked, told) in [
-            ("memory", &["push", "push", "visible"][..], None),
+            ("memory", &["register", "push", "push", "visible"][..], None),
             // Its first hour is not over when all is pushed.
-            ("interval:3600s", &["push", "push", "visible", "durable"], Some(true)),
-            ("sync", &["push", "sync", "push", "sync", "visible", "durable"], Some(true)),
+            ("interval:3600s", &["register", "push", "push", "visible", "durable"], Some(true)),
+            ("sync", &["register", "push", "sync", "push", "sync", "visible", "durable"], Some(true)),
         ] {
             let options = Options::parse_from(["compare", "--batch", "1", "--durability", durability]);
             let mut store = Notes::default();
             let pushed = push(&mut store, &rows, &options, 0).unwrap();
             assert_eq!((store.0.as_slice(), pushed.durable_at_end), (asked, told), "{durability}");
+            assert!(pushed.register.is_some_and(|took| took <= pushed.elapsed), "part of the whole");
         }
     }
 }

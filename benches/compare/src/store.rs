@@ -16,7 +16,8 @@ pub(crate) struct Row {
     pub(crate) value: f64,
 }
 
-/// A store. Ranges are half open, in nanoseconds; `every_ns` windows begin at its multiples.
+/// A store. Ranges are half open, in nanoseconds; `every_ns` windows begin at its multiples, and so do the ranges that are
+/// asked for by windows.
 pub(crate) trait Store {
     /// Name and version.
     fn name(&self) -> String;
@@ -26,6 +27,12 @@ pub(crate) trait Store {
 
     /// The least durability of ours that promises as much as this store does.
     fn level(&self) -> Durability;
+
+    /// Makes all series known, where they must be before samples can be pushed. Answers whether there was something to
+    /// do. The clock runs: others do it with the samples.
+    fn register(&mut self) -> Result<bool, Error> {
+        Ok(false)
+    }
 
     /// Takes a batch.
     fn push(&mut self, rows: &[Row]) -> Result<(), Error>;

@@ -60,6 +60,7 @@ pub(crate) fn of(title: &str, results: &[Measured]) -> Vec<Table> {
             "store",
             "beside",
             "M samples/s",
+            "registering s",
             "CPU ns/sample",
             "until settled",
             "settling s",
@@ -95,6 +96,7 @@ pub(crate) fn of(title: &str, results: &[Measured]) -> Vec<Table> {
                     .cloned()
                     .chain([
                         beside(result.samples_per_s / 1e6, of(|r| r.samples_per_s / 1e6), true, 2),
+                        result.register_s.map_or_else(String::new, |took| format!("{took:.3}")),
                         beside(result.cpu_ns_per_sample, of(|r| r.cpu_ns_per_sample), false, 0),
                         beside(result.cpu_settled_ns_per_sample, of(|r| r.cpu_settled_ns_per_sample), false, 0),
                         format!("{:.1}", result.settle_s),

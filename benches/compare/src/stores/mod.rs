@@ -13,7 +13,7 @@ mod rocks;
 mod sqlite;
 #[cfg(feature = "tsink")]
 mod tsinks;
-#[cfg(any(feature = "fjall", feature = "rocksdb", feature = "tsink"))]
+#[cfg(any(feature = "fjall", feature = "rocksdb"))]
 mod windows;
 
 use std::path::Path;
@@ -27,6 +27,8 @@ use crate::store::{Error, Store};
 
 /// What the others stand beside.
 pub(crate) const OURS: &str = "tidegauge";
+/// The same, compacted as old data are: as small as it gets.
+pub(crate) const ARCHIVE: &str = "tidegauge-archive";
 
 /// All that it can be built with, by the names of their features.
 pub(crate) const KNOWN: [&str; 5] = ["duckdb", "fjall", "rocksdb", "sqlite", "tsink"];
@@ -35,6 +37,7 @@ pub(crate) const KNOWN: [&str; 5] = ["duckdb", "fjall", "rocksdb", "sqlite", "ts
 pub(crate) fn names() -> Vec<&'static str> {
     let all = [
         (OURS, true),
+        (ARCHIVE, true),
         ("duckdb", cfg!(feature = "duckdb-linked")),
         ("fjall", cfg!(feature = "fjall")),
         ("rocksdb", cfg!(feature = "rocksdb")),
@@ -58,7 +61,9 @@ pub(crate) fn open(
     workload: &Workload,
 ) -> Option<Result<Box<dyn Store>, Error>> {
     Some(match name {
-        OURS => ours::Ours::open(dir, durability, workload).map(|store| Box::new(store) as _),
+        OURS | ARCHIVE => {
+            ours::Ours::open(dir, durability, workload, name == ARCHIVE).map(|store| Box::new(store) as _)
+        }
         #[cfg(feature = "duckdb-linked")]
         "duckdb" => ducks::Duck::open(dir, durability).map(|store| Box::new(store) as _),
         #[cfg(feature = "fjall")]

@@ -17,6 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 pub(super) struct Ours {
     dir: PathBuf,
+    archive: bool,
     engine: Engine,
     appender: Appender,
     durability: Durability,
@@ -28,19 +29,30 @@ pub(super) struct Ours {
 }
 
 impl Ours {
-    pub(super) fn open(dir: &Path, durability: Durability, workload: &Workload) -> Result<Self, Error> {
-        let engine = Engine::builder(dir).durability(durability).open()?;
+    /// `archive`: what is compacted is made as small as it gets, which decodes slower. Else it stays as it is while it is
+    /// often read: samples of these workloads are old enough for an archive at once.
+    pub(super) fn open(dir: &Path, durability: Durability, workload: &Workload, archive: bool) -> Result<Self, Error> {
+        let builder = Engine::builder(dir).durability(durability);
+        let builder = if archive { builder } else { builder.cold_after(Duration::MAX) };
+        let engine = builder.open()?;
         let appender = engine.appender_with(BackPressure::Block(PATIENCE))?;
-        let (mut ids, mut all, mut numbers) = (Vec::new(), Vec::new(), HashMap::new());
-        for slot in 0..workload.slots() {
+        let owned = |slot: u32| {
             let labels = workload.labels(u64::from(slot));
-            ids.push(engine.series(&labels.borrowed())?);
-            let owned: Vec<_> = labels.borrowed().iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-            numbers.insert(owned.clone(), slot);
-            all.push(owned);
-        }
-        let dir = dir.to_owned();
-        Ok(Self { dir, engine, appender, durability, ids, labels: all, numbers, batch: Vec::new(), last: None })
+            labels.borrowed().iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect::<Vec<_>>()
+        };
+        let labels: Vec<_> = (0..workload.slots()).map(owned).collect();
+        Ok(Self {
+            dir: dir.to_owned(),
+            archive,
+            engine,
+            appender,
+            durability,
+            ids: Vec::with_capacity(labels.len()),
+            numbers: labels.iter().cloned().zip(0u32..).collect(),
+            labels,
+            batch: Vec::new(),
+            last: None,
+        })
     }
 
     fn reach(&self, level: Level) -> Result<(), Error> {
@@ -100,7 +112,7 @@ pub(crate) fn promised(durability: Durability) -> &'static str {
 
 impl Store for Ours {
     fn name(&self) -> String {
-        "tidegauge".into()
+        if self.archive { "tidegauge, archive".into() } else { "tidegauge".into() }
     }
 
     fn durability(&self) -> &'static str {
@@ -109,6 +121,14 @@ impl Store for Ours {
 
     fn level(&self) -> Durability {
         self.durability
+    }
+
+    fn register(&mut self) -> Result<bool, Error> {
+        for labels in &self.labels {
+            let borrowed: Vec<(&str, &str)> = labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+            self.ids.push(self.engine.series(&borrowed)?);
+        }
+        Ok(true)
     }
 
     fn push(&mut self, rows: &[Row]) -> Result<(), Error> {
@@ -174,5 +194,37 @@ impl Store for Ours {
         let all = snapshot.install(|sources| Selection::new(sources, &[]))?.limits(QueryLimits::NONE);
         let range = TimeRange::new(Timestamp::from_nanos(start_ns), Timestamp::from_nanos(end_ns));
         Ok(one(&all.range(range).aggregate(Aggregate::Sum).group_all().run()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegauge_bench::workload::{Kind, Part};
+
+    use super::*;
+
+    /// Bytes of all samples, compacted, and the samples of the first series.
+    fn settled(archive: bool) -> (u64, Vec<(i64, f64)>) {
+        let workload = Workload::new(Kind::W1, 1, Some(200_000)).unwrap();
+        let part = Part::split(&workload, 1, 1_000).unwrap().remove(0);
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Ours::open(dir.path(), Durability::Memory, &workload, archive).unwrap();
+        assert_eq!(store.engine.stats().series, 0, "they are registered while the clock runs");
+        assert!(store.register().unwrap());
+        let mut rows = Vec::new();
+        workload.generate(&part, |cell| {
+            let timestamp_ns = workload.timestamp_ns(u64::from(cell.tick));
+            rows.push(Row { series: cell.slot, timestamp_ns, value: workload.value(cell.scaled) });
+        });
+        rows.chunks(1_000).for_each(|batch| store.push(batch).unwrap());
+        store.until_visible().unwrap();
+        (store.settle().unwrap(), store.range(0, 0, i64::MAX).unwrap())
+    }
+
+    #[test]
+    fn only_the_archive_is_as_small_as_it_gets() {
+        let (read, archive) = (settled(false), settled(true));
+        assert!(archive.0 < read.0, "{} and {} bytes", archive.0, read.0);
+        assert!(archive.1 == read.1 && read.1.len() == 50, "{} samples", read.1.len());
     }
 }
