@@ -98,6 +98,9 @@ mod options;
 mod stats;
 
 #[cfg(all(test, not(loom)))]
+#[path = "../../storage/tests/checksums/mod.rs"]
+mod checksums;
+#[cfg(all(test, not(loom)))]
 mod faults;
 #[cfg(all(test, not(loom)))]
 mod full;

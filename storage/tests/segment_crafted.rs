@@ -125,6 +125,10 @@ fn chunks_that_many_series_claim_are_read_and_counted_once() {
     assert_eq!((report.chunks, report.samples), (CLAIMING as u64, CLAIMING as u64 * 40));
     assert!(damage.places().iter().any(|e| e.to_string().contains("chunks of series 2 belong to another one")));
     assert_eq!(segment.chunks().filter(Result::is_ok).count(), CLAIMING as usize);
+    let mut walk = segment.walk();
+    let spans: Vec<_> = (0..segment.series_count()).map(|i| walk.spans(i).map(Iterator::count)).collect();
+    let found = spans.iter().flatten().sum::<usize>();
+    assert_eq!(found, CLAIMING as usize, "{spans:?}");
 }
 
 /// The sections that tell of labels, to be written as no writer does.
@@ -288,6 +292,9 @@ fn label_sets_and_postings_that_many_claim_are_read_once() {
         }
         let (fs, path) = crafted.file();
         let segment = Segment::open(&fs, path).unwrap();
+        let mut walk = segment.walk();
+        let labels: Vec<_> = (0..3).map(|i| walk.labels(i).map_err(|e| e.to_string())).collect();
+        assert!(matches!(&labels[2], Err(e) if e.contains("labels of series 2 belong to another one")), "{labels:?}");
         let (_, damage) = segment.survey();
         let told = |what: &str| damage.places().iter().any(|e| e.to_string().contains(what));
         assert!(told("labels of series 2 belong to another one"));

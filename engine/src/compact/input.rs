@@ -105,12 +105,10 @@ fn count(segment: &Segment, mask: &Mask, gets_on: &dyn Fn()) -> Result<u64, Read
     } else {
         named.extend(0..segment.series_count());
     }
-    let mut samples = 0;
-    let mut columns = Columns::default();
+    let (mut samples, mut columns, mut walk) = (0, Columns::default(), segment.walk());
     for ordinal in named {
-        let labels = segment.labels(ordinal)?;
-        let hidden = mask.hidden(&labels);
-        for span in segment.spans(ordinal)? {
+        let hidden = mask.hidden(&walk.labels(ordinal)?);
+        for span in walk.spans(ordinal)? {
             let span = span?;
             gets_on();
             match touch(&span, &hidden) {

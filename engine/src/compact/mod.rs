@@ -22,6 +22,8 @@ pub(crate) use graveyard::Graveyard;
 use crate::error::CompactError;
 
 #[cfg(test)]
+mod crafted_tests;
+#[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
 mod plan_tests;

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use tidegauge_query::merge::Merge;
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::model::{Labels, SeqNo, SeqRange, TimeRange, Timestamp};
-use tidegauge_storage::segment::{ChunkSpan, Segment, SegmentHeader, SegmentInfo, SegmentWriter, WriteError};
+use tidegauge_storage::segment::{ChunkSpan, Segment, SegmentHeader, SegmentInfo, SegmentWriter, Walk, WriteError};
 use tidegauge_storage::source::{ColumnCursor, ReadError};
 
 use super::input::{Input, Touch, touch};
@@ -119,11 +119,12 @@ fn weights(inputs: &[Input], target: &Target<'_>) -> Result<Vec<(i64, u64)>, Run
     let mut weights = Vec::new();
     let mut n = 0usize;
     for Input { segment, .. } in inputs {
+        let mut walk = segment.walk();
         for ordinal in 0..segment.series_count() {
             if !(target.go_on)() {
                 return Err(RunError::Interrupted);
             }
-            for span in segment.spans(ordinal)? {
+            for span in walk.spans(ordinal)? {
                 let span = span?;
                 if n.is_multiple_of(step) {
                     weights.push((span.first, u64::from(span.value_bytes)));
@@ -139,14 +140,32 @@ fn weights(inputs: &[Input], target: &Target<'_>) -> Result<Vec<(i64, u64)>, Run
 /// One input, at the series that comes next.
 struct Lane<'a> {
     input: &'a Input,
+    walk: Walk<'a>,
     ordinal: u32,
     labels: Option<Labels>,
 }
 
-impl Lane<'_> {
+impl<'a> Lane<'a> {
+    fn new(input: &'a Input) -> Self {
+        Self { input, walk: input.segment.walk(), ordinal: 0, labels: None }
+    }
+
     fn load(&mut self) -> Result<(), ReadError> {
         let more = self.ordinal < self.input.segment.series_count();
-        self.labels = more.then(|| self.input.source().labels(self.ordinal)).transpose()?;
+        self.labels = more.then(|| self.walk.labels(self.ordinal)).transpose()?;
+        Ok(())
+    }
+
+    /// Adds the chunks of the series at hand that have something left in `range`; they are of its part number `part`.
+    fn find(&mut self, range: &TimeRange, part: usize, chunks: &mut Vec<Found>) -> Result<(), ReadError> {
+        let hidden = self.labels.as_ref().map(|labels| self.input.hidden(labels)).unwrap_or_default();
+        for span in self.walk.spans(self.ordinal)? {
+            let span = span?;
+            let touched = touch(&span, &hidden);
+            if touched != Touch::All && covering(span.first, span.last).overlaps(range) {
+                chunks.push(Found { part, span, whole: touched == Touch::None });
+            }
+        }
         Ok(())
     }
 }
@@ -203,39 +222,30 @@ impl<'a> Slice<'a> {
     fn write_all(&mut self) -> Result<(), RunError> {
         let inside = |input: &&Input| input.segment.info().time_range.is_some_and(|r| r.overlaps(&self.range));
         let inputs = self.inputs.iter().filter(inside);
-        let mut lanes: Vec<Lane<'a>> = inputs.map(|input| Lane { input, ordinal: 0, labels: None }).collect();
+        let mut lanes: Vec<Lane<'a>> = inputs.map(Lane::new).collect();
         lanes.iter_mut().try_for_each(Lane::load)?;
         while let Some(labels) = lanes.iter().filter_map(|lane| lane.labels.as_ref()).min().cloned() {
             self.go_on()?;
-            let mut parts = Vec::new();
-            for lane in &mut lanes {
-                if lane.labels.as_ref() == Some(&labels) {
-                    parts.push((lane.input, lane.ordinal));
-                    lane.ordinal += 1;
-                    lane.load()?;
-                }
+            let (mut parts, mut chunks) = (Vec::new(), Vec::new());
+            for lane in lanes.iter_mut().filter(|lane| lane.labels.as_ref() == Some(&labels)) {
+                lane.find(&self.range, parts.len(), &mut chunks)?;
+                parts.push((lane.input, lane.ordinal));
+                lane.ordinal += 1;
+                lane.load()?;
             }
-            self.write_series(&labels, &parts)?;
+            self.write_series(&labels, &parts, chunks)?;
         }
         Ok(())
     }
 
-    fn write_series(&mut self, labels: &Labels, parts: &[Part<'a>]) -> Result<(), RunError> {
-        let mut chunks: Vec<Found> = Vec::new();
-        let mut max_seq = SeqNo(0);
-        for (part, &(input, ordinal)) in parts.iter().enumerate() {
-            let hidden = input.hidden(labels);
-            for span in input.segment.spans(ordinal)? {
-                let span = span?;
-                let touched = touch(&span, &hidden);
-                if touched != Touch::All && covering(span.first, span.last).overlaps(&self.range) {
-                    chunks.push(Found { part, span, whole: touched == Touch::None });
-                }
-            }
-            max_seq = max_seq.max(input.segment.max_seq(ordinal)?);
-        }
+    /// A series of which `chunks` are left.
+    fn write_series(&mut self, labels: &Labels, parts: &[Part<'a>], mut chunks: Vec<Found>) -> Result<(), RunError> {
         if chunks.is_empty() {
             return Ok(());
+        }
+        let mut max_seq = SeqNo(0);
+        for &(input, ordinal) in parts {
+            max_seq = max_seq.max(input.segment.max_seq(ordinal)?);
         }
         chunks.sort_unstable_by_key(|chunk| chunk.span.first);
         self.writer()?.begin_series(labels, max_seq)?;

@@ -1,8 +1,5 @@
 //! P5: of a damaged segment salvage loses what nobody can tell any more, and nothing else.
 
-#[path = "../../../storage/tests/checksums/mod.rs"]
-mod checksums;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +12,7 @@ use tidegauge_storage::source::ReadError;
 
 use super::tests::{Contents, contents, path_of, push, quarantined, settle, try_open};
 use super::{Recovery, RecoveryReport};
+use crate::checksums;
 use crate::core::SeriesSample;
 use crate::error::OpenError;
 use crate::options::Level;

@@ -27,7 +27,7 @@ pub use error::WriteError;
 pub use format::{SEGMENT_VERSION, STATS_SAMPLES_MIN};
 pub use reader::{
     ChunkInfo, ChunkSpan, DamagedPlaces, EncodedChunk, Expected, LostChunk, Mended, Salvage, Segment, VectorInfo,
-    VerifyReport,
+    VerifyReport, Walk,
 };
 pub use writer::{SegmentHeader, SegmentWriter};
 

@@ -1,5 +1,7 @@
 //! Chunks as they lie in the file, for those who move them without decoding.
 
+use std::ops::Range;
+
 use super::Segment;
 use crate::chunk::ChunkStats;
 use crate::segment::format::{Chunk, TimestampsRecord};
@@ -36,8 +38,15 @@ impl Segment {
     /// # Errors
     /// [`ReadError`] if the directory is damaged.
     pub fn spans(&self, ordinal: u32) -> Result<impl Iterator<Item = Result<ChunkSpan, ReadError>> + '_, ReadError> {
+        Ok(self.spans_of(self.chunk_range(ordinal)?))
+    }
+
+    pub(super) fn spans_of(
+        &self,
+        numbers: Range<usize>,
+    ) -> impl Iterator<Item = Result<ChunkSpan, ReadError>> + use<'_> {
         let mut before = None;
-        Ok(self.chunk_range(ordinal)?.map(move |number| {
+        numbers.map(move |number| {
             let (chunk, timestamps) = self.chunk(number)?;
             if timestamps.last < timestamps.first || before.is_some_and(|last| last >= timestamps.first) {
                 return Err(self.corrupt_at(timestamps.offset, "chunks of a series overlap".to_owned()));
@@ -50,7 +59,7 @@ impl Segment {
                 count: u32::from(timestamps.count),
                 value_bytes: u32::from(chunk.len),
             })
-        }))
+        })
     }
 
     /// The stored columns of a chunk that [`spans`](Self::spans) named.

@@ -15,6 +15,7 @@ mod source;
 mod statistics;
 mod unclaimed;
 mod verify;
+mod walk;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -35,6 +36,7 @@ pub use inspect::{ChunkInfo, VectorInfo};
 pub use places::DamagedPlaces;
 pub use salvage::{Expected, LostChunk, Mended, Salvage};
 pub use verify::VerifyReport;
+pub use walk::Walk;
 
 /// An open segment. Cheap to clone is only its map; share it in an `Arc`.
 ///

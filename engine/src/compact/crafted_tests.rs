@@ -1,0 +1,138 @@
+//! Segments that no writer leaves, under right checksums, beside sound ones.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::fs::sim::SimFs;
+use tidegauge_storage::model::{LabelLimits, Labels, MatchOp, Matcher, SeqNo, SeqRange, TimeRange, Tombstone};
+use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentWriter, file_name};
+use tidegauge_storage::source::{Columns, ReadError};
+
+use super::input::{Hidden, Input};
+use super::run::{RunError, Target, run, slices};
+use crate::checksums::{fix_outline, put_u32, u64_at};
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// Sections of a segment's index, in the order of docs/format/segment.md.
+const SERIES: usize = 3;
+const STRINGS: usize = 7;
+
+/// Where a section lies.
+fn section(bytes: &[u8], number: usize) -> Range<usize> {
+    let footer = bytes.len() - crate::checksums::SEGMENT_FOOTER + number * 24;
+    let start = u64_at(bytes, footer) as usize;
+    start..start + u64_at(bytes, footer + 8) as usize
+}
+
+/// Puts the label sets of the hosts 1 and 2 in the wrong order.
+fn disorder(bytes: &mut [u8]) {
+    let strings = section(bytes, STRINGS);
+    for byte in &mut bytes[strings] {
+        *byte = match *byte {
+            b'1' => b'2',
+            b'2' => b'1',
+            other => other,
+        };
+    }
+    fix_outline(bytes);
+}
+
+/// Lets every other series claim the chunks of all, and the others none.
+fn claim(bytes: &mut [u8]) {
+    let records = section(bytes, SERIES);
+    let all = (records.len() / 36) as u32;
+    for (record, first) in records.step_by(36).zip([0, all].into_iter().cycle()) {
+        put_u32(bytes, record + 32, first);
+    }
+    fix_outline(bytes);
+}
+
+fn replace(fs: &dyn Fs, path: &Path, bytes: &[u8]) {
+    fs.remove(path).unwrap();
+    fs.create(path).unwrap().write_all_at(0, bytes).unwrap();
+}
+
+fn dir() -> PathBuf {
+    PathBuf::from("d")
+}
+
+/// A segment of `series` series of a chunk each, each behind the one before, changed afterwards.
+fn crafted(series: u64, change: impl Fn(&mut [u8])) -> (Arc<dyn Fs>, Arc<Segment>) {
+    let fs: Arc<dyn Fs> = Arc::new(SimFs::new());
+    fs.create_dir_all(&dir()).unwrap();
+    let seq_range = SeqRange { start: SeqNo(1), end: SeqNo(2) };
+    let header = SegmentHeader { store_id: 7, seq_range, ..SegmentHeader::default() };
+    let mut writer = SegmentWriter::create(Arc::clone(&fs), &dir(), 1, header).unwrap();
+    for i in 0..series {
+        let host = i.to_string();
+        let labels = Labels::new([("__name__", "cpu"), ("host", &host)], &LabelLimits::DEFAULT).unwrap();
+        let at = i as i64 * 100;
+        let columns = Columns { timestamps: (at..at + 40).collect(), values: vec![0.5; 40] };
+        writer.push_series(&labels, &columns, SeqNo(1)).unwrap();
+    }
+    writer.finish().unwrap();
+    let path = dir().join(file_name(1));
+    let mut bytes = fs.map(&path).unwrap().to_vec();
+    change(&mut bytes);
+    replace(&*fs, &path, &bytes);
+    let segment = Arc::new(Segment::open(&*fs, &path).unwrap());
+    (fs, segment)
+}
+
+/// What a compaction of the segment ends with.
+fn compacted(fs: &Arc<dyn Fs>, segment: &Arc<Segment>, segment_bytes: u64) -> String {
+    let next = AtomicU64::new(2);
+    let (dir, next_id) = (dir(), || next.fetch_add(1, Ordering::Relaxed));
+    let target = Target { fs, dir: &dir, store_id: 7, opening: 1, next_id: &next_id, segment_bytes, go_on: &|| true };
+    let inputs = [Input::new(Arc::clone(segment), &[], &Arc::default())];
+    if segment_bytes < segment.info().file_bytes {
+        // Where outputs are parted is found by the weight of all chunks.
+        return named(slices(&inputs, &[], &target).unwrap_err());
+    }
+    named(run(&inputs, &[], false, &target, &mut Vec::new()).unwrap_err())
+}
+
+/// What is wrong, if it is the segment and not the disk that is blamed.
+fn named(error: RunError) -> String {
+    match error {
+        RunError::Read(error @ ReadError::Corrupt { .. }) => error.to_string(),
+        other => panic!("{other}"),
+    }
+}
+
+/// Half a megabyte in which thousands of series claim the same ten thousand chunks could keep the compactor busy for hours,
+/// once a delete named those series and no other: it counted what was hidden of each claim as if it were the series' own.
+#[test]
+fn chunks_that_many_series_claim_are_counted_once_and_not_compacted() {
+    let (fs, segment) = crafted(8, claim);
+    let tombstone = |matcher| {
+        let matchers = vec![matcher];
+        Arc::new(Tombstone { seq: SeqNo(9), matchers, range: TimeRange::ALL, created: 0 })
+    };
+    let count = |matcher| {
+        let steps = AtomicU64::new(0);
+        let step = || {
+            steps.fetch_add(1, Ordering::Relaxed);
+        };
+        let found = Hidden::count(&segment, &[tombstone(matcher)], &Arc::default(), None, &step);
+        (found.map(|found| found.map_or(0, |found| found.samples)), steps.into_inner())
+    };
+    let (found, steps) = count(Matcher::new("host", MatchOp::Regex, "0|2|4|6").unwrap());
+    assert_eq!(steps, 8, "each chunk once, and no more: {found:?}");
+    assert!(found.is_err_and(|e| e.to_string().contains("series 2 belong to another one")));
+    assert_eq!(count(Matcher::equal("host", "6")).0.unwrap(), 8 * 40, "who is asked for alone has them");
+    for segment_bytes in [1, 1 << 30] {
+        let why = compacted(&fs, &segment, segment_bytes);
+        assert!(why.contains("chunks of series 1"), "{segment_bytes}: {why}");
+    }
+}
+
+/// Label sets out of order were blamed on the disk.
+#[test]
+fn series_that_are_not_in_order_are_damage_of_the_segment_that_has_them() {
+    let (fs, segment) = crafted(4, disorder);
+    let why = compacted(&fs, &segment, 1 << 30);
+    assert!(why.contains("is not in order") && why.contains(&file_name(1)), "{why}");
+}
