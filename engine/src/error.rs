@@ -387,7 +387,8 @@ pub enum FlushError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CompactError {
-    /// The disk is full. Make space: compaction goes on by itself.
+    /// The disk is full. What needs less space, and gives some back, was done. Make space: compaction goes on by itself,
+    /// within five minutes.
     #[error("no space on the disk: make some; compaction goes on by itself")]
     DiskFull,
     /// No more files may be opened. Raise the limit: compaction goes on by itself.
@@ -399,9 +400,9 @@ pub enum CompactError {
         /// What is wrong, and in which file.
         cause: String,
     },
-    /// A new segment could not be written. Nothing stored was changed; compaction begins again when the engine is
-    /// opened again.
-    #[error("compaction has stopped, nothing stored was changed: {cause}; check the disk, then reopen")]
+    /// A new segment could not be written. Nothing stored was changed. Check the disk: compaction is tried again by itself,
+    /// after pauses of up to five minutes; what is over age, or too much, goes meanwhile where that takes no new segment.
+    #[error("a compaction failed, nothing stored was changed: {cause}; check the disk; it is tried again by itself")]
     Failed {
         /// What the operating system says.
         cause: String,

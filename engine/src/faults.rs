@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::{Fault, SimFs};
+use tidegauge_storage::manifest::{Retention, RetentionRule};
 use tidegauge_storage::model::{TimeRange, Timestamp};
 use tidegauge_storage::source::Columns;
 
@@ -17,6 +18,7 @@ use crate::options::{Builder, Durability, Level};
 use crate::registry::SeriesId;
 use crate::ring::BackPressure;
 use crate::subscribe::RecvError;
+use crate::watch::Warning;
 
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
@@ -297,4 +299,59 @@ fn p4_a_compaction_that_may_open_no_more_files_goes_on_later() {
         operation += 1;
     }
     assert!(refused >= 2, "{refused} were refused: a file to be made, and a folder to be synced");
+}
+
+/// One failed write of a compaction ended all compaction until the next opening, and retention and the return of deleted
+/// space with it, while pushes went on and nobody was told.
+#[test]
+fn p4_a_compaction_that_fails_is_told_and_ends_neither_retention_nor_compaction() {
+    let (mut failed, mut poisoned, mut operation) = (0, Vec::new(), 1);
+    loop {
+        let fs = SimFs::new();
+        let (tell, told) = std::sync::mpsc::channel();
+        let mut builder = Builder::new(None).durability(Durability::Memory).background_compaction(false);
+        builder = builder.on_warning(move |warning| drop(tell.send(warning.clone())));
+        builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+        let engine = builder.open().unwrap();
+        let flush = |t: i64| {
+            let ack = engine.push(series(&engine, 1), Timestamp::from_nanos(t), 1.0).unwrap();
+            engine.wait(ack, Level::Visible, SOON).unwrap();
+            engine.flush().unwrap();
+        };
+        (0..2).for_each(flush);
+        let at = fs.operations() + operation;
+        fs.fail_at(at, Fault::Io);
+        match engine.compact() {
+            Ok(()) => assert!(!engine.stats().compaction_failing),
+            Err(CompactError::Poisoned(why)) => poisoned.push(why.cause),
+            Err(why @ CompactError::Failed { .. }) => {
+                failed += 1;
+                assert!(engine.stats().compaction_failing && engine.is_healthy().is_ok());
+                // Everything here is of 1970. It goes though no segment may be written now.
+                if failed == 1 {
+                    assert_eq!(told.recv_timeout(SOON), Ok(Warning::Compaction(why)));
+                    let rule = RetentionRule { matchers: Vec::new(), max_age: Some(Duration::from_secs(3600)) };
+                    engine.set_retention(Retention { rules: vec![rule], max_bytes: None }).unwrap();
+                    let deadline = Instant::now() + SOON;
+                    while engine.stats().segments > 0 {
+                        assert!(Instant::now() < deadline, "retention gives nothing back");
+                        std::thread::yield_now();
+                    }
+                    let now = crate::clock::now().nanos();
+                    (now..now + 2).for_each(flush);
+                }
+                engine.compact().unwrap();
+                assert!(engine.stats().segments == 1 && !engine.stats().compaction_failing);
+                assert_eq!(told.try_iter().count(), 0, "once");
+            }
+            Err(e) => panic!("at {operation}: {e}"),
+        }
+        if fs.operations() < at {
+            break;
+        }
+        operation += 1;
+    }
+    assert!(failed >= 3, "{failed} failed: a file to be made, to be written, to be synced");
+    let folder = poisoned.iter().filter(|why| why.contains("the folder of the segments cannot be synced")).count();
+    assert!(folder == 1 && poisoned.len() > 1, "what flushes need, too, poisons: {poisoned:?}");
 }

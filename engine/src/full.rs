@@ -10,7 +10,7 @@ use tidegauge_storage::model::{Matcher, TimeRange, Timestamp};
 
 use crate::core::SeriesSample;
 use crate::engine::Engine;
-use crate::error::{CommitError, DeleteError, PushError, WaitError};
+use crate::error::{CommitError, CompactError, DeleteError, PushError, WaitError};
 use crate::faults::{SOON, reached, series};
 use crate::gate::Shortage;
 use crate::ingest::Request;
@@ -134,6 +134,31 @@ fn p4_a_full_disk_takes_deletes_and_resumes_with_the_space_they_give_back() {
     let expected = counts(&engine);
     engine.close().unwrap();
     assert_eq!(counts(&open(&fs, Durability::Sync)), expected);
+}
+
+/// A merge that was due, and did not fit, was tried first each time: what a delete had hidden of another segment, which
+/// takes a tenth of the space to be written anew, never gave its space back.
+#[test]
+fn p4_on_a_full_disk_a_merge_that_does_not_fit_keeps_no_deleted_space() {
+    let fs = SimFs::new();
+    let engine = open(&fs, Durability::Sync);
+    for host in 0..3 {
+        fill(&engine, host, SAMPLES);
+        engine.flush().unwrap();
+    }
+    delete(&engine, 1, at(0)..at(SAMPLES / 10 * 9)).unwrap();
+    let (before, expected) = (engine.stats().segment_bytes, counts(&engine));
+    fs.set_capacity(Some(used(&fs) + before / 3 / 4));
+    // Once more, too: it is no matter of which comes first.
+    for round in 0..2 {
+        assert_eq!(engine.compact(), Err(CompactError::DiskFull), "{round}: all of it does not fit");
+        let left = engine.stats().segment_bytes;
+        assert!(left < before / 10 * 8, "{round}: {left} of {before} bytes are left");
+    }
+    assert_eq!((engine.stats().tombstones, counts(&engine)), (0, expected.clone()), "the delete is carried out");
+    fs.set_capacity(None);
+    engine.compact().unwrap();
+    assert_eq!((engine.stats().segments, counts(&engine)), (1, expected));
 }
 
 /// Who waited for a push that was under way when the disk ran full outwaited his patience, without a reason.

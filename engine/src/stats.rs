@@ -30,6 +30,7 @@ pub(crate) struct Counters {
     compact_nanos: AtomicU64,
     compactions_failed: AtomicU64,
     compacting: AtomicBool,
+    compaction_failing: AtomicBool,
     subscriptions: AtomicU64,
     missed_by_subscriptions: AtomicU64,
     holds: AtomicU64,
@@ -66,6 +67,7 @@ impl Default for Counters {
             compact_nanos: AtomicU64::new(0),
             compactions_failed: AtomicU64::new(0),
             compacting: AtomicBool::new(false),
+            compaction_failing: AtomicBool::new(false),
             subscriptions: AtomicU64::new(0),
             missed_by_subscriptions: AtomicU64::new(0),
             holds: AtomicU64::new(0),
@@ -179,6 +181,11 @@ impl Counters {
 
     pub(crate) fn compaction_failed(&self) {
         self.compactions_failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether what compaction writes fails, for something else than space or files. Answers whether it did before.
+    pub(crate) fn compaction_failing(&self, failing: bool) -> bool {
+        self.compaction_failing.swap(failing, Ordering::Relaxed)
     }
 }
 
@@ -299,6 +306,9 @@ pub struct Stats {
     pub compactions_failed: u64,
     /// Whether a compaction job runs now.
     pub compacting: bool,
+    /// Whether what compaction writes fails, for another cause than space or files that have run out: it is tried again by
+    /// itself, and [`Warning::Compaction`](crate::stats::Warning::Compaction) has told why. Alert on it.
+    pub compaction_failing: bool,
     /// fdatasync of the log.
     pub fdatasync: Quantiles,
     /// One push in 1,024, by the wall clock: also what it waited for a full lane.
@@ -410,6 +420,7 @@ impl Stats {
             compact_nanos: read(&counters.compact_nanos),
             compactions_failed: read(&counters.compactions_failed),
             compacting: counters.compacting.load(Ordering::Relaxed),
+            compaction_failing: counters.compaction_failing.load(Ordering::Relaxed),
             fdatasync: counters.fdatasync.quantiles(),
             push: counters.push.quantiles(),
             query: counters.query.quantiles(),

@@ -153,6 +153,8 @@ fn engine_metrics(list: &mut List, s: &Stats) {
     list.counter("tidegauge_compactions_total", "Compaction jobs done.", s.compactions);
     list.counter("tidegauge_compactions_failed_total", "Compaction jobs that failed.", s.compactions_failed);
     list.gauge("tidegauge_compacting", "1 while a compaction job runs.", f64::from(u8::from(s.compacting)));
+    let help = "1 while what compaction writes fails, for another cause than space or open files.";
+    list.gauge("tidegauge_compaction_failing", help, f64::from(u8::from(s.compaction_failing)));
     let help = "Bytes of the segments that compaction replaced.";
     list.counter("tidegauge_compacted_bytes_in_total", help, s.compacted_bytes_in);
     let help = "Bytes of the segments that compaction made.";
@@ -290,7 +292,7 @@ mod tests {
     use super::*;
 
     /// Where each of the engine's statistics is shown.
-    const SHOWN: [(&str, &str); 61] = [
+    const SHOWN: [(&str, &str); 62] = [
         ("series", "tidegauge_series"),
         ("series_evicted", "tidegauge_series_evicted_total"),
         ("eviction_nanos", "tidegauge_eviction_seconds_total"),
@@ -323,6 +325,7 @@ mod tests {
         ("compact_nanos", "tidegauge_compact_seconds_total"),
         ("compactions_failed", "tidegauge_compactions_failed_total"),
         ("compacting", "tidegauge_compacting"),
+        ("compaction_failing", "tidegauge_compaction_failing"),
         ("fdatasync", "tidegauge_fdatasync_seconds_count"),
         ("push", "tidegauge_push_seconds_count"),
         ("query", "tidegauge_engine_query_seconds_count"),

@@ -9,13 +9,14 @@ use tidegauge_storage::fs::{Fs, is_exhausted};
 use tidegauge_storage::manifest::{Edit, Manifest, ManifestError};
 use tidegauge_storage::model::{SeqNo, Timestamp, Tombstone};
 use tidegauge_storage::segment::{Segment, SegmentInfo, WriteError, file_name, id_of};
-use tidegauge_storage::source::{AgeMask, ReadError};
+use tidegauge_storage::source::{AgeMask, ReadError, SampleSource};
 
 use super::crew::{Crew, Ended};
 use super::desk::Next;
 use super::input::Input;
 use super::look::{Due, Found, Look, Looked};
 use super::plan::{Job, Piece, Rules, Why};
+use super::restraint::{May, Restraint};
 use super::run::{RunError, Target, discard, run};
 use super::{CompactError, Graveyard};
 use crate::clock;
@@ -24,11 +25,11 @@ use crate::flush::reference;
 use crate::gate::Shortage;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::watch::{Worker, Working};
+use crate::watch::{Warning, Worker, Working};
 
 /// Looks for something to do at least this often.
 const IDLE: Duration = Duration::from_secs(60);
-/// A full disk is asked again after this.
+/// What could not be committed for want of space is tried again after this.
 const SPACE_RETRY: Duration = Duration::from_secs(5);
 /// While a flush is behind, this is how long compaction leaves it the machine.
 const YIELD: Duration = Duration::from_millis(5);
@@ -69,6 +70,7 @@ const FAN: usize = 4;
 pub(crate) struct Compactor {
     parts: CompactorParts,
     looked: Looked,
+    restraint: Restraint,
     /// Made when there is something to do.
     crew: Option<Crew>,
 }
@@ -97,14 +99,16 @@ impl Failure {
 
 impl Compactor {
     pub(crate) fn new(parts: CompactorParts) -> Self {
-        Self { parts, looked: Looked::default(), crew: None }
+        Self { parts, looked: Looked::default(), restraint: Restraint::default(), crew: None }
     }
 
-    /// The thread's life.
+    /// The thread's life. Only what ends the engine ends it: a failed job has written a file that nobody names, and its
+    /// next try writes another one.
     pub(crate) fn run(&mut self) {
         let core = Arc::clone(&self.parts.core);
+        let mut idle = IDLE;
         loop {
-            let (all, asked) = match core.compactions.next(IDLE) {
+            let (all, asked) = match core.compactions.next(idle) {
                 Next::Stop => return,
                 Next::All(asked) => (true, asked),
                 Next::Due => (false, 0),
@@ -114,61 +118,68 @@ impl Compactor {
                 parts.graveyard.sweep(&|| work.gets_on());
             };
             sweep(&self.parts);
-            let result = self.drop_oldest().and_then(|()| self.work(all));
+            // Each whether the other failed or not: what one of them frees the other may need.
+            let dropped = self.drop_oldest();
+            let result = self.work(all).and(dropped);
             sweep(&self.parts);
             if all {
                 core.compactions.ended(asked, result.clone());
             }
+            idle = self.restraint.left(Instant::now()).unwrap_or(IDLE).min(IDLE);
             match result {
-                Err(CompactError::DiskFull | CompactError::OutOfFiles) => {
-                    if core.compactions.pause(SPACE_RETRY) {
-                        return;
-                    }
-                    core.compactions.tell();
-                }
                 Err(CompactError::Poisoned(cause)) => return core.compactions.gone(CompactError::Poisoned(cause)),
-                Err(CompactError::Failed { cause }) => {
-                    // Nothing stored was changed; but this disk does not take what we write.
-                    return core.compactions.gone(CompactError::Failed { cause });
-                }
-                _ => {}
+                Ok(()) | Err(CompactError::Damaged { .. }) => {}
+                Err(_) => idle = idle.min(SPACE_RETRY),
             }
         }
     }
 
-    /// Jobs as long as anything is worth one, as many at a time as there are threads.
+    /// Jobs as long as anything is worth one, as many at a time as there are threads. After one that failed, those that
+    /// the [restraint](Restraint) leaves.
     fn work(&mut self, all: bool) -> Result<(), CompactError> {
-        let Self { parts, looked, crew } = self;
+        let Self { parts, looked, restraint, crew } = self;
         if let Some(poisoned) = parts.core.gate.poisoned() {
             return Err(poisoned.into());
         }
+        // Who asks for all of it may have mended what was wrong.
+        let mut may = if all { May::Everything } else { restraint.may(Instant::now()) };
         // Most looks find nothing: an engine that has nothing to compact has no threads for it.
-        if let Look::Nothing(found) = looked.look(parts, all, &[]) {
+        if let Look::Nothing(found) = looked.look(parts, all, may, &[]) {
+            if may == May::Everything {
+                parts.is_well(restraint);
+            }
             return parts.forget_deletes(&found);
         }
         if crew.is_none() {
-            *crew = Some(Crew::new(parts.options.threads).map_err(|cause| CompactError::Failed { cause })?);
+            let made = Crew::new(parts.options.threads).map_err(|cause| CompactError::Failed { cause });
+            *crew = Some(made.inspect_err(|error| parts.is_failing(error))?);
         }
         let crew = crew.as_ref().expect("made above");
         let (parts, ended) = (&*parts, Ended::default());
         crew.scope(|scope| {
-            let mut running: Vec<Due> = Vec::new();
-            let (mut result, mut damaged) = (Ok(()), Ok(()));
+            let (mut running, mut begun): (Vec<Due>, May) = (Vec::new(), may);
+            let (mut result, mut damaged, mut over) = (Ok(()), Ok(()), false);
             loop {
-                while result.is_ok() && running.len() < crew.threads() {
+                let most = if may == May::Everything { crew.threads() } else { 1 };
+                // What is begun after a failure has the space that the others take for itself.
+                while !over && running.len() < most && (running.is_empty() || begun == may) {
                     if let Some(poisoned) = parts.core.gate.poisoned() {
-                        result = Err(poisoned.into());
+                        (result, over) = (Err(poisoned.into()), true);
                         break;
                     }
-                    let (due, inputs, ages) = match looked.look(parts, all, &running) {
+                    let (due, inputs, ages) = match looked.look(parts, all, may, &running) {
                         Look::Due(due, inputs, ages) => (due, inputs, ages),
                         Look::Later => break,
                         Look::Nothing(found) if running.is_empty() => {
                             parts.core.counters.compacting(false);
-                            return parts.forget_deletes(&found).and(damaged);
+                            if may == May::Everything {
+                                parts.is_well(restraint);
+                            }
+                            return result.and(parts.forget_deletes(&found)).and(damaged);
                         }
                         Look::Nothing(_) => break,
                     };
+                    begun = may;
                     running.push(due.clone());
                     let ended = &ended;
                     scope.spawn(move |_| ended.tell(due.job.clone(), || parts.carry_out(&due.job, inputs, &ages)));
@@ -179,11 +190,20 @@ impl Compactor {
                 }
                 let (job, how) = ended.next();
                 running.retain(|due| due.job != job);
-                if let Err(failure) = how {
-                    match judged(parts, looked, &job, failure) {
-                        Err(error @ CompactError::Damaged { .. }) => damaged = Err(error),
-                        Err(error) if result.is_ok() => result = Err(error),
-                        _ => {}
+                match how.or_else(|failure| judged(parts, looked, &job, failure)) {
+                    Ok(()) if job.why != Why::Drop => {
+                        parts.core.counters.compaction_failing(false);
+                    }
+                    Ok(()) if restraint.freed() => may = may.min(May::Free),
+                    Ok(()) => {}
+                    Err(error @ CompactError::Damaged { .. }) => damaged = Err(error),
+                    Err(error @ CompactError::Closed) => (result, over) = (result.and(Err(error)), true),
+                    Err(error) => {
+                        match restraint.failed(begun, &error, Instant::now()) {
+                            Some(left) => may = may.max(left),
+                            None => over = true,
+                        }
+                        result = result.and(Err(error));
                     }
                 }
             }
@@ -227,6 +247,7 @@ impl Compactor {
             core.versions.compacted(&ids, &[]);
         }
         graveyard.bury(dropped, &|| work.gets_on());
+        self.restraint.freed();
         Ok(())
     }
 }
@@ -245,9 +266,28 @@ fn judged(parts: &CompactorParts, looked: &mut Looked, job: &Job, failure: Failu
             // What cannot be read stays where it is, for queries to tell and for salvage.
             let file = file_of(&error).and_then(|file| id_of(file.file_name()?.to_str()?));
             looked.freeze(job.inputs.iter().copied().filter(|&id| file.is_none_or(|file| file == id)));
-            Err(CompactError::Damaged { cause: error.to_string() })
+            Err(parts.is_damaged(&error))
         }
-        Failure::Run(error) => Err(CompactError::Failed { cause: error.to_string() }),
+        // Sound inputs give nothing that is out of order, and no chunk that cannot be taken over.
+        Failure::Run(RunError::Write(
+            error @ (WriteError::SeriesNotAscending { .. }
+            | WriteError::SamplesNotAscending { .. }
+            | WriteError::Chunk(_)),
+        )) => {
+            looked.freeze(job.inputs.iter().copied());
+            Err(parts.is_damaged(&error))
+        }
+        // The file is ours, and the next try writes another one. The folder is not: what a failed sync of it has lost may be
+        // the name of what a flush has made, and no later sync brings that back.
+        Failure::Run(RunError::Write(WriteError::Io { file, source })) if file == parts.dir => {
+            parts.core.poison(format!("the folder of the segments cannot be synced: {source}"));
+            Ok(())
+        }
+        Failure::Run(error) => {
+            let error = CompactError::Failed { cause: error.to_string() };
+            parts.is_failing(&error);
+            Err(error)
+        }
         Failure::Manifest(error) => {
             parts.core.poison(format!("a compaction cannot be committed: {error}"));
             Ok(())
@@ -256,6 +296,26 @@ fn judged(parts: &CompactorParts, looked: &mut Looked, job: &Job, failure: Failu
 }
 
 impl CompactorParts {
+    /// Tells of a segment that cannot be read.
+    fn is_damaged(&self, error: &dyn std::error::Error) -> CompactError {
+        let error = CompactError::Damaged { cause: error.to_string() };
+        self.core.watched.tell(Warning::Compaction(error.clone()));
+        error
+    }
+
+    /// Tells, once, that what is written fails.
+    fn is_failing(&self, error: &CompactError) {
+        if !self.core.counters.compaction_failing(true) {
+            self.core.watched.tell(Warning::Compaction(error.clone()));
+        }
+    }
+
+    /// All that was worth a job was done.
+    fn is_well(&self, restraint: &mut Restraint) {
+        restraint.lift();
+        self.core.counters.compaction_failing(false);
+    }
+
     /// What is worth it now.
     pub(super) fn rules(&self, all: bool) -> Rules {
         let CompactOptions { segment_bytes, segment_span, cold_after, .. } = self.options;
@@ -324,16 +384,23 @@ impl CompactorParts {
     /// Forgets the deletes that hide nothing any more: not in a segment, and not in a memtable (K9).
     fn forget_deletes(&self, found: &Found) -> Result<(), CompactError> {
         let Found { version, settled, pieces } = found;
+        let core = &self.core;
+        let work = core.watched.begin(Worker::Compact, "forgetting deletes that are carried out");
+        // What a delete hides of a segment that cannot be read is not known. It hides nothing where it names no series.
+        let may_name = |t: &Tombstone, id: u64| {
+            work.gets_on();
+            let segment = version.segments.iter().find(|s| s.info().id == id);
+            segment.is_some_and(|s| s.select(&t.matchers).map_or(true, |named| !named.is_empty()))
+        };
         let hides = |t: &Tombstone| {
             let below = |p: &&Piece| t.reaches(p.seq, Some(p.time));
             let in_memory = version.sealed.iter().any(|m| m.first_seq <= t.seq.0 && m.samples() > 0);
-            in_memory || pieces.iter().filter(below).any(|p| p.hidden > 0 || p.frozen)
+            let in_piece = |p: &Piece| if p.damaged { may_name(t, p.id) } else { p.hidden > 0 };
+            in_memory || pieces.iter().filter(below).any(in_piece)
         };
-        let core = &self.core;
-        let _work = core.watched.begin(Worker::Compact, "forgetting deletes that are carried out");
+        let done: Vec<SeqNo> = settled.iter().filter(|t| !hides(t)).map(|t| t.seq).collect();
         let mut manifest = self.manifest.lock().expect("manifest lock");
         let known = &manifest.state().tombstones;
-        let done: Vec<SeqNo> = settled.iter().filter(|t| !hides(t)).map(|t| t.seq).collect();
         // One that only the log has comes back with it after a crash, finds nothing, and goes again.
         let noted = done.iter().filter(|seq| known.contains_key(seq));
         let edits: Vec<Edit> = noted.map(|seq| Edit::TombstoneRemove(*seq)).collect();

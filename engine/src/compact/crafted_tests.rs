@@ -3,17 +3,28 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
-use tidegauge_storage::model::{LabelLimits, Labels, MatchOp, Matcher, SeqNo, SeqRange, TimeRange, Tombstone};
+use tidegauge_storage::manifest::{Retention, RetentionRule};
+use tidegauge_storage::model::{
+    LabelLimits, Labels, MatchOp, Matcher, SeqNo, SeqRange, TimeRange, Timestamp, Tombstone,
+};
 use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentWriter, file_name};
 use tidegauge_storage::source::{Columns, ReadError};
 
 use super::input::{Hidden, Input};
 use super::run::{RunError, Target, run, slices};
 use crate::checksums::{fix_outline, put_u32, u64_at};
+use crate::core::SeriesSample;
+use crate::engine::Engine;
+use crate::error::CompactError;
+use crate::faults::{SOON, series};
+use crate::options::{Builder, Durability, Level};
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::watch::Warning;
 
 /// Sections of a segment's index, in the order of docs/format/segment.md.
 const SERIES: usize = 3;
@@ -135,4 +146,101 @@ fn series_that_are_not_in_order_are_damage_of_the_segment_that_has_them() {
     let (fs, segment) = crafted(4, disorder);
     let why = compacted(&fs, &segment, 1 << 30);
     assert!(why.contains("is not in order") && why.contains(&file_name(1)), "{why}");
+}
+
+/// An engine on this disk that compacts when it is asked to, and who hears of its warnings.
+fn open(fs: &SimFs) -> (Engine, Receiver<Warning>) {
+    let (tell, told) = channel();
+    let mut builder = Builder::new(None).durability(Durability::Memory).background_compaction(false);
+    builder = builder.on_warning(move |warning| drop(tell.send(warning.clone())));
+    builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+    (builder.open().unwrap(), told)
+}
+
+/// A segment of two hosts at these times.
+fn flush(engine: &Engine, times: Range<i64>) {
+    for host in 1..3 {
+        let id = series(engine, host);
+        let sample = |t| SeriesSample::new(id, Timestamp::from_nanos(t), t as f64);
+        let ack = engine.push_batch(&times.clone().map(sample).collect::<Vec<_>>()).unwrap();
+        engine.wait(ack, Level::Visible, SOON).unwrap();
+    }
+    engine.flush().unwrap();
+}
+
+/// A store of two segments that overlap, the second one changed. Far apart in time there is nothing else.
+fn with_damage(change: impl Fn(&mut [u8])) -> (SimFs, PathBuf) {
+    let fs = SimFs::new();
+    let (engine, _) = open(&fs);
+    (0..2).for_each(|i| flush(&engine, i * 100..i * 100 + 300));
+    engine.close().unwrap();
+    let segments = fs.files().into_iter().map(|(path, _)| path);
+    let path = segments.filter(|path| path.extension().is_some_and(|end| end == "seg")).max().unwrap();
+    let mut bytes = fs.map(&path).unwrap().to_vec();
+    change(&mut bytes);
+    replace(&fs, &path, &bytes);
+    (fs, path)
+}
+
+/// One bit of the first column.
+fn flip(bytes: &mut [u8]) {
+    bytes[crate::checksums::SEGMENT_HEADER + 5] ^= 1;
+}
+
+/// Waits for the compactor, which looks when something changed.
+fn within(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !done() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+/// One segment that is damaged beneath right checksums ended all compaction, at each opening, and the disk was blamed.
+#[test]
+fn a_damaged_segment_is_told_and_the_others_are_compacted() {
+    for change in [disorder as fn(&mut [u8]), claim, flip] {
+        let (fs, path) = with_damage(change);
+        let (engine, told) = open(&fs);
+        let day = 86_400_000_000_000;
+        (1..3).for_each(|i| flush(&engine, i * day..i * day + 10));
+        let why = engine.compact().unwrap_err();
+        let named = matches!(&why, CompactError::Damaged { cause } if cause.contains(path.to_str().unwrap()));
+        assert!(named, "{why}");
+        assert_eq!(told.recv_timeout(SOON), Ok(Warning::Compaction(why)));
+        // The damaged one; what lies below it, parted where that begins; and two others, which are one now.
+        assert_eq!(engine.stats().segments, 4);
+        flush(&engine, 3 * day..3 * day + 10);
+        engine.compact().unwrap();
+        assert_eq!(engine.stats().segments, 4, "what comes later is compacted, too");
+        assert!(!engine.stats().compaction_failing);
+        assert_eq!(told.try_iter().count(), 0, "it is told once");
+    }
+}
+
+/// A segment that was found damaged stayed past its age until the next opening.
+#[test]
+fn p9_a_damaged_segment_goes_when_all_of_it_is_over_age() {
+    let (fs, _) = with_damage(flip);
+    let (engine, _told) = open(&fs);
+    assert!(matches!(engine.compact(), Err(CompactError::Damaged { .. })));
+    let rule = RetentionRule { matchers: Vec::new(), max_age: Some(Duration::from_secs(3600)) };
+    engine.set_retention(Retention { rules: vec![rule], max_bytes: None }).unwrap();
+    within("it goes, unread", || engine.stats().segments == 0);
+}
+
+/// A damaged segment kept each delete that reached its time, whatever it named: after 1,000 of them all were refused.
+#[test]
+fn p9_a_damaged_segment_keeps_no_delete_that_names_nothing_in_it() {
+    let (fs, _) = with_damage(flip);
+    let (engine, _told) = open(&fs);
+    assert!(matches!(engine.compact(), Err(CompactError::Damaged { .. })));
+    for host in 3..8 {
+        engine.delete(&format!("cpu{{host=\"{host}\"}}"), TimeRange::ALL).unwrap();
+    }
+    within("they hide nothing anywhere", || engine.stats().tombstones == 0);
+    engine.delete("cpu{host=\"2\"}", TimeRange::ALL).unwrap();
+    engine.compact().unwrap();
+    assert_eq!(engine.stats().tombstones, 1, "what it hides there must not come back");
+    assert_eq!(engine.count_matching("cpu{host=\"2\"}", TimeRange::ALL).unwrap().samples, 0);
 }

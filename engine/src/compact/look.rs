@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use tidegauge_storage::model::{TimeRange, Timestamp, Tombstone};
 use tidegauge_storage::segment::Segment;
-use tidegauge_storage::source::AgeMask;
+use tidegauge_storage::source::{AgeMask, ReadError};
 
+use super::CompactError;
 use super::compactor::CompactorParts;
 use super::input::{Hidden, Input};
-use super::plan::{Job, Piece, Rules, plan, plan_drop};
+use super::plan::{Job, Piece, Rules, plan, plan_drop, plan_free};
+use super::restraint::May;
 use crate::clock;
 use crate::version::Version;
-use crate::watch::{Worker, Working};
+use crate::watch::{Warning, Worker, Working};
 
 /// Samples deleted this long ago are removed even if they are few, nanoseconds.
 const URGENT: i64 = 3_600_000_000_000;
@@ -54,21 +56,25 @@ impl Looked {
         self.frozen.extend(ids);
     }
 
-    /// The next job, beside those in `running` (K11).
-    pub(super) fn look(&mut self, parts: &CompactorParts, all: bool, running: &[Due]) -> Look {
+    /// The next job of those that may be begun, beside those in `running` (K11).
+    pub(super) fn look(&mut self, parts: &CompactorParts, all: bool, may: May, running: &[Due]) -> Look {
         let core = &parts.core;
         // What deletes hide is read from segments, and who holds the manifest may hang.
         let work = core.watched.begin(Worker::Compact, "looking for what to compact");
         let version = core.versions.load();
         let ages = core.kept.coarse_ages();
         let settled = settled(parts, &version);
-        let pieces: Vec<Piece> = version.segments.iter().map(|s| self.piece(s, &settled, &ages, &work)).collect();
+        let pieces: Vec<Piece> =
+            version.segments.iter().map(|s| self.piece(parts, s, &settled, &ages, &work)).collect();
         self.hidden.retain(|id, _| pieces.iter().any(|p| p.id == *id));
         let wanted = all || parts.options.in_background;
         // Retention and deletes hold in any case.
-        let (rules, plan) =
-            if wanted { (parts.rules(all), plan as Plan) } else { (parts.rules(false), plan_drop as Plan) };
-        let due = match beside(&pieces, running, &rules, plan) {
+        let plan = match may {
+            May::Everything if wanted => plan,
+            May::Free if wanted => plan_free,
+            _ => plan_drop as Plan,
+        };
+        let due = match beside(&pieces, running, &parts.rules(all), plan) {
             Ok(Some(due)) => due,
             Ok(None) => return Look::Nothing(Found { version, settled, pieces }),
             Err(Occupied) => return Look::Later,
@@ -80,13 +86,22 @@ impl Looked {
         Look::Due(due, inputs, ages)
     }
 
-    fn piece(&mut self, segment: &Segment, settled: &[Arc<Tombstone>], ages: &Arc<[AgeMask]>, work: &Working) -> Piece {
+    fn piece(
+        &mut self,
+        parts: &CompactorParts,
+        segment: &Segment,
+        settled: &[Arc<Tombstone>],
+        ages: &Arc<[AgeMask]>,
+        work: &Working,
+    ) -> Piece {
         let info = segment.info();
         let hidden = match Hidden::count(segment, settled, ages, self.hidden.get(&info.id), &|| work.gets_on()) {
             Ok(hidden) => hidden,
-            Err(_) => {
-                // Whoever reads it is told; here it only is in the way.
-                self.frozen.insert(info.id);
+            Err(error) => {
+                // It only is in the way. Whether anybody reads it, who would be told, nobody knows.
+                if self.frozen.insert(info.id) {
+                    parts.core.watched.tell(damaged(&error));
+                }
                 None
             }
         };
@@ -105,10 +120,16 @@ impl Looked {
             samples: info.samples,
             hidden: samples,
             urgent: since.saturating_add(URGENT) <= clock::now().nanos(),
-            frozen: self.frozen.contains(&info.id),
+            damaged: self.frozen.contains(&info.id),
+            busy: false,
             cold: info.cold,
         }
     }
+}
+
+/// What is told of a segment that cannot be read.
+fn damaged(error: &ReadError) -> Warning {
+    Warning::Compaction(CompactError::Damaged { cause: error.to_string() })
 }
 
 /// Deletes that survive a power loss: what an earlier one would leave behind must not be gone already (P5).
@@ -131,8 +152,8 @@ pub(super) struct Occupied;
 /// sample of its inputs; and together they need no more extra disk than one may (K11).
 pub(super) fn beside(pieces: &[Piece], running: &[Due], rules: &Rules, plan: Plan) -> Result<Option<Due>, Occupied> {
     let is_busy = |time: TimeRange| running.iter().any(|due| due.time.overlaps(&time));
-    let free = |piece: &Piece| Piece { frozen: piece.frozen || is_busy(piece.time), ..*piece };
-    let seen: Vec<Piece> = pieces.iter().map(free).collect();
+    let as_seen = |piece: &Piece| Piece { busy: is_busy(piece.time), ..*piece };
+    let seen: Vec<Piece> = pieces.iter().map(as_seen).collect();
     let Some(job) = plan(&seen, rules) else { return Ok(None) };
     let inputs = || pieces.iter().filter(|piece| job.inputs.contains(&piece.id));
     let start = inputs().map(|piece| piece.time.start).min().unwrap_or_default();

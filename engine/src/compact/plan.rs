@@ -28,10 +28,24 @@ pub(crate) struct Piece {
     pub(crate) hidden: u64,
     /// Those are to be removed even if they are few.
     pub(crate) urgent: bool,
-    /// Cannot be read, or lies where a job is at work: stays as it is, and in the way.
-    pub(crate) frozen: bool,
+    /// Cannot be read: stays as it is, and in the way, until nobody sees any of it.
+    pub(crate) damaged: bool,
+    /// Lies where a job is at work: stays as it is, and in the way.
+    pub(crate) busy: bool,
     /// Encoded as small as it gets.
     pub(crate) cold: bool,
+}
+
+impl Piece {
+    fn is_frozen(&self) -> bool {
+        self.damaged || self.busy
+    }
+
+    /// What it would weigh without what is hidden, about.
+    fn left(&self) -> u64 {
+        let seen = self.samples.saturating_sub(self.hidden);
+        (u128::from(self.bytes) * u128::from(seen) / u128::from(self.samples.max(1))) as u64
+    }
 }
 
 /// How much is worth it.
@@ -105,6 +119,15 @@ pub(crate) fn plan(pieces: &[Piece], rules: &Rules) -> Option<Job> {
         .or_else(|| table.chill())
 }
 
+/// The next job that gives space back, where there is little: what nobody sees goes first, and of segments to be written
+/// anew the one that leaves least.
+pub(crate) fn plan_free(pieces: &[Piece], rules: &Rules) -> Option<Job> {
+    let mut pieces = pieces.to_vec();
+    pieces.sort_by_key(order);
+    let table = Table::new(&pieces, rules);
+    table.drop_hidden().or_else(|| table.rewrite_least())
+}
+
 /// The next job that only removes: what nobody sees any more.
 pub(crate) fn plan_drop(pieces: &[Piece], rules: &Rules) -> Option<Job> {
     Table::new(pieces, rules).drop_hidden()
@@ -158,23 +181,33 @@ impl<'a> Table<'a> {
         !self.is_floor[i] && first != last
     }
 
-    /// Segments of which nothing can be seen.
+    /// Segments of which nothing can be seen, whether they can be read or not.
     fn drop_hidden(&self) -> Option<Job> {
-        let gone = |p: &&Piece| !p.frozen && p.hidden >= p.samples;
+        let gone = |p: &&Piece| !p.busy && p.hidden >= p.samples && (p.hidden > 0 || !p.damaged);
         let inputs: Vec<u64> = self.pieces.iter().filter(gone).map(|p| p.id).collect();
         (!inputs.is_empty()).then_some(Job { inputs, cuts: Vec::new(), cold: false, why: Why::Drop })
     }
 
     /// One segment by itself, because much of it is hidden.
     fn rewrite(&self) -> Option<Job> {
-        let due = |p: &Piece| !p.frozen && p.hidden > 0 && (self.rules.all || p.urgent || p.hidden >= p.samples / 4);
-        let i = self.pieces.iter().position(due)?;
+        let i = self.pieces.iter().position(|p| self.is_worth_rewriting(p))?;
         Some(self.job(&[i], Why::Rewrite))
+    }
+
+    /// The same, that which needs least space.
+    fn rewrite_least(&self) -> Option<Job> {
+        let due = (0..self.pieces.len()).filter(|&i| self.is_worth_rewriting(&self.pieces[i]));
+        let i = due.min_by_key(|&i| self.pieces[i].left())?;
+        Some(self.job(&[i], Why::Rewrite))
+    }
+
+    fn is_worth_rewriting(&self, p: &Piece) -> bool {
+        !p.is_frozen() && p.hidden > 0 && (self.rules.all || p.urgent || p.hidden >= p.samples / 4)
     }
 
     /// One segment by itself, because it will hardly change any more.
     fn chill(&self) -> Option<Job> {
-        let due = |p: &Piece| !p.frozen && !p.cold && self.is_old(p);
+        let due = |p: &Piece| !p.is_frozen() && !p.cold && self.is_old(p);
         let i = self.pieces.iter().position(due)?;
         Some(self.job(&[i], Why::Chill))
     }
@@ -194,7 +227,8 @@ impl<'a> Table<'a> {
 
     /// Segments that lie across several stacks, the earliest ones first, cut where the stacks meet.
     fn spread(&self) -> Option<Job> {
-        let wide: Vec<usize> = (0..self.pieces.len()).filter(|&i| self.is_wide(i) && !self.pieces[i].frozen).collect();
+        let wide: Vec<usize> =
+            (0..self.pieces.len()).filter(|&i| self.is_wide(i) && !self.pieces[i].is_frozen()).collect();
         if wide.is_empty() || (wide.len() < self.rules.fan && !self.rules.all) {
             return None;
         }
@@ -256,7 +290,7 @@ impl<'a> Table<'a> {
         cuts.sort_unstable();
         cuts.dedup();
         let job = Job { inputs: vec![piece.id], cuts, cold: self.stays_cold(&[floor]), why: Why::Spread };
-        (!piece.frozen && !job.cuts.is_empty()).then_some(job)
+        (!piece.is_frozen() && !job.cuts.is_empty()).then_some(job)
     }
 
     /// Neighbours in time, of about one size, that together with what stands on them are no more
@@ -329,7 +363,7 @@ impl<'a> Table<'a> {
         all.sort_unstable();
         // Two may always be merged, or large ones would stay apart for ever.
         let fits = self.bytes_of(&all) <= self.rules.job_bytes() || all.len() <= 2;
-        (fits && all.len() > 1 && all.iter().all(|&i| !self.pieces[i].frozen)).then_some(all)
+        (fits && all.len() > 1 && all.iter().all(|&i| !self.pieces[i].is_frozen())).then_some(all)
     }
 
     /// Whether merging these leaves fewer segments, or fewer that overlap: otherwise there would be no end.

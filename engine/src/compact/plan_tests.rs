@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tidegauge_storage::model::{SeqNo, SeqRange, TimeRange, Timestamp};
 
 use super::look::{Due, Occupied, beside};
-use super::plan::{Job, Piece, Rules, Why, order, plan};
+use super::plan::{Job, Piece, Rules, Why, order, plan, plan_drop, plan_free};
 
 const HOUR: i64 = 3_600_000_000_000;
 const MIB: u64 = 1 << 20;
@@ -24,7 +24,8 @@ fn piece(id: u64, seq: (u64, u64), time: (i64, i64), late: bool, bytes: u64) -> 
         samples: bytes,
         hidden: 0,
         urgent: false,
-        frozen: false,
+        damaged: false,
+        busy: false,
         cold: false,
     }
 }
@@ -229,7 +230,7 @@ fn a_fresh_segment_of_old_samples_is_not_cold_yet() {
     let job = plan(&[old], &rules).unwrap();
     assert_eq!((job.why, job.cold), (Why::Chill, true));
     assert_eq!(plan(&[Piece { cold: true, ..old }], &rules), None);
-    assert_eq!(plan(&[Piece { frozen: true, ..old }], &rules), None);
+    assert_eq!(plan(&[Piece { damaged: true, ..old }], &rules), None);
     // Together with something younger it is encoded as that is.
     let late = Piece { created: 104, ..piece(2, (2, 3), (0, 5), true, 1_000) };
     assert!(!plan(&[Piece { cold: true, ..old }, late], &rules).unwrap().cold);
@@ -259,10 +260,10 @@ fn what_nobody_sees_goes_first_and_what_cannot_be_read_stays() {
     assert_eq!((job.why, job.inputs), (Why::Drop, vec![1]));
     pieces[1].hidden = 0;
     assert_eq!(plan(&pieces, &rules(false)).unwrap().inputs, [0, 1, 2, 3]);
-    pieces[1].frozen = true;
+    pieces[1].damaged = true;
     assert_eq!(plan(&pieces, &rules(false)), None);
     assert_eq!(plan(&pieces, &rules(true)).unwrap().inputs, [2, 3]);
-    pieces[1].frozen = false;
+    pieces[1].damaged = false;
     pieces.truncate(2);
     pieces[0].hidden = 1;
     assert_eq!(plan(&pieces, &rules(false)), None, "few hidden samples wait");
@@ -359,6 +360,38 @@ proptest! {
         }
         prop_assert!(store.height() <= 1, "flat in the end");
         prop_assert!(store.pieces.iter().all(|p| p.cold));
+    }
+}
+
+/// Where space is short, what gives some back comes first, and that which takes least.
+#[test]
+fn what_frees_space_is_planned_by_what_it_needs() {
+    let mut pieces: Vec<Piece> =
+        (0..4).map(|i| piece(i, (i, i + 1), (i as i64, i as i64 + 1), false, 1_000 * (i + 1))).collect();
+    assert_eq!(plan(&pieces, &rules(false)).unwrap().why, Why::Join);
+    assert_eq!(plan_free(&pieces, &rules(false)), None, "a join frees nothing");
+    (pieces[0].hidden, pieces[2].hidden, pieces[3].hidden) = (260, 2_700, 1_100);
+    let job = plan_free(&pieces, &rules(false)).unwrap();
+    assert_eq!((job.why, job.inputs), (Why::Rewrite, vec![2]), "300 are left of it, and more of the others");
+    pieces[2].busy = true;
+    assert_eq!(plan_free(&pieces, &rules(false)).unwrap().inputs, [0]);
+    pieces[1].hidden = 2_000;
+    assert_eq!(plan_free(&pieces, &rules(false)).unwrap().why, Why::Drop);
+}
+
+/// A segment that cannot be read stayed until the next opening, though nobody had to read it to let it go.
+#[test]
+fn what_cannot_be_read_goes_once_nobody_sees_any_of_it() {
+    let unseen = Piece { hidden: 1_000, damaged: true, ..piece(1, (1, 2), (0, 5), false, 1_000) };
+    let job = plan(&[unseen], &rules(false)).unwrap();
+    assert_eq!((job.why, plan_drop(&[unseen], &rules(false))), (Why::Drop, Some(job)));
+    for stays in [
+        Piece { hidden: 999, ..unseen },
+        Piece { busy: true, ..unseen },
+        // What says that it has none may be the damage.
+        Piece { hidden: 0, samples: 0, ..unseen },
+    ] {
+        assert_eq!((plan(&[stays], &rules(true)), plan_free(&[stays], &rules(true))), (None, None), "{stays:?}");
     }
 }
 

@@ -150,7 +150,8 @@ impl Store {
                     .unwrap()
                     .map_or(0, |h| h.samples),
                 urgent: false,
-                frozen: false,
+                damaged: false,
+                busy: false,
                 cold: info.cold,
             }
         };

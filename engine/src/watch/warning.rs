@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Stalled;
+use crate::error::CompactError;
 
 /// Something that a person should look at. Each is told once, when it begins.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +30,10 @@ pub enum Warning {
         /// How old it is.
         age: Duration,
     },
+    /// Compaction cannot go on as it should: a segment cannot be read, or what it writes fails. What is kept too long
+    /// meanwhile, and what is done about it, is in the error; `Stats::compaction_failing` tells how long it lasts.
+    #[error("{0}")]
+    Compaction(CompactError),
 }
 
 /// Where warnings go.

@@ -30,6 +30,8 @@ pub(crate) struct Watched {
     pub(crate) stalled: Mutex<Vec<Stalled>>,
     pub(crate) stalls: AtomicU64,
     pub(crate) warnings: AtomicU64,
+    /// Warnings of others, which the watchdog tells.
+    untold: Mutex<Vec<Warning>>,
     /// What the workers are at, but for the ingest worker, who counts his rounds.
     pub(crate) works: Arc<Works>,
 }
@@ -38,6 +40,11 @@ impl Watched {
     /// A worker begins a piece of work. It ends when the answer is dropped.
     pub(crate) fn begin(&self, worker: Worker, what: &'static str) -> Working {
         self.works.begin(worker, what)
+    }
+
+    /// Has a warning told within a second, by the thread that waits for nothing else.
+    pub(crate) fn tell(&self, warning: Warning) {
+        lock(&self.untold).push(warning);
     }
 }
 
@@ -114,6 +121,7 @@ impl Seen {
             self.told_of = Some(taken);
             warnings.push(Warning::SnapshotHeld { age });
         }
+        warnings.append(&mut lock(&core.watched.untold));
         warnings
     }
 

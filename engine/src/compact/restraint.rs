@@ -1,0 +1,121 @@
+//! What compaction undertakes after a job has failed: pure, so that it can be tested without a clock.
+
+use std::time::{Duration, Instant};
+
+use super::CompactError;
+
+/// The first pause before what failed is tried again. Each one after it is twice as long, up to the longest: a job that
+/// finds no space has taken what there was until then, from flushes and the log.
+const PAUSE: Duration = Duration::from_secs(5);
+const PAUSE_MAX: Duration = Duration::from_secs(300);
+
+/// Which jobs may be begun, the widest choice first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum May {
+    Everything,
+    /// Those that give space back, one at a time.
+    Free,
+    /// Those that write no segment.
+    Drop,
+}
+
+/// What is remembered of failures.
+pub(super) struct Restraint {
+    may: May,
+    until: Option<Instant>,
+    pause: Duration,
+    /// It is space that was wanted last.
+    short: bool,
+}
+
+impl Default for Restraint {
+    fn default() -> Self {
+        Self { may: May::Everything, until: None, pause: PAUSE, short: false }
+    }
+}
+
+impl Restraint {
+    /// What may be begun.
+    pub(super) fn may(&self, now: Instant) -> May {
+        if self.left(now).is_some() { self.may } else { May::Everything }
+    }
+
+    /// How long it is until everything may be begun again, if it may not.
+    pub(super) fn left(&self, now: Instant) -> Option<Duration> {
+        self.until.filter(|until| now < *until).map(|until| until - now)
+    }
+
+    /// A job failed that was begun when so much might be. Answers what may be begun before the next look; `None`:
+    /// nothing, for not even what writes no segment went well.
+    pub(super) fn failed(&mut self, begun: May, why: &CompactError, now: Instant) -> Option<May> {
+        let left = match (begun, why) {
+            (May::Everything, CompactError::DiskFull) => Some(May::Free),
+            (May::Everything | May::Free, _) => Some(May::Drop),
+            (May::Drop, _) => None,
+        };
+        if self.left(now).is_none() {
+            (self.may, self.until) = (May::Everything, Some(now + self.pause));
+            // Files that may be open come back in a moment, and who finds none has taken nothing.
+            if *why != CompactError::OutOfFiles {
+                self.pause = (self.pause * 2).min(PAUSE_MAX);
+            }
+        }
+        self.may = self.may.max(left.unwrap_or(May::Drop));
+        self.short = *why == CompactError::DiskFull;
+        left
+    }
+
+    /// Space came back: what gives back more may be tried, if that is what was wanted. Answers whether it was.
+    pub(super) fn freed(&mut self) -> bool {
+        if self.short {
+            self.may = self.may.min(May::Free);
+        }
+        self.short
+    }
+
+    /// Everything that was worth a job was done.
+    pub(super) fn lift(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_is_tried_again_after_pauses_that_grow_and_the_rest_meanwhile() {
+        let mut restraint = Restraint::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(restraint.may(at(0)), May::Everything);
+        assert_eq!(restraint.failed(May::Everything, &CompactError::DiskFull, at(0)), Some(May::Free));
+        assert_eq!((restraint.may(at(4)), restraint.may(at(5))), (May::Free, May::Everything));
+        // The next to fail waits for twice as long, and what gives space back fails, too.
+        assert_eq!(restraint.failed(May::Everything, &CompactError::DiskFull, at(5)), Some(May::Free));
+        assert_eq!(restraint.failed(May::Free, &CompactError::DiskFull, at(6)), Some(May::Drop));
+        assert_eq!(restraint.failed(May::Drop, &CompactError::DiskFull, at(6)), None);
+        assert_eq!((restraint.may(at(7)), restraint.left(at(7))), (May::Drop, Some(Duration::from_secs(8))));
+        assert!(restraint.freed());
+        assert_eq!((restraint.may(at(14)), restraint.may(at(15))), (May::Free, May::Everything));
+        // A disk that fails takes nothing at all.
+        let failed = CompactError::Failed { cause: String::new() };
+        assert_eq!(restraint.failed(May::Everything, &failed, at(20)), Some(May::Drop));
+        assert!(!restraint.freed());
+        assert_eq!(restraint.may(at(39)), May::Drop);
+        let mut now = at(40);
+        for _ in 0..10 {
+            restraint.failed(May::Everything, &failed, now);
+            now += restraint.left(now).unwrap();
+        }
+        restraint.failed(May::Everything, &failed, now);
+        assert_eq!(restraint.left(now), Some(PAUSE_MAX));
+        restraint.lift();
+        assert_eq!(restraint.may(now), May::Everything);
+        for _ in 0..3 {
+            restraint.failed(May::Everything, &CompactError::OutOfFiles, now);
+            assert_eq!(restraint.left(now), Some(PAUSE), "files come back soon");
+            now += PAUSE;
+        }
+    }
+}
