@@ -305,9 +305,9 @@ impl Engine {
     ///
     /// What is over age is hidden from every snapshot taken from then on, to the nanosecond by the clock of this
     /// machine. Its space comes back with compaction: whole segments go once all of it is over age, others are
-    /// rewritten once a quarter of it is. Where all segments together are larger than allowed, the oldest ones go, and
-    /// nothing before their end is shown any more; a store keeps at least one segment. Without rules nothing is ever
-    /// dropped. Loosening an age shows again what was not dropped yet. A line goes to `audit.log`.
+    /// rewritten once a quarter of it is. Where all segments together are larger than allowed, the oldest ones go (or the
+    /// older part of one that is larger than an eighth of the size), and nothing before their end is shown any more; a
+    /// store keeps at least one segment. Without rules nothing is ever dropped. Loosening an age shows again what was not dropped yet. A line goes to `audit.log`.
     ///
     /// # Errors
     /// [`RetentionError`]; the rules before stay in force.

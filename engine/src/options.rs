@@ -242,7 +242,7 @@ impl Builder {
         self
     }
 
-    /// Segments are merged until they weigh about this much, in bytes.
+    /// Segments are merged until they weigh about this much, in bytes; with a retention by size at most an eighth of that.
     ///
     /// Larger: fewer segments, faster queries over long times. Smaller: late data, deletes and
     /// retention rewrite less at a time. Compaction takes up to four times this in extra disk, or two

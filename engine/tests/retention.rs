@@ -173,6 +173,49 @@ fn by_size_the_oldest_go_and_what_they_overwrote_does_not_come_back() {
     assert_eq!(contents(&engine.snapshot()), all);
 }
 
+/// One byte too many took the oldest segment, which could hold nearly all: after `compact`, or after a compaction in the
+/// background, a store of a limit below the size of a segment kept what had been flushed since.
+#[test]
+fn by_size_what_is_kept_stays_near_the_limit_whatever_was_merged() {
+    const LIMIT: u64 = 1 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::builder(dir.path()).open().unwrap();
+    let id = series(&engine, 1);
+    let mut next = 0;
+    let mut store = |samples: i64| {
+        let batch: Vec<_> = (next..next + samples).map(|t| SeriesSample::new(id, at(t), noise(t))).collect();
+        next += samples;
+        for part in batch.chunks(10_000) {
+            let ack = engine.push_batch(part).unwrap();
+            engine.wait(ack, Level::Visible, SOON).unwrap();
+        }
+        engine.flush().unwrap();
+    };
+    let kept = |what: &str| {
+        // Asked for, retention has been looked at before it. What is written anew in parts goes part by part.
+        (0..2).for_each(|_| engine.compact().unwrap());
+        let bytes = engine.stats().segment_bytes;
+        assert!((LIMIT / 4 * 3..=LIMIT).contains(&bytes), "{what}: {bytes} bytes");
+    };
+    // One segment of the time before there was a limit, with hardly anything in its first half.
+    let ack = engine.push(id, at(-(LIMIT as i64)), 1.0).unwrap();
+    engine.wait(ack, Level::Visible, SOON).unwrap();
+    store(LIMIT as i64 / 7);
+    engine.compact().unwrap();
+    assert!(engine.stats().segments == 1 && engine.stats().segment_bytes > LIMIT / 4 * 3);
+    engine.set_retention(Retention { rules: Vec::new(), max_bytes: Some(LIMIT) }).unwrap();
+    for i in 0..24 {
+        store(LIMIT as i64 / 100);
+        kept(&format!("after {i}"));
+    }
+    let all = contents(&engine.snapshot());
+    let times: Vec<i64> = all[&name(1)].keys().copied().collect();
+    assert!(
+        times.windows(2).all(|w| w[0] + 1 == w[1]) && times.last() == Some(&(next - 1)),
+        "the newest, without a gap"
+    );
+}
+
 #[test]
 fn rules_that_would_hide_everything_are_refused() {
     let engine = Engine::in_memory().unwrap();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tidegauge_storage::fs::{Fs, is_exhausted};
 use tidegauge_storage::manifest::{Edit, Manifest, ManifestError};
-use tidegauge_storage::model::{SeqNo, Timestamp, Tombstone};
+use tidegauge_storage::model::{SeqNo, TimeRange, Timestamp, Tombstone};
 use tidegauge_storage::segment::{Segment, SegmentInfo, WriteError, file_name, id_of};
 use tidegauge_storage::source::{AgeMask, ReadError, SampleSource};
 
@@ -15,7 +15,7 @@ use super::crew::{Crew, Ended};
 use super::desk::Next;
 use super::input::Input;
 use super::look::{Due, Found, Look, Looked};
-use super::plan::{Job, Piece, Rules, Why};
+use super::plan::{Job, Piece, Rules, Why, excess, segment_bytes};
 use super::restraint::{May, Restraint};
 use super::run::{RunError, Target, discard, run};
 use super::{CompactError, Graveyard};
@@ -211,21 +211,29 @@ impl Compactor {
     }
 
     /// Where all segments together are more than retention allows, the oldest ones go, in one commit with the
-    /// horizon that hides what is left of their time elsewhere: what they had overwritten must not come back (K10).
+    /// horizon that hides what is left of their time elsewhere: what they had overwritten must not come back (K10). Of one
+    /// that is larger than they should be, the horizon hides as much as is too much, and the next job leaves that out.
     fn drop_oldest(&mut self) -> Result<(), CompactError> {
-        let CompactorParts { core, manifest, graveyard, .. } = &self.parts;
+        let CompactorParts { core, manifest, graveyard, options, .. } = &self.parts;
         let Some(max_bytes) = core.kept.max_bytes() else { return Ok(()) };
         let version = core.versions.load();
         let mut by_end: Vec<&Arc<Segment>> = version.segments.iter().collect();
         let end = |s: &Segment| s.info().time_range.map_or(Timestamp::MIN, |range| range.end);
         by_end.sort_by_key(|s| end(s));
-        let mut bytes: u64 = by_end.iter().map(|s| s.info().file_bytes).sum();
-        let mut gone = 0;
-        while bytes > max_bytes && gone + 1 < by_end.len() {
-            bytes -= by_end[gone].info().file_bytes;
-            gone += 1;
+        let bytes: Vec<u64> = by_end.iter().map(|s| s.info().file_bytes).collect();
+        let (mut gone, part) = excess(&bytes, max_bytes, self.parts.rules(false).part_bytes());
+        let mut horizon = by_end[..gone].last().map(|s| end(s));
+        let mut parted = None;
+        if part > 0 {
+            let info = by_end[gone].info();
+            parted = Some(info.id).filter(|id| options.in_background && self.looked.may_part(*id));
+            if let Some(range) = info.time_range.filter(|_| parted.is_some()) {
+                horizon = horizon.max(Some(share(&range, part, info.file_bytes)));
+            } else {
+                (horizon, gone) = (Some(end(by_end[gone])), gone + 1);
+            }
         }
-        let Some(horizon) = by_end[..gone].last().map(|s| end(s)) else { return Ok(()) };
+        let Some(horizon) = horizon else { return Ok(()) };
         let dropped: Vec<Arc<Segment>> = by_end[..gone].iter().map(|s| Arc::clone(s)).collect();
         drop(version);
         let ids: Vec<u64> = dropped.iter().map(|s| s.info().id).collect();
@@ -247,6 +255,7 @@ impl Compactor {
             core.versions.compacted(&ids, &[]);
         }
         graveyard.bury(dropped, &|| work.gets_on());
+        self.looked.parts(parted);
         self.restraint.freed();
         Ok(())
     }
@@ -318,7 +327,8 @@ impl CompactorParts {
 
     /// What is worth it now.
     pub(super) fn rules(&self, all: bool) -> Rules {
-        let CompactOptions { segment_bytes, segment_span, cold_after, .. } = self.options;
+        let CompactOptions { segment_span, cold_after, .. } = self.options;
+        let segment_bytes = segment_bytes(self.options.segment_bytes, self.core.kept.max_bytes());
         let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
         let span = self.core.kept.span().map_or(segment_span, |span| span.min(segment_span));
         let (now, cold_after) = (clock::now().nanos(), nanos(cold_after));
@@ -336,7 +346,7 @@ impl CompactorParts {
             store_id: *store_id,
             opening: *opening,
             next_id: &|| next_segment.fetch_add(1, Ordering::Relaxed),
-            segment_bytes: options.segment_bytes,
+            segment_bytes: segment_bytes(options.segment_bytes, core.kept.max_bytes()),
             go_on: &|| self.go_on(&work),
         };
         let mut made: Vec<SegmentInfo> = Vec::new();
@@ -434,6 +444,13 @@ impl CompactorParts {
             }
         }
     }
+}
+
+/// Where `bytes` of a segment that weighs `of` lie behind its beginning, if they are spread evenly over its time.
+fn share(range: &TimeRange, bytes: u64, of: u64) -> Timestamp {
+    let (start, end) = (i128::from(range.start.nanos()), i128::from(range.end.nanos()));
+    let at = start + (end - start) * i128::from(bytes) / i128::from(of.max(1));
+    Timestamp::from_nanos(i64::try_from(at).unwrap_or(i64::MAX))
 }
 
 fn file_of(error: &ReadError) -> Option<&std::path::Path> {

@@ -26,6 +26,8 @@ pub(super) struct Looked {
     frozen: HashSet<u64>,
     /// What was found hidden of segments.
     hidden: HashMap<u64, Hidden>,
+    /// Segments of which retention by size has hidden a part rather than let them go.
+    parted: HashSet<u64>,
 }
 
 /// A job to begin, and its place.
@@ -56,6 +58,16 @@ impl Looked {
         self.frozen.extend(ids);
     }
 
+    /// Whether a segment may be parted: once, if it can be read.
+    pub(super) fn may_part(&self, id: u64) -> bool {
+        !self.frozen.contains(&id) && !self.parted.contains(&id)
+    }
+
+    /// A segment is to be written anew without what retention by size hides of it.
+    pub(super) fn parts(&mut self, id: Option<u64>) {
+        self.parted.extend(id);
+    }
+
     /// The next job of those that may be begun, beside those in `running` (K11).
     pub(super) fn look(&mut self, parts: &CompactorParts, all: bool, may: May, running: &[Due]) -> Look {
         let core = &parts.core;
@@ -67,6 +79,7 @@ impl Looked {
         let pieces: Vec<Piece> =
             version.segments.iter().map(|s| self.piece(parts, s, &settled, &ages, &work)).collect();
         self.hidden.retain(|id, _| pieces.iter().any(|p| p.id == *id));
+        self.parted.retain(|id| pieces.iter().any(|p| p.id == *id));
         let wanted = all || parts.options.in_background;
         // Retention and deletes hold in any case.
         let plan = match may {
@@ -119,7 +132,8 @@ impl Looked {
             created: info.created,
             samples: info.samples,
             hidden: samples,
-            urgent: since.saturating_add(URGENT) <= clock::now().nanos(),
+            // Of what is parted the part may have few samples.
+            urgent: since.saturating_add(URGENT) <= clock::now().nanos() || self.parted.contains(&info.id),
             damaged: self.frozen.contains(&info.id),
             busy: false,
             cold: info.cold,

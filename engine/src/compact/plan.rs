@@ -12,6 +12,8 @@ const TIER_BYTES_MIN: u64 = 4 << 10;
 const QUIET: i64 = 24 * 3_600_000_000_000;
 /// Segments that one job makes at most, beside those that its cuts ask for.
 const PIECES_MAX: u64 = 64;
+/// Segments are never asked to be smaller than this.
+const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 
 /// A segment, as far as the plan has to know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,29 @@ impl Piece {
         let seen = self.samples.saturating_sub(self.hidden);
         (u128::from(self.bytes) * u128::from(seen) / u128::from(self.samples.max(1))) as u64
     }
+}
+
+/// What a segment shall weigh at most, where `chosen` is asked for and all together may have `max_bytes`: they go one by
+/// one, the oldest first, and each takes all that it holds with it.
+pub(crate) fn segment_bytes(chosen: u64, max_bytes: Option<u64>) -> u64 {
+    max_bytes.map_or(chosen, |most| chosen.min((most / 8).max(SEGMENT_BYTES_MIN)))
+}
+
+/// What goes so that segments that weigh `bytes`, by their end, are at most `max_bytes`: so many, and so many bytes of the
+/// next one. One stays. A part of one goes only if that weighs more than a segment shall, and most of it may stay.
+pub(crate) fn excess(bytes: &[u64], max_bytes: u64, part_bytes: u64) -> (usize, u64) {
+    let (mut all, mut gone) = (bytes.iter().sum::<u64>(), 0);
+    while all > max_bytes && gone + 1 < bytes.len() {
+        let (next, over) = (bytes[gone], all - max_bytes);
+        // With a quarter hidden it is written anew.
+        let part = over.max(next / 4 + 1);
+        if next > part_bytes && part <= next / 4 * 3 {
+            return (gone, part);
+        }
+        all -= next;
+        gone += 1;
+    }
+    (gone, 0)
 }
 
 /// How much is worth it.

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tidegauge_storage::model::{SeqNo, SeqRange, TimeRange, Timestamp};
 
 use super::look::{Due, Occupied, beside};
-use super::plan::{Job, Piece, Rules, Why, order, plan, plan_drop, plan_free};
+use super::plan::{Job, Piece, Rules, Why, excess, order, plan, plan_drop, plan_free, segment_bytes};
 
 const HOUR: i64 = 3_600_000_000_000;
 const MIB: u64 = 1 << 20;
@@ -361,6 +361,46 @@ proptest! {
         prop_assert!(store.height() <= 1, "flat in the end");
         prop_assert!(store.pieces.iter().all(|p| p.cold));
     }
+}
+
+/// With a limit on all bytes the oldest segment goes for one byte too many. It could be nearly all that there was: four
+/// of 240 MiB had become one, beside 64 MiB.
+#[test]
+fn a_limit_on_bytes_is_kept_to_in_small_steps() {
+    for (limit, flushed) in [(1024, 16), (1024, 64), (1100, 100), (300, 8)] {
+        for all in [false, true] {
+            let rules = rules(all);
+            let segment_bytes = segment_bytes(rules.segment_bytes, Some(limit * MIB));
+            let mut store = Store::new(Rules { segment_bytes, ..rules });
+            for i in 0..400i64 {
+                store.flush(piece(0, (i as u64, i as u64 + 1), (i * HOUR, (i + 1) * HOUR), false, flushed * MIB));
+                store.pieces.sort_by_key(|p| p.time.end);
+                let bytes: Vec<u64> = store.pieces.iter().map(|p| p.bytes).collect();
+                let (gone, part) = excess(&bytes, limit * MIB, store.rules.part_bytes());
+                assert_eq!(part, 0, "{limit} MiB: none is too large");
+                store.pieces.drain(..gone);
+                store.compact();
+                let kept: u64 = store.pieces.iter().map(|p| p.bytes).sum();
+                let least = (limit * MIB / 4 * 3).min((i as u64 + 1) * flushed * MIB);
+                assert!((least..=limit * MIB).contains(&kept), "{limit} MiB by {flushed}: {} MiB", kept / MIB);
+            }
+        }
+    }
+    assert_eq!(segment_bytes(1 << 30, None), 1 << 30);
+    assert_eq!(segment_bytes(1 << 30, Some(1)), 64 << 10, "there is an end to it");
+}
+
+/// One that is larger than it should be, of the time before there was a limit, goes in part.
+#[test]
+fn of_a_segment_that_is_too_large_only_what_is_too_much_goes() {
+    assert_eq!(excess(&[960, 64, 64], 1_024, 160), (0, 241), "a quarter, so that it is written anew");
+    assert_eq!(excess(&[960, 300], 900, 160), (0, 360));
+    assert_eq!(excess(&[960, 900], 900, 160), (1, 0), "hardly anything would stay");
+    assert_eq!(excess(&[100, 960, 64], 1_024, 160), (1, 0));
+    assert_eq!(excess(&[100, 960, 164], 1_024, 160), (1, 241), "behind those that go");
+    assert_eq!(excess(&[150, 900], 1_024, 160), (1, 0), "it is as it should be");
+    assert_eq!(excess(&[2_000], 1_024, 160), (0, 0), "one stays");
+    assert_eq!(excess(&[], 1, 1), (0, 0));
 }
 
 /// Where space is short, what gives some back comes first, and that which takes least.

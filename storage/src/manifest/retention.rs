@@ -23,7 +23,8 @@ pub struct RetentionRule {
 pub struct Retention {
     /// Of which the first that a series passes counts.
     pub rules: Vec<RetentionRule>,
-    /// Bytes of all segments at most: beyond it the oldest ones go.
+    /// Bytes of all segments at most: beyond it the oldest ones go. Each goes as a whole, so compaction keeps them to an
+    /// eighth of this.
     pub max_bytes: Option<u64>,
 }
 
