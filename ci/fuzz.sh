@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fuzzes each decoder, the query language and the HTTP API for a few seconds, from seeds of every kind. Needs a nightly compiler and cargo-fuzz
+# Fuzzes each decoder, the query language, the HTTP API and what reads foreign text for a few seconds, from seeds of every kind. Needs a nightly compiler and cargo-fuzz
 # (`cargo install cargo-fuzz`); without them this says so and passes. A target that was not executed fails.
 # FUZZ_SECONDS: how long each target runs (default 5; without a bound where FUZZ_RUNS is given). FUZZ_RUNS: how many times each target is
 # executed. Arguments name targets; without, all run.
@@ -13,7 +13,7 @@ if [ -n "${FUZZ_RUNS:-}" ]; then
 else
     bounds="-max_total_time=${FUZZ_SECONDS:-5}"
 fi
-[ $# -gt 0 ] || set -- chunk round_trip segment index manifest wal remains promql http
+[ $# -gt 0 ] || set -- chunk round_trip segment index manifest wal remains promql http text remote
 # Seeds are written by a plain build: coverage counters need a target's own main.
 cargo +nightly run --quiet --example seeds -- corpus
 told=$(mktemp -d)
@@ -24,7 +24,7 @@ fail() {
 }
 for target in "$@"; do
     features=
-    [ "$target" != http ] || features="--features http"
+    case $target in http | text | remote) features="--features http" ;; esac
     ended=0
     # shellcheck disable=SC2086 # no word is one word less
     cargo +nightly fuzz run --sanitizer none $features "$target" -- \

@@ -62,6 +62,20 @@ impl Asker {
             let uri = format!("{path}?{}", std::str::from_utf8(form).ok()?);
             Request::builder().uri(uri).body(Body::empty()).ok()?
         };
+        self.answer(request)
+    }
+
+    /// Status and body of the answer to a body of remote write or remote read, packed by snappy first if `pack`.
+    ///
+    /// `None` if no request can be made of it.
+    #[must_use]
+    pub fn send(&self, path: &str, kind: &str, body: &[u8], pack: bool) -> Option<(u16, Vec<u8>)> {
+        let packed = if pack { snap::raw::Encoder::new().compress_vec(body).ok()? } else { body.to_vec() };
+        let request = Request::builder().method(Method::POST).uri(path).header(header::CONTENT_TYPE, kind);
+        self.answer(request.header(header::CONTENT_ENCODING, "snappy").body(Body::from(packed)).ok()?)
+    }
+
+    fn answer(&self, request: Request<Body>) -> Option<(u16, Vec<u8>)> {
         self.runtime.block_on(async {
             let Ok(answer) = self.service.call(request).await;
             let status = answer.status().as_u16();

@@ -5,6 +5,8 @@
 #[path = "../../storage/tests/checksums/mod.rs"]
 mod checksums;
 
+#[cfg(feature = "http")]
+pub mod engines;
 pub mod queries;
 pub mod segments;
 
