@@ -3,12 +3,15 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{OddSource, Pairs, labels, range, same, snapshot};
 use proptest::prelude::*;
 use tidegauge_query::{Budget, Cancel, Limit, QueryError, QueryLimits, Selection};
-use tidegauge_storage::model::{Labels, MatchOp, Matcher, SeriesKey, TimeRange};
+use tidegauge_storage::model::{LabelLimits, Labels, MatchOp, Matcher, SeqNo, SeqRange, SeriesKey, TimeRange};
+use tidegauge_storage::source::{ColumnCursor, ReadError, SampleSource, SeriesHit, Snapshot};
 
 fn source(series: Vec<(Labels, Pairs)>) -> OddSource {
     OddSource { series, batches: vec![5, 1], key: None }
@@ -112,6 +115,44 @@ fn each_limit_stops_a_query_and_is_named() {
     let cancel = Cancel::new();
     cancel.cancel();
     assert!(matches!(selection.cancelled_by(&cancel).last(), Err(QueryError::Cancelled)));
+}
+
+/// Label sets are counted as they come: a limit speaks before all of them are there.
+#[test]
+fn label_sets_are_held_before_all_are_decoded() {
+    #[derive(Debug, Default)]
+    struct Long {
+        decoded: AtomicUsize,
+    }
+    const SERIES: u32 = 100_000;
+    const BYTES: usize = 10_000;
+    impl SampleSource for Long {
+        fn seq_range(&self) -> SeqRange {
+            SeqRange { start: SeqNo(1), end: SeqNo(2) }
+        }
+        fn time_range(&self) -> Option<TimeRange> {
+            Some(TimeRange::ALL)
+        }
+        fn select(&self, _: &[Matcher]) -> Result<Vec<SeriesHit>, ReadError> {
+            Ok((0..SERIES).map(|ordinal| SeriesHit { ordinal, key: SeriesKey(ordinal.into()) }).collect())
+        }
+        fn labels(&self, ordinal: u32) -> Result<Labels, ReadError> {
+            self.decoded.fetch_add(1, Ordering::Relaxed);
+            Ok(Labels::new([("n", format!("{ordinal:0BYTES$}"))], &LabelLimits::NONE).unwrap())
+        }
+        fn read<'a>(&'a self, _: u32, _: TimeRange) -> Result<Box<dyn ColumnCursor + 'a>, ReadError> {
+            unreachable!("only selected")
+        }
+    }
+    let long = Arc::new(Long::default());
+    let snapshot = Snapshot::new(vec![Arc::clone(&long) as Arc<dyn SampleSource>], SeqNo(0));
+    // 16 MiB for the series, and for some 2,000 label sets twice.
+    let budget = Budget::new(QueryLimits { memory_bytes: 56 << 20, ..QueryLimits::DEFAULT });
+    let refused = Selection::within(&snapshot, &[], TimeRange::ALL, &budget);
+    assert_eq!(stopped_by(refused.map(drop)), Some(Limit::Memory));
+    let decoded = long.decoded.load(Ordering::Relaxed);
+    assert!((1..10_000).contains(&decoded), "{decoded} label sets");
+    assert_eq!(budget.bytes_held(), 0);
 }
 
 fn timestamps() -> impl Strategy<Value = i64> {

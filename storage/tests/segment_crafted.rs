@@ -131,6 +131,60 @@ fn chunks_that_many_series_claim_are_read_and_counted_once() {
     assert_eq!(found, CLAIMING as usize, "{spans:?}");
 }
 
+/// A series whose labels lie, as its record says under right checksums, behind all, or at their end: salvage loses two
+/// series at most, the one before it being the other, and not all that follow.
+#[test]
+fn a_wrong_place_of_labels_takes_no_other_series_with_it() {
+    let whole = whole();
+    let (start, end) = section(&whole.bytes, 3);
+    let (labels_start, labels_end) = section(&whole.bytes, 4);
+    let (postings_start, postings_end) = section(&whole.bytes, 8);
+    let len = (labels_end - labels_start) as u32;
+    for wrong in [u32::MAX, 4 * len, len - 1] {
+        let mut bytes = whole.bytes.clone();
+        // These would tell the labels of those that are lost.
+        bytes[postings_start..postings_end].fill(0);
+        checksums::put_u32(&mut bytes, start + 36 * 5 + LABELS_AT, wrong);
+        checksums::fix_outline(&mut bytes);
+        let fs = SimFs::new();
+        fs.create(Path::new("1.seg")).unwrap().write_all_at(0, &bytes).unwrap();
+        let salvage = Salvage::open(&fs, Path::new("1.seg"), Some(&whole.expected)).unwrap();
+        let found = (0..salvage.series_count()).filter(|&ordinal| salvage.labels(ordinal).is_ok()).count();
+        assert!(found >= SERIES - 2 && (end - start) / 36 == SERIES, "{wrong}: {found} series");
+    }
+}
+
+/// The footer's times are those by which every query decides whether to look: one that leaves some out is damage.
+#[test]
+fn a_footer_that_tells_not_of_all_times_is_found() {
+    let whole = whole();
+    let footer = whole.bytes.len() - SEGMENT_FOOTER;
+    let verified = |change: &dyn Fn(&mut [u8])| {
+        let mut bytes = whole.bytes.clone();
+        change(&mut bytes);
+        checksums::fix_outline(&mut bytes);
+        let fs = SimFs::new();
+        fs.create(Path::new("1.seg")).unwrap().write_all_at(0, &bytes).unwrap();
+        Segment::open(&fs, Path::new("1.seg")).unwrap().verify().map_err(|e| e.to_string())
+    };
+    let moved = |at: usize, by: i64| {
+        verified(&|bytes| {
+            let time = i64::from_le_bytes(bytes[footer + at..][..8].try_into().unwrap()) + by;
+            bytes[footer + at..][..8].copy_from_slice(&time.to_le_bytes());
+        })
+    };
+    let (first, last) = (FOOTER_SAMPLES_AT + 8, FOOTER_SAMPLES_AT + 16);
+    assert!(verified(&|_| ()).is_ok());
+    for wrong in [moved(first, 1), moved(last, -1)] {
+        assert!(wrong.is_err_and(|why| why.contains("the footer does not tell of all times")));
+    }
+}
+
+/// Where a series' record tells where its labels begin.
+const LABELS_AT: usize = 24;
+/// Where the footer counts samples; the first and the last timestamp follow.
+const FOOTER_SAMPLES_AT: usize = 9 * 24;
+
 /// The sections that tell of labels, to be written as no writer does.
 #[derive(Default)]
 struct Crafted {
@@ -302,6 +356,8 @@ fn label_sets_and_postings_that_many_claim_are_read_once() {
         assert!(many > 1_000 || told("postings of label 2 belong to another one"));
         let matcher = Matcher::new("n", MatchOp::Regex, "v.*").unwrap();
         assert!(segment.select(&[matcher]).is_err());
+        let refused = segment.select(&[]).unwrap_err().to_string();
+        assert!(refused.contains("labels of series 2 belong to another one"), "{refused}");
         let salvage = Salvage::open(&fs, path, None).unwrap();
         assert!((0..salvage.series_count()).all(|ordinal| salvage.labels(ordinal).is_err()));
     }

@@ -383,6 +383,12 @@ impl Held {
         &self.budget
     }
 
+    /// Holds what `other` held of the same budget in addition.
+    pub(crate) fn join(&mut self, mut other: Self) {
+        debug_assert!(Arc::ptr_eq(&self.budget.0, &other.budget.0));
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
     /// Holds the bytes for as long as the budget or a clone of it is there: what they were held for is the answer.
     pub(crate) fn keep(mut self) {
         self.bytes = 0;
@@ -450,7 +456,9 @@ mod tests {
         first.resize(20).unwrap();
         let second = budget.hold(80).unwrap();
         assert_eq!(budget.bytes_held(), 100);
-        drop((first, second));
+        first.join(second);
+        assert_eq!(budget.bytes_held(), 100);
+        drop(first);
         assert_eq!(budget.bytes_held(), 0);
     }
 

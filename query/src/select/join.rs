@@ -47,6 +47,9 @@ pub(super) struct Joined {
 /// What a series found in a source weighs, labels aside.
 const BYTES_OF_ONE: u64 = (size_of::<Found>() + size_of::<Member>() + size_of::<Part>() + 16) as u64;
 
+/// Label sets decoded before what they weigh is known: one may take a megabyte.
+const TOGETHER: usize = 64;
+
 impl Joined {
     pub(super) fn new(
         snapshot: &Snapshot,
@@ -72,21 +75,26 @@ impl Joined {
             found.extend(hits.into_iter().map(|hit| (hit.key, Part { source: at, ordinal: hit.ordinal })));
         }
         let n = found.len();
-        // Those of one source together: neighbours share most of their labels.
-        let decode = |some: Range<usize>| -> Result<Vec<Found>, QueryError> {
-            let mut decoded = Vec::with_capacity(some.len());
-            for run in found[some].chunk_by(|a, b| a.1.source == b.1.source) {
+        // Those of one source together: neighbours share most of their labels. At most TOGETHER are not held yet.
+        let decode = |some: Range<usize>| -> Result<(Vec<Found>, Held), QueryError> {
+            let (mut decoded, mut held) = (Vec::with_capacity(some.len()), budget.hold_nothing());
+            let runs = found[some].chunk_by(|a, b| a.1.source == b.1.source);
+            for run in runs.flat_map(|run| run.chunks(TOGETHER)) {
                 let ordinals: Vec<u32> = run.iter().map(|(_, part)| part.ordinal).collect();
                 let labels = snapshot.sources()[run[0].1.source as usize].labels_of(&ordinals)?;
+                // Twice: the keys they are sorted by are as long.
+                held.grow(labels.iter().map(|labels| labels.encoded().len() as u64 * 2 + 48).sum())?;
                 decoded.extend(run.iter().zip(labels).map(|(&(key, part), labels)| Found { key, part, labels }));
             }
-            Ok(decoded)
+            budget.check()?;
+            Ok((decoded, held))
         };
         let join = move || -> Result<Self, QueryError> {
-            let decoded: Vec<Found> = chunks(Helpers::Pool, false, 0..n, FEW, decode)?.into_iter().flatten().collect();
-            // Twice: the keys they are sorted by are as long.
-            held.grow(decoded.iter().map(|one| one.labels.encoded().len() as u64 * 2 + 48).sum())?;
-            budget.check()?;
+            let mut decoded = Vec::with_capacity(n);
+            for (some, held_of_some) in chunks(Helpers::Pool, false, 0..n, FEW, decode)? {
+                decoded.extend(some);
+                held.join(held_of_some);
+            }
             let mut joined =
                 Self { members: Vec::new(), parts: Vec::with_capacity(decoded.len()), bounds, _held: held };
             joined.join(decoded);

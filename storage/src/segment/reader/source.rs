@@ -3,7 +3,7 @@
 use super::Segment;
 use super::cursor::SegmentCursor;
 use super::sets::SetDecoder;
-use super::unclaimed::TextLeft;
+use super::unclaimed::{TextLeft, Unclaimed};
 use crate::chunk::{ChunkStats, StatsWanted};
 use crate::model::{Labels, Matcher, Sample, SeqRange, SeriesKey, TimeRange};
 use crate::segment::format::Section;
@@ -20,7 +20,10 @@ impl SampleSource for Segment {
 
     fn select(&self, matchers: &[Matcher]) -> Result<Vec<SeriesHit>, ReadError> {
         let passing = self.matching(matchers)?;
+        // Whoever selects series decodes the labels of each.
+        let mut unclaimed = Unclaimed::default();
         let hit = |ordinal: u32| {
+            self.own_label_range(ordinal, &mut unclaimed)?;
             let [low, high] = self.series(ordinal)?.key;
             Ok(SeriesHit { ordinal, key: SeriesKey(u128::from(high) << 64 | u128::from(low)) })
         };
