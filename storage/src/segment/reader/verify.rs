@@ -6,7 +6,7 @@ use super::places::DamagedPlaces;
 use super::sets::SetDecoder;
 use super::unclaimed::{TextLeft, Unclaimed};
 use crate::chunk::ChunkStats;
-use crate::model::{Labels, TimeRange};
+use crate::model::{Labels, TimeRange, Timestamp};
 use crate::segment::format::{Chunk, STATS_SAMPLES_MIN, Section, TimestampsRecord, WideStats};
 use crate::source::{Columns, ReadError};
 
@@ -36,6 +36,8 @@ struct Survey {
     walked: Vec<Walked>,
     /// Of the chunk at hand.
     samples: Columns,
+    /// The first and the last timestamp of what was found right.
+    times: Option<[i64; 2]>,
 }
 
 impl Segment {
@@ -60,6 +62,7 @@ impl Segment {
             label_sets: Unclaimed::default(),
             walked: Vec::with_capacity(self.series_count() as usize),
             samples: Columns::default(),
+            times: None,
         };
         self.index.check_all(&self.path, &self.map, |e| survey.damage.note(e));
         let mut last: Option<Labels> = None;
@@ -83,6 +86,11 @@ impl Segment {
         self.verify_postings(label_uses, &mut survey);
         if survey.damage.is_empty() && survey.report.samples != self.info.samples {
             survey.damage.note(self.corrupt(Section::Chunks, "the footer counts other samples".to_owned()));
+        }
+        // By these every query decides whether to look into the file at all.
+        let told = |at: &i64| self.info.time_range.is_some_and(|range| range.contains(Timestamp::from_nanos(*at)));
+        if survey.times.is_some_and(|times| !times.iter().all(told)) {
+            survey.damage.note(self.corrupt(Section::Chunks, "the footer does not tell of all times".to_owned()));
         }
         (survey.report, survey.damage)
     }
@@ -111,6 +119,7 @@ impl Segment {
         for number in numbers {
             let read = self.chunk(number).and_then(|(chunk, timestamps)| {
                 let read = self.verify_chunk(number, &chunk, timestamps, last, &mut survey.samples);
+                let read = read.map(|last_at| [timestamps.first, last_at]);
                 // Values are read behind their timestamps, and would not be looked at.
                 if matches!(&read, Err(ReadError::Corrupt { offset, .. }) if *offset == timestamps.offset)
                     && let Err(e) = self.column(chunk.offset, chunk.len, chunk.crc, "a value column")
@@ -120,8 +129,10 @@ impl Segment {
                 read
             });
             match read {
-                Ok(last_at) => {
+                Ok([first_at, last_at]) => {
                     last = Some(last_at);
+                    let [first, end] = survey.times.unwrap_or([first_at, last_at]);
+                    survey.times = Some([first.min(first_at), end.max(last_at)]);
                     survey.report.chunks += 1;
                     survey.report.samples += survey.samples.len() as u64;
                 }

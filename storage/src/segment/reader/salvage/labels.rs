@@ -4,13 +4,13 @@
 //! of what lies in them is right.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 
 use super::holes::Holes;
 use super::names::Names;
 use crate::model::Labels;
 use crate::segment::format::Section;
 use crate::segment::reader::Segment;
-use crate::segment::reader::unclaimed::Unclaimed;
 use crate::source::ReadError;
 
 /// Bytes of a label set that is only tried: damaged lengths may say anything. Default limits allow a quarter of it.
@@ -24,8 +24,8 @@ pub(super) struct Sets {
     names_of_gaps: Names,
     /// Of series whose label set cannot be read: what postings tell.
     by_postings: BTreeMap<u32, Vec<u32>>,
-    /// Series whose label set lies where another one's does.
-    sharing: HashSet<u32>,
+    /// Series whose label sets are more than is read of them all.
+    beyond: HashSet<u32>,
 }
 
 impl Sets {
@@ -35,11 +35,11 @@ impl Sets {
             unchecked_names: Names::of_records(unchecked),
             names_of_gaps: Names::of_gaps(segment),
             by_postings: BTreeMap::new(),
-            sharing: HashSet::new(),
+            beyond: HashSet::new(),
         };
-        let mut unclaimed = Unclaimed::default();
-        let shares = |ordinal: &u32| segment.label_range(*ordinal).is_ok_and(|range| !unclaimed.take(&range));
-        sets.sharing = (0..segment.series_count()).filter(shares).collect();
+        let mut left = CLAIMED_MOST * segment.index.len(Section::Labels) as u64;
+        let beyond = |ordinal: &u32| segment.label_range(*ordinal).is_ok_and(|range| !take(&mut left, segment, &range));
+        sets.beyond = (0..segment.series_count()).filter(beyond).collect();
         let lost = |ordinal| sets.labels(segment, unchecked, holes, ordinal).is_err();
         let missing = |ordinal: &u32| segment.series(*ordinal).is_ok() && lost(*ordinal);
         let missing: Vec<u32> = (0..segment.series_count()).filter(missing).collect();
@@ -48,10 +48,10 @@ impl Sets {
         sets
     }
 
-    /// The numbers of a series' labels, if they are no other one's.
+    /// The numbers of a series' labels.
     fn numbers(&self, segment: &Segment, ordinal: u32) -> Result<Vec<u32>, ReadError> {
-        if self.sharing.contains(&ordinal) {
-            let what = format!("labels of series {ordinal} belong to another one");
+        if self.beyond.contains(&ordinal) {
+            let what = format!("labels of series {ordinal} belong to many others");
             return Err(segment.corrupt(Section::Labels, what));
         }
         segment.label_numbers(ordinal)
@@ -93,9 +93,20 @@ impl Sets {
     }
 }
 
-/// How many times their section postings may be read, and numbers be told that label sets have bytes: a number takes one
-/// there at least, and in damaged records some claim what is not theirs.
+/// How many times their sections label sets and postings may be read, and numbers be told that label sets have bytes: a
+/// number takes one there at least, and in damaged records some claim what is not theirs.
 const CLAIMED_MOST: u64 = 4;
+
+/// Whether a label set is among what may be read. One that ends behind its section cannot be, and takes nothing away.
+fn take(left: &mut u64, segment: &Segment, range: &Range<u64>) -> bool {
+    let len = range.end.saturating_sub(range.start);
+    if range.end > segment.index.len(Section::Labels) as u64 {
+        return true;
+    }
+    let rest = left.checked_sub(len);
+    *left = rest.unwrap_or(*left);
+    rest.is_some()
+}
 
 /// The numbers of the labels of these series (ascending), as far as postings tell.
 pub(super) fn by_postings(segment: &Segment, wanted: &[u32]) -> Vec<Vec<u32>> {
