@@ -6,7 +6,8 @@
 //! - BK3: The manifest comes last. A copy that was interrupted has none, or after a power loss one that names segments
 //!   which are not there, and is refused as a store.
 //! - BK4: Nothing that is there already is touched: the target must be empty, or not exist.
-//! - BK6: Of a copy that could not be made nothing is left, as far as it can be removed: the manifest goes first.
+//! - BK6: Of a copy that could not be made nothing is left, as far as it can be removed: the manifest goes first. Once a
+//!   restored store has its manifest it is one, which somebody may have opened, and nothing of it is removed.
 //! - BK5: Every delete that was visible when it was asked for is in the manifest before it is copied.
 
 mod bring;

@@ -21,7 +21,8 @@ use crate::recovery::quarantine::copy;
 ///
 /// # Errors
 /// [`BackupError`]. Nothing that is there already is touched, and of a copy that could not be made nothing is left, as far
-/// as it can be removed: it can be tried again.
+/// as it can be removed: it can be tried again. Where only its names could not be made durable ([`BackupError::Io`] behind
+/// the last byte) it stays: it is whole, and somebody may have opened it.
 pub fn restore(
     backup: impl AsRef<Path>,
     dir: impl AsRef<Path>,
@@ -51,7 +52,16 @@ pub(crate) fn restore_on(
     if restored.is_err() {
         clear(&**fs, dir, new);
     }
-    restored
+    let report = restored?;
+    // From here on it is a store (BK6): its own name too, which a backup has from its manifest's commit.
+    sync_above(&**fs, dir).map_err(|(folder, e)| BackupError::io(&folder, e))?;
+    let entry = Entry::new(Act::Restore).text("from", &backup.display().to_string());
+    let entry = entry.number("samples", report.samples).number("bytes", report.bytes);
+    // The line makes the names in the folder durable, too. A full disk that takes none takes back no store that is there.
+    if AuditLog::new(Arc::clone(fs), dir).record(entry).is_err() {
+        fs.sync_dir(dir).map_err(|e| BackupError::io(dir, e))?;
+    }
+    Ok(report)
 }
 
 fn copy_all(
@@ -85,12 +95,6 @@ fn copy_all(
     }
     // Last (BK3), as it is: the log belongs to it.
     copy_into(&**fs, backup, dir, "", "MANIFEST")?;
-    // Its own name too: a backup has that from its manifest's commit, and here none is made.
-    sync_above(&**fs, dir).map_err(|(folder, e)| BackupError::io(&folder, e))?;
-    let entry = Entry::new(Act::Restore).text("from", &backup.display().to_string());
-    let entry = entry.number("samples", report.samples).number("bytes", report.bytes);
-    // Makes the names in the folder durable, that of the manifest with them.
-    AuditLog::new(Arc::clone(fs), dir).record(entry).map_err(|e| BackupError::io(dir, e))?;
     Ok(report)
 }
 

@@ -313,29 +313,56 @@ fn p4_a_backup_on_a_full_disk_is_told_and_leaves_nothing() {
     assert!(is_sound(&fs, COPY));
 }
 
-/// A restore that fails at one of its operations leaves nothing in the way of the next try.
+/// A restore that fails at one of its operations leaves nothing in the way of the next try; one that fails when the store
+/// is whole leaves that, for somebody may have opened it.
 #[test]
-fn a_restore_that_failed_can_be_tried_again() {
+fn a_restore_that_failed_can_be_tried_again_and_takes_no_store_away() {
     let (fs, all) = killed();
     let disk: Arc<dyn Fs> = Arc::new(fs.clone());
+    let (mut failed, mut whole) = (0, 0);
     // A folder that was there, and one that was not.
-    fs.create_dir_all(Path::new("there")).unwrap();
-    let mut failed = 0;
-    for (target, was_there) in [("there", true), ("new", false)] {
-        // All of the first ones, then here and there: a log is long.
-        for behind in std::iter::successors(Some(1u64), |behind| Some(behind + behind.div_ceil(3))) {
+    for was_there in [true, false] {
+        let name = |nth: usize| format!("{was_there}-{nth}");
+        let mut nth = 0;
+        let mut target = name(nth);
+        // All of the first ones, then here and there, and all of the last ones: a log is long.
+        let (before, restored) =
+            (fs.operations(), restore_on(&disk, Path::new("memory"), Path::new("alone"), &|_, _| {}));
+        restored.unwrap();
+        let operations = fs.operations() - before;
+        let first = std::iter::successors(Some(1u64), |behind| Some(behind + behind.div_ceil(3)));
+        let last = operations.saturating_sub(12)..operations + 2;
+        for behind in first.take_while(|&behind| behind < operations.saturating_sub(12)).chain(last) {
+            if was_there {
+                fs.create_dir_all(Path::new(&target)).unwrap();
+            }
             fs.fail_at(fs.operations() + behind, Fault::Io);
-            let restored = restore_on(&disk, Path::new("memory"), Path::new(target), &|_, _| {});
+            let restored = restore_on(&disk, Path::new("memory"), Path::new(&target), &|_, _| {});
             fs.restart();
             if restored.is_ok() {
-                break;
+                assert!(contents(&open_in(&fs, &target)) == all);
+                nth += 1;
+                target = name(nth);
+                continue;
             }
             failed += 1;
-            let left: Vec<_> = fs.files().into_iter().filter(|(path, _)| path.starts_with(target)).collect();
+            let left: Vec<_> = fs.files().into_iter().filter(|(path, _)| path.starts_with(&target)).collect();
+            if left.iter().any(|(path, _)| path.ends_with("MANIFEST")) {
+                whole += 1;
+                assert!(contents(&open_in(&fs, &target)) == all, "operation {behind}");
+                nth += 1;
+                target = name(nth);
+                continue;
+            }
             assert_eq!(left, [], "operation {behind}");
-            assert_eq!(fs.list(Path::new(target)).ok(), was_there.then(Vec::new), "operation {behind}");
+            assert_eq!(fs.list(Path::new(&target)).ok(), was_there.then(Vec::new), "operation {behind}");
         }
-        assert!(contents(&open_in(&fs, target)) == all);
+        for (path, _) in fs.files().iter().filter(|(path, _)| path.starts_with("alone")) {
+            fs.remove(path).unwrap();
+        }
+        for folder in ["alone/segments", "alone/wal", "alone"] {
+            fs.remove_dir(Path::new(folder)).unwrap();
+        }
     }
-    assert!(failed > 10, "{failed} operations");
+    assert!(failed > 10 && whole > 0, "{failed} operations, {whole} of them behind the last byte");
 }
