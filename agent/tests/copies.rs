@@ -130,6 +130,15 @@ fn a_damaged_backup_is_restored_and_said_to_be_damaged() {
     let said = refused(&["restore", text(&copy), "--data-dir", text(&back)]);
     assert!(said.contains("damaged") && said.contains("repair"), "{said}");
     assert_eq!(json(&["verify", "--json", "--data-dir", text(&data)], 0)["sound"], true);
+    // What is copied from there is damaged, which --verify tells.
+    let again = |name: &str| dir.path().join(name);
+    json(&["backup", text(&again("1")), "--verify", "--data-dir", text(&data)], 0);
+    let sound = data.join("segments").join(file.file_name().unwrap());
+    fs::remove_file(&sound).unwrap();
+    fs::copy(&file, &sound).unwrap();
+    json(&["backup", text(&again("2")), "--data-dir", text(&data)], 0);
+    let said = refused(&["backup", text(&again("3")), "--verify", "--data-dir", text(&data)]);
+    assert!(said.contains("the store is damaged, and so is the copy"), "{said}");
 }
 
 #[test]

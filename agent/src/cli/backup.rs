@@ -17,11 +17,12 @@ use crate::units::{show_bytes, show_count};
 const BACKUP_EXAMPLES: &str = "\
 Examples:
   tidegauge backup /backups/monday --data-dir /var/lib/tidegauge
+  tidegauge backup /backups/monday --verify           and reads the copy through
   tidegauge serve --enable-admin-api                  lets a running agent make backups
 
 The copy holds everything that was visible, opens by itself, and shares segments with the store by
 hard links where the file system allows it. An agent that owns the directory is asked to make it.
-It is not read through: what is damaged in the store is in the copy; `tidegauge verify` tells.";
+What is damaged in the store is in the copy, and told with --verify only: that reads all of it.";
 
 const RESTORE_EXAMPLES: &str = "\
 Examples:
@@ -40,6 +41,9 @@ pub(super) struct BackupArgs {
     /// Folder that holds the data
     #[arg(long, value_name = "DIR", default_value = "./tidegauge-data")]
     data_dir: PathBuf,
+    /// Read the copy through: exit code 1 if something in it is damaged
+    #[arg(long)]
+    verify: bool,
     /// One JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -98,7 +102,18 @@ pub(super) fn run_backup(args: &BackupArgs) -> Result<(), Failure> {
             }
         }
     };
-    held.show(&target, args.json)
+    let checked = if args.verify {
+        told(shown, |tell| verify(&target, tell).map_err(Failure::found))?.damage
+    } else {
+        Vec::new()
+    };
+    held.show(&target, args.json)?;
+    match checked.first() {
+        None => Ok(()),
+        Some(damage) => Err(Failure::found(format_args!(
+            "the store is damaged, and so is the copy: {damage}; `tidegauge verify` names all, `tidegauge repair` saves the rest"
+        ))),
+    }
 }
 
 /// Does some work under a bar over bytes.

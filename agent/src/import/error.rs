@@ -28,6 +28,14 @@ pub enum ImportError {
         /// What was stored.
         summary: Box<ImportSummary>,
     },
+    /// A file is compressed. Pass on what it holds through a pipe.
+    #[error("{}: compressed with {with}, which is not read: unpack it, or pass `{with} -dc FILE |` to an import of /dev/stdin", path.display())]
+    Compressed {
+        /// The file.
+        path: PathBuf,
+        /// With what: the program that unpacks it.
+        with: &'static str,
+    },
     /// No file has a line behind its header. Name one that has.
     #[error("{}: there are no samples: nothing was stored", path.display())]
     Nothing {

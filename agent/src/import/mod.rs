@@ -25,6 +25,8 @@ mod tests;
 mod time;
 
 use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tidegauge::Engine;
@@ -100,6 +102,8 @@ pub fn check(options: &ImportOptions) -> Result<(), ImportError> {
         // A pipe gives what it holds only once.
         holds_something |= if !file.is_file() {
             true
+        } else if let Some(with) = compressed(path).map_err(read)? {
+            return Err(ImportError::Compressed { path: path.clone(), with });
         } else if options.format == Format::Csv {
             csv::check(path, options)?
         } else {
@@ -112,6 +116,15 @@ pub fn check(options: &ImportOptions) -> Result<(), ImportError> {
     } else {
         Err(ImportError::Nothing { path: options.files.first().cloned().unwrap_or_default() })
     }
+}
+
+/// What a file is compressed with, by its first bytes, which begin no text that is imported.
+fn compressed(path: &Path) -> io::Result<Option<&'static str>> {
+    const KINDS: [(&str, &[u8]); 4] =
+        [("gzip", &[0x1f, 0x8b]), ("zstd", &[0x28, 0xb5, 0x2f, 0xfd]), ("xz", b"\xfd7zXZ\0"), ("bzip2", b"BZh")];
+    let mut begin = Vec::new();
+    File::open(path)?.take(8).read_to_end(&mut begin)?;
+    Ok(KINDS.iter().find(|(_, magic)| begin.starts_with(magic)).map(|(with, _)| *with))
 }
 
 /// Imports all files, one after the other, through an appender of its own.

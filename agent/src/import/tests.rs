@@ -118,6 +118,32 @@ fn csv_files_that_cannot_be_read_at_all_say_why() {
     assert!(matches!(run(&folder, &case.engine), Err(ImportError::Read { .. })));
 }
 
+/// The last line of a file that was cut off passed for whole if a quote was open: what follows was in its cell.
+#[test]
+fn a_csv_file_that_ends_within_quotes_is_refused_and_says_where() {
+    let case = Case::new();
+    let text = "timestamp,host,value\n1700000000,a,1\n1700000001,a,\"2";
+    let refused = case.import(Format::Csv, text).unwrap_err().to_string();
+    assert!(refused.contains("the quote at byte 49 is never closed"), "{refused}");
+    assert_eq!(text.as_bytes()[49], b'"');
+}
+
+#[test]
+fn a_compressed_file_is_refused_and_says_how_to_unpack_it() {
+    let case = Case::new();
+    let kinds: [(&str, &[u8]); 4] =
+        [("gzip", b"\x1f\x8b\x08\0"), ("zstd", b"\x28\xb5\x2f\xfd\0"), ("xz", b"\xfd7zXZ\0"), ("bzip2", b"BZh91")];
+    for (program, begin) in kinds {
+        let path = case.dir.path().join("packed");
+        fs::write(&path, begin).unwrap();
+        for format in [Format::Csv, Format::Prom, Format::Influx] {
+            let options = ImportOptions { progress: false, ..ImportOptions::new(format, vec![path.clone()]) };
+            let refused = check(&options).unwrap_err().to_string();
+            assert!(refused.contains(&format!("pass `{program} -dc FILE |`")), "{refused}");
+        }
+    }
+}
+
 #[test]
 fn exposition_text_keeps_its_timestamps_and_metadata() {
     let case = Case::new();
