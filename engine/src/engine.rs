@@ -178,8 +178,7 @@ impl Engine {
     /// A consistent view of everything visible now, in constant time, without a lock. See [`Snapshot`].
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let core = &self.life.core;
-        Snapshot::take(core, &self.life.graveyard, &self.life.teams)
+        Snapshot::take(&self.life.reads)
     }
 
     /// Brings everything visible now into segments. Takes as long as writing them takes.

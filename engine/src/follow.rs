@@ -40,6 +40,7 @@ use crate::registry::Registry;
 use crate::replay::{Replayed, Replayer, flushed_before};
 use crate::retention::Kept;
 use crate::ring::{RingLimits, Rings};
+use crate::snapshot::Reads;
 use crate::sync::Mutex;
 use crate::version::{Version, Versions, order_of};
 
@@ -95,10 +96,11 @@ impl Builder {
         }));
         core.gate.shut(Shut::ReadOnly);
         core.requests.close();
+        let graveyard = Arc::new(Graveyard::new(fs_of()));
+        let reads = Arc::new(Reads { core: Arc::clone(&core), graveyard, threads: teams });
         Ok(Engine::from_life(Life {
             core,
             common,
-            teams,
             dir: self.dir,
             outlives: true,
             fs: fs_of(),
@@ -110,7 +112,7 @@ impl Builder {
             log_files: None,
             sync: None,
             flushes: Arc::new(FlushQueue::default()),
-            graveyard: Arc::new(Graveyard::new(fs_of())),
+            reads,
             held: Mutex::new(Held::default()),
         }))
     }
@@ -121,7 +123,7 @@ impl Life {
         let Some(follower) = &self.follower else { return Ok(()) };
         let mut follower = follower.lock().expect("follower lock");
         let core = &self.core;
-        let found = follower.look(&self.teams, &core.versions.load().segments)?;
+        let found = follower.look(&self.reads.threads, &core.versions.load().segments)?;
         let state = found.manifest.state();
         core.kept.changed(Some(state.retention.clone()), Some(state.horizon));
         *self.manifest.lock().expect("manifest lock") = found.manifest;

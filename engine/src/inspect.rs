@@ -98,7 +98,7 @@ pub fn inspect(engine: &Engine, progress: impl Fn(u64, u64) + Sync) -> Inspectio
     let done = AtomicU64::new(0);
     progress(0, total);
     let tell = |bytes| progress(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total);
-    let sums = engine.life().teams.install(|| {
+    let sums = engine.life().reads.threads.install(|| {
         version.segments.par_iter().map(|segment| Sums::of(segment, &tell)).reduce(Sums::default, Sums::and)
     });
     let mut all = sums.finish();

@@ -175,7 +175,7 @@ mod api {
 #[cfg(loom)]
 pub mod loom_only {
     /// Where a version is found.
-    pub use crate::sync::ArcCell;
+    pub use crate::sync::{ArcCell, Peeked};
 
     /// Commits: the watermark and the pins.
     pub mod commit {

@@ -6,13 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tidegauge_query::Threads;
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::{Edit, Manifest};
 use tidegauge_storage::wal::{Epoch, give_up_reserve};
 
 use crate::audit::AuditLog;
-use crate::compact::{Compactor, Graveyard};
+use crate::compact::Compactor;
 use crate::core::{Core, SeriesSample};
 use crate::engine::Metadata;
 use crate::error::{CloseError, MetadataError, OpenError};
@@ -24,6 +23,7 @@ use crate::ingest::{SyncThread, Worker};
 use crate::lock::DirLock;
 use crate::recovery::RecoveryReport;
 use crate::ring::CommonSender;
+use crate::snapshot::Reads;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Mutex, thread};
 use crate::watch::{WatchLimits, Watchdog};
@@ -59,7 +59,6 @@ impl Drop for Owner {
 pub(crate) struct Life {
     pub(crate) core: Arc<Core>,
     pub(crate) common: CommonSender<SeriesSample>,
-    pub(crate) teams: Threads,
     pub(crate) dir: Option<PathBuf>,
     /// Whether the store is there when the engine is not: that of an engine in memory goes with it.
     pub(crate) outlives: bool,
@@ -77,8 +76,8 @@ pub(crate) struct Life {
     pub(crate) log_files: Option<(Arc<dyn Fs>, PathBuf)>,
     pub(crate) sync: Option<Arc<SyncThread>>,
     pub(crate) flushes: Arc<FlushQueue>,
-    /// Segments that were compacted while somebody read them.
-    pub(crate) graveyard: Arc<Graveyard>,
+    /// What readers need: the query threads, segments that were compacted while somebody read them.
+    pub(crate) reads: Arc<Reads>,
     pub(crate) held: Mutex<Held>,
 }
 
@@ -170,7 +169,7 @@ impl Life {
         }
         // Of a directory that may be somebody else's nothing is removed.
         if held.lock.is_some() && is_held {
-            self.graveyard.clear();
+            self.reads.graveyard.clear();
             self.remove_released_log(short_of.is_some());
         }
         held.lock = None;

@@ -36,6 +36,7 @@ use crate::registry::Registry;
 use crate::replay::{Replayed, Replayer, flushed_before};
 use crate::retention::Kept;
 use crate::ring::{RingLimits, Rings};
+use crate::snapshot::Reads;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::version::{Version, Versions, order_of};
@@ -276,10 +277,10 @@ impl Builder {
         let (root, outlives) = (dir, self.dir.is_some() || self.fs.is_some());
         let log_files = Some((Arc::clone(&log_fs), log_dir));
         let (fs, dir, follower) = (log_fs, self.dir, None);
+        let reads = Arc::new(Reads { core: Arc::clone(&core), graveyard, threads: teams });
         let life = Life {
             core,
             common,
-            teams,
             dir,
             outlives,
             fs,
@@ -291,7 +292,7 @@ impl Builder {
             log_files,
             sync,
             flushes,
-            graveyard,
+            reads,
             held,
         };
         let engine = Engine::from_life(life);

@@ -10,7 +10,7 @@ use tidegauge_storage::source::{AgeMask, Mask, Masked, SampleSource};
 
 use crate::memtable::{Memtable, MemtableSource};
 use crate::registry::Registry;
-use crate::sync::{ArcCell, Mutex};
+use crate::sync::{ArcCell, Mutex, Peeked};
 
 /// An immutable list of sources. Replaced as a whole.
 #[derive(Clone)]
@@ -71,20 +71,22 @@ impl Version {
         deletes.filter(|t| t.matches(&labels)).map(|t| t.seq.0).max().unwrap_or(0).max(lost)
     }
 
-    /// The sources of a snapshot at `commit`, earliest accepted first, as deletes and ages leave them.
-    pub(crate) fn sources(&self, commit: u64, ages: &Arc<[AgeMask]>) -> Vec<Arc<dyn SampleSource>> {
+    /// The sources of a snapshot at `commit`, earliest accepted first, as deletes and ages (`None`: all are kept) leave
+    /// them.
+    pub(crate) fn sources(&self, commit: u64, ages: Option<Arc<[AgeMask]>>) -> Vec<Arc<dyn SampleSource>> {
         let segments = self.segments.iter().map(|s| Arc::clone(s) as Arc<dyn SampleSource>);
         let memtables = self.sealed.iter().chain([&self.active]).map(|memtable| {
             Arc::new(MemtableSource::new(Arc::clone(memtable), Arc::clone(&self.registry), commit))
                 as Arc<dyn SampleSource>
         });
         let sources = segments.chain(memtables);
-        if self.tombstones.is_empty() && ages.is_empty() {
+        if self.tombstones.is_empty() && ages.is_none() {
             return sources.collect();
         }
+        let ages = ages.unwrap_or_default();
         let mask = |source: Arc<dyn SampleSource>| match Mask::reaching(
             &self.tombstones,
-            ages,
+            &ages,
             source.seq_range(),
             source.time_range(),
         ) {
@@ -108,6 +110,11 @@ impl Versions {
 
     pub(crate) fn load(&self) -> Arc<Version> {
         self.current.load()
+    }
+
+    /// The current version, to be looked at: as [`load`](Self::load), without touching the count that all readers share.
+    pub(crate) fn peek(&self) -> Peeked<Version> {
+        self.current.peek()
     }
 
     /// Replaces the version by what `change` makes of it.

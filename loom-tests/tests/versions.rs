@@ -5,7 +5,7 @@ use std::sync::Arc as StdArc;
 
 use loom::sync::Arc;
 use loom::thread;
-use tidegauge::loom_only::ArcCell;
+use tidegauge::loom_only::{ArcCell, Peeked};
 use tidegauge::loom_only::commit::{Pin, Pins, Watermark};
 use tidegauge::loom_only::epoch::{self, Guard};
 use tidegauge::loom_only::memtable::Kind;
@@ -43,7 +43,9 @@ impl Shared {
     }
 
     fn snapshot(&self) -> (Pin, StdArc<Version>) {
-        Pins::pin(&self.pins, &self.watermark, || self.watermark.cut(|| self.version.load(), StdArc::ptr_eq))
+        let choose = || self.watermark.cut(|| self.version.peek(), Peeked::is_same);
+        let (pin, version) = Pins::pin(&self.pins, &self.watermark, choose);
+        (pin, version.into_arc())
     }
 }
 

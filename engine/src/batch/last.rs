@@ -1,7 +1,5 @@
 //! The newest sample of one series, and the number of the last one that segments hold.
 
-use std::sync::Arc;
-
 use tidegauge_storage::model::{LabelLimits, Labels, Sample, SeqNo, Timestamp};
 use tidegauge_storage::source::{ReadError, Snapshot as Sources};
 
@@ -10,7 +8,7 @@ use crate::core::Core;
 use crate::error::CommitError;
 use crate::memtable::HeadTable;
 use crate::registry::SeriesId;
-use crate::sync::epoch;
+use crate::sync::{Peeked, epoch};
 use crate::version::Version;
 
 /// The newest sample of a series, as of one commit.
@@ -61,10 +59,10 @@ pub(crate) fn last(core: &Core, series: SeriesId) -> Result<Option<Last>, LastEr
 
 /// As [`last`], of the series that has exactly these labels.
 pub(crate) fn last_of(core: &Core, pairs: &[(&str, &str)]) -> Result<Option<Last>, ReadError> {
-    let registry = core.registry();
+    let version = core.versions.peek();
     // Labels that are not acceptable are nobody's.
     let Ok(labels) = Labels::new(pairs.iter().copied(), &LabelLimits::NONE) else { return Ok(None) };
-    match registry.find_series(&labels).and_then(|series| newest(core, series)) {
+    match version.registry.find_series(&labels).and_then(|series| newest(core, series)) {
         Some(last) => Ok(Some(last)),
         None => last_stored(core, &labels),
     }
@@ -73,12 +71,12 @@ pub(crate) fn last_of(core: &Core, pairs: &[(&str, &str)]) -> Result<Option<Last
 /// The newest visible sample of a live series, if its open tail alone tells (T9); `None` says nothing.
 fn newest(core: &Core, series: SeriesId) -> Option<Last> {
     // What hides samples by their age may hide this one. Deletes do not: each begins a new memtable.
-    if !core.kept.ages().is_empty() {
+    if core.kept.ages().is_some() {
         return None;
     }
     // Before the tail is looked at: whatever is below this number is seen there.
     let as_of = SeqNo(core.watermark.seq());
-    let version = core.versions.load();
+    let version = core.versions.peek();
     let head = core.heads.head(series.slot);
     let pair = head.newest(&epoch::pin(), version.active.generation, || core.watermark.commit())?;
     // After the sample: a series that has the slot by now got it before it brought anything (V7).
@@ -100,10 +98,10 @@ fn last_of_older(version: &Version) -> i64 {
 
 /// The newest sample in a snapshot of its own, with what is hidden from every reader hidden.
 fn last_stored(core: &Core, labels: &Labels) -> Result<Option<Last>, ReadError> {
-    let choose = || core.watermark.cut(|| core.versions.load(), Arc::ptr_eq);
+    let choose = || core.watermark.cut(|| core.versions.peek(), Peeked::is_same);
     let (pin, version) = Pins::pin(&core.pins, &core.watermark, choose);
     let visible = pin.visible();
-    let sources = Sources::new(version.sources(visible.commit, &core.kept.ages()), SeqNo(visible.seq));
+    let sources = Sources::new(version.sources(visible.commit, core.kept.ages()), SeqNo(visible.seq));
     let last = sources.last_of(labels)?;
     Ok(last.map(|Sample { timestamp, value }| Last { timestamp, value, as_of: sources.watermark() }))
 }

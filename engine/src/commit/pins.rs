@@ -3,6 +3,8 @@
 //! Protocol and invariants S1–S4: `docs/concurrency.md`, "Snapshots". Models:
 //! `loom-tests/tests/pins.rs`.
 
+use std::ops::Deref;
+
 use crate::commit::{Visible, Watermark};
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -60,9 +62,9 @@ pub struct Pins {
     crowd: AtomicU64,
 }
 
-/// One pinned commit. Dropping it lets the worker forget.
-pub struct Pin {
-    pins: Arc<Pins>,
+/// One pinned commit. Dropping it lets the worker forget. `P` keeps the pins.
+pub struct Pin<P: Deref<Target = Pins> = Arc<Pins>> {
+    pins: P,
     slot: Option<usize>,
     visible: Visible,
 }
@@ -90,6 +92,15 @@ impl Pins {
 
     /// Pins the commit that is visible now. `choose` reads it (and what must fit to it).
     pub fn pin<T>(pins: &Arc<Self>, watermark: &Watermark, choose: impl FnOnce() -> (Visible, T)) -> (Pin, T) {
+        Self::pin_in(Arc::clone(pins), watermark, choose)
+    }
+
+    /// As [`pin`](Self::pin), for one who keeps the pins anyway.
+    pub(crate) fn pin_in<P: Deref<Target = Self>, T>(
+        pins: P,
+        watermark: &Watermark,
+        choose: impl FnOnce() -> (Visible, T),
+    ) -> (Pin<P>, T) {
         let slot = pins.announce(watermark.commit());
         // Orders the announcement before the reading of the watermark: pairs with the fence
         // in `look`. Either the worker sees the announcement, or this thread sees the commit
@@ -101,7 +112,7 @@ impl Pins {
             // needs the number, and until it comes it takes the announcement for more (S3).
             pins.slots[slot].store(pinned(visible.commit), Ordering::Release);
         }
-        (Pin { pins: Arc::clone(pins), slot, visible }, chosen)
+        (Pin { pins, slot, visible }, chosen)
     }
 
     fn announce(&self, floor: u64) -> Option<usize> {
@@ -179,14 +190,14 @@ impl Pins {
     }
 }
 
-impl Pin {
+impl<P: Deref<Target = Pins>> Pin<P> {
     /// What was visible when the pin was taken.
     pub fn visible(&self) -> Visible {
         self.visible
     }
 }
 
-impl Drop for Pin {
+impl<P: Deref<Target = Pins>> Drop for Pin<P> {
     fn drop(&mut self) {
         match self.slot {
             // Release: the reads made under this pin stay before it is let go.

@@ -121,7 +121,7 @@ impl Store {
     }
 
     fn contents(&self) -> Twin {
-        let mut sources = self.version().sources(1, &Arc::default());
+        let mut sources = self.version().sources(1, None);
         sources.pop();
         let snapshot = Snapshot::new(sources, SeqNo(self.next_seq));
         let selection = Selection::new(&snapshot, &[]).unwrap();

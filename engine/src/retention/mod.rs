@@ -79,11 +79,10 @@ impl Kept {
         Self { current: ArcCell::new(Arc::new(rules)), changing: Mutex::new(()) }
     }
 
-    /// What a snapshot taken now must hide.
-    pub(crate) fn ages(&self) -> Arc<[AgeMask]> {
-        let rules = self.current.load();
-        // No clock is read where everything is kept.
-        if rules.is_all_kept() { Arc::default() } else { rules.ages(clock::now(), None) }
+    /// What a snapshot taken now must hide; `None` if everything is kept, for which no clock is read.
+    pub(crate) fn ages(&self) -> Option<Arc<[AgeMask]>> {
+        let rules = self.current.peek();
+        (!rules.is_all_kept()).then(|| rules.ages(clock::now(), None))
     }
 
     /// What compaction may leave out: some of what is hidden, and the same for a while.

@@ -40,7 +40,7 @@ impl Snapshot {
     /// # Errors
     /// [`QueryError`] if an index is damaged, or a limit was reached.
     pub fn select_matching(&self, matchers: &[Matcher]) -> Result<Selection, QueryError> {
-        Selection::new_on(self, matchers, self.threads.clone(), &self.ledger)
+        Selection::new_on(self, matchers, self.reads.threads.clone(), &self.reads.core.ledger)
     }
 
     /// The newest sample of a series as of this snapshot; `None` if it holds none. In memory the id alone finds it; its
@@ -49,14 +49,14 @@ impl Snapshot {
     /// # Errors
     /// [`LastError`] if the id is stale by now (ask by its labels), or a segment cannot be read.
     pub fn last(&self, series: SeriesId) -> Result<Option<Sample>, LastError> {
-        if !self.core.heads.is_live(series) {
+        if !self.reads.core.heads.is_live(series) {
             return Err(LastError::StaleSeries);
         }
         // After that look: while a registry is the current one none of its slots is another series' (V7). If another one
         // has followed, the slot may have been somebody else's when this snapshot was taken.
-        let now = self.core.registry();
-        let labels = || now.slots().labels_of(series).ok_or(LastError::StaleSeries);
-        if !Arc::ptr_eq(&now, &self.version.registry) {
+        let now = self.reads.core.versions.peek();
+        let labels = || now.registry.slots().labels_of(series).ok_or(LastError::StaleSeries);
+        if !Arc::ptr_eq(&now.registry, &self.version.registry) {
             return Ok(self.sources.last_of(&labels()?)?);
         }
         let (segments, made) = (self.version.segments.len(), OnceCell::new());
@@ -84,13 +84,13 @@ impl Snapshot {
 
     /// An expression of PromQL, to be evaluated on this snapshot; the engine's query threads help.
     pub fn promql(&self, expr: impl Into<String>) -> Query {
-        Query::new(self, expr).on(self.threads.clone()).charged_to(&self.ledger)
+        Query::new(self, expr).on(self.reads.threads.clone()).charged_to(&self.reads.core.ledger)
     }
 
     /// A budget for one query of whoever puts it together by hand, charged to the memory of all queries of this
     /// engine. One made otherwise is bounded by itself alone.
     #[must_use]
     pub fn budget(&self, limits: QueryLimits, cancel: Cancel) -> Budget {
-        Budget::charged_to(&self.ledger, limits, cancel)
+        Budget::charged_to(&self.reads.core.ledger, limits, cancel)
     }
 }

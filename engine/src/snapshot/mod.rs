@@ -6,13 +6,14 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 pub use ask::SelectError;
-use tidegauge_query::{Ledger, Threads};
+use tidegauge_query::Threads;
 use tidegauge_storage::model::SeqNo;
 use tidegauge_storage::source::Snapshot as Sources;
 
-use crate::commit::{Pin, Pins};
+use crate::commit::Pins;
 use crate::compact::Graveyard;
 use crate::core::Core;
+use crate::sync::Peeked;
 use crate::version::Version;
 
 /// Everything that was visible when it was taken; nothing that came later.
@@ -25,46 +26,55 @@ pub struct Snapshot {
     /// Goes before what the sources hold: whoever looks then whether a segment is needed still must not find it here.
     version: Arc<Version>,
     sources: Sources,
-    core: Arc<Core>,
-    threads: Threads,
-    ledger: Ledger,
+    reads: Arc<Reads>,
+}
+
+/// What snapshots have of their engine: one count for all of it, since all threads that take them share it.
+pub(crate) struct Reads {
+    pub(crate) core: Arc<Core>,
+    pub(crate) graveyard: Arc<Graveyard>,
+    pub(crate) threads: Threads,
 }
 
 impl Snapshot {
     /// Version, watermark, version again: if the version changed in between, the watermark may
     /// belong to neither, so both are read anew (P7).
-    pub(crate) fn take(core: &Arc<Core>, graveyard: &Arc<Graveyard>, threads: &Threads) -> Self {
-        let choose = || core.watermark.cut(|| core.versions.load(), Arc::ptr_eq);
-        let (pin, version) = Pins::pin(&core.pins, &core.watermark, choose);
+    pub(crate) fn take(reads: &Arc<Reads>) -> Self {
+        let core = &reads.core;
+        let choose = || core.watermark.cut(|| core.versions.peek(), Peeked::is_same);
+        let (pin, version) = Pins::pin_in(Hold(Arc::clone(reads)), &core.watermark, choose);
         let visible = pin.visible();
-        let sources = Sources::new(version.sources(visible.commit, &core.kept.ages()), SeqNo(visible.seq));
-        let hold = Hold { _pin: pin, graveyard: Arc::clone(graveyard) };
-        let sources = sources.with_pin(Arc::new(hold));
-        Self { version, sources, core: Arc::clone(core), threads: threads.clone(), ledger: core.ledger.clone() }
+        let sources = Sources::new(version.sources(visible.commit, core.kept.ages()), SeqNo(visible.seq));
+        Self { version: version.into_arc(), sources: sources.with_pin(Arc::new(pin)), reads: Arc::clone(reads) }
     }
 
     /// Runs `work` on some of the engine's query threads, so that parallel iterators inside use them. However many
     /// other queries run, it waits for none of them, but shares the processors.
     pub fn install<R: Send>(&self, work: impl FnOnce(&Sources) -> R + Send) -> R {
-        self.threads.install(|| work(&self.sources))
+        self.reads.threads.install(|| work(&self.sources))
     }
 
     /// The engine's query threads, for questions put together by hand: see [`Selection::on`](tidegauge_query::Selection::on).
     #[must_use]
     pub fn threads(&self) -> &Threads {
-        &self.threads
+        &self.reads.threads
     }
 }
 
-/// What goes with the last clone of a snapshot, after its sources.
-struct Hold {
-    _pin: Pin,
-    graveyard: Arc<Graveyard>,
+/// What goes with the last clone of a snapshot, after its sources and its pin.
+struct Hold(Arc<Reads>);
+
+impl Deref for Hold {
+    type Target = Pins;
+
+    fn deref(&self) -> &Pins {
+        &self.0.core.pins
+    }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.graveyard.sweep(&|| ());
+        self.0.graveyard.sweep(&|| ());
     }
 }
 

@@ -29,9 +29,46 @@ impl<T> ArcCell<T> {
         self.inner.load_full()
     }
 
+    /// What it holds now, to be looked at and let go of by the same thread: no count is touched that other threads share.
+    /// A thread that keeps more than a few of them pays as for [`load`](Self::load).
+    pub fn peek(&self) -> Peeked<T> {
+        Peeked(self.inner.load())
+    }
+
     /// Replaces what it holds. The old value goes when its last holder drops it.
     pub fn store(&self, value: Arc<T>) {
         self.inner.store(value);
+    }
+}
+
+/// What an [`ArcCell`] held when it was looked at.
+pub struct Peeked<T>(Guard<T>);
+
+#[cfg(not(loom))]
+type Guard<T> = arc_swap::Guard<Arc<T>>;
+#[cfg(loom)]
+type Guard<T> = Arc<T>;
+
+impl<T> Peeked<T> {
+    /// Whether both are the very same value.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// To be kept.
+    pub fn into_arc(self) -> Arc<T> {
+        #[cfg(not(loom))]
+        return arc_swap::Guard::into_inner(self.0);
+        #[cfg(loom)]
+        return self.0;
+    }
+}
+
+impl<T> std::ops::Deref for Peeked<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
     }
 }
 
@@ -56,6 +93,10 @@ mod stand_in {
         pub(super) fn load_full(&self) -> Arc<T> {
             let last = self.last.load(weakenable!("version_load", Acquire));
             Arc::clone(&self.all.lock().unwrap()[last])
+        }
+
+        pub(super) fn load(&self) -> Arc<T> {
+            self.load_full()
         }
 
         pub(super) fn store(&self, value: Arc<T>) {

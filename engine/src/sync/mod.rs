@@ -33,7 +33,7 @@ mod trim;
 mod yields;
 
 #[allow(unreachable_pub)]
-pub use arc_cell::ArcCell;
+pub use arc_cell::{ArcCell, Peeked};
 pub(crate) use cell::UnsafeCell;
 pub(crate) use crossbeam_utils::CachePadded;
 pub(crate) use lock::lock;
