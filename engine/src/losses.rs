@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use tidegauge_storage::fs::Fs;
@@ -11,14 +12,18 @@ use tidegauge_storage::manifest::Manifest;
 use tidegauge_storage::model::{LabelLimits, Timestamp};
 use tidegauge_storage::wal::{FrameNo, RecoverMode, WalState, WalWriter, WriterOptions};
 
+use crate::appender::Ack;
+use crate::batch::BatchRequest;
 use crate::core::SeriesSample;
 use crate::engine::Engine;
 use crate::faults::{SOON, contents, series};
-use crate::ingest::Log;
+use crate::ingest::{Log, Request};
 use crate::options::{Builder, Durability, Level};
 use crate::recovery::{OnProgress, OpenStep, Step};
 use crate::registry::{Registry, SeriesId};
 use crate::replay::Replayer;
+use crate::requests::reply;
+use crate::ring::LaneId;
 use crate::subscribe::{Lag, SubscribeOptions};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -240,6 +245,56 @@ fn p3_a_subscription_that_holds_the_worker_up_delays_no_sync() {
         assert_eq!(engine.stats().subscription_hold_timeouts, 0, "still held up");
         drop(never_read);
     }
+}
+
+/// A waker that stands still: it says that it was woken, and waits until it is let go.
+struct StandsStill(Mutex<(mpsc::Sender<()>, mpsc::Receiver<()>)>);
+
+impl Wake for StandsStill {
+    fn wake(self: Arc<Self>) {
+        let ends = self.0.lock().unwrap();
+        // A test that has failed is gone.
+        let _ = ends.0.send(());
+        let _ = ends.1.recv();
+    }
+}
+
+/// Batches that were asked together were all committed before the first of them was handed over to be synced.
+#[test]
+fn who_waits_for_the_first_of_many_batches_waits_for_its_own_sync() {
+    let engine = open(&SimFs::new(), Durability::Interval(Duration::from_secs(3600)));
+    let (core, ids) = (&engine.life().core, [0, 1, 2].map(|host| series(&engine, host)));
+    let first = core.watermark.seq();
+    // At the push, so that both batches are there when the worker looks; and at the second of them.
+    let mut subscriptions = Vec::new();
+    let mut stand_still_at = |host: usize| {
+        let ((woken, told), (let_go, waits)) = (mpsc::channel(), mpsc::channel());
+        let waker = Waker::from(Arc::new(StandsStill(Mutex::new((woken, waits)))));
+        let mut live = engine.subscribe(&format!(r#"cpu{{host="{host}"}}"#)).unwrap();
+        assert!(live.poll_recv(&mut Context::from_waker(&waker)).is_pending());
+        subscriptions.push(live);
+        (told, let_go)
+    };
+    let (push_came, go_on) = stand_still_at(0);
+    let (batches_came, end) = stand_still_at(2);
+    engine.push(ids[0], Timestamp::from_nanos(0), 0.0).unwrap();
+    push_came.recv_timeout(SOON).unwrap();
+    for &id in &ids[1..] {
+        let samples = vec![SeriesSample::new(id, Timestamp::from_nanos(0), 0.0)];
+        let request = Request::Batch(BatchRequest { samples, checks: Vec::new(), replier: reply().0 });
+        core.ask(request, 1, SOON).unwrap();
+    }
+    let ack = Ack { lane: LaneId::NONE, position: first + 2, tag: core.tag };
+    let mut durable = Box::pin(engine.wait_async(ack, Level::Durable));
+    assert!(durable.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    go_on.send(()).unwrap();
+    batches_came.recv_timeout(SOON).unwrap();
+    let deadline = Instant::now() + SOON / 4;
+    while core.durable.seq() < first + 2 {
+        assert!(Instant::now() < deadline, "the first batch waits for the second one");
+        std::thread::yield_now();
+    }
+    end.send(()).unwrap();
 }
 
 /// P3 without a log: whenever the process is killed, or the power fails, exactly what was flushed is there. Batches are

@@ -292,7 +292,8 @@ impl Builder {
 
     /// Samples that a lane holds, rounded up to a power of two; each takes 24 bytes.
     ///
-    /// Larger: bursts are absorbed. Smaller: back-pressure comes sooner. Also the longest batch.
+    /// Larger: bursts are absorbed. Smaller: back-pressure comes sooner. Also the longest batch; and above 65,536 the
+    /// largest commit, since a lane is taken whole: what is due meanwhile, such as an fdatasync, waits for it.
     pub fn lane_samples(mut self, samples: usize) -> Self {
         self.lane_samples = samples;
         self

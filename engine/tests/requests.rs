@@ -5,7 +5,7 @@ mod support;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use support::{SOON, at, series};
+use support::{SOON, at, full_lanes, hold_up, series};
 use tidegauge::{BackPressure, Engine, ProbeError, SeriesSample};
 
 #[test]
@@ -46,6 +46,24 @@ fn what_was_pushed_before_a_probe_is_visible_behind_it() {
         });
         done.store(true, Ordering::Release);
         assert_eq!(hidden, None);
+    });
+}
+
+/// A round has no room for all of them: the lane of who asks is taken in a later one.
+#[test]
+fn what_was_pushed_before_a_probe_is_visible_behind_it_however_many_lanes_are_full() {
+    let engine = Engine::in_memory().unwrap();
+    let id = series(&engine, 9);
+    let held_up = hold_up(&engine);
+    let _appenders = full_lanes(&engine, 4);
+    engine.push(id, at(1), 1.0).unwrap();
+    std::thread::scope(|scope| {
+        let last = scope.spawn(|| {
+            engine.probe(SOON).unwrap();
+            engine.last(id).unwrap()
+        });
+        drop(held_up);
+        assert_eq!(last.join().unwrap().map(|last| last.timestamp), Some(at(1)));
     });
 }
 

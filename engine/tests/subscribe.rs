@@ -5,7 +5,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use support::{SOON, at, series};
+use support::{LANE, SOON, at, full_lanes, hold_up, series};
 use tidegauge::{
     BackPressure, Batch, Delivery, Engine, Lag, RecvError, SeriesSample, SubscribeError, SubscribeOptions, Subscription,
 };
@@ -246,6 +246,39 @@ fn a_reader_who_missed_what_never_fits_is_held_for_as_before() {
     assert!(matches!(live.recv(SOON), Ok(Delivery::Commit { samples, .. }) if samples.len() == 6));
     assert_eq!(live.recv(SOON), Ok(Delivery::Missed { commits: 1, samples: 20 }));
     assert!(matches!(live.recv(SOON), Ok(Delivery::Commit { samples, .. }) if samples.len() == 6));
+}
+
+/// A round took all that lay in the lanes, however many: half a second of log and memtable before anything was synced,
+/// and a commit that no subscription had room for.
+#[test]
+fn a_commit_is_bounded_however_many_lanes_are_full() {
+    let engine = Engine::in_memory().unwrap();
+    const LANES: usize = 6;
+    let options = SubscribeOptions { samples: 1 << 20, lag: Lag::Hold(SOON) };
+    let mut live = engine.subscribe_with("cpu", options).unwrap();
+    let held_up = hold_up(&engine);
+    let _appenders = full_lanes(&engine, LANES);
+    drop(held_up);
+    let mut left = LANES * LANE;
+    while left > 0 {
+        let Ok(Delivery::Commit { first, end, samples }) = live.recv(SOON) else { panic!("{left} are missing") };
+        assert!(end.0 - first.0 <= LANE as u64, "{} in a commit", end.0 - first.0);
+        left -= samples.len();
+    }
+}
+
+/// Three appenders filled their lanes while the worker was busy: their samples came as one commit, which never fits, and
+/// were missed by a reader who takes all that there is, and is waited for.
+#[test]
+fn a_reader_who_takes_all_there_is_misses_nothing_of_lanes_that_filled_up() {
+    let engine = Engine::in_memory().unwrap();
+    let options = SubscribeOptions { lag: Lag::Hold(SOON), ..SubscribeOptions::default() };
+    let mut live = engine.subscribe_with("cpu", options).unwrap();
+    let held_up = hold_up(&engine);
+    let _appenders = full_lanes(&engine, 3);
+    drop(held_up);
+    // Told of anything missed, it fails.
+    assert_eq!(receive(&mut live, 3 * LANE).len(), 3 * LANE);
 }
 
 #[test]

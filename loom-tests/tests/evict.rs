@@ -37,8 +37,9 @@ impl Worker {
     }
 
     fn round(&mut self, tags: &Tags) -> usize {
-        self.graves.before_round(&self.rings);
-        let ready = self.drain.observe(usize::MAX);
+        self.graves.before_round(&self.rings, &self.drain);
+        // So that a lap has several rounds.
+        let ready = self.drain.observe(1);
         let (graves, found) = (&self.graves, &mut self.found);
         self.drain.for_each_slice_mut(|samples| {
             for (slot, tag) in samples {

@@ -17,8 +17,8 @@ struct Burial<L> {
     bytes: usize,
     /// Laid across the common lane after the turn.
     bar: u64,
-    /// All lanes have said that they saw the turn, and what they pushed before is in the round that is observed next.
-    seen_by_lanes: bool,
+    /// All lanes have said that they saw the turn; what they pushed before is taken with this lap (R18).
+    last_lap: Option<u64>,
 }
 
 impl<L> Default for Graves<L> {
@@ -44,7 +44,7 @@ impl<L> Graves<L> {
 
     /// After the eviction that ended with `turn`: `bar` was asked for behind that (V3, V4).
     pub fn bury(&mut self, turn: u32, series: HashMap<(u32, u32), L>, bytes: usize, bar: u64) {
-        self.burials.push(Burial { turn, series, bytes, bar, seen_by_lanes: false });
+        self.burials.push(Burial { turn, series, bytes, bar, last_lap: None });
     }
 
     pub fn get(&self, slot: u32, tag: u32) -> Option<&L> {
@@ -52,18 +52,18 @@ impl<L> Graves<L> {
     }
 
     /// Before a round is observed: what have all lanes seen by now? Takes the ring's mutex.
-    pub fn before_round<S: Copy>(&mut self, rings: &Rings<S>) {
+    pub fn before_round<S: Copy>(&mut self, rings: &Rings<S>, drain: &Drain<S>) {
         let seen = rings.seen_by_all();
-        for burial in &mut self.burials {
-            burial.seen_by_lanes |= seen.is_none_or(|seen| seen >= burial.turn);
+        for burial in self.burials.iter_mut().filter(|burial| burial.last_lap.is_none()) {
+            burial.last_lap = seen.is_none_or(|seen| seen >= burial.turn).then(|| drain.next_lap());
         }
     }
 
-    /// After a whole round was taken, or found empty: what everybody had passed before it was observed may be forgotten.
+    /// After a round was taken, or found empty: what everybody had passed before a lap that is over may be forgotten.
     /// One burial at a time, for a thousand pieces are freed.
     pub fn after_round<S: Copy>(&mut self, drain: &Drain<S>) {
-        let passed = drain.bars_passed();
-        let is_over = |burial: &Burial<L>| burial.seen_by_lanes && burial.bar <= passed;
+        let (passed, laps) = (drain.bars_passed(), drain.laps());
+        let is_over = |burial: &Burial<L>| burial.last_lap.is_some_and(|lap| lap <= laps) && burial.bar <= passed;
         if let Some(over) = self.burials.iter().position(is_over) {
             self.burials.remove(over);
         }
@@ -108,5 +108,39 @@ impl Seen {
     fn look<S: Copy>(&mut self, tags: &super::Tags, lane: &crate::ring::LaneSender<S>) {
         self.0 = tags.turn_seen();
         lane.has_seen(self.0);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::ring::RingLimits;
+
+    /// V5: what an appender had pushed before it saw the eviction lies in a lane that the next round has no room for.
+    #[test]
+    fn a_grave_is_kept_until_every_lane_was_taken() {
+        let limits = RingLimits { lane_samples: 4, common_samples: 4, lanes_max: 4, lane_bytes_max: 1 << 20 };
+        let (rings, mut drain) = Rings::new(limits);
+        let [mut full, mut other] = [(); 2].map(|()| rings.join().unwrap());
+        assert_eq!(drain.observe(2), 0);
+        full.push_slice(&[(7, 1); 3]).unwrap();
+        other.push((0, 1)).unwrap();
+        let mut graves = Graves::default();
+        // The bar is passed: it is about the common lane.
+        graves.bury(1, HashMap::from([((0, 1), ())]), 1, drain.bars_passed());
+        [&full, &other].into_iter().for_each(|lane| lane.has_seen(1));
+        let mut round = || {
+            graves.before_round(&rings, &drain);
+            drain.observe(2);
+            let mut taken = Vec::new();
+            drain.take(8, |samples| taken.extend_from_slice(samples));
+            drain.publish(0);
+            let is_known = graves.get(0, 1).is_some();
+            graves.after_round(&drain);
+            (taken, is_known)
+        };
+        assert_eq!(round(), (vec![(7, 1); 3], true));
+        assert_eq!(round(), (vec![(0, 1)], true), "taken in a later round, and known still");
+        assert!(graves.is_empty());
     }
 }

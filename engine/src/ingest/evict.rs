@@ -48,7 +48,7 @@ impl Worker {
         let now = Instant::now();
         if now.duration_since(self.graves_looked_at) >= LOOK_EVERY {
             self.graves_looked_at = now;
-            self.graves.before_round(&self.core.rings);
+            self.graves.before_round(&self.core.rings, &self.drain);
         }
     }
 

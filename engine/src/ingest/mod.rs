@@ -12,8 +12,6 @@ mod worker;
 pub(crate) use apply::Applier;
 pub(crate) use log::Log;
 use log::WriteWholeError;
-#[cfg(test)]
-pub(crate) use serve::REQUESTS_A_ROUND;
 pub(crate) use serve::{Request, probe};
 pub(crate) use sync_thread::SyncThread;
 pub(crate) use worker::{Worker, WorkerParts};

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tidegauge_storage::model::{Matcher, SeqNo, TimeRange};
 
 use super::Worker;
+use super::worker::ROUND_SAMPLES_MAX;
 use crate::batch::{BatchRequest, Verdict};
 use crate::core::Core;
 use crate::error::{DeleteError, ProbeError};
@@ -13,8 +14,8 @@ use crate::gate::{Shortage, Shut};
 use crate::requests::{NoReply, NotAsked, Replier, reply};
 use crate::subscribe::NewFeed;
 
-/// Requests served between two rounds, so that lanes are not held up by them.
-pub(crate) const REQUESTS_A_ROUND: usize = 64;
+/// Requests served between two rounds, so that lanes are not held up by them; fewer if they bring a round's samples.
+const REQUESTS_A_ROUND: usize = 64;
 
 /// Something asked of the worker. Dropped unserved, its answer is "gone" (Q3).
 pub(crate) enum Request {
@@ -49,8 +50,9 @@ impl Worker {
         if !self.core.requests.is_waiting() {
             return false;
         }
-        let mut served = 0;
-        while served < REQUESTS_A_ROUND && !self.core.is_poisoned() && !self.gave_up {
+        let (mut served, began) = (0, self.visible.seq);
+        let has_time = |served, seq: u64| served < REQUESTS_A_ROUND && seq - began < ROUND_SAMPLES_MAX as u64;
+        while has_time(served, self.visible.seq) && !self.core.is_poisoned() && !self.gave_up {
             let held_back = self.is_held_back();
             // A delete seals the active memtable, and one closes at a time.
             let closes = self.is_closing();
@@ -66,16 +68,18 @@ impl Worker {
             let Some(request) = self.core.requests.take_if(due) else { break };
             served += 1;
             match request {
+                // Who asks may have pushed behind the round that ended: the next ones come first.
                 Request::Probe(replier) => {
-                    // Who asks may have pushed behind the round that ended.
-                    self.round();
-                    if !self.core.is_poisoned() && !self.gave_up {
-                        replier.tell(());
-                    }
+                    self.probes.push_back((self.drain.next_lap(), replier));
+                    break;
                 }
                 Request::Batch(batch) => match refuses {
                     Some(short) => batch.replier.tell(Verdict::Short(short)),
-                    None => self.commit_batch(batch),
+                    None => {
+                        self.commit_batch(batch);
+                        // Who waits for this one to be durable does not wait for the others that are there.
+                        self.tend_log();
+                    }
                 },
                 Request::Subscribe(new) => self.feeds.add(new, self.visible.seq, &self.core),
                 // One between two rounds: whoever asks has the next one ready.
@@ -90,6 +94,21 @@ impl Worker {
             }
         }
         served > 0
+    }
+
+    /// After a round: `went`, or there was nothing, or memory or the disk holds it back. Then nobody waits for what he
+    /// pushed.
+    pub(super) fn answer_probes(&mut self, went: bool) {
+        if self.probes.is_empty() {
+            return;
+        }
+        if self.core.is_poisoned() || self.gave_up {
+            return self.probes.clear();
+        }
+        let laps = self.drain.laps();
+        while let Some((_, replier)) = self.probes.pop_front_if(|(lap, _)| !went || *lap <= laps) {
+            replier.tell(());
+        }
     }
 }
 

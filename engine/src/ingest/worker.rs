@@ -2,6 +2,7 @@
 //! and the log ask for.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use crate::flush::{FlushJob, FlushQueue};
 use crate::gate::{Full, Shortage, Shut};
 use crate::memtable::{Added, Memtable, PACK_SLOTS};
 use crate::registry::Registry;
+use crate::requests::Replier;
 use crate::ring::Drain;
 use crate::subscribe::Feeds;
 use crate::sync::atomic::Ordering;
@@ -45,6 +47,10 @@ const RELEASED_AT_ONCE: usize = 2_048;
 const FEW_SAMPLES: std::ops::Range<usize> = 8..512;
 /// For about a microsecond.
 const GATHER_SPINS: u32 = 64;
+/// Samples of a round, unless one lane has more (R17). What is done once a round is never further away than taking so
+/// many takes, two milliseconds or so; two such commits have room in a subscription's ring. What a round costs besides
+/// is a hundredth of that.
+pub(super) const ROUND_SAMPLES_MAX: usize = 1 << 16;
 /// Idle tails are sealed in slices of this length between commits.
 const CLOSE_SLICE: Duration = Duration::from_micros(300);
 /// A full disk is asked again after this.
@@ -70,6 +76,8 @@ pub(crate) struct Worker {
     pub(super) log: Option<(Log, Arc<SyncThread>)>,
     flushes: Arc<FlushQueue>,
     pub(super) feeds: Feeds,
+    /// Who asks whether the worker goes round, by the lap that answers; in order.
+    pub(super) probes: VecDeque<(u64, Replier<()>)>,
     /// Which series there are: that of the version.
     pub(super) registry: Arc<Registry>,
     /// Evicted ones of which samples may still come out of a lane.
@@ -115,6 +123,7 @@ impl Worker {
             log: parts.log,
             flushes: parts.flushes,
             feeds: Feeds::default(),
+            probes: VecDeque::new(),
             visible: parts.visible,
             pins: PinView::default(),
             closing: None,
@@ -141,7 +150,9 @@ impl Worker {
                 return;
             }
             self.core.heartbeat();
-            let busy = self.round() | self.serve() | self.housekeeping();
+            let went = self.round();
+            self.answer_probes(went);
+            let busy = went | self.serve() | self.housekeeping();
             if self.gave_up && !self.core.is_poisoned() {
                 break;
             }
@@ -178,14 +189,14 @@ impl Worker {
     }
 
     /// One commit, if there is something to commit. Answers whether there was.
-    pub(super) fn round(&mut self) -> bool {
+    fn round(&mut self) -> bool {
         let held_back = self.is_held_back();
         self.core.set_held_back(held_back);
         if held_back || self.waits_for_space() {
             return false;
         }
         self.look_at_graves();
-        let ready = self.drain.observe(usize::MAX);
+        let ready = self.drain.observe(ROUND_SAMPLES_MAX);
         if ready == 0 {
             self.forget_graves();
             return false;
@@ -360,13 +371,18 @@ impl Worker {
             }
             self.feeds.tend(&self.core);
         }
-        if let Some((log, sync)) = &mut self.log {
-            tend(&self.core, log, sync, &mut self.released, self.visible.seq);
-        }
+        self.tend_log();
         if self.wants_rotation() {
             self.rotate(None);
         }
         close_slice(&mut self.closing, &mut self.applier, &self.pins, &self.flushes, self.visible.commit, now)
+    }
+
+    /// What is due to be synced is handed over, and what is in segments is let go of.
+    pub(super) fn tend_log(&mut self) {
+        if let Some((log, sync)) = &mut self.log {
+            tend(&self.core, log, sync, &mut self.released, self.visible.seq);
+        }
     }
 
     /// Whether appenders wait for the worker, or soon will. On a full disk nobody else can help that.
@@ -447,6 +463,7 @@ impl Worker {
     /// The engine closes: what is in memory goes to segments.
     fn finish(&mut self) {
         self.core.requests.close();
+        self.probes.clear();
         self.feeds.close(&self.core);
         self.core.flush_wanted.store(u32::MAX, Ordering::Release);
         while self.closing.is_some() || self.applier.active().samples() > 0 {
@@ -481,6 +498,7 @@ impl Worker {
 
     /// Nothing is written any more; only the end of the engine is waited for.
     fn park_poisoned(&mut self) {
+        self.probes.clear();
         self.feeds.close(&self.core);
         if let Some((log, _)) = &mut self.log {
             log.poison();

@@ -138,15 +138,18 @@ impl<T: Copy> CommonLane<T> {
         self.full.dropped_samples.fetch_add(samples as u64, Ordering::Relaxed);
     }
 
-    /// The end of the published ranges that follow `from`, where a range begins. Stops behind the range that goes
-    /// past `wanted` samples only if it is the first: ranges are taken whole, and one at least.
-    pub(super) fn published(&self, from: u64, wanted: u64) -> u64 {
+    /// The end of the published ranges that follow `from`, where a range begins, and whether another one was left. Ranges
+    /// are taken whole, as long as they have no more than `wanted` samples together; `one_at_least`, however long.
+    pub(super) fn published(&self, from: u64, wanted: u64, one_at_least: bool) -> (u64, bool) {
         let mut end = from;
         loop {
             // Acquire: pairs with the Release of the stamp, so the range's samples are there (R8).
             let stamp = self.stamps[self.slots.index(end)].load(weakenable!("common_observe", Acquire));
-            if stamp <= end || (stamp - from > wanted && end > from) {
-                return end;
+            if stamp <= end {
+                return (end, false);
+            }
+            if stamp - from > wanted && (end > from || !one_at_least) {
+                return (end, true);
             }
             end = stamp;
         }

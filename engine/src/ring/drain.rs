@@ -17,8 +17,14 @@ pub struct Drain<T: Copy> {
     lanes: Vec<DrainLane<T>>,
     /// How many joined lanes have been picked up (R10).
     joined_seen: u64,
-    /// Whether a lane was found half full.
-    crowded: bool,
+    /// Samples of the round at hand.
+    ready: u64,
+    /// Where the next round begins: at this lane; behind the last one, at the common lane (R17).
+    at: usize,
+    /// How many laps are over (R18).
+    laps: u64,
+    /// Whether a lane was found half full, in this lap and in the one before.
+    crowded: [bool; 2],
 }
 
 /// Where the drain stands in a lane: `visible <= released <= observed`.
@@ -66,24 +72,50 @@ impl<T> DrainLane<T> {
 
 impl<T: Copy> Drain<T> {
     pub(super) fn new(shared: Arc<Shared<T>>) -> Self {
-        let (common, bars) = (Cursor::default(), Bars::default());
-        Drain { shared, common, bars, lanes: Vec::new(), joined_seen: 0, crowded: false }
+        Drain {
+            shared,
+            common: Cursor::default(),
+            bars: Bars::default(),
+            lanes: Vec::new(),
+            joined_seen: 0,
+            ready: 0,
+            at: 0,
+            laps: 0,
+            crowded: [false; 2],
+        }
     }
 
-    /// Begins a round: picks up new lanes and looks how far each has come. Gives the number of samples ready.
+    /// Begins a round: picks up new lanes and looks how far they have come. Gives the number of samples ready.
     ///
-    /// At most `per_lane_max` samples (one at least) of a lane are taken into the round, so that no lane starves the
-    /// others; of the common lane, whole batches only, and one at least, however long. Called again before
-    /// [`take`](Self::take) it only adds to the round. O(lanes), and O(batches) for the common lane.
-    pub fn observe(&mut self, per_lane_max: usize) -> usize {
+    /// Lanes are taken into it whole, one after the other, until the next one would bring it above `max`; the first that
+    /// has anything is taken however much it is. The common lane is the last one; of it, whole batches. The next round
+    /// begins where this one stopped, so no lane starves another (R17). A round that was not taken is not added to.
+    /// 0: no lane has anything. O(lanes), and O(batches) for the common lane.
+    pub fn observe(&mut self, max: usize) -> usize {
+        if self.ready > 0 {
+            return self.ready as usize;
+        }
         let lanes = &mut self.lanes;
         self.joined_seen = self.shared.pick_up(self.joined_seen, |lane| {
             lanes.push(DrainLane { lane, cursor: Cursor::default(), closed_at: None });
         });
-        let wanted = per_lane_max.max(1) as u64;
+        let amid = self.at > 0;
+        self.ready = self.go_on(max as u64);
+        if self.ready == 0 && amid {
+            // Behind it nothing is left; before it something may be.
+            self.ready = self.go_on(max as u64);
+        }
+        self.ready as usize
+    }
+
+    /// Goes on with the lap as far as a round reaches. Gives its samples; if there are none, the lap is over.
+    fn go_on(&mut self, max: u64) -> u64 {
+        if self.at == 0 {
+            self.crowded = [false, self.crowded[0]];
+        }
         let mut ready = 0;
-        let (mut any_done, mut crowded) = (false, false);
-        for drained in &mut self.lanes {
+        let mut any_done = false;
+        while let Some(drained) = self.lanes.get_mut(self.at) {
             let end = match drained.closed_at {
                 Some(end) => end,
                 None => {
@@ -92,29 +124,56 @@ impl<T: Copy> Drain<T> {
                     published.end
                 }
             };
-            let cursor = &mut drained.cursor;
-            cursor.observed = cursor.observed.max(end.min(cursor.released.saturating_add(wanted)));
-            ready += cursor.observed - cursor.released;
-            crowded |= cursor.observed - cursor.released >= drained.lane.capacity() / 2;
+            let len = end - drained.cursor.released;
             any_done |= drained.is_done();
+            if len > 0 && ready > 0 && ready + len > max {
+                break;
+            }
+            drained.cursor.observed = end;
+            ready += len;
+            self.crowded[0] |= len >= drained.lane.capacity() / 2;
+            self.at += 1;
         }
         if any_done {
             self.retire_done();
         }
-        self.step_over_bar();
-        let common = &mut self.common;
-        if common.observed - common.released < wanted {
-            common.observed =
-                self.shared.common.published(common.observed, wanted - (common.observed - common.released));
+        if self.at == self.lanes.len() {
+            ready += self.observe_common(ready, max);
         }
-        ready += common.observed - common.released;
-        self.crowded = crowded || common.observed - common.released >= self.shared.common.capacity() / 2;
-        ready as usize
+        ready
     }
 
-    /// Whether the last [`observe`](Self::observe) found a lane half full or fuller: its appender may soon wait.
+    /// The last part of a lap: the common lane, for a round that has `ready` samples. Gives how many it adds.
+    fn observe_common(&mut self, ready: u64, max: u64) -> u64 {
+        self.step_over_bar();
+        let (common, lane) = (&mut self.common, &self.shared.common);
+        let (end, more) = lane.published(common.observed, max.saturating_sub(ready), ready == 0);
+        common.observed = end;
+        let len = end - common.released;
+        self.crowded[0] |= more || len >= lane.capacity() / 2;
+        // What lies behind a bar may have been there when the lap began.
+        let stopped = more || (ready + len > 0 && self.bars.at == Some(end));
+        if !stopped {
+            self.laps += 1;
+            self.at = 0;
+        }
+        len
+    }
+
+    /// How many laps are over: each observed every lane to the end that it had.
+    pub fn laps(&self) -> u64 {
+        self.laps
+    }
+
+    /// The number of laps when one is over that begins after this call: all that is published by now has been observed
+    /// then (R18).
+    pub fn next_lap(&self) -> u64 {
+        self.laps + 1 + u64::from(self.at > 0)
+    }
+
+    /// Whether a lane was found half full or fuller in this lap or in the one before: its appender may soon wait.
     pub fn is_crowded(&self) -> bool {
-        self.crowded
+        self.crowded.contains(&true)
     }
 
     /// Lends every sample of the round, in the order of acceptance: lane by lane, the common one last, each in the
@@ -225,6 +284,7 @@ impl<T: Copy> Drain<T> {
             self.bars.lay(&self.shared.common, end);
             self.shared.common.release(end);
         }
+        self.ready = 0;
     }
 
     /// Lets waiters know that everything released so far is visible at `seq`, and retires lanes that have come to
@@ -255,6 +315,7 @@ impl<T: Copy> Drain<T> {
     #[cold]
     fn retire_done(&mut self) {
         self.shared.retire(self.lanes.iter().filter(|drained| drained.is_done()).map(|drained| &drained.lane));
+        self.at -= self.lanes[..self.at].iter().filter(|drained| drained.is_done()).count();
         self.lanes.retain(|drained| !drained.is_done());
     }
 }

@@ -23,7 +23,7 @@ pub enum Lag {
     /// He misses whole commits, and is told how many ([`Delivery::Missed`]). Nobody waits for him.
     Miss,
     /// The ingest worker, and so every appender, is held up for at most this long at a time; then he misses, and is
-    /// not held for again until he has caught up with a commit.
+    /// not held for again until he has caught up with a commit. For a commit that never fits nobody waits.
     Hold(Duration),
 }
 
@@ -31,14 +31,17 @@ pub enum Lag {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubscribeOptions {
     /// Room for samples not yet taken, rounded up to a power of two, 2 to 4,194,304; each takes 32 bytes. A commit
-    /// takes one more, and one that never fits is missed. The largest atomic batch has 65,536.
+    /// takes one more, and another one if something was missed before it; one that never fits is missed, however fast
+    /// the reader. A commit has 65,536 samples at most, those that are not selected included, unless lanes are longer
+    /// ([`Builder::lane_samples`](crate::Builder::lane_samples)): then a lane's.
     pub samples: usize,
     /// What happens when there is no room.
     pub lag: Lag,
 }
 
 impl Default for SubscribeOptions {
-    /// 131,072 samples (4 MiB), so that the largest batch fits, and a slow reader misses.
+    /// 131,072 samples (4 MiB), so that every commit of an engine with lanes as they are by default fits, and a slow
+    /// reader misses.
     fn default() -> Self {
         Self { samples: 1 << 17, lag: Lag::Miss }
     }
@@ -104,7 +107,7 @@ pub enum Delivery {
         /// At least one.
         samples: Vec<SeriesSample>,
     },
-    /// Here the reader was too slow: exactly this much is missing.
+    /// Here the reader was too slow, or a commit never fits ([`SubscribeOptions::samples`]): exactly this much is missing.
     Missed {
         /// Commits.
         commits: u64,

@@ -4,10 +4,13 @@
 mod files;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(crate) use files::copy_dir;
-use tidegauge::{Columns, Engine, SeriesId, Snapshot, TimeRange, Timestamp};
+use tidegauge::{
+    Appender, Columns, Engine, Lag, Level, SeriesId, SeriesSample, Snapshot, SubscribeOptions, Subscription, TimeRange,
+    Timestamp,
+};
 
 /// Long enough for a loaded machine; a test that needs it has failed anyway.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
@@ -45,3 +48,36 @@ pub(crate) fn series(engine: &Engine, host: usize) -> SeriesId {
 pub(crate) fn name(host: usize) -> String {
     format!("cpu{{host=\"{host}\"}}")
 }
+
+/// Holds the ingest worker up, by a subscription that wants every commit of a series of its own and takes none.
+pub(crate) fn hold_up(engine: &Engine) -> Subscription {
+    let own = engine.series(&[("__name__", "held_up")]).unwrap();
+    let live = engine.subscribe_with("held_up", SubscribeOptions { samples: 2, lag: Lag::Hold(SOON) }).unwrap();
+    let holds = engine.stats().subscription_holds;
+    // Two have no room: the second is waited for.
+    for t in 0..2 {
+        let ack = engine.push(own, at(t), 0.0).unwrap();
+        engine.wait(ack, Level::Visible, SOON).unwrap();
+    }
+    let deadline = Instant::now() + SOON;
+    while engine.stats().subscription_holds == holds {
+        assert!(Instant::now() < deadline, "held up by nobody");
+        std::thread::yield_now();
+    }
+    live
+}
+
+/// So many appenders whose lanes are full, each with samples of a series of its own from time 0 on.
+pub(crate) fn full_lanes(engine: &Engine, lanes: usize) -> Vec<Appender> {
+    let fill = |lane| {
+        let mut appender = engine.appender().unwrap();
+        let id = series(engine, lane);
+        let all: Vec<_> = (0..LANE).map(|t| SeriesSample::new(id, at(t as i64), 0.0)).collect();
+        appender.push_batch(&all).unwrap();
+        appender
+    };
+    (0..lanes).map(fill).collect()
+}
+
+/// Samples of a lane, as it is by default.
+pub(crate) const LANE: usize = 1 << 16;
