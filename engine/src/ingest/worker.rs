@@ -369,7 +369,7 @@ impl Worker {
             if let Ok(mut sketch) = self.core.hot.try_lock() {
                 sketch.fade(now);
             }
-            self.feeds.tend(&self.core);
+            self.feeds.tend(&self.core, now);
         }
         self.tend_log();
         if self.wants_rotation() {

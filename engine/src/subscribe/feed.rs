@@ -56,6 +56,8 @@ pub struct Feed<S: Copy> {
     shared: Arc<Shared>,
     /// Places for [`Piece::Missed`] and [`Piece::Commit`], then the samples of the running commit as far as they fit.
     staged: Vec<Piece<S>>,
+    /// The largest commit since [`Feed::settle`] looked last, in pieces.
+    largest: usize,
     /// Samples of the running commit that do not.
     beyond: u64,
     /// Not told yet.
@@ -80,12 +82,15 @@ pub fn feed<S: Copy>(capacity: usize) -> (Feed<S>, Inbox<S>) {
     let (sender, receiver) = lane(capacity);
     let shared = Arc::new(Shared { news: WaitList::new(), untold: Mutex::new(Missed::default()) });
     let staged = Feed::first_places();
-    let feed = Feed { sender: Some(sender), shared: Arc::clone(&shared), staged, beyond: 0, missed: Missed::default() };
+    let (largest, beyond, missed) = (0, 0, Missed::default());
+    let feed = Feed { sender: Some(sender), shared: Arc::clone(&shared), staged, largest, beyond, missed };
     (feed, Inbox { receiver, shared })
 }
 
 impl<S: Copy> Feed<S> {
     const PLACES: usize = 2;
+    /// Pieces of a small commit.
+    const STAGED_AT_REST: usize = 256;
 
     fn first_places() -> Vec<Piece<S>> {
         vec![Piece::Missed(Missed::default()); Self::PLACES]
@@ -98,8 +103,35 @@ impl<S: Copy> Feed<S> {
     /// Adds a sample to the running commit.
     #[inline]
     pub fn stage(&mut self, sample: S) {
-        // More than the ring holds is only counted: memory is bounded by it.
-        if self.staged.len() < self.staged_max() { self.staged.push(Piece::Sample(sample)) } else { self.beyond += 1 }
+        if self.staged.len() == self.staged.capacity() && !self.grow() {
+            self.beyond += 1;
+        } else {
+            self.staged.push(Piece::Sample(sample));
+        }
+    }
+
+    /// Makes room in the stage. More than the ring holds is only counted: memory is bounded by it.
+    #[cold]
+    fn grow(&mut self) -> bool {
+        let (len, max) = (self.staged.len(), self.staged_max());
+        let more = len.max(Self::STAGED_AT_REST).min(max.saturating_sub(len));
+        // Exactly: to grow by as much as there is would be twice the ring.
+        self.staged.reserve_exact(more);
+        more > 0
+    }
+
+    /// Between commits, once in a while: gives back what the commits since the last time had no need of.
+    pub fn settle(&mut self) {
+        let needed = std::mem::take(&mut self.largest).max(Self::STAGED_AT_REST);
+        if self.staged.capacity() > 2 * needed {
+            self.staged.shrink_to(needed);
+        }
+    }
+
+    /// What the stage takes, in pieces.
+    #[cfg(all(test, not(loom)))]
+    fn staged_capacity(&self) -> usize {
+        self.staged.capacity()
     }
 
     fn staged_max(&self) -> usize {
@@ -136,6 +168,7 @@ impl<S: Copy> Feed<S> {
                 break false;
             }
         };
+        self.largest = self.largest.max(staged.len());
         self.staged = staged;
         self.staged.truncate(Self::PLACES);
         self.beyond = 0;
@@ -272,6 +305,23 @@ mod tests {
         feed.tell_missed();
         assert_eq!(inbox.next(), Next::Missed(Missed { commits: 2, samples: 15 }));
         assert_eq!(offer(&mut feed, 0..7), Missed::default());
+    }
+
+    /// Twice as much as the ring itself, for as long as the subscription lived.
+    #[test]
+    fn what_a_subscription_keeps_is_bounded_by_its_ring_and_given_back() {
+        const RING: u32 = 1 << 12;
+        let (mut feed, mut inbox) = feed(RING as usize);
+        for samples in [RING / 2 + 1, RING - 1, RING, 3 * RING] {
+            offer(&mut feed, 0..samples);
+            assert!(feed.staged_capacity() <= RING as usize + 1, "{} for {samples}", feed.staged_capacity());
+            while inbox.next() != Next::Empty {}
+        }
+        feed.settle();
+        assert!(feed.staged_capacity() >= RING as usize, "commits are as large");
+        offer(&mut feed, 0..3);
+        feed.settle();
+        assert!(feed.staged_capacity() <= 256, "{} at rest", feed.staged_capacity());
     }
 
     #[test]

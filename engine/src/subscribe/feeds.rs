@@ -44,6 +44,8 @@ pub(crate) struct Feeds {
     followers: Vec<Follower>,
     /// Counts the changes of the set: a memo of another epoch is worth nothing.
     epoch: u32,
+    /// When what large commits took was looked at last.
+    settled_at: Option<Instant>,
     /// By slot; grows up to the number of series, while there are followers.
     memos: Vec<Memo>,
 }
@@ -142,7 +144,7 @@ impl Feeds {
     }
 
     /// Once in a while: tells what was missed where there is room now, and forgets who left.
-    pub(crate) fn tend(&mut self, core: &Core) {
+    pub(crate) fn tend(&mut self, core: &Core, now: Instant) {
         let before = self.followers.len();
         self.followers.retain(|follower| !follower.feed.is_gone());
         if self.followers.len() != before {
@@ -150,6 +152,10 @@ impl Feeds {
         }
         for follower in &mut self.followers {
             follower.feed.tell_missed();
+        }
+        if !self.followers.is_empty() && self.settled_at.is_none_or(|at| now.duration_since(at) >= SETTLE_EVERY) {
+            self.settled_at = Some(now);
+            self.followers.iter_mut().for_each(|follower| follower.feed.settle());
         }
     }
 
@@ -160,5 +166,7 @@ impl Feeds {
     }
 }
 
+/// What large commits took is given back after this, if no others come.
+const SETTLE_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
 /// The worker looks again after this whether a reader it is held up by has made room.
 const HOLD_STEP: std::time::Duration = std::time::Duration::from_micros(100);
