@@ -243,6 +243,13 @@ pub enum CommitError {
     /// One frame of the log does not hold it. Split the batch.
     #[error("the batch does not fit into one frame of the log: split it")]
     BatchTooLarge,
+    /// More conditions than the worker judges between two commits. Expect less of the batch, or of fewer series: where
+    /// much must stay as it was read, a series that each such batch writes to can stand for it.
+    #[error("a batch may have at most {limit} conditions: make it depend on fewer series")]
+    TooManyConditions {
+        /// How many there may be.
+        limit: usize,
+    },
     /// The worker did not take the batch in time. Commit it again later.
     #[error("the batch was not taken within {waited:?}: commit it again later")]
     Timeout {

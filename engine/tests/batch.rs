@@ -327,6 +327,27 @@ fn a_batch_is_bounded_before_anything_is_written() {
     assert!(matches!(batch.commit(), Err(CommitError::StaleSeries)));
 }
 
+/// The worker judges them all between two commits, and there could be as many as memory held.
+#[test]
+fn the_conditions_of_a_batch_are_bounded() {
+    let engine = Engine::in_memory().unwrap();
+    let id = series(&engine, 1);
+    let with = |conditions: usize| {
+        let mut batch = engine.batch();
+        batch.push(id, at(conditions as i64), 1.0).unwrap();
+        for _ in 0..conditions {
+            batch.expect_last(id, Expect::UnchangedSince(SeqNo(100)));
+        }
+        batch.commit()
+    };
+    with(Batch::CONDITIONS_MAX).unwrap();
+    for many in [Batch::CONDITIONS_MAX + 1, 3 * Batch::CONDITIONS_MAX] {
+        let Err(CommitError::TooManyConditions { limit }) = with(many) else { panic!("{many} were judged") };
+        assert_eq!(limit, Batch::CONDITIONS_MAX);
+    }
+    assert_eq!(contents(&engine.snapshot())[&name(1)].len(), 1, "nothing was applied");
+}
+
 #[test]
 fn a_batch_that_is_given_up_is_not_applied() {
     let engine = Engine::in_memory().unwrap();

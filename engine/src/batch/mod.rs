@@ -86,6 +86,8 @@ pub(crate) enum Verdict {
 impl Batch {
     /// Samples in a batch at most: it is one frame of the log.
     pub const SAMPLES_MAX: usize = 1 << 16;
+    /// Conditions of a batch at most: the worker judges all of them between two commits.
+    pub const CONDITIONS_MAX: usize = 1 << 12;
     /// Label bytes of its series at most: each may have to be defined in that frame.
     const LABEL_BYTES_MAX: usize = 8 << 20;
     /// What a definition takes beside its labels.
@@ -140,9 +142,13 @@ impl Batch {
     }
 
     /// The batch is committed only if the last sample of `series` is as expected when the worker orders it: a
-    /// [`SeqNo`], a [`Timestamp`], [`Expect::Nothing`], or [`Expect::UnchangedSince`].
+    /// [`SeqNo`], a [`Timestamp`], [`Expect::Nothing`], or [`Expect::UnchangedSince`]. With more than
+    /// [`Self::CONDITIONS_MAX`] of them it is refused ([`CommitError::TooManyConditions`]).
     pub fn expect_last(&mut self, series: SeriesId, expected: impl Into<Expect>) -> &mut Self {
-        self.conditions.push(Condition { series, expected: expected.into() });
+        // One beyond, by which the commit knows.
+        if self.conditions.len() <= Self::CONDITIONS_MAX {
+            self.conditions.push(Condition { series, expected: expected.into() });
+        }
         self
     }
 
@@ -190,6 +196,9 @@ impl Batch {
             Some(Shut::ReadOnly) => return Err(CommitError::ReadOnly),
             Some(Shut::Poisoned(poisoned)) => return Err(poisoned.into()),
             None => {}
+        }
+        if self.conditions.len() > Self::CONDITIONS_MAX {
+            return Err(CommitError::TooManyConditions { limit: Self::CONDITIONS_MAX });
         }
         let patience = Patience { began: Instant::now(), timeout };
         for look in 1.. {
