@@ -77,10 +77,8 @@ impl Life {
         self.core.compactions.tell();
         let store_id = self.manifest.lock().expect("manifest lock").state().store_id;
         let entry = Entry::of_delete(&Tombstone { seq, ..tombstone }, selector, store_id);
-        if self.audit.record(entry).is_err() {
-            // The delete stands all the same, so that a full disk can be emptied.
-            self.core.counters.unaudited();
-        }
+        // The delete stands all the same, so that a full disk can be emptied.
+        self.record(entry, || format!("the delete number {} of {selector}", seq.0));
         Ok(seq)
     }
 

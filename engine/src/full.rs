@@ -1,6 +1,6 @@
 //! P4 on a simulated disk: what a full one still takes, so that it can be emptied.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use tidegauge_storage::fs::Fs;
@@ -16,18 +16,23 @@ use crate::gate::Shortage;
 use crate::ingest::Request;
 use crate::options::{Builder, Durability, Level};
 use crate::requests::reply;
+use crate::watch::Warning;
 
 /// Of each host that has a segment: more than a file of the log and the reserve together.
 const SAMPLES: i64 = 200_000;
 
 fn open(fs: &SimFs, durability: Durability) -> Engine {
+    builder(fs, durability).open().unwrap()
+}
+
+fn builder(fs: &SimFs, durability: Durability) -> Builder {
     // Nothing rotates by itself: it is the log that finds no space, and no flush before it.
     let builder = Builder::new(None).durability(durability).wal_bytes(64 << 20).query_threads(1);
     // One segment for each host: what is merged takes space to be rewritten.
     let mut builder = builder.background_compaction(false);
     builder.wal_file_bytes = Some(1 << 20);
     builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
-    builder.open().unwrap()
+    builder
 }
 
 fn at(nanos: i64) -> Timestamp {
@@ -58,18 +63,23 @@ fn used(fs: &SimFs) -> u64 {
 fn full(durability: Durability) -> (SimFs, Engine) {
     let fs = SimFs::new();
     let engine = open(&fs, durability);
+    fill_up(&fs, &engine, durability);
+    (fs, engine)
+}
+
+fn fill_up(fs: &SimFs, engine: &Engine, durability: Durability) {
     for host in 0..3 {
-        fill(&engine, host, SAMPLES);
+        fill(engine, host, SAMPLES);
         engine.flush().unwrap();
     }
-    fill(&engine, 9, 10);
-    fs.set_capacity(Some(used(&fs)));
+    fill(engine, 9, 10);
+    fs.set_capacity(Some(used(fs)));
     if !durability.logs() {
-        return (fs, engine);
+        return;
     }
     let refused = (0..10_000).find_map(|n| {
         // What is pushed does not pack: no flush of it fits where a delete left something of the reserve.
-        let id = series(&engine, 8);
+        let id = series(engine, 8);
         let batch: Vec<_> =
             (0..2000).map(|t| n % 30 * 2000 + t).map(|t| SeriesSample::new(id, at(t), value(t))).collect();
         match engine.push_batch(&batch) {
@@ -81,7 +91,6 @@ fn full(durability: Durability) -> (SimFs, Engine) {
         }
     });
     assert_eq!(refused, Some(PushError::DiskFull));
-    (fs, engine)
 }
 
 fn counts(engine: &Engine) -> Vec<u64> {
@@ -363,6 +372,26 @@ fn p4_without_a_log_a_full_disk_takes_deletes_too() {
     disk.set_capacity(None);
     let again = open(&disk, Durability::Memory);
     assert_eq!((count(&again, 0), count(&again, 1)), (0, SAMPLES as u64));
+}
+
+/// That there is no line was a number in the statistics: of what, and why, nobody was told.
+#[test]
+fn who_hears_warnings_is_told_of_acts_that_audit_log_lacks() {
+    let (fs, (told, warnings)) = (SimFs::new(), mpsc::channel());
+    let (told, builder) = (Mutex::new(told), builder(&fs, Durability::Memory));
+    let engine = builder.on_warning(move |warning| drop(told.lock().unwrap().send(warning.clone()))).open().unwrap();
+    fill_up(&fs, &engine, Durability::Memory);
+    delete(&engine, 0, TimeRange::ALL).unwrap();
+    let rule = RetentionRule { matchers: Vec::new(), max_age: Some(Duration::from_secs(3600)) };
+    engine.set_retention(Retention { rules: vec![rule], max_bytes: None }).unwrap();
+    assert_eq!(engine.stats().unaudited_acts, 2);
+    // Whatever is not told yet is told before the engine has closed.
+    drop(engine);
+    for done in ["of cpu{host=\"0\"}", "a change of the retention to {rules: \"{}=3600s\""] {
+        let warning = warnings.recv_timeout(SOON).unwrap();
+        let Warning::Unaudited { act, error } = &warning else { panic!("{warning}") };
+        assert!(act.contains(done) && error.contains("space"), "{warning}");
+    }
 }
 
 /// Without a log, deletes that are many and large use the reserve of the manifest up: that they are hidden and not

@@ -10,7 +10,7 @@ use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::{Edit, Manifest};
 use tidegauge_storage::wal::{Epoch, give_up_reserve};
 
-use crate::audit::AuditLog;
+use crate::audit::{AuditLog, Entry};
 use crate::compact::Compactor;
 use crate::core::{Core, SeriesSample};
 use crate::engine::Metadata;
@@ -26,7 +26,7 @@ use crate::ring::CommonSender;
 use crate::snapshot::Reads;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Mutex, thread};
-use crate::watch::{WatchLimits, Watchdog};
+use crate::watch::{Warning, WatchLimits, Watchdog};
 
 /// Closes an engine when the last handle goes.
 pub(crate) struct Owner(Arc<Life>);
@@ -103,6 +103,14 @@ impl Held {
 }
 
 impl Life {
+    /// Notes an act that stands whether it can be noted or not. Where it cannot be, that is counted, and told.
+    pub(crate) fn record(&self, entry: Entry, act: impl FnOnce() -> String) {
+        if let Err(e) = self.audit.record(entry) {
+            self.core.counters.unaudited();
+            self.core.watched.warn(Warning::Unaudited { act: act(), error: e.to_string() });
+        }
+    }
+
     /// Stops the threads in the order of the way of a sample: worker, flusher, sync thread.
     ///
     /// Asked by a thread of the engine itself (a waker did), it closes in the background: nobody can wait for himself.

@@ -361,7 +361,8 @@ pub struct Stats {
     /// was told to block), and for the worker to take a batch, a probe, a delete, a subscription or an eviction.
     /// `Subscription::recv` is not counted: that nothing comes for a while is its ordinary way.
     pub wait_timeouts: u64,
-    /// Deletes and changes of retention that happened, and whose line `audit.log` lacks because the disk refused it.
+    /// Deletes and changes of retention that happened, and whose line `audit.log` lacks because the disk refused it. Each
+    /// is told of as well: `Warning::Unaudited`.
     pub unaudited_acts: u64,
     /// Pushes refused because a timestamp lay too far ahead of the clock; each names its series.
     pub refused_ahead: u64,

@@ -308,14 +308,14 @@ impl CompactorParts {
     /// Tells of a segment that cannot be read.
     fn is_damaged(&self, error: &dyn std::error::Error) -> CompactError {
         let error = CompactError::Damaged { cause: error.to_string() };
-        self.core.watched.tell(Warning::Compaction(error.clone()));
+        self.core.watched.warn(Warning::Compaction(error.clone()));
         error
     }
 
     /// Tells, once, that what is written fails.
     fn is_failing(&self, error: &CompactError) {
         if !self.core.counters.compaction_failing(true) {
-            self.core.watched.tell(Warning::Compaction(error.clone()));
+            self.core.watched.warn(Warning::Compaction(error.clone()));
         }
     }
 

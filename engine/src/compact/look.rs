@@ -113,7 +113,7 @@ impl Looked {
             Err(error) => {
                 // It only is in the way. Whether anybody reads it, who would be told, nobody knows.
                 if self.frozen.insert(info.id) {
-                    parts.core.watched.tell(damaged(&error));
+                    parts.core.watched.warn(damaged(&error));
                 }
                 None
             }

@@ -167,11 +167,12 @@ impl Life {
             self.core.kept.changed(Some(retention.clone()), None);
         }
         let rules: Vec<String> = retention.rules.iter().map(rule_text).collect();
-        let entry = Entry::new(Act::Retention).text("rules", &rules.join(", "));
+        let rules = rules.join(", ");
+        let entry = Entry::new(Act::Retention).text("rules", &rules);
         let entry = entry.number("max_bytes", retention.max_bytes.map_or(-1, i128::from));
-        if self.audit.record(entry).is_err() {
-            self.core.counters.unaudited();
-        }
+        self.record(entry, || {
+            format!("a change of the retention to {{rules: {rules:?}, max_bytes: {:?}}}", retention.max_bytes)
+        });
         self.core.compactions.tell();
         Ok(())
     }

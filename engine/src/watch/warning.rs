@@ -24,6 +24,17 @@ pub enum Warning {
     /// go on for a while; what waits for that worker does not.
     #[error("{0}: see whether the disk answers, or whether the machine is overloaded")]
     Stalled(Stalled),
+    /// A delete, or a change of retention, happened, and its line is missing from `audit.log`. Such acts are how a full
+    /// disk is emptied, so they do not hang on the line; it has to be noted by hand. Told within a second.
+    #[error(
+        "{act} happened, and audit.log has no line of it ({error}): note it elsewhere, and see whether the disk is full or fails"
+    )]
+    Unaudited {
+        /// What was done.
+        act: String,
+        /// Why there is no line.
+        error: String,
+    },
     /// A snapshot is older than `Builder::snapshot_warn_after`: memory and files that it reads stay as long as it.
     #[error("a snapshot has been held for {age:?}, and what it reads is kept as long: see that it is dropped")]
     SnapshotHeld {

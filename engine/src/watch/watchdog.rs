@@ -11,6 +11,8 @@ use crate::sync::{Arc, Condvar, Mutex, lock};
 
 /// It looks at least this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Warnings of others that wait for a look.
+const SOON_MAX: usize = 64;
 
 /// Bounds beyond which a warning is due.
 #[derive(Clone, Debug)]
@@ -30,8 +32,8 @@ pub(crate) struct Watched {
     pub(crate) stalled: Mutex<Vec<Stalled>>,
     pub(crate) stalls: AtomicU64,
     pub(crate) warnings: AtomicU64,
-    /// Warnings of others, which the watchdog tells.
-    untold: Mutex<Vec<Warning>>,
+    /// Of others, told with the next look: nobody's own code runs in the thread of who asked for something.
+    soon: Mutex<Vec<Warning>>,
     /// What the workers are at, but for the ingest worker, who counts his rounds.
     pub(crate) works: Arc<Works>,
 }
@@ -42,9 +44,12 @@ impl Watched {
         self.works.begin(worker, what)
     }
 
-    /// Has a warning told within a second, by the thread that waits for nothing else.
-    pub(crate) fn tell(&self, warning: Warning) {
-        lock(&self.untold).push(warning);
+    /// Has a warning told by the watch thread. Beyond as many as it tells at once it is left out.
+    pub(crate) fn warn(&self, warning: Warning) {
+        let mut soon = lock(&self.soon);
+        if soon.len() < SOON_MAX {
+            soon.push(warning);
+        }
     }
 }
 
@@ -71,18 +76,24 @@ impl Watchdog {
                 .stopped
                 .wait_timeout_while(stop, every.max(Duration::from_millis(1)), |stop| !*stop)
                 .expect("watch lock");
-            if *stop {
+            let is_over = *stop;
+            drop(stop);
+            tell(core, limits, std::mem::take(&mut *lock(&core.watched.soon)));
+            if is_over {
                 lock(&core.watched.stalled).clear();
                 core.watched.worker_stalled.store(false, Ordering::Relaxed);
                 return;
             }
-            drop(stop);
-            for warning in seen.look(core, limits, Instant::now()) {
-                core.watched.warnings.fetch_add(1, Ordering::Relaxed);
-                // Someone else's code: its panic is its own.
-                let _ = catch_unwind(AssertUnwindSafe(|| (limits.on_warning.0)(&warning)));
-            }
+            tell(core, limits, seen.look(core, limits, Instant::now()));
         }
+    }
+}
+
+fn tell(core: &Core, limits: &WatchLimits, warnings: Vec<Warning>) {
+    for warning in warnings {
+        core.watched.warnings.fetch_add(1, Ordering::Relaxed);
+        // Someone else's code: its panic is its own.
+        let _ = catch_unwind(AssertUnwindSafe(|| (limits.on_warning.0)(&warning)));
     }
 }
 
@@ -121,7 +132,6 @@ impl Seen {
             self.told_of = Some(taken);
             warnings.push(Warning::SnapshotHeld { age });
         }
-        warnings.append(&mut lock(&core.watched.untold));
         warnings
     }
 
