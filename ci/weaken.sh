@@ -36,6 +36,7 @@ newest_buf       tail
 newest_len       tail
 pin_announce     pins
 pin_look         pins
+pin_used         pins
 progress_publish ring_progress
 progress_read    ring_progress
 reply_gone       requests

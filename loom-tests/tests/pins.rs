@@ -37,6 +37,31 @@ fn a_pin_is_seen_or_it_is_younger() {
     });
 }
 
+/// S2: another reader, with a slot above, has counted both, and the worker looks before that one comes to its fence.
+#[test]
+fn a_pin_below_one_that_another_reader_has_counted_is_seen() {
+    model(2, || {
+        let shared = shared();
+        let other = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || Pins::pin(&shared.0, &shared.1, || (shared.1.load(), ())).0)
+        };
+        let worker = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let mut view = PinView::default();
+                publish_and_look(&shared, 2, &mut view);
+                view
+            })
+        };
+        let pin = Pins::pin(&shared.0, &shared.1, || (shared.1.load(), ())).0;
+        let view = worker.join().unwrap();
+        let commit = pin.visible().commit;
+        assert!(commit >= 2 || view.needs(commit, commit + 1), "commit {commit} is not known: {view:?}");
+        drop(other.join().unwrap());
+    });
+}
+
 /// S3: whether the worker sees the announcement or the pin itself, it keeps that commit, over several looks.
 #[test]
 fn a_pin_that_is_held_is_seen_by_every_look() {

@@ -8,7 +8,7 @@ use std::ops::Deref;
 use crate::commit::{Visible, Watermark};
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use crate::sync::weakenable_fence;
+use crate::sync::{weakenable_fence, weakenable_step};
 
 /// Pins told apart. More are possible, but cost the worker a mark at every touch.
 const SLOTS: usize = if cfg!(loom) { 2 } else { 256 };
@@ -122,8 +122,9 @@ impl Pins {
             let free = slot.load(Ordering::Relaxed) == FREE;
             if free && slot.compare_exchange(FREE, announced(floor), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 // It never falls: once it is seen above this slot here, the worker sees it so behind the fences, too (S2).
-                if self.used.load(Ordering::Acquire) <= i {
-                    self.used.fetch_max(i + 1, Ordering::AcqRel);
+                // Relaxed: a load behind a fence finds nothing older than a load before the other fence did, whoever stored it.
+                if self.used.load(Ordering::Relaxed) <= i {
+                    weakenable_step!("pin_used", self.used.fetch_max(i + 1, Ordering::AcqRel));
                 }
                 #[cfg(not(loom))]
                 self.taken[i].store(self.born.elapsed().as_nanos() as u64, Ordering::Relaxed);
