@@ -202,14 +202,15 @@ pub fn salvage(disk: &SimFs, whole: &Whole<'_>) -> Result<(), String> {
     let read = store::read(&engine, was.len()).map_err(|e| format!("what salvage left cannot be read: {e}"))?;
     let (segments, log): (Vec<&Lost>, Vec<&Lost>) =
         report.lost.iter().partition(|lost| lost.file.to_string_lossy().ends_with(".seg"));
-    // A note tells of these, and of no times.
-    let in_flush = report.notes.iter().any(|note| note.starts_with("samples of a flush"));
-    // A hole of the log has the times at its edges, and late samples lie outside. It counts them, if it has an end.
+    // A manifest made anew takes a segment in that was not committed yet: what came at the same time later is in it.
+    let is_later = |key: &Key, bits: u64| report.manifest_made_anew && whole.pushed.contains(&(*key, bits));
+    // Of a flush that was being written the report tells how many at most, and no times. A hole of the log has the times at its edges, and late samples lie outside. It counts them, if it has an end.
     let most = |lost: &&Lost| lost.samples.unwrap_or(u64::MAX);
-    let mut left = log.iter().map(most).fold(0, u64::saturating_add);
+    let mut left = log.iter().map(most).fold(report.unfinished_flush_samples, u64::saturating_add);
     for (was, is) in was.iter().zip(&read.lanes) {
         for (key, bits) in &was.samples {
-            if is.samples.get(key) == Some(bits) || in_flush || segments.iter().any(|lost| holds(lost, key)) {
+            let is_there = is.samples.get(key).is_some_and(|is| is == bits || is_later(key, *is));
+            if is_there || segments.iter().any(|lost| holds(lost, key)) {
                 continue;
             }
             left = left

@@ -2,15 +2,17 @@
 #![allow(missing_docs)]
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use tidegauge::Durability;
 use tidegauge_crash_tests::campaign::{anyone, record};
 use tidegauge_crash_tests::end::may_be_cut;
 use tidegauge_crash_tests::examine::Counts;
-use tidegauge_crash_tests::faults::{Ending, Rot, Whole, fail_one, flip_one, run_full, turn_over, unread};
+use tidegauge_crash_tests::faults::{Ending, Rot, Whole, fail_one, flip_one, run_full, salvage, turn_over, unread};
 use tidegauge_crash_tests::oracle::Death;
 use tidegauge_crash_tests::script::{Extent, Rng, Script, Step};
 use tidegauge_crash_tests::store;
+use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::Fault;
 
 fn script(seed: u64, durability: Durability, steps: &[Step]) -> Script {
@@ -217,6 +219,45 @@ fn a_flipped_bit_is_refused_or_changes_nothing() {
     }
     for rot in [Rot::Refused, Rot::NotRead, Rot::Right] {
         assert!(rots.contains_key(&format!("{rot:?}")), "{rots:?}");
+    }
+}
+
+/// Each manifest made anew was said to miss samples of a flush, and then none of any lane was missed by the oracle.
+#[test]
+fn a_salvage_that_leaves_a_segment_out_is_noticed() {
+    let steps = [Step::Push(40), Step::Flush].repeat(3);
+    let script = script(5, Durability::Sync, &[&steps[..], &[Step::Push(9), Step::Durable, Step::Rest]].concat());
+    let recorded = record(&script, anyone).unwrap();
+    let mut timeline = recorded.timeline;
+    while !timeline.is_over() {
+        timeline.advance();
+    }
+    let (disk, expected) = (timeline.kill(), recorded.history.expected(timeline.at(), Death::PowerLoss));
+    let engine = store::open(&disk.kill(), Durability::Sync).unwrap();
+    let was = store::read(&engine, 1).unwrap().lanes;
+    engine.close().unwrap();
+    let (pushed, durability) = (&recorded.pushed, script.durability);
+    let whole = Whole { expected: &expected, cut: None, was: &was, pushed, durability, seed: 5 };
+    let ending = |end: &'static str| move |path: &PathBuf| path.to_string_lossy().ends_with(end);
+    let files = || disk.files().into_iter().map(|(path, _)| path);
+    let manifest = files().find(ending("MANIFEST")).unwrap();
+    // One that is gone names nothing; of one without its header the commits are left.
+    for gone in [true, false] {
+        let damaged = disk.kill();
+        if gone {
+            damaged.remove(&manifest).unwrap()
+        } else {
+            damaged.flip(&manifest, 0).unwrap()
+        }
+        salvage(&damaged, &whole).unwrap();
+        let segments: Vec<_> = files().filter(ending(".seg")).collect();
+        assert!(!segments.is_empty());
+        for segment in segments {
+            let damaged = damaged.kill();
+            damaged.remove(&segment).unwrap();
+            let noticed = salvage(&damaged, &whole).expect_err("nothing tells of what is missing");
+            assert!(noticed.contains("are lost, of more than"), "{noticed}");
+        }
     }
 }
 

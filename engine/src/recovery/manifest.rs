@@ -7,7 +7,10 @@
 //!   that they do not, unless it was deleted or over age. It is not set aside: whether all of them are there, nobody can
 //!   tell.
 //! - RM3: The log is replayed from where the last flush began, if it reaches so far: of that flush, segments may be
-//!   missing. What both hold is the same (`storage/src/wal/survey.rs`).
+//!   missing. What both hold is the same (`storage/src/wal/survey.rs`). None is missing if there are two, if there is one
+//!   with as many samples as numbers, or if a sound commit named one: it named both. Else the one that is there is set
+//!   aside, if the log has all numbers of that flush: what is below the end of a segment is not replayed. If the log has
+//!   not, samples may be missing: as many at most as that segment has less than numbers.
 //! - RM4: Deletes are those that can be read of the old manifest, that are still in the log, or that the audit log names
 //!   (`engine/src/audit/deletes.rs`); descriptions of metrics are as far as the old manifest can be read. Rules of
 //!   retention are not taken over.
@@ -17,6 +20,7 @@
 //! - RM6: Its open number is above that of every file there is, so that no later opening has one that a file has.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,7 +31,7 @@ use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, Remains};
 use tidegauge_storage::model::{SeqNo, SeqRange, Tombstone};
 use tidegauge_storage::segment::{Salvage as Damaged, Segment, SegmentInfo, file_name, id_of};
 use tidegauge_storage::source::ReadError;
-use tidegauge_storage::wal::{Survey, holds_anything, later_than, stores_of, survey};
+use tidegauge_storage::wal::{RecoverMode, Replay, Survey, holds_anything, later_than, recover, stores_of, survey};
 
 use super::later::{later_segment, successor};
 use super::orphan::orphan;
@@ -113,6 +117,7 @@ impl Rebuild<'_> {
         };
         keep_strangers(fs, self.dir, store_id, remains.open_number, self.report)?;
         let segments = self.choose(found, &remains, store_id)?;
+        let segments = self.without_unfinished(segments, &remains, store_id)?;
         let newest = newest_flush(&segments);
         let survey = survey(fs, &wal_dir, store_id, newest)?;
         if remains.found {
@@ -244,6 +249,54 @@ impl Rebuild<'_> {
         Ok(survey.secure(&**self.fs, &self.dir.join("wal"))?)
     }
 
+    /// Leaves out what there is of a flush that may have been under way, if the log has all of it; else tells how much may
+    /// be missing (RM3).
+    fn without_unfinished(
+        &mut self,
+        mut segments: Vec<SegmentInfo>,
+        remains: &Remains,
+        store_id: u128,
+    ) -> Result<Vec<SegmentInfo>, OpenError> {
+        let numbers = newest_flush(&segments);
+        let mut of_it = segments.iter().filter(|info| info.level == 0 && info.seq_range.end == numbers.end);
+        let (Some(only), None) = (of_it.next(), of_it.next()) else { return Ok(segments) };
+        let (id, missing) = (only.id, (numbers.end.0 - numbers.start.0).saturating_sub(only.samples));
+        if missing == 0 || remains.named.contains(&id) {
+            return Ok(segments);
+        }
+        if self.log_holds(store_id, &numbers)? {
+            let path = self.dir.join("segments").join(file_name(id));
+            self.set_aside(&path, "the log has all of its flush, of which another segment may be missing")?;
+            segments.retain(|info| info.id != id);
+        } else {
+            self.report.unfinished_flush_samples = missing;
+            self.report.notes.push(format!(
+                "{missing} samples at most may be missing of a flush that was being written, numbers {} to {}, above all late ones: one of its two segments may not be there, and the log does not hold all of it",
+                numbers.start.0, numbers.end.0
+            ));
+        }
+        Ok(segments)
+    }
+
+    /// Whether the log has each of these numbers. O(bytes).
+    fn log_holds(&self, store_id: u128, numbers: &Range<SeqNo>) -> Result<bool, OpenError> {
+        let (fs, wal_dir) = (&**self.fs, self.dir.join("wal"));
+        let survey = survey(fs, &wal_dir, store_id, numbers.clone())?;
+        let mut next = numbers.start.0;
+        recover(fs, &wal_dir, store_id, &survey.wal, RecoverMode::Salvage, &mut |piece| {
+            let (first, len) = match piece {
+                Replay::Samples { first_seq, samples, .. } => (first_seq.0, samples.len() as u64),
+                Replay::Delete(tombstone) => (tombstone.seq.0, 1),
+                _ => return Ok(()),
+            };
+            if first <= next {
+                next = next.max(first + len);
+            }
+            Ok(())
+        })?;
+        Ok(next >= numbers.end.0)
+    }
+
     fn keep(&mut self, path: &Path) -> Result<PathBuf, OpenError> {
         let kept = quarantine::keep(&**self.fs, self.dir, path);
         let kept = kept.map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
@@ -288,9 +341,6 @@ impl Rebuild<'_> {
             let unsure = audited.unsure;
             notes.push(format!("audit.log has {unsure} lines of deletes that are damaged, or of an earlier build: look there for what to delete again"));
         }
-        notes.push(
-            "samples of a flush that was being written may be missing, above all late ones: one of its two segments may not be there, and the log is read behind it".to_owned(),
-        );
         let last = audited.retention.as_ref().map(|rules| format!(" (the last ones that audit.log names: {rules})"));
         let last = last.unwrap_or_default();
         notes.push(format!("rules of retention are not taken over: set them again, if there were any{last}"));
@@ -310,7 +360,7 @@ fn most_named(segments: &[SegmentInfo], logs: &BTreeMap<u128, usize>) -> Option<
 
 /// The numbers of the last flush: everything below them is in segments whole. Empty if the last one was compacted, for
 /// then it was whole.
-fn newest_flush(segments: &[SegmentInfo]) -> std::ops::Range<SeqNo> {
+fn newest_flush(segments: &[SegmentInfo]) -> Range<SeqNo> {
     let end = segments.iter().map(|info| info.seq_range.end).max().unwrap_or_default();
     let of_last = segments.iter().filter(|info| info.seq_range.end == end);
     let flushed = of_last.clone().all(|info| info.level == 0);

@@ -21,6 +21,7 @@ use crate::verify::verify_on;
 const MANIFEST: &str = "memory/MANIFEST";
 const CLOSED: &str = "memory/MANIFEST.closed";
 const WAL: &str = "memory/wal";
+const SEGMENTS: &str = "memory/segments";
 
 /// One way to lose a manifest.
 type Damage = (&'static str, fn(&SimFs));
@@ -68,6 +69,54 @@ fn p5_a_manifest_that_is_damaged_or_gone_is_made_anew() {
         let kept: Vec<String> = if what == "removed" { Vec::new() } else { vec!["MANIFEST.1".to_owned()] };
         assert_eq!(quarantined(&fs), kept, "{what}");
     }
+}
+
+/// Each report said that samples of a flush may be missing, of a store that was closed in order, too.
+#[test]
+fn a_manifest_made_anew_tells_of_a_flush_only_where_samples_of_one_may_be_missing() {
+    let gone = |fs: &SimFs| fs.remove(Path::new(MANIFEST)).unwrap();
+    let salvaged = |fs: &SimFs| {
+        let engine = try_open(fs, Recovery::Salvage).unwrap();
+        let report = engine.recovery_report().clone();
+        let told = report.notes.iter().any(|note| note.contains("a flush that was being written"));
+        assert_eq!(told, report.unfinished_flush_samples > 0, "{:?}", report.notes);
+        (report.unfinished_flush_samples, contents(&engine).len())
+    };
+    // Behind the last flush lies a log; behind a close, none.
+    let (fs, all) = killed();
+    gone(&fs);
+    assert_eq!(salvaged(&fs), (0, all.len()));
+    let (fs, _) = closed_once();
+    gone(&fs);
+    assert_eq!(salvaged(&fs), (0, 1200));
+
+    // Late samples have a segment of their own. As long as it is there, or the log, nothing is missing.
+    let fs = SimFs::new();
+    let engine = try_open(&fs, Recovery::Strict).unwrap();
+    push(&engine, 1);
+    push(&engine, 0);
+    let logged = fs.kill();
+    engine.close().unwrap();
+    let late = fs.list(Path::new(SEGMENTS)).unwrap().into_iter().max().unwrap();
+    let late = Path::new(SEGMENTS).join(late);
+    let without_log = fs.kill();
+    remove_log(&without_log);
+    gone(&without_log);
+    assert_eq!(salvaged(&without_log.kill()), (0, 2400));
+    without_log.remove(&late).unwrap();
+    assert_eq!(salvaged(&without_log), (1200, 1200), "as a crash amid the flush of a store without a log leaves it");
+    // A manifest that names one of the two was written behind both.
+    let named = fs.kill();
+    remove_log(&named);
+    write(&named, 0, b"x");
+    named.remove(&late).unwrap();
+    assert_eq!(salvaged(&named), (0, 1200));
+    let in_order = fs.list(Path::new(SEGMENTS)).unwrap().into_iter().min().unwrap();
+    let in_order = Path::new(SEGMENTS).join(in_order);
+    logged.create(&in_order).unwrap().write_all_at(0, &fs.map(&in_order).unwrap()).unwrap();
+    gone(&logged);
+    assert_eq!(salvaged(&logged), (0, 2400), "the log has what the other one would have: that was not replayed");
+    assert_eq!(contents(&try_open(&logged, Recovery::Strict).unwrap()).len(), 2400, "nor at the next opening");
 }
 
 /// The manifest made anew called frames durable that a killed process had left in the page cache: a power loss soon

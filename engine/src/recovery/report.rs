@@ -32,6 +32,10 @@ pub struct RecoveryReport {
     pub quarantined: Vec<PathBuf>,
     /// Whether salvage made a manifest anew; the notes tell what the one before may have known alone.
     pub manifest_made_anew: bool,
+    /// Samples at most that are missing of a flush that was being written when that manifest was lost: there is one
+    /// segment of it that does not hold all of its numbers, and neither does the log. 0 where no flush can have been
+    /// under way.
+    pub unfinished_flush_samples: u64,
     /// What went wrong besides, such as an audit log that could not be written.
     pub notes: Vec<String>,
 }
@@ -75,6 +79,7 @@ impl RecoveryReport {
         self.samples += of.samples;
         self.torn_tail = self.torn_tail.take().or(of.torn_tail);
         self.manifest_made_anew |= of.manifest_made_anew;
+        self.unfinished_flush_samples += of.unfinished_flush_samples;
         self.lost.extend(of.lost);
         self.mended.extend(of.mended);
         self.mended_places += of.mended_places;
