@@ -38,7 +38,7 @@ impl Worker {
 
     fn round(&mut self, tags: &Tags) -> usize {
         self.graves.before_round(&self.rings, &self.drain);
-        // So that a lap has several rounds.
+        // So that a sweep has several rounds.
         let ready = self.drain.observe(1);
         let (graves, found) = (&self.graves, &mut self.found);
         self.drain.for_each_slice_mut(|samples| {

@@ -17,8 +17,8 @@ struct Burial<L> {
     bytes: usize,
     /// Laid across the common lane after the turn.
     bar: u64,
-    /// All lanes have said that they saw the turn; what they pushed before is taken with this lap (R18).
-    last_lap: Option<u64>,
+    /// All lanes have said that they saw the turn; what they pushed before is taken with this sweep (R18).
+    last_sweep: Option<u64>,
 }
 
 impl<L> Default for Graves<L> {
@@ -44,7 +44,7 @@ impl<L> Graves<L> {
 
     /// After the eviction that ended with `turn`: `bar` was asked for behind that (V3, V4).
     pub fn bury(&mut self, turn: u32, series: HashMap<(u32, u32), L>, bytes: usize, bar: u64) {
-        self.burials.push(Burial { turn, series, bytes, bar, last_lap: None });
+        self.burials.push(Burial { turn, series, bytes, bar, last_sweep: None });
     }
 
     pub fn get(&self, slot: u32, tag: u32) -> Option<&L> {
@@ -54,16 +54,17 @@ impl<L> Graves<L> {
     /// Before a round is observed: what have all lanes seen by now? Takes the ring's mutex.
     pub fn before_round<S: Copy>(&mut self, rings: &Rings<S>, drain: &Drain<S>) {
         let seen = rings.seen_by_all();
-        for burial in self.burials.iter_mut().filter(|burial| burial.last_lap.is_none()) {
-            burial.last_lap = seen.is_none_or(|seen| seen >= burial.turn).then(|| drain.next_lap());
+        for burial in self.burials.iter_mut().filter(|burial| burial.last_sweep.is_none()) {
+            burial.last_sweep = seen.is_none_or(|seen| seen >= burial.turn).then(|| drain.next_sweep());
         }
     }
 
-    /// After a round was taken, or found empty: what everybody had passed before a lap that is over may be forgotten.
+    /// After a round was taken, or found empty: what everybody had passed before a sweep that is over may be forgotten.
     /// One burial at a time, for a thousand pieces are freed.
     pub fn after_round<S: Copy>(&mut self, drain: &Drain<S>) {
-        let (passed, laps) = (drain.bars_passed(), drain.laps());
-        let is_over = |burial: &Burial<L>| burial.last_lap.is_some_and(|lap| lap <= laps) && burial.bar <= passed;
+        let (passed, sweeps) = (drain.bars_passed(), drain.sweeps());
+        let is_over =
+            |burial: &Burial<L>| burial.last_sweep.is_some_and(|sweep| sweep <= sweeps) && burial.bar <= passed;
         if let Some(over) = self.burials.iter().position(is_over) {
             self.burials.remove(over);
         }

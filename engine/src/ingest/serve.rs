@@ -70,7 +70,7 @@ impl Worker {
             match request {
                 // Who asks may have pushed behind the round that ended: the next ones come first.
                 Request::Probe(replier) => {
-                    self.probes.push_back((self.drain.next_lap(), replier));
+                    self.probes.push_back((self.drain.next_sweep(), replier));
                     break;
                 }
                 Request::Batch(batch) => match refuses {
@@ -105,8 +105,8 @@ impl Worker {
         if self.core.is_poisoned() || self.gave_up {
             return self.probes.clear();
         }
-        let laps = self.drain.laps();
-        while let Some((_, replier)) = self.probes.pop_front_if(|(lap, _)| !went || *lap <= laps) {
+        let sweeps = self.drain.sweeps();
+        while let Some((_, replier)) = self.probes.pop_front_if(|(sweep, _)| !went || *sweep <= sweeps) {
             replier.tell(());
         }
     }

@@ -76,7 +76,7 @@ pub(crate) struct Worker {
     pub(super) log: Option<(Log, Arc<SyncThread>)>,
     flushes: Arc<FlushQueue>,
     pub(super) feeds: Feeds,
-    /// Who asks whether the worker goes round, by the lap that answers; in order.
+    /// Who asks whether the worker goes round, by the sweep that answers; in order.
     pub(super) probes: VecDeque<(u64, Replier<()>)>,
     /// Which series there are: that of the version.
     pub(super) registry: Arc<Registry>,

@@ -21,9 +21,9 @@ pub struct Drain<T: Copy> {
     ready: u64,
     /// Where the next round begins: at this lane; behind the last one, at the common lane (R17).
     at: usize,
-    /// How many laps are over (R18).
-    laps: u64,
-    /// Whether a lane was found half full, in this lap and in the one before.
+    /// How many sweeps are over (R18).
+    sweeps: u64,
+    /// Whether a lane was found half full, in this sweep and in the one before.
     crowded: [bool; 2],
 }
 
@@ -80,7 +80,7 @@ impl<T: Copy> Drain<T> {
             joined_seen: 0,
             ready: 0,
             at: 0,
-            laps: 0,
+            sweeps: 0,
             crowded: [false; 2],
         }
     }
@@ -108,7 +108,7 @@ impl<T: Copy> Drain<T> {
         self.ready as usize
     }
 
-    /// Goes on with the lap as far as a round reaches. Gives its samples; if there are none, the lap is over.
+    /// Goes on with the sweep as far as a round reaches. Gives its samples; if there are none, the sweep is over.
     fn go_on(&mut self, max: u64) -> u64 {
         if self.at == 0 {
             self.crowded = [false, self.crowded[0]];
@@ -143,7 +143,7 @@ impl<T: Copy> Drain<T> {
         ready
     }
 
-    /// The last part of a lap: the common lane, for a round that has `ready` samples. Gives how many it adds.
+    /// The last part of a sweep: the common lane, for a round that has `ready` samples. Gives how many it adds.
     fn observe_common(&mut self, ready: u64, max: u64) -> u64 {
         self.step_over_bar();
         let (common, lane) = (&mut self.common, &self.shared.common);
@@ -151,27 +151,27 @@ impl<T: Copy> Drain<T> {
         common.observed = end;
         let len = end - common.released;
         self.crowded[0] |= more || len >= lane.capacity() / 2;
-        // What lies behind a bar may have been there when the lap began.
+        // What lies behind a bar may have been there when the sweep began.
         let stopped = more || (ready + len > 0 && self.bars.at == Some(end));
         if !stopped {
-            self.laps += 1;
+            self.sweeps += 1;
             self.at = 0;
         }
         len
     }
 
-    /// How many laps are over: each observed every lane to the end that it had.
-    pub fn laps(&self) -> u64 {
-        self.laps
+    /// How many sweeps are over: each observed every lane to the end that it had.
+    pub fn sweeps(&self) -> u64 {
+        self.sweeps
     }
 
-    /// The number of laps when one is over that begins after this call: all that is published by now has been observed
+    /// The number of sweeps when one is over that begins after this call: all that is published by now has been observed
     /// then (R18).
-    pub fn next_lap(&self) -> u64 {
-        self.laps + 1 + u64::from(self.at > 0)
+    pub fn next_sweep(&self) -> u64 {
+        self.sweeps + 1 + u64::from(self.at > 0)
     }
 
-    /// Whether a lane was found half full or fuller in this lap or in the one before: its appender may soon wait.
+    /// Whether a lane was found half full or fuller in this sweep or in the one before: its appender may soon wait.
     pub fn is_crowded(&self) -> bool {
         self.crowded.contains(&true)
     }

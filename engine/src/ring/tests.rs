@@ -76,20 +76,24 @@ fn a_round_is_bounded_and_passes_no_lane_over() {
     for batch in [[40, 41], [42, 43], [44, 45]] {
         common.push_slice(&batch).unwrap();
     }
-    let lap = drain.next_lap();
+    let sweep = drain.next_sweep();
     assert_eq!(round(&mut drain, 7, 1), [0, 1, 2, 10, 11, 12], "whole lanes, and the third has no room");
     // Those that are filled anew wait until the others had their turn.
     fill(&[0, 1]);
     assert_eq!(round(&mut drain, 7, 2), [20, 21, 22, 40, 41, 42, 43], "whole batches of the common lane");
-    assert_eq!((drain.laps() < lap, drain.next_lap()), (true, lap + 1), "something that was there was not taken");
+    assert_eq!(
+        (drain.sweeps() < sweep, drain.next_sweep()),
+        (true, sweep + 1),
+        "something that was there was not taken"
+    );
     assert_eq!(round(&mut drain, 7, 3), [44, 45]);
-    assert_eq!(drain.laps(), lap);
+    assert_eq!(drain.sweeps(), sweep);
     assert_eq!(round(&mut drain, 2, 4), [0, 1, 2], "one lane at least, however much it has");
     fill(&[0]);
     assert_eq!(round(&mut drain, 2, 5), [10, 11, 12]);
-    let lap = drain.next_lap();
+    let sweep = drain.next_sweep();
     assert_eq!(round(&mut drain, 2, 6), [0, 1, 2], "behind is nothing: from the beginning");
-    assert!(round(&mut drain, 2, 7).is_empty() && drain.laps() >= lap, "who finds nothing has looked at all");
+    assert!(round(&mut drain, 2, 7).is_empty() && drain.sweeps() >= sweep, "who finds nothing has looked at all");
 }
 
 #[test]
@@ -452,7 +456,7 @@ impl Twin {
 struct Twins {
     lanes: std::collections::BTreeMap<u64, Twin>,
     from: u64,
-    laps: u64,
+    sweeps: u64,
 }
 
 impl Twins {
@@ -481,7 +485,7 @@ impl Twins {
         let (of_common, left) = common.take(max.saturating_sub(taken.len()), taken.is_empty());
         taken.extend(of_common);
         if taken.is_empty() || !left {
-            (self.from, self.laps) = (0, self.laps + 1);
+            (self.from, self.sweeps) = (0, self.sweeps + 1);
         }
         taken
     }
@@ -493,7 +497,7 @@ proptest! {
         let (rings, mut drain) = Rings::new(RingLimits { lanes_max: 4, ..limits(8) });
         let mut senders: Vec<LaneSender<u64>> = Vec::new();
         let lanes = [(0, Twin { open: true, ..Twin::default() })].into();
-        let mut twins = Twins { lanes, from: 0, laps: 0 };
+        let mut twins = Twins { lanes, from: 0, sweeps: 0 };
         let mut next = 0;
         for (seq, step) in steps.into_iter().enumerate() {
             let mut batch = |len: usize| -> Vec<u64> {
@@ -531,7 +535,7 @@ proptest! {
                 Step::Round { max } => {
                     prop_assert_eq!(round(&mut drain, max, seq as u64), twins.round(max));
                     prop_assert_eq!(drain.bars_passed(), twins.lanes[&0].bars_passed);
-                    prop_assert_eq!(drain.laps(), twins.laps);
+                    prop_assert_eq!(drain.sweeps(), twins.sweeps);
                 }
             }
             prop_assert_eq!(rings.stats().lanes.len(), twins.lanes.len());
