@@ -307,7 +307,7 @@ pub struct Stats {
     /// Whether a compaction job runs now.
     pub compacting: bool,
     /// Whether what compaction writes fails, for another cause than space or files that have run out: it is tried again by
-    /// itself, and [`Warning::Compaction`](crate::stats::Warning::Compaction) has told why. Alert on it.
+    /// itself, and [`Warning::Compaction`](crate::Warning::Compaction) has told why. Alert on it.
     pub compaction_failing: bool,
     /// fdatasync of the log.
     pub fdatasync: Quantiles,

@@ -5,10 +5,10 @@ use std::sync::Arc as StdArc;
 
 use loom::sync::Arc;
 use loom::thread;
-use tidegauge::loom_only::{ArcCell, Peeked};
 use tidegauge::loom_only::commit::{Pin, Pins, Watermark};
 use tidegauge::loom_only::epoch::{self, Guard};
 use tidegauge::loom_only::memtable::Kind;
+use tidegauge::loom_only::{ArcCell, Peeked};
 use tidegauge_loom_tests::memtable::{Reader, ends, origin};
 use tidegauge_loom_tests::model;
 
