@@ -1,19 +1,18 @@
 //! fjall: an LSM tree of keys and values.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use tidegauge::Durability;
 
 use super::keys::{key, sample};
 use super::windows::{greatest, mean, windows_of};
-use crate::store::{Error, Row, Store, bytes_below};
+use crate::store::{Error, Row, Store};
 
 /// As much as RocksDB and SQLite are given.
 const CACHE_BYTES: u64 = 256 << 20;
 
 pub(super) struct Fjall {
-    dir: PathBuf,
     db: Database,
     samples: Keyspace,
     durability: Durability,
@@ -25,7 +24,7 @@ impl Fjall {
         let keeps = durability == Durability::Memory;
         let db = Database::builder(dir).cache_size(CACHE_BYTES).manual_journal_persist(keeps).open()?;
         let samples = db.keyspace("samples", KeyspaceCreateOptions::default)?;
-        Ok(Self { dir: dir.to_owned(), db, samples, durability })
+        Ok(Self { db, samples, durability })
     }
 }
 
@@ -69,9 +68,8 @@ impl Store for Fjall {
     fn settle(&mut self) -> Result<u64, Error> {
         self.samples.rotate_memtable_and_wait()?;
         self.samples.major_compact()?;
-        // The journal is of no use then, and is given back later.
-        let journals = self.db.journal_disk_space()?;
-        Ok(bytes_below(&self.dir)?.saturating_sub(journals))
+        // Its tables: the journal is of no use then, and is given back later.
+        Ok(self.samples.disk_space())
     }
 
     fn last(&mut self, series: u32) -> Result<Option<(i64, f64)>, Error> {
