@@ -10,7 +10,7 @@ use tidegauge_query::Threads;
 use tidegauge_storage::model::SeqNo;
 use tidegauge_storage::source::Snapshot as Sources;
 
-use crate::commit::Pins;
+use crate::commit::{Pin, Pins};
 use crate::compact::Graveyard;
 use crate::core::Core;
 use crate::sync::Peeked;
@@ -42,7 +42,7 @@ impl Snapshot {
     pub(crate) fn take(reads: &Arc<Reads>) -> Self {
         let core = &reads.core;
         let choose = || core.watermark.cut(|| core.versions.peek(), Peeked::is_same);
-        let (pin, version) = Pins::pin_in(Hold(Arc::clone(reads)), &core.watermark, choose);
+        let (pin, version): (Pin<Hold>, _) = Pins::pin_in(Hold(Arc::clone(reads)), &core.watermark, choose);
         let visible = pin.visible();
         let sources = Sources::new(version.sources(visible.commit, core.kept.ages()), SeqNo(visible.seq));
         Self { version: version.into_arc(), sources: sources.with_pin(Arc::new(pin)), reads: Arc::clone(reads) }
