@@ -21,8 +21,8 @@ use crate::recovery::quarantine::copy;
 ///
 /// # Errors
 /// [`BackupError`]. Nothing that is there already is touched, and of a copy that could not be made nothing is left, as far
-/// as it can be removed: it can be tried again. Where only its names could not be made durable ([`BackupError::Io`] behind
-/// the last byte) it stays: it is whole, and somebody may have opened it.
+/// as it can be removed: it can be tried again. Where only its names could not be made durable, or `audit.log`
+/// takes no line ([`BackupError::Io`] behind the last byte), it stays: it is whole, and somebody may have opened it.
 pub fn restore(
     backup: impl AsRef<Path>,
     dir: impl AsRef<Path>,
@@ -57,10 +57,8 @@ pub(crate) fn restore_on(
     sync_above(&**fs, dir).map_err(|(folder, e)| BackupError::io(&folder, e))?;
     let entry = Entry::new(Act::Restore).text("from", &backup.display().to_string());
     let entry = entry.number("samples", report.samples).number("bytes", report.bytes);
-    // The line makes the names in the folder durable, too. A full disk that takes none takes back no store that is there.
-    if AuditLog::new(Arc::clone(fs), dir).record(entry).is_err() {
-        fs.sync_dir(dir).map_err(|e| BackupError::io(dir, e))?;
-    }
+    // The line makes the names in the folder durable, that of the manifest with them.
+    AuditLog::new(Arc::clone(fs), dir).record(entry).map_err(|e| BackupError::io(dir, e))?;
     Ok(report)
 }
 
