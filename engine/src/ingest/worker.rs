@@ -48,7 +48,7 @@ const FEW_SAMPLES: std::ops::Range<usize> = 8..512;
 /// For about a microsecond.
 const GATHER_SPINS: u32 = 64;
 /// Samples of a round, unless one lane has more (R17). What is done once a round is never further away than taking so
-/// many takes, two milliseconds or so; two such commits have room in a subscription's ring. What a round costs besides
+/// many takes, two milliseconds or so; such a commit has room in a subscription's ring, and nearly so has a second. What a round costs besides
 /// is a hundredth of that.
 pub(super) const ROUND_SAMPLES_MAX: usize = 1 << 16;
 /// Idle tails are sealed in slices of this length between commits.

@@ -126,6 +126,12 @@ impl<T: Copy> CommonLane<T> {
         None
     }
 
+    /// The end of all claims.
+    pub(super) fn claimed(&self) -> u64 {
+        // Relaxed: whoever must be below it has told the drain so by other means (R18).
+        self.tail.load(Ordering::Relaxed)
+    }
+
     /// Counts a push that found the lane full.
     pub(super) fn count_full(&self) {
         // Relaxed: statistics, read by themselves.

@@ -21,6 +21,8 @@ pub struct Drain<T: Copy> {
     ready: u64,
     /// Where the next round begins: at this lane; behind the last one, at the common lane (R17).
     at: usize,
+    /// Where the common lane's claims ended when the sweep came by: it ends there, however much follows.
+    common_to: Option<u64>,
     /// How many sweeps are over (R18).
     sweeps: u64,
     /// Whether a lane was found half full, in this sweep and in the one before.
@@ -80,6 +82,7 @@ impl<T: Copy> Drain<T> {
             joined_seen: 0,
             ready: 0,
             at: 0,
+            common_to: None,
             sweeps: 0,
             crowded: [false; 2],
         }
@@ -145,6 +148,8 @@ impl<T: Copy> Drain<T> {
 
     /// The last part of a sweep: the common lane, for a round that has `ready` samples. Gives how many it adds.
     fn observe_common(&mut self, ready: u64, max: u64) -> u64 {
+        // Before a bar is laid: whatever is behind that came later.
+        let to = *self.common_to.get_or_insert_with(|| self.shared.common.claimed());
         self.step_over_bar();
         let (common, lane) = (&mut self.common, &self.shared.common);
         let (end, more) = lane.published(common.observed, max.saturating_sub(ready), ready == 0);
@@ -153,9 +158,9 @@ impl<T: Copy> Drain<T> {
         self.crowded[0] |= more || len >= lane.capacity() / 2;
         // What lies behind a bar may have been there when the sweep began.
         let stopped = more || (ready + len > 0 && self.bars.at == Some(end));
-        if !stopped {
+        if !stopped || end >= to {
             self.sweeps += 1;
-            self.at = 0;
+            (self.at, self.common_to) = (0, None);
         }
         len
     }

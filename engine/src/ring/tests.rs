@@ -96,6 +96,29 @@ fn a_round_is_bounded_and_passes_no_lane_over() {
     assert!(round(&mut drain, 2, 7).is_empty() && drain.sweeps() >= sweep, "who finds nothing has looked at all");
 }
 
+/// R17: a common lane longer than a round, which is filled again as fast as it is taken, was the only one that was taken.
+#[test]
+fn a_busy_common_lane_passes_no_lane_over() {
+    let (rings, mut drain) = Rings::new(limits(16));
+    let mut lane = rings.join().unwrap();
+    let common = rings.common();
+    let fill = || while common.push_slice(&[1, 2, 3, 4]).is_ok() {};
+    fill();
+    assert_eq!(round(&mut drain, 4, 1), [1, 2, 3, 4]);
+    lane.push(9).unwrap();
+    let sweep = drain.next_sweep();
+    let rounds = (2..20).take_while(|&seq| {
+        fill();
+        !round(&mut drain, 4, seq).contains(&9)
+    });
+    assert!(rounds.count() < 8, "the lane is not come by");
+    for seq in 20..30 {
+        fill();
+        round(&mut drain, 4, seq);
+    }
+    assert!(drain.sweeps() >= sweep, "and sweeps end");
+}
+
 #[test]
 fn a_full_lane_has_room_again_while_its_round_is_still_taken() {
     let (rings, mut drain) = Rings::new(limits(8));
@@ -391,6 +414,8 @@ struct Twin {
     /// A bar is an empty batch, and as long as one sample.
     queue: VecDeque<Vec<u64>>,
     len: usize,
+    /// Of the common lane: all that was taken, bars too.
+    gone: usize,
     open: bool,
     /// The drain has looked at it since it was closed.
     seen_closed: bool,
@@ -431,6 +456,7 @@ impl Twin {
         if self.queue.front().is_some_and(Vec::is_empty) {
             self.queue.pop_front();
             self.len -= 1;
+            self.gone += 1;
             self.bars_passed += 1;
         }
         self.lay();
@@ -444,6 +470,7 @@ impl Twin {
             taken.extend(batch);
         }
         self.len -= taken.len();
+        self.gone += taken.len();
         let left = !self.queue.is_empty();
         if !taken.is_empty() {
             self.lay();
@@ -456,6 +483,8 @@ impl Twin {
 struct Twins {
     lanes: std::collections::BTreeMap<u64, Twin>,
     from: u64,
+    /// How much of the common lane belongs to the sweep, once that has come by.
+    common_to: Option<usize>,
     sweeps: u64,
 }
 
@@ -482,10 +511,11 @@ impl Twins {
             self.from = id + 1;
         }
         let common = self.lanes.get_mut(&0).unwrap();
+        let to = *self.common_to.get_or_insert(common.gone + common.len);
         let (of_common, left) = common.take(max.saturating_sub(taken.len()), taken.is_empty());
         taken.extend(of_common);
-        if taken.is_empty() || !left {
-            (self.from, self.sweeps) = (0, self.sweeps + 1);
+        if taken.is_empty() || !left || common.gone >= to {
+            (self.from, self.common_to, self.sweeps) = (0, None, self.sweeps + 1);
         }
         taken
     }
@@ -497,7 +527,7 @@ proptest! {
         let (rings, mut drain) = Rings::new(RingLimits { lanes_max: 4, ..limits(8) });
         let mut senders: Vec<LaneSender<u64>> = Vec::new();
         let lanes = [(0, Twin { open: true, ..Twin::default() })].into();
-        let mut twins = Twins { lanes, from: 0, sweeps: 0 };
+        let mut twins = Twins { lanes, from: 0, common_to: None, sweeps: 0 };
         let mut next = 0;
         for (seq, step) in steps.into_iter().enumerate() {
             let mut batch = |len: usize| -> Vec<u64> {
