@@ -362,7 +362,7 @@ pub struct Stats {
     /// `Subscription::recv` is not counted: that nothing comes for a while is its ordinary way.
     pub wait_timeouts: u64,
     /// Deletes and changes of retention that happened, and whose line `audit.log` lacks because the disk refused it. Each
-    /// is told of as well: `Warning::Unaudited`.
+    /// is told of as well, of many at a time the first 64: `Warning::Unaudited`.
     pub unaudited_acts: u64,
     /// Pushes refused because a timestamp lay too far ahead of the clock; each names its series.
     pub refused_ahead: u64,

@@ -118,9 +118,13 @@ impl Compactor {
                 parts.graveyard.sweep(&|| work.gets_on());
             };
             sweep(&self.parts);
+            // Those that were parted before: of what this look does first something else may fail.
+            let may_write = all || self.restraint.may(Instant::now()) != May::Drop;
+            let waiting = if may_write { self.looked.waiting() } else { Vec::new() };
             // Each whether the other failed or not: what one of them frees the other may need.
             let dropped = self.drop_oldest();
             let result = self.work(all).and(dropped);
+            self.looked.had_a_turn(&waiting);
             sweep(&self.parts);
             if all {
                 core.compactions.ended(asked, result.clone());
@@ -191,10 +195,7 @@ impl Compactor {
                 let (job, how) = ended.next();
                 running.retain(|due| due.job != job);
                 match how.or_else(|failure| judged(parts, looked, &job, failure)) {
-                    Ok(()) if job.why != Why::Drop => {
-                        parts.core.counters.compaction_failing(false);
-                    }
-                    Ok(()) if restraint.freed() => may = may.min(May::Free),
+                    Ok(()) if job.why == Why::Drop && restraint.freed() => may = may.min(May::Free),
                     Ok(()) => {}
                     Err(error @ CompactError::Damaged { .. }) => damaged = Err(error),
                     Err(error @ CompactError::Closed) => (result, over) = (result.and(Err(error)), true),
@@ -229,7 +230,7 @@ impl Compactor {
             parted = Some(info.id).filter(|id| options.in_background && self.looked.may_part(*id));
             if let Some(range) = info.time_range.filter(|_| parted.is_some()) {
                 horizon = horizon.max(Some(share(&range, part, info.file_bytes)));
-            } else {
+            } else if !self.looked.waits(info.id) {
                 (horizon, gone) = (Some(end(by_end[gone])), gone + 1);
             }
         }

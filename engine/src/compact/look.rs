@@ -26,8 +26,9 @@ pub(super) struct Looked {
     frozen: HashSet<u64>,
     /// What was found hidden of segments.
     hidden: HashMap<u64, Hidden>,
-    /// Segments of which retention by size has hidden a part rather than let them go.
-    parted: HashSet<u64>,
+    /// Segments of which retention by size has hidden a part rather than let them go, and whether there was a look since that
+    /// might begin to write them anew.
+    parted: HashMap<u64, bool>,
 }
 
 /// A job to begin, and its place.
@@ -60,12 +61,27 @@ impl Looked {
 
     /// Whether a segment may be parted: once, if it can be read.
     pub(super) fn may_part(&self, id: u64) -> bool {
-        !self.frozen.contains(&id) && !self.parted.contains(&id)
+        !self.frozen.contains(&id) && !self.parted.contains_key(&id)
     }
 
     /// A segment is to be written anew without what retention by size hides of it.
     pub(super) fn parts(&mut self, id: Option<u64>) {
-        self.parted.extend(id);
+        self.parted.extend(id.map(|id| (id, false)));
+    }
+
+    /// Whether a segment that was parted waits for its turn to be written anew: other jobs have failed.
+    pub(super) fn waits(&self, id: u64) -> bool {
+        self.parted.get(&id) == Some(&false) && !self.frozen.contains(&id)
+    }
+
+    /// All that wait for their turn.
+    pub(super) fn waiting(&self) -> Vec<u64> {
+        self.parted.keys().copied().filter(|id| self.waits(*id)).collect()
+    }
+
+    /// These had their turn.
+    pub(super) fn had_a_turn(&mut self, ids: &[u64]) {
+        self.parted.iter_mut().filter(|(id, _)| ids.contains(id)).for_each(|(_, had)| *had = true);
     }
 
     /// The next job of those that may be begun, beside those in `running` (K11).
@@ -79,7 +95,7 @@ impl Looked {
         let pieces: Vec<Piece> =
             version.segments.iter().map(|s| self.piece(parts, s, &settled, &ages, &work)).collect();
         self.hidden.retain(|id, _| pieces.iter().any(|p| p.id == *id));
-        self.parted.retain(|id| pieces.iter().any(|p| p.id == *id));
+        self.parted.retain(|id, _| pieces.iter().any(|p| p.id == *id));
         let wanted = all || parts.options.in_background;
         // Retention and deletes hold in any case.
         let plan = match may {
@@ -133,7 +149,7 @@ impl Looked {
             samples: info.samples,
             hidden: samples,
             // Of what is parted the part may have few samples.
-            urgent: since.saturating_add(URGENT) <= clock::now().nanos() || self.parted.contains(&info.id),
+            urgent: since.saturating_add(URGENT) <= clock::now().nanos() || self.parted.contains_key(&info.id),
             damaged: self.frozen.contains(&info.id),
             busy: false,
             cold: info.cold,
@@ -176,4 +192,26 @@ pub(super) fn beside(pieces: &[Piece], running: &[Due], rules: &Rules, plan: Pla
     let at_work: u64 = running.iter().map(|due| due.bytes).sum();
     let is_much = !running.is_empty() && at_work.saturating_add(bytes) > rules.job_bytes();
     if is_busy(time) || is_much { Err(Occupied) } else { Ok(Some(Due { job, time, bytes })) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Retention by size let a segment go whole that it had parted, before anything could write the rest anew, if another
+    /// job had failed meanwhile.
+    #[test]
+    fn what_is_parted_waits_for_a_look_that_may_write_it_anew() {
+        let mut looked = Looked::default();
+        assert!(looked.may_part(1) && !looked.waits(1));
+        looked.parts(Some(1));
+        assert!(!looked.may_part(1) && looked.waits(1) && looked.waiting() == [1]);
+        looked.had_a_turn(&[2]);
+        assert!(looked.waits(1));
+        looked.had_a_turn(&[1]);
+        assert!(!looked.waits(1) && !looked.may_part(1));
+        looked.parts(Some(3));
+        looked.freeze([3].into_iter());
+        assert!(!looked.waits(3), "it never will be");
+    }
 }

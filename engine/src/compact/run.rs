@@ -66,12 +66,23 @@ pub(super) fn run(
     for one in written {
         match one {
             Ok(info) => made.extend(info),
-            // The cause, not those that were stopped by it.
-            Err(e) if result.is_ok() || !matches!(e, RunError::Interrupted) => result = Err(e),
+            // The cause, not those that were stopped by it; and what is not this job's alone before all others.
+            Err(e) if result.as_ref().err().is_none_or(|known| weight(&e, target) > weight(known, target)) => {
+                result = Err(e);
+            }
             Err(_) => {}
         }
     }
     result
+}
+
+/// Which of several errors is told.
+pub(super) fn weight(error: &RunError, target: &Target<'_>) -> u8 {
+    match error {
+        RunError::Interrupted => 0,
+        RunError::Write(WriteError::Io { file, .. }) if file == target.dir => 2,
+        _ => 1,
+    }
 }
 
 /// Removes what an unfinished job has written.

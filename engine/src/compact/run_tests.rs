@@ -1,20 +1,23 @@
 //! Compaction against its naive twin: a map from (series, timestamp) to the value accepted last.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use proptest::prelude::*;
 use tidegauge_query::Selection;
 use tidegauge_storage::fs::{Fs, MemFs};
 use tidegauge_storage::model::{LabelLimits, Labels, Matcher, SeqNo, SeqRange, TimeRange, Timestamp, Tombstone};
-use tidegauge_storage::segment::{ChunkInfo, Segment, SegmentHeader, SegmentInfo, SegmentWriter, file_name};
+use tidegauge_storage::segment::{
+    ChunkInfo, Segment, SegmentHeader, SegmentInfo, SegmentWriter, WriteError, file_name,
+};
 use tidegauge_storage::source::{Columns, Snapshot};
 
 use super::graveyard::Graveyard;
 use super::input::{Hidden, Input};
 use super::plan::{Piece, Rules, Why, plan};
-use super::run::{RunError, Target, discard, run, slices};
+use super::run::{RunError, Target, discard, run, slices, weight};
 use crate::memtable::Memtable;
 use crate::registry::Registry;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -394,4 +397,18 @@ fn late_samples_weigh_no_more_than_those_in_order() {
     };
     let (in_order, late) = (weigh(false), weigh(true));
     assert!(late <= in_order * 1.05, "{late} bytes late, {in_order} in order");
+}
+
+/// Two outputs are written side by side: that the folder could not be synced was lost behind another error of the same job,
+/// which is no reason to poison.
+#[test]
+fn a_failed_sync_of_the_folder_is_told_before_all_other_errors() {
+    let (fs, dir): (Arc<dyn Fs>, _) = (Arc::new(MemFs::new()), PathBuf::from("segments"));
+    let error =
+        |file: &Path| RunError::Write(WriteError::Io { file: file.to_owned(), source: io::Error::other("gone") });
+    let target =
+        Target { fs: &fs, dir: &dir, store_id: 1, opening: 1, next_id: &|| 1, segment_bytes: 1, go_on: &|| true };
+    let (of_file, of_folder) = (error(&dir.join("1.seg")), error(&dir));
+    let told = [&RunError::Interrupted, &of_file, &of_folder].map(|error| weight(error, &target));
+    assert!(told.is_sorted_by(|a, b| a < b), "{told:?}");
 }
