@@ -120,10 +120,14 @@ pub fn check(options: &ImportOptions) -> Result<(), ImportError> {
 
 /// What a file is compressed with, by its first bytes, which begin no text that is imported.
 fn compressed(path: &Path) -> io::Result<Option<&'static str>> {
-    const KINDS: [(&str, &[u8]); 4] =
-        [("gzip", &[0x1f, 0x8b]), ("zstd", &[0x28, 0xb5, 0x2f, 0xfd]), ("xz", b"\xfd7zXZ\0"), ("bzip2", b"BZh")];
+    const KINDS: [(&str, &[u8]); 3] =
+        [("gzip", &[0x1f, 0x8b]), ("zstd", &[0x28, 0xb5, 0x2f, 0xfd]), ("xz", b"\xfd7zXZ\0")];
     let mut begin = Vec::new();
-    File::open(path)?.take(8).read_to_end(&mut begin)?;
+    File::open(path)?.take(10).read_to_end(&mut begin)?;
+    // Three letters alone may be text: a level and a block follow.
+    if matches!(begin[..], [b'B', b'Z', b'h', b'1'..=b'9', b'1', b'A', b'Y', b'&', b'S', b'Y']) {
+        return Ok(Some("bzip2"));
+    }
     Ok(KINDS.iter().find(|(_, magic)| begin.starts_with(magic)).map(|(with, _)| *with))
 }
 

@@ -132,7 +132,7 @@ fn a_csv_file_that_ends_within_quotes_is_refused_and_says_where() {
 fn a_compressed_file_is_refused_and_says_how_to_unpack_it() {
     let case = Case::new();
     let kinds: [(&str, &[u8]); 4] =
-        [("gzip", b"\x1f\x8b\x08\0"), ("zstd", b"\x28\xb5\x2f\xfd\0"), ("xz", b"\xfd7zXZ\0"), ("bzip2", b"BZh91")];
+        [("gzip", b"\x1f\x8b\x08\0"), ("zstd", b"\x28\xb5\x2f\xfd\0"), ("xz", b"\xfd7zXZ\0"), ("bzip2", b"BZh91AY&SY")];
     for (program, begin) in kinds {
         let path = case.dir.path().join("packed");
         fs::write(&path, begin).unwrap();
@@ -142,6 +142,8 @@ fn a_compressed_file_is_refused_and_says_how_to_unpack_it() {
             assert!(refused.contains(&format!("pass `{program} -dc FILE |`")), "{refused}");
         }
     }
+    let summary = case.import(Format::Prom, "BZhost_temp 1 1700000000000\n").unwrap();
+    assert_eq!((summary.samples, case.of("BZhost_temp").len()), (1, 1), "a metric is no bzip2");
 }
 
 #[test]
