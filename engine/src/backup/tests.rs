@@ -317,51 +317,44 @@ fn p4_a_backup_on_a_full_disk_is_told_and_leaves_nothing() {
 /// is whole leaves that, for somebody may have opened it.
 #[test]
 fn a_restore_that_failed_can_be_tried_again_and_takes_no_store_away() {
-    let (fs, all) = killed();
-    let disk: Arc<dyn Fs> = Arc::new(fs.clone());
+    let (base, all) = killed();
+    let restore = |fs: &SimFs| {
+        let disk: Arc<dyn Fs> = Arc::new(fs.clone());
+        restore_on(&disk, Path::new("memory"), Path::new("new"), &|_, _| {})
+    };
     let (mut failed, mut whole) = (0, 0);
     // A folder that was there, and one that was not.
     for was_there in [true, false] {
-        let name = |nth: usize| format!("{was_there}-{nth}");
-        let mut nth = 0;
-        let mut target = name(nth);
-        // All of the first ones, then here and there, and all of the last ones: a log is long.
-        let (before, restored) =
-            (fs.operations(), restore_on(&disk, Path::new("memory"), Path::new("alone"), &|_, _| {}));
-        restored.unwrap();
-        let operations = fs.operations() - before;
-        let first = std::iter::successors(Some(1u64), |behind| Some(behind + behind.div_ceil(3)));
-        let last = operations.saturating_sub(12)..operations + 2;
-        for behind in first.take_while(|&behind| behind < operations.saturating_sub(12)).chain(last) {
+        // A disk for each: what a simulated one has removed it keeps until that is durable.
+        let disk = || {
+            let fs = base.kill();
             if was_there {
-                fs.create_dir_all(Path::new(&target)).unwrap();
+                fs.create_dir_all(Path::new("new")).unwrap();
             }
+            fs
+        };
+        let fs = disk();
+        let before = fs.operations();
+        restore(&fs).unwrap();
+        let operations = fs.operations() - before;
+        drop(fs);
+        // All of the first ones, then here and there, and all of the last ones: a log is long.
+        let first = std::iter::successors(Some(1u64), |behind| Some(behind + behind.div_ceil(3)));
+        let last = operations.saturating_sub(12)..operations + 1;
+        for behind in first.take_while(|&behind| behind < operations.saturating_sub(12)).chain(last) {
+            let fs = disk();
             fs.fail_at(fs.operations() + behind, Fault::Io);
-            let restored = restore_on(&disk, Path::new("memory"), Path::new(&target), &|_, _| {});
+            let restored = restore(&fs);
             fs.restart();
-            if restored.is_ok() {
-                assert!(contents(&open_in(&fs, &target)) == all);
-                nth += 1;
-                target = name(nth);
-                continue;
+            let left: Vec<_> = fs.files().into_iter().filter(|(path, _)| path.starts_with("new")).collect();
+            if restored.is_err() && !left.iter().any(|(path, _)| path.ends_with("MANIFEST")) {
+                failed += 1;
+                assert_eq!(left, [], "operation {behind}");
+                assert_eq!(fs.list(Path::new("new")).ok(), was_there.then(Vec::new), "operation {behind}");
+                restore(&fs).unwrap();
             }
-            failed += 1;
-            let left: Vec<_> = fs.files().into_iter().filter(|(path, _)| path.starts_with(&target)).collect();
-            if left.iter().any(|(path, _)| path.ends_with("MANIFEST")) {
-                whole += 1;
-                assert!(contents(&open_in(&fs, &target)) == all, "operation {behind}");
-                nth += 1;
-                target = name(nth);
-                continue;
-            }
-            assert_eq!(left, [], "operation {behind}");
-            assert_eq!(fs.list(Path::new(&target)).ok(), was_there.then(Vec::new), "operation {behind}");
-        }
-        for (path, _) in fs.files().iter().filter(|(path, _)| path.starts_with("alone")) {
-            fs.remove(path).unwrap();
-        }
-        for folder in ["alone/segments", "alone/wal", "alone"] {
-            fs.remove_dir(Path::new(folder)).unwrap();
+            whole += u32::from(restored.is_err() && !left.is_empty());
+            assert!(contents(&open_in(&fs, "new")) == all, "operation {behind}");
         }
     }
     assert!(failed > 10 && whole > 0, "{failed} operations, {whole} of them behind the last byte");
