@@ -429,7 +429,8 @@ impl CompactorParts {
         }
     }
 
-    /// Asked between chunks. While flushes are behind, they have the machine.
+    /// Asked between chunks. While flushes are behind, they have the machine; one that waits for space has no use for it,
+    /// and what a job gives back may be what it waits for.
     fn go_on(&self, work: &Working) -> bool {
         let core = &self.core;
         loop {
@@ -437,7 +438,7 @@ impl CompactorParts {
             if core.is_stopping() || core.is_poisoned() {
                 return false;
             }
-            if core.versions.load().sealed.len() < SEALED_BEHIND {
+            if core.versions.load().sealed.len() < SEALED_BEHIND || core.gate.flush_waits().is_some() {
                 return true;
             }
             if core.compactions.pause(YIELD) {
