@@ -31,6 +31,7 @@ pub(crate) struct Counters {
     compactions_failed: AtomicU64,
     compacting: AtomicBool,
     compaction_failing: AtomicBool,
+    damaged_segments: AtomicU64,
     subscriptions: AtomicU64,
     missed_by_subscriptions: AtomicU64,
     holds: AtomicU64,
@@ -68,6 +69,7 @@ impl Default for Counters {
             compactions_failed: AtomicU64::new(0),
             compacting: AtomicBool::new(false),
             compaction_failing: AtomicBool::new(false),
+            damaged_segments: AtomicU64::new(0),
             subscriptions: AtomicU64::new(0),
             missed_by_subscriptions: AtomicU64::new(0),
             holds: AtomicU64::new(0),
@@ -186,6 +188,11 @@ impl Counters {
     /// Whether what compaction writes fails, for something else than space or files. Answers whether it did before.
     pub(crate) fn compaction_failing(&self, failing: bool) -> bool {
         self.compaction_failing.swap(failing, Ordering::Relaxed)
+    }
+
+    /// So many segments are left alone, for they cannot be read.
+    pub(crate) fn damaged_segments(&self, count: u64) {
+        self.damaged_segments.store(count, Ordering::Relaxed);
     }
 }
 
@@ -309,6 +316,9 @@ pub struct Stats {
     /// Whether what compaction writes fails, for another cause than space or files that have run out: it is tried again by
     /// itself, and [`Warning::Compaction`](crate::Warning::Compaction) has told why. Alert on it.
     pub compaction_failing: bool,
+    /// Segments that compaction has found damaged and leaves alone, since the opening;
+    /// [`Warning::Compaction`](crate::Warning::Compaction) has told of each, and [`verify`](crate::admin::verify()) tells all.
+    pub damaged_segments: u64,
     /// fdatasync of the log.
     pub fdatasync: Quantiles,
     /// One push in 1,024, by the wall clock: also what it waited for a full lane.
@@ -422,6 +432,7 @@ impl Stats {
             compactions_failed: read(&counters.compactions_failed),
             compacting: counters.compacting.load(Ordering::Relaxed),
             compaction_failing: counters.compaction_failing.load(Ordering::Relaxed),
+            damaged_segments: read(&counters.damaged_segments),
             fdatasync: counters.fdatasync.quantiles(),
             push: counters.push.quantiles(),
             query: counters.query.quantiles(),

@@ -216,6 +216,27 @@ fn by_size_what_is_kept_stays_near_the_limit_whatever_was_merged() {
     );
 }
 
+/// A flush had made one segment of it all, which stays: the first compaction by hand split it, the second one kept to the
+/// limit.
+#[test]
+fn by_size_one_compaction_by_hand_is_enough() {
+    const LIMIT: u64 = 1 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let id = series(&engine, 1);
+    for from in (0..LIMIT as i64 / 4).step_by(65_536) {
+        let batch: Vec<_> = (from..from + 65_536).map(|t| SeriesSample::new(id, at(t), noise(t))).collect();
+        let ack = engine.push_batch(&batch).unwrap();
+        engine.wait(ack, Level::Visible, SOON).unwrap();
+    }
+    engine.flush().unwrap();
+    assert!(engine.stats().segments == 1 && engine.stats().segment_bytes > LIMIT / 4 * 5);
+    engine.set_retention(Retention { rules: Vec::new(), max_bytes: Some(LIMIT) }).unwrap();
+    engine.compact().unwrap();
+    let bytes = engine.stats().segment_bytes;
+    assert!((LIMIT / 6 * 5..=LIMIT).contains(&bytes), "{bytes} bytes are kept");
+}
+
 #[test]
 fn rules_that_would_hide_everything_are_refused() {
     let engine = Engine::in_memory().unwrap();

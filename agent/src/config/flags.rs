@@ -57,7 +57,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_age, allow_hyphen_values = true)]
     pub(crate) retention: Option<Bound<Duration>>,
 
-    /// Drop the oldest data where all files of it are larger than this, e.g. 50GiB, or none; it goes by about an eighth of this at a time; the store remembers it [default: what it was told before, or no bound]
+    /// Drop the oldest data where all segments are larger than this, e.g. 50GiB, or none; it goes by about an eighth of this at a time, by more where it is below 1GiB; the store remembers it [default: what it was told before, or no bound]
     #[arg(long, value_name = "SIZE", value_parser = parse_size, allow_hyphen_values = true)]
     pub(crate) retention_size: Option<Bound<u64>>,
 

@@ -155,6 +155,8 @@ fn engine_metrics(list: &mut List, s: &Stats) {
     list.gauge("tidegauge_compacting", "1 while a compaction job runs.", f64::from(u8::from(s.compacting)));
     let help = "1 while what compaction writes fails, for another cause than space or open files.";
     list.gauge("tidegauge_compaction_failing", help, f64::from(u8::from(s.compaction_failing)));
+    let help = "Segments that compaction has found damaged and leaves alone: tidegauge verify tells all.";
+    list.gauge("tidegauge_damaged_segments", help, s.damaged_segments as f64);
     let help = "Bytes of the segments that compaction replaced.";
     list.counter("tidegauge_compacted_bytes_in_total", help, s.compacted_bytes_in);
     let help = "Bytes of the segments that compaction made.";
@@ -326,6 +328,7 @@ mod tests {
         ("compactions_failed", "tidegauge_compactions_failed_total"),
         ("compacting", "tidegauge_compacting"),
         ("compaction_failing", "tidegauge_compaction_failing"),
+        ("damaged_segments", "tidegauge_damaged_segments"),
         ("fdatasync", "tidegauge_fdatasync_seconds_count"),
         ("push", "tidegauge_push_seconds_count"),
         ("query", "tidegauge_engine_query_seconds_count"),

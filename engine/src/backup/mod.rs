@@ -117,7 +117,7 @@ fn copy_to(engine: &Engine, target: &Path, progress: &dyn Fn(u64, u64)) -> Resul
     let entry = Entry::new(Act::Backup).text("target", &target.display().to_string());
     let entry = entry.number("samples", report.samples).number("bytes", report.bytes);
     // A full disk must not take back a backup that is there.
-    let _ = life.audit.record(entry);
+    life.record(entry, || format!("a backup to {}", target.display()));
     Ok(report)
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tidegauge_storage::fs::{Fs, is_exhausted};
 use tidegauge_storage::manifest::{Edit, Manifest, ManifestError};
-use tidegauge_storage::model::{SeqNo, TimeRange, Timestamp, Tombstone};
+use tidegauge_storage::model::{SeqNo, Timestamp, Tombstone};
 use tidegauge_storage::segment::{Segment, SegmentInfo, WriteError, file_name, id_of};
 use tidegauge_storage::source::{AgeMask, ReadError, SampleSource};
 
@@ -15,7 +15,7 @@ use super::crew::{Crew, Ended};
 use super::desk::Next;
 use super::input::Input;
 use super::look::{Due, Found, Look, Looked};
-use super::plan::{Job, Piece, Rules, Why, excess, segment_bytes};
+use super::plan::{Job, Piece, Rules, Why, segment_bytes};
 use super::restraint::{May, Restraint};
 use super::run::{RunError, Target, discard, run};
 use super::{CompactError, Graveyard};
@@ -68,9 +68,9 @@ const FAN: usize = 4;
 
 /// The compactor.
 pub(crate) struct Compactor {
-    parts: CompactorParts,
-    looked: Looked,
-    restraint: Restraint,
+    pub(super) parts: CompactorParts,
+    pub(super) looked: Looked,
+    pub(super) restraint: Restraint,
     /// Made when there is something to do.
     crew: Option<Crew>,
 }
@@ -123,8 +123,12 @@ impl Compactor {
             let waiting = if may_write { self.looked.waiting() } else { Vec::new() };
             // Each whether the other failed or not: what one of them frees the other may need.
             let dropped = self.drop_oldest();
-            let result = self.work(all).and(dropped);
+            let mut result = self.work(all).and(dropped);
             self.looked.had_a_turn(&waiting);
+            if all && result.is_ok() {
+                // What was one segment, which stays, may be several by now.
+                result = self.drop_oldest().and_then(|()| self.work(all));
+            }
             sweep(&self.parts);
             if all {
                 core.compactions.ended(asked, result.clone());
@@ -209,56 +213,6 @@ impl Compactor {
                 }
             }
         })
-    }
-
-    /// Where all segments together are more than retention allows, the oldest ones go, in one commit with the
-    /// horizon that hides what is left of their time elsewhere: what they had overwritten must not come back (K10). Of one
-    /// that is larger than they should be, the horizon hides as much as is too much, and the next job leaves that out.
-    fn drop_oldest(&mut self) -> Result<(), CompactError> {
-        let CompactorParts { core, manifest, graveyard, options, .. } = &self.parts;
-        let Some(max_bytes) = core.kept.max_bytes() else { return Ok(()) };
-        let version = core.versions.load();
-        let mut by_end: Vec<&Arc<Segment>> = version.segments.iter().collect();
-        let end = |s: &Segment| s.info().time_range.map_or(Timestamp::MIN, |range| range.end);
-        by_end.sort_by_key(|s| end(s));
-        let bytes: Vec<u64> = by_end.iter().map(|s| s.info().file_bytes).collect();
-        let (mut gone, part) = excess(&bytes, max_bytes, self.parts.rules(false).part_bytes());
-        let mut horizon = by_end[..gone].last().map(|s| end(s));
-        let mut parted = None;
-        if part > 0 {
-            let info = by_end[gone].info();
-            parted = Some(info.id).filter(|id| options.in_background && self.looked.may_part(*id));
-            if let Some(range) = info.time_range.filter(|_| parted.is_some()) {
-                horizon = horizon.max(Some(share(&range, part, info.file_bytes)));
-            } else if !self.looked.waits(info.id) {
-                (horizon, gone) = (Some(end(by_end[gone])), gone + 1);
-            }
-        }
-        let Some(horizon) = horizon else { return Ok(()) };
-        let dropped: Vec<Arc<Segment>> = by_end[..gone].iter().map(|s| Arc::clone(s)).collect();
-        drop(version);
-        let ids: Vec<u64> = dropped.iter().map(|s| s.info().id).collect();
-        let removals = ids.iter().map(|id| Edit::SegmentRemove(*id));
-        let edits: Vec<Edit> = [Edit::Horizon(horizon)].into_iter().chain(removals).collect();
-        let work = core.watched.begin(Worker::Compact, "letting the oldest segments go");
-        {
-            let mut manifest = manifest.lock().expect("manifest lock");
-            match manifest.commit(&edits) {
-                Ok(()) => {}
-                Err(ManifestError::NoSpace { source, .. }) => return Err(Shortage::of(&source).into()),
-                Err(error) => {
-                    core.poison(format!("retention cannot be committed: {error}"));
-                    return Err(core.gate.poisoned().map_or(CompactError::Closed, CompactError::Poisoned));
-                }
-            }
-            // Hidden first: a snapshot in between sees less of that time, never what was overwritten in it.
-            core.kept.changed(None, Some(horizon));
-            core.versions.compacted(&ids, &[]);
-        }
-        graveyard.bury(dropped, &|| work.gets_on());
-        self.looked.parts(parted);
-        self.restraint.freed();
-        Ok(())
     }
 }
 
@@ -446,13 +400,6 @@ impl CompactorParts {
             }
         }
     }
-}
-
-/// Where `bytes` of a segment that weighs `of` lie behind its beginning, if they are spread evenly over its time.
-fn share(range: &TimeRange, bytes: u64, of: u64) -> Timestamp {
-    let (start, end) = (i128::from(range.start.nanos()), i128::from(range.end.nanos()));
-    let at = start + (end - start) * i128::from(bytes) / i128::from(of.max(1));
-    Timestamp::from_nanos(i64::try_from(at).unwrap_or(i64::MAX))
 }
 
 fn file_of(error: &ReadError) -> Option<&std::path::Path> {

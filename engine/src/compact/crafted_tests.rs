@@ -214,6 +214,7 @@ fn a_damaged_segment_is_told_and_the_others_are_compacted() {
         engine.compact().unwrap();
         assert_eq!(engine.stats().segments, 4, "what comes later is compacted, too");
         assert!(!engine.stats().compaction_failing);
+        assert_eq!(engine.stats().damaged_segments, 1);
         assert_eq!(told.try_iter().count(), 0, "it is told once");
     }
 }
@@ -227,6 +228,7 @@ fn p9_a_damaged_segment_goes_when_all_of_it_is_over_age() {
     let rule = RetentionRule { matchers: Vec::new(), max_age: Some(Duration::from_secs(3600)) };
     engine.set_retention(Retention { rules: vec![rule], max_bytes: None }).unwrap();
     within("it goes, unread", || engine.stats().segments == 0);
+    within("none is left", || engine.stats().damaged_segments == 0);
 }
 
 /// A damaged segment kept each delete that reached its time, whatever it named: after 1,000 of them all were refused.

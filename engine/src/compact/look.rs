@@ -94,6 +94,7 @@ impl Looked {
         let settled = settled(parts, &version);
         let pieces: Vec<Piece> =
             version.segments.iter().map(|s| self.piece(parts, s, &settled, &ages, &work)).collect();
+        core.counters.damaged_segments(pieces.iter().filter(|p| p.damaged).count() as u64);
         self.hidden.retain(|id, _| pieces.iter().any(|p| p.id == *id));
         self.parted.retain(|id, _| pieces.iter().any(|p| p.id == *id));
         let wanted = all || parts.options.in_background;

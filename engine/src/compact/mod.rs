@@ -12,6 +12,7 @@ mod compactor;
 mod crew;
 mod desk;
 mod look;
+mod oldest;
 mod restraint;
 // and what is left over
 mod graveyard;

@@ -1,0 +1,72 @@
+//! Retention by size: what is oldest goes.
+
+use std::sync::Arc;
+
+use tidegauge_storage::manifest::{Edit, ManifestError};
+use tidegauge_storage::model::{TimeRange, Timestamp};
+use tidegauge_storage::segment::Segment;
+
+use super::CompactError;
+use super::compactor::{Compactor, CompactorParts};
+use super::plan::excess;
+use crate::gate::Shortage;
+use crate::watch::Worker;
+
+impl Compactor {
+    /// Where all segments together are more than retention allows, the oldest ones go, in one commit with the
+    /// horizon that hides what is left of their time elsewhere: what they had overwritten must not come back (K10). Of one
+    /// that is larger than they should be, the horizon hides as much as is too much, and the next job leaves that out.
+    pub(super) fn drop_oldest(&mut self) -> Result<(), CompactError> {
+        let CompactorParts { core, manifest, graveyard, options, .. } = &self.parts;
+        let Some(max_bytes) = core.kept.max_bytes() else { return Ok(()) };
+        let version = core.versions.load();
+        let mut by_end: Vec<&Arc<Segment>> = version.segments.iter().collect();
+        let end = |s: &Segment| s.info().time_range.map_or(Timestamp::MIN, |range| range.end);
+        by_end.sort_by_key(|s| end(s));
+        let bytes: Vec<u64> = by_end.iter().map(|s| s.info().file_bytes).collect();
+        let (mut gone, part) = excess(&bytes, max_bytes, self.parts.rules(false).part_bytes());
+        let mut horizon = by_end[..gone].last().map(|s| end(s));
+        let mut parted = None;
+        if part > 0 {
+            let info = by_end[gone].info();
+            parted = Some(info.id).filter(|id| options.in_background && self.looked.may_part(*id));
+            if let Some(range) = info.time_range.filter(|_| parted.is_some()) {
+                horizon = horizon.max(Some(share(&range, part, info.file_bytes)));
+            } else if !self.looked.waits(info.id) {
+                (horizon, gone) = (Some(end(by_end[gone])), gone + 1);
+            }
+        }
+        let Some(horizon) = horizon else { return Ok(()) };
+        let dropped: Vec<Arc<Segment>> = by_end[..gone].iter().map(|s| Arc::clone(s)).collect();
+        drop(version);
+        let ids: Vec<u64> = dropped.iter().map(|s| s.info().id).collect();
+        let removals = ids.iter().map(|id| Edit::SegmentRemove(*id));
+        let edits: Vec<Edit> = [Edit::Horizon(horizon)].into_iter().chain(removals).collect();
+        let work = core.watched.begin(Worker::Compact, "letting the oldest segments go");
+        {
+            let mut manifest = manifest.lock().expect("manifest lock");
+            match manifest.commit(&edits) {
+                Ok(()) => {}
+                Err(ManifestError::NoSpace { source, .. }) => return Err(Shortage::of(&source).into()),
+                Err(error) => {
+                    core.poison(format!("retention cannot be committed: {error}"));
+                    return Err(core.gate.poisoned().map_or(CompactError::Closed, CompactError::Poisoned));
+                }
+            }
+            // Hidden first: a snapshot in between sees less of that time, never what was overwritten in it.
+            core.kept.changed(None, Some(horizon));
+            core.versions.compacted(&ids, &[]);
+        }
+        graveyard.bury(dropped, &|| work.gets_on());
+        self.looked.parts(parted);
+        self.restraint.freed();
+        Ok(())
+    }
+}
+
+/// Where `bytes` of a segment that weighs `of` lie behind its beginning, if they are spread evenly over its time.
+fn share(range: &TimeRange, bytes: u64, of: u64) -> Timestamp {
+    let (start, end) = (i128::from(range.start.nanos()), i128::from(range.end.nanos()));
+    let at = start + (end - start) * i128::from(bytes) / i128::from(of.max(1));
+    Timestamp::from_nanos(i64::try_from(at).unwrap_or(i64::MAX))
+}
