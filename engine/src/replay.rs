@@ -118,7 +118,7 @@ impl<'a> Replayer<'a> {
         Self {
             registry,
             applier,
-            added: Added { samples: 0, first: i64::MAX, last: i64::MIN, end_seq: flushed_before },
+            added: Added::nothing(flushed_before, i64::MIN),
             flushed_before,
             salvage: false,
             undefined: None,
@@ -223,7 +223,7 @@ impl<'a> Replayer<'a> {
     fn seal(&mut self, next_seq: u64) {
         let active = self.applier.active();
         let next = Memtable::new(active.generation + 1, next_seq);
-        let empty = Added { samples: 0, first: i64::MAX, last: i64::MIN, end_seq: next_seq };
+        let empty = Added::nothing(next_seq, i64::MIN);
         let added = std::mem::replace(&mut self.added, empty);
         if added.samples == 0 {
             return;

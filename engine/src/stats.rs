@@ -38,6 +38,7 @@ pub(crate) struct Counters {
     holds_in_vain: AtomicU64,
     wait_timeouts: AtomicU64,
     unaudited: AtomicU64,
+    over_age: AtomicU64,
     refused_ahead: AtomicU64,
     refused_series: AtomicU64,
     series_evicted: AtomicU64,
@@ -76,6 +77,7 @@ impl Default for Counters {
             holds_in_vain: AtomicU64::new(0),
             wait_timeouts: AtomicU64::new(0),
             unaudited: AtomicU64::new(0),
+            over_age: AtomicU64::new(0),
             refused_ahead: AtomicU64::new(0),
             refused_series: AtomicU64::new(0),
             series_evicted: AtomicU64::new(0),
@@ -129,6 +131,13 @@ impl Counters {
     /// An act happened, and the disk refused its line.
     pub(crate) fn unaudited(&self) {
         self.unaudited.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many samples of a commit were older than anybody is shown.
+    pub(crate) fn over_age(&self, samples: u64) {
+        if samples > 0 {
+            self.over_age.fetch_add(samples, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn refused_ahead(&self) {
@@ -374,6 +383,9 @@ pub struct Stats {
     /// Deletes and changes of retention that happened, and whose line `audit.log` lacks because the disk refused it. Each
     /// is told of as well, of many at a time the first 64: `Warning::Unaudited`.
     pub unaudited_acts: u64,
+    /// Samples pushed that were older on arrival than retention keeps any series, or lay in a time that it has dropped: they
+    /// are acknowledged as all are, and never shown.
+    pub pushed_over_age: u64,
     /// Pushes refused because a timestamp lay too far ahead of the clock; each names its series.
     pub refused_ahead: u64,
     /// Series refused at a limit, or for labels that make none; each is named.
@@ -457,6 +469,7 @@ impl Stats {
             lock_waits: lock_waits(),
             wait_timeouts: read(&counters.wait_timeouts),
             unaudited_acts: read(&counters.unaudited),
+            pushed_over_age: read(&counters.over_age),
             refused_ahead: read(&counters.refused_ahead),
             refused_series: read(&counters.refused_series),
             snapshots: snapshots as u64,

@@ -216,6 +216,61 @@ fn by_size_what_is_kept_stays_near_the_limit_whatever_was_merged() {
     );
 }
 
+/// What was dropped for its age hid everything up to then, whatever became of the rules: a clock that was a year ahead for
+/// a moment hid all that was pushed for a year, and so did a rule that was lifted.
+#[test]
+fn what_is_dropped_hides_nothing_newer_than_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let end = now().nanos() - 9 * HOUR;
+    let store = |host: usize, first: i64| {
+        let id = series(&engine, host);
+        let batch: Vec<_> = (0..60).map(|i| SeriesSample::new(id, at(first + i), 1.0)).collect();
+        let ack = engine.push_batch(&batch).unwrap();
+        engine.wait(ack, Level::Visible, SOON).unwrap();
+    };
+    store(1, end);
+    engine.flush().unwrap();
+    engine.set_retention(Retention { rules: vec![rule(Vec::new(), 2)], max_bytes: None }).unwrap();
+    engine.compact().unwrap();
+    let deadline = Instant::now() + SOON;
+    while engine.stats().segments > 0 {
+        assert!(Instant::now() < deadline, "the segment stays");
+    }
+    engine.set_retention(Retention::default()).unwrap();
+    store(2, end + 60);
+    assert_eq!((count(&engine, 1), count(&engine, 2)), (0, 60));
+    store(3, end);
+    assert_eq!(
+        (count(&engine, 3), engine.stats().pushed_over_age),
+        (0, 60),
+        "in the time of what was dropped, and told"
+    );
+}
+
+/// Samples that nobody will be shown were acknowledged without a word.
+#[test]
+fn what_is_older_on_arrival_than_retention_keeps_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let over_age = || engine.stats().pushed_over_age;
+    push(&engine, 1, 10);
+    assert_eq!(over_age(), 0, "everything is kept");
+    let host = vec![Matcher::equal("host", "1")];
+    engine.set_retention(Retention { rules: vec![rule(host.clone(), 1)], max_bytes: None }).unwrap();
+    push(&engine, 2, 10);
+    assert_eq!(over_age(), 0, "others have no rule");
+    engine.set_retention(Retention { rules: vec![rule(host, 8), rule(Vec::new(), 2)], max_bytes: None }).unwrap();
+    let all = push(&engine, 3, 10) as u64;
+    assert!((all - 481..=all - 479).contains(&over_age()), "{} of {all} are older than any rule keeps", over_age());
+    let mut batch = engine.batch();
+    (0..10).for_each(|t| batch.push(series(&engine, 4), at(t), 1.0).unwrap());
+    let before = over_age();
+    let ack = batch.commit().unwrap();
+    engine.wait(ack.ack(), Level::Visible, SOON).unwrap();
+    assert_eq!((over_age() - before, count(&engine, 4)), (10, 0));
+}
+
 /// A flush had made one segment of it all, which stays: the first compaction by hand split it, the second one kept to the
 /// limit.
 #[test]

@@ -48,6 +48,9 @@ pub struct ImportSummary {
     /// that was there. Right if nobody else writes these series meanwhile. `None` where a retention hides what is
     /// old: some may be hidden instead.
     pub replaced: Option<u64>,
+    /// How many of them are older than retention keeps any series, or lie in a time that it has dropped: they are not
+    /// shown.
+    pub over_age: u64,
     /// Different series among them.
     pub series: u64,
     /// Values that are no samples: empty cells and texts where a number could stand.
@@ -72,11 +75,14 @@ impl ImportSummary {
 /// One line: samples, series, time, rate, what was replaced, and what was left out.
 impl std::fmt::Display for ImportSummary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { samples, series, replaced, skipped, bad_lines, elapsed, .. } = self;
+        let Self { samples, series, replaced, over_age, skipped, bad_lines, elapsed, .. } = self;
         let (seconds, rate) = (elapsed.as_secs_f64(), self.samples_per_second());
         write!(f, "{samples} samples of {series} series accepted in {seconds:.2} s ({rate:.0} samples/s)")?;
         if let Some(replaced) = replaced.filter(|&replaced| replaced > 0) {
             write!(f, ", {replaced} of which replaced an earlier value of the same series and time")?;
+        }
+        if *over_age > 0 {
+            write!(f, ", {over_age} of which are older than the store's retention keeps, and are not shown")?;
         }
         if *skipped > 0 {
             write!(f, ", {skipped} cells or fields without a number skipped")?;
@@ -138,7 +144,7 @@ fn compressed(path: &Path) -> io::Result<Option<&'static str>> {
 /// # Errors
 /// [`ImportError`]. What was read before the error stays stored.
 pub fn run(options: &ImportOptions, engine: &Engine) -> Result<ImportSummary, ImportError> {
-    let start = Instant::now();
+    let (start, before) = (Instant::now(), engine.stats().pushed_over_age);
     let progress = Progress::new(&options.files, options.progress)?;
     let mut sink = Sink::new(engine, progress)?;
     for path in &options.files {
@@ -152,6 +158,7 @@ pub fn run(options: &ImportOptions, engine: &Engine) -> Result<ImportSummary, Im
     let (mut summary, bad, replaced) = sink.finish()?;
     summary.elapsed = start.elapsed();
     summary.replaced = replaced.count(engine, summary.samples);
+    summary.over_age = engine.stats().pushed_over_age - before;
     if summary.bad_lines > 0 && !options.skip_bad {
         return Err(ImportError::BadLines { bad, summary: Box::new(summary) });
     }

@@ -326,7 +326,10 @@ fn replaced_samples_are_counted_wherever_the_earlier_value_came_from() {
     let rule = tidegauge::RetentionRule { matchers: Vec::new(), max_age: Some(Duration::from_secs(86_400)) };
     let rules = tidegauge::Retention { rules: vec![rule], max_bytes: None };
     case.engine.set_retention(rules).unwrap();
-    assert_eq!(import("ts,metric,host,value\n10,m,a,1\n").replaced, None);
+    let hidden = import("ts,metric,host,value\n10,m,a,1\n11,m,a,1\n");
+    assert_eq!((hidden.replaced, hidden.over_age), (None, 2));
+    let said = hidden.to_string();
+    assert!(said.ends_with(", 2 of which are older than the store's retention keeps, and are not shown"), "{said}");
 }
 
 proptest::proptest! {

@@ -204,6 +204,8 @@ fn engine_metrics(list: &mut List, s: &Stats) {
     list.counter("tidegauge_unaudited_acts_total", help, s.unaudited_acts);
     let help = "Pushes refused because a timestamp lay too far ahead of the clock.";
     list.counter("tidegauge_refused_ahead_total", help, s.refused_ahead);
+    let help = "Samples that were older on arrival than retention keeps: they are acknowledged, and never shown.";
+    list.counter("tidegauge_pushed_over_age_total", help, s.pushed_over_age);
     let help = "Series refused at a limit, or for labels that make none.";
     list.counter("tidegauge_refused_series_total", help, s.refused_series);
 
@@ -353,6 +355,7 @@ mod tests {
         ("wait_timeouts", "tidegauge_wait_timeouts_total"),
         ("unaudited_acts", "tidegauge_unaudited_acts_total"),
         ("refused_ahead", "tidegauge_refused_ahead_total"),
+        ("pushed_over_age", "tidegauge_pushed_over_age_total"),
         ("refused_series", "tidegauge_refused_series_total"),
         ("snapshots", "tidegauge_snapshots"),
         ("oldest_snapshot_commits", "tidegauge_oldest_snapshot_commits"),

@@ -324,8 +324,12 @@ impl CompactorParts {
         }
         let added = made.iter().map(|info| Edit::SegmentAdd(reference(info)));
         let mut edits: Vec<Edit> = added.chain(job.inputs.iter().map(|id| Edit::SegmentRemove(*id))).collect();
-        // What was left out because everybody's age is over stays hidden, whatever the rules become (K10).
-        let horizon = ages.iter().map(|age| age.horizon).min().filter(|at| *at != Timestamp::MIN);
+        // What was left out because everybody's age is over stays hidden, whatever the rules become (K10). Nothing newer
+        // than that is: a clock that is ahead once must not hide what comes until then.
+        let horizon = ages.iter().map(|age| age.horizon).min().unwrap_or(Timestamp::MIN);
+        let times = || inputs.iter().filter_map(|input| input.segment.info().time_range);
+        let left_out = times().filter(|time| time.start < horizon).map(|time| time.end.min(horizon));
+        let horizon = left_out.max();
         edits.extend(horizon.map(Edit::Horizon));
         {
             let mut manifest = manifest.lock().expect("manifest lock");

@@ -105,6 +105,10 @@ impl Applier {
             }
             i += taken;
         }
+        if added.first < added.kept_from {
+            let is_over = |sample: &&SeriesSample| sample.0.timestamp < added.kept_from;
+            added.over_age += samples.iter().filter(is_over).count() as u64;
+        }
         added.samples += samples.len() as u64;
     }
 

@@ -257,7 +257,7 @@ impl Worker {
     /// The next commit. Its samples are in the log.
     pub(super) fn begin_commit(&mut self) -> Commit {
         self.core.pins.look(&mut self.pins);
-        let added = Added { samples: 0, first: i64::MAX, last: i64::MIN, end_seq: 0 };
+        let added = Added::nothing(0, self.core.kept.from().nanos());
         Commit { number: self.visible.commit + 1, added }
     }
 
@@ -270,6 +270,7 @@ impl Worker {
         self.core.watermark.publish(self.visible);
         let written = self.log.as_ref().map_or(0, |(log, _)| log.written);
         self.core.counters.commit(added.samples, written);
+        self.core.counters.over_age(added.over_age);
     }
 
     /// Whether the log found no space a moment ago. At the end it is tried once more.

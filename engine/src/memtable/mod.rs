@@ -50,6 +50,16 @@ pub struct Added {
     pub first: i64,
     pub last: i64,
     pub end_seq: u64,
+    /// What is before this nobody is shown, and how many samples were.
+    pub kept_from: i64,
+    pub over_age: u64,
+}
+
+impl Added {
+    /// Nothing yet, from a memtable's beginning on.
+    pub fn nothing(end_seq: u64, kept_from: i64) -> Self {
+        Self { samples: 0, first: i64::MAX, last: i64::MIN, end_seq, kept_from, over_age: 0 }
+    }
 }
 
 impl Memtable {

@@ -85,6 +85,17 @@ impl Kept {
         (!rules.is_all_kept()).then(|| rules.ages(clock::now(), None))
     }
 
+    /// What is older is shown of no series. Reads the clock where rules hide what is old.
+    pub(crate) fn from(&self) -> Timestamp {
+        let rules = self.current.peek();
+        let Rules { retention, horizon, matchers } = &*rules;
+        // As `ages`: the first rule for all series is the last one that matters, and without it some may have no rule.
+        let Some(for_all) = matchers.iter().position(|matchers| matchers.is_empty()) else { return *horizon };
+        let longest = retention.rules[..=for_all].iter().map(|rule| rule.max_age.unwrap_or(Duration::MAX)).max();
+        let longest = longest.filter(|age| *age != Duration::MAX);
+        longest.map_or(*horizon, |age| before(clock::now(), age, None).max(*horizon))
+    }
+
     /// What compaction may leave out: some of what is hidden, and the same for a while.
     pub(crate) fn coarse_ages(&self) -> Arc<[AgeMask]> {
         let rules = self.current.load();
