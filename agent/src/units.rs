@@ -165,6 +165,11 @@ pub(crate) fn show_count(count: u64) -> String {
     out
 }
 
+/// `1 segment`, `12,345 segments`: of what takes an s.
+pub(crate) fn show_number_of(count: u64, what: &str) -> String {
+    format!("{} {what}{}", show_count(count), if count == 1 { "" } else { "s" })
+}
+
 /// RFC 3339 in UTC.
 pub(crate) fn show_time(at: Timestamp) -> String {
     jiff::Timestamp::from_nanosecond(i128::from(at.nanos()))
@@ -259,6 +264,7 @@ mod tests {
         assert_eq!(show_bytes(12), "12 B");
         assert_eq!(show_count(1_234_567), "1,234,567");
         assert_eq!(show_count(12), "12");
+        assert_eq!((show_number_of(1, "day"), show_number_of(1_000, "day")), ("1 day".into(), "1,000 days".into()));
         assert_eq!(show_time(Timestamp::from_nanos(0)), "1970-01-01T00:00:00Z");
     }
 }

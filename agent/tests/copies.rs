@@ -56,7 +56,7 @@ fn a_living_agent_is_asked_for_a_backup_and_it_is_restored() {
     push(&agent, 0);
     let told = json(&["backup", text(&copy), "--data-dir", text(&data), "--json"], 0);
     let said = stdout(&run(&["backup", text(&dir.path().join("copies/two")), "--data-dir", text(&data)]));
-    assert!(said.contains("copies/two holds 100 samples in 1 segments ("), "{said}");
+    assert!(said.contains("copies/two holds 100 samples in 1 segment ("), "{said}");
     let segments: Vec<_> = fs::read_dir(copy.join("segments")).unwrap().map(|file| file.unwrap()).collect();
     let on_disk: u64 = segments.iter().map(|file| file.metadata().unwrap().len()).sum();
     assert_eq!((&told["samples"], &told["segments"]), (&100.into(), &segments.len().into()), "{told}");

@@ -12,7 +12,7 @@ use tidegauge::admin::{backup, bring, restore, verify};
 use super::live::Store;
 use super::{Failure, progress};
 use crate::failure::print;
-use crate::units::{show_bytes, show_count};
+use crate::units::{show_bytes, show_number_of};
 
 const BACKUP_EXAMPLES: &str = "\
 Examples:
@@ -171,10 +171,10 @@ impl Held {
             .to_string()
         } else {
             format!(
-                "{} holds {} samples in {} segments ({}, {} copied)",
+                "{} holds {} in {} ({}, {} copied)",
                 target.display(),
-                show_count(samples),
-                show_count(segments),
+                show_number_of(samples, "sample"),
+                show_number_of(segments, "segment"),
                 show_bytes(bytes),
                 show_bytes(bytes_copied)
             )

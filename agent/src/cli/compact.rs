@@ -9,7 +9,7 @@ use serde_json::json;
 use super::live::Store;
 use super::{Failure, progress};
 use crate::failure::print;
-use crate::units::{show_bytes, show_count};
+use crate::units::{show_bytes, show_number_of};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,7 +37,7 @@ pub(super) struct CompactArgs {
 pub(super) fn run(args: &CompactArgs) -> Result<(), Failure> {
     let line = match compact(args)? {
         (segments, bytes) if args.json => json!({"segments": segments, "bytes": bytes}).to_string(),
-        (segments, bytes) => format!("{} segments ({})", show_count(segments), show_bytes(bytes)),
+        (segments, bytes) => format!("{} ({})", show_number_of(segments, "segment"), show_bytes(bytes)),
     };
     print(format!("{line}\n").as_bytes())
 }
