@@ -16,8 +16,8 @@ use std::time::Instant;
 use rayon::prelude::*;
 use tidegauge_query::Threads;
 use tidegauge_storage::fs::Fs;
-use tidegauge_storage::manifest::Manifest;
-use tidegauge_storage::segment::{Segment, file_name};
+use tidegauge_storage::manifest::{Manifest, SegmentRef};
+use tidegauge_storage::segment::Segment;
 use tidegauge_storage::source::ReadError;
 use tidegauge_storage::wal::{RecoverMode, WalError};
 
@@ -35,7 +35,7 @@ use crate::life::{Held, Life};
 use crate::memtable::Memtable;
 use crate::open::known_tombstones;
 use crate::options::Builder;
-use crate::recovery::{OnProgress, OpenStep, RecoveryReport, Step, later_file};
+use crate::recovery::{OnProgress, OpenStep, RecoveryReport, Step, later_file, open_as_named};
 use crate::registry::Registry;
 use crate::replay::{Replayed, Replayer, flushed_before};
 use crate::retention::Kept;
@@ -202,12 +202,13 @@ impl Follower {
 
     fn open_segments(&self, manifest: &Manifest, known: &[Arc<Segment>]) -> Result<Vec<Arc<Segment>>, ReadError> {
         let folder = self.dir.join("segments");
-        let ids: Vec<u64> = manifest.state().segments.keys().copied().collect();
-        let open = |id: u64| match known.iter().find(|segment| segment.info().id == id) {
+        let state = manifest.state();
+        let named: Vec<&SegmentRef> = state.segments.values().collect();
+        let open = |named: &SegmentRef| match known.iter().find(|segment| segment.info().id == named.id) {
             Some(segment) => Ok(Arc::clone(segment)),
-            None => Segment::open(&*self.fs, &folder.join(file_name(id))).map(Arc::new),
+            None => open_as_named(&*self.fs, &folder, named, state.store_id).map(Arc::new),
         };
-        let mut segments = ids.into_par_iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let mut segments = named.into_par_iter().map(open).collect::<Result<Vec<_>, _>>()?;
         segments.sort_by_key(|segment| order_of(segment));
         Ok(segments)
     }

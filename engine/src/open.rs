@@ -8,9 +8,9 @@ use rayon::ThreadPoolBuilder;
 use rayon::prelude::*;
 use tidegauge_query::Threads;
 use tidegauge_storage::fs::{Fs, MemFs, OsFs};
-use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, State};
+use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, SegmentRef, State};
 use tidegauge_storage::model::Tombstone;
-use tidegauge_storage::segment::{Segment, file_name, first_id, id_of};
+use tidegauge_storage::segment::{Segment, first_id, id_of};
 use tidegauge_storage::source::ReadError;
 use tidegauge_storage::wal::{
     NUMBER_GAP, RecoverMode, Recovered, WalRelease, WalState, WalWriter, WriterOptions, give_up_reserve,
@@ -29,8 +29,8 @@ use crate::life::{Life, start};
 use crate::lock::DirLock;
 use crate::options::Builder;
 use crate::recovery::{
-    OpenStep, Recovery, RecoveryReport, Step, keep_misplaced, keep_unnamed, later_file, open_or_rebuild, quarantine,
-    salvage_log, salvage_segments,
+    OpenStep, Recovery, RecoveryReport, Step, keep_misplaced, keep_unnamed, later_file, open_as_named, open_or_rebuild,
+    quarantine, salvage_log, salvage_segments,
 };
 use crate::registry::Registry;
 use crate::replay::{Replayed, Replayer, flushed_before};
@@ -380,9 +380,10 @@ pub(crate) fn next_segment(state: &State) -> u64 {
 
 /// Opens what the manifest names, in parallel, in order of acceptance.
 pub(crate) fn open_segments(fs: &dyn Fs, dir: &Path, manifest: &Manifest) -> Result<Vec<Arc<Segment>>, OpenError> {
-    let ids: Vec<u64> = manifest.state().segments.keys().copied().collect();
-    let opened: Result<Vec<_>, ReadError> =
-        ids.par_iter().map(|&id| Segment::open(fs, &dir.join(file_name(id))).map(Arc::new)).collect();
+    let state = manifest.state();
+    let named: Vec<&SegmentRef> = state.segments.values().collect();
+    let open = |named: &&SegmentRef| open_as_named(fs, dir, named, state.store_id).map(Arc::new);
+    let opened: Result<Vec<_>, ReadError> = named.par_iter().map(open).collect();
     let mut segments = opened?;
     segments.sort_by_key(|s| order_of(s));
     Ok(segments)

@@ -292,6 +292,49 @@ fn p5_salvage_says_where_a_lost_frame_of_the_log_shows_older_values_again() {
     }
 }
 
+/// A sound segment in the place of another, of this store or of another one, was shown as if it were the one that the
+/// manifest names: what that one held was gone without a word.
+#[test]
+fn p5_a_segment_that_is_not_the_one_named_is_refused() {
+    let open = |fs: &SimFs, read_only: bool| {
+        let durability = Durability::Interval(Duration::from_millis(5));
+        let builder = Builder::new(None).durability(durability).background_compaction(false);
+        let mut builder = builder.read_only(read_only);
+        builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+        builder.open()
+    };
+    let (store, other) = (SimFs::new(), SimFs::new());
+    for fs in [&store, &other] {
+        let engine = open(fs, false).unwrap();
+        for round in 0..2 {
+            push(&engine, round);
+            engine.flush().unwrap();
+        }
+        engine.close().unwrap();
+    }
+    let folder = Path::new("memory/segments");
+    let mut names = store.list(folder).unwrap();
+    names.sort();
+    let [first, second] = &names[..] else { panic!("{names:?}") };
+    for (from, name) in [(&store, second), (&other, first)] {
+        let (fs, named) = (store.kill(), folder.join(first));
+        let bytes = from.map(&folder.join(name)).unwrap().to_vec();
+        fs.remove(&named).unwrap();
+        fs.create(&named).unwrap().write_all_at(0, &bytes).unwrap();
+        let before = stored(&fs);
+        for read_only in [true, false] {
+            let refused = open(&fs, read_only).expect_err("it is another segment").to_string();
+            assert!(refused.contains(first.as_str()) && refused.contains("another"), "{refused}");
+        }
+        let after = stored(&fs);
+        let kept = |(path, bytes): (&PathBuf, &Vec<u8>)| path.ends_with("LOCK") || after.get(path) == Some(bytes);
+        assert!(before.iter().all(kept), "a refused opening changes nothing");
+        let engine = try_open(&fs, Recovery::Salvage).unwrap();
+        assert_eq!(contents(&engine).len(), 1200, "the other one is whole");
+        assert_eq!(engine.recovery_report().lost.len(), 1);
+    }
+}
+
 #[test]
 fn p5_salvage_sets_a_segment_aside_that_cannot_be_opened_and_tells_one_that_is_missing() {
     for missing in [false, true] {
