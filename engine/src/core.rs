@@ -98,6 +98,9 @@ pub(crate) struct Core {
     pub(crate) flushes: FlushNews,
     /// Where compaction is asked for.
     pub(crate) compactions: Desk,
+    /// Copies of the store that are being made: meanwhile compaction carries no delete out that they may not have (BK5).
+    /// Counted up, and looked at, under the manifest's lock.
+    pub(crate) copies: AtomicU32,
     /// The log is not needed below this generation of memtables.
     pub(crate) log_needed_from: AtomicU32,
     pub(crate) stop: AtomicBool,
@@ -153,6 +156,7 @@ impl Core {
             flush_wanted: AtomicU32::new(0),
             flushes: FlushNews::default(),
             compactions: Desk::default(),
+            copies: AtomicU32::new(0),
             log_needed_from: AtomicU32::new(0),
             stop: AtomicBool::new(false),
             watched: Watched::default(),

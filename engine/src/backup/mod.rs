@@ -8,7 +8,9 @@
 //! - BK4: Nothing that is there already is touched: the target must be empty, or not exist.
 //! - BK6: Of a copy that could not be made nothing is left, as far as it can be removed: the manifest goes first. Once a
 //!   restored store has its manifest it is one, which somebody may have opened, and nothing of it is removed.
-//! - BK5: Every delete that was visible when it was asked for is in the manifest before it is copied.
+//! - BK5: It is a cut of the order of all that was accepted: of samples and deletes it holds those below one number, which
+//!   is above all that was visible when it was asked for. Deletes below it are in the manifest before that is copied, the
+//!   others are left out, and what they hid is still there: meanwhile compaction carries out none of these.
 
 mod bring;
 mod error;
@@ -25,11 +27,13 @@ use tidegauge_storage::model::SeqNo;
 use tidegauge_storage::segment::file_name;
 
 use crate::audit::{Act, Entry};
+use crate::core::Core;
 use crate::engine::Engine;
 use crate::error::FlushError;
 use crate::gate::Shut;
 use crate::life::Life;
 use crate::recovery::quarantine::copy;
+use crate::sync::atomic::Ordering;
 use crate::wait::block_durable;
 
 pub use bring::bring;
@@ -98,10 +102,11 @@ pub(crate) fn backup_to(
 fn copy_to(engine: &Engine, target: &Path, progress: &dyn Fn(u64, u64)) -> Result<BackupReport, BackupError> {
     let life = engine.life();
     let fs = &*life.fs;
+    let (_cut, visible) = Cut::begin(life);
     engine.flush()?;
-    life.note_deletes_for_copy()?;
+    life.note_deletes_for_copy(visible)?;
     let report = loop {
-        let state = life.manifest.lock().expect("manifest lock").state().clone();
+        let state = life.cut(visible);
         if let Some(report) = life.share(&state, target, progress)? {
             // Other commits may have come since: the copy is of the state that was shared.
             tidegauge_storage::manifest::write_copy(&life.fs, target, &state)?;
@@ -121,11 +126,42 @@ fn copy_to(engine: &Engine, target: &Path, progress: &dyn Fn(u64, u64)) -> Resul
     Ok(report)
 }
 
+/// While it lives, compaction carries out no delete that the copy may not have.
+struct Cut<'a>(&'a Core);
+
+impl<'a> Cut<'a> {
+    /// The number above all that is visible, and all that compaction has carried out or is about to.
+    fn begin(life: &'a Life) -> (Self, u64) {
+        let core = &*life.core;
+        // With its lock: what the compactor decides on before this is told, it has decided on before what is read here.
+        let _manifest = life.manifest.lock().expect("manifest lock");
+        core.copies.fetch_add(1, Ordering::Relaxed);
+        let last = core.versions.load().tombstones.iter().map(|t| t.seq.0 + 1).max();
+        (Self(core), core.watermark.seq().max(last.unwrap_or(0)))
+    }
+}
+
+impl Drop for Cut<'_> {
+    fn drop(&mut self) {
+        self.0.copies.fetch_sub(1, Ordering::Relaxed);
+        // What it has waited for.
+        self.0.compactions.tell();
+    }
+}
+
 impl Life {
+    /// What the manifest says now, but for deletes that were accepted behind what it has of samples (BK5).
+    fn cut(&self, visible: u64) -> State {
+        let manifest = self.manifest.lock().expect("manifest lock");
+        let end = self.core.versions.load().flushed_before().max(visible);
+        let mut state = manifest.state().clone();
+        state.tombstones.retain(|seq, _| seq.0 < end);
+        state
+    }
+
     /// A delete that nothing was flushed after is in the log alone, of which a copy has nothing (BK5).
-    fn note_deletes_for_copy(&self) -> Result<(), BackupError> {
+    fn note_deletes_for_copy(&self, visible: u64) -> Result<(), BackupError> {
         let core = &self.core;
-        let visible = core.watermark.seq();
         if core.durability.logs() {
             let gone = || core.gate.poisoned().map_or(FlushError::Closed, FlushError::Poisoned);
             block_durable(core, visible).map_err(|_| gone())?;

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tidegauge_storage::fs::Fs;
@@ -25,7 +26,11 @@ use crate::verify::verify_on;
 const COPY: &str = "copies/one";
 
 fn open_in(fs: &SimFs, dir: &str) -> Engine {
-    let mut builder = Builder::new(None).durability(Durability::Interval(Duration::from_millis(5)));
+    open_with(fs, dir, Durability::Interval(Duration::from_millis(5)))
+}
+
+fn open_with(fs: &SimFs, dir: &str, durability: Durability) -> Engine {
+    let mut builder = Builder::new(None).durability(durability);
     builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
     builder.open_at(dir.into()).unwrap()
 }
@@ -109,6 +114,73 @@ fn a_backup_tells_how_far_it_is() {
     assert_eq!((report.segments, told.len()), (3, 4), "nothing yet, then each segment");
     assert_eq!((told[0], told[3]), ((0, report.bytes), (report.bytes, report.bytes)));
     assert!(told.is_sorted_by(|a, b| a.0 < b.0 && a.1 == b.1), "{told:?}");
+}
+
+/// Deletes that came while a copy was made went into it, and what was pushed before them did not: where each generation
+/// replaces the one before, some copies held none.
+#[test]
+fn a_backup_beside_pushes_and_deletes_is_a_cut_of_their_order() {
+    // Without a log, deletes stand in the manifest before anything is flushed.
+    for durability in [Durability::Interval(Duration::from_millis(5)), Durability::Memory] {
+        let fs = SimFs::new();
+        let engine = open_with(&fs, "memory", durability);
+        let stop = AtomicBool::new(false);
+        let generation = |n: u64| {
+            let series = engine.series(&[("__name__", "g"), ("n", &n.to_string())]).unwrap();
+            let all: Vec<_> = (0..50).map(|i| SeriesSample::new(series, Timestamp::from_nanos(i), n as f64)).collect();
+            let ack = engine.push_batch(&all).unwrap();
+            engine.wait(ack, Level::Visible, Duration::from_secs(30)).unwrap();
+        };
+        generation(0);
+        let replaces = || {
+            for n in (1..).take_while(|_| !stop.load(Ordering::Relaxed)) {
+                generation(n);
+                engine.delete(&format!("g{{n=\"{}\"}}", n - 1), TimeRange::ALL).unwrap();
+            }
+        };
+        let copies: Vec<String> = (0..15).map(|n| format!("copies/{n}")).collect();
+        std::thread::scope(|scope| {
+            scope.spawn(replaces);
+            for copy in &copies {
+                let made = backup_to(&engine, Path::new(copy), &|_, _| {});
+                if made.is_err() {
+                    stop.store(true, Ordering::Relaxed);
+                }
+                made.unwrap();
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        for copy in &copies {
+            let held = contents(&open_in(&fs, copy));
+            let series: BTreeSet<&String> = held.keys().map(|(series, _)| series).collect();
+            let whole = held.len() == 50 * series.len() && (1..=2).contains(&series.len());
+            assert!(whole, "{durability:?}: {copy} holds {} samples of {series:?}", held.len());
+        }
+    }
+}
+
+/// What a delete hides that a copy under way does not have is still there: on a full disk nothing is flushed behind it.
+#[test]
+fn while_a_copy_is_made_compaction_carries_out_no_delete_that_it_lacks() {
+    let fs = SimFs::new();
+    let engine = open_in(&fs, "memory");
+    push(&engine, 0);
+    engine.flush().unwrap();
+    push(&engine, 1);
+    fs.set_capacity(Some(fs.files().iter().map(|(_, len)| len).sum()));
+    let (cut, visible) = Cut::begin(engine.life());
+    engine.delete("cpu", TimeRange::ALL).unwrap();
+    let _ = engine.compact();
+    assert_eq!(engine.stats().segments, 1, "all of it is deleted, behind what the copy has");
+    assert!(engine.life().cut(visible).tombstones.is_empty());
+    drop(cut);
+    engine.compact().unwrap();
+    assert_eq!(count_of(&engine), 0);
+    assert_eq!(engine.stats().segments, 0);
+}
+
+fn count_of(engine: &Engine) -> u64 {
+    engine.count_matching("cpu", TimeRange::ALL).unwrap().samples
 }
 
 /// What is hidden stays hidden in the copy, before its compaction and after, and it goes on by the same rules.

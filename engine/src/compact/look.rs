@@ -13,6 +13,7 @@ use super::input::{Hidden, Input};
 use super::plan::{Job, Piece, Rules, plan, plan_drop, plan_free};
 use super::restraint::May;
 use crate::clock;
+use crate::sync::atomic::Ordering;
 use crate::version::Version;
 use crate::watch::{Warning, Worker, Working};
 
@@ -163,13 +164,18 @@ fn damaged(error: &ReadError) -> Warning {
     Warning::Compaction(CompactError::Damaged { cause: error.to_string() })
 }
 
-/// Deletes that survive a power loss: what an earlier one would leave behind must not be gone already (P5).
+/// Deletes that survive a power loss: what an earlier one would leave behind must not be gone already (P5). While a copy is
+/// made, those alone of which all that was accepted before is in segments: what comes later it has not (BK5).
 fn settled(parts: &CompactorParts, version: &Version) -> Vec<Arc<Tombstone>> {
     let core = &parts.core;
     let durable = if core.durability.logs() { core.durable.seq() } else { 0 };
     let manifest = parts.manifest.lock().expect("manifest lock");
     let known = &manifest.state().tombstones;
-    let is_settled = |t: &&Arc<Tombstone>| t.seq.0 < durable || known.contains_key(&t.seq);
+    let flushed = match core.copies.load(Ordering::Relaxed) {
+        0 => u64::MAX,
+        _ => version.flushed_before(),
+    };
+    let is_settled = |t: &&Arc<Tombstone>| t.seq.0 < flushed && (t.seq.0 < durable || known.contains_key(&t.seq));
     version.tombstones.iter().filter(is_settled).cloned().collect()
 }
 
