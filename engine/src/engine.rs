@@ -113,6 +113,13 @@ impl Engine {
         self.counted(checked.and_then(|()| core.resolve(labels)))
     }
 
+    /// Whether an id is good: of this engine, and of a series that has not left memory. For who keeps ids for long. Takes no
+    /// lock, and counts neither as using the series nor for what comes: a push may find the id stale all the same.
+    #[must_use]
+    pub fn knows(&self, series: SeriesId) -> bool {
+        self.life.core.heads.is_live(series)
+    }
+
     /// Counts what is refused.
     fn counted<T>(&self, found: Result<T, SeriesError>) -> Result<T, SeriesError> {
         found.inspect_err(|_| self.life.core.counters.refused_series())

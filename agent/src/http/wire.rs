@@ -40,7 +40,48 @@ impl<'a> Message<'a> {
         Self { bytes, offset: 0 }
     }
 
+    /// The fields of this number, each of them bytes, with which the message begins: passed over, and given as they stand.
+    /// Numbers up to 15, as one byte; what is written longer than it needs ends them.
+    pub(crate) fn leading(&mut self, number: u8) -> Self {
+        let key = number << 3 | 2;
+        let mut end = 0;
+        loop {
+            let (head, len) = match self.bytes[end..] {
+                [first, len, ..] if first == key && len < 0x80 => (2, usize::from(len)),
+                [first, low, high, ..] if first == key && (1..0x80).contains(&high) => {
+                    (3, usize::from(low & 0x7f) | usize::from(high) << 7)
+                }
+                _ => break,
+            };
+            // What is cut off is told by who reads it field by field.
+            if self.bytes.len() - end - head < len {
+                break;
+            }
+            end += head + len;
+        }
+        let (bytes, rest) = self.bytes.split_at(end);
+        let leading = Self { bytes, offset: self.offset };
+        *self = Self { bytes: rest, offset: self.offset + end };
+        leading
+    }
+
+    /// The bytes as they stand.
+    pub(crate) fn raw(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// A double as field 1 and a number as field 2, and nothing else: as nearly all samples are written.
+    #[inline]
+    pub(crate) fn double_and_varint(mut self) -> Option<(f64, u64)> {
+        let [0x09, rest @ ..] = self.bytes else { return None };
+        let (double, [0x10, number @ ..]) = rest.split_first_chunk()? else { return None };
+        self.bytes = number;
+        let number = self.varint().ok()?;
+        self.bytes.is_empty().then(|| (f64::from_le_bytes(*double), number))
+    }
+
     /// The next field and its number, or `None` at the end.
+    #[inline]
     pub(crate) fn field(&mut self) -> Result<Option<(u32, Field<'a>)>, WireError> {
         if self.bytes.is_empty() {
             return Ok(None);
@@ -79,7 +120,17 @@ impl<'a> Message<'a> {
         WireError { offset: self.offset, what }
     }
 
+    #[inline]
     fn varint(&mut self) -> Result<u64, WireError> {
+        // Nearly all numbers are below 128.
+        if let [byte @ 0..0x80, rest @ ..] = self.bytes {
+            (self.bytes, self.offset) = (rest, self.offset + 1);
+            return Ok(u64::from(*byte));
+        }
+        self.long_varint()
+    }
+
+    fn long_varint(&mut self) -> Result<u64, WireError> {
         let mut value = 0u64;
         for (i, &byte) in self.bytes.iter().enumerate().take(10) {
             let part = u64::from(byte & 0x7f);
@@ -95,12 +146,14 @@ impl<'a> Message<'a> {
         Err(self.wrong("number unfinished"))
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
         let array = self.bytes.first_chunk().copied().ok_or_else(|| self.wrong("number cut off"))?;
         self.take(N)?;
         Ok(array)
     }
 
+    #[inline]
     fn take(&mut self, len: usize) -> Result<&'a [u8], WireError> {
         let (taken, rest) = self.bytes.split_at_checked(len).ok_or_else(|| self.wrong("cut off"))?;
         self.bytes = rest;

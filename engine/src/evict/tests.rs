@@ -104,6 +104,7 @@ fn what_comes_late_through_the_common_lane_is_stored_under_the_labels_that_its_i
             });
             assert_eq!(same, old);
             assert_eq!(engine.push(old, at(4), 4.0), Err(PushError::StaleSeries));
+            assert!(!engine.knows(old) && engine.knows(new));
             engine.push(new, at(7), 7.0).unwrap();
             drop(appender);
             (0..50).for_each(|_| engine.probe(SOON).unwrap());

@@ -1,5 +1,6 @@
 //! Remote write, 1.0 and 2.0: a 2xx means that the next query sees the samples.
 
+mod known;
 mod request;
 mod store;
 
@@ -12,6 +13,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::{App, body, snappy};
+pub(super) use known::Known;
 use request::Protocol;
 use store::{StoreError, Stored};
 
@@ -40,10 +42,10 @@ pub(super) async fn receive(State(app): State<Arc<App>>, headers: HeaderMap, bod
     let Ok(_turn) = app.writes.acquire().await else {
         return answer(StatusCode::SERVICE_UNAVAILABLE, "the agent is stopping".to_owned(), Stored::default());
     };
-    let engine = app.engine.clone();
+    let shared = Arc::clone(&app);
     let stored = tokio::task::spawn_blocking(move || {
         let message = snappy::decompress(&bytes, MESSAGE_BYTES_MAX).map_err(StoreError::Malformed)?;
-        store::store(&engine, protocol, &message)
+        store::store(&shared.engine, &shared.known, protocol, &message)
     })
     .await;
     let mut stored = match stored {

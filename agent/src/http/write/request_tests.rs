@@ -87,14 +87,29 @@ struct RequestV2 {
 
 /// Everything a body holds, as text that can be compared.
 fn shown(protocol: Protocol, body: &[u8]) -> Result<Vec<String>, WireError> {
-    let mut items = Vec::new();
-    read(protocol, body, &mut |item| items.push(format!("{item:?}")))?;
+    let request = Request::new(protocol, body)?;
+    let (mut walk, mut items) = (request.walk(), Vec::new());
+    while let Some(item) = walk.next(&|_| None)? {
+        items.push(format!("{item:?}"));
+    }
     Ok(items)
+}
+
+/// A label as a field of a 1.0 series, empty texts spelled out.
+fn spelled(name: &str, value: &str) -> Vec<u8> {
+    let field = |number: u32, bytes: &[u8]| {
+        let mut out = Vec::new();
+        prost::encoding::bytes::encode(number, &bytes.to_vec(), &mut out);
+        out
+    };
+    field(1, &[field(1, name.as_bytes()), field(2, value.as_bytes())].concat())
 }
 
 fn expected_v1(request: &RequestV1) -> Vec<String> {
     let series = request.series.iter().map(|s| {
         let series = Series {
+            id: None,
+            key: SeriesV1 { labels: s.labels.clone(), ..SeriesV1::default() }.encode_to_vec(),
             labels: s.labels.iter().map(|l| (l.name.as_str(), l.value.as_str())).collect(),
             samples: s.samples.iter().map(|s| (s.timestamp, s.value)).collect(),
             histograms: s.histograms.len(),
@@ -125,8 +140,11 @@ fn expected_v2(request: &RequestV2) -> Option<Vec<String>> {
             None => None,
         };
         let labels: Option<Vec<_>> = s.labels.chunks(2).map(|p| Some((symbol(p[0])?, symbol(p[1])?))).collect();
+        let labels = labels?;
         let series = Series {
-            labels: labels?,
+            id: None,
+            key: labels.iter().flat_map(|(name, value)| spelled(name, value)).collect(),
+            labels,
             samples: s.samples.iter().map(|s| (s.timestamp, s.value)).collect(),
             histograms: s.histograms.len(),
             exemplars: s.exemplars.len(),
@@ -224,6 +242,56 @@ fn a_cut_body_is_refused_wherever_it_is_cut() {
     for cut in 1..body.len() {
         assert!(shown(Protocol::V1, &body[..cut]).is_err(), "cut at {cut}");
     }
+}
+
+#[test]
+fn a_key_is_read_as_the_labels_that_it_stands_for() {
+    for len in [0, 1, 100, 118, 119, 127, 128, 16_383, 16_384, 70_000] {
+        let (mut key, value) = (Vec::new(), "x".repeat(len));
+        put_label(&mut key, "name", &value);
+        assert_eq!(key, spelled("name", &value), "{len}");
+        let mut leading = Message::new(&key);
+        // What needs three bytes for its length is longer than any key that is remembered.
+        assert_eq!(leading.leading(1).raw() == key, len < 16_384 - 11, "{len}");
+    }
+}
+
+/// Of a table of a few bytes a request could make gigabytes.
+#[test]
+fn references_to_long_texts_make_no_long_key() {
+    let long = "x".repeat(1 << 16);
+    let labels = vec![1; 2 * LABELS_PER_SERIES_MAX];
+    let series = SeriesV2 { labels, ..SeriesV2::default() };
+    let body = RequestV2 { symbols: vec![String::new(), long], series: vec![series] }.encode_to_vec();
+    let request = Request::new(Protocol::V2, &body).unwrap();
+    let mut walk = request.walk();
+    let Ok(Some(Item::Series(series))) = walk.next(&|_| None) else { panic!() };
+    assert_eq!((series.labels.len(), series.key.len()), (LABELS_PER_SERIES_MAX, 0));
+    assert!(series.key.capacity() <= 2 * KEY_BYTES_MAX);
+}
+
+/// Of labels that were known, behind which others stand: the series is none of those that were known.
+#[test]
+fn labels_behind_known_ones_are_part_of_the_series() {
+    let engine = tidegauge::Engine::in_memory().unwrap();
+    let id = engine.series(&[("__name__", "a")]).unwrap();
+    let sample = SeriesV1 { samples: vec![SampleV1 { value: 1.0, timestamp: 1 }], ..SeriesV1::default() };
+    let (first, last) = (spelled("__name__", "a"), spelled("k", "v"));
+    let body = |parts: &[&[u8]]| {
+        let mut body = Vec::new();
+        prost::encoding::bytes::encode(1, &parts.concat(), &mut body);
+        body
+    };
+    let read = |body: Vec<u8>| {
+        let request = Request::new(Protocol::V1, &body).unwrap();
+        let mut walk = request.walk();
+        let Ok(Some(Item::Series(series))) = walk.next(&|key| (key == first).then_some(id)) else { panic!() };
+        (series.id, series.key.clone(), series.labels.len(), series.samples.len())
+    };
+    let sample = sample.encode_to_vec();
+    assert_eq!(read(body(&[&first, &sample])), (Some(id), vec![], 0, 1));
+    assert_eq!(read(body(&[&first, &sample, &last])), (None, vec![], 2, 1));
+    assert_eq!(read(body(&[&first, &last, &sample])), (None, [first.clone(), last.clone()].concat(), 2, 1));
 }
 
 #[test]

@@ -8,11 +8,12 @@ use tidegauge::{
 };
 
 use super::super::wire::WireError;
-use super::request::{self, Item, Protocol, Series, kind_name};
+use super::known::{Known, Learned};
+use super::request::{Item, Place, Protocol, Request, Series, kind_name};
 use crate::collect::describe;
 
-/// Samples handed to the engine at a time.
-const BATCH: usize = 4096;
+/// Samples handed to the engine at a time: all of what most senders send.
+const BATCH: usize = if cfg!(test) { 4 } else { 16 << 10 };
 
 /// Why a request, or a part of it, was not stored.
 #[derive(Debug, thiserror::Error)]
@@ -52,55 +53,111 @@ pub(super) struct Stored {
     pub(super) failed: Option<StoreError>,
 }
 
-/// Reads the whole message first, then stores it: a corrupt one leaves nothing behind.
-pub(super) fn store(engine: &Engine, protocol: Protocol, message: &[u8]) -> Result<Stored, StoreError> {
-    request::read(protocol, message, &mut |_| ())?;
-    let mut writer = Writer {
-        engine,
-        batch: Vec::with_capacity(BATCH),
-        described: BTreeMap::new(),
-        done: Stored::default(),
-        refused: None,
-    };
-    request::read(protocol, message, &mut |item| writer.item(&item))?;
+/// A corrupt message leaves nothing behind: all of it is read before anything comes of it. What is of series that are
+/// known, at its beginning, and fits into one batch can wait for that, and is read once.
+pub(super) fn store(engine: &Engine, known: &Known, protocol: Protocol, message: &[u8]) -> Result<Stored, StoreError> {
+    let request = Request::new(protocol, message)?;
+    let mut writer = Writer::new(engine, known, &request);
+    let place = writer.ahead()?;
+    let find = |key: &[u8]| known.lookup().find(key).filter(|&id| engine.knows(id));
+    let mut judged = request.walk_from(place);
+    while judged.next(&|_| None)?.is_some() {}
+    let mut rest = request.walk_from(place);
+    loop {
+        let place = rest.place();
+        match rest.next(&find)? {
+            Some(item) => writer.item(place, &item),
+            None => break,
+        }
+    }
     writer.send();
     writer.describe();
     Ok(writer.finish())
 }
 
-struct Writer<'a> {
-    engine: &'a Engine,
+struct Writer<'r, 'a> {
+    engine: &'r Engine,
+    known: &'r Known,
+    request: &'r Request<'a>,
     batch: Vec<SeriesSample>,
+    /// Where in the batch the samples of a series begin, and where it stands in the request.
+    runs: Vec<(usize, Place<'a>)>,
+    /// Series that were resolved, to be known from then on.
+    learned: Learned,
     /// What the request says of each metric: its last word.
     described: BTreeMap<String, Metadata>,
     done: Stored,
     refused: Option<(u64, String)>,
 }
 
-impl Writer<'_> {
-    fn item(&mut self, item: &Item<'_, '_>) {
+impl<'r, 'a> Writer<'r, 'a> {
+    fn new(engine: &'r Engine, known: &'r Known, request: &'r Request<'a>) -> Self {
+        Self {
+            engine,
+            known,
+            request,
+            batch: Vec::new(),
+            runs: Vec::new(),
+            learned: Learned::default(),
+            described: BTreeMap::new(),
+            done: Stored::default(),
+            refused: None,
+        }
+    }
+
+    /// Takes what has no effect yet: neither a new series nor a batch that is full. Answers what comes behind it.
+    fn ahead(&mut self) -> Result<Place<'a>, StoreError> {
+        let lookup = self.known.lookup();
+        let find = |key: &[u8]| lookup.find(key).filter(|&id| self.engine.knows(id));
+        let mut walk = self.request.walk();
+        // Bounded, so that nobody waits long who learns.
+        for _ in 0..BATCH {
+            let place = walk.place();
+            match walk.next(&find)? {
+                Some(Item::Series(series)) => {
+                    let fits = self.batch.len() + series.samples.len() < BATCH;
+                    match series.id {
+                        Some(id) if fits => self.samples(id, place, series),
+                        _ => return Ok(place),
+                    }
+                }
+                Some(Item::Metadata { metric, kind, help, unit }) => self.metadata(metric, kind, help, unit),
+                None => break,
+            }
+        }
+        Ok(walk.place())
+    }
+
+    fn item(&mut self, place: Place<'a>, item: &Item<'_, '_>) {
         match *item {
-            Item::Series(series) => self.series(series),
+            Item::Series(series) => match self.resolve(series) {
+                Ok(id) => self.samples(id, place, series),
+                Err(why) => self.refuse(series.samples.len().max(1) as u64, || why),
+            },
             Item::Metadata { metric, kind, help, unit } => self.metadata(metric, kind, help, unit),
         }
     }
 
-    fn series(&mut self, series: &Series<'_>) {
-        let id = match self.resolve(series) {
-            Ok(id) => id,
-            Err(why) => return self.refuse(series.samples.len().max(1) as u64, || why),
-        };
+    fn samples(&mut self, id: SeriesId, place: Place<'a>, series: &Series<'_>) {
         if series.histograms > 0 {
             let why = || "native histograms are not available in this release".to_owned();
             self.refuse(series.histograms as u64, why);
         }
+        let mut in_batch = false;
         for &(millis, value) in &series.samples {
             match Timestamp::from_millis(millis) {
-                Ok(at) => self.batch.push(SeriesSample::new(id, at, value)),
+                Ok(at) => {
+                    if !in_batch {
+                        self.runs.push((self.batch.len(), place));
+                        in_batch = true;
+                    }
+                    self.batch.push(SeriesSample::new(id, at, value));
+                }
                 Err(why) => self.refuse(1, || why.to_string()),
             }
             if self.batch.len() == BATCH {
                 self.send();
+                in_batch = false;
             }
         }
         if let Some((kind, help, unit)) = series.metadata
@@ -110,12 +167,20 @@ impl Writer<'_> {
         }
     }
 
-    fn resolve(&self, series: &Series<'_>) -> Result<SeriesId, String> {
+    fn resolve(&mut self, series: &Series<'_>) -> Result<SeriesId, String> {
+        if let Some(id) = series.id {
+            return Ok(id);
+        }
         let labels = Labels::new(series.labels.iter().copied(), &LabelLimits::DEFAULT).map_err(|e| e.to_string())?;
         if labels.metric_name().is_none() {
             return Err(format!("the series {labels} has no __name__"));
         }
-        self.engine.series_labels(&labels).map_err(|e| e.to_string())
+        let id = self.engine.series_labels(&labels).map_err(|e| e.to_string())?;
+        self.learned.push(&series.key, id);
+        if self.learned.is_full() {
+            self.known.learn(&mut self.learned);
+        }
+        Ok(id)
     }
 
     fn metadata(&mut self, metric: &str, kind: u64, help: &str, unit: &str) {
@@ -145,12 +210,23 @@ impl Writer<'_> {
     /// Hands the batch over. Where the engine refuses it for one sample's sake, the others
     /// are handed over one by one.
     fn send(&mut self) {
+        self.known.learn(&mut self.learned);
         if self.batch.is_empty() || matches!(self.done.failed, Some(StoreError::NotNow(_))) {
             self.batch.clear();
+            self.runs.clear();
             return;
         }
-        let batch = std::mem::take(&mut self.batch);
-        match self.engine.push_batch(&batch) {
+        let mut batch = std::mem::take(&mut self.batch);
+        let mut pushed = self.engine.push_batch(&batch);
+        if pushed.is_err() && !batch.iter().all(|sample| self.engine.knows(sample.series())) {
+            // Some series left memory since it was found.
+            batch = self.resolve_again(&batch);
+            if batch.is_empty() {
+                return;
+            }
+            pushed = self.engine.push_batch(&batch);
+        }
+        match pushed {
             Ok(ack) => self.took(ack, batch.len() as u64),
             Err(PushError::TooFarAhead { .. } | PushError::StaleSeries) if batch.len() > 1 => {
                 batch.iter().for_each(|sample| self.send_one(sample));
@@ -159,6 +235,24 @@ impl Writer<'_> {
         }
         self.batch = batch;
         self.batch.clear();
+        self.runs.clear();
+    }
+
+    /// The samples of a batch with the ids that their series have now, as if none had been known.
+    fn resolve_again(&mut self, batch: &[SeriesSample]) -> Vec<SeriesSample> {
+        let runs = std::mem::take(&mut self.runs);
+        let mut again = Vec::with_capacity(batch.len());
+        for (i, &(from, place)) in runs.iter().enumerate() {
+            let samples = &batch[from..runs.get(i + 1).map_or(batch.len(), |next| next.0)];
+            let mut walk = self.request.walk_from(place);
+            let Ok(Some(Item::Series(series))) = walk.next(&|_| None) else { continue };
+            match self.resolve(series) {
+                Ok(id) => again.extend(samples.iter().map(|s| SeriesSample::new(id, s.timestamp(), s.value()))),
+                Err(why) => self.refuse(samples.len() as u64, || why),
+            }
+        }
+        self.known.learn(&mut self.learned);
+        again
     }
 
     fn send_one(&mut self, sample: &SeriesSample) {
@@ -195,59 +289,5 @@ impl Writer<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::collect::commits;
-
-    /// A field of protobuf's wire format.
-    fn field(number: u8, payload: &[u8]) -> Vec<u8> {
-        [&[number << 3 | 2, payload.len() as u8], payload].concat()
-    }
-
-    #[test]
-    fn a_request_that_describes_many_metrics_costs_one_commit() {
-        let dir = tempfile::tempdir().unwrap();
-        let engine = Engine::open(dir.path()).unwrap();
-        let described = |metric: &str| field(3, &[&[8, 1], &field(2, metric.as_bytes())[..], &field(4, b"?")].concat());
-        let message: Vec<u8> = (0..1000).flat_map(|i| described(&format!("m{i}"))).collect();
-        let before = commits(dir.path());
-        for _ in 0..2 {
-            let stored = store(&engine, Protocol::V1, &message).unwrap();
-            assert!(stored.failed.is_none(), "{:?}", stored.failed);
-            assert_eq!(commits(dir.path()), before + 1, "and what is known is no news");
-        }
-        let known = engine.metadata();
-        assert_eq!((known.len(), known["m999"].kind.as_str(), known["m999"].help.as_str()), (1000, "counter", "?"));
-    }
-
-    #[test]
-    fn a_sender_notices_nothing_when_its_series_have_left_memory() {
-        let engine = Engine::in_memory().unwrap();
-        let label = field(1, &[field(1, b"__name__"), field(2, b"up")].concat());
-        for round in 1..=3u8 {
-            // The value as a fixed double, the time as a number.
-            let sample = field(2, &[&[9][..], &f64::from(round).to_le_bytes(), &[16, round]].concat());
-            let stored = store(&engine, Protocol::V1, &field(1, &[label.clone(), sample].concat())).unwrap();
-            assert!(stored.failed.is_none() && stored.samples == 1, "{:?}", stored.failed);
-            engine.wait(stored.ack.unwrap(), tidegauge::Level::Visible, std::time::Duration::from_secs(20)).unwrap();
-            engine.flush().unwrap();
-            assert_eq!(tidegauge::internals::evict_idle(&engine), 1);
-        }
-        let up: Vec<(i64, u64)> = (1..=3u8).map(|n| (i64::from(n) * 1_000_000, f64::from(n).to_bits())).collect();
-        assert_eq!(crate::test_engine::samples_of(&engine, "up"), up);
-    }
-
-    #[test]
-    fn a_description_that_is_refused_costs_no_other() {
-        let engine = Engine::in_memory().unwrap();
-        let huge = "x".repeat(64 << 20);
-        let mut all: Vec<(String, Metadata)> = ["a", "b", "c"].map(|m| (m.to_owned(), Metadata::default())).into();
-        all[0].1.kind = "counter".to_owned();
-        all[1].1.help = huge;
-        all[2].1.kind = "gauge".to_owned();
-        let (refused, why) = describe(&engine, all);
-        assert_eq!(refused, 1);
-        assert!(why.unwrap().to_string().contains("\"b\""));
-        assert_eq!(engine.metadata().into_keys().collect::<Vec<_>>(), ["a", "c"]);
-    }
-}
+#[path = "store_tests.rs"]
+mod tests;
