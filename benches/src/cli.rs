@@ -255,7 +255,7 @@ pub struct Soak {
     /// Samples a second that are due.
     #[arg(long, default_value = "1M", value_name = "SAMPLES", value_parser = count)]
     pub rate: u64,
-    /// How long.
+    /// How long samples are due; all that was due before the end, or an interrupt, is pushed first.
     #[arg(long = "for", default_value = "1h", value_name = "TIME", value_parser = duration)]
     pub lasting: Duration,
     /// A line of figures this often.

@@ -33,7 +33,8 @@ pub struct Report {
     pub samples_per_s_durable: Option<f64>,
     /// Processor seconds of all threads until the last sample was visible.
     pub cpu_s: f64,
-    /// One `push` of one sample into an idle ring: p50 over blocks of 32, the others singly.
+    /// One `push` of one sample into an idle ring, each timed singly: whole steps of the clock
+    /// ([`clock_step_ns`](Self::clock_step_ns)), reading it ([`empty_pair_ns`](Self::empty_pair_ns)) included.
     pub push_ns: Option<Quantiles>,
     /// The most memory resident while pushing and flushing, the prepared input included.
     pub peak_rss_bytes: u64,
@@ -51,9 +52,9 @@ pub struct Report {
     pub wal_bytes_per_sample: Option<f64>,
     /// 64 KiB written and synced in the same folder, before and after the run, in microseconds.
     pub pwrite_fdatasync_64k_us: DiskTimes,
-    /// Opening after a clean close: the median of three.
+    /// Opening after a clean close: the median of five.
     pub reopen_s: f64,
-    /// Reading every timestamp and value on all cores, selecting included: the median of three.
+    /// Reading every timestamp and value on all cores, selecting included: the median of five.
     pub scan_samples_per_s: f64,
     /// The five questions in process, in microseconds.
     pub queries_us: Queries,
@@ -80,6 +81,9 @@ pub struct Report {
     pub flush_s: f64,
     /// Compacting what compaction in the background had left, after that.
     pub compact_s: f64,
+    /// [`bytes_per_sample_fresh`](Self::bytes_per_sample_fresh) over [`bytes_per_sample_cold`](Self::bytes_per_sample_cold):
+    /// what is read while it is new, over what compaction leaves of it once it is old.
+    pub fresh_over_cold: Option<f64>,
     /// Bytes of all segments written over those that the flushes wrote.
     pub write_amplification: f64,
     /// Push calls of `batch` samples under load. One sample in some 1,021 has its push timed.
@@ -93,6 +97,12 @@ pub struct Report {
     /// took [`pwrite_fdatasync_64k_us`](Self::pwrite_fdatasync_64k_us) at its median and brought a batch of each appender
     /// (8 appenders and batches of 1,000: 8,000 ÷ p50).
     pub sync_ratio: Option<f64>,
+    /// Means over blocks of 32 pushes of one sample into an idle ring: what a push takes where neither the step of the clock
+    /// nor reading it counts. A quantile of these means is none of single pushes.
+    pub push_block_mean_ns: Option<Quantiles>,
+    /// The least that two readings of the counter, one after the other, differ by if they differ: what it steps by, or what
+    /// reading it takes, whichever is more.
+    pub clock_step_ns: f64,
     /// Push calls of `batch` samples into an idle ring; `None` for batches of one.
     pub push_batch_ns: Option<Quantiles>,
     /// From a push until a snapshot holds the sample, the worker asleep and nobody waiting.
@@ -120,10 +130,12 @@ pub struct Report {
     /// Samples over the median of Q5, which asks for their count and then for their sum: where statistics of chunks answer,
     /// they need not be read.
     pub q5_samples_per_s: f64,
-    /// Samples a second of one thread where values are encoded for the archive.
+    /// Samples a second of one thread where values are encoded for the archive: the median of five.
     pub cold_scan_samples_per_s: Option<f64>,
     /// Samples that were in no segment yet when the clock stopped: what flushing was behind.
     pub memory_samples_left: u64,
+    /// Of all samples, the share that was in segments then.
+    pub flushed_share: f64,
     /// Segments there were then: what compaction was behind.
     pub segments_left: u64,
     /// Compaction jobs that were done by then.
@@ -313,7 +325,10 @@ impl fmt::Display for Report {
         line(
             f,
             "behind at the end",
-            format_args!("{left} samples in memory, {segments} segments, {jobs} compactions done"),
+            format_args!(
+                "{left} samples in memory ({:.1} % in segments), {segments} segments, {jobs} compactions done",
+                self.flushed_share * 100.0
+            ),
         )?;
         self.latencies(f)?;
         line(
@@ -332,10 +347,11 @@ impl fmt::Display for Report {
             f,
             "bytes a sample",
             format_args!(
-                "{} fresh, {} compacted, {} encoded for the archive, {} in the log",
+                "{} fresh, {} compacted, {} encoded for the archive (fresh {} × that), {} in the log",
                 or_none(self.bytes_per_sample_fresh),
                 or_none(self.bytes_per_sample),
                 or_none(self.bytes_per_sample_cold),
+                or_none(self.fresh_over_cold),
                 or_none(self.wal_bytes_per_sample)
             ),
         )?;
@@ -387,10 +403,18 @@ impl Report {
         let show =
             |q: Quantiles| format!("p50 {:.1}, p99 {:.0}, p99.9 {:.0}, max {:.0} ns", q.p50, q.p99, q.p999, q.max);
         if let Some(push) = self.push_ns {
-            line(f, "push, idle ring", format_args!("{} (one sample; p50 over blocks of 32)", show(push)))?;
+            line(f, "push, idle ring", format_args!("{} (one sample, timed singly)", show(push)))?;
         }
         if let Some(pair) = self.empty_pair_ns {
-            line(f, "  empty pair", format_args!("{} (each single time includes it)", show(pair)))?;
+            let step = self.clock_step_ns;
+            line(
+                f,
+                "  empty pair",
+                format_args!("{} (each single time includes it; steps of {step:.0} ns)", show(pair)),
+            )?;
+        }
+        if let Some(mean) = self.push_block_mean_ns {
+            line(f, "  means of 32", format_args!("{} (pushes one after the other)", show(mean)))?;
         }
         let each = |q: Quantiles| q.p50 / f64::from(self.batch);
         if let Some(push) = self.push_batch_ns {

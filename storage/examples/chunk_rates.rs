@@ -5,8 +5,12 @@
 //! Only the sets that are named, if any are: for a profiler.
 //!
 //! The folder holds `.tsb` files (see `tests/real_series.rs`); without it only the made-up sets are measured. Encoded
-//! columns are copied until they are far larger than any cache, decoded vector by vector into a buffer that stays in
-//! L1, and summed there: what a scan does. The *roof* is the sum of plain `f64` that are read from memory instead.
+//! columns are copied until they take four times the last-level cache (as `/sys` tells it, 1 GiB at most), decoded vector
+//! by vector into a buffer that stays in L1, and summed there: what a scan does. Each copy has its values anew, so that a
+//! set of few bits a value stands for very many of them; where a thousand million are not enough, as of constants, the
+//! copies stay in the cache, and the set is named. The *roof* is the sum of plain `f64` that are read from memory instead.
+//!
+//! Memory: the sets, the copies (at most 1 GiB) and, before them, the doubles of the roof (as much, at least 384 MiB).
 
 use std::hint::black_box;
 use std::path::Path;
@@ -15,11 +19,17 @@ use std::time::Instant;
 use tidegauge_storage::chunk::{CHUNK_SAMPLES_MAX, Effort, ValueColumn, ValueEncoder, ValueEncoding, prefetch};
 use tidegauge_storage::lanes::{self, LANES};
 
-/// Encoded bytes of a set that decoding runs over: several times the last-level cache.
-const ENCODED_BYTES: usize = 160 << 20;
+/// Encoded bytes of a set that decoding runs over, in sizes of the last-level cache: what is read again was forgotten.
+const CACHES: usize = 4;
 
-/// Values that decoding runs over, if that comes first.
-const DECODED_VALUES: usize = 48 << 20;
+/// ... but never more than this: what the copies may take of memory.
+const ENCODED_BYTES_MAX: usize = 1 << 30;
+
+/// Values that decoding runs over, if that comes first: a second or so a round.
+const DECODED_VALUES: usize = 1 << 30;
+
+/// The last-level cache where `/sys` does not tell.
+const CACHE_UNKNOWN: usize = 64 << 20;
 
 /// Values that encoding runs over.
 const ENCODED_VALUES: usize = 2 << 20;
@@ -35,12 +45,22 @@ fn main() {
     }
     let named: Vec<String> = std::env::args().skip(1).collect();
     sets.retain(|set| named.is_empty() || named.contains(&set.name));
-    let roof = roof();
+    let told = last_level_cache();
+    let cache = told.unwrap_or(CACHE_UNKNOWN);
+    let decoded = (cache * CACHES).min(ENCODED_BYTES_MAX);
+    let from = if told.is_some() { "as /sys tells" } else { "taken for that, since /sys does not tell" };
+    println!("last-level cache: {} MiB, {from}; each set is copied to {} MiB\n", cache >> 20, decoded >> 20);
+    let roof = roof(decoded);
     println!(
         "{:20} {:>10} {:>8} {:>8} {:>12} {:>14}  vectors by encoding",
         "set", "values", "fresh", "cold", "encode M/s", "decode+sum M/s"
     );
-    let rows: Vec<Row> = sets.iter().map(|set| measure(set, roof)).collect();
+    let rows: Vec<Row> = sets.iter().map(|set| measure(set, roof, decoded)).collect();
+    let small = |row: &&Row| row.decoded_bytes < cache * CACHES;
+    for Row { name, decoded_bytes, .. } in rows.iter().filter(small) {
+        let what = if *decoded_bytes < cache { "in the cache" } else { "in part in the cache" };
+        println!("decoded {what}: {name}, {:.1} MiB encoded", *decoded_bytes as f64 / f64::from(1 << 20));
+    }
     let real: Vec<&Row> = rows.iter().filter(|row| row.real).collect();
     if real.is_empty() {
         return;
@@ -78,6 +98,9 @@ struct Set {
 }
 
 struct Row {
+    name: String,
+    /// Encoded bytes that decoding ran over.
+    decoded_bytes: usize,
     real: bool,
     /// Whether most vectors are decimals.
     decimal: bool,
@@ -95,7 +118,8 @@ struct Encoded {
     columns: Vec<(usize, usize)>,
 }
 
-fn measure(set: &Set, roof: f64) -> Row {
+/// Decodes `decoded` bytes of copies, or [`DECODED_VALUES`].
+fn measure(set: &Set, roof: f64, decoded: usize) -> Row {
     let chunks: Vec<&[f64]> = set.series.iter().flat_map(|values| values.chunks(CHUNK_SAMPLES_MAX)).collect();
     let values: usize = chunks.iter().map(|chunk| chunk.len()).sum();
     let mut encoder = ValueEncoder::new();
@@ -113,7 +137,7 @@ fn measure(set: &Set, roof: f64) -> Row {
     encoder.set_effort(Effort::Cold);
     let cold = encode(&chunks, &mut encoder).bytes.len() as f64 * 8.0 / values as f64;
 
-    let copies = (ENCODED_BYTES / encoded.bytes.len()).min(DECODED_VALUES / values).max(1);
+    let copies = decoded.div_ceil(encoded.bytes.len()).min(DECODED_VALUES / values).max(1);
     let copied = encoded.bytes.repeat(copies);
     let (mut total, mut want) = (0.0, 0.0);
     let decode_rate = rate(values * copies, copies, |copy| {
@@ -135,7 +159,16 @@ fn measure(set: &Set, roof: f64) -> Row {
         decode_rate / roof,
         listed.join(", ")
     );
-    Row { real: set.real, decimal, bits, cold, encode: encode_rate, decode: decode_rate }
+    Row {
+        name: set.name.clone(),
+        decoded_bytes: copied.len(),
+        real: set.real,
+        decimal,
+        bits,
+        cold,
+        encode: encode_rate,
+        decode: decode_rate,
+    }
 }
 
 fn encode(chunks: &[&[f64]], encoder: &mut ValueEncoder) -> Encoded {
@@ -185,9 +218,27 @@ fn sum(values: &[f64]) -> f64 {
     sums.iter().chain(rest).sum()
 }
 
-/// Plain values summed from memory, in millions a second.
-fn roof() -> f64 {
-    let plain: Vec<f64> = (0..48usize << 20).map(|i| (i % 1000) as f64).collect();
+/// The largest cache of the first processor, in bytes; `None` where `/sys` does not tell.
+fn last_level_cache() -> Option<usize> {
+    let caches = std::fs::read_dir("/sys/devices/system/cpu/cpu0/cache").ok()?;
+    let size = |cache: std::fs::DirEntry| {
+        // As in 32768K.
+        let text = std::fs::read_to_string(cache.path().join("size")).ok()?;
+        let (number, unit) = text.trim().split_at_checked(text.trim().len().checked_sub(1)?)?;
+        let shift = match unit {
+            "K" => 10,
+            "M" => 20,
+            "G" => 30,
+            _ => return None,
+        };
+        number.parse::<usize>().ok()?.checked_mul(1 << shift)
+    };
+    caches.flatten().filter_map(size).max()
+}
+
+/// Plain values summed from memory, `bytes` of them or 384 MiB, in millions a second.
+fn roof(bytes: usize) -> f64 {
+    let plain: Vec<f64> = (0..(bytes / 8).max(48 << 20)).map(|i| (i % 1000) as f64).collect();
     let slices: Vec<&[f64]> = plain.chunks(1 << 17).collect();
     rate(plain.len(), slices.len(), |slice| {
         black_box(sum(black_box(slices[slice])));

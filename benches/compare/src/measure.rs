@@ -43,6 +43,8 @@ pub(crate) struct Measured {
     pub(crate) cpu_settled_ns_per_sample: f64,
     /// Memory that a server takes then, or that this process grew by.
     pub(crate) memory_bytes: u64,
+    /// The cache that it was given: up to so much of that is there because it was told to.
+    pub(crate) cache_bytes: Option<u64>,
     pub(crate) bytes_per_sample: f64,
     /// What flushing and compacting took, waiting for a server to be done with it included.
     pub(crate) settle_s: f64,
@@ -131,6 +133,7 @@ pub(crate) fn measure(store: &str, options: &Options) -> Result<Option<Measured>
         cpu_ns_per_sample: pushed.cpu_s * 1e9 / expected.count as f64,
         cpu_settled_ns_per_sample: cpu_settled_s * 1e9 / expected.count as f64,
         memory_bytes: pushed.memory_bytes,
+        cache_bytes: store_open.cache_bytes(),
         bytes_per_sample: bytes as f64 / expected.count as f64,
         settle_s,
         questions,
@@ -278,6 +281,7 @@ pub(crate) mod tests {
             cpu_ns_per_sample: 10.0,
             cpu_settled_ns_per_sample: 15.0,
             memory_bytes: 1 << 20,
+            cache_bytes: None,
             bytes_per_sample: 1.5,
             settle_s: 0.1,
             questions: vec![Asked { name: "Q1".into(), p50_us: 1e9 / samples_per_s, right: true }],

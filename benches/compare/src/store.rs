@@ -55,6 +55,11 @@ pub(crate) trait Store {
         None
     }
 
+    /// What we have told it to keep in a cache: memory that it takes because it was told to.
+    fn cache_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Processor time of a server of its own.
     fn server_cpu_s(&self) -> f64 {
         0.0

@@ -31,6 +31,15 @@ fn worth(result: &Measured) -> String {
     format!("{}{owed}", result.durability)
 }
 
+/// Memory in MiB. Of a store that was given a cache, how many times as much it takes says what it was given: no ratio.
+fn memory(result: &Measured, ours: Option<&Measured>) -> String {
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    match result.cache_bytes {
+        Some(cache) => format!("{:.0}, cache {:.0}", mib(result.memory_bytes), mib(cache)),
+        None => beside(mib(result.memory_bytes), ours.map(|ours| mib(ours.memory_bytes)), false, 0),
+    }
+}
+
 /// Each level's results, in process and then over loopback, ours first.
 fn by_level(results: &[Measured]) -> Vec<Vec<&Measured>> {
     // By what is survived: nothing, a while ago, each push.
@@ -54,7 +63,8 @@ pub(crate) fn of(title: &str, results: &[Measured]) -> Vec<Table> {
     let mut pushing = Table {
         title: format!(
             "{title}\n(in brackets: how many times as good Tidegauge is, at a durability that promises no less; as a \
-             server, where it was measured, beside servers)"
+             server, where it was measured, beside servers; where a store was given a cache, its memory says so and has \
+             no ratio)"
         ),
         head: texts(&[
             "store",
@@ -89,7 +99,6 @@ pub(crate) fn of(title: &str, results: &[Measured]) -> Vec<Table> {
             let like = |ours: &&&Measured| ours.ours && ours.server == result.server && ours.wrong.is_empty();
             let ours = group.iter().find(like).copied().filter(|_| !result.ours);
             let of = |figure: fn(&Measured) -> f64| ours.map(figure);
-            let mib = f64::from(1 << 20);
             pushing.rows.push(
                 start
                     .iter()
@@ -100,12 +109,7 @@ pub(crate) fn of(title: &str, results: &[Measured]) -> Vec<Table> {
                         beside(result.cpu_ns_per_sample, of(|r| r.cpu_ns_per_sample), false, 0),
                         beside(result.cpu_settled_ns_per_sample, of(|r| r.cpu_settled_ns_per_sample), false, 0),
                         format!("{:.1}", result.settle_s),
-                        beside(
-                            result.memory_bytes as f64 / mib,
-                            of(|r| r.memory_bytes as f64 / f64::from(1 << 20)),
-                            false,
-                            0,
-                        ),
+                        memory(result, ours),
                         beside(result.bytes_per_sample, of(|r| r.bytes_per_sample), false, 2),
                         worth(result),
                     ])
@@ -186,6 +190,19 @@ mod tests {
             ]
         );
         assert_eq!(tables[1].rows[1][2], "500.0 (10.0×)");
+    }
+
+    #[test]
+    fn memory_that_a_store_was_told_to_take_is_no_ratio() {
+        let results = [
+            result("tidegauge", "sync", 20e6, &[]),
+            Measured { memory_bytes: 3 << 20, ..result("plain", "sync", 2e6, &[]) },
+            Measured { memory_bytes: 300 << 20, cache_bytes: Some(256 << 20), ..result("cached", "sync", 2e6, &[]) },
+        ];
+        let table = &of("title", &results)[0];
+        let at = table.head.iter().position(|head| head == "memory MiB").unwrap();
+        let cells: Vec<&str> = table.rows.iter().map(|row| row[at].as_str()).collect();
+        assert_eq!(cells, ["1", "3 (3.0×)", "300, cache 256"]);
     }
 
     #[test]

@@ -172,10 +172,10 @@ fn half(
     let phase = thread::scope(|scope| {
         let running: Vec<_> = (0..readers).map(|_| scope.spawn(|| ask(&over))).collect();
         let start = Instant::now();
-        let enough = || start.elapsed() >= options.lasting;
         let phase = match options.rate {
-            Some(rate) => load.at_a_rate(rate, (start, load.pushed), enough),
-            None => load.flat_out(|_| enough()),
+            // By what was due: what an engine that stood still has not taken by the end is late, and not left out.
+            Some(rate) => load.at_a_rate(rate, (start, load.pushed), |due| due >= start + options.lasting),
+            None => load.flat_out(|_| start.elapsed() >= options.lasting),
         };
         over.store(true, Ordering::Relaxed);
         for reader in running {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidegauge::{Ack, Appender, BackPressure, Engine, Level, SeriesId};
+use tidegauge::{Ack, Appender, BackPressure, Engine, Level, PushError, SeriesId, SeriesSample};
 
 use crate::error::Error;
 use crate::measure::{Latency, Preempted, TickClock};
@@ -90,29 +90,41 @@ impl<'a> Load<'a> {
         Ok(Phase { samples: self.pushed - before, elapsed, push, preempted })
     }
 
-    /// Pushes what is due until `over` says so, and waits until all of it is visible. Sample number `first` was due at
-    /// `origin`: what was late before is still late.
+    /// Pushes what is due, each batch at its time or as soon as those before it are pushed, until `over` is told of the
+    /// time of a batch and says so; then waits until all of it is visible. Sample number `first` was due at `origin`: what
+    /// was late before is still late.
+    ///
+    /// Whoever ends at a time compares it with that of the batch, and not with the clock: what was due by then and not
+    /// pushed, since the engine stood still, is pushed first and late. Left out, it would be missing where times are longest.
     pub(super) fn at_a_rate(
         &mut self,
         samples_per_s: u64,
-        (origin, first): (Instant, u64),
-        over: impl Fn() -> bool,
+        since: (Instant, u64),
+        over: impl FnMut(Instant) -> bool,
     ) -> Result<Phase, Error> {
-        let schedule = Schedule { samples_per_s, batch: self.batch as u64, appenders: 1, index: 0 };
+        let push = |appender: &mut Appender, samples: &[SeriesSample]| appender.push_batch(samples);
+        self.at_a_rate_by(push, samples_per_s, since, over)
+    }
+
+    fn at_a_rate_by(
+        &mut self,
+        mut push_batch: impl FnMut(&mut Appender, &[SeriesSample]) -> Result<Ack, PushError>,
+        samples_per_s: u64,
+        since: (Instant, u64),
+        mut over: impl FnMut(Instant) -> bool,
+    ) -> Result<Phase, Error> {
         let (before, mut push, taken_before) = (self.pushed, Latency::new(), Preempted::so_far());
         let start = Instant::now();
-        while let Some(block) = self.feed.next_block()? {
+        // Between blocks only: each is pushed whole, so that what was pushed can be counted.
+        while !over(self.next_due(samples_per_s, since)) {
+            let Some(block) = self.feed.next_block()? else { break };
             for samples in block.chunks(self.batch) {
-                let due = origin + schedule.due_after(self.pushed - first);
+                let due = due(samples_per_s, since, self.pushed);
                 wait_until(due);
-                let ack = self.appender.push_batch(samples).map_err(Error::engine("pushing"))?;
+                let ack = push_batch(&mut self.appender, samples).map_err(Error::engine("pushing"))?;
                 push.record_ns(due.elapsed().as_nanos() as u64);
                 self.pushed += samples.len() as u64;
                 self.last = Some(ack);
-            }
-            // Between blocks only: each is pushed whole, so that what was pushed can be counted.
-            if over() {
-                break;
             }
         }
         self.until_visible()?;
@@ -121,9 +133,51 @@ impl<'a> Load<'a> {
         Ok(Phase { samples: self.pushed - before, elapsed, push, preempted })
     }
 
+    /// When the next batch is due.
+    pub(super) fn next_due(&self, samples_per_s: u64, since: (Instant, u64)) -> Instant {
+        due(samples_per_s, since, self.pushed)
+    }
+
     fn until_visible(&self) -> Result<(), Error> {
         let Some(ack) = self.last else { return Ok(()) };
         let waited = self.engine.wait(ack, Level::Visible, PATIENCE);
         waited.map(drop).map_err(Error::engine("waiting for samples"))
+    }
+}
+
+/// When the batch is due that follows the first `pushed` samples.
+fn due(samples_per_s: u64, (origin, first): (Instant, u64), pushed: u64) -> Instant {
+    // Of one appender: what the batches are does not matter.
+    let schedule = Schedule { samples_per_s, batch: 1, appenders: 1, index: 0 };
+    origin + schedule.due_after(pushed - first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_due_while_the_engine_stood_still_at_the_end_is_pushed_late_and_not_left_out() {
+        let (rate, batch, lasting) = (100_000, 10, Duration::from_millis(60));
+        let engine = Engine::in_memory().unwrap();
+        let source = Source::new(&engine, Kind::W1, 1, 8_000, batch).unwrap();
+        let clock = TickClock::new();
+        let mut load = Load::new(&engine, &clock, &source, batch).unwrap();
+        let start = Instant::now();
+        let end = start + lasting;
+        // The first push returns when all is over, and all others were due by then.
+        let stands_still = |appender: &mut Appender, samples: &[SeriesSample]| {
+            let ack = appender.push_batch(samples);
+            wait_until(end + lasting);
+            ack
+        };
+        let phase = load.at_a_rate_by(stands_still, rate, (start, 0), |due| due >= end).unwrap();
+        // 6,000 samples were due, and blocks are of some 4,096.
+        assert!(phase.push.len() >= 600, "{} of 600 batches that were due", phase.push.len());
+        assert!(load.next_due(rate, (start, 0)) >= end);
+        assert_eq!(phase.samples, load.pushed);
+        // Those that were due before the end were late by a pause at least, which are most.
+        let late_ns = phase.push.quantile_ns(0.3);
+        assert!(late_ns >= lasting.as_nanos() as f64 * 0.99, "{late_ns} ns");
     }
 }

@@ -1,8 +1,9 @@
 //! A steady load for hours: memory and latencies over time.
 
+use std::cell::Cell;
 use std::fmt;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -99,7 +100,8 @@ pub struct Soak {
     pub machine: Machine,
 }
 
-/// Pushes at a rate until the time is over or `stop` is set. Hands each window to `tell` when it ends.
+/// Pushes at a rate until all is pushed that was due before the time was over or `stop` was set: what an engine that stood
+/// still had not taken by then is late, and not left out. Hands each window to `tell` when it ends.
 ///
 /// # Errors
 /// [`Error`]; a wrong answer is [`Error::Wrong`].
@@ -123,19 +125,36 @@ pub fn soak(
     let known = Known::new(&source.workload, &source.part, &source.ids);
     let clock = TickClock::new();
     let mut load = Load::new(&engine, &clock, &source, options.batch)?;
-    let (questions, over) = (Mutex::new(Latency::new()), AtomicBool::new(false));
+    let (questions, asked_until) = (Mutex::new(Latency::new()), OnceLock::new());
     let (mut windows, mut push, mut question) = (Vec::<Window>::new(), Latency::new(), Latency::new());
     let start = Instant::now();
     progress.lasting("soaking", options.lasting);
-    // Relaxed: nothing is read on the strength of these.
-    let is_over = || stop.load(Ordering::Relaxed) || start.elapsed() >= options.lasting;
+    let (since, end) = ((start, 0), Cell::new(start + options.lasting));
+    // Whether what is due at this time is due no more.
+    let is_over = |due: Instant| {
+        // Relaxed: nothing is read on the strength of it.
+        if stop.load(Ordering::Relaxed) {
+            end.set(end.get().min(Instant::now()));
+        }
+        due >= end.get()
+    };
     thread::scope(|scope| {
-        let asking = scope.spawn(|| ask(&engine, &source, &known, &questions, &over));
+        let mut asking = Some(scope.spawn(|| ask(&engine, &source, &known, &questions, &asked_until)));
+        let has_failed = |asking: &Option<thread::ScopedJoinHandle<'_, _>>| {
+            // Before it is told of an end, it ends with an error only.
+            asking.as_ref().is_some_and(thread::ScopedJoinHandle::is_finished)
+        };
         let mut run = || {
-            while !is_over() {
+            loop {
                 let (began, cpu_before) = (Instant::now(), cpu_s());
-                let ended = || is_over() || began.elapsed() >= options.every || asking.is_finished();
-                let phase = load.at_a_rate(options.rate, (start, 0), ended)?;
+                let ended = |due| is_over(due) || began.elapsed() >= options.every || has_failed(&asking);
+                let phase = load.at_a_rate(options.rate, since, ended)?;
+                let is_last = is_over(load.next_due(options.rate, since)) || has_failed(&asking);
+                if is_last {
+                    // Questions that were due until now belong to this window, too.
+                    asked_until.get_or_init(Instant::now);
+                    asking.take().map_or(Ok(()), |asking| asking.join().expect("the reader panicked"))?;
+                }
                 let asked = std::mem::take(&mut *questions.lock().expect("no thread panics with it"));
                 let (stats, memory) = (engine.stats(), Memory::now());
                 let window = Window {
@@ -155,15 +174,17 @@ pub fn soak(
                 progress.at(start.elapsed().as_millis() as u64);
                 tell(&window)?;
                 windows.push(window);
-                if asking.is_finished() {
-                    break;
+                if is_last {
+                    return Ok(());
                 }
             }
-            Ok(())
         };
         let pushed = run();
-        over.store(true, Ordering::Relaxed);
-        asking.join().expect("the reader panicked")?;
+        // Where pushing has failed, nobody is asked any more.
+        asked_until.get_or_init(|| start);
+        if let Some(asking) = asking {
+            asking.join().expect("the reader panicked")?;
+        }
         pushed
     })?;
     let (elapsed, interrupted) = (start.elapsed(), stop.load(Ordering::Relaxed));
@@ -212,7 +233,7 @@ fn ask(
     source: &Source,
     known: &Known,
     questions: &Mutex<Latency>,
-    over: &AtomicBool,
+    until: &OnceLock<Instant>,
 ) -> Result<(), Error> {
     let mut asker = Asker::new(engine, &source.workload, known);
     let ask = || {
@@ -223,25 +244,24 @@ fn ask(
     let took = |time: Duration| {
         questions.lock().expect("no thread panics with it").record_ns(time.as_nanos() as u64);
     };
-    when_due(ASK_EVERY, over, ask, took)
+    when_due(ASK_EVERY, until, ask, took)
 }
 
-/// Asks at even distances until it is over. Times count from when a question was due: one that waits for the one before
-/// it is late. What `ask` says was no question has no time.
+/// Asks at even distances until all is asked that was due before `until`, once that is told. Times count from when a question
+/// was due: one that waits for the one before it is late. What `ask` says was no question has no time.
 fn when_due(
     every: Duration,
-    over: &AtomicBool,
+    until: &OnceLock<Instant>,
     mut ask: impl FnMut() -> Result<bool, Error>,
     mut took: impl FnMut(Duration),
 ) -> Result<(), Error> {
-    let mut due = Instant::now();
-    // Relaxed: nothing is read on the strength of it.
-    while !over.load(Ordering::Relaxed) {
-        due += every;
+    let mut due = Instant::now() + every;
+    while until.get().is_none_or(|until| due < *until) {
         wait_until(due);
         if ask()? {
             took(due.elapsed());
         }
+        due += every;
     }
     Ok(())
 }
@@ -315,24 +335,42 @@ impl fmt::Display for Soak {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_question_that_waits_for_the_one_before_it_is_late() {
-        let (every, slow) = (Duration::from_millis(10), Duration::from_millis(80));
-        let (over, mut asked, mut times) = (AtomicBool::new(false), 0, Vec::new());
+    /// Lets the second question take as long as eight should, and says when all is over from within the `last`.
+    fn asked(last: u32, over: impl Fn(Instant) -> Instant) -> Vec<Duration> {
+        let (until, mut asked, mut times) = (OnceLock::new(), 0, Vec::new());
         let ask = || {
             asked += 1;
-            // The second takes as long as eight should.
-            let start = Instant::now();
-            while asked == 2 && start.elapsed() < slow {
-                std::hint::spin_loop();
+            if asked == 2 {
+                wait_until(Instant::now() + SLOW);
             }
-            over.store(asked == 4, Ordering::Relaxed);
+            if asked == last {
+                until.set(over(Instant::now())).unwrap();
+            }
             Ok(asked != 1)
         };
-        when_due(every, &over, ask, |time| times.push(time)).unwrap();
+        when_due(EVERY, &until, ask, |time| times.push(time)).unwrap();
+        times
+    }
+
+    const EVERY: Duration = Duration::from_millis(10);
+    const SLOW: Duration = Duration::from_millis(80);
+
+    #[test]
+    fn a_question_that_waits_for_the_one_before_it_is_late() {
+        let times = asked(4, |now| now - SLOW * 2);
         assert_eq!(times.len(), 3, "the first was none");
-        for (time, waited) in times.iter().zip([slow, slow - every, slow - every * 2]) {
+        for (time, waited) in times.iter().zip([SLOW, SLOW - EVERY, SLOW - EVERY * 2]) {
             assert!(*time >= waited, "{times:?}");
+        }
+    }
+
+    #[test]
+    fn questions_that_were_due_while_the_last_one_was_slow_are_asked_late_and_not_left_out() {
+        // It is over while the slow one is answered, behind which seven were due.
+        let times = asked(2, |now| now);
+        assert!(times.len() >= 8, "{times:?}");
+        for (n, time) in (0..8).zip(&times) {
+            assert!(*time >= SLOW - EVERY * n, "{times:?}");
         }
     }
 }

@@ -22,11 +22,28 @@ impl TickClock {
         self.0.raw()
     }
 
+    /// The least that two readings, one after the other, differ by if they differ: what the counter steps by, or what
+    /// reading it takes, whichever is more. The counter of some processors advances many ticks at a time.
+    #[must_use]
+    pub fn step_ns(&self) -> f64 {
+        let readings: Vec<u64> = (0..STEP_READINGS).map(|_| self.ticks()).collect();
+        // Of many, since one is rounded to whole nanoseconds.
+        self.between_ns(0, least_step(&readings).saturating_mul(1_000)) as f64 / 1_000.0
+    }
+
     /// Nanoseconds between two readings.
     #[must_use]
     pub fn between_ns(&self, start: u64, end: u64) -> u64 {
         self.0.delta_as_nanos(start, end)
     }
+}
+
+/// Readings that tell [`TickClock::step_ns`].
+const STEP_READINGS: usize = 10_000;
+
+/// The least difference between neighbours that is one.
+fn least_step(readings: &[u64]) -> u64 {
+    readings.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).filter(|step| *step > 0).min().unwrap_or(0)
 }
 
 impl Default for TickClock {
@@ -195,6 +212,13 @@ mod tests {
         assert_eq!(latency.quantiles(), None);
         latency.record_ns(u64::MAX);
         assert!(latency.quantiles().unwrap().max >= 1e12 * 0.999);
+    }
+
+    #[test]
+    fn a_step_of_the_counter_is_the_least_that_is_seen_and_not_nought() {
+        assert_eq!(least_step(&[100, 100, 152, 178, 178, 178, 230]), 26);
+        assert_eq!(least_step(&[7, 7]), 0);
+        assert!(TickClock::new().step_ns() > 0.0);
     }
 
     #[test]

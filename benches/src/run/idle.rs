@@ -11,7 +11,7 @@ use super::unasked::{idle_share, nap_share, visible_unasked};
 use crate::checksum::Checksum;
 use crate::cli::Run;
 use crate::error::Error;
-use crate::measure::{Latency, Quantiles, TickClock, empty_pair};
+use crate::measure::{Latency, TickClock, empty_pair};
 use crate::workload::{Kind, START_NS, Workload};
 
 /// Push latencies, and whether what was pushed could be read back.
@@ -33,14 +33,7 @@ pub(super) struct Idle {
     pub(super) verified: bool,
 }
 
-impl Idle {
-    /// A push of one sample: the median over blocks, the rest singly.
-    pub(super) fn quantiles(&self) -> Option<Quantiles> {
-        let single = self.single.quantiles()?;
-        Some(Quantiles { p50: self.blocks.quantiles()?.p50, ..single })
-    }
-}
-
+/// Pushes of a block: together so long that the clock's step and what reading it takes are a small part of each.
 const BLOCK: usize = 32;
 /// Samples between two waits for an empty ring: a small part of a lane.
 const BURST: usize = 1_024;

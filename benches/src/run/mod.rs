@@ -39,7 +39,7 @@ use store::Prepared;
 /// How long the engine is left alone before its idle memory is read.
 const IDLE: Duration = Duration::from_millis(500);
 /// Figures that are medians are medians of this many.
-const REPEATS: usize = 3;
+const REPEATS: usize = 5;
 
 /// Series that stay: an eviction is not worth it.
 const TOO_FEW: u64 = 64;
@@ -168,7 +168,7 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
         samples_per_s_visible: stored.pushed as f64 / stored.visible_s,
         samples_per_s_durable: stored.durable_s.map(|s| stored.pushed as f64 / s),
         cpu_s: stored.cpu_s,
-        push_ns: idle.quantiles(),
+        push_ns: idle.single.quantiles(),
         // Without a fresh start the peak is that of the whole process, which is no less.
         peak_rss_bytes: peak,
         rss_growth_bytes: if peak_is_fresh { grown(peak) } else { grown(peak.max(idle_rss)) },
@@ -197,11 +197,14 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
         cpu_ns_per_sample_flushed: stored.mixed.is_none().then(|| cpu_flushed_s * 1e9 / stored.pushed as f64),
         flush_s,
         compact_s,
+        fresh_over_cold: cold.as_ref().map(|cold| fresh_bytes as f64 / cold.bytes as f64),
         write_amplification: (fresh_bytes + stats.compacted_bytes_out) as f64 / fresh_bytes as f64,
         push_loaded_ns: stored.loaded.quantiles(),
         push_preempted: stored.preempted,
         ack_durable_us,
         sync_ratio: sync_ratio(options, stored.durable_s.map(|s| stored.pushed as f64 / s), DiskTimes::of(&disk)),
+        push_block_mean_ns: idle.blocks.quantiles(),
+        clock_step_ns: clock.step_ns(),
         push_batch_ns: idle.batches.quantiles(),
         visible_unasked_ns: idle.unasked.quantiles(),
         idle_core_share: idle.core_share,
@@ -217,6 +220,7 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
         q5_samples_per_s: samples as f64 / (queries_us.q5.p50 / 1e6),
         cold_scan_samples_per_s: cold.as_ref().map(|cold| cold.scan_samples_per_s),
         memory_samples_left: pushed_stats.memtable_samples,
+        flushed_share: flushed_share(samples, pushed_stats.memtable_samples),
         segments_left: pushed_stats.segments,
         compactions: pushed_stats.compactions,
         arrival: stored.arrivals.as_ref().zip(options.rate).map(|(arrivals, rate)| Arrival {
@@ -243,6 +247,11 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
 /// before. What preparing the input took lies between the two.
 fn grown(now: u64, ready: u64, registered: u64, before: u64) -> u64 {
     now.saturating_sub(ready) + registered.saturating_sub(before)
+}
+
+/// See [`Report::flushed_share`].
+fn flushed_share(samples: u64, left_in_memory: u64) -> f64 {
+    samples.saturating_sub(left_in_memory) as f64 / samples as f64
 }
 
 /// See [`Report::sync_ratio`].
@@ -293,5 +302,11 @@ mod tests {
         // 100, then 20 for series, 500 for the input, 30 for samples.
         assert_eq!(grown(650, 620, 120, 100), 50);
         assert_eq!(grown(610, 620, 120, 100), 20, "what was given back is no growth");
+    }
+
+    #[test]
+    fn what_is_not_left_in_memory_is_in_segments() {
+        assert_eq!([0, 250, 1_000].map(|left| flushed_share(1_000, left)), [1.0, 0.75, 0.0]);
+        assert_eq!(flushed_share(1_000, 1_001), 0.0, "written over at one timestamp: more are held than are there");
     }
 }

@@ -9,6 +9,7 @@ mod ratios;
 mod recovery;
 mod run;
 mod signals;
+mod table;
 
 use std::path::{Path, PathBuf};
 

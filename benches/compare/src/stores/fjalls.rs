@@ -5,12 +5,10 @@ use std::path::Path;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use tidegauge::Durability;
 
+use super::CACHE_BYTES;
 use super::keys::{key, sample};
 use super::windows::{greatest, mean, windows_of};
 use crate::store::{Error, Row, Store};
-
-/// As much as RocksDB and SQLite are given.
-const CACHE_BYTES: u64 = 256 << 20;
 
 pub(super) struct Fjall {
     db: Database,
@@ -63,6 +61,10 @@ impl Store for Fjall {
 
     fn until_durable(&mut self) -> Result<bool, Error> {
         self.sync().map(|()| true)
+    }
+
+    fn cache_bytes(&self) -> Option<u64> {
+        Some(CACHE_BYTES)
     }
 
     fn settle(&mut self) -> Result<u64, Error> {

@@ -30,6 +30,10 @@ pub(crate) const OURS: &str = "tidegauge";
 /// The same, compacted as old data are: as small as it gets.
 pub(crate) const ARCHIVE: &str = "tidegauge-archive";
 
+/// The cache of those that are given one: the same for each.
+#[cfg(any(feature = "fjall", feature = "rocksdb", feature = "sqlite"))]
+const CACHE_BYTES: u64 = 256 << 20;
+
 /// All that it can be built with, by the names of their features.
 pub(crate) const KNOWN: [&str; 5] = ["duckdb", "fjall", "rocksdb", "sqlite", "tsink"];
 

@@ -8,12 +8,10 @@ use rocksdb::{
 };
 use tidegauge::Durability;
 
+use super::CACHE_BYTES;
 use super::keys::{key, sample};
 use super::windows::{greatest, mean, windows_of};
 use crate::store::{Error, Row, Store};
-
-/// As much as SQLite is given.
-const CACHE_BYTES: usize = 256 << 20;
 
 pub(super) struct Rocks {
     dir: PathBuf,
@@ -30,7 +28,7 @@ impl Rocks {
         options.set_compression_type(DBCompressionType::Lz4);
         options.set_bottommost_compression_type(DBCompressionType::Zstd);
         let mut tables = BlockBasedOptions::default();
-        tables.set_block_cache(&Cache::new_lru_cache(CACHE_BYTES));
+        tables.set_block_cache(&Cache::new_lru_cache(CACHE_BYTES as usize));
         tables.set_block_size(16 << 10);
         options.set_block_based_table_factory(&tables);
         Ok(Self { dir: dir.to_owned(), db: DB::open(&options, dir)?, durability })
@@ -92,6 +90,10 @@ impl Store for Rocks {
 
     fn until_durable(&mut self) -> Result<bool, Error> {
         self.sync().map(|()| true)
+    }
+
+    fn cache_bytes(&self) -> Option<u64> {
+        Some(CACHE_BYTES)
     }
 
     fn settle(&mut self) -> Result<u64, Error> {

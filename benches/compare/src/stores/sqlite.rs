@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, params};
 use tidegauge::Durability;
 
+use super::CACHE_BYTES;
 use crate::store::{Error, Row, Store, bytes_below};
 
 pub(super) struct Sqlite {
@@ -18,9 +19,10 @@ impl Sqlite {
         let connection = Connection::open(dir.join("samples.db"))?;
         let synchronous = if durability == Durability::Memory { "OFF" } else { "FULL" };
         connection.execute_batch(&format!(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; PRAGMA cache_size = -262144;
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; PRAGMA cache_size = -{};
              CREATE TABLE samples (series INTEGER, at INTEGER, value REAL, PRIMARY KEY (series, at)) WITHOUT ROWID;
-             BEGIN;"
+             BEGIN;",
+            CACHE_BYTES >> 10
         ))?;
         Ok(Self { dir: dir.to_owned(), connection, durability })
     }
@@ -89,6 +91,10 @@ impl Store for Sqlite {
 
     fn until_durable(&mut self) -> Result<bool, Error> {
         self.sync().map(|()| true)
+    }
+
+    fn cache_bytes(&self) -> Option<u64> {
+        Some(CACHE_BYTES)
     }
 
     fn settle(&mut self) -> Result<u64, Error> {
