@@ -17,7 +17,7 @@ pub(crate) use manifest::open_or_rebuild;
 pub(crate) use progress::{OnProgress, Step};
 pub use progress::{OpenProgress, OpenStep};
 pub use report::{Lost, RecoveryReport};
-pub(crate) use segments::{keep_misplaced, keep_unnamed, salvage_segments};
+pub(crate) use segments::{keep_misplaced, keep_unnamed, note_unnamed, salvage_segments};
 pub use tidegauge_storage::segment::Mended;
 
 /// What to do about data that was durable and cannot be read.
