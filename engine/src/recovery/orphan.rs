@@ -75,7 +75,7 @@ mod tests {
     use crate::engine::Engine;
     use crate::recovery::Recovery;
     use crate::recovery::tests::{
-        Contents, contents, damage_frame, killed, push, salvage_again_from_anywhere, settle, try_open,
+        Contents, contents, damage_frame, killed, open_unmerged, push, salvage_again_from_anywhere, settle, try_open,
     };
 
     const MANIFEST: &str = "memory/MANIFEST";
@@ -146,7 +146,7 @@ mod tests {
     /// `still_there` its files are not removed yet.
     fn merged_since(lost_from: usize, still_there: bool) -> (SimFs, Contents) {
         let fs = SimFs::new();
-        let engine = try_open(&fs, Recovery::Strict).unwrap();
+        let engine = open_unmerged(&fs);
         let (mut before, mut segments) = (Vec::new(), BTreeMap::new());
         for flush in 0..4 {
             push(&engine, 10 * (flush + 1));

@@ -3,18 +3,17 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
 
 use super::tests::{
-    Contents, contents, damage_frame, path_of, push, quarantined, salvage_again_from_anywhere, settle, try_open,
+    Contents, contents, damage_frame, open_unmerged, path_of, push, quarantined, salvage_again_from_anywhere, settle,
+    try_open,
 };
 use super::{Recovery, RecoveryReport};
 use crate::engine::Engine;
-use crate::options::{Builder, Durability};
 
 const MANIFEST: &str = "memory/MANIFEST";
 const SEGMENTS: &str = "memory/segments";
@@ -38,14 +37,6 @@ fn killed_amid(fs: &SimFs, flush: impl FnOnce()) -> SimFs {
     disk
 }
 
-/// Without compaction, which would merge what a flush made.
-fn open(fs: &SimFs) -> Engine {
-    let durability = Durability::Interval(Duration::from_millis(5));
-    let mut builder = Builder::new(None).durability(durability).wal_bytes(1 << 20).background_compaction(false);
-    builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
-    builder.open().unwrap()
-}
-
 fn push_late(engine: &Engine) {
     push(engine, 50);
     push(engine, 0);
@@ -54,7 +45,7 @@ fn push_late(engine: &Engine) {
 /// The manifest is gone. Behind so many flushes the log is in that many generations later, in files that others had.
 fn behind(flushes: i64) -> (SimFs, Contents) {
     let fs = SimFs::new();
-    let engine = open(&fs);
+    let engine = open_unmerged(&fs);
     for round in 0..flushes {
         push(&engine, 10 + round);
         engine.flush().unwrap();
@@ -100,15 +91,15 @@ fn p5_a_salvage_of_an_unfinished_flush_loses_power_anywhere_and_loses_nothing() 
 #[test]
 fn p5_late_samples_of_what_an_opening_flushes_come_back() {
     let fs = SimFs::new();
-    let engine = open(&fs);
+    let engine = open_unmerged(&fs);
     push(&engine, 10);
     engine.close().unwrap();
-    let engine = open(&fs);
+    let engine = open_unmerged(&fs);
     push_late(&engine);
     let all = contents(&engine);
     let fs = fs.kill();
     drop(engine);
-    let disk = killed_amid(&fs, || open(&fs).flush().unwrap());
+    let disk = killed_amid(&fs, || open_unmerged(&fs).flush().unwrap());
     disk.remove(Path::new(MANIFEST)).unwrap();
     let without_log = disk.kill();
     let (found, report) = salvaged(&disk);
