@@ -84,7 +84,7 @@ impl Acts {
     }
 
     /// Those that were under way when so many steps were taken, each once.
-    fn at(&self, step: u64) -> impl Iterator<Item = Act> + '_ {
+    pub(crate) fn at(&self, step: u64) -> impl Iterator<Item = Act> + '_ {
         Act::ALL.into_iter().filter(move |act| self.0.iter().any(|(one, steps)| one == act && steps.contains(&step)))
     }
 }

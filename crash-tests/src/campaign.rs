@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tidegauge_storage::fs::sim::{SimFs, Timeline};
 
+use crate::amid::lose_manifest;
 use crate::examine::{Counts, Depth, Violation, after, die};
 use crate::flips::flip;
 use crate::oracle::{History, Key};
@@ -38,6 +39,8 @@ const ONE_IN: u64 = 12;
 const POINTS: u64 = 2;
 /// One crash point in so many has a bit turned over.
 const FLIP_ONE_IN: u64 = 16;
+/// Of the steps amid a flush, at one in so many the manifest is lost behind a kill.
+const AMID_FLUSH_ONE_IN: u64 = 8;
 /// Where the disk was in trouble, one step in so many is a crash point: more workloads, each with another trouble, tell
 /// more.
 const TROUBLED_ONE_IN: u64 = 3;
@@ -147,7 +150,18 @@ fn failure(script: &Script, step: u64, violation: Option<Box<Violation>>, what: 
 /// The first [`Failure`].
 pub fn crash_everywhere(script: &Script, choices: u64, depth: Depth, counts: &Counts) -> Result<(), Box<Failure>> {
     let recorded = record(script, anyone).map_err(|e| failure(script, 0, None, e.0))?;
-    crash_recorded(script, &recorded, |_| choices, depth, counts)
+    crash_recorded(script, &recorded, |_| choices, depth, counts)?;
+    let (mut timeline, mut rng) = (recorded.timeline.clone(), Rng(script.seed ^ 0xa1d));
+    while !timeline.is_over() {
+        timeline.advance();
+        if rng.below(AMID_FLUSH_ONE_IN) == 0 {
+            lose_manifest(&recorded, script, &timeline, &mut rng, counts).map_err(|v| {
+                let what = format!("{} ({})", v.what, v.trail);
+                failure(script, timeline.at(), Some(v), what)
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// Crashes what was recorded at its steps, with so many choices at each.

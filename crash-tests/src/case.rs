@@ -25,6 +25,9 @@ const EXPECTED: &str = "expected.txt";
 const CUT: &str = "cut.txt";
 const SAMPLES: &str = "samples.txt";
 const WAS: &str = "was";
+/// What is damaged: anything, or the manifest alone, beside a log that has all that segments lack.
+const TURNED: &str = "turned";
+const LOGGED: &str = "logged";
 const PUSHED: &str = "pushed";
 /// Second openings, and engines that go on.
 const TIMES: u64 = 16;
@@ -55,7 +58,10 @@ pub fn save(violation: &Violation, dir: &Path) -> io::Result<()> {
     let (must, kept) = match must {
         Must::Open => ("open".to_owned(), None),
         Must::Refuse(word) => (format!("refuse {word}"), None),
-        Must::Turned(kept) => (format!("turned {} {} {}", kept.bit, kept.seed, kept.path.display()), Some(kept)),
+        Must::Turned(kept) => {
+            let word = if kept.logged { LOGGED } else { TURNED };
+            (format!("{word} {} {} {}", kept.bit, kept.seed, kept.path.display()), Some(kept))
+        }
     };
     let again = again.map_or_else(|| "-".to_owned(), |again| again.to_string());
     let head = format!("{durability}\n{}\n{}\n{must}\n{again}\n", line(what), line(trail));
@@ -181,8 +187,9 @@ fn read(dir: &Path, text: &str) -> io::Result<Option<Violation>> {
     let must = match must.split_once(' ') {
         None if must == "open" => Some(Must::Open),
         Some(("refuse", word)) => [OF_LOG, OF_MANIFEST].into_iter().find(|known| *known == word).map(Must::Refuse),
-        Some(("turned", rest)) => {
-            read_turned(dir, rest, expected.lanes.len())?.map(|kept| Must::Turned(Box::new(kept)))
+        Some((word @ (TURNED | LOGGED), rest)) => {
+            let kept = read_turned(dir, rest, expected.lanes.len())?;
+            kept.map(|kept| Must::Turned(Box::new(Kept { logged: word == LOGGED, ..kept })))
         }
         _ => None,
     };
@@ -212,7 +219,7 @@ fn read_turned(dir: &Path, text: &str, lanes: usize) -> io::Result<Option<Kept>>
                 _ => return None,
             }
         }
-        Some(Kept { path, bit, seed, cut, was, pushed })
+        Some(Kept { path, bit, seed, cut, was, pushed, logged: false })
     };
     Ok(read())
 }
@@ -357,7 +364,8 @@ mod tests {
         again(&case).unwrap();
         case.must = Must::Open;
         again(&case).unwrap_err();
-        let kept = |pushed| Kept { path: path.clone(), bit, seed: 1, cut: None, was: was.clone(), pushed };
+        let kept =
+            |pushed| Kept { path: path.clone(), bit, seed: 1, cut: None, was: was.clone(), pushed, logged: true };
         case.must = Must::Turned(Box::new(kept(pushed)));
         again(&case).unwrap();
         // What a salvage saves is judged again, too.

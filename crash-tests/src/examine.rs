@@ -68,6 +68,8 @@ pub struct Counts {
     pub conditions: AtomicU64,
     /// Disks of which a bit was turned over.
     pub flips: Flips,
+    /// Kills amid a flush behind which the manifest was lost, and nothing with it.
+    pub amid_flush: AtomicU64,
 }
 
 /// How far to go from one crash point.

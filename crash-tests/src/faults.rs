@@ -178,6 +178,9 @@ pub struct Whole<'a> {
     pub durability: Durability,
     /// Of the power loss behind a salvage.
     pub seed: u64,
+    /// Whether the manifest alone is damaged, and the log has all that segments may lack: then nothing may be missing,
+    /// whatever is told.
+    pub logged: bool,
 }
 
 /// Whether a hole in a segment holds this sample.
@@ -206,7 +209,8 @@ pub fn salvage(disk: &SimFs, whole: &Whole<'_>) -> Result<(), String> {
     let is_later = |key: &Key, bits: u64| report.manifest_made_anew && whole.pushed.contains(&(*key, bits));
     // Of a flush that was being written the report tells how many at most, and no times. A hole of the log has the times at its edges, and late samples lie outside. It counts them, if it has an end.
     let most = |lost: &&Lost| lost.samples.unwrap_or(u64::MAX);
-    let mut left = log.iter().map(most).fold(report.unfinished_flush_samples, u64::saturating_add);
+    let told = log.iter().map(most).fold(report.unfinished_flush_samples, u64::saturating_add);
+    let mut left = if whole.logged { 0 } else { told };
     for (was, is) in was.iter().zip(&read.lanes) {
         for (key, bits) in &was.samples {
             let is_there = is.samples.get(key).is_some_and(|is| is == bits || is_later(key, *is));

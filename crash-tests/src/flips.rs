@@ -45,19 +45,23 @@ pub struct Kept {
     /// By lane.
     pub(crate) was: Vec<Contents>,
     pub(crate) pushed: HashSet<(Key, u64)>,
+    /// As [`Whole::logged`].
+    pub(crate) logged: bool,
 }
 
 impl Kept {
-    fn of(Turned { path, bit, .. }: &Turned, whole: &Whole<'_>) -> Self {
+    pub(crate) fn of(Turned { path, bit, .. }: &Turned, whole: &Whole<'_>) -> Self {
         let (was, pushed) = (whole.was.to_vec(), whole.pushed.clone());
-        Self { path: path.clone(), bit: *bit, seed: whole.seed, cut: whole.cut.cloned(), was, pushed }
+        let (seed, cut, logged) = (whole.seed, whole.cut.cloned(), whole.logged);
+        Self { path: path.clone(), bit: *bit, seed, cut, was, pushed, logged }
     }
 
     /// Turns nothing over any more: opens the disk, and judges as it was judged then.
     pub(crate) fn again(&self, disk: &SimFs, expected: &Expected, durability: Durability) -> Result<Rot, String> {
-        let Self { path, bit, seed, cut, was, pushed } = self;
+        let Self { path, bit, seed, cut, was, pushed, logged } = self;
         let turned = Turned { disk: disk.kill(), path: path.clone(), bit: *bit };
-        flip_one(&turned, &Whole { expected, cut: cut.as_ref(), was, pushed, durability, seed: *seed })
+        let (cut, seed, logged) = (cut.as_ref(), *seed, *logged);
+        flip_one(&turned, &Whole { expected, cut, was, pushed, durability, seed, logged })
     }
 }
 
@@ -87,7 +91,8 @@ pub fn flip(
     let turned = turn_over(&disk, rng);
     let cut = end::may_be_cut(&disk, &turned.path, turned.bit).then_some(&any);
     let (was, pushed, seed) = (&*was.lanes, &recorded.pushed, script.seed);
-    let whole = Whole { expected: &exactly, cut, was, pushed, durability: script.durability, seed };
+    let (durability, logged) = (script.durability, false);
+    let whole = Whole { expected: &exactly, cut, was, pushed, durability, seed, logged };
     let rot = flip_one(&turned, &whole).map_err(|what| {
         // Kept as it was opened.
         let (disk, must) = (turned.disk.kill(), Must::Turned(Box::new(Kept::of(&turned, &whole))));
@@ -103,7 +108,7 @@ pub fn flip(
 }
 
 /// What is there without the damage. `None` if a rule by size is in force, which drops more while others look.
-fn found(disk: &SimFs, script: &Script) -> Result<Option<Read>, String> {
+pub(crate) fn found(disk: &SimFs, script: &Script) -> Result<Option<Read>, String> {
     let disk = disk.kill();
     let engine = store::open(&disk, script.durability).map_err(|e| format!("it does not open: {e}"))?;
     let settled = engine.retention().max_bytes.is_none();

@@ -42,6 +42,8 @@ pub mod faults;
 pub mod unsound;
 // and bits that turn over behind a crash
 pub mod flips;
+// and a manifest that is lost behind a kill
+pub mod amid;
 // restores, salvages and a forced unlock
 pub mod mends;
 // which sync is missed when it is left out

@@ -23,6 +23,8 @@ const LEAST_TROUBLES: u64 = 1;
 const LEAST_CONDITIONS: u64 = 1_000;
 /// Bits that turn over and are refused, at least.
 const LEAST_FLIPS: u64 = 300;
+/// Manifests that are lost behind a kill amid a flush, at least.
+const LEAST_AMID_FLUSH: u64 = 100;
 /// From so many crash points on.
 const ENOUGH_FOR_EACH: u64 = 100_000;
 /// Times that one workload is tried that broke a promise.
@@ -136,7 +138,7 @@ fn main() -> ExitCode {
 fn troubles(counts: &Counts) -> String {
     let (Counts { met, flips, .. }, of) = (counts, |count: &AtomicU64| count.load(Ordering::Relaxed));
     format!(
-        "disks in trouble: {} failed an operation and {} a sync ({} engines stopped writing), {} were full for a while ({} engines went on behind it); {} bits turned over: {} refused and salvaged, {} harmless, {} in an end that nobody had called durable",
+        "disks in trouble: {} failed an operation and {} a sync ({} engines stopped writing), {} were full for a while ({} engines went on behind it); {} bits turned over: {} refused and salvaged, {} harmless, {} in an end that nobody had called durable; {} manifests were lost behind a kill amid a flush",
         of(&met.operations),
         of(&met.syncs),
         of(&met.poisoned),
@@ -146,6 +148,7 @@ fn troubles(counts: &Counts) -> String {
         of(&flips.refused),
         of(&flips.right),
         of(&flips.cut),
+        of(&counts.amid_flush),
     )
 }
 
@@ -157,7 +160,9 @@ fn too_few(counts: &Counts) -> Option<String> {
     let (refused, judged) = (&counts.flips.refused, &counts.conditions);
     let of = |count: &AtomicU64, what: &str, least| (count.load(Ordering::Relaxed) < least).then(|| few(what, least));
     let flips = || of(refused, "bits turned over and refused", LEAST_FLIPS);
-    act.or_else(met).or_else(flips).or_else(|| of(judged, "conditions on what came back", LEAST_CONDITIONS))
+    let amid = || of(&counts.amid_flush, "manifests lost behind a kill amid a flush", LEAST_AMID_FLUSH);
+    let conditions = || of(judged, "conditions on what came back", LEAST_CONDITIONS);
+    act.or_else(met).or_else(flips).or_else(amid).or_else(conditions)
 }
 
 fn replay(dir: &Path) -> ExitCode {

@@ -194,7 +194,7 @@ impl Script {
             PushOld, Rest, RetainAge, RetainBytes, Visible,
         };
         let (memory, sync) = (Durability::Memory, Durability::Sync);
-        let scripts: [(Durability, &[Step]); 24] = [
+        let scripts: [(Durability, &[Step]); 25] = [
             (sync, &[Push(2), Durable]),
             (sync, &[Push(2), Visible, Push(1), Durable, Push(1), Visible]),
             (sync, &[Push(2), Rest, Push(1), Rest]),
@@ -205,6 +205,11 @@ impl Script {
             (sync, &[Push(1), Close, Push(1), Durable]),
             (sync, &[Push(1), Batch(2), Durable, Batch(1), Batch(1)]),
             (sync, &[Push(2), Flush, Push(2), Flush, Push(1), Flush, Compact, Push(1), Durable]),
+            // Late samples in each of some generations of the log, so that a flush makes two segments.
+            (
+                sync,
+                &[Push(1), Flush, Push(30), Durable, Flush, Push(30), Visible, Flush, Push(9), Kill, Push(30), Flush],
+            ),
             // A number means one series in one generation of the log, and another in the next.
             (sync, &[Push(3), Flush, Evict, Push(3), Durable, Flush, Evict, Push(3), Durable]),
             (sync, &[Push(3), Flush, Push(1), Evict, Push(3), Durable, Kill, Push(2), Flush, Evict, Push(2), Durable]),

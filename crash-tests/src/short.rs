@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tidegauge_storage::fs::sim::{Choose, Every, Random};
 
+use crate::amid::lose_manifest;
 use crate::campaign::{Failure, Plan, Recorded, anyone, record, side_by_side};
 use crate::examine::{Counts, Depth, Violation, die, examine, lose_power};
 use crate::oracle::Death;
@@ -161,6 +162,7 @@ fn crash_stripe(
             failure(&ran.script, at, Some(v), what)
         };
         examine(timeline.kill(), (history, at, Death::Kill), durability, rng, shallow, counts).map_err(failed)?;
+        lose_manifest(&ran.recorded, &ran.script, &timeline, rng, counts).map_err(failed)?;
         let mut seeds = Rng(rng.draw());
         let mut lose =
             |choose: &mut dyn Choose| lose_power(&timeline, history, choose, durability, rng, shallow, counts);

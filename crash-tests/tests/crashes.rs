@@ -25,9 +25,11 @@ fn p5_choices_at_every_step_of_a_short_workload() {
     let plan = Plan { seed: 1, points: POINTS, threads: 2, len: 0, choices: 0, twice_one_in: 1 };
     let covered = crash_short(Script::short(), POINTS, &plan, &counts, || {});
     let covered = covered.unwrap_or_else(|e| panic!("{}: {:?}", e.what, e.script));
-    assert!(covered.steps > 20 * 24 && covered.whole > covered.steps / 3, "{covered:?}");
+    assert!(covered.steps > 20 * 25 && covered.whole > covered.steps / 3, "{covered:?}");
     let twice = counts.twice.load(Ordering::Relaxed);
     assert!(twice > POINTS * 3 / 4, "only {twice} crash points were opened twice");
+    let amid = counts.amid_flush.load(Ordering::Relaxed);
+    assert!(amid > 40, "only {amid} manifests were lost behind a kill amid a flush");
 }
 
 #[test]

@@ -208,7 +208,7 @@ fn a_flipped_bit_is_refused_or_changes_nothing() {
         let was = store::read(&engine, 1).unwrap().lanes;
         engine.close().unwrap();
         let (pushed, durability) = (&recorded.pushed, script.durability);
-        let whole = Whole { expected: &expected, cut: None, was: &was, pushed, durability, seed };
+        let whole = Whole { expected: &expected, cut: None, was: &was, pushed, durability, seed, logged: false };
         let mut rng = Rng(seed);
         for _ in 0..400 {
             let turned = turn_over(&disk, &mut rng);
@@ -247,7 +247,8 @@ impl Ended {
 
     fn whole(&self) -> Whole<'_> {
         let Self { script, expected, was, pushed, .. } = self;
-        Whole { expected, cut: None, was, pushed, durability: script.durability, seed: script.seed }
+        let Script { durability, seed, .. } = *script;
+        Whole { expected, cut: None, was, pushed, durability, seed, logged: false }
     }
 }
 

@@ -29,8 +29,8 @@ use crate::life::{Life, start};
 use crate::lock::DirLock;
 use crate::options::Builder;
 use crate::recovery::{
-    OpenStep, Recovery, RecoveryReport, Step, keep_misplaced, keep_unnamed, later_file, open_as_named, open_or_rebuild,
-    quarantine, salvage_log, salvage_segments,
+    OpenStep, Recovery, RecoveryReport, Step, keep_misplaced, keep_unnamed, later_file, note_unnamed, open_as_named,
+    open_or_rebuild, quarantine, salvage_log, salvage_segments,
 };
 use crate::registry::Registry;
 use crate::replay::{Replayed, Replayer, flushed_before};
@@ -87,6 +87,7 @@ impl Builder {
         let (wal_dir, segment_dir) = (dir.join("wal"), dir.join("segments"));
         let mut reserve = LogReserve { fs: &*fs, wal_dir: &wal_dir, given_up: false };
         let (mut manifest, segments);
+        let mut unnamed = Vec::new();
         match self.recovery {
             // Nothing is written before all was read: a store that is refused stays as it is.
             Recovery::Strict => {
@@ -104,7 +105,7 @@ impl Builder {
                 let _alone = lock.as_ref().map(DirLock::alone).transpose()?;
                 manifest = reserve.or_without(None, || open_or_rebuild(&fs, &dir, &teams, &mut salvaged))?;
                 make_folder(&*fs, &dir, &segment_dir)?;
-                keep_unnamed(&*fs, &dir, &manifest, &mut salvaged)?;
+                unnamed = keep_unnamed(&*fs, &dir, &manifest, &mut salvaged)?;
                 // Whatever ends this salvage, the next one finds the new manifest, and nothing of the one before.
                 salvaged.note_in(&audit);
                 let of_segments;
@@ -150,6 +151,7 @@ impl Builder {
         // Before anything lets go of the log: with the next commit, or a flush.
         report.note_in(&audit);
         salvaged.append(report);
+        note_unnamed(&unnamed, &mut salvaged);
         let report = salvaged;
         recovered.secure(&*fs)?;
         let life = recovered.life(state.open_number);

@@ -9,8 +9,8 @@
 //! - RM3: The log is replayed from where the last flush began, if it reaches so far: of that flush, segments may be
 //!   missing. What both hold is the same (`storage/src/wal/survey.rs`). None is missing if there are two, if there is one
 //!   with as many samples as numbers, or if a sound commit named one: it named both. Else the one that is there is set
-//!   aside, if the log has all numbers of that flush: what is below the end of a segment is not replayed. If the log has
-//!   not, samples may be missing: as many at most as that segment has less than numbers.
+//!   aside, if the log has all numbers of that flush (SV5): what is below the end of a segment is not replayed. If the log
+//!   has not, samples may be missing: as many at most as that segment has less than numbers.
 //! - RM4: Deletes are those that can be read of the old manifest, that are still in the log, or that the audit log names
 //!   (`engine/src/audit/deletes.rs`); descriptions of metrics are as far as the old manifest can be read. Rules of
 //!   retention are not taken over.
@@ -18,8 +18,11 @@
 //!   flush or compaction that was interrupted may have left a segment whose name is in the page cache alone, a killed
 //!   process frames, and who puts files back by hand both.
 //! - RM6: Its open number is above that of every file there is, so that no later opening has one that a file has.
+//! - RM7: Where samples of the log may be missing although frames of it are there, so of an unfinished flush and behind a
+//!   gap, every file of it that may hold more than segments do has a durable name in quarantine before a manifest lets go
+//!   of it. That is a second name: it takes space only once the log has let go of the file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,7 +34,7 @@ use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, Remains};
 use tidegauge_storage::model::{SeqNo, SeqRange, Tombstone};
 use tidegauge_storage::segment::{Salvage as Damaged, Segment, SegmentInfo, file_name, id_of};
 use tidegauge_storage::source::ReadError;
-use tidegauge_storage::wal::{RecoverMode, Replay, Survey, holds_anything, later_than, recover, stores_of, survey};
+use tidegauge_storage::wal::{Epoch, NUMBER_GAP, Survey, holds_anything, later_than, stores_of, survey};
 
 use super::later::{later_segment, successor};
 use super::orphan::orphan;
@@ -117,9 +120,7 @@ impl Rebuild<'_> {
         };
         keep_strangers(fs, self.dir, store_id, remains.open_number, self.report)?;
         let segments = self.choose(found, &remains, store_id)?;
-        let segments = self.without_unfinished(segments, &remains, store_id)?;
-        let newest = newest_flush(&segments);
-        let survey = survey(fs, &wal_dir, store_id, newest)?;
+        let (segments, survey) = self.without_unfinished(segments, &remains, store_id)?;
         if remains.found {
             let kept = quarantine::keep_numbered(fs, self.dir, &self.dir.join("MANIFEST"));
             self.report
@@ -129,7 +130,10 @@ impl Rebuild<'_> {
         let audited = Audited::read(fs, self.dir, store_id);
         let deletes = self.deletes(&audited, &remains, &segments);
         self.tell(why, &remains, segments.len(), &survey, (&audited, deletes.len()));
-        self.secure(&segments, &survey)?;
+        let may_hold_more = self.report.unfinished_flush_samples > 0 || survey.left_out > 0;
+        let kept = if may_hold_more { survey.unflushed.clone() } else { BTreeSet::new() };
+        self.secure(&segments, &survey, &kept)?;
+        self.keep_log(&survey, &kept)?;
         let mut edits = vec![Edit::NextSegment(self.next_segment(&segments))];
         edits.extend(segments.iter().map(|info| Edit::SegmentAdd(reference(info))));
         edits.extend(deletes.into_iter().map(Edit::TombstoneAdd));
@@ -234,7 +238,7 @@ impl Rebuild<'_> {
     }
 
     /// Makes sure of RM5. A segment that was synced before costs little.
-    fn secure(&self, segments: &[SegmentInfo], survey: &Survey) -> Result<(), OpenError> {
+    fn secure(&self, segments: &[SegmentInfo], survey: &Survey, besides: &BTreeSet<Epoch>) -> Result<(), OpenError> {
         let folder = self.dir.join("segments");
         let io = |path: &Path, source| OpenError::Io { path: path.to_owned(), source };
         for info in segments {
@@ -246,55 +250,65 @@ impl Rebuild<'_> {
             self.fs.sync_dir(self.dir).map_err(|e| io(self.dir, e))?;
         }
         // The name of the log's folder was durable before its first frame.
-        Ok(survey.secure(&**self.fs, &self.dir.join("wal"))?)
+        Ok(survey.secure(&**self.fs, &self.dir.join("wal"), besides)?)
+    }
+
+    /// Makes sure of RM7.
+    fn keep_log(&mut self, survey: &Survey, files: &BTreeSet<Epoch>) -> Result<(), OpenError> {
+        let (fs, folder) = (&**self.fs, self.dir.join("wal"));
+        for epoch in files {
+            let path = folder.join(epoch.file_name());
+            // On a full disk a file may be cut behind what is replayed of it.
+            let may_be_cut = survey.left_out_of.contains(epoch) && survey.wal.ends.contains_key(epoch);
+            let kept = match may_be_cut {
+                true => quarantine::keep_written(fs, self.dir, &path),
+                false => quarantine::keep(fs, self.dir, &path),
+            };
+            self.report.quarantined.push(kept.map_err(|source| OpenError::Io { path, source })?);
+        }
+        if !files.is_empty() {
+            let (count, folder) = (files.len(), self.dir.join(quarantine::FOLDER));
+            self.report.notes.push(format!(
+                "{count} files of the log may hold what is missing, and are kept in {}: remove them there once nobody misses anything",
+                folder.display()
+            ));
+        }
+        Ok(())
     }
 
     /// Leaves out what there is of a flush that may have been under way, if the log has all of it; else tells how much may
-    /// be missing (RM3).
+    /// be missing (RM3). Answers what the log has, too.
     fn without_unfinished(
         &mut self,
         mut segments: Vec<SegmentInfo>,
         remains: &Remains,
         store_id: u128,
-    ) -> Result<Vec<SegmentInfo>, OpenError> {
+    ) -> Result<(Vec<SegmentInfo>, Survey), OpenError> {
+        let (fs, wal_dir) = (&**self.fs, self.dir.join("wal"));
         let numbers = newest_flush(&segments);
+        let found = survey(fs, &wal_dir, store_id, numbers.clone())?;
         let mut of_it = segments.iter().filter(|info| info.level == 0 && info.seq_range.end == numbers.end);
-        let (Some(only), None) = (of_it.next(), of_it.next()) else { return Ok(segments) };
-        let (id, missing) = (only.id, (numbers.end.0 - numbers.start.0).saturating_sub(only.samples));
+        let (Some(only), None) = (of_it.next(), of_it.next()) else { return Ok((segments, found)) };
+        // From one opening to the next, numbers leap: nobody has those between.
+        let given = (numbers.end.0 - numbers.start.0) % NUMBER_GAP;
+        let (id, missing) = (only.id, given.saturating_sub(only.samples));
         if missing == 0 || remains.named.contains(&id) {
-            return Ok(segments);
+            return Ok((segments, found));
         }
-        if self.log_holds(store_id, &numbers)? {
+        // What that segment has, it has of the log.
+        if found.of_newest.is_some_and(|numbers| numbers >= only.samples) {
             let path = self.dir.join("segments").join(file_name(id));
             self.set_aside(&path, "the log has all of its flush, of which another segment may be missing")?;
             segments.retain(|info| info.id != id);
-        } else {
-            self.report.unfinished_flush_samples = missing;
-            self.report.notes.push(format!(
-                "{missing} samples at most may be missing of a flush that was being written, numbers {} to {}, above all late ones: one of its two segments may not be there, and the log does not hold all of it",
-                numbers.start.0, numbers.end.0
-            ));
+            let found = survey(fs, &wal_dir, store_id, newest_flush(&segments))?;
+            return Ok((segments, found));
         }
-        Ok(segments)
-    }
-
-    /// Whether the log has each of these numbers. O(bytes).
-    fn log_holds(&self, store_id: u128, numbers: &Range<SeqNo>) -> Result<bool, OpenError> {
-        let (fs, wal_dir) = (&**self.fs, self.dir.join("wal"));
-        let survey = survey(fs, &wal_dir, store_id, numbers.clone())?;
-        let mut next = numbers.start.0;
-        recover(fs, &wal_dir, store_id, &survey.wal, RecoverMode::Salvage, &mut |piece| {
-            let (first, len) = match piece {
-                Replay::Samples { first_seq, samples, .. } => (first_seq.0, samples.len() as u64),
-                Replay::Delete(tombstone) => (tombstone.seq.0, 1),
-                _ => return Ok(()),
-            };
-            if first <= next {
-                next = next.max(first + len);
-            }
-            Ok(())
-        })?;
-        Ok(next >= numbers.end.0)
+        self.report.unfinished_flush_samples = missing;
+        self.report.notes.push(format!(
+            "{missing} samples at most may be missing of a flush that was being written, numbers {} to {}, above all late ones: one of its two segments may not be there, and the log does not hold all of it",
+            numbers.start.0, numbers.end.0
+        ));
+        Ok((segments, found))
     }
 
     fn keep(&mut self, path: &Path) -> Result<PathBuf, OpenError> {

@@ -17,7 +17,7 @@ pub(crate) use manifest::open_or_rebuild;
 pub(crate) use progress::{OnProgress, Step};
 pub use progress::{OpenProgress, OpenStep};
 pub use report::{Lost, RecoveryReport};
-pub(crate) use segments::{keep_misplaced, keep_unnamed, salvage_segments};
+pub(crate) use segments::{keep_misplaced, keep_unnamed, note_unnamed, salvage_segments};
 pub use tidegauge_storage::segment::Mended;
 
 /// What to do about data that was durable and cannot be read.
@@ -34,7 +34,8 @@ pub enum Recovery {
     /// of a header or what another part of an index tells is not missed. The log is read on behind damage, and brought into segments before
     /// the opening returns. A manifest that is damaged or gone is made anew from what the other files say; deletes
     /// and rules of retention may be lost with it, which is told. Damaged files, what is
-    /// cut of the log's end, and segments that the manifest does not name, are kept under `quarantine/`; nothing is deleted. What the engine lost
+    /// cut of the log's end, files of the log that may hold what is missing, and segments that the manifest does not name,
+    /// are kept under `quarantine/`; nothing is deleted. What the engine lost
     /// leaves a line in the audit log. Once opened so, the store opens strictly again.
     Salvage,
 }
@@ -49,3 +50,5 @@ mod manifest_tests;
 mod mend_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unfinished_tests;

@@ -1,11 +1,15 @@
-//! Segments of flushes whose commit the manifest lost, and of whose samples the log has let go.
+//! Segments of flushes whose commit the manifest lost, and of whose samples the log has let go; or of a compaction of
+//! such.
 //!
 //! - OS1: One counts only if samples that the log is known to have lost have its numbers. A crash leaves none such: what a
-//!   flush writes is in the log until its commit is durable, or nobody was told that it is.
-//! - OS2: It lies above everything that is named, and so does all that belongs to it: flushes are committed one after the
-//!   other. So it shares no number with what is named (P9), and its samples are the last accepted there.
-//! - OS3: What the log still has below it would not be read any more once it is named. Then it is set aside as before:
-//!   it is not known to follow on what is named.
+//!   flush writes is in the log until its commit is durable, or nobody was told that it is; and what a compaction writes
+//!   is of segments that the manifest names.
+//! - OS2: It reaches above everything that is named: flushes are committed one after the other. One of a flush shares no
+//!   number with what is named (P9), and its samples are the last accepted there. A merged one may, if inputs of it are
+//!   named and still there: that is as if its compaction had been interrupted, and shows nothing twice (K1 of
+//!   `docs/compaction.md`).
+//! - OS3: What the log still has above what is named and below it would not be read any more once it is named. Then it is
+//!   set aside as before: it is not known to follow on what is named.
 //! - OS4: The manifest is made anew then (`manifest.rs`), which takes it and whatever flushes and compactions made beside
 //!   it, and reads the log behind it. Deletes, rules and descriptions that were committed with it, or behind it, are lost
 //!   with those commits.
@@ -24,17 +28,21 @@ use crate::replay::flushed_before;
 /// A segment of this store that `state` does not name, and without which samples are lost.
 pub(crate) fn orphan(fs: &dyn Fs, dir: &Path, state: &State) -> Result<Option<PathBuf>, OpenError> {
     let end = flushed_before(state);
-    let flushed = |info: &SegmentInfo| info.level == 0 && info.seq_range.start.0 >= end;
-    let unnamed_flushes = all_unnamed(fs, dir, state)?.into_iter().map(|(_, info)| info).filter(flushed);
-    let Some(lowest) = unnamed_flushes.map(|info| info.seq_range.start.0).min() else { return Ok(None) };
-    // The least number that the log has, and where it has holes.
+    // What it has above all that is named.
+    let above = |info: &SegmentInfo| info.seq_range.start.0.max(end)..info.seq_range.end.0;
+    let unnamed_above = all_unnamed(fs, dir, state)?.into_iter().map(|(_, info)| above(&info));
+    let Some(lowest) = unnamed_above.filter(|range| !range.is_empty()).map(|range| range.start).min() else {
+        return Ok(None);
+    };
+    // The least number that the log has of those, and where it has holes.
     let mut first = u64::MAX;
     let recovered = recover(fs, &dir.join("wal"), state.store_id, &state.wal, RecoverMode::Salvage, &mut |piece| {
-        match piece {
-            Replay::Samples { first_seq, .. } => first = first.min(first_seq.0),
-            Replay::Delete(tombstone) => first = first.min(tombstone.seq.0),
-            _ => {}
-        }
+        let seq = match piece {
+            Replay::Samples { first_seq, .. } => first_seq.0,
+            Replay::Delete(tombstone) => tombstone.seq.0,
+            _ => return Ok(()),
+        };
+        first = if seq < end { first } else { first.min(seq) };
         Ok(())
     })?;
     if first < lowest {
@@ -46,26 +54,28 @@ pub(crate) fn orphan(fs: &dyn Fs, dir: &Path, state: &State) -> Result<Option<Pa
     });
     let holes: Vec<_> = holes.collect();
     unnamed(fs, dir, state, |info| {
-        flushed(info) && holes.iter().any(|hole| info.seq_range.start.0 < hole.end && hole.start < info.seq_range.end.0)
+        let above = above(info);
+        holes.iter().any(|hole| above.start.max(hole.start) < above.end.min(hole.end))
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
     use tidegauge_storage::fs::sim::SimFs;
     use tidegauge_storage::manifest::Manifest;
     use tidegauge_storage::model::{LabelLimits, Labels, SeqNo, SeqRange};
-    use tidegauge_storage::segment::{SegmentHeader, SegmentWriter};
+    use tidegauge_storage::segment::{SegmentHeader, SegmentWriter, file_name};
     use tidegauge_storage::source::Columns;
 
     use super::*;
     use crate::engine::Engine;
     use crate::recovery::Recovery;
     use crate::recovery::tests::{
-        Contents, contents, damage_frame, killed, push, salvage_again_from_anywhere, settle, try_open,
+        Contents, contents, damage_frame, killed, open_unmerged, push, salvage_again_from_anywhere, settle, try_open,
     };
 
     const MANIFEST: &str = "memory/MANIFEST";
@@ -131,6 +141,67 @@ mod tests {
         salvage_again_from_anywhere(&disk, |_, engine, stopped| assert!(contents(engine) == all, "{stopped}"));
     }
 
+    /// Two segments of each of four flushes, merged since; some more in the log, which has gone on in the files that they
+    /// freed. The manifest is as it was before the flush number `lost_from`. What it names was merged, too: with
+    /// `still_there` its files are not removed yet.
+    fn merged_since(lost_from: usize, still_there: bool) -> (SimFs, Contents) {
+        let fs = SimFs::new();
+        let engine = open_unmerged(&fs);
+        let (mut before, mut segments) = (Vec::new(), BTreeMap::new());
+        for flush in 0..4 {
+            push(&engine, 10 * (flush + 1));
+            push(&engine, flush);
+            until_known(&fs, 2400 * (flush as u64 + 1));
+            before.push(fs.map(Path::new(MANIFEST)).unwrap().to_vec());
+            engine.flush().unwrap();
+            until_freed(&engine);
+            let files = fs.files().into_iter().filter(|(path, _)| path.starts_with("memory/segments"));
+            segments.extend(files.map(|(path, _)| (path.clone(), fs.map(&path).unwrap().to_vec())));
+        }
+        engine.compact().unwrap();
+        (5..8).for_each(|round| push(&engine, round));
+        let all = contents(&engine);
+        let disk = fs.kill();
+        let older = &before[lost_from];
+        disk.remove(Path::new(MANIFEST)).unwrap();
+        disk.create(Path::new(MANIFEST)).unwrap().write_all_at(0, older).unwrap();
+        let state = Manifest::open_read_only(Arc::new(disk.clone()), "memory").unwrap().state().clone();
+        for id in state.segments.keys().filter(|_| still_there) {
+            let path = Path::new("memory/segments").join(file_name(*id));
+            if disk.open_read(&path).is_err() {
+                disk.create(&path).unwrap().write_all_at(0, &segments[&path]).unwrap();
+            }
+        }
+        settle(&disk);
+        (disk, all)
+    }
+
+    /// Only segments of flushes counted: once they were merged, what had become of them was set aside, and all of their
+    /// samples were lost.
+    #[test]
+    fn p5_a_salvage_takes_what_was_merged_of_flushes_whose_commits_are_lost() {
+        for (lost_from, still_there) in [(0, false), (1, true), (2, true), (3, true), (2, false)] {
+            let what = format!("from {lost_from} on, {still_there}");
+            let (disk, all) = merged_since(lost_from, still_there);
+            assert!(try_open(&disk, Recovery::Strict).is_err(), "{what}: the log has a hole");
+            let engine = try_open(&disk, Recovery::Salvage).unwrap();
+            let report = engine.recovery_report().clone();
+            assert!(contents(&engine) == all, "{what}: {} of {}: {report:?}", contents(&engine).len(), all.len());
+            assert!(report.manifest_made_anew && report.lost.is_empty(), "{what}: {report:?}");
+            engine.flush().unwrap();
+            engine.compact().unwrap();
+            assert_eq!(engine.stats().segment_samples, all.len() as u64, "{what}: nothing twice");
+            engine.close().unwrap();
+            assert!(contents(&try_open(&disk, Recovery::Strict).unwrap()) == all, "{what}, opened again");
+        }
+    }
+
+    #[test]
+    fn p5_a_salvage_that_takes_what_was_merged_loses_power_anywhere_and_loses_nothing() {
+        let (disk, all) = merged_since(0, false);
+        salvage_again_from_anywhere(&disk, |_, engine, stopped| assert!(contents(engine) == all, "{stopped}"));
+    }
+
     /// OS3: a strange segment amid the numbers that the log has does not stand in the log's way.
     #[test]
     fn a_segment_amid_what_the_log_has_is_set_aside() {
@@ -154,6 +225,10 @@ mod tests {
         let engine = try_open(&fs, Recovery::Salvage).unwrap();
         all.retain(|(_, at), _| !(1_500_000..1_800_000).contains(at));
         assert!(contents(&engine) == all, "{:?}", engine.recovery_report());
-        assert!(engine.recovery_report().quarantined.iter().any(|path| path.ends_with("000000000000004d.seg")));
+        let report = engine.recovery_report();
+        assert!(report.quarantined.iter().any(|path| path.ends_with("000000000000004d.seg")));
+        // It has numbers of what is lost: that was not told.
+        let told = |note: &String| note.contains("4d.seg may hold samples that are lost");
+        assert!(report.notes.iter().any(told), "{:?}", report.notes);
     }
 }

@@ -28,7 +28,8 @@ pub struct RecoveryReport {
     pub mended: Vec<Mended>,
     /// How many places it put right in all.
     pub mended_places: u64,
-    /// Damaged files, and copies of those that were cut, where they lie now.
+    /// Damaged files, copies of those that were cut, and files of the log that may hold what is missing, where they lie
+    /// now.
     pub quarantined: Vec<PathBuf>,
     /// Whether salvage made a manifest anew; the notes tell what the one before may have known alone.
     pub manifest_made_anew: bool,

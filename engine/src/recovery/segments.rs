@@ -6,6 +6,7 @@
 //! - RS4: What is lost with a file stands in the audit log before the manifest lets go of it, if it can be written: after
 //!   that nobody could tell.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,13 +14,14 @@ use rayon::prelude::*;
 use tidegauge_query::Threads;
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::{Edit, Manifest, SegmentRef};
-use tidegauge_storage::model::Labels;
+use tidegauge_storage::model::{Labels, SeqRange};
 use tidegauge_storage::segment::{
     Expected, Salvage as Damaged, Segment, SegmentHeader, SegmentInfo, SegmentWriter, WriteError, file_name, id_of,
 };
 use tidegauge_storage::source::{Columns, ReadError};
 
 use super::check::contradiction;
+use super::later::all_unnamed;
 use super::{Finding, Lost, OnProgress, OpenStep, RecoveryReport, Step, check_segment, quarantine};
 use crate::audit::AuditLog;
 use crate::clock;
@@ -127,24 +129,45 @@ fn open_damaged(fs: &dyn Fs, path: &Path, named: &SegmentRef, store_id: u128) ->
 }
 
 /// Sets aside the segments that the manifest does not name. As a rule they are leftovers, and what is in them is in the
-/// log, too; but a manifest that lost its end may have named them, and the log may be damaged.
+/// log, too; but a manifest that lost its end may have named them, and the log may be damaged. Answers where those of
+/// this store are kept now that can be opened, and which numbers they have.
 pub(crate) fn keep_unnamed(
     fs: &dyn Fs,
     dir: &Path,
     manifest: &Manifest,
     report: &mut RecoveryReport,
-) -> Result<(), OpenError> {
+) -> Result<Vec<(PathBuf, SeqRange)>, OpenError> {
     let folder = dir.join("segments");
     let names = fs.list(&folder).map_err(|source| OpenError::Io { path: folder.clone(), source })?;
+    let readable: BTreeMap<PathBuf, SeqRange> =
+        all_unnamed(fs, dir, manifest.state())?.into_iter().map(|(path, info)| (path, info.seq_range)).collect();
+    let mut unnamed = Vec::new();
     for name in names {
         if id_of(&name).is_some_and(|id| !manifest.state().segments.contains_key(&id)) {
             let path = folder.join(name);
-            let kept = quarantine::keep(fs, dir, &path);
-            report.quarantined.push(kept.map_err(|source| OpenError::Io { path: path.clone(), source })?);
+            let kept =
+                quarantine::keep(fs, dir, &path).map_err(|source| OpenError::Io { path: path.clone(), source })?;
+            unnamed.extend(readable.get(&path).map(|range| (kept.clone(), *range)));
+            report.quarantined.push(kept);
             remove(fs, &path)?;
         }
     }
-    Ok(())
+    Ok(unnamed)
+}
+
+/// Tells which of the segments that were set aside have numbers of what is lost.
+pub(crate) fn note_unnamed(unnamed: &[(PathBuf, SeqRange)], report: &mut RecoveryReport) {
+    let meets = |range: &SeqRange, lost: &SeqRange| range.start.max(lost.start) < range.end.min(lost.end);
+    for (path, range) in unnamed {
+        if report.lost.iter().any(|lost| lost.samples != Some(0) && meets(range, &lost.seq_range)) {
+            report.notes.push(format!(
+                "{} may hold samples that are lost, numbers {} to {}: it is a segment that the manifest does not name, and does not count",
+                path.display(),
+                range.start.0,
+                range.end.0
+            ));
+        }
+    }
 }
 
 /// Sets aside files that lie where a folder of the store belongs.

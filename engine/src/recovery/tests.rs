@@ -31,6 +31,14 @@ pub(super) fn try_open(fs: &SimFs, recovery: Recovery) -> Result<Engine, OpenErr
     builder.open()
 }
 
+/// As a strict opening, but nothing is merged unless it is asked for.
+pub(super) fn open_unmerged(fs: &SimFs) -> Engine {
+    let durability = Durability::Interval(Duration::from_millis(5));
+    let mut builder = Builder::new(None).durability(durability).wal_bytes(1 << 20).background_compaction(false);
+    builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+    builder.open().unwrap()
+}
+
 pub(super) fn contents(engine: &Engine) -> Contents {
     let mut all = BTreeMap::new();
     for source in engine.snapshot().sources() {

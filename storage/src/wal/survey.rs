@@ -6,15 +6,21 @@
 //!   and each generation defines its series.
 //! - SV3: Each opening's frames count up by one. They end at the first that is missing, unless a frame of the same
 //!   opening witnesses that a later one was durable: then what is missing is damage, and recovery reports it.
+//! - SV4: A frame is the first of its generation if it is the first of a file that must be the generation's first, by its
+//!   epoch; if the frame before it is of another generation; or if nothing but deletes, which define nothing, lies
+//!   between it and such a one. Where none of these holds, files that are gone may have held the beginning.
+//! - SV5: The last flush is all there if its frames count up by one from such a beginning on, and where another opening
+//!   went on, if that began with a frame as far above all before it as an opening begins. So neither the end of an
+//!   opening is missing, nor one in between.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::file::{FrameFile, HeaderState};
-use super::format::{FILE_HEADER_LEN, FILE_MAGIC, FileHeader, PAGE};
-use super::recovered::{EpochEnd, WalState};
+use super::format::{FILE_HEADER_LEN, FILE_MAGIC, FileHeader, FrameHeader, KIND_DELETE, PAGE};
+use super::recovered::{EpochEnd, NUMBER_GAP, WalState};
 use super::types::{Epoch, FrameNo, WalError};
 use super::unsure::Unsure;
 use crate::fs::Fs;
@@ -33,23 +39,30 @@ pub struct Survey {
     pub open_number: Option<u32>,
     /// Sound frames behind a gap that nothing witnesses to have been durable: they are left out.
     pub left_out: u64,
+    /// The files in which they lie.
+    pub left_out_of: BTreeSet<Epoch>,
+    /// How many numbers the log has of the last flush, if it has all that were given (SV5).
+    pub of_newest: Option<u64>,
+    /// The files of which not every sound frame lies below the last flush: what they hold may be nowhere else.
+    pub unflushed: BTreeSet<Epoch>,
 }
 
 impl Survey {
     /// Makes durable what was found, before a manifest says that it is: of a process that was killed, and of who put
     /// files back by hand, it may be in the page cache only, and after a sync that failed the kernel takes it for
-    /// written. So the files are written anew in their place, the same bytes. O(bytes).
+    /// written. So the files are written anew in their place, the same bytes; and so are those in `besides`. O(bytes).
     ///
     /// # Errors
     /// [`WalError::Io`]; no manifest may name the log then.
-    pub fn secure(&self, fs: &dyn Fs, dir: &Path) -> Result<(), WalError> {
-        for epoch in self.wal.ends.keys() {
+    pub fn secure(&self, fs: &dyn Fs, dir: &Path, besides: &BTreeSet<Epoch>) -> Result<(), WalError> {
+        let files: BTreeSet<Epoch> = self.wal.ends.keys().chain(besides).copied().collect();
+        for epoch in &files {
             let path = dir.join(epoch.file_name());
             let len = fs.open_read(&path).and_then(|file| file.len());
             let all = len.map(|to| Unsure { file: path.clone(), from: 0, to });
             all.and_then(|all| all.rewrite(fs)).map_err(|e| WalError::io(&path, e))?;
         }
-        if !self.wal.ends.is_empty() {
+        if !files.is_empty() {
             fs.sync_dir(dir).map_err(|e| WalError::io(dir, e))?;
         }
         Ok(())
@@ -108,20 +121,27 @@ pub fn survey(fs: &dyn Fs, dir: &Path, store_id: u128, newest: Range<SeqNo>) -> 
         FrameFile::new(path, file, epoch, store_id)
     };
     let mut lives: BTreeMap<u32, Life> = BTreeMap::new();
+    let mut survey = Survey::default();
     for &epoch in &epochs {
         let life = lives.entry(epoch.open_number()).or_default();
-        life.read(&mut open(epoch)?, epoch, newest.start)?;
+        if life.read(&mut open(epoch)?, epoch, newest.start)? {
+            survey.unflushed.insert(epoch);
+        }
     }
+    survey.open_number = lives.keys().next_back().copied();
+    survey.of_newest = all_of(&lives, &newest);
     // What was kept of a released generation is not all of it, and all of it is in segments.
     if !reach(lives.values(), newest.end) {
         lives.values_mut().for_each(|life| life.runs.retain(|run| run.first_seq >= newest.end));
     }
-    let mut survey = Survey { open_number: lives.keys().next_back().copied(), ..Survey::default() };
     let mut greatest = 0;
     for life in lives.into_values() {
         greatest = greatest.max(life.greatest);
         let last = life.end();
-        survey.left_out += life.ends_by(last, &mut survey.wal.ends);
+        for run in life.ends_by(last, &mut survey.wal.ends) {
+            survey.left_out += run.last - run.first + 1;
+            survey.left_out_of.insert(run.epoch);
+        }
         survey.wal.synced_through = survey.wal.synced_through.max(FrameNo(last));
     }
     // Nothing may be let go of before what is replayed is in segments again.
@@ -161,6 +181,50 @@ fn reach<'a>(lives: impl Iterator<Item = &'a Life>, end: SeqNo) -> bool {
     false
 }
 
+/// How many numbers of `newest` the log has, if it has each that was given (SV5).
+fn all_of(lives: &BTreeMap<u32, Life>, newest: &Range<SeqNo>) -> Option<u64> {
+    // The opening before, and the greatest frame up to its end.
+    let (mut before, mut greatest, mut numbers) = (None, 0, 0u64);
+    for (&opening, life) in lives {
+        let mut next = None;
+        for run in &life.runs {
+            let joins = match (next, before) {
+                (Some(next), _) => run.first == next,
+                // Between two openings lie numbers that nobody has.
+                (None, None) => run.begins_generation && (run.first_seq == newest.start || run.begins_opening()),
+                (None, Some(before)) => run.begins_opening() && follows(greatest, run.first, opening - before),
+            };
+            if !joins || run.first_seq >= newest.end {
+                return None;
+            }
+            numbers = run.end_seq.min(newest.end).0.saturating_sub(run.first_seq.0).saturating_add(numbers);
+            if run.end_seq >= newest.end {
+                return Some(numbers);
+            }
+            next = Some(run.last + 1);
+        }
+        greatest = greatest.max(life.greatest).max(life.witness);
+        before = next.map(|_| opening).or(before);
+    }
+    None
+}
+
+/// Whether frame `first` is the first that one of the next `openings` gives, if `greatest` is the greatest there is
+/// ([`Recovered::life`](super::Recovered::life)). One that writes nothing leaves a gap, too: the next one begins above
+/// the frame that it would have begun with.
+fn follows(greatest: u64, first: u64, openings: u32) -> bool {
+    let leap = first.saturating_sub(greatest);
+    (1..=u64::from(openings)).any(|n| NUMBER_GAP.checked_mul(n).is_some_and(|gap| gap - (n - 1) == leap))
+}
+
+/// Whether a file of this epoch is for certain the first of its generation (SV4). An opening's first generation has the
+/// number of its first file; each other one took a number that no file has, and the file that it begins the next one
+/// (`WalWriter::rotate`).
+fn is_first_of(generation: u64, epoch: Epoch) -> bool {
+    let rotated = generation != Epoch::new(epoch.open_number(), 0).0;
+    epoch.0 == generation || (rotated && epoch.0.checked_sub(1) == Some(generation))
+}
+
 /// Frames of one file that count up by one.
 #[derive(Clone, Copy, Debug)]
 struct Run {
@@ -171,6 +235,24 @@ struct Run {
     /// Behind the last frame's.
     end_seq: SeqNo,
     begins_generation: bool,
+    /// Of the first frame.
+    generation: u64,
+}
+
+impl Run {
+    /// Whether nothing of the opening lies before it.
+    fn begins_opening(&self) -> bool {
+        self.begins_generation && self.generation == Epoch::new(self.epoch.open_number(), 0).0
+    }
+}
+
+/// A frame that was read.
+#[derive(Clone, Copy, Debug)]
+struct Read {
+    number: u64,
+    generation: u64,
+    /// Whether its generation has defined nothing up to its end.
+    is_bare: bool,
 }
 
 /// What one opening wrote.
@@ -182,16 +264,19 @@ struct Life {
     witness: u64,
     /// The greatest frame of all, those below the floor included.
     greatest: u64,
+    /// Of those that count up, the last one.
+    last: Option<Read>,
 }
 
 impl Life {
-    fn read(&mut self, file: &mut FrameFile, epoch: Epoch, floor: SeqNo) -> Result<(), WalError> {
+    /// Answers whether the file holds anything but frames below the floor.
+    fn read(&mut self, file: &mut FrameFile, epoch: Epoch, floor: SeqNo) -> Result<bool, WalError> {
         // Sound frames count even under a header that is damaged; a later version is refused.
-        let begins = match file.header()? {
-            HeaderState::Sound(header) if header.generation == epoch.0 => Some(header.first_frame),
+        let first_frame = match file.header()? {
+            HeaderState::Sound(header) if is_first_of(header.generation, epoch) => Some(header.first_frame),
             _ => None,
         };
-        let mut at = PAGE;
+        let (mut at, mut below, mut above) = (PAGE, false, false);
         while let Some((found, header)) = file.search(at)? {
             at = found + u64::from(header.frame_len);
             let number = header.frame_no;
@@ -202,9 +287,12 @@ impl Life {
             }
             let first_seq = SeqNo(header.first_seq);
             let end_seq = SeqNo(header.first_seq.saturating_add(header.samples.into()));
+            let begins_generation = self.follow(&header, first_frame == Some(number));
             if first_seq < floor {
+                below = true;
                 continue;
             }
+            above = true;
             let known = self.runs.len();
             match self.runs.last_mut() {
                 Some(run) if run.epoch == epoch && run.last + 1 == number => {
@@ -213,13 +301,26 @@ impl Life {
                 // Numbers go up with the place: what does not is no frame of this life's chain.
                 Some(run) if run.last >= number => {}
                 _ if known < RUNS_MAX => {
-                    let begins_generation = begins == Some(number);
-                    self.runs.push(Run { epoch, first: number, last: number, first_seq, end_seq, begins_generation });
+                    let (first, last, generation) = (number, number, header.generation);
+                    self.runs.push(Run { epoch, first, last, first_seq, end_seq, begins_generation, generation });
                 }
                 _ => {}
             }
         }
-        Ok(())
+        Ok(above || !below)
+    }
+
+    /// The next frame that was read. Answers whether nothing that its generation defined lies before it (SV4); it is
+    /// `first` where the files tell so.
+    fn follow(&mut self, header: &FrameHeader, first: bool) -> bool {
+        let number = header.frame_no;
+        let follows = |last: &Read| last.number + 1 == number && (last.is_bare || last.generation != header.generation);
+        let begins = first || self.last.as_ref().is_some_and(follows);
+        if self.last.is_none_or(|last| last.number < number) {
+            let is_bare = begins && header.kind == KIND_DELETE;
+            self.last = Some(Read { number, generation: header.generation, is_bare });
+        }
+        begins
     }
 
     /// The last frame that counts (SV3), there or not; 0 if none does.
@@ -236,13 +337,13 @@ impl Life {
         if end == 0 { 0 } else { end.max(self.witness) }
     }
 
-    /// Where each file's frames begin and end, those that are missing included. Answers how many sound ones lie behind.
-    fn ends_by(&self, last: u64, ends: &mut BTreeMap<Epoch, EpochEnd>) -> u64 {
-        let mut left_out = 0;
+    /// Where each file's frames begin and end, those that are missing included. Answers the sound ones that lie behind.
+    fn ends_by(&self, last: u64, ends: &mut BTreeMap<Epoch, EpochEnd>) -> Vec<Run> {
+        let mut left_out = Vec::new();
         let mut before: Option<Epoch> = None;
         for run in &self.runs {
             if run.first > last {
-                left_out += run.last - run.first + 1;
+                left_out.push(*run);
                 continue;
             }
             if let Some(end) = before.and_then(|epoch| ends.get_mut(&epoch)) {

@@ -286,6 +286,8 @@ impl WalWriter {
     }
 
     /// Begins a new generation with the next frame, in a file of its own. O(1), no I/O.
+    ///
+    /// No file has the epoch that it is called by; its first file has the next one, by which a survey knows it.
     pub fn rotate(&mut self) -> GenerationId {
         self.ended = self.close_current();
         let epoch = self.take_epoch();
@@ -350,6 +352,13 @@ impl WalWriter {
         epoch
     }
 
+    /// Takes back the number that was given last, of which there is no file. So the first file of a generation has the
+    /// number behind the generation's, by which a survey knows it (SV4).
+    fn give_back(&mut self, epoch: Epoch) {
+        debug_assert_eq!(Epoch::new(self.options.open_number, self.next_count - 1), epoch, "it was the last");
+        self.next_count -= 1;
+    }
+
     fn close_current(&mut self) -> Option<OpenFile> {
         let open = self.current.take()?;
         if self.unsynced.frames {
@@ -360,7 +369,7 @@ impl WalWriter {
     }
 
     /// Puts a file with room for a frame of `len` bytes in place of the current one. On
-    /// `NoSpace` nothing has changed but a number in the count of epochs.
+    /// `NoSpace` nothing has changed, but that an epoch is taken where an empty file stays.
     fn next_file(&mut self, len: u64) -> Result<(), WalError> {
         let epoch = self.take_epoch();
         let path = self.path(epoch);
@@ -374,8 +383,11 @@ impl WalWriter {
                 Ok(())
             }
             Err(source) if is_exhausted(&source) => {
-                // No frame went there, so its name may go. If it stays, it is an empty file.
-                let _ = self.fs.remove(&path);
+                // No frame went there, so its name may go. If it stays, it is an empty file, and its number is taken.
+                match self.fs.remove(&path) {
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => {}
+                    _ => self.give_back(epoch),
+                }
                 Err(WalError::NoSpace { file: path, source })
             }
             Err(source) => {

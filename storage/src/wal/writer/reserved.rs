@@ -46,6 +46,7 @@ impl WalWriter {
         let epoch = self.take_epoch();
         let path = self.path(epoch);
         let Some(reserve) = self.has_reserve(frame).then(|| self.reserve.take()).flatten() else {
+            self.give_back(epoch);
             return Err(WalError::NoSpace { file: path, source: io::ErrorKind::StorageFull.into() });
         };
         let capacity = reserve.capacity();
@@ -53,6 +54,7 @@ impl WalWriter {
             Ok(file) => file,
             Err(source) if is_exhausted(&source) => {
                 self.reserve = Some(reserve);
+                self.give_back(epoch);
                 return Err(WalError::NoSpace { file: path, source });
             }
             Err(source) => {
