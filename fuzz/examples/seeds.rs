@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use tidegauge_fuzz::queries::{BEGIN, EXPRESSIONS};
+use tidegauge_fuzz::segments::mend_outline;
 use tidegauge_fuzz::{
-    chunks, closed_beside, joined, manifests, segment, segment_of_full_vectors, segment_of_version_1, shapes, wal,
-    wal_files,
+    chunks, closed_beside, joined, manifests, segment, segment_of_full_vectors, segment_of_version_1, shapes,
+    small_segments, wal, wal_files,
 };
 use tidegauge_storage::chunk::Effort;
 
@@ -31,11 +32,17 @@ fn main() -> std::io::Result<()> {
     let mut segments = vec![segment_of_version_1()];
     for effort in [Effort::Fresh, Effort::Cold] {
         segments.extend([segment(effort), segment_of_full_vectors(effort)]);
+        segments.extend(small_segments(effort));
+    }
+    for sound in &segments {
+        let mut mended = sound.clone();
+        mend_outline(&mut mended);
+        assert!(mended == *sound, "there is nothing to mend in a sound outline");
     }
     write("chunk", chunks())?;
     write("round_trip", round_trip.collect())?;
     write("segment", segments)?;
-    write("index", vec![vec![0; 3], vec![7; 30]])?;
+    write("index", (0..7).flat_map(|kind| [vec![kind; 4], vec![kind; 31]]).collect())?;
     write("wal", vec![wal()])?;
     let log = wal_files();
     let missing =

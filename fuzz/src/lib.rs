@@ -91,29 +91,37 @@ pub fn chunks() -> Vec<Vec<u8>> {
     all
 }
 
-/// A small segment: labels that share names and values, shared timestamps, chunks with statistics and without.
+/// A segment of twelve series: labels that share names and values, shared timestamps, chunks with statistics and without.
 #[must_use]
 pub fn segment(effort: Effort) -> Vec<u8> {
-    segment_of(effort, |i| i * 3 % 44)
+    segment_of(effort, 12, |i| i * 3 % 44)
 }
 
 /// The same of chunks with full vectors, as long as an input may be.
 #[must_use]
 pub fn segment_of_full_vectors(effort: Effort) -> Vec<u8> {
-    segment_of(effort, |i| [44, 55][i / 6] + i % 6 * 2)
+    segment_of(effort, 12, |i| [44, 55][i / 6] + i % 6 * 2)
+}
+
+/// Segments of four series, which take a third of the time: all kinds of values between them, in chunks with statistics
+/// and without, of timestamps that are shared and that are not.
+#[must_use]
+pub fn small_segments(effort: Effort) -> Vec<Vec<u8>> {
+    let of_kind = |kind: usize| segment_of(effort, 4, |i| [33, 22, 33, 11][i] + (kind + [0, 1, 3, 4][i]) % 11);
+    (0..11).step_by(2).map(of_kind).collect()
 }
 
 /// `shape`: which of the [`shapes`] a series has.
-fn segment_of(effort: Effort, shape: impl Fn(usize) -> usize) -> Vec<u8> {
+fn segment_of(effort: Effort, series: usize, shape: impl Fn(usize) -> usize) -> Vec<u8> {
     let fs = MemFs::new();
     fs.create_dir_all(Path::new(DIR)).expect("memory");
     let mut writer =
         SegmentWriter::create(Arc::new(fs.clone()), Path::new(DIR), 1, SegmentHeader::default()).expect("memory");
     writer.set_effort(effort);
     let shapes = shapes();
-    for i in 0..12usize {
-        let (name, host, zone) = (["cpu", "mem"][i / 6], format!("h{}", i % 6), ["", "a", "b"][i % 3]);
-        let labels = [("__name__", name), ("host", &host), ("zone", zone)];
+    for i in 0..series {
+        let (name, host) = (["cpu", "mem"][i * 2 / series], format!("h{}", i % (series / 2)));
+        let labels = [("__name__", name), ("host", &host), ("zone", ["", "a", "b"][i % 3])];
         let labels = Labels::new(labels, &LabelLimits::DEFAULT).expect("few labels");
         writer.push_series(&labels, &shapes[shape(i)], SeqNo(i as u64)).expect("memory");
     }
