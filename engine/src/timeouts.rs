@@ -23,9 +23,15 @@ fn at(nanos: i64) -> Timestamp {
     Timestamp::from_nanos(nanos)
 }
 
-/// An engine whose worker stands still until the subscription is dropped: its reader takes nothing, and is waited for.
+/// An engine whose worker stands still until the subscription is dropped.
 fn standing_still() -> (Engine, SeriesId, Subscription) {
     let engine = Engine::in_memory_builder().lane_samples(8).open().unwrap();
+    let (id, live) = stand_still(&engine);
+    (engine, id, live)
+}
+
+/// The worker stands still until the subscription is dropped: its reader takes nothing, and is waited for.
+pub(crate) fn stand_still(engine: &Engine) -> (SeriesId, Subscription) {
     let id = engine.series(&[("__name__", "cpu")]).unwrap();
     let options = SubscribeOptions { samples: 2, lag: Lag::Hold(SOON) };
     let live = engine.subscribe_with("cpu", options).unwrap();
@@ -38,7 +44,7 @@ fn standing_still() -> (Engine, SeriesId, Subscription) {
         assert!(began.elapsed() < SOON, "it goes on");
         std::thread::yield_now();
     }
-    (engine, id, live)
+    (id, live)
 }
 
 /// What timed out is counted, once.
