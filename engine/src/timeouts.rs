@@ -131,7 +131,8 @@ fn a_commit_with_a_bound_takes_no_longer_in_all() {
         let committed = counted(&engine, "a batch", || batch.commit_within(BOUND));
         assert!(matches!(committed, Err(CommitError::Timeout { waited: BOUND })), "{committed:?}");
     });
-    assert!((BOUND..BOUND.mul_f32(1.5)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    // A bound for each of both would end 1.8 of it after the beginning.
+    assert!((BOUND..BOUND.mul_f32(1.75)).contains(&began.elapsed()), "{:?}", began.elapsed());
     drop(live);
 }
 
