@@ -14,7 +14,7 @@ use crate::script::{Rng, Script};
 use crate::store;
 use crate::unsound::no_panic;
 
-/// Longer than a retry of the engine's.
+/// Longer than a retry of the engine's: who waits for longer learns what has run out.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// What is gone on with after a fault.
 const DEPTH: Depth = Depth { levels: 1, one_in: 2, points: 1, twice_one_in: 2 };
@@ -41,7 +41,9 @@ pub fn fail_one(script: &Script, at: u64, fault: Fault, counts: &Counts) -> Resu
     let fs = SimFs::new();
     fs.record();
     fs.fail_at(at, fault);
-    let mut run = match Run::begin_patient(fs.clone(), script, PATIENCE) {
+    // A device that fails poisons, and who waits is told at once: what is merely slow is not refused.
+    let patience = if fault == Fault::Io { store::SOON } else { PATIENCE };
+    let mut run = match Run::begin_patient(fs.clone(), script, patience) {
         Ok(run) => run,
         Err(e) => {
             // Nothing was stored yet: it must open now.

@@ -15,6 +15,7 @@ use crate::engine::Engine;
 use crate::error::{CloseError, CompactError, FlushError, ProbeError, PushError, WaitError};
 use crate::gate::Shortage;
 use crate::options::{Builder, Durability, Level};
+use crate::pace::Pace;
 use crate::registry::SeriesId;
 use crate::ring::BackPressure;
 use crate::subscribe::RecvError;
@@ -264,6 +265,14 @@ fn p4_a_shut_gate_says_whether_space_or_files_have_run_out() {
     }
 }
 
+/// Of an engine that writes nothing but what it is asked for: each operation of a compaction has the same number.
+fn memory_builder(fs: &SimFs) -> Builder {
+    let mut builder = Builder::new(None).durability(Durability::Memory).background_compaction(false);
+    builder.pace = Pace::NEVER;
+    builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+    builder
+}
+
 /// A compaction that could open no file for a moment ended all compaction until the next opening, as if the disk had
 /// failed.
 #[test]
@@ -271,9 +280,7 @@ fn p4_a_compaction_that_may_open_no_more_files_goes_on_later() {
     let (mut refused, mut operation) = (0, 1);
     loop {
         let fs = SimFs::new();
-        let mut builder = Builder::new(None).durability(Durability::Memory).background_compaction(false);
-        builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
-        let engine = builder.open().unwrap();
+        let engine = memory_builder(&fs).open().unwrap();
         for t in 0..2 {
             let ack = engine.push(series(&engine, 1), Timestamp::from_nanos(t), 1.0).unwrap();
             engine.wait(ack, Level::Visible, SOON).unwrap();
@@ -309,10 +316,7 @@ fn p4_a_compaction_that_fails_is_told_and_ends_neither_retention_nor_compaction(
     loop {
         let fs = SimFs::new();
         let (tell, told) = std::sync::mpsc::channel();
-        let mut builder = Builder::new(None).durability(Durability::Memory).background_compaction(false);
-        builder = builder.on_warning(move |warning| drop(tell.send(warning.clone())));
-        builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
-        let engine = builder.open().unwrap();
+        let engine = memory_builder(&fs).on_warning(move |warning| drop(tell.send(warning.clone()))).open().unwrap();
         let flush = |t: i64| {
             let ack = engine.push(series(&engine, 1), Timestamp::from_nanos(t), 1.0).unwrap();
             engine.wait(ack, Level::Visible, SOON).unwrap();

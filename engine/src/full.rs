@@ -139,7 +139,7 @@ fn p4_a_full_disk_takes_deletes_and_resumes_with_the_space_they_give_back() {
     assert!(used(&fs) > 0 && count(&engine, 0) == 0 && count(&engine, 7) == 1);
     // The reserve is there again.
     delete(&engine, 7, TimeRange::ALL).unwrap();
-    engine.flush().unwrap();
+    within("a flush has room", || engine.flush().ok());
     let expected = counts(&engine);
     engine.close().unwrap();
     assert_eq!(counts(&open(&fs, Durability::Sync)), expected);
@@ -185,7 +185,10 @@ fn p4_what_gives_space_back_does_not_wait_for_a_flush_that_waits_for_space() {
     // There is room for another file of the log and a tenth of a segment, for this flush there is none.
     fs.set_capacity(Some(used(&fs) + (1 << 20) + before / 6));
     within("a flush finds no space", || engine.flush().is_err().then_some(()));
-    fill(&engine, 9, 10);
+    // Its tries take, for a moment, what is free: a new file of the log waits for that.
+    let id = series(&engine, 9);
+    let ack = within("there is room for the log", || engine.push(id, at(1), 1.0).ok());
+    reached(&engine, ack, Level::Visible);
     within("the next one waits, too", || {
         let _ = engine.flush();
         (engine.stats().sealed_memtables == 2).then_some(())
@@ -193,10 +196,15 @@ fn p4_what_gives_space_back_does_not_wait_for_a_flush_that_waits_for_space() {
     delete(&engine, 1, at(0)..at(SAMPLES / 10 * 9)).unwrap();
     let (done, told) = mpsc::channel();
     let asking = Arc::clone(&engine);
-    std::thread::spawn(move || done.send(asking.compact()));
-    let answer = told.recv_timeout(SOON).expect("who asks for a compaction is answered");
-    let left = engine.stats().segment_bytes;
-    assert!(left < before / 10 * 7, "{answer:?}: {left} of {before} bytes are left");
+    std::thread::spawn(move || {
+        within("deleted space is given back", || {
+            // Nor has a compaction room amid such a try.
+            let _ = asking.compact();
+            (asking.stats().segment_bytes < before / 10 * 7).then_some(())
+        });
+        done.send(())
+    });
+    told.recv_timeout(SOON).expect("who asks for a compaction is answered");
     assert_eq!((count(&engine, 1), count(&engine, 8)), (SAMPLES as u64 / 10, SAMPLES as u64 * 3));
 }
 
@@ -462,7 +470,10 @@ fn p4_a_reserve_that_is_used_up_is_told() {
     let Some((n, DeleteError::DiskFull)) = refused else { panic!("{refused:?}") };
     assert!(n > 2, "only {n} fit");
     assert_eq!(count(&engine, 1), SAMPLES as u64 - n as u64);
-    let mut batch = engine.batch();
-    assert!(batch.push(series(&engine, 1), at(1), 1.0).is_err());
-    assert!(matches!(batch.commit(), Err(CommitError::DiskFull)));
+    // Where a flush has ended meanwhile, what it let go of is filled first.
+    within("a batch is refused, too", || {
+        let mut batch = engine.batch();
+        let refused = batch.push(series(&engine, 7), at(1), 1.0).is_err();
+        matches!(batch.commit(), Err(CommitError::DiskFull)).then_some(()).filter(|()| refused)
+    });
 }

@@ -171,7 +171,12 @@ fn p4_a_full_store_is_killed_and_opened_again_and_again_and_takes_deletes_each_t
         std::thread::yield_now();
     };
     reached(&engine, ack, Level::Durable);
-    engine.flush().unwrap();
+    // A try that found none may end only now.
+    let end = std::time::Instant::now() + SOON;
+    while let Err(e) = engine.flush() {
+        assert!(std::time::Instant::now() < end, "the flush goes on: {e}");
+        std::thread::yield_now();
+    }
     let reserves: Vec<_> =
         disk.files().into_iter().filter(|(path, _)| path.to_string_lossy().contains("reserve")).collect();
     assert!(matches!(&reserves[..], [(_, len)] if *len == 384 << 10), "{reserves:?}");
@@ -187,13 +192,14 @@ fn p4_every_operation_of_deletes_on_a_full_disk_may_find_no_space() {
     for at in 1..40 {
         let (fs, engine) = full();
         fs.fail_at(fs.operations() + at, Fault::Full);
-        let mut taken = 0;
+        let (mut taken, mut unknown) = (0, false);
         for _ in 0..8 {
             match delete(&engine, taken) {
                 Ok(()) => taken += 1,
                 Err(DeleteError::DiskFull) => refused += 1,
                 Err(DeleteError::Poisoned(_)) => {
                     poisoned += 1;
+                    unknown = true;
                     break;
                 }
                 Err(e) => panic!("operation {at}: {e}"),
@@ -205,7 +211,7 @@ fn p4_every_operation_of_deletes_on_a_full_disk_may_find_no_space() {
         disk.set_capacity(Some(used(&disk)));
         let found = deletes(&open(&disk));
         // One of which nobody knows whether it is durable may be either.
-        assert!(shown == taken || poisoned > 0, "operation {at}: {shown} of {taken}");
+        assert!(shown == taken || unknown, "operation {at}: {shown} of {taken}");
         assert!((taken..=taken + 1).contains(&found), "operation {at}: {found} of {taken}");
     }
     assert!(refused > 0 && poisoned > 0, "{refused} and {poisoned}");

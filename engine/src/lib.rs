@@ -233,6 +233,12 @@ pub mod internals {
         builder
     }
 
+    /// Has the manifest hear after each sync where a log ends that never rests (L12).
+    pub fn told_under_load(mut builder: crate::Builder) -> crate::Builder {
+        builder.pace.under_load = std::time::Duration::ZERO;
+        builder
+    }
+
     /// A rule as the audit log has it.
     pub fn rule_text(rule: &crate::RetentionRule) -> String {
         crate::retention::rule_text(rule)

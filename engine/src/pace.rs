@@ -24,6 +24,11 @@ impl Pace {
     pub(crate) const AT_ONCE: Self =
         Self { rest: Duration::ZERO, apart: Duration::ZERO, under_load: Duration::from_secs(86_400) };
 
+    /// For tests that count what is written, or hold it up: not before they end.
+    #[cfg(test)]
+    pub(crate) const NEVER: Self =
+        Self { rest: Self::AT_ONCE.under_load, apart: Self::AT_ONCE.under_load, ..Self::AT_ONCE };
+
     pub(crate) fn due(&self, since: Instant, told_at: Option<Instant>) -> Instant {
         let rested = since + self.rest;
         told_at.map_or(rested, |told_at| rested.max(told_at + self.apart))

@@ -59,16 +59,34 @@ impl Version {
     }
 
     /// The number of the last delete at or above `since` that names a series with the labels that `labels` answers; 0
-    /// if there is none. `exact` leaves out those that nobody remembers: they may have named it.
-    pub(crate) fn last_delete(&self, since: u64, exact: bool, labels: impl FnOnce() -> Option<Labels>) -> u64 {
+    /// if there is none. `exact` leaves out those that nobody remembers: they may have named it. `looks` is raised by one
+    /// for each delete that was matched.
+    pub(crate) fn last_delete(
+        &self,
+        since: u64,
+        exact: bool,
+        looks: &mut u64,
+        labels: impl FnOnce() -> Option<Labels>,
+    ) -> u64 {
         let lost = if exact || self.forgotten.lost < since { 0 } else { self.forgotten.lost };
         let due = |t: &&Arc<Tombstone>| t.seq.0 >= since;
-        let mut deletes = self.tombstones.iter().chain(&self.forgotten.deletes).filter(due).peekable();
-        if deletes.peek().is_none() {
+        // Both are by number: from the last one of all back.
+        let (waiting, forgotten) = (self.tombstones.iter().rev(), self.forgotten.deletes.iter().rev());
+        let (mut waiting, mut forgotten) = (waiting.take_while(due).peekable(), forgotten.take_while(due).peekable());
+        if waiting.peek().is_none() && forgotten.peek().is_none() {
             return lost;
         }
         let Some(labels) = labels() else { return lost };
-        deletes.filter(|t| t.matches(&labels)).map(|t| t.seq.0).max().unwrap_or(0).max(lost)
+        let mut deletes = std::iter::from_fn(|| match (waiting.peek(), forgotten.peek()) {
+            (Some(one), Some(other)) if one.seq < other.seq => forgotten.next(),
+            (None, _) => forgotten.next(),
+            _ => waiting.next(),
+        });
+        let last = deletes.find(|t| {
+            *looks += 1;
+            t.matches(&labels)
+        });
+        last.map_or(0, |t| t.seq.0).max(lost)
     }
 
     /// The sources of a snapshot at `commit`, earliest accepted first, as deletes and ages (`None`: all are kept) leave

@@ -1,4 +1,4 @@
-"""Failing system calls: EIO, ENOSPC, EMFILE and SIGKILL at the N-th call, under load and at the opening."""
+"""Failing system calls: EIO, ENOSPC, EMFILE, EINTR and SIGKILL at the N-th call, under load and at the opening."""
 
 import os
 import re
@@ -9,10 +9,12 @@ from faults import Broken, not_here, strace
 from faults.agent import Agent, folder
 from faults.load import THREADS, Load, Stir, wait
 
-KILL, EIO, ENOSPC = "signal=SIGKILL", "error=EIO", "error=ENOSPC"
+KILL, EIO, ENOSPC, EINTR = "signal=SIGKILL", "error=EIO", "error=ENOSPC", "error=EINTR"
 # What an agent under load does, while somebody deletes, flushes and compacts.
 CALLS = ("pwrite64", "fdatasync", "fsync", "rename", "ftruncate", "fallocate", "openat", "unlink")
-UNDER_LOAD = [(call, how) for how in (EIO, ENOSPC, KILL) for call in CALLS] + [("openat", "error=EMFILE")]
+UNDER_LOAD = [(call, how) for how in (EIO, ENOSPC, KILL) for call in CALLS]
+# Both pass.
+UNDER_LOAD += [("openat", "error=EMFILE"), ("fallocate", EINTR)]
 AT_OPENING = [
     ("ftruncate", EIO), ("pwrite64", EIO), ("openat", EIO),
     ("fdatasync", ENOSPC), ("fallocate", ENOSPC),
@@ -98,7 +100,7 @@ class Run:
             load.refusals(2)
             if sum(load.acked) != acked:
                 raise Broken(f"{what}: the log failed, and pushes are taken again: {load.answers}")
-        if (begun or (call, how) == ("fallocate", ENOSPC)) and not load.progress(THREADS * 100):
+        if (begun or call == "fallocate" and how in (ENOSPC, EINTR)) and not load.progress(THREADS * 100):
             # Each thread's call fails once: meanwhile that of another one may have, at the manifest, which is not
             # written again behind a failure.
             if not any("/MANIFEST" in one for one in strace.struck_in(self.trace, call)):

@@ -20,6 +20,7 @@ use crate::core::SeriesSample;
 use crate::engine::Engine;
 use crate::gate::Shortage;
 use crate::options::{Builder, Durability, Level};
+use crate::pace::Pace;
 use crate::recovery::Recovery;
 use crate::verify::verify_on;
 
@@ -31,6 +32,7 @@ fn open_in(fs: &SimFs, dir: &str) -> Engine {
 
 fn open_with(fs: &SimFs, dir: &str, durability: Durability) -> Engine {
     let mut builder = Builder::new(None).durability(durability);
+    builder.pace = Pace::NEVER;
     builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
     builder.open_at(dir.into()).unwrap()
 }
@@ -257,7 +259,9 @@ fn a_copy_that_cannot_be_renamed_is_copied_and_removed() {
         Err(BackupError::NotEmpty { .. })
     ));
     assert!(is_sound(&fs, COPY), "it is as it was");
-    // Behind the folder that is made, and the one above it that is synced.
+    // Nobody else is at work on this one. Behind the folder that is made, and the one above it that is synced.
+    let fs = fs.kill();
+    let disk = Arc::new(fs.clone()) as Arc<dyn Fs>;
     fs.fail_at(fs.operations() + 3, Fault::Io);
     let report = bring_on(&disk, Path::new(COPY), Path::new("new"), &|_, _| {}).unwrap().unwrap();
     assert_eq!((report.samples, report.bytes_copied), (300, report.bytes));

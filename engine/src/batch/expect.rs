@@ -99,6 +99,10 @@ pub(crate) struct Check {
     /// That number as segments have it, for a series that has brought nothing since it was made known (C2).
     stored: u64,
     want: Want,
+    /// Who asks has looked at the deletes below this number, so that the worker need not.
+    seen: u64,
+    /// The last of those that names the series; 0 if there is none.
+    deleted: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,24 +120,65 @@ enum Want {
     },
 }
 
+impl Want {
+    /// From which number on deletes count, and whether only those that are known to name the series do.
+    fn deletes(self) -> Option<(u64, bool)> {
+        match self {
+            Self::Nothing => None,
+            Self::Exactly(seq) => Some((seq, true)),
+            Self::Below(seq) | Self::NoneNewer { below: seq, .. } => Some((seq, false)),
+        }
+    }
+}
+
+/// Deletes that are matched before the worker does what is due besides: a millisecond's.
+pub(super) const LOOKS_AT_ONCE: u64 = 1 << 13;
+
 impl Check {
+    /// Judges them in order. Answers the place of the first that does not hold, and the number found. `looks` is raised
+    /// by the deletes that were matched; `tend` is called each so many.
+    pub(crate) fn judge_all<'a>(
+        checks: &[Self],
+        head: impl Fn(u32) -> &'a SeriesHead,
+        (commit, version, slots): (u64, &Version, &Slots),
+        looks: &mut u64,
+        mut tend: impl FnMut(),
+    ) -> Result<(), (usize, u64)> {
+        let mut tend_at = *looks + LOOKS_AT_ONCE;
+        for (at, check) in checks.iter().enumerate() {
+            check.judge(head(check.series.slot), (commit, version, slots), looks).map_err(|found| (at, found))?;
+            if *looks >= tend_at {
+                tend_at = *looks + LOOKS_AT_ONCE;
+                tend();
+            }
+        }
+        Ok(())
+    }
+
     /// The number found, if it is not as wanted. `head` is that of the series, all of it visible as of `commit`; deletes
     /// are those of `version`.
-    pub(crate) fn judge(&self, head: &SeriesHead, commit: u64, version: &Version, slots: &Slots) -> Result<(), u64> {
+    pub(super) fn judge(
+        &self,
+        head: &SeriesHead,
+        (commit, version, slots): (u64, &Version, &Slots),
+        looks: &mut u64,
+    ) -> Result<(), u64> {
         let last = head.last_seq().unwrap_or(self.stored);
-        let deleted = |since, exact| version.last_delete(since, exact, || slots.labels_of(self.series));
+        let since = self.want.deletes().map(|(since, exact)| (since.max(self.seen), exact));
+        let labels = || slots.labels_of(self.series);
+        let later = since.map_or(0, |(since, exact)| version.last_delete(since, exact, looks, labels));
+        let deleted = self.deleted.max(later);
         let (found, holds) = match self.want {
             Want::Nothing => (last, last == 0),
             Want::Exactly(seq) => {
-                let found = last.max(deleted(seq, true));
+                let found = last.max(deleted);
                 (found, found == seq)
             }
             Want::Below(seq) => {
-                let found = last.max(deleted(seq, false));
+                let found = last.max(deleted);
                 (found, found < seq)
             }
             Want::NoneNewer { at, below, generation } => {
-                let deleted = deleted(below, false);
                 // Of one memtable the late samples of a series are not newer than those in order.
                 let none_newer = || {
                     let mut in_order = Vec::new();
@@ -152,10 +197,13 @@ impl Condition {
     /// What the worker shall judge. Reads segments for series that have been idle for long, and a snapshot for
     /// timestamps, whose failure is known here.
     pub(super) fn all_checks(conditions: &[Self], core: &Core) -> Result<Vec<Check>, CommitError> {
-        conditions.iter().map(|condition| condition.check(core)).collect()
+        // In this order: the version has every delete below the number.
+        let seen = core.watermark.seq();
+        let version = core.versions.load();
+        conditions.iter().map(|condition| condition.check(core, seen, &version)).collect()
     }
 
-    fn check(&self, core: &Core) -> Result<Check, CommitError> {
+    fn check(&self, core: &Core, seen: u64, version: &Version) -> Result<Check, CommitError> {
         if !core.heads.is_live(self.series) {
             return Err(CommitError::StaleSeries);
         }
@@ -181,7 +229,10 @@ impl Condition {
                 }
             }
         };
-        Ok(Check { series: self.series, stored, want })
+        let labels = || core.registry().slots().labels_of(self.series);
+        let deletes = want.deletes();
+        let deleted = deletes.map_or(0, |(since, exact)| version.last_delete(since, exact, &mut 0, labels));
+        Ok(Check { series: self.series, stored, want, seen, deleted })
     }
 
     /// No sample was ever accepted; or all are hidden by now, which a snapshot tells.

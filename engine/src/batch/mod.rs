@@ -143,7 +143,8 @@ impl Batch {
 
     /// The batch is committed only if the last sample of `series` is as expected when the worker orders it: a
     /// [`SeqNo`], a [`Timestamp`], [`Expect::Nothing`], or [`Expect::UnchangedSince`]. With more than
-    /// [`Self::CONDITIONS_MAX`] of them it is refused ([`CommitError::TooManyConditions`]).
+    /// [`Self::CONDITIONS_MAX`] of them it is refused ([`CommitError::TooManyConditions`]). Each costs the commit a look
+    /// at the deletes since what is expected, of the 2,000 that may be remembered.
     pub fn expect_last(&mut self, series: SeriesId, expected: impl Into<Expect>) -> &mut Self {
         // One beyond, by which the commit knows.
         if self.conditions.len() <= Self::CONDITIONS_MAX {

@@ -9,13 +9,17 @@ use tidegauge_storage::fs::sim::{Fault, SimFs};
 use tidegauge_storage::model::{TimeRange, Timestamp};
 use tidegauge_storage::source::Columns;
 
-use super::expect::Condition;
-use super::{Check, Expect, Found};
+use super::expect::{Condition, LOOKS_AT_ONCE};
+use super::{Batch, BatchRequest, Check, Expect, Found, Verdict};
+use crate::core::SeriesSample;
 use crate::engine::Engine;
 use crate::error::{CommitError, PushError};
+use crate::ingest::Request;
 use crate::memtable::HeadTable;
 use crate::options::{Builder, Durability, Level};
 use crate::registry::SeriesId;
+use crate::requests::reply;
+use crate::timeouts::stand_still;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -169,7 +173,7 @@ fn p8_late_samples_are_no_change_of_the_newest_timestamp() {
     };
     let holds = |check: Check| {
         let (version, head) = (core.versions.load(), core.heads.head(id.slot));
-        check.judge(head, core.watermark.commit(), &version, version.registry.slots()).is_ok()
+        check.judge(head, (core.watermark.commit(), &version, version.registry.slots()), &mut 0).is_ok()
     };
     push(10);
     let check = look();
@@ -194,4 +198,77 @@ fn p8_late_samples_are_no_change_of_the_newest_timestamp() {
         Condition::all_checks(&[Condition { series: id, expected: Expect::Timestamp(Timestamp::from_nanos(10)) }], core),
         Err(CommitError::Conflict { found: Found::Timestamp(at), .. }) if at.nanos() == 11
     ));
+}
+
+/// As many conditions as a batch may have: that the last sample of `id` is the one that is pushed now.
+fn conditions(engine: &Engine, id: SeriesId) -> Vec<Condition> {
+    let mut batch = engine.batch();
+    batch.push(id, Timestamp::from_nanos(1), 1.0).unwrap();
+    let expected = Expect::Seq(batch.commit().unwrap().last().unwrap());
+    vec![Condition { series: id, expected }; Batch::CONDITIONS_MAX]
+}
+
+fn delete(engine: &Engine, host: usize, times: usize) {
+    let range = Timestamp::from_nanos(0)..Timestamp::from_nanos(1);
+    for _ in 0..times {
+        engine.delete(&format!("cpu{{host=\"{host}\"}}"), range.clone()).unwrap();
+    }
+}
+
+/// The worker matched each condition with each of the last two thousand deletes, without a look at anything else.
+#[test]
+fn p8_who_asks_matches_the_deletes_and_the_worker_those_that_came_since() {
+    let engine = Builder::new(None).durability(Durability::Memory).background_compaction(false).open().unwrap();
+    let (core, id) = (&engine.life().core, series(&engine, 1));
+    let conditions = conditions(&engine, id);
+    let ask = || Condition::all_checks(&conditions, core).unwrap();
+    // What comes of it, how many deletes the worker matches, and how often it looks at what is due besides.
+    let judge = |checks: &[Check]| {
+        let (version, mut looks, mut tended) = (core.versions.load(), 0, 0);
+        let of = (core.watermark.commit(), &*version, &**version.registry.slots());
+        let judged = Check::judge_all(checks, |slot| core.heads.head(slot), of, &mut looks, || tended += 1);
+        (judged.map_err(|(at, _)| at), looks, tended)
+    };
+    delete(&engine, 2, 5);
+    let checks = ask();
+    assert_eq!(judge(&checks), (Ok(()), 0, 0));
+    delete(&engine, 2, 4);
+    let each = Batch::CONDITIONS_MAX as u64;
+    assert_eq!(judge(&checks), (Ok(()), 4 * each, 4 * each / LOOKS_AT_ONCE));
+    assert_eq!(judge(&ask()), (Ok(()), 0, 0));
+    // By whoever, one that names the series is found.
+    delete(&engine, 1, 1);
+    assert_eq!((judge(&checks), judge(&ask())), ((Err(0), 1, 0), (Err(0), 0, 0)));
+    delete(&engine, 2, 2);
+    assert_eq!((judge(&checks), judge(&ask())), ((Err(0), 3, 0), (Err(0), 0, 0)));
+    // Those that hide nothing any more are remembered.
+    engine.flush().unwrap();
+    engine.compact().unwrap();
+    assert_eq!(engine.stats().tombstones, 0);
+    assert_eq!((judge(&checks), judge(&ask())), ((Err(0), 3, 0), (Err(0), 0, 0)));
+}
+
+/// Batches were served one after the other however long each was judged, and what lanes held waited for all of them.
+#[test]
+fn a_batch_that_has_many_deletes_matched_ends_a_serving() {
+    let engine = Builder::new(None).durability(Durability::Memory).background_compaction(false).open().unwrap();
+    let (core, id, other) = (&engine.life().core, series(&engine, 1), series(&engine, 3));
+    let checks = Condition::all_checks(&conditions(&engine, id), core).unwrap();
+    // More than a round has samples.
+    delete(&engine, 2, 20);
+    let (_, standing) = stand_still(&engine);
+    let sample = SeriesSample::new(other, Timestamp::from_nanos(1), 1.0);
+    let asked = [(); 3].map(|()| {
+        let (replier, verdict) = reply();
+        let batch = BatchRequest { samples: vec![sample], checks: checks.clone(), replier };
+        core.ask(Request::Batch(batch), 1, SOON).unwrap();
+        verdict
+    });
+    engine.push(other, Timestamp::from_nanos(2), 1.0).unwrap();
+    drop(standing);
+    let [first, second, third] = asked.map(|mut verdict| match verdict.wait(Some(SOON)) {
+        Ok(Verdict::Committed(committed)) => committed.first().0,
+        _ => panic!("all is as expected"),
+    });
+    assert_eq!((second - first, third - second), (2, 1), "what was pushed comes behind the first of them");
 }

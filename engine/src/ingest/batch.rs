@@ -4,30 +4,28 @@ use std::sync::Arc;
 
 use tidegauge_storage::wal::WalError;
 
+use super::worker::tend;
 use super::{Worker, WriteWholeError};
-use crate::batch::{BatchRequest, Committed, Verdict};
+use crate::batch::{BatchRequest, Check, Committed, Verdict};
 use crate::core::SeriesSample;
 use crate::gate::Shortage;
 use crate::memtable::HeadTable;
+use crate::registry::Slots;
 use crate::ring::LaneId;
 
 impl Worker {
     /// Everything ordered before is applied: this runs between two commits (C1). Without a verdict the replier is
-    /// dropped, which says that the engine is poisoned.
-    pub(super) fn commit_batch(&mut self, request: BatchRequest) {
+    /// dropped, which says that the engine is poisoned. `looks` is raised by the deletes that were matched for it.
+    pub(super) fn commit_batch(&mut self, request: BatchRequest, looks: &mut u64) {
         let BatchRequest { samples, checks, replier } = request;
-        let (registry, heads) = (Arc::clone(&self.registry), &self.core.heads);
+        let registry = Arc::clone(&self.registry);
         let slots = registry.slots();
         let mut series = samples.iter().map(SeriesSample::series).chain(checks.iter().map(|check| check.series));
-        if !series.all(|series| heads.is_live(series)) {
+        if !series.all(|series| self.core.heads.is_live(series)) {
             return replier.tell(Verdict::Stale);
         }
-        let version = (!checks.is_empty()).then(|| self.core.versions.load());
-        for (at, check) in checks.iter().enumerate() {
-            let Some(version) = &version else { break };
-            if let Err(found) = check.judge(heads.head(check.series.slot), self.visible.commit, version, slots) {
-                return replier.tell(Verdict::Failed { at, found });
-            }
+        if let Err((at, found)) = self.judge(&checks, slots, looks) {
+            return replier.tell(Verdict::Failed { at, found });
         }
         let first = self.visible.seq;
         if samples.is_empty() {
@@ -58,5 +56,22 @@ impl Worker {
         // Before it is delivered: a subscription may hold the worker up for longer than who committed waits.
         replier.tell(Verdict::Committed(Committed::new(first, self.visible.seq, self.core.tag)));
         self.deliver(first);
+    }
+
+    /// That takes long where many deletes have come since these were asked: meanwhile the log is synced when it is due,
+    /// and nobody takes it for a stall.
+    fn judge(&mut self, checks: &[Check], slots: &Slots, looks: &mut u64) -> Result<(), (usize, u64)> {
+        if checks.is_empty() {
+            return Ok(());
+        }
+        let Self { core, log, released, visible, .. } = self;
+        let version = core.versions.load();
+        let head = |slot| core.heads.head(slot);
+        Check::judge_all(checks, head, (visible.commit, &version, slots), looks, || {
+            core.heartbeat();
+            if let Some((log, sync)) = log {
+                tend(core, log, sync, released, visible.seq);
+            }
+        })
     }
 }

@@ -50,9 +50,12 @@ impl Worker {
         if !self.core.requests.is_waiting() {
             return false;
         }
-        let (mut served, began) = (0, self.visible.seq);
-        let has_time = |served, seq: u64| served < REQUESTS_A_ROUND && seq - began < ROUND_SAMPLES_MAX as u64;
-        while has_time(served, self.visible.seq) && !self.core.is_poisoned() && !self.gave_up {
+        let (mut served, mut looks, began) = (0, 0, self.visible.seq);
+        let has_time = |served, looks: u64, seq: u64| {
+            // To match a delete takes as long as a sample, about.
+            served < REQUESTS_A_ROUND && seq - began + looks < ROUND_SAMPLES_MAX as u64
+        };
+        while has_time(served, looks, self.visible.seq) && !self.core.is_poisoned() && !self.gave_up {
             let held_back = self.is_held_back();
             // A delete seals the active memtable, and one closes at a time.
             let closes = self.is_closing();
@@ -76,7 +79,7 @@ impl Worker {
                 Request::Batch(batch) => match refuses {
                     Some(short) => batch.replier.tell(Verdict::Short(short)),
                     None => {
-                        self.commit_batch(batch);
+                        self.commit_batch(batch, &mut looks);
                         // Who waits for this one to be durable does not wait for the others that are there.
                         self.tend_log();
                     }

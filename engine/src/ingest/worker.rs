@@ -89,7 +89,7 @@ pub(crate) struct Worker {
     closing: Option<Closing>,
     flush_bytes: u64,
     wal_bytes: u64,
-    released: u32,
+    pub(super) released: u32,
     refreshed_at: Instant,
     pressure: Pressure,
     /// The log found no space for the last round: when it is tried again.
@@ -539,7 +539,7 @@ fn close_slice(
 
 /// Tells the log what was synced and what is in segments by now, and has it synced when that is
 /// due. Everything below `seq` is logged.
-fn tend(core: &Core, log: &mut Log, sync: &SyncThread, released: &mut u32, seq: u64) {
+pub(super) fn tend(core: &Core, log: &mut Log, sync: &SyncThread, released: &mut u32, seq: u64) {
     if let Some(through) = sync.take_done() {
         log.note_synced(through);
     }

@@ -173,7 +173,8 @@ impl<T: Copy> Drain<T> {
     /// The number of sweeps when one is over that begins after this call: all that is published by now has been observed
     /// then (R18).
     pub fn next_sweep(&self) -> u64 {
-        self.sweeps + 1 + u64::from(self.at > 0)
+        // Of a sweep that has come by the common lane nothing else counts any more, though there be no other lane.
+        self.sweeps + 1 + u64::from(self.at > 0 || self.common_to.is_some())
     }
 
     /// Whether a lane was found half full or fuller in this sweep or in the one before: its appender may soon wait.

@@ -1,6 +1,6 @@
 //! The ring against a naive twin, one thread and many.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -117,6 +117,22 @@ fn a_busy_common_lane_passes_no_lane_over() {
         round(&mut drain, 4, seq);
     }
     assert!(drain.sweeps() >= sweep, "and sweeps end");
+}
+
+/// R18: without lanes of their own a sweep has come by nothing when it comes by the common one. Who asked amid it was
+/// answered at its end, before what he had pushed was taken.
+#[test]
+fn who_asks_amid_a_sweep_of_the_common_lane_alone_waits_for_the_next_one() {
+    let (rings, mut drain) = Rings::new(limits(16));
+    let common = rings.common();
+    (1..4).for_each(|n| common.push_slice(&[n, n]).map(|_| ()).unwrap());
+    assert_eq!(round(&mut drain, 2, 1), [1, 1]);
+    common.push_slice(&[4, 4]).unwrap();
+    let sweep = drain.next_sweep();
+    assert_eq!(round(&mut drain, 4, 2), [2, 2, 3, 3]);
+    assert!(drain.sweeps() < sweep, "what was pushed before is not taken");
+    assert_eq!(round(&mut drain, 4, 3), [4, 4]);
+    assert_eq!(drain.sweeps(), sweep);
 }
 
 #[test]
@@ -529,6 +545,8 @@ proptest! {
         let lanes = [(0, Twin { open: true, ..Twin::default() })].into();
         let mut twins = Twins { lanes, from: 0, common_to: None, sweeps: 0 };
         let mut next = 0;
+        // What lies in lanes, and who asked for a sweep when all below a sample had been pushed.
+        let (mut waiting, mut asked) = (BTreeSet::<u64>::new(), Vec::new());
         for (seq, step) in steps.into_iter().enumerate() {
             let mut batch = |len: usize| -> Vec<u64> {
                 next += len as u64;
@@ -540,6 +558,7 @@ proptest! {
                     let samples = batch(len);
                     let fits = twins.lanes.get_mut(&sender.id().get()).unwrap().push(&samples);
                     let answer = sender.push_slice(&samples);
+                    waiting.extend(samples.iter().filter(|_| fits));
                     let refused = if len > 8 { Refused::TooLong } else { Refused::Full };
                     prop_assert_eq!(answer.err(), (!fits).then_some(refused));
                 }
@@ -548,6 +567,7 @@ proptest! {
                     let fits = twins.lanes.get_mut(&0).unwrap().push(&samples);
                     let refused = if len > 8 { Refused::TooLong } else { Refused::Full };
                     prop_assert_eq!(rings.common().push_slice(&samples).err(), (!fits).then_some(refused));
+                    waiting.extend(samples.iter().filter(|_| fits));
                 }
                 Step::Drop { lane } => {
                     if lane < senders.len() {
@@ -563,11 +583,20 @@ proptest! {
                 },
                 Step::Bar => prop_assert_eq!(drain.bar(), twins.lanes.get_mut(&0).unwrap().bar()),
                 Step::Round { max } => {
-                    prop_assert_eq!(round(&mut drain, max, seq as u64), twins.round(max));
+                    let taken = round(&mut drain, max, seq as u64);
+                    prop_assert!(taken.iter().all(|sample| waiting.remove(sample)));
+                    prop_assert_eq!(taken, twins.round(max));
                     prop_assert_eq!(drain.bars_passed(), twins.lanes[&0].bars_passed);
                     prop_assert_eq!(drain.sweeps(), twins.sweeps);
+                    // R18: at the end of the sweep that he asked for, all of that was taken.
+                    let is_over = |(sweep, _): &(u64, u64)| *sweep <= drain.sweeps();
+                    let over = asked.iter().filter(|asked| is_over(asked)).map(|(_, pushed)| *pushed).max();
+                    prop_assert!(over.is_none_or(|pushed| waiting.range(..pushed).next().is_none()));
+                    asked.retain(|asked| !is_over(asked));
                 }
             }
+            prop_assert!(drain.next_sweep() <= drain.sweeps() + 2, "the next one, whether one is under way or not");
+            asked.push((drain.next_sweep(), next));
             prop_assert_eq!(rings.stats().lanes.len(), twins.lanes.len());
         }
     }

@@ -12,6 +12,7 @@ use crate::clock;
 use crate::engine::Engine;
 use crate::gate::Shortage;
 use crate::options::{Builder, Durability, Level};
+use crate::pace::Pace;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, lock};
 
@@ -51,6 +52,8 @@ impl Hanging {
             .background_compaction(false)
             .stall_warn_after(stall_warn_after)
             .on_warning(move |warning| drop(lock(&told).send(warning.clone())));
+        // Nothing of the flusher's is synced but what is asked for: what the manifest is told in between holds its lock.
+        builder.pace = Pace::NEVER;
         builder.fs = Some(Arc::new(self.fs.clone()) as Arc<dyn Fs>);
         (builder.open().unwrap(), warnings)
     }

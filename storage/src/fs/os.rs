@@ -113,8 +113,10 @@ impl FsFile for OsFile {
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        match fallocate(&self.0, FallocateFlags::empty(), 0, len) {
+        match uninterrupted(|| fallocate(&self.0, FallocateFlags::empty(), 0, len)) {
             Ok(()) => Ok(()),
+            // It is tried again later, like one that finds no space: nothing was written.
+            Err(Errno::INTR) => Err(io::Error::new(io::ErrorKind::StorageFull, "signals interrupt the allocation")),
             // A file system without fallocate (some network and overlay mounts): write zeros.
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.fill_with_zeros(len),
             Err(e) => Err(e.into()),
@@ -128,6 +130,20 @@ impl FsFile for OsFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
+}
+
+/// Signals that a call is begun anew after. On some file systems it has got nowhere then.
+const INTERRUPTIONS_MAX: usize = 100;
+
+/// Calls until no signal interrupts it: one to the process, or a debugger that takes hold of it.
+fn uninterrupted(mut call: impl FnMut() -> Result<(), Errno>) -> Result<(), Errno> {
+    for _ in 0..INTERRUPTIONS_MAX {
+        match call() {
+            Err(Errno::INTR) => {}
+            other => return other,
+        }
+    }
+    Err(Errno::INTR)
 }
 
 impl FsFile for Appended {
@@ -192,6 +208,22 @@ mod tests {
         assert_eq!(OsFs.list(dir.path()).unwrap(), ["f"]);
         OsFs.hard_link(&path, &dir.path().join("g")).unwrap();
         assert_eq!(OsFs.hard_link(&path, &dir.path().join("g")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    /// An allocation that a signal interrupted was taken for a device that fails.
+    #[test]
+    fn a_call_that_is_interrupted_is_made_again_a_number_of_times() {
+        let mut calls = 0;
+        let mut after = |interruptions: usize| {
+            calls = 0;
+            uninterrupted(|| {
+                calls += 1;
+                if calls > interruptions { Err(Errno::NOSPC) } else { Err(Errno::INTR) }
+            })
+        };
+        assert_eq!((after(0), after(3)), (Err(Errno::NOSPC), Err(Errno::NOSPC)));
+        assert_eq!(after(usize::MAX), Err(Errno::INTR), "not for ever");
+        assert_eq!(calls, INTERRUPTIONS_MAX);
     }
 
     #[test]

@@ -323,7 +323,9 @@ impl Manifest {
         let (through, log) = (self.next_commit - 1, self.log.as_mut().expect("one that was not opened is witnessed"));
         let witness = Witness::new(log.seed, through);
         let written = log.file.write_all_at(WITNESS_AT as u64, bytemuck::bytes_of(&witness));
-        if let Err(failed) = written.and_then(|()| log.file.sync_data()).map_err(WriteFailed::before) {
+        // A sync that failed is not tried again, whatever it says: nobody knows what it has dropped.
+        let synced = |()| log.file.sync_data().map_err(WriteFailed::After);
+        if let Err(failed) = written.map_err(WriteFailed::before).and_then(synced) {
             self.poisoned = !failed.nothing_written();
             return Err(failed.on_commit(&self.dir));
         }
