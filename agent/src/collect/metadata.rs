@@ -7,17 +7,22 @@ use tidegauge::{Engine, Metadata, MetadataError};
 /// Metrics of one target that are remembered; further ones go without metadata.
 const METRICS_MAX: usize = 100_000;
 
+/// What a store keeps of all metrics together: what is known beyond that is refused.
+const BYTES_MAX: usize = 16 << 20;
+
 /// What a target last said of each metric.
 #[derive(Debug, Default)]
 pub(crate) struct Descriptions {
     known: HashMap<String, Metadata>,
     changed: Vec<String>,
+    /// Of the texts that have come since the engine was told.
+    bytes: usize,
 }
 
 impl Descriptions {
     /// Starts from what the engine knows, so that a restart writes nothing anew.
     pub(crate) fn of(engine: &Engine) -> Self {
-        Self { known: engine.metadata().into_iter().collect(), changed: Vec::new() }
+        Self { known: engine.metadata().into_iter().collect(), ..Self::default() }
     }
 
     pub(crate) fn kind(&mut self, metric: &str, kind: &str) {
@@ -47,10 +52,16 @@ impl Descriptions {
             text.clone_into(field(&mut metadata));
             self.known.insert(metric.to_owned(), metadata);
         }
+        self.bytes += metric.len() + text.len();
         // The lines of one metric follow each other.
         if self.changed.last().is_none_or(|last| last != metric) {
             self.changed.push(metric.to_owned());
         }
+    }
+
+    /// Whether so much has come that the engine is to be told, lest a file of such lines is held as a whole.
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes > BYTES_MAX
     }
 
     /// Tells the engine what has changed.
@@ -58,6 +69,7 @@ impl Descriptions {
         let known = |metric: &String| Some((metric.clone(), self.known.get(metric)?.clone()));
         let changed = self.changed.iter().filter_map(known).collect();
         self.changed.clear();
+        self.bytes = 0;
         describe(engine, changed).1.map_or(Ok(()), Err)
     }
 }

@@ -151,8 +151,8 @@ impl Collectors {
         Ok(running)
     }
 
-    /// Ends all threads. Those that wait for their next round end at once; one in the middle
-    /// of a scrape within the scrape's timeout.
+    /// Ends all threads. Those that wait for their next round end at once, as does one in the middle of a scrape; but one
+    /// that waits for a target that tells nothing ends with the scrape's timeout.
     pub fn stop(mut self) {
         self.end();
     }

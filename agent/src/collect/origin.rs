@@ -4,12 +4,16 @@ use tidegauge::Timestamp;
 
 use super::metadata::Descriptions;
 use super::notices::Notices;
+use super::stop::Stop;
 use crate::exposition::{Entry, Parser, SampleLine, SeriesText};
 use crate::host::Host;
 use crate::scrape::{ScrapeError, Scraper};
 
 /// Samples of the largest answer that is taken.
 const SAMPLES_MAX: usize = 1_000_000;
+
+/// Lines of an answer between two looks at the stop.
+const ENTRIES_BETWEEN_LOOKS: usize = 1024;
 
 /// The job of this machine's own metrics: the name under which dashboards look for them.
 const HOST_JOB: &str = "node";
@@ -50,12 +54,13 @@ impl Origin {
     }
 
     /// Collects once and hands each sample to `take`. After an error, what was handed over
-    /// must not be stored.
+    /// must not be stored. A scrape ends with one when it is told to stop.
     pub(super) fn collect(
         &mut self,
         at: Timestamp,
         descriptions: &mut Descriptions,
         notices: &mut Notices,
+        stop: &Stop,
         mut take: impl FnMut(SampleLine<'_>),
     ) -> Result<(), ScrapeError> {
         match self {
@@ -77,9 +82,13 @@ impl Origin {
                 Ok(())
             }
             Self::Scrape(scraper) => {
-                let answer = scraper.fetch()?;
+                let answer = scraper.fetch_unless(|| stop.is_set())?;
                 let mut samples = 0;
-                for entry in Parser::new(answer.text, answer.dialect) {
+                for (nth, entry) in Parser::new(answer.text, answer.dialect).enumerate() {
+                    // Each may be a series that is to be made: a million of them take seconds.
+                    if nth % ENTRIES_BETWEEN_LOOKS == 0 && stop.is_set() {
+                        return Err(ScrapeError::Stopped);
+                    }
                     match entry? {
                         Entry::Sample(_) if samples == SAMPLES_MAX => {
                             return Err(ScrapeError::TooManySamples { limit: SAMPLES_MAX });

@@ -272,3 +272,27 @@ fn what_does_not_start_says_what_to_do() {
     let thread = CollectError::Thread(std::io::Error::other("no")).to_string();
     assert!(thread.contains("allow more threads"), "{thread}");
 }
+
+#[test]
+fn a_scrape_under_way_ends_when_told_to_and_the_target_does_not_count_as_down() {
+    let mut target = Scraped::new(Reply::text(""));
+    target.round(Reply::text("a 1\n"));
+    let stop = Stop::default();
+    stop.set();
+    target.server.answer(Reply::text("a 2\n"));
+    assert!(target.worker.round(at(target.next), &stop).unwrap().is_none());
+    assert_eq!((target.of("a"), target.of("up")), (vec![(0, Some(1.0))], vec![(0, Some(1.0))]));
+    assert_eq!(*target.lines.lock().unwrap(), [""; 0]);
+
+    // Amid the lines, each of which is a series to be made.
+    let server = Server::answering(Reply::text(&"b 1\n".repeat(100_000)));
+    let mut scraped = Origin::Scrape(Box::new(Scraper::new(server.url().parse().unwrap(), Duration::from_secs(20))));
+    let mut notices = notices::Notices::new(Arc::new(|_: &str| {}), String::new());
+    let (stop, mut taken) = (Stop::default(), 0);
+    let ended = scraped.collect(at(START), &mut Descriptions::default(), &mut notices, &stop, |_| {
+        stop.set();
+        taken += 1;
+    });
+    assert!(matches!(ended, Err(crate::scrape::ScrapeError::Stopped)), "{ended:?}");
+    assert!(taken <= 1024, "{taken} lines were taken");
+}

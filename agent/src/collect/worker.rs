@@ -101,7 +101,7 @@ impl Worker {
     /// Collects, and pushes everything under the one timestamp `at`. Nothing is pushed if it
     /// was told to stop meanwhile.
     pub(super) fn round(&mut self, at: Timestamp, stop: &Stop) -> Result<Option<Ack>, PushError> {
-        self.gather(at);
+        self.gather(at, stop);
         if stop.is_set() {
             return Ok(None);
         }
@@ -111,7 +111,7 @@ impl Worker {
                 // The engine has let go of idle series: all have to be resolved anew.
                 Err(PushError::StaleSeries) if !anew => {
                     (anew, all_due) = (true, false);
-                    self.resolve_anew(at);
+                    self.resolve_anew(at, stop);
                 }
                 Err(PushError::TooFarAhead { series, max_ahead, .. }) if !all_due => {
                     all_due = true;
@@ -123,14 +123,14 @@ impl Worker {
     }
 
     /// Collects once more, without the ids of before.
-    fn resolve_anew(&mut self, at: Timestamp) {
+    fn resolve_anew(&mut self, at: Timestamp, stop: &Stop) {
         self.cache.clear();
         if let Ok(own) = OwnSeries::resolve(&self.engine, &self.job, &self.instance) {
             self.own = own;
         }
         let stale = |sample: &&SeriesSample| sample.value().to_bits() == STALE_MARKER_BITS && sample.timestamp() == at;
         let gone: Vec<SeriesSample> = self.batch.iter().filter(stale).copied().collect();
-        self.gather(at);
+        self.gather(at, stop);
         // The cache knows nothing any more of those that ended with this round. One that has left memory needs no mark.
         // First, for they may have come back by now: the last word counts.
         for mark in gone {
@@ -151,13 +151,13 @@ impl Worker {
     }
 
     /// Fills the batch with a round's samples, or with what marks the target as down.
-    fn gather(&mut self, at: Timestamp) {
+    fn gather(&mut self, at: Timestamp, stop: &Stop) {
         let start = Instant::now();
         self.batch.clear();
         let mut scraped = 0u32;
         let Self { engine, origin, job, instance, cache, batch, descriptions, notices, .. } = self;
         let mut refused: Option<(u64, String)> = None;
-        let outcome = origin.collect(at, descriptions, notices, |line| {
+        let outcome = origin.collect(at, descriptions, notices, stop, |line| {
             scraped += 1;
             let tracked = line.timestamp.is_none();
             match cache.id(line.series.bytes(), tracked, || resolve(engine, &line, job, instance)) {
@@ -169,6 +169,11 @@ impl Worker {
                 }
             }
         });
+        if let Err(ScrapeError::Stopped) = outcome {
+            // Says nothing about the target.
+            self.batch.clear();
+            return;
+        }
         if let Some((count, first)) = refused {
             self.notices.tell("series", format_args!("{count} series were refused, the first being {first}"));
         }

@@ -54,6 +54,9 @@ pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) 
             Ok(Entry::Nothing | Entry::End) => {}
             Err(why) => sink.bad(number, why),
         }
+        if descriptions.is_full() {
+            descriptions.store(sink.engine())?;
+        }
         sink.read(lines.bytes());
     }
     descriptions.store(sink.engine())?;

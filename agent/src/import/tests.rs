@@ -356,3 +356,18 @@ proptest::proptest! {
         }
     }
 }
+
+/// All that a file says of its metrics was held, however long, and refused at its end.
+#[test]
+fn a_file_of_more_help_than_a_store_keeps_is_refused_where_it_is_too_much() {
+    let case = Case::new();
+    let help = "h".repeat(500_000);
+    let mut text: String = (0..40).map(|i| format!("# HELP m{i} {help}\n")).collect();
+    for i in 0..20_000 {
+        text.push_str(&format!("late 1 {}\n", 1_700_000_000_000i64 + i));
+    }
+    let error = case.import(Format::Prom, &text).unwrap_err();
+    assert!(matches!(error, ImportError::Metadata(_)), "{error}");
+    assert_eq!(case.of("late"), [], "nothing behind it was read");
+    assert!(case.engine.metadata().len() > 30, "what has room is kept");
+}

@@ -46,6 +46,9 @@ pub enum ScrapeError {
     /// The connection broke while the body was read.
     #[error("reading the answer: {0}")]
     Body(io::Error),
+    /// Whoever asked was told to end meanwhile. Nothing is wrong with the target.
+    #[error("the scrape was given up: whoever asked was told to end")]
+    Stopped,
     /// The answer does not parse.
     #[error("the answer's {0}")]
     Parse(#[from] ParseError),

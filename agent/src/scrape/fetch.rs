@@ -1,6 +1,6 @@
 //! One HTTP exchange with a target.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::time::Duration;
 
 use ureq::Agent;
@@ -11,6 +11,9 @@ use crate::exposition::Dialect;
 
 /// Bytes of the largest answer that is read, unpacked: 64 MiB.
 pub const BODY_BYTES_MAX: u64 = 64 << 20;
+
+/// Bytes of the body that are read at a time.
+const PIECE_BYTES: usize = 16 << 10;
 
 /// What is asked for: OpenMetrics first, then the text format, as Prometheus does.
 const ACCEPTED: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
@@ -68,6 +71,15 @@ impl Scraper {
     /// # Errors
     /// [`ScrapeError`] says what went wrong; asking again later is always sensible.
     pub fn fetch(&mut self) -> Result<Answer<'_>, ScrapeError> {
+        self.fetch_unless(|| false)
+    }
+
+    /// As [`fetch`](Self::fetch), but gives up once `is_stopped`, which is asked before each piece of the body: a target
+    /// may tell it a few bytes at a time.
+    ///
+    /// # Errors
+    /// As [`fetch`](Self::fetch); [`ScrapeError::Stopped`] if it gave up.
+    pub fn fetch_unless(&mut self, is_stopped: impl Fn() -> bool) -> Result<Answer<'_>, ScrapeError> {
         let timeout = self.timeout;
         let request = self
             .agent
@@ -78,9 +90,19 @@ impl Scraper {
         let content_type = answer.headers().get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
         let dialect = dialect_of(content_type.as_deref())?;
         self.body.clear();
-        let reader = answer.body_mut().as_reader();
-        let read = reader.take(self.body_bytes_max + 1).read_to_end(&mut self.body);
-        read.map_err(|error| ScrapeError::from_body(error, timeout))?;
+        let mut reader = answer.body_mut().as_reader().take(self.body_bytes_max + 1);
+        let mut piece = [0; PIECE_BYTES];
+        loop {
+            if is_stopped() {
+                return Err(ScrapeError::Stopped);
+            }
+            match reader.read(&mut piece) {
+                Ok(0) => break,
+                Ok(read) => self.body.extend_from_slice(&piece[..read]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(ScrapeError::from_body(error, timeout)),
+            }
+        }
         if self.body.len() as u64 > self.body_bytes_max {
             self.body = Vec::new();
             return Err(ScrapeError::TooLarge { limit: self.body_bytes_max });
@@ -172,6 +194,17 @@ mod tests {
             let server = Server::answering(reply);
             assert!(matches!(scraper(&server, short).fetch(), Err(ScrapeError::Timeout { limit }) if limit == short));
         }
+    }
+
+    #[test]
+    fn a_body_that_never_ends_is_given_up_by_who_is_told_to_end() {
+        let server = Server::answering(Reply::text("a 1\n").hang_in_body());
+        // The first piece comes, the second one never.
+        let asked = std::cell::Cell::new(0);
+        let is_stopped = || asked.replace(asked.get() + 1) > 0;
+        let mut scraper = scraper(&server, Duration::from_secs(2));
+        assert!(matches!(scraper.fetch_unless(is_stopped), Err(ScrapeError::Stopped)));
+        assert_eq!(scraper.body, b"a 1\n");
     }
 
     #[test]

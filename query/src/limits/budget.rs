@@ -394,7 +394,8 @@ impl Held {
         self.bytes = 0;
     }
 
-    fn release(&mut self, bytes: u64) {
+    /// Holds `bytes` less. At most what is held.
+    pub(crate) fn release(&mut self, bytes: u64) {
         if bytes == 0 {
             return;
         }

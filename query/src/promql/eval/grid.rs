@@ -7,7 +7,7 @@ use std::rc::Rc;
 use tidegauge_storage::model::Labels;
 
 use super::error::EvalError;
-use super::labels::without_name;
+use super::labels::{bytes_of, is_another, with, without_name};
 use super::looks::{Looks, PIECE, pieces, pieces_mut, repeat};
 use crate::limits::{Budget, Held, Limit};
 
@@ -50,6 +50,25 @@ pub(super) struct Row {
     /// Whether the value is no longer that of the named metric. The name goes at the very
     /// end, so that functions of labels can still see it.
     pub(super) drop_name: bool,
+    /// Whether the query has made the labels, and no source has them: the grid is charged for those.
+    pub(super) made: bool,
+}
+
+impl Row {
+    /// With labels that a source has, or none.
+    pub(super) fn stored(labels: Labels) -> Self {
+        Self { labels, drop_name: false, made: false }
+    }
+
+    /// With labels that the query has made.
+    pub(super) fn made(labels: Labels, drop_name: bool) -> Self {
+        Self { labels, drop_name, made: true }
+    }
+
+    /// Bytes of the labels, if they were made.
+    pub(super) fn made_bytes(&self) -> u64 {
+        if self.made { bytes_of(&self.labels) } else { 0 }
+    }
 }
 
 /// Series × steps, row after row.
@@ -60,13 +79,15 @@ pub(super) struct Grid {
     pub(super) values: Vec<f64>,
     holdings: Holdings,
     held: Held,
+    /// Of the labels that were made.
+    made: Held,
     samples: u64,
 }
 
 impl Grid {
     pub(super) fn new(steps: usize, holdings: &Holdings) -> Result<Self, EvalError> {
-        let held = holdings.budget.hold(0)?;
-        Ok(Self { steps, rows: Vec::new(), values: Vec::new(), holdings: holdings.clone(), held, samples: 0 })
+        let (held, made) = (holdings.budget.hold(0)?, holdings.budget.hold_nothing());
+        Ok(Self { steps, rows: Vec::new(), values: Vec::new(), holdings: holdings.clone(), held, made, samples: 0 })
     }
 
     /// Room for `rows` more, refused if they do not fit in the query's memory.
@@ -81,6 +102,12 @@ impl Grid {
 
     /// Appends a series; `values` has one value for each step.
     pub(super) fn push(&mut self, row: Row, values: &[f64]) -> Result<(), EvalError> {
+        self.made.grow(row.made_bytes())?;
+        self.push_charged(row, values)
+    }
+
+    /// As [`push`](Self::push), where [`charge`](Self::charge) has taken the labels into the account already.
+    pub(super) fn push_charged(&mut self, row: Row, values: &[f64]) -> Result<(), EvalError> {
         debug_assert_eq!(values.len(), self.steps, "one value for each step");
         if self.rows.len() == self.rows.capacity() {
             let more = self.rows.len().max(4);
@@ -96,7 +123,10 @@ impl Grid {
     /// Appends series that have no value yet. There is room for them.
     pub(super) fn push_absent(&mut self, rows: impl Iterator<Item = Row>) -> Result<(), EvalError> {
         let before = self.rows.len();
-        self.rows.extend(rows);
+        for row in rows {
+            self.made.grow(row.made_bytes())?;
+            self.rows.push(row);
+        }
         let cells = (self.rows.len() - before) * self.steps;
         repeat(&mut self.values, &ABSENT, cells, &self.holdings.budget)
     }
@@ -121,6 +151,28 @@ impl Grid {
         let counted = self.count(&values[i * self.steps..(i + 1) * self.steps]);
         self.values = values;
         counted
+    }
+
+    /// Takes over what labels were charged with that come into it.
+    pub(super) fn charge(&mut self, labels: Held) {
+        self.made.join(labels);
+    }
+
+    /// What the labels that were made are charged with, for an answer that has them.
+    pub(super) fn into_charge(mut self) -> Held {
+        std::mem::replace(&mut self.made, self.holdings.budget.hold_nothing())
+    }
+
+    /// Sets one label of one series. Charged before there is anything of it.
+    pub(super) fn set_label(&mut self, i: usize, name: &str, value: &str) -> Result<(), EvalError> {
+        let row = &mut self.rows[i];
+        let most = bytes_of(&row.labels) + (name.len() + value.len() + 20) as u64;
+        self.made.grow(most)?;
+        let labels = with(&row.labels, name, value);
+        let before = row.made_bytes();
+        (row.labels, row.made) = (labels, true);
+        self.made.release(before + (most - row.made_bytes()));
+        Ok(())
     }
 
     /// The budget that it is charged to.
@@ -226,11 +278,17 @@ impl Grid {
 
     /// Takes the names off the series whose values are no longer theirs.
     pub(super) fn drop_due_names(mut self) -> Result<Self, EvalError> {
-        let due = || self.rows.iter().filter(|row| row.drop_name);
-        self.held.grow(due().map(|row| row.labels.encoded().len() as u64).sum())?;
+        // One that was made is charged for already, and becomes shorter.
+        let due = self.rows.iter().filter(|row| row.drop_name && !row.made);
+        self.made.grow(due.map(|row| bytes_of(&row.labels)).sum())?;
+        let mut looks = Looks::new(&self.holdings.budget);
         for row in self.rows.iter_mut().filter(|row| row.drop_name) {
-            (row.labels, row.drop_name) = (without_name(&row.labels), false);
+            looks.after(1 + row.labels.encoded().len() / 16)?;
+            let labels = without_name(&row.labels);
+            row.made |= is_another(&labels, &row.labels);
+            (row.labels, row.drop_name) = (labels, false);
         }
+        self.made.resize(self.rows.iter().map(Row::made_bytes).sum())?;
         self.merged()
     }
 
@@ -239,7 +297,9 @@ impl Grid {
         let mut first: HashMap<(&Labels, bool), usize> = HashMap::with_capacity(self.rows.len());
         let mut target = Vec::with_capacity(self.rows.len());
         let mut distinct = 0;
+        let mut looks = Looks::new(&self.holdings.budget);
         for row in &self.rows {
+            looks.after(1 + row.labels.encoded().len() / 16)?;
             let at = *first.entry((&row.labels, row.drop_name)).or_insert_with(|| {
                 distinct += 1;
                 distinct - 1
@@ -268,6 +328,39 @@ impl Grid {
             out.count(self.row(i))?;
         }
         Ok(out)
+    }
+}
+
+/// Rows of a grid that are made as their labels come up: a value at each step may make its own.
+pub(super) struct Rows {
+    at: HashMap<Labels, usize>,
+    blank: Vec<f64>,
+    drop_name: bool,
+    first: usize,
+}
+
+impl Rows {
+    /// None yet.
+    pub(super) fn new(out: &Grid, drop_name: bool) -> Self {
+        Self { at: HashMap::new(), blank: vec![ABSENT; out.steps], drop_name, first: out.rows.len() }
+    }
+
+    /// The row of `out` with these labels, which has no value yet if it is a new one.
+    pub(super) fn of(&mut self, labels: Labels, out: &mut Grid) -> Result<usize, EvalError> {
+        if let Some(&at) = self.at.get(&labels) {
+            return Ok(at);
+        }
+        // As often as there are cells.
+        out.check()?;
+        let at = out.rows.len();
+        out.push(Row::made(labels.clone(), self.drop_name), &self.blank)?;
+        self.at.insert(labels, at);
+        Ok(at)
+    }
+
+    /// Takes the values that were written into the rows into the account.
+    pub(super) fn end(self, out: &mut Grid) -> Result<(), EvalError> {
+        (self.first..out.rows.len()).try_for_each(|at| out.count_row(at))
     }
 }
 

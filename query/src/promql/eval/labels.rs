@@ -2,6 +2,9 @@
 
 use tidegauge_storage::model::{Labels, METRIC_NAME};
 
+use super::error::EvalError;
+use super::looks::PIECE;
+use crate::limits::{Budget, Held};
 use crate::promql::parse::{label_name, quote};
 
 /// Labels that say what a metric is; they go where a value is no longer that metric.
@@ -31,10 +34,72 @@ pub(super) fn with(labels: &Labels, name: &str, value: &str) -> Labels {
     Labels::from_sorted(&all)
 }
 
+/// With each of `names` as `from` has it, or without it where `from` does not.
+pub(super) fn with_each(labels: &Labels, names: &[String], from: Option<&Labels>) -> Labels {
+    let mut all: Vec<_> = labels.iter().collect();
+    for name in names {
+        let value = from.and_then(|from| from.get(name)).map(|value| (name.as_str(), value));
+        match (all.binary_search_by_key(&name.as_str(), |&(name, _)| name), value) {
+            (Ok(at), Some(pair)) => all[at] = pair,
+            (Ok(at), None) => drop(all.remove(at)),
+            (Err(at), Some(pair)) => all.insert(at, pair),
+            (Err(_), None) => {}
+        }
+    }
+    Labels::from_sorted(&all)
+}
+
 /// The labels by which series find each other: those of `on`, or all but those of `ignoring` and the name.
 pub(super) fn signature(labels: &Labels, on: bool, names: &[String]) -> Labels {
     let listed = |name: &str| names.iter().any(|n| n == name);
     if on { retain(labels, listed) } else { retain(labels, |name| name != METRIC_NAME && !listed(name)) }
+}
+
+/// The room that a set takes which no source has: a client chooses how long its values are, and how many there are.
+pub(super) fn bytes_of(labels: &Labels) -> u64 {
+    // Beside the text the counts of those who share it.
+    labels.encoded().len() as u64 + 16
+}
+
+/// Whether `made` of `from` is a set of its own.
+pub(super) fn is_another(made: &Labels, from: &Labels) -> bool {
+    made.encoded().as_ptr() != from.encoded().as_ptr()
+}
+
+/// Charges the sets by which series are looked up, and looks at the query's bounds while they are made.
+pub(super) struct Keys {
+    held: Held,
+    work: usize,
+    names: usize,
+}
+
+impl Keys {
+    /// Each is made by comparing the names of labels with `names` others.
+    pub(super) fn new(budget: &Budget, names: usize) -> Self {
+        Self { held: budget.hold_nothing(), work: 0, names }
+    }
+
+    /// Before the key of `labels` is made.
+    pub(super) fn look(&mut self, labels: &Labels) -> Result<(), EvalError> {
+        // A label has a few bytes at least.
+        self.work += 1 + labels.encoded().len() / 16 * (1 + self.names);
+        if self.work >= PIECE {
+            self.work = 0;
+            self.held.budget().check()?;
+        }
+        Ok(())
+    }
+
+    /// A key that stays, and `more` bytes with it.
+    pub(super) fn keep(&mut self, key: &Labels, more: usize) -> Result<(), EvalError> {
+        // Beside the set its place in a table.
+        Ok(self.held.grow(bytes_of(key) + (more + 2 * size_of::<(Labels, usize)>()) as u64)?)
+    }
+
+    /// What was charged, for as long as the keys are there.
+    pub(super) fn held(self) -> Held {
+        self.held
+    }
 }
 
 /// As errors show it: everything in braces.

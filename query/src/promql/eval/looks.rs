@@ -144,6 +144,54 @@ mod tests {
         assert!(looks("last_over_time(x[LONG])") >= 8 * LOOP);
     }
 
+    /// How often a query looks that makes labels of 1,000 series at one time.
+    fn looks_of_labels(text: &str) -> u64 {
+        let mut source = VecSource::new();
+        for i in 0..1000 {
+            let sample = Sample { timestamp: Timestamp::from_nanos(0), value: f64::from(i) };
+            let (i, le) = (i.to_string(), (i % 10).to_string());
+            let labels = [("__name__", "x"), ("i", &i), ("instance", "a"), ("job", "b"), ("le", &le)];
+            source.insert(&Labels::from_sorted(&labels), [sample]);
+        }
+        let sample = Sample { timestamp: Timestamp::from_nanos(0), value: 1.0 };
+        let target = [("__name__", "target_info"), ("instance", "a"), ("job", "b"), ("n1", "y")];
+        source.insert(&Labels::from_sorted(&target), [sample]);
+        let snapshot = Snapshot::new(vec![Arc::new(source)], SeqNo(0));
+        let budget = Budget::new(QueryLimits::NONE);
+        let evaluator = Evaluator::new(&snapshot, Options::default()).budget(&budget);
+        evaluator
+            .instant(&parse(text).unwrap(), Timestamp::from_nanos(0))
+            .unwrap_or_else(|e| panic!("{text:.60}: {e}"));
+        budget.looks()
+    }
+
+    #[test]
+    fn whatever_makes_labels_looks_at_the_bounds_though_there_is_one_step() {
+        let quoted = |n: usize| (0..n).map(|i| format!("'n{i}'")).collect::<Vec<_>>().join(",");
+        let names = quoted(2000).replace('\'', "");
+        let long = "v".repeat(16 << 10);
+        for (few, many, at_least) in [
+            ("label_join(x, 'q', ',', 'i')".to_owned(), format!("label_join(x, 'q', ',', {})", quoted(2000)), 30),
+            ("label_replace(x, 'q', 'v', '', '')".to_owned(), format!("label_replace(x, 'q', '{long}', '', '')"), 15),
+            (
+                "label_replace(x, 'q', 'v', 'i', '.*')".to_owned(),
+                format!("label_replace(x, 'q', '{long}', 'i', '.*')"),
+                15,
+            ),
+            ("sum by (i) (x)".to_owned(), format!("sum by (i, {names}) (x)"), 30),
+            ("sum without (i) (x)".to_owned(), format!("sum without (i, {names}) (x)"), 30),
+            ("count_values by (i) ('c', x)".to_owned(), format!("count_values by (i, {names}) ('c', x)"), 30),
+            ("x and on (i) x".to_owned(), format!("x and on (i, {names}) x"), 60),
+            ("x or on (i) x".to_owned(), format!("x or on (i, {names}) x"), 60),
+            ("x + on (i) x".to_owned(), format!("x + on (i, {names}) x"), 60),
+            ("x + on (i) group_left () x".to_owned(), format!("x + on (i) group_left ({names}) x"), 60),
+            ("info(x)".to_owned(), format!("info(x, {{{}}})", names.replace(',', "=~\".*\",") + "=~\".*\""), 30),
+        ] {
+            let more = looks_of_labels(&many).saturating_sub(looks_of_labels(&few));
+            assert!(more >= at_least, "{many:.60}: {more} looks more");
+        }
+    }
+
     #[test]
     fn functions_of_long_windows_look_at_the_bounds() {
         let base = looks("last_over_time(vector(time())[LONG])");

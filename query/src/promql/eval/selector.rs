@@ -51,7 +51,7 @@ impl Run<'_> {
         let range = left_open(first.saturating_sub(self.lookback), last.saturating_add(ahead));
         let selection = self.select(matchers, range)?;
         grid.reserve(selection.len())?;
-        grid.push_absent(selection.iter().map(|s| Row { labels: s.labels().clone(), drop_name: false }))?;
+        grid.push_absent(selection.iter().map(|s| Row::stored(s.labels().clone())))?;
         let budget = self.holdings.budget();
         let lookback = self.lookback;
         let fill = |(buffer, meter): &mut (Buffer, Meter<'_>), i: usize, out: &mut [f64]| {

@@ -65,6 +65,7 @@ pub(super) fn vector(grid: Grid, at: i64) -> Result<Vec<InstantSample>, EvalErro
     let mut out = Vec::with_capacity(grid.rows.len());
     let present = grid.iter().filter(|(_, values)| !is_absent(values[0]));
     out.extend(present.map(|(row, values)| InstantSample { labels: row.labels.clone(), timestamp, value: values[0] }));
+    grid.into_charge().keep();
     Ok(out)
 }
 
@@ -72,7 +73,8 @@ pub(super) fn matrix(grid: Grid, steps: Steps) -> Result<Matrix, EvalError> {
     let counts: Vec<usize> = grid.iter().map(|(_, values)| values.iter().filter(|v| !is_absent(**v)).count()).collect();
     keep_answer(grid.budget(), grid.rows.len(), counts.iter().sum())?;
     let mut out = Matrix::with_capacity(grid.rows.len());
-    let mut looks = Looks::new(grid.budget());
+    let budget = grid.budget().clone();
+    let mut looks = Looks::new(&budget);
     for ((row, values), count) in grid.iter().zip(counts).filter(|(_, count)| *count > 0) {
         let (timestamps, numbers) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut series = RangeSeries { labels: row.labels.clone(), timestamps, values: numbers };
@@ -83,6 +85,7 @@ pub(super) fn matrix(grid: Grid, steps: Steps) -> Result<Matrix, EvalError> {
         }
         out.push(series);
     }
+    grid.into_charge().keep();
     out.sort_by(|a, b| a.labels.cmp(&b.labels));
     Ok(out)
 }

@@ -282,10 +282,10 @@ impl Run<'_> {
         let mut grid = self.grid(steps.count)?;
         let rows: Vec<Row> = match &source.samples {
             Samples::Stored(selection) => {
-                selection.iter().map(|s| Row { labels: s.labels().clone(), drop_name: !keep_name }).collect()
+                selection.iter().map(|s| Row { drop_name: !keep_name, ..Row::stored(s.labels().clone()) }).collect()
             }
             Samples::Computed(_, inner) => {
-                let of = |row: &Row| Row { labels: row.labels.clone(), drop_name: row.drop_name || !keep_name };
+                let of = |row: &Row| Row { drop_name: row.drop_name || !keep_name, ..row.clone() };
                 inner.rows.iter().map(of).collect()
             }
         };
@@ -349,7 +349,7 @@ impl Run<'_> {
             if all > samples_max {
                 return Err(EvalError::LimitExceeded { which: Limit::Samples, limit: samples_max });
             }
-            held.grow((size_of::<(Row, Columns)>() + times.len() * 16) as u64)?;
+            held.grow((size_of::<(Row, Columns)>() + times.len() * 16) as u64 + row.made_bytes())?;
             let columns = match source.extension {
                 None => Columns { timestamps: times.to_vec(), values: values.to_vec() },
                 Some(extension) => super::functions::extended_range(times, values, start, end, extension),
@@ -368,7 +368,7 @@ impl Run<'_> {
                     let (times, values) =
                         windows.advance(start.saturating_sub(spec.before), end.saturating_add(spec.after))?;
                     budget.evaluated(times.len() as u64);
-                    keep(Row { labels: series.labels().clone(), drop_name: false }, times, values)?;
+                    keep(Row::stored(series.labels().clone()), times, values)?;
                     let (samples, counts) = windows.counts();
                     meter.seen(samples, counts);
                 }

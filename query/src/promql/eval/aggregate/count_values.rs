@@ -1,12 +1,8 @@
 //! `count_values`: how often each value occurs.
 
-use std::collections::HashMap;
-
-use tidegauge_storage::model::Labels;
-
 use super::group_labels;
 use crate::promql::eval::error::EvalError;
-use crate::promql::eval::grid::{ABSENT, Grid, Row, is_absent};
+use crate::promql::eval::grid::{Grid, Rows, is_absent};
 use crate::promql::eval::labels::with;
 use crate::promql::eval::looks::Looks;
 use crate::promql::parse::ast::Aggregate;
@@ -18,9 +14,8 @@ pub(super) fn count_values(a: &Aggregate, name: &str, grid: &Grid) -> Result<Gri
     if !a.without {
         grouping.push(name.to_owned());
     }
-    let mut at: HashMap<Labels, usize> = HashMap::new();
     let mut out = grid.like(grid.steps)?;
-    let blank = vec![ABSENT; grid.steps];
+    let mut rows = Rows::new(&out, false);
     let mut looks = Looks::new(grid.budget());
     for (row, values) in grid.iter() {
         let mut last = None;
@@ -29,18 +24,10 @@ pub(super) fn count_values(a: &Aggregate, name: &str, grid: &Grid) -> Result<Gri
             let i = match last {
                 Some((bits, i)) if bits == value.to_bits() => i,
                 _ => {
+                    // Its labels are made to see whether they are there.
+                    looks.after(row.labels.encoded().len() / 16 * (1 + grouping.len()))?;
                     let labels = group_labels(&with(&row.labels, name, &format_number(value)), a.without, &grouping);
-                    match at.get(&labels) {
-                        Some(&i) => i,
-                        None => {
-                            // Each value its own series, as often as there are cells.
-                            out.check()?;
-                            let i = out.rows.len();
-                            out.push(Row { labels: labels.clone(), drop_name: false }, &blank)?;
-                            at.insert(labels, i);
-                            i
-                        }
-                    }
+                    rows.of(labels, &mut out)?
                 }
             };
             last = Some((value.to_bits(), i));

@@ -17,7 +17,7 @@ trait Accumulator: Clone + Default {
 }
 
 /// Series after series, each at all steps: O(cells). The order of rows is the order of addition.
-pub(super) fn fold(op: AggregateOp, grid: &Grid, groups: &Groups) -> Result<Grid, EvalError> {
+pub(super) fn fold(op: AggregateOp, grid: &Grid, groups: &mut Groups) -> Result<Grid, EvalError> {
     match op {
         AggregateOp::Sum => with::<Total>(grid, groups),
         AggregateOp::Avg => with::<Average>(grid, groups),
@@ -42,23 +42,26 @@ fn members(groups: &Groups) -> Vec<Vec<usize>> {
 /// Appends a group's values. At steps where a member is to lose its name, so is the group:
 /// where that differs from step to step there are two rows.
 fn push(out: &mut Grid, grid: &Grid, labels: &Labels, rows: &[usize], values: &[f64]) -> Result<(), EvalError> {
-    let row = |drop_name| Row { labels: labels.clone(), drop_name };
+    let row = |drop_name| Row::made(labels.clone(), drop_name);
     let dropping = rows.iter().filter(|&&i| grid.rows[i].drop_name).count();
     if dropping == 0 || dropping == rows.len() {
-        return out.push(row(dropping > 0), values);
+        return out.push_charged(row(dropping > 0), values);
     }
     let drops = |step: usize| rows.iter().any(|&i| grid.rows[i].drop_name && grid.is_present(i, step));
     for drop_name in [false, true] {
         let of = |(step, &value): (usize, &f64)| if drops(step) == drop_name { value } else { ABSENT };
         let values: Vec<f64> = values.iter().enumerate().map(of).collect();
-        out.push(row(drop_name), &values)?;
+        // The group's labels are charged once.
+        match drop_name {
+            false => out.push_charged(row(false), &values)?,
+            true => out.push(row(true), &values)?,
+        }
     }
     Ok(())
 }
 
-fn with<A: Accumulator>(grid: &Grid, groups: &Groups) -> Result<Grid, EvalError> {
-    let mut out = grid.like(grid.steps)?;
-    out.reserve(groups.len())?;
+fn with<A: Accumulator>(grid: &Grid, groups: &mut Groups) -> Result<Grid, EvalError> {
+    let mut out = groups.grid(grid)?;
     // Piece by piece: of many steps the states would take more room than the values.
     let mut states = vec![(false, A::default()); grid.steps.min(PIECE)];
     let mut values = vec![ABSENT; grid.steps];
@@ -86,9 +89,8 @@ fn with<A: Accumulator>(grid: &Grid, groups: &Groups) -> Result<Grid, EvalError>
 }
 
 /// The quantile of each group; `param` has one for each step.
-pub(super) fn quantiles(grid: &Grid, groups: &Groups, param: &[f64]) -> Result<Grid, EvalError> {
-    let mut out = grid.like(grid.steps)?;
-    out.reserve(groups.len())?;
+pub(super) fn quantiles(grid: &Grid, groups: &mut Groups, param: &[f64]) -> Result<Grid, EvalError> {
+    let mut out = groups.grid(grid)?;
     let mut present = Vec::new();
     let mut looks = Looks::new(grid.budget());
     for (g, rows) in members(groups).into_iter().enumerate() {

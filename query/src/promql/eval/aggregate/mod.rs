@@ -6,15 +6,17 @@ mod hash;
 mod rank;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use tidegauge_storage::model::{Labels, METRIC_NAME};
 
 use super::annotations::general;
 use super::error::EvalError;
 use super::grid::Grid;
-use super::labels::retain;
+use super::labels::{Keys, retain};
 use super::run::{Run, label_name_of};
 use super::times::{Steps, greatest, least};
+use crate::limits::Held;
 use crate::promql::parse::ast::{Aggregate, AggregateOp, Expr};
 
 /// Which row belongs to which group.
@@ -23,21 +25,37 @@ pub(super) struct Groups {
     pub(super) of_row: Vec<usize>,
     /// The labels of each group, in the order in which the rows name them.
     pub(super) labels: Vec<Labels>,
+    held: Held,
 }
 
 impl Groups {
-    fn new(grid: &Grid, a: &Aggregate) -> Self {
+    fn new(grid: &Grid, a: &Aggregate) -> Result<Self, EvalError> {
         let mut at: HashMap<Labels, usize> = HashMap::new();
         let mut labels = Vec::new();
-        let of_row = grid.rows.iter().map(|row| {
+        let mut keys = Keys::new(grid.budget(), a.grouping.len());
+        let mut of_row = Vec::with_capacity(grid.rows.len());
+        for row in &grid.rows {
+            keys.look(&row.labels)?;
             let key = group_labels(&row.labels, a.without, &a.grouping);
-            *at.entry(key).or_insert_with_key(|key| {
-                labels.push(key.clone());
-                labels.len() - 1
-            })
-        });
-        let of_row = of_row.collect();
-        Self { of_row, labels }
+            of_row.push(match at.entry(key) {
+                Entry::Occupied(group) => *group.get(),
+                Entry::Vacant(place) => {
+                    keys.keep(place.key(), 0)?;
+                    labels.push(place.key().clone());
+                    *place.insert(labels.len() - 1)
+                }
+            });
+        }
+        Ok(Self { of_row, labels, held: keys.held() })
+    }
+
+    /// An empty grid with room for them, which is charged for their labels from now on.
+    pub(super) fn grid(&mut self, like: &Grid) -> Result<Grid, EvalError> {
+        let mut grid = like.like(like.steps)?;
+        grid.reserve(self.labels.len())?;
+        let nothing = like.budget().hold_nothing();
+        grid.charge(std::mem::replace(&mut self.held, nothing));
+        Ok(grid)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -66,12 +84,12 @@ impl Run<'_> {
             None => None,
         };
         let grid = self.eval_vector(&a.expr, steps)?;
-        let groups = Groups::new(&grid, a);
-        let Some((param, expr)) = param else { return fold::fold(a.op, &grid, &groups) };
+        let mut groups = Groups::new(&grid, a)?;
+        let Some((param, expr)) = param else { return fold::fold(a.op, &grid, &mut groups) };
         match a.op {
             AggregateOp::Quantile => {
                 self.check_quantiles(&param, expr);
-                fold::quantiles(&grid, &groups, &param)
+                fold::quantiles(&grid, &mut groups, &param)
             }
             AggregateOp::LimitRatio => match self.check_ratios(&param, expr)? {
                 true => rank::limit_ratio(&grid, &param),

@@ -1,6 +1,7 @@
 //! Arithmetic and comparison of two vectors: which series meets which.
 
 use std::cell::OnceCell;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use tidegauge_storage::model::{Labels, METRIC_NAME};
@@ -8,7 +9,7 @@ use tidegauge_storage::model::{Labels, METRIC_NAME};
 use super::Operation;
 use crate::promql::eval::error::EvalError;
 use crate::promql::eval::grid::{ABSENT, Grid, Row, is_absent};
-use crate::promql::eval::labels::{retain, shown, signature, with, without_name};
+use crate::promql::eval::labels::{Keys, is_another, retain, shown, signature, with_each, without_name};
 use crate::promql::eval::looks::Looks;
 use crate::promql::parse::ast::{Cardinality, Matching};
 
@@ -46,6 +47,7 @@ struct Group {
 
 /// The rows of the result that one group has made so far.
 struct Outputs {
+    keys: Keys,
     /// Their numbers in the result, by labels.
     rows: HashMap<(Labels, bool), usize>,
     /// For each number, the steps at which a pair has met. Filters leave no value behind.
@@ -55,32 +57,53 @@ struct Outputs {
 impl Join<'_> {
     fn run(&self) -> Result<Grid, EvalError> {
         let mut out = self.many.like(self.many.steps)?;
-        for group in self.groups() {
-            self.group(&group, &mut out).map_err(|error| self.first_fault().unwrap_or(error))?;
+        let mut looks = Looks::new(self.many.budget());
+        let mut keys = self.keys();
+        for group in self.groups()? {
+            group.many.iter().try_for_each(|&i| keys.look(&self.many.rows[i].labels))?;
+            looks.after((group.many.len() + group.one.len()) * self.many.steps)?;
+            match self.group(&group, &mut out) {
+                // Of the data, not of a bound or of who went away: those are not to be searched for.
+                Err(error @ EvalError::Execution(_)) => return Err(self.first_fault()?.unwrap_or(error)),
+                joined => joined?,
+            }
         }
         out.without_empty()?.merged()
     }
 
     /// Series by signature, in the order in which the many side has them.
-    fn groups(&self) -> Vec<Group> {
+    fn groups(&self) -> Result<Vec<Group>, EvalError> {
         let mut at: HashMap<Labels, usize> = HashMap::new();
         let mut groups: Vec<Group> = Vec::new();
-        let key = |row: &Row| signature(&row.labels, self.matching.on, &self.matching.labels);
-        let mut find = |groups: &mut Vec<Group>, key: Labels| {
-            *at.entry(key).or_insert_with(|| {
-                groups.push(Group::default());
-                groups.len() - 1
+        let mut keys = self.keys();
+        let mut find = |groups: &mut Vec<Group>, row: &Row| {
+            keys.look(&row.labels)?;
+            Ok::<usize, EvalError>(match at.entry(self.key(row)) {
+                Entry::Occupied(group) => *group.get(),
+                Entry::Vacant(place) => {
+                    keys.keep(place.key(), size_of::<Group>())?;
+                    groups.push(Group::default());
+                    *place.insert(groups.len() - 1)
+                }
             })
         };
         for (i, row) in self.many.rows.iter().enumerate() {
-            let g = find(&mut groups, key(row));
+            let g = find(&mut groups, row)?;
             groups[g].many.push(i);
         }
         for (i, row) in self.one.rows.iter().enumerate() {
-            let g = find(&mut groups, key(row));
+            let g = find(&mut groups, row)?;
             groups[g].one.push(i);
         }
-        groups
+        Ok(groups)
+    }
+
+    fn key(&self, row: &Row) -> Labels {
+        signature(&row.labels, self.matching.on, &self.matching.labels)
+    }
+
+    fn keys(&self) -> Keys {
+        Keys::new(self.many.budget(), self.matching.labels.len() + self.matching.include.len())
     }
 
     fn group(&self, group: &Group, out: &mut Grid) -> Result<(), EvalError> {
@@ -134,35 +157,49 @@ impl Join<'_> {
 
     /// Of several faults the one of the first step, and at that step first those of the one side: so
     /// the same query says the same, however many steps it has. Only asked for once there is one.
-    fn first_fault(&self) -> Option<EvalError> {
+    fn first_fault(&self) -> Result<Option<EvalError>, EvalError> {
         let filled = self.fill_many.is_some() || self.fill_one.is_some();
-        let key = |row: &Row| signature(&row.labels, self.matching.on, &self.matching.labels);
-        let one_keys: Vec<Labels> = self.one.rows.iter().map(key).collect();
-        let many_keys: Vec<Labels> = self.many.rows.iter().map(key).collect();
+        let mut keys = self.keys();
+        let mut all = |grid: &Grid| -> Result<Vec<Labels>, EvalError> {
+            let mut all = Vec::with_capacity(grid.rows.len());
+            for row in &grid.rows {
+                keys.look(&row.labels)?;
+                all.push(self.key(row));
+                keys.keep(&all[all.len() - 1], 0)?;
+            }
+            Ok(all)
+        };
+        let (one_keys, many_keys) = (all(self.one)?, all(self.many)?);
+        let mut looks = Looks::new(self.many.budget());
         for step in (0..self.many.steps).filter(|&step| filled || (self.joins_at(step) && self.one.any_at(step))) {
+            looks.after(one_keys.len() + many_keys.len())?;
             let mut one_of: HashMap<&Labels, usize> = HashMap::new();
             for (i, key) in one_keys.iter().enumerate().filter(|&(i, _)| self.one.is_present(i, step)) {
                 if let Some(before) = one_of.insert(key, i) {
-                    return Some(self.duplicate(before, i));
+                    return Ok(Some(self.duplicate(before, i)));
                 }
             }
+            // Of one step: at most what the result would have held of it.
+            let mut held = self.keys();
             let mut met: HashMap<&Labels, HashSet<Labels>> = HashMap::new();
             for (i, key) in many_keys.iter().enumerate().filter(|&(i, _)| self.many.is_present(i, step)) {
                 let one = one_of.get(key).copied();
                 if one.is_none() && self.fill_one.is_none() {
                     continue;
                 }
+                held.look(&self.many.rows[i].labels)?;
                 let row = self.pair_row(Some(i), one);
                 let met = met.entry(key).or_default();
                 if self.matching.cardinality == Cardinality::OneToOne && !met.is_empty() {
-                    return Some(EvalError::execution(MANY_TO_ONE));
+                    return Ok(Some(EvalError::execution(MANY_TO_ONE)));
                 }
+                held.keep(&row.labels, 0)?;
                 if !met.insert(row.labels) {
-                    return Some(EvalError::execution(NOT_UNIQUE));
+                    return Ok(Some(EvalError::execution(NOT_UNIQUE)));
                 }
             }
         }
-        None
+        Ok(None)
     }
 
     fn duplicate(&self, first: usize, second: usize) -> EvalError {
@@ -191,7 +228,7 @@ impl Join<'_> {
                 looks.after(1)?;
             }
         }
-        let mut outputs = Outputs { rows: HashMap::new(), met: HashMap::new() };
+        let mut outputs = Outputs { keys: self.keys(), rows: HashMap::new(), met: HashMap::new() };
         let mut taken = vec![false; steps];
         for &many in &group.many {
             out.check()?;
@@ -234,6 +271,8 @@ impl Join<'_> {
         one: Option<usize>,
         out: &mut Grid,
     ) -> Result<usize, EvalError> {
+        let labels = many.map(|i| &self.many.rows[i].labels).or(one.map(|i| &self.one.rows[i].labels));
+        labels.map_or(Ok(()), |labels| outputs.keys.look(labels))?;
         let row = self.pair_row(many, one);
         let key = (row.labels.clone(), row.drop_name);
         if let Some(&at) = outputs.rows.get(&key) {
@@ -262,15 +301,12 @@ impl Join<'_> {
 
     /// A missing side has just the labels that had to match.
     fn pair_row(&self, many: Option<usize>, one: Option<usize>) -> Row {
-        let bare = |row: &Row| Row {
-            labels: signature(&row.labels, self.matching.on, &self.matching.labels),
-            drop_name: false,
-        };
+        let bare = |row: &Row| Row::made(self.key(row), false);
         match (many, one) {
             (Some(many), Some(one)) => self.result_row(&self.many.rows[many], Some(&self.one.rows[one])),
             (Some(many), None) => self.result_row(&self.many.rows[many], Some(&bare(&self.many.rows[many]))),
             (None, Some(one)) => self.result_row(&bare(&self.one.rows[one]), Some(&self.one.rows[one])),
-            (None, None) => Row { labels: Labels::empty(), drop_name: false },
+            (None, None) => Row::stored(Labels::empty()),
         }
     }
 
@@ -283,12 +319,12 @@ impl Join<'_> {
             let listed = |name: &str| self.matching.labels.iter().any(|l| l == name);
             labels = retain(&labels, |name| listed(name) == self.matching.on);
         }
-        for name in &self.matching.include {
-            let value = one.and_then(|row| row.labels.get(name)).unwrap_or("");
-            labels = with(&labels, name, value);
+        if !self.matching.include.is_empty() {
+            labels = with_each(&labels, &self.matching.include, one.map(|row| &row.labels));
         }
         // Arithmetic has taken the name already; one that is there now was asked for.
         let own_name = !self.operation.is_arithmetic() && !self.matching.include.iter().any(|l| l == METRIC_NAME);
-        Row { labels, drop_name: self.operation.return_bool || (own_name && many.drop_name) }
+        let made = many.made || is_another(&labels, &many.labels);
+        Row { labels, made, drop_name: self.operation.return_bool || (own_name && many.drop_name) }
     }
 }

@@ -1,13 +1,14 @@
 //! `and`, `or`, `unless`: which series have a counterpart.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use tidegauge_storage::model::Labels;
 
 use crate::limits::Budget;
 use crate::promql::eval::error::EvalError;
 use crate::promql::eval::grid::{ABSENT, Grid, is_absent};
-use crate::promql::eval::labels::signature;
+use crate::promql::eval::labels::{Keys, bytes_of, signature};
 use crate::promql::eval::looks::{Looks, PIECE, pieces};
 use crate::promql::parse::ast::Matching;
 
@@ -17,13 +18,14 @@ const UNMERGED_MIN: usize = 64;
 /// The values of `lhs` whose signature is present in `rhs` (`wanted`, that is `and`) or is not (`unless`).
 /// O(cells of both).
 pub(super) fn masked(mut lhs: Grid, rhs: &Grid, matching: &Matching, wanted: bool) -> Result<Grid, EvalError> {
-    let mut present = Present::default();
     let budget = rhs.budget();
+    let mut present = Present::new(budget, matching);
     for (row, values) in rhs.iter() {
-        present.add(signature(&row.labels, matching.on, &matching.labels), values, budget)?;
+        let key = present.key(&row.labels)?;
+        present.add(key, values, budget)?;
     }
     for i in 0..lhs.rows.len() {
-        let key = signature(&lhs.rows[i].labels, matching.on, &matching.labels);
+        let key = present.key(&lhs.rows[i].labels)?;
         present.mask(&key, lhs.row_mut(i), wanted, budget)?;
     }
     lhs.without_empty()
@@ -32,27 +34,30 @@ pub(super) fn masked(mut lhs: Grid, rhs: &Grid, matching: &Matching, wanted: boo
 /// `a or b or c`, operand by operand. O(cells of all of them), however many there are.
 pub(super) struct Union<'a> {
     all: Grid,
-    present: Present,
-    matching: &'a Matching,
+    present: Present<'a>,
     /// Rows when those of the same labels were last made one.
     merged: usize,
 }
 
 impl<'a> Union<'a> {
     pub(super) fn new(first: Grid, matching: &'a Matching) -> Result<Self, EvalError> {
-        let mut present = Present::default();
+        let mut present = Present::new(first.budget(), matching);
         for (row, values) in first.iter() {
-            present.add(signature(&row.labels, matching.on, &matching.labels), values, first.budget())?;
+            let key = present.key(&row.labels)?;
+            present.add(key, values, first.budget())?;
         }
-        Ok(Self { merged: first.rows.len(), all: first, present, matching })
+        Ok(Self { merged: first.rows.len(), all: first, present })
     }
 
     /// Adds what no series before has a counterpart for.
     pub(super) fn add(&mut self, mut more: Grid) -> Result<(), EvalError> {
-        let keys: Vec<Labels> = {
-            let key = |labels: &Labels| signature(labels, self.matching.on, &self.matching.labels);
-            more.rows.iter().map(|row| key(&row.labels)).collect()
-        };
+        let mut held = more.budget().hold_nothing();
+        let mut keys = Vec::with_capacity(more.rows.len());
+        for row in &more.rows {
+            let key = self.present.key(&row.labels)?;
+            held.grow(bytes_of(&key))?;
+            keys.push(key);
+        }
         // Series of one operand are no counterparts of each other.
         for (i, key) in keys.iter().enumerate() {
             self.present.mask(key, more.row_mut(i), false, self.all.budget())?;
@@ -83,14 +88,30 @@ impl<'a> Union<'a> {
 }
 
 /// For each signature, at which steps any series has it.
-#[derive(Default)]
-struct Present {
+struct Present<'a> {
+    matching: &'a Matching,
+    keys: Keys,
     steps: HashMap<Labels, Vec<bool>>,
 }
 
-impl Present {
+impl<'a> Present<'a> {
+    fn new(budget: &Budget, matching: &'a Matching) -> Self {
+        Self { matching, keys: Keys::new(budget, matching.labels.len()), steps: HashMap::new() }
+    }
+
+    fn key(&mut self, labels: &Labels) -> Result<Labels, EvalError> {
+        self.keys.look(labels)?;
+        Ok(signature(labels, self.matching.on, &self.matching.labels))
+    }
+
     fn add(&mut self, key: Labels, values: &[f64], budget: &Budget) -> Result<(), EvalError> {
-        let marks = self.steps.entry(key).or_insert_with(|| vec![false; values.len()]);
+        let marks = match self.steps.entry(key) {
+            Entry::Occupied(marks) => marks.into_mut(),
+            Entry::Vacant(place) => {
+                self.keys.keep(place.key(), values.len())?;
+                place.insert(vec![false; values.len()])
+            }
+        };
         for (marks, values) in marks.chunks_mut(PIECE).zip(pieces(values, budget)) {
             marks.iter_mut().zip(values?).for_each(|(mark, value)| *mark |= !is_absent(*value));
         }

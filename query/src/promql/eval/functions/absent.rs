@@ -43,7 +43,7 @@ fn where_empty(grid: &Grid, labels: Labels) -> Result<Grid, EvalError> {
         looks.after(grid.rows.len().max(1))?;
     }
     let mut out = grid.like(grid.steps)?;
-    out.push(Row { labels, drop_name: false }, &values)?;
+    out.push(Row::made(labels, false), &values)?;
     out.without_empty()
 }
 

@@ -25,7 +25,7 @@ impl Run<'_> {
         }
         let values = of_times(steps, self.holdings.budget(), |t| of(t.div_euclid(1_000_000_000)))?;
         let mut grid = self.grid(steps.count)?;
-        grid.push(Row { labels: Labels::empty(), drop_name: false }, &values)?;
+        grid.push(Row::stored(Labels::empty()), &values)?;
         Ok(grid)
     }
 }

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use tidegauge_storage::model::Labels;
 
 use super::buckets::{self, Bucket};
+use crate::limits::Held;
 use crate::promql::eval::annotations::{Forced, general};
 use crate::promql::eval::error::EvalError;
-use crate::promql::eval::grid::{ABSENT, Grid, Row, is_absent};
-use crate::promql::eval::labels::{retain, with};
+use crate::promql::eval::grid::{Grid, Rows, is_absent};
+use crate::promql::eval::labels::{Keys, retain, with};
 use crate::promql::eval::looks::Looks;
 use crate::promql::eval::run::{Run, string_of};
 use crate::promql::eval::times::Steps;
@@ -31,7 +32,7 @@ impl Run<'_> {
                 let lower = self.eval_scalar(&call.args[0], steps)?;
                 let upper = self.eval_scalar(&call.args[1], steps)?;
                 let grid = self.eval_vector(&call.args[2], steps)?;
-                let histograms = self.histograms(&grid, &call.args[2]);
+                let (histograms, _held) = self.histograms(&grid, &call.args[2])?;
                 let mut out = grid.like(steps.count)?;
                 self.each(&grid, &histograms, &mut out, None, |step, buckets| {
                     buckets::fraction(lower[step], upper[step], buckets)
@@ -41,7 +42,7 @@ impl Run<'_> {
             Function::HistogramQuantile => {
                 let q = self.quantile_argument(&call.args[0], steps)?;
                 let grid = self.eval_vector(&call.args[1], steps)?;
-                let histograms = self.histograms(&grid, &call.args[1]);
+                let (histograms, _held) = self.histograms(&grid, &call.args[1])?;
                 let mut out = grid.like(steps.count)?;
                 self.quantiles(&grid, &histograms, &mut out, &q, None, &call.args[1], steps)?;
                 Ok(out)
@@ -53,7 +54,7 @@ impl Run<'_> {
                     quantiles.push(self.quantile_argument(arg, steps)?);
                 }
                 let grid = self.eval_vector(&call.args[0], steps)?;
-                let histograms = self.histograms(&grid, &call.args[0]);
+                let (histograms, _held) = self.histograms(&grid, &call.args[0])?;
                 let mut out = grid.like(steps.count)?;
                 for q in &quantiles {
                     self.quantiles(&grid, &histograms, &mut out, q, Some(name), &call.args[0], steps)?;
@@ -73,11 +74,13 @@ impl Run<'_> {
         Ok(values)
     }
 
-    /// Which rows are buckets of the same histogram.
-    fn histograms(&self, grid: &Grid, arg: &Expr) -> Vec<Histogram> {
+    /// Which rows are buckets of the same histogram, and what their labels are charged with.
+    fn histograms(&self, grid: &Grid, arg: &Expr) -> Result<(Vec<Histogram>, Held), EvalError> {
         let mut at: HashMap<Labels, usize> = HashMap::new();
         let mut out: Vec<Histogram> = Vec::new();
+        let mut keys = Keys::new(self.holdings.budget(), 1);
         for (i, row) in grid.rows.iter().enumerate() {
+            keys.look(&row.labels)?;
             let bound = row.labels.get(BOUND).unwrap_or("");
             let Ok(value) = bound.parse::<f64>() else {
                 let mut text = format!("bucket label \"le\" is missing or has a malformed value of {bound:?}");
@@ -91,11 +94,12 @@ impl Run<'_> {
             let next = out.len();
             let i_of = *at.entry(labels.clone()).or_insert(next);
             if i_of == next {
+                keys.keep(&labels, size_of::<Histogram>())?;
                 out.push(Histogram { labels, rows: Vec::new() });
             }
             out[i_of].rows.push((value, i));
         }
-        out
+        Ok((out, keys.held()))
     }
 
     #[allow(clippy::too_many_arguments, reason = "two functions share it: one names its quantiles, one does not")]
@@ -155,7 +159,7 @@ impl Run<'_> {
         let mut buckets = Vec::new();
         let mut looks = Looks::new(grid.budget());
         for histogram in histograms {
-            let mut rows: Vec<(Labels, Vec<f64>)> = Vec::new();
+            let mut rows = Rows::new(out, true);
             let mut last: Option<(u64, usize)> = None;
             for step in 0..grid.steps {
                 looks.after(histogram.rows.len())?;
@@ -174,18 +178,14 @@ impl Run<'_> {
                             Some((name, q)) => with(&histogram.labels, name, &quantile_label(q[step])),
                             None => histogram.labels.clone(),
                         };
-                        rows.iter().position(|(l, _)| *l == labels).unwrap_or_else(|| {
-                            rows.push((labels, vec![ABSENT; grid.steps]));
-                            rows.len() - 1
-                        })
+                        looks.after(labels.encoded().len() / 16)?;
+                        rows.of(labels, out)?
                     }
                 };
                 last = Some((key, at));
-                rows[at].1[step] = value;
+                out.row_mut(at)[step] = value;
             }
-            for (labels, values) in rows {
-                out.push(Row { labels, drop_name: true }, &values)?;
-            }
+            rows.end(out)?;
         }
         Ok(())
     }

@@ -1,12 +1,15 @@
 //! `info`: labels of the info series about the same instance and job.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tidegauge_storage::model::{Labels, METRIC_NAME, MatchOp, Matcher};
 
+use crate::limits::Held;
 use crate::promql::eval::error::EvalError;
-use crate::promql::eval::grid::{ABSENT, Grid, Row, is_absent};
-use crate::promql::eval::labels::{shown, signature, with};
+use crate::promql::eval::grid::{Grid, Row, Rows, is_absent};
+use crate::promql::eval::labels::{Keys, shown, signature};
+use crate::promql::eval::looks::Looks;
 use crate::promql::eval::run::Run;
 use crate::promql::eval::selector::Wanted;
 use crate::promql::eval::times::Steps;
@@ -36,15 +39,20 @@ impl Run<'_> {
         let of_name = name_matchers(of_name)?;
         // Info series are not told about themselves.
         let is_info = |row: &Row| of_name.iter().all(|m| m.matches(row.labels.metric_name().unwrap_or("")));
-        let plain: Vec<bool> = base.rows.iter().map(is_info).collect();
+        let mut looks = Looks::new(base.budget());
+        let mut plain = Vec::with_capacity(base.rows.len());
+        for row in &base.rows {
+            looks.after(1 + row.labels.encoded().len() / 16)?;
+            plain.push(is_info(row));
+        }
         let infos = self.info_series(&call.args[0], &base, &plain, &of_name, &of_data, steps)?;
-        let groups = info_groups(&infos, &base)?;
+        let (groups, _held) = info_groups(&infos, &base)?;
         let enrich = Enrich { base: &base, infos: &infos, groups: &groups, of_data: &of_data };
         let mut out = base.like(steps.count)?;
         for (i, &plain) in plain.iter().enumerate() {
             match plain {
                 true => out.push(base.rows[i].clone(), base.row(i))?,
-                false => enrich.row(i, &mut out)?,
+                false => enrich.row(i, &mut out, &mut looks)?,
             }
         }
         out.merged()
@@ -138,27 +146,38 @@ fn name_matchers(mut asked: Vec<Matcher>) -> Result<Vec<Matcher>, EvalError> {
 }
 
 /// By metric name, in order, and by what the series are about.
-fn info_groups(infos: &Grid, base: &Grid) -> Result<InfoGroups, EvalError> {
+fn info_groups(infos: &Grid, base: &Grid) -> Result<(InfoGroups, Held), EvalError> {
     let identifying = IDENTIFYING.map(str::to_owned);
     let mut names = InfoGroups::new();
+    let mut at_name: HashMap<&str, usize> = HashMap::new();
+    let mut keys = Keys::new(infos.budget(), IDENTIFYING.len());
     for (i, row) in infos.rows.iter().enumerate() {
+        keys.look(&row.labels)?;
         let name = row.labels.metric_name().unwrap_or("");
-        let at = names.iter().position(|(n, _)| n == name).unwrap_or_else(|| {
+        let at = *at_name.entry(name).or_insert_with(|| {
             names.push((name.to_owned(), HashMap::new()));
             names.len() - 1
         });
         let key = signature(&row.labels, true, &identifying);
-        let group = names[at].1.entry(key).or_insert_with(|| InfoGroup { rows: Vec::new(), best: Vec::new() });
+        let group = match names[at].1.entry(key) {
+            Entry::Occupied(group) => group.into_mut(),
+            Entry::Vacant(place) => {
+                keys.keep(place.key(), size_of::<InfoGroup>() + infos.steps * size_of::<Option<usize>>())?;
+                place.insert(InfoGroup { rows: Vec::new(), best: Vec::new() })
+            }
+        };
         group.rows.push(i);
     }
     names.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut looks = Looks::new(infos.budget());
     for group in names.iter_mut().flat_map(|(_, groups)| groups.values_mut()) {
         for step in 0..infos.steps {
+            looks.after(group.rows.len())?;
             let best = latest(infos, &group.rows, step, || base.any_at(step))?;
             group.best.push(best);
         }
     }
-    Ok(names)
+    Ok((names, keys.held()))
 }
 
 /// The one with the latest sample.
@@ -192,57 +211,60 @@ struct Enrich<'a> {
 
 impl Enrich<'_> {
     /// One base series: a row for each set of labels that it had over time.
-    fn row(&self, i: usize, out: &mut Grid) -> Result<(), EvalError> {
+    fn row(&self, i: usize, out: &mut Grid, looks: &mut Looks<'_>) -> Result<(), EvalError> {
         let row = &self.base.rows[i];
         let about = signature(&row.labels, true, &IDENTIFYING.map(str::to_owned));
         let groups: Vec<&InfoGroup> = self.groups.iter().filter_map(|(_, groups)| groups.get(&about)).collect();
-        let mut rows: Vec<(Labels, Vec<f64>)> = Vec::new();
+        let mut rows = Rows::new(out, row.drop_name);
+        let mut held = out.budget().hold_nothing();
         let mut known: HashMap<Vec<Option<usize>>, Option<usize>> = HashMap::new();
         for (step, &value) in self.base.row(i).iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
+            looks.after(1 + groups.len())?;
             let chosen: Vec<Option<usize>> = groups.iter().map(|g| g.best[step]).collect();
             let at = match known.get(&chosen) {
                 Some(at) => *at,
                 None => {
-                    let at = self.labels(row, &chosen)?.map(|labels| {
-                        rows.iter().position(|(l, _)| *l == labels).unwrap_or_else(|| {
-                            rows.push((labels, vec![ABSENT; self.base.steps]));
-                            rows.len() - 1
-                        })
-                    });
+                    held.grow(size_of_val(&chosen[..]) as u64 + 64)?;
+                    let at = match self.labels(row, &chosen, looks)? {
+                        Some(labels) => Some(rows.of(labels, out)?),
+                        None => None,
+                    };
                     known.insert(chosen, at);
                     at
                 }
             };
             if let Some(at) = at {
-                rows[at].1[step] = value;
+                out.row_mut(at)[step] = value;
             }
         }
-        for (labels, values) in rows {
-            out.push(Row { labels, drop_name: row.drop_name }, &values)?;
-        }
-        Ok(())
+        rows.end(out)
     }
 
     /// The labels with those of the chosen info series; none if one that must be there is not.
-    fn labels(&self, row: &Row, chosen: &[Option<usize>]) -> Result<Option<Labels>, EvalError> {
+    fn labels(&self, row: &Row, chosen: &[Option<usize>], looks: &mut Looks<'_>) -> Result<Option<Labels>, EvalError> {
         if chosen.iter().all(Option::is_none) {
             return Ok(self.of_data.iter().all(Matcher::matches_empty).then(|| row.labels.clone()));
         }
-        let mut labels = row.labels.clone();
+        let own: BTreeMap<&str, &str> = row.labels.iter().collect();
+        let mut labels = own.clone();
+        let mut held = self.base.budget().hold_nothing();
         for &i in chosen.iter().flatten() {
-            for (name, value) in self.infos.rows[i].labels.iter().filter(|&(name, _)| name != METRIC_NAME) {
+            let info = &self.infos.rows[i].labels;
+            looks.after(1 + info.encoded().len() / 16 * (1 + self.of_data.len()))?;
+            held.grow(info.encoded().len() as u64)?;
+            for (name, value) in info.iter().filter(|&(name, _)| name != METRIC_NAME) {
                 if !self.of_data.is_empty() && !self.of_data.iter().any(|m| m.name() == name) {
                     continue;
                 }
-                if row.labels.get(name).is_some() {
+                if own.contains_key(name) {
                     continue;
                 }
-                if labels.get(name).is_some_and(|before| before != value) {
+                if labels.insert(name, value).is_some_and(|before| before != value) {
                     return Err(EvalError::Execution(format!("conflicting label: {name}")));
                 }
-                labels = with(&labels, name, value);
             }
         }
-        Ok(Some(labels))
+        let labels: Vec<(&str, &str)> = labels.into_iter().collect();
+        Ok(Some(Labels::from_sorted(&labels)))
     }
 }

@@ -1,9 +1,11 @@
 //! Labels made from labels.
 
+use std::collections::HashMap;
+
 use crate::limits::Matching;
 use crate::promql::eval::error::EvalError;
 use crate::promql::eval::grid::Grid;
-use crate::promql::eval::labels::with;
+use crate::promql::eval::looks::Looks;
 use crate::promql::eval::run::{Run, label_name_of, string_of};
 use crate::promql::eval::times::Steps;
 use crate::promql::parse::ast::{Call, Expr};
@@ -26,12 +28,14 @@ impl Run<'_> {
         let matching = Matching::new(budget);
         check_name("destination", "label_replace", &call.args[1])?;
         let mut grid = self.eval_vector(&call.args[0], steps)?;
-        for row in &mut grid.rows {
-            let value = row.labels.get(source).unwrap_or("");
-            // Each reference yields at most the whole value.
-            let references = replacement.matches('$').count();
-            let bytes_max = replacement.len().saturating_add(references.saturating_mul(value.len()));
-            let mut made = String::new();
+        let references = replacement.matches('$').count();
+        let mut looks = Looks::new(budget);
+        let mut made = String::new();
+        for i in 0..grid.rows.len() {
+            let labels = grid.rows[i].labels.clone();
+            looks.after(1 + (labels.encoded().len() + replacement.len()) / 16)?;
+            let value = labels.get(source).unwrap_or("");
+            made.clear();
             match &compiled {
                 None if value.is_empty() => made.push_str(replacement),
                 None => continue,
@@ -40,12 +44,14 @@ impl Run<'_> {
                         break;
                     }
                     let Some(captures) = compiled.regex().captures(value) else { continue };
-                    check_length("label_replace", bytes_max)?;
+                    // Each reference yields at most the whole value.
+                    check_length("label_replace", replacement.len().saturating_add(references * value.len()))?;
                     expand(compiled.regex(), &captures, replacement, &mut made);
+                    looks.after(made.len() / 16)?;
                 }
             }
-            row.labels = with(&row.labels, target, &made);
-            row.drop_name &= target != METRIC_NAME;
+            grid.set_label(i, target, &made)?;
+            grid.rows[i].drop_name &= target != METRIC_NAME;
         }
         matching.end()?;
         grid.merged()
@@ -53,19 +59,44 @@ impl Run<'_> {
 
     pub(super) fn label_join(&self, call: &Call, steps: Steps) -> Result<Grid, EvalError> {
         let [target, separator] = [1, 2].map(|i| string_of(&call.args[i]));
-        let sources: Vec<&str> = call.args[3..].iter().map(string_of).collect();
         for source in &call.args[3..] {
             check_name("source", "label_join", source)?;
         }
         check_name("destination", "label_join", &call.args[1])?;
+        let budget = self.holdings.budget();
+        // A source may be named thousands of times: each name is looked up once in a set.
+        let _held = budget.hold(call.args.len() as u64 * 64)?;
+        let mut places: HashMap<&str, usize> = HashMap::new();
+        let order: Vec<usize> = call.args[3..]
+            .iter()
+            .map(|source| {
+                let next = places.len();
+                *places.entry(string_of(source)).or_insert(next)
+            })
+            .collect();
         let mut grid = self.eval_vector(&call.args[0], steps)?;
-        for row in &mut grid.rows {
-            let values: Vec<&str> = sources.iter().map(|name| row.labels.get(name).unwrap_or("")).collect();
-            let bytes: usize = values.iter().map(|v| v.len() + separator.len()).sum();
-            check_length("label_join", bytes)?;
-            let joined = values.join(separator);
-            row.labels = with(&row.labels, target, &joined);
-            row.drop_name &= target != METRIC_NAME;
+        let mut looks = Looks::new(budget);
+        let mut joined = String::new();
+        for i in 0..grid.rows.len() {
+            let labels = grid.rows[i].labels.clone();
+            looks.after(1 + labels.encoded().len() / 16)?;
+            let mut values = vec![""; places.len()];
+            labels.iter().for_each(|(name, value)| {
+                if let Some(&at) = places.get(name) {
+                    values[at] = value;
+                }
+            });
+            joined.clear();
+            for (nth, &at) in order.iter().enumerate() {
+                let separator = if nth > 0 { separator } else { "" };
+                let more = separator.len() + values[at].len();
+                check_length("label_join", joined.len() + more)?;
+                looks.after(1 + more / 16)?;
+                joined.push_str(separator);
+                joined.push_str(values[at]);
+            }
+            grid.set_label(i, target, &joined)?;
+            grid.rows[i].drop_name &= target != METRIC_NAME;
         }
         grid.merged()
     }
@@ -76,7 +107,9 @@ fn check_length(function: &str, bytes: usize) -> Result<(), EvalError> {
     if bytes <= VALUE_BYTES_MAX {
         return Ok(());
     }
-    let why = format!("{function}() would make a label value of {bytes} bytes, at most {VALUE_BYTES_MAX} are allowed");
+    let why = format!(
+        "{function}() would make a label value of {bytes} bytes or more, at most {VALUE_BYTES_MAX} are allowed"
+    );
     Err(EvalError::Execution(why))
 }
 

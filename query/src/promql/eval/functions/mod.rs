@@ -107,7 +107,7 @@ impl Run<'_> {
     fn vector_of(&self, arg: &Expr, steps: Steps) -> Result<Grid, EvalError> {
         let values = self.eval_scalar(arg, steps)?;
         let mut grid = self.grid(steps.count)?;
-        grid.push(Row { labels: Labels::empty(), drop_name: false }, &values)?;
+        grid.push(Row::stored(Labels::empty()), &values)?;
         Ok(grid)
     }
 
