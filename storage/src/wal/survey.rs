@@ -10,8 +10,9 @@
 //!   epoch; if the frame before it is of another generation; or if nothing but deletes, which define nothing, lies
 //!   between it and such a one. Where none of these holds, files that are gone may have held the beginning.
 //! - SV5: The last flush is all there if its frames count up by one from such a beginning on, and where another opening
-//!   went on, if that began with a frame as far above all before it as an opening begins. So neither the end of an
-//!   opening is missing, nor one in between.
+//!   went on, if that began with a frame as far above all before it as an opening begins. Numbers begin with the flush's
+//!   first, or as far above that as an opening begins. So neither the first opening is missing, nor the end of one, nor
+//!   one in between.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -191,7 +192,7 @@ fn all_of(lives: &BTreeMap<u32, Life>, newest: &Range<SeqNo>) -> Option<u64> {
             let joins = match (next, before) {
                 (Some(next), _) => run.first == next,
                 // Between two openings lie numbers that nobody has.
-                (None, None) => run.begins_generation && (run.first_seq == newest.start || run.begins_opening()),
+                (None, None) => run.begins_generation && begins(run, newest.start),
                 (None, Some(before)) => run.begins_opening() && follows(greatest, run.first, opening - before),
             };
             if !joins || run.first_seq >= newest.end {
@@ -207,6 +208,12 @@ fn all_of(lives: &BTreeMap<u32, Life>, newest: &Range<SeqNo>) -> Option<u64> {
         before = next.map(|_| opening).or(before);
     }
     None
+}
+
+/// Whether nothing from `start` on was given before a run: it begins there, or with the first opening that gave anything.
+fn begins(run: &Run, start: SeqNo) -> bool {
+    let leap = run.first_seq.0.saturating_sub(start.0);
+    leap == 0 || (run.begins_opening() && leap.is_multiple_of(NUMBER_GAP))
 }
 
 /// Whether frame `first` is the first that one of the next `openings` gives, if `greatest` is the greatest there is
