@@ -55,14 +55,15 @@ pub(super) fn unnamed(
     Ok(all_unnamed(fs, dir, state)?.into_iter().find(|(_, info)| wanted(info)).map(|(path, _)| path))
 }
 
-/// All segments of this store that `state` does not name and that can be opened.
+/// All segments of this store that `state` does not name and that can be opened. A file of which the header says another
+/// number has been renamed: it may be one that is named, and tells nothing of the manifest.
 pub(super) fn all_unnamed(fs: &dyn Fs, dir: &Path, state: &State) -> Result<Vec<(PathBuf, SegmentInfo)>, OpenError> {
     let folder = dir.join("segments");
     let ids = ids(fs, dir)?.into_iter().filter(|id| !state.segments.contains_key(id));
     let open = |id| {
         let path = folder.join(file_name(id));
         let info = Segment::open(fs, &path).ok()?.info().clone();
-        (info.store_id == state.store_id).then_some((path, info))
+        (info.store_id == state.store_id && info.id == id).then_some((path, info))
     };
     Ok(ids.filter_map(open).collect())
 }

@@ -1,9 +1,10 @@
 //! Segments of flushes whose commit the manifest lost, and of whose samples the log has let go; or of a compaction of
 //! such.
 //!
-//! - OS1: One counts only if samples that the log is known to have lost have its numbers. A crash leaves none such: what a
-//!   flush writes is in the log until its commit is durable, or nobody was told that it is; and what a compaction writes
-//!   is of segments that the manifest names.
+//! - OS1: One counts only if samples that the log is known to have lost have its numbers, and if the log has let go of it:
+//!   of one of a flush it has no sample left, of a merged one not the first. What a crash leaves is no such thing, damage to
+//!   the log beside it or not: what a flush writes is in the log until its commit is durable, or nobody was told that it
+//!   is; and what a compaction writes is of segments that the manifest names.
 //! - OS2: It reaches above everything that is named: flushes are committed one after the other. One of a flush shares no
 //!   number with what is named (P9), and its samples are the last accepted there. A merged one may, if inputs of it are
 //!   named and still there: that is as if its compaction had been interrupted, and shows nothing twice (K1 of
@@ -55,7 +56,8 @@ pub(crate) fn orphan(fs: &dyn Fs, dir: &Path, state: &State) -> Result<Option<Pa
     let holes: Vec<_> = holes.collect();
     unnamed(fs, dir, state, |info| {
         let above = above(info);
-        holes.iter().any(|hole| above.start.max(hole.start) < above.end.min(hole.end))
+        let is_let_go = if info.level == 0 { first >= above.end } else { first > above.start };
+        is_let_go && holes.iter().any(|hole| above.start.max(hole.start) < above.end.min(hole.end))
     })
 }
 
@@ -202,33 +204,38 @@ mod tests {
         salvage_again_from_anywhere(&disk, |_, engine, stopped| assert!(contents(engine) == all, "{stopped}"));
     }
 
-    /// OS3: a strange segment amid the numbers that the log has does not stand in the log's way.
+    /// A strange segment amid the numbers that the log has does not stand in the log's way (OS3), and neither does what a
+    /// crash amid a flush leaves of it (OS1): with a damaged frame beside it the manifest was made anew, and all other late
+    /// samples of that flush were gone.
     #[test]
     fn a_segment_amid_what_the_log_has_is_set_aside() {
-        let (fs, mut all) = killed();
-        let state = Manifest::open_read_only(Arc::new(fs.clone()), "memory").unwrap().state().clone();
-        // A round is 1,200 samples; the log begins with the third, and its fourth frame is damaged.
-        let start = flushed_before(&state) + 2 * 1200;
-        let header = SegmentHeader {
-            store_id: state.store_id,
-            seq_range: SeqRange { start: SeqNo(start), end: SeqNo(start + 4 * 1200) },
-            opening: state.open_number,
-            ..SegmentHeader::default()
-        };
-        let mut writer = SegmentWriter::create(Arc::new(fs.clone()), Path::new("memory/segments"), 77, header).unwrap();
-        let labels = Labels::new([("__name__", "strange")], &LabelLimits::DEFAULT).unwrap();
-        let mut columns = Columns::default();
-        columns.push(1, 1.0);
-        writer.push_series(&labels, &columns, SeqNo(start)).unwrap();
-        writer.finish().unwrap();
-        damage_frame(&fs, 3);
-        let engine = try_open(&fs, Recovery::Salvage).unwrap();
-        all.retain(|(_, at), _| !(1_500_000..1_800_000).contains(at));
-        assert!(contents(&engine) == all, "{:?}", engine.recovery_report());
-        let report = engine.recovery_report();
-        assert!(report.quarantined.iter().any(|path| path.ends_with("000000000000004d.seg")));
-        // It has numbers of what is lost: that was not told.
-        let told = |note: &String| note.contains("4d.seg may hold samples that are lost");
-        assert!(report.notes.iter().any(told), "{:?}", report.notes);
+        for behind in [0, 2 * 1200] {
+            let (fs, mut all) = killed();
+            let state = Manifest::open_read_only(Arc::new(fs.clone()), "memory").unwrap().state().clone();
+            // A round is 1,200 samples; the log begins with the third, and its fourth frame is damaged.
+            let start = flushed_before(&state) + behind;
+            let header = SegmentHeader {
+                store_id: state.store_id,
+                seq_range: SeqRange { start: SeqNo(start), end: SeqNo(start + 4 * 1200) },
+                opening: state.open_number,
+                ..SegmentHeader::default()
+            };
+            let folder = Path::new("memory/segments");
+            let mut writer = SegmentWriter::create(Arc::new(fs.clone()), folder, 77, header).unwrap();
+            let labels = Labels::new([("__name__", "strange")], &LabelLimits::DEFAULT).unwrap();
+            let mut columns = Columns::default();
+            columns.push(1, 1.0);
+            writer.push_series(&labels, &columns, SeqNo(start)).unwrap();
+            writer.finish().unwrap();
+            damage_frame(&fs, 3);
+            let engine = try_open(&fs, Recovery::Salvage).unwrap();
+            all.retain(|(_, at), _| !(1_500_000..1_800_000).contains(at));
+            let report = engine.recovery_report();
+            assert!(contents(&engine) == all && !report.manifest_made_anew, "{report:?}");
+            assert!(report.quarantined.iter().any(|path| path.ends_with("000000000000004d.seg")));
+            // It has numbers of what is lost: that was not told.
+            let told = |note: &String| note.contains("4d.seg may hold samples that are lost");
+            assert!(report.notes.iter().any(told), "{:?}", report.notes);
+        }
     }
 }
