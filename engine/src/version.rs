@@ -8,6 +8,7 @@ use tidegauge_storage::model::{Labels, SeqNo, SeqRange, Tombstone};
 use tidegauge_storage::segment::Segment;
 use tidegauge_storage::source::{AgeMask, Mask, Masked, SampleSource};
 
+use crate::commit::Watermark;
 use crate::memtable::{Memtable, MemtableSource};
 use crate::registry::Registry;
 use crate::sync::{ArcCell, Mutex, Peeked};
@@ -56,6 +57,15 @@ impl Version {
     /// Whatever has a number below this one is in no memtable here.
     pub(crate) fn flushed_before(&self) -> u64 {
         self.sealed.iter().chain([&self.active]).map(|memtable| memtable.first_seq).min().unwrap_or(0)
+    }
+
+    /// Whatever has a number below this one, and is visible in `watermark` or behind it, is in no memtable here: also where
+    /// all is in segments, and only deletes have come since.
+    pub(crate) fn in_segments_below(&self, watermark: &Watermark) -> u64 {
+        let visible = watermark.seq();
+        // Behind that: what is visible has been counted.
+        let nothing_in_memory = self.sealed.is_empty() && self.active.samples() == 0;
+        if nothing_in_memory { visible.max(self.flushed_before()) } else { self.flushed_before() }
     }
 
     /// The number of the last delete at or above `since` that names a series with the labels that `labels` answers; 0

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::State;
-use tidegauge_storage::model::SeqNo;
+use tidegauge_storage::model::{SeqNo, Tombstone};
 use tidegauge_storage::segment::file_name;
 
 use crate::audit::{Act, Entry};
@@ -150,11 +150,15 @@ impl Drop for Cut<'_> {
 }
 
 impl Life {
-    /// What the manifest says now, but for deletes that were accepted behind what it has of samples (BK5).
+    /// What the manifest says now, but for deletes that were accepted behind what it has of samples, and with those of the
+    /// log that were accepted before (BK5).
     fn cut(&self, visible: u64) -> State {
         let manifest = self.manifest.lock().expect("manifest lock");
-        let end = self.core.versions.load().flushed_before().max(visible);
+        let version = self.core.versions.load();
+        let end = version.in_segments_below(&self.core.watermark).max(visible);
         let mut state = manifest.state().clone();
+        let logged = version.tombstones.iter().map(|t| (t.seq, Tombstone::clone(t)));
+        state.tombstones.extend(logged);
         state.tombstones.retain(|seq, _| seq.0 < end);
         state
     }

@@ -181,6 +181,21 @@ fn while_a_copy_is_made_compaction_carries_out_no_delete_that_it_lacks() {
     assert_eq!(engine.stats().segments, 0);
 }
 
+/// Deletes in a store that nobody pushes to waited for the end of a copy, and after 1,000 of them all were refused.
+#[test]
+fn while_a_copy_is_made_deletes_of_what_is_in_segments_are_carried_out_and_copied() {
+    let fs = SimFs::new();
+    let engine = open_in(&fs, "memory");
+    push(&engine, 0);
+    engine.flush().unwrap();
+    let (cut, visible) = Cut::begin(engine.life());
+    engine.delete("cpu{host=\"0\"}", TimeRange::ALL).unwrap();
+    assert_eq!(engine.life().cut(visible).tombstones.len(), 1, "all that was pushed before it is copied");
+    engine.compact().unwrap();
+    assert_eq!((engine.stats().tombstones, count_of(&engine)), (0, 200), "it is carried out");
+    drop(cut);
+}
+
 fn count_of(engine: &Engine) -> u64 {
     engine.count_matching("cpu", TimeRange::ALL).unwrap().samples
 }

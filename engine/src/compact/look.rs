@@ -173,7 +173,7 @@ fn settled(parts: &CompactorParts, version: &Version) -> Vec<Arc<Tombstone>> {
     let known = &manifest.state().tombstones;
     let flushed = match core.copies.load(Ordering::Relaxed) {
         0 => u64::MAX,
-        _ => version.flushed_before(),
+        _ => version.in_segments_below(&core.watermark),
     };
     let is_settled = |t: &&Arc<Tombstone>| t.seq.0 < flushed && (t.seq.0 < durable || known.contains_key(&t.seq));
     version.tombstones.iter().filter(is_settled).cloned().collect()
