@@ -112,6 +112,9 @@ impl Worker {
                 Err(PushError::StaleSeries) if !anew => {
                     (anew, all_due) = (true, false);
                     self.resolve_anew(at, stop);
+                    if stop.is_set() {
+                        return Ok(None);
+                    }
                 }
                 Err(PushError::TooFarAhead { series, max_ahead, .. }) if !all_due => {
                     all_due = true;

@@ -14,6 +14,8 @@ use tidegauge::SeriesId;
 /// Bytes of keys, and series, of one generation. There are two: with what finds a key some 76 MiB, for 400,000 series with
 /// labels of 150 bytes.
 const LIMITS: Limits = Limits { bytes: 32 << 20, series: 1 << 18 };
+/// A key that is not found after so many looks is not known. Half of the places are free: none by chance.
+const PROBES_MAX: usize = 256;
 /// Labels that are longer are resolved each time.
 pub(super) const KEY_BYTES_MAX: usize = 4 << 10;
 
@@ -28,7 +30,7 @@ struct Limits {
 #[derive(Default)]
 pub(crate) struct Known {
     generations: RwLock<Generations>,
-    /// Keyed anew in each process, and never told: nobody can choose labels that collide.
+    /// Keyed anew in each process. Whoever finds labels that collide all the same costs [`PROBES_MAX`] looks for each.
     hasher: RandomState,
     /// How often the old generation was of use.
     found_in_old: AtomicU64,
@@ -153,10 +155,15 @@ impl Generations {
         }
         if !self.young.has_room(key, self.limits) {
             // More series than there is room for, all in use: to learn each in turn would help none. So the old ones stay
-            // while they are found more often than others are missed.
+            // while they are found more often than others are missed, of late.
             self.passed_over += 1;
-            let in_use = !self.old.entries.is_empty() && self.passed_over <= found_in_old.load(Ordering::Relaxed);
+            let found = found_in_old.load(Ordering::Relaxed).min(2 * self.limits.series as u64);
+            let in_use = !self.old.entries.is_empty() && self.passed_over <= found;
             if in_use {
+                if self.passed_over >= self.limits.series as u64 {
+                    found_in_old.store(found - self.passed_over, Ordering::Relaxed);
+                    self.passed_over = 0;
+                }
                 return;
             }
             self.old = std::mem::take(&mut self.young);
@@ -170,14 +177,13 @@ impl Generations {
 impl Generation {
     fn find(&self, hash: u32, key: &[u8]) -> Option<usize> {
         let mask = self.places.len().checked_sub(1)?;
-        let mut place = hash as usize & mask;
-        loop {
-            let at = (self.places[place] as usize).checked_sub(1)?;
+        for probe in 0..PROBES_MAX {
+            let at = (self.places[(hash as usize + probe) & mask] as usize).checked_sub(1)?;
             if self.entries[at].hash == hash && self.key(at) == key {
                 return Some(at);
             }
-            place = (place + 1) & mask;
         }
+        None
     }
 
     fn key(&self, at: usize) -> &[u8] {
@@ -205,11 +211,12 @@ impl Generation {
 
     fn place(&mut self, at: usize) {
         let mask = self.places.len() - 1;
-        let mut place = self.entries[at].hash as usize & mask;
-        while self.places[place] != 0 {
-            place = (place + 1) & mask;
+        let first = self.entries[at].hash as usize;
+        let mut places = (0..PROBES_MAX).map(|probe| (first + probe) & mask);
+        // Too many collide: it is not found, and goes with its generation.
+        if let Some(free) = places.find(|place| self.places[*place] == 0) {
+            self.places[free] = at as u32 + 1;
         }
-        self.places[place] = at as u32 + 1;
     }
 }
 
@@ -244,6 +251,35 @@ mod tests {
     fn ids() -> [SeriesId; 2] {
         let engine = Engine::in_memory().unwrap();
         ["a", "b"].map(|name| engine.series(&[("__name__", name)]).unwrap())
+    }
+
+    /// However often they were found while they lived: what is dead makes room before long.
+    #[test]
+    fn old_keys_that_nobody_asks_for_any_more_go() {
+        let [a, b] = ids();
+        let known = known(Limits { bytes: 1000, series: 4 });
+        learn(&known, (0..8).map(key), a);
+        for _ in 0..10_000 {
+            assert_eq!(known.lookup().find(&key(0)), Some(a));
+        }
+        let missed = (1..100).find(|_| {
+            learn(&known, [key(9)], b);
+            known.lookup().find(&key(9)).is_some()
+        });
+        assert!(missed.is_some_and(|times| (4..=9).contains(&times)), "{missed:?}");
+        assert_eq!(known.lookup().find(&key(0)), None);
+    }
+
+    /// Keys of one hash take a bounded number of looks each, and no more memory than others.
+    #[test]
+    fn keys_that_collide_are_unknown_rather_than_slow() {
+        let [a, _] = ids();
+        let (mut generation, limits) = (Generation::default(), LIMITS);
+        (0..PROBES_MAX + 50).for_each(|of| generation.insert(7, &key(of), a, limits));
+        let found = (0..PROBES_MAX + 50).filter(|of| generation.find(7, &key(*of)).is_some()).count();
+        assert_eq!(found, PROBES_MAX);
+        generation.insert(1 << 30, &key(9_999), a, limits);
+        assert!(generation.find(1 << 30, &key(9_999)).is_some());
     }
 
     #[test]
