@@ -179,6 +179,7 @@ impl<'a> Replayer<'a> {
                 if samples.is_empty() {
                     return Ok(());
                 }
+                self.begin_no_lower(first_seq);
                 for (sample, seq) in samples.iter().zip(first_seq..) {
                     match self.defined.get(sample.series) {
                         Some(slot) => self.batch.push(SeriesSample(WalSample { series: slot, ..*sample })),
@@ -205,11 +206,23 @@ impl<'a> Replayer<'a> {
     /// is replayed over itself.
     fn begin_at(&mut self, seq: u64) {
         if self.added.samples == 0 && seq < self.applier.active().first_seq {
-            let next = Memtable::new(self.applier.active().generation + 1, seq);
-            self.applier.rotate(Arc::new(next));
-            drop(self.applier.closed());
-            self.added.end_seq = seq;
+            self.begin_anew(seq);
         }
+    }
+
+    /// A memtable begins with its first sample: numbers below that are of deletes, and a segment that claims them looks as
+    /// if the log had not all of it (SV5 of the WAL's survey).
+    fn begin_no_lower(&mut self, seq: u64) {
+        if self.added.samples == 0 && self.applier.active().first_seq < seq {
+            self.begin_anew(seq);
+        }
+    }
+
+    fn begin_anew(&mut self, seq: u64) {
+        let next = Memtable::new(self.applier.active().generation + 1, seq);
+        self.applier.rotate(Arc::new(next));
+        drop(self.applier.closed());
+        self.added.end_seq = seq;
     }
 
     fn enter(&mut self, generation: GenerationId) {
