@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tidegauge_storage::fs::Fs;
@@ -22,6 +21,7 @@ use crate::gate::Shortage;
 use crate::options::{Builder, Durability, Level};
 use crate::pace::Pace;
 use crate::recovery::Recovery;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::verify::verify_on;
 
 const COPY: &str = "copies/one";

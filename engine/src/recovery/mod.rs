@@ -49,6 +49,8 @@ mod manifest_tests;
 #[cfg(test)]
 mod mend_tests;
 #[cfg(test)]
+mod named_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod unfinished_tests;

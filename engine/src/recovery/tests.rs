@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
-use tidegauge_storage::manifest::{ManifestError, Retention, RetentionRule};
+use tidegauge_storage::manifest::ManifestError;
 use tidegauge_storage::model::{TimeRange, Timestamp};
 use tidegauge_storage::source::{Columns, ReadError};
 use tidegauge_storage::wal::WalError;
@@ -297,76 +297,6 @@ fn p5_salvage_says_where_a_lost_frame_of_the_log_shows_older_values_again() {
         assert_eq!(said, older, "{older}, {flushed}: {report:?}");
         let shown = contents(&engine).contains_key(&("cpu{host=\"0\"}".to_owned(), 0));
         assert_eq!(shown, older, "{older}, {flushed}: the value of the first round");
-    }
-}
-
-/// A segment that was renamed passed for what compaction had put in its own place: a sound manifest was made anew, rules of
-/// retention went with it, and what was lost was a note.
-#[test]
-fn p5_a_segment_that_was_renamed_is_missing_and_the_manifest_is_sound() {
-    let fs = SimFs::new();
-    let engine = try_open(&fs, Recovery::Strict).unwrap();
-    let rule = RetentionRule { matchers: Vec::new(), max_age: Some(Duration::from_secs(3_155_760_000)) };
-    engine.set_retention(Retention { rules: vec![rule], max_bytes: None }).unwrap();
-    (0..2).for_each(|round| push(&engine, round));
-    engine.flush().unwrap();
-    push(&engine, 2);
-    let retention = engine.retention();
-    engine.close().unwrap();
-    let folder = Path::new("memory/segments");
-    let mut names = fs.list(folder).unwrap();
-    names.sort();
-    let renamed = folder.join("00000000ffffffff.seg");
-    fs.rename(&folder.join(&names[0]), &renamed).unwrap();
-    let engine = try_open(&fs, Recovery::Salvage).unwrap();
-    let report = engine.recovery_report();
-    assert!(!report.manifest_made_anew && engine.retention() == retention, "{report:?}");
-    let [lost] = &report.lost[..] else { panic!("{report:?}") };
-    assert_eq!(lost.samples, Some(2400));
-    assert_eq!(quarantined(&fs).len(), 1, "it is kept");
-    assert_eq!(contents(&engine).len(), 1200);
-}
-
-/// A sound segment in the place of another, of this store or of another one, was shown as if it were the one that the
-/// manifest names: what that one held was gone without a word.
-#[test]
-fn p5_a_segment_that_is_not_the_one_named_is_refused() {
-    let open = |fs: &SimFs, read_only: bool| {
-        let durability = Durability::Interval(Duration::from_millis(5));
-        let builder = Builder::new(None).durability(durability).background_compaction(false);
-        let mut builder = builder.read_only(read_only);
-        builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
-        builder.open()
-    };
-    let (store, other) = (SimFs::new(), SimFs::new());
-    for fs in [&store, &other] {
-        let engine = open(fs, false).unwrap();
-        for round in 0..2 {
-            push(&engine, round);
-            engine.flush().unwrap();
-        }
-        engine.close().unwrap();
-    }
-    let folder = Path::new("memory/segments");
-    let mut names = store.list(folder).unwrap();
-    names.sort();
-    let [first, second] = &names[..] else { panic!("{names:?}") };
-    for (from, name) in [(&store, second), (&other, first)] {
-        let (fs, named) = (store.kill(), folder.join(first));
-        let bytes = from.map(&folder.join(name)).unwrap().to_vec();
-        fs.remove(&named).unwrap();
-        fs.create(&named).unwrap().write_all_at(0, &bytes).unwrap();
-        let before = stored(&fs);
-        for read_only in [true, false] {
-            let refused = open(&fs, read_only).expect_err("it is another segment").to_string();
-            assert!(refused.contains(first.as_str()) && refused.contains("another"), "{refused}");
-        }
-        let after = stored(&fs);
-        let kept = |(path, bytes): (&PathBuf, &Vec<u8>)| path.ends_with("LOCK") || after.get(path) == Some(bytes);
-        assert!(before.iter().all(kept), "a refused opening changes nothing");
-        let engine = try_open(&fs, Recovery::Salvage).unwrap();
-        assert_eq!(contents(&engine).len(), 1200, "the other one is whole");
-        assert_eq!(engine.recovery_report().lost.len(), 1);
     }
 }
 
