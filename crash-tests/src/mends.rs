@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tidegauge::{Durability, Engine, Level, OpenError, Recovery, SeriesSample, Timestamp};
 use tidegauge_storage::fs::Fs;
-use tidegauge_storage::fs::sim::{Random, SimFs, SyncSite};
+use tidegauge_storage::fs::sim::{SimFs, SyncSite};
 use tidegauge_storage::manifest::ManifestError;
 
 use crate::oracle::Found;
@@ -107,9 +107,8 @@ fn watch(fs: &SimFs, site: fn() -> SyncSite) {
 
 /// A workload on a disk that was watched. `judge` sees what a power loss left, and how many steps were taken.
 fn workload(name: &str, fs: &SimFs, judge: impl Fn(&SimFs, u64) -> Result<(), String> + 'static) -> Workload {
-    let judge: Judge =
-        Box::new(move |timeline, choice| judge(&timeline.power_loss(&mut Random::new(choice)), timeline.at()));
-    Workload { name: name.to_owned(), timeline: fs.timeline(), choices: CHOICES, judge }
+    let judge: Judge = Box::new(move |timeline, choose, _| judge(&timeline.power_loss(choose), timeline.at()));
+    Workload { name: name.to_owned(), timeline: fs.timeline(), choices: CHOICES, alone: true, judge }
 }
 
 /// Everything in the store of an engine, which is killed for it.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidegauge::Durability;
-use tidegauge_storage::fs::sim::{Random, SyncSite, Timeline};
+use tidegauge_storage::fs::sim::{AllBut, Choose, Random, SyncSite, Timeline};
 
 use crate::campaign::{Recorded, record};
 use crate::examine::{Counts, Depth, lose_power};
@@ -16,6 +16,11 @@ use crate::script::{Rng, Script, Step};
 
 /// Random workloads besides the short ones.
 const WORKLOADS: u64 = 8;
+/// Choices of each kind that lose, or leave, one thing alone: the names come first.
+const ALONE: u64 = 8;
+/// A site that nobody missed is gone through again with so many times the choices: which are drawn depends on how threads
+/// raced, and some windows are narrow.
+const AGAIN: u64 = 8;
 /// Crash points for each that is opened twice.
 const TWICE_ONE_IN: u64 = 8;
 
@@ -66,14 +71,18 @@ pub struct Workload {
     pub name: String,
     /// Its disk, at the beginning.
     pub timeline: Timeline,
-    /// Choices of what was not synced, at each step.
+    /// Choices of what was not synced by chance, at each step.
     pub choices: u64,
-    /// Loses power at the timeline's present step, with the choice of a seed, and says what is wrong then.
+    /// Whether each of the first things that may be lost is also lost, and left, alone: no matter of chance, and many
+    /// choices.
+    pub alone: bool,
+    /// Loses power at the timeline's present step, with a choice, and says what is wrong then. What else is drawn goes by
+    /// a seed.
     pub judge: Judge,
 }
 
 /// See [`Workload::judge`].
-pub type Judge = Box<dyn Fn(&Timeline, u64) -> Result<(), String>>;
+pub type Judge = Box<dyn Fn(&Timeline, &mut dyn Choose, u64) -> Result<(), String>>;
 
 impl Workload {
     /// A script that was run.
@@ -81,28 +90,46 @@ impl Workload {
     pub fn of(script: &Script, recorded: Recorded) -> Self {
         let Recorded { timeline, history, .. } = recorded;
         let (durability, counts, shallow) = (script.durability, Counts::default(), Depth::shallow(TWICE_ONE_IN));
-        let judge = move |timeline: &Timeline, choice: u64| {
-            let (mut choose, mut rng) = (Random::new(choice), Rng(choice));
-            let lost = lose_power(timeline, &history, &mut choose, durability, &mut rng, shallow, &counts);
+        let judge = move |timeline: &Timeline, choose: &mut dyn Choose, seed: u64| {
+            let lost = lose_power(timeline, &history, choose, durability, &mut Rng(seed), shallow, &counts);
             lost.map_err(|violation| violation.what)
         };
-        Self { name: format!("workload {}", script.seed), timeline, choices: 4, judge: Box::new(judge) }
+        Self { name: format!("workload {}", script.seed), timeline, choices: 4, alone: false, judge: Box::new(judge) }
+    }
+
+    /// What is wrong at the timeline's present step, with any choice; `times` as many by chance.
+    fn wrong_now(&self, timeline: &Timeline, times: u64, rng: &mut Rng) -> Option<Noticed> {
+        let judged = |choose: &mut dyn Choose, seed| {
+            let what = (self.judge)(timeline, choose, seed).err()?;
+            Some(Noticed { workload: self.name.clone(), step: timeline.at(), what })
+        };
+        let alone = 0..if self.alone { ALONE } else { 0 };
+        let mut alone = alone.flat_map(|nth| [AllBut::lost(nth), AllBut::left(nth)]);
+        let noticed = alone.find_map(|mut one| judged(&mut one, 0));
+        noticed.or_else(|| {
+            (0..times * self.choices).find_map(|_| {
+                let seed = rng.draw();
+                judged(&mut Random::new(seed), seed)
+            })
+        })
     }
 
     /// Whether anything is wrong on a disk that ignores some of its syncs. As long as none of these came, it is as any
     /// other disk.
     #[must_use]
     pub fn notice(&self, ignored: impl Fn(&str) -> bool) -> Option<Noticed> {
+        self.notice_in(1, ignored)
+    }
+
+    fn notice_in(&self, times: u64, ignored: impl Fn(&str) -> bool) -> Option<Noticed> {
         let mut timeline = self.timeline.clone();
         let mut rng = Rng(timeline.end());
         let mut differs = false;
         while !timeline.is_over() {
             differs |= timeline.next_site().is_some_and(&ignored);
             timeline.advance_ignoring(&ignored);
-            for _ in 0..if differs { self.choices } else { 0 } {
-                if let Err(what) = (self.judge)(&timeline, rng.draw()) {
-                    return Some(Noticed { workload: self.name.clone(), step: timeline.at(), what });
-                }
+            if differs && let Some(noticed) = self.wrong_now(&timeline, times, &mut rng) {
+                return Some(noticed);
             }
         }
         None
@@ -114,10 +141,8 @@ impl Workload {
         let (mut timeline, mut rng) = (self.timeline.clone(), Rng(self.timeline.end()));
         while !timeline.is_over() {
             timeline.advance();
-            for _ in 0..self.choices {
-                if let Err(what) = (self.judge)(&timeline, rng.draw()) {
-                    return Some(Noticed { workload: self.name.clone(), step: timeline.at(), what });
-                }
+            if let Some(noticed) = self.wrong_now(&timeline, 1, &mut rng) {
+                return Some(noticed);
             }
         }
         None
@@ -178,7 +203,9 @@ pub fn miss_each_sync(seed: u64) -> Result<Vec<Missed>, Stopped> {
         }
     }
     let miss = |(site, (times, of)): (SyncSite, (usize, BTreeSet<usize>))| {
-        let noticed = of.into_iter().find_map(|nth| workloads[nth].notice(|asking| asking == &*site));
+        let noticed = [1, AGAIN]
+            .into_iter()
+            .find_map(|more| of.iter().find_map(|nth| workloads[*nth].notice_in(more, |asking| asking == &*site)));
         Missed { site, times, noticed }
     };
     Ok(sites.into_iter().map(miss).collect())

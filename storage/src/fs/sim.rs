@@ -21,7 +21,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use choice::{Choose, Every, Random};
+pub use choice::{AllBut, Choose, Every, Random};
 pub use timeline::{NameStep, Timeline};
 
 use super::{Fs, FsFile, Map};

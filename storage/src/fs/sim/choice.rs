@@ -64,6 +64,40 @@ impl Choose for Random {
     }
 }
 
+/// All the newest and one the oldest, or the other way about, by pages: what breaks where a single sync is missing is
+/// mostly one thing that is lost alone, or alone is left.
+#[derive(Clone, Copy, Debug)]
+pub struct AllBut {
+    nth: u64,
+    lost: bool,
+    turn: u64,
+}
+
+impl AllBut {
+    /// All are left but the `nth`, from 0.
+    #[must_use]
+    pub fn lost(nth: u64) -> Self {
+        Self { nth, lost: true, turn: 0 }
+    }
+
+    /// All are lost but the `nth`, from 0.
+    #[must_use]
+    pub fn left(nth: u64) -> Self {
+        Self { nth, lost: false, turn: 0 }
+    }
+}
+
+impl Choose for AllBut {
+    fn begin(&mut self) -> u64 {
+        PAGE
+    }
+
+    fn pick(&mut self, n: u64) -> u64 {
+        self.turn += 1;
+        if (self.turn - 1 == self.nth) == self.lost { 0 } else { n - 1 }
+    }
+}
+
 /// Every choice there is, one after the other, by pages.
 ///
 /// Each pass over the unsynced takes one path; [`more`](Self::more) goes on to the next.

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use super::*;
 
@@ -253,6 +254,24 @@ fn every_choice_is_each_combination_once() {
     }
     // Three states of the first page, two of the second, three lengths.
     assert_eq!(seen.len(), 3 * 2 * 3);
+}
+
+#[test]
+fn one_name_is_lost_or_left_alone() {
+    let fs = SimFs::new();
+    for name in ["a", "b", "c"] {
+        fs.create(Path::new(name)).unwrap();
+    }
+    fs.record();
+    let timeline = fs.timeline();
+    let names = |mut choose: AllBut| -> Vec<PathBuf> {
+        timeline.power_loss(&mut choose).files().into_iter().map(|(path, _)| path).collect()
+    };
+    let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
+    assert_eq!(names(AllBut::lost(1)), paths(&["a", "c"]));
+    assert_eq!(names(AllBut::left(1)), paths(&["b"]));
+    assert_eq!(names(AllBut::lost(9)), paths(&["a", "b", "c"]), "there is none to lose");
+    assert_eq!(names(AllBut::left(9)), paths(&[]), "nor to leave");
 }
 
 #[test]
