@@ -127,7 +127,7 @@ pub struct Report {
     pub series_registered_meanwhile: u64,
     /// As [`scan_samples_per_s`](Self::scan_samples_per_s), on one thread.
     pub scan_one_core_samples_per_s: f64,
-    /// Samples over the median of Q5, which asks for their count and then for their sum: where statistics of chunks answer,
+    /// Samples over the median of Q5, which asks for their count and their sum in one pass: where statistics of chunks answer,
     /// they need not be read.
     pub q5_samples_per_s: f64,
     /// Samples a second of one thread where values are encoded for the archive: the median of five.

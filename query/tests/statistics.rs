@@ -13,7 +13,7 @@ use common::told::{compare_promql, promql};
 use common::{OddSource, Pairs, labels, range, snapshot};
 use proptest::prelude::*;
 use rayon::ThreadPoolBuilder;
-use tidegauge_query::{Aggregate, Budget, QueryLimits, ScanStats, Selection, Table};
+use tidegauge_query::{Aggregate, Aggregation, Budget, QueryLimits, ScanStats, Selection, Table};
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
 use tidegauge_storage::model::{Labels, Matcher, SeqNo, TimeRange, Timestamp, Tombstone};
@@ -31,15 +31,35 @@ const ALL: [Aggregate; 8] = [
     Aggregate::Rate,
 ];
 
+/// What is asked in one pass, beside each aggregate alone.
+const TOGETHER: [&[Aggregate]; 5] = [
+    &[Aggregate::Sum, Aggregate::Count],
+    &[Aggregate::Avg, Aggregate::Max, Aggregate::Min],
+    &[Aggregate::Last, Aggregate::Count, Aggregate::First, Aggregate::Last],
+    &[Aggregate::Rate, Aggregate::Sum],
+    &ALL,
+];
+
 fn ask(snapshot: &Snapshot, aggregate: Aggregate, every: Option<i64>, by: Option<&[&str]>, range: TimeRange) -> Table {
-    let mut asked = Selection::new(snapshot, &[]).unwrap().range(range).aggregate(aggregate);
+    asked(snapshot, &[aggregate], every, by, range).run().unwrap()
+}
+
+fn asked(
+    snapshot: &Snapshot,
+    aggregates: &[Aggregate],
+    every: Option<i64>,
+    by: Option<&[&str]>,
+    range: TimeRange,
+) -> Aggregation {
+    let first = Selection::new(snapshot, &[]).unwrap().range(range).aggregate(aggregates[0]);
+    let mut asked = aggregates[1..].iter().fold(first, |asked, &aggregate| asked.and(aggregate));
     if let Some(every) = every {
         asked = asked.every(Duration::from_nanos(every as u64));
     }
     if let Some(by) = by {
         asked = asked.group_by(by.iter().copied());
     }
-    asked.run().unwrap()
+    asked
 }
 
 /// The same, but for the last bits of compensated sums.
@@ -49,17 +69,30 @@ fn same(aggregate: Aggregate, a: f64, b: f64) -> bool {
     a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()) || (is_sum && close())
 }
 
+fn same_tables(aggregate: Aggregate, a: &Table, b: &Table, context: &str) {
+    assert_eq!(a.series.len(), b.series.len(), "{aggregate:?} {context}");
+    for (a, b) in a.series.iter().zip(&b.series) {
+        assert_eq!((&a.labels, &a.timestamps), (&b.labels, &b.timestamps), "{aggregate:?} {context}");
+        for (at, (a, b)) in b.timestamps.iter().zip(a.values.iter().zip(&b.values)) {
+            assert!(same(aggregate, *a, *b), "{aggregate:?} {context} at {at}: {a} instead of {b}");
+        }
+    }
+}
+
 fn compare(with: &Snapshot, without: &Snapshot, every: Option<i64>, range: TimeRange) {
     for aggregate in ALL {
         for by in [None, Some(&["host"][..]), Some(&[])] {
             let (a, b) = (ask(with, aggregate, every, by, range), ask(without, aggregate, every, by, range));
-            let context = || format!("{aggregate:?} by {by:?} every {every:?} in {range:?}");
-            assert_eq!(a.series.len(), b.series.len(), "{}", context());
-            for (a, b) in a.series.iter().zip(&b.series) {
-                assert_eq!((&a.labels, &a.timestamps), (&b.labels, &b.timestamps), "{}", context());
-                for (at, (a, b)) in b.timestamps.iter().zip(a.values.iter().zip(&b.values)) {
-                    assert!(same(aggregate, *a, *b), "{} at {at}: {a} instead of {b}", context());
-                }
+            same_tables(aggregate, &a, &b, &format!("by {by:?} every {every:?} in {range:?}"));
+        }
+    }
+    for aggregates in TOGETHER {
+        for by in [None, Some(&["host"][..]), Some(&[])] {
+            let context = format!("of {aggregates:?} by {by:?} every {every:?} in {range:?}");
+            let tables = asked(with, aggregates, every, by, range).run_each().unwrap();
+            assert_eq!(tables.len(), aggregates.len(), "{context}");
+            for (&aggregate, table) in aggregates.iter().zip(&tables) {
+                same_tables(aggregate, table, &ask(without, aggregate, every, by, range), &context);
             }
         }
     }

@@ -111,17 +111,15 @@ impl Asked<'_> {
     fn q5(&self) -> Result<(Latency, bool), Error> {
         let snapshot = self.engine.snapshot();
         let all = select(&snapshot, &[])?;
-        let ask = |_| {
-            let count = all.clone().aggregate(Aggregate::Count).group_all().run()?;
-            Ok((count, all.clone().aggregate(Aggregate::Sum).group_all().run()?))
-        };
+        let ask = |_| Ok(all.clone().aggregate(Aggregate::Count).and(Aggregate::Sum).group_all().run_each()?);
         let one = |table: &Table| match table.series.as_slice() {
             [all] if all.values.len() == 1 => Some(all.values[0]),
             _ => None,
         };
-        timed(self.times, ask, |_, (count, sum)| {
+        timed(self.times, ask, |_, tables| {
+            let [count, sum] = tables.as_slice() else { return false };
             let right = |sum: f64| close(sum, self.expected.sum.total(), 1e-9);
-            one(&count) == Some(self.expected.count as f64) && one(&sum).is_some_and(right)
+            one(count) == Some(self.expected.count as f64) && one(sum).is_some_and(right)
         })
     }
 

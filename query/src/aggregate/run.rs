@@ -11,7 +11,7 @@ use tidegauge_storage::model::Labels;
 use super::fold::Fold;
 use super::group::{Grouping, Groups, join};
 use super::scan::{Asked, Partials, Scan};
-use super::{ResultSeries, Table};
+use super::{Aggregate, ResultSeries, Table};
 use crate::limits::Budget;
 use crate::parallel::chunks_with;
 use crate::{QueryError, Selection};
@@ -25,18 +25,19 @@ const CHUNKS_OF_A_WAVE: usize = 8;
 /// fewer is followed by one twice as long: each join leaves threads without work, which must be woken again.
 const WINDOWS_OF_A_WAVE: usize = 1 << 16;
 
-pub(super) fn table<F: Fold>(
+/// A table of each of the aggregates, which `F` tells.
+pub(super) fn tables<F: Fold>(
     selection: &Selection,
     asked: Asked,
     grouping: &Grouping,
+    aggregates: &[Aggregate],
     budget: &Budget,
-) -> Result<Table, QueryError> {
+) -> Result<Vec<Table>, QueryError> {
     budget.check()?;
-    let series = match grouping {
-        Grouping::Series => each::<F>(selection, asked, budget)?,
-        Grouping::By(names) => grouped::<F>(selection, asked, names, budget)?,
-    };
-    Ok(Table { series })
+    match grouping {
+        Grouping::Series => each::<F>(selection, asked, aggregates, budget),
+        Grouping::By(names) => grouped::<F>(selection, asked, names, aggregates, budget),
+    }
 }
 
 fn chunk_of(selection: &Selection) -> usize {
@@ -55,24 +56,34 @@ fn end<F: Fold>((mut scan, _): Scratch<'_, F>) -> Result<(), QueryError> {
 }
 
 /// Each series its own answer.
-fn each<F: Fold>(selection: &Selection, asked: Asked, budget: &Budget) -> Result<Vec<ResultSeries>, QueryError> {
+fn each<F: Fold>(
+    selection: &Selection,
+    asked: Asked,
+    aggregates: &[Aggregate],
+    budget: &Budget,
+) -> Result<Vec<Table>, QueryError> {
     let one = |(scan, partials): &mut Scratch<'_, F>, series: Range<usize>| {
         let mut held = budget.hold(0)?;
-        let mut answers = Vec::new();
+        let mut answers = Answers::new(aggregates);
         for i in series {
             partials.clear();
             scan.series::<F>(selection.series(i), asked, partials)?;
             if !partials.windows.is_empty() {
-                held.grow((size_of::<ResultSeries>() + partials.windows.len() * 16) as u64)?;
-                answers.push(answer::<F>(selection.labels(i), partials));
+                let answer = size_of::<ResultSeries>() + partials.windows.len() * 16;
+                held.grow((aggregates.len() * answer) as u64)?;
+                answers.add::<F>(selection.labels(i), partials);
             }
         }
         Ok((answers, held))
     };
     let chunk = chunk_of(selection);
     let (helpers, long) = (selection.helpers(), selection.is_long(chunk));
-    let answers = chunks_with(helpers, long, 0..selection.len(), chunk, || begin::<F>(budget), one, end::<F>)?;
-    Ok(answers.into_iter().flat_map(|(answers, _)| answers).collect())
+    let found = chunks_with(helpers, long, 0..selection.len(), chunk, || begin::<F>(budget), one, end::<F>)?;
+    let mut answers = Answers::new(aggregates);
+    for (more, _) in found {
+        answers.join(more);
+    }
+    Ok(answers.tables)
 }
 
 /// One answer for each group.
@@ -80,8 +91,9 @@ fn grouped<F: Fold>(
     selection: &Selection,
     asked: Asked,
     names: &[String],
+    aggregates: &[Aggregate],
     budget: &Budget,
-) -> Result<Vec<ResultSeries>, QueryError> {
+) -> Result<Vec<Table>, QueryError> {
     let groups = Groups::new(selection, names, budget)?;
     let chunk = chunk_of(selection);
     let (helpers, long) = (selection.helpers(), selection.is_long(chunk));
@@ -106,10 +118,13 @@ fn grouped<F: Fold>(
         }
         budget.check()?;
     }
-    let answers = total.iter().filter(|(_, partials)| !partials.windows.is_empty());
-    let mut answers: Vec<_> = answers.map(|(&group, p)| answer::<F>(&groups.labels[group], p)).collect();
-    answers.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-    Ok(answers)
+    let mut total: Vec<_> = total.iter().map(|(&group, partials)| (&groups.labels[group], partials)).collect();
+    total.sort_unstable_by_key(|(labels, _)| *labels);
+    let mut answers = Answers::new(aggregates);
+    for (labels, partials) in total {
+        answers.add::<F>(labels, partials);
+    }
+    Ok(answers.tables)
 }
 
 fn chunk_by_group<F: Fold>(
@@ -147,10 +162,38 @@ fn add<F: Fold>(
     }
 }
 
-fn answer<F: Fold>(labels: &Labels, partials: &Partials<F::Partial>) -> ResultSeries {
-    ResultSeries {
-        labels: labels.clone(),
-        timestamps: partials.windows.clone(),
-        values: partials.values.iter().map(F::value).collect(),
+/// What has a value, of each aggregate.
+struct Answers<'a> {
+    aggregates: &'a [Aggregate],
+    /// One for each of them.
+    tables: Vec<Table>,
+}
+
+impl<'a> Answers<'a> {
+    fn new(aggregates: &'a [Aggregate]) -> Self {
+        Self { aggregates, tables: vec![Table::default(); aggregates.len()] }
+    }
+
+    /// Adds what is told of one series or group, later in label order than all before.
+    fn add<F: Fold>(&mut self, labels: &Labels, partials: &Partials<F::Partial>) {
+        let n = partials.windows.len();
+        for (&aggregate, table) in self.aggregates.iter().zip(&mut self.tables) {
+            let (mut timestamps, mut values) = (Vec::with_capacity(n), Vec::with_capacity(n));
+            for (&window, partial) in partials.windows.iter().zip(&partials.values) {
+                if let Some(value) = F::value(partial, aggregate) {
+                    timestamps.push(window);
+                    values.push(value);
+                }
+            }
+            if !values.is_empty() {
+                table.series.push(ResultSeries { labels: labels.clone(), timestamps, values });
+            }
+        }
+    }
+
+    fn join(&mut self, later: Self) {
+        for (table, more) in self.tables.iter_mut().zip(later.tables) {
+            table.series.extend(more.series);
+        }
     }
 }

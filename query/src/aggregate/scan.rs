@@ -115,7 +115,8 @@ impl<'a> Scan<'a> {
                     {
                         out.push(before, value);
                     }
-                    if fold.add_chunk(&stats) {
+                    if fold.is_told(&stats) {
+                        fold.add_chunk(&stats);
                         self.meter.statistics(1, u64::from(stats.count))?;
                         merge.pass();
                         continue;
@@ -195,8 +196,12 @@ impl Scan<'_> {
             {
                 out.push(before, value);
             }
+            if !fold.is_told(stats) {
+                return false;
+            }
             samples += u64::from(stats.count);
-            fold.add_chunk(stats)
+            fold.add_chunk(stats);
+            true
         })?;
         let Some(counts) = told else {
             out.truncate(before);

@@ -53,6 +53,17 @@ impl StatsWanted {
     pub const ALL: Self = Self { sum: true, extremes: true, ends: true, increase: true };
     /// Counts and times alone.
     pub const NONE: Self = Self { sum: false, extremes: false, ends: false, increase: false };
+
+    /// What either of them is.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            sum: self.sum || other.sum,
+            extremes: self.extremes || other.extremes,
+            ends: self.ends || other.ends,
+            increase: self.increase || other.increase,
+        }
+    }
 }
 
 impl ChunkStats {

@@ -185,8 +185,9 @@ impl Store for Ours {
     fn count_and_sum(&mut self) -> Result<(u64, f64), Error> {
         let snapshot = self.engine.snapshot();
         let all = snapshot.install(|sources| Selection::new(sources, &[]))?.limits(QueryLimits::NONE);
-        let count = one(&all.clone().aggregate(Aggregate::Count).group_all().run()?);
-        Ok((count as u64, one(&all.aggregate(Aggregate::Sum).group_all().run()?)))
+        let tables = all.aggregate(Aggregate::Count).and(Aggregate::Sum).group_all().run_each()?;
+        let told = |nth: usize| tables.get(nth).map_or(f64::NAN, one);
+        Ok((told(0) as u64, told(1)))
     }
 
     fn sum_between(&mut self, start_ns: i64, end_ns: i64) -> Result<f64, Error> {

@@ -3,6 +3,7 @@
 use tidegauge_storage::chunk::{ChunkStats, StatsWanted};
 
 use super::{Fold, present};
+use crate::Aggregate;
 
 #[derive(Default)]
 pub(in super::super) struct Count(u64);
@@ -16,9 +17,8 @@ impl Fold for Count {
         self.0 += timestamps.len() as u64;
     }
 
-    fn add_chunk(&mut self, stats: &ChunkStats) -> bool {
+    fn add_chunk(&mut self, stats: &ChunkStats) {
         self.0 += present(stats);
-        true
     }
 
     fn finish(&mut self) -> Option<u64> {
@@ -29,7 +29,7 @@ impl Fold for Count {
         *into += other;
     }
 
-    fn value(partial: &u64) -> f64 {
-        *partial as f64
+    fn value(partial: &u64, aggregate: Aggregate) -> Option<f64> {
+        (aggregate == Aggregate::Count).then_some(*partial as f64)
     }
 }

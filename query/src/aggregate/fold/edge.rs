@@ -3,6 +3,7 @@
 use tidegauge_storage::chunk::{ChunkStats, StatsWanted};
 
 use super::Fold;
+use crate::Aggregate;
 
 /// The last sample if `LAST`, else the first.
 #[derive(Default)]
@@ -22,15 +23,17 @@ impl<const LAST: bool> Fold for Edge<LAST> {
         }
     }
 
-    fn add_chunk(&mut self, stats: &ChunkStats) -> bool {
-        // Of NaN values the statistics keep no place.
-        let tells = stats.nan | stats.stale == 0;
-        if tells && LAST {
+    /// Of NaN values the statistics keep no place.
+    fn is_told(&self, stats: &ChunkStats) -> bool {
+        stats.nan | stats.stale == 0
+    }
+
+    fn add_chunk(&mut self, stats: &ChunkStats) {
+        if LAST {
             self.0 = Some((stats.last_timestamp, stats.last_value));
-        } else if tells {
+        } else {
             self.0 = self.0.or(Some((stats.first_timestamp, stats.first_value)));
         }
-        tells
     }
 
     fn finish(&mut self) -> Option<Self::Partial> {
@@ -43,7 +46,7 @@ impl<const LAST: bool> Fold for Edge<LAST> {
         }
     }
 
-    fn value(partial: &Self::Partial) -> f64 {
-        partial.1
+    fn value(partial: &Self::Partial, aggregate: Aggregate) -> Option<f64> {
+        (aggregate == if LAST { Aggregate::Last } else { Aggregate::First }).then_some(partial.1)
     }
 }

@@ -4,6 +4,7 @@ use tidegauge_storage::chunk::{ChunkStats, StatsWanted};
 use tidegauge_storage::lanes::{self, LANES};
 
 use super::{Fold, present};
+use crate::Aggregate;
 
 /// The greatest value if `MAX`, else the least. NaN only where all values are.
 pub(in super::super) struct Extreme<const MAX: bool> {
@@ -49,14 +50,13 @@ impl<const MAX: bool> Fold for Extreme<MAX> {
         self.numbers = self.numbers || self.best != Self::WORST || values.contains(&Self::WORST);
     }
 
-    fn add_chunk(&mut self, stats: &ChunkStats) -> bool {
+    fn add_chunk(&mut self, stats: &ChunkStats) {
         let present = present(stats);
         self.samples |= present > 0;
         if present > u64::from(stats.nan) {
             self.best = Self::better(if MAX { stats.max } else { stats.min }, self.best);
             self.numbers = true;
         }
-        true
     }
 
     fn finish(&mut self) -> Option<f64> {
@@ -69,7 +69,7 @@ impl<const MAX: bool> Fold for Extreme<MAX> {
         *into = if into.is_nan() { *other } else { Self::better(*other, *into) };
     }
 
-    fn value(partial: &f64) -> f64 {
-        *partial
+    fn value(partial: &f64, aggregate: Aggregate) -> Option<f64> {
+        (aggregate == if MAX { Aggregate::Max } else { Aggregate::Min }).then_some(*partial)
     }
 }

@@ -4,6 +4,7 @@ use tidegauge_storage::chunk::{ChunkStats, StatsWanted};
 
 use super::Fold;
 use super::compensated::Compensated;
+use crate::Aggregate;
 
 /// The ends of the window's samples, and what resets took away between them.
 #[derive(Default)]
@@ -18,6 +19,9 @@ struct Span {
 impl Rate {
     /// What the resets of a chunk took, if adding all of it at once gives the bits of adding one after the other.
     fn taken(&self, stats: &ChunkStats) -> Option<f64> {
+        if stats.resets == 0 {
+            return Some(0.0);
+        }
         let taken = stats.taken()?;
         let before = self
             .0
@@ -51,19 +55,18 @@ impl Fold for Rate {
         span.last = (last_at, last);
     }
 
-    fn add_chunk(&mut self, stats: &ChunkStats) -> bool {
-        // Of NaN values the statistics keep no place.
-        if stats.nan | stats.stale > 0 {
-            return false;
-        }
-        let taken = if stats.resets > 0 { self.taken(stats) } else { Some(0.0) };
-        let Some(taken) = taken else { return false };
+    /// Of NaN values the statistics keep no place.
+    fn is_told(&self, stats: &ChunkStats) -> bool {
+        stats.nan | stats.stale == 0 && self.taken(stats).is_some()
+    }
+
+    fn add_chunk(&mut self, stats: &ChunkStats) {
+        let taken = self.taken(stats).unwrap_or_default();
         self.add(&[stats.first_timestamp], &[stats.first_value]);
         if let Some(span) = &mut self.0 {
             span.resets += taken;
             span.last = (stats.last_timestamp, stats.last_value);
         }
-        true
     }
 
     fn finish(&mut self) -> Option<Compensated> {
@@ -81,7 +84,7 @@ impl Fold for Rate {
         into.join(other);
     }
 
-    fn value(partial: &Compensated) -> f64 {
-        partial.value()
+    fn value(partial: &Compensated, aggregate: Aggregate) -> Option<f64> {
+        (aggregate == Aggregate::Rate).then(|| partial.value())
     }
 }

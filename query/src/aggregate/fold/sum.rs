@@ -1,9 +1,10 @@
-//! The sum of the values, and their mean.
+//! The sum of the values, and with their number their mean.
 
 use tidegauge_storage::chunk::{ChunkStats, StatsWanted};
 
 use super::compensated::{Compensated, WideSum};
 use super::{Fold, present};
+use crate::Aggregate;
 
 #[derive(Default)]
 pub(in super::super) struct Sum(Total);
@@ -50,9 +51,8 @@ impl Fold for Sum {
         self.0.values.add(values);
     }
 
-    fn add_chunk(&mut self, stats: &ChunkStats) -> bool {
+    fn add_chunk(&mut self, stats: &ChunkStats) {
         self.0.add_chunk(stats);
-        true
     }
 
     fn finish(&mut self) -> Option<Compensated> {
@@ -64,15 +64,16 @@ impl Fold for Sum {
         into.join(other);
     }
 
-    fn value(partial: &Compensated) -> f64 {
-        partial.value()
+    fn value(partial: &Compensated, aggregate: Aggregate) -> Option<f64> {
+        (aggregate == Aggregate::Sum).then(|| partial.value())
     }
 }
 
+/// Sum and count, which tell the mean.
 #[derive(Default)]
-pub(in super::super) struct Avg(Total);
+pub(in super::super) struct Totals(Total);
 
-impl Fold for Avg {
+impl Fold for Totals {
     type Partial = (Compensated, u64);
 
     const WANTED: StatsWanted = StatsWanted { sum: true, ..StatsWanted::NONE };
@@ -81,9 +82,8 @@ impl Fold for Avg {
         self.0.values.add(values);
     }
 
-    fn add_chunk(&mut self, stats: &ChunkStats) -> bool {
+    fn add_chunk(&mut self, stats: &ChunkStats) {
         self.0.add_chunk(stats);
-        true
     }
 
     fn finish(&mut self) -> Option<Self::Partial> {
@@ -95,7 +95,12 @@ impl Fold for Avg {
         into.1 += other.1;
     }
 
-    fn value((sum, count): &Self::Partial) -> f64 {
-        sum.value() / *count as f64
+    fn value((sum, count): &Self::Partial, aggregate: Aggregate) -> Option<f64> {
+        match aggregate {
+            Aggregate::Count => Some(*count as f64),
+            Aggregate::Sum => Some(sum.value()),
+            Aggregate::Avg => Some(sum.value() / *count as f64),
+            _ => None,
+        }
     }
 }
