@@ -349,7 +349,8 @@ impl Engine {
     /// rewrites up to everything stored; pushes and queries go on meanwhile.
     ///
     /// The engine compacts by itself what is worth it; this is for those who want the smallest
-    /// files now.
+    /// files now. While a [backup](Self::backup) is made, what the copy still lacks of deletes is carried out once it is
+    /// whole, behind this; files that were replaced go with the last snapshot, or copy, that reads them.
     ///
     /// # Errors
     /// [`CompactError`]; nothing is lost.

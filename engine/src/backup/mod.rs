@@ -11,6 +11,8 @@
 //! - BK5: It is a cut of the order of all that was accepted: of samples and deletes it holds those below one number, which
 //!   is above all that was visible when it was asked for. Deletes below it are in the manifest before that is copied, the
 //!   others are left out, and what they hid is still there: meanwhile compaction carries out none of these.
+//! - BK7: It is made in one pass: the segments of that state are held until each has its name in the copy, so that their
+//!   files stay, whatever replaces them.
 
 mod bring;
 mod error;
@@ -20,11 +22,12 @@ mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::State;
 use tidegauge_storage::model::{SeqNo, Tombstone};
-use tidegauge_storage::segment::file_name;
+use tidegauge_storage::segment::{Segment, file_name};
 
 use crate::audit::{Act, Entry};
 use crate::core::Core;
@@ -101,24 +104,14 @@ pub(crate) fn backup_to(
 
 fn copy_to(engine: &Engine, target: &Path, progress: &dyn Fn(u64, u64)) -> Result<BackupReport, BackupError> {
     let life = engine.life();
-    let fs = &*life.fs;
     let (_cut, visible) = Cut::begin(life);
     engine.flush()?;
     life.note_deletes_for_copy(visible)?;
-    let report = loop {
-        let state = life.cut(visible);
-        if let Some(report) = life.share(&state, target, progress)? {
-            // Other commits may have come since: the copy is of the state that was shared.
-            tidegauge_storage::manifest::write_copy(&life.fs, target, &state)?;
-            break report;
-        }
-        // Compaction or retention removed a file meanwhile: what is there now is of no use.
-        let folder = target.join("segments");
-        for name in fs.list(&folder).map_err(|e| BackupError::io(&folder, e))? {
-            let path = folder.join(name);
-            fs.remove(&path).map_err(|e| BackupError::io(&path, e))?;
-        }
-    };
+    let (state, held) = life.cut(visible);
+    let report = life.share(&state, target, progress)?;
+    drop(held);
+    // Other commits may have come since: the copy is of the state that was shared.
+    tidegauge_storage::manifest::write_copy(&life.fs, target, &state)?;
     let entry = Entry::new(Act::Backup).text("target", &target.display().to_string());
     let entry = entry.number("samples", report.samples).number("bytes", report.bytes);
     // A full disk must not take back a backup that is there.
@@ -151,8 +144,9 @@ impl Drop for Cut<'_> {
 
 impl Life {
     /// What the manifest says now, but for deletes that were accepted behind what it has of samples, and with those of the
-    /// log that were accepted before (BK5).
-    fn cut(&self, visible: u64) -> State {
+    /// log that were accepted before (BK5). And the segments that it names: as long as somebody holds them their files stay,
+    /// whatever replaces them.
+    fn cut(&self, visible: u64) -> (State, Vec<Arc<Segment>>) {
         let manifest = self.manifest.lock().expect("manifest lock");
         let version = self.core.versions.load();
         let end = version.in_segments_below(&self.core.watermark).max(visible);
@@ -160,7 +154,7 @@ impl Life {
         let logged = version.tombstones.iter().map(|t| (t.seq, Tombstone::clone(t)));
         state.tombstones.extend(logged);
         state.tombstones.retain(|seq, _| seq.0 < end);
-        state
+        (state, version.segments.clone())
     }
 
     /// A delete that nothing was flushed after is in the log alone, of which a copy has nothing (BK5).
@@ -173,13 +167,13 @@ impl Life {
         Ok(self.note_deletes(SeqNo(visible))?)
     }
 
-    /// Gives every segment of `state` a name in the target. `None` if one is gone by now.
+    /// Gives every segment of `state` a name in the target.
     fn share(
         &self,
         state: &State,
         target: &Path,
         progress: &dyn Fn(u64, u64),
-    ) -> Result<Option<BackupReport>, BackupError> {
+    ) -> Result<BackupReport, BackupError> {
         let fs = &*self.fs;
         let (from, to) = (self.root.join("segments"), target.join("segments"));
         let mut report = BackupReport::default();
@@ -187,20 +181,13 @@ impl Life {
         progress(0, total);
         for segment in state.segments.values() {
             let name = file_name(segment.id);
-            match link_or_copy(fs, &from.join(&name), &to.join(&name)) {
-                Ok(copied) => report.bytes_copied += copied,
-                Err(e) if e.kind() == io::ErrorKind::NotFound && self.is_gone(segment.id) => return Ok(None),
-                Err(e) => return Err(BackupError::io(&from.join(&name), e)),
-            }
+            let copied = link_or_copy(fs, &from.join(&name), &to.join(&name));
+            report.bytes_copied += copied.map_err(|e| BackupError::io(&from.join(&name), e))?;
             report.count(segment);
             progress(report.bytes, total);
         }
         fs.sync_dir(&to).map_err(|e| BackupError::io(&to, e))?;
-        Ok(Some(report))
-    }
-
-    fn is_gone(&self, id: u64) -> bool {
-        !self.manifest.lock().expect("manifest lock").state().segments.contains_key(&id)
+        Ok(report)
     }
 }
 

@@ -161,6 +161,35 @@ fn a_backup_beside_pushes_and_deletes_is_a_cut_of_their_order() {
     }
 }
 
+/// A segment that was merged while others were copied had the whole copy begun anew: beside pushes, a copy to another file
+/// system never ended.
+#[test]
+fn what_compaction_replaces_while_a_copy_is_made_is_in_the_copy() {
+    let fs = SimFs::new();
+    let engine = open_in(&fs, "memory");
+    for round in 0..4 {
+        push(&engine, round);
+        engine.flush().unwrap();
+    }
+    let (before, begun) = (contents(&engine), RefCell::new(0));
+    let merge = |done: u64, _| {
+        if done == 0 {
+            *begun.borrow_mut() += 1;
+            engine.compact().unwrap();
+        }
+    };
+    let report = backup_to(&engine, Path::new(COPY), &merge).unwrap();
+    assert_eq!((begun.into_inner(), report.samples, engine.stats().segments), (1, 1200, 1), "{report:?}");
+    assert!(is_sound(&fs, COPY));
+    assert!(contents(&open_in(&fs, COPY)) == before);
+    // What the copy held is let go of.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while fs.list(Path::new("memory/segments")).unwrap().len() > 1 {
+        assert!(Instant::now() < deadline, "files of what was replaced stay");
+        engine.compact().unwrap();
+    }
+}
+
 /// What a delete hides that a copy under way does not have is still there: on a full disk nothing is flushed behind it.
 #[test]
 fn while_a_copy_is_made_compaction_carries_out_no_delete_that_it_lacks() {
@@ -174,7 +203,7 @@ fn while_a_copy_is_made_compaction_carries_out_no_delete_that_it_lacks() {
     engine.delete("cpu", TimeRange::ALL).unwrap();
     let _ = engine.compact();
     assert_eq!(engine.stats().segments, 1, "all of it is deleted, behind what the copy has");
-    assert!(engine.life().cut(visible).tombstones.is_empty());
+    assert!(engine.life().cut(visible).0.tombstones.is_empty());
     drop(cut);
     assert_eq!(count_of(&engine), 0);
     // With the space a flush may make another segment first, which goes, too.
