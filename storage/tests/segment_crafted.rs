@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use checksums::{SEGMENT_FOOTER, index_start, put_u32, u64_at};
-use salvaged::{DIR, SERIES, STORE, section, whole};
+use salvaged::{DIR, SERIES, STORE, read_series, section, whole};
 use tidegauge_storage::fs::{Fs, sim::SimFs};
 use tidegauge_storage::model::{LabelLimits, Labels, MatchOp, Matcher, SeqNo};
 use tidegauge_storage::segment::{Salvage, Segment, SegmentHeader, SegmentWriter, file_name};
@@ -41,7 +41,7 @@ fn records_that_contradict_each_other_about_a_column_are_told_apart() {
         let mut salvage = Salvage::open(&disk, Path::new("1.seg"), None).unwrap();
         let read = |ordinal| {
             let (mut out, mut lost) = (Columns::default(), Vec::new());
-            salvage.read(ordinal, &mut out, &mut lost);
+            read_series(&mut salvage, ordinal, &mut out, &mut lost);
             assert_eq!(out.is_empty(), !lost.is_empty(), "{ordinal}: {lost:?}");
             out.timestamps
         };
@@ -89,7 +89,7 @@ fn a_crafted_first_chunk_beside_a_damaged_block_ends_nothing() {
         for ordinal in 0..salvage.series_count() {
             let (mut out, mut lost) = (Columns::default(), Vec::new());
             let labels = salvage.labels(ordinal);
-            salvage.read(ordinal, &mut out, &mut lost);
+            read_series(&mut salvage, ordinal, &mut out, &mut lost);
             right += usize::from(labels.is_ok_and(|labels| whole.samples[&labels].len() == out.len()));
         }
         assert!(right > SERIES / 3, "{crafted} at {at}: {right} series are whole");

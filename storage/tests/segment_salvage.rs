@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use checksums::{SECTIONS, SEGMENT_FOOTER, SEGMENT_HEADER, index_start, u32_at, u64_at};
 use damage::{Noise, campaign};
-use salvaged::{DIR, STORE, Samples, section, whole};
+use salvaged::{DIR, STORE, Samples, read_series, section, whole};
 use tidegauge_storage::fs::{Fs, OsFs, sim::SimFs};
 use tidegauge_storage::model::{LabelLimits, Labels, SeqNo, TimeRange, Timestamp};
 use tidegauge_storage::segment::{Expected, Salvage, Segment, SegmentHeader, SegmentWriter, file_name};
@@ -54,7 +54,7 @@ fn read(mut salvage: Salvage) -> Saved {
         };
         let was = whole.samples.get(&labels).unwrap_or_else(|| panic!("{labels} was not there"));
         let (mut out, mut lost) = (Columns::default(), Vec::new());
-        salvage.read(ordinal, &mut out, &mut lost);
+        read_series(&mut salvage, ordinal, &mut out, &mut lost);
         for (at, value) in out.timestamps.iter().zip(&out.values) {
             assert_eq!(was.get(at), Some(&value.to_bits()), "{labels} at {at}");
         }
@@ -327,7 +327,7 @@ fn one_flipped_bit_of_a_file_of_version_1_loses_nothing() {
         for ordinal in 0..salvage.series_count() {
             let (mut out, mut lost) = (Columns::default(), Vec::new());
             let labels = salvage.labels(ordinal).unwrap();
-            salvage.read(ordinal, &mut out, &mut lost);
+            read_series(salvage, ordinal, &mut out, &mut lost);
             assert!(lost.is_empty(), "{lost:?}");
             all.insert(labels, out.timestamps.iter().copied().zip(out.values.iter().map(|v| v.to_bits())).collect());
         }
@@ -408,7 +408,7 @@ fn without_a_record_only_chunks_that_tell_their_series_come_back() {
         for ordinal in 0..salvage.series_count() {
             let (mut out, mut lost) = (Columns::default(), Vec::new());
             if salvage.labels(ordinal).is_ok() {
-                salvage.read(ordinal, &mut out, &mut lost);
+                read_series(&mut salvage, ordinal, &mut out, &mut lost);
             }
             let want = samples(ordinal as usize);
             assert!(want.starts_with(&out.timestamps), "{ordinal}");
@@ -444,7 +444,7 @@ fn behind_right_checksums_salvage_comes_to_an_end() {
         for ordinal in 0..salvage.series_count() {
             let (mut out, mut lost) = (Columns::default(), Vec::new());
             let _ = (salvage.labels(ordinal), salvage.samples_of(ordinal), salvage.max_seq(ordinal));
-            salvage.read(ordinal, &mut out, &mut lost);
+            read_series(&mut salvage, ordinal, &mut out, &mut lost);
             assert!(out.timestamps.is_sorted_by(|a, b| a < b) && out.timestamps.len() == out.values.len());
         }
         true

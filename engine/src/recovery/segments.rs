@@ -12,13 +12,14 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use tidegauge_query::Threads;
+use tidegauge_storage::chunk::CHUNK_SAMPLES_MAX;
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::{Edit, Manifest, SegmentRef};
 use tidegauge_storage::model::{Labels, SeqRange};
 use tidegauge_storage::segment::{
     Expected, Salvage as Damaged, Segment, SegmentHeader, SegmentInfo, SegmentWriter, WriteError, file_name, id_of,
 };
-use tidegauge_storage::source::{Columns, ReadError};
+use tidegauge_storage::source::ReadError;
 
 use super::check::contradiction;
 use super::later::all_unnamed;
@@ -266,16 +267,30 @@ impl Salvage<'_> {
         };
         let series = self.named_series(old);
         let mut writer: Option<SegmentWriter> = None;
-        let (mut columns, mut last) = (Columns::default(), None);
+        let mut last = None;
         for (labels, ordinal) in series {
             if last.as_ref() == Some(&labels) {
                 let what = "a second series of the same labels".to_owned();
                 let _ = self.lose(&ReadError::Corrupt { file: self.path(), offset: 0, what }, Some(&labels));
                 continue;
             }
-            let mut lost = Vec::new();
-            columns.clear();
-            old.read(ordinal, &mut columns, &mut lost);
+            let (mut lost, mut begun) = (Vec::new(), false);
+            let max_seq = old.max_seq(ordinal);
+            old.read(ordinal, &mut lost, |chunk| {
+                let into = match &mut writer {
+                    Some(writer) => writer,
+                    None => writer.insert(SegmentWriter::create(Arc::clone(self.fs), self.folder, id, header)?),
+                };
+                if !begun {
+                    into.begin_series(&labels, max_seq)?;
+                    begun = true;
+                }
+                // What a crafted file calls a chunk may be none by its length.
+                let (timestamps, values) =
+                    (chunk.timestamps.chunks(CHUNK_SAMPLES_MAX), chunk.values.chunks(CHUNK_SAMPLES_MAX));
+                timestamps.zip(values).try_for_each(|(timestamps, values)| into.push_chunk(timestamps, values))
+            })
+            .map_err(failed)?;
             for chunk in lost {
                 if matches!(chunk.why, ReadError::TooNew { .. } | ReadError::MissingFeature { .. }) {
                     // Not damaged: another program can read it, and saves it with the rest.
@@ -288,17 +303,9 @@ impl Salvage<'_> {
                     entry.samples_at_least = chunk.samples;
                 }
             }
-            if columns.is_empty() {
-                continue;
+            if begun {
+                last = Some(labels);
             }
-            let into = match &mut writer {
-                Some(writer) => writer,
-                None => {
-                    writer.insert(SegmentWriter::create(Arc::clone(self.fs), self.folder, id, header).map_err(failed)?)
-                }
-            };
-            into.push_series(&labels, &columns, old.max_seq(ordinal)).map_err(failed)?;
-            last = Some(labels);
         }
         let mended = old.mended();
         self.report.mended_places = mended.len() as u64;

@@ -2,12 +2,13 @@
 #![allow(dead_code, unreachable_pub)]
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use tidegauge_storage::fs::{Fs, sim::SimFs};
 use tidegauge_storage::model::{LabelLimits, Labels, SeqNo, SeqRange};
-use tidegauge_storage::segment::{Expected, SegmentHeader, SegmentWriter, file_name};
+use tidegauge_storage::segment::{Expected, LostChunk, Salvage, SegmentHeader, SegmentWriter, file_name};
 use tidegauge_storage::source::Columns;
 
 use crate::checksums::{SEGMENT_FOOTER, u64_at};
@@ -24,6 +25,16 @@ pub struct Whole {
     pub bytes: Vec<u8>,
     pub samples: Samples,
     pub expected: Expected,
+}
+
+/// Appends all that can be read of a series.
+pub fn read_series(salvage: &mut Salvage, ordinal: u32, out: &mut Columns, lost: &mut Vec<LostChunk>) {
+    let read = salvage.read(ordinal, lost, |chunk| {
+        out.timestamps.extend(&chunk.timestamps);
+        out.values.extend(&chunk.values);
+        Ok::<_, Infallible>(())
+    });
+    let Ok(()) = read;
 }
 
 impl Whole {

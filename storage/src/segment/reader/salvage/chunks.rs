@@ -96,25 +96,36 @@ struct Decoded {
 }
 
 impl Salvage {
-    /// Appends the samples of a series that can be read to `out`, in ascending time, and the chunks that cannot to
-    /// `lost`. O(bytes of its columns).
-    pub fn read(&mut self, ordinal: u32, out: &mut Columns, lost: &mut Vec<LostChunk>) {
+    /// Hands the samples of a series that can be read to `take`, chunk by chunk in ascending time, and appends the chunks
+    /// that cannot to `lost`. O(bytes of its columns); holds one chunk.
+    ///
+    /// # Errors
+    /// That of `take`, at once.
+    pub fn read<E>(
+        &mut self,
+        ordinal: u32,
+        lost: &mut Vec<LostChunk>,
+        mut take: impl FnMut(&Columns) -> Result<(), E>,
+    ) -> Result<(), E> {
         let nowhere = |why| LostChunk { time_range: None, samples: 0, why };
         let chunks = match self.holes.chunks(&self.segment, ordinal) {
             Ok(chunks) => chunks,
-            Err(why) => return lost.push(nowhere(why)),
+            Err(why) => {
+                lost.push(nowhere(why));
+                return Ok(());
+            }
         };
+        let mut after = None;
         for number in chunks.range {
-            let after = out.timestamps.last().copied();
             let read = self.segment.chunk_records(number..number + 1).map(|records| records.get(0)).and_then(|chunk| {
                 let (record, checked) = self.timestamps_record(number, &chunk)?;
                 let read = decode(&self.segment, &mut self.columns, &chunk, &record, checked)?;
                 check(&self.segment, &chunk, &record, &read, after).map(|()| read)
             });
             match read {
-                Ok(mut read) => {
-                    out.timestamps.append(&mut read.samples.timestamps);
-                    out.values.append(&mut read.samples.values);
+                Ok(read) => {
+                    take(&read.samples)?;
+                    after = read.samples.timestamps.last().copied().or(after);
                     note(&mut self.mends, read.timestamps, "a timestamp column");
                     note(&mut self.mends, read.values, "a value column");
                 }
@@ -135,6 +146,7 @@ impl Salvage {
             let what = format!("where the chunks of series {ordinal} end is lost");
             lost.push(nowhere(self.segment.corrupt(Section::Series, what)));
         }
+        Ok(())
     }
 
     /// What the directory says of the timestamps of a chunk, and whether that was found right. A record of a damaged block
