@@ -168,12 +168,7 @@ impl Life {
     }
 
     /// Gives every segment of `state` a name in the target.
-    fn share(
-        &self,
-        state: &State,
-        target: &Path,
-        progress: &dyn Fn(u64, u64),
-    ) -> Result<BackupReport, BackupError> {
+    fn share(&self, state: &State, target: &Path, progress: &dyn Fn(u64, u64)) -> Result<BackupReport, BackupError> {
         let fs = &*self.fs;
         let (from, to) = (self.root.join("segments"), target.join("segments"));
         let mut report = BackupReport::default();

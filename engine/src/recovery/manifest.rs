@@ -5,11 +5,12 @@
 //! - RM2: Every segment of this store in the folder counts, unless the old manifest is known to have removed it. One that
 //!   compaction had replaced already sorts in front of its successors (K1 of `docs/compaction.md`), so it shows nothing
 //!   that they do not, unless it was deleted or over age. It is not set aside: whether all of them are there, nobody can
-//!   tell.
+//!   tell. A segment that a sound commit named and that is gone, or cannot be opened, is told as lost, unless unnamed ones
+//!   hold its numbers and reach from its first to its last time.
 //! - RM3: The log is replayed from where the last flush began, if it reaches so far: of that flush, segments may be
-//!   missing. What both hold is the same (`storage/src/wal/survey.rs`). None is missing if there are two, if there is one
-//!   with as many samples as numbers, or if a sound commit named one: it named both. Else the one that is there is set
-//!   aside, if the log has all numbers of that flush (SV5): what is below the end of a segment is not replayed. If the log
+//!   missing. What both hold is the same (`storage/src/wal/survey.rs`). None is missing if there is one in order and
+//!   one of late samples, if there is one with as many samples as numbers, or if a sound commit named one: it named both.
+//!   Else what is there, one or several tries of one half, is set aside, if the log has all numbers of that flush (SV5): what is below the end of a segment is not replayed. If the log
 //!   has not, samples may be missing: as many at most as that segment has less than numbers.
 //! - RM4: Deletes are those that can be read of the old manifest, that are still in the log, or that the audit log names
 //!   (`engine/src/audit/deletes.rs`); descriptions of metrics are as far as the old manifest can be read. Rules of
@@ -30,7 +31,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use tidegauge_query::Threads;
 use tidegauge_storage::fs::Fs;
-use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, Remains};
+use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, Remains, SegmentRef};
 use tidegauge_storage::model::{SeqNo, SeqRange, Tombstone};
 use tidegauge_storage::segment::{Salvage as Damaged, Segment, SegmentInfo, file_name, id_of};
 use tidegauge_storage::source::ReadError;
@@ -210,10 +211,27 @@ impl Rebuild<'_> {
                 chosen.push(info);
             }
         }
-        let missing = remains.named.iter().filter(|id| chosen.iter().all(|info| info.id != **id));
-        for id in missing {
-            let note = format!("{} was named, and is not there: replaced since, or lost", file_name(*id));
-            self.report.notes.push(note);
+        for gone in remains.named.values().filter(|gone| chosen.iter().all(|info| info.id != gone.id)) {
+            if is_replaced(gone, &chosen, remains) {
+                self.report.notes.push(format!("{} was named, and was replaced since", file_name(gone.id)));
+                continue;
+            }
+            let file = self.dir.join("segments").join(file_name(gone.id));
+            let of_it = Lost {
+                offset: 0,
+                what: "a segment that was named is not there".to_owned(),
+                series: None,
+                seq_range: gone.seq_range,
+                time_range: Some(gone.time_range),
+                samples: Some(gone.samples),
+                samples_at_least: 0,
+                file,
+            };
+            // One that cannot be opened is told of already, but not what it held.
+            match self.report.lost.iter_mut().find(|lost| lost.file == of_it.file) {
+                Some(lost) => *lost = Lost { offset: lost.offset, what: lost.what.clone(), ..of_it },
+                None => self.report.lost.push(of_it),
+            }
         }
         Ok(chosen)
     }
@@ -287,19 +305,26 @@ impl Rebuild<'_> {
         let (fs, wal_dir) = (&**self.fs, self.dir.join("wal"));
         let numbers = newest_flush(&segments);
         let found = survey(fs, &wal_dir, store_id, numbers.clone())?;
-        let mut of_it = segments.iter().filter(|info| info.level == 0 && info.seq_range.end == numbers.end);
-        let (Some(only), None) = (of_it.next(), of_it.next()) else { return Ok((segments, found)) };
+        let of_it = || segments.iter().filter(|info| info.level == 0 && info.seq_range.end == numbers.end);
+        // Two of one kind are tries of the same half: on a full disk the earlier one was given up.
+        let is_whole = of_it().any(|info| info.late) && of_it().any(|info| !info.late);
+        let Some(half) = of_it().map(|info| info.samples).max().filter(|_| !is_whole) else {
+            return Ok((segments, found));
+        };
         // From one opening to the next, numbers leap: nobody has those between.
         let given = (numbers.end.0 - numbers.start.0) % NUMBER_GAP;
-        let (id, missing) = (only.id, given.saturating_sub(only.samples));
-        if missing == 0 || remains.named.contains(&id) {
+        let missing = given.saturating_sub(half);
+        if missing == 0 || of_it().any(|info| remains.named.contains_key(&info.id)) {
             return Ok((segments, found));
         }
-        // What that segment has, it has of the log.
-        if found.of_newest.is_some_and(|numbers| numbers >= only.samples) {
-            let path = self.dir.join("segments").join(file_name(id));
-            self.set_aside(&path, "the log has all of its flush, of which another segment may be missing")?;
-            segments.retain(|info| info.id != id);
+        // What that half has, it has of the log.
+        if found.of_newest.is_some_and(|numbers| numbers >= half) {
+            let ids: BTreeSet<u64> = of_it().map(|info| info.id).collect();
+            for id in &ids {
+                let path = self.dir.join("segments").join(file_name(*id));
+                self.set_aside(&path, "the log has all of its flush, of which another segment may be missing")?;
+            }
+            segments.retain(|info| !ids.contains(&info.id));
             let found = survey(fs, &wal_dir, store_id, newest_flush(&segments))?;
             return Ok((segments, found));
         }
@@ -363,6 +388,19 @@ impl Rebuild<'_> {
             notes.push(format!("{left_out} frames of the log lie behind a gap and were left out: they were not durable, as far as is known"));
         }
     }
+}
+
+/// Whether segments that nothing named hold the numbers of one that is gone, and its times: a compaction put them in its
+/// place. Each output of one has the numbers of all inputs, and only some of the time.
+fn is_replaced(gone: &SegmentRef, chosen: &[SegmentInfo], remains: &Remains) -> bool {
+    let holds = |info: &&SegmentInfo| {
+        info.seq_range.start <= gone.seq_range.start
+            && gone.seq_range.end <= info.seq_range.end
+            && !remains.named.contains_key(&info.id)
+    };
+    let times = || chosen.iter().filter(holds).filter_map(|info| info.time_range);
+    let (start, end) = (times().map(|range| range.start).min(), times().map(|range| range.end).max());
+    start.is_some_and(|start| start <= gone.time_range.start) && end.is_some_and(|end| gone.time_range.end <= end)
 }
 
 /// The store that most files name.

@@ -7,9 +7,11 @@ use std::time::Duration;
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
 use tidegauge_storage::manifest::{Retention, RetentionRule};
+use tidegauge_storage::segment::file_name;
 
 use super::Recovery;
-use super::tests::{contents, push, quarantined, stored, try_open};
+use super::tests::{contents, open_unmerged, push, quarantined, stored, try_open};
+use crate::engine::Metadata;
 use crate::options::{Builder, Durability};
 
 /// A segment that was renamed passed for what compaction had put in its own place: a sound manifest was made anew, rules of
@@ -79,5 +81,40 @@ fn p5_a_segment_that_is_not_the_one_named_is_refused() {
         let engine = try_open(&fs, Recovery::Salvage).unwrap();
         assert_eq!(contents(&engine).len(), 1200, "the other one is whole");
         assert_eq!(engine.recovery_report().lost.len(), 1);
+    }
+}
+
+/// Where the manifest was made anew, a segment that was named and was gone was a note: "replaced since, or lost"; and of one
+/// that nobody could open it was not told what it had held, though the commit that named it could be read.
+#[test]
+fn p5_a_segment_that_is_gone_is_told_by_number_and_time_where_the_manifest_is_made_anew() {
+    let fs = SimFs::new();
+    let engine = open_unmerged(&fs);
+    for round in 0..3 {
+        push(&engine, 10 * round);
+        engine.flush().unwrap();
+    }
+    for name in ["mem", "disk"] {
+        engine.set_metadata(name, Metadata::default()).unwrap();
+    }
+    let state = engine.life().manifest.lock().unwrap().state().clone();
+    let disk = fs.kill();
+    drop(engine);
+    let manifest = Path::new("memory/MANIFEST");
+    let at = disk.map(manifest).unwrap().windows(3).rposition(|w| w == b"mem").unwrap();
+    disk.open(manifest).unwrap().write_all_at(at as u64, b"MEM").unwrap();
+    let gone = state.segments.values().nth(1).unwrap();
+    let path = Path::new("memory/segments").join(file_name(gone.id));
+    let unreadable = disk.kill();
+    unreadable.open(&path).unwrap().write_all_at(0, &vec![0xa5; gone.bytes as usize]).unwrap();
+    disk.remove(&path).unwrap();
+    for disk in [disk, unreadable] {
+        let engine = try_open(&disk, Recovery::Salvage).unwrap();
+        let report = engine.recovery_report();
+        assert!(report.manifest_made_anew, "{report:?}");
+        let [lost] = &report.lost[..] else { panic!("{report:?}") };
+        assert_eq!((&lost.file, lost.seq_range, lost.samples), (&path, gone.seq_range, Some(gone.samples)));
+        assert_eq!(lost.time_range, Some(gone.time_range));
+        assert_eq!(contents(&engine).len() as u64, 3 * 1200 - gone.samples);
     }
 }

@@ -3,10 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
+use tidegauge_storage::segment::{Salvage, SegmentHeader, SegmentWriter};
 
 use super::tests::{
     Contents, contents, damage_frame, open_unmerged, path_of, push, quarantined, salvage_again_from_anywhere, settle,
@@ -77,6 +79,33 @@ fn p5_late_samples_of_an_unfinished_flush_come_back_from_any_generation_of_the_l
         assert!(found == all, "behind {flushes} flushes {} of {}: {report:?}", found.len(), all.len());
         assert!(report.lost.is_empty() && report.unfinished_flush_samples == 0, "{flushes}: {report:?}");
     }
+}
+
+/// On a full disk a flush removes what it finished and tries again under other numbers; a power loss may bring the first
+/// try back beside the second. Two segments of one half passed for both halves.
+#[test]
+fn p5_two_tries_of_one_half_of_a_flush_are_not_both_halves() {
+    let (disk, all) = behind(2);
+    let path = path_of(&disk, "segments");
+    let mut first = Salvage::open(&disk, &path, None).unwrap();
+    let info = first.info().clone();
+    let header = SegmentHeader {
+        store_id: info.store_id,
+        seq_range: info.seq_range,
+        late: info.late,
+        opening: info.opening,
+        ..SegmentHeader::default()
+    };
+    let fs: Arc<dyn Fs> = Arc::new(disk.clone());
+    let mut again = SegmentWriter::create(fs, Path::new(SEGMENTS), info.id + 1, header).unwrap();
+    for ordinal in 0..first.series_count() {
+        again.begin_series(&first.labels(ordinal).unwrap(), first.max_seq(ordinal)).unwrap();
+        first.read(ordinal, &mut Vec::new(), |chunk| again.push_chunk(&chunk.timestamps, &chunk.values)).unwrap();
+    }
+    again.finish().unwrap();
+    let (found, report) = salvaged(&disk);
+    assert!(found == all, "{} of {}: {report:?}", found.len(), all.len());
+    assert!(report.lost.is_empty() && report.unfinished_flush_samples == 0, "{report:?}");
 }
 
 #[test]

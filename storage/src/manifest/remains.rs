@@ -6,7 +6,7 @@
 //!   could not be undone.
 //! - MR3: What counts as stored is what lies in the folder; a sound commit that removed a segment is believed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::format::{
 };
 use super::log::{Manifest, random_id};
 use super::read::read_file;
-use super::state::{Edit, State};
+use super::state::{Edit, SegmentRef, State};
 use crate::fs::Fs;
 
 /// How many times the file's bytes a search may check.
@@ -44,7 +44,7 @@ pub struct Remains {
     /// Segments that a sound commit removed.
     pub removed: BTreeSet<u64>,
     /// Segments that a sound commit added and none removed.
-    pub named: BTreeSet<u64>,
+    pub named: BTreeMap<u64, SegmentRef>,
 }
 
 impl Remains {
@@ -121,8 +121,8 @@ impl Remains {
             match edit {
                 DiskEdit::Edit(Edit::SegmentAdd(segment)) => {
                     self.removed.remove(&segment.id);
-                    self.named.insert(segment.id);
                     let taken = Edit::NextSegment(segment.id.saturating_add(1));
+                    self.named.insert(segment.id, segment);
                     let _ = self.state.apply(&taken);
                 }
                 DiskEdit::Edit(Edit::SegmentRemove(id)) => {
