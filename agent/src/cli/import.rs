@@ -19,8 +19,9 @@ Examples:
   tidegauge import dump.lp --skip-bad
 
 A CSV file has a header line. Its time column is called timestamp, time or ts, its values are
-the column `value` or else all columns of numbers, and all other columns are labels; the
-options say otherwise. Bad lines are named and everything else is stored.";
+the column `value` or else all columns that hold only numbers or nothing in the first 100 lines,
+and all other columns are labels; the options say otherwise. Bad lines are named and everything
+else is stored.";
 
 /// Store the samples of files: CSV, Prometheus text with timestamps, Influx line protocol.
 #[derive(Debug, Args)]
