@@ -226,8 +226,9 @@ impl Builder {
 
     /// Memtable size, in bytes, at which it is sealed and flushed.
     ///
-    /// Larger: fewer segments, faster scans. Smaller: less memory, faster recovery. At most
-    /// three memtables of this size are alive: one active, two on their way to a segment. One is
+    /// Larger: fewer segments, faster scans. Smaller: less memory, faster recovery. The engine has
+    /// at most three memtables of this size: one active, two on their way to a segment. A snapshot keeps
+    /// those that it was taken with, also when they are flushed: `Stats::pinned_memtable_bytes`. One is
     /// also full at 12.6 million samples, so that opening after a crash takes about a second at most.
     pub fn flush_bytes(mut self, bytes: u64) -> Self {
         self.flush_bytes = bytes;

@@ -287,6 +287,9 @@ pub struct Stats {
     pub dropped_samples: u64,
     /// Bytes of the active memtable and of those waiting for their flush.
     pub memtable_bytes: u64,
+    /// Bytes of memtables that are flushed, and that snapshots keep, those of queries too: a snapshot that is held through
+    /// flushes keeps each memtable that it was taken with. On top of [`Self::memtable_bytes`].
+    pub pinned_memtable_bytes: u64,
     /// Samples in memtables.
     pub memtable_samples: u64,
     /// Memtables that wait for their flush.
@@ -425,6 +428,7 @@ impl Stats {
             lane_full_events: rings.full_events,
             dropped_samples: rings.dropped_samples,
             memtable_bytes: memtables().map(|m| m.bytes() as u64).sum(),
+            pinned_memtable_bytes: core.versions.left_alive().iter().map(|m| m.bytes() as u64).sum(),
             memtable_samples: memtables().map(|m| m.samples()).sum(),
             sealed_memtables: version.sealed.len() as u64,
             segments: version.segments.len() as u64,

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tidegauge_storage::model::{Labels, SeqNo, SeqRange, Tombstone};
 use tidegauge_storage::segment::Segment;
@@ -128,12 +128,13 @@ impl Version {
 /// The current version. Read without a lock; changed one at a time.
 pub(crate) struct Versions {
     current: ArcCell<Version>,
-    changing: Mutex<()>,
+    /// Held by who changes it. Memtables that gave way to segments, of which somebody may have one still.
+    changing: Mutex<Vec<Weak<Memtable>>>,
 }
 
 impl Versions {
     pub(crate) fn new(first: Version) -> Self {
-        Self { current: ArcCell::new(Arc::new(first)), changing: Mutex::new(()) }
+        Self { current: ArcCell::new(Arc::new(first)), changing: Mutex::new(Vec::new()) }
     }
 
     pub(crate) fn load(&self) -> Arc<Version> {
@@ -148,6 +149,11 @@ impl Versions {
     /// Replaces the version by what `change` makes of it.
     pub(crate) fn change(&self, change: impl FnOnce(&Version) -> Version) {
         let _alone = self.changing.lock().expect("version lock");
+        self.replace(change);
+    }
+
+    /// With the lock held.
+    fn replace(&self, change: impl FnOnce(&Version) -> Version) {
         let next = change(&self.current.load());
         self.current.store(Arc::new(next));
     }
@@ -183,13 +189,22 @@ impl Versions {
 
     /// A sealed memtable gives way to the segments made of it.
     pub(crate) fn flushed(&self, generation: u32, made: &[Arc<Segment>]) {
-        self.change(|v| {
+        let mut left = self.changing.lock().expect("version lock");
+        left.retain(|memtable| memtable.strong_count() > 0);
+        self.replace(|v| {
             let mut segments = v.segments.clone();
             segments.extend(made.iter().cloned());
             segments.sort_by_key(|s| order_of(s));
-            let sealed = v.sealed.iter().filter(|m| m.generation != generation).cloned().collect();
+            let (flushed, sealed): (Vec<_>, _) = v.sealed.iter().cloned().partition(|m| m.generation == generation);
+            left.extend(flushed.iter().map(Arc::downgrade));
             Version { segments, sealed, ..v.clone() }
         });
+    }
+
+    /// Memtables that are flushed, and that snapshots, or whoever reads just now, keep alive.
+    pub(crate) fn left_alive(&self) -> Vec<Arc<Memtable>> {
+        // The last one to let a memtable go frees it: not here, with the lock held.
+        self.changing.lock().expect("version lock").iter().filter_map(Weak::upgrade).collect()
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::time::Instant;
+
 use proptest::prelude::*;
 use support::{Contents, SOON, at, contents, name, series};
 use tidegauge::{Appender, Durability, Engine, Level, SeriesId, SeriesSample};
@@ -51,6 +53,36 @@ fn a_series_in_order_is_flushed_in_full_chunks() {
     for count in [1, 24, 25, TAIL, TAIL + 1, CHUNK, CHUNK + 7, 3 * CHUNK + TAIL, 50_000] {
         let order: Vec<_> = (0..count).map(root).collect();
         assert_eq!(flushed(&order), (1, (count as u64).div_ceil(CHUNK as u64)), "{count} samples");
+    }
+}
+
+/// Nobody could see that the memory of a process with old snapshots is theirs.
+#[test]
+fn snapshots_held_through_flushes_keep_their_memtables_and_the_statistics_tell() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let (id, mut appender) = (series(&engine, 1), engine.appender().unwrap());
+    let (mut held, mut before) = (Vec::new(), 0);
+    for round in 0..3 {
+        let samples: Vec<_> = (round * 5_000..(round + 1) * 5_000).map(root).collect();
+        push(
+            &engine,
+            &mut appender,
+            &samples.iter().map(|&(t, v)| SeriesSample::new(id, at(t), v)).collect::<Vec<_>>(),
+        );
+        held.push(engine.snapshot());
+        engine.flush().unwrap();
+        let stats = engine.stats();
+        assert!(stats.pinned_memtable_bytes > before + 5_000, "{} after {before}", stats.pinned_memtable_bytes);
+        assert_eq!((stats.memtable_samples, stats.sealed_memtables), (0, 0));
+        before = stats.pinned_memtable_bytes;
+    }
+    drop(held);
+    // The flusher has the last one for a moment longer.
+    let deadline = Instant::now() + SOON;
+    while engine.stats().pinned_memtable_bytes > 0 {
+        assert!(Instant::now() < deadline, "kept by nobody");
+        std::thread::yield_now();
     }
 }
 

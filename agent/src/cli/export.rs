@@ -20,9 +20,10 @@ Examples:
   tidegauge export --match 'node_cpu_seconds_total{mode=\"idle\"}' --from -1d --format prom -o idle.prom
   tidegauge export --format influx --data-dir /var/lib/tidegauge | gzip > everything.lp.gz
 
-`tidegauge import` brings back what was exported, to the bit. Line protocol has no room for series
-without a name or with backslashes or control characters: those are left out and counted, and the
-exit code is 1. Times: RFC 3339, seconds since the epoch, `now`, or a duration before now such as
+`tidegauge import` brings back what was exported, to the bit. Series that a format cannot name are
+left out and counted, and the exit code is 1: in all formats those without a name; in CSV those
+with blanks around the name of a label; in line protocol those with backslashes or control
+characters, or whose name begins with #. Times: RFC 3339, seconds since the epoch, `now`, or a duration before now such as
 -1h; the end is excluded.";
 
 /// Write samples as CSV, OpenMetrics text or line protocol; also while an agent uses the data
@@ -116,5 +117,47 @@ impl ExportArgs {
             selectors: selectors.map_err(Failure::usage)?,
             range: TimeRange::new(time(&self.from, Timestamp::MIN)?, time(&self.to, Timestamp::MAX)?),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use tidegauge::{Level, Metadata};
+
+    use super::*;
+
+    /// It said that line protocol alone leaves series without a name out.
+    #[test]
+    fn help_says_which_series_each_format_leaves_out() {
+        const ALL: [Format; 3] = [Format::Csv, Format::Prom, Format::Influx];
+        type Case = (&'static [(&'static str, &'static str)], &'static [Format], &'static str);
+        let cases: [Case; 6] = [
+            (&[("host", "a")], &ALL, "in all formats those without a name"),
+            (
+                &[("__name__", "m"), ("host ", "a")],
+                &[Format::Csv],
+                "in CSV those with blanks around the name of a label",
+            ),
+            (&[("__name__", "m"), ("host", "\\")], &[Format::Influx], "in line protocol those with backslashes"),
+            (&[("__name__", "m"), ("host", "\t")], &[Format::Influx], "or control characters"),
+            (&[("__name__", "#m")], &[Format::Influx], "or whose name begins with #"),
+            (&[("__name__", "m"), ("host", " a ")], &[], "to the bit"),
+        ];
+        let help = EXAMPLES.replace('\n', " ");
+        for (labels, left_out_by, said) in cases {
+            let engine = Engine::in_memory().unwrap();
+            let ack = engine.push(engine.series(labels).unwrap(), Timestamp::from_nanos(1), 1.0).unwrap();
+            engine.wait(ack, Level::Visible, Duration::from_secs(30)).unwrap();
+            for format in ALL {
+                let options = ExportOptions { format, selectors: Vec::new(), range: TimeRange::ALL };
+                let metadata = BTreeMap::<String, Metadata>::new();
+                let summary = export(&engine.snapshot(), &metadata, &options, &mut Vec::new(), |_, _| {}).unwrap();
+                assert_eq!(summary.left_out, u64::from(left_out_by.contains(&format)), "{labels:?} in {format:?}");
+            }
+            assert!(help.contains(said), "{said}");
+        }
     }
 }

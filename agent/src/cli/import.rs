@@ -19,8 +19,9 @@ Examples:
   tidegauge import dump.lp --skip-bad
 
 A CSV file has a header line. Its time column is called timestamp, time or ts, its values are
-the column `value` or else all columns of numbers, and all other columns are labels; the
-options say otherwise. Bad lines are named and everything else is stored.";
+the column `value` or else all columns that hold only numbers or nothing in the first 100 lines,
+and all other columns are labels; the options say otherwise. Bad lines are named and everything
+else is stored.";
 
 /// Store the samples of files: CSV, Prometheus text with timestamps, Influx line protocol.
 #[derive(Debug, Args)]
@@ -69,8 +70,8 @@ pub(super) fn run(args: ImportArgs) -> Result<(), Failure> {
     let options = args.options()?;
     // A file that is missing, or has no columns, must not leave an empty store behind.
     check(&options).map_err(Failure::found)?;
-    // What was there before is pinned, so that what is replaced can be counted: however long that takes. A line's labels
-    // are resolved once, and come again any time.
+    // What was there before is pinned for some seconds, or while it is read to count what is replaced: however long that
+    // takes. A line's labels are resolved once, and come again any time.
     let builder = Engine::builder(&args.data_dir).durability(args.durability).series_idle(None);
     let builder = builder.snapshot_warn_after(Duration::MAX);
     let engine = progress::open(builder, !args.no_progress).map_err(Failure::found)?;

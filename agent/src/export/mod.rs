@@ -2,7 +2,8 @@
 //!
 //! Streamed: memory grows with the number of series, not with that of the samples. What is written reads back with
 //! [`import`](crate::import) to the bit: values that have no name in these formats (a NaN with a message, such as
-//! the staleness marker) are written as `NaN(0x7ff0000000000002)`.
+//! the staleness marker) are written as `NaN(0x7ff0000000000002)`. Series that a format cannot name are left out, and
+//! counted; what is known of metrics only exposition text holds, as far as it has room for it.
 
 mod csv;
 mod error;

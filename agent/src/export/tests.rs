@@ -119,6 +119,46 @@ proptest! {
     }
 }
 
+fn described(metadata: Metadata) -> (String, BTreeMap<String, Metadata>) {
+    let engine = small();
+    engine.set_metadata("up", metadata).unwrap();
+    let (text, _) = export(&engine, &options(Format::Prom));
+    let back = imported(Format::Prom, &text);
+    assert_eq!(samples(&back, &[]), samples(&engine, &[]), "{text}");
+    (text, back.metadata())
+}
+
+/// A line feed in a unit, which remote write may bring, made a bad line of what followed.
+#[test]
+fn metadata_that_open_metrics_has_no_room_for_is_left_out_and_spoils_no_line() {
+    let of = |kind: &str, help: &str, unit: &str| Metadata { kind: kind.into(), help: help.into(), unit: unit.into() };
+    for (stored, back) in [
+        (of("gauge", " \tof\n\\a\r\n b\r", "seconds"), of("gauge", "of\n\\a\r\n b", "seconds")),
+        (of("gauge", "help", "sec\nonds"), of("gauge", "help", "")),
+        (of("gauge", "help", " s\r"), of("gauge", "help", "")),
+        (of("gau\nge", "help", "a b"), of("", "help", "a b")),
+        (of("a kind of our own", "help", "s"), of("", "help", "s")),
+    ] {
+        let (text, found) = described(stored);
+        assert_eq!(found.get("up"), Some(&back), "{text}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Beginning with no blank, help comes back as it was; nothing makes a line that is refused.
+    #[test]
+    fn no_metadata_makes_an_export_that_cannot_be_read(
+        kind in "(gauge|counter|[a-z \r\n]{0,3})",
+        help in "[a-zé\\\\\"#\r\n][a-zé \t\\\\\"#\r\n]{0,8}[a-z\n]",
+        unit in "[a-z \t\\\\\"#\r\n]{0,4}",
+    ) {
+        let (text, found) = described(Metadata { kind, help: help.clone(), unit });
+        prop_assert_eq!(&found["up"].help, &help, "{}", text);
+    }
+}
+
 fn small() -> Engine {
     let labels = |pairs: &[(&str, &str)]| pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
     store(&vec![

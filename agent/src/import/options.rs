@@ -55,12 +55,15 @@ impl Format {
 ///
 /// - **time**: the column called `timestamp`, `time` or `ts` (in any case).
 /// - **values**: the column called `value`, if there is one; else every other column that
-///   holds only numbers or nothing in the first 100 lines.
+///   holds only numbers or nothing in the first 100 lines, if one of them has a number there. A text that comes later makes
+///   its line a bad one: no column changes its meaning within a file. A column without a name, or called `__name__` or
+///   `metric`, is no value for having nothing.
 /// - **labels**: all others; the header is the label's name, an empty cell means no label.
 /// - **metric**: the cell of a label column called `__name__` or `metric`. Where there is
 ///   none, a value column's header is the metric, or the file's name if that header is
 ///   `value`. With several value columns and a metric given by option or column, the
-///   metrics are `<metric>_<header>`.
+///   metrics are `<metric>_<header>`; a column with nothing in the first 100 lines does not make it several, but is called
+///   so if something comes.
 #[derive(Clone, Debug)]
 pub struct ImportOptions {
     /// The files, imported in this order.

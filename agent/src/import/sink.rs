@@ -129,6 +129,12 @@ impl<'e> Sink<'e> {
         self.batch.clear();
         self.lines.clear();
         self.progress.show(self.summary.bytes, self.summary.samples);
+        if self.replaced.is_due()
+            && let Some(ack) = self.last
+        {
+            self.engine.wait(ack, Level::Visible, PATIENCE)?;
+            self.replaced.end_stage(self.engine, self.summary.samples);
+        }
         Ok(())
     }
 
@@ -162,6 +168,98 @@ impl<'e> Sink<'e> {
                 Err(PushError::Timeout { .. }) if start.elapsed() < PATIENCE => {}
                 Err(error) => return Err(error),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(30);
+
+    /// A stage ends with each flush.
+    fn in_short_stages(engine: &Engine) -> Sink<'_> {
+        let mut sink = Sink::new(engine, Progress::new(&[], false).unwrap()).unwrap();
+        sink.replaced = Replaced::paced(engine, |_| Duration::ZERO);
+        sink
+    }
+
+    fn replaced(sink: Sink<'_>) -> Option<u64> {
+        let engine = sink.engine;
+        let (summary, _, replaced) = sink.finish().unwrap();
+        replaced.count(engine, summary.samples)
+    }
+
+    /// What was there before an import was pinned until its end: all that compaction replaced meanwhile took its space twice.
+    #[test]
+    fn what_compaction_replaces_amid_an_import_leaves_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::builder(dir.path()).background_compaction(false).open().unwrap();
+        let id = engine.series(&[("__name__", "m")]).unwrap();
+        let at = Timestamp::from_nanos;
+        let push = |t| {
+            let ack = engine.push(id, at(t), 1.0).unwrap();
+            engine.wait(ack, Level::Visible, SOON).unwrap();
+            engine.flush().unwrap();
+        };
+        (0..3).for_each(push);
+        let files = || std::fs::read_dir(dir.path().join("segments")).unwrap().count();
+        assert_eq!(files(), 3);
+        let mut sink = in_short_stages(&engine);
+        sink.resolve(&[("__name__", "m")]).unwrap();
+        engine.compact().unwrap();
+        assert!(files() > 3, "what the count of the first stage needs");
+        sink.push(id, at(2), 2.0, 1).unwrap();
+        sink.flush().unwrap();
+        // Whoever looked at the old version just then held its files for a moment.
+        let deadline = Instant::now() + SOON;
+        while files() > 1 {
+            assert!(Instant::now() < deadline, "the stage has ended, and {} files are left", files());
+            drop(engine.snapshot());
+        }
+        sink.push(id, at(2), 3.0, 2).unwrap();
+        sink.push(id, at(3), 3.0, 3).unwrap();
+        assert_eq!(replaced(sink), Some(2));
+    }
+
+    /// Nobody can tell then: what is there needs not be kept.
+    #[test]
+    fn an_import_beside_a_retention_pins_nothing() {
+        let engine = Engine::in_memory().unwrap();
+        let id = engine.series(&[("__name__", "m")]).unwrap();
+        let ack = engine.push(id, tidegauge::now(), 1.0).unwrap();
+        engine.wait(ack, Level::Visible, SOON).unwrap();
+        let rules = tidegauge::Retention { rules: Vec::new(), max_bytes: Some(1 << 30) };
+        engine.set_retention(rules).unwrap();
+        let sink = in_short_stages(&engine);
+        assert_eq!(engine.stats().snapshots, 0);
+        assert_eq!(replaced(sink), None);
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(30))]
+
+        /// The stages of an import together, each of some samples, against a set of series and times.
+        #[test]
+        fn the_stages_of_an_import_count_what_they_replace_as_a_naive_twin_does(
+            stages in proptest::collection::vec(proptest::collection::vec((0..3u8, 0..40u8), 0..30), 1..6),
+        ) {
+            let engine = Engine::in_memory().unwrap();
+            let mut sink = in_short_stages(&engine);
+            let mut twin = BTreeSet::new();
+            let mut expected = 0;
+            for (line, stage) in (1..).zip(stages) {
+                for (metric, t) in stage {
+                    let id = sink.resolve(&[("__name__", &format!("m{metric}"))]).unwrap();
+                    sink.push(id, Timestamp::from_nanos(t.into()), f64::from(t), line).unwrap();
+                    expected += u64::from(!twin.insert((metric, t)));
+                }
+                sink.flush().unwrap();
+            }
+            proptest::prop_assert_eq!(replaced(sink), Some(expected));
         }
     }
 }

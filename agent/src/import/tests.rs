@@ -62,6 +62,32 @@ fn a_wide_csv_file_makes_a_series_of_each_value_column() {
     assert_eq!(case.of("mem"), [(1_700_000_001, 7.0)]);
 }
 
+/// A sensor that was added later made a label of each number that it told, and so a series of each of its lines.
+#[test]
+fn a_csv_column_that_begins_behind_the_lines_looked_at_is_of_values() {
+    let case = Case::new();
+    let first: String = (0..100).map(|i| format!("{},{i},,\n", 1_700_000_000 + i)).collect();
+    let then: String = (100..150).map(|i| format!("{},{i},2{i}.37,\n", 1_700_000_000 + i)).collect();
+    let text = format!("ts,cpu,temp2,note\n{first}{then}");
+    let summary = case.import(Format::Csv, &text).unwrap();
+    assert_eq!((summary.samples, summary.series), (200, 2));
+    assert_eq!(case.series(), ["cpu", "temp2"]);
+    assert_eq!(case.of("temp2")[0], (1_700_000_100, 2100.37));
+    // A text there is no value, and nobody has said that it is a label.
+    let texts = format!("{text}1700000150,1,1,\"low battery\"\n1700000151,2,2,\n");
+    let Err(ImportError::BadLines { bad, summary }) = case.import(Format::Csv, &texts) else { panic!("no error") };
+    assert_eq!((bad.count, bad.first[0].line, summary.samples), (1, 152, 202));
+    assert!(
+        ["\"note\"", "--value-column", "--label-column"].iter().all(|part| bad.first[0].why.contains(part)),
+        "{bad}"
+    );
+    // As the message says.
+    let mut options = case.options(Format::Csv, "file.csv", &texts);
+    options.value_columns = vec!["cpu".into(), "temp2".into()];
+    assert_eq!(run(&options, &case.engine).unwrap().bad_lines, 0);
+    assert!(case.series().contains(&r#"temp2{note="low battery"}"#.to_owned()));
+}
+
 #[test]
 fn bad_csv_lines_are_named_and_the_others_stay() {
     let case = Case::new();

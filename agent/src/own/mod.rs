@@ -135,6 +135,8 @@ fn engine_metrics(list: &mut List, s: &Stats) {
     list.counter("tidegauge_dropped_samples_total", "Samples dropped as their appender asks for.", s.dropped_samples);
 
     list.gauge("tidegauge_memtable_bytes", "Memory of samples not yet in a segment.", s.memtable_bytes as f64);
+    let pinned = "Memory of samples in a segment that snapshots keep all the same.";
+    list.gauge("tidegauge_pinned_memtable_bytes", pinned, s.pinned_memtable_bytes as f64);
     list.gauge("tidegauge_memtable_samples", "Samples not yet in a segment.", s.memtable_samples as f64);
     list.gauge("tidegauge_sealed_memtables", "Memtables that wait for their flush.", s.sealed_memtables as f64);
 
@@ -296,7 +298,7 @@ mod tests {
     use super::*;
 
     /// Where each of the engine's statistics is shown.
-    const SHOWN: [(&str, &str); 64] = [
+    const SHOWN: [(&str, &str); 65] = [
         ("series", "tidegauge_series"),
         ("series_evicted", "tidegauge_series_evicted_total"),
         ("eviction_nanos", "tidegauge_eviction_seconds_total"),
@@ -312,6 +314,7 @@ mod tests {
         ("lane_full_events", "tidegauge_lane_full_total"),
         ("dropped_samples", "tidegauge_dropped_samples_total"),
         ("memtable_bytes", "tidegauge_memtable_bytes"),
+        ("pinned_memtable_bytes", "tidegauge_pinned_memtable_bytes"),
         ("memtable_samples", "tidegauge_memtable_samples"),
         ("sealed_memtables", "tidegauge_sealed_memtables"),
         ("segments", "tidegauge_segments"),

@@ -17,9 +17,13 @@ const METRIC_NAMES: [&str; 2] = ["__name__", "metric"];
 pub(super) struct Columns {
     pub(super) time: usize,
     pub(super) values: Vec<usize>,
+    /// For each of them whether it is one because nothing else is known: the first lines have nothing in it.
+    pub(super) presumed: Vec<bool>,
     /// With the metric's column, if there is one.
     pub(super) labels: Vec<usize>,
     pub(super) metric_column: Option<usize>,
+    /// Whether there is one value column beside the presumed ones.
+    has_one: bool,
     /// For each value column what its metric is, or what stands behind the given metric.
     names: Vec<String>,
     given_metric: Option<String>,
@@ -42,8 +46,7 @@ impl Columns {
         }
         let called =
             |name: &String| places.get(name).copied().ok_or_else(|| wrong(format!("no column is called {name:?}")));
-        let named =
-            |names: &[&str]| headers.iter().position(|header| names.iter().any(|n| header.eq_ignore_ascii_case(n)));
+        let named = |names: &[&str]| headers.iter().position(|header| is_one_of(header, names));
 
         let time = match &options.time_column {
             Some(name) => called(name)?,
@@ -52,16 +55,27 @@ impl Columns {
             })?,
         };
         let mut labels = options.label_columns.iter().map(called).collect::<Result<Vec<_>, _>>()?;
-        let values = if options.value_columns.is_empty() {
+        let mut found: Vec<(usize, Holds)> = if options.value_columns.is_empty() {
             let is_label = among(&labels, headers.len());
             let free = |at: &usize| *at != time && !is_label[*at];
+            let may_be_empty = |at: usize| !headers[at].is_empty() && !is_one_of(&headers[at], &METRIC_NAMES);
             match named(&[VALUE_NAME]).filter(free) {
-                Some(value) => vec![value],
-                None => (0..headers.len()).filter(free).filter(|&at| is_numeric(ahead, at)).collect(),
+                Some(value) => vec![(value, Holds::Numbers)],
+                None => (0..headers.len())
+                    .filter(free)
+                    .map(|at| (at, Holds::of(ahead, at)))
+                    .filter(|&(at, holds)| holds == Holds::Numbers || holds == Holds::Nothing && may_be_empty(at))
+                    .collect(),
             }
         } else {
-            options.value_columns.iter().map(called).collect::<Result<Vec<_>, _>>()?
+            let asked = |name| called(name).map(|at| (at, Holds::Numbers));
+            options.value_columns.iter().map(asked).collect::<Result<_, _>>()?
         };
+        if found.iter().all(|&(_, holds)| holds == Holds::Nothing) {
+            found.clear();
+        }
+        let (values, presumed): (Vec<_>, Vec<_>) =
+            found.into_iter().map(|(at, holds)| (at, holds == Holds::Nothing)).unzip();
         if values.is_empty() {
             let what = "no column is called value or holds only numbers; --value-column says which they are";
             return Err(wrong(what.to_owned()));
@@ -93,7 +107,8 @@ impl Columns {
             header => header.to_owned(),
         };
         let names = values.iter().map(name_of).collect();
-        Ok(Self { time, values, labels, metric_column, names, given_metric: options.metric.clone() })
+        let has_one = presumed.iter().filter(|&&presumed| !presumed).count() == 1;
+        Ok(Self { time, values, presumed, has_one, labels, metric_column, names, given_metric: options.metric.clone() })
     }
 
     /// The metric of the value column `nth`; `cell` is that of the metric's column, if there
@@ -102,7 +117,7 @@ impl Columns {
         match self.given_metric.as_deref().or(cell) {
             None => Some(self.names[nth].clone()),
             Some("") => None,
-            Some(metric) if self.values.len() == 1 => Some(metric.to_owned()),
+            Some(metric) if !self.presumed[nth] && self.has_one => Some(metric.to_owned()),
             Some(metric) => Some(format!("{metric}_{}", self.names[nth])),
         }
     }
@@ -140,12 +155,31 @@ fn shown(headers: &[String]) -> String {
     names.join(", ")
 }
 
-/// Whether a column holds a number somewhere and nothing else but empty cells. One that is too large is a bad number, and
-/// makes no labels of the others.
-fn is_numeric(ahead: &[ByteRecord], column: usize) -> bool {
-    let cells =
-        || ahead.iter().filter_map(|record| record.get(column)).map(<[u8]>::trim_ascii).filter(|c| !c.is_empty());
-    cells().next().is_some() && cells().all(|cell| parse_value(cell) != Err(NumberError::NoNumber))
+fn is_one_of(header: &str, names: &[&str]) -> bool {
+    names.iter().any(|name| header.eq_ignore_ascii_case(name))
+}
+
+/// What the first lines have in a column.
+#[derive(Clone, Copy, PartialEq)]
+enum Holds {
+    Nothing,
+    /// And empty cells. One that is too large is a bad number, and makes no labels of the others.
+    Numbers,
+    Text,
+}
+
+impl Holds {
+    fn of(ahead: &[ByteRecord], column: usize) -> Self {
+        let cells = ahead.iter().filter_map(|record| record.get(column)).map(<[u8]>::trim_ascii);
+        let mut holds = Self::Nothing;
+        for cell in cells.filter(|cell| !cell.is_empty()) {
+            if parse_value(cell) == Err(NumberError::NoNumber) {
+                return Self::Text;
+            }
+            holds = Self::Numbers;
+        }
+        holds
+    }
 }
 
 #[cfg(test)]
@@ -173,10 +207,20 @@ mod tests {
 
     #[test]
     fn without_one_the_numeric_columns_are_values() {
-        let rows: &[&[&str]] = &[&["a", "1", "1e400", "1", ""], &["b", "2", "0.5", "x", ""]];
-        let columns = choose(&["host", "ts", "cpu", "mixed", "empty"], rows, |_| {}).unwrap();
-        assert_eq!((columns.time, &columns.values[..], &columns.labels[..]), (1, &[2][..], &[0, 3, 4][..]));
-        assert_eq!(columns.metric(0, None), Some("cpu".into()));
+        let rows: &[&[&str]] = &[&["a", "1", "1e400", "1", "", ""], &["b", "2", "0.5", "x", "", ""]];
+        let headers = ["host", "ts", "cpu", "mixed", "metric", "empty"];
+        let columns = choose(&headers, rows, |_| {}).unwrap();
+        // An empty one may get numbers yet; that of the metric is none.
+        assert_eq!((columns.time, &columns.values[..], &columns.labels[..]), (1, &[2, 5][..], &[0, 3, 4][..]));
+        assert_eq!(columns.presumed, [false, true]);
+        assert_eq!(columns.metric(1, None), Some("empty".into()));
+        let without_numbers = choose(&["ts", "a", "b"], &[&["1", "x", ""]], |_| {}).unwrap_err().to_string();
+        assert!(without_numbers.contains("--value-column"), "{without_numbers}");
+        let named = choose(&headers, rows, |options| options.label_columns = vec!["empty".into()]).unwrap();
+        assert_eq!((&named.values[..], &named.labels[..]), (&[2][..], &[5][..]));
+        // What one column of numbers is called does not depend on empty ones.
+        let called = choose(&["ts", "cpu", "late"], &[&["1", "2", ""]], |o| o.metric = Some("m".into())).unwrap();
+        assert_eq!([0, 1].map(|nth| called.metric(nth, None).unwrap()), ["m", "m_late"]);
     }
 
     #[test]

@@ -28,6 +28,11 @@ enum BadRow {
     Timestamp { column: String, cell: String },
     #[error("{cell:?} in column {column:?} {why}")]
     Value { column: String, cell: String, why: NumberError },
+    #[error(
+        "{cell:?} in column {column:?} is not a number, and the first {LOOKAHEAD} lines have nothing there: \
+         --value-column says which columns are values (all others are labels then), or --label-column which are labels"
+    )]
+    Undecided { column: String, cell: String },
     #[error("column {column:?} is not UTF-8")]
     NotUtf8 { column: String },
     #[error("column {column:?} names no metric")]
@@ -140,13 +145,16 @@ impl Rows<'_> {
         })?;
         // Told from the first good line, it holds for all others.
         self.unit = unit;
-        for (value, &column) in self.values.iter_mut().zip(&self.columns.values) {
+        let columns = self.columns.values.iter().zip(&self.columns.presumed);
+        for (value, (&column, &presumed)) in self.values.iter_mut().zip(columns) {
             *value = match record[column].trim_ascii() {
                 [] => None,
-                cell => Some(parse_value(cell).map_err(|why| BadRow::Value {
-                    column: self.headers[column].clone(),
-                    cell: excerpt(cell),
-                    why,
+                cell => Some(parse_value(cell).map_err(|why| {
+                    let (column, cell) = (self.headers[column].clone(), excerpt(cell));
+                    match why {
+                        NumberError::NoNumber if presumed => BadRow::Undecided { column, cell },
+                        why => BadRow::Value { column, cell, why },
+                    }
                 })?),
             };
         }
