@@ -56,7 +56,7 @@ pub struct Report {
     pub reopen_s: f64,
     /// Reading every timestamp and value on all cores, selecting included: the median of five.
     pub scan_samples_per_s: f64,
-    /// The five questions in process, in microseconds.
+    /// The questions in process, in microseconds.
     pub queries_us: Queries,
     /// Whether count and checksum of everything read back, before and after the reopening,
     /// and the answer to every question, are those of an independent count.
@@ -130,6 +130,8 @@ pub struct Report {
     /// Samples over the median of Q5, which asks for their count and then for their sum: where statistics of chunks answer,
     /// they need not be read.
     pub q5_samples_per_s: f64,
+    /// The same where all series were selected before.
+    pub q5_selected_samples_per_s: f64,
     /// Samples a second of one thread where values are encoded for the archive: the median of five.
     pub cold_scan_samples_per_s: Option<f64>,
     /// Samples that were in no segment yet when the clock stopped: what flushing was behind.
@@ -178,11 +180,11 @@ pub struct Curves {
     pub arrival_reached: Vec<[f64; 2]>,
     /// From before a push until its batch was durable, with `--wait`.
     pub ack_durable: Vec<[f64; 2]>,
-    /// The five questions.
+    /// The questions.
     pub questions: QuestionCurves,
 }
 
-/// Distributions of the five questions, as those of [`Curves`].
+/// Distributions of the questions, as those of [`Curves`].
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs, reason = "as the fields of Queries")]
 pub struct QuestionCurves {
@@ -191,6 +193,7 @@ pub struct QuestionCurves {
     pub q3: Vec<[f64; 2]>,
     pub q4: Vec<[f64; 2]>,
     pub q5: Vec<[f64; 2]>,
+    pub q5_selected: Vec<[f64; 2]>,
 }
 
 /// A count and a checksum.
@@ -207,7 +210,7 @@ fn as_hex<S: serde::Serializer>(sum: &u64, serializer: S) -> Result<S::Ok, S::Er
     serializer.serialize_str(&format!("{sum:016x}"))
 }
 
-/// Times of the five questions.
+/// Times of the questions.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Queries {
     /// The last value of one series, selected before.
@@ -220,6 +223,8 @@ pub struct Queries {
     pub q4: Times,
     /// Count and sum of everything.
     pub q5: Times,
+    /// The same, selected before.
+    pub q5_selected: Times,
 }
 
 /// Quantiles of times in microseconds.
@@ -374,10 +379,12 @@ impl fmt::Display for Report {
             ("Q3 10 series, 1 h", q.q3),
             ("Q4 mean by hour", q.q4),
             ("Q5 count and sum", q.q5),
+            ("  selected before", q.q5_selected),
         ] {
             line(f, name, format_args!("p50 {:.2} µs, p99 {:.2} µs", times.p50, times.p99))?;
         }
-        line(f, "  of all samples", format_args!("{:.2} G samples/s", self.q5_samples_per_s / 1e9))?;
+        let [all, selected] = [self.q5_samples_per_s, self.q5_selected_samples_per_s].map(|rate| rate / 1e9);
+        line(f, "  of all samples", format_args!("{all:.2} G samples/s, selected before {selected:.2}"))?;
         if let Some(mixed) = &self.mixed {
             let (r, w) = (mixed.read_us, mixed.write_us);
             line(f, "operations", format_args!("{:.0}/s", mixed.ops_per_s))?;

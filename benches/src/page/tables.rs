@@ -80,6 +80,7 @@ fn kept(results: &Results) -> Table {
         "scan G/s",
         "one core",
         "count and sum G/s",
+        "selected before",
     ];
     let row = |run: &Value| {
         let figures = [
@@ -92,6 +93,7 @@ fn kept(results: &Results) -> Table {
             ("/scan_samples_per_s", 1e9),
             ("/scan_one_core_samples_per_s", 1e9),
             ("/q5_samples_per_s", 1e9),
+            ("/q5_selected_samples_per_s", 1e9),
         ];
         [name(run)].into_iter().chain(figures.map(|(pointer, divisor)| cell(run, pointer, divisor))).collect()
     };
@@ -134,13 +136,21 @@ fn soaks(results: &Results) -> Table {
 }
 
 fn questions(results: &Results) -> Table {
-    let head = ["p50 / p99, µs", "Q1 last value", "Q2 one series, 1 h", "Q3 10 series, 1 h", "Q4 by hour", "Q5 all"];
+    let head = [
+        "p50 / p99, µs",
+        "Q1 last value",
+        "Q2 one series, 1 h",
+        "Q3 10 series, 1 h",
+        "Q4 by hour",
+        "Q5 all",
+        "selected before",
+    ];
     let row = |run: &Value| {
         let times = |q: &str| {
             let at = |p: &str| cell(run, &format!("/queries_us/{q}/{p}"), 1.0);
             format!("{} / {}", at("p50"), at("p99"))
         };
-        [name(run)].into_iter().chain(["q1", "q2", "q3", "q4", "q5"].map(times)).collect()
+        [name(run)].into_iter().chain(["q1", "q2", "q3", "q4", "q5", "q5_selected"].map(times)).collect()
     };
     table("Questions, in process", &head, results.runs.iter().map(row).collect())
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use tidegauge::query::{Aggregate, QueryError, Selection, Table};
+use tidegauge::query::{Aggregate, QueryError, QueryLimits, Selection, Table};
 use tidegauge::{Engine, TimeRange, Timestamp};
 
 use super::effort::Effort;
@@ -33,9 +33,18 @@ pub(super) fn ask(
     let (q3, right3) = asked.q3()?;
     let (q4, right4) = asked.q4()?;
     let (q5, right5) = asked.q5()?;
-    let curves = QuestionCurves { q1: q1.curve(), q2: q2.curve(), q3: q3.curve(), q4: q4.curve(), q5: q5.curve() };
-    let [q1, q2, q3, q4, q5] = [q1, q2, q3, q4, q5].map(|latency| Times::of(&latency));
-    Ok((Queries { q1, q2, q3, q4, q5 }, curves, right1 && right2 && right3 && right4 && right5))
+    let (q5_selected, right5_selected) = asked.q5_selected()?;
+    let right = [right1, right2, right3, right4, right5, right5_selected].iter().all(|&right| right);
+    let curves = QuestionCurves {
+        q1: q1.curve(),
+        q2: q2.curve(),
+        q3: q3.curve(),
+        q4: q4.curve(),
+        q5: q5.curve(),
+        q5_selected: q5_selected.curve(),
+    };
+    let [q1, q2, q3, q4, q5, q5_selected] = [q1, q2, q3, q4, q5, q5_selected].map(|latency| Times::of(&latency));
+    Ok((Queries { q1, q2, q3, q4, q5, q5_selected }, curves, right))
 }
 
 struct Asked<'a> {
@@ -100,7 +109,7 @@ impl Asked<'_> {
         let metric = equal("__name__", metric.get("__name__").unwrap_or_default());
         let ask = |_| {
             let selection = snapshot.select_matching(std::slice::from_ref(&metric))?;
-            let hours = selection.limits(tidegauge::query::QueryLimits::NONE).range(range(self.probe.hours));
+            let hours = selection.limits(QueryLimits::NONE).range(range(self.probe.hours));
             hours.aggregate(Aggregate::Avg).every(nanos(HOUR_NS)).run()
         };
         let means = self.expected.hours.iter().map(|(key, (sum, n))| (*key, sum.total() / *n as f64));
@@ -110,8 +119,19 @@ impl Asked<'_> {
 
     fn q5(&self) -> Result<(Latency, bool), Error> {
         let snapshot = self.engine.snapshot();
-        let all = select(&snapshot, &[])?;
+        self.count_and_sum(|| Ok(snapshot.select_matching(&[])?.limits(QueryLimits::NONE)))
+    }
+
+    /// The same of what was selected before.
+    fn q5_selected(&self) -> Result<(Latency, bool), Error> {
+        let all = select(&self.engine.snapshot(), &[])?;
+        self.count_and_sum(|| Ok(all.clone()))
+    }
+
+    /// `selected` is called while the clock runs.
+    fn count_and_sum(&self, selected: impl Fn() -> Result<Selection, QueryError>) -> Result<(Latency, bool), Error> {
         let ask = |_| {
+            let all = selected()?;
             let count = all.clone().aggregate(Aggregate::Count).group_all().run()?;
             Ok((count, all.clone().aggregate(Aggregate::Sum).group_all().run()?))
         };

@@ -218,6 +218,7 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
         series_registered_meanwhile: stored.registered,
         scan_one_core_samples_per_s,
         q5_samples_per_s: samples as f64 / (queries_us.q5.p50 / 1e6),
+        q5_selected_samples_per_s: samples as f64 / (queries_us.q5_selected.p50 / 1e6),
         cold_scan_samples_per_s: cold.as_ref().map(|cold| cold.scan_samples_per_s),
         memory_samples_left: pushed_stats.memtable_samples,
         flushed_share: flushed_share(samples, pushed_stats.memtable_samples),
