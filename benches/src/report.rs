@@ -31,7 +31,8 @@ pub struct Report {
     pub samples_per_s_visible: f64,
     /// The same until the last sample was durable; `None` with `memory`.
     pub samples_per_s_durable: Option<f64>,
-    /// Processor seconds of all threads until the last sample was visible.
+    /// Processor seconds of all threads until the last sample was visible, [`generator_cpu_s`](Self::generator_cpu_s) left
+    /// out.
     pub cpu_s: f64,
     /// One `push` of one sample into an idle ring, each timed singly: whole steps of the clock
     /// ([`clock_step_ns`](Self::clock_step_ns)), reading it ([`empty_pair_ns`](Self::empty_pair_ns)) included.
@@ -72,8 +73,11 @@ pub struct Report {
     pub register_s: f64,
     /// Samples over the time of the run and of the registration together.
     pub samples_per_s_registering: f64,
-    /// Processor seconds of all threads from the first push until everything was flushed.
+    /// Processor seconds of all threads from the first push until everything was flushed,
+    /// [`generator_cpu_s`](Self::generator_cpu_s) left out.
     pub cpu_flushed_s: f64,
+    /// Processor seconds in which appenders waited until samples were due, sleeping and spinning; `None` without a rate.
+    pub generator_cpu_s: Option<f64>,
     /// Processor nanoseconds of all threads for each sample, from the push into a segment; `None`
     /// where reads take their part.
     pub cpu_ns_per_sample_flushed: Option<f64>,
@@ -134,7 +138,7 @@ pub struct Report {
     pub q5_selected_samples_per_s: f64,
     /// Samples a second of one thread where values are encoded for the archive: the median of five.
     pub cold_scan_samples_per_s: Option<f64>,
-    /// Samples that were in no segment yet when the clock stopped: what flushing was behind.
+    /// Samples that were in no segment yet when the last appender's clock stopped: what flushing was behind.
     pub memory_samples_left: u64,
     /// Of all samples, the share that was in segments then.
     pub flushed_share: f64,
@@ -328,6 +332,9 @@ impl fmt::Display for Report {
         let left = grouped(self.memory_samples_left);
         let (segments, jobs) = (self.segments_left, self.compactions);
         line(
+        if let Some(waited) = self.generator_cpu_s {
+            line(f, "  not in it", format_args!("{waited:.2} s of waiting until samples were due"))?;
+        }
             f,
             "behind at the end",
             format_args!(

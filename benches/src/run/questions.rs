@@ -85,6 +85,8 @@ pub struct Answers {
     pub(super) count: u64,
     /// Q5.
     pub(super) sum: Sum,
+    /// The wrapping sum of all timestamps: what a scan comes to.
+    pub(super) timestamps: i64,
 }
 
 impl Answers {
@@ -93,6 +95,7 @@ impl Answers {
         self.count += 1;
         self.sum.add(value);
         let at = workload.timestamp_ns(tick);
+        self.timestamps = self.timestamps.wrapping_add(at);
         let inside = |range: (i64, i64)| (range.0..range.1).contains(&at);
         let first_metric = slot.is_multiple_of(METRICS);
         if first_metric && inside(probe.hours) {
@@ -141,6 +144,7 @@ impl Answers {
         }
         self.count += other.count;
         self.sum.add(other.sum.total());
+        self.timestamps = self.timestamps.wrapping_add(other.timestamps);
         self
     }
 }
@@ -170,6 +174,7 @@ mod tests {
             };
             let (one, three) = (of(1), of(3));
             assert_eq!((one.count, &one.last, &one.hour), (three.count, &three.last, &three.hour), "{kind}");
+            assert_eq!(one.timestamps, three.timestamps, "{kind}");
             assert_eq!(one.minutes, three.minutes, "{kind}");
             let close = |a: f64, b: f64| (a - b).abs() <= 1e-9 * a.abs();
             assert!(close(one.sum.total(), three.sum.total()));

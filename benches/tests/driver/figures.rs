@@ -66,6 +66,26 @@ fn rates_are_samples_over_the_times_that_are_told() {
     assert_within("cpu_flushed_s", cpu_s, flushed_s, (durable_s + figure("flush_s")) * cores() + SLACK_S);
 }
 
+/// The generator spins until samples are due: by far the most of what the process takes, and nothing of it is the engine's.
+#[test]
+fn processor_time_at_a_rate_is_without_the_waiting_of_who_pushes() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = "run --workload w1 --samples 4000 --batch 10 --rate 60k --for 2s --durability memory";
+    let (run, _) = driven(&dir.path().join("run"), line);
+    let figure = |name: &str| of(&run, name);
+    let (cpu_s, flushed_s, waited_s) = (figure("cpu_s"), figure("cpu_flushed_s"), figure("generator_cpu_s"));
+    // A batch is due every 167 µs, for less than which nobody sleeps: with a processor of its own it would be two seconds.
+    assert_within("generator_cpu_s", 0.05, waited_s, 2.0 + SLACK_S);
+    assert_within("all together", waited_s, cpu_s + waited_s, figure("elapsed_s") * cores() + SLACK_S);
+    assert_within(
+        "cpu_flushed_s",
+        cpu_s,
+        flushed_s,
+        figure("elapsed_s") * cores() - waited_s + figure("flush_s") * cores() + SLACK_S,
+    );
+    assert_same("cpu_ns_per_sample_flushed", figure("cpu_ns_per_sample_flushed"), flushed_s * 1e9 / figure("samples"));
+}
+
 #[test]
 fn bytes_are_those_of_the_files_and_of_the_log() {
     let dir = tempfile::tempdir().unwrap();

@@ -111,6 +111,10 @@ fn samples_that_are_due_at_a_rate_are_pushed_at_that_rate() {
         let [pushed, reached] = ["pushed_ns", "reached_ns"].map(|key| arrival[key]["p50"].as_f64().unwrap());
         assert!(pushed > 0.0 && reached >= pushed, "{arrival}");
         assert!(!report["curves_ns"]["arrival_reached"].as_array().unwrap().is_empty());
+        // A batch every 250 µs: each of the two that push spins through a good part of its time.
+        let waited = report["generator_cpu_s"].as_f64().unwrap();
+        let told = ["cpu_s", "cpu_flushed_s"].map(|key| report[key].as_f64().unwrap());
+        assert!(waited > 0.0 && told.iter().all(|cpu_s| *cpu_s > 0.0), "{report}");
     }
 }
 
