@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::results::{Results, name, number};
+use super::results::{Results, name, number, tunables};
 use super::svg::short;
 
 /// A table of texts.
@@ -160,7 +160,7 @@ fn recoveries(results: &Results) -> Table {
     let row = |recovery: &Value| {
         let text = |key| recovery.get(key).and_then(Value::as_str).unwrap_or("?");
         vec![
-            format!("{} {}", text("workload"), text("durability")),
+            format!("{} {}{}", text("workload"), text("durability"), tunables(recovery)),
             cell(recovery, "/recovery_s", 1.0),
             cell(recovery, "/replayed_samples", 1e6),
             cell(recovery, "/replayed_per_cpu_s", 1e6),
