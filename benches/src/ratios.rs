@@ -50,6 +50,7 @@ const FIGURES: &[&str] = &[
     "q5_samples_per_s",
     "q5_selected_samples_per_s",
     "queries_us/q1/p50",
+    "queries_us/q1_hot/p50",
     "queries_us/q2/p50",
     "queries_us/q3/p50",
     "queries_us/q4/p50",

@@ -193,6 +193,7 @@ pub struct Curves {
 #[allow(missing_docs, reason = "as the fields of Queries")]
 pub struct QuestionCurves {
     pub q1: Vec<[f64; 2]>,
+    pub q1_hot: Vec<[f64; 2]>,
     pub q2: Vec<[f64; 2]>,
     pub q3: Vec<[f64; 2]>,
     pub q4: Vec<[f64; 2]>,
@@ -217,8 +218,10 @@ fn as_hex<S: serde::Serializer>(sum: &u64, serializer: S) -> Result<S::Ok, S::Er
 /// Times of the questions.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Queries {
-    /// The last value of one series, selected before.
+    /// The last value of one series, selected before: each time of another one, drawn from all.
     pub q1: Times,
+    /// The same of sixteen series in turn.
+    pub q1_hot: Times,
     /// One series, selected before, one hour, every sample.
     pub q2: Times,
     /// The maximum of each metric of a host, one hour by the minute.
@@ -329,12 +332,12 @@ impl fmt::Display for Report {
                 self.cpu_ns_per_sample_flushed.map_or("no".to_owned(), |ns| format!("{ns:.1}"))
             ),
         )?;
-        let left = grouped(self.memory_samples_left);
-        let (segments, jobs) = (self.segments_left, self.compactions);
-        line(
         if let Some(waited) = self.generator_cpu_s {
             line(f, "  not in it", format_args!("{waited:.2} s of waiting until samples were due"))?;
         }
+        let left = grouped(self.memory_samples_left);
+        let (segments, jobs) = (self.segments_left, self.compactions);
+        line(
             f,
             "behind at the end",
             format_args!(
@@ -382,6 +385,7 @@ impl fmt::Display for Report {
         let q = &self.queries_us;
         for (name, times) in [
             ("Q1 last value", q.q1),
+            ("  of the same 16", q.q1_hot),
             ("Q2 one series, 1 h", q.q2),
             ("Q3 10 series, 1 h", q.q3),
             ("Q4 mean by hour", q.q4),

@@ -150,8 +150,9 @@ fn acks(results: &Results) -> Option<Plot> {
     plot("acks", "Latency of durable acknowledgements", says, lines(&SHARES, &TIMES, &curves, &fdatasync(results)))
 }
 
-const QUESTIONS: [(&str, &str); 6] = [
+const QUESTIONS: [(&str, &str); 7] = [
     ("q1", "last value"),
+    ("q1_hot", "of the same 16"),
     ("q2", "one series, 1 h"),
     ("q3", "10 series, 1 h by minute"),
     ("q4", "mean by hour"),

@@ -139,6 +139,7 @@ fn questions(results: &Results) -> Table {
     let head = [
         "p50 / p99, µs",
         "Q1 last value",
+        "of the same 16",
         "Q2 one series, 1 h",
         "Q3 10 series, 1 h",
         "Q4 by hour",
@@ -150,7 +151,7 @@ fn questions(results: &Results) -> Table {
             let at = |p: &str| cell(run, &format!("/queries_us/{q}/{p}"), 1.0);
             format!("{} / {}", at("p50"), at("p99"))
         };
-        [name(run)].into_iter().chain(["q1", "q2", "q3", "q4", "q5", "q5_selected"].map(times)).collect()
+        [name(run)].into_iter().chain(["q1", "q1_hot", "q2", "q3", "q4", "q5", "q5_selected"].map(times)).collect()
     };
     table("Questions, in process", &head, results.runs.iter().map(row).collect())
 }

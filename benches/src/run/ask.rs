@@ -29,22 +29,25 @@ pub(super) fn ask(
 ) -> Result<(Queries, QuestionCurves, bool), Error> {
     let asked = Asked { engine, workload, probe, expected, times: effort.questions };
     let (q1, right1) = asked.q1()?;
+    let (q1_hot, right1_hot) = asked.q1_hot()?;
     let (q2, right2) = asked.q2()?;
     let (q3, right3) = asked.q3()?;
     let (q4, right4) = asked.q4()?;
     let (q5, right5) = asked.q5()?;
     let (q5_selected, right5_selected) = asked.q5_selected()?;
-    let right = [right1, right2, right3, right4, right5, right5_selected].iter().all(|&right| right);
+    let right = [right1, right1_hot, right2, right3, right4, right5, right5_selected].iter().all(|&right| right);
     let curves = QuestionCurves {
         q1: q1.curve(),
+        q1_hot: q1_hot.curve(),
         q2: q2.curve(),
         q3: q3.curve(),
         q4: q4.curve(),
         q5: q5.curve(),
         q5_selected: q5_selected.curve(),
     };
-    let [q1, q2, q3, q4, q5, q5_selected] = [q1, q2, q3, q4, q5, q5_selected].map(|latency| Times::of(&latency));
-    Ok((Queries { q1, q2, q3, q4, q5, q5_selected }, curves, right))
+    let [q1, q1_hot, q2, q3, q4, q5, q5_selected] =
+        [q1, q1_hot, q2, q3, q4, q5, q5_selected].map(|latency| Times::of(&latency));
+    Ok((Queries { q1, q1_hot, q2, q3, q4, q5, q5_selected }, curves, right))
 }
 
 struct Asked<'a> {
@@ -56,14 +59,30 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
+    /// Of series drawn from all: where there are many, each finds what it reads in no cache.
     fn q1(&self) -> Result<(Latency, bool), Error> {
-        let selections = self.one_series_each()?;
-        let expected = |i: usize| self.expected.last.get(&self.probe.series[i]).copied();
+        let drawn = self.probe.drawn.iter().zip(&self.expected.drawn);
+        // A slot whose appender was stopped before its first sample has nothing to ask for.
+        let newest = drawn.filter_map(|(&slot, last)| last.map(|(tick, value)| (slot, tick, value)));
+        let newest: Vec<(u32, u64, f64)> = newest.take(self.times as usize).collect();
+        let series: Vec<u64> = newest.iter().map(|&(slot, tick, _)| self.workload.series(slot, tick)).collect();
+        let right = newest.iter().map(|&(_, tick, value)| (self.workload.timestamp_ns(tick), value)).collect();
+        self.last(&series, right)
+    }
+
+    /// Of the same few again and again.
+    fn q1_hot(&self) -> Result<(Latency, bool), Error> {
+        let of = |series| self.expected.last.get(series).copied().unwrap_or((i64::MIN, f64::NAN));
+        self.last(&self.probe.series, self.probe.series.iter().map(of).collect())
+    }
+
+    fn last(&self, series: &[u64], right: Vec<(i64, f64)>) -> Result<(Latency, bool), Error> {
+        let selections = self.one_series_each(series)?;
         timed(
             self.times,
             |i| selections[i % selections.len()].last(),
             |i, last| match last.as_slice() {
-                [Some(last)] => Some((last.timestamp.nanos(), last.value)) == expected(i % selections.len()),
+                [Some(last)] => (last.timestamp.nanos(), last.value) == right[i % right.len()],
                 _ => false,
             },
         )
@@ -71,7 +90,8 @@ impl Asked<'_> {
 
     fn q2(&self) -> Result<(Latency, bool), Error> {
         let hour = range(self.probe.hour);
-        let selections: Vec<Selection> = self.one_series_each()?.into_iter().map(|s| s.range(hour)).collect();
+        let selections: Vec<Selection> =
+            self.one_series_each(&self.probe.series)?.into_iter().map(|s| s.range(hour)).collect();
         timed(
             self.times,
             |i| selections[i % selections.len()].series(0).read(),
@@ -145,8 +165,8 @@ impl Asked<'_> {
         })
     }
 
-    /// For each probed host the series of Q1 and Q2, selected before the clock starts.
-    fn one_series_each(&self) -> Result<Vec<Selection>, Error> {
+    /// Each of these series, selected before the clock starts.
+    fn one_series_each(&self, series: &[u64]) -> Result<Vec<Selection>, Error> {
         let snapshot = self.engine.snapshot();
         let one = |&series: &u64| {
             let labels = self.workload.labels(series);
@@ -157,7 +177,7 @@ impl Asked<'_> {
                 n => Err(Error::Wrong(format!("{n} series have the labels {}", labels.selector()))),
             }
         };
-        self.probe.series.iter().map(one).collect()
+        series.iter().map(one).collect()
     }
 
     fn grid(&self, values: impl Iterator<Item = ((u64, i64), f64)>) -> Grid {
