@@ -72,7 +72,7 @@ fn the_object_has_every_key_of_the_contract_in_its_order_and_is_verified() {
     }
     // The least of all: what else the machine does is in none of both.
     let least = |question: &str| object["curves_ns"]["questions"][question][0][1].as_f64().unwrap();
-    assert!(least("q5") > least("q5_selected"), "4,000 series are selected while the clock of one runs: {json}");
+    assert!(least("q5") > 1.2 * least("q5_selected"), "4,000 series are selected while the clock of one runs: {json}");
     for question in ["q5", "q5_selected"] {
         let all_per_s = 40_000.0 / (object["queries_us"][question]["p50"].as_f64().unwrap() / 1e6);
         let told = object[format!("{question}_samples_per_s")].as_f64().unwrap();
