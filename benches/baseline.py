@@ -3,12 +3,14 @@
 
     benches/baseline.py save [FILE]      runs them, writes FILE (benches/baseline.json)
     benches/baseline.py compare [FILE]   runs them, tells each beside FILE
+    benches/baseline.py names [FILE]     builds them and runs none: is FILE of just those that there are?
 
     --measured       takes what the last `cargo bench` has left instead of running
     --only TEXT      only the benches whose names contain TEXT (compare)
 
 A run takes some five minutes after the build. Times are no gate: `compare` exits 0 whatever they are, 1 if a bench
-fails its own check. Compare on the machine of the file, with nothing else running.
+fails its own check. `names` exits 1 if FILE lacks a bench or has one that is gone; a bench that is not measured yet has
+no median (null). Compare on the machine of the file, with nothing else running.
 """
 import argparse
 import datetime
@@ -33,6 +35,21 @@ def run(home, only):
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "CRITERION_HOME": str(home)}, stdout=sys.stderr)
     if done.returncode:
         sys.exit(1)
+
+
+def listed():
+    """The names of all benches: each is set up, none is run."""
+    command = ["cargo", "bench", "-p", "tidegauge-bench", "--bench", "*", "--profile", "dev", "--", "--list"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(1)
+    return {line.removesuffix(": benchmark") for line in done.stdout.splitlines() if line.endswith(": benchmark")}
+
+
+def gaps(there, stored):
+    """What a file of medians lacks, and what it has too much."""
+    missing = [f"{name}: not in the file (null, if it is not measured yet)" for name in sorted(there - stored)]
+    return missing + [f"{name}: in the file, and no bench" for name in sorted(stored - there)]
 
 
 def measured(home):
@@ -64,7 +81,7 @@ def short(ns):
 def table(now, stored):
     rows, ratios = [], []
     for name, ns in now.items():
-        if name not in stored:
+        if stored.get(name) is None:
             rows.append((name, short(ns), "", "new"))
             continue
         ratio = ns / stored[name]
@@ -82,19 +99,26 @@ def table(now, stored):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["save", "compare"])
+    parser.add_argument("what", choices=["save", "compare", "names"])
     parser.add_argument("file", nargs="?", type=pathlib.Path, default=ROOT / "benches/baseline.json")
     parser.add_argument("--measured", action="store_true")
     parser.add_argument("--only", metavar="TEXT")
     options = parser.parse_args()
-    if options.only and (options.what == "save" or options.measured):
+    if options.only and (options.what != "compare" or options.measured):
         parser.error("--only is for a compare that runs the benches")
     target = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
     stored = None
-    if options.what == "compare":
+    if options.what != "save":
         if not options.file.exists():
             parser.error(f"{options.file} is not there: make it with `save`")
         stored = json.loads(options.file.read_text())
+    if options.what == "names":
+        there = listed()
+        if not there:
+            sys.exit("no bench told its name: is it `name: benchmark` still that criterion prints for --list?")
+        found = gaps(there, stored["median_ns"].keys())
+        print("\n".join(found) if found else f"{len(there)} benches, and {options.file} is of just these")
+        sys.exit(1 if found else 0)
     home = ROOT / os.environ.get("CRITERION_HOME", target / "criterion")
     if not options.measured:
         home = target / "criterion-short"

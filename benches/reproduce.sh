@@ -119,7 +119,7 @@ round() {
     take run --workload mixed --durability memory --batch 1 $([[ -z $quick ]] || echo "--samples 500")
     take recovery $(lasting 10s)
     take_on_huge_pages recovery $(lasting 10s)
-    take concurrency $([[ -z $quick ]] || echo "--for 50ms")
+    take concurrency $([[ -z $quick ]] || echo "--for 50ms --rounds 1")
 }
 
 if [[ -n $list ]]; then

@@ -39,6 +39,8 @@ Exit codes: 0 fine, 1 the run failed or its answers are wrong, 2 the request mak
 
 /// Of a lane of 65,536 samples each there is room for so many in what an engine gives to all lanes, and some to spare.
 pub(crate) const APPENDERS_MAX: i64 = 512;
+/// More rounds of a table say nothing more.
+const ROUNDS_MAX: i64 = 1_000;
 /// Half of what the longest lane holds.
 const BATCH_MAX: u32 = 1 << 21;
 
@@ -183,9 +185,13 @@ pub struct Concurrency {
     /// What the workers do, a row of the table each [default: all].
     #[arg(long, value_enum, value_delimiter = ',', value_name = "MODE,..")]
     pub mode: Vec<Mode>,
-    /// How long each cell of the table lasts.
-    #[arg(long = "for", default_value = "2s", value_name = "TIME", value_parser = duration)]
+    /// How long each cell of the table lasts, in each round.
+    #[arg(long = "for", default_value = "1s", value_name = "TIME", value_parser = duration)]
     pub lasting: Duration,
+    /// How often each mode is gone through, the numbers of workers in this order and in the opposite one by turns: what
+    /// is told are medians.
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = value_parser!(u32).range(1..=ROUNDS_MAX))]
+    pub rounds: u32,
     /// What an acknowledgement is worth: memory, interval:TIME or sync.
     #[arg(long, default_value = "memory", value_name = "D")]
     pub durability: Durability,
@@ -532,6 +538,7 @@ mod tests {
             "run --durability interval:0s",
             "recovery --durability interval:0ms",
             "concurrency --durability interval:0us",
+            "concurrency --rounds 0",
             "beside --durability interval:0s",
             "soak --durability interval:0s",
         ] {

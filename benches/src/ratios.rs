@@ -48,11 +48,14 @@ const FIGURES: &[&str] = &[
     "scan_samples_per_s",
     "scan_one_core_samples_per_s",
     "q5_samples_per_s",
+    "q5_selected_samples_per_s",
     "queries_us/q1/p50",
+    "queries_us/q1_hot/p50",
     "queries_us/q2/p50",
     "queries_us/q3/p50",
     "queries_us/q4/p50",
     "queries_us/q5/p50",
+    "queries_us/q5_selected/p50",
 ];
 
 /// The figures of all pairs.

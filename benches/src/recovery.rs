@@ -215,6 +215,8 @@ pub fn push_until_killed(options: &Options) -> Result<(), Error> {
     let mut feed = Feed::new(&workload, &part, &input, &engine, &ids, options.batch as usize, true);
     let mut out = std::io::stdout().lock();
     let mut tell = |n: u64| writeln!(out, "{n}").and_then(|()| out.flush()).map_err(Error::output);
+    // What making the input took at most is no growth. Where the system does not let it start again, the peak is no less.
+    let _ = Memory::reset_peak();
     tell(Memory::now().rss)?;
     let (mut pushed, mut blocks) = (0, 0);
     let mut asked: Option<(Ack, u64)> = None;

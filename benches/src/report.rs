@@ -31,7 +31,8 @@ pub struct Report {
     pub samples_per_s_visible: f64,
     /// The same until the last sample was durable; `None` with `memory`.
     pub samples_per_s_durable: Option<f64>,
-    /// Processor seconds of all threads until the last sample was visible.
+    /// Processor seconds of all threads until the last sample was visible, [`generator_cpu_s`](Self::generator_cpu_s) left
+    /// out.
     pub cpu_s: f64,
     /// One `push` of one sample into an idle ring, each timed singly: whole steps of the clock
     /// ([`clock_step_ns`](Self::clock_step_ns)), reading it ([`empty_pair_ns`](Self::empty_pair_ns)) included.
@@ -56,7 +57,7 @@ pub struct Report {
     pub reopen_s: f64,
     /// Reading every timestamp and value on all cores, selecting included: the median of five.
     pub scan_samples_per_s: f64,
-    /// The five questions in process, in microseconds.
+    /// The questions in process, in microseconds.
     pub queries_us: Queries,
     /// Whether count and checksum of everything read back, before and after the reopening,
     /// and the answer to every question, are those of an independent count.
@@ -72,8 +73,11 @@ pub struct Report {
     pub register_s: f64,
     /// Samples over the time of the run and of the registration together.
     pub samples_per_s_registering: f64,
-    /// Processor seconds of all threads from the first push until everything was flushed.
+    /// Processor seconds of all threads from the first push until everything was flushed,
+    /// [`generator_cpu_s`](Self::generator_cpu_s) left out.
     pub cpu_flushed_s: f64,
+    /// Processor seconds in which appenders waited until samples were due, sleeping and spinning; `None` without a rate.
+    pub generator_cpu_s: Option<f64>,
     /// Processor nanoseconds of all threads for each sample, from the push into a segment; `None`
     /// where reads take their part.
     pub cpu_ns_per_sample_flushed: Option<f64>,
@@ -130,9 +134,11 @@ pub struct Report {
     /// Samples over the median of Q5, which asks for their count and their sum in one pass: where statistics of chunks answer,
     /// they need not be read.
     pub q5_samples_per_s: f64,
+    /// The same where all series were selected before.
+    pub q5_selected_samples_per_s: f64,
     /// Samples a second of one thread where values are encoded for the archive: the median of five.
     pub cold_scan_samples_per_s: Option<f64>,
-    /// Samples that were in no segment yet when the clock stopped: what flushing was behind.
+    /// Samples that were in no segment yet when the last appender's clock stopped: what flushing was behind.
     pub memory_samples_left: u64,
     /// Of all samples, the share that was in segments then.
     pub flushed_share: f64,
@@ -178,19 +184,21 @@ pub struct Curves {
     pub arrival_reached: Vec<[f64; 2]>,
     /// From before a push until its batch was durable, with `--wait`.
     pub ack_durable: Vec<[f64; 2]>,
-    /// The five questions.
+    /// The questions.
     pub questions: QuestionCurves,
 }
 
-/// Distributions of the five questions, as those of [`Curves`].
+/// Distributions of the questions, as those of [`Curves`].
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs, reason = "as the fields of Queries")]
 pub struct QuestionCurves {
     pub q1: Vec<[f64; 2]>,
+    pub q1_hot: Vec<[f64; 2]>,
     pub q2: Vec<[f64; 2]>,
     pub q3: Vec<[f64; 2]>,
     pub q4: Vec<[f64; 2]>,
     pub q5: Vec<[f64; 2]>,
+    pub q5_selected: Vec<[f64; 2]>,
 }
 
 /// A count and a checksum.
@@ -207,11 +215,13 @@ fn as_hex<S: serde::Serializer>(sum: &u64, serializer: S) -> Result<S::Ok, S::Er
     serializer.serialize_str(&format!("{sum:016x}"))
 }
 
-/// Times of the five questions.
+/// Times of the questions.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Queries {
-    /// The last value of one series, selected before.
+    /// The last value of one series, selected before: each time of another one, drawn from all.
     pub q1: Times,
+    /// The same of sixteen series in turn.
+    pub q1_hot: Times,
     /// One series, selected before, one hour, every sample.
     pub q2: Times,
     /// The maximum of each metric of a host, one hour by the minute.
@@ -220,6 +230,8 @@ pub struct Queries {
     pub q4: Times,
     /// Count and sum of everything.
     pub q5: Times,
+    /// The same, selected before.
+    pub q5_selected: Times,
 }
 
 /// Quantiles of times in microseconds.
@@ -320,6 +332,9 @@ impl fmt::Display for Report {
                 self.cpu_ns_per_sample_flushed.map_or("no".to_owned(), |ns| format!("{ns:.1}"))
             ),
         )?;
+        if let Some(waited) = self.generator_cpu_s {
+            line(f, "  not in it", format_args!("{waited:.2} s of waiting until samples were due"))?;
+        }
         let left = grouped(self.memory_samples_left);
         let (segments, jobs) = (self.segments_left, self.compactions);
         line(
@@ -370,14 +385,17 @@ impl fmt::Display for Report {
         let q = &self.queries_us;
         for (name, times) in [
             ("Q1 last value", q.q1),
+            ("  of the same 16", q.q1_hot),
             ("Q2 one series, 1 h", q.q2),
             ("Q3 10 series, 1 h", q.q3),
             ("Q4 mean by hour", q.q4),
             ("Q5 count and sum", q.q5),
+            ("  selected before", q.q5_selected),
         ] {
             line(f, name, format_args!("p50 {:.2} µs, p99 {:.2} µs", times.p50, times.p99))?;
         }
-        line(f, "  of all samples", format_args!("{:.2} G samples/s", self.q5_samples_per_s / 1e9))?;
+        let [all, selected] = [self.q5_samples_per_s, self.q5_selected_samples_per_s].map(|rate| rate / 1e9);
+        line(f, "  of all samples", format_args!("{all:.2} G samples/s, selected before {selected:.2}"))?;
         if let Some(mixed) = &self.mixed {
             let (r, w) = (mixed.read_us, mixed.write_us);
             line(f, "operations", format_args!("{:.0}/s", mixed.ops_per_s))?;

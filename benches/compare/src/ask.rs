@@ -35,8 +35,8 @@ pub(crate) fn all(store: &mut dyn Store, oracle: &Oracle) -> Result<Vec<Asked>, 
     asked.push(timed(
         store,
         "Q1 last value",
-        |store, i| store.last(probed(i)),
-        |i, last| last == oracle.samples(probed(i), (i64::MIN, i64::MAX)).last().copied(),
+        |store, i| store.last(probed(i), oracle.recent),
+        |i, last| last == oracle.samples(probed(i), oracle.recent).last().copied(),
     )?);
     let (start, end) = oracle.hour;
     asked.push(timed(

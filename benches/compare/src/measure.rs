@@ -241,7 +241,7 @@ pub(crate) mod tests {
             Ok(0)
         }
 
-        fn last(&mut self, _: u32) -> Result<Option<(i64, f64)>, Error> {
+        fn last(&mut self, _: u32, _: (i64, i64)) -> Result<Option<(i64, f64)>, Error> {
             Ok(None)
         }
 

@@ -10,6 +10,8 @@ const NS_PER_S: i64 = 1_000_000_000;
 pub(crate) const MINUTE_NS: i64 = 60 * NS_PER_S;
 pub(crate) const HOUR_NS: i64 = 3_600 * NS_PER_S;
 
+/// How far those look back for a last value that are asked in PromQL.
+const LOOK_BACK_NS: i64 = 5 * MINUTE_NS;
 /// Samples of a chunk of ours, at most.
 const CHUNK_SAMPLES_MAX: u64 = 4_096;
 
@@ -21,6 +23,8 @@ pub(crate) struct Oracle {
     pub(crate) hosts: Vec<Vec<u32>>,
     /// Q4: one metric of all hosts.
     pub(crate) metric: Vec<u32>,
+    /// Q1: the five minutes before the newest sample.
+    pub(crate) recent: (i64, i64),
     pub(crate) hour: (i64, i64),
     pub(crate) minutes: (i64, i64),
     pub(crate) hours: (i64, i64),
@@ -74,6 +78,7 @@ impl Oracle {
             probed,
             hosts: hosts_chosen,
             metric,
+            recent: (last + 1 - LOOK_BACK_NS, last + 1),
             hour: (last + 1 - HOUR_NS, last + 1),
             minutes: (floor(MINUTE_NS) - HOUR_NS, floor(MINUTE_NS)),
             hours: (floor(HOUR_NS) - 6 * HOUR_NS, floor(HOUR_NS)),

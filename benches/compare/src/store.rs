@@ -76,8 +76,8 @@ pub(crate) trait Store {
         None
     }
 
-    /// Q1: the last sample of a series.
-    fn last(&mut self, series: u32) -> Result<Option<(i64, f64)>, Error>;
+    /// Q1: the last sample of a series in a range that ends behind its newest one.
+    fn last(&mut self, series: u32, range_ns: (i64, i64)) -> Result<Option<(i64, f64)>, Error>;
 
     /// Q2: the samples of a series.
     fn range(&mut self, series: u32, start_ns: i64, end_ns: i64) -> Result<Vec<(i64, f64)>, Error>;

@@ -7,23 +7,23 @@ use std::time::{Duration, Instant};
 
 use tidegauge::{Appender, BackPressure, Engine, Level, SeriesId, SeriesSample, Timestamp};
 
+use super::PATIENCE;
 use super::mode::Mode;
 use super::operations::{Operation, Operations, value_of};
-use super::{Figures, PATIENCE};
 use crate::error::Error;
 use crate::measure::{Latency, TickClock};
-use crate::report::OperationTimes;
 use crate::workload::Workload;
 
-/// Of reads, some of which take less than two readings of a clock, one in this many is timed.
-const TIMED_ONE_IN: u64 = 8;
+/// Of reads, some of which take less than two readings of a clock, one in this many is timed. Odd: what is met at each
+/// 2ⁿ-th read is met by those that are timed as often as by the others.
+const TIMED_ONE_IN: u64 = 7;
 
 /// Which cell of the table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub(super) mode: Mode,
     pub(super) workers: u32,
-    /// Cells before it.
+    /// Cells before it, each round's counted.
     pub(super) number: u64,
     /// All that is written lies at or after this tick.
     pub(super) first_tick: u64,
@@ -48,31 +48,11 @@ pub(super) struct Cell<'a> {
 
 /// What came of it.
 pub(super) struct CellResult {
-    reads: Latency,
-    writes: Latency,
-    operations: u64,
-    elapsed: Duration,
+    pub(super) reads: Latency,
+    pub(super) writes: Latency,
+    pub(super) ops_per_s: f64,
     /// Samples written by each worker.
     pub(super) written: Vec<u64>,
-}
-
-impl CellResult {
-    pub(super) fn figures(&self, mode: Mode, workers: u32) -> Figures {
-        let ops_per_s = self.operations as f64 / self.elapsed.as_secs_f64();
-        let published = mode.published_ops_per_s(workers);
-        let times = |latency: &Latency| (!latency.is_empty()).then(|| OperationTimes::of(latency));
-        Figures {
-            mode,
-            workers,
-            ops_per_s,
-            read_us: times(&self.reads),
-            write_us: times(&self.writes),
-            read_curve_ns: self.reads.curve(),
-            write_curve_ns: self.writes.curve(),
-            published_ops_per_s: published,
-            ratio: published.map(|published| ops_per_s / published),
-        }
-    }
 }
 
 impl Cell<'_> {
@@ -107,8 +87,9 @@ impl Cell<'_> {
             reads.merge(&one.reads);
             writes.merge(&one.writes);
         }
-        let operations = done.iter().map(|one| one.operations).sum();
-        Ok(CellResult { reads, writes, operations, elapsed, written: done.iter().map(|one| one.written).collect() })
+        let operations: u64 = done.iter().map(|one| one.operations).sum();
+        let ops_per_s = operations as f64 / elapsed.as_secs_f64();
+        Ok(CellResult { reads, writes, ops_per_s, written: done.iter().map(|one| one.written).collect() })
     }
 }
 
@@ -235,5 +216,16 @@ impl<'a> Worker<'a> {
     fn wrong(&self, series: u32, at: i64, value: f64) -> Error {
         let labels = self.cell.workload.labels(u64::from(series)).selector();
         Error::Wrong(format!("the last value of {labels} is said to be {value} at {at} ns"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_that_are_timed_meet_each_place_of_what_comes_at_a_power_of_two_of_reads() {
+        let places: std::collections::HashSet<u64> = (1..=64).map(|n| n * TIMED_ONE_IN % 64).collect();
+        assert_eq!(places.len(), 64);
     }
 }

@@ -1,17 +1,19 @@
 //! The concurrency table: what so many workers read and write a second, and how long each operation takes.
 //!
-//! All cells of the table work on one engine, one after the other. What they wrote is read back at the end and
-//! compared with what the same choices come to when they are made a second time.
+//! All cells of the table work on one engine, one after the other, each mode in some rounds. Before each cell what was
+//! written lies in segments, and nothing is flushed or compacted. All of it is read back at the end and compared with what
+//! the same choices come to when they are made a second time.
 
 mod cell;
 mod mode;
 mod operations;
+mod rounds;
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
-use tidegauge::{BackPressure, Engine, Level, SeriesId, SeriesSample, Timestamp};
+use tidegauge::{Engine, SeriesId};
 
 use crate::checksum::Checksum;
 use crate::cli::{APPENDERS_MAX, Concurrency as Options};
@@ -23,10 +25,11 @@ use crate::run::folder::Folder;
 use crate::run::readback::read_back;
 use crate::workload::{Kind, Workload};
 
-use cell::{Cell, Place};
+use cell::{Cell, CellResult, Place};
 use operations::{Operations, value_of};
 
 pub use mode::Mode;
+pub use rounds::Figures;
 
 /// Series that there are before the first cell, each with one sample.
 pub const SERIES: u32 = crate::workload::mixed::SERIES;
@@ -42,8 +45,10 @@ pub struct Concurrency {
     pub durability: String,
     /// What everything random followed from.
     pub seed: u64,
-    /// How long each cell lasted.
+    /// How long each cell lasted, in each round.
     pub for_s: f64,
+    /// How often each cell was measured: what is told are medians.
+    pub rounds: u32,
     /// Series there were.
     pub series: u32,
     /// The cells, mode by mode.
@@ -52,29 +57,6 @@ pub struct Concurrency {
     pub verified: bool,
     /// The machine.
     pub machine: Machine,
-}
-
-/// One cell: so many workers in one mode.
-#[derive(Clone, Debug, Serialize)]
-pub struct Figures {
-    /// What the workers did.
-    pub mode: Mode,
-    /// Threads.
-    pub workers: u32,
-    /// Reads and writes a second of all workers. A batch is as many writes as it has samples.
-    pub ops_per_s: f64,
-    /// Times of a read, in microseconds.
-    pub read_us: Option<OperationTimes>,
-    /// Times of a write (or of a batch) until it was visible, in microseconds.
-    pub write_us: Option<OperationTimes>,
-    /// The whole distribution of a read, as (share of all, nanoseconds), rising; empty where nothing was read.
-    pub read_curve_ns: Vec<[f64; 2]>,
-    /// The same of a write.
-    pub write_curve_ns: Vec<[f64; 2]>,
-    /// The published figure to beat.
-    pub published_ops_per_s: Option<f64>,
-    /// Ours over it.
-    pub ratio: Option<f64>,
 }
 
 /// Runs the table.
@@ -89,27 +71,37 @@ pub fn measure(options: &Options, progress: &Progress) -> Result<Concurrency, Er
     let machine = Machine::with(folder.path());
     let workload = Workload::new(Kind::Mixed, options.seed, None)?;
     let most = options.workers.iter().copied().max().unwrap_or(1) as usize;
-    let builder = Engine::builder(folder.path().join("data")).durability(options.durability);
+    // As in a run: nothing becomes an archive while workers work.
+    let builder = Engine::builder(folder.path().join("data")).durability(options.durability).cold_after(Duration::MAX);
     let engine = builder.max_appenders(most + 16).open().map_err(Error::engine("opening the engine"))?;
     progress.step("registering series");
-    let ids = preload(&engine, &workload)?;
+    let ids = register(&engine, &workload)?;
+    rounds::push_each(&engine, &workload, &ids, 0)?;
     let modes = if options.mode.is_empty() { Mode::ALL.to_vec() } else { options.mode.clone() };
-    let (mut cells, mut done) = (Vec::new(), Vec::new());
+    let (mut cells, mut done, mut each_at) = (Vec::new(), Vec::new(), vec![0]);
     let clock = TickClock::new();
     let mut next_tick = 1;
     for mode in modes {
-        if mode == Mode::ReadFlushed {
-            engine.flush().map_err(Error::engine("flushing"))?;
+        let mut results: Vec<Vec<CellResult>> = options.workers.iter().map(|_| Vec::new()).collect();
+        for round in 0..options.rounds {
+            for nth in rounds::order(round, options.workers.len()) {
+                let workers = options.workers[nth];
+                progress.step(format!("{mode}, {workers} workers, round {} of {}", round + 1, options.rounds));
+                // What is read lies in memory, but where the mode says otherwise.
+                let tick = (mode != Mode::ReadFlushed).then_some(next_tick);
+                rounds::begin_alike(&engine, &workload, &ids, tick)?;
+                each_at.extend(tick);
+                let first_tick = next_tick + u64::from(tick.is_some());
+                let place = Place { mode, workers, number: done.len() as u64, first_tick, seed: options.seed };
+                let cell = Cell { engine: &engine, workload: &workload, ids: &ids, clock: &clock, place };
+                let result = cell.run(options.lasting)?;
+                next_tick = place.end_tick(&result.written);
+                done.push((place, result.written.clone()));
+                results[nth].push(result);
+            }
         }
-        for &workers in &options.workers {
-            progress.step(format!("{mode}, {workers} workers"));
-            let place = Place { mode, workers, number: cells.len() as u64, first_tick: next_tick, seed: options.seed };
-            let cell = Cell { engine: &engine, workload: &workload, ids: &ids, clock: &clock, place };
-            let result = cell.run(options.lasting)?;
-            cells.push(result.figures(mode, workers));
-            next_tick = place.end_tick(&result.written);
-            done.push((place, result.written));
-        }
+        let told = options.workers.iter().zip(&results).map(|(&workers, of)| Figures::of(mode, workers, of));
+        cells.extend(told);
     }
     progress.step("counting apart");
     let mut expected = Checksum::default();
@@ -117,7 +109,7 @@ pub fn measure(options: &Options, progress: &Progress) -> Result<Concurrency, Er
     let mut see = |series: u32, tick: u64| {
         expected.add(hashes[series as usize], workload.timestamp_ns(tick), value_of(series, tick));
     };
-    (0..SERIES).for_each(|series| see(series, 0));
+    each_at.iter().for_each(|&tick| (0..SERIES).for_each(|series| see(series, tick)));
     for (place, written) in &done {
         (0u32..).zip(written).for_each(|(k, &n)| Operations::new(*place, k).replay(n, &mut see));
     }
@@ -129,6 +121,7 @@ pub fn measure(options: &Options, progress: &Progress) -> Result<Concurrency, Er
         durability: options.durability.to_string(),
         seed: options.seed,
         for_s: options.lasting.as_secs_f64(),
+        rounds: options.rounds,
         series: SERIES,
         cells,
         verified: found == expected && series == u64::from(SERIES),
@@ -136,23 +129,13 @@ pub fn measure(options: &Options, progress: &Progress) -> Result<Concurrency, Er
     })
 }
 
-/// Registers all series and gives each its sample at tick 0.
-fn preload(engine: &Engine, workload: &Workload) -> Result<Vec<SeriesId>, Error> {
+/// Registers all series.
+fn register(engine: &Engine, workload: &Workload) -> Result<Vec<SeriesId>, Error> {
     let id = |series: u32| {
         let labels = workload.labels(u64::from(series));
         engine.series(&labels.borrowed()).map_err(Error::engine("registering a series"))
     };
-    let ids: Vec<SeriesId> = (0..SERIES).map(id).collect::<Result<_, _>>()?;
-    let at = Timestamp::from_nanos(workload.timestamp_ns(0));
-    let sample = |(series, &id)| SeriesSample::new(id, at, value_of(series, 0));
-    let samples: Vec<SeriesSample> = (0u32..).zip(&ids).map(sample).collect();
-    let pressure = BackPressure::Block(PATIENCE);
-    let mut appender = engine.appender_with(pressure).map_err(Error::engine("making an appender"))?;
-    for batch in samples.chunks(1_000) {
-        let ack = appender.push_batch(batch).map_err(Error::engine("pushing"))?;
-        engine.wait(ack, Level::Visible, PATIENCE).map_err(Error::engine("waiting for samples"))?;
-    }
-    Ok(ids)
+    (0..SERIES).map(id).collect()
 }
 
 impl Concurrency {
@@ -165,7 +148,11 @@ impl Concurrency {
 
 impl fmt::Display for Concurrency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} series, {}, {:.1} s each; {}", self.series, self.durability, self.for_s, self.machine)?;
+        writeln!(
+            f,
+            "{} series, {}, medians of {} rounds of {:.1} s; {}",
+            self.series, self.durability, self.rounds, self.for_s, self.machine
+        )?;
         writeln!(
             f,
             "{:<20} {:>7} {:>12}  {:<30} {:<30} {:>10} {:>7}",

@@ -183,7 +183,7 @@ fn half(
         }
         phase
     })?;
-    let Phase { samples, elapsed, push, preempted: push_preempted } = phase;
+    let Phase { samples, elapsed, push, preempted: push_preempted, .. } = phase;
     let push_ns = push.quantiles().ok_or_else(|| Error::Usage("--for is too short for a single push".into()))?;
     let per_s = |n: u64, time: Duration| n as f64 / time.as_secs_f64();
     let answered = questions.load(Ordering::Relaxed) - before;

@@ -58,6 +58,8 @@ pub(super) struct Phase {
     pub(super) push: Latency,
     /// What was taken from the thread that pushes.
     pub(super) preempted: Preempted,
+    /// Processor time of waiting until batches were due.
+    pub(super) waited: Duration,
 }
 
 impl<'a> Load<'a> {
@@ -87,7 +89,7 @@ impl<'a> Load<'a> {
         self.until_visible()?;
         let elapsed = start.elapsed();
         let preempted = Preempted::so_far().since(taken_before);
-        Ok(Phase { samples: self.pushed - before, elapsed, push, preempted })
+        Ok(Phase { samples: self.pushed - before, elapsed, push, preempted, waited: Duration::ZERO })
     }
 
     /// Pushes what is due, each batch at its time or as soon as those before it are pushed, until `over` is told of the
@@ -114,13 +116,14 @@ impl<'a> Load<'a> {
         mut over: impl FnMut(Instant) -> bool,
     ) -> Result<Phase, Error> {
         let (before, mut push, taken_before) = (self.pushed, Latency::new(), Preempted::so_far());
+        let mut waited = Duration::ZERO;
         let start = Instant::now();
         // Between blocks only: each is pushed whole, so that what was pushed can be counted.
         while !over(self.next_due(samples_per_s, since)) {
             let Some(block) = self.feed.next_block()? else { break };
             for samples in block.chunks(self.batch) {
                 let due = due(samples_per_s, since, self.pushed);
-                wait_until(due);
+                waited += wait_until(due);
                 let ack = push_batch(&mut self.appender, samples).map_err(Error::engine("pushing"))?;
                 push.record_ns(due.elapsed().as_nanos() as u64);
                 self.pushed += samples.len() as u64;
@@ -130,7 +133,7 @@ impl<'a> Load<'a> {
         self.until_visible()?;
         let elapsed = start.elapsed();
         let preempted = Preempted::so_far().since(taken_before);
-        Ok(Phase { samples: self.pushed - before, elapsed, push, preempted })
+        Ok(Phase { samples: self.pushed - before, elapsed, push, preempted, waited })
     }
 
     /// When the next batch is due.

@@ -41,8 +41,10 @@ pub struct Window {
     pub rss_bytes: u64,
     /// What of it is no file's: the rest are pages of segments, which the system takes back when it needs them.
     pub anonymous_bytes: u64,
-    /// Processor seconds of all threads.
+    /// Processor seconds of all threads, [`generator_cpu_s`](Self::generator_cpu_s) left out.
     pub cpu_s: f64,
+    /// Processor seconds of waiting until pushes and questions were due, sleeping and spinning.
+    pub generator_cpu_s: f64,
     /// Segments.
     pub segments: u64,
     /// Bytes of all segments.
@@ -125,7 +127,7 @@ pub fn soak(
     let known = Known::new(&source.workload, &source.part, &source.ids);
     let clock = TickClock::new();
     let mut load = Load::new(&engine, &clock, &source, options.batch)?;
-    let (questions, asked_until) = (Mutex::new(Latency::new()), OnceLock::new());
+    let (questions, asked_until) = (Mutex::new(Asked::default()), OnceLock::new());
     let (mut windows, mut push, mut question) = (Vec::<Window>::new(), Latency::new(), Latency::new());
     let start = Instant::now();
     progress.lasting("soaking", options.lasting);
@@ -157,20 +159,22 @@ pub fn soak(
                 }
                 let asked = std::mem::take(&mut *questions.lock().expect("no thread panics with it"));
                 let (stats, memory) = (engine.stats(), Memory::now());
+                let generator_cpu_s = (phase.waited + asked.waited).as_secs_f64();
                 let window = Window {
                     at_s: start.elapsed().as_secs_f64(),
                     samples_per_s: phase.samples as f64 / phase.elapsed.as_secs_f64(),
                     push_ns: phase.push.quantiles(),
-                    question_ns: asked.quantiles(),
+                    question_ns: asked.times.quantiles(),
                     rss_bytes: memory.rss,
                     anonymous_bytes: memory.anonymous,
-                    cpu_s: cpu_s() - cpu_before,
+                    cpu_s: cpu_s() - cpu_before - generator_cpu_s,
+                    generator_cpu_s,
                     segments: stats.segments,
                     segment_bytes: stats.segment_bytes,
                     memory_samples: stats.memtable_samples,
                 };
                 push.merge(&phase.push);
-                question.merge(&asked);
+                question.merge(&asked.times);
                 progress.at(start.elapsed().as_millis() as u64);
                 tell(&window)?;
                 windows.push(window);
@@ -227,12 +231,20 @@ pub fn soak(
     })
 }
 
+/// What came of the questions of one window.
+#[derive(Default)]
+struct Asked {
+    times: Latency,
+    /// Processor time of waiting until they were due.
+    waited: Duration,
+}
+
 /// Asks at even distances, and takes the time of each question.
 fn ask(
     engine: &Engine,
     source: &Source,
     known: &Known,
-    questions: &Mutex<Latency>,
+    questions: &Mutex<Asked>,
     until: &OnceLock<Instant>,
 ) -> Result<(), Error> {
     let mut asker = Asker::new(engine, &source.workload, known);
@@ -241,26 +253,28 @@ fn ask(
         let is_ready = engine.stats().samples >= u64::from(source.workload.slots());
         if is_ready { asker.ask().map(|()| true) } else { Ok(false) }
     };
-    let took = |time: Duration| {
-        questions.lock().expect("no thread panics with it").record_ns(time.as_nanos() as u64);
+    let took = |time: Option<Duration>, waited: Duration| {
+        let mut asked = questions.lock().expect("no thread panics with it");
+        asked.waited += waited;
+        time.into_iter().for_each(|time| asked.times.record_ns(time.as_nanos() as u64));
     };
     when_due(ASK_EVERY, until, ask, took)
 }
 
 /// Asks at even distances until all is asked that was due before `until`, once that is told. Times count from when a question
-/// was due: one that waits for the one before it is late. What `ask` says was no question has no time.
+/// was due: one that waits for the one before it is late. What `ask` says was no question has no time. `took` is told of
+/// each, and what processor time was spent on waiting for it.
 fn when_due(
     every: Duration,
     until: &OnceLock<Instant>,
     mut ask: impl FnMut() -> Result<bool, Error>,
-    mut took: impl FnMut(Duration),
+    mut took: impl FnMut(Option<Duration>, Duration),
 ) -> Result<(), Error> {
     let mut due = Instant::now() + every;
     while until.get().is_none_or(|until| due < *until) {
-        wait_until(due);
-        if ask()? {
-            took(due.elapsed());
-        }
+        let waited = wait_until(due);
+        let is_one = ask()?;
+        took(is_one.then(|| due.elapsed()), waited);
         due += every;
     }
     Ok(())
@@ -348,7 +362,7 @@ mod tests {
             }
             Ok(asked != 1)
         };
-        when_due(EVERY, &until, ask, |time| times.push(time)).unwrap();
+        when_due(EVERY, &until, ask, |time, _| times.extend(time)).unwrap();
         times
     }
 

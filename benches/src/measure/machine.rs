@@ -27,6 +27,11 @@ pub struct Machine {
     pub version: &'static str,
     /// What it was built from, where that was told: `TIDEGAUGE_COMMIT=$(git describe --always --dirty) cargo build …`.
     pub commit: Option<&'static str>,
+    /// When the system takes huge pages for memory that is no file's: `always`, `madvise` (where a program asks for them) or
+    /// `never`.
+    pub transparent_hugepage: String,
+    /// What the environment tells glibc, if anything: with `glibc.malloc.hugetlb=1` it asks for huge pages for its heap.
+    pub glibc_tunables: Option<String>,
     /// Threads that ran or were ready to, on average over the last 1, 5 and 15 minutes before the figures were taken: on a
     /// machine that is idle otherwise near nought.
     pub load_average: [f64; 3],
@@ -56,6 +61,8 @@ impl Machine {
             build: if cfg!(debug_assertions) { "debug" } else { "release" },
             version: env!("CARGO_PKG_VERSION"),
             commit: option_env!("TIDEGAUGE_COMMIT"),
+            transparent_hugepage: chosen(&read("/sys/kernel/mm/transparent_hugepage/enabled")),
+            glibc_tunables: std::env::var("GLIBC_TUNABLES").ok().filter(|tunables| !tunables.is_empty()),
             load_average: load_average(&read("/proc/loadavg")),
         }
     }
@@ -63,7 +70,7 @@ impl Machine {
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cpu, cores, memory_bytes, kernel, disk, build, version, commit, load_average } = self;
+        let Self { cpu, cores, memory_bytes, kernel, disk, build, version, commit, .. } = self;
         let gib = *memory_bytes as f64 / f64::from(1 << 30);
         let Disk { file_system, device } = disk;
         let commit = commit.map_or(String::new(), |commit| format!(" ({commit})"));
@@ -71,7 +78,11 @@ impl fmt::Display for Machine {
             f,
             "{cores} × {cpu}, {gib:.1} GiB, Linux {kernel}, {file_system} on {device}, {build} build of {version}"
         )?;
-        write!(f, "{commit}, load {:.2} before", load_average[0])
+        write!(f, "{commit}, huge pages {}", self.transparent_hugepage)?;
+        if let Some(tunables) = &self.glibc_tunables {
+            write!(f, ", GLIBC_TUNABLES={tunables}")?;
+        }
+        write!(f, ", load {:.2} before", self.load_average[0])
     }
 }
 
@@ -94,6 +105,11 @@ impl Disk {
     }
 }
 
+/// Of `always [madvise] never` the word in brackets.
+fn chosen(text: &str) -> String {
+    text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map_or(String::new(), |(word, _)| word.to_owned())
+}
+
 fn load_average(text: &str) -> [f64; 3] {
     let mut all = text.split(' ').map(|word| word.parse().unwrap_or(0.0));
     [(); 3].map(|()| all.next().unwrap_or(0.0))
@@ -114,6 +130,12 @@ mod tests {
         assert_eq!(field(text, "model name"), "Fast CPU @ 3 GHz");
         assert_eq!(field(text, "MemTotal"), "1024 kB");
         assert_eq!(field(text, "Mem"), "");
+    }
+
+    #[test]
+    fn of_words_one_of_which_is_chosen_that_one_is_told() {
+        assert_eq!(chosen("always [madvise] never\n"), "madvise");
+        assert_eq!(["", "always", "always [madvise"].map(chosen), [""; 3]);
     }
 
     #[test]

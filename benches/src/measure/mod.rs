@@ -6,4 +6,4 @@ mod process;
 
 pub use latency::{Latency, Quantiles, TickClock, empty_pair};
 pub use machine::{Disk, Machine};
-pub use process::{Memory, Preempted, cores, cpu_s};
+pub use process::{Memory, Preempted, cores, cpu_s, thread_cpu};

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::num::NonZero;
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
@@ -11,6 +12,13 @@ use serde::Serialize;
 pub fn cpu_s() -> f64 {
     let spent = clock_gettime(ClockId::ProcessCPUTime);
     spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9
+}
+
+/// Processor time of the calling thread since it began. It takes a system call to ask.
+#[must_use]
+pub fn thread_cpu() -> Duration {
+    let spent = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(spent.tv_sec as u64, spent.tv_nsec as u32)
 }
 
 /// How often the system took the processor from a thread that would have gone on, and how long the thread was ready to
@@ -102,7 +110,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use super::*;
 

@@ -209,6 +209,22 @@ mod tests {
     }
 
     #[test]
+    fn recoveries_with_huge_pages_are_told_apart_from_others() {
+        let mut results = Results::default();
+        let line = |tunables: &str| {
+            format!(
+                r#"{{"verb":"recovery","workload":"w1","durability":"sync","machine":{{"transparent_hugepage":"madvise","glibc_tunables":{tunables}}}}}"#
+            )
+        };
+        results.read(&[line("null"), line("\"glibc.malloc.hugetlb=1\"")].join("\n")).unwrap();
+        let tables = tables::all(&results);
+        let names: Vec<&str> = tables[0].rows.iter().map(|row| row[0].as_str()).collect();
+        assert_eq!(names, ["w1 sync", "w1 sync glibc.malloc.hugetlb=1"]);
+        let machines = results.machines();
+        assert!(machines.len() == 1 && machines[0].ends_with(", huge pages madvise"), "{machines:?}");
+    }
+
+    #[test]
     fn lines_that_are_no_figures_are_refused_by_number() {
         let mut results = Results::default();
         let refused = |(line, why): (usize, String)| (line, why);

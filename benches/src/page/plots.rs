@@ -150,16 +150,18 @@ fn acks(results: &Results) -> Option<Plot> {
     plot("acks", "Latency of durable acknowledgements", says, lines(&SHARES, &TIMES, &curves, &fdatasync(results)))
 }
 
-const QUESTIONS: [(&str, &str); 5] = [
+const QUESTIONS: [(&str, &str); 7] = [
     ("q1", "last value"),
+    ("q1_hot", "of the same 16"),
     ("q2", "one series, 1 h"),
     ("q3", "10 series, 1 h by minute"),
     ("q4", "mean by hour"),
     ("q5", "count and sum"),
+    ("q5_selected", "selected before"),
 ];
 
 fn questions(results: &Results) -> Option<Plot> {
-    // Of the last run: five curves are enough for one plot.
+    // Of the last run: its curves are enough for one plot.
     let of = |run: &Value| -> Option<Vec<Curve>> {
         let all = run.pointer("/curves_ns/questions")?;
         Some(QUESTIONS.iter().filter_map(|(key, what)| curve(format!("{key} {what}"), all.get(key)?)).collect())

@@ -86,8 +86,11 @@ fn machine(result: &Value) -> Option<String> {
     let machine = result.get("machine")?;
     let text = |key| machine.pointer(key).and_then(Value::as_str).unwrap_or("?");
     let commit = machine.get("commit").and_then(Value::as_str).map_or(String::new(), |commit| format!(" ({commit})"));
+    // Not told of by figures of an earlier form. What the environment tells glibc stands with the figures of each run.
+    let pages = machine.get("transparent_hugepage").and_then(Value::as_str);
+    let pages = pages.map_or(String::new(), |pages| format!(", huge pages {pages}"));
     Some(format!(
-        "{} × {}, {:.1} GiB, Linux {}, {} on {}, {} build of {}{commit}",
+        "{} × {}, {:.1} GiB, Linux {}, {} on {}, {} build of {}{commit}{pages}",
         machine.get("cores").and_then(Value::as_u64).unwrap_or(0),
         text("/cpu"),
         number(machine, "/memory_bytes").unwrap_or(0.0) / f64::from(1 << 30),
@@ -118,5 +121,12 @@ pub(super) fn name(run: &Value) -> String {
     if let Some(rate) = run.pointer("/arrival/samples_per_s_asked").and_then(Value::as_f64) {
         name.push_str(&format!(" {:.1} M/s due", rate / 1e6));
     }
+    name.push_str(&tunables(run));
     name
+}
+
+/// What the environment told glibc, behind the name of a result: with huge pages for its heap figures are others.
+pub(super) fn tunables(result: &Value) -> String {
+    let told = result.pointer("/machine/glibc_tunables").and_then(Value::as_str);
+    told.map_or(String::new(), |tunables| format!(" {tunables}"))
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::results::{Results, name, number};
+use super::results::{Results, name, number, tunables};
 use super::svg::short;
 
 /// A table of texts.
@@ -80,6 +80,7 @@ fn kept(results: &Results) -> Table {
         "scan G/s",
         "one core",
         "count and sum G/s",
+        "selected before",
     ];
     let row = |run: &Value| {
         let figures = [
@@ -92,6 +93,7 @@ fn kept(results: &Results) -> Table {
             ("/scan_samples_per_s", 1e9),
             ("/scan_one_core_samples_per_s", 1e9),
             ("/q5_samples_per_s", 1e9),
+            ("/q5_selected_samples_per_s", 1e9),
         ];
         [name(run)].into_iter().chain(figures.map(|(pointer, divisor)| cell(run, pointer, divisor))).collect()
     };
@@ -134,13 +136,22 @@ fn soaks(results: &Results) -> Table {
 }
 
 fn questions(results: &Results) -> Table {
-    let head = ["p50 / p99, µs", "Q1 last value", "Q2 one series, 1 h", "Q3 10 series, 1 h", "Q4 by hour", "Q5 all"];
+    let head = [
+        "p50 / p99, µs",
+        "Q1 last value",
+        "of the same 16",
+        "Q2 one series, 1 h",
+        "Q3 10 series, 1 h",
+        "Q4 by hour",
+        "Q5 all",
+        "selected before",
+    ];
     let row = |run: &Value| {
         let times = |q: &str| {
             let at = |p: &str| cell(run, &format!("/queries_us/{q}/{p}"), 1.0);
             format!("{} / {}", at("p50"), at("p99"))
         };
-        [name(run)].into_iter().chain(["q1", "q2", "q3", "q4", "q5"].map(times)).collect()
+        [name(run)].into_iter().chain(["q1", "q1_hot", "q2", "q3", "q4", "q5", "q5_selected"].map(times)).collect()
     };
     table("Questions, in process", &head, results.runs.iter().map(row).collect())
 }
@@ -150,7 +161,7 @@ fn recoveries(results: &Results) -> Table {
     let row = |recovery: &Value| {
         let text = |key| recovery.get(key).and_then(Value::as_str).unwrap_or("?");
         vec![
-            format!("{} {}", text("workload"), text("durability")),
+            format!("{} {}{}", text("workload"), text("durability"), tunables(recovery)),
             cell(recovery, "/recovery_s", 1.0),
             cell(recovery, "/replayed_samples", 1e6),
             cell(recovery, "/replayed_per_cpu_s", 1e6),

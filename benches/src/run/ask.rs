@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use tidegauge::query::{Aggregate, QueryError, Selection, Table};
+use tidegauge::query::{Aggregate, QueryError, QueryLimits, Selection, Table};
 use tidegauge::{Engine, TimeRange, Timestamp};
 
 use super::effort::Effort;
@@ -29,13 +29,25 @@ pub(super) fn ask(
 ) -> Result<(Queries, QuestionCurves, bool), Error> {
     let asked = Asked { engine, workload, probe, expected, times: effort.questions };
     let (q1, right1) = asked.q1()?;
+    let (q1_hot, right1_hot) = asked.q1_hot()?;
     let (q2, right2) = asked.q2()?;
     let (q3, right3) = asked.q3()?;
     let (q4, right4) = asked.q4()?;
     let (q5, right5) = asked.q5()?;
-    let curves = QuestionCurves { q1: q1.curve(), q2: q2.curve(), q3: q3.curve(), q4: q4.curve(), q5: q5.curve() };
-    let [q1, q2, q3, q4, q5] = [q1, q2, q3, q4, q5].map(|latency| Times::of(&latency));
-    Ok((Queries { q1, q2, q3, q4, q5 }, curves, right1 && right2 && right3 && right4 && right5))
+    let (q5_selected, right5_selected) = asked.q5_selected()?;
+    let right = [right1, right1_hot, right2, right3, right4, right5, right5_selected].iter().all(|&right| right);
+    let curves = QuestionCurves {
+        q1: q1.curve(),
+        q1_hot: q1_hot.curve(),
+        q2: q2.curve(),
+        q3: q3.curve(),
+        q4: q4.curve(),
+        q5: q5.curve(),
+        q5_selected: q5_selected.curve(),
+    };
+    let [q1, q1_hot, q2, q3, q4, q5, q5_selected] =
+        [q1, q1_hot, q2, q3, q4, q5, q5_selected].map(|latency| Times::of(&latency));
+    Ok((Queries { q1, q1_hot, q2, q3, q4, q5, q5_selected }, curves, right))
 }
 
 struct Asked<'a> {
@@ -47,14 +59,30 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
+    /// Of series drawn from all: where there are many, each finds what it reads in no cache.
     fn q1(&self) -> Result<(Latency, bool), Error> {
-        let selections = self.one_series_each()?;
-        let expected = |i: usize| self.expected.last.get(&self.probe.series[i]).copied();
+        let drawn = self.probe.drawn.iter().zip(&self.expected.drawn);
+        // A slot whose appender was stopped before its first sample has nothing to ask for.
+        let newest = drawn.filter_map(|(&slot, last)| last.map(|(tick, value)| (slot, tick, value)));
+        let newest: Vec<(u32, u64, f64)> = newest.take(self.times as usize).collect();
+        let series: Vec<u64> = newest.iter().map(|&(slot, tick, _)| self.workload.series(slot, tick)).collect();
+        let right = newest.iter().map(|&(_, tick, value)| (self.workload.timestamp_ns(tick), value)).collect();
+        self.last(&series, right)
+    }
+
+    /// Of the same few again and again.
+    fn q1_hot(&self) -> Result<(Latency, bool), Error> {
+        let of = |series| self.expected.last.get(series).copied().unwrap_or((i64::MIN, f64::NAN));
+        self.last(&self.probe.series, self.probe.series.iter().map(of).collect())
+    }
+
+    fn last(&self, series: &[u64], right: Vec<(i64, f64)>) -> Result<(Latency, bool), Error> {
+        let selections = self.one_series_each(series)?;
         timed(
             self.times,
             |i| selections[i % selections.len()].last(),
             |i, last| match last.as_slice() {
-                [Some(last)] => Some((last.timestamp.nanos(), last.value)) == expected(i % selections.len()),
+                [Some(last)] => (last.timestamp.nanos(), last.value) == right[i % right.len()],
                 _ => false,
             },
         )
@@ -62,7 +90,8 @@ impl Asked<'_> {
 
     fn q2(&self) -> Result<(Latency, bool), Error> {
         let hour = range(self.probe.hour);
-        let selections: Vec<Selection> = self.one_series_each()?.into_iter().map(|s| s.range(hour)).collect();
+        let selections: Vec<Selection> =
+            self.one_series_each(&self.probe.series)?.into_iter().map(|s| s.range(hour)).collect();
         timed(
             self.times,
             |i| selections[i % selections.len()].series(0).read(),
@@ -100,7 +129,7 @@ impl Asked<'_> {
         let metric = equal("__name__", metric.get("__name__").unwrap_or_default());
         let ask = |_| {
             let selection = snapshot.select_matching(std::slice::from_ref(&metric))?;
-            let hours = selection.limits(tidegauge::query::QueryLimits::NONE).range(range(self.probe.hours));
+            let hours = selection.limits(QueryLimits::NONE).range(range(self.probe.hours));
             hours.aggregate(Aggregate::Avg).every(nanos(HOUR_NS)).run()
         };
         let means = self.expected.hours.iter().map(|(key, (sum, n))| (*key, sum.total() / *n as f64));
@@ -110,8 +139,18 @@ impl Asked<'_> {
 
     fn q5(&self) -> Result<(Latency, bool), Error> {
         let snapshot = self.engine.snapshot();
-        let all = select(&snapshot, &[])?;
-        let ask = |_| Ok(all.clone().aggregate(Aggregate::Count).and(Aggregate::Sum).group_all().run_each()?);
+        self.count_and_sum(|| Ok(snapshot.select_matching(&[])?.limits(QueryLimits::NONE)))
+    }
+
+    /// The same of what was selected before.
+    fn q5_selected(&self) -> Result<(Latency, bool), Error> {
+        let all = select(&self.engine.snapshot(), &[])?;
+        self.count_and_sum(|| Ok(all.clone()))
+    }
+
+    /// In one pass. `selected` is called while the clock runs.
+    fn count_and_sum(&self, selected: impl Fn() -> Result<Selection, QueryError>) -> Result<(Latency, bool), Error> {
+        let ask = |_| Ok(selected()?.aggregate(Aggregate::Count).and(Aggregate::Sum).group_all().run_each()?);
         let one = |table: &Table| match table.series.as_slice() {
             [all] if all.values.len() == 1 => Some(all.values[0]),
             _ => None,
@@ -123,8 +162,8 @@ impl Asked<'_> {
         })
     }
 
-    /// For each probed host the series of Q1 and Q2, selected before the clock starts.
-    fn one_series_each(&self) -> Result<Vec<Selection>, Error> {
+    /// Each of these series, selected before the clock starts.
+    fn one_series_each(&self, series: &[u64]) -> Result<Vec<Selection>, Error> {
         let snapshot = self.engine.snapshot();
         let one = |&series: &u64| {
             let labels = self.workload.labels(series);
@@ -135,7 +174,7 @@ impl Asked<'_> {
                 n => Err(Error::Wrong(format!("{n} series have the labels {}", labels.selector()))),
             }
         };
-        self.probe.series.iter().map(one).collect()
+        series.iter().map(one).collect()
     }
 
     fn grid(&self, values: impl Iterator<Item = ((u64, i64), f64)>) -> Grid {

@@ -56,10 +56,12 @@ pub(super) struct Ingested {
     pub(super) visible_s: f64,
     /// Until the last sample was durable.
     pub(super) durable_s: Option<f64>,
-    /// Processor time of all threads until the clock of the run stopped.
+    /// Processor time of all threads until the clock of the run stopped, [`waited_s`](Self::waited_s) left out.
     pub(super) cpu_s: f64,
     /// What the process had used before.
     pub(super) cpu_before_s: f64,
+    /// Processor time in which appenders waited until samples were due.
+    pub(super) waited_s: f64,
     /// Push calls under load.
     pub(super) loaded: Latency,
     /// What was taken from the threads that push, until the clocks stopped.
@@ -70,6 +72,32 @@ pub(super) struct Ingested {
     pub(super) arrivals: Option<Arrivals>,
     /// Series that came up on the way.
     pub(super) registered: u64,
+    /// What was left to do when the last appender was done.
+    pub(super) behind: Behind,
+}
+
+/// What flushing and compaction are behind at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Behind {
+    /// Samples that are in no segment yet.
+    pub(super) memory_samples: u64,
+    pub(super) segments: u64,
+    /// Compaction jobs done so far.
+    pub(super) compactions: u64,
+}
+
+impl Behind {
+    /// Now.
+    pub(super) fn of(engine: &Engine) -> Self {
+        let stats = engine.stats();
+        Self { memory_samples: stats.memtable_samples, segments: stats.segments, compactions: stats.compactions }
+    }
+
+    /// As whoever was done last has seen it: what is flushed afterwards, until it is noticed that all are done, is none of
+    /// the run's.
+    pub(super) fn at_the_end(all: impl Iterator<Item = (Instant, Self)>) -> Self {
+        all.max_by_key(|(done, _)| *done).map(|(_, behind)| behind).unwrap_or_default()
+    }
 }
 
 /// When one appender was done.
@@ -83,6 +111,10 @@ struct Done {
     acks: Latency,
     arrivals: Option<Arrivals>,
     registered: u64,
+    /// Processor time of waiting until samples were due.
+    waited: Duration,
+    /// When its clocks had stopped, and what flushing and compaction were behind then.
+    behind: (Instant, Behind),
 }
 
 pub(super) fn ingest(
@@ -112,7 +144,9 @@ pub(super) fn ingest(
             let appender = appender.map_err(Error::engine("making an appender"))?;
             let timed_every = timed_one_in(pushing.batch);
             let (loaded, acks) = (Latency::new(), Latency::new());
-            let pusher = Pusher { engine, appender, pushing, clock, loaded, began, acks, calls: 0, timed_every };
+            let waited = Duration::ZERO;
+            let pusher =
+                Pusher { engine, appender, pushing, clock, loaded, began, acks, calls: 0, timed_every, waited };
             match pushing.rate {
                 None => pusher.run(workload, share, count),
                 Some(samples_per_s) => {
@@ -145,6 +179,8 @@ pub(super) fn ingest(
         acks: Latency::new(),
         arrivals: pushing.rate.map(|_| Arrivals::new()),
         registered: 0,
+        waited_s: done.iter().map(|one| one.waited.as_secs_f64()).sum(),
+        behind: Behind::at_the_end(done.iter().map(|one| one.behind)),
     };
     for (share, done) in shares.iter().zip(done) {
         ingested.pushed.push(Pushed { part: share.part.clone(), samples: done.pushed });
@@ -158,6 +194,8 @@ pub(super) fn ingest(
         ingested.arrivals.iter_mut().zip(&done.arrivals).for_each(|(all, one)| all.merge(one));
         ingested.registered += done.registered;
     }
+    // The last appender's is the greatest: all have waited by then.
+    ingested.cpu_s -= ingested.waited_s;
     Ok(ingested)
 }
 
@@ -173,6 +211,8 @@ struct Pusher<'a> {
     acks: Latency,
     calls: u64,
     timed_every: u64,
+    /// Processor time of waiting until samples are due.
+    waited: Duration,
 }
 
 impl Pusher<'_> {
@@ -236,7 +276,7 @@ impl Pusher<'_> {
                     if lasting.is_some_and(|time| due >= start + time) {
                         break 'blocks;
                     }
-                    wait_until(due);
+                    self.waited += wait_until(due);
                     let ack = self.push(samples)?;
                     arrivals.pushed.record_ns(due.elapsed().as_nanos() as u64);
                     if wait {
@@ -275,10 +315,11 @@ impl Pusher<'_> {
         } else {
             None
         };
+        let behind = (Instant::now(), Behind::of(self.engine));
         // After the clocks have stopped: two files are read for it.
         let preempted = Preempted::so_far().since(self.began);
-        let Self { loaded, acks, .. } = self;
-        Ok(Done { pushed, visible, durable, cpu_s, loaded, preempted, acks, arrivals, registered })
+        let Self { loaded, acks, waited, .. } = self;
+        Ok(Done { pushed, visible, durable, cpu_s, loaded, preempted, acks, arrivals, registered, waited, behind })
     }
 
     #[inline]
@@ -310,6 +351,15 @@ impl Pusher<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_to_do_is_told_as_the_last_appender_saw_it() {
+        let start = Instant::now();
+        let at =
+            |ms, segments| (start + Duration::from_millis(ms), Behind { memory_samples: ms, segments, compactions: 0 });
+        let last = Behind::at_the_end([at(1, 7), at(9, 3), at(4, 5)].into_iter());
+        assert_eq!(last, Behind { memory_samples: 9, segments: 3, compactions: 0 });
+    }
 
     #[test]
     fn calls_that_are_timed_meet_each_place_of_what_has_a_power_of_two_of_samples() {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tidegauge::query::Selection;
 use tidegauge::{Appender, BackPressure, Engine, Level, Sample, SeriesId, SeriesSample, Timestamp};
 
-use super::ingest::{PATIENCE, Pushing};
+use super::ingest::{Behind, PATIENCE, Pushing};
 use super::readback::equal;
 use crate::error::Error;
 use crate::measure::{Latency, cpu_s};
@@ -26,6 +26,8 @@ pub(super) struct Interleaved {
     pub(super) cpu_s: f64,
     pub(super) cpu_before_s: f64,
     pub(super) mixed: Mixed,
+    /// What was left to do when the last worker was done.
+    pub(super) behind: Behind,
 }
 
 /// What one worker did.
@@ -36,6 +38,7 @@ struct Done {
     visible: Instant,
     durable: Option<Instant>,
     cpu_s: f64,
+    behind: (Instant, Behind),
 }
 
 /// Gives every series its first sample, before any clock starts.
@@ -102,6 +105,7 @@ pub(super) fn interleave(
         durable_s: durable,
         cpu_s: done.iter().map(|one| one.cpu_s - cpu_before_s).fold(0.0, f64::max),
         cpu_before_s,
+        behind: Behind::at_the_end(done.iter().map(|one| one.behind)),
         mixed: Mixed {
             ops_per_s: (reads.len() + writes.len()) as f64 / visible_s,
             reads_per_s: reads.len() as f64 / visible_s,
@@ -165,7 +169,8 @@ impl Run<'_> {
             }
             _ => durable.then_some(visible),
         };
-        Ok(Done { written, reads, writes, visible, durable, cpu_s })
+        let behind = (Instant::now(), Behind::of(self.engine));
+        Ok(Done { written, reads, writes, visible, durable, cpu_s, behind })
     }
 
     fn make(&mut self, samples: &mut Vec<SeriesSample>, n: u64) {

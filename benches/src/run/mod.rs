@@ -32,8 +32,8 @@ use crate::workload::{Kind, Workload};
 use acks::AckTimes;
 use effort::Effort;
 use folder::{Folder, bytes_of};
-use questions::Probe;
-use readback::Cores;
+use questions::{Answers, Probe};
+use readback::{Cores, Scanned};
 use store::Prepared;
 
 /// How long the engine is left alone before its idle memory is read.
@@ -101,12 +101,11 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
 
     let clock = TickClock::new();
     let stored = prepared.push(&engine, &workload, options, &clock, progress)?;
-    let pushed_stats = engine.stats();
     progress.step("flushing");
     let flush_start = Instant::now();
     engine.flush().map_err(Error::engine("flushing"))?;
     let flush_s = flush_start.elapsed().as_secs_f64();
-    let cpu_flushed_s = cpu_s() - stored.cpu_before_s;
+    let cpu_flushed_s = cpu_s() - stored.cpu_before_s - stored.waited_s.unwrap_or(0.0);
     let peak = Memory::now().peak;
     thread::sleep(IDLE);
     if let Some(after) = options.series_idle {
@@ -140,7 +139,7 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
     let found = readback::read_back(&engine)?;
     let reopened_is_right = right(found);
     progress.step("scanning");
-    let scanned = |cores| scans(&engine, cores, recount.checksum.count, answers.sum.total());
+    let scanned = |cores| scans(&engine, cores, &answers);
     let (scan_samples_per_s, scan_is_right) = scanned(Cores::All)?;
     let (scan_one_core_samples_per_s, one_core_is_right) = scanned(Cores::One)?;
     progress.step("encoding for the archive");
@@ -194,6 +193,7 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
         register_s,
         samples_per_s_registering: stored.pushed as f64 / (stored.visible_s + register_s),
         cpu_flushed_s,
+        generator_cpu_s: stored.waited_s,
         cpu_ns_per_sample_flushed: stored.mixed.is_none().then(|| cpu_flushed_s * 1e9 / stored.pushed as f64),
         flush_s,
         compact_s,
@@ -218,11 +218,12 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
         series_registered_meanwhile: stored.registered,
         scan_one_core_samples_per_s,
         q5_samples_per_s: samples as f64 / (queries_us.q5.p50 / 1e6),
+        q5_selected_samples_per_s: samples as f64 / (queries_us.q5_selected.p50 / 1e6),
         cold_scan_samples_per_s: cold.as_ref().map(|cold| cold.scan_samples_per_s),
-        memory_samples_left: pushed_stats.memtable_samples,
-        flushed_share: flushed_share(samples, pushed_stats.memtable_samples),
-        segments_left: pushed_stats.segments,
-        compactions: pushed_stats.compactions,
+        memory_samples_left: stored.behind.memory_samples,
+        flushed_share: flushed_share(samples, stored.behind.memory_samples),
+        segments_left: stored.behind.segments,
+        compactions: stored.behind.compactions,
         arrival: stored.arrivals.as_ref().zip(options.rate).map(|(arrivals, rate)| Arrival {
             samples_per_s_asked: rate,
             level: if options.wait { "durable" } else { "visible" },
@@ -282,15 +283,22 @@ fn reopen(data: &std::path::Path, options: &Run) -> Result<(Engine, f64), Error>
 }
 
 /// The median rate of [`REPEATS`] scans, and whether each saw every sample.
-fn scans(engine: &Engine, cores: Cores, count: u64, sum: f64) -> Result<(f64, bool), Error> {
+fn scans(engine: &Engine, cores: Cores, expected: &Answers) -> Result<(f64, bool), Error> {
     let (mut rates, mut right) = (Vec::new(), true);
     for _ in 0..REPEATS {
         let start = Instant::now();
         let seen = readback::scan(engine, cores)?;
         rates.push(seen.count as f64 / start.elapsed().as_secs_f64());
-        right &= seen.count == count && (seen.sum - sum).abs() <= 1e-9 * sum.abs();
+        right &= is_all(seen, expected);
     }
     Ok((median(rates), right))
+}
+
+/// Whether a scan saw the samples that there must be: their number, and what their timestamps and values come to.
+fn is_all(seen: Scanned, expected: &Answers) -> bool {
+    let sum = expected.sum.total();
+    let is_sum = (seen.sum - sum).abs() <= 1e-9 * sum.abs();
+    seen.count == expected.count && seen.timestamps == expected.timestamps && is_sum
 }
 
 #[cfg(test)]
@@ -302,6 +310,20 @@ mod tests {
         // 100, then 20 for series, 500 for the input, 30 for samples.
         assert_eq!(grown(650, 620, 120, 100), 50);
         assert_eq!(grown(610, 620, 120, 100), 20, "what was given back is no growth");
+    }
+
+    #[test]
+    fn a_scan_that_misses_something_is_noticed_by_number_timestamps_and_values() {
+        let workload = Workload::new(Kind::W3, 1, Some(1_000)).unwrap();
+        let probe = Probe::new(&workload, 2);
+        let mut expected = Answers::default();
+        (0..3).for_each(|tick| expected.see(&workload, &probe, 0, tick, 1.5));
+        let timestamps = (0..3).map(|tick| workload.timestamp_ns(tick)).sum();
+        let seen = Scanned { count: 3, sum: 4.5, timestamps };
+        assert!(is_all(seen, &expected));
+        assert!(!is_all(Scanned { count: 2, ..seen }, &expected));
+        assert!(!is_all(Scanned { sum: 4.4, ..seen }, &expected));
+        assert!(!is_all(Scanned { timestamps: timestamps + 1, ..seen }, &expected));
     }
 
     #[test]

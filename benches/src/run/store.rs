@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tidegauge::{Builder, Durability, Engine, SeriesId};
 
 use super::arrivals::Arrivals;
-use super::ingest::{Ingested, Pushing, Share, ingest};
+use super::ingest::{Behind, Ingested, Pushing, Share, ingest};
 use super::interleave::{Interleaved, interleave, preload};
 use super::questions::{Answers, Probe};
 use super::recount::{Pushed, Recount, answers, answers_mixed};
@@ -143,6 +143,10 @@ pub(super) struct Stored {
     pub(super) durable_s: Option<f64>,
     pub(super) cpu_s: f64,
     pub(super) cpu_before_s: f64,
+    /// Processor time in which appenders waited until samples were due; `None` where they were due at once.
+    pub(super) waited_s: Option<f64>,
+    /// What was left to do when the clock stopped.
+    pub(super) behind: Behind,
     pub(super) loaded: Latency,
     pub(super) preempted: Option<Preempted>,
     pub(super) acks: Latency,
@@ -183,6 +187,8 @@ impl From<Ingested> for Stored {
             durable_s: ingested.durable_s,
             cpu_s: ingested.cpu_s,
             cpu_before_s: ingested.cpu_before_s,
+            waited_s: ingested.arrivals.is_some().then_some(ingested.waited_s),
+            behind: ingested.behind,
             loaded: ingested.loaded,
             preempted: Some(ingested.preempted),
             acks: ingested.acks,
@@ -202,6 +208,8 @@ impl From<Interleaved> for Stored {
             durable_s: done.durable_s,
             cpu_s: done.cpu_s,
             cpu_before_s: done.cpu_before_s,
+            waited_s: None,
+            behind: done.behind,
             loaded: Latency::new(),
             preempted: None,
             acks: Latency::new(),

@@ -7,7 +7,7 @@ use tidegauge_bench::progress::Progress;
 
 #[test]
 fn every_mode_of_the_concurrency_table_is_verified() {
-    let line = "tidegauge-bench concurrency --workers 1,3 --for 50ms";
+    let line = "tidegauge-bench concurrency --workers 1,3 --for 50ms --rounds 2";
     let Command::Concurrency(mut options) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
         panic!("concurrency expected")
     };
@@ -19,7 +19,11 @@ fn every_mode_of_the_concurrency_table_is_verified() {
     let cells = object["cells"].as_array().unwrap();
     assert_eq!(cells.len(), 10 * 2);
     for cell in cells {
-        assert!(cell["ops_per_s"].as_f64().unwrap() > 0.0, "{cell}");
+        let rounds: Vec<f64> =
+            cell["ops_per_s_of_rounds"].as_array().unwrap().iter().map(|one| one.as_f64().unwrap()).collect();
+        assert!(rounds.len() == 2 && rounds.iter().all(|ops_per_s| *ops_per_s > 0.0), "{cell}");
+        let median = f64::midpoint(rounds[0], rounds[1]);
+        assert!((cell["ops_per_s"].as_f64().unwrap() / median - 1.0).abs() < 1e-9, "{cell}");
         let times = [&cell["read_us"], &cell["write_us"]].into_iter().filter(|times| !times.is_null());
         let mut any = false;
         for times in times {

@@ -66,6 +66,35 @@ fn rates_are_samples_over_the_times_that_are_told() {
     assert_within("cpu_flushed_s", cpu_s, flushed_s, (durable_s + figure("flush_s")) * cores() + SLACK_S);
 }
 
+/// The generator spins until samples are due: by far the most of what the process takes, and nothing of it is the engine's.
+/// Counted twice, it would be more than the process took at all, which is what the shell tells of it.
+#[test]
+fn processor_time_at_a_rate_is_without_the_waiting_of_who_pushes() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = "run --workload w1 --samples 4000 --batch 10 --rate 50k --for 4s --durability memory --json --data-dir";
+    let mut command = Command::new("sh");
+    command.args(["-c", "\"$@\" && times", "sh", env!("CARGO_BIN_EXE_tidegauge-bench")]);
+    let output = command.args(line.split(' ')).arg(dir.path().join("run")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let mut lines = printed.lines().rev();
+    // User and system time of what the shell has started, such as `0m1.502s 0m0.250s`.
+    let seconds = |time: &str| {
+        let (minutes, seconds) = time.trim_end_matches('s').split_once('m').unwrap();
+        minutes.parse::<f64>().unwrap() * 60.0 + seconds.parse::<f64>().unwrap()
+    };
+    let all_s: f64 = lines.next().unwrap().split_whitespace().map(seconds).sum();
+    let run: Value = serde_json::from_str(lines.nth(1).unwrap()).unwrap();
+    let figure = |name: &str| of(&run, name);
+    let (cpu_s, flushed_s, waited_s) = (figure("cpu_s"), figure("cpu_flushed_s"), figure("generator_cpu_s"));
+    // A batch is due every 200 µs, for which nobody sleeps: with a processor of its own it would be four seconds, and next to
+    // nothing where other programs take so much that it is always late.
+    assert_within("generator_cpu_s", 1e-6, waited_s, 4.0 + SLACK_S);
+    assert_within("cpu_s", 0.0, cpu_s, all_s - waited_s + SLACK_S);
+    assert_within("cpu_flushed_s", cpu_s, flushed_s, all_s - waited_s + SLACK_S);
+    assert_same("cpu_ns_per_sample_flushed", figure("cpu_ns_per_sample_flushed"), flushed_s * 1e9 / figure("samples"));
+}
+
 #[test]
 fn bytes_are_those_of_the_files_and_of_the_log() {
     let dir = tempfile::tempdir().unwrap();

@@ -155,9 +155,10 @@ impl Store for Influx {
         Some(self.server.waited.take())
     }
 
-    fn last(&mut self, series: u32) -> Result<Option<(i64, f64)>, Error> {
+    fn last(&mut self, series: u32, (start_ns, end_ns): (i64, i64)) -> Result<Option<(i64, f64)>, Error> {
         let (name, host) = &self.places[series as usize];
-        let rows = self.ask(&format!("SELECT last(v) FROM {name} WHERE host='{host}'"), Some(host))?;
+        let within = format!("time >= {start_ns} AND time < {end_ns}");
+        let rows = self.ask(&format!("SELECT last(v) FROM {name} WHERE host='{host}' AND {within}"), Some(host))?;
         Ok(rows.first().and_then(|(_, rows)| Self::samples(rows).last().copied()))
     }
 

@@ -301,9 +301,10 @@ impl Store for Prom {
         Some(self.server.waited.take())
     }
 
-    fn last(&mut self, series: u32) -> Result<Option<(i64, f64)>, Error> {
-        let expression = self.selector(series);
-        let path = format!("/api/v1/query?query={}&time={}{NO_CACHE}", encoded(&expression), seconds(self.last_ms));
+    fn last(&mut self, series: u32, (_, end_ns): (i64, i64)) -> Result<Option<(i64, f64)>, Error> {
+        // It looks back by itself, for as long as the range lasts.
+        let (expression, at_ms) = (self.selector(series), (end_ns - 1).div_euclid(1_000_000));
+        let path = format!("/api/v1/query?query={}&time={}{NO_CACHE}", encoded(&expression), seconds(at_ms));
         Ok(self.ask(&path, None)?.first().and_then(|(_, samples)| samples.last().copied()))
     }
 

@@ -153,9 +153,9 @@ impl Store for Duck {
         Ok(std::fs::metadata(&self.settled)?.len())
     }
 
-    fn last(&mut self, series: u32) -> Result<Option<(i64, f64)>, Error> {
-        let sql = "SELECT ts, value FROM samples WHERE series = ? ORDER BY ts DESC LIMIT 1";
-        Ok(self.samples(sql, params![series])?.pop())
+    fn last(&mut self, series: u32, (start_ns, end_ns): (i64, i64)) -> Result<Option<(i64, f64)>, Error> {
+        let sql = "SELECT ts, value FROM samples WHERE series = ? AND ts >= ? AND ts < ? ORDER BY ts DESC LIMIT 1";
+        Ok(self.samples(sql, params![series, start_ns, end_ns])?.pop())
     }
 
     fn range(&mut self, series: u32, start_ns: i64, end_ns: i64) -> Result<Vec<(i64, f64)>, Error> {

@@ -5,9 +5,9 @@ use std::path::Path;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use tidegauge::Durability;
 
-use super::CACHE_BYTES;
 use super::keys::{key, sample};
 use super::windows::{greatest, mean, windows_of};
+use super::{CACHE_BYTES, locked};
 use crate::store::{Error, Row, Store};
 
 pub(super) struct Fjall {
@@ -28,7 +28,7 @@ impl Fjall {
 
 impl Store for Fjall {
     fn name(&self) -> String {
-        "fjall 3".into()
+        format!("fjall {}", locked("fjall"))
     }
 
     fn durability(&self) -> &'static str {
@@ -74,8 +74,8 @@ impl Store for Fjall {
         Ok(self.samples.disk_space())
     }
 
-    fn last(&mut self, series: u32) -> Result<Option<(i64, f64)>, Error> {
-        let Some(guard) = self.samples.range(key(series, i64::MIN)..=key(series, i64::MAX)).next_back() else {
+    fn last(&mut self, series: u32, (start_ns, end_ns): (i64, i64)) -> Result<Option<(i64, f64)>, Error> {
+        let Some(guard) = self.samples.range(key(series, start_ns)..key(series, end_ns)).next_back() else {
             return Ok(None);
         };
         let (key, value) = guard.into_inner()?;

@@ -51,6 +51,14 @@ pub(crate) fn names() -> Vec<&'static str> {
     all.into_iter().filter(|one| one.1).map(|one| one.0).collect()
 }
 
+/// The release of a store that does not tell it by itself: the one that this program's lock file names.
+#[cfg(any(feature = "fjall", feature = "tsink"))]
+fn locked(store: &str) -> &'static str {
+    let begin = format!("name = \"{store}\"\nversion = \"");
+    let rest = include_str!("../../Cargo.lock").split_once(&begin).map(|(_, rest)| rest);
+    rest.and_then(|rest| rest.split('"').next()).unwrap_or("of a release that is not known")
+}
+
 /// What brings a store of [`KNOWN`] into this program.
 pub(crate) fn how_to_build(store: &str) -> String {
     let linked = if store == "duckdb" { " (or duckdb-linked, with a libduckdb that is there)" } else { "" };
@@ -80,4 +88,19 @@ pub(crate) fn open(
         "tsink" => tsinks::Tsink::open(dir, durability, workload).map(|store| Box::new(store) as _),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+#[cfg(any(feature = "fjall", feature = "tsink"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_that_do_not_tell_their_release_have_the_one_of_the_lock_file() {
+        for store in ["fjall", "tsink"] {
+            let parts: Vec<u32> = locked(store).split('.').map(|part| part.parse().unwrap()).collect();
+            assert_eq!(parts.len(), 3, "{store}: {parts:?}");
+        }
+        assert_eq!(locked("sink"), "of a release that is not known");
+    }
 }

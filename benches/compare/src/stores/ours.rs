@@ -161,9 +161,11 @@ impl Store for Ours {
         bytes_below(&self.dir.join("segments"))
     }
 
-    fn last(&mut self, series: u32) -> Result<Option<(i64, f64)>, Error> {
+    fn last(&mut self, series: u32, (start_ns, end_ns): (i64, i64)) -> Result<Option<(i64, f64)>, Error> {
+        // The newest of all is what it knows; it lies in the range, or nothing does.
         let last = self.engine.last(self.ids[series as usize])?;
-        Ok(last.map(|last| (last.timestamp.nanos(), last.value)))
+        let last = last.map(|last| (last.timestamp.nanos(), last.value));
+        Ok(last.filter(|(at, _)| (start_ns..end_ns).contains(at)))
     }
 
     fn range(&mut self, series: u32, start_ns: i64, end_ns: i64) -> Result<Vec<(i64, f64)>, Error> {

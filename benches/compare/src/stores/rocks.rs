@@ -105,11 +105,11 @@ impl Store for Rocks {
         Ok(self.db.live_files()?.iter().map(|file| file.size as u64).sum())
     }
 
-    fn last(&mut self, series: u32) -> Result<Option<(i64, f64)>, Error> {
+    fn last(&mut self, series: u32, (start_ns, end_ns): (i64, i64)) -> Result<Option<(i64, f64)>, Error> {
         let mut options = ReadOptions::default();
-        options.set_iterate_lower_bound(key(series, i64::MIN));
+        options.set_iterate_lower_bound(key(series, start_ns));
         let mut entries = self.db.raw_iterator_opt(options);
-        entries.seek_for_prev(key(series, i64::MAX));
+        entries.seek_for_prev(key(series, end_ns - 1));
         let last = entries.item().and_then(|(key, value)| sample(key, value));
         entries.status()?;
         Ok(last.map(|(_, at, value)| (at, value)))

@@ -104,10 +104,10 @@ impl Store for Sqlite {
         bytes_below(&self.dir)
     }
 
-    fn last(&mut self, series: u32) -> Result<Option<(i64, f64)>, Error> {
-        let sql = "SELECT at, value FROM samples WHERE series = ?1 ORDER BY at DESC LIMIT 1";
+    fn last(&mut self, series: u32, (start_ns, end_ns): (i64, i64)) -> Result<Option<(i64, f64)>, Error> {
+        let sql = "SELECT at, value FROM samples WHERE series = ?1 AND at >= ?2 AND at < ?3 ORDER BY at DESC LIMIT 1";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let mut rows = statement.query_map(params![series], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let mut rows = statement.query_map(params![series, start_ns, end_ns], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(rows.next().transpose()?)
     }
 

@@ -9,6 +9,7 @@ use tidegauge_bench::workload::Workload;
 use tsink::wal::WalSyncMode;
 use tsink::{Aggregation, DataPoint, Label, QueryOptions, Row as Sample, Storage, StorageBuilder, TimestampPrecision};
 
+use super::locked;
 use crate::store::{Error, Row, Store, bytes_below};
 
 pub(super) struct Tsink {
@@ -83,7 +84,7 @@ fn sample(point: &DataPoint) -> Option<(i64, f64)> {
 
 impl Store for Tsink {
     fn name(&self) -> String {
-        "tsink 0.10".into()
+        format!("tsink {}", locked("tsink"))
     }
 
     fn durability(&self) -> &'static str {
@@ -129,8 +130,8 @@ impl Store for Tsink {
         bytes_below(&self.dir)
     }
 
-    fn last(&mut self, series: u32) -> Result<Option<(i64, f64)>, Error> {
-        self.aggregated(series, (0, i64::MAX), Aggregation::Last)
+    fn last(&mut self, series: u32, (start_ns, end_ns): (i64, i64)) -> Result<Option<(i64, f64)>, Error> {
+        self.aggregated(series, (start_ns, end_ns), Aggregation::Last)
     }
 
     fn range(&mut self, series: u32, start_ns: i64, end_ns: i64) -> Result<Vec<(i64, f64)>, Error> {
@@ -188,8 +189,9 @@ mod tests {
             let range = (600, 780);
             assert_eq!(store.max_by(&[7], range, 60).unwrap(), [(7, 600, 9.5), (7, 720, 7.0)]);
             assert_eq!(store.mean_by(&[7], range, 60).unwrap(), [(7, 600, 6.25), (7, 720, 3.0)]);
-            assert_eq!(store.last(7).unwrap(), Some((780, 2.25)));
-            assert_eq!(store.last(8).unwrap(), None);
+            assert_eq!(store.last(7, (700, 781)).unwrap(), Some((780, 2.25)));
+            assert_eq!(store.last(7, (781, 900)).unwrap(), None);
+            assert_eq!(store.last(8, (700, 781)).unwrap(), None);
             assert_eq!(store.count_and_sum().unwrap(), (5, 20.75));
             assert_eq!(store.sum_between(601, 780).unwrap(), 15.5);
             assert_eq!(store.range(7, 0, i64::MAX).unwrap(), samples);
