@@ -285,9 +285,9 @@ impl CompactorParts {
         let CompactOptions { segment_span, cold_after, .. } = self.options;
         let segment_bytes = segment_bytes(self.options.segment_bytes, self.core.kept.max_bytes());
         let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
-        let span = self.core.kept.span().map_or(segment_span, |span| span.min(segment_span));
+        let (span, ages) = (nanos(segment_span).max(1), self.core.kept.rule_ages());
         let (now, cold_after) = (clock::now().nanos(), nanos(cold_after));
-        Rules { segment_bytes, span: nanos(span).max(1), fan: FAN, now, all, cold_after }
+        Rules { segment_bytes, span, ages, fan: FAN, now, all, cold_after }
     }
 
     /// New segments durable, then the manifest, then the version, then the old files (K4).

@@ -231,7 +231,8 @@ fn long_parts_of_a_compaction_count_their_steps() {
 }
 
 fn rules(all: bool) -> Rules {
-    Rules { segment_bytes: 1 << 20, span: i64::MAX, fan: 4, now: 0, all, cold_after: i64::MAX }
+    let (span, ages) = (i64::MAX, [].into());
+    Rules { segment_bytes: 1 << 20, span, ages, fan: 4, now: 0, all, cold_after: i64::MAX }
 }
 
 proptest! {
@@ -254,7 +255,7 @@ proptest! {
         cold_after in prop_oneof![Just(i64::MAX), Just(0i64)],
     ) {
         let mut store = Store::new();
-        let mut rules = Rules { segment_bytes, span, fan, now: 0, all: false, cold_after };
+        let mut rules = Rules { segment_bytes, span, fan, cold_after, ..rules(false) };
         for (samples, delete, compact) in flushes {
             let accepted: Vec<_> = samples.into_iter().map(|(s, t, v)| (s, t, f64::from(v) / 4.0)).collect();
             store.flush(&accepted);
@@ -367,7 +368,7 @@ fn a_cold_job_makes_chunks_smaller_and_cold_ones_are_not_touched() {
     // Another one of the kind beside it: both are joined, and nothing is encoded again.
     let columns = store.value_columns();
     store.flush(&[(2, 0, 1.0)]);
-    while store.step(&Rules { all: true, ..cold }) {}
+    while store.step(&Rules { all: true, ..cold.clone() }) {}
     assert_eq!((store.segments.len(), store.segments[0].info().cold), (1, true));
     let joined = store.value_columns();
     assert_eq!(joined[..columns.len() - 1], columns[..columns.len() - 1], "full chunks are taken over");
