@@ -30,6 +30,11 @@ impl Input {
         }
     }
 
+    /// Whether anything may be left out of it for its age.
+    pub(super) fn has_aged(&self) -> bool {
+        !self.mask.ages.is_empty()
+    }
+
     /// The ranges left out of a series with these labels.
     pub(super) fn hidden(&self, labels: &Labels) -> Vec<TimeRange> {
         if self.masked.is_some() { self.mask.hidden(labels) } else { Vec::new() }

@@ -90,19 +90,24 @@ impl Looked {
         self.parted.iter_mut().filter(|(id, _)| ids.contains(id)).for_each(|(_, had)| *had = true);
     }
 
-    /// The next job of those that may be begun, beside those in `running` (K11).
-    pub(super) fn look(&mut self, parts: &CompactorParts, all: bool, may: May, running: &[Due]) -> Look {
+    /// What there is, and what is hidden of it.
+    pub(super) fn found(&mut self, parts: &CompactorParts, ages: &Arc<[AgeMask]>) -> Found {
         let core = &parts.core;
         // What deletes hide is read from segments, and who holds the manifest may hang.
         let work = core.watched.begin(Worker::Compact, "looking for what to compact");
         let version = core.versions.load();
-        let ages = core.kept.coarse_ages();
         let settled = settled(parts, &version);
-        let pieces: Vec<Piece> =
-            version.segments.iter().map(|s| self.piece(parts, s, &settled, &ages, &work)).collect();
+        let pieces: Vec<Piece> = version.segments.iter().map(|s| self.piece(parts, s, &settled, ages, &work)).collect();
         core.counters.damaged_segments(pieces.iter().filter(|p| p.damaged).count() as u64);
         self.hidden.retain(|id, _| pieces.iter().any(|p| p.id == *id));
         self.parted.retain(|id, _| pieces.iter().any(|p| p.id == *id));
+        Found { version, settled, pieces }
+    }
+
+    /// The next job of those that may be begun, beside those in `running` (K11).
+    pub(super) fn look(&mut self, parts: &CompactorParts, all: bool, may: May, running: &[Due]) -> Look {
+        let ages = parts.core.kept.coarse_ages();
+        let found = self.found(parts, &ages);
         let wanted = all || parts.options.in_background;
         // Retention and deletes hold in any case.
         let plan = match may {
@@ -110,15 +115,15 @@ impl Looked {
             May::Free if wanted => plan_free,
             _ => plan_drop as Plan,
         };
-        let due = match beside(&pieces, running, &parts.rules(all), plan) {
+        let due = match beside(&found.pieces, running, &parts.rules(all), plan) {
             Ok(Some(due)) => due,
-            Ok(None) => return Look::Nothing(Found { version, settled, pieces }),
+            Ok(None) => return Look::Nothing(found),
             Err(Occupied) => return Look::Later,
         };
-        let by_id = |id: &u64| version.segments.iter().find(|s| s.info().id == *id).cloned();
+        let by_id = |id: &u64| found.version.segments.iter().find(|s| s.info().id == *id).cloned();
         let segments = due.job.inputs.iter().filter_map(by_id);
         // The version is let go here: nobody but the current one and snapshots shall hold segments that are buried.
-        let inputs = segments.map(|segment| Input::new(segment, &settled, &ages)).collect();
+        let inputs = segments.map(|segment| Input::new(segment, &found.settled, &ages)).collect();
         Look::Due(due, inputs, ages)
     }
 

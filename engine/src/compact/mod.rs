@@ -27,6 +27,8 @@ use crate::error::CompactError;
 #[cfg(test)]
 mod aged_tests;
 #[cfg(test)]
+mod between_tests;
+#[cfg(test)]
 mod crafted_tests;
 #[cfg(test)]
 mod crash_tests;

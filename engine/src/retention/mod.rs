@@ -117,6 +117,13 @@ impl Kept {
         rules.ages(|age| Timestamp::from_nanos(coarse_horizon(now, nanos(age))))
     }
 
+    /// Whether all that `ages` hide is hidden by the rules in force, too.
+    pub(crate) fn hides(&self, ages: &[AgeMask]) -> bool {
+        let hidden = self.ages().unwrap_or_default();
+        let same = |(then, now): (&AgeMask, &AgeMask)| then.matchers == now.matchers && then.horizon <= now.horizon;
+        ages.is_empty() || (ages.len() == hidden.len() && ages.iter().zip(&*hidden).all(same))
+    }
+
     pub(crate) fn retention(&self) -> Retention {
         self.current.load().retention.clone()
     }
