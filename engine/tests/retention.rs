@@ -103,6 +103,28 @@ fn what_a_rule_for_some_series_drops_leaves_the_directory() {
     assert!((1_900..=2_000).contains(&count(&engine, 2)), "{}", count(&engine, 2));
 }
 
+/// A rule for less than a quarter of the samples never gave their space back by itself.
+#[test]
+fn a_rule_for_a_tenth_of_the_samples_gives_their_space_back_in_the_background() {
+    let engine = Engine::in_memory().unwrap();
+    let end = now().nanos() - 3 * HOUR;
+    for host in 0..10 {
+        let id = series(&engine, host);
+        let batch: Vec<_> = (0..1_000).map(|i| SeriesSample::new(id, at(end + i), noise(i))).collect();
+        let ack = engine.push_batch(&batch).unwrap();
+        engine.wait(ack, Level::Visible, SOON).unwrap();
+    }
+    engine.flush().unwrap();
+    let rules = vec![rule(vec![Matcher::equal("host", "3")], 2)];
+    engine.set_retention(Retention { rules, max_bytes: None }).unwrap();
+    let deadline = Instant::now() + SOON;
+    while engine.stats().segment_samples > 9_000 {
+        assert!(Instant::now() < deadline, "{} samples stay", engine.stats().segment_samples);
+    }
+    assert_eq!((0..10).map(|host| count(&engine, host)).sum::<usize>(), 9_000);
+    assert_eq!(engine.stats().compactions, 1, "once");
+}
+
 /// A segment that is over age as a whole goes unread, and its space with it.
 #[test]
 fn whole_segments_go_when_all_of_it_is_over_age() {

@@ -14,11 +14,12 @@ use common::{OddSource, Pairs, labels, range, snapshot};
 use proptest::prelude::*;
 use rayon::ThreadPoolBuilder;
 use tidegauge_query::{Aggregate, Aggregation, Budget, QueryLimits, ScanStats, Selection, Table};
+use tidegauge_storage::chunk::{ChunkStats, StatsWanted};
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
 use tidegauge_storage::model::{Labels, Matcher, SeqNo, TimeRange, Timestamp, Tombstone};
 use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentWriter, file_name};
-use tidegauge_storage::source::{AgeMask, Columns, Mask, Masked, Snapshot};
+use tidegauge_storage::source::{AgeMask, Columns, Mask, Masked, SampleSource, Snapshot};
 
 const ALL: [Aggregate; 8] = [
     Aggregate::Count,
@@ -272,6 +273,40 @@ fn a_hole_in_a_chunk_lets_no_sample_count_twice() {
     let masked = snapshot([earlier, later].map(|source| Masked::new(Arc::new(source), mask.clone())));
     compare(&masked, &plain, None, TimeRange::ALL);
     assert_eq!(Selection::new(&masked, &[]).unwrap().count().unwrap(), [4]);
+}
+
+/// Any delete or age that reached a source had all its series read through cursors.
+#[test]
+fn a_masked_source_tells_by_statistics_where_no_chunk_is_cut() {
+    let series = (0..2).map(|a| (labels(&[("a", &a.to_string())]), (0..200).map(|i| (i * 10, i as f64)).collect()));
+    let plain = OddSource { series: series.collect(), batches: vec![4], key: None };
+    let source = Arc::new(ChunkedSource { plain, chunk: 10, piece: 3 });
+    let tombstone = |of: &str, hidden| Tombstone {
+        seq: SeqNo(0),
+        matchers: vec![Matcher::equal("a", of)],
+        range: hidden,
+        created: 0,
+    };
+    let age = |horizon| AgeMask { matchers: Arc::default(), horizon: Timestamp::from_nanos(horizon) };
+    let told = |of: &str, hidden, horizon, asked| {
+        let mask = Mask { tombstones: vec![Arc::new(tombstone(of, hidden))], ages: [age(horizon)].into() };
+        let masked = Masked::new(Arc::clone(&source) as Arc<dyn SampleSource>, mask);
+        let mut samples = 0;
+        let mut see = |stats: &ChunkStats| {
+            samples += stats.count;
+            true
+        };
+        masked
+            .statistics(0, asked, StatsWanted::NONE, &mut see)
+            .unwrap()
+            .map(|counts| (samples, counts.chunks_by_statistics))
+    };
+    assert_eq!(told("1", range(505, 700), i64::MIN, TimeRange::ALL), Some((200, 20)), "another one's");
+    assert_eq!(told("0", range(500, 700), 100, TimeRange::ALL), Some((170, 17)), "whole chunks");
+    assert_eq!(told("0", range(505, 700), 95, range(700, 1900)), Some((120, 12)), "it is not asked for");
+    assert_eq!(told("0", range(505, 700), 100, TimeRange::ALL), None);
+    assert_eq!(told("0", range(500, 700), 85, TimeRange::ALL), None);
+    assert_eq!(told("0", TimeRange::ALL, 0, TimeRange::ALL), Some((0, 0)));
 }
 
 /// One series of 20 chunks of ten samples, a second apart, and what else is given.

@@ -82,6 +82,8 @@ pub(super) enum Failure {
     Run(#[from] RunError),
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    #[error("what is kept has changed meanwhile")]
+    Outdated,
 }
 
 impl Failure {
@@ -140,6 +142,11 @@ impl Compactor {
                 Err(_) => idle = idle.min(SPACE_RETRY),
             }
         }
+    }
+
+    /// What retention by size lets go while no job is at work.
+    fn drop_oldest(&mut self) -> Result<(), CompactError> {
+        self.parts.drop_oldest(&mut self.looked, &mut self.restraint, &[])
     }
 
     /// Jobs as long as anything is worth one, as many at a time as there are threads. After one that failed, those that
@@ -211,6 +218,10 @@ impl Compactor {
                         result = result.and(Err(error));
                     }
                 }
+                // While flushes go on there may be no end to what is worth a job.
+                if !over {
+                    result = result.and(parts.between(looked, restraint, &running));
+                }
             }
         })
     }
@@ -224,8 +235,11 @@ fn judged(parts: &CompactorParts, looked: &mut Looked, job: &Job, failure: Failu
     if let Failure::Run(RunError::Interrupted) = failure {
         return Err(CompactError::Closed);
     }
-    parts.core.counters.compaction_failed();
+    if !matches!(failure, Failure::Outdated) {
+        parts.core.counters.compaction_failed();
+    }
     match failure {
+        Failure::Outdated => Ok(()),
         Failure::Run(RunError::Read(error)) => {
             // What cannot be read stays where it is, for queries to tell and for salvage.
             let file = file_of(&error).and_then(|file| id_of(file.file_name()?.to_str()?));
@@ -285,9 +299,22 @@ impl CompactorParts {
         let CompactOptions { segment_span, cold_after, .. } = self.options;
         let segment_bytes = segment_bytes(self.options.segment_bytes, self.core.kept.max_bytes());
         let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
-        let span = self.core.kept.span().map_or(segment_span, |span| span.min(segment_span));
+        let (span, ages) = (nanos(segment_span).max(1), self.core.kept.rule_ages());
         let (now, cold_after) = (clock::now().nanos(), nanos(cold_after));
-        Rules { segment_bytes, span: nanos(span).max(1), fan: FAN, now, all, cold_after }
+        Rules { segment_bytes, span, ages, fan: FAN, now, all, cold_after }
+    }
+
+    /// What is not left waiting until nothing is worth a job: the oldest go where there is too much, and deletes are
+    /// forgotten that are carried out.
+    fn between(&self, looked: &mut Looked, restraint: &mut Restraint, running: &[Due]) -> Result<(), CompactError> {
+        if let Some(poisoned) = self.core.gate.poisoned() {
+            return Err(poisoned.into());
+        }
+        self.drop_oldest(looked, restraint, running)?;
+        if self.core.versions.load().tombstones.is_empty() {
+            return Ok(());
+        }
+        self.forget_deletes(&looked.found(self, &self.core.kept.coarse_ages()))
     }
 
     /// New segments durable, then the manifest, then the version, then the old files (K4).
@@ -333,6 +360,11 @@ impl CompactorParts {
         edits.extend(horizon.map(Edit::Horizon));
         {
             let mut manifest = manifest.lock().expect("manifest lock");
+            // Rules that keep what this job leaves out are in force since: whoever made them was told so.
+            if inputs.iter().any(Input::has_aged) && !core.kept.hides(ages) {
+                discard(&made, &target);
+                return Err(Failure::Outdated);
+            }
             if let Err(e) = manifest.commit(&edits) {
                 if matches!(e, ManifestError::NoSpace { .. } | ManifestError::BadEdit { .. }) {
                     discard(&made, &target);

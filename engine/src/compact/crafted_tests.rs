@@ -128,7 +128,7 @@ fn chunks_that_many_series_claim_are_counted_once_and_not_compacted() {
             steps.fetch_add(1, Ordering::Relaxed);
         };
         let found = Hidden::count(&segment, &[tombstone(matcher)], &Arc::default(), None, &step);
-        (found.map(|found| found.map_or(0, |found| found.samples)), steps.into_inner())
+        (found.map(|found| found.map_or(0, |hidden| hidden.found.samples)), steps.into_inner())
     };
     let (found, steps) = count(Matcher::new("host", MatchOp::Regex, "0|2|4|6").unwrap());
     assert_eq!(steps, 8, "each chunk once, and no more: {found:?}");

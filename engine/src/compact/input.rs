@@ -30,6 +30,11 @@ impl Input {
         }
     }
 
+    /// Whether anything may be left out of it for its age.
+    pub(super) fn has_aged(&self) -> bool {
+        !self.mask.ages.is_empty()
+    }
+
     /// The ranges left out of a series with these labels.
     pub(super) fn hidden(&self, labels: &Labels) -> Vec<TimeRange> {
         if self.masked.is_some() { self.mask.hidden(labels) } else { Vec::new() }
@@ -58,15 +63,28 @@ pub(super) fn touch(span: &ChunkSpan, hidden: &[TimeRange]) -> Touch {
     }
 }
 
-/// What of a segment is hidden: by which deletes and horizons, and how much.
+/// What of a segment is hidden: by which deletes and ages, and how much.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Hidden {
     tombstones: Vec<SeqNo>,
-    horizons: Vec<Timestamp>,
-    /// Samples.
+    /// Horizons before or behind all of the segment stand at its beginning or end: what they hide of it does not change.
+    ages: Vec<AgeMask>,
+    pub(super) found: Count,
+}
+
+/// How much is hidden, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Count {
     pub(super) samples: u64,
-    /// When the oldest of the deletes was made.
+    /// When the oldest of the deletes was made that hide some of them.
     pub(super) since: i64,
+    /// Some are of series of which the segment holds nothing that is not over age: it will not be more.
+    pub(super) over_age: bool,
+}
+
+impl Count {
+    /// What is counted where nothing hides anything.
+    pub(super) const NOTHING: Self = Self { samples: 0, since: i64::MAX, over_age: false };
 }
 
 impl Hidden {
@@ -80,22 +98,23 @@ impl Hidden {
         gets_on: &dyn Fn(),
     ) -> Result<Option<Self>, ReadError> {
         let Some(mask) = mask_of(segment, tombstones, ages) else { return Ok(None) };
-        let deletes: Vec<SeqNo> = mask.tombstones.iter().map(|t| t.seq).collect();
-        let horizons: Vec<Timestamp> = mask.ages.iter().map(|age| age.horizon).collect();
-        if let Some(known) = known.filter(|known| known.tombstones == deletes && known.horizons == horizons) {
+        let tombstones: Vec<SeqNo> = mask.tombstones.iter().map(|t| t.seq).collect();
+        let range = segment.info().time_range.unwrap_or(TimeRange::ALL);
+        let within = |at: Timestamp| if at <= range.start { Timestamp::MIN } else { at.min(range.end) };
+        let aged = |age: &AgeMask| AgeMask { horizon: within(age.horizon), ..age.clone() };
+        let ages: Vec<AgeMask> = mask.ages.iter().map(aged).collect();
+        if let Some(known) = known.filter(|known| known.tombstones == tombstones && known.ages == ages) {
             return Ok(Some(known.clone()));
         }
-        let since = mask.tombstones.iter().map(|t| t.created).min().unwrap_or(i64::MAX);
-        let samples = count(segment, &mask, gets_on)?;
-        Ok(Some(Self { tombstones: deletes, horizons, samples, since }))
+        Ok(Some(Self { tombstones, ages, found: count(segment, &mask, gets_on)? }))
     }
 }
 
-fn count(segment: &Segment, mask: &Mask, gets_on: &dyn Fn()) -> Result<u64, ReadError> {
+fn count(segment: &Segment, mask: &Mask, gets_on: &dyn Fn()) -> Result<Count, ReadError> {
     let info = segment.info();
     let end = info.time_range.map_or(Timestamp::MIN, |range| range.end);
     if !mask.ages.is_empty() && mask.ages.iter().all(|age| end <= age.horizon) {
-        return Ok(info.samples);
+        return Ok(Count { samples: info.samples, over_age: true, ..Count::NOTHING });
     }
     let mut named: BTreeSet<u32> = BTreeSet::new();
     if mask.ages.is_empty() {
@@ -105,26 +124,33 @@ fn count(segment: &Segment, mask: &Mask, gets_on: &dyn Fn()) -> Result<u64, Read
     } else {
         named.extend(0..segment.series_count());
     }
-    let (mut samples, mut columns, mut walk) = (0, Columns::default(), segment.walk());
+    let (mut found, mut columns, mut walk) = (Count::NOTHING, Columns::default(), segment.walk());
     for ordinal in named {
-        let hidden = mask.hidden(&walk.labels(ordinal)?);
+        let labels = walk.labels(ordinal)?;
+        let hidden = mask.hidden(&labels);
+        let before = found.samples;
         for span in walk.spans(ordinal)? {
             let span = span?;
             gets_on();
             match touch(&span, &hidden) {
                 Touch::None => {}
-                Touch::All => samples += u64::from(span.count),
+                Touch::All => found.samples += u64::from(span.count),
                 Touch::Part => {
                     let own = TimeRange::covering(Timestamp::from_nanos(span.first), Timestamp::from_nanos(span.last));
                     for range in &hidden {
                         columns.clear();
                         let mut cursor = segment.read(ordinal, range.intersect(&own))?;
                         while cursor.next(&mut columns)? {}
-                        samples += columns.len() as u64;
+                        found.samples += columns.len() as u64;
                     }
                 }
             }
         }
+        if found.samples > before {
+            found.over_age = found.over_age || end <= mask.horizon(&labels);
+            let older = mask.tombstones.iter().filter(|t| t.created < found.since && t.matches(&labels));
+            found.since = older.map(|t| t.created).min().unwrap_or(found.since);
+        }
     }
-    Ok(samples)
+    Ok(found)
 }

@@ -9,16 +9,21 @@ use tidegauge_storage::source::{AgeMask, ReadError};
 
 use super::CompactError;
 use super::compactor::CompactorParts;
-use super::input::{Hidden, Input};
+use super::input::{Count, Hidden, Input};
 use super::plan::{Job, Piece, Rules, plan, plan_drop, plan_free};
 use super::restraint::May;
 use crate::clock;
+use crate::delete::TOMBSTONES_MAX;
 use crate::sync::atomic::Ordering;
 use crate::version::Version;
 use crate::watch::{Warning, Worker, Working};
 
-/// Samples deleted this long ago are removed even if they are few, nanoseconds.
-const URGENT: i64 = 3_600_000_000_000;
+/// Samples deleted this long ago are removed even if they are few, nanoseconds: as many hours as bytes are to be written
+/// for each that is given back, up to a day.
+const HOUR: i64 = 3_600_000_000_000;
+const HOURS_MAX: u64 = 24;
+/// More deletes than this are not left waiting for longer than an hour: they can be too many.
+const WAITING_MAX: usize = TOMBSTONES_MAX / 2;
 
 /// What is remembered from one look to the next.
 #[derive(Default)]
@@ -85,19 +90,24 @@ impl Looked {
         self.parted.iter_mut().filter(|(id, _)| ids.contains(id)).for_each(|(_, had)| *had = true);
     }
 
-    /// The next job of those that may be begun, beside those in `running` (K11).
-    pub(super) fn look(&mut self, parts: &CompactorParts, all: bool, may: May, running: &[Due]) -> Look {
+    /// What there is, and what is hidden of it.
+    pub(super) fn found(&mut self, parts: &CompactorParts, ages: &Arc<[AgeMask]>) -> Found {
         let core = &parts.core;
         // What deletes hide is read from segments, and who holds the manifest may hang.
         let work = core.watched.begin(Worker::Compact, "looking for what to compact");
         let version = core.versions.load();
-        let ages = core.kept.coarse_ages();
         let settled = settled(parts, &version);
-        let pieces: Vec<Piece> =
-            version.segments.iter().map(|s| self.piece(parts, s, &settled, &ages, &work)).collect();
+        let pieces: Vec<Piece> = version.segments.iter().map(|s| self.piece(parts, s, &settled, ages, &work)).collect();
         core.counters.damaged_segments(pieces.iter().filter(|p| p.damaged).count() as u64);
         self.hidden.retain(|id, _| pieces.iter().any(|p| p.id == *id));
         self.parted.retain(|id, _| pieces.iter().any(|p| p.id == *id));
+        Found { version, settled, pieces }
+    }
+
+    /// The next job of those that may be begun, beside those in `running` (K11).
+    pub(super) fn look(&mut self, parts: &CompactorParts, all: bool, may: May, running: &[Due]) -> Look {
+        let ages = parts.core.kept.coarse_ages();
+        let found = self.found(parts, &ages);
         let wanted = all || parts.options.in_background;
         // Retention and deletes hold in any case.
         let plan = match may {
@@ -105,15 +115,15 @@ impl Looked {
             May::Free if wanted => plan_free,
             _ => plan_drop as Plan,
         };
-        let due = match beside(&pieces, running, &parts.rules(all), plan) {
+        let due = match beside(&found.pieces, running, &parts.rules(all), plan) {
             Ok(Some(due)) => due,
-            Ok(None) => return Look::Nothing(Found { version, settled, pieces }),
+            Ok(None) => return Look::Nothing(found),
             Err(Occupied) => return Look::Later,
         };
-        let by_id = |id: &u64| version.segments.iter().find(|s| s.info().id == *id).cloned();
+        let by_id = |id: &u64| found.version.segments.iter().find(|s| s.info().id == *id).cloned();
         let segments = due.job.inputs.iter().filter_map(by_id);
         // The version is let go here: nobody but the current one and snapshots shall hold segments that are buried.
-        let inputs = segments.map(|segment| Input::new(segment, &settled, &ages)).collect();
+        let inputs = segments.map(|segment| Input::new(segment, &found.settled, &ages)).collect();
         Look::Due(due, inputs, ages)
     }
 
@@ -136,7 +146,7 @@ impl Looked {
                 None
             }
         };
-        let (samples, since) = hidden.as_ref().map_or((0, i64::MAX), |h| (h.samples, h.since));
+        let count = hidden.as_ref().map_or(Count::NOTHING, |hidden| hidden.found);
         match hidden {
             Some(hidden) => drop(self.hidden.insert(info.id, hidden)),
             None => drop(self.hidden.remove(&info.id)),
@@ -149,14 +159,22 @@ impl Looked {
             bytes: info.file_bytes,
             created: info.created,
             samples: info.samples,
-            hidden: samples,
+            hidden: count.samples,
             // Of what is parted the part may have few samples.
-            urgent: since.saturating_add(URGENT) <= clock::now().nanos() || self.parted.contains_key(&info.id),
+            urgent: is_urgent(count, info.samples, settled.len(), clock::now().nanos())
+                || self.parted.contains_key(&info.id),
             damaged: self.frozen.contains(&info.id),
             busy: false,
             cold: info.cold,
         }
     }
+}
+
+/// Whether what is hidden of a segment of so many samples is removed even if it is little.
+fn is_urgent(hidden: Count, samples: u64, deletes: usize, now: i64) -> bool {
+    let written = samples.saturating_sub(hidden.samples) / hidden.samples.max(1);
+    let hours = if deletes > WAITING_MAX { 1 } else { written.clamp(1, HOURS_MAX) };
+    hidden.over_age || hidden.since.saturating_add(HOUR * hours as i64) <= now
 }
 
 /// What is told of a segment that cannot be read.
@@ -220,5 +238,16 @@ mod tests {
         looked.parts(Some(3));
         looked.freeze([3].into_iter());
         assert!(!looked.waits(3), "it never will be");
+    }
+
+    /// An hour after each delete of one series in all segments the whole store was written anew.
+    #[test]
+    fn few_deleted_samples_wait_for_as_many_hours_as_their_removal_costs() {
+        let deleted = |samples| Count { samples, ..Count { since: 0, ..Count::NOTHING } };
+        let after = |hidden, deletes| (0..100).find(|hours| is_urgent(hidden, 1_000, deletes, hours * HOUR));
+        assert_eq!([300, 200, 100, 50, 10, 1].map(|few| after(deleted(few), 1)), [2, 4, 9, 19, 24, 24].map(Some));
+        assert_eq!((after(deleted(600), 1), after(deleted(1), WAITING_MAX + 1)), (Some(1), Some(1)));
+        assert_eq!(after(Count { samples: 1, ..Count::NOTHING }, 1), None, "for its age it waits until all is");
+        assert_eq!(after(Count { samples: 1, over_age: true, ..Count::NOTHING }, 1), Some(0));
     }
 }

@@ -4,6 +4,7 @@
 
 // what is worth it
 mod plan;
+mod windows;
 // how it is done
 mod input;
 mod run;
@@ -23,6 +24,10 @@ pub(crate) use graveyard::Graveyard;
 
 use crate::error::CompactError;
 
+#[cfg(test)]
+mod aged_tests;
+#[cfg(test)]
+mod between_tests;
 #[cfg(test)]
 mod crafted_tests;
 #[cfg(test)]

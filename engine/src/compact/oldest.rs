@@ -7,37 +7,48 @@ use tidegauge_storage::model::{TimeRange, Timestamp};
 use tidegauge_storage::segment::Segment;
 
 use super::CompactError;
-use super::compactor::{Compactor, CompactorParts};
+use super::compactor::CompactorParts;
+use super::look::{Due, Looked};
 use super::plan::excess;
+use super::restraint::Restraint;
 use crate::gate::Shortage;
 use crate::watch::Worker;
 
-impl Compactor {
+impl CompactorParts {
     /// Where all segments together are more than retention allows, the oldest ones go, in one commit with the
     /// horizon that hides what is left of their time elsewhere: what they had overwritten must not come back (K10). Of one
     /// that is larger than they should be, the horizon hides as much as is too much, and the next job leaves that out.
-    pub(super) fn drop_oldest(&mut self) -> Result<(), CompactError> {
-        let CompactorParts { core, manifest, graveyard, options, .. } = &self.parts;
+    /// What jobs in `running` read goes once they have ended.
+    pub(super) fn drop_oldest(
+        &self,
+        looked: &mut Looked,
+        restraint: &mut Restraint,
+        running: &[Due],
+    ) -> Result<(), CompactError> {
+        let Self { core, manifest, graveyard, options, .. } = self;
         let Some(max_bytes) = core.kept.max_bytes() else { return Ok(()) };
         let version = core.versions.load();
         let mut by_end: Vec<&Arc<Segment>> = version.segments.iter().collect();
         let end = |s: &Segment| s.info().time_range.map_or(Timestamp::MIN, |range| range.end);
         by_end.sort_by_key(|s| end(s));
         let bytes: Vec<u64> = by_end.iter().map(|s| s.info().file_bytes).collect();
-        let (mut gone, part) = excess(&bytes, max_bytes, self.parts.rules(false).part_bytes());
-        let mut horizon = by_end[..gone].last().map(|s| end(s));
+        let (gone, part) = excess(&bytes, max_bytes, self.rules(false).part_bytes());
+        let is_read = |s: &Segment| running.iter().any(|due| due.job.inputs.contains(&s.info().id));
+        let mut dropped: Vec<Arc<Segment>> =
+            by_end[..gone].iter().filter(|s| !is_read(s)).map(|s| Arc::clone(s)).collect();
+        let mut horizon = dropped.last().map(|s| end(s));
         let mut parted = None;
-        if part > 0 {
+        if part > 0 && !is_read(by_end[gone]) {
             let info = by_end[gone].info();
-            parted = Some(info.id).filter(|id| options.in_background && self.looked.may_part(*id));
+            parted = Some(info.id).filter(|id| options.in_background && looked.may_part(*id));
             if let Some(range) = info.time_range.filter(|_| parted.is_some()) {
                 horizon = horizon.max(Some(share(&range, part, info.file_bytes)));
-            } else if !self.looked.waits(info.id) {
-                (horizon, gone) = (Some(end(by_end[gone])), gone + 1);
+            } else if !looked.waits(info.id) {
+                horizon = Some(end(by_end[gone]));
+                dropped.push(Arc::clone(by_end[gone]));
             }
         }
         let Some(horizon) = horizon else { return Ok(()) };
-        let dropped: Vec<Arc<Segment>> = by_end[..gone].iter().map(|s| Arc::clone(s)).collect();
         drop(version);
         let ids: Vec<u64> = dropped.iter().map(|s| s.info().id).collect();
         let removals = ids.iter().map(|id| Edit::SegmentRemove(*id));
@@ -45,6 +56,10 @@ impl Compactor {
         let work = core.watched.begin(Worker::Compact, "letting the oldest segments go");
         {
             let mut manifest = manifest.lock().expect("manifest lock");
+            // By what was allowed before, nothing goes any more.
+            if core.kept.max_bytes() != Some(max_bytes) {
+                return Ok(());
+            }
             match manifest.commit(&edits) {
                 Ok(()) => {}
                 Err(ManifestError::NoSpace { source, .. }) => return Err(Shortage::of(&source).into()),
@@ -58,8 +73,8 @@ impl Compactor {
             core.versions.compacted(&ids, &[]);
         }
         graveyard.bury(dropped, &|| work.gets_on());
-        self.looked.parts(parted);
-        self.restraint.freed();
+        looked.parts(parted);
+        restraint.freed();
         Ok(())
     }
 }

@@ -1,7 +1,10 @@
 //! What to compact next: pure, so that it can be simulated. Rules and invariants: `docs/compaction.md`.
 
+use std::sync::Arc;
+
 use tidegauge_storage::model::{SeqNo, SeqRange, TimeRange, Timestamp};
 
+use super::windows::Windows;
 use crate::version::{Precedence, precedence};
 
 /// A time range is cut only into pieces of at least this many bytes, but for S6.
@@ -74,12 +77,14 @@ pub(crate) fn excess(bytes: &[u64], max_bytes: u64, part_bytes: u64) -> (usize, 
 }
 
 /// How much is worth it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Rules {
     /// What a segment shall weigh at most.
     pub(crate) segment_bytes: u64,
     /// What time a segment shall cover at most, in nanoseconds.
     pub(crate) span: i64,
+    /// How long rules keep what they name, in nanoseconds, ascending: of what they may still hide a segment shall cover less.
+    pub(crate) ages: Arc<[i64]>,
     /// As many of a kind are merged at once; at least 2.
     pub(crate) fan: usize,
     /// The time, in nanoseconds since the Unix epoch.
@@ -170,6 +175,7 @@ struct Table<'a> {
     /// Those that nothing of lower precedence overlaps, by time: each is the floor of a stack.
     floors: Vec<usize>,
     is_floor: Vec<bool>,
+    windows: Windows,
 }
 
 impl<'a> Table<'a> {
@@ -188,7 +194,7 @@ impl<'a> Table<'a> {
             }
         }
         floors.sort_by_key(|&i| pieces[i].time.start);
-        Self { pieces, rules, floors, is_floor }
+        Self { pieces, rules, floors, is_floor, windows: Windows::new(rules) }
     }
 
     /// The stack that a timestamp belongs to: that of the last floor that begins at or before it.
@@ -321,6 +327,15 @@ impl<'a> Table<'a> {
     /// Neighbours in time, of about one size, that together with what stands on them are no more
     /// than a segment may be.
     fn join(&self) -> Option<Job> {
+        let tiers: Vec<u32> = self.floors.iter().map(|&i| self.tier(i)).collect();
+        // Windows that have ended left rests that are smaller than what lies on both sides, and nothing of their size
+        // comes beside them any more. They count as large, but what is made is twice as large as the largest.
+        let rests = || (!self.rules.ages.is_empty()).then(|| self.join_alike(&filled(&tiers), 2))?;
+        self.join_alike(&tiers, 1).or_else(rests)
+    }
+
+    /// Neighbours of one tier that make a segment at least so many times as large as the largest of them.
+    fn join_alike(&self, tiers: &[u32], growth: u64) -> Option<Job> {
         let fits = |run: &[usize]| {
             let whole = self.with_stacks(run);
             self.bytes_of(&whole) <= self.rules.segment_bytes && self.windows(&whole) <= 1
@@ -329,7 +344,7 @@ impl<'a> Table<'a> {
         while from < self.floors.len() {
             let mut to = from + 1;
             while to < self.floors.len()
-                && (self.rules.all || self.tier(self.floors[to]) == self.tier(self.floors[from]))
+                && (self.rules.all || tiers[to] == tiers[from])
                 && fits(&self.floors[from..=to])
             {
                 to += 1;
@@ -338,7 +353,9 @@ impl<'a> Table<'a> {
             let least = if self.rules.all { 2 } else { self.rules.fan };
             // What lies between comes along, if it is not much.
             let small = |picked: &Vec<usize>| self.bytes_of(picked) <= self.rules.segment_bytes && self.helps(picked);
+            let largest = run.iter().map(|&i| self.pieces[i].bytes).max().unwrap_or(0);
             if run.len() >= least
+                && self.bytes_of(run) >= growth * largest
                 && let Some(picked) = self.closed(&self.with_stacks(run)).filter(small)
             {
                 return Some(self.job(&picked, Why::Join));
@@ -415,11 +432,10 @@ impl<'a> Table<'a> {
         TimeRange::new(start, times().map(|t| t.end).max().unwrap_or_default())
     }
 
-    /// How many windows of the greatest span these touch together.
+    /// How many windows these touch together.
     fn windows(&self, picked: &[usize]) -> u64 {
         let time = self.time_of(picked);
-        let window = |at: i64| i128::from(at.div_euclid(self.rules.span));
-        (window(last(&time)) - window(time.start.nanos()) + 1).max(1) as u64
+        self.windows.count(time.start.nanos(), last(&time))
     }
 
     /// Where the outputs of a job must part: where other stacks begin, where they end if what
@@ -439,12 +455,7 @@ impl<'a> Table<'a> {
         let pieces =
             windows.min(self.bytes_of(picked) / PIECE_BYTES_MIN.min(self.rules.segment_bytes)).clamp(1, PIECES_MAX);
         if windows > 1 && pieces > 1 {
-            let step = i128::from(self.rules.span) * i128::from(windows.div_ceil(pieces));
-            let mut at = i128::from(time.start.nanos()).div_euclid(step) * step + step;
-            while at < i128::from(time.end.nanos()) {
-                cuts.extend(i64::try_from(at));
-                at += step;
-            }
+            cuts.extend(self.windows.cuts(time.start.nanos(), last(&time), windows.div_ceil(pieces)));
         }
         cuts.retain(|&at| time.start.nanos() < at && at <= last(&time));
         cuts.sort_unstable();
@@ -457,6 +468,17 @@ impl<'a> Table<'a> {
         let inputs = picked.iter().map(|&i| self.pieces[i].id).collect();
         Job { inputs, cuts, cold: self.stays_cold(picked), why }
     }
+}
+
+/// Valleys filled: each as high as the lower of the highest up to it and the highest from it on.
+fn filled(tiers: &[u32]) -> Vec<u32> {
+    let highest = |highest: &mut u32, tier: &u32| {
+        *highest = (*highest).max(*tier);
+        Some(*highest)
+    };
+    let before: Vec<u32> = tiers.iter().scan(0, highest).collect();
+    let behind: Vec<u32> = tiers.iter().rev().scan(0, highest).collect();
+    before.iter().zip(behind.iter().rev()).map(|(before, behind)| *before.min(behind)).collect()
 }
 
 fn overlap(a: SeqRange, b: SeqRange) -> bool {

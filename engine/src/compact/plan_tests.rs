@@ -10,7 +10,8 @@ const HOUR: i64 = 3_600_000_000_000;
 const MIB: u64 = 1 << 20;
 
 fn rules(all: bool) -> Rules {
-    Rules { segment_bytes: 1 << 30, span: 32 * 24 * HOUR, fan: 4, now: 0, all, cold_after: i64::MAX }
+    let span = 32 * 24 * HOUR;
+    Rules { segment_bytes: 1 << 30, span, ages: [].into(), fan: 4, now: 0, all, cold_after: i64::MAX }
 }
 
 fn piece(id: u64, seq: (u64, u64), time: (i64, i64), late: bool, bytes: u64) -> Piece {
@@ -273,8 +274,7 @@ fn what_nobody_sees_goes_first_and_what_cannot_be_read_stays() {
 
 #[test]
 fn flushes_above_what_a_job_may_take_stay_stacked_and_there_is_an_end() {
-    let mut store =
-        Store::new(Rules { segment_bytes: 2_000, span: 50, fan: 2, now: 0, all: true, cold_after: i64::MAX });
+    let mut store = Store::new(Rules { segment_bytes: 2_000, span: 50, fan: 2, ..rules(true) });
     store.flush(piece(0, (0, 10), (3, 4), false, 2_900));
     store.flush(piece(0, (10, 20), (0, 4), false, 4_733));
     store.flush(piece(0, (10, 20), (0, 4), true, 1_184));
@@ -298,7 +298,7 @@ proptest! {
         fan in 2usize..5,
         cold_after in prop_oneof![Just(i64::MAX), 0i64..3_000],
     ) {
-        let mut store = Store::new(Rules { segment_bytes, span, fan, now: 0, all: false, cold_after });
+        let mut store = Store::new(Rules { segment_bytes, span, fan, cold_after, ..rules(false) });
         for (i, (start, len, back, bytes, late, compact)) in flushes.into_iter().enumerate() {
             let seq = (i as u64 * 10, i as u64 * 10 + 10);
             // A flush is less than a segment may be: above that, stacks may be too much for one job.
@@ -335,7 +335,7 @@ proptest! {
         span in 50i64..5_000,
         threads in 1usize..5,
     ) {
-        let mut store = Store::new(Rules { segment_bytes, span, fan: 2, now: 0, all: false, cold_after: 500 });
+        let mut store = Store::new(Rules { segment_bytes, span, fan: 2, cold_after: 500, ..rules(false) });
         let mut running: Vec<Due> = Vec::new();
         for (i, (start, len, back, bytes, late, ends)) in flushes.into_iter().enumerate() {
             let seq = (i as u64 * 10, i as u64 * 10 + 10);

@@ -12,7 +12,7 @@ use tidegauge_storage::model::{LabelLimits, Labels, Matcher, SeqNo, SeqRange, Ti
 use tidegauge_storage::segment::{
     ChunkInfo, Segment, SegmentHeader, SegmentInfo, SegmentWriter, WriteError, file_name,
 };
-use tidegauge_storage::source::{Columns, Snapshot};
+use tidegauge_storage::source::{AgeMask, Columns, Snapshot};
 
 use super::graveyard::Graveyard;
 use super::input::{Hidden, Input};
@@ -151,7 +151,7 @@ impl Store {
                 samples: info.samples,
                 hidden: Hidden::count(s, &self.tombstones, &Arc::default(), None, &|| ())
                     .unwrap()
-                    .map_or(0, |h| h.samples),
+                    .map_or(0, |h| h.found.samples),
                 urgent: false,
                 damaged: false,
                 busy: false,
@@ -224,14 +224,57 @@ fn long_parts_of_a_compaction_count_their_steps() {
     drop(inputs);
     store.delete(1, 0, 10);
     let hidden = Hidden::count(&store.segments[0], &store.tombstones, &Arc::default(), None, &step).unwrap();
-    assert_eq!((hidden.map(|h| h.samples), taken()), (Some(1), 1), "a chunk is a step");
+    assert_eq!((hidden.map(|h| h.found.samples), taken()), (Some(1), 1), "a chunk is a step");
     let graveyard = Graveyard::new(Arc::clone(&store.fs));
     graveyard.bury(std::mem::take(&mut store.segments), &step);
     assert_eq!(taken(), 3);
 }
 
+/// What is hidden of the first segment, with what was known of it, and whether a chunk was looked at.
+fn counted(store: &Store, ages: &Arc<[AgeMask]>, known: &mut Option<Hidden>) -> (u64, bool) {
+    let looked = AtomicU64::new(0);
+    let look = || {
+        looked.fetch_add(1, Ordering::Relaxed);
+    };
+    *known = Hidden::count(&store.segments[0], &store.tombstones, ages, known.as_ref(), &look).unwrap();
+    (known.as_ref().map_or(0, |hidden| hidden.found.samples), looked.into_inner() > 0)
+}
+
+fn aged(host: &str, horizon: i64) -> AgeMask {
+    AgeMask { matchers: [Matcher::equal("host", host)].into(), horizon: Timestamp::from_nanos(horizon) }
+}
+
+/// A rule was given to other series, and what was hidden by it before still counted: a segment that nobody saw any more
+/// by the count went, unread, though the rule in force kept it.
+#[test]
+fn what_is_hidden_is_counted_anew_when_a_rule_names_other_series() {
+    let mut store = Store::new();
+    store.flush(&[(1, 0, 1.0), (1, 50, 1.0), (1, 100, 1.0), (2, 10, 2.0)]);
+    let mut known = None;
+    assert_eq!(counted(&store, &[aged("1", 90)].into(), &mut known), (2, true));
+    assert_eq!(counted(&store, &[aged("1", 90)].into(), &mut known), (2, false));
+    assert_eq!(counted(&store, &[aged("2", 90)].into(), &mut known), (1, true));
+}
+
+/// As horizons moved, all that had been stored was counted again, though nothing of it came to be hidden: what is wholly
+/// before a horizon, or behind one.
+#[test]
+fn what_a_horizon_has_passed_or_not_reached_is_not_counted_again() {
+    let mut store = Store::new();
+    store.flush(&[(1, 100, 1.0), (1, 200, 1.0), (2, 150, 2.0)]);
+    let ages = |of_1, of_2| -> Arc<[AgeMask]> { [aged("1", of_1), aged("2", of_2)].into() };
+    let mut known = None;
+    assert_eq!(counted(&store, &ages(160, 0), &mut known), (1, true));
+    assert_eq!(counted(&store, &ages(160, 90), &mut known), (1, false), "before all of it");
+    assert_eq!(counted(&store, &ages(201, 95), &mut known), (2, true));
+    assert_eq!(counted(&store, &ages(900, 100), &mut known), (2, false), "behind all of it");
+    assert_eq!(counted(&store, &ages(901, 151), &mut known), (3, true));
+    assert_eq!(counted(&store, &ages(950, 201), &mut known), (3, false), "it goes unread");
+}
+
 fn rules(all: bool) -> Rules {
-    Rules { segment_bytes: 1 << 20, span: i64::MAX, fan: 4, now: 0, all, cold_after: i64::MAX }
+    let (span, ages) = (i64::MAX, [].into());
+    Rules { segment_bytes: 1 << 20, span, ages, fan: 4, now: 0, all, cold_after: i64::MAX }
 }
 
 proptest! {
@@ -254,7 +297,7 @@ proptest! {
         cold_after in prop_oneof![Just(i64::MAX), Just(0i64)],
     ) {
         let mut store = Store::new();
-        let mut rules = Rules { segment_bytes, span, fan, now: 0, all: false, cold_after };
+        let mut rules = Rules { segment_bytes, span, fan, cold_after, ..rules(false) };
         for (samples, delete, compact) in flushes {
             let accepted: Vec<_> = samples.into_iter().map(|(s, t, v)| (s, t, f64::from(v) / 4.0)).collect();
             store.flush(&accepted);
@@ -367,7 +410,7 @@ fn a_cold_job_makes_chunks_smaller_and_cold_ones_are_not_touched() {
     // Another one of the kind beside it: both are joined, and nothing is encoded again.
     let columns = store.value_columns();
     store.flush(&[(2, 0, 1.0)]);
-    while store.step(&Rules { all: true, ..cold }) {}
+    while store.step(&Rules { all: true, ..cold.clone() }) {}
     assert_eq!((store.segments.len(), store.segments[0].info().cold), (1, true));
     let joined = store.value_columns();
     assert_eq!(joined[..columns.len() - 1], columns[..columns.len() - 1], "full chunks are taken over");

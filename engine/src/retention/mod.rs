@@ -3,6 +3,7 @@
 //! Rules: `docs/compaction.md`, "Retention". What a rule hides is hidden at once, by the clock, when a snapshot
 //! is taken; the compactor gives the space back.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,11 +50,11 @@ impl Rules {
         self.retention.rules.is_empty() && self.horizon == Timestamp::MIN
     }
 
-    /// Horizons at `now`, rounded down to a part of each age.
-    fn ages(&self, now: Timestamp, steps: Option<i64>) -> Arc<[AgeMask]> {
+    /// What is hidden, where `before` tells what is older than an age.
+    fn ages(&self, before: impl Fn(Duration) -> Timestamp) -> Arc<[AgeMask]> {
         let rules = self.retention.rules.iter().zip(&self.matchers);
         let ages = rules.map(|(rule, matchers)| {
-            let horizon = rule.max_age.map_or(Timestamp::MIN, |age| before(now, age, steps));
+            let horizon = rule.max_age.map_or(Timestamp::MIN, &before);
             AgeMask { matchers: Arc::clone(matchers), horizon: horizon.max(self.horizon) }
         });
         let mut ages: Vec<AgeMask> = ages.collect();
@@ -66,11 +67,18 @@ impl Rules {
     }
 }
 
-fn before(now: Timestamp, age: Duration, steps: Option<i64>) -> Timestamp {
-    let age = i64::try_from(age.as_nanos()).unwrap_or(i64::MAX);
-    let horizon = now.nanos().saturating_sub(age);
-    let step = steps.map_or(1, |steps| (age / steps).max(1));
-    Timestamp::from_nanos(horizon.div_euclid(step).saturating_mul(step))
+fn before(now: Timestamp, age: Duration) -> Timestamp {
+    Timestamp::from_nanos(now.nanos().saturating_sub(nanos(age)))
+}
+
+/// What lies before this is older at `now` than `age`, all of it in nanoseconds: rounded down, so that it stays for a while.
+pub(crate) fn coarse_horizon(now: i64, age: i64) -> i64 {
+    let step = (age / STEPS).max(1);
+    now.saturating_sub(age).div_euclid(step).saturating_mul(step)
+}
+
+fn nanos(age: Duration) -> i64 {
+    i64::try_from(age.as_nanos()).unwrap_or(i64::MAX)
 }
 
 impl Kept {
@@ -82,7 +90,10 @@ impl Kept {
     /// What a snapshot taken now must hide; `None` if everything is kept, for which no clock is read.
     pub(crate) fn ages(&self) -> Option<Arc<[AgeMask]>> {
         let rules = self.current.peek();
-        (!rules.is_all_kept()).then(|| rules.ages(clock::now(), None))
+        (!rules.is_all_kept()).then(|| {
+            let now = clock::now();
+            rules.ages(|age| before(now, age))
+        })
     }
 
     /// What is older is shown of no series. Reads the clock where rules hide what is old.
@@ -93,13 +104,24 @@ impl Kept {
         let Some(for_all) = matchers.iter().position(|matchers| matchers.is_empty()) else { return *horizon };
         let longest = retention.rules[..=for_all].iter().map(|rule| rule.max_age.unwrap_or(Duration::MAX)).max();
         let longest = longest.filter(|age| *age != Duration::MAX);
-        longest.map_or(*horizon, |age| before(clock::now(), age, None).max(*horizon))
+        longest.map_or(*horizon, |age| before(clock::now(), age).max(*horizon))
     }
 
     /// What compaction may leave out: some of what is hidden, and the same for a while.
     pub(crate) fn coarse_ages(&self) -> Arc<[AgeMask]> {
         let rules = self.current.load();
-        if rules.is_all_kept() { Arc::default() } else { rules.ages(clock::now(), Some(STEPS)) }
+        if rules.is_all_kept() {
+            return Arc::default();
+        }
+        let now = clock::now().nanos();
+        rules.ages(|age| Timestamp::from_nanos(coarse_horizon(now, nanos(age))))
+    }
+
+    /// Whether all that `ages` hide is hidden by the rules in force, too.
+    pub(crate) fn hides(&self, ages: &[AgeMask]) -> bool {
+        let hidden = self.ages().unwrap_or_default();
+        let same = |(then, now): (&AgeMask, &AgeMask)| then.matchers == now.matchers && then.horizon <= now.horizon;
+        ages.is_empty() || (ages.len() == hidden.len() && ages.iter().zip(&*hidden).all(same))
     }
 
     pub(crate) fn retention(&self) -> Retention {
@@ -123,9 +145,13 @@ impl Kept {
         self.current.load().retention.max_bytes
     }
 
-    /// The time that one segment should cover at most, so that it can be dropped soon after it is over age.
-    pub(crate) fn span(&self) -> Option<Duration> {
-        self.current.load().retention.rules.iter().filter_map(|rule| rule.max_age).min().map(|age| age / 8)
+    /// How long the rules that matter keep what they name, in nanoseconds, ascending.
+    pub(crate) fn rule_ages(&self) -> Arc<[i64]> {
+        let rules = self.current.load();
+        let for_all = rules.matchers.iter().position(|matchers| matchers.is_empty());
+        let matter = for_all.map_or(rules.matchers.len(), |last| last + 1);
+        let ages = rules.retention.rules[..matter].iter().filter_map(|rule| rule.max_age);
+        ages.map(nanos).collect::<BTreeSet<i64>>().into_iter().collect()
     }
 
     /// The manifest has this retention, or horizon.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{ColumnCursor, Columns, ReadCounts, ReadError, SampleSource, SeriesHit};
-use crate::chunk::ChunkStats;
+use crate::chunk::{ChunkStats, StatsWanted};
 use crate::model::{Labels, Matcher, Sample, SeqRange, TimeRange, Timestamp, Tombstone};
 
 /// How long samples of some series are kept: those before `horizon` are hidden.
@@ -46,8 +46,7 @@ impl Mask {
     pub fn hidden(&self, labels: &Labels) -> Vec<TimeRange> {
         let mut hidden: Vec<TimeRange> =
             self.tombstones.iter().filter(|t| t.matches(labels)).map(|t| t.range).collect();
-        let age = self.ages.iter().find(|age| age.matchers.iter().all(|m| m.matches_labels(labels)));
-        hidden.extend(age.map(|age| TimeRange::new(Timestamp::MIN, age.horizon)));
+        hidden.push(TimeRange::new(Timestamp::MIN, self.horizon(labels)));
         hidden.retain(|range| !range.is_empty());
         hidden.sort_unstable_by_key(|range| range.start);
         let mut merged: Vec<TimeRange> = Vec::new();
@@ -58,6 +57,13 @@ impl Mask {
             }
         }
         merged
+    }
+
+    /// What a series with these labels has before this is over age.
+    #[must_use]
+    pub fn horizon(&self, labels: &Labels) -> Timestamp {
+        let age = self.ages.iter().find(|age| age.matchers.iter().all(|m| m.matches_labels(labels)));
+        age.map_or(Timestamp::MIN, |age| age.horizon)
     }
 }
 
@@ -127,6 +133,21 @@ impl SampleSource for Masked {
         }
         let (ranges, counts) = (ranges.into(), ReadCounts::default());
         Ok(Box::new(MaskedCursor { source: &*self.inner, ordinal, ranges, current: None, counts }))
+    }
+
+    fn statistics(
+        &self,
+        ordinal: u32,
+        range: TimeRange,
+        wanted: StatsWanted,
+        see: &mut dyn FnMut(&ChunkStats) -> bool,
+    ) -> Result<Option<ReadCounts>, ReadError> {
+        let mut counts = ReadCounts::default();
+        for part in self.visible(ordinal, range)? {
+            let Some(told) = self.inner.statistics(ordinal, part, wanted, see)? else { return Ok(None) };
+            counts += told;
+        }
+        Ok(Some(counts))
     }
 
     fn samples_about(&self, ordinal: u32, range: TimeRange) -> Option<u64> {

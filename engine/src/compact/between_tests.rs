@@ -1,0 +1,165 @@
+//! What happens while jobs are at work: what goes as one of them ends, and rules that are changed under one.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
+
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::fs::sim::SimFs;
+use tidegauge_storage::manifest::{Retention, RetentionRule};
+use tidegauge_storage::model::{Matcher, TimeRange, Timestamp};
+
+use crate::clock;
+use crate::core::SeriesSample;
+use crate::engine::Engine;
+use crate::faults::{SOON, series};
+use crate::options::{Builder, Durability, Level};
+
+const DAY: i64 = 86_400_000_000_000;
+
+fn open(fs: &SimFs, threads: usize) -> Engine {
+    let mut builder = Builder::new(None).durability(Durability::Memory).query_threads(1);
+    builder = builder.background_compaction(false).compact_threads(threads);
+    builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+    builder.open().unwrap()
+}
+
+/// A segment of one host.
+fn flush(engine: &Engine, host: usize, times: Range<i64>) {
+    let id = series(engine, host);
+    // Values that do not pack.
+    let value = |t: i64| ((t as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11) as f64;
+    let sample = |t| SeriesSample::new(id, Timestamp::from_nanos(t), value(t));
+    let ack = engine.push_batch(&times.map(sample).collect::<Vec<_>>()).unwrap();
+    engine.wait(ack, Level::Visible, SOON).unwrap();
+    engine.flush().unwrap();
+}
+
+fn count(engine: &Engine, host: usize) -> u64 {
+    engine.count_matching(&format!("cpu{{host=\"{host}\"}}"), TimeRange::ALL).unwrap().samples
+}
+
+fn within(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !done() {
+        assert!(Instant::now() < deadline, "{what}");
+        thread::yield_now();
+    }
+}
+
+/// Jobs that stop where their output is to be synced, one at a time: each tells that it is there, and waits for leave. A
+/// job of one output and a commit has three syncs.
+fn hold_jobs(fs: &SimFs) -> (Receiver<()>, Sender<()>) {
+    let (tell, told) = channel::<()>();
+    let (leave, wait) = channel::<()>();
+    let (wait, syncs) = (Mutex::new(wait), Mutex::new((tell, HashMap::<ThreadId, u64>::new())));
+    fs.on_sync(Arc::new(move || {
+        let this = thread::current();
+        if this.name().is_some_and(|name| name.starts_with("tidegauge-compact-")) {
+            let mut syncs = syncs.lock().unwrap();
+            let own = syncs.1.entry(this.id()).or_default();
+            *own += 1;
+            if *own % 3 == 1 {
+                let _ = syncs.0.send(());
+                drop(syncs);
+                let _ = wait.lock().unwrap().recv();
+            }
+        }
+        "a sync".into()
+    }));
+    (told, leave)
+}
+
+/// Two segments in each of the first months, and one behind them.
+fn months(engine: &Engine, months: i64) {
+    for month in 0..months {
+        let start = month * 32 * DAY;
+        (0..2).for_each(|i| flush(engine, month as usize, start + i * 2_000..start + (i + 1) * 2_000));
+    }
+    flush(engine, 9, months * 32 * DAY..months * 32 * DAY + 2_000);
+}
+
+/// What retention by size lets go, and deletes that were carried out, waited until nothing was worth a job any more: while
+/// flushes went on, for ever.
+#[test]
+fn the_oldest_go_and_deletes_are_forgotten_as_each_job_ends() {
+    let fs = SimFs::new();
+    let engine = open(&fs, 1);
+    flush(&engine, 8, -DAY..-DAY + 8_000);
+    months(&engine, 2);
+    engine.delete("cpu{host=\"0\"}", TimeRange::new(Timestamp::MIN, Timestamp::from_nanos(1_000))).unwrap();
+    engine.flush().unwrap();
+    let (held, leave) = hold_jobs(&fs);
+    thread::scope(|scope| {
+        let asked = engine.clone();
+        let compaction = scope.spawn(move || asked.compact());
+        held.recv_timeout(SOON).unwrap();
+        let most = engine.stats().segment_bytes / 5 * 4;
+        engine.set_retention(Retention { rules: Vec::new(), max_bytes: Some(most) }).unwrap();
+        leave.send(()).unwrap();
+        held.recv_timeout(SOON).unwrap();
+        // The second job is at work, and stays so.
+        within("the oldest stays", || count(&engine, 8) == 0 && engine.stats().segment_bytes <= most);
+        within("the delete stays", || engine.stats().tombstones == 0);
+        drop((held, leave));
+        compaction.join().unwrap().unwrap();
+    });
+    assert_eq!([0, 1, 9].map(|host| count(&engine, host)), [3_000, 4_000, 2_000]);
+}
+
+/// What a job reads does not go under it: its commit would name a segment that is not there any more.
+#[test]
+fn what_a_job_reads_goes_once_it_has_ended() {
+    let fs = SimFs::new();
+    let engine = open(&fs, 2);
+    months(&engine, 2);
+    let (held, leave) = hold_jobs(&fs);
+    thread::scope(|scope| {
+        let asked = engine.clone();
+        let compaction = scope.spawn(move || asked.compact());
+        held.recv_timeout(SOON).unwrap();
+        engine.set_retention(Retention { rules: Vec::new(), max_bytes: Some(1) }).unwrap();
+        leave.send(()).unwrap();
+        held.recv_timeout(SOON).unwrap();
+        // One has ended, or is about to, while the other one is held.
+        within("what the first made stays", || engine.stats().segments <= 3);
+        drop((held, leave));
+        compaction.join().unwrap().unwrap();
+    });
+    within("the last one alone stays", || engine.stats().segments == 1);
+    assert_eq!([0, 1, 9].map(|host| count(&engine, host)), [0, 0, 2_000]);
+}
+
+/// A rule was lifted, durably, while a job left out what it had hidden: that was gone for good all the same. So was a
+/// segment that the rule in force keeps, if it was found hidden by the rule before.
+#[test]
+fn p9_what_a_rule_keeps_that_is_in_force_is_not_left_out_by_an_earlier_one() {
+    let age = Some(Duration::from_secs(3_600));
+    let rule = |host: &str| RetentionRule { matchers: vec![Matcher::equal("host", host)], max_age: age };
+    for rules in [vec![], vec![rule("2")], vec![RetentionRule { matchers: Vec::new(), max_age: None }, rule("1")]] {
+        let fs = SimFs::new();
+        let engine = open(&fs, 1);
+        let end = clock::now().nanos() - DAY;
+        (1..4).for_each(|host| flush(&engine, host, end..end + 1_000));
+        engine.compact().unwrap();
+        assert_eq!(engine.stats().segments, 1);
+        let (held, leave) = hold_jobs(&fs);
+        thread::scope(|scope| {
+            let asked = engine.clone();
+            engine.set_retention(Retention { rules: vec![rule("1")], max_bytes: None }).unwrap();
+            let compaction = scope.spawn(move || asked.compact());
+            held.recv_timeout(SOON).unwrap();
+            engine.set_retention(Retention { rules: rules.clone(), max_bytes: None }).unwrap();
+            drop((held, leave));
+            compaction.join().unwrap().unwrap();
+        });
+        engine.set_retention(Retention::default()).unwrap();
+        engine.compact().unwrap();
+        let kept = if rules == [rule("2")] { [1_000, 0, 1_000] } else { [1_000; 3] };
+        assert_eq!([1, 2, 3].map(|host| count(&engine, host)), kept, "{rules:?}");
+        assert_eq!(engine.stats().compactions_failed, 0);
+    }
+}
