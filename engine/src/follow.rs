@@ -173,6 +173,7 @@ impl Follower {
             None => Replayer::new(&self.registry, first_seq),
             Some(applier) => Replayer::again(&self.registry, applier, first_seq),
         };
+        replayer.seal_at(state.tombstones.keys().copied());
         let wal = self.dir.join("wal");
         let step = Step::new(&self.progress, OpenStep::ReplayLog);
         let recovered = replayer.recover(&*self.fs, &wal, state.store_id, &state.wal, RecoverMode::Follow, &step);

@@ -90,7 +90,7 @@ impl Minute {
         let sample = [SeriesSample::new(self.id, Timestamp::from_nanos(self.now.into()), 1.0)];
         self.log.begin(self.now.into());
         self.log.add(&sample, 2, self.registry.slots(), &mut |_, _| false).unwrap();
-        self.log.finish(&mut |_, _| false).unwrap();
+        self.log.finish(self.registry.slots(), &mut |_, _| false).unwrap();
         if let Some(since) = self.syncing_since {
             self.longest = self.longest.max(self.now - since);
         }

@@ -16,7 +16,7 @@ use tidegauge_storage::wal::{
     NUMBER_GAP, RecoverMode, Recovered, WalRelease, WalState, WalWriter, WriterOptions, give_up_reserve,
 };
 
-use crate::audit::AuditLog;
+use crate::audit::{AuditLog, Audited};
 use crate::commit::{Durable, Visible, Watermark};
 use crate::compact::{CompactOptions, Compactor, CompactorParts, Graveyard};
 use crate::core::{Core, CoreParts};
@@ -29,8 +29,8 @@ use crate::life::{Life, start};
 use crate::lock::DirLock;
 use crate::options::Builder;
 use crate::recovery::{
-    OpenStep, Recovery, RecoveryReport, Step, keep_misplaced, keep_unnamed, later_file, note_unnamed, open_as_named,
-    open_or_rebuild, quarantine, salvage_log, salvage_segments,
+    OpenStep, Recovery, RecoveryReport, Step, deletes_of_holes, keep_misplaced, keep_unnamed, later_file, note_unnamed,
+    open_as_named, open_or_rebuild, quarantine, salvage_log, salvage_segments,
 };
 use crate::registry::Registry;
 use crate::replay::{Replayed, Replayer, flushed_before};
@@ -128,6 +128,11 @@ impl Builder {
         };
         let step = Step::new(&self.progress, OpenStep::ReplayLog);
         let state = manifest.state();
+        let audited = match self.recovery {
+            Recovery::Strict => Audited::default(),
+            Recovery::Salvage => Audited::read(&*fs, &dir, state.store_id),
+        };
+        replayer.seal_at(state.tombstones.keys().copied().chain(audited.deletes.iter().map(|delete| delete.seq)));
         let recovered = replayer.recover(&*fs, &wal_dir, state.store_id, &state.wal, mode, &step)?;
         if self.recovery == Recovery::Strict {
             let known = manifest.state().wal.clone();
@@ -147,6 +152,8 @@ impl Builder {
         let log_is_whole = recovered.lost.is_empty();
         if self.recovery == Recovery::Salvage {
             salvage_log(&*fs, &dir, &recovered, replayer.undefined(), state, &segments, &mut report)?;
+            let deletes = deletes_of_holes(&audited, &recovered, state, replayer.deletes(), &mut report);
+            replayer.add_deletes(deletes);
         }
         // Before anything lets go of the log: with the next commit, or a flush.
         report.note_in(&audit);

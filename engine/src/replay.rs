@@ -1,13 +1,13 @@
 //! The log, read back into a memtable.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::State;
-use tidegauge_storage::model::Tombstone;
+use tidegauge_storage::model::{SeqNo, Tombstone};
 use tidegauge_storage::wal::{GenerationId, RecoverMode, Recovered, Refused, Replay, WalSample, WalState, recover};
 
 use crate::commit::PinView;
@@ -82,6 +82,8 @@ pub(crate) struct Replayer<'a> {
     /// What lies below a delete, each a memtable of its own (P9).
     sealed: Vec<Arc<Memtable>>,
     tombstones: Vec<Arc<Tombstone>>,
+    /// Numbers of deletes that are known without the log, and not passed yet.
+    known_deletes: BTreeSet<u64>,
     generation: Option<GenerationId>,
     defined: Defined,
     batch: Vec<SeriesSample>,
@@ -124,11 +126,18 @@ impl<'a> Replayer<'a> {
             undefined: None,
             sealed: Vec::new(),
             tombstones: Vec::new(),
+            known_deletes: BTreeSet::new(),
             generation: None,
             defined: Defined::default(),
             batch: Vec::new(),
             too_many_series: false,
         }
+    }
+
+    /// Seals what lies below these deletes, too, whether or not the log still has them: a delete hides nothing of a
+    /// memtable that goes on above its number.
+    pub(crate) fn seal_at(&mut self, deletes: impl IntoIterator<Item = SeqNo>) {
+        self.known_deletes.extend(deletes.into_iter().map(|seq| seq.0));
     }
 
     pub(crate) fn recover(
@@ -159,6 +168,16 @@ impl<'a> Replayer<'a> {
         self.undefined.take()
     }
 
+    /// Those that the log had.
+    pub(crate) fn deletes(&self) -> &[Arc<Tombstone>] {
+        &self.tombstones
+    }
+
+    /// As if the log had had these, too. They were known to [`Self::seal_at`].
+    pub(crate) fn add_deletes(&mut self, deletes: Vec<Tombstone>) {
+        self.tombstones.extend(deletes.into_iter().map(Arc::new));
+    }
+
     fn take(&mut self, piece: Replay<'_>) -> Result<(), Refused> {
         match piece {
             Replay::Define { generation, series, labels } => {
@@ -172,6 +191,7 @@ impl<'a> Replayer<'a> {
             }
             Replay::Samples { generation, first_seq, samples } => {
                 self.enter(generation);
+                self.seal_below(first_seq.0);
                 self.begin_at(first_seq.0);
                 self.batch.clear();
                 let flushed = self.flushed_before.saturating_sub(first_seq.0).min(samples.len() as u64);
@@ -229,6 +249,15 @@ impl<'a> Replayer<'a> {
         if self.generation != Some(generation) {
             self.generation = Some(generation);
             self.defined.clear();
+        }
+    }
+
+    /// Where known deletes lie between what was replayed so far and `seq`, the former is sealed.
+    fn seal_below(&mut self, seq: u64) {
+        let Some(&last) = self.known_deletes.range(..seq).next_back() else { return };
+        self.known_deletes = self.known_deletes.split_off(&seq);
+        if self.added.samples > 0 {
+            self.seal(last + 1);
         }
     }
 

@@ -7,6 +7,7 @@
 //!   counted, if they are deletes.
 //! - AD3: A rule of retention is told and not taken: a later change may have found no room in the audit log.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use tidegauge_query::promql;
@@ -38,6 +39,14 @@ impl Audited {
         audited
     }
 
+    /// What to do about lines that are not acted upon.
+    pub(crate) fn tell_unsure(&self) -> String {
+        let unsure = self.unsure;
+        format!(
+            "audit.log has {unsure} lines of deletes that are damaged, or of an earlier build: look there for what to delete again"
+        )
+    }
+
     fn take(&mut self, line: &str, store_id: u128) {
         match text_of(line, "act").as_deref() {
             Some(act) if act == Act::Delete.word() => match delete_of(line, store_id) {
@@ -61,6 +70,20 @@ impl Audited {
             _ => {}
         }
     }
+}
+
+/// The last ones of these, each once, as many as there is room for; a note tells of others.
+pub(crate) fn newest<'a>(
+    deletes: impl Iterator<Item = &'a Tombstone>,
+    room: usize,
+    notes: &mut Vec<String>,
+) -> Vec<Tombstone> {
+    let deletes: BTreeMap<SeqNo, &Tombstone> = deletes.map(|delete| (delete.seq, delete)).collect();
+    let left_out = deletes.len().saturating_sub(room);
+    if left_out > 0 {
+        notes.push(format!("{left_out} deletes that audit.log names are too many at a time: delete that again"));
+    }
+    deletes.into_values().skip(left_out).cloned().collect()
 }
 
 enum Found {

@@ -78,7 +78,7 @@ impl Entry {
         self.0.push(':');
     }
 
-    pub(super) fn into_line(mut self) -> String {
+    pub(crate) fn into_line(mut self) -> String {
         self.0.push_str("}\n");
         self.0
     }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use tidegauge_storage::fs::{Fs, FsFile};
 
-pub(crate) use deletes::Audited;
+pub(crate) use deletes::{Audited, newest};
 pub(crate) use entry::{Act, Entry};
 
 use crate::lock;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytemuck::TransparentWrapper;
 use tidegauge_storage::model::{SeqNo, Tombstone};
-use tidegauge_storage::wal::{FrameEncoder, FrameNo, GenerationId, WalError, WalRelease, WalSample, WalWriter};
+use tidegauge_storage::wal::{Epoch, FrameEncoder, FrameNo, GenerationId, WalError, WalRelease, WalSample, WalWriter};
 
 use crate::core::SeriesSample;
 use crate::gate::Shortage;
@@ -13,6 +13,9 @@ use crate::registry::Slots;
 
 /// With `sync` and nobody waiting, the log is still synced this often.
 const SYNC_UNASKED: Duration = Duration::from_millis(100);
+
+/// The part of a file of the log that may go to definitions which an earlier file of its generation has already.
+const REPEATED: u64 = 16;
 
 /// Why a commit was not written as one frame. Nothing of it was written, but for a failure of the device.
 #[derive(Debug, thiserror::Error)]
@@ -27,8 +30,19 @@ pub(super) enum WriteWholeError {
 pub(crate) struct Log {
     writer: WalWriter,
     frame: FrameEncoder,
-    /// For each slot the memtable generation in which it was defined last.
+    /// For each slot the era in which it was defined last.
     defined: Vec<u32>,
+    /// Those that the frame at hand defines.
+    defined_here: Vec<u32>,
+    /// Counts files that took samples. What is lost with one file is defined again in the next, and costs nothing there.
+    era: u32,
+    /// The first one of this memtable generation.
+    first_era: u32,
+    generation: u32,
+    /// The file that took the last samples of this generation.
+    file: Option<Epoch>,
+    /// Bytes that may go to definitions again in this file.
+    repeats: u64,
     /// The log generation of each memtable generation that is not released.
     generations: Vec<(u32, GenerationId)>,
     interval: Duration,
@@ -56,6 +70,12 @@ impl Log {
             writer,
             frame,
             defined: Vec::new(),
+            defined_here: Vec::new(),
+            era: 0,
+            first_era: 0,
+            generation,
+            file: None,
+            repeats: 0,
             generations,
             interval,
             synced_at: Instant::now(),
@@ -69,6 +89,11 @@ impl Log {
     /// Begins the frames of a commit.
     pub(crate) fn begin(&mut self, seq: u64) {
         self.begun = false;
+        self.begin_frame(seq);
+    }
+
+    fn begin_frame(&mut self, seq: u64) {
+        self.defined_here.clear();
         self.frame.begin(SeqNo(seq));
     }
 
@@ -92,36 +117,76 @@ impl Log {
             samples = &samples[taken..];
             if !samples.is_empty() {
                 let next = self.frame.first_seq().0 + self.frame.len() as u64;
-                self.write(patience)?;
-                self.frame.begin(SeqNo(next));
+                self.write(slots, patience)?;
+                self.begin_frame(next);
             }
         }
         Ok(())
     }
 
-    /// Defines the series of `samples` that this log generation does not know, and answers
+    /// Defines the series of `samples` that this log generation, or this file of it, does not know, and answers
     /// how many of the samples may go into the frame.
     fn define(&mut self, samples: &[SeriesSample], generation: u32, slots: &Slots) -> usize {
-        for (i, sample) in samples.iter().enumerate() {
-            let slot = sample.0.series as usize;
-            if self.defines(sample.0.series, generation) {
-                continue;
-            }
-            if slot >= self.defined.len() {
-                self.defined.resize((slot + 1).next_power_of_two(), 0);
-            }
-            let labels = slots.labels(sample.0.series).expect("resolved before it was pushed");
-            if self.frame.define(sample.0.series, &labels).is_err() {
-                return i;
-            }
-            self.defined[slot] = generation;
+        self.enter(generation);
+        let all = samples.iter().position(|sample| !self.define_one(sample.0.series, slots));
+        all.unwrap_or(samples.len())
+    }
+
+    /// Answers false if the frame has no room for it.
+    #[inline]
+    fn define_one(&mut self, slot: u32, slots: &Slots) -> bool {
+        let known = self.defined.get(slot as usize).copied().unwrap_or(0);
+        if known == self.era {
+            return true;
         }
-        samples.len()
+        let again = known >= self.first_era;
+        if again && self.repeats == 0 {
+            return true;
+        }
+        if slot as usize >= self.defined.len() {
+            self.defined.resize((slot as usize + 1).next_power_of_two(), 0);
+        }
+        let labels = slots.labels(slot).expect("resolved before it was pushed");
+        if again {
+            // Where many series have few samples each, a file would be all definitions.
+            let Some(left) = self.repeats.checked_sub(labels.encoded().len() as u64) else {
+                self.repeats = 0;
+                return true;
+            };
+            self.repeats = left;
+        }
+        if self.frame.define(slot, &labels).is_err() {
+            return false;
+        }
+        self.defined[slot as usize] = self.era;
+        self.defined_here.push(slot);
+        true
+    }
+
+    fn enter(&mut self, generation: u32) {
+        if self.generation != generation || self.era == 0 {
+            self.generation = generation;
+            self.era += 1;
+            self.first_era = self.era;
+            self.file = None;
+        }
+    }
+
+    /// The frame goes to another file than the one before it: what that one defined is defined here again.
+    fn define_again(&mut self, slots: &Slots) {
+        self.era += 1;
+        self.repeats = self.writer.file_bytes() / REPEATED;
+        for slot in &self.defined_here {
+            self.defined[*slot as usize] = self.era;
+        }
+        // What there is no room for is as well defined as it was.
+        let _ = self.frame.series().into_iter().all(|slot| self.define_one(slot, slots));
     }
 
     /// Whether the series in `slot` is defined in the log generation of memtable `generation`.
     pub(super) fn defines(&self, slot: u32, generation: u32) -> bool {
-        self.defined.get(slot as usize) == Some(&generation)
+        let since = self.defined.get(slot as usize);
+        self.era > 0 && self.generation == generation && since.is_some_and(|era| *era >= self.first_era)
     }
 
     /// Writes one commit as one frame, or nothing.
@@ -139,16 +204,26 @@ impl Log {
             self.defined.fill(0);
             return Err(WriteWholeError::TooLarge);
         }
-        Ok(self.write(&mut |_, _| false)?)
+        Ok(self.write(slots, &mut |_, _| false)?)
     }
 
     /// Writes what is left of the commit.
-    pub(crate) fn finish(&mut self, patience: &mut impl FnMut(&mut Self, Shortage) -> bool) -> Result<(), WalError> {
-        if self.frame.is_empty() { Ok(()) } else { self.write(patience) }
+    pub(crate) fn finish(
+        &mut self,
+        slots: &Slots,
+        patience: &mut impl FnMut(&mut Self, Shortage) -> bool,
+    ) -> Result<(), WalError> {
+        if self.frame.is_empty() { Ok(()) } else { self.write(slots, patience) }
     }
 
-    fn write(&mut self, patience: &mut impl FnMut(&mut Self, Shortage) -> bool) -> Result<(), WalError> {
-        self.write_with(WalWriter::append, patience)
+    fn write(&mut self, slots: &Slots, patience: &mut impl FnMut(&mut Self, Shortage) -> bool) -> Result<(), WalError> {
+        let len = self.frame.frame_len();
+        if self.file.is_some() && self.writer.file_for(len) != self.file {
+            self.define_again(slots);
+        }
+        self.write_with(WalWriter::append, patience)?;
+        self.file = self.writer.file_for(0);
+        Ok(())
     }
 
     fn write_with(
@@ -262,10 +337,11 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
+    use tidegauge_storage::fs::Fs;
     use tidegauge_storage::fs::sim::SimFs;
     use tidegauge_storage::manifest::Manifest;
     use tidegauge_storage::model::{LabelLimits, TimeRange, Timestamp};
-    use tidegauge_storage::wal::{Epoch, RecoverMode, WriterOptions};
+    use tidegauge_storage::wal::{RecoverMode, Replay, WriterOptions, recover};
 
     use super::*;
     use crate::recovery::{OnProgress, OpenStep, Step};
@@ -290,7 +366,8 @@ mod tests {
         let sample = [SeriesSample::new(SeriesId { slot, tag: 1 }, Timestamp::from_nanos(7), 7.0)];
         let write = |log: &mut Log| {
             log.begin(1);
-            log.add(&sample, 2, registry.slots(), &mut |_, _| false).and_then(|()| log.finish(&mut |_, _| false))
+            log.add(&sample, 2, registry.slots(), &mut |_, _| false)
+                .and_then(|()| log.finish(registry.slots(), &mut |_, _| false))
         };
 
         fs.set_capacity(Some(0));
@@ -306,6 +383,48 @@ mod tests {
         replayer.recover(&fs, wal, state.store_id, &state.wal, mode, &step).unwrap();
         let samples: u64 = replayer.finish(1).sealed.iter().map(|memtable| memtable.samples()).sum();
         assert_eq!((registry.len(), samples), (1, 1));
+    }
+
+    /// Each file defines again what it names, but where many series have few samples each, no file is all definitions.
+    #[test]
+    fn definitions_that_are_written_again_take_a_sixteenth_of_a_file_at_most() {
+        const FILE: u64 = 64 << 10;
+        let (fs, dir) = (SimFs::new(), Path::new("d/wal"));
+        let mut options = WriterOptions::new(7, 1, FrameNo(1));
+        options.file_bytes = FILE;
+        let writer = WalWriter::open(Arc::new(fs.clone()), dir, Epoch::new(1, 0), options).unwrap();
+        let mut log = Log::new(writer, Durability::DEFAULT, 1);
+        let registry = Registry::new(1000, LabelLimits::DEFAULT);
+        let series = |i: u32| registry.labels(&[("host", &format!("{i:0>200}"))]).unwrap();
+        let slots: Vec<u32> = (0..500).map(|i| registry.resolve_labels(&series(i)).unwrap()).collect();
+        let mut seq = 1u64;
+        while fs.list(dir).unwrap().iter().filter(|name| !name.starts_with('.')).count() < 6 {
+            for part in slots.chunks(50) {
+                let sample = |slot: &u32| {
+                    let value = f64::from_bits(seq.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(*slot));
+                    SeriesSample::new(SeriesId { slot: *slot, tag: 1 }, Timestamp::from_nanos(seq as i64), value)
+                };
+                let samples: Vec<SeriesSample> = part.iter().map(sample).collect();
+                log.begin(seq);
+                log.add(&samples, 1, registry.slots(), &mut |_, _| false).unwrap();
+                log.finish(registry.slots(), &mut |_, _| false).unwrap();
+                seq += samples.len() as u64;
+            }
+        }
+        let (mut definitions, mut samples) = (0, 0);
+        let state = tidegauge_storage::wal::WalState::default();
+        recover(&fs, dir, 7, &state, RecoverMode::Strict, &mut |piece| {
+            match piece {
+                Replay::Define { labels, .. } => definitions += labels.encoded().len() as u64,
+                Replay::Samples { samples: some, .. } => samples += some.len() as u64,
+                _ => {}
+            }
+            Ok(())
+        })
+        .unwrap();
+        let once = slots.len() as u64 * series(0).encoded().len() as u64;
+        assert_eq!(samples, seq - 1);
+        assert!((once + 1..=once + 5 * FILE / REPEATED).contains(&definitions), "{definitions}, {once} once");
     }
 
     /// L4: what was synced is said at the second nap after it, once, and not while frames come.

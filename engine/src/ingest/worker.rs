@@ -322,7 +322,7 @@ impl Worker {
                 result = log.add(samples, generation, registry.slots(), &mut patience);
             }
         });
-        let result = result.and_then(|()| log.finish(&mut patience));
+        let result = result.and_then(|()| log.finish(registry.slots(), &mut patience));
         match &result {
             Ok(()) if was_full => {
                 *no_space_until = None;

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::State;
-use tidegauge_storage::model::{SeqNo, SeqRange, TimeRange, Timestamp};
+use tidegauge_storage::model::{SeqNo, SeqRange, TimeRange, Timestamp, Tombstone};
 use tidegauge_storage::segment::Segment;
 use tidegauge_storage::wal::{LostRange, NUMBER_GAP, Recovered};
 
 use super::{Lost, RecoveryReport, quarantine};
+use crate::audit::{self, Audited};
+use crate::delete::TOMBSTONES_MAX;
 use crate::error::OpenError;
 use crate::replay::{Undefined, flushed_before};
 
@@ -57,10 +59,42 @@ pub(crate) fn salvage_log(
     let oldest = segments.iter().map(|s| s.info().seq_range.start).chain(in_log).min();
     let replaced = |lost: &Lost| lost.samples != Some(0) && oldest.is_some_and(|oldest| oldest < lost.seq_range.end);
     if report.lost[lost_before..].iter().any(replaced) {
-        let note = "there are samples older than what is lost of the log: where a lost sample had replaced one, the older value is shown again, and where a delete is lost, what it hid";
+        let note = "there are samples older than what is lost of the log: where a lost sample had replaced one, the older value is shown again, and where a delete is lost that audit.log does not name, what it hid";
         report.notes.push(note.to_owned());
     }
     Ok(())
+}
+
+/// Deletes that the audit log names, and that lay in a hole of the log: they were acknowledged, and nobody else knows
+/// them. One that is in no hole was carried out, and forgotten.
+pub(crate) fn deletes_of_holes(
+    audited: &Audited,
+    recovered: &Recovered,
+    known: &State,
+    logged: &[Arc<Tombstone>],
+    report: &mut RecoveryReport,
+) -> Vec<Tombstone> {
+    let is_known = |delete: &Tombstone| {
+        known.tombstones.contains_key(&delete.seq) || logged.iter().any(|logged| logged.seq == delete.seq)
+    };
+    let loses = |hole: &&LostRange| hole.open_ended || hole.first <= hole.last;
+    // Numbers below the first are in segments, and so are the deletes that came before them in the manifest.
+    let holes = recovered.lost.iter().filter(loses).map(|hole| {
+        let start = hole.before.map_or(SeqNo(flushed_before(known)), |edge| edge.seq);
+        start..hole.behind.map_or(SeqNo(u64::MAX), |edge| edge.seq)
+    });
+    let holes: Vec<_> = holes.collect();
+    let lost = audited.deletes.iter().filter(|delete| holes.iter().any(|hole| hole.contains(&delete.seq)));
+    let room = TOMBSTONES_MAX.saturating_sub(known.tombstones.len() + logged.len());
+    let taken = audit::newest(lost.filter(|delete| !is_known(delete)), room, &mut report.notes);
+    if !taken.is_empty() {
+        let taken = taken.len();
+        report.notes.push(format!("{taken} deletes that the log may have lost are taken from audit.log"));
+    }
+    if audited.unsure > 0 && !holes.is_empty() {
+        report.notes.push(audited.tell_unsure());
+    }
+    taken
 }
 
 /// `all` holds every number that the log may have: those below are in segments.

@@ -13,7 +13,8 @@
 //!   Else what is there, one or several tries of one half, is set aside, if the log has all numbers of that flush (SV5): what is below the end of a segment is not replayed. If the log
 //!   has not, samples may be missing: as many at most as that segment has less than numbers.
 //! - RM4: Deletes are those that can be read of the old manifest, that are still in the log, or that the audit log names
-//!   (`engine/src/audit/deletes.rs`); descriptions of metrics are as far as the old manifest can be read. Rules of
+//!   (`engine/src/audit/deletes.rs`) and that reach a segment, or something that is replayed: files that the log had let
+//!   go of are there without those behind them, which had the deletes. Descriptions of metrics are as far as the old manifest can be read. Rules of
 //!   retention are not taken over.
 //! - RM5: What the new manifest names is durable before it is, and so are the frames of the log that it calls durable. A
 //!   flush or compaction that was interrupted may have left a segment whose name is in the page cache alone, a killed
@@ -40,7 +41,7 @@ use tidegauge_storage::wal::{Epoch, NUMBER_GAP, Survey, holds_anything, later_th
 use super::later::{later_segment, successor};
 use super::orphan::orphan;
 use super::{Lost, RecoveryReport, quarantine};
-use crate::audit::Audited;
+use crate::audit::{self, Audited};
 use crate::delete::TOMBSTONES_MAX;
 use crate::error::OpenError;
 use crate::flush::reference;
@@ -129,7 +130,7 @@ impl Rebuild<'_> {
                 .push(kept.map_err(|source| OpenError::Io { path: self.dir.join("MANIFEST"), source })?);
         }
         let audited = Audited::read(fs, self.dir, store_id);
-        let deletes = self.deletes(&audited, &remains, &segments);
+        let deletes = self.deletes(&audited, &remains, &segments, &survey);
         self.tell(why, &remains, segments.len(), &survey, (&audited, deletes.len()));
         let may_hold_more = self.report.unfinished_flush_samples > 0 || survey.left_out > 0;
         let kept = if may_hold_more { survey.unflushed.clone() } else { BTreeSet::new() };
@@ -236,23 +237,22 @@ impl Rebuild<'_> {
         Ok(chosen)
     }
 
-    /// Those of the audit log that are not known yet, and hide something in a segment. What the log still has of samples
-    /// before a delete, it has of the delete, too.
-    fn deletes(&mut self, audited: &Audited, remains: &Remains, segments: &[SegmentInfo]) -> Vec<Tombstone> {
-        let mut deletes: BTreeMap<SeqNo, Tombstone> = BTreeMap::new();
-        for delete in audited.deletes.iter().filter(|delete| !remains.state.tombstones.contains_key(&delete.seq)) {
-            if segments.iter().any(|info| delete.reaches(info.seq_range, info.time_range)) {
-                deletes.insert(delete.seq, delete.clone());
-            }
-        }
-        let room = TOMBSTONES_MAX.saturating_sub(remains.state.tombstones.len());
-        let left_out = deletes.len().saturating_sub(room);
-        if left_out > 0 {
-            self.report
-                .notes
-                .push(format!("{left_out} deletes that audit.log names are too many at a time: delete that again"));
-        }
-        deletes.into_values().skip(left_out).collect()
+    /// Those of the audit log that are not known yet, and may hide something (RM4).
+    fn deletes(
+        &mut self,
+        audited: &Audited,
+        remains: &Remains,
+        segments: &[SegmentInfo],
+        survey: &Survey,
+    ) -> Vec<Tombstone> {
+        let known = &remains.state.tombstones;
+        let reaches = |delete: &Tombstone| {
+            let of_log = survey.first_seq.is_some_and(|first| first <= delete.seq);
+            of_log || segments.iter().any(|info| delete.reaches(info.seq_range, info.time_range))
+        };
+        let lost = audited.deletes.iter().filter(|delete| !known.contains_key(&delete.seq) && reaches(delete));
+        let room = TOMBSTONES_MAX.saturating_sub(known.len());
+        audit::newest(lost, room, &mut self.report.notes)
     }
 
     /// Makes sure of RM5. A segment that was synced before costs little.
@@ -377,8 +377,7 @@ impl Rebuild<'_> {
             "{deletes} deletes could be read, and {of_audit} more are taken from audit.log; what others hid, and compaction had not removed, is shown again: delete it again"
         ));
         if audited.unsure > 0 {
-            let unsure = audited.unsure;
-            notes.push(format!("audit.log has {unsure} lines of deletes that are damaged, or of an earlier build: look there for what to delete again"));
+            notes.push(audited.tell_unsure());
         }
         let last = audited.retention.as_ref().map(|rules| format!(" (the last ones that audit.log names: {rules})"));
         let last = last.unwrap_or_default();

@@ -40,7 +40,7 @@ const ALL_OF_IT: [Damage; 6] = [
 ];
 
 /// Strict refuses, salvage has all of it, and strict opens what salvage left.
-fn check_made_anew(fs: &SimFs, all: &Contents, what: &str) -> RecoveryReport {
+pub(super) fn check_made_anew(fs: &SimFs, all: &Contents, what: &str) -> RecoveryReport {
     let refused = try_open(fs, Recovery::Strict).err();
     assert!(matches!(refused, Some(OpenError::Manifest(_) | OpenError::LaterFile { .. })), "{what}: {refused:?}");
     let engine = try_open(fs, Recovery::Salvage).unwrap_or_else(|e| panic!("{what}: {e}"));

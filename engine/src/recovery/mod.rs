@@ -12,7 +12,7 @@ mod segments;
 
 pub(crate) use check::{Finding, check_segment, open_as_named, open_named};
 pub(crate) use later::later_file;
-pub(crate) use log::salvage_log;
+pub(crate) use log::{deletes_of_holes, salvage_log};
 pub(crate) use manifest::open_or_rebuild;
 pub(crate) use progress::{OnProgress, Step};
 pub use progress::{OpenProgress, OpenStep};
@@ -40,6 +40,10 @@ pub enum Recovery {
     Salvage,
 }
 
+#[cfg(test)]
+mod defined_tests;
+#[cfg(test)]
+mod delete_tests;
 #[cfg(test)]
 mod end_tests;
 #[cfg(test)]

@@ -139,6 +139,25 @@ fn origins_come_back() {
 }
 
 #[test]
+fn a_finished_frame_tells_its_series_and_takes_definitions() {
+    let (mut encoder, samples) = (FrameEncoder::new(), rounds(700, 9));
+    encoder.define(3, &labels(3)).unwrap();
+    assert_eq!(encoder.samples(&samples), 700);
+    let len = encoder.frame_len();
+    let mut series: Vec<u32> = samples.iter().map(|sample| sample.series).collect();
+    series.sort_unstable();
+    series.dedup();
+    assert_eq!(encoder.series(), series);
+    assert_eq!(encoder.frame_len(), len, "asking adds nothing");
+    assert_eq!(encoder.series(), series);
+    encoder.define(9, &labels(9)).unwrap();
+    assert!(encoder.frame_len() > len);
+    let (_, decoded) = decode(encoder.seal(&PLACE));
+    assert_eq!(bits(&decoded.samples), bits(&samples));
+    assert_eq!(decoded.definitions, [(3, labels(3)), (9, labels(9))]);
+}
+
+#[test]
 fn a_full_frame_takes_no_more_and_stays_sound() {
     let samples: Vec<_> = (0..FRAME_SAMPLES_MAX + 1000)
         .map(|i| WalSample {

@@ -124,6 +124,18 @@ impl FrameHeader {
     }
 }
 
+/// The series of so many samples in `groups`, each once, in ascending order.
+pub(super) fn series_of(groups: &[u8], total: usize) -> Result<Vec<u32>, Undecodable> {
+    let (mut groups, mut samples) = (Bytes(groups), Vec::with_capacity(total));
+    while samples.len() < total {
+        decode_group(&mut groups, total - samples.len(), &mut samples)?;
+    }
+    let mut series: Vec<u32> = samples.iter().map(|sample| sample.series).collect();
+    series.sort_unstable();
+    series.dedup();
+    Ok(series)
+}
+
 fn decode_group(bytes: &mut Bytes<'_>, wanted: usize, out: &mut Vec<WalSample>) -> Result<(), Undecodable> {
     let n = usize::from(bytes.u16()?);
     if n == 0 || n > GROUP_SAMPLES_MAX || n > wanted {

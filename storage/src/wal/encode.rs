@@ -2,6 +2,7 @@
 
 use bytemuck::Zeroable;
 
+use super::decode::series_of;
 use super::format::{
     FRAME_ALIGN, FRAME_BYTES_MAX, FRAME_HEADER_LEN, FRAME_MAGIC, FRAME_SAMPLES_MAX, FrameHeader, GROUP_OVERHEAD_MAX,
     GROUP_SAMPLES_MAX, KIND_DELETE, KIND_SAMPLES, KIND_WITNESS, ORIGIN_LEN,
@@ -104,6 +105,18 @@ impl FrameEncoder {
         self.definitions.extend_from_slice(labels);
         self.header.definitions += 1;
         Ok(())
+    }
+
+    /// The series of its samples, each once: for who finds that the frame goes to another file than those that define
+    /// them, and defines them again. The frame takes more from here on, though its length was asked for. O(samples).
+    #[must_use]
+    pub fn series(&mut self) -> Vec<u32> {
+        if self.finished {
+            self.finished = false;
+            self.bytes.truncate(FRAME_HEADER_LEN + self.header.groups_len as usize);
+        }
+        self.flush_stage();
+        series_of(&self.bytes[FRAME_HEADER_LEN..], self.taken).expect("just encoded")
     }
 
     /// Notes that the frame holds a batch of another node.

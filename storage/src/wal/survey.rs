@@ -46,6 +46,8 @@ pub struct Survey {
     pub of_newest: Option<u64>,
     /// The files of which not every sound frame lies below the last flush: what they hold may be nowhere else.
     pub unflushed: BTreeSet<Epoch>,
+    /// The first number of what counts; none if nothing does.
+    pub first_seq: Option<SeqNo>,
 }
 
 impl Survey {
@@ -139,6 +141,8 @@ pub fn survey(fs: &dyn Fs, dir: &Path, store_id: u128, newest: Range<SeqNo>) -> 
     for life in lives.into_values() {
         greatest = greatest.max(life.greatest);
         let last = life.end();
+        let counts = life.runs.iter().filter(|run| run.first <= last).map(|run| run.first_seq);
+        survey.first_seq = survey.first_seq.into_iter().chain(counts).min();
         for run in life.ends_by(last, &mut survey.wal.ends) {
             survey.left_out += run.last - run.first + 1;
             survey.left_out_of.insert(run.epoch);

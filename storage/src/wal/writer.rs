@@ -222,6 +222,18 @@ impl WalWriter {
         self.write(frame, len)
     }
 
+    /// The file that a frame of `len` bytes goes to; none if one is begun for it.
+    #[must_use]
+    pub fn file_for(&self, len: u64) -> Option<Epoch> {
+        self.current.as_ref().filter(|_| self.has_room(len)).map(|open| open.epoch)
+    }
+
+    /// Bytes of a file, where there is space and no frame needs more.
+    #[must_use]
+    pub fn file_bytes(&self) -> u64 {
+        self.options.file_bytes
+    }
+
     fn has_room(&self, len: u64) -> bool {
         let kept = |open: &OpenFile| if open.reserved { FOR_OPENING } else { 0 };
         self.current.as_ref().is_some_and(|open| bytes_for(open.at, len) + kept(open) <= open.capacity)

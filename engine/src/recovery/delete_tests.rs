@@ -1,0 +1,198 @@
+//! P5, P9: a delete that was acknowledged hides what it hid, whatever becomes of the log and the manifest.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::fs::sim::SimFs;
+use tidegauge_storage::manifest::{Edit, Manifest};
+use tidegauge_storage::model::{LabelLimits, Matcher, SeqNo, TimeRange, Timestamp, Tombstone};
+use tidegauge_storage::wal::{FrameEncoder, FrameNo, WalError, WalSample, WalSynced, WalWriter, WriterOptions};
+
+use super::manifest_tests::check_made_anew;
+use super::tests::{Contents, contents, damage_frame, open_unmerged, push, try_open};
+use super::{Recovery, RecoveryReport};
+use crate::audit::Entry;
+use crate::error::OpenError;
+use crate::options::{Builder, Durability};
+use crate::registry::Registry;
+
+const WAL: &str = "memory/wal";
+const LABELS: [(&str, &str); 1] = [("__name__", "cpu")];
+
+fn range(from: i64, until: i64) -> TimeRange {
+    TimeRange::new(Timestamp::from_nanos(from), Timestamp::from_nanos(until))
+}
+
+/// What made the delete known beside its frame.
+enum Told {
+    ByAudit,
+    ByManifest,
+}
+
+/// A log whose samples below the delete and those above it were not flushed. Answers where the delete's frame is, and what
+/// the store holds.
+fn around_a_delete(told: &Told, in_a_file_of_its_own: bool) -> (SimFs, (PathBuf, u64), Contents) {
+    let (fs, dir) = (SimFs::new(), Path::new("memory"));
+    let mut manifest = Manifest::open_or_create(Arc::new(fs.clone()), dir).unwrap();
+    let store_id = manifest.state().store_id;
+    let mut options = WriterOptions::new(store_id, manifest.state().open_number, FrameNo(1));
+    options.file_bytes = 64 << 10;
+    let oldest = manifest.state().wal.oldest_epoch;
+    let mut writer = WalWriter::open(Arc::new(fs.clone()), dir.join("wal"), oldest, options).unwrap();
+    let labels = Registry::new(10, LabelLimits::DEFAULT).labels(&LABELS).unwrap();
+    let mut frame = FrameEncoder::new();
+    let mut write = |writer: &mut WalWriter, first_seq: u64, times: Range<i64>, value: f64| {
+        frame.begin(SeqNo(first_seq));
+        frame.define(7, &labels).unwrap();
+        let sample = |timestamp| WalSample { series: 7, timestamp, value, ..WalSample::default() };
+        let samples: Vec<WalSample> = times.map(sample).collect();
+        assert_eq!(frame.samples(&samples), samples.len());
+        writer.append(&mut frame).unwrap();
+    };
+    write(&mut writer, 1, 0..10, 0.0);
+    if in_a_file_of_its_own {
+        writer.rotate();
+    }
+    let matchers = vec![Matcher::equal("__name__", "cpu")];
+    let delete = Tombstone { seq: SeqNo(11), matchers, range: range(0, 6), created: 9 };
+    let mut of_delete = FrameEncoder::new();
+    of_delete.delete(&delete);
+    writer.append(&mut of_delete).unwrap();
+    let path = dir.join("wal").join(fs.list(&dir.join("wal")).unwrap().pop().unwrap());
+    let bytes = fs.map(&path).unwrap();
+    let at = (4096..bytes.len()).step_by(8).filter(|&at| bytes[at..].starts_with(b"TGFR")).next_back().unwrap() as u64;
+    if in_a_file_of_its_own {
+        writer.rotate();
+    }
+    // Over some of what was deleted, too: these stay.
+    write(&mut writer, 12, 3..8, 3.0);
+    let job = writer.sync_point().unwrap();
+    writer.note_synced(job.run().unwrap());
+    assert!(writer.witness().unwrap());
+    let synced = WalSynced { through: job.through(), files: job.made().iter().copied().collect() };
+    manifest.commit(&[Edit::WalSynced(synced)]).unwrap();
+    match told {
+        Told::ByManifest => manifest.commit(&[Edit::TombstoneAdd(delete)]).unwrap(),
+        Told::ByAudit => {
+            let line = Entry::of_delete(&delete, "cpu", store_id).into_line();
+            fs.create(&dir.join("audit.log")).unwrap().write_all_at(0, line.as_bytes()).unwrap();
+        }
+    }
+    drop(manifest);
+    let all = contents(&try_open(&fs.kill(), Recovery::Strict).unwrap());
+    let expected = |at: i64| if at < 8 { 3.0f64 } else { 0.0 };
+    let found: Vec<(i64, u64)> = all.iter().map(|((_, at), bits)| (*at, *bits)).collect();
+    assert_eq!(found, (3..10).map(|at| (at, expected(at).to_bits())).collect::<Vec<_>>());
+    (fs, (path, at), all)
+}
+
+/// The delete's frame is damaged, or its file is gone: strict refuses, salvage hides what was deleted and nothing else,
+/// and so does every opening behind it.
+fn check_hidden(told: &Told, in_a_file_of_its_own: bool) -> RecoveryReport {
+    let (fs, (file, at), all) = around_a_delete(told, in_a_file_of_its_own);
+    if in_a_file_of_its_own {
+        fs.remove(&file).unwrap();
+    } else {
+        let byte = fs.map(&file).unwrap()[at as usize + 100];
+        fs.open(&file).unwrap().write_all_at(at + 100, &[byte ^ 4]).unwrap();
+    }
+    let refused = try_open(&fs, Recovery::Strict).err();
+    assert!(matches!(refused, Some(OpenError::Wal(WalError::Corrupt { .. }))), "{refused:?}");
+    let engine = try_open(&fs, Recovery::Salvage).unwrap();
+    assert_eq!(contents(&engine), all);
+    let report = engine.recovery_report().clone();
+    assert_eq!(contents(&try_open(&fs.kill(), Recovery::Strict).unwrap()), all, "killed behind the salvage");
+    engine.compact().unwrap();
+    assert_eq!(contents(&engine), all, "compacted");
+    engine.close().unwrap();
+    assert_eq!(contents(&try_open(&fs, Recovery::Strict).unwrap()), all, "closed");
+    report
+}
+
+/// The answer was given and the audit log had the delete whole, but only a manifest that was made anew asked it: what was
+/// deleted was shown again.
+#[test]
+fn p5_a_delete_that_the_log_lost_is_taken_from_the_audit_log() {
+    for in_a_file_of_its_own in [false, true] {
+        let report = check_hidden(&Told::ByAudit, in_a_file_of_its_own);
+        assert!(report.notes.iter().any(|note| note.contains("1 deletes that the log may have lost")), "{report:?}");
+    }
+}
+
+/// An opening that was killed had brought the delete into the manifest. Without its frame, what was replayed was one
+/// memtable with numbers below and above it, of which it hides nothing.
+#[test]
+fn p5_a_delete_of_the_manifest_hides_what_is_replayed_without_its_frame() {
+    for in_a_file_of_its_own in [false, true] {
+        let report = check_hidden(&Told::ByManifest, in_a_file_of_its_own);
+        assert!(report.notes.iter().all(|note| !note.contains("taken from audit.log")), "{report:?}");
+    }
+}
+
+/// The same of a delete of what is in segments, and of which the log alone had a frame.
+#[test]
+fn p5_a_delete_of_flushed_samples_that_the_log_lost_is_taken_from_the_audit_log() {
+    let fs = SimFs::new();
+    let engine = open_unmerged(&fs);
+    push(&engine, 0);
+    engine.flush().unwrap();
+    engine.delete(r#"{host="0"}"#, range(0, 30_000)).unwrap();
+    // It says that the delete was durable.
+    push(&engine, 1);
+    let all = contents(&engine);
+    assert_eq!(all.len(), 2400 - 30);
+    let disk = fs.kill();
+    drop(engine);
+    damage_frame(&disk, 0);
+    let refused = try_open(&disk, Recovery::Strict).err();
+    assert!(matches!(refused, Some(OpenError::Wal(WalError::Corrupt { .. }))), "{refused:?}");
+    let engine = try_open(&disk, Recovery::Salvage).unwrap();
+    assert_eq!(contents(&engine).len(), all.len(), "{:?}", engine.recovery_report());
+    assert_eq!(contents(&engine), all);
+    engine.close().unwrap();
+    assert_eq!(contents(&try_open(&disk, Recovery::Strict).unwrap()), all);
+}
+
+/// The log's first files are there still, as spares or because a power loss took their removal back, and those behind
+/// them that had the delete are not. No segment was left that the delete would have reached.
+#[test]
+fn p5_a_manifest_made_anew_hides_what_was_deleted_of_files_that_the_log_had_let_go() {
+    let fs = SimFs::new();
+    let mut builder = Builder::new(None).durability(Durability::Interval(Duration::from_millis(5)));
+    builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+    builder.wal_file_bytes = Some(64 << 10);
+    let engine = builder.open().unwrap();
+    let files =
+        || fs.list(Path::new(WAL)).unwrap().into_iter().filter(|name| !name.starts_with('.')).collect::<Vec<_>>();
+    let mut round = 0;
+    while files().len() < 3 {
+        push(&engine, round);
+        round += 1;
+    }
+    let first: Vec<(PathBuf, Vec<u8>)> = files()[..2]
+        .iter()
+        .map(|name| Path::new(WAL).join(name))
+        .map(|path| (path.clone(), fs.map(&path).unwrap().to_vec()))
+        .collect();
+    engine.delete("cpu", TimeRange::ALL).unwrap();
+    engine.flush().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while engine.stats().tombstones > 0 || !fs.list(Path::new("memory/segments")).unwrap().is_empty() {
+        assert!(Instant::now() < deadline, "{:?}", engine.stats());
+        engine.compact().unwrap();
+    }
+    assert_eq!(contents(&engine), Contents::new());
+    let disk = fs.kill();
+    drop(engine);
+    for name in disk.list(Path::new(WAL)).unwrap() {
+        disk.remove(&Path::new(WAL).join(name)).unwrap();
+    }
+    for (path, bytes) in first {
+        disk.create(&path).unwrap().write_all_at(0, &bytes).unwrap();
+    }
+    disk.remove(Path::new("memory/MANIFEST")).unwrap();
+    check_made_anew(&disk, &Contents::new(), "the delete is in the audit log alone");
+}
