@@ -57,8 +57,18 @@ impl SeriesHead {
     /// As of a commit that is visible: `visible` answers the watermark. Lock-free, copies nothing, pins nothing (T9).
     pub fn newest(&self, guard: &Guard, generation: u32, visible: impl Fn() -> u64) -> Option<Pair> {
         let pair = self.tail.newest(guard, generation, visible)?;
-        // After the watermark: what is visible of the late tail is counted here. A late sample wins over one in order
-        // of the same time, and none is newer.
+        // After the watermark: what is visible of the late tail is counted here.
+        self.if_no_late_one_wins(pair)
+    }
+
+    /// As [`newest`](Self::newest), as of `commit`, which is visible and pinned.
+    pub fn newest_at(&self, guard: &Guard, generation: u32, commit: u64) -> Option<Pair> {
+        let pair = self.tail.last_at(guard, generation, commit)?;
+        self.if_no_late_one_wins(pair)
+    }
+
+    /// A late sample wins over one in order of the same time, and none is newer.
+    fn if_no_late_one_wins(&self, pair: Pair) -> Option<Pair> {
         let late = self.late().map_or(i64::MIN, |late| late.last.load(Ordering::Relaxed));
         (late < pair.timestamp).then_some(pair)
     }
