@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytemuck::TransparentWrapper;
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::State;
 use tidegauge_storage::model::{SeqNo, Tombstone};
@@ -54,12 +55,12 @@ impl Defined {
         self.dense[at] = slot;
     }
 
+    /// [`NONE`] if nobody defined it.
     #[inline]
-    fn get(&self, series: u32) -> Option<u32> {
+    fn slot_of(&self, series: u32) -> u32 {
         match self.dense.get(series as usize) {
-            Some(&NONE) => None,
-            Some(&slot) => Some(slot),
-            None => self.sparse.get(&series).copied(),
+            Some(&slot) => slot,
+            None => self.sparse.get(&series).copied().unwrap_or(NONE),
         }
     }
 
@@ -86,7 +87,6 @@ pub(crate) struct Replayer<'a> {
     known_deletes: BTreeSet<u64>,
     generation: Option<GenerationId>,
     defined: Defined,
-    batch: Vec<SeriesSample>,
     /// The log is fine, but the registry may not take all of its series.
     too_many_series: bool,
 }
@@ -129,7 +129,6 @@ impl<'a> Replayer<'a> {
             known_deletes: BTreeSet::new(),
             generation: None,
             defined: Defined::default(),
-            batch: Vec::new(),
             too_many_series: false,
         }
     }
@@ -193,22 +192,22 @@ impl<'a> Replayer<'a> {
                 self.enter(generation);
                 self.seal_below(first_seq.0);
                 self.begin_at(first_seq.0);
-                self.batch.clear();
                 let flushed = self.flushed_before.saturating_sub(first_seq.0).min(samples.len() as u64);
-                let (samples, first_seq) = (&samples[flushed as usize..], first_seq.0 + flushed);
+                let (samples, first_seq) = (&mut samples[flushed as usize..], first_seq.0 + flushed);
                 if samples.is_empty() {
                     return Ok(());
                 }
                 self.begin_no_lower(first_seq);
-                for (sample, seq) in samples.iter().zip(first_seq..) {
-                    match self.defined.get(sample.series) {
-                        Some(slot) => self.batch.push(SeriesSample(WalSample { series: slot, ..*sample })),
-                        None if self.salvage => Undefined::note(&mut self.undefined, seq, sample.timestamp),
-                        None => return Err(Refused("a sample of an undefined series")),
+                let (mut known, end_seq) = (samples.len(), first_seq + samples.len() as u64);
+                if !self.address(samples) {
+                    if !self.salvage {
+                        return Err(Refused("a sample of an undefined series"));
                     }
+                    known = self.leave_out_undefined(samples, first_seq);
                 }
-                self.applier.apply(&self.batch, first_seq, COMMIT, &PinView::default(), &mut self.added);
-                self.added.end_seq = first_seq + samples.len() as u64;
+                let samples = SeriesSample::wrap_slice(&samples[..known]);
+                self.applier.apply(samples, first_seq, COMMIT, &PinView::default(), &mut self.added);
+                self.added.end_seq = end_seq;
                 Ok(())
             }
             Replay::Delete(tombstone) => {
@@ -220,6 +219,32 @@ impl<'a> Replayer<'a> {
             // Origins are noted for exactly-once delivery between nodes, which is not there yet.
             _ => Ok(()),
         }
+    }
+
+    /// Puts slots in the place of the log's numbers, where they lie: a frame may be larger than the cache. Answers whether
+    /// all of them are defined.
+    fn address(&self, samples: &mut [WalSample]) -> bool {
+        let mut all = true;
+        for sample in samples {
+            sample.series = self.defined.slot_of(sample.series);
+            all &= sample.series != NONE;
+        }
+        all
+    }
+
+    /// Notes the samples that are nobody's, and moves the others together to the front. Answers how many these are.
+    fn leave_out_undefined(&mut self, samples: &mut [WalSample], first_seq: u64) -> usize {
+        let mut known = 0;
+        for (i, seq) in (0..samples.len()).zip(first_seq..) {
+            let sample = samples[i];
+            if sample.series == NONE {
+                Undefined::note(&mut self.undefined, seq, sample.timestamp);
+            } else {
+                samples[known] = sample;
+                known += 1;
+            }
+        }
+        known
     }
 
     /// What is replayed may begin below the numbers that segments have: where a manifest was made anew, the last flush

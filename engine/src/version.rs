@@ -99,6 +99,14 @@ impl Version {
         last.map_or(0, |t| t.seq.0).max(lost)
     }
 
+    /// The latest timestamp that a source older than the active memtable can hold.
+    pub(crate) fn last_of_older(&self) -> i64 {
+        let segments = self.segments.iter().filter_map(|segment| segment.info().time_range);
+        let segments = segments.map(|range| range.end.nanos());
+        let sealed = self.sealed.iter().filter_map(|memtable| memtable.bounds()).map(|(_, last)| last);
+        segments.chain(sealed).max().unwrap_or(i64::MIN)
+    }
+
     /// The sources of a snapshot at `commit`, earliest accepted first, as deletes and ages (`None`: all are kept) leave
     /// them.
     pub(crate) fn sources(&self, commit: u64, ages: Option<Arc<[AgeMask]>>) -> Vec<Arc<dyn SampleSource>> {

@@ -119,6 +119,77 @@ fn a_series_is_known_by_its_labels_after_reopening() {
     assert!(matches!(batch.commit(), Err(CommitError::StaleSeries)));
 }
 
+/// The sources are made for the first question: of the version and the commit that it was taken with (S5).
+#[test]
+fn a_snapshot_that_is_first_asked_later_shows_what_it_was_taken_with() {
+    let engine = Engine::in_memory().unwrap();
+    let id = engine.series(&[("__name__", "x")]).unwrap();
+    let push = |at: i64, value: f64| {
+        let ack = engine.push(id, Timestamp::from_nanos(at), value).unwrap();
+        engine.wait(ack, Level::Visible, Duration::from_secs(20)).unwrap();
+    };
+    let everything = tidegauge::TimeRange::new(Timestamp::MIN, Timestamp::MAX);
+    let a_day = tidegauge::RetentionRule { matchers: Vec::new(), max_age: Some(Duration::from_secs(86_400)) };
+    let changes: [(&str, &dyn Fn()); 7] = [
+        ("a newer sample", &|| push(6, 2.5)),
+        ("another one for the same time", &|| push(5, 3.5)),
+        ("a flush", &|| engine.flush().unwrap()),
+        ("one in the next memtable", &|| push(7, 4.5)),
+        ("a delete", &|| assert!(engine.delete("x", everything).is_ok())),
+        ("a compaction", &|| engine.compact().unwrap()),
+        ("a rule by which it is over age", &|| {
+            let retention = tidegauge::Retention { rules: vec![a_day.clone()], ..Default::default() };
+            engine.set_retention(retention).unwrap();
+        }),
+    ];
+    push(4, 0.5);
+    push(5, 1.5);
+    let taken = std::array::from_fn::<_, 7, _>(|_| [(); 3].map(|()| engine.snapshot()));
+    for (asked, (what, change)) in taken.into_iter().zip(changes) {
+        change();
+        let [by_id, by_labels, whole] = asked;
+        assert_eq!(by_id.last(id).unwrap(), sample(5, 1.5), "after {what}");
+        assert_eq!(by_labels.last_of(&[("__name__", "x")]).unwrap(), sample(5, 1.5), "after {what}");
+        assert_eq!(whole.clone().select("x").unwrap().count().unwrap(), [2], "after {what}");
+        assert_eq!(whole.watermark(), by_id.watermark());
+    }
+    assert_eq!(engine.snapshot().last(id).unwrap(), None);
+}
+
+/// What came in one batch stands in every snapshot, and so do the late ones of the same time, which win.
+#[test]
+fn the_last_values_of_a_snapshot_taken_amid_commits_are_of_one_commit() {
+    let engine = Engine::in_memory().unwrap();
+    let ids = ["a", "b"].map(|name| engine.series(&[("__name__", name)]).unwrap());
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut appender = engine.appender().unwrap();
+            for i in 0..100_000 {
+                // Every third time is told a second time, with another value.
+                let at = Timestamp::from_nanos(i - i64::from(i % 3 == 2));
+                let both = ids.map(|id| tidegauge::SeriesSample::new(id, at, i as f64));
+                let ack = appender.push_batch(&both).unwrap();
+                if i % 25_000 == 24_999 {
+                    engine.wait(ack, Level::Visible, Duration::from_secs(20)).unwrap();
+                    engine.flush().unwrap();
+                }
+            }
+            done.store(true, std::sync::atomic::Ordering::Release);
+        });
+        let mut least = -1.0;
+        while !done.load(std::sync::atomic::Ordering::Acquire) {
+            let snapshot = engine.snapshot();
+            let [a, b] = ids.map(|id| snapshot.last(id).unwrap());
+            assert_eq!(a, b);
+            let value = a.map_or(-1.0, |sample| sample.value);
+            assert!(value >= least, "{value} after {least}");
+            least = value;
+        }
+    });
+    assert_eq!(engine.snapshot().last(ids[0]).unwrap(), sample(99_999, 99_999.0));
+}
+
 /// Memory alone answers, by the slot: the id must have been judged before.
 #[test]
 fn a_snapshot_refuses_an_id_of_another_engine_that_has_the_slot_of_one_of_its_own() {

@@ -9,7 +9,6 @@ use crate::error::CommitError;
 use crate::memtable::HeadTable;
 use crate::registry::SeriesId;
 use crate::sync::{Peeked, epoch};
-use crate::version::Version;
 
 /// The newest sample of a series, as of one commit.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -85,15 +84,7 @@ fn newest(core: &Core, series: SeriesId) -> Option<Last> {
     }
     let last = Last { timestamp: Timestamp::from_nanos(pair.timestamp), value: pair.value, as_of };
     // Of equal timestamps the active memtable's sample was accepted later.
-    (pair.timestamp >= last_of_older(&version)).then_some(last)
-}
-
-/// The latest timestamp that a source older than the active memtable can hold.
-fn last_of_older(version: &Version) -> i64 {
-    let segments = version.segments.iter().filter_map(|segment| segment.info().time_range);
-    let segments = segments.map(|range| range.end.nanos());
-    let sealed = version.sealed.iter().filter_map(|memtable| memtable.bounds()).map(|(_, last)| last);
-    segments.chain(sealed).max().unwrap_or(i64::MIN)
+    (pair.timestamp >= version.last_of_older()).then_some(last)
 }
 
 /// The newest sample in a snapshot of its own, with what is hidden from every reader hidden.

@@ -4,10 +4,14 @@
 //! `loom-tests/tests/pins.rs`.
 
 use std::ops::Deref;
+#[cfg(not(loom))]
+use std::time::Duration;
 
 use crate::commit::{Visible, Watermark};
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+#[cfg(not(loom))]
+use crate::sync::coarse_time;
 use crate::sync::{weakenable_fence, weakenable_step};
 
 /// Pins told apart. More are possible, but cost the worker a mark at every touch.
@@ -50,11 +54,12 @@ fn announced(floor: u64) -> u64 {
 /// Taking and dropping a pin is lock-free; the worker reads the slots once a commit.
 pub struct Pins {
     slots: [AtomicU64; SLOTS],
-    /// When each slot was taken, in nanoseconds since `born`. For the statistics.
+    /// When each slot was taken, in nanoseconds since `born`. For the statistics, by the coarse clock: a finer one would
+    /// cost more than the slot.
     #[cfg(not(loom))]
     taken: [AtomicU64; SLOTS],
     #[cfg(not(loom))]
-    born: std::time::Instant,
+    born: Duration,
     /// Slots below this may be in use; never falls.
     used: AtomicUsize,
     /// Pins that found no slot: while there is one, every length is kept. Above the lowest [`CROWD_BITS`] bits, which
@@ -84,7 +89,7 @@ impl Pins {
             #[cfg(not(loom))]
             taken: std::array::from_fn(|_| AtomicU64::new(0)),
             #[cfg(not(loom))]
-            born: std::time::Instant::now(),
+            born: coarse_time(),
             used: AtomicUsize::new(0),
             crowd: AtomicU64::new(0),
         }
@@ -127,7 +132,7 @@ impl Pins {
                     weakenable_step!("pin_used", self.used.fetch_max(i + 1, Ordering::AcqRel));
                 }
                 #[cfg(not(loom))]
-                self.taken[i].store(self.born.elapsed().as_nanos() as u64, Ordering::Relaxed);
+                self.taken[i].store(self.age().as_nanos() as u64, Ordering::Relaxed);
                 return Some(i);
             }
         }
@@ -142,9 +147,14 @@ impl Pins {
         }
     }
 
+    #[cfg(not(loom))]
+    fn age(&self) -> Duration {
+        coarse_time().saturating_sub(self.born)
+    }
+
     fn now_millis(&self) -> u64 {
         #[cfg(not(loom))]
-        return self.born.elapsed().as_millis() as u64;
+        return self.age().as_millis() as u64;
         #[cfg(loom)]
         return 0;
     }
@@ -171,15 +181,15 @@ impl Pins {
     /// When the oldest pin alive was taken, since these pins were made, and its age. Those without a slot are as old as
     /// their crowd: which of them is still there is not known.
     #[cfg(not(loom))]
-    pub(crate) fn oldest_age(&self) -> Option<(std::time::Duration, std::time::Duration)> {
+    pub(crate) fn oldest_age(&self) -> Option<(Duration, Duration)> {
         let used = self.used.load(Ordering::Acquire);
-        let now = self.born.elapsed().as_nanos() as u64;
+        let now = self.age().as_nanos() as u64;
         // A slot that changes hands in between counts as what it was or as what it is: either was true.
         let held = self.slots[..used].iter().zip(&self.taken).filter(|(slot, _)| slot.load(Ordering::Relaxed) != FREE);
         let crowd = self.crowd.load(Ordering::Relaxed);
         let crowd_since = (crowd & CROWD > 0).then_some((crowd >> CROWD_BITS) * 1_000_000);
         let taken = held.map(|(_, taken)| taken.load(Ordering::Relaxed)).chain(crowd_since).min()?;
-        let nanos = std::time::Duration::from_nanos;
+        let nanos = Duration::from_nanos;
         Some((nanos(taken), nanos(now.saturating_sub(taken))))
     }
 
@@ -195,6 +205,12 @@ impl<P: Deref<Target = Pins>> Pin<P> {
     /// What was visible when the pin was taken.
     pub fn visible(&self) -> Visible {
         self.visible
+    }
+
+    /// What keeps the pins.
+    #[cfg(not(loom))]
+    pub(crate) fn keeper(&self) -> &P {
+        &self.pins
     }
 }
 
@@ -274,11 +290,11 @@ mod tests {
         let pin = || Pins::pin(&pins, &watermark, || (watermark.load(), ())).0;
         let first: Vec<_> = (0..SLOTS).map(|_| pin()).collect();
         let crowd = [pin(), pin()];
-        let at_most = pins.born.elapsed();
+        let at_most = pins.age();
         let [one, other] = crowd;
         drop((first, one));
-        let millisecond = std::time::Duration::from_millis(1);
-        while pins.born.elapsed() < at_most + 5 * millisecond {
+        let millisecond = Duration::from_millis(1);
+        while pins.age() < at_most + 5 * millisecond {
             std::thread::yield_now();
         }
         let (taken, age) = pins.oldest_age().expect("there is one");

@@ -3,12 +3,12 @@
 mod ask;
 
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use ask::SelectError;
 use tidegauge_query::Threads;
 use tidegauge_storage::model::SeqNo;
-use tidegauge_storage::source::Snapshot as Sources;
+use tidegauge_storage::source::{AgeMask, Snapshot as Sources};
 
 use crate::commit::{Pin, Pins};
 use crate::compact::Graveyard;
@@ -18,15 +18,24 @@ use crate::version::Version;
 
 /// Everything that was visible when it was taken; nothing that came later.
 ///
-/// Taking one costs under a microsecond beside the list of sources; it waits for no writer
-/// and blocks none. While it lives, the files and memtables it reads stay.
+/// Taking one costs under a microsecond, and the first question that needs the list of sources makes it; it waits for no
+/// writer and blocks none. While it lives, the files and memtables it reads stay.
 /// Cheap to clone. Queries run on the thread that asks, and where they are long the engine's own threads help.
 #[derive(Clone)]
 pub struct Snapshot {
-    /// Goes before what the sources hold: whoever looks then whether a segment is needed still must not find it here.
+    /// Made of the cut when they are first asked for (S5). They go before it: whoever looks then whether a segment is
+    /// needed still must not find it here.
+    sources: OnceLock<Sources>,
+    cut: Arc<Cut>,
+}
+
+/// What is fixed when a snapshot is taken.
+struct Cut {
+    /// Goes before the pin, for the same reason.
     version: Arc<Version>,
-    sources: Sources,
-    reads: Arc<Reads>,
+    /// What was over age then.
+    ages: Option<Arc<[AgeMask]>>,
+    pin: Pin<Hold>,
 }
 
 /// What snapshots have of their engine: one count for all of it, since all threads that take them share it.
@@ -42,22 +51,34 @@ impl Snapshot {
     pub(crate) fn take(reads: &Arc<Reads>) -> Self {
         let core = &reads.core;
         let choose = || core.watermark.cut(|| core.versions.peek(), Peeked::is_same);
-        let (pin, version): (Pin<Hold>, _) = Pins::pin_in(Hold(Arc::clone(reads)), &core.watermark, choose);
-        let visible = pin.visible();
-        let sources = Sources::new(version.sources(visible.commit, core.kept.ages()), SeqNo(visible.seq));
-        Self { version: version.into_arc(), sources: sources.with_pin(Arc::new(pin)), reads: Arc::clone(reads) }
+        let (pin, version) = Pins::pin_in(Hold(Arc::clone(reads)), &core.watermark, choose);
+        let cut = Cut { version: version.into_arc(), ages: core.kept.ages(), pin };
+        Self { sources: OnceLock::new(), cut: Arc::new(cut) }
+    }
+
+    fn sources(&self) -> &Sources {
+        self.sources.get_or_init(|| {
+            let Cut { version, ages, pin } = &*self.cut;
+            let visible = pin.visible();
+            let sources = Sources::new(version.sources(visible.commit, ages.clone()), SeqNo(visible.seq));
+            sources.with_pin(Arc::clone(&self.cut) as _)
+        })
+    }
+
+    fn reads(&self) -> &Reads {
+        &self.cut.pin.keeper().0
     }
 
     /// Runs `work` on some of the engine's query threads, so that parallel iterators inside use them. However many
     /// other queries run, it waits for none of them, but shares the processors.
     pub fn install<R: Send>(&self, work: impl FnOnce(&Sources) -> R + Send) -> R {
-        self.reads.threads.install(|| work(&self.sources))
+        self.reads().threads.install(|| work(self))
     }
 
     /// The engine's query threads, for questions put together by hand: see [`Selection::on`](tidegauge_query::Selection::on).
     #[must_use]
     pub fn threads(&self) -> &Threads {
-        &self.reads.threads
+        &self.reads().threads
     }
 }
 
@@ -82,12 +103,12 @@ impl Deref for Snapshot {
     type Target = Sources;
 
     fn deref(&self) -> &Sources {
-        &self.sources
+        self.sources()
     }
 }
 
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.sources.fmt(f)
+        self.sources().fmt(f)
     }
 }

@@ -17,6 +17,8 @@
 
 mod arc_cell;
 mod cell;
+#[cfg(not(loom))]
+mod coarse;
 pub(crate) mod epoch;
 mod lock;
 #[cfg(not(loom))]
@@ -35,6 +37,8 @@ mod yields;
 #[allow(unreachable_pub)]
 pub use arc_cell::{ArcCell, Peeked};
 pub(crate) use cell::UnsafeCell;
+#[cfg(not(loom))]
+pub(crate) use coarse::coarse_time;
 pub(crate) use crossbeam_utils::CachePadded;
 pub(crate) use lock::lock;
 #[cfg(any(loom, asan, tsan))]

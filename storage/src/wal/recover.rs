@@ -60,8 +60,8 @@ pub enum Replay<'a> {
         generation: GenerationId,
         /// The first sample's number; the others count up from it.
         first_seq: SeqNo,
-        /// The samples.
-        samples: &'a [WalSample],
+        /// The samples. They were decoded for the sink, which may use their memory as it likes.
+        samples: &'a mut [WalSample],
     },
     /// A delete, which takes one number.
     Delete(&'a Tombstone),
@@ -430,27 +430,27 @@ impl Recovery<'_, '_> {
             }
         }
         let generation = GenerationId(Epoch(header.generation));
-        let Decoded { samples, definitions, origins, delete } = &self.decoded;
+        let Decoded { samples, definitions, origins, delete } = &mut self.decoded;
+        let given = samples.len() as u64;
         if let Some(Err(Refused(what))) = delete.as_ref().map(|delete| (self.sink)(Replay::Delete(delete))) {
             return Ok(Err(what));
         }
-        for (series, labels) in definitions {
+        for (series, labels) in &*definitions {
             if let Err(Refused(what)) = (self.sink)(Replay::Define { generation, series: *series, labels }) {
                 return Ok(Err(what));
             }
         }
-        if !samples.is_empty() {
+        if given > 0 {
             let piece = Replay::Samples { generation, first_seq: SeqNo(header.first_seq), samples };
             if let Err(Refused(what)) = (self.sink)(piece) {
                 return Ok(Err(what));
             }
         }
-        for origin in origins {
+        for origin in &*origins {
             if let Err(Refused(what)) = (self.sink)(Replay::Origin(*origin)) {
                 return Ok(Err(what));
             }
         }
-        let given = samples.len() as u64;
         self.note(header);
         if self.mode == RecoverMode::Salvage {
             self.note_edges(header);

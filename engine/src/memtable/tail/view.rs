@@ -20,7 +20,28 @@ pub enum TailView {
 
 impl OpenTail {
     /// Copies what the tail holds of `generation` as of `commit`.
-    pub(super) fn view(&self, _guard: &Guard, generation: u32, commit: u64, out: &mut Vec<Pair>) -> TailView {
+    pub(super) fn view(&self, guard: &Guard, generation: u32, commit: u64, out: &mut Vec<Pair>) -> TailView {
+        match self.look(guard, generation, commit, |pairs| out.extend_from_slice(pairs)) {
+            Some((ordinal, ())) => TailView::Copied { ordinal },
+            None => TailView::Elsewhere,
+        }
+    }
+
+    /// The last sample of the tail, if it belongs to `generation` and holds one as of `commit`. Nothing is copied.
+    pub(super) fn last_at(&self, guard: &Guard, generation: u32, commit: u64) -> Option<Pair> {
+        let (_, last) = self.look(guard, generation, commit, |pairs| pairs.last().copied())?;
+        last
+    }
+
+    /// Hands `take` what the tail holds of `generation` as of `commit`, and answers its ordinal; `None` if nothing of
+    /// that generation is in it.
+    fn look<R>(
+        &self,
+        _guard: &Guard,
+        generation: u32,
+        commit: u64,
+        take: impl FnOnce(&[Pair]) -> R,
+    ) -> Option<(u32, R)> {
         loop {
             // Acquire, both: see the stores they pair with. The order is T4's.
             let before = self.buf.load(weakenable!("tail_read_buf", Acquire));
@@ -29,13 +50,13 @@ impl OpenTail {
             if before != self.buf.load(Ordering::Relaxed) {
                 continue; // Grown or sealed in between: each retry is another's progress.
             }
-            let Some(buf) = NonNull::new(before) else { return TailView::Elsewhere };
+            let buf = NonNull::new(before)?;
             // SAFETY: the guard was taken before the load, so the buffer is not freed (T6).
             let header = unsafe { buf.as_ref() };
             let mut elsewhere = state.len() == 0;
             weakenable_step!("rotation_generation", elsewhere |= header.generation != generation);
             if elsewhere {
-                return TailView::Elsewhere;
+                return None;
             }
             let own = ChunkMark { commit: state.commit(), base: state.base() as u32 };
             // Acquire: the marks that `state` relies on came before it; one pushed since is read whole.
@@ -45,8 +66,7 @@ impl OpenTail {
             let len = len_at(commit, state.len() as u32, marks) as usize;
             // The state belongs to this buffer or to an earlier, smaller copy of it (T4), so
             // these slots are inside it and published (T2).
-            with_pairs(TailBuf::slots(buf), len, |pairs| out.extend_from_slice(pairs));
-            return TailView::Copied { ordinal: header.ordinal() };
+            return Some((header.ordinal(), with_pairs(TailBuf::slots(buf), len, take)));
         }
     }
 
@@ -54,7 +74,7 @@ impl OpenTail {
     /// answered or is the one it answers (T9). Nothing is copied.
     pub(super) fn newest(&self, _guard: &Guard, generation: u32, visible: impl Fn() -> u64) -> Option<Pair> {
         loop {
-            // As in `view`.
+            // As in `look`.
             let before = self.buf.load(weakenable!("newest_buf", Acquire));
             let state = State(self.state.load(weakenable!("newest_len", Acquire)));
             if before != self.buf.load(Ordering::Relaxed) {
