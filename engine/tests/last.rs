@@ -165,8 +165,8 @@ fn the_last_values_of_a_snapshot_taken_amid_commits_are_of_one_commit() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut appender = engine.appender().unwrap();
-            for i in 0..100_000 {
-                // Every third time is told a second time, with another value.
+            for i in 0..100_002 {
+                // Every third time is told a second time, with another value; so is the last one.
                 let at = Timestamp::from_nanos(i - i64::from(i % 3 == 2));
                 let both = ids.map(|id| tidegauge::SeriesSample::new(id, at, i as f64));
                 let ack = appender.push_batch(&both).unwrap();
@@ -187,7 +187,7 @@ fn the_last_values_of_a_snapshot_taken_amid_commits_are_of_one_commit() {
             least = value;
         }
     });
-    assert_eq!(engine.snapshot().last(ids[0]).unwrap(), sample(99_999, 99_999.0));
+    assert_eq!(engine.snapshot().last(ids[0]).unwrap(), sample(100_000, 100_001.0));
 }
 
 /// Memory alone answers, by the slot: the id must have been judged before.

@@ -150,7 +150,7 @@ impl Asked<'_> {
 
     /// In one pass. `selected` is called while the clock runs.
     fn count_and_sum(&self, selected: impl Fn() -> Result<Selection, QueryError>) -> Result<(Latency, bool), Error> {
-        let ask = |_| Ok(selected()?.aggregate(Aggregate::Count).and(Aggregate::Sum).group_all().run_each()?);
+        let ask = |_| selected()?.aggregate(Aggregate::Count).and(Aggregate::Sum).group_all().run_each();
         let one = |table: &Table| match table.series.as_slice() {
             [all] if all.values.len() == 1 => Some(all.values[0]),
             _ => None,
