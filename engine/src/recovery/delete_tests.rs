@@ -63,7 +63,7 @@ fn around_a_delete(told: &Told, in_a_file_of_its_own: bool) -> (SimFs, (PathBuf,
     writer.append(&mut of_delete).unwrap();
     let path = dir.join("wal").join(fs.list(&dir.join("wal")).unwrap().pop().unwrap());
     let bytes = fs.map(&path).unwrap();
-    let at = (4096..bytes.len()).step_by(8).filter(|&at| bytes[at..].starts_with(b"TGFR")).next_back().unwrap() as u64;
+    let at = (4096..bytes.len()).step_by(8).rfind(|&at| bytes[at..].starts_with(b"TGFR")).unwrap() as u64;
     if in_a_file_of_its_own {
         writer.rotate();
     }
