@@ -16,8 +16,6 @@ const TAILS_AHEAD: usize = 8;
 pub(crate) struct Applier {
     writer: HeadWriter<Arc<Heads>>,
     sink: Sink,
-    /// Where the late ones lie among the samples at hand.
-    late: Vec<usize>,
 }
 
 /// Where sealed tails go: the memtable of their generation.
@@ -72,8 +70,7 @@ impl Applier {
     /// If the right to append was given away before.
     pub(crate) fn new(heads: Arc<Heads>, active: Arc<Memtable>) -> Self {
         let writer = HeadWriter::new(heads).expect("one applier an engine");
-        let sink = Sink { active, closing: None, sealer: Sealer::default(), packer: Packer::default() };
-        Self { writer, sink, late: Vec::new() }
+        Self { writer, sink: Sink { active, closing: None, sealer: Sealer::default(), packer: Packer::default() } }
     }
 
     pub(crate) fn active(&self) -> &Arc<Memtable> {
@@ -81,10 +78,6 @@ impl Applier {
     }
 
     /// Applies samples of one commit, numbered from `first_seq`. `first` and `last` of `added` are widened.
-    ///
-    /// Those in order first, then the late ones, each in the order of acceptance. Which is late does not depend on late
-    /// ones, and nobody sees a part of a commit, so nothing but the time it takes depends on this: a late tail lies
-    /// elsewhere, and that it is needed is known only when its sample's turn has come.
     pub(crate) fn apply(
         &mut self,
         samples: &[SeriesSample],
@@ -95,7 +88,6 @@ impl Applier {
     ) {
         let at = Moment { commit, generation: self.sink.active.generation, pins };
         let pair = |sample: &SeriesSample| Pair { timestamp: sample.0.timestamp, value: sample.0.value };
-        self.late.clear();
         let mut i = 0;
         while let Some(sample) = samples.get(i) {
             if let Some(ahead) = samples.get(i + HEADS_AHEAD) {
@@ -107,25 +99,11 @@ impl Applier {
             let series = sample.0.series;
             let more = samples[i + 1..].iter().take_while(|next| next.0.series == series).map(pair);
             let taken = self.writer.append_run(series, &at, first_seq + i as u64, pair(sample), more, &mut self.sink);
-            if taken == 0 {
-                self.late.push(i);
+            for taken in &samples[i..i + taken] {
+                added.first = added.first.min(taken.0.timestamp);
+                added.last = added.last.max(taken.0.timestamp);
             }
-            let behind = i + taken.max(1);
-            for seen in &samples[i..behind] {
-                added.first = added.first.min(seen.0.timestamp);
-                added.last = added.last.max(seen.0.timestamp);
-            }
-            i = behind;
-        }
-        for (n, &i) in self.late.iter().enumerate() {
-            if let Some(&ahead) = self.late.get(n + HEADS_AHEAD) {
-                self.writer.prefetch_late_head(samples[ahead].0.series);
-            }
-            if let Some(&ahead) = self.late.get(n + TAILS_AHEAD) {
-                self.writer.prefetch_late_tail(samples[ahead].0.series);
-            }
-            let sample = &samples[i];
-            self.writer.append_late(sample.0.series, &at, first_seq + i as u64, pair(sample), &mut self.sink);
+            i += taken;
         }
         if added.first < added.kept_from {
             let is_over = |sample: &&SeriesSample| sample.0.timestamp < added.kept_from;

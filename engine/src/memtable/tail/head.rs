@@ -73,15 +73,6 @@ impl SeriesHead {
         (late < pair.timestamp).then_some(pair)
     }
 
-    /// After an append: a tail that it sealed takes the number from before (C2). Late samples come behind others that
-    /// were accepted after them. For the one writer.
-    #[inline]
-    fn accepted(&self, seq: u64) {
-        // Relaxed: one thread stores it, and others compare it only with numbers they were told.
-        let last = self.last_seq.load(Ordering::Relaxed).max(seq);
-        weakenable_step!("batch_last_seq", self.last_seq.store(last, Ordering::Relaxed));
-    }
-
     fn late(&self) -> Option<&OpenTail> {
         // Acquire: pairs with the Release in `late_or_new`.
         let late = self.late.load(weakenable!("tail_read_late", Acquire));
@@ -137,14 +128,11 @@ impl<T: HeadTable, H: std::ops::Deref<Target = T>> HeadWriter<H> {
     #[inline]
     #[cfg_attr(not(any(test, loom, feature = "internals")), allow(dead_code))]
     pub fn append<S: Seal>(&mut self, slot: u32, at: &Moment<'_>, seq: u64, pair: Pair, seal: &mut S) {
-        if self.append_run(slot, at, seq, pair, std::iter::empty(), seal) == 0 {
-            self.append_late(slot, at, seq, pair, seal);
-        }
+        self.append_run(slot, at, seq, pair, std::iter::empty(), seal);
     }
 
     /// Appends `first`, whose number is `seq`, and of those that follow it, all of the series in `slot`, as many as are
-    /// in order and fit in the same tail: they are published by one store. Answers how many were appended; none if
-    /// `first` is late, which [`append_late`](Self::append_late) takes.
+    /// in order and fit in the same tail: they are published by one store. Answers how many were appended.
     #[inline]
     pub fn append_run<S: Seal>(
         &mut self,
@@ -164,30 +152,23 @@ impl<T: HeadTable, H: std::ops::Deref<Target = T>> HeadWriter<H> {
         // Relaxed: this thread alone stores it.
         let last = head.tail.last.load(Ordering::Relaxed);
         // A memtable's first sample of a series is in order, so whatever is open has this tail open too.
-        if generation == at.generation {
-            if first.timestamp <= last {
-                return 0;
-            }
-        } else if open {
+        if generation != at.generation && open {
             self.close_around(slot, at, seal);
         }
         let head = self.0.head(slot);
-        let pairs = std::iter::once(first).chain(more);
-        // SAFETY: `&mut self` of the one writer (T1).
-        let taken = unsafe { head.tail.append(slot, Kind::InOrder, at, pairs, &head.last_seq, seal) };
-        head.accepted(seq + taken as u64 - 1);
+        let taken = if generation != at.generation || first.timestamp > last {
+            let pairs = std::iter::once(first).chain(more);
+            // SAFETY: `&mut self` of the one writer (T1).
+            unsafe { head.tail.append(slot, Kind::InOrder, at, pairs, &head.last_seq, seal) }
+        } else {
+            // SAFETY: `&mut self` of the one writer (T1).
+            unsafe { head.late_or_new().append(slot, Kind::Late, at, [first], &head.last_seq, seal) }
+        };
+        // After the append: a tail that it sealed takes the number from before (C2). Relaxed: this thread alone stores
+        // it, and others compare it only with numbers they were told.
+        let last_taken = seq + taken as u64 - 1;
+        weakenable_step!("batch_last_seq", head.last_seq.store(last_taken, Ordering::Relaxed));
         taken
-    }
-
-    /// Appends a late sample, which [`append_run`](Self::append_run) did not take at the same moment. Others may have been
-    /// appended since, but no late one of the series that was accepted after it.
-    #[inline]
-    pub fn append_late<S: Seal>(&mut self, slot: u32, at: &Moment<'_>, seq: u64, pair: Pair, seal: &mut S) {
-        let head = self.0.head(slot);
-        debug_assert!(pair.timestamp <= head.tail.last.load(Ordering::Relaxed), "it is in order");
-        // SAFETY: `&mut self` of the one writer (T1).
-        unsafe { head.late_or_new().append(slot, Kind::Late, at, [pair], &head.last_seq, seal) };
-        head.accepted(seq);
     }
 
     /// The first sample of `slot` in a younger memtable: what it and its neighbours still hold of the older one goes.
@@ -207,26 +188,7 @@ impl<T: HeadTable, H: std::ops::Deref<Target = T>> HeadWriter<H> {
     /// Brings the line that the next sample of `slot` goes to towards the cache.
     #[inline]
     pub fn prefetch_tail(&self, slot: u32) {
-        self.prefetch_next(&self.0.head(slot).tail);
-    }
-
-    /// Brings the late tail of `slot` towards the cache.
-    #[inline]
-    pub fn prefetch_late_head(&self, slot: u32) {
-        // Relaxed: this thread alone stores it.
-        prefetch(self.0.head(slot).late.load(Ordering::Relaxed));
-    }
-
-    /// Brings the line that the next late sample of `slot` goes to towards the cache.
-    #[inline]
-    pub fn prefetch_late_tail(&self, slot: u32) {
-        if let Some(late) = self.0.head(slot).late() {
-            self.prefetch_next(late);
-        }
-    }
-
-    #[inline]
-    fn prefetch_next(&self, tail: &OpenTail) {
+        let tail = &self.0.head(slot).tail;
         let len = State(tail.state.load(Ordering::Relaxed)).len() as usize;
         // SAFETY: `&self` of the one writer, and `append` needs `&mut` (T1).
         let slots = tail.own.with(|own| unsafe { (*own).slots });

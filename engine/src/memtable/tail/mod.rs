@@ -476,13 +476,9 @@ mod tests {
             commit += 1;
             let at = Moment { commit, generation: 1, pins: &pins };
             let more = all[next + 1..].iter().copied().take(400);
-            let seq = next as u64 + 1;
-            let taken = writer.append_run(0, &at, seq, all[next], more, &mut recorder);
-            assert!(taken <= 401, "{taken}");
-            if taken == 0 {
-                writer.append_late(0, &at, seq, all[next], &mut recorder);
-            }
-            next += taken.max(1);
+            let taken = writer.append_run(0, &at, next as u64 + 1, all[next], more, &mut recorder);
+            assert!((1..=401).contains(&taken), "{taken}");
+            next += taken;
             assert_eq!(heads.0.last_seq(), Some(next as u64));
             runs += 1;
         }
