@@ -171,7 +171,10 @@ impl Builder {
             next_frame: life.first_frame,
             synced_through: life.synced_through,
         };
-        let greatest = recovered.next_seq.max(state.next_seq).0;
+        // An audit log that is younger than the rest names deletes that this store has not come to: what comes now must not
+        // be hidden by them.
+        let deleted = replayer.deletes().iter().map(|delete| delete.seq.0 + 1).max().unwrap_or(0);
+        let greatest = recovered.next_seq.max(state.next_seq).0.max(deleted);
         let seq = if greatest == 0 { 1 } else { greatest + NUMBER_GAP };
         let Replayed { applier, sealed, tombstones } = replayer.finish(seq);
         let mut edits = vec![Edit::WalLife(life)];

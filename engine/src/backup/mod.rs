@@ -110,6 +110,7 @@ fn copy_to(engine: &Engine, target: &Path, progress: &dyn Fn(u64, u64)) -> Resul
     let (state, held) = life.cut(visible);
     let report = life.share(&state, target, progress)?;
     drop(held);
+    life.reads.graveyard.sweep(&|| ());
     // Other commits may have come since: the copy is of the state that was shared.
     tidegauge_storage::manifest::write_copy(&life.fs, target, &state)?;
     let entry = Entry::new(Act::Backup).text("target", &target.display().to_string());

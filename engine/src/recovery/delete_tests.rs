@@ -156,6 +156,49 @@ fn p5_a_delete_of_flushed_samples_that_the_log_lost_is_taken_from_the_audit_log(
     assert_eq!(contents(&try_open(&disk, Recovery::Strict).unwrap()), all);
 }
 
+/// Put back from a copy of a living store, but for the audit log: that has deletes of openings that this store has not come
+/// to. What was pushed from then on had numbers below theirs, and they hid it.
+#[test]
+fn p9_deletes_of_a_later_life_in_the_audit_log_hide_nothing_that_comes() {
+    let fs = SimFs::new();
+    let engine = open_unmerged(&fs);
+    push(&engine, 0);
+    engine.flush().unwrap();
+    push(&engine, 1);
+    // The last frame is known to be durable: without it a hole has no end.
+    let known = || Manifest::open_read_only(Arc::new(fs.clone()), "memory").unwrap().state().next_seq.0;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while known() <= 2400 {
+        assert!(Instant::now() < deadline, "the manifest knows of {} numbers", known());
+        std::thread::yield_now();
+    }
+    let older = fs.kill();
+    engine.close().unwrap();
+    let engine = try_open(&fs, Recovery::Strict).unwrap();
+    push(&engine, 5);
+    engine.close().unwrap();
+    let engine = try_open(&fs, Recovery::Strict).unwrap();
+    engine.delete(r#"{host="0"}"#, range(0, i64::MAX)).unwrap();
+    engine.close().unwrap();
+    let audit = Path::new("memory/audit.log");
+    let lines = fs.map(audit).unwrap().to_vec();
+    older.create_dir_all(Path::new("memory")).unwrap();
+    older.create(audit).and_then(|file| file.write_all_at(0, &lines)).unwrap();
+    damage_frame(&older, 0);
+    let engine = try_open(&older, Recovery::Salvage).unwrap();
+    let taken = |note: &String| note.contains("taken from audit.log");
+    assert!(engine.recovery_report().notes.iter().any(taken), "{:?}", engine.recovery_report());
+    let before = contents(&engine).len();
+    push(&engine, 2);
+    for what in ["pushed", "flushed", "compacted"] {
+        assert_eq!(contents(&engine).len(), before + 1200, "{what}: {:?}", engine.recovery_report());
+        engine.flush().unwrap();
+        if what == "flushed" {
+            engine.compact().unwrap();
+        }
+    }
+}
+
 /// The log's first files are there still, as spares or because a power loss took their removal back, and those behind
 /// them that had the delete are not. No segment was left that the delete would have reached.
 #[test]

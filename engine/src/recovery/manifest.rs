@@ -218,13 +218,15 @@ impl Rebuild<'_> {
                 continue;
             }
             let file = self.dir.join("segments").join(file_name(gone.id));
+            // A job that left out the edges of its time has made less of it: then it is not known how much is lost, if any.
+            let is_held = chosen.iter().any(|info| holds(info, gone, remains));
             let of_it = Lost {
                 offset: 0,
                 what: "a segment that was named is not there".to_owned(),
                 series: None,
                 seq_range: gone.seq_range,
                 time_range: Some(gone.time_range),
-                samples: Some(gone.samples),
+                samples: Some(gone.samples).filter(|_| !is_held),
                 samples_at_least: 0,
                 file,
             };
@@ -389,15 +391,17 @@ impl Rebuild<'_> {
     }
 }
 
+/// Whether nothing named a segment, and it has the numbers of one that is gone.
+fn holds(info: &SegmentInfo, gone: &SegmentRef, remains: &Remains) -> bool {
+    let (has, had) = (info.seq_range, gone.seq_range);
+    has.start <= had.start && had.end <= has.end && !remains.named.contains_key(&info.id)
+}
+
 /// Whether segments that nothing named hold the numbers of one that is gone, and its times: a compaction put them in its
 /// place. Each output of one has the numbers of all inputs, and only some of the time.
 fn is_replaced(gone: &SegmentRef, chosen: &[SegmentInfo], remains: &Remains) -> bool {
-    let holds = |info: &&SegmentInfo| {
-        info.seq_range.start <= gone.seq_range.start
-            && gone.seq_range.end <= info.seq_range.end
-            && !remains.named.contains_key(&info.id)
-    };
-    let times = || chosen.iter().filter(holds).filter_map(|info| info.time_range);
+    let holding = || chosen.iter().filter(|info| holds(info, gone, remains));
+    let times = || holding().filter_map(|info| info.time_range);
     let (start, end) = (times().map(|range| range.start).min(), times().map(|range| range.end).max());
     start.is_some_and(|start| start <= gone.time_range.start) && end.is_some_and(|end| gone.time_range.end <= end)
 }
