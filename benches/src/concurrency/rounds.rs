@@ -146,7 +146,8 @@ mod tests {
     fn a_cell_begins_with_all_that_was_written_in_segments_and_one_sample_of_each_series_in_memory() {
         let workload = Workload::new(Kind::W1, 1, Some(4_000)).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let engine = Engine::builder(dir.path()).cold_after(std::time::Duration::MAX).open().unwrap();
+        let engine = Engine::builder(dir.path()).cold_after(std::time::Duration::MAX).background_compaction(false);
+        let engine = engine.open().unwrap();
         let id = |slot: u32| engine.series(&workload.labels(u64::from(slot)).borrowed()).unwrap();
         let ids: Vec<SeriesId> = (0..workload.slots()).map(id).collect();
         for tick in 0..3 {

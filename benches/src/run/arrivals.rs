@@ -156,8 +156,8 @@ mod tests {
             let before = thread_cpu();
             let told: Duration = (0..times).map(|_| wait_until(Instant::now() + wait)).sum();
             let took = thread_cpu() - before;
-            // Asking and counting are a microsecond or two a time, and what is spun last is told as if it all had been.
-            let (least, most) = (took.saturating_sub(times * Duration::from_micros(10)), took + times * ASK_BEFORE);
+            // Asking and counting take little, on a slow machine too, and what is spun last is told as if it all had been.
+            let (least, most) = (took.saturating_sub(times * Duration::from_micros(100)), took + times * ASK_BEFORE);
             assert!((least..=most).contains(&told), "{times} × {wait:?}: {told:?} told, {took:?} taken");
         }
     }

@@ -65,6 +65,9 @@ impl Asked<'_> {
         // A slot whose appender was stopped before its first sample has nothing to ask for.
         let newest = drawn.filter_map(|(&slot, last)| last.map(|(tick, value)| (slot, tick, value)));
         let newest: Vec<(u32, u64, f64)> = newest.take(self.times as usize).collect();
+        if newest.is_empty() {
+            return self.q1_hot();
+        }
         let series: Vec<u64> = newest.iter().map(|&(slot, tick, _)| self.workload.series(slot, tick)).collect();
         let right = newest.iter().map(|&(_, tick, value)| (self.workload.timestamp_ns(tick), value)).collect();
         self.last(&series, right)
