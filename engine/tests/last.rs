@@ -170,8 +170,11 @@ fn the_last_values_of_a_snapshot_taken_amid_commits_are_of_one_commit() {
                 let at = Timestamp::from_nanos(i - i64::from(i % 3 == 2));
                 let both = ids.map(|id| tidegauge::SeriesSample::new(id, at, i as f64));
                 let ack = appender.push_batch(&both).unwrap();
-                if i % 25_000 == 24_999 {
+                let is_last = i == 100_001;
+                if i % 25_000 == 24_999 || is_last {
                     engine.wait(ack, Level::Visible, Duration::from_secs(20)).unwrap();
+                }
+                if i % 25_000 == 24_999 {
                     engine.flush().unwrap();
                 }
             }
