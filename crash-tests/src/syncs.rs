@@ -103,7 +103,8 @@ impl Workload {
             let what = (self.judge)(timeline, choose, seed).err()?;
             Some(Noticed { workload: self.name.clone(), step: timeline.at(), what })
         };
-        let alone = 0..if self.alone { ALONE } else { 0 };
+        // Those are the same each time.
+        let alone = 0..if self.alone && times == 1 { ALONE } else { 0 };
         let mut alone = alone.flat_map(|nth| [AllBut::lost(nth), AllBut::left(nth)]);
         let noticed = alone.find_map(|mut one| judged(&mut one, 0));
         noticed.or_else(|| {

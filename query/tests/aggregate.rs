@@ -268,6 +268,16 @@ fn a_tiny_window_over_all_time_costs_no_more_than_its_samples_and_is_bounded() {
 }
 
 #[test]
+fn the_tables_of_a_grouped_answer_are_counted_for_each_aggregate() {
+    let limits = QueryLimits { memory_bytes: 2 << 20, ..QueryLimits::DEFAULT };
+    let selection = Selection::new(&rough(1, 10_000), &[]).unwrap().limits(limits);
+    let one = selection.aggregate(Aggregate::Count).every(Duration::from_nanos(1)).group_all();
+    assert_eq!(one.run_each().unwrap().len(), 1);
+    let many = (0..20).fold(one, |asked, _| asked.and(Aggregate::Count));
+    assert_eq!(stopped_by(many.run_each()), Some(Limit::Memory));
+}
+
+#[test]
 fn a_window_without_length_is_refused() {
     let selection = Selection::new(&rough(1, 1), &[]).unwrap();
     let asked = selection.aggregate(Aggregate::Sum).every(Duration::ZERO);

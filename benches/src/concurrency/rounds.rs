@@ -45,18 +45,17 @@ impl Figures {
         let ops_per_s_of_rounds: Vec<f64> = rounds.iter().map(|round| round.ops_per_s).collect();
         let ops_per_s = median(ops_per_s_of_rounds.clone());
         let published = mode.published_ops_per_s(workers);
-        let (reads, writes) = (|round: &CellResult| round.reads.clone(), |round: &CellResult| round.writes.clone());
-        let (reads, writes): (Vec<_>, Vec<_>) =
-            (rounds.iter().map(reads).collect(), rounds.iter().map(writes).collect());
+        let reads = || rounds.iter().map(|round| &round.reads);
+        let writes = || rounds.iter().map(|round| &round.writes);
         Self {
             mode,
             workers,
             ops_per_s,
             ops_per_s_of_rounds,
-            read_us: times(&reads),
-            write_us: times(&writes),
-            read_curve_ns: together(&reads).curve(),
-            write_curve_ns: together(&writes).curve(),
+            read_us: times(reads()),
+            write_us: times(writes()),
+            read_curve_ns: together(reads()).curve(),
+            write_curve_ns: together(writes()).curve(),
             published_ops_per_s: published,
             ratio: published.map(|published| ops_per_s / published),
         }
@@ -64,15 +63,15 @@ impl Figures {
 }
 
 /// Of each quantile the median of all rounds that have times.
-fn times(rounds: &[Latency]) -> Option<OperationTimes> {
-    let all: Vec<OperationTimes> = rounds.iter().filter(|round| !round.is_empty()).map(OperationTimes::of).collect();
+fn times<'a>(rounds: impl Iterator<Item = &'a Latency>) -> Option<OperationTimes> {
+    let all: Vec<OperationTimes> = rounds.filter(|round| !round.is_empty()).map(OperationTimes::of).collect();
     let of = |quantile: fn(&OperationTimes) -> f64| median(all.iter().map(quantile).collect());
     (!all.is_empty()).then(|| OperationTimes { p50: of(|t| t.p50), p95: of(|t| t.p95), p99: of(|t| t.p99) })
 }
 
-fn together(rounds: &[Latency]) -> Latency {
+fn together<'a>(rounds: impl Iterator<Item = &'a Latency>) -> Latency {
     let mut all = Latency::new();
-    rounds.iter().for_each(|round| all.merge(round));
+    rounds.for_each(|round| all.merge(round));
     all
 }
 

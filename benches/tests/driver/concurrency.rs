@@ -21,7 +21,7 @@ fn every_mode_of_the_concurrency_table_is_verified() {
     for cell in cells {
         let rounds: Vec<f64> =
             cell["ops_per_s_of_rounds"].as_array().unwrap().iter().map(|one| one.as_f64().unwrap()).collect();
-        assert!(rounds.len() == 2 && rounds.iter().sum::<f64>() > 0.0, "{cell}");
+        assert!(rounds.len() == 2 && rounds.iter().all(|&round| round > 0.0), "{cell}");
         let median = f64::midpoint(rounds[0], rounds[1]);
         assert!((cell["ops_per_s"].as_f64().unwrap() / median - 1.0).abs() < 1e-9, "{cell}");
         let times = [&cell["read_us"], &cell["write_us"]].into_iter().filter(|times| !times.is_null());

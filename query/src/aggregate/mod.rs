@@ -144,7 +144,7 @@ impl Aggregation {
         self.group_by([""; 0])
     }
 
-    /// Reads and aggregates on the calling thread, which the selection's threads help if that is worth the way.
+    /// Reads and aggregates, by the first aggregate alone, on the calling thread, which the selection's threads help if that is worth the way.
     ///
     /// O(samples + series), plus O(windows) a group. Holds one batch of samples a thread
     /// and one value for each window *that has samples*: a tiny window over a great range
@@ -172,7 +172,7 @@ impl Aggregation {
         self.tables(&self.aggregates)
     }
 
-    /// By the least fold that tells all of the aggregates.
+    /// By the first of these folds, the least one first, that tells all of the aggregates.
     fn tables(&self, aggregates: &[Aggregate]) -> Result<Vec<Table>, QueryError> {
         let only = |told: &[Aggregate]| aggregates.iter().all(|aggregate| told.contains(aggregate));
         match aggregates {

@@ -118,6 +118,9 @@ fn grouped<F: Fold>(
         }
         budget.check()?;
     }
+    let windows: usize = total.values().map(|partials| partials.windows.len()).sum();
+    let answers = total.len() * size_of::<ResultSeries>() + windows * 16;
+    let _held = budget.hold((aggregates.len() * answers) as u64)?;
     let mut total: Vec<_> = total.iter().map(|(&group, partials)| (&groups.labels[group], partials)).collect();
     total.sort_unstable_by_key(|(labels, _)| *labels);
     let mut answers = Answers::new(aggregates);

@@ -93,6 +93,10 @@ impl Choose for AllBut {
     }
 
     fn pick(&mut self, n: u64) -> u64 {
+        // Where there is one state nothing can be lost.
+        if n == 1 {
+            return 0;
+        }
         self.turn += 1;
         if (self.turn - 1 == self.nth) == self.lost { 0 } else { n - 1 }
     }

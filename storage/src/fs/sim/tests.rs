@@ -275,6 +275,43 @@ fn one_name_is_lost_or_left_alone() {
 }
 
 #[test]
+fn one_page_is_lost_or_left_alone_and_a_length_that_did_not_change_is_no_choice() {
+    let (fs, file) = disk();
+    fs.sync_dir(Path::new("d")).unwrap();
+    file.write_all_at(0, &[b'a'; 12 << 10]).unwrap();
+    file.sync_data().unwrap();
+    file.write_all_at(0, &[b'b'; 12 << 10]).unwrap();
+    fs.record();
+    let timeline = fs.timeline();
+    let pages = |mut choose: AllBut| -> Vec<u8> {
+        let file = content(&timeline.power_loss(&mut choose), "d/f").unwrap();
+        file.chunks(4 << 10).map(|page| page[0]).collect()
+    };
+    assert_eq!(pages(AllBut::lost(1)), b"bab");
+    assert_eq!(pages(AllBut::left(2)), b"aab");
+    assert_eq!((pages(AllBut::lost(3)), pages(AllBut::left(3))), (b"bbb".to_vec(), b"aaa".to_vec()), "all there is");
+}
+
+#[test]
+fn a_length_is_lost_alone_behind_a_file_without_a_choice() {
+    let (fs, file) = disk();
+    fs.sync_dir(Path::new("d")).unwrap();
+    let other = fs.create(Path::new("d/g")).unwrap();
+    fs.sync_dir(Path::new("d")).unwrap();
+    file.set_len(10).unwrap();
+    for file in [&*other, &*file] {
+        file.sync_data().unwrap();
+    }
+    // The same length again makes no state.
+    file.set_len(10).unwrap();
+    other.set_len(20).unwrap();
+    fs.record();
+    let timeline = fs.timeline();
+    let lost = timeline.power_loss(&mut AllBut::lost(0));
+    assert_eq!(content(&lost, "d/g").map(|all| all.len()), Some(0));
+}
+
+#[test]
 fn a_sync_covers_what_was_there_when_it_began_and_may_be_ignored() {
     let (fs, file) = disk();
     fs.sync_dir(Path::new("d")).unwrap();
