@@ -221,7 +221,7 @@ impl Manifest {
     ///
     /// # Errors
     /// - [`BadEdit`](ManifestError::BadEdit), [`MetadataFull`](ManifestError::MetadataFull): nothing was written.
-    /// - [`NoSpace`](ManifestError::NoSpace): nothing was written; commit again later. Edits that
+    /// - [`NoSpace`](ManifestError::NoSpace): nothing that counts was written; commit again later. Edits that
     ///   [give space back](Edit::gives_space_back) have 64 KiB in reserve.
     /// - [`NotOwner`](ManifestError::NotOwner): somebody else has opened the store; nothing was written.
     /// - [`LockLost`](ManifestError::LockLost): as [`owned_while`](Self::owned_while) says; the next owner may have
@@ -409,7 +409,10 @@ impl Log {
                 Err(e) => return Err(e),
             }
         }
-        self.file.write_all_at(self.end, commit).map_err(WriteFailed::After)?;
+        // Allocated does not mean that there is space where pages are written elsewhere each time (btrfs). What a write
+        // without it leaves is no commit: its checksum is wrong, and the next one begins at the same place.
+        self.file.write_all_at(self.end, commit).map_err(WriteFailed::behind)?;
+        // A sync that failed is not tried again, whatever it says (P4).
         self.file.sync_data().map_err(WriteFailed::After)?;
         self.end = end;
         Ok(())
