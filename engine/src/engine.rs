@@ -373,7 +373,8 @@ impl Engine {
     /// itself, and shares only what nobody ever writes to. [`admin::backup`](crate::admin::backup) tells how far it is.
     ///
     /// # Errors
-    /// [`BackupError`]; an unfinished copy has no manifest, and is refused as a store.
+    /// [`BackupError`]; an unfinished copy has no manifest, and is refused as a store. [`BackupError::Closed`] if the engine
+    /// was closed meanwhile, and somebody has opened the store again before the copy had all of it.
     pub fn backup(&self, target: impl AsRef<Path>) -> Result<BackupReport, BackupError> {
         backup(self, target, |_, _| {})
     }
@@ -434,7 +435,8 @@ impl Engine {
     }
 
     /// Refuses pushes, brings everything accepted into segments, and lets go of the directory.
-    /// Snapshots and clones of the handle go on reading. Closing twice is fine.
+    /// Snapshots and clones of the handle go on reading, and a [backup](Self::backup) that is being made goes on: the close
+    /// does not wait for it. Closing twice is fine.
     ///
     /// # Errors
     /// [`CloseError`]: what was durable comes back at the next opening.

@@ -52,6 +52,15 @@ pub enum OpenError {
         /// What the lock file says of the owner, if it says anything.
         owner: Option<Box<Owner>>,
     },
+    /// Nobody can be kept from writing beside this process, since the file system has no locks, or cannot give one. Use
+    /// one that has.
+    #[error("{} cannot be locked ({source}), so nobody could be kept from writing beside you: put the data on a local file system, or mount this one with locks (NFS: with its lock service running), then open it again; reading alone (read-only) needs none", path.display())]
+    NoLocks {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
     /// An option makes no sense.
     #[error("option {option}: {why}")]
     BadOption {

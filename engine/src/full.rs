@@ -1,5 +1,6 @@
 //! P4 on a simulated disk: what a full one still takes, so that it can be emptied.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use tidegauge_storage::model::{Matcher, TimeRange, Timestamp};
 
 use crate::core::SeriesSample;
 use crate::engine::Engine;
-use crate::error::{CommitError, CompactError, DeleteError, PushError, WaitError};
+use crate::error::{CommitError, CompactError, DeleteError, FlushError, PushError, RetentionError, WaitError};
 use crate::faults::{SOON, reached, series};
 use crate::gate::Shortage;
 use crate::ingest::Request;
@@ -143,6 +144,48 @@ fn p4_a_full_disk_takes_deletes_and_resumes_with_the_space_they_give_back() {
     let expected = counts(&engine);
     engine.close().unwrap();
     assert_eq!(counts(&open(&fs, Durability::Sync)), expected);
+}
+
+/// Where what is written anew goes elsewhere on the disk (btrfs), the manifest's own pages may find no space: the engine
+/// stopped for good.
+#[test]
+fn p4_no_space_for_the_manifests_own_pages_is_waited_for() {
+    for durability in [Durability::Sync, Durability::Memory] {
+        let fs = SimFs::new();
+        let engine = open(&fs, durability);
+        fill(&engine, 0, 1000);
+        engine.flush().unwrap();
+        fill(&engine, 1, 1000);
+        fs.set_full_in_place(Some(Path::new("memory/MANIFEST")));
+        assert_eq!(engine.flush(), Err(FlushError::DiskFull), "{durability}");
+        let rule = RetentionRule { matchers: Vec::new(), max_age: Some(Duration::from_secs(3_155_760_000)) };
+        let kept = Retention { rules: vec![rule], max_bytes: None };
+        assert_eq!(engine.set_retention(kept.clone()), Err(RetentionError::DiskFull), "{durability}");
+        let id = series(&engine, 2);
+        if durability.logs() {
+            let ack = engine.push(id, at(1), 1.0).unwrap();
+            reached(&engine, ack, Level::Visible);
+        } else {
+            assert_eq!(engine.push(id, at(1), 1.0), Err(PushError::DiskFull));
+        }
+        engine.is_healthy().unwrap();
+        assert_eq!((count(&engine, 0), count(&engine, 1)), (1000, 1000), "reads go on");
+        let killed = fs.kill();
+        killed.set_full_in_place(None);
+        let logged = u64::from(durability.logs());
+        assert_eq!(counts(&open(&killed, durability))[..3], [1000, 1000 * logged, logged], "{durability}");
+        fs.set_full_in_place(None);
+        let ack = within("pushes go on", || engine.push(id, at(2), 2.0).ok());
+        reached(&engine, ack, if durability.logs() { Level::Durable } else { Level::Visible });
+        within("a flush has room", || engine.flush().ok());
+        engine.set_retention(kept.clone()).unwrap();
+        let expected = counts(&engine);
+        assert_eq!(expected[..3], [1000, 1000, 1 + logged]);
+        for disk in [fs.kill(), fs.crash(1), fs.crash(2)] {
+            let again = open(&disk, durability);
+            assert_eq!((counts(&again), again.retention()), (expected.clone(), kept.clone()), "{durability}");
+        }
+    }
 }
 
 /// A merge that was due, and did not fit, was tried first each time: what a delete had hidden of another segment, which

@@ -177,7 +177,7 @@ impl Life {
         }
         // Of a directory that may be somebody else's nothing is removed.
         if held.lock.is_some() && is_held {
-            self.reads.graveyard.clear();
+            self.reads.graveyard.clear(self.is_copied());
             self.remove_released_log(short_of.is_some());
         }
         held.lock = None;

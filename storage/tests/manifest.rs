@@ -367,6 +367,40 @@ fn p5_no_power_loss_amid_commits_and_witnesses_is_taken_for_damage() {
     }
 }
 
+/// Where what is written anew goes elsewhere on the disk (btrfs), pages that are allocated may find no space: that ended
+/// the manifest. What such a commit leaves is none, and the next one goes over it.
+#[test]
+fn a_commit_that_finds_no_space_in_its_own_pages_leaves_its_place_to_the_next() {
+    let fs = SimFs::new();
+    let mut manifest = open(&fs).unwrap();
+    manifest.commit(&[metadata("kept", "before")]).unwrap();
+    let before = known(manifest.state());
+    let path = Path::new(DIR).join("MANIFEST");
+    fs.set_full_in_place(Some(&path));
+    for edits in [vec![metadata("long", &"x".repeat(20_000))], vec![Edit::NextSegment(70)]] {
+        let refused = manifest.commit(&edits);
+        assert!(matches!(refused, Err(ManifestError::NoSpace { .. })), "{refused:?}");
+        assert_eq!(known(manifest.state()), before);
+        for disk in (0..20).map(|seed| fs.crash(seed)).chain([fs.kill()]) {
+            disk.set_full_in_place(None);
+            assert_eq!(known(open(&disk).unwrap().state()), before);
+        }
+    }
+    fs.set_full_in_place(None);
+    manifest.commit(&[Edit::NextSegment(80)]).unwrap();
+    let shorter = known(manifest.state());
+    assert_eq!(known(Manifest::open_read_only(arc(&fs), DIR).unwrap().state()), shorter);
+    manifest.commit(&[metadata("behind", "it")]).unwrap();
+    for disk in (0..20).map(|seed| fs.crash(seed)).chain([fs.kill()]) {
+        assert_eq!(known(open(&disk).unwrap().state()), known(manifest.state()));
+    }
+    // A sync that finds none is another matter: nobody knows what it has dropped (P4).
+    fs.fail_at(fs.operations() + 2, Fault::Full);
+    let failed = manifest.commit(&[Edit::NextSegment(90)]);
+    assert!(matches!(failed, Err(ManifestError::Failed { .. })), "{failed:?}");
+    assert!(matches!(manifest.commit(&[Edit::NextSegment(90)]), Err(ManifestError::Poisoned)));
+}
+
 /// E5: what it says of a commit may be lost. The commit is not. A sync that found no space was tried again, as if nothing
 /// had been written.
 #[test]

@@ -298,12 +298,19 @@ fn released_files_are_kept_up_to_the_limit_and_those_of_earlier_openings_removed
     }
     let all = fs.list(Path::new(DIR)).unwrap();
     assert!(old.iter().all(|name| all.contains(name)), "nothing is touched before it is released");
+    let written = log_files(&fs);
     let generation = writer.rotate();
     writer.release_before(generation);
     let left = log_files(&fs);
     assert_eq!(left.iter().filter(|name| name.starts_with("00000002")).count(), 2);
     assert_eq!(left.len(), 2, "{left:?}");
     assert_eq!(writer.file_count(), 2);
+    // The oldest were kept, and of those the newest written over first: what was let go of last, which a salvage without
+    // the manifest reads beside what is still needed, was gone.
+    assert_eq!(left, written[written.len() - 2..]);
+    writer.append(&mut frame(1200, 20)).unwrap();
+    let over = log_files(&fs);
+    assert!(!over.contains(&left[0]) && over.contains(&left[1]), "{over:?}");
     let again = WalWriter::open(Arc::new(fs.clone()), DIR, Epoch(0), options);
     assert!(matches!(again, Err(WalError::Io { .. })), "the open number was not raised");
 }

@@ -23,7 +23,8 @@ Examples:
 `tidegauge import` brings back what was exported, to the bit. Series that a format cannot name are
 left out and counted, and the exit code is 1: in all formats those without a name; in CSV those
 with blanks around the name of a label; in line protocol those with backslashes or control
-characters, or whose name begins with #. Times: RFC 3339, seconds since the epoch, `now`, or a duration before now such as
+characters, or whose name begins with #. OpenMetrics text (prom) alone holds types, units and help;
+what it has no room for, such as a unit with a line feed, is left out and counted too. Times: RFC 3339, seconds since the epoch, `now`, or a duration before now such as
 -1h; the end is excluded.";
 
 /// Write samples as CSV, OpenMetrics text or line protocol; also while an agent uses the data
@@ -69,7 +70,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
         }
         other => other.map_err(Failure::found)?,
     };
-    if summary.left_out > 0 {
+    if summary.lacks_something() {
         return Err(Failure::found(summary));
     }
     // Where the samples go to stdout, a summary is for whoever looks on.

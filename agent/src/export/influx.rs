@@ -8,7 +8,7 @@ use std::io::Write;
 use tidegauge::{Columns, Labels, METRIC_NAME};
 
 use super::value::put_value;
-use super::{ExportError, Sheet};
+use super::{ExportError, ExportSummary, Sheet};
 
 #[derive(Default)]
 pub(super) struct InfluxSheet {
@@ -56,7 +56,7 @@ impl Sheet for InfluxSheet {
         Ok(())
     }
 
-    fn end(&mut self, _: &mut Vec<u8>) {}
+    fn end(&mut self, _: &mut Vec<u8>, _: &mut ExportSummary) {}
 }
 
 fn put_escaped(out: &mut Vec<u8>, text: &str) {

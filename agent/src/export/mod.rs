@@ -3,7 +3,7 @@
 //! Streamed: memory grows with the number of series, not with that of the samples. What is written reads back with
 //! [`import`](crate::import) to the bit: values that have no name in these formats (a NaN with a message, such as
 //! the staleness marker) are written as `NaN(0x7ff0000000000002)`. Series that a format cannot name are left out, and
-//! counted; what is known of metrics only exposition text holds, as far as it has room for it.
+//! counted; what is known of metrics only exposition text holds, and what it has no room for is left out and counted.
 
 mod csv;
 mod error;
@@ -45,8 +45,21 @@ pub struct ExportSummary {
     pub left_out: u64,
     /// One of them, and why.
     pub example: Option<String>,
+    /// Types, units and texts of help that exposition text has no room for, or not for all of it. The other formats hold
+    /// none, and count none.
+    pub metadata_left_out: u64,
+    /// One of them.
+    pub metadata_example: Option<String>,
     /// Bytes written.
     pub bytes: u64,
+}
+
+impl ExportSummary {
+    /// Whether anything of what was asked for is not in the output.
+    #[must_use]
+    pub fn lacks_something(&self) -> bool {
+        self.left_out > 0 || self.metadata_left_out > 0
+    }
 }
 
 /// A format, writing into a buffer.
@@ -57,8 +70,8 @@ trait Sheet {
     fn series(&mut self, labels: &Labels, out: &mut Vec<u8>) -> Result<(), &'static str>;
     /// Some samples of the series.
     fn samples(&mut self, columns: &Columns, out: &mut Vec<u8>) -> Result<(), ExportError>;
-    /// What stands behind the last sample.
-    fn end(&mut self, out: &mut Vec<u8>);
+    /// What stands behind the last sample. What could not be written of metadata goes to the summary.
+    fn end(&mut self, out: &mut Vec<u8>, summary: &mut ExportSummary);
 }
 
 /// The buffer is written out when it is as long as this.
@@ -103,7 +116,7 @@ pub fn run(
             progress(done, total);
         }
     }
-    sheet.end(&mut export.buffer);
+    sheet.end(&mut export.buffer, &mut export.summary);
     export.flush()?;
     export.out.flush()?;
     Ok(export.summary)
@@ -161,6 +174,10 @@ impl std::fmt::Display for ExportSummary {
         }
         if let Some(example) = &self.example {
             write!(f, " (such as {example})")?;
+        }
+        if let Some(example) = &self.metadata_example {
+            let count = self.metadata_left_out;
+            write!(f, "; {count} of metadata left out, which this format has no room for (such as {example})")?;
         }
         Ok(())
     }

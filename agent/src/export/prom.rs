@@ -1,7 +1,7 @@
 //! OpenMetrics: seconds as timestamps, which hold nanoseconds, and `# EOF` at the end.
 //!
 //! Help is escaped. A type that OpenMetrics does not know, a unit that is not in one line, and blanks that help begins with
-//! have no room there.
+//! have no room there, and are counted.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -9,18 +9,21 @@ use std::collections::{BTreeMap, HashSet};
 use tidegauge::{Columns, Labels, METRIC_NAME, Metadata};
 
 use super::value::{put_seconds, put_value};
-use super::{ExportError, Sheet};
+use super::{ExportError, ExportSummary, Sheet};
 use crate::exposition::{Dialect, Entry, LINE_BYTES_MAX, parse_line, write_series};
 
 pub(super) struct PromSheet<'a> {
     metadata: &'a BTreeMap<String, Metadata>,
     described: HashSet<String>,
     series: String,
+    /// What there was no room for, and the first of it.
+    left_out: u64,
+    example: Option<String>,
 }
 
 impl<'a> PromSheet<'a> {
     pub(super) fn new(metadata: &'a BTreeMap<String, Metadata>) -> Self {
-        Self { metadata, described: HashSet::new(), series: String::new() }
+        Self { metadata, described: HashSet::new(), series: String::new(), left_out: 0, example: None }
     }
 
     /// What is known of a metric, where it comes first, as far as the format has room for it.
@@ -33,32 +36,41 @@ impl<'a> PromSheet<'a> {
         write_series(&mut name, metric, []);
         // A name that needs quotes comes in braces as a series, and without them here.
         let name = name.trim_start_matches('{').trim_end_matches('}');
-        let metric = Cow::Borrowed(metric);
+        let told = Cow::Borrowed(metric);
+        let mut put = |what: &str, entry: &Entry<'_>, line: &str, is_whole: bool| {
+            if !put_if_it_reads_back(out, line, entry) || !is_whole {
+                self.left_out += 1;
+                self.example.get_or_insert_with(|| format!("the {what} of {metric}"));
+            }
+        };
         if !known.kind.is_empty() {
-            let entry = Entry::Type { metric: metric.clone(), kind: &known.kind };
-            put_if_it_reads_back(out, &format!("# TYPE {name} {}", known.kind), &entry);
+            let entry = Entry::Type { metric: told.clone(), kind: &known.kind };
+            put("type", &entry, &format!("# TYPE {name} {}", known.kind), true);
         }
         if !known.unit.is_empty() {
-            let entry = Entry::Unit { metric: metric.clone(), unit: &known.unit };
-            put_if_it_reads_back(out, &format!("# UNIT {name} {}", known.unit), &entry);
+            let entry = Entry::Unit { metric: told.clone(), unit: &known.unit };
+            put("unit", &entry, &format!("# UNIT {name} {}", known.unit), true);
         }
-        // The one is taken for what parts it from the name, the other for a part of the line's end.
-        let help = known.help.trim_start_matches([' ', '\t']).trim_end_matches('\r');
-        if !help.is_empty() {
+        if !known.help.is_empty() {
+            // The one is taken for what parts it from the name, the other for a part of the line's end.
+            let help = known.help.trim_start_matches([' ', '\t']).trim_end_matches('\r');
             let escaped = help.replace('\\', "\\\\").replace('\n', "\\n");
-            let entry = Entry::Help { metric, text: Cow::Borrowed(help) };
-            put_if_it_reads_back(out, &format!("# HELP {name} {escaped}"), &entry);
+            let entry = Entry::Help { metric: told, text: Cow::Borrowed(help) };
+            put("help", &entry, &format!("# HELP {name} {escaped}"), help == known.help);
         }
     }
 }
 
-/// What these lines cannot hold is left out, such as a unit with a line feed: it would spoil the lines of others.
-fn put_if_it_reads_back(out: &mut Vec<u8>, line: &str, entry: &Entry<'_>) {
+/// What these lines cannot hold is left out, such as a unit with a line feed: it would spoil the lines of others. Answers
+/// whether it was written.
+fn put_if_it_reads_back(out: &mut Vec<u8>, line: &str, entry: &Entry<'_>) -> bool {
     let is_one_line = line.len() <= LINE_BYTES_MAX && !line.contains('\n');
-    if is_one_line && parse_line(line.as_bytes(), Dialect::OpenMetrics).as_ref() == Ok(entry) {
+    let reads_back = is_one_line && parse_line(line.as_bytes(), Dialect::OpenMetrics).as_ref() == Ok(entry);
+    if reads_back {
         out.extend_from_slice(line.as_bytes());
         out.push(b'\n');
     }
+    reads_back
 }
 
 impl Sheet for PromSheet<'_> {
@@ -86,7 +98,8 @@ impl Sheet for PromSheet<'_> {
         Ok(())
     }
 
-    fn end(&mut self, out: &mut Vec<u8>) {
+    fn end(&mut self, out: &mut Vec<u8>, summary: &mut ExportSummary) {
         out.extend_from_slice(b"# EOF\n");
+        (summary.metadata_left_out, summary.metadata_example) = (self.left_out, self.example.take());
     }
 }

@@ -122,9 +122,10 @@ proptest! {
 fn described(metadata: Metadata) -> (String, BTreeMap<String, Metadata>) {
     let engine = small();
     engine.set_metadata("up", metadata).unwrap();
-    let (text, _) = export(&engine, &options(Format::Prom));
+    let (text, summary) = export(&engine, &options(Format::Prom));
     let back = imported(Format::Prom, &text);
     assert_eq!(samples(&back, &[]), samples(&engine, &[]), "{text}");
+    assert_eq!(summary.lacks_something(), back.metadata() != engine.metadata(), "{summary}\n{text}");
     (text, back.metadata())
 }
 
@@ -141,6 +142,29 @@ fn metadata_that_open_metrics_has_no_room_for_is_left_out_and_spoils_no_line() {
     ] {
         let (text, found) = described(stored);
         assert_eq!(found.get("up"), Some(&back), "{text}");
+    }
+}
+
+/// It was left out, and the summary and the exit code said that all was there.
+#[test]
+fn metadata_that_is_left_out_is_counted_and_named() {
+    let engine = small();
+    let of = |kind: &str, help: &str, unit: &str| Metadata { kind: kind.into(), help: help.into(), unit: unit.into() };
+    engine.set_metadata("cpu_usage", of("a kind of our own", " begins with a blank", "s\n")).unwrap();
+    engine.set_metadata("up", of("gauge", "whole", "s")).unwrap();
+    // Nothing is said of a metric that is not exported.
+    engine.set_metadata("other", of("gau\nge", "", "")).unwrap();
+    let summary = export(&engine, &options(Format::Prom)).1;
+    assert_eq!((summary.metadata_left_out, summary.left_out, summary.lacks_something()), (3, 0, true));
+    let said = summary.to_string();
+    assert!(
+        said.ends_with("3 of metadata left out, which this format has no room for (such as the type of cpu_usage)"),
+        "{said}"
+    );
+    engine.set_metadata("cpu_usage", of("gauge", "", "")).unwrap();
+    for format in FORMATS {
+        let summary = export(&engine, &options(format)).1;
+        assert!(!summary.lacks_something() && summary.metadata_example.is_none(), "{format:?}: {summary}");
     }
 }
 

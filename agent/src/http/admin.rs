@@ -110,7 +110,7 @@ fn no_copy(why: BackupError) -> ApiError {
     let said = why.to_string();
     match (why.short_of(), why) {
         (Some(Shortage::Space), _) => ApiError::DiskFull(said),
-        (Some(_), _) | (None, BackupError::Flush(_)) => ApiError::Unavailable(said),
+        (Some(_), _) | (None, BackupError::Flush(_) | BackupError::Closed) => ApiError::Unavailable(said),
         _ => ApiError::Internal(said),
     }
 }

@@ -61,7 +61,7 @@ struct Parts<'a> {
 pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) -> Result<(), ImportError> {
     let read = |source| ImportError::Read { path: path.to_owned(), source };
     let unit = if options.time_unit == TimeUnit::Auto { TimeUnit::Nanos } else { options.time_unit };
-    let mut lines = Lines::open(path).map_err(read)?;
+    let mut lines = Lines::of(sink.open(path).map_err(read)?);
     let mut ids = ByText::new();
     let mut key = Vec::new();
     let mut resolved: Vec<SeriesId> = Vec::new();

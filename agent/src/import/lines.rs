@@ -1,9 +1,8 @@
 //! Lines of a file, one at a time, none longer than a bound.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader};
-use std::path::Path;
 
+use super::input::Input;
 use crate::exposition::LINE_BYTES_MAX;
 
 /// Bytes that are read from the file at a time.
@@ -24,9 +23,9 @@ pub(super) enum Line<'a> {
     TooLong,
 }
 
-impl Lines<BufReader<File>> {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self::new(BufReader::with_capacity(BUFFER_BYTES, File::open(path)?)))
+impl<'e> Lines<BufReader<Input<'e>>> {
+    pub(super) fn of(input: Input<'e>) -> Self {
+        Self::new(BufReader::with_capacity(BUFFER_BYTES, input))
     }
 }
 

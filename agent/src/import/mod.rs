@@ -13,6 +13,7 @@ mod bad;
 mod csv;
 mod error;
 mod influx;
+mod input;
 mod lines;
 mod options;
 mod progress;
@@ -157,7 +158,7 @@ pub fn run(options: &ImportOptions, engine: &Engine) -> Result<ImportSummary, Im
     }
     let (mut summary, bad, replaced) = sink.finish()?;
     summary.elapsed = start.elapsed();
-    summary.replaced = replaced.count(engine, summary.samples);
+    summary.replaced = replaced.count(engine);
     summary.over_age = engine.stats().pushed_over_age - before;
     if summary.bad_lines > 0 && !options.skip_bad {
         return Err(ImportError::BadLines { bad, summary: Box::new(summary) });

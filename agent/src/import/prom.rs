@@ -18,7 +18,7 @@ pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) 
     let read = |source| ImportError::Read { path: path.to_owned(), source };
     let dialect = dialect_of(path, options.time_unit).map_err(read)?;
     let is_guessed = options.time_unit == TimeUnit::Auto && dialect == Dialect::Text;
-    let mut lines = Lines::open(path).map_err(read)?;
+    let mut lines = Lines::of(sink.open(path).map_err(read)?);
     let mut ids = ByText::new();
     let mut descriptions = Descriptions::of(sink.engine());
     loop {

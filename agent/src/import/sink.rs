@@ -1,12 +1,16 @@
 //! Where the readers of all formats put their samples.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt::Display;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tidegauge::{Ack, Appender, Engine, Level, PushError, SeriesError, SeriesId, SeriesSample, Timestamp, WaitError};
+use tidegauge::{Appender, Engine, Level, PushError, SeriesError, SeriesId, SeriesSample, Timestamp, WaitError};
 
+use super::input::Input;
 use super::progress::Progress;
 use super::replaced::Replaced;
 use super::{BadLines, ImportError, ImportSummary};
@@ -15,7 +19,7 @@ use super::{BadLines, ImportError, ImportSummary};
 const BATCH: usize = 4096;
 
 /// How long the engine may take none of the samples, or not make them durable, before the import gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) struct Sink<'e> {
     engine: &'e Engine,
@@ -23,13 +27,13 @@ pub(super) struct Sink<'e> {
     batch: Vec<SeriesSample>,
     /// The line of each sample in the batch.
     lines: Vec<u64>,
-    last: Option<Ack>,
     file: PathBuf,
     /// Bytes of the files that are done.
     bytes_before: u64,
     series: HashSet<SeriesId>,
     summary: ImportSummary,
-    replaced: Replaced,
+    /// Shared with the input, which lets go of what it keeps while there is nothing to read.
+    replaced: Rc<RefCell<Replaced>>,
     bad: BadLines,
     progress: Progress,
 }
@@ -43,12 +47,11 @@ impl<'e> Sink<'e> {
             appender,
             batch: Vec::with_capacity(batch),
             lines: Vec::with_capacity(batch),
-            last: None,
             file: PathBuf::new(),
             bytes_before: 0,
             series: HashSet::new(),
             summary: ImportSummary::default(),
-            replaced: Replaced::new(engine),
+            replaced: Rc::new(RefCell::new(Replaced::new(engine))),
             bad: BadLines::default(),
             progress,
         })
@@ -59,6 +62,11 @@ impl<'e> Sink<'e> {
         self.bytes_before = self.summary.bytes;
     }
 
+    /// Opens what is imported.
+    pub(super) fn open(&self, path: &Path) -> io::Result<Input<'e>> {
+        Input::open(path, Some((self.engine, Rc::clone(&self.replaced))))
+    }
+
     pub(super) fn engine(&self) -> &'e Engine {
         self.engine
     }
@@ -67,7 +75,7 @@ impl<'e> Sink<'e> {
     pub(super) fn resolve(&mut self, labels: &[(&str, &str)]) -> Result<SeriesId, SeriesError> {
         let id = self.engine.series(labels)?;
         self.series.insert(id);
-        self.replaced.series(labels);
+        self.replaced.borrow_mut().series(labels);
         Ok(id)
     }
 
@@ -88,7 +96,6 @@ impl<'e> Sink<'e> {
 
     /// Takes a sample that stood on `line`.
     pub(super) fn push(&mut self, series: SeriesId, at: Timestamp, value: f64, line: u64) -> Result<(), ImportError> {
-        self.replaced.sample(at);
         self.batch.push(SeriesSample::new(series, at, value));
         self.lines.push(line);
         if self.batch.len() == self.batch.capacity() { self.flush() } else { Ok(()) }
@@ -102,7 +109,8 @@ impl<'e> Sink<'e> {
     /// Waits until everything is durable; the elapsed time, and what was replaced, are left to the caller.
     pub(super) fn finish(mut self) -> Result<(ImportSummary, BadLines, Replaced), ImportError> {
         self.flush()?;
-        if let Some(ack) = self.last {
+        let last = self.replaced.borrow().last();
+        if let Some(ack) = last {
             match self.engine.wait(ack, Level::Durable, PATIENCE) {
                 Err(WaitError::NotDurable) => self.engine.wait(ack, Level::Visible, PATIENCE).map(drop)?,
                 waited => waited.map(drop)?,
@@ -111,16 +119,19 @@ impl<'e> Sink<'e> {
         self.progress.done();
         self.summary.series = self.series.len() as u64;
         self.summary.bad_lines = self.bad.count;
-        Ok((self.summary, self.bad, self.replaced))
+        // No input is open any more.
+        let replaced = Rc::into_inner(self.replaced).expect("the only owner").into_inner();
+        Ok((self.summary, self.bad, replaced))
     }
 
     fn flush(&mut self) -> Result<(), ImportError> {
         if self.batch.is_empty() {
             return Ok(());
         }
+        self.replaced.borrow_mut().go_on(self.engine);
         let batch = std::mem::take(&mut self.batch);
         match self.push_patiently(&batch) {
-            Ok(()) => self.summary.samples += batch.len() as u64,
+            Ok(()) => {}
             // Somewhere in it is a timestamp from the future: find out on which lines.
             Err(PushError::TooFarAhead { .. }) => self.push_singly(&batch)?,
             Err(error) => return Err(error.into()),
@@ -129,11 +140,10 @@ impl<'e> Sink<'e> {
         self.batch.clear();
         self.lines.clear();
         self.progress.show(self.summary.bytes, self.summary.samples);
-        if self.replaced.is_due()
-            && let Some(ack) = self.last
-        {
+        let (is_due, last) = (self.replaced.borrow().is_due(), self.replaced.borrow().last());
+        if is_due && let Some(ack) = last {
             self.engine.wait(ack, Level::Visible, PATIENCE)?;
-            self.replaced.end_stage(self.engine, self.summary.samples);
+            self.replaced.borrow_mut().end_stage(self.engine);
         }
         Ok(())
     }
@@ -142,7 +152,7 @@ impl<'e> Sink<'e> {
         let mut last_bad = None;
         for (at, sample) in batch.iter().enumerate() {
             match self.push_patiently(std::slice::from_ref(sample)) {
-                Ok(()) => self.summary.samples += 1,
+                Ok(()) => {}
                 Err(error @ PushError::TooFarAhead { .. }) => {
                     let line = self.lines[at];
                     // Several samples of one line are one bad line.
@@ -162,7 +172,8 @@ impl<'e> Sink<'e> {
         loop {
             match self.appender.push_batch(samples) {
                 Ok(ack) => {
-                    self.last = Some(ack);
+                    self.summary.samples += samples.len() as u64;
+                    self.replaced.borrow_mut().pushed(samples, ack);
                     return Ok(());
                 }
                 Err(PushError::Timeout { .. }) if start.elapsed() < PATIENCE => {}
@@ -175,22 +186,25 @@ impl<'e> Sink<'e> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::fs::File;
+    use std::io::Write;
+    use std::os::fd::OwnedFd;
 
     use super::*;
+    use crate::import::lines::{Line, Lines};
 
     const SOON: Duration = Duration::from_secs(30);
 
     /// A stage ends with each flush.
     fn in_short_stages(engine: &Engine) -> Sink<'_> {
         let mut sink = Sink::new(engine, Progress::new(&[], false).unwrap()).unwrap();
-        sink.replaced = Replaced::paced(engine, |_| Duration::ZERO);
+        sink.replaced = Rc::new(RefCell::new(Replaced::paced(engine, |_| Duration::ZERO)));
         sink
     }
 
     fn replaced(sink: Sink<'_>) -> Option<u64> {
         let engine = sink.engine;
-        let (summary, _, replaced) = sink.finish().unwrap();
-        replaced.count(engine, summary.samples)
+        sink.finish().unwrap().2.count(engine)
     }
 
     /// What was there before an import was pinned until its end: all that compaction replaced meanwhile took its space twice.
@@ -223,6 +237,49 @@ mod tests {
         sink.push(id, at(2), 3.0, 2).unwrap();
         sink.push(id, at(3), 3.0, 3).unwrap();
         assert_eq!(replaced(sink), Some(2));
+    }
+
+    /// What was there before a stage was pinned as long as a pipe gave nothing, which may be for ever.
+    #[test]
+    fn an_import_from_a_pipe_that_stalls_pins_nothing() {
+        let engine = Engine::in_memory().unwrap();
+        let at = Timestamp::from_nanos;
+        let id = engine.series(&[("__name__", "m")]).unwrap();
+        let push = |t| {
+            let ack = engine.push(id, at(t), 1.0).unwrap();
+            engine.wait(ack, Level::Visible, SOON).unwrap();
+        };
+        (0..2).for_each(push);
+        let mut sink = in_short_stages(&engine);
+        assert_eq!(engine.stats().snapshots, 1, "what the count needs");
+        sink.resolve(&[("__name__", "m")]).unwrap();
+        sink.push(id, at(1), 2.0, 1).unwrap();
+        sink.flush().unwrap();
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let kept = Some((&engine, Rc::clone(&sink.replaced)));
+        let mut lines = Lines::of(Input::of(File::from(OwnedFd::from(reader)), kept).unwrap());
+        let stalls = || {
+            let deadline = Instant::now() + SOON;
+            while engine.stats().snapshots > 0 && Instant::now() < deadline {
+                std::thread::yield_now();
+            }
+            let pinned = engine.stats().snapshots;
+            // Somebody else's, of which nothing is counted.
+            push(3);
+            push(3);
+            writer.write_all(b"x\n").unwrap();
+            pinned
+        };
+        let pinned = std::thread::scope(|scope| {
+            let stalls = scope.spawn(stalls);
+            assert_eq!(lines.next().unwrap(), Some(Line::Whole(b"x")));
+            stalls.join().unwrap()
+        });
+        drop(lines);
+        assert_eq!(pinned, 0);
+        // One that is there, one of somebody else's, one that is new.
+        [0, 3, 4].into_iter().for_each(|t| sink.push(id, at(t), 3.0, 2).unwrap());
+        assert_eq!(replaced(sink), Some(3));
     }
 
     /// Nobody can tell then: what is there needs not be kept.

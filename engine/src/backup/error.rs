@@ -41,6 +41,12 @@ pub enum BackupError {
         /// Who writes there.
         owner: String,
     },
+    /// The engine was closed while the copy was made, and could not flush all of it, or the store was opened again
+    /// before the copy had all that it needs. Nothing of the copy is left.
+    #[error(
+        "the engine was closed while the copy was made: nothing of the copy is left; open the store again, and make another one"
+    )]
+    Closed,
     /// What is in memory could not be brought into segments.
     #[error(transparent)]
     Flush(#[from] FlushError),

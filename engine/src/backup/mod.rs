@@ -13,6 +13,9 @@
 //!   others are left out, and what they hid is still there: meanwhile compaction carries out none of these.
 //! - BK7: It is made in one pass: the segments of that state are held until each has its name in the copy, so that their
 //!   files stay, whatever replaces them.
+//! - BK8: A close does not wait for a copy, nor does it take anything from one that was begun: what it brings into segments
+//!   is what the copy would have flushed, and the files that the copy needs stay. Only the next opening removes them, and
+//!   a copy that misses one then says so.
 
 mod bring;
 mod error;
@@ -104,9 +107,11 @@ pub(crate) fn backup_to(
 
 fn copy_to(engine: &Engine, target: &Path, progress: &dyn Fn(u64, u64)) -> Result<BackupReport, BackupError> {
     let life = engine.life();
-    let (_cut, visible) = Cut::begin(life);
-    engine.flush()?;
-    life.note_deletes_for_copy(visible)?;
+    let (_cut, visible) = Cut::begin(life)?;
+    match engine.flush().map_err(BackupError::from).and_then(|()| life.note_deletes_for_copy(visible)) {
+        Err(BackupError::Flush(FlushError::Closed)) => life.flushed_by_close(visible)?,
+        other => other?,
+    }
     let (state, held) = life.cut(visible);
     let report = life.share(&state, target, progress)?;
     drop(held);
@@ -125,13 +130,17 @@ struct Cut<'a>(&'a Core);
 
 impl<'a> Cut<'a> {
     /// The number above all that is visible, and all that compaction has carried out or is about to.
-    fn begin(life: &'a Life) -> (Self, u64) {
+    fn begin(life: &'a Life) -> Result<(Self, u64), BackupError> {
         let core = &*life.core;
         // With its lock: what the compactor decides on before this is told, it has decided on before what is read here.
         let _manifest = life.manifest.lock().expect("manifest lock");
+        // A close that has not shut the gate yet takes this lock later, and finds the copy (BK8).
+        if core.gate.why_shut() == Some(Shut::Closed) {
+            return Err(FlushError::Closed.into());
+        }
         core.copies.fetch_add(1, Ordering::Relaxed);
         let last = core.versions.load().tombstones.iter().map(|t| t.seq.0 + 1).max();
-        (Self(core), core.watermark.seq().max(last.unwrap_or(0)))
+        Ok((Self(core), core.watermark.seq().max(last.unwrap_or(0))))
     }
 }
 
@@ -168,6 +177,26 @@ impl Life {
         Ok(self.note_deletes(SeqNo(visible))?)
     }
 
+    /// Waits until the close that is under way has brought all that has a number below `visible` into segments (BK8). The
+    /// deletes below are in the version, which is all that the cut needs of them.
+    fn flushed_by_close(&self, visible: u64) -> Result<(), BackupError> {
+        let core = &self.core;
+        let is_flushed = || core.versions.load().in_segments_below(&core.watermark) >= visible;
+        core.flushes.wait_until(|| {
+            if is_flushed() {
+                return Some(Ok(()));
+            }
+            // Once more: it may have been done between the two looks.
+            core.has_ended().then(|| if is_flushed() { Ok(()) } else { Err(BackupError::Closed) })
+        })
+    }
+
+    /// Whether a copy is being made. For who has shut the gate: none is begun any more.
+    pub(crate) fn is_copied(&self) -> bool {
+        let _manifest = self.manifest.lock().expect("manifest lock");
+        self.core.copies.load(Ordering::Relaxed) > 0
+    }
+
     /// Gives every segment of `state` a name in the target.
     fn share(&self, state: &State, target: &Path, progress: &dyn Fn(u64, u64)) -> Result<BackupReport, BackupError> {
         let fs = &*self.fs;
@@ -178,7 +207,11 @@ impl Life {
         for segment in state.segments.values() {
             let name = file_name(segment.id);
             let copied = link_or_copy(fs, &from.join(&name), &to.join(&name));
-            report.bytes_copied += copied.map_err(|e| BackupError::io(&from.join(&name), e))?;
+            report.bytes_copied += copied.map_err(|e| match e.kind() {
+                // The next opening has removed what the closed one kept for this copy.
+                io::ErrorKind::NotFound if self.core.has_ended() => BackupError::Closed,
+                _ => BackupError::io(&from.join(&name), e),
+            })?;
             report.count(segment);
             progress(report.bytes, total);
         }

@@ -190,6 +190,94 @@ fn what_compaction_replaces_while_a_copy_is_made_is_in_the_copy() {
     }
 }
 
+/// A close removed what compaction had replaced, though a copy under way still needed it.
+#[test]
+fn bk8_a_copy_that_a_close_overtakes_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, target) = (dir.path().join("store"), dir.path().join("copy"));
+    let engine = several_segments(&store);
+    let before = contents(&engine);
+    let close = |done: u64, _| {
+        if done == 0 {
+            engine.compact().unwrap();
+            engine.clone().close().unwrap();
+        }
+    };
+    let report = backup_to(&engine, &target, &close).unwrap();
+    assert_eq!((report.segments, report.samples), (3, 900));
+    assert!(matches!(backup_to(&engine, &dir.path().join("late"), &|_, _| {}), Err(BackupError::Flush(_))));
+    assert!(contents(&Engine::open(&target).unwrap()) == before);
+    drop(engine);
+    // What was kept for the copy goes at the next opening.
+    assert_eq!(std::fs::read_dir(store.join("segments")).unwrap().count(), 4);
+    assert!(contents(&Engine::open(&store).unwrap()) == before);
+    assert_eq!(std::fs::read_dir(store.join("segments")).unwrap().count(), 1);
+}
+
+/// Whoever opens the store next is not held up by a copy that is still being made; the copy is no half one.
+#[test]
+fn bk8_a_copy_that_misses_a_segment_behind_a_close_says_so_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, target) = (dir.path().join("store"), dir.path().join("copy"));
+    let engine = several_segments(&store);
+    let reopen = |done: u64, _| {
+        if done == 0 {
+            engine.compact().unwrap();
+            engine.clone().close().unwrap();
+            Engine::open(&store).unwrap().close().unwrap();
+        }
+    };
+    let refused = backup_to(&engine, &target, &reopen).unwrap_err();
+    assert!(
+        matches!(refused, BackupError::Closed) && refused.to_string().contains("open the store again"),
+        "{refused}"
+    );
+    assert!(!target.exists());
+}
+
+fn several_segments(store: &Path) -> Engine {
+    let engine = Engine::builder(store).background_compaction(false).open().unwrap();
+    for round in 0..3 {
+        push(&engine, round);
+        engine.flush().unwrap();
+    }
+    engine
+}
+
+/// A close amid the flush that a copy begins with was the end of the copy, though it brings the same into segments.
+#[test]
+fn bk8_a_close_amid_the_flush_of_a_copy_does_it_all_for_it() {
+    let fs = SimFs::new();
+    let mut builder = Builder::new(None).durability(Durability::Memory).background_compaction(false);
+    builder.pace = Pace::NEVER;
+    builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+    let engine = builder.open_at("memory".into()).unwrap();
+    push(&engine, 0);
+    engine.delete("cpu{host=\"0\"}", TimeRange::ALL).unwrap();
+    engine.flush().unwrap();
+    push(&engine, 1);
+    let (before, core) = (contents(&engine), Arc::clone(&engine.life().core));
+    // Nothing else is under way, and the flush of the copy does not end before the close has begun.
+    let seen = Arc::clone(&core);
+    fs.on_sync(Arc::new(move || {
+        while seen.gate.why_shut().is_none() {
+            std::thread::yield_now();
+        }
+        "a sync".into()
+    }));
+    std::thread::scope(|scope| {
+        let copy = scope.spawn(|| make(&engine));
+        while core.copies.load(Ordering::Relaxed) == 0 {
+            assert!(!copy.is_finished(), "it was not begun");
+            std::thread::yield_now();
+        }
+        engine.clone().close().unwrap();
+        assert_eq!(copy.join().unwrap().unwrap().samples, 600);
+    });
+    assert!(is_sound(&fs, COPY));
+    assert!(contents(&open_in(&fs, COPY)) == before);
+}
+
 /// What a delete hides that a copy under way does not have is still there: on a full disk nothing is flushed behind it.
 #[test]
 fn while_a_copy_is_made_compaction_carries_out_no_delete_that_it_lacks() {
@@ -199,7 +287,7 @@ fn while_a_copy_is_made_compaction_carries_out_no_delete_that_it_lacks() {
     engine.flush().unwrap();
     push(&engine, 1);
     fs.set_capacity(Some(fs.files().iter().map(|(_, len)| len).sum()));
-    let (cut, visible) = Cut::begin(engine.life());
+    let (cut, visible) = Cut::begin(engine.life()).unwrap();
     engine.delete("cpu", TimeRange::ALL).unwrap();
     let _ = engine.compact();
     assert_eq!(engine.stats().segments, 1, "all of it is deleted, behind what the copy has");
@@ -221,7 +309,7 @@ fn while_a_copy_is_made_deletes_of_what_is_in_segments_are_carried_out() {
     let engine = open_in(&fs, "memory");
     push(&engine, 0);
     engine.flush().unwrap();
-    let (cut, _) = Cut::begin(engine.life());
+    let (cut, _) = Cut::begin(engine.life()).unwrap();
     engine.delete("cpu{host=\"0\"}", TimeRange::ALL).unwrap();
     engine.compact().unwrap();
     assert_eq!((engine.stats().tombstones, count_of(&engine)), (0, 200), "it is carried out");

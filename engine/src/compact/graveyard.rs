@@ -45,10 +45,14 @@ impl Graveyard {
         self.remove(&unheld, gets_on);
     }
 
-    /// Removes the files of all: the engine closes. Maps keep their bytes.
-    pub(crate) fn clear(&self) {
-        let all = std::mem::take(&mut *self.dead.lock().expect("graveyard lock"));
+    /// Removes the files of all: the engine closes. Maps keep their bytes. While a copy is made, which needs the names
+    /// too, those that anybody holds stay; the next opening removes them.
+    pub(crate) fn clear(&self, copying: bool) {
+        let mut all = std::mem::take(&mut *self.dead.lock().expect("graveyard lock"));
         self.len.store(0, Ordering::Relaxed);
+        if copying {
+            all.retain(|segment| Arc::strong_count(segment) == 1);
+        }
         self.remove(&all, &|| ());
     }
 

@@ -20,7 +20,8 @@
 //!   written anew and the log's reserve have it in their temporary names; and what an earlier opening left is removed,
 //!   never written to again. `MANIFEST` alone is everybody's: who puts a file under that name holds the operating
 //!   system's lock on the folder of the segments meanwhile, and looks behind it that the one which he replaces is his.
-//!   Where a file system cannot lock a folder, that look comes right before all the same.
+//! - LK8: A lock that the system refuses is neither somebody else's nor nobody's: without locks nothing is opened to
+//!   write, and nothing replaced. Whoever only reads takes none.
 
 mod beat;
 mod owner;
@@ -32,6 +33,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tidegauge_storage::fs::is_without_locks;
 use tidegauge_storage::manifest::Ownership;
 
 use crate::error::OpenError;
@@ -106,19 +108,34 @@ impl Ownership for LockName {
     }
 }
 
-/// Excludes others that replace the manifest of the store in `dir`, until the answer is dropped (LK7). Nothing where the
-/// file system cannot lock a folder, or nobody has made it yet: who has no segments has nothing to lose.
+/// Excludes others that replace the manifest of the store in `dir`, until the answer is dropped (LK7). Nothing where
+/// nobody has made the folder yet: who has no segments has nothing to lose.
 pub(crate) fn alone(dir: &Path) -> io::Result<Option<File>> {
-    let Ok(folder) = File::open(dir.join(SEGMENTS)) else { return Ok(None) };
+    alone_by(dir, File::try_lock)
+}
+
+/// As above; `try_lock` asks the operating system. What it refuses is no answer: neither that somebody else is at it nor
+/// that nobody is.
+fn alone_by(dir: &Path, try_lock: impl Fn(&File) -> Result<(), TryLockError>) -> io::Result<Option<File>> {
+    let folder = match File::open(dir.join(SEGMENTS)) {
+        Ok(folder) => folder,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
     for _ in 0..TRIES_ALONE {
-        match folder.try_lock() {
+        match try_lock(&folder) {
             Ok(()) => return Ok(Some(folder)),
             Err(TryLockError::WouldBlock) => thread::sleep(BETWEEN_TRIES),
-            Err(TryLockError::Error(_)) => return Ok(None),
+            Err(TryLockError::Error(source)) => return Err(source),
         }
     }
     let what = format!("another process holds the lock on {} and keeps it: stop it", dir.join(SEGMENTS).display());
     Err(io::Error::new(io::ErrorKind::WouldBlock, what))
+}
+
+/// Why a file or folder could not be locked.
+fn not_locked(path: PathBuf, source: io::Error) -> OpenError {
+    if is_without_locks(&source) { OpenError::NoLocks { path, source } } else { OpenError::Io { path, source } }
 }
 
 /// The locked file, and the name that must lead to it.
@@ -134,7 +151,7 @@ impl DirLock {
         let path = dir.join(FILE_NAME);
         // What is wrong with the folder is said of the folder, anything else of the file.
         let io = |source| match refused(dir, source) {
-            OpenError::Io { source, .. } => OpenError::Io { path: path.clone(), source },
+            OpenError::Io { source, .. } => not_locked(path.clone(), source),
             other => other,
         };
         let file = lock(&path, TRIES).map_err(io)?;
@@ -162,7 +179,7 @@ impl DirLock {
     /// While another process might put a manifest in the place of this store's, it waits.
     pub(crate) fn alone(&self) -> Result<Option<File>, OpenError> {
         let dir = self.held.name.path.parent().unwrap_or(Path::new("."));
-        alone(dir).map_err(|source| OpenError::Io { path: dir.join(SEGMENTS), source })
+        alone(dir).map_err(|source| not_locked(dir.join(SEGMENTS), source))
     }
 
     /// Begins the heartbeat. `lost` is called once if the file loses its name.
@@ -188,10 +205,14 @@ impl Held {
 
 /// The locked file, made if it is not there, or `None` if somebody else holds it, so many tries later too.
 pub(crate) fn lock(path: &Path, most: u32) -> io::Result<Option<File>> {
+    lock_by(path, most, File::try_lock)
+}
+
+fn lock_by(path: &Path, most: u32, try_lock: impl Fn(&File) -> Result<(), TryLockError>) -> io::Result<Option<File>> {
     let mut tries = 0;
     loop {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        match file.try_lock() {
+        match try_lock(&file) {
             Ok(()) if is_same(&file, path)? => return Ok(Some(file)),
             Ok(()) => {}
             Err(TryLockError::WouldBlock) if tries < most => {

@@ -349,6 +349,33 @@ fn p10_a_manifest_is_replaced_by_one_process_at_a_time() {
     open(Recovery::Strict).close().unwrap();
 }
 
+/// LK8: a folder that could not be locked, for whatever reason, counted as locked: two owners could have replaced each
+/// other's manifest.
+#[test]
+fn p10_a_lock_that_the_system_refuses_is_told_and_is_nobodys() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join(SEGMENTS)).unwrap();
+    // ENOTSUP, ENOLCK, and one that is no matter of what the file system can do.
+    for (code, typed) in [(95, true), (37, true), (5, false)] {
+        let refuses = |_: &File| Err(TryLockError::Error(io::Error::from_raw_os_error(code)));
+        let path = dir.path().join(SEGMENTS);
+        let refused = [
+            alone_by(dir.path(), refuses).unwrap_err(),
+            lock_by(&dir.path().join(FILE_NAME), TRIES, refuses).unwrap_err(),
+        ];
+        for source in refused {
+            assert_eq!(source.raw_os_error(), Some(code));
+            let why = not_locked(path.clone(), source);
+            assert_eq!(matches!(why, OpenError::NoLocks { .. }), typed, "{why}");
+            assert!(why.to_string().contains("then open it again") && !why.to_string().contains("in use"), "{why}");
+        }
+    }
+    // A name that leads to no folder is no lock either.
+    fs::remove_dir(dir.path().join(SEGMENTS)).unwrap();
+    std::os::unix::fs::symlink(SEGMENTS, dir.path().join(SEGMENTS)).unwrap();
+    assert!(alone(dir.path()).is_err());
+}
+
 /// Counts how often a file took the manifest's name while nobody else could have done the same.
 #[derive(Debug)]
 struct Watching {

@@ -128,6 +128,12 @@ pub fn is_out_of_files(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
+/// Whether an error of locking says that the file system has no locks, or that who keeps them for it (NFS) does not answer.
+#[must_use]
+pub fn is_without_locks(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Unsupported || error.raw_os_error() == Some(Errno::NOLCK.raw_os_error())
+}
+
 /// What to mend about an error, to be told behind it.
 #[must_use]
 pub fn what_to_mend(error: &io::Error) -> &'static str {

@@ -164,6 +164,13 @@ impl SimFs {
         self.lock().disk.capacity = bytes;
     }
 
+    /// Has each write to the file that has the name `path` find the disk full, also over what it holds and what is
+    /// allocated to it, as on file systems that write elsewhere what is written anew (copy on write): the first half may
+    /// have found its place. `None`: there is space again.
+    pub fn set_full_in_place(&self, path: Option<&Path>) {
+        self.lock().full_in_place = path.map(Arc::from);
+    }
+
     /// The disk after a power loss now: everything synced, and a choice of the rest that
     /// depends on `seed` alone. This disk goes on as it is.
     #[must_use]

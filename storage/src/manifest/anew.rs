@@ -30,6 +30,11 @@ impl WriteFailed {
         if is_exhausted(&error) { Self::NoSpace(error) } else { Self::Before(error) }
     }
 
+    /// Of a write behind what counts: where it found no space, some of it may be there, and the next one goes over it.
+    pub(super) fn behind(error: io::Error) -> Self {
+        if is_exhausted(&error) { Self::NoSpace(error) } else { Self::After(error) }
+    }
+
     pub(super) fn nothing_written(&self) -> bool {
         matches!(self, Self::NoSpace(_))
     }

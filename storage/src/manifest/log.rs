@@ -44,10 +44,10 @@ pub trait Ownership: Send + Sync {
     fn is_ours(&self) -> bool;
 
     /// Excludes every other process that puts a manifest in the place of this store's, until what is answered is
-    /// dropped. Without anything to answer where the file system has no means for it.
+    /// dropped.
     ///
     /// # Errors
-    /// Somebody else is at it, and does not come to an end.
+    /// Somebody else is at it, and does not come to an end; or the operating system refuses.
     fn alone(&self) -> io::Result<Box<dyn Send>> {
         Ok(Box::new(()))
     }
@@ -221,7 +221,7 @@ impl Manifest {
     ///
     /// # Errors
     /// - [`BadEdit`](ManifestError::BadEdit), [`MetadataFull`](ManifestError::MetadataFull): nothing was written.
-    /// - [`NoSpace`](ManifestError::NoSpace): nothing was written; commit again later. Edits that
+    /// - [`NoSpace`](ManifestError::NoSpace): nothing that counts was written; commit again later. Edits that
     ///   [give space back](Edit::gives_space_back) have 64 KiB in reserve.
     /// - [`NotOwner`](ManifestError::NotOwner): somebody else has opened the store; nothing was written.
     /// - [`LockLost`](ManifestError::LockLost): as [`owned_while`](Self::owned_while) says; the next owner may have
@@ -362,8 +362,11 @@ impl Manifest {
     /// Puts what was written anew in the place of the file, if that is still this opening's: what another one put there
     /// would be lost.
     fn replace_by(&mut self, anew: Log) -> Result<(), ManifestError> {
-        let failed = |source| WriteFailed::Before(source).on_commit(&self.dir);
-        let alone = self.owned.as_ref().map(|Owned(owned)| owned.alone()).transpose().map_err(failed)?;
+        // Too few files that may be open are no failure: nothing was touched.
+        let alone = self.owned.as_ref().map(|Owned(owned)| owned.alone()).transpose().map_err(|source| {
+            drop_temp(&*self.fs, &self.dir, self.state.open_number);
+            WriteFailed::before(source).on_commit(&self.dir)
+        })?;
         if let Err(lost) = self.check_owner().and_then(|()| self.check_lock()) {
             drop_temp(&*self.fs, &self.dir, self.state.open_number);
             return Err(lost);
@@ -409,7 +412,10 @@ impl Log {
                 Err(e) => return Err(e),
             }
         }
-        self.file.write_all_at(self.end, commit).map_err(WriteFailed::After)?;
+        // Allocated does not mean that there is space where pages are written elsewhere each time (btrfs). What a write
+        // without it leaves is no commit: its checksum is wrong, and the next one begins at the same place.
+        self.file.write_all_at(self.end, commit).map_err(WriteFailed::behind)?;
+        // A sync that failed is not tried again, whatever it says (P4).
         self.file.sync_data().map_err(WriteFailed::After)?;
         self.end = end;
         Ok(())

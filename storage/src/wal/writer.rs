@@ -3,6 +3,7 @@
 mod reserved;
 mod witness;
 
+use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::path::{Path, PathBuf};
@@ -95,7 +96,8 @@ pub struct WalWriter {
     witnessed: FrameNo,
     /// Files written before the current one, oldest first; still needed.
     closed: Vec<Epoch>,
-    spares: Vec<Epoch>,
+    /// The newest of those let go of, oldest first: what is written over is the oldest of them.
+    spares: VecDeque<Epoch>,
     /// For deletes on a full disk.
     reserve: Option<Reserve>,
     unsynced: Unsynced,
@@ -164,7 +166,7 @@ impl WalWriter {
             ended: None,
             witnessed: FrameNo(options.first_frame.0.max(1) - 1),
             closed: present,
-            spares: Vec::new(),
+            spares: VecDeque::new(),
             reserve: None,
             unsynced: Unsynced::default(),
             poisoned: false,
@@ -343,14 +345,18 @@ impl WalWriter {
         self.unsynced.made.retain(|(epoch, _)| *epoch >= oldest);
         let closed = mem::take(&mut self.closed);
         for epoch in closed {
-            let path = self.path(epoch);
             if epoch >= oldest {
                 self.closed.push(epoch);
-            } else if epoch.open_number() == self.options.open_number && self.spares.len() < self.options.spare_files {
-                self.spares.push(epoch);
+            } else if epoch.open_number() == self.options.open_number {
+                self.spares.push_back(epoch);
             } else {
-                let _ = self.fs.remove(&path);
+                let _ = self.fs.remove(&self.path(epoch));
             }
+        }
+        // The newest stay: should the manifest be lost, what they hold joins what is still needed.
+        while self.spares.len() > self.options.spare_files {
+            let Some(epoch) = self.spares.pop_front() else { return };
+            let _ = self.fs.remove(&self.path(epoch));
         }
     }
 
@@ -420,7 +426,7 @@ impl WalWriter {
     /// Space first, then the header on a page of its own. Answers the file's capacity too: where
     /// there is no space for what is `wanted`, less, down to `least`.
     fn prepare(&mut self, epoch: Epoch, path: &Path, wanted: u64, least: u64) -> io::Result<(Arc<dyn FsFile>, u64)> {
-        let file = match self.spares.pop() {
+        let file = match self.spares.pop_front() {
             Some(spare) => {
                 self.fs.rename(&self.path(spare), path)?;
                 self.fs.open(path)?

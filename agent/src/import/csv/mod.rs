@@ -3,7 +3,7 @@
 mod bound;
 mod columns;
 
-use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use csv::{ByteRecord, Reader, ReaderBuilder};
@@ -11,6 +11,7 @@ use tidegauge::{METRIC_NAME, SeriesError, SeriesId, Timestamp};
 
 use self::bound::{Bounded, Mark};
 use self::columns::Columns;
+use super::input::Input;
 use super::series::ByText;
 use super::sink::Sink;
 use super::{ImportError, ImportOptions, TimeUnit};
@@ -54,8 +55,8 @@ struct Rows<'a> {
 }
 
 /// A file whose columns are known.
-struct Opened {
-    reader: Reader<Bounded<File>>,
+struct Opened<'e> {
+    reader: Reader<Bounded<Input<'e>>>,
     mark: Mark,
     headers: Vec<String>,
     columns: Columns,
@@ -63,9 +64,9 @@ struct Opened {
     ahead: Vec<ByteRecord>,
 }
 
-fn open(path: &Path, options: &ImportOptions) -> Result<Opened, ImportError> {
+fn open<'e>(path: &Path, input: io::Result<Input<'e>>, options: &ImportOptions) -> Result<Opened<'e>, ImportError> {
     let read = |source| ImportError::Read { path: path.to_owned(), source };
-    let (input, mark) = Bounded::new(File::open(path).map_err(read)?);
+    let (input, mark) = Bounded::new(input.map_err(read)?);
     let mut reader = ReaderBuilder::new().flexible(true).buffer_capacity(256 << 10).from_reader(input);
     let headers = reader.byte_headers().map_err(|error| read(error.into()))?;
     let headers: Vec<String> = headers.iter().map(|cell| String::from_utf8_lossy(cell).trim().to_owned()).collect();
@@ -84,12 +85,12 @@ fn open(path: &Path, options: &ImportOptions) -> Result<Opened, ImportError> {
 
 /// Whether the columns can be told, by the header and the first lines. Answers whether there is a line behind the header.
 pub(super) fn check(path: &Path, options: &ImportOptions) -> Result<bool, ImportError> {
-    open(path, options).map(|opened| !opened.ahead.is_empty())
+    open(path, Input::open(path, None), options).map(|opened| !opened.ahead.is_empty())
 }
 
 pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) -> Result<(), ImportError> {
     let read = |source| ImportError::Read { path: path.to_owned(), source };
-    let Opened { mut reader, mark, headers, columns, ahead } = open(path, options)?;
+    let Opened { mut reader, mark, headers, columns, ahead } = open(path, sink.open(path), options)?;
     let mut rows = Rows {
         values: vec![None; columns.values.len()],
         columns,

@@ -93,6 +93,8 @@ pub(super) struct State {
     pub(super) process: u64,
     pub(super) hook: Option<SyncHook>,
     pub(super) list_hook: Option<ListHook>,
+    /// A file of which no write over what it holds finds space.
+    pub(super) full_in_place: Option<Arc<Path>>,
 }
 
 impl fmt::Debug for State {
@@ -211,6 +213,11 @@ impl State {
         self.running(process)?;
         self.reads += 1;
         if self.unreadable.contains(&self.reads) { Err(Fault::Io.error()) } else { Ok(()) }
+    }
+
+    /// Whether a write over what `file` holds finds no space.
+    pub(super) fn is_full_in_place(&self, file: u64) -> bool {
+        self.full_in_place.as_ref().is_some_and(|path| self.disk.file(path).is_ok_and(|named| named == file))
     }
 
     pub(super) fn running(&self, process: u64) -> io::Result<()> {

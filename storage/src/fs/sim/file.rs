@@ -48,7 +48,7 @@ impl FsFile for SimFile {
         let mut fault = state.operation(self.process)?;
         let growth = (offset + bytes.len() as u64).saturating_sub(self.live_len(&state));
         let room = state.disk.has_room(growth);
-        if fault.is_none() && growth > 0 && !room {
+        if fault.is_none() && (growth > 0 && !room || state.is_full_in_place(self.file)) {
             fault = Some(Fault::Full);
         }
         let written = if fault.is_some() { bytes.len() / 2 } else { bytes.len() };

@@ -171,6 +171,21 @@ fn faults_hit_their_operation_and_a_failed_sync_loses_its_writes() {
 }
 
 #[test]
+fn a_file_that_is_full_in_place_takes_half_of_a_write_over_what_it_holds() {
+    let (fs, file) = disk();
+    file.write_all_at(0, &[1; 8]).unwrap();
+    fs.set_full_in_place(Some(Path::new("d/f")));
+    assert_eq!(file.write_all_at(0, &[2; 8]).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    file.sync_data().unwrap();
+    let other = fs.create(Path::new("d/g")).unwrap();
+    other.write_all_at(0, &[3; 8]).unwrap();
+    assert_eq!(content(&fs, "d/f").unwrap(), [2, 2, 2, 2, 1, 1, 1, 1]);
+    fs.set_full_in_place(None);
+    file.write_all_at(0, &[2; 8]).unwrap();
+    assert_eq!(content(&fs, "d/f").unwrap(), [2; 8]);
+}
+
+#[test]
 fn a_stopped_machine_answers_nothing_until_restarted() {
     let (fs, file) = disk();
     fs.stop_at(fs.operations() + 2);
