@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use manifest_support::*;
 use tidegauge_storage::fs::sim::{Every, Fault, Random, SimFs};
 use tidegauge_storage::fs::{Fs, OsFs};
-use tidegauge_storage::manifest::{Edit, METADATA_BYTES_MAX, Manifest, ManifestError, State};
+use tidegauge_storage::manifest::{Edit, METADATA_BYTES_MAX, Manifest, ManifestError, Metadata, State};
 use tidegauge_storage::model::SeqNo;
 use tidegauge_storage::wal::{Epoch, FrameNo, WalSynced};
 
@@ -399,6 +399,22 @@ fn a_commit_that_finds_no_space_in_its_own_pages_leaves_its_place_to_the_next() 
     let failed = manifest.commit(&[Edit::NextSegment(90)]);
     assert!(matches!(failed, Err(ManifestError::Failed { .. })), "{failed:?}");
     assert!(matches!(manifest.commit(&[Edit::NextSegment(90)]), Err(ManifestError::Poisoned)));
+}
+
+/// X8: it was told as never made, though the next opening would have found it, with a segment that was thrown away.
+#[test]
+fn a_commit_of_which_only_noughts_found_no_space_is_made() {
+    let fs = SimFs::new();
+    let mut manifest = open(&fs).unwrap();
+    fs.set_full_in_place(Some(&Path::new(DIR).join("MANIFEST")));
+    // The half that is not written lies in these.
+    let metadata = Metadata { kind: "gauge".into(), help: "".into(), unit: "\0".repeat(1_000).into() };
+    manifest.commit(&[Edit::Metadata { metric: "noughts".into(), metadata }]).unwrap();
+    assert!(matches!(manifest.commit(&[Edit::NextSegment(70)]), Err(ManifestError::NoSpace { .. })));
+    for disk in (0..20).map(|seed| fs.crash(seed)).chain([fs.kill()]) {
+        disk.set_full_in_place(None);
+        assert_eq!(known(open(&disk).unwrap().state()), known(manifest.state()));
+    }
 }
 
 /// E5: what it says of a commit may be lost. The commit is not. A sync that found no space was tried again, as if nothing

@@ -413,12 +413,25 @@ impl Log {
             }
         }
         // Allocated does not mean that there is space where pages are written elsewhere each time (btrfs). What a write
-        // without it leaves is no commit: its checksum is wrong, and the next one begins at the same place.
-        self.file.write_all_at(self.end, commit).map_err(WriteFailed::behind)?;
+        // without it leaves is no commit: its checksum is wrong, and the next one begins at the same place. But if all that
+        // it did not write are noughts, which lie there anyway, it is one: then it is made.
+        if let Err(error) = self.file.write_all_at(self.end, commit) {
+            let failed = WriteFailed::behind(error);
+            if !failed.nothing_written() || !self.holds(commit).map_err(WriteFailed::After)? {
+                return Err(failed);
+            }
+        }
         // A sync that failed is not tried again, whatever it says (P4).
         self.file.sync_data().map_err(WriteFailed::After)?;
         self.end = end;
         Ok(())
+    }
+
+    /// Whether the file holds `commit` where the next one begins, whoever wrote it.
+    fn holds(&self, commit: &[u8]) -> io::Result<bool> {
+        let mut there = vec![0; commit.len()];
+        let n = self.file.read_at(self.end, &mut there)?;
+        Ok(n == commit.len() && there == commit)
     }
 }
 
