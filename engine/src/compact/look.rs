@@ -48,7 +48,8 @@ pub(super) struct Due {
 /// What a look found.
 pub(super) struct Found {
     pub(super) version: Arc<Version>,
-    pub(super) settled: Vec<Arc<Tombstone>>,
+    /// What compaction may leave out: deletes that survive a power loss, and horizons.
+    pub(super) hiding: Vec<Arc<Tombstone>>,
     pub(super) pieces: Vec<Piece>,
 }
 
@@ -96,12 +97,15 @@ impl Looked {
         // What deletes hide is read from segments, and who holds the manifest may hang.
         let work = core.watched.begin(Worker::Compact, "looking for what to compact");
         let version = core.versions.load();
-        let settled = settled(parts, &version);
-        let pieces: Vec<Piece> = version.segments.iter().map(|s| self.piece(parts, s, &settled, ages, &work)).collect();
+        let mut hiding = settled(parts, &version);
+        let deletes = hiding.len();
+        hiding.extend(version.horizons.iter().cloned());
+        let piece = |s: &Arc<Segment>| self.piece(parts, s, (&hiding, deletes), ages, &work);
+        let pieces: Vec<Piece> = version.segments.iter().map(piece).collect();
         core.counters.damaged_segments(pieces.iter().filter(|p| p.damaged).count() as u64);
         self.hidden.retain(|id, _| pieces.iter().any(|p| p.id == *id));
         self.parted.retain(|id, _| pieces.iter().any(|p| p.id == *id));
-        Found { version, settled, pieces }
+        Found { version, hiding, pieces }
     }
 
     /// The next job of those that may be begun, beside those in `running` (K11).
@@ -123,7 +127,12 @@ impl Looked {
         let by_id = |id: &u64| found.version.segments.iter().find(|s| s.info().id == *id).cloned();
         let segments = due.job.inputs.iter().filter_map(by_id);
         // The version is let go here: nobody but the current one and snapshots shall hold segments that are buried.
-        let inputs = segments.map(|segment| Input::new(segment, &found.settled, &ages)).collect();
+        let keeps = |segment: &Segment| due.job.keeps.contains(&segment.info().id);
+        let input = |segment: Arc<Segment>| {
+            let keeps = keeps(&segment);
+            Input::new(segment, &found.hiding, &ages, keeps)
+        };
+        let inputs = segments.map(input).collect();
         Look::Due(due, inputs, ages)
     }
 
@@ -131,12 +140,12 @@ impl Looked {
         &mut self,
         parts: &CompactorParts,
         segment: &Segment,
-        settled: &[Arc<Tombstone>],
+        (hiding, deletes): (&[Arc<Tombstone>], usize),
         ages: &Arc<[AgeMask]>,
         work: &Working,
     ) -> Piece {
         let info = segment.info();
-        let hidden = match Hidden::count(segment, settled, ages, self.hidden.get(&info.id), &|| work.gets_on()) {
+        let hidden = match Hidden::count(segment, hiding, ages, self.hidden.get(&info.id), &|| work.gets_on()) {
             Ok(hidden) => hidden,
             Err(error) => {
                 // It only is in the way. Whether anybody reads it, who would be told, nobody knows.
@@ -160,9 +169,9 @@ impl Looked {
             created: info.created,
             samples: info.samples,
             hidden: count.samples,
+            aged: count.aged,
             // Of what is parted the part may have few samples.
-            urgent: is_urgent(count, info.samples, settled.len(), clock::now().nanos())
-                || self.parted.contains_key(&info.id),
+            urgent: is_urgent(count, info.samples, deletes, clock::now().nanos()) || self.parted.contains_key(&info.id),
             damaged: self.frozen.contains(&info.id),
             busy: false,
             cold: info.cold,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::error::ManifestError;
+use super::horizon::{Horizon, Horizons};
 use super::metadata::{METADATA_BYTES_MAX, Metadata, MetadataTable};
 use super::retention::Retention;
 use crate::model::{SeqNo, SeqRange, TimeRange, Timestamp, Tombstone};
@@ -60,8 +61,15 @@ pub enum Edit {
     TombstoneRemove(SeqNo),
     /// How long and how much is kept; replaces what was said before.
     Retention(Retention),
-    /// What lies before this is gone for good. Never goes down.
-    Horizon(Timestamp),
+    /// What retention has dropped for good. Commit it together with what removes it.
+    Horizon(Horizon),
+    /// Nothing that a horizon hides is left.
+    HorizonRemove {
+        /// Its time.
+        before: Timestamp,
+        /// Its number.
+        through: SeqNo,
+    },
     /// What a metric means; replaces what was known of it.
     Metadata {
         /// The metric's name.
@@ -85,6 +93,7 @@ impl Edit {
                 | Self::TombstoneRemove(_)
                 | Self::Retention(_)
                 | Self::Horizon(_)
+                | Self::HorizonRemove { .. }
         )
     }
 }
@@ -112,8 +121,8 @@ pub struct State {
     pub tombstones: BTreeMap<SeqNo, Tombstone>,
     /// How long and how much is kept.
     pub retention: Retention,
-    /// What lies before this was dropped, and stays hidden.
-    pub horizon: Timestamp,
+    /// What was dropped for good, as far as anything is left to hide.
+    pub horizons: Horizons,
     pub(super) metadata: MetadataTable,
 }
 
@@ -130,7 +139,7 @@ impl Default for State {
             greatest_frame: FrameNo::default(),
             tombstones: BTreeMap::new(),
             retention: Retention::default(),
-            horizon: Timestamp::MIN,
+            horizons: Horizons::default(),
             metadata: MetadataTable::default(),
         }
     }
@@ -200,7 +209,12 @@ impl State {
                 }
                 self.retention = retention.clone();
             }
-            Edit::Horizon(at) => self.horizon = self.horizon.max(*at),
+            Edit::Horizon(horizon) => self.horizons.add(*horizon),
+            Edit::HorizonRemove { before, through } => {
+                if !self.horizons.remove(*before, *through) {
+                    return Err(bad("the horizon to forget is not there"));
+                }
+            }
             Edit::Metadata { metric, metadata } => {
                 if !self.metadata.set(metric, metadata) {
                     return Err(ManifestError::MetadataFull { metric: metric.clone(), limit: METADATA_BYTES_MAX });
