@@ -19,6 +19,7 @@ use crate::core::SeriesSample;
 use crate::engine::Engine;
 use crate::faults::{SOON, series};
 use crate::options::{Builder, Durability, Level};
+use crate::recovery::Recovery;
 
 const HOUR: i64 = 3_600_000_000_000;
 /// Between two samples of a series. Samples lie in the middle of a slot, the horizons of ages at its ends.
@@ -258,6 +259,28 @@ fn p6_what_comes_once_rules_are_lifted_is_shown_whatever_its_age() {
         assert!(!twin.shown().contains_key(&(1, 6)));
         twin.take(&step);
     }
+    twin.check().unwrap();
+}
+
+/// What a damaged manifest says of horizons holds in the one that is made anew.
+#[test]
+fn k10_a_salvage_of_the_manifest_keeps_horizons() {
+    let mut twin = Twin::new();
+    twin.push(&[(1, 6), (1, 0)]);
+    twin.take(&Step::Flush);
+    twin.push(&[(1, 6)]);
+    twin.take(&Step::Flush);
+    twin.keep(Ages { of_all: Some(4), ..Ages::NONE });
+    twin.look();
+    twin.keep(Ages::NONE);
+    let manifest = twin.engine.life().root.join("MANIFEST");
+    twin.engine.clone().close().unwrap();
+    twin.fs.open(&manifest).unwrap().write_all_at(0, b"x").unwrap();
+    let mut builder = Builder::new(None).durability(Durability::Memory).recovery(Recovery::Salvage);
+    builder.fs = Some(Arc::clone(&twin.fs));
+    twin.engine = builder.background_compaction(false).open().unwrap();
+    assert!(twin.engine.recovery_report().manifest_made_anew);
+    assert_eq!(twin.shown(), BTreeMap::from([((1, 0), 2)]));
     twin.check().unwrap();
 }
 
