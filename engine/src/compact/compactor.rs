@@ -206,8 +206,9 @@ impl Compactor {
                 }
                 let (job, how) = ended.next();
                 running.retain(|due| due.job != job);
+                let gave_back = restraint.freed_by(&job, how.is_ok());
                 match how.or_else(|failure| judged(parts, looked, &job, failure)) {
-                    Ok(()) if job.why == Why::Drop && restraint.freed() => may = may.min(May::Free),
+                    Ok(()) if gave_back => may = may.min(May::Free),
                     Ok(()) => {}
                     Err(error @ CompactError::Damaged { .. }) => damaged = Err(error),
                     Err(error @ CompactError::Closed) => (result, over) = (result.and(Err(error)), true),
