@@ -407,18 +407,25 @@ impl<'a> Table<'a> {
             {
                 to += 1;
             }
-            let run = &self.floors[from..to];
-            let least = if self.rules.all { 2 } else { self.rules.fan };
             // What lies between comes along, if it is not much.
             let small = |picked: &Vec<usize>| self.bytes_of(picked) <= self.rules.segment_bytes && self.helps(picked);
-            let largest = run.iter().map(|&i| self.pieces[i].bytes).max().unwrap_or(0);
-            if run.len() >= least
-                && self.bytes_of(run) >= growth * largest
-                && let Some(picked) = self.closed(&self.with_stacks(run)).filter(small)
-            {
-                return Some(self.job(&picked, Why::Join));
+            let least = if self.rules.all { 2 } else { self.rules.fan };
+            let (mut end, mut next) = (to, to);
+            while end >= from + least {
+                let run = &self.floors[from..end];
+                let largest = run.iter().map(|&i| self.pieces[i].bytes).max().unwrap_or(0);
+                if self.bytes_of(run) < growth * largest {
+                    // Nor is any part of it that has the largest. What lies before that may be, and what lies behind it.
+                    end = from + run.iter().position(|&i| self.pieces[i].bytes == largest).unwrap_or(0);
+                    next = end + 1;
+                    continue;
+                }
+                if let Some(picked) = self.closed(&self.with_stacks(run)).filter(small) {
+                    return Some(self.job(&picked, Why::Join));
+                }
+                break;
             }
-            from = if self.rules.all { from + 1 } else { to };
+            from = if self.rules.all { from + 1 } else { next };
         }
         None
     }

@@ -447,6 +447,21 @@ fn of_a_segment_that_is_too_large_only_what_is_too_much_goes() {
     assert_eq!(excess(&[], 1, 1), (0, 0));
 }
 
+/// What windows leave was not joined where the segment before it was large: all of it together was not twice as large.
+#[test]
+fn rests_between_large_neighbours_are_joined_without_them() {
+    let rules = Rules { ages: [HOUR].into(), ..rules(false) };
+    let row: Vec<Piece> = [(0, 600), (1, 1), (2, 20), (3, 1), (4, 20), (5, 1), (6, 20), (7, 600)]
+        .map(|(i, mib)| {
+            let start = (i as i64 - 20) * HOUR;
+            piece(i, (i, i + 1), (start, start + HOUR), false, mib * MIB)
+        })
+        .into();
+    let job = plan(&row, &rules).unwrap();
+    assert_eq!((job.why, job.inputs), (Why::Join, vec![1, 2, 3, 4, 5, 6]));
+    assert_eq!(plan(&row[..4], &rules), None);
+}
+
 /// Where space is short, what gives some back comes first, and that which takes least.
 #[test]
 fn what_frees_space_is_planned_by_what_it_needs() {
