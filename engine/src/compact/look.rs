@@ -22,7 +22,7 @@ use crate::watch::{Warning, Worker, Working};
 /// for each that is given back, up to a day.
 const HOUR: i64 = 3_600_000_000_000;
 const HOURS_MAX: u64 = 24;
-/// More deletes than this are not left waiting for longer than an hour: they can be too many.
+/// From here on each delete more leaves all of them less time, so that there is room again before they are too many.
 const WAITING_MAX: usize = TOMBSTONES_MAX / 2;
 
 /// What is remembered from one look to the next.
@@ -182,7 +182,10 @@ impl Looked {
 /// Whether what is hidden of a segment of so many samples is removed even if it is little.
 fn is_urgent(hidden: Count, samples: u64, deletes: usize, now: i64) -> bool {
     let written = samples.saturating_sub(hidden.samples) / hidden.samples.max(1);
-    let hours = if deletes > WAITING_MAX { 1 } else { written.clamp(1, HOURS_MAX) };
+    let room = TOMBSTONES_MAX.saturating_sub(deletes.max(WAITING_MAX));
+    // The last places: none, and so at once.
+    let most = HOURS_MAX * room as u64 / (TOMBSTONES_MAX - WAITING_MAX) as u64;
+    let hours = written.clamp(1, HOURS_MAX).min(most);
     hidden.over_age || hidden.since.saturating_add(HOUR * hours as i64) <= now
 }
 
@@ -255,7 +258,11 @@ mod tests {
         let deleted = |samples| Count { samples, ..Count { since: 0, ..Count::NOTHING } };
         let after = |hidden, deletes| (0..100).find(|hours| is_urgent(hidden, 1_000, deletes, hours * HOUR));
         assert_eq!([300, 200, 100, 50, 10, 1].map(|few| after(deleted(few), 1)), [2, 4, 9, 19, 24, 24].map(Some));
-        assert_eq!((after(deleted(600), 1), after(deleted(1), WAITING_MAX + 1)), (Some(1), Some(1)));
+        assert_eq!(after(deleted(600), 1), Some(1));
+        // A burst of more deletes than half of what may wait was left for an hour, however few places there were.
+        let waits = [500, 501, 750, 958, 959, 979, 980, 1_000].map(|deletes| after(deleted(1), deletes).unwrap());
+        assert_eq!(waits, [24, 23, 12, 2, 1, 1, 0, 0]);
+        assert_eq!(after(deleted(200), 750), Some(4), "what costs little has less time anyway");
         assert_eq!(after(Count { samples: 1, ..Count::NOTHING }, 1), None, "for its age it waits until all is");
         assert_eq!(after(Count { samples: 1, over_age: true, ..Count::NOTHING }, 1), Some(0));
     }
