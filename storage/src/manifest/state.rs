@@ -99,7 +99,7 @@ impl Edit {
 }
 
 /// Everything the manifest says, as of its last commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// The store, whatever its directory is called.
     pub store_id: u128,
@@ -124,25 +124,6 @@ pub struct State {
     /// What was dropped for good, as far as anything is left to hide.
     pub horizons: Horizons,
     pub(super) metadata: MetadataTable,
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self {
-            store_id: 0,
-            open_number: 0,
-            format: 0,
-            segments: BTreeMap::new(),
-            next_segment_id: 0,
-            wal: WalState::default(),
-            next_seq: SeqNo::default(),
-            greatest_frame: FrameNo::default(),
-            tombstones: BTreeMap::new(),
-            retention: Retention::default(),
-            horizons: Horizons::default(),
-            metadata: MetadataTable::default(),
-        }
-    }
 }
 
 impl State {
