@@ -1,8 +1,8 @@
 //! Deletes, retention and copies, beside their twins (P9).
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tidegauge::{DeleteError, Level, Matcher, Retention, RetentionError, RetentionRule, TimeRange, Timestamp};
 use tidegauge_storage::fs::Fs;
@@ -99,14 +99,17 @@ impl Run {
         }
     }
 
-    /// The oldest segments go, and with them everything of their time. Which those are only the engine knows: the twin
-    /// learns it afterwards, and from the beginning on any part of it may have happened, oldest first.
+    /// The oldest segments go, and with them what lies beneath them. Which those are only the engine knows: the twin learns
+    /// it afterwards, and from the beginning on any part of it may have happened, oldest first. What is there still is what
+    /// was accepted last, and nothing went that lies behind all that the engine says it has dropped.
     pub(crate) fn retain_bytes(&mut self, percent: u64) -> Result<(), Stopped> {
-        // What is dropped with a counter's samples would take everything of an earlier time with it, for good.
+        // A counter goes on from its last sample: the twin would have to know whether that was dropped.
         if self.lanes.iter().any(|lane| lane.counted().is_some()) {
             return Ok(());
         }
         self.flush()?;
+        // What a job reads stays until it has ended: not the oldest first.
+        self.idle()?;
         let begun = self.fs.steps();
         let before = self.engine().retention();
         let bytes = (self.engine().stats().segment_bytes * percent / 100).max(1);
@@ -118,24 +121,38 @@ impl Run {
         let set = self.engine().set_retention(before).map_err(refused);
         let over = self.engine().compact().map_err(|e| stopped("a compaction", e));
         self.note_over(Act::Retention, begun);
-        let hidden = store::hidden(self.engine());
-        let Some(horizon) = hidden.horizon else { return dropped.and(set).and(over) };
-        for lane in &mut self.lanes {
-            let times: BTreeSet<i64> =
-                lane.contents.samples.keys().map(|key| key.2).filter(|at| *at < horizon).collect();
-            for at in times {
-                lane.contents.apply(&Op::Age { series: None, horizon: at + 1 });
+        let end = tidegauge::internals::dropped_before(self.engine()).nanos();
+        let read = store::read(self.engine(), self.lanes.len());
+        let found = read.as_ref().map_or(&[][..], |read| &read.lanes);
+        let mut lost = None;
+        for (lane, found) in self.lanes.iter_mut().zip(found) {
+            for (at, keys) in lane.contents.lacking(found) {
+                if at >= end {
+                    lost = Some(format!("{at} is gone, though what was dropped lies before {end}"));
+                }
+                lane.contents.drop_all(&keys);
                 lane.track.push(lane.contents.hash());
                 lane.track.numbers.forget(lane.track.len(), None);
             }
-            lane.contents.hidden = hidden.clone();
             lane.track.begin(begun);
         }
         dropped.and(set).and(over)?;
         self.note_act();
         self.note_durable();
-        let read = store::read(self.engine(), self.lanes.len()).map_err(|e| stopped("reading", e))?;
-        self.check_all(&read.found).map_err(|e| stopped("after retention by size", e))
+        let read = read.map_err(|e| stopped("reading", e))?;
+        lost.map_or_else(|| self.check_all(&read.found), Err).map_err(|e| stopped("after retention by size", e))
+    }
+
+    /// Waits until no job is at work.
+    fn idle(&self) -> Result<(), Stopped> {
+        let end = Instant::now() + store::SOON;
+        while self.engine().stats().compacting {
+            if Instant::now() > end {
+                return Err(Stopped("compaction does not come to an end".to_owned()));
+            }
+            thread::yield_now();
+        }
+        Ok(())
     }
 
     /// A copy is a store of its own, with all that is visible now.

@@ -117,8 +117,8 @@ impl Run {
     pub(crate) fn conflict(&mut self, n: u64) -> Result<(), Stopped> {
         let (_, series) = self.batch_if(1, None)?;
         let engine = self.engine().clone();
-        // What lies before the horizon of a retention by size is nothing, however lately it was written: a recovered
-        // engine's times begin anew. And while there is a limit, that horizon may move at any moment.
+        // What a rule of retention hides is nothing, however lately it was written: a recovered engine's times begin anew.
+        // And while there is a limit of bytes, what was there may go at any moment.
         let last = engine.last(series).map_err(|e| stopped("the last sample", e))?;
         if last.is_none() || engine.retention().max_bytes.is_some() {
             return Ok(());

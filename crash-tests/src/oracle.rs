@@ -1,5 +1,6 @@
 //! The naive twin: what was accepted, in order, and what was promised about it at which step.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -68,7 +69,7 @@ impl Named {
     }
 }
 
-/// What retention never shows again.
+/// What rules of retention hide, however lately it comes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hidden {
     /// Of every series what lies before this.
@@ -106,7 +107,7 @@ pub fn hash_of(key: Key, bits: u64) -> u64 {
 pub struct Contents {
     /// Value bits by key.
     pub samples: HashMap<Key, u64>,
-    /// What is not shown whenever it comes.
+    /// What is not shown, whenever it comes.
     pub hidden: Hidden,
     hash: u64,
 }
@@ -155,6 +156,21 @@ impl Contents {
             self.hash = self.hash.wrapping_sub(hash_of(*key, *bits));
         }
         removed.into_iter().map(|(key, bits)| (key, Some(bits))).collect()
+    }
+
+    /// What is here, and is not in `found`, by time.
+    #[must_use]
+    pub fn lacking(&self, found: &Self) -> BTreeMap<i64, Vec<Key>> {
+        let mut lacking: BTreeMap<i64, Vec<Key>> = BTreeMap::new();
+        for key in self.samples.keys().filter(|key| !found.samples.contains_key(*key)) {
+            lacking.entry(key.2).or_default().push(*key);
+        }
+        lacking
+    }
+
+    /// These were dropped for good.
+    pub fn drop_all(&mut self, keys: &[Key]) {
+        self.remove(|key| keys.contains(key));
     }
 
     /// Puts back what was there before some operations, given in their order.

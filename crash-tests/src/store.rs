@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegauge::query::Selection;
-use tidegauge::{Builder, Columns, Durability, Engine, OpenError, Retention, SeriesId, Timestamp};
+use tidegauge::{Builder, Columns, Durability, Engine, OpenError, Retention, SeriesId};
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
 use tidegauge_storage::source::ColumnCursor;
@@ -35,11 +35,10 @@ pub fn builder(fs: &SimFs, durability: Durability) -> Builder {
     builder.flush_bytes(1 << 16).query_threads(1).max_ahead(Duration::MAX)
 }
 
-/// What retention has hidden for good.
+/// What retention hides as long as its rules stay, which no run lifts.
 #[must_use]
 pub fn hidden(engine: &Engine) -> Hidden {
-    let horizon = tidegauge::internals::horizon(engine);
-    let mut hidden = Hidden { horizon: (horizon > Timestamp::MIN).then(|| horizon.nanos()), ..Hidden::default() };
+    let mut hidden = Hidden::default();
     for rule in engine.retention().rules {
         // The rules that a run sets keep the newer half.
         match rule.matchers.first() {

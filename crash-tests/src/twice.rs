@@ -67,13 +67,9 @@ pub(crate) fn open_again(
     let what = |what: &str| format!("recovered, read and {end:?}, {what}");
     let engine = store::open(&next, durability).map_err(|e| what(&format!("it does not open again: {e}")))?;
     let again = store::read(&engine, read.lanes.len()).map_err(|e| what(&format!("it cannot be read: {e}")))?;
-    let mut now = Seen::of(&engine, &again);
+    let now = Seen::of(&engine, &again);
     // Now they may come from segments.
     numbers::judge(&engine, known, rng).map_err(|e| what(&e))?;
-    // What an age hides for good goes on with the clock, in the background.
-    if now.hidden.horizon > seen.hidden.horizon {
-        now.hidden.horizon = seen.hidden.horizon;
-    }
     let _next = next.next_process();
     let _ = engine.close();
     if now == seen {

@@ -312,8 +312,10 @@ impl Engine {
     /// What is over age is hidden from every snapshot taken from then on, to the nanosecond by the clock of this
     /// machine. Its space comes back with compaction: whole segments go once all of it is over age, others are
     /// rewritten once a quarter of it is. Where all segments together are larger than allowed, the oldest ones go (or the
-    /// older part of one that is larger than an eighth of the size), and nothing before their end is shown any more; a
-    /// store keeps at least one segment. Without rules nothing is ever dropped. Loosening an age shows again what was not dropped yet. A line goes to `audit.log`.
+    /// older part of one that is larger than an eighth of the size), and nothing before their end that was accepted earlier
+    /// is shown any more; a store keeps at least one segment. Without rules nothing is ever dropped. Loosening an age shows
+    /// again what was not dropped yet, never what had been overwritten; and what is pushed then, of whatever age. A line goes
+    /// to `audit.log`.
     ///
     /// # Errors
     /// [`RetentionError`]; the rules before stay in force.
@@ -327,8 +329,8 @@ impl Engine {
         self.life.core.kept.retention()
     }
 
-    /// Whether all samples are kept, however old: there is neither a rule of [retention](Self::retention) nor a bound
-    /// on bytes, and none has dropped anything yet, behind which old samples stay hidden for good.
+    /// Whether all samples that are pushed are kept, however old: there is neither a rule of
+    /// [retention](Self::retention) nor a bound on bytes.
     #[must_use]
     pub fn keeps_all(&self) -> bool {
         self.life.core.kept.keeps_all()

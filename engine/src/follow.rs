@@ -42,7 +42,7 @@ use crate::retention::Kept;
 use crate::ring::{RingLimits, Rings};
 use crate::snapshot::Reads;
 use crate::sync::Mutex;
-use crate::version::{Version, Versions, order_of};
+use crate::version::{Version, Versions, hiding, order_of};
 
 /// What a reader beside the owner needs to look again.
 pub(crate) struct Follower {
@@ -125,7 +125,7 @@ impl Life {
         let core = &self.core;
         let found = follower.look(&self.reads.threads, &core.versions.load().segments)?;
         let state = found.manifest.state();
-        core.kept.changed(Some(state.retention.clone()), Some(state.horizon));
+        core.kept.changed(state.retention.clone());
         *self.manifest.lock().expect("manifest lock") = found.manifest;
         let mut version = Some(found.version);
         core.versions.change(|_| version.take().expect("changed once"));
@@ -173,7 +173,7 @@ impl Follower {
             None => Replayer::new(&self.registry, first_seq),
             Some(applier) => Replayer::again(&self.registry, applier, first_seq),
         };
-        replayer.seal_at(state.tombstones.keys().copied());
+        replayer.seal_at(state.tombstones.keys().copied().chain(state.horizons.iter().map(|horizon| horizon.through)));
         let wal = self.dir.join("wal");
         let step = Step::new(&self.progress, OpenStep::ReplayLog);
         let recovered = replayer.recover(&*self.fs, &wal, state.store_id, &state.wal, RecoverMode::Follow, &step);
@@ -196,8 +196,8 @@ impl Follower {
         }
         let report = RecoveryReport { samples: recovered.samples, ..RecoveryReport::default() };
         let tombstones = known_tombstones(&manifest, &tombstones);
-        let registry = Arc::clone(&self.registry);
-        let version = Version { segments, sealed, active, tombstones, forgotten: Arc::default(), registry };
+        let (horizons, registry) = (hiding(&manifest.state().horizons), Arc::clone(&self.registry));
+        let version = Version { segments, sealed, active, tombstones, horizons, forgotten: Arc::default(), registry };
         Ok(Some(Found { manifest, version, next_seq, report }))
     }
 

@@ -302,9 +302,9 @@ pub mod internals {
         engine.life().core.heads.tags.len()
     }
 
-    /// What lies before this is gone for good.
-    pub fn horizon(engine: &crate::Engine) -> crate::Timestamp {
-        engine.life().core.kept.horizon()
+    /// Retention has dropped nothing that lies at or behind this, for good, since the engine was opened.
+    pub fn dropped_before(engine: &crate::Engine) -> crate::Timestamp {
+        engine.life().core.kept.dropped_before()
     }
 
     /// The ring.

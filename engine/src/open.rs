@@ -8,8 +8,8 @@ use rayon::ThreadPoolBuilder;
 use rayon::prelude::*;
 use tidegauge_query::Threads;
 use tidegauge_storage::fs::{Fs, MemFs, OsFs};
-use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, SegmentRef, State};
-use tidegauge_storage::model::Tombstone;
+use tidegauge_storage::manifest::{Edit, Horizon, Manifest, ManifestError, SegmentRef, State};
+use tidegauge_storage::model::{SeqNo, Tombstone};
 use tidegauge_storage::segment::{Segment, first_id, id_of};
 use tidegauge_storage::source::ReadError;
 use tidegauge_storage::wal::{
@@ -17,6 +17,7 @@ use tidegauge_storage::wal::{
 };
 
 use crate::audit::{AuditLog, Audited};
+use crate::clock;
 use crate::commit::{Durable, Visible, Watermark};
 use crate::compact::{CompactOptions, Compactor, CompactorParts, Graveyard};
 use crate::core::{Core, CoreParts};
@@ -39,7 +40,7 @@ use crate::ring::{RingLimits, Rings};
 use crate::snapshot::Reads;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::version::{Version, Versions, order_of};
+use crate::version::{Version, Versions, hiding, order_of};
 
 /// Where an engine in memory keeps its files.
 const MEMORY_DIR: &str = "memory";
@@ -132,7 +133,9 @@ impl Builder {
             Recovery::Strict => Audited::default(),
             Recovery::Salvage => Audited::read(&*fs, &dir, state.store_id),
         };
-        replayer.seal_at(state.tombstones.keys().copied().chain(audited.deletes.iter().map(|delete| delete.seq)));
+        let horizons = state.horizons.iter().map(|horizon| horizon.through);
+        let deletes = state.tombstones.keys().copied().chain(audited.deletes.iter().map(|delete| delete.seq));
+        replayer.seal_at(deletes.chain(horizons));
         let recovered = replayer.recover(&*fs, &wal_dir, state.store_id, &state.wal, mode, &step)?;
         if self.recovery == Recovery::Strict {
             let known = manifest.state().wal.clone();
@@ -178,6 +181,9 @@ impl Builder {
         let seq = if greatest == 0 { 1 } else { greatest + NUMBER_GAP };
         let Replayed { applier, sealed, tombstones } = replayer.finish(seq);
         let mut edits = vec![Edit::WalLife(life)];
+        // From here on there is more than they hide.
+        edits.extend(close_horizons(manifest.state(), SeqNo(seq - 1)));
+        let beginning = edits.len();
         // Before the log lets go of them.
         let unknown = tombstones.iter().filter(|t| !manifest.state().tombstones.contains_key(&t.seq));
         edits.extend(unknown.map(|t| Edit::TombstoneAdd(Tombstone::clone(t))));
@@ -187,7 +193,7 @@ impl Builder {
         let log_may_go = match commit_life(&mut manifest, &edits, reserve.given_up && !sealed.is_empty()) {
             Err(ManifestError::NoSpace { .. }) => {
                 let known = manifest.state().wal.clone();
-                let life = &edits[..1];
+                let life = &edits[..beginning];
                 reserve.or_without(Some((&recovered, &known)), || Ok(manifest.commit(life)?))?;
                 false
             }
@@ -219,6 +225,7 @@ impl Builder {
                 sealed: sealed.clone(),
                 active,
                 tombstones: known_tombstones(&manifest, &tombstones),
+                horizons: hiding(&manifest.state().horizons),
                 forgotten: Arc::default(),
                 registry: Arc::clone(&registry),
             }),
@@ -406,6 +413,16 @@ pub(crate) fn known_tombstones(manifest: &Manifest, logged: &[Arc<Tombstone>]) -
     let mut all = manifest.state().tombstones.clone();
     all.extend(logged.iter().map(|t| (t.seq, Tombstone::clone(t))));
     all.into_values().map(Arc::new).collect()
+}
+
+/// Gives horizons of all that there is the last number of it.
+fn close_horizons(state: &State, through: SeqNo) -> Vec<Edit> {
+    let open = state.horizons.iter().filter(|horizon| horizon.is_open());
+    let close = |horizon: &Horizon| {
+        let gone = Edit::HorizonRemove { before: horizon.before, through: horizon.through };
+        [gone, Edit::Horizon(Horizon { through, created: clock::now().nanos(), ..*horizon })]
+    };
+    open.flat_map(close).collect()
 }
 
 /// Removes segments that a crash left before the manifest named them: what is in them is in

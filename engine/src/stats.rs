@@ -386,8 +386,8 @@ pub struct Stats {
     /// Deletes and changes of retention that happened, and whose line `audit.log` lacks because the disk refused it. Each
     /// is told of as well, of many at a time the first 64: `Warning::Unaudited`.
     pub unaudited_acts: u64,
-    /// Samples pushed that were older on arrival than retention keeps any series, or lay in a time that it has dropped: they
-    /// are acknowledged as all are, and never shown.
+    /// Samples pushed that were older on arrival than retention keeps any series: they are acknowledged as all are, and not
+    /// shown as long as its rules stay so. What is dropped for its age meanwhile is gone.
     pub pushed_over_age: u64,
     /// Pushes refused because a timestamp lay too far ahead of the clock; each names its series.
     pub refused_ahead: u64,

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
+use tidegauge_storage::manifest::Horizons;
 use tidegauge_storage::model::{Labels, SeqNo, SeqRange, Tombstone};
 use tidegauge_storage::segment::Segment;
 use tidegauge_storage::source::{AgeMask, Mask, Masked, SampleSource};
@@ -23,6 +24,9 @@ pub(crate) struct Version {
     pub(crate) active: Arc<Memtable>,
     /// Deletes whose samples are not all gone yet, by number. One is here before any source above it (K8).
     pub(crate) tombstones: Vec<Arc<Tombstone>>,
+    /// What retention has dropped, as deletes that would hide the same. They stand apart: no condition of a batch asks for
+    /// them, and none is in the log. One is here from the change on that drops (K10).
+    pub(crate) horizons: Vec<Arc<Tombstone>>,
     /// Deletes that hide nothing any more, for the conditions of batches.
     pub(crate) forgotten: Arc<Forgotten>,
     /// Which series have the slots of the memtables here (V7).
@@ -116,12 +120,12 @@ impl Version {
                 as Arc<dyn SampleSource>
         });
         let sources = segments.chain(memtables);
-        if self.tombstones.is_empty() && ages.is_none() {
+        if self.tombstones.is_empty() && self.horizons.is_empty() && ages.is_none() {
             return sources.collect();
         }
         let ages = ages.unwrap_or_default();
         let mask = |source: Arc<dyn SampleSource>| match Mask::reaching(
-            &self.tombstones,
+            self.tombstones.iter().chain(&self.horizons),
             &ages,
             source.seq_range(),
             source.time_range(),
@@ -186,12 +190,13 @@ impl Versions {
         });
     }
 
-    /// Deletes of which nothing is left to hide.
-    pub(crate) fn forget(&self, done: &[SeqNo]) {
+    /// Deletes of which nothing is left to hide; `horizons` are those that are left.
+    pub(crate) fn forget(&self, done: &[SeqNo], horizons: &[Arc<Tombstone>]) {
         self.change(|v| {
             let (gone, tombstones): (Vec<_>, Vec<_>) =
                 v.tombstones.iter().cloned().partition(|t| done.contains(&t.seq));
-            Version { tombstones, forgotten: Arc::new(v.forgotten.with(gone.into_iter())), ..v.clone() }
+            let forgotten = Arc::new(v.forgotten.with(gone.into_iter()));
+            Version { tombstones, forgotten, horizons: horizons.to_vec(), ..v.clone() }
         });
     }
 
@@ -218,15 +223,20 @@ impl Versions {
 
 /// What compaction does to a version.
 impl Versions {
-    /// Segments give way to those made of them.
-    pub(crate) fn compacted(&self, removed: &[u64], made: &[Arc<Segment>]) {
+    /// Segments give way to those made of them, behind what the manifest has of `horizons` since.
+    pub(crate) fn compacted(&self, removed: &[u64], made: &[Arc<Segment>], horizons: &[Arc<Tombstone>]) {
         self.change(|v| {
             let stays = |s: &&Arc<Segment>| !removed.contains(&s.info().id);
             let mut segments: Vec<_> = v.segments.iter().filter(stays).chain(made).cloned().collect();
             segments.sort_by_key(|s| order_of(s));
-            Version { segments, ..v.clone() }
+            Version { segments, horizons: horizons.to_vec(), ..v.clone() }
         });
     }
+}
+
+/// What hides as the manifest's horizons do.
+pub(crate) fn hiding(horizons: &Horizons) -> Vec<Arc<Tombstone>> {
+    horizons.iter().map(|horizon| Arc::new(horizon.tombstone())).collect()
 }
 
 /// Precedence: of two that hold the same timestamp, the one that sorts behind wins (K1).

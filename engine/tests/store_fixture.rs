@@ -1,5 +1,5 @@
-//! A whole store of this version is kept in `fixtures/store-v2`: segments with cold columns, one that was flushed, a log,
-//! deletes. Whatever later releases write, they open it.
+//! A whole store of each version of the manifest from 2 on is kept in `fixtures`: segments with cold columns, one that was
+//! flushed, a log, deletes. Whatever later releases write, they open it.
 // Without `cold` one test is left, which reads none of it.
 #![cfg_attr(not(feature = "cold"), allow(dead_code, unused_imports))]
 
@@ -19,8 +19,11 @@ const MANIFEST_BYTES: u64 = 128 << 10;
 const PARTS: [std::ops::Range<i64>; 3] = [0..3_000, 3_000..3_300, 3_300..3_400];
 const DELETED: std::ops::Range<i64> = 100..200;
 
-fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/store-v2")
+/// The version that is written.
+const VERSION: u32 = 3;
+
+fn fixture(version: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/store-v{version}"))
 }
 
 /// Cold encoding pays for the first, the second is a counter that begins anew. Only what IEEE 754 says to the last bit:
@@ -38,9 +41,9 @@ fn expected() -> Contents {
 }
 
 /// The kept store as it was when it was copied.
-fn store() -> tempfile::TempDir {
+fn store(version: u32) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    copy_dir(&fixture(), dir.path());
+    copy_dir(&fixture(version), dir.path());
     for (file, bytes) in [("wal/0000000200000002.wal", LOG_BYTES), ("MANIFEST", MANIFEST_BYTES)] {
         let file = std::fs::OpenOptions::new().write(true).open(dir.path().join(file)).unwrap();
         file.set_len(bytes).unwrap();
@@ -52,7 +55,7 @@ fn store() -> tempfile::TempDir {
 #[test]
 #[cfg(not(feature = "cold"))]
 fn without_the_feature_cold_a_salvage_refuses_and_changes_nothing() {
-    let dir = store();
+    let dir = store(VERSION);
     let report = verify(dir.path(), |_, _| {}).unwrap();
     assert!(matches!(&report.damage[..], [one] if one.what.contains("feature `cold`")), "{report:?}");
     let refused = Engine::builder(dir.path()).recovery(Recovery::Salvage).open().unwrap_err();
@@ -63,8 +66,13 @@ fn without_the_feature_cold_a_salvage_refuses_and_changes_nothing() {
 
 #[test]
 #[cfg(feature = "cold")]
-fn a_store_of_this_version_opens_reads_and_verifies() {
-    let dir = store();
+fn stores_of_every_version_open_read_and_verify() {
+    (2..=VERSION).for_each(check);
+}
+
+#[cfg(feature = "cold")]
+fn check(version: u32) {
+    let dir = store(version);
     let report = verify(dir.path(), |_, _| {}).unwrap();
     assert!(report.is_sound(), "{report:?}");
     assert!(report.segments == 2 && report.log_samples >= 200, "{report:?}");
@@ -90,6 +98,7 @@ fn a_store_of_this_version_opens_reads_and_verifies() {
 #[cfg(feature = "cold")]
 #[ignore = "writes the kept store"]
 fn write_the_store() {
+    let fixture = || fixture(VERSION);
     assert!(!fixture().exists(), "what is kept stays as it is");
     let dir = tempfile::tempdir().unwrap();
     let open = |cold_after| {

@@ -114,11 +114,11 @@ fn sound_checksums_around_nonsense_do_not_panic() {
 fn a_newer_version_or_edit_is_refused() {
     let (fs, bytes, _) = stored();
     let mut newer = bytes.clone();
-    newer[8] = 3;
+    newer[8] = 4;
     let crc = crc32c::crc32c_append(crc32c::crc32c(&newer[..12]), &newer[16..48]);
     newer[12..16].copy_from_slice(&crc.to_le_bytes());
     replace(&fs, &newer);
-    assert!(matches!(open(&fs), Err(ManifestError::TooNew { found: 3, supported: 2, .. })));
+    assert!(matches!(open(&fs), Err(ManifestError::TooNew { found: 4, supported: 3, .. })));
     assert!(open(&fs).unwrap_err().to_string().contains("upgrade"));
     // Kind 10: origins, which this version reserves.
     let mut newer = bytes;

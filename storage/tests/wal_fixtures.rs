@@ -1,4 +1,4 @@
-//! Stores of every version of the manifest open: `fixtures/v1` and `v2`, which have a log as well.
+//! Stores of every version of the manifest open: `fixtures/v1`, `v2` and `v3`, which have a log as well.
 
 mod wal_support;
 
@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegauge_storage::fs::{Fs, OsFs};
-use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, Metadata, Retention, RetentionRule, SegmentRef};
+use tidegauge_storage::manifest::{
+    Edit, Horizon, Manifest, ManifestError, Metadata, Retention, RetentionRule, SegmentRef,
+};
 use tidegauge_storage::model::{MatchOp, Matcher, SeqNo, SeqRange, TimeRange, Timestamp, Tombstone};
 use tidegauge_storage::wal::{
     FrameEncoder, FrameNo, Origin, RecoverMode, Replay, WalSample, WalSynced, WalWriter, WriterOptions, recover,
@@ -18,7 +20,7 @@ use wal_support::{labels, sample};
 const FRAMES: u64 = 12;
 
 /// The version that is written.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 fn fixture(version: u32) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/v{version}"))
@@ -74,6 +76,12 @@ fn retention() -> Retention {
     Retention { rules: vec![debug, audit, rule(Vec::new(), Some(Duration::from_nanos(1)))], max_bytes: Some(50 << 30) }
 }
 
+fn horizons() -> [Horizon; 2] {
+    let horizon =
+        |before, through| Horizon { before: Timestamp::from_nanos(before), through: SeqNo(through), created: 5 };
+    [horizon(-9, 97), horizon(-5, 60)]
+}
+
 #[test]
 fn stores_of_every_version_open() {
     (1..=VERSION).for_each(check);
@@ -86,7 +94,11 @@ fn check(version: u32) {
     assert_eq!((state.open_number, state.format, state.next_segment_id), (1, version, 5));
     if version > 1 {
         assert_eq!(state.tombstones.values().cloned().collect::<Vec<_>>(), [delete()]);
-        assert_eq!((&state.retention, state.horizon), (&retention(), Timestamp::from_nanos(-9)));
+        assert_eq!(state.retention, retention());
+        // In version 2 horizons had no numbers.
+        let of_all = Horizon { before: Timestamp::from_nanos(-9), through: SeqNo(u64::MAX), created: 0 };
+        let expected = if version == 2 { vec![of_all] } else { horizons().to_vec() };
+        assert_eq!(state.horizons.iter().copied().collect::<Vec<_>>(), expected);
         assert_eq!((state.next_seq, state.greatest_frame), (SeqNo(70_000), FrameNo((1 << 32) + FRAMES - 1)));
         assert!(state.wal.synced_through.0 > 0);
     }
@@ -144,7 +156,10 @@ fn write_the_fixture() {
     manifest.commit(&[metadata]).unwrap();
     let numbers = Edit::Numbers { next_seq: SeqNo(70_000), greatest_frame: FrameNo(900) };
     manifest.commit(&[Edit::TombstoneAdd(delete()), Edit::Retention(retention())]).unwrap();
-    manifest.commit(&[Edit::Horizon(Timestamp::from_nanos(-9)), numbers]).unwrap();
+    let gone = Horizon { before: Timestamp::from_nanos(-20), through: SeqNo(98), created: 5 };
+    manifest.commit(&[Edit::Horizon(gone)]).unwrap();
+    let forgotten = Edit::HorizonRemove { before: gone.before, through: gone.through };
+    manifest.commit(&[forgotten, Edit::Horizon(horizons()[0]), Edit::Horizon(horizons()[1]), numbers]).unwrap();
     let oldest = manifest.state().wal.oldest_epoch;
     let mut writer = WalWriter::open(fs, dir.join("wal"), oldest, options).unwrap();
     let mut frame = FrameEncoder::new();

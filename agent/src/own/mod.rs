@@ -206,7 +206,7 @@ fn engine_metrics(list: &mut List, s: &Stats) {
     list.counter("tidegauge_unaudited_acts_total", help, s.unaudited_acts);
     let help = "Pushes refused because a timestamp lay too far ahead of the clock.";
     list.counter("tidegauge_refused_ahead_total", help, s.refused_ahead);
-    let help = "Samples that were older on arrival than retention keeps: they are acknowledged, and never shown.";
+    let help = "Samples that were older on arrival than retention keeps: they are acknowledged, and not shown.";
     list.counter("tidegauge_pushed_over_age_total", help, s.pushed_over_age);
     let help = "Series refused at a limit, or for labels that make none.";
     list.counter("tidegauge_refused_series_total", help, s.refused_series);

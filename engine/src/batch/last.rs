@@ -76,6 +76,10 @@ fn newest(core: &Core, series: SeriesId) -> Option<Last> {
     // Before the tail is looked at: whatever is below this number is seen there.
     let as_of = SeqNo(core.watermark.seq());
     let version = core.versions.peek();
+    // Nor do horizons, but those of all that there is, which a reader beside the owner may meet.
+    if version.horizons.iter().any(|horizon| horizon.seq.0 >= version.active.first_seq) {
+        return None;
+    }
     let head = core.heads.head(series.slot);
     let pair = head.newest(&epoch::pin(), version.active.generation, || core.watermark.commit())?;
     // After the sample: a series that has the slot by now got it before it brought anything (V7).

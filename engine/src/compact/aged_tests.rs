@@ -57,6 +57,7 @@ impl Store {
             created: self.rules.now,
             samples: bytes as u64 + 1,
             hidden: 0,
+            aged: 0,
             urgent: false,
             damaged: false,
             busy: false,

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegauge_storage::fs::{Fs, is_exhausted};
-use tidegauge_storage::manifest::{Edit, Manifest, ManifestError};
+use tidegauge_storage::manifest::{Edit, Horizon, Manifest, ManifestError};
 use tidegauge_storage::model::{SeqNo, Timestamp, Tombstone};
 use tidegauge_storage::segment::{Segment, SegmentInfo, WriteError, file_name, id_of};
 use tidegauge_storage::source::{AgeMask, ReadError, SampleSource};
 
 use super::crew::{Crew, Ended};
 use super::desk::Next;
-use super::input::Input;
+use super::input::{Input, horizon_of_all};
 use super::look::{Due, Found, Look, Looked};
 use super::plan::{Job, Piece, Rules, Why, segment_bytes};
 use super::restraint::{May, Restraint};
@@ -25,6 +25,7 @@ use crate::flush::reference;
 use crate::gate::Shortage;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::version::{Version, hiding};
 use crate::watch::{Warning, Worker, Working};
 
 /// Looks for something to do at least this often.
@@ -205,8 +206,9 @@ impl Compactor {
                 }
                 let (job, how) = ended.next();
                 running.retain(|due| due.job != job);
+                let gave_back = restraint.freed_by(&job, how.is_ok());
                 match how.or_else(|failure| judged(parts, looked, &job, failure)) {
-                    Ok(()) if job.why == Why::Drop && restraint.freed() => may = may.min(May::Free),
+                    Ok(()) if gave_back => may = may.min(May::Free),
                     Ok(()) => {}
                     Err(error @ CompactError::Damaged { .. }) => damaged = Err(error),
                     Err(error @ CompactError::Closed) => (result, over) = (result.and(Err(error)), true),
@@ -311,9 +313,11 @@ impl CompactorParts {
             return Err(poisoned.into());
         }
         self.drop_oldest(looked, restraint, running)?;
-        if self.core.versions.load().tombstones.is_empty() {
+        let version = self.core.versions.load();
+        if version.tombstones.is_empty() && version.horizons.is_empty() {
             return Ok(());
         }
+        drop(version);
         self.forget_deletes(&looked.found(self, &self.core.kept.coarse_ages()))
     }
 
@@ -351,28 +355,30 @@ impl CompactorParts {
         }
         let added = made.iter().map(|info| Edit::SegmentAdd(reference(info)));
         let mut edits: Vec<Edit> = added.chain(job.inputs.iter().map(|id| Edit::SegmentRemove(*id))).collect();
-        // What was left out because everybody's age is over stays hidden, whatever the rules become (K10). Nothing newer
-        // than that is: a clock that is ahead once must not hide what comes until then.
-        let horizon = ages.iter().map(|age| age.horizon).min().unwrap_or(Timestamp::MIN);
-        let times = || inputs.iter().filter_map(|input| input.segment.info().time_range);
-        let left_out = times().filter(|time| time.start < horizon).map(|time| time.end.min(horizon));
-        let horizon = left_out.max();
-        edits.extend(horizon.map(Edit::Horizon));
         {
             let mut manifest = manifest.lock().expect("manifest lock");
-            // Rules that keep what this job leaves out are in force since: whoever made them was told so.
-            if inputs.iter().any(Input::has_aged) && !core.kept.hides(ages) {
+            let version = core.versions.load();
+            // Rules that keep what this job leaves out are in force since: whoever made them was told so. Or what it did not
+            // leave out is hidden since, and would not be any more.
+            let keeps_dropped = job.why != Why::Drop && inputs.iter().any(|input| lets_show(input, &inputs, &version));
+            if keeps_dropped || (inputs.iter().any(Input::has_aged) && !core.kept.hides(ages)) {
                 discard(&made, &target);
                 return Err(Failure::Outdated);
             }
+            // What was left out because everybody's age is over stays hidden below, whatever the rules become (K10).
+            let dropped = dropped(&inputs, ages);
+            let left = dropped.iter().filter(|horizon| is_reached(&version, &job.inputs, horizon));
+            edits.extend(left.map(|horizon| Edit::Horizon(*horizon)));
+            drop(version);
             if let Err(e) = manifest.commit(&edits) {
                 if matches!(e, ManifestError::NoSpace { .. } | ManifestError::BadEdit { .. }) {
                     discard(&made, &target);
                 }
                 return Err(e.into());
             }
-            core.kept.changed(None, horizon);
-            core.versions.compacted(&job.inputs, &opened);
+            #[cfg(feature = "internals")]
+            core.kept.note_dropped(&dropped);
+            core.versions.compacted(&job.inputs, &opened, &hiding(&manifest.state().horizons));
         }
         let inputs: Vec<Arc<Segment>> = inputs.into_iter().map(|input| input.segment).collect();
         let bytes_in: u64 = inputs.iter().map(|s| s.info().file_bytes).sum();
@@ -382,9 +388,9 @@ impl CompactorParts {
         Ok(())
     }
 
-    /// Forgets the deletes that hide nothing any more: not in a segment, and not in a memtable (K9).
+    /// Forgets the deletes and horizons that hide nothing any more: not in a segment, and not in a memtable (K9).
     fn forget_deletes(&self, found: &Found) -> Result<(), CompactError> {
-        let Found { version, settled, pieces } = found;
+        let Found { version, hiding: waiting, pieces } = found;
         let core = &self.core;
         let work = core.watched.begin(Worker::Compact, "forgetting deletes that are carried out");
         // What a delete hides of a segment that cannot be read is not known. It hides nothing where it names no series.
@@ -399,16 +405,22 @@ impl CompactorParts {
             let in_piece = |p: &Piece| if p.damaged { may_name(t, p.id) } else { p.hidden > 0 };
             in_memory || pieces.iter().filter(below).any(in_piece)
         };
-        let done: Vec<SeqNo> = settled.iter().filter(|t| !hides(t)).map(|t| t.seq).collect();
+        let deletes = waiting.len() - version.horizons.len();
+        let done: Vec<SeqNo> = waiting[..deletes].iter().filter(|t| !hides(t)).map(|t| t.seq).collect();
+        let passed: Vec<&Arc<Tombstone>> = waiting[deletes..].iter().filter(|t| !hides(t)).collect();
         let mut manifest = self.manifest.lock().expect("manifest lock");
         let known = &manifest.state().tombstones;
         // One that only the log has comes back with it after a crash, finds nothing, and goes again.
         let noted = done.iter().filter(|seq| known.contains_key(seq));
-        let edits: Vec<Edit> = noted.map(|seq| Edit::TombstoneRemove(*seq)).collect();
+        let mut edits: Vec<Edit> = noted.map(|seq| Edit::TombstoneRemove(*seq)).collect();
+        // One that became another meanwhile stays.
+        let state = manifest.state();
+        let kept = state.horizons.iter().filter(|horizon| passed.iter().any(|t| ***t == horizon.tombstone()));
+        edits.extend(kept.map(|h| Edit::HorizonRemove { before: h.before, through: h.through }));
         match manifest.commit(&edits) {
-            Ok(()) if done.is_empty() => Ok(()),
+            Ok(()) if done.is_empty() && passed.is_empty() => Ok(()),
             Ok(()) => {
-                core.versions.forget(&done);
+                core.versions.forget(&done, &hiding(&manifest.state().horizons));
                 Ok(())
             }
             Err(ManifestError::NoSpace { source, .. }) => Err(Shortage::of(&source).into()),
@@ -436,6 +448,40 @@ impl CompactorParts {
             }
         }
     }
+}
+
+/// What a job drops of its inputs because everybody's age is over. Nothing newer than that: a clock that is ahead once must
+/// not hide what comes until then.
+fn dropped(inputs: &[Input], ages: &[AgeMask]) -> Vec<Horizon> {
+    let (of_all, created) = (horizon_of_all(ages), clock::now().nanos());
+    let of = |input: &Input| {
+        let info = input.segment.info();
+        let time = info.time_range.filter(|time| time.start < of_all)?;
+        let through = SeqNo(info.seq_range.end.0.saturating_sub(1));
+        Some(Horizon { before: time.end.min(of_all), through, created })
+    };
+    inputs.iter().filter_map(of).collect()
+}
+
+/// Whether a horizon hides anything of what is left where these segments are gone. If not, nobody needs it.
+pub(super) fn is_reached(version: &Version, gone: &[u64], horizon: &Horizon) -> bool {
+    let tombstone = horizon.tombstone();
+    let below =
+        |s: &Segment| !gone.contains(&s.info().id) && tombstone.reaches(s.info().seq_range, s.info().time_range);
+    let in_memory = version.sealed.iter().any(|m| m.first_seq <= horizon.through.0 && m.samples() > 0);
+    in_memory || version.segments.iter().any(|s| below(s))
+}
+
+/// Whether a horizon that came after the job was planned hides something of this input, and would not hide it of what the
+/// job has made.
+pub(super) fn lets_show(input: &Input, inputs: &[Input], version: &Version) -> bool {
+    let info = input.segment.info();
+    let end = inputs.iter().map(|input| input.segment.info().seq_range.end).max().unwrap_or_default();
+    version.horizons.iter().any(|horizon| {
+        let reaches = horizon.reaches(info.seq_range, info.time_range);
+        let last = info.time_range.map_or(Timestamp::MIN, |time| time.end.min(horizon.range.end));
+        reaches && end.0 > horizon.seq.0.saturating_add(1) && input.left_out_before() < last
+    })
 }
 
 fn file_of(error: &ReadError) -> Option<&std::path::Path> {

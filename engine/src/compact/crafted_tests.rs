@@ -97,7 +97,7 @@ fn compacted(fs: &Arc<dyn Fs>, segment: &Arc<Segment>, segment_bytes: u64) -> St
     let next = AtomicU64::new(2);
     let (dir, next_id) = (dir(), || next.fetch_add(1, Ordering::Relaxed));
     let target = Target { fs, dir: &dir, store_id: 7, opening: 1, next_id: &next_id, segment_bytes, go_on: &|| true };
-    let inputs = [Input::new(Arc::clone(segment), &[], &Arc::default())];
+    let inputs = [Input::new(Arc::clone(segment), &[], &Arc::default(), false)];
     if segment_bytes < segment.info().file_bytes {
         // Where outputs are parted is found by the weight of all chunks.
         return named(slices(&inputs, &[], &target).unwrap_err());

@@ -15,9 +15,16 @@ pub(super) struct Input {
 }
 
 impl Input {
-    /// `tombstones` has every delete that reaches the segment and lies below another one of the job.
-    pub(super) fn new(segment: Arc<Segment>, tombstones: &[Arc<Tombstone>], ages: &Arc<[AgeMask]>) -> Self {
-        let mask = mask_of(&segment, tombstones, ages);
+    /// `tombstones` has every delete that reaches the segment and lies below another one of the job, and horizons as deletes.
+    /// What `ages` hide of some series only is left out, unless the job `keeps` it.
+    pub(super) fn new(
+        segment: Arc<Segment>,
+        tombstones: &[Arc<Tombstone>],
+        ages: &Arc<[AgeMask]>,
+        keeps: bool,
+    ) -> Self {
+        let of_all = || [AgeMask { matchers: Arc::default(), horizon: horizon_of_all(ages) }].into();
+        let mask = if keeps { mask_of(&segment, tombstones, &of_all()) } else { mask_of(&segment, tombstones, ages) };
         let masked = mask.clone().map(|mask| Masked::new(Arc::clone(&segment) as Arc<dyn SampleSource>, mask));
         Self { segment, mask: mask.unwrap_or_default(), masked }
     }
@@ -35,10 +42,22 @@ impl Input {
         !self.mask.ages.is_empty()
     }
 
+    /// What of every series lies before this is left out.
+    pub(super) fn left_out_before(&self) -> Timestamp {
+        let of_all = |t: &&Arc<Tombstone>| t.matchers.is_empty() && t.range.start == Timestamp::MIN;
+        let tombstones = self.mask.tombstones.iter().filter(of_all).map(|t| t.range.end);
+        tombstones.max().unwrap_or(Timestamp::MIN).max(horizon_of_all(&self.mask.ages))
+    }
+
     /// The ranges left out of a series with these labels.
     pub(super) fn hidden(&self, labels: &Labels) -> Vec<TimeRange> {
         if self.masked.is_some() { self.mask.hidden(labels) } else { Vec::new() }
     }
+}
+
+/// What lies before this is over age, whatever series it is of.
+pub(super) fn horizon_of_all(ages: &[AgeMask]) -> Timestamp {
+    ages.iter().map(|age| age.horizon).min().unwrap_or(Timestamp::MIN)
 }
 
 fn mask_of(segment: &Segment, tombstones: &[Arc<Tombstone>], ages: &Arc<[AgeMask]>) -> Option<Mask> {
@@ -66,7 +85,8 @@ pub(super) fn touch(span: &ChunkSpan, hidden: &[TimeRange]) -> Touch {
 /// What of a segment is hidden: by which deletes and ages, and how much.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Hidden {
-    tombstones: Vec<SeqNo>,
+    /// By number, range and how many matchers: a horizon may have the number of a delete.
+    tombstones: Vec<(SeqNo, TimeRange, usize)>,
     /// Horizons before or behind all of the segment stand at its beginning or end: what they hide of it does not change.
     ages: Vec<AgeMask>,
     pub(super) found: Count,
@@ -78,13 +98,15 @@ pub(super) struct Count {
     pub(super) samples: u64,
     /// When the oldest of the deletes was made that hide some of them.
     pub(super) since: i64,
+    /// Those that are over the age of some series only. A delete may hide them as well.
+    pub(super) aged: u64,
     /// Some are of series of which the segment holds nothing that is not over age: it will not be more.
     pub(super) over_age: bool,
 }
 
 impl Count {
     /// What is counted where nothing hides anything.
-    pub(super) const NOTHING: Self = Self { samples: 0, since: i64::MAX, over_age: false };
+    pub(super) const NOTHING: Self = Self { samples: 0, since: i64::MAX, aged: 0, over_age: false };
 }
 
 impl Hidden {
@@ -98,7 +120,7 @@ impl Hidden {
         gets_on: &dyn Fn(),
     ) -> Result<Option<Self>, ReadError> {
         let Some(mask) = mask_of(segment, tombstones, ages) else { return Ok(None) };
-        let tombstones: Vec<SeqNo> = mask.tombstones.iter().map(|t| t.seq).collect();
+        let tombstones: Vec<_> = mask.tombstones.iter().map(|t| (t.seq, t.range, t.matchers.len())).collect();
         let range = segment.info().time_range.unwrap_or(TimeRange::ALL);
         let within = |at: Timestamp| if at <= range.start { Timestamp::MIN } else { at.min(range.end) };
         let aged = |age: &AgeMask| AgeMask { horizon: within(age.horizon), ..age.clone() };
@@ -113,8 +135,17 @@ impl Hidden {
 fn count(segment: &Segment, mask: &Mask, gets_on: &dyn Fn()) -> Result<Count, ReadError> {
     let info = segment.info();
     let end = info.time_range.map_or(Timestamp::MIN, |range| range.end);
-    if !mask.ages.is_empty() && mask.ages.iter().all(|age| end <= age.horizon) {
+    let of_all = horizon_of_all(&mask.ages);
+    // Unread: it may be damaged.
+    if !mask.ages.is_empty() && end <= of_all {
         return Ok(Count { samples: info.samples, over_age: true, ..Count::NOTHING });
+    }
+    let whole = |t: &&Arc<Tombstone>| {
+        t.matchers.is_empty()
+            && info.time_range.is_some_and(|time| t.range.start <= time.start && time.end <= t.range.end)
+    };
+    if let Some(gone) = mask.tombstones.iter().find(whole) {
+        return Ok(Count { samples: info.samples, since: gone.created, ..Count::NOTHING });
     }
     let mut named: BTreeSet<u32> = BTreeSet::new();
     if mask.ages.is_empty() {
@@ -128,23 +159,26 @@ fn count(segment: &Segment, mask: &Mask, gets_on: &dyn Fn()) -> Result<Count, Re
     for ordinal in named {
         let labels = walk.labels(ordinal)?;
         let hidden = mask.hidden(&labels);
+        let aged = Some(TimeRange::new(of_all, mask.horizon(&labels))).filter(|range| !range.is_empty());
         let before = found.samples;
         for span in walk.spans(ordinal)? {
             let span = span?;
             gets_on();
-            match touch(&span, &hidden) {
-                Touch::None => {}
-                Touch::All => found.samples += u64::from(span.count),
+            let mut within = |ranges: &[TimeRange]| match touch(&span, ranges) {
+                Touch::None => Ok(0),
+                Touch::All => Ok(u64::from(span.count)),
                 Touch::Part => {
                     let own = TimeRange::covering(Timestamp::from_nanos(span.first), Timestamp::from_nanos(span.last));
-                    for range in &hidden {
-                        columns.clear();
+                    columns.clear();
+                    for range in ranges {
                         let mut cursor = segment.read(ordinal, range.intersect(&own))?;
                         while cursor.next(&mut columns)? {}
-                        found.samples += columns.len() as u64;
                     }
+                    Ok::<u64, ReadError>(columns.len() as u64)
                 }
-            }
+            };
+            found.samples += within(&hidden)?;
+            found.aged += within(aged.as_slice())?;
         }
         if found.samples > before {
             found.over_age = found.over_age || end <= mask.horizon(&labels);

@@ -22,7 +22,7 @@ use crate::watch::{Warning, Worker, Working};
 /// for each that is given back, up to a day.
 const HOUR: i64 = 3_600_000_000_000;
 const HOURS_MAX: u64 = 24;
-/// More deletes than this are not left waiting for longer than an hour: they can be too many.
+/// From here on each delete more leaves all of them less time, so that there is room again before they are too many.
 const WAITING_MAX: usize = TOMBSTONES_MAX / 2;
 
 /// What is remembered from one look to the next.
@@ -48,7 +48,8 @@ pub(super) struct Due {
 /// What a look found.
 pub(super) struct Found {
     pub(super) version: Arc<Version>,
-    pub(super) settled: Vec<Arc<Tombstone>>,
+    /// What compaction may leave out: deletes that survive a power loss, and horizons.
+    pub(super) hiding: Vec<Arc<Tombstone>>,
     pub(super) pieces: Vec<Piece>,
 }
 
@@ -96,12 +97,15 @@ impl Looked {
         // What deletes hide is read from segments, and who holds the manifest may hang.
         let work = core.watched.begin(Worker::Compact, "looking for what to compact");
         let version = core.versions.load();
-        let settled = settled(parts, &version);
-        let pieces: Vec<Piece> = version.segments.iter().map(|s| self.piece(parts, s, &settled, ages, &work)).collect();
+        let mut hiding = settled(parts, &version);
+        let deletes = hiding.len();
+        hiding.extend(version.horizons.iter().cloned());
+        let piece = |s: &Arc<Segment>| self.piece(parts, s, (&hiding, deletes), ages, &work);
+        let pieces: Vec<Piece> = version.segments.iter().map(piece).collect();
         core.counters.damaged_segments(pieces.iter().filter(|p| p.damaged).count() as u64);
         self.hidden.retain(|id, _| pieces.iter().any(|p| p.id == *id));
         self.parted.retain(|id, _| pieces.iter().any(|p| p.id == *id));
-        Found { version, settled, pieces }
+        Found { version, hiding, pieces }
     }
 
     /// The next job of those that may be begun, beside those in `running` (K11).
@@ -123,7 +127,12 @@ impl Looked {
         let by_id = |id: &u64| found.version.segments.iter().find(|s| s.info().id == *id).cloned();
         let segments = due.job.inputs.iter().filter_map(by_id);
         // The version is let go here: nobody but the current one and snapshots shall hold segments that are buried.
-        let inputs = segments.map(|segment| Input::new(segment, &found.settled, &ages)).collect();
+        let keeps = |segment: &Segment| due.job.keeps.contains(&segment.info().id);
+        let input = |segment: Arc<Segment>| {
+            let keeps = keeps(&segment);
+            Input::new(segment, &found.hiding, &ages, keeps)
+        };
+        let inputs = segments.map(input).collect();
         Look::Due(due, inputs, ages)
     }
 
@@ -131,12 +140,12 @@ impl Looked {
         &mut self,
         parts: &CompactorParts,
         segment: &Segment,
-        settled: &[Arc<Tombstone>],
+        (hiding, deletes): (&[Arc<Tombstone>], usize),
         ages: &Arc<[AgeMask]>,
         work: &Working,
     ) -> Piece {
         let info = segment.info();
-        let hidden = match Hidden::count(segment, settled, ages, self.hidden.get(&info.id), &|| work.gets_on()) {
+        let hidden = match Hidden::count(segment, hiding, ages, self.hidden.get(&info.id), &|| work.gets_on()) {
             Ok(hidden) => hidden,
             Err(error) => {
                 // It only is in the way. Whether anybody reads it, who would be told, nobody knows.
@@ -160,9 +169,9 @@ impl Looked {
             created: info.created,
             samples: info.samples,
             hidden: count.samples,
+            aged: count.aged,
             // Of what is parted the part may have few samples.
-            urgent: is_urgent(count, info.samples, settled.len(), clock::now().nanos())
-                || self.parted.contains_key(&info.id),
+            urgent: is_urgent(count, info.samples, deletes, clock::now().nanos()) || self.parted.contains_key(&info.id),
             damaged: self.frozen.contains(&info.id),
             busy: false,
             cold: info.cold,
@@ -173,7 +182,10 @@ impl Looked {
 /// Whether what is hidden of a segment of so many samples is removed even if it is little.
 fn is_urgent(hidden: Count, samples: u64, deletes: usize, now: i64) -> bool {
     let written = samples.saturating_sub(hidden.samples) / hidden.samples.max(1);
-    let hours = if deletes > WAITING_MAX { 1 } else { written.clamp(1, HOURS_MAX) };
+    let room = TOMBSTONES_MAX.saturating_sub(deletes.max(WAITING_MAX));
+    // The last places: none, and so at once.
+    let most = HOURS_MAX * room as u64 / (TOMBSTONES_MAX - WAITING_MAX) as u64;
+    let hours = written.clamp(1, HOURS_MAX).min(most);
     hidden.over_age || hidden.since.saturating_add(HOUR * hours as i64) <= now
 }
 
@@ -246,7 +258,11 @@ mod tests {
         let deleted = |samples| Count { samples, ..Count { since: 0, ..Count::NOTHING } };
         let after = |hidden, deletes| (0..100).find(|hours| is_urgent(hidden, 1_000, deletes, hours * HOUR));
         assert_eq!([300, 200, 100, 50, 10, 1].map(|few| after(deleted(few), 1)), [2, 4, 9, 19, 24, 24].map(Some));
-        assert_eq!((after(deleted(600), 1), after(deleted(1), WAITING_MAX + 1)), (Some(1), Some(1)));
+        assert_eq!(after(deleted(600), 1), Some(1));
+        // A burst of more deletes than half of what may wait was left for an hour, however few places there were.
+        let waits = [500, 501, 750, 958, 959, 979, 980, 1_000].map(|deletes| after(deleted(1), deletes).unwrap());
+        assert_eq!(waits, [24, 23, 12, 2, 1, 1, 0, 0]);
+        assert_eq!(after(deleted(200), 750), Some(4), "what costs little has less time anyway");
         assert_eq!(after(Count { samples: 1, ..Count::NOTHING }, 1), None, "for its age it waits until all is");
         assert_eq!(after(Count { samples: 1, over_age: true, ..Count::NOTHING }, 1), Some(0));
     }

@@ -33,6 +33,8 @@ mod crafted_tests;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
+mod kept_tests;
+#[cfg(test)]
 mod plan_tests;
 #[cfg(test)]
 mod run_tests;

@@ -2,22 +2,24 @@
 
 use std::sync::Arc;
 
-use tidegauge_storage::manifest::{Edit, ManifestError};
-use tidegauge_storage::model::{TimeRange, Timestamp};
+use tidegauge_storage::manifest::{Edit, Horizon, ManifestError};
+use tidegauge_storage::model::{SeqNo, TimeRange, Timestamp};
 use tidegauge_storage::segment::Segment;
 
 use super::CompactError;
-use super::compactor::CompactorParts;
+use super::compactor::{CompactorParts, is_reached};
 use super::look::{Due, Looked};
 use super::plan::excess;
 use super::restraint::Restraint;
+use crate::clock;
 use crate::gate::Shortage;
+use crate::version::hiding;
 use crate::watch::Worker;
 
 impl CompactorParts {
     /// Where all segments together are more than retention allows, the oldest ones go, in one commit with the
-    /// horizon that hides what is left of their time elsewhere: what they had overwritten must not come back (K10). Of one
-    /// that is larger than they should be, the horizon hides as much as is too much, and the next job leaves that out.
+    /// horizons that hide what is left of their time below them: what they had overwritten must not come back (K10). Of one
+    /// that is larger than they should be, a horizon hides as much as is too much, and the next job leaves that out.
     /// What jobs in `running` read goes once they have ended.
     pub(super) fn drop_oldest(
         &self,
@@ -36,23 +38,27 @@ impl CompactorParts {
         let is_read = |s: &Segment| running.iter().any(|due| due.job.inputs.contains(&s.info().id));
         let mut dropped: Vec<Arc<Segment>> =
             by_end[..gone].iter().filter(|s| !is_read(s)).map(|s| Arc::clone(s)).collect();
-        let mut horizon = dropped.last().map(|s| end(s));
+        let created = clock::now().nanos();
+        let through = |s: &Segment| SeqNo(s.info().seq_range.end.0.saturating_sub(1));
+        let mut part_of = None;
         let mut parted = None;
         if part > 0 && !is_read(by_end[gone]) {
             let info = by_end[gone].info();
             parted = Some(info.id).filter(|id| options.in_background && looked.may_part(*id));
             if let Some(range) = info.time_range.filter(|_| parted.is_some()) {
-                horizon = horizon.max(Some(share(&range, part, info.file_bytes)));
+                let before = share(&range, part, info.file_bytes);
+                part_of = Some(Horizon { before, through: through(by_end[gone]), created });
             } else if !looked.waits(info.id) {
-                horizon = Some(end(by_end[gone]));
                 dropped.push(Arc::clone(by_end[gone]));
             }
         }
-        let Some(horizon) = horizon else { return Ok(()) };
+        if dropped.is_empty() && part_of.is_none() {
+            return Ok(());
+        }
         drop(version);
         let ids: Vec<u64> = dropped.iter().map(|s| s.info().id).collect();
-        let removals = ids.iter().map(|id| Edit::SegmentRemove(*id));
-        let edits: Vec<Edit> = [Edit::Horizon(horizon)].into_iter().chain(removals).collect();
+        let whole = dropped.iter().map(|s| Horizon { before: end(s), through: through(s), created });
+        let horizons: Vec<Horizon> = whole.chain(part_of).collect();
         let work = core.watched.begin(Worker::Compact, "letting the oldest segments go");
         {
             let mut manifest = manifest.lock().expect("manifest lock");
@@ -60,6 +66,11 @@ impl CompactorParts {
             if core.kept.max_bytes() != Some(max_bytes) {
                 return Ok(());
             }
+            let removals = ids.iter().map(|id| Edit::SegmentRemove(*id));
+            let version = core.versions.load();
+            let left = horizons.iter().filter(|horizon| is_reached(&version, &ids, horizon));
+            let edits: Vec<Edit> = left.map(|horizon| Edit::Horizon(*horizon)).chain(removals).collect();
+            drop(version);
             match manifest.commit(&edits) {
                 Ok(()) => {}
                 Err(ManifestError::NoSpace { source, .. }) => return Err(Shortage::of(&source).into()),
@@ -68,9 +79,9 @@ impl CompactorParts {
                     return Err(core.gate.poisoned().map_or(CompactError::Closed, CompactError::Poisoned));
                 }
             }
-            // Hidden first: a snapshot in between sees less of that time, never what was overwritten in it.
-            core.kept.changed(None, Some(horizon));
-            core.versions.compacted(&ids, &[]);
+            #[cfg(feature = "internals")]
+            core.kept.note_dropped(&horizons);
+            core.versions.compacted(&ids, &[], &hiding(&manifest.state().horizons));
         }
         graveyard.bury(dropped, &|| work.gets_on());
         looked.parts(parted);

@@ -31,7 +31,9 @@ pub(crate) struct Piece {
     pub(crate) samples: u64,
     /// Samples that no reader sees any more: deleted, or over age.
     pub(crate) hidden: u64,
-    /// Those are to be removed even if they are few.
+    /// Those of them that are over the age of some series only: a horizon hides nothing below them (K10).
+    pub(crate) aged: u64,
+    /// What is hidden is to be removed even if it is little.
     pub(crate) urgent: bool,
     /// Cannot be read: stays as it is, and in the way, until nobody sees any of it.
     pub(crate) damaged: bool,
@@ -112,6 +114,8 @@ impl Rules {
 pub(crate) struct Job {
     /// By precedence.
     pub(crate) inputs: Vec<u64>,
+    /// Those whose samples over the age of some series stay as they are (K10).
+    pub(crate) keeps: Vec<u64>,
     /// No output holds both a timestamp before and one at or behind any of these. Ascending.
     pub(crate) cuts: Vec<i64>,
     /// Encode the outputs as small as it gets.
@@ -160,7 +164,9 @@ pub(crate) fn plan_free(pieces: &[Piece], rules: &Rules) -> Option<Job> {
 
 /// The next job that only removes: what nobody sees any more.
 pub(crate) fn plan_drop(pieces: &[Piece], rules: &Rules) -> Option<Job> {
-    Table::new(pieces, rules).drop_hidden()
+    let mut pieces = pieces.to_vec();
+    pieces.sort_by_key(order);
+    Table::new(&pieces, rules).drop_hidden()
 }
 
 /// Precedence: of two that hold the same timestamp, the later one wins (K1).
@@ -214,26 +220,77 @@ impl<'a> Table<'a> {
 
     /// Segments of which nothing can be seen, whether they can be read or not.
     fn drop_hidden(&self) -> Option<Job> {
-        let gone = |p: &&Piece| !p.busy && p.hidden >= p.samples && (p.hidden > 0 || !p.damaged);
-        let inputs: Vec<u64> = self.pieces.iter().filter(gone).map(|p| p.id).collect();
-        (!inputs.is_empty()).then_some(Job { inputs, cuts: Vec::new(), cold: false, why: Why::Drop })
+        let gone = |p: &Piece| !p.busy && p.hidden >= p.samples && (p.hidden > 0 || !p.damaged);
+        let mut picked: Vec<usize> = Vec::new();
+        // Ascending: what goes too holds nobody up.
+        for i in (0..self.pieces.len()).filter(|&i| gone(&self.pieces[i])) {
+            if self.holder_below(i, |below| !picked.contains(&below)).is_none() {
+                picked.push(i);
+            }
+        }
+        let inputs: Vec<u64> = picked.iter().map(|&i| self.pieces[i].id).collect();
+        let job = Job { inputs, keeps: Vec::new(), cuts: Vec::new(), cold: false, why: Why::Drop };
+        (!job.inputs.is_empty()).then_some(job)
     }
 
     /// One segment by itself, because much of it is hidden.
     fn rewrite(&self) -> Option<Job> {
-        let i = self.pieces.iter().position(|p| self.is_worth_rewriting(p))?;
+        let i = self.worth_rewriting().next()?;
         Some(self.job(&[i], Why::Rewrite))
     }
 
     /// The same, that which needs least space.
     fn rewrite_least(&self) -> Option<Job> {
-        let due = (0..self.pieces.len()).filter(|&i| self.is_worth_rewriting(&self.pieces[i]));
-        let i = due.min_by_key(|&i| self.pieces[i].left())?;
+        let i = self.worth_rewriting().min_by_key(|&i| self.pieces[i].left())?;
         Some(self.job(&[i], Why::Rewrite))
     }
 
-    fn is_worth_rewriting(&self, p: &Piece) -> bool {
-        !p.is_frozen() && p.hidden > 0 && (self.rules.all || p.urgent || p.hidden >= p.samples / 4)
+    /// Segments of which so much is hidden that they are written anew without it, or, where that must stay as long as a
+    /// lower one has some of it too, that one.
+    fn worth_rewriting(&self) -> impl Iterator<Item = usize> {
+        let is_much = |p: &Piece, hidden: u64| hidden > 0 && (self.rules.all || p.urgent || hidden >= p.samples / 4);
+        let due = move |i: usize| {
+            let p = &self.pieces[i];
+            if p.busy || !is_much(p, p.hidden) {
+                return None;
+            }
+            let Some(below) = self.holder_below(i, |_| true) else { return Some(i) };
+            let rest = p.hidden.saturating_sub(p.aged);
+            if is_much(p, rest) { Some(i) } else { Some(self.lowest_holder(below)) }
+        };
+        (0..self.pieces.len()).filter_map(due).filter(|&i| !self.pieces[i].is_frozen())
+    }
+
+    /// One that holds up what is to be left out of this segment for the age of some series: it lies lower, reaches into its
+    /// time, is one of `others` and has samples over such an age, too. Once the rule is loosened, one of these could show
+    /// again where what had overwritten it is gone (K10). What is not known of a segment that cannot be read counts as such.
+    fn holder_below(&self, i: usize, others: impl Fn(usize) -> bool) -> Option<usize> {
+        let piece = &self.pieces[i];
+        let holds = |below: &Piece| (below.aged > 0 || below.damaged) && below.time.overlaps(&piece.time);
+        let mut below = (0..i).filter(|&below| holds(&self.pieces[below]) && others(below));
+        if piece.aged == 0 { None } else { below.next() }
+    }
+
+    /// That which has to go first, if `i` is to.
+    fn lowest_holder(&self, mut i: usize) -> usize {
+        while let Some(below) = self.holder_below(i, |_| true) {
+            i = below;
+        }
+        i
+    }
+
+    /// Of which of these a job leaves in what is over the age of some series: others hold it up, or those of its own do that
+    /// keep theirs.
+    fn keeps(&self, picked: &[usize]) -> Vec<u64> {
+        let mut keeps: Vec<usize> = Vec::new();
+        let mut picked = picked.to_vec();
+        picked.sort_unstable();
+        for &i in &picked {
+            if self.holder_below(i, |below| !picked.contains(&below) || keeps.contains(&below)).is_some() {
+                keeps.push(i);
+            }
+        }
+        keeps.iter().map(|&i| self.pieces[i].id).collect()
     }
 
     /// One segment by itself, because it will hardly change any more.
@@ -320,7 +377,8 @@ impl<'a> Table<'a> {
         cuts.retain(|&at| piece.time.start.nanos() < at && at <= last(&piece.time));
         cuts.sort_unstable();
         cuts.dedup();
-        let job = Job { inputs: vec![piece.id], cuts, cold: self.stays_cold(&[floor]), why: Why::Spread };
+        let (inputs, keeps) = (vec![piece.id], self.keeps(&[floor]));
+        let job = Job { inputs, keeps, cuts, cold: self.stays_cold(&[floor]), why: Why::Spread };
         (!piece.is_frozen() && !job.cuts.is_empty()).then_some(job)
     }
 
@@ -349,18 +407,25 @@ impl<'a> Table<'a> {
             {
                 to += 1;
             }
-            let run = &self.floors[from..to];
-            let least = if self.rules.all { 2 } else { self.rules.fan };
             // What lies between comes along, if it is not much.
             let small = |picked: &Vec<usize>| self.bytes_of(picked) <= self.rules.segment_bytes && self.helps(picked);
-            let largest = run.iter().map(|&i| self.pieces[i].bytes).max().unwrap_or(0);
-            if run.len() >= least
-                && self.bytes_of(run) >= growth * largest
-                && let Some(picked) = self.closed(&self.with_stacks(run)).filter(small)
-            {
-                return Some(self.job(&picked, Why::Join));
+            let least = if self.rules.all { 2 } else { self.rules.fan };
+            let (mut end, mut next) = (to, to);
+            while end >= from + least {
+                let run = &self.floors[from..end];
+                let largest = run.iter().map(|&i| self.pieces[i].bytes).max().unwrap_or(0);
+                if self.bytes_of(run) < growth * largest {
+                    // Nor is any part of it that has the largest. What lies before that may be, and what lies behind it.
+                    end = from + run.iter().position(|&i| self.pieces[i].bytes == largest).unwrap_or(0);
+                    next = end + 1;
+                    continue;
+                }
+                if let Some(picked) = self.closed(&self.with_stacks(run)).filter(small) {
+                    return Some(self.job(&picked, Why::Join));
+                }
+                break;
             }
-            from = if self.rules.all { from + 1 } else { to };
+            from = if self.rules.all { from + 1 } else { next };
         }
         None
     }
@@ -466,7 +531,7 @@ impl<'a> Table<'a> {
     fn job(&self, picked: &[usize], why: Why) -> Job {
         let cuts = self.cuts(picked);
         let inputs = picked.iter().map(|&i| self.pieces[i].id).collect();
-        Job { inputs, cuts, cold: self.stays_cold(picked), why }
+        Job { inputs, keeps: self.keeps(picked), cuts, cold: self.stays_cold(picked), why }
     }
 }
 

@@ -24,11 +24,55 @@ fn piece(id: u64, seq: (u64, u64), time: (i64, i64), late: bool, bytes: u64) -> 
         created: time.1,
         samples: bytes,
         hidden: 0,
+        aged: 0,
         urgent: false,
         damaged: false,
         busy: false,
         cold: false,
     }
+}
+
+/// K10: of what a rule hides of some series the lower goes first, however little that is; the late one of a flush is the
+/// higher one.
+#[test]
+fn k10_what_is_over_the_age_of_some_series_goes_in_order() {
+    let rules = rules(false);
+    let held = |id, seq, time, late, aged| Piece { hidden: aged, aged, ..piece(id, seq, time, late, 1_000) };
+    let low = held(1, (0, 10), (0, 100), false, 1);
+    let late = held(2, (0, 10), (50, 60), true, 1_000);
+    let high = held(3, (20, 30), (55, 70), false, 900);
+    let apart = held(4, (10, 20), (200, 300), false, 1_000);
+    let all = [high, apart, late, low];
+    let first = |pieces: &[Piece]| {
+        let job = plan_free(pieces, &rules).unwrap();
+        (job.why, job.inputs, job.keeps)
+    };
+    assert_eq!(first(&all), (Why::Drop, vec![4], vec![]), "nothing lies below it");
+    assert_eq!(plan_drop(&all, &rules).unwrap().inputs, [4]);
+    let all = [high, late, low];
+    assert_eq!(plan_drop(&all, &rules), None);
+    assert_eq!(first(&all), (Why::Rewrite, vec![1], vec![]), "one sample of it, for what lies above");
+    let low = Piece { hidden: 0, aged: 0, ..low };
+    assert_eq!(first(&[high, late, low]), (Why::Drop, vec![2], vec![]));
+    assert_eq!(first(&[high, low]), (Why::Rewrite, vec![3], vec![]));
+    // All together may go at once, and so may those of one job; of what cannot be read nobody knows.
+    let low = held(1, (0, 10), (0, 100), false, 1_000);
+    assert_eq!(first(&[high, late, low]), (Why::Drop, vec![1, 2], vec![]));
+    let damaged = Piece { hidden: 0, aged: 0, damaged: true, ..low };
+    assert_eq!((plan_free(&[high, damaged], &rules), plan_drop(&[late, damaged], &rules)), (None, None));
+    // What deletes hide of it, too, goes at once, and the rest stays.
+    let deleted = Piece { hidden: 900, aged: 100, ..high };
+    assert_eq!(first(&[deleted, low]).0, Why::Drop);
+    let low = Piece { busy: true, ..low };
+    assert_eq!(first(&[deleted, low]), (Why::Rewrite, vec![3], vec![3]));
+    // A merge leaves it in where one that is not part of it holds it up, and all that lies above in its time.
+    let floor = Piece { bytes: MIB, samples: MIB, ..held(9, (50, 60), (0, 100), false, 1) };
+    let on_it = |id: u64, aged| held(id, (100 + id, 101 + id), (id as i64 * 10, id as i64 * 10 + 15), false, aged);
+    let job = plan(&[floor, on_it(1, 0), on_it(2, 100), on_it(3, 200), on_it(4, 0)], &rules).unwrap();
+    assert_eq!((job.why, job.inputs, job.keeps), (Why::Stack, vec![1, 2, 3, 4], vec![2, 3]));
+    let floor = Piece { hidden: 0, aged: 0, ..floor };
+    let job = plan(&[floor, on_it(1, 0), on_it(2, 100), on_it(3, 200), on_it(4, 0)], &rules).unwrap();
+    assert_eq!((job.why, job.inputs.len(), job.keeps), (Why::Stack, 4, vec![]));
 }
 
 /// A store without samples: what is flushed, and what the jobs make of it. Bytes are spread
@@ -401,6 +445,21 @@ fn of_a_segment_that_is_too_large_only_what_is_too_much_goes() {
     assert_eq!(excess(&[150, 900], 1_024, 160), (1, 0), "it is as it should be");
     assert_eq!(excess(&[2_000], 1_024, 160), (0, 0), "one stays");
     assert_eq!(excess(&[], 1, 1), (0, 0));
+}
+
+/// What windows leave was not joined where the segment before it was large: all of it together was not twice as large.
+#[test]
+fn rests_between_large_neighbours_are_joined_without_them() {
+    let rules = Rules { ages: [HOUR].into(), ..rules(false) };
+    let row: Vec<Piece> = [(0, 600), (1, 1), (2, 20), (3, 1), (4, 20), (5, 1), (6, 20), (7, 600)]
+        .map(|(i, mib)| {
+            let start = (i as i64 - 20) * HOUR;
+            piece(i, (i, i + 1), (start, start + HOUR), false, mib * MIB)
+        })
+        .into();
+    let job = plan(&row, &rules).unwrap();
+    assert_eq!((job.why, job.inputs), (Why::Join, vec![1, 2, 3, 4, 5, 6]));
+    assert_eq!(plan(&row[..4], &rules), None);
 }
 
 /// Where space is short, what gives some back comes first, and that which takes least.

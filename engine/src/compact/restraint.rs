@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::CompactError;
+use super::plan::{Job, Why};
 
 /// The first pause before what failed is tried again. Each one after it is twice as long, up to the longest: a job that
 /// finds no space has taken what there was until then, from flushes and the log.
@@ -73,6 +74,12 @@ impl Restraint {
         self.short
     }
 
+    /// A job ended, carried out or not: one that was thrown away since rules have changed has given nothing back. Answers
+    /// whether space came back that was wanted.
+    pub(super) fn freed_by(&mut self, job: &Job, carried_out: bool) -> bool {
+        carried_out && job.why == Why::Drop && self.freed()
+    }
+
     /// Everything that was worth a job was done.
     pub(super) fn lift(&mut self) {
         *self = Self::default();
@@ -82,6 +89,19 @@ impl Restraint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A drop that was thrown away, since a rule had been changed meanwhile, passed for space that came back.
+    #[test]
+    fn what_was_not_carried_out_lifts_nothing() {
+        let now = Instant::now();
+        let job = |why| Job { inputs: vec![1], keeps: Vec::new(), cuts: Vec::new(), cold: false, why };
+        let mut restraint = Restraint::default();
+        restraint.failed(May::Free, &CompactError::DiskFull, now);
+        assert!(!restraint.freed_by(&job(Why::Drop), false) && !restraint.freed_by(&job(Why::Rewrite), true));
+        assert_eq!(restraint.may(now), May::Drop);
+        assert!(restraint.freed_by(&job(Why::Drop), true));
+        assert_eq!(restraint.may(now), May::Free);
+    }
 
     #[test]
     fn what_failed_is_tried_again_after_pauses_that_grow_and_the_rest_meanwhile() {

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use tidegauge_query::Selection;
 use tidegauge_storage::fs::{Fs, MemFs};
+use tidegauge_storage::manifest::Horizon;
 use tidegauge_storage::model::{LabelLimits, Labels, Matcher, SeqNo, SeqRange, TimeRange, Timestamp, Tombstone};
 use tidegauge_storage::segment::{
     ChunkInfo, Segment, SegmentHeader, SegmentInfo, SegmentWriter, WriteError, file_name,
 };
 use tidegauge_storage::source::{AgeMask, Columns, Snapshot};
 
+use super::compactor::lets_show;
 use super::graveyard::Graveyard;
 use super::input::{Hidden, Input};
 use super::plan::{Piece, Rules, Why, plan};
@@ -106,11 +108,12 @@ impl Store {
         let active = Arc::new(Memtable::new(1, self.next_seq));
         let (segments, tombstones) = (self.segments.clone(), self.tombstones.clone());
         let registry = Arc::new(Registry::new(1, LabelLimits::DEFAULT));
-        Version { segments, sealed: Vec::new(), active, tombstones, forgotten: Arc::default(), registry }
+        let (horizons, forgotten) = (Vec::new(), Arc::default());
+        Version { segments, sealed: Vec::new(), active, tombstones, horizons, forgotten, registry }
     }
 
     fn input(&self, segment: Arc<Segment>) -> Input {
-        Input::new(segment, &self.tombstones, &Arc::default())
+        Input::new(segment, &self.tombstones, &Arc::default(), false)
     }
 
     /// Deletes some of one series (P9).
@@ -152,6 +155,7 @@ impl Store {
                 hidden: Hidden::count(s, &self.tombstones, &Arc::default(), None, &|| ())
                     .unwrap()
                     .map_or(0, |h| h.found.samples),
+                aged: 0,
                 urgent: false,
                 damaged: false,
                 busy: false,
@@ -454,4 +458,27 @@ fn a_failed_sync_of_the_folder_is_told_before_all_other_errors() {
     let (of_file, of_folder) = (error(&dir.join("1.seg")), error(&dir));
     let told = [&RunError::Interrupted, &of_file, &of_folder].map(|error| weight(error, &target));
     assert!(told.is_sorted_by(|a, b| a < b), "{told:?}");
+}
+
+/// A job that was planned before a horizon came would carry what that hides to above its number.
+#[test]
+fn k10_a_job_that_would_show_what_a_horizon_hides_is_outdated() {
+    let mut store = Store::new();
+    store.flush(&[(1, 0, 1.0), (1, 10, 1.0)]);
+    store.flush(&[(1, 5, 2.0), (1, 20, 2.0)]);
+    let horizon = |before, through| {
+        let horizon = Horizon { before: Timestamp::from_nanos(before), through: SeqNo(through), created: 0 };
+        Arc::new(horizon.tombstone())
+    };
+    let outdated = |known: &[Arc<Tombstone>], now| {
+        let input = |s: &Arc<Segment>| Input::new(Arc::clone(s), known, &Arc::default(), false);
+        let inputs: Vec<Input> = store.segments.iter().map(input).collect();
+        let version = Version { horizons: vec![now], ..store.version() };
+        inputs.iter().any(|input| lets_show(input, &inputs, &version))
+    };
+    assert!(outdated(&[], horizon(8, 2)) && outdated(&[horizon(7, 2)], horizon(8, 2)));
+    assert!(!outdated(&[], horizon(8, 4)), "it hides the same of what is made");
+    assert!(!outdated(&[], horizon(0, 2)), "there is nothing before it");
+    assert!(!outdated(&[horizon(9, 2)], horizon(8, 2)), "it is left out already");
+    assert!(!outdated(&[], horizon(8, 1)), "it reaches none of them");
 }

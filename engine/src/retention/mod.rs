@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegauge_query::promql::matchers_text;
+#[cfg(feature = "internals")]
+use tidegauge_storage::manifest::Horizon;
 use tidegauge_storage::manifest::{Edit, ManifestError, Retention, RetentionRule, State};
 use tidegauge_storage::model::{Matcher, Timestamp};
 use tidegauge_storage::source::AgeMask;
@@ -17,7 +19,7 @@ use crate::clock;
 use crate::error::RetentionError;
 use crate::gate::{Shortage, Shut};
 use crate::life::Life;
-use crate::sync::{ArcCell, Mutex};
+use crate::sync::ArcCell;
 
 /// A shorter age would hide what was hardly pushed.
 const AGE_MIN: Duration = Duration::from_secs(1);
@@ -27,8 +29,9 @@ const STEPS: i64 = 32;
 /// What is kept now. Read by every snapshot.
 pub(crate) struct Kept {
     current: ArcCell<Rules>,
-    /// One change at a time.
-    changing: Mutex<()>,
+    /// The latest time before which anything was dropped since the opening.
+    #[cfg(feature = "internals")]
+    dropped_before: crate::sync::atomic::AtomicI64,
 }
 
 #[derive(Clone)]
@@ -36,18 +39,16 @@ struct Rules {
     retention: Retention,
     /// The matchers of each rule, to be shared with snapshots.
     matchers: Vec<Arc<[Matcher]>>,
-    /// What lies before this was dropped for good.
-    horizon: Timestamp,
 }
 
 impl Rules {
-    fn new(retention: Retention, horizon: Timestamp) -> Self {
+    fn new(retention: Retention) -> Self {
         let matchers = retention.rules.iter().map(|rule| rule.matchers.clone().into()).collect();
-        Self { retention, matchers, horizon }
+        Self { retention, matchers }
     }
 
     fn is_all_kept(&self) -> bool {
-        self.retention.rules.is_empty() && self.horizon == Timestamp::MIN
+        self.retention.rules.is_empty()
     }
 
     /// What is hidden, where `before` tells what is older than an age.
@@ -55,13 +56,13 @@ impl Rules {
         let rules = self.retention.rules.iter().zip(&self.matchers);
         let ages = rules.map(|(rule, matchers)| {
             let horizon = rule.max_age.map_or(Timestamp::MIN, &before);
-            AgeMask { matchers: Arc::clone(matchers), horizon: horizon.max(self.horizon) }
+            AgeMask { matchers: Arc::clone(matchers), horizon }
         });
         let mut ages: Vec<AgeMask> = ages.collect();
         // The first rule for all series is the last one that matters; without it, series may have no rule.
         match ages.iter().position(|age| age.matchers.is_empty()) {
             Some(last) => ages.truncate(last + 1),
-            None => ages.push(AgeMask { matchers: Arc::default(), horizon: self.horizon }),
+            None => ages.push(AgeMask { matchers: Arc::default(), horizon: Timestamp::MIN }),
         }
         ages.into()
     }
@@ -83,8 +84,11 @@ fn nanos(age: Duration) -> i64 {
 
 impl Kept {
     pub(crate) fn new(state: &State) -> Self {
-        let rules = Rules::new(state.retention.clone(), state.horizon);
-        Self { current: ArcCell::new(Arc::new(rules)), changing: Mutex::new(()) }
+        Self {
+            current: ArcCell::new(Arc::new(Rules::new(state.retention.clone()))),
+            #[cfg(feature = "internals")]
+            dropped_before: crate::sync::atomic::AtomicI64::new(i64::MIN),
+        }
     }
 
     /// What a snapshot taken now must hide; `None` if everything is kept, for which no clock is read.
@@ -99,12 +103,12 @@ impl Kept {
     /// What is older is shown of no series. Reads the clock where rules hide what is old.
     pub(crate) fn from(&self) -> Timestamp {
         let rules = self.current.peek();
-        let Rules { retention, horizon, matchers } = &*rules;
+        let Rules { retention, matchers } = &*rules;
         // As `ages`: the first rule for all series is the last one that matters, and without it some may have no rule.
-        let Some(for_all) = matchers.iter().position(|matchers| matchers.is_empty()) else { return *horizon };
+        let Some(for_all) = matchers.iter().position(|matchers| matchers.is_empty()) else { return Timestamp::MIN };
         let longest = retention.rules[..=for_all].iter().map(|rule| rule.max_age.unwrap_or(Duration::MAX)).max();
         let longest = longest.filter(|age| *age != Duration::MAX);
-        longest.map_or(*horizon, |age| before(clock::now(), age).max(*horizon))
+        longest.map_or(Timestamp::MIN, |age| before(clock::now(), age))
     }
 
     /// What compaction may leave out: some of what is hidden, and the same for a while.
@@ -134,10 +138,18 @@ impl Kept {
         rules.is_all_kept() && rules.retention.max_bytes.is_none()
     }
 
-    /// What lies before this was dropped for good.
+    /// What lies before these times was dropped.
     #[cfg(feature = "internals")]
-    pub(crate) fn horizon(&self) -> Timestamp {
-        self.current.load().horizon
+    pub(crate) fn note_dropped(&self, horizons: &[Horizon]) {
+        for horizon in horizons {
+            // Relaxed: asked by tests, once it is over.
+            self.dropped_before.fetch_max(horizon.before.nanos(), crate::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    #[cfg(feature = "internals")]
+    pub(crate) fn dropped_before(&self) -> Timestamp {
+        Timestamp::from_nanos(self.dropped_before.load(crate::sync::atomic::Ordering::Relaxed))
     }
 
     /// Bytes of all segments at most.
@@ -154,12 +166,9 @@ impl Kept {
         ages.map(nanos).collect::<BTreeSet<i64>>().into_iter().collect()
     }
 
-    /// The manifest has this retention, or horizon.
-    pub(crate) fn changed(&self, retention: Option<Retention>, horizon: Option<Timestamp>) {
-        let _alone = self.changing.lock().expect("retention lock");
-        let old = self.current.load();
-        let retention = retention.unwrap_or_else(|| old.retention.clone());
-        self.current.store(Arc::new(Rules::new(retention, horizon.unwrap_or(old.horizon).max(old.horizon))));
+    /// The manifest has this retention.
+    pub(crate) fn changed(&self, retention: Retention) {
+        self.current.store(Arc::new(Rules::new(retention)));
     }
 }
 
@@ -201,7 +210,7 @@ impl Life {
                     self.core.gate.poisoned().map_or(RetentionError::Closed, RetentionError::Poisoned)
                 }
             })?;
-            self.core.kept.changed(Some(retention.clone()), None);
+            self.core.kept.changed(retention.clone());
         }
         let rules: Vec<String> = retention.rules.iter().map(rule_text).collect();
         let rules = rules.join(", ");

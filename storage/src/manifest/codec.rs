@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::format::kind;
+use super::horizon::Horizon;
 use super::metadata::{METADATA_BYTES_MAX, Metadata};
 use super::retention::Retention;
 use super::state::{Edit, SegmentRef, State};
@@ -54,7 +55,12 @@ pub(super) fn put_edit(out: &mut Vec<u8>, edit: &Edit) {
         }),
         Edit::TombstoneRemove(seq) => framed(out, kind::TOMBSTONE_REMOVE, |out| put_u64s(out, &[seq.0])),
         Edit::Retention(retention) => framed(out, kind::RETENTION, |out| retention.encode(out)),
-        Edit::Horizon(at) => framed(out, kind::HORIZON, |out| put_u64s(out, &[at.nanos() as u64])),
+        Edit::Horizon(Horizon { before, through, created }) => framed(out, kind::HORIZON, |out| {
+            put_u64s(out, &[before.nanos() as u64, through.0, *created as u64]);
+        }),
+        Edit::HorizonRemove { before, through } => {
+            framed(out, kind::HORIZON_REMOVE, |out| put_u64s(out, &[before.nanos() as u64, through.0]));
+        }
         Edit::WalSynced(synced) => framed(out, kind::WAL_SYNCED, |out| {
             put_u64s(out, &[synced.through.0]);
             synced.files.iter().for_each(|(epoch, bytes)| put_u64s(out, &[epoch.0, *bytes]));
@@ -84,8 +90,8 @@ pub(super) fn put_state(out: &mut Vec<u8>, state: &State) {
     if state.retention != Retention::default() {
         put_edit(out, &Edit::Retention(state.retention.clone()));
     }
-    if state.horizon != Timestamp::MIN {
-        put_edit(out, &Edit::Horizon(state.horizon));
+    for horizon in state.horizons.iter() {
+        put_edit(out, &Edit::Horizon(*horizon));
     }
     for (metric, metadata) in state.metadata() {
         put_edit(out, &Edit::Metadata { metric: metric.clone(), metadata: metadata.clone() });
@@ -163,7 +169,15 @@ pub(super) fn take_edit(rest: &mut &[u8]) -> Result<DiskEdit, BadEdits> {
         }
         kind::TOMBSTONE_REMOVE => Edit::TombstoneRemove(SeqNo(body.u64()?)),
         kind::RETENTION => Edit::Retention(Retention::decode(&mut body.0).map_err(Malformed)?),
-        kind::HORIZON => Edit::Horizon(Timestamp::from_nanos(body.u64()? as i64)),
+        kind::HORIZON_OF_ALL => {
+            let before = body.time()?;
+            Edit::Horizon(Horizon { before, through: SeqNo(u64::MAX), created: 0 })
+        }
+        kind::HORIZON => {
+            let (before, through) = (body.time()?, SeqNo(body.u64()?));
+            Edit::Horizon(Horizon { before, through, created: body.u64()? as i64 })
+        }
+        kind::HORIZON_REMOVE => Edit::HorizonRemove { before: body.time()?, through: SeqNo(body.u64()?) },
         kind::WAL_SYNCED => {
             let mut synced = WalSynced { through: FrameNo(body.u64()?), ..WalSynced::default() };
             while !body.0.is_empty() {
@@ -190,6 +204,10 @@ impl Body<'_> {
         Ok(u64::from_le_bytes(*head))
     }
 
+    fn time(&mut self) -> Result<Timestamp, BadEdits> {
+        Ok(Timestamp::from_nanos(self.u64()? as i64))
+    }
+
     fn text(&mut self) -> Result<String, BadEdits> {
         const SHORT: BadEdits = Malformed("a text is cut short");
         let (len, rest) = self.0.split_first_chunk::<4>().ok_or(SHORT)?;
@@ -205,8 +223,7 @@ impl Body<'_> {
     fn segment(&mut self) -> Result<SegmentRef, BadEdits> {
         let id = self.u64()?;
         let seq_range = SeqRange { start: SeqNo(self.u64()?), end: SeqNo(self.u64()?) };
-        let mut time = || self.u64().map(|t| Timestamp::from_nanos(t as i64));
-        let time_range = TimeRange::new(time()?, time()?);
+        let time_range = TimeRange::new(self.time()?, self.time()?);
         let late = match self.u64()? {
             0 => false,
             1 => true,

@@ -5,7 +5,7 @@ use bytemuck::{Pod, Zeroable};
 /// First bytes of the file.
 pub(super) const MAGIC: [u8; 8] = *b"TGMANIF\n";
 /// The version this release writes, and the newest it reads.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 /// In it the commits followed the header at once.
 const WITHOUT_WITNESS: u32 = 1;
 /// The file's name in the data directory.
@@ -48,10 +48,13 @@ pub(super) mod kind {
     // 10 is reserved for origins.
     pub(in crate::manifest) const RETENTION: u16 = 11;
     pub(in crate::manifest) const TOMBSTONE_REMOVE: u16 = 12;
-    pub(in crate::manifest) const HORIZON: u16 = 13;
+    /// Of versions 1 and 2, without a number.
+    pub(in crate::manifest) const HORIZON_OF_ALL: u16 = 13;
     pub(in crate::manifest) const WAL_SYNCED: u16 = 14;
+    pub(in crate::manifest) const HORIZON: u16 = 15;
+    pub(in crate::manifest) const HORIZON_REMOVE: u16 = 16;
     /// The greatest kind known.
-    pub(in crate::manifest) const LAST: u16 = WAL_SYNCED;
+    pub(in crate::manifest) const LAST: u16 = HORIZON_REMOVE;
 }
 
 /// The beginning of the file.

@@ -3,6 +3,7 @@
 //! Byte layout: `docs/format/manifest.md`.
 
 // what is known
+mod horizon;
 mod metadata;
 mod retention;
 mod state;
@@ -20,6 +21,7 @@ mod read;
 mod remains;
 
 pub use error::ManifestError;
+pub use horizon::{HORIZONS_MAX, Horizon, Horizons};
 pub use log::{Manifest, Ownership, write_copy};
 pub use metadata::{METADATA_BYTES_MAX, Metadata};
 pub use remains::Remains;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::error::ManifestError;
+use super::horizon::{Horizon, Horizons};
 use super::metadata::{METADATA_BYTES_MAX, Metadata, MetadataTable};
 use super::retention::Retention;
 use crate::model::{SeqNo, SeqRange, TimeRange, Timestamp, Tombstone};
@@ -60,8 +61,15 @@ pub enum Edit {
     TombstoneRemove(SeqNo),
     /// How long and how much is kept; replaces what was said before.
     Retention(Retention),
-    /// What lies before this is gone for good. Never goes down.
-    Horizon(Timestamp),
+    /// What retention has dropped for good. Commit it together with what removes it.
+    Horizon(Horizon),
+    /// Nothing that a horizon hides is left.
+    HorizonRemove {
+        /// Its time.
+        before: Timestamp,
+        /// Its number.
+        through: SeqNo,
+    },
     /// What a metric means; replaces what was known of it.
     Metadata {
         /// The metric's name.
@@ -85,12 +93,13 @@ impl Edit {
                 | Self::TombstoneRemove(_)
                 | Self::Retention(_)
                 | Self::Horizon(_)
+                | Self::HorizonRemove { .. }
         )
     }
 }
 
 /// Everything the manifest says, as of its last commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// The store, whatever its directory is called.
     pub store_id: u128,
@@ -112,28 +121,9 @@ pub struct State {
     pub tombstones: BTreeMap<SeqNo, Tombstone>,
     /// How long and how much is kept.
     pub retention: Retention,
-    /// What lies before this was dropped, and stays hidden.
-    pub horizon: Timestamp,
+    /// What was dropped for good, as far as anything is left to hide.
+    pub horizons: Horizons,
     pub(super) metadata: MetadataTable,
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self {
-            store_id: 0,
-            open_number: 0,
-            format: 0,
-            segments: BTreeMap::new(),
-            next_segment_id: 0,
-            wal: WalState::default(),
-            next_seq: SeqNo::default(),
-            greatest_frame: FrameNo::default(),
-            tombstones: BTreeMap::new(),
-            retention: Retention::default(),
-            horizon: Timestamp::MIN,
-            metadata: MetadataTable::default(),
-        }
-    }
 }
 
 impl State {
@@ -200,7 +190,12 @@ impl State {
                 }
                 self.retention = retention.clone();
             }
-            Edit::Horizon(at) => self.horizon = self.horizon.max(*at),
+            Edit::Horizon(horizon) => self.horizons.add(*horizon),
+            Edit::HorizonRemove { before, through } => {
+                if !self.horizons.remove(*before, *through) {
+                    return Err(bad("the horizon to forget is not there"));
+                }
+            }
             Edit::Metadata { metric, metadata } => {
                 if !self.metadata.set(metric, metadata) {
                     return Err(ManifestError::MetadataFull { metric: metric.clone(), limit: METADATA_BYTES_MAX });

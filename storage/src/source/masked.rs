@@ -20,7 +20,7 @@ pub struct AgeMask {
 /// before the horizon of the first age that it passes.
 #[derive(Clone, Debug, Default)]
 pub struct Mask {
-    /// Deletes that reach the source.
+    /// Deletes that reach the source, and what else hides as they do.
     pub tombstones: Vec<Arc<Tombstone>>,
     /// Ages, of which the first that a series passes counts.
     pub ages: Arc<[AgeMask]>,
@@ -29,14 +29,14 @@ pub struct Mask {
 impl Mask {
     /// The part of these deletes and ages that may hide something in a source; `None` if nothing does.
     #[must_use]
-    pub fn reaching(
-        tombstones: &[Arc<Tombstone>],
+    pub fn reaching<'a>(
+        tombstones: impl IntoIterator<Item = &'a Arc<Tombstone>>,
         ages: &Arc<[AgeMask]>,
         seq: SeqRange,
         time: Option<TimeRange>,
     ) -> Option<Self> {
         let start = time?.start;
-        let tombstones: Vec<_> = tombstones.iter().filter(|t| t.reaches(seq, time)).cloned().collect();
+        let tombstones: Vec<_> = tombstones.into_iter().filter(|t| t.reaches(seq, time)).cloned().collect();
         let ages = if ages.iter().any(|age| start < age.horizon) { Arc::clone(ages) } else { Arc::default() };
         (!tombstones.is_empty() || !ages.is_empty()).then_some(Self { tombstones, ages })
     }

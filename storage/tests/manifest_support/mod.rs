@@ -9,7 +9,7 @@ use std::time::Duration;
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
 use tidegauge_storage::manifest::{
-    Edit, Manifest, ManifestError, Metadata, Retention, RetentionRule, SegmentRef, State,
+    Edit, Horizon, Manifest, ManifestError, Metadata, Retention, RetentionRule, SegmentRef, State,
 };
 use tidegauge_storage::model::{MatchOp, Matcher, SeqNo, SeqRange, TimeRange, Timestamp, Tombstone};
 use tidegauge_storage::wal::{Epoch, EpochEnd, FrameNo, WalLife, WalRelease};
@@ -80,7 +80,16 @@ pub(crate) fn edits(step: u64, manifest: &Manifest) -> Vec<Edit> {
         ],
         6 => {
             let forgotten = manifest.state().tombstones.keys().next().map(|seq| Edit::TombstoneRemove(*seq));
-            [Edit::Horizon(Timestamp::from_nanos(step as i64))].into_iter().chain(forgotten).collect()
+            // The second one is later in time and of a lower number: the first one goes, the others stand beside each other.
+            let horizon = |n: u64| Horizon {
+                before: Timestamp::from_nanos((step + n) as i64),
+                through: SeqNo(1_000 - step - n),
+                created: n as i64,
+            };
+            let first = manifest.state().horizons.iter().next().copied();
+            let gone = first.map(|Horizon { before, through, .. }| Edit::HorizonRemove { before, through });
+            let made = (0..2).map(|n| Edit::Horizon(horizon(n)));
+            gone.into_iter().chain(made).chain(forgotten).collect()
         }
         _ => manifest.state().segments.keys().next().map(|id| Edit::SegmentRemove(*id)).into_iter().collect(),
     }
