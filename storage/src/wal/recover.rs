@@ -133,6 +133,7 @@ pub fn recover(
             samples: 0,
             frames: 0,
             next_seq: SeqNo(0),
+            end_seq: SeqNo(0),
             greatest_frame: before.max(state.synced_through).max(greatest_end),
             last_frame: before,
             synced_through: state.synced_through,
@@ -158,6 +159,11 @@ pub fn recover(
         out.unsure = unsure.into_parts(out.synced_through);
     }
     Ok(out)
+}
+
+/// The number behind the last one of a frame.
+fn behind(header: &FrameHeader) -> SeqNo {
+    SeqNo(header.first_seq.saturating_add(header.samples.into()))
 }
 
 /// The files of this epoch and later ones, oldest first. A folder that is missing holds none.
@@ -457,6 +463,7 @@ impl Recovery<'_, '_> {
         }
         self.out.samples += given;
         self.out.frames += 1;
+        self.out.end_seq = self.out.end_seq.max(behind(header));
         self.out.last_frame = FrameNo(header.frame_no);
         let end = self.out.ends.entry(files[place.index]).or_insert(EpochEnd::NONE);
         if end.is_empty() {
@@ -471,20 +478,18 @@ impl Recovery<'_, '_> {
     fn note_edges(&mut self, header: &FrameHeader) {
         let timestamps = || self.decoded.samples.iter().map(|sample| sample.timestamp);
         let (Some(least), Some(greatest)) = (timestamps().min(), timestamps().max()) else { return };
-        let behind = Edge { seq: SeqNo(header.first_seq), timestamp: least };
+        let first = Edge { seq: SeqNo(header.first_seq), timestamp: least };
         for hole in self.out.lost.iter_mut().rev().take(self.holes_without_end) {
-            hole.behind = Some(behind);
+            hole.behind = Some(first);
         }
         self.holes_without_end = 0;
-        self.edge =
-            Some(Edge { seq: SeqNo(header.first_seq.saturating_add(header.samples.into())), timestamp: greatest });
+        self.edge = Some(Edge { seq: behind(header), timestamp: greatest });
     }
 
     fn note(&mut self, header: &FrameHeader) {
         self.witness(header.synced_through);
         self.out.greatest_frame = self.out.greatest_frame.max(FrameNo(header.frame_no));
-        let next_seq = SeqNo(header.first_seq.saturating_add(header.samples.into()));
-        self.out.next_seq = self.out.next_seq.max(next_seq);
+        self.out.next_seq = self.out.next_seq.max(behind(header));
     }
 
     fn witness(&mut self, synced_through: u64) {
