@@ -149,10 +149,11 @@ impl Builder {
             torn_tail: recovered.torn_tail.clone(),
             ..RecoveryReport::default()
         };
-        let log_is_whole = recovered.lost.is_empty();
+        let undefined = replayer.undefined();
+        let log_is_whole = recovered.lost.is_empty() && undefined.is_none();
         let mut of_audit = false;
         if self.recovery == Recovery::Salvage {
-            salvage_log(&*fs, &dir, &recovered, replayer.undefined(), state, &segments, &mut report)?;
+            salvage_log(&*fs, &dir, &recovered, undefined, state, &segments, &mut report)?;
             let end = end_of_known(&recovered, state, salvaged.manifest_made_anew);
             tell_lost_end(&*fs, &dir, &audited, &recovered, end, &mut report)?;
             let deletes = lost_deletes(&audited, &recovered, state, replayer.deletes(), end, &mut report);

@@ -26,15 +26,20 @@ pub(crate) fn salvage_log(
     segments: &[Arc<Segment>],
     report: &mut RecoveryReport,
 ) -> Result<(), OpenError> {
-    let files: BTreeSet<&PathBuf> = recovered.lost.iter().map(|hole| &hole.file).collect();
-    for file in files {
+    let mut files: BTreeSet<PathBuf> = recovered.lost.iter().map(|hole| hole.file.clone()).collect();
+    if undefined.is_some() {
+        // In which of them the samples of unknown series lie, nobody noted.
+        let used = recovered.ends.iter().filter(|(_, end)| !end.is_empty());
+        files.extend(used.map(|(epoch, _)| dir.join("wal").join(epoch.file_name())));
+    }
+    for file in &files {
         // A file that is missing is named by its hole.
         if fs.open_read(file).is_ok() {
             let kept = quarantine::keep(fs, dir, file);
             report.quarantined.push(kept.map_err(|source| OpenError::Io { path: file.clone(), source })?);
         }
     }
-    for file in recovered.cut.iter().filter(|file| recovered.lost.iter().all(|hole| hole.file != **file)) {
+    for file in recovered.cut.iter().filter(|file| !files.contains(*file)) {
         let kept = quarantine::keep_written(fs, dir, file);
         report.quarantined.push(kept.map_err(|source| OpenError::Io { path: file.clone(), source })?);
     }

@@ -57,4 +57,6 @@ mod named_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod undefined_tests;
+#[cfg(test)]
 mod unfinished_tests;

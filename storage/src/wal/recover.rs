@@ -166,6 +166,12 @@ fn behind(header: &FrameHeader) -> SeqNo {
     SeqNo(header.first_seq.saturating_add(header.samples.into()))
 }
 
+/// The least timestamp and the greatest one.
+fn times_of(samples: &[WalSample]) -> Option<(i64, i64)> {
+    let timestamps = || samples.iter().map(|sample| sample.timestamp);
+    timestamps().min().zip(timestamps().max())
+}
+
 /// The files of this epoch and later ones, oldest first. A folder that is missing holds none.
 fn files_from(fs: &dyn Fs, dir: &Path, from: Epoch) -> Result<Vec<Epoch>, WalError> {
     match fs.list(dir) {
@@ -438,6 +444,8 @@ impl Recovery<'_, '_> {
         let generation = GenerationId(Epoch(header.generation));
         let Decoded { samples, definitions, origins, delete } = &mut self.decoded;
         let given = samples.len() as u64;
+        // Before the sink has them: it uses their memory as it likes.
+        let times = if self.mode == RecoverMode::Salvage { times_of(samples) } else { None };
         if let Some(Err(Refused(what))) = delete.as_ref().map(|delete| (self.sink)(Replay::Delete(delete))) {
             return Ok(Err(what));
         }
@@ -458,8 +466,8 @@ impl Recovery<'_, '_> {
             }
         }
         self.note(header);
-        if self.mode == RecoverMode::Salvage {
-            self.note_edges(header);
+        if let Some(times) = times {
+            self.note_edges(header, times);
         }
         self.out.samples += given;
         self.out.frames += 1;
@@ -474,10 +482,8 @@ impl Recovery<'_, '_> {
         Ok(Ok(()))
     }
 
-    /// A frame was given: it ends the holes before it.
-    fn note_edges(&mut self, header: &FrameHeader) {
-        let timestamps = || self.decoded.samples.iter().map(|sample| sample.timestamp);
-        let (Some(least), Some(greatest)) = (timestamps().min(), timestamps().max()) else { return };
+    /// A frame with samples was given: it ends the holes before it.
+    fn note_edges(&mut self, header: &FrameHeader, (least, greatest): (i64, i64)) {
         let first = Edge { seq: SeqNo(header.first_seq), timestamp: least };
         for hole in self.out.lost.iter_mut().rev().take(self.holes_without_end) {
             hole.behind = Some(first);
