@@ -83,6 +83,16 @@ impl Acts {
         open.drain(..).for_each(|(act, since)| self.note(act, since, timeline.end()));
     }
 
+    /// Whether such an act was over when so many steps were taken.
+    pub(crate) fn is_behind(&self, act: Act, step: u64) -> bool {
+        self.0.iter().any(|(one, steps)| *one == act && *steps.end() <= step)
+    }
+
+    /// Whether such an act was begun by then.
+    pub(crate) fn is_begun(&self, act: Act, step: u64) -> bool {
+        self.0.iter().any(|(one, steps)| *one == act && *steps.start() <= step)
+    }
+
     /// Those that were under way when so many steps were taken, each once.
     pub(crate) fn at(&self, step: u64) -> impl Iterator<Item = Act> + '_ {
         Act::ALL.into_iter().filter(move |act| self.0.iter().any(|(one, steps)| one == act && steps.contains(&step)))

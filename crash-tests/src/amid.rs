@@ -13,14 +13,27 @@ use tidegauge_storage::fs::sim::{SimFs, Timeline};
 use crate::acts::Act;
 use crate::campaign::Recorded;
 use crate::examine::{Counts, Must, Violation};
-use crate::faults::{Turned, Whole, salvage};
+use crate::faults::{Rule, Turned, Whole, salvage};
 use crate::flips::{Kept, found};
 use crate::oracle::Death;
 use crate::script::{Rng, Script};
 
-const MANIFEST: &str = "memory/MANIFEST";
+pub(crate) const MANIFEST: &str = "memory/MANIFEST";
 /// As `docs/format/manifest.md` has it: where the first commit lies.
 const COMMITS: u64 = 64;
+/// In which a manifest is lost.
+pub(crate) const WAYS: u64 = 3;
+
+/// Loses the manifest: it is removed; nothing can be read of it; or all but what it began with.
+pub(crate) fn lose(disk: &SimFs, way: u64) {
+    let path = Path::new(MANIFEST);
+    let lost = match way {
+        0 => disk.remove(path),
+        1 => disk.open(path).and_then(|file| file.set_len(COMMITS)),
+        _ => disk.open(path).and_then(|file| file.write_all_at(COMMITS, &[0; 48])),
+    };
+    lost.expect("it is there");
+}
 
 /// If a flush is under way at the present step of a workload: loses the manifest of what a kill leaves there, in one of
 /// some ways, and salvages it.
@@ -50,15 +63,9 @@ pub fn lose_manifest(
     let Some(was) = read else { return Ok(()) };
     let damaged = disk.kill();
     let path = Path::new(MANIFEST);
-    let lost = match rng.below(3) {
-        0 => damaged.remove(path),
-        // Nothing can be read of it, or all but what it began with.
-        1 => damaged.open(path).and_then(|file| file.set_len(COMMITS)),
-        _ => damaged.open(path).and_then(|file| file.write_all_at(COMMITS, &[0; 48])),
-    };
-    lost.expect("it is there");
+    lose(&damaged, rng.below(WAYS));
     let (was, pushed) = (&*was.lanes, &recorded.pushed);
-    let whole = Whole { expected: &expected, cut: None, was, pushed, durability, seed: rng.draw(), logged: true };
+    let whole = Whole { expected: &expected, cut: None, was, pushed, durability, seed: rng.draw(), rule: Rule::Logged };
     salvage(&damaged, &whole).map_err(|what| {
         let turned = Turned { disk: damaged.kill(), path: path.to_owned(), bit: 0 };
         wrong(&damaged, what, Must::Turned(Box::new(Kept::of(&turned, &whole))))

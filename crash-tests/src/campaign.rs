@@ -9,6 +9,7 @@ use std::time::Duration;
 use tidegauge_storage::fs::sim::{SimFs, Timeline};
 
 use crate::amid::lose_manifest;
+use crate::deleted::forget_deletes;
 use crate::examine::{Counts, Depth, Violation, after, die};
 use crate::flips::flip;
 use crate::oracle::{History, Key};
@@ -39,8 +40,8 @@ const ONE_IN: u64 = 12;
 const POINTS: u64 = 2;
 /// One crash point in so many has a bit turned over.
 const FLIP_ONE_IN: u64 = 16;
-/// Of the steps amid a flush, at one in so many the manifest is lost behind a kill.
-const AMID_FLUSH_ONE_IN: u64 = 8;
+/// Of the steps amid a flush, and of those behind a delete, at one in so many the manifest is lost behind a kill.
+const LOST_ONE_IN: u64 = 8;
 /// Where the disk was in trouble, one step in so many is a crash point: more workloads, each with another trouble, tell
 /// more.
 const TROUBLED_ONE_IN: u64 = 3;
@@ -154,8 +155,10 @@ pub fn crash_everywhere(script: &Script, choices: u64, depth: Depth, counts: &Co
     let (mut timeline, mut rng) = (recorded.timeline.clone(), Rng(script.seed ^ 0xa1d));
     while !timeline.is_over() {
         timeline.advance();
-        if rng.below(AMID_FLUSH_ONE_IN) == 0 {
-            lose_manifest(&recorded, script, &timeline, &mut rng, counts).map_err(|v| {
+        if rng.below(LOST_ONE_IN) == 0 {
+            let lost = lose_manifest(&recorded, script, &timeline, &mut rng, counts)
+                .and_then(|()| forget_deletes(&recorded, script, &timeline, &mut rng, counts));
+            lost.map_err(|v| {
                 let what = format!("{} ({})", v.what, v.trail);
                 failure(script, timeline.at(), Some(v), what)
             })?;

@@ -12,6 +12,7 @@ use tidegauge_storage::fs::sim::SimFs;
 
 use crate::end::{OF_LOG, OF_MANIFEST, refuses};
 use crate::examine::{Counts, Depth, Later, Must, Violation, go_on, is_kept};
+use crate::faults::Rule;
 use crate::flips::Kept;
 use crate::mends::settle;
 use crate::numbers::{self, Numbers};
@@ -25,9 +26,8 @@ const EXPECTED: &str = "expected.txt";
 const CUT: &str = "cut.txt";
 const SAMPLES: &str = "samples.txt";
 const WAS: &str = "was";
-/// What is damaged: anything, or the manifest alone, beside a log that has all that segments lack.
-const TURNED: &str = "turned";
-const LOGGED: &str = "logged";
+/// What is damaged: anything, or the manifest alone, beside a log that has all that segments lack; and there behind deletes.
+const RULES: [(&str, Rule); 3] = [("turned", Rule::Told), ("logged", Rule::Logged), ("exact", Rule::Exact)];
 const PUSHED: &str = "pushed";
 /// Second openings, and engines that go on.
 const TIMES: u64 = 16;
@@ -59,7 +59,7 @@ pub fn save(violation: &Violation, dir: &Path) -> io::Result<()> {
         Must::Open => ("open".to_owned(), None),
         Must::Refuse(word) => (format!("refuse {word}"), None),
         Must::Turned(kept) => {
-            let word = if kept.logged { LOGGED } else { TURNED };
+            let (word, _) = RULES.into_iter().find(|(_, rule)| *rule == kept.rule).expect("each has a word");
             (format!("{word} {} {} {}", kept.bit, kept.seed, kept.path.display()), Some(kept))
         }
     };
@@ -187,11 +187,14 @@ fn read(dir: &Path, text: &str) -> io::Result<Option<Violation>> {
     let must = match must.split_once(' ') {
         None if must == "open" => Some(Must::Open),
         Some(("refuse", word)) => [OF_LOG, OF_MANIFEST].into_iter().find(|known| *known == word).map(Must::Refuse),
-        Some((word @ (TURNED | LOGGED), rest)) => {
-            let kept = read_turned(dir, rest, expected.lanes.len())?;
-            kept.map(|kept| Must::Turned(Box::new(Kept { logged: word == LOGGED, ..kept })))
-        }
-        _ => None,
+        Some((word, rest)) => match RULES.into_iter().find(|(known, _)| *known == word) {
+            Some((_, rule)) => {
+                let kept = read_turned(dir, rest, expected.lanes.len())?;
+                kept.map(|kept| Must::Turned(Box::new(Kept { rule, ..kept })))
+            }
+            None => None,
+        },
+        None => None,
     };
     let (disk, again) = (SimFs::new(), again.parse().ok());
     Ok(must.map(|must| Violation { what, trail, disk, must, again, expected, durability }))
@@ -219,7 +222,7 @@ fn read_turned(dir: &Path, text: &str, lanes: usize) -> io::Result<Option<Kept>>
                 _ => return None,
             }
         }
-        Some(Kept { path, bit, seed, cut, was, pushed, logged: false })
+        Some(Kept { path, bit, seed, cut, was, pushed, rule: Rule::Told })
     };
     Ok(read())
 }
@@ -365,7 +368,7 @@ mod tests {
         case.must = Must::Open;
         again(&case).unwrap_err();
         let kept =
-            |pushed| Kept { path: path.clone(), bit, seed: 1, cut: None, was: was.clone(), pushed, logged: true };
+            |pushed| Kept { path: path.clone(), bit, seed: 1, cut: None, was: was.clone(), pushed, rule: Rule::Logged };
         case.must = Must::Turned(Box::new(kept(pushed)));
         again(&case).unwrap();
         // What a salvage saves is judged again, too.

@@ -70,6 +70,8 @@ pub struct Counts {
     pub flips: Flips,
     /// Kills amid a flush behind which the manifest was lost, and nothing with it.
     pub amid_flush: AtomicU64,
+    /// Kills behind a delete that was carried out and forgotten, behind which the manifest was lost, and nothing came back.
+    pub forgotten: AtomicU64,
 }
 
 /// How far to go from one crash point.

@@ -10,7 +10,7 @@ use tidegauge_storage::fs::sim::SimFs;
 use crate::campaign::Recorded;
 use crate::end;
 use crate::examine::{Must, Violation};
-use crate::faults::{Rot, Turned, Whole, flip_one, turn_over};
+use crate::faults::{Rot, Rule, Turned, Whole, flip_one, turn_over};
 use crate::oracle::{Contents, Death, Expected, Key};
 use crate::script::{Rng, Script};
 use crate::store::{self, Read};
@@ -45,23 +45,22 @@ pub struct Kept {
     /// By lane.
     pub(crate) was: Vec<Contents>,
     pub(crate) pushed: HashSet<(Key, u64)>,
-    /// As [`Whole::logged`].
-    pub(crate) logged: bool,
+    pub(crate) rule: Rule,
 }
 
 impl Kept {
     pub(crate) fn of(Turned { path, bit, .. }: &Turned, whole: &Whole<'_>) -> Self {
         let (was, pushed) = (whole.was.to_vec(), whole.pushed.clone());
-        let (seed, cut, logged) = (whole.seed, whole.cut.cloned(), whole.logged);
-        Self { path: path.clone(), bit: *bit, seed, cut, was, pushed, logged }
+        let (seed, cut, rule) = (whole.seed, whole.cut.cloned(), whole.rule);
+        Self { path: path.clone(), bit: *bit, seed, cut, was, pushed, rule }
     }
 
     /// Turns nothing over any more: opens the disk, and judges as it was judged then.
     pub(crate) fn again(&self, disk: &SimFs, expected: &Expected, durability: Durability) -> Result<Rot, String> {
-        let Self { path, bit, seed, cut, was, pushed, logged } = self;
+        let Self { path, bit, seed, cut, was, pushed, rule } = self;
         let turned = Turned { disk: disk.kill(), path: path.clone(), bit: *bit };
-        let (cut, seed, logged) = (cut.as_ref(), *seed, *logged);
-        flip_one(&turned, &Whole { expected, cut, was, pushed, durability, seed, logged })
+        let (cut, seed, rule) = (cut.as_ref(), *seed, *rule);
+        flip_one(&turned, &Whole { expected, cut, was, pushed, durability, seed, rule })
     }
 }
 
@@ -91,8 +90,8 @@ pub fn flip(
     let turned = turn_over(&disk, rng);
     let cut = end::may_be_cut(&disk, &turned.path, turned.bit).then_some(&any);
     let (was, pushed, seed) = (&*was.lanes, &recorded.pushed, script.seed);
-    let (durability, logged) = (script.durability, false);
-    let whole = Whole { expected: &exactly, cut, was, pushed, durability, seed, logged };
+    let (durability, rule) = (script.durability, Rule::Told);
+    let whole = Whole { expected: &exactly, cut, was, pushed, durability, seed, rule };
     let rot = flip_one(&turned, &whole).map_err(|what| {
         // Kept as it was opened.
         let (disk, must) = (turned.disk.kill(), Must::Turned(Box::new(Kept::of(&turned, &whole))));

@@ -44,6 +44,8 @@ pub mod unsound;
 pub mod flips;
 // and a manifest that is lost behind a kill
 pub mod amid;
+// the same behind a delete
+pub mod deleted;
 // restores, salvages and a forced unlock
 pub mod mends;
 // which sync is missed when it is left out

@@ -25,6 +25,8 @@ const LEAST_CONDITIONS: u64 = 1_000;
 const LEAST_FLIPS: u64 = 300;
 /// Manifests that are lost behind a kill amid a flush, at least.
 const LEAST_AMID_FLUSH: u64 = 100;
+/// Manifests that are lost behind deletes that were carried out, at least.
+const LEAST_FORGOTTEN: u64 = 100;
 /// From so many crash points on.
 const ENOUGH_FOR_EACH: u64 = 100_000;
 /// Times that one workload is tried that broke a promise.
@@ -138,7 +140,7 @@ fn main() -> ExitCode {
 fn troubles(counts: &Counts) -> String {
     let (Counts { met, flips, .. }, of) = (counts, |count: &AtomicU64| count.load(Ordering::Relaxed));
     format!(
-        "disks in trouble: {} failed an operation and {} a sync ({} engines stopped writing), {} were full for a while ({} engines went on behind it); {} bits turned over: {} refused and salvaged, {} harmless, {} in an end that nobody had called durable; {} manifests were lost behind a kill amid a flush",
+        "disks in trouble: {} failed an operation and {} a sync ({} engines stopped writing), {} were full for a while ({} engines went on behind it); {} bits turned over: {} refused and salvaged, {} harmless, {} in an end that nobody had called durable; {} manifests were lost behind a kill amid a flush, and {} behind deletes that were carried out",
         of(&met.operations),
         of(&met.syncs),
         of(&met.poisoned),
@@ -149,6 +151,7 @@ fn troubles(counts: &Counts) -> String {
         of(&flips.right),
         of(&flips.cut),
         of(&counts.amid_flush),
+        of(&counts.forgotten),
     )
 }
 
@@ -162,7 +165,8 @@ fn too_few(counts: &Counts) -> Option<String> {
     let flips = || of(refused, "bits turned over and refused", LEAST_FLIPS);
     let amid = || of(&counts.amid_flush, "manifests lost behind a kill amid a flush", LEAST_AMID_FLUSH);
     let conditions = || of(judged, "conditions on what came back", LEAST_CONDITIONS);
-    act.or_else(met).or_else(flips).or_else(amid).or_else(conditions)
+    let forgotten = || of(&counts.forgotten, "manifests lost behind deletes that were carried out", LEAST_FORGOTTEN);
+    act.or_else(met).or_else(flips).or_else(amid).or_else(forgotten).or_else(conditions)
 }
 
 fn replay(dir: &Path) -> ExitCode {

@@ -7,6 +7,7 @@ use tidegauge_storage::fs::sim::{Choose, Every, Random};
 
 use crate::amid::lose_manifest;
 use crate::campaign::{Failure, Plan, Recorded, anyone, record, side_by_side};
+use crate::deleted::forget_deletes;
 use crate::examine::{Counts, Depth, Violation, die, examine, lose_power};
 use crate::oracle::Death;
 use crate::script::{Name, Rng, Script};
@@ -163,6 +164,7 @@ fn crash_stripe(
         };
         examine(timeline.kill(), (history, at, Death::Kill), durability, rng, shallow, counts).map_err(failed)?;
         lose_manifest(&ran.recorded, &ran.script, &timeline, rng, counts).map_err(failed)?;
+        forget_deletes(&ran.recorded, &ran.script, &timeline, rng, counts).map_err(failed)?;
         let mut seeds = Rng(rng.draw());
         let mut lose =
             |choose: &mut dyn Choose| lose_power(&timeline, history, choose, durability, rng, shallow, counts);

@@ -8,7 +8,9 @@ use tidegauge::Durability;
 use tidegauge_crash_tests::campaign::{anyone, record};
 use tidegauge_crash_tests::end::may_be_cut;
 use tidegauge_crash_tests::examine::Counts;
-use tidegauge_crash_tests::faults::{Ending, Rot, Whole, fail_one, flip_one, run_full, salvage, turn_over, unread};
+use tidegauge_crash_tests::faults::{
+    Ending, Rot, Rule, Whole, fail_one, flip_one, run_full, salvage, turn_over, unread,
+};
 use tidegauge_crash_tests::oracle::{Contents, Death, Expected, Key};
 use tidegauge_crash_tests::script::{Extent, Rng, Script, Step};
 use tidegauge_crash_tests::store;
@@ -208,7 +210,7 @@ fn a_flipped_bit_is_refused_or_changes_nothing() {
         let was = store::read(&engine, 1).unwrap().lanes;
         engine.close().unwrap();
         let (pushed, durability) = (&recorded.pushed, script.durability);
-        let whole = Whole { expected: &expected, cut: None, was: &was, pushed, durability, seed, logged: false };
+        let whole = Whole { expected: &expected, cut: None, was: &was, pushed, durability, seed, rule: Rule::Told };
         let mut rng = Rng(seed);
         for _ in 0..400 {
             let turned = turn_over(&disk, &mut rng);
@@ -248,7 +250,7 @@ impl Ended {
     fn whole(&self) -> Whole<'_> {
         let Self { script, expected, was, pushed, .. } = self;
         let Script { durability, seed, .. } = *script;
-        Whole { expected, cut: None, was, pushed, durability, seed, logged: false }
+        Whole { expected, cut: None, was, pushed, durability, seed, rule: Rule::Told }
     }
 }
 

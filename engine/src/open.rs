@@ -30,8 +30,8 @@ use crate::life::{Life, start};
 use crate::lock::DirLock;
 use crate::options::Builder;
 use crate::recovery::{
-    OpenStep, Recovery, RecoveryReport, Step, deletes_of_holes, keep_misplaced, keep_unnamed, later_file, note_unnamed,
-    open_as_named, open_or_rebuild, quarantine, salvage_log, salvage_segments,
+    OpenStep, Recovery, RecoveryReport, Step, end_of_known, keep_misplaced, keep_unnamed, later_file, lost_deletes,
+    note_unnamed, open_as_named, open_or_rebuild, quarantine, salvage_log, salvage_segments, tell_lost_end,
 };
 use crate::registry::Registry;
 use crate::replay::{Replayed, Replayer, flushed_before};
@@ -152,10 +152,15 @@ impl Builder {
             torn_tail: recovered.torn_tail.clone(),
             ..RecoveryReport::default()
         };
-        let log_is_whole = recovered.lost.is_empty();
+        let undefined = replayer.undefined();
+        let log_is_whole = recovered.lost.is_empty() && undefined.is_none();
+        let mut of_audit = false;
         if self.recovery == Recovery::Salvage {
-            salvage_log(&*fs, &dir, &recovered, replayer.undefined(), state, &segments, &mut report)?;
-            let deletes = deletes_of_holes(&audited, &recovered, state, replayer.deletes(), &mut report);
+            salvage_log(&*fs, &dir, &recovered, undefined, state, &segments, &mut report)?;
+            let end = end_of_known(&recovered, state, salvaged.manifest_made_anew);
+            tell_lost_end(&*fs, &dir, &audited, &recovered, end, &mut report)?;
+            let deletes = lost_deletes(&audited, &recovered, state, replayer.deletes(), end, &mut report);
+            of_audit = !deletes.is_empty();
             replayer.add_deletes(deletes);
         }
         // Before anything lets go of the log: with the next commit, or a flush.
@@ -174,9 +179,11 @@ impl Builder {
             next_frame: life.first_frame,
             synced_through: life.synced_through,
         };
-        // An audit log that is younger than the rest names deletes that this store has not come to: what comes now must not
-        // be hidden by them.
-        let deleted = replayer.deletes().iter().map(|delete| delete.seq.0 + 1).max().unwrap_or(0);
+        // Deletes that the audit log names may be younger than the rest, or have hidden nothing of what is left: whether or
+        // not this salvage takes them, what comes now must not be hidden by them, now or after a later one.
+        let logged = replayer.deletes().iter().map(|delete| delete.seq);
+        let named = audited.deletes.iter().map(|delete| delete.seq);
+        let deleted = logged.chain(named).map(|seq| seq.0 + 1).max().unwrap_or(0);
         let greatest = recovered.next_seq.max(state.next_seq).0.max(deleted);
         let seq = if greatest == 0 { 1 } else { greatest + NUMBER_GAP };
         let Replayed { applier, sealed, tombstones } = replayer.finish(seq);
@@ -190,12 +197,14 @@ impl Builder {
         if sealed.is_empty() {
             edits.push(Edit::WalRelease(released));
         }
-        let log_may_go = match commit_life(&mut manifest, &edits, reserve.given_up && !sealed.is_empty()) {
+        let short_of_space = reserve.given_up && !sealed.is_empty() && !of_audit;
+        let log_may_go = match commit_life(&mut manifest, &edits, short_of_space) {
             Err(ManifestError::NoSpace { .. }) => {
                 let known = manifest.state().wal.clone();
-                let life = &edits[..beginning];
-                reserve.or_without(Some((&recovered, &known)), || Ok(manifest.commit(life)?))?;
-                false
+                // The log does not have what the audit log told.
+                let least = if of_audit { &edits[..] } else { &edits[..beginning] };
+                reserve.or_without(Some((&recovered, &known)), || Ok(manifest.commit(least)?))?;
+                of_audit
             }
             other => other?,
         };

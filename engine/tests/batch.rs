@@ -206,14 +206,14 @@ fn late_samples_of_a_batch_keep_their_order_and_take_no_number_back() {
     let engine = Engine::in_memory().unwrap();
     let id = series(&engine, 1);
     let mut batch = engine.batch();
-    for (when, value) in [(50, 1.0), (30, 2.0), (60, 3.0), (30, 4.0), (50, 5.0), (70, 6.0)] {
+    for (when, value) in [(50, 1.0), (30, 2.0), (60, 3.0), (30, 4.0), (50, 5.0), (70, 6.0), (40, 7.0)] {
         batch.push(id, at(when), value).unwrap();
     }
-    let last = SeqNo(batch.commit().unwrap().first().0 + 5);
+    let last = SeqNo(batch.commit().unwrap().first().0 + 6);
     for _ in 0..2 {
         let all = contents(&engine.snapshot()).into_values().flatten();
         let found: Vec<(i64, f64)> = all.map(|(at, value)| (at, f64::from_bits(value))).collect();
-        assert_eq!(found, [(30, 4.0), (50, 5.0), (60, 3.0), (70, 6.0)]);
+        assert_eq!(found, [(30, 4.0), (40, 7.0), (50, 5.0), (60, 3.0), (70, 6.0)]);
         check(&engine, 1, Some(last));
         engine.flush().unwrap();
     }

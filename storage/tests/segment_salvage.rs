@@ -4,14 +4,16 @@ mod checksums;
 mod damage;
 mod salvaged;
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use checksums::{SECTIONS, SEGMENT_FOOTER, SEGMENT_HEADER, index_start, u32_at, u64_at};
 use damage::{Noise, campaign};
 use salvaged::{DIR, STORE, Samples, read_series, section, whole};
+use tidegauge_storage::chunk::CHUNK_SAMPLES_MAX;
 use tidegauge_storage::fs::{Fs, OsFs, sim::SimFs};
-use tidegauge_storage::model::{LabelLimits, Labels, SeqNo, TimeRange, Timestamp};
+use tidegauge_storage::model::{LabelLimits, Labels, SeqNo, SeqRange, TimeRange, Timestamp};
 use tidegauge_storage::segment::{Expected, Salvage, Segment, SegmentHeader, SegmentWriter, file_name};
 use tidegauge_storage::source::{Columns, ReadError, SampleSource};
 
@@ -84,6 +86,63 @@ fn a_whole_segment_comes_back_whole() {
         println!("section {i}: {} bytes", end - start);
     }
     assert!(whole.bytes.len() - index_start(&whole.bytes) > 12 * (16 << 10), "many blocks");
+}
+
+/// Salvage holds a chunk at a time: each is handed over alone, whatever came before it, and who has no more use for them
+/// gets no other one. A chunk that cannot be read costs itself.
+#[test]
+fn a_series_is_read_chunk_by_chunk_and_a_damaged_chunk_costs_itself() {
+    const SAMPLES: usize = 5 * CHUNK_SAMPLES_MAX + 7;
+    let fs = SimFs::new();
+    fs.create_dir_all(Path::new(DIR)).unwrap();
+    let header = SegmentHeader {
+        store_id: STORE,
+        seq_range: SeqRange { start: SeqNo(1), end: SeqNo(1 + SAMPLES as u64) },
+        opening: 9,
+        ..SegmentHeader::default()
+    };
+    let mut writer = SegmentWriter::create(Arc::new(fs.clone()), Path::new(DIR), 1, header).unwrap();
+    let mut noise = Noise::new(3);
+    let values: Vec<f64> = (0..SAMPLES).map(|_| f64::from(noise.below(1 << 30) as u32).sqrt()).collect();
+    let timestamps: Vec<i64> = (0..SAMPLES as i64).map(|at| at * 1000).collect();
+    let columns = Columns { timestamps, values };
+    writer.push_series(&Labels::from_sorted(&[("__name__", "a")]), &columns, SeqNo(SAMPLES as u64)).unwrap();
+    writer.finish().unwrap();
+    let path = Path::new(DIR).join(file_name(1));
+    let read = || {
+        let (mut salvage, mut lost, mut chunks) = (Salvage::open(&fs, &path, None).unwrap(), Vec::new(), Vec::new());
+        let Ok(()) = salvage.read(0, &mut lost, |chunk| {
+            chunks.push(chunk.clone());
+            Ok::<_, Infallible>(())
+        });
+        (chunks, lost)
+    };
+    let (chunks, lost) = read();
+    assert!(lost.is_empty() && chunks.len() > 5, "{lost:?}");
+    assert!(chunks.iter().all(|chunk| (1..=CHUNK_SAMPLES_MAX).contains(&chunk.len())), "one at a time");
+    assert_eq!(chunks.iter().flat_map(|chunk| chunk.timestamps.clone()).collect::<Vec<_>>(), columns.timestamps);
+    assert_eq!(chunks.iter().flat_map(|chunk| chunk.values.clone()).collect::<Vec<_>>(), columns.values);
+    let mut taken = 0;
+    let stopped = Salvage::open(&fs, &path, None).unwrap().read(0, &mut Vec::new(), |_| {
+        taken += 1;
+        if taken == 2 { Err("no room") } else { Ok(()) }
+    });
+    assert_eq!((stopped, taken), (Err("no room"), 2), "nothing comes behind a refusal");
+
+    // Values of noise are most of the file: its middle is amid the third chunk of six or so.
+    let middle = fs.map(&path).unwrap().len() as u64 / 2;
+    for at in [middle, middle + 1, middle + 9] {
+        let byte = fs.map(&path).unwrap()[at as usize];
+        fs.open(&path).unwrap().write_all_at(at, &[byte ^ 4]).unwrap();
+    }
+    let (left, lost) = read();
+    let [hole] = &lost[..] else { panic!("{lost:?}") };
+    let gone: Vec<&Columns> = chunks.iter().filter(|chunk| !left.contains(chunk)).collect();
+    let [gone] = gone[..] else { panic!("{} chunks are gone", gone.len()) };
+    assert_eq!((left.len(), hole.samples), (chunks.len() - 1, gone.len() as u64));
+    let at = |of: Option<&i64>| Timestamp::from_nanos(*of.unwrap());
+    let times = TimeRange::covering(at(gone.timestamps.first()), at(gone.timestamps.last()));
+    assert_eq!(hole.time_range, Some(times));
 }
 
 /// Wherever the bit lies, the manifest is not even needed.

@@ -17,6 +17,7 @@ use super::{Recovery, RecoveryReport};
 use crate::audit::Entry;
 use crate::error::OpenError;
 use crate::options::{Builder, Durability};
+use crate::pace::Pace;
 use crate::registry::Registry;
 
 const WAL: &str = "memory/wal";
@@ -30,6 +31,8 @@ fn range(from: i64, until: i64) -> TimeRange {
 enum Told {
     ByAudit,
     ByManifest,
+    /// As by audit; neither witness nor manifest speaks of the frames.
+    NotByLog,
 }
 
 /// A log whose samples below the delete and those above it were not flushed. Answers where the delete's frame is, and what
@@ -71,12 +74,14 @@ fn around_a_delete(told: &Told, in_a_file_of_its_own: bool) -> (SimFs, (PathBuf,
     write(&mut writer, 12, 3..8, 3.0);
     let job = writer.sync_point().unwrap();
     writer.note_synced(job.run().unwrap());
-    assert!(writer.witness().unwrap());
-    let synced = WalSynced { through: job.through(), files: job.made().iter().copied().collect() };
-    manifest.commit(&[Edit::WalSynced(synced)]).unwrap();
+    if !matches!(told, Told::NotByLog) {
+        assert!(writer.witness().unwrap());
+        let synced = WalSynced { through: job.through(), files: job.made().iter().copied().collect() };
+        manifest.commit(&[Edit::WalSynced(synced)]).unwrap();
+    }
     match told {
         Told::ByManifest => manifest.commit(&[Edit::TombstoneAdd(delete)]).unwrap(),
-        Told::ByAudit => {
+        Told::ByAudit | Told::NotByLog => {
             let line = Entry::of_delete(&delete, "cpu", store_id).into_line();
             fs.create(&dir.join("audit.log")).unwrap().write_all_at(0, line.as_bytes()).unwrap();
         }
@@ -238,4 +243,135 @@ fn p5_a_manifest_made_anew_hides_what_was_deleted_of_files_that_the_log_had_let_
     }
     disk.remove(Path::new("memory/MANIFEST")).unwrap();
     check_made_anew(&disk, &Contents::new(), "the delete is in the audit log alone");
+}
+
+/// What takes the end of a log.
+enum Damage {
+    /// A bit of each frame from there on, witnesses too.
+    Bits,
+    /// Zeros, which look like an end in order.
+    Wiped,
+}
+
+/// Damages all frames of a file of the log that have this number, or greater ones.
+fn damage_from(disk: &SimFs, path: &Path, seq: u64, how: &Damage) {
+    let bytes = disk.map(path).unwrap().to_vec();
+    let first_seq = |at: usize| u64::from_le_bytes(bytes[at + 64..at + 72].try_into().unwrap());
+    let is_behind = |at: &usize| bytes[*at..].starts_with(b"TGFR") && first_seq(*at) >= seq;
+    let file = disk.open(path).unwrap();
+    for at in (4096..bytes.len()).step_by(8).filter(is_behind) {
+        match how {
+            Damage::Bits => file.write_all_at(at as u64 + 50, &[bytes[at + 50] ^ 4]).unwrap(),
+            Damage::Wiped => file.write_all_at(at as u64, &vec![0; bytes.len() - at]).unwrap(),
+        }
+    }
+}
+
+/// The delete's frame was the last one, and was lost together with the witness: that passed for a torn tail, and what was
+/// deleted was shown again.
+#[test]
+fn p5_a_delete_at_the_end_of_the_log_that_is_lost_with_its_witness_is_taken_from_the_audit_log() {
+    for how in [Damage::Bits, Damage::Wiped] {
+        let fs = SimFs::new();
+        let mut builder = Builder::new(None).durability(Durability::Interval(Duration::from_millis(5)));
+        builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+        // Longer than any test runs: the manifest hears of the first sync alone, which made the file.
+        let long = Duration::from_secs(3600);
+        builder.pace = Pace { rest: long, apart: long, under_load: long };
+        let engine = builder.background_compaction(false).open().unwrap();
+        push(&engine, 0);
+        engine.flush().unwrap();
+        // There is nothing to flush that would tell the manifest of them.
+        engine.delete(r#"{host="1"}"#, range(0, 100_000)).unwrap();
+        let last = engine.delete(r#"{host="0"}"#, range(0, 200_000)).unwrap();
+        let all = contents(&engine);
+        assert_eq!(all.len(), 1200 - 100 - 200);
+        let disk = fs.kill();
+        drop(engine);
+        let log = Path::new(WAL).join(disk.list(Path::new(WAL)).unwrap().pop().unwrap());
+        damage_from(&disk, &log, last.0, &how);
+        // Nothing but the audit log tells it from the end that a power loss leaves.
+        assert!(try_open(&disk.kill(), Recovery::Strict).is_ok());
+        let engine = try_open(&disk, Recovery::Salvage).unwrap();
+        let report = engine.recovery_report().clone();
+        assert_eq!(contents(&engine).len(), all.len(), "{report:?}");
+        assert!(report.notes.iter().any(|note| note.contains("1 deletes that the log may have lost")), "{report:?}");
+        let [lost] = &report.lost[..] else { panic!("{report:?}") };
+        assert_eq!((lost.samples, lost.samples_at_least, lost.seq_range.start), (None, 0, last), "{lost}");
+        assert!(!report.quarantined.is_empty());
+        assert_eq!(contents(&try_open(&disk.kill(), Recovery::Strict).unwrap()), all, "killed behind the salvage");
+        // None of this was deleted.
+        push(&engine, 0);
+        for what in ["pushed", "flushed", "compacted"] {
+            assert_eq!(contents(&engine).len(), 1200, "{what}");
+            engine.flush().unwrap();
+            if what == "flushed" {
+                engine.compact().unwrap();
+            }
+        }
+        engine.close().unwrap();
+        assert_eq!(contents(&try_open(&disk, Recovery::Strict).unwrap()).len(), 1200, "closed");
+    }
+}
+
+/// And what was acknowledged before it is lost, which passed for never acknowledged.
+#[test]
+fn p5_a_delete_of_the_audit_log_tells_that_the_end_of_the_log_is_lost() {
+    for how in [Damage::Bits, Damage::Wiped] {
+        let (fs, (file, _), _) = around_a_delete(&Told::NotByLog, false);
+        damage_from(&fs, &file, 1, &how);
+        let engine = try_open(&fs, Recovery::Salvage).unwrap();
+        let report = engine.recovery_report();
+        assert!(contents(&engine).is_empty() && !report.is_whole());
+        let [lost] = &report.lost[..] else { panic!("{report:?}") };
+        assert_eq!((&lost.file, lost.samples, lost.samples_at_least), (&file, None, 10), "{lost}");
+        assert_eq!((lost.seq_range.start.0, lost.seq_range.end.0), (1, 12), "{lost}");
+        assert!(!report.quarantined.is_empty());
+    }
+}
+
+/// A sound frame behind the delete's says nothing of it: it was written before the sync was over. Its numbers are above
+/// the delete's.
+#[test]
+fn p5_a_delete_before_frames_that_nobody_was_told_of_is_taken_from_the_audit_log() {
+    let (fs, (file, at), _) = around_a_delete(&Told::NotByLog, false);
+    let bytes = fs.map(&file).unwrap().to_vec();
+    fs.open(&file).unwrap().write_all_at(at + 100, &[bytes[at as usize + 100] ^ 4]).unwrap();
+    let engine = try_open(&fs, Recovery::Salvage).unwrap();
+    let found: Vec<i64> = contents(&engine).into_keys().map(|(_, at)| at).collect();
+    assert_eq!(found, (6..10).collect::<Vec<_>>(), "{:?}", engine.recovery_report());
+    assert!(engine.recovery_report().torn_tail.is_some());
+}
+
+/// Deleted, carried out and forgotten, then the manifest was lost: nothing but the audit log tells of it. Numbers began at
+/// 1 again, and the next salvage took the delete for one of what was pushed since.
+#[test]
+fn p9_numbers_go_on_above_deletes_of_the_audit_log_that_hid_nothing_of_what_is_left() {
+    let fs = SimFs::new();
+    let engine = open_unmerged(&fs);
+    push(&engine, 0);
+    engine.flush().unwrap();
+    engine.delete("cpu", TimeRange::ALL).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while engine.stats().tombstones > 0 || !fs.list(Path::new("memory/segments")).unwrap().is_empty() {
+        assert!(Instant::now() < deadline, "{:?}", engine.stats());
+        engine.compact().unwrap();
+    }
+    engine.close().unwrap();
+    // What is left of the manifest says which store it is. Spare files of the log may tell numbers.
+    let lose = || {
+        fs.open(Path::new("memory/MANIFEST")).and_then(|file| file.set_len(64)).unwrap();
+        for name in fs.list(Path::new(WAL)).unwrap() {
+            fs.remove(&Path::new(WAL).join(name)).unwrap();
+        }
+    };
+    lose();
+    let engine = try_open(&fs, Recovery::Salvage).unwrap();
+    assert!(engine.recovery_report().manifest_made_anew && contents(&engine).is_empty());
+    push(&engine, 0);
+    let all = contents(&engine);
+    engine.close().unwrap();
+    lose();
+    let engine = try_open(&fs, Recovery::Salvage).unwrap();
+    assert_eq!(contents(&engine).len(), all.len(), "{:?}", engine.recovery_report());
 }

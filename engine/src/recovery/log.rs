@@ -26,15 +26,20 @@ pub(crate) fn salvage_log(
     segments: &[Arc<Segment>],
     report: &mut RecoveryReport,
 ) -> Result<(), OpenError> {
-    let files: BTreeSet<&PathBuf> = recovered.lost.iter().map(|hole| &hole.file).collect();
-    for file in files {
+    let mut files: BTreeSet<PathBuf> = recovered.lost.iter().map(|hole| hole.file.clone()).collect();
+    if undefined.is_some() {
+        // In which of them the samples of unknown series lie, nobody noted.
+        let used = recovered.ends.iter().filter(|(_, end)| !end.is_empty());
+        files.extend(used.map(|(epoch, _)| dir.join("wal").join(epoch.file_name())));
+    }
+    for file in &files {
         // A file that is missing is named by its hole.
         if fs.open_read(file).is_ok() {
             let kept = quarantine::keep(fs, dir, file);
             report.quarantined.push(kept.map_err(|source| OpenError::Io { path: file.clone(), source })?);
         }
     }
-    for file in recovered.cut.iter().filter(|file| recovered.lost.iter().all(|hole| hole.file != **file)) {
+    for file in recovered.cut.iter().filter(|file| !files.contains(*file)) {
         let kept = quarantine::keep_written(fs, dir, file);
         report.quarantined.push(kept.map_err(|source| OpenError::Io { path: file.clone(), source })?);
     }
@@ -65,26 +70,27 @@ pub(crate) fn salvage_log(
     Ok(())
 }
 
-/// Deletes that the audit log names, and that lay in a hole of the log: they were acknowledged, and nobody else knows
-/// them. One that is in no hole was carried out, and forgotten.
-pub(crate) fn deletes_of_holes(
+/// Deletes that the audit log names, and that lay in a hole of the log or behind `end`, that of all that is known: they
+/// were acknowledged, and nobody else knows them. Others were carried out, and forgotten.
+pub(crate) fn lost_deletes(
     audited: &Audited,
     recovered: &Recovered,
     known: &State,
     logged: &[Arc<Tombstone>],
+    end: SeqNo,
     report: &mut RecoveryReport,
 ) -> Vec<Tombstone> {
     let is_known = |delete: &Tombstone| {
         known.tombstones.contains_key(&delete.seq) || logged.iter().any(|logged| logged.seq == delete.seq)
     };
-    let loses = |hole: &&LostRange| hole.open_ended || hole.first <= hole.last;
     // Numbers below the first are in segments, and so are the deletes that came before them in the manifest.
-    let holes = recovered.lost.iter().filter(loses).map(|hole| {
+    let holes = recovered.lost.iter().filter(|hole| loses(hole)).map(|hole| {
         let start = hole.before.map_or(SeqNo(flushed_before(known)), |edge| edge.seq);
         start..hole.behind.map_or(SeqNo(u64::MAX), |edge| edge.seq)
     });
     let holes: Vec<_> = holes.collect();
-    let lost = audited.deletes.iter().filter(|delete| holes.iter().any(|hole| hole.contains(&delete.seq)));
+    let is_lost = |delete: &&Tombstone| delete.seq >= end || holes.iter().any(|hole| hole.contains(&delete.seq));
+    let lost = audited.deletes.iter().filter(is_lost);
     let room = TOMBSTONES_MAX.saturating_sub(known.tombstones.len() + logged.len());
     let taken = audit::newest(lost.filter(|delete| !is_known(delete)), room, &mut report.notes);
     if !taken.is_empty() {
@@ -95,6 +101,67 @@ pub(crate) fn deletes_of_holes(
         report.notes.push(audited.tell_unsure());
     }
     taken
+}
+
+fn loses(hole: &LostRange) -> bool {
+    hole.open_ended || hole.first <= hole.last
+}
+
+/// Behind every number that the manifest knows or the log gave: a delete gets into the manifest with its number, and
+/// what is flushed raises that as well. One made anew knows no such end, and has asked the audit log itself (RM4).
+pub(crate) fn end_of_known(recovered: &Recovered, known: &State, made_anew: bool) -> SeqNo {
+    if made_anew { SeqNo(u64::MAX) } else { recovered.end_seq.max(known.next_seq).max(SeqNo(1)) }
+}
+
+/// A delete is noted in the audit log once the log has it for good. So one with a number behind the end of the log proves
+/// that this is no end: it was damaged with all that speaks of it, and what lay before the delete is gone, too.
+pub(crate) fn tell_lost_end(
+    fs: &dyn Fs,
+    dir: &Path,
+    audited: &Audited,
+    recovered: &Recovered,
+    end: SeqNo,
+    report: &mut RecoveryReport,
+) -> Result<(), OpenError> {
+    let behind = || audited.deletes.iter().map(|delete| delete.seq).filter(|seq| *seq >= end);
+    let Some(last) = behind().max() else { return Ok(()) };
+    if recovered.lost.iter().any(|hole| loses(hole) && hole.behind.is_none()) {
+        // A hole without an end holds it.
+        return Ok(());
+    }
+    let wal = dir.join("wal");
+    let of_log = recovered.ends.keys().next_back().map(|epoch| wal.join(epoch.file_name()));
+    let of_log = of_log.filter(|file| fs.open_read(file).is_ok());
+    // What is cut is kept already.
+    if recovered.cut.is_empty()
+        && let Some(file) = &of_log
+    {
+        let kept = quarantine::keep_written(fs, dir, file);
+        report.quarantined.push(kept.map_err(|source| OpenError::Io { path: file.clone(), source })?);
+    }
+    let (file, offset) = match &recovered.torn_tail {
+        Some(torn) => (torn.file.clone(), torn.offset),
+        None => (of_log.unwrap_or(wal), 0),
+    };
+    let others: BTreeSet<SeqNo> = behind().filter(|seq| *seq < last).collect();
+    let samples = (last.0 - end.0).saturating_sub(others.len() as u64);
+    // Between two lives numbers leap.
+    let samples = (samples < NUMBER_GAP).then_some(samples);
+    report.lost.push(Lost {
+        file,
+        offset,
+        what: format!(
+            "audit.log names delete {last}, which was durable: the end of the log is lost, or that of the manifest",
+            last = last.0
+        ),
+        series: None,
+        seq_range: SeqRange { start: end, end: SeqNo(last.0 + 1) },
+        time_range: None,
+        // Nobody knows what came behind it.
+        samples: None,
+        samples_at_least: samples.unwrap_or(0),
+    });
+    Ok(())
 }
 
 /// `all` holds every number that the log may have: those below are in segments.

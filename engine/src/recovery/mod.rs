@@ -12,7 +12,7 @@ mod segments;
 
 pub(crate) use check::{Finding, check_segment, open_as_named, open_named};
 pub(crate) use later::later_file;
-pub(crate) use log::{deletes_of_holes, salvage_log};
+pub(crate) use log::{end_of_known, lost_deletes, salvage_log, tell_lost_end};
 pub(crate) use manifest::open_or_rebuild;
 pub(crate) use progress::{OnProgress, Step};
 pub use progress::{OpenProgress, OpenStep};
@@ -56,5 +56,7 @@ mod mend_tests;
 mod named_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod undefined_tests;
 #[cfg(test)]
 mod unfinished_tests;

@@ -55,8 +55,9 @@ pub struct Lost {
     pub series: Option<String>,
     /// Holds the numbers of what is lost. The end is that of the order if nothing lies behind.
     pub seq_range: SeqRange,
-    /// When. In a segment it holds every timestamp lost; in the log it reaches from the last timestamp before the
-    /// hole to the first one behind, and late samples may lie outside. `None` if nothing is known.
+    /// When. In a segment it holds every timestamp lost; in the log it reaches from the last timestamp of the frame before
+    /// the hole to the first one of the frame behind, and late samples, and other series of a batch that goes series by
+    /// series, may lie outside. `None` if nothing is known.
     pub time_range: Option<TimeRange>,
     /// How many, if that is known.
     pub samples: Option<u64>,

@@ -133,6 +133,7 @@ pub fn recover(
             samples: 0,
             frames: 0,
             next_seq: SeqNo(0),
+            end_seq: SeqNo(0),
             greatest_frame: before.max(state.synced_through).max(greatest_end),
             last_frame: before,
             synced_through: state.synced_through,
@@ -158,6 +159,17 @@ pub fn recover(
         out.unsure = unsure.into_parts(out.synced_through);
     }
     Ok(out)
+}
+
+/// The number behind the last one of a frame.
+fn behind(header: &FrameHeader) -> SeqNo {
+    SeqNo(header.first_seq.saturating_add(header.samples.into()))
+}
+
+/// The least timestamp and the greatest one.
+fn times_of(samples: &[WalSample]) -> Option<(i64, i64)> {
+    let timestamps = || samples.iter().map(|sample| sample.timestamp);
+    timestamps().min().zip(timestamps().max())
 }
 
 /// The files of this epoch and later ones, oldest first. A folder that is missing holds none.
@@ -432,6 +444,8 @@ impl Recovery<'_, '_> {
         let generation = GenerationId(Epoch(header.generation));
         let Decoded { samples, definitions, origins, delete } = &mut self.decoded;
         let given = samples.len() as u64;
+        // Before the sink has them: it uses their memory as it likes.
+        let times = if self.mode == RecoverMode::Salvage { times_of(samples) } else { None };
         if let Some(Err(Refused(what))) = delete.as_ref().map(|delete| (self.sink)(Replay::Delete(delete))) {
             return Ok(Err(what));
         }
@@ -452,11 +466,12 @@ impl Recovery<'_, '_> {
             }
         }
         self.note(header);
-        if self.mode == RecoverMode::Salvage {
-            self.note_edges(header);
+        if let Some(times) = times {
+            self.note_edges(header, times);
         }
         self.out.samples += given;
         self.out.frames += 1;
+        self.out.end_seq = self.out.end_seq.max(behind(header));
         self.out.last_frame = FrameNo(header.frame_no);
         let end = self.out.ends.entry(files[place.index]).or_insert(EpochEnd::NONE);
         if end.is_empty() {
@@ -467,24 +482,20 @@ impl Recovery<'_, '_> {
         Ok(Ok(()))
     }
 
-    /// A frame was given: it ends the holes before it.
-    fn note_edges(&mut self, header: &FrameHeader) {
-        let timestamps = || self.decoded.samples.iter().map(|sample| sample.timestamp);
-        let (Some(least), Some(greatest)) = (timestamps().min(), timestamps().max()) else { return };
-        let behind = Edge { seq: SeqNo(header.first_seq), timestamp: least };
+    /// A frame with samples was given: it ends the holes before it.
+    fn note_edges(&mut self, header: &FrameHeader, (least, greatest): (i64, i64)) {
+        let first = Edge { seq: SeqNo(header.first_seq), timestamp: least };
         for hole in self.out.lost.iter_mut().rev().take(self.holes_without_end) {
-            hole.behind = Some(behind);
+            hole.behind = Some(first);
         }
         self.holes_without_end = 0;
-        self.edge =
-            Some(Edge { seq: SeqNo(header.first_seq.saturating_add(header.samples.into())), timestamp: greatest });
+        self.edge = Some(Edge { seq: behind(header), timestamp: greatest });
     }
 
     fn note(&mut self, header: &FrameHeader) {
         self.witness(header.synced_through);
         self.out.greatest_frame = self.out.greatest_frame.max(FrameNo(header.frame_no));
-        let next_seq = SeqNo(header.first_seq.saturating_add(header.samples.into()));
-        self.out.next_seq = self.out.next_seq.max(next_seq);
+        self.out.next_seq = self.out.next_seq.max(behind(header));
     }
 
     fn witness(&mut self, synced_through: u64) {

@@ -161,6 +161,8 @@ pub struct Recovered {
     pub frames: u64,
     /// One above the greatest sample number that any sound frame names, those behind the cut included.
     pub next_seq: SeqNo,
+    /// One above the greatest number that was given to the sink; 0 if nothing was.
+    pub end_seq: SeqNo,
     /// The greatest number of any frame there ever was, as far as can be known.
     pub greatest_frame: FrameNo,
     /// The last frame given to the sink, or the one before the first.
