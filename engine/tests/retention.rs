@@ -312,6 +312,34 @@ fn by_size_one_compaction_by_hand_is_enough() {
     assert!((LIMIT / 6 * 5..=LIMIT).contains(&bytes), "{bytes} bytes are kept");
 }
 
+/// With one sample ahead the large segment ended last: the newest of all went, and its horizon hid all the rest.
+#[test]
+fn by_size_one_sample_that_lies_ahead_takes_nothing_newer_with_it() {
+    const LIMIT: u64 = 1 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::builder(dir.path()).open().unwrap();
+    let id = series(&engine, 1);
+    let end = LIMIT as i64 / 4;
+    let push = |times: Vec<i64>| {
+        let batch: Vec<_> = times.into_iter().map(|t| SeriesSample::new(id, at(t), noise(t))).collect();
+        let ack = engine.push_batch(&batch).unwrap();
+        engine.wait(ack, Level::Visible, SOON).unwrap();
+    };
+    for from in (0..end).step_by(65_536) {
+        push((from..from + 65_536).collect());
+    }
+    push(vec![end + 1_000]);
+    engine.flush().unwrap();
+    push((end..end + 5).collect());
+    engine.flush().unwrap();
+    engine.set_retention(Retention { rules: Vec::new(), max_bytes: Some(LIMIT) }).unwrap();
+    (0..2).for_each(|_| engine.compact().unwrap());
+    let bytes = engine.stats().segment_bytes;
+    assert!((LIMIT / 6 * 5..=LIMIT).contains(&bytes), "{bytes} bytes are kept");
+    let kept = &contents(&engine.snapshot())[&name(1)];
+    assert!((end - 100_000..end + 5).all(|t| kept.contains_key(&t)), "the newest are there");
+}
+
 #[test]
 fn rules_that_would_hide_everything_are_refused() {
     let engine = Engine::in_memory().unwrap();

@@ -125,12 +125,12 @@ impl Compactor {
             let may_write = all || self.restraint.may(Instant::now()) != May::Drop;
             let waiting = if may_write { self.looked.waiting() } else { Vec::new() };
             // Each whether the other failed or not: what one of them frees the other may need.
-            let dropped = self.drop_oldest();
+            let dropped = self.drop_oldest(all);
             let mut result = self.work(all).and(dropped);
             self.looked.had_a_turn(&waiting);
             if all && result.is_ok() {
                 // What was one segment, which stays, may be several by now.
-                result = self.drop_oldest().and_then(|()| self.work(all));
+                result = self.drop_oldest(all).and_then(|()| self.work(all));
             }
             sweep(&self.parts);
             if all {
@@ -145,9 +145,10 @@ impl Compactor {
         }
     }
 
-    /// What retention by size lets go while no job is at work.
-    fn drop_oldest(&mut self) -> Result<(), CompactError> {
-        self.parts.drop_oldest(&mut self.looked, &mut self.restraint, &[])
+    /// What retention by size lets go while no job is at work. `all`: what can be written anew will be.
+    fn drop_oldest(&mut self, all: bool) -> Result<(), CompactError> {
+        let rewrites = all || self.parts.options.in_background;
+        self.parts.drop_oldest(&mut self.looked, &mut self.restraint, &[], rewrites)
     }
 
     /// Jobs as long as anything is worth one, as many at a time as there are threads. After one that failed, those that
@@ -312,7 +313,7 @@ impl CompactorParts {
         if let Some(poisoned) = self.core.gate.poisoned() {
             return Err(poisoned.into());
         }
-        self.drop_oldest(looked, restraint, running)?;
+        self.drop_oldest(looked, restraint, running, self.options.in_background)?;
         let version = self.core.versions.load();
         if version.tombstones.is_empty() && version.horizons.is_empty() {
             return Ok(());

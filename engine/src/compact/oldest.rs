@@ -9,7 +9,7 @@ use tidegauge_storage::segment::Segment;
 use super::CompactError;
 use super::compactor::{CompactorParts, is_reached};
 use super::look::{Due, Looked};
-use super::plan::excess;
+use super::plan::{Weighed, excess};
 use super::restraint::Restraint;
 use crate::clock;
 use crate::gate::Shortage;
@@ -20,36 +20,41 @@ impl CompactorParts {
     /// Where all segments together are more than retention allows, the oldest ones go, in one commit with the
     /// horizons that hide what is left of their time below them: what they had overwritten must not come back (K10). Of one
     /// that is larger than they should be, a horizon hides as much as is too much, and the next job leaves that out.
-    /// What jobs in `running` read goes once they have ended.
+    /// What jobs in `running` read goes once they have ended. Where nothing `rewrites` segments they go as a whole.
     pub(super) fn drop_oldest(
         &self,
         looked: &mut Looked,
         restraint: &mut Restraint,
         running: &[Due],
+        rewrites: bool,
     ) -> Result<(), CompactError> {
-        let Self { core, manifest, graveyard, options, .. } = self;
+        let Self { core, manifest, graveyard, .. } = self;
         let Some(max_bytes) = core.kept.max_bytes() else { return Ok(()) };
         let version = core.versions.load();
         let mut by_end: Vec<&Arc<Segment>> = version.segments.iter().collect();
         let end = |s: &Segment| s.info().time_range.map_or(Timestamp::MIN, |range| range.end);
         by_end.sort_by_key(|s| end(s));
-        let bytes: Vec<u64> = by_end.iter().map(|s| s.info().file_bytes).collect();
-        let (gone, part) = excess(&bytes, max_bytes, self.rules(false).part_bytes());
+        let through = |s: &Segment| SeqNo(s.info().seq_range.end.0.saturating_sub(1));
+        let weighed = |s: &&Arc<Segment>| {
+            let time = s.info().time_range.map_or((i64::MIN, i64::MIN), |time| (time.start.nanos(), time.end.nanos()));
+            Weighed { bytes: s.info().file_bytes, time, through: through(s).0 }
+        };
+        let weighed: Vec<Weighed> = by_end.iter().map(weighed).collect();
+        let (gone, part) = excess(&weighed, max_bytes, self.rules(false).part_bytes());
         let is_read = |s: &Segment| running.iter().any(|due| due.job.inputs.contains(&s.info().id));
         let mut dropped: Vec<Arc<Segment>> =
             by_end[..gone].iter().filter(|s| !is_read(s)).map(|s| Arc::clone(s)).collect();
         let created = clock::now().nanos();
-        let through = |s: &Segment| SeqNo(s.info().seq_range.end.0.saturating_sub(1));
         let mut part_of = None;
         let mut parted = None;
-        if part > 0 && !is_read(by_end[gone]) {
-            let info = by_end[gone].info();
-            parted = Some(info.id).filter(|id| options.in_background && looked.may_part(*id));
+        if let Some((at, part)) = part.filter(|(at, _)| !is_read(by_end[*at])) {
+            let info = by_end[at].info();
+            parted = Some(info.id).filter(|id| rewrites && looked.may_part(*id));
             if let Some(range) = info.time_range.filter(|_| parted.is_some()) {
                 let before = share(&range, part, info.file_bytes);
-                part_of = Some(Horizon { before, through: through(by_end[gone]), created });
+                part_of = Some(Horizon { before, through: through(by_end[at]), created });
             } else if !looked.waits(info.id) {
-                dropped.push(Arc::clone(by_end[gone]));
+                dropped.push(Arc::clone(by_end[at]));
             }
         }
         if dropped.is_empty() && part_of.is_none() {

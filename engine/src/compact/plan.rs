@@ -61,21 +61,48 @@ pub(crate) fn segment_bytes(chosen: u64, max_bytes: Option<u64>) -> u64 {
     max_bytes.map_or(chosen, |most| chosen.min((most / 8).max(SEGMENT_BYTES_MIN)))
 }
 
-/// What goes so that segments that weigh `bytes`, by their end, are at most `max_bytes`: so many, and so many bytes of the
-/// next one. One stays. A part of one goes only if that weighs more than a segment shall, and most of it may stay.
-pub(crate) fn excess(bytes: &[u64], max_bytes: u64, part_bytes: u64) -> (usize, u64) {
-    let (mut all, mut gone) = (bytes.iter().sum::<u64>(), 0);
-    while all > max_bytes && gone + 1 < bytes.len() {
-        let (next, over) = (bytes[gone], all - max_bytes);
+/// What retention by size asks of a segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weighed {
+    pub(crate) bytes: u64,
+    /// Its first and its last timestamp.
+    pub(crate) time: (i64, i64),
+    /// The number that the horizon has if it goes.
+    pub(crate) through: u64,
+}
+
+impl Weighed {
+    /// About how many bytes lie before `at`, if they are spread evenly over its time.
+    fn before(&self, at: i64) -> u64 {
+        let (start, end) = (i128::from(self.time.0), i128::from(self.time.1));
+        let share = i128::from(self.bytes) * (i128::from(at).clamp(start, end) - start) / (end - start).max(1);
+        u64::try_from(share).unwrap_or(0)
+    }
+}
+
+/// What goes so that segments, by their end, weigh at most `max_bytes`: so many, and of which other one so many bytes.
+///
+/// One stays. A part of one goes only if that weighs more than a segment shall, and most of it may stay. If a horizon as far
+/// as the end of the next one hid most of such a one below, and more than is too much, that goes in part in the next one's
+/// place: one sample that lies ahead makes what is oldest end last.
+pub(crate) fn excess(segments: &[Weighed], max_bytes: u64, part_bytes: u64) -> (usize, Option<(usize, u64)>) {
+    let (mut all, mut gone) = (segments.iter().map(|s| s.bytes).sum::<u64>(), 0);
+    while all > max_bytes && gone + 1 < segments.len() {
+        let (next, over) = (segments[gone], all - max_bytes);
         // With a quarter hidden it is written anew.
-        let part = over.max(next / 4 + 1);
-        if next > part_bytes && part <= next / 4 * 3 {
-            return (gone, part);
+        let part = |s: &Weighed| over.max(s.bytes / 4 + 1);
+        let may_part = |s: &Weighed| s.bytes > part_bytes && part(s) <= s.bytes / 4 * 3;
+        if may_part(&next) {
+            return (gone, Some((gone, part(&next))));
         }
-        all -= next;
+        let loses_more = |s: &Weighed| s.through <= next.through && s.before(next.time.1) > part(s).max(s.bytes / 2);
+        if let Some(at) = (gone + 1..segments.len()).find(|&at| may_part(&segments[at]) && loses_more(&segments[at])) {
+            return (gone, Some((at, part(&segments[at]))));
+        }
+        all -= next.bytes;
         gone += 1;
     }
-    (gone, 0)
+    (gone, None)
 }
 
 /// How much is worth it.

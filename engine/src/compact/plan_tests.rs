@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tidegauge_storage::model::{SeqNo, SeqRange, TimeRange, Timestamp};
 
 use super::look::{Due, Occupied, beside};
-use super::plan::{Job, Piece, Rules, Why, excess, order, plan, plan_drop, plan_free, segment_bytes};
+use super::plan::{Job, Piece, Rules, Weighed, Why, excess, order, plan, plan_drop, plan_free, segment_bytes};
 
 const HOUR: i64 = 3_600_000_000_000;
 const MIB: u64 = 1 << 20;
@@ -420,8 +420,8 @@ fn a_limit_on_bytes_is_kept_to_in_small_steps() {
                 store.flush(piece(0, (i as u64, i as u64 + 1), (i * HOUR, (i + 1) * HOUR), false, flushed * MIB));
                 store.pieces.sort_by_key(|p| p.time.end);
                 let bytes: Vec<u64> = store.pieces.iter().map(|p| p.bytes).collect();
-                let (gone, part) = excess(&bytes, limit * MIB, store.rules.part_bytes());
-                assert_eq!(part, 0, "{limit} MiB: none is too large");
+                let (gone, part) = excess(&in_turn(&bytes), limit * MIB, store.rules.part_bytes());
+                assert_eq!(part, None, "{limit} MiB: none is too large");
                 store.pieces.drain(..gone);
                 store.compact();
                 let kept: u64 = store.pieces.iter().map(|p| p.bytes).sum();
@@ -437,14 +437,37 @@ fn a_limit_on_bytes_is_kept_to_in_small_steps() {
 /// One that is larger than it should be, of the time before there was a limit, goes in part.
 #[test]
 fn of_a_segment_that_is_too_large_only_what_is_too_much_goes() {
-    assert_eq!(excess(&[960, 64, 64], 1_024, 160), (0, 241), "a quarter, so that it is written anew");
-    assert_eq!(excess(&[960, 300], 900, 160), (0, 360));
-    assert_eq!(excess(&[960, 900], 900, 160), (1, 0), "hardly anything would stay");
-    assert_eq!(excess(&[100, 960, 64], 1_024, 160), (1, 0));
-    assert_eq!(excess(&[100, 960, 164], 1_024, 160), (1, 241), "behind those that go");
-    assert_eq!(excess(&[150, 900], 1_024, 160), (1, 0), "it is as it should be");
-    assert_eq!(excess(&[2_000], 1_024, 160), (0, 0), "one stays");
-    assert_eq!(excess(&[], 1, 1), (0, 0));
+    let excess = |bytes: &[u64], max_bytes| excess(&in_turn(bytes), max_bytes, 160);
+    assert_eq!(excess(&[960, 64, 64], 1_024), (0, Some((0, 241))), "a quarter, so that it is written anew");
+    assert_eq!(excess(&[960, 300], 900), (0, Some((0, 360))));
+    assert_eq!(excess(&[960, 900], 900), (1, None), "hardly anything would stay");
+    assert_eq!(excess(&[100, 960, 64], 1_024), (1, None));
+    assert_eq!(excess(&[100, 960, 164], 1_024), (1, Some((1, 241))), "behind those that go");
+    assert_eq!(excess(&[150, 900], 1_024), (1, None), "it is as it should be");
+    assert_eq!(excess(&[2_000], 1_024), (0, None), "one stays");
+    assert_eq!(excess(&[], 1), (0, None));
+}
+
+/// Segments of one time after the other, the earlier accepted first.
+fn in_turn(bytes: &[u64]) -> Vec<Weighed> {
+    let one = |(at, &bytes)| Weighed { bytes, time: (at, at + 1), through: at.unsigned_abs() };
+    (0i64..).zip(bytes).map(one).collect()
+}
+
+/// One sample that lay ahead made the largest segment end last: the newest of all went first, and its horizon hid all.
+#[test]
+fn what_is_oldest_goes_whatever_ends_last() {
+    let (small, large) = (10, 2_000);
+    let row = |start, ahead| {
+        let new = Weighed { bytes: small, time: (start, 1_000), through: 9 };
+        let old = Weighed { bytes: large, time: (0, ahead), through: 8 };
+        [new, old]
+    };
+    assert_eq!(excess(&row(1_000, 1_010), 1_500, 160), (0, Some((1, 510))));
+    assert_eq!(excess(&row(1_000, 1_000_000), 1_500, 160), (1, None), "hardly anything of it lies before");
+    let above = row(1_000, 1_010).map(|one| Weighed { through: 17 - one.through, ..one });
+    assert_eq!(excess(&above, 1_500, 160), (1, None), "nothing above is hidden");
+    assert_eq!(excess(&row(1_000, 1_010), 400, 160), (1, None), "hardly anything would stay");
 }
 
 /// What windows leave was not joined where the segment before it was large: all of it together was not twice as large.
