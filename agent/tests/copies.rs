@@ -175,6 +175,26 @@ fn an_export_that_leaves_something_out_says_so_in_one_line() {
     assert_eq!(fs::read_to_string(file).unwrap().lines().count(), 100);
 }
 
+/// Without a log a reader sees what was flushed: the dry run counted nothing, and exited well, where the delete took all.
+#[test]
+fn beside_an_agent_without_a_log_a_dry_run_counts_what_is_in_memory_and_a_reader_says_what_it_lacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let delete = |rest: &[&str]| json(&[&["delete", "n", "--json", "--data-dir", text(&data)], rest].concat(), 0);
+    let said = |args: &[&str]| String::from_utf8(run(&[args, &["--data-dir", text(&data)]].concat()).stderr).unwrap();
+    let lacks = "keeps no log (durability memory)";
+    {
+        let agent = Agent::start(&data, &["--no-host-metrics", "--enable-admin-api", "--durability", "memory"]);
+        push(&agent, 1);
+        let all = delete(&["--dry-run"])["samples"].as_u64().unwrap();
+        assert!(all >= 100, "{all}");
+        assert!(said(&["query", "n"]).contains(lacks));
+        assert_eq!(delete(&[])["samples"], all);
+        assert_eq!(delete(&["--dry-run"])["samples"], 0);
+    }
+    assert!(!said(&["query", "n"]).contains(lacks), "nobody owns it any more");
+}
+
 #[test]
 fn samples_are_deleted_here_or_by_the_agent_that_owns_them_and_a_dry_run_only_counts() {
     let dir = tempfile::tempdir().unwrap();

@@ -109,7 +109,7 @@ const VALUES: [&str; 22] = [
     "99999999999999999999",
     "%00",
 ];
-const PATHS: [&str; 20] = [
+const PATHS: [&str; 21] = [
     "query",
     "query_range",
     "series",
@@ -129,6 +129,7 @@ const PATHS: [&str; 20] = [
     "status/active_queries",
     "status/walreplay",
     "admin/tsdb/delete_series",
+    "admin/tidegauge/count",
     "nonsense",
 ];
 const NAMES: [&str; 16] = [

@@ -76,7 +76,7 @@ impl Builder {
         let lock = match &self.dir {
             Some(dir) => {
                 fs.create_dir_all(dir).map_err(|source| refused(dir, source))?;
-                Some(DirLock::take(dir, self.address.as_deref(), self.heartbeat)?)
+                Some(DirLock::take(dir, self.address.as_deref(), self.heartbeat, self.durability.logs())?)
             }
             None => None,
         };

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 use tidegauge::query::promql::parse_selector;
 use tidegauge::{DeleteCount, Engine, TimeRange, Timestamp};
 
-use super::live::{Store, open_to_read};
+use super::live::{LiveAgent, Store, open_to_read};
 use super::{Failure, progress};
 use crate::failure::print;
 use crate::units::{parse_time, show_count, show_time};
@@ -71,10 +71,33 @@ pub(super) fn run(args: &DeleteArgs) -> Result<(), Failure> {
 }
 
 impl DeleteArgs {
-    /// What there is now, from a reader beside whoever owns the data.
+    /// What there is now: as the agent that owns the data says, if it may be asked, since its memory may hold what no other
+    /// process sees; else from a reader.
     fn count(&self, range: TimeRange) -> Result<DeleteCount, Failure> {
+        let told = Store::agent(&self.data_dir).and_then(|agent| {
+            self.ask(&agent, "/api/v1/admin/tidegauge/count", range, "the agent counts what is selected").ok()
+        });
+        let figure = |name: &str| told.as_ref()?[name].as_u64();
+        if let (Some(series), Some(samples)) = (figure("series"), figure("samples")) {
+            let mut count = DeleteCount::default();
+            (count.series, count.samples) = (series, samples);
+            return Ok(count);
+        }
         let reader = open_to_read(&self.data_dir, !self.no_progress)?;
         self.count_in(&reader, range)
+    }
+
+    fn ask(&self, agent: &LiveAgent, path: &str, range: TimeRange, what: &'static str) -> Result<Value, Failure> {
+        // There both ends are included.
+        let start = self.from.as_ref().map(|_| show_time(range.start));
+        let end = self.to.as_ref().map(|_| show_time(Timestamp::from_nanos(range.end.nanos() - 1)));
+        let mut form = vec![("match[]", self.selector.as_str())];
+        form.extend(start.as_deref().map(|at| ("start", at)));
+        form.extend(end.as_deref().map(|at| ("end", at)));
+        let bar = progress::turning(!self.no_progress, what);
+        let answer = agent.post(path, &form, &bar);
+        bar.finish_and_clear();
+        answer
     }
 
     /// What takes long about it: samples are read to count them.
@@ -96,16 +119,7 @@ impl DeleteArgs {
             }
             Store::Agent(agent) => {
                 let count = self.count(range)?;
-                // There both ends are included.
-                let start = self.from.as_ref().map(|_| show_time(range.start));
-                let end = self.to.as_ref().map(|_| show_time(Timestamp::from_nanos(range.end.nanos() - 1)));
-                let mut form = vec![("match[]", self.selector.as_str())];
-                form.extend(start.as_deref().map(|at| ("start", at)));
-                form.extend(end.as_deref().map(|at| ("end", at)));
-                let bar = progress::turning(!self.no_progress, "the agent deletes");
-                let deleted = agent.post("/api/v1/admin/tsdb/delete_series", &form, &bar);
-                bar.finish_and_clear();
-                deleted?;
+                self.ask(&agent, "/api/v1/admin/tsdb/delete_series", range, "the agent deletes")?;
                 Ok(count)
             }
         }

@@ -29,6 +29,12 @@ pub(super) enum Store {
 }
 
 impl Store {
+    /// The agent that owns the store in `dir`, if one does that can be asked.
+    pub(super) fn agent(dir: &Path) -> Option<LiveAgent> {
+        let owner = owner_of(dir).ok().flatten().filter(|owner| owner.is_here() && owner.seems_alive())?;
+        owner.address.as_deref().map(|address| LiveAgent::at(dir, address))
+    }
+
     /// Opens the store in `dir`; makes none. `shown`: whether it may draw how far that is.
     pub(super) fn reach(dir: &Path, shown: bool) -> Result<Self, Failure> {
         demand_store(dir)?;
@@ -42,9 +48,18 @@ impl Store {
     }
 }
 
-/// Opens the store in `dir` to read it, beside an agent too. `shown`: whether it may draw how far that is.
+/// Opens the store in `dir` to read it, beside an agent too. `shown`: whether it may draw how far that is. Says on stderr if
+/// somebody owns it whose memory holds what no reader sees.
 pub(super) fn open_to_read(dir: &Path, shown: bool) -> Result<Engine, Failure> {
-    progress::open(Engine::builder(dir).read_only(true), shown).map_err(|e| unreadable(dir, e))
+    let engine = progress::open(Engine::builder(dir).read_only(true), shown).map_err(|e| unreadable(dir, e))?;
+    if let Some(owner) = owner_of(dir).ok().flatten().filter(|owner| !owner.keeps_log && owner.seems_alive()) {
+        eprintln!(
+            "tidegauge: the owner of {} keeps no log (durability memory): what it has not flushed is not seen here; ask it over HTTP ({})",
+            dir.display(),
+            owner.address.as_deref().unwrap_or("it names no address")
+        );
+    }
+    Ok(engine)
 }
 
 /// Where there is no store, the advice is that of a command.

@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use serde_json::json;
-use tidegauge::{BackupError, DeleteError, SelectError, Shortage, TimeRange};
+use tidegauge::{BackupError, DeleteError, SelectError, Shortage, TimeRange, Timestamp};
 
 use super::App;
 use super::params::{Params, UrlencodedParams};
@@ -24,23 +24,15 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/api/v1/admin/tsdb/clean_tombstones", post(clean_tombstones).put(clean_tombstones))
         .route("/api/v1/admin/tsdb/snapshot", post(snapshot).put(snapshot))
         .route("/api/v1/admin/tidegauge/compact", post(compact))
+        .route("/api/v1/admin/tidegauge/count", post(count))
 }
 
 /// `delete_series`: hides the samples of every `match[]` between `start` and `end`, both included.
 async fn delete_series(State(app): State<Arc<App>>, UrlencodedParams(params): UrlencodedParams) -> Done {
     allowed(&app)?;
-    let selectors: Vec<String> = params.all("match[]").map(str::to_owned).collect();
-    if selectors.is_empty() {
-        return Err(ApiError::BadData("no match[] parameter provided".to_owned()));
-    }
-    let start = params.time("start")?.unwrap_or(TimeRange::ALL.start);
-    let end = params.time("end")?.unwrap_or(TimeRange::ALL.end);
+    let Selected { selectors, start, end } = Selected::of(&params)?;
     let range = TimeRange::covering(start, end);
     app.in_turn(move |app| {
-        // All are understood before the first is obeyed.
-        for selector in &selectors {
-            tidegauge::query::promql::parse_selector(selector).map_err(|e| ApiError::parameter("match[]", e))?;
-        }
         // A range that ends before it begins holds nothing to delete.
         if start <= end {
             selectors.iter().try_for_each(|selector| app.engine.delete(selector, range).map(drop)).map_err(refused)?;
@@ -48,6 +40,45 @@ async fn delete_series(State(app): State<Arc<App>>, UrlencodedParams(params): Ur
         Ok(StatusCode::NO_CONTENT)
     })
     .await
+}
+
+/// How many series and samples `delete_series` would hide of each `match[]`, added up: what memory holds, too.
+async fn count(State(app): State<Arc<App>>, UrlencodedParams(params): UrlencodedParams) -> ApiResult {
+    allowed(&app)?;
+    let Selected { selectors, start, end } = Selected::of(&params)?;
+    let range = TimeRange::covering(start, end);
+    app.in_turn(move |app| {
+        let (mut series, mut samples) = (0, 0);
+        for selector in selectors.iter().filter(|_| start <= end) {
+            let count = app.engine.count_matching(selector, range).map_err(refused)?;
+            (series, samples) = (series + count.series, samples + count.samples);
+        }
+        Ok(Envelope::json(&json!({"series": series, "samples": samples})))
+    })
+    .await
+}
+
+/// What a delete names.
+struct Selected {
+    selectors: Vec<String>,
+    start: Timestamp,
+    end: Timestamp,
+}
+
+impl Selected {
+    /// All selectors are understood before the first is obeyed.
+    fn of(params: &Params) -> Result<Self, ApiError> {
+        let selectors: Vec<String> = params.all("match[]").map(str::to_owned).collect();
+        if selectors.is_empty() {
+            return Err(ApiError::BadData("no match[] parameter provided".to_owned()));
+        }
+        let start = params.time("start")?.unwrap_or(TimeRange::ALL.start);
+        let end = params.time("end")?.unwrap_or(TimeRange::ALL.end);
+        for selector in &selectors {
+            tidegauge::query::promql::parse_selector(selector).map_err(|e| ApiError::parameter("match[]", e))?;
+        }
+        Ok(Self { selectors, start, end })
+    }
 }
 
 fn refused(error: DeleteError) -> ApiError {

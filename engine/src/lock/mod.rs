@@ -146,8 +146,8 @@ struct Held {
 }
 
 impl DirLock {
-    /// Takes the lock and writes who holds it.
-    pub(crate) fn take(dir: &Path, address: Option<&str>, every: Duration) -> Result<Self, OpenError> {
+    /// Takes the lock and writes who holds it, and whether he keeps a log.
+    pub(crate) fn take(dir: &Path, address: Option<&str>, every: Duration, keeps_log: bool) -> Result<Self, OpenError> {
         let path = dir.join(FILE_NAME);
         // What is wrong with the folder is said of the folder, anything else of the file.
         let io = |source| match refused(dir, source) {
@@ -159,7 +159,7 @@ impl DirLock {
             let owner = owner::read(&path).ok().flatten().map(Box::new);
             return Err(OpenError::InUse { dir: dir.to_owned(), owner });
         };
-        let owner = Owner::this_process(address, every);
+        let owner = Owner { keeps_log, ..Owner::this_process(address, every) };
         let name = LockName::of(&file, &path).map_err(io)?;
         let held = Held { file, name, owner };
         held.write(&held.owner).map_err(io)?;

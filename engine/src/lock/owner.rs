@@ -34,6 +34,8 @@ pub struct Owner {
     pub heartbeat_every: Duration,
     /// Where the process can be talked to, if it said so (the agent's HTTP address).
     pub address: Option<String>,
+    /// Whether it logs what it is given. If not, readers beside it see what it has flushed, and no more.
+    pub keeps_log: bool,
 }
 
 impl Owner {
@@ -48,6 +50,7 @@ impl Owner {
             heartbeat_every: every,
             // One line each: a line break would begin another entry.
             address: address.map(|text| text.replace(['\n', '\r'], " ")),
+            keeps_log: true,
         }
     }
 
@@ -84,7 +87,8 @@ impl Owner {
 
     /// Whether it lives, as far as can be seen without the lock: it was heard lately, and on this machine its process is
     /// there.
-    pub(crate) fn seems_alive(&self) -> bool {
+    #[must_use]
+    pub fn seems_alive(&self) -> bool {
         self.was_heard_lately() && (!self.is_here() || Path::new("/proc").join(self.pid.to_string()).exists())
     }
 
@@ -101,6 +105,9 @@ impl Owner {
         if let Some(address) = &self.address {
             text.push_str(&format!("address={address}\n"));
         }
+        if !self.keeps_log {
+            text.push_str("log=none\n");
+        }
         text
     }
 
@@ -115,6 +122,7 @@ impl Owner {
             heartbeat: time("heartbeat")?,
             heartbeat_every: Duration::from_millis(of("heartbeat_every_ms")?.parse::<u32>().ok()?.into()),
             address: of("address").map(str::to_owned),
+            keeps_log: of("log") != Some("none"),
         })
     }
 }
@@ -175,7 +183,7 @@ mod tests {
     #[test]
     fn an_owner_reads_what_it_writes_and_nothing_else() {
         for address in [None, Some("127.0.0.1:9595")] {
-            let owner = Owner::this_process(address, Duration::from_secs(30));
+            let owner = Owner { keeps_log: address.is_some(), ..Owner::this_process(address, Duration::from_secs(30)) };
             assert_eq!(Owner::from_text(&owner.to_text()), Some(owner.clone()));
             assert!(owner.is_here() && !owner.is_silent());
         }

@@ -45,14 +45,14 @@ fn force(dir: &Path, meanwhile: impl Fn(u64)) -> Result<Unlocked, UnlockError> {
 #[test]
 fn a_second_owner_is_told_who_holds_the_directory() {
     let dir = tempfile::tempdir().unwrap();
-    let held = DirLock::take(dir.path(), Some("127.0.0.1:9595"), EVERY).unwrap();
-    let Err(OpenError::InUse { owner: Some(owner), .. }) = DirLock::take(dir.path(), None, EVERY) else {
+    let held = DirLock::take(dir.path(), Some("127.0.0.1:9595"), EVERY, true).unwrap();
+    let Err(OpenError::InUse { owner: Some(owner), .. }) = DirLock::take(dir.path(), None, EVERY, true) else {
         panic!("two owners")
     };
     assert_eq!((owner.pid, owner.address.as_deref()), (std::process::id(), Some("127.0.0.1:9595")));
     assert_eq!(owner_of(dir.path()).unwrap().as_ref(), Some(&*owner));
     drop(held);
-    DirLock::take(dir.path(), None, EVERY).unwrap();
+    DirLock::take(dir.path(), None, EVERY, true).unwrap();
 }
 
 /// What cannot be locked is named, not the folder around it; a folder that is not there is no file that is missing.
@@ -60,7 +60,7 @@ fn a_second_owner_is_told_who_holds_the_directory() {
 fn what_is_in_the_way_of_the_lock_is_named() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join(FILE_NAME)).unwrap();
-    let refused = DirLock::take(dir.path(), None, EVERY).err().unwrap().to_string();
+    let refused = DirLock::take(dir.path(), None, EVERY, true).err().unwrap().to_string();
     assert!(refused.contains(&format!("{}/LOCK", dir.path().display())), "{refused}");
     let refused = look(dir.path()).unwrap_err().to_string();
     assert!(refused.contains("LOCK: ") && refused.contains("try again"), "{refused}");
@@ -73,9 +73,9 @@ fn what_is_in_the_way_of_the_lock_is_named() {
 fn garbage_in_the_lock_file_hides_the_owner_but_not_the_lock() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join(FILE_NAME), vec![0xff; 10_000]).unwrap();
-    let _held = DirLock::take(dir.path(), None, EVERY).unwrap();
+    let _held = DirLock::take(dir.path(), None, EVERY, true).unwrap();
     fs::write(dir.path().join(FILE_NAME), vec![0xff; 10_000]).unwrap();
-    let refused = DirLock::take(dir.path(), None, EVERY).err().unwrap();
+    let refused = DirLock::take(dir.path(), None, EVERY, true).err().unwrap();
     assert!(matches!(refused, OpenError::InUse { owner: None, .. }), "{refused}");
     assert!(refused.to_string().contains("another process"), "{refused}");
     assert!(matches!(look(dir.path()), Err(UnlockError::Silent { owner: None, .. })));
@@ -84,7 +84,7 @@ fn garbage_in_the_lock_file_hides_the_owner_but_not_the_lock() {
 #[test]
 fn the_heartbeat_moves_and_ends_with_the_lock() {
     let dir = tempfile::tempdir().unwrap();
-    let mut held = DirLock::take(dir.path(), None, Duration::from_millis(1)).unwrap();
+    let mut held = DirLock::take(dir.path(), None, Duration::from_millis(1), true).unwrap();
     let first = owner_of(dir.path()).unwrap().unwrap().heartbeat;
     held.beat(Arc::default(), |why| panic!("{why}")).unwrap();
     let deadline = clock::now().nanos() + SOON.as_nanos() as i64;
@@ -96,14 +96,14 @@ fn the_heartbeat_moves_and_ends_with_the_lock() {
     drop(held);
     let last = owner_of(dir.path()).unwrap();
     assert_eq!(owner_of(dir.path()).unwrap(), last, "nobody writes any more");
-    DirLock::take(dir.path(), None, EVERY).unwrap();
+    DirLock::take(dir.path(), None, EVERY, true).unwrap();
 }
 
 #[test]
 fn an_owner_whose_lock_file_is_gone_is_told() {
     for replaced in [false, true] {
         let dir = tempfile::tempdir().unwrap();
-        let mut held = DirLock::take(dir.path(), None, Duration::from_millis(1)).unwrap();
+        let mut held = DirLock::take(dir.path(), None, Duration::from_millis(1), true).unwrap();
         let (tell, told) = mpsc::channel();
         held.beat(Arc::default(), move |why| tell.send(why).unwrap()).unwrap();
         fs::remove_file(dir.path().join(FILE_NAME)).unwrap();
@@ -118,7 +118,7 @@ fn an_owner_whose_lock_file_is_gone_is_told() {
 fn p10_unlock_refuses_while_the_owner_lives() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(force(dir.path(), |_| {}).unwrap(), Unlocked::Free { last: None });
-    let held = DirLock::take(dir.path(), None, EVERY).unwrap();
+    let held = DirLock::take(dir.path(), None, EVERY, true).unwrap();
     let not_watched = |_| panic!("there is nothing to watch");
     for refused in [look(dir.path()), force(dir.path(), not_watched)] {
         assert!(matches!(refused, Err(UnlockError::Alive { .. })), "held by this process");
@@ -135,7 +135,7 @@ fn p10_unlock_refuses_while_the_owner_lives() {
 fn p10_unlock_forces_what_a_dead_host_left_and_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let foreign = foreign(dir.path(), 3600);
-    let refused = DirLock::take(dir.path(), None, EVERY).err().unwrap().to_string();
+    let refused = DirLock::take(dir.path(), None, EVERY, true).err().unwrap().to_string();
     assert!(refused.contains("gone.example") && refused.contains("unlock --force"), "{refused}");
     let refused = look(dir.path()).unwrap_err();
     assert!(matches!(refused, UnlockError::Silent { .. }), "force is asked for");
@@ -149,9 +149,9 @@ fn p10_unlock_forces_what_a_dead_host_left_and_says_so() {
     assert!(fs::read_to_string(aside).unwrap().contains("gone.example"), "nothing is deleted");
     let audit = fs::read_to_string(dir.path().join("audit.log")).unwrap();
     assert!(audit.contains("\"act\":\"unlock\"") && audit.contains("gone.example"), "{audit}");
-    let _held = DirLock::take(dir.path(), None, EVERY).unwrap();
+    let _held = DirLock::take(dir.path(), None, EVERY, true).unwrap();
     drop(foreign);
-    assert!(matches!(DirLock::take(dir.path(), None, EVERY), Err(OpenError::InUse { .. })), "the new lock holds");
+    assert!(matches!(DirLock::take(dir.path(), None, EVERY, true), Err(OpenError::InUse { .. })), "the new lock holds");
 }
 
 /// What a dead host can leave: times that say nothing, or no word of an owner.
@@ -184,7 +184,7 @@ fn whatever_a_dead_host_left_can_be_freed_and_is_watched_before() {
         let forced = force(dir.path(), |_| looks.set(looks.get() + 1));
         let Ok(Unlocked::Forced { aside, .. }) = forced else { panic!("{what}: {forced:?}") };
         assert_eq!((looks.get(), fs::read(aside).unwrap()), (seconds, bytes), "{what}");
-        drop(DirLock::take(dir.path(), None, EVERY).unwrap());
+        drop(DirLock::take(dir.path(), None, EVERY, true).unwrap());
     }
 }
 
@@ -208,7 +208,7 @@ fn p10_an_owner_that_is_heard_while_its_lock_is_watched_keeps_it() {
         assert_eq!((*told, owner_of(dir.path()).unwrap().as_ref()), (owner.clone(), Some(&owner)), "{what}");
     }
     // The heartbeat of a real one, over what somebody else wrote into the file.
-    let mut held = DirLock::take(dir.path(), None, Duration::from_millis(1)).unwrap();
+    let mut held = DirLock::take(dir.path(), None, Duration::from_millis(1), true).unwrap();
     fs::write(&path, "garbage").unwrap();
     held.held.owner.host = "alive.example".to_owned();
     held.beat(Arc::default(), |why| panic!("{why}")).unwrap();
