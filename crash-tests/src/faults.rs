@@ -191,8 +191,7 @@ pub enum Rule {
     Told,
     /// The manifest alone is damaged, and the log has all that segments may lack: nothing may be missing, whatever is told.
     Logged,
-    /// As that, but frames of the log that it says are left out; and nothing but what was there: what was deleted stays
-    /// hidden, whoever has forgotten the delete.
+    /// As that, and nothing but what was there: what was deleted stays hidden, whoever has forgotten the delete.
     Exact,
 }
 
@@ -223,13 +222,7 @@ pub fn salvage(disk: &SimFs, whole: &Whole<'_>) -> Result<(), String> {
     // Of a flush that was being written the report tells how many at most, and no times. A hole of the log has the times at its edges, and late samples lie outside. It counts them, if it has an end.
     let most = |lost: &&Lost| lost.samples.unwrap_or(u64::MAX);
     let told = log.iter().map(most).fold(report.unfinished_flush_samples, u64::saturating_add);
-    // Frames behind a gap that spare files of the log leave, which nothing calls durable: they are kept in quarantine.
-    let left_out = report.notes.iter().any(|note| note.contains("lie behind a gap and were left out"));
-    let mut left = match whole.rule {
-        Rule::Told | Rule::Exact if left_out => u64::MAX,
-        Rule::Told => told,
-        Rule::Logged | Rule::Exact => 0,
-    };
+    let mut left = if whole.rule == Rule::Told { told } else { 0 };
     for (was, is) in was.iter().zip(&read.lanes) {
         for (key, bits) in &was.samples {
             let is_there = is.samples.get(key).is_some_and(|is| is == bits || is_later(key, *is));

@@ -1,8 +1,8 @@
 //! Segments of flushes whose commit the manifest lost, and of whose samples the log has let go; or of a compaction of
 //! such.
 //!
-//! - OS1: One counts only if samples that the log is known to have lost have its numbers, and if the log has let go of it:
-//!   of one of a flush it has no sample left, of a merged one not the first. What a crash leaves is no such thing, damage to
+//! - OS1: One counts only if samples that the log is known to have lost have its numbers, in a file of no later opening than
+//!   its own, and if the log has let go of it: of one of a flush it has no sample left, of a merged one not the first. What a crash leaves is no such thing, damage to
 //!   the log beside it or not: what a flush writes is in the log until its commit is durable, or nobody was told that it
 //!   is; and what a compaction writes is of segments that the manifest names.
 //! - OS2: It reaches above everything that is named: flushes are committed one after the other. One of a flush shares no
@@ -15,6 +15,7 @@
 //!   it, and reads the log behind it. Deletes, rules and descriptions that were committed with it, or behind it, are lost
 //!   with those commits.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use tidegauge_storage::fs::Fs;
@@ -51,13 +52,14 @@ pub(crate) fn orphan(fs: &dyn Fs, dir: &Path, state: &State) -> Result<Option<Pa
     }
     let holes = recovered.lost.iter().map(|hole| {
         let start = hole.before.map_or(end, |edge| edge.seq.0);
-        start..hole.behind.map_or(u64::MAX, |edge| edge.seq.0)
+        (start..hole.behind.map_or(u64::MAX, |edge| edge.seq.0), hole.epoch.open_number())
     });
     let holes: Vec<_> = holes.collect();
     unnamed(fs, dir, state, |info| {
         let above = above(info);
         let is_let_go = if info.level == 0 { first >= above.end } else { first > above.start };
-        is_let_go && holes.iter().any(|hole| above.start.max(hole.start) < above.end.min(hole.end))
+        let lacks = |hole: &Range<u64>| above.start.max(hole.start) < above.end.min(hole.end);
+        is_let_go && holes.iter().any(|(hole, opening)| *opening <= info.opening && lacks(hole))
     })
 }
 
@@ -77,7 +79,8 @@ mod tests {
     use crate::engine::Engine;
     use crate::recovery::Recovery;
     use crate::recovery::tests::{
-        Contents, contents, damage_frame, killed, open_unmerged, push, salvage_again_from_anywhere, settle, try_open,
+        Contents, contents, damage_frame, killed, open_unmerged, path_of, push, salvage_again_from_anywhere, settle,
+        try_open,
     };
 
     const MANIFEST: &str = "memory/MANIFEST";
@@ -202,6 +205,34 @@ mod tests {
     fn p5_a_salvage_that_takes_what_was_merged_loses_power_anywhere_and_loses_nothing() {
         let (disk, all) = merged_since(0, false);
         salvage_again_from_anywhere(&disk, |_, engine, stopped| assert!(contents(engine) == all, "{stopped}"));
+    }
+
+    /// A segment of which nothing is left, and whose removal a power loss undid, passed for what the log had lost since: the
+    /// manifest was made anew, and the hole of the log was not told.
+    #[test]
+    fn a_segment_of_an_earlier_opening_has_nothing_of_what_the_log_lost() {
+        let fs = SimFs::new();
+        let engine = open_unmerged(&fs);
+        push(&engine, 0);
+        engine.close().unwrap();
+        let path = path_of(&fs, "segments");
+        let segment = fs.map(&path).unwrap().to_vec();
+        let engine = open_unmerged(&fs);
+        engine.delete("cpu", tidegauge_storage::model::TimeRange::ALL).unwrap();
+        engine.compact().unwrap();
+        engine.close().unwrap();
+        let engine = open_unmerged(&fs);
+        let before = engine.stats().visible_seq;
+        push(&engine, 1);
+        until_known(&fs, before + 600);
+        let disk = fs.kill();
+        disk.create(&path).unwrap().write_all_at(0, &segment).unwrap();
+        damage_frame(&disk, 0);
+        settle(&disk);
+        let salvaged = try_open(&disk, Recovery::Salvage).unwrap();
+        let report = salvaged.recovery_report();
+        assert!(!report.manifest_made_anew && contents(&salvaged).is_empty(), "{report:?}");
+        assert_eq!(report.lost.iter().map(|lost| lost.samples).collect::<Vec<_>>(), [Some(1200)], "{report:?}");
     }
 
     /// A strange segment amid the numbers that the log has does not stand in the log's way (OS3), and neither does what a
