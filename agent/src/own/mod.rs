@@ -82,6 +82,10 @@ fn agent(list: &mut List, counters: &Counters) {
     list.counter("tidegauge_http_slow_clients_total", help, seen.slow_clients);
     let help = "Connections without a request that were ended to make room for new ones.";
     list.counter("tidegauge_http_made_room_total", help, seen.made_room);
+    let help = "Bytes of request bodies under way, without the first 128 KiB of each.";
+    list.gauge("tidegauge_http_body_bytes", help, seen.body_bytes as f64);
+    let help = "Requests refused because the bodies of all requests together took too much memory.";
+    list.counter("tidegauge_http_bodies_refused_total", help, seen.bodies_refused);
 }
 
 /// By path as it is routed; what has no route is `other`.
