@@ -117,6 +117,8 @@ fn log_files(list: &mut List, counters: &Counters) {
 
 fn engine_metrics(list: &mut List, s: &Stats) {
     list.gauge("tidegauge_series", "Series in memory: those that are limited.", s.series as f64);
+    let help = "Memory of the labels of these series, each name with a value once: it is limited, too.";
+    list.gauge("tidegauge_label_bytes", help, s.label_bytes as f64);
     let help = "Series that left memory because they were idle.";
     list.counter("tidegauge_series_evicted_total", help, s.series_evicted);
     let help = "Time spent on letting series leave memory.";
@@ -302,7 +304,7 @@ mod tests {
     use super::*;
 
     /// Where each of the engine's statistics is shown.
-    const SHOWN: [(&str, &str); 65] = [
+    const SHOWN: [(&str, &str); 66] = [
         ("series", "tidegauge_series"),
         ("series_evicted", "tidegauge_series_evicted_total"),
         ("eviction_nanos", "tidegauge_eviction_seconds_total"),
@@ -363,6 +365,7 @@ mod tests {
         ("unaudited_acts", "tidegauge_unaudited_acts_total"),
         ("refused_ahead", "tidegauge_refused_ahead_total"),
         ("pushed_over_age", "tidegauge_pushed_over_age_total"),
+        ("label_bytes", "tidegauge_label_bytes"),
         ("refused_series", "tidegauge_refused_series_total"),
         ("snapshots", "tidegauge_snapshots"),
         ("oldest_snapshot_commits", "tidegauge_oldest_snapshot_commits"),
