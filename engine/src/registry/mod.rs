@@ -141,6 +141,11 @@ impl Registry {
         &self.slots
     }
 
+    /// Whether a panic has left it to nobody: neither resolves nor selects any more.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.names.is_broken()
+    }
+
     fn names(&self) -> ReadGuard<'_, Names> {
         self.names.read()
     }
