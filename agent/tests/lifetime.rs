@@ -77,6 +77,20 @@ fn kill_9_under_load_loses_nothing_that_was_acknowledged() {
     }
 }
 
+/// SIGXFSZ ended it without a word.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_limit_on_the_size_of_files_is_told_and_does_not_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -f 64; exec \"$0\" serve --listen 127.0.0.1:0 --data-dir \"$1\""]);
+    command.arg(env!("CARGO_BIN_EXE_tidegauge")).arg(dir.path().join("data")).stdin(Stdio::null());
+    let refused = run_or_kill(command);
+    let said = stderr(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{:?}: {said}", refused.status);
+    assert!(said.to_lowercase().contains("file too large"), "{said}");
+}
+
 #[test]
 fn a_second_agent_on_the_same_directory_is_told_who_is_there() {
     let dir = tempfile::tempdir().unwrap();

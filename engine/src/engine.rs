@@ -431,9 +431,16 @@ impl Engine {
     /// Whether the engine still writes.
     ///
     /// # Errors
-    /// [`Poisoned`] with the cause, if it stopped.
+    /// [`Poisoned`] with the cause, if it stopped, or if a defect has left the table of series to nobody.
     pub fn is_healthy(&self) -> Result<(), Poisoned> {
-        self.life.core.gate.poisoned().map_or(Ok(()), Err)
+        let core = &self.life.core;
+        match core.gate.poisoned() {
+            Some(poisoned) => Err(poisoned),
+            None if core.registry().is_broken() => {
+                Err(Poisoned { cause: "a panic has left the table of series unusable".to_owned() })
+            }
+            None => Ok(()),
+        }
     }
 
     /// Refuses pushes, brings everything accepted into segments, and lets go of the directory.
@@ -450,5 +457,25 @@ impl Engine {
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine").field("dir", &self.life.dir).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    /// Nothing told: new series and all that selects failed, and the engine was healthy.
+    #[test]
+    fn an_engine_whose_table_of_series_met_a_panic_is_not_healthy() {
+        let engine = Engine::in_memory().unwrap();
+        let id = engine.series(&[("__name__", "cpu")]).unwrap();
+        assert_eq!(engine.is_healthy(), Ok(()));
+        let registry = engine.life.core.registry();
+        let defect = || registry.take(&[id.slot], |_| panic!("a defect"));
+        assert!(catch_unwind(AssertUnwindSafe(defect)).is_err());
+        let why = engine.is_healthy().unwrap_err();
+        assert!(why.to_string().contains("table of series"), "{why}");
     }
 }

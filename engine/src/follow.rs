@@ -69,7 +69,8 @@ struct Found {
 impl Builder {
     pub(crate) fn open_read_only(self, fs: &Arc<dyn Fs>, dir: &Path) -> Result<Engine, OpenError> {
         let teams = self.teams()?;
-        let registry = Arc::new(Registry::new(self.max_series, self.label_limits));
+        let registry =
+            Arc::new(Registry::new(self.max_series, self.label_limits).with_label_bytes(self.max_label_bytes));
         let fs_of = || Arc::clone(fs);
         let mut follower = Follower {
             fs: fs_of(),
@@ -77,7 +78,7 @@ impl Builder {
             registry,
             applier: None,
             progress: self.progress.clone(),
-            idle: self.series_idle.map(|after| IdleLimits { after, series_max: self.max_series }),
+            idle: self.idle_limits(),
             past: Past::default(),
         };
         let found = follower.look(&teams, &[])?;
@@ -143,7 +144,7 @@ impl Follower {
         let (Some(limits), Some(applier)) = (self.idle, &mut self.applier) else { return };
         self.past.note(now, IdleSince { seq: core.watermark.seq(), look: core.heads.next_look() });
         if let Some(since) = self.past.before(now, limits.after) {
-            evict_here(core, since, limits.enough(self.registry.len()), |slot| applier.forget(slot));
+            evict_here(core, since, limits.enough(&self.registry), |slot| applier.forget(slot));
             self.registry = core.registry();
         }
     }

@@ -23,7 +23,6 @@ use crate::compact::{CompactOptions, Compactor, CompactorParts, Graveyard};
 use crate::core::{Core, CoreParts};
 use crate::engine::Engine;
 use crate::error::OpenError;
-use crate::evict::IdleLimits;
 use crate::flush::{FlushJob, FlushQueue, Flusher, FlusherParts};
 use crate::ingest::{Log, SyncThread, Worker, WorkerParts};
 use crate::life::{Life, start};
@@ -121,7 +120,8 @@ impl Builder {
         }
 
         // What the log holds, into a memtable of its own.
-        let registry = Arc::new(Registry::new(self.max_series, self.label_limits));
+        let registry =
+            Arc::new(Registry::new(self.max_series, self.label_limits).with_label_bytes(self.max_label_bytes));
         let mut replayer = Replayer::new(&registry, flushed_before(manifest.state()));
         let mode = match self.recovery {
             Recovery::Strict => RecoverMode::Strict,
@@ -298,7 +298,7 @@ impl Builder {
             flush_bytes: self.flush_bytes,
             wal_bytes: self.wal_bytes,
         });
-        let idle = self.series_idle.map(|after| IdleLimits { after, series_max: self.max_series });
+        let idle = self.idle_limits();
         let threads = (worker, flusher, compactor);
         let held = start(&core, threads, &flushes, sync.as_ref(), lock, (self.watch, idle))?;
         let held = Mutex::new(held);

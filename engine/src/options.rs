@@ -11,6 +11,7 @@ use tidegauge_storage::fs::Fs;
 use tidegauge_storage::model::LabelLimits;
 
 use crate::error::OpenError;
+use crate::evict::IdleLimits;
 use crate::pace::Pace;
 use crate::recovery::{OnProgress, OpenProgress, Recovery};
 use crate::watch::{OnWarning, Warning, WatchLimits};
@@ -128,6 +129,7 @@ pub struct Builder {
     pub(crate) lane_samples: usize,
     pub(crate) max_appenders: usize,
     pub(crate) max_series: usize,
+    pub(crate) max_label_bytes: u64,
     pub(crate) series_idle: Option<Duration>,
     pub(crate) max_ahead: Duration,
     pub(crate) label_limits: LabelLimits,
@@ -170,6 +172,8 @@ impl Builder {
     pub const MAX_APPENDERS: usize = 256;
     /// Default of [`Self::max_series`].
     pub const MAX_SERIES: usize = 10_000_000;
+    /// Default of [`Self::max_label_bytes`]: 1 GiB, a hundred bytes of new labels for each of [`Self::MAX_SERIES`].
+    pub const MAX_LABEL_BYTES: u64 = 1 << 30;
     /// Default of [`Self::series_idle`]: 1 hour.
     pub const SERIES_IDLE: Duration = Duration::from_secs(3_600);
     /// Default of [`Self::stall_warn_after`]: 5 seconds.
@@ -197,6 +201,7 @@ impl Builder {
             lane_samples: Self::LANE_SAMPLES,
             max_appenders: Self::MAX_APPENDERS,
             max_series: Self::MAX_SERIES,
+            max_label_bytes: Self::MAX_LABEL_BYTES,
             series_idle: Some(Self::SERIES_IDLE),
             max_ahead: Self::MAX_AHEAD,
             label_limits: LabelLimits::DEFAULT,
@@ -313,7 +318,7 @@ impl Builder {
     /// and refused wherever it is used ([`PushError::StaleSeries`](crate::PushError::StaleSeries)): resolve its labels
     /// again. What was pushed before is stored. Shorter: less memory where series come and go. Longer: fewer ids go stale.
     /// It is no promise to the second: a sixteenth of the series must be idle to be worth it, unless three quarters of
-    /// [`Self::max_series`] are there; then a flush is also asked for. An [`Appender`](crate::Appender) that does not push
+    /// [`Self::max_series`] or [`Self::max_label_bytes`] are there; then a flush is also asked for. An [`Appender`](crate::Appender) that does not push
     /// for long holds the labels of what is evicted meanwhile back, and at half a million series, or 64 MiB of them,
     /// further evictions.
     pub fn series_idle(mut self, after: Option<Duration>) -> Self {
@@ -327,6 +332,19 @@ impl Builder {
     pub fn max_series(mut self, series: usize) -> Self {
         self.max_series = series;
         self
+    }
+
+    /// Bytes that the labels of the series in memory may take, each name with a value once; the next series that would
+    /// bring more is refused. A flush needs up to as much again for a moment. Otherwise as [`Self::max_series`].
+    pub fn max_label_bytes(mut self, bytes: u64) -> Self {
+        self.max_label_bytes = bytes;
+        self
+    }
+
+    /// When series leave memory, if they do.
+    pub(crate) fn idle_limits(&self) -> Option<IdleLimits> {
+        let (series_max, label_bytes_max) = (self.max_series, self.max_label_bytes);
+        self.series_idle.map(|after| IdleLimits { after, series_max, label_bytes_max })
     }
 
     /// How far a timestamp may lie ahead of this machine's clock.
@@ -422,6 +440,9 @@ impl Builder {
         }
         if self.max_series == 0 || self.max_series > 1 << 30 {
             return bad("max_series", "give 1 to 1,073,741,824");
+        }
+        if self.max_label_bytes == 0 {
+            return bad("max_label_bytes", "give at least 1");
         }
         if self.series_idle.is_some_and(|after| after < Duration::from_millis(1)) {
             return bad("series_idle", "give at least a millisecond, or none");

@@ -257,6 +257,8 @@ pub struct Quantiles {
 pub struct Stats {
     /// Series in memory: those that `Builder::max_series` counts.
     pub series: u64,
+    /// Bytes of their labels, each name with a value once: those that `Builder::max_label_bytes` limits.
+    pub label_bytes: u64,
     /// Series that left memory because they were idle, since the engine was opened.
     pub series_evicted: u64,
     /// Time spent on that, in nanoseconds.
@@ -413,6 +415,7 @@ impl Stats {
         let (snapshots, oldest) = core.pins.count_and_oldest();
         Self {
             series: version.registry.len() as u64,
+            label_bytes: version.registry.label_bytes(),
             series_evicted: read(&counters.series_evicted),
             eviction_nanos: read(&counters.eviction_nanos),
             series_in_lanes: read(&counters.graves),

@@ -1,4 +1,4 @@
-//! `/-/healthy`: the process answers. `/-/ready`: queries and pushes work.
+//! `/-/healthy`: the process answers, and need not be started anew. `/-/ready`: queries and pushes work.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +16,12 @@ const PROBE_TIME_MAX: Duration = Duration::from_secs(2);
 /// Probes at a time: each has a thread for as long as the engine lets it wait.
 pub(super) const PROBES_MAX: usize = 4;
 
-pub(super) async fn healthy() -> Response {
-    text(StatusCode::OK, "tidegauge is healthy.\n".to_owned())
+/// Whoever looks after the process starts it anew if this fails, which is what an engine needs that writes no more.
+pub(super) async fn healthy(State(app): State<Arc<App>>) -> Response {
+    match app.engine.is_healthy() {
+        Ok(()) => text(StatusCode::OK, "tidegauge is healthy.\n".to_owned()),
+        Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not healthy: {why}\n")),
+    }
 }
 
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
@@ -54,4 +58,45 @@ fn probe(app: &App) -> Result<(), String> {
 
 fn text(status: StatusCode, body: String) -> Response {
     (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use http_body_util::BodyExt;
+    use hyper::service::Service;
+    use hyper_util::service::TowerToHyperService;
+
+    #[test]
+    fn an_agent_whose_engine_writes_no_more_is_not_healthy_and_says_why() {
+        let mut app = super::super::tests::app(1);
+        let dir = tempfile::tempdir().unwrap();
+        let builder = tidegauge::Engine::builder(dir.path()).durability(tidegauge::Durability::Sync);
+        let engine = builder.open().unwrap();
+        Arc::get_mut(&mut app).unwrap().engine = engine.clone();
+        let service = TowerToHyperService::new(super::super::router(app));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let ask = || {
+            let request = axum::http::Request::builder().uri("/-/healthy").body(Body::empty()).unwrap();
+            runtime.block_on(async {
+                let Ok(answer) = service.call(request).await;
+                let status = answer.status().as_u16();
+                let body = answer.into_body().collect().await.unwrap().to_bytes();
+                (status, String::from_utf8(body.to_vec()).unwrap())
+            })
+        };
+        assert_eq!(ask(), (200, "tidegauge is healthy.\n".to_owned()));
+        // Who has lost its directory writes no more.
+        std::fs::remove_file(dir.path().join("LOCK")).unwrap();
+        let id = engine.series(&[("__name__", "m")]).unwrap();
+        let end = std::time::Instant::now() + Duration::from_secs(30);
+        while engine.is_healthy().is_ok() {
+            assert!(std::time::Instant::now() < end, "the lock was not missed");
+            let pushed = engine.push(id, tidegauge::now(), 1.0);
+            let _ = pushed.map(|ack| engine.wait(ack, tidegauge::Level::Durable, Duration::from_secs(1)));
+        }
+        let (status, why) = ask();
+        assert!(status == 503 && why.contains("poisoned"), "{status}: {why}");
+    }
 }

@@ -61,6 +61,7 @@ use crate::collect::Outcomes;
 use crate::config::Settings;
 use crate::own::Counters;
 use crate::panic;
+use body::Bodies;
 pub(crate) use health::is_ready;
 use outlet::Answer;
 use queries::Queries;
@@ -82,6 +83,7 @@ pub(crate) struct App {
     turns: Turns,
     probes: Arc<Semaphore>,
     writes: Semaphore,
+    bodies: Arc<Bodies>,
     known: write::Known,
     queries: Queries,
     counters: Arc<Counters>,
@@ -97,6 +99,7 @@ impl App {
             settings,
             probes: Arc::new(Semaphore::new(health::PROBES_MAX)),
             writes: Semaphore::new(write::WRITES_MAX),
+            bodies: Bodies::new(Arc::clone(&counters)),
             known: write::Known::default(),
             queries: Queries::default(),
             counters,
@@ -267,7 +270,7 @@ mod tests {
     use hyper_util::service::TowerToHyperService;
     use serde_json::{Value, json};
 
-    fn app(turns: usize) -> Arc<App> {
+    pub(super) fn app(turns: usize) -> Arc<App> {
         let settings = Settings {
             data_dir: "nowhere".into(),
             listen: ([127, 0, 0, 1], 0).into(),

@@ -1,62 +1,69 @@
 //! Parameters of the query API: from the address, and from a form in the body.
 
 use std::num::IntErrorKind;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{FromRequest, Request};
 use axum::http::{Method, Uri, header};
 use tidegauge::Timestamp;
 
+use super::body::{BodyError, Share};
 use super::reply::ApiError;
-use super::{body, figures, multipart};
+use super::{App, figures, multipart};
 
 /// More than any query that a person or a dashboard writes; matches Prometheus' forms.
 const FORM_BYTES_MAX: usize = 10 << 20;
 
 /// Name and value pairs. Of one name's values the first one counts: in an urlencoded body, then in the address, then in
 /// a body of several parts.
-#[derive(Debug, Default)]
-pub(crate) struct Params(Vec<(String, String)>);
+#[derive(Default)]
+pub(crate) struct Params {
+    pairs: Vec<(String, String)>,
+    /// Of the body that they came in.
+    _share: Option<Share>,
+}
 
 /// The same, where a body of several parts is not looked at, as in Prometheus.
 pub(crate) struct UrlencodedParams(pub(crate) Params);
 
-impl<S: Send + Sync> FromRequest<S> for Params {
+impl FromRequest<Arc<App>> for Params {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
         let boundary = match multipart::boundary(kind(&request)) {
-            None => return urlencoded(request).await,
+            None => return urlencoded(request, app).await,
             Some(boundary) => boundary.map_err(|why| ApiError::BadData(why.to_string()))?,
         };
         let (head, stream) = request.into_parts();
-        let bytes = body::collect(stream, FORM_BYTES_MAX).await.map_err(body::BodyError::into_api)?;
+        let bytes = app.bodies.collect(stream, FORM_BYTES_MAX).await.map_err(BodyError::into_api)?;
         let parts = multipart::pairs(&bytes, &boundary).map_err(|why| ApiError::BadData(why.to_string()))?;
-        Ok(Self(in_address(&head.uri).chain(parts).collect()))
+        Ok(Self { pairs: in_address(&head.uri).chain(parts).collect(), _share: Some(bytes.into_share()) })
     }
 }
 
-impl<S: Send + Sync> FromRequest<S> for UrlencodedParams {
+impl FromRequest<Arc<App>> for UrlencodedParams {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        urlencoded(request).await.map(Self)
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
+        urlencoded(request, app).await.map(Self)
     }
 }
 
-async fn urlencoded(request: Request) -> Result<Params, ApiError> {
+async fn urlencoded(request: Request, app: &App) -> Result<Params, ApiError> {
     let is_form = kind(&request)
         .split(';')
         .next()
         .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"));
     let (head, stream) = request.into_parts();
-    let mut pairs = Vec::new();
+    let mut params = Params::default();
     if is_form && matches!(head.method, Method::POST | Method::PUT) {
-        let bytes = body::collect(stream, FORM_BYTES_MAX).await.map_err(body::BodyError::into_api)?;
-        pairs.extend(form_urlencoded::parse(&bytes).into_owned());
+        let bytes = app.bodies.collect(stream, FORM_BYTES_MAX).await.map_err(BodyError::into_api)?;
+        params.pairs.extend(form_urlencoded::parse(&bytes).into_owned());
+        params._share = Some(bytes.into_share());
     }
-    pairs.extend(in_address(&head.uri));
-    Ok(Params(pairs))
+    params.pairs.extend(in_address(&head.uri));
+    Ok(params)
 }
 
 fn in_address(uri: &Uri) -> impl Iterator<Item = (String, String)> + '_ {
@@ -70,12 +77,12 @@ fn kind(request: &Request) -> &str {
 impl Params {
     /// The first value of `name`, unless that is empty.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
+        self.pairs.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
     }
 
     /// Every value of `name`.
     pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.pairs.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
     /// A time: seconds since the epoch or RFC 3339, clamped to what can be held.
@@ -144,7 +151,7 @@ mod tests {
     use super::*;
 
     fn params(query: &str) -> Params {
-        Params(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
+        Params { pairs: form_urlencoded::parse(query.as_bytes()).into_owned().collect(), _share: None }
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The envelope around every answer of the query API, and its errors.
 
+use std::convert::Infallible;
+
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
 
 use crate::ask::{Gone, put_string, put_strings};
 
@@ -22,6 +24,8 @@ pub(crate) enum ApiError {
     Internal(String),
     /// Not now: stopping, poisoned, or too busy. Try again later.
     Unavailable(String),
+    /// Too much at once: try again in a moment.
+    Crowded(String),
     /// The disk has no space for it.
     DiskFull(String),
     /// Switched off. Prometheus answers it like a failure, and so do we.
@@ -43,7 +47,12 @@ impl ApiError {
     /// For endpoints that do not speak JSON.
     pub(crate) fn into_plain_text(self) -> Response {
         let (status, _, message) = self.parts();
-        (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], format!("{message}\n")).into_response()
+        let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+        (status, self.retry(), kind, format!("{message}\n")).into_response()
+    }
+
+    fn retry(&self) -> Option<Retry> {
+        matches!(self, Self::Crowded(_)).then_some(Retry)
     }
 
     fn parts(&self) -> (StatusCode, &'static str, &str) {
@@ -55,6 +64,7 @@ impl ApiError {
             Self::Canceled(m) => (CLIENT_CLOSED_REQUEST, "canceled", m),
             Self::Internal(m) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", m),
             Self::Unavailable(m) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", m),
+            Self::Crowded(m) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", m),
             Self::DiskFull(m) => (StatusCode::INSUFFICIENT_STORAGE, "unavailable", m),
             Self::Disabled(m) => (StatusCode::INTERNAL_SERVER_ERROR, "unavailable", m),
         }
@@ -86,7 +96,19 @@ impl IntoResponse for ApiError {
         body.extend_from_slice(b"\",\"error\":");
         put_string(&mut body, message);
         body.push(b'}');
-        (status, [(header::CONTENT_TYPE, JSON)], body).into_response()
+        (status, self.retry(), [(header::CONTENT_TYPE, JSON)], body).into_response()
+    }
+}
+
+/// The header that says after how many seconds to try again.
+pub(crate) struct Retry;
+
+impl IntoResponseParts for Retry {
+    type Error = Infallible;
+
+    fn into_response_parts(self, mut answer: ResponseParts) -> Result<ResponseParts, Infallible> {
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        Ok(answer)
     }
 }
 

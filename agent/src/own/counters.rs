@@ -25,6 +25,8 @@ pub(crate) struct Counters {
     turned_away: AtomicU64,
     slow_clients: AtomicU64,
     made_room: AtomicU64,
+    pub(crate) body_bytes: AtomicU64,
+    bodies_refused: AtomicU64,
     pub(crate) handlers: Handlers,
     /// Where the log is, if there is one on a disk.
     pub(super) log_dir: Option<PathBuf>,
@@ -45,6 +47,8 @@ pub(super) struct Seen {
     pub(super) turned_away: u64,
     pub(super) slow_clients: u64,
     pub(super) made_room: u64,
+    pub(super) body_bytes: u64,
+    pub(super) bodies_refused: u64,
 }
 
 impl Counters {
@@ -64,6 +68,8 @@ impl Counters {
             turned_away: AtomicU64::new(0),
             slow_clients: AtomicU64::new(0),
             made_room: AtomicU64::new(0),
+            body_bytes: AtomicU64::new(0),
+            bodies_refused: AtomicU64::new(0),
             handlers: Handlers::default(),
             log_dir: None,
         }
@@ -96,6 +102,11 @@ impl Counters {
         self.made_room.fetch_add(1, Relaxed);
     }
 
+    /// A body found no room beside others.
+    pub(crate) fn body_refused(&self) {
+        self.bodies_refused.fetch_add(1, Relaxed);
+    }
+
     /// A query was evaluated.
     pub(crate) fn query(&self, took: Duration, answered: bool) {
         self.queries.fetch_add(1, Relaxed);
@@ -115,6 +126,12 @@ impl Counters {
     #[cfg(test)]
     pub(crate) fn rooms_made(&self) -> u64 {
         self.made_room.load(Relaxed)
+    }
+
+    /// How many, so far.
+    #[cfg(test)]
+    pub(crate) fn bodies_refused(&self) -> u64 {
+        self.bodies_refused.load(Relaxed)
     }
 
     pub(super) fn read(&self) -> Seen {
@@ -137,6 +154,8 @@ impl Counters {
             turned_away: self.turned_away.load(Relaxed),
             slow_clients: self.slow_clients.load(Relaxed),
             made_room: self.made_room.load(Relaxed),
+            body_bytes: self.body_bytes.load(Relaxed),
+            bodies_refused: self.bodies_refused.load(Relaxed),
         }
     }
 }

@@ -82,6 +82,10 @@ fn agent(list: &mut List, counters: &Counters) {
     list.counter("tidegauge_http_slow_clients_total", help, seen.slow_clients);
     let help = "Connections without a request that were ended to make room for new ones.";
     list.counter("tidegauge_http_made_room_total", help, seen.made_room);
+    let help = "Bytes of request bodies under way, without the first 128 KiB of each.";
+    list.gauge("tidegauge_http_body_bytes", help, seen.body_bytes as f64);
+    let help = "Requests refused because the bodies of all requests together took too much memory.";
+    list.counter("tidegauge_http_bodies_refused_total", help, seen.bodies_refused);
 }
 
 /// By path as it is routed; what has no route is `other`.
@@ -113,6 +117,8 @@ fn log_files(list: &mut List, counters: &Counters) {
 
 fn engine_metrics(list: &mut List, s: &Stats) {
     list.gauge("tidegauge_series", "Series in memory: those that are limited.", s.series as f64);
+    let help = "Memory of the labels of these series, each name with a value once: it is limited, too.";
+    list.gauge("tidegauge_label_bytes", help, s.label_bytes as f64);
     let help = "Series that left memory because they were idle.";
     list.counter("tidegauge_series_evicted_total", help, s.series_evicted);
     let help = "Time spent on letting series leave memory.";
@@ -298,7 +304,7 @@ mod tests {
     use super::*;
 
     /// Where each of the engine's statistics is shown.
-    const SHOWN: [(&str, &str); 65] = [
+    const SHOWN: [(&str, &str); 66] = [
         ("series", "tidegauge_series"),
         ("series_evicted", "tidegauge_series_evicted_total"),
         ("eviction_nanos", "tidegauge_eviction_seconds_total"),
@@ -359,6 +365,7 @@ mod tests {
         ("unaudited_acts", "tidegauge_unaudited_acts_total"),
         ("refused_ahead", "tidegauge_refused_ahead_total"),
         ("pushed_over_age", "tidegauge_pushed_over_age_total"),
+        ("label_bytes", "tidegauge_label_bytes"),
         ("refused_series", "tidegauge_refused_series_total"),
         ("snapshots", "tidegauge_snapshots"),
         ("oldest_snapshot_commits", "tidegauge_oldest_snapshot_commits"),

@@ -3,6 +3,7 @@
 mod collectors;
 mod open_files;
 mod stop;
+mod threads;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -25,6 +26,7 @@ const LINE_EVERY: Duration = Duration::from_secs(1);
 /// Runs until a signal, or until something makes it impossible to begin.
 pub(crate) fn run(settings: Settings) -> Result<(), Failure> {
     open_files::check(&collect::to_stderr())?;
+    threads::check(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("tidegauge-http")

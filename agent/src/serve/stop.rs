@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -18,6 +19,9 @@ impl Stop {
     /// as after `kill -9`: what was acknowledged as durable comes back.
     pub(super) fn listen() -> io::Result<Self> {
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        // Where files may not grow (`ulimit -f`) a write is to fail with an error that is told, and not to end the process.
+        // Whoever listened once has the signal kept from ending it for good.
+        drop(signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?);
         let mut asked = async move || {
             tokio::select! {
                 _ = interrupt.recv() => (),

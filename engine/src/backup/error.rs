@@ -21,6 +21,12 @@ pub enum BackupError {
         /// The target.
         target: PathBuf,
     },
+    /// The target holds nothing but what a copy that was not finished has left, of a process that was ended. Remove it.
+    #[error("{} holds the remains of a copy that was not finished, and no store: remove it, then try again", target.display())]
+    Unfinished {
+        /// The target.
+        target: PathBuf,
+    },
     /// The target lies where the store keeps its own files. Name another directory.
     #[error("{} is part of the store: name another directory", target.display())]
     InsideStore {

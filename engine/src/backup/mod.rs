@@ -232,6 +232,7 @@ impl BackupReport {
 fn make_empty(fs: &dyn Fs, target: &Path) -> Result<bool, BackupError> {
     let new = match fs.list(target) {
         Ok(names) if names.is_empty() => false,
+        Ok(names) if is_unfinished(&names) => return Err(BackupError::Unfinished { target: target.to_owned() }),
         Ok(_) => return Err(BackupError::NotEmpty { target: target.to_owned() }),
         Err(e) if e.kind() == io::ErrorKind::NotFound => true,
         Err(e) => return Err(BackupError::io(target, e)),
@@ -245,6 +246,11 @@ fn make_empty(fs: &dyn Fs, target: &Path) -> Result<bool, BackupError> {
             Err(BackupError::io(&folder, e))
         }
     }
+}
+
+/// Whether a folder holds what a copy makes before its manifest, and nothing else.
+fn is_unfinished(names: &[String]) -> bool {
+    names.iter().any(|name| name == "segments") && names.iter().all(|name| name == "segments" || name == "wal")
 }
 
 /// Removes what a copy that failed has made, its folder too if that is `new`. The error that ended it is told, not

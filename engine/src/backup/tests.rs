@@ -381,6 +381,28 @@ fn a_backup_never_overwrites_and_so_does_a_restore() {
     assert!(fs.list(Path::new("newer")).is_err(), "nothing is left behind");
 }
 
+/// It was "not empty", and nothing told that it held no data.
+#[test]
+fn what_a_restore_that_was_killed_has_left_is_told_as_that() {
+    let fs = SimFs::new();
+    let engine = open_in(&fs, "memory");
+    push(&engine, 0);
+    make(&engine).unwrap();
+    let files = || Arc::new(fs.clone()) as Arc<dyn Fs>;
+    let (left, target) = (Path::new("killed/segments"), Path::new("killed"));
+    fs.create_dir_all(left).unwrap();
+    fs.create(&left.join("half")).unwrap();
+    let restore = || restore_on(&files(), Path::new(COPY), target, &|_, _| {});
+    let refused = restore().unwrap_err();
+    assert!(
+        matches!(refused, BackupError::Unfinished { .. }) && refused.to_string().contains("remove it"),
+        "{refused}"
+    );
+    assert!(fs.list(left).unwrap() == ["half"], "it is as it was");
+    fs.create(&target.join("other")).unwrap();
+    assert!(matches!(restore(), Err(BackupError::NotEmpty { .. })), "somebody's own folder");
+}
+
 /// Where renaming does not reach, a copy is copied, and goes behind that.
 #[test]
 fn a_copy_that_cannot_be_renamed_is_copied_and_removed() {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::request::{IdleSince, NotEvicted, evict};
 use crate::core::Core;
+use crate::registry::Registry;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Condvar, Mutex, lock};
 
@@ -23,17 +24,22 @@ pub(crate) struct IdleLimits {
     /// Idle for so long at least.
     pub(crate) after: Duration,
     pub(crate) series_max: usize,
+    pub(crate) label_bytes_max: u64,
 }
 
 impl IdleLimits {
     /// Series that must be idle before a registry is built without them.
-    pub(crate) fn enough(&self, series: usize) -> usize {
-        if self.is_near(series) { 1 } else { (series / 16).max(64) }
+    pub(crate) fn enough(&self, registry: &Registry) -> usize {
+        self.enough_of(registry.len(), registry.label_bytes())
     }
 
-    /// Whether so many series are near the limit.
-    fn is_near(&self, series: usize) -> bool {
-        series as u64 * 4 >= self.series_max as u64 * 3
+    fn enough_of(&self, series: usize, label_bytes: u64) -> usize {
+        if self.is_near(series, label_bytes) { 1 } else { (series / 16).max(64) }
+    }
+
+    /// Whether so many series, or their labels, are near the limit.
+    fn is_near(&self, series: usize, label_bytes: u64) -> bool {
+        series as u64 * 4 >= self.series_max as u64 * 3 || label_bytes >= self.label_bytes_max / 4 * 3
     }
 }
 
@@ -81,13 +87,13 @@ struct State {
 
 impl State {
     fn look(&mut self, core: &Core, limits: &IdleLimits, since: IdleSince, now: Instant) {
-        let near = limits.is_near(core.registry().len());
+        let near = limits.is_near(core.registry().len(), core.registry().label_bytes());
         let next = if near { self.next_if_near } else { self.next };
         if next.is_some_and(|next| now < next) {
             return;
         }
         let series = core.registry().len();
-        let result = evict(core, since, limits.enough(series), PATIENCE);
+        let result = evict(core, since, limits.enough(&core.registry()), PATIENCE);
         let pause = now.elapsed() * BUSY_PART;
         self.next_if_near = Some(now + pause);
         // What was held back in a large eviction goes soon.
@@ -162,9 +168,10 @@ mod tests {
 
     #[test]
     fn near_the_limit_few_are_enough() {
-        let limits = IdleLimits { after: Duration::ZERO, series_max: 1_000 };
-        assert_eq!([0, 749, 750, 1_000].map(|n| limits.enough(n)), [64, 64, 1, 1]);
+        let limits = IdleLimits { after: Duration::ZERO, series_max: 1_000, label_bytes_max: 8_000 };
+        assert_eq!([0, 749, 750, 1_000].map(|n| limits.enough_of(n, 5_999)), [64, 64, 1, 1]);
+        assert_eq!(limits.enough_of(9, 6_000), 1, "so are they where labels are near theirs");
         let limits = IdleLimits { series_max: 1 << 30, ..limits };
-        assert_eq!([1_600, 1 << 20].map(|n| limits.enough(n)), [100, 1 << 16], "a share of what there is");
+        assert_eq!([1_600, 1 << 20].map(|n| limits.enough_of(n, 0)), [100, 1 << 16], "a share of what there is");
     }
 }

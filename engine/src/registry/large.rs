@@ -4,6 +4,7 @@
 //! the largest that was ever given back stays at the end of each thread's heap). A larger block is mapped alone: its
 //! pages come as they are touched, zeroed, and leave when it is dropped.
 
+use std::alloc::{Layout, handle_alloc_error};
 use std::sync::OnceLock;
 
 use bytemuck::Zeroable;
@@ -17,7 +18,12 @@ const SMALL_BYTES: usize = 128 << 10;
 pub(super) fn zeroed<T: Zeroable>(len: usize) -> Box<[T]> {
     let is_small = len.saturating_mul(size_of::<T>()) < SMALL_BYTES;
     let len = if is_small { len } else { len.max(LARGE_BYTES / size_of::<T>()) };
-    bytemuck::zeroed_slice_box(len)
+    // Without memory the process ends here, as anywhere else, and comes back whole: a panic would leave the lock that is
+    // held to nobody.
+    bytemuck::try_zeroed_slice_box(len).unwrap_or_else(|()| match Layout::array::<T>(len) {
+        Ok(layout) => handle_alloc_error(layout),
+        Err(_) => panic!("capacity overflow"),
+    })
 }
 
 /// An empty list that `len` values fit in; one that is not small lies in a large block.
@@ -116,6 +122,25 @@ mod tests {
         assert!(near.iter().all(|&i| blocks.get(i).unwrap().load(Ordering::Relaxed) == i as u64 + 1));
         assert_eq!((blocks.0.len(), Blocks::<AtomicU64>::new(0).0.len()), (4, 1));
         assert!(blocks.get(end).is_none() && blocks.get(usize::MAX).is_none(), "above what there may be");
+    }
+
+    /// It panicked, and whoever held a lock left it poisoned.
+    #[cfg(unix)]
+    #[test]
+    fn without_memory_the_process_ends() {
+        use std::os::unix::process::ExitStatusExt;
+        use std::process::{Command, Stdio};
+
+        const ASKED: &str = "TIDEGAUGE_TEST_ALLOCATES_TOO_MUCH";
+        if std::env::var_os(ASKED).is_some() {
+            // More than there are addresses.
+            std::hint::black_box(zeroed::<u64>(1 << 50));
+            return;
+        }
+        let mut again = Command::new(std::env::current_exe().unwrap());
+        again.args(["--exact", "registry::large::tests::without_memory_the_process_ends"]).env(ASKED, "1");
+        let ended = again.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        assert_eq!(ended.signal(), Some(6), "SIGABRT, and no panic: {ended}");
     }
 
     #[test]

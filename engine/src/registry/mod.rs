@@ -49,6 +49,31 @@ pub enum SeriesError {
         /// The limit.
         limit: usize,
     },
+    /// The labels of all series take as many bytes as they may. Known series go on, and so do new ones whose labels are
+    /// known; find out which label has long values that are ever new, or raise
+    /// [`Builder::max_label_bytes`](crate::Builder::max_label_bytes).
+    #[error(
+        "{labels} is not registered, the limit of {limit} bytes of labels is reached: see which label has long values, or too many"
+    )]
+    TooManyLabelBytes {
+        /// The series that was refused: the beginning of its labels, where they are long.
+        labels: String,
+        /// The limit.
+        limit: u64,
+    },
+}
+
+/// Labels are told up to here.
+const TOLD_MAX: usize = 512;
+
+/// A series, named by the beginning of its labels if they are long.
+fn named(labels: &Labels) -> String {
+    let mut text = labels.to_string();
+    if text.len() > TOLD_MAX {
+        text.truncate(text.floor_char_boundary(TOLD_MAX));
+        text.push('…');
+    }
+    text
 }
 
 /// All series of an engine.
@@ -58,6 +83,7 @@ pub(crate) struct Registry {
     slots: Arc<Slots>,
     limits: LabelLimits,
     series_max: usize,
+    label_bytes_max: u64,
     hasher: RandomState,
     names: RwLock<Names>,
 }
@@ -102,11 +128,22 @@ impl Registry {
         let texts = Arc::new(Texts::new());
         let names = Names::new(&texts);
         let slots = Arc::new(Slots::new(slots_max, texts));
-        Self { slots, limits, series_max, hasher: RandomState::new(), names: RwLock::new(names) }
+        let (label_bytes_max, hasher) = (u64::MAX, RandomState::new());
+        Self { slots, limits, series_max, label_bytes_max, hasher, names: RwLock::new(names) }
+    }
+
+    /// With a limit of what all labels take, each pair once.
+    pub(crate) fn with_label_bytes(self, label_bytes_max: u64) -> Self {
+        Self { label_bytes_max, ..self }
     }
 
     pub(crate) fn slots(&self) -> &Arc<Slots> {
         &self.slots
+    }
+
+    /// Whether a panic has left it to nobody: neither resolves nor selects any more.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.names.is_broken()
     }
 
     fn names(&self) -> ReadGuard<'_, Names> {
@@ -120,12 +157,12 @@ impl Registry {
 
     /// The series of a label set that was checked before (its limits may have been others); registers it if it is new.
     pub(crate) fn resolve(&self, labels: &Labels) -> Result<Result<SeriesId, SeriesError>, Moved> {
-        self.resolve_within(labels, self.series_max)
+        self.resolve_within(labels, self.series_max, self.label_bytes_max)
     }
 
-    /// As [`Self::resolve`], whatever the limit of series: of this one a sample was accepted.
+    /// As [`Self::resolve`], whatever the limits of series and labels: of this one a sample was accepted.
     pub(crate) fn resolve_accepted(&self, labels: &Labels) -> Result<Result<SeriesId, SeriesError>, Moved> {
-        self.resolve_within(labels, self.slots_max())
+        self.resolve_within(labels, self.slots_max(), u64::MAX)
     }
 
     /// As [`Self::resolve_accepted`], of what the log defines.
@@ -141,7 +178,12 @@ impl Registry {
         Ok(series?.slot)
     }
 
-    fn resolve_within(&self, labels: &Labels, series_max: usize) -> Result<Result<SeriesId, SeriesError>, Moved> {
+    fn resolve_within(
+        &self,
+        labels: &Labels,
+        series_max: usize,
+        label_bytes_max: u64,
+    ) -> Result<Result<SeriesId, SeriesError>, Moved> {
         let mut pairs = Vec::with_capacity(16);
         let found = |slot| {
             // Under the lock: an eviction sees that it was asked for, or the registry is closed (V6).
@@ -175,7 +217,7 @@ impl Registry {
         let fits = || names.pairs.has_room(labels) && self.slots.has_room(labels.len());
         let has_room = known.is_some() || (!is_full && fits());
         if names.len() >= series_max || !has_room {
-            return Ok(Err(SeriesError::TooManySeries { labels: labels.to_string(), limit: self.series_max }));
+            return Ok(Err(SeriesError::TooManySeries { labels: named(labels), limit: self.series_max }));
         }
         if let Some(slot) = known {
             // Asked for again before another registry followed: its labels and its slot are still here (V6).
@@ -183,6 +225,9 @@ impl Registry {
             self.slots.heads().give(slot);
             names.given_since.as_mut().into_iter().for_each(|since| since.push(slot));
             return found(slot);
+        }
+        if !names.pairs.fits(labels, label_bytes_max) {
+            return Ok(Err(SeriesError::TooManyLabelBytes { labels: named(labels), limit: label_bytes_max }));
         }
         pairs.clear();
         pairs.extend(labels.encoded_pairs().map(|text| names.pairs.find_or_add(text)));
@@ -252,6 +297,11 @@ impl Registry {
         self.names().len()
     }
 
+    /// Bytes of the labels of all series, each pair once.
+    pub(crate) fn label_bytes(&self) -> u64 {
+        self.names().pairs.bytes()
+    }
+
     /// Series there may be, whatever was accepted.
     pub(crate) fn slots_max(&self) -> usize {
         self.slots.heads().tags.slots_max() as usize
@@ -289,6 +339,24 @@ mod tests {
         let refused = resolve(&r, &[("__name__", "b")]).unwrap_err();
         assert_eq!(refused, SeriesError::TooManySeries { labels: "b".into(), limit: 1 });
         assert_eq!(resolve(&r, &[("__name__", "a")]).unwrap(), a);
+    }
+
+    #[test]
+    fn only_the_new_series_is_refused_at_the_limit_of_label_bytes_and_it_is_named() {
+        let r = Registry::new(1000, LabelLimits::DEFAULT).with_label_bytes(4_000);
+        let long = |of: char| of.to_string().repeat(1_000);
+        let of = |r: &Registry, value: &str| resolve(r, &[("__name__", "cpu"), ("host", value)]);
+        let taken: Vec<u32> = "abc".chars().map(|c| of(&r, &long(c)).unwrap()).collect();
+        let refused = of(&r, &long('d')).unwrap_err();
+        let SeriesError::TooManyLabelBytes { labels, limit: 4_000 } = &refused else { panic!("{refused}") };
+        assert!(labels.starts_with("cpu{host=\"ddd") && labels.ends_with('…') && labels.len() < 600, "{labels}");
+        let before = r.label_bytes();
+        assert!((3_000..4_000).contains(&before) && r.len() == 3, "nothing came of it: {before}");
+        assert_eq!(of(&r, &long('a')), Ok(taken[0]), "a known one goes on");
+        let mixed = [("__name__", "cpu"), ("host", &*long('b')), ("x", "1")];
+        assert!(resolve(&r, &mixed).is_ok() && of(&r, "e").is_ok(), "what fits is taken, a known pair counts once");
+        let logged = r.labels(&[("__name__", "cpu"), ("host", &long('d'))]).unwrap();
+        assert_eq!(r.resolve_logged(&logged), Ok(5), "what was accepted is kept whatever the limit says");
     }
 
     #[test]

@@ -95,6 +95,20 @@ impl Pairs {
         self.texts.0.has_room(self.len(), pairs, words)
     }
 
+    /// Bytes of all texts.
+    pub(super) fn bytes(&self) -> u64 {
+        self.texts.0.bytes(self.len())
+    }
+
+    /// Whether there are at most so many bytes with a label set.
+    pub(super) fn fits(&self, labels: &Labels, bytes_max: u64) -> bool {
+        let bytes = |text: &[u8]| (words_of(text).count() * size_of::<u32>()) as u64;
+        let left = bytes_max.saturating_sub(self.bytes());
+        // Known pairs are looked for where it matters.
+        labels.encoded_pairs().map(bytes).sum::<u64>() <= left
+            || labels.encoded_pairs().filter(|text| self.find(text).is_none()).map(bytes).sum::<u64>() <= left
+    }
+
     /// A series carries `pair`: another one than before.
     pub(super) fn carry(&mut self, pair: u32, slot: u32) {
         self.postings[pair as usize].push(slot);

@@ -44,6 +44,11 @@ impl Ragged {
         len + lists <= Self::END && self.start(len) as usize + words <= WORDS_MAX
     }
 
+    /// Bytes of the first `len` lists.
+    pub(super) fn bytes(&self, len: usize) -> u64 {
+        u64::from(self.start(len)) * size_of::<u32>() as u64
+    }
+
     fn start(&self, index: usize) -> u32 {
         index.checked_sub(1).map_or(0, |before| self.end(before))
     }

@@ -131,6 +131,7 @@ impl Rebuild {
             slots: Arc::new(self.slots),
             limits: old.limits,
             series_max: old.series_max,
+            label_bytes_max: old.label_bytes_max,
             hasher: old.hasher.clone(),
             names: RwLock::new(self.names),
         }

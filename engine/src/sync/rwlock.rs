@@ -71,6 +71,13 @@ impl<T> RwLock<T> {
     }
 }
 
+impl<T> RwLock<T> {
+    /// Whether a writer panicked, so that nobody can lock it any more.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.inner.is_poisoned()
+    }
+}
+
 impl<T> Deref for ReadGuard<'_, T> {
     type Target = T;
 

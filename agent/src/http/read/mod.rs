@@ -19,7 +19,7 @@ use tidegauge::query::{Budget, Cancel, QueryLimits};
 
 use super::query::HangUp;
 use super::reply::ApiError;
-use super::{App, body, snappy};
+use super::{App, snappy};
 use request::{Format, Request};
 
 /// A request names matchers; this is room for millions of them.
@@ -32,9 +32,9 @@ const PACKED: HeaderValue = HeaderValue::from_static("snappy");
 
 /// Errors are plain text here, as remote read's clients expect.
 pub(super) async fn answer(State(app): State<Arc<App>>, body: Body) -> Response {
-    let bytes = match body::collect(body, BODY_BYTES_MAX).await {
+    let bytes = match app.bodies.collect(body, BODY_BYTES_MAX).await {
         Ok(bytes) => bytes,
-        Err(why) => return (why.status(), format!("{why}\n")).into_response(),
+        Err(why) => return (why.status(), why.retry(), format!("{why}\n")).into_response(),
     };
     // To compile regular expressions may take a second.
     let read = move |_: &App| {

@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::{App, body, snappy};
+use super::{App, snappy};
 pub(super) use known::Known;
 use request::Protocol;
 use store::{StoreError, Stored};
@@ -35,9 +35,11 @@ pub(super) async fn receive(State(app): State<Arc<App>>, headers: HeaderMap, bod
         Ok(protocol) => protocol,
         Err(why) => return answer(StatusCode::UNSUPPORTED_MEDIA_TYPE, why, Stored::default()),
     };
-    let bytes = match body::collect(body, BODY_BYTES_MAX).await {
+    let bytes = match app.bodies.collect(body, BODY_BYTES_MAX).await {
         Ok(bytes) => bytes,
-        Err(why) => return answer(why.status(), why.to_string(), Stored::default()),
+        Err(why) => {
+            return (why.retry(), answer(why.status(), why.to_string(), Stored::default())).into_response();
+        }
     };
     let Ok(_turn) = app.writes.acquire().await else {
         return answer(StatusCode::SERVICE_UNAVAILABLE, "the agent is stopping".to_owned(), Stored::default());
