@@ -431,15 +431,20 @@ impl Engine {
     /// Whether the engine still writes.
     ///
     /// # Errors
-    /// [`Poisoned`] with the cause, if it stopped, or if a defect has left the table of series to nobody.
+    /// [`Poisoned`] with the cause, if it stopped, or if it can [not even be read](Self::can_read).
     pub fn is_healthy(&self) -> Result<(), Poisoned> {
-        let core = &self.life.core;
-        match core.gate.poisoned() {
-            Some(poisoned) => Err(poisoned),
-            None if core.registry().is_broken() => {
-                Err(Poisoned { cause: "a panic has left the table of series unusable".to_owned() })
-            }
-            None => Ok(()),
+        self.life.core.gate.poisoned().map_or_else(|| self.can_read(), Err)
+    }
+
+    /// Whether the engine can still be read: it can, whatever has stopped its writing, unless a defect (a panic) has left
+    /// the table of series to nobody. Then only another opening helps.
+    ///
+    /// # Errors
+    /// [`Poisoned`] with that cause.
+    pub fn can_read(&self) -> Result<(), Poisoned> {
+        match self.life.core.registry().is_broken() {
+            true => Err(Poisoned { cause: "a panic has left the table of series unusable".to_owned() }),
+            false => Ok(()),
         }
     }
 
@@ -471,11 +476,12 @@ mod tests {
     fn an_engine_whose_table_of_series_met_a_panic_is_not_healthy() {
         let engine = Engine::in_memory().unwrap();
         let id = engine.series(&[("__name__", "cpu")]).unwrap();
-        assert_eq!(engine.is_healthy(), Ok(()));
+        assert_eq!((engine.is_healthy(), engine.can_read()), (Ok(()), Ok(())));
         let registry = engine.life.core.registry();
         let defect = || registry.take(&[id.slot], |_| panic!("a defect"));
         assert!(catch_unwind(AssertUnwindSafe(defect)).is_err());
         let why = engine.is_healthy().unwrap_err();
         assert!(why.to_string().contains("table of series"), "{why}");
+        assert_eq!(engine.can_read(), Err(why));
     }
 }

@@ -16,9 +16,9 @@ const PROBE_TIME_MAX: Duration = Duration::from_secs(2);
 /// Probes at a time: each has a thread for as long as the engine lets it wait.
 pub(super) const PROBES_MAX: usize = 4;
 
-/// Whoever looks after the process starts it anew if this fails, which is what an engine needs that writes no more.
+/// Whoever looks after the process ends it if this fails. An engine that writes no more is still read: `ready` tells that.
 pub(super) async fn healthy(State(app): State<Arc<App>>) -> Response {
-    match app.engine.is_healthy() {
+    match app.engine.can_read() {
         Ok(()) => text(StatusCode::OK, "tidegauge is healthy.\n".to_owned()),
         Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not healthy: {why}\n")),
     }
@@ -69,7 +69,7 @@ mod tests {
     use hyper_util::service::TowerToHyperService;
 
     #[test]
-    fn an_agent_whose_engine_writes_no_more_is_not_healthy_and_says_why() {
+    fn an_agent_whose_engine_writes_no_more_is_healthy_and_not_ready() {
         let mut app = super::super::tests::app(1);
         let dir = tempfile::tempdir().unwrap();
         let builder = tidegauge::Engine::builder(dir.path()).durability(tidegauge::Durability::Sync);
@@ -77,8 +77,8 @@ mod tests {
         Arc::get_mut(&mut app).unwrap().engine = engine.clone();
         let service = TowerToHyperService::new(super::super::router(app));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let ask = || {
-            let request = axum::http::Request::builder().uri("/-/healthy").body(Body::empty()).unwrap();
+        let ask = |path: &str| {
+            let request = axum::http::Request::builder().uri(path).body(Body::empty()).unwrap();
             runtime.block_on(async {
                 let Ok(answer) = service.call(request).await;
                 let status = answer.status().as_u16();
@@ -86,7 +86,8 @@ mod tests {
                 (status, String::from_utf8(body.to_vec()).unwrap())
             })
         };
-        assert_eq!(ask(), (200, "tidegauge is healthy.\n".to_owned()));
+        let healthy = (200, "tidegauge is healthy.\n".to_owned());
+        assert_eq!(ask("/-/healthy"), healthy);
         // Who has lost its directory writes no more.
         std::fs::remove_file(dir.path().join("LOCK")).unwrap();
         let id = engine.series(&[("__name__", "m")]).unwrap();
@@ -96,7 +97,8 @@ mod tests {
             let pushed = engine.push(id, tidegauge::now(), 1.0);
             let _ = pushed.map(|ack| engine.wait(ack, tidegauge::Level::Durable, Duration::from_secs(1)));
         }
-        let (status, why) = ask();
+        assert_eq!(ask("/-/healthy"), healthy, "it can be read");
+        let (status, why) = ask("/-/ready");
         assert!(status == 503 && why.contains("poisoned"), "{status}: {why}");
     }
 }
