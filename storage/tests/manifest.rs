@@ -408,7 +408,7 @@ fn a_commit_of_which_only_noughts_found_no_space_is_made() {
     let mut manifest = open(&fs).unwrap();
     fs.set_full_in_place(Some(&Path::new(DIR).join("MANIFEST")));
     // The half that is not written lies in these.
-    let metadata = Metadata { kind: "gauge".into(), help: "".into(), unit: "\0".repeat(1_000).into() };
+    let metadata = Metadata { kind: "gauge".into(), help: String::new(), unit: "\0".repeat(1_000) };
     manifest.commit(&[Edit::Metadata { metric: "noughts".into(), metadata }]).unwrap();
     assert!(matches!(manifest.commit(&[Edit::NextSegment(70)]), Err(ManifestError::NoSpace { .. })));
     for disk in (0..20).map(|seed| fs.crash(seed)).chain([fs.kill()]) {
