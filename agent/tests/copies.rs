@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use support::{Agent, run, stderr, stdout, write};
+use support::{Agent, run, stderr, stdout, tidegauge, write};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -277,4 +277,35 @@ fn rules_of_retention_are_set_in_order_and_remembered() {
     assert!(last.contains(r#""rules":"","max_bytes":-1}"#), "{last}");
     let config = agent.get("/api/v1/status/config").text();
     assert!(config.contains("retention_size: \\\"none\\\""), "as a configuration file has it: {config}");
+}
+
+/// A store that was told once went on dropping what is old, and only `audit.log` could tell why.
+#[test]
+fn a_retention_in_force_is_told_at_the_start_by_the_api_and_by_inspect() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let said = |args: &[&str]| {
+        let mut command = tidegauge(&["serve", "--listen", "127.0.0.1:0", "--no-host-metrics", "--data-dir"]);
+        command.arg(&data).args(args).stderr(std::process::Stdio::piped());
+        Agent::spawn(command).end_and_hear()
+    };
+    assert_eq!(said(&[]), "", "all is kept for ever: nothing to tell");
+    let rules = ["--retention", "30d", "--retention-rule", "{host=\"a\"}=7d", "--retention-size", "50GiB"];
+    let in_force = "{host=\"a\"}=7d, else 30d or 50.0 GiB";
+    let told = said(&rules);
+    assert!(told.contains(in_force) && !told.contains("remember"), "{told}");
+    let told = said(&[]);
+    assert!(told.contains(in_force) && told.contains("remember") && told.lines().count() == 1, "{told}");
+    let text = stdout(&run(&["inspect", "--data-dir", text(&data)]));
+    assert!(text.lines().any(|line| line == format!("kept        {in_force}")), "{text}");
+    let report = json(&["inspect", "--json", "--data-dir", data.to_str().unwrap()], 0);
+    let kept = &report["retention"];
+    let expected = serde_json::json!([
+        {"series": "{host=\"a\"}", "seconds": 604_800.0},
+        {"series": "{}", "seconds": 2_592_000.0},
+    ]);
+    assert_eq!((&kept["rules"], &kept["max_bytes"]), (&expected, &(50u64 << 30).into()), "{report}");
+    let agent = Agent::bare(&data);
+    let runs = agent.get("/api/v1/status/runtimeinfo").json();
+    assert_eq!(runs["data"]["storageRetention"], in_force);
 }

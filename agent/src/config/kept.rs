@@ -4,10 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use tidegauge::query::promql::parse_matchers;
+use tidegauge::query::promql::{matchers_text, parse_matchers};
 use tidegauge::{Retention, RetentionRule};
 
-use crate::units::{parse_bytes, parse_duration};
+use crate::units::{parse_bytes, parse_duration, show_bytes, show_duration};
 
 /// A shorter age would hide what was hardly pushed.
 const AGE_MIN: Duration = Duration::from_secs(1);
@@ -130,6 +130,25 @@ impl Kept {
     }
 }
 
+/// `{job="debug"}=7d, else 30d or 50.0 GiB`: what is in force, in the order in which it counts.
+pub(crate) fn in_force(retention: &Retention) -> String {
+    let age = |rule: &RetentionRule| rule.max_age.map_or_else(|| FOREVER.to_owned(), show_duration);
+    let mut out: String =
+        rules_for_some(retention).map(|rule| format!("{}={}, ", matchers_text(&rule.matchers), age(rule))).collect();
+    let for_all = retention.rules.iter().find(|rule| rule.matchers.is_empty()).and_then(|rule| rule.max_age);
+    let parts: Vec<String> =
+        for_all.map(show_duration).into_iter().chain(retention.max_bytes.map(show_bytes)).collect();
+    if !out.is_empty() {
+        out.push_str("else ");
+    }
+    out + &if parts.is_empty() { "for ever".to_owned() } else { parts.join(" or ") }
+}
+
+/// Behind one for all series no rule counts.
+fn rules_for_some(retention: &Retention) -> impl Iterator<Item = &RetentionRule> {
+    retention.rules.iter().take_while(|rule| !rule.matchers.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -234,6 +253,27 @@ mod tests {
         let rules = vec!["{c='d'}=forever".parse().unwrap(), "{e='f'}=2d".parse().unwrap()];
         let both = Kept { age: five, rules, size: None }.with(before);
         assert_eq!(both.rules, [rule("{c='d'}=forever"), rule("{e='f'}=2d"), for_all], "the one for all comes last");
+    }
+
+    #[test]
+    fn what_is_in_force_is_told_in_the_order_in_which_it_counts() {
+        let for_all = |age| RetentionRule { matchers: Vec::new(), max_age: age };
+        let month = Some(Duration::from_secs(30 * 86_400));
+        for (rules, max_bytes, told) in [
+            (vec![], None, "for ever"),
+            (vec![for_all(None)], None, "for ever"),
+            (vec![for_all(month)], None, "30d"),
+            (vec![], Some(50 << 30), "50.0 GiB"),
+            (vec![for_all(month), rule("{a='b'}=1d")], Some(50 << 30), "30d or 50.0 GiB"),
+            (
+                vec![rule("{a='b'}=1d"), rule("{c=~'d'}=forever")],
+                None,
+                r#"{a="b"}=1d, {c=~"d"}=forever, else for ever"#,
+            ),
+            (vec![rule("{a='b'}=1d"), for_all(month)], Some(1), r#"{a="b"}=1d, else 30d or 1 B"#),
+        ] {
+            assert_eq!(in_force(&Retention { rules, max_bytes }), told);
+        }
     }
 
     /// A size could be set and never be lifted again.

@@ -14,7 +14,7 @@ use crate::collect::INTERVAL_MIN;
 use crate::scrape::Target;
 use file::ConfigFile;
 pub(crate) use flags::ServeArgs;
-pub(crate) use kept::{FOREVER, Kept, NONE};
+pub(crate) use kept::{FOREVER, Kept, NONE, in_force};
 
 /// Queries that run at a time, unless told otherwise; what Prometheus lets run.
 const QUERY_CONCURRENCY: usize = 20;

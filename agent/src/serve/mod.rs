@@ -9,11 +9,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tidegauge::{Builder, CloseError, Durability, Engine, OpenProgress};
+use tidegauge::{Builder, CloseError, Durability, Engine, OpenProgress, Retention};
 use tokio::net::TcpListener;
 
 use crate::collect::{self, Outcomes, Report};
-use crate::config::Settings;
+use crate::config::{Settings, in_force};
 use crate::failure::Failure;
 use crate::http::{self, App};
 use crate::own::Counters;
@@ -47,6 +47,9 @@ async fn live(settings: Settings) -> Result<(), Failure> {
     })?;
     let bound = listener.local_addr().unwrap_or(settings.listen);
     let engine = open(&settings, builder(&settings, bound, collect::to_stderr())).await?;
+    if let Some(line) = kept(&engine.retention(), &settings) {
+        collect::to_stderr()(&line);
+    }
 
     let counters = Arc::new(Counters::beside(&settings.data_dir));
     let outcomes = Outcomes::default();
@@ -125,6 +128,25 @@ async fn open(settings: &Settings, builder: Builder) -> Result<Engine, Failure> 
         Ok(opened) => opened,
         Err(why) => Err(Failure::found(format_args!("opening failed: {why}"))),
     }
+}
+
+/// What the store drops, if anything: one that was told once goes on, whoever starts it.
+fn kept(retention: &Retention, settings: &Settings) -> Option<String> {
+    if *retention == Retention::default() {
+        return None;
+    }
+    let (told, line) = (&settings.kept, format!("retention in force: {}", in_force(retention)));
+    // Ages and rules are one thing, the size is another.
+    let ages = told.age.is_none() && told.rules.is_empty() && !retention.rules.is_empty();
+    let size = told.size.is_none() && retention.max_bytes.is_some();
+    Some(match (ages, size) {
+        (false, false) => line,
+        (true, false) => format!("{line}; the store remembers the ages (--retention forever lifts them)"),
+        (false, true) => format!("{line}; the store remembers the size (--retention-size none lifts it)"),
+        (true, true) => {
+            format!("{line}; the store remembers it (--retention forever and --retention-size none lift it)")
+        }
+    })
 }
 
 /// The one line on stdout: where to look.

@@ -105,6 +105,13 @@ impl Agent {
         rustix::process::kill_process(self.pid(), signal).expect("it runs");
     }
 
+    /// Ends it in order; answers all that it has said on stderr, which was piped.
+    pub fn end_and_hear(mut self) -> String {
+        self.signal(rustix::process::Signal::TERM);
+        self.wait();
+        drain(self.child.stderr.take().expect("piped"))
+    }
+
     /// How the process ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("ours")

@@ -11,11 +11,13 @@ use clap::builder::RangedU64ValueParser;
 use serde::Serialize;
 use tidegauge::admin::{Damage, EncodingUse, Inspection, inspect};
 use tidegauge::query::Selection;
-use tidegauge::{Engine, METRIC_NAME, Stats, TimeRange, Timestamp};
+use tidegauge::query::promql::matchers_text;
+use tidegauge::{Engine, METRIC_NAME, Retention, RetentionRule, Stats, TimeRange, Timestamp};
 
 use self::segments::Segment;
 use super::live::open_to_read;
 use super::{Failure, progress};
+use crate::config::in_force;
 use crate::failure::print;
 use crate::own::size_of;
 use crate::units::{show_bytes, show_count, show_time};
@@ -71,6 +73,7 @@ struct Report {
     wal_bytes: u64,
     first_timestamp: Option<i64>,
     last_timestamp: Option<i64>,
+    retention: Kept,
     timestamps: Vec<Encoding>,
     values: Vec<Encoding>,
     metrics_by_bytes: Vec<Metric>,
@@ -81,6 +84,25 @@ struct Report {
     segment_list: Option<Vec<Segment>>,
     damage: Vec<Place>,
     further_damage: u64,
+}
+
+/// What the store was told to keep, and remembers.
+#[derive(Debug, Serialize)]
+struct Kept {
+    #[serde(skip)]
+    text: String,
+    /// Of which the first that a series passes counts.
+    rules: Vec<Rule>,
+    max_bytes: Option<u64>,
+}
+
+/// How long some series are kept.
+#[derive(Debug, Serialize)]
+struct Rule {
+    /// Those that pass these matchers; `{}`: all.
+    series: String,
+    /// None: for ever.
+    seconds: Option<f64>,
 }
 
 /// Something damaged.
@@ -174,6 +196,7 @@ impl Report {
             wal_bytes,
             first_timestamp: covered.map(|range| range.start.nanos()),
             last_timestamp: covered.map(|range| range.end.nanos().saturating_sub(1)),
+            retention: Kept::from(&engine.retention()),
             timestamps: found.timestamps.iter().map(Encoding::from).collect(),
             values: found.values.iter().map(Encoding::from).collect(),
             metrics_by_bytes,
@@ -217,6 +240,7 @@ impl Report {
         );
         line("from", time(self.first_timestamp));
         line("to", time(self.last_timestamp));
+        line("kept", self.retention.text.clone());
         for Place { file, offset, what } in &self.damage {
             line("damaged", format!("{}, byte {offset}: {what}", file.display()));
         }
@@ -259,6 +283,20 @@ impl From<&EncodingUse> for Encoding {
     fn from(found: &EncodingUse) -> Self {
         let bits_per_sample = if found.samples > 0 { found.bytes as f64 * 8.0 / found.samples as f64 } else { 0.0 };
         Self { encoding: found.encoding.clone(), samples: found.samples, bytes: found.bytes, bits_per_sample }
+    }
+}
+
+impl From<&Retention> for Kept {
+    fn from(retention: &Retention) -> Self {
+        let rule = |rule: &RetentionRule| Rule {
+            series: matchers_text(&rule.matchers),
+            seconds: rule.max_age.map(|age| age.as_secs_f64()),
+        };
+        Self {
+            text: in_force(retention),
+            rules: retention.rules.iter().map(rule).collect(),
+            max_bytes: retention.max_bytes,
+        }
     }
 }
 

@@ -9,21 +9,12 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use serde_json::{Value, json};
-use tidegauge::Retention;
 
 use super::App;
 use super::reply::Envelope;
-use crate::config::{FOREVER, NONE};
+use crate::config::{FOREVER, NONE, in_force};
 use crate::scrape::Target;
-use crate::units::{show_bytes, show_duration, show_time};
-
-/// How long and how much is kept, as far as it holds for all series.
-fn kept(retention: &Retention) -> String {
-    let for_all = retention.rules.iter().find(|rule| rule.matchers.is_empty());
-    let age = for_all.and_then(|rule| rule.max_age).map(show_duration);
-    let parts: Vec<String> = age.into_iter().chain(retention.max_bytes.map(show_bytes)).collect();
-    if parts.is_empty() { "for ever".to_owned() } else { parts.join(" or ") }
-}
+use crate::units::{show_duration, show_time};
 
 pub(super) async fn build_info() -> Envelope {
     Envelope::json(&json!({
@@ -52,7 +43,7 @@ pub(super) async fn runtime_info(State(app): State<Arc<App>>) -> Envelope {
         "GOMAXPROCS": std::thread::available_parallelism().map_or(1, usize::from),
         "GOGC": "",
         "GODEBUG": "",
-        "storageRetention": kept(&app.engine.retention()),
+        "storageRetention": in_force(&app.engine.retention()),
         "durability": app.settings.durability.to_string(),
         "dataDir": app.settings.data_dir.display().to_string(),
     }))
