@@ -316,3 +316,21 @@ fn where_there_is_no_store_the_advice_fits_the_command() {
         assert!(said.contains("no MANIFEST") && said.contains("tidegauge repair"), "{args:?}: {said}");
     }
 }
+
+/// Each number of the column made a series of its own, the exit code was 0, and nothing told why.
+#[test]
+fn an_import_tells_which_cell_made_a_label_of_a_column_of_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let csv = "time,host,room,hall\n1,a,20,1\n2,a,21,2\n3,a,n/a,3\n4,a,22,4\n5,a,off,5\n";
+    std::fs::write(dir.path().join("a.csv"), csv).unwrap();
+    let import = |args: &[&str]| {
+        let done = run_in(dir.path(), &[&["import", "a.csv", "--data-dir", "data"], args].concat());
+        assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
+        stderr(&done)
+    };
+    let said = import(&[]);
+    assert!(said.starts_with("tidegauge: warning: a.csv:4: ") && said.lines().count() == 1, "{said}");
+    assert!(said.contains("\"n/a\"") && said.contains("\"room\"") && said.contains("--value-column"), "{said}");
+    assert_eq!(import(&["--label-column", "room", "--label-column", "host"]), "", "that was meant");
+    assert_eq!(import(&["--value-column", "hall"]), "", "and so was that");
+}

@@ -1,5 +1,6 @@
 //! `tidegauge import`: files into a data directory.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tidegauge::{Durability, Engine};
 
 use super::{Failure, progress};
 use crate::failure::print;
-use crate::import::{Format, ImportError, ImportOptions, TimeUnit, check, run as import};
+use crate::import::{Format, ImportError, ImportOptions, ImportSummary, TimeUnit, check, run as import};
 use crate::units::parse_time;
 
 const EXAMPLES: &str = "\
@@ -20,7 +21,8 @@ Examples:
 
 A CSV file has a header line. Its time column is called timestamp, time or ts, its values are
 the column `value` or else all columns that hold only numbers or nothing in the first 100 lines,
-and all other columns are labels; the options say otherwise. Bad lines are named and everything
+and all other columns are labels; the options say otherwise. A column that would be one of numbers
+but for a text among these lines is told on stderr. Bad lines are named and everything
 else is stored.";
 
 /// Store the samples of files: CSV, Prometheus text with timestamps, Influx line protocol.
@@ -78,13 +80,21 @@ pub(super) fn run(args: ImportArgs) -> Result<(), Failure> {
     let done = import(&options, &engine);
     engine.close().map_err(Failure::found)?;
     match done {
-        Ok(summary) => print(format!("{summary}\n").as_bytes()),
+        Ok(summary) => tell(&summary),
         Err(ImportError::BadLines { bad, summary }) => {
-            print(format!("{summary}\n").as_bytes())?;
+            tell(&summary)?;
             Err(Failure::listing(&bad))
         }
         Err(why) => Err(Failure::found(why)),
     }
+}
+
+fn tell(summary: &ImportSummary) -> Result<(), Failure> {
+    for note in &summary.notes {
+        // A stderr that nobody reads costs no import.
+        let _ = writeln!(io::stderr(), "tidegauge: warning: {note}");
+    }
+    print(format!("{summary}\n").as_bytes())
 }
 
 impl ImportArgs {

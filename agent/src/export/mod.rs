@@ -168,7 +168,8 @@ impl Export<'_> {
 /// One line: what was written, and what was left out.
 impl std::fmt::Display for ExportSummary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} samples of {} series written", self.samples, self.series)?;
+        let what = if self.samples == 1 { "sample" } else { "samples" };
+        write!(f, "{} {what} of {} series written", self.samples, self.series)?;
         if self.left_out > 0 {
             write!(f, "; {} series left out, which this format cannot name", self.left_out)?;
         }

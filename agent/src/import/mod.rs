@@ -60,6 +60,8 @@ pub struct ImportSummary {
     pub bad_lines: u64,
     /// Bytes read.
     pub bytes: u64,
+    /// Which columns of numbers became labels, because of which cells.
+    pub notes: Vec<String>,
     /// How long it took, until the last sample was durable (with durability `memory`: visible).
     pub elapsed: Duration,
 }
@@ -78,7 +80,8 @@ impl std::fmt::Display for ImportSummary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { samples, series, replaced, over_age, skipped, bad_lines, elapsed, .. } = self;
         let (seconds, rate) = (elapsed.as_secs_f64(), self.samples_per_second());
-        write!(f, "{samples} samples of {series} series accepted in {seconds:.2} s ({rate:.0} samples/s)")?;
+        let what = if *samples == 1 { "sample" } else { "samples" };
+        write!(f, "{samples} {what} of {series} series accepted in {seconds:.2} s ({rate:.0} samples/s)")?;
         if let Some(replaced) = replaced.filter(|&replaced| replaced > 0) {
             write!(f, ", {replaced} of which replaced an earlier value of the same series and time")?;
         }

@@ -84,6 +84,11 @@ impl<'e> Sink<'e> {
         self.bad.note(&self.file, line, why);
     }
 
+    /// Notes what was decided because of a line.
+    pub(super) fn note(&mut self, line: u64, what: impl Display) {
+        self.summary.notes.push(format!("{}:{line}: {what}", self.file.display()));
+    }
+
     /// Notes that a value is no number and was not expected to be one.
     pub(super) fn skip(&mut self) {
         self.summary.skipped += 1;

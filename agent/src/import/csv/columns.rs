@@ -6,6 +6,7 @@ use std::path::Path;
 use csv::ByteRecord;
 
 use super::super::{ImportError, ImportOptions};
+use super::excerpt;
 use crate::exposition::{NumberError, parse_value};
 
 const TIME_NAMES: [&str; 3] = ["timestamp", "time", "ts"];
@@ -27,6 +28,17 @@ pub(super) struct Columns {
     /// For each value column what its metric is, or what stands behind the given metric.
     names: Vec<String>,
     given_metric: Option<String>,
+    /// The columns that a text made labels, though most of what the first lines have there is numbers.
+    pub(super) spoilt: Vec<Spoilt>,
+}
+
+/// A column of numbers, but for a text.
+#[derive(Debug, PartialEq)]
+pub(super) struct Spoilt {
+    pub(super) column: usize,
+    /// The first text among the first lines.
+    pub(super) line: u64,
+    pub(super) cell: String,
 }
 
 impl Columns {
@@ -107,8 +119,15 @@ impl Columns {
             header => header.to_owned(),
         };
         let names = values.iter().map(name_of).collect();
+        // Where somebody said which columns are what, or a column is called so, no text decided it.
+        let by_what_they_hold = options.value_columns.is_empty() && options.label_columns.is_empty();
+        let spoilt = match by_what_they_hold && !(values.len() == 1 && is_one_of(&headers[values[0]], &[VALUE_NAME])) {
+            true => labels.iter().filter_map(|&column| Spoilt::of(ahead, column)).collect(),
+            false => Vec::new(),
+        };
         let has_one = presumed.iter().filter(|&&presumed| !presumed).count() == 1;
-        Ok(Self { time, values, presumed, has_one, labels, metric_column, names, given_metric: options.metric.clone() })
+        let given_metric = options.metric.clone();
+        Ok(Self { time, values, presumed, has_one, labels, metric_column, names, given_metric, spoilt })
     }
 
     /// The metric of the value column `nth`; `cell` is that of the metric's column, if there
@@ -157,6 +176,24 @@ fn shown(headers: &[String]) -> String {
 
 fn is_one_of(header: &str, names: &[&str]) -> bool {
     names.iter().any(|name| header.eq_ignore_ascii_case(name))
+}
+
+impl Spoilt {
+    fn of(ahead: &[ByteRecord], column: usize) -> Option<Self> {
+        let (mut numbers, mut texts, mut first) = (0_usize, 0_usize, None);
+        for record in ahead {
+            match record.get(column).map(<[u8]>::trim_ascii) {
+                None | Some([]) => {}
+                Some(cell) if parse_value(cell) == Err(NumberError::NoNumber) => {
+                    texts += 1;
+                    first.get_or_insert((record, cell));
+                }
+                Some(_) => numbers += 1,
+            }
+        }
+        let (record, cell) = first.filter(|_| numbers > texts)?;
+        Some(Self { column, line: record.position().map_or(0, csv::Position::line), cell: excerpt(cell) })
+    }
 }
 
 /// What the first lines have in a column.

@@ -10,7 +10,7 @@ use csv::{ByteRecord, Reader, ReaderBuilder};
 use tidegauge::{METRIC_NAME, SeriesError, SeriesId, Timestamp};
 
 use self::bound::{Bounded, Mark};
-use self::columns::Columns;
+use self::columns::{Columns, Spoilt};
 use super::input::Input;
 use super::series::ByText;
 use super::sink::Sink;
@@ -104,6 +104,16 @@ pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) 
         rows.take(record, sink)?;
     }
     drop(ahead);
+    for Spoilt { column, line, cell } in &rows.columns.spoilt {
+        let name = &headers[*column];
+        sink.note(
+            *line,
+            format_args!(
+                "{cell:?} in column {name:?} is no number, so that the column became a label, and each number in it \
+                 makes series of its own: --value-column says which columns are values, --label-column which are labels"
+            ),
+        );
+    }
     let mut record = ByteRecord::new();
     while reader.read_byte_record(&mut record).map_err(|error| read(error.into()))? {
         mark.done(reader.position().byte());
