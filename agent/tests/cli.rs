@@ -3,8 +3,9 @@
 
 mod support;
 
+use std::io::Write as _;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use support::{Agent, run, stderr, stdout, write};
 
@@ -77,7 +78,7 @@ fn an_answer_is_given_even_if_nobody_reads_stderr() {
     // A counter by its name it is not: there is an info as well as the costs.
     let args = ["query", "rate(room[5m])", "--data-dir", "data", "--at", "1000000060", "--explain"];
     let mut command = support::tidegauge(&args);
-    let child = command.current_dir(dir.path()).stderr(stderr).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let child = command.current_dir(dir.path()).stderr(stderr).stdout(Stdio::piped()).spawn().unwrap();
     let done = child.wait_with_output().unwrap();
     assert_eq!(done.status.code(), Some(0));
     assert!(stdout(&done).contains("place=\"hall\""), "{}", stdout(&done));
@@ -333,4 +334,35 @@ fn an_import_tells_which_cell_made_a_label_of_a_column_of_numbers() {
     assert!(said.contains("\"n/a\"") && said.contains("\"room\"") && said.contains("--value-column"), "{said}");
     assert_eq!(import(&["--label-column", "room", "--label-column", "host"]), "", "that was meant");
     assert_eq!(import(&["--value-column", "hall"]), "", "and so was that");
+}
+
+#[test]
+fn what_comes_by_standard_input_is_imported_where_a_dash_stands_for_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let import = |args: &[&str], text: &str| {
+        let mut command = support::tidegauge(&[&["import", "-", "--data-dir", "data"], args].concat());
+        command.current_dir(dir.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // Who refuses what was typed reads nothing.
+        let _ = child.stdin.take().unwrap().write_all(text.as_bytes());
+        child.wait_with_output().unwrap()
+    };
+    let refused = import(&[], "");
+    let said = stderr(&refused);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("standard input") && said.contains("--format csv"), "{said}");
+    assert!(!dir.path().join("data").exists());
+    for (args, text, count) in [
+        (&["--format", "csv", "--metric", "m"][..], "time,value\n1,1\n2,2\n", "2 samples of 1 series"),
+        (&["--format", "csv"], "time,room\n1,1\n", "1 sample of 1 series"),
+        (&["--format", "influx"], "m,host=a v=1 1000000000\n", "1 sample of 1 series"),
+        (&["--format", "prom", "--time-unit", "s"], "m 1 1\nm 2 2\nm 3 3\n", "3 samples of 1 series"),
+    ] {
+        let done = import(args, text);
+        assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
+        assert!(stdout(&done).starts_with(count), "{}", stdout(&done));
+    }
+    let bad = import(&["--format", "csv"], "time,room\n1,1\nyesterday,1\n");
+    assert_eq!(bad.status.code(), Some(1));
+    assert!(stderr(&bad).contains("/dev/stdin:3:"), "{}", stderr(&bad));
 }

@@ -1,7 +1,7 @@
 //! `tidegauge import`: files into a data directory.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -12,12 +12,16 @@ use crate::failure::print;
 use crate::import::{Format, ImportError, ImportOptions, ImportSummary, TimeUnit, check, run as import};
 use crate::units::parse_time;
 
+const DASH: &str = "-";
+const STDIN: &str = "/dev/stdin";
+
 const EXAMPLES: &str = "\
 Examples:
   tidegauge import measurements.csv --data-dir ./archive
   tidegauge import export.csv --time-column when --value-column temperature --metric room_celsius
   tidegauge import node.prom --at 2026-01-31T12:00:00Z
   tidegauge import dump.lp --skip-bad
+  zcat export.csv.gz | tidegauge import - --format csv --metric room_celsius
 
 A CSV file has a header line. Its time column is called timestamp, time or ts, its values are
 the column `value` or else all columns that hold only numbers or nothing in the first 100 lines,
@@ -29,13 +33,13 @@ else is stored.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ImportArgs {
-    /// The files, stored in this order
+    /// The files, stored in this order; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Folder that holds the data; made if it is missing
     #[arg(long, value_name = "DIR", default_value = "./tidegauge-data")]
     data_dir: PathBuf,
-    /// csv, prom or influx [default: by the file's ending]
+    /// csv, prom or influx [default: by the first file's ending]
     #[arg(long)]
     format: Option<Format>,
     /// Count bad lines instead of ending with exit code 1
@@ -97,10 +101,20 @@ fn tell(summary: &ImportSummary) -> Result<(), Failure> {
     print(format!("{summary}\n").as_bytes())
 }
 
+/// What the system calls standard input is read as any file or pipe. A file that is called so is `./-`.
+fn named(file: &Path) -> PathBuf {
+    if file == Path::new(DASH) { STDIN.into() } else { file.to_owned() }
+}
+
 impl ImportArgs {
     fn options(&self) -> Result<ImportOptions, Failure> {
         let format = match (self.format, self.files.first()) {
             (Some(format), _) => format,
+            (None, Some(file)) if file == Path::new(DASH) => {
+                return Err(Failure::usage(
+                    "standard input has no ending that names a format; give --format csv, prom or influx",
+                ));
+            }
             (None, Some(file)) => Format::of_path(file).ok_or_else(|| {
                 Failure::usage(format_args!("{}: its ending names no format; give --format", file.display()))
             })?,
@@ -117,7 +131,7 @@ impl ImportArgs {
             value_columns: self.value_columns.clone(),
             label_columns: self.label_columns.clone(),
             progress: !self.no_progress,
-            ..ImportOptions::new(format, self.files.clone())
+            ..ImportOptions::new(format, self.files.iter().map(|file| named(file)).collect())
         })
     }
 }

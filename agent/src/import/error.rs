@@ -29,7 +29,7 @@ pub enum ImportError {
         summary: Box<ImportSummary>,
     },
     /// A file is compressed. Pass on what it holds through a pipe.
-    #[error("{}: compressed with {with}, which is not read: unpack it, or pass `{with} -dc FILE |` to an import of /dev/stdin", path.display())]
+    #[error("{}: compressed with {with}, which is not read: unpack it, or pass `{with} -dc FILE |` to `tidegauge import - --format ...`", path.display())]
     Compressed {
         /// The file.
         path: PathBuf,
