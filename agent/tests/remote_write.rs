@@ -95,6 +95,27 @@ fn wrong_types_and_encodings_get_415() {
     assert_eq!(agent.get("/api/v1/write").status, 405);
 }
 
+/// It said `content encoding "" is not supported: send snappy (block format)`, which helps nobody who sends text.
+#[test]
+fn whoever_pushes_text_is_told_what_is_taken_and_what_to_do_with_text() {
+    let (_dir, agent) = bare();
+    for (headers, body) in [
+        (&[][..], "up 1\n"),
+        (&[("Content-Type", "text/plain")], "up 1\n"),
+        (&[("Content-Type", "application/json")], "{}"),
+        (&[("Content-Type", "application/json"), ("Content-Encoding", "snappy")], "{}"),
+        (&[("Content-Type", "application/x-protobuf"), ("Content-Encoding", "gzip")], ""),
+    ] {
+        let answer = agent.post("/api/v1/write", headers, body.as_bytes());
+        let said = answer.text();
+        assert_eq!((answer.status, said.lines().count()), (415, 1), "{headers:?}: {said}");
+        for part in ["application/x-protobuf", "snappy", "block format", "1.0", "2.0", "--scrape", "tidegauge import"] {
+            assert!(said.contains(part), "{headers:?}: {part}: {said}");
+        }
+        assert!(headers.iter().all(|(_, value)| said.contains(value)), "what was sent: {said}");
+    }
+}
+
 #[test]
 fn corrupt_bodies_get_400_and_leave_nothing_behind() {
     let (_dir, agent) = bare();

@@ -80,16 +80,20 @@ pub(super) async fn receive(State(app): State<Arc<App>>, headers: HeaderMap, bod
 fn protocol(headers: &HeaderMap) -> Result<Protocol, String> {
     let text = |name| headers.get(name).map(|v: &HeaderValue| v.to_str().unwrap_or("?").trim()).unwrap_or_default();
     let encoding = text(header::CONTENT_ENCODING);
-    if !encoding.eq_ignore_ascii_case("snappy") {
-        return Err(format!("content encoding {encoding:?} is not supported: send snappy (block format)"));
-    }
     let kind = text(header::CONTENT_TYPE);
     let mut parts = kind.split(';').map(str::trim);
+    // One message, whatever is wrong: who sends text has neither.
     let unsupported = || {
         format!(
-            "content type {kind:?} is not supported: send application/x-protobuf, with proto=prometheus.WriteRequest or proto=io.prometheus.write.v2.Request"
+            "content type {kind:?} with content encoding {encoding:?} is not supported: this takes remote write 1.0 and 2.0, \
+             which is application/x-protobuf (with proto=prometheus.WriteRequest, the default, or \
+             proto=io.prometheus.write.v2.Request) behind Content-Encoding: snappy (block format). Text cannot be \
+             pushed: have it scraped (tidegauge serve --scrape URL), or import it (tidegauge import)"
         )
     };
+    if !encoding.eq_ignore_ascii_case("snappy") {
+        return Err(unsupported());
+    }
     if !parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/x-protobuf")) {
         return Err(unsupported());
     }
