@@ -192,6 +192,10 @@ fn beside_an_agent_without_a_log_a_dry_run_counts_what_is_in_memory_and_a_reader
         assert_eq!(delete(&[])["samples"], all);
         assert_eq!(delete(&["--dry-run"])["samples"], 0);
     }
+    {
+        let _agent = Agent::start(&data, &["--no-host-metrics", "--durability", "memory"]);
+        assert!(refused(&["delete", "n", "--dry-run", "--data-dir", text(&data)]).contains("--enable-admin-api"));
+    }
     assert!(!said(&["query", "n"]).contains(lacks), "nobody owns it any more");
 }
 

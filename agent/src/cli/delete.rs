@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tidegauge::query::promql::parse_selector;
 use tidegauge::{DeleteCount, Engine, TimeRange, Timestamp};
 
-use super::live::{LiveAgent, Store, open_to_read};
+use super::live::{LiveAgent, Store, open_to_read, without_log};
 use super::{Failure, progress};
 use crate::failure::print;
 use crate::units::{parse_time, show_count, show_time};
@@ -82,6 +82,12 @@ impl DeleteArgs {
             let mut count = DeleteCount::default();
             (count.series, count.samples) = (series, samples);
             return Ok(count);
+        }
+        if let Some(owner) = without_log(&self.data_dir) {
+            return Err(Failure::found(format_args!(
+                "{owner} owns {} and keeps no log: what a delete would take only its memory knows; start the agent with --enable-admin-api, so that it can be asked",
+                self.data_dir.display()
+            )));
         }
         let reader = open_to_read(&self.data_dir, !self.no_progress)?;
         self.count_in(&reader, range)

@@ -52,7 +52,7 @@ impl Store {
 /// somebody owns it whose memory holds what no reader sees.
 pub(super) fn open_to_read(dir: &Path, shown: bool) -> Result<Engine, Failure> {
     let engine = progress::open(Engine::builder(dir).read_only(true), shown).map_err(|e| unreadable(dir, e))?;
-    if let Some(owner) = owner_of(dir).ok().flatten().filter(|owner| !owner.keeps_log && owner.seems_alive()) {
+    if let Some(owner) = without_log(dir) {
         eprintln!(
             "tidegauge: the owner of {} keeps no log (durability memory): what it has not flushed is not seen here; ask it over HTTP ({})",
             dir.display(),
@@ -60,6 +60,11 @@ pub(super) fn open_to_read(dir: &Path, shown: bool) -> Result<Engine, Failure> {
         );
     }
     Ok(engine)
+}
+
+/// The owner of the store in `dir`, if he lives and keeps no log.
+pub(super) fn without_log(dir: &Path) -> Option<Owner> {
+    owner_of(dir).ok().flatten().filter(|owner| !owner.keeps_log && owner.seems_alive())
 }
 
 /// Where there is no store, the advice is that of a command.
