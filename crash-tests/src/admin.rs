@@ -100,7 +100,7 @@ impl Run {
     }
 
     /// The oldest segments go, and with them what lies beneath them. Which those are only the engine knows: the twin learns
-    /// it afterwards, and from the beginning on any part of it may have happened, oldest first. What is there still is what
+    /// it afterwards, and from the beginning on any part of it may have happened, oldest first: nothing stored overlaps. What is there still is what
     /// was accepted last, and nothing went that lies behind all that the engine says it has dropped.
     pub(crate) fn retain_bytes(&mut self, percent: u64) -> Result<(), Stopped> {
         // A counter goes on from its last sample: the twin would have to know whether that was dropped.
@@ -108,7 +108,14 @@ impl Run {
             return Ok(());
         }
         self.flush()?;
-        // What a job reads stays until it has ended: not the oldest first.
+        // Of late samples what was accepted later stays until its own segment goes: not the oldest first.
+        if self.is_any_late() {
+            self.engine().compact().map_err(|e| stopped("a compaction", e))?;
+            if self.is_any_late() {
+                return Ok(());
+            }
+        }
+        // Nor what a job reads, until it has ended.
         self.idle()?;
         let begun = self.fs.steps();
         let before = self.engine().retention();
@@ -141,6 +148,14 @@ impl Run {
         self.note_durable();
         let read = read.map_err(|e| stopped("reading", e))?;
         lost.map_or_else(|| self.check_all(&read.found), Err).map_err(|e| stopped("after retention by size", e))
+    }
+
+    /// Whether what is stored overlaps in time.
+    fn is_any_late(&self) -> bool {
+        let snapshot = self.engine().snapshot();
+        let mut times: Vec<TimeRange> = snapshot.sources().iter().filter_map(|source| source.time_range()).collect();
+        times.sort_by_key(|time| time.start);
+        times.windows(2).any(|two| two[0].overlaps(&two[1]))
     }
 
     /// Waits until no job is at work.
