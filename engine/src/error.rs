@@ -44,8 +44,9 @@ pub enum OpenError {
         /// What the operating system says.
         source: std::io::Error,
     },
-    /// Another process owns the directory.
-    #[error("{} is in use by {}: {}", dir.display(), owner_text(owner.as_deref()), what_then(owner.as_deref()))]
+    /// Another process owns the directory, or this one, which has it open already: it goes on with that engine, whose
+    /// clones are one engine, or closes it before.
+    #[error("{} is in use by {}: {}", dir.display(), who(owner.as_deref()), what_then(owner.as_deref()))]
     InUse {
         /// The directory.
         dir: PathBuf,
@@ -118,9 +119,21 @@ impl From<ManifestError> for OpenError {
     }
 }
 
+fn is_this_process(owner: &Owner) -> bool {
+    owner.pid == std::process::id() && owner.is_here()
+}
+
+fn who(owner: Option<&Owner>) -> String {
+    let text = owner_text(owner);
+    if owner.is_some_and(is_this_process) { format!("this process itself ({text})") } else { text }
+}
+
 /// What to do about an owner.
 fn what_then(owner: Option<&Owner>) -> &'static str {
     match owner {
+        Some(owner) if is_this_process(owner) => {
+            "it has the directory open already: use that engine (its clones are the same one), or close it first"
+        }
         Some(owner) if !owner.is_here() && !owner.was_heard_lately() => {
             "if that machine is gone for good, `tidegauge unlock --force` lets go of its lock"
         }

@@ -140,7 +140,23 @@ fn a_directory_in_use_names_its_owner() {
     let OpenError::InUse { owner: Some(owner), .. } = &error else { panic!("{error:?}") };
     assert_eq!((owner.pid, owner.address.as_deref()), (std::process::id(), Some("127.0.0.1:9595")));
     let said = error.to_string();
-    assert!(said.contains("127.0.0.1:9595") && said.contains("stop it; whoever only reads"), "{said}");
+    assert!(said.contains("127.0.0.1:9595"), "{said}");
+    engine.close().unwrap();
+}
+
+/// It told a program to stop itself: "in use by process 17: stop it".
+#[test]
+fn a_second_opening_by_one_process_is_told_that_it_has_the_directory_open_already() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(dir.path()).unwrap();
+    let error = Engine::open(dir.path()).unwrap_err();
+    let said = error.to_string();
+    assert!(said.contains("this process itself") && said.contains("open already"), "{said}");
+    assert!(said.contains("close it first") && !said.contains("stop it"), "{said}");
+    let OpenError::InUse { dir: used, owner: Some(mut owner) } = error else { panic!("{error:?}") };
+    owner.pid += 1;
+    let said = OpenError::InUse { dir: used, owner: Some(owner) }.to_string();
+    assert!(said.contains("stop it; whoever only reads") && !said.contains("this process"), "{said}");
     engine.close().unwrap();
 }
 
