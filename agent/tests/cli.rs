@@ -195,6 +195,21 @@ fn query_and_inspect_work_beside_a_live_agent() {
     assert_eq!(report["samples"], 1);
 }
 
+/// It told of `1 samples`, `1 files`, `1 frames`.
+#[test]
+fn one_sample_is_told_as_one() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.csv"), "time,room,hall\n1,1,\n").unwrap();
+    let said = |args: &[&str]| stdout(&run_in(dir.path(), &[args, &["--data-dir", "data"]].concat()));
+    let import = said(&["import", "a.csv", "--value-column", "room,hall"]);
+    assert!(import.contains("1 sample of 1 series") && import.contains("1 cell or field without"), "{import}");
+    let (verify, inspect) = (said(&["verify"]), said(&["inspect"]));
+    assert!(verify.contains("1 sound (1 sample)"), "{verify}");
+    assert!(inspect.contains(", 1 sample, "), "{inspect}");
+    let deleted = said(&["delete", "room"]);
+    assert_eq!(deleted, "1 sample of 1 series deleted\n");
+}
+
 #[test]
 fn unlock_tells_the_owner_and_leaves_a_living_one_alone() {
     let dir = store();

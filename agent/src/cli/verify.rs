@@ -10,7 +10,7 @@ use tidegauge::admin::{StoreReport, verify};
 use super::live::unreadable;
 use super::{Failure, progress};
 use crate::failure::print;
-use crate::units::{show_bytes, show_count};
+use crate::units::{show_bytes, show_count, show_number_of};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -90,19 +90,19 @@ fn as_text(report: &StoreReport) -> String {
     };
     let (segments, bytes) = (show_count(report.segments), show_bytes(report.bytes));
     let _ = writeln!(out, "segments    {segments} sound ({bytes}){damaged}{newer}");
-    let (chunks, samples) = (show_count(report.chunks), show_count(report.samples));
-    let _ = writeln!(out, "chunks      {chunks} sound ({samples} samples)");
+    let (chunks, samples) = (show_count(report.chunks), show_number_of(report.samples, "sample"));
+    let _ = writeln!(out, "chunks      {chunks} sound ({samples})");
     let _ = writeln!(
         out,
-        "log         {} frames ({} samples)",
-        show_count(report.log_frames),
-        show_count(report.log_samples)
+        "log         {} ({})",
+        show_number_of(report.log_frames, "frame"),
+        show_number_of(report.log_samples, "sample")
     );
     for damage in &report.damage {
         let _ = writeln!(out, "damaged     {damage}");
     }
     if report.further_damage > 0 {
-        let _ = writeln!(out, "damaged     {} places more", show_count(report.further_damage));
+        let _ = writeln!(out, "damaged     {} more", show_number_of(report.further_damage, "place"));
     }
     for note in &report.notes {
         let _ = writeln!(out, "note        {note}");

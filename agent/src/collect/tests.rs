@@ -126,7 +126,7 @@ fn a_timestamp_from_the_future_costs_its_sample_and_no_other() {
     assert_eq!(target.of("a"), [(0, Some(1.0))]);
     assert_eq!(target.of("b"), []);
     assert_eq!(target.of("c"), [(0, Some(1.0))]);
-    assert!(target.lines.lock().unwrap()[0].contains("1 samples were refused"));
+    assert!(target.lines.lock().unwrap()[0].contains("1 sample was refused"));
 }
 
 #[test]

@@ -147,9 +147,9 @@ impl Worker {
         let before = self.batch.len();
         self.batch.retain(|sample| sample.timestamp().nanos() <= limit);
         let dropped = before - self.batch.len();
-        let what = format_args!(
-            "{dropped} samples were refused, first of {series}: more than {max_ahead:?} ahead of the clock"
-        );
+        let samples = if dropped == 1 { "sample was" } else { "samples were" };
+        let what =
+            format_args!("{dropped} {samples} refused, first of {series}: more than {max_ahead:?} ahead of the clock");
         self.notices.tell("ahead", what);
     }
 

@@ -89,7 +89,8 @@ impl std::fmt::Display for ImportSummary {
             write!(f, ", {over_age} of which are older than the store's retention keeps, and are not shown")?;
         }
         if *skipped > 0 {
-            write!(f, ", {skipped} cells or fields without a number skipped")?;
+            let what = if *skipped == 1 { "cell or field" } else { "cells or fields" };
+            write!(f, ", {skipped} {what} without a number skipped")?;
         }
         if *bad_lines > 0 {
             let lines = if *bad_lines == 1 { "line" } else { "lines" };

@@ -20,7 +20,7 @@ use super::{Failure, progress};
 use crate::config::in_force;
 use crate::failure::print;
 use crate::own::size_of;
-use crate::units::{show_bytes, show_count, show_time};
+use crate::units::{show_bytes, show_count, show_number_of, show_time};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -223,19 +223,19 @@ impl Report {
         line(
             "segments",
             format!(
-                "{} ({}, {} samples{each})",
+                "{} ({}, {}{each})",
                 show_count(self.segments),
                 show_bytes(self.segment_bytes),
-                show_count(self.segment_samples)
+                show_number_of(self.segment_samples, "sample")
             ),
         );
         line(
             "log",
             format!(
-                "{} files, {} ({} samples not yet in a segment)",
-                self.wal_files,
+                "{}, {} ({} not yet in a segment)",
+                show_number_of(self.wal_files, "file"),
                 show_bytes(self.wal_bytes),
-                show_count(self.unflushed_samples)
+                show_number_of(self.unflushed_samples, "sample")
             ),
         );
         line("from", time(self.first_timestamp));
@@ -245,7 +245,7 @@ impl Report {
             line("damaged", format!("{}, byte {offset}: {what}", file.display()));
         }
         if self.further_damage > 0 {
-            line("damaged", format!("{} places more", show_count(self.further_damage)));
+            line("damaged", format!("{} more", show_number_of(self.further_damage, "place")));
         }
         if self.segment_samples > 0 {
             self.put_encodings(&mut out);
