@@ -328,7 +328,7 @@ fn by_size_one_sample_that_lies_ahead_takes_nothing_newer_with_it() {
     for from in (0..end).step_by(65_536) {
         push((from..from + 65_536).collect());
     }
-    push(vec![end + 1_000]);
+    push(vec![end * 20]);
     engine.flush().unwrap();
     push((end..end + 5).collect());
     engine.flush().unwrap();

@@ -10,7 +10,7 @@ use tidegauge::{DeleteCount, Engine, TimeRange, Timestamp};
 use super::live::{LiveAgent, Store, open_to_read, without_log};
 use super::{Failure, progress};
 use crate::failure::print;
-use crate::units::{parse_time, show_count, show_time};
+use crate::units::{parse_time, show_count, show_number_of, show_time};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -65,7 +65,7 @@ pub(super) fn run(args: &DeleteArgs) -> Result<(), Failure> {
     let line = if args.json {
         json!({"series": count.series, "samples": count.samples, "deleted": !args.dry_run}).to_string()
     } else {
-        format!("{} samples of {} series {what}", show_count(count.samples), show_count(count.series))
+        format!("{} of {} series {what}", show_number_of(count.samples, "sample"), show_count(count.series))
     };
     print(format!("{line}\n").as_bytes())
 }

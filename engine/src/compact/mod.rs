@@ -4,6 +4,7 @@
 
 // what is worth it
 mod plan;
+mod weighed;
 mod windows;
 // how it is done
 mod input;

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use tidegauge_storage::manifest::{Edit, Horizon, ManifestError};
-use tidegauge_storage::model::{SeqNo, TimeRange, Timestamp};
+use tidegauge_storage::model::{SeqNo, Timestamp};
 use tidegauge_storage::segment::Segment;
 
 use super::CompactError;
 use super::compactor::{CompactorParts, is_reached};
 use super::look::{Due, Looked};
-use super::plan::{Weighed, excess};
+use super::plan::excess;
 use super::restraint::Restraint;
+use super::weighed::Weighed;
 use crate::clock;
 use crate::gate::Shortage;
 use crate::version::hiding;
@@ -35,12 +36,13 @@ impl CompactorParts {
         let end = |s: &Segment| s.info().time_range.map_or(Timestamp::MIN, |range| range.end);
         by_end.sort_by_key(|s| end(s));
         let through = |s: &Segment| SeqNo(s.info().seq_range.end.0.saturating_sub(1));
-        let weighed = |s: &&Arc<Segment>| {
-            let time = s.info().time_range.map_or((i64::MIN, i64::MIN), |time| (time.start.nanos(), time.end.nanos()));
-            Weighed { bytes: s.info().file_bytes, time, through: through(s).0 }
-        };
-        let weighed: Vec<Weighed> = by_end.iter().map(weighed).collect();
-        let (gone, part) = excess(&weighed, max_bytes, self.rules(false).part_bytes());
+        let part_bytes = self.rules(false).part_bytes();
+        let all: u64 = by_end.iter().map(|s| s.info().file_bytes).sum();
+        if all <= max_bytes {
+            return Ok(());
+        }
+        let weighed: Vec<Weighed> = by_end.iter().map(|s| Weighed::of(s, part_bytes)).collect();
+        let (gone, part) = excess(&weighed, max_bytes, part_bytes);
         let is_read = |s: &Segment| running.iter().any(|due| due.job.inputs.contains(&s.info().id));
         let mut dropped: Vec<Arc<Segment>> =
             by_end[..gone].iter().filter(|s| !is_read(s)).map(|s| Arc::clone(s)).collect();
@@ -50,8 +52,8 @@ impl CompactorParts {
         if let Some((at, part)) = part.filter(|(at, _)| !is_read(by_end[*at])) {
             let info = by_end[at].info();
             parted = Some(info.id).filter(|id| rewrites && looked.may_part(*id));
-            if let Some(range) = info.time_range.filter(|_| parted.is_some()) {
-                let before = share(&range, part, info.file_bytes);
+            if parted.is_some() {
+                let before = weighed[at].behind(part);
                 part_of = Some(Horizon { before, through: through(by_end[at]), created });
             } else if !looked.waits(info.id) {
                 dropped.push(Arc::clone(by_end[at]));
@@ -93,11 +95,4 @@ impl CompactorParts {
         restraint.freed();
         Ok(())
     }
-}
-
-/// Where `bytes` of a segment that weighs `of` lie behind its beginning, if they are spread evenly over its time.
-fn share(range: &TimeRange, bytes: u64, of: u64) -> Timestamp {
-    let (start, end) = (i128::from(range.start.nanos()), i128::from(range.end.nanos()));
-    let at = start + (end - start) * i128::from(bytes) / i128::from(of.max(1));
-    Timestamp::from_nanos(i64::try_from(at).unwrap_or(i64::MAX))
 }

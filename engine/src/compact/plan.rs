@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tidegauge_storage::model::{SeqNo, SeqRange, TimeRange, Timestamp};
 
+use super::weighed::Weighed;
 use super::windows::Windows;
 use crate::version::{Precedence, precedence};
 
@@ -61,25 +62,6 @@ pub(crate) fn segment_bytes(chosen: u64, max_bytes: Option<u64>) -> u64 {
     max_bytes.map_or(chosen, |most| chosen.min((most / 8).max(SEGMENT_BYTES_MIN)))
 }
 
-/// What retention by size asks of a segment.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Weighed {
-    pub(crate) bytes: u64,
-    /// Its first and its last timestamp.
-    pub(crate) time: (i64, i64),
-    /// The number that the horizon has if it goes.
-    pub(crate) through: u64,
-}
-
-impl Weighed {
-    /// About how many bytes lie before `at`, if they are spread evenly over its time.
-    fn before(&self, at: i64) -> u64 {
-        let (start, end) = (i128::from(self.time.0), i128::from(self.time.1));
-        let share = i128::from(self.bytes) * (i128::from(at).clamp(start, end) - start) / (end - start).max(1);
-        u64::try_from(share).unwrap_or(0)
-    }
-}
-
 /// What goes so that segments, by their end, weigh at most `max_bytes`: so many, and of which other one so many bytes.
 ///
 /// One stays. A part of one goes only if that weighs more than a segment shall, and most of it may stay. If a horizon as far
@@ -88,14 +70,14 @@ impl Weighed {
 pub(crate) fn excess(segments: &[Weighed], max_bytes: u64, part_bytes: u64) -> (usize, Option<(usize, u64)>) {
     let (mut all, mut gone) = (segments.iter().map(|s| s.bytes).sum::<u64>(), 0);
     while all > max_bytes && gone + 1 < segments.len() {
-        let (next, over) = (segments[gone], all - max_bytes);
+        let (next, over) = (&segments[gone], all - max_bytes);
         // With a quarter hidden it is written anew.
         let part = |s: &Weighed| over.max(s.bytes / 4 + 1);
         let may_part = |s: &Weighed| s.bytes > part_bytes && part(s) <= s.bytes / 4 * 3;
-        if may_part(&next) {
-            return (gone, Some((gone, part(&next))));
+        if may_part(next) {
+            return (gone, Some((gone, part(next))));
         }
-        let loses_more = |s: &Weighed| s.through <= next.through && s.before(next.time.1) > part(s).max(s.bytes / 2);
+        let loses_more = |s: &Weighed| s.through <= next.through && s.before(next.end) > part(s).max(s.bytes / 2);
         if let Some(at) = (gone + 1..segments.len()).find(|&at| may_part(&segments[at]) && loses_more(&segments[at])) {
             return (gone, Some((at, part(&segments[at]))));
         }

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use tidegauge_storage::model::{SeqNo, SeqRange, TimeRange, Timestamp};
 
 use super::look::{Due, Occupied, beside};
-use super::plan::{Job, Piece, Rules, Weighed, Why, excess, order, plan, plan_drop, plan_free, segment_bytes};
+use super::plan::{Job, Piece, Rules, Why, excess, order, plan, plan_drop, plan_free, segment_bytes};
+use super::weighed::Weighed;
 
 const HOUR: i64 = 3_600_000_000_000;
 const MIB: u64 = 1 << 20;
@@ -448,9 +449,14 @@ fn of_a_segment_that_is_too_large_only_what_is_too_much_goes() {
     assert_eq!(excess(&[], 1), (0, None));
 }
 
+/// Of a segment with as many samples as bytes.
+fn weighed(bytes: u64, (start, end): (i64, i64), through: u64) -> Weighed {
+    Weighed { bytes, end, through, spans: vec![(start, end, bytes)] }
+}
+
 /// Segments of one time after the other, the earlier accepted first.
 fn in_turn(bytes: &[u64]) -> Vec<Weighed> {
-    let one = |(at, &bytes)| Weighed { bytes, time: (at, at + 1), through: at.unsigned_abs() };
+    let one = |(at, &bytes): (i64, &u64)| weighed(bytes, (at, at + 1), at.unsigned_abs());
     (0i64..).zip(bytes).map(one).collect()
 }
 
@@ -459,8 +465,8 @@ fn in_turn(bytes: &[u64]) -> Vec<Weighed> {
 fn what_is_oldest_goes_whatever_ends_last() {
     let (small, large) = (10, 2_000);
     let row = |start, ahead| {
-        let new = Weighed { bytes: small, time: (start, 1_000), through: 9 };
-        let old = Weighed { bytes: large, time: (0, ahead), through: 8 };
+        let new = weighed(small, (start, 1_000), 9);
+        let old = weighed(large, (0, ahead), 8);
         [new, old]
     };
     assert_eq!(excess(&row(1_000, 1_010), 1_500, 160), (0, Some((1, 510))));
