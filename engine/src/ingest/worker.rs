@@ -87,6 +87,8 @@ pub(crate) struct Worker {
     pub(super) visible: Visible,
     pub(super) pins: PinView,
     closing: Option<Closing>,
+    /// Samples of the last round.
+    last_round: usize,
     flush_bytes: u64,
     wal_bytes: u64,
     pub(super) released: u32,
@@ -127,6 +129,7 @@ impl Worker {
             visible: parts.visible,
             pins: PinView::default(),
             closing: None,
+            last_round: 0,
             flush_bytes: parts.flush_bytes,
             wal_bytes: parts.wal_bytes,
             released: 0,
@@ -188,6 +191,14 @@ impl Worker {
         }
     }
 
+    /// Gives way before a round if the one before it served fewer than wait, and those share processors with the worker:
+    /// who was served pushes again first, so that a round serves many for one change of threads.
+    fn let_others_push(&self) {
+        if (1..self.core.looks.crowd()).contains(&self.last_round) && !self.core.yields.are_long() {
+            thread::yield_now();
+        }
+    }
+
     /// One commit, if there is something to commit. Answers whether there was.
     fn round(&mut self) -> bool {
         let held_back = self.is_held_back();
@@ -196,7 +207,9 @@ impl Worker {
             return false;
         }
         self.look_at_graves();
+        self.let_others_push();
         let ready = self.drain.observe(ROUND_SAMPLES_MAX);
+        self.last_round = ready;
         if ready == 0 {
             self.forget_graves();
             return false;

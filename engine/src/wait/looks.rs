@@ -26,6 +26,13 @@ impl Looks {
         Self { looking: CachePadded::new(AtomicUsize::new(0)), spare }
     }
 
+    /// How many look, where they are more than have a processor to themselves; otherwise 0. Of a moment ago, for decisions
+    /// that may be wrong.
+    pub(crate) fn crowd(&self) -> usize {
+        let looking = self.looking.load(Ordering::Relaxed);
+        if looking > self.spare { looking } else { 0 }
+    }
+
     /// Looks again and again for a moment.
     pub(crate) fn find<R>(&self, yields: &Yields, mut look: impl FnMut() -> Option<R>) -> Option<R> {
         // Relaxed: nothing is read on the strength of it.
@@ -85,6 +92,22 @@ mod tests {
             })
         });
         assert_eq!((looks_of(&looks), second, third), (SPINS + YIELDS, SPINS + YIELDS, YIELDS));
+    }
+
+    #[test]
+    fn a_crowd_is_more_than_have_a_processor_each() {
+        let looks = Looks { looking: CachePadded::new(AtomicUsize::new(0)), spare: 1 };
+        let yields = Yields::never_long();
+        let mut crowds = vec![looks.crowd()];
+        looks.find(&yields, || {
+            crowds.push(looks.crowd());
+            looks.find(&yields, || {
+                crowds.push(looks.crowd());
+                Some(())
+            })
+        });
+        crowds.push(looks.crowd());
+        assert_eq!(crowds, [0, 0, 2, 0]);
     }
 
     #[test]
