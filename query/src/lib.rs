@@ -31,7 +31,7 @@ mod threads;
 pub use aggregate::{Aggregate, Aggregation, ResultSeries, Table};
 pub use error::QueryError;
 pub use limits::{Budget, Cancel, Held, Ledger, Limit, QueryLimits, ScanStats};
-pub use select::{Selection, Series};
+pub use select::{Cursor, Selection, Series};
 pub use threads::Threads;
 /// What an [`Evaluator`](promql::Evaluator) and a [`Selection`] work on.
 pub use tidegauge_storage::source::Snapshot as Sources;

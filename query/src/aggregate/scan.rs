@@ -93,7 +93,7 @@ impl<'a> Scan<'a> {
         }
         let windows = asked.windows;
         let mut ruled_out = 0;
-        let mut merge = series.cursor();
+        let mut merge = series.merge();
         let columns = &mut self.columns;
         let mut fold = F::default();
         let mut current: Option<Window> = None;

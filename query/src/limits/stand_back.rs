@@ -21,7 +21,12 @@ const NS_OF_A_SAMPLE: u64 = 1;
 /// A thread owes no more than this.
 const LONGEST: Duration = Duration::from_millis(50);
 
+/// Samples that a thread is handed between two pauses.
+const SAMPLES_HANDED_OUT: u64 = 1 << 15;
+
 thread_local! {
+    /// Samples that the thread was handed since its last pause.
+    static HANDED_OUT: Cell<u64> = const { Cell::new(0) };
     /// When the thread's next query may begin, if queries still stand back then.
     static OWES_UNTIL: Cell<Option<Instant>> = const { Cell::new(None) };
 }
@@ -34,6 +39,18 @@ impl Ledger {
         }
     }
 
+    /// Samples went to whoever asked for them in pieces: a pause, once they are many, of however many series.
+    pub(crate) fn handed_out(&self, samples: u64) {
+        if self.is_pressed() {
+            let all = HANDED_OUT.get() + samples;
+            let due = all >= SAMPLES_HANDED_OUT;
+            HANDED_OUT.set(if due { 0 } else { all });
+            if due {
+                self.pause_after(all);
+            }
+        }
+    }
+
     /// Before a query: what this thread owes.
     pub(super) fn pause_before(&self) {
         if self.is_pressed()
@@ -41,6 +58,19 @@ impl Ledger {
         {
             self.pause(until.saturating_duration_since(Instant::now()));
         }
+    }
+
+    /// Runs a part of a query that nobody times otherwise. Reads no clock where queries need not stand back.
+    pub(crate) fn owing<R>(&self, part: impl FnOnce() -> R) -> R {
+        if !self.is_pressed() {
+            return part();
+        }
+        self.pause_before();
+        let began = Instant::now();
+        let answer = part();
+        let ended = Instant::now();
+        self.owe(ended - began, ended);
+        answer
     }
 
     /// A query of this thread has `ended` that `took` so long.
@@ -83,6 +113,22 @@ mod tests {
     }
 
     #[test]
+    fn samples_of_many_series_in_pieces_are_followed_by_a_pause_once_they_are_many() {
+        let ledger = Ledger::new(0);
+        let pieces = SAMPLES_HANDED_OUT / 1_000;
+        (0..10 * pieces).for_each(|_| ledger.handed_out(1_000));
+        assert_eq!(ledger.time_paused(), Duration::ZERO, "the store keeps up");
+        ledger.press(true);
+        (0..pieces).for_each(|_| ledger.handed_out(1_000));
+        assert_eq!(ledger.time_paused(), Duration::ZERO);
+        ledger.handed_out(1_000);
+        let paused = Duration::from_nanos((pieces + 1) * 1_000 * NS_OF_A_SAMPLE * u64::from(TIMES));
+        assert_eq!(ledger.time_paused(), paused);
+        (0..pieces).for_each(|_| ledger.handed_out(1_000));
+        assert_eq!(ledger.time_paused(), paused, "the count began anew");
+    }
+
+    #[test]
     fn what_a_query_took_is_owed_by_its_thread_alone_once_and_no_longer_than_a_bound() {
         let ledger = Ledger::new(0);
         ledger.press(true);
@@ -101,6 +147,19 @@ mod tests {
         ledger.owe(Duration::MAX, Instant::now());
         ledger.pause_before();
         assert!(ledger.time_paused() <= paid + LONGEST);
+    }
+
+    #[test]
+    fn a_part_of_a_query_is_paid_for_before_the_next() {
+        let ledger = Ledger::new(0);
+        assert_eq!(ledger.owing(|| 1), 1);
+        ledger.press(true);
+        assert_eq!(ledger.owing(|| 2), 2);
+        ledger.owe(Duration::MAX, Instant::now() + LONGEST);
+        let before = ledger.time_paused();
+        assert_eq!(ledger.owing(|| 3), 3);
+        assert!(ledger.time_paused() > before, "what the one before took");
+        assert!(OWES_UNTIL.get().is_some(), "what this one took");
     }
 
     #[test]

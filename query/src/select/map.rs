@@ -54,7 +54,7 @@ impl Selection {
         let read = |columns: &mut Columns, meter: &mut Meter<'_>, i: usize| {
             meter.series()?;
             let mut count = 0;
-            let mut merge = self.series(i).cursor();
+            let mut merge = self.series(i).merge();
             columns.clear();
             loop {
                 if let Some(stats) = merge.whole()? {

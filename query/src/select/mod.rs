@@ -1,5 +1,6 @@
 //! Which series a query is about, and over which time.
 
+mod cursor;
 mod join;
 mod last;
 mod map;
@@ -17,6 +18,7 @@ use crate::parallel::{Helpers, SAMPLES_OF_A_LONG_PIECE};
 use crate::{Aggregate, Aggregation, QueryError, Threads};
 use join::Joined;
 
+pub use cursor::Cursor;
 pub use series::Series;
 
 /// The series of a snapshot that pass some matchers, sorted by labels, and a time range.
@@ -65,7 +67,8 @@ impl Selection {
         ledger: &Ledger,
     ) -> Result<Self, QueryError> {
         let budget = Budget::charged_to(ledger, QueryLimits::DEFAULT, Cancel::new());
-        let selection = Self::within_on(snapshot, matchers, TimeRange::ALL, &budget, Some(threads))?;
+        let select = || Self::within_on(snapshot, matchers, TimeRange::ALL, &budget, Some(threads));
+        let selection = ledger.owing(select)?;
         Ok(Self { budget: None, ..selection })
     }
 
@@ -196,6 +199,11 @@ impl Selection {
     pub(crate) fn begin(&self) -> Budget {
         let own = || Budget::make(self.limits, self.cancel.clone(), self.ledger.clone());
         self.budget.clone().unwrap_or_else(own)
+    }
+
+    /// What it is charged to, if anything.
+    pub(crate) fn ledger(&self) -> Option<&Ledger> {
+        self.budget.as_ref().map_or(self.ledger.as_ref(), Budget::ledger)
     }
 
     /// Who helps the thread that asks.

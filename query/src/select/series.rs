@@ -5,8 +5,8 @@ use std::fmt;
 use tidegauge_storage::model::{Labels, TimeRange};
 use tidegauge_storage::source::{ColumnCursor, Columns, SampleSource};
 
-use super::Selection;
 use super::join::Part;
+use super::{Cursor, Selection};
 use crate::QueryError;
 use crate::limits::{Budget, Meter};
 use crate::merge::Merge;
@@ -36,9 +36,12 @@ impl<'a> Series<'a> {
     /// [`QueryError::Read`] if stored bytes are damaged; [`QueryError::LimitExceeded`] or
     /// [`QueryError::Cancelled`] if it was stopped.
     pub fn read(&self) -> Result<Columns, QueryError> {
-        let mut out = Columns::default();
-        self.read_into(&mut out, &self.selection.begin())?;
-        Ok(out)
+        let read = || {
+            let mut out = Columns::default();
+            self.read_into(&mut out, &self.selection.begin())?;
+            Ok(out)
+        };
+        self.selection.ledger().map_or_else(read, |ledger| ledger.owing(read))
     }
 
     /// Appends its samples to `out`, counted against `budget`. The memory of `out` is
@@ -60,7 +63,7 @@ impl<'a> Series<'a> {
     ) -> Result<(), QueryError> {
         meter.series()?;
         let mut held = budget.hold(0)?;
-        let mut merge = self.cursor();
+        let mut merge = self.merge();
         let mut before = out.len();
         while merge.next(out)? {
             meter.samples(out.len() - before)?;
@@ -94,7 +97,12 @@ impl<'a> Series<'a> {
     /// A cursor over its samples within the selection's range, for callers who want
     /// them in pieces. Nothing is counted against a budget.
     #[must_use]
-    pub fn cursor(&self) -> Merge<'a> {
+    pub fn cursor(&self) -> Cursor<'a> {
+        Cursor::new(self.merge(), self.selection.ledger())
+    }
+
+    /// As [`cursor`](Self::cursor), for those who count what they read and pause by that.
+    pub(crate) fn merge(&self) -> Merge<'a> {
         let sources = self.selection.snapshot.sources();
         let parts = self.selection.joined.parts(self.i);
         let parts = parts.map(|(part, bounds)| (&*sources[part.source as usize], part.ordinal, bounds));

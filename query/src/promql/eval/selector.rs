@@ -66,7 +66,7 @@ impl Run<'_> {
                 out[0] = settled(at, last, lookback, wanted);
                 return Ok(());
             }
-            let mut cursor = selection.series(i).cursor();
+            let mut cursor = selection.series(i).merge();
             let samples = if smoothed {
                 let windows = Windows::new(cursor, budget.limits().samples, buffer);
                 let (samples, counts) = smooth(windows, times, lookback, out)?;

@@ -305,10 +305,10 @@ impl Run<'_> {
             budget.check()?;
             let (evaluated, samples, counts) = match view {
                 View::Stored(selection) if are_disjoint => {
-                    disjoint.fill(selection.series(i).cursor(), memory, batch, out)?
+                    disjoint.fill(selection.series(i).merge(), memory, batch, out)?
                 }
                 View::Stored(selection) => {
-                    let windows = Windows::new(selection.series(i).cursor(), samples_max, memory);
+                    let windows = Windows::new(selection.series(i).merge(), samples_max, memory);
                     slide(windows, spec, extension, steps, ends, &f, budget, out)?
                 }
                 View::Computed(times, values) => {
@@ -364,7 +364,7 @@ impl Run<'_> {
             Samples::Stored(selection) => {
                 let mut meter = Meter::new(budget);
                 for series in selection.iter() {
-                    let mut windows = Windows::new(series.cursor(), samples_max, &mut buffer);
+                    let mut windows = Windows::new(series.merge(), samples_max, &mut buffer);
                     let (times, values) =
                         windows.advance(start.saturating_sub(spec.before), end.saturating_add(spec.after))?;
                     budget.evaluated(times.len() as u64);
