@@ -1,7 +1,7 @@
 //! One cell of the table: workers that do the same at the same time.
 
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,8 @@ use crate::workload::Workload;
 /// Of reads, some of which take less than two readings of a clock, one in this many is timed. Odd: what is met at each
 /// 2ⁿ-th read is met by those that are timed as often as by the others.
 const TIMED_ONE_IN: u64 = 7;
+/// Ticks that a worker has room for from the start, so that hardly a write finds none.
+const WRITES_AT_FIRST: usize = 1 << 20;
 
 /// Which cell of the table.
 #[derive(Clone, Copy, Debug)]
@@ -25,16 +27,7 @@ pub(super) struct Place {
     pub(super) workers: u32,
     /// Cells before it, each round's counted.
     pub(super) number: u64,
-    /// All that is written lies at or after this tick.
-    pub(super) first_tick: u64,
     pub(super) seed: u64,
-}
-
-impl Place {
-    /// The tick behind all that was written, if each worker wrote so much.
-    pub(super) fn end_tick(&self, written: &[u64]) -> u64 {
-        self.first_tick + written.iter().max().unwrap_or(&0) * u64::from(self.workers)
-    }
 }
 
 /// What the workers work on.
@@ -43,7 +36,25 @@ pub(super) struct Cell<'a> {
     pub(super) workload: &'a Workload,
     pub(super) ids: &'a [SeriesId],
     pub(super) clock: &'a TickClock,
+    /// The tick of the next sample. All workers take theirs from here: with counters of their own, whoever the scheduler
+    /// holds up would write samples that are late behind those of the others.
+    pub(super) ticks: &'a Ticks,
     pub(super) place: Place,
+}
+
+/// Hands out ticks, each once. Alone on its cache lines.
+#[repr(align(128))]
+pub(super) struct Ticks(AtomicU64);
+
+impl Ticks {
+    pub(super) fn from(first: u64) -> Self {
+        Self(AtomicU64::new(first))
+    }
+
+    /// The first of `n` ticks that nobody else gets. Relaxed: nothing else is handed over.
+    pub(super) fn take(&self, n: u64) -> u64 {
+        self.0.fetch_add(n, Ordering::Relaxed)
+    }
 }
 
 /// What came of it.
@@ -51,8 +62,8 @@ pub(super) struct CellResult {
     pub(super) reads: Latency,
     pub(super) writes: Latency,
     pub(super) ops_per_s: f64,
-    /// Samples written by each worker.
-    pub(super) written: Vec<u64>,
+    /// The ticks at which each worker wrote, by the first of each write.
+    pub(super) written: Vec<Vec<u64>>,
 }
 
 impl Cell<'_> {
@@ -89,7 +100,7 @@ impl Cell<'_> {
         }
         let operations: u64 = done.iter().map(|one| one.operations).sum();
         let ops_per_s = operations as f64 / elapsed.as_secs_f64();
-        Ok(CellResult { reads, writes, ops_per_s, written: done.iter().map(|one| one.written).collect() })
+        Ok(CellResult { reads, writes, ops_per_s, written: done.into_iter().map(|one| one.written).collect() })
     }
 }
 
@@ -107,7 +118,7 @@ struct Done {
     reads: Latency,
     writes: Latency,
     operations: u64,
-    written: u64,
+    written: Vec<u64>,
 }
 
 impl<'a> Worker<'a> {
@@ -122,7 +133,12 @@ impl<'a> Worker<'a> {
     fn run(mut self, stop: &AtomicBool) -> Result<Done, Error> {
         let mode = self.cell.place.mode;
         let clock = self.cell.clock;
-        let mut done = Done { reads: Latency::new(), writes: Latency::new(), operations: 0, written: 0 };
+        let mut done = Done {
+            reads: Latency::new(),
+            writes: Latency::new(),
+            operations: 0,
+            written: Vec::with_capacity(WRITES_AT_FIRST),
+        };
         let mut reads = 0u64;
         // Relaxed: nothing is read on the strength of it.
         while !stop.load(Ordering::Relaxed) {
@@ -140,28 +156,30 @@ impl<'a> Worker<'a> {
                 }
                 Operation::Write => {
                     let samples = mode.samples_of_a_write();
-                    self.make(samples);
+                    done.written.push(self.make(samples));
                     let start = clock.ticks();
                     self.write()?;
                     done.writes.record_ns(clock.between_ns(start, clock.ticks()));
                     done.operations += samples;
-                    done.written += samples;
                 }
             }
         }
         Ok(done)
     }
 
-    fn make(&mut self, samples: u64) {
+    /// Makes the next batch, and gives the first of its ticks.
+    fn make(&mut self, samples: u64) -> u64 {
         self.batch.clear();
-        for _ in 0..samples {
-            let (series, tick) = self.operations.sample();
+        let first = self.cell.ticks.take(samples);
+        for tick in first..first + samples {
+            let series = self.operations.target();
             let at = Timestamp::from_nanos(self.cell.workload.timestamp_ns(tick));
             self.batch.push(SeriesSample::new(self.cell.ids[series as usize], at, value_of(series, tick)));
             if let Some(last) = self.last.get_mut(series as usize) {
                 *last = tick;
             }
         }
+        first
     }
 
     fn write(&mut self) -> Result<(), Error> {

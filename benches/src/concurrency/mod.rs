@@ -25,7 +25,7 @@ use crate::run::folder::Folder;
 use crate::run::readback::read_back;
 use crate::workload::{Kind, Workload};
 
-use cell::{Cell, CellResult, Place};
+use cell::{Cell, CellResult, Place, Ticks};
 use operations::{Operations, value_of};
 
 pub use mode::Mode;
@@ -78,9 +78,15 @@ pub fn measure(options: &Options, progress: &Progress) -> Result<Concurrency, Er
     let ids = register(&engine, &workload)?;
     rounds::push_each(&engine, &workload, &ids, 0)?;
     let modes = if options.mode.is_empty() { Mode::ALL.to_vec() } else { options.mode.clone() };
-    let (mut cells, mut done, mut each_at) = (Vec::new(), Vec::new(), vec![0]);
+    let hashes: Vec<_> = (0..SERIES).map(|series| workload.labels(u64::from(series)).hash()).collect();
+    let mut expected = Checksum::default();
+    let mut see = |series: u32, tick: u64| {
+        expected.add(hashes[series as usize], workload.timestamp_ns(tick), value_of(series, tick));
+    };
+    (0..SERIES).for_each(|series| see(series, 0));
+    let (mut cells, mut number) = (Vec::new(), 0);
     let clock = TickClock::new();
-    let mut next_tick = 1;
+    let ticks = Ticks::from(1);
     for mode in modes {
         let mut results: Vec<Vec<CellResult>> = options.workers.iter().map(|_| Vec::new()).collect();
         for round in 0..options.rounds {
@@ -88,30 +94,25 @@ pub fn measure(options: &Options, progress: &Progress) -> Result<Concurrency, Er
                 let workers = options.workers[nth];
                 progress.step(format!("{mode}, {workers} workers, round {} of {}", round + 1, options.rounds));
                 // What is read lies in memory, but where the mode says otherwise.
-                let tick = (mode != Mode::ReadFlushed).then_some(next_tick);
+                let tick = (mode != Mode::ReadFlushed).then(|| ticks.take(1));
                 rounds::begin_alike(&engine, &workload, &ids, tick)?;
-                each_at.extend(tick);
-                let first_tick = next_tick + u64::from(tick.is_some());
-                let place = Place { mode, workers, number: done.len() as u64, first_tick, seed: options.seed };
-                let cell = Cell { engine: &engine, workload: &workload, ids: &ids, clock: &clock, place };
-                let result = cell.run(options.lasting)?;
-                next_tick = place.end_tick(&result.written);
-                done.push((place, result.written.clone()));
+                if let Some(tick) = tick {
+                    (0..SERIES).for_each(|series| see(series, tick));
+                }
+                let place = Place { mode, workers, number, seed: options.seed };
+                number += 1;
+                let cell =
+                    Cell { engine: &engine, workload: &workload, ids: &ids, clock: &clock, ticks: &ticks, place };
+                let mut result = cell.run(options.lasting)?;
+                for (k, firsts) in (0u32..).zip(std::mem::take(&mut result.written)) {
+                    let all = firsts.into_iter().flat_map(|first| first..first + mode.samples_of_a_write());
+                    Operations::new(place, k).replay(all, &mut see);
+                }
                 results[nth].push(result);
             }
         }
         let told = options.workers.iter().zip(&results).map(|(&workers, of)| Figures::of(mode, workers, of));
         cells.extend(told);
-    }
-    progress.step("counting apart");
-    let mut expected = Checksum::default();
-    let hashes: Vec<_> = (0..SERIES).map(|series| workload.labels(u64::from(series)).hash()).collect();
-    let mut see = |series: u32, tick: u64| {
-        expected.add(hashes[series as usize], workload.timestamp_ns(tick), value_of(series, tick));
-    };
-    each_at.iter().for_each(|&tick| (0..SERIES).for_each(|series| see(series, tick)));
-    for (place, written) in &done {
-        (0u32..).zip(written).for_each(|(k, &n)| Operations::new(*place, k).replay(n, &mut see));
     }
     progress.step("reading everything back");
     let (found, series) = read_back(&engine)?;

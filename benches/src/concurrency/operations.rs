@@ -20,12 +20,10 @@ pub(super) enum Operation {
 #[derive(Clone, Debug)]
 pub(super) struct Operations {
     place: Place,
-    index: u32,
     /// What it reads and writes.
     series: Range<u32>,
     choices: Rng,
     targets: Rng,
-    written: u64,
 }
 
 impl Operations {
@@ -38,7 +36,7 @@ impl Operations {
         };
         let stream = (place.number << 32 | u64::from(index)) * 2;
         let rng = |k| Rng::new(place.seed, stream + k);
-        Self { place, index, series, choices: rng(0), targets: rng(1), written: 0 }
+        Self { place, series, choices: rng(0), targets: rng(1) }
     }
 
     /// What to do next.
@@ -53,13 +51,10 @@ impl Operations {
         }
     }
 
-    /// The next sample to write: series and tick. No other worker of the cell writes at the same tick.
-    pub(super) fn sample(&mut self) -> (u32, u64) {
+    /// The series of the next sample to write.
+    pub(super) fn target(&mut self) -> u32 {
         let width = u64::from(self.series.end - self.series.start);
-        let series = self.series.start + self.targets.below(width) as u32;
-        let tick = self.place.first_tick + self.written * u64::from(self.place.workers) + u64::from(self.index);
-        self.written += 1;
-        (series, tick)
+        self.series.start + self.targets.below(width) as u32
     }
 
     /// Whether no other worker writes what this one writes.
@@ -67,12 +62,9 @@ impl Operations {
         self.place.mode == Mode::Sharded
     }
 
-    /// Hands the first `written` samples to `see`.
-    pub(super) fn replay(mut self, written: u64, see: &mut impl FnMut(u32, u64)) {
-        for _ in 0..written {
-            let (series, tick) = self.sample();
-            see(series, tick);
-        }
+    /// Hands all samples to `see` that were written at these `ticks`: series and tick.
+    pub(super) fn replay(mut self, ticks: impl IntoIterator<Item = u64>, see: &mut impl FnMut(u32, u64)) {
+        ticks.into_iter().for_each(|tick| see(self.target(), tick));
     }
 }
 
@@ -83,36 +75,35 @@ pub(super) fn value_of(series: u32, tick: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
 
-    fn place(mode: Mode, workers: u32, first_tick: u64) -> Place {
-        Place { mode, workers, number: 3, first_tick, seed: 1 }
+    fn place(mode: Mode, workers: u32) -> Place {
+        Place { mode, workers, number: 3, seed: 1 }
     }
 
     #[test]
-    fn workers_of_a_cell_and_cells_after_each_other_never_write_the_same_sample() {
-        let mut seen = HashSet::new();
-        let mut first_tick = 1;
+    fn what_is_replayed_is_what_was_written() {
         for mode in [Mode::HotKey, Mode::Sharded, Mode::Write] {
-            let place = place(mode, 3, first_tick);
-            let written = [500, 0, 700];
-            for (k, n) in (0u32..).zip(written) {
-                Operations::new(place, k).replay(n, &mut |series, tick| {
-                    assert!(seen.insert((series, tick)), "{mode} {series} {tick}");
-                    assert!(tick >= first_tick && tick < place.end_tick(&written), "{tick}");
-                });
+            for index in 0..3 {
+                let (mut worker, mut written, mut replayed) = (Operations::new(place(mode, 3), index), vec![], vec![]);
+                for tick in (7..1_000).step_by(5) {
+                    // What it reads is drawn apart.
+                    worker.next();
+                    written.push((worker.target(), tick));
+                }
+                let again = Operations::new(place(mode, 3), index);
+                again.replay((7..1_000).step_by(5), &mut |series, tick| replayed.push((series, tick)));
+                assert_eq!(written, replayed, "{mode}");
+                let own = |series: u32| mode != Mode::Sharded || (series / (SERIES / 3)).min(2) == index;
+                assert!(written.iter().all(|&(series, _)| own(series)), "{mode}");
             }
-            first_tick = place.end_tick(&written);
         }
-        assert_eq!(seen.len(), 3 * 1_200);
     }
 
     #[test]
     fn reads_and_writes_come_in_the_shares_that_the_mode_says() {
         for mode in Mode::ALL {
-            let mut operations = Operations::new(place(mode, 2, 1), 1);
+            let mut operations = Operations::new(place(mode, 2), 1);
             let mut again = operations.clone();
             let all: Vec<Operation> = (0..20_000).map(|_| operations.next()).collect();
             let reads = all.iter().filter(|one| matches!(one, Operation::Read(_))).count() as u64;

@@ -128,7 +128,7 @@ mod tests {
         let round = |ops_per_s, ns| {
             let mut reads = Latency::new();
             (0..10).for_each(|_| reads.record_ns(ns));
-            CellResult { reads, writes: Latency::new(), ops_per_s, written: vec![0] }
+            CellResult { reads, writes: Latency::new(), ops_per_s, written: vec![Vec::new()] }
         };
         let rounds = [round(3.0, 1_000), round(1.0, 9_000), round(8.0, 2_000)];
         let told = Figures::of(Mode::ReadSnapshot, 1, &rounds);
