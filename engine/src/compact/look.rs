@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tidegauge_storage::model::{TimeRange, Timestamp, Tombstone};
-use tidegauge_storage::segment::Segment;
+use tidegauge_storage::segment::{Segment, SegmentInfo};
 use tidegauge_storage::source::{AgeMask, ReadError};
 
 use super::CompactError;
@@ -163,7 +163,7 @@ impl Looked {
         Piece {
             id: info.id,
             seq: info.seq_range,
-            time: info.time_range.unwrap_or(TimeRange::new(Timestamp::MIN, Timestamp::MIN)),
+            time: time_of(info),
             late: info.late,
             bytes: info.file_bytes,
             created: info.created,
@@ -234,6 +234,13 @@ pub(super) fn beside(pieces: &[Piece], running: &[Due], rules: &Rules, plan: Pla
 #[cfg(test)]
 mod tests {
     use super::*;
+/// From when to when a segment has samples. One that has the last timestamp of all alone begins before it: no range ends
+/// there and leaves it out, so nothing can be cut there.
+pub(super) fn time_of(info: &SegmentInfo) -> TimeRange {
+    let time = info.time_range.unwrap_or(TimeRange::new(Timestamp::MIN, Timestamp::MIN));
+    TimeRange { start: time.start.min(Timestamp::from_nanos(i64::MAX - 1)), ..time }
+}
+
 
     /// Retention by size let a segment go whole that it had parted, before anything could write the rest anew, if another
     /// job had failed meanwhile.
