@@ -260,7 +260,7 @@ pub mod internals {
         backup: &std::path::Path,
         dir: &std::path::Path,
     ) -> Result<(), crate::BackupError> {
-        crate::backup::restore_on(fs, backup, dir, &|_, _| {}).map(drop)
+        crate::backup::restore_on(fs, backup, dir, &|_, _| {}, &|| Ok(())).map(drop)
     }
 
     /// As [`admin::bring`](crate::admin::bring), from one folder of a disk to another one of it.

@@ -37,7 +37,7 @@ pub(crate) fn bring_on(
     // Before the copy moves there: in a folder without a name of its own it would be nowhere.
     sync_above(&**fs, above).map_err(|(folder, e)| BackupError::io(&folder, e))?;
     if fs.rename(made, target).is_err() {
-        let report = restore_on(fs, made, target, progress)?;
+        let report = restore_on(fs, made, target, progress, &|| Ok(()))?;
         remove(&**fs, made).map_err(|e| BackupError::io(made, e))?;
         return Ok(Some(report));
     }

@@ -47,6 +47,12 @@ pub enum BackupError {
         /// Who writes there.
         owner: String,
     },
+    /// The store to restore from was opened while it was copied. Nothing of the copy is left: restore again.
+    #[error("{} was opened and written to while it was copied: nothing of the copy is left; try again, or make a backup of it, and restore that", dir.display())]
+    Changed {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// The engine was closed while the copy was made, and could not flush all of it, or the store was opened again
     /// before the copy had all that it needs. Nothing of the copy is left.
     #[error(
