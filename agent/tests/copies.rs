@@ -82,6 +82,29 @@ fn a_living_agent_is_asked_for_a_backup_and_it_is_restored() {
     assert_eq!((&stopped["samples"], &stopped["bytes_copied"]), (&200.into(), &0.into()));
 }
 
+/// A copy that an agent had made and that could not be brought away stayed in its directory, and each try left another one.
+#[test]
+fn a_copy_that_cannot_be_brought_away_is_not_left_behind_and_others_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, file) = (dir.path().join("data"), dir.path().join("file"));
+    fs::write(&file, "").unwrap();
+    let agent = Agent::start(&data, &["--no-host-metrics", "--enable-admin-api"]);
+    push(&agent, 0);
+    let inspected = || json(&["inspect", "--json", "--data-dir", text(&data)], 0)["snapshots"].clone();
+    let said = refused(&["backup", text(&file.join("copy")), "--data-dir", text(&data)]);
+    assert!(said.contains("what the agent had made for it is removed"), "{said}");
+    assert_eq!(fs::read_dir(data.join("snapshots")).unwrap().count(), 0);
+    assert_eq!(inspected(), serde_json::json!([]));
+    // One that somebody asked the agent for.
+    let made = agent.post("/api/v1/admin/tsdb/snapshot", &[], b"").json();
+    let path = data.join("snapshots").join(made["data"]["name"].as_str().unwrap());
+    let snapshots = inspected();
+    assert_eq!(snapshots[0]["path"], text(&path));
+    assert!(snapshots[0]["bytes"].as_u64() > made["data"]["bytes"].as_u64(), "{snapshots} of {made}");
+    let told = stdout(&run(&["inspect", "--data-dir", text(&data)]));
+    assert!(told.lines().any(|line| line.starts_with("copy ") && line.contains(text(&path))), "{told}");
+}
+
 #[test]
 fn compact_works_on_a_stopped_store_and_through_a_living_agent() {
     let dir = tempfile::tempdir().unwrap();

@@ -75,6 +75,16 @@ pub enum BackupError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// The copy was brought to another file system, and the one it was made of is still there. Remove that one.
+    #[error("the copy is complete at {}, but the one in {} is still there: {source}; remove that folder", target.display(), made.display())]
+    NotRemoved {
+        /// Where the copy is.
+        target: PathBuf,
+        /// Where the one that is too many lies.
+        made: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
     /// The operating system refuses.
     #[error("{}: {source}; {}, then try again", path.display(), what_to_mend(source))]
     Io {
