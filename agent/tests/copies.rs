@@ -186,6 +186,38 @@ fn an_export_of_a_living_store_is_imported_again() {
     }
 }
 
+/// An export that ended in the middle left a file that looked whole.
+#[test]
+fn an_export_has_its_name_once_it_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, out) = (dir.path().join("data"), dir.path().join("out.csv"));
+    fs::write(dir.path().join("n.csv"), "time,host,value\n1,a,1\n2,a,2.5\n").unwrap();
+    json(&["import", text(&dir.path().join("n.csv")), "--data-dir", text(&data)], 0);
+    let there = || {
+        let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("out")).collect::<Vec<_>>()
+    };
+    let export = ["export", "--data-dir", text(&data), "-o", text(&out)];
+    let file = fs::read_dir(data.join("segments")).unwrap().next().unwrap().unwrap().path();
+    let sound = fs::read(&file).unwrap();
+    let mut damaged = sound.clone();
+    damaged[75] ^= 1;
+    fs::write(&file, damaged).unwrap();
+    assert!(refused(&export).contains("damaged"));
+    assert_eq!(there(), [""; 0]);
+    fs::write(&file, sound).unwrap();
+    // Of one that was killed.
+    fs::write(dir.path().join("out.csv.part"), "time").unwrap();
+    let said = refused(&export);
+    assert!(said.contains("out.csv.part is there") && said.contains("remove it"), "{said}");
+    assert_eq!(there(), ["out.csv.part"]);
+    fs::remove_file(dir.path().join("out.csv.part")).unwrap();
+    assert_eq!(run(&export).status.code(), Some(0));
+    assert_eq!(there(), ["out.csv"]);
+    assert!(refused(&export).contains("is there already"));
+    assert_eq!(fs::read_to_string(&out).unwrap().lines().count(), 3);
+}
+
 /// What a format cannot name is left out, and said once.
 #[test]
 fn an_export_that_leaves_something_out_says_so_in_one_line() {
