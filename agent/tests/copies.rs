@@ -82,6 +82,29 @@ fn a_living_agent_is_asked_for_a_backup_and_it_is_restored() {
     assert_eq!((&stopped["samples"], &stopped["bytes_copied"]), (&200.into(), &0.into()));
 }
 
+/// A copy that an agent had made and that could not be brought away stayed in its directory, and each try left another one.
+#[test]
+fn a_copy_that_cannot_be_brought_away_is_not_left_behind_and_others_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, file) = (dir.path().join("data"), dir.path().join("file"));
+    fs::write(&file, "").unwrap();
+    let agent = Agent::start(&data, &["--no-host-metrics", "--enable-admin-api"]);
+    push(&agent, 0);
+    let inspected = || json(&["inspect", "--json", "--data-dir", text(&data)], 0)["snapshots"].clone();
+    let said = refused(&["backup", text(&file.join("copy")), "--data-dir", text(&data)]);
+    assert!(said.contains("what the agent had made for it is removed"), "{said}");
+    assert_eq!(fs::read_dir(data.join("snapshots")).unwrap().count(), 0);
+    assert_eq!(inspected(), serde_json::json!([]));
+    // One that somebody asked the agent for.
+    let made = agent.post("/api/v1/admin/tsdb/snapshot", &[], b"").json();
+    let path = data.join("snapshots").join(made["data"]["name"].as_str().unwrap());
+    let snapshots = inspected();
+    assert_eq!(snapshots[0]["path"], text(&path));
+    assert!(snapshots[0]["bytes"].as_u64() > made["data"]["bytes"].as_u64(), "{snapshots} of {made}");
+    let told = stdout(&run(&["inspect", "--data-dir", text(&data)]));
+    assert!(told.lines().any(|line| line.starts_with("copy ") && line.contains(text(&path))), "{told}");
+}
+
 #[test]
 fn compact_works_on_a_stopped_store_and_through_a_living_agent() {
     let dir = tempfile::tempdir().unwrap();
@@ -161,6 +184,38 @@ fn an_export_of_a_living_store_is_imported_again() {
         let done = run(&[&["export", "--data-dir", text(&data)], args].concat());
         assert_eq!(done.status.code(), Some(code), "{args:?}");
     }
+}
+
+/// An export that ended in the middle left a file that looked whole.
+#[test]
+fn an_export_has_its_name_once_it_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, out) = (dir.path().join("data"), dir.path().join("out.csv"));
+    fs::write(dir.path().join("n.csv"), "time,host,value\n1,a,1\n2,a,2.5\n").unwrap();
+    json(&["import", text(&dir.path().join("n.csv")), "--data-dir", text(&data)], 0);
+    let there = || {
+        let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("out")).collect::<Vec<_>>()
+    };
+    let export = ["export", "--data-dir", text(&data), "-o", text(&out)];
+    let file = fs::read_dir(data.join("segments")).unwrap().next().unwrap().unwrap().path();
+    let sound = fs::read(&file).unwrap();
+    let mut damaged = sound.clone();
+    damaged[75] ^= 1;
+    fs::write(&file, damaged).unwrap();
+    assert!(refused(&export).contains("damaged"));
+    assert_eq!(there(), [""; 0]);
+    fs::write(&file, sound).unwrap();
+    // Of one that was killed.
+    fs::write(dir.path().join("out.csv.part"), "time").unwrap();
+    let said = refused(&export);
+    assert!(said.contains("out.csv.part is there") && said.contains("remove it"), "{said}");
+    assert_eq!(there(), ["out.csv.part"]);
+    fs::remove_file(dir.path().join("out.csv.part")).unwrap();
+    assert_eq!(run(&export).status.code(), Some(0));
+    assert_eq!(there(), ["out.csv"]);
+    assert!(refused(&export).contains("is there already"));
+    assert_eq!(fs::read_to_string(&out).unwrap().lines().count(), 3);
 }
 
 /// What a format cannot name is left out, and said once.

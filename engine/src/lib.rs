@@ -158,7 +158,7 @@ mod api {
 
     /// Work on a data directory from outside of an engine.
     pub mod admin {
-        pub use crate::backup::{backup, bring, restore};
+        pub use crate::backup::{backup, bring, discard, restore};
         pub use crate::inspect::{EncodingUse, Inspection, MetricUse, SegmentUse, inspect};
         pub use crate::lock::{Owner, UnlockError, Unlocked, owner_of, unlock};
         pub use crate::verify::{Damage, StoreReport, verify};
@@ -260,7 +260,7 @@ pub mod internals {
         backup: &std::path::Path,
         dir: &std::path::Path,
     ) -> Result<(), crate::BackupError> {
-        crate::backup::restore_on(fs, backup, dir, &|_, _| {}).map(drop)
+        crate::backup::restore_on(fs, backup, dir, &|_, _| {}, &|| Ok(())).map(drop)
     }
 
     /// As [`admin::bring`](crate::admin::bring), from one folder of a disk to another one of it.

@@ -1,14 +1,15 @@
 //! `tidegauge backup` and `tidegauge restore`: copies that open by themselves.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
-use tidegauge::BackupReport;
-use tidegauge::admin::{backup, bring, restore, verify};
+use tidegauge::admin::{backup, bring, discard, restore, verify};
+use tidegauge::{BackupError, BackupReport};
 
+use super::interrupted::Interrupted;
 use super::live::Store;
 use super::{Failure, progress};
 use crate::failure::print;
@@ -86,15 +87,19 @@ pub(super) fn run_backup(args: &BackupArgs) -> Result<(), Failure> {
             Held::from(report)
         }
         Store::Agent(agent) => {
+            let snapshots = args.data_dir.join("snapshots");
+            let interrupted = Interrupted::listen(&snapshots)?;
             let bar = progress::turning(shown, "the agent makes the copy");
             let made = agent.post("/api/v1/admin/tsdb/snapshot", &[], &bar);
             bar.finish_and_clear();
             let made = made?;
-            let name = made["name"].as_str().ok_or_else(|| Failure::found("the agent names no copy"))?;
+            let name = made["name"].as_str().filter(|name| is_plain(name));
             // The agent writes inside its own directory only: the copy is moved from there.
-            let made_at = args.data_dir.join("snapshots").join(name);
-            let copied = told(shown, |tell| bring(made_at, &target, tell).map_err(Failure::found))?;
-            match copied {
+            let made_at = snapshots.join(name.ok_or_else(|| Failure::found("the agent names no copy"))?);
+            interrupted.is_made(&made_at);
+            let copied = told(shown, |tell| Ok(bring(&made_at, &target, tell)))?;
+            interrupted.is_brought();
+            match copied.map_err(|why| removed(&made_at, why))? {
                 Some(report) => Held::from(report),
                 None => Held::deserialize(&made).map_err(|e| {
                     Failure::found(format_args!("the copy is made, but the agent tells not of what: {e}"))
@@ -113,6 +118,27 @@ pub(super) fn run_backup(args: &BackupArgs) -> Result<(), Failure> {
         Some(damage) => Err(Failure::found(format_args!(
             "the store is damaged, and so is the copy: {damage}; `tidegauge verify` names all, `tidegauge repair` saves the rest"
         ))),
+    }
+}
+
+/// Whether this names something in a folder, and nowhere else.
+fn is_plain(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
+}
+
+/// What an agent made for a copy that could not be brought away is removed: the next try has another one made.
+fn removed(made: &Path, why: BackupError) -> Failure {
+    // It is at its place already.
+    if matches!(why, BackupError::NotSynced { .. } | BackupError::NotRemoved { .. }) {
+        return Failure::found(why);
+    }
+    match discard(made) {
+        Ok(()) => Failure::found(format_args!("{why} (what the agent had made for it is removed)")),
+        Err(also) => Failure::found(format_args!(
+            "{why}; what the agent had made for it lies in {}, and cannot be removed: {also}",
+            made.display()
+        )),
     }
 }
 

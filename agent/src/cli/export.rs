@@ -1,6 +1,6 @@
 //! `tidegauge export`: samples out of a data directory.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
@@ -46,7 +46,7 @@ pub(super) struct ExportArgs {
     /// The first time behind
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     to: Option<String>,
-    /// Write to a new file instead of stdout
+    /// Write to a new file instead of stdout: FILE.part until it is whole
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Draw no progress bar
@@ -60,8 +60,12 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
     let (summary, to_file) = match &args.output {
         None => (args.export(&engine, &options, &mut io::stdout().lock()), false),
         Some(path) => {
-            let mut file = File::create_new(path).map_err(|e| no_file(path, &e))?;
-            (args.export(&engine, &options, &mut file), true)
+            let mut file = NewFile::begin(path)?;
+            let summary = args.export(&engine, &options, &mut file.file);
+            if summary.is_ok() {
+                file.finish()?;
+            }
+            (summary, true)
         }
     };
     let summary = match summary {
@@ -78,6 +82,62 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
         let _ = writeln!(io::stderr(), "{summary}");
     }
     Ok(())
+}
+
+/// A file that has its name once it is whole, and until then another one beside it. What is not finished is removed; where
+/// the process ends before, it stays under the other name.
+struct NewFile {
+    path: PathBuf,
+    part: PathBuf,
+    file: File,
+    is_whole: bool,
+}
+
+impl NewFile {
+    fn begin(path: &Path) -> Result<Self, Failure> {
+        // A link that leads nowhere is a name, too.
+        if path.symlink_metadata().is_ok() {
+            return Err(no_file(path, &io::ErrorKind::AlreadyExists.into()));
+        }
+        let mut part = path.as_os_str().to_owned();
+        part.push(".part");
+        let part = PathBuf::from(part);
+        let file = File::create_new(&part).map_err(|e| match e.kind() {
+            io::ErrorKind::AlreadyExists => Failure::found(format_args!(
+                "{} is there: another export is writing it, or one was ended in the middle; remove it if nobody writes it",
+                part.display()
+            )),
+            _ => no_file(&part, &e),
+        })?;
+        Ok(Self { path: path.to_owned(), part, file, is_whole: false })
+    }
+
+    /// Gives it its name, durably. Replaces nothing.
+    fn finish(mut self) -> Result<(), Failure> {
+        self.file.sync_all().map_err(|e| no_file(&self.part, &e))?;
+        match fs::hard_link(&self.part, &self.path) {
+            Ok(()) => fs::remove_file(&self.part).map_err(|e| no_file(&self.part, &e))?,
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(no_file(&self.path, &e)),
+            Err(_) if self.path.symlink_metadata().is_ok() => {
+                return Err(no_file(&self.path, &io::ErrorKind::AlreadyExists.into()));
+            }
+            // Not every file system has links.
+            Err(_) => fs::rename(&self.part, &self.path).map_err(|e| no_file(&self.path, &e))?,
+        }
+        self.is_whole = true;
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| no_file(folder, &e))
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.is_whole {
+            // The error that ended it is told.
+            let _ = fs::remove_file(&self.part);
+        }
+    }
 }
 
 fn no_file(path: &Path, why: &io::Error) -> Failure {

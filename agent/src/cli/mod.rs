@@ -7,6 +7,7 @@ mod delete;
 mod export;
 mod import;
 mod inspect;
+mod interrupted;
 mod live;
 mod progress;
 mod query;

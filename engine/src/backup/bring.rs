@@ -16,7 +16,8 @@ use super::{BackupError, BackupReport};
 /// Once this has answered, a power loss leaves it at `target`, and before that in one of the two places.
 ///
 /// # Errors
-/// [`BackupError`]. Nothing that is there already is touched, but for an empty folder.
+/// [`BackupError`]. Nothing that is there already is touched, but for an empty folder. The copy stays in `made`, to be brought
+/// again or [removed](discard); after [`BackupError::NotSynced`] it is at `target`, after [`BackupError::NotRemoved`] in both.
 pub fn bring(
     made: impl AsRef<Path>,
     target: impl AsRef<Path>,
@@ -24,6 +25,17 @@ pub fn bring(
 ) -> Result<Option<BackupReport>, BackupError> {
     refuse_if_held(made.as_ref())?;
     bring_on(&(Arc::new(OsFs) as Arc<dyn Fs>), made.as_ref(), target.as_ref(), &progress)
+}
+
+/// Removes the copy in `made`, as [`backup`](super::backup) leaves it: nobody wants it any more. Where this is interrupted,
+/// what is left is no store.
+///
+/// # Errors
+/// [`BackupError`]: there is no copy, somebody writes to it, or the operating system refuses.
+pub fn discard(made: impl AsRef<Path>) -> Result<(), BackupError> {
+    let made = made.as_ref();
+    refuse_if_held(made)?;
+    remove(&OsFs, made).map_err(|e| BackupError::io(made, e))
 }
 
 pub(crate) fn bring_on(
@@ -37,9 +49,11 @@ pub(crate) fn bring_on(
     // Before the copy moves there: in a folder without a name of its own it would be nowhere.
     sync_above(&**fs, above).map_err(|(folder, e)| BackupError::io(&folder, e))?;
     if fs.rename(made, target).is_err() {
-        let report = restore_on(fs, made, target, progress)?;
-        remove(&**fs, made).map_err(|e| BackupError::io(made, e))?;
-        return Ok(Some(report));
+        let report = restore_on(fs, made, target, progress, &|| Ok(()))?;
+        return match remove(&**fs, made) {
+            Ok(()) => Ok(Some(report)),
+            Err(source) => Err(BackupError::NotRemoved { target: target.to_owned(), made: made.to_owned(), source }),
+        };
     }
     let not_synced = |folder: &Path, source| {
         let (target, folder) = (target.to_owned(), folder.to_owned());

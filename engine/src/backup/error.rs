@@ -47,6 +47,12 @@ pub enum BackupError {
         /// Who writes there.
         owner: String,
     },
+    /// The store to restore from was opened while it was copied. Nothing of the copy is left: restore again.
+    #[error("{} was opened and written to while it was copied: nothing of the copy is left; try again, or make a backup of it, and restore that", dir.display())]
+    Changed {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// The engine was closed while the copy was made, and could not flush all of it, or the store was opened again
     /// before the copy had all that it needs. Nothing of the copy is left.
     #[error(
@@ -66,6 +72,16 @@ pub enum BackupError {
         target: PathBuf,
         /// The folder whose names may not be on the disk.
         folder: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The copy was brought to another file system, and the one it was made of is still there. Remove that one.
+    #[error("the copy is complete at {}, but the one in {} is still there: {source}; remove that folder", target.display(), made.display())]
+    NotRemoved {
+        /// Where the copy is.
+        target: PathBuf,
+        /// Where the one that is too many lies.
+        made: PathBuf,
         /// What the operating system says.
         source: io::Error,
     },

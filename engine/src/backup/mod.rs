@@ -42,9 +42,9 @@ use crate::recovery::quarantine::copy;
 use crate::sync::atomic::Ordering;
 use crate::wait::block_durable;
 
-pub use bring::bring;
 #[cfg(feature = "internals")]
 pub(crate) use bring::bring_on;
+pub use bring::{bring, discard};
 pub use error::BackupError;
 pub use restore::restore;
 #[cfg(feature = "internals")]

@@ -30,7 +30,7 @@ pub fn restore(
 ) -> Result<BackupReport, BackupError> {
     let (backup, dir) = (backup.as_ref(), dir.as_ref());
     refuse_if_held(backup)?;
-    restore_on(&(Arc::new(OsFs) as Arc<dyn Fs>), backup, dir, &progress)
+    restore_on(&(Arc::new(OsFs) as Arc<dyn Fs>), backup, dir, &progress, &|| refuse_if_held(backup))
 }
 
 pub(super) fn refuse_if_held(dir: &Path) -> Result<(), BackupError> {
@@ -40,15 +40,24 @@ pub(super) fn refuse_if_held(dir: &Path) -> Result<(), BackupError> {
     }
 }
 
+/// `free` answers an error if somebody owns what is copied.
 pub(crate) fn restore_on(
     fs: &Arc<dyn Fs>,
     backup: &Path,
     dir: &Path,
     progress: &dyn Fn(u64, u64),
+    free: &dyn Fn() -> Result<(), BackupError>,
 ) -> Result<BackupReport, BackupError> {
     let manifest = Manifest::open_read_only(Arc::clone(fs), backup)?;
     let new = make_empty(&**fs, dir)?;
-    let restored = copy_all(fs, &manifest, backup, dir, progress);
+    let copied = copy_all(fs, &manifest, backup, dir, progress);
+    // Who opens a store says so in its manifest. One that was opened before that was read here, and written to since, is
+    // owned still, or has been closed, which is in the manifest, too.
+    let restored = copied.and_then(|report| {
+        free()?;
+        let changed = || BackupError::Changed { dir: backup.to_owned() };
+        if manifest.is_current()? { Ok(report) } else { Err(changed()) }
+    });
     if restored.is_err() {
         clear(&**fs, dir, new);
     }

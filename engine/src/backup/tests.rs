@@ -355,7 +355,8 @@ fn a_backup_takes_deletes_and_rules_of_retention_along() {
     push(&copy, 3);
     assert_eq!(contents(&copy).len(), 250 + 200, "a delete is over; an age goes on");
     copy.close().unwrap();
-    let restored = restore_on(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new(COPY), Path::new("new"), &|_, _| {});
+    let restored =
+        restore_on(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new(COPY), Path::new("new"), &|_, _| {}, &|| Ok(()));
     restored.unwrap();
     let new = open("new");
     assert_eq!((contents(&new).len(), new.retention()), (450, kept));
@@ -370,14 +371,14 @@ fn a_backup_never_overwrites_and_so_does_a_restore() {
     assert!(matches!(make(&engine), Err(BackupError::NotEmpty { .. })));
     let files = || Arc::new(fs.clone()) as Arc<dyn Fs>;
     for target in ["memory", COPY] {
-        let refused = restore_on(&files(), Path::new(COPY), Path::new(target), &|_, _| {});
+        let refused = restore_on(&files(), Path::new(COPY), Path::new(target), &|_, _| {}, &|| Ok(()));
         assert!(matches!(refused, Err(BackupError::NotEmpty { .. })), "{target}");
     }
-    let report = restore_on(&files(), Path::new(COPY), Path::new("new"), &|_, _| {}).unwrap();
+    let report = restore_on(&files(), Path::new(COPY), Path::new("new"), &|_, _| {}, &|| Ok(())).unwrap();
     assert_eq!((report.samples, report.bytes_copied), (300, report.bytes));
     assert!(is_sound(&fs, "new"));
     assert!(contents(&open_in(&fs, "new")) == contents(&engine));
-    assert!(restore_on(&files(), Path::new("none"), Path::new("newer"), &|_, _| {}).is_err());
+    assert!(restore_on(&files(), Path::new("none"), Path::new("newer"), &|_, _| {}, &|| Ok(())).is_err());
     assert!(fs.list(Path::new("newer")).is_err(), "nothing is left behind");
 }
 
@@ -392,7 +393,7 @@ fn what_a_restore_that_was_killed_has_left_is_told_as_that() {
     let (left, target) = (Path::new("killed/segments"), Path::new("killed"));
     fs.create_dir_all(left).unwrap();
     fs.create(&left.join("half")).unwrap();
-    let restore = || restore_on(&files(), Path::new(COPY), target, &|_, _| {});
+    let restore = || restore_on(&files(), Path::new(COPY), target, &|_, _| {}, &|| Ok(()));
     let refused = restore().unwrap_err();
     assert!(
         matches!(refused, BackupError::Unfinished { .. }) && refused.to_string().contains("remove it"),
@@ -439,8 +440,39 @@ fn killed() -> (SimFs, BTreeMap<(String, i64), u64>) {
 #[test]
 fn a_restore_takes_the_log_along() {
     let (fs, all) = killed();
-    restore_on(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new("memory"), Path::new("new"), &|_, _| {}).unwrap();
+    restore_on(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new("memory"), Path::new("new"), &|_, _| {}, &|| Ok(()))
+        .unwrap();
     assert!(contents(&open_in(&fs, "new")) == all);
+}
+
+/// Nobody owned it when the restore began, and that was all that was looked at: what was copied was of two moments.
+#[test]
+fn a_restore_of_what_is_opened_meanwhile_is_refused() {
+    let (fs, _) = killed();
+    let disk = Arc::new(fs.clone()) as Arc<dyn Fs>;
+    let owned = AtomicBool::new(false);
+    let restore = |is_opened: bool| {
+        let open = |_, _| {
+            if is_opened {
+                let engine = open_in(&fs, "memory");
+                push(&engine, 2);
+                engine.close().unwrap();
+            }
+        };
+        let free = || match owned.load(Ordering::Relaxed) {
+            true => Err(BackupError::InUse { dir: "memory".into(), owner: "somebody".to_owned() }),
+            false => Ok(()),
+        };
+        restore_on(&disk, Path::new("memory"), Path::new("new"), &open, &free)
+    };
+    assert!(matches!(restore(true), Err(BackupError::Changed { .. })));
+    assert!(fs.list(Path::new("new")).is_err(), "nothing is left behind");
+    owned.store(true, Ordering::Relaxed);
+    assert!(matches!(restore(false), Err(BackupError::InUse { .. })));
+    assert!(fs.list(Path::new("new")).is_err());
+    owned.store(false, Ordering::Relaxed);
+    restore(false).unwrap();
+    assert!(contents(&open_in(&fs, "new")) == contents(&open_in(&fs, "memory")));
 }
 
 /// Power is lost behind a restore that has answered, into a folder that it had to make, and one above.
@@ -448,7 +480,8 @@ fn a_restore_takes_the_log_along() {
 fn what_was_restored_survives_a_power_loss() {
     let (fs, all) = killed();
     let new = "far/away/new";
-    restore_on(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new("memory"), Path::new(new), &|_, _| {}).unwrap();
+    restore_on(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new("memory"), Path::new(new), &|_, _| {}, &|| Ok(()))
+        .unwrap();
     for choice in 0..16 {
         let left = fs.crash(choice);
         assert!(left.list(Path::new(new)).is_ok(), "the store is gone, choice {choice}");
@@ -553,7 +586,7 @@ fn a_restore_that_failed_can_be_tried_again_and_takes_no_store_away() {
     let (base, all) = killed();
     let restore = |fs: &SimFs| {
         let disk: Arc<dyn Fs> = Arc::new(fs.clone());
-        restore_on(&disk, Path::new("memory"), Path::new("new"), &|_, _| {})
+        restore_on(&disk, Path::new("memory"), Path::new("new"), &|_, _| {}, &|| Ok(()))
     };
     // What failed behind the last byte: the folder above, and the line of the audit log.
     let (mut failed, mut whole) = (0, BTreeSet::new());

@@ -110,6 +110,79 @@ fn the_oldest_go_and_deletes_are_forgotten_as_each_job_ends() {
     assert_eq!([0, 1, 9].map(|host| count(&engine, host)), [3_000, 4_000, 2_000]);
 }
 
+/// Whether it comes to that; told, since a panic would leave for ever what is held.
+fn comes(mut done: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + SOON;
+    while !done() {
+        if Instant::now() > deadline {
+            return false;
+        }
+        thread::yield_now();
+    }
+    true
+}
+
+/// A job that took long held retention up for as long: until the disk was full.
+#[test]
+fn k12_what_goes_unread_does_not_wait_for_a_job() {
+    let fs = SimFs::new();
+    let engine = open(&fs, 1);
+    flush(&engine, 8, -DAY..-DAY + 8_000);
+    flush(&engine, 7, -40 * DAY..-40 * DAY + 1_000);
+    months(&engine, 2);
+    let (held, leave) = hold_jobs(&fs);
+    let (mut over_age, mut too_much) = (false, false);
+    thread::scope(|scope| {
+        let asked = engine.clone();
+        let compaction = scope.spawn(move || asked.compact());
+        held.recv_timeout(SOON).unwrap();
+        // One job is at work all the time.
+        let rule =
+            RetentionRule { matchers: vec![Matcher::equal("host", "7")], max_age: Some(Duration::from_secs(3_600)) };
+        engine.set_retention(Retention { rules: vec![rule], max_bytes: None }).unwrap();
+        over_age = comes(|| engine.stats().segments == 6);
+        let most = engine.stats().segment_bytes / 5 * 4;
+        engine.set_retention(Retention { rules: Vec::new(), max_bytes: Some(most) }).unwrap();
+        too_much = comes(|| engine.stats().segments == 5 && count(&engine, 8) == 0);
+        drop((held, leave));
+        compaction.join().unwrap().unwrap();
+    });
+    assert!(over_age && too_much, "over age went: {over_age}, too much went: {too_much}");
+    assert_eq!([0, 1, 9].map(|host| count(&engine, host)), [4_000, 4_000, 2_000]);
+}
+
+/// Where flushes stay behind, as on a disk that is slower than what comes in, no job ended, and so nothing that was deleted
+/// left the disk, and `compact` never answered.
+#[test]
+fn jobs_end_though_flushes_stay_behind() {
+    let fs = SimFs::new();
+    let engine = open(&fs, 1);
+    months(&engine, 1);
+    let (leave, wait) = channel::<()>();
+    let wait = Mutex::new(wait);
+    fs.on_sync(Arc::new(move || {
+        if thread::current().name() == Some("tidegauge-flush") {
+            let _ = wait.lock().unwrap().recv();
+        }
+        "a sync".into()
+    }));
+    let (tell, told) = channel();
+    let mut compacted = None;
+    thread::scope(|scope| {
+        for host in 2..4 {
+            let flushing = engine.clone();
+            scope.spawn(move || flush(&flushing, host, 0..1_000));
+            assert!(comes(|| engine.stats().sealed_memtables as usize == host - 1));
+        }
+        let asked = engine.clone();
+        scope.spawn(move || tell.send(asked.compact()));
+        compacted = told.recv_timeout(SOON).ok();
+        drop(leave);
+    });
+    assert_eq!(compacted, Some(Ok(())));
+    assert_eq!([0, 2, 3, 9].map(|host| count(&engine, host)), [4_000, 1_000, 1_000, 2_000]);
+}
+
 /// What a job reads does not go under it: its commit would name a segment that is not there any more.
 #[test]
 fn what_a_job_reads_goes_once_it_has_ended() {

@@ -14,7 +14,7 @@ use tidegauge_storage::source::{AgeMask, ReadError, SampleSource};
 use super::crew::{Crew, Ended};
 use super::desk::Next;
 use super::input::{Input, horizon_of_all};
-use super::look::{Due, Found, Look, Looked};
+use super::look::{AtWork, Due, Found, Look, Looked};
 use super::plan::{Job, Piece, Rules, Why, segment_bytes};
 use super::restraint::{May, Restraint};
 use super::run::{RunError, Target, discard, run};
@@ -32,8 +32,13 @@ use crate::watch::{Warning, Worker, Working};
 const IDLE: Duration = Duration::from_secs(60);
 /// What could not be committed for want of space is tried again after this.
 const SPACE_RETRY: Duration = Duration::from_secs(5);
+/// While jobs are at work, what goes without being written anew is looked for this often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// While a flush is behind, this is how long compaction leaves it the machine.
 const YIELD: Duration = Duration::from_millis(5);
+/// However far behind flushes stay, a job works for so long of each such time: so it ends, if late.
+const TURN: Duration = Duration::from_millis(50);
+const TURN_EVERY: Duration = Duration::from_secs(1);
 /// Memtables waiting for their flush from which compaction stands back.
 const SEALED_BEHIND: usize = 2;
 
@@ -148,7 +153,7 @@ impl Compactor {
     /// What retention by size lets go while no job is at work. `all`: what can be written anew will be.
     fn drop_oldest(&mut self, all: bool) -> Result<(), CompactError> {
         let rewrites = all || self.parts.options.in_background;
-        self.parts.drop_oldest(&mut self.looked, &mut self.restraint, &[], rewrites)
+        self.parts.drop_oldest(&mut self.looked, &mut self.restraint, AtWork::NOTHING, rewrites)
     }
 
     /// Jobs as long as anything is worth one, as many at a time as there are threads. After one that failed, those that
@@ -199,16 +204,24 @@ impl Compactor {
                     begun = may;
                     running.push(due.clone());
                     let ended = &ended;
-                    scope.spawn(move |_| ended.tell(due.job.clone(), || parts.carry_out(&due.job, inputs, &ages)));
+                    scope.spawn(move |_| ended.tell(due.job.clone(), || parts.carry_out(&due, inputs, &ages)));
                 }
                 parts.core.counters.compacting(!running.is_empty());
                 if running.is_empty() {
                     return result;
                 }
-                let (job, how) = ended.next();
-                running.retain(|due| due.job != job);
-                let gave_back = restraint.freed_by(&job, how.is_ok());
-                match how.or_else(|failure| judged(parts, looked, &job, failure)) {
+                let next = ended.next(LOOK_EVERY);
+                let meanwhile = next.is_none();
+                // A job may take as long as it likes: what nobody sees does not wait for its end (K12).
+                let next = next.or_else(|| if over { None } else { parts.drop_hidden(looked, &running) });
+                let (gave_back, how) = match next {
+                    Some((job, how)) => {
+                        running.retain(|due| due.job != job);
+                        (restraint.freed_by(&job, how.is_ok()), how.or_else(|e| judged(parts, looked, &job, e)))
+                    }
+                    None => (false, Ok(())),
+                };
+                match how {
                     Ok(()) if gave_back => may = may.min(May::Free),
                     Ok(()) => {}
                     Err(error @ CompactError::Damaged { .. }) => damaged = Err(error),
@@ -223,7 +236,8 @@ impl Compactor {
                 }
                 // While flushes go on there may be no end to what is worth a job.
                 if !over {
-                    result = result.and(parts.between(looked, restraint, &running));
+                    let at_work = AtWork { running: &running, meanwhile };
+                    result = result.and(parts.between(looked, restraint, at_work));
                 }
             }
         })
@@ -309,11 +323,11 @@ impl CompactorParts {
 
     /// What is not left waiting until nothing is worth a job: the oldest go where there is too much, and deletes are
     /// forgotten that are carried out.
-    fn between(&self, looked: &mut Looked, restraint: &mut Restraint, running: &[Due]) -> Result<(), CompactError> {
+    fn between(&self, looked: &mut Looked, restraint: &mut Restraint, at_work: AtWork<'_>) -> Result<(), CompactError> {
         if let Some(poisoned) = self.core.gate.poisoned() {
             return Err(poisoned.into());
         }
-        self.drop_oldest(looked, restraint, running, self.options.in_background)?;
+        self.drop_oldest(looked, restraint, at_work, self.options.in_background)?;
         let version = self.core.versions.load();
         if version.tombstones.is_empty() && version.horizons.is_empty() {
             return Ok(());
@@ -322,9 +336,24 @@ impl CompactorParts {
         self.forget_deletes(&looked.found(self, &self.core.kept.coarse_ages()))
     }
 
+    /// Lets go what nobody sees and no job of those in `running` touches, on this thread: nothing is written but the
+    /// manifest. Answers what went, and how; `None` if there is nothing.
+    fn drop_hidden(&self, looked: &mut Looked, running: &[Due]) -> Option<(Job, Result<(), Failure>)> {
+        if self.core.gate.poisoned().is_some() {
+            return None;
+        }
+        match looked.look(self, false, May::Drop, running) {
+            Look::Due(due, inputs, ages) => {
+                let how = self.carry_out(&due, inputs, &ages);
+                Some((due.job, how))
+            }
+            Look::Later | Look::Nothing(_) => None,
+        }
+    }
+
     /// New segments durable, then the manifest, then the version, then the old files (K4).
-    fn carry_out(&self, job: &Job, inputs: Vec<Input>, ages: &[AgeMask]) -> Result<(), Failure> {
-        let started = Instant::now();
+    fn carry_out(&self, due: &Due, inputs: Vec<Input>, ages: &[AgeMask]) -> Result<(), Failure> {
+        let (job, started) = (&due.job, Instant::now());
         let work = self.core.watched.begin(Worker::Compact, "a compaction");
         let Self { core, fs, dir, manifest, store_id, opening, next_segment, graveyard, options } = self;
         let target = Target {
@@ -334,7 +363,7 @@ impl CompactorParts {
             opening: *opening,
             next_id: &|| next_segment.fetch_add(1, Ordering::Relaxed),
             segment_bytes: segment_bytes(options.segment_bytes, core.kept.max_bytes()),
-            go_on: &|| self.go_on(&work),
+            go_on: &|| self.go_on(due, started, &work),
         };
         let mut made: Vec<SegmentInfo> = Vec::new();
         let mut result = match job.why {
@@ -352,7 +381,8 @@ impl CompactorParts {
         }
         if let Err(failure) = result {
             discard(&made, &target);
-            return Err(failure);
+            let halted = due.is_halted() && matches!(failure, Failure::Run(RunError::Interrupted));
+            return Err(if halted { Failure::Outdated } else { failure });
         }
         let added = made.iter().map(|info| Edit::SegmentAdd(reference(info)));
         let mut edits: Vec<Edit> = added.chain(job.inputs.iter().map(|id| Edit::SegmentRemove(*id))).collect();
@@ -432,16 +462,17 @@ impl CompactorParts {
         }
     }
 
-    /// Asked between chunks. While flushes are behind, they have the machine; one that waits for space has no use for it,
-    /// and what a job gives back may be what it waits for.
-    fn go_on(&self, work: &Working) -> bool {
+    /// Asked between chunks. While flushes are behind, they have the machine, but for [a turn](has_turn) now and then; one
+    /// that waits for space has no use for it, and what a job gives back may be what it waits for.
+    fn go_on(&self, due: &Due, started: Instant, work: &Working) -> bool {
         let core = &self.core;
         loop {
             work.gets_on();
-            if core.is_stopping() || core.is_poisoned() {
+            if core.is_stopping() || core.is_poisoned() || due.is_halted() {
                 return false;
             }
-            if core.versions.load().sealed.len() < SEALED_BEHIND || core.gate.flush_waits().is_some() {
+            let is_behind = core.versions.load().sealed.len() >= SEALED_BEHIND && core.gate.flush_waits().is_none();
+            if !is_behind || has_turn(started.elapsed()) {
                 return true;
             }
             if core.compactions.pause(YIELD) {
@@ -449,6 +480,12 @@ impl CompactorParts {
             }
         }
     }
+}
+
+/// Whether a job that was begun this long ago works on although flushes are behind: where the disk is what they wait for,
+/// they always are, and nothing would be merged, nor deleted for good, while as much comes in.
+fn has_turn(since: Duration) -> bool {
+    since.as_millis() % TURN_EVERY.as_millis() >= (TURN_EVERY - TURN).as_millis()
 }
 
 /// What a job drops of its inputs because everybody's age is over. Nothing newer than that: a clock that is ahead once must
@@ -503,4 +540,16 @@ fn unreadable(error: ReadError) -> WriteError {
     };
     let file = file_of(&error).map(std::path::Path::to_owned).unwrap_or_default();
     WriteError::Io { file, source: io::Error::other(format!("what was written cannot be read: {error}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_each_second_behind_flushes_a_job_has_its_turn() {
+        let turns = |from: u64| (from..from + 1_000).filter(|&at| has_turn(Duration::from_millis(at))).count();
+        assert_eq!([0, 1, 999, 12_345].map(turns), [50; 4]);
+        assert!(!has_turn(Duration::ZERO), "it stands back first");
+    }
 }

@@ -1,7 +1,9 @@
 //! The threads that carry out jobs: a pool of the compactor's own, so that queries keep theirs.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Duration;
 
 use rayon::{Scope, ThreadPool, ThreadPoolBuilder};
 
@@ -37,7 +39,7 @@ type End = (Job, Result<Result<(), Failure>, Box<dyn Any + Send>>);
 /// Jobs that ended.
 #[derive(Default)]
 pub(super) struct Ended {
-    list: Mutex<Vec<End>>,
+    list: Mutex<VecDeque<End>>,
     changed: Condvar,
 }
 
@@ -45,16 +47,17 @@ impl Ended {
     /// Carries a job out and tells how it ended, by a panic too.
     pub(super) fn tell(&self, job: Job, carry_out: impl FnOnce() -> Result<(), Failure>) {
         let how = catch_unwind(AssertUnwindSafe(carry_out));
-        self.list.lock().expect("crew lock").push((job, how));
+        self.list.lock().expect("crew lock").push_back((job, how));
         self.changed.notify_all();
     }
 
-    /// Waits for a job to end. A panic in it goes on here.
-    pub(super) fn next(&self) -> (Job, Result<(), Failure>) {
+    /// Waits for a job to end, at most so long. A panic in it goes on here.
+    pub(super) fn next(&self, most: Duration) -> Option<(Job, Result<(), Failure>)> {
         let list = self.list.lock().expect("crew lock");
-        let mut list = self.changed.wait_while(list, |list| list.is_empty()).expect("crew lock");
-        let (job, how) = list.remove(0);
+        let waited = self.changed.wait_timeout_while(list, most, |list| list.is_empty());
+        let (mut list, _) = waited.expect("crew lock");
+        let (job, how) = list.pop_front()?;
         drop(list);
-        (job, how.unwrap_or_else(|panic| resume_unwind(panic)))
+        Some((job, how.unwrap_or_else(|panic| resume_unwind(panic))))
     }
 }

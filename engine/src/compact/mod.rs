@@ -1,6 +1,6 @@
 //! Segments into fewer, smaller ones: late data merged, hidden samples left out.
 //!
-//! Rules, invariants K1–K11 and what it costs: `docs/compaction.md`.
+//! Rules, invariants K1–K12 and what it costs: `docs/compaction.md`.
 
 // what is worth it
 mod plan;

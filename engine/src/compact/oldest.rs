@@ -8,7 +8,7 @@ use tidegauge_storage::segment::Segment;
 
 use super::CompactError;
 use super::compactor::{CompactorParts, is_reached};
-use super::look::{Due, Looked};
+use super::look::{AtWork, Looked};
 use super::plan::excess;
 use super::restraint::Restraint;
 use super::weighed::Weighed;
@@ -17,16 +17,20 @@ use crate::gate::Shortage;
 use crate::version::hiding;
 use crate::watch::Worker;
 
+/// Jobs may hold back this part of what is allowed; where they hold more, they are ended for it.
+const HELD_SHARE: u64 = 8;
+
 impl CompactorParts {
     /// Where all segments together are more than retention allows, the oldest ones go, in one commit with the
     /// horizons that hide what is left of their time below them: what they had overwritten must not come back (K10). Of one
     /// that is larger than they should be, a horizon hides as much as is too much, and the next job leaves that out.
-    /// What jobs in `running` read goes once they have ended. Where nothing `rewrites` segments they go as a whole.
+    /// What jobs hold that are `at_work` goes once they have ended; some are ended for it (K12). Where nothing `rewrites`
+    /// segments they go as a whole.
     pub(super) fn drop_oldest(
         &self,
         looked: &mut Looked,
         restraint: &mut Restraint,
-        running: &[Due],
+        at_work: AtWork<'_>,
         rewrites: bool,
     ) -> Result<(), CompactError> {
         let Self { core, manifest, graveyard, .. } = self;
@@ -43,13 +47,18 @@ impl CompactorParts {
         }
         let weighed: Vec<Weighed> = by_end.iter().map(|s| Weighed::of(s, part_bytes)).collect();
         let (gone, part) = excess(&weighed, max_bytes, part_bytes);
-        let is_read = |s: &Segment| running.iter().any(|due| due.job.inputs.contains(&s.info().id));
+        let is_held = |s: &Segment| at_work.hold(s.info().id, end(s));
+        let held: u64 = by_end[..gone].iter().filter(|s| is_held(s)).map(|s| s.info().file_bytes).sum();
+        if held > 0 {
+            let goes: Vec<(u64, Timestamp)> = by_end[..gone].iter().map(|s| (s.info().id, end(s))).collect();
+            at_work.halt(&goes, held > max_bytes / HELD_SHARE);
+        }
         let mut dropped: Vec<Arc<Segment>> =
-            by_end[..gone].iter().filter(|s| !is_read(s)).map(|s| Arc::clone(s)).collect();
+            by_end[..gone].iter().filter(|s| !is_held(s)).map(|s| Arc::clone(s)).collect();
         let created = clock::now().nanos();
         let mut part_of = None;
         let mut parted = None;
-        if let Some((at, part)) = part.filter(|(at, _)| !is_read(by_end[*at])) {
+        if let Some((at, part)) = part.filter(|(at, _)| !is_held(by_end[*at])) {
             let info = by_end[at].info();
             parted = Some(info.id).filter(|id| rewrites && looked.may_part(*id));
             if parted.is_some() {

@@ -531,7 +531,8 @@ impl<'a> Table<'a> {
         if windows > 1 && pieces > 1 {
             cuts.extend(self.windows.cuts(time.start.nanos(), last(&time), windows.div_ceil(pieces)));
         }
-        cuts.retain(|&at| time.start.nanos() < at && at <= last(&time));
+        // Behind the last timestamp but one no range ends.
+        cuts.retain(|&at| time.start.nanos() < at && at <= last(&time) && at < i64::MAX);
         cuts.sort_unstable();
         cuts.dedup();
         cuts

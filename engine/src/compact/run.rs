@@ -115,6 +115,8 @@ pub(super) fn slices(inputs: &[Input], cuts: &[i64], target: &Target<'_>) -> Res
             filled += bytes;
         }
     }
+    // A range that ends there has the last timestamp of all, and so would the next one.
+    all.retain(|&at| at < i64::MAX);
     all.sort_unstable();
     all.dedup();
     let starts = [i64::MIN].into_iter().chain(all.iter().copied());

@@ -4,6 +4,8 @@
 //! - VF2: Beside a living owner a file that is gone, or a log that moved, counts only if the manifest did not move.
 //! - VF3: Beside a living owner damage of the log counts only if a second reading finds it at the same place: the
 //!   first may have read a page before it was written, and its witness after.
+//! - VF4: Beside a living owner that changes the manifest while it is read, it is read so many times; the last time what moved is
+//!   left out and told, and the rest is judged.
 
 mod log;
 mod report;
@@ -27,6 +29,9 @@ use crate::recovery::{Finding, later_file, open_named, quarantine};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 pub use report::{Damage, StoreReport};
+
+/// A store that changes each time while it is read is read so many times. Sound segments are read once.
+const ROUNDS_MAX: u32 = 10;
 
 /// Told how many of how many bytes are read, now and then, by several threads.
 type Progress<'a> = dyn Fn(u64, u64) + Sync + 'a;
@@ -56,8 +61,11 @@ pub(crate) fn verify_on(
     let pool = ThreadPoolBuilder::new().thread_name(|i| format!("tidegauge-verify-{i}")).build();
     let pool = pool.map_err(|e| OpenError::Thread { source: io::Error::other(e) })?;
     let mut known = BTreeMap::new();
+    let mut rounds = 0;
     loop {
-        let verifier = Verifier { fs, dir, owner, progress, done: AtomicU64::new(0) };
+        rounds += 1;
+        let last = rounds == ROUNDS_MAX;
+        let verifier = Verifier { fs, dir, owner, progress, done: AtomicU64::new(0), last };
         let manifest = match Manifest::open_read_only(Arc::clone(fs), dir) {
             Ok(manifest) => manifest,
             Err(e @ (ManifestError::Corrupt { .. } | ManifestError::ManifestMissing { .. })) => {
@@ -78,6 +86,8 @@ struct Verifier<'a> {
     owner: Option<&'a Owner>,
     progress: &'a Progress<'a>,
     done: AtomicU64,
+    /// What moves under this one is left out and told (VF4).
+    last: bool,
 }
 
 /// What is right in a segment, and what is not.
@@ -87,7 +97,7 @@ type Read = (VerifyReport, DamagedPlaces);
 type Known = BTreeMap<u64, VerifyReport>;
 
 impl Verifier<'_> {
-    /// `None` if the owner changed the store meanwhile.
+    /// `None` if the owner changed the store meanwhile, and it is looked at once more.
     fn with_manifest(&self, manifest: &Manifest, known: &mut Known) -> Result<Option<StoreReport>, OpenError> {
         let state = manifest.state();
         let folder = self.dir.join("segments");
@@ -103,16 +113,14 @@ impl Verifier<'_> {
             })
             .collect();
         let mut report = StoreReport::default();
-        let mut missing = false;
+        let mut missing: Vec<Damage> = Vec::new();
         for (named, read) in found {
             let path = folder.join(file_name(named.id));
             match read {
                 Ok((read, damage)) if damage.is_empty() => drop(known.insert(named.id, read)),
                 Ok((read, damage)) => report.count_damaged(&path, &read, damage),
                 Err(Finding::Missing) => {
-                    missing = true;
-                    report.damaged_segments += 1;
-                    report.damage.push(Damage { file: path, offset: 0, what: "the file is missing".to_owned() });
+                    missing.push(Damage { file: path, offset: 0, what: "the file is missing".to_owned() });
                 }
                 Err(Finding::Unreadable(e) | Finding::Unknown(e) | Finding::Damaged(e)) => report.lose(&path, &e),
                 // Whoever only opens a segment does not know.
@@ -121,15 +129,29 @@ impl Verifier<'_> {
         }
         let mut moved = || manifest.is_current().map(|current| !current);
         let later = later_file(&**self.fs, self.dir, state)?;
-        if (missing || later.is_some()) && moved()? {
+        let has_moved = (!missing.is_empty() || later.is_some()) && moved()?;
+        if has_moved && !self.last {
             return Ok(None);
         }
-        if let Some(later) = later {
-            let what = format!("an older copy: {} is of a later opening", later.display());
-            report.damage.push(Damage { file: self.dir.join("MANIFEST"), offset: 0, what });
+        if has_moved {
+            report
+                .notes
+                .push("segments went, or the store was opened, while it was read: they are left out".to_owned());
+        } else {
+            report.damaged_segments += missing.len() as u64;
+            report.damage.extend(missing);
+            if let Some(later) = later {
+                let what = format!("an older copy: {} is of a later opening", later.display());
+                report.damage.push(Damage { file: self.dir.join("MANIFEST"), offset: 0, what });
+            }
         }
         if !log::verify_log(&**self.fs, self.dir, state, self.owner, &mut moved, &mut report)? {
-            return Ok(None);
+            if !self.last {
+                return Ok(None);
+            }
+            report.notes.push(format!(
+                "the log is not judged: what it belongs to has changed each of the {ROUNDS_MAX} times that it was read; verify when less is written, or what a backup has"
+            ));
         }
         for id in state.segments.keys() {
             if let Some(read) = known.get(id) {

@@ -235,3 +235,24 @@ fn without_a_manifest_progress_is_told_in_bytes() {
     assert_eq!(told.iter().max(), Some(&(bytes, bytes)), "{told:?}");
     assert_eq!(told.len(), 2, "each of two segments: {told:?}");
 }
+
+/// Beside an owner that flushed as fast as the log was read it began again and again, without an end.
+#[test]
+fn a_store_that_changes_whenever_it_is_read_is_judged_as_far_as_it_can_be() {
+    let (fs, engine) = store();
+    let (disk, owner) = (Arc::new(fs) as Arc<dyn Fs>, Owner::this_process(None, Duration::from_secs(30)));
+    let reads = AtomicU64::new(0);
+    let change = |_, _| {
+        let read = reads.fetch_add(1, Ordering::Relaxed);
+        if read < 1_000 {
+            push(&engine, 10 + read as i64);
+            engine.flush().unwrap();
+        }
+    };
+    let report = verify_on(&disk, Path::new("memory"), Some(&owner), &change).unwrap();
+    assert!(reads.load(Ordering::Relaxed) < 1_000, "it ended once nothing changed any more");
+    assert!(report.is_sound() && report.segments > 0, "{report:?}");
+    assert!(report.notes.iter().any(|note| note.starts_with("the log is not judged")), "{report:?}");
+    let report = verify_on(&disk, Path::new("memory"), Some(&owner), &|_, _| {}).unwrap();
+    assert!(report.is_sound() && !report.notes.iter().any(|note| note.contains("not judged")), "{report:?}");
+}

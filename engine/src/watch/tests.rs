@@ -234,7 +234,6 @@ fn a_compaction_that_stands_back_is_not_stalled() {
         until(|| engine.stats().compacting.then_some(()));
         until(|| stalled(&engine, Worker::Flush).filter(|stalled| stalled.for_at_least >= 2 * STALL));
         assert_eq!(stalled(&engine, Worker::Compact), None);
-        assert!(engine.stats().compacting, "it waits");
         disk.let_go();
         compaction.join().unwrap();
     });

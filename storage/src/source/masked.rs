@@ -67,23 +67,46 @@ impl Mask {
     }
 }
 
-/// What of `range` is not `hidden`: ascending.
-#[must_use]
-pub fn visible(hidden: &[TimeRange], range: TimeRange) -> Vec<TimeRange> {
-    let mut visible = Vec::new();
-    let mut start = range.start;
+/// What of a range can be seen.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    /// Ascending, none of them empty.
+    ranges: VecDeque<TimeRange>,
+    /// Of the last of them, the last timestamp of all cannot be seen. No range says so: an end of `MAX` is none.
+    but_last: bool,
+}
+
+/// What of `range` is not `hidden`.
+fn visible(hidden: &[TimeRange], range: TimeRange) -> Seen {
+    let (mut ranges, mut start, mut but_last) = (VecDeque::new(), range.start, false);
+    let mut see = |start: Timestamp, end: Timestamp| {
+        if start < end {
+            ranges.push_back(TimeRange::new(start, end));
+        }
+    };
     for gap in hidden {
-        visible.push(TimeRange::new(start, gap.start.min(range.end)));
+        if gap.start == Timestamp::MAX {
+            // It begins where nothing but the last timestamp is left.
+            but_last = range.end == Timestamp::MAX;
+            break;
+        }
+        see(start, gap.start.min(range.end));
         // An end of `MAX` is none: nothing is left behind it.
         if gap.end == Timestamp::MAX {
-            visible.retain(|range| range.start < range.end);
-            return visible;
+            return Seen { ranges, but_last };
         }
         start = start.max(gap.end);
     }
-    visible.push(TimeRange::new(start, range.end));
-    visible.retain(|part| part.start < part.end || (part.end == Timestamp::MAX && part.start <= part.end));
-    visible
+    see(start, range.end);
+    if start == Timestamp::MAX && range.end == Timestamp::MAX && !but_last {
+        ranges.push_back(TimeRange::new(start, range.end));
+    }
+    Seen { ranges, but_last }
+}
+
+/// Whether these samples or this chunk end with the last timestamp of all.
+fn is_last(at: Option<i64>) -> bool {
+    at == Some(i64::MAX)
 }
 
 /// A source seen through a mask.
@@ -100,8 +123,12 @@ impl Masked {
     }
 
     /// What of `range` can be seen of a series.
-    fn visible(&self, ordinal: u32, range: TimeRange) -> Result<Vec<TimeRange>, ReadError> {
+    fn visible(&self, ordinal: u32, range: TimeRange) -> Result<Seen, ReadError> {
         Ok(visible(&self.mask.hidden(&self.inner.labels(ordinal)?), range))
+    }
+
+    fn cursor(&self, ordinal: u32, seen: Seen) -> MaskedCursor<'_> {
+        MaskedCursor { source: &*self.inner, ordinal, seen, current: None, counts: ReadCounts::default() }
     }
 }
 
@@ -127,12 +154,11 @@ impl SampleSource for Masked {
     }
 
     fn read<'a>(&'a self, ordinal: u32, range: TimeRange) -> Result<Box<dyn ColumnCursor + 'a>, ReadError> {
-        let ranges = self.visible(ordinal, range)?;
-        if ranges == [range] {
+        let seen = self.visible(ordinal, range)?;
+        if seen.ranges == [range] && !seen.but_last {
             return self.inner.read(ordinal, range);
         }
-        let (ranges, counts) = (ranges.into(), ReadCounts::default());
-        Ok(Box::new(MaskedCursor { source: &*self.inner, ordinal, ranges, current: None, counts }))
+        Ok(Box::new(self.cursor(ordinal, seen)))
     }
 
     fn statistics(
@@ -143,7 +169,10 @@ impl SampleSource for Masked {
         see: &mut dyn FnMut(&ChunkStats) -> bool,
     ) -> Result<Option<ReadCounts>, ReadError> {
         let mut counts = ReadCounts::default();
-        for part in self.visible(ordinal, range)? {
+        let Seen { ranges, but_last } = self.visible(ordinal, range)?;
+        // A chunk of which only the last sample is hidden does not tell of the others.
+        let see = &mut |chunk: &ChunkStats| !(but_last && is_last(Some(chunk.last_timestamp))) && see(chunk);
+        for part in ranges {
             let Some(told) = self.inner.statistics(ordinal, part, wanted, see)? else { return Ok(None) };
             counts += told;
         }
@@ -161,9 +190,25 @@ impl SampleSource for Masked {
         scratch: &mut Columns,
         counts: &mut ReadCounts,
     ) -> Result<Option<Sample>, ReadError> {
-        for part in self.visible(ordinal, range)?.into_iter().rev() {
-            if let Some(last) = self.inner.last(ordinal, part, scratch, counts)? {
-                return Ok(Some(last));
+        let Seen { ranges, but_last } = self.visible(ordinal, range)?;
+        for part in ranges.into_iter().rev() {
+            match self.inner.last(ordinal, part, scratch, counts)? {
+                // The one before is asked for sample by sample: nobody has many such series.
+                Some(last) if but_last && last.timestamp == Timestamp::MAX => {
+                    let mut cursor = self.cursor(ordinal, Seen { ranges: [part].into(), but_last });
+                    let mut before = None;
+                    scratch.clear();
+                    while cursor.next(scratch)? {
+                        before = scratch.last();
+                        scratch.clear();
+                    }
+                    *counts += cursor.counts();
+                    if before.is_some() {
+                        return Ok(before);
+                    }
+                }
+                Some(last) => return Ok(Some(last)),
+                None => {}
             }
         }
         Ok(None)
@@ -183,7 +228,8 @@ impl SampleSource for Masked {
 struct MaskedCursor<'a> {
     source: &'a dyn SampleSource,
     ordinal: u32,
-    ranges: VecDeque<TimeRange>,
+    /// What is left of it.
+    seen: Seen,
     current: Option<Box<dyn ColumnCursor + 'a>>,
     /// What the cursors before the current one have read.
     counts: ReadCounts,
@@ -192,7 +238,7 @@ struct MaskedCursor<'a> {
 impl<'a> MaskedCursor<'a> {
     fn current(&mut self) -> Result<Option<&mut Box<dyn ColumnCursor + 'a>>, ReadError> {
         if self.current.is_none()
-            && let Some(range) = self.ranges.pop_front()
+            && let Some(range) = self.seen.ranges.pop_front()
         {
             self.current = Some(self.source.read(self.ordinal, range)?);
         }
@@ -202,9 +248,17 @@ impl<'a> MaskedCursor<'a> {
 
 impl ColumnCursor for MaskedCursor<'_> {
     fn next(&mut self, out: &mut Columns) -> Result<bool, ReadError> {
+        let (held, but_last) = (out.len(), self.seen.but_last);
         while let Some(cursor) = self.current()? {
             if cursor.next(out)? {
-                return Ok(true);
+                if but_last && is_last(out.timestamps.last().copied()) {
+                    out.timestamps.pop();
+                    out.values.pop();
+                }
+                if out.len() > held {
+                    return Ok(true);
+                }
+                continue;
             }
             let counts = cursor.counts();
             self.counts += counts;
@@ -218,14 +272,16 @@ impl ColumnCursor for MaskedCursor<'_> {
             // At the end of its range a cursor may know of samples far behind it: those of the next range come first.
             Some(cursor) => {
                 let bound = cursor.bound()?;
-                Some(self.ranges.front().map_or(bound, |next| bound.min(next.start.nanos())))
+                Some(self.seen.ranges.front().map_or(bound, |next| bound.min(next.start.nanos())))
             }
-            None => self.ranges.front().map(|range| range.start.nanos()),
+            None => self.seen.ranges.front().map(|range| range.start.nanos()),
         }
     }
 
     fn whole(&mut self) -> Result<Option<ChunkStats>, ReadError> {
-        self.current()?.map_or(Ok(None), |cursor| cursor.whole())
+        let but_last = self.seen.but_last;
+        let whole = self.current()?.map_or(Ok(None), |cursor| cursor.whole())?;
+        Ok(whole.filter(|chunk| !(but_last && is_last(Some(chunk.last_timestamp)))))
     }
 
     fn pass(&mut self) {
@@ -255,11 +311,16 @@ mod tests {
         TimeRange::new(Timestamp::from_nanos(start), Timestamp::from_nanos(end))
     }
 
+    /// Now and then the last timestamp of all: what is left before it is a range that no range says.
+    fn start() -> impl Strategy<Value = i64> {
+        prop_oneof![6 => 0i64..60, 1 => Just(i64::MAX)]
+    }
+
     proptest! {
         /// A masked source holds what its twin, a filtered list, holds, in every range.
         #[test]
         fn hidden_samples_are_gone_and_no_others(
-            deletes in prop::collection::vec((0i64..60, 0i64..40, any::<bool>(), any::<bool>()), 0..6),
+            deletes in prop::collection::vec((start(), 0i64..40, any::<bool>(), any::<bool>()), 0..6),
             horizon in prop_oneof![Just(i64::MIN), 0i64..50],
             from in -5i64..60,
             len in 0i64..70,
@@ -268,12 +329,12 @@ mod tests {
             let sample = |at| Sample { timestamp: Timestamp::from_nanos(at), value: at as f64 };
             let mut source = VecSource::new();
             for job in ["a", "b"] {
-                source.insert(&labels(job), (0..50).map(sample).chain([sample(i64::MAX)]));
+                source.insert(&labels(job), (0..50).chain([i64::MAX - 1, i64::MAX]).map(sample));
             }
             let tombstone = |&(start, len, of_a, endless): &(i64, i64, bool, bool)| Arc::new(Tombstone {
                 seq: SeqNo(1_000),
                 matchers: vec![Matcher::equal("job", if of_a { "a" } else { "b" })],
-                range: if endless { nanos(start, i64::MAX) } else { nanos(start, start + len) },
+                range: if endless { nanos(start, i64::MAX) } else { nanos(start, start.saturating_add(len)) },
                 created: 0,
             });
             let tombstones: Vec<_> = deletes.iter().map(tombstone).collect();
@@ -289,9 +350,9 @@ mod tests {
                     tombstones.iter().any(|t| t.matches(&own) && t.range.contains(at))
                         || (own.get("job") == Some("a") && at.nanos() < horizon)
                 };
-                for range in [range, TimeRange::ALL] {
+                for range in [range, TimeRange::ALL, nanos(from, i64::MAX), nanos(i64::MAX, i64::MAX)] {
                     let inside = |at: &i64| range.contains(Timestamp::from_nanos(*at));
-                    let expected: Vec<i64> = (0..50).chain([i64::MAX]).filter(|at| inside(at) && !gone(at)).collect();
+                    let expected: Vec<i64> = (0..50).chain([i64::MAX - 1, i64::MAX]).filter(|at| inside(at) && !gone(at)).collect();
                     let mut columns = Columns::default();
                     let mut cursor = masked.read(hit.ordinal, range).unwrap();
                     while cursor.next(&mut columns).unwrap() {}

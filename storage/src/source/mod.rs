@@ -11,7 +11,7 @@ mod snapshot;
 use std::path::PathBuf;
 
 pub use cursor::{ColumnCursor, ReadCounts};
-pub use masked::{AgeMask, Mask, Masked, visible};
+pub use masked::{AgeMask, Mask, Masked};
 pub use memory::VecSource;
 pub use snapshot::Snapshot;
 

@@ -4,7 +4,8 @@ mod segments;
 
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
@@ -74,6 +75,8 @@ struct Report {
     first_timestamp: Option<i64>,
     last_timestamp: Option<i64>,
     retention: Kept,
+    /// Copies that lie in the directory: those that an agent was asked for, and nobody has moved away.
+    snapshots: Vec<Copied>,
     timestamps: Vec<Encoding>,
     values: Vec<Encoding>,
     metrics_by_bytes: Vec<Metric>,
@@ -94,6 +97,14 @@ struct Kept {
     /// Of which the first that a series passes counts.
     rules: Vec<Rule>,
     max_bytes: Option<u64>,
+}
+
+/// A copy of the store.
+#[derive(Debug, PartialEq, Serialize)]
+struct Copied {
+    path: PathBuf,
+    /// Of its files. Segments that the store still has, too, take their space once.
+    bytes: u64,
 }
 
 /// How long some series are kept.
@@ -197,6 +208,7 @@ impl Report {
             first_timestamp: covered.map(|range| range.start.nanos()),
             last_timestamp: covered.map(|range| range.end.nanos().saturating_sub(1)),
             retention: Kept::from(&engine.retention()),
+            snapshots: copies(&dir.join("snapshots")),
             timestamps: found.timestamps.iter().map(Encoding::from).collect(),
             values: found.values.iter().map(Encoding::from).collect(),
             metrics_by_bytes,
@@ -241,6 +253,12 @@ impl Report {
         line("from", time(self.first_timestamp));
         line("to", time(self.last_timestamp));
         line("kept", self.retention.text.clone());
+        for Copied { path, bytes } in &self.snapshots {
+            line(
+                "copy",
+                format!("{} ({}): move or remove it if nobody needs it there", path.display(), show_bytes(*bytes)),
+            );
+        }
         for Place { file, offset, what } in &self.damage {
             line("damaged", format!("{}, byte {offset}: {what}", file.display()));
         }
@@ -304,6 +322,16 @@ impl From<&Damage> for Place {
     fn from(found: &Damage) -> Self {
         Self { file: found.file.clone(), offset: found.offset, what: found.what.clone() }
     }
+}
+
+/// The copies in a folder, by name; also what is left of one.
+fn copies(folder: &Path) -> Vec<Copied> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir());
+    let bytes = |path: &Path| ["", "segments", "wal"].iter().map(|part| size_of(&path.join(part)).1).sum();
+    let mut all: Vec<Copied> = paths.map(|path| Copied { bytes: bytes(&path), path }).collect();
+    all.sort_by(|a, b| a.path.cmp(&b.path));
+    all
 }
 
 /// Each metric that has a series, or had one whose samples are still stored.
