@@ -13,7 +13,8 @@ use tidegauge_storage::model::{SeqNo, Tombstone};
 use tidegauge_storage::segment::{Segment, first_id, id_of};
 use tidegauge_storage::source::ReadError;
 use tidegauge_storage::wal::{
-    NUMBER_GAP, RecoverMode, Recovered, WalRelease, WalState, WalWriter, WriterOptions, give_up_reserve,
+    NUMBER_GAP, RecoverMode, Recovered, WalRelease, WalState, WalWriter, WriterOptions, finish_renaming,
+    give_up_reserve,
 };
 
 use crate::audit::{AuditLog, Audited};
@@ -95,6 +96,7 @@ impl Builder {
                     return Err(OpenError::NotAFolder { path });
                 }
                 manifest = Manifest::read_to_open(Arc::clone(&fs), &dir)?;
+                finish_names(&*fs, &wal_dir)?;
                 if let Some(path) = later_file(&*fs, &dir, manifest.state())? {
                     return Err(OpenError::LaterFile { path });
                 }
@@ -103,6 +105,7 @@ impl Builder {
             Recovery::Salvage => {
                 keep_misplaced(&*fs, &dir, &mut salvaged)?;
                 let _alone = lock.as_ref().map(DirLock::alone).transpose()?;
+                finish_names(&*fs, &wal_dir)?;
                 manifest = reserve.or_without(None, || open_or_rebuild(&fs, &dir, &teams, &mut salvaged))?;
                 make_folder(&*fs, &dir, &segment_dir)?;
                 unnamed = keep_unnamed(&*fs, &dir, &manifest, &mut salvaged)?;
@@ -397,11 +400,19 @@ fn commit_life(manifest: &mut Manifest, edits: &[Edit], short_of_space: bool) ->
 
 /// The folder's own name must survive before any segment in it can.
 fn make_folder(fs: &dyn Fs, dir: &Path, segments: &Path) -> Result<(), OpenError> {
-    let made = fs.create_dir_all(segments).and_then(|()| fs.sync_dir(dir));
+    let made = fs.create_dir_all(segments).and_then(|()| {
+        // A sync that failed may have lost the name, and no later one brings it back: the next try is to make it anew.
+        fs.sync_dir(dir).inspect_err(|_| drop(fs.remove_dir(segments)))
+    });
     made.map_err(|source| OpenError::Io { path: segments.to_owned(), source })
 }
 
 /// Number of the next segment: of this opening, and not taken (LK7 of `lock/`).
+/// An opening that died before may have left files of the log with other names, the same files.
+fn finish_names(fs: &dyn Fs, wal: &Path) -> Result<(), OpenError> {
+    finish_renaming(fs, wal).map_err(|source| OpenError::Io { path: wal.to_owned(), source })
+}
+
 pub(crate) fn next_segment(state: &State) -> u64 {
     state.next_segment_id.max(first_id(state.open_number))
 }
