@@ -12,6 +12,7 @@ use tidegauge_storage::wal::WalSample;
 use crate::commit::{Durable, Pins, Watermark};
 use crate::compact::Desk;
 use crate::error::Poisoned;
+use crate::flush::SegmentFolder;
 use crate::gate::{Full, Gate, Shortage, Shut};
 use crate::ingest::Request;
 use crate::options::Durability;
@@ -98,6 +99,8 @@ pub(crate) struct Core {
     pub(crate) flushes: FlushNews,
     /// Where compaction is asked for.
     pub(crate) compactions: Desk,
+    /// What a flush and compactions write to at once.
+    pub(crate) segment_folder: SegmentFolder,
     /// Copies of the store that are being made: meanwhile compaction carries no delete out that they may not have (BK5).
     /// Counted up, and looked at, under the manifest's lock.
     pub(crate) copies: AtomicU32,
@@ -156,6 +159,7 @@ impl Core {
             flush_wanted: AtomicU32::new(0),
             flushes: FlushNews::default(),
             compactions: Desk::default(),
+            segment_folder: SegmentFolder::default(),
             copies: AtomicU32::new(0),
             log_needed_from: AtomicU32::new(0),
             stop: AtomicBool::new(false),

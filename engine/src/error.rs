@@ -36,6 +36,14 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// Read beside its owner, the store was another one behind each reading. Read it again, or ask its owner.
+    #[error("{} changed {tries} times while it was read: read it again, or ask its owner", dir.display())]
+    Overtaken {
+        /// The directory.
+        dir: PathBuf,
+        /// How often it was read.
+        tries: u32,
+    },
     /// The directory cannot be written to.
     #[error("{}: {source}; check the permissions; reading alone (read-only) needs none to write", dir.display())]
     NotPermitted {

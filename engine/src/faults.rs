@@ -1,6 +1,7 @@
 //! P4 on a simulated disk: full and free again, and failing for good.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -189,6 +190,57 @@ fn p4_a_failed_disk_poisons_and_reopening_recovers() {
         let after = fs.crash(seed);
         assert_eq!(contents(&open(&after)).get(&("cpu{host=\"1\"}".to_owned(), 1)), Some(&1.0));
     }
+}
+
+/// P5: one sync fails, of a file or of a folder, at the opening or later; the process goes and the next one opens what it
+/// finds. Names that the failed sync had lost stayed so, since no later one brings them back: the log was made durable anew
+/// and its file was gone, or the folder of all of it.
+#[test]
+fn p5_what_the_next_opening_calls_durable_survives_names_that_a_failed_sync_has_lost() {
+    let (id, at) = (|engine: &Engine| series(engine, 1), Timestamp::from_nanos);
+    let durable = |engine: &Engine, n: i64| {
+        let ack = engine.push(id(engine), at(n), n as f64).ok()?;
+        engine.wait(ack, Level::Durable, SOON).ok()
+    };
+    let builder = |fs: &SimFs| {
+        let mut builder = Builder::new(None).durability(Durability::Sync).background_compaction(false);
+        builder.pace = Pace::NEVER;
+        builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+        builder
+    };
+    let mut poisoned = 0;
+    for sync in 1.. {
+        let fs = SimFs::new();
+        // What becomes of the name of the store's own folder is told by the opening that fails.
+        fs.create_dir_all(Path::new("memory")).unwrap();
+        fs.sync_dir(Path::new("")).unwrap();
+        fs.fail_sync_at(fs.syncs() + sync);
+        let failing_at = fs.syncs() + sync;
+        if let Ok(engine) = builder(&fs).open() {
+            durable(&engine, 1);
+            let _ = engine.flush();
+            durable(&engine, 2);
+            poisoned += u32::from(engine.is_healthy().is_err());
+            let next = fs.next_process();
+            drop(engine);
+            drop(next);
+        }
+        if fs.syncs() < failing_at {
+            break;
+        }
+        let fs = fs.next_process();
+        let engine = builder(&fs).open().unwrap();
+        let back = contents(&engine);
+        durable(&engine, 3).unwrap();
+        for seed in 0..24 {
+            let after = builder(&fs.crash(seed)).open().unwrap_or_else(|e| panic!("sync {sync}, {seed}: {e}"));
+            let found = contents(&after);
+            assert!(found.len() == back.len() + 1, "sync {sync}, {seed}: {found:?}, of {back:?}");
+        }
+        let next = fs.next_process();
+        drop((engine, next));
+    }
+    assert!(poisoned > 3, "{poisoned}");
 }
 
 /// Too few files that may be open were told as "no space".

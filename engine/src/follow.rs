@@ -1,12 +1,18 @@
 //! Reading beside the owner (P10): no lock, no write.
 //!
-//! - FW1: Manifest, segments, log up to the first frame that does not chain, then the manifest again. If it moved,
-//!   the owner has flushed or compacted meanwhile, and all is read anew; a segment that is gone means the same.
+//! - FW1: Manifest, segments, log up to the first frame that does not chain, then the manifest again. Whatever that one
+//!   still needs of the log was not touched before. So where it needs the frame that did not chain, that frame was not
+//!   there, and the look is whole, wherever the owner has flushed and compacted meanwhile: the segments stay open, and
+//!   what the log has let go of since was read.
 //! - FW2: So what is shown is a prefix of the owner's order that holds all that was flushed, and all that had left
 //!   the owner's process, when reading began.
 //! - FW3: A refresh replays into a memtable of its own. Who reads the version before keeps what he reads.
 //! - FW4: Damage of the log is told: a part is never shown as all. Why what the owner does meanwhile is not taken for
 //!   damage: `docs/concurrency.md`, "Reading beside the owner".
+//! - FW5: It ends, however fast the owner is. Where the second manifest has let go of the frame that did not chain, the
+//!   look begins anew with it; so each time the first file that is needed is a later one. Once none is needed of those
+//!   that were there when the look began, segments hold all that was there then, and any part of the log behind them is a
+//!   prefix that may be shown.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,7 +25,7 @@ use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::{Manifest, SegmentRef};
 use tidegauge_storage::segment::Segment;
 use tidegauge_storage::source::ReadError;
-use tidegauge_storage::wal::{RecoverMode, WalError};
+use tidegauge_storage::wal::{Damage, Epoch, FrameNo, RecoverMode, Recovered, WalError, WalState};
 
 use crate::audit::AuditLog;
 use crate::commit::{Durable, Visible, Watermark};
@@ -43,6 +49,11 @@ use crate::ring::{RingLimits, Rings};
 use crate::snapshot::Reads;
 use crate::sync::Mutex;
 use crate::version::{Version, Versions, hiding, order_of};
+
+/// Readings of one look at most. Each but the last one is behind a flush that let go of a file that was there when the look
+/// began, of which there are some ten (FW5), or behind another owner, or behind a compaction that removed a segment
+/// between two lines.
+const ROUNDS_MAX: u32 = 64;
 
 /// What a reader beside the owner needs to look again.
 pub(crate) struct Follower {
@@ -149,16 +160,25 @@ impl Follower {
         }
     }
 
-    /// Reads until nothing moved meanwhile (FW1). `known` segments are not opened again.
+    /// Reads until what was read is whole (FW1, FW5). `known` segments are not opened again.
     fn look(&mut self, teams: &Threads, known: &[Arc<Segment>]) -> Result<Found, OpenError> {
-        loop {
-            if let Some(found) = self.look_once(teams, known)? {
+        let (mut known, mut begun) = (known.to_vec(), None);
+        for _ in 0..ROUNDS_MAX {
+            if let Some(found) = self.look_once(teams, &mut known, &mut begun)? {
                 return Ok(found);
             }
         }
+        Err(OpenError::Overtaken { dir: self.dir.clone(), tries: ROUNDS_MAX })
     }
 
-    fn look_once(&mut self, teams: &Threads, known: &[Arc<Segment>]) -> Result<Option<Found>, OpenError> {
+    /// `begun`: the last file of the log that was there when the look began, once that is known. `None` if the owner has
+    /// let go of what is missing.
+    fn look_once(
+        &mut self,
+        teams: &Threads,
+        known: &mut Vec<Arc<Segment>>,
+        begun: &mut Option<Epoch>,
+    ) -> Result<Option<Found>, OpenError> {
         let manifest = Manifest::open_read_only(Arc::clone(&self.fs), &self.dir)?;
         let segments = match teams.install(|| self.open_segments(&manifest, known)) {
             Err(ReadError::Io { source, .. })
@@ -168,6 +188,7 @@ impl Follower {
             }
             other => other?,
         };
+        known.clone_from(&segments);
         let state = manifest.state();
         let first_seq = flushed_before(state);
         let mut replayer = match self.applier.take() {
@@ -182,18 +203,27 @@ impl Follower {
         let Replayed { applier, sealed, tombstones } = replayer.finish(next_seq.max(first_seq));
         let active: Arc<Memtable> = Arc::clone(applier.active());
         self.applier = Some(applier);
-        let later = later_file(&*self.fs, &self.dir, state);
-        // Asked before an error counts: files of a log that moved on may be gone, or be others by now.
-        if !manifest.is_current()? {
+        let later = later_file(&*self.fs, &self.dir, state)?;
+        let now = Manifest::open_read_only(Arc::clone(&self.fs), &self.dir)?;
+        if !now.is_of_opening(&manifest) {
             return Ok(None);
         }
-        if let Some(path) = later? {
+        if let Some(path) = later {
             return Err(OpenError::LaterFile { path });
         }
-        let recovered = recovered?;
-        if let Some(damage) = recovered.damage {
+        let recovered = match recovered {
+            // Files of a log that moved on may be gone, or be others by now.
+            Err(_) if !manifest.is_current()? => return Ok(None),
+            other => other?,
+        };
+        let last = recovered.ends.keys().next_back().copied().unwrap_or_default();
+        let all_is_flushed = state.wal.oldest_epoch > *begun.get_or_insert(last);
+        match end_of_look(&state.wal, &recovered, &now.state().wal) {
+            End::Whole => {}
+            End::Overtaken if all_is_flushed => {}
+            End::Overtaken => return Ok(None),
             // What lies behind was durable: to show the rest as if it were all would be a lie (FW4).
-            return Err(WalError::from(damage).into());
+            End::Damage(damage) => return Err(WalError::from(damage.clone()).into()),
         }
         let report = RecoveryReport { samples: recovered.samples, ..RecoveryReport::default() };
         let tombstones = known_tombstones(&manifest, &tombstones);
@@ -214,6 +244,30 @@ impl Follower {
         segments.sort_by_key(|segment| order_of(segment));
         Ok(segments)
     }
+}
+
+/// What the end of a reading of the log means.
+enum End<'a> {
+    /// The next frame was not there.
+    Whole,
+    /// It may have been there: the owner has let go of it.
+    Overtaken,
+    /// It was durable, is needed, and is not there.
+    Damage(&'a Damage),
+}
+
+/// `first` is what the manifest said before the log was read, `now` what it said behind that, in the same opening.
+fn end_of_look<'a>(first: &WalState, recovered: &'a Recovered, now: &WalState) -> End<'a> {
+    let Some(damage) = &recovered.damage else {
+        let missing = FrameNo(recovered.last_frame.0 + 1).max(first.next_frame);
+        return if now.next_frame <= missing { End::Whole } else { End::Overtaken };
+    };
+    let file = damage.file.file_name().and_then(|name| Epoch::from_file_name(name.to_str()?));
+    let is_gone = match file.filter(|epoch| first.ends.contains_key(epoch)) {
+        Some(of_earlier_opening) => of_earlier_opening < now.oldest_epoch,
+        None => damage.frame < now.next_frame,
+    };
+    if is_gone { End::Overtaken } else { End::Damage(damage) }
 }
 
 #[cfg(all(test, not(loom)))]

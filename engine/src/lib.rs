@@ -107,6 +107,8 @@ mod full;
 #[cfg(all(test, not(loom)))]
 mod full_crashes;
 #[cfg(all(test, not(loom)))]
+mod hooked;
+#[cfg(all(test, not(loom)))]
 mod losses;
 #[cfg(all(test, not(loom)))]
 mod prefixes;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use crate::engine::Engine;
 use crate::faults::{SOON, contents, series};
 use crate::ingest::{Log, Request};
 use crate::options::{Builder, Durability, Level};
+use crate::pace::Pace;
 use crate::recovery::{OnProgress, OpenStep, Step};
 use crate::registry::{Registry, SeriesId};
 use crate::replay::Replayer;
@@ -29,8 +30,13 @@ use crate::subscribe::{Lag, SubscribeOptions};
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 fn open(fs: &SimFs, durability: Durability) -> Engine {
+    open_with(fs, durability, |_| ())
+}
+
+fn open_with(fs: &SimFs, durability: Durability, with: impl FnOnce(&mut Builder)) -> Engine {
     let mut builder = Builder::new(None).durability(durability).wal_bytes(1 << 20).background_compaction(false);
     builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+    with(&mut builder);
     builder.open().unwrap()
 }
 
@@ -212,6 +218,103 @@ fn owed_and_kept(interval: Duration, time: Duration) -> usize {
         kept = kept.max(owed);
     }
     kept
+}
+
+/// P3: nobody waits, so nothing but the interval makes a sync due. What the machine does late is no matter: when a sample is
+/// visible that was pushed an interval behind the last hand-over, the next one has happened, since the worker looks for it
+/// once a round; and none happens before the interval is over.
+#[test]
+fn p3_the_log_is_handed_over_to_be_synced_once_an_interval_though_nobody_waits() {
+    let interval = 50 * MILLISECOND;
+    let opening = Instant::now();
+    let fs = SimFs::new();
+    let engine = open(&fs, Durability::Interval(interval));
+    let (id, life) = (series(&engine, 1), engine.life());
+    let (durable, sync) = (&life.core.durable, life.sync.as_ref().unwrap());
+    let mut pushed = 0;
+    let mut push = || {
+        let ack = engine.push(id, Timestamp::from_nanos(pushed), 1.0).unwrap();
+        engine.wait(ack, Level::Visible, SOON).unwrap();
+        pushed += 1;
+    };
+    // The last hand-over was not before this.
+    let mut not_before = opening;
+    for round in 0..6 {
+        let covered = durable.seq();
+        let handed_over = || durable.seq() > covered || !sync.is_free();
+        // Nor was it behind this, or the next one is under way.
+        let (not_behind, mut none_at) = (Instant::now(), not_before);
+        loop {
+            let looked = Instant::now();
+            if handed_over() {
+                break;
+            }
+            none_at = looked;
+            // The first one's round ends before the second one is visible.
+            (0..2).for_each(|_| push());
+            let is_due = looked.duration_since(not_behind) >= interval;
+            assert!(!is_due || handed_over(), "{round}: none after {:?}", not_behind.elapsed());
+        }
+        let apart = not_before.elapsed();
+        assert!(apart >= interval, "{round}: {apart:?} behind the last one");
+        not_before = none_at;
+        let deadline = Instant::now() + SOON;
+        while durable.seq() <= covered {
+            assert!(Instant::now() < deadline, "it is not synced");
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// P3: appenders that push and wait at once, while a sync is under way: the next one serves all of them.
+#[test]
+fn p3_a_sync_and_the_next_one_serve_all_that_push_and_wait_meanwhile() {
+    const APPENDERS: u64 = 8;
+    let fs = SimFs::new();
+    let engine = open_with(&fs, Durability::Sync, |builder| builder.pace = Pace::NEVER);
+    let ids: Vec<_> = (0..APPENDERS as usize).map(|host| series(&engine, host)).collect();
+    let is_held = Arc::new((Mutex::new(false), Condvar::new()));
+    let held = Arc::clone(&is_held);
+    let is_of_log = || std::thread::current().name().is_some_and(|name| name.contains("sync"));
+    fs.on_sync(Arc::new(move || {
+        let (held, changed) = &*held;
+        if is_of_log() {
+            let (_held, waited) = changed.wait_timeout_while(held.lock().unwrap(), SOON, |held| *held).unwrap();
+            assert!(!waited.timed_out(), "never let go");
+        }
+        "any".into()
+    }));
+    let hold = |on: bool| {
+        *is_held.0.lock().unwrap() = on;
+        is_held.1.notify_all();
+    };
+    // The first sync tells the manifest of a new file; the second one comes behind that.
+    for at in 0..2 {
+        let ack = engine.push(ids[0], Timestamp::from_nanos(at), 1.0).unwrap();
+        engine.wait(ack, Level::Durable, SOON).unwrap();
+    }
+    for round in 0..20 {
+        let (syncs, visible) = (engine.stats().fdatasync.count, engine.stats().visible_seq);
+        hold(true);
+        std::thread::scope(|scope| {
+            for &id in &ids {
+                let engine = &engine;
+                scope.spawn(move || {
+                    let mut appender = engine.appender().unwrap();
+                    let ack = appender.push(id, Timestamp::from_nanos(10 + round), 1.0).unwrap();
+                    engine.wait(ack, Level::Durable, SOON).unwrap();
+                });
+            }
+            let deadline = Instant::now() + SOON;
+            while engine.stats().visible_seq < visible + APPENDERS {
+                assert!(Instant::now() < deadline, "a sync holds pushes up");
+                std::thread::yield_now();
+            }
+            hold(false);
+        });
+        let syncs = engine.stats().fdatasync.count - syncs;
+        assert!((1..=2).contains(&syncs), "{syncs} fdatasyncs for {APPENDERS} that wait");
+    }
 }
 
 /// P3: a subscription that nobody reads, and that the worker is held up by for a minute. What is visible is synced when

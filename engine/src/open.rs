@@ -13,7 +13,8 @@ use tidegauge_storage::model::{SeqNo, Tombstone};
 use tidegauge_storage::segment::{Segment, first_id, id_of};
 use tidegauge_storage::source::ReadError;
 use tidegauge_storage::wal::{
-    NUMBER_GAP, RecoverMode, Recovered, WalRelease, WalState, WalWriter, WriterOptions, give_up_reserve,
+    NUMBER_GAP, RecoverMode, Recovered, WalRelease, WalState, WalWriter, WriterOptions, finish_renaming,
+    give_up_reserve,
 };
 
 use crate::audit::{AuditLog, Audited};
@@ -56,7 +57,8 @@ impl Builder {
     ///
     /// # Errors
     /// [`OpenError`] says why and what to do; no sample, segment or log was changed, unless it says so.
-    pub fn open(self) -> Result<Engine, OpenError> {
+    pub fn open(mut self) -> Result<Engine, OpenError> {
+        self.dir = self.dir.map(lasting);
         let dir = self.dir.clone().unwrap_or_else(|| PathBuf::from(MEMORY_DIR));
         self.open_at(dir)
     }
@@ -94,6 +96,7 @@ impl Builder {
                 if let Some(path) = quarantine::misplaced(&*fs, &dir).pop() {
                     return Err(OpenError::NotAFolder { path });
                 }
+                finish_names(&*fs, &wal_dir)?;
                 manifest = Manifest::read_to_open(Arc::clone(&fs), &dir)?;
                 if let Some(path) = later_file(&*fs, &dir, manifest.state())? {
                     return Err(OpenError::LaterFile { path });
@@ -102,6 +105,7 @@ impl Builder {
             }
             Recovery::Salvage => {
                 keep_misplaced(&*fs, &dir, &mut salvaged)?;
+                finish_names(&*fs, &wal_dir)?;
                 let _alone = lock.as_ref().map(DirLock::alone).transpose()?;
                 manifest = reserve.or_without(None, || open_or_rebuild(&fs, &dir, &teams, &mut salvaged))?;
                 make_folder(&*fs, &dir, &segment_dir)?;
@@ -349,6 +353,12 @@ impl Builder {
     }
 }
 
+/// The same path wherever the program goes: one that becomes a daemon leaves the folder that it was started in, and what was
+/// told relative to it would be somewhere else, or nowhere. Where the system does not say which folder that is, as it was.
+pub(crate) fn lasting(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
+
 /// Space that a store can be opened with after it was killed on a full disk.
 struct LogReserve<'a> {
     fs: &'a dyn Fs,
@@ -395,9 +405,17 @@ fn commit_life(manifest: &mut Manifest, edits: &[Edit], short_of_space: bool) ->
     manifest.commit_beside_reserve(edits).map(|()| true)
 }
 
+/// An opening that died before may have left files of the log with other names, the same files.
+fn finish_names(fs: &dyn Fs, wal: &Path) -> Result<(), OpenError> {
+    finish_renaming(fs, wal).map_err(|source| OpenError::Io { path: wal.to_owned(), source })
+}
+
 /// The folder's own name must survive before any segment in it can.
 fn make_folder(fs: &dyn Fs, dir: &Path, segments: &Path) -> Result<(), OpenError> {
-    let made = fs.create_dir_all(segments).and_then(|()| fs.sync_dir(dir));
+    let made = fs.create_dir_all(segments).and_then(|()| {
+        // A sync that failed may have lost the name, and no later one brings it back: the next try is to make it anew.
+        fs.sync_dir(dir).inspect_err(|_| drop(fs.remove_dir(segments)))
+    });
     made.map_err(|source| OpenError::Io { path: segments.to_owned(), source })
 }
 

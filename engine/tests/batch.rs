@@ -244,6 +244,23 @@ fn p8_of_eight_threads_that_increment_no_increment_is_lost() {
     assert!(history.iter().copied().eq((1..=THREADS * EACH).map(|n| n as f64)), "each step is kept");
 }
 
+/// The README's example, which all that visit a page at once go through: it is not patient without end.
+#[test]
+fn eight_threads_that_increment_as_the_readme_does_get_through() {
+    let engine = Engine::in_memory().unwrap();
+    let id = series(&engine, 1);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..250 {
+                    engine.increment(id, 1.0, Retry::default()).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(engine.last(id).unwrap().unwrap().value, 2_000.0);
+}
+
 /// C5: each expects the newest timestamp that it has seen, and goes on from there. Of those who have seen the same one
 /// commits, however the others' samples come between a look and its verdict.
 #[test]

@@ -90,9 +90,9 @@ fn copy_store(from: &std::path::Path, to: &std::path::Path) {
     }
 }
 
-/// P2, P3: a durable acknowledgement comes, and one fdatasync serves several that wait.
+/// P2, P3: a durable acknowledgement comes to each that waits. (That they share a sync: `losses.rs`.)
 #[test]
-fn p3_durable_is_reached_and_shared() {
+fn p3_durable_is_reached_by_each_that_waits() {
     for durability in [SETTINGS[1], SETTINGS[2]] {
         let dir = tempfile::tempdir().unwrap();
         let engine = Engine::builder(dir.path()).durability(durability).open().unwrap();
@@ -110,8 +110,6 @@ fn p3_durable_is_reached_and_shared() {
                 });
             }
         });
-        let stats = engine.stats();
-        assert!(stats.fdatasync.count <= 200, "{} fdatasyncs for 200 waits", stats.fdatasync.count);
     }
 }
 

@@ -199,3 +199,40 @@ fn look_as_nobody(data: &Path) {
     let reader = Engine::builder(data).read_only(true).open().unwrap();
     assert_eq!(contents(&reader.snapshot()).len(), 2);
 }
+
+/// Set for a process that shall change its folder, which is the process's own.
+const GOES_AWAY: &str = "TIDEGAUGE_TEST_GOES_AWAY";
+
+/// A program that becomes a daemon changes to `/`. `LOCK` was looked for there then, and the engine stopped writing: another
+/// process might own the directory.
+#[test]
+fn a_store_of_a_relative_path_stays_where_it_is_when_the_program_changes_its_folder() {
+    if let Some(dir) = std::env::var_os(GOES_AWAY) {
+        std::env::set_current_dir(dir).unwrap();
+        let reads = || Engine::builder("data").read_only(true).open().unwrap();
+        let engine = Engine::open("data").unwrap();
+        let push = |t: i64| {
+            let ack = engine.push(series(&engine, 0), at(t), t as f64).unwrap();
+            engine.wait(ack, Level::Durable, SOON).unwrap();
+        };
+        push(1);
+        let reader = reads();
+        std::env::set_current_dir("/").unwrap();
+        for t in 2..5 {
+            push(t);
+            engine.flush().unwrap();
+        }
+        engine.compact().unwrap();
+        reader.refresh().unwrap();
+        assert_eq!(contents(&reader.snapshot()), contents(&engine.snapshot()));
+        engine.is_healthy().unwrap();
+        return engine.close().unwrap();
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let name = "a_store_of_a_relative_path_stays_where_it_is_when_the_program_changes_its_folder";
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    let ran = child.args([name, "--exact", "--nocapture"]).env(GOES_AWAY, dir.path()).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let engine = Engine::open(dir.path().join("data")).unwrap();
+    assert_eq!(contents(&engine.snapshot()).into_values().flatten().count(), 4);
+}

@@ -8,6 +8,7 @@ use tidegauge_storage::fs::{Fs, OsFs, sync_above};
 
 use super::restore::{refuse_if_held, restore_on};
 use super::{BackupError, BackupReport};
+use crate::open::lasting;
 
 /// Gives the copy in `made`, as [`backup`](super::backup) leaves it, the name `target`. Where that is another file
 /// system it is copied as by [`restore`](super::restore) and removed behind that; what was copied is answered then,
@@ -23,8 +24,9 @@ pub fn bring(
     target: impl AsRef<Path>,
     progress: impl Fn(u64, u64),
 ) -> Result<Option<BackupReport>, BackupError> {
-    refuse_if_held(made.as_ref())?;
-    bring_on(&(Arc::new(OsFs) as Arc<dyn Fs>), made.as_ref(), target.as_ref(), &progress)
+    let [made, target] = [made.as_ref(), target.as_ref()].map(|path| lasting(path.to_owned()));
+    refuse_if_held(&made)?;
+    bring_on(&(Arc::new(OsFs) as Arc<dyn Fs>), &made, &target, &progress)
 }
 
 /// Removes the copy in `made`, as [`backup`](super::backup) leaves it: nobody wants it any more. Where this is interrupted,

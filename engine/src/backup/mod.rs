@@ -38,6 +38,7 @@ use crate::engine::Engine;
 use crate::error::FlushError;
 use crate::gate::Shut;
 use crate::life::Life;
+use crate::open::lasting;
 use crate::recovery::quarantine::copy;
 use crate::sync::atomic::Ordering;
 use crate::wait::block_durable;
@@ -77,7 +78,7 @@ pub fn backup(
     target: impl AsRef<Path>,
     progress: impl Fn(u64, u64),
 ) -> Result<BackupReport, BackupError> {
-    let (life, target) = (engine.life(), target.as_ref());
+    let (life, target) = (engine.life(), &*lasting(target.as_ref().to_owned()));
     let Some(dir) = &life.dir else { return Err(BackupError::InMemory) };
     if life.core.gate.why_shut() == Some(Shut::ReadOnly) {
         return Err(BackupError::ReadOnly);

@@ -12,6 +12,7 @@ use tidegauge_storage::wal::Epoch;
 use super::{BackupError, BackupReport, clear, make_empty};
 use crate::audit::{Act, AuditLog, Entry};
 use crate::lock::is_held;
+use crate::open::lasting;
 use crate::recovery::quarantine::copy;
 
 /// Copies the store in `backup` to `dir`, byte by byte: what damages one leaves the other alone. Its log goes along,
@@ -28,9 +29,9 @@ pub fn restore(
     dir: impl AsRef<Path>,
     progress: impl Fn(u64, u64),
 ) -> Result<BackupReport, BackupError> {
-    let (backup, dir) = (backup.as_ref(), dir.as_ref());
-    refuse_if_held(backup)?;
-    restore_on(&(Arc::new(OsFs) as Arc<dyn Fs>), backup, dir, &progress, &|| refuse_if_held(backup))
+    let [backup, dir] = [backup.as_ref(), dir.as_ref()].map(|path| lasting(path.to_owned()));
+    refuse_if_held(&backup)?;
+    restore_on(&(Arc::new(OsFs) as Arc<dyn Fs>), &backup, &dir, &progress, &|| refuse_if_held(&backup))
 }
 
 pub(super) fn refuse_if_held(dir: &Path) -> Result<(), BackupError> {

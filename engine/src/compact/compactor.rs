@@ -90,6 +90,8 @@ pub(super) enum Failure {
     Manifest(#[from] ManifestError),
     #[error("what is kept has changed meanwhile")]
     Outdated,
+    #[error("the engine has stopped writing")]
+    Poisoned,
 }
 
 impl Failure {
@@ -249,14 +251,17 @@ fn judged(parts: &CompactorParts, looked: &mut Looked, job: &Job, failure: Failu
     if let Some(short) = failure.short() {
         return Err(short.into());
     }
-    if let Failure::Run(RunError::Interrupted) = failure {
-        return Err(CompactError::Closed);
+    match failure {
+        Failure::Run(RunError::Interrupted) => return Err(CompactError::Closed),
+        // The next look tells why.
+        Failure::Poisoned => return Ok(()),
+        _ => {}
     }
     if !matches!(failure, Failure::Outdated) {
         parts.core.counters.compaction_failed();
     }
     match failure {
-        Failure::Outdated => Ok(()),
+        Failure::Outdated | Failure::Poisoned => Ok(()),
         Failure::Run(RunError::Read(error)) => {
             // What cannot be read stays where it is, for queries to tell and for salvage.
             let file = file_of(&error).and_then(|file| id_of(file.file_name()?.to_str()?));
@@ -272,12 +277,9 @@ fn judged(parts: &CompactorParts, looked: &mut Looked, job: &Job, failure: Failu
             looked.freeze(job.inputs.iter().copied());
             Err(parts.is_damaged(&error))
         }
-        // The file is ours, and the next try writes another one. The folder is not: what a failed sync of it has lost may be
-        // the name of what a flush has made, and no later sync brings that back.
-        Failure::Run(RunError::Write(WriteError::Io { file, source })) if file == parts.dir => {
-            parts.core.poison(format!("the folder of the segments cannot be synced: {source}"));
-            Ok(())
-        }
+        // That has poisoned where it failed (SF1).
+        Failure::Run(RunError::Write(WriteError::Folder { .. })) => Ok(()),
+        // The file is ours, and the next try writes another one.
         Failure::Run(error) => {
             let error = CompactError::Failed { cause: error.to_string() };
             parts.is_failing(&error);
@@ -362,6 +364,7 @@ impl CompactorParts {
             store_id: *store_id,
             opening: *opening,
             next_id: &|| next_segment.fetch_add(1, Ordering::Relaxed),
+            sync_folder: &|| core.segment_folder.sync(core, &**fs, dir),
             segment_bytes: segment_bytes(options.segment_bytes, core.kept.max_bytes()),
             go_on: &|| self.go_on(due, started, &work),
         };
@@ -388,6 +391,11 @@ impl CompactorParts {
         let mut edits: Vec<Edit> = added.chain(job.inputs.iter().map(|id| Edit::SegmentRemove(*id))).collect();
         {
             let mut manifest = manifest.lock().expect("manifest lock");
+            // Whatever ended the engine may have taken what is to be committed (SF1).
+            if core.is_poisoned() {
+                discard(&made, &target);
+                return Err(Failure::Poisoned);
+            }
             let version = core.versions.load();
             // Rules that keep what this job leaves out are in force since: whoever made them was told so. Or what it did not
             // leave out is hidden since, and would not be any more.
@@ -440,6 +448,9 @@ impl CompactorParts {
         let done: Vec<SeqNo> = waiting[..deletes].iter().filter(|t| !hides(t)).map(|t| t.seq).collect();
         let passed: Vec<&Arc<Tombstone>> = waiting[deletes..].iter().filter(|t| !hides(t)).collect();
         let mut manifest = self.manifest.lock().expect("manifest lock");
+        if let Some(poisoned) = core.gate.poisoned() {
+            return Err(poisoned.into());
+        }
         let known = &manifest.state().tombstones;
         // One that only the log has comes back with it after a crash, finds nothing, and goes again.
         let noted = done.iter().filter(|seq| known.contains_key(seq));

@@ -96,7 +96,17 @@ fn crafted(series: u64, change: impl Fn(&mut [u8])) -> (Arc<dyn Fs>, Arc<Segment
 fn compacted(fs: &Arc<dyn Fs>, segment: &Arc<Segment>, segment_bytes: u64) -> String {
     let next = AtomicU64::new(2);
     let (dir, next_id) = (dir(), || next.fetch_add(1, Ordering::Relaxed));
-    let target = Target { fs, dir: &dir, store_id: 7, opening: 1, next_id: &next_id, segment_bytes, go_on: &|| true };
+    let (sync_folder, go_on) = (|| fs.sync_dir(&dir), || true);
+    let target = Target {
+        fs,
+        dir: &dir,
+        store_id: 7,
+        opening: 1,
+        next_id: &next_id,
+        sync_folder: &sync_folder,
+        segment_bytes,
+        go_on: &go_on,
+    };
     let inputs = [Input::new(Arc::clone(segment), &[], &Arc::default(), false)];
     if segment_bytes < segment.info().file_bytes {
         // Where outputs are parted is found by the weight of all chunks.

@@ -78,6 +78,9 @@ impl CompactorParts {
         let work = core.watched.begin(Worker::Compact, "letting the oldest segments go");
         {
             let mut manifest = manifest.lock().expect("manifest lock");
+            if let Some(poisoned) = core.gate.poisoned() {
+                return Err(poisoned.into());
+            }
             // By what was allowed before, nothing goes any more.
             if core.kept.max_bytes() != Some(max_bytes) {
                 return Ok(());

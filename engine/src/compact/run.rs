@@ -1,5 +1,6 @@
 //! Carrying out a job: series by series, chunk by chunk, never a whole segment in memory.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -37,6 +38,8 @@ pub(super) struct Target<'a> {
     /// Which opening of the store this is.
     pub(super) opening: u32,
     pub(super) next_id: &'a (dyn Fn() -> u64 + Sync),
+    /// Makes the names there durable.
+    pub(super) sync_folder: &'a (dyn Fn() -> io::Result<()> + Sync),
     /// What a segment shall weigh at most.
     pub(super) segment_bytes: u64,
     /// Asked often: whether to go on.
@@ -67,7 +70,7 @@ pub(super) fn run(
         match one {
             Ok(info) => made.extend(info),
             // The cause, not those that were stopped by it; and what is not this job's alone before all others.
-            Err(e) if result.as_ref().err().is_none_or(|known| weight(&e, target) > weight(known, target)) => {
+            Err(e) if result.as_ref().err().is_none_or(|known| weight(&e) > weight(known)) => {
                 result = Err(e);
             }
             Err(_) => {}
@@ -77,10 +80,10 @@ pub(super) fn run(
 }
 
 /// Which of several errors is told.
-pub(super) fn weight(error: &RunError, target: &Target<'_>) -> u8 {
+pub(super) fn weight(error: &RunError) -> u8 {
     match error {
         RunError::Interrupted => 0,
-        RunError::Write(WriteError::Io { file, .. }) if file == target.dir => 2,
+        RunError::Write(WriteError::Folder { .. }) => 2,
         _ => 1,
     }
 }
@@ -228,7 +231,7 @@ impl<'a> Slice<'a> {
         let gets_on = || {
             let _ = (target.go_on)();
         };
-        Ok(written.map(|writer| writer.finish_with(&gets_on)).transpose()?)
+        Ok(written.map(|writer| writer.finish_with(target.sync_folder, &gets_on)).transpose()?)
     }
 
     /// Series in the order of their labels, each out of all inputs that have it.

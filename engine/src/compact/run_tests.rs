@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -179,7 +179,8 @@ impl Store {
         segment_bytes: u64,
         go_on: &'a (dyn Fn() -> bool + Sync),
     ) -> Target<'a> {
-        Target { fs: &self.fs, dir: &self.dir, store_id: 7, opening: 1, next_id, segment_bytes, go_on }
+        let sync_folder = &|| Ok(());
+        Target { fs: &self.fs, dir: &self.dir, store_id: 7, opening: 1, next_id, sync_folder, segment_bytes, go_on }
     }
 
     /// One job; answers whether there was one.
@@ -479,13 +480,10 @@ fn late_samples_weigh_no_more_than_those_in_order() {
 /// which is no reason to poison.
 #[test]
 fn a_failed_sync_of_the_folder_is_told_before_all_other_errors() {
-    let (fs, dir): (Arc<dyn Fs>, _) = (Arc::new(MemFs::new()), PathBuf::from("segments"));
-    let error =
-        |file: &Path| RunError::Write(WriteError::Io { file: file.to_owned(), source: io::Error::other("gone") });
-    let target =
-        Target { fs: &fs, dir: &dir, store_id: 1, opening: 1, next_id: &|| 1, segment_bytes: 1, go_on: &|| true };
-    let (of_file, of_folder) = (error(&dir.join("1.seg")), error(&dir));
-    let told = [&RunError::Interrupted, &of_file, &of_folder].map(|error| weight(error, &target));
+    let (dir, gone) = (PathBuf::from("segments"), || io::Error::other("gone"));
+    let of_file = RunError::Write(WriteError::Io { file: dir.join("1.seg"), source: gone() });
+    let of_folder = RunError::Write(WriteError::Folder { dir, source: gone() });
+    let told = [&RunError::Interrupted, &of_file, &of_folder].map(weight);
     assert!(told.is_sorted_by(|a, b| a < b), "{told:?}");
 }
 

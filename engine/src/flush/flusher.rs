@@ -58,6 +58,8 @@ enum FlushFailure {
     Read(#[from] ReadError),
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    #[error("the engine has stopped writing")]
+    Poisoned,
 }
 
 impl FlushFailure {
@@ -170,6 +172,10 @@ impl Flusher {
         {
             // Held over both: nobody commits between a change of the manifest and that of the version (K4).
             let mut manifest = self.0.manifest.lock().expect("manifest lock");
+            // Whatever ended the engine may have taken what is to be committed (SF1).
+            if core.is_poisoned() {
+                return Err(FlushFailure::Poisoned);
+            }
             edits.extend(unsaved(&core.versions.load(), manifest.state(), job.memtable.end_seq()));
             manifest.commit(&edits)?;
             // Before who waits for the flush can see that it is done: his next push finds the log let go of it.

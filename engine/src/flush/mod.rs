@@ -1,10 +1,15 @@
 //! Sealed memtables into segments.
 
 mod flusher;
+mod folder;
 mod queue;
 mod witness;
 mod write;
 
 pub(crate) use flusher::{Flusher, FlusherParts, reference};
+pub(crate) use folder::SegmentFolder;
 pub(crate) use queue::{FlushJob, FlushQueue};
 pub(crate) use witness::witness;
+
+#[cfg(test)]
+mod folder_tests;

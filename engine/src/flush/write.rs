@@ -180,7 +180,9 @@ impl<'a> Half<'a> {
 
     fn finish(self, work: &Working) -> Result<Option<SegmentInfo>, WriteError> {
         work.gets_on();
-        self.writer.map(|writer| writer.finish_with(&|| work.gets_on())).transpose()
+        let FlusherParts { core, fs, dir, .. } = self.parts;
+        let sync_folder = || core.segment_folder.sync(core, &**fs, dir);
+        self.writer.map(|writer| writer.finish_with(&sync_folder, &|| work.gets_on())).transpose()
     }
 }
 

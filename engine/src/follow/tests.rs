@@ -4,13 +4,15 @@ use std::sync::Arc;
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
 use tidegauge_storage::model::Timestamp;
+use tidegauge_storage::wal::WalError;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Metadata};
 use crate::error::OpenError;
 use crate::faults::{SOON, contents, series};
+use crate::hooked::{Call, Hooked, When};
 use crate::options::{Builder, Durability, Level};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 fn builder(fs: &SimFs) -> Builder {
     let mut builder = Builder::new(None).durability(Durability::Sync).query_threads(1);
@@ -73,4 +75,80 @@ fn p10_an_opening_behind_the_readers_back_is_no_older_manifest() {
         assert_eq!(contents(&reader).len(), 2, "{late}");
         assert!(owner.lock().unwrap().take().is_some(), "{late}: there was another owner");
     }
+}
+
+/// Calls `meanwhile` before each time that a reader lists the log's folder, or opens a file of it, and answers the reader's
+/// builder.
+fn beside(fs: &SimFs, call: Call, meanwhile: impl Fn() + Send + Sync + 'static) -> Builder {
+    let calls = AtomicU64::new(0);
+    let hooked = Hooked::new(fs, move |when, called, path| {
+        let of_log = path.ends_with("wal") || path.extension().is_some_and(|e| e == "wal");
+        if (when, called) == (When::Before, call) && of_log {
+            assert!(calls.fetch_add(1, Ordering::Relaxed) < 1_000, "the look does not end");
+            meanwhile();
+        }
+    });
+    let mut builder = builder(fs).read_only(true);
+    builder.fs = Some(hooked);
+    builder
+}
+
+/// FW1, FW5: an owner who flushes, recycles his log and goes on whenever the reader turns to it. The manifest moved during
+/// each reading, and no opening and no refresh came to an end: at full load each took longer than a memtable.
+#[test]
+fn p10_a_look_ends_however_often_the_owner_flushes_meanwhile() {
+    for call in [Call::List, Call::OpenRead] {
+        for flushes in [0, 1, 3] {
+            let fs = SimFs::new();
+            let mut owner = builder(&fs).durability(Durability::Interval(SOON)).background_compaction(false);
+            owner.wal_file_bytes = Some(1 << 16);
+            let (owner, pushed) = (owner.open().unwrap(), Arc::new(AtomicI64::new(0)));
+            let (engine, count) = (owner.clone(), Arc::clone(&pushed));
+            let push = move || {
+                let at = count.load(Ordering::Relaxed);
+                let ack = engine.push(series(&engine, 0), Timestamp::from_nanos(at), at as f64).unwrap();
+                engine.wait(ack, Level::Visible, SOON).unwrap();
+                count.store(at + 1, Ordering::Relaxed);
+            };
+            let engine = owner.clone();
+            let go_on = move || {
+                for _ in 0..flushes {
+                    push();
+                    engine.flush().unwrap();
+                }
+                (0..3).for_each(|_| push());
+            };
+            (0..4).for_each(|_| go_on());
+            let begun = pushed.load(Ordering::Relaxed);
+            let is_prefix_of = |reader: &Engine, begun: i64| {
+                let back: Vec<i64> = contents(reader).into_keys().map(|(_, at)| at).collect();
+                assert!(back.iter().copied().eq(0..back.len() as i64), "{call:?}, {flushes}: {back:?}");
+                assert!(back.len() as i64 >= begun, "{call:?}, {flushes}: {} of {begun}", back.len());
+            };
+            let reader = beside(&fs, call, go_on).open().unwrap();
+            is_prefix_of(&reader, begun);
+            for _ in 0..3 {
+                let begun = pushed.load(Ordering::Relaxed);
+                reader.refresh().unwrap();
+                is_prefix_of(&reader, begun);
+            }
+        }
+    }
+}
+
+/// FW4: damage of a part of the log that is needed is told, though the manifest moves with each reading.
+#[test]
+fn p10_damage_is_told_beside_an_owner_who_never_rests() {
+    let fs = SimFs::new();
+    let owner = builder(&fs).open().unwrap();
+    (0..3).for_each(|at| push(&owner, at));
+    let log = fs.files().into_iter().map(|(path, _)| path).find(|path| path.extension().is_some_and(|e| e == "wal"));
+    fs.flip(&log.unwrap(), (4096 + 100) * 8).unwrap();
+    let told = AtomicU64::new(0);
+    let reader = beside(&fs, Call::List, move || {
+        let help = told.fetch_add(1, Ordering::Relaxed).to_string();
+        owner.set_metadata("cpu", Metadata { help, ..Metadata::default() }).unwrap();
+    });
+    let refused = reader.open().map(drop);
+    assert!(matches!(refused, Err(OpenError::Wal(WalError::Corrupt { .. }))), "{refused:?}");
 }

@@ -109,7 +109,7 @@ impl SyncThread {
                 Next::Sync(job) => job,
                 Next::TellEnd => {
                     let _work = core.watched.begin(Worker::Sync, TELLING);
-                    let told = core.is_poisoned() || self.tell(core, self.manifest(), &mut untold);
+                    let told = self.tell(core, self.manifest(), &mut untold);
                     told_at = Some(Instant::now());
                     if !told {
                         self.rest_on();
@@ -175,10 +175,8 @@ impl SyncThread {
                 }
             }
         }
-        if !core.is_poisoned() {
-            let _work = core.watched.begin(Worker::Sync, TELLING);
-            self.tell(core, self.manifest(), &mut untold);
-        }
+        let _work = core.watched.begin(Worker::Sync, TELLING);
+        self.tell(core, self.manifest(), &mut untold);
     }
 
     fn manifest(&self) -> MutexGuard<'_, Manifest> {
@@ -188,6 +186,9 @@ impl SyncThread {
     /// Tells the manifest what is durable of the log that is still needed (L5, L8, L12). Answers false where there is no
     /// space for that: it is told another time.
     fn tell(&self, core: &Core, mut manifest: MutexGuard<'_, Manifest>, untold: &mut Untold) -> bool {
+        if core.is_poisoned() {
+            return true;
+        }
         let (known, through) = (&manifest.state().wal, untold.log.through);
         // What was released since is not asked for any more (L10).
         if through < known.next_frame || (through <= known.synced_through && untold.log.files.is_empty()) {

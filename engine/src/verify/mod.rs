@@ -25,6 +25,7 @@ use tidegauge_storage::segment::{DamagedPlaces, Segment, VerifyReport, file_name
 
 use crate::error::OpenError;
 use crate::lock::{Owner, owner_of};
+use crate::open::lasting;
 use crate::recovery::{Finding, later_file, open_named, quarantine};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -46,7 +47,7 @@ type Progress<'a> = dyn Fn(u64, u64) + Sync + 'a;
 /// [`OpenError`] if there is nothing to read: no store, or none that may be read. Damage is no error but part of
 /// the report.
 pub fn verify(dir: impl AsRef<Path>, progress: impl Fn(u64, u64) + Sync) -> Result<StoreReport, OpenError> {
-    let dir = dir.as_ref();
+    let dir = &*lasting(dir.as_ref().to_owned());
     // Without its lock, for VF1. What cannot be read of it is told by whoever needs it.
     let owner = owner_of(dir).ok().flatten().filter(Owner::seems_alive);
     verify_on(&(Arc::new(OsFs) as Arc<dyn Fs>), dir, owner.as_ref(), &progress)

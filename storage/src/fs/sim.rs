@@ -32,12 +32,12 @@ use file::SimFile;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The device failed (EIO). A failed write leaves its first half; a failed sync loses
-    /// what it should have written: the running process still reads it, a later sync
+    /// what it should have written, contents or names: the running process still reads it, a later sync
     /// does not write it.
     Io,
-    /// The disk is full. A failed write leaves its first half.
+    /// The disk is full. A failed write leaves its first half, a failed sync loses as above.
     Full,
-    /// No more files may be opened (EMFILE): files are not created, folders not synced. Other
+    /// No more files may be opened (EMFILE): files are not created, and the sync of a folder does not begin. Other
     /// operations go on as if nothing were.
     Files,
 }
@@ -248,18 +248,22 @@ impl Fs for SimFs {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let (since, hook) = {
+        let (fault, since, hook) = {
             let mut state = self.lock();
-            state.opening(self.process)?;
-            state.syncing().map_or(Ok(()), |fault| Err(fault.error()))?;
+            let fault = state.any_operation(self.process)?;
+            if fault == Some(Fault::Files) {
+                return Err(Fault::Files.error());
+            }
+            let failing = state.syncing();
             state.disk.check_parent(&dir.join("x"))?;
-            (state.disk.steps, state.hook.clone())
+            (fault.or(failing), state.disk.steps, state.hook.clone())
         };
         let site = hook.map(|hook| hook());
         let mut state = self.lock();
         state.running(self.process)?;
-        state.step(Step::SyncDir { dir: dir.into(), synced: Synced { since, failed: false, site } });
-        Ok(())
+        let synced = Synced { since, failed: fault.is_some(), site };
+        state.step(Step::SyncDir { dir: dir.into(), synced });
+        fault.map_or(Ok(()), |fault| Err(fault.error()))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {

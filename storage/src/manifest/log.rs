@@ -216,6 +216,12 @@ impl Manifest {
         Ok(same_life && same)
     }
 
+    /// Whether both were read of the same opening of the same store.
+    #[must_use]
+    pub fn is_of_opening(&self, other: &Self) -> bool {
+        (self.state.store_id, self.state.open_number) == (other.state.store_id, other.state.open_number)
+    }
+
     /// Applies all `edits` or none; they are durable when this returns. One write and one
     /// fdatasync, now and then a rewrite of the whole file.
     ///

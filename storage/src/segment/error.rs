@@ -19,6 +19,15 @@ pub enum WriteError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// The folder could not be synced, whatever the reason: names that it had may be lost, those of other segments too, and
+    /// no later sync brings them back. Commit none that were made there meanwhile; stop writing, and open the store anew.
+    #[error("{} could not be synced: {source}", dir.display())]
+    Folder {
+        /// The folder.
+        dir: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
     /// A segment of this id is there already. Segments are never replaced: take a fresh id.
     #[error("{} is there already: take a fresh id", file.display())]
     Exists {

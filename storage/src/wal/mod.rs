@@ -21,6 +21,7 @@ mod writer;
 
 // files back into what was accepted
 mod file;
+mod names;
 mod recover;
 mod recovered;
 mod survey;
@@ -28,6 +29,7 @@ mod unsure;
 
 pub use encode::{FrameEncoder, FrameFull};
 pub use format::{FRAME_BYTES_MAX, FRAME_SAMPLES_MAX, PAGE};
+pub use names::finish_renaming;
 pub use recover::{RecoverMode, Refused, Replay, Sink, recover};
 pub use recovered::{Damage, Edge, EpochEnd, LostRange, NUMBER_GAP, Recovered, TornTail, WalLife, WalState, WalSynced};
 pub use survey::{Survey, holds_anything, later_than, stores_of, survey};

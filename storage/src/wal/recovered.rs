@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::format::PAGE;
+use super::names::renew;
 use super::reserve::FOR_OPENING;
 use super::types::{Epoch, FrameNo, WalError};
 use super::unsure::Unsure;
@@ -189,13 +190,14 @@ impl Recovered {
     /// Makes all that was replayed durable: frames that a running process could read may
     /// be in the page cache only, and after a failed sync the kernel believes them
     /// written. So what is not known to be durable is written anew in its place, the same
-    /// bytes, and synced. Call it before [`life`](Self::life) is committed.
+    /// bytes, and synced; and a file of which not even the first frame is gets its name anew. Call it before [`life`](Self::life) is committed.
     ///
     /// # Errors
     /// [`WalError::Io`]; the store must not be opened for writing then.
     pub fn secure(&self, fs: &dyn Fs) -> Result<(), WalError> {
         for part in &self.unsure {
-            part.rewrite(fs).map_err(|e| WalError::io(&part.file, e))?;
+            let secured = part.rewrite(fs).and_then(|()| if part.from == 0 { renew(fs, &part.file) } else { Ok(()) });
+            secured.map_err(|e| WalError::io(&part.file, e))?;
         }
         if !self.unsure.is_empty() {
             fs.sync_dir(&self.dir).map_err(|e| WalError::io(&self.dir, e))?;

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use super::file::{FrameFile, HeaderState};
 use super::format::{FILE_HEADER_LEN, FILE_MAGIC, FileHeader, FrameHeader, KIND_DELETE, PAGE};
+use super::names::renew;
 use super::recovered::{EpochEnd, NUMBER_GAP, WalState};
 use super::types::{Epoch, FrameNo, WalError};
 use super::unsure::Unsure;
@@ -53,7 +54,8 @@ pub struct Survey {
 impl Survey {
     /// Makes durable what was found, before a manifest says that it is: of a process that was killed, and of who put
     /// files back by hand, it may be in the page cache only, and after a sync that failed the kernel takes it for
-    /// written. So the files are written anew in their place, the same bytes; and so are those in `besides`. O(bytes).
+    /// written. So the files are written anew in their place, the same bytes, and get their names anew; and so do those in
+    /// `besides`. O(bytes).
     ///
     /// # Errors
     /// [`WalError::Io`]; no manifest may name the log then.
@@ -63,7 +65,8 @@ impl Survey {
             let path = dir.join(epoch.file_name());
             let len = fs.open_read(&path).and_then(|file| file.len());
             let all = len.map(|to| Unsure { file: path.clone(), from: 0, to });
-            all.and_then(|all| all.rewrite(fs)).map_err(|e| WalError::io(&path, e))?;
+            let secured = all.and_then(|all| all.rewrite(fs)).and_then(|()| renew(fs, &path));
+            secured.map_err(|e| WalError::io(&path, e))?;
         }
         if !files.is_empty() {
             fs.sync_dir(dir).map_err(|e| WalError::io(dir, e))?;

@@ -146,7 +146,12 @@ impl WalWriter {
         fs.create_dir_all(&dir).map_err(io)?;
         // The folder's own name must survive before any file in it can.
         let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs.sync_dir(above).map_err(io)?;
+        if let Err(e) = fs.sync_dir(above) {
+            // It may have lost the name, which no later sync brings back: the next try is to make the folder anew. One that is
+            // not empty has a durable name.
+            let _ = fs.remove_dir(&dir);
+            return Err(io(e));
+        }
         let present: Vec<Epoch> =
             fs.list(&dir).map_err(io)?.iter().filter_map(|name| Epoch::from_file_name(name)).collect();
         let first = GenerationId(Epoch::new(options.open_number, 0));

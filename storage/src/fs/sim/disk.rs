@@ -188,7 +188,7 @@ impl State {
         Ok(self.any_operation(process)?.filter(|fault| *fault != Fault::Files))
     }
 
-    fn any_operation(&mut self, process: u64) -> io::Result<Option<Fault>> {
+    pub(super) fn any_operation(&mut self, process: u64) -> io::Result<Option<Fault>> {
         self.running(process)?;
         self.operations += 1;
         if self.stop_at.is_some_and(|stop| self.operations >= stop) {
@@ -266,19 +266,23 @@ impl Disk {
                     }
                 }
             }
-            Step::SyncDir { dir, synced } if heeded && !synced.failed => {
+            Step::SyncDir { dir, synced } if heeded => {
                 let durable = &mut self.durable;
                 self.unsynced_names.retain_mut(|(step, change)| {
                     if *step >= synced.since || !change.in_folder(dir) {
                         return true;
                     }
-                    let Some(other) = change.other_half() else {
-                        change.apply(durable);
-                        return false;
-                    };
-                    change.apply_first(durable);
-                    *change = other;
-                    true
+                    let other = change.other_half();
+                    match (&other, synced.failed) {
+                        // No later sync has it to write.
+                        (_, true) => {}
+                        (None, false) => change.apply(durable),
+                        (Some(_), false) => change.apply_first(durable),
+                    }
+                    other.is_some_and(|other| {
+                        *change = other;
+                        true
+                    })
                 });
             }
             Step::SyncFile { .. } | Step::SyncDir { .. } => {}

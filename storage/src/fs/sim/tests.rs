@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::*;
+use crate::fs::is_out_of_files;
 
 fn disk() -> (SimFs, Arc<dyn FsFile>) {
     let fs = SimFs::new();
@@ -25,6 +26,43 @@ fn what_was_synced_survives_every_crash_and_a_name_needs_its_folder_synced() {
     fs.sync_dir(Path::new("d")).unwrap();
     for seed in 0..100 {
         assert_eq!(content(&fs.crash(seed), "d/f").unwrap(), [1; 10_000]);
+    }
+}
+
+/// The fault was answered before anything was done: names stayed pending, and the next sync made them durable.
+#[test]
+fn a_folder_sync_that_fails_loses_the_names_and_a_later_one_does_not_bring_them_back() {
+    for fault in [Fault::Io, Fault::Full] {
+        let (fs, _) = disk();
+        fs.sync_dir(Path::new("d")).unwrap();
+        fs.create(Path::new("d/made")).unwrap();
+        fs.rename(Path::new("d/f"), Path::new("d/g")).unwrap();
+        fs.record();
+        fs.fail_at(fs.operations() + 1, fault);
+        fs.sync_dir(Path::new("d")).unwrap_err();
+        fs.sync_dir(Path::new("d")).unwrap();
+        let names = |fs: &SimFs| fs.list(Path::new("d")).unwrap();
+        assert_eq!(names(&fs), ["g", "made"], "the running process still reads them");
+        let mut timeline = fs.timeline();
+        assert_eq!(timeline.name_steps().count(), 1, "of two syncs one succeeded");
+        while !timeline.is_over() {
+            timeline.advance();
+        }
+        for seed in 0..20 {
+            assert_eq!(names(&fs.crash(seed)), ["f"], "{fault:?}");
+            assert_eq!(names(&timeline.power_loss(&mut Random::new(seed))), ["f"], "{fault:?}");
+        }
+        // A name that is made anew is another one.
+        fs.rename(Path::new("d/g"), Path::new("d/h")).unwrap();
+        fs.sync_dir(Path::new("d")).unwrap();
+        assert_eq!(names(&fs.crash(0)), ["f", "h"], "one file with two names");
+        // Where no file may be opened no sync has begun: the next one is as good as the first.
+        fs.create(Path::new("d/late")).unwrap();
+        fs.fail_at(fs.operations() + 1, Fault::Files);
+        assert!(is_out_of_files(&fs.sync_dir(Path::new("d")).unwrap_err()));
+        fs.restart();
+        fs.sync_dir(Path::new("d")).unwrap();
+        assert_eq!(names(&fs.crash(0)), ["f", "h", "late"]);
     }
 }
 

@@ -9,6 +9,7 @@ mod sets;
 mod sink;
 mod stream;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use super::format::{
 };
 use super::{SegmentInfo, WriteError, file_name};
 use crate::chunk::Effort;
-use crate::fs::Fs;
+use crate::fs::{Fs, is_out_of_files};
 use crate::model::{Labels, SeqNo, SeqRange, TimeRange, Timestamp};
 use crate::source::Columns;
 use columns::ColumnWriter;
@@ -172,16 +173,23 @@ impl SegmentWriter {
     /// The segment is durable when this returns.
     ///
     /// # Errors
-    /// [`WriteError::Io`]. No file has the segment's name then.
+    /// [`WriteError::Io`], or [`WriteError::Folder`]. No file has the segment's name then.
     pub fn finish(self) -> Result<SegmentInfo, WriteError> {
-        self.finish_with(&|| ())
+        let (fs, dir) = (Arc::clone(&self.fs), self.dir.clone());
+        self.finish_with(&|| fs.sync_dir(&dir), &|| ())
     }
 
-    /// As [`Self::finish`]; calls `gets_on` behind each part of it, for who watches whether it hangs.
+    /// As [`Self::finish`]; the folder is synced by `sync_folder`, for whoever writes several segments there at once: one
+    /// failed sync may lose the names of all of them. Calls `gets_on` behind each part of it, for who watches whether it
+    /// hangs.
     ///
     /// # Errors
     /// As [`Self::finish`].
-    pub fn finish_with(mut self, gets_on: &dyn Fn()) -> Result<SegmentInfo, WriteError> {
+    pub fn finish_with(
+        mut self,
+        sync_folder: &dyn Fn() -> io::Result<()>,
+        gets_on: &dyn Fn(),
+    ) -> Result<SegmentInfo, WriteError> {
         let mut sink = self.sink.take().ok_or_else(|| given_up(&self.temporary))?;
         let mut footer = Footer::zeroed();
         let chunks = self.columns.chunks();
@@ -202,10 +210,15 @@ impl SegmentWriter {
             move |source| WriteError::Io { file, source }
         };
         self.fs.rename(&self.temporary, &path).map_err(io(&path))?;
-        if let Err(source) = self.fs.sync_dir(&self.dir) {
+        if let Err(source) = sync_folder() {
             // The name may or may not survive a crash: better that it is not there at all.
             let _ = self.fs.remove(&path);
-            return Err(io(&self.dir)(source));
+            // Where the folder could not be opened no sync has failed.
+            return Err(if is_out_of_files(&source) {
+                io(&self.dir)(source)
+            } else {
+                WriteError::Folder { dir: self.dir.clone(), source }
+            });
         }
         self.temporary.clear();
         Ok(info)
@@ -247,7 +260,7 @@ impl Drop for SegmentWriter {
 }
 
 fn given_up(file: &Path) -> WriteError {
-    let source = std::io::Error::other("an earlier write failed: write this segment again from the start");
+    let source = io::Error::other("an earlier write failed: write this segment again from the start");
     WriteError::Io { file: file.to_owned(), source }
 }
 

@@ -1,0 +1,86 @@
+//! Names of files that may not be durable, though a running process reads them.
+//!
+//! A sync of the folder that failed may have lost a name, and no later one brings it back: there is nothing left to write.
+//! So a file whose name is not known to be durable gets it anew: it is renamed, and back. Who dies between the two leaves
+//! the other name, and the next opening finishes what he began.
+
+use std::io;
+use std::path::Path;
+
+use super::types::Epoch;
+use crate::fs::Fs;
+
+/// Behind the name of a file that is about to get its own again.
+const BETWEEN: &str = ".renamed";
+
+/// Gives a file its name anew. Durable once the folder is synced.
+pub(super) fn renew(fs: &dyn Fs, path: &Path) -> io::Result<()> {
+    let mut between = path.to_owned().into_os_string();
+    between.push(BETWEEN);
+    fs.rename(path, Path::new(&between))?;
+    fs.rename(Path::new(&between), path)
+}
+
+/// Finishes what an opening left half done that was to give files of the log in `dir` their names anew. For who owns the
+/// store, before the log is read.
+///
+/// # Errors
+/// What the operating system answers.
+pub fn finish_renaming(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
+    let names = match fs.list(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        names => names?,
+    };
+    for between in &names {
+        let Some(name) = between.strip_suffix(BETWEEN).filter(|name| Epoch::from_file_name(name).is_some()) else {
+            continue;
+        };
+        if names.iter().any(|there| there == name) {
+            // A power loss left both.
+            fs.remove(&dir.join(between))?;
+        } else {
+            fs.rename(&dir.join(between), &dir.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::sim::{Random, SimFs};
+
+    #[test]
+    fn a_name_that_a_failed_sync_has_lost_is_made_anew_whatever_a_power_loss_leaves() {
+        let (fs, dir) = (SimFs::new(), Path::new("d"));
+        let (path, bytes) = (dir.join(Epoch::new(1, 2).file_name()), [7; 3]);
+        fs.create_dir_all(dir).unwrap();
+        fs.sync_dir(Path::new("")).unwrap();
+        for durable in [false, true] {
+            let file = fs.create(&path).unwrap();
+            file.write_all_at(0, &bytes).unwrap();
+            file.sync_data().unwrap();
+            if !durable {
+                fs.fail_sync_at(fs.syncs() + 1);
+            }
+            assert_eq!(fs.sync_dir(dir).is_ok(), durable);
+            fs.record();
+            renew(&fs, &path).unwrap();
+            let mut timeline = fs.timeline();
+            while !timeline.is_over() {
+                timeline.advance();
+                for seed in 0..20 {
+                    let disk = timeline.power_loss(&mut Random::new(seed));
+                    finish_renaming(&disk, dir).unwrap();
+                    let left = disk.list(dir).unwrap();
+                    assert!(left.iter().all(|name| Epoch::from_file_name(name).is_some()), "{left:?}");
+                    assert!(!durable || disk.map(&path).unwrap()[..] == bytes);
+                }
+            }
+            fs.sync_dir(dir).unwrap();
+            assert!((0..20).all(|seed| fs.crash(seed).map(&path).unwrap()[..] == bytes), "{durable}");
+            fs.remove(&path).unwrap();
+            fs.sync_dir(dir).unwrap();
+        }
+    }
+}
