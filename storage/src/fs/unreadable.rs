@@ -12,7 +12,7 @@
 
 mod handler;
 mod table;
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests;
 
 use std::io;

@@ -115,7 +115,7 @@ impl Watched {
         let lost = Arc::new(Lost::new(bytes.len(), writable));
         let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
         let place = free.take();
-        place.set(bytes.as_ptr().addr(), bytes.len(), Arc::as_ptr(&lost));
+        place.set(bytes.as_ptr().expose_provenance(), bytes.len(), Arc::as_ptr(&lost));
         Self { place, lost }
     }
 

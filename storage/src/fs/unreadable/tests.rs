@@ -152,12 +152,14 @@ fn the_handler_before_has_what_is_none_of_ours() {
         let path = file(dir.path(), 2);
         let map = OsFs.map(&path).unwrap();
         cut(&path, 1);
-        // SAFETY: of this thread.
-        unsafe { *libc::__errno_location() = 77 };
+        // SAFETY: it answers where this thread's `errno` lies, for as long as the thread lives.
+        let errno = unsafe { libc::__errno_location() };
+        // SAFETY: see above; nobody else has it.
+        unsafe { *errno = 77 };
         let read = page(&map, 1);
-        // SAFETY: of this thread.
-        let errno = unsafe { *libc::__errno_location() };
-        assert_eq!((read, errno, HEARD.load(Ordering::Relaxed)), (0, 77, 1));
+        // SAFETY: as for writing it.
+        let after = unsafe { *errno };
+        assert_eq!((read, after, HEARD.load(Ordering::Relaxed)), (0, 77, 1));
     });
 }
 
