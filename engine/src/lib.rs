@@ -2,6 +2,11 @@
 //!
 //! [`Engine`] opens a directory (or lives in memory); [`Appender`]s push samples into it
 //! without taking a lock; [`Snapshot`]s answer queries at one consistent commit.
+//!
+//! Stored samples are read from mapped files. A page of one that the disk refuses to read, or that another program cut
+//! off, raises SIGBUS, which ends the process, unless the program has called [`survive_unreadable_pages`] before, once:
+//! then whoever needs what lies there gets [`ReadError::Corrupt`], and all else goes on. It is for the program to say,
+//! since a process has one handler of that signal.
 
 // collectors push into
 // (the models, benches and stress tests use more of it than the engine does)
@@ -157,6 +162,7 @@ mod api {
     pub use crate::subscribe::{Delivery, Lag, RecvError, SubscribeError, SubscribeOptions, Subscription};
     pub use crate::wait::AckFuture;
     pub use crate::watch::{HotSeries, Stalled, Warning, Worker};
+    pub use tidegauge_storage::fs::survive_unreadable_pages;
 
     /// Work on a data directory from outside of an engine.
     pub mod admin {

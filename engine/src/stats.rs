@@ -388,6 +388,9 @@ pub struct Stats {
     /// Deletes and changes of retention that happened, and whose line `audit.log` lacks because the disk refused it. Each
     /// is told of as well, of many at a time the first 64: `Warning::Unaudited`.
     pub unaudited_acts: u64,
+    /// Pages of mapped segments that could not be read, of all engines of the process: the disk refuses them, or another
+    /// program cut a file off. 0 unless the program [survives](crate::survive_unreadable_pages) the first.
+    pub unreadable_pages: u64,
     /// Samples pushed that were older on arrival than retention keeps any series: they are acknowledged as all are, and not
     /// shown as long as its rules stay so. What is dropped for its age meanwhile is gone.
     pub pushed_over_age: u64,
@@ -476,6 +479,7 @@ impl Stats {
             lock_waits: lock_waits(),
             wait_timeouts: read(&counters.wait_timeouts),
             unaudited_acts: read(&counters.unaudited),
+            unreadable_pages: tidegauge_storage::fs::unreadable_pages(),
             pushed_over_age: read(&counters.over_age),
             refused_ahead: read(&counters.refused_ahead),
             refused_series: read(&counters.refused_series),

@@ -88,6 +88,8 @@ enum Command {
 #[must_use]
 pub fn run() -> ExitCode {
     panic::print_one_line_each();
+    // Without it one bad sector ends whatever reads the segment that has it: `repair`, too. All else works without.
+    let _ = tidegauge::survive_unreadable_pages();
     std::panic::catch_unwind(obey).unwrap_or(ExitCode::from(1))
 }
 

@@ -210,6 +210,8 @@ fn engine_metrics(list: &mut List, s: &Stats) {
     list.counter("tidegauge_wait_timeouts_total", help, s.wait_timeouts);
     let help = "Deletes and changes of retention whose line audit.log lacks because the disk refused it.";
     list.counter("tidegauge_unaudited_acts_total", help, s.unaudited_acts);
+    let help = "Pages of segments that could not be read: the disk refuses them, or another program cut a file off.";
+    list.counter("tidegauge_unreadable_pages_total", help, s.unreadable_pages);
     let help = "Pushes refused because a timestamp lay too far ahead of the clock.";
     list.counter("tidegauge_refused_ahead_total", help, s.refused_ahead);
     let help = "Samples that were older on arrival than retention keeps: they are acknowledged, and not shown.";
@@ -363,6 +365,7 @@ mod tests {
         ("lock_waits", "tidegauge_lock_waits_total"),
         ("wait_timeouts", "tidegauge_wait_timeouts_total"),
         ("unaudited_acts", "tidegauge_unaudited_acts_total"),
+        ("unreadable_pages", "tidegauge_unreadable_pages_total"),
         ("refused_ahead", "tidegauge_refused_ahead_total"),
         ("pushed_over_age", "tidegauge_pushed_over_age_total"),
         ("label_bytes", "tidegauge_label_bytes"),

@@ -224,6 +224,8 @@ impl<'a> Slice<'a> {
     /// The segment; `None` if nothing lies in the range.
     fn write(mut self) -> Result<Option<SegmentInfo>, RunError> {
         self.write_all()?;
+        // What was copied out of a page that cannot be read is zeros, under the checksum of what was there.
+        self.inputs.iter().try_for_each(|input| input.segment.check_readable())?;
         // Chunks that reach into the range need not have a sample in it.
         let written = self.writer.filter(|writer| writer.series() > 0);
         // Asked to count the steps; all is read and encoded, so the answer is no reason to end any more.

@@ -60,3 +60,5 @@ mod tests;
 mod undefined_tests;
 #[cfg(test)]
 mod unfinished_tests;
+#[cfg(all(test, target_os = "linux"))]
+mod unreadable_tests;

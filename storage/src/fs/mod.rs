@@ -5,10 +5,12 @@ mod mem;
 mod mmap;
 mod os;
 pub mod sim;
+pub mod spoiled;
+mod unreadable;
 
 use std::fmt::Debug;
 use std::io;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,6 +18,10 @@ pub use above::sync_above;
 pub use mem::MemFs;
 pub use os::OsFs;
 use rustix::io::Errno;
+pub use unreadable::{survive_unreadable_pages, unreadable_pages};
+
+use mmap::Mapped;
+use unreadable::Lost;
 
 /// A file system. [`OsFs`] is the real one.
 ///
@@ -213,14 +219,21 @@ pub fn read_up_to(file: &dyn FsFile, most: u64) -> io::Result<Vec<u8>> {
 }
 
 /// The bytes of an immutable file. Cheap to clone; unmapped with the last clone.
+///
+/// Where the process [survives](survive_unreadable_pages) pages that cannot be read, they read as zeros, and the map
+/// knows: who hands out what he has read asks it behind the reading.
 #[derive(Clone, Debug)]
-pub struct Map(MapKind);
+pub struct Map {
+    kind: MapKind,
+    /// Beside the kind, for it is asked often.
+    lost: Arc<Lost>,
+}
 
 #[derive(Clone, Debug)]
 enum MapKind {
-    File(Arc<memmap2::Mmap>),
+    File(Arc<Mapped<memmap2::Mmap>>),
     /// Pages that were written to are copies. So many of the first bytes.
-    Mended(Arc<memmap2::MmapMut>, usize),
+    Mended(Arc<Mapped<memmap2::MmapMut>>, usize),
     /// For file systems that live in memory.
     Bytes(Arc<AlignedBytes>),
 }
@@ -238,6 +251,51 @@ impl Map {
     pub fn from_bytes(bytes: &[u8]) -> Self {
         MapMut::copy_of(bytes, bytes.len()).freeze()
     }
+
+    /// Times that a page of it could not be read so far. As long as it is 0, or what it was before the reading, everything
+    /// that was read lies in the file.
+    #[must_use]
+    #[inline]
+    pub fn losses(&self) -> u64 {
+        self.lost.faults()
+    }
+
+    /// Whether any of these bytes lies in a page that could not be read: it reads as zeros.
+    #[must_use]
+    #[inline]
+    pub fn is_lost(&self, bytes: &Range<usize>) -> bool {
+        self.lost.any() && self.lost.covers(bytes)
+    }
+
+    /// The first page of these bytes that could not be read, with its neighbours that could not either.
+    #[must_use]
+    pub fn lost_run(&self, bytes: &Range<usize>) -> Option<Range<usize>> {
+        self.lost.run(bytes)
+    }
+
+    /// The pages that could not be read so far, neighbours together.
+    #[must_use]
+    pub fn lost_ranges(&self) -> Vec<Range<usize>> {
+        self.lost.ranges()
+    }
+
+    /// Where the page begins that could not be read, the last of several.
+    #[must_use]
+    pub fn last_lost(&self) -> usize {
+        self.lost.last()
+    }
+
+    /// Reads something of each page, so that it is known which of them cannot be read. O(pages).
+    pub fn touch(&self) {
+        touch(self);
+    }
+}
+
+fn touch(bytes: &[u8]) {
+    for page in bytes.chunks(unreadable::page_size()) {
+        // Looked at by nobody, so that it is read at all.
+        std::hint::black_box(page[0]);
+    }
 }
 
 /// The bytes of a file, of which some are put right before anybody reads them.
@@ -247,7 +305,7 @@ pub struct MapMut(MapMutKind);
 #[derive(Debug)]
 enum MapMutKind {
     /// So many of the first bytes.
-    File(memmap2::MmapMut, usize),
+    File(Mapped<memmap2::MmapMut>, usize),
     Bytes(AlignedBytes),
 }
 
@@ -271,13 +329,20 @@ impl MapMut {
         })
     }
 
+    /// As [`Map::touch`].
+    pub fn touch(&self) {
+        touch(self);
+    }
+
     /// From now on it is read only.
     #[must_use]
     pub fn freeze(self) -> Map {
-        Map(match self.0 {
-            MapMutKind::File(map, len) => MapKind::Mended(Arc::new(map), len),
-            MapMutKind::Bytes(bytes) => MapKind::Bytes(Arc::new(bytes)),
-        })
+        match self.0 {
+            MapMutKind::File(map, len) => {
+                Map { lost: Arc::clone(map.watched.lost()), kind: MapKind::Mended(Arc::new(map), len) }
+            }
+            MapMutKind::Bytes(bytes) => Map { lost: unreadable::nothing(), kind: MapKind::Bytes(Arc::new(bytes)) },
+        }
     }
 }
 
@@ -286,7 +351,7 @@ impl Deref for MapMut {
 
     fn deref(&self) -> &[u8] {
         match &self.0 {
-            MapMutKind::File(map, len) => &map[..*len],
+            MapMutKind::File(map, len) => &map.bytes[..*len],
             MapMutKind::Bytes(bytes) => bytes.get(),
         }
     }
@@ -295,7 +360,7 @@ impl Deref for MapMut {
 impl DerefMut for MapMut {
     fn deref_mut(&mut self) -> &mut [u8] {
         match &mut self.0 {
-            MapMutKind::File(map, len) => &mut map[..*len],
+            MapMutKind::File(map, len) => &mut map.bytes[..*len],
             MapMutKind::Bytes(bytes) => &mut bytemuck::cast_slice_mut(&mut bytes.words)[..bytes.len],
         }
     }
@@ -311,9 +376,9 @@ impl Deref for Map {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        match &self.0 {
-            MapKind::File(map) => map,
-            MapKind::Mended(map, len) => &map[..*len],
+        match &self.kind {
+            MapKind::File(map) => &map.bytes,
+            MapKind::Mended(map, len) => &map.bytes[..*len],
             MapKind::Bytes(bytes) => bytes.get(),
         }
     }

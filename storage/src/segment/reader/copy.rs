@@ -38,7 +38,7 @@ impl Segment {
     /// # Errors
     /// [`ReadError`] if the directory is damaged.
     pub fn spans(&self, ordinal: u32) -> Result<impl Iterator<Item = Result<ChunkSpan, ReadError>> + '_, ReadError> {
-        Ok(self.spans_of(self.chunk_range(ordinal)?))
+        Ok(self.spans_of(self.whole(|| self.chunk_range(ordinal))?))
     }
 
     pub(super) fn spans_of(
@@ -47,26 +47,34 @@ impl Segment {
     ) -> impl Iterator<Item = Result<ChunkSpan, ReadError>> + use<'_> {
         let mut before = None;
         numbers.map(move |number| {
-            let (chunk, timestamps) = self.chunk(number)?;
-            if timestamps.last < timestamps.first || before.is_some_and(|last| last >= timestamps.first) {
-                return Err(self.corrupt_at(timestamps.offset, "chunks of a series overlap".to_owned()));
-            }
-            before = Some(timestamps.last);
-            Ok(ChunkSpan {
-                number,
-                first: timestamps.first,
-                last: timestamps.last,
-                count: u32::from(timestamps.count),
-                value_bytes: u32::from(chunk.len),
-            })
+            let span = self.whole(|| {
+                let (chunk, timestamps) = self.chunk(number)?;
+                if timestamps.last < timestamps.first || before.is_some_and(|last| last >= timestamps.first) {
+                    return Err(self.corrupt_at(timestamps.offset, "chunks of a series overlap".to_owned()));
+                }
+                Ok(ChunkSpan {
+                    number,
+                    first: timestamps.first,
+                    last: timestamps.last,
+                    count: u32::from(timestamps.count),
+                    value_bytes: u32::from(chunk.len),
+                })
+            })?;
+            before = Some(span.last);
+            Ok(span)
         })
     }
 
-    /// The stored columns of a chunk that [`spans`](Self::spans) named.
+    /// The stored columns of a chunk that [`spans`](Self::spans) named. Whoever has copied them asks
+    /// [`check_readable`](Self::check_readable): what is borrowed here may be lost before he has.
     ///
     /// # Errors
     /// [`ReadError`] if they are damaged, or written by a newer release.
     pub fn encoded(&self, number: usize) -> Result<EncodedChunk<'_>, ReadError> {
+        self.whole(|| self.encoded_at(number))
+    }
+
+    fn encoded_at(&self, number: usize) -> Result<EncodedChunk<'_>, ReadError> {
         let (record, timestamps) = self.chunk(number)?;
         // Parsed, so that nothing is passed on that could not be read.
         self.columns_of(&record, timestamps)?;

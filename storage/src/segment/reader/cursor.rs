@@ -20,6 +20,8 @@ pub(super) struct SegmentCursor<'a> {
     /// Last timestamp of the chunk before.
     last: Option<i64>,
     counts: ReadCounts,
+    /// Losses of the map up to which everything that was answered is known to have been there.
+    losses: u64,
 }
 
 /// What the directory says of a chunk.
@@ -37,9 +39,28 @@ struct Begun<'a> {
 
 impl<'a> SegmentCursor<'a> {
     pub(super) fn new(segment: &'a Segment, ordinal: u32, range: TimeRange) -> Result<Self, ReadError> {
-        let (chunks, chunks_pruned) = segment.chunks_in(ordinal, range)?;
+        let (losses, (chunks, chunks_pruned)) =
+            segment.whole(|| Ok((segment.map.losses(), segment.chunks_in(ordinal, range)?)))?;
         let counts = ReadCounts { chunks_pruned, ..ReadCounts::default() };
-        Ok(Self { segment, chunks, range, begun: None, peeked: None, last: None, counts })
+        Ok(Self { segment, chunks, range, begun: None, peeked: None, last: None, counts, losses })
+    }
+
+    /// A page was lost since it was last asked. What was read of the chunks from number `first` on, up to the one that
+    /// comes next, is right if it can still be read.
+    #[cold]
+    fn look_again(&mut self, first: usize) -> Result<(), ReadError> {
+        let segment = self.segment;
+        let next = self.chunks.start + usize::from(!self.chunks.is_empty());
+        self.losses = segment.whole(|| {
+            let losses = segment.map.losses();
+            (first..next).try_for_each(|number| {
+                let (chunk, timestamps) = segment.chunk(number)?;
+                segment.stats(&chunk, timestamps)?;
+                segment.columns_of(&chunk, timestamps).map(drop)
+            })?;
+            Ok(losses)
+        })?;
+        Ok(())
     }
 
     /// The chunk that comes next, which is looked up once.
@@ -112,8 +133,15 @@ impl<'a> SegmentCursor<'a> {
 
 impl ColumnCursor for SegmentCursor<'_> {
     fn next(&mut self, out: &mut Columns) -> Result<bool, ReadError> {
-        let going = self.advance(out);
+        // The chunk that was begun is the one before.
+        let (first, before) = (self.chunks.start.saturating_sub(usize::from(self.begun.is_some())), out.len());
+        let mut going = self.advance(out);
+        if self.segment.map.losses() != self.losses {
+            going = self.look_again(first).and(going);
+        }
         if going.is_err() {
+            out.timestamps.truncate(before);
+            out.values.truncate(before);
             self.spent();
         }
         going
@@ -133,7 +161,7 @@ impl ColumnCursor for SegmentCursor<'_> {
         if self.begun.is_some() {
             return Ok(None);
         }
-        let found = self.peek().and_then(|next| {
+        let mut found = self.peek().and_then(|next| {
             let Some((chunk, timestamps)) = next else { return Ok(None) };
             if !is_inside(timestamps, self.range) {
                 return Ok(None);
@@ -141,6 +169,9 @@ impl ColumnCursor for SegmentCursor<'_> {
             self.segment.check_type(&chunk)?;
             self.segment.stats(&chunk, timestamps)
         });
+        if self.segment.map.losses() != self.losses {
+            found = self.look_again(self.chunks.start).and(found);
+        }
         if found.is_err() {
             self.spent();
         }

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 
 use bytemuck::AnyBitPattern;
 
+use super::lost::unreadable;
 use crate::fs::Map;
 use crate::segment::format::{
     ChunkRecord, INDEX_BLOCK_LEN, LabelRecord, NameRecord, SECTIONS, STATS_UNIT, Section, SeriesRecord,
@@ -148,7 +149,8 @@ impl Index {
                 }
             }
         }
-        Ok(())
+        // They were right once (UR1).
+        if map.is_lost(bytes) { Err(unreadable(path, map, bytes)) } else { Ok(()) }
     }
 
     #[cold]
@@ -156,9 +158,11 @@ impl Index {
         let Checks::Blocks { start, table, passed, .. } = &self.checks else { return Ok(()) };
         let from = start + block * INDEX_BLOCK_LEN;
         let bytes = &map[from..(from + INDEX_BLOCK_LEN).min(table.start)];
-        let stored: u32 = bytemuck::pod_read_unaligned(&map[table.start + block * 4..][..4]);
+        let at = table.start + block * 4..table.start + block * 4 + 4;
+        let stored: u32 = bytemuck::pod_read_unaligned(&map[at.clone()]);
         if crc32c::crc32c(bytes) != stored {
-            return Err(damaged(path, from));
+            let of_block = from..from + bytes.len();
+            return Err(if map.is_lost(&at) { unreadable(path, map, &at) } else { damaged(path, map, of_block) });
         }
         // Two threads may check the same block; both find the same.
         let _ = passed[block].set(());
@@ -168,7 +172,7 @@ impl Index {
     fn check_section(&self, path: &Path, map: &Map, section: usize) -> Result<(), ReadError> {
         let range = &self.sections[section];
         if crc32c::crc32c(&map[range.clone()]) != self.crcs[section] {
-            return Err(damaged(path, range.start));
+            return Err(damaged(path, map, range.clone()));
         }
         Ok(())
     }
@@ -196,10 +200,13 @@ impl Index {
     }
 }
 
-fn damaged(path: &Path, offset: usize) -> ReadError {
+fn damaged(path: &Path, map: &Map, bytes: Range<usize>) -> ReadError {
+    if map.is_lost(&bytes) {
+        return unreadable(path, map, &bytes);
+    }
     ReadError::Corrupt {
         file: path.to_owned(),
-        offset: offset as u64,
+        offset: bytes.start as u64,
         what: "checksum of the index is wrong".to_owned(),
     }
 }

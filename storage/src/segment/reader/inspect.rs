@@ -47,11 +47,11 @@ impl Segment {
     pub fn chunks(&self) -> impl Iterator<Item = Result<ChunkInfo, ReadError>> + '_ {
         let mut unclaimed = Unclaimed::default();
         (0..self.series_count()).flat_map(move |series| {
-            let (range, error) = match self.own_chunks(series, &mut unclaimed) {
+            let (range, error) = match self.whole_once(|| self.own_chunks(series, &mut unclaimed)) {
                 Ok(range) => (range, None),
                 Err(error) => (0..0, Some(Err(error))),
             };
-            error.into_iter().chain(range.map(move |number| self.chunk_info(series, number)))
+            error.into_iter().chain(range.map(move |number| self.whole(|| self.chunk_info(series, number))))
         })
     }
 
@@ -60,12 +60,11 @@ impl Segment {
     /// # Errors
     /// [`ReadError`] if the directory is damaged.
     pub fn stats_of(&self, ordinal: u32) -> Result<Vec<Option<ChunkStats>>, ReadError> {
-        self.chunk_range(ordinal)?
-            .map(|number| {
-                let (chunk, timestamps) = self.chunk(number)?;
-                self.stats(&chunk, timestamps)
-            })
-            .collect()
+        let stats = |number: usize| {
+            let (chunk, timestamps) = self.chunk(number)?;
+            self.stats(&chunk, timestamps)
+        };
+        self.whole(|| self.chunk_range(ordinal)?.map(stats).collect())
     }
 
     fn chunk_info(&self, series: u32, number: usize) -> Result<ChunkInfo, ReadError> {

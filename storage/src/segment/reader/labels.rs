@@ -68,6 +68,10 @@ impl Segment {
     /// # Errors
     /// [`ReadError`] if the index is damaged.
     pub fn find(&self, labels: &Labels) -> Result<Option<u32>, ReadError> {
+        self.whole(|| self.search(labels))
+    }
+
+    fn search(&self, labels: &Labels) -> Result<Option<u32>, ReadError> {
         let (mut low, mut high) = (0, self.series_count());
         while low < high {
             let middle = low + (high - low) / 2;

@@ -6,6 +6,7 @@ mod cursor;
 mod index;
 mod inspect;
 mod labels;
+mod lost;
 mod names;
 mod open;
 mod places;
@@ -29,6 +30,7 @@ use crate::fs::Map;
 use crate::model::SeqNo;
 use crate::source::ReadError;
 use index::Index;
+use lost::unreadable;
 use names::Name;
 
 pub use copy::{ChunkSpan, EncodedChunk};
@@ -70,7 +72,7 @@ impl Segment {
     /// # Errors
     /// [`ReadError`] if there is no such series.
     pub fn max_seq(&self, ordinal: u32) -> Result<SeqNo, ReadError> {
-        self.series(ordinal).map(|series| SeqNo(series.max_seq))
+        self.whole(|| self.series(ordinal).map(|series| SeqNo(series.max_seq)))
     }
 
     /// One record of the index; `None` if there are not so many.
@@ -126,12 +128,15 @@ impl Segment {
 
     /// The bytes of a column, once their checksum was found right.
     fn column(&self, offset: u64, len: u16, crc: u32, what: &str) -> Result<&[u8], ReadError> {
-        let bytes = usize::try_from(offset)
-            .ok()
-            .and_then(|start| self.map.get(start..start.checked_add(usize::from(len))?))
-            .ok_or_else(|| self.corrupt_at(offset, format!("{what} lies outside of the file")))?;
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let range = start..start.saturating_add(usize::from(len));
+        let bytes = self.map.get(range.clone());
+        let bytes = bytes.ok_or_else(|| self.corrupt_at(offset, format!("{what} lies outside of the file")))?;
         if crc32c::crc32c(bytes) != crc {
-            return Err(self.corrupt_at(offset, format!("checksum of {what} is wrong")));
+            return Err(match self.map.is_lost(&range) {
+                true => unreadable(&self.path, &self.map, &range),
+                false => self.corrupt_at(offset, format!("checksum of {what} is wrong")),
+            });
         }
         Ok(bytes)
     }

@@ -20,9 +20,12 @@ impl Segment {
         if let Some(names) = self.names.get() {
             return Ok(names);
         }
-        let mut left = TextLeft::new(self);
-        let names = (0..self.index.count::<NameRecord>(Section::Names)).map(|at| self.name(at, &mut left));
-        let names = names.collect::<Result<Box<[Name]>, _>>()?;
+        // They are kept.
+        let names = self.whole(|| {
+            let mut left = TextLeft::new(self);
+            let names = (0..self.index.count::<NameRecord>(Section::Names)).map(|at| self.name(at, &mut left));
+            names.collect::<Result<Box<[Name]>, _>>()
+        })?;
         let labels = self.label_count();
         let ascend = names.is_sorted_by(|a, b| a.text < b.text && a.first <= b.first);
         if !ascend || names.last().is_some_and(|n| n.first as usize > labels) {

@@ -8,6 +8,7 @@ use bytemuck::Pod;
 
 use super::Segment;
 use super::index::{Checks, Index, record_len};
+use super::lost::unreadable;
 use crate::fs::{Fs, Map};
 use crate::model::{SeqNo, SeqRange, TimeRange, Timestamp};
 use crate::segment::SegmentInfo;
@@ -32,7 +33,10 @@ impl Segment {
         if fs.open_read(path).and_then(|file| file.is_empty()).map_err(io)? {
             return Err(corrupt(path, 0, "the file is empty"));
         }
-        Self::from_map(path, fs.map(path).map_err(io)?)
+        let map = fs.map(path).map_err(io)?;
+        let opened = Self::from_map(path, map.clone());
+        // Whatever else is wrong then is wrong for that.
+        if map.losses() == 0 { opened } else { Err(unreadable(path, &map, &(map.last_lost()..map.last_lost() + 1))) }
     }
 
     fn from_map(path: &Path, map: Map) -> Result<Self, ReadError> {

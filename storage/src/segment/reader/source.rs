@@ -19,24 +19,28 @@ impl SampleSource for Segment {
     }
 
     fn select(&self, matchers: &[Matcher]) -> Result<Vec<SeriesHit>, ReadError> {
-        let passing = self.matching(matchers)?;
-        // Whoever selects series decodes the labels of each.
-        let mut unclaimed = Unclaimed::default();
-        let hit = |ordinal: u32| {
-            self.own_label_range(ordinal, &mut unclaimed)?;
-            let [low, high] = self.series(ordinal)?.key;
-            Ok(SeriesHit { ordinal, key: SeriesKey(u128::from(high) << 64 | u128::from(low)) })
-        };
-        passing.iter().map(hit).collect()
+        self.whole(|| {
+            let passing = self.matching(matchers)?;
+            // Whoever selects series decodes the labels of each.
+            let mut unclaimed = Unclaimed::default();
+            let hit = |ordinal: u32| {
+                self.own_label_range(ordinal, &mut unclaimed)?;
+                let [low, high] = self.series(ordinal)?.key;
+                Ok(SeriesHit { ordinal, key: SeriesKey(u128::from(high) << 64 | u128::from(low)) })
+            };
+            passing.iter().map(hit).collect()
+        })
     }
 
     fn labels(&self, ordinal: u32) -> Result<Labels, ReadError> {
-        SetDecoder::default().decode(self, ordinal)
+        self.whole(|| SetDecoder::default().decode(self, ordinal))
     }
 
     fn labels_of(&self, ordinals: &[u32]) -> Result<Vec<Labels>, ReadError> {
-        let mut sets = SetDecoder::default();
-        ordinals.iter().map(|&ordinal| sets.decode(self, ordinal)).collect()
+        self.whole(|| {
+            let mut sets = SetDecoder::default();
+            ordinals.iter().map(|&ordinal| sets.decode(self, ordinal)).collect()
+        })
     }
 
     fn read<'a>(&'a self, ordinal: u32, range: TimeRange) -> Result<Box<dyn ColumnCursor + 'a>, ReadError> {
@@ -50,7 +54,7 @@ impl SampleSource for Segment {
         wanted: StatsWanted,
         see: &mut dyn FnMut(&ChunkStats) -> bool,
     ) -> Result<Option<ReadCounts>, ReadError> {
-        self.statistics_of(ordinal, range, wanted, see)
+        self.whole_once(|| self.statistics_of(ordinal, range, wanted, see))
     }
 
     fn samples_about(&self, ordinal: u32, range: TimeRange) -> Option<u64> {
@@ -70,7 +74,11 @@ impl SampleSource for Segment {
         scratch: &mut Columns,
         counts: &mut ReadCounts,
     ) -> Result<Option<Sample>, ReadError> {
-        self.last_of(ordinal, range, scratch, counts)
+        let counted = *counts;
+        self.whole(|| {
+            *counts = counted;
+            self.last_of(ordinal, range, scratch, counts)
+        })
     }
 
     fn label_names(&self, each: &mut dyn FnMut(&str) -> bool) -> Result<(), ReadError> {
@@ -79,12 +87,14 @@ impl SampleSource for Segment {
     }
 
     fn label_values(&self, name: &str, each: &mut dyn FnMut(&str) -> bool) -> Result<(), ReadError> {
-        let mut left = TextLeft::new(self);
-        for number in self.values_of_name(name)? {
-            if !each(self.own_value(number, &mut left)?) {
-                break;
+        self.whole_once(|| {
+            let mut left = TextLeft::new(self);
+            for number in self.values_of_name(name)? {
+                if !each(self.own_value(number, &mut left)?) {
+                    break;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }

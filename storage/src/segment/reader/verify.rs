@@ -2,6 +2,7 @@
 
 use super::Segment;
 use super::labels::Walked;
+use super::lost::{TRIES, unreadable};
 use super::places::DamagedPlaces;
 use super::sets::SetDecoder;
 use super::unclaimed::{TextLeft, Unclaimed};
@@ -55,9 +56,27 @@ impl Segment {
     /// What cannot be told because of other damage is not named beside it. O(bytes of the file).
     #[must_use]
     pub fn survey(&self) -> (VerifyReport, DamagedPlaces) {
+        let mut found = self.survey_beside(DamagedPlaces::default());
+        let mut known = 0;
+        // Anew, once it is known which pages cannot be read: what lies in others is told beside these.
+        for _ in 0..TRIES {
+            if self.map.losses() == known {
+                break;
+            }
+            self.map.touch();
+            known = self.map.losses();
+            let mut damage = DamagedPlaces::default();
+            self.map.lost_ranges().iter().for_each(|lost| damage.note(unreadable(&self.path, &self.map, lost)));
+            found = self.survey_beside(damage);
+        }
+        found
+    }
+
+    /// Reads all of it; `damage` is known.
+    fn survey_beside(&self, damage: DamagedPlaces) -> (VerifyReport, DamagedPlaces) {
         let mut survey = Survey {
             report: VerifyReport { bytes: self.info.file_bytes, ..VerifyReport::default() },
-            damage: DamagedPlaces::default(),
+            damage,
             chunks: Unclaimed::default(),
             label_sets: Unclaimed::default(),
             walked: Vec::with_capacity(self.series_count() as usize),

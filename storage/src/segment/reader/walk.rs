@@ -38,8 +38,15 @@ impl<'a> Walk<'a> {
     /// # Errors
     /// [`ReadError`] if they are damaged, another series' too, or not in order.
     pub fn labels(&mut self, ordinal: u32) -> Result<Labels, ReadError> {
-        self.segment.own_label_range(ordinal, &mut self.label_sets)?;
-        let labels = self.sets.decode(self.segment, ordinal)?;
+        let Self { segment, label_sets, sets, .. } = self;
+        let decoded = segment.whole_once(|| {
+            segment.own_label_range(ordinal, label_sets)?;
+            sets.decode(segment, ordinal)
+        });
+        if decoded.is_err() {
+            *sets = SetDecoder::default();
+        }
+        let labels = decoded?;
         if self.last.as_ref().is_some_and(|last| *last >= labels) {
             let what = format!("series {ordinal} ({labels}): it is not in order");
             return Err(self.segment.corrupt(Section::Series, what));
@@ -56,7 +63,7 @@ impl<'a> Walk<'a> {
         &mut self,
         ordinal: u32,
     ) -> Result<impl Iterator<Item = Result<ChunkSpan, ReadError>> + use<'a>, ReadError> {
-        let numbers = self.segment.own_chunks(ordinal, &mut self.chunks)?;
+        let numbers = self.segment.whole_once(|| self.segment.own_chunks(ordinal, &mut self.chunks))?;
         Ok(self.segment.spans_of(numbers))
     }
 }

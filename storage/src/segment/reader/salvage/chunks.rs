@@ -77,6 +77,10 @@ fn column<'a>(
     let start = usize::try_from(offset).unwrap_or(usize::MAX);
     let end = start.saturating_add(usize::from(len));
     let Some(bytes) = segment.map.get(start..end) else { return Err(wrong) };
+    // Zeros that took the place of what is lost tell no bit.
+    if segment.map.is_lost(&(start..end)) {
+        return Err(wrong);
+    }
     // The directory has its own checksums: what it says of the column is right.
     let found = known.unwrap_or_else(|| match one_bit(bytes, crc) {
         Some(OneBit::Bytes { at, bit }) => Some((start + at, bit)),
@@ -117,12 +121,7 @@ impl Salvage {
         };
         let mut after = None;
         for number in chunks.range {
-            let read = self.segment.chunk_records(number..number + 1).map(|records| records.get(0)).and_then(|chunk| {
-                let (record, checked) = self.timestamps_record(number, &chunk)?;
-                let read = decode(&self.segment, &mut self.columns, &chunk, &record, checked)?;
-                check(&self.segment, &chunk, &record, &read, after).map(|()| read)
-            });
-            match read {
+            match self.chunk(number, after) {
                 Ok(read) => {
                     take(&read.samples)?;
                     after = read.samples.timestamps.last().copied().or(after);
@@ -147,6 +146,21 @@ impl Salvage {
             lost.push(nowhere(self.segment.corrupt(Section::Series, what)));
         }
         Ok(())
+    }
+
+    /// A chunk, which stands behind what was read before. Read anew where a page was lost meanwhile (UR2).
+    fn chunk(&mut self, number: usize, after: Option<i64>) -> Result<Decoded, ReadError> {
+        loop {
+            let losses = self.segment.map.losses();
+            let read = self.segment.chunk_records(number..number + 1).map(|records| records.get(0)).and_then(|chunk| {
+                let (record, checked) = self.timestamps_record(number, &chunk)?;
+                let read = decode(&self.segment, &mut self.columns, &chunk, &record, checked)?;
+                check(&self.segment, &chunk, &record, &read, after).map(|()| read)
+            });
+            if self.segment.map.losses() == losses {
+                return read;
+            }
+        }
     }
 
     /// What the directory says of the timestamps of a chunk, and whether that was found right. A record of a damaged block

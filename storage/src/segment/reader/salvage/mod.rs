@@ -27,8 +27,9 @@ use std::path::{Path, PathBuf};
 
 use super::Segment;
 use super::index::Checks;
+use super::lost::TRIES;
 use super::open::{blocks as blocks_of, corrupt, sections};
-use crate::fs::Fs;
+use crate::fs::{Fs, MapMut, unreadable_pages};
 use crate::model::{Labels, SeqNo, SeqRange, TimeRange};
 use crate::segment::SegmentInfo;
 use crate::segment::format::{SECTIONS, Section};
@@ -126,7 +127,21 @@ impl Salvage {
         if fs.open_read(path).and_then(|file| file.is_empty()).map_err(io)? {
             return Err(corrupt(path, 0, "the file is empty"));
         }
-        let mut image = fs.map_to_mend(path).map_err(io)?;
+        for _ in 0..TRIES {
+            let image = fs.map_to_mend(path).map_err(io)?;
+            // Then it is known which pages cannot be read. They read as zeros, which are damage like any other.
+            image.touch();
+            let lost = unreadable_pages();
+            let opened = Self::of_image(path, image, expected);
+            // What was looked at and lost behind that was not proved (UR2).
+            if unreadable_pages() == lost {
+                return opened;
+            }
+        }
+        Err(io(std::io::Error::other("another program cuts it off while it is read")))
+    }
+
+    fn of_image(path: &Path, mut image: MapMut, expected: Option<&Expected>) -> Result<Self, ReadError> {
         let len = image.len();
         if let Some(expected) = expected.filter(|expected| expected.file_bytes != len as u64) {
             // What was cut off may be what nobody needs.
@@ -180,7 +195,7 @@ impl Salvage {
     /// # Errors
     /// [`ReadError`] if they cannot be told.
     pub fn labels(&self, ordinal: u32) -> Result<Labels, ReadError> {
-        self.sets.labels(&self.segment, &self.unchecked, &self.holes, ordinal)
+        self.segment.whole(|| self.sets.labels(&self.segment, &self.unchecked, &self.holes, ordinal))
     }
 
     /// A number that no sample of the series is above.

@@ -1,0 +1,68 @@
+//! Answers of pages that could be read.
+//!
+//! Where the process survives pages that cannot be read (`fs/unreadable.rs`), they read as zeros. A column is checked each
+//! time, but decoded behind that; a block of the index is checked once. So that no zeros pass for what was there:
+//!
+//! - UR1: A part of the index is not handed out once a page of it is lost (`Index::bytes`), nor a column.
+//! - UR2: Whatever is read of a segment is answered only if no page was lost between its beginning and its end. Then what
+//!   UR1 let pass was still there when it was looked at.
+
+use std::ops::Range;
+use std::path::Path;
+
+use super::Segment;
+use crate::fs::Map;
+use crate::source::ReadError;
+
+/// A page is lost once, so whoever reads again has an end. That many in a row are no coincidence.
+pub(super) const TRIES: usize = 16;
+
+impl Segment {
+    /// What `read` answers (UR2). Where a page was lost meanwhile it is asked again: it may not have looked there.
+    #[inline]
+    pub(super) fn whole<T>(&self, mut read: impl FnMut() -> Result<T, ReadError>) -> Result<T, ReadError> {
+        for _ in 0..TRIES {
+            let before = self.map.losses();
+            let answer = read();
+            if self.map.losses() == before {
+                return answer;
+            }
+        }
+        Err(self.unreadable())
+    }
+
+    /// The same of what cannot be asked again.
+    #[inline]
+    pub(super) fn whole_once<T>(&self, read: impl FnOnce() -> Result<T, ReadError>) -> Result<T, ReadError> {
+        let before = self.map.losses();
+        let answer = read();
+        if self.map.losses() == before { answer } else { Err(self.unreadable()) }
+    }
+
+    /// Whether no page of the file was found that cannot be read. Whoever passes on what he has [borrowed of
+    /// it](Self::encoded) asks behind that.
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] if there is one.
+    pub fn check_readable(&self) -> Result<(), ReadError> {
+        if self.map.losses() == 0 { Ok(()) } else { Err(self.unreadable()) }
+    }
+
+    /// That the page that was lost last cannot be read.
+    #[cold]
+    pub(super) fn unreadable(&self) -> ReadError {
+        let at = self.map.last_lost();
+        unreadable(&self.path, &self.map, &(at..at + 1))
+    }
+}
+
+/// That a page of these bytes cannot be read. It names all of those that lie together, so each of them says the same.
+#[cold]
+pub(super) fn unreadable(path: &Path, map: &Map, bytes: &Range<usize>) -> ReadError {
+    let run = map.lost_run(bytes).unwrap_or_else(|| bytes.clone());
+    let what = format!(
+        "{} bytes from there cannot be read: the disk refuses them, or the file was cut off while it was in use",
+        run.len()
+    );
+    ReadError::Corrupt { file: path.to_owned(), offset: run.start as u64, what }
+}
