@@ -152,7 +152,7 @@ fn p5_verify_names_the_pages_that_cannot_be_read_and_a_salvage_saves_the_others(
         assert!(told.lost.iter().all(|lost| lost.what.contains("cannot be read")), "{:?}", told.lost);
         // A hard link: what cannot be read cannot be copied.
         let kept = dir.path().join("quarantine").join(damaged.file_name().unwrap());
-        assert_eq!(told.quarantined, [kept.clone()]);
+        assert_eq!(told.quarantined, std::slice::from_ref(&kept));
         assert!(kept.exists() && !damaged.exists());
         engine.close().unwrap();
         let report = check(&fs);
