@@ -40,7 +40,7 @@ impl fmt::Debug for Hooked {
 }
 
 impl Hooked {
-    pub(crate) fn new(fs: &SimFs, hook: impl Fn(When, Call, &Path) + Send + Sync + 'static) -> Arc<dyn Fs> {
+    pub(crate) fn around(fs: &SimFs, hook: impl Fn(When, Call, &Path) + Send + Sync + 'static) -> Arc<dyn Fs> {
         Arc::new(Self { fs: fs.clone(), hook: Box::new(hook) })
     }
 

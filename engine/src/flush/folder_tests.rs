@@ -132,7 +132,7 @@ fn p4_no_flush_is_committed_behind_a_failed_sync_of_the_folder() {
     let stages = Arc::new(Stages { now: Mutex::new(Stage::Before), changed: Condvar::new() });
     let (fs, staged) = (SimFs::new(), Arc::clone(&stages));
     let disk = fs.clone();
-    let hooked = Hooked::new(&fs, move |when, call, path| staged.heard(&disk, when, call, path));
+    let hooked = Hooked::around(&fs, move |when, call, path| staged.heard(&disk, when, call, path));
     let engine = open(hooked, Durability::Interval(HOUR));
     for at in 0..2 {
         push(&engine, at, Level::Durable);

@@ -81,7 +81,7 @@ fn p10_an_opening_behind_the_readers_back_is_no_older_manifest() {
 /// builder.
 fn beside(fs: &SimFs, call: Call, meanwhile: impl Fn() + Send + Sync + 'static) -> Builder {
     let calls = AtomicU64::new(0);
-    let hooked = Hooked::new(fs, move |when, called, path| {
+    let hooked = Hooked::around(fs, move |when, called, path| {
         let of_log = path.ends_with("wal") || path.extension().is_some_and(|e| e == "wal");
         if (when, called) == (When::Before, call) && of_log {
             assert!(calls.fetch_add(1, Ordering::Relaxed) < 1_000, "the look does not end");
