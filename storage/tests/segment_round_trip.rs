@@ -210,7 +210,7 @@ fn a_finish_tells_that_it_gets_on() {
     let mut writer = SegmentWriter::create(Arc::new(OsFs), dir.path(), 1, header()).unwrap();
     writer.push_series(&labels(&[("a", "1")]), &regular(3), SeqNo(9)).unwrap();
     let steps = std::cell::Cell::new(0);
-    writer.finish_with(&|| Ok(()), &|| steps.set(steps.get() + 1)).unwrap();
+    writer.finish_with(None, &|| steps.set(steps.get() + 1)).unwrap();
     assert_eq!(steps.get(), 4, "columns, labels, all written, all durable");
 }
 

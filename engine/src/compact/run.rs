@@ -233,7 +233,7 @@ impl<'a> Slice<'a> {
         let gets_on = || {
             let _ = (target.go_on)();
         };
-        Ok(written.map(|writer| writer.finish_with(target.sync_folder, &gets_on)).transpose()?)
+        Ok(written.map(|writer| writer.finish_with(Some(target.sync_folder), &gets_on)).transpose()?)
     }
 
     /// Series in the order of their labels, each out of all inputs that have it.

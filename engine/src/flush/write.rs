@@ -182,7 +182,7 @@ impl<'a> Half<'a> {
         work.gets_on();
         let FlusherParts { core, fs, dir, .. } = self.parts;
         let sync_folder = || core.segment_folder.sync(core, &**fs, dir);
-        self.writer.map(|writer| writer.finish_with(&sync_folder, &|| work.gets_on())).transpose()
+        self.writer.map(|writer| writer.finish_with(Some(&sync_folder), &|| work.gets_on())).transpose()
     }
 }
 

@@ -175,11 +175,10 @@ impl SegmentWriter {
     /// # Errors
     /// [`WriteError::Io`], or [`WriteError::Folder`]. No file has the segment's name then.
     pub fn finish(self) -> Result<SegmentInfo, WriteError> {
-        let (fs, dir) = (Arc::clone(&self.fs), self.dir.clone());
-        self.finish_with(&|| fs.sync_dir(&dir), &|| ())
+        self.finish_with(None, &|| ())
     }
 
-    /// As [`Self::finish`]; the folder is synced by `sync_folder`, for whoever writes several segments there at once: one
+    /// As [`Self::finish`]; the folder is synced by `sync_folder`, if there is one, for whoever writes several segments there at once: one
     /// failed sync may lose the names of all of them. Calls `gets_on` behind each part of it, for who watches whether it
     /// hangs.
     ///
@@ -187,7 +186,7 @@ impl SegmentWriter {
     /// As [`Self::finish`].
     pub fn finish_with(
         mut self,
-        sync_folder: &dyn Fn() -> io::Result<()>,
+        sync_folder: Option<&dyn Fn() -> io::Result<()>>,
         gets_on: &dyn Fn(),
     ) -> Result<SegmentInfo, WriteError> {
         let mut sink = self.sink.take().ok_or_else(|| given_up(&self.temporary))?;
@@ -210,7 +209,11 @@ impl SegmentWriter {
             move |source| WriteError::Io { file, source }
         };
         self.fs.rename(&self.temporary, &path).map_err(io(&path))?;
-        if let Err(source) = sync_folder() {
+        let synced = match sync_folder {
+            Some(sync_folder) => sync_folder(),
+            None => self.fs.sync_dir(&self.dir),
+        };
+        if let Err(source) = synced {
             // The name may or may not survive a crash: better that it is not there at all.
             let _ = self.fs.remove(&path);
             // Where the folder could not be opened no sync has failed.
