@@ -241,7 +241,8 @@ fn p3_the_log_is_handed_over_to_be_synced_once_an_interval_though_nobody_waits()
     let mut not_before = opening;
     for round in 0..6 {
         let covered = durable.seq();
-        let handed_over = || durable.seq() > covered || !sync.is_free();
+        // In this order: one that ends in between has told what is durable.
+        let handed_over = || !sync.is_free() || durable.seq() > covered;
         // Nor was it behind this, or the next one is under way.
         let (not_behind, mut none_at) = (Instant::now(), not_before);
         loop {

@@ -147,12 +147,13 @@ impl SyncThread {
             drop(work);
             match result {
                 Ok(through) => {
+                    // Before the desk is free: who finds it free finds what the job has made durable.
+                    let told = core.durable.synced(seq);
                     {
                         let mut desk = self.desk.lock().expect("sync lock");
                         desk.running = false;
                         desk.done = Some(through);
                     }
-                    let told = core.durable.synced(seq);
                     // The worker first: what was logged meanwhile waits for the next job.
                     core.wake_worker();
                     core.durable_waiters.reached(told);
