@@ -160,7 +160,8 @@ fn judge(case: &Violation) -> Result<String, String> {
         twice::open_again(&disk, engine, (read, &known), *durability, &mut rng)?;
     }
     // As it went then, as often as anything else: threads race.
-    let (depth, counts) = (Depth { levels: 1, one_in: 1, points: POINTS, twice_one_in: 1 }, Counts::default());
+    let (depth, counts) =
+        (Depth { levels: 1, one_in: 1, points: POINTS, twice_one_in: 1, audit: true }, Counts::default());
     let again = case.again.into_iter().cycle().take(TIMES as usize);
     for mut rng in again.chain(0..TIMES).map(Rng) {
         let (disk, engine, read, prefix) = look(true)?;

@@ -17,7 +17,7 @@ use crate::unsound::no_panic;
 /// Longer than a retry of the engine's: who waits for longer learns what has run out.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// What is gone on with after a fault.
-const DEPTH: Depth = Depth { levels: 1, one_in: 2, points: 1, twice_one_in: 2 };
+const DEPTH: Depth = Depth { levels: 1, one_in: 2, points: 1, twice_one_in: 2, audit: false };
 
 /// How a run ended in which one operation failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

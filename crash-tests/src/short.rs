@@ -148,7 +148,7 @@ fn crash_stripe(
 ) -> Result<Covered, Box<Failure>> {
     let Recorded { history, .. } = &ran.recorded;
     let (durability, shallow) = (ran.script.durability, Depth::shallow(twice_one_in));
-    let deep = Depth { levels: 2, one_in: 1, points: 2, twice_one_in };
+    let deep = Depth { levels: 2, one_in: 1, points: 2, twice_one_in, audit: true };
     let (mut timeline, mut covered) = (ran.recorded.timeline.clone(), Covered::default());
     for (nth, choices) in ran.choices.iter().enumerate() {
         if nth > 0 {

@@ -36,7 +36,7 @@ fn p5_choices_at_every_step_of_a_short_workload() {
 
 #[test]
 fn p5_p6_a_prefix_comes_back_from_a_crash_anywhere_and_from_a_crash_of_the_recovery() {
-    let (counts, depth) = (Counts::default(), Depth { levels: 2, one_in: 4, points: 2, twice_one_in: 2 });
+    let (counts, depth) = (Counts::default(), Depth { levels: 2, one_in: 4, points: 2, twice_one_in: 2, audit: true });
     for seed in 0..6 {
         let script = Script::random(seed, 30);
         crash_everywhere(&script, 1, depth, &counts)
