@@ -31,7 +31,7 @@ fn p5_choices_at_every_step_of_a_short_workload() {
     let amid = counts.amid_flush.load(Ordering::Relaxed);
     assert!(amid > 40, "only {amid} manifests were lost behind a kill amid a flush");
     let forgotten = counts.forgotten.load(Ordering::Relaxed);
-    assert!(forgotten > 40, "only {forgotten} manifests were lost behind deletes that were carried out");
+    assert!(forgotten > 20, "only {forgotten} manifests were lost behind deletes that were carried out");
 }
 
 #[test]
