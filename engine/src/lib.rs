@@ -110,6 +110,8 @@ mod faults;
 #[cfg(all(test, not(loom)))]
 mod full;
 #[cfg(all(test, not(loom)))]
+mod full_closed;
+#[cfg(all(test, not(loom)))]
 mod full_crashes;
 #[cfg(all(test, not(loom)))]
 mod hooked;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::{Edit, Manifest};
-use tidegauge_storage::wal::{Epoch, give_up_reserve};
+use tidegauge_storage::wal::{Epoch, leave_reserve};
 
 use crate::audit::{AuditLog, Entry};
 use crate::compact::Compactor;
@@ -178,7 +178,7 @@ impl Life {
         // Of a directory that may be somebody else's nothing is removed.
         if held.lock.is_some() && is_held {
             self.reads.graveyard.clear(self.is_copied());
-            self.remove_released_log(short_of.is_some());
+            self.remove_released_log();
         }
         held.lock = None;
         if let Some(poisoned) = core.gate.poisoned() {
@@ -197,20 +197,18 @@ impl Life {
         Ok(())
     }
 
-    /// A closed store holds no disk for a log that nobody needs. What cannot be removed now is
-    /// removed at the next opening.
-    fn remove_released_log(&self, full: bool) {
+    /// A closed store holds no disk for a log that nobody needs, but for what an opening on a full disk needs (X9). What
+    /// cannot be removed now is removed at the next opening.
+    fn remove_released_log(&self) {
         let Some((fs, dir)) = &self.log_files else { return };
-        if !full {
-            // On a full disk the next opening needs it.
-            give_up_reserve(&**fs, dir);
-        }
-        let oldest = self.manifest.lock().expect("manifest lock").state().wal.oldest_epoch;
+        let manifest = self.manifest.lock().expect("manifest lock");
+        let oldest = manifest.state().wal.oldest_epoch;
         for name in fs.list(dir).unwrap_or_default() {
             if Epoch::from_file_name(&name).is_some_and(|epoch| epoch < oldest) {
                 let _ = fs.remove(&dir.join(name));
             }
         }
+        leave_reserve(&**fs, dir, manifest.state().open_number, manifest.bytes_to_open());
     }
 
     pub(crate) fn set_metadata(&self, all: impl IntoIterator<Item = (String, Metadata)>) -> Result<(), MetadataError> {

@@ -14,7 +14,7 @@ use tidegauge_storage::segment::{Segment, first_id, id_of};
 use tidegauge_storage::source::ReadError;
 use tidegauge_storage::wal::{
     NUMBER_GAP, RecoverMode, Recovered, WalRelease, WalState, WalWriter, WriterOptions, finish_renaming,
-    give_up_reserve,
+    give_up_reserve, leave_reserve,
 };
 
 use crate::audit::{AuditLog, Audited};
@@ -224,6 +224,10 @@ impl Builder {
             let writer = WalWriter::open(Arc::clone(&fs), wal_dir, oldest, options)?;
             Some(Log::new(writer, self.durability, active.generation))
         } else {
+            if self.dir.is_some() {
+                // Nobody else takes one, and it may just have been given up.
+                leave_reserve(&*fs, &wal_dir, manifest.state().open_number, manifest.bytes_to_open());
+            }
             None
         };
         let visible = Visible { commit: 1, seq };

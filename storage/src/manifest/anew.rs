@@ -8,7 +8,8 @@ use bytemuck::Zeroable;
 use super::codec::put_state;
 use super::error::ManifestError;
 use super::format::{
-    EDITS_BYTES_MAX, FILE_NAME, FileHeader, GROW_BYTES, MAGIC, RESERVE_BYTES, VERSION, Witness, is_temp_name, temp_name,
+    COMMIT_HEADER_LEN, EDITS_BYTES_MAX, FILE_NAME, FileHeader, GROW_BYTES, MAGIC, RESERVE_BYTES, VERSION, WITNESS_LEN,
+    Witness, is_temp_name, temp_name,
 };
 use super::log::{Log, commit_bytes};
 use super::state::State;
@@ -88,7 +89,7 @@ pub(super) fn write_temp(
     bytes.extend_from_slice(bytemuck::bytes_of(&Witness::new(seed, number)));
     bytes.extend_from_slice(&commit_bytes(seed, number, &edits));
     let end = bytes.len() as u64;
-    let mut allocated = (end + RESERVE_BYTES).next_multiple_of(GROW_BYTES);
+    let mut allocated = allocated_for(end);
     let mut write = || {
         match fs.remove(&temp) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
@@ -111,6 +112,18 @@ pub(super) fn write_temp(
         WriteFailed::before(e)
     })?;
     Ok(Log { file, seed, end, witnessed: number, allocated, rewrite_at: 2 * end + EDITS_BYTES_MAX })
+}
+
+/// Bytes that a file of `state` alone takes, with its reserve.
+pub(super) fn bytes_of(state: &State) -> u64 {
+    let mut edits = Vec::new();
+    put_state(&mut edits, state);
+    let end = (size_of::<FileHeader>() + WITNESS_LEN + COMMIT_HEADER_LEN + edits.len()) as u64;
+    allocated_for(end)
+}
+
+fn allocated_for(end: u64) -> u64 {
+    (end + RESERVE_BYTES).next_multiple_of(GROW_BYTES)
 }
 
 /// Gives what [`write_temp`] wrote the manifest's name, durably. Whoever can have a rival makes sure first that what it

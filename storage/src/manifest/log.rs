@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::anew::{Space, WriteFailed, drop_temp, remove_left, take_name, write_temp};
+use super::anew::{Space, WriteFailed, bytes_of, drop_temp, remove_left, take_name, write_temp};
 use super::closed::Closed;
 use super::codec::put_edit;
 use super::error::ManifestError;
@@ -200,6 +200,12 @@ impl Manifest {
     #[must_use]
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Bytes on the disk that the next opening needs to write all of this anew. O(size of the state).
+    #[must_use]
+    pub fn bytes_to_open(&self) -> u64 {
+        bytes_of(&self.state)
     }
 
     /// Whether the file still says what was read: false once anybody has opened the store since, or has committed

@@ -35,7 +35,7 @@ pub use recovered::{Damage, Edge, EpochEnd, LostRange, NUMBER_GAP, Recovered, To
 pub use survey::{Survey, holds_anything, later_than, stores_of, survey};
 pub use sync::SyncJob;
 pub use types::{Epoch, FrameNo, GenerationId, Origin, WalError, WalSample};
-pub use writer::{WalRelease, WalWriter, WriterOptions, give_up_reserve};
+pub use writer::{WalRelease, WalWriter, WriterOptions, give_up_reserve, leave_reserve};
 
 #[cfg(test)]
 pub(crate) mod codec_tests;

@@ -59,6 +59,30 @@ impl Reserve {
         left.filter(|name| fs.remove(&dir.join(name)).is_ok()).count() > 0
     }
 
+    /// Leaves one of this opening's for the next: room for a manifest of `manifest` bytes, and for any delete. What there
+    /// is of it stays allocated; where there is no space for more, that is all. Others' go. Only while nobody writes the log.
+    pub(super) fn leave(fs: &dyn Fs, dir: &Path, open_number: u32, manifest: u64) {
+        let own = format!("{NAME}.{open_number:08x}");
+        let others = fs.list(dir).unwrap_or_default().into_iter().filter(|name| name.starts_with(NAME) && *name != own);
+        others.for_each(|name| drop(fs.remove(&dir.join(name))));
+        let (path, least) = (dir.join(own), manifest.next_multiple_of(PAGE).max(FOR_OPENING));
+        let leave = |file: &dyn FsFile| {
+            let (held, wanted) = (file.len()?, least + LARGEST_DELETE);
+            let left = if held < wanted {
+                allocate(file, [wanted, least].into_iter().filter(|size| *size > held))
+            } else {
+                Ok(wanted)
+            };
+            // Gives back what is more, or what a failed try may have got hold of.
+            file.set_len(left.unwrap_or(held))?;
+            file.len()
+        };
+        let left = fs.open(&path).or_else(|_| fs.create(&path)).and_then(|file| leave(&*file));
+        if !left.is_ok_and(|bytes| bytes > 0) {
+            let _ = fs.remove(&path);
+        }
+    }
+
     /// Whether any delete has room, so that samples may go on.
     pub(super) fn is_ample(&self) -> bool {
         self.capacity >= FOR_OPENING + LARGEST_DELETE

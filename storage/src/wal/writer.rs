@@ -465,8 +465,17 @@ fn bytes_for(at: u64, len: u64) -> u64 {
     (at + len).next_multiple_of(PAGE) + PAGE
 }
 
-/// Gives the reserve of a log back, so that a store can be opened on a full disk, or closed for good. Answers whether
-/// there was one. Only while nobody writes the log.
+/// Gives the reserve of a log back, so that a store can be opened on a full disk. Answers whether there was one. Only
+/// while nobody writes the log.
 pub fn give_up_reserve(fs: &dyn Fs, dir: &Path) -> bool {
     Reserve::give_up(fs, dir)
+}
+
+/// Leaves a reserve in the folder of the log, made if need be, for an opening that finds the disk full: room for a manifest
+/// of `manifest` bytes and for some deletes, 256 KiB at least. Best effort: where there is no space, less or none. Only
+/// while nobody writes the log, and by who owns the store as its opening `open_number`.
+pub fn leave_reserve(fs: &dyn Fs, dir: &Path, open_number: u32, manifest: u64) {
+    if fs.create_dir_all(dir).is_ok() {
+        Reserve::leave(fs, dir, open_number, manifest);
+    }
 }

@@ -72,6 +72,8 @@ struct Report {
     unflushed_samples: u64,
     wal_files: u64,
     wal_bytes: u64,
+    /// Allocated for an opening, and deletes, on a full disk.
+    reserve_bytes: u64,
     first_timestamp: Option<i64>,
     last_timestamp: Option<i64>,
     retention: Kept,
@@ -183,7 +185,9 @@ impl Report {
         };
         let ranges = snapshot.sources().iter().filter_map(|source| source.time_range());
         let covered = ranges.reduce(|a, b| TimeRange::new(a.start.min(b.start), a.end.max(b.end)));
-        let (wal_files, wal_bytes) = size_of(&dir.join("wal"));
+        let (all_files, all_bytes) = size_of(&dir.join("wal"));
+        let (reserves, reserve_bytes) = reserved(&dir.join("wal"));
+        let (wal_files, wal_bytes) = (all_files.saturating_sub(reserves), all_bytes.saturating_sub(reserve_bytes));
         let mut metrics = metrics(all.as_ref(), &found);
         let mut first = |by: fn(&Metric) -> u64| -> Vec<Metric> {
             metrics.sort_by(|a, b| by(b).cmp(&by(a)).then_with(|| a.metric.cmp(&b.metric)));
@@ -205,6 +209,7 @@ impl Report {
             unflushed_samples: stats.memtable_samples,
             wal_files,
             wal_bytes,
+            reserve_bytes,
             first_timestamp: covered.map(|range| range.start.nanos()),
             last_timestamp: covered.map(|range| range.end.nanos().saturating_sub(1)),
             retention: Kept::from(&engine.retention()),
@@ -250,6 +255,9 @@ impl Report {
                 show_number_of(self.unflushed_samples, "sample")
             ),
         );
+        if self.reserve_bytes > 0 {
+            line("reserve", format!("{}, to open it and delete with on a full disk", show_bytes(self.reserve_bytes)));
+        }
         line("from", time(self.first_timestamp));
         line("to", time(self.last_timestamp));
         line("kept", self.retention.text.clone());
@@ -322,6 +330,15 @@ impl From<&Damage> for Place {
     fn from(found: &Damage) -> Self {
         Self { file: found.file.clone(), offset: found.offset, what: found.what.clone() }
     }
+}
+
+/// Reserves in the folder of the log, and their bytes.
+fn reserved(wal: &Path) -> (u64, u64) {
+    let Ok(entries) = fs::read_dir(wal) else { return (0, 0) };
+    let reserves =
+        entries.filter_map(Result::ok).filter(|file| file.file_name().as_encoded_bytes().starts_with(b".reserve"));
+    let sizes = reserves.filter_map(|file| file.metadata().ok()).map(|m| m.len());
+    sizes.fold((0, 0), |(files, bytes), size| (files + 1, bytes + size))
 }
 
 /// The copies in a folder, by name; also what is left of one.
