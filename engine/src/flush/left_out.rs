@@ -1,4 +1,4 @@
-//! What a flush leaves out where it finds no space (X9 of `docs/concurrency.md`).
+//! What a flush leaves out where it finds no space (X10 of `docs/concurrency.md`).
 //!
 //! Where there is space all is written, and compaction leaves it out in its time: most deletes come just behind what they
 //! hide, and a flush that had to know which of them survive a power loss would wait for the device.
