@@ -5,17 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegauge_query::promql;
-use tidegauge_storage::manifest::{Edit, ManifestError};
+use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, State};
 use tidegauge_storage::model::{Matcher, SeqNo, TimeRange, Tombstone};
 
 use crate::audit::Entry;
 use crate::clock;
+use crate::core::Core;
 use crate::error::DeleteError;
 use crate::gate::{Shortage, Shut};
 use crate::ingest::Request;
 use crate::life::Life;
 use crate::requests::{NoReply, NotAsked, reply};
 use crate::snapshot::{SelectError, Snapshot};
+use crate::sync::Mutex;
+use crate::sync::atomic::Ordering;
+use crate::version::Version;
 use crate::wait::block_durable;
 
 /// Deletes that may wait for compaction at a time.
@@ -143,12 +147,22 @@ impl Life {
     }
 }
 
-/// The deletes of a version that a flush up to `end_seq` must bring into the manifest.
-pub(crate) fn unsaved(
-    version: &crate::version::Version,
-    state: &tidegauge_storage::manifest::State,
-    end_seq: u64,
-) -> Vec<Edit> {
-    let due = |t: &&Arc<Tombstone>| t.seq.0 <= end_seq && !state.tombstones.contains_key(&t.seq);
+/// The deletes of a version up to the number `through` that the manifest does not have yet.
+pub(crate) fn unsaved(version: &Version, state: &State, through: u64) -> Vec<Edit> {
+    let due = |t: &&Arc<Tombstone>| t.seq.0 <= through && !state.tombstones.contains_key(&t.seq);
     version.tombstones.iter().filter(due).map(|t| Edit::TombstoneAdd(Tombstone::clone(t))).collect()
+}
+
+/// Deletes that survive a power loss: what an earlier one would leave behind must not be gone already (P5). While a copy is
+/// made, those alone of which all that was accepted before is in segments: what comes later it has not (BK5).
+pub(crate) fn settled(core: &Core, manifest: &Mutex<Manifest>, version: &Version) -> Vec<Arc<Tombstone>> {
+    let durable = if core.durability.logs() { core.durable.seq() } else { 0 };
+    let manifest = manifest.lock().expect("manifest lock");
+    let known = &manifest.state().tombstones;
+    let flushed = match core.copies.load(Ordering::Relaxed) {
+        0 => u64::MAX,
+        _ => version.in_segments_below(&core.watermark),
+    };
+    let is_settled = |t: &&Arc<Tombstone>| t.seq.0 < flushed && (t.seq.0 < durable || known.contains_key(&t.seq));
+    version.tombstones.iter().filter(is_settled).cloned().collect()
 }

@@ -22,7 +22,7 @@ use crate::watch::Warning;
 /// Of each host that has a segment: more than a file of the log and the reserve together.
 const SAMPLES: i64 = 200_000;
 
-fn open(fs: &SimFs, durability: Durability) -> Engine {
+pub(crate) fn open(fs: &SimFs, durability: Durability) -> Engine {
     builder(fs, durability).open().unwrap()
 }
 
@@ -36,17 +36,17 @@ fn builder(fs: &SimFs, durability: Durability) -> Builder {
     builder
 }
 
-fn at(nanos: i64) -> Timestamp {
+pub(crate) fn at(nanos: i64) -> Timestamp {
     Timestamp::from_nanos(nanos)
 }
 
 /// Values that do not pack.
-fn value(n: i64) -> f64 {
+pub(crate) fn value(n: i64) -> f64 {
     let mixed = (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     ((mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 11) as f64
 }
 
-fn fill(engine: &Engine, host: usize, samples: i64) {
+pub(crate) fn fill(engine: &Engine, host: usize, samples: i64) {
     let id = series(engine, host);
     for from in (0..samples).step_by(20_000) {
         let batch: Vec<_> =
@@ -56,7 +56,7 @@ fn fill(engine: &Engine, host: usize, samples: i64) {
     }
 }
 
-fn used(fs: &SimFs) -> u64 {
+pub(crate) fn used(fs: &SimFs) -> u64 {
     fs.files().iter().map(|(_, len)| len).sum()
 }
 
@@ -94,19 +94,19 @@ fn fill_up(fs: &SimFs, engine: &Engine, durability: Durability) {
     assert_eq!(refused, Some(PushError::DiskFull));
 }
 
-fn counts(engine: &Engine) -> Vec<u64> {
+pub(crate) fn counts(engine: &Engine) -> Vec<u64> {
     (0..10).map(|host| count(engine, host)).collect()
 }
 
-fn count(engine: &Engine, host: usize) -> u64 {
+pub(crate) fn count(engine: &Engine, host: usize) -> u64 {
     engine.count_matching(&format!("cpu{{host=\"{host}\"}}"), TimeRange::ALL).unwrap().samples
 }
 
-fn delete(engine: &Engine, host: usize, range: impl Into<TimeRange>) -> Result<(), DeleteError> {
+pub(crate) fn delete(engine: &Engine, host: usize, range: impl Into<TimeRange>) -> Result<(), DeleteError> {
     engine.delete(&format!("cpu{{host=\"{host}\"}}"), range).map(drop)
 }
 
-fn within<R>(what: &str, mut done: impl FnMut() -> Option<R>) -> R {
+pub(crate) fn within<R>(what: &str, mut done: impl FnMut() -> Option<R>) -> R {
     let deadline = Instant::now() + SOON;
     loop {
         match done() {

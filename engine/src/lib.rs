@@ -114,6 +114,8 @@ mod full_closed;
 #[cfg(all(test, not(loom)))]
 mod full_crashes;
 #[cfg(all(test, not(loom)))]
+mod full_logged;
+#[cfg(all(test, not(loom)))]
 mod hooked;
 #[cfg(all(test, not(loom)))]
 mod losses;

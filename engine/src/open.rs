@@ -202,16 +202,15 @@ impl Builder {
             edits.push(Edit::WalRelease(released));
         }
         let short_of_space = reserve.given_up && !sealed.is_empty() && !of_audit;
-        let log_may_go = match commit_life(&mut manifest, &edits, short_of_space) {
+        match commit_life(&mut manifest, &edits, short_of_space) {
             Err(ManifestError::NoSpace { .. }) => {
                 let known = manifest.state().wal.clone();
                 // The log does not have what the audit log told.
                 let least = if of_audit { &edits[..] } else { &edits[..beginning] };
                 reserve.or_without(Some((&recovered, &known)), || Ok(manifest.commit(least)?))?;
-                of_audit
             }
             other => other?,
-        };
+        }
         if reserve.given_up {
             recovered.give_back(&*fs, &manifest.state().wal);
         }
@@ -256,8 +255,10 @@ impl Builder {
         // The log is not needed any more once the last one is in segments.
         let last = sealed.len().saturating_sub(1);
         for (i, memtable) in sealed.into_iter().enumerate() {
-            let release = (i == last && log_may_go).then_some(released);
-            flushes.hand_over(FlushJob { memtable, commit: visible.commit, release });
+            let release = (i == last).then_some(released);
+            // All that the log has where it goes: on a full disk they are not in the manifest yet (X5).
+            let deletes_through = if i == last { seq - 1 } else { memtable.end_seq() };
+            flushes.hand_over(FlushJob { memtable, commit: visible.commit, release, deletes_through });
         }
         let grew = Arc::clone(&flushes);
         manifest.on_unwitnessed(move || grew.manifest_grew());
@@ -396,17 +397,16 @@ impl LogReserve<'_> {
 }
 
 /// Commits the new life of the log, which is the first edit, the deletes of the log, and that it may go if nothing else
-/// is in it. Answers whether it may go, now or with the last flush: with `short_of_space` it keeps its deletes until a
-/// flush of later samples saves them (X5).
-fn commit_life(manifest: &mut Manifest, edits: &[Edit], short_of_space: bool) -> Result<bool, ManifestError> {
+/// is in it. With `short_of_space` it keeps its deletes until the flush of what it has saves them (X5).
+fn commit_life(manifest: &mut Manifest, edits: &[Edit], short_of_space: bool) -> Result<(), ManifestError> {
     if short_of_space && edits.len() > 1 {
-        return manifest.commit(&edits[..1]).map(|()| false);
+        return manifest.commit(&edits[..1]);
     }
     if matches!(edits.last(), Some(Edit::WalRelease(_))) {
         // What it takes in the manifest, it gives back of the log.
-        return manifest.commit(edits).map(|()| true);
+        return manifest.commit(edits);
     }
-    manifest.commit_beside_reserve(edits).map(|()| true)
+    manifest.commit_beside_reserve(edits)
 }
 
 /// An opening that died before may have left files of the log with other names, the same files.

@@ -13,7 +13,7 @@ use super::input::{Count, Hidden, Input};
 use super::plan::{Job, Piece, Rules, Why, plan, plan_drop, plan_free};
 use super::restraint::May;
 use crate::clock;
-use crate::delete::TOMBSTONES_MAX;
+use crate::delete::{TOMBSTONES_MAX, settled};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::version::Version;
 use crate::watch::{Warning, Worker, Working};
@@ -152,7 +152,7 @@ impl Looked {
         // What deletes hide is read from segments, and who holds the manifest may hang.
         let work = core.watched.begin(Worker::Compact, "looking for what to compact");
         let version = core.versions.load();
-        let mut hiding = settled(parts, &version);
+        let mut hiding = settled(core, &parts.manifest, &version);
         let deletes = hiding.len();
         hiding.extend(version.horizons.iter().cloned());
         let piece = |s: &Arc<Segment>| self.piece(parts, s, (&hiding, deletes), ages, &work);
@@ -254,21 +254,6 @@ fn is_urgent(hidden: Count, samples: u64, deletes: usize, now: i64) -> bool {
 /// What is told of a segment that cannot be read.
 fn damaged(error: &ReadError) -> Warning {
     Warning::Compaction(CompactError::Damaged { cause: error.to_string() })
-}
-
-/// Deletes that survive a power loss: what an earlier one would leave behind must not be gone already (P5). While a copy is
-/// made, those alone of which all that was accepted before is in segments: what comes later it has not (BK5).
-fn settled(parts: &CompactorParts, version: &Version) -> Vec<Arc<Tombstone>> {
-    let core = &parts.core;
-    let durable = if core.durability.logs() { core.durable.seq() } else { 0 };
-    let manifest = parts.manifest.lock().expect("manifest lock");
-    let known = &manifest.state().tombstones;
-    let flushed = match core.copies.load(Ordering::Relaxed) {
-        0 => u64::MAX,
-        _ => version.in_segments_below(&core.watermark),
-    };
-    let is_settled = |t: &&Arc<Tombstone>| t.seq.0 < flushed && (t.seq.0 < durable || known.contains_key(&t.seq));
-    version.tombstones.iter().filter(is_settled).cloned().collect()
 }
 
 type Plan = fn(&[Piece], &Rules) -> Option<Job>;

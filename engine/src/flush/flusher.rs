@@ -8,8 +8,9 @@ use tidegauge_storage::fs::{Fs, is_exhausted};
 use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, SegmentRef};
 use tidegauge_storage::model::{TimeRange, Timestamp};
 use tidegauge_storage::segment::{Segment, SegmentInfo, WriteError, file_name};
-use tidegauge_storage::source::ReadError;
+use tidegauge_storage::source::{Mask, ReadError};
 
+use super::left_out::deleted;
 use super::queue::Next;
 use super::write::write_segments;
 use super::{FlushJob, FlushQueue, witness};
@@ -116,12 +117,14 @@ impl Flusher {
 
     /// Answers whether to go on with the next job.
     fn flush_until_done(&self, job: &FlushJob) -> bool {
-        let core = &self.0.core;
+        let (core, mut is_short) = (&self.0.core, false);
         loop {
             if core.is_poisoned() {
                 return false;
             }
-            let error = match self.flush(job) {
+            // Asked anew with each try: a delete may have come.
+            let left_out = if is_short { deleted(&self.0, job) } else { None };
+            let error = match self.flush(job, left_out.as_ref()) {
                 Ok(()) => {
                     core.gate.space_is_back(Full::Segments { refuses: false });
                     core.flushes.tell();
@@ -135,6 +138,10 @@ impl Flusher {
                 core.poison(format!("a memtable cannot be flushed: {error}"));
                 return false;
             };
+            // Less is tried at once: the engine may be about to close.
+            if !std::mem::replace(&mut is_short, true) && deleted(&self.0, job).is_some() {
+                continue;
+            }
             core.disk_is_full(Full::Segments { refuses: self.is_crowded() }, short);
             // What is logged comes back at the next opening.
             if self.0.queue.pause(SPACE_RETRY) {
@@ -149,10 +156,10 @@ impl Flusher {
         !self.0.core.durability.logs() || self.0.core.is_held_back()
     }
 
-    fn flush(&self, job: &FlushJob) -> Result<(), FlushFailure> {
+    fn flush(&self, job: &FlushJob, left_out: Option<&Mask>) -> Result<(), FlushFailure> {
         let work = self.0.core.watched.begin(Worker::Flush, "the segments of a memtable");
         let mut made = Vec::new();
-        let result = self.flush_into(job, &mut made, &work);
+        let result = self.flush_into(job, left_out, &mut made, &work);
         if result.as_ref().is_err_and(|e| e.short().is_some()) {
             // The next try takes new numbers: what this one finished must not eat the space.
             for info in &made {
@@ -162,9 +169,15 @@ impl Flusher {
         result
     }
 
-    fn flush_into(&self, job: &FlushJob, made: &mut Vec<SegmentInfo>, work: &Working) -> Result<(), FlushFailure> {
+    fn flush_into(
+        &self,
+        job: &FlushJob,
+        left_out: Option<&Mask>,
+        made: &mut Vec<SegmentInfo>,
+        work: &Working,
+    ) -> Result<(), FlushFailure> {
         let started = Instant::now();
-        write_segments(&self.0, job, made, work)?;
+        write_segments(&self.0, job, left_out, made, work)?;
         let segments = made.iter().map(|info| self.open(info)).collect::<Result<Vec<_>, _>>()?;
         let mut edits: Vec<Edit> = made.iter().map(|info| Edit::SegmentAdd(reference(info))).collect();
         edits.extend(job.release.map(Edit::WalRelease));
@@ -176,7 +189,10 @@ impl Flusher {
             if core.is_poisoned() {
                 return Err(FlushFailure::Poisoned);
             }
-            edits.extend(unsaved(&core.versions.load(), manifest.state(), job.memtable.end_seq()));
+            // Where nothing is written, and the log stays, its deletes stay there with what they hide.
+            if !edits.is_empty() {
+                edits.extend(unsaved(&core.versions.load(), manifest.state(), job.deletes_through));
+            }
             manifest.commit(&edits)?;
             // Before who waits for the flush can see that it is done: his next push finds the log let go of it.
             if job.release.is_some() {

@@ -2,6 +2,7 @@
 
 mod flusher;
 mod folder;
+mod left_out;
 mod queue;
 mod witness;
 mod write;

@@ -16,6 +16,8 @@ pub(crate) struct FlushJob {
     pub(crate) commit: u64,
     /// What the log may let go once this and all before are in segments.
     pub(crate) release: Option<WalRelease>,
+    /// Deletes up to this number the manifest has by then: what the log lets go of may have them (K8).
+    pub(crate) deletes_through: u64,
 }
 
 /// Jobs in the order in which their memtables were sealed.

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use tidegauge_storage::chunk::{CHUNK_SAMPLES_MAX, ChunkEncoder, ChunkView, VECTOR_SAMPLES};
 use tidegauge_storage::model::{Labels, SeqNo, SeqRange};
 use tidegauge_storage::segment::{SegmentHeader, SegmentInfo, SegmentWriter, WriteError};
-use tidegauge_storage::source::{Columns, SampleSource};
+use tidegauge_storage::source::{Columns, Mask, SampleSource};
 
+use super::left_out::LeftOut;
 use super::{FlushJob, FlusherParts};
 use crate::chunker::Chunker;
 use crate::clock;
@@ -19,10 +20,12 @@ use crate::memtable::{MemtableSource, Pair};
 use crate::sync::atomic::Ordering;
 use crate::watch::Working;
 
-/// Writes the segments of a memtable. Those that are finished are in `made`, also after an error.
+/// Writes the segments of a memtable, but for what `mask` hides. Those that are finished are in `made`, also after an
+/// error.
 pub(super) fn write_segments(
     parts: &FlusherParts,
     job: &FlushJob,
+    mask: Option<&Mask>,
     made: &mut Vec<SegmentInfo>,
     work: &Working,
 ) -> Result<(), WriteError> {
@@ -37,15 +40,19 @@ pub(super) fn write_segments(
     for slot in slots.in_label_order(listing.slots(), || work.gets_on()) {
         work.gets_on();
         let Some(labels) = slots.labels(slot) else { continue };
+        let left_out = LeftOut::of(mask, &labels);
         // One number for both: the greatest over all segments is what counts.
         let last_seq = SeqNo(listing.last_seq(slot));
         packed.pairs.clear();
         let mut chunks: Vec<ChunkView<'_>> = source.in_order(&listing, slot, &mut packed.pairs).collect();
+        chunks.retain(|chunk| !left_out.has_all(chunk));
+        left_out.leave_out(&mut packed.pairs);
         chunks.extend(packed.encode());
-        let late = source.late_of(&listing, slot);
+        let mut late = source.late_of(&listing, slot);
+        left_out.leave_out(&mut late);
         let first = chunks.first().map_or(i64::MAX, ChunkView::first_timestamp);
         let (before, between) = late.split_at(late.partition_point(|pair| pair.timestamp < first));
-        in_order.write_chunks(&labels, last_seq, &chunks, between)?;
+        in_order.write_chunks(&labels, last_seq, &chunks, between, &left_out)?;
         older.write_pairs(&labels, last_seq, before)?;
     }
     made.extend(in_order.finish(work)?);
@@ -98,6 +105,7 @@ impl<'a> Half<'a> {
         last_seq: SeqNo,
         chunks: &[ChunkView<'_>],
         mut late: &[Pair],
+        left_out: &LeftOut,
     ) -> Result<(), WriteError> {
         if chunks.is_empty() {
             return Ok(());
@@ -110,25 +118,31 @@ impl<'a> Half<'a> {
             let (here, later) = late.split_at(late.partition_point(|pair| pair.timestamp <= last));
             late = later;
             let Self { writer: Some(writer), chunker, .. } = self else { unreachable!("begun above") };
-            if here.is_empty() && chunker.may_copy() {
+            if here.is_empty() && chunker.may_copy() && !left_out.touches(group) {
                 chunker.finish(writer)?;
                 chunker.join(group, writer)?;
             } else {
-                self.merge(group, here)?;
+                self.merge(group, here, left_out)?;
             }
         }
-        debug_assert!(late.is_empty(), "nothing is newer than what came in order");
+        let Self { writer: Some(writer), chunker, .. } = self else { unreachable!("begun above") };
+        // Nothing is newer than what came in order, but where its end is left out.
+        late.iter().try_for_each(|pair| push(chunker, *pair, writer))?;
         self.end_series()
     }
 
-    /// Decodes chunks, one after the other, and puts late samples in: they were accepted later, so they win.
-    fn merge(&mut self, chunks: &[ChunkView<'_>], late: &[Pair]) -> Result<(), WriteError> {
+    /// Decodes chunks, one after the other, without what is left out, and puts late samples in, of which nothing is: they
+    /// were accepted later, so they win.
+    fn merge(&mut self, chunks: &[ChunkView<'_>], late: &[Pair], left_out: &LeftOut) -> Result<(), WriteError> {
         let Self { writer: Some(writer), chunker, decoded, .. } = self else { unreachable!("a series was begun") };
         let mut late = late.iter().peekable();
         for chunk in chunks {
             decoded.clear();
             chunk.decode_into(decoded).expect("encoded by this process, never changed");
             for (&at, &value) in decoded.timestamps.iter().zip(&decoded.values) {
+                if left_out.has(at) {
+                    continue;
+                }
                 while let Some(pair) = late.next_if(|pair| pair.timestamp < at) {
                     push(chunker, *pair, writer)?;
                 }
@@ -136,7 +150,8 @@ impl<'a> Half<'a> {
                 push(chunker, over.copied().unwrap_or(Pair { timestamp: at, value }), writer)?;
             }
         }
-        Ok(())
+        // Those before an end that is left out.
+        late.try_for_each(|pair| push(chunker, *pair, writer))
     }
 
     /// Writes a series out of ascending samples.
@@ -182,7 +197,9 @@ impl<'a> Half<'a> {
         work.gets_on();
         let FlusherParts { core, fs, dir, .. } = self.parts;
         let sync_folder = || core.segment_folder.sync(core, &**fs, dir);
-        self.writer.map(|writer| writer.finish_with(Some(&sync_folder), &|| work.gets_on())).transpose()
+        // Of a chunk that only reaches into what stays nothing may be left.
+        let written = self.writer.filter(|writer| writer.series() > 0);
+        written.map(|writer| writer.finish_with(Some(&sync_folder), &|| work.gets_on())).transpose()
     }
 }
 

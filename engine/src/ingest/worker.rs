@@ -546,7 +546,8 @@ fn close_slice(
     let release = open.release.take();
     *closing = None;
     let memtable = applier.closed().expect("closing until now");
-    flushes.hand_over(FlushJob { memtable, commit, release });
+    let deletes_through = memtable.end_seq();
+    flushes.hand_over(FlushJob { memtable, commit, release, deletes_through });
     true
 }
 
