@@ -222,11 +222,10 @@ fn owed_and_kept(interval: Duration, time: Duration) -> usize {
 
 /// P3: nobody waits, so nothing but the interval makes a sync due. What the machine does late is no matter: when a sample is
 /// visible that was pushed an interval behind the last hand-over, the next one has happened, since the worker looks for it
-/// once a round; and none happens before the interval is over.
+/// once a round. Before the interval is over one may happen, where the worker rests.
 #[test]
 fn p3_the_log_is_handed_over_to_be_synced_once_an_interval_though_nobody_waits() {
     let interval = 50 * MILLISECOND;
-    let opening = Instant::now();
     let fs = SimFs::new();
     let engine = open(&fs, Durability::Interval(interval));
     let (id, life) = (series(&engine, 1), engine.life());
@@ -237,28 +236,22 @@ fn p3_the_log_is_handed_over_to_be_synced_once_an_interval_though_nobody_waits()
         engine.wait(ack, Level::Visible, SOON).unwrap();
         pushed += 1;
     };
-    // The last hand-over was not before this.
-    let mut not_before = opening;
     for round in 0..6 {
         let covered = durable.seq();
         // In this order: one that ends in between has told what is durable.
         let handed_over = || !sync.is_free() || durable.seq() > covered;
-        // Nor was it behind this, or the next one is under way.
-        let (not_behind, mut none_at) = (Instant::now(), not_before);
+        // The last hand-over was not behind this, or the next one is under way.
+        let not_behind = Instant::now();
         loop {
             let looked = Instant::now();
             if handed_over() {
                 break;
             }
-            none_at = looked;
             // The first one's round ends before the second one is visible.
             (0..2).for_each(|_| push());
             let is_due = looked.duration_since(not_behind) >= interval;
             assert!(!is_due || handed_over(), "{round}: none after {:?}", not_behind.elapsed());
         }
-        let apart = not_before.elapsed();
-        assert!(apart >= interval, "{round}: {apart:?} behind the last one");
-        not_before = none_at;
         let deadline = Instant::now() + SOON;
         while durable.seq() <= covered {
             assert!(Instant::now() < deadline, "it is not synced");

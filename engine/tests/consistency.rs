@@ -39,16 +39,18 @@ fn p2_reads_never_go_back_in_any_thread() {
                 }
             });
         }
-        let mut appender = engine.appender().unwrap();
+        let (mut appender, mut last) = (engine.appender().unwrap(), None);
         for t in 0..3000 {
-            appender.push(id, at(t), t as f64).unwrap();
+            last = Some(appender.push(id, at(t), t as f64).unwrap());
             if t % 500 == 0 {
                 engine.flush().unwrap();
             }
             std::thread::yield_now();
         }
+        // Where the worker had no processor all the while, nothing is visible yet.
+        engine.wait(last.unwrap(), Level::Visible, SOON).unwrap();
     });
-    assert!(seen.load(Ordering::Acquire) > 0);
+    assert_eq!(seen.load(Ordering::Acquire), 3000);
 }
 
 /// The newest value of each account as of a snapshot.
