@@ -11,7 +11,9 @@
 //!   `docs/compaction.md`).
 //! - OS3: What the log still has above what is named and below it would not be read any more once it is named. Then it is
 //!   set aside as before: it is not known to follow on what is named.
-//! - OS4: The manifest is made anew then (`manifest.rs`), which takes it and whatever flushes and compactions made beside
+//! - OS4: Its number is above all that the manifest has heard of. One below was named once and removed since, and a crash
+//!   came before its file went; or a later one was committed before it, and then it is set aside.
+//! - OS5: The manifest is made anew then (`manifest.rs`), which takes it and whatever flushes and compactions made beside
 //!   it, and reads the log behind it. Deletes, rules and descriptions that were committed with it, or behind it, are lost
 //!   with those commits.
 
@@ -32,7 +34,9 @@ pub(crate) fn orphan(fs: &dyn Fs, dir: &Path, state: &State) -> Result<Option<Pa
     let end = flushed_before(state);
     // What it has above all that is named.
     let above = |info: &SegmentInfo| info.seq_range.start.0.max(end)..info.seq_range.end.0;
-    let unnamed_above = all_unnamed(fs, dir, state)?.into_iter().map(|(_, info)| above(&info));
+    let is_new = |info: &SegmentInfo| info.id >= state.next_segment_id;
+    let unnamed_above =
+        all_unnamed(fs, dir, state)?.into_iter().filter(|(_, info)| is_new(info)).map(|(_, info)| above(&info));
     let Some(lowest) = unnamed_above.filter(|range| !range.is_empty()).map(|range| range.start).min() else {
         return Ok(None);
     };
@@ -59,7 +63,7 @@ pub(crate) fn orphan(fs: &dyn Fs, dir: &Path, state: &State) -> Result<Option<Pa
         let above = above(info);
         let is_let_go = if info.level == 0 { first >= above.end } else { first > above.start };
         let lacks = |hole: &Range<u64>| above.start.max(hole.start) < above.end.min(hole.end);
-        is_let_go && holes.iter().any(|(hole, opening)| *opening <= info.opening && lacks(hole))
+        is_new(info) && is_let_go && holes.iter().any(|(hole, opening)| *opening <= info.opening && lacks(hole))
     })
 }
 
@@ -235,6 +239,32 @@ mod tests {
         let lost: Vec<_> =
             report.lost.iter().map(|lost| (lost.file.parent().unwrap(), lost.series.is_none())).collect();
         assert_eq!(lost, [(Path::new("memory/wal"), true)], "{report:?}");
+    }
+
+    /// As above, and all in one opening: a kill came between the commit of the compaction and the removal.
+    #[test]
+    fn a_segment_that_was_removed_has_nothing_of_what_the_log_lost() {
+        let fs = SimFs::new();
+        let engine = open_unmerged(&fs);
+        push(&engine, 0);
+        engine.flush().unwrap();
+        let path = path_of(&fs, "segments");
+        let segment = fs.map(&path).unwrap().to_vec();
+        engine.delete("cpu", tidegauge_storage::model::TimeRange::ALL).unwrap();
+        engine.compact().unwrap();
+        until_freed(&engine);
+        let before = engine.stats().visible_seq;
+        push(&engine, 1);
+        until_known(&fs, before + 600);
+        let disk = fs.kill();
+        disk.create(&path).unwrap().write_all_at(0, &segment).unwrap();
+        damage_frame(&disk, 0);
+        settle(&disk);
+        assert!(try_open(&disk, Recovery::Strict).is_err());
+        let salvaged = try_open(&disk, Recovery::Salvage).unwrap();
+        let report = salvaged.recovery_report();
+        assert!(!report.manifest_made_anew, "{report:?}");
+        assert!(report.lost.iter().any(|lost| lost.file.starts_with("memory/wal")), "{report:?}");
     }
 
     /// A strange segment amid the numbers that the log has does not stand in the log's way (OS3), and neither does what a
