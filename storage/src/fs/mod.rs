@@ -285,6 +285,12 @@ impl Map {
         self.lost.last()
     }
 
+    /// As where all of it is given up, before zeros take its place.
+    #[cfg(test)]
+    pub(crate) fn begin_to_give_up(&self) {
+        self.lost.note_all();
+    }
+
     /// Reads something of each page, so that it is known which of them cannot be read. O(pages).
     pub fn touch(&self) {
         touch(self);
@@ -295,6 +301,17 @@ fn touch(bytes: &[u8]) {
     for page in bytes.chunks(unreadable::page_size()) {
         // Looked at by nobody, so that it is read at all.
         std::hint::black_box(page[0]);
+    }
+}
+
+/// The count of one map.
+#[derive(Debug)]
+pub(crate) struct Losses(Arc<Lost>);
+
+impl Losses {
+    /// As [`Map::losses`].
+    pub(crate) fn count(&self) -> u64 {
+        self.0.faults()
     }
 }
 
@@ -332,6 +349,14 @@ impl MapMut {
     /// As [`Map::touch`].
     pub fn touch(&self) {
         touch(self);
+    }
+
+    /// What counts how often a page of the file could not be read, whatever becomes of this.
+    pub(crate) fn losses(&self) -> Losses {
+        Losses(match &self.0 {
+            MapMutKind::File(map, _) => Arc::clone(map.watched.lost()),
+            MapMutKind::Bytes(_) => unreadable::nothing(),
+        })
     }
 
     /// From now on it is read only.

@@ -170,7 +170,7 @@ impl Lost {
     }
 
     /// Notes that nothing of the map is left.
-    fn note_all(&self) {
+    pub(super) fn note_all(&self) {
         LOST_PAGES.fetch_add(1, Ordering::AcqRel);
         self.all.store(true, Ordering::Release);
         self.faults.fetch_add(1, Ordering::AcqRel);

@@ -30,8 +30,10 @@ mod linux {
     use crate::fs::unreadable::table::{Found, find};
 
     /// What a page that cannot be read is told as (asm-generic/siginfo.h): nothing is there, the hardware says so, or it
-    /// lost the memory. Others would come again, whatever lay there.
-    const OF_PAGES: [c_int; 4] = [2, 3, 4, 5];
+    /// lost the memory that was read. Others would come again, whatever lay there.
+    const OF_PAGES: [c_int; 3] = [2, 3, 4];
+    /// That memory was lost which nobody reads just now: whoever does will be told as above. It comes once, to any thread.
+    const LATER: c_int = 5;
 
     /// What was there before.
     static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
@@ -87,6 +89,11 @@ mod linux {
 
     /// Puts zeros in the place of the page that could not be read, if it is of a map of ours.
     fn replace(told: &siginfo_t) -> bool {
+        if told.si_code == LATER {
+            // Of a map of ours nothing need be done, and nothing may: another thread may be giving it up.
+            // SAFETY: signals with this code tell an address.
+            return find(unsafe { told.si_addr() }.addr()).is_some();
+        }
         if !OF_PAGES.contains(&told.si_code) {
             return false;
         }
@@ -119,8 +126,8 @@ mod linux {
 
     /// Lets the handler that was there before have it; if there was none, the process ends as it would have.
     fn pass_on(signal: c_int, told: &siginfo_t, info: *mut siginfo_t, context: *mut c_void) {
-        // What the system raises comes again when the instruction is tried anew; what somebody sent does not.
-        let sent = told.si_code <= 0;
+        // What an instruction raised comes again when it is tried anew; nothing else does.
+        let sent = told.si_code <= 0 || told.si_code == LATER;
         let previous =
             PREVIOUS.get().map(|previous| (previous.sa_sigaction, previous.sa_flags & libc::SA_SIGINFO != 0));
         match previous {

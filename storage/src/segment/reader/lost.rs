@@ -66,3 +66,33 @@ pub(super) fn unreadable(path: &Path, map: &Map, bytes: &Range<usize>) -> ReadEr
     );
     ReadError::Corrupt { file: path.to_owned(), offset: run.start as u64, what }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::fs::{Fs, OsFs};
+    use crate::model::{LabelLimits, Labels, SeqNo};
+    use crate::segment::{SegmentHeader, SegmentWriter, file_name};
+    use crate::source::Columns;
+
+    /// Whoever begins to read between the count and the zeros finds the count as it stays, and the column as it was
+    /// when its checksum was taken: the zeros that came then were decoded, and passed for samples.
+    #[test]
+    fn a_column_of_a_map_that_is_being_given_up_is_not_handed_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = SegmentWriter::create(Arc::new(OsFs), dir.path(), 1, SegmentHeader::default()).unwrap();
+        let labels = Labels::new([("__name__", "cpu")], &LabelLimits::DEFAULT).unwrap();
+        let columns = Columns { timestamps: (0..1000).map(|i| i * i).collect(), values: vec![1.5; 1000] };
+        writer.push_series(&labels, &columns, SeqNo(1)).unwrap();
+        writer.finish().unwrap();
+        let segment = Segment::open(&OsFs as &dyn Fs, &dir.path().join(file_name(1))).unwrap();
+        let crc = crc32c::crc32c(&segment.map[..64]);
+        let read = || segment.column(0, 64, crc, "a column").map(<[u8]>::len).map_err(|e| e.to_string());
+        assert_eq!(read(), Ok(64));
+        segment.map.begin_to_give_up();
+        let said = read().unwrap_err();
+        assert!(said.contains("cannot be read"), "{said}");
+    }
+}

@@ -138,6 +138,10 @@ impl Segment {
                 false => self.corrupt_at(offset, format!("checksum of {what} is wrong")),
             });
         }
+        // The count of lost pages goes up before zeros take their place: whoever began in between saw what was there (UR1).
+        if self.map.is_lost(&range) {
+            return Err(unreadable(&self.path, &self.map, &range));
+        }
         Ok(bytes)
     }
 

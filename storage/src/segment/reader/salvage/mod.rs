@@ -29,7 +29,7 @@ use super::Segment;
 use super::index::Checks;
 use super::lost::TRIES;
 use super::open::{blocks as blocks_of, corrupt, sections};
-use crate::fs::{Fs, MapMut, unreadable_pages};
+use crate::fs::{Fs, MapMut};
 use crate::model::{Labels, SeqNo, SeqRange, TimeRange};
 use crate::segment::SegmentInfo;
 use crate::segment::format::{SECTIONS, Section};
@@ -131,10 +131,11 @@ impl Salvage {
             let image = fs.map_to_mend(path).map_err(io)?;
             // Then it is known which pages cannot be read. They read as zeros, which are damage like any other.
             image.touch();
-            let lost = unreadable_pages();
+            let losses = image.losses();
+            let lost = losses.count();
             let opened = Self::of_image(path, image, expected);
-            // What was looked at and lost behind that was not proved (UR2).
-            if unreadable_pages() == lost {
+            // What was looked at and lost behind that was not proved (UR2). Others may lose pages beside this.
+            if losses.count() == lost {
                 return opened;
             }
         }
