@@ -10,7 +10,8 @@ use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
 use tidegauge_storage::model::{SeqNo, TimeRange, Tombstone};
 use tidegauge_storage::wal::{
-    Edge, Epoch, EpochEnd, FrameEncoder, FrameNo, RecoverMode, WalError, WalState, WalWriter, WriterOptions, recover,
+    Edge, Epoch, EpochEnd, FrameEncoder, FrameNo, RecoverMode, WalError, WalState, WalWriter, WriterOptions,
+    files_of_log, leave_reserve, recover,
 };
 use wal_support::*;
 
@@ -513,4 +514,38 @@ fn p4_the_end_of_the_reserve_is_given_back_for_an_opening() {
     assert_eq!((after.frames, samples), (recovered.frames, all));
     let lens = fs.files().into_iter().filter(|(path, _)| path.extension().is_some()).map(|(_, len)| len);
     assert!(lens.sum::<u64>() < 400 << 10, "a page for each delete, and the samples");
+}
+
+/// An engine without a log leaves the reserve, and nobody syncs the folder's name for it. That it has a durable one, because
+/// it is not empty, was taken for granted: the first sync lost it, and what was durable in it went with the power.
+#[test]
+fn a_folder_with_nothing_but_the_reserve_gets_its_name_anew_behind_a_sync_that_failed() {
+    let fs = SimFs::new();
+    leave_reserve(&fs, Path::new(DIR), 0, 0);
+    assert!(!fs.list(Path::new(DIR)).unwrap().is_empty());
+    fs.fail_sync_at(fs.syncs() + 1);
+    let open = || WalWriter::open(Arc::new(fs.clone()), DIR, Epoch(0), options(12 << 10));
+    assert!(open().is_err());
+    drop(open().unwrap());
+    drop(fill(&fs, 12 << 10, 3, &[3]));
+    assert_eq!(read(&fs.crash(1), &WalState::default(), Strict).unwrap().1, numbers(0..60));
+}
+
+/// A reader, or who copies a store that nobody owns, passed over what an opening had under another name when it died.
+#[test]
+fn a_file_between_two_renames_is_read() {
+    let fs = SimFs::new();
+    fill(&fs, 12 << 10, 200, &[3, 4, 90]);
+    let (_, all) = read(&fs, &WalState::default(), Strict).unwrap();
+    for file in [0, 2] {
+        let between = format!("{}.renamed", path(file).display());
+        fs.rename(&path(file), Path::new(&between)).unwrap();
+        for mode in [Strict, Follow] {
+            assert_eq!(read(&fs, &WalState::default(), mode).unwrap().1, all, "{file}");
+        }
+        let names = fs.list(Path::new(DIR)).unwrap();
+        let own = path(file).file_name().unwrap().to_str().unwrap().to_owned();
+        assert!(files_of_log(&names).any(|(name, is)| name != is && is == own));
+        fs.rename(Path::new(&between), &path(file)).unwrap();
+    }
 }

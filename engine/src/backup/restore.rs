@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tidegauge_storage::fs::{Fs, OsFs, sync_above};
 use tidegauge_storage::manifest::Manifest;
 use tidegauge_storage::segment::file_name;
-use tidegauge_storage::wal::Epoch;
+use tidegauge_storage::wal::files_of_log;
 
 use super::{BackupError, BackupReport, clear, make_empty};
 use crate::audit::{Act, AuditLog, Entry};
@@ -96,8 +96,10 @@ fn copy_all(
         let folder = dir.join("wal");
         // Before the manifest's (BK3): one that was told of no frame yet would pass for a whole store without the log.
         fs.create_dir_all(&folder).and_then(|()| fs.sync_dir(dir)).map_err(|e| BackupError::io(&folder, e))?;
-        for name in log.iter().filter(|name| Epoch::from_file_name(name).is_some()) {
-            report.bytes_copied += copy_into(&**fs, backup, dir, "wal", name)?;
+        for (name, own) in files_of_log(&log) {
+            let from = backup.join("wal").join(name);
+            let copied = copy(&**fs, &from, &folder.join(own));
+            report.bytes_copied += copied.map_err(|e| BackupError::io(&from, e))?;
         }
         fs.sync_dir(&folder).map_err(|e| BackupError::io(&folder, e))?;
     }

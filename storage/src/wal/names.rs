@@ -5,20 +5,50 @@
 //! the other name, and the next opening finishes what he began.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::types::Epoch;
-use crate::fs::Fs;
+use crate::fs::{Fs, FsFile};
 
 /// Behind the name of a file that is about to get its own again.
 const BETWEEN: &str = ".renamed";
 
 /// Gives a file its name anew. Durable once the folder is synced.
 pub(super) fn renew(fs: &dyn Fs, path: &Path) -> io::Result<()> {
+    let between = between(path);
+    fs.rename(path, &between)?;
+    fs.rename(&between, path)
+}
+
+fn between(path: &Path) -> PathBuf {
     let mut between = path.to_owned().into_os_string();
     between.push(BETWEEN);
-    fs.rename(path, Path::new(&between))?;
-    fs.rename(Path::new(&between), path)
+    between.into()
+}
+
+/// Opens a file of the log for reading, whichever of the two names it has: of a store that nobody owns, or beside an owner
+/// who may be opening it.
+pub(super) fn open_read(fs: &dyn Fs, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+    let is_missing = |e: &io::Error| e.kind() == io::ErrorKind::NotFound;
+    match fs.open_read(path) {
+        Err(e) if is_missing(&e) => match fs.open_read(&between(path)) {
+            // Renamed back meanwhile, or there is none.
+            Err(e) if is_missing(&e) => fs.open_read(path),
+            other => other,
+        },
+        other => other,
+    }
+}
+
+/// The files of the log among the names in its folder: each with the name that it has once renaming is finished.
+pub fn files_of_log(names: &[String]) -> impl Iterator<Item = (&str, &str)> {
+    let of_log = |name: &str| Epoch::from_file_name(name).is_some();
+    names.iter().filter_map(move |name| match name.strip_suffix(BETWEEN) {
+        Some(own) if of_log(own) && !names.iter().any(|there| there == own) => Some((name.as_str(), own)),
+        None if of_log(name) => Some((name.as_str(), name.as_str())),
+        _ => None,
+    })
 }
 
 /// Finishes what an opening left half done that was to give files of the log in `dir` their names anew. For who owns the

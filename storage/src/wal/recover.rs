@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use super::decode::{Decoded, Undecodable};
 use super::file::{FrameFile, HeaderState};
 use super::format::{FrameHeader, PAGE};
+use super::names::{files_of_log, open_read};
 use super::recovered::{Damage, Edge, EpochEnd, LostRange, Recovered, TornTail, WalState};
 use super::types::{Epoch, FrameNo, GenerationId, Origin, WalError, WalSample};
 use super::unsure::UnsureFrames;
@@ -112,7 +113,7 @@ pub fn recover(
     let unread = live.iter().map(|&epoch| (epoch, EpochEnd::NONE));
     let files = ended.iter().map(|&(epoch, _)| epoch).chain(live.iter().copied());
     // A file that is missing is no news here: it is missed where it is read.
-    let length = |epoch: Epoch| fs.open_read(&dir.join(epoch.file_name())).and_then(|file| file.len()).unwrap_or(0);
+    let length = |epoch: Epoch| open_read(fs, &dir.join(epoch.file_name())).and_then(|file| file.len()).unwrap_or(0);
     let mut total = 0;
     let begins: BTreeMap<Epoch, u64> = files.map(|epoch| (epoch, total_before(&mut total, length(epoch)))).collect();
     let mut recovery = Recovery {
@@ -175,7 +176,10 @@ fn times_of(samples: &[WalSample]) -> Option<(i64, i64)> {
 /// The files of this epoch and later ones, oldest first. A folder that is missing holds none.
 fn files_from(fs: &dyn Fs, dir: &Path, from: Epoch) -> Result<Vec<Epoch>, WalError> {
     match fs.list(dir) {
-        Ok(names) => Ok(names.iter().filter_map(|name| Epoch::from_file_name(name)).filter(|&e| e >= from).collect()),
+        Ok(names) => {
+            let epochs = files_of_log(&names).filter_map(|(_, name)| Epoch::from_file_name(name));
+            Ok(epochs.filter(|&e| e >= from).collect())
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(e) => Err(WalError::io(dir, e)),
     }
@@ -309,7 +313,7 @@ impl Recovery<'_, '_> {
             self.open = None;
             let Some(&epoch) = files.get(index) else { return Ok(None) };
             let path = self.path(epoch);
-            let file = match self.fs.open_read(&path) {
+            let file = match open_read(self.fs, &path) {
                 Ok(file) => file,
                 Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
                 Err(e) => return Err(WalError::io(&path, e)),

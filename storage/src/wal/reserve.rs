@@ -52,10 +52,15 @@ impl Reserve {
         Some(reserve)
     }
 
+    /// Whether a file in the folder of the log is one.
+    pub(super) fn is_name(name: &str) -> bool {
+        name.starts_with(NAME)
+    }
+
     /// Removes the one that an earlier opening left: lost renames may have given it a second name that counts.
     /// Answers whether there was one.
     pub(super) fn give_up(fs: &dyn Fs, dir: &Path) -> bool {
-        let left = fs.list(dir).unwrap_or_default().into_iter().filter(|name| name.starts_with(NAME));
+        let left = fs.list(dir).unwrap_or_default().into_iter().filter(|name| Self::is_name(name));
         left.filter(|name| fs.remove(&dir.join(name)).is_ok()).count() > 0
     }
 
@@ -63,7 +68,7 @@ impl Reserve {
     /// is of it stays allocated; where there is no space for more, that is all. Others' go. Only while nobody writes the log.
     pub(super) fn leave(fs: &dyn Fs, dir: &Path, open_number: u32, manifest: u64) {
         let own = format!("{NAME}.{open_number:08x}");
-        let others = fs.list(dir).unwrap_or_default().into_iter().filter(|name| name.starts_with(NAME) && *name != own);
+        let others = fs.list(dir).unwrap_or_default().into_iter().filter(|name| Self::is_name(name) && *name != own);
         others.for_each(|name| drop(fs.remove(&dir.join(name))));
         let (path, least) = (dir.join(own), manifest.next_multiple_of(PAGE).max(FOR_OPENING));
         let leave = |file: &dyn FsFile| {

@@ -147,8 +147,11 @@ impl WalWriter {
         // The folder's own name must survive before any file in it can.
         let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if let Err(e) = fs.sync_dir(above) {
-            // It may have lost the name, which no later sync brings back: the next try is to make the folder anew. One that is
-            // not empty has a durable name.
+            // It may have lost the name, which no later sync brings back: the next try is to make the folder anew. One that
+            // has files of the log has a durable name; one that has the reserve alone may have none (`leave_reserve`).
+            if fs.list(&dir).is_ok_and(|names| names.iter().all(|name| Reserve::is_name(name))) {
+                Reserve::give_up(&*fs, &dir);
+            }
             let _ = fs.remove_dir(&dir);
             return Err(io(e));
         }
