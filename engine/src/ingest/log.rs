@@ -53,6 +53,8 @@ pub(crate) struct Log {
     begun: bool,
     /// Bytes of frames since the last rotation.
     pub(crate) bytes: u64,
+    /// Deletes since then.
+    pub(crate) deletes: usize,
     /// Bytes of all frames written.
     pub(crate) written: u64,
 }
@@ -82,6 +84,7 @@ impl Log {
             rests: false,
             begun: false,
             bytes: 0,
+            deletes: 0,
             written: 0,
         }
     }
@@ -277,6 +280,7 @@ impl Log {
         self.frame.delete(tombstone);
         let written = self.write_with(append, &mut |_, _| false);
         self.frame.begin(tombstone.seq);
+        self.deletes += usize::from(written.is_ok());
         written
     }
 
@@ -285,7 +289,7 @@ impl Log {
     pub(crate) fn rotate(&mut self, generation: u32) -> WalRelease {
         let begun = self.writer.rotate();
         self.generations.push((generation, begun));
-        self.bytes = 0;
+        (self.bytes, self.deletes) = (0, 0);
         self.writer.release_edit(begun)
     }
 

@@ -2,6 +2,8 @@
 
 mod apply;
 mod batch;
+#[cfg(test)]
+mod deletes_tests;
 mod evict;
 mod log;
 mod pressure;

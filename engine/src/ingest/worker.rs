@@ -13,6 +13,7 @@ use super::pressure::Pressure;
 use super::{Applier, Log, SyncThread};
 use crate::commit::{PinView, Visible};
 use crate::core::{Core, SeriesSample};
+use crate::delete::TOMBSTONES_MAX;
 use crate::error::DeleteError;
 use crate::evict::{Epitaph, Graves};
 use crate::flush::{FlushJob, FlushQueue};
@@ -367,9 +368,18 @@ impl Worker {
     /// Whether the active memtable is due for a flush.
     fn is_full(&self) -> bool {
         let active = self.applier.active();
-        active.bytes() as u64 >= self.flush_bytes
-            || active.samples() >= MEMTABLE_SAMPLES_MAX
-            || self.log.as_ref().is_some_and(|(log, _)| log.bytes >= self.wal_bytes)
+        active.bytes() as u64 >= self.flush_bytes || active.samples() >= MEMTABLE_SAMPLES_MAX || self.has_full_log()
+    }
+
+    /// Only a flush lets go of the log: of no sample, it commits the deletes that are not forgotten by then (F6). On a full
+    /// disk they stay in the reserve (X2).
+    fn is_full_of_deletes(&self) -> bool {
+        self.has_full_log() && !matches!(self.core.gate.why_shut(), Some(Shut::Short(_)))
+    }
+
+    fn has_full_log(&self) -> bool {
+        let is_full = |log: &Log| log.bytes >= self.wal_bytes || log.deletes >= TOMBSTONES_MAX;
+        self.log.as_ref().is_some_and(|(log, _)| is_full(log))
     }
 
     /// What is due besides commits. Answers whether there is more of it to do at once.
@@ -407,7 +417,7 @@ impl Worker {
 
     fn wants_rotation(&self) -> bool {
         let active = self.applier.active();
-        if active.samples() == 0 || self.closing.is_some() {
+        if self.closing.is_some() || (active.samples() == 0 && !self.is_full_of_deletes()) {
             return false;
         }
         let asked = self.core.flush_wanted.load(Ordering::Acquire) >= active.generation;
@@ -546,7 +556,8 @@ fn close_slice(
     let release = open.release.take();
     *closing = None;
     let memtable = applier.closed().expect("closing until now");
-    let deletes_through = memtable.end_seq();
+    // All that the log may let go of: there are deletes behind the last sample where only those came.
+    let deletes_through = applier.active().first_seq.saturating_sub(1).max(memtable.end_seq());
     flushes.hand_over(FlushJob { memtable, commit, release, deletes_through });
     true
 }
