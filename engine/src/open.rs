@@ -202,7 +202,7 @@ impl Builder {
             edits.push(Edit::WalRelease(released));
         }
         let short_of_space = reserve.given_up && !sealed.is_empty() && !of_audit;
-        match commit_life(&mut manifest, &edits, short_of_space) {
+        match commit_life(&mut manifest, &edits, beginning, short_of_space) {
             Err(ManifestError::NoSpace { .. }) => {
                 let known = manifest.state().wal.clone();
                 // The log does not have what the audit log told.
@@ -396,11 +396,16 @@ impl LogReserve<'_> {
     }
 }
 
-/// Commits the new life of the log, which is the first edit, the deletes of the log, and that it may go if nothing else
-/// is in it. With `short_of_space` it keeps its deletes until the flush of what it has saves them (X5).
-fn commit_life(manifest: &mut Manifest, edits: &[Edit], short_of_space: bool) -> Result<(), ManifestError> {
-    if short_of_space && edits.len() > 1 {
-        return manifest.commit(&edits[..1]);
+/// Commits the new life of the log, which the first `beginning` edits are, the deletes of the log, and that it may go if
+/// nothing else is in it. With `short_of_space` it keeps its deletes until the flush of what it has saves them (X5).
+fn commit_life(
+    manifest: &mut Manifest,
+    edits: &[Edit],
+    beginning: usize,
+    short_of_space: bool,
+) -> Result<(), ManifestError> {
+    if short_of_space && edits.len() > beginning {
+        return manifest.commit(&edits[..beginning]);
     }
     if matches!(edits.last(), Some(Edit::WalRelease(_))) {
         // What it takes in the manifest, it gives back of the log.
@@ -476,5 +481,42 @@ pub(crate) fn refused(path: &Path, source: io::Error) -> OpenError {
             OpenError::NotPermitted { dir: path.to_owned(), source }
         }
         _ => OpenError::Io { path: path.to_owned(), source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegauge_storage::fs::sim::SimFs;
+    use tidegauge_storage::model::{Matcher, TimeRange, Timestamp};
+    use tidegauge_storage::wal::{Epoch, FrameNo, WalLife};
+
+    use super::*;
+
+    /// What else begins with a new life was left out where space was short, horizons among it: a store of an earlier release
+    /// went on with those of all numbers, which hid what came then.
+    #[test]
+    fn without_space_all_that_begins_a_life_is_committed_and_no_delete() {
+        let fs = Arc::new(SimFs::new()) as Arc<dyn Fs>;
+        fs.create_dir_all(Path::new("d")).unwrap();
+        for short in [true, false] {
+            let mut manifest = Manifest::read_to_open(Arc::clone(&fs), Path::new("d")).unwrap();
+            manifest.begin().unwrap();
+            let first_frame = FrameNo(manifest.state().wal.next_frame.0 + 1);
+            let live_epoch = Epoch::new(manifest.state().open_number, 0);
+            let life = WalLife { live_epoch, first_frame, synced_through: FrameNo(0), ends: Default::default() };
+            let horizon = |through| Horizon { before: Timestamp::from_nanos(7), through, created: 0 };
+            let open = horizon(SeqNo(u64::MAX));
+            if manifest.state().horizons.iter().next().is_none() {
+                manifest.commit(&[Edit::Horizon(open)]).unwrap();
+            }
+            let mut edits = vec![Edit::WalLife(life)];
+            edits.extend(close_horizons(manifest.state(), SeqNo(9)));
+            let (beginning, seq) = (edits.len(), SeqNo(5));
+            let matchers = vec![Matcher::equal("a", "b")];
+            edits.push(Edit::TombstoneAdd(Tombstone { seq, matchers, range: TimeRange::ALL, created: 0 }));
+            commit_life(&mut manifest, &edits, beginning, short).unwrap();
+            assert!(manifest.state().horizons.iter().all(|horizon| !horizon.is_open()));
+            assert_eq!(manifest.state().tombstones.is_empty(), short);
+        }
     }
 }
