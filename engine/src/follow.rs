@@ -217,7 +217,9 @@ impl Follower {
             other => other?,
         };
         let last = recovered.ends.keys().next_back().copied().unwrap_or_default();
-        let all_is_flushed = state.wal.oldest_epoch > *begun.get_or_insert(last);
+        // Known from an earlier reading: of a file that came and went within this one the folder may tell nothing.
+        let all_is_flushed = begun.is_some_and(|begun| state.wal.oldest_epoch > begun);
+        begun.get_or_insert(last);
         match end_of_look(&state.wal, &recovered, &now.state().wal) {
             End::Whole => {}
             End::Overtaken if all_is_flushed => {}
