@@ -256,6 +256,21 @@ proptest! {
     }
 }
 
+/// No range says that the last timestamp of all is hidden: the statistics of a chunk that ends there were passed on whole.
+#[test]
+fn a_chunk_whose_sample_at_the_end_of_time_is_hidden_is_decoded() {
+    let (set, pairs) = (labels(&[("__name__", "x")]), [(0, 1.0), (i64::MAX, 2.0)]);
+    let plain = OddSource { series: vec![(set, pairs.into_iter().collect())], batches: vec![7], key: None };
+    let end = range(i64::MAX, i64::MAX);
+    let tombstone = Tombstone { seq: SeqNo(0), matchers: Vec::new(), range: end, created: 0 };
+    let mask = Mask { tombstones: vec![Arc::new(tombstone)], ages: Arc::default() };
+    let left = snapshot([left_by(&mask, &plain)]);
+    for chunk in [1, 2] {
+        let source = ChunkedSource { plain: plain.clone(), chunk, piece: 1 };
+        compare(&snapshot([Masked::new(Arc::new(source), mask.clone())]), &left, None, TimeRange::ALL);
+    }
+}
+
 /// What is hidden in the middle of a chunk leaves two ranges; at the end of the first the second begins, not what of the
 /// chunk would be decoded next. Else the earlier source's sample at 45 was passed on before this one's, and both counted.
 #[test]
