@@ -13,6 +13,7 @@ use tidegauge_storage::fs::{Fs, FsFile, Map};
 pub(crate) enum Call {
     List,
     SyncDir,
+    Create,
     OpenRead,
     /// To the path that is told.
     Rename,
@@ -63,7 +64,7 @@ impl Fs for Hooked {
         self.heard(Call::SyncDir, dir, |fs| fs.sync_dir(dir))
     }
     fn create(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
-        self.fs.create(path)
+        self.heard(Call::Create, path, |fs| fs.create(path))
     }
     fn open(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
         self.fs.open(path)

@@ -45,6 +45,15 @@ fn write(dir: &Path) -> PathBuf {
     dir.join(file_name(1))
 }
 
+/// Runs `body` in a process of its own that survives unreadable pages, with a segment.
+fn with_segment(test: &str, body: impl FnOnce(&Path)) {
+    child::passes(module_path!(), test, || {
+        survive_unreadable_pages().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        body(&write(dir.path()));
+    });
+}
+
 /// Asks everything there is to ask; answers what was answered, by question. A cursor that failed has told nothing wrong
 /// before.
 fn ask(segment: &Segment) -> BTreeMap<String, Result<String, ReadError>> {
@@ -128,21 +137,18 @@ fn page(number: usize) -> Range<usize> {
 /// which everything was looked at, so that its index counts as checked.
 #[test]
 fn whatever_page_is_lost_and_whenever_the_answers_are_right_or_say_so() {
-    child::passes(module_path!(), "whatever_page_is_lost_and_whenever_the_answers_are_right_or_say_so", || {
-        survive_unreadable_pages().unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let path = write(dir.path());
-        let bytes = std::fs::metadata(&path).unwrap().len() as usize;
+    with_segment("whatever_page_is_lost_and_whenever_the_answers_are_right_or_say_so", |path| {
+        let bytes = std::fs::metadata(path).unwrap().len() as usize;
         let all = u64::from((0..SERIES).map(samples).sum::<u32>());
-        let truth = ask(&Segment::open(&OsFs, &path).unwrap());
+        let truth = ask(&Segment::open(&OsFs, path).unwrap());
         assert!(truth.values().all(Result::is_ok));
         for number in 0..bytes.div_ceil(PAGE) {
             for when in ["at once", "before it is read", "after it was read"] {
                 let fs = SpoiledFs::new();
                 if when == "at once" {
-                    fs.spoil(&path, page(number)).unwrap();
+                    fs.spoil(path, page(number)).unwrap();
                 }
-                let segment = match Segment::open(&fs, &path) {
+                let segment = match Segment::open(&fs, path) {
                     Ok(segment) => segment,
                     Err(ReadError::Corrupt { what, .. }) => {
                         assert!(when == "at once" && what.contains("cannot be read"), "{number}, {when}: {what}");
@@ -154,7 +160,7 @@ fn whatever_page_is_lost_and_whenever_the_answers_are_right_or_say_so() {
                     assert_eq!(compare(&ask(&segment), &truth), 0);
                 }
                 if when != "at once" {
-                    fs.spoil(&path, page(number)).unwrap();
+                    fs.spoil(path, page(number)).unwrap();
                 }
                 let before = unreadable_pages();
                 let errors = compare(&ask(&segment), &truth);
@@ -176,13 +182,10 @@ fn whatever_page_is_lost_and_whenever_the_answers_are_right_or_say_so() {
 /// Half of a live file is cut off: what lies before can be read, as far as the index, which lies behind, was.
 #[test]
 fn what_is_cut_off_a_live_segment_is_told_by_whoever_reads_it() {
-    child::passes(module_path!(), "what_is_cut_off_a_live_segment_is_told_by_whoever_reads_it", || {
-        survive_unreadable_pages().unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let path = write(dir.path());
-        let segment = Segment::open(&OsFs, &path).unwrap();
+    with_segment("what_is_cut_off_a_live_segment_is_told_by_whoever_reads_it", |path| {
+        let segment = Segment::open(&OsFs, path).unwrap();
         let truth = ask(&segment);
-        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
         let half = segment.info().file_bytes / 2 / PAGE as u64 * PAGE as u64;
         file.set_len(half).unwrap();
         assert!(compare(&ask(&segment), &truth) > 0);
@@ -197,11 +200,8 @@ fn what_is_cut_off_a_live_segment_is_told_by_whoever_reads_it() {
 /// A salvage loses the chunks that lie in the lost page, and no others; what the index has twice it does not miss.
 #[test]
 fn a_salvage_saves_what_lies_in_other_pages() {
-    child::passes(module_path!(), "a_salvage_saves_what_lies_in_other_pages", || {
-        survive_unreadable_pages().unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let path = write(dir.path());
-        let sound = Segment::open(&OsFs, &path).unwrap();
+    with_segment("a_salvage_saves_what_lies_in_other_pages", |path| {
+        let sound = Segment::open(&OsFs, path).unwrap();
         let info = sound.info().clone();
         let expected = Expected {
             store_id: info.store_id,
@@ -217,8 +217,8 @@ fn a_salvage_saves_what_lies_in_other_pages() {
         let mut best = 0;
         for number in 0..(info.file_bytes as usize).div_ceil(PAGE) {
             let fs = SpoiledFs::new();
-            fs.spoil(&path, page(number)).unwrap();
-            let mut salvage = match Salvage::open(&fs, &path, Some(&expected)) {
+            fs.spoil(path, page(number)).unwrap();
+            let mut salvage = match Salvage::open(&fs, path, Some(&expected)) {
                 Ok(salvage) => salvage,
                 Err(ReadError::Corrupt { .. }) => continue,
                 Err(e) => panic!("{number}: {e}"),
@@ -244,7 +244,7 @@ fn a_salvage_saves_what_lies_in_other_pages() {
             }
         }
         assert!(best as u64 <= info.samples && best as u64 > info.samples * 9 / 10, "{best}");
-        assert!(fs_len(&path) == info.file_bytes, "and the file stays as it is");
+        assert!(fs_len(path) == info.file_bytes, "and the file stays as it is");
     });
 }
 

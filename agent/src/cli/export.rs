@@ -190,6 +190,24 @@ mod tests {
 
     use super::*;
 
+    /// What got the name while the export was written is not replaced, and nothing of the export is left.
+    #[test]
+    fn an_export_replaces_nothing_that_came_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        let there = || fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+        let file = NewFile::begin(&path).unwrap();
+        fs::write(&path, "other").unwrap();
+        let refused = format!("{:?}", file.finish().unwrap_err());
+        assert!(refused.contains("is there already"), "{refused}");
+        assert_eq!((fs::read_to_string(&path).unwrap().as_str(), there()), ("other", vec!["out".into()]));
+        // Before anything is exported, and where the name leads nowhere, too.
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("nowhere"), &path).unwrap();
+        assert!(NewFile::begin(&path).is_err());
+        assert_eq!(there(), ["out"]);
+    }
+
     /// It said that line protocol alone leaves series without a name out.
     #[test]
     fn help_says_which_series_each_format_leaves_out() {

@@ -21,6 +21,8 @@ mod bring;
 mod error;
 mod restore;
 #[cfg(test)]
+mod restore_tests;
+#[cfg(test)]
 mod tests;
 
 use std::io;

@@ -12,7 +12,6 @@ use tidegauge_storage::manifest::{Retention, RetentionRule};
 use tidegauge_storage::model::{Matcher, TimeRange, Timestamp};
 use tidegauge_storage::source::Columns;
 
-use super::bring::bring_on;
 use super::restore::restore_on;
 use super::*;
 use crate::core::SeriesSample;
@@ -24,20 +23,20 @@ use crate::recovery::Recovery;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::verify::verify_on;
 
-const COPY: &str = "copies/one";
+pub(super) const COPY: &str = "copies/one";
 
-fn open_in(fs: &SimFs, dir: &str) -> Engine {
+pub(super) fn open_in(fs: &SimFs, dir: &str) -> Engine {
     open_with(fs, dir, Durability::Interval(Duration::from_millis(5)))
 }
 
-fn open_with(fs: &SimFs, dir: &str, durability: Durability) -> Engine {
+pub(super) fn open_with(fs: &SimFs, dir: &str, durability: Durability) -> Engine {
     let mut builder = Builder::new(None).durability(durability);
     builder.pace = Pace::NEVER;
     builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
     builder.open_at(dir.into()).unwrap()
 }
 
-fn push(engine: &Engine, round: i64) {
+pub(super) fn push(engine: &Engine, round: i64) {
     let mut samples = Vec::new();
     for host in 0..3 {
         let series = engine.series(&[("__name__", "cpu"), ("host", &host.to_string())]).unwrap();
@@ -48,7 +47,7 @@ fn push(engine: &Engine, round: i64) {
     engine.wait(ack, Level::Visible, Duration::from_secs(30)).unwrap();
 }
 
-fn contents(engine: &Engine) -> BTreeMap<(String, i64), u64> {
+pub(super) fn contents(engine: &Engine) -> BTreeMap<(String, i64), u64> {
     let mut all = BTreeMap::new();
     for source in engine.snapshot().sources() {
         for hit in source.select(&[]).unwrap() {
@@ -63,11 +62,16 @@ fn contents(engine: &Engine) -> BTreeMap<(String, i64), u64> {
     all
 }
 
-fn make(engine: &Engine) -> Result<BackupReport, BackupError> {
+pub(super) fn make(engine: &Engine) -> Result<BackupReport, BackupError> {
     backup_to(engine, Path::new(COPY), &|_, _| {})
 }
 
-fn is_sound(fs: &SimFs, dir: &str) -> bool {
+/// Restores what lies in `from`, which nobody owns.
+pub(super) fn restored(fs: &SimFs, from: &str, to: &str) -> Result<BackupReport, BackupError> {
+    restore_on(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new(from), Path::new(to), &|_, _| {}, &|| Ok(()))
+}
+
+pub(super) fn is_sound(fs: &SimFs, dir: &str) -> bool {
     verify_on(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new(dir), None, &|_, _| {}).unwrap().is_sound()
 }
 
@@ -355,8 +359,7 @@ fn a_backup_takes_deletes_and_rules_of_retention_along() {
     push(&copy, 3);
     assert_eq!(contents(&copy).len(), 250 + 200, "a delete is over; an age goes on");
     copy.close().unwrap();
-    let restored =
-        restore_on(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new(COPY), Path::new("new"), &|_, _| {}, &|| Ok(()));
+    let restored = restored(&fs, COPY, "new");
     restored.unwrap();
     let new = open("new");
     assert_eq!((contents(&new).len(), new.retention()), (450, kept));
@@ -369,124 +372,16 @@ fn a_backup_never_overwrites_and_so_does_a_restore() {
     push(&engine, 0);
     make(&engine).unwrap();
     assert!(matches!(make(&engine), Err(BackupError::NotEmpty { .. })));
-    let files = || Arc::new(fs.clone()) as Arc<dyn Fs>;
     for target in ["memory", COPY] {
-        let refused = restore_on(&files(), Path::new(COPY), Path::new(target), &|_, _| {}, &|| Ok(()));
+        let refused = restored(&fs, COPY, target);
         assert!(matches!(refused, Err(BackupError::NotEmpty { .. })), "{target}");
     }
-    let report = restore_on(&files(), Path::new(COPY), Path::new("new"), &|_, _| {}, &|| Ok(())).unwrap();
+    let report = restored(&fs, COPY, "new").unwrap();
     assert_eq!((report.samples, report.bytes_copied), (300, report.bytes));
     assert!(is_sound(&fs, "new"));
     assert!(contents(&open_in(&fs, "new")) == contents(&engine));
-    assert!(restore_on(&files(), Path::new("none"), Path::new("newer"), &|_, _| {}, &|| Ok(())).is_err());
+    assert!(restored(&fs, "none", "newer").is_err());
     assert!(fs.list(Path::new("newer")).is_err(), "nothing is left behind");
-}
-
-/// It was "not empty", and nothing told that it held no data.
-#[test]
-fn what_a_restore_that_was_killed_has_left_is_told_as_that() {
-    let fs = SimFs::new();
-    let engine = open_in(&fs, "memory");
-    push(&engine, 0);
-    make(&engine).unwrap();
-    let files = || Arc::new(fs.clone()) as Arc<dyn Fs>;
-    let (left, target) = (Path::new("killed/segments"), Path::new("killed"));
-    fs.create_dir_all(left).unwrap();
-    fs.create(&left.join("half")).unwrap();
-    let restore = || restore_on(&files(), Path::new(COPY), target, &|_, _| {}, &|| Ok(()));
-    let refused = restore().unwrap_err();
-    assert!(
-        matches!(refused, BackupError::Unfinished { .. }) && refused.to_string().contains("remove it"),
-        "{refused}"
-    );
-    assert!(fs.list(left).unwrap() == ["half"], "it is as it was");
-    fs.create(&target.join("other")).unwrap();
-    assert!(matches!(restore(), Err(BackupError::NotEmpty { .. })), "somebody's own folder");
-}
-
-/// Where renaming does not reach, a copy is copied, and goes behind that.
-#[test]
-fn a_copy_that_cannot_be_renamed_is_copied_and_removed() {
-    let fs = SimFs::new();
-    let engine = open_in(&fs, "memory");
-    push(&engine, 0);
-    make(&engine).unwrap();
-    let disk = Arc::new(fs.clone()) as Arc<dyn Fs>;
-    assert!(matches!(
-        bring_on(&disk, Path::new(COPY), Path::new("memory"), &|_, _| {}),
-        Err(BackupError::NotEmpty { .. })
-    ));
-    assert!(is_sound(&fs, COPY), "it is as it was");
-    // Nobody else is at work on this one. Behind the folder that is made, and the one above it that is synced.
-    let fs = fs.kill();
-    let disk = Arc::new(fs.clone()) as Arc<dyn Fs>;
-    fs.fail_at(fs.operations() + 3, Fault::Io);
-    let report = bring_on(&disk, Path::new(COPY), Path::new("new"), &|_, _| {}).unwrap().unwrap();
-    assert_eq!((report.samples, report.bytes_copied), (300, report.bytes));
-    assert!(fs.list(Path::new(COPY)).is_err());
-    assert!(contents(&open_in(&fs, "new")) == contents(&engine));
-}
-
-/// What a store leaves that was killed, some of it in its log alone; and all that it held.
-fn killed() -> (SimFs, BTreeMap<(String, i64), u64>) {
-    let fs = SimFs::new();
-    let engine = open_in(&fs, "memory");
-    push(&engine, 0);
-    engine.flush().unwrap();
-    push(&engine, 1);
-    (fs.kill(), contents(&engine))
-}
-
-#[test]
-fn a_restore_takes_the_log_along() {
-    let (fs, all) = killed();
-    restore_on(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new("memory"), Path::new("new"), &|_, _| {}, &|| Ok(()))
-        .unwrap();
-    assert!(contents(&open_in(&fs, "new")) == all);
-}
-
-/// Nobody owned it when the restore began, and that was all that was looked at: what was copied was of two moments.
-#[test]
-fn a_restore_of_what_is_opened_meanwhile_is_refused() {
-    let (fs, _) = killed();
-    let disk = Arc::new(fs.clone()) as Arc<dyn Fs>;
-    let owned = AtomicBool::new(false);
-    let restore = |is_opened: bool| {
-        let open = |_, _| {
-            if is_opened {
-                let engine = open_in(&fs, "memory");
-                push(&engine, 2);
-                engine.close().unwrap();
-            }
-        };
-        let free = || match owned.load(Ordering::Relaxed) {
-            true => Err(BackupError::InUse { dir: "memory".into(), owner: "somebody".to_owned() }),
-            false => Ok(()),
-        };
-        restore_on(&disk, Path::new("memory"), Path::new("new"), &open, &free)
-    };
-    assert!(matches!(restore(true), Err(BackupError::Changed { .. })));
-    assert!(fs.list(Path::new("new")).is_err(), "nothing is left behind");
-    owned.store(true, Ordering::Relaxed);
-    assert!(matches!(restore(false), Err(BackupError::InUse { .. })));
-    assert!(fs.list(Path::new("new")).is_err());
-    owned.store(false, Ordering::Relaxed);
-    restore(false).unwrap();
-    assert!(contents(&open_in(&fs, "new")) == contents(&open_in(&fs, "memory")));
-}
-
-/// Power is lost behind a restore that has answered, into a folder that it had to make, and one above.
-#[test]
-fn what_was_restored_survives_a_power_loss() {
-    let (fs, all) = killed();
-    let new = "far/away/new";
-    restore_on(&(Arc::new(fs.clone()) as Arc<dyn Fs>), Path::new("memory"), Path::new(new), &|_, _| {}, &|| Ok(()))
-        .unwrap();
-    for choice in 0..16 {
-        let left = fs.crash(choice);
-        assert!(left.list(Path::new(new)).is_ok(), "the store is gone, choice {choice}");
-        assert!(contents(&open_in(&left, new)) == all, "choice {choice}");
-    }
 }
 
 /// BK3: power is lost at every operation of a backup. The copy is whole, or it is no store; the store is as it was.
@@ -577,56 +472,4 @@ fn p4_a_backup_on_a_full_disk_is_told_and_leaves_nothing() {
     let refused = make(&engine).unwrap_err();
     assert!(!refused.is_disk_full() && matches!(refused, BackupError::NotEmpty { .. }), "{refused}");
     assert!(is_sound(&fs, COPY));
-}
-
-/// A restore that fails at one of its operations leaves nothing in the way of the next try; one that fails when the store
-/// is whole leaves that, for somebody may have opened it.
-#[test]
-fn a_restore_that_failed_can_be_tried_again_and_takes_no_store_away() {
-    let (base, all) = killed();
-    let restore = |fs: &SimFs| {
-        let disk: Arc<dyn Fs> = Arc::new(fs.clone());
-        restore_on(&disk, Path::new("memory"), Path::new("new"), &|_, _| {}, &|| Ok(()))
-    };
-    // What failed behind the last byte: the folder above, and the line of the audit log.
-    let (mut failed, mut whole) = (0, BTreeSet::new());
-    // A folder that was there, and one that was not.
-    for was_there in [true, false] {
-        // A disk for each: what a simulated one has removed it keeps until that is durable.
-        let disk = || {
-            let fs = base.kill();
-            if was_there {
-                fs.create_dir_all(Path::new("new")).unwrap();
-            }
-            fs
-        };
-        let fs = disk();
-        let before = fs.operations();
-        restore(&fs).unwrap();
-        let operations = fs.operations() - before;
-        drop(fs);
-        // All of the first ones, then here and there, and all of the last ones: a log is long.
-        let first = std::iter::successors(Some(1u64), |behind| Some(behind + behind.div_ceil(3)));
-        let last = operations.saturating_sub(12)..operations + 1;
-        for behind in first.take_while(|&behind| behind < operations.saturating_sub(12)).chain(last) {
-            let fs = disk();
-            fs.fail_at(fs.operations() + behind, Fault::Io);
-            let restored = restore(&fs);
-            fs.restart();
-            let left: Vec<_> = fs.files().into_iter().filter(|(path, _)| path.starts_with("new")).collect();
-            if restored.is_err() && !left.iter().any(|(path, _)| path.ends_with("MANIFEST")) {
-                failed += 1;
-                assert_eq!(left, [], "operation {behind}");
-                assert_eq!(fs.list(Path::new("new")).ok(), was_there.then(Vec::new), "operation {behind}");
-                restore(&fs).unwrap();
-            }
-            if let Err(BackupError::Io { path, .. }) = restored
-                && !left.is_empty()
-            {
-                whole.insert(path);
-            }
-            assert!(contents(&open_in(&fs, "new")) == all, "operation {behind}");
-        }
-    }
-    assert!(failed > 10 && whole.len() == 2, "{failed} operations, and behind the last byte {whole:?}");
 }

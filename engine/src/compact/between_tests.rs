@@ -16,14 +16,19 @@ use crate::clock;
 use crate::core::SeriesSample;
 use crate::engine::Engine;
 use crate::faults::{SOON, series};
+use crate::hooked::{Call, Hooked, When};
 use crate::options::{Builder, Durability, Level};
 
 const DAY: i64 = 86_400_000_000_000;
 
 fn open(fs: &SimFs, threads: usize) -> Engine {
+    open_on(Arc::new(fs.clone()), threads)
+}
+
+fn open_on(fs: Arc<dyn Fs>, threads: usize) -> Engine {
     let mut builder = Builder::new(None).durability(Durability::Memory).query_threads(1);
     builder = builder.background_compaction(false).compact_threads(threads);
-    builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+    builder.fs = Some(fs);
     builder.open().unwrap()
 }
 
@@ -149,6 +154,55 @@ fn k12_what_goes_unread_does_not_wait_for_a_job() {
     });
     assert!(over_age && too_much, "over age went: {over_age}, too much went: {too_much}");
     assert_eq!([0, 1, 9].map(|host| count(&engine, host)), [4_000, 4_000, 2_000]);
+}
+
+/// A job of which nothing shall be left went on to its end, and what it read stayed as long. It is thrown away, which is no
+/// failure, and no end of the compaction.
+#[test]
+fn k12_a_job_that_works_for_nothing_is_ended() {
+    let fs = SimFs::new();
+    let (tell, told) = channel::<()>();
+    let (leave, wait) = channel::<()>();
+    let (ends, made) = (Mutex::new((tell, wait)), Arc::new(Mutex::new(Vec::new())));
+    let (named, first) = (Arc::clone(&made), Arc::new(Mutex::new(None)));
+    let held = Arc::clone(&first);
+    let engine = open_on(
+        Hooked::around(&fs, move |when, call, path| {
+            let compacts = thread::current().name().is_some_and(|name| name.starts_with("tidegauge-compact-"));
+            match call {
+                Call::Create if compacts && when == When::Before => {
+                    held.lock().unwrap().get_or_insert_with(|| path.with_extension(""));
+                    let (tell, wait) = &*ends.lock().unwrap();
+                    let _ = tell.send(());
+                    let _ = wait.recv();
+                }
+                Call::Rename if compacts && when == When::After => made.lock().unwrap().push(path.to_owned()),
+                _ => {}
+            }
+        }),
+        1,
+    );
+    flush(&engine, 8, -DAY..-DAY + 8_000);
+    months(&engine, 1);
+    let mut gone = false;
+    let compacted = thread::scope(|scope| {
+        let asked = engine.clone();
+        let compaction = scope.spawn(move || asked.compact());
+        // The job is at its first output, of two inputs.
+        told.recv_timeout(SOON).unwrap();
+        engine.set_retention(Retention { rules: Vec::new(), max_bytes: Some(1) }).unwrap();
+        // Whoever lets this one go has ended the job before.
+        gone = comes(|| count(&engine, 8) == 0);
+        drop(leave);
+        compaction.join().unwrap()
+    });
+    assert!(gone, "the oldest stays");
+    assert_eq!(compacted, Ok(()));
+    // What stays is written anew behind it, without what is too much.
+    let (named, first) = (named.lock().unwrap(), first.lock().unwrap().take().unwrap());
+    assert!(!named.contains(&first), "it went on to its end: {first:?}, of {named:?}");
+    assert_eq!((engine.stats().segments, engine.stats().compactions_failed), (1, 0));
+    assert_eq!([0, 9].map(|host| count(&engine, host)), [0, 2_000]);
 }
 
 /// Where flushes stay behind, as on a disk that is slower than what comes in, no job ended, and so nothing that was deleted

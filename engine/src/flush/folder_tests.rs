@@ -1,6 +1,7 @@
 //! SF1 and SF2: what a failed sync of the segments' folder takes, and who learns of it when.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use crate::hooked::{Call, Hooked, When};
 use crate::options::{Builder, Durability, Level};
 use crate::pace::Pace;
 
+/// Time enough for another thread to go on, if it may.
+const YIELDS: u32 = 10_000;
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn open(fs: Arc<dyn Fs>, durability: Durability) -> Engine {
@@ -67,9 +70,10 @@ fn p4_a_folder_whose_sync_found_no_space_is_never_synced_again() {
 }
 
 /// Who has come how far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     /// Nothing is held up yet.
+    #[default]
     Before,
     /// The compaction is to sync the folder.
     Compacts,
@@ -81,8 +85,11 @@ enum Stage {
     Flushed,
 }
 
+#[derive(Default)]
 struct Stages {
     now: Mutex<Stage>,
+    /// The flush has synced the folder behind the sync that failed.
+    synced_behind: AtomicBool,
     changed: Condvar,
 }
 
@@ -112,7 +119,14 @@ impl Stages {
                 self.wait_for(Stage::Named);
                 fs.fail_sync_at(fs.syncs() + 1);
             }
-            (When::After, Call::SyncDir) if compacts && self.is_at(Stage::Named) => self.come_to(Stage::Failed),
+            (When::After, Call::SyncDir) if compacts && self.is_at(Stage::Named) => {
+                self.come_to(Stage::Failed);
+                // Nobody but this thread knows yet. A flush that did not wait for it (SF2) would sync now.
+                (0..YIELDS).for_each(|_| std::thread::yield_now());
+            }
+            (When::After, Call::SyncDir) if !compacts && self.is_at(Stage::Failed) => {
+                self.synced_behind.store(true, Ordering::Relaxed);
+            }
             (When::After, Call::Rename) if !compacts && is_segment && self.is_at(Stage::Compacts) => {
                 self.come_to(Stage::Named);
                 self.wait_for(Stage::Failed);
@@ -129,7 +143,7 @@ impl Stages {
 /// loss what was flushed was nowhere.
 #[test]
 fn p4_no_flush_is_committed_behind_a_failed_sync_of_the_folder() {
-    let stages = Arc::new(Stages { now: Mutex::new(Stage::Before), changed: Condvar::new() });
+    let stages = Arc::new(Stages::default());
     let (fs, staged) = (SimFs::new(), Arc::clone(&stages));
     let disk = fs.clone();
     let hooked = Hooked::around(&fs, move |when, call, path| staged.heard(&disk, when, call, path));
@@ -155,6 +169,39 @@ fn p4_no_flush_is_committed_behind_a_failed_sync_of_the_folder() {
         assert_eq!(back, all, "{seed}, where the flush said {flushed:?}");
     }
     assert!(matches!(flushed, Err(FlushError::Poisoned(_))), "{flushed:?}");
+    assert!(!stages.synced_behind.load(Ordering::Relaxed), "one sync at a time, and none behind one that failed");
+}
+
+/// What ended the engine may have taken what a flush or a compaction is about to commit. Their last look at it is under the
+/// manifest's lock: here it ends once the new segment has its name, durably.
+#[test]
+fn what_is_made_is_not_committed_once_the_engine_has_ended() {
+    for compacts in [false, true] {
+        let (fs, ends) = (SimFs::new(), Arc::new(Mutex::new(None::<Engine>)));
+        let ended = Arc::clone(&ends);
+        let hooked = Hooked::around(&fs, move |when, call, path| {
+            if (when, call) == (When::After, Call::SyncDir) && path.ends_with("segments") {
+                let engine = ended.lock().unwrap().take();
+                engine.into_iter().for_each(|engine| engine.life().core.poison("the disk is gone".to_owned()));
+            }
+        });
+        let engine = open(hooked, Durability::Memory);
+        for at in 0..2 {
+            push(&engine, at, Level::Visible);
+            engine.flush().unwrap();
+        }
+        push(&engine, 2, Level::Visible);
+        let named = || engine.life().manifest.lock().unwrap().state().segments.clone();
+        let before = named();
+        *ends.lock().unwrap() = Some(engine.clone());
+        if compacts {
+            assert!(matches!(engine.compact(), Err(CompactError::Poisoned(_))));
+        } else {
+            assert!(matches!(engine.flush(), Err(FlushError::Poisoned(_))));
+        }
+        assert!(ends.lock().unwrap().is_none(), "compacts: {compacts}: it was ended on its way");
+        assert_eq!(named(), before, "compacts: {compacts}");
+    }
 }
 
 /// Two threads of the pool that write outputs side by side: the second one's sync succeeds, and says nothing.

@@ -23,6 +23,8 @@ mod slots;
 mod stats;
 #[cfg(all(test, not(loom)))]
 mod tests;
+#[cfg(all(test, not(loom)))]
+mod twin_tests;
 
 pub use common_sender::CommonSender;
 pub use drain::Drain;

@@ -113,4 +113,19 @@ mod tests {
             fs.sync_dir(dir).unwrap();
         }
     }
+
+    /// As file systems leave it whose renames make the new name first, and then take the old one away.
+    #[test]
+    fn of_two_names_that_a_power_loss_left_the_files_own_stays() {
+        let (fs, dir) = (SimFs::new(), Path::new("d"));
+        fs.create_dir_all(dir).unwrap();
+        let name = Epoch::new(1, 2).file_name();
+        let (own, between, other) = (dir.join(&name), dir.join(name + BETWEEN), dir.join("other.renamed"));
+        for path in [&own, &between, &other] {
+            fs.create(path).unwrap().write_all_at(0, if path == &own { b"own" } else { b"old" }).unwrap();
+        }
+        finish_renaming(&fs, dir).unwrap();
+        assert_eq!(fs.map(&own).unwrap()[..], *b"own");
+        assert!(fs.map(&between).is_err() && fs.map(&other).is_ok(), "what is none of the log's stays");
+    }
 }

@@ -333,16 +333,24 @@ fn one_page_is_lost_or_left_alone_and_a_length_that_did_not_change_is_no_choice(
     fs.sync_dir(Path::new("d")).unwrap();
     file.write_all_at(0, &[b'a'; 12 << 10]).unwrap();
     file.sync_data().unwrap();
+    // Behind the length of the first file, which does not change, there is one more choice.
+    let next = fs.create(Path::new("d/g")).unwrap();
+    fs.sync_dir(Path::new("d")).unwrap();
+    next.write_all_at(0, &[b'a'; 4 << 10]).unwrap();
+    next.sync_data().unwrap();
     file.write_all_at(0, &[b'b'; 12 << 10]).unwrap();
+    next.write_all_at(0, &[b'b'; 4 << 10]).unwrap();
     fs.record();
     let timeline = fs.timeline();
     let pages = |mut choose: AllBut| -> Vec<u8> {
-        let file = content(&timeline.power_loss(&mut choose), "d/f").unwrap();
-        file.chunks(4 << 10).map(|page| page[0]).collect()
+        let left = timeline.power_loss(&mut choose);
+        let all = ["d/f", "d/g"].map(|path| content(&left, path).unwrap()).concat();
+        all.chunks(4 << 10).map(|page| page[0]).collect()
     };
-    assert_eq!(pages(AllBut::lost(1)), b"bab");
-    assert_eq!(pages(AllBut::left(2)), b"aab");
-    assert_eq!((pages(AllBut::lost(3)), pages(AllBut::left(3))), (b"bbb".to_vec(), b"aaa".to_vec()), "all there is");
+    assert_eq!(pages(AllBut::lost(1)), b"babb");
+    assert_eq!(pages(AllBut::left(2)), b"aaba");
+    assert_eq!((pages(AllBut::lost(3)), pages(AllBut::left(3))), (b"bbba".to_vec(), b"aaab".to_vec()));
+    assert_eq!((pages(AllBut::lost(4)), pages(AllBut::left(4))), (b"bbbb".to_vec(), b"aaaa".to_vec()), "all there is");
 }
 
 #[test]

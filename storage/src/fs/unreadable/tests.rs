@@ -14,6 +14,14 @@ use crate::fs::{Fs, Map, OsFs};
 
 const HERE: &str = module_path!();
 
+/// As [`child::passes`], of a process that survives unreadable pages, with a folder for the test.
+fn survives(test: &str, body: impl FnOnce(&Path)) {
+    child::passes(HERE, test, || {
+        survive_unreadable_pages().unwrap();
+        body(tempfile::tempdir().unwrap().path());
+    });
+}
+
 /// A file of pages that are full of their number, from 1 on.
 fn file(dir: &Path, pages: usize) -> PathBuf {
     let path = dir.join("f");
@@ -37,11 +45,9 @@ fn pages(numbers: Range<usize>) -> Range<usize> {
 
 #[test]
 fn what_is_cut_off_a_mapped_file_reads_as_zeros_and_is_counted_and_told() {
-    child::passes(HERE, "what_is_cut_off_a_mapped_file_reads_as_zeros_and_is_counted_and_told", || {
+    survives("what_is_cut_off_a_mapped_file_reads_as_zeros_and_is_counted_and_told", |dir| {
         survive_unreadable_pages().unwrap();
-        survive_unreadable_pages().unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let path = file(dir.path(), 8);
+        let path = file(dir, 8);
         let (map, other) = (OsFs.map(&path).unwrap(), OsFs.map(&path).unwrap());
         assert_eq!((page(&map, 6), map.losses(), map.lost_ranges()), (7, 0, vec![]));
         cut(&path, 4);
@@ -65,10 +71,8 @@ fn what_is_cut_off_a_mapped_file_reads_as_zeros_and_is_counted_and_told() {
 /// The bytes that are put right in memory lie in pages of their own, and a lost one can be written to like any other.
 #[test]
 fn a_page_that_is_lost_can_be_mended_like_any_other() {
-    child::passes(HERE, "a_page_that_is_lost_can_be_mended_like_any_other", || {
-        survive_unreadable_pages().unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let path = file(dir.path(), 3);
+    survives("a_page_that_is_lost_can_be_mended_like_any_other", |dir| {
+        let path = file(dir, 3);
         let fs = SpoiledFs::new();
         fs.spoil(&path, pages(1..2)).unwrap();
         let mut image = fs.map_to_mend(&path).unwrap();
@@ -166,10 +170,8 @@ fn the_handler_before_has_what_is_none_of_ours() {
 /// Eight threads read all of a file while its pages are lost one after the other, and others map and unmap beside them.
 #[test]
 fn eight_threads_that_read_at_once_see_no_zeros_that_were_not_counted_before() {
-    child::passes(HERE, "eight_threads_that_read_at_once_see_no_zeros_that_were_not_counted_before", || {
-        survive_unreadable_pages().unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let path = file(dir.path(), 200);
+    survives("eight_threads_that_read_at_once_see_no_zeros_that_were_not_counted_before", |dir| {
+        let path = file(dir, 200);
         let fs = SpoiledFs::new();
         let map: Map = fs.map(&path).unwrap();
         let done = AtomicBool::new(false);
@@ -212,10 +214,8 @@ fn eight_threads_that_read_at_once_see_no_zeros_that_were_not_counted_before() {
 /// Each run costs the process two maps, of which it has 65,530.
 #[test]
 fn a_map_with_too_many_runs_of_lost_pages_is_given_up_whole() {
-    child::passes(HERE, "a_map_with_too_many_runs_of_lost_pages_is_given_up_whole", || {
-        survive_unreadable_pages().unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("f");
+    survives("a_map_with_too_many_runs_of_lost_pages_is_given_up_whole", |dir| {
+        let path = dir.join("f");
         let count = 2 * RUNS_MAX as usize + 10;
         std::fs::write(&path, vec![1; count * page_size()]).unwrap();
         let fs = SpoiledFs::new();
