@@ -6,6 +6,7 @@ mod evict;
 mod log;
 mod pressure;
 mod serve;
+mod space;
 mod sync_thread;
 mod worker;
 
