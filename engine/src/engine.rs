@@ -209,8 +209,10 @@ impl Engine {
             Some(Shut::Poisoned(poisoned)) => Some(Err(poisoned.into())),
             Some(Shut::Closed) => Some(Err(FlushError::Closed)),
             Some(Shut::ReadOnly) => Some(Err(FlushError::ReadOnly)),
-            Some(Shut::Short(short)) => Some(Err(short.into())),
-            None => {
+            Some(Shut::Short(_)) | None => {
+                if let Some(short) = core.gate.holds_up() {
+                    return Some(Err(short.into()));
+                }
                 let version = core.versions.load();
                 let sealed = version.sealed.iter().any(|m| m.generation <= wanted);
                 let active = version.active.generation <= wanted && version.active.samples() > 0;

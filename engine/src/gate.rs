@@ -46,6 +46,8 @@ pub(crate) enum Full {
     Segments { refuses: bool },
     /// An fdatasync of the log, which waits: the gate stays open.
     Sync,
+    /// The worker, for the next push: nothing is waiting for it yet. The gate stays shut until there is space (X11).
+    NextPush,
 }
 
 #[derive(Default)]
@@ -61,6 +63,8 @@ struct State {
     flushes_failed: u64,
     /// What an fdatasync of the log waits for.
     sync_waits: Option<Shortage>,
+    /// What the next push would wait for.
+    next_would_wait: Option<Shortage>,
 }
 
 impl State {
@@ -72,17 +76,23 @@ impl State {
                 self.flushes_failed += u64::from(short.is_some());
             }
             Full::Sync => self.sync_waits = short,
+            Full::NextPush => self.next_would_wait = short,
         }
     }
 
     /// What anybody waits for.
     fn waits_for(&self) -> Option<Shortage> {
-        self.log_waits.or(self.flush_waits).or(self.sync_waits)
+        self.log_waits.or(self.flush_waits).or(self.sync_waits).or(self.next_would_wait)
     }
 
-    /// What samples wait for.
-    fn short(&self) -> Option<Shortage> {
+    /// What samples wait for that are there: what is to be flushed is not all of it.
+    fn holds_up(&self) -> Option<Shortage> {
         self.log_waits.or(self.flush_waits.filter(|_| self.flush_refuses))
+    }
+
+    /// What samples wait for, or would.
+    fn short(&self) -> Option<Shortage> {
+        self.holds_up().or(self.next_would_wait)
     }
 }
 
@@ -143,8 +153,8 @@ impl Gate {
         self.note(whose, Some(short));
     }
 
-    /// Opens the gate again after a full disk, unless the other still has no space; other
-    /// causes stay.
+    /// Opens the gate again after a full disk, unless another one still has no space; other
+    /// causes stay. Each takes back what it has noted, and nothing else.
     pub(crate) fn space_is_back(&self, whose: Full) {
         self.note(whose, None);
     }
@@ -169,12 +179,18 @@ impl Gate {
         waits.filter(|_| is_short)
     }
 
+    /// What shuts the gate to samples that are there already, so that no flush has all of them. That the next push would
+    /// find no space is no such thing: what is there is flushed.
+    pub(crate) fn holds_up(&self) -> Option<Shortage> {
+        self.state.lock().expect("gate lock").holds_up()
+    }
+
     /// What a flush waits for, be the gate shut or not.
     pub(crate) fn flush_waits(&self) -> Option<Shortage> {
         self.state.lock().expect("gate lock").flush_waits
     }
 
-    /// What the log, one of its syncs or a flush waits for, or waited for when the engine ended.
+    /// What the log, one of its syncs, a flush or the next push waits for, or waited for when the engine ended.
     pub(crate) fn waits_for(&self) -> Option<Shortage> {
         self.state.lock().expect("gate lock").waits_for()
     }
@@ -272,5 +288,25 @@ mod tests {
         gate.shut(Shut::Closed);
         gate.space_is_back(Full::Log);
         assert_eq!(gate.poisoned(), Some(poisoned));
+    }
+    /// X11: what was found out before a push shuts the gate as the push would, and each opens for itself alone.
+    #[test]
+    fn what_the_next_push_would_find_shuts_the_gate_and_holds_up_nothing_that_is_there() {
+        let gate = Gate::new(Duration::ZERO);
+        gate.disk_is_full(Full::NextPush, Shortage::Space);
+        assert_eq!((gate.refusal(0, || None), gate.short()), (Some(PushError::DiskFull), Some(Shortage::Space)));
+        assert_eq!((gate.keeps_waiting(true), gate.holds_up()), (None, None), "nothing is there yet");
+        gate.disk_is_full(Full::Log, Shortage::Files);
+        gate.space_is_back(Full::NextPush);
+        assert!(!gate.admits(0), "a push that was under way waits");
+        assert_eq!((gate.keeps_waiting(false), gate.holds_up()), (Some(Shortage::Files), Some(Shortage::Files)));
+        gate.disk_is_full(Full::NextPush, Shortage::Space);
+        for other in [Full::Log, Full::Segments { refuses: true }, Full::Sync] {
+            gate.space_is_back(other);
+            assert!(!gate.admits(0), "{other:?} has not shut it");
+        }
+        assert_eq!(gate.refusal(0, || None), Some(PushError::DiskFull), "it is space again, and no files");
+        gate.space_is_back(Full::NextPush);
+        assert!(gate.admits(0) && gate.short().is_none());
     }
 }

@@ -115,6 +115,8 @@ mod full_closed;
 mod full_crashes;
 #[cfg(all(test, not(loom)))]
 mod full_logged;
+#[cfg(test)]
+mod full_told;
 #[cfg(all(test, not(loom)))]
 mod hooked;
 #[cfg(all(test, not(loom)))]

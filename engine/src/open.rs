@@ -297,7 +297,7 @@ impl Builder {
             pace: self.pace,
         });
         let sync = log.as_ref().map(|(_, sync)| Arc::clone(sync));
-        let worker = Worker::new(WorkerParts {
+        let mut worker = Worker::new(WorkerParts {
             core: Arc::clone(&core),
             drain,
             applier,
@@ -307,6 +307,7 @@ impl Builder {
             flush_bytes: self.flush_bytes,
             wal_bytes: self.wal_bytes,
         });
+        worker.look_for_space();
         let idle = self.idle_limits();
         let threads = (worker, flusher, compactor);
         let held = start(&core, threads, &flushes, sync.as_ref(), lock, (self.watch, idle))?;

@@ -37,6 +37,7 @@ impl Worker {
                 Ok(()) => {}
                 Err(WriteWholeError::TooLarge) => return replier.tell(Verdict::TooLarge),
                 Err(WriteWholeError::Wal(WalError::NoSpace { source, .. })) => {
+                    self.look_for_space();
                     return replier.tell(Verdict::Short(Shortage::of(&source)));
                 }
                 Err(WriteWholeError::Wal(e)) => return self.core.poison(format!("the log cannot be written: {e}")),

@@ -51,6 +51,8 @@ pub(crate) struct Log {
     rests: bool,
     /// Whether a frame of the commit at hand is written.
     begun: bool,
+    /// Bytes of the last frame that found no space.
+    refused: u64,
     /// Bytes of frames since the last rotation.
     pub(crate) bytes: u64,
     /// Deletes since then.
@@ -83,6 +85,7 @@ impl Log {
             synced_at: Instant::now(),
             rests: false,
             begun: false,
+            refused: 0,
             bytes: 0,
             deletes: 0,
             written: 0,
@@ -246,6 +249,7 @@ impl Log {
                 // Nothing was written: the same frame again.
                 Err(WalError::NoSpace { ref source, .. }) if patience(self, Shortage::of(source)) => {}
                 Err(e) => {
+                    self.refused = bytes;
                     // The frame's definitions were not written: whatever comes next defines anew.
                     self.defined.fill(0);
                     return Err(e);
@@ -270,6 +274,11 @@ impl Log {
         let has = self.writer.has_reserve(&mut self.frame);
         self.frame.begin(tombstone.seq);
         has
+    }
+
+    /// What a push would find none of now: one like the last frame that found none, or the first one (X11).
+    pub(super) fn short(&self) -> Option<Shortage> {
+        self.writer.try_space(self.refused).err().map(|e| Shortage::of(&e))
     }
 
     fn write_delete(

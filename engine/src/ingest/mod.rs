@@ -8,6 +8,7 @@ mod evict;
 mod log;
 mod pressure;
 mod serve;
+mod space;
 mod sync_thread;
 mod worker;
 

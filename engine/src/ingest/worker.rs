@@ -96,7 +96,9 @@ pub(crate) struct Worker {
     refreshed_at: Instant,
     pressure: Pressure,
     /// The log found no space for the last round: when it is tried again.
-    no_space_until: Option<Instant>,
+    pub(super) no_space_until: Option<Instant>,
+    /// The next push would find no space: when that is tried again.
+    pub(super) ask_space_at: Option<Instant>,
     /// The engine closes, and a part of a commit is in the log: nothing else has a place behind it.
     pub(super) gave_up: bool,
 }
@@ -137,6 +139,7 @@ impl Worker {
             refreshed_at: Instant::now(),
             pressure: Pressure::default(),
             no_space_until: None,
+            ask_space_at: None,
             gave_up: false,
         }
     }
@@ -341,6 +344,7 @@ impl Worker {
             Ok(()) if was_full => {
                 *no_space_until = None;
                 core.gate.space_is_back(Full::Log);
+                self.space_is_there();
             }
             Ok(()) => {}
             Err(WalError::NoSpace { .. }) if log.is_begun() => *gave_up = true,
@@ -396,6 +400,7 @@ impl Worker {
             self.feeds.tend(&self.core, now);
         }
         self.tend_log();
+        self.ask_for_space(now);
         if self.wants_rotation() {
             self.rotate(None);
         }
@@ -456,14 +461,22 @@ impl Worker {
         Ok(seq)
     }
 
-    /// On a full disk the reserve takes it. What was accepted before is sealed first then, so that nothing but samples
-    /// ever ends the file that the reserve becomes (X2).
+    /// Whether or not the reserve takes what finds no space, that samples have none is told before the delete is (X11).
     fn log_delete(&mut self, tombstone: &Tombstone) -> Result<(), WalError> {
         let Some((log, _)) = &mut self.log else { return Ok(()) };
-        match log.delete(tombstone) {
-            Err(WalError::NoSpace { .. }) if log.has_reserve(tombstone) => {}
-            other => return other,
+        let mut logged = log.delete(tombstone);
+        if matches!(logged, Err(WalError::NoSpace { .. })) {
+            if log.has_reserve(tombstone) {
+                logged = self.log_delete_in_reserve(tombstone);
+            }
+            self.look_for_space();
         }
+        logged
+    }
+
+    /// What was accepted before is sealed first, so that nothing but samples ever ends the file that the reserve
+    /// becomes (X2).
+    fn log_delete_in_reserve(&mut self, tombstone: &Tombstone) -> Result<(), WalError> {
         if self.applier.active().samples() > 0 {
             self.rotate(None);
         }

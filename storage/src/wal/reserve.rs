@@ -90,7 +90,22 @@ impl Reserve {
 
     /// Whether any delete has room, so that samples may go on.
     pub(super) fn is_ample(&self) -> bool {
-        self.capacity >= FOR_OPENING + LARGEST_DELETE
+        Self::would_be_ample(self.capacity)
+    }
+
+    /// The same of one of so many bytes.
+    pub(super) fn would_be_ample(bytes: u64) -> bool {
+        bytes >= FOR_OPENING + LARGEST_DELETE
+    }
+
+    /// What one of `held` bytes takes more, the most of it that there is space for: it goes down.
+    pub(super) fn wants(held: u64) -> impl Iterator<Item = u64> {
+        FOR_DELETES.into_iter().map(move |bytes| (FOR_OPENING + bytes).saturating_sub(held)).filter(|more| *more > 0)
+    }
+
+    /// Where it is tried whether there is space: a name that every opening and every close removes.
+    pub(super) fn trial_path(dir: &Path) -> PathBuf {
+        dir.join(format!("{NAME}.trial"))
     }
 
     /// Bytes of the file.

@@ -1,6 +1,7 @@
 //! Frames into files: one pwrite each, into space that was allocated before.
 
 mod reserved;
+mod space;
 mod witness;
 
 use std::collections::VecDeque;
