@@ -6,11 +6,11 @@
 //!   compaction had replaced already sorts in front of its successors (K1 of `docs/compaction.md`), so it shows nothing
 //!   that they do not, unless it was deleted or over age. It is not set aside: whether all of them are there, nobody can
 //!   tell. A segment that a sound commit named and that is gone, or cannot be opened, is told as lost, unless unnamed ones
-//!   hold its numbers and reach from its first to its last time.
+//!   that were made behind it hold its numbers and reach from its first to its last time.
 //! - RM3: The log is replayed from where the last flush began, if it reaches so far: of that flush, segments may be
 //!   missing. What both hold is the same (`storage/src/wal/survey.rs`). None is missing if there is one in order and
-//!   one of late samples, if there is one with as many samples as numbers, or if a sound commit named one: it named both.
-//!   Else what is there, one or several tries of one half, is set aside, if the log has all numbers of that flush (SV5): what is below the end of a segment is not replayed. If the log
+//!   one of late samples, if there is one with as many samples as numbers, or if a sound commit says that the numbers
+//!   were flushed: what it named of them was all. Else what is there, one or several tries of one half, is set aside, if the log has all numbers of that flush (SV5): what is below the end of a segment is not replayed. If the log
 //!   has not, samples may be missing: as many at most as that segment has less than numbers.
 //! - RM4: Deletes are those that can be read of the old manifest, that are still in the log, or that the audit log names
 //!   (`engine/src/audit/deletes.rs`) and that reach a segment, or something that is replayed: files that the log had let
@@ -38,7 +38,7 @@ use tidegauge_storage::segment::{Salvage as Damaged, Segment, SegmentInfo, file_
 use tidegauge_storage::source::ReadError;
 use tidegauge_storage::wal::{Epoch, NUMBER_GAP, Survey, holds_anything, later_than, stores_of, survey};
 
-use super::later::{later_segment, successor};
+use super::later::{is_made_behind, later_segment, successor};
 use super::orphan::orphan;
 use super::{Lost, RecoveryReport, quarantine};
 use crate::audit::{self, Audited};
@@ -316,7 +316,7 @@ impl Rebuild<'_> {
         // From one opening to the next, numbers leap: nobody has those between.
         let given = (numbers.end.0 - numbers.start.0) % NUMBER_GAP;
         let missing = given.saturating_sub(half);
-        if missing == 0 || of_it().any(|info| remains.named.contains_key(&info.id)) {
+        if missing == 0 || numbers.end <= remains.flushed_through {
             return Ok((segments, found));
         }
         // What that half has, it has of the log.
@@ -391,10 +391,9 @@ impl Rebuild<'_> {
     }
 }
 
-/// Whether nothing named a segment, and it has the numbers of one that is gone.
+/// Whether nothing named a segment, and it was made behind one that is gone and has the numbers of that.
 fn holds(info: &SegmentInfo, gone: &SegmentRef, remains: &Remains) -> bool {
-    let (has, had) = (info.seq_range, gone.seq_range);
-    has.start <= had.start && had.end <= has.end && !remains.named.contains_key(&info.id)
+    is_made_behind(info, gone) && !remains.named.contains_key(&info.id)
 }
 
 /// Whether segments that nothing named hold the numbers of one that is gone, and its times: a compaction put them in its

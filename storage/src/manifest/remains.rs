@@ -22,6 +22,7 @@ use super::log::{Manifest, random_id};
 use super::read::read_file;
 use super::state::{Edit, SegmentRef, State};
 use crate::fs::Fs;
+use crate::model::SeqNo;
 
 /// How many times the file's bytes a search may check.
 const SEARCH_EFFORT: usize = 4;
@@ -41,6 +42,8 @@ pub struct Remains {
     pub commits: u64,
     /// What they say besides segments and log: deletes, metrics, numbers. The rules of retention are left out (MR2).
     pub state: State,
+    /// Whatever has a number below this was flushed, as sound commits say; into which segments, or none, they may not.
+    pub flushed_through: SeqNo,
     /// Segments that a sound commit removed.
     pub removed: BTreeSet<u64>,
     /// Segments that a sound commit added and none removed.
@@ -121,6 +124,7 @@ impl Remains {
             match edit {
                 DiskEdit::Edit(Edit::SegmentAdd(segment)) => {
                     self.removed.remove(&segment.id);
+                    self.flushed_through = self.flushed_through.max(segment.seq_range.end);
                     let taken = Edit::NextSegment(segment.id.saturating_add(1));
                     self.named.insert(segment.id, segment);
                     let _ = self.state.apply(&taken);
@@ -128,6 +132,10 @@ impl Remains {
                 DiskEdit::Edit(Edit::SegmentRemove(id)) => {
                     self.named.remove(&id);
                     self.removed.insert(id);
+                }
+                // Segments that are lost may be made of what the log still has.
+                DiskEdit::Edit(Edit::Flushed(through)) => {
+                    self.flushed_through = self.flushed_through.max(through);
                 }
                 // MR2. And what is needed of the log is found in the log.
                 DiskEdit::Edit(Edit::Retention(_) | Edit::WalLife(_) | Edit::WalRelease(_) | Edit::WalSynced(_))
