@@ -21,7 +21,8 @@ use crate::registry::Registry;
 
 /// Everything below this number is in segments, or was: memtables are flushed in the order of their numbers.
 ///
-/// Not the manifest's next number: a delete that recovery noted raises that above what lies in the log below it.
+/// Not the manifest's next number: a delete that recovery noted raises that above what lies in the log below it. And not
+/// what was ever flushed: of a segment that is lost, and that salvage lets go of, the log may hold the samples still.
 pub(crate) fn flushed_before(state: &State) -> u64 {
     state.segments.values().map(|segment| segment.seq_range.end.0).max().unwrap_or(0).max(1)
 }

@@ -25,7 +25,7 @@ fuzz_target!(|input: &[u8]| {
         fix_manifest(&mut bytes);
         write(name, &bytes);
     }
-    let _ = Remains::read(&fs, dir);
+    let known = Remains::read(&fs, dir).map(|remains| remains.state.wal).unwrap_or_default();
     let _ = Manifest::open_read_only(Arc::new(fs.clone()), DIR);
     for (epoch, file) in EPOCHS.iter().zip(files) {
         let mut bytes = file.to_vec();
@@ -36,7 +36,7 @@ fuzz_target!(|input: &[u8]| {
     assert!(stores_of(&fs, dir).is_ok_and(|stores| stores.values().sum::<usize>() <= EPOCHS.len()));
     assert_eq!(later_than(&fs, dir, 1).ok(), Some(vec![EPOCHS[2]]));
     for newest in [SeqNo(0)..SeqNo(0), SeqNo(300)..SeqNo(1700)] {
-        let Ok(found) = survey(&fs, dir, STORE, newest) else { continue };
+        let Ok(found) = survey(&fs, dir, STORE, newest, &known) else { continue };
         for mode in [RecoverMode::Strict, RecoverMode::Salvage, RecoverMode::Follow] {
             let mut count = 0;
             let recovered = recover(&fs, dir, STORE, &found.wal, mode, &mut |piece| {

@@ -20,7 +20,11 @@ const FILE_BYTES: u64 = 16 << 10;
 const SAMPLES: u64 = 600;
 
 fn look(fs: &SimFs, newest: Range<u64>) -> Survey {
-    survey(fs, Path::new(DIR), STORE, SeqNo(newest.start)..SeqNo(newest.end)).unwrap()
+    look_for(fs, newest, &WalState::default())
+}
+
+fn look_for(fs: &SimFs, newest: Range<u64>, known: &WalState) -> Survey {
+    survey(fs, Path::new(DIR), STORE, SeqNo(newest.start)..SeqNo(newest.end), known).unwrap()
 }
 
 fn has(fs: &SimFs, newest: Range<u64>) -> bool {
@@ -212,4 +216,34 @@ fn what_is_left_out_and_what_is_not_flushed_is_told_by_file() {
     // The first file lies below the last flush.
     let later = look(&fs, 1 + 2 * SAMPLES..1 + 3 * SAMPLES);
     assert_eq!(later.unflushed.into_iter().collect::<Vec<_>>(), [epoch(1), epoch(2)]);
+}
+
+/// SV6: where the end of a log was gone, what was left passed for all there was.
+#[test]
+fn p5_a_survey_misses_what_a_manifest_called_durable() {
+    let fs = SimFs::new();
+    let mut writer = writer(&fs, FILE_BYTES);
+    let numbers = write(&mut writer, 0, 6);
+    let known = WalState { live_epoch: Epoch::new(1, 0), synced_through: FrameNo(6), ..WalState::default() };
+    let newest = 1..1;
+    let whole = look_for(&fs, newest.clone(), &known);
+    assert_eq!(whole, look(&fs, newest.clone()), "nothing is missing");
+    assert_eq!(whole.wal.synced_through, FrameNo(6));
+    let files = files(&fs);
+    for (nth, file) in files.iter().enumerate().rev() {
+        fs.remove(&path(*file)).unwrap();
+        let found = look_for(&fs, newest.clone(), &known);
+        assert!(found.wal.next_frame > FrameNo(6), "{found:?}");
+        if nth > 0 {
+            assert_eq!((found.wal.synced_through, found.missing), (FrameNo(6), None), "the last file ends there");
+            assert_eq!(found.wal.ends.values().next_back().unwrap().last, FrameNo(6));
+        } else {
+            assert_eq!((found.wal.synced_through, found.missing), (FrameNo(0), Some((FrameNo(1), FrameNo(6)))));
+        }
+    }
+    // What was let go of is not missed, and neither is what a later opening may have let go of.
+    let released = WalState { next_frame: FrameNo(7), ..known.clone() };
+    assert_eq!(look_for(&fs, numbers, &released).missing, None);
+    fs.create(&Path::new(DIR).join(Epoch::new(2, 0).file_name())).unwrap();
+    assert_eq!(look_for(&fs, newest, &known).missing, None);
 }

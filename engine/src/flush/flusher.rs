@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tidegauge_storage::fs::{Fs, is_exhausted};
 use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, SegmentRef};
-use tidegauge_storage::model::{TimeRange, Timestamp};
+use tidegauge_storage::model::{SeqNo, TimeRange, Timestamp};
 use tidegauge_storage::segment::{Segment, SegmentInfo, WriteError, file_name};
 use tidegauge_storage::source::{Mask, ReadError};
 
@@ -180,6 +180,9 @@ impl Flusher {
         write_segments(&self.0, job, left_out, made, work)?;
         let segments = made.iter().map(|info| self.open(info)).collect::<Result<Vec<_>, _>>()?;
         let mut edits: Vec<Edit> = made.iter().map(|info| Edit::SegmentAdd(reference(info))).collect();
+        // Where all is left out, no segment tells that the log lets go of it.
+        let into_nothing = made.is_empty() && job.release.is_some();
+        edits.extend(into_nothing.then(|| Edit::Flushed(SeqNo(job.memtable.end_seq()))));
         edits.extend(job.release.map(Edit::WalRelease));
         let core = &self.0.core;
         {

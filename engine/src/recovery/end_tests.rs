@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
 use tidegauge_storage::manifest::{Manifest, State};
+use tidegauge_storage::model::TimeRange;
 use tidegauge_storage::wal::{Epoch, WalError};
 
 use super::tests::{contents, push};
 use super::{Recovery, RecoveryReport};
 use crate::backup::backup_to;
-use crate::engine::Engine;
+use crate::engine::{Engine, Metadata};
 use crate::error::CloseError;
 use crate::error::OpenError;
 use crate::options::{Builder, Durability};
@@ -232,4 +233,92 @@ fn a_close_that_cannot_flush_tells_the_manifest_what_is_durable() {
     let told = state(&fs);
     assert!(told.segments.is_empty(), "it is flushed");
     assert_eq!((told.wal.synced_through.0, told.next_seq.0 - 1), (last, 7200));
+}
+
+/// Damage to the manifest of a running engine, that makes a salvage put another one in its place.
+fn kill_damaged(fs: &SimFs, engine: &Engine, nth: i64) -> SimFs {
+    let name = format!("mem{nth}");
+    for name in [&name, &format!("disk{nth}")] {
+        engine.set_metadata(name, Metadata::default()).unwrap();
+    }
+    let (fs, manifest) = (fs.kill(), Path::new("memory/MANIFEST"));
+    let at = fs.map(manifest).unwrap().windows(name.len()).rposition(|w| w == name.as_bytes()).unwrap();
+    fs.open(manifest).unwrap().write_all_at(at as u64, b"M").unwrap();
+    fs
+}
+
+fn salvaged(fs: &SimFs, what: &str) -> (RecoveryReport, usize) {
+    let engine = builder(fs).recovery(Recovery::Salvage).open().unwrap();
+    let (report, left) = (engine.recovery_report().clone(), contents(&engine).len());
+    assert!(report.manifest_made_anew, "{what}: {report:?}");
+    engine.close().unwrap();
+    assert_eq!(contents(&builder(fs).open().unwrap()).len(), left, "{what}: once salvaged it is whole");
+    (report, left)
+}
+
+/// A manifest made anew forgot what the one before had called durable: what was left of the log passed for all of it.
+#[test]
+fn p5_a_manifest_made_anew_misses_the_end_of_the_log_that_the_one_before_knew() {
+    let (fs, engine) = idle();
+    let fs = kill_damaged(&fs, &engine, 0);
+    let log = last_file(&fs);
+    let frames = frames(&fs, &log);
+    assert_eq!(frames.len(), 6);
+    for n in 0..8 {
+        let (fs, what) = (fs.kill(), format!("from frame {n} on"));
+        match frames.get(n) {
+            Some((_, at)) => wipe(&fs, &log, *at),
+            None if n == 6 => fs.remove(&log).unwrap(),
+            None => {
+                let (report, left) = salvaged(&fs, "nothing is missing");
+                assert!(report.lost.is_empty() && left == 7200, "{left}: {report:?}");
+                continue;
+            }
+        }
+        let expected = if n == 6 { 0 } else { n * 1200 };
+        let (report, left) = salvaged(&fs, &what);
+        assert_eq!(left, expected, "{what}: {report:?}");
+        let [lost] = &report.lost[..] else { panic!("{what}: {:?}", report.lost) };
+        assert!(lost.file.starts_with(WAL) && lost.samples.is_none(), "{what}: {lost}");
+        assert_eq!((lost.seq_range.start.0, lost.seq_range.end.0), (1 + left as u64, 7201), "{what}: {lost}");
+        assert_eq!(lost.samples_at_least, 7200 - left as u64, "{what}: {lost}");
+        assert_eq!(report.quarantined.len(), if n == 6 { 1 } else { 2 }, "{what}: {report:?}");
+    }
+}
+
+/// What was flushed is not missed, whatever became of it, and neither is a delete that is known without the log.
+#[test]
+fn p5_a_manifest_made_anew_misses_nothing_that_was_let_go_of() {
+    let fs = SimFs::new();
+    let mut engine = builder(&fs).background_compaction(false).open().unwrap();
+    for round in 0..12 {
+        push(&engine, round);
+        if round % 2 == 0 {
+            rest(&fs);
+        }
+        if round % 3 == 2 {
+            engine.flush().unwrap();
+        }
+        let all = contents(&engine).len();
+        let (report, left) = salvaged(&kill_damaged(&fs, &engine, round), "flushed now and then");
+        assert!(report.lost.is_empty() && left == all, "round {round}: {left} of {all}, {report:?}");
+        if round % 5 == 4 {
+            engine.close().unwrap();
+            engine = builder(&fs).background_compaction(false).open().unwrap();
+        }
+    }
+    engine.flush().unwrap();
+    engine.delete("cpu", TimeRange::ALL).unwrap();
+    engine.compact().unwrap();
+    rest(&fs);
+    for nth in 0..2 {
+        let disk = kill_damaged(&fs, &engine, 100 + nth);
+        for name in disk.list(Path::new(WAL)).unwrap() {
+            disk.remove(&Path::new(WAL).join(name)).unwrap();
+        }
+        let (report, left) = salvaged(&disk, "deleted");
+        assert!(report.lost.is_empty() && left == 0, "{left}: {report:?}");
+        engine.close().unwrap();
+        engine = builder(&fs).background_compaction(false).open().unwrap();
+    }
 }

@@ -9,8 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use tidegauge_storage::fs::Fs;
-use tidegauge_storage::manifest::State;
-use tidegauge_storage::model::SeqRange;
+use tidegauge_storage::manifest::{SegmentRef, State};
 use tidegauge_storage::segment::{Segment, SegmentInfo, file_name, id_of};
 use tidegauge_storage::wal::later_than;
 
@@ -31,18 +30,27 @@ pub(crate) fn later_segment(fs: &dyn Fs, dir: &Path, state: &State) -> Result<Op
     unnamed(fs, dir, state, |info| info.opening > state.open_number)
 }
 
-/// A segment of this store, not named by `state`, that holds all numbers of one that is named and whose file is gone: a
-/// compaction put it in that one's place, and the manifest lost the commit that said so.
+/// A segment of this store, not named by `state`, that was made behind one that is named and whose file is gone, holds all
+/// of its numbers and some of its time: a compaction put it in that one's place, and the manifest lost the commit that said
+/// so. One that was made before, that one itself was made of: it was removed, and a snapshot or a crash kept its file.
 pub(crate) fn successor(fs: &dyn Fs, dir: &Path, state: &State) -> Result<Option<PathBuf>, OpenError> {
     let there: BTreeSet<u64> = ids(fs, dir)?.into_iter().collect();
     let gone = state.segments.iter().filter(|(id, _)| !there.contains(id));
-    let gone: Vec<SeqRange> = gone.map(|(_, named)| named.seq_range).collect();
+    let gone: Vec<&SegmentRef> = gone.map(|(_, named)| named).collect();
     if gone.is_empty() {
         return Ok(None);
     }
     unnamed(fs, dir, state, |info| {
-        gone.iter().any(|gone| info.seq_range.start <= gone.start && gone.end <= info.seq_range.end)
+        let in_its_time = |gone: &SegmentRef| info.time_range.is_some_and(|range| range.overlaps(&gone.time_range));
+        gone.iter().any(|gone| is_made_behind(info, gone) && in_its_time(gone))
     })
+}
+
+/// Whether a segment holds all numbers of another one and was made behind it. Who makes a segment of others takes a
+/// number for it once those have theirs.
+pub(super) fn is_made_behind(info: &SegmentInfo, gone: &SegmentRef) -> bool {
+    let (has, had) = (info.seq_range, gone.seq_range);
+    info.id > gone.id && has.start <= had.start && had.end <= has.end
 }
 
 /// The first segment of this store that `state` does not name and that is `wanted`.

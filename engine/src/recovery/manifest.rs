@@ -6,11 +6,11 @@
 //!   compaction had replaced already sorts in front of its successors (K1 of `docs/compaction.md`), so it shows nothing
 //!   that they do not, unless it was deleted or over age. It is not set aside: whether all of them are there, nobody can
 //!   tell. A segment that a sound commit named and that is gone, or cannot be opened, is told as lost, unless unnamed ones
-//!   hold its numbers and reach from its first to its last time.
+//!   that were made behind it hold its numbers and reach from its first to its last time.
 //! - RM3: The log is replayed from where the last flush began, if it reaches so far: of that flush, segments may be
 //!   missing. What both hold is the same (`storage/src/wal/survey.rs`). None is missing if there is one in order and
-//!   one of late samples, if there is one with as many samples as numbers, or if a sound commit named one: it named both.
-//!   Else what is there, one or several tries of one half, is set aside, if the log has all numbers of that flush (SV5): what is below the end of a segment is not replayed. If the log
+//!   one of late samples, if there is one with as many samples as numbers, or if a sound commit says that the numbers
+//!   were flushed: what it named of them was all. Else what is there, one or several tries of one half, is set aside, if the log has all numbers of that flush (SV5): what is below the end of a segment is not replayed. If the log
 //!   has not, samples may be missing: as many at most as that segment has less than numbers.
 //! - RM4: Deletes are those that can be read of the old manifest, that are still in the log, or that the audit log names
 //!   (`engine/src/audit/deletes.rs`) and that reach a segment, or something that is replayed: files that the log had let
@@ -23,6 +23,9 @@
 //! - RM7: Where samples of the log may be missing although frames of it are there, so of an unfinished flush and behind a
 //!   gap, every file of it that may hold more than segments do has a durable name in quarantine before a manifest lets go
 //!   of it. That is a second name: it takes space only once the log has let go of the file.
+//! - RM8: What can be read of the old manifest is believed in what it calls durable of the log: where that is missing, and
+//!   no segment has its numbers, it is lost, and told (SV6). Where frames of the same opening are left, by what replays
+//!   them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -38,7 +41,7 @@ use tidegauge_storage::segment::{Salvage as Damaged, Segment, SegmentInfo, file_
 use tidegauge_storage::source::ReadError;
 use tidegauge_storage::wal::{Epoch, NUMBER_GAP, Survey, holds_anything, later_than, stores_of, survey};
 
-use super::later::{later_segment, successor};
+use super::later::{is_made_behind, later_segment, successor};
 use super::orphan::orphan;
 use super::{Lost, RecoveryReport, quarantine};
 use crate::audit::{self, Audited};
@@ -132,7 +135,8 @@ impl Rebuild<'_> {
         let audited = Audited::read(fs, self.dir, store_id);
         let deletes = self.deletes(&audited, &remains, &segments, &survey);
         self.tell(why, &remains, segments.len(), &survey, (&audited, deletes.len()));
-        let may_hold_more = self.report.unfinished_flush_samples > 0 || survey.left_out > 0;
+        let end_is_lost = self.tell_lost_end(&remains, &audited, &segments, &survey);
+        let may_hold_more = self.report.unfinished_flush_samples > 0 || survey.left_out > 0 || end_is_lost;
         let kept = if may_hold_more { survey.unflushed.clone() } else { BTreeSet::new() };
         self.secure(&segments, &survey, &kept)?;
         self.keep_log(&survey, &kept)?;
@@ -257,6 +261,44 @@ impl Rebuild<'_> {
         audit::newest(lost, room, &mut self.report.notes)
     }
 
+    /// Tells what the old manifest called durable of the log, where nothing is left of that (RM8). Answers whether it is so.
+    fn tell_lost_end(
+        &mut self,
+        remains: &Remains,
+        audited: &Audited,
+        segments: &[SegmentInfo],
+        survey: &Survey,
+    ) -> bool {
+        let Some((first, last)) = survey.missing else { return false };
+        let start = segments.iter().map(|info| info.seq_range.end).max().unwrap_or_default().max(SeqNo(1));
+        let end = remains.state.next_seq;
+        // Each delete has a frame of its own.
+        let named = audited.deletes.iter().map(|delete| delete.seq);
+        let deletes: BTreeSet<SeqNo> = remains.state.tombstones.keys().copied().chain(named).collect();
+        let deletes = deletes.range(start..).count() as u64;
+        let frames = (last.0 - first.0).saturating_add(1);
+        if end <= start || frames <= deletes {
+            return false;
+        }
+        let numbers = Some(end.0 - start.0).filter(|numbers| *numbers < NUMBER_GAP);
+        let frames = if frames < NUMBER_GAP { frames } else { 1 };
+        self.report.lost.push(Lost {
+            file: self.dir.join("wal"),
+            offset: 0,
+            what: format!(
+                "the manifest called frames {} to {} of the log durable, and nothing is left of them",
+                first.0, last.0
+            ),
+            series: None,
+            seq_range: SeqRange { start, end },
+            time_range: None,
+            // Nobody knows what came behind them.
+            samples: None,
+            samples_at_least: numbers.unwrap_or(frames).saturating_sub(deletes),
+        });
+        true
+    }
+
     /// Makes sure of RM5. A segment that was synced before costs little.
     fn secure(&self, segments: &[SegmentInfo], survey: &Survey, besides: &BTreeSet<Epoch>) -> Result<(), OpenError> {
         let folder = self.dir.join("segments");
@@ -306,7 +348,7 @@ impl Rebuild<'_> {
     ) -> Result<(Vec<SegmentInfo>, Survey), OpenError> {
         let (fs, wal_dir) = (&**self.fs, self.dir.join("wal"));
         let numbers = newest_flush(&segments);
-        let found = survey(fs, &wal_dir, store_id, numbers.clone())?;
+        let found = survey(fs, &wal_dir, store_id, numbers.clone(), &remains.state.wal)?;
         let of_it = || segments.iter().filter(|info| info.level == 0 && info.seq_range.end == numbers.end);
         // Two of one kind are tries of the same half: on a full disk the earlier one was given up.
         let is_whole = of_it().any(|info| info.late) && of_it().any(|info| !info.late);
@@ -316,7 +358,7 @@ impl Rebuild<'_> {
         // From one opening to the next, numbers leap: nobody has those between.
         let given = (numbers.end.0 - numbers.start.0) % NUMBER_GAP;
         let missing = given.saturating_sub(half);
-        if missing == 0 || of_it().any(|info| remains.named.contains_key(&info.id)) {
+        if missing == 0 || numbers.end <= remains.flushed_through {
             return Ok((segments, found));
         }
         // What that half has, it has of the log.
@@ -327,7 +369,7 @@ impl Rebuild<'_> {
                 self.set_aside(&path, "the log has all of its flush, of which another segment may be missing")?;
             }
             segments.retain(|info| !ids.contains(&info.id));
-            let found = survey(fs, &wal_dir, store_id, newest_flush(&segments))?;
+            let found = survey(fs, &wal_dir, store_id, newest_flush(&segments), &remains.state.wal)?;
             return Ok((segments, found));
         }
         self.report.unfinished_flush_samples = missing;
@@ -391,10 +433,9 @@ impl Rebuild<'_> {
     }
 }
 
-/// Whether nothing named a segment, and it has the numbers of one that is gone.
+/// Whether nothing named a segment, and it was made behind one that is gone and has the numbers of that.
 fn holds(info: &SegmentInfo, gone: &SegmentRef, remains: &Remains) -> bool {
-    let (has, had) = (info.seq_range, gone.seq_range);
-    has.start <= had.start && had.end <= has.end && !remains.named.contains_key(&info.id)
+    is_made_behind(info, gone) && !remains.named.contains_key(&info.id)
 }
 
 /// Whether segments that nothing named hold the numbers of one that is gone, and its times: a compaction put them in its

@@ -41,6 +41,8 @@ pub enum Recovery {
 }
 
 #[cfg(test)]
+mod came_back_tests;
+#[cfg(test)]
 mod defined_tests;
 #[cfg(test)]
 mod delete_tests;

@@ -11,8 +11,11 @@
 //!   `docs/compaction.md`).
 //! - OS3: What the log still has above what is named and below it would not be read any more once it is named. Then it is
 //!   set aside as before: it is not known to follow on what is named.
-//! - OS4: Its number is above all that the manifest has heard of. One below was named once and removed since, and a crash
-//!   came before its file went; or a later one was committed before it, and then it is set aside.
+//! - OS4: "Named" is what ever was, and what was flushed into no segment (`State::flushed_through`): the file of a segment
+//!   that was removed may be there still, or a power loss brings it back; so it may with one that was finished and given
+//!   up, an output of a compaction or half of a flush that found no space. All of these have lower numbers alone, or the
+//!   log still has theirs. Its own number, as a file, tells nothing: those of flushes and compactions are committed in any
+//!   order.
 //! - OS5: The manifest is made anew then (`manifest.rs`), which takes it and whatever flushes and compactions made beside
 //!   it, and reads the log behind it. Deletes, rules and descriptions that were committed with it, or behind it, are lost
 //!   with those commits.
@@ -27,16 +30,13 @@ use tidegauge_storage::wal::{RecoverMode, Replay, recover};
 
 use super::later::{all_unnamed, unnamed};
 use crate::error::OpenError;
-use crate::replay::flushed_before;
 
 /// A segment of this store that `state` does not name, and without which samples are lost.
 pub(crate) fn orphan(fs: &dyn Fs, dir: &Path, state: &State) -> Result<Option<PathBuf>, OpenError> {
-    let end = flushed_before(state);
+    let end = state.flushed_through.0.max(1);
     // What it has above all that is named.
     let above = |info: &SegmentInfo| info.seq_range.start.0.max(end)..info.seq_range.end.0;
-    let is_new = |info: &SegmentInfo| info.id >= state.next_segment_id;
-    let unnamed_above =
-        all_unnamed(fs, dir, state)?.into_iter().filter(|(_, info)| is_new(info)).map(|(_, info)| above(&info));
+    let unnamed_above = all_unnamed(fs, dir, state)?.into_iter().map(|(_, info)| above(&info));
     let Some(lowest) = unnamed_above.filter(|range| !range.is_empty()).map(|range| range.start).min() else {
         return Ok(None);
     };
@@ -63,12 +63,12 @@ pub(crate) fn orphan(fs: &dyn Fs, dir: &Path, state: &State) -> Result<Option<Pa
         let above = above(info);
         let is_let_go = if info.level == 0 { first >= above.end } else { first > above.start };
         let lacks = |hole: &Range<u64>| above.start.max(hole.start) < above.end.min(hole.end);
-        is_new(info) && is_let_go && holes.iter().any(|(hole, opening)| *opening <= info.opening && lacks(hole))
+        is_let_go && holes.iter().any(|(hole, opening)| *opening <= info.opening && lacks(hole))
     })
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
     use std::time::{Duration, Instant};
@@ -86,11 +86,12 @@ mod tests {
         Contents, contents, damage_frame, killed, open_unmerged, path_of, push, salvage_again_from_anywhere, settle,
         try_open,
     };
+    use crate::replay::flushed_before;
 
     const MANIFEST: &str = "memory/MANIFEST";
 
     /// Waits until the manifest knows that so many samples are durable in the log (L8).
-    fn until_known(fs: &SimFs, samples: u64) {
+    pub(in crate::recovery) fn until_known(fs: &SimFs, samples: u64) {
         let deadline = Instant::now() + Duration::from_secs(30);
         let known = || Manifest::open_read_only(Arc::new(fs.clone()), "memory").unwrap().state().next_seq.0;
         while known() <= samples {
@@ -101,13 +102,13 @@ mod tests {
 
     /// Waits until the log has let go of what is flushed. The worker does that between what it is asked and the round
     /// that answers a probe.
-    fn until_freed(engine: &Engine) {
+    pub(in crate::recovery) fn until_freed(engine: &Engine) {
         engine.probe(Duration::from_secs(30)).unwrap();
     }
 
     /// Some rounds in segments, some in the log; and the manifest as it was before the last `lost` flushes. The log has
     /// gone on in the files that they freed.
-    fn older_manifest(lost: usize) -> (SimFs, Contents) {
+    pub(in crate::recovery) fn older_manifest(lost: usize) -> (SimFs, Contents) {
         let fs = SimFs::new();
         let engine = try_open(&fs, Recovery::Strict).unwrap();
         let (mut before, mut round) = (Vec::new(), 0);

@@ -43,6 +43,7 @@ pub(super) fn put_edit(out: &mut Vec<u8>, edit: &Edit) {
         Edit::Numbers { next_seq, greatest_frame } => {
             framed(out, kind::NUMBERS, |out| put_u64s(out, &[next_seq.0, greatest_frame.0]));
         }
+        Edit::Flushed(through) => framed(out, kind::FLUSHED, |out| put_u64s(out, &[through.0])),
         Edit::Metadata { metric, metadata } => framed(out, kind::METADATA, |out| {
             for text in [metric, &metadata.kind, &metadata.help, &metadata.unit] {
                 out.extend_from_slice(&(text.len() as u32).to_le_bytes());
@@ -84,6 +85,12 @@ pub(super) fn put_state(out: &mut Vec<u8>, state: &State) {
         put_edit(out, &Edit::WalSynced(WalSynced { through, files }));
     }
     put_edit(out, &Edit::Numbers { next_seq: state.next_seq, greatest_frame: state.greatest_frame });
+    // Else the segments say it.
+    if state.segments.values().all(|segment| segment.seq_range.end < state.flushed_through)
+        && state.flushed_through > SeqNo(0)
+    {
+        put_edit(out, &Edit::Flushed(state.flushed_through));
+    }
     for tombstone in state.tombstones.values() {
         put_edit(out, &Edit::TombstoneAdd(tombstone.clone()));
     }
@@ -159,6 +166,7 @@ pub(super) fn take_edit(rest: &mut &[u8]) -> Result<DiskEdit, BadEdits> {
             synced_through: FrameNo(body.u64()?),
         }),
         kind::NUMBERS => Edit::Numbers { next_seq: SeqNo(body.u64()?), greatest_frame: FrameNo(body.u64()?) },
+        kind::FLUSHED => Edit::Flushed(SeqNo(body.u64()?)),
         kind::METADATA => {
             let metric = body.text()?;
             Edit::Metadata { metric, metadata: Metadata { kind: body.text()?, help: body.text()?, unit: body.text()? } }

@@ -53,8 +53,9 @@ pub(super) mod kind {
     pub(in crate::manifest) const WAL_SYNCED: u16 = 14;
     pub(in crate::manifest) const HORIZON: u16 = 15;
     pub(in crate::manifest) const HORIZON_REMOVE: u16 = 16;
+    pub(in crate::manifest) const FLUSHED: u16 = 17;
     /// The greatest kind known.
-    pub(in crate::manifest) const LAST: u16 = HORIZON_REMOVE;
+    pub(in crate::manifest) const LAST: u16 = FLUSHED;
 }
 
 /// The beginning of the file.

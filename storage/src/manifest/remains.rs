@@ -5,6 +5,7 @@
 //! - MR2: Rules of retention are not taken over: a later commit may have loosened them, and dropping data by an old rule
 //!   could not be undone.
 //! - MR3: What counts as stored is what lies in the folder; a sound commit that removed a segment is believed.
+//! - MR4: What sound commits call durable of the log, and did not let go of, is missed where the log has not got it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -22,6 +23,8 @@ use super::log::{Manifest, random_id};
 use super::read::read_file;
 use super::state::{Edit, SegmentRef, State};
 use crate::fs::Fs;
+use crate::model::SeqNo;
+use crate::wal::Epoch;
 
 /// How many times the file's bytes a search may check.
 const SEARCH_EFFORT: usize = 4;
@@ -39,8 +42,10 @@ pub struct Remains {
     pub open_number: u32,
     /// Sound commits.
     pub commits: u64,
-    /// What they say besides segments and log: deletes, metrics, numbers. The rules of retention are left out (MR2).
+    /// What they say besides segments: deletes, metrics, numbers, the log. The rules of retention are left out (MR2).
     pub state: State,
+    /// Whatever has a number below this was flushed, as sound commits say; into which segments, or none, they may not.
+    pub flushed_through: SeqNo,
     /// Segments that a sound commit removed.
     pub removed: BTreeSet<u64>,
     /// Segments that a sound commit added and none removed.
@@ -89,7 +94,7 @@ impl Remains {
     }
 
     fn take_commits(&mut self, bytes: &[u8], header: &FileHeader) {
-        let seed = header.seed();
+        let (seed, open_number) = (header.seed(), header.open_number);
         let mut effort = SEARCH_BYTES_MIN.max(bytes.len() * SEARCH_EFFORT);
         // From the least place of all versions on: the header may be damaged.
         let (mut at, mut last) = (FILE_HEADER_LEN, 0);
@@ -101,7 +106,7 @@ impl Remains {
                 if commit_checksum(seed, content) == header.crc {
                     self.commits += 1;
                     last = header.number;
-                    self.take_edits(&bytes[at + COMMIT_HEADER_LEN..end]);
+                    self.take_edits(&bytes[at + COMMIT_HEADER_LEN..end], open_number);
                     at = end.next_multiple_of(COMMIT_ALIGN as usize);
                     continue;
                 }
@@ -115,12 +120,15 @@ impl Remains {
     }
 
     /// An edit that cannot be read ends its commit; what contradicts is left out.
-    fn take_edits(&mut self, mut rest: &[u8]) {
+    fn take_edits(&mut self, mut rest: &[u8], open_number: u32) {
+        // A file is one opening's, and what its commits call durable is so too, but for what the first one takes over.
+        let mut life = Epoch::new(open_number, 0);
         while !rest.is_empty() {
             let Ok(edit) = take_edit(&mut rest) else { return };
             match edit {
                 DiskEdit::Edit(Edit::SegmentAdd(segment)) => {
                     self.removed.remove(&segment.id);
+                    self.flushed_through = self.flushed_through.max(segment.seq_range.end);
                     let taken = Edit::NextSegment(segment.id.saturating_add(1));
                     self.named.insert(segment.id, segment);
                     let _ = self.state.apply(&taken);
@@ -129,9 +137,20 @@ impl Remains {
                     self.named.remove(&id);
                     self.removed.insert(id);
                 }
-                // MR2. And what is needed of the log is found in the log.
-                DiskEdit::Edit(Edit::Retention(_) | Edit::WalLife(_) | Edit::WalRelease(_) | Edit::WalSynced(_))
-                | DiskEdit::WalState(_) => {}
+                // Segments that are lost may be made of what the log still has.
+                DiskEdit::Edit(Edit::Flushed(through)) => {
+                    self.flushed_through = self.flushed_through.max(through);
+                }
+                // MR2.
+                DiskEdit::Edit(Edit::Retention(_)) => {}
+                DiskEdit::WalState(wal) => {
+                    (self.state.wal, life) = (wal, Epoch(0));
+                }
+                DiskEdit::Edit(Edit::WalSynced(synced)) => {
+                    // Where the commit is damaged with which this opening's life began.
+                    self.state.wal.live_epoch = self.state.wal.live_epoch.max(life);
+                    let _ = self.state.apply(&Edit::WalSynced(synced));
+                }
                 DiskEdit::Edit(edit) => {
                     let _ = self.state.apply(&edit);
                 }

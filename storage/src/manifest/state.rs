@@ -54,6 +54,9 @@ pub enum Edit {
         /// Frame numbers up to this are taken.
         greatest_frame: FrameNo,
     },
+    /// Whatever has a number below this was flushed, though maybe into no segment. Never goes down. A segment that is added
+    /// says so of its numbers.
+    Flushed(SeqNo),
     /// Samples are deleted from here on. Commit it before, or together with, any segment of greater
     /// numbers, and before the WAL generation that holds the delete is released.
     TombstoneAdd(Tombstone),
@@ -89,6 +92,7 @@ impl Edit {
             Self::SegmentRemove(_)
                 | Self::WalLife(_)
                 | Self::WalRelease(_)
+                | Self::Flushed(_)
                 | Self::TombstoneAdd(_)
                 | Self::TombstoneRemove(_)
                 | Self::Retention(_)
@@ -115,6 +119,9 @@ pub struct State {
     pub wal: WalState,
     /// One above the greatest sample number that manifest or segments ever named.
     pub next_seq: SeqNo,
+    /// One above the greatest sample number that was ever flushed, or that a segment ever had, whatever became of it since:
+    /// a file with lower numbers alone is not needed because a commit is lost.
+    pub flushed_through: SeqNo,
     /// The greatest frame number that the manifest ever named.
     pub greatest_frame: FrameNo,
     /// Deletes whose samples are not all gone yet.
@@ -172,6 +179,7 @@ impl State {
                 self.next_seq = self.next_seq.max(*next_seq);
                 self.greatest_frame = self.greatest_frame.max(*greatest_frame);
             }
+            Edit::Flushed(through) => self.note_flushed(*through),
             Edit::TombstoneAdd(tombstone) => {
                 if tombstone.seq.0 == u64::MAX || !tombstone.fits() {
                     return Err(bad("a delete is too large, or its number makes no sense"));
@@ -214,8 +222,13 @@ impl State {
         }
         self.segments.insert(segment.id, *segment);
         self.next_segment_id = self.next_segment_id.max(segment.id + 1);
-        self.next_seq = self.next_seq.max(segment.seq_range.end);
+        self.note_flushed(segment.seq_range.end);
         Ok(())
+    }
+
+    fn note_flushed(&mut self, through: SeqNo) {
+        self.flushed_through = self.flushed_through.max(through);
+        self.next_seq = self.next_seq.max(through);
     }
 
     fn begin_life(&mut self, life: &WalLife) -> Result<(), ManifestError> {

@@ -13,6 +13,9 @@
 //!   went on, if that began with a frame as far above all before it as an opening begins. Numbers begin with the flush's
 //!   first, or as far above that as an opening begins. So neither the first opening is missing, nor the end of one, nor
 //!   one in between.
+//! - SV6: What a manifest called durable and did not let go of is missed as if a frame witnessed it. Where nothing of that
+//!   opening counts, there is no file that could be said to end too early: then the survey itself tells the frames that
+//!   are missing, unless a later opening was there, which may have let go of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -49,6 +52,8 @@ pub struct Survey {
     pub unflushed: BTreeSet<Epoch>,
     /// The first number of what counts; none if nothing does.
     pub first_seq: Option<SeqNo>,
+    /// Frames that were durable, where nothing of their opening counts (SV6): the first one and the last one.
+    pub missing: Option<(FrameNo, FrameNo)>,
 }
 
 impl Survey {
@@ -115,11 +120,18 @@ pub fn holds_anything(fs: &dyn Fs, dir: &Path, store_id: u128, epoch: Epoch) -> 
 }
 
 /// Looks through all files of the WAL in `dir`. `newest` holds the numbers of the last flush that is known to be in
-/// segments, at least in part: everything below it is in segments whole. Writes nothing; memory is bounded by the number of files and gaps.
+/// segments, at least in part: everything below it is in segments whole. `known` is what can be read of a manifest. Writes
+/// nothing; memory is bounded by the number of files and gaps.
 ///
 /// # Errors
 /// [`WalError::TooNew`] if a later release wrote there, [`WalError::Io`] if reading fails.
-pub fn survey(fs: &dyn Fs, dir: &Path, store_id: u128, newest: Range<SeqNo>) -> Result<Survey, WalError> {
+pub fn survey(
+    fs: &dyn Fs,
+    dir: &Path,
+    store_id: u128,
+    newest: Range<SeqNo>,
+    known: &WalState,
+) -> Result<Survey, WalError> {
     let epochs = epochs(fs, dir)?;
     let open = |epoch: Epoch| -> Result<FrameFile, WalError> {
         let path: PathBuf = dir.join(epoch.file_name());
@@ -141,6 +153,16 @@ pub fn survey(fs: &dyn Fs, dir: &Path, store_id: u128, newest: Range<SeqNo>) -> 
         lives.values_mut().for_each(|life| life.runs.retain(|run| run.first_seq >= newest.end));
     }
     let mut greatest = 0;
+    // SV6; of openings before the last one, the ends of their files.
+    for (epoch, end) in known.ends.iter().filter(|(_, end)| !end.is_empty()) {
+        if let Some(life) = lives.get_mut(&epoch.open_number()).filter(|life| !life.runs.is_empty()) {
+            life.witness = life.witness.max(end.last.0);
+        }
+    }
+    if known.synced_through >= known.next_frame {
+        greatest = known.synced_through.0;
+        survey.missing = miss(&mut lives, known);
+    }
     for life in lives.into_values() {
         greatest = greatest.max(life.greatest);
         let last = life.end();
@@ -187,6 +209,22 @@ fn reach<'a>(lives: impl Iterator<Item = &'a Life>, end: SeqNo) -> bool {
         }
     }
     false
+}
+
+/// Has the opening that `known` speaks of miss what it calls durable. Answers the frames that are missing where none of it
+/// counts (SV6).
+fn miss(lives: &mut BTreeMap<u32, Life>, known: &WalState) -> Option<(FrameNo, FrameNo)> {
+    let (opening, through) = (known.live_epoch.open_number(), known.synced_through);
+    let is_last = lives.keys().next_back().is_none_or(|last| *last <= opening);
+    let life = lives.entry(opening).or_default();
+    if !life.runs.is_empty() {
+        life.witness = life.witness.max(through.0);
+        return None;
+    }
+    // A witness has the number behind the last.
+    let last = life.last.map_or(0, |last| last.number);
+    let first = known.next_frame.max(FrameNo(last.saturating_add(1)));
+    (is_last && first <= through).then_some((first, through))
 }
 
 /// How many numbers of `newest` the log has, if it has each that was given (SV5).

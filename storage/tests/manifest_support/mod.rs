@@ -63,11 +63,14 @@ pub(crate) fn edits(step: u64, manifest: &Manifest) -> Vec<Edit> {
                 .map(|i| (Epoch(wal.live_epoch.0 + i), EpochEnd { first: FrameNo(i), last: FrameNo(i + 1) }))
                 .collect(),
         })],
-        4 => vec![Edit::WalRelease(WalRelease {
-            oldest_epoch: Epoch(wal.live_epoch.0 + 1),
-            next_frame: FrameNo(wal.next_frame.0 + 7),
-            synced_through: FrameNo(wal.next_frame.0 + 3),
-        })],
+        4 => vec![
+            Edit::WalRelease(WalRelease {
+                oldest_epoch: Epoch(wal.live_epoch.0 + 1),
+                next_frame: FrameNo(wal.next_frame.0 + 7),
+                synced_through: FrameNo(wal.next_frame.0 + 3),
+            }),
+            Edit::Flushed(SeqNo(1_000 * step)),
+        ],
         5 => vec![
             Edit::TombstoneAdd(tombstone(step)),
             Edit::Retention(Retention {
