@@ -13,6 +13,7 @@ use super::pressure::Pressure;
 use super::{Applier, Log, SyncThread};
 use crate::commit::{PinView, Visible};
 use crate::core::{Core, SeriesSample};
+use crate::delete::TOMBSTONES_MAX;
 use crate::error::DeleteError;
 use crate::evict::{Epitaph, Graves};
 use crate::flush::{FlushJob, FlushQueue};
@@ -427,6 +428,9 @@ impl Worker {
         range: TimeRange,
         created: i64,
     ) -> Result<SeqNo, DeleteError> {
+        if self.core.versions.peek().tombstones.len() >= TOMBSTONES_MAX {
+            return Err(DeleteError::TooMany { limit: TOMBSTONES_MAX });
+        }
         let seq = SeqNo(self.visible.seq);
         let tombstone = Arc::new(Tombstone { seq, matchers, range, created });
         if let Err(e) = self.log_delete(&tombstone) {
