@@ -22,7 +22,8 @@ use crate::sync::atomic::Ordering;
 use crate::version::Version;
 use crate::wait::block_durable;
 
-/// Deletes that may wait for compaction at a time.
+/// Deletes that may wait for compaction at a time. Who asks for one looks, and so does the worker, who knows of all that
+/// were asked for at the same time.
 pub(crate) const TOMBSTONES_MAX: usize = 1_000;
 /// What a delete waits for the worker to take it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -165,4 +166,37 @@ pub(crate) fn settled(core: &Core, manifest: &Mutex<Manifest>, version: &Version
     };
     let is_settled = |t: &&Arc<Tombstone>| t.seq.0 < flushed && (t.seq.0 < durable || known.contains_key(&t.seq));
     version.tombstones.iter().filter(is_settled).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegauge_storage::fs::{Fs, MemFs};
+    use tidegauge_storage::model::Timestamp;
+
+    use super::*;
+    use crate::core::SeriesSample;
+    use crate::faults::{SOON, series};
+    use crate::options::{Builder, Durability, Level};
+
+    /// Those who asked at the same time each found a place, and all of them took it.
+    #[test]
+    fn the_worker_takes_no_delete_beyond_the_last_place() {
+        let mut builder = Builder::new(None).durability(Durability::Memory).background_compaction(false);
+        builder.fs = Some(Arc::new(MemFs::new()) as Arc<dyn Fs>);
+        let engine = builder.open().unwrap();
+        let id = series(&engine, 0);
+        let sample = |i| SeriesSample::new(id, Timestamp::from_nanos(i), 1.0);
+        let ack = engine.push_batch(&(0..=2_000).map(sample).collect::<Vec<_>>()).unwrap();
+        engine.wait(ack, Level::Visible, SOON).unwrap();
+        let range = |i: i64| TimeRange::new(Timestamp::from_nanos(i), Timestamp::from_nanos(i + 1));
+        let matchers = || promql::parse_selector("cpu").unwrap();
+        let ask = |i| engine.life().ask_worker(matchers(), range(i), 0, PATIENCE);
+        for i in 0..TOMBSTONES_MAX as i64 {
+            ask(i).unwrap();
+        }
+        let refused = engine.delete("cpu", range(1_500)).unwrap_err();
+        assert!(matches!(refused, DeleteError::TooMany { limit: TOMBSTONES_MAX }), "{refused}");
+        let refused = ask(1_500).unwrap_err();
+        assert!(matches!(refused, DeleteError::TooMany { limit: TOMBSTONES_MAX }), "{refused}");
+    }
 }

@@ -69,7 +69,16 @@ impl Version {
         let visible = watermark.seq();
         // Behind that: what is visible has been counted.
         let nothing_in_memory = self.sealed.is_empty() && self.active.samples() == 0;
-        if nothing_in_memory { visible.max(self.flushed_before()) } else { self.flushed_before() }
+        let sealed = self.sealed.iter().map(|memtable| self.begin_of(memtable, memtable.end_seq()));
+        let in_memory = sealed.chain([self.begin_of(&self.active, u64::MAX)]).min().unwrap_or(0);
+        if nothing_in_memory { visible.max(in_memory) } else { in_memory }
+    }
+
+    /// Whatever has a number below this one is not in this memtable, which ends at `end`. A delete rotates one that has
+    /// samples (F5): where its number lies within one it found that empty, and all that came lies above.
+    fn begin_of(&self, memtable: &Memtable, end: u64) -> u64 {
+        let below = self.tombstones.partition_point(|t| t.seq.0 < end);
+        self.tombstones[..below].last().map_or(0, |t| t.seq.0 + 1).max(memtable.first_seq)
     }
 
     /// The number of the last delete at or above `since` that names a series with the labels that `labels` answers; 0

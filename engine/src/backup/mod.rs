@@ -18,6 +18,8 @@
 //!   a copy that misses one then says so.
 
 mod bring;
+#[cfg(test)]
+mod cut_tests;
 mod error;
 mod restore;
 #[cfg(test)]

@@ -290,3 +290,40 @@ fn p9_what_a_rule_keeps_that_is_in_force_is_not_left_out_by_an_earlier_one() {
         assert_eq!(engine.stats().compactions_failed, 0);
     }
 }
+
+/// A rule and a size that were set together: the oldest went, which could be seen, where what the rule hid was enough.
+#[test]
+fn what_nobody_sees_goes_before_what_is_oldest() {
+    let fs = SimFs::new();
+    let engine = open(&fs, 1);
+    for (host, month) in [(0, 0), (1, 1), (8, 2)] {
+        flush(&engine, host, month * 32 * DAY..month * 32 * DAY + 2_000);
+    }
+    let most = engine.stats().segment_bytes - 1;
+    let rule =
+        RetentionRule { matchers: vec![Matcher::equal("host", "8")], max_age: Some(Duration::from_secs(7 * 86_400)) };
+    engine.set_retention(Retention { rules: vec![rule], max_bytes: Some(most) }).unwrap();
+    within("too much stays", || engine.stats().segment_bytes <= most);
+    assert_eq!([0, 1, 8].map(|host| count(&engine, host)), [2_000, 2_000, 0]);
+    assert_eq!(engine.stats().segments, 2);
+}
+
+/// Deletes that hide nothing anywhere waited as long as another one hid anything where they reached, and once 1,000 of
+/// them did all were refused.
+#[test]
+fn k9_deletes_are_forgotten_though_others_wait() {
+    let fs = SimFs::new();
+    let engine = open(&fs, 1);
+    flush(&engine, 0, 0..2_000);
+    let delete = |host: usize, start, end| {
+        let range = TimeRange::new(Timestamp::from_nanos(start), Timestamp::from_nanos(end));
+        engine.delete(&format!("cpu{{host=\"{host}\"}}"), range).unwrap()
+    };
+    delete(0, 5, 6);
+    for other in 0..20 {
+        delete(7, other, 1_000);
+        delete(0, -1 - other, 0);
+    }
+    within("they hide nothing", || engine.stats().tombstones == 1);
+    assert_eq!(count(&engine, 0), 1_999);
+}

@@ -338,6 +338,18 @@ impl CompactorParts {
         self.forget_deletes(&looked.found(self, &self.core.kept.coarse_ages()))
     }
 
+    /// The same, before anything that can be seen goes in its place.
+    pub(super) fn drop_hidden_first(
+        &self,
+        looked: &mut Looked,
+        restraint: &mut Restraint,
+        running: &[Due],
+    ) -> Result<(), CompactError> {
+        let Some((job, how)) = self.drop_hidden(looked, running) else { return Ok(()) };
+        restraint.freed_by(&job, how.is_ok());
+        how.or_else(|failure| judged(self, looked, &job, failure))
+    }
+
     /// Lets go what nobody sees and no job of those in `running` touches, on this thread: nothing is written but the
     /// manifest. Answers what went, and how; `None` if there is nothing.
     fn drop_hidden(&self, looked: &mut Looked, running: &[Due]) -> Option<(Job, Result<(), Failure>)> {
@@ -429,7 +441,7 @@ impl CompactorParts {
 
     /// Forgets the deletes and horizons that hide nothing any more: not in a segment, and not in a memtable (K9).
     fn forget_deletes(&self, found: &Found) -> Result<(), CompactError> {
-        let Found { version, hiding: waiting, pieces } = found;
+        let Found { version, hiding: waiting, hides: in_segments, pieces } = found;
         let core = &self.core;
         let work = core.watched.begin(Worker::Compact, "forgetting deletes that are carried out");
         // What a delete hides of a segment that cannot be read is not known. It hides nothing where it names no series.
@@ -438,15 +450,21 @@ impl CompactorParts {
             let segment = version.segments.iter().find(|s| s.info().id == id);
             segment.is_some_and(|s| s.select(&t.matchers).map_or(true, |named| !named.is_empty()))
         };
-        let hides = |t: &Tombstone| {
-            let below = |p: &&Piece| t.reaches(p.seq, Some(p.time));
+        let hides = |(t, in_segment): &(&Arc<Tombstone>, &bool)| {
+            let damaged = |p: &&Piece| p.damaged && t.reaches(p.seq, Some(p.time));
             let in_memory = version.sealed.iter().any(|m| m.first_seq <= t.seq.0 && m.samples() > 0);
-            let in_piece = |p: &Piece| if p.damaged { may_name(t, p.id) } else { p.hidden > 0 };
-            in_memory || pieces.iter().filter(below).any(in_piece)
+            **in_segment || in_memory || pieces.iter().filter(damaged).any(|p| may_name(t, p.id))
         };
         let deletes = waiting.len() - version.horizons.len();
-        let done: Vec<SeqNo> = waiting[..deletes].iter().filter(|t| !hides(t)).map(|t| t.seq).collect();
-        let passed: Vec<&Arc<Tombstone>> = waiting[deletes..].iter().filter(|t| !hides(t)).collect();
+        let over: Vec<(usize, &Arc<Tombstone>)> = waiting
+            .iter()
+            .zip(in_segments)
+            .enumerate()
+            .filter(|(_, waits)| !hides(waits))
+            .map(|(i, (t, _))| (i, t))
+            .collect();
+        let done: Vec<SeqNo> = over.iter().filter(|(i, _)| *i < deletes).map(|(_, t)| t.seq).collect();
+        let passed: Vec<&Arc<Tombstone>> = over.iter().filter(|(i, _)| *i >= deletes).map(|(_, t)| *t).collect();
         let mut manifest = self.manifest.lock().expect("manifest lock");
         if let Some(poisoned) = core.gate.poisoned() {
             return Err(poisoned.into());

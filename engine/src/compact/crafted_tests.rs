@@ -15,7 +15,8 @@ use tidegauge_storage::model::{
 use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentWriter, file_name};
 use tidegauge_storage::source::{Columns, ReadError};
 
-use super::input::{Hidden, Input};
+use super::hidden::Hidden;
+use super::input::Input;
 use super::run::{RunError, Target, run, slices};
 use crate::checksums::{fix_outline, put_u32, u64_at};
 use crate::core::SeriesSample;

@@ -1,11 +1,10 @@
 //! A segment as compaction sees it: without what is deleted or over age.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tidegauge_storage::model::{Labels, SeqNo, TimeRange, Timestamp, Tombstone};
+use tidegauge_storage::model::{Labels, TimeRange, Timestamp, Tombstone};
 use tidegauge_storage::segment::{ChunkSpan, Segment};
-use tidegauge_storage::source::{AgeMask, Columns, Mask, Masked, ReadError, SampleSource};
+use tidegauge_storage::source::{AgeMask, Mask, Masked, SampleSource};
 
 /// One segment of a job, and what of it is left out.
 pub(super) struct Input {
@@ -60,7 +59,7 @@ pub(super) fn horizon_of_all(ages: &[AgeMask]) -> Timestamp {
     ages.iter().map(|age| age.horizon).min().unwrap_or(Timestamp::MIN)
 }
 
-fn mask_of(segment: &Segment, tombstones: &[Arc<Tombstone>], ages: &Arc<[AgeMask]>) -> Option<Mask> {
+pub(super) fn mask_of(segment: &Segment, tombstones: &[Arc<Tombstone>], ages: &Arc<[AgeMask]>) -> Option<Mask> {
     Mask::reaching(tombstones, ages, segment.info().seq_range, segment.info().time_range)
 }
 
@@ -80,111 +79,4 @@ pub(super) fn touch(span: &ChunkSpan, hidden: &[TimeRange]) -> Touch {
         Some(range) if range.contains(first) && range.contains(last) => Touch::All,
         Some(_) => Touch::Part,
     }
-}
-
-/// What of a segment is hidden: by which deletes and ages, and how much.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Hidden {
-    /// By number, range and how many matchers: a horizon may have the number of a delete.
-    tombstones: Vec<(SeqNo, TimeRange, usize)>,
-    /// Horizons before or behind all of the segment stand at its beginning or end: what they hide of it does not change.
-    ages: Vec<AgeMask>,
-    pub(super) found: Count,
-}
-
-/// How much is hidden, and since when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Count {
-    pub(super) samples: u64,
-    /// When the oldest of the deletes was made that hide some of them.
-    pub(super) since: i64,
-    /// Those that are over the age of some series only. A delete may hide them as well.
-    pub(super) aged: u64,
-    /// Some are of series of which the segment holds nothing that is not over age: it will not be more.
-    pub(super) over_age: bool,
-}
-
-impl Count {
-    /// What is counted where nothing hides anything.
-    pub(super) const NOTHING: Self = Self { samples: 0, since: i64::MAX, aged: 0, over_age: false };
-}
-
-impl Hidden {
-    /// Counts what is hidden, unless `known` says it already. O(series that deletes name); with ages O(series).
-    /// `gets_on` is called between chunks.
-    pub(super) fn count(
-        segment: &Segment,
-        tombstones: &[Arc<Tombstone>],
-        ages: &Arc<[AgeMask]>,
-        known: Option<&Self>,
-        gets_on: &dyn Fn(),
-    ) -> Result<Option<Self>, ReadError> {
-        let Some(mask) = mask_of(segment, tombstones, ages) else { return Ok(None) };
-        let tombstones: Vec<_> = mask.tombstones.iter().map(|t| (t.seq, t.range, t.matchers.len())).collect();
-        let range = segment.info().time_range.unwrap_or(TimeRange::ALL);
-        let within = |at: Timestamp| if at <= range.start { Timestamp::MIN } else { at.min(range.end) };
-        let aged = |age: &AgeMask| AgeMask { horizon: within(age.horizon), ..age.clone() };
-        let ages: Vec<AgeMask> = mask.ages.iter().map(aged).collect();
-        if let Some(known) = known.filter(|known| known.tombstones == tombstones && known.ages == ages) {
-            return Ok(Some(known.clone()));
-        }
-        Ok(Some(Self { tombstones, ages, found: count(segment, &mask, gets_on)? }))
-    }
-}
-
-fn count(segment: &Segment, mask: &Mask, gets_on: &dyn Fn()) -> Result<Count, ReadError> {
-    let info = segment.info();
-    let end = info.time_range.map_or(Timestamp::MIN, |range| range.end);
-    let of_all = horizon_of_all(&mask.ages);
-    // Unread: it may be damaged.
-    if !mask.ages.is_empty() && end <= of_all {
-        return Ok(Count { samples: info.samples, over_age: true, ..Count::NOTHING });
-    }
-    let whole = |t: &&Arc<Tombstone>| {
-        t.matchers.is_empty()
-            && info.time_range.is_some_and(|time| t.range.start <= time.start && time.end <= t.range.end)
-    };
-    if let Some(gone) = mask.tombstones.iter().find(whole) {
-        return Ok(Count { samples: info.samples, since: gone.created, ..Count::NOTHING });
-    }
-    let mut named: BTreeSet<u32> = BTreeSet::new();
-    if mask.ages.is_empty() {
-        for tombstone in &mask.tombstones {
-            named.extend(segment.select(&tombstone.matchers)?.iter().map(|hit| hit.ordinal));
-        }
-    } else {
-        named.extend(0..segment.series_count());
-    }
-    let (mut found, mut columns, mut walk) = (Count::NOTHING, Columns::default(), segment.walk());
-    for ordinal in named {
-        let labels = walk.labels(ordinal)?;
-        let hidden = mask.hidden(&labels);
-        let aged = Some(TimeRange::new(of_all, mask.horizon(&labels))).filter(|range| !range.is_empty());
-        let before = found.samples;
-        for span in walk.spans(ordinal)? {
-            let span = span?;
-            gets_on();
-            let mut within = |ranges: &[TimeRange]| match touch(&span, ranges) {
-                Touch::None => Ok(0),
-                Touch::All => Ok(u64::from(span.count)),
-                Touch::Part => {
-                    let own = TimeRange::covering(Timestamp::from_nanos(span.first), Timestamp::from_nanos(span.last));
-                    columns.clear();
-                    for range in ranges {
-                        let mut cursor = segment.read(ordinal, range.intersect(&own))?;
-                        while cursor.next(&mut columns)? {}
-                    }
-                    Ok::<u64, ReadError>(columns.len() as u64)
-                }
-            };
-            found.samples += within(&hidden)?;
-            found.aged += within(aged.as_slice())?;
-        }
-        if found.samples > before {
-            found.over_age = found.over_age || end <= mask.horizon(&labels);
-            let older = mask.tombstones.iter().filter(|t| t.created < found.since && t.matches(&labels));
-            found.since = older.map(|t| t.created).min().unwrap_or(found.since);
-        }
-    }
-    Ok(found)
 }

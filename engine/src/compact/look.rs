@@ -9,7 +9,8 @@ use tidegauge_storage::source::{AgeMask, ReadError};
 
 use super::CompactError;
 use super::compactor::CompactorParts;
-use super::input::{Count, Hidden, Input};
+use super::hidden::{Count, Hidden};
+use super::input::Input;
 use super::plan::{Job, Piece, Rules, Why, plan, plan_drop, plan_free};
 use super::restraint::May;
 use crate::clock;
@@ -105,6 +106,8 @@ pub(super) struct Found {
     pub(super) version: Arc<Version>,
     /// What compaction may leave out: deletes that survive a power loss, and horizons.
     pub(super) hiding: Vec<Arc<Tombstone>>,
+    /// Which of these hide something in a segment that was counted.
+    pub(super) hides: Vec<bool>,
     pub(super) pieces: Vec<Piece>,
 }
 
@@ -155,12 +158,18 @@ impl Looked {
         let mut hiding = settled(core, &parts.manifest, &version);
         let deletes = hiding.len();
         hiding.extend(version.horizons.iter().cloned());
-        let piece = |s: &Arc<Segment>| self.piece(parts, s, (&hiding, deletes), ages, &work);
-        let pieces: Vec<Piece> = version.segments.iter().map(piece).collect();
+        let mut hides = vec![false; hiding.len()];
+        for segment in &version.segments {
+            self.count(parts, segment, &hiding, ages, &work);
+            self.hidden.get(&segment.info().id).into_iter().for_each(|hidden| hidden.note(&hiding, &mut hides));
+        }
+        // What hides nothing is about to be forgotten, and takes no place.
+        let deletes = hides[..deletes].iter().filter(|hides| **hides).count();
+        let pieces: Vec<Piece> = version.segments.iter().map(|s| self.piece(s, deletes)).collect();
         core.counters.damaged_segments(pieces.iter().filter(|p| p.damaged).count() as u64);
         self.hidden.retain(|id, _| pieces.iter().any(|p| p.id == *id));
         self.parted.retain(|id, _| pieces.iter().any(|p| p.id == *id));
-        Found { version, hiding, pieces }
+        Found { version, hiding, hides, pieces }
     }
 
     /// The next job of those that may be begun, beside those in `running` (K11).
@@ -191,14 +200,15 @@ impl Looked {
         Look::Due(due, inputs, ages)
     }
 
-    fn piece(
+    /// What is hidden of a segment.
+    fn count(
         &mut self,
         parts: &CompactorParts,
         segment: &Segment,
-        (hiding, deletes): (&[Arc<Tombstone>], usize),
+        hiding: &[Arc<Tombstone>],
         ages: &Arc<[AgeMask]>,
         work: &Working,
-    ) -> Piece {
+    ) {
         let info = segment.info();
         let hidden = match Hidden::count(segment, hiding, ages, self.hidden.get(&info.id), &|| work.gets_on()) {
             Ok(hidden) => hidden,
@@ -210,11 +220,16 @@ impl Looked {
                 None
             }
         };
-        let count = hidden.as_ref().map_or(Count::NOTHING, |hidden| hidden.found);
         match hidden {
             Some(hidden) => drop(self.hidden.insert(info.id, hidden)),
             None => drop(self.hidden.remove(&info.id)),
         }
+    }
+
+    /// A segment that was counted, while so many deletes wait.
+    fn piece(&self, segment: &Segment, deletes: usize) -> Piece {
+        let info = segment.info();
+        let count = self.hidden.get(&info.id).map_or(Count::NOTHING, |hidden| hidden.found);
         Piece {
             id: info.id,
             seq: info.seq_range,
@@ -248,7 +263,9 @@ fn is_urgent(hidden: Count, samples: u64, deletes: usize, now: i64) -> bool {
     // The last places: none, and so at once.
     let most = HOURS_MAX * room as u64 / (TOMBSTONES_MAX - WAITING_MAX) as u64;
     let hours = written.clamp(1, HOURS_MAX).min(most);
-    hidden.over_age || hidden.since.saturating_add(HOUR * hours as i64) <= now
+    // Made by a clock that was ahead: nobody knows when, and until that time comes is no time to wait.
+    let is_ahead = now < hidden.since && hidden.since < i64::MAX;
+    hidden.over_age || is_ahead || hidden.since.saturating_add(HOUR * hours as i64) <= now
 }
 
 /// What is told of a segment that cannot be read.
@@ -348,6 +365,8 @@ mod tests {
         let waits = [500, 501, 750, 958, 959, 979, 980, 1_000].map(|deletes| after(deleted(1), deletes).unwrap());
         assert_eq!(waits, [24, 23, 12, 2, 1, 1, 0, 0]);
         assert_eq!(after(deleted(200), 750), Some(4), "what costs little has less time anyway");
+        let ahead = Count { since: 100 * HOUR, ..deleted(1) };
+        assert_eq!(after(ahead, 1), Some(0), "by a clock that was ahead it waited until then, and a day");
         assert_eq!(after(Count { samples: 1, ..Count::NOTHING }, 1), None, "for its age it waits until all is");
         assert_eq!(after(Count { samples: 1, over_age: true, ..Count::NOTHING }, 1), Some(0));
     }

@@ -7,6 +7,7 @@ mod plan;
 mod weighed;
 mod windows;
 // how it is done
+mod hidden;
 mod input;
 mod run;
 // by whom
@@ -33,6 +34,8 @@ mod between_tests;
 mod crafted_tests;
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod hidden_tests;
 #[cfg(test)]
 mod kept_tests;
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::restraint::Restraint;
 use super::weighed::Weighed;
 use crate::clock;
 use crate::gate::Shortage;
-use crate::version::hiding;
+use crate::version::{Version, hiding};
 use crate::watch::Worker;
 
 /// Jobs may hold back this part of what is allowed; where they hold more, they are ended for it.
@@ -24,6 +24,7 @@ impl CompactorParts {
     /// Where all segments together are more than retention allows, the oldest ones go, in one commit with the
     /// horizons that hide what is left of their time below them: what they had overwritten must not come back (K10). Of one
     /// that is larger than they should be, a horizon hides as much as is too much, and the next job leaves that out.
+    /// What nobody sees any more goes before: it may be enough.
     /// What jobs hold that are `at_work` goes once they have ended; some are ended for it (K12). Where nothing `rewrites`
     /// segments they go as a whole.
     pub(super) fn drop_oldest(
@@ -35,16 +36,20 @@ impl CompactorParts {
     ) -> Result<(), CompactError> {
         let Self { core, manifest, graveyard, .. } = self;
         let Some(max_bytes) = core.kept.max_bytes() else { return Ok(()) };
+        let bytes = |version: &Version| version.segments.iter().map(|s| s.info().file_bytes).sum::<u64>();
+        if bytes(&core.versions.load()) <= max_bytes {
+            return Ok(());
+        }
+        self.drop_hidden_first(looked, restraint, at_work.running)?;
         let version = core.versions.load();
+        if bytes(&version) <= max_bytes {
+            return Ok(());
+        }
         let mut by_end: Vec<&Arc<Segment>> = version.segments.iter().collect();
         let end = |s: &Segment| s.info().time_range.map_or(Timestamp::MIN, |range| range.end);
         by_end.sort_by_key(|s| end(s));
         let through = |s: &Segment| SeqNo(s.info().seq_range.end.0.saturating_sub(1));
         let part_bytes = self.rules(false).part_bytes();
-        let all: u64 = by_end.iter().map(|s| s.info().file_bytes).sum();
-        if all <= max_bytes {
-            return Ok(());
-        }
         let weighed: Vec<Weighed> = by_end.iter().map(|s| Weighed::of(s, part_bytes)).collect();
         let (gone, part) = excess(&weighed, max_bytes, part_bytes);
         let is_held = |s: &Segment| at_work.hold(s.info().id, end(s));

@@ -17,7 +17,8 @@ use tidegauge_storage::source::{AgeMask, Columns, Snapshot};
 
 use super::compactor::lets_show;
 use super::graveyard::Graveyard;
-use super::input::{Hidden, Input};
+use super::hidden::Hidden;
+use super::input::Input;
 use super::look::time_of;
 use super::plan::{Piece, Rules, Why, plan};
 use super::run::{RunError, Target, discard, run, slices, weight};
@@ -27,7 +28,7 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::version::{Version, order_of};
 
 /// By (series, timestamp), values as bits.
-type Twin = BTreeMap<(u8, i64), u64>;
+pub(super) type Twin = BTreeMap<(u8, i64), u64>;
 
 fn labels(series: u8) -> Labels {
     let host = series.to_string();
@@ -35,14 +36,14 @@ fn labels(series: u8) -> Labels {
 }
 
 /// Segments on a disk in memory, made as the flusher makes them.
-struct Store {
+pub(super) struct Store {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
     next_id: AtomicU64,
-    segments: Vec<Arc<Segment>>,
-    twin: Twin,
+    pub(super) segments: Vec<Arc<Segment>>,
+    pub(super) twin: Twin,
     next_seq: u64,
-    tombstones: Vec<Arc<Tombstone>>,
+    pub(super) tombstones: Vec<Arc<Tombstone>>,
     jobs: u32,
 }
 
@@ -50,7 +51,7 @@ struct Store {
 const JOBS_MAX: u32 = 200;
 
 impl Store {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (fs, dir) = (Arc::new(MemFs::new()), PathBuf::from("d"));
         fs.create_dir_all(&dir).unwrap();
         Self {
@@ -91,7 +92,7 @@ impl Store {
     }
 
     /// What a memtable makes of samples in order of acceptance: one segment in order, one late.
-    fn flush(&mut self, accepted: &[(u8, i64, f64)]) {
+    pub(super) fn flush(&mut self, accepted: &[(u8, i64, f64)]) {
         let (mut in_order, mut late) = (Twin::new(), Twin::new());
         let mut newest: BTreeMap<u8, i64> = BTreeMap::new();
         for &(series, at, value) in accepted {
@@ -123,7 +124,7 @@ impl Store {
     }
 
     /// Deletes some of one series (P9).
-    fn delete(&mut self, series: u8, start: i64, end: i64) {
+    pub(super) fn delete(&mut self, series: u8, start: i64, end: i64) {
         let seq = SeqNo(self.next_seq);
         self.next_seq += 1;
         let range = TimeRange::new(Timestamp::from_nanos(start), Timestamp::from_nanos(end));
@@ -132,7 +133,7 @@ impl Store {
         self.twin.retain(|(s, t), _| *s != series || !range.contains(Timestamp::from_nanos(*t)));
     }
 
-    fn contents(&self) -> Twin {
+    pub(super) fn contents(&self) -> Twin {
         let mut sources = self.version().sources(1, None);
         sources.pop();
         let snapshot = Snapshot::new(sources, SeqNo(self.next_seq));
@@ -189,7 +190,7 @@ impl Store {
     }
 
     /// One job; answers whether there was one.
-    fn step(&mut self, rules: &Rules) -> bool {
+    pub(super) fn step(&mut self, rules: &Rules) -> bool {
         let Some(job) = plan(&self.pieces(), rules) else { return false };
         assert!(!job.cuts.contains(&i64::MAX), "no range ends there");
         self.jobs += 1;
@@ -286,13 +287,13 @@ fn what_a_horizon_has_passed_or_not_reached_is_not_counted_again() {
     assert_eq!(counted(&store, &ages(950, 201), &mut known), (3, false), "it goes unread");
 }
 
-fn rules(all: bool) -> Rules {
+pub(super) fn rules(all: bool) -> Rules {
     let (span, ages) = (i64::MAX, [].into());
     Rules { segment_bytes: 1 << 20, span, ages, fan: 4, now: 0, all, cold_after: i64::MAX }
 }
 
 /// One of so many lies at the end of time, where no range says all that one may want to say.
-fn times(of: u32) -> impl Strategy<Value = i64> {
+pub(super) fn times(of: u32) -> impl Strategy<Value = i64> {
     prop_oneof![of => -300i64..3_000, 1 => i64::MAX - 1..=i64::MAX]
 }
 

@@ -442,6 +442,9 @@ impl Worker {
         range: TimeRange,
         created: i64,
     ) -> Result<SeqNo, DeleteError> {
+        if self.core.versions.peek().tombstones.len() >= TOMBSTONES_MAX {
+            return Err(DeleteError::TooMany { limit: TOMBSTONES_MAX });
+        }
         let seq = SeqNo(self.visible.seq);
         let tombstone = Arc::new(Tombstone { seq, matchers, range, created });
         if let Err(e) = self.log_delete(&tombstone) {
