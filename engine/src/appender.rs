@@ -117,7 +117,7 @@ impl Appender {
         &mut self,
         under: impl FnOnce(&mut LaneSender<SeriesSample>, BackPressure) -> Result<u64, Refused>,
     ) -> Result<Ack, PushError> {
-        let (pressure, capacity) = (self.pressure, self.lane.capacity());
+        let (pressure, capacity) = (may_wait(&self.core, self.pressure), self.lane.capacity());
         wake_before_waiting(&self.core, pressure);
         match under(&mut self.lane, pressure) {
             Ok(position) => Ok(self.ack(position)),
@@ -143,7 +143,7 @@ pub(crate) fn push_common(
     core: &Core,
     lane: &CommonSender<SeriesSample>,
     samples: &[SeriesSample],
-    pressure: BackPressure,
+    mut pressure: BackPressure,
 ) -> Result<Ack, PushError> {
     let tags = &core.heads.tags;
     let judge = || {
@@ -167,6 +167,7 @@ pub(crate) fn push_common(
     };
     let pushed = match push() {
         Err(Refused::Full) => {
+            pressure = may_wait(core, pressure);
             wake_before_waiting(core, pressure);
             lane.when_full(pressure, samples.len(), push)
         }
@@ -188,6 +189,14 @@ pub(crate) fn check_all(core: &Core, turn: u32, samples: &[SeriesSample]) -> Res
     let is_known = |s: &SeriesSample| knows(s.0.series, s.0.tag);
     let fine = |s: &SeriesSample| is_known(s) && core.gate.admits(s.0.timestamp);
     if samples.iter().all(fine) { Ok(()) } else { samples.iter().try_for_each(|s| check(core, is_known(s), s)) }
+}
+
+/// A thread of the engine does not wait for room, which it may be to make itself.
+fn may_wait(core: &Core, pressure: BackPressure) -> BackPressure {
+    match pressure {
+        BackPressure::Block(_) if core.is_own_thread() => BackPressure::Reject,
+        other => other,
+    }
 }
 
 /// Whoever waits for room must not wait for the worker's nap, too.

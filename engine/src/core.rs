@@ -258,8 +258,7 @@ impl Core {
 
     /// Stops writing for good: the first cause stays. Reads go on.
     pub(crate) fn poison(&self, cause: impl Into<String>) {
-        self.gate.shut(Shut::Poisoned(Poisoned { cause: cause.into() }));
-        self.poisoned.store(true, Ordering::Release);
+        self.note_poison(cause);
         // Whoever waits for room in a lane learns it now.
         self.rings.close();
         self.requests.close();
@@ -270,16 +269,27 @@ impl Core {
         self.wake_worker();
     }
 
+    /// The same, but wakes nobody: for who holds a lock, and tells them behind it.
+    pub(crate) fn note_poison(&self, cause: impl Into<String>) {
+        self.gate.shut(Shut::Poisoned(Poisoned { cause: cause.into() }));
+        self.poisoned.store(true, Ordering::Release);
+    }
+
     pub(crate) fn is_poisoned(&self) -> bool {
         self.poisoned.load(Ordering::Acquire)
     }
 
-    /// The last commit and the last sync are over: what is not reached now never will be.
+    /// The last commit and the last sync are over: what is not reached now never will be. Wakers hear of it by
+    /// [`Self::tell_end`].
     pub(crate) fn end(&self) {
         self.ended.tell();
+        self.flushes.tell();
+    }
+
+    /// Wakes those who wait for what will not come any more. To be called without a lock.
+    pub(crate) fn tell_end(&self) {
         self.visible_waiters.wake_all();
         self.durable_waiters.wake_all();
-        self.flushes.tell();
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -291,7 +301,8 @@ impl Core {
         OWN_THREAD_OF.set(self.tag);
     }
 
-    /// Whether a thread of this engine asks: a waker that it woke, say.
+    /// Whether a thread of this engine asks: a waker that it woke, say. What the engine would have to do meanwhile it
+    /// must not wait for.
     pub(crate) fn is_own_thread(&self) -> bool {
         OWN_THREAD_OF.get() == self.tag
     }

@@ -45,6 +45,14 @@ pub(crate) fn count(snapshot: &Snapshot, selector: &str, range: TimeRange) -> Re
     Ok(DeleteCount { series, samples: counts.iter().sum() })
 }
 
+/// Why deletes are not in the manifest.
+#[derive(Debug)]
+pub(crate) enum NotNoted {
+    /// The engine was closed, or has stopped writing.
+    Shut,
+    Manifest(ManifestError),
+}
+
 impl Life {
     /// Deletes; on return it is visible, and survives what a durable push survives.
     pub(crate) fn delete(&self, selector: &str, range: TimeRange) -> Result<SeqNo, DeleteError> {
@@ -60,6 +68,9 @@ impl Life {
     ) -> Result<SeqNo, DeleteError> {
         let matchers = promql::parse_selector(selector).map_err(SelectError::from)?;
         self.may_delete()?;
+        if self.core.is_own_thread() {
+            return Err(DeleteError::InWaker);
+        }
         let tombstone = Tombstone { seq: SeqNo(0), matchers, range, created: clock::now().nanos() };
         if range.is_empty() {
             return Err(DeleteError::EmptyRange);
@@ -127,15 +138,17 @@ impl Life {
     /// Without a log, deletes live in the manifest: all up to this number.
     fn save_tombstones(&self, seq: SeqNo) -> Result<(), DeleteError> {
         self.note_deletes(seq).map_err(|e| match e {
-            ManifestError::NoSpace { source, .. } => DeleteError::NotNoted { short_of: Shortage::of(&source) },
+            NotNoted::Manifest(ManifestError::NoSpace { source, .. }) => {
+                DeleteError::NotNoted { short_of: Shortage::of(&source) }
+            }
             _ => self.core.gate.poisoned().map_or(DeleteError::Closed, DeleteError::Poisoned),
         })
     }
 
     /// Brings all deletes up to this number into the manifest. They must be durable already, if there is a log: what
     /// comes back after a crash is a prefix, and a delete hides nothing of what lies before a hole.
-    pub(crate) fn note_deletes(&self, seq: SeqNo) -> Result<(), ManifestError> {
-        let mut manifest = self.manifest.lock().expect("manifest lock");
+    pub(crate) fn note_deletes(&self, seq: SeqNo) -> Result<(), NotNoted> {
+        let mut manifest = self.manifest_to_change().map_err(|_| NotNoted::Shut)?;
         let edits = unsaved(&self.core.versions.load(), manifest.state(), seq.0);
         let noted = manifest.commit(&edits);
         drop(manifest);
@@ -144,7 +157,7 @@ impl Life {
         {
             self.core.poison(format!("a delete cannot be committed: {e}"));
         }
-        noted
+        noted.map_err(NotNoted::Manifest)
     }
 }
 

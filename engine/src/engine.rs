@@ -48,7 +48,9 @@ pub struct Metadata {
 /// A time-series engine: owns a data directory, or lives in memory.
 ///
 /// Cheap to clone; every clone is the same engine, and the last one to go closes it.
-/// All methods may be called from any thread.
+/// All methods may be called from any thread. On a thread of the engine itself (in a waker that it wakes, or in
+/// [`Builder::on_warning`]) what would wait for the engine answers at once that it cannot: `InWaker`, and a push into a full
+/// lane [`PushError::Full`].
 #[derive(Clone)]
 pub struct Engine {
     life: Arc<Owner>,
@@ -296,7 +298,8 @@ impl Engine {
     /// samples hidden. Count first ([`count_matching`](Self::count_matching)) what it would hide. A line goes to `audit.log`.
     ///
     /// # Errors
-    /// [`DeleteError`]; nothing was deleted, but for `Poisoned` and `NotNoted`.
+    /// [`DeleteError`]; nothing was deleted, but for `Poisoned` and `NotNoted`, and perhaps for `Closed` where the engine was
+    /// closed meanwhile.
     pub fn delete(&self, selector: &str, range: impl Into<TimeRange>) -> Result<SeqNo, DeleteError> {
         self.life.delete(selector, range.into())
     }
@@ -364,6 +367,7 @@ impl Engine {
             Some(Shut::ReadOnly) => Err(CompactError::ReadOnly),
             Some(Shut::Closed) => Err(CompactError::Closed),
             Some(Shut::Poisoned(poisoned)) => Err(poisoned.into()),
+            Some(Shut::Short(_)) | None if core.is_own_thread() => Err(CompactError::InWaker),
             Some(Shut::Short(_)) | None => core.compactions.ask_and_wait().map_err(|e| match core.gate.poisoned() {
                 Some(poisoned) if e == CompactError::Closed => poisoned.into(),
                 _ => e,

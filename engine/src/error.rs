@@ -295,6 +295,9 @@ pub enum CommitError {
     /// No more files may be opened. Raise the limit; writing resumes by itself.
     #[error("too many open files: raise the limit (`ulimit -n`); writing resumes by itself")]
     OutOfFiles,
+    /// A waker asked, on a thread of the engine, which would have to take it. Commit from another thread.
+    #[error("a waker cannot commit: commit from another thread")]
+    InWaker,
     /// The engine was closed. Open it again.
     #[error("the engine is closed: open it again")]
     Closed,
@@ -361,6 +364,10 @@ pub enum WaitError {
     /// `Durability::Memory` makes nothing durable before it is flushed.
     #[error("durability is `memory`: nothing is durable before a flush; flush, or open with `interval` or `sync`")]
     NotDurable,
+    /// A waker asked, on a thread of the engine, which it would hold up, and it is not reached yet. Wait for it
+    /// [as a future](crate::Engine::wait_async), or on another thread.
+    #[error("a waker cannot wait: poll a future of it, or wait on another thread")]
+    InWaker,
     /// The engine was closed before. Open it again, and look what is there.
     #[error("the engine was closed before: open it again, and look what is there")]
     Closed,
@@ -385,6 +392,9 @@ pub enum ProbeError {
     /// No more files may be opened. Raise the limit; writing resumes by itself.
     #[error("too many open files: raise the limit (`ulimit -n`); writing resumes by itself")]
     OutOfFiles,
+    /// A waker asked, on a thread of the engine, which goes round only when it returns. Probe from another thread.
+    #[error("a waker cannot probe: probe from another thread")]
+    InWaker,
     /// The engine was closed. Open it again.
     #[error("the engine is closed: open it again")]
     Closed,
@@ -437,13 +447,16 @@ pub enum CompactError {
         /// What is wrong, and in which file.
         cause: String,
     },
-    /// A new segment could not be written. Nothing stored was changed. Check the disk: compaction is tried again by itself,
+    /// A new segment could not be written, or the manifest not be looked at. Nothing stored was changed. Check the disk: compaction is tried again by itself,
     /// after pauses of up to five minutes; what is over age, or too much, goes meanwhile where that takes no new segment.
     #[error("a compaction failed, nothing stored was changed: {cause}; check the disk; it is tried again by itself")]
     Failed {
         /// What the operating system says.
         cause: String,
     },
+    /// A waker asked, on a thread of the engine, which may be what would have to do it. Ask from another thread.
+    #[error("a waker cannot compact: ask from another thread")]
+    InWaker,
     /// The engine was closed. Open it again.
     #[error("the engine is closed: open it again")]
     Closed,
@@ -492,6 +505,9 @@ pub enum DeleteError {
         /// What had run out.
         short_of: Shortage,
     },
+    /// A waker asked, on a thread of the engine, which would have to take it. Nothing was deleted; delete from another thread.
+    #[error("a waker cannot delete: delete from another thread")]
+    InWaker,
     /// The engine was closed. Open it again.
     #[error("the engine is closed: open it again")]
     Closed,
@@ -524,6 +540,12 @@ pub enum RetentionError {
         "too many open files, so that the rules cannot be noted: raise the limit (`ulimit -n`), then set them again"
     )]
     OutOfFiles,
+    /// The manifest could not be looked at, and nothing was written. Mend what is named, then set them again.
+    #[error("the rules were not noted, those before stay in force ({cause}): mend that, then set them again")]
+    NotNoted {
+        /// What is wrong.
+        cause: String,
+    },
     /// The engine was closed. Open it again.
     #[error("the engine is closed: open it again")]
     Closed,

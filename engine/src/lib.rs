@@ -7,6 +7,11 @@
 //! off, raises SIGBUS, which ends the process, unless the program has called [`survive_unreadable_pages`] before, once:
 //! then whoever needs what lies there gets [`ReadError::Corrupt`], and all else goes on. It is for the program to say,
 //! since a process has one handler of that signal.
+//!
+//! An engine is of the process that opened it. A child that `fork` made, and that goes on without an `exec`, has its memory
+//! and none of its threads, and shares its files and their lock with the parent: such a child must neither use nor drop an
+//! engine of its parent (it ends with `_exit`, which runs no destructor). What becomes a daemon, or forks workers, opens
+//! engines behind that.
 
 // collectors push into
 // (the models, benches and stress tests use more of it than the engine does)
@@ -125,6 +130,8 @@ mod losses;
 mod prefixes;
 #[cfg(all(test, not(loom)))]
 mod timeouts;
+#[cfg(all(test, not(loom)))]
+mod wakers;
 
 #[cfg(not(loom))]
 mod clock;

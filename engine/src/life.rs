@@ -16,7 +16,7 @@ use crate::core::{Core, SeriesSample};
 use crate::engine::Metadata;
 use crate::error::{CloseError, MetadataError, OpenError};
 use crate::evict::{Evictor, IdleLimits};
-use crate::flush::{FlushQueue, Flusher, witness};
+use crate::flush::{FlushQueue, Flusher, try_witness};
 use crate::follow::Follower;
 use crate::gate::Shut;
 use crate::ingest::{SyncThread, Worker};
@@ -25,7 +25,7 @@ use crate::recovery::RecoveryReport;
 use crate::ring::CommonSender;
 use crate::snapshot::Reads;
 use crate::sync::atomic::Ordering;
-use crate::sync::{Mutex, thread};
+use crate::sync::{Mutex, MutexGuard, lock, thread};
 use crate::watch::{Warning, WatchLimits, Watchdog};
 
 /// Closes an engine when the last handle goes.
@@ -121,10 +121,16 @@ impl Life {
         let life = Arc::clone(self);
         let spawned = thread::Builder::new().name("tidegauge-close".into()).spawn(move || life.close_and_tell());
         if spawned.is_err() {
-            // Nothing is let in any more, and the worker brings what it has to segments.
-            self.begin_closing();
+            self.close_without_end();
         }
         Err(CloseError::InWaker)
+    }
+
+    /// Where nobody can wait for the threads: nothing is let in any more, and the worker brings what it has to segments.
+    /// Meanwhile the threads write, so the directory stays this process's until that ends, whatever handles go.
+    fn close_without_end(self: &Arc<Self>) {
+        self.begin_closing();
+        std::mem::forget(Arc::clone(self));
     }
 
     /// For a handle that goes. Whoever closed it before was told.
@@ -151,36 +157,9 @@ impl Life {
         let read_only = core.gate.why_shut() == Some(Shut::ReadOnly);
         let short_of = core.gate.waits_for();
         self.begin_closing();
-        // One at a time: a second close waits for the first and finds nothing to do.
-        let mut held = self.held.lock().expect("close lock");
-        join(held.worker.take());
-        // It asks the worker, who has answered or is gone.
-        held.stop_evictor();
-        self.flushes.stop();
-        join(held.flusher.take());
-        if let Some(sync) = &self.sync {
-            sync.stop();
-        }
-        join(held.syncer.take());
-        join(held.compactor.take());
-        // Nobody commits any more (E4).
-        witness(core, &self.manifest);
-        // The store of an engine in memory has no lock, and no other owner.
-        let is_held = held.lock.as_ref().map_or(self.dir.is_none(), DirLock::is_held);
-        if is_held && !core.is_poisoned() && !core.has_ended() {
-            self.manifest.lock().expect("manifest lock").note_closed();
-        }
-        core.end();
-        if let Some((watchdog, thread)) = held.watchdog.take() {
-            watchdog.stop();
-            join(Some(thread));
-        }
-        // Of a directory that may be somebody else's nothing is removed.
-        if held.lock.is_some() && is_held {
-            self.reads.graveyard.clear(self.is_copied());
-            self.remove_released_log();
-        }
-        held.lock = None;
+        self.give_back();
+        // Not before: no lock is held.
+        core.tell_end();
         if let Some(poisoned) = core.gate.poisoned() {
             return Err(poisoned.into());
         }
@@ -197,11 +176,49 @@ impl Life {
         Ok(())
     }
 
+    /// Ends the threads and lets go of the directory. Wakes nobody: it holds a lock, and wakers are other people's code.
+    fn give_back(&self) {
+        let core = &self.core;
+        // One at a time: a second close waits for the first and finds nothing to do.
+        let mut held = lock(&self.held);
+        join(held.worker.take());
+        // It asks the worker, who has answered or is gone.
+        held.stop_evictor();
+        self.flushes.stop();
+        join(held.flusher.take());
+        if let Some(sync) = &self.sync {
+            sync.stop();
+        }
+        join(held.syncer.take());
+        join(held.compactor.take());
+        // Nobody commits any more (E4).
+        if let Err(cause) = try_witness(core, &self.manifest) {
+            core.note_poison(cause);
+        }
+        // The store of an engine in memory has no lock, and no other owner.
+        let is_held = held.lock.as_ref().map_or(self.dir.is_none(), DirLock::is_held);
+        if is_held && !core.is_poisoned() && !core.has_ended() {
+            lock(&self.manifest).note_closed();
+        }
+        core.end();
+        if let Some((watchdog, thread)) = held.watchdog.take() {
+            watchdog.stop();
+            join(Some(thread));
+        }
+        // Of a directory that may be somebody else's nothing is removed.
+        if held.lock.is_some() && is_held {
+            self.reads.graveyard.clear(self.is_copied());
+            self.remove_released_log();
+        }
+        held.lock = None;
+    }
+
     /// A closed store holds no disk for a log that nobody needs, but for what an opening on a full disk needs (X9). What
     /// cannot be removed now is removed at the next opening.
     fn remove_released_log(&self) {
         let Some((fs, dir)) = &self.log_files else { return };
-        let manifest = self.manifest.lock().expect("manifest lock");
+        // A panic under it leaves what its last commit says, and the close is to end all the same.
+        let manifest = lock(&self.manifest);
         let oldest = manifest.state().wal.oldest_epoch;
         for name in fs.list(dir).unwrap_or_default() {
             if Epoch::from_file_name(&name).is_some_and(|epoch| epoch < oldest) {
@@ -211,11 +228,21 @@ impl Life {
         leave_reserve(&**fs, dir, manifest.state().open_number, manifest.bytes_to_open());
     }
 
-    pub(crate) fn set_metadata(&self, all: impl IntoIterator<Item = (String, Metadata)>) -> Result<(), MetadataError> {
-        if matches!(self.core.gate.why_shut(), Some(Shut::Closed | Shut::ReadOnly | Shut::Poisoned(_))) {
-            return Err(MetadataError::ReadOnly);
+    /// The manifest, for who changes it because somebody asks for that. Whether it may be changed is looked at with its
+    /// lock held: a close takes that behind the gate, before it says where the manifest ends and lets go of the directory.
+    /// What was committed behind that nobody would read.
+    pub(crate) fn manifest_to_change(&self) -> Result<MutexGuard<'_, Manifest>, Shut> {
+        let manifest = self.manifest.lock().expect("manifest lock");
+        match self.core.gate.why_shut() {
+            Some(shut @ (Shut::Closed | Shut::ReadOnly | Shut::Poisoned(_))) => Err(shut),
+            Some(Shut::Short(_)) | None => Ok(manifest),
         }
-        let mut manifest = self.manifest.lock().expect("manifest lock");
+    }
+
+    pub(crate) fn set_metadata(&self, all: impl IntoIterator<Item = (String, Metadata)>) -> Result<(), MetadataError> {
+        // Before the lock: the iterator is other people's code.
+        let all: Vec<(String, Metadata)> = all.into_iter().collect();
+        let mut manifest = self.manifest_to_change().map_err(|_| MetadataError::ReadOnly)?;
         let mut edits = Vec::new();
         for (metric, Metadata { kind, help, unit }) in all {
             let metadata = tidegauge_storage::manifest::Metadata { kind, help, unit };
@@ -270,6 +297,13 @@ pub(crate) fn spawn(
     };
     let spawned = thread::Builder::new().name(format!("tidegauge-{name}")).spawn(guarded);
     spawned.map_err(|source| OpenError::Thread { source })
+}
+
+/// For the heartbeat, whose thread a close waits for, too.
+pub(crate) fn lock_is_lost(core: &Core, why: String) {
+    // Poison wakes those who wait.
+    core.this_is_own_thread();
+    core.poison(why);
 }
 
 fn message(panic: &(dyn Any + Send)) -> &str {
@@ -334,7 +368,7 @@ fn start_in(
     }
     if let Some(lock) = &mut held.lock {
         let (works, core) = (Arc::clone(&core.watched.works), Arc::clone(core));
-        lock.beat(works, move |why| core.poison(why)).map_err(|source| OpenError::Thread { source })?;
+        lock.beat(works, move |why| lock_is_lost(&core, why)).map_err(|source| OpenError::Thread { source })?;
     }
     Ok(())
 }

@@ -416,7 +416,7 @@ impl Builder {
     }
 
     /// Who hears of a [`Warning`]. Called by a thread of the engine that waits meanwhile for nothing else; without
-    /// it warnings are only counted.
+    /// it warnings are only counted. What would wait for the engine is refused there, as in a waker (`InWaker`).
     pub fn on_warning(mut self, hear: impl Fn(&Warning) + Send + Sync + 'static) -> Self {
         self.watch.on_warning = OnWarning(Arc::new(hear));
         self

@@ -11,8 +11,8 @@ use std::pin::Pin;
 
 use support::{SOON, at, contents, name, series};
 use tidegauge::{
-    CloseError, Durability, Engine, FlushError, LabelLimits, Level, Metadata, OpenError, PushError, SeriesError,
-    SeriesSample, Timestamp, WaitError,
+    CloseError, Durability, Engine, FlushError, LabelLimits, Level, Metadata, OpenError, PushError, Retry, SeriesError,
+    SeriesId, SeriesSample, Subscription, TimeRange, Timestamp, WaitError,
 };
 
 /// Does something once it is woken, on the thread that wakes.
@@ -114,6 +114,52 @@ fn a_waker_is_refused_what_its_own_thread_would_have_to_do() {
     });
     assert_eq!(tell.recv_timeout(SOON).unwrap(), Some(CloseError::InWaker.to_string()));
     drop(held);
+    engine.close().unwrap();
+}
+
+/// What asks the worker, or waits for what the thread of the waker may have to do, held the engine up: for ever, for the ten
+/// seconds of a subscription or the minute of a delete.
+#[test]
+fn a_waker_that_would_wait_for_the_engine_is_told_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::builder(dir.path()).durability(Durability::Sync).open().unwrap();
+    type Ask = fn(&Engine, SeriesId, &mut Subscription) -> String;
+    fn why<T, E: std::fmt::Display>(asked: Result<T, E>) -> String {
+        asked.err().map_or_else(|| "done".to_owned(), |e| e.to_string())
+    }
+    let asks: [(&str, Ask); 10] = [
+        ("a waker cannot commit", |e, id, _| {
+            let mut batch = e.batch();
+            batch.push(id, at(1), 1.0).unwrap();
+            why(batch.commit())
+        }),
+        ("a waker cannot commit", |e, _, _| why(e.batch().commit_within(SOON))),
+        ("a waker cannot commit", |e, id, _| why(e.increment(id, 1.0, Retry::default()))),
+        ("a waker cannot delete", |e, _, _| why(e.delete("mem", TimeRange::ALL))),
+        ("a waker cannot probe", |e, _, _| why(e.probe(SOON))),
+        ("a waker cannot subscribe", |e, _, _| why(e.subscribe("cpu").map(drop))),
+        ("a waker cannot compact", |e, _, _| why(e.compact())),
+        ("a waker cannot flush", |e, _, _| why(e.flush())),
+        ("a waker cannot wait", |e, id, _| {
+            // By its own thread, or by the one that comes behind it.
+            let ack = e.push(id, at(5), 1.0);
+            why(ack
+                .map_err(|e| e.to_string())
+                .and_then(|ack| e.wait(ack, Level::Durable, SOON).map_err(|e| e.to_string())))
+        }),
+        ("nothing is there", |_, _, nothing| why(nothing.recv(SOON))),
+    ];
+    for (n, (told_is, ask)) in asks.into_iter().enumerate() {
+        let (told, tell) = mpsc::channel();
+        let id = series(&engine, 1);
+        let mut nothing = engine.subscribe("nothing").unwrap();
+        let held = wake_when_durable(&engine, 10_000 * n as i64, |engine| {
+            then(move || told.send(ask(&engine, id, &mut nothing)).unwrap())
+        });
+        let answer = tell.recv_timeout(SOON / 2).unwrap();
+        assert!(answer.starts_with(told_is), "{told_is}: {answer}");
+        drop(held);
+    }
     engine.close().unwrap();
 }
 

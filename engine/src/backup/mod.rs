@@ -38,6 +38,7 @@ use tidegauge_storage::segment::{Segment, file_name};
 
 use crate::audit::{Act, Entry};
 use crate::core::Core;
+use crate::delete::NotNoted;
 use crate::engine::Engine;
 use crate::error::FlushError;
 use crate::gate::Shut;
@@ -45,6 +46,7 @@ use crate::life::Life;
 use crate::open::lasting;
 use crate::recovery::quarantine::copy;
 use crate::sync::atomic::Ordering;
+use crate::sync::lock;
 use crate::wait::block_durable;
 
 #[cfg(feature = "internals")]
@@ -175,11 +177,14 @@ impl Life {
     /// A delete that nothing was flushed after is in the log alone, of which a copy has nothing (BK5).
     fn note_deletes_for_copy(&self, visible: u64) -> Result<(), BackupError> {
         let core = &self.core;
+        let gone = || core.gate.poisoned().map_or(FlushError::Closed, FlushError::Poisoned);
         if core.durability.logs() {
-            let gone = || core.gate.poisoned().map_or(FlushError::Closed, FlushError::Poisoned);
             block_durable(core, visible).map_err(|_| gone())?;
         }
-        Ok(self.note_deletes(SeqNo(visible))?)
+        self.note_deletes(SeqNo(visible)).map_err(|e| match e {
+            NotNoted::Shut => gone().into(),
+            NotNoted::Manifest(e) => e.into(),
+        })
     }
 
     /// Waits until the close that is under way has brought all that has a number below `visible` into segments (BK8). The
@@ -198,7 +203,8 @@ impl Life {
 
     /// Whether a copy is being made. For who has shut the gate: none is begun any more.
     pub(crate) fn is_copied(&self) -> bool {
-        let _manifest = self.manifest.lock().expect("manifest lock");
+        // Asked by a close, which is to end whatever panicked under the lock.
+        let _manifest = lock(&self.manifest);
         self.core.copies.load(Ordering::Relaxed) > 0
     }
 

@@ -198,6 +198,9 @@ impl Batch {
             Some(Shut::Poisoned(poisoned)) => return Err(poisoned.into()),
             None => {}
         }
+        if self.core.is_own_thread() {
+            return Err(CommitError::InWaker);
+        }
         if self.conditions.len() > Self::CONDITIONS_MAX {
             return Err(CommitError::TooManyConditions { limit: Self::CONDITIONS_MAX });
         }

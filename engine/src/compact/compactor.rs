@@ -175,7 +175,7 @@ impl Compactor {
             return parts.forget_deletes(&found);
         }
         if crew.is_none() {
-            let made = Crew::new(parts.options.threads).map_err(|cause| CompactError::Failed { cause });
+            let made = Crew::new(parts.options.threads, &parts.core).map_err(|cause| CompactError::Failed { cause });
             *crew = Some(made.inspect_err(|error| parts.is_failing(error))?);
         }
         let crew = crew.as_ref().expect("made above");
@@ -286,8 +286,11 @@ fn judged(parts: &CompactorParts, looked: &mut Looked, job: &Job, failure: Failu
             Err(error)
         }
         Failure::Manifest(error) => {
-            parts.core.poison(format!("a compaction cannot be committed: {error}"));
-            Ok(())
+            // Of what has poisoned, the next look tells.
+            match parts.not_committed("a compaction", error) {
+                error @ CompactError::Failed { .. } => Err(error),
+                _ => Ok(()),
+            }
         }
     }
 }
@@ -422,7 +425,7 @@ impl CompactorParts {
             edits.extend(left.map(|horizon| Edit::Horizon(*horizon)));
             drop(version);
             if let Err(e) = manifest.commit(&edits) {
-                if matches!(e, ManifestError::NoSpace { .. } | ManifestError::BadEdit { .. }) {
+                if e.changes_nothing() {
                     discard(&made, &target);
                 }
                 return Err(e.into());
@@ -483,12 +486,27 @@ impl CompactorParts {
                 core.versions.forget(&done, &hiding(&manifest.state().horizons));
                 Ok(())
             }
-            Err(ManifestError::NoSpace { source, .. }) => Err(Shortage::of(&source).into()),
             Err(error) => {
-                core.poison(format!("a compaction cannot be committed: {error}"));
-                Err(core.gate.poisoned().map_or(CompactError::Closed, CompactError::Poisoned))
+                drop(manifest);
+                Err(self.not_committed("a compaction", error))
             }
         }
+    }
+
+    /// What it means that the manifest did not take what `what` would change. Where that changed nothing, the next look
+    /// finds it again; else it poisons (P4), and wakes those who wait: for callers that hold no lock.
+    pub(super) fn not_committed(&self, what: &str, error: ManifestError) -> CompactError {
+        if let ManifestError::NoSpace { source, .. } = &error {
+            return Shortage::of(source).into();
+        }
+        // A contradiction is a defect, and comes again.
+        if error.changes_nothing() && !matches!(error, ManifestError::BadEdit { .. }) {
+            let error = CompactError::Failed { cause: error.to_string() };
+            self.is_failing(&error);
+            return error;
+        }
+        self.core.poison(format!("{what} cannot be committed: {error}"));
+        self.core.gate.poisoned().map_or(CompactError::Closed, CompactError::Poisoned)
     }
 
     /// Asked between chunks. While flushes are behind, they have the machine, but for [a turn](has_turn) now and then; one

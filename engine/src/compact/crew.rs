@@ -9,16 +9,20 @@ use rayon::{Scope, ThreadPool, ThreadPoolBuilder};
 
 use super::compactor::Failure;
 use super::plan::Job;
+use crate::core::Core;
 use crate::sync::thread::available_parallelism;
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Arc, Condvar, Mutex};
 
 pub(super) struct Crew(ThreadPool);
 
 impl Crew {
     /// So many threads; with 0 half of the processors, at least one.
-    pub(super) fn new(threads: usize) -> Result<Self, String> {
+    pub(super) fn new(threads: usize, core: &Arc<Core>) -> Result<Self, String> {
         let half = available_parallelism().map_or(1, |all| (all.get() / 2).max(1));
         let builder = ThreadPoolBuilder::new().num_threads(if threads == 0 { half } else { threads });
+        // A job that fails may poison, and wakes those who wait then.
+        let core = Arc::clone(core);
+        let builder = builder.start_handler(move |_| core.this_is_own_thread());
         let pool = builder.thread_name(|i| format!("tidegauge-compact-{i}")).build();
         pool.map(Self).map_err(|e| format!("no thread to compact with: {e}"))
     }
@@ -59,5 +63,26 @@ impl Ended {
         let (job, how) = list.pop_front()?;
         drop(list);
         Some((job, how.unwrap_or_else(|panic| resume_unwind(panic))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Engine;
+
+    /// Their wakers were not told from other people's threads: one that closed the engine waited for the compactor, which
+    /// waited for it.
+    #[test]
+    fn threads_that_compact_are_the_engines_own() {
+        let (engine, other) = (Engine::in_memory().unwrap(), Engine::in_memory().unwrap());
+        let (core, other) = (&engine.life().core, &other.life().core);
+        let crew = Crew::new(1, core).unwrap();
+        let own = Mutex::new(None);
+        crew.scope(|scope| {
+            scope.spawn(|_| *own.lock().unwrap() = Some((core.is_own_thread(), other.is_own_thread())));
+        });
+        assert_eq!(*own.lock().unwrap(), Some((true, false)));
+        assert!(!core.is_own_thread(), "who asks is somebody else");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegauge_storage::manifest::{Edit, Horizon, ManifestError};
+use tidegauge_storage::manifest::{Edit, Horizon};
 use tidegauge_storage::model::{SeqNo, Timestamp};
 use tidegauge_storage::segment::Segment;
 
@@ -13,7 +13,6 @@ use super::plan::excess;
 use super::restraint::Restraint;
 use super::weighed::Weighed;
 use crate::clock;
-use crate::gate::Shortage;
 use crate::version::{Version, hiding};
 use crate::watch::Worker;
 
@@ -95,13 +94,9 @@ impl CompactorParts {
             let left = horizons.iter().filter(|horizon| is_reached(&version, &ids, horizon));
             let edits: Vec<Edit> = left.map(|horizon| Edit::Horizon(*horizon)).chain(removals).collect();
             drop(version);
-            match manifest.commit(&edits) {
-                Ok(()) => {}
-                Err(ManifestError::NoSpace { source, .. }) => return Err(Shortage::of(&source).into()),
-                Err(error) => {
-                    core.poison(format!("retention cannot be committed: {error}"));
-                    return Err(core.gate.poisoned().map_or(CompactError::Closed, CompactError::Poisoned));
-                }
+            if let Err(error) = manifest.commit(&edits) {
+                drop(manifest);
+                return Err(self.not_committed("retention", error));
             }
             #[cfg(feature = "internals")]
             core.kept.note_dropped(&horizons);

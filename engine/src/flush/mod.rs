@@ -10,7 +10,7 @@ mod write;
 pub(crate) use flusher::{Flusher, FlusherParts, reference};
 pub(crate) use folder::SegmentFolder;
 pub(crate) use queue::{FlushJob, FlushQueue};
-pub(crate) use witness::witness;
+pub(crate) use witness::{try_witness, witness};
 
 #[cfg(test)]
 mod folder_tests;

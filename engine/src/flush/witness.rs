@@ -8,13 +8,23 @@ use crate::sync::Mutex;
 /// Has the manifest say so of its last commit. Where there is no space for that, the next commit or the close tries
 /// again; any other failure poisons (P4).
 pub(crate) fn witness(core: &Core, manifest: &Mutex<Manifest>) {
-    if core.is_poisoned() {
-        return;
+    if let Err(cause) = try_witness(core, manifest) {
+        core.poison(cause);
     }
-    let witnessed = manifest.lock().expect("manifest lock").witness();
-    if let Err(e) = witnessed
-        && !e.changes_nothing()
-    {
-        core.poison(format!("the manifest cannot be written: {e}"));
+}
+
+/// As [`witness`], but leaves it to the caller to poison with what is answered.
+pub(crate) fn try_witness(core: &Core, manifest: &Mutex<Manifest>) -> Result<(), String> {
+    if core.is_poisoned() {
+        return Ok(());
+    }
+    let witnessed = match manifest.lock() {
+        Ok(mut manifest) => manifest.witness(),
+        // Whoever panicked may have been in the middle of a commit.
+        Err(_) => return Err("a panic has left the manifest to nobody".to_owned()),
+    };
+    match witnessed {
+        Err(e) if !e.changes_nothing() => Err(format!("the manifest cannot be written: {e}")),
+        _ => Ok(()),
     }
 }

@@ -137,6 +137,9 @@ pub(crate) fn probe(core: &Core, timeout: Duration) -> Result<(), ProbeError> {
         Some(Shut::Poisoned(poisoned)) => return Err(poisoned.into()),
         None => {}
     }
+    if core.is_own_thread() {
+        return Err(ProbeError::InWaker);
+    }
     let gone = || core.gate.poisoned().map_or(ProbeError::Closed, ProbeError::Poisoned);
     let (replier, mut sign) = reply();
     let asked = core.ask(Request::Probe(replier), 1, timeout).map_err(|e| match e {

@@ -10,7 +10,8 @@
 //!   What the file says of times is not believed: clocks differ, and a file that cannot be read says nothing. An owner
 //!   that lives writes it anew with each heartbeat, and syncs it. One that cannot write his file is not heard.
 //! - LK5: An owner whose file has lost its name stops writing: somebody else may own the directory. He looks with each
-//!   heartbeat, after each fdatasync of the log and after each commit of the manifest.
+//!   heartbeat, after each fdatasync of the log and after each commit of the manifest. So does one that has let go of it,
+//!   whose file goes on under its name: what is committed too late for the next owner to read is not called committed.
 //! - LK6: What he says to be durable, the next owner keeps, whoever removed the file. He says it only if he found the name
 //!   after the device had what he says (LK5). Who comes next locks another file, which had no name as long as the first
 //!   one had it, and reads the store behind that (LK3): he reads what was written before that look. What was only visible
@@ -38,6 +39,7 @@ use tidegauge_storage::manifest::Ownership;
 
 use crate::error::OpenError;
 use crate::open::refused;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, thread};
 use crate::watch::Works;
 
@@ -71,12 +73,14 @@ pub(crate) struct LockName {
     path: PathBuf,
     dev: u64,
     ino: u64,
+    /// The lock was let go of: the next owner locks the same file, which goes on under its name. Shared by all clones.
+    released: Arc<AtomicBool>,
 }
 
 impl LockName {
     fn of(file: &File, path: &Path) -> io::Result<Self> {
         let ours = file.metadata()?;
-        Ok(Self { path: path.to_owned(), dev: ours.dev(), ino: ours.ino() })
+        Ok(Self { path: path.to_owned(), dev: ours.dev(), ino: ours.ino(), released: Arc::default() })
     }
 
     fn look(&self) -> io::Result<bool> {
@@ -89,11 +93,19 @@ impl LockName {
 
     /// LK5. Where the system gives no answer, the lock holds all the same.
     pub(crate) fn is_ours(&self) -> bool {
-        self.look().unwrap_or(true)
+        !self.is_released() && self.look().unwrap_or(true)
+    }
+
+    /// Whoever wrote something and then finds it not released wrote that before the next owner began to read.
+    fn is_released(&self) -> bool {
+        self.released.load(Ordering::Acquire)
     }
 
     /// What is told of it then.
     pub(crate) fn lost(&self) -> String {
+        if self.is_released() {
+            return format!("{} was let go of: another process may own the directory", self.path.display());
+        }
         format!("{} was removed or replaced: another process may own the directory", self.path.display())
     }
 }
@@ -187,6 +199,14 @@ impl DirLock {
         let held = self.held.try_clone()?;
         self.beat = Some(Beat::start(held, works, lost)?);
         Ok(())
+    }
+}
+
+impl Drop for DirLock {
+    fn drop(&mut self) {
+        // It ends before, and finds the lock held all the time.
+        self.beat = None;
+        self.held.name.released.store(true, Ordering::Release);
     }
 }
 

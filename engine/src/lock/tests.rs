@@ -313,6 +313,21 @@ fn a_lock_on_a_file_without_its_name_does_not_count() {
     assert!(!name.is_ours() && !is_same(&file, &path).unwrap());
 }
 
+/// LK5: the next owner locks the same file, which goes on under its name: who wrote behind the close found it his own.
+#[test]
+fn p10_a_lock_that_was_let_go_of_is_nobodys_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = DirLock::take(dir.path(), None, EVERY, true).unwrap();
+    let name = first.name();
+    assert!(first.is_held() && name.is_ours());
+    drop(first);
+    assert!(!name.is_ours());
+    let second = DirLock::take(dir.path(), None, EVERY, true).unwrap();
+    assert!(second.is_held() && second.name().is_ours() && !name.is_ours());
+    assert!(name.look().unwrap(), "the file is the same");
+    assert!(name.lost().contains("was let go of"), "{}", name.lost());
+}
+
 /// LK7: who puts a manifest in the place of another does so alone, at an opening, a salvage, and when it is written anew.
 #[test]
 fn p10_a_manifest_is_replaced_by_one_process_at_a_time() {

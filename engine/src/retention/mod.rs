@@ -185,13 +185,6 @@ pub(crate) fn rule_text(rule: &RetentionRule) -> String {
 impl Life {
     /// Replaces the rules; durable and in force on return.
     pub(crate) fn set_retention(&self, retention: Retention) -> Result<(), RetentionError> {
-        match self.core.gate.why_shut() {
-            Some(Shut::ReadOnly) => return Err(RetentionError::ReadOnly),
-            Some(Shut::Closed) => return Err(RetentionError::Closed),
-            Some(Shut::Poisoned(poisoned)) => return Err(poisoned.into()),
-            // A rule is how a full disk is kept from filling again.
-            Some(Shut::Short(_)) | None => {}
-        }
         if retention.rules.iter().any(|rule| rule.max_age.is_some_and(|age| age < AGE_MIN)) {
             return Err(RetentionError::Senseless { what: "an age below a second" });
         }
@@ -201,17 +194,28 @@ impl Life {
         if !retention.fits() {
             return Err(RetentionError::TooLarge);
         }
-        {
-            let mut manifest = self.manifest.lock().expect("manifest lock");
-            manifest.commit(&[Edit::Retention(retention.clone())]).map_err(|e| match e {
-                ManifestError::NoSpace { source, .. } => Shortage::of(&source).into(),
-                e => {
-                    self.core.poison(format!("a retention rule cannot be committed: {e}"));
-                    self.core.gate.poisoned().map_or(RetentionError::Closed, RetentionError::Poisoned)
-                }
+        let committed = {
+            // On a full disk, too: a rule is how it is kept from filling again.
+            let mut manifest = self.manifest_to_change().map_err(|shut| match shut {
+                Shut::ReadOnly => RetentionError::ReadOnly,
+                Shut::Poisoned(poisoned) => poisoned.into(),
+                Shut::Closed | Shut::Short(_) => RetentionError::Closed,
             })?;
-            self.core.kept.changed(retention.clone());
-        }
+            let committed = manifest.commit(&[Edit::Retention(retention.clone())]);
+            if committed.is_ok() {
+                self.core.kept.changed(retention.clone());
+            }
+            committed
+        };
+        // Without the lock: poison wakes those who wait, and their wakers are other people's code.
+        committed.map_err(|e| match e {
+            ManifestError::NoSpace { source, .. } => Shortage::of(&source).into(),
+            e if e.changes_nothing() => RetentionError::NotNoted { cause: e.to_string() },
+            e => {
+                self.core.poison(format!("a retention rule cannot be committed: {e}"));
+                self.core.gate.poisoned().map_or(RetentionError::Closed, RetentionError::Poisoned)
+            }
+        })?;
         let rules: Vec<String> = retention.rules.iter().map(rule_text).collect();
         let rules = rules.join(", ");
         let entry = Entry::new(Act::Retention).text("rules", &rules);

@@ -11,7 +11,7 @@ pub(super) struct Slots<T> {
     mask: u64,
 }
 
-// SAFETY: the slots hand out access only through the two unsafe methods below, whose callers promise that no two
+// SAFETY: the slots hand out access only through the four unsafe methods below, whose callers promise that no two
 // threads touch a slot at once unless both read; what moves from thread to thread is `T`, which is `Send`.
 unsafe impl<T: Send> Sync for Slots<T> {}
 // SAFETY: as above; ownership of the memory itself is a `Box`.

@@ -63,6 +63,9 @@ pub enum SubscribeError {
     /// The worker has too much to do. Subscribe again later.
     #[error("the ingest worker did not take the subscription in time: subscribe again later")]
     Timeout,
+    /// A waker asked, on a thread of the engine, which would have to take it. Subscribe from another thread.
+    #[error("a waker cannot subscribe: subscribe from another thread")]
+    InWaker,
     /// The engine was closed. Open it again.
     #[error("the engine is closed: open it again")]
     Closed,
@@ -84,6 +87,10 @@ pub enum RecvError {
         /// How long was waited.
         waited: Duration,
     },
+    /// A waker asked, on a thread of the engine, and there is nothing yet: it would wait for itself. Poll for it
+    /// ([`Subscription::poll_recv`]), or receive on another thread.
+    #[error("nothing is there, and a waker cannot wait for it: poll, or receive on another thread")]
+    InWaker,
     /// The engine was closed, and everything was received. Open it again, and subscribe anew.
     #[error("the engine is closed, and everything was received: open it again, and subscribe anew")]
     Closed,
@@ -147,6 +154,9 @@ pub(crate) fn subscribe_within(
     if core.gate.why_shut() == Some(Shut::ReadOnly) {
         return Err(SubscribeError::ReadOnly);
     }
+    if core.is_own_thread() {
+        return Err(SubscribeError::InWaker);
+    }
     let gone = || core.gate.poisoned().map_or(SubscribeError::Closed, SubscribeError::Poisoned);
     let (feed, inbox) = feed(options.samples.clamp(2, SAMPLES_MAX));
     let (replier, mut started) = reply();
@@ -205,6 +215,9 @@ impl Subscription {
     pub fn recv(&mut self, timeout: Duration) -> Result<Delivery, RecvError> {
         if let Some(delivery) = self.try_recv()? {
             return Ok(delivery);
+        }
+        if self.core.is_own_thread() && !timeout.is_zero() {
+            return Err(RecvError::InWaker);
         }
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let began = Instant::now();

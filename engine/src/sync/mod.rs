@@ -51,6 +51,8 @@ pub(crate) use trim::trim_memory;
 #[cfg(not(loom))]
 pub(crate) use mutex::{Condvar, Mutex, MutexGuard, lock_waits};
 #[cfg(not(loom))]
+pub(crate) use order::expect_none_held;
+#[cfg(not(loom))]
 pub(crate) use rwlock::{ReadGuard, RwLock};
 #[cfg(not(loom))]
 pub(crate) use std::sync::Arc;
@@ -59,6 +61,9 @@ pub(crate) use yields::Yields;
 
 #[cfg(loom)]
 pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
+/// loom's locks are not watched.
+#[cfg(loom)]
+pub(crate) fn expect_none_held() {}
 
 /// Atomic integers, pointers and fences.
 pub(crate) mod atomic {

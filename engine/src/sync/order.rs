@@ -5,7 +5,11 @@
 //! that the code keeps is in `docs/concurrency.md`, "Locks". In release builds all of this is nothing.
 
 #[cfg(not(debug_assertions))]
+pub(crate) use absent::expect_none_held;
+#[cfg(not(debug_assertions))]
 pub(super) use absent::{Class, Held};
+#[cfg(debug_assertions)]
+pub(crate) use present::expect_none_held;
 #[cfg(debug_assertions)]
 pub(super) use present::{Class, Held};
 
@@ -32,6 +36,13 @@ mod present {
 
     /// What was taken while each was held.
     static EDGES: Mutex<BTreeMap<Class, BTreeSet<Class>>> = Mutex::new(BTreeMap::new());
+
+    /// Panics if this thread holds a lock: for who is about to call other people's code.
+    #[track_caller]
+    pub(crate) fn expect_none_held() {
+        let held = with_held(|held| held.clone()).unwrap_or_default();
+        assert!(held.is_empty(), "other people's code runs while {held:?} is held");
+    }
 
     impl Class {
         #[track_caller]
@@ -114,6 +125,9 @@ mod present {
 
 #[cfg(not(debug_assertions))]
 mod absent {
+    #[inline(always)]
+    pub(crate) fn expect_none_held() {}
+
     #[derive(Clone, Copy)]
     pub(crate) struct Class;
 

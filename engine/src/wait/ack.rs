@@ -151,6 +151,9 @@ pub(crate) fn block(core: &Arc<Core>, ack: Ack, level: Level, timeout: Duration)
     if let Some(answer) = wait.answer() {
         return answer;
     }
+    if core.is_own_thread() && !timeout.is_zero() {
+        return Err(WaitError::InWaker);
+    }
     // A commit takes less than putting a thread to sleep and waking it; an fdatasync takes longer than a moment.
     if level == Level::Visible && !timeout.is_zero() {
         core.wake_worker();

@@ -23,7 +23,7 @@ pub use ended::Ended;
 pub(crate) use looks::Looks;
 
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{Mutex, weakenable_fence};
+use crate::sync::{Mutex, expect_none_held, weakenable_fence};
 
 /// Names one registration, so that it can be renewed or withdrawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,11 @@ impl<T> WaitList<T> {
     }
 
     /// Wakes those whose target `is_reached`. What makes it so was stored before this call.
+    ///
+    /// # Panics
+    /// In debug builds, if the thread holds a lock: wakers are other people's code.
     pub fn wake(&self, is_reached: impl Fn(&T) -> bool) {
+        expect_none_held();
         // Orders the caller's store before this look: pairs with the fence in `register`.
         weakenable_fence!("wait_reached");
         if !self.is_waiting() {
