@@ -212,6 +212,18 @@ pub(super) mod tests {
         salvage_again_from_anywhere(&disk, |_, engine, stopped| assert!(contents(engine) == all, "{stopped}"));
     }
 
+    /// Kills an engine that has gone on, puts the file of a removed segment back, and damages the first frame of the log.
+    fn killed_with(fs: &SimFs, engine: &Engine, path: &Path, segment: &[u8]) -> SimFs {
+        let before = engine.stats().visible_seq;
+        push(engine, 1);
+        until_known(fs, before + 600);
+        let disk = fs.kill();
+        disk.create(path).unwrap().write_all_at(0, segment).unwrap();
+        damage_frame(&disk, 0);
+        settle(&disk);
+        disk
+    }
+
     /// A segment of which nothing is left, and whose removal a power loss undid, passed for what the log had lost since: the
     /// manifest was made anew, and the hole of the log was not told.
     #[test]
@@ -227,13 +239,7 @@ pub(super) mod tests {
         engine.compact().unwrap();
         engine.close().unwrap();
         let engine = open_unmerged(&fs);
-        let before = engine.stats().visible_seq;
-        push(&engine, 1);
-        until_known(&fs, before + 600);
-        let disk = fs.kill();
-        disk.create(&path).unwrap().write_all_at(0, &segment).unwrap();
-        damage_frame(&disk, 0);
-        settle(&disk);
+        let disk = killed_with(&fs, &engine, &path, &segment);
         let salvaged = try_open(&disk, Recovery::Salvage).unwrap();
         let report = salvaged.recovery_report();
         assert!(!report.manifest_made_anew && contents(&salvaged).is_empty(), "{report:?}");
@@ -254,13 +260,7 @@ pub(super) mod tests {
         engine.delete("cpu", tidegauge_storage::model::TimeRange::ALL).unwrap();
         engine.compact().unwrap();
         until_freed(&engine);
-        let before = engine.stats().visible_seq;
-        push(&engine, 1);
-        until_known(&fs, before + 600);
-        let disk = fs.kill();
-        disk.create(&path).unwrap().write_all_at(0, &segment).unwrap();
-        damage_frame(&disk, 0);
-        settle(&disk);
+        let disk = killed_with(&fs, &engine, &path, &segment);
         assert!(try_open(&disk, Recovery::Strict).is_err());
         let salvaged = try_open(&disk, Recovery::Salvage).unwrap();
         let report = salvaged.recovery_report();
