@@ -83,6 +83,11 @@ impl SealedChunk {
         self.first
     }
 
+    /// Its greatest timestamp.
+    pub fn last(&self) -> i64 {
+        self.last
+    }
+
     /// See [`Full::last_seq`].
     pub fn last_seq(&self) -> u64 {
         self.last_seq

@@ -13,13 +13,33 @@ impl MemtableSource {
         scratch: &mut Columns,
         counts: &mut ReadCounts,
     ) -> Option<Sample> {
-        let late = self.late(slot, range).last().map(sample);
         let in_order = self.last_in_order(slot, range, scratch, counts);
-        match (in_order, late) {
-            // Of equal timestamps the late one was accepted later.
-            (Some(in_order), Some(late)) if in_order.timestamp > late.timestamp => Some(in_order),
-            (in_order, late) => late.or(in_order),
+        let late = self.last_late(slot, range, in_order.map_or(i64::MIN, |in_order| in_order.timestamp.nanos()));
+        // Not older, and of equal timestamps the late one was accepted later.
+        late.or(in_order)
+    }
+
+    /// The last accepted of the greatest late timestamp in `range` that is not below `from`. Nothing is sorted, and
+    /// chunks that end before what was found are passed over.
+    fn last_late(&self, slot: u32, range: TimeRange, from: i64) -> Option<Sample> {
+        let (chunks, tail) = self.parts(slot, Kind::Late);
+        let mut best: Option<Pair> = None;
+        // Backwards, so that of equal timestamps the first that is met stays.
+        let mut look = |pairs: &[Pair]| {
+            for pair in pairs.iter().rev().filter(|pair| range.contains(Timestamp::from_nanos(pair.timestamp))) {
+                if best.map_or(pair.timestamp >= from, |best| pair.timestamp > best.timestamp) {
+                    best = Some(*pair);
+                }
+            }
+            best.map_or(from, |best| best.timestamp.saturating_add(1))
+        };
+        let mut least = look(&tail);
+        for chunk in chunks.iter().rev() {
+            if chunk.last() >= least && chunk.overlaps(range) {
+                least = look(chunk.pairs(self.commit));
+            }
         }
+        best.as_ref().map(sample)
     }
 
     fn last_in_order(

@@ -67,10 +67,11 @@ impl SeriesHead {
         self.if_no_late_one_wins(pair)
     }
 
-    /// A late sample wins over one in order of the same time, and none is newer.
+    /// A late sample wins over one in order of the same time. Whichever is visible beside `pair` is no newer, since
+    /// what was newest when it came is visible, too (T9).
     fn if_no_late_one_wins(&self, pair: Pair) -> Option<Pair> {
-        let late = self.late().map_or(i64::MIN, |late| late.last.load(Ordering::Relaxed));
-        (late < pair.timestamp).then_some(pair)
+        let replaced = self.late().map_or(i64::MIN, |late| late.last.load(Ordering::Relaxed));
+        (replaced < pair.timestamp).then_some(pair)
     }
 
     fn late(&self) -> Option<&OpenTail> {
@@ -161,8 +162,13 @@ impl<T: HeadTable, H: std::ops::Deref<Target = T>> HeadWriter<H> {
             // SAFETY: `&mut self` of the one writer (T1).
             unsafe { head.tail.append(slot, Kind::InOrder, at, pairs, &head.last_seq, seal) }
         } else {
+            let late = head.late_or_new();
+            if first.timestamp == last {
+                // Relaxed: the watermark's Release publishes it with the sample (T9).
+                late.last.store(last.max(late.last.load(Ordering::Relaxed)), Ordering::Relaxed);
+            }
             // SAFETY: `&mut self` of the one writer (T1).
-            unsafe { head.late_or_new().append(slot, Kind::Late, at, [first], &head.last_seq, seal) }
+            unsafe { late.append(slot, Kind::Late, at, [first], &head.last_seq, seal) }
         };
         // After the append: a tail that it sealed takes the number from before (C2). Relaxed: this thread alone stores
         // it, and others compare it only with numbers they were told.

@@ -89,7 +89,8 @@ fn kept_marks(buf: NonNull<TailBuf>) -> Marks {
 struct OpenTail {
     state: AtomicU64,
     buf: AtomicPtr<TailBuf>,
-    /// Greatest timestamp: of an in-order tail in its generation, of a late tail in all of them. One writer (T1).
+    /// Of an in-order tail the greatest timestamp in its generation. Of a late tail the greatest at which one of its
+    /// samples took the place of the newest in order, in all generations. One writer (T1).
     last: AtomicI64,
     own: UnsafeCell<Own>,
 }
@@ -196,8 +197,10 @@ impl OpenTail {
                 cell.with_mut(|p| unsafe { (*p).write(pair) });
                 taken += 1;
             }
-            // Relaxed: the state's Release below, or that of the watermark, publishes it with the samples (T9).
-            self.last.store(last, Ordering::Relaxed);
+            if kind == Kind::InOrder {
+                // Relaxed: this thread alone loads it.
+                self.last.store(last, Ordering::Relaxed);
+            }
             // Release: pairs with the Acquire in `view`; the samples, their buffer and the marks
             // kept above are visible to whoever sees this length (T2, T5).
             self.state.store(state.0 + taken as u64, weakenable!("tail_len", Release));
@@ -234,7 +237,7 @@ impl OpenTail {
             self.seal(slot, kind, at.commit, old, own, last_seq.load(Ordering::Relaxed), seal);
         }
         if !same && kind == Kind::InOrder {
-            // Of a late tail it never falls, so that `newest` misses no late sample (T9).
+            // Of a late tail it never falls, so that `newest` misses no late sample that wins (T9).
             self.last.store(i64::MIN, Ordering::Relaxed);
         }
         // After a full tail the series is busy: begin with a kilobyte.
@@ -488,6 +491,29 @@ mod tests {
             heads.0.view(&epoch::pin(), kind, 1, commit, &mut found);
             assert_eq!(&found, expected, "{kind:?}");
         }
+    }
+
+    /// T9: as of the commit before, a late sample of the running one may be newer than what is visible, and is not visible.
+    #[test]
+    fn only_a_late_sample_in_place_of_the_newest_keeps_the_tail_from_telling_the_newest() {
+        let heads = Heads(SeriesHead::new(), AtomicU64::new(0));
+        let (mut writer, mut recorder, pins) =
+            (HeadWriter::new(&heads).unwrap(), Recorder::default(), PinView::default());
+        let mut push = |commit, timestamp| {
+            let at = Moment { commit, generation: 1, pins: &pins };
+            writer.append(0, &at, 1, Pair { timestamp, value: 0.0 }, &mut recorder);
+        };
+        let newest = |visible| heads.0.newest(&epoch::pin(), 1, || visible).map(|pair| pair.timestamp);
+        push(1, 5);
+        push(2, 9);
+        push(2, 7);
+        assert_eq!([newest(1), newest(2)], [Some(5), Some(9)]);
+        assert_eq!(heads.0.newest_at(&epoch::pin(), 1, 1).map(|pair| pair.timestamp), Some(5));
+        push(3, 9);
+        assert_eq!([newest(2), newest(3)], [None, None], "the late one is not told by this tail");
+        push(4, 10);
+        push(4, 6);
+        assert_eq!([newest(3), newest(4)], [None, Some(10)]);
     }
 
     /// T2, T4, T6, T8 with real threads and real epochs: late samples, because late chunks are read as they are.
