@@ -77,17 +77,45 @@ mod tests {
     use crate::segment::{SegmentHeader, SegmentWriter, file_name};
     use crate::source::Columns;
 
+    fn segment(dir: &Path) -> Segment {
+        let mut writer = SegmentWriter::create(Arc::new(OsFs), dir, 1, SegmentHeader::default()).unwrap();
+        let labels = Labels::new([("__name__", "cpu")], &LabelLimits::DEFAULT).unwrap();
+        let columns = Columns { timestamps: (0..1000).map(|i| i * i).collect(), values: vec![1.5; 1000] };
+        writer.push_series(&labels, &columns, SeqNo(1)).unwrap();
+        writer.finish().unwrap();
+        Segment::open(&OsFs as &dyn Fs, &dir.join(file_name(1))).unwrap()
+    }
+
+    /// UR2, also where nothing that is read looks at a page itself.
+    #[test]
+    fn what_was_read_while_a_page_was_lost_is_not_answered() {
+        let dir = tempfile::tempdir().unwrap();
+        let segment = segment(dir.path());
+        let mut tries = 0;
+        // The page is lost during the first `losses` tries.
+        let mut read = |losses| {
+            tries += 1;
+            if tries <= losses {
+                segment.map.begin_to_give_up();
+            }
+            Ok(tries)
+        };
+        assert_eq!(segment.whole(|| read(0)).unwrap(), 1);
+        assert_eq!(segment.whole(|| read(3)).unwrap(), 4, "the second and the third are asked again");
+        assert_eq!(segment.whole_once(|| read(0)).unwrap(), 5);
+        let said = segment.whole_once(|| read(6)).unwrap_err().to_string();
+        assert!(said.contains("cannot be read"), "{said}");
+        let said = segment.whole(|| read(usize::MAX)).unwrap_err().to_string();
+        assert!(said.contains("cannot be read"), "{said}");
+        assert_eq!(tries, 6 + TRIES, "an end to the tries");
+    }
+
     /// Whoever begins to read between the count and the zeros finds the count as it stays, and the column as it was
     /// when its checksum was taken: the zeros that came then were decoded, and passed for samples.
     #[test]
     fn a_column_of_a_map_that_is_being_given_up_is_not_handed_out() {
         let dir = tempfile::tempdir().unwrap();
-        let mut writer = SegmentWriter::create(Arc::new(OsFs), dir.path(), 1, SegmentHeader::default()).unwrap();
-        let labels = Labels::new([("__name__", "cpu")], &LabelLimits::DEFAULT).unwrap();
-        let columns = Columns { timestamps: (0..1000).map(|i| i * i).collect(), values: vec![1.5; 1000] };
-        writer.push_series(&labels, &columns, SeqNo(1)).unwrap();
-        writer.finish().unwrap();
-        let segment = Segment::open(&OsFs as &dyn Fs, &dir.path().join(file_name(1))).unwrap();
+        let segment = segment(dir.path());
         let crc = crc32c::crc32c(&segment.map[..64]);
         let read = || segment.column(0, 64, crc, "a column").map(<[u8]>::len).map_err(|e| e.to_string());
         assert_eq!(read(), Ok(64));
