@@ -70,7 +70,7 @@ pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) 
         let parsed = match lines.next().map_err(read)? {
             None => break,
             Some(Line::TooLong) => Err(Bad::TooLong),
-            Some(Line::Whole(line)) => match line.trim_ascii_start() {
+            Some(Line::Whole(line) | Line::Unended(line)) => match line.trim_ascii_start() {
                 [] | [b'#', ..] => continue,
                 line => parse(line),
             },

@@ -20,6 +20,8 @@ pub(super) struct Lines<R> {
 #[derive(Debug, PartialEq)]
 pub(super) enum Line<'a> {
     Whole(&'a [u8]),
+    /// The last line, which no line feed ends: it may have been cut off.
+    Unended(&'a [u8]),
     TooLong,
 }
 
@@ -47,7 +49,7 @@ impl<R: BufRead> Lines<R> {
     /// The next line without its line feed; `None` at the end.
     pub(super) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
         self.line.clear();
-        let (mut too_long, mut any) = (false, false);
+        let (mut too_long, mut any, mut is_ended) = (false, false, false);
         loop {
             let piece = self.input.fill_buf()?;
             if piece.is_empty() {
@@ -64,6 +66,7 @@ impl<R: BufRead> Lines<R> {
             self.input.consume(used);
             self.bytes += used as u64;
             if end.is_some() {
+                is_ended = true;
                 break;
             }
         }
@@ -71,10 +74,11 @@ impl<R: BufRead> Lines<R> {
             return Ok(None);
         }
         self.number += 1;
-        Ok(Some(if too_long {
-            Line::TooLong
-        } else {
-            Line::Whole(self.line.strip_suffix(b"\r").unwrap_or(&self.line))
+        let line = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
+        Ok(Some(match (too_long, is_ended) {
+            (true, _) => Line::TooLong,
+            (false, true) => Line::Whole(line),
+            (false, false) => Line::Unended(line),
         }))
     }
 }
@@ -91,7 +95,7 @@ mod tests {
         assert_eq!(lines.next().unwrap(), Some(Line::Whole(b"a")));
         assert_eq!(lines.next().unwrap(), Some(Line::Whole(b"")));
         assert_eq!(lines.next().unwrap(), Some(Line::TooLong));
-        assert_eq!(lines.next().unwrap(), Some(Line::Whole(b"b")));
+        assert_eq!(lines.next().unwrap(), Some(Line::Unended(b"b")));
         assert_eq!(lines.number(), 4);
         assert_eq!(lines.next().unwrap(), None);
         assert_eq!(lines.bytes(), text.len() as u64);

@@ -21,13 +21,20 @@ pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) 
     let mut lines = Lines::of(sink.open(path).map_err(read)?);
     let mut ids = ByText::new();
     let mut descriptions = Descriptions::of(sink.engine());
+    let mut has_end = false;
     loop {
         let number = lines.number() + 1;
         let parsed = match lines.next().map_err(read)? {
             None => break,
             Some(Line::TooLong) => Err(LineError::TooLong { limit: LINE_BYTES_MAX }),
             Some(Line::Whole(line)) => parse_line(line, dialect),
+            Some(Line::Unended(line)) => match parse_line(line, dialect) {
+                // Digits may be missing of its timestamp.
+                Ok(Entry::Sample(_)) if dialect == Dialect::OpenMetrics => break,
+                parsed => parsed,
+            },
         };
+        has_end = matches!(parsed, Ok(Entry::End));
         match parsed {
             Ok(Entry::Sample(sample)) => {
                 let Some(at) = sample.timestamp.or(options.at) else {
@@ -59,6 +66,9 @@ pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) 
         }
         sink.read(lines.bytes());
     }
+    if dialect == Dialect::OpenMetrics && !has_end {
+        sink.bad(lines.number(), CutOff);
+    }
     descriptions.store(sink.engine())?;
     sink.end_file()
 }
@@ -74,9 +84,16 @@ enum Refused {
 /// A file of OpenMetrics without its end would come in 56 years too early.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the timestamp is before 1974 in milliseconds, and of our days in seconds: if the text is OpenMetrics and its `# EOF` is missing, it was cut off: give `--time-unit s`; else `--time-unit ms`"
+    "the timestamp is before 1974 in milliseconds, and of our days in seconds: if the text is OpenMetrics and its `# EOF` is missing, it was cut off: give `--time-unit s --skip-bad`; else `--time-unit ms`"
 )]
 struct MaybeSeconds;
+
+/// What came before it is stored.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the text ends here without `# EOF`: it was cut off, and a line without a line feed is left out; --skip-bad if this is all there is"
+)]
+struct CutOff;
 
 /// As many milliseconds as there are seconds between 1973 and 5138.
 fn may_be_seconds(at: Timestamp) -> bool {

@@ -209,6 +209,30 @@ fn bad_exposition_lines_are_named() {
     assert_eq!(summary.samples, 2);
 }
 
+/// A stream that broke off was taken for whole, and half a timestamp for one of 1970.
+#[test]
+fn open_metrics_that_break_off_are_told_and_half_a_line_is_no_sample() {
+    let whole = "a 1 1700000000\na 2 1700000001\n# EOF";
+    for cut in 0..=whole.len() {
+        let case = Case::new();
+        let mut options = case.options(Format::Prom, "a.prom", &whole[..cut]);
+        options.time_unit = TimeUnit::Seconds;
+        let stored = whole[..cut].matches('\n').count();
+        match run(&options, &case.engine) {
+            Ok(summary) => assert_eq!((cut, summary.samples), (whole.len(), 2)),
+            Err(ImportError::BadLines { bad, summary }) => {
+                assert!(bad.first.iter().any(|bad| bad.why.contains("EOF")), "{cut}: {bad:?}");
+                assert_eq!(summary.samples, stored as u64, "{cut}: {bad:?}");
+            }
+            Err(other) => panic!("{cut}: {other}"),
+        }
+        if stored > 0 {
+            let all = [(1_700_000_000, 1.0), (1_700_000_001, 2.0)];
+            assert_eq!(case.of("a"), all[..stored], "{cut}");
+        }
+    }
+}
+
 /// A cut-off export came in 56 years too early, and so did one through a pipe, whose end cannot be seen.
 #[test]
 fn open_metrics_without_its_end_is_not_taken_for_milliseconds() {
@@ -221,6 +245,8 @@ fn open_metrics_without_its_end_is_not_taken_for_milliseconds() {
         let case = Case::new();
         let mut options = case.options(Format::Prom, "a.prom", cut);
         options.time_unit = unit;
+        // Nothing says that it is whole where seconds are meant.
+        options.skip_bad = unit == TimeUnit::Seconds;
         run(&options, &case.engine).unwrap();
         assert_eq!(case.of("a")[0], (first, 1.0));
     }

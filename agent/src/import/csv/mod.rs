@@ -2,6 +2,7 @@
 
 mod bound;
 mod columns;
+mod known;
 
 use std::io;
 use std::path::Path;
@@ -11,8 +12,8 @@ use tidegauge::{METRIC_NAME, SeriesError, SeriesId, Timestamp};
 
 use self::bound::{Bounded, Mark};
 use self::columns::{Columns, Spoilt};
+use self::known::Known;
 use super::input::Input;
-use super::series::ByText;
 use super::sink::Sink;
 use super::{ImportError, ImportOptions, TimeUnit};
 use crate::exposition::{NumberError, parse_value};
@@ -47,11 +48,11 @@ struct Rows<'a> {
     columns: Columns,
     headers: &'a [String],
     unit: TimeUnit,
-    /// For each combination of label cells, where its ids begin in `ids`: one a value column.
-    groups: ByText<usize>,
-    ids: Vec<Option<SeriesId>>,
+    known: Known,
     key: Vec<u8>,
     values: Vec<Option<f64>>,
+    /// The series of each of `values` that is there.
+    ids: Vec<Option<SeriesId>>,
 }
 
 /// A file whose columns are known.
@@ -93,11 +94,11 @@ pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) 
     let Opened { mut reader, mark, headers, columns, ahead } = open(path, sink.open(path), options)?;
     let mut rows = Rows {
         values: vec![None; columns.values.len()],
+        ids: vec![None; columns.values.len()],
         columns,
         headers: &headers,
         unit: options.time_unit,
-        groups: ByText::new(),
-        ids: Vec::new(),
+        known: Known::new(),
         key: Vec::new(),
     };
     for record in &ahead {
@@ -128,10 +129,9 @@ impl Rows<'_> {
     /// Stores what a line says, or notes that it is bad.
     fn take(&mut self, record: &ByteRecord, sink: &mut Sink<'_>) -> Result<(), ImportError> {
         let line = record.position().map_or(0, csv::Position::line);
-        match self.read(record).and_then(|at| Ok((at, self.resolve(record, sink)?))) {
-            Ok((at, base)) => {
-                let ids = &self.ids[base..][..self.values.len()];
-                for (id, value) in ids.iter().zip(&self.values) {
+        match self.read(record).and_then(|at| self.resolve(record, sink).map(|()| at)) {
+            Ok(at) => {
+                for (id, value) in self.ids.iter().zip(&self.values) {
                     match (id, value) {
                         (&Some(id), &Some(value)) => sink.push(id, at, value, line)?,
                         _ => sink.skip(),
@@ -172,43 +172,43 @@ impl Rows<'_> {
         Ok(at)
     }
 
-    /// Where the ids for this line's labels begin; those of its values are resolved.
-    fn resolve(&mut self, record: &ByteRecord, sink: &mut Sink<'_>) -> Result<usize, BadRow> {
+    /// Fills `ids`.
+    fn resolve(&mut self, record: &ByteRecord, sink: &mut Sink<'_>) -> Result<(), BadRow> {
         self.key.clear();
         for &column in &self.columns.labels {
             let cell = &record[column];
             self.key.extend_from_slice(&(cell.len() as u32).to_le_bytes());
             self.key.extend_from_slice(cell);
         }
-        let (ids, width) = (&mut self.ids, self.values.len());
-        let Ok(base) = self.groups.get_or(&self.key, || {
-            let base = ids.len();
-            ids.resize(base + width, None);
-            Ok::<_, std::convert::Infallible>(base)
-        });
-        for nth in 0..width {
-            if self.values[nth].is_some() && self.ids[base + nth].is_none() {
-                self.ids[base + nth] = Some(self.resolve_one(record, nth, sink)?);
-            }
+        let (columns, headers) = (&self.columns, self.headers);
+        for (nth, (id, value)) in self.ids.iter_mut().zip(&self.values).enumerate() {
+            let make = || resolve_one(columns, headers, record, nth, sink);
+            *id = value.map(|_| self.known.get_or(&self.key, nth as u32, make)).transpose()?;
         }
-        Ok(base)
+        Ok(())
     }
+}
 
-    fn resolve_one(&self, record: &ByteRecord, nth: usize, sink: &mut Sink<'_>) -> Result<SeriesId, BadRow> {
-        let cell = |column: usize| {
-            let not_utf8 = |_| BadRow::NotUtf8 { column: self.headers[column].clone() };
-            std::str::from_utf8(&record[column]).map_err(not_utf8)
-        };
-        let from_cell = self.columns.metric_column.map(cell).transpose()?;
-        let metric = self.columns.metric(nth, from_cell).ok_or_else(|| BadRow::NoMetric {
-            column: self.columns.metric_column.map_or_else(String::new, |column| self.headers[column].clone()),
-        })?;
-        let mut labels = vec![(METRIC_NAME, metric.as_str())];
-        for &column in self.columns.labels.iter().filter(|&&column| Some(column) != self.columns.metric_column) {
-            labels.push((self.headers[column].as_str(), cell(column)?));
-        }
-        Ok(sink.resolve(&labels)?)
+fn resolve_one(
+    columns: &Columns,
+    headers: &[String],
+    record: &ByteRecord,
+    nth: usize,
+    sink: &mut Sink<'_>,
+) -> Result<SeriesId, BadRow> {
+    let cell = |column: usize| {
+        let not_utf8 = |_| BadRow::NotUtf8 { column: headers[column].clone() };
+        std::str::from_utf8(&record[column]).map_err(not_utf8)
+    };
+    let from_cell = columns.metric_column.map(cell).transpose()?;
+    let metric = columns.metric(nth, from_cell).ok_or_else(|| BadRow::NoMetric {
+        column: columns.metric_column.map_or_else(String::new, |column| headers[column].clone()),
+    })?;
+    let mut labels = vec![(METRIC_NAME, metric.as_str())];
+    for &column in columns.labels.iter().filter(|&&column| Some(column) != columns.metric_column) {
+        labels.push((headers[column].as_str(), cell(column)?));
     }
+    Ok(sink.resolve(&labels)?)
 }
 
 fn excerpt(cell: &[u8]) -> String {
