@@ -94,8 +94,11 @@ pub enum OpenError {
     /// The manifest is damaged or cannot be read.
     #[error(transparent)]
     Manifest(ManifestError),
-    /// Salvage could not bring what it saved of the log into segments. Everything is as it was: open with salvage again.
-    #[error("what was saved of the log did not reach a segment ({why}): open with salvage again")]
+    /// Salvage could not bring what it saved of the log into segments. The log is as it was; what was made anew before
+    /// stays, and what that lost stands in `audit.log`. Open with salvage again.
+    #[error(
+        "what was saved of the log did not reach a segment ({why}); what was lost so far stands in audit.log: open with salvage again"
+    )]
     NotSettled {
         /// Why not.
         why: FlushError,

@@ -1,7 +1,7 @@
 //! `tidegauge repair`: saving what can be read.
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
@@ -40,9 +40,22 @@ pub(super) struct RepairArgs {
 
 pub(super) fn run(args: &RepairArgs) -> Result<(), Failure> {
     demand_store(&args.data_dir)?;
-    let report = repair(&args.data_dir, !args.no_progress)?;
-    let text = if args.json { format!("{}\n", as_json(&report)) } else { as_text(&report) };
-    print(text.as_bytes())?;
+    let salvage = Engine::builder(&args.data_dir).recovery(Recovery::Salvage);
+    let engine = progress::open(salvage, !args.no_progress).map_err(Failure::found)?;
+    let report = engine.recovery_report().clone();
+    // What is lost is told by nobody else any more, whatever becomes of the close.
+    tell(&report, args.json, engine.close(), |text| print(text.as_bytes()))
+}
+
+/// Tells the report, and then whether something is lost, or the close failed.
+fn tell(
+    report: &RecoveryReport,
+    json: bool,
+    closed: Result<(), impl std::fmt::Display>,
+    print: impl FnOnce(&str) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    print(&if json { format!("{}\n", as_json(report)) } else { as_text(report) })?;
+    closed.map_err(Failure::found)?;
     match report.lost.iter().filter(|lost| lost.samples != Some(0)).count() {
         0 if report.manifest_made_anew => {
             Err(Failure::found("the manifest was made anew: see the notes for what it had"))
@@ -51,14 +64,6 @@ pub(super) fn run(args: &RepairArgs) -> Result<(), Failure> {
         1 => Err(Failure::found("samples are lost in 1 place")),
         n => Err(Failure::found(format_args!("samples are lost in {n} places"))),
     }
-}
-
-fn repair(dir: &Path, shown: bool) -> Result<RecoveryReport, Failure> {
-    let salvage = Engine::builder(dir).recovery(Recovery::Salvage);
-    let engine = progress::open(salvage, shown).map_err(Failure::found)?;
-    let report = engine.recovery_report().clone();
-    engine.close().map_err(Failure::found)?;
-    Ok(report)
 }
 
 fn as_json(report: &RecoveryReport) -> serde_json::Value {
@@ -126,4 +131,34 @@ fn as_text(report: &RecoveryReport) -> String {
         out.push_str("nothing was damaged\n");
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegauge::{Engine, Recovery};
+
+    use super::tell;
+
+    #[test]
+    fn what_is_lost_is_told_also_where_the_close_fails() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::open(dir.path()).unwrap();
+        let id = engine.series(&[("__name__", "x")]).unwrap();
+        engine.push(id, tidegauge::Timestamp::from_nanos(5), 1.5).unwrap();
+        engine.close().unwrap();
+        let segment = std::fs::read_dir(dir.path().join("segments")).unwrap().next().unwrap().unwrap().path();
+        std::fs::write(segment, [7; 64]).unwrap();
+        let engine = Engine::builder(dir.path()).recovery(Recovery::Salvage).open().unwrap();
+        let report = engine.recovery_report().clone();
+        engine.close().unwrap();
+        for json in [false, true] {
+            let mut told = String::new();
+            let failed = tell(&report, json, Err("the disk is full"), |text| {
+                told.push_str(text);
+                Ok(())
+            });
+            assert!(format!("{:?}", failed.unwrap_err()).contains("the disk is full"));
+            assert!(told.contains("lost") && !told.contains("nothing was damaged"), "{told}");
+        }
+    }
 }
