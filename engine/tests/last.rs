@@ -76,6 +76,33 @@ proptest! {
     }
 }
 
+/// Some in the open tail, others in sealed chunks of late samples.
+#[test]
+fn of_late_samples_of_the_latest_time_the_last_accepted_counts() {
+    let engine = Engine::in_memory().unwrap();
+    let id = engine.series(&[("__name__", "x")]).unwrap();
+    let push = |at, value: f64| engine.push(id, Timestamp::from_nanos(at), value).unwrap();
+    let mut ack = push(9, -1.0);
+    // Every third is of the latest time: it is now the last of all that are late, now behind others.
+    for n in 0..2_500 {
+        ack = push([9, 8, 3][n % 3], n as f64);
+        if n % 97 == 0 || n > 2_490 {
+            engine.wait(ack, Level::Visible, Duration::from_secs(20)).unwrap();
+            let expected = sample(9, (n - n % 3) as f64);
+            assert_eq!(plain(engine.last(id)), expected, "{n}");
+            assert_eq!(engine.snapshot().last(id).unwrap(), expected, "{n}");
+            assert_eq!(engine.snapshot().last_of(&[("__name__", "x")]).unwrap(), expected, "{n}");
+        }
+    }
+    // As many late ones of an earlier time as to fill chunks without any of the latest.
+    (0..3_000).for_each(|n| ack = push(7, f64::from(n)));
+    engine.wait(ack, Level::Visible, Duration::from_secs(20)).unwrap();
+    assert_eq!(plain(engine.last(id)), sample(9, 2_499.0));
+    let ack = push(9, 0.5);
+    engine.wait(ack, Level::Visible, Duration::from_secs(20)).unwrap();
+    assert_eq!(plain(engine.last(id)), sample(9, 0.5));
+}
+
 #[test]
 fn a_series_is_known_by_its_labels_after_reopening() {
     let dir = tempfile::tempdir().unwrap();
