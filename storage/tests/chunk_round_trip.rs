@@ -5,8 +5,12 @@ use tidegauge_storage::chunk::{CHUNK_SAMPLES_MAX, ChunkEncoder, ChunkStats, Chun
 use tidegauge_storage::model::{TimeRange, Timestamp};
 use tidegauge_storage::source::Columns;
 
-/// What may surround the raw samples: header, ends of vectors, an encoding byte for each vector.
-const BESIDE_RAW: usize = 24 + 2 * 6 + 2 * 4;
+/// What may surround the raw samples: header, in both columns ends of vectors and an encoding byte for each, and two
+/// bytes where the last vector has but one or two timestamps.
+fn beside_raw(len: usize) -> usize {
+    let vectors = len.div_ceil(1024);
+    24 + 2 * 2 * (vectors - 1) + 2 * vectors + 2
+}
 
 fn bits(values: &[f64]) -> Vec<u64> {
     values.iter().map(|value| value.to_bits()).collect()
@@ -17,7 +21,12 @@ fn check(samples: &Columns, ranges: &[(i64, i64)]) {
     let mut encoder = ChunkEncoder::new();
     encoder.encode(&samples.timestamps, &samples.values, &mut bytes);
     let chunk = &bytes[3..];
-    assert!(chunk.len() <= samples.len() * 16 + BESIDE_RAW, "{} bytes for {}", chunk.len(), samples.len());
+    assert!(
+        chunk.len() <= samples.len() * 16 + beside_raw(samples.len()),
+        "{} bytes for {}",
+        chunk.len(),
+        samples.len()
+    );
 
     let view = ChunkView::parse(chunk).unwrap();
     assert_eq!(view.count(), samples.len());
@@ -69,6 +78,10 @@ fn special() -> impl Strategy<Value = f64> {
         f64::MIN,
         9_007_199_254_740_993.0,
         2_251_799_813_685_248.0,
+        2_251_799_813_685_247.75,
+        2_251_799_813_685_247.5,
+        -2_251_799_813_685_247.5,
+        22_517.998_136_852_48,
         -2_251_799_813_685_249.0,
         1e22,
         0.1,
@@ -147,6 +160,35 @@ proptest! {
             cuts.iter().map(|(a, b, off)| (at(*a).saturating_add(*off), at(*b).saturating_sub(*off))).collect();
         ranges.extend([(i64::MIN, i64::MAX), (0, i64::MAX), (i64::MIN, 0), (1, 1)]);
         check(&Columns { timestamps, values }, &ranges);
+    }
+}
+
+/// They were rounded up to 2⁵¹, which then divided everything, and no reader takes such a factor.
+#[test]
+fn values_that_are_nearly_the_greatest_integer_of_a_decimal_come_back() {
+    const NEARLY: f64 = 2_251_799_813_685_247.75;
+    for pair in [
+        [NEARLY, 0.0],
+        [NEARLY, -NEARLY],
+        [0.0, -NEARLY],
+        [NEARLY, f64::NAN],
+        [2_251_799_813_685_247.5, NEARLY],
+        [2_251_799_813_685_248.0, 0.0],
+        [2_251_799_813_685_247.0, 0.0],
+        [1_125_899_906_842_624.0, 0.0],
+    ] {
+        for n in [1, 2, 20, 256, 1024, 1500] {
+            let values: Vec<f64> = pair.into_iter().cycle().take(n).collect();
+            check(&Columns { timestamps: (0..n as i64).collect(), values }, &[]);
+        }
+    }
+    // Near it with each exponent: what is next to 2⁵¹ ÷ 10ᵏ.
+    for k in 0..=18 {
+        let at = (1u64 << 51) as f64 / 10f64.powi(k);
+        for bits in at.to_bits() - 3..=at.to_bits() + 3 {
+            let values: Vec<f64> = [f64::from_bits(bits), 0.0].into_iter().cycle().take(20).collect();
+            check(&Columns { timestamps: (0..20).collect(), values }, &[]);
+        }
     }
 }
 

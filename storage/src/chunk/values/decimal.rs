@@ -35,14 +35,16 @@ pub(super) fn to_float(n: i64) -> f64 {
     f64::from_bits(n.wrapping_add(MAGIC_BITS) as u64) - MAGIC
 }
 
-/// The integer nearest to `value` × 10ᵏ, the float it stands for, and the bits of the magnitude of the product: as
-/// integers they compare as the magnitudes do, NaN above all.
+/// The integer nearest to `value` × 10ᵏ, the float it stands for, and the bits of its magnitude as a float: as integers
+/// they compare as the magnitudes do, NaN above all. Of the product before it was rounded they would not tell that it
+/// was rounded up to 2⁵¹.
 #[inline(always)]
 fn nearest<const FUSED: bool>(value: f64, scale: &Scale) -> (i64, f64, u64) {
     let product = value * scale.power;
     let shifted = product + MAGIC;
     let n = (shifted.to_bits() as i64).wrapping_sub(MAGIC_BITS);
-    (n, scale.quotient::<FUSED>(shifted - MAGIC), product.abs().to_bits())
+    let whole = shifted - MAGIC;
+    (n, scale.quotient::<FUSED>(whole), whole.abs().to_bits())
 }
 
 /// The float that `n` × 10⁻ᵏ stands for, k at most [`DECIMAL_EXPONENT_MAX`].
