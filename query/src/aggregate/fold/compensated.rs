@@ -34,15 +34,33 @@ impl Compensated {
 }
 
 /// A compensated sum of one window's values.
+///
+/// Great values of either sign may be too many for a lane where they are not for one sum in order, as statistics have
+/// it. So from the value on that makes a lane infinite, which does not depend on how the values were cut, it goes on as
+/// one sum.
 #[derive(Default)]
 pub(super) struct WideSum {
     sums: [f64; WIDTH],
     lost: [f64; WIDTH],
     count: u64,
+    in_order: Option<Compensated>,
 }
 
 impl WideSum {
     pub(super) fn add(&mut self, values: &[f64]) {
+        let before = (self.sums, self.lost);
+        if self.in_order.is_none() {
+            self.add_to_lanes(values);
+            if self.sums.iter().all(|sum| sum.is_finite()) {
+                self.count += values.len() as u64;
+                return;
+            }
+            (self.sums, self.lost) = before;
+        }
+        self.add_one_by_one(values);
+    }
+
+    fn add_to_lanes(&mut self, values: &[f64]) {
         let phase = (self.count % WIDTH as u64) as usize;
         let until_even = if phase == 0 { 0 } else { (WIDTH - phase).min(values.len()) };
         let (head, rest) = values.split_at(until_even);
@@ -52,7 +70,41 @@ impl WideSum {
             lanes::add_compensated(&mut self.sums, &mut self.lost, whole);
         }
         self.add_some(0, tail);
-        self.count += values.len() as u64;
+    }
+
+    #[cold]
+    fn add_one_by_one(&mut self, values: &[f64]) {
+        for &value in values {
+            let mut total = match self.in_order {
+                Some(total) => total,
+                None => {
+                    let lane = (self.count % WIDTH as u64) as usize;
+                    let (mut sum, mut lost) = (self.sums[lane], self.lost[lane]);
+                    two_sum(&mut sum, &mut lost, value);
+                    if sum.is_finite() {
+                        (self.sums[lane], self.lost[lane]) = (sum, lost);
+                        self.count += 1;
+                        continue;
+                    }
+                    self.of_lanes()
+                }
+            };
+            // No finite value makes an infinite sum finite, or no number.
+            if total.sum.is_finite() || !value.is_finite() {
+                total.add(value);
+            }
+            self.in_order = Some(total);
+            self.count += 1;
+        }
+    }
+
+    fn of_lanes(&self) -> Compensated {
+        let used = self.count.min(WIDTH as u64) as usize;
+        let mut total = Compensated::default();
+        for (&sum, &lost) in self.sums.iter().zip(&self.lost).take(used) {
+            total.join(&Compensated { sum, lost });
+        }
+        total
     }
 
     fn add_some(&mut self, phase: usize, values: &[f64]) {
@@ -67,11 +119,7 @@ impl WideSum {
 
     /// The sum and the count of what was added since the last call.
     pub(super) fn finish(&mut self) -> (Compensated, u64) {
-        let used = self.count.min(WIDTH as u64) as usize;
-        let mut total = Compensated::default();
-        for (&sum, &lost) in self.sums.iter().zip(&self.lost).take(used) {
-            total.join(&Compensated { sum, lost });
-        }
+        let total = self.in_order.unwrap_or_else(|| self.of_lanes());
         (total, std::mem::take(self).count)
     }
 }
@@ -113,6 +161,27 @@ mod tests {
         assert_eq!(sum(&[f64::MAX, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, f64::MAX]), f64::INFINITY);
         assert!(sum(&[f64::NEG_INFINITY, 1.0, f64::INFINITY]).is_nan());
         assert!(sum(&[1.0, f64::NAN]).is_nan());
+    }
+
+    /// Summed in order they are no more than the greatest double, and statistics say so.
+    #[test]
+    fn great_values_of_either_sign_are_not_too_many_for_a_lane() {
+        let alternating: Vec<f64> = (0..256).map(|i| if i % 2 == 0 { 1e308 } else { -1e308 }).collect();
+        assert_eq!(sum(&alternating), 0.0);
+        let mut with_others = alternating.clone();
+        with_others.extend([2.5; 9]);
+        assert_eq!(sum(&with_others), 22.5);
+        for cut in 1..40 {
+            let mut wide = WideSum::default();
+            with_others.chunks(cut).for_each(|values| wide.add(values));
+            assert_eq!(wide.finish().0.value(), 22.5, "cut every {cut}");
+        }
+        with_others.push(f64::NEG_INFINITY);
+        with_others.extend([1e308; 9]);
+        assert_eq!(sum(&with_others), f64::NEG_INFINITY);
+        with_others.push(f64::INFINITY);
+        with_others.push(1.0);
+        assert!(sum(&with_others).is_nan());
     }
 
     proptest! {
