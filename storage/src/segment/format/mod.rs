@@ -35,6 +35,9 @@ pub(super) const FLAG_COLD: u32 = 2;
 /// In [`Chunk::stats`]: the chunk has none.
 pub(super) const NO_STATS: u32 = u32::MAX;
 
+/// Series, chunks and label names of a segment at most: each has a number, and none has that of "nothing".
+pub(super) const RECORDS_MAX: usize = u32::MAX as usize - 1;
+
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Header {

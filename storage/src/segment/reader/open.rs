@@ -14,7 +14,7 @@ use crate::model::{SeqNo, SeqRange, TimeRange, Timestamp};
 use crate::segment::SegmentInfo;
 use crate::segment::format::{
     ALIGN, FLAG_COLD, FLAG_LATE, FOOTER_CRC_AT, FOOTER_LEN, FOOTER_MAGIC, Footer, HEADER_CRC_AT, HEADER_LEN,
-    HEADER_MAGIC, Header, INDEX_BLOCK_LEN, SECTIONS, SEGMENT_VERSION, SectionRecord,
+    HEADER_MAGIC, Header, INDEX_BLOCK_LEN, RECORDS_MAX, SECTIONS, SEGMENT_VERSION, SectionRecord,
 };
 use crate::source::ReadError;
 
@@ -63,7 +63,7 @@ impl Segment {
         let record_len = record_len(header.version);
         let count = |section: usize| (sections[section].len() / record_len[section]) as u64;
         let (chunks, series) = (count(1), count(3));
-        if [count(0), chunks, series, count(6)].into_iter().any(|n| n >= u64::from(u32::MAX)) {
+        if [count(0), chunks, series, count(6)].into_iter().any(|n| n > RECORDS_MAX as u64) {
             return Err(corrupt(path, 0, "more records than can be numbered"));
         }
         let first_last = (footer.first_timestamp, footer.last_timestamp);

@@ -7,8 +7,8 @@ use super::sink::Sink;
 use crate::chunk::format::VALUE_TYPE_F64;
 use crate::chunk::{CHUNK_SAMPLES_MAX, ChunkStats, Effort, Joined, TimestampEncoder, ValueEncoder};
 use crate::segment::format::{
-    CHUNK_OFFSET_END, Chunk, ChunkRecord, Footer, NO_STATS, NarrowStats, STATS_SAMPLES_MIN, STATS_UNIT, Section,
-    StatsWords, TimestampsRecord, WideStats,
+    CHUNK_OFFSET_END, Chunk, ChunkRecord, Footer, NO_STATS, NarrowStats, RECORDS_MAX, STATS_SAMPLES_MIN, STATS_UNIT,
+    Section, StatsWords, TimestampsRecord, WideStats,
 };
 use crate::segment::{EncodedChunk, WriteError};
 use crate::source::Columns;
@@ -64,7 +64,7 @@ impl ColumnWriter {
     /// Whether one chunk more can be numbered.
     fn check_room(&self, sink: &Sink) -> Result<(), WriteError> {
         // Before its values comes at most a column of timestamps, and its statistics take at most eight units.
-        let room = self.chunks.len() < NO_STATS as usize
+        let room = self.chunks.len() < RECORDS_MAX
             && sink.offset() < CHUNK_OFFSET_END - u64::from(u16::MAX)
             && self.stats.len() < NO_STATS as usize - 8;
         if room { Ok(()) } else { Err(WriteError::TooLarge) }

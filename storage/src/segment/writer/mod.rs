@@ -16,7 +16,8 @@ use std::sync::Arc;
 use bytemuck::Zeroable;
 
 use super::format::{
-    FLAG_COLD, FLAG_LATE, FOOTER_CRC_AT, FOOTER_MAGIC, Footer, HEADER_CRC_AT, HEADER_MAGIC, Header, SEGMENT_VERSION,
+    FLAG_COLD, FLAG_LATE, FOOTER_CRC_AT, FOOTER_MAGIC, Footer, HEADER_CRC_AT, HEADER_MAGIC, Header, RECORDS_MAX,
+    SEGMENT_VERSION,
 };
 use super::{SegmentInfo, WriteError, file_name};
 use crate::chunk::Effort;
@@ -117,7 +118,7 @@ impl SegmentWriter {
         if samples.is_empty() {
             return Ok(());
         }
-        if self.series.len() >= u32::MAX as usize {
+        if self.series.len() >= RECORDS_MAX {
             return Err(WriteError::TooLarge);
         }
         let first_chunk = self.columns.chunks();

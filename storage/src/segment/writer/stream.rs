@@ -3,6 +3,7 @@
 use super::{SegmentWriter, given_up};
 use crate::chunk::{CHUNK_SAMPLES_MAX, ChunkView, Joined};
 use crate::model::{Labels, SeqNo};
+use crate::segment::format::RECORDS_MAX;
 use crate::segment::{EncodedChunk, WriteError};
 
 /// A series that was begun. It is in the index once it has a chunk.
@@ -94,7 +95,7 @@ impl SegmentWriter {
         }
         let mut open = self.open.take().expect("begin_series comes first");
         if open.chunks == 0 {
-            if self.series.len() >= u32::MAX as usize {
+            if self.series.len() >= RECORDS_MAX {
                 return Err(WriteError::TooLarge);
             }
             self.note_series(&open.labels, open.max_seq, self.columns.chunks() - 1);
