@@ -34,7 +34,7 @@ pub(crate) fn later_segment(fs: &dyn Fs, dir: &Path, state: &State) -> Result<Op
 /// of its numbers and some of its time: a compaction put it in that one's place, and the manifest lost the commit that said
 /// so. One that was made before, that one itself was made of: it was removed, and a snapshot or a crash kept its file.
 pub(crate) fn successor(fs: &dyn Fs, dir: &Path, state: &State) -> Result<Option<PathBuf>, OpenError> {
-    let there: BTreeSet<u64> = ids(fs, dir)?.into_iter().collect();
+    let there: BTreeSet<u64> = ids(fs, &dir.join("segments"))?.into_iter().collect();
     let gone = state.segments.iter().filter(|(id, _)| !there.contains(id));
     let gone: Vec<&SegmentRef> = gone.map(|(_, named)| named).collect();
     if gone.is_empty() {
@@ -67,7 +67,7 @@ pub(super) fn unnamed(
 /// number has been renamed: it may be one that is named, and tells nothing of the manifest.
 pub(super) fn all_unnamed(fs: &dyn Fs, dir: &Path, state: &State) -> Result<Vec<(PathBuf, SegmentInfo)>, OpenError> {
     let folder = dir.join("segments");
-    let ids = ids(fs, dir)?.into_iter().filter(|id| !state.segments.contains_key(id));
+    let ids = ids(fs, &folder)?.into_iter().filter(|id| !state.segments.contains_key(id));
     let open = |id| {
         let path = folder.join(file_name(id));
         let info = Segment::open(fs, &path).ok()?.info().clone();
@@ -76,12 +76,11 @@ pub(super) fn all_unnamed(fs: &dyn Fs, dir: &Path, state: &State) -> Result<Vec<
     Ok(ids.filter_map(open).collect())
 }
 
-/// Of the segments that there are.
-fn ids(fs: &dyn Fs, dir: &Path) -> Result<Vec<u64>, OpenError> {
-    let folder = dir.join("segments");
-    match fs.list(&folder) {
+/// Of the segments that there are in a folder. One that is not there has none; of one that cannot be read nobody knows.
+pub(super) fn ids(fs: &dyn Fs, folder: &Path) -> Result<Vec<u64>, OpenError> {
+    match fs.list(folder) {
         Ok(names) => Ok(names.iter().filter_map(|name| id_of(name)).collect()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(source) => Err(OpenError::Io { path: folder, source }),
+        Err(source) => Err(OpenError::Io { path: folder.to_owned(), source }),
     }
 }

@@ -37,11 +37,11 @@ use tidegauge_query::Threads;
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, Remains, SegmentRef};
 use tidegauge_storage::model::{SeqNo, SeqRange, Tombstone};
-use tidegauge_storage::segment::{Salvage as Damaged, Segment, SegmentInfo, file_name, id_of};
+use tidegauge_storage::segment::{Salvage as Damaged, Segment, SegmentInfo, file_name};
 use tidegauge_storage::source::ReadError;
 use tidegauge_storage::wal::{Epoch, NUMBER_GAP, Survey, holds_anything, later_than, stores_of, survey};
 
-use super::later::{is_made_behind, later_segment, successor};
+use super::later::{ids, is_made_behind, later_segment, successor};
 use super::orphan::orphan;
 use super::{Lost, RecoveryReport, quarantine};
 use crate::audit::{self, Audited};
@@ -140,7 +140,7 @@ impl Rebuild<'_> {
         let kept = if may_hold_more { survey.unflushed.clone() } else { BTreeSet::new() };
         self.secure(&segments, &survey, &kept)?;
         self.keep_log(&survey, &kept)?;
-        let mut edits = vec![Edit::NextSegment(self.next_segment(&segments))];
+        let mut edits = vec![Edit::NextSegment(self.next_segment(&segments)?)];
         edits.extend(segments.iter().map(|info| Edit::SegmentAdd(reference(info))));
         edits.extend(deletes.into_iter().map(Edit::TombstoneAdd));
         let mut state = remains.state;
@@ -155,8 +155,8 @@ impl Rebuild<'_> {
     /// Every segment in the folder that can be opened, one flipped bit of its outline put right. Others go to quarantine.
     fn segments(&mut self, threads: &Threads) -> Result<Vec<SegmentInfo>, OpenError> {
         let folder = self.dir.join("segments");
-        let names = self.fs.list(&folder).unwrap_or_default();
-        let ids: Vec<u64> = names.iter().filter_map(|name| id_of(name)).collect();
+        // A manifest that names none of what is there has it removed.
+        let ids = ids(&**self.fs, &folder)?;
         let fs = self.fs;
         let opened: Vec<(u64, Result<SegmentInfo, ReadError>)> = threads.install(|| {
             let open = |id| {
@@ -399,10 +399,10 @@ impl Rebuild<'_> {
     }
 
     /// Above every number that a file has, or had as far as is known: those in quarantine keep theirs.
-    fn next_segment(&self, segments: &[SegmentInfo]) -> u64 {
-        let names = self.fs.list(&self.dir.join(quarantine::FOLDER)).unwrap_or_default();
-        let known = names.iter().filter_map(|name| id_of(name)).chain(segments.iter().map(|info| info.id));
-        known.max().map_or(0, |greatest| greatest.saturating_add(1))
+    fn next_segment(&self, segments: &[SegmentInfo]) -> Result<u64, OpenError> {
+        let kept = ids(&**self.fs, &self.dir.join(quarantine::FOLDER))?;
+        let known = kept.into_iter().chain(segments.iter().map(|info| info.id));
+        Ok(known.max().map_or(0, |greatest| greatest.saturating_add(1)))
     }
 
     fn tell(

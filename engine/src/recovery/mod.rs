@@ -62,5 +62,7 @@ mod tests;
 mod undefined_tests;
 #[cfg(test)]
 mod unfinished_tests;
+#[cfg(test)]
+mod unread_tests;
 #[cfg(all(test, target_os = "linux"))]
 mod unreadable_tests;
