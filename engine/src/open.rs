@@ -135,7 +135,7 @@ impl Builder {
         let state = manifest.state();
         let audited = match self.recovery {
             Recovery::Strict => Audited::default(),
-            Recovery::Salvage => Audited::read(&*fs, &dir, state.store_id),
+            Recovery::Salvage => Audited::read(&*fs, &dir, state.store_id)?,
         };
         let horizons = state.horizons.iter().map(|horizon| horizon.through);
         let deletes = state.tombstones.keys().copied().chain(audited.deletes.iter().map(|delete| delete.seq));

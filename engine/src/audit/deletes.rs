@@ -8,6 +8,7 @@
 //! - AD3: A rule of retention is told and not taken: a later change may have found no room in the audit log.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 
 use tidegauge_query::promql;
@@ -15,6 +16,7 @@ use tidegauge_storage::fs::{Fs, read_up_to};
 use tidegauge_storage::model::{SeqNo, TimeRange, Timestamp, Tombstone};
 
 use super::{Act, Entry, FILE_BYTES, FILE_NAME, FILES_KEPT};
+use crate::error::OpenError;
 
 /// What the audit log says of deletes and retention.
 #[derive(Debug, Default)]
@@ -28,15 +30,19 @@ pub(crate) struct Audited {
 }
 
 impl Audited {
-    /// Reads what there is in the directory of a store. A file that cannot be read says nothing.
-    pub(crate) fn read(fs: &dyn Fs, dir: &Path, store_id: u128) -> Self {
+    /// Reads what there is in the directory of a store. A file that is not there says nothing.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`]: what cannot be read may name deletes that nobody else knows.
+    pub(crate) fn read(fs: &dyn Fs, dir: &Path, store_id: u128) -> Result<Self, OpenError> {
         let mut audited = Self::default();
         let older = (1..=FILES_KEPT).rev().map(|n| format!("{FILE_NAME}.{n}"));
         for name in older.chain([FILE_NAME.to_owned()]) {
-            let text = read(fs, &dir.join(name));
+            let path = dir.join(name);
+            let text = read(fs, &path).map_err(|source| OpenError::Io { path, source })?;
             text.lines().for_each(|line| audited.take(line, store_id));
         }
-        audited
+        Ok(audited)
     }
 
     /// What to do about lines that are not acted upon.
@@ -119,9 +125,12 @@ pub(crate) fn store_text(store_id: u128) -> String {
     format!("{store_id:032x}")
 }
 
-fn read(fs: &dyn Fs, path: &Path) -> String {
-    let bytes = fs.open_read(path).and_then(|file| read_up_to(&*file, 2 * FILE_BYTES));
-    String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+fn read(fs: &dyn Fs, path: &Path) -> io::Result<String> {
+    let bytes = match fs.open_read(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
+        opened => read_up_to(&*opened?, 2 * FILE_BYTES)?,
+    };
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Behind the key. In a text no quote stands without a backslash before it, so this is no part of one.
@@ -171,7 +180,7 @@ mod tests {
     fn audited(text: &str) -> Audited {
         let fs = SimFs::new();
         fs.create(Path::new(FILE_NAME)).unwrap().write_all_at(0, text.as_bytes()).unwrap();
-        Audited::read(&fs, Path::new(""), STORE)
+        Audited::read(&fs, Path::new(""), STORE).unwrap()
     }
 
     #[test]
@@ -207,7 +216,7 @@ mod tests {
         assert_eq!(audited(&(restored + &whole)).deletes.len(), 1);
         let fs = SimFs::new();
         fs.create(Path::new(FILE_NAME)).unwrap().write_all_at(0, whole.as_bytes()).unwrap();
-        let strange = Audited::read(&fs, Path::new(""), STORE + 1);
+        let strange = Audited::read(&fs, Path::new(""), STORE + 1).unwrap();
         assert_eq!((strange.deletes.len(), strange.unsure), (0, 0));
     }
 }

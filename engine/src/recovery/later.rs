@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::{SegmentRef, State};
 use tidegauge_storage::segment::{Segment, SegmentInfo, file_name, id_of};
+use tidegauge_storage::source::ReadError;
 use tidegauge_storage::wal::later_than;
 
 use crate::error::OpenError;
@@ -24,7 +25,7 @@ pub(crate) fn later_file(fs: &dyn Fs, dir: &Path, state: &State) -> Result<Optio
     }
 }
 
-/// A segment of this store, not named by `state`, that was made by a later opening. One that cannot be read says nothing.
+/// A segment of this store, not named by `state`, that was made by a later opening. One that is damaged says nothing.
 /// Opens those alone that are not named; as a rule there are none.
 pub(crate) fn later_segment(fs: &dyn Fs, dir: &Path, state: &State) -> Result<Option<PathBuf>, OpenError> {
     unnamed(fs, dir, state, |info| info.opening > state.open_number)
@@ -63,17 +64,27 @@ pub(super) fn unnamed(
     Ok(all_unnamed(fs, dir, state)?.into_iter().find(|(_, info)| wanted(info)).map(|(path, _)| path))
 }
 
-/// All segments of this store that `state` does not name and that can be opened. A file of which the header says another
+/// All segments of this store that `state` does not name and whose outline is sound. A file of which the header says another
 /// number has been renamed: it may be one that is named, and tells nothing of the manifest.
 pub(super) fn all_unnamed(fs: &dyn Fs, dir: &Path, state: &State) -> Result<Vec<(PathBuf, SegmentInfo)>, OpenError> {
     let folder = dir.join("segments");
     let ids = ids(fs, &folder)?.into_iter().filter(|id| !state.segments.contains_key(id));
-    let open = |id| {
+    let mut all = Vec::new();
+    for id in ids {
         let path = folder.join(file_name(id));
-        let info = Segment::open(fs, &path).ok()?.info().clone();
-        (info.store_id == state.store_id && info.id == id).then_some((path, info))
-    };
-    Ok(ids.filter_map(open).collect())
+        let info = match Segment::open(fs, &path) {
+            Ok(segment) => segment.info().clone(),
+            // Beside the owner, he may have removed it.
+            Err(ReadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => continue,
+            // It may be one that counts, and who finds that none does removes it.
+            Err(e @ ReadError::Io { .. }) => return Err(e.into()),
+            Err(_) => continue,
+        };
+        if info.store_id == state.store_id && info.id == id {
+            all.push((path, info));
+        }
+    }
+    Ok(all)
 }
 
 /// Of the segments that there are in a folder. One that is not there has none; of one that cannot be read nobody knows.

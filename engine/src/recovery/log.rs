@@ -1,6 +1,7 @@
 //! Keeping damaged files of the log, and telling what was in them.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,7 +35,7 @@ pub(crate) fn salvage_log(
     }
     for file in &files {
         // A file that is missing is named by its hole.
-        if fs.open_read(file).is_ok() {
+        if is_there(fs, file)? {
             let kept = quarantine::keep(fs, dir, file);
             report.quarantined.push(kept.map_err(|source| OpenError::Io { path: file.clone(), source })?);
         }
@@ -103,6 +104,15 @@ pub(crate) fn lost_deletes(
     taken
 }
 
+/// One that cannot be opened is there: it would not be kept, and the log would go over it.
+fn is_there(fs: &dyn Fs, file: &Path) -> Result<bool, OpenError> {
+    match fs.open_read(file) {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(OpenError::Io { path: file.to_owned(), source }),
+    }
+}
+
 fn loses(hole: &LostRange) -> bool {
     hole.open_ended || hole.first <= hole.last
 }
@@ -131,7 +141,10 @@ pub(crate) fn tell_lost_end(
     }
     let wal = dir.join("wal");
     let of_log = recovered.ends.keys().next_back().map(|epoch| wal.join(epoch.file_name()));
-    let of_log = of_log.filter(|file| fs.open_read(file).is_ok());
+    let of_log = match of_log {
+        Some(file) if is_there(fs, &file)? => Some(file),
+        _ => None,
+    };
     // What is cut is kept already.
     if recovered.cut.is_empty()
         && let Some(file) = &of_log

@@ -126,13 +126,13 @@ impl Rebuild<'_> {
         keep_strangers(fs, self.dir, store_id, remains.open_number, self.report)?;
         let segments = self.choose(found, &remains, store_id)?;
         let (segments, survey) = self.without_unfinished(segments, &remains, store_id)?;
+        let audited = Audited::read(fs, self.dir, store_id)?;
         if remains.found {
             let kept = quarantine::keep_numbered(fs, self.dir, &self.dir.join("MANIFEST"));
             self.report
                 .quarantined
                 .push(kept.map_err(|source| OpenError::Io { path: self.dir.join("MANIFEST"), source })?);
         }
-        let audited = Audited::read(fs, self.dir, store_id);
         let deletes = self.deletes(&audited, &remains, &segments, &survey);
         self.tell(why, &remains, segments.len(), &survey, (&audited, deletes.len()));
         let end_is_lost = self.tell_lost_end(&remains, &audited, &segments, &survey);

@@ -5,9 +5,11 @@ use std::path::Path;
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
+use tidegauge_storage::model::{TimeRange, Timestamp};
 
 use super::Recovery;
-use super::tests::{Contents, contents, open_unmerged, push, quarantined, settle, try_open};
+use super::orphan::tests::older_manifest;
+use super::tests::{Contents, contents, damage_frame, killed, open_unmerged, push, quarantined, settle, try_open};
 
 /// Copies of `disk` are salvaged while one read fails, and once more without: each has in the end what a salvage makes of
 /// it when all can be read, and has kept what that keeps. Answers that, and how many openings were refused.
@@ -61,6 +63,52 @@ fn p5_a_manifest_made_anew_is_not_made_of_a_folder_that_cannot_be_read() {
     engine.close().unwrap();
     assert_eq!(fs.list(Path::new("memory/segments")).unwrap().len(), 3);
     fs.open(Path::new("memory/MANIFEST")).unwrap().write_all_at(64, &[0; 64]).unwrap();
+    settle(&fs);
+    let (found, refused) = salvage_with_each_read_failing(&fs);
+    assert!(found == all && refused > 10, "{refused}");
+}
+
+/// An `audit.log` that could not be read named no delete: what the log had lost was shown again.
+#[test]
+fn p5_a_delete_is_not_forgotten_because_the_audit_log_cannot_be_read() {
+    let fs = SimFs::new();
+    let engine = open_unmerged(&fs);
+    push(&engine, 0);
+    engine.flush().unwrap();
+    let range = TimeRange::new(Timestamp::from_nanos(0), Timestamp::from_nanos(30_000));
+    engine.delete(r#"{host="0"}"#, range).unwrap();
+    // It says that the delete was durable.
+    push(&engine, 1);
+    let all = contents(&engine);
+    let disk = fs.kill();
+    drop(engine);
+    for manifest_is_damaged in [false, true] {
+        let disk = disk.kill();
+        damage_frame(&disk, 0);
+        if manifest_is_damaged {
+            disk.open(Path::new("memory/MANIFEST")).unwrap().write_all_at(64, &[0; 64]).unwrap();
+        }
+        settle(&disk);
+        let (found, refused) = salvage_with_each_read_failing(&disk);
+        assert!(found == all && refused > 10, "{manifest_is_damaged}: {} of {}", found.len(), all.len());
+    }
+}
+
+/// A damaged file of the log that could not be opened to be kept passed for missing, and the log went over it.
+#[test]
+fn p5_a_damaged_log_is_kept_though_a_read_fails() {
+    let (fs, _) = killed();
+    damage_frame(&fs, 3);
+    settle(&fs);
+    let (_, refused) = salvage_with_each_read_failing(&fs);
+    assert!(refused > 10, "{refused}");
+}
+
+/// A segment that no commit named any more, and that could not be opened, told nothing: the manifest passed for the
+/// newest, and the segment for a leftover.
+#[test]
+fn p5_a_segment_that_cannot_be_opened_is_no_leftover() {
+    let (fs, all) = older_manifest(2);
     settle(&fs);
     let (found, refused) = salvage_with_each_read_failing(&fs);
     assert!(found == all && refused > 10, "{refused}");
