@@ -25,7 +25,7 @@ const AGAIN: u64 = 8;
 const TWICE_ONE_IN: u64 = 8;
 
 /// Syncs for several lines: each of those is a site.
-const SHARED: &str = "sync_above";
+const SHARED: [&str; 2] = ["sync_above", "make_dir"];
 
 /// Which line asks for the sync at hand, and which kind it is. Where several lines share what asks, which of them.
 ///
@@ -50,10 +50,10 @@ pub fn caller() -> SyncSite {
             && !simulated
             && ours
         {
-            if !name.contains(SHARED) {
-                return format!("{}: {kind}{by}", line_of(place)).into();
+            match SHARED.iter().find(|shared| name.contains(**shared)) {
+                Some(shared) => by = format!(", by {shared}"),
+                None => return format!("{}: {kind}{by}", line_of(place)).into(),
             }
-            by = format!(", by {SHARED}");
         }
     }
     panic!("no line of ours asks for a sync in {trace}");

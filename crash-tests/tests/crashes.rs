@@ -62,7 +62,7 @@ fn only_for_tests(root: &Path) -> Vec<String> {
     lines.windows(2).filter(is_behind).filter_map(|pair| module(pair[1])).collect()
 }
 
-/// Each line of engine and storage that asks for a sync, as a site has it, and each that has [`sync_above`] do so.
+/// Each line of engine and storage that asks for a sync, as a site has it, and each that has something shared do so.
 fn lines_that_sync() -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut folders = vec![root.join("engine/src"), root.join("storage/src")];
@@ -82,7 +82,7 @@ fn lines_that_sync() -> Vec<String> {
                 let text = fs::read_to_string(&path).unwrap();
                 let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
                 let asks =
-                    |line: &str| [".sync_data()", ".sync_dir(", "sync_above("].iter().any(|call| line.contains(call));
+                    |line: &str| [".sync_data()", ".sync_dir(", "make_dir("].iter().any(|call| line.contains(call));
                 let found = code.lines().enumerate().filter(|(_, line)| asks(line));
                 lines.extend(found.map(|(nth, _)| format!("{name}:{}: ", nth + 1)));
             }

@@ -1,7 +1,6 @@
 //! P4 on a simulated disk: full and free again, and failing for good.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -211,9 +210,6 @@ fn p5_what_the_next_opening_calls_durable_survives_names_that_a_failed_sync_has_
     let mut poisoned = 0;
     for (sync, flushes) in (1..).flat_map(|sync| [(sync, false), (sync, true)]) {
         let fs = SimFs::new();
-        // What becomes of the name of the store's own folder is told by the opening that fails.
-        fs.create_dir_all(Path::new("memory")).unwrap();
-        fs.sync_dir(Path::new("")).unwrap();
         fs.fail_sync_at(fs.syncs() + sync);
         let failing_at = fs.syncs() + sync;
         if let Ok(engine) = builder(&fs).open() {

@@ -76,7 +76,10 @@ impl Builder {
     fn open_to_write(self, fs: Arc<dyn Fs>, dir: PathBuf) -> Result<Engine, OpenError> {
         let lock = match &self.dir {
             Some(dir) => {
-                fs.create_dir_all(dir).map_err(|source| refused(dir, source))?;
+                // Before the lock's file is in it: see there.
+                if fs.list(dir).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
+                    Manifest::make_folder(&*fs, dir)?;
+                }
                 Some(DirLock::take(dir, self.address.as_deref(), self.heartbeat, self.durability.logs())?)
             }
             None => None,

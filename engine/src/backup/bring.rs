@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use tidegauge_storage::fs::{Fs, OsFs, sync_above};
+use tidegauge_storage::fs::{Fs, OsFs, make_dir};
 
 use super::restore::{refuse_if_held, restore_on};
 use super::{BackupError, BackupReport};
@@ -47,9 +47,8 @@ pub(crate) fn bring_on(
     progress: &dyn Fn(u64, u64),
 ) -> Result<Option<BackupReport>, BackupError> {
     let above = named(target.parent());
-    fs.create_dir_all(above).map_err(|e| BackupError::io(above, e))?;
     // Before the copy moves there: in a folder without a name of its own it would be nowhere.
-    sync_above(&**fs, above).map_err(|(folder, e)| BackupError::io(&folder, e))?;
+    make_dir(&**fs, above).map_err(|(folder, e)| BackupError::io(&folder, e))?;
     if fs.rename(made, target).is_err() {
         let report = restore_on(fs, made, target, progress, &|| Ok(()))?;
         return match remove(&**fs, made) {

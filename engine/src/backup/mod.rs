@@ -31,7 +31,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidegauge_storage::fs::Fs;
+use tidegauge_storage::fs::{Fs, make_dir};
 use tidegauge_storage::manifest::State;
 use tidegauge_storage::model::{SeqNo, Tombstone};
 use tidegauge_storage::segment::{Segment, file_name};
@@ -248,8 +248,9 @@ fn make_empty(fs: &dyn Fs, target: &Path) -> Result<bool, BackupError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => true,
         Err(e) => return Err(BackupError::io(target, e)),
     };
+    // Those above it, too, before anything is in it: see there.
+    make_dir(fs, target).map_err(|(folder, e)| BackupError::io(&folder, e))?;
     let folder = target.join("segments");
-    // Their names become durable with that of the manifest.
     match fs.create_dir_all(&folder) {
         Ok(()) => Ok(new),
         Err(e) => {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use tidegauge_storage::fs::{Fs, OsFs, sync_above};
+use tidegauge_storage::fs::{Fs, OsFs};
 use tidegauge_storage::manifest::Manifest;
 use tidegauge_storage::segment::file_name;
 use tidegauge_storage::wal::files_of_log;
@@ -22,8 +22,9 @@ use crate::recovery::quarantine::copy;
 ///
 /// # Errors
 /// [`BackupError`]. Nothing that is there already is touched, and of a copy that could not be made nothing is left, as far
-/// as it can be removed: it can be tried again. Where only its names could not be made durable, or `audit.log`
-/// takes no line ([`BackupError::Io`] behind the last byte), it stays: it is whole, and somebody may have opened it.
+/// as it can be removed: it can be tried again. Where only the name of its manifest could not be made durable, or
+/// `audit.log` takes no line ([`BackupError::Io`] behind the last byte), it stays: it is whole, and somebody may have
+/// opened it.
 pub fn restore(
     backup: impl AsRef<Path>,
     dir: impl AsRef<Path>,
@@ -63,8 +64,7 @@ pub(crate) fn restore_on(
         clear(&**fs, dir, new);
     }
     let report = restored?;
-    // From here on it is a store (BK6): its own name too, which a backup has from its manifest's commit.
-    sync_above(&**fs, dir).map_err(|(folder, e)| BackupError::io(&folder, e))?;
+    // From here on it is a store (BK6).
     let entry = Entry::new(Act::Restore).text("from", &backup.display().to_string());
     let entry = entry.number("samples", report.samples).number("bytes", report.bytes);
     // The line makes the names in the folder durable, that of the manifest with them.
@@ -92,10 +92,14 @@ fn copy_all(
         Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
         other => other.map_err(|e| BackupError::io(&backup.join("wal"), e))?,
     };
+    let folder = dir.join("wal");
     if !log.is_empty() {
-        let folder = dir.join("wal");
-        // Before the manifest's (BK3): one that was told of no frame yet would pass for a whole store without the log.
-        fs.create_dir_all(&folder).and_then(|()| fs.sync_dir(dir)).map_err(|e| BackupError::io(&folder, e))?;
+        fs.create_dir_all(&folder).map_err(|e| BackupError::io(&folder, e))?;
+    }
+    // The names of both folders before the manifest's (BK3): one that was told of no frame yet would pass for a whole store
+    // without the log. And where this fails, they are made anew by the next try.
+    fs.sync_dir(dir).map_err(|e| BackupError::io(dir, e))?;
+    if !log.is_empty() {
         for (name, own) in files_of_log(&log) {
             let from = backup.join("wal").join(name);
             let copied = copy(&**fs, &from, &folder.join(own));

@@ -14,7 +14,7 @@ use std::ops::{Deref, DerefMut, Range};
 use std::path::Path;
 use std::sync::Arc;
 
-pub use above::sync_above;
+pub use above::make_dir;
 pub use mem::MemFs;
 pub use os::OsFs;
 use rustix::io::Errno;

@@ -15,7 +15,7 @@ use super::format::{
 };
 use super::read::{load, load_header};
 use super::state::{Edit, State};
-use crate::fs::{Fs, FsFile, sync_above};
+use crate::fs::{Fs, FsFile, make_dir};
 
 /// Folders whose content means nothing without a manifest.
 const DATA_FOLDERS: [&str; 2] = ["segments", "wal"];
@@ -121,10 +121,7 @@ impl Manifest {
     }
 
     fn read_with(fs: Arc<dyn Fs>, dir: &Path, new_id: impl FnOnce() -> u128) -> Result<Self, ManifestError> {
-        fs.create_dir_all(dir).map_err(|source| match source.kind() {
-            io::ErrorKind::AlreadyExists => ManifestError::NotADirectory { dir: dir.to_owned() },
-            _ => ManifestError::io(dir, source),
-        })?;
+        Self::make_folder(&*fs, dir)?;
         let (state, next_commit) = match load(&*fs, dir) {
             Ok(loaded) => (loaded.state, loaded.next_commit),
             Err(ManifestError::NoStore { .. }) => {
@@ -134,6 +131,18 @@ impl Manifest {
             Err(e) => return Err(e),
         };
         Ok(Self::unbegun(fs, dir, state, next_commit))
+    }
+
+    /// Makes the folder of a store, if there is none, with a name that lasts: before there is anything in it, for one whose
+    /// name a failed sync has lost is to be made anew.
+    ///
+    /// # Errors
+    /// [`ManifestError`]; a folder that was not there is not there then.
+    pub fn make_folder(fs: &dyn Fs, dir: &Path) -> Result<(), ManifestError> {
+        make_dir(fs, dir).map_err(|(folder, source)| match source.kind() {
+            io::ErrorKind::AlreadyExists => ManifestError::NotADirectory { dir: dir.to_owned() },
+            _ => ManifestError::io(&folder, source),
+        })
     }
 
     fn unbegun(fs: Arc<dyn Fs>, dir: &Path, state: State, next_commit: u64) -> Self {
@@ -171,7 +180,6 @@ impl Manifest {
         let log = write_temp(&*self.fs, &self.dir, &state, self.next_commit, Space::AsIs)
             .and_then(|log| take_name(&*self.fs, &self.dir, state.open_number).map(|()| log))
             .map_err(|failed| failed.on_open(&self.dir))?;
-        sync_above(&*self.fs, &self.dir).map_err(|(folder, e)| ManifestError::io(&folder, e))?;
         (self.state, self.next_commit, self.log) = (state, self.next_commit + 1, Some(log));
         Ok(())
     }
@@ -448,15 +456,14 @@ impl Log {
 }
 
 /// Writes the manifest of a copy: what `state` says, but for the log, of which the copy needs nothing. The files of
-/// the segments must be durable in `dir` already. Durable when this returns.
+/// the segments must be durable in `dir` already, and so must be the name of `dir`. Durable when this returns.
 ///
 /// # Errors
 /// [`ManifestError`]; the copy is no store then.
 pub fn write_copy(fs: &Arc<dyn Fs>, dir: &Path, state: &State) -> Result<(), ManifestError> {
     let state = state.without_log();
     let written = write_temp(&**fs, dir, &state, 1, Space::AsIs);
-    written.and_then(|_| take_name(&**fs, dir, state.open_number)).map_err(|failed| failed.on_open(dir))?;
-    sync_above(&**fs, dir).map_err(|(folder, e)| ManifestError::io(&folder, e))
+    written.and_then(|_| take_name(&**fs, dir, state.open_number)).map_err(|failed| failed.on_open(dir))
 }
 
 pub(super) fn commit_bytes(seed: u32, number: u64, edits: &[u8]) -> Vec<u8> {
