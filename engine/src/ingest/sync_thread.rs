@@ -15,7 +15,7 @@ use crate::pace::Pace;
 use crate::sync::{Condvar, Mutex, MutexGuard, run_soon, thread};
 use crate::watch::Worker;
 
-/// When no more files may be opened, one is tried again after this.
+/// When no more files may be opened, or somebody else holds the manifest, it is tried again after this.
 const RETRY: Duration = Duration::from_millis(20);
 
 /// What the thread is at besides.
@@ -104,16 +104,25 @@ impl SyncThread {
         run_soon();
         let mut untold = Untold::default();
         let (begun, mut told_at) = (Instant::now(), None);
+        // Whether it was to be told, and somebody else held the manifest.
+        let mut held_up = false;
         loop {
-            let (job, seq) = match self.next(told_at) {
+            let (job, seq) = match self.next(told_at, held_up) {
                 Next::Sync(job) => job,
                 Next::TellEnd => {
                     let _work = core.watched.begin(Worker::Sync, TELLING);
-                    let told = self.tell(core, self.manifest(), &mut untold);
-                    told_at = Some(Instant::now());
-                    if !told {
-                        self.rest_on();
-                    }
+                    // Somebody may hand the next job over meanwhile.
+                    held_up = match self.manifest.try_lock() {
+                        Ok(manifest) => {
+                            let told = self.tell(core, manifest, &mut untold);
+                            told_at = Some(Instant::now());
+                            if !told {
+                                self.rest_on();
+                            }
+                            false
+                        }
+                        Err(_) => true,
+                    };
                     continue;
                 }
                 Next::Stop => break,
@@ -159,15 +168,18 @@ impl SyncThread {
                     core.durable_waiters.reached(told);
                     (untold.log.through, untold.next_seq) = (through, seq);
                     let _work = core.watched.begin(Worker::Sync, TELLING);
+                    // Who flushes may hold it for long, and somebody waits for the next job: of two new files one after
+                    // the other the manifest is told at least one all the same.
+                    let is_second = !untold.log.files.is_empty() && !job.made().is_empty();
                     untold.log.files.extend(job.made().iter().copied());
-                    if !untold.log.files.is_empty() {
-                        self.tell(core, self.manifest(), &mut untold);
-                    } else if told_at.unwrap_or(begun).elapsed() >= self.pace.under_load
-                        // Who flushes may hold it for long, and somebody waits for the next job.
-                        && let Ok(manifest) = self.manifest.try_lock()
-                    {
-                        self.tell(core, manifest, &mut untold);
-                        told_at = Some(Instant::now());
+                    let has_files = !untold.log.files.is_empty();
+                    if has_files || told_at.unwrap_or(begun).elapsed() >= self.pace.under_load {
+                        let manifest = if is_second { Some(self.manifest()) } else { self.manifest.try_lock().ok() };
+                        held_up = has_files && manifest.is_none();
+                        if let Some(manifest) = manifest {
+                            self.tell(core, manifest, &mut untold);
+                            told_at = if has_files { told_at } else { Some(Instant::now()) };
+                        }
                     }
                 }
                 Err(e) => {
@@ -215,8 +227,9 @@ impl SyncThread {
         }
     }
 
-    /// `told_at`: when the manifest was told last where the log ends.
-    fn next(&self, told_at: Option<Instant>) -> Next {
+    /// `told_at`: when the manifest was told last where the log ends. `held_up`: somebody held it since.
+    fn next(&self, told_at: Option<Instant>, held_up: bool) -> Next {
+        let again = held_up.then(|| Instant::now() + RETRY);
         let mut desk = self.desk.lock().expect("sync lock");
         loop {
             if let Some(job) = desk.job.take() {
@@ -226,7 +239,8 @@ impl SyncThread {
             if desk.stop {
                 return Next::Stop;
             }
-            desk = match desk.rests_since.map(|since| self.pace.due(since, told_at)) {
+            let rested = desk.rests_since.map(|since| self.pace.due(since, told_at));
+            desk = match again.or(rested) {
                 None => self.desk_changed.wait(desk).expect("sync lock"),
                 Some(due) => {
                     let left = due.saturating_duration_since(Instant::now());

@@ -96,6 +96,31 @@ fn check_refused(fs: &SimFs, file: &Path, what: &str) -> (RecoveryReport, usize)
     (report, left.len())
 }
 
+/// The sync thread waited for the manifest behind the first job of a new file of the log, and the next one with it, however
+/// long somebody else was at the manifest.
+#[test]
+fn p3_who_holds_the_manifest_holds_up_no_durable_answer() {
+    let fs = SimFs::new();
+    let engine = builder(&fs).durability(Durability::Sync).open().unwrap();
+    push(&engine, 0);
+    rest(&fs);
+    let told = state(&fs).wal.files.len();
+    let files = || fs.list(Path::new(WAL)).unwrap().iter().filter(|name| name.ends_with(".wal")).count();
+    let before = files();
+    let manifest = engine.life().manifest.lock().unwrap();
+    let mut round = 1;
+    while files() == before {
+        push(&engine, round);
+        round += 1;
+    }
+    // The first answer may come before it is told.
+    (round..round + 3).for_each(|round| push(&engine, round));
+    assert_eq!(files(), before + 1, "one file turn");
+    drop(manifest);
+    rest(&fs);
+    assert!(state(&fs).wal.files.len() > told, "it is told all the same");
+}
+
 /// One piece of damage took the last frames and the witness behind them, and what was left passed for all there was.
 #[test]
 fn p5_damage_that_takes_the_end_of_an_idle_log_with_its_witness_is_refused() {
