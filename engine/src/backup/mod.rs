@@ -3,8 +3,8 @@
 //! - BK1: A backup holds exactly what one state of the manifest names, everything visible when it was asked for
 //!   included: it is flushed first, and no log is needed.
 //! - BK2: Only segments are shared, by hard links: nobody ever writes to them. What cannot be linked is copied.
-//! - BK3: The manifest comes last. A copy that was interrupted has none, or after a power loss one that names segments
-//!   which are not there, and is refused as a store.
+//! - BK3: The manifest comes last, and gets its name once the copy is known to be whole, and of one moment. A copy that was
+//!   interrupted has none, or after a power loss one that names segments which are not there, and is refused as a store.
 //! - BK4: Nothing that is there already is touched: the target must be empty, or not exist.
 //! - BK6: Of a copy that could not be made nothing is left, as far as it can be removed: the manifest goes first. Once a
 //!   restored store has its manifest it is one, which somebody may have opened, and nothing of it is removed.
@@ -59,6 +59,9 @@ pub(crate) use restore::restore_on;
 
 /// Folders in which a copy would be taken for something else.
 const OWN_FOLDERS: [&str; 3] = ["segments", "wal", "quarantine"];
+
+/// The name of a restored store's manifest until it is known that the copy is whole, and of one moment.
+const UNNAMED: &str = "MANIFEST.tmp";
 
 /// What a backup or a restored store holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -262,7 +265,8 @@ fn make_empty(fs: &dyn Fs, target: &Path) -> Result<bool, BackupError> {
 
 /// Whether a folder holds what a copy makes before its manifest, and nothing else.
 fn is_unfinished(names: &[String]) -> bool {
-    names.iter().any(|name| name == "segments") && names.iter().all(|name| name == "segments" || name == "wal")
+    names.iter().any(|name| name == "segments")
+        && names.iter().all(|name| ["segments", "wal", UNNAMED].contains(&name.as_str()))
 }
 
 /// Removes what a copy that failed has made, its folder too if that is `new`. The error that ended it is told, not

@@ -9,11 +9,11 @@ use tidegauge_storage::manifest::Manifest;
 use tidegauge_storage::segment::file_name;
 use tidegauge_storage::wal::files_of_log;
 
-use super::{BackupError, BackupReport, clear, make_empty};
+use super::{BackupError, BackupReport, UNNAMED, clear, make_empty};
 use crate::audit::{Act, AuditLog, Entry};
 use crate::lock::is_held;
 use crate::open::lasting;
-use crate::recovery::quarantine::copy;
+use crate::recovery::quarantine::{copy, copy_bytes};
 
 /// Copies the store in `backup` to `dir`, byte by byte: what damages one leaves the other alone. Its log goes along,
 /// if it has one. `progress` is told how many bytes of how many are copied.
@@ -54,11 +54,14 @@ pub(crate) fn restore_on(
     let new = make_empty(&**fs, dir)?;
     let copied = copy_all(fs, &manifest, backup, dir, progress);
     // Who opens a store says so in its manifest. One that was opened before that was read here, and written to since, is
-    // owned still, or has been closed, which is in the manifest, too.
+    // owned still, or has been closed, which is in the manifest, too. As long as nobody knows, it is no store (BK3).
     let restored = copied.and_then(|report| {
         free()?;
-        let changed = || BackupError::Changed { dir: backup.to_owned() };
-        if manifest.is_current()? { Ok(report) } else { Err(changed()) }
+        if !manifest.is_current()? {
+            return Err(BackupError::Changed { dir: backup.to_owned() });
+        }
+        let named = fs.rename(&dir.join(UNNAMED), &dir.join("MANIFEST"));
+        named.map(|()| report).map_err(|e| BackupError::io(&dir.join("MANIFEST"), e))
     });
     if restored.is_err() {
         clear(&**fs, dir, new);
@@ -108,7 +111,8 @@ fn copy_all(
         fs.sync_dir(&folder).map_err(|e| BackupError::io(&folder, e))?;
     }
     // Last (BK3), as it is: the log belongs to it.
-    copy_into(&**fs, backup, dir, "", "MANIFEST")?;
+    let from = backup.join("MANIFEST");
+    copy_bytes(&**fs, &from, &dir.join(UNNAMED), u64::MAX).map_err(|e| BackupError::io(&from, e))?;
     Ok(report)
 }
 

@@ -150,7 +150,8 @@ fn copy_beginning(fs: &dyn Fs, from: &Path, to: &Path, most: u64) -> io::Result<
     Ok(bytes)
 }
 
-fn copy_bytes(fs: &dyn Fs, from: &Path, to: &Path, most: u64) -> io::Result<u64> {
+/// The bytes of a file, at most so many, into one that is new, durably but for its name.
+pub(crate) fn copy_bytes(fs: &dyn Fs, from: &Path, to: &Path, most: u64) -> io::Result<u64> {
     let (from, to) = (fs.open_read(from)?, fs.create(to)?);
     let mut buffer = vec![0; COPIED];
     let mut at = 0;
