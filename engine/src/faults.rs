@@ -275,6 +275,34 @@ fn p4_an_opening_that_may_open_no_more_files_names_their_limit() {
     }
 }
 
+/// As above, of a store that has a reserve: too few files behind the renaming of the manifest were taken for too little
+/// space, the reserve was given up, and who tried again was told that another process had taken the store over.
+#[test]
+fn p4_an_opening_that_may_open_no_more_files_names_no_other_process() {
+    let builder = |fs: &SimFs| {
+        let mut builder = Builder::new(None).durability(Durability::Sync).query_threads(1);
+        builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+        builder
+    };
+    let base = SimFs::new();
+    builder(&base).open().unwrap().close().unwrap();
+    let (mut told, mut operation) = (0, 1);
+    loop {
+        let fs = base.kill();
+        fs.fail_at(operation, Fault::Files);
+        let refused = builder(&fs).open().map(drop);
+        if fs.operations() < operation {
+            break;
+        }
+        if let Err(e) = refused {
+            assert!(e.to_string().contains("ulimit -n"), "operation {operation}: {e}");
+            told += 1;
+        }
+        operation += 1;
+    }
+    assert!(told > 3, "{told} openings were refused");
+}
+
 /// P4: both were told in one sentence, "no space on the disk, or no more files may be opened", so that who read it did
 /// not know which to mend.
 #[test]

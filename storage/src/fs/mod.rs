@@ -23,6 +23,9 @@ pub use unreadable::{survive_unreadable_pages, unreadable_pages};
 use mmap::Mapped;
 use unreadable::Lost;
 
+/// What is left to do of a sync of a folder: see [`Fs::ready_to_sync`].
+pub type SyncNames<'a> = Box<dyn FnOnce() -> io::Result<()> + 'a>;
+
 /// A file system. [`OsFs`] is the real one.
 ///
 /// A name is durable only after [`sync_dir`](Fs::sync_dir) on its folder, a content only
@@ -45,6 +48,16 @@ pub trait Fs: Send + Sync + Debug {
     /// # Errors
     /// As above.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// As [`sync_dir`](Self::sync_dir), in two steps: what has to be opened for it is open when this returns. So whoever is
+    /// about to change a name that counts finds out before that no more files may be open, and not behind it. What is
+    /// answered makes the names durable as they are when it is called.
+    ///
+    /// # Errors
+    /// As above; no sync has failed then.
+    fn ready_to_sync<'a>(&'a self, dir: &'a Path) -> io::Result<SyncNames<'a>> {
+        Ok(Box::new(move || self.sync_dir(dir)))
+    }
 
     /// Creates a new file for reading and writing; `AlreadyExists` if the name is taken.
     ///

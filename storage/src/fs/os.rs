@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::fs::{FallocateFlags, OFlags, fallocate};
 use rustix::io::Errno;
 
-use super::{Fs, FsFile, Map, MapMut, mmap};
+use super::{Fs, FsFile, Map, MapMut, SyncNames, mmap};
 
 /// The real file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,6 +39,11 @@ impl Fs for OsFs {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()
+    }
+
+    fn ready_to_sync<'a>(&'a self, dir: &'a Path) -> io::Result<SyncNames<'a>> {
+        let folder = File::open(dir)?;
+        Ok(Box::new(move || folder.sync_all()))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
@@ -205,6 +210,7 @@ mod tests {
         assert_eq!(&*Map::from_bytes(&buf[..10]), &buf[..10]);
         assert_eq!(OsFs.create(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         OsFs.sync_dir(dir.path()).unwrap();
+        OsFs.ready_to_sync(dir.path()).and_then(|sync| sync()).unwrap();
         assert_eq!(OsFs.list(dir.path()).unwrap(), ["f"]);
         OsFs.hard_link(&path, &dir.path().join("g")).unwrap();
         assert_eq!(OsFs.hard_link(&path, &dir.path().join("g")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);

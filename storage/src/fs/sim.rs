@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use choice::{AllBut, Choose, Every, Random};
 pub use timeline::{NameStep, Timeline};
 
-use super::{Fs, FsFile, Map};
+use super::{Fs, FsFile, Map, SyncNames};
 use disk::{Disk, Entry, NameChange, State, Step, Synced, is_root, parent};
 use file::SimFile;
 
@@ -197,6 +197,26 @@ impl SimFs {
         self.lock().disk.flip(path, bit)
     }
 
+    /// `opens`: the folder is not open yet.
+    fn do_sync_dir(&self, dir: &Path, opens: bool) -> io::Result<()> {
+        let (fault, since, hook) = {
+            let mut state = self.lock();
+            let fault = state.any_operation(self.process)?.filter(|fault| opens || *fault != Fault::Files);
+            if fault == Some(Fault::Files) {
+                return Err(Fault::Files.error());
+            }
+            let failing = state.syncing();
+            state.disk.check_parent(&dir.join("x"))?;
+            (fault.or(failing), state.disk.steps, state.hook.clone())
+        };
+        let site = hook.map(|hook| hook());
+        let mut state = self.lock();
+        state.running(self.process)?;
+        let synced = Synced { since, failed: fault.is_some(), site };
+        state.step(Step::SyncDir { dir: dir.into(), synced });
+        fault.map_or(Ok(()), |fault| Err(fault.error()))
+    }
+
     fn open_file(&self, path: &Path, writable: bool) -> io::Result<Arc<dyn FsFile>> {
         let mut state = self.lock();
         state.reading(self.process)?;
@@ -248,22 +268,14 @@ impl Fs for SimFs {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let (fault, since, hook) = {
-            let mut state = self.lock();
-            let fault = state.any_operation(self.process)?;
-            if fault == Some(Fault::Files) {
-                return Err(Fault::Files.error());
-            }
-            let failing = state.syncing();
-            state.disk.check_parent(&dir.join("x"))?;
-            (fault.or(failing), state.disk.steps, state.hook.clone())
-        };
-        let site = hook.map(|hook| hook());
+        self.do_sync_dir(dir, true)
+    }
+
+    fn ready_to_sync<'a>(&'a self, dir: &'a Path) -> io::Result<SyncNames<'a>> {
         let mut state = self.lock();
-        state.running(self.process)?;
-        let synced = Synced { since, failed: fault.is_some(), site };
-        state.step(Step::SyncDir { dir: dir.into(), synced });
-        fault.map_or(Ok(()), |fault| Err(fault.error()))
+        state.opening(self.process)?;
+        state.disk.check_parent(&dir.join("x"))?;
+        Ok(Box::new(move || self.do_sync_dir(dir, false)))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {

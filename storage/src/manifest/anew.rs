@@ -48,9 +48,14 @@ impl WriteFailed {
         }
     }
 
+    /// Of an opening, which has committed nothing before.
     pub(super) fn on_open(self, dir: &Path) -> ManifestError {
-        let (Self::NoSpace(source) | Self::Before(source) | Self::After(source)) = self;
-        ManifestError::io(&dir.join(FILE_NAME), source)
+        let file = dir.join(FILE_NAME);
+        match self {
+            Self::NoSpace(source) | Self::Before(source) => ManifestError::io(&file, source),
+            // Whatever it says, it is not to be tried again by who could not know whether it has the name.
+            Self::After(source) => ManifestError::Io { file, source },
+        }
     }
 }
 
@@ -129,8 +134,13 @@ fn allocated_for(end: u64) -> u64 {
 /// Gives what [`write_temp`] wrote the manifest's name, durably. Whoever can have a rival makes sure first that what it
 /// replaces is his.
 pub(super) fn take_name(fs: &dyn Fs, dir: &Path, open_number: u32) -> Result<(), WriteFailed> {
+    // Where no more files may be open, nothing is changed yet: told behind the renaming, nobody would know.
+    let sync_names = fs.ready_to_sync(dir).map_err(|e| {
+        drop_temp(fs, dir, open_number);
+        WriteFailed::before(e)
+    })?;
     fs.rename(&dir.join(temp_name(open_number)), &dir.join(FILE_NAME)).map_err(WriteFailed::After)?;
-    fs.sync_dir(dir).map_err(WriteFailed::After)
+    sync_names().map_err(WriteFailed::After)
 }
 
 /// Removes what [`write_temp`] wrote.
