@@ -25,7 +25,7 @@ const AGAIN: u64 = 8;
 const TWICE_ONE_IN: u64 = 8;
 
 /// Syncs for several lines: each of those is a site.
-const SHARED: [&str; 2] = ["sync_above", "make_dir"];
+const SHARED: [&str; 3] = ["sync_above", "make_dir", "sync_since"];
 
 /// Which line asks for the sync at hand, and which kind it is. Where several lines share what asks, which of them.
 ///

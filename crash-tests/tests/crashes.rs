@@ -81,8 +81,9 @@ fn lines_that_sync() -> Vec<String> {
             {
                 let text = fs::read_to_string(&path).unwrap();
                 let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
-                let asks =
-                    |line: &str| [".sync_data()", ".sync_dir(", "make_dir("].iter().any(|call| line.contains(call));
+                let asks = |line: &str| {
+                    [".sync_data()", ".sync_dir(", ".sync_since(", "make_dir("].iter().any(|call| line.contains(call))
+                };
                 let found = code.lines().enumerate().filter(|(_, line)| asks(line));
                 lines.extend(found.map(|(nth, _)| format!("{name}:{}: ", nth + 1)));
             }

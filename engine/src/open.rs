@@ -121,6 +121,7 @@ impl Builder {
             }
         }
 
+        let audit = audit.beside_manifest(&manifest);
         let lock_name = lock.as_ref().map(DirLock::name);
         if let Some(name) = lock_name.clone() {
             manifest.owned_while(name);

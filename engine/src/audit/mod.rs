@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidegauge_storage::fs::{Fs, FsFile};
+use tidegauge_storage::manifest::{Manifest, Names};
 
 pub(crate) use deletes::{Audited, newest};
 pub(crate) use entry::{Act, Entry};
@@ -41,16 +42,30 @@ pub(crate) struct AuditLog {
     alone: Mutex<()>,
     /// Other processes may write, too: how often to try to lock the file.
     tries: Option<u32>,
+    /// Others that give names in the directory.
+    names: Arc<Names>,
 }
 
 impl AuditLog {
     pub(crate) fn new(fs: Arc<dyn Fs>, dir: &Path) -> Self {
-        Self { fs, dir: dir.to_owned(), file_bytes: FILE_BYTES, alone: Mutex::new(()), tries: None }
+        Self {
+            fs,
+            dir: dir.to_owned(),
+            file_bytes: FILE_BYTES,
+            alone: Mutex::new(()),
+            tries: None,
+            names: Arc::default(),
+        }
     }
 
     /// On a disk where other processes may write to it at the same time: who forces the lock, or goes on without one.
     pub(crate) fn beside_others(self) -> Self {
         Self { tries: Some(TRIES), ..self }
+    }
+
+    /// Of a store whose manifest may be put in the place of the one before at the same time.
+    pub(crate) fn beside_manifest(self, manifest: &Manifest) -> Self {
+        Self { names: manifest.names(), ..self }
     }
 
     /// Notes an act. A few hundred bytes, one fdatasync, and one of the folder: who made the file may not have synced
@@ -68,6 +83,9 @@ impl AuditLog {
             let locked = self.tries.map(|tries| lock::lock(&path, tries).ok().flatten());
             // Nobody turns over what another one is writing to, unless that one holds it for ever.
             let most = if matches!(locked, Some(None)) { 2 * self.file_bytes } else { self.file_bytes };
+            // Too few files that may be open fail no sync, and are told before anything is written.
+            let sync_names = self.fs.ready_to_sync(&self.dir)?;
+            let failures = self.names.failures();
             let file = self.open(&path)?;
             let end = file.len()?;
             if end > 0 && end + line.len() as u64 > most {
@@ -84,7 +102,7 @@ impl AuditLog {
             }
             file.write_all_at(end, line.as_bytes())?;
             file.sync_data()?;
-            return self.fs.sync_dir(&self.dir);
+            return self.names.sync_since(failures, sync_names);
         }
     }
 
@@ -149,6 +167,51 @@ mod tests {
         let text = text(&fs, FILE_NAME);
         assert_eq!(text.lines().count(), 2);
         assert!(text.lines().nth(1).unwrap().starts_with("{\"time\":"), "{text}");
+    }
+
+    /// The sync of the audit log's name failed between the renaming of a manifest and the sync behind that, which succeeded:
+    /// the commit was answered, and a power loss brought the manifest before it back.
+    #[test]
+    fn p5_a_commit_is_not_durable_whose_name_a_sync_of_somebody_else_has_lost() {
+        use std::sync::OnceLock;
+
+        use tidegauge_storage::manifest::{Edit, ManifestError, Metadata};
+
+        use crate::hooked::{Call, Hooked, When};
+
+        let (fs, dir) = (SimFs::new(), Path::new("d"));
+        let log = Arc::new(OnceLock::<AuditLog>::new());
+        let (disk, noting) = (fs.clone(), Arc::clone(&log));
+        let hooked = Hooked::around(&fs, move |when, call, path| {
+            if (when, call) == (When::After, Call::Rename)
+                && path.ends_with("MANIFEST")
+                && let Some(log) = noting.get()
+            {
+                // The one of the folder, behind that of the file.
+                disk.fail_sync_at(disk.syncs() + 2);
+                log.record(Entry::new(Act::Unlock)).unwrap_err();
+            }
+        });
+        let mut manifest = Manifest::open_or_create(hooked, dir).unwrap();
+        assert!(log.set(AuditLog::new(Arc::new(fs.clone()), dir).beside_manifest(&manifest)).is_ok());
+        log.get().unwrap().record(Entry::new(Act::Unlock)).unwrap();
+        let mut failed = false;
+        for nth in 0..8 {
+            let metadata = Metadata { help: "x".repeat(100_000 + nth), ..Metadata::default() };
+            match manifest.commit(&[Edit::Metadata { metric: "m".to_owned(), metadata }]) {
+                Ok(()) => {}
+                Err(ManifestError::Failed { .. }) => {
+                    failed = true;
+                    break;
+                }
+                Err(e) => panic!("{e}"),
+            }
+            for seed in 0..16 {
+                let left = Manifest::open_read_only(Arc::new(fs.crash(seed)), dir).unwrap();
+                assert!(left.state() == manifest.state(), "commit {nth}, {seed}");
+            }
+        }
+        assert!(failed, "it is never written anew");
     }
 
     /// An owner and who forces its lock, or two owners of which one has not noticed yet: each wrote at the end that it

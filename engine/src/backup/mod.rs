@@ -106,8 +106,17 @@ pub(crate) fn backup_to(
     target: &Path,
     progress: &dyn Fn(u64, u64),
 ) -> Result<BackupReport, BackupError> {
-    let fs = &*engine.life().fs;
-    let made = make_empty(fs, target)?;
+    let life = engine.life();
+    let fs = &*life.fs;
+    let made = {
+        // The target may lie in the store's folder, which is synced then.
+        let names = life.manifest.lock().expect("manifest lock").names();
+        let mut failures = names.lock();
+        make_empty(fs, target).inspect_err(|e| {
+            let of_root = matches!(e, BackupError::Io { path, .. } if *path == life.root);
+            *failures += u64::from(of_root);
+        })?
+    };
     let copied = copy_to(engine, target, progress);
     if copied.is_err() {
         clear(fs, target, made);

@@ -12,6 +12,7 @@ use super::format::{
     Witness, is_temp_name, temp_name,
 };
 use super::log::{Log, commit_bytes};
+use super::names::Names;
 use super::state::State;
 use crate::fs::{Fs, is_exhausted};
 
@@ -133,14 +134,15 @@ fn allocated_for(end: u64) -> u64 {
 
 /// Gives what [`write_temp`] wrote the manifest's name, durably. Whoever can have a rival makes sure first that what it
 /// replaces is his.
-pub(super) fn take_name(fs: &dyn Fs, dir: &Path, open_number: u32) -> Result<(), WriteFailed> {
+pub(super) fn take_name(fs: &dyn Fs, dir: &Path, open_number: u32, names: &Names) -> Result<(), WriteFailed> {
     // Where no more files may be open, nothing is changed yet: told behind the renaming, nobody would know.
     let sync_names = fs.ready_to_sync(dir).map_err(|e| {
         drop_temp(fs, dir, open_number);
         WriteFailed::before(e)
     })?;
+    let failures = names.failures();
     fs.rename(&dir.join(temp_name(open_number)), &dir.join(FILE_NAME)).map_err(WriteFailed::After)?;
-    sync_names().map_err(WriteFailed::After)
+    names.sync_since(failures, sync_names).map_err(WriteFailed::After)
 }
 
 /// Removes what [`write_temp`] wrote.

@@ -13,6 +13,7 @@ use super::error::ManifestError;
 use super::format::{
     COMMIT_ALIGN, CommitHeader, FILE_NAME, GROW_BYTES, RESERVE_BYTES, VERSION, WITNESS_AT, Witness, commit_checksum,
 };
+use super::names::Names;
 use super::read::{load, load_header};
 use super::state::{Edit, State};
 use crate::fs::{Fs, FsFile, make_dir};
@@ -33,6 +34,7 @@ pub struct Manifest {
     poisoned: bool,
     unwitnessed: Option<Told>,
     owned: Option<Owned>,
+    names: Arc<Names>,
 }
 
 /// Who hears of a commit.
@@ -146,7 +148,9 @@ impl Manifest {
     }
 
     fn unbegun(fs: Arc<dyn Fs>, dir: &Path, state: State, next_commit: u64) -> Self {
-        Self { fs, dir: dir.to_owned(), state, next_commit, log: None, poisoned: false, unwitnessed: None, owned: None }
+        let dir = dir.to_owned();
+        let (log, unwitnessed, owned, names) = (None, None, None, Arc::default());
+        Self { fs, dir, state, next_commit, log, poisoned: false, unwitnessed, owned, names }
     }
 
     /// The second half of [`open_or_create`](Self::open_or_create).
@@ -178,7 +182,7 @@ impl Manifest {
             state.open_number.checked_add(1).ok_or(ManifestError::BadEdit { what: "opened too often" })?;
         remove_left(&*self.fs, &self.dir);
         let log = write_temp(&*self.fs, &self.dir, &state, self.next_commit, Space::AsIs)
-            .and_then(|log| take_name(&*self.fs, &self.dir, state.open_number).map(|()| log))
+            .and_then(|log| take_name(&*self.fs, &self.dir, state.open_number, &self.names).map(|()| log))
             .map_err(|failed| failed.on_open(&self.dir))?;
         (self.state, self.next_commit, self.log) = (state, self.next_commit + 1, Some(log));
         Ok(())
@@ -202,6 +206,12 @@ impl Manifest {
             e => Err(e),
         })?;
         Ok(Self::unbegun(fs, dir, loaded.state, loaded.next_commit))
+    }
+
+    /// For who gives other names in the folder, or syncs it, while somebody may commit.
+    #[must_use]
+    pub fn names(&self) -> Arc<Names> {
+        Arc::clone(&self.names)
     }
 
     /// What the manifest says, as of the last commit that succeeded.
@@ -391,7 +401,8 @@ impl Manifest {
             drop_temp(&*self.fs, &self.dir, self.state.open_number);
             return Err(lost);
         }
-        take_name(&*self.fs, &self.dir, self.state.open_number).map_err(|failed| failed.on_commit(&self.dir))?;
+        take_name(&*self.fs, &self.dir, self.state.open_number, &self.names)
+            .map_err(|failed| failed.on_commit(&self.dir))?;
         drop(alone);
         self.log = Some(anew);
         Ok(())
@@ -463,7 +474,8 @@ impl Log {
 pub fn write_copy(fs: &Arc<dyn Fs>, dir: &Path, state: &State) -> Result<(), ManifestError> {
     let state = state.without_log();
     let written = write_temp(&**fs, dir, &state, 1, Space::AsIs);
-    written.and_then(|_| take_name(&**fs, dir, state.open_number)).map_err(|failed| failed.on_open(dir))
+    let named = written.and_then(|_| take_name(&**fs, dir, state.open_number, &Names::default()));
+    named.map_err(|failed| failed.on_open(dir))
 }
 
 pub(super) fn commit_bytes(seed: u32, number: u64, edits: &[u8]) -> Vec<u8> {

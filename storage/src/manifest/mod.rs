@@ -17,6 +17,7 @@ mod anew;
 mod closed;
 mod error;
 mod log;
+mod names;
 mod read;
 mod remains;
 
@@ -24,6 +25,7 @@ pub use error::ManifestError;
 pub use horizon::{HORIZONS_MAX, Horizon, Horizons};
 pub use log::{Manifest, Ownership, write_copy};
 pub use metadata::{METADATA_BYTES_MAX, Metadata};
+pub use names::Names;
 pub use remains::Remains;
 pub use retention::{RETENTION_RULES_MAX, Retention, RetentionRule};
 pub use state::{Edit, SegmentRef, State};
