@@ -21,6 +21,7 @@ pub(crate) use deletes::{Audited, newest};
 pub(crate) use entry::{Act, Entry};
 
 use crate::lock;
+use crate::recovery::quarantine::copy;
 use crate::sync::Mutex;
 
 pub(crate) const FILE_NAME: &str = "audit.log";
@@ -38,8 +39,9 @@ pub(crate) struct AuditLog {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
     file_bytes: u64,
-    /// One line at a time.
-    alone: Mutex<()>,
+    /// One line at a time. Whether a sync of the file, or of its name, has failed: what it lost of it no later one brings
+    /// back.
+    alone: Mutex<bool>,
     /// Other processes may write, too: how often to try to lock the file.
     tries: Option<u32>,
     /// Others that give names in the directory.
@@ -52,7 +54,7 @@ impl AuditLog {
             fs,
             dir: dir.to_owned(),
             file_bytes: FILE_BYTES,
-            alone: Mutex::new(()),
+            alone: Mutex::new(false),
             tries: None,
             names: Arc::default(),
         }
@@ -75,12 +77,16 @@ impl AuditLog {
     /// What the operating system answers. Whether an act that cannot be noted is done all the same is for the
     /// caller to say: a delete is, so that a full disk can be emptied.
     pub(crate) fn record(&self, entry: Entry) -> io::Result<()> {
-        let _alone = self.alone.lock().expect("audit lock");
+        let mut is_unsure = self.alone.lock().expect("audit lock");
         let path = self.dir.join(FILE_NAME);
         let mut line = entry.into_line();
         loop {
             // Which file has the name, and what it ends with, stays as it is meanwhile.
             let locked = self.tries.map(|tries| lock::lock(&path, tries).ok().flatten());
+            if *is_unsure {
+                self.make_anew(&path)?;
+                *is_unsure = false;
+            }
             // Nobody turns over what another one is writing to, unless that one holds it for ever.
             let most = if matches!(locked, Some(None)) { 2 * self.file_bytes } else { self.file_bytes };
             // Too few files that may be open fail no sync, and are told before anything is written.
@@ -101,8 +107,13 @@ impl AuditLog {
                 line.insert(0, '\n');
             }
             file.write_all_at(end, line.as_bytes())?;
-            file.sync_data()?;
-            return self.names.sync_since(failures, sync_names);
+            let written = file.sync_data();
+            let synced = written.and_then(|()| self.names.sync_since(failures, sync_names));
+            if synced.is_err() {
+                // At once, for the next process as well; or before the next line.
+                *is_unsure = self.make_anew(&path).is_err();
+            }
+            return synced;
         }
     }
 
@@ -115,6 +126,15 @@ impl AuditLog {
             // Somebody else made it meanwhile.
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
             _ => self.fs.open_append(path),
+        }
+    }
+
+    /// The same lines in a new file, or else the file under another name: what is written to it from now on is not lost
+    /// with what a sync that failed had lost.
+    fn make_anew(&self, path: &Path) -> io::Result<()> {
+        match copy(&*self.fs, path, path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            copied => copied.map(drop).or_else(|_| self.turn_over(path)),
         }
     }
 
@@ -167,6 +187,27 @@ mod tests {
         let text = text(&fs, FILE_NAME);
         assert_eq!(text.lines().count(), 2);
         assert!(text.lines().nth(1).unwrap().starts_with("{\"time\":"), "{text}");
+    }
+
+    /// What a failed sync had lost, of the file or its name, no later one brought back: the lines behind it were gone with it,
+    /// or stood behind noughts in a line that nobody reads.
+    #[test]
+    fn a_line_behind_one_that_could_not_be_made_durable_survives() {
+        for (before, sync) in [(0, 1), (0, 2), (1, 1), (1, 2)] {
+            let fs = SimFs::new();
+            let log = AuditLog::new(Arc::new(fs.clone()), Path::new(""));
+            let record = |nth| log.record(Entry::new(Act::Delete).number("nth", nth));
+            (0..before).for_each(|nth| record(nth).unwrap());
+            fs.fail_sync_at(fs.syncs() + sync);
+            record(7).unwrap_err();
+            record(8).unwrap();
+            for seed in 0..24 {
+                let text = text(&fs.crash(seed), FILE_NAME);
+                let has =
+                    |nth: u64| text.lines().any(|line| line.starts_with("{") && line.ends_with(&format!(":{nth}}}")));
+                assert!(has(8) && (0..before).all(has), "{before} before, sync {sync}, {seed}: {text}");
+            }
+        }
     }
 
     /// The sync of the audit log's name failed between the renaming of a manifest and the sync behind that, which succeeded:

@@ -215,10 +215,8 @@ fn has_open(pid: u32, file: &File) -> io::Result<bool> {
 
 /// Moves the file to quarantine. A power loss leaves it there or where it was, and once this has returned, there.
 pub(crate) fn set_aside(fs: &dyn Fs, dir: &Path) -> io::Result<PathBuf> {
-    let folder = dir.join(quarantine::FOLDER);
-    fs.create_dir_all(&folder)?;
     // Or the file might go to a folder that is not there after a power loss.
-    fs.sync_dir(dir)?;
+    let folder = quarantine::make_folder(fs, dir)?;
     let aside = folder.join(format!("{FILE_NAME}-{}", clock::now().nanos()));
     fs.rename(&dir.join(FILE_NAME), &aside)?;
     fs.sync_dir(&folder)?;

@@ -61,16 +61,19 @@ fn keep_as(
     len: u64,
     give: impl Fn(&Path) -> io::Result<()>,
 ) -> io::Result<PathBuf> {
-    let folder = dir.join(FOLDER);
     let name = file.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    fs.create_dir_all(&folder)?;
+    let folder = make_folder(fs, dir)?;
     let mut kept = folder.join(name);
     let mut others = 0;
     loop {
         match fs.open_read(&kept) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => break give(&kept)?,
             Err(e) => return Err(e),
-            Ok(there) if is_same(&*there, &*fs.open_read(file)?, len) => break,
+            // Who gave it the name may have failed to make that durable, and no later sync does: it gets it anew.
+            Ok(there) if is_same(&*there, &*fs.open_read(file)?, len) => {
+                fs.remove(&kept)?;
+                break give(&kept)?;
+            }
             Ok(_) => {
                 others += 1;
                 kept = folder.join(format!("{}.{others}", name.display()));
@@ -78,21 +81,27 @@ fn keep_as(
         }
     }
     fs.sync_dir(&folder)?;
-    fs.sync_dir(dir)?;
     Ok(kept)
+}
+
+/// Makes the folder, with a name that lasts before anything is in it: where that cannot be made durable, the next try is
+/// to make it anew.
+pub(crate) fn make_folder(fs: &dyn Fs, dir: &Path) -> io::Result<PathBuf> {
+    let folder = dir.join(FOLDER);
+    fs.create_dir_all(&folder)?;
+    fs.sync_dir(dir).inspect_err(|_| drop(fs.remove_dir(&folder)))?;
+    Ok(folder)
 }
 
 /// As [`keep`], for a file whose name is used again: it gets a number behind it.
 pub(crate) fn keep_numbered(fs: &dyn Fs, dir: &Path, file: &Path) -> io::Result<PathBuf> {
-    let folder = dir.join(FOLDER);
     let name = file.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
-    fs.create_dir_all(&folder)?;
+    let folder = make_folder(fs, dir)?;
     let taken = fs.list(&folder)?;
     let free = (1..).map(|n: u64| format!("{name}.{n}")).find(|name| !taken.contains(name));
     let kept = folder.join(free.ok_or(io::ErrorKind::AlreadyExists)?);
     give_name(fs, file, &kept)?;
     fs.sync_dir(&folder)?;
-    fs.sync_dir(dir)?;
     Ok(kept)
 }
 
@@ -166,4 +175,49 @@ pub(crate) fn copy_bytes(fs: &dyn Fs, from: &Path, to: &Path, most: u64) -> io::
     }
     to.sync_data()?;
     Ok(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegauge_storage::fs::sim::SimFs;
+
+    use super::*;
+
+    /// The second try found the file kept already, and its sync had nothing left to write: the original went, and with the
+    /// next power loss what was kept.
+    #[test]
+    fn p5_what_is_kept_again_behind_a_sync_that_failed_is_never_gone() {
+        let (dir, file) = (Path::new("d"), Path::new("d/damaged"));
+        let ways: [fn(&SimFs) -> io::Result<PathBuf>; 3] = [
+            |fs| keep(fs, Path::new("d"), Path::new("d/damaged")),
+            |fs| keep_written(fs, Path::new("d"), Path::new("d/damaged")),
+            |fs| keep_numbered(fs, Path::new("d"), Path::new("d/damaged")),
+        ];
+        for (way, keep) in ways.into_iter().enumerate() {
+            let mut failed = 0;
+            for sync in 1.. {
+                let fs = SimFs::new();
+                fs.create_dir_all(dir).unwrap();
+                let damaged = fs.create(file).unwrap();
+                damaged.write_all_at(0, b"damaged").unwrap();
+                damaged.sync_data().unwrap();
+                fs.sync_dir(dir).unwrap();
+                fs.sync_dir(Path::new("")).unwrap();
+                fs.fail_sync_at(fs.syncs() + sync);
+                if keep(&fs).is_ok() {
+                    break;
+                }
+                failed += 1;
+                keep(&fs).unwrap();
+                fs.remove(file).unwrap();
+                for seed in 0..24 {
+                    let left = fs.crash(seed);
+                    let mut names = left.files().into_iter().map(|(path, _)| path);
+                    let has = |path: PathBuf| left.map(&path).is_ok_and(|bytes| bytes[..] == *b"damaged");
+                    assert!(names.any(has), "way {way}, sync {sync}, {seed}: {left:?}");
+                }
+            }
+            assert!(failed > 1, "way {way}: {failed}");
+        }
+    }
 }
