@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
 use tidegauge_storage::manifest::{Manifest, State};
-use tidegauge_storage::model::TimeRange;
+use tidegauge_storage::model::{Matcher, SeqNo, TimeRange, Timestamp, Tombstone};
 use tidegauge_storage::wal::{Epoch, WalError};
 
 use super::tests::{contents, push};
 use super::{Recovery, RecoveryReport};
+use crate::audit::Entry;
 use crate::backup::backup_to;
 use crate::engine::{Engine, Metadata};
 use crate::error::CloseError;
@@ -279,6 +280,34 @@ fn salvaged(fs: &SimFs, what: &str) -> (RecoveryReport, usize) {
     engine.close().unwrap();
     assert_eq!(contents(&builder(fs).open().unwrap()).len(), left, "{what}: once salvaged it is whole");
     (report, left)
+}
+
+/// Without a manifest, what was left of a log that had lost its end passed for all there was, also where the audit log names
+/// a delete behind it.
+#[test]
+fn p5_a_manifest_made_anew_of_nothing_tells_that_nobody_knows_where_the_log_ended() {
+    for deletes in [false, true] {
+        let (fs, engine) = idle();
+        let fs = fs.kill();
+        drop(engine);
+        if deletes {
+            // Behind all that was pushed. It hides nothing of that.
+            let range = TimeRange::new(Timestamp::from_nanos(-5), Timestamp::from_nanos(-4));
+            let matchers = vec![Matcher::equal("__name__", "cpu")];
+            let delete = Tombstone { seq: SeqNo(7201), matchers, range, created: 9 };
+            let line = Entry::of_delete(&delete, "cpu", state(&fs).store_id).into_line();
+            fs.create(Path::new("memory/audit.log")).unwrap().write_all_at(0, line.as_bytes()).unwrap();
+        }
+        let log = last_file(&fs);
+        let cut = frames(&fs, &log)[3].1;
+        wipe(&fs, &log, cut);
+        fs.remove(Path::new("memory/MANIFEST")).unwrap();
+        let (report, left) = salvaged(&fs, "no manifest");
+        assert_eq!(left, 3600, "{report:?}");
+        let has = |text: &str| report.notes.iter().any(|note| note.contains(text));
+        assert!(has("where the log ended durably only the manifest knew"), "{:?}", report.notes);
+        assert_eq!(has("what came before that delete may be lost"), deletes, "{:?}", report.notes);
+    }
 }
 
 /// A manifest made anew forgot what the one before had called durable: what was left of the log passed for all of it.

@@ -25,7 +25,8 @@
 //!   of it. That is a second name: it takes space only once the log has let go of the file.
 //! - RM8: What can be read of the old manifest is believed in what it calls durable of the log: where that is missing, and
 //!   no segment has its numbers, it is lost, and told (SV6). Where frames of the same opening are left, by what replays
-//!   them.
+//!   them. Where nothing of that can be read, nobody knows where the log ended: that is told, and a delete that the audit
+//!   log names above all that is left.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -39,7 +40,7 @@ use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, Remains, Segmen
 use tidegauge_storage::model::{SeqNo, SeqRange, Tombstone};
 use tidegauge_storage::segment::{Salvage as Damaged, Segment, SegmentInfo, file_name};
 use tidegauge_storage::source::ReadError;
-use tidegauge_storage::wal::{Epoch, NUMBER_GAP, Survey, holds_anything, later_than, stores_of, survey};
+use tidegauge_storage::wal::{Epoch, NUMBER_GAP, Survey, WalState, holds_anything, later_than, stores_of, survey};
 
 use super::later::{ids, is_made_behind, later_segment, successor};
 use super::orphan::orphan;
@@ -136,6 +137,7 @@ impl Rebuild<'_> {
         let deletes = self.deletes(&audited, &remains, &segments, &survey);
         self.tell(why, &remains, segments.len(), &survey, (&audited, deletes.len()));
         let end_is_lost = self.tell_lost_end(&remains, &audited, &segments, &survey);
+        self.tell_unknown_end(&remains, &audited, &segments, &survey);
         let may_hold_more = self.report.unfinished_flush_samples > 0 || survey.left_out > 0 || end_is_lost;
         let kept = if may_hold_more { survey.unflushed.clone() } else { BTreeSet::new() };
         self.secure(&segments, &survey, &kept)?;
@@ -297,6 +299,28 @@ impl Rebuild<'_> {
             samples_at_least: numbers.unwrap_or(frames).saturating_sub(deletes),
         });
         true
+    }
+
+    /// Tells that the end of the log may be missing where nothing says where it was (RM8); and if a delete was acknowledged
+    /// behind all that is left, that something may be missing before it: then all of the log may be gone.
+    fn tell_unknown_end(&mut self, remains: &Remains, audited: &Audited, segments: &[SegmentInfo], survey: &Survey) {
+        if remains.state.wal != WalState::default() {
+            return;
+        }
+        let notes = &mut self.report.notes;
+        let end = if survey.end_seq.is_some() { "where the log ended durably" } else { "whether there was a log" };
+        notes.push(format!(
+            "{end} only the manifest knew, and that cannot be read: if the end of the log is lost, too, nothing tells it"
+        ));
+        let left = segments.iter().map(|info| info.seq_range.end).chain(survey.end_seq).max().unwrap_or_default();
+        if let Some(last) =
+            audited.deletes.iter().map(|delete| delete.seq).max().filter(|last| *last > left.max(SeqNo(1)))
+        {
+            notes.push(format!(
+                "audit.log names delete {}, and what is left ends with number {}: what came before that delete may be lost",
+                last.0, left.0
+            ));
+        }
     }
 
     /// Makes sure of RM5. A segment that was synced before costs little.

@@ -52,6 +52,8 @@ pub struct Survey {
     pub unflushed: BTreeSet<Epoch>,
     /// The first number of what counts; none if nothing does.
     pub first_seq: Option<SeqNo>,
+    /// Behind the last number of what is left, replayed or not; none if there is nothing.
+    pub end_seq: Option<SeqNo>,
     /// Frames that were durable, where nothing of their opening counts (SV6): the first one and the last one.
     pub missing: Option<(FrameNo, FrameNo)>,
 }
@@ -148,6 +150,7 @@ pub fn survey(
     }
     survey.open_number = lives.keys().next_back().copied();
     survey.of_newest = all_of(&lives, &newest);
+    survey.end_seq = lives.values().flat_map(|life| &life.runs).map(|run| run.end_seq).max();
     // What was kept of a released generation is not all of it, and all of it is in segments.
     if !reach(lives.values(), newest.end) {
         lives.values_mut().for_each(|life| life.runs.retain(|run| run.first_seq >= newest.end));
