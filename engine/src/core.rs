@@ -143,7 +143,7 @@ impl Core {
             gate: Gate::new(parts.max_ahead),
             heads: Arc::clone(parts.versions.load().registry.slots().heads()),
             rings: parts.rings,
-            requests: Requests::new(Request::WEIGHT_MAX),
+            requests: Requests::new(Request::WEIGHT_MAX).with_room_for(Request::LIGHT_MAX),
             watermark: parts.watermark,
             durable: parts.durable,
             pins: Arc::new(Pins::new()),

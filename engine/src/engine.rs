@@ -190,7 +190,8 @@ impl Engine {
         Snapshot::take(&self.life.reads)
     }
 
-    /// Brings everything visible now into segments. Takes as long as writing them takes.
+    /// Brings everything visible now into segments, and what the calling thread has pushed before (unless that waits for
+    /// the disk). Takes as long as writing them takes.
     ///
     /// # Errors
     /// [`FlushError`]: no space, closed, read-only, poisoned, or asked for by a waker. What was pushed stays readable.
@@ -198,6 +199,10 @@ impl Engine {
         let core = &self.life.core;
         if core.is_own_thread() {
             return Err(FlushError::InWaker);
+        }
+        // Elsewhere there is no worker, or nothing comes any more.
+        if matches!(core.gate.why_shut(), Some(Shut::Short(_)) | None) {
+            ingest::settle(core, None);
         }
         let version = core.versions.load();
         // An empty memtable needs no flush, and must not be flushed as soon as a sample comes.
@@ -290,7 +295,8 @@ impl Engine {
     }
 
     /// Deletes the samples of the series that `selector` names, whose timestamps lie in `range`,
-    /// as far as they were accepted before. What comes later stays, whatever its timestamp.
+    /// as far as they were accepted before: what the calling thread has pushed is, unless the worker waits for memory or
+    /// the disk. What comes later stays, whatever its timestamp.
     ///
     /// On return it is visible: no later snapshot shows them, older ones still do. It is durable as
     /// a push is that was waited for; with `Durability::Memory` it stands in the manifest. Their space

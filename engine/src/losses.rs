@@ -362,7 +362,7 @@ fn who_waits_for_the_first_of_many_batches_waits_for_its_own_sync() {
     let engine = open(&SimFs::new(), Durability::Interval(Duration::from_secs(3600)));
     let (core, ids) = (&engine.life().core, [0, 1, 2].map(|host| series(&engine, host)));
     let first = core.watermark.seq();
-    // At the push, so that both batches are there when the worker looks; and at the second of them.
+    // At the push, so that both batches are there when the worker looks; and at each of them.
     let mut subscriptions = Vec::new();
     let mut stand_still_at = |host: usize| {
         let ((woken, told), (let_go, waits)) = (mpsc::channel(), mpsc::channel());
@@ -373,6 +373,7 @@ fn who_waits_for_the_first_of_many_batches_waits_for_its_own_sync() {
         (told, let_go)
     };
     let (push_came, go_on) = stand_still_at(0);
+    let (first_came, on_to_the_second) = stand_still_at(1);
     let (batches_came, end) = stand_still_at(2);
     engine.push(ids[0], Timestamp::from_nanos(0), 0.0).unwrap();
     push_came.recv_timeout(SOON).unwrap();
@@ -381,10 +382,13 @@ fn who_waits_for_the_first_of_many_batches_waits_for_its_own_sync() {
         let request = Request::Batch(BatchRequest { samples, checks: Vec::new(), replier: reply().0 });
         core.ask(request, 1, SOON).unwrap();
     }
+    go_on.send(()).unwrap();
+    first_came.recv_timeout(SOON).unwrap();
+    // Not before: what was pushed would be synced for it meanwhile.
     let ack = Ack { lane: LaneId::NONE, position: first + 2, tag: core.tag };
     let mut durable = Box::pin(engine.wait_async(ack, Level::Durable));
     assert!(durable.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-    go_on.send(()).unwrap();
+    on_to_the_second.send(()).unwrap();
     batches_came.recv_timeout(SOON).unwrap();
     let deadline = Instant::now() + SOON / 4;
     while core.durable.seq() < first + 2 {

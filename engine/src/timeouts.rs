@@ -12,7 +12,7 @@ use crate::evict::{IdleSince, evict};
 use crate::ingest::Request;
 use crate::options::Level;
 use crate::registry::SeriesId;
-use crate::requests::reply;
+use crate::requests::{Replier, reply};
 use crate::ring::BackPressure;
 use crate::subscribe::{Lag, SubscribeError, SubscribeOptions, Subscription, subscribe_within};
 
@@ -45,6 +45,10 @@ pub(crate) fn stand_still(engine: &Engine) -> (SeriesId, Subscription) {
         std::thread::yield_now();
     }
     (id, live)
+}
+
+fn probe_of(replier: Replier<()>) -> Request {
+    Request::Probe { settles: false, replier }
 }
 
 /// What timed out is counted, once.
@@ -91,7 +95,7 @@ fn every_wait_that_reaches_its_bound_is_counted() {
     counted(&engine, "a subscription", subscribe);
     // No room to ask.
     let (replier, _answer) = reply();
-    let filling = core.requests.ask(Request::Probe(replier), Request::WEIGHT_MAX, SHORT).unwrap();
+    let filling = core.requests.ask(probe_of(replier), Request::WEIGHT_MAX + Request::LIGHT_MAX, SHORT).unwrap();
     counted(&engine, "a probe that finds no room", probe);
     counted(&engine, "a batch that finds no room", commit);
     counted(&engine, "a delete that finds no room", delete);
@@ -116,7 +120,7 @@ fn a_commit_with_a_bound_takes_no_longer_in_all() {
     let (engine, id, live) = standing_still();
     let core = &engine.life().core;
     let (replier, _answer) = reply();
-    let filling = core.requests.ask(Request::Probe(replier), Request::WEIGHT_MAX, SHORT).unwrap();
+    let filling = core.requests.ask(probe_of(replier), Request::WEIGHT_MAX + Request::LIGHT_MAX, SHORT).unwrap();
     let began = Instant::now();
     std::thread::scope(|scope| {
         // Most of the time it finds no room.
@@ -148,7 +152,7 @@ fn a_condition_is_looked_at_again_up_to_a_bound() {
         // For a probe the worker goes round, and takes this.
         engine.push(id, at(2), 0.0).unwrap();
         let (replier, mut sign) = reply();
-        core.ask(Request::Probe(replier), Request::WEIGHT_MAX / 2, SOON).unwrap();
+        core.ask(probe_of(replier), Request::WEIGHT_MAX / 2, SOON).unwrap();
         let committed = std::thread::scope(|scope| {
             let commit = scope.spawn(|| {
                 let mut batch = engine.batch();
@@ -156,7 +160,7 @@ fn a_condition_is_looked_at_again_up_to_a_bound() {
                 batch.commit_for(Some(SOON), looks)
             });
             // Until there is no room for as much again: the batch is asked, too.
-            let as_much = || core.requests.ask(Request::Probe(reply().0), Request::WEIGHT_MAX / 2, Duration::ZERO);
+            let as_much = || core.requests.ask(probe_of(reply().0), Request::WEIGHT_MAX / 2, Duration::ZERO);
             while let Ok(asked) = as_much() {
                 drop(core.requests.withdraw(asked));
             }

@@ -127,7 +127,7 @@ fn of_two_batches_that_exclude_each_other_one_is_committed() {
         });
         let mut judged = 0;
         while judged < 2 {
-            let Some(replier) = requests.take_if(|_| true) else {
+            let Some(replier) = requests.take_first_that(|_, _| true) else {
                 thread::yield_now();
                 continue;
             };

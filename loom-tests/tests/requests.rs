@@ -28,7 +28,7 @@ fn every_request_is_answered_or_told_that_nobody_will() {
             thread::spawn(move || ask(&requests, number))
         });
         let mut served = 0;
-        while let Some((number, replier)) = requests.take_if(|_| true) {
+        while let Some((number, replier)) = requests.take_first_that(|_, _| true) {
             replier.tell(number * 10);
             served += 1;
         }
@@ -36,7 +36,7 @@ fn every_request_is_answered_or_told_that_nobody_will() {
         let answers = askers.map(|asker| asker.join().unwrap());
         assert_eq!(answers.iter().filter(|a| a.is_ok()).count(), served);
         assert!(answers.iter().zip([10, 20]).all(|(a, own)| *a == Ok(own) || *a == Err(NoReply::Gone)));
-        assert!(requests.take_if(|_| true).is_none());
+        assert!(requests.take_first_that(|_, _| true).is_none());
     });
 }
 
@@ -55,7 +55,7 @@ fn requests_are_taken_once_and_each_askers_in_order() {
         });
         let mut taken = Vec::new();
         while taken.len() < 4 {
-            match requests.take_if(|_| true) {
+            match requests.take_first_that(|_, _| true) {
                 Some(number) => taken.push(number),
                 None => thread::yield_now(),
             }
@@ -80,9 +80,9 @@ fn a_request_is_taken_or_withdrawn() {
                 requests.withdraw(no).is_some()
             })
         };
-        let taken = requests.take_if(|_| true).is_some();
+        let taken = requests.take_first_that(|_, _| true).is_some();
         let withdrawn = asker.join().unwrap();
-        let left = requests.take_if(|_| true).is_some();
+        let left = requests.take_first_that(|_, _| true).is_some();
         assert_eq!([taken, withdrawn, left].iter().filter(|done| **done).count(), 1);
     });
 }
@@ -98,8 +98,8 @@ fn who_asks_waits_for_room_and_gets_it() {
             // Longer than any model runs.
             thread::spawn(move || requests.ask(2, 1, Duration::from_secs(3600)).unwrap())
         };
-        assert_eq!(requests.take_if(|_| true), Some(1));
+        assert_eq!(requests.take_first_that(|_, _| true), Some(1));
         asker.join().unwrap();
-        assert_eq!(requests.take_if(|_| true), Some(2));
+        assert_eq!(requests.take_first_that(|_, _| true), Some(2));
     });
 }

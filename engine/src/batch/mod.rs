@@ -27,7 +27,7 @@ use crate::appender::{Ack, check_all};
 use crate::core::{Core, SeriesSample};
 use crate::error::{CommitError, PushError};
 use crate::gate::{Shortage, Shut};
-use crate::ingest::Request;
+use crate::ingest::{Request, settle};
 use crate::registry::SeriesId;
 use crate::requests::{NoReply, NotAsked, Replier, reply};
 use crate::ring::LaneId;
@@ -172,7 +172,8 @@ impl Batch {
     }
 
     /// Commits, and waits for the verdict as long as it takes: 2 ms of an idle engine, longer while lanes are held
-    /// back. On `Ok` the batch is visible; wait with [`Committed::ack`] for it to be durable.
+    /// back. It comes behind whatever the calling thread has pushed before. On `Ok` the batch is visible; wait with
+    /// [`Committed::ack`] for it to be durable.
     ///
     /// # Errors
     /// [`CommitError`]; nothing was applied. Only after [`CommitError::Poisoned`] the batch may come back at the next
@@ -206,7 +207,14 @@ impl Batch {
         }
         let patience = Patience { began: Instant::now(), timeout };
         for look in 1.. {
-            let checks = Condition::all_checks(&self.conditions, &self.core)?;
+            let checks = match Condition::all_checks(&self.conditions, &self.core) {
+                // What is judged here is judged by what is visible, and what this thread has pushed may not be so yet.
+                Err(CommitError::Conflict { .. }) if look == 1 => {
+                    settle(&self.core, patience.left());
+                    Condition::all_checks(&self.conditions, &self.core)?
+                }
+                checks => checks?,
+            };
             // What is newest, or hidden, is judged here, as of a snapshot; the worker only says whether that still holds.
             let may_repeat = look < looks && self.conditions.iter().any(Condition::is_judged_here);
             let samples = if may_repeat { self.samples.clone() } else { std::mem::take(&mut self.samples) };

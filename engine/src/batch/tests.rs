@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use tidegauge_storage::fs::Fs;
@@ -19,6 +20,7 @@ use crate::memtable::HeadTable;
 use crate::options::{Builder, Durability, Level};
 use crate::registry::SeriesId;
 use crate::requests::reply;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::timeouts::stand_still;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -248,6 +250,17 @@ fn p8_who_asks_matches_the_deletes_and_the_worker_those_that_came_since() {
     assert_eq!((judge(&checks), judge(&ask())), ((Err(0), 3, 0), (Err(0), 0, 0)));
 }
 
+/// Pushes once, when a subscription has something.
+struct PushesOnce(Engine, SeriesId, AtomicBool);
+
+impl Wake for PushesOnce {
+    fn wake(self: Arc<Self>) {
+        if !self.2.swap(true, Ordering::Relaxed) {
+            self.0.push(self.1, Timestamp::from_nanos(2), 1.0).unwrap();
+        }
+    }
+}
+
 /// Batches were served one after the other however long each was judged, and what lanes held waited for all of them.
 #[test]
 fn a_batch_that_has_many_deletes_matched_ends_a_serving() {
@@ -256,6 +269,9 @@ fn a_batch_that_has_many_deletes_matched_ends_a_serving() {
     let checks = Condition::all_checks(&conditions(&engine, id), core).unwrap();
     // More than a round has samples.
     delete(&engine, 2, 20);
+    let pushes = Waker::from(Arc::new(PushesOnce(engine.clone(), other, AtomicBool::new(false))));
+    let mut live = engine.subscribe("cpu{host=\"3\"}").unwrap();
+    assert!(live.poll_recv(&mut Context::from_waker(&pushes)).is_pending());
     let (_, standing) = stand_still(&engine);
     let sample = SeriesSample::new(other, Timestamp::from_nanos(1), 1.0);
     let asked = [(); 3].map(|()| {
@@ -264,11 +280,14 @@ fn a_batch_that_has_many_deletes_matched_ends_a_serving() {
         core.ask(Request::Batch(batch), 1, SOON).unwrap();
         verdict
     });
-    engine.push(other, Timestamp::from_nanos(2), 1.0).unwrap();
     drop(standing);
     let [first, second, third] = asked.map(|mut verdict| match verdict.wait(Some(SOON)) {
         Ok(Verdict::Committed(committed)) => committed.first().0,
         _ => panic!("all is as expected"),
     });
-    assert_eq!((second - first, third - second), (2, 1), "what was pushed comes behind the first of them");
+    assert_eq!(
+        (second - first, third - second),
+        (2, 1),
+        "what is pushed behind the first of them comes before the others"
+    );
 }

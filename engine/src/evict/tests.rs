@@ -51,15 +51,23 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 /// An engine with one series that was evicted, its id, and another series that has its slot by now.
-fn with_an_evicted_one(engine: &Engine, mut push: impl FnMut(SeriesId)) -> (SeriesId, SeriesId) {
+fn with_an_evicted_one(engine: &Engine, push: impl FnMut(SeriesId)) -> (SeriesId, SeriesId) {
+    let old = flushed(engine, push);
+    (old, in_the_place_of(engine, old))
+}
+
+fn flushed(engine: &Engine, mut push: impl FnMut(SeriesId)) -> SeriesId {
     let old = series(engine, "old");
     push(old);
-    engine.probe(SOON).unwrap();
     engine.flush().unwrap();
+    old
+}
+
+fn in_the_place_of(engine: &Engine, old: SeriesId) -> SeriesId {
     assert_eq!(evict_all(engine), 1);
     let new = series(engine, "new");
     assert_eq!((new.slot, new == old), (old.slot, false), "the slot is given again");
-    (old, new)
+    new
 }
 
 fn engines() -> [(Engine, Option<tempfile::TempDir>); 2] {
@@ -96,18 +104,19 @@ fn what_an_appender_pushes_late_is_stored_under_the_labels_that_its_id_had() {
 #[test]
 fn what_comes_late_through_the_common_lane_is_stored_under_the_labels_that_its_id_had() {
     for (engine, _dir) in engines() {
-        let old = series(&engine, "old");
+        let mut appender = engine.appender().unwrap();
+        let old = flushed(&engine, |old| {
+            appender.push(old, at(1), 1.0).unwrap();
+        });
         engine.life().common.push_slice_amid(&[SeriesSample::new(old, at(2), 2.0)], || {
-            let mut appender = engine.appender().unwrap();
-            let (same, new) = with_an_evicted_one(&engine, |old| {
-                appender.push(old, at(1), 1.0).unwrap();
-            });
-            assert_eq!(same, old);
+            let new = in_the_place_of(&engine, old);
             assert_eq!(engine.push(old, at(4), 4.0), Err(PushError::StaleSeries));
             assert!(!engine.knows(old) && engine.knows(new));
             engine.push(new, at(7), 7.0).unwrap();
             drop(appender);
-            (0..50).for_each(|_| engine.probe(SOON).unwrap());
+            let rounds = || engine.life().core.rounds();
+            let enough = rounds() + 50;
+            until("it goes round", || rounds() >= enough);
             assert_eq!(engine.stats().series_in_lanes, 1, "somebody is on his way");
         });
         until("nobody can have it any more", || engine.stats().series_in_lanes == 0);

@@ -2,6 +2,9 @@
 
 mod apply;
 mod batch;
+mod behind;
+#[cfg(test)]
+mod behind_tests;
 #[cfg(test)]
 mod deletes_tests;
 mod evict;
@@ -15,6 +18,6 @@ mod worker;
 pub(crate) use apply::Applier;
 pub(crate) use log::Log;
 use log::WriteWholeError;
-pub(crate) use serve::{Request, probe};
+pub(crate) use serve::{Request, probe, settle};
 pub(crate) use sync_thread::SyncThread;
 pub(crate) use worker::{Worker, WorkerParts};

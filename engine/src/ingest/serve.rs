@@ -19,8 +19,9 @@ const REQUESTS_A_ROUND: usize = 64;
 
 /// Something asked of the worker. Dropped unserved, its answer is "gone" (Q3).
 pub(crate) enum Request {
-    /// Whether the worker goes round.
-    Probe(Replier<()>),
+    /// Whether the worker goes round. `settles`: answered only once what was pushed before is visible, unless that waits
+    /// for the disk.
+    Probe { settles: bool, replier: Replier<()> },
     /// Samples that are committed together, if all is as expected.
     Batch(BatchRequest),
     /// Somebody wants to follow along from the next commit on.
@@ -36,14 +37,51 @@ pub(crate) enum Request {
 impl Request {
     /// Of all that wait together, in samples.
     pub(crate) const WEIGHT_MAX: usize = 1 << 20;
+    /// Of those beside them that bring no samples: batches that wait for memory leave them room.
+    pub(crate) const LIGHT_MAX: usize = 1 << 10;
+}
 
-    /// Whether it may be served while lanes are held back for want of memory.
-    fn is_light(&self) -> bool {
-        matches!(self, Self::Probe(_) | Self::Subscribe(_) | Self::Take(_) | Self::Follow(_) | Self::Delete { .. })
+/// What decides whether a request may be served (Q5).
+struct Now {
+    /// Lanes are not drained: memory or the disk holds them back.
+    held_back: bool,
+    /// And nothing but space on the disk will change that.
+    short: Option<Shortage>,
+    /// A delete seals the active memtable, and one closes at a time.
+    closes: bool,
+}
+
+impl Now {
+    /// `behind`: what was pushed before the request is visible.
+    fn may_serve(&self, request: &Request, behind: bool) -> bool {
+        match request {
+            Request::Probe { settles: true, .. } => behind || self.short.is_some(),
+            Request::Probe { settles: false, .. } => behind || self.held_back,
+            Request::Delete { .. } => (behind || self.held_back) && !self.closes,
+            // On a full disk memory stays full: it is refused.
+            Request::Batch(_) => self.short.is_some() || (behind && !self.held_back),
+            Request::Subscribe(_) | Request::Take(_) | Request::Follow(_) => true,
+        }
     }
 }
 
 impl Worker {
+    /// Before a round is observed: who has asked by now?
+    pub(super) fn note_requests(&mut self) {
+        if self.core.requests.is_waiting() {
+            self.behind.note(self.core.requests.next_no(), &self.drain);
+        }
+    }
+
+    fn now(&self) -> Now {
+        let held_back = self.is_held_back() || self.no_space_until.is_some();
+        let short = match self.core.gate.why_shut() {
+            Some(Shut::Short(short)) if held_back => Some(short),
+            _ => None,
+        };
+        Now { held_back, short, closes: self.is_closing() }
+    }
+
     /// Serves what was asked. Answers whether there was anything.
     pub(super) fn serve(&mut self) -> bool {
         // The way of an ordinary round: one relaxed load.
@@ -56,27 +94,13 @@ impl Worker {
             served < REQUESTS_A_ROUND && seq - began + looks < ROUND_SAMPLES_MAX as u64
         };
         while has_time(served, looks, self.visible.seq) && !self.core.is_poisoned() && !self.gave_up {
-            let held_back = self.is_held_back();
-            // A delete seals the active memtable, and one closes at a time.
-            let closes = self.is_closing();
-            // On a full disk memory stays full: a batch that waits for it must not stand before a delete.
-            let refuses = match self.core.gate.why_shut() {
-                Some(Shut::Short(short)) if held_back => Some(short),
-                _ => None,
-            };
-            let due = |r: &Request| match r {
-                Request::Delete { .. } => !closes,
-                other => other.is_light() || !held_back || refuses.is_some(),
-            };
-            let Some(request) = self.core.requests.take_if(due) else { break };
+            let (now, behind) = (self.now(), &self.behind);
+            let due = |no, request: &Request| now.may_serve(request, behind.is_behind(no));
+            let Some(request) = self.core.requests.take_first_that(due) else { break };
             served += 1;
             match request {
-                // Who asks may have pushed behind the round that ended: the next ones come first.
-                Request::Probe(replier) => {
-                    self.probes.push_back((self.drain.next_sweep(), replier));
-                    break;
-                }
-                Request::Batch(batch) => match refuses {
+                Request::Probe { replier, .. } => replier.tell(()),
+                Request::Batch(batch) => match now.short {
                     Some(short) => batch.replier.tell(Verdict::Short(short)),
                     None => {
                         self.commit_batch(batch, &mut looks);
@@ -98,33 +122,32 @@ impl Worker {
         }
         served > 0
     }
+}
 
-    /// After a round: `went`, or there was nothing, or memory or the disk holds it back. Then nobody waits for what he
-    /// pushed.
-    pub(super) fn answer_probes(&mut self, went: bool) {
-        if self.probes.is_empty() {
-            return;
-        }
-        if self.core.is_poisoned() || self.gave_up {
-            return self.probes.clear();
-        }
-        let sweeps = self.drain.sweeps();
-        while let Some((_, replier)) = self.probes.pop_front_if(|(sweep, _)| !went || *sweep <= sweeps) {
-            replier.tell(());
+/// In the middle of a commit that finds no space nothing else has a place in the order: what changes something is
+/// refused, and who only wants to know how far it is is told.
+pub(super) fn refuse(core: &Core, short: Shortage) {
+    let due = |_, r: &Request| matches!(r, Request::Batch(_) | Request::Delete { .. } | Request::Probe { .. });
+    while let Some(request) = core.requests.take_first_that(due) {
+        match request {
+            Request::Batch(batch) => batch.replier.tell(Verdict::Short(short)),
+            Request::Delete { replier, .. } => replier.tell(Err(short.into())),
+            Request::Probe { replier, .. } => replier.tell(()),
+            Request::Subscribe(_) | Request::Take(_) | Request::Follow(_) => {}
         }
     }
 }
 
-/// In the middle of a commit that finds no space nothing else has a place in the order: what changes something is
-/// refused.
-pub(super) fn refuse(core: &Core, short: Shortage) {
-    let changes = |r: &Request| matches!(r, Request::Batch(_) | Request::Delete { .. });
-    while let Some(request) = core.requests.take_if(changes) {
-        match request {
-            Request::Batch(batch) => batch.replier.tell(Verdict::Short(short)),
-            Request::Delete { replier, .. } => replier.tell(Err(short.into())),
-            Request::Probe(_) | Request::Subscribe(_) | Request::Take(_) | Request::Follow(_) => {}
-        }
+/// Waits until what the calling thread has pushed is visible, or waits for the disk, or never will be; at most `timeout`,
+/// if there is one.
+pub(crate) fn settle(core: &Core, timeout: Option<Duration>) {
+    let (replier, mut sign) = reply();
+    let request = Request::Probe { settles: true, replier };
+    if let Ok(asked) = core.ask(request, 1, timeout.unwrap_or(Duration::MAX))
+        // Where it is gone the gate tells why.
+        && sign.wait(timeout) == Err(NoReply::Timeout)
+    {
+        drop(core.requests.withdraw(asked));
     }
 }
 
@@ -142,19 +165,23 @@ pub(crate) fn probe(core: &Core, timeout: Duration) -> Result<(), ProbeError> {
     }
     let gone = || core.gate.poisoned().map_or(ProbeError::Closed, ProbeError::Poisoned);
     let (replier, mut sign) = reply();
-    let asked = core.ask(Request::Probe(replier), 1, timeout).map_err(|e| match e {
+    let asked = core.ask(Request::Probe { settles: false, replier }, 1, timeout).map_err(|e| match e {
         NotAsked::Full => ProbeError::Timeout { waited: timeout },
         NotAsked::Closed => gone(),
     })?;
-    sign.wait(Some(timeout)).map_err(|e| {
-        drop(core.requests.withdraw(asked));
-        if e == NoReply::Gone {
-            return gone();
+    let answer = sign.wait(Some(timeout));
+    drop(core.requests.withdraw(asked));
+    match (answer, core.gate.why_shut()) {
+        (Err(NoReply::Gone), _) => Err(gone()),
+        (Err(NoReply::Timeout), why) => {
+            core.counters.wait_timed_out();
+            Err(match why {
+                Some(Shut::Short(short)) => short.into(),
+                _ => ProbeError::Timeout { waited: timeout },
+            })
         }
-        core.counters.wait_timed_out();
-        match core.gate.why_shut() {
-            Some(Shut::Short(short)) => short.into(),
-            _ => ProbeError::Timeout { waited: timeout },
-        }
-    })
+        // The worker was in the middle of a commit that found none.
+        (Ok(()), Some(Shut::Short(short))) => Err(short.into()),
+        (Ok(()), _) => Ok(()),
+    }
 }

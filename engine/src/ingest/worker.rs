@@ -2,13 +2,13 @@
 //! and the log ask for.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegauge_storage::model::{Matcher, SeqNo, TimeRange, Tombstone};
 use tidegauge_storage::wal::{WalError, WalRelease};
 
+use super::behind::Behind;
 use super::pressure::Pressure;
 use super::{Applier, Log, SyncThread};
 use crate::commit::{PinView, Visible};
@@ -20,7 +20,6 @@ use crate::flush::{FlushJob, FlushQueue};
 use crate::gate::{Full, Shortage, Shut};
 use crate::memtable::{Added, Memtable, PACK_SLOTS};
 use crate::registry::Registry;
-use crate::requests::Replier;
 use crate::ring::Drain;
 use crate::subscribe::Feeds;
 use crate::sync::atomic::Ordering;
@@ -77,8 +76,8 @@ pub(crate) struct Worker {
     pub(super) log: Option<(Log, Arc<SyncThread>)>,
     flushes: Arc<FlushQueue>,
     pub(super) feeds: Feeds,
-    /// Who asks whether the worker goes round, by the sweep that answers; in order.
-    pub(super) probes: VecDeque<(u64, Replier<()>)>,
+    /// Which requests may be served.
+    pub(super) behind: Behind,
     /// Which series there are: that of the version.
     pub(super) registry: Arc<Registry>,
     /// Evicted ones of which samples may still come out of a lane.
@@ -128,7 +127,7 @@ impl Worker {
             log: parts.log,
             flushes: parts.flushes,
             feeds: Feeds::default(),
-            probes: VecDeque::new(),
+            behind: Behind::default(),
             visible: parts.visible,
             pins: PinView::default(),
             closing: None,
@@ -157,9 +156,7 @@ impl Worker {
                 return;
             }
             self.core.heartbeat();
-            let went = self.round();
-            self.answer_probes(went);
-            let busy = went | self.serve() | self.housekeeping();
+            let busy = self.round() | self.serve() | self.housekeeping();
             if self.gave_up && !self.core.is_poisoned() {
                 break;
             }
@@ -212,9 +209,11 @@ impl Worker {
         }
         self.look_at_graves();
         self.let_others_push();
+        self.note_requests();
         let ready = self.drain.observe(ROUND_SAMPLES_MAX);
         self.last_round = ready;
         if ready == 0 {
+            self.behind.settle(&self.drain);
             self.forget_graves();
             return false;
         }
@@ -242,6 +241,7 @@ impl Worker {
         self.drain.take(RELEASED_AT_ONCE, apply);
         self.publish(commit);
         self.drain.publish(self.visible.seq);
+        self.behind.settle(&self.drain);
         self.forget_graves();
         self.core.tell_visible();
         self.deliver(first_seq);
@@ -503,7 +503,6 @@ impl Worker {
     /// The engine closes: what is in memory goes to segments.
     fn finish(&mut self) {
         self.core.requests.close();
-        self.probes.clear();
         self.feeds.close(&self.core);
         self.core.flush_wanted.store(u32::MAX, Ordering::Release);
         while self.closing.is_some() || self.applier.active().samples() > 0 {
@@ -538,7 +537,6 @@ impl Worker {
 
     /// Nothing is written any more; only the end of the engine is waited for.
     fn park_poisoned(&mut self) {
-        self.probes.clear();
         self.feeds.close(&self.core);
         if let Some((log, _)) = &mut self.log {
             log.poison();

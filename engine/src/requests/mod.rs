@@ -15,8 +15,8 @@ pub use reply::{NoReply, Replier, reply};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard, lock, weakenable_step};
 
-/// Names one request, so that it can be withdrawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Names one request, so that it can be withdrawn. They count up in the order of asking.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RequestNo(u64);
 
 /// Why a request was not queued. It was not taken, and never will be.
@@ -38,6 +38,8 @@ pub struct Requests<R> {
     /// Somebody took a request, or the desk was closed.
     changed: Condvar,
     weight_max: usize,
+    /// What those of weight 1 may bring beyond.
+    light_max: usize,
 }
 
 struct Desk<R> {
@@ -57,18 +59,25 @@ impl<R> Requests<R> {
     /// `weight_max` bounds the sum of what waits; a single request may weigh more, and waits alone.
     pub fn new(weight_max: usize) -> Self {
         let desk = Desk { queue: VecDeque::new(), weight: 0, next: 0, closed: false };
-        Self { desk: Mutex::new(desk), waiting: AtomicUsize::new(0), changed: Condvar::new(), weight_max }
+        let (waiting, changed) = (AtomicUsize::new(0), Condvar::new());
+        Self { desk: Mutex::new(desk), waiting, changed, weight_max, light_max: 0 }
+    }
+
+    /// With room for so many requests of weight 1 that heavier ones do not take (Q4).
+    pub fn with_room_for(self, light: usize) -> Self {
+        Self { light_max: light, ..self }
     }
 
     /// Queues a request; waits for room for at most `patience`. The caller then wakes the worker.
     pub fn ask(&self, request: R, weight: usize, patience: Duration) -> Result<RequestNo, NotAsked> {
+        let weight_max = self.weight_max + if weight == 1 { self.light_max } else { 0 };
         let mut desk = lock(&self.desk);
         let mut began = None;
         loop {
             if desk.closed {
                 return Err(NotAsked::Closed);
             }
-            if desk.queue.is_empty() || desk.weight + weight <= self.weight_max {
+            if desk.queue.is_empty() || desk.weight + weight <= weight_max {
                 break;
             }
             let left = patience.saturating_sub(began.get_or_insert_with(Instant::now).elapsed());
@@ -102,13 +111,20 @@ impl<R> Requests<R> {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// The oldest request, if there is one and it passes. For the worker.
-    pub fn take_if(&self, passes: impl FnOnce(&R) -> bool) -> Option<R> {
+    /// The number that the next request will have: those that were asked by now have smaller ones. Whatever their
+    /// askers did before is seen behind this (Q5).
+    pub fn next_no(&self) -> RequestNo {
+        RequestNo(lock(&self.desk).next)
+    }
+
+    /// The oldest request that passes, if there is one (Q1). For the worker. Takes time by the number of those that do not.
+    pub fn take_first_that(&self, mut passes: impl FnMut(RequestNo, &R) -> bool) -> Option<R> {
         if !self.is_waiting() {
             return None;
         }
         let mut desk = lock(&self.desk);
-        let entry = desk.queue.pop_front_if(|entry| passes(&entry.request))?;
+        let at = desk.queue.iter().position(|entry| passes(RequestNo(entry.no), &entry.request))?;
+        let entry = desk.queue.remove(at)?;
         self.taken(&mut desk, entry.weight);
         Some(entry.request)
     }
@@ -144,6 +160,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn batches_that_wait_leave_room_for_who_brings_no_samples() {
+        let requests = Requests::new(10).with_room_for(2);
+        requests.ask('a', 10, Duration::ZERO).unwrap();
+        assert_eq!(requests.ask('b', 2, Duration::ZERO), Err(NotAsked::Full));
+        let asked = ['c', 'd', 'e'].map(|light| requests.ask(light, 1, Duration::ZERO).is_ok());
+        assert_eq!(asked, [true, true, false]);
+        assert_eq!(requests.take_first_that(|_, request| *request != 'a'), Some('c'));
+        assert_eq!(requests.ask('f', 2, Duration::ZERO), Err(NotAsked::Full));
+        assert_eq!(requests.take_first_that(|no, _| no < RequestNo(1)), Some('a'));
+    }
+
+    #[test]
     fn requests_come_in_order_and_a_heavy_one_waits_alone() {
         let requests = Requests::new(10);
         requests.ask('a', 4, Duration::ZERO).unwrap();
@@ -152,13 +180,16 @@ mod tests {
         assert_eq!(requests.withdraw(b), Some('b'));
         assert_eq!(requests.withdraw(b), None);
         requests.ask('d', 6, Duration::ZERO).unwrap();
-        assert_eq!(requests.take_if(|_| false), None);
-        assert_eq!([requests.take_if(|_| true), requests.take_if(|_| true)], [Some('a'), Some('d')]);
+        assert_eq!(requests.take_first_that(|_, _| false), None);
+        assert_eq!(
+            [requests.take_first_that(|_, _| true), requests.take_first_that(|_, _| true)],
+            [Some('a'), Some('d')]
+        );
         assert!(!requests.is_waiting());
         requests.ask('e', 11, Duration::ZERO).unwrap();
         assert_eq!(requests.ask('f', 1, Duration::from_millis(1)), Err(NotAsked::Full));
         requests.close();
         assert_eq!(requests.ask('g', 1, Duration::MAX), Err(NotAsked::Closed));
-        assert_eq!(requests.take_if(|_| true), None);
+        assert_eq!(requests.take_first_that(|_, _| true), None);
     }
 }

@@ -40,6 +40,13 @@ struct Cursor {
     observed: u64,
 }
 
+/// How far the lanes were filled at one moment ([`Drain::mark`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    sweep: u64,
+    common: u64,
+}
+
 /// Bars across the common lane (R16), numbered from 1. One is on its way at a time.
 #[derive(Default)]
 struct Bars {
@@ -175,6 +182,17 @@ impl<T: Copy> Drain<T> {
     pub fn next_sweep(&self) -> u64 {
         // Of a sweep that has come by the common lane nothing else counts any more, though there be no other lane.
         self.sweeps + 1 + u64::from(self.at > 0 || self.common_to.is_some())
+    }
+
+    /// How far the lanes are filled now, for [`Self::is_past`].
+    pub fn mark(&self) -> Mark {
+        Mark { sweep: self.next_sweep(), common: self.shared.common.claimed() }
+    }
+
+    /// Whether all that was pushed before the mark was taken, and published if the last round was. A sweep alone does not
+    /// tell of the common lane, where what was pushed waits for claims before it that are not finished (R18).
+    pub fn is_past(&self, mark: &Mark) -> bool {
+        self.ready == 0 && self.sweeps >= mark.sweep && self.common.released >= mark.common
     }
 
     /// Whether a lane was found half full or fuller in this sweep or in the one before: its appender may soon wait.

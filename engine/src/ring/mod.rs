@@ -27,7 +27,7 @@ mod tests;
 mod twin_tests;
 
 pub use common_sender::CommonSender;
-pub use drain::Drain;
+pub use drain::{Drain, Mark};
 pub use lane::LaneSender;
 pub use limits::{JoinError, RingLimits};
 pub use pressure::{BackPressure, Refused};

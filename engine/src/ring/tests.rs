@@ -132,6 +132,25 @@ fn who_asks_amid_a_sweep_of_the_common_lane_alone_waits_for_the_next_one() {
     assert_eq!(drain.sweeps(), sweep);
 }
 
+/// R18: a claim that is not finished ends a sweep, and what lies behind it is published and not taken.
+#[test]
+fn what_lies_behind_an_unfinished_claim_is_taken_when_a_mark_is_past_and_not_before() {
+    let (rings, mut drain) = Rings::new(limits(8));
+    let common = rings.common();
+    let mut mark = None;
+    common.push_slice_amid(&[1, 2], || {
+        common.push(3).unwrap();
+        let asked = drain.mark();
+        (1..4).for_each(|seq| assert!(round(&mut drain, 8, seq).is_empty()));
+        assert!(!drain.is_past(&asked), "{} sweeps are over", drain.sweeps());
+        mark = Some(asked);
+    });
+    let mark = mark.unwrap();
+    assert!(drain.observe(8) == 3 && !drain.is_past(&mark), "it is found, and not taken");
+    drain.take(8, |_| {});
+    assert!(drain.is_past(&mark));
+}
+
 #[test]
 fn a_full_lane_has_room_again_while_its_round_is_still_taken() {
     let (rings, mut drain) = Rings::new(limits(8));
