@@ -258,8 +258,13 @@ pub enum PushError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {
-    /// A condition does not hold. Read again what the batch depends on, and make it anew ([`Retry`](crate::Retry)).
-    #[error("conflict: the batch expects {expected} of {labels}, and there is {found}: read again, and make it anew")]
+    /// A condition does not hold. Read again what the batch depends on, and make it anew ([`Retry`](crate::Retry)). Where a
+    /// number is expected ([`Expect::Seq`](crate::Expect::Seq)) and a smaller one, or nothing, is found, nobody wrote since:
+    /// the sample with that number is gone.
+    #[error(
+        "conflict: the batch expects {expected} of {labels}, and there is {found}{}: read again, and make it anew",
+        expected.what_went(found)
+    )]
     Conflict {
         /// Whose condition.
         series: SeriesId,

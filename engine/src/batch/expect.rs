@@ -25,6 +25,11 @@ pub enum Expect {
     /// at once come so fast that sixteen looks in a row are outrun, the last of them is the conflict.
     Nothing,
     /// The one with this number: exact. [`Committed::last`](super::Committed::last) and [`Found::Seq`] give it.
+    ///
+    /// An engine that has had a sample of the series since it was opened, and has not evicted it as idle, knows the number
+    /// even if retention has dropped that sample. Otherwise segments tell it: where retention has dropped the sample with the
+    /// greatest number, the greatest that is left is found, which is smaller, or nothing. That is a conflict although
+    /// nothing was accepted since; who goes on from what is found loses nothing.
     Seq(SeqNo),
     /// One at this timestamp. A sample that was written over at the same timestamp does not count as a change, nor does
     /// one that comes late.
@@ -54,6 +59,19 @@ impl From<SeqNo> for Expect {
 impl From<Timestamp> for Expect {
     fn from(timestamp: Timestamp) -> Self {
         Self::Timestamp(timestamp)
+    }
+}
+
+impl Expect {
+    /// Behind what was found: numbers count up, so a smaller one than expected says more than that it is another one.
+    pub(crate) fn what_went(&self, found: &Found) -> &'static str {
+        match (self, found) {
+            (Self::Seq(expected), Found::Seq(found)) if found > expected => "",
+            (Self::Seq(_), Found::Seq(_) | Found::Nothing) => {
+                " (the sample with that number is gone, by retention, a delete or a power loss, and nothing newer is there)"
+            }
+            _ => "",
+        }
     }
 }
 

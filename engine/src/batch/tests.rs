@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::{Fault, SimFs};
+use tidegauge_storage::manifest::{Retention, RetentionRule};
 use tidegauge_storage::model::{TimeRange, Timestamp};
 use tidegauge_storage::source::Columns;
 
@@ -290,4 +291,31 @@ fn a_batch_that_has_many_deletes_matched_ends_a_serving() {
         (2, 1),
         "what is pushed behind the first of them comes before the others"
     );
+}
+
+/// Behind a reopening the number is that of what is left. The message told no more than two numbers, of which the greater
+/// one was expected: as if somebody had written the other one since.
+#[test]
+fn p8_a_sample_that_retention_has_dropped_is_told_as_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Builder::new(Some(dir.path())).background_compaction(false).open().unwrap();
+    let engine = open();
+    let mut batch = engine.batch();
+    batch.push(series(&engine, 1), Timestamp::from_nanos(1), 1.0).unwrap();
+    let last = batch.commit().unwrap().last().unwrap();
+    let expect = |engine: &Engine| {
+        let mut batch = engine.batch();
+        batch.expect_last(series(engine, 1), last);
+        batch.commit()
+    };
+    engine.flush().unwrap();
+    let rule = RetentionRule { matchers: Vec::new(), max_age: Some(Duration::from_secs(3600)) };
+    engine.set_retention(Retention { rules: vec![rule], max_bytes: None }).unwrap();
+    engine.compact().unwrap();
+    assert_eq!(engine.stats().segments, 0);
+    expect(&engine).expect("nothing was accepted since");
+    engine.close().unwrap();
+    let conflict = expect(&open()).unwrap_err();
+    assert!(matches!(conflict, CommitError::Conflict { found: Found::Nothing, .. }), "{conflict}");
+    assert!(conflict.to_string().contains("is gone"), "{conflict}");
 }
