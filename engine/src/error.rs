@@ -288,6 +288,11 @@ pub enum CommitError {
         /// How many there may be.
         limit: usize,
     },
+    /// A snapshot that a condition names ([`Batch::expect_unchanged`](crate::Batch::expect_unchanged)) is of another engine,
+    /// or of another opening of the store: its numbers tell nothing here. Read what the batch depends on in a snapshot of
+    /// this engine.
+    #[error("a condition names a snapshot of another engine: take one of this engine, and read again")]
+    OtherEngine,
     /// The worker did not take the batch in time. Commit it again later.
     #[error("the batch was not taken within {waited:?}: commit it again later")]
     Timeout {

@@ -43,6 +43,8 @@ pub struct Batch {
     core: Arc<Core>,
     samples: Vec<SeriesSample>,
     conditions: Vec<Condition>,
+    /// A condition names a snapshot of another engine.
+    is_foreign: bool,
     /// Series met so far, and what their labels take in the log.
     series: HashSet<SeriesId>,
     label_bytes: usize,
@@ -98,6 +100,7 @@ impl Batch {
             core,
             samples: Vec::new(),
             conditions: Vec::new(),
+            is_foreign: false,
             series: HashSet::new(),
             label_bytes: 0,
             scratch: Vec::new(),
@@ -154,8 +157,10 @@ impl Batch {
     }
 
     /// The batch is committed only if no sample of `series` was accepted after `snapshot` was taken. With this for
-    /// each series that was read, read and write are one step: serializable.
+    /// each series that was read, read and write are one step: serializable. A snapshot of another engine, or of another
+    /// opening of the same store, is refused at the commit ([`CommitError::OtherEngine`]).
     pub fn expect_unchanged(&mut self, series: SeriesId, snapshot: &Snapshot) -> &mut Self {
+        self.is_foreign |= !snapshot.is_of(&self.core);
         self.expect_last(series, Expect::UnchangedSince(snapshot.watermark()))
     }
 
@@ -204,6 +209,9 @@ impl Batch {
         }
         if self.conditions.len() > Self::CONDITIONS_MAX {
             return Err(CommitError::TooManyConditions { limit: Self::CONDITIONS_MAX });
+        }
+        if self.is_foreign {
+            return Err(CommitError::OtherEngine);
         }
         let patience = Patience { began: Instant::now(), timeout };
         for look in 1.. {

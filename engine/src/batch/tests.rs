@@ -21,6 +21,7 @@ use crate::memtable::HeadTable;
 use crate::options::{Builder, Durability, Level};
 use crate::registry::SeriesId;
 use crate::requests::reply;
+use crate::snapshot::Snapshot;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::timeouts::stand_still;
 
@@ -291,6 +292,25 @@ fn a_batch_that_has_many_deletes_matched_ends_a_serving() {
         (2, 1),
         "what is pushed behind the first of them comes before the others"
     );
+}
+
+/// Its number was taken for one of this engine: the batch was committed over a change, or refused without one.
+#[test]
+fn p8_a_snapshot_of_another_engine_is_no_condition() {
+    let (engine, other) = (Engine::in_memory().unwrap(), Engine::in_memory().unwrap());
+    let ids = [&engine, &other].map(|engine| series(engine, 1));
+    let ack = other.push(ids[1], Timestamp::from_nanos(1), 1.0).unwrap();
+    other.wait(ack, Level::Visible, SOON).unwrap();
+    let commit = |snapshot: &Snapshot| {
+        let mut batch = engine.batch();
+        batch.push(ids[0], Timestamp::from_nanos(1), 1.0).unwrap();
+        batch.expect_unchanged(ids[0], snapshot);
+        batch.commit()
+    };
+    let refused = commit(&other.snapshot());
+    assert!(matches!(refused, Err(CommitError::OtherEngine)), "{refused:?}");
+    assert_eq!(engine.last(ids[0]).unwrap(), None);
+    commit(&engine.clone().snapshot()).unwrap();
 }
 
 /// Behind a reopening the number is that of what is left. The message told no more than two numbers, of which the greater

@@ -69,6 +69,11 @@ impl Snapshot {
         &self.cut.pin.keeper().0
     }
 
+    /// Whether this engine took it.
+    pub(crate) fn is_of(&self, core: &Core) -> bool {
+        self.reads().core.tag == core.tag
+    }
+
     /// Runs `work` on some of the engine's query threads, so that parallel iterators inside use them. However many
     /// other queries run, it waits for none of them, but shares the processors.
     pub fn install<R: Send>(&self, work: impl FnOnce(&Sources) -> R + Send) -> R {
