@@ -153,3 +153,36 @@ fn a_batch_that_waits_for_memory_holds_up_nobody_who_need_not_wait() {
         assert!(probed.is_ok() && subscribed.is_ok() && deleted.is_ok(), "{probed:?} {subscribed:?} {deleted:?}");
     });
 }
+
+/// At the close all that lay in lanes went to memory at once, however slow flushes were: as much again as lanes may take.
+#[test]
+fn a_close_waits_for_memory_as_pushes_do() {
+    let held = Arc::new(AtomicBool::new(true));
+    let engine = slow_flushes(&held);
+    let (core, id) = (&engine.life().core, series(&engine, 2));
+    fill_memory(&engine);
+    let mut appender = engine.appender().unwrap();
+    let all: Vec<_> =
+        (0..appender.capacity() as i64).map(|t| SeriesSample::new(id, at(t), (t as f64).sqrt())).collect();
+    appender.push_batch(&all).unwrap();
+    let kept = engine.clone();
+    std::thread::scope(|scope| {
+        let closing = scope.spawn(|| engine.clone().close());
+        until("it closes", || core.is_stopping());
+        let in_lanes = || core.rings.stats().lanes.iter().map(|lane| lane.depth).sum::<u64>();
+        let enough = core.rounds() + 50;
+        until("the worker goes round, or took all", || core.rounds() >= enough || in_lanes() == 0);
+        let in_lanes = in_lanes();
+        held.store(false, Ordering::Release);
+        closing.join().unwrap().unwrap();
+        assert!(in_lanes >= all.len() as u64, "{in_lanes} are left");
+    });
+    let last = kept
+        .snapshot()
+        .select("cpu{host=\"2\"}")
+        .unwrap()
+        .iter()
+        .map(|s| s.read().unwrap().timestamps.len())
+        .sum::<usize>();
+    assert_eq!(last, all.len());
+}

@@ -34,7 +34,7 @@ const ROUNDS_BEFORE_NAP: u32 = 32;
 /// Between them it sleeps for so long where a yield would take longer.
 const SHORT_NAP: Duration = Duration::from_micros(50);
 /// Sealed memtables that may wait for their flush; then pushes are held back.
-const SEALED_MAX: usize = 2;
+pub(super) const SEALED_MAX: usize = 2;
 /// A memtable is full at this many samples, whatever they weigh: so the log never holds more
 /// than three times as many, and a recovery, at some 33 million a second, takes no longer than a
 /// second. (One series' chunks are numbered with 21 bits.)
@@ -89,7 +89,7 @@ pub(crate) struct Worker {
     closing: Option<Closing>,
     /// Samples of the last round.
     last_round: usize,
-    flush_bytes: u64,
+    pub(super) flush_bytes: u64,
     wal_bytes: u64,
     pub(super) released: u32,
     refreshed_at: Instant,
@@ -162,7 +162,7 @@ impl Worker {
             }
             if busy {
                 idle = 0;
-            } else if stopping {
+            } else if stopping && self.has_taken_all() {
                 break;
             } else if idle < ROUNDS_BEFORE_NAP {
                 self.give_way(idle);
@@ -290,11 +290,6 @@ impl Worker {
         self.core.counters.over_age(added.over_age);
     }
 
-    /// Whether the log found no space a moment ago. At the end it is tried once more.
-    fn waits_for_space(&self) -> bool {
-        self.no_space_until.is_some_and(|until| Instant::now() < until) && !self.core.is_stopping()
-    }
-
     /// Writes the round to the log; on return all of it has left the process. Where the disk is full, nothing is
     /// written, and the round comes again: what is asked meanwhile is served (a delete empties the disk). Only in the
     /// middle of a commit of several frames it waits here. An error other than "no space" poisons.
@@ -354,23 +349,8 @@ impl Worker {
         result
     }
 
-    /// Memory is bounded: with too many memtables waiting for their flush, lanes fill up
-    /// instead, and appenders feel their policy.
-    pub(super) fn is_held_back(&self) -> bool {
-        if self.core.is_stopping() {
-            return false;
-        }
-        let version = self.core.versions.load();
-        let sealed: u64 = version.sealed.iter().map(|memtable| memtable.bytes() as u64).sum();
-        let all = sealed + version.active.bytes() as u64;
-        version.sealed.len() > SEALED_MAX
-            // What was replayed may be larger than a memtable usually is.
-            || (!version.sealed.is_empty() && all >= self.flush_bytes.saturating_mul(SEALED_MAX as u64 + 1))
-            || (version.sealed.len() == SEALED_MAX && self.is_full())
-    }
-
     /// Whether the active memtable is due for a flush.
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         let active = self.applier.active();
         active.bytes() as u64 >= self.flush_bytes || active.samples() >= MEMTABLE_SAMPLES_MAX || self.has_full_log()
     }
