@@ -185,7 +185,11 @@ impl Core {
             match self.registry().resolve(labels) {
                 Ok(resolved) => return resolved,
                 // Closed a moment ago: the next one comes as soon as the worker has it in the version.
-                Err(Moved) => thread::yield_now(),
+                // It does not come where the worker met a panic on its way there.
+                Err(Moved) => match self.gate.poisoned() {
+                    Some(poisoned) => return Err(poisoned.into()),
+                    _ => thread::yield_now(),
+                },
             }
         }
     }

@@ -12,9 +12,9 @@ use super::{IdleSince, evict};
 use crate::batch::LastError;
 use crate::core::SeriesSample;
 use crate::engine::Engine;
-use crate::error::PushError;
+use crate::error::{PushError, SeriesError};
 use crate::options::Level;
-use crate::registry::SeriesId;
+use crate::registry::{Rebuild, SeriesId};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::{Durability, Timestamp};
 
@@ -124,6 +124,21 @@ fn what_comes_late_through_the_common_lane_is_stored_under_the_labels_that_its_i
         assert_eq!((stored(&engine, "old"), stored(&engine, "new")), (vec![1, 2], vec![7]));
         engine.close().unwrap();
     }
+}
+
+/// The worker met a panic between the close of a registry and the next one: who asked for a series asked again for ever.
+#[test]
+fn who_asks_a_poisoned_engine_for_a_series_is_told() {
+    let engine = Engine::in_memory_builder().series_idle(None).open().unwrap();
+    series(&engine, "old");
+    let core = &engine.life().core;
+    drop(Rebuild::without(&core.registry(), &[]).follow());
+    core.poison("a panic");
+    let (told, asked) = std::sync::mpsc::channel();
+    let asking = engine.clone();
+    std::thread::spawn(move || told.send(asking.series(&[("__name__", "up"), ("host", "new")])));
+    let answer = asked.recv_timeout(SOON).expect("an answer");
+    assert!(matches!(answer, Err(SeriesError::Poisoned(_))), "{answer:?}");
 }
 
 /// P11, P5: accepted before the limit was reached again, and after a crash it still is.

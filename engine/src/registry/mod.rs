@@ -21,6 +21,7 @@ pub(crate) use rebuild::{Moved, Rebuild};
 pub(crate) use slots::{Heads, Slots};
 use table::Table;
 
+use crate::error::Poisoned;
 use crate::sync::{Arc, ReadGuard, RwLock};
 
 /// A series of one engine: resolve it once with [`Engine::series`](crate::Engine::series), push with it often.
@@ -61,6 +62,9 @@ pub enum SeriesError {
         /// The limit.
         limit: u64,
     },
+    /// The engine stopped writing while idle series left memory, so nobody knows which there are now.
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
 }
 
 /// Labels are told up to here.
