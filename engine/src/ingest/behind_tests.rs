@@ -186,3 +186,24 @@ fn a_close_waits_for_memory_as_pushes_do() {
         .sum::<usize>();
     assert_eq!(last, all.len());
 }
+
+/// What lay behind a claim that was not finished was left there by a close, and told as not taken.
+#[test]
+fn a_close_waits_for_who_is_amid_a_push_through_the_common_lane() {
+    let engine = Engine::in_memory().unwrap();
+    let (first, own) = (series(&engine, 1), series(&engine, 2));
+    let core = &engine.life().core;
+    std::thread::scope(|scope| {
+        let mut closing = None;
+        engine.life().common.push_slice_amid(&[SeriesSample::new(first, at(1), 1.0)], || {
+            engine.push(own, at(1), 1.0).unwrap();
+            let close = scope.spawn(|| engine.clone().close());
+            until("it closes", || core.is_stopping());
+            let enough = core.rounds() + 50;
+            until("the worker goes round, or is done", || core.rounds() >= enough || close.is_finished());
+            closing = Some(close);
+        });
+        closing.unwrap().join().unwrap().expect("all was taken");
+    });
+    assert_eq!(contents(&engine).len(), 2);
+}

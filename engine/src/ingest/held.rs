@@ -28,8 +28,8 @@ impl Worker {
     }
 
     /// At the close, behind a round that took nothing: whether that is so because there is nothing left, or no space to log
-    /// it. What waits for memory is left.
+    /// it. What waits for memory, or for who is amid a push, is left.
     pub(super) fn has_taken_all(&self) -> bool {
-        !self.core.is_held_back()
+        !self.core.is_held_back() && !self.drain.is_claimed()
     }
 }

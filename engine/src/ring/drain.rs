@@ -195,6 +195,11 @@ impl<T: Copy> Drain<T> {
         self.ready == 0 && self.sweeps >= mark.sweep && self.common.released >= mark.common
     }
 
+    /// Behind a round that found nothing: whether somebody is amid a push through the common lane.
+    pub fn is_claimed(&self) -> bool {
+        self.ready == 0 && self.common.released < self.shared.common.claimed()
+    }
+
     /// Whether a lane was found half full or fuller in this sweep or in the one before: its appender may soon wait.
     pub fn is_crowded(&self) -> bool {
         self.crowded.contains(&true)
