@@ -77,8 +77,12 @@ pub(super) fn unreadable(dir: &Path, why: OpenError) -> Failure {
 
 /// Opening to write would begin a new store where there is none.
 pub(super) fn demand_store(dir: &Path) -> Result<(), Failure> {
-    if ["MANIFEST", "segments", "wal"].iter().any(|name| dir.join(name).exists()) {
-        return Ok(());
+    for name in ["MANIFEST", "segments", "wal"] {
+        match dir.join(name).try_exists() {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(why) => return Err(Failure::found(format_args!("{}: {why}", dir.display()))),
+        }
     }
     Err(Failure::found(format_args!("{} holds no store: name the folder that does with --data-dir", dir.display())))
 }

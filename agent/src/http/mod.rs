@@ -171,8 +171,12 @@ impl App {
         let (head, answer) = oneshot::channel();
         let app = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
-            let _turn = turn;
             let mut out = Answer::new(kind, head);
+            if turn.lane() == Lane::Try {
+                // A client that reads slowly would hold it, and there are few.
+                out = out.whole();
+            }
+            let _turn = turn;
             let done = std::panic::catch_unwind(AssertUnwindSafe(|| work(&app, &mut out)));
             out.finish(done.unwrap_or_else(|payload| {
                 Err(ApiError::Internal(format!("internal error: {}", panic::message(&*payload))))

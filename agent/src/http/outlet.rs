@@ -14,6 +14,8 @@ use crate::ask::{Gone, Outlet};
 
 /// Bytes that make a piece.
 const PIECE_BYTES: usize = 64 << 10;
+/// Bytes of an answer that waits for nobody.
+const WHOLE_BYTES: usize = 1 << 20;
 /// Pieces made before the first of them is taken.
 const PIECES_AHEAD: usize = 4;
 
@@ -22,6 +24,8 @@ const PIECES_AHEAD: usize = 4;
 /// piece, and whoever writes waits for whoever reads.
 pub(super) struct Answer {
     kind: HeaderValue,
+    /// Whether it waits for nobody who reads: what is longer than [`WHOLE_BYTES`] is an error then.
+    is_whole: bool,
     buffer: Vec<u8>,
     begun: Option<mpsc::Sender<Result<Bytes, Broken>>>,
     head: Option<oneshot::Sender<Result<Response, ApiError>>>,
@@ -34,11 +38,23 @@ pub(super) struct Broken(pub(super) String);
 
 impl Answer {
     pub(super) fn new(kind: HeaderValue, head: oneshot::Sender<Result<Response, ApiError>>) -> Self {
-        Self { kind, buffer: Vec::with_capacity(1024), begun: None, head: Some(head) }
+        Self { kind, is_whole: false, buffer: Vec::with_capacity(1024), begun: None, head: Some(head) }
+    }
+
+    /// An answer of at most a mebibyte, which whoever makes it has made before anybody reads it. One that is longer is
+    /// [out of bounds](ApiError::Execution), and none of it is sent.
+    pub(super) fn whole(self) -> Self {
+        Self { is_whole: true, ..self }
+    }
+
+    fn is_too_long(&self) -> bool {
+        self.is_whole && self.buffer.len() > WHOLE_BYTES
     }
 
     /// The answer's end. An error becomes the answer if nothing was sent yet.
     pub(super) fn finish(mut self, done: Result<(), ApiError>) {
+        let too_long = || ApiError::Execution(format!("the answer has more than {WHOLE_BYTES} bytes"));
+        let done = if self.is_too_long() { Err(too_long()) } else { done };
         match (done, self.begun.take()) {
             (Ok(()), None) => {
                 let whole = std::mem::take(&mut self.buffer);
@@ -85,7 +101,11 @@ impl Outlet for Answer {
     }
 
     fn spill(&mut self) -> Result<(), Gone> {
-        if self.buffer.len() < PIECE_BYTES { Ok(()) } else { self.send_piece() }
+        match self.is_whole {
+            true if self.is_too_long() => Err(Gone),
+            false if self.buffer.len() >= PIECE_BYTES => self.send_piece(),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -144,6 +164,24 @@ mod tests {
         let body = read(long.unwrap()).unwrap();
         let expected: Vec<u8> = (0..=9).flat_map(|byte| std::iter::repeat_n(b'0' + byte, PIECE_BYTES / 2)).collect();
         assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn an_answer_that_waits_for_nobody_is_made_before_it_is_read_or_is_an_error() {
+        let answer = |bytes: usize| {
+            let (head, answer) = oneshot::channel();
+            let mut out = Answer::new(TEXT, head).whole();
+            let done = (0..bytes / 1000).try_for_each(|_| {
+                out.buffer().extend([b'x'; 1000]);
+                out.spill()
+            });
+            out.finish(done.map_err(ApiError::from));
+            answer.blocking_recv().unwrap()
+        };
+        assert_eq!(read(answer(1_000_000).unwrap()).unwrap().len(), 1_000_000);
+        for bytes in [1_049_000, 3_000_000] {
+            assert!(matches!(answer(bytes), Err(ApiError::Execution(_))), "{bytes}");
+        }
     }
 
     #[test]

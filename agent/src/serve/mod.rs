@@ -59,7 +59,7 @@ async fn live(settings: Settings) -> Result<(), Failure> {
     if let Err(why) = &ready {
         // It serves what it can: pushes are taken, and what is sound is read.
         collect::to_stderr()(&format!(
-            "warning: not ready for all queries: {why}; `tidegauge verify {}` names what is damaged, `tidegauge repair` saves the rest",
+            "warning: not ready: {why}; where something is damaged, `tidegauge verify --data-dir {0}` names it and `tidegauge repair --data-dir {0}` saves the rest",
             settings.data_dir.display()
         ));
     }

@@ -361,9 +361,11 @@ impl Held {
         }
         let Inner { bytes, limits, ledger, refused, .. } = &*self.budget.0;
         let used = bytes.fetch_add(more, Relaxed).checked_add(more);
-        if used.is_none_or(|used| used > limits.memory_bytes) {
+        // What is too much for all of them is so for one alone, whoever else ends.
+        let bytes_max = ledger.as_ref().map_or(u64::MAX, Ledger::bytes_max).min(limits.memory_bytes);
+        if used.is_none_or(|used| used > bytes_max) {
             bytes.fetch_sub(more, Relaxed);
-            return Err(over(Limit::Memory, limits.memory_bytes));
+            return Err(over(Limit::Memory, bytes_max));
         }
         if let Some(ledger) = ledger
             && let Err(full) = ledger.take(more)
@@ -476,6 +478,8 @@ mod tests {
         first.resize(20).unwrap();
         let second = other.hold(80).unwrap();
         assert_eq!(ledger.bytes_held(), 100);
+        // Whoever ends, one of them alone cannot have that.
+        assert_eq!(stopped_by(other.hold(21).map(drop)), Some(Limit::Memory));
         drop(first);
         assert_eq!((ledger.bytes_held(), ledger.bytes_peak()), (80, 100));
         // An answer lives as long as its query.
