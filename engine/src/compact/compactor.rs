@@ -382,6 +382,7 @@ impl CompactorParts {
             sync_folder: &|| core.segment_folder.sync(core, &**fs, dir),
             segment_bytes: segment_bytes(options.segment_bytes, core.kept.max_bytes()),
             go_on: &|| self.go_on(due, started, &work),
+            decoded: &AtomicU64::new(0),
         };
         let mut made: Vec<SegmentInfo> = Vec::new();
         let mut result = match job.why {

@@ -107,6 +107,7 @@ fn compacted(fs: &Arc<dyn Fs>, segment: &Arc<Segment>, segment_bytes: u64) -> St
         sync_folder: &sync_folder,
         segment_bytes,
         go_on: &go_on,
+        decoded: &AtomicU64::new(0),
     };
     let inputs = [Input::new(Arc::clone(segment), &[], &Arc::default(), false)];
     if segment_bytes < segment.info().file_bytes {

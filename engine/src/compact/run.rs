@@ -9,15 +9,19 @@ use tidegauge_query::merge::Merge;
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::model::{Labels, SeqNo, SeqRange, TimeRange, Timestamp};
 use tidegauge_storage::segment::{ChunkSpan, Segment, SegmentHeader, SegmentInfo, SegmentWriter, Walk, WriteError};
-use tidegauge_storage::source::{ColumnCursor, ReadError};
+use tidegauge_storage::source::{ColumnCursor, Columns, ReadError};
 
 use super::input::{Input, Touch, touch};
 use crate::chunker::Chunker;
 use crate::clock;
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Chunks whose weight over time is looked at to find where to cut.
 const WEIGHED_CHUNKS_MAX: usize = 1 << 16;
+/// Outputs that are written at once by one thread: what reaches into several of them is decoded once for all of these.
+const OPEN_MAX: usize = 8;
+/// So many series at most stand in the directories of all of them.
+const OPEN_SERIES_MAX: u32 = 1 << 20;
 
 /// Why a job was not carried out. What it had written is gone; its inputs are as they were.
 #[derive(Debug, thiserror::Error)]
@@ -44,12 +48,14 @@ pub(super) struct Target<'a> {
     pub(super) segment_bytes: u64,
     /// Asked often: whether to go on.
     pub(super) go_on: &'a (dyn Fn() -> bool + Sync),
+    /// Counts the chunks that were decoded: those of each stretch that was merged.
+    pub(super) decoded: &'a AtomicU64,
 }
 
 /// Writes what `inputs` (by precedence) hold together, each timestamp of a series once, cut at
 /// `cuts`; `cold`: as small as it gets. What was written is in `made`, also after an error.
 ///
-/// The outputs are written side by side by the threads of the pool that this is called in.
+/// The outputs are written side by side by the threads of the pool that this is called in, neighbours by one of them.
 pub(super) fn run(
     inputs: &[Input],
     cuts: &[i64],
@@ -58,17 +64,23 @@ pub(super) fn run(
     made: &mut Vec<SegmentInfo>,
 ) -> Result<(), RunError> {
     let failed = AtomicBool::new(false);
-    let write = |range: TimeRange| {
-        let written = Slice::new(inputs, range, cold, target, &failed).write();
+    let write = |ranges: &[TimeRange]| {
+        let mut made = Vec::new();
+        let written = Band::new(inputs, ranges, cold, target, &failed).write(&mut made);
         // Relaxed: it only saves the others work.
         failed.fetch_or(written.is_err(), Ordering::Relaxed);
-        written
+        (made, written)
     };
-    let written: Vec<_> = slices(inputs, cuts, target)?.into_par_iter().map(write).collect();
+    let slices = slices(inputs, cuts, target)?;
+    let series = inputs.iter().map(|input| input.segment.series_count()).max().unwrap_or(0).max(1);
+    let most = OPEN_MAX.min((OPEN_SERIES_MAX / series) as usize).max(1);
+    let each = slices.len().div_ceil(rayon::current_num_threads()).clamp(1, most);
+    let written: Vec<_> = slices.par_chunks(each).map(write).collect();
     let mut result = Ok(());
-    for one in written {
-        match one {
-            Ok(info) => made.extend(info),
+    for (own, how) in written {
+        made.extend(own);
+        match how {
+            Ok(()) => {}
             // The cause, not those that were stopped by it; and what is not this job's alone before all others.
             Err(e) if result.as_ref().err().is_none_or(|known| weight(&e) > weight(known)) => {
                 result = Err(e);
@@ -187,18 +199,32 @@ impl<'a> Lane<'a> {
 }
 
 /// One output.
-struct Slice<'a> {
+struct Output {
+    range: TimeRange,
+    /// Made when the first sample comes.
+    writer: Option<SegmentWriter>,
+    chunker: Chunker,
+    /// The series at hand has something in it.
+    begun: bool,
+}
+
+/// Outputs that lie side by side, written at once.
+struct Band<'a> {
     inputs: &'a [Input],
+    outputs: Vec<Output>,
+    /// That of all of them.
     range: TimeRange,
     target: &'a Target<'a>,
-    /// Whether it is encoded as small as it gets.
+    /// Whether they are encoded as small as it gets.
     cold: bool,
     /// Another output of the job failed.
     failed: &'a AtomicBool,
-    /// Made when the first chunk comes.
-    writer: Option<SegmentWriter>,
-    chunker: Chunker,
+    /// Samples on their way to several outputs.
+    merged: Columns,
 }
+
+/// A series, and its greatest number.
+type Named<'a> = (&'a Labels, SeqNo);
 
 /// What one input holds of a series.
 type Part<'a> = (&'a Input, u32);
@@ -211,9 +237,20 @@ struct Found {
     whole: bool,
 }
 
-impl<'a> Slice<'a> {
-    fn new(inputs: &'a [Input], range: TimeRange, cold: bool, target: &'a Target<'a>, failed: &'a AtomicBool) -> Self {
-        Self { inputs, range, target, cold, failed, writer: None, chunker: Chunker::default() }
+impl<'a> Band<'a> {
+    fn new(
+        inputs: &'a [Input],
+        ranges: &[TimeRange],
+        cold: bool,
+        target: &'a Target<'a>,
+        failed: &'a AtomicBool,
+    ) -> Self {
+        let output =
+            |range: &TimeRange| Output { range: *range, writer: None, chunker: Chunker::default(), begun: false };
+        let outputs: Vec<Output> = ranges.iter().map(output).collect();
+        let (start, end) = (ranges.first().map(|range| range.start), ranges.last().map(|range| range.end));
+        let range = TimeRange::new(start.unwrap_or_default(), end.unwrap_or_default());
+        Self { inputs, outputs, range, target, cold, failed, merged: Columns::default() }
     }
 
     fn go_on(&self) -> Result<(), RunError> {
@@ -221,19 +258,22 @@ impl<'a> Slice<'a> {
         if on { Ok(()) } else { Err(RunError::Interrupted) }
     }
 
-    /// The segment; `None` if nothing lies in the range.
-    fn write(mut self) -> Result<Option<SegmentInfo>, RunError> {
+    /// The segments; where nothing lies in a range, none.
+    fn write(mut self, made: &mut Vec<SegmentInfo>) -> Result<(), RunError> {
         self.write_all()?;
         // What was copied out of a page that cannot be read is zeros, under the checksum of what was there.
         self.inputs.iter().try_for_each(|input| input.segment.check_readable())?;
-        // Chunks that reach into the range need not have a sample in it.
-        let written = self.writer.filter(|writer| writer.series() > 0);
         // Asked to count the steps; all is read and encoded, so the answer is no reason to end any more.
         let target = self.target;
         let gets_on = || {
             let _ = (target.go_on)();
         };
-        Ok(written.map(|writer| writer.finish_with(Some(target.sync_folder), &gets_on)).transpose()?)
+        // Chunks that reach into a range need not have a sample in it.
+        let written = self.outputs.into_iter().filter_map(|output| output.writer);
+        for writer in written.filter(|writer| writer.series() > 0) {
+            made.push(writer.finish_with(Some(target.sync_folder), &gets_on)?);
+        }
+        Ok(())
     }
 
     /// Series in the order of their labels, each out of all inputs that have it.
@@ -265,10 +305,11 @@ impl<'a> Slice<'a> {
         for &(input, ordinal) in parts {
             max_seq = max_seq.max(input.segment.max_seq(ordinal)?);
         }
+        let named = (labels, max_seq);
         chunks.sort_unstable_by_key(|chunk| chunk.span.first);
-        self.writer()?.begin_series(labels, max_seq)?;
-        // The stretch of time that is to be decoded and merged before the next chunk can be taken over.
-        let mut pending: Option<(i64, i64)> = None;
+        self.outputs.iter_mut().for_each(|output| output.begun = false);
+        // The stretch of time that is to be decoded and merged before the next chunk can be taken over, and its chunks.
+        let mut pending: Option<(i64, i64, u64)> = None;
         let mut rest = &chunks[..];
         while let Some((group, behind)) = next_group(rest) {
             rest = behind;
@@ -276,55 +317,107 @@ impl<'a> Slice<'a> {
             if let [Found { part, span, whole: true }] = group
                 && Chunker::is_full(span.count)
                 && (parts[*part].0.segment.info().cold || !self.cold)
-                && self.range.contains(Timestamp::from_nanos(first))
-                && self.range.contains(Timestamp::from_nanos(last))
+                && let Some(at) = self.output_of(first)
+                && self.outputs[at].range.contains(Timestamp::from_nanos(last))
             {
-                self.merge(parts, pending.take())?;
-                if self.chunker.may_copy() {
-                    self.copy(&parts[*part].0.segment, span)?;
+                self.merge(named, parts, pending.take())?;
+                if self.outputs[at].chunker.may_copy() {
+                    self.copy(named, at, &parts[*part].0.segment, span)?;
                     continue;
                 }
             }
-            pending = Some((pending.map_or(first, |(first, _)| first), last));
+            let (from, before) = pending.map_or((first, 0), |(first, _, chunks)| (first, chunks));
+            pending = Some((from, last, before + group.len() as u64));
         }
-        self.merge(parts, pending)?;
-        let Self { writer, chunker, .. } = self;
-        chunker.finish(writer.as_mut().expect("begun above"))?;
+        self.merge(named, parts, pending)?;
+        for Output { writer, chunker, .. } in self.outputs.iter_mut().filter(|output| output.begun) {
+            chunker.finish(writer.as_mut().expect("begun above"))?;
+        }
         Ok(())
     }
 
-    fn copy(&mut self, segment: &Segment, span: &ChunkSpan) -> Result<(), RunError> {
-        let Self { writer, chunker, .. } = self;
+    /// Which output a timestamp goes to.
+    fn output_of(&self, at: i64) -> Option<usize> {
+        let at = Timestamp::from_nanos(at);
+        let behind = self.outputs.partition_point(|output| output.range.start <= at);
+        behind.checked_sub(1).filter(|&i| self.outputs[i].range.contains(at))
+    }
+
+    fn copy(&mut self, named: Named<'_>, at: usize, segment: &Segment, span: &ChunkSpan) -> Result<(), RunError> {
+        self.begin(named, at)?;
+        let Output { writer, chunker, .. } = &mut self.outputs[at];
         let writer = writer.as_mut().expect("begun with the series");
         chunker.finish(writer)?;
         chunker.copy(&segment.encoded(span.number)?, writer)?;
         self.go_on()
     }
 
-    /// Decodes what the parts hold from the first to the last timestamp of `stretch`; later parts win.
-    fn merge(&mut self, parts: &[Part<'a>], stretch: Option<(i64, i64)>) -> Result<(), RunError> {
-        let Some((first, last)) = stretch else { return Ok(()) };
+    /// Decodes what the parts hold from the first to the last timestamp of `stretch`, once, and gives each output its own;
+    /// later parts win.
+    fn merge(
+        &mut self,
+        named: Named<'_>,
+        parts: &[Part<'a>],
+        stretch: Option<(i64, i64, u64)>,
+    ) -> Result<(), RunError> {
+        let Some((first, last, chunks)) = stretch else { return Ok(()) };
+        // Relaxed: it is only counted.
+        self.target.decoded.fetch_add(chunks, Ordering::Relaxed);
         let range = covering(first, last).intersect(&self.range);
         let sources = parts.iter().filter_map(|&(input, ordinal)| {
             let source = input.source();
             Some((source, ordinal, source.time_range()?))
         });
         let mut merge = Merge::new(sources, range);
-        while merge.next(self.chunker.waiting())? {
-            let Self { writer, chunker, .. } = self;
-            chunker.settle(writer.as_mut().expect("begun with the series"))?;
-            self.go_on()?;
+        if let [_] = &self.outputs[..] {
+            self.begin(named, 0)?;
+            while merge.next(self.outputs[0].chunker.waiting())? {
+                self.settle(0)?;
+            }
+            return Ok(());
         }
+        let mut merged = std::mem::take(&mut self.merged);
+        while merge.next(&mut merged)? {
+            let mut from = 0;
+            while let Some(&next) = merged.timestamps.get(from) {
+                let at = self.output_of(next).expect("within the range of all");
+                let end = self.outputs[at].range.end;
+                let ours = |t: &i64| end == Timestamp::MAX || *t < end.nanos();
+                let to = from + merged.timestamps[from..].partition_point(ours);
+                self.begin(named, at)?;
+                let waiting = self.outputs[at].chunker.waiting();
+                waiting.timestamps.extend_from_slice(&merged.timestamps[from..to]);
+                waiting.values.extend_from_slice(&merged.values[from..to]);
+                self.settle(at)?;
+                from = to;
+            }
+            merged.clear();
+        }
+        self.merged = merged;
         Ok(())
     }
 
-    fn writer(&mut self) -> Result<&mut SegmentWriter, RunError> {
-        if self.writer.is_none() {
-            let Target { fs, dir, store_id, opening, next_id, .. } = *self.target;
-            let header = SegmentHeader { store_id, opening, cold: self.cold, ..header(self.inputs) };
-            self.writer = Some(SegmentWriter::create(Arc::clone(fs), dir, next_id(), header)?);
+    fn settle(&mut self, at: usize) -> Result<(), RunError> {
+        let Output { writer, chunker, .. } = &mut self.outputs[at];
+        chunker.settle(writer.as_mut().expect("begun with the series"))?;
+        self.go_on()
+    }
+
+    /// The series goes on in this output.
+    fn begin(&mut self, (labels, max_seq): Named<'_>, at: usize) -> Result<(), RunError> {
+        if self.outputs[at].begun {
+            return Ok(());
         }
-        Ok(self.writer.as_mut().expect("made above"))
+        let Target { fs, dir, store_id, opening, next_id, .. } = *self.target;
+        let header = SegmentHeader { store_id, opening, cold: self.cold, ..header(self.inputs) };
+        let output = &mut self.outputs[at];
+        let writer = match &mut output.writer {
+            Some(writer) => writer,
+            none => none.insert(SegmentWriter::create(Arc::clone(fs), dir, next_id(), header)?),
+        };
+        writer.begin_series(labels, max_seq)?;
+        output.begun = true;
+        Ok(())
     }
 }
 

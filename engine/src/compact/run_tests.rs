@@ -45,6 +45,7 @@ pub(super) struct Store {
     next_seq: u64,
     pub(super) tombstones: Vec<Arc<Tombstone>>,
     jobs: u32,
+    decoded: AtomicU64,
 }
 
 /// A store of a test that needs more jobs is written anew for ever.
@@ -63,6 +64,7 @@ impl Store {
             next_seq: 1,
             tombstones: Vec::new(),
             jobs: 0,
+            decoded: AtomicU64::new(0),
         }
     }
 
@@ -186,7 +188,17 @@ impl Store {
         go_on: &'a (dyn Fn() -> bool + Sync),
     ) -> Target<'a> {
         let sync_folder = &|| Ok(());
-        Target { fs: &self.fs, dir: &self.dir, store_id: 7, opening: 1, next_id, sync_folder, segment_bytes, go_on }
+        Target {
+            fs: &self.fs,
+            dir: &self.dir,
+            store_id: 7,
+            opening: 1,
+            next_id,
+            sync_folder,
+            segment_bytes,
+            go_on,
+            decoded: &self.decoded,
+        }
     }
 
     /// One job; answers whether there was one.
@@ -424,6 +436,28 @@ fn an_interrupted_job_leaves_no_file() {
         assert_eq!(store.fs.list(&store.dir).unwrap(), before, "after {steps}");
     }
     while store.step(&rules(true)) {}
+    assert_eq!(store.contents(), store.twin);
+}
+
+/// A chunk that reached over many outputs was decoded once for each of them.
+#[test]
+fn what_reaches_over_many_outputs_is_decoded_a_few_times() {
+    let mut store = Store::new();
+    let samples: Vec<_> = (0..3u8).flat_map(|s| (0..4_000i64).map(move |t| (s, t * 10, t as f64))).collect();
+    store.flush(&samples);
+    let inputs: Vec<Input> = store.segments.iter().map(|s| store.input(Arc::clone(s))).collect();
+    let chunks: u64 = store.segments.iter().map(|s| s.info().chunks).sum();
+    let cuts: Vec<i64> = (1..40).map(|i| i * 1_000).collect();
+    let next_id = || store.next_id.fetch_add(1, Ordering::Relaxed);
+    let mut made = Vec::new();
+    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    one.install(|| run(&inputs, &cuts, false, &store.target(&next_id, 1 << 20, &|| true), &mut made)).unwrap();
+    let decoded = store.decoded.load(Ordering::Relaxed);
+    drop(inputs);
+    assert_eq!(made.len(), 40);
+    assert!(decoded <= 5 * chunks, "{decoded} chunks decoded of {chunks}, for {} outputs", made.len());
+    store.segments.clear();
+    made.iter().for_each(|info| store.open(info));
     assert_eq!(store.contents(), store.twin);
 }
 
