@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegauge_storage::model::{SeqNo, SeqRange, TimeRange, Timestamp};
 
-use super::plan::{Job, Piece, Rules, Why, plan};
+use super::plan::{Job, Piece, Rules, Turn, Why, plan};
 use crate::retention::coarse_horizon;
 
 const HOUR: i64 = 3_600_000_000_000;
@@ -124,7 +124,8 @@ fn week(every: i64, flush: f64, rules: &[(f64, Option<Duration>)]) -> Store {
     let span = 32 * 24 * HOUR;
     let rules_of = |now| {
         let ages = ages.clone().into();
-        Rules { segment_bytes: 1 << 30, span, ages, fan: 4, now, all: false, cold_after: i64::MAX }
+        let (most, turn, cold_after) = (u64::MAX, Turn::default(), i64::MAX);
+        Rules { segment_bytes: 1 << 30, span, ages, fan: 4, now, most, turn, all: false, cold_after }
     };
     let mut store = Store { segments: Vec::new(), rules: rules_of(0), next_id: 0, flushed: 0.0, written: 0.0, most: 0 };
     for i in 0..7 * 24 * HOUR / every {

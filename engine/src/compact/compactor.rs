@@ -11,11 +11,12 @@ use tidegauge_storage::model::{SeqNo, Timestamp, Tombstone};
 use tidegauge_storage::segment::{Segment, SegmentInfo, WriteError, file_name, id_of};
 use tidegauge_storage::source::{AgeMask, ReadError, SampleSource};
 
+use super::beside::{AtWork, Due};
 use super::crew::{Crew, Ended};
 use super::desk::Next;
 use super::input::{Input, horizon_of_all};
-use super::look::{AtWork, Due, Found, Look, Looked};
-use super::plan::{Job, Piece, Rules, Why, segment_bytes};
+use super::look::{Found, Look, Looked};
+use super::plan::{Job, Piece, Rules, Turn, Why, segment_bytes};
 use super::restraint::{May, Restraint};
 use super::run::{RunError, Target, discard, run};
 use super::{CompactError, Graveyard};
@@ -323,7 +324,8 @@ impl CompactorParts {
         let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
         let (span, ages) = (nanos(segment_span).max(1), self.core.kept.rule_ages());
         let (now, cold_after) = (clock::now().nanos(), nanos(cold_after));
-        Rules { segment_bytes, span, ages, fan: FAN, now, all, cold_after }
+        let (most, turn) = (u64::MAX, Turn::default());
+        Rules { segment_bytes, span, ages, fan: FAN, now, most, turn, all, cold_after }
     }
 
     /// What is not left waiting until nothing is worth a job: the oldest go where there is too much, and deletes are

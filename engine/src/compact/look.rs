@@ -8,14 +8,14 @@ use tidegauge_storage::segment::{Segment, SegmentInfo};
 use tidegauge_storage::source::{AgeMask, ReadError};
 
 use super::CompactError;
+use super::beside::{Due, Occupied, Plan, beside};
 use super::compactor::CompactorParts;
 use super::hidden::{Count, Hidden};
 use super::input::Input;
-use super::plan::{Job, Piece, Rules, Why, plan, plan_drop, plan_free};
+use super::plan::{Piece, plan, plan_drop, plan_free};
 use super::restraint::May;
 use crate::clock;
 use crate::delete::{TOMBSTONES_MAX, settled};
-use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::version::Version;
 use crate::watch::{Warning, Worker, Working};
 
@@ -36,69 +36,6 @@ pub(super) struct Looked {
     /// Segments of which retention by size has hidden a part rather than let them go, and whether there was a look since that
     /// might begin to write them anew.
     parted: HashMap<u64, bool>,
-}
-
-/// A job to begin, and its place.
-#[derive(Clone, Debug)]
-pub(super) struct Due {
-    pub(super) job: Job,
-    time: TimeRange,
-    bytes: u64,
-    halted: Arc<AtomicBool>,
-}
-
-impl Due {
-    fn new(job: Job, time: TimeRange, bytes: u64) -> Self {
-        Self { job, time, bytes, halted: Arc::default() }
-    }
-
-    /// Ends it as soon as it asks whether to go on, if it still does: it is thrown away then, and planned anew.
-    pub(super) fn halt(&self) {
-        // Relaxed: nothing is handed over.
-        self.halted.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn is_halted(&self) -> bool {
-        self.halted.load(Ordering::Relaxed)
-    }
-
-    fn reads(&self, id: u64) -> bool {
-        self.job.inputs.contains(&id)
-    }
-}
-
-/// Jobs that retention by size meets.
-#[derive(Clone, Copy)]
-pub(super) struct AtWork<'a> {
-    pub(super) running: &'a [Due],
-    /// None of them has just ended: what would have one thrown away waits for its end.
-    pub(super) meanwhile: bool,
-}
-
-impl AtWork<'_> {
-    pub(super) const NOTHING: Self = Self { running: &[], meanwhile: false };
-
-    /// Whether a segment that ends there stays until a job has ended: one reads it. And while they work, too, what leaves a
-    /// horizon that reaches into the time of one of several inputs (K10), which might have it thrown away.
-    pub(super) fn hold(&self, id: u64, end: Timestamp) -> bool {
-        self.running.iter().any(|due| self.holds(due, id, end))
-    }
-
-    fn holds(&self, due: &Due, id: u64, end: Timestamp) -> bool {
-        let is_hidden_from = || due.job.why != Why::Drop && due.job.inputs.len() > 1 && due.time.start < end;
-        due.reads(id) || (self.meanwhile && is_hidden_from())
-    }
-
-    /// Ends jobs that work for nothing, since all that they read is to go; where `much` is held by jobs, those that hold
-    /// any of it. What goes is `(number, end)` of segments.
-    pub(super) fn halt(&self, goes: &[(u64, Timestamp)], much: bool) {
-        for due in self.running {
-            let for_nothing = due.job.inputs.iter().all(|input| goes.iter().any(|(id, _)| id == input));
-            if for_nothing || (much && goes.iter().any(|&(id, end)| self.holds(due, id, end))) {
-                due.halt();
-            }
-        }
-    }
 }
 
 /// What a look found.
@@ -273,32 +210,6 @@ fn damaged(error: &ReadError) -> Warning {
     Warning::Compaction(CompactError::Damaged { cause: error.to_string() })
 }
 
-type Plan = fn(&[Piece], &Rules) -> Option<Job>;
-
-/// What is worth a job would touch one that is at work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Occupied;
-
-/// The next job that may run beside those in `running`: apart from each of them in time, from the first to the last
-/// sample of its inputs; and together they need no more extra disk than one may (K11). One that writes nothing may lie
-/// around them: none of its inputs is in the time of any.
-pub(super) fn beside(pieces: &[Piece], running: &[Due], rules: &Rules, plan: Plan) -> Result<Option<Due>, Occupied> {
-    let is_busy = |time: TimeRange| running.iter().any(|due| due.time.overlaps(&time));
-    let as_seen = |piece: &Piece| Piece { busy: is_busy(piece.time), ..*piece };
-    let seen: Vec<Piece> = pieces.iter().map(as_seen).collect();
-    let Some(job) = plan(&seen, rules) else { return Ok(None) };
-    let inputs = || pieces.iter().filter(|piece| job.inputs.contains(&piece.id));
-    let start = inputs().map(|piece| piece.time.start).min().unwrap_or_default();
-    let end = inputs().map(|piece| piece.time.end).max().unwrap_or_default();
-    let (time, bytes) = (TimeRange::new(start, end), inputs().map(|piece| piece.bytes).sum::<u64>());
-    let at_work: u64 = running.iter().map(|due| due.bytes).sum();
-    let is_much = !running.is_empty() && at_work.saturating_add(bytes) > rules.job_bytes();
-    if job.why == Why::Drop {
-        return Ok(Some(Due::new(job, time, 0)));
-    }
-    if is_busy(time) || is_much { Err(Occupied) } else { Ok(Some(Due::new(job, time, bytes))) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -318,40 +229,6 @@ mod tests {
         looked.parts(Some(3));
         looked.freeze([3].into_iter());
         assert!(!looked.waits(3), "it never will be");
-    }
-
-    /// A job of which retention by size lets all inputs go went on to its end, and they stayed as long.
-    #[test]
-    fn k12_jobs_that_hold_back_what_is_to_go_are_ended() {
-        let at = Timestamp::from_nanos;
-        let job = |inputs: &[u64], why| Job {
-            inputs: inputs.to_vec(),
-            keeps: Vec::new(),
-            cuts: Vec::new(),
-            cold: false,
-            why,
-        };
-        let all = || {
-            [
-                Due::new(job(&[1, 2], Why::Join), TimeRange::new(at(0), at(20)), 1),
-                Due::new(job(&[2, 3], Why::Join), TimeRange::new(at(10), at(30)), 1),
-                Due::new(job(&[4], Why::Chill), TimeRange::new(at(30), at(90)), 1),
-                Due::new(job(&[5, 6], Why::Spread), TimeRange::new(at(40), at(90)), 1),
-            ]
-        };
-        let goes = [(1, at(10)), (2, at(20)), (9, at(50))];
-        let halted = |much, meanwhile| {
-            let running = all();
-            AtWork { running: &running, meanwhile }.halt(&goes, much);
-            running.map(|due| due.is_halted())
-        };
-        assert_eq!(halted(false, true), [true, false, false, false], "it works for nothing");
-        assert_eq!(halted(true, false), [true, true, false, false], "they read some of it");
-        assert_eq!(halted(true, true), [true, true, false, true], "and that would be thrown away by a horizon");
-        let held = |id, end, meanwhile| AtWork { running: &all(), meanwhile }.hold(id, at(end));
-        assert_eq!([held(3, 30, false), held(9, 50, false), held(9, 50, true)], [true, false, true]);
-        assert!(!held(9, 0, true), "it ends before all of them");
-        assert!(!AtWork::NOTHING.hold(1, at(10)));
     }
 
     /// An hour after each delete of one series in all segments the whole store was written anew.

@@ -4,6 +4,9 @@
 
 // what is worth it
 mod plan;
+mod spans;
+mod stacks;
+mod table;
 mod weighed;
 mod windows;
 // how it is done
@@ -11,6 +14,7 @@ mod hidden;
 mod input;
 mod run;
 // by whom
+mod beside;
 mod compactor;
 mod crew;
 mod desk;
@@ -38,6 +42,10 @@ mod crash_tests;
 mod hidden_tests;
 #[cfg(test)]
 mod kept_tests;
+#[cfg(test)]
+mod naive_plan;
+#[cfg(test)]
+mod plan_equal_tests;
 #[cfg(test)]
 mod plan_tests;
 #[cfg(test)]

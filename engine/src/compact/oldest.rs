@@ -7,8 +7,9 @@ use tidegauge_storage::model::{SeqNo, Timestamp};
 use tidegauge_storage::segment::Segment;
 
 use super::CompactError;
+use super::beside::AtWork;
 use super::compactor::{CompactorParts, is_reached};
-use super::look::{AtWork, Looked};
+use super::look::Looked;
 use super::plan::excess;
 use super::restraint::Restraint;
 use super::weighed::Weighed;

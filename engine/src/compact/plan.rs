@@ -1,21 +1,23 @@
 //! What to compact next: pure, so that it can be simulated. Rules and invariants: `docs/compaction.md`.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
-use tidegauge_storage::model::{SeqNo, SeqRange, TimeRange, Timestamp};
+use tidegauge_storage::model::{SeqRange, TimeRange};
 
+use super::stacks::Stacks;
+use super::table::{Table, last};
 use super::weighed::Weighed;
-use super::windows::Windows;
 use crate::version::{Precedence, precedence};
 
 /// A time range is cut only into pieces of at least this many bytes, but for S6.
-const PIECE_BYTES_MIN: u64 = 8 << 20;
+pub(super) const PIECE_BYTES_MIN: u64 = 8 << 20;
 /// Sizes below this are alike.
-const TIER_BYTES_MIN: u64 = 4 << 10;
+pub(super) const TIER_BYTES_MIN: u64 = 4 << 10;
 /// A stack on which nothing new came for this long is merged with its floor, nanoseconds.
-const QUIET: i64 = 24 * 3_600_000_000_000;
+pub(super) const QUIET: i64 = 24 * 3_600_000_000_000;
 /// Segments that one job makes at most, beside those that its cuts ask for.
-const PIECES_MAX: u64 = 64;
+pub(super) const PIECES_MAX: u64 = 64;
 /// Segments are never asked to be smaller than this.
 const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 
@@ -45,12 +47,12 @@ pub(crate) struct Piece {
 }
 
 impl Piece {
-    fn is_frozen(&self) -> bool {
+    pub(super) fn is_frozen(&self) -> bool {
         self.damaged || self.busy
     }
 
     /// What it would weigh without what is hidden, about.
-    fn left(&self) -> u64 {
+    pub(super) fn left(&self) -> u64 {
         let seen = self.samples.saturating_sub(self.hidden);
         (u128::from(self.bytes) * u128::from(seen) / u128::from(self.samples.max(1))) as u64
     }
@@ -100,6 +102,10 @@ pub(crate) struct Rules {
     pub(crate) fan: usize,
     /// The time, in nanoseconds since the Unix epoch.
     pub(crate) now: i64,
+    /// More than this no job may take: one that took more was thrown away.
+    pub(crate) most: u64,
+    /// Which jobs it is the turn of, in front of those that merge.
+    pub(crate) turn: Turn,
     /// Merge whatever can be merged, however little it saves, and make cold what is not.
     pub(crate) all: bool,
     /// Segments that are this old, and so are their newest samples, become cold; nanoseconds. The greatest: none ever.
@@ -109,7 +115,7 @@ pub(crate) struct Rules {
 impl Rules {
     /// Inputs of one job, and so the extra disk it needs.
     pub(crate) fn job_bytes(&self) -> u64 {
-        self.segment_bytes.saturating_mul(4)
+        self.segment_bytes.saturating_mul(4).min(self.most)
     }
 
     /// Outputs above this are parted: some more than a segment may weigh is better than two halves.
@@ -148,34 +154,45 @@ pub(crate) enum Why {
     Chill,
 }
 
-/// The next job, if anything is worth one.
+/// Of whom it is the turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Turn {
+    pub(crate) rewrites: bool,
+    pub(crate) chills: bool,
+}
+
+/// The next job, if anything is worth one. What merges comes first, unless it is the [turn](Turn) of others.
 pub(crate) fn plan(pieces: &[Piece], rules: &Rules) -> Option<Job> {
-    let mut pieces = pieces.to_vec();
-    pieces.sort_by_key(order);
+    let pieces = in_order(pieces);
     let table = Table::new(&pieces, rules);
-    table
-        .drop_hidden()
-        .or_else(|| table.spread())
-        .or_else(|| table.stack())
-        .or_else(|| table.join())
-        .or_else(|| table.rewrite())
-        .or_else(|| table.chill())
+    let merged = || table.spread().or_else(|| table.stack()).or_else(|| table.join());
+    let first = table.drop_hidden().or_else(|| table.in_turn());
+    first.or_else(merged).or_else(|| table.rewrite()).or_else(|| table.chill())
+}
+
+/// The next job of those whose turn it is.
+pub(crate) fn plan_turn(pieces: &[Piece], rules: &Rules) -> Option<Job> {
+    Table::new(&in_order(pieces), rules).in_turn()
 }
 
 /// The next job that gives space back, where there is little: what nobody sees goes first, and of segments to be written
 /// anew the one that leaves least.
 pub(crate) fn plan_free(pieces: &[Piece], rules: &Rules) -> Option<Job> {
-    let mut pieces = pieces.to_vec();
-    pieces.sort_by_key(order);
+    let pieces = in_order(pieces);
     let table = Table::new(&pieces, rules);
     table.drop_hidden().or_else(|| table.rewrite_least())
 }
 
 /// The next job that only removes: what nobody sees any more.
 pub(crate) fn plan_drop(pieces: &[Piece], rules: &Rules) -> Option<Job> {
+    Table::new(&in_order(pieces), rules).drop_hidden()
+}
+
+/// By precedence.
+fn in_order(pieces: &[Piece]) -> Vec<Piece> {
     let mut pieces = pieces.to_vec();
     pieces.sort_by_key(order);
-    Table::new(&pieces, rules).drop_hidden()
+    pieces
 }
 
 /// Precedence: of two that hold the same timestamp, the later one wins (K1).
@@ -183,63 +200,39 @@ pub(crate) fn order(piece: &Piece) -> Precedence {
     precedence(piece.seq, piece.late, piece.id)
 }
 
-struct Table<'a> {
-    /// By precedence.
-    pieces: &'a [Piece],
-    rules: &'a Rules,
-    /// Those that nothing of lower precedence overlaps, by time: each is the floor of a stack.
-    floors: Vec<usize>,
-    is_floor: Vec<bool>,
-    windows: Windows,
+/// Looks at so many segments, or at what stands for some. Counted in the tests.
+pub(super) fn steps(_many: usize) {
+    #[cfg(test)]
+    STEPS.with(|steps| steps.set(steps.get() + _many as u64));
 }
 
-impl<'a> Table<'a> {
-    fn new(pieces: &'a [Piece], rules: &'a Rules) -> Self {
-        let mut floors: Vec<usize> = Vec::new();
-        let mut is_floor = vec![false; pieces.len()];
-        // By precedence, each is compared with the floors before it alone: what overlaps something that is no floor
-        // overlaps the earlier piece beneath that, or stands on it.
-        let mut by_time: Vec<(i64, i64)> = Vec::new();
-        for (i, piece) in pieces.iter().enumerate() {
-            let covered = pieces[..i].iter().any(|below| below.time.overlaps(&piece.time));
-            if !covered {
-                is_floor[i] = true;
-                floors.push(i);
-                by_time.push((piece.time.start.nanos(), piece.time.end.nanos()));
-            }
-        }
-        floors.sort_by_key(|&i| pieces[i].time.start);
-        Self { pieces, rules, floors, is_floor, windows: Windows::new(rules) }
-    }
+#[cfg(test)]
+thread_local! {
+    /// All steps of this thread.
+    pub(super) static STEPS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
 
-    /// The stack that a timestamp belongs to: that of the last floor that begins at or before it.
-    fn stack_of(&self, at: i64) -> usize {
-        let behind = self.floors.partition_point(|&i| self.pieces[i].time.start.nanos() <= at);
-        behind.saturating_sub(1)
-    }
-
-    fn stacks_of(&self, piece: &Piece) -> (usize, usize) {
-        (self.stack_of(piece.time.start.nanos()), self.stack_of(last(&piece.time)))
-    }
-
-    fn is_wide(&self, i: usize) -> bool {
-        let (first, last) = self.stacks_of(&self.pieces[i]);
-        !self.is_floor[i] && first != last
-    }
-
+impl Table<'_> {
     /// Segments of which nothing can be seen, whether they can be read or not.
     fn drop_hidden(&self) -> Option<Job> {
         let gone = |p: &Piece| !p.busy && p.hidden >= p.samples && (p.hidden > 0 || !p.damaged);
-        let mut picked: Vec<usize> = Vec::new();
+        let mut goes = vec![false; self.pieces.len()];
         // Ascending: what goes too holds nobody up.
         for i in (0..self.pieces.len()).filter(|&i| gone(&self.pieces[i])) {
-            if self.holder_below(i, |below| !picked.contains(&below)).is_none() {
-                picked.push(i);
+            if self.holder_below(i, |below| !goes[below]).is_none() {
+                goes[i] = true;
             }
         }
-        let inputs: Vec<u64> = picked.iter().map(|&i| self.pieces[i].id).collect();
+        steps(self.pieces.len());
+        let inputs = self.pieces.iter().zip(&goes).filter(|(_, goes)| **goes).map(|(piece, _)| piece.id).collect();
         let job = Job { inputs, keeps: Vec::new(), cuts: Vec::new(), cold: false, why: Why::Drop };
         (!job.inputs.is_empty()).then_some(job)
+    }
+
+    fn in_turn(&self) -> Option<Job> {
+        let Turn { rewrites, chills } = self.rules.turn;
+        let rewrite = if rewrites { self.rewrite() } else { None };
+        rewrite.or_else(|| if chills { self.chill() } else { None })
     }
 
     /// One segment by itself, because much of it is hidden.
@@ -259,6 +252,7 @@ impl<'a> Table<'a> {
     fn worth_rewriting(&self) -> impl Iterator<Item = usize> {
         let is_much = |p: &Piece, hidden: u64| hidden > 0 && (self.rules.all || p.urgent || hidden >= p.samples / 4);
         let due = move |i: usize| {
+            steps(1);
             let p = &self.pieces[i];
             if p.busy || !is_much(p, p.hidden) {
                 return None;
@@ -267,46 +261,23 @@ impl<'a> Table<'a> {
             let rest = p.hidden.saturating_sub(p.aged);
             if is_much(p, rest) { Some(i) } else { Some(self.lowest_holder(below)) }
         };
-        (0..self.pieces.len()).filter_map(due).filter(|&i| !self.pieces[i].is_frozen())
-    }
-
-    /// One that holds up what is to be left out of this segment for the age of some series: it lies lower, reaches into its
-    /// time, is one of `others` and has samples over such an age, too. Once the rule is loosened, one of these could show
-    /// again where what had overwritten it is gone (K10). What is not known of a segment that cannot be read counts as such.
-    fn holder_below(&self, i: usize, others: impl Fn(usize) -> bool) -> Option<usize> {
-        let piece = &self.pieces[i];
-        let holds = |below: &Piece| (below.aged > 0 || below.damaged) && below.time.overlaps(&piece.time);
-        let mut below = (0..i).filter(|&below| holds(&self.pieces[below]) && others(below));
-        if piece.aged == 0 { None } else { below.next() }
-    }
-
-    /// That which has to go first, if `i` is to.
-    fn lowest_holder(&self, mut i: usize) -> usize {
-        while let Some(below) = self.holder_below(i, |_| true) {
-            i = below;
-        }
-        i
-    }
-
-    /// Of which of these a job leaves in what is over the age of some series: others hold it up, or those of its own do that
-    /// keep theirs.
-    fn keeps(&self, picked: &[usize]) -> Vec<u64> {
-        let mut keeps: Vec<usize> = Vec::new();
-        let mut picked = picked.to_vec();
-        picked.sort_unstable();
-        for &i in &picked {
-            if self.holder_below(i, |below| !picked.contains(&below) || keeps.contains(&below)).is_some() {
-                keeps.push(i);
-            }
-        }
-        keeps.iter().map(|&i| self.pieces[i].id).collect()
+        (0..self.pieces.len()).filter_map(due).filter(|&i| !self.pieces[i].is_frozen() && self.may_take(i))
     }
 
     /// One segment by itself, because it will hardly change any more.
     fn chill(&self) -> Option<Job> {
-        let due = |p: &Piece| !p.is_frozen() && !p.cold && self.is_old(p);
-        let i = self.pieces.iter().position(due)?;
+        steps(self.pieces.len());
+        let due = |&i: &usize| {
+            let piece = &self.pieces[i];
+            !piece.is_frozen() && !piece.cold && self.is_old(piece) && self.may_take(i)
+        };
+        let i = (0..self.pieces.len()).find(due)?;
         Some(self.job(&[i], Why::Chill))
+    }
+
+    /// Whether one by itself is no more than a job may take.
+    fn may_take(&self, i: usize) -> bool {
+        self.pieces[i].bytes <= self.rules.most
     }
 
     /// Whether a segment was made long ago, and its newest sample is as old: a fresh one of old samples (an import, late
@@ -326,6 +297,7 @@ impl<'a> Table<'a> {
     fn spread(&self) -> Option<Job> {
         let wide: Vec<usize> =
             (0..self.pieces.len()).filter(|&i| self.is_wide(i) && !self.pieces[i].is_frozen()).collect();
+        steps(self.pieces.len());
         if wide.is_empty() || (wide.len() < self.rules.fan && !self.rules.all) {
             return None;
         }
@@ -338,40 +310,32 @@ impl<'a> Table<'a> {
                 return Some(self.job(&picked, Why::Spread));
             }
         }
-        Some(self.job(&wide[..1], Why::Spread))
+        let alone = wide.into_iter().find(|&i| self.may_take(i))?;
+        Some(self.job(&[alone], Why::Spread))
     }
 
     /// Whether a job of these would leave the wide ones narrower.
     fn is_cut_by_others(&self, picked: &[usize]) -> bool {
-        let others = self.floors.iter().any(|floor| !picked.contains(floor));
-        others && !self.cuts(picked).is_empty() || picked.iter().filter(|&&i| self.is_floor[i]).count() > 1
+        let floors = picked.iter().filter(|&&i| self.is_floor[i]).count();
+        floors > 1 || (floors < self.floors.len() && !self.cuts(picked).is_empty())
     }
 
     /// What stands on one floor: with the floor where it is much, by itself where it is many.
     fn stack(&self) -> Option<Job> {
-        for stack in 0..self.floors.len() {
-            let floor = self.floors[stack];
-            let on_it: Vec<usize> = (0..self.pieces.len())
-                .filter(|&i| !self.is_floor[i] && self.stacks_of(&self.pieces[i]) == (stack, stack))
-                .collect();
+        for (&floor, on_it) in self.floors.iter().zip(&self.on) {
             if on_it.is_empty() {
                 continue;
             }
-            let bytes = self.bytes_of(&on_it);
+            let bytes = self.bytes_of(on_it);
             let quiet = || on_it.iter().all(|&i| self.pieces[i].created.saturating_add(QUIET) <= self.rules.now);
             let floor_bytes = self.pieces[floor].bytes;
             if self.rules.all || bytes >= floor_bytes / 4 || (bytes >= floor_bytes / 16 && quiet()) {
-                for n in (1..=on_it.len()).rev() {
-                    let picked: Vec<usize> = [floor].into_iter().chain(on_it[..n].iter().copied()).collect();
-                    if let Some(picked) = self.closed(&picked).filter(|picked| self.helps(picked)) {
-                        return Some(self.job(&picked, Why::Stack));
-                    }
-                }
-                if let Some(job) = self.split(floor, &on_it) {
+                let merged = self.with_floor(floor, on_it).map(|picked| self.job(&picked, Why::Stack));
+                if let Some(job) = merged.or_else(|| self.split(floor, on_it)) {
                     return Some(job);
                 }
             }
-            let run = self.run_of_a_size(&on_it).and_then(|run| self.closed(&run));
+            let run = self.run_of_a_size(on_it).and_then(|run| self.closed(&run));
             if let Some(picked) = run.filter(|picked| self.helps(picked)) {
                 return Some(self.job(&picked, Why::Stack));
             }
@@ -379,77 +343,94 @@ impl<'a> Table<'a> {
         None
     }
 
+    /// A floor and as much of what stands on it, the lowest first, as can be merged with it.
+    fn with_floor(&self, floor: usize, on_it: &[usize]) -> Option<Vec<usize>> {
+        let closed = |n: usize| {
+            let picked: Vec<usize> = [floor].into_iter().chain(on_it[..n].iter().copied()).collect();
+            self.closed(&picked)
+        };
+        // What is too many, or has one in it that cannot be read, is so with more of them.
+        let mut bytes = self.pieces[floor].bytes;
+        let mut may = |(n, &i): (usize, &usize)| {
+            bytes += self.pieces[i].bytes;
+            !self.pieces[i].is_frozen() && self.fits(bytes, n + 2)
+        };
+        let stays = self.pieces[floor].is_frozen();
+        let most = if stays { 0 } else { on_it.iter().enumerate().take_while(|one| may(*one)).count() };
+        let (mut low, mut high) = (0, most);
+        let mut next = most;
+        while low < high {
+            match closed(next) {
+                Some(_) => low = next,
+                None => high = next - 1,
+            }
+            next = (low + high).div_ceil(2);
+        }
+        (1..=low).rev().find_map(|n| closed(n).filter(|picked| self.helps(picked)))
+    }
+
     /// A floor that is too much to be merged with all that stands on it at once, cut where that begins.
     fn split(&self, floor: usize, on_it: &[usize]) -> Option<Job> {
         let piece = &self.pieces[floor];
+        steps(on_it.len());
         let mut cuts: Vec<i64> = on_it.iter().map(|&i| self.pieces[i].time.start.nanos()).collect();
         cuts.retain(|&at| piece.time.start.nanos() < at && at <= last(&piece.time));
         cuts.sort_unstable();
         cuts.dedup();
         let (inputs, keeps) = (vec![piece.id], self.keeps(&[floor]));
         let job = Job { inputs, keeps, cuts, cold: self.stays_cold(&[floor]), why: Why::Spread };
-        (!piece.is_frozen() && !job.cuts.is_empty()).then_some(job)
+        (!piece.is_frozen() && !job.cuts.is_empty() && self.may_take(floor)).then_some(job)
     }
 
     /// Neighbours in time, of about one size, that together with what stands on them are no more
     /// than a segment may be.
     fn join(&self) -> Option<Job> {
         let tiers: Vec<u32> = self.floors.iter().map(|&i| self.tier(i)).collect();
+        let stacks = Stacks::new(self);
         // Windows that have ended left rests that are smaller than what lies on both sides, and nothing of their size
         // comes beside them any more. They count as large, but what is made is twice as large as the largest.
-        let rests = || (!self.rules.ages.is_empty()).then(|| self.join_alike(&filled(&tiers), 2))?;
-        self.join_alike(&tiers, 1).or_else(rests)
+        let rests = || (!self.rules.ages.is_empty()).then(|| self.join_alike(&stacks, &filled(&tiers), 2))?;
+        self.join_alike(&stacks, &tiers, 1).or_else(rests)
     }
 
     /// Neighbours of one tier that make a segment at least so many times as large as the largest of them.
-    fn join_alike(&self, tiers: &[u32], growth: u64) -> Option<Job> {
-        let fits = |run: &[usize]| {
-            let whole = self.with_stacks(run);
-            self.bytes_of(&whole) <= self.rules.segment_bytes && self.windows(&whole) <= 1
-        };
-        let mut from = 0;
-        while from < self.floors.len() {
-            let mut to = from + 1;
-            while to < self.floors.len()
-                && (self.rules.all || tiers[to] == tiers[from])
-                && fits(&self.floors[from..=to])
-            {
+    fn join_alike(&self, stacks: &Stacks, tiers: &[u32], growth: u64) -> Option<Job> {
+        let (all, floors) = (self.rules.all, self.floors.len());
+        let least = if all { 2 } else { self.rules.fan };
+        // What lies from `from` to before `to` fits; with `all` runs only end later as they begin later.
+        let (mut from, mut to) = (0, 0);
+        while from < floors {
+            to = if all { to.max(from + 1) } else { from + 1 };
+            while to < floors && (all || tiers[to] == tiers[from]) && stacks.fit(self, from, to + 1) {
                 to += 1;
             }
-            // What lies between comes along, if it is not much.
-            let small = |picked: &Vec<usize>| self.bytes_of(picked) <= self.rules.segment_bytes && self.helps(picked);
-            let least = if self.rules.all { 2 } else { self.rules.fan };
             let (mut end, mut next) = (to, to);
             while end >= from + least {
-                let run = &self.floors[from..end];
-                let largest = run.iter().map(|&i| self.pieces[i].bytes).max().unwrap_or(0);
-                if self.bytes_of(run) < growth * largest {
+                let (largest, Reverse(at)) = stacks.largest.of(from, end);
+                if stacks.floor_bytes(from, end) < growth * largest {
                     // Nor is any part of it that has the largest. What lies before that may be, and what lies behind it.
-                    end = from + run.iter().position(|&i| self.pieces[i].bytes == largest).unwrap_or(0);
-                    next = end + 1;
+                    (end, next) = (at, at + 1);
                     continue;
                 }
-                if let Some(picked) = self.closed(&self.with_stacks(run)).filter(small) {
+                // What lies between comes along, if it is not much.
+                let small =
+                    |picked: &Vec<usize>| self.bytes_of(picked) <= self.rules.segment_bytes && self.helps(picked);
+                if stacks.may_join(self, from, end)
+                    && let Some(picked) = self.closed(&self.with_stacks(from, end)).filter(small)
+                {
                     return Some(self.job(&picked, Why::Join));
                 }
                 break;
             }
-            from = if self.rules.all { from + 1 } else { next };
+            from = if all { from + 1 } else { next };
         }
         None
     }
 
     /// These floors and what stands on them alone.
-    fn with_stacks(&self, floors: &[usize]) -> Vec<usize> {
-        let on_them = (0..self.pieces.len()).filter(|&i| {
-            let (first, last) = self.stacks_of(&self.pieces[i]);
-            !self.is_floor[i] && first == last && floors.contains(&self.floors[first])
-        });
-        floors.iter().copied().chain(on_them).collect()
-    }
-
-    fn bytes_of(&self, picked: &[usize]) -> u64 {
-        picked.iter().map(|&i| self.pieces[i].bytes).sum()
+    fn with_stacks(&self, from: usize, to: usize) -> Vec<usize> {
+        let on_them = self.on[from..to].iter().flatten();
+        self.floors[from..to].iter().chain(on_them).copied().collect()
     }
 
     /// The first run of at least `fan` consecutive ones of one tier that would be one segment.
@@ -461,81 +442,6 @@ impl<'a> Table<'a> {
 
     fn tier(&self, i: usize) -> u32 {
         (self.pieces[i].bytes / TIER_BYTES_MIN).max(1).ilog2() / 2
-    }
-
-    /// `picked`, and whatever else must be merged with it so that nobody lies between in both
-    /// order and time (K2). `None` if that is too much, or cannot be read.
-    fn closed(&self, picked: &[usize]) -> Option<Vec<usize>> {
-        let mut all = picked.to_vec();
-        loop {
-            let (seq, time) = (self.seq_of(&all), self.time_of(&all));
-            let between = |i: &usize| {
-                let piece = &self.pieces[*i];
-                !all.contains(i) && piece.time.overlaps(&time) && overlap(piece.seq, seq)
-            };
-            let Some(next) = (0..self.pieces.len()).find(between) else { break };
-            all.push(next);
-        }
-        all.sort_unstable();
-        // Two may always be merged, or large ones would stay apart for ever.
-        let fits = self.bytes_of(&all) <= self.rules.job_bytes() || all.len() <= 2;
-        (fits && all.len() > 1 && all.iter().all(|&i| !self.pieces[i].is_frozen())).then_some(all)
-    }
-
-    /// Whether merging these leaves fewer segments, or fewer that overlap: otherwise there would be no end.
-    fn helps(&self, picked: &[usize]) -> bool {
-        let time = |i: usize| self.pieces[i].time;
-        let overlap = || {
-            let mut pairs = picked.iter().enumerate().flat_map(|(n, &a)| picked[..n].iter().map(move |&b| (a, b)));
-            pairs.any(|(a, b)| time(a).overlaps(&time(b)))
-        };
-        let bytes = self.bytes_of(picked);
-        let parts = if bytes > self.rules.part_bytes() { bytes.div_ceil(self.rules.segment_bytes) } else { 1 };
-        self.cuts(picked).len() as u64 + parts < picked.len() as u64 || overlap()
-    }
-
-    fn seq_of(&self, picked: &[usize]) -> SeqRange {
-        let seqs = || picked.iter().map(|&i| self.pieces[i].seq);
-        let start = seqs().map(|s| s.start).min().unwrap_or_default();
-        SeqRange { start, end: seqs().map(|s| s.end).max().unwrap_or_default() }
-    }
-
-    fn time_of(&self, picked: &[usize]) -> TimeRange {
-        let times = || picked.iter().map(|&i| self.pieces[i].time);
-        let start = times().map(|t| t.start).min().unwrap_or_default();
-        TimeRange::new(start, times().map(|t| t.end).max().unwrap_or_default())
-    }
-
-    /// How many windows these touch together.
-    fn windows(&self, picked: &[usize]) -> u64 {
-        let time = self.time_of(picked);
-        self.windows.count(time.start.nanos(), last(&time))
-    }
-
-    /// Where the outputs of a job must part: where other stacks begin, where they end if what
-    /// follows is part of the job, and between windows (K3).
-    fn cuts(&self, picked: &[usize]) -> Vec<i64> {
-        let time = self.time_of(picked);
-        let mut cuts = Vec::new();
-        for (at, floor) in self.floors.iter().enumerate().filter(|(_, floor)| !picked.contains(floor)) {
-            let own = self.pieces[*floor].time;
-            cuts.push(own.start.nanos());
-            let next_is_ours = self.floors.get(at + 1).is_none_or(|next| picked.contains(next));
-            if next_is_ours && own.end != Timestamp::MAX {
-                cuts.push(own.end.nanos());
-            }
-        }
-        let windows = self.windows(picked);
-        let pieces =
-            windows.min(self.bytes_of(picked) / PIECE_BYTES_MIN.min(self.rules.segment_bytes)).clamp(1, PIECES_MAX);
-        if windows > 1 && pieces > 1 {
-            cuts.extend(self.windows.cuts(time.start.nanos(), last(&time), windows.div_ceil(pieces)));
-        }
-        // Behind the last timestamp but one no range ends.
-        cuts.retain(|&at| time.start.nanos() < at && at <= last(&time) && at < i64::MAX);
-        cuts.sort_unstable();
-        cuts.dedup();
-        cuts
     }
 
     fn job(&self, picked: &[usize], why: Why) -> Job {
@@ -554,15 +460,4 @@ fn filled(tiers: &[u32]) -> Vec<u32> {
     let before: Vec<u32> = tiers.iter().scan(0, highest).collect();
     let behind: Vec<u32> = tiers.iter().rev().scan(0, highest).collect();
     before.iter().zip(behind.iter().rev()).map(|(before, behind)| *before.min(behind)).collect()
-}
-
-fn overlap(a: SeqRange, b: SeqRange) -> bool {
-    let (one, nothing) = (SeqNo(1), |r: SeqRange| r.end <= r.start);
-    let widened = |r: SeqRange| if nothing(r) { SeqNo(r.start.0 + one.0) } else { r.end };
-    a.start < widened(b) && b.start < widened(a)
-}
-
-/// The last timestamp that a range may hold.
-fn last(time: &TimeRange) -> i64 {
-    if time.end == Timestamp::MAX { i64::MAX } else { time.end.nanos() - 1 }
 }

@@ -20,7 +20,7 @@ use super::graveyard::Graveyard;
 use super::hidden::Hidden;
 use super::input::Input;
 use super::look::time_of;
-use super::plan::{Piece, Rules, Why, plan};
+use super::plan::{Piece, Rules, Turn, Why, plan};
 use super::run::{RunError, Target, discard, run, slices, weight};
 use crate::memtable::Memtable;
 use crate::registry::Registry;
@@ -300,8 +300,9 @@ fn what_a_horizon_has_passed_or_not_reached_is_not_counted_again() {
 }
 
 pub(super) fn rules(all: bool) -> Rules {
-    let (span, ages) = (i64::MAX, [].into());
-    Rules { segment_bytes: 1 << 20, span, ages, fan: 4, now: 0, all, cold_after: i64::MAX }
+    let (span, ages, turn) = (i64::MAX, [].into(), Turn::default());
+    let (most, cold_after) = (u64::MAX, i64::MAX);
+    Rules { segment_bytes: 1 << 20, span, ages, fan: 4, now: 0, most, turn, all, cold_after }
 }
 
 /// One of so many lies at the end of time, where no range says all that one may want to say.

@@ -56,6 +56,7 @@ impl Windows {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plan::Turn;
     use super::*;
 
     #[test]
@@ -66,6 +67,8 @@ mod tests {
             ages: [80, 800].into(),
             fan: 4,
             now: 10_000,
+            most: u64::MAX,
+            turn: Turn::default(),
             all: false,
             cold_after: i64::MAX,
         };
