@@ -341,6 +341,13 @@ pub enum CompactError {
     Poisoned(#[from] Poisoned),
 }
 
+impl CompactError {
+    /// Of a segment that cannot be read.
+    pub(crate) fn of_segment(why: &ReadError) -> Self {
+        Self::Damaged { cause: why.to_string() }
+    }
+}
+
 /// Why nothing was deleted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -12,6 +12,7 @@ use tidegauge_storage::fs::sim::SimFs;
 use tidegauge_storage::manifest::{Retention, RetentionRule};
 use tidegauge_storage::model::{Matcher, TimeRange, Timestamp};
 
+use super::asked::Asked;
 use crate::clock;
 use crate::core::SeriesSample;
 use crate::engine::Engine;
@@ -326,4 +327,91 @@ fn k9_deletes_are_forgotten_though_others_wait() {
     }
     within("they hide nothing", || engine.stats().tombstones == 1);
     assert_eq!(count(&engine, 0), 1_999);
+}
+
+/// Begins with a job that is held, asks for all, and has something new done before each job may end. Answers what `compact`
+/// came to, if it did before so many of them ended.
+fn asked_while_there_is_more(engine: &Engine, fs: &SimFs, background: bool, mut more: impl FnMut(i64)) -> bool {
+    let (held, leave) = hold_jobs(fs);
+    let mut compacted = false;
+    thread::scope(|scope| {
+        let deadline = Instant::now() + SOON;
+        if background {
+            more(0);
+            let _ = held.recv_timeout(SOON);
+        }
+        let asked = engine.clone();
+        let compaction = scope.spawn(move || asked.compact());
+        comes(|| engine.life().core.compactions.is_asked());
+        if background {
+            more(1);
+            let _ = leave.send(());
+        }
+        let mut jobs = 2;
+        while !compaction.is_finished() && jobs < 40 && Instant::now() < deadline {
+            if held.recv_timeout(Duration::from_millis(1)).is_ok() {
+                more(jobs);
+                jobs += 1;
+                let _ = leave.send(());
+            }
+        }
+        compacted = compaction.is_finished();
+        drop((held, leave));
+        compaction.join().unwrap().unwrap();
+    });
+    compacted
+}
+
+const HOUR: i64 = 3_600_000_000_000;
+
+/// Whoever asked for all to be compacted was not looked at as long as something was worth a job: while as much came in as
+/// was merged, for ever.
+#[test]
+fn who_asks_for_all_is_looked_at_though_there_is_always_another_job() {
+    let fs = SimFs::new();
+    let mut builder = Builder::new(None).durability(Durability::Memory).query_threads(1).compact_threads(1);
+    builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+    let engine = builder.open().unwrap();
+    let four = |from: i64| (0..4).map(|i| (4 * from + i) * HOUR).for_each(|at| flush(&engine, 1, at..at + 500));
+    assert!(asked_while_there_is_more(&engine, &fs, true, four), "others come first");
+}
+
+/// What came while all was compacted was compacted, too: while something came, `compact` did not end.
+#[test]
+fn what_comes_while_all_is_compacted_is_not_waited_for() {
+    for delete in [false, true] {
+        let fs = SimFs::new();
+        let engine = open(&fs, 1);
+        months(&engine, 2);
+        let more = |job: i64| {
+            if delete {
+                let at = Timestamp::from_nanos(job);
+                engine.delete("cpu{host=\"0\"}", TimeRange::new(at, Timestamp::from_nanos(job + 1))).unwrap();
+            } else {
+                flush(&engine, 5, job * 500..(job + 1) * 500);
+            }
+        };
+        assert!(asked_while_there_is_more(&engine, &fs, false, more), "deletes: {delete}");
+        engine.compact().unwrap();
+        assert_eq!(engine.stats().segments, 3, "the next one has it");
+        assert_eq!(engine.stats().tombstones, 0);
+    }
+}
+
+/// With ages of a second horizons move on while segments are written anew: each job left something for the next.
+#[test]
+fn ages_are_those_of_the_moment_when_all_is_asked_for() {
+    let fs = SimFs::new();
+    let engine = open(&fs, 1);
+    let core = &engine.life().core;
+    let age = Some(Duration::from_secs(1));
+    let rule = |host: &str| RetentionRule { matchers: vec![Matcher::equal("host", host)], max_age: age };
+    engine.set_retention(Retention { rules: vec![rule("1")], max_bytes: None }).unwrap();
+    let mut asked = Asked::new(core);
+    let first = asked.ages(&core.kept);
+    within("the clock stands still", || *core.kept.coarse_ages() != *first);
+    assert_eq!(*asked.ages(&core.kept), *first);
+    // But for a rule that keeps more since: what that keeps must not be left out, and would be planned for ever.
+    engine.set_retention(Retention { rules: vec![rule("2")], max_bytes: None }).unwrap();
+    assert_ne!(*asked.ages(&core.kept), *first);
 }

@@ -1,33 +1,29 @@
 //! One thread that has the plan carried out, by the threads of a pool.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegauge_storage::fs::{Fs, is_exhausted};
-use tidegauge_storage::manifest::{Edit, Horizon, Manifest, ManifestError};
-use tidegauge_storage::model::{SeqNo, Timestamp, Tombstone};
-use tidegauge_storage::segment::{Segment, SegmentInfo, WriteError, file_name, id_of};
-use tidegauge_storage::source::{AgeMask, ReadError, SampleSource};
+use tidegauge_storage::manifest::{Manifest, ManifestError};
+use tidegauge_storage::segment::{WriteError, id_of};
+use tidegauge_storage::source::ReadError;
 
+use super::asked::Asked;
 use super::beside::{AtWork, Due};
 use super::crew::{Crew, Ended};
 use super::desk::Next;
-use super::input::{Input, horizon_of_all};
-use super::look::{Found, Look, Looked};
-use super::plan::{Job, Piece, Rules, Turn, Why, segment_bytes};
-use super::restraint::{May, Restraint};
-use super::run::{RunError, Target, discard, run};
+use super::look::{Look, Looked};
+use super::plan::{Job, Rules, Turn, segment_bytes};
+use super::restraint::{Allowed, May, Restraint};
+use super::run::RunError;
 use super::{CompactError, Graveyard};
 use crate::clock;
 use crate::core::Core;
-use crate::flush::reference;
 use crate::gate::Shortage;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::version::{Version, hiding};
-use crate::watch::{Warning, Worker, Working};
+use crate::sync::atomic::AtomicU64;
+use crate::watch::{Warning, Worker};
 
 /// Looks for something to do at least this often.
 const IDLE: Duration = Duration::from_secs(60);
@@ -35,14 +31,6 @@ const IDLE: Duration = Duration::from_secs(60);
 const SPACE_RETRY: Duration = Duration::from_secs(5);
 /// While jobs are at work, what goes without being written anew is looked for this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// While a flush is behind, this is how long compaction leaves it the machine.
-const YIELD: Duration = Duration::from_millis(5);
-/// However far behind flushes stay, a job works for so long of each such time: so it ends, if late.
-const TURN: Duration = Duration::from_millis(50);
-const TURN_EVERY: Duration = Duration::from_secs(1);
-/// Memtables waiting for their flush from which compaction stands back.
-const SEALED_BEHIND: usize = 2;
-
 /// What the compactor is given.
 pub(crate) struct CompactorParts {
     pub(crate) core: Arc<Core>,
@@ -119,11 +107,16 @@ impl Compactor {
         let core = Arc::clone(&self.parts.core);
         let mut idle = IDLE;
         loop {
-            let (all, asked) = match core.compactions.next(idle) {
+            let (mut asked, number) = match core.compactions.next(idle) {
                 Next::Stop => return,
-                Next::All(asked) => (true, asked),
-                Next::Due => (false, 0),
+                Next::All(number) => (Some(Asked::new(&core)), number),
+                Next::Due => (None, 0),
             };
+            let all = asked.is_some();
+            if all {
+                // Who asks may have made room.
+                self.restraint.forget_sizes();
+            }
             let sweep = |parts: &CompactorParts| {
                 let work = core.watched.begin(Worker::Compact, "removing segments that were replaced");
                 parts.graveyard.sweep(&|| work.gets_on());
@@ -134,15 +127,15 @@ impl Compactor {
             let waiting = if may_write { self.looked.waiting() } else { Vec::new() };
             // Each whether the other failed or not: what one of them frees the other may need.
             let dropped = self.drop_oldest(all);
-            let mut result = self.work(all).and(dropped);
+            let mut result = self.work(asked.as_mut()).and(dropped);
             self.looked.had_a_turn(&waiting);
             if all && result.is_ok() {
                 // What was one segment, which stays, may be several by now.
-                result = self.drop_oldest(all).and_then(|()| self.work(all));
+                result = self.drop_oldest(all).and_then(|()| self.work(asked.as_mut()));
             }
             sweep(&self.parts);
             if all {
-                core.compactions.ended(asked, result.clone());
+                core.compactions.ended(number, result.clone());
             }
             idle = self.restraint.left(Instant::now()).unwrap_or(IDLE).min(IDLE);
             match result {
@@ -160,8 +153,10 @@ impl Compactor {
     }
 
     /// Jobs as long as anything is worth one, as many at a time as there are threads. After one that failed, those that
-    /// the [restraint](Restraint) leaves.
-    fn work(&mut self, all: bool) -> Result<(), CompactError> {
+    /// the [restraint](Restraint) leaves. Nothing is begun any more once somebody asks for all, unless this is for him: what
+    /// comes in may be worth a job again and again.
+    fn work(&mut self, mut asked: Option<&mut Asked>) -> Result<(), CompactError> {
+        let all = asked.is_some();
         let Self { parts, looked, restraint, crew } = self;
         if let Some(poisoned) = parts.core.gate.poisoned() {
             return Err(poisoned.into());
@@ -169,7 +164,9 @@ impl Compactor {
         // Who asks for all of it may have mended what was wrong.
         let mut may = if all { May::Everything } else { restraint.may(Instant::now()) };
         // Most looks find nothing: an engine that has nothing to compact has no threads for it.
-        if let Look::Nothing(found) = looked.look(parts, all, may, &[]) {
+        if let Look::Nothing(found) =
+            looked.look(parts, asked.as_deref_mut(), restraint.allows(may, Instant::now()), &[])
+        {
             if may == May::Everything {
                 parts.is_well(restraint);
             }
@@ -187,12 +184,17 @@ impl Compactor {
             loop {
                 let most = if may == May::Everything { crew.threads() } else { 1 };
                 // What is begun after a failure has the space that the others take for itself.
-                while !over && running.len() < most && (running.is_empty() || begun == may) {
+                while !over
+                    && (all || !parts.core.compactions.is_asked())
+                    && running.len() < most
+                    && (running.is_empty() || begun == may)
+                {
                     if let Some(poisoned) = parts.core.gate.poisoned() {
                         (result, over) = (Err(poisoned.into()), true);
                         break;
                     }
-                    let (due, inputs, ages) = match looked.look(parts, all, may, &running) {
+                    let allowed = restraint.allows(may, Instant::now());
+                    let (due, inputs, ages) = match looked.look(parts, asked.as_deref_mut(), allowed, &running) {
                         Look::Due(due, inputs, ages) => (due, inputs, ages),
                         Look::Later => break,
                         Look::Nothing(found) if running.is_empty() => {
@@ -219,7 +221,8 @@ impl Compactor {
                 let next = next.or_else(|| if over { None } else { parts.drop_hidden(looked, &running) });
                 let (gave_back, how) = match next {
                     Some((job, how)) => {
-                        running.retain(|due| due.job != job);
+                        let ended = running.iter().position(|due| due.job == job).map(|at| running.remove(at));
+                        note_size(restraint, ended.as_ref(), &running, &how);
                         (restraint.freed_by(&job, how.is_ok()), how.or_else(|e| judged(parts, looked, &job, e)))
                     }
                     None => (false, Ok(())),
@@ -227,7 +230,9 @@ impl Compactor {
                 match how {
                     Ok(()) if gave_back => may = may.min(May::Free),
                     Ok(()) => {}
-                    Err(error @ CompactError::Damaged { .. }) => damaged = Err(error),
+                    Err(error @ CompactError::Damaged { .. }) => {
+                        damaged = Err(error)
+                    }
                     Err(error @ CompactError::Closed) => (result, over) = (result.and(Err(error)), true),
                     Err(error) => {
                         match restraint.failed(begun, &error, Instant::now()) {
@@ -244,6 +249,18 @@ impl Compactor {
                 }
             }
         })
+    }
+}
+
+/// What took, or held, too much is not planned as large again. Of several jobs that is the largest.
+fn note_size(restraint: &mut Restraint, ended: Option<&Due>, running: &[Due], how: &Result<(), Failure>) {
+    let Some(due) = ended else { return };
+    let is_full = || how.as_ref().err().and_then(Failure::short) == Some(Shortage::Space);
+    let is_largest = || running.iter().all(|other| other.bytes <= due.bytes);
+    if due.held_back() {
+        restraint.held_too_much(due.bytes, Instant::now());
+    } else if is_full() && is_largest() {
+        restraint.took_too_much(due.bytes, Instant::now());
     }
 }
 
@@ -266,8 +283,9 @@ fn judged(parts: &CompactorParts, looked: &mut Looked, job: &Job, failure: Failu
         Failure::Run(RunError::Read(error)) => {
             // What cannot be read stays where it is, for queries to tell and for salvage.
             let file = file_of(&error).and_then(|file| id_of(file.file_name()?.to_str()?));
-            looked.freeze(job.inputs.iter().copied().filter(|&id| file.is_none_or(|file| file == id)));
-            Err(parts.is_damaged(&error))
+            let ids = job.inputs.iter().copied().filter(|&id| file.is_none_or(|file| file == id));
+            looked.freeze(ids, &error);
+            Err(parts.cannot_read(&error))
         }
         // Sound inputs give nothing that is out of order, and no chunk that cannot be taken over.
         Failure::Run(RunError::Write(
@@ -275,8 +293,8 @@ fn judged(parts: &CompactorParts, looked: &mut Looked, job: &Job, failure: Failu
             | WriteError::SamplesNotAscending { .. }
             | WriteError::Chunk(_)),
         )) => {
-            looked.freeze(job.inputs.iter().copied());
-            Err(parts.is_damaged(&error))
+            looked.freeze_damaged(job.inputs.iter().copied());
+            Err(parts.told(CompactError::Damaged { cause: error.to_string() }))
         }
         // That has poisoned where it failed (SF1).
         Failure::Run(RunError::Write(WriteError::Folder { .. })) => Ok(()),
@@ -298,8 +316,11 @@ fn judged(parts: &CompactorParts, looked: &mut Looked, job: &Job, failure: Failu
 
 impl CompactorParts {
     /// Tells of a segment that cannot be read.
-    fn is_damaged(&self, error: &dyn std::error::Error) -> CompactError {
-        let error = CompactError::Damaged { cause: error.to_string() };
+    pub(super) fn cannot_read(&self, error: &ReadError) -> CompactError {
+        self.told(CompactError::of_segment(error))
+    }
+
+    fn told(&self, error: CompactError) -> CompactError {
         self.core.watched.warn(Warning::Compaction(error.clone()));
         error
     }
@@ -318,13 +339,13 @@ impl CompactorParts {
     }
 
     /// What is worth it now.
-    pub(super) fn rules(&self, all: bool) -> Rules {
+    pub(super) fn rules(&self, asked: Option<&Asked>) -> Rules {
         let CompactOptions { segment_span, cold_after, .. } = self.options;
         let segment_bytes = segment_bytes(self.options.segment_bytes, self.core.kept.max_bytes());
         let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
         let (span, ages) = (nanos(segment_span).max(1), self.core.kept.rule_ages());
-        let (now, cold_after) = (clock::now().nanos(), nanos(cold_after));
-        let (most, turn) = (u64::MAX, Turn::default());
+        let now = asked.map_or_else(|| clock::now().nanos(), |asked| asked.now);
+        let (most, turn, all, cold_after) = (u64::MAX, Turn::default(), asked.is_some(), nanos(cold_after));
         Rules { segment_bytes, span, ages, fan: FAN, now, most, turn, all, cold_after }
     }
 
@@ -340,7 +361,7 @@ impl CompactorParts {
             return Ok(());
         }
         drop(version);
-        self.forget_deletes(&looked.found(self, &self.core.kept.coarse_ages()))
+        self.forget_deletes(&looked.found(self, &self.core.kept.coarse_ages(), None))
     }
 
     /// The same, before anything that can be seen goes in its place.
@@ -361,138 +382,12 @@ impl CompactorParts {
         if self.core.gate.poisoned().is_some() {
             return None;
         }
-        match looked.look(self, false, May::Drop, running) {
+        match looked.look(self, None, Allowed::drop(), running) {
             Look::Due(due, inputs, ages) => {
                 let how = self.carry_out(&due, inputs, &ages);
                 Some((due.job, how))
             }
             Look::Later | Look::Nothing(_) => None,
-        }
-    }
-
-    /// New segments durable, then the manifest, then the version, then the old files (K4).
-    fn carry_out(&self, due: &Due, inputs: Vec<Input>, ages: &[AgeMask]) -> Result<(), Failure> {
-        let (job, started) = (&due.job, Instant::now());
-        let work = self.core.watched.begin(Worker::Compact, "a compaction");
-        let Self { core, fs, dir, manifest, store_id, opening, next_segment, graveyard, options } = self;
-        let target = Target {
-            fs,
-            dir,
-            store_id: *store_id,
-            opening: *opening,
-            next_id: &|| next_segment.fetch_add(1, Ordering::Relaxed),
-            sync_folder: &|| core.segment_folder.sync(core, &**fs, dir),
-            segment_bytes: segment_bytes(options.segment_bytes, core.kept.max_bytes()),
-            go_on: &|| self.go_on(due, started, &work),
-            decoded: &AtomicU64::new(0),
-        };
-        let mut made: Vec<SegmentInfo> = Vec::new();
-        let mut result = match job.why {
-            Why::Drop => Ok(()),
-            _ => run(&inputs, &job.cuts, job.cold, &target, &mut made).map_err(Failure::from),
-        };
-        let mut opened = Vec::new();
-        if result.is_ok() {
-            let open = |info: &SegmentInfo| Segment::open(&**fs, &dir.join(file_name(info.id))).map(Arc::new);
-            match made.iter().map(open).collect::<Result<Vec<_>, _>>() {
-                Ok(segments) => opened = segments,
-                // Ours, not the inputs': they are sound.
-                Err(e) => result = Err(RunError::Write(unreadable(e)).into()),
-            }
-        }
-        if let Err(failure) = result {
-            discard(&made, &target);
-            let halted = due.is_halted() && matches!(failure, Failure::Run(RunError::Interrupted));
-            return Err(if halted { Failure::Outdated } else { failure });
-        }
-        let added = made.iter().map(|info| Edit::SegmentAdd(reference(info)));
-        let mut edits: Vec<Edit> = added.chain(job.inputs.iter().map(|id| Edit::SegmentRemove(*id))).collect();
-        {
-            let mut manifest = manifest.lock().expect("manifest lock");
-            // Whatever ended the engine may have taken what is to be committed (SF1).
-            if core.is_poisoned() {
-                discard(&made, &target);
-                return Err(Failure::Poisoned);
-            }
-            let version = core.versions.load();
-            // Rules that keep what this job leaves out are in force since: whoever made them was told so. Or what it did not
-            // leave out is hidden since, and would not be any more.
-            let keeps_dropped = job.why != Why::Drop && inputs.iter().any(|input| lets_show(input, &inputs, &version));
-            if keeps_dropped || (inputs.iter().any(Input::has_aged) && !core.kept.hides(ages)) {
-                discard(&made, &target);
-                return Err(Failure::Outdated);
-            }
-            // What was left out because everybody's age is over stays hidden below, whatever the rules become (K10).
-            let dropped = dropped(&inputs, ages);
-            let left = dropped.iter().filter(|horizon| is_reached(&version, &job.inputs, horizon));
-            edits.extend(left.map(|horizon| Edit::Horizon(*horizon)));
-            drop(version);
-            if let Err(e) = manifest.commit(&edits) {
-                if e.changes_nothing() {
-                    discard(&made, &target);
-                }
-                return Err(e.into());
-            }
-            #[cfg(feature = "internals")]
-            core.kept.note_dropped(&dropped);
-            core.versions.compacted(&job.inputs, &opened, &hiding(&manifest.state().horizons));
-        }
-        let inputs: Vec<Arc<Segment>> = inputs.into_iter().map(|input| input.segment).collect();
-        let bytes_in: u64 = inputs.iter().map(|s| s.info().file_bytes).sum();
-        let bytes_out: u64 = made.iter().map(|info| info.file_bytes).sum();
-        graveyard.bury(inputs, &|| work.gets_on());
-        core.counters.compaction(bytes_in, bytes_out, started.elapsed());
-        Ok(())
-    }
-
-    /// Forgets the deletes and horizons that hide nothing any more: not in a segment, and not in a memtable (K9).
-    fn forget_deletes(&self, found: &Found) -> Result<(), CompactError> {
-        let Found { version, hiding: waiting, hides: in_segments, pieces } = found;
-        let core = &self.core;
-        let work = core.watched.begin(Worker::Compact, "forgetting deletes that are carried out");
-        // What a delete hides of a segment that cannot be read is not known. It hides nothing where it names no series.
-        let may_name = |t: &Tombstone, id: u64| {
-            work.gets_on();
-            let segment = version.segments.iter().find(|s| s.info().id == id);
-            segment.is_some_and(|s| s.select(&t.matchers).map_or(true, |named| !named.is_empty()))
-        };
-        let hides = |(t, in_segment): &(&Arc<Tombstone>, &bool)| {
-            let damaged = |p: &&Piece| p.damaged && t.reaches(p.seq, Some(p.time));
-            let in_memory = version.sealed.iter().any(|m| m.first_seq <= t.seq.0 && m.samples() > 0);
-            **in_segment || in_memory || pieces.iter().filter(damaged).any(|p| may_name(t, p.id))
-        };
-        let deletes = waiting.len() - version.horizons.len();
-        let over: Vec<(usize, &Arc<Tombstone>)> = waiting
-            .iter()
-            .zip(in_segments)
-            .enumerate()
-            .filter(|(_, waits)| !hides(waits))
-            .map(|(i, (t, _))| (i, t))
-            .collect();
-        let done: Vec<SeqNo> = over.iter().filter(|(i, _)| *i < deletes).map(|(_, t)| t.seq).collect();
-        let passed: Vec<&Arc<Tombstone>> = over.iter().filter(|(i, _)| *i >= deletes).map(|(_, t)| *t).collect();
-        let mut manifest = self.manifest.lock().expect("manifest lock");
-        if let Some(poisoned) = core.gate.poisoned() {
-            return Err(poisoned.into());
-        }
-        let known = &manifest.state().tombstones;
-        // One that only the log has comes back with it after a crash, finds nothing, and goes again.
-        let noted = done.iter().filter(|seq| known.contains_key(seq));
-        let mut edits: Vec<Edit> = noted.map(|seq| Edit::TombstoneRemove(*seq)).collect();
-        // One that became another meanwhile stays.
-        let state = manifest.state();
-        let kept = state.horizons.iter().filter(|horizon| passed.iter().any(|t| ***t == horizon.tombstone()));
-        edits.extend(kept.map(|h| Edit::HorizonRemove { before: h.before, through: h.through }));
-        match manifest.commit(&edits) {
-            Ok(()) if done.is_empty() && passed.is_empty() => Ok(()),
-            Ok(()) => {
-                core.versions.forget(&done, &hiding(&manifest.state().horizons));
-                Ok(())
-            }
-            Err(error) => {
-                drop(manifest);
-                Err(self.not_committed("a compaction", error))
-            }
         }
     }
 
@@ -511,68 +406,9 @@ impl CompactorParts {
         self.core.poison(format!("{what} cannot be committed: {error}"));
         self.core.gate.poisoned().map_or(CompactError::Closed, CompactError::Poisoned)
     }
-
-    /// Asked between chunks. While flushes are behind, they have the machine, but for [a turn](has_turn) now and then; one
-    /// that waits for space has no use for it, and what a job gives back may be what it waits for.
-    fn go_on(&self, due: &Due, started: Instant, work: &Working) -> bool {
-        let core = &self.core;
-        loop {
-            work.gets_on();
-            if core.is_stopping() || core.is_poisoned() || due.is_halted() {
-                return false;
-            }
-            let is_behind = core.versions.load().sealed.len() >= SEALED_BEHIND && core.gate.flush_waits().is_none();
-            if !is_behind || has_turn(started.elapsed()) {
-                return true;
-            }
-            if core.compactions.pause(YIELD) {
-                return false;
-            }
-        }
-    }
 }
 
-/// Whether a job that was begun this long ago works on although flushes are behind: where the disk is what they wait for,
-/// they always are, and nothing would be merged, nor deleted for good, while as much comes in.
-fn has_turn(since: Duration) -> bool {
-    since.as_millis() % TURN_EVERY.as_millis() >= (TURN_EVERY - TURN).as_millis()
-}
-
-/// What a job drops of its inputs because everybody's age is over. Nothing newer than that: a clock that is ahead once must
-/// not hide what comes until then.
-fn dropped(inputs: &[Input], ages: &[AgeMask]) -> Vec<Horizon> {
-    let (of_all, created) = (horizon_of_all(ages), clock::now().nanos());
-    let of = |input: &Input| {
-        let info = input.segment.info();
-        let time = info.time_range.filter(|time| time.start < of_all)?;
-        let through = SeqNo(info.seq_range.end.0.saturating_sub(1));
-        Some(Horizon { before: time.end.min(of_all), through, created })
-    };
-    inputs.iter().filter_map(of).collect()
-}
-
-/// Whether a horizon hides anything of what is left where these segments are gone. If not, nobody needs it.
-pub(super) fn is_reached(version: &Version, gone: &[u64], horizon: &Horizon) -> bool {
-    let tombstone = horizon.tombstone();
-    let below =
-        |s: &Segment| !gone.contains(&s.info().id) && tombstone.reaches(s.info().seq_range, s.info().time_range);
-    let in_memory = version.sealed.iter().any(|m| m.first_seq <= horizon.through.0 && m.samples() > 0);
-    in_memory || version.segments.iter().any(|s| below(s))
-}
-
-/// Whether a horizon that came after the job was planned hides something of this input, and would not hide it of what the
-/// job has made.
-pub(super) fn lets_show(input: &Input, inputs: &[Input], version: &Version) -> bool {
-    let info = input.segment.info();
-    let end = inputs.iter().map(|input| input.segment.info().seq_range.end).max().unwrap_or_default();
-    version.horizons.iter().any(|horizon| {
-        let reaches = horizon.reaches(info.seq_range, info.time_range);
-        let last = info.time_range.map_or(Timestamp::MIN, |time| time.end.min(horizon.range.end));
-        reaches && end.0 > horizon.seq.0.saturating_add(1) && input.left_out_before() < last
-    })
-}
-
-fn file_of(error: &ReadError) -> Option<&std::path::Path> {
+pub(super) fn file_of(error: &ReadError) -> Option<&std::path::Path> {
     match error {
         ReadError::Corrupt { file, .. }
         | ReadError::TooNew { file, .. }
@@ -582,24 +418,35 @@ fn file_of(error: &ReadError) -> Option<&std::path::Path> {
     }
 }
 
-fn unreadable(error: ReadError) -> WriteError {
-    let error = match error {
-        // What the operating system refuses now it may grant later.
-        ReadError::Io { file, source } if is_exhausted(&source) => return WriteError::Io { file, source },
-        other => other,
-    };
-    let file = file_of(&error).map(std::path::Path::to_owned).unwrap_or_default();
-    WriteError::Io { file, source: io::Error::other(format!("what was written cannot be read: {error}")) }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use tidegauge_storage::model::{TimeRange, Timestamp};
+
+    use super::super::plan::Why;
     use super::*;
 
+    /// A merge that found no space was tried again as large as it was, and no smaller one in its place.
     #[test]
-    fn of_each_second_behind_flushes_a_job_has_its_turn() {
-        let turns = |from: u64| (from..from + 1_000).filter(|&at| has_turn(Duration::from_millis(at))).count();
-        assert_eq!([0, 1, 999, 12_345].map(turns), [50; 4]);
-        assert!(!has_turn(Duration::ZERO), "it stands back first");
+    fn a_job_that_finds_no_space_is_smaller_the_next_time() {
+        let due = |bytes| {
+            let job = Job { inputs: vec![bytes], keeps: Vec::new(), cuts: Vec::new(), cold: false, why: Why::Join };
+            Due::new(job, TimeRange::new(Timestamp::MIN, Timestamp::MAX), bytes)
+        };
+        let fails = |kind: io::ErrorKind| {
+            let write = WriteError::Io { file: PathBuf::new(), source: kind.into() };
+            Err(Failure::Run(RunError::Write(write)))
+        };
+        let most = |running: &[Due], how| {
+            let (mut restraint, now) = (Restraint::default(), Instant::now());
+            note_size(&mut restraint, Some(&due(100)), running, &how);
+            restraint.allows(May::Everything, now).most
+        };
+        assert_eq!(most(&[], fails(io::ErrorKind::StorageFull)), 50);
+        assert_eq!(most(&[due(10)], fails(io::ErrorKind::StorageFull)), 50);
+        assert_eq!(most(&[due(900)], fails(io::ErrorKind::StorageFull)), u64::MAX, "that one has the space");
+        assert_eq!(most(&[], fails(io::ErrorKind::PermissionDenied)), u64::MAX);
+        assert_eq!(most(&[], Ok(())), u64::MAX);
     }
 }

@@ -62,6 +62,12 @@ impl Desk {
         state.last.clone().map_or(Ok(()), Err)
     }
 
+    /// Whether somebody waits for everything that can be done.
+    pub(super) fn is_asked(&self) -> bool {
+        let state = self.state.lock().expect("compaction lock");
+        state.asked > state.ended
+    }
+
     /// What to do; waits for something, at most `idle`.
     pub(super) fn next(&self, idle: Duration) -> Next {
         let state = self.state.lock().expect("compaction lock");

@@ -45,11 +45,13 @@ pub(super) struct Count {
     pub(super) aged: u64,
     /// Some are of series of which the segment holds nothing that is not over age: it will not be more.
     pub(super) over_age: bool,
+    /// Some are hidden for their age.
+    pub(super) by_age: bool,
 }
 
 impl Count {
     /// What is counted where nothing hides anything.
-    pub(super) const NOTHING: Self = Self { samples: 0, since: i64::MAX, aged: 0, over_age: false };
+    pub(super) const NOTHING: Self = Self { samples: 0, since: i64::MAX, aged: 0, over_age: false, by_age: false };
 }
 
 impl Hidden {
@@ -96,6 +98,11 @@ impl Hidden {
         Ok(Some(Self { tombstones, ages, found }))
     }
 
+    /// Whether something is hidden for its age, or by a delete or horizon up to this number.
+    pub(super) fn is_hidden_by(&self, through: SeqNo) -> bool {
+        self.found.by_age || self.tombstones.iter().any(|t| t.hides && t.is.0 <= through)
+    }
+
     /// Notes which of these it is that hide something: `hides` has a place for each of `tombstones`, with which this was
     /// counted.
     pub(super) fn note(&self, tombstones: &[Arc<Tombstone>], hides: &mut [bool]) {
@@ -113,7 +120,7 @@ fn unread(segment: &Segment, mask: &Mask) -> Option<Count> {
     let info = segment.info();
     let end = info.time_range.map_or(Timestamp::MIN, |range| range.end);
     if !mask.ages.is_empty() && end <= horizon_of_all(&mask.ages) {
-        return Some(Count { samples: info.samples, over_age: true, ..Count::NOTHING });
+        return Some(Count { samples: info.samples, over_age: true, by_age: true, ..Count::NOTHING });
     }
     let whole = |t: &&Arc<Tombstone>| {
         t.matchers.is_empty()
@@ -196,6 +203,7 @@ impl Counting<'_> {
                 let span = span?;
                 (self.gets_on)();
                 let touched = touch(&span, &hidden);
+                found.by_age |= Timestamp::from_nanos(span.first) < horizon;
                 match touched {
                     Touch::None => continue,
                     Touch::All => found.samples += u64::from(span.count),

@@ -7,17 +7,17 @@ use tidegauge_storage::model::{TimeRange, Timestamp, Tombstone};
 use tidegauge_storage::segment::{Segment, SegmentInfo};
 use tidegauge_storage::source::{AgeMask, ReadError};
 
-use super::CompactError;
-use super::beside::{Due, Occupied, Plan, beside};
+use super::asked::Asked;
+use super::beside::{Due, Occupied, Plan, Turns, beside};
 use super::compactor::CompactorParts;
 use super::hidden::{Count, Hidden};
 use super::input::Input;
-use super::plan::{Piece, plan, plan_drop, plan_free};
-use super::restraint::May;
+use super::plan::{Piece, Rules, Turn, plan, plan_drop, plan_free};
+use super::restraint::{Allowed, May};
 use crate::clock;
 use crate::delete::{TOMBSTONES_MAX, settled};
 use crate::version::Version;
-use crate::watch::{Warning, Worker, Working};
+use crate::watch::{Worker, Working};
 
 /// Samples deleted this long ago are removed even if they are few, nanoseconds: as many hours as bytes are to be written
 /// for each that is given back, up to a day.
@@ -29,13 +29,15 @@ const WAITING_MAX: usize = TOMBSTONES_MAX / 2;
 /// What is remembered from one look to the next.
 #[derive(Default)]
 pub(super) struct Looked {
-    /// Segments that could not be read: left alone until the next opening.
-    frozen: HashSet<u64>,
+    /// Segments that could not be read: left alone until the next opening. And whether they are damaged: others hold what
+    /// this build was made without.
+    frozen: HashMap<u64, bool>,
     /// What was found hidden of segments.
     hidden: HashMap<u64, Hidden>,
     /// Segments of which retention by size has hidden a part rather than let them go, and whether there was a look since that
     /// might begin to write them anew.
     parted: HashMap<u64, bool>,
+    turns: Turns,
 }
 
 /// What a look found.
@@ -57,13 +59,18 @@ pub(super) enum Look {
 
 impl Looked {
     /// Leaves segments alone from now on.
-    pub(super) fn freeze(&mut self, ids: impl Iterator<Item = u64>) {
-        self.frozen.extend(ids);
+    pub(super) fn freeze(&mut self, ids: impl Iterator<Item = u64>, why: &ReadError) {
+        let damaged = !matches!(why, ReadError::MissingFeature { .. });
+        self.frozen.extend(ids.map(|id| (id, damaged)));
+    }
+
+    pub(super) fn freeze_damaged(&mut self, ids: impl Iterator<Item = u64>) {
+        self.frozen.extend(ids.map(|id| (id, true)));
     }
 
     /// Whether a segment may be parted: once, if it can be read.
     pub(super) fn may_part(&self, id: u64) -> bool {
-        !self.frozen.contains(&id) && !self.parted.contains_key(&id)
+        !self.frozen.contains_key(&id) && !self.parted.contains_key(&id)
     }
 
     /// A segment is to be written anew without what retention by size hides of it.
@@ -73,7 +80,7 @@ impl Looked {
 
     /// Whether a segment that was parted waits for its turn to be written anew: other jobs have failed.
     pub(super) fn waits(&self, id: u64) -> bool {
-        self.parted.get(&id) == Some(&false) && !self.frozen.contains(&id)
+        self.parted.get(&id) == Some(&false) && !self.frozen.contains_key(&id)
     }
 
     /// All that wait for their turn.
@@ -87,7 +94,7 @@ impl Looked {
     }
 
     /// What there is, and what is hidden of it.
-    pub(super) fn found(&mut self, parts: &CompactorParts, ages: &Arc<[AgeMask]>) -> Found {
+    pub(super) fn found(&mut self, parts: &CompactorParts, ages: &Arc<[AgeMask]>, asked: Option<&Asked>) -> Found {
         let core = &parts.core;
         // What deletes hide is read from segments, and who holds the manifest may hang.
         let work = core.watched.begin(Worker::Compact, "looking for what to compact");
@@ -102,31 +109,57 @@ impl Looked {
         }
         // What hides nothing is about to be forgotten, and takes no place.
         let deletes = hides[..deletes].iter().filter(|hides| **hides).count();
-        let pieces: Vec<Piece> = version.segments.iter().map(|s| self.piece(s, deletes)).collect();
-        core.counters.damaged_segments(pieces.iter().filter(|p| p.damaged).count() as u64);
-        self.hidden.retain(|id, _| pieces.iter().any(|p| p.id == *id));
-        self.parted.retain(|id, _| pieces.iter().any(|p| p.id == *id));
+        let pieces: Vec<Piece> = version.segments.iter().map(|s| self.piece(s, deletes, asked)).collect();
+        let damaged = pieces.iter().filter(|p| self.frozen.get(&p.id) == Some(&true)).count();
+        core.counters.damaged_segments(damaged as u64);
+        let ids: HashSet<u64> = pieces.iter().map(|p| p.id).collect();
+        self.hidden.retain(|id, _| ids.contains(id));
+        self.parted.retain(|id, _| ids.contains(id));
         Found { version, hiding, hides, pieces }
     }
 
-    /// The next job of those that may be begun, beside those in `running` (K11).
-    pub(super) fn look(&mut self, parts: &CompactorParts, all: bool, may: May, running: &[Due]) -> Look {
-        let ages = parts.core.kept.coarse_ages();
-        let found = self.found(parts, &ages);
-        let wanted = all || parts.options.in_background;
+    /// The next job of those that are allowed, beside those in `running` (K11).
+    pub(super) fn look(
+        &mut self,
+        parts: &CompactorParts,
+        mut asked: Option<&mut Asked>,
+        allowed: Allowed,
+        running: &[Due],
+    ) -> Look {
+        let kept = &parts.core.kept;
+        let ages = asked.as_mut().map_or_else(|| kept.coarse_ages(), |asked| asked.ages(kept));
+        let asked = asked.as_deref();
+        let found = self.found(parts, &ages, asked);
+        let wanted = asked.is_some() || parts.options.in_background;
         // Retention and deletes hold in any case.
-        let plan = match may {
-            May::Everything if wanted => plan,
-            May::Free if wanted => plan_free,
-            _ => plan_drop as Plan,
+        let (plan, turn) = match allowed.may {
+            May::Everything if wanted => (plan as Plan, self.turns.next()),
+            May::Free if wanted => (plan_free as Plan, Turn::default()),
+            _ => (plan_drop as Plan, Turn::default()),
         };
-        let due = match beside(&found.pieces, running, &parts.rules(all), plan) {
+        let rules = Rules { most: allowed.most, turn, ..parts.rules(None) };
+        let next = match asked {
+            None => beside(&found.pieces, running, &rules, plan),
+            Some(asked) => {
+                let newer = || Self::newer(&found.pieces, asked, running, &rules, plan);
+                let newer = if parts.options.in_background && self.turns.is_newers() { newer() } else { None };
+                if newer.is_some() {
+                    self.turns.begun_newer();
+                }
+                // All of this is done in the end, so nobody's turn comes first: what is merged leaves out what is hidden.
+                let rules = Rules { most: allowed.most, ..parts.rules(Some(asked)) };
+                let there: Vec<Piece> = found.pieces.iter().filter(|p| asked.covers(p.seq)).copied().collect();
+                newer.map_or_else(|| beside(&there, running, &rules, plan), |due| Ok(Some(due)))
+            }
+        };
+        let due = match next {
             Ok(Some(due)) => due,
             Ok(None) => return Look::Nothing(found),
             Err(Occupied) => return Look::Later,
         };
-        let by_id = |id: &u64| found.version.segments.iter().find(|s| s.info().id == *id).cloned();
-        let segments = due.job.inputs.iter().filter_map(by_id);
+        self.turns.begun(due.job.why);
+        let by_id: HashMap<u64, &Arc<Segment>> = found.version.segments.iter().map(|s| (s.info().id, s)).collect();
+        let segments = due.job.inputs.iter().filter_map(|id| by_id.get(id).map(|segment| Arc::clone(segment)));
         // The version is let go here: nobody but the current one and snapshots shall hold segments that are buried.
         let keeps = |segment: &Segment| due.job.keeps.contains(&segment.info().id);
         let input = |segment: Arc<Segment>| {
@@ -135,6 +168,14 @@ impl Looked {
         };
         let inputs = segments.map(input).collect();
         Look::Due(due, inputs, ages)
+    }
+
+    /// What is worth a job of what came since all was asked for: it must not pile up until that is done, however long that
+    /// takes. What was there before stays in its way.
+    fn newer(pieces: &[Piece], asked: &Asked, running: &[Due], rules: &Rules, plan: Plan) -> Option<Due> {
+        let seen = |piece: &Piece| Piece { busy: asked.covers(piece.seq), ..*piece };
+        let seen: Vec<Piece> = pieces.iter().map(seen).collect();
+        beside(&seen, running, &Rules { turn: Turn::default(), ..rules.clone() }, plan).ok().flatten()
     }
 
     /// What is hidden of a segment.
@@ -151,8 +192,9 @@ impl Looked {
             Ok(hidden) => hidden,
             Err(error) => {
                 // It only is in the way. Whether anybody reads it, who would be told, nobody knows.
-                if self.frozen.insert(info.id) {
-                    parts.core.watched.warn(damaged(&error));
+                if !self.frozen.contains_key(&info.id) {
+                    self.freeze([info.id].into_iter(), &error);
+                    parts.cannot_read(&error);
                 }
                 None
             }
@@ -164,9 +206,13 @@ impl Looked {
     }
 
     /// A segment that was counted, while so many deletes wait.
-    fn piece(&self, segment: &Segment, deletes: usize) -> Piece {
+    fn piece(&self, segment: &Segment, deletes: usize, asked: Option<&Asked>) -> Piece {
         let info = segment.info();
-        let count = self.hidden.get(&info.id).map_or(Count::NOTHING, |hidden| hidden.found);
+        let known = self.hidden.get(&info.id);
+        let count = known.map_or(Count::NOTHING, |hidden| hidden.found);
+        // What was hidden since all was asked for waits until that is done, or each delete would have it written anew.
+        let later = |asked: &Asked| known.is_some_and(|hidden| !hidden.is_hidden_by(asked.through));
+        let is_later = count.samples < info.samples && asked.is_some_and(later);
         Piece {
             id: info.id,
             seq: info.seq_range,
@@ -175,11 +221,11 @@ impl Looked {
             bytes: info.file_bytes,
             created: info.created,
             samples: info.samples,
-            hidden: count.samples,
+            hidden: if is_later { 0 } else { count.samples },
             aged: count.aged,
             // Of what is parted the part may have few samples.
             urgent: is_urgent(count, info.samples, deletes, clock::now().nanos()) || self.parted.contains_key(&info.id),
-            damaged: self.frozen.contains(&info.id),
+            damaged: self.frozen.contains_key(&info.id),
             busy: false,
             cold: info.cold,
         }
@@ -205,11 +251,6 @@ fn is_urgent(hidden: Count, samples: u64, deletes: usize, now: i64) -> bool {
     hidden.over_age || is_ahead || hidden.since.saturating_add(HOUR * hours as i64) <= now
 }
 
-/// What is told of a segment that cannot be read.
-fn damaged(error: &ReadError) -> Warning {
-    Warning::Compaction(CompactError::Damaged { cause: error.to_string() })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,7 +268,7 @@ mod tests {
         looked.had_a_turn(&[1]);
         assert!(!looked.waits(1) && !looked.may_part(1));
         looked.parts(Some(3));
-        looked.freeze([3].into_iter());
+        looked.freeze_damaged([3].into_iter());
         assert!(!looked.waits(3), "it never will be");
     }
 

@@ -14,10 +14,13 @@ mod hidden;
 mod input;
 mod run;
 // by whom
+mod asked;
 mod beside;
+mod carry;
 mod compactor;
 mod crew;
 mod desk;
+mod forget;
 mod look;
 mod oldest;
 mod restraint;

@@ -8,7 +8,8 @@ use tidegauge_storage::segment::Segment;
 
 use super::CompactError;
 use super::beside::AtWork;
-use super::compactor::{CompactorParts, is_reached};
+use super::carry::is_reached;
+use super::compactor::CompactorParts;
 use super::look::Looked;
 use super::plan::excess;
 use super::restraint::Restraint;
@@ -49,7 +50,7 @@ impl CompactorParts {
         let end = |s: &Segment| s.info().time_range.map_or(Timestamp::MIN, |range| range.end);
         by_end.sort_by_key(|s| end(s));
         let through = |s: &Segment| SeqNo(s.info().seq_range.end.0.saturating_sub(1));
-        let part_bytes = self.rules(false).part_bytes();
+        let part_bytes = self.rules(None).part_bytes();
         let weighed: Vec<Weighed> = by_end.iter().map(|s| Weighed::of(s, part_bytes)).collect();
         let (gone, part) = excess(&weighed, max_bytes, part_bytes);
         let is_held = |s: &Segment| at_work.hold(s.info().id, end(s));

@@ -20,6 +20,24 @@ pub(super) enum May {
     Drop,
 }
 
+/// How long a job that held back what was to go is remembered: it would again, as long as as much comes in.
+const HELD_FOR: Duration = Duration::from_secs(3_600);
+
+/// What may be begun now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Allowed {
+    pub(super) may: May,
+    /// No job may be larger than this.
+    pub(super) most: u64,
+}
+
+impl Allowed {
+    /// What writes nothing may always be.
+    pub(super) fn drop() -> Self {
+        Self { may: May::Drop, most: u64::MAX }
+    }
+}
+
 /// What is remembered of failures.
 pub(super) struct Restraint {
     may: May,
@@ -27,11 +45,13 @@ pub(super) struct Restraint {
     pause: Duration,
     /// It is space that was wanted last.
     short: bool,
+    /// A larger job was given up, since it took or held too much; until when that is remembered.
+    most: Option<(u64, Instant)>,
 }
 
 impl Default for Restraint {
     fn default() -> Self {
-        Self { may: May::Everything, until: None, pause: PAUSE, short: false }
+        Self { may: May::Everything, until: None, pause: PAUSE, short: false, most: None }
     }
 }
 
@@ -80,9 +100,30 @@ impl Restraint {
         carried_out && job.why == Why::Drop && self.freed()
     }
 
-    /// Everything that was worth a job was done.
+    /// Everything that was worth a job was done. How large one may be does not come of that.
     pub(super) fn lift(&mut self) {
-        *self = Self::default();
+        *self = Self { most: self.most, ..Self::default() };
+    }
+
+    /// What may be begun where that choice is left.
+    pub(super) fn allows(&self, may: May, now: Instant) -> Allowed {
+        let most = self.most.filter(|(_, until)| now < *until);
+        Allowed { may, most: most.map_or(u64::MAX, |(most, _)| most) }
+    }
+
+    /// A job of so many bytes was ended, since it held back what was to go: the next is half as large at most.
+    pub(super) fn held_too_much(&mut self, bytes: u64, now: Instant) {
+        self.most = Some((bytes / 2, now + HELD_FOR));
+    }
+
+    /// A job of so many bytes found no space. Space may come, so that is remembered for as long as a pause lasts.
+    pub(super) fn took_too_much(&mut self, bytes: u64, now: Instant) {
+        self.most = Some((bytes / 2, now + PAUSE_MAX));
+    }
+
+    /// Somebody wants everything tried.
+    pub(super) fn forget_sizes(&mut self) {
+        self.most = None;
     }
 }
 
@@ -101,6 +142,26 @@ mod tests {
         assert_eq!(restraint.may(now), May::Drop);
         assert!(restraint.freed_by(&job(Why::Drop), true));
         assert_eq!(restraint.may(now), May::Free);
+    }
+
+    /// What took, or held back, too much was begun again as it was, and given up again, for ever.
+    #[test]
+    fn what_was_too_much_is_half_as_large_the_next_time() {
+        let mut restraint = Restraint::default();
+        let start = Instant::now();
+        let most = |restraint: &Restraint, seconds| {
+            restraint.allows(May::Everything, start + Duration::from_secs(seconds)).most
+        };
+        assert_eq!(most(&restraint, 0), u64::MAX);
+        restraint.held_too_much(100, start);
+        restraint.lift();
+        assert_eq!([0, 3_599, 3_600].map(|at| most(&restraint, at)), [50, 50, u64::MAX]);
+        restraint.held_too_much(50, start);
+        assert_eq!(most(&restraint, 0), 25);
+        restraint.took_too_much(1_000, start);
+        assert_eq!([0, 299, 300].map(|at| most(&restraint, at)), [500, 500, u64::MAX], "space may have come");
+        restraint.forget_sizes();
+        assert_eq!(most(&restraint, 0), u64::MAX);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tidegauge_storage::segment::{
 };
 use tidegauge_storage::source::{AgeMask, Columns, Snapshot};
 
-use super::compactor::lets_show;
+use super::carry::lets_show;
 use super::graveyard::Graveyard;
 use super::hidden::Hidden;
 use super::input::Input;
