@@ -320,6 +320,15 @@ pub enum CompactError {
         /// What is wrong, and in which file.
         cause: String,
     },
+    /// A segment is sound, and this program was built without what reads it; it stays as it is, everything else was
+    /// compacted. Build the program with the feature.
+    #[error("this build lacks `{feature}`, which {} needs; it stays as it is, the others were compacted: build the program with the feature `{feature}`", file.display())]
+    LacksFeature {
+        /// The file.
+        file: PathBuf,
+        /// The feature of the crate `tidegauge`.
+        feature: &'static str,
+    },
     /// A new segment could not be written, or the manifest not be looked at. Nothing stored was changed. Check the disk: compaction is tried again by itself,
     /// after pauses of up to five minutes; what is over age, or too much, goes meanwhile where that takes no new segment.
     #[error("a compaction failed, nothing stored was changed: {cause}; check the disk; it is tried again by itself")]
@@ -344,7 +353,10 @@ pub enum CompactError {
 impl CompactError {
     /// Of a segment that cannot be read.
     pub(crate) fn of_segment(why: &ReadError) -> Self {
-        Self::Damaged { cause: why.to_string() }
+        match why {
+            ReadError::MissingFeature { file, feature } => Self::LacksFeature { file: file.clone(), feature },
+            other => Self::Damaged { cause: other.to_string() },
+        }
     }
 }
 

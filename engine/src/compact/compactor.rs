@@ -140,7 +140,7 @@ impl Compactor {
             idle = self.restraint.left(Instant::now()).unwrap_or(IDLE).min(IDLE);
             match result {
                 Err(CompactError::Poisoned(cause)) => return core.compactions.gone(CompactError::Poisoned(cause)),
-                Ok(()) | Err(CompactError::Damaged { .. }) => {}
+                Ok(()) | Err(CompactError::Damaged { .. } | CompactError::LacksFeature { .. }) => {}
                 Err(_) => idle = idle.min(SPACE_RETRY),
             }
         }
@@ -230,7 +230,7 @@ impl Compactor {
                 match how {
                     Ok(()) if gave_back => may = may.min(May::Free),
                     Ok(()) => {}
-                    Err(error @ CompactError::Damaged { .. }) => {
+                    Err(error @ (CompactError::Damaged { .. } | CompactError::LacksFeature { .. })) => {
                         damaged = Err(error)
                     }
                     Err(error @ CompactError::Closed) => (result, over) = (result.and(Err(error)), true),

@@ -28,6 +28,8 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::watch::Warning;
 
 /// Sections of a segment's index, in the order of docs/format/segment.md.
+#[cfg(not(feature = "cold"))]
+const CHUNKS: usize = 1;
 const SERIES: usize = 3;
 const STRINGS: usize = 7;
 
@@ -229,6 +231,38 @@ fn a_damaged_segment_is_told_and_the_others_are_compacted() {
         assert_eq!(engine.stats().damaged_segments, 1);
         assert_eq!(told.try_iter().count(), 0, "it is told once");
     }
+}
+
+/// Says of the values of the first chunk that they are cold, under right checksums.
+#[cfg(not(feature = "cold"))]
+fn chill(bytes: &mut [u8]) {
+    let record = section(bytes, CHUNKS).start;
+    let values = crate::checksums::u32_at(bytes, record) as usize;
+    bytes[values] = 14;
+    crate::checksums::fix_segment(bytes);
+}
+
+/// A segment that a build with `cold` had left was told as damaged by one without, and what it could be saved by was a
+/// repair, which it does not need.
+#[cfg(not(feature = "cold"))]
+#[test]
+fn what_this_build_lacks_a_feature_for_is_told_as_that_and_the_others_are_compacted() {
+    let (fs, path) = with_damage(chill);
+    let file = fs.map(&path).unwrap().to_vec();
+    let (engine, told) = open(&fs);
+    let day = 86_400_000_000_000;
+    (1..3).for_each(|i| flush(&engine, i * day..i * day + 10));
+    let why = engine.compact().unwrap_err();
+    assert_eq!(why, CompactError::LacksFeature { file: path.clone(), feature: "cold" });
+    assert!(why.to_string().starts_with("this build lacks `cold`"), "{why}");
+    assert_eq!(told.recv_timeout(SOON), Ok(Warning::Compaction(why)));
+    assert_eq!(engine.stats().segments, 4, "the others are compacted");
+    assert_eq!(engine.stats().damaged_segments, 0, "it is sound");
+    flush(&engine, 3 * day..3 * day + 10);
+    engine.compact().unwrap();
+    assert_eq!((engine.stats().segments, told.try_iter().count()), (4, 0), "it is told once");
+    assert!(!engine.stats().compaction_failing);
+    assert_eq!(fs.map(&path).unwrap().to_vec(), file, "nobody touches it");
 }
 
 /// A segment that was found damaged stayed past its age until the next opening.
