@@ -53,3 +53,5 @@ mod plan_equal_tests;
 mod plan_tests;
 #[cfg(test)]
 mod run_tests;
+#[cfg(test)]
+mod turn_tests;
