@@ -12,7 +12,7 @@ use crate::retention::Kept;
 /// What there is when somebody asks: segments, deletes, and what is over age. What comes while that is compacted is not
 /// waited for: there might be no end.
 pub(super) struct Asked {
-    /// The greatest number of a segment or a delete.
+    /// The greatest number of a segment, a delete or a horizon: what left one may be gone.
     pub(super) through: SeqNo,
     pub(super) now: i64,
     ages: Arc<[AgeMask]>,
@@ -22,7 +22,8 @@ impl Asked {
     pub(super) fn new(core: &Core) -> Self {
         let version = core.versions.load();
         let segments = version.segments.iter().map(|s| s.info().seq_range.end.0.saturating_sub(1));
-        let through = SeqNo(segments.chain(version.tombstones.iter().map(|t| t.seq.0)).max().unwrap_or(0));
+        let hiding = version.tombstones.iter().chain(&version.horizons).map(|t| t.seq.0);
+        let through = SeqNo(segments.chain(hiding).max().unwrap_or(0));
         Self { through, now: clock::now().nanos(), ages: core.kept.coarse_ages() }
     }
 

@@ -398,6 +398,24 @@ fn what_comes_while_all_is_compacted_is_not_waited_for() {
     }
 }
 
+/// What a horizon hides whose own segment is gone has a smaller number than that, and was not covered.
+#[test]
+fn what_a_horizon_hides_is_gone_when_all_is_compacted() {
+    let fs = SimFs::new();
+    let engine = open(&fs, 1);
+    flush(&engine, 1, 0..3_000);
+    // Cold, it is written anew for nothing else.
+    engine.compact().unwrap();
+    flush(&engine, 1, 1_000..1_001);
+    engine.set_retention(Retention { rules: Vec::new(), max_bytes: Some(1) }).unwrap();
+    within("the one that ends first stays", || engine.stats().segments == 1);
+    engine.set_retention(Retention::default()).unwrap();
+    assert_eq!(engine.life().core.versions.load().horizons.len(), 1);
+    engine.compact().unwrap();
+    assert_eq!(engine.life().core.versions.load().horizons.len(), 0);
+    assert_eq!(count(&engine, 1), 1_999);
+}
+
 /// With ages of a second horizons move on while segments are written anew: each job left something for the next.
 #[test]
 fn ages_are_those_of_the_moment_when_all_is_asked_for() {
