@@ -28,7 +28,9 @@ pub fn make_dir(fs: &dyn Fs, dir: &Path) -> Result<(), (PathBuf, io::Error)> {
 }
 
 fn sync_above(fs: &dyn Fs, dir: &Path) -> Result<(), (PathBuf, io::Error)> {
-    for folder in dir.ancestors().skip(1) {
+    let above: Vec<&Path> = dir.ancestors().skip(1).collect();
+    // From the top: the name of a folder before those in it, or what a failed try had removed of it takes them along.
+    for folder in above.into_iter().rev() {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         match fs.sync_dir(folder) {
             Err(e) if !matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) => {
