@@ -14,13 +14,13 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tidegauge::internals::memtable::{
-    Full, HeadTable, HeadWriter, Moment, Pair, PinView, Seal, Sealer, SeriesHead, open_tail,
+    Full, HeadTable, HeadWriter, Moment, Origin, Pair, PinView, Seal, Sealer, SeriesHead, open_tail,
 };
 use tidegauge_bench::rng::Rng;
 
 const TICKS: i64 = 100;
 const COMMIT: u64 = 1;
-const GENERATION: u32 = 1;
+const OF: Origin = Origin { generation: 1, commit: 0 };
 /// Slots that are sealed together, as the worker does.
 const PACK: u32 = 256;
 
@@ -39,7 +39,7 @@ impl Heads {
     fn open(&self) -> (u64, f64) {
         let (mut count, mut sum) = (0, 0.0);
         for head in &self.heads {
-            let pairs = open_tail(head, GENERATION);
+            let pairs = open_tail(head, OF);
             count += pairs.len() as u64;
             sum += pairs.iter().map(|pair| pair.value).sum::<f64>();
         }
@@ -105,7 +105,7 @@ fn value(n: usize) -> f64 {
 
 fn fill(heads: &Heads, slots: &[u32], sink: &mut Sink) {
     let pins = PinView::default();
-    let at = Moment { commit: COMMIT, generation: GENERATION, pins: &pins };
+    let at = Moment { commit: COMMIT, origin: OF, pins: &pins };
     let mut writer = HeadWriter::new(heads).expect("the first one");
     for (n, &slot) in slots.iter().enumerate() {
         if let Some(&ahead) = slots.get(n + 16) {
@@ -181,7 +181,7 @@ fn close(c: &mut Criterion) {
                 let mut writer = HeadWriter::new(&*heads).expect("given back above");
                 for first in (0..SERIES).step_by(PACK as usize) {
                     let pack = first..SERIES.min(first + PACK);
-                    writer.close(pack, COMMIT + 1, GENERATION + 1, &PinView::default(), sink);
+                    writer.close(pack, OF.generation + 1, &PinView::default(), sink);
                 }
                 black_box(sink.bytes);
                 filled

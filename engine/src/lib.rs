@@ -347,13 +347,14 @@ pub mod internals {
     pub mod memtable {
         pub use crate::commit::PinView;
         pub use crate::memtable::{
-            ChunkKey, Full, HeadTable, HeadWriter, Kind, Memtable, Moment, Packer, Pair, Seal, Sealer, SeriesHead,
+            ChunkKey, Full, HeadTable, HeadWriter, Kind, Memtable, Moment, Origin, Packer, Pair, Seal, Sealer,
+            SeriesHead,
         };
 
-        /// What the open tail of a head holds of a generation.
-        pub fn open_tail(head: &SeriesHead, generation: u32) -> Vec<Pair> {
+        /// What the open tail of a head holds of a memtable.
+        pub fn open_tail(head: &SeriesHead, of: Origin) -> Vec<Pair> {
             let mut pairs = Vec::new();
-            head.view(&crate::sync::epoch::pin(), Kind::InOrder, generation, u64::MAX, &mut pairs);
+            head.view(&crate::sync::epoch::pin(), Kind::InOrder, of, u64::MAX, &mut pairs);
             pairs
         }
     }

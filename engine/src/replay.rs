@@ -111,7 +111,7 @@ impl<'a> Replayer<'a> {
     pub(crate) fn again(registry: &'a Registry, mut applier: Applier, flushed_before: u64) -> Self {
         let generation = applier.active().generation + 1;
         applier.rotate(Arc::new(Memtable::new(generation, flushed_before)));
-        applier.close_some(0..registry.slots().len(), COMMIT, &PinView::default());
+        applier.close_some(0..registry.slots().len(), &PinView::default());
         // What an attempt before left half-way.
         drop(applier.closed());
         Self::on(registry, applier, flushed_before)
@@ -298,7 +298,7 @@ impl<'a> Replayer<'a> {
         }
         active.note(&added);
         self.applier.rotate(Arc::new(next));
-        self.applier.close_some(0..self.registry.slots().len(), COMMIT, &PinView::default());
+        self.applier.close_some(0..self.registry.slots().len(), &PinView::default());
         self.sealed.extend(self.applier.closed());
     }
 

@@ -147,7 +147,7 @@ impl Writer {
     fn commit(&mut self, samples: u64) {
         self.shared.pins.look(&mut self.pins);
         let Visible { commit, seq } = self.visible;
-        let at = Moment { commit: commit + 1, generation: self.sink.active.generation, pins: &self.pins };
+        let at = Moment { commit: commit + 1, origin: self.sink.active.origin(), pins: &self.pins };
         for slot in 0..SERIES {
             let late: Vec<Pair> = expected(slot, Kind::Late, seq, seq + samples).collect();
             for sample in expected(slot, Kind::InOrder, seq, seq + samples) {
@@ -164,7 +164,10 @@ impl Writer {
 
     /// A memtable of so many commits, all but the first few of which find no open tail of the one before.
     fn generation(&mut self, commits: u64) {
-        let active = Arc::new(Memtable::new(self.sink.active.generation + 1, self.visible.seq));
+        let active = {
+            let Visible { commit, seq } = self.visible;
+            Arc::new(Memtable::beginning(self.sink.active.generation + 1, seq, commit + 1))
+        };
         self.shared.with_version(|version| {
             let kept = version.len().saturating_sub(KEPT - 1);
             *version = Arc::new(version[kept..].iter().chain([&active]).cloned().collect());
@@ -176,7 +179,7 @@ impl Writer {
             if n == commits % 3 {
                 self.shared.pins.look(&mut self.pins);
                 let generation = self.sink.active.generation;
-                self.writer.close(0..SERIES, self.visible.commit + 1, generation, &self.pins, &mut self.sink);
+                self.writer.close(0..SERIES, generation, &self.pins, &mut self.sink);
             }
             self.commit(1 + n % 13);
         }
@@ -272,8 +275,8 @@ impl Shared {
     /// The newest sample is a visible one (T9).
     fn look_at_the_newest(&self, slot: u32) {
         let before = self.watermark.seq();
-        let Some(generation) = self.version().last().map(|memtable| memtable.generation) else { return };
-        let newest = self.heads.head(slot).newest(&epoch::pin(), generation, || self.watermark.commit());
+        let Some(of) = self.version().last().map(|memtable| memtable.origin()) else { return };
+        let newest = self.heads.head(slot).newest(&epoch::pin(), of, || self.watermark.commit());
         let after = self.watermark.seq();
         let Some(newest) = newest else { return };
         let n = newest.timestamp as u64;

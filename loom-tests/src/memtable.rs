@@ -8,8 +8,8 @@ use loom::sync::atomic::Ordering::Relaxed;
 use tidegauge::loom_only::commit::{PinView, Visible, Watermark};
 use tidegauge::loom_only::epoch::Guard;
 use tidegauge::loom_only::memtable::{
-    ChunkKey, Columns, Full, HeadTable, HeadWriter, Kind, Memtable, Moment, Packer, Pair, Seal, Sealer, SeriesHead,
-    TimeRange,
+    ChunkKey, Columns, Full, HeadTable, HeadWriter, Kind, Memtable, Moment, Origin, Packer, Pair, Seal, Sealer,
+    SeriesHead, TimeRange,
 };
 
 /// One series.
@@ -72,8 +72,12 @@ pub struct Worker {
 }
 
 impl Worker {
+    fn origin(&self) -> Origin {
+        self.sink.memtables[self.generation as usize - 1].origin()
+    }
+
     fn append(&mut self, timestamp: i64) {
-        let at = Moment { commit: self.commit, generation: self.generation, pins: &self.pins };
+        let at = Moment { commit: self.commit, origin: self.origin(), pins: &self.pins };
         let pair = Pair { timestamp, value: timestamp as f64 };
         self.writer.append(0, &at, timestamp as u64, pair, &mut self.sink);
     }
@@ -85,9 +89,9 @@ impl Worker {
         watermark.publish(Visible { commit: self.commit, seq: self.commit });
     }
 
-    /// Seals what is open of the older generation, under the number of the commit to come.
+    /// Seals what is open of the older generation.
     pub fn close(&mut self) {
-        self.writer.close(0..1, self.commit + 1, self.generation, &self.pins, &mut self.sink);
+        self.writer.close(0..1, self.generation, &self.pins, &mut self.sink);
     }
 }
 
@@ -117,6 +121,11 @@ impl Reader {
         }
         found.extend(tail.iter().map(|p| p.timestamp));
         found
+    }
+
+    /// What the tails of the first generation refer to.
+    pub fn origin(&self) -> Origin {
+        self.memtables[0].origin()
     }
 
     /// Those in order of the first generation.

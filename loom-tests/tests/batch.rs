@@ -11,7 +11,9 @@ use loom::sync::atomic::Ordering::Relaxed;
 use loom::thread;
 use tidegauge::loom_only::commit::{PinView, Pins, Visible, Watermark};
 use tidegauge::loom_only::epoch;
-use tidegauge::loom_only::memtable::{Full, HeadTable, HeadWriter, Kind, Memtable, Moment, Pair, Seal, SeriesHead};
+use tidegauge::loom_only::memtable::{
+    Full, HeadTable, HeadWriter, Kind, Memtable, Moment, Origin, Pair, Seal, SeriesHead,
+};
 use tidegauge::loom_only::requests::{Replier, Requests, reply};
 use tidegauge_loom_tests::model;
 
@@ -63,7 +65,7 @@ impl Worker {
     fn commit(&mut self, watermark: &Watermark, pins: &Pins, slots: &[u32]) {
         pins.look(&mut self.pins);
         let commit = self.visible.commit + 1;
-        let at = Moment { commit, generation: 1, pins: &self.pins };
+        let at = Moment { commit, origin: Origin { generation: 1, commit: 0 }, pins: &self.pins };
         let mut seq = self.visible.seq;
         for &slot in slots {
             let pair = Pair { timestamp: seq as i64, value: 0.0 };

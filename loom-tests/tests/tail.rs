@@ -217,7 +217,8 @@ fn newest_is_visible(there: i64, coming: i64) {
         let guard = epoch::pin();
         let seen = Arc::clone(&watermark);
         let reader = thread::spawn(move || {
-            let newest = || reader.heads.head.newest(&guard, 1, || seen.commit()).map(|pair| pair.timestamp);
+            let newest =
+                || reader.heads.head.newest(&guard, reader.origin(), || seen.commit()).map(|pair| pair.timestamp);
             let before = seen.commit() as i64;
             let first = newest();
             // What was found is visible from now on, and everything before it.
@@ -257,7 +258,7 @@ fn a_late_sample_that_is_visible_is_not_passed_over() {
         let seen = Arc::clone(&watermark);
         let reader = thread::spawn(move || {
             let visible = seen.commit();
-            let newest = reader.heads.head.newest(&guard, 1, || seen.commit());
+            let newest = reader.heads.head.newest(&guard, reader.origin(), || seen.commit());
             assert!(visible < 2 || newest.is_none(), "the late sample of commit 2 was visible");
             drop(guard);
         });

@@ -199,9 +199,10 @@ impl Check {
             Want::NoneNewer { at, below, generation } => {
                 // Of one memtable the late samples of a series are not newer than those in order.
                 let none_newer = || {
+                    let of = version.active.origin();
                     let mut in_order = Vec::new();
-                    head.view(&epoch::pin(), Kind::InOrder, generation, commit, &mut in_order);
-                    let newest = in_order.last().filter(|_| generation == version.active.generation);
+                    head.view(&epoch::pin(), Kind::InOrder, of, commit, &mut in_order);
+                    let newest = in_order.last().filter(|_| generation == of.generation);
                     newest.is_some_and(|newest| newest.timestamp <= at)
                 };
                 (last.max(deleted), deleted < below && (last < below || none_newer()))

@@ -81,7 +81,7 @@ fn newest(core: &Core, series: SeriesId) -> Option<Last> {
         return None;
     }
     let head = core.heads.head(series.slot);
-    let pair = head.newest(&epoch::pin(), version.active.generation, || core.watermark.commit())?;
+    let pair = head.newest(&epoch::pin(), version.active.origin(), || core.watermark.commit())?;
     // After the sample: a series that has the slot by now got it before it brought anything (V7).
     if !core.heads.is_live(series) {
         return None;

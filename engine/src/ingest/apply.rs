@@ -86,7 +86,7 @@ impl Applier {
         pins: &PinView,
         added: &mut Added,
     ) {
-        let at = Moment { commit, generation: self.sink.active.generation, pins };
+        let at = Moment { commit, origin: self.sink.active.origin(), pins };
         let pair = |sample: &SeriesSample| Pair { timestamp: sample.0.timestamp, value: sample.0.value };
         let mut i = 0;
         while let Some(sample) = samples.get(i) {
@@ -126,11 +126,11 @@ impl Applier {
 
     /// Seals what is open of the closing memtable in `slots`, which begin where a pack does. `pins` were looked at
     /// after the rotation.
-    pub(crate) fn close_some(&mut self, slots: std::ops::Range<u32>, commit: u64, pins: &PinView) {
+    pub(crate) fn close_some(&mut self, slots: std::ops::Range<u32>, pins: &PinView) {
         let generation = self.sink.active.generation;
         for first in slots.clone().step_by(PACK_SLOTS as usize) {
             let pack = first..slots.end.min(first.saturating_add(PACK_SLOTS));
-            self.writer.close(pack, commit, generation, pins, &mut self.sink);
+            self.writer.close(pack, generation, pins, &mut self.sink);
         }
     }
 

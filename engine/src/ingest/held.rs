@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::Worker;
-use super::worker::SEALED_MAX;
+use super::fullness::SEALED_MAX;
 
 impl Worker {
     /// Memory is bounded: with too many memtables waiting for their flush, lanes fill up

@@ -8,6 +8,7 @@ mod behind_tests;
 #[cfg(test)]
 mod deletes_tests;
 mod evict;
+mod fullness;
 mod held;
 mod log;
 mod pressure;

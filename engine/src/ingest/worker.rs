@@ -33,12 +33,6 @@ const NAP: Duration = Duration::from_micros(1_800);
 const ROUNDS_BEFORE_NAP: u32 = 32;
 /// Between them it sleeps for so long where a yield would take longer.
 const SHORT_NAP: Duration = Duration::from_micros(50);
-/// Sealed memtables that may wait for their flush; then pushes are held back.
-pub(super) const SEALED_MAX: usize = 2;
-/// A memtable is full at this many samples, whatever they weigh: so the log never holds more
-/// than three times as many, and a recovery, at some 33 million a second, takes no longer than a
-/// second. (One series' chunks are numbered with 21 bits.)
-const MEMTABLE_SAMPLES_MAX: u64 = 10 << 20;
 /// An appender whose lane is full goes on after so many samples of it are applied: both work at once then. A small
 /// part of a lane, and many times what it costs to hand a cache line over.
 const RELEASED_AT_ONCE: usize = 2_048;
@@ -86,11 +80,11 @@ pub(crate) struct Worker {
     /// The last commit, and the next sequence number.
     pub(super) visible: Visible,
     pub(super) pins: PinView,
-    closing: Option<Closing>,
+    pub(super) closing: Option<Closing>,
     /// Samples of the last round.
     last_round: usize,
     pub(super) flush_bytes: u64,
-    wal_bytes: u64,
+    pub(super) wal_bytes: u64,
     pub(super) released: u32,
     refreshed_at: Instant,
     pressure: Pressure,
@@ -109,7 +103,7 @@ pub(super) struct Commit {
 }
 
 /// How far the tails of the last sealed memtable are sealed.
-struct Closing {
+pub(super) struct Closing {
     next: u32,
     end: u32,
     release: Option<WalRelease>,
@@ -349,23 +343,6 @@ impl Worker {
         result
     }
 
-    /// Whether the active memtable is due for a flush.
-    pub(super) fn is_full(&self) -> bool {
-        let active = self.applier.active();
-        active.bytes() as u64 >= self.flush_bytes || active.samples() >= MEMTABLE_SAMPLES_MAX || self.has_full_log()
-    }
-
-    /// Only a flush lets go of the log: of no sample, it commits the deletes that are not forgotten by then (F6). On a full
-    /// disk they stay in the reserve (X2).
-    fn is_full_of_deletes(&self) -> bool {
-        self.has_full_log() && !matches!(self.core.gate.why_shut(), Some(Shut::Short(_)))
-    }
-
-    fn has_full_log(&self) -> bool {
-        let is_full = |log: &Log| log.bytes >= self.wal_bytes || log.deletes >= TOMBSTONES_MAX;
-        self.log.as_ref().is_some_and(|(log, _)| is_full(log))
-    }
-
     /// What is due besides commits. Answers whether there is more of it to do at once.
     fn housekeeping(&mut self) -> bool {
         let now = Instant::now();
@@ -398,15 +375,6 @@ impl Worker {
     fn is_crowded(&self) -> bool {
         (self.drain.is_crowded() || self.core.is_held_back())
             && !matches!(self.core.gate.why_shut(), Some(Shut::Short(_)))
-    }
-
-    fn wants_rotation(&self) -> bool {
-        let active = self.applier.active();
-        if self.closing.is_some() || (active.samples() == 0 && !self.is_full_of_deletes()) {
-            return false;
-        }
-        let asked = self.core.flush_wanted.load(Ordering::Acquire) >= active.generation;
-        asked || (self.is_full() && self.core.versions.load().sealed.len() < SEALED_MAX)
     }
 
     /// Whether the tails of a sealed memtable are still being sealed.
@@ -471,7 +439,7 @@ impl Worker {
     fn rotate(&mut self, tombstone: Option<Arc<Tombstone>>) {
         let generation = self.applier.active().generation + 1;
         let first_seq = self.visible.seq + u64::from(tombstone.is_some());
-        let active = Arc::new(Memtable::new(generation, first_seq));
+        let active = Arc::new(Memtable::beginning(generation, first_seq, self.visible.commit + 1));
         let release = self.log.as_mut().map(|(log, _)| log.rotate(generation));
         self.core.versions.rotate(Arc::clone(&active), tombstone);
         self.applier.rotate(active);
@@ -541,8 +509,7 @@ fn close_slice(
     while open.next < open.end {
         let step = open.next..open.end.min(open.next + PACK_SLOTS);
         open.next = step.end;
-        // Under the running commit's number: no snapshot can be pinned to it yet.
-        applier.close_some(step, commit + 1, pins);
+        applier.close_some(step, pins);
         if began.elapsed() >= CLOSE_SLICE {
             return true;
         }

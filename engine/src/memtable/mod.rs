@@ -22,7 +22,9 @@ pub(crate) use read::MemtableSource;
 #[cfg(not(loom))]
 pub(crate) use table::Listing;
 pub use table::{ChunkKey, Table};
-pub use tail::{Full, HeadTable, HeadWriter, Kind, Moment, ORDINALS_END, Pair, Seal, SeriesHead, TailView};
+pub use tail::{
+    COMMITS_MAX, Full, HeadTable, HeadWriter, Kind, Moment, ORDINALS_END, Origin, Pair, Seal, SeriesHead, TailView,
+};
 
 use std::sync::Arc;
 
@@ -35,6 +37,7 @@ pub struct Memtable {
     pub table: Table,
     /// First sequence number that may be here.
     pub first_seq: u64,
+    first_commit: u64,
     /// First sequence number behind; fixed when the memtable is sealed.
     end_seq: AtomicU64,
     first: AtomicI64,
@@ -63,17 +66,34 @@ impl Added {
 }
 
 impl Memtable {
+    /// One that begins with the engine.
     pub fn new(generation: u32, first_seq: u64) -> Self {
+        Self::beginning(generation, first_seq, 0)
+    }
+
+    /// One to which nothing is appended before the commit `first_commit`.
+    pub fn beginning(generation: u32, first_seq: u64, first_commit: u64) -> Self {
         Self {
             generation,
             table: Table::default(),
             first_seq,
+            first_commit,
             end_seq: AtomicU64::new(first_seq),
             first: AtomicI64::new(i64::MAX),
             last: AtomicI64::new(i64::MIN),
             samples: AtomicU64::new(0),
             bytes: AtomicUsize::new(0),
         }
+    }
+
+    /// What its tails refer to.
+    pub fn origin(&self) -> Origin {
+        Origin { generation: self.generation, commit: self.first_commit }
+    }
+
+    /// Whether it has lasted so long that its tails could soon not tell commits apart (T10).
+    pub fn is_old(&self, commit: u64) -> bool {
+        commit.saturating_sub(self.first_commit) >= COMMITS_MAX
     }
 
     /// The worker tells what a commit brings, before the watermark covers it.
@@ -117,7 +137,7 @@ impl Memtable {
         commit: u64,
     ) -> (Vec<Arc<SealedChunk>>, Vec<Pair>) {
         let mut tail = Vec::new();
-        let below = match head.view(guard, kind, self.generation, commit, &mut tail) {
+        let below = match head.view(guard, kind, self.origin(), commit, &mut tail) {
             TailView::Copied { ordinal } => ordinal,
             TailView::Elsewhere => ORDINALS_END,
         };

@@ -84,7 +84,7 @@ impl Snapshot {
             return None;
         }
         let head = core.heads.head(series.slot);
-        let pair = head.newest_at(&epoch::pin(), version.active.generation, pin.visible().commit)?;
+        let pair = head.newest_at(&epoch::pin(), version.active.origin(), pin.visible().commit)?;
         // After the sample: while the series is live nothing of its late samples was forgotten (V7).
         if !core.heads.is_live(series) {
             return None;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::ptr::{self, NonNull};
 
 use super::super::pack::PACK_SLOTS;
-use super::{Kind, Moment, OpenTail, Own, Pair, Seal, State, TailView};
+use super::{Kind, Moment, OpenTail, Origin, Own, Pair, Seal, State, TailView};
 use crate::commit::PinView;
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use crate::sync::epoch::Guard;
@@ -35,12 +35,12 @@ impl SeriesHead {
         Self { tail: OpenTail::new(), late: AtomicPtr::new(ptr::null_mut()), last_seq: AtomicU64::new(0) }
     }
 
-    /// Copies into `out` what the open tail of `kind` holds of memtable `generation` as of
+    /// Copies into `out` what the open tail of `kind` holds of the memtable `of` as of
     /// `commit`, in order of acceptance. Lock-free; retries only when the writer moved on.
-    pub fn view(&self, guard: &Guard, kind: Kind, generation: u32, commit: u64, out: &mut Vec<Pair>) -> TailView {
+    pub fn view(&self, guard: &Guard, kind: Kind, of: Origin, commit: u64, out: &mut Vec<Pair>) -> TailView {
         match kind {
-            Kind::InOrder => self.tail.view(guard, generation, commit, out),
-            Kind::Late => self.late().map_or(TailView::Elsewhere, |t| t.view(guard, generation, commit, out)),
+            Kind::InOrder => self.tail.view(guard, of, commit, out),
+            Kind::Late => self.late().map_or(TailView::Elsewhere, |t| t.view(guard, of, commit, out)),
         }
     }
 
@@ -52,18 +52,18 @@ impl SeriesHead {
         Some(self.last_seq.load(Ordering::Relaxed)).filter(|&seq| seq > 0)
     }
 
-    /// The newest sample of memtable `generation`, if the open tail alone tells which it is; `None` says nothing.
+    /// The newest sample of the memtable `of`, if the open tail alone tells which it is; `None` says nothing.
     ///
     /// As of a commit that is visible: `visible` answers the watermark. Lock-free, copies nothing, pins nothing (T9).
-    pub fn newest(&self, guard: &Guard, generation: u32, visible: impl Fn() -> u64) -> Option<Pair> {
-        let pair = self.tail.newest(guard, generation, visible)?;
+    pub fn newest(&self, guard: &Guard, of: Origin, visible: impl Fn() -> u64) -> Option<Pair> {
+        let pair = self.tail.newest(guard, of, visible)?;
         // After the watermark: what is visible of the late tail is counted here.
         self.if_no_late_one_wins(pair)
     }
 
     /// As [`newest`](Self::newest), as of `commit`, which is visible and pinned.
-    pub fn newest_at(&self, guard: &Guard, generation: u32, commit: u64) -> Option<Pair> {
-        let pair = self.tail.last_at(guard, generation, commit)?;
+    pub fn newest_at(&self, guard: &Guard, of: Origin, commit: u64) -> Option<Pair> {
+        let pair = self.tail.last_at(guard, of, commit)?;
         self.if_no_late_one_wins(pair)
     }
 
@@ -153,11 +153,11 @@ impl<T: HeadTable, H: std::ops::Deref<Target = T>> HeadWriter<H> {
         // Relaxed: this thread alone stores it.
         let last = head.tail.last.load(Ordering::Relaxed);
         // A memtable's first sample of a series is in order, so whatever is open has this tail open too.
-        if generation != at.generation && open {
+        if generation != at.origin.generation && open {
             self.close_around(slot, at, seal);
         }
         let head = self.0.head(slot);
-        let taken = if generation != at.generation || first.timestamp > last {
+        let taken = if generation != at.origin.generation || first.timestamp > last {
             let pairs = std::iter::once(first).chain(more);
             // SAFETY: `&mut self` of the one writer (T1).
             unsafe { head.tail.append(slot, Kind::InOrder, at, pairs, &head.last_seq, seal) }
@@ -182,7 +182,7 @@ impl<T: HeadTable, H: std::ops::Deref<Target = T>> HeadWriter<H> {
     fn close_around<S: Seal>(&mut self, slot: u32, at: &Moment<'_>, seal: &mut S) {
         let first = slot - slot % PACK_SLOTS;
         let end = self.0.len().min(first.saturating_add(PACK_SLOTS));
-        self.close(first..end, at.commit, at.generation, at.pins, seal);
+        self.close(first..end, at.origin.generation, at.pins, seal);
     }
 
     /// Brings the head of `slot` towards the cache.
@@ -204,14 +204,14 @@ impl<T: HeadTable, H: std::ops::Deref<Target = T>> HeadWriter<H> {
     /// Seals the tails in `slots` that belong to a memtable other than `generation`: neighbours of one pack.
     ///
     /// `pins` were looked at after that memtable was rotated.
-    pub fn close<S: Seal>(&mut self, slots: Range<u32>, commit: u64, generation: u32, pins: &PinView, seal: &mut S) {
+    pub fn close<S: Seal>(&mut self, slots: Range<u32>, generation: u32, pins: &PinView, seal: &mut S) {
         debug_assert!(slots.is_empty() || slots.start / PACK_SLOTS == (slots.end - 1) / PACK_SLOTS, "one pack");
         let mut older = None;
         for slot in slots.clone() {
             let last_seq = self.0.head(slot).last_seq.load(Ordering::Relaxed);
             self.each_older(slot, generation, |kind, tail, own| {
                 older = Some((slot, own.generation));
-                tail.seal_idle(slot, kind, commit, pins, own, last_seq, seal);
+                tail.seal_idle(slot, kind, pins, own, last_seq, seal);
             });
         }
         let Some((slot, of)) = older else { return };
@@ -220,7 +220,7 @@ impl<T: HeadTable, H: std::ops::Deref<Target = T>> HeadWriter<H> {
         for slot in slots {
             self.each_older(slot, generation, |_, tail, own| {
                 if let Some(buf) = NonNull::new(tail.buf.load(Ordering::Relaxed)) {
-                    tail.empty(commit, buf);
+                    tail.empty(buf);
                     seal.weigh(of, -own.release());
                 }
             });

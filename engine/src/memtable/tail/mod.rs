@@ -5,6 +5,8 @@
 
 mod buf;
 mod head;
+#[cfg(all(test, not(loom)))]
+mod tests;
 mod view;
 
 use std::ptr::{self, NonNull};
@@ -36,23 +38,42 @@ pub struct Pair {
     pub value: f64,
 }
 
-/// What a reader needs in one load: the commit that touched the tail last, the length
-/// before it did, the length now.
+/// What a reader needs in one load: the commit that touched the tail last, counted from its memtable's [`Origin`] (T10),
+/// the length before it did, the length now. Of a tail that is empty the commit says nothing.
 #[derive(Clone, Copy)]
 struct State(u64);
 
 const LEN_BITS: u32 = 11;
 const LEN_MASK: u64 = (1 << LEN_BITS) - 1;
 const _: () = assert!(TAIL_SAMPLES as u64 <= LEN_MASK);
+const COMMIT_BITS: u32 = u64::BITS - 2 * LEN_BITS;
+
+/// A memtable is full after so many commits, whatever they brought: half of what a state can count (T10). With a million
+/// of them a second that is three weeks.
+pub const COMMITS_MAX: u64 = 1 << (COMMIT_BITS - 1);
+
+/// Of a memtable, what its tails refer to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub generation: u32,
+    /// Not above its first commit; states count from here (T10).
+    pub commit: u64,
+}
 
 impl State {
     fn new(commit: u64, base: u64, len: u64) -> Self {
+        debug_assert!(commit < 1 << COMMIT_BITS, "the memtable was rotated long before");
         Self(commit << (2 * LEN_BITS) | base << LEN_BITS | len)
     }
 
-    /// 42 bits: ten thousand commits a second for 13 years of one process.
+    /// Without the origin.
     fn commit(self) -> u64 {
         self.0 >> (2 * LEN_BITS)
+    }
+
+    /// The last touch, with the whole number of its commit.
+    fn touch(self, origin: u64) -> ChunkMark {
+        ChunkMark { commit: origin + self.commit(), base: self.base() as u32 }
     }
 
     fn base(self) -> u64 {
@@ -69,6 +90,8 @@ struct Own {
     slots: *mut Slot,
     generation: u32,
     capacity: u32,
+    /// That of the generation. See [`Origin::commit`].
+    origin: u64,
 }
 
 impl Own {
@@ -107,8 +130,8 @@ pub enum Kind {
 /// When an append happens.
 pub struct Moment<'a> {
     pub commit: u64,
-    /// The active memtable.
-    pub generation: u32,
+    /// Of the active memtable.
+    pub origin: Origin,
     pub pins: &'a PinView,
 }
 
@@ -143,7 +166,7 @@ pub trait Seal {
 
 impl OpenTail {
     fn new() -> Self {
-        let own = Own { slots: ptr::null_mut(), generation: 0, capacity: 0 };
+        let own = Own { slots: ptr::null_mut(), generation: 0, capacity: 0, origin: 0 };
         Self {
             state: AtomicU64::new(0),
             buf: AtomicPtr::new(ptr::null_mut()),
@@ -172,15 +195,16 @@ impl OpenTail {
             let own = unsafe { &mut *own };
             // Relaxed: this thread alone stores the state.
             let mut state = State(self.state.load(Ordering::Relaxed));
-            if state.len() == u64::from(own.capacity) || own.generation != at.generation {
+            if state.len() == u64::from(own.capacity) || own.generation != at.origin.generation {
                 self.make_room(slot, kind, at, own, last_seq, seal);
                 state = State(self.state.load(Ordering::Relaxed));
             }
-            if state.commit() != at.commit {
+            let commit = at.commit - at.origin.commit;
+            if state.commit() != commit {
                 if !at.pins.is_empty() {
-                    self.keep_mark(state, at.pins);
+                    self.keep_mark(state, at);
                 }
-                state = State::new(at.commit, state.len(), state.len());
+                state = State::new(commit, state.len(), state.len());
             }
             let room = (u64::from(own.capacity) - state.len()) as usize;
             // Relaxed: this thread alone stores it.
@@ -219,7 +243,7 @@ impl OpenTail {
         last_seq: &AtomicU64,
         seal: &mut S,
     ) {
-        let same = own.generation == at.generation;
+        let same = own.generation == at.origin.generation;
         let state = State(self.state.load(Ordering::Relaxed));
         let old = NonNull::new(self.buf.load(Ordering::Relaxed));
         if let Some(old) = old
@@ -234,7 +258,7 @@ impl OpenTail {
             debug_assert!(same, "what is open of an older memtable was closed before");
             // SAFETY: only this thread retires buffers, and this one is still published.
             ordinal = unsafe { old.as_ref() }.ordinal() + 1;
-            self.seal(slot, kind, at.commit, old, own, last_seq.load(Ordering::Relaxed), seal);
+            self.seal(slot, kind, old, own, last_seq.load(Ordering::Relaxed), seal);
         }
         if !same && kind == Kind::InOrder {
             // Of a late tail it never falls, so that `newest` misses no late sample that wins (T9).
@@ -242,11 +266,11 @@ impl OpenTail {
         }
         // After a full tail the series is busy: begin with a kilobyte.
         let capacity = if ordinal == 0 { next_capacity(0) } else { next_capacity(31.min(TAIL_SAMPLES)) };
-        let fresh = TailBuf::allocate(at.generation, ordinal, capacity, ptr::null_mut());
-        seal.weigh(at.generation, TailBuf::layout(capacity).size() as isize);
+        let fresh = TailBuf::allocate(at.origin.generation, ordinal, capacity, ptr::null_mut());
+        seal.weigh(at.origin.generation, TailBuf::layout(capacity).size() as isize);
         own.slots = TailBuf::slots(fresh);
         own.capacity = capacity as u32;
-        own.generation = at.generation;
+        (own.generation, own.origin) = (at.origin.generation, at.origin.commit);
         // Release: whoever sees the buffer sees its header, and the state that `seal` left (T4).
         self.buf.store(fresh.as_ptr(), weakenable!("tail_fresh", Release));
     }
@@ -276,24 +300,14 @@ impl OpenTail {
     }
 
     /// Moves the tail's samples to the skiplist and leaves the series without a tail.
-    #[allow(clippy::too_many_arguments)] // one place to call it from, and each is needed
-    fn seal<S: Seal>(
-        &self,
-        slot: u32,
-        kind: Kind,
-        commit: u64,
-        old: NonNull<TailBuf>,
-        own: &mut Own,
-        last_seq: u64,
-        seal: &mut S,
-    ) {
+    fn seal<S: Seal>(&self, slot: u32, kind: Kind, old: NonNull<TailBuf>, own: &mut Own, last_seq: u64, seal: &mut S) {
         let state = State(self.state.load(Ordering::Relaxed));
-        let mut marks = vec![ChunkMark { commit: state.commit(), base: state.base() as u32 }];
+        let mut marks = vec![state.touch(own.origin)];
         marks.extend(kept_marks(old));
         // SAFETY: only this thread retires buffers, and this one is still published.
         let generation = unsafe { old.as_ref() }.generation;
         self.with_full(slot, kind, old, own, marks, last_seq, |full| seal.seal(full));
-        self.empty(commit, old);
+        self.empty(old);
         seal.weigh(generation, -own.release());
     }
 
@@ -301,24 +315,16 @@ impl OpenTail {
     /// sealed. Its last pair is kept only for a pin that needs it: the pins were looked at after its memtable was
     /// rotated, and so after the last commit that touched it (T5).
     #[allow(clippy::too_many_arguments)] // as above
-    fn seal_idle<S: Seal>(
-        &self,
-        slot: u32,
-        kind: Kind,
-        commit: u64,
-        pins: &PinView,
-        own: &mut Own,
-        last_seq: u64,
-        seal: &mut S,
-    ) {
+    fn seal_idle<S: Seal>(&self, slot: u32, kind: Kind, pins: &PinView, own: &mut Own, last_seq: u64, seal: &mut S) {
         let Some(old) = NonNull::new(self.buf.load(Ordering::Relaxed)) else { return };
         let state = State(self.state.load(Ordering::Relaxed));
         if state.len() as usize > PACKED_SAMPLES {
-            return self.seal(slot, kind, commit, old, own, last_seq, seal);
+            return self.seal(slot, kind, old, own, last_seq, seal);
         }
         let mut marks: Vec<ChunkMark> = kept_marks(old).collect();
-        if pins.needs(marks.first().map_or(0, |newest| newest.commit), state.commit()) {
-            weakenable_step!("idle_mark", marks.push(ChunkMark { commit: state.commit(), base: state.base() as u32 }));
+        let touch = state.touch(own.origin);
+        if pins.needs(marks.first().map_or(0, |newest| newest.commit), touch.commit) {
+            weakenable_step!("idle_mark", marks.push(touch));
         }
         self.with_full(slot, kind, old, own, marks, last_seq, |full| seal.pack(full));
     }
@@ -342,12 +348,12 @@ impl OpenTail {
     }
 
     /// Leaves the series without a tail. What it held is in the skiplist.
-    fn empty(&self, commit: u64, old: NonNull<TailBuf>) {
+    fn empty(&self, old: NonNull<TailBuf>) {
         // SAFETY: only this thread retires buffers, and this one is still published.
         let kept = unsafe { old.as_ref() }.marks.load(Ordering::Relaxed);
         // Empty before gone: a reader that still sees the old buffer reads nothing from it
         // and all chunks up to its ordinal, this one included (T4).
-        self.state.store(State::new(commit, 0, 0).0, weakenable!("tail_empty", Release));
+        self.state.store(State::new(0, 0, 0).0, weakenable!("tail_empty", Release));
         // Release: whoever sees no buffer finds the chunk in the skiplist (T3).
         self.buf.store(ptr::null_mut(), weakenable!("tail_seal", Release));
         retire(old, kept);
@@ -355,14 +361,18 @@ impl OpenTail {
 
     /// Before the state forgets (commit, base): keeps the pair if a pinned commit needs it (T5).
     #[cold]
-    fn keep_mark(&self, state: State, pins: &PinView) {
+    fn keep_mark(&self, state: State, at: &Moment<'_>) {
+        // Nothing was there before, nor is there now: the touch to come says as much.
+        if state.len() == 0 {
+            return;
+        }
         let Some(buf) = NonNull::new(self.buf.load(Ordering::Relaxed)) else { return };
         // SAFETY: only this thread retires buffers, and this one is still published.
         let marks = unsafe { &buf.as_ref().marks };
         let next = marks.load(Ordering::Relaxed);
         let newest_commit = kept_marks(buf).next().map_or(0, |mark| mark.commit);
-        if pins.needs(newest_commit, state.commit()) {
-            let pair = ChunkMark { commit: state.commit(), base: state.base() as u32 };
+        let pair = state.touch(at.origin.commit);
+        if at.pins.needs(newest_commit, pair.commit) {
             let mark = Mark { pair: UnsafeCell::new(pair), next };
             // Release: pairs with the Acquire in `view`.
             marks.store(Box::into_raw(Box::new(mark)), weakenable!("tail_mark", Release));
@@ -380,184 +390,5 @@ impl Drop for OpenTail {
             // SAFETY: as above, and the buffer came from `allocate`.
             unsafe { TailBuf::free(buf) };
         }
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-    use crate::sync::epoch;
-
-    #[test]
-    fn capacities_fill_cache_lines_and_end_at_a_full_tail() {
-        let mut capacity = 0;
-        let mut steps = vec![];
-        while capacity < TAIL_SAMPLES {
-            capacity = next_capacity(capacity);
-            steps.push(capacity);
-        }
-        assert_eq!(steps, [3, 7, 11, 15, 31, 63, 127, 255, 511, 1024]);
-        assert!(steps.windows(2).all(|w| w[0] < w[1]));
-        assert_eq!(*steps.last().unwrap(), TAIL_SAMPLES);
-        assert_eq!(TailBuf::layout(3).size(), 64);
-    }
-
-    struct Heads(SeriesHead, AtomicU64);
-
-    impl HeadTable for Heads {
-        fn head(&self, _: u32) -> &SeriesHead {
-            &self.0
-        }
-
-        fn len(&self) -> u32 {
-            1
-        }
-
-        fn claim_writer(&self) -> bool {
-            self.1.fetch_add(1, Ordering::Relaxed) == 0
-        }
-    }
-
-    struct Sink<'a>(&'a super::super::Memtable, super::super::Sealer);
-
-    impl Seal for Sink<'_> {
-        fn seal(&mut self, full: Full<'_>) {
-            let key = super::super::ChunkKey::new(full.slot, full.kind, full.ordinal);
-            self.0.table.insert(key, std::sync::Arc::new(self.1.seal(full)));
-        }
-
-        fn pack(&mut self, _: Full<'_>) {
-            unreachable!("nothing is closed here");
-        }
-
-        fn finish_pack(&mut self, _: u32, _: u32) {}
-
-        fn weigh(&mut self, _: u32, bytes: isize) {
-            self.0.weigh(bytes);
-        }
-    }
-
-    /// Keeps what is sealed, in order and late apart.
-    #[derive(Default)]
-    struct Recorder([Vec<Pair>; 2]);
-
-    impl Seal for Recorder {
-        fn seal(&mut self, full: Full<'_>) {
-            self.0[usize::from(full.kind == Kind::Late)].extend_from_slice(full.pairs);
-        }
-
-        fn pack(&mut self, _: Full<'_>) {
-            unreachable!("nothing is closed here");
-        }
-
-        fn finish_pack(&mut self, _: u32, _: u32) {}
-
-        fn weigh(&mut self, _: u32, _: isize) {}
-    }
-
-    #[test]
-    fn runs_end_where_a_tail_is_full_or_a_sample_is_late_and_nothing_is_lost_or_moved() {
-        // Ascending, now and then the same time again or an earlier one, over several tails.
-        let timestamp = |n: i64| match n % 701 {
-            0 => n - 50,
-            350 => n - 1,
-            _ => n,
-        };
-        let all: Vec<Pair> = (0..3_500).map(|n| Pair { timestamp: timestamp(n), value: n as f64 }).collect();
-        // One by one: what is not newer than all in order before it is late.
-        let (mut naive, mut newest) = ([vec![], vec![]], None);
-        for pair in &all {
-            let late = newest.is_some_and(|newest| pair.timestamp <= newest);
-            naive[usize::from(late)].push(*pair);
-            newest = newest.max(Some(pair.timestamp));
-        }
-        let heads = Heads(SeriesHead::new(), AtomicU64::new(0));
-        let (mut writer, mut recorder, pins) =
-            (HeadWriter::new(&heads).unwrap(), Recorder::default(), PinView::default());
-        let (mut next, mut commit, mut runs) = (0, 0, 0);
-        while next < all.len() {
-            commit += 1;
-            let at = Moment { commit, generation: 1, pins: &pins };
-            let more = all[next + 1..].iter().copied().take(400);
-            let taken = writer.append_run(0, &at, next as u64 + 1, all[next], more, &mut recorder);
-            assert!((1..=401).contains(&taken), "{taken}");
-            next += taken;
-            assert_eq!(heads.0.last_seq(), Some(next as u64));
-            runs += 1;
-        }
-        assert!(runs < 100, "{runs} runs: they are short");
-        for (kind, expected) in [(Kind::InOrder, &naive[0]), (Kind::Late, &naive[1])] {
-            let mut found = std::mem::take(&mut recorder.0[usize::from(kind == Kind::Late)]);
-            heads.0.view(&epoch::pin(), kind, 1, commit, &mut found);
-            assert_eq!(&found, expected, "{kind:?}");
-        }
-    }
-
-    /// T9: as of the commit before, a late sample of the running one may be newer than what is visible, and is not visible.
-    #[test]
-    fn only_a_late_sample_in_place_of_the_newest_keeps_the_tail_from_telling_the_newest() {
-        let heads = Heads(SeriesHead::new(), AtomicU64::new(0));
-        let (mut writer, mut recorder, pins) =
-            (HeadWriter::new(&heads).unwrap(), Recorder::default(), PinView::default());
-        let mut push = |commit, timestamp| {
-            let at = Moment { commit, generation: 1, pins: &pins };
-            writer.append(0, &at, 1, Pair { timestamp, value: 0.0 }, &mut recorder);
-        };
-        let newest = |visible| heads.0.newest(&epoch::pin(), 1, || visible).map(|pair| pair.timestamp);
-        push(1, 5);
-        push(2, 9);
-        push(2, 7);
-        assert_eq!([newest(1), newest(2)], [Some(5), Some(9)]);
-        assert_eq!(heads.0.newest_at(&epoch::pin(), 1, 1).map(|pair| pair.timestamp), Some(5));
-        push(3, 9);
-        assert_eq!([newest(2), newest(3)], [None, None], "the late one is not told by this tail");
-        push(4, 10);
-        push(4, 6);
-        assert_eq!([newest(3), newest(4)], [None, Some(10)]);
-    }
-
-    /// T2, T4, T6, T8 with real threads and real epochs: late samples, because late chunks are read as they are.
-    #[test]
-    fn readers_find_a_beginning_while_tails_grow_and_are_sealed() {
-        const ALL: i64 = if cfg!(miri) { 1100 } else { 60_000 };
-        let heads = Heads(SeriesHead::new(), AtomicU64::new(0));
-        let memtable = super::super::Memtable::new(1, 0);
-        let mut writer = HeadWriter::new(&heads).unwrap();
-        assert!(HeadWriter::new(&heads).is_none(), "T1");
-        let pins = PinView::default();
-        let mut sink = Sink(&memtable, super::super::Sealer::default());
-        let moment = |commit| Moment { commit, generation: 1, pins: &pins };
-        writer.append(0, &moment(1), 1, Pair { timestamp: i64::MAX, value: 0.0 }, &mut sink);
-        std::thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    let mut least = 0;
-                    while least < ALL {
-                        let (chunks, tail) = memtable.parts(&heads.0, &epoch::pin(), 0, Kind::Late, u64::MAX);
-                        let found: Vec<i64> = chunks
-                            .iter()
-                            .flat_map(|c| c.pairs(u64::MAX))
-                            .chain(&tail)
-                            .map(|pair| pair.timestamp)
-                            .collect();
-                        assert!(found.iter().copied().eq(0..found.len() as i64), "not a beginning");
-                        assert!(found.len() as i64 >= least, "something went away");
-                        least = found.len() as i64;
-                        std::thread::yield_now();
-                    }
-                });
-            }
-            for timestamp in 0..ALL {
-                let commit = 2 + timestamp as u64 / 7;
-                writer.append(0, &moment(commit), 1, Pair { timestamp, value: 0.0 }, &mut sink);
-            }
-        });
-    }
-
-    #[test]
-    fn a_length_is_found_for_every_commit_that_has_a_mark() {
-        let marks = [ChunkMark { commit: 9, base: 5 }, ChunkMark { commit: 4, base: 2 }];
-        let at = |commit| len_at(commit, 8, marks);
-        assert_eq!([at(3), at(4), at(8), at(9), at(10)], [2, 5, 5, 8, 8]);
     }
 }

@@ -3,8 +3,8 @@
 
 use std::ptr::NonNull;
 
-use super::buf::{ChunkMark, Marks, TailBuf, len_at, with_pairs};
-use super::{OpenTail, Pair, State};
+use super::buf::{Marks, TailBuf, len_at, with_pairs};
+use super::{OpenTail, Origin, Pair, State};
 use crate::sync::atomic::Ordering;
 use crate::sync::epoch::Guard;
 use crate::sync::{weakenable, weakenable_step};
@@ -19,29 +19,23 @@ pub enum TailView {
 }
 
 impl OpenTail {
-    /// Copies what the tail holds of `generation` as of `commit`.
-    pub(super) fn view(&self, guard: &Guard, generation: u32, commit: u64, out: &mut Vec<Pair>) -> TailView {
-        match self.look(guard, generation, commit, |pairs| out.extend_from_slice(pairs)) {
+    /// Copies what the tail holds of the memtable `of` as of `commit`.
+    pub(super) fn view(&self, guard: &Guard, of: Origin, commit: u64, out: &mut Vec<Pair>) -> TailView {
+        match self.look(guard, of, commit, |pairs| out.extend_from_slice(pairs)) {
             Some((ordinal, ())) => TailView::Copied { ordinal },
             None => TailView::Elsewhere,
         }
     }
 
-    /// The last sample of the tail, if it belongs to `generation` and holds one as of `commit`. Nothing is copied.
-    pub(super) fn last_at(&self, guard: &Guard, generation: u32, commit: u64) -> Option<Pair> {
-        let (_, last) = self.look(guard, generation, commit, |pairs| pairs.last().copied())?;
+    /// The last sample of the tail, if it belongs to the memtable `of` and holds one as of `commit`. Nothing is copied.
+    pub(super) fn last_at(&self, guard: &Guard, of: Origin, commit: u64) -> Option<Pair> {
+        let (_, last) = self.look(guard, of, commit, |pairs| pairs.last().copied())?;
         last
     }
 
-    /// Hands `take` what the tail holds of `generation` as of `commit`, and answers its ordinal; `None` if nothing of
-    /// that generation is in it.
-    fn look<R>(
-        &self,
-        _guard: &Guard,
-        generation: u32,
-        commit: u64,
-        take: impl FnOnce(&[Pair]) -> R,
-    ) -> Option<(u32, R)> {
+    /// Hands `take` what the tail holds of the memtable `of` as of `commit`, and answers its ordinal; `None` if
+    /// nothing of that memtable is in it.
+    fn look<R>(&self, _guard: &Guard, of: Origin, commit: u64, take: impl FnOnce(&[Pair]) -> R) -> Option<(u32, R)> {
         loop {
             // Acquire, both: see the stores they pair with. The order is T4's.
             let before = self.buf.load(weakenable!("tail_read_buf", Acquire));
@@ -54,15 +48,14 @@ impl OpenTail {
             // SAFETY: the guard was taken before the load, so the buffer is not freed (T6).
             let header = unsafe { buf.as_ref() };
             let mut elsewhere = state.len() == 0;
-            weakenable_step!("rotation_generation", elsewhere |= header.generation != generation);
+            weakenable_step!("rotation_generation", elsewhere |= header.generation != of.generation);
             if elsewhere {
                 return None;
             }
-            let own = ChunkMark { commit: state.commit(), base: state.base() as u32 };
             // Acquire: the marks that `state` relies on came before it; one pushed since is read whole.
             let kept = header.marks.load(weakenable!("tail_read_mark", Acquire));
             // SAFETY: the guard keeps the marks of a buffer seen under it (T6).
-            let marks = unsafe { Marks::new(kept) }.chain([own]);
+            let marks = unsafe { Marks::new(kept) }.chain([state.touch(of.commit)]);
             let len = len_at(commit, state.len() as u32, marks) as usize;
             // The state belongs to this buffer or to an earlier, smaller copy of it (T4), so
             // these slots are inside it and published (T2).
@@ -70,9 +63,9 @@ impl OpenTail {
         }
     }
 
-    /// The last sample of the tail, if it belongs to `generation`, as of a commit that was published before `visible`
+    /// The last sample of the tail, if it belongs to the memtable `of`, as of a commit that was published before `visible`
     /// answered or is the one it answers (T9). Nothing is copied.
-    pub(super) fn newest(&self, _guard: &Guard, generation: u32, visible: impl Fn() -> u64) -> Option<Pair> {
+    pub(super) fn newest(&self, _guard: &Guard, of: Origin, visible: impl Fn() -> u64) -> Option<Pair> {
         loop {
             // As in `look`.
             let before = self.buf.load(weakenable!("newest_buf", Acquire));
@@ -83,10 +76,10 @@ impl OpenTail {
             let buf = NonNull::new(before)?;
             // SAFETY: the guard was taken before the load, so the buffer is not freed (T6).
             let header = unsafe { buf.as_ref() };
-            if header.generation != generation {
+            if header.generation != of.generation {
                 return None;
             }
-            let len = if state.commit() <= visible() { state.len() } else { state.base() };
+            let len = if state.touch(of.commit).commit <= visible() { state.len() } else { state.base() };
             // The state belongs to this buffer or to an earlier, smaller copy of it (T4), so these slots are inside it
             // and published (T2).
             return with_pairs(TailBuf::slots(buf), len as usize, |pairs| pairs.last().copied());
