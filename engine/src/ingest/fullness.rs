@@ -29,7 +29,7 @@ impl Worker {
     }
 
     fn has_full_log(&self) -> bool {
-        let is_full = |log: &Log| log.bytes >= self.wal_bytes || log.deletes >= TOMBSTONES_MAX;
+        let is_full = |log: &Log| log.bytes() >= self.wal_bytes || log.deletes >= TOMBSTONES_MAX;
         self.log.as_ref().is_some_and(|(log, _)| is_full(log))
     }
 

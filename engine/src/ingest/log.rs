@@ -53,8 +53,8 @@ pub(crate) struct Log {
     begun: bool,
     /// Bytes of the last frame that found no space.
     refused: u64,
-    /// Bytes of frames since the last rotation.
-    pub(crate) bytes: u64,
+    /// What files had taken at the last rotation.
+    taken_before: u64,
     /// Deletes since then.
     pub(crate) deletes: usize,
     /// Bytes of all frames written.
@@ -86,10 +86,15 @@ impl Log {
             rests: false,
             begun: false,
             refused: 0,
-            bytes: 0,
+            taken_before: 0,
             deletes: 0,
             written: 0,
         }
+    }
+
+    /// What the log has taken since the last rotation, pages that a sync left half empty included.
+    pub(super) fn bytes(&self) -> u64 {
+        self.writer.taken() - self.taken_before
     }
 
     /// Begins the frames of a commit.
@@ -242,7 +247,6 @@ impl Log {
             match append(&mut self.writer, &mut self.frame) {
                 Ok(_) => {
                     self.begun = true;
-                    self.bytes += bytes;
                     self.written += bytes;
                     return Ok(());
                 }
@@ -298,7 +302,7 @@ impl Log {
     pub(crate) fn rotate(&mut self, generation: u32) -> WalRelease {
         let begun = self.writer.rotate();
         self.generations.push((generation, begun));
-        (self.bytes, self.deletes) = (0, 0);
+        (self.taken_before, self.deletes) = (self.writer.taken(), 0);
         self.writer.release_edit(begun)
     }
 

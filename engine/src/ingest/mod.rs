@@ -8,6 +8,8 @@ mod behind_tests;
 #[cfg(test)]
 mod deletes_tests;
 mod evict;
+#[cfg(test)]
+mod full_log_tests;
 mod fullness;
 mod held;
 mod log;

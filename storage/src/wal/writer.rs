@@ -95,6 +95,8 @@ pub struct WalWriter {
     ended: Option<OpenFile>,
     /// The greatest frame that a frame, or a witness, calls durable.
     witnessed: FrameNo,
+    /// See [`taken`](Self::taken).
+    taken: u64,
     /// Files written before the current one, oldest first; still needed.
     closed: Vec<Epoch>,
     /// The newest of those let go of, oldest first: what is written over is the oldest of them.
@@ -174,6 +176,7 @@ impl WalWriter {
             current: None,
             ended: None,
             witnessed: FrameNo(options.first_frame.0.max(1) - 1),
+            taken: 0,
             closed: present,
             spares: VecDeque::new(),
             reserve: None,
@@ -205,6 +208,13 @@ impl WalWriter {
     #[must_use]
     pub fn synced_through(&self) -> FrameNo {
         self.synced_through
+    }
+
+    /// Bytes of files that were taken up to now: by frames, by what is left out behind a [`sync_point`](Self::sync_point),
+    /// which may be most of it, and by the beginnings of files.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Files that are needed or spare.
@@ -267,6 +277,7 @@ impl WalWriter {
             return Err(WalError::Failed { file: open.path.clone(), source });
         }
         open.at += len;
+        self.taken += len;
         self.next_seq = next_seq;
         self.next_frame += 1;
         self.unsynced.frames = true;
@@ -284,7 +295,9 @@ impl WalWriter {
         let unsynced = mem::take(&mut self.unsynced);
         let mut files: Vec<_> = unsynced.closed.into_iter().map(|(_, file)| file).collect();
         if let Some(open) = &mut self.current {
-            open.at = open.at.next_multiple_of(PAGE);
+            let at = open.at.next_multiple_of(PAGE);
+            self.taken += at - open.at;
+            open.at = at;
             files.push(Arc::clone(&open.file));
         }
         Some(SyncJob {
@@ -427,6 +440,7 @@ impl WalWriter {
     fn go_on_in(&mut self, file: OpenFile) {
         self.close_current();
         self.ended = None;
+        self.taken += file.at;
         // What was the reserve may be cut down to what it holds.
         self.unsynced.made.push((file.epoch, if file.reserved { 0 } else { file.capacity }));
         self.current = Some(file);
