@@ -34,3 +34,24 @@ fn a_log_of_small_pushes_that_are_synced_is_full_by_the_pages_they_take() {
         std::thread::yield_now();
     }
 }
+
+/// Definitions alone were more than the log may have: a flush a scrape, with a segment of one sample a series each.
+#[test]
+fn a_log_is_not_full_of_what_each_memtable_has_to_begin_with() {
+    let engine = open(Durability::DEFAULT);
+    let long = "x".repeat(4 << 10);
+    let series = |host: i32| {
+        let host = format!("{host}{long}");
+        engine.series(&[("__name__", "cpu"), ("host", &host)]).unwrap()
+    };
+    let ids: Vec<_> = (0..600).map(series).collect();
+    for scrape in 0..20 {
+        let mut last = None;
+        for id in &ids {
+            last = Some(engine.push(*id, Timestamp::from_nanos(scrape), 1.0).unwrap());
+        }
+        reached(&engine, last.unwrap(), Level::Visible);
+    }
+    assert!(engine.stats().flushes < 5, "{} flushes", engine.stats().flushes);
+    assert!(engine.stats().wal_bytes >= 600 * (4 << 10));
+}

@@ -55,6 +55,10 @@ pub(crate) struct Log {
     refused: u64,
     /// What files had taken at the last rotation.
     taken_before: u64,
+    /// Of that, labels of series that this generation had not defined before.
+    labels: u64,
+    /// Those of the frame at hand.
+    labels_here: u64,
     /// Deletes since then.
     pub(crate) deletes: usize,
     /// Bytes of all frames written.
@@ -87,14 +91,17 @@ impl Log {
             begun: false,
             refused: 0,
             taken_before: 0,
+            labels: 0,
+            labels_here: 0,
             deletes: 0,
             written: 0,
         }
     }
 
-    /// What the log has taken since the last rotation, pages that a sync left half empty included.
+    /// What the log has taken since the last rotation, pages that a sync left half empty included. Not what it takes to
+    /// define each series once: the next generation takes as much again, so that no rotation would make it less.
     pub(super) fn bytes(&self) -> u64 {
-        self.writer.taken() - self.taken_before
+        (self.writer.taken() - self.taken_before).saturating_sub(self.labels)
     }
 
     /// Begins the frames of a commit.
@@ -105,6 +112,7 @@ impl Log {
 
     fn begin_frame(&mut self, seq: u64) {
         self.defined_here.clear();
+        self.labels_here = 0;
         self.frame.begin(SeqNo(seq));
     }
 
@@ -158,9 +166,10 @@ impl Log {
             self.defined.resize((slot as usize + 1).next_power_of_two(), 0);
         }
         let labels = slots.labels(slot).expect("resolved before it was pushed");
+        let len = labels.encoded().len() as u64;
         if again {
             // Where many series have few samples each, a file would be all definitions.
-            let Some(left) = self.repeats.checked_sub(labels.encoded().len() as u64) else {
+            let Some(left) = self.repeats.checked_sub(len) else {
                 self.repeats = 0;
                 return true;
             };
@@ -168,6 +177,9 @@ impl Log {
         }
         if self.frame.define(slot, &labels).is_err() {
             return false;
+        }
+        if !again {
+            self.labels_here += len;
         }
         self.defined[slot as usize] = self.era;
         self.defined_here.push(slot);
@@ -181,6 +193,13 @@ impl Log {
             self.first_era = self.era;
             self.file = None;
         }
+    }
+
+    /// The frame's definitions were not written, and must not count as written: whatever comes next defines anew. What
+    /// was written before is there twice then.
+    fn define_anew(&mut self) {
+        self.defined.fill(0);
+        (self.labels, self.labels_here) = (0, 0);
     }
 
     /// The frame goes to another file than the one before it: what that one defined is defined here again.
@@ -211,8 +230,7 @@ impl Log {
         self.begin(seq);
         let fit = self.define(samples, generation, slots);
         if fit < samples.len() || self.frame.samples(wal_samples(samples)) < samples.len() {
-            // Definitions that are never written must not count as written.
-            self.defined.fill(0);
+            self.define_anew();
             return Err(WriteWholeError::TooLarge);
         }
         Ok(self.write(slots, &mut |_, _| false)?)
@@ -247,6 +265,7 @@ impl Log {
             match append(&mut self.writer, &mut self.frame) {
                 Ok(_) => {
                     self.begun = true;
+                    self.labels += std::mem::take(&mut self.labels_here);
                     self.written += bytes;
                     return Ok(());
                 }
@@ -254,8 +273,7 @@ impl Log {
                 Err(WalError::NoSpace { ref source, .. }) if patience(self, Shortage::of(source)) => {}
                 Err(e) => {
                     self.refused = bytes;
-                    // The frame's definitions were not written: whatever comes next defines anew.
-                    self.defined.fill(0);
+                    self.define_anew();
                     return Err(e);
                 }
             }
@@ -302,7 +320,7 @@ impl Log {
     pub(crate) fn rotate(&mut self, generation: u32) -> WalRelease {
         let begun = self.writer.rotate();
         self.generations.push((generation, begun));
-        (self.taken_before, self.deletes) = (self.writer.taken(), 0);
+        (self.taken_before, self.labels, self.deletes) = (self.writer.taken(), 0, 0);
         self.writer.release_edit(begun)
     }
 
