@@ -125,21 +125,24 @@ impl Batch {
         if self.samples.len() + samples.len() > Self::SAMPLES_MAX {
             return Err(PushError::BatchTooLarge { limit: Self::SAMPLES_MAX });
         }
+        // Aside, until it is known that all of them fit.
+        let (mut fresh, mut label_bytes) = (HashSet::new(), self.label_bytes);
         for (i, sample) in samples.iter().enumerate() {
             let series = sample.series();
-            if self.series.contains(&series) {
+            if self.series.contains(&series) || !fresh.insert(series) {
                 continue;
             }
             if !registry.slots().encoded(series.slot, &mut self.scratch) {
                 return Err(PushError::StaleSeries);
             }
             let bytes = self.scratch.len() + Self::DEFINITION_BYTES;
-            if self.label_bytes + bytes > Self::LABEL_BYTES_MAX {
+            if label_bytes + bytes > Self::LABEL_BYTES_MAX {
                 return Err(PushError::BatchTooLarge { limit: self.samples.len() + i });
             }
-            self.label_bytes += bytes;
-            self.series.insert(series);
+            label_bytes += bytes;
         }
+        self.label_bytes = label_bytes;
+        self.series.extend(fresh);
         self.samples.extend_from_slice(samples);
         Ok(())
     }

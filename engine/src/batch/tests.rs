@@ -339,3 +339,31 @@ fn p8_a_sample_that_retention_has_dropped_is_told_as_gone() {
     assert!(matches!(conflict, CommitError::Conflict { found: Found::Nothing, .. }), "{conflict}");
     assert!(conflict.to_string().contains("is gone"), "{conflict}");
 }
+
+/// What did not fit counted as if it were there: a sample of another series was refused with room for none.
+#[test]
+fn a_batch_that_refuses_samples_is_as_before() {
+    let engine = Builder::new(None).durability(Durability::Memory).open().unwrap();
+    let wide = "x".repeat(16 << 10);
+    let ids: Vec<SeriesId> = (0..9)
+        .map(|host: usize| {
+            let (names, host) = ((0..60).map(|i| format!("l{i}")).collect::<Vec<_>>(), host.to_string());
+            let mut labels = vec![("__name__", "cpu"), ("host", host.as_str())];
+            labels.extend(names.iter().map(|name| (name.as_str(), wide.as_str())));
+            engine.series(&labels).unwrap()
+        })
+        .collect();
+    let samples: Vec<_> = ids.iter().map(|&id| SeriesSample::new(id, Timestamp::from_nanos(1), 1.0)).collect();
+    let mut batch = engine.batch();
+    for _ in 0..2 {
+        assert_eq!(batch.push_batch(&samples), Err(PushError::BatchTooLarge { limit: 8 }));
+    }
+    batch.push_batch(&samples[8..]).unwrap();
+    batch.push_batch(&samples[..7]).unwrap();
+    assert_eq!(batch.push_batch(&samples[6..8]), Err(PushError::BatchTooLarge { limit: 9 }));
+    // Those that are known already take no more room.
+    batch.push_batch(&samples[..7]).unwrap();
+    assert_eq!(batch.len(), 15);
+    batch.commit().unwrap();
+    assert_eq!(engine.snapshot().select("cpu").unwrap().count().unwrap().iter().sum::<u64>(), 8);
+}
