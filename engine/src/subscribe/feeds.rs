@@ -136,6 +136,10 @@ impl Feeds {
             };
             if follower.feed.has_staged() {
                 let missed = follower.feed.offer(first, end, hold);
+                // Who left, before or meanwhile, misses nothing; he is forgotten soon (U5).
+                if follower.feed.is_gone() {
+                    continue;
+                }
                 // What never fits says nothing about who reads.
                 follower.lags = missed != Missed::default() && (lags || ran_out);
                 core.counters.missed_by_subscriptions(missed.samples);
@@ -170,3 +174,40 @@ impl Feeds {
 const SETTLE_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
 /// The worker looks again after this whether a reader it is held up by has made room.
 const HOLD_STEP: std::time::Duration = std::time::Duration::from_micros(100);
+
+#[cfg(test)]
+mod tests {
+    use tidegauge_storage::model::Timestamp;
+
+    use super::*;
+    use crate::engine::Engine;
+    use crate::requests::reply;
+    use crate::subscribe::feed;
+
+    /// Until it was noticed that he had left, each commit counted as missed.
+    #[test]
+    fn a_reader_who_left_misses_nothing() {
+        let engine = Engine::in_memory().unwrap();
+        let core = &engine.life().core;
+        let id = engine.series(&[("__name__", "cpu")]).unwrap();
+        let registry = core.registry();
+        let mut feeds = Feeds::default();
+        let mut inboxes: Vec<_> = [8, 8].map(|capacity| {
+            let (feed, inbox) = feed(capacity);
+            let (started, _) = reply();
+            feeds.add(NewFeed { feed, matchers: Vec::new(), lag: Lag::Miss, started }, 1, core);
+            inbox
+        }).into();
+        let mut commit = |samples: u64| {
+            let sample = |n: u64| SeriesSample::new(id, Timestamp::from_nanos(n as i64), 1.0);
+            feeds.stage(&(0..samples).map(sample).collect::<Vec<_>>(), registry.slots());
+            feeds.deliver(1, 1 + samples, core, || {});
+            engine.stats().subscription_missed_samples
+        };
+        assert_eq!(commit(9), 18, "more than fits");
+        inboxes.pop();
+        assert_eq!(commit(9), 27, "one is left");
+        inboxes.pop();
+        assert_eq!([commit(9), commit(3), commit(3), commit(3)], [27; 4]);
+    }
+}
