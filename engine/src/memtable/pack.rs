@@ -20,7 +20,7 @@ pub struct Pack {
     slots: Box<[u8]>,
     timestamps: Box<[i64]>,
     values: Box<[f64]>,
-    /// By place in `tails`; only what a pinned commit needs.
+    /// By place in `tails`, ascending; only what a pinned commit needs.
     marks: Box<[(u32, ChunkMark)]>,
 }
 
@@ -76,11 +76,18 @@ impl Pack {
         if tail.ordinal() >= below {
             return;
         }
-        let marks = self.marks.iter().filter(|(of, _)| *of as usize == at).map(|(_, mark)| *mark);
+        let marks = self.marks_of(at).iter().map(|(_, mark)| *mark);
         let len = len_at(commit, tail.len() as u32, marks) as usize;
         let (timestamps, values) = (usize::from(tail.timestamps), usize::from(tail.values));
         let columns = self.timestamps[timestamps..].iter().zip(&self.values[values..values + len]);
         out.extend(columns.map(|(&timestamp, &value)| Pair { timestamp, value }));
+    }
+
+    /// With many pins there are many of each tail.
+    fn marks_of(&self, at: usize) -> &[(u32, ChunkMark)] {
+        let start = self.marks.partition_point(|(of, _)| (*of as usize) < at);
+        let len = self.marks[start..].partition_point(|(of, _)| *of as usize == at);
+        &self.marks[start..start + len]
     }
 
     /// See [`Full::last_seq`]; 0 if nothing of the series is here.
@@ -237,5 +244,22 @@ mod tests {
         }
         let bytes = packer.finish().unwrap().bytes() / PACK_SLOTS as usize;
         assert!(bytes <= 10 * 8 + 17 + 2, "{bytes} bytes a series");
+    }
+
+    /// Each read of a tail looked at the marks of all 512.
+    #[test]
+    fn a_tail_in_a_pack_is_read_by_its_own_marks() {
+        let mut packer = Packer::default();
+        let pairs = [Pair { timestamp: 1, value: 1.0 }];
+        let of = |slot: u32| (0..slot % 4).map(move |n| ChunkMark { commit: u64::from(slot * 10 + n), base: 0 });
+        for slot in 0..PACK_SLOTS {
+            let (kind, marks) = (Kind::InOrder, of(slot).collect());
+            packer.push(Full { slot, kind, generation: 1, ordinal: 0, pairs: &pairs, marks, last_seq: 1 });
+        }
+        let pack = packer.finish().unwrap();
+        for slot in 0..PACK_SLOTS {
+            let found: Vec<_> = pack.marks_of(slot as usize).iter().map(|(_, mark)| *mark).collect();
+            assert_eq!(found, of(slot).collect::<Vec<_>>(), "slot {slot}");
+        }
     }
 }

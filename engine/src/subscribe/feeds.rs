@@ -192,12 +192,14 @@ mod tests {
         let id = engine.series(&[("__name__", "cpu")]).unwrap();
         let registry = core.registry();
         let mut feeds = Feeds::default();
-        let mut inboxes: Vec<_> = [8, 8].map(|capacity| {
-            let (feed, inbox) = feed(capacity);
-            let (started, _) = reply();
-            feeds.add(NewFeed { feed, matchers: Vec::new(), lag: Lag::Miss, started }, 1, core);
-            inbox
-        }).into();
+        let mut inboxes: Vec<_> = [8, 8]
+            .map(|capacity| {
+                let (feed, inbox) = feed(capacity);
+                let (started, _) = reply();
+                feeds.add(NewFeed { feed, matchers: Vec::new(), lag: Lag::Miss, started }, 1, core);
+                inbox
+            })
+            .into();
         let mut commit = |samples: u64| {
             let sample = |n: u64| SeriesSample::new(id, Timestamp::from_nanos(n as i64), 1.0);
             feeds.stage(&(0..samples).map(sample).collect::<Vec<_>>(), registry.slots());

@@ -220,8 +220,8 @@ impl<T: HeadTable, H: std::ops::Deref<Target = T>> HeadWriter<H> {
         for slot in slots {
             self.each_older(slot, generation, |_, tail, own| {
                 if let Some(buf) = NonNull::new(tail.buf.load(Ordering::Relaxed)) {
-                    tail.empty(buf);
-                    seal.weigh(of, -own.release());
+                    let marks = tail.empty(buf);
+                    seal.weigh(of, -(own.release() + marks));
                 }
             });
         }

@@ -160,7 +160,7 @@ pub trait Seal {
     /// slots around `slot`.
     fn finish_pack(&mut self, generation: u32, slot: u32);
 
-    /// Tail bytes of `generation` grew (or shrank, when a tail was sealed).
+    /// What the tails of `generation` take, their marks included, grew (or shrank, when a tail was sealed).
     fn weigh(&mut self, generation: u32, bytes: isize);
 }
 
@@ -202,7 +202,7 @@ impl OpenTail {
             let commit = at.commit - at.origin.commit;
             if state.commit() != commit {
                 if !at.pins.is_empty() {
-                    self.keep_mark(state, at);
+                    self.keep_mark(state, at, seal);
                 }
                 state = State::new(commit, state.len(), state.len());
             }
@@ -307,8 +307,8 @@ impl OpenTail {
         // SAFETY: only this thread retires buffers, and this one is still published.
         let generation = unsafe { old.as_ref() }.generation;
         self.with_full(slot, kind, old, own, marks, last_seq, |full| seal.seal(full));
-        self.empty(old);
-        seal.weigh(generation, -own.release());
+        let marks = self.empty(old);
+        seal.weigh(generation, -(own.release() + marks));
     }
 
     /// Offers an idle tail: a short one to the pack at hand, where it stays open until [`Self::empty`], any other is
@@ -347,8 +347,9 @@ impl OpenTail {
         with_pairs(own.slots, len, |pairs| take(Full { slot, kind, generation, ordinal, pairs, marks, last_seq }));
     }
 
-    /// Leaves the series without a tail. What it held is in the skiplist.
-    fn empty(&self, old: NonNull<TailBuf>) {
+    /// Leaves the series without a tail. What it held is in the skiplist. Answers what its marks weighed.
+    fn empty(&self, old: NonNull<TailBuf>) -> isize {
+        let marks = kept_marks(old).count() * size_of::<Mark>();
         // SAFETY: only this thread retires buffers, and this one is still published.
         let kept = unsafe { old.as_ref() }.marks.load(Ordering::Relaxed);
         // Empty before gone: a reader that still sees the old buffer reads nothing from it
@@ -357,11 +358,12 @@ impl OpenTail {
         // Release: whoever sees no buffer finds the chunk in the skiplist (T3).
         self.buf.store(ptr::null_mut(), weakenable!("tail_seal", Release));
         retire(old, kept);
+        marks as isize
     }
 
     /// Before the state forgets (commit, base): keeps the pair if a pinned commit needs it (T5).
     #[cold]
-    fn keep_mark(&self, state: State, at: &Moment<'_>) {
+    fn keep_mark<S: Seal>(&self, state: State, at: &Moment<'_>, seal: &mut S) {
         // Nothing was there before, nor is there now: the touch to come says as much.
         if state.len() == 0 {
             return;
@@ -376,6 +378,7 @@ impl OpenTail {
             let mark = Mark { pair: UnsafeCell::new(pair), next };
             // Release: pairs with the Acquire in `view`.
             marks.store(Box::into_raw(Box::new(mark)), weakenable!("tail_mark", Release));
+            seal.weigh(at.origin.generation, size_of::<Mark>() as isize);
         }
     }
 }

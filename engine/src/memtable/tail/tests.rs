@@ -222,3 +222,30 @@ fn a_memtable_is_old_before_its_tails_cannot_tell_commits_apart() {
     assert_eq!([first - 1, first, first + COMMITS_MAX - 1, first + COMMITS_MAX].map(old), [false, false, false, true]);
     const { assert!(COMMITS_MAX * 2 <= 1 << COMMIT_BITS) };
 }
+
+/// Marks of pins weighed nothing: whoever held many snapshots had a memtable that was larger than it said.
+#[test]
+fn the_marks_that_pins_need_weigh_and_are_given_back() {
+    let pins = Arc::new(Pins::new());
+    let weighed = |held: usize| {
+        let at = Visible { commit: 1, seq: 1 };
+        let watermark = Watermark::new(at);
+        let _held: Vec<_> = (0..held).map(|_| Pins::pin(&pins, &watermark, || (at, ())).0).collect();
+        let mut view = PinView::default();
+        pins.look(&mut view);
+        let heads = Heads(SeriesHead::new(), AtomicU64::new(0));
+        let memtable = crate::memtable::Memtable::new(1, 0);
+        let mut writer = HeadWriter::new(&heads).unwrap();
+        let mut sink = Sink(&memtable, crate::memtable::Sealer::default());
+        for commit in 1..=300 {
+            let at = Moment { commit, origin: memtable.origin(), pins: &view };
+            writer.append(0, &at, 1, Pair { timestamp: commit as i64, value: 0.0 }, &mut sink);
+        }
+        let before = memtable.bytes();
+        writer.close(0..1, 2, &view, &mut sink);
+        assert_eq!(memtable.bytes(), 0, "what is sealed is weighed by the sink, which does not");
+        before
+    };
+    let [without, with] = [weighed(0), weighed(257)];
+    assert!(with >= without + 299 * size_of::<Mark>(), "{without} bytes, {with} with pins");
+}
