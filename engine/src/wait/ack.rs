@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tidegauge_storage::model::SeqNo;
 
-use super::Ticket;
+use super::{Target, Ticket};
 use crate::appender::Ack;
 use crate::core::Core;
 use crate::error::WaitError;
@@ -19,8 +19,22 @@ use crate::sync::thread;
 /// A push into a lane, and the look at how far that lane has come.
 #[derive(Clone)]
 pub(crate) struct Pushed {
+    id: LaneId,
     lane: LaneWatch,
     position: u64,
+}
+
+/// A lane becomes visible in its order.
+impl Target for Pushed {
+    type Line = LaneId;
+
+    fn line(&self) -> LaneId {
+        self.id
+    }
+
+    fn place(&self) -> u64 {
+        self.position
+    }
 }
 
 impl Pushed {
@@ -52,8 +66,8 @@ impl Wait {
         let stage = match ack.lane {
             // A batch is visible once its commit answers; the position is the number behind it.
             LaneId::NONE => Stage::Durable { seq: ack.position },
-            lane => match core.rings.watch(lane) {
-                Some(lane) => Stage::Visible(Pushed { lane, position: ack.position }),
+            id => match core.rings.watch(id) {
+                Some(lane) => Stage::Visible(Pushed { id, lane, position: ack.position }),
                 // The lane is retired: all of it is visible.
                 None => Stage::Durable { seq: core.watermark.seq() },
             },

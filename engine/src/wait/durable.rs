@@ -2,7 +2,7 @@
 
 use std::task::Waker;
 
-use super::{Entry, Ticket, WaitList};
+use super::{Entry, Target, Ticket, WaitList};
 use crate::sync::{weakenable_fence, weakenable_step};
 
 /// The first ticket of those who know their number. The others will never give out as many.
@@ -11,14 +11,14 @@ const NUMBERED: u64 = 1 << 63;
 /// Those who wait for the device. Who pushed a moment ago does not know yet which number he waits for, since nothing
 /// has one before it is visible. He is not woken to learn it: whoever makes his push visible looks the number up for
 /// him (N4), so that he sleeps once and not twice, and a sync may begin before anything is applied.
-pub struct DurableWaiters<P> {
+pub struct DurableWaiters<P: Target> {
     /// By what they pushed.
     pushed: WaitList<P>,
     /// By number.
     numbered: WaitList,
 }
 
-impl<P> DurableWaiters<P> {
+impl<P: Target> DurableWaiters<P> {
     /// Nobody waits.
     pub fn new() -> Self {
         Self { pushed: WaitList::new(), numbered: WaitList::with_tickets_from(NUMBERED) }
@@ -52,12 +52,10 @@ impl<P> DurableWaiters<P> {
         }
         self.pushed.change(|pushed| {
             self.numbered.change(|numbered| {
-                let due = pushed.extract_if(.., |entry| number(&entry.target).is_some());
-                numbered.extend(due.map(|Entry { ticket, target, waker }| Entry {
-                    ticket,
-                    target: number(&target).expect("looked at just now, and it stays so"),
-                    waker,
-                }));
+                for Entry { ticket, target, waker } in pushed.take_due(|push| number(push).is_some()) {
+                    let target = number(&target).expect("looked at just now, and it stays so");
+                    numbered.add(Entry { ticket, target, waker });
+                }
             });
         });
         // Registered on behalf of others, so this looks for them: pairs with the fence in `reached` (N1).

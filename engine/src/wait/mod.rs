@@ -1,12 +1,13 @@
 //! Waiting for a level to be reached, without polling and without a lost wake-up.
 //!
-//! Protocol and invariants N1–N5: `docs/concurrency.md`, "Waiting". Models:
+//! Protocol and invariants N1–N6: `docs/concurrency.md`, "Waiting". Models:
 //! `loom-tests/tests/wait.rs`.
 
 #[cfg(not(loom))]
 mod ack;
 mod durable;
 mod ended;
+mod entries;
 #[cfg(not(loom))]
 mod looks;
 
@@ -19,6 +20,8 @@ pub use ack::AckFuture;
 pub(crate) use ack::{Pushed, block, block_durable};
 pub use durable::DurableWaiters;
 pub use ended::Ended;
+pub use entries::Target;
+use entries::{Entries, Entry};
 #[cfg(not(loom))]
 pub(crate) use looks::Looks;
 
@@ -33,21 +36,14 @@ pub struct Ticket(u64);
 ///
 /// A waiter registers, then looks at the number; the one who raises the number stores it,
 /// then looks for waiters. A fence on both sides: one of them sees the other (N1).
-pub struct WaitList<T = u64> {
-    entries: Mutex<Vec<Entry<T>>>,
+pub struct WaitList<T: Target = u64> {
+    entries: Mutex<Entries<T>>,
     /// Entries, readable without the lock.
     waiting: AtomicUsize,
     next_ticket: AtomicU64,
 }
 
-struct Entry<T> {
-    ticket: Ticket,
-    /// What is waited for.
-    target: T,
-    waker: Waker,
-}
-
-impl<T> WaitList<T> {
+impl<T: Target> WaitList<T> {
     /// Nobody waits.
     pub fn new() -> Self {
         Self::with_tickets_from(0)
@@ -55,7 +51,7 @@ impl<T> WaitList<T> {
 
     /// Lists of which the one hands entries to the other must not give out the same tickets.
     fn with_tickets_from(first: u64) -> Self {
-        Self { entries: Mutex::new(Vec::new()), waiting: AtomicUsize::new(0), next_ticket: AtomicU64::new(first) }
+        Self { entries: Mutex::new(Entries::new()), waiting: AtomicUsize::new(0), next_ticket: AtomicU64::new(first) }
     }
 
     /// Registers before the caller looks (again) at the number (N1). A registration is used up
@@ -64,7 +60,7 @@ impl<T> WaitList<T> {
         let ticket = Ticket(self.next_ticket.fetch_add(1, Ordering::Relaxed));
         // Outside the lock: a waker is someone else's code (N3).
         let waker = waker.clone();
-        self.change(|entries| entries.push(Entry { ticket, target, waker }));
+        self.change(|entries| entries.add(Entry { ticket, target, waker }));
         // Orders the registration before the caller's look: pairs with the fence in `wake`.
         weakenable_fence!("wait_register");
         ticket
@@ -72,15 +68,12 @@ impl<T> WaitList<T> {
 
     /// Withdraws a registration that may have been used up. Answers whether it was not.
     pub fn withdraw(&self, ticket: Ticket) -> bool {
-        let withdrawn = self.change(|entries| {
-            let at = entries.iter().position(|e| e.ticket == ticket);
-            at.map(|at| entries.swap_remove(at))
-        });
+        let withdrawn = self.change(|entries| entries.withdraw(ticket));
         // Outside the lock: the last waker of a task may drop the task, and with it other waits (N3).
         withdrawn.is_some()
     }
 
-    /// Wakes those whose target `is_reached`. What makes it so was stored before this call.
+    /// Wakes those whose target `is_reached`, for which [`Target`]'s order holds. What makes it so was stored before this call.
     ///
     /// # Panics
     /// In debug builds, if the thread holds a lock: wakers are other people's code.
@@ -91,7 +84,7 @@ impl<T> WaitList<T> {
         if !self.is_waiting() {
             return;
         }
-        let due: Vec<Entry<T>> = self.change(|entries| entries.extract_if(.., |e| is_reached(&e.target)).collect());
+        let due: Vec<Entry<T>> = self.change(|entries| entries.take_due(is_reached));
         // Outside the lock: a waker may do anything.
         // And its panic is its own: the thread that tells must live.
         for entry in due {
@@ -109,7 +102,7 @@ impl<T> WaitList<T> {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    fn change<R>(&self, change: impl FnOnce(&mut Vec<Entry<T>>) -> R) -> R {
+    fn change<R>(&self, change: impl FnOnce(&mut Entries<T>) -> R) -> R {
         let mut entries = self.entries.lock().expect("wait list lock");
         let answer = change(&mut entries);
         // Relaxed: the lock orders the stores among themselves, and the fences order them against the numbers (N1).
