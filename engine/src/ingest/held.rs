@@ -20,6 +20,8 @@ impl Worker {
             // What was replayed may be larger than a memtable usually is.
             || (!version.sealed.is_empty() && all >= self.flush_bytes.saturating_mul(SEALED_MAX as u64 + 1))
             || (version.sealed.len() == SEALED_MAX && self.is_full())
+            // Nor does another one begin while the tails of the last are being sealed; that goes on.
+            || (self.is_closing() && self.is_full())
     }
 
     /// Whether the log found no space a moment ago. At the end it is tried once more.

@@ -8,9 +8,9 @@ mod behind_tests;
 #[cfg(test)]
 mod deletes_tests;
 mod evict;
-#[cfg(test)]
-mod full_log_tests;
 mod fullness;
+#[cfg(test)]
+mod fullness_tests;
 mod held;
 mod log;
 mod pressure;

@@ -1,4 +1,4 @@
-//! When the log is full, by what it takes.
+//! When the log is full, by what it takes; and how far a memtable grows.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,9 +7,12 @@ use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
 use tidegauge_storage::model::Timestamp;
 
+use super::worker::ROUND_SAMPLES_MAX;
+use crate::core::SeriesSample;
 use crate::engine::Engine;
 use crate::faults::{SOON, reached, series};
 use crate::options::{Builder, Durability, Level};
+use crate::ring::BackPressure;
 
 const WAL_BYTES: u64 = 1 << 20;
 
@@ -54,4 +57,34 @@ fn a_log_is_not_full_of_what_each_memtable_has_to_begin_with() {
     }
     assert!(engine.stats().flushes < 5, "{} flushes", engine.stats().flushes);
     assert!(engine.stats().wal_bytes >= 600 * (4 << 10));
+}
+
+/// While the tails of many series are sealed, slice by slice between rounds, the next memtable took whatever came.
+#[test]
+fn a_memtable_is_bounded_while_the_one_before_it_is_being_sealed() {
+    const SERIES: usize = 60_000;
+    let mut builder = Builder::new(None).durability(Durability::Memory).query_threads(1).flush_bytes(256 << 10);
+    builder.fs = Some(Arc::new(SimFs::new()) as Arc<dyn Fs>);
+    let engine = builder.background_compaction(false).open().unwrap();
+    let ids: Vec<_> = (0..SERIES).map(|host| series(&engine, host)).collect();
+    let mut appender = engine.appender_with(BackPressure::Block(SOON)).unwrap();
+    let mut t = 0;
+    for _ in 0..4 {
+        let wide: Vec<_> = ids.iter().map(|id| SeriesSample::new(*id, Timestamp::from_nanos(t), 1.0)).collect();
+        appender.push_batch(&wide).unwrap();
+        for _ in 0..400 {
+            let one = |n: i64| SeriesSample::new(ids[0], Timestamp::from_nanos(t + 1 + n), (n as f64).sqrt());
+            let hot: Vec<_> = (0..1 << 10).map(one).collect();
+            appender.push_batch(&hot).unwrap();
+            t += 1 << 10;
+        }
+        t += 1;
+    }
+    engine.probe(SOON).unwrap();
+    engine.flush().unwrap();
+    // What it was not yet full at, of samples that take more than four bytes, then a round.
+    let most = (256 << 10) / 4 + ROUND_SAMPLES_MAX as u64;
+    let snapshot = engine.snapshot();
+    let sizes: Vec<u64> = snapshot.sources().iter().map(|s| s.seq_range().end.0 - s.seq_range().start.0).collect();
+    assert!(sizes.len() > 4 && sizes.iter().all(|size| *size <= most), "at most {most}: {sizes:?}");
 }
