@@ -149,13 +149,22 @@ impl Version {
 /// The current version. Read without a lock; changed one at a time.
 pub(crate) struct Versions {
     current: ArcCell<Version>,
-    /// Held by who changes it. Memtables that gave way to segments, of which somebody may have one still.
-    changing: Mutex<Vec<Weak<Memtable>>>,
+    /// Held by who changes it.
+    changing: Mutex<Left>,
+}
+
+/// What is in no version any more, and what somebody may have still.
+#[derive(Default)]
+struct Left {
+    /// They gave way to segments.
+    memtables: Vec<Weak<Memtable>>,
+    /// Others follow them.
+    registries: Vec<Weak<Registry>>,
 }
 
 impl Versions {
     pub(crate) fn new(first: Version) -> Self {
-        Self { current: ArcCell::new(Arc::new(first)), changing: Mutex::new(Vec::new()) }
+        Self { current: ArcCell::new(Arc::new(first)), changing: Mutex::default() }
     }
 
     pub(crate) fn load(&self) -> Arc<Version> {
@@ -212,13 +221,13 @@ impl Versions {
     /// A sealed memtable gives way to the segments made of it.
     pub(crate) fn flushed(&self, generation: u32, made: &[Arc<Segment>]) {
         let mut left = self.changing.lock().expect("version lock");
-        left.retain(|memtable| memtable.strong_count() > 0);
+        left.memtables.retain(|memtable| memtable.strong_count() > 0);
         self.replace(|v| {
             let mut segments = v.segments.clone();
             segments.extend(made.iter().cloned());
             segments.sort_by_key(|s| order_of(s));
             let (flushed, sealed): (Vec<_>, _) = v.sealed.iter().cloned().partition(|m| m.generation == generation);
-            left.extend(flushed.iter().map(Arc::downgrade));
+            left.memtables.extend(flushed.iter().map(Arc::downgrade));
             Version { segments, sealed, ..v.clone() }
         });
     }
@@ -226,7 +235,23 @@ impl Versions {
     /// Memtables that are flushed, and that snapshots, or whoever reads just now, keep alive.
     pub(crate) fn left_alive(&self) -> Vec<Arc<Memtable>> {
         // The last one to let a memtable go frees it: not here, with the lock held.
-        self.changing.lock().expect("version lock").iter().filter_map(Weak::upgrade).collect()
+        self.changing.lock().expect("version lock").memtables.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Another registry follows, which `next` makes.
+    pub(crate) fn follow(&self, next: impl FnOnce() -> Registry) {
+        let mut left = self.changing.lock().expect("version lock");
+        left.registries.retain(|registry| registry.strong_count() > 0);
+        self.replace(|v| {
+            left.registries.push(Arc::downgrade(&v.registry));
+            Version { registry: Arc::new(next()), ..v.clone() }
+        });
+    }
+
+    /// Registries that were followed by others, and that snapshots, or whoever reads just now, keep alive.
+    pub(crate) fn registries_left_alive(&self) -> Vec<Arc<Registry>> {
+        // As above.
+        self.changing.lock().expect("version lock").registries.iter().filter_map(Weak::upgrade).collect()
     }
 }
 

@@ -143,6 +143,8 @@ fn engine_metrics(list: &mut List, s: &Stats) {
     list.gauge("tidegauge_memtable_bytes", "Memory of samples not yet in a segment.", s.memtable_bytes as f64);
     let pinned = "Memory of samples in a segment that snapshots keep all the same.";
     list.gauge("tidegauge_pinned_memtable_bytes", pinned, s.pinned_memtable_bytes as f64);
+    let pinned = "Labels of series as they were before evictions, which snapshots keep.";
+    list.gauge("tidegauge_pinned_label_bytes", pinned, s.pinned_label_bytes as f64);
     list.gauge("tidegauge_memtable_samples", "Samples not yet in a segment.", s.memtable_samples as f64);
     list.gauge("tidegauge_sealed_memtables", "Memtables that wait for their flush.", s.sealed_memtables as f64);
 
@@ -323,6 +325,7 @@ mod tests {
         ("dropped_samples", "tidegauge_dropped_samples_total"),
         ("memtable_bytes", "tidegauge_memtable_bytes"),
         ("pinned_memtable_bytes", "tidegauge_pinned_memtable_bytes"),
+        ("pinned_label_bytes", "tidegauge_pinned_label_bytes"),
         ("memtable_samples", "tidegauge_memtable_samples"),
         ("sealed_memtables", "tidegauge_sealed_memtables"),
         ("segments", "tidegauge_segments"),

@@ -19,6 +19,8 @@ const SLICE: usize = if cfg!(test) { 4 } else { 1 << 10 };
 const GRAVES_MAX: usize = SLOTS_BEYOND / 2;
 /// And what remembering them may take.
 pub(super) const GRAVE_BYTES_MAX: usize = if cfg!(test) { 8 << 10 } else { 64 << 20 };
+/// Registries that snapshots keep: with more of them, no other one is made.
+const REGISTRIES_LEFT_MAX: usize = 1;
 /// Of one, beside its labels.
 const GRAVE_BYTES: usize = 64;
 
@@ -83,7 +85,7 @@ pub(crate) fn grave_bytes(buried: &Buried) -> usize {
 pub(crate) enum NotEvicted {
     /// Too few are idle and flushed. So many are idle, but not flushed.
     TooFew { unflushed: usize },
-    /// Appenders that have not pushed for long hold back what was evicted before.
+    /// Appenders that have not pushed for long hold back what was evicted before, or snapshots the registries from before.
     HeldBack,
     /// The worker is gone, or too busy. What went meanwhile is left to the next eviction.
     Unanswered,
@@ -154,6 +156,10 @@ fn idle(core: &Core, since: IdleSince, enough: usize) -> Result<Vec<u32>, NotEvi
     let version = core.versions.load();
     let (slots, tags) = (version.registry.slots(), &core.heads.tags);
     let (graves, bytes) = core.counters.graves_now();
+    // Each eviction leaves a whole registry to the snapshots that are held over it (V10).
+    if core.versions.registries_left_alive().len() > REGISTRIES_LEFT_MAX {
+        return Err(NotEvicted::HeldBack);
+    }
     // Less than half of the room is not worth a registry.
     if !tags.has_turns() || graves > GRAVES_MAX / 2 || bytes > GRAVE_BYTES_MAX / 2 {
         return Err(NotEvicted::HeldBack);
@@ -253,9 +259,5 @@ impl Following {
 
 /// Puts a registry without what went into the version.
 fn follow(core: &Core, rebuild: Rebuild) {
-    let mut rebuild = Some(rebuild);
-    core.versions.change(|version| {
-        let registry = rebuild.take().expect("changed once").follow();
-        Version { registry: Arc::new(registry), ..version.clone() }
-    });
+    core.versions.follow(|| rebuild.follow());
 }
