@@ -308,7 +308,7 @@ mod tests {
     use super::*;
 
     /// Where each of the engine's statistics is shown.
-    const SHOWN: [(&str, &str); 67] = [
+    const SHOWN: [(&str, &str); 68] = [
         ("series", "tidegauge_series"),
         ("series_evicted", "tidegauge_series_evicted_total"),
         ("eviction_nanos", "tidegauge_eviction_seconds_total"),

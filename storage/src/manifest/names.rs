@@ -33,7 +33,6 @@ impl Names {
     }
 
     /// While somebody who gives no name of his own syncs the folder, among others. He counts what fails.
-    #[must_use]
     pub fn lock(&self) -> MutexGuard<'_, u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
