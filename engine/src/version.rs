@@ -248,10 +248,12 @@ impl Versions {
         });
     }
 
-    /// Registries that were followed by others, and that snapshots, or whoever reads just now, keep alive.
-    pub(crate) fn registries_left_alive(&self) -> Vec<Arc<Registry>> {
+    /// Labels in registries that were followed by others, and that snapshots, or whoever reads just now, keep alive.
+    pub(crate) fn pinned_label_bytes(&self) -> u64 {
         // As above.
-        self.changing.lock().expect("version lock").registries.iter().filter_map(Weak::upgrade).collect()
+        let left: Vec<Arc<Registry>> =
+            self.changing.lock().expect("version lock").registries.iter().filter_map(Weak::upgrade).collect();
+        left.iter().map(|registry| registry.label_bytes()).sum()
     }
 }
 

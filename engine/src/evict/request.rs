@@ -19,8 +19,6 @@ const SLICE: usize = if cfg!(test) { 4 } else { 1 << 10 };
 const GRAVES_MAX: usize = SLOTS_BEYOND / 2;
 /// And what remembering them may take.
 pub(super) const GRAVE_BYTES_MAX: usize = if cfg!(test) { 8 << 10 } else { 64 << 20 };
-/// Registries that snapshots keep: with more of them, no other one is made.
-const REGISTRIES_LEFT_MAX: usize = 1;
 /// Of one, beside its labels.
 const GRAVE_BYTES: usize = 64;
 
@@ -157,7 +155,7 @@ fn idle(core: &Core, since: IdleSince, enough: usize) -> Result<Vec<u32>, NotEvi
     let (slots, tags) = (version.registry.slots(), &core.heads.tags);
     let (graves, bytes) = core.counters.graves_now();
     // Each eviction leaves a whole registry to the snapshots that are held over it (V10).
-    if core.versions.registries_left_alive().len() > REGISTRIES_LEFT_MAX {
+    if core.versions.pinned_label_bytes() > version.registry.label_bytes_max() {
         return Err(NotEvicted::HeldBack);
     }
     // Less than half of the room is not worth a registry.

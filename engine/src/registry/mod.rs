@@ -301,6 +301,11 @@ impl Registry {
         self.names().len()
     }
 
+    /// How many bytes of labels there may be.
+    pub(crate) fn label_bytes_max(&self) -> u64 {
+        self.label_bytes_max
+    }
+
     /// Bytes of the labels of all series, each pair once.
     pub(crate) fn label_bytes(&self) -> u64 {
         self.names().pairs.bytes()
