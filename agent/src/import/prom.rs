@@ -30,11 +30,18 @@ pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) 
             Some(Line::Whole(line)) => parse_line(line, dialect),
             Some(Line::Unended(line)) => match parse_line(line, dialect) {
                 // Digits may be missing of its timestamp.
-                Ok(Entry::Sample(_)) if dialect == Dialect::OpenMetrics => break,
+                Ok(Entry::Sample(_)) if dialect == Dialect::OpenMetrics => {
+                    has_end = false;
+                    break;
+                }
                 parsed => parsed,
             },
         };
-        has_end = matches!(parsed, Ok(Entry::End));
+        has_end = match parsed {
+            Ok(Entry::Nothing) => has_end,
+            Ok(Entry::End) => true,
+            _ => false,
+        };
         match parsed {
             Ok(Entry::Sample(sample)) => {
                 let Some(at) = sample.timestamp.or(options.at) else {

@@ -233,6 +233,23 @@ fn open_metrics_that_break_off_are_told_and_half_a_line_is_no_sample() {
     }
 }
 
+#[test]
+fn what_stands_behind_the_end_of_open_metrics_is_looked_at() {
+    for (text, is_whole) in [
+        ("a 1 1700000000\n# EOF\n\n", true),
+        ("a 1 1700000000\n# EOF\n\n \n", true),
+        ("a 1 1700000000\n# EOF\nb 2 17000", false),
+        ("a 1 1700000000\n# EOF\nb 2 1700000000\n", false),
+    ] {
+        let case = Case::new();
+        let mut options = case.options(Format::Prom, "a.prom", text);
+        options.time_unit = TimeUnit::Seconds;
+        let said = run(&options, &case.engine);
+        assert_eq!(said.is_ok(), is_whole, "{text:?}: {said:?}");
+        assert_eq!(case.of("a"), [(1_700_000_000, 1.0)]);
+    }
+}
+
 /// A cut-off export came in 56 years too early, and so did one through a pipe, whose end cannot be seen.
 #[test]
 fn open_metrics_without_its_end_is_not_taken_for_milliseconds() {

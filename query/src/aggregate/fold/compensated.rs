@@ -100,9 +100,20 @@ impl WideSum {
 
     fn of_lanes(&self) -> Compensated {
         let used = self.count.min(WIDTH as u64) as usize;
+        let lanes = || self.sums[..used].iter().zip(&self.lost).map(|(&sum, &lost)| Compensated { sum, lost });
         let mut total = Compensated::default();
-        for (&sum, &lost) in self.sums.iter().zip(&self.lost).take(used) {
-            total.join(&Compensated { sum, lost });
+        lanes().for_each(|lane| total.join(&lane));
+        if total.sum.is_finite() || !self.sums.iter().all(|sum| sum.is_finite()) {
+            return total;
+        }
+        // Great lanes of either sign: each next to one of the other sign, their sum is infinite only if all of it is.
+        let (mut above, mut below): (Vec<_>, Vec<_>) = lanes().partition(|lane| lane.sum > 0.0);
+        let mut total = Compensated::default();
+        let next = |sum: f64, above: &mut Vec<_>, below: &mut Vec<_>| {
+            if sum > 0.0 { below.pop().or_else(|| above.pop()) } else { above.pop().or_else(|| below.pop()) }
+        };
+        while let Some(lane) = next(total.sum, &mut above, &mut below) {
+            total.join(&lane);
         }
         total
     }
@@ -176,6 +187,17 @@ mod tests {
             with_others.chunks(cut).for_each(|values| wide.add(values));
             assert_eq!(wide.finish().0.value(), 22.5, "cut every {cut}");
         }
+        // As great ones in lanes beside each other.
+        let mut apart = vec![0.0; 16];
+        (apart[0], apart[4], apart[9], apart[13]) = (1e308, -1e308, 1e308, -1e308);
+        for cut in 1..=16 {
+            let mut wide = WideSum::default();
+            apart.chunks(cut).for_each(|values| wide.add(values));
+            assert_eq!(wide.finish().0.value(), 0.0, "cut every {cut}");
+        }
+        apart.push(2.5);
+        assert_eq!(sum(&apart), 2.5);
+        assert_eq!(sum(&[1e308; 9]), f64::INFINITY);
         with_others.push(f64::NEG_INFINITY);
         with_others.extend([1e308; 9]);
         assert_eq!(sum(&with_others), f64::NEG_INFINITY);
