@@ -98,7 +98,7 @@ fn an_earlier_bad_frame_is_corruption_named_by_file_and_offset_and_salvage_reads
     assert_eq!(recovered.lost.len(), 1);
     let lost = &recovered.lost[0];
     assert_eq!((lost.first, lost.last, lost.offset, lost.epoch), (FrameNo(3), FrameNo(3), offset, Epoch::new(1, 0)));
-    let edge = |seq, timestamp| Some(Edge { seq: SeqNo(seq), timestamp });
+    let edge = |seq, timestamp| Some(Edge { seq: SeqNo(seq), timestamp: Some(timestamp) });
     let times = |range: std::ops::Range<u64>| range.map(|i| sample(i).timestamp);
     assert_eq!(lost.before, edge(40, times(20..40).max().unwrap()));
     assert_eq!(lost.behind, edge(60, times(60..80).min().unwrap()));

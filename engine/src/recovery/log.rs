@@ -9,7 +9,7 @@ use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::State;
 use tidegauge_storage::model::{SeqNo, SeqRange, TimeRange, Timestamp, Tombstone};
 use tidegauge_storage::segment::Segment;
-use tidegauge_storage::wal::{LostRange, NUMBER_GAP, Recovered};
+use tidegauge_storage::wal::{Edge, LostRange, NUMBER_GAP, Recovered};
 
 use super::{Lost, RecoveryReport, quarantine};
 use crate::audit::{self, Audited};
@@ -46,7 +46,7 @@ pub(crate) fn salvage_log(
     }
     let all = SeqRange { start: SeqNo(flushed_before(known)), end: recovered.next_seq.max(known.next_seq) };
     let lost_before = report.lost.len();
-    report.lost.extend(recovered.lost.iter().map(|hole| lost(hole, all)));
+    report.lost.extend(holes(&recovered.lost, all));
     if let Some(undefined) = undefined {
         let at = Timestamp::from_nanos;
         report.lost.push(Lost {
@@ -177,33 +177,70 @@ pub(crate) fn tell_lost_end(
     Ok(())
 }
 
+/// The holes of the log. How many samples neighbours lost that have nothing but holes between them is known of all of them
+/// together: the first one counts them.
+fn holes(of_log: &[LostRange], all: SeqRange) -> Vec<Lost> {
+    let between = |hole: &LostRange| (hole.before.map(|edge| edge.seq), hole.behind.map(|edge| edge.seq));
+    let mut told: Vec<Lost> = Vec::new();
+    for together in of_log.chunk_by(|hole, next| between(hole) == between(next)) {
+        let frames = together.iter().map(frames_of).sum::<u64>();
+        let mut is_counted = false;
+        for hole in together {
+            let mut lost = lost(hole, all);
+            let counts = loses(hole) && numbers_of(hole, lost.seq_range, all).is_some();
+            if counts && is_counted {
+                (lost.samples, lost.samples_at_least) = (None, 0);
+                lost.what.push_str("; what it lost is counted with the hole before");
+            } else if counts && lost.samples.is_none() {
+                lost.samples_at_least = lost.samples_at_least.max(frames);
+            }
+            is_counted |= counts;
+            told.push(lost);
+        }
+    }
+    told
+}
+
+/// Numbers, of samples and of frames, are given without gaps within one life; from one to the next they leap. Of a hole
+/// over several lives one frame is known to be missing.
+fn frames_of(hole: &LostRange) -> u64 {
+    match (hole.last.0 + 1).saturating_sub(hole.first.0) {
+        frames if frames < NUMBER_GAP => frames,
+        _ => 1,
+    }
+}
+
+/// How many numbers a hole holds, if what lies before it is known, in the same life.
+fn numbers_of(hole: &LostRange, range: SeqRange, all: SeqRange) -> Option<u64> {
+    let numbers = range.end.0.saturating_sub(range.start.max(all.start).0);
+    Some(numbers).filter(|numbers| hole.before.is_some() && *numbers < NUMBER_GAP)
+}
+
 /// `all` holds every number that the log may have: those below are in segments.
 fn lost(hole: &LostRange, all: SeqRange) -> Lost {
     let frames = match hole.last.0.checked_sub(hole.first.0) {
-        None if hole.open_ended => format!("what followed from frame {} on is lost", hole.first.0),
+        None if hole.open_ended => format!("whatever followed from frame {} on is lost", hole.first.0),
         None => "no frame is lost".to_owned(),
-        Some(_) if hole.open_ended => format!("frames {} to {} are lost, and what followed", hole.first.0, hole.last.0),
+        Some(_) if hole.open_ended => {
+            format!("frames {} to {} are lost, and whatever followed", hole.first.0, hole.last.0)
+        }
         Some(0) => format!("frame {} is lost", hole.first.0),
         Some(_) => format!("frames {} to {} are lost", hole.first.0, hole.last.0),
     };
     let start = hole.before.map_or(all.start, |edge| edge.seq);
     let end = hole.behind.map_or(all.end, |edge| edge.seq).max(start);
-    // Numbers, of samples and of frames, are given without gaps within one life; from one to the next they leap. A frame
-    // has one sample at least, and of a hole over several lives one frame is known to be missing.
-    let count = match (hole.last.0 + 1).saturating_sub(hole.first.0) {
-        frames if frames < NUMBER_GAP => frames,
-        _ => 1,
-    };
-    let numbers = end.0.saturating_sub(start.max(all.start).0);
-    let (samples, at_least) = match (hole.before, hole.behind) {
+    // A frame has one sample at least.
+    let count = frames_of(hole);
+    let (samples, at_least) = match (numbers_of(hole, SeqRange { start, end }, all), hole.behind) {
         _ if count == 0 && !hole.open_ended => (Some(0), 0),
-        (Some(_), Some(_)) if numbers < NUMBER_GAP => (Some(numbers), numbers),
+        (Some(numbers), Some(_)) => (Some(numbers), numbers),
         // Nobody knows what came behind the last that was heard of.
-        (Some(_), None) if numbers < NUMBER_GAP => (None, numbers.max(count)),
+        (Some(numbers), None) => (None, numbers.max(count)),
         _ => (None, count),
     };
-    let time_range = hole.before.zip(hole.behind).map(|(before, behind)| {
-        let (a, b) = (before.timestamp.min(behind.timestamp), before.timestamp.max(behind.timestamp));
+    let time = |edge: Option<Edge>| edge.and_then(|edge| edge.timestamp);
+    let time_range = time(hole.before).zip(time(hole.behind)).map(|(before, behind)| {
+        let (a, b) = (before.min(behind), before.max(behind));
         TimeRange::covering(Timestamp::from_nanos(a), Timestamp::from_nanos(b))
     });
     Lost {
@@ -242,5 +279,36 @@ mod tests {
         let at_least = |first, last| lost(&hole(first, last), all).samples_at_least;
         assert_eq!((at_least(1, 1), at_least(1, 65), at_least(2, 1)), (1, 65, 0));
         assert_eq!(at_least(1, NUMBER_GAP + 65), 1);
+    }
+
+    /// Each of them counted all that lay between the frames before and behind.
+    #[test]
+    fn what_two_holes_lost_together_is_counted_once() {
+        let edge = |seq| Some(Edge { seq: SeqNo(seq), timestamp: None });
+        let hole = |first: u64, (before, behind), open_ended| LostRange {
+            file: PathBuf::from("wal/a.wal"),
+            epoch: Epoch::new(1, 0),
+            offset: first * 4096,
+            first: FrameNo(first),
+            last: FrameNo(first),
+            open_ended,
+            what: "a frame is missing".to_owned(),
+            before: edge(before),
+            behind: if behind == 0 { None } else { edge(behind) },
+        };
+        let all = SeqRange { start: SeqNo(1), end: SeqNo(500) };
+        let apart = [hole(2, (20, 40), false), hole(4, (60, 80), false)];
+        let counts = |of_log: &[LostRange]| -> Vec<(Option<u64>, u64)> {
+            holes(of_log, all).iter().map(|lost| (lost.samples, lost.samples_at_least)).collect()
+        };
+        assert_eq!(counts(&apart), [(Some(20), 20), (Some(20), 20)]);
+        // Frames 2 and 3 have 40 samples together.
+        let together = [hole(2, (20, 60), false), hole(3, (20, 60), false), hole(5, (80, 100), false)];
+        assert_eq!(counts(&together), [(Some(40), 40), (None, 0), (Some(20), 20)]);
+        let told = holes(&together, all);
+        assert!(told[1].what.contains("counted with the hole before"), "{}", told[1]);
+        // At the end no number is known of the last, but that each frame has one.
+        let all_named = [hole(2, (499, 0), false), hole(3, (499, 0), true)];
+        assert_eq!(counts(&all_named), [(None, 2), (None, 0)]);
     }
 }

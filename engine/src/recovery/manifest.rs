@@ -50,6 +50,9 @@ use crate::delete::TOMBSTONES_MAX;
 use crate::error::OpenError;
 use crate::flush::reference;
 
+/// Parts of the log that cannot be read and are told one by one.
+const UNREAD_MAX: usize = 20;
+
 /// Opens the manifest of the store in `dir`, or puts one in its place that says what can still be known.
 pub(crate) fn open_or_rebuild(
     fs: &Arc<dyn Fs>,
@@ -138,7 +141,9 @@ impl Rebuild<'_> {
         self.tell(why, &remains, segments.len(), &survey, (&audited, deletes.len()));
         let end_is_lost = self.tell_lost_end(&remains, &audited, &segments, &survey);
         self.tell_unknown_end(&remains, &audited, &segments, &survey);
-        let may_hold_more = self.report.unfinished_flush_samples > 0 || survey.left_out > 0 || end_is_lost;
+        self.tell_unread(&survey);
+        let is_unread = !survey.unread.is_empty();
+        let may_hold_more = self.report.unfinished_flush_samples > 0 || survey.left_out > 0 || end_is_lost || is_unread;
         let kept = if may_hold_more { survey.unflushed.clone() } else { BTreeSet::new() };
         self.secure(&segments, &survey, &kept)?;
         self.keep_log(&survey, &kept)?;
@@ -320,6 +325,18 @@ impl Rebuild<'_> {
                 "audit.log names delete {}, and what is left ends with number {}: what came before that delete may be lost",
                 last.0, left.0
             ));
+        }
+    }
+
+    /// What of the log cannot be read. Where frames lie on both sides, what replays them tells the hole as well.
+    fn tell_unread(&mut self, survey: &Survey) {
+        for (epoch, at, bytes) in survey.unread.iter().take(UNREAD_MAX) {
+            let path = self.dir.join("wal").join(epoch.file_name());
+            let place = format!("{bytes} bytes from byte {at} of {} cannot be read", path.display());
+            self.report.notes.push(format!("{place}; what lay there is not known"));
+        }
+        if let Some(others @ 1..) = survey.unread.len().checked_sub(UNREAD_MAX) {
+            self.report.notes.push(format!("nor can {others} other parts of the log"));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tidegauge_storage::fs::{Fs, FsFile, is_exhausted};
+use tidegauge_storage::fs::{Fs, FsFile, is_exhausted, is_unreadable};
 
 /// The folder inside the data directory.
 pub(crate) const FOLDER: &str = "quarantine";
@@ -28,11 +28,11 @@ pub(crate) fn misplaced(fs: &dyn Fs, dir: &Path) -> Vec<PathBuf> {
 }
 
 /// As [`keep`], for a file of the log of which the end is cut: a copy of what is written of it, without the space that
-/// is allocated behind. Where there is no room for one, the file itself.
+/// is allocated behind. Where there is no room for one, or a page cannot be read, the file itself.
 pub(crate) fn keep_written(fs: &dyn Fs, dir: &Path, file: &Path) -> io::Result<PathBuf> {
-    let written = written(&*fs.open_read(file)?)?;
-    match keep_as(fs, dir, file, written, |kept| copy_beginning(fs, file, kept, written).map(drop)) {
-        Err(e) if is_exhausted(&e) => keep(fs, dir, file),
+    let copy = |written| keep_as(fs, dir, file, written, |kept| copy_beginning(fs, file, kept, written).map(drop));
+    match fs.open_read(file).and_then(|file| written(&*file)).and_then(copy) {
+        Err(e) if is_exhausted(&e) || is_unreadable(&e) => keep(fs, dir, file),
         kept => kept,
     }
 }

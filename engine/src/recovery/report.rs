@@ -59,7 +59,8 @@ pub struct Lost {
     /// the hole to the first one of the frame behind, and late samples, and other series of a batch that goes series by
     /// series, may lie outside. `None` if nothing is known.
     pub time_range: Option<TimeRange>,
-    /// How many, if that is known.
+    /// How many, if that is known. Neighbouring holes of the log with nothing between them are counted together, with the
+    /// first one.
     pub samples: Option<u64>,
     /// As many at least. (A delete that is lost with samples of the log counts as one.)
     pub samples_at_least: u64,

@@ -147,6 +147,18 @@ pub fn is_out_of_files(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
+/// Whether an error of reading says that the device, or the file system by its checksums, has lost what lies there: other
+/// bytes of the file may be readable. Errors that may pass by themselves (a server that does not answer, memory that is
+/// short) are none of these.
+#[must_use]
+pub fn is_unreadable(error: &io::Error) -> bool {
+    #[cfg(target_os = "linux")]
+    const CODES: [Errno; 6] = [Errno::IO, Errno::BADMSG, Errno::ILSEQ, Errno::UCLEAN, Errno::NODATA, Errno::REMOTEIO];
+    #[cfg(not(target_os = "linux"))]
+    const CODES: [Errno; 2] = [Errno::IO, Errno::ILSEQ];
+    error.raw_os_error().is_some_and(|code| CODES.map(Errno::raw_os_error).contains(&code))
+}
+
 /// Whether an error of locking says that the file system has no locks, or that who keeps them for it (NFS) does not answer.
 #[must_use]
 pub fn is_without_locks(error: &io::Error) -> bool {

@@ -73,7 +73,7 @@ impl Fs for SpoiledFs {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
-        OsFs.open(path)
+        Ok(Arc::new(SpoiledFile { file: OsFs.open(path)?, spoiled: self.spoiled(path) }))
     }
 
     fn open_append(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {

@@ -1,13 +1,15 @@
 //! Reading one WAL file, a bounded window of it at a time.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::format::{FILE_HEADER_LEN, FILE_MAGIC, FRAME_ALIGN, FRAME_HEADER_LEN, FRAME_MAGIC, FileHeader, FrameHeader};
 use super::format::{PAGE, VERSION};
 use super::types::{Epoch, WalError};
-use crate::fs::FsFile;
+use crate::fs::{FsFile, is_unreadable};
 
 /// Bytes read ahead; a larger frame makes the window as large as itself.
 const WINDOW: usize = 1 << 20;
@@ -19,12 +21,14 @@ const SEARCH_EFFORT: u64 = 4;
 #[derive(Debug)]
 pub(super) struct FrameFile {
     pub(super) path: PathBuf,
-    epoch: Epoch,
+    pub(super) epoch: Epoch,
     store_id: u128,
     file: Arc<dyn FsFile>,
     len: u64,
     window: Vec<u8>,
     window_at: u64,
+    /// Where the pages begin that the disk refused. They pass for zeros.
+    refused: BTreeSet<u64>,
 }
 
 /// What the header of a file says.
@@ -39,7 +43,17 @@ pub(super) enum HeaderState {
 impl FrameFile {
     pub(super) fn new(path: PathBuf, file: Arc<dyn FsFile>, epoch: Epoch, store_id: u128) -> Result<Self, WalError> {
         let len = file.len().map_err(|e| WalError::io(&path, e))?;
-        Ok(Self { path, epoch, store_id, file, len, window: Vec::new(), window_at: 0 })
+        Ok(Self { path, epoch, store_id, file, len, window: Vec::new(), window_at: 0, refused: BTreeSet::new() })
+    }
+
+    /// Pages that the disk has refused are not asked for again: a dead sector can take seconds.
+    pub(super) fn with_refused(self, refused: BTreeSet<u64>) -> Self {
+        Self { refused, ..self }
+    }
+
+    /// Where the pages begin that the disk refused so far.
+    pub(super) fn refused(&self) -> &BTreeSet<u64> {
+        &self.refused
     }
 
     /// Bytes of the file.
@@ -121,7 +135,8 @@ impl FrameFile {
         let mut at = from.max(PAGE).next_multiple_of(FRAME_ALIGN);
         let mut effort = self.len.saturating_mul(SEARCH_EFFORT);
         while at < self.len {
-            let bytes = self.bytes(at, FRAME_HEADER_LEN.max(WINDOW / 2))?;
+            // All that is there of the window: reading on before its end would read the half of each twice.
+            let bytes = self.bytes(at, FRAME_HEADER_LEN)?;
             let (words, _) = bytes.as_chunks::<{ FRAME_ALIGN as usize }>();
             if words.is_empty() {
                 break;
@@ -162,18 +177,73 @@ impl FrameFile {
         self.window.clear();
         self.window_at = at;
         self.window.resize(n, 0);
-        let mut done = 0;
-        while done < n {
-            match self.file.read_at(at + done as u64, &mut self.window[done..])? {
-                // Cut short by somebody else since it was opened.
-                0 => {
-                    self.len = at + done as u64;
-                    break;
-                }
-                got => done += got,
-            }
+        let got = read_around(&*self.file, at, &mut self.window, &mut self.refused)?;
+        if got < n {
+            // Cut short by somebody else since it was opened.
+            self.len = at + got as u64;
         }
-        self.window.truncate(done);
+        self.window.truncate(got);
         Ok(())
     }
+}
+
+/// The stretches that `refused` pages make, of those at `from` or behind.
+pub(super) fn stretches(refused: &BTreeSet<u64>, from: u64) -> impl Iterator<Item = Range<u64>> {
+    let mut pages = refused.range(from..).copied().peekable();
+    std::iter::from_fn(move || {
+        let begin = pages.next()?;
+        let mut end = begin.saturating_add(PAGE);
+        while pages.next_if_eq(&end).is_some() {
+            end = end.saturating_add(PAGE);
+        }
+        Some(begin..end)
+    })
+}
+
+/// Reads from `at` on until `buf` is full or the file ends, and answers how much that is. What the disk refuses to read is
+/// zeros; where those pages begin is added to `refused`.
+pub(super) fn read_around(
+    file: &dyn FsFile,
+    at: u64,
+    buf: &mut [u8],
+    refused: &mut BTreeSet<u64>,
+) -> io::Result<usize> {
+    let end = at.saturating_add(buf.len() as u64);
+    if refused.range(at / PAGE * PAGE..end).next().is_none() {
+        match read_full(file, at, buf) {
+            Err(e) if is_unreadable(&e) => {}
+            read => return read,
+        }
+    }
+    // All pages but those that are known.
+    let mut done = 0;
+    while done < buf.len() {
+        let from = at + done as u64;
+        let page = from / PAGE * PAGE;
+        let n = ((page + PAGE).min(end) - from) as usize;
+        let part = &mut buf[done..done + n];
+        let read = if refused.contains(&page) { None } else { Some(read_full(file, from, part)) };
+        match read {
+            Some(Ok(got)) if got < n => return Ok(done + got),
+            Some(Ok(_)) => {}
+            Some(Err(e)) if !is_unreadable(&e) => return Err(e),
+            None | Some(Err(_)) => {
+                refused.insert(page);
+                part.fill(0);
+            }
+        }
+        done += n;
+    }
+    Ok(done)
+}
+
+fn read_full(file: &dyn FsFile, at: u64, buf: &mut [u8]) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buf.len() {
+        match file.read_at(at + done as u64, &mut buf[done..])? {
+            0 => break,
+            got => done += got,
+        }
+    }
+    Ok(done)
 }

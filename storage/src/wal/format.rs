@@ -2,6 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::model::SeqNo;
+
 const _: () = assert!(cfg!(target_endian = "little"), "the formats are little-endian and read in place");
 
 /// First bytes of a WAL file.
@@ -130,5 +132,10 @@ impl FrameHeader {
 
     pub(super) fn checksum(&self) -> u32 {
         crc32c::crc32c(&bytemuck::bytes_of(self)[8..])
+    }
+
+    /// The number behind the last one of the frame.
+    pub(super) fn end_seq(&self) -> SeqNo {
+        SeqNo(self.first_seq.saturating_add(self.samples.into()))
     }
 }

@@ -21,6 +21,7 @@ mod writer;
 
 // files back into what was accepted
 mod file;
+mod holes;
 mod names;
 mod recover;
 mod recovered;

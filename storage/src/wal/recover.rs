@@ -18,16 +18,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::decode::{Decoded, Undecodable};
-use super::file::{FrameFile, HeaderState};
+use super::file::HeaderState;
 use super::format::{FrameHeader, PAGE};
+use super::holes::Edges;
 use super::names::{files_of_log, open_read};
-use super::recovered::{Damage, Edge, EpochEnd, LostRange, Recovered, TornTail, WalState};
+use super::recovered::{Damage, EpochEnd, LostRange, Recovered, TornTail, WalState};
 use super::types::{Epoch, FrameNo, GenerationId, Origin, WalError, WalSample};
 use super::unsure::UnsureFrames;
 use crate::fs::Fs;
 use crate::model::{Labels, SeqNo, Tombstone};
 
-const MISSING: &str = "the file is missing";
+mod files;
+
+use files::{Head, MISSING, OpenFile, Unread};
 
 /// What to do where frames are missing that were durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,8 +129,10 @@ pub fn recover(
         decoded: Decoded::default(),
         unsure: UnsureFrames::default(),
         open: None,
-        edge: None,
-        holes_without_end: 0,
+        edges: Edges::default(),
+        heads: BTreeMap::new(),
+        greatest: None,
+        refused: BTreeMap::new(),
         begins,
         total,
         out: Recovered {
@@ -160,11 +165,6 @@ pub fn recover(
         out.unsure = unsure.into_parts(out.synced_through);
     }
     Ok(out)
-}
-
-/// The number behind the last one of a frame.
-fn behind(header: &FrameHeader) -> SeqNo {
-    SeqNo(header.first_seq.saturating_add(header.samples.into()))
 }
 
 /// The least timestamp and the greatest one.
@@ -209,12 +209,6 @@ struct Ahead {
     frame: u64,
 }
 
-struct OpenFile {
-    index: usize,
-    file: FrameFile,
-    header: HeaderState,
-}
-
 struct Recovery<'a, 's> {
     fs: &'a dyn Fs,
     store_id: u128,
@@ -227,10 +221,13 @@ struct Recovery<'a, 's> {
     decoded: Decoded,
     unsure: UnsureFrames,
     open: Option<OpenFile>,
-    /// Where the chain stands, while holes are told.
-    edge: Option<Edge>,
-    /// The last holes, behind which no frame with samples was found yet.
-    holes_without_end: usize,
+    edges: Edges,
+    /// What the chain's files begin with, of those that were opened: a salvage looks there again at each hole.
+    heads: BTreeMap<usize, Head>,
+    /// The greatest frame of each file that has one behind the chain's first break, once all was looked at.
+    greatest: Option<BTreeMap<usize, u64>>,
+    /// Where the pages begin that the disk refused, of files that were closed again.
+    refused: BTreeMap<Epoch, BTreeSet<u64>>,
     /// Bytes of the files before each.
     begins: BTreeMap<Epoch, u64>,
     total: u64,
@@ -242,7 +239,9 @@ impl Recovery<'_, '_> {
     /// reach to that frame and stops there (WR3), else it reaches as far as it goes (WR1, WR2).
     /// Answers false if a follower has to stop.
     fn chain(&mut self, files: &[Epoch], mut next: u64, end: Option<u64>) -> Result<bool, WalError> {
-        self.open = None;
+        self.close();
+        self.heads.clear();
+        self.greatest = None;
         let mut place = Place { index: 0, at: PAGE, check_header: true };
         loop {
             while end.is_none_or(|end| next <= end)
@@ -268,26 +267,39 @@ impl Recovery<'_, '_> {
             if end.is_some_and(|end| next > end) {
                 return Ok(true);
             }
-            let (ahead, holding) = self.look_ahead(files, place, next)?;
+            let ahead = self.look_ahead(files, place, next)?;
             let durable = end.unwrap_or(self.out.synced_through.0);
             let short = if end.is_none() { self.is_short(files, place)? } else { None };
-            let ends = next > durable && short.is_none();
+            let unread = self.unread_behind(files, place).next();
+            // Behind the end of a file that was cut short, or of what can be read, nobody knows what was durable: a witness
+            // may have lain there. All that is left counts.
+            let unknown = end.is_none() && (short.is_some() || unread.is_some());
+            let ends = next > durable && !unknown;
             if self.mode == RecoverMode::Follow && (ends || self.appeared(files, place, next, end)?) {
                 return Ok(false);
             }
             if ends {
-                self.cut(files, place, next, &holding)?;
+                self.cut(files, place, next)?;
                 return Ok(true);
             }
-            // Behind the end of a file that was cut short nobody knows what was durable: all that is left counts.
-            let resume = ahead.filter(|ahead| short.is_some() || ahead.frame <= end.unwrap_or(durable + 1));
+            let resume = ahead.filter(|ahead| unknown || ahead.frame <= end.unwrap_or(durable + 1));
             let last = resume.map_or(durable, |ahead| ahead.frame - 1);
-            let (epoch, offset, what) = match short {
-                Some(len) => (files[place.index], len, "the file is cut short"),
-                None => self.locate(files, place, next)?,
+            // What lies behind the next sound frame is not to blame for what is missing before it.
+            let to_blame = |unread: &Unread| {
+                next > durable
+                    || resume.is_none_or(|ahead| (unread.index, unread.at) < (ahead.place.index, ahead.place.at))
             };
-            let gone = short.is_some() || what == MISSING;
-            if !self.damage(epoch, offset, (next, last), gone && resume.is_none(), what)? {
+            let (epoch, offset, what) = match (short, unread.filter(to_blame)) {
+                (Some(len), _) => (files[place.index], len, "the file is cut short".to_owned()),
+                (None, Some(unread)) => {
+                    (files[unread.index], unread.at, self.tell_unread(files, place, resume.is_none()))
+                }
+                (None, None) => {
+                    self.locate(files, place, next).map(|(epoch, at, what)| (epoch, at, what.to_owned()))?
+                }
+            };
+            let gone = unknown || what == MISSING;
+            if !self.damage(epoch, offset, (next, last), gone && resume.is_none(), &what)? {
                 return Ok(false);
             }
             match resume {
@@ -307,30 +319,14 @@ impl Recovery<'_, '_> {
         let _ = (self.sink)(Replay::Progress { read: read.min(total), total });
     }
 
-    /// The file number `index`, opened if it was not, or `None` if it is not there.
-    fn file(&mut self, files: &[Epoch], index: usize) -> Result<Option<&mut OpenFile>, WalError> {
-        if self.open.as_ref().is_none_or(|open| open.index != index) {
-            self.open = None;
-            let Some(&epoch) = files.get(index) else { return Ok(None) };
-            let path = self.path(epoch);
-            let file = match open_read(self.fs, &path) {
-                Ok(file) => file,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-                Err(e) => return Err(WalError::io(&path, e)),
-            };
-            let mut file = FrameFile::new(path, file, epoch, self.store_id)?;
-            let header = file.header()?;
-            if let HeaderState::Sound(header) = &header {
-                self.witness(header.synced_through);
-            }
-            self.open = Some(OpenFile { index, file, header });
-        }
-        Ok(self.open.as_mut())
-    }
-
     /// The frame `next`: right behind the last one, at the next page, or first in a later file.
     fn find(&mut self, files: &[Epoch], place: Place, next: u64) -> Result<Option<(Place, FrameHeader)>, WalError> {
         for index in place.index..files.len() {
+            // Behind each hole all files were looked into again.
+            let salvaged = if self.mode == RecoverMode::Salvage { self.heads.get(&index) } else { None };
+            if index > place.index && salvaged.is_some_and(|head| head.frame != Some(next)) {
+                continue;
+            }
             let Some(open) = self.file(files, index)? else { continue };
             let here = if index == place.index { place } else { Place { index, at: PAGE, check_header: true } };
             if here.check_header && matches!(open.header, HeaderState::Bad(_)) {
@@ -357,27 +353,29 @@ impl Recovery<'_, '_> {
             None => files_from(self.fs, &self.out.dir, self.live_from)?,
         };
         // Nothing that was read before counts.
-        self.open = None;
+        self.close();
         let index = match files.get(place.index) {
             Some(epoch) if place.index > 0 || !place.check_header => now.iter().position(|e| e == epoch),
             _ => Some(0),
         };
         let Some(index) = index else { return Ok(false) };
         let found = self.find(&now, Place { index, ..place }, next)?.is_some();
-        self.open = None;
+        self.close();
         Ok(found)
     }
 
-    /// Looks at all sound frames behind a break: what they witness, the first of `next` or above, which may be `next`
-    /// itself in a file whose header is bad, and which of the files hold such.
-    fn look_ahead(
-        &mut self,
-        files: &[Epoch],
-        place: Place,
-        next: u64,
-    ) -> Result<(Option<Ahead>, Vec<Epoch>), WalError> {
-        let (mut first, mut holding): (Option<Ahead>, Vec<Epoch>) = (None, Vec::new());
-        for index in place.index..files.len() {
+    /// Looks at all sound frames behind a break, once: what they witness, and the first of `next` or above, which may be
+    /// `next` itself in a file whose header is bad. Behind later breaks nothing is left to hear: it looks no further than
+    /// to that frame.
+    fn look_ahead(&mut self, files: &[Epoch], place: Place, next: u64) -> Result<Option<Ahead>, WalError> {
+        let known = self.greatest.take();
+        let is_known = known.is_some();
+        let mut greatest = known.unwrap_or_default();
+        let mut first: Option<Ahead> = None;
+        'files: for index in place.index..files.len() {
+            if is_known && greatest.get(&index).is_none_or(|greatest| *greatest < next) {
+                continue;
+            }
             let mut at = if index == place.index { place.at } else { PAGE };
             while let Some(open) = self.file(files, index)?
                 && let Some((found, header)) = open.file.search(at)?
@@ -391,43 +389,19 @@ impl Recovery<'_, '_> {
                 if header.is_witness() {
                     continue;
                 }
-                if header.frame_no >= next && holding.last() != Some(&files[index]) {
-                    holding.push(files[index]);
-                }
+                let of_file = greatest.entry(index).or_default();
+                *of_file = header.frame_no.max(*of_file);
                 if header.frame_no >= next && first.is_none_or(|ahead| header.frame_no < ahead.frame) {
                     let place = Place { index, at: found, check_header: false };
                     first = Some(Ahead { place, frame: header.frame_no });
+                    if is_known {
+                        break 'files;
+                    }
                 }
             }
         }
-        Ok((first, holding))
-    }
-
-    /// In which file the missing frame `next` should have been, where, and what is wrong there.
-    fn locate(&mut self, files: &[Epoch], place: Place, next: u64) -> Result<(Epoch, u64, &'static str), WalError> {
-        const DAMAGED: &str = "a frame is missing or damaged";
-        let begins_here = |open: &OpenFile| match &open.header {
-            HeaderState::Sound(header) => (header.first_frame == next).then_some((PAGE, DAMAGED)),
-            HeaderState::Bad(why) => Some((0, *why)),
-        };
-        let from = if place.check_header { place.index } else { place.index + 1 };
-        let known = files.get(from).is_some_and(|epoch| self.known.contains_key(epoch));
-        match self.file(files, from)? {
-            Some(open) => {
-                if let Some((offset, what)) = begins_here(open) {
-                    return Ok((files[from], offset, what));
-                }
-            }
-            None if known => return Ok((files[from], 0, MISSING)),
-            None => {}
-        }
-        match files.get(place.index) {
-            None => Ok((Epoch(0), 0, "no file is there")),
-            Some(&epoch) => match self.file(files, place.index)? {
-                None => Ok((epoch, 0, MISSING)),
-                Some(_) => Ok((epoch, place.at, DAMAGED)),
-            },
-        }
+        self.greatest = Some(greatest);
+        Ok(first)
     }
 
     /// Hands a frame to the sink. The inner error says why it is damaged all the same.
@@ -470,12 +444,12 @@ impl Recovery<'_, '_> {
             }
         }
         self.note(header);
-        if let Some(times) = times {
-            self.note_edges(header, times);
+        if header.samples > 0 {
+            self.edges.pass(&mut self.out.lost, header, times);
         }
         self.out.samples += given;
         self.out.frames += 1;
-        self.out.end_seq = self.out.end_seq.max(behind(header));
+        self.out.end_seq = self.out.end_seq.max(header.end_seq());
         self.out.last_frame = FrameNo(header.frame_no);
         let end = self.out.ends.entry(files[place.index]).or_insert(EpochEnd::NONE);
         if end.is_empty() {
@@ -486,20 +460,10 @@ impl Recovery<'_, '_> {
         Ok(Ok(()))
     }
 
-    /// A frame with samples was given: it ends the holes before it.
-    fn note_edges(&mut self, header: &FrameHeader, (least, greatest): (i64, i64)) {
-        let first = Edge { seq: SeqNo(header.first_seq), timestamp: least };
-        for hole in self.out.lost.iter_mut().rev().take(self.holes_without_end) {
-            hole.behind = Some(first);
-        }
-        self.holes_without_end = 0;
-        self.edge = Some(Edge { seq: behind(header), timestamp: greatest });
-    }
-
     fn note(&mut self, header: &FrameHeader) {
         self.witness(header.synced_through);
         self.out.greatest_frame = self.out.greatest_frame.max(FrameNo(header.frame_no));
-        self.out.next_seq = self.out.next_seq.max(behind(header));
+        self.out.next_seq = self.out.next_seq.max(header.end_seq());
     }
 
     fn witness(&mut self, synced_through: u64) {
@@ -531,19 +495,20 @@ impl Recovery<'_, '_> {
                 Ok(false)
             }
             RecoverMode::Salvage => {
-                let (last, before) = (FrameNo(lost.1), self.edge);
+                let (last, before) = (FrameNo(lost.1), self.edges.before());
                 let hole = LostRange { file, epoch, offset, first, last, open_ended, what, before, behind: None };
                 self.out.lost.push(hole);
-                self.holes_without_end += 1;
+                self.edges.add_hole();
                 Ok(true)
             }
         }
     }
 
-    /// The chain ends here. It is a torn tail if more was begun than nothing: `holding` have sound frames behind.
-    fn cut(&mut self, files: &[Epoch], place: Place, next: u64, holding: &[Epoch]) -> Result<(), WalError> {
+    /// The chain ends here. It is a torn tail if more was begun than nothing, as where sound frames lie behind.
+    fn cut(&mut self, files: &[Epoch], place: Place, next: u64) -> Result<(), WalError> {
         for index in place.index..files.len() {
-            let mut begun = holding.contains(&files[index]);
+            let greatest = self.greatest.as_ref().and_then(|greatest| greatest.get(&index));
+            let mut begun = greatest.is_some_and(|greatest| *greatest >= next);
             let at = if index == place.index { place.at } else { PAGE };
             if let Some(open) = self.file(files, index)? {
                 for at in [at, at.next_multiple_of(PAGE)] {

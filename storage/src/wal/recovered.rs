@@ -114,13 +114,14 @@ pub struct LostRange {
     pub first: FrameNo,
     /// The last frame lost; below `first` if none is: the file is damaged all the same.
     pub last: FrameNo,
-    /// Whether frames behind `last` may be lost too: their file is cut short or gone.
+    /// Whether frames behind `last` may be lost too: their file is cut short or gone, or a part of it cannot be read.
     pub open_ended: bool,
     /// What is wrong there.
     pub what: String,
-    /// Number behind the last sample before the hole, and the greatest timestamp of its frame.
+    /// Number behind the last sample or delete before the hole; of the last frame with samples, the greatest timestamp.
+    /// Holes with nothing but other holes between them have the same.
     pub before: Option<Edge>,
-    /// Number of the first sample behind the hole, and the least timestamp of its frame.
+    /// Number of the first sample or delete behind the hole; of the first frame with samples, the least timestamp.
     pub behind: Option<Edge>,
 }
 
@@ -149,8 +150,8 @@ impl From<Damage> for WalError {
 pub struct Edge {
     /// In the order of acceptance.
     pub seq: SeqNo,
-    /// Nanoseconds since the Unix epoch.
-    pub timestamp: i64,
+    /// Nanoseconds since the Unix epoch; none if only deletes, which have no time, lie on this side.
+    pub timestamp: Option<i64>,
 }
 
 /// What [`recover`](super::recover()) found.

@@ -16,19 +16,21 @@
 //! - SV6: What a manifest called durable and did not let go of is missed as if a frame witnessed it. Where nothing of that
 //!   opening counts, there is no file that could be said to end too early: then the survey itself tells the frames that
 //!   are missing, unless a later opening was there, which may have let go of them.
+//! - SV7: Where the disk refuses to read a part of a file, a witness may have lain there: all sound frames of that opening
+//!   count, and what is missing between them is damage.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::file::{FrameFile, HeaderState};
+use super::file::{FrameFile, HeaderState, stretches};
 use super::format::{FILE_HEADER_LEN, FILE_MAGIC, FileHeader, FrameHeader, KIND_DELETE, PAGE};
 use super::names::renew;
 use super::recovered::{EpochEnd, NUMBER_GAP, WalState};
 use super::types::{Epoch, FrameNo, WalError};
 use super::unsure::Unsure;
-use crate::fs::Fs;
+use crate::fs::{Fs, is_unreadable};
 use crate::model::SeqNo;
 
 /// Gaps in the frames of one file that are told apart; what lies behind more of them is left out.
@@ -56,6 +58,8 @@ pub struct Survey {
     pub end_seq: Option<SeqNo>,
     /// Frames that were durable, where nothing of their opening counts (SV6): the first one and the last one.
     pub missing: Option<(FrameNo, FrameNo)>,
+    /// What the disk refuses to read: in which file, from which byte on, and how many bytes (SV7).
+    pub unread: Vec<(Epoch, u64, u64)>,
 }
 
 impl Survey {
@@ -91,8 +95,10 @@ pub fn stores_of(fs: &dyn Fs, dir: &Path) -> Result<BTreeMap<u128, usize>, WalEr
     for epoch in epochs(fs, dir)? {
         let path = dir.join(epoch.file_name());
         let mut bytes = [0; FILE_HEADER_LEN];
-        let read =
-            fs.open_read(&path).and_then(|file| file.read_at(0, &mut bytes)).map_err(|e| WalError::io(&path, e))?;
+        let read = match fs.open_read(&path).and_then(|file| file.read_at(0, &mut bytes)) {
+            Err(e) if is_unreadable(&e) => 0,
+            read => read.map_err(|e| WalError::io(&path, e))?,
+        };
         let header: FileHeader = bytemuck::pod_read_unaligned(&bytes);
         if read == FILE_HEADER_LEN && header.magic == FILE_MAGIC && header.crc == header.checksum() {
             *stores.entry(u128::from_le_bytes(header.store_id)).or_default() += 1;
@@ -144,9 +150,17 @@ pub fn survey(
     let mut survey = Survey::default();
     for &epoch in &epochs {
         let life = lives.entry(epoch.open_number()).or_default();
-        if life.read(&mut open(epoch)?, epoch, newest.start)? {
+        let mut file = open(epoch)?;
+        let holds_more = life.read(&mut file, epoch, newest.start)?;
+        life.is_unread |= !file.refused().is_empty();
+        if holds_more || !file.refused().is_empty() {
             survey.unflushed.insert(epoch);
         }
+        let unread = stretches(file.refused(), 0).map(|bytes| (epoch, bytes.start, bytes.end - bytes.start));
+        survey.unread.extend(unread);
+    }
+    for life in lives.values_mut().filter(|life| life.is_unread) {
+        life.witness = life.runs.iter().map(|run| run.last).max().unwrap_or(0).max(life.witness);
     }
     survey.open_number = lives.keys().next_back().copied();
     survey.of_newest = all_of(&lives, &newest);
@@ -321,6 +335,8 @@ struct Life {
     greatest: u64,
     /// Of those that count up, the last one.
     last: Option<Read>,
+    /// Whether the disk refuses to read a part of its files.
+    is_unread: bool,
 }
 
 impl Life {

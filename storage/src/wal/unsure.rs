@@ -1,9 +1,10 @@
 //! Which replayed bytes may not have reached the device.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::file::read_around;
 use super::format::PAGE;
 use super::types::FrameNo;
 use crate::fs::Fs;
@@ -66,19 +67,27 @@ impl UnsureFrames {
 
 impl Unsure {
     /// Writes the same bytes again and syncs them: pages that the kernel takes for written,
-    /// after a sync that failed, are not.
+    /// after a sync that failed, are not. Pages that the disk refuses to read stay as they are.
     pub(super) fn rewrite(&self, fs: &dyn Fs) -> io::Result<()> {
         let file = fs.open(&self.file)?;
         let mut buf = vec![0; (1 << 20).min(self.to as usize)];
         let mut at = self.from / PAGE * PAGE;
+        let mut refused = BTreeSet::new();
         while at < self.to {
             let n = (self.to - at).min(buf.len() as u64) as usize;
-            let got = file.read_at(at, &mut buf[..n])?;
-            if got == 0 {
+            let got = read_around(&*file, at, &mut buf[..n], &mut refused)?;
+            if got < n {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            file.write_all_at(at, &buf[..got])?;
-            at += got as u64;
+            // What cannot be read was not replayed.
+            let (mut begin, end) = (at, at + n as u64);
+            for page in refused.range(at..end).copied().chain([end]) {
+                if begin < page {
+                    file.write_all_at(begin, &buf[(begin - at) as usize..(page - at) as usize])?;
+                }
+                begin = page.saturating_add(PAGE).min(end);
+            }
+            at = end;
         }
         file.sync_data()
     }
