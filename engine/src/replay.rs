@@ -199,16 +199,14 @@ impl<'a> Replayer<'a> {
                     return Ok(());
                 }
                 self.begin_no_lower(first_seq);
-                let (mut known, end_seq) = (samples.len(), first_seq + samples.len() as u64);
-                if !self.address(samples) {
-                    if !self.salvage {
-                        return Err(Refused("a sample of an undefined series"));
-                    }
-                    known = self.leave_out_undefined(samples, first_seq);
+                if self.address(samples) {
+                    self.apply(samples, first_seq);
+                } else if self.salvage {
+                    self.leave_out_undefined(samples, first_seq);
+                } else {
+                    return Err(Refused("a sample of an undefined series"));
                 }
-                let samples = SeriesSample::wrap_slice(&samples[..known]);
-                self.applier.apply(samples, first_seq, COMMIT, &PinView::default(), &mut self.added);
-                self.added.end_seq = end_seq;
+                self.added.end_seq = first_seq + samples.len() as u64;
                 Ok(())
             }
             Replay::Delete(tombstone) => {
@@ -233,19 +231,21 @@ impl<'a> Replayer<'a> {
         all
     }
 
-    /// Notes the samples that are nobody's, and moves the others together to the front. Answers how many these are.
-    fn leave_out_undefined(&mut self, samples: &mut [WalSample], first_seq: u64) -> usize {
-        let mut known = 0;
-        for (i, seq) in (0..samples.len()).zip(first_seq..) {
-            let sample = samples[i];
-            if sample.series == NONE {
-                Undefined::note(&mut self.undefined, seq, sample.timestamp);
+    fn apply(&mut self, samples: &[WalSample], first_seq: u64) {
+        let samples = SeriesSample::wrap_slice(samples);
+        self.applier.apply(samples, first_seq, COMMIT, &PinView::default(), &mut self.added);
+    }
+
+    /// Notes the samples that are nobody's. Each of the others keeps its number: conditions are judged by it.
+    fn leave_out_undefined(&mut self, samples: &[WalSample], mut seq: u64) {
+        for alike in samples.chunk_by(|a, b| (a.series == NONE) == (b.series == NONE)) {
+            if alike[0].series == NONE {
+                alike.iter().zip(seq..).for_each(|(s, seq)| Undefined::note(&mut self.undefined, seq, s.timestamp));
             } else {
-                samples[known] = sample;
-                known += 1;
+                self.apply(alike, seq);
             }
+            seq += alike.len() as u64;
         }
-        known
     }
 
     /// What is replayed may begin below the numbers that segments have: where a manifest was made anew, the last flush

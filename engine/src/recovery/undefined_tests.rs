@@ -11,6 +11,7 @@ use tidegauge_storage::wal::{FrameEncoder, FrameNo, WalSample, WalSynced, WalWri
 
 use super::Recovery;
 use super::tests::{contents, quarantined, try_open};
+use crate::batch::Expect;
 use crate::registry::Registry;
 
 /// What a frame defines, and its samples: series and time.
@@ -64,6 +65,11 @@ fn p5_a_log_with_samples_that_nobody_knows_is_kept_and_let_go_of() {
     assert_eq!(quarantined(&killed), [name], "it has the sample still");
     let all = contents(&engine);
     assert_eq!(all.keys().map(|(_, at)| *at).collect::<Vec<_>>(), [1, 2, 4]);
+    // Its number is its own, not that of the one before it that was left out.
+    let series = engine.series(&[("__name__", "cpu"), ("host", "7")]).unwrap();
+    let mut batch = engine.batch();
+    batch.expect_last(series, Expect::Seq(SeqNo(4)));
+    batch.commit().unwrap();
     let state = Manifest::open_read_only(Arc::new(killed.clone()), "memory").unwrap().state().clone();
     assert!(!state.segments.is_empty() && state.wal.ends.is_empty(), "the opening returned before: {state:?}");
     assert_eq!(contents(&try_open(&killed, Recovery::Strict).unwrap()), all);
