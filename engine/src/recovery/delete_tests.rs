@@ -9,10 +9,12 @@ use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
 use tidegauge_storage::manifest::{Edit, Manifest};
 use tidegauge_storage::model::{LabelLimits, Matcher, SeqNo, TimeRange, Timestamp, Tombstone};
-use tidegauge_storage::wal::{FrameEncoder, FrameNo, WalError, WalSample, WalSynced, WalWriter, WriterOptions};
+use tidegauge_storage::wal::{
+    FrameEncoder, FrameNo, NUMBER_GAP, WalError, WalSample, WalSynced, WalWriter, WriterOptions,
+};
 
 use super::manifest_tests::check_made_anew;
-use super::tests::{Contents, contents, damage_frame, open_unmerged, push, try_open};
+use super::tests::{Contents, contents, damage_frame, open_unmerged, push, settle, try_open};
 use super::{Recovery, RecoveryReport};
 use crate::audit::Entry;
 use crate::error::OpenError;
@@ -343,10 +345,8 @@ fn p5_a_delete_before_frames_that_nobody_was_told_of_is_taken_from_the_audit_log
     assert!(engine.recovery_report().torn_tail.is_some());
 }
 
-/// Deleted, carried out and forgotten, then the manifest was lost: nothing but the audit log tells of it. Numbers began at
-/// 1 again, and the next salvage took the delete for one of what was pushed since.
-#[test]
-fn p9_numbers_go_on_above_deletes_of_the_audit_log_that_hid_nothing_of_what_is_left() {
+/// A delete that was carried out on all there was, and that nothing but the audit log tells of.
+fn fs_with_a_forgotten_delete() -> SimFs {
     let fs = SimFs::new();
     let engine = open_unmerged(&fs);
     push(&engine, 0);
@@ -358,20 +358,93 @@ fn p9_numbers_go_on_above_deletes_of_the_audit_log_that_hid_nothing_of_what_is_l
         engine.compact().unwrap();
     }
     engine.close().unwrap();
-    // What is left of the manifest says which store it is. Spare files of the log may tell numbers.
-    let lose = || {
-        fs.open(Path::new("memory/MANIFEST")).and_then(|file| file.set_len(64)).unwrap();
-        for name in fs.list(Path::new(WAL)).unwrap() {
-            fs.remove(&Path::new(WAL).join(name)).unwrap();
-        }
-    };
-    lose();
+    fs
+}
+
+/// What is left of the manifest says which store it is. Spare files of the log may tell numbers.
+fn lose(fs: &SimFs) {
+    fs.open(Path::new("memory/MANIFEST")).and_then(|file| file.set_len(64)).unwrap();
+    for name in fs.list(Path::new(WAL)).unwrap() {
+        fs.remove(&Path::new(WAL).join(name)).unwrap();
+    }
+}
+
+/// Deleted, carried out and forgotten, then the manifest was lost: nothing but the audit log tells of it. Numbers began at
+/// 1 again, and the next salvage took the delete for one of what was pushed since.
+#[test]
+fn p9_numbers_go_on_above_deletes_of_the_audit_log_that_hid_nothing_of_what_is_left() {
+    let fs = fs_with_a_forgotten_delete();
+    lose(&fs);
     let engine = try_open(&fs, Recovery::Salvage).unwrap();
     assert!(engine.recovery_report().manifest_made_anew && contents(&engine).is_empty());
+    let unused = fs.kill();
     push(&engine, 0);
     let all = contents(&engine);
     engine.close().unwrap();
-    lose();
+    lose(&fs);
     let engine = try_open(&fs, Recovery::Salvage).unwrap();
     assert_eq!(contents(&engine).len(), all.len(), "{:?}", engine.recovery_report());
+
+    // Nothing was pushed before the next opening, which does not look at the audit log.
+    for lost_again in [false, true] {
+        let fs = unused.kill();
+        push_strictly(&fs);
+        if lost_again {
+            lose(&fs);
+        }
+        let engine = try_open(&fs, Recovery::Salvage).unwrap();
+        let report = engine.recovery_report();
+        assert_eq!(contents(&engine).len(), all.len(), "lost again {lost_again}: {report:?}");
+        assert!(report.lost.is_empty(), "lost again {lost_again}: {report:?}");
+    }
+    // Nor where the salvage ends anywhere before that.
+    let lost = fs_with_a_forgotten_delete();
+    lose(&lost);
+    settle(&lost);
+    let (mut stop, mut opened) = (1, 0);
+    loop {
+        let disk = lost.crash(stop);
+        disk.stop_at(stop);
+        let is_over = try_open(&disk, Recovery::Salvage).is_ok_and(|engine| engine.close().is_ok());
+        let disk = disk.crash(stop);
+        if try_open(&disk, Recovery::Strict).is_ok() {
+            opened += 1;
+            push_strictly(&disk);
+            lose(&disk);
+            let engine = try_open(&disk, Recovery::Salvage).unwrap();
+            assert_eq!(contents(&engine).len(), all.len(), "stopped at {stop}: {:?}", engine.recovery_report());
+        }
+        if is_over {
+            break;
+        }
+        stop += 1;
+    }
+    assert!(opened > 5, "{opened} of {stop}");
+}
+
+fn push_strictly(fs: &SimFs) {
+    let engine = try_open(fs, Recovery::Strict).unwrap();
+    push(&engine, 0);
+    engine.close().unwrap();
+}
+
+/// Numbers of frames that the old manifest names and no file has any more were given again.
+#[test]
+fn p5_frames_go_on_above_those_that_a_manifest_made_anew_had_named() {
+    let fs = SimFs::new();
+    let engine = open_unmerged(&fs);
+    push(&engine, 0);
+    engine.flush().unwrap();
+    engine.close().unwrap();
+    // The second opening's frames have greater numbers, and nothing is left of them but in the manifest.
+    push_strictly(&fs);
+    let known = || Manifest::open_read_only(Arc::new(fs.clone()), "memory").unwrap().state().clone();
+    let before = known().greatest_frame;
+    assert!(before.0 > NUMBER_GAP);
+    for name in fs.list(Path::new(WAL)).unwrap() {
+        fs.remove(&Path::new(WAL).join(name)).unwrap();
+    }
+    fs.open(Path::new("memory/MANIFEST")).unwrap().write_all_at(0, b"x").unwrap();
+    drop(try_open(&fs, Recovery::Salvage).unwrap().close());
+    assert!(known().wal.next_frame > before, "{:?} {before:?}", known().wal);
 }

@@ -40,7 +40,7 @@ use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, Remains, Segmen
 use tidegauge_storage::model::{SeqNo, SeqRange, Tombstone};
 use tidegauge_storage::segment::{Salvage as Damaged, Segment, SegmentInfo, file_name};
 use tidegauge_storage::source::ReadError;
-use tidegauge_storage::wal::{Epoch, NUMBER_GAP, Survey, WalState, holds_anything, later_than, stores_of, survey};
+use tidegauge_storage::wal::{Epoch, FrameNo, NUMBER_GAP, Survey, WalState, holds_anything, later_than, stores_of, survey};
 
 use super::later::{ids, is_made_behind, later_segment, successor};
 use super::orphan::orphan;
@@ -150,12 +150,17 @@ impl Rebuild<'_> {
         let mut edits = vec![Edit::NextSegment(self.next_segment(&segments)?)];
         edits.extend(segments.iter().map(|info| Edit::SegmentAdd(reference(info))));
         edits.extend(deletes.into_iter().map(Edit::TombstoneAdd));
+        // Not what came after them: whether or not they are taken, a later salvage finds them in the audit log again.
+        let named = audited.deletes.iter().map(|delete| SeqNo(delete.seq.0.saturating_add(1))).max();
+        edits.extend(named.map(|next_seq| Edit::Numbers { next_seq, greatest_frame: FrameNo(0) }));
         let mut state = remains.state;
         state.store_id = store_id;
         let of_segments = segments.iter().map(|info| info.opening).max();
         let known = [Some(remains.open_number), survey.open_number, of_segments];
         state.open_number = known.into_iter().flatten().max().unwrap_or(0);
         state.wal = survey.wal;
+        // Files that are gone had these numbers.
+        state.wal.next_frame = state.wal.next_frame.max(FrameNo(state.greatest_frame.0.saturating_add(1)));
         Ok(Manifest::make_anew(Arc::clone(self.fs), self.dir, state.with(&edits)?)?)
     }
 
