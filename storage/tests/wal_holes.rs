@@ -167,12 +167,26 @@ fn p5_frames_behind_a_page_that_cannot_be_read_count_without_a_witness() {
     // A frame of more than a page.
     writer.append(&mut frame(40, 4000)).unwrap();
     writer.append(&mut frame(4040, 20)).unwrap();
-    let (at, len) = frames_of(&fs, 0)[2];
+    let frames = frames_of(&fs, 0);
+    let ((at, len), end) = (frames[2], frames[1].0 + frames[1].1);
     assert!(len > 8192);
     let device = Device::refusing(&fs, &path(0), at as u64 + 4096..at as u64 + 8192);
     let (recovered, all) = device.read(RecoverMode::Salvage).unwrap();
     assert_eq!(all, numbers((0..40).chain(4040..4060)));
     assert_eq!((recovered.lost.len(), recovered.lost[0].first, recovered.lost[0].last), (1, FrameNo(3), FrameNo(3)));
+
+    // Nor is it to blame for a frame before it that is damaged; but nobody knows any more that this one was torn.
+    let far = (64 << 10) - 4096;
+    hurt(&fs, 0, 2);
+    let device = Device::refusing(&fs, &path(0), far..far + 4096);
+    match device.read(RecoverMode::Strict) {
+        Err(WalError::Corrupt { offset, frame, .. }) => assert_eq!((offset, frame), (far, FrameNo(3))),
+        other => panic!("{other:?}"),
+    }
+    let (recovered, all) = device.read(RecoverMode::Salvage).unwrap();
+    assert_eq!(all, numbers((0..40).chain(4040..4060)));
+    let holes: Vec<_> = recovered.lost.iter().map(|hole| (hole.offset, hole.first.0, hole.open_ended)).collect();
+    assert_eq!(holes, [(end as u64, 3, false), (far, 5, true)]);
 }
 
 /// Behind each hole all of the log was read again, to its end.

@@ -284,10 +284,12 @@ impl Recovery<'_, '_> {
             }
             let resume = ahead.filter(|ahead| unknown || ahead.frame <= end.unwrap_or(durable + 1));
             let last = resume.map_or(durable, |ahead| ahead.frame - 1);
-            // What lies behind the next sound frame is not to blame for what is missing before it.
+            // What lies behind the next sound frame is not to blame for what is missing before it, but for not knowing
+            // whether that was durable.
+            let refuses = next > durable && self.mode != RecoverMode::Salvage;
             let to_blame = |unread: &Unread| {
-                next > durable
-                    || resume.is_none_or(|ahead| (unread.index, unread.at) < (ahead.place.index, ahead.place.at))
+                let is_before = |ahead: Ahead| (unread.index, unread.at) < (ahead.place.index, ahead.place.at);
+                refuses || resume.is_none_or(is_before)
             };
             let (epoch, offset, what) = match (short, unread.filter(to_blame)) {
                 (Some(len), _) => (files[place.index], len, "the file is cut short".to_owned()),
