@@ -17,6 +17,9 @@ use tidegauge_storage::wal::{
 
 use wal_support::{DIR, STORE, fill, frame, frames_of, hurt, numbers, path, sample, writer};
 
+/// A part of a file.
+type Part = (PathBuf, Range<u64>);
+
 /// A disk that counts what is read of it, and refuses some of it.
 #[derive(Clone, Debug, Default)]
 struct Device {
@@ -24,7 +27,7 @@ struct Device {
     read: Arc<AtomicU64>,
     /// Calls that were refused.
     refusals: Arc<AtomicU64>,
-    refused: Arc<Mutex<Vec<(PathBuf, Range<u64>)>>>,
+    refused: Arc<Mutex<Vec<Part>>>,
 }
 
 #[derive(Debug)]
@@ -94,8 +97,7 @@ impl Fs for Device {
 impl FsFile for DeviceFile {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let end = offset + buf.len() as u64;
-        let meets =
-            |(path, bytes): &(PathBuf, Range<u64>)| *path == self.path && bytes.start < end && offset < bytes.end;
+        let meets = |(path, bytes): &Part| *path == self.path && bytes.start < end && offset < bytes.end;
         if self.device.refused.lock().unwrap().iter().any(meets) {
             self.device.refusals.fetch_add(1, Ordering::Relaxed);
             return Err(io::Error::from_raw_os_error(5));
