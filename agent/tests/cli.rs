@@ -371,7 +371,7 @@ fn what_comes_by_standard_input_is_imported_where_a_dash_stands_for_the_file() {
         (&["--format", "csv", "--metric", "m"][..], "time,value\n1,1\n2,2\n", "2 samples of 1 series"),
         (&["--format", "csv"], "time,room\n1,1\n", "1 sample of 1 series"),
         (&["--format", "influx"], "m,host=a v=1 1000000000\n", "1 sample of 1 series"),
-        (&["--format", "prom", "--time-unit", "s"], "m 1 1\nm 2 2\nm 3 3\n", "3 samples of 1 series"),
+        (&["--format", "prom", "--time-unit", "s"], "m 1 1\nm 2 2\nm 3 3\n# EOF\n", "3 samples of 1 series"),
     ] {
         let done = import(args, text);
         assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));

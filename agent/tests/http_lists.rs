@@ -52,7 +52,7 @@ fn what_is_listed_is_charged_to_the_memory_of_queries() {
     ] {
         let answer = agent.get(path);
         let body = answer.json();
-        assert_eq!((answer.status, &body["errorType"]), (503, &json!("unavailable")), "{path}");
+        assert_eq!((answer.status, &body["errorType"]), (422, &json!("execution")), "{path}");
         assert!(body["error"].as_str().unwrap().contains("--query-memory"), "{path}: {body}");
     }
     // What is small is answered, and nothing stays charged.

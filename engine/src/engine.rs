@@ -202,7 +202,8 @@ impl Engine {
         }
         // Elsewhere there is no worker, or nothing comes any more.
         if matches!(core.gate.why_shut(), Some(Shut::Short(_)) | None) {
-            ingest::settle(core, None);
+            // Where it has ended the flush tells.
+            let _ = ingest::settle(core, || None);
         }
         let version = core.versions.load();
         // An empty memtable needs no flush, and must not be flushed as soon as a sample comes.

@@ -292,8 +292,9 @@ pub struct Stats {
     /// Bytes of memtables that are flushed, and that snapshots keep, those of queries too: a snapshot that is held through
     /// flushes keeps each memtable that it was taken with. On top of [`Self::memtable_bytes`].
     pub pinned_memtable_bytes: u64,
-    /// Labels, each name with a value once, in tables of series that evictions have replaced and that snapshots keep, those
-    /// of queries too. On top of [`Self::label_bytes`]. Beyond `Builder::max_label_bytes` further evictions wait.
+    /// Tables of series, with their labels, that evictions have replaced and that snapshots keep, those of queries too: about
+    /// so many bytes, on top of [`Self::label_bytes`]. Once they take more than a table of `Builder::max_series` with
+    /// `Builder::max_label_bytes` does, further evictions wait.
     pub pinned_label_bytes: u64,
     /// Samples in memtables.
     pub memtable_samples: u64,
@@ -439,7 +440,7 @@ impl Stats {
             dropped_samples: rings.dropped_samples,
             memtable_bytes: memtables().map(|m| m.bytes() as u64).sum(),
             pinned_memtable_bytes: core.versions.left_alive().iter().map(|m| m.bytes() as u64).sum(),
-            pinned_label_bytes: core.versions.pinned_label_bytes(),
+            pinned_label_bytes: core.versions.pinned_registry_bytes(),
             memtable_samples: memtables().map(|m| m.samples()).sum(),
             sealed_memtables: version.sealed.len() as u64,
             segments: version.segments.len() as u64,

@@ -248,12 +248,12 @@ impl Versions {
         });
     }
 
-    /// Labels in registries that were followed by others, and that snapshots, or whoever reads just now, keep alive.
-    pub(crate) fn pinned_label_bytes(&self) -> u64 {
+    /// Bytes of registries that were followed by others, and that snapshots, or whoever reads just now, keep alive.
+    pub(crate) fn pinned_registry_bytes(&self) -> u64 {
         // As above.
         let left: Vec<Arc<Registry>> =
             self.changing.lock().expect("version lock").registries.iter().filter_map(Weak::upgrade).collect();
-        left.iter().map(|registry| registry.label_bytes()).sum()
+        left.iter().map(|registry| registry.bytes()).sum()
     }
 }
 

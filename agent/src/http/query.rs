@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use tidegauge::query::promql::{ErrorKind, Expr};
-use tidegauge::query::{Cancel, QueryError, QueryLimits};
+use tidegauge::query::promql::{ErrorKind, EvalError, Expr};
+use tidegauge::query::{Cancel, Limit, QueryError, QueryLimits};
 
 use super::App;
 use super::params::Params;
@@ -191,6 +191,11 @@ impl Drop for HangUp {
 /// Where the bound of all queries together is set.
 const OF_ALL: &str = " (--query-memory)";
 
+/// Whether one query alone met that bound.
+fn is_of_all(which: Limit, limit: u64) -> bool {
+    which == Limit::Memory && limit < QueryLimits::DEFAULT.memory_bytes
+}
+
 fn from_ask(error: AskError) -> ApiError {
     let said = error.to_string();
     match (error.kind(), &error) {
@@ -200,6 +205,9 @@ fn from_ask(error: AskError) -> ApiError {
         (ErrorKind::Canceled, _) => ApiError::Canceled(said),
         (ErrorKind::Internal, _) => ApiError::Internal(said),
         (ErrorKind::Unavailable, _) => ApiError::Unavailable(said + OF_ALL),
+        (_, AskError::Eval(EvalError::LimitExceeded { which, limit })) if is_of_all(*which, *limit) => {
+            ApiError::Execution(said + OF_ALL)
+        }
         _ => ApiError::Execution(said),
     }
 }
@@ -208,10 +216,9 @@ fn from_ask(error: AskError) -> ApiError {
 pub(super) fn api_error(error: QueryError) -> ApiError {
     let said = error.to_string();
     match error {
-        QueryError::LimitExceeded { which: tidegauge::query::Limit::Time, .. } => ApiError::Timeout(said),
-        QueryError::LimitExceeded { which: tidegauge::query::Limit::SharedMemory, .. } => {
-            ApiError::Unavailable(said + OF_ALL)
-        }
+        QueryError::LimitExceeded { which: Limit::Time, .. } => ApiError::Timeout(said),
+        QueryError::LimitExceeded { which: Limit::SharedMemory, .. } => ApiError::Unavailable(said + OF_ALL),
+        QueryError::LimitExceeded { which, limit } if is_of_all(which, limit) => ApiError::Execution(said + OF_ALL),
         QueryError::LimitExceeded { .. } => ApiError::Execution(said),
         QueryError::Cancelled => ApiError::Canceled(said),
         _ => ApiError::Internal(said),

@@ -261,10 +261,11 @@ fn bk8_a_close_amid_the_flush_of_a_copy_does_it_all_for_it() {
     engine.flush().unwrap();
     push(&engine, 1);
     let (before, core) = (contents(&engine), Arc::clone(&engine.life().core));
-    // Nothing else is under way, and the flush of the copy does not end before the close has begun.
+    // Nothing else is under way, and the flush of the copy does not end before the close has begun. The copy's folder is
+    // made before that.
     let seen = Arc::clone(&core);
     fs.on_sync(Arc::new(move || {
-        while seen.gate.why_shut().is_none() {
+        while seen.copies.load(Ordering::Relaxed) > 0 && seen.gate.why_shut().is_none() {
             std::thread::yield_now();
         }
         "a sync".into()

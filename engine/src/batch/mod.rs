@@ -221,8 +221,16 @@ impl Batch {
             let checks = match Condition::all_checks(&self.conditions, &self.core) {
                 // What is judged here is judged by what is visible, and what this thread has pushed may not be so yet.
                 Err(CommitError::Conflict { .. }) if look == 1 => {
-                    settle(&self.core, patience.left());
-                    Condition::all_checks(&self.conditions, &self.core)?
+                    let settled = settle(&self.core, || patience.left());
+                    Condition::all_checks(&self.conditions, &self.core).map_err(|conflict| {
+                        match (settled, self.core.gate.why_shut()) {
+                            (_, Some(Shut::Short(short))) => short.into(),
+                            (Ok(()), _) => conflict,
+                            (Err(NoReply::Timeout), _) => self.timed_out(patience),
+                            (Err(NoReply::Gone), Some(Shut::Poisoned(poisoned))) => poisoned.into(),
+                            (Err(NoReply::Gone), _) => CommitError::Closed,
+                        }
+                    })?
                 }
                 checks => checks?,
             };

@@ -155,7 +155,7 @@ fn idle(core: &Core, since: IdleSince, enough: usize) -> Result<Vec<u32>, NotEvi
     let (slots, tags) = (version.registry.slots(), &core.heads.tags);
     let (graves, bytes) = core.counters.graves_now();
     // Each eviction leaves a whole registry to the snapshots that are held over it (V10).
-    if core.versions.pinned_label_bytes() > version.registry.label_bytes_max() {
+    if core.versions.pinned_registry_bytes() > version.registry.bytes_max() {
         return Err(NotEvicted::HeldBack);
     }
     // Less than half of the room is not worth a registry.

@@ -154,6 +154,25 @@ fn a_batch_that_waits_for_memory_holds_up_nobody_who_need_not_wait() {
     });
 }
 
+/// What its thread had pushed was not visible within the bound, and passed for not being there: a conflict with nobody.
+#[test]
+fn a_condition_on_what_waits_for_memory_is_no_conflict() {
+    let held = Arc::new(AtomicBool::new(true));
+    let engine = slow_flushes(&held);
+    let id = series(&engine, 3);
+    fill_memory(&engine);
+    engine.push(id, at(1), 1.0).unwrap();
+    let batch = || {
+        let mut batch = engine.batch();
+        batch.expect_last(id, at(1));
+        batch
+    };
+    let early = batch().commit_within(Duration::from_millis(20));
+    held.store(false, Ordering::Release);
+    assert!(matches!(early, Err(CommitError::Timeout { .. })), "{early:?}");
+    batch().commit().unwrap();
+}
+
 /// At the close all that lay in lanes went to memory at once, however slow flushes were: as much again as lanes may take.
 #[test]
 fn a_close_waits_for_memory_as_pushes_do() {

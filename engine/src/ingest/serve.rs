@@ -138,17 +138,16 @@ pub(super) fn refuse(core: &Core, short: Shortage) {
     }
 }
 
-/// Waits until what the calling thread has pushed is visible, or waits for the disk, or never will be; at most `timeout`,
-/// if there is one.
-pub(crate) fn settle(core: &Core, timeout: Option<Duration>) {
+/// Waits until what the calling thread has pushed is visible, or waits for the disk, which the gate tells; for as long as
+/// is `left`, if that has an end.
+pub(crate) fn settle(core: &Core, left: impl Fn() -> Option<Duration>) -> Result<(), NoReply> {
     let (replier, mut sign) = reply();
     let request = Request::Probe { settles: true, replier };
-    if let Ok(asked) = core.ask(request, 1, timeout.unwrap_or(Duration::MAX))
-        // Where it is gone the gate tells why.
-        && sign.wait(timeout) == Err(NoReply::Timeout)
-    {
-        drop(core.requests.withdraw(asked));
-    }
+    let asked = core.ask(request, 1, left().unwrap_or(Duration::MAX)).map_err(|e| match e {
+        NotAsked::Full => NoReply::Timeout,
+        NotAsked::Closed => NoReply::Gone,
+    })?;
+    sign.wait(left()).inspect_err(|_| drop(core.requests.withdraw(asked)))
 }
 
 /// Asks the worker for a sign of life.

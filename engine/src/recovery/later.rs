@@ -74,8 +74,12 @@ pub(super) fn all_unnamed(fs: &dyn Fs, dir: &Path, state: &State) -> Result<Vec<
         let path = folder.join(file_name(id));
         let info = match Segment::open(fs, &path) {
             Ok(segment) => segment.info().clone(),
-            // Beside the owner, he may have removed it.
-            Err(ReadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => continue,
+            // Beside the owner, he may have removed it. A folder is none.
+            Err(ReadError::Io { source, .. })
+                if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) =>
+            {
+                continue;
+            }
             // It may be one that counts, and who finds that none does removes it.
             Err(e @ ReadError::Io { .. }) => return Err(e.into()),
             Err(_) => continue,

@@ -40,7 +40,9 @@ use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, Remains, Segmen
 use tidegauge_storage::model::{SeqNo, SeqRange, Tombstone};
 use tidegauge_storage::segment::{Salvage as Damaged, Segment, SegmentInfo, file_name};
 use tidegauge_storage::source::ReadError;
-use tidegauge_storage::wal::{Epoch, FrameNo, NUMBER_GAP, Survey, WalState, holds_anything, later_than, stores_of, survey};
+use tidegauge_storage::wal::{
+    Epoch, FrameNo, NUMBER_GAP, Survey, WalState, holds_anything, later_than, stores_of, survey,
+};
 
 use super::later::{ids, is_made_behind, later_segment, successor};
 use super::orphan::orphan;

@@ -80,6 +80,9 @@ fn named(labels: &Labels) -> String {
     text
 }
 
+/// What a series takes beside its labels, about.
+const SERIES_BYTES: u64 = 64;
+
 /// All series of an engine.
 ///
 /// A label set is kept as the numbers of its pairs, each pair's text once: some 60 bytes a series with what finds it.
@@ -301,9 +304,14 @@ impl Registry {
         self.names().len()
     }
 
-    /// How many bytes of labels there may be.
-    pub(crate) fn label_bytes_max(&self) -> u64 {
-        self.label_bytes_max
+    /// About how many bytes it takes: labels, and what finds the series.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.label_bytes() + self.len() as u64 * SERIES_BYTES
+    }
+
+    /// How many that may be.
+    pub(crate) fn bytes_max(&self) -> u64 {
+        self.label_bytes_max.saturating_add((self.series_max as u64).saturating_mul(SERIES_BYTES))
     }
 
     /// Bytes of the labels of all series, each pair once.

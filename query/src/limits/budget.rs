@@ -361,16 +361,17 @@ impl Held {
         }
         let Inner { bytes, limits, ledger, refused, .. } = &*self.budget.0;
         let used = bytes.fetch_add(more, Relaxed).checked_add(more);
-        // What is too much for all of them is so for one alone, whoever else ends.
-        let bytes_max = ledger.as_ref().map_or(u64::MAX, Ledger::bytes_max).min(limits.memory_bytes);
-        if used.is_none_or(|used| used > bytes_max) {
+        let is_over = |bytes_max: u64| used.is_none_or(|used| used > bytes_max);
+        if is_over(limits.memory_bytes) {
             bytes.fetch_sub(more, Relaxed);
-            return Err(over(Limit::Memory, bytes_max));
+            return Err(over(Limit::Memory, limits.memory_bytes));
         }
         if let Some(ledger) = ledger
             && let Err(full) = ledger.take(more)
         {
             bytes.fetch_sub(more, Relaxed);
+            // What is too much for all of them is so for one alone, whoever else ends.
+            let full = if is_over(ledger.bytes_max()) { over(Limit::Memory, ledger.bytes_max()) } else { full };
             if !refused.swap(true, Relaxed) {
                 ledger.refuse();
             }
