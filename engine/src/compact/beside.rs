@@ -14,13 +14,15 @@ pub(super) struct Due {
     pub(super) job: Job,
     time: TimeRange,
     pub(super) bytes: u64,
+    /// Of what came since all was asked for.
+    pub(super) is_newer: bool,
     halted: Arc<AtomicBool>,
     held_back: Arc<AtomicBool>,
 }
 
 impl Due {
     pub(super) fn new(job: Job, time: TimeRange, bytes: u64) -> Self {
-        Self { job, time, bytes, halted: Arc::default(), held_back: Arc::default() }
+        Self { job, time, bytes, is_newer: false, halted: Arc::default(), held_back: Arc::default() }
     }
 
     /// Ends it as soon as it asks whether to go on, if it still does: it is thrown away then, and planned anew.
@@ -97,26 +99,22 @@ impl Turns {
         Turn { rewrites: self.since_rewrite >= BEFORE_REWRITE, chills: self.since_chill >= BEFORE_CHILL }
     }
 
-    pub(super) fn begun(&mut self, why: Why) {
+    pub(super) fn begun(&mut self, due: &Due) {
         let Self { since_rewrite, since_chill, since_newer } = self;
         // What only removes takes no time.
-        let (rewrite, chill) = match why {
+        let (rewrite, chill) = match due.job.why {
             Why::Drop => return,
             Why::Rewrite => (0, since_chill.saturating_add(1)),
             Why::Chill => (since_rewrite.saturating_add(1), 0),
             Why::Spread | Why::Stack | Why::Join => (since_rewrite.saturating_add(1), since_chill.saturating_add(1)),
         };
         (*since_rewrite, *since_chill) = (rewrite, chill);
-        *since_newer = since_newer.saturating_add(1);
+        *since_newer = if due.is_newer { 1 } else { since_newer.saturating_add(1) };
     }
 
     /// Whether it is the turn of what came since all was asked for.
     pub(super) fn is_newers(&self) -> bool {
         self.since_newer >= BEFORE_REWRITE
-    }
-
-    pub(super) fn begun_newer(&mut self) {
-        self.since_newer = 0;
     }
 }
 

@@ -14,7 +14,7 @@ use super::beside::{AtWork, Due};
 use super::crew::{Crew, Ended};
 use super::desk::Next;
 use super::look::{Look, Looked};
-use super::plan::{Job, Rules, Turn, segment_bytes};
+use super::plan::{Job, Rules, Turn, Why, segment_bytes};
 use super::restraint::{Allowed, May, Restraint};
 use super::run::RunError;
 use super::{CompactError, Graveyard};
@@ -31,6 +31,10 @@ const IDLE: Duration = Duration::from_secs(60);
 const SPACE_RETRY: Duration = Duration::from_secs(5);
 /// While jobs are at work, what goes without being written anew is looked for this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// This part of what a segment shall weigh is never too much to hold back: whoever has to wait for a job of it has a segment
+/// to wait for anyway.
+const HARMLESS_PART: u64 = 4;
+
 /// What the compactor is given.
 pub(crate) struct CompactorParts {
     pub(crate) core: Arc<Core>,
@@ -122,17 +126,7 @@ impl Compactor {
                 parts.graveyard.sweep(&|| work.gets_on());
             };
             sweep(&self.parts);
-            // Those that were parted before: of what this look does first something else may fail.
-            let may_write = all || self.restraint.may(Instant::now()) != May::Drop;
-            let waiting = if may_write { self.looked.waiting() } else { Vec::new() };
-            // Each whether the other failed or not: what one of them frees the other may need.
-            let dropped = self.drop_oldest(all);
-            let mut result = self.work(asked.as_mut()).and(dropped);
-            self.looked.had_a_turn(&waiting);
-            if all && result.is_ok() {
-                // What was one segment, which stays, may be several by now.
-                result = self.drop_oldest(all).and_then(|()| self.work(asked.as_mut()));
-            }
+            let result = self.turn(asked.as_mut());
             sweep(&self.parts);
             if all {
                 core.compactions.ended(number, result.clone());
@@ -146,8 +140,21 @@ impl Compactor {
         }
     }
 
+    /// What retention by size lets go, and then what is worth a job.
+    pub(super) fn turn(&mut self, mut asked: Option<&mut Asked>) -> Result<(), CompactError> {
+        let all = asked.is_some();
+        // Each whether the other failed or not: what one of them frees the other may need.
+        let dropped = self.drop_oldest(all);
+        let result = self.work(asked.as_deref_mut()).and(dropped);
+        if !all || result.is_err() {
+            return result;
+        }
+        // What was one segment, which stays, may be several by now.
+        self.drop_oldest(all).and_then(|()| self.work(asked))
+    }
+
     /// What retention by size lets go while no job is at work. `all`: what can be written anew will be.
-    fn drop_oldest(&mut self, all: bool) -> Result<(), CompactError> {
+    pub(super) fn drop_oldest(&mut self, all: bool) -> Result<(), CompactError> {
         let rewrites = all || self.parts.options.in_background;
         self.parts.drop_oldest(&mut self.looked, &mut self.restraint, AtWork::NOTHING, rewrites)
     }
@@ -155,7 +162,7 @@ impl Compactor {
     /// Jobs as long as anything is worth one, as many at a time as there are threads. After one that failed, those that
     /// the [restraint](Restraint) leaves. Nothing is begun any more once somebody asks for all, unless this is for him: what
     /// comes in may be worth a job again and again.
-    fn work(&mut self, mut asked: Option<&mut Asked>) -> Result<(), CompactError> {
+    pub(super) fn work(&mut self, mut asked: Option<&mut Asked>) -> Result<(), CompactError> {
         let all = asked.is_some();
         let Self { parts, looked, restraint, crew } = self;
         if let Some(poisoned) = parts.core.gate.poisoned() {
@@ -167,6 +174,7 @@ impl Compactor {
         if let Look::Nothing(found) =
             looked.look(parts, asked.as_deref_mut(), restraint.allows(may, Instant::now()), &[])
         {
+            looked.found_nothing(&found, asked.as_deref(), may);
             if may == May::Everything {
                 parts.is_well(restraint);
             }
@@ -199,6 +207,7 @@ impl Compactor {
                         Look::Later => break,
                         Look::Nothing(found) if running.is_empty() => {
                             parts.core.counters.compacting(false);
+                            looked.found_nothing(&found, asked.as_deref(), may);
                             if may == May::Everything {
                                 parts.is_well(restraint);
                             }
@@ -207,6 +216,7 @@ impl Compactor {
                         Look::Nothing(_) => break,
                     };
                     begun = may;
+                    looked.begun(&due);
                     running.push(due.clone());
                     let ended = &ended;
                     scope.spawn(move |_| ended.tell(due.job.clone(), || parts.carry_out(&due, inputs, &ages)));
@@ -222,8 +232,12 @@ impl Compactor {
                 let (gave_back, how) = match next {
                     Some((job, how)) => {
                         let ended = running.iter().position(|due| due.job == job).map(|at| running.remove(at));
-                        note_size(restraint, ended.as_ref(), &running, &how);
-                        (restraint.freed_by(&job, how.is_ok()), how.or_else(|e| judged(parts, looked, &job, e)))
+                        let least = parts.rules(None).segment_bytes / HARMLESS_PART;
+                        note_size(restraint, ended.as_ref(), &running, &how, least);
+                        let gave_back = restraint.freed_by(&job, how.is_ok());
+                        let how = how.or_else(|e| judged(parts, looked, &job, e));
+                        looked.ended(&job, &how, begun);
+                        (gave_back, how)
                     }
                     None => (false, Ok(())),
                 };
@@ -252,13 +266,15 @@ impl Compactor {
     }
 }
 
-/// What took, or held, too much is not planned as large again. Of several jobs that is the largest.
-fn note_size(restraint: &mut Restraint, ended: Option<&Due>, running: &[Due], how: &Result<(), Failure>) {
-    let Some(due) = ended else { return };
+/// What took, or held, too much is not planned as large again, but for what is at most `least`. Of several jobs that is the
+/// largest.
+fn note_size(restraint: &mut Restraint, ended: Option<&Due>, running: &[Due], how: &Result<(), Failure>, least: u64) {
+    // One that ended before it heard that it should has held nothing back. What is written anew needs what is left of it.
+    let Some(due) = ended.filter(|due| how.is_err() && due.job.why != Why::Rewrite) else { return };
     let is_full = || how.as_ref().err().and_then(Failure::short) == Some(Shortage::Space);
     let is_largest = || running.iter().all(|other| other.bytes <= due.bytes);
     if due.held_back() {
-        restraint.held_too_much(due.bytes, Instant::now());
+        restraint.held_too_much(due.bytes, least, Instant::now());
     } else if is_full() && is_largest() {
         restraint.took_too_much(due.bytes, Instant::now());
     }
@@ -424,7 +440,8 @@ mod tests {
 
     use tidegauge_storage::model::{TimeRange, Timestamp};
 
-    use super::super::plan::Why;
+    use super::super::plan::plan;
+    use super::super::plan_tests::{piece, rules};
     use super::*;
 
     /// A merge that found no space was tried again as large as it was, and no smaller one in its place.
@@ -440,7 +457,7 @@ mod tests {
         };
         let most = |running: &[Due], how| {
             let (mut restraint, now) = (Restraint::default(), Instant::now());
-            note_size(&mut restraint, Some(&due(100)), running, &how);
+            note_size(&mut restraint, Some(&due(100)), running, &how, 80);
             restraint.allows(May::Everything, now).most
         };
         assert_eq!(most(&[], fails(io::ErrorKind::StorageFull)), 50);
@@ -448,5 +465,27 @@ mod tests {
         assert_eq!(most(&[due(900)], fails(io::ErrorKind::StorageFull)), u64::MAX, "that one has the space");
         assert_eq!(most(&[], fails(io::ErrorKind::PermissionDenied)), u64::MAX);
         assert_eq!(most(&[], Ok(())), u64::MAX);
+    }
+
+    /// A small one that was ended at the old end kept everything else from being merged for an hour, and also where it had
+    /// ended well before it heard of that.
+    #[test]
+    fn a_small_job_that_held_back_what_was_to_go_keeps_no_other_small_one_waiting() {
+        const MIB: u64 = 1 << 20;
+        let most = |why, bytes, how| {
+            let job = Job { inputs: vec![1, 2], keeps: Vec::new(), cuts: Vec::new(), cold: false, why };
+            let held = Due::new(job, TimeRange::new(Timestamp::MIN, Timestamp::MAX), bytes);
+            AtWork { running: std::slice::from_ref(&held), meanwhile: false }.halt(&[(1, Timestamp::MAX)], true);
+            assert!(held.held_back());
+            let (mut restraint, now) = (Restraint::default(), Instant::now());
+            note_size(&mut restraint, Some(&held), &[], &how, rules(false).segment_bytes / HARMLESS_PART);
+            restraint.allows(May::Everything, now).most
+        };
+        assert_eq!(most(Why::Join, 10 * MIB, Ok(())), u64::MAX, "it held nothing back");
+        assert_eq!(most(Why::Stack, 4_000 * MIB, Err(Failure::Outdated)), 2_000 * MIB);
+        let most = most(Why::Join, 10 * MIB, Err(Failure::Outdated));
+        let recent = |i: u64| piece(i, (i, i + 1), (i as i64, i as i64 + 1), false, 10 * MIB);
+        let next = plan(&(0..4).map(recent).collect::<Vec<_>>(), &Rules { most, ..rules(false) });
+        assert_eq!(next.map(|job| (job.why, job.inputs)), Some((Why::Join, vec![0, 1, 2, 3])));
     }
 }

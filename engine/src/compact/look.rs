@@ -7,12 +7,13 @@ use tidegauge_storage::model::{TimeRange, Timestamp, Tombstone};
 use tidegauge_storage::segment::{Segment, SegmentInfo};
 use tidegauge_storage::source::{AgeMask, ReadError};
 
+use super::CompactError;
 use super::asked::Asked;
 use super::beside::{Due, Occupied, Plan, Turns, beside};
 use super::compactor::CompactorParts;
 use super::hidden::{Count, Hidden};
 use super::input::Input;
-use super::plan::{Piece, Rules, Turn, plan, plan_drop, plan_free};
+use super::plan::{Job, Piece, Rules, Turn, Why, plan, plan_drop, plan_free};
 use super::restraint::{Allowed, May};
 use crate::clock;
 use crate::delete::{TOMBSTONES_MAX, settled};
@@ -83,14 +84,31 @@ impl Looked {
         self.parted.get(&id) == Some(&false) && !self.frozen.contains_key(&id)
     }
 
-    /// All that wait for their turn.
-    pub(super) fn waiting(&self) -> Vec<u64> {
-        self.parted.keys().copied().filter(|id| self.waits(*id)).collect()
+    /// A job was begun.
+    pub(super) fn begun(&mut self, due: &Due) {
+        self.turns.begun(due);
     }
 
-    /// These had their turn.
-    pub(super) fn had_a_turn(&mut self, ids: &[u64]) {
-        self.parted.iter_mut().filter(|(id, _)| ids.contains(id)).for_each(|(_, had)| *had = true);
+    /// A job ended that was begun when so much might be. One that writes anew and fails was the turn of what it reads, and
+    /// where no other one is tried before everything is, that of all that wait. What merges, or was thrown away, was nobody's.
+    pub(super) fn ended(&mut self, job: &Job, how: &Result<(), CompactError>, begun: May) {
+        use CompactError::{Closed, Damaged, DiskFull, LacksFeature, Poisoned};
+        let all = match how {
+            Ok(()) | Err(Damaged { .. } | LacksFeature { .. } | Closed | Poisoned(_)) => return,
+            Err(error) => begun != May::Everything || *error != DiskFull,
+        };
+        if job.why == Why::Rewrite {
+            self.parted.iter_mut().filter(|(id, _)| all || job.inputs.contains(id)).for_each(|(_, had)| *had = true);
+        }
+    }
+
+    /// A look found nothing that is worth a job: what it might have found had its turn, and never will be written anew.
+    pub(super) fn found_nothing(&mut self, found: &Found, asked: Option<&Asked>, may: May) {
+        // What is not covered, or hidden since all was asked for, is found by the next look.
+        let is_seen = |p: &&Piece| asked.is_none_or(|asked| asked.covers(p.seq) && p.hidden > 0);
+        for piece in found.pieces.iter().filter(is_seen) {
+            self.parted.entry(piece.id).and_modify(|had| *had |= may != May::Drop);
+        }
     }
 
     /// What there is, and what is hidden of it.
@@ -118,7 +136,8 @@ impl Looked {
         Found { version, hiding, hides, pieces }
     }
 
-    /// The next job of those that are allowed, beside those in `running` (K11).
+    /// The next job of those that are allowed, beside those in `running` (K11). A look alone takes nobody's turn:
+    /// [`Self::begun`] does.
     pub(super) fn look(
         &mut self,
         parts: &CompactorParts,
@@ -143,9 +162,6 @@ impl Looked {
             Some(asked) => {
                 let newer = || Self::newer(&found.pieces, asked, running, &rules, plan);
                 let newer = if parts.options.in_background && self.turns.is_newers() { newer() } else { None };
-                if newer.is_some() {
-                    self.turns.begun_newer();
-                }
                 // All of this is done in the end, so nobody's turn comes first: what is merged leaves out what is hidden.
                 let rules = Rules { most: allowed.most, ..parts.rules(Some(asked)) };
                 let there: Vec<Piece> = found.pieces.iter().filter(|p| asked.covers(p.seq)).copied().collect();
@@ -157,7 +173,6 @@ impl Looked {
             Ok(None) => return Look::Nothing(found),
             Err(Occupied) => return Look::Later,
         };
-        self.turns.begun(due.job.why);
         let by_id: HashMap<u64, &Arc<Segment>> = found.version.segments.iter().map(|s| (s.info().id, s)).collect();
         let segments = due.job.inputs.iter().filter_map(|id| by_id.get(id).map(|segment| Arc::clone(segment)));
         // The version is let go here: nobody but the current one and snapshots shall hold segments that are buried.
@@ -175,7 +190,9 @@ impl Looked {
     fn newer(pieces: &[Piece], asked: &Asked, running: &[Due], rules: &Rules, plan: Plan) -> Option<Due> {
         let seen = |piece: &Piece| Piece { busy: asked.covers(piece.seq), ..*piece };
         let seen: Vec<Piece> = pieces.iter().map(seen).collect();
-        beside(&seen, running, &Rules { turn: Turn::default(), ..rules.clone() }, plan).ok().flatten()
+        let mut due = beside(&seen, running, &Rules { turn: Turn::default(), ..rules.clone() }, plan).ok().flatten()?;
+        due.is_newer = true;
+        Some(due)
     }
 
     /// What is hidden of a segment.
@@ -261,12 +278,37 @@ mod tests {
     fn what_is_parted_waits_for_a_look_that_may_write_it_anew() {
         let mut looked = Looked::default();
         assert!(looked.may_part(1) && !looked.waits(1));
-        looked.parts(Some(1));
-        assert!(!looked.may_part(1) && looked.waits(1) && looked.waiting() == [1]);
-        looked.had_a_turn(&[2]);
-        assert!(looked.waits(1));
-        looked.had_a_turn(&[1]);
-        assert!(!looked.waits(1) && !looked.may_part(1));
+        let parted = |id| {
+            let mut looked = Looked::default();
+            looked.parts(Some(id));
+            assert!(!looked.may_part(id) && looked.waits(id));
+            looked
+        };
+        let waits = |why, error: Option<CompactError>, begun| {
+            let job = Job { inputs: vec![2], keeps: Vec::new(), cuts: Vec::new(), cold: false, why };
+            let how = error.map_or(Ok(()), Err);
+            [1, 2].map(|id| {
+                let mut looked = parted(id);
+                looked.ended(&job, &how, begun);
+                looked.waits(id)
+            })
+        };
+        let (full, failed) = (CompactError::DiskFull, CompactError::Failed { cause: String::new() });
+        assert_eq!(
+            waits(Why::Join, Some(full.clone()), May::Everything),
+            [true; 2],
+            "it may be written anew all the same"
+        );
+        assert_eq!(waits(Why::Join, Some(failed.clone()), May::Everything), [true; 2], "others were tried");
+        assert_eq!(waits(Why::Rewrite, None, May::Everything), [true; 2], "thrown away");
+        assert_eq!(
+            waits(Why::Rewrite, Some(full.clone()), May::Everything),
+            [true, false],
+            "one that leaves less is next"
+        );
+        assert_eq!(waits(Why::Rewrite, Some(full), May::Free), [false; 2], "and that did not fit");
+        assert_eq!(waits(Why::Rewrite, Some(failed), May::Everything), [false; 2]);
+        assert!(!parted(1).may_part(1));
         looked.parts(Some(3));
         looked.freeze_damaged([3].into_iter());
         assert!(!looked.waits(3), "it never will be");

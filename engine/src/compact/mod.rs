@@ -38,6 +38,8 @@ mod aged_tests;
 #[cfg(test)]
 mod between_tests;
 #[cfg(test)]
+mod by_hand_tests;
+#[cfg(test)]
 mod crafted_tests;
 #[cfg(test)]
 mod crash_tests;

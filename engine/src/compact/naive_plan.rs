@@ -105,7 +105,7 @@ impl<'a> Table<'a> {
             let rest = p.hidden.saturating_sub(p.aged);
             if is_much(p, rest) { Some(i) } else { Some(self.lowest_holder(below)) }
         };
-        (0..self.pieces.len()).filter_map(due).filter(|&i| !self.pieces[i].is_frozen() && self.may_take(i))
+        (0..self.pieces.len()).filter_map(due).filter(|&i| !self.pieces[i].is_frozen())
     }
 
     /// One that holds up what is to be left out of this segment for the age of some series: it lies lower, reaches into its

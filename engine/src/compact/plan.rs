@@ -102,7 +102,7 @@ pub(crate) struct Rules {
     pub(crate) fan: usize,
     /// The time, in nanoseconds since the Unix epoch.
     pub(crate) now: i64,
-    /// More than this no job may take: one that took more was thrown away.
+    /// More than this no job may take, but for those that write anew what is left of one: one that took more was thrown away.
     pub(crate) most: u64,
     /// Which jobs it is the turn of, in front of those that merge.
     pub(crate) turn: Turn,
@@ -261,7 +261,8 @@ impl Table<'_> {
             let rest = p.hidden.saturating_sub(p.aged);
             if is_much(p, rest) { Some(i) } else { Some(self.lowest_holder(below)) }
         };
-        (0..self.pieces.len()).filter_map(due).filter(|&i| !self.pieces[i].is_frozen() && self.may_take(i))
+        // However large: what they are written anew for is what is left, and gives back the rest.
+        (0..self.pieces.len()).filter_map(due).filter(|&i| !self.pieces[i].is_frozen())
     }
 
     /// One segment by itself, because it will hardly change any more.

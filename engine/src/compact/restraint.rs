@@ -27,7 +27,7 @@ const HELD_FOR: Duration = Duration::from_secs(3_600);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Allowed {
     pub(super) may: May,
-    /// No job may be larger than this.
+    /// No job may be larger than this, unless it writes anew what is left of a segment.
     pub(super) most: u64,
 }
 
@@ -111,9 +111,10 @@ impl Restraint {
         Allowed { may, most: most.map_or(u64::MAX, |(most, _)| most) }
     }
 
-    /// A job of so many bytes was ended, since it held back what was to go: the next is half as large at most.
-    pub(super) fn held_too_much(&mut self, bytes: u64, now: Instant) {
-        self.most = Some((bytes / 2, now + HELD_FOR));
+    /// A job of so many bytes was ended, since it held back what was to go: the next is half as large at most, or so large
+    /// as hardly holds anything back. It may have been small, and all that is newer waits as long.
+    pub(super) fn held_too_much(&mut self, bytes: u64, least: u64, now: Instant) {
+        self.most = Some(((bytes / 2).max(least), now + HELD_FOR));
     }
 
     /// A job of so many bytes found no space. Space may come, so that is remembered for as long as a pause lasts.
@@ -153,11 +154,13 @@ mod tests {
             restraint.allows(May::Everything, start + Duration::from_secs(seconds)).most
         };
         assert_eq!(most(&restraint, 0), u64::MAX);
-        restraint.held_too_much(100, start);
+        restraint.held_too_much(100, 10, start);
         restraint.lift();
         assert_eq!([0, 3_599, 3_600].map(|at| most(&restraint, at)), [50, 50, u64::MAX]);
-        restraint.held_too_much(50, start);
+        restraint.held_too_much(50, 10, start);
         assert_eq!(most(&restraint, 0), 25);
+        restraint.held_too_much(15, 10, start);
+        assert_eq!(most(&restraint, 0), 10, "what is small goes on");
         restraint.took_too_much(1_000, start);
         assert_eq!([0, 299, 300].map(|at| most(&restraint, at)), [500, 500, u64::MAX], "space may have come");
         restraint.forget_sizes();
