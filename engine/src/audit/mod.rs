@@ -86,6 +86,8 @@ impl AuditLog {
             if *is_unsure {
                 self.make_anew(&path)?;
                 *is_unsure = false;
+                // What is locked is the file before.
+                continue;
             }
             // Nobody turns over what another one is writing to, unless that one holds it for ever.
             let most = if matches!(locked, Some(None)) { 2 * self.file_bytes } else { self.file_bytes };
@@ -110,7 +112,8 @@ impl AuditLog {
             let written = file.sync_data();
             let synced = written.and_then(|()| self.names.sync_since(failures, sync_names));
             if synced.is_err() {
-                // At once, for the next process as well; or before the next line.
+                // At once, for the next process as well; or before the next line, which is not written as long as there is
+                // no room for it: to turn the file over each time would take a file of lines for each that is lost.
                 *is_unsure = self.make_anew(&path).is_err();
             }
             return synced;
@@ -129,12 +132,11 @@ impl AuditLog {
         }
     }
 
-    /// The same lines in a new file, or else the file under another name: what is written to it from now on is not lost
-    /// with what a sync that failed had lost.
+    /// The same lines in a new file: what is written to it from now on is not lost with what a sync that failed had lost.
     fn make_anew(&self, path: &Path) -> io::Result<()> {
         match copy(&*self.fs, path, path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            copied => copied.map(drop).or_else(|_| self.turn_over(path)),
+            copied => copied.map(drop),
         }
     }
 
@@ -208,6 +210,36 @@ mod tests {
                 assert!(has(8) && (0..before).all(has), "{before} before, sync {sync}, {seed}: {text}");
             }
         }
+    }
+
+    /// Each line that could not be synced, and that there was no room to copy, turned the file over: four of them took all the
+    /// lines there were.
+    #[test]
+    fn a_full_disk_takes_no_line_that_was_there() {
+        let fs = SimFs::new();
+        let log = AuditLog::new(Arc::new(fs.clone()), Path::new(""));
+        let record = |nth| log.record(Entry::new(Act::Delete).number("nth", nth));
+        (0..20).for_each(|nth| record(nth).unwrap());
+        let check = |last: u64| {
+            for disk in std::iter::once(fs.kill()).chain((0..16).map(|seed| fs.crash(seed))) {
+                let all =
+                    ["audit.log.3", "audit.log.2", "audit.log.1", FILE_NAME].map(|name| text(&disk, name)).concat();
+                let has = |nth| all.lines().any(|line| line.starts_with('{') && line.ends_with(&format!(":{nth}}}")));
+                assert!((0..20).all(has) && (last < 20 || has(last)), "{last}: {all}");
+            }
+        };
+        for nth in 20..25 {
+            // Room for a line, and none for another file.
+            let bytes: u64 = fs.files().iter().map(|(_, bytes)| bytes).sum();
+            fs.set_capacity(Some(bytes + 200));
+            fs.fail_sync_at(fs.syncs() + 1);
+            record(nth).unwrap_err();
+            check(0);
+        }
+        fs.set_capacity(None);
+        fs.restart();
+        record(25).unwrap();
+        check(25);
     }
 
     /// The sync of the audit log's name failed between the renaming of a manifest and the sync behind that, which succeeded:
