@@ -306,7 +306,8 @@ impl Registry {
 
     /// About how many bytes it takes: labels, and what finds the series.
     pub(crate) fn bytes(&self) -> u64 {
-        self.label_bytes() + self.len() as u64 * SERIES_BYTES
+        // Those that went have their places.
+        self.label_bytes() + u64::from(self.slots.len()) * SERIES_BYTES
     }
 
     /// How many that may be.
