@@ -132,6 +132,10 @@ impl Compactor {
                 core.compactions.ended(number, result.clone());
             }
             idle = self.restraint.left(Instant::now()).unwrap_or(IDLE).min(IDLE);
+            if self.parts.graveyard.has_any() {
+                // Whoever looked at the version for a moment kept the files, and nobody else removes them when he is done.
+                idle = idle.min(SPACE_RETRY);
+            }
             match result {
                 Err(CompactError::Poisoned(cause)) => return core.compactions.gone(CompactError::Poisoned(cause)),
                 Ok(()) | Err(CompactError::Damaged { .. } | CompactError::LacksFeature { .. }) => {}

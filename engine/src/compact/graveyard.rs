@@ -45,6 +45,11 @@ impl Graveyard {
         self.remove(&unheld, gets_on);
     }
 
+    /// Whether somebody held a segment when it was last swept.
+    pub(crate) fn has_any(&self) -> bool {
+        self.len.load(Ordering::Relaxed) > 0
+    }
+
     /// Removes the files of all: the engine closes. Maps keep their bytes. While a copy is made, which needs the names
     /// too, those that anybody holds stay; the next opening removes them.
     pub(crate) fn clear(&self, copying: bool) {
