@@ -11,13 +11,15 @@ use super::worker::ROUND_SAMPLES_MAX;
 use crate::core::SeriesSample;
 use crate::engine::Engine;
 use crate::faults::{SOON, reached, series};
+use crate::memtable::PACK_SLOTS;
 use crate::options::{Builder, Durability, Level};
 use crate::ring::BackPressure;
 
 const WAL_BYTES: u64 = 1 << 20;
 
 fn open(durability: Durability) -> Engine {
-    let mut builder = Builder::new(None).durability(durability).query_threads(1).wal_bytes(WAL_BYTES);
+    let mut builder =
+        Builder::new(None).durability(durability).query_threads(1).wal_bytes(WAL_BYTES).background_compaction(false);
     builder.fs = Some(Arc::new(SimFs::new()) as Arc<dyn Fs>);
     builder.open().unwrap()
 }
@@ -59,23 +61,22 @@ fn a_log_is_not_full_of_what_each_memtable_has_to_begin_with() {
     assert!(engine.stats().wal_bytes >= 600 * (4 << 10));
 }
 
-/// While the tails of many series are sealed, slice by slice between rounds, the next memtable took whatever came.
+/// While the tails of many series are sealed, slice by slice between rounds, the next memtable took whatever came, and the
+/// log with it.
 #[test]
 fn a_memtable_is_bounded_while_the_one_before_it_is_being_sealed() {
-    // Enough for a seal to take many rounds.
-    const SERIES: usize = 240_000;
-    let mut builder = Builder::new(None).durability(Durability::Memory).query_threads(1).flush_bytes(256 << 10);
-    builder.fs = Some(Arc::new(SimFs::new()) as Arc<dyn Fs>);
-    let engine = builder.background_compaction(false).open().unwrap();
+    // A seal takes as many rounds, and a round what a lane holds.
+    const SERIES: usize = 256 * PACK_SLOTS as usize;
+    let engine = open(Durability::DEFAULT);
     let ids: Vec<_> = (0..SERIES).map(|host| series(&engine, host)).collect();
     let mut appender = engine.appender_with(BackPressure::Block(SOON)).unwrap();
     let mut t = 0;
-    for _ in 0..4 {
+    for _ in 0..3 {
         let wide: Vec<_> = ids.iter().map(|id| SeriesSample::new(*id, Timestamp::from_nanos(t), 1.0)).collect();
         for part in wide.chunks(SERIES / 4) {
             appender.push_batch(part).unwrap();
         }
-        for _ in 0..800 {
+        for _ in 0..2_000 {
             let one = |n: i64| SeriesSample::new(ids[0], Timestamp::from_nanos(t + 1 + n), (n as f64).sqrt());
             let hot: Vec<_> = (0..1 << 10).map(one).collect();
             appender.push_batch(&hot).unwrap();
@@ -85,9 +86,9 @@ fn a_memtable_is_bounded_while_the_one_before_it_is_being_sealed() {
     }
     engine.probe(SOON).unwrap();
     engine.flush().unwrap();
-    // What it was not yet full at, of samples that take more than four bytes, then a round, and another one where the seal
-    // of the one before ends behind that: deletes are served before the next begins.
-    let most = (256 << 10) / 4 + 2 * ROUND_SAMPLES_MAX as u64;
+    // What the log was not yet full at, of samples that take more than two bytes, then a round, and another one where the
+    // seal of the one before ends behind that: deletes are served before the next begins.
+    let most = WAL_BYTES / 2 + 2 * ROUND_SAMPLES_MAX as u64;
     let snapshot = engine.snapshot();
     let sizes: Vec<u64> = snapshot.sources().iter().map(|s| s.seq_range().end.0 - s.seq_range().start.0).collect();
     assert!(sizes.len() > 4 && sizes.iter().all(|size| *size <= most), "at most {most}: {sizes:?}");
