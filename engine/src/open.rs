@@ -137,9 +137,10 @@ impl Builder {
         };
         let step = Step::new(&self.progress, OpenStep::ReplayLog);
         let state = manifest.state();
+        let mut set_aside = RecoveryReport::default();
         let audited = match self.recovery {
             Recovery::Strict => Audited::default(),
-            Recovery::Salvage => Audited::read(&*fs, &dir, state.store_id)?,
+            Recovery::Salvage => Audited::read(&*fs, &dir, state.store_id, &mut set_aside)?,
         };
         let horizons = state.horizons.iter().map(|horizon| horizon.through);
         let deletes = state.tombstones.keys().copied().chain(audited.deletes.iter().map(|delete| delete.seq));
@@ -155,11 +156,8 @@ impl Builder {
         let state = manifest.state();
         // Not before all was read: where the manifest or the log is damaged, what is unnamed may be all there is.
         remove_leftovers(&*fs, &segment_dir, &manifest);
-        let mut report = RecoveryReport {
-            samples: recovered.samples,
-            torn_tail: recovered.torn_tail.clone(),
-            ..RecoveryReport::default()
-        };
+        let mut report =
+            RecoveryReport { samples: recovered.samples, torn_tail: recovered.torn_tail.clone(), ..set_aside };
         let undefined = replayer.undefined();
         let log_is_whole = recovered.lost.is_empty() && undefined.is_none();
         let mut of_audit = false;

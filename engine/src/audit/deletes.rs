@@ -6,17 +6,20 @@
 //! - AD2: Lines of other stores, damaged ones, and those of builds that wrote no checksum are not acted upon. They are
 //!   counted, if they are deletes.
 //! - AD3: A rule of retention is told and not taken: a later change may have found no room in the audit log.
+//! - AD4: A file that the device cannot read, asked twice, is set aside, and told: as long as it lies there, nothing could be
+//!   repaired. What may be read later (no more files may be open, no memory) is refused, and stays.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
 use tidegauge_query::promql;
-use tidegauge_storage::fs::{Fs, read_up_to};
+use tidegauge_storage::fs::{Fs, is_unreadable, read_up_to};
 use tidegauge_storage::model::{SeqNo, TimeRange, Timestamp, Tombstone};
 
 use super::{Act, Entry, FILE_BYTES, FILE_NAME, FILES_KEPT};
 use crate::error::OpenError;
+use crate::recovery::{RecoveryReport, quarantine};
 
 /// What the audit log says of deletes and retention.
 #[derive(Debug, Default)]
@@ -30,16 +33,26 @@ pub(crate) struct Audited {
 }
 
 impl Audited {
-    /// Reads what there is in the directory of a store. A file that is not there says nothing.
+    /// Reads what there is in the directory of a store. A file that is not there says nothing, and one that cannot be read
+    /// goes to quarantine (AD4).
     ///
     /// # Errors
     /// [`OpenError::Io`]: what cannot be read may name deletes that nobody else knows.
-    pub(crate) fn read(fs: &dyn Fs, dir: &Path, store_id: u128) -> Result<Self, OpenError> {
+    pub(crate) fn read(
+        fs: &dyn Fs,
+        dir: &Path,
+        store_id: u128,
+        report: &mut RecoveryReport,
+    ) -> Result<Self, OpenError> {
         let mut audited = Self::default();
         let older = (1..=FILES_KEPT).rev().map(|n| format!("{FILE_NAME}.{n}"));
         for name in older.chain([FILE_NAME.to_owned()]) {
             let path = dir.join(name);
-            let text = read(fs, &path).map_err(|source| OpenError::Io { path, source })?;
+            let text = match read(fs, &path).or_else(|_| read(fs, &path)) {
+                Err(e) if is_unreadable(&e) => set_aside(fs, dir, &path, &e, report).map(|()| String::new()),
+                text => text,
+            };
+            let text = text.map_err(|source| OpenError::Io { path, source })?;
             text.lines().for_each(|line| audited.take(line, store_id));
         }
         Ok(audited)
@@ -125,6 +138,17 @@ pub(crate) fn store_text(store_id: u128) -> String {
     format!("{store_id:032x}")
 }
 
+fn set_aside(fs: &dyn Fs, dir: &Path, path: &Path, why: &io::Error, report: &mut RecoveryReport) -> io::Result<()> {
+    let kept = quarantine::keep_unread(fs, dir, path)?;
+    report.notes.push(format!(
+        "{} cannot be read ({why}), and is kept as {}: deletes and rules of retention named there are not known",
+        path.display(),
+        kept.display()
+    ));
+    report.quarantined.push(kept);
+    Ok(())
+}
+
 fn read(fs: &dyn Fs, path: &Path) -> io::Result<String> {
     let bytes = match fs.open_read(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
@@ -180,7 +204,7 @@ mod tests {
     fn audited(text: &str) -> Audited {
         let fs = SimFs::new();
         fs.create(Path::new(FILE_NAME)).unwrap().write_all_at(0, text.as_bytes()).unwrap();
-        Audited::read(&fs, Path::new(""), STORE).unwrap()
+        Audited::read(&fs, Path::new(""), STORE, &mut RecoveryReport::default()).unwrap()
     }
 
     #[test]
@@ -216,7 +240,7 @@ mod tests {
         assert_eq!(audited(&(restored + &whole)).deletes.len(), 1);
         let fs = SimFs::new();
         fs.create(Path::new(FILE_NAME)).unwrap().write_all_at(0, whole.as_bytes()).unwrap();
-        let strange = Audited::read(&fs, Path::new(""), STORE + 1).unwrap();
+        let strange = Audited::read(&fs, Path::new(""), STORE + 1, &mut RecoveryReport::default()).unwrap();
         assert_eq!((strange.deletes.len(), strange.unsure), (0, 0));
     }
 }

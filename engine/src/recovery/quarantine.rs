@@ -95,22 +95,45 @@ pub(crate) fn make_folder(fs: &dyn Fs, dir: &Path) -> io::Result<PathBuf> {
 
 /// As [`keep`], for a file whose name is used again: it gets a number behind it.
 pub(crate) fn keep_numbered(fs: &dyn Fs, dir: &Path, file: &Path) -> io::Result<PathBuf> {
+    keep_numbered_as(fs, dir, file, |kept| give_name(fs, file, kept))
+}
+
+/// The same of one that cannot be read; it loses the name that it had.
+pub(crate) fn keep_unread(fs: &dyn Fs, dir: &Path, file: &Path) -> io::Result<PathBuf> {
+    let kept = keep_numbered_as(fs, dir, file, |kept| match fs.hard_link(file, kept) {
+        Err(e) if has_no_links(&e) => fs.rename(file, kept),
+        linked => linked,
+    })?;
+    match fs.remove(file) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(kept),
+    }
+}
+
+fn keep_numbered_as(
+    fs: &dyn Fs,
+    dir: &Path,
+    file: &Path,
+    give: impl Fn(&Path) -> io::Result<()>,
+) -> io::Result<PathBuf> {
     let name = file.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
     let folder = make_folder(fs, dir)?;
     let taken = fs.list(&folder)?;
     let free = (1..).map(|n: u64| format!("{name}.{n}")).find(|name| !taken.contains(name));
     let kept = folder.join(free.ok_or(io::ErrorKind::AlreadyExists)?);
-    give_name(fs, file, &kept)?;
+    give(&kept)?;
     fs.sync_dir(&folder)?;
     Ok(kept)
+}
+
+fn has_no_links(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied)
 }
 
 fn give_name(fs: &dyn Fs, file: &Path, name: &Path) -> io::Result<()> {
     match fs.hard_link(file, name) {
         // No such thing on this file system.
-        Err(e) if matches!(e.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) => {
-            copy(fs, file, name).map(drop)
-        }
+        Err(e) if has_no_links(&e) => copy(fs, file, name).map(drop),
         linked => linked,
     }
 }

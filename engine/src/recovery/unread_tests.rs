@@ -94,6 +94,32 @@ fn p5_a_delete_is_not_forgotten_because_the_audit_log_cannot_be_read() {
     }
 }
 
+/// A sector under an `audit.log` that is gone for good made every repair impossible.
+#[test]
+fn an_audit_log_that_can_never_be_read_is_set_aside_and_told() {
+    for manifest_is_damaged in [false, true] {
+        let (fs, all) = killed();
+        let log = Path::new("memory/audit.log");
+        if fs.open(log).is_err() {
+            fs.create(log).unwrap().write_all_at(0, b"{}\n").unwrap();
+        }
+        if manifest_is_damaged {
+            fs.open(Path::new("memory/MANIFEST")).unwrap().write_all_at(64, &[0; 64]).unwrap();
+        }
+        settle(&fs);
+        fs.spoil(log).unwrap();
+        let engine = try_open(&fs, Recovery::Salvage).unwrap();
+        assert!(contents(&engine) == all);
+        let report = engine.recovery_report();
+        assert!(report.notes.iter().any(|note| note.contains("named there are not known")), "{report:?}");
+        assert!(quarantined(&fs).contains(&"audit.log.1".to_owned()), "{report:?}");
+        let lines = fs.map(log).unwrap();
+        assert!(std::str::from_utf8(&lines).unwrap().contains("audit.log.1"), "it is in the new one");
+        engine.close().unwrap();
+        try_open(&fs, Recovery::Strict).unwrap().close().unwrap();
+    }
+}
+
 /// A damaged file of the log that could not be opened to be kept passed for missing, and the log went over it.
 #[test]
 fn p5_a_damaged_log_is_kept_though_a_read_fails() {

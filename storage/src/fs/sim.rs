@@ -143,6 +143,16 @@ impl SimFs {
         self.lock().list_hook = Some(hook);
     }
 
+    /// From now on no byte of the file that has the name `path` can be read (EIO), whatever it is called then.
+    ///
+    /// # Errors
+    /// If there is no such file.
+    pub fn spoil(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        state.spoiled = Some(state.disk.file(path)?);
+        Ok(())
+    }
+
     /// The disk as a new process finds it after the old one was killed now: everything
     /// written is there, synced or not, and nothing more became durable. This disk goes on as it is.
     #[must_use]

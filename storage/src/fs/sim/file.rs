@@ -39,6 +39,9 @@ impl FsFile for SimFile {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let mut state = lock(&self.state);
         state.reading(self.process)?;
+        if state.spoiled == Some(self.file) {
+            return Err(Fault::Io.error());
+        }
         Ok(state.disk.files[&self.file].live.read(offset, buf))
     }
 
