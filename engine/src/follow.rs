@@ -41,7 +41,7 @@ use crate::life::{Held, Life};
 use crate::memtable::Memtable;
 use crate::open::known_tombstones;
 use crate::options::Builder;
-use crate::recovery::{OnProgress, OpenStep, RecoveryReport, Step, later_file, open_as_named};
+use crate::recovery::{OnProgress, OpenStep, RecoveryReport, Step, later_file, missing_is_damage, open_as_named};
 use crate::registry::Registry;
 use crate::replay::{Replayed, Replayer, flushed_before};
 use crate::retention::Kept;
@@ -186,7 +186,7 @@ impl Follower {
             {
                 return Ok(None);
             }
-            other => other?,
+            other => other.map_err(missing_is_damage)?,
         };
         known.clone_from(&segments);
         let state = manifest.state();

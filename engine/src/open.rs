@@ -31,7 +31,8 @@ use crate::lock::DirLock;
 use crate::options::Builder;
 use crate::recovery::{
     OpenStep, Recovery, RecoveryReport, Step, end_of_known, keep_misplaced, keep_unnamed, later_file, lost_deletes,
-    note_unnamed, open_as_named, open_or_rebuild, quarantine, salvage_log, salvage_segments, tell_lost_end,
+    missing_is_damage, note_unnamed, open_as_named, open_or_rebuild, quarantine, salvage_log, salvage_segments,
+    tell_lost_end,
 };
 use crate::registry::Registry;
 use crate::replay::{Replayed, Replayer, flushed_before};
@@ -442,7 +443,7 @@ pub(crate) fn open_segments(fs: &dyn Fs, dir: &Path, manifest: &Manifest) -> Res
     let named: Vec<&SegmentRef> = state.segments.values().collect();
     let open = |named: &&SegmentRef| open_as_named(fs, dir, named, state.store_id).map(Arc::new);
     let opened: Result<Vec<_>, ReadError> = named.par_iter().map(open).collect();
-    let mut segments = opened?;
+    let mut segments = opened.map_err(missing_is_damage)?;
     segments.sort_by_key(|s| order_of(s));
     Ok(segments)
 }

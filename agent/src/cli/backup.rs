@@ -22,7 +22,9 @@ Examples:
   tidegauge serve --enable-admin-api                  lets a running agent make backups
 
 The copy holds everything that was visible, opens by itself, and shares segments with the store by
-hard links where the file system allows it. An agent that owns the directory is asked to make it.
+hard links where the file system allows it: both have the same bytes on the disk, and what damages
+them later damages both. On another file system every byte is copied. An agent that owns the
+directory is asked to make it.
 What is damaged in the store is in the copy, and told with --verify only: that reads all of it.";
 
 const RESTORE_EXAMPLES: &str = "\

@@ -46,6 +46,16 @@ pub(crate) fn open_named(fs: &dyn Fs, dir: &Path, named: &SegmentRef, store_id: 
     })
 }
 
+/// What is wrong where a file that the manifest names is not there, which the system tells like one that nobody named.
+pub(crate) fn missing_is_damage(e: ReadError) -> ReadError {
+    match e {
+        ReadError::Io { file, source } if source.kind() == io::ErrorKind::NotFound => {
+            ReadError::Corrupt { file, offset: 0, what: "the file is missing".to_owned() }
+        }
+        e => e,
+    }
+}
+
 /// Opens a segment, unless it is another one than the manifest names: a sound file in the place of another would be
 /// shown as if it were that one. O(1).
 pub(crate) fn open_as_named(fs: &dyn Fs, dir: &Path, named: &SegmentRef, store_id: u128) -> Result<Segment, ReadError> {

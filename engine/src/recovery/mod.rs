@@ -10,7 +10,7 @@ pub(crate) mod quarantine;
 mod report;
 mod segments;
 
-pub(crate) use check::{Finding, check_segment, open_as_named, open_named};
+pub(crate) use check::{Finding, check_segment, missing_is_damage, open_as_named, open_named};
 pub(crate) use later::later_file;
 pub(crate) use log::{end_of_known, lost_deletes, salvage_log, tell_lost_end};
 pub(crate) use manifest::open_or_rebuild;

@@ -41,6 +41,25 @@ fn p5_a_segment_that_was_renamed_is_missing_and_the_manifest_is_sound() {
     assert_eq!(contents(&engine).len(), 1200);
 }
 
+/// A segment that somebody had removed was "No such file or directory; mend that, then read again".
+#[test]
+fn p5_a_segment_that_is_gone_is_told_with_what_to_do() {
+    let fs = SimFs::new();
+    let engine = try_open(&fs, Recovery::Strict).unwrap();
+    (0..2).for_each(|round| push(&engine, round));
+    engine.close().unwrap();
+    let folder = Path::new("memory/segments");
+    let name = fs.list(folder).unwrap().pop().unwrap();
+    fs.remove(&folder.join(&name)).unwrap();
+    for read_only in [false, true] {
+        let mut builder = Builder::new(None).read_only(read_only);
+        builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
+        let Err(refused) = builder.open() else { panic!("it opens, read only: {read_only}") };
+        let told = refused.to_string();
+        assert!(told.contains(&name) && told.contains("missing") && told.contains("`tidegauge repair`"), "{told}");
+    }
+}
+
 /// A sound segment in the place of another, of this store or of another one, was shown as if it were the one that the
 /// manifest names: what that one held was gone without a word.
 #[test]
