@@ -169,3 +169,41 @@ fn a_close_interrupts_compaction() {
     engine.close().unwrap();
     assert_eq!(files(dir.path()).0, 1, "nothing is left over");
 }
+
+/// Each timestamp column is shared by two metrics: flushes stored it once, and compaction twice.
+#[test]
+fn compaction_makes_nothing_larger_by_storing_shared_timestamps_twice() {
+    const HOSTS: u64 = 340;
+    const FLUSH: i64 = 2_048;
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::builder(dir.path()).background_compaction(false).open().unwrap();
+    let metrics = ["idle", "user"].map(|metric| {
+        let id = |host| engine.series(&[("__name__", metric), ("host", &format!("{host:03}"))]).unwrap();
+        (0..HOSTS).map(id).collect::<Vec<_>>()
+    });
+    // Each host's clock jitters by itself.
+    let when = |host: u64, i: i64| {
+        let mixed = (host << 32 | i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let noise = (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32;
+        at(i * 15_000_000_000 + noise as i64)
+    };
+    for flush in 0..2 {
+        for ids in &metrics {
+            for (host, &id) in (0..).zip(ids) {
+                let sample = |i| SeriesSample::new(id, when(host, i), host as f64);
+                let batch: Vec<_> = (flush * FLUSH..(flush + 1) * FLUSH).map(sample).collect();
+                let ack = engine.push_batch(&batch).unwrap();
+                engine.wait(ack, Level::Visible, SOON).unwrap();
+            }
+        }
+        engine.flush().unwrap();
+    }
+    let twin = contents(&engine.snapshot());
+    let (_, flushed) = files(dir.path());
+    engine.compact().unwrap();
+    let (count, compacted) = files(dir.path());
+    assert!(flushed > 5 << 20, "{flushed} bytes of columns do not show it");
+    assert!(count == 1 && compacted < flushed, "{compacted} of {flushed}");
+    assert!(contents(&engine.snapshot()) == twin, "the same is read back");
+    engine.close().unwrap();
+}

@@ -37,7 +37,9 @@ fn write(dir: &Path) -> PathBuf {
     let mut series: Vec<u32> = (0..SERIES).collect();
     series.sort_by_key(|&i| labels(i));
     for i in series {
-        let timestamps = (0..i64::from(samples(i))).map(|at| at * 1000 + i64::from(i) * at % 7).collect();
+        // A column is shared by neighbours: one of all series would be lost for all of them.
+        let begin = i64::from(i / 30);
+        let timestamps = (0..i64::from(samples(i))).map(|at| begin + at * 1000 + i64::from(i) * at % 7).collect();
         let values = (0..samples(i)).map(|at| f64::from(at * (i + 1)).sqrt()).collect();
         writer.push_series(&labels(i), &Columns { timestamps, values }, SeqNo(u64::from(i))).unwrap();
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::directory::ChunkList;
+use super::shared::SharedColumns;
 use super::sink::Sink;
 use crate::chunk::format::VALUE_TYPE_F64;
 use crate::chunk::{CHUNK_SAMPLES_MAX, ChunkStats, Effort, Joined, TimestampEncoder, ValueEncoder};
@@ -12,9 +13,6 @@ use crate::segment::format::{
 };
 use crate::segment::{EncodedChunk, WriteError};
 use crate::source::Columns;
-
-/// Bytes of encoded timestamp columns remembered for sharing. Beyond it, the older ones are forgotten.
-const SHARED_BYTES_MAX: usize = 4 << 20;
 
 /// Statistics of constant chunks that are remembered for sharing. Beyond it, the older ones are forgotten.
 const SHARED_STATS_MAX: usize = 16 << 10;
@@ -35,9 +33,7 @@ pub(super) struct ColumnWriter {
     /// Statistics of constant chunks, and where they are.
     shared_stats: HashMap<StatsWords, u32>,
     samples: u64,
-    /// Encoded columns and their numbers. By content: a hash alone would have to be trusted.
-    shared: HashMap<Box<[u8]>, u32>,
-    shared_bytes: usize,
+    shared: SharedColumns,
     /// Timestamps of the series before, chunk by chunk, and the numbers of their columns.
     previous: Vec<(Vec<i64>, u32)>,
 }
@@ -182,10 +178,9 @@ impl ColumnWriter {
 
     /// The number of the column whose bytes are in `encoded`; writes it unless it is there.
     fn column_of_encoded(&mut self, first: i64, last: i64, count: u16, sink: &mut Sink) -> Result<u32, WriteError> {
-        match self.shared.get(&self.encoded[..]) {
-            // Equal bytes of unequal length in samples: a regular step does not say how many.
-            Some(&column) if self.timestamps[column as usize].count == count => Ok(column),
-            _ => self.write_timestamps(first, last, count, sink),
+        match self.shared.find(&self.encoded, count, &self.timestamps, sink)? {
+            Some(column) => Ok(column),
+            None => self.write_timestamps(first, last, count, sink),
         }
     }
 
@@ -200,12 +195,7 @@ impl ColumnWriter {
             count,
         });
         sink.write(&self.encoded)?;
-        if self.shared_bytes > SHARED_BYTES_MAX {
-            self.shared.clear();
-            self.shared_bytes = 0;
-        }
-        self.shared_bytes += self.encoded.len();
-        self.shared.insert(self.encoded[..].into(), column);
+        self.shared.insert(&self.encoded, count, column);
         Ok(column)
     }
 

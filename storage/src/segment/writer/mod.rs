@@ -6,6 +6,7 @@ mod labels;
 mod pieces;
 mod series;
 mod sets;
+mod shared;
 mod sink;
 mod stream;
 

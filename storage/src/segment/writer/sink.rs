@@ -72,6 +72,22 @@ impl Sink {
         if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
     }
 
+    /// Reads what was written at `offset` by one [`write`](Self::write): all of it is in the file, or none.
+    pub(super) fn read_back(&self, offset: u64, out: &mut [u8]) -> Result<(), WriteError> {
+        if let Some(at) = offset.checked_sub(self.flushed) {
+            out.copy_from_slice(&self.buffer[at as usize..][..out.len()]);
+            return Ok(());
+        }
+        let mut done = 0;
+        while done < out.len() {
+            match self.file.read_at(offset + done as u64, &mut out[done..]).map_err(|source| self.io(source))? {
+                0 => return Err(self.io(std::io::ErrorKind::UnexpectedEof.into())),
+                n => done += n,
+            }
+        }
+        Ok(())
+    }
+
     /// Writes a section of the index at the next aligned place.
     pub(super) fn section(&mut self, bytes: &[u8]) -> Result<SectionRecord, WriteError> {
         self.section_of(bytes.chunks(BUFFER_BYTES), |part, out| out.extend_from_slice(part))
