@@ -48,9 +48,9 @@ impl Input {
         tombstones.max().unwrap_or(Timestamp::MIN).max(horizon_of_all(&self.mask.ages))
     }
 
-    /// The ranges left out of a series with these labels.
-    pub(super) fn hidden(&self, labels: &Labels) -> Vec<TimeRange> {
-        if self.masked.is_some() { self.mask.hidden(labels) } else { Vec::new() }
+    /// The ranges left out of a series, which has these labels.
+    pub(super) fn hidden(&self, ordinal: u32, labels: &Labels) -> Vec<TimeRange> {
+        self.masked.as_ref().map_or_else(Vec::new, |masked| masked.hidden(ordinal, labels))
     }
 }
 

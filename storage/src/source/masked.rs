@@ -1,9 +1,9 @@
 //! A source of which some samples are hidden: deleted, or over age.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::{ColumnCursor, Columns, ReadCounts, ReadError, SampleSource, SeriesHit};
+use super::{ColumnCursor, Columns, Named, Naming, ReadCounts, ReadError, SampleSource, SeriesHit};
 use crate::chunk::{ChunkStats, StatsWanted};
 use crate::model::{Labels, Matcher, Sample, SeqRange, TimeRange, Timestamp, Tombstone};
 
@@ -14,6 +14,13 @@ pub struct AgeMask {
     pub matchers: Arc<[Matcher]>,
     /// The first timestamp that is kept; `Timestamp::MIN` keeps all.
     pub horizon: Timestamp,
+}
+
+impl AgeMask {
+    /// Whether a series of these labels passes all matchers.
+    pub(super) fn passes(&self, labels: &Labels) -> bool {
+        self.matchers.iter().all(|m| m.matches_labels(labels))
+    }
 }
 
 /// What is hidden of a source: for each series the ranges of its tombstones, and what lies
@@ -44,9 +51,14 @@ impl Mask {
     /// The ranges hidden of a series with these labels: ascending, apart from each other.
     #[must_use]
     pub fn hidden(&self, labels: &Labels) -> Vec<TimeRange> {
-        let mut hidden: Vec<TimeRange> =
-            self.tombstones.iter().filter(|t| t.matches(labels)).map(|t| t.range).collect();
-        hidden.push(TimeRange::new(Timestamp::MIN, self.horizon(labels)));
+        self.hidden_by(&Naming::of(self, labels))
+    }
+
+    /// The ranges that hide a series that is named so: ascending, apart from each other.
+    #[must_use]
+    pub fn hidden_by(&self, naming: &Naming) -> Vec<TimeRange> {
+        let mut hidden: Vec<TimeRange> = naming.tombstones.iter().map(|&i| self.tombstones[i as usize].range).collect();
+        hidden.push(TimeRange::new(Timestamp::MIN, self.horizon_by(naming)));
         hidden.retain(|range| !range.is_empty());
         hidden.sort_unstable_by_key(|range| range.start);
         let mut merged: Vec<TimeRange> = Vec::new();
@@ -59,11 +71,10 @@ impl Mask {
         merged
     }
 
-    /// What a series with these labels has before this is over age.
+    /// What a series that is named so has before this is over age.
     #[must_use]
-    pub fn horizon(&self, labels: &Labels) -> Timestamp {
-        let age = self.ages.iter().find(|age| age.matchers.iter().all(|m| m.matches_labels(labels)));
-        age.map_or(Timestamp::MIN, |age| age.horizon)
+    pub fn horizon_by(&self, naming: &Naming) -> Timestamp {
+        naming.age.map_or(Timestamp::MIN, |i| self.ages[i as usize].horizon)
     }
 }
 
@@ -109,22 +120,80 @@ fn is_last(at: Option<i64>) -> bool {
     at == Some(i64::MAX)
 }
 
+/// Series of which the matchers are tried before anybody asks whether the index would be cheaper: asking costs about what
+/// trying them on one series does.
+const TRIES_MIN: u64 = 16;
+
 /// A source seen through a mask.
 pub struct Masked {
     inner: Arc<dyn SampleSource>,
     mask: Mask,
+    /// Found once the matchers were tried on so many series that it would have been the cheaper way. A question about a
+    /// few of a million series does not pay for all of them.
+    named: OnceLock<Named>,
+    tried: Mutex<Tried>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Tried {
+    series: u64,
+    /// How many of them make it pay to ask the index.
+    pays_from: Option<u64>,
+    /// Somebody does. Others try on meanwhile; so they do if the index cannot be read.
+    asked: bool,
 }
 
 impl Masked {
     /// Hides what `mask` says of `inner`.
     #[must_use]
     pub fn new(inner: Arc<dyn SampleSource>, mask: Mask) -> Self {
-        Self { inner, mask }
+        Self { inner, mask, named: OnceLock::new(), tried: Mutex::default() }
+    }
+
+    /// The ranges hidden of a series that has these labels. For those who leave them out for good: what the index says is
+    /// held against the labels.
+    #[must_use]
+    pub fn hidden(&self, ordinal: u32, labels: &Labels) -> Vec<TimeRange> {
+        let naming = self.named().map(|named| named.naming(ordinal));
+        match naming.filter(|naming| naming.is_true_of(&self.mask, labels)) {
+            Some(naming) => self.mask.hidden_by(naming),
+            None => self.mask.hidden(labels),
+        }
     }
 
     /// What of `range` can be seen of a series.
     fn visible(&self, ordinal: u32, range: TimeRange) -> Result<Seen, ReadError> {
-        Ok(visible(&self.mask.hidden(&self.inner.labels(ordinal)?), range))
+        let hidden = match self.named() {
+            Some(named) => self.mask.hidden_by(named.naming(ordinal)),
+            None => self.mask.hidden(&self.inner.labels(ordinal)?),
+        };
+        Ok(visible(&hidden, range))
+    }
+
+    /// What names each series, if enough are asked for; else this one more is to be tried.
+    fn named(&self) -> Option<&Named> {
+        if let Some(named) = self.named.get() {
+            return Some(named);
+        }
+        let lock = || self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+        let tried = {
+            let mut tried = lock();
+            tried.series += 1;
+            *tried
+        };
+        if tried.asked {
+            return None;
+        }
+        if tried.series == TRIES_MIN {
+            let pays_from = Named::pays_from(&*self.inner, &self.mask);
+            lock().pays_from = pays_from;
+        }
+        tried.pays_from.filter(|pays_from| tried.series >= *pays_from)?;
+        if std::mem::replace(&mut lock().asked, true) {
+            return None;
+        }
+        let named = Named::find(&*self.inner, &self.mask).ok().flatten()?;
+        Some(self.named.get_or_init(|| named))
     }
 
     fn cursor(&self, ordinal: u32, seen: Seen) -> MaskedCursor<'_> {

@@ -6,6 +6,7 @@
 mod cursor;
 mod masked;
 mod memory;
+mod named;
 mod snapshot;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 pub use cursor::{ColumnCursor, ReadCounts};
 pub use masked::{AgeMask, Mask, Masked};
 pub use memory::VecSource;
+pub use named::{Named, Naming};
 pub use snapshot::Snapshot;
 
 use crate::chunk::{ChunkStats, StatsWanted};
@@ -90,6 +92,21 @@ pub trait SampleSource: Send + Sync {
     /// # Errors
     /// [`ReadError`] if the index is damaged.
     fn select(&self, matchers: &[Matcher]) -> Result<Vec<SeriesHit>, ReadError>;
+
+    /// The ordinals of what [`select`](Self::select) names, each once.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the index is damaged.
+    fn ordinals(&self, matchers: &[Matcher]) -> Result<Vec<u32>, ReadError> {
+        Ok(self.select(matchers)?.iter().map(|hit| hit.ordinal).collect())
+    }
+
+    /// About how often [`ordinals`](Self::ordinals) tries one of these matchers on a text, or does what takes as long.
+    /// `None` where that is once a series: there is no index.
+    fn looks_to_select(&self, matchers: &[Matcher]) -> Option<u64> {
+        let _ = matchers;
+        None
+    }
 
     /// The labels of a series that [`select`](Self::select) named.
     ///

@@ -120,6 +120,23 @@ impl Segment {
         Ok(passing)
     }
 
+    /// Values that [`matching`](Self::matching) looks at for a matcher, about.
+    pub(super) fn looks_of(&self, matcher: &Matcher) -> Result<u64, ReadError> {
+        let values = self.values_of_name(matcher.name())?;
+        if matcher.matches_empty() {
+            return Ok(values.len() as u64);
+        }
+        if matcher.op() == MatchOp::Equal {
+            return Ok(u64::from(values.len().max(1).ilog2()) + 1);
+        }
+        let Some(prefixes) = matcher.prefixes() else { return Ok(values.len() as u64) };
+        let mut looks = 0;
+        for prefix in prefixes {
+            looks += self.beginning(&values, prefix)?.len() as u64 + 1;
+        }
+        Ok(looks)
+    }
+
     /// The series that have one of these labels whose value passes `keep`.
     fn union(&self, labels: impl Iterator<Item = usize>, keep: impl Fn(&str) -> bool) -> Result<Bitmap, ReadError> {
         let series = self.series_count();

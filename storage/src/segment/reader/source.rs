@@ -32,6 +32,17 @@ impl SampleSource for Segment {
         })
     }
 
+    fn ordinals(&self, matchers: &[Matcher]) -> Result<Vec<u32>, ReadError> {
+        self.whole(|| Ok(self.matching(matchers)?.iter().collect()))
+    }
+
+    fn looks_to_select(&self, matchers: &[Matcher]) -> Option<u64> {
+        // Of each matcher a bitmap is made, and a few words of it take as long as a look.
+        let bitmaps = matchers.len() as u64 * (u64::from(self.series_count()) >> 10);
+        let looks = |matcher: &Matcher| self.whole(|| self.looks_of(matcher)).ok();
+        matchers.iter().map(looks).sum::<Option<u64>>().map(|looks| looks + bitmaps)
+    }
+
     fn labels(&self, ordinal: u32) -> Result<Labels, ReadError> {
         self.whole(|| SetDecoder::default().decode(self, ordinal))
     }
