@@ -178,7 +178,7 @@ impl ColumnWriter {
 
     /// The number of the column whose bytes are in `encoded`; writes it unless it is there.
     fn column_of_encoded(&mut self, first: i64, last: i64, count: u16, sink: &mut Sink) -> Result<u32, WriteError> {
-        match self.shared.find(&self.encoded, count, &self.timestamps, sink)? {
+        match self.shared.find(&self.encoded, count, &self.timestamps, sink) {
             Some(column) => Ok(column),
             None => self.write_timestamps(first, last, count, sink),
         }

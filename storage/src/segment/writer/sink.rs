@@ -1,5 +1,6 @@
 //! Appending to the file of a segment in large writes.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -73,15 +74,15 @@ impl Sink {
     }
 
     /// Reads what was written at `offset` by one [`write`](Self::write): all of it is in the file, or none.
-    pub(super) fn read_back(&self, offset: u64, out: &mut [u8]) -> Result<(), WriteError> {
+    pub(super) fn read_back(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         if let Some(at) = offset.checked_sub(self.flushed) {
             out.copy_from_slice(&self.buffer[at as usize..][..out.len()]);
             return Ok(());
         }
         let mut done = 0;
         while done < out.len() {
-            match self.file.read_at(offset + done as u64, &mut out[done..]).map_err(|source| self.io(source))? {
-                0 => return Err(self.io(std::io::ErrorKind::UnexpectedEof.into())),
+            match self.file.read_at(offset + done as u64, &mut out[done..])? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 n => done += n,
             }
         }
