@@ -168,24 +168,32 @@ fn listen_and_kill(victim: &Victim, options: &Options, progress: &Progress) -> R
     let ready_bytes = number().ok_or_else(words)?;
     let visible = AtomicU64::new(0);
     let start = Instant::now();
-    let (elapsed, peak) = thread::scope(|scope| {
+    let (elapsed, peak, ended) = thread::scope(|scope| {
         let visible = &visible;
-        scope.spawn(move || {
+        let listening = scope.spawn(move || {
             while let Some(n) = number() {
                 // Relaxed: read after the thread has ended.
                 visible.store(n, Ordering::Relaxed);
             }
         });
-        while start.elapsed() < options.lasting {
+        let left = || options.lasting.saturating_sub(start.elapsed());
+        while !left().is_zero() && !listening.is_finished() {
             progress.at(start.elapsed().as_millis() as u64);
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(left().min(Duration::from_millis(20)));
         }
-        let peak = Memory::of(victim.id()).peak;
+        let (peak, ended) = (Memory::of(victim.id()).peak, listening.is_finished());
         victim.kill();
-        (start.elapsed(), peak)
+        (start.elapsed(), peak, ended)
     });
     let visible = visible.into_inner();
-    if visible == 0 { Err(words()) } else { Ok(Told { visible, ready_bytes, elapsed, peak }) }
+    match (visible, ended) {
+        (_, true) => Err(words()),
+        (0, false) => Err(Error::Usage(format!(
+            "--for {:?} was over before a sample was seen to be visible: let it push for longer",
+            options.lasting
+        ))),
+        _ => Ok(Told { visible, ready_bytes, elapsed, peak }),
+    }
 }
 
 fn bytes_in(dir: &Path) -> Result<u64, Error> {

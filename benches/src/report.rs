@@ -133,9 +133,9 @@ pub struct Report {
     pub scan_one_core_samples_per_s: f64,
     /// Samples over the median of Q5, which asks for their count and their sum in one pass: where statistics of chunks answer,
     /// they need not be read.
-    pub q5_samples_per_s: f64,
+    pub q5_samples_per_s: Option<f64>,
     /// The same where all series were selected before.
-    pub q5_selected_samples_per_s: f64,
+    pub q5_selected_samples_per_s: Option<f64>,
     /// Samples a second of one thread where values are encoded for the archive: the median of five.
     pub cold_scan_samples_per_s: Option<f64>,
     /// Samples that were in no segment yet when the last appender's clock stopped: what flushing was behind.
@@ -215,23 +215,23 @@ fn as_hex<S: serde::Serializer>(sum: &u64, serializer: S) -> Result<S::Ok, S::Er
     serializer.serialize_str(&format!("{sum:016x}"))
 }
 
-/// Times of the questions.
+/// Times of the questions; `None` where a short run pushed nothing that they are about.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Queries {
     /// The last value of one series, selected before: each time of another one, drawn from all.
-    pub q1: Times,
+    pub q1: Option<Times>,
     /// The same of sixteen series in turn.
-    pub q1_hot: Times,
+    pub q1_hot: Option<Times>,
     /// One series, selected before, one hour, every sample.
-    pub q2: Times,
+    pub q2: Option<Times>,
     /// The maximum of each metric of a host, one hour by the minute.
-    pub q3: Times,
+    pub q3: Option<Times>,
     /// The mean of one metric on all hosts by the hour.
-    pub q4: Times,
+    pub q4: Option<Times>,
     /// Count and sum of everything.
-    pub q5: Times,
+    pub q5: Option<Times>,
     /// The same, selected before.
-    pub q5_selected: Times,
+    pub q5_selected: Option<Times>,
 }
 
 /// Quantiles of times in microseconds.
@@ -244,8 +244,10 @@ pub struct Times {
 }
 
 impl Times {
-    pub(crate) fn of(latency: &Latency) -> Self {
-        Self { p50: latency.quantile_ns(0.5) / 1e3, p99: latency.quantile_ns(0.99) / 1e3 }
+    /// `None` if nothing was timed.
+    pub(crate) fn of(latency: &Latency) -> Option<Self> {
+        let at = |share| latency.quantile_ns(share) / 1e3;
+        (!latency.is_empty()).then(|| Self { p50: at(0.5), p99: at(0.99) })
     }
 }
 
@@ -392,10 +394,15 @@ impl fmt::Display for Report {
             ("Q5 count and sum", q.q5),
             ("  selected before", q.q5_selected),
         ] {
-            line(f, name, format_args!("p50 {:.2} µs, p99 {:.2} µs", times.p50, times.p99))?;
+            match times {
+                Some(times) => line(f, name, format_args!("p50 {:.2} µs, p99 {:.2} µs", times.p50, times.p99))?,
+                None => line(f, name, format_args!("not asked: no samples of what it is about were pushed"))?,
+            }
         }
-        let [all, selected] = [self.q5_samples_per_s, self.q5_selected_samples_per_s].map(|rate| rate / 1e9);
-        line(f, "  of all samples", format_args!("{all:.2} G samples/s, selected before {selected:.2}"))?;
+        if let (Some(all), Some(selected)) = (self.q5_samples_per_s, self.q5_selected_samples_per_s) {
+            let [all, selected] = [all, selected].map(|rate| rate / 1e9);
+            line(f, "  of all samples", format_args!("{all:.2} G samples/s, selected before {selected:.2}"))?;
+        }
         if let Some(mixed) = &self.mixed {
             let (r, w) = (mixed.read_us, mixed.write_us);
             line(f, "operations", format_args!("{:.0}/s", mixed.ops_per_s))?;

@@ -25,7 +25,7 @@ use crate::cli::Run;
 use crate::error::Error;
 use crate::measure::{Latency, Machine, Memory, TickClock, cpu_s};
 use crate::progress::Progress;
-use crate::report::{Arrival, Curves, Report, Sums};
+use crate::report::{Arrival, Curves, Report, Sums, Times};
 use crate::roofs::{DiskTimes, median, pwrite_fdatasync_64k};
 use crate::workload::{Kind, Workload};
 
@@ -156,6 +156,7 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
 
     let samples = recount.checksum.count;
     let per_sample = |bytes: u64| bytes as f64 / samples as f64;
+    let all_per_s = |times: Option<Times>| times.map(|times| samples as f64 / (times.p50 / 1e6));
     Ok(Report {
         workload: options.workload.to_string(),
         appenders: options.appenders,
@@ -217,8 +218,8 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
         mixed: stored.mixed,
         series_registered_meanwhile: stored.registered,
         scan_one_core_samples_per_s,
-        q5_samples_per_s: samples as f64 / (queries_us.q5.p50 / 1e6),
-        q5_selected_samples_per_s: samples as f64 / (queries_us.q5_selected.p50 / 1e6),
+        q5_samples_per_s: all_per_s(queries_us.q5),
+        q5_selected_samples_per_s: all_per_s(queries_us.q5_selected),
         cold_scan_samples_per_s: cold.as_ref().map(|cold| cold.scan_samples_per_s),
         memory_samples_left: stored.behind.memory_samples,
         flushed_share: flushed_share(samples, stored.behind.memory_samples),

@@ -19,3 +19,15 @@ fn a_killed_process_comes_back_and_is_verified() {
         assert!(figures["visible_before"].as_u64() <= figures["samples"].as_u64(), "{figures}");
     }
 }
+
+#[test]
+fn a_push_that_is_too_short_to_be_seen_makes_no_sense_and_is_no_wrong_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegauge-bench"));
+    // It tells how far it is after millions of samples.
+    command.args(["recovery", "--workload", "w3", "--for", "1ms", "--batch", "200k", "--data-dir"]);
+    let output = command.arg(dir.path().join("data")).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("--for 1ms") && told.contains("longer") && !told.contains("wrong"), "{told}");
+}

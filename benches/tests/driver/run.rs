@@ -143,6 +143,34 @@ fn a_sustained_run_replays_its_samples_moved_in_time() {
     assert_eq!(report["for_s"], 0.3);
 }
 
+/// So short that most series have no sample: the run has its figures even so.
+#[test]
+fn what_a_short_run_pushed_no_samples_of_nothing_is_asked_about() {
+    for line in [
+        "--samples 1 --batch 1 --durability sync --wait --for 1ms",
+        "--workload w1int --samples 4000 --rate 1 --for 1s",
+        "--workload w1 --samples 4000 --batch 1 --rate 1 --for 1ms --seed 2",
+        "--workload churn --samples 40000 --batch 10 --rate 1 --for 1ms",
+        "--workload late --samples 40000 --batch 10 --rate 1 --for 1ms",
+    ] {
+        let report = report(line);
+        assert_eq!(report["verified"], true, "{line}: {report}");
+        let questions = &report["queries_us"];
+        assert!(questions["q5"]["p50"].as_f64() > Some(0.0) && report["q5_samples_per_s"].is_number(), "{report}");
+        if !line.contains("late") {
+            // The first series has a sample, and so have the first host and its first metric.
+            for question in ["q1_hot", "q2", "q3", "q4"] {
+                assert!(questions[question]["p50"].as_f64() > Some(0.0), "{line}: {question} in {questions}");
+            }
+        }
+        if line.contains("--seed 2") {
+            // It is of none of the thousand series that were drawn.
+            assert!(questions["q1"].is_null(), "{line}: {questions}");
+            assert_eq!(report["curves_ns"]["questions"]["q1"], serde_json::json!([]), "{line}");
+        }
+    }
+}
+
 #[test]
 fn each_batch_is_awaited_when_asked_for() {
     let report = report("--workload w1 --samples 4000 --appenders 2 --batch 1000 --durability sync --wait");
