@@ -1,5 +1,6 @@
 //! One appender that pushes a workload without end, as fast as it can or at a rate.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tidegauge::{Ack, Appender, BackPressure, Engine, Level, PushError, SeriesId, SeriesSample};
@@ -10,6 +11,10 @@ use crate::run::arrivals::{Schedule, wait_until};
 use crate::workload::{Feed, Input, Kind, Part, Workload};
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+/// How often it is looked, at least, whether all is over, while nothing is due.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// ... and while samples are due, so often a second.
+const LOOKS_PER_S: u64 = 10;
 
 /// What is pushed, ready to push.
 pub(super) struct Source {
@@ -118,9 +123,10 @@ impl<'a> Load<'a> {
         let (before, mut push, taken_before) = (self.pushed, Latency::new(), Preempted::so_far());
         let mut waited = Duration::ZERO;
         let start = Instant::now();
+        let at_once = at_once(samples_per_s, self.batch);
         // Between blocks only: each is pushed whole, so that what was pushed can be counted.
-        while !over(self.next_due(samples_per_s, since)) {
-            let Some(block) = self.feed.next_block()? else { break };
+        while self.until_soon(samples_per_s, since, &mut over) {
+            let Some(block) = self.feed.next_block_of(at_once)? else { break };
             for samples in block.chunks(self.batch) {
                 let due = due(samples_per_s, since, self.pushed);
                 waited += wait_until(due);
@@ -136,6 +142,19 @@ impl<'a> Load<'a> {
         Ok(Phase { samples: self.pushed - before, elapsed, push, preempted, waited })
     }
 
+    /// Sleeps until shortly before the next batch is due; `false` once `over` says so.
+    fn until_soon(&self, samples_per_s: u64, since: (Instant, u64), mut over: impl FnMut(Instant) -> bool) -> bool {
+        let due = self.next_due(samples_per_s, since);
+        while !over(due) {
+            let left = due.saturating_duration_since(Instant::now());
+            if left <= LOOK_EVERY {
+                return true;
+            }
+            thread::sleep((left - LOOK_EVERY).min(LOOK_EVERY));
+        }
+        false
+    }
+
     /// When the next batch is due.
     pub(super) fn next_due(&self, samples_per_s: u64, since: (Instant, u64)) -> Instant {
         due(samples_per_s, since, self.pushed)
@@ -148,6 +167,11 @@ impl<'a> Load<'a> {
     }
 }
 
+/// Samples that are pushed without a look at whether all is over: whole batches.
+fn at_once(samples_per_s: u64, batch: usize) -> usize {
+    batch * (samples_per_s / LOOKS_PER_S / batch as u64).max(1) as usize
+}
+
 /// When the batch is due that follows the first `pushed` samples.
 fn due(samples_per_s: u64, (origin, first): (Instant, u64), pushed: u64) -> Instant {
     // Of one appender: what the batches are does not matter.
@@ -158,6 +182,45 @@ fn due(samples_per_s: u64, (origin, first): (Instant, u64), pushed: u64) -> Inst
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Pushes at a rate from now on until `over` says so; answers how many samples.
+    fn pushed(rate: u64, batch: u32, over: impl FnMut(Instant) -> bool) -> u64 {
+        let engine = Engine::in_memory().unwrap();
+        let source = Source::new(&engine, Kind::W1, 1, 8_000, batch).unwrap();
+        let clock = TickClock::new();
+        let mut load = Load::new(&engine, &clock, &source, batch).unwrap();
+        let phase = load.at_a_rate(rate, (Instant::now(), 0), over).unwrap();
+        assert_eq!(phase.samples, load.pushed);
+        phase.samples
+    }
+
+    #[test]
+    fn at_a_low_rate_what_is_over_ends_within_a_tenth_of_a_second() {
+        for (rate, batch, most) in [(1_000, 1, 100), (1_000, 30, 90), (50, 1, 5), (5, 2, 2), (1, 1_000, 1_000)] {
+            let mut looks = 0;
+            let once = |_| {
+                looks += 1;
+                looks > 1
+            };
+            assert_eq!(pushed(rate, batch, once), most, "{rate} samples/s in batches of {batch}");
+        }
+        assert_eq!(
+            [(10_000_000, 1_000), (100, 7), (1, 1)].map(|(rate, batch)| at_once(rate, batch)),
+            [1_000_000, 7, 1]
+        );
+    }
+
+    #[test]
+    fn nobody_waits_for_a_batch_that_is_due_in_a_quarter_of_an_hour_to_see_that_all_is_over() {
+        // The first batch is due at once, the second after 1,000 s.
+        let mut dues = Vec::new();
+        let stopped = |due: Instant| {
+            dues.push(due);
+            dues.len() == 4
+        };
+        assert_eq!(pushed(1, 1_000, stopped), 1_000);
+        assert!(dues[1] == dues[3] && dues[1] - dues[0] == Duration::from_secs(1_000), "{dues:?}");
+    }
 
     #[test]
     fn what_was_due_while_the_engine_stood_still_at_the_end_is_pushed_late_and_not_left_out() {

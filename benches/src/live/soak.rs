@@ -11,7 +11,7 @@ use serde::Serialize;
 use tidegauge::Engine;
 
 use super::asker::{Asker, Known};
-use super::load::{Load, Source};
+use super::load::{LOOK_EVERY, Load, Source};
 use crate::cli::Soak as Options;
 use crate::error::Error;
 use crate::measure::{Latency, Machine, Memory, Quantiles, TickClock, cpu_s};
@@ -151,7 +151,15 @@ pub fn soak(
                 let (began, cpu_before) = (Instant::now(), cpu_s());
                 let ended = |due| is_over(due) || began.elapsed() >= options.every || has_failed(&asking);
                 let phase = load.at_a_rate(options.rate, since, ended)?;
-                let is_last = is_over(load.next_due(options.rate, since)) || has_failed(&asking);
+                // Where nothing more is due before the end, that has to come, window after window.
+                let rests = || is_over(load.next_due(options.rate, since)) && !is_over(Instant::now());
+                while rests() && began.elapsed() < options.every && !has_failed(&asking) {
+                    let left = end.get().saturating_duration_since(Instant::now());
+                    thread::sleep(left.min(options.every.saturating_sub(began.elapsed())).min(LOOK_EVERY));
+                }
+                let is_last =
+                    has_failed(&asking) || (is_over(load.next_due(options.rate, since)) && is_over(Instant::now()));
+                let elapsed = began.elapsed();
                 if is_last {
                     // Questions that were due until now belong to this window, too.
                     asked_until.get_or_init(Instant::now);
@@ -162,7 +170,7 @@ pub fn soak(
                 let generator_cpu_s = (phase.waited + asked.waited).as_secs_f64();
                 let window = Window {
                     at_s: start.elapsed().as_secs_f64(),
-                    samples_per_s: phase.samples as f64 / phase.elapsed.as_secs_f64(),
+                    samples_per_s: phase.samples as f64 / elapsed.as_secs_f64(),
                     push_ns: phase.push.quantiles(),
                     question_ns: asked.times.quantiles(),
                     rss_bytes: memory.rss,

@@ -123,12 +123,20 @@ impl<'a> Feed<'a> {
     /// # Errors
     /// [`Error::Engine`] if a series that comes up is refused.
     pub fn next_block(&mut self) -> Result<Option<&[SeriesSample]>, Error> {
+        self.next_block_of(self.block)
+    }
+
+    /// The same, of no more than so many samples.
+    ///
+    /// # Errors
+    /// As [`Self::next_block`].
+    pub fn next_block_of(&mut self, most: usize) -> Result<Option<&[SeriesSample]>, Error> {
         if self.at == self.input.cells.len() {
             self.at = 0;
             self.pass += 1;
         }
         let rest = self.input.cells.len() - self.at;
-        let len = rest.min(self.block).min(self.left.unwrap_or(u64::MAX).min(usize::MAX as u64) as usize);
+        let len = rest.min(self.block.min(most)).min(self.left.unwrap_or(u64::MAX).min(usize::MAX as u64) as usize);
         if len == 0 {
             return Ok(None);
         }

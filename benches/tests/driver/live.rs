@@ -29,6 +29,37 @@ fn pushing_beside_questions_is_compared_with_pushing_alone() {
     }
 }
 
+/// A batch is due every quarter of an hour: nobody waits for the next one.
+#[test]
+fn a_soak_at_a_low_rate_lasts_as_long_as_it_is_told_or_until_it_is_interrupted() {
+    let dir = tempfile::tempdir().unwrap();
+    let soak = |lasting: &str, folder: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegauge-bench"));
+        command.args(["soak", "--rate", "1", "--samples", "40000", "--every", "100ms", "--json", "--for", lasting]);
+        command.arg("--data-dir").arg(dir.path().join(folder)).stdout(std::process::Stdio::piped()).spawn().unwrap()
+    };
+    let summary = |printed: &[u8]| -> Value {
+        let printed = std::str::from_utf8(printed).unwrap();
+        let summary: Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
+        assert_eq!((&summary["verified"], &summary["samples"]), (&true.into(), &1_000.into()), "{summary}");
+        summary
+    };
+    let output = soak("400ms", "whole").wait_with_output().unwrap();
+    let told = summary(&output.stdout);
+    assert!(told["elapsed_s"].as_f64() >= Some(0.4) && told["interrupted"] == false, "{told}");
+
+    let mut child = soak("10m", "stopped");
+    let mut first = String::new();
+    let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut stdout, &mut first).unwrap();
+    let sent = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let mut printed = Vec::new();
+    std::io::Read::read_to_end(&mut stdout, &mut printed).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(summary(&printed)["interrupted"], true);
+}
+
 #[test]
 fn a_soak_tells_its_windows_and_ends_with_a_summary_when_interrupted() {
     let dir = tempfile::tempdir().unwrap();
