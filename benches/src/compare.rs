@@ -1,12 +1,21 @@
 //! Other stores are compared in a workspace of their own, which this program builds and runs: what they bring along is
 //! no part of it.
 
+use std::ffi::{OsStr, OsString};
 use std::io::Read;
+use std::path::Path;
 use std::process::{Command, Stdio};
+
+use serde_json::Value;
 
 use crate::cli::Compare as Options;
 use crate::error::Error;
 use crate::leftovers::Victim;
+
+/// What servers stand beside: the agent, which is built in the workspace above.
+const SERVER: &str = "tidegauge-server";
+/// Where the comparison is told which agent that is.
+const AGENT: &str = "--agent";
 
 /// What the comparison printed, and whether all went well and every answer was right.
 #[derive(Clone, Debug)]
@@ -17,10 +26,11 @@ pub struct Compared {
     pub fine: bool,
 }
 
-/// Builds and runs it. What it says on the way stands on standard error.
+/// Builds and runs it, with the agent of the same tree. What it says on the way stands on standard error.
 ///
 /// # Errors
-/// [`Error::Usage`] if the workspace is not there or refuses the options, [`Error::Io`] if cargo cannot be started.
+/// [`Error::Usage`] if the workspace is not there or refuses the options, or the agent cannot be built; [`Error::Io`] if
+/// cargo cannot be started.
 pub fn compare(options: &Options) -> Result<Compared, Error> {
     let manifest = options.workspace.join("Cargo.toml");
     if !manifest.is_file() {
@@ -30,23 +40,82 @@ pub fn compare(options: &Options) -> Result<Compared, Error> {
         )));
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let agent = if needs_agent(&options.options) { Some(build_agent(&cargo, &options.workspace)?) } else { None };
     let mut command = Command::new(&cargo);
     command.args(["run", "--release", "--locked", "--manifest-path"]).arg(&manifest);
     if !options.features.is_empty() {
         command.args(["--features", &options.features.join(",")]);
     }
     command.arg("--").args(&options.options);
-    command.stdin(Stdio::null()).stdout(Stdio::piped());
-    // A signal is passed on, and the comparison clears away its servers and folders.
-    let running = Victim::spawn_asked(&mut command).map_err(Error::io(&cargo))?;
-    let mut printed = Vec::new();
-    if let Some(mut stdout) = running.take_stdout() {
-        stdout.read_to_end(&mut printed).map_err(Error::io(&cargo))?;
+    if let Some(agent) = &agent {
+        command.arg(AGENT).arg(agent);
     }
-    let status = running.wait().map_err(Error::io(&cargo))?;
-    let text = String::from_utf8_lossy(&printed).trim_end().to_owned();
-    if status.code() == Some(2) {
+    let (printed, code) = output(&mut command, &cargo)?;
+    if code == Some(2) {
         return Err(Error::Usage("the comparison refused its options: see above".into()));
     }
-    Ok(Compared { text, fine: status.success() })
+    Ok(Compared { text: printed.trim_end().to_owned(), fine: code == Some(0) })
+}
+
+/// Whether the agent is among what is measured, and nobody has named one.
+fn needs_agent(options: &[String]) -> bool {
+    let is = |option: &String, name: &str| option.split('=').next() == Some(name);
+    if options.iter().any(|option| is(option, AGENT) || ["-h", "--help", "-V", "--version"].contains(&option.as_str()))
+    {
+        return false;
+    }
+    let after = |(i, option): (usize, &String)| match option.split_once('=') {
+        Some(("--only", stores)) => Some(stores.to_owned()),
+        None if option == "--only" => options.get(i + 1).cloned(),
+        _ => None,
+    };
+    let only: Vec<String> = options.iter().enumerate().filter_map(after).collect();
+    only.is_empty() || only.iter().any(|stores| stores.split(',').any(|store| store == SERVER))
+}
+
+/// Where cargo put it: not everywhere below the tree.
+fn build_agent(cargo: &OsStr, workspace: &Path) -> Result<OsString, Error> {
+    let manifest = workspace.join("../../Cargo.toml");
+    let mut command = Command::new(cargo);
+    command.args(["build", "--release", "--locked", "-p", "tidegauge-agent", "--bin", "tidegauge"]);
+    command.args(["--message-format", "json-render-diagnostics", "--manifest-path"]).arg(&manifest);
+    let (printed, code) = output(&mut command, cargo)?;
+    let built = printed.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let executable = built.filter_map(|message| Some(message.get("executable")?.as_str()?.to_owned())).last();
+    match executable.filter(|_| code == Some(0)) {
+        Some(executable) => Ok(executable.into()),
+        None => Err(Error::Usage(format!(
+            "the agent of {} could not be built (see above): mend that, or leave {SERVER} away with -- --only STORE,..",
+            manifest.display()
+        ))),
+    }
+}
+
+/// Runs it, and answers what it printed and the code that it ended with. A signal is passed on: the comparison clears away
+/// its servers and folders.
+fn output(command: &mut Command, cargo: &OsStr) -> Result<(String, Option<i32>), Error> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let running = Victim::spawn_asked(command).map_err(Error::io(cargo))?;
+    let mut printed = Vec::new();
+    if let Some(mut stdout) = running.take_stdout() {
+        stdout.read_to_end(&mut printed).map_err(Error::io(cargo))?;
+    }
+    let status = running.wait().map_err(Error::io(cargo))?;
+    Ok((String::from_utf8_lossy(&printed).into_owned(), status.code()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_agent_is_built_where_it_is_measured_and_nobody_has_named_one() {
+        let needs = |line: &str| needs_agent(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        for line in ["", "--samples 5", "--only tidegauge-server,prometheus", "--only=fjall,tidegauge-server --json"] {
+            assert!(needs(line), "{line}");
+        }
+        for line in ["--only fjall", "--only=fjall,prometheus", "--agent a", "--agent=a --samples 5", "--help"] {
+            assert!(!needs(line), "{line}");
+        }
+    }
 }

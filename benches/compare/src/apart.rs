@@ -29,6 +29,9 @@ pub(crate) fn run(store: &str, durability: Durability, folder: &Path, options: &
     command.args(["--one", store, "--workload", &options.workload.to_string()]);
     command.args(["--samples", &options.samples.to_string(), "--batch", &options.batch.to_string()]);
     command.args(["--durability", &durability.to_string(), "--seed", &options.seed.to_string()]);
+    if let Some(agent) = &options.agent {
+        command.arg("--agent").arg(agent);
+    }
     command.arg("--dir").arg(&dir).args(["--parent", &std::process::id().to_string()]);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     // With the server that it may start.

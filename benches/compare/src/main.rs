@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum, value_parser};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tidegauge::Durability;
 use tidegauge_bench::cli::{batch, count};
 use tidegauge_bench::leftovers::{Temporary, end_on_signals, give_way};
@@ -66,6 +66,10 @@ struct Options {
     /// A folder for the data, which are removed afterwards [default: the current one].
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// The `tidegauge` that is started as tidegauge-server [default: that of target/release below the root of the source tree
+    /// that this program was built from, else the one in PATH].
+    #[arg(long, value_name = "FILE")]
+    agent: Option<PathBuf>,
     /// Print one JSON object as the last line.
     #[arg(long)]
     json: bool,
@@ -75,6 +79,20 @@ struct Options {
     /// ... started by the process with this number, in a folder of that one's.
     #[arg(long, hide = true, requires = "dir")]
     parent: Option<u32>,
+}
+
+impl Options {
+    /// Whether this store is asked for.
+    fn only_or_all(&self, store: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == store)
+    }
+
+    /// What was asked for, for the JSON.
+    fn told(&self) -> Map<String, Value> {
+        let told = json!({"workload": self.workload.to_string(), "samples": self.samples, "batch": self.batch,
+            "durability": self.durability.to_string(), "seed": self.seed, "runs": self.runs});
+        told.as_object().cloned().unwrap_or_default()
+    }
 }
 
 const EXAMPLES: &str = "Examples:
@@ -151,22 +169,26 @@ fn compare(options: &Options) -> Result<bool, Error> {
     let folder = Temporary::within(options.dir.as_deref().unwrap_or(Path::new(".")), "tidegauge-compare-")?;
     // Before this is the load.
     let machine = Machine::with(folder.path());
+    let agent = options.only_or_all(servers::OURS).then(|| servers::Agent::of(options.agent.as_deref()));
+    agent.iter().for_each(|agent| eprintln!("{agent}"));
     let turns = Turns::take(options, folder.path());
     let (results, fine) = (turns.results(), turns.fine);
     let left_out: Vec<LeftOut> = not_built(&options.only).into_iter().chain(turns.left_out).collect();
     let medians = if options.runs > 1 { format!(", medians of {} turns", options.runs) } else { String::new() };
     let title = format!(
-        "{} × {} samples, batches of {} by one thread, asked for {}{medians}; {machine}",
-        options.workload, options.samples, options.batch, options.durability
+        "{} × {} samples, seed {}, batches of {} by one thread, asked for {}{medians}; {machine}",
+        options.workload, options.samples, options.seed, options.batch, options.durability
     );
     let tables = table::of(&title, &results);
     tables.iter().for_each(|table| println!("{table}"));
     left_out.iter().for_each(|LeftOut { store, why }| println!("not measured: {store}: {why}"));
     if options.json {
         let told: Vec<_> = tables.iter().map(table::Table::json).collect();
-        let object = json!({"verb": "compare", "verified": fine, "machine": machine, "tables": told,
+        let mut object = options.told();
+        let figures = json!({"verb": "compare", "verified": fine, "machine": machine, "agent": agent, "tables": told,
             "results": results, "left_out": left_out});
-        println!("{object}");
+        object.extend(figures.as_object().cloned().unwrap_or_default());
+        println!("{}", Value::Object(object));
     }
     Ok(fine)
 }
@@ -186,6 +208,14 @@ mod tests {
         }
         assert_eq!(options("").unwrap().samples, 2_000_000);
         assert_eq!(options("--samples 0").unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn what_was_asked_for_is_told_as_fields() {
+        let told = options("--workload w3 --samples 5M --batch 7 --durability sync --seed 9 --runs 3").unwrap().told();
+        let expected =
+            json!({"workload": "w3", "samples": 5_000_000, "batch": 7, "durability": "sync", "seed": 9, "runs": 3});
+        assert_eq!(Value::Object(told), expected);
     }
 
     #[test]

@@ -100,7 +100,7 @@ pub(crate) fn measure(store: &str, options: &Options) -> Result<Option<Measured>
     let memory_before = Memory::now().rss;
     let opened = match stores::open(store, &dir, options.durability, &workload) {
         Some(opened) => opened.map(Some),
-        None => servers::open(store, &dir, options.durability, &workload),
+        None => servers::open(store, &dir, options, &workload),
     };
     let Some(mut store_open) = opened? else { return Ok(None) };
     let cpu_before = cpu_s() + store_open.server_cpu_s();

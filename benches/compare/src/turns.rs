@@ -35,7 +35,7 @@ impl Turns {
     }
 
     fn take_with(options: &Options, measure: impl Fn(Place) -> Result<Outcome, crate::store::Error>) -> Self {
-        let is_asked = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
+        let is_asked = |name: &str| options.only_or_all(name);
         let all = stores::names().into_iter().chain(servers::NAMES);
         let asked = all.filter(|&name| name == stores::OURS || is_asked(name));
         let mut turns = Self { places: Vec::new(), left_out: Vec::new(), fine: true };

@@ -1,14 +1,48 @@
 //! `compare`, and what stands in for cargo.
 
-/// Stands in for cargo: tells how it was called, and ends as `ending` says.
+/// Stands in for cargo: builds an agent at once, tells how it was called, and ends as `ending` says.
 fn comparing(dir: &std::path::Path, ending: &str, line: &str) -> std::process::Output {
     use std::os::unix::fs::PermissionsExt;
     let cargo = dir.join("cargo");
-    let script = format!("#!/bin/sh\necho \"$*\"\necho '{{\"verb\":\"compare\"}}'\n{ending}\n");
+    let script = format!(
+        "#!/bin/sh\nif [ $1 = build ]; then\n  echo \"$*\" >>{0}/built\n  test ! -e {0}/broken || exit 101\n  \
+         echo '{{\"reason\":\"compiler-artifact\",\"executable\":null}}'\n  \
+         echo '{{\"reason\":\"compiler-artifact\",\"executable\":\"/elsewhere/release/tidegauge\"}}'\n  \
+         echo '{{\"reason\":\"build-finished\",\"success\":true}}'\n  exit 0\nfi\n\
+         echo \"$*\"\necho '{{\"verb\":\"compare\"}}'\n{ending}\n",
+        dir.display()
+    );
     std::fs::write(&cargo, script).unwrap();
     std::fs::set_permissions(&cargo, std::fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegauge-bench"));
     command.arg("compare").args(line.split_whitespace()).env("CARGO", cargo).output().unwrap()
+}
+
+/// From a clean clone, and whatever folder cargo builds in.
+#[test]
+fn the_agent_that_servers_stand_beside_is_built_first_and_the_comparison_is_told_where() {
+    let dir = tempfile::tempdir().unwrap();
+    let built = || std::fs::read_to_string(dir.path().join("built")).unwrap_or_default();
+    let output = comparing(dir.path(), "", "-- --only fjall,prometheus");
+    let called = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && !called.contains("--agent") && built().is_empty(), "{called}");
+
+    let output = comparing(dir.path(), "", "-- --only tidegauge-server,prometheus");
+    let called = String::from_utf8(output.stdout).unwrap();
+    let told = " -- --only tidegauge-server,prometheus --agent /elsewhere/release/tidegauge\n";
+    assert!(output.status.success() && called.contains(told), "{called}");
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/compare/../../Cargo.toml");
+    assert!(
+        built().starts_with("build --release --locked -p tidegauge-agent ") && built().contains(root),
+        "{}",
+        built()
+    );
+
+    std::fs::write(dir.path().join("broken"), "").unwrap();
+    let output = comparing(dir.path(), "", "");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("could not be built") && output.stdout.is_empty(), "{told}");
 }
 
 #[test]
@@ -18,7 +52,9 @@ fn a_comparison_is_built_and_run_where_it_is_and_its_ending_is_passed_on() {
     let output = comparing(dir.path(), "", line);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/compare/Cargo.toml");
-    let called = format!("run --release --locked --manifest-path {manifest} --features a,b -- --samples 5 --json");
+    let agent = "--agent /elsewhere/release/tidegauge";
+    let called =
+        format!("run --release --locked --manifest-path {manifest} --features a,b -- --samples 5 --json {agent}");
     assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{called}\n{{\"verb\":\"compare\"}}\n"));
 
     let output = comparing(dir.path(), "exit 1", line);

@@ -5,17 +5,19 @@ mod prom;
 mod write;
 
 use std::cell::Cell;
+use std::fmt;
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tidegauge::Durability;
+use serde::Serialize;
 use tidegauge_bench::leftovers::Victim;
 use tidegauge_bench::measure::Memory;
 use tidegauge_bench::workload::Workload;
 
+use crate::Options;
 use crate::store::{Error, Store, bytes_below};
 
 /// The servers that this program knows.
@@ -28,7 +30,8 @@ pub(crate) const OURS: &str = NAMES[0];
 pub(crate) fn how_to_get(name: &str) -> &'static str {
     match name {
         OURS => {
-            "neither built nor installed: type cargo build --release -p tidegauge-agent in the root of the source tree"
+            "neither built nor installed: type cargo build --release -p tidegauge-agent in the root of the source tree, or \
+             name it with --agent"
         }
         "prometheus" => "not installed on this machine: Debian's package is prometheus",
         "victoria-metrics" => "not installed on this machine: Debian's package is victoria-metrics",
@@ -41,16 +44,43 @@ pub(crate) fn how_to_get(name: &str) -> &'static str {
 pub(crate) fn open(
     name: &str,
     dir: &Path,
-    durability: Durability,
+    options: &Options,
     workload: &Workload,
 ) -> Result<Option<Box<dyn Store>>, Error> {
     let boxed = |store: Option<prom::Prom>| store.map(|store| Box::new(store) as Box<dyn Store>);
     match name {
-        "tidegauge-server" => prom::Prom::tidegauge(dir, workload, durability).map(boxed),
+        "tidegauge-server" => prom::Prom::tidegauge(dir, workload, options).map(boxed),
         "prometheus" => prom::Prom::prometheus(dir, workload).map(boxed),
         "victoria-metrics" => prom::Prom::victoria(dir, workload).map(boxed),
         "influxdb" => influx::Influx::open(dir, workload).map(|store| store.map(|store| Box::new(store) as _)),
         other => Err(format!("no store is called {other}").into()),
+    }
+}
+
+/// Which `tidegauge` is started.
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct Agent {
+    /// A name without a folder is looked for in `PATH`.
+    pub(crate) path: String,
+    /// Seconds since it was built, where it is a file: one of long ago is none of this tree as it is.
+    pub(crate) built_s_ago: Option<u64>,
+}
+
+impl Agent {
+    /// The one that was named, else the one that was built in this tree, else the one that is installed.
+    pub(crate) fn of(named: Option<&Path>) -> Self {
+        let tree = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/release/tidegauge"));
+        let path = named.or_else(|| tree.is_file().then_some(tree)).unwrap_or(Path::new("tidegauge"));
+        let built = path.metadata().and_then(|meta| meta.modified()).ok().filter(|_| path.is_file());
+        let built_s_ago = built.and_then(|at| at.elapsed().ok()).map(|age| age.as_secs());
+        Self { path: path.to_string_lossy().into_owned(), built_s_ago }
+    }
+}
+
+impl fmt::Display for Agent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let built = self.built_s_ago.map_or(String::new(), |s| format!(", built {} min ago", s / 60));
+        write!(f, "{OURS} is {}{built}", self.path)
     }
 }
 
@@ -185,6 +215,17 @@ fn encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_agent_that_is_named_is_told_with_its_age() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let an_hour_ago = std::time::SystemTime::now() - Duration::from_secs(3_630);
+        file.as_file().set_modified(an_hour_ago).unwrap();
+        let told = Agent::of(Some(file.path())).to_string();
+        assert_eq!(told, format!("{OURS} is {}, built 60 min ago", file.path().display()));
+        let installed = Agent::of(Some(Path::new("no-such-agent")));
+        assert_eq!(installed, Agent { path: "no-such-agent".into(), built_s_ago: None });
+    }
 
     #[test]
     fn a_server_that_is_not_there_is_named_with_what_brings_it() {

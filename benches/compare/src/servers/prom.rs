@@ -9,7 +9,8 @@ use tidegauge::Durability;
 use tidegauge_bench::workload::{Kind, Workload};
 
 use super::write::Encoder;
-use super::{Server, encoded, steady_bytes};
+use super::{Agent, Server, encoded, steady_bytes};
+use crate::Options;
 use crate::store::{Error, Row, Store, bytes_below};
 
 const HEADERS: [(&str, &str); 3] = [
@@ -69,19 +70,20 @@ impl Prom {
         server.map(|server| Self::new(Which::Victoria, server, data, workload)).transpose()
     }
 
-    /// The program built from this tree, or the one that is installed.
-    pub(super) fn tidegauge(dir: &Path, workload: &Workload, durability: Durability) -> Result<Option<Self>, Error> {
-        let data = dir.join("data");
+    /// The program that was named, else the one built in this tree, else the one that is installed.
+    pub(super) fn tidegauge(dir: &Path, workload: &Workload, options: &Options) -> Result<Option<Self>, Error> {
+        let (data, durability) = (dir.join("data"), options.durability);
         let start = |program: &str| {
             Server::start(program, "/-/ready", dir, |port, command| {
                 command.arg("serve").arg("--data-dir").arg(&data).args(["--listen", &format!("127.0.0.1:{port}")]);
                 command.args(["--durability", &durability.to_string(), "--no-host-metrics", "--enable-admin-api"]);
             })
         };
-        let server = match start(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/release/tidegauge"))? {
-            None => start("tidegauge")?,
-            built => built,
-        };
+        let agent = Agent::of(options.agent.as_deref());
+        let server = start(&agent.path)?;
+        if server.is_none() && options.agent.is_some() {
+            return Err(format!("{}, which --agent names, is not there", agent.path).into());
+        }
         server.map(|server| Self::new(Which::Tidegauge(durability), server, data, workload)).transpose()
     }
 
