@@ -20,4 +20,4 @@ run run --workload w1 --durability interval:100ms --samples "$samples"
 run run --workload w1int --durability interval:100ms --samples "$samples"
 run run --workload w3 --durability interval:100ms --samples "$samples"
 run run --workload w1 --durability interval:100ms --rate 2M --for "${seconds}s"
-"$bench" report "$figures" --out "$page" --svg-dir "$dir" --svg throughput,arrival,bytes
+"$bench" report "$figures" --out "$page" --svg-dir "$dir" --svg throughput,arrival,bytes,memory

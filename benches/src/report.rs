@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::measure::{Latency, Machine, Preempted, Quantiles};
-use crate::roofs::DiskTimes;
+use crate::roofs::{DiskTimes, RoofsOfRun};
 use crate::run::acks::AckTimes;
 
 /// All figures of one run. What was not measured is `None`, and `null` in JSON.
@@ -150,6 +150,8 @@ pub struct Report {
     pub arrival: Option<Arrival>,
     /// Whole distributions.
     pub curves_ns: Curves,
+    /// What memory did before and after; `None` of smoke runs.
+    pub roofs: Option<RoofsOfRun>,
     /// The machine.
     pub machine: Machine,
 }
@@ -374,6 +376,10 @@ impl fmt::Display for Report {
         )?;
         let disk = self.pwrite_fdatasync_64k_us;
         line(f, "64 KiB + fdatasync", format_args!("p50 {:.0} µs, p99 {:.0} µs", disk.p50, disk.p99))?;
+        if let Some(RoofsOfRun { before, after }) = &self.roofs {
+            line(f, "roofs before", format_args!("{before}"))?;
+            line(f, "roofs after", format_args!("{after}"))?;
+        }
         line(f, "flush", format_args!("{:.3} s for what was left in memory", self.flush_s))?;
         let amplification = self.write_amplification;
         line(f, "compaction", format_args!("{:.3} s, write amplification {amplification:.2}", self.compact_s))?;

@@ -74,6 +74,9 @@ fn page(results: &Results, plots: &[plots::Plot], tables: &[tables::Table]) -> S
     if let Some(word) = results.roofs_of_others() {
         page.text("p", &word);
     }
+    if let Some(word) = results.roofs_missing() {
+        page.text("p", word);
+    }
     let bad = results.unverified();
     if bad > 0 {
         page.text("p", &format!("{bad} of these results are not verified: their figures do not count."));
@@ -178,6 +181,33 @@ mod tests {
         assert!(word("cpu=A,version=1", "cpu=B,version=1"));
         assert!(word("cpu=A,version=2", "cpu=A,version=1"));
         assert!(word("cpu=A,version=1,commit=a", "cpu=A,version=1,commit=b"));
+    }
+
+    #[test]
+    fn roofs_that_are_not_there_are_missed_and_those_of_the_runs_come_first() {
+        let pages = |lines: &[&str]| {
+            let mut results = Results::default();
+            results.read(&lines.join("\n")).unwrap();
+            let plots = plots::all(&results);
+            let throughput = plots.iter().find(|plot| plot.name == "throughput").map(|plot| plot.svg.clone());
+            (page(&results, &plots, &tables::all(&results)), throughput.unwrap_or_default())
+        };
+        let run = r#"{"workload":"w1","samples_per_s_visible":1e6}"#;
+        let own = r#"{"workload":"w1","samples_per_s_visible":1e6,"roofs":{"before":{"vec_append_w1_m_s":30.0,"memcpy_gb_s":4.8},"after":{"vec_append_w1_m_s":34.0,"memcpy_gb_s":4.8}}}"#;
+        let roofs = r#"{"verb":"roofs","vec_append_w1_m_s":50.0,"append_release_ns":2.0}"#;
+        let (missing, theirs) = ("No roofs were measured", "only those that runs took themselves");
+        let (told, _) = pages(&[run]);
+        assert!(told.contains(missing) && !told.contains(theirs), "{told}");
+        let (told, svg) = pages(&[own]);
+        assert!(told.contains(theirs) && !told.contains(missing), "{told}");
+        assert!(svg.contains("32.0 M/s") && svg.contains("200 M/s") && svg.contains("taken with the runs"), "{svg}");
+        assert!(told.contains("Roofs taken with the runs") && told.contains("30.0 / 34.0"), "{told}");
+        let (told, svg) = pages(&[run, roofs]);
+        assert!(!told.contains(missing) && !told.contains(theirs) && svg.contains("50.0 M/s"), "{told}");
+        let (told, svg) = pages(&[own, roofs]);
+        assert!(!told.contains(theirs) && svg.contains("32.0 M/s") && !svg.contains("50.0 M/s"), "{told}");
+        let (told, _) = pages(&[r#"{"verb":"compare","tables":[{"title":"Stores","head":["a"],"rows":[["b"]]}]}"#]);
+        assert!(!told.contains(missing), "no plot of it has a roof: {told}");
     }
 
     #[test]

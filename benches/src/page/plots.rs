@@ -46,6 +46,14 @@ fn roofs(all: impl IntoIterator<Item = (String, Option<f64>)>) -> Vec<Roof> {
     all.into_iter().filter_map(|(label, at)| Some(Roof { label, at: at? })).collect()
 }
 
+/// A roof that the runs of a plot took themselves, else one of `roofs`.
+fn near(results: &Results, runs: &[Value], label: &str, key: &str, of: impl Fn(f64) -> f64) -> (String, Option<f64>) {
+    match Results::own_roof(runs, key) {
+        Some(own) => (format!("{label} (taken with the runs)"), Some(of(own))),
+        None => (label.to_owned(), results.roof(key).map(of)),
+    }
+}
+
 fn throughput(results: &Results) -> Option<Plot> {
     let all =
         of_runs(results, &[("/samples_per_s_visible", "visible", 1e6), ("/samples_per_s_durable", "durable", 1e6)]);
@@ -61,16 +69,17 @@ fn throughput(results: &Results) -> Option<Plot> {
     let disk = wals.iter().map(|wal| {
         (format!("the disk at {wal:.2} bytes a sample"), results.roof("/write_mb_s").map(|mb_s| mb_s / wal))
     });
+    let runs = &results.runs;
     let memory = [
         (
             "one thread appends 16 bytes, release store".to_owned(),
             results.roof("/append_release_ns").map(|ns| 1e3 / ns),
         ),
-        ("a plain Vec for each of 4,000 series, one core".to_owned(), results.roof("/vec_append_w1_m_s")),
+        near(results, runs, "a plain Vec for each of 4,000 series, one core", "/vec_append_w1_m_s", |m_s| m_s),
         ("a plain Vec for each of 4,000 series, all cores".to_owned(), results.roof("/vec_append_w1_all_m_s")),
         ("of 100,000 series at random, one core".to_owned(), results.roof("/vec_append_random_m_s")),
         ("of 100,000 series at random, all cores".to_owned(), results.roof("/vec_append_random_all_m_s")),
-        ("memcpy of 24 bytes a sample".to_owned(), results.roof("/memcpy_gb_s").map(|gb_s| gb_s * 1e3 / 24.0)),
+        near(results, runs, "memcpy of 24 bytes a sample", "/memcpy_gb_s", |gb_s| gb_s * 1e3 / 24.0),
     ];
     let roofs = roofs(memory.into_iter().chain(disk));
     let says = "Samples a second, from before the first push until the last sample is visible, and durable.";
@@ -166,10 +175,11 @@ fn questions(results: &Results) -> Option<Plot> {
         let all = run.pointer("/curves_ns/questions")?;
         Some(QUESTIONS.iter().filter_map(|(key, what)| curve(format!("{key} {what}"), all.get(key)?)).collect())
     };
-    let found = results.runs.iter().rev().filter_map(|run| Some((name(run), of(run)?)));
+    let found = results.runs.iter().rev().filter_map(|run| Some((run, of(run)?)));
     let (run, curves) = found.into_iter().find(|(_, curves)| !curves.is_empty())?;
-    let roofs = roofs([("one load from memory".to_owned(), results.roof("/random_access_ns"))]);
-    let says = format!("Time of an answer in process, after {run}.");
+    let own = std::slice::from_ref(run);
+    let roofs = roofs([near(results, own, "one load from memory", "/random_access_ns", |ns| ns)]);
+    let says = format!("Time of an answer in process, after {}.", name(run));
     plot("questions", "Latency of questions", &says, lines(&SHARES, &TIMES, &curves, &roofs))
 }
 
@@ -226,10 +236,10 @@ fn scan(results: &Results) -> Option<Plot> {
     if all.is_empty() {
         return None;
     }
-    let raw = |key| results.roof(key).map(|gb_s| gb_s / 16.0);
+    let raw = |label, key| near(results, &results.runs, label, key, |gb_s| gb_s / 16.0);
     let roofs = roofs([
-        ("summing 16 raw bytes a sample from memory, all cores".to_owned(), raw("/read_sum_all_gb_s")),
-        ("the same, one core".to_owned(), raw("/read_sum_gb_s")),
+        raw("summing 16 raw bytes a sample from memory, all cores", "/read_sum_all_gb_s"),
+        raw("the same, one core", "/read_sum_gb_s"),
     ]);
     let says = "Samples a second, every timestamp and value decoded and summed.";
     plot("scan", "Full scan", says, bars("G/s", &all, &roofs))

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::roofs::median;
+
 /// The figures of all files, in the order in which they were given.
 #[derive(Debug, Default)]
 pub struct Results {
@@ -73,6 +75,30 @@ impl Results {
         let others = [&self.ratios, &self.roofs, &self.recoveries, &self.concurrency];
         let rest = [&self.beside, &self.soaks, &self.compared];
         self.runs.iter().chain(others.into_iter().chain(rest).flatten())
+    }
+
+    /// What to say where no `roofs --json` is among the figures: plots without roofs say little.
+    pub(super) fn roofs_missing(&self) -> Option<&'static str> {
+        let is_drawn = [&self.runs, &self.concurrency, &self.soaks].iter().any(|some| !some.is_empty());
+        let has_own = self.runs.iter().any(|run| run.get("roofs").is_some_and(Value::is_object));
+        match has_own {
+            _ if !is_drawn || !self.roofs.is_empty() => None,
+            true => Some(
+                "Of the roofs there are only those that runs took themselves: add what tidegauge-bench roofs --json prints \
+                 on this machine.",
+            ),
+            false => Some(
+                "No roofs were measured, and nothing tells what this machine can do at best: add what tidegauge-bench roofs \
+                 --json prints on it.",
+            ),
+        }
+    }
+
+    /// A roof that runs took themselves, before and after: the median of all of theirs.
+    pub(super) fn own_roof(runs: &[Value], key: &str) -> Option<f64> {
+        let of = |run| ["/roofs/before", "/roofs/after"].map(|when| number(run, &format!("{when}{key}")));
+        let found: Vec<f64> = runs.iter().flat_map(of).flatten().collect();
+        (!found.is_empty()).then(|| median(found))
     }
 
     /// A roof, of the last time that it was measured.

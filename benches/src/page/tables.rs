@@ -18,7 +18,7 @@ pub(super) fn all(results: &Results) -> Vec<Table> {
     let tables = runs.into_iter().chain(others);
     let compared = compared(results).into_iter().chain([left_out(results)]);
     let tables = tables.chain(results.ratios.iter().map(ratios)).chain(compared);
-    tables.chain([roofs(results)]).filter(|table| !table.rows.is_empty()).collect()
+    tables.chain([own_roofs(results), roofs(results)]).filter(|table| !table.rows.is_empty()).collect()
 }
 
 fn table(title: &str, head: &[&str], rows: Vec<Vec<String>>) -> Table {
@@ -245,6 +245,26 @@ fn ratios(one: &Value) -> Table {
     let left_out = all("left_out").map(|name| row(&json!({ "figure": name })));
     let rows = all("figures").map(row).chain(left_out).collect();
     table(&title, &["figure", "ratio", "least", "greatest", "median", "over"], rows)
+}
+
+fn own_roofs(results: &Results) -> Table {
+    const OWN: [(&str, &str); 5] = [
+        ("memcpy_gb_s", "memcpy GB/s"),
+        ("read_sum_gb_s", "read-sum"),
+        ("read_sum_all_gb_s", "all cores"),
+        ("vec_append_w1_m_s", "Vec M/s"),
+        ("random_access_ns", "random access ns"),
+    ];
+    let row = |run: &Value| {
+        let both = |(key, _): (&str, &str)| {
+            let at = |when: &str| cell(run, &format!("/roofs/{when}/{key}"), 1.0);
+            format!("{} / {}", at("before"), at("after"))
+        };
+        [name(run)].into_iter().chain(OWN.map(both)).collect()
+    };
+    let with = results.runs.iter().filter(|run| run.get("roofs").is_some_and(Value::is_object));
+    let head: Vec<&str> = ["before / after"].into_iter().chain(OWN.map(|one| one.1)).collect();
+    table("Roofs taken with the runs", &head, with.map(row).collect())
 }
 
 fn roofs(results: &Results) -> Table {

@@ -15,6 +15,23 @@ const SHARE_BYTES_MIN: usize = 32 << 20;
 /// Within the second-level cache.
 const CACHED_BYTES: usize = 256 << 10;
 const ROUNDS: usize = 5;
+const LOADS: u32 = 1_000_000;
+
+/// How much is worked on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Effort {
+    /// By all threads together.
+    pub(super) bytes: usize,
+    pub(super) rounds: usize,
+    /// Dependent loads of a round.
+    pub(super) loads: u32,
+}
+
+impl Effort {
+    fn of(threads: usize) -> Self {
+        Self { bytes: dram_bytes(threads), rounds: ROUNDS, loads: LOADS }
+    }
+}
 
 /// What threads work on together, each on a share of its own: so much that no cache holds a share until it comes again.
 fn dram_bytes(threads: usize) -> usize {
@@ -23,7 +40,10 @@ fn dram_bytes(threads: usize) -> usize {
 
 /// Copies from DRAM to DRAM, a share for each thread.
 pub(super) fn memcpy_gb_s(threads: usize) -> f64 {
-    let bytes = dram_bytes(threads);
+    memcpy_of(threads, Effort::of(threads))
+}
+
+pub(super) fn memcpy_of(threads: usize, Effort { bytes, rounds, .. }: Effort) -> f64 {
     let words = bytes / 8;
     let from = vec![1u64; words];
     let mut to = vec![0u64; words];
@@ -43,29 +63,33 @@ pub(super) fn memcpy_gb_s(threads: usize) -> f64 {
         });
         bytes as f64 / slowest_s / 1e9
     };
-    let speed = median((0..ROUNDS).map(|_| round(&mut to)).collect());
+    let speed = median((0..rounds).map(|_| round(&mut to)).collect());
     assert_eq!(from, to, "what was copied is what was there");
     speed
 }
 
 /// Sums floats from DRAM, a share for each thread.
 pub(super) fn read_sum_gb_s(threads: usize) -> f64 {
-    ones_gb_s(dram_bytes(threads), threads, 1)
+    read_sum_of(threads, Effort::of(threads))
+}
+
+pub(super) fn read_sum_of(threads: usize, Effort { bytes, rounds, .. }: Effort) -> f64 {
+    ones_gb_s(bytes, threads, 1, rounds)
 }
 
 /// Sums floats from a cache, one thread.
 pub(super) fn read_sum_cached_gb_s() -> f64 {
-    ones_gb_s(CACHED_BYTES, 1, DRAM_BYTES / CACHED_BYTES)
+    ones_gb_s(CACHED_BYTES, 1, DRAM_BYTES / CACHED_BYTES, ROUNDS)
 }
 
-fn ones_gb_s(bytes: usize, threads: usize, times: usize) -> f64 {
+fn ones_gb_s(bytes: usize, threads: usize, times: usize, rounds: usize) -> f64 {
     let floats = vec![1.0; bytes / 8];
     let round = |_| {
         let read = read_sum(&floats, threads, times);
         assert_eq!(read.sum, (floats.len() * times) as f64, "a sum of ones");
         read.gb_s
     };
-    median((0..ROUNDS).map(round).collect())
+    median((0..rounds).map(round).collect())
 }
 
 struct Read {
@@ -106,7 +130,6 @@ fn sum(floats: &[f64]) -> f64 {
 
 /// Follows a random cycle through `DRAM_BYTES`: each load waits for the one before.
 pub(super) fn random_access_ns() -> f64 {
-    const LOADS: u32 = 1_000_000;
     let len = DRAM_BYTES / 4;
     // Sattolo's shuffle: one cycle through all slots.
     let mut next: Vec<u32> = (0..len as u32).collect();
@@ -114,16 +137,30 @@ pub(super) fn random_access_ns() -> f64 {
     for i in (1..len).rev() {
         next.swap(i, rng.below(i as u64) as usize);
     }
+    follow(&next, Effort::of(1))
+}
+
+/// The same through a cycle that is made in an instant, and that no processor foresees either.
+pub(super) fn cycle_ns(effort: Effort) -> f64 {
+    follow(&cycle((effort.bytes / 4).next_power_of_two() as u32), effort)
+}
+
+/// Through each of 2ⁿ slots once (Hull and Dobell: the summand is odd, the factor less one a multiple of four).
+fn cycle(len: u32) -> Vec<u32> {
+    (0..len).map(|i| i.wrapping_mul(1_664_525).wrapping_add(1_013_904_223) & (len - 1)).collect()
+}
+
+fn follow(next: &[u32], Effort { rounds, loads, .. }: Effort) -> f64 {
     let mut at = 0u32;
     let mut round = || {
         let start = Instant::now();
-        for _ in 0..LOADS {
+        for _ in 0..loads {
             at = next[at as usize];
         }
         black_box(at);
-        start.elapsed().as_nanos() as f64 / f64::from(LOADS)
+        start.elapsed().as_nanos() as f64 / f64::from(loads)
     };
-    median((0..ROUNDS).map(|_| round()).collect())
+    median((0..rounds).map(|_| round()).collect())
 }
 
 #[cfg(test)]
@@ -145,6 +182,16 @@ mod tests {
             assert_eq!(read.sum, 3.0 * once, "{threads} threads");
             assert!(read.gb_s > 0.0);
         }
+    }
+
+    #[test]
+    fn a_cycle_goes_through_every_slot_before_it_comes_to_one_again() {
+        let next = cycle(1 << 12);
+        let (mut seen, mut at) = (vec![false; next.len()], 0);
+        while !std::mem::replace(&mut seen[at as usize], true) {
+            at = next[at as usize];
+        }
+        assert!(at == 0 && seen.iter().all(|&seen| seen));
     }
 
     #[test]

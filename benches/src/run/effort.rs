@@ -16,6 +16,8 @@ pub(super) struct Effort {
     pub(super) unasked: u32,
     /// How long an engine is watched doing nothing.
     pub(super) idle: Duration,
+    /// Whether roofs are taken before and after all.
+    pub(super) roofs: bool,
 }
 
 /// Runs of fewer samples get little effort.
@@ -24,10 +26,22 @@ const FEW_SAMPLES: u64 = 200_000;
 impl Effort {
     pub(super) fn of(samples: u64) -> Self {
         match samples {
-            0..FEW_SAMPLES => {
-                Self { disk_writes: 20, questions: 20, bursts: 20, unasked: 20, idle: Duration::from_millis(100) }
-            }
-            _ => Self { disk_writes: 200, questions: 1_000, bursts: 500, unasked: 1_000, idle: Duration::from_secs(5) },
+            0..FEW_SAMPLES => Self {
+                disk_writes: 20,
+                questions: 20,
+                bursts: 20,
+                unasked: 20,
+                idle: Duration::from_millis(100),
+                roofs: false,
+            },
+            _ => Self {
+                disk_writes: 200,
+                questions: 1_000,
+                bursts: 500,
+                unasked: 1_000,
+                idle: Duration::from_secs(5),
+                roofs: true,
+            },
         }
     }
 }

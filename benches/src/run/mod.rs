@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::measure::{Latency, Machine, Memory, TickClock, cpu_s};
 use crate::progress::Progress;
 use crate::report::{Arrival, Curves, Report, Sums, Times};
-use crate::roofs::{DiskTimes, median, pwrite_fdatasync_64k};
+use crate::roofs::{DiskTimes, RoofsOfRun, ShortRoofs, median, pwrite_fdatasync_64k};
 use crate::workload::{Kind, Workload};
 
 use acks::AckTimes;
@@ -61,15 +61,20 @@ fn wait_for_evictions(engine: &Engine, after: Duration) {
 /// [`Error::Usage`] if the options do not go together; otherwise what the engine or the system
 /// refused. A run whose answers are wrong is no error, but says so in [`Report::verified`].
 pub fn run(options: &Run, progress: &Progress) -> Result<Report, Error> {
-    run_with(options, progress, |found| found)
+    run_with(options, progress, |found| found, || Ok(None))
 }
 
 /// As [`run`], but hands each checksum of what was read back through `alter` before it is
-/// compared. For showing that a difference is noticed.
+/// compared, for showing that a difference is noticed, and calls `roofs` before and after all, unless it is a smoke run.
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> Checksum) -> Result<Report, Error> {
+pub fn run_with(
+    options: &Run,
+    progress: &Progress,
+    alter: impl Fn(Checksum) -> Checksum,
+    roofs: impl Fn() -> Result<Option<ShortRoofs>, Error>,
+) -> Result<Report, Error> {
     if options.wait && options.durability == Durability::Memory {
         return Err(Error::Usage(
             "--wait needs --durability interval:TIME or sync: memory makes nothing durable".into(),
@@ -83,6 +88,9 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
     let folder = Folder::new(options.data_dir.as_deref())?;
     let machine = Machine::with(folder.path());
     let effort = Effort::of(workload.ticks() * u64::from(workload.slots()));
+    let roofs = || if effort.roofs { roofs() } else { Ok(None) };
+    progress.step("timing memory");
+    let roofs_before = roofs()?;
     let mut disk = Latency::new();
     progress.step("timing the disk");
     pwrite_fdatasync_64k(folder.path(), effort.disk_writes / 2, &mut disk)?;
@@ -153,6 +161,8 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
     let idle = idle::idle(&folder.path().join("idle"), options, lane, effort, &clock)?;
     progress.step("timing the disk");
     pwrite_fdatasync_64k(folder.path(), effort.disk_writes / 2, &mut disk)?;
+    progress.step("timing memory");
+    let roofs = roofs_before.zip(roofs()?).map(|(before, after)| RoofsOfRun { before, after });
 
     let samples = recount.checksum.count;
     let per_sample = |bytes: u64| bytes as f64 / samples as f64;
@@ -241,6 +251,7 @@ pub fn run_with(options: &Run, progress: &Progress, alter: impl Fn(Checksum) -> 
             ack_durable: stored.acks.curve(),
             questions,
         },
+        roofs,
         machine,
     })
 }

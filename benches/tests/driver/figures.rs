@@ -44,6 +44,12 @@ fn rates_are_samples_over_the_times_that_are_told() {
     let line = "run --workload w1 --samples 200k --durability interval:100ms";
     let (run, all_s) = driven(&dir.path().join("run"), line);
     let figure = |name: &str| of(&run, name);
+    for when in ["before", "after"] {
+        let roofs = &run["roofs"][when];
+        for roof in ["memcpy_gb_s", "read_sum_gb_s", "read_sum_all_gb_s", "vec_append_w1_m_s", "random_access_ns"] {
+            assert!(roofs[roof].as_f64() > Some(0.0), "{roof} {when}: {run}");
+        }
+    }
     let (samples, elapsed_s, register_s) = (figure("samples"), figure("elapsed_s"), figure("register_s"));
     assert_eq!(samples, 200_000.0);
     assert_same("samples_per_s_visible", figure("samples_per_s_visible"), samples / elapsed_s);

@@ -196,7 +196,7 @@ fn what_is_read_back_altered_is_not_verified() {
         [|found| Checksum { count: found.count - 1, ..found }, |found| Checksum { sum: found.sum ^ 1, ..found }];
     for alter in alterations {
         let (run_options, _dir) = options("--workload w1 --samples 4000 --durability memory");
-        let report = run_with(&run_options, &Progress::hidden(), alter).unwrap();
+        let report = run_with(&run_options, &Progress::hidden(), alter, || Ok(None)).unwrap();
         assert!(!report.verified);
         assert_ne!(report.expected, report.found);
         assert!(report.to_string().contains("NO"), "{report}");
