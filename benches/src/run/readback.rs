@@ -30,10 +30,10 @@ pub fn read_back(engine: &Engine) -> Result<(Checksum, u64), Error> {
     let snapshot = engine.snapshot();
     let selection = select(&snapshot, &[])?;
     let series = selection.len() as u64;
-    let sum = |selection: &Selection, i: usize| {
+    let sum = |selection: &Selection, i: usize, columns: &mut Columns| {
         let labels = hash_labels(selection.labels(i).iter());
         let mut sum = Checksum::default();
-        drain(selection, i, |columns| sum.add_columns(labels, &columns.timestamps, &columns.values))?;
+        drain(selection, i, columns, |columns| sum.add_columns(labels, &columns.timestamps, &columns.values))?;
         Ok(sum)
     };
     let all = everything(&snapshot, &selection, Cores::All, sum, |mut a, b| {
@@ -65,9 +65,9 @@ pub(crate) struct Scanned {
 pub(crate) fn scan(engine: &Engine, cores: Cores) -> Result<Scanned, Error> {
     let snapshot = engine.snapshot();
     let selection = select(&snapshot, &[])?;
-    let sum = |selection: &Selection, i: usize| {
+    let sum = |selection: &Selection, i: usize, columns: &mut Columns| {
         let mut seen = Scanned::default();
-        drain(selection, i, |columns| {
+        drain(selection, i, columns, |columns| {
             seen.count += columns.len() as u64;
             seen.sum += sum_of(&columns.values);
             seen.timestamps = columns.timestamps.iter().fold(seen.timestamps, |sum, &at| sum.wrapping_add(at));
@@ -89,11 +89,18 @@ pub(super) fn sum_of(values: &[f64]) -> f64 {
     sums.iter().sum::<f64>() + rest.iter().sum::<f64>()
 }
 
-/// Hands all samples of series `i` to `see`, some thousand at a time.
-fn drain(selection: &Selection, i: usize, mut see: impl FnMut(&Columns)) -> Result<(), QueryError> {
-    let (mut cursor, mut columns) = (selection.series(i).cursor(), Columns::default());
-    while cursor.next(&mut columns)? {
-        see(&columns);
+/// Hands all samples of series `i` to `see`, some thousand at a time, in `columns`, which serve for one series after the other:
+/// new ones for each are a good part of what a short series takes.
+fn drain(
+    selection: &Selection,
+    i: usize,
+    columns: &mut Columns,
+    mut see: impl FnMut(&Columns),
+) -> Result<(), QueryError> {
+    let mut cursor = selection.series(i).cursor();
+    columns.clear();
+    while cursor.next(columns)? {
+        see(columns);
         columns.clear();
     }
     Ok(())
@@ -103,19 +110,23 @@ fn everything<R: Send + Default>(
     snapshot: &Snapshot,
     selection: &Selection,
     cores: Cores,
-    read: impl Fn(&Selection, usize) -> Result<R, QueryError> + Sync,
+    read: impl Fn(&Selection, usize, &mut Columns) -> Result<R, QueryError> + Sync,
     join: impl Fn(R, R) -> R + Send + Sync,
 ) -> Result<R, Error> {
     let slices = if selection.len() < SLICED_BELOW { slices(snapshot) } else { vec![TimeRange::ALL] };
     let narrowed: Vec<Selection> = slices.into_iter().map(|slice| selection.clone().range(slice)).collect();
-    let one = |n: usize| read(&narrowed[n % narrowed.len()], n / narrowed.len());
+    let one = |columns: &mut Columns, n: usize| read(&narrowed[n % narrowed.len()], n / narrowed.len(), columns);
     let all = 0..selection.len() * narrowed.len();
     let read = match cores {
         Cores::All => {
-            let work = || all.into_par_iter().map(one).try_reduce(R::default, |a, b| Ok(join(a, b)));
+            let work =
+                || all.into_par_iter().map_init(Columns::default, one).try_reduce(R::default, |a, b| Ok(join(a, b)));
             snapshot.install(|_| work())
         }
-        Cores::One => all.into_iter().map(one).try_fold(R::default(), |a, b| Ok(join(a, b?))),
+        Cores::One => {
+            let mut columns = Columns::default();
+            all.into_iter().map(|n| one(&mut columns, n)).try_fold(R::default(), |a, b| Ok(join(a, b?)))
+        }
     };
     read.map_err(Error::engine("reading everything back"))
 }
