@@ -11,7 +11,7 @@ use super::questions::{Answers, HOUR_NS, MINUTE_NS, Probe};
 use super::readback::{equal, select};
 use crate::checksum::{Checksum, LabelsHash, hash_labels};
 use crate::error::Error;
-use crate::measure::Latency;
+use crate::measure::{Latency, TickClock};
 use crate::report::{Queries, QuestionCurves, Times};
 use crate::workload::{METRICS, Pairs, Workload};
 
@@ -26,8 +26,9 @@ pub(super) fn ask(
     probe: &Probe,
     expected: &Answers,
     effort: Effort,
+    clock: &TickClock,
 ) -> Result<(Queries, QuestionCurves, bool), Error> {
-    let asked = Asked { engine, workload, probe, expected, times: effort.questions };
+    let asked = Asked { engine, workload, probe, expected, times: effort.questions, clock };
     let (q1, right1) = asked.q1()?;
     let (q1_hot, right1_hot) = asked.q1_hot()?;
     let (q2, right2) = asked.q2()?;
@@ -56,6 +57,7 @@ struct Asked<'a> {
     probe: &'a Probe,
     expected: &'a Answers,
     times: u32,
+    clock: &'a TickClock,
 }
 
 impl Asked<'_> {
@@ -188,9 +190,10 @@ impl Asked<'_> {
                 break;
             }
             let i = n as usize % of;
-            let asked = Instant::now();
-            let answer = ask(i).map_err(Error::engine("asking a question"))?;
-            latency.record_ns(asked.elapsed().as_nanos() as u64);
+            let asked = self.clock.ticks();
+            let answer = ask(i);
+            latency.record_ns(self.clock.between_ns(asked, self.clock.ticks()));
+            let answer = answer.map_err(Error::engine("asking a question"))?;
             all_right &= right(i, answer);
         }
         Ok((latency, all_right))

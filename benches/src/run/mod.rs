@@ -153,7 +153,7 @@ pub fn run_with(
     progress.step("encoding for the archive");
     let cold = cold::measure(&engine, folder.path(), &recount)?;
     progress.step("asking questions");
-    let (queries_us, questions, answers_are_right) = ask::ask(&engine, &workload, &probe, &answers, effort)?;
+    let (queries_us, questions, answers_are_right) = ask::ask(&engine, &workload, &probe, &answers, effort, &clock)?;
     engine.close().map_err(Error::engine("closing the engine"))?;
 
     progress.step("pushing into an idle ring");
