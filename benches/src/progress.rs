@@ -39,6 +39,12 @@ impl Progress {
         self.0.set_message(what.into());
     }
 
+    /// A step of `total` runs.
+    pub(crate) fn runs(&self, total: u64) {
+        self.samples("runs", total);
+        self.0.set_style(style("{msg} {bar:32} {pos} of {len}, {eta} left"));
+    }
+
     /// A step that lasts `total`; its position is in milliseconds.
     pub(crate) fn lasting(&self, what: impl Into<String>, total: Duration) {
         self.samples(what, total.as_millis() as u64);

@@ -40,6 +40,8 @@ const FIGURES: &[&str] = &[
     "mixed/ops_per_s",
     "rss_growth_bytes",
     "rss_idle_bytes",
+    "flushed_share",
+    "bytes_per_sample_fresh",
     "bytes_per_sample",
     "bytes_per_sample_cold",
     "fresh_over_cold",
@@ -47,6 +49,7 @@ const FIGURES: &[&str] = &[
     "reopen_s",
     "scan_samples_per_s",
     "scan_one_core_samples_per_s",
+    "cold_scan_samples_per_s",
     "q5_samples_per_s",
     "q5_selected_samples_per_s",
     "queries_us/q1/p50",
@@ -108,7 +111,7 @@ pub fn measure(options: &Options, progress: &Progress) -> Result<Ratios, Error> 
     // Before this is the load.
     let machine = Machine::with(std::path::Path::new("."));
     let mut pairs = Vec::new();
-    progress.samples("runs", u64::from(options.pairs) * 2);
+    progress.runs(u64::from(options.pairs) * 2);
     for pair in 0..options.pairs {
         let (before, behind) = in_turn(pair, (&first, &second));
         let of_before = run(before)?;

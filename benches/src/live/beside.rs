@@ -41,6 +41,10 @@ pub struct Beside {
     pub seed: u64,
     /// Samples a second that were due; `None`: as fast as the engine takes them.
     pub rate: Option<u64>,
+    /// How long each of the two of a pair was to last.
+    pub for_s: f64,
+    /// Samples pushed, those that were there before the first pair included.
+    pub samples: u64,
     /// Threads that asked.
     pub readers: u32,
     /// Each with pushes alone and pushes beside questions.
@@ -149,6 +153,8 @@ pub fn measure(options: &Options, progress: &Progress) -> Result<Beside, Error> 
         batch: options.batch,
         seed: options.seed,
         rate: options.rate,
+        for_s: options.lasting.as_secs_f64(),
+        samples: pushed.samples,
         readers: options.readers,
         ratio: of(|pair| pair.beside.samples_per_s / pair.alone.samples_per_s),
         push_p999_ratio: of(|pair| pair.beside.push_ns.p999 / pair.alone.push_ns.p999),

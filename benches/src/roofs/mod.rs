@@ -69,8 +69,9 @@ impl Roofs {
     /// Measures all of them; the disk's in a file of its own in `dir`, which is removed again.
     ///
     /// # Errors
-    /// [`Error::Io`] if `dir` cannot be written.
+    /// [`Error::Io`] if `dir` cannot be written, before anything is measured.
     pub fn measure(dir: &Path, progress: &Progress) -> Result<Self, Error> {
+        tempfile::tempfile_in(dir).map_err(Error::io(dir))?;
         // Before this is the load.
         let machine = Machine::with(dir);
         let step = |what| progress.step(what);

@@ -24,6 +24,8 @@ fn pushing_beside_questions_is_compared_with_pushing_alone() {
         assert_eq!(beside.ratio, middle, "of an even number, the mean of the two in the middle");
         let object: Value = serde_json::from_str(&beside.to_json()).unwrap();
         assert_eq!((&object["verb"], &object["seed"]), (&"beside".into(), &1.into()), "{object}");
+        assert_eq!(object["for_s"], 0.1, "{object}");
+        assert!(object["samples"].as_u64() > Some(1_600_000), "more than were there before: {object}");
         assert!(beside.pairs.iter().all(|pair| pair.alone.questions_per_s == 0.0), "{beside}");
         assert!(beside.questions_per_s > 0.0, "{beside}");
     }

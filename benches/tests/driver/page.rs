@@ -22,6 +22,17 @@ fn roofs_tell_their_verb_and_machine_and_a_page_is_made_of_them_alone() {
 }
 
 #[test]
+fn roofs_of_a_folder_that_is_not_there_are_refused_before_anything_is_measured() {
+    let before = tidegauge_bench::measure::thread_cpu();
+    let error = tidegauge_bench::roofs::Roofs::measure(std::path::Path::new("/nonexist"), &Progress::hidden());
+    let error = error.unwrap_err();
+    let spent = tidegauge_bench::measure::thread_cpu() - before;
+    assert!(error.to_string().starts_with("/nonexist: ") && error.exit_code() == 1, "{error}");
+    // What is measured of memory takes this thread many seconds of processor time, and refusing next to none.
+    assert!(spent < std::time::Duration::from_secs(1), "{spent:?}");
+}
+
+#[test]
 fn a_page_is_made_of_figures_that_are_only_tables() {
     let dir = tempfile::tempdir().unwrap();
     for (line, title) in [
