@@ -81,7 +81,7 @@ fn build_agent(cargo: &OsStr, workspace: &Path) -> Result<OsString, Error> {
     command.args(["--message-format", "json-render-diagnostics", "--manifest-path"]).arg(&manifest);
     let (printed, code) = output(&mut command, cargo)?;
     let built = printed.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let executable = built.filter_map(|message| Some(message.get("executable")?.as_str()?.to_owned())).last();
+    let executable = built.filter_map(|message| Some(message.get("executable")?.as_str()?.to_owned())).next_back();
     match executable.filter(|_| code == Some(0)) {
         Some(executable) => Ok(executable.into()),
         None => Err(Error::Usage(format!(
