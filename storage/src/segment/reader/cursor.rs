@@ -87,20 +87,24 @@ impl<'a> SegmentCursor<'a> {
         let Some((chunk, timestamps)) = self.peek()? else { return Ok(None) };
         let (at, values) = self.segment.columns_of(&chunk, timestamps)?;
         self.step(timestamps);
-        self.prefetch_next();
+        self.prefetch_next(&chunk, timestamps);
         self.counts.chunks_decoded += 1;
         self.counts.bytes += u64::from(timestamps.len) + u64::from(chunk.len);
         Ok(Some(Begun { chunk, timestamps, at, values, vector: 0 }))
     }
 
-    /// Lets the columns of the chunk that comes next be on their way while this one is decoded.
-    fn prefetch_next(&mut self) {
+    /// Lets the columns of the chunk that comes next be on their way while `this` one is decoded.
+    fn prefetch_next(&mut self, this: &Chunk, timestamps: &TimestampsRecord) {
         // What is wrong with it shows when its time has come.
-        if let Ok(Some((chunk, _))) = self.peek() {
-            let start = usize::try_from(chunk.offset).unwrap_or(usize::MAX);
-            let end = start.saturating_add(usize::from(chunk.len));
-            prefetch(self.segment.map.get(start..end).unwrap_or_default());
-        }
+        let (offset, len) = match self.peek() {
+            Ok(Some((next, _))) => (next.offset, next.len),
+            // Whoever reads all of a series often goes on to the next one, which lies behind it.
+            Ok(None) if is_inside(timestamps, self.range) => (this.offset.saturating_add(this.len.into()), this.len),
+            _ => return,
+        };
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let end = start.saturating_add(usize::from(len));
+        prefetch(self.segment.map.get(start..end).unwrap_or_default());
     }
 
     /// Goes on to the chunk behind the one that was looked at.
