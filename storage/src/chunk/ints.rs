@@ -5,7 +5,7 @@
 use super::ChunkError;
 use super::bitpack;
 use super::cursor::{Cursor, put_signed, signed_len, unzigzag, zigzag};
-use super::format::VECTOR_SAMPLES;
+use super::format::{LANES, VECTOR_SAMPLES};
 use super::kernel;
 use super::places::{self, Places};
 use super::room::{self, Room};
@@ -312,8 +312,27 @@ impl<'a> Packed<'a> {
                 kernel::patch(bits, self.base, &room.far, out);
                 Ok(())
             }
-            None => self.patch(out, room, |integer| integer),
+            None => self.patch(out, room, |_, _, integer| integer),
         }
+    }
+
+    /// As many integers as were read, which are a full vector; answers what each lane adds up to.
+    pub(super) fn decode_totals(
+        &self,
+        out: &mut [u64; VECTOR_SAMPLES],
+        room: &mut room::Patches,
+    ) -> Result<[u64; LANES], ChunkError> {
+        let in_bits = self.patches.is_some_and(|patches| patches.places.bits().is_some());
+        if self.width == 0 || in_bits {
+            self.decode(out, room)?;
+            return Ok(kernel::totals(out));
+        }
+        let mut totals = kernel::unpack_totals(self.bytes, self.width, self.base, out);
+        self.patch(out, room, |place, old, integer| {
+            totals[place % LANES] = totals[place % LANES].wrapping_add(integer).wrapping_sub(old);
+            integer
+        })?;
+        Ok(totals)
     }
 
     /// Unpacks the distances of the patches, and answers how many there are.
@@ -340,13 +359,20 @@ impl<'a> Packed<'a> {
         Ok(true)
     }
 
-    /// Puts the patches in their places one by one, each turned into something by `finish`.
-    fn patch(&self, out: &mut [u64], room: &mut room::Patches, finish: impl Fn(u64) -> u64) -> Result<(), ChunkError> {
+    /// Puts the patches in their places one by one, each turned into something by `finish`, told the place, what is there,
+    /// and the patch.
+    fn patch(
+        &self,
+        out: &mut [u64],
+        room: &mut room::Patches,
+        mut finish: impl FnMut(usize, u64, u64) -> u64,
+    ) -> Result<(), ChunkError> {
         let Some(Patches { places, width, bytes }) = self.patches else { return Ok(()) };
         let far = &mut room.far[..places.len];
         bitpack::unpack_linear(bytes, width, 0, far)?;
         for (place, far) in places.list(&mut room.places)?.iter().zip(far) {
-            out[usize::from(*place)] = finish(self.base.wrapping_add(unzigzag(*far) as u64));
+            let place = usize::from(*place);
+            out[place] = finish(place, out[place], self.base.wrapping_add(unzigzag(*far) as u64));
         }
         Ok(())
     }
@@ -389,7 +415,7 @@ pub(super) fn decode_decimals(
     let few = packed.patches.is_none_or(|patches| patches.places.len <= FEW_PATCHES);
     if let (Ok(full), true) = (<&mut [u64; VECTOR_SAMPLES]>::try_from(&mut *out), few && packed.width > 0) {
         kernel::unpack_decimals(packed.bytes, packed.width, packed.base, scale, full);
-        return packed.patch(full, &mut room.patches, |integer| scale.bits::<false, false>(integer));
+        return packed.patch(full, &mut room.patches, |_, _, integer| scale.bits::<false, false>(integer));
     }
     packed.decode(out, &mut room.patches)?;
     kernel::decimals(scale, out);

@@ -93,44 +93,29 @@ fn sum_up(first: i64, cursor: &mut Cursor<'_>, out: &mut [u64], room: &mut Room)
     Ok(())
 }
 
-/// Leaves the lanes of a full vector in the room's words, each summed up from nought; answers what each starts at.
+/// Leaves the differences of a full vector in the room's words, lane by lane; answers what each lane starts at.
 fn decode_lanes(first: i64, cursor: &mut Cursor<'_>, room: &mut Room) -> Result<[u64; LANES], ChunkError> {
     let Room { words: steps, patches } = room;
-    let packed = Packed::read(cursor, VECTOR_SAMPLES)?;
-    let sums = match packed.unpatched() {
-        Some((width, base, bytes)) => kernel::unpack_sums(bytes, width, base, steps),
-        None => {
-            packed.decode(steps, patches)?;
-            kernel::sum_steps(steps)
-        }
-    };
+    let totals = Packed::read(cursor, VECTOR_SAMPLES)?.decode_totals(steps, patches)?;
     // The first difference is without meaning, but was added up with the rest of its lane.
     let mut starts = [(first as u64).wrapping_sub(steps[0]); LANES];
     // A stretch begins where the one before ended.
     for lane in 1..LANES {
-        starts[lane] = starts[lane - 1].wrapping_add(sums[lane - 1]);
+        starts[lane] = starts[lane - 1].wrapping_add(totals[lane - 1]);
     }
     Ok(starts)
 }
 
-/// Sums up each lane from nought, one row below the other; answers what each lane adds up to.
-///
-/// `AT_ONCE` lanes at a time, so that the sums stay in registers.
+/// What each lane adds up to.
 #[inline(always)]
-pub(super) fn sum_in_lanes<const AT_ONCE: usize>(steps: &mut [u64; VECTOR_SAMPLES]) -> [u64; LANES] {
-    let mut sums = [0u64; LANES];
-    for (part, sums) in sums.as_chunks_mut::<AT_ONCE>().0.iter_mut().enumerate() {
-        let mut open = [0u64; AT_ONCE];
-        for row in steps.as_chunks_mut::<LANES>().0 {
-            let slots = &mut row.as_chunks_mut::<AT_ONCE>().0[part];
-            for lane in 0..AT_ONCE {
-                open[lane] = open[lane].wrapping_add(slots[lane]);
-            }
-            *slots = open;
+pub(super) fn totals(steps: &[u64; VECTOR_SAMPLES]) -> [u64; LANES] {
+    let mut totals = [0u64; LANES];
+    for row in steps.as_chunks::<LANES>().0 {
+        for lane in 0..LANES {
+            totals[lane] = totals[lane].wrapping_add(row[lane]);
         }
-        *sums = open;
     }
-    sums
+    totals
 }
 
 /// Sums up one behind the other.
@@ -143,12 +128,15 @@ pub(super) fn sum_in_order(steps: &mut [u64]) {
     }
 }
 
-/// Writes the lanes one behind the other, each with its start added.
-pub(super) fn in_order(rows: &[u64; VECTOR_SAMPLES], starts: &[u64; LANES], out: &mut [u64; VECTOR_SAMPLES]) {
-    let (rows, _) = rows.as_chunks::<LANES>();
+/// Sums up each lane from its start on, and writes the lanes one behind the other.
+#[inline(always)]
+pub(super) fn in_order(steps: &[u64; VECTOR_SAMPLES], starts: &[u64; LANES], out: &mut [u64; VECTOR_SAMPLES]) {
+    let (rows, _) = steps.as_chunks::<LANES>();
     for (lane, stretch) in out.as_chunks_mut::<LANE_ROWS>().0.iter_mut().enumerate() {
+        let mut sum = starts[lane];
         for (slot, row) in stretch.iter_mut().zip(rows) {
-            *slot = row[lane].wrapping_add(starts[lane]);
+            sum = sum.wrapping_add(row[lane]);
+            *slot = sum;
         }
     }
 }

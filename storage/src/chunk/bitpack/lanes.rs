@@ -97,20 +97,19 @@ impl Finish for Added {
     }
 }
 
-/// Adds a base, and what came before in the same lane.
-pub(in crate::chunk) struct Summed<'a> {
+/// Adds a base, and keeps what each lane adds up to.
+pub(in crate::chunk) struct Totalled<'a> {
     pub(in crate::chunk) base: u64,
-    /// The sums so far; at the end those of the whole lanes.
-    pub(in crate::chunk) sums: &'a mut Stripe,
+    pub(in crate::chunk) totals: &'a mut Stripe,
 }
 
-impl Finish for Summed<'_> {
+impl Finish for Totalled<'_> {
     #[inline(always)]
     fn finish(&mut self, unpacked: &Stripe, row: &mut Stripe) {
-        for (sum, value) in self.sums.iter_mut().zip(unpacked) {
-            *sum = sum.wrapping_add(value.wrapping_add(self.base));
+        for ((slot, total), value) in row.iter_mut().zip(&mut *self.totals).zip(unpacked) {
+            *slot = value.wrapping_add(self.base);
+            *total = total.wrapping_add(*slot);
         }
-        *row = *self.sums;
     }
 }
 

@@ -129,9 +129,9 @@ by_machine! {
         portable::add_unpacked, portable::add_unpacked, x86::add_unpacked_avx512
 }
 by_machine! {
-    /// Unpacks a full vector, adds `base` to each value, and sums up lane by lane; answers the sums.
-    fn unpack_sums(bytes: &[u8], width: u32, base: u64, out: &mut [u64; VECTOR_SAMPLES]) -> [u64; LANES] =
-        portable::unpack_sums, portable::unpack_sums, x86::unpack_sums_avx512
+    /// Unpacks a full vector and adds `base` to each value; answers what each lane adds up to.
+    fn unpack_totals(bytes: &[u8], width: u32, base: u64, out: &mut [u64; VECTOR_SAMPLES]) -> [u64; LANES] =
+        portable::unpack_totals, portable::unpack_totals, x86::unpack_totals_avx512
 }
 by_machine! {
     /// Unpacks a full vector, adds `base`, and turns the integers into the bits of the decimals that they stand for.
@@ -144,9 +144,8 @@ by_machine! {
         linear::unpack, linear::unpack, x86::unpack_linear_avx512
 }
 by_machine! {
-    /// Sums up the differences of a full vector, lane by lane.
-    fn sum_steps(steps: &mut [u64; VECTOR_SAMPLES]) -> [u64; LANES] =
-        steps::sum_in_lanes::<8>, steps::sum_in_lanes::<8>, steps::sum_in_lanes::<LANES>
+    /// What each lane of a full vector adds up to.
+    fn totals(steps: &[u64; VECTOR_SAMPLES]) -> [u64; LANES] = steps::totals, steps::totals, steps::totals
 }
 by_machine! {
     /// Sums up differences one behind the other.
@@ -154,14 +153,14 @@ by_machine! {
         steps::sum_in_order, steps::sum_in_order, x86::sum_in_order_avx512
 }
 by_machine! {
-    /// Writes the lanes of a full vector one behind the other, each with its start added.
-    fn in_order(rows: &[u64; VECTOR_SAMPLES], starts: &[u64; LANES], out: &mut [u64; VECTOR_SAMPLES]) =
+    /// Sums up the differences of a full vector, lane by lane from its start on, and writes the lanes one behind the other.
+    fn in_order(steps: &[u64; VECTOR_SAMPLES], starts: &[u64; LANES], out: &mut [u64; VECTOR_SAMPLES]) =
         steps::in_order, x86::in_order_avx2, x86::in_order_avx512
 }
 by_machine! {
     /// Likewise, turned into the bits of the decimals that they stand for.
     fn in_order_decimals(
-        rows: &[u64; VECTOR_SAMPLES], starts: &[u64; LANES], scale: &Scale, out: &mut [u64; VECTOR_SAMPLES]
+        steps: &[u64; VECTOR_SAMPLES], starts: &[u64; LANES], scale: &Scale, out: &mut [u64; VECTOR_SAMPLES]
     ) = portable::in_order_decimals, x86::in_order_decimals_avx2, x86::in_order_decimals_avx512
 }
 by_machine! {
@@ -240,19 +239,17 @@ mod tests {
         let unpacked = both(&|machine, out| unpack::on(machine, &packed, width, base, out));
         let added = both(&|machine, out| add_unpacked::on(machine, &packed, width, base, out));
         assert_eq!(added, unpacked.map(|x| x.wrapping_add(3)));
-        let summed = both(&|machine, out| {
-            let sums = unpack_sums::on(machine, &packed, width, base, out);
-            out[0] ^= sums.iter().fold(0, |all: u64, sum| all.rotate_left(1) ^ sum);
+        let totals_of = |machine, words: &[u64; VECTOR_SAMPLES]| {
+            let got = totals::on(machine, words);
+            assert_eq!(got, std::array::from_fn(|lane| words.iter().skip(lane).step_by(LANES).fold(0, |a: u64, b| a.wrapping_add(*b))));
+            got
+        };
+        let stepped = both(&|machine, out| {
+            let totals = unpack_totals::on(machine, &packed, width, base, out);
+            assert_eq!(totals, totals_of(machine, out));
         });
+        assert_eq!(stepped, unpacked);
         let sums = &mut [0; LANES];
-        assert_eq!(
-            summed,
-            both(&|machine, out| {
-                *out = unpacked;
-                let sums = sum_steps::on(machine, out);
-                out[0] ^= sums.iter().fold(0, |all: u64, sum| all.rotate_left(1) ^ sum);
-            })
-        );
         sums.copy_from_slice(&noise[..LANES]);
         both(&|machine, out| {
             let some = &mut out[..noise[0] as usize % VECTOR_SAMPLES];
@@ -277,7 +274,8 @@ mod tests {
         });
         let mut rows = [0; VECTOR_SAMPLES];
         for (i, integer) in integers.iter().enumerate() {
-            rows[i % 64 * LANES + i / 64] = integer.wrapping_sub(sums[i / 64]);
+            let before = if i % 64 == 0 { sums[i / 64] } else { integers[i - 1] };
+            rows[i % 64 * LANES + i / 64] = integer.wrapping_sub(before);
         }
         assert_eq!(converted, both(&|machine, out| in_order_decimals::on(machine, &rows, sums, &scale, out)));
         let narrow = width.min(magnitudes - 1);

@@ -1,6 +1,6 @@
 //! Full vectors, in plain loops that the compiler makes vector instructions of.
 
-use crate::chunk::bitpack::lanes::{self, Added, Base, Finish, Stripe, Summed};
+use crate::chunk::bitpack::lanes::{self, Added, Base, Finish, Stripe, Totalled};
 use crate::chunk::format::{LANES, VECTOR_SAMPLES};
 use crate::chunk::steps;
 use crate::chunk::values::Scale;
@@ -16,10 +16,10 @@ pub(super) fn add_unpacked(bytes: &[u8], width: u32, base: u64, out: &mut [u64; 
 }
 
 #[inline(always)]
-pub(super) fn unpack_sums(bytes: &[u8], width: u32, base: u64, out: &mut [u64; VECTOR_SAMPLES]) -> [u64; LANES] {
-    let mut sums = [0; LANES];
-    lanes::unpack(bytes, width, out, Summed { base, sums: &mut sums });
-    sums
+pub(super) fn unpack_totals(bytes: &[u8], width: u32, base: u64, out: &mut [u64; VECTOR_SAMPLES]) -> [u64; LANES] {
+    let mut totals = [0; LANES];
+    lanes::unpack(bytes, width, out, Totalled { base, totals: &mut totals });
+    totals
 }
 
 #[inline(always)]
@@ -55,12 +55,12 @@ impl<const FUSED: bool, const WHOLE: bool> Finish for Decimal<FUSED, WHOLE> {
 
 #[inline(always)]
 pub(super) fn in_order_decimals(
-    rows: &[u64; VECTOR_SAMPLES],
+    steps: &[u64; VECTOR_SAMPLES],
     starts: &[u64; LANES],
     scale: &Scale,
     out: &mut [u64; VECTOR_SAMPLES],
 ) {
-    steps::in_order(rows, starts, out);
+    steps::in_order(steps, starts, out);
     scale.convert::<false>(out);
 }
 

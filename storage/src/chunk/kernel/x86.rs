@@ -9,13 +9,54 @@ use crate::chunk::values::Scale;
 
 /// [`steps::in_order`](crate::chunk::steps::in_order) by blocks of four lanes and four rows.
 #[target_feature(enable = "avx2")]
-pub(super) fn in_order_avx2(rows: &[u64; VECTOR_SAMPLES], starts: &[u64; LANES], out: &mut [u64; VECTOR_SAMPLES]) {
-    let (quads, _) = rows.as_chunks::<4>();
+pub(super) fn in_order_avx2(steps: &[u64; VECTOR_SAMPLES], starts: &[u64; LANES], out: &mut [u64; VECTOR_SAMPLES]) {
+    transpose_by_four(steps, starts, out, |sums| sums);
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn in_order_decimals_avx2(
+    steps: &[u64; VECTOR_SAMPLES],
+    starts: &[u64; LANES],
+    scale: &Scale,
+    out: &mut [u64; VECTOR_SAMPLES],
+) {
+    let all = |float: f64| _mm256_set1_pd(float);
+    let (factor, power, inverse) = (all(scale.factor), all(scale.power), all(scale.inverse));
+    let magic = all(Scale::MAGIC);
+    let starts = starts.map(|start| start.wrapping_add(Scale::MAGIC.to_bits()));
+    // As `Scaled::bits`.
+    let product = |shifted| _mm256_mul_pd(_mm256_sub_pd(_mm256_castsi256_pd(shifted), magic), factor);
+    if scale.is_whole() {
+        return transpose_by_four(steps, &starts, out, |shifted| _mm256_castpd_si256(product(shifted)));
+    }
+    transpose_by_four(steps, &starts, out, |shifted| {
+        let product = product(shifted);
+        let guess = _mm256_mul_pd(product, inverse);
+        let rest = _mm256_fnmadd_pd(guess, power, product);
+        _mm256_castpd_si256(_mm256_fmadd_pd(rest, inverse, guess))
+    });
+}
+
+/// Sums up the lanes of `steps` from `starts` on and writes them one behind the other, four sums of one lane at a time,
+/// each through `finish`.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn transpose_by_four(
+    steps: &[u64; VECTOR_SAMPLES],
+    starts: &[u64; LANES],
+    out: &mut [u64; VECTOR_SAMPLES],
+    finish: impl Fn(__m256i) -> __m256i,
+) {
+    let (quads, _) = steps.as_chunks::<4>();
     let (to, _) = out.as_chunks_mut::<4>();
-    for block in 0..LANE_ROWS / 4 {
-        for group in 0..LANES / 4 {
-            let quad = |row: usize| -> __m256i { bytemuck::cast(quads[(block * 4 + row) * (LANES / 4) + group]) };
-            let (a, b, c, d) = (quad(0), quad(1), quad(2), quad(3));
+    for (group, starts) in starts.as_chunks::<4>().0.iter().enumerate() {
+        let mut sums: __m256i = bytemuck::cast(*starts);
+        for block in 0..LANE_ROWS / 4 {
+            let mut row = |row: usize| {
+                sums = _mm256_add_epi64(sums, bytemuck::cast(quads[(block * 4 + row) * (LANES / 4) + group]));
+                sums
+            };
+            let (a, b, c, d) = (row(0), row(1), row(2), row(3));
             let (low, high) = (_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
             let (low2, high2) = (_mm256_unpacklo_epi64(c, d), _mm256_unpackhi_epi64(c, d));
             let lanes = [
@@ -25,46 +66,32 @@ pub(super) fn in_order_avx2(rows: &[u64; VECTOR_SAMPLES], starts: &[u64; LANES],
                 _mm256_permute2x128_si256::<0x31>(high, high2),
             ];
             for (i, values) in lanes.into_iter().enumerate() {
-                let lane = group * 4 + i;
-                let start = _mm256_set1_epi64x(starts[lane] as i64);
-                to[lane * (LANE_ROWS / 4) + block] = bytemuck::cast(_mm256_add_epi64(values, start));
+                to[(group * 4 + i) * (LANE_ROWS / 4) + block] = bytemuck::cast(finish(values));
             }
         }
     }
 }
 
-#[target_feature(enable = "avx2,fma")]
-pub(super) fn in_order_decimals_avx2(
-    rows: &[u64; VECTOR_SAMPLES],
-    starts: &[u64; LANES],
-    scale: &Scale,
-    out: &mut [u64; VECTOR_SAMPLES],
-) {
-    in_order_avx2(rows, starts, out);
-    scale.convert::<true>(out);
-}
-
 /// [`steps::in_order`](crate::chunk::steps::in_order) by blocks of eight lanes and eight rows.
 #[target_feature(enable = "avx512f,avx512dq")]
-pub(super) fn in_order_avx512(rows: &[u64; VECTOR_SAMPLES], starts: &[u64; LANES], out: &mut [u64; VECTOR_SAMPLES]) {
-    transpose(rows, out, |lane, values| _mm512_add_epi64(values, _mm512_set1_epi64(starts[lane] as i64)));
+pub(super) fn in_order_avx512(steps: &[u64; VECTOR_SAMPLES], starts: &[u64; LANES], out: &mut [u64; VECTOR_SAMPLES]) {
+    transpose(steps, starts, out, |sums| sums);
 }
 
 #[target_feature(enable = "avx512f,avx512dq")]
 pub(super) fn in_order_decimals_avx512(
-    rows: &[u64; VECTOR_SAMPLES],
+    steps: &[u64; VECTOR_SAMPLES],
     starts: &[u64; LANES],
     scale: &Scale,
     out: &mut [u64; VECTOR_SAMPLES],
 ) {
     let scaled = Scaled::new(scale);
-    let starts = starts.map(|start| start.wrapping_add(Scale::MAGIC.to_bits()) as i64);
-    let shifted = |lane: usize, values: __m512i| _mm512_add_epi64(values, _mm512_set1_epi64(starts[lane]));
+    let starts = starts.map(|start| start.wrapping_add(Scale::MAGIC.to_bits()));
     match (scale.is_whole(), scale.factor == 1.0) {
-        (true, true) => transpose(rows, out, |lane, values| scaled.bits::<true, true>(shifted(lane, values))),
-        (true, false) => transpose(rows, out, |lane, values| scaled.bits::<true, false>(shifted(lane, values))),
-        (false, true) => transpose(rows, out, |lane, values| scaled.bits::<false, true>(shifted(lane, values))),
-        (false, false) => transpose(rows, out, |lane, values| scaled.bits::<false, false>(shifted(lane, values))),
+        (true, true) => transpose(steps, &starts, out, |shifted| scaled.bits::<true, true>(shifted)),
+        (true, false) => transpose(steps, &starts, out, |shifted| scaled.bits::<true, false>(shifted)),
+        (false, true) => transpose(steps, &starts, out, |shifted| scaled.bits::<false, true>(shifted)),
+        (false, false) => transpose(steps, &starts, out, |shifted| scaled.bits::<false, false>(shifted)),
     }
 }
 
@@ -114,14 +141,20 @@ pub(super) fn add_unpacked_avx512(bytes: &[u8], width: u32, base: u64, out: &mut
 }
 
 #[target_feature(enable = "avx512f,avx512vbmi2")]
-pub(super) fn unpack_sums_avx512(bytes: &[u8], width: u32, base: u64, out: &mut [u64; VECTOR_SAMPLES]) -> [u64; LANES] {
+pub(super) fn unpack_totals_avx512(
+    bytes: &[u8],
+    width: u32,
+    base: u64,
+    out: &mut [u64; VECTOR_SAMPLES],
+) -> [u64; LANES] {
     let base = _mm512_set1_epi64(base as i64);
-    let mut sums = [_mm512_setzero_si512(); 2];
+    let mut totals = [_mm512_setzero_si512(); 2];
     unpack(bytes, width, out, |half, values, _| {
-        sums[half] = _mm512_add_epi64(sums[half], _mm512_add_epi64(values, base));
-        sums[half]
+        let values = _mm512_add_epi64(values, base);
+        totals[half] = _mm512_add_epi64(totals[half], values);
+        values
     });
-    bytemuck::cast(sums)
+    bytemuck::cast(totals)
 }
 
 #[target_feature(enable = "avx512f,avx512vbmi2")]
@@ -222,21 +255,27 @@ fn unzigzag(far: &[u64; 8]) -> __m512i {
     _mm512_xor_si512(_mm512_srli_epi64::<1>(far), sign)
 }
 
-/// Writes the lanes of `rows` one behind the other, eight values of one lane at a time, each through `finish`.
+/// Sums up the lanes of `steps` from `starts` on and writes them one behind the other, eight sums of one lane at a time,
+/// each through `finish`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq")]
 fn transpose(
-    rows: &[u64; VECTOR_SAMPLES],
+    steps: &[u64; VECTOR_SAMPLES],
+    starts: &[u64; LANES],
     out: &mut [u64; VECTOR_SAMPLES],
-    finish: impl Fn(usize, __m512i) -> __m512i,
+    finish: impl Fn(__m512i) -> __m512i,
 ) {
-    let (eights, _) = rows.as_chunks::<8>();
+    let (eights, _) = steps.as_chunks::<8>();
     let (to, _) = out.as_chunks_mut::<8>();
-    for group in 0..LANES / 8 {
+    for (group, starts) in starts.as_chunks::<8>().0.iter().enumerate() {
+        let mut sums: __m512i = bytemuck::cast(*starts);
         for block in 0..LANE_ROWS / 8 {
-            let row = |row: usize| -> __m512i { bytemuck::cast(eights[(block * 8 + row) * (LANES / 8) + group]) };
+            let mut row = |row: usize| {
+                sums = _mm512_add_epi64(sums, bytemuck::cast(eights[(block * 8 + row) * (LANES / 8) + group]));
+                sums
+            };
             // Pairs of rows, quads of pairs, then halves: lane i of all eight rows.
-            let pair = |i: usize| {
+            let mut pair = |i: usize| {
                 let (a, b) = (row(2 * i), row(2 * i + 1));
                 (_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b))
             };
@@ -258,7 +297,7 @@ fn transpose(
             for i in 0..8 {
                 let lane = group * 8 + i;
                 let values = if i % 2 == 0 { even[i / 2] } else { odd[i / 2] };
-                to[lane * (LANE_ROWS / 8) + block] = bytemuck::cast(finish(lane, values));
+                to[lane * (LANE_ROWS / 8) + block] = bytemuck::cast(finish(values));
             }
         }
     }
