@@ -380,7 +380,16 @@ impl<'a> Packed<'a> {
 
 /// Decodes `out.len()` integers, at most 1,024.
 pub(super) fn decode(cursor: &mut Cursor<'_>, out: &mut [u64], room: &mut Room) -> Result<(), ChunkError> {
-    Packed::read(cursor, out.len())?.decode(out, &mut room.patches)
+    decode_into(cursor, out, &mut room.patches)
+}
+
+/// Likewise, where the rest of the room is lent out.
+pub(super) fn decode_into(
+    cursor: &mut Cursor<'_>,
+    out: &mut [u64],
+    room: &mut room::Patches,
+) -> Result<(), ChunkError> {
+    Packed::read(cursor, out.len())?.decode(out, room)
 }
 
 /// Decodes `out.len()` integers, and adds them to what is there.

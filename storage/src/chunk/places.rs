@@ -150,6 +150,12 @@ impl<'a> Places<'a> {
         if self.len >= out.len() {
             return Err(ChunkError::damaged("more runs than samples"));
         }
+        kernel::spread(&self.later_runs(room)?, self.len, out);
+        Ok(())
+    }
+
+    /// One bit for each sample, set where a run begins, but for the first.
+    fn later_runs(&self, room: &mut [u16; VECTOR_SAMPLES + 8]) -> Result<Bits, ChunkError> {
         let mut bits: Bits = [0; VECTOR_SAMPLES / 8];
         match self.shape {
             Shape::Bits(found) => bits[..found.len()].copy_from_slice(found),
@@ -162,8 +168,14 @@ impl<'a> Places<'a> {
         if bits[0] & 1 != 0 {
             return Err(ChunkError::damaged("two runs begin at the first sample"));
         }
-        kernel::spread(&bits, self.len, out);
-        Ok(())
+        Ok(bits)
+    }
+
+    /// One bit for each sample, set where a run begins.
+    pub(super) fn runs(&self, room: &mut [u16; VECTOR_SAMPLES + 8]) -> Result<Bits, ChunkError> {
+        let mut bits = self.later_runs(room)?;
+        bits[0] |= 1;
+        Ok(bits)
     }
 }
 

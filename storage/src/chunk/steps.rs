@@ -10,6 +10,7 @@ use super::cursor::{Cursor, put_signed, signed_len};
 use super::format::{LANE_ROWS, LANES, VECTOR_SAMPLES};
 use super::ints::{self, Packed, Plan, Scratch};
 use super::kernel;
+use super::places::Bits;
 use super::room::Room;
 use super::values::Scale;
 
@@ -76,9 +77,7 @@ pub(super) fn decode_decimals(
 ) -> Result<(), ChunkError> {
     let first = cursor.signed("first value")?;
     let Ok(full) = <&mut [u64; VECTOR_SAMPLES]>::try_from(&mut *out) else {
-        sum_up(first, cursor, out, room)?;
-        kernel::decimals(scale, out);
-        return Ok(());
+        return sum_up_decimals(first, cursor, scale, &[u8::MAX; VECTOR_SAMPLES / 8], out.len(), out, room);
     };
     let starts = decode_lanes(first, cursor, room)?;
     kernel::in_order_decimals(&room.words, &starts, scale, full);
@@ -93,6 +92,35 @@ fn sum_up(first: i64, cursor: &mut Cursor<'_>, out: &mut [u64], room: &mut Room)
     Ok(())
 }
 
+/// Decodes the decimals of `count` runs, less than a vector, to where they lie in `out`: `bits` tell where they begin.
+pub(super) fn decode_runs_decimals(
+    cursor: &mut Cursor<'_>,
+    scale: &Scale,
+    bits: &Bits,
+    count: usize,
+    out: &mut [u64],
+    room: &mut Room,
+) -> Result<(), ChunkError> {
+    let first = cursor.signed("first value")?;
+    sum_up_decimals(first, cursor, scale, bits, count, out, room)
+}
+
+fn sum_up_decimals(
+    first: i64,
+    cursor: &mut Cursor<'_>,
+    scale: &Scale,
+    bits: &Bits,
+    count: usize,
+    out: &mut [u64],
+    room: &mut Room,
+) -> Result<(), ChunkError> {
+    let Room { words: steps, patches } = room;
+    ints::decode_into(cursor, &mut steps[..count], patches)?;
+    steps[0] = first as u64;
+    kernel::sum_runs_decimals(steps, bits, scale, out);
+    Ok(())
+}
+
 /// Leaves the differences of a full vector in the room's words, lane by lane; answers what each lane starts at.
 fn decode_lanes(first: i64, cursor: &mut Cursor<'_>, room: &mut Room) -> Result<[u64; LANES], ChunkError> {
     let Room { words: steps, patches } = room;
@@ -104,6 +132,28 @@ fn decode_lanes(first: i64, cursor: &mut Cursor<'_>, room: &mut Room) -> Result<
         starts[lane] = starts[lane - 1].wrapping_add(totals[lane - 1]);
     }
     Ok(starts)
+}
+
+/// Sums up differences that lie in order, and turns the sums into the bits of the decimals that they stand for. Each
+/// stands for a run: at each bit that is set the next one is added, the other samples repeat the one before. The lowest
+/// bit is set, and the first difference counts from nought.
+#[inline(always)]
+pub(super) fn sum_runs_decimals<const FUSED: bool>(
+    steps: &[u64; VECTOR_SAMPLES],
+    bits: &Bits,
+    scale: &Scale,
+    out: &mut [u64],
+) {
+    let (mut sum, mut rank) = (0u64, 0);
+    for (slots, byte) in out.chunks_mut(8).zip(bits) {
+        for (bit, slot) in slots.iter_mut().enumerate() {
+            let begins = usize::from(byte >> bit & 1);
+            sum = sum.wrapping_add(steps[rank % VECTOR_SAMPLES] & (begins as u64).wrapping_neg());
+            rank += begins;
+            *slot = sum;
+        }
+    }
+    scale.convert::<FUSED>(out);
 }
 
 /// What each lane adds up to.

@@ -46,13 +46,7 @@ pub(in crate::chunk) fn unpack(bytes: &[u8], width: u32, base: u64, out: &mut [u
 
 /// As [`unpack`], groups by `take`.
 #[inline(always)]
-pub(in crate::chunk) fn unpack_by(
-    bytes: &[u8],
-    width: u32,
-    base: u64,
-    out: &mut [u64],
-    take: impl Fn(&[u8; WINDOW], &mut [u64; GROUP]),
-) {
+fn unpack_by(bytes: &[u8], width: u32, base: u64, out: &mut [u64], take: impl Fn(&[u8; WINDOW], &mut [u64; GROUP])) {
     if width > GROUPED_WIDTH_MAX {
         return unpack_one_by_one(bytes, width, base, out);
     }

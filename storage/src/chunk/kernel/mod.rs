@@ -164,6 +164,11 @@ by_machine! {
     ) = portable::in_order_decimals, x86::in_order_decimals_avx2, x86::in_order_decimals_avx512
 }
 by_machine! {
+    /// Sums up differences that lie in order, each of which stands for a run: see [`steps::sum_runs_decimals`].
+    fn sum_runs_decimals(steps: &[u64; VECTOR_SAMPLES], bits: &Bits, scale: &Scale, out: &mut [u64]) =
+        steps::sum_runs_decimals::<false>, steps::sum_runs_decimals::<true>, x86::sum_runs_decimals_avx512
+}
+by_machine! {
     /// Turns integers into the bits of the decimals that they stand for.
     fn decimals(scale: &Scale, words: &mut [u64]) =
         Scale::convert::<false>, Scale::convert::<true>, Scale::convert::<true>
@@ -241,7 +246,8 @@ mod tests {
         assert_eq!(added, unpacked.map(|x| x.wrapping_add(3)));
         let totals_of = |machine, words: &[u64; VECTOR_SAMPLES]| {
             let got = totals::on(machine, words);
-            assert_eq!(got, std::array::from_fn(|lane| words.iter().skip(lane).step_by(LANES).fold(0, |a: u64, b| a.wrapping_add(*b))));
+            let lane = |lane| words.iter().skip(lane).step_by(LANES).fold(0u64, |sum, word| sum.wrapping_add(*word));
+            assert_eq!(got, std::array::from_fn(lane));
             got
         };
         let stepped = both(&|machine, out| {
@@ -303,6 +309,25 @@ mod tests {
                 out[..count].copy_from_slice(&noise[..count]);
                 spread::on(machine, &bits, len, &mut out[..count]);
             });
+            let begins = |i: usize| i == 0 || bits[i / 8] >> (i % 8) & 1 == 1;
+            let (mut run_bits, mut n, mut sum_at_run) = (bits, 0, 0u64);
+            run_bits[0] |= 1;
+            let mut run_steps = [5; VECTOR_SAMPLES];
+            for i in (0..count).filter(|&i| begins(i)) {
+                run_steps[n] = integers[i].wrapping_sub(if n == 0 { 0 } else { sum_at_run });
+                (sum_at_run, n) = (integers[i], n + 1);
+            }
+            let runs = both(&|machine, out| {
+                sum_runs_decimals::on(machine, &run_steps, &run_bits, &scale, &mut out[..count]);
+            });
+            let mut last = 0;
+            let want: Vec<u64> = (0..count)
+                .map(|i| {
+                    last = if begins(i) { converted[i] } else { last };
+                    last
+                })
+                .collect();
+            assert_eq!(runs[..count], want);
             let mut far = [0; VECTOR_SAMPLES + 8];
             far[..len].copy_from_slice(&noise[..len]);
             both(&|machine, out| patch::on(machine, &bits[..count.div_ceil(8)], base, &far, &mut out[..count]));

@@ -228,6 +228,46 @@ pub(super) fn sum_in_order_avx512(steps: &mut [u64]) {
     }
 }
 
+/// Eight samples at a time: the differences of those that begin a run, nought for the others, then sums as above.
+#[target_feature(enable = "avx512f,popcnt")]
+pub(super) fn sum_runs_decimals_avx512(steps: &[u64; VECTOR_SAMPLES], bits: &Bits, scale: &Scale, out: &mut [u64]) {
+    let scaled = Scaled::new(scale);
+    match (scale.is_whole(), scale.factor == 1.0) {
+        (true, true) => sum_runs(steps, bits, out, |shifted| scaled.bits::<true, true>(shifted)),
+        (true, false) => sum_runs(steps, bits, out, |shifted| scaled.bits::<true, false>(shifted)),
+        (false, true) => sum_runs(steps, bits, out, |shifted| scaled.bits::<false, true>(shifted)),
+        (false, false) => sum_runs(steps, bits, out, |shifted| scaled.bits::<false, false>(shifted)),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,popcnt")]
+fn sum_runs(steps: &[u64; VECTOR_SAMPLES], bits: &Bits, out: &mut [u64], finish: impl Fn(__m512i) -> __m512i) {
+    let (zero, last_of_eight) = (_mm512_setzero_si512(), _mm512_set1_epi64(7));
+    let mut before = _mm512_set1_epi64(Scale::MAGIC.to_bits() as i64);
+    let mut rank = 0;
+    let mut sum = |byte: u8| -> [u64; 8] {
+        // Always there: before each eight samples, no more than as many differences as samples were taken.
+        let next = steps[rank..].first_chunk::<8>().copied().unwrap_or_default();
+        rank += byte.count_ones() as usize;
+        let mut sums = _mm512_maskz_expand_epi64(byte, bytemuck::cast(next));
+        sums = _mm512_add_epi64(sums, _mm512_alignr_epi64::<7>(sums, zero));
+        sums = _mm512_add_epi64(sums, _mm512_alignr_epi64::<6>(sums, zero));
+        sums = _mm512_add_epi64(sums, _mm512_alignr_epi64::<4>(sums, zero));
+        let all = _mm512_add_epi64(sums, before);
+        before = _mm512_add_epi64(before, _mm512_permutexvar_epi64(last_of_eight, sums));
+        bytemuck::cast(finish(all))
+    };
+    let (eights, rest) = out.as_chunks_mut::<8>();
+    let (bytes, last) = bits.split_at(eights.len().min(bits.len()));
+    for (eight, byte) in eights.iter_mut().zip(bytes) {
+        *eight = sum(*byte);
+    }
+    if let (Some(byte), false) = (last.first(), rest.is_empty()) {
+        rest.copy_from_slice(&sum(*byte)[..rest.len()]);
+    }
+}
+
 #[target_feature(enable = "avx512f,popcnt")]
 pub(super) fn patch_avx512(bits: &[u8], base: u64, far: &[u64; VECTOR_SAMPLES + 8], out: &mut [u64]) {
     let base = _mm512_set1_epi64(base as i64);
@@ -318,18 +358,43 @@ static WINDOWS: [[u8; linear::WINDOW]; linear::GROUPED_WIDTH_MAX as usize + 1] =
     windows
 };
 
-#[target_feature(enable = "avx512f,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,bmi2")]
 pub(super) fn unpack_linear_avx512(bytes: &[u8], width: u32, base: u64, out: &mut [u64]) {
-    let windows: __m512i = bytemuck::cast(WINDOWS[(width.min(linear::GROUPED_WIDTH_MAX)) as usize]);
+    if width > linear::GROUPED_WIDTH_MAX {
+        return linear::unpack(bytes, width, base, out);
+    }
+    let windows: __m512i = bytemuck::cast(WINDOWS[width as usize]);
     let bits = |i: u32| i64::from(i * width % 8);
     let shifts = _mm512_setr_epi64(bits(0), bits(1), bits(2), bits(3), bits(4), bits(5), bits(6), bits(7));
     let mask = _mm512_set1_epi64((u64::MAX >> (64 - width.clamp(1, 64))) as i64);
-    let base_row = _mm512_set1_epi64(base as i64);
-    linear::unpack_by(bytes, width, base, out, |window, group| {
-        let words = _mm512_permutexvar_epi8(windows, bytemuck::cast(*window));
-        let values = _mm512_and_si512(_mm512_srlv_epi64(words, shifts), mask);
-        *group = bytemuck::cast(_mm512_add_epi64(values, base_row));
-    });
+    let base = _mm512_set1_epi64(base as i64);
+    let mut rest = bytes;
+    let mut take = || -> [u64; 8] {
+        let words = _mm512_permutexvar_epi8(windows, window(rest));
+        rest = rest.get(width as usize..).unwrap_or_default();
+        bytemuck::cast(_mm512_add_epi64(_mm512_and_si512(_mm512_srlv_epi64(words, shifts), mask), base))
+    };
+    let (groups, last) = out.as_chunks_mut::<8>();
+    for group in groups {
+        *group = take();
+    }
+    if !last.is_empty() {
+        last.copy_from_slice(&take()[..last.len()]);
+    }
+}
+
+/// The first 64 of `bytes`, nought where there are no more.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,bmi2")]
+fn window(bytes: &[u8]) -> __m512i {
+    match bytes.first_chunk::<{ linear::WINDOW }>() {
+        Some(window) => bytemuck::cast(*window),
+        None => {
+            let there = _bzhi_u64(u64::MAX, bytes.len() as u32);
+            // SAFETY: less than 64 bytes are there, and the mask has one bit for each of them: no other is read.
+            unsafe { _mm512_maskz_loadu_epi8(there, bytes.as_ptr().cast()) }
+        }
+    }
 }
 
 #[target_feature(enable = "avx512f,popcnt")]

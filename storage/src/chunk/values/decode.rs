@@ -21,6 +21,14 @@ pub(super) fn vector(first: &[u8], bytes: &[u8], out: &mut [f64]) -> Result<(), 
             return cursor.end("bytes behind a vector of values");
         }
         let starts = Places::read(&mut cursor, out.len())?;
+        let runs = starts.len + 1;
+        // Their differences are summed up where the runs lie, so that nothing is moved.
+        if byte == ValueEncoding::DecimalDelta as u8 | HAS_RUNS && runs < VECTOR_SAMPLES && runs <= out.len() {
+            let scale = scale(&mut cursor)?;
+            let begins = starts.runs(&mut room.patches.places)?;
+            steps::decode_runs_decimals(&mut cursor, &scale, &begins, runs, bytemuck::cast_slice_mut(out), room)?;
+            return cursor.end("bytes behind a vector of values");
+        }
         let firsts = out.get_mut(..=starts.len).ok_or(ChunkError::damaged("more runs than samples"))?;
         body(&mut cursor, byte & !HAS_RUNS, firsts, room)?;
         cursor.end("bytes behind a vector of values")?;
