@@ -6,8 +6,10 @@ use std::cell::RefCell;
 
 use super::format::VECTOR_SAMPLES;
 
-/// Nobody reads what another vector left here.
+/// Nobody reads what another vector left here. It begins with a line of the cache: vector units store as much at a time,
+/// and what lies across two lines takes twice as long.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Room {
     /// Differences, corrections, or forms.
     pub(super) words: [u64; VECTOR_SAMPLES],
@@ -15,6 +17,7 @@ pub(super) struct Room {
 }
 
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Patches {
     /// Of a vector, and a few more that are loaded with them.
     pub(super) far: [u64; VECTOR_SAMPLES + 8],
@@ -42,14 +45,18 @@ impl Room {
     }
 }
 
+/// Aligned as [`Room`] is.
+#[repr(align(64))]
+struct Values([f64; VECTOR_SAMPLES]);
+
 /// Calls `work` with a place for the values of a vector, in which anything may stand.
 #[inline]
 pub(super) fn with_values<R>(work: impl FnOnce(&mut [f64; VECTOR_SAMPLES]) -> R) -> R {
     thread_local! {
-        static VALUES: RefCell<[f64; VECTOR_SAMPLES]> = const { RefCell::new([0.0; VECTOR_SAMPLES]) };
+        static VALUES: RefCell<Values> = const { RefCell::new(Values([0.0; VECTOR_SAMPLES])) };
     }
     VALUES.with(|values| match values.try_borrow_mut() {
-        Ok(mut values) => work(&mut values),
+        Ok(mut values) => work(&mut values.0),
         // Whoever looks at values may look at those of another column.
         Err(_) => work(&mut [0.0; VECTOR_SAMPLES]),
     })
