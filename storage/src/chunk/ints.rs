@@ -273,8 +273,8 @@ struct Patches<'a> {
 }
 
 impl<'a> Packed<'a> {
-    /// Reads `count` integers, at most 1,024.
-    #[inline]
+    /// Reads `count` integers, at most 1,024. Inlined, as what reads a scale is.
+    #[inline(always)]
     pub(super) fn read(cursor: &mut Cursor<'a>, count: usize) -> Result<Self, ChunkError> {
         let first = cursor.u8("packed width")?;
         let width = u32::from(first & !HAS_PATCHES);

@@ -73,7 +73,8 @@ const GAPS: usize = 64;
 pub(super) type Bits = [u8; VECTOR_SAMPLES / 8];
 
 impl<'a> Places<'a> {
-    /// Reads a set of places below `count`, of a vector at most.
+    /// Reads a set of places below `count`, of a vector at most. Inlined, as what reads a scale is.
+    #[inline(always)]
     pub(super) fn read(cursor: &mut Cursor<'a>, count: usize) -> Result<Self, ChunkError> {
         let len = usize::from(cursor.u16("count of places")?);
         let width = cursor.u8("width of gaps")?;

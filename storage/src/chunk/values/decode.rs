@@ -133,6 +133,9 @@ pub(super) fn tail(cursor: &mut Cursor<'_>, byte: u8, out: &mut [f64], room: &mu
     Ok(())
 }
 
+/// Inlined: an answer that goes through memory, which is read in other pieces than it was written in, waits until all that
+/// was stored before it has left the processor.
+#[inline(always)]
 pub(super) fn scale(cursor: &mut Cursor<'_>) -> Result<Scale, ChunkError> {
     let exponent = cursor.u8("decimal exponent")?;
     Scale::new(exponent, cursor.varint("decimal factor")?).ok_or(ChunkError::damaged("decimal exponent or factor"))
