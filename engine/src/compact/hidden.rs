@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidegauge_storage::model::{SeqNo, TimeRange, Timestamp, Tombstone};
 use tidegauge_storage::segment::{ChunkSpan, Segment};
-use tidegauge_storage::source::{AgeMask, Columns, Mask, Named, Naming, ReadError, SampleSource};
+use tidegauge_storage::source::{AgeMask, Columns, Mask, ReadError, SampleSource};
 
 use super::input::{Touch, horizon_of_all, mask_of, touch};
 
@@ -174,7 +174,7 @@ impl Counting<'_> {
             return Ok(None);
         }
         let before = Mask { tombstones: before, ages: Arc::clone(&self.mask.ages) };
-        let without = self.count(&before, named.clone(), &mut [])?;
+        let without = self.count(&before, named.iter().copied(), &mut [])?;
         let with = self.count(self.mask, named, tombstones)?;
         let samples = known.found.samples.saturating_sub(without.samples) + with.samples;
         // That nothing is left is told by one count of all, which finds out whether series claim the same chunks.
@@ -182,23 +182,22 @@ impl Counting<'_> {
     }
 
     /// What `mask` hides of these series, and which of its `tombstones` do, beside those that are known to.
-    fn count(&self, mask: &Mask, named: BTreeSet<u32>, tombstones: &mut [Reaching]) -> Result<Count, ReadError> {
-        // One by one, or all at once, whichever is cheaper.
-        let pays_from = Named::pays_from(self.segment, mask).unwrap_or(u64::MAX);
-        let namings = if named.len() as u64 >= pays_from { Named::find(self.segment, mask)? } else { None };
+    fn count(
+        &self,
+        mask: &Mask,
+        named: impl IntoIterator<Item = u32>,
+        tombstones: &mut [Reaching],
+    ) -> Result<Count, ReadError> {
         let end = self.segment.info().time_range.map_or(Timestamp::MIN, |range| range.end);
         let of_all = horizon_of_all(&mask.ages);
         let (mut found, mut columns, mut walk) = (Count::NOTHING, Columns::default(), self.segment.walk());
         for ordinal in named {
-            let naming = match &namings {
-                Some(namings) => namings.naming(ordinal),
-                None => &Naming::of(mask, &walk.labels(ordinal)?),
-            };
-            let hidden = mask.hidden_by(naming);
-            let horizon = mask.horizon_by(naming);
+            let labels = walk.labels(ordinal)?;
+            let hidden = mask.hidden(&labels);
+            let horizon = mask.horizon(&labels);
             let aged = Some(TimeRange::new(of_all, horizon)).filter(|range| !range.is_empty());
-            let is_open = |i: &usize| tombstones.get(*i).is_some_and(|t| !t.hides);
-            let mut open: Vec<usize> = naming.tombstones.iter().map(|i| *i as usize).filter(is_open).collect();
+            let is_open = |i: &usize| !tombstones[*i].hides && mask.tombstones[*i].matches(&labels);
+            let mut open: Vec<usize> = (0..tombstones.len()).filter(is_open).collect();
             let before = found.samples;
             for span in walk.spans(ordinal)? {
                 let span = span?;

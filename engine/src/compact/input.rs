@@ -24,7 +24,7 @@ impl Input {
     ) -> Self {
         let of_all = || [AgeMask { matchers: Arc::default(), horizon: horizon_of_all(ages) }].into();
         let mask = if keeps { mask_of(&segment, tombstones, &of_all()) } else { mask_of(&segment, tombstones, ages) };
-        let masked = mask.clone().map(|mask| Masked::new(Arc::clone(&segment) as Arc<dyn SampleSource>, mask));
+        let masked = mask.clone().map(|mask| Masked::by_labels(Arc::clone(&segment) as Arc<dyn SampleSource>, mask));
         Self { segment, mask: mask.unwrap_or_default(), masked }
     }
 
@@ -48,9 +48,9 @@ impl Input {
         tombstones.max().unwrap_or(Timestamp::MIN).max(horizon_of_all(&self.mask.ages))
     }
 
-    /// The ranges left out of a series, which has these labels.
-    pub(super) fn hidden(&self, ordinal: u32, labels: &Labels) -> Vec<TimeRange> {
-        self.masked.as_ref().map_or_else(Vec::new, |masked| masked.hidden(ordinal, labels))
+    /// The ranges left out of a series with these labels.
+    pub(super) fn hidden(&self, labels: &Labels) -> Vec<TimeRange> {
+        if self.masked.is_some() { self.mask.hidden(labels) } else { Vec::new() }
     }
 }
 

@@ -186,7 +186,7 @@ impl<'a> Lane<'a> {
 
     /// Adds the chunks of the series at hand that have something left in `range`; they are of its part number `part`.
     fn find(&mut self, range: &TimeRange, part: usize, chunks: &mut Vec<Found>) -> Result<(), ReadError> {
-        let hidden = self.labels.as_ref().map(|labels| self.input.hidden(self.ordinal, labels)).unwrap_or_default();
+        let hidden = self.labels.as_ref().map(|labels| self.input.hidden(labels)).unwrap_or_default();
         for span in self.walk.spans(self.ordinal)? {
             let span = span?;
             let touched = touch(&span, &hidden);

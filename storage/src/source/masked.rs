@@ -71,7 +71,14 @@ impl Mask {
         merged
     }
 
-    /// What a series that is named so has before this is over age.
+    /// What a series with these labels has before this is over age.
+    #[must_use]
+    pub fn horizon(&self, labels: &Labels) -> Timestamp {
+        let age = self.ages.iter().find(|age| age.passes(labels));
+        age.map_or(Timestamp::MIN, |age| age.horizon)
+    }
+
+    /// The same of a series that is named so.
     #[must_use]
     pub fn horizon_by(&self, naming: &Naming) -> Timestamp {
         naming.age.map_or(Timestamp::MIN, |i| self.ages[i as usize].horizon)
@@ -128,9 +135,9 @@ const TRIES_MIN: u64 = 16;
 pub struct Masked {
     inner: Arc<dyn SampleSource>,
     mask: Mask,
-    /// Found once the matchers were tried on so many series that it would have been the cheaper way. A question about a
-    /// few of a million series does not pay for all of them.
-    named: OnceLock<Named>,
+    /// Found once the matchers were tried on so many series that it would have been the cheaper way: a question about a
+    /// few of a million series does not pay for all of them. `None` inside if they are tried on all series whatever comes.
+    named: OnceLock<Option<Named>>,
     tried: Mutex<Tried>,
 }
 
@@ -139,7 +146,7 @@ struct Tried {
     series: u64,
     /// How many of them make it pay to ask the index.
     pays_from: Option<u64>,
-    /// Somebody does. Others try on meanwhile; so they do if the index cannot be read.
+    /// Somebody does. Others try on meanwhile.
     asked: bool,
 }
 
@@ -150,15 +157,11 @@ impl Masked {
         Self { inner, mask, named: OnceLock::new(), tried: Mutex::default() }
     }
 
-    /// The ranges hidden of a series that has these labels. For those who leave them out for good: what the index says is
-    /// held against the labels.
+    /// The same for those who leave out for good what is hidden: the labels of each series say what is, and not an index
+    /// that may be wrong beneath right checksums.
     #[must_use]
-    pub fn hidden(&self, ordinal: u32, labels: &Labels) -> Vec<TimeRange> {
-        let naming = self.named().map(|named| named.naming(ordinal));
-        match naming.filter(|naming| naming.is_true_of(&self.mask, labels)) {
-            Some(naming) => self.mask.hidden_by(naming),
-            None => self.mask.hidden(labels),
-        }
+    pub fn by_labels(inner: Arc<dyn SampleSource>, mask: Mask) -> Self {
+        Self { named: OnceLock::from(None), ..Self::new(inner, mask) }
     }
 
     /// What of `range` can be seen of a series.
@@ -173,7 +176,7 @@ impl Masked {
     /// What names each series, if enough are asked for; else this one more is to be tried.
     fn named(&self) -> Option<&Named> {
         if let Some(named) = self.named.get() {
-            return Some(named);
+            return named.as_ref();
         }
         let lock = || self.tried.lock().unwrap_or_else(PoisonError::into_inner);
         let tried = {
@@ -185,15 +188,18 @@ impl Masked {
             return None;
         }
         if tried.series == TRIES_MIN {
-            let pays_from = Named::pays_from(&*self.inner, &self.mask);
-            lock().pays_from = pays_from;
+            match Named::pays_from(&*self.inner, &self.mask) {
+                None => drop(self.named.set(None)),
+                pays_from => lock().pays_from = pays_from,
+            }
         }
         tried.pays_from.filter(|pays_from| tried.series >= *pays_from)?;
         if std::mem::replace(&mut lock().asked, true) {
             return None;
         }
-        let named = Named::find(&*self.inner, &self.mask).ok().flatten()?;
-        Some(self.named.get_or_init(|| named))
+        // An index that cannot be read is told by who selects.
+        let named = Named::find(&*self.inner, &self.mask).ok().flatten();
+        self.named.get_or_init(|| named).as_ref()
     }
 
     fn cursor(&self, ordinal: u32, seen: Seen) -> MaskedCursor<'_> {

@@ -108,6 +108,11 @@ pub trait SampleSource: Send + Sync {
         None
     }
 
+    /// About how many series it has. `None` where nobody counts them.
+    fn series_about(&self) -> Option<u64> {
+        None
+    }
+
     /// The labels of a series that [`select`](Self::select) named.
     ///
     /// # Errors

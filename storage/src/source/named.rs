@@ -9,8 +9,13 @@ use super::masked::Mask;
 use super::{ReadError, SampleSource};
 use crate::model::{Labels, Matcher};
 
-/// Deletes that are noted for all classes of series together: beyond it, matchers are tried. 4 bytes each.
+/// Deletes that are noted for all classes of series together, 4 bytes each: beyond it, matchers are tried.
 const NOTES_MAX: usize = 4 << 20;
+/// A class takes as much as so many of them.
+const NOTES_OF_A_CLASS: usize = 16;
+/// To find what names the series takes no longer, a delete, than to try its matchers on such a part of them: an index
+/// tells of a series in some nanoseconds, and a matcher of its labels in some tens of them.
+const PART_THAT_PAYS: u64 = 8;
 
 /// Which deletes of a mask name a series, and which of its ages counts for it: places in the mask.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,12 +32,6 @@ impl Naming {
     pub fn of(mask: &Mask, labels: &Labels) -> Self {
         let tombstones = (0u32..).zip(&mask.tombstones).filter(|(_, t)| t.matches(labels)).map(|(i, _)| i).collect();
         Self { tombstones, age: mask.ages.iter().position(|age| age.passes(labels)).map(|i| i as u32) }
-    }
-
-    /// Whether all that is told here names a series of these labels.
-    pub(super) fn is_true_of(&self, mask: &Mask, labels: &Labels) -> bool {
-        self.tombstones.iter().all(|&i| mask.tombstones[i as usize].matches(labels))
-            && self.age.is_none_or(|i| mask.ages[i as usize].passes(labels))
     }
 
     fn is_changed_by(&self, mark: Mark) -> bool {
@@ -91,24 +90,31 @@ impl Named {
             } else {
                 named.add(&source.ordinals(matchers)?, mark);
             }
-            if named.classes.iter().map(|class| class.naming.tombstones.len()).sum::<usize>() > notes_max {
+            if named.notes() > notes_max {
                 return Ok(None);
             }
         }
         Ok(Some(named))
     }
 
-    /// Of how many series the matchers have to be tried until asking the index would have been the cheaper way. `None` where
-    /// it never is: there is no index, or nothing to try.
+    /// What it weighs, in notes.
+    fn notes(&self) -> usize {
+        self.classes.iter().map(|class| class.naming.tombstones.len() + NOTES_OF_A_CLASS).sum()
+    }
+
+    /// Of how many series the matchers have to be tried until asking the index would have been the cheaper way, and 4 bytes
+    /// of memory a series are no more than what the question itself takes. `None` where it never is: there is no index, or
+    /// nothing to try.
     #[must_use]
     pub fn pays_from(source: &dyn SampleSource, mask: &Mask) -> Option<u64> {
         let all = mask.ages.iter().map(|age| &*age.matchers).chain(mask.tombstones.iter().map(|t| &t.matchers[..]));
         let (mut looks, mut tries) = (0, 0);
+        let part = source.series_about()? / PART_THAT_PAYS;
         for matchers in all.filter(|matchers: &&[Matcher]| !matchers.is_empty()) {
             looks += source.looks_to_select(matchers)?;
             tries += 1;
         }
-        (tries > 0).then(|| looks / tries + 1)
+        (tries > 0).then(|| part.max(looks / tries) + 1)
     }
 
     /// What names a series.
@@ -183,11 +189,11 @@ mod tests {
         let mask =
             |patterns: &[&str]| Mask { tombstones: patterns.iter().map(|p| delete(p)).collect(), ages: Arc::default() };
         let halves = mask(&["1..", ".1.", "..1"]);
-        let named = Named::find_within(12, &source, &halves).unwrap().unwrap();
+        let named = Named::find_within(12 + 8 * NOTES_OF_A_CLASS, &source, &halves).unwrap().unwrap();
         (0..8).for_each(|i| assert_eq!(*named.naming(i.into()), Naming::of(&halves, &labels(i))));
-        assert!(Named::find_within(11, &source, &halves).unwrap().is_none());
+        assert!(Named::find_within(11 + 8 * NOTES_OF_A_CLASS, &source, &halves).unwrap().is_none());
         let same = mask(&["1..", "1.*", "1+.*", "1.."]);
-        let named = Named::find_within(4, &source, &same).unwrap().unwrap();
+        let named = Named::find_within(1_000, &source, &same).unwrap().unwrap();
         assert_eq!(named.naming(5).tombstones, [0, 1, 2, 3]);
         assert_eq!(named.classes.len() - named.free.len(), 2, "one that nobody is of is used again");
         assert!(Named::pays_from(&source, &same).is_none(), "it has no index");

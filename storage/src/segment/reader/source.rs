@@ -43,6 +43,10 @@ impl SampleSource for Segment {
         matchers.iter().map(looks).sum::<Option<u64>>().map(|looks| looks + bitmaps)
     }
 
+    fn series_about(&self) -> Option<u64> {
+        Some(self.series_count().into())
+    }
+
     fn labels(&self, ordinal: u32) -> Result<Labels, ReadError> {
         self.whole(|| SetDecoder::default().decode(self, ordinal))
     }
