@@ -138,10 +138,9 @@ impl Builder {
         };
         let step = Step::new(&self.progress, OpenStep::ReplayLog);
         let state = manifest.state();
-        let mut set_aside = RecoveryReport::default();
         let audited = match self.recovery {
             Recovery::Strict => Audited::default(),
-            Recovery::Salvage => Audited::read(&*fs, &dir, state.store_id, &mut set_aside)?,
+            Recovery::Salvage => Audited::read(&*fs, &dir, state.store_id)?,
         };
         let horizons = state.horizons.iter().map(|horizon| horizon.through);
         let deletes = state.tombstones.keys().copied().chain(audited.deletes.iter().map(|delete| delete.seq));
@@ -157,8 +156,11 @@ impl Builder {
         let state = manifest.state();
         // Not before all was read: where the manifest or the log is damaged, what is unnamed may be all there is.
         remove_leftovers(&*fs, &segment_dir, &manifest);
-        let mut report =
-            RecoveryReport { samples: recovered.samples, torn_tail: recovered.torn_tail.clone(), ..set_aside };
+        let mut report = RecoveryReport {
+            samples: recovered.samples,
+            torn_tail: recovered.torn_tail.clone(),
+            ..RecoveryReport::default()
+        };
         let undefined = replayer.undefined();
         let log_is_whole = recovered.lost.is_empty() && undefined.is_none();
         let mut of_audit = false;
@@ -170,6 +172,7 @@ impl Builder {
             of_audit = !deletes.is_empty();
             replayer.add_deletes(deletes);
         }
+        audited.set_unread_aside(&*fs, &dir, &mut report)?;
         // Before anything lets go of the log: with the next commit, or a flush.
         report.note_in(&audit);
         salvaged.append(report);

@@ -7,11 +7,12 @@
 //!   counted, if they are deletes.
 //! - AD3: A rule of retention is told and not taken: a later change may have found no room in the audit log.
 //! - AD4: A file that the device cannot read, asked twice, is set aside, and told: as long as it lies there, nothing could be
-//!   repaired. What may be read later (no more files may be open, no memory) is refused, and stays.
+//!   repaired. That is the last step of a repair, so that one which ends before finds it again. What may be read later (no
+//!   more files may be open, no memory) is refused, and stays.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tidegauge_query::promql;
 use tidegauge_storage::fs::{Fs, is_unreadable, read_up_to};
@@ -30,32 +31,51 @@ pub(crate) struct Audited {
     pub(crate) unsure: u64,
     /// The last rules of retention, and bytes at most.
     pub(crate) retention: Option<String>,
+    /// Files that the device cannot read, and what it says.
+    unread: Vec<(PathBuf, String)>,
 }
 
 impl Audited {
-    /// Reads what there is in the directory of a store. A file that is not there says nothing, and one that cannot be read
-    /// goes to quarantine (AD4).
+    /// Reads what there is in the directory of a store. A file that is not there says nothing, nor does one that the device
+    /// cannot read (AD4).
     ///
     /// # Errors
-    /// [`OpenError::Io`]: what cannot be read may name deletes that nobody else knows.
-    pub(crate) fn read(
-        fs: &dyn Fs,
-        dir: &Path,
-        store_id: u128,
-        report: &mut RecoveryReport,
-    ) -> Result<Self, OpenError> {
+    /// [`OpenError::Io`]: what cannot be read now may name deletes that nobody else knows.
+    pub(crate) fn read(fs: &dyn Fs, dir: &Path, store_id: u128) -> Result<Self, OpenError> {
         let mut audited = Self::default();
         let older = (1..=FILES_KEPT).rev().map(|n| format!("{FILE_NAME}.{n}"));
         for name in older.chain([FILE_NAME.to_owned()]) {
             let path = dir.join(name);
-            let text = match read(fs, &path).or_else(|_| read(fs, &path)) {
-                Err(e) if is_unreadable(&e) => set_aside(fs, dir, &path, &e, report).map(|()| String::new()),
-                text => text,
-            };
-            let text = text.map_err(|source| OpenError::Io { path, source })?;
-            text.lines().for_each(|line| audited.take(line, store_id));
+            match read(fs, &path).or_else(|_| read(fs, &path)) {
+                Ok(text) => text.lines().for_each(|line| audited.take(line, store_id)),
+                Err(e) if is_unreadable(&e) => audited.unread.push((path, e.to_string())),
+                Err(source) => return Err(OpenError::Io { path, source }),
+            }
         }
         Ok(audited)
+    }
+
+    /// Keeps in quarantine what could not be read, and tells it.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`]: it is where it was, or at both places.
+    pub(crate) fn set_unread_aside(
+        &self,
+        fs: &dyn Fs,
+        dir: &Path,
+        report: &mut RecoveryReport,
+    ) -> Result<(), OpenError> {
+        for (path, why) in &self.unread {
+            let kept = quarantine::keep_unread(fs, dir, path);
+            let kept = kept.map_err(|source| OpenError::Io { path: path.clone(), source })?;
+            report.notes.push(format!(
+                "{} cannot be read ({why}), and is kept as {}: deletes and rules of retention named there are not known",
+                path.display(),
+                kept.display()
+            ));
+            report.quarantined.push(kept);
+        }
+        Ok(())
     }
 
     /// What to do about lines that are not acted upon.
@@ -138,17 +158,6 @@ pub(crate) fn store_text(store_id: u128) -> String {
     format!("{store_id:032x}")
 }
 
-fn set_aside(fs: &dyn Fs, dir: &Path, path: &Path, why: &io::Error, report: &mut RecoveryReport) -> io::Result<()> {
-    let kept = quarantine::keep_unread(fs, dir, path)?;
-    report.notes.push(format!(
-        "{} cannot be read ({why}), and is kept as {}: deletes and rules of retention named there are not known",
-        path.display(),
-        kept.display()
-    ));
-    report.quarantined.push(kept);
-    Ok(())
-}
-
 fn read(fs: &dyn Fs, path: &Path) -> io::Result<String> {
     let bytes = match fs.open_read(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
@@ -204,7 +213,7 @@ mod tests {
     fn audited(text: &str) -> Audited {
         let fs = SimFs::new();
         fs.create(Path::new(FILE_NAME)).unwrap().write_all_at(0, text.as_bytes()).unwrap();
-        Audited::read(&fs, Path::new(""), STORE, &mut RecoveryReport::default()).unwrap()
+        Audited::read(&fs, Path::new(""), STORE).unwrap()
     }
 
     #[test]
@@ -240,7 +249,7 @@ mod tests {
         assert_eq!(audited(&(restored + &whole)).deletes.len(), 1);
         let fs = SimFs::new();
         fs.create(Path::new(FILE_NAME)).unwrap().write_all_at(0, whole.as_bytes()).unwrap();
-        let strange = Audited::read(&fs, Path::new(""), STORE + 1, &mut RecoveryReport::default()).unwrap();
+        let strange = Audited::read(&fs, Path::new(""), STORE + 1).unwrap();
         assert_eq!((strange.deletes.len(), strange.unsure), (0, 0));
     }
 }

@@ -132,7 +132,7 @@ impl Rebuild<'_> {
         keep_strangers(fs, self.dir, store_id, remains.open_number, self.report)?;
         let segments = self.choose(found, &remains, store_id)?;
         let (segments, survey) = self.without_unfinished(segments, &remains, store_id)?;
-        let audited = Audited::read(fs, self.dir, store_id, self.report)?;
+        let audited = Audited::read(fs, self.dir, store_id)?;
         if remains.found {
             let kept = quarantine::keep_numbered(fs, self.dir, &self.dir.join("MANIFEST"));
             self.report
