@@ -107,6 +107,21 @@ fn remove(dir: &Path) {
     eprintln!("{} could not be removed", dir.display());
 }
 
+/// This program once more, for a process of its own. On Linux that is what runs, even where its file has been replaced by
+/// another build since, or removed.
+///
+/// # Errors
+/// If the system does not tell where it is.
+pub fn this_program() -> io::Result<Command> {
+    let running = Path::new("/proc/self/exe");
+    let this = if running.exists() { running.to_owned() } else { std::env::current_exe()? };
+    let mut command = Command::new(this);
+    if let Some(name) = std::env::args_os().next() {
+        command.arg0(name);
+    }
+    Ok(command)
+}
+
 /// A folder that is removed with its content when this is dropped.
 #[derive(Debug)]
 pub struct Temporary(PathBuf);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use clap::Parser;
 use serde::Serialize;
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::cli::{self, Cli, Ratios as Options};
 use crate::error::Error;
-use crate::leftovers::Victim;
+use crate::leftovers::{Victim, this_program};
 use crate::measure::Machine;
 use crate::progress::Progress;
 use crate::roofs::median;
@@ -151,20 +151,20 @@ fn check(line: &str) -> Result<(), Error> {
 
 /// A run in a process of its own: what one leaves in memory is not the next one's.
 fn run(line: &str) -> Result<Value, Error> {
-    let this = std::env::current_exe().map_err(Error::io("this program"))?;
-    let mut command = Command::new(&this);
+    let this = "this program";
+    let mut command = this_program().map_err(Error::io(this))?;
     command
         .args(["--parent", &std::process::id().to_string(), "run"])
         .args(line.split(' ').filter(|word| !word.is_empty()))
         .arg("--json");
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     // A signal is passed on: it removes its folder.
-    let running = Victim::spawn_asked(&mut command).map_err(Error::io(&this))?;
+    let running = Victim::spawn_asked(&mut command).map_err(Error::io(this))?;
     let mut printed = String::new();
     if let Some(mut stdout) = running.take_stdout() {
-        stdout.read_to_string(&mut printed).map_err(Error::io(&this))?;
+        stdout.read_to_string(&mut printed).map_err(Error::io(this))?;
     }
-    let status = running.wait().map_err(Error::io(&this))?;
+    let status = running.wait().map_err(Error::io(this))?;
     if !status.success() {
         return Err(Error::Wrong(format!("run {line} ended with {status}: see above")));
     }

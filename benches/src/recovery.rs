@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use tidegauge::{Ack, BackPressure, Durability, Engine, Level, SeriesId};
 
 use crate::cli::Recovery as Options;
 use crate::error::Error;
-use crate::leftovers::Victim;
+use crate::leftovers::{Victim, this_program};
 use crate::measure::{Machine, Memory, cpu_s};
 use crate::progress::Progress;
 use crate::run::recount::{Pushed, Recount};
@@ -141,15 +141,15 @@ pub fn measure(options: &Options, progress: &Progress) -> Result<Recovery, Error
 }
 
 fn start(data: &Path, options: &Options) -> Result<Victim, Error> {
-    let this = std::env::current_exe().map_err(Error::io("this program"))?;
-    let mut command = Command::new(&this);
+    let this = "this program";
+    let mut command = this_program().map_err(Error::io(this))?;
     command.args(["--parent", &std::process::id().to_string()]);
     command.args(["recovery", "--victim", "--workload", &options.workload.to_string()]);
     command.args(["--batch", &options.batch.to_string(), "--seed", &options.seed.to_string()]);
     command.args(["--durability", &options.durability.to_string()]).arg("--data-dir").arg(data);
     // A group of its own: the interrupt of a terminal is for this process, which ends the other.
     command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
-    Victim::spawn(&mut command).map_err(Error::io(&this))
+    Victim::spawn(&mut command).map_err(Error::io(this))
 }
 
 /// What the victim said before it died.

@@ -2,11 +2,11 @@
 
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde::{Deserialize, Serialize};
 use tidegauge::Durability;
-use tidegauge_bench::leftovers::{Victim, end_with, remove_on_signal};
+use tidegauge_bench::leftovers::{Victim, end_with, remove_on_signal, this_program};
 
 use crate::Options;
 use crate::measure::{Measured, measure};
@@ -25,7 +25,7 @@ pub(crate) enum Outcome {
 pub(crate) fn run(store: &str, durability: Durability, folder: &Path, options: &Options) -> Result<Outcome, Error> {
     let dir = folder.join(format!("{store}-{durability}").replace(':', "-"));
     std::fs::create_dir_all(&dir)?;
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = this_program()?;
     command.args(["--one", store, "--workload", &options.workload.to_string()]);
     command.args(["--samples", &options.samples.to_string(), "--batch", &options.batch.to_string()]);
     command.args(["--durability", &durability.to_string(), "--seed", &options.seed.to_string()]);

@@ -20,6 +20,7 @@ use crate::progress::Progress;
 use vectors::{MANY_SERIES, Order, W1_SERIES, append_m_s};
 
 pub use disk::{DiskTimes, pwrite_fdatasync_64k};
+pub(crate) use short::look;
 pub use short::{RoofsOfRun, ShortRoofs};
 
 /// All roofs. Bandwidths count the bytes once that are copied or read.

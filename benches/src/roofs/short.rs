@@ -1,14 +1,15 @@
 //! Roofs of the minute: what a run takes right before and right behind itself, in about a second each time.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde::{Deserialize, Serialize};
 
 use super::memory::{self, Effort};
 use super::vectors::{Order, W1_SERIES, append_m_s};
 use crate::error::Error;
-use crate::leftovers::Victim;
+use crate::leftovers::{Victim, give_way, this_program};
 use crate::measure::cores;
+use crate::progress::Progress;
 
 /// Half of what `roofs` takes, and fewer rounds. Each figure is the one of this name in [`Roofs`](super::Roofs).
 const EFFORT: Effort = Effort { bytes: 128 << 20, rounds: 3, loads: 300_000 };
@@ -37,6 +38,21 @@ pub struct RoofsOfRun {
     pub after: ShortRoofs,
 }
 
+/// What `roofs` tells. Figures without roofs are worth more than none: where a look fails, that is a word on standard
+/// error and no error.
+pub(crate) fn look(
+    progress: &Progress,
+    roofs: impl FnOnce() -> Result<Option<ShortRoofs>, Error>,
+) -> Option<ShortRoofs> {
+    progress.step("timing memory");
+    roofs().unwrap_or_else(|error| {
+        // A signal that ends this program took the process away, too.
+        give_way();
+        progress.suspend(|| eprintln!("tidegauge-bench: this run has no roofs: {error}"));
+        None
+    })
+}
+
 impl ShortRoofs {
     /// Takes them.
     #[must_use]
@@ -55,13 +71,13 @@ impl ShortRoofs {
     /// # Errors
     /// [`Error::Io`] if it cannot be started; [`Error::Wrong`] if it tells no roofs.
     pub fn apart() -> Result<Self, Error> {
-        let this = std::env::current_exe().map_err(Error::io("this program"))?;
-        let mut command = Command::new(&this);
+        let this = "this program";
+        let mut command = this_program().map_err(Error::io(this))?;
         command.args(["--parent", &std::process::id().to_string(), "roofs", "--short", "--json"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let running = Victim::spawn(&mut command).map_err(Error::io(&this))?;
-        let told = running.take_stdout().map(std::io::read_to_string).transpose().map_err(Error::io(&this))?;
-        let status = running.wait().map_err(Error::io(&this))?;
+        let running = Victim::spawn(&mut command).map_err(Error::io(this))?;
+        let told = running.take_stdout().map(std::io::read_to_string).transpose().map_err(Error::io(this))?;
+        let status = running.wait().map_err(Error::io(this))?;
         let told = serde_json::from_str(told.unwrap_or_default().trim_end());
         told.map_err(|e| Error::Wrong(format!("the process that takes roofs ended with {status} and told none: {e}")))
     }
@@ -81,5 +97,24 @@ impl std::fmt::Display for ShortRoofs {
             "memcpy {memcpy_gb_s:.1}, read-sum {read_sum_gb_s:.1} (all cores {read_sum_all_gb_s:.1}) GB/s, Vec \
              {vec_append_w1_m_s:.1} M/s, random access {random_access_ns:.0} ns"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_at_roofs_that_fails_is_no_error_of_the_run() {
+        let told = ShortRoofs {
+            memcpy_gb_s: 1.0,
+            read_sum_gb_s: 2.0,
+            read_sum_all_gb_s: 3.0,
+            vec_append_w1_m_s: 4.0,
+            random_access_ns: 5.0,
+        };
+        let progress = Progress::hidden();
+        assert_eq!(look(&progress, || Ok(Some(told))), Some(told));
+        assert_eq!(look(&progress, || Err(Error::Wrong("killed for want of memory".into()))), None);
     }
 }

@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::measure::{Latency, Machine, Memory, TickClock, cpu_s};
 use crate::progress::Progress;
 use crate::report::{Arrival, Curves, Report, Sums, Times};
-use crate::roofs::{DiskTimes, RoofsOfRun, ShortRoofs, median, pwrite_fdatasync_64k};
+use crate::roofs::{DiskTimes, RoofsOfRun, ShortRoofs, look, median, pwrite_fdatasync_64k};
 use crate::workload::{Kind, Workload};
 
 use acks::AckTimes;
@@ -66,6 +66,7 @@ pub fn run(options: &Run, progress: &Progress) -> Result<Report, Error> {
 
 /// As [`run`], but hands each checksum of what was read back through `alter` before it is
 /// compared, for showing that a difference is noticed, and calls `roofs` before and after all, unless it is a smoke run.
+/// Where that fails, the report has none.
 ///
 /// # Errors
 /// As [`run`].
@@ -88,9 +89,8 @@ pub fn run_with(
     let folder = Folder::new(options.data_dir.as_deref())?;
     let machine = Machine::with(folder.path());
     let effort = Effort::of(workload.ticks() * u64::from(workload.slots()));
-    let roofs = || if effort.roofs { roofs() } else { Ok(None) };
-    progress.step("timing memory");
-    let roofs_before = roofs()?;
+    let roofs = || if effort.roofs { look(progress, &roofs) } else { None };
+    let roofs_before = roofs();
     let mut disk = Latency::new();
     progress.step("timing the disk");
     pwrite_fdatasync_64k(folder.path(), effort.disk_writes / 2, &mut disk)?;
@@ -161,8 +161,7 @@ pub fn run_with(
     let idle = idle::idle(&folder.path().join("idle"), options, lane, effort, &clock)?;
     progress.step("timing the disk");
     pwrite_fdatasync_64k(folder.path(), effort.disk_writes / 2, &mut disk)?;
-    progress.step("timing memory");
-    let roofs = roofs_before.zip(roofs()?).map(|(before, after)| RoofsOfRun { before, after });
+    let roofs = roofs_before.and_then(|before| Some(RoofsOfRun { before, after: roofs()? }));
 
     let samples = recount.checksum.count;
     let per_sample = |bytes: u64| bytes as f64 / samples as f64;

@@ -1,5 +1,7 @@
 //! `ratios`.
 
+use std::process::Stdio;
+
 use serde_json::Value;
 
 use super::{folders, page_of};
@@ -32,4 +34,18 @@ fn runs_in_turn_are_told_as_the_median_of_their_ratios() {
     let refused = ratios(&["--workload w9", "--batch 1"]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("w9"));
+}
+
+/// Who builds while it runs replaces the program that the later runs are.
+#[test]
+fn runs_in_turn_are_runs_of_the_program_that_was_started_whatever_became_of_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("program");
+    std::fs::copy(env!("CARGO_BIN_EXE_tidegauge-bench"), &program).unwrap();
+    let mut command = std::process::Command::new(&program);
+    command.args(["ratios", "--pairs", "1", "--both", "--durability memory", "--samples 8000", "--samples 4000"]);
+    let running = command.current_dir(dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::fs::remove_file(&program).unwrap();
+    let output = running.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
