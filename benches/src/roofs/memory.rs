@@ -29,13 +29,13 @@ pub(super) struct Effort {
 
 impl Effort {
     fn of(threads: usize) -> Self {
-        Self { bytes: dram_bytes(threads), rounds: ROUNDS, loads: LOADS }
+        Self { bytes: DRAM_BYTES, rounds: ROUNDS, loads: LOADS }.shared_by(threads)
     }
-}
 
-/// What threads work on together, each on a share of its own: so much that no cache holds a share until it comes again.
-fn dram_bytes(threads: usize) -> usize {
-    DRAM_BYTES.max(threads * SHARE_BYTES_MIN)
+    /// So much that no cache holds the share that is each thread's own until it comes again.
+    pub(super) fn shared_by(self, threads: usize) -> Self {
+        Self { bytes: self.bytes.max(threads * SHARE_BYTES_MIN), ..self }
+    }
 }
 
 /// Copies from DRAM to DRAM, a share for each thread.
@@ -197,7 +197,8 @@ mod tests {
     #[test]
     fn each_of_many_threads_has_a_share_that_no_cache_of_its_core_holds() {
         for threads in [1, 2, 64, 256] {
-            assert!(dram_bytes(threads) >= DRAM_BYTES && dram_bytes(threads) / threads >= SHARE_BYTES_MIN);
+            let Effort { bytes, .. } = Effort::of(threads);
+            assert!(bytes >= DRAM_BYTES && bytes / threads >= SHARE_BYTES_MIN);
         }
     }
 }

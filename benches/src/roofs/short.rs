@@ -14,6 +14,11 @@ use crate::progress::Progress;
 /// Half of what `roofs` takes, and fewer rounds. Each figure is the one of this name in [`Roofs`](super::Roofs).
 const EFFORT: Effort = Effort { bytes: 128 << 20, rounds: 3, loads: 300_000 };
 
+/// ... and more where many threads share it.
+fn effort(threads: usize) -> Effort {
+    EFFORT.shared_by(threads)
+}
+
 /// Roofs that change with what else the host does.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 pub struct ShortRoofs {
@@ -60,7 +65,7 @@ impl ShortRoofs {
         Self {
             memcpy_gb_s: memory::memcpy_of(1, EFFORT),
             read_sum_gb_s: memory::read_sum_of(1, EFFORT),
-            read_sum_all_gb_s: memory::read_sum_of(cores(), EFFORT),
+            read_sum_all_gb_s: memory::read_sum_of(cores(), effort(cores())),
             vec_append_w1_m_s: append_m_s(1, W1_SERIES, Order::InTurn),
             random_access_ns: memory::cycle_ns(EFFORT),
         }
@@ -103,6 +108,14 @@ impl std::fmt::Display for ShortRoofs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_all_cores_read_is_in_no_cache_of_theirs_however_many_they_are() {
+        for threads in [1, 2, 4, 8, 64, 256] {
+            let Effort { bytes, rounds, .. } = effort(threads);
+            assert!(bytes >= EFFORT.bytes && bytes / threads >= 32 << 20 && rounds == EFFORT.rounds, "{threads}");
+        }
+    }
 
     #[test]
     fn a_look_at_roofs_that_fails_is_no_error_of_the_run() {
