@@ -73,7 +73,7 @@ pub struct Pair {
 /// One of the two.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Half {
-    /// Until visible.
+    /// Until visible; at a rate no more than that, for each batch has its time until the next one is due.
     pub samples_per_s: f64,
     /// Push calls of `batch` samples; from when they were due, at a rate.
     pub push_ns: Quantiles,
@@ -175,25 +175,32 @@ fn half(
 ) -> Result<Half, Error> {
     let over = AtomicBool::new(false);
     let before = questions.load(Ordering::Relaxed);
-    let phase = thread::scope(|scope| {
+    let (phase, pushed_in, lasted) = thread::scope(|scope| {
         let running: Vec<_> = (0..readers).map(|_| scope.spawn(|| ask(&over))).collect();
         let start = Instant::now();
         let phase = match options.rate {
             // By what was due: what an engine that stood still has not taken by the end is late, and not left out.
-            Some(rate) => load.at_a_rate(rate, (start, load.pushed), |due| due >= start + options.lasting),
-            None => load.flat_out(|_| start.elapsed() >= options.lasting),
+            Some(rate) => {
+                let since = (start, load.pushed);
+                let phase = load.at_a_rate(rate, since, |due| due >= start + options.lasting);
+                // The last batch is pushed when it is due, and what was asked for lasts longer: until the next one is.
+                thread::sleep((start + options.lasting).saturating_duration_since(Instant::now()));
+                phase.map(|phase| (phase.elapsed.max(load.next_due(rate, since) - start), phase))
+            }
+            None => load.flat_out(|_| start.elapsed() >= options.lasting).map(|phase| (phase.elapsed, phase)),
         };
+        let lasted = start.elapsed();
         over.store(true, Ordering::Relaxed);
         for reader in running {
             reader.join().expect("a reader panicked")?;
         }
-        phase
+        phase.map(|(pushed_in, phase)| (phase, pushed_in, lasted))
     })?;
-    let Phase { samples, elapsed, push, preempted: push_preempted, .. } = phase;
+    let Phase { samples, push, preempted: push_preempted, .. } = phase;
     let push_ns = push.quantiles().ok_or_else(|| Error::Usage("--for is too short for a single push".into()))?;
     let per_s = |n: u64, time: Duration| n as f64 / time.as_secs_f64();
     let answered = questions.load(Ordering::Relaxed) - before;
-    let (samples_per_s, questions_per_s) = (per_s(samples, elapsed), per_s(answered, elapsed));
+    let (samples_per_s, questions_per_s) = (per_s(samples, pushed_in), per_s(answered, lasted));
     Ok(Half { samples_per_s, push_ns, push_preempted, questions_per_s })
 }
 
@@ -234,5 +241,30 @@ impl fmt::Display for Beside {
         }
         writeln!(f, "  medians: throughput × {:.2}, p99.9 × {:.2}", self.ratio, self.push_p999_ratio)?;
         write!(f, "  verified {}", if self.verified { "yes" } else { "NO" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn at_a_low_rate_a_half_lasts_as_long_as_it_is_told_and_no_more_comes_in_than_is_due() {
+        // Two batches and one: the last of them is pushed long before the end, or is all that is due in a quarter of an hour.
+        for (rate, batch, lasting) in [(1_000, 10, 15), (1, 1_000, 20), (100, 1, 25)] {
+            let line = format!("b beside --samples 8000 --rate {rate} --batch {batch} --for {lasting}ms");
+            let Command::Beside(options) = Cli::try_parse_from(line.split(' ')).unwrap().command else { panic!() };
+            let engine = Engine::in_memory().unwrap();
+            let source = Source::new(&engine, options.workload, 1, 8_000, batch).unwrap();
+            let clock = TickClock::new();
+            let mut load = Load::new(&engine, &clock, &source, batch).unwrap();
+            let start = Instant::now();
+            let half = half(&mut load, &options, &AtomicU64::new(0), 0, |_| Ok(())).unwrap();
+            assert!(start.elapsed() >= options.lasting, "{line}: {half:?}");
+            assert!(half.samples_per_s <= rate as f64 * (1.0 + 1e-9), "{line}: {half:?}");
+        }
     }
 }
