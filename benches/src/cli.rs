@@ -297,7 +297,7 @@ pub struct Roofs {
     /// The folder whose disk is measured.
     #[arg(long, default_value = ".", value_name = "DIR")]
     pub data_dir: PathBuf,
-    /// Only those of memory that each run takes before and after itself, in about a second.
+    /// Only those of memory that each run takes before and after itself, in 1.3 s.
     #[arg(long, conflicts_with = "data_dir")]
     pub short: bool,
     /// Print one JSON object as the last line.

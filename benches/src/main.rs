@@ -11,6 +11,7 @@ use tidegauge_bench::Error;
 use tidegauge_bench::cli::{Cli, Command};
 use tidegauge_bench::leftovers::{end_on_signals, end_with, give_way};
 use tidegauge_bench::live::Window;
+use tidegauge_bench::measure::Machine;
 use tidegauge_bench::progress::Progress;
 use tidegauge_bench::roofs::{Roofs, ShortRoofs};
 use tidegauge_bench::run::run_with;
@@ -138,8 +139,10 @@ fn command(command: Command, progress: &Progress) -> Result<Outcome, Error> {
             Ok(Outcome { text: compared.text, wrong: (!compared.fine).then_some(wrong) })
         }
         Command::Roofs(options) if options.short => {
+            // Before this is the load.
+            let machine = Machine::with(&options.data_dir);
             let roofs = ShortRoofs::measure();
-            Ok(Outcome::fine(if options.json { roofs.to_json() } else { roofs.to_string() }))
+            Ok(Outcome::fine(if options.json { roofs.to_json(&machine) } else { roofs.to_string() }))
         }
         Command::Roofs(options) => {
             let roofs = Roofs::measure(&options.data_dir, progress)?;

@@ -1,4 +1,4 @@
-//! Roofs of the minute: what a run takes right before and right behind itself, in about a second each time.
+//! Roofs of the minute: what a run takes right before and right behind itself, in 1.3 s each time.
 
 use std::process::Stdio;
 
@@ -8,7 +8,7 @@ use super::memory::{self, Effort};
 use super::vectors::{Order, W1_SERIES, append_m_s};
 use crate::error::Error;
 use crate::leftovers::{Victim, give_way, this_program};
-use crate::measure::cores;
+use crate::measure::{Machine, cores};
 use crate::progress::Progress;
 
 /// Half of what `roofs` takes, and fewer rounds. Each figure is the one of this name in [`Roofs`](super::Roofs).
@@ -87,10 +87,19 @@ impl ShortRoofs {
         told.map_err(|e| Error::Wrong(format!("the process that takes roofs ended with {status} and told none: {e}")))
     }
 
-    /// All of them as one JSON object in one line.
+    /// All of them, with their verb and the machine, as one JSON object in one line: `report` takes them for [`Roofs`](super::Roofs)
+    /// of which some are missing.
     #[must_use]
-    pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("numbers and their names always make JSON")
+    pub fn to_json(&self, machine: &Machine) -> String {
+        #[derive(Serialize)]
+        struct Told<'a> {
+            verb: &'static str,
+            #[serde(flatten)]
+            roofs: &'a ShortRoofs,
+            machine: &'a Machine,
+        }
+        let told = Told { verb: "roofs", roofs: self, machine };
+        serde_json::to_string(&told).expect("numbers, texts and their names always make JSON")
     }
 }
 

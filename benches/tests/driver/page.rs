@@ -19,6 +19,13 @@ fn roofs_tell_their_verb_and_machine_and_a_page_is_made_of_them_alone() {
     assert!(page.contains("<h2>Roofs of this machine</h2>") && page.contains("memcpy_gb_s"), "{page}");
     assert!(page.contains(figures["machine"]["kernel"].as_str().unwrap()), "{page}");
     assert!(!page.contains("machine, p50") && !page.contains("verb"), "{page}");
+
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegauge-bench"));
+    let output = command.args(["roofs", "--short", "--json"]).current_dir(dir.path()).output().unwrap();
+    let short: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&short["verb"], &short["machine"]["kernel"]), (&"roofs".into(), &figures["machine"]["kernel"]));
+    let page = page_of(dir.path(), &String::from_utf8(output.stdout).unwrap());
+    assert!(page.contains("<h2>Roofs of this machine</h2>") && page.contains("memcpy_gb_s"), "{page}");
 }
 
 #[test]
