@@ -41,17 +41,12 @@ const SLACK_S: f64 = 0.02;
 #[test]
 fn rates_are_samples_over_the_times_that_are_told() {
     let dir = tempfile::tempdir().unwrap();
-    let line = "run --workload w1 --samples 200k --durability interval:100ms";
+    let line = "run --workload w1 --samples 160k --durability interval:100ms";
     let (run, all_s) = driven(&dir.path().join("run"), line);
     let figure = |name: &str| of(&run, name);
-    for when in ["before", "after"] {
-        let roofs = &run["roofs"][when];
-        for roof in ["memcpy_gb_s", "read_sum_gb_s", "read_sum_all_gb_s", "vec_append_w1_m_s", "random_access_ns"] {
-            assert!(roofs[roof].as_f64() > Some(0.0), "{roof} {when}: {run}");
-        }
-    }
+    assert!(run["roofs"].is_null(), "the times below are to be most of what a smoke run takes: {run}");
     let (samples, elapsed_s, register_s) = (figure("samples"), figure("elapsed_s"), figure("register_s"));
-    assert_eq!(samples, 200_000.0);
+    assert_eq!(samples, 160_000.0);
     assert_same("samples_per_s_visible", figure("samples_per_s_visible"), samples / elapsed_s);
     assert_same("flushed_share", figure("flushed_share"), 1.0 - figure("memory_samples_left") / samples);
     assert_same("samples_per_s_registering", figure("samples_per_s_registering"), samples / (elapsed_s + register_s));
@@ -102,7 +97,7 @@ fn processor_time_at_a_rate_is_without_the_waiting_of_who_pushes() {
 }
 
 #[test]
-fn bytes_are_those_of_the_files_and_of_the_log() {
+fn bytes_are_those_of_the_files_and_of_the_log_and_a_full_run_has_roofs() {
     let dir = tempfile::tempdir().unwrap();
     let (run, _) = driven(&dir.path().join("run"), "run --workload w3 --samples 400k --durability sync");
     let figure = |name: &str| of(&run, name);
@@ -120,6 +115,12 @@ fn bytes_are_those_of_the_files_and_of_the_log() {
     // The log has the same values and times, packed a frame at a time: some more bytes, and not twice as many.
     assert_within("wal_bytes_per_sample", a_sample, figure("wal_bytes_per_sample"), 2.0 * a_sample);
     assert_within("bytes_per_sample_cold", 0.8 * a_sample, figure("bytes_per_sample_cold"), a_sample);
+    for when in ["before", "after"] {
+        let roofs = &run["roofs"][when];
+        for roof in ["memcpy_gb_s", "read_sum_gb_s", "read_sum_all_gb_s", "vec_append_w1_m_s", "random_access_ns"] {
+            assert!(roofs[roof].as_f64() > Some(0.0), "{roof} {when}: {run}");
+        }
+    }
     // The prepared input is no growth, and both were there at once.
     let (growth, input) = (figure("rss_growth_bytes"), figure("input_bytes"));
     assert_within("rss_growth_bytes", 1.0, growth, figure("peak_rss_bytes") - input);
