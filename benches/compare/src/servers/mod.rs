@@ -70,9 +70,11 @@ impl Agent {
     /// The one that was named, else the one that was built in this tree, else the one that is installed.
     pub(crate) fn of(named: Option<&Path>) -> Self {
         let tree = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/release/tidegauge"));
-        let path = named.or_else(|| tree.is_file().then_some(tree)).unwrap_or(Path::new("tidegauge"));
-        let built = path.metadata().and_then(|meta| meta.modified()).ok().filter(|_| path.is_file());
+        // Whole, for a name without a folder would be started from PATH, whatever file of this name is here.
+        let file = named.or(Some(tree)).filter(|path| path.is_file()).and_then(|path| path.canonicalize().ok());
+        let built = file.as_ref().and_then(|file| file.metadata().ok()?.modified().ok());
         let built_s_ago = built.and_then(|at| at.elapsed().ok()).map(|age| age.as_secs());
+        let path = file.as_deref().or(named).unwrap_or(Path::new("tidegauge"));
         Self { path: path.to_string_lossy().into_owned(), built_s_ago }
     }
 }
@@ -221,10 +223,20 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let an_hour_ago = std::time::SystemTime::now() - Duration::from_secs(3_630);
         file.as_file().set_modified(an_hour_ago).unwrap();
-        let told = Agent::of(Some(file.path())).to_string();
-        assert_eq!(told, format!("{OURS} is {}, built 60 min ago", file.path().display()));
+        let path = file.path().canonicalize().unwrap();
+        let told = Agent::of(Some(&path)).to_string();
+        assert_eq!(told, format!("{OURS} is {}, built 60 min ago", path.display()));
         let installed = Agent::of(Some(Path::new("no-such-agent")));
         assert_eq!(installed, Agent { path: "no-such-agent".into(), built_s_ago: None });
+    }
+
+    #[test]
+    fn an_agent_that_is_a_file_here_is_started_from_here_and_not_from_path() {
+        // Tests run where the package is.
+        let told = Agent::of(Some(Path::new("Cargo.toml")));
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).canonicalize().unwrap().join("Cargo.toml");
+        assert_eq!(told.path, file.to_string_lossy());
+        assert!(told.built_s_ago.is_some(), "{told:?}");
     }
 
     #[test]
