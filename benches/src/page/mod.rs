@@ -71,7 +71,7 @@ fn page(results: &Results, plots: &[plots::Plot], tables: &[tables::Table]) -> S
     for machine in results.machines() {
         page.text("p", &machine);
     }
-    if let Some(word) = results.roofs_of_others() {
+    for word in results.roofs_of_others() {
         page.text("p", &word);
     }
     if let Some(word) = results.roofs_missing() {
@@ -208,6 +208,26 @@ mod tests {
         assert!(!told.contains(theirs) && svg.contains("32.0 M/s") && !svg.contains("50.0 M/s"), "{told}");
         let (told, _) = pages(&[r#"{"verb":"compare","tables":[{"title":"Stores","head":["a"],"rows":[["b"]]}]}"#]);
         assert!(!told.contains(missing), "no plot of it has a roof: {told}");
+    }
+
+    #[test]
+    fn roofs_that_runs_took_on_two_machines_are_not_mixed_and_that_is_told() {
+        let run = |cpu: &str, m_s: f64| {
+            format!(
+                r#"{{"samples_per_s_visible":1e6,"machine":{{"cpu":"{cpu}"}},"roofs":{{"before":{{"vec_append_w1_m_s":{m_s}}},"after":{{"vec_append_w1_m_s":{m_s}}}}}}}"#
+            )
+        };
+        let page = |lines: &[String]| {
+            let mut results = Results::default();
+            results.read(&lines.join("\n")).unwrap();
+            page(&results, &plots::all(&results), &[])
+        };
+        let told =
+            page(&[run("fast", 90.0), run("slow", 30.0), run("slow", 34.0), run("fast", 94.0), run("slow", 32.0)]);
+        assert!(told.contains("32.0 M/s") && told.contains("as taken with the runs are not those of all"), "{told}");
+        assert!(told.contains("taken on 0 × slow") && told.contains("some figures on 0 × fast"), "{told}");
+        let told = page(&[run("slow", 30.0), run("slow", 34.0)]);
+        assert!(told.contains("32.0 M/s") && !told.contains("not those of all"), "{told}");
     }
 
     #[test]

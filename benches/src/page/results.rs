@@ -57,13 +57,25 @@ impl Results {
         machines
     }
 
-    /// A word on roofs that were measured elsewhere than the figures that stand beside them, or by another version.
-    pub(super) fn roofs_of_others(&self) -> Option<String> {
-        let of_roofs = self.roofs.iter().rev().find_map(machine)?;
-        let other = self.all().filter_map(machine).find(|described| *described != of_roofs)?;
-        Some(format!(
-            "The roofs are not those of all these figures: they were measured on {of_roofs}, and some figures on {other}."
-        ))
+    /// Words on roofs that were measured elsewhere than the figures that stand beside them, or by another version.
+    pub(super) fn roofs_of_others(&self) -> Vec<String> {
+        let other = |than: &String| self.all().filter_map(machine).find(|described| described != than);
+        let roofs = self.roofs.iter().rev().find_map(machine);
+        let own = with_roofs(&self.runs).filter_map(machine).next_back();
+        let of_roofs = roofs.and_then(|on| {
+            let other = other(&on)?;
+            Some(format!(
+                "The roofs are not those of all these figures: they were measured on {on}, and some figures on {other}."
+            ))
+        });
+        let of_own = own.and_then(|on| {
+            let other = other(&on)?;
+            Some(format!(
+                "The roofs that are drawn as taken with the runs are not those of all these figures: they were taken on {on}, \
+                 and some figures on {other}."
+            ))
+        });
+        of_roofs.into_iter().chain(of_own).collect()
     }
 
     /// How many results say that what was read back is not what was written.
@@ -80,7 +92,7 @@ impl Results {
     /// What to say where no `roofs --json` is among the figures: plots without roofs say little.
     pub(super) fn roofs_missing(&self) -> Option<&'static str> {
         let is_drawn = [&self.runs, &self.concurrency, &self.soaks].iter().any(|some| !some.is_empty());
-        let has_own = self.runs.iter().any(|run| run.get("roofs").is_some_and(Value::is_object));
+        let has_own = with_roofs(&self.runs).next().is_some();
         match has_own {
             _ if !is_drawn || !self.roofs.is_empty() => None,
             true => Some(
@@ -94,10 +106,11 @@ impl Results {
         }
     }
 
-    /// A roof that runs took themselves, before and after: the median of all of theirs.
+    /// A roof that runs took themselves, before and after: the median of all of theirs, of the machine of the last of them.
     pub(super) fn own_roof(runs: &[Value], key: &str) -> Option<f64> {
         let of = |run| ["/roofs/before", "/roofs/after"].map(|when| number(run, &format!("{when}{key}")));
-        let found: Vec<f64> = runs.iter().flat_map(of).flatten().collect();
+        let on = with_roofs(runs).map(machine).next_back()?;
+        let found: Vec<f64> = with_roofs(runs).filter(|run| machine(run) == on).flat_map(of).flatten().collect();
         (!found.is_empty()).then(|| median(found))
     }
 
@@ -105,6 +118,10 @@ impl Results {
     pub(super) fn roof(&self, key: &str) -> Option<f64> {
         self.roofs.iter().rev().find_map(|roofs| number(roofs, key))
     }
+}
+
+fn with_roofs(runs: &[Value]) -> impl DoubleEndedIterator<Item = &Value> {
+    runs.iter().filter(|run| run.get("roofs").is_some_and(Value::is_object))
 }
 
 /// The machine and the program that made a result.
