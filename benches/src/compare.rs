@@ -16,6 +16,8 @@ use crate::leftovers::Victim;
 const SERVER: &str = "tidegauge-server";
 /// Where the comparison is told which agent that is.
 const AGENT: &str = "--agent";
+/// ... and what it is told where there is none.
+const WITHOUT: &str = "--without";
 
 /// What the comparison printed, and whether all went well and every answer was right.
 #[derive(Clone, Debug)]
@@ -26,10 +28,11 @@ pub struct Compared {
     pub fine: bool,
 }
 
-/// Builds and runs it, with the agent of the same tree. What it says on the way stands on standard error.
+/// Builds and runs it, with the agent of the same tree, or without it where that cannot be built and is not asked for by
+/// name. What it says on the way stands on standard error.
 ///
 /// # Errors
-/// [`Error::Usage`] if the workspace is not there or refuses the options, or the agent cannot be built; [`Error::Io`] if
+/// [`Error::Usage`] if the workspace is not there or refuses the options, or the agent is asked for by name and cannot be built; [`Error::Io`] if
 /// cargo cannot be started.
 pub fn compare(options: &Options) -> Result<Compared, Error> {
     let manifest = options.workspace.join("Cargo.toml");
@@ -40,21 +43,30 @@ pub fn compare(options: &Options) -> Result<Compared, Error> {
         )));
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let agent = if needs_agent(&options.options) { Some(build_agent(&cargo, &options.workspace)?) } else { None };
+    let root = options.workspace.join("../../Cargo.toml");
+    let agent = if needs_agent(&options.options) { Some(build_agent(&cargo, &root)) } else { None };
+    let is_missed = agent.as_ref().is_some_and(Result::is_err) && root.is_file();
+    let agent = match agent {
+        // Nothing else was asked for, perhaps: without it that is not what would be measured.
+        Some(Err(why)) if names_server(&options.options) => return Err(why),
+        Some(Err(why)) => {
+            eprintln!("tidegauge-bench: {SERVER} is left out: {why}");
+            vec![WITHOUT.into(), SERVER.into()]
+        }
+        Some(Ok(agent)) => vec![AGENT.into(), agent],
+        None => Vec::new(),
+    };
     let mut command = Command::new(&cargo);
     command.args(["run", "--release", "--locked", "--manifest-path"]).arg(&manifest);
     if !options.features.is_empty() {
         command.args(["--features", &options.features.join(",")]);
     }
-    command.arg("--").args(&options.options);
-    if let Some(agent) = &agent {
-        command.arg(AGENT).arg(agent);
-    }
+    command.arg("--").args(&options.options).args(agent);
     let (printed, code) = output(&mut command, &cargo)?;
     if code == Some(2) {
         return Err(Error::Usage("the comparison refused its options: see above".into()));
     }
-    Ok(Compared { text: printed.trim_end().to_owned(), fine: code == Some(0) })
+    Ok(Compared { text: printed.trim_end().to_owned(), fine: code == Some(0) && !is_missed })
 }
 
 /// Whether the agent is among what is measured, and nobody has named one.
@@ -64,21 +76,35 @@ fn needs_agent(options: &[String]) -> bool {
     {
         return false;
     }
-    let after = |(i, option): (usize, &String)| match option.split_once('=') {
-        Some(("--only", stores)) => Some(stores.to_owned()),
-        None if option == "--only" => options.get(i + 1).cloned(),
-        _ => None,
+    let is_all = stores_behind(options, "--only").is_empty();
+    let is_left = stores_behind(options, WITHOUT).contains(&SERVER);
+    !is_left && (is_all || names_server(options))
+}
+
+fn names_server(options: &[String]) -> bool {
+    stores_behind(options, "--only").contains(&SERVER)
+}
+
+/// The stores that follow an option of this name.
+fn stores_behind<'a>(options: &'a [String], name: &str) -> Vec<&'a str> {
+    let behind = |(i, option): (usize, &'a String)| match option.split_once('=') {
+        Some((option, stores)) => (option == name).then_some(stores),
+        None => options.get(i + 1).filter(|_| option == name).map(String::as_str),
     };
-    let only: Vec<String> = options.iter().enumerate().filter_map(after).collect();
-    only.is_empty() || only.iter().any(|stores| stores.split(',').any(|store| store == SERVER))
+    options.iter().enumerate().filter_map(behind).flat_map(|stores| stores.split(',')).collect()
 }
 
 /// Where cargo put it: not everywhere below the tree.
-fn build_agent(cargo: &OsStr, workspace: &Path) -> Result<OsString, Error> {
-    let manifest = workspace.join("../../Cargo.toml");
+fn build_agent(cargo: &OsStr, manifest: &Path) -> Result<OsString, Error> {
+    if !manifest.is_file() {
+        return Err(Error::Usage(format!(
+            "{} is not there, so that no agent can be built: name one with -- {AGENT} FILE",
+            manifest.display()
+        )));
+    }
     let mut command = Command::new(cargo);
     command.args(["build", "--release", "--locked", "-p", "tidegauge-agent", "--bin", "tidegauge"]);
-    command.args(["--message-format", "json-render-diagnostics", "--manifest-path"]).arg(&manifest);
+    command.args(["--message-format", "json-render-diagnostics", "--manifest-path"]).arg(manifest);
     let (printed, code) = output(&mut command, cargo)?;
     let built = printed.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let executable = built.filter_map(|message| Some(message.get("executable")?.as_str()?.to_owned())).next_back();
@@ -114,7 +140,14 @@ mod tests {
         for line in ["", "--samples 5", "--only tidegauge-server,prometheus", "--only=fjall,tidegauge-server --json"] {
             assert!(needs(line), "{line}");
         }
-        for line in ["--only fjall", "--only=fjall,prometheus", "--agent a", "--agent=a --samples 5", "--help"] {
+        for line in [
+            "--only fjall",
+            "--only=fjall,prometheus",
+            "--agent a",
+            "--agent=a --samples 5",
+            "--help",
+            "--without=tidegauge-server",
+        ] {
             assert!(!needs(line), "{line}");
         }
     }

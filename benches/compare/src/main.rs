@@ -63,6 +63,9 @@ struct Options {
     /// tidegauge-archive is compacted as old data are.
     #[arg(long, value_delimiter = ',', value_name = "STORE,..")]
     only: Vec<String>,
+    /// None of these stores.
+    #[arg(long, value_delimiter = ',', value_name = "STORE,..")]
+    without: Vec<String>,
     /// A folder for the data, which are removed afterwards [default: the current one].
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -84,7 +87,8 @@ struct Options {
 impl Options {
     /// Whether this store is asked for.
     fn only_or_all(&self, store: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|only| only == store)
+        let is_among = |stores: &[String]| stores.iter().any(|one| one == store);
+        !is_among(&self.without) && (self.only.is_empty() || is_among(&self.only))
     }
 
     /// What was asked for, for the JSON.
@@ -148,7 +152,7 @@ fn workload(name: &str) -> Result<Kind, String> {
 
 fn check(options: &Options) -> Result<(), Error> {
     let all = stores::names().into_iter().chain(servers::NAMES).collect::<Vec<_>>();
-    if let Some(other) = options.only.iter().find(|only| !all.contains(&only.as_str())) {
+    if let Some(other) = options.only.iter().chain(&options.without).find(|only| !all.contains(&only.as_str())) {
         let is_known = stores::KNOWN.contains(&other.as_str());
         let hint = if is_known { format!(": {}", stores::how_to_build(other)) } else { String::new() };
         return Err(format!("no store {other} in this program (it has {}){hint}", all.join(", ")).into());
@@ -173,7 +177,9 @@ fn compare(options: &Options) -> Result<bool, Error> {
     agent.iter().for_each(|agent| eprintln!("{agent}"));
     let turns = Turns::take(options, folder.path());
     let (results, fine) = (turns.results(), turns.fine);
-    let left_out: Vec<LeftOut> = not_built(&options.only).into_iter().chain(turns.left_out).collect();
+    let unwanted =
+        options.without.iter().map(|store| LeftOut { store: store.clone(), why: "left out by --without".into() });
+    let left_out: Vec<LeftOut> = not_built(&options.only).into_iter().chain(turns.left_out).chain(unwanted).collect();
     let medians = if options.runs > 1 { format!(", medians of {} turns", options.runs) } else { String::new() };
     let title = format!(
         "{} × {} samples, seed {}, batches of {} by one thread, asked for {}{medians}; {machine}",
@@ -216,6 +222,15 @@ mod tests {
         let expected =
             json!({"workload": "w3", "samples": 5_000_000, "batch": 7, "durability": "sync", "seed": 9, "runs": 3});
         assert_eq!(Value::Object(told), expected);
+    }
+
+    #[test]
+    fn stores_that_are_not_wanted_are_not_asked_for() {
+        let all = options("--without tidegauge-server,prometheus").unwrap();
+        let some = options("--only prometheus,influxdb --without prometheus").unwrap();
+        let asked = |options: &Options| servers::NAMES.map(|name| options.only_or_all(name));
+        assert_eq!((asked(&all), asked(&some)), ([false, false, true, true], [false, false, false, true]));
+        assert!(check(&options("--without nobody").unwrap()).is_err());
     }
 
     #[test]

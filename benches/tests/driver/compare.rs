@@ -39,10 +39,41 @@ fn the_agent_that_servers_stand_beside_is_built_first_and_the_comparison_is_told
     );
 
     std::fs::write(dir.path().join("broken"), "").unwrap();
-    let output = comparing(dir.path(), "", "");
+    let output = comparing(dir.path(), "", "-- --only tidegauge-server,prometheus");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{told}");
     assert!(told.contains("could not be built") && output.stdout.is_empty(), "{told}");
+    // Nobody has named it: the others are measured, and it is missed.
+    let output = comparing(dir.path(), "", "");
+    let (told, called) = [&output.stderr, &output.stdout].map(|text| String::from_utf8_lossy(text)).into();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(
+        told.contains("tidegauge-server is left out: the agent of ") && told.contains("could not be built"),
+        "{told}"
+    );
+    assert!(called.contains(" -- --without tidegauge-server\n"), "{called}");
+}
+
+#[test]
+fn outside_of_a_tree_the_comparison_is_run_without_the_agent() {
+    let dir = tempfile::tempdir().unwrap();
+    let workspace = dir.path().join("some/compare");
+    std::fs::create_dir_all(&workspace).unwrap();
+    std::fs::write(workspace.join("Cargo.toml"), "").unwrap();
+    let line = format!("--workspace {} -- --samples 5", workspace.display());
+    let output = comparing(dir.path(), "", &line);
+    let (told, called) = [&output.stderr, &output.stdout].map(|text| String::from_utf8_lossy(text)).into();
+    assert!(output.status.success(), "{told}");
+    assert!(
+        told.contains("tidegauge-server is left out: ") && told.contains("name one with -- --agent FILE"),
+        "{told}"
+    );
+    assert!(
+        called.contains(" -- --samples 5 --without tidegauge-server\n") && !dir.path().join("built").exists(),
+        "{called}"
+    );
+    let output = comparing(dir.path(), "", &format!("{line} --only tidegauge-server"));
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
