@@ -91,7 +91,7 @@ impl Builder {
         let audit = AuditLog::new(Arc::clone(&fs), &dir);
         let audit = if self.dir.is_some() { audit.beside_others() } else { audit };
         let (wal_dir, segment_dir) = (dir.join("wal"), dir.join("segments"));
-        let mut reserve = LogReserve { fs: &*fs, wal_dir: &wal_dir, given_up: false };
+        let mut reserve = LogReserve { fs: &*fs, wal_dir: &wal_dir, given_up: false, leftovers: Vec::new() };
         let (mut manifest, segments);
         let mut unnamed = Vec::new();
         match self.recovery {
@@ -149,6 +149,8 @@ impl Builder {
         if self.recovery == Recovery::Strict {
             let known = manifest.state().wal.clone();
             let alone = lock.as_ref().map(DirLock::alone).transpose()?;
+            // All was read, and is right.
+            reserve.leftovers = leftovers(&*fs, &segment_dir, &manifest);
             reserve.or_without(Some((&recovered, &known)), || Ok(manifest.begin()?))?;
             drop(alone);
             make_folder(&*fs, &dir, &segment_dir)?;
@@ -376,11 +378,13 @@ struct LogReserve<'a> {
     fs: &'a dyn Fs,
     wal_dir: &'a Path,
     given_up: bool,
+    /// Files that this opening removes in any case, once all was read.
+    leftovers: Vec<PathBuf>,
 }
 
 impl LogReserve<'_> {
-    /// Where there is no space, once more without the reserve; then without what is allocated behind what the log
-    /// holds, where it was read.
+    /// Where there is no space, once more without leftovers, without the reserve, and then without what is allocated
+    /// behind what the log holds, where it was read.
     fn or_without<T>(
         &mut self,
         log: Option<(&Recovered, &WalState)>,
@@ -388,6 +392,11 @@ impl LogReserve<'_> {
     ) -> Result<T, OpenError> {
         let is_full = |e: &OpenError| matches!(e, OpenError::Manifest(ManifestError::NoSpace { .. }));
         let mut result = attempt();
+        if result.as_ref().is_err_and(is_full) && !self.leftovers.is_empty() {
+            // What the reserve was given up for may have been taken by a flush that a crash ended.
+            self.leftovers.drain(..).for_each(|path| drop(self.fs.remove(&path)));
+            result = attempt();
+        }
         if result.as_ref().is_err_and(is_full) && give_up_reserve(self.fs, self.wal_dir) {
             self.given_up = true;
             result = attempt();
@@ -471,13 +480,15 @@ fn close_horizons(state: &State, through: SeqNo) -> Vec<Edit> {
 /// Removes segments that a crash left before the manifest named them: what is in them is in
 /// the log too. A file that cannot be removed is tried again at the next opening.
 fn remove_leftovers(fs: &dyn Fs, dir: &Path, manifest: &Manifest) {
-    for name in fs.list(dir).unwrap_or_default() {
-        let unfinished = name.ends_with(".seg.tmp");
-        let unnamed = id_of(&name).is_some_and(|id| !manifest.state().segments.contains_key(&id));
-        if unfinished || unnamed {
-            let _ = fs.remove(&dir.join(name));
-        }
-    }
+    leftovers(fs, dir, manifest).iter().for_each(|path| drop(fs.remove(path)));
+}
+
+fn leftovers(fs: &dyn Fs, dir: &Path, manifest: &Manifest) -> Vec<PathBuf> {
+    let is_leftover = |name: &String| {
+        let unnamed = id_of(name).is_some_and(|id| !manifest.state().segments.contains_key(&id));
+        unnamed || name.ends_with(".seg.tmp")
+    };
+    fs.list(dir).unwrap_or_default().iter().filter(|name| is_leftover(name)).map(|name| dir.join(name)).collect()
 }
 
 /// The directory could not be made or written to.
