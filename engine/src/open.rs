@@ -174,7 +174,10 @@ impl Builder {
             of_audit = !deletes.is_empty();
             replayer.add_deletes(deletes);
         }
-        audited.set_unread_aside(&*fs, &dir, &mut report)?;
+        if audited.set_unread_aside(&*fs, &dir, &mut report)? {
+            // What was noted before lies there, or found no place.
+            salvaged.note_in(&audit);
+        }
         // Before anything lets go of the log: with the next commit, or a flush.
         report.note_in(&audit);
         salvaged.append(report);

@@ -55,7 +55,7 @@ impl Audited {
         Ok(audited)
     }
 
-    /// Keeps in quarantine what could not be read, and tells it.
+    /// Keeps in quarantine what could not be read, and tells it. Answers whether there was any.
     ///
     /// # Errors
     /// [`OpenError::Io`]: it is where it was, or at both places.
@@ -64,7 +64,7 @@ impl Audited {
         fs: &dyn Fs,
         dir: &Path,
         report: &mut RecoveryReport,
-    ) -> Result<(), OpenError> {
+    ) -> Result<bool, OpenError> {
         for (path, why) in &self.unread {
             let kept = quarantine::keep_unread(fs, dir, path);
             let kept = kept.map_err(|source| OpenError::Io { path: path.clone(), source })?;
@@ -75,7 +75,7 @@ impl Audited {
             ));
             report.quarantined.push(kept);
         }
-        Ok(())
+        Ok(!self.unread.is_empty())
     }
 
     /// What to do about lines that are not acted upon.
@@ -94,7 +94,9 @@ impl Audited {
                 Found::Unsure => self.unsure += 1,
             },
             // What was put back, these did not hide.
-            Some(act) if act == Act::Restore.word() => *self = Self::default(),
+            Some(act) if act == Act::Restore.word() => {
+                *self = Self { unread: std::mem::take(&mut self.unread), ..Self::default() }
+            }
             Some(act) if act == Act::Retention.word() => {
                 let bytes = number_of(line, "max_bytes").filter(|bytes| *bytes >= 0);
                 let bytes = bytes.map_or_else(|| "any number of".to_owned(), |bytes: i64| bytes.to_string());
