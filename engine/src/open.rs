@@ -108,6 +108,8 @@ impl Builder {
                 segments = teams.install(|| open_segments(&*fs, &segment_dir, &manifest))?;
             }
             Recovery::Salvage => {
+                // One that could not be read later would leave half a repair that told nobody what it gave up (AD5).
+                Audited::read(&*fs, &dir, 0)?;
                 keep_misplaced(&*fs, &dir, &mut salvaged)?;
                 finish_names(&*fs, &wal_dir)?;
                 let _alone = lock.as_ref().map(DirLock::alone).transpose()?;

@@ -9,6 +9,8 @@
 //! - AD4: A file that the device cannot read, asked twice, is set aside, and told: as long as it lies there, nothing could be
 //!   repaired. That is the last step of a repair, so that one which ends before finds it again. What may be read later (no
 //!   more files may be open, no memory) is refused, and stays.
+//! - AD5: A salvage reads it before it changes anything, and again when it knows of which store it is: one that it may not
+//!   read, or that is no file, ends it while all is as it was.
 
 use std::collections::BTreeMap;
 use std::io;

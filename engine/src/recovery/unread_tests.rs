@@ -9,7 +9,9 @@ use tidegauge_storage::model::{TimeRange, Timestamp};
 
 use super::Recovery;
 use super::orphan::tests::older_manifest;
-use super::tests::{Contents, contents, damage_frame, killed, open_unmerged, push, quarantined, settle, try_open};
+use super::tests::{
+    Contents, contents, damage_frame, killed, open_unmerged, path_of, push, quarantined, settle, try_open,
+};
 
 /// Copies of `disk` are salvaged while one read fails, and once more without: each has in the end what a salvage makes of
 /// it when all can be read, and has kept what that keeps. Answers that, and how many openings were refused.
@@ -134,6 +136,30 @@ fn an_audit_log_that_can_never_be_read_is_set_aside_and_told() {
         fs.restart();
         try_open(&fs, Recovery::Strict).unwrap().close().unwrap();
     }
+}
+
+/// A repair that was not allowed to read `audit.log` had given up a segment by then, and told nobody: the next one found
+/// nothing damaged.
+#[test]
+fn p5_a_repair_that_may_not_read_the_audit_log_changes_nothing() {
+    let (fs, _) = killed();
+    let segment = path_of(&fs, "segments");
+    fs.remove(&segment).unwrap();
+    let log = Path::new("memory/audit.log");
+    if fs.open(log).is_ok() {
+        fs.remove(log).unwrap();
+    }
+    fs.create_dir_all(log).unwrap();
+    settle(&fs);
+    let before = fs.files();
+    let Err(refused) = try_open(&fs, Recovery::Salvage) else { panic!("it opens") };
+    assert!(refused.to_string().contains("audit.log"), "{refused}");
+    assert_eq!(fs.files(), before);
+    fs.remove_dir(log).unwrap();
+    let engine = try_open(&fs, Recovery::Salvage).unwrap();
+    let report = engine.recovery_report();
+    assert!(report.lost.iter().any(|lost| lost.file == segment), "{report:?}");
+    engine.close().unwrap();
 }
 
 /// A damaged file of the log that could not be opened to be kept passed for missing, and the log went over it.
