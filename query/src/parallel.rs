@@ -166,40 +166,33 @@ pub(crate) fn chunks<R: Send>(
     chunk: usize,
     one: impl Fn(Range<usize>) -> Result<R, QueryError> + Sync,
 ) -> Result<Vec<R>, QueryError> {
-    chunks_with(helpers, long, items, chunk, || Ok(()), |(), items| one(items), Ok)
+    chunks_with(helpers, long, equal(items, chunk), || Ok(()), |(), items| one(items), Ok)
 }
 
-/// As [`chunks`], each thread with a scratch as in [`share`].
+/// `items` in pieces of `chunk` and a last one.
+pub(crate) fn equal(items: Range<usize>, chunk: usize) -> Vec<Range<usize>> {
+    items.clone().step_by(chunk).map(|at| at..(at + chunk).min(items.end)).collect()
+}
+
+/// Calls `one` with each of `pieces`; answers in their order. Each thread has a scratch as in [`share`].
 pub(crate) fn chunks_with<S, R: Send>(
     helpers: Helpers<'_>,
     long: bool,
-    items: Range<usize>,
-    chunk: usize,
+    pieces: Vec<Range<usize>>,
     begin: impl Fn() -> Result<S, QueryError> + Sync,
     one: impl Fn(&mut S, Range<usize>) -> Result<R, QueryError> + Sync,
     end: impl Fn(S) -> Result<(), QueryError> + Sync,
 ) -> Result<Vec<R>, QueryError> {
-    if items.is_empty() {
-        return Ok(Vec::new());
-    }
-    if items.len() <= chunk {
-        let mut scratch = begin()?;
-        let answer = one(&mut scratch, items)?;
-        end(scratch)?;
-        return Ok(vec![answer]);
-    }
-    let (start, last) = (items.start, items.end);
     let mut answers: Vec<Option<R>> = Vec::new();
-    answers.resize_with(items.len().div_ceil(chunk), || None);
-    let pieces = answers.iter_mut().enumerate();
+    answers.resize_with(pieces.len(), || None);
+    let pieces = answers.iter_mut().zip(pieces);
     share(
         helpers,
         long,
         pieces,
         begin,
-        |scratch, (at, answer)| {
-            let first = start + at * chunk;
-            *answer = Some(one(scratch, first..(first + chunk).min(last))?);
+        |scratch, (answer, piece)| {
+            *answer = Some(one(scratch, piece)?);
             Ok(())
         },
         end,

@@ -1,6 +1,6 @@
-//! The parallel run: series in chunks, chunks in waves, answers joined in label order.
+//! The parallel run: series in pieces, pieces in waves, answers joined in label order.
 //!
-//! How series are cut into chunks depends on their number alone, and what the chunks
+//! How series are cut into pieces depends on their number alone, and what the pieces
 //! answer is joined in their order; so the answer does not depend on the number of threads.
 
 use std::collections::BTreeMap;
@@ -18,9 +18,12 @@ use crate::{QueryError, Selection};
 
 /// Into how many chunks series are cut, where there are enough of them.
 const CHUNKS: usize = 256;
+/// What a thread takes at a time, but for the last quarter of the series, of which it takes chunk by chunk.
+const CHUNKS_OF_A_LARGE_PIECE: usize = 4;
 /// How many chunks a thread works on before the first join. More of them wait longer in
 /// memory; fewer leave threads idle at the end of each wave.
 const CHUNKS_OF_A_WAVE: usize = 8;
+const _: () = assert!(CHUNKS_OF_A_WAVE.is_multiple_of(CHUNKS_OF_A_LARGE_PIECE), "a wave ends where a piece does");
 /// A wave is longer than that where it answers no more windows than these in any case, and one that answered
 /// fewer is followed by one twice as long: each join leaves threads without work, which must be woken again.
 const WINDOWS_OF_A_WAVE: usize = 1 << 16;
@@ -40,8 +43,40 @@ pub(super) fn tables<F: Fold>(
     }
 }
 
-fn chunk_of(selection: &Selection) -> usize {
-    selection.len().div_ceil(CHUNKS).clamp(1, 1024)
+/// Where series are cut: pieces of several chunks at first, which cost the threads fewer looks at what they share, and of
+/// one chunk where the work comes to its end, so that none waits long for another.
+#[derive(Clone, Copy)]
+struct Cut {
+    chunk: usize,
+    large: usize,
+    /// The first series behind the large pieces.
+    large_until: usize,
+}
+
+impl Cut {
+    fn of(selection: &Selection) -> Self {
+        Self::new(selection.len())
+    }
+
+    fn new(series: usize) -> Self {
+        let chunk = series.div_ceil(CHUNKS).clamp(1, 1024);
+        // Few series may be long ones, each worth a thread.
+        let large = if series > CHUNKS { chunk * CHUNKS_OF_A_LARGE_PIECE } else { chunk };
+        Self { chunk, large, large_until: series / 4 * 3 / large * large }
+    }
+
+    /// The pieces of `series`, which begin where one begins and end where one ends.
+    fn pieces(self, series: Range<usize>) -> Vec<Range<usize>> {
+        let mut pieces = Vec::with_capacity(series.len() / self.chunk + 1);
+        let mut at = series.start;
+        while at < series.end {
+            let len = if at < self.large_until { self.large } else { self.chunk };
+            let next = (at + len).min(series.end);
+            pieces.push(at..next);
+            at = next;
+        }
+        pieces
+    }
 }
 
 /// What a thread works with.
@@ -76,9 +111,10 @@ fn each<F: Fold>(
         }
         Ok((answers, held))
     };
-    let chunk = chunk_of(selection);
-    let (helpers, long) = (selection.helpers(), selection.is_long(chunk));
-    let found = chunks_with(helpers, long, 0..selection.len(), chunk, || begin::<F>(budget), one, end::<F>)?;
+    let cut = Cut::of(selection);
+    let (helpers, long) = (selection.helpers(), selection.is_long(cut.large));
+    let pieces = cut.pieces(0..selection.len());
+    let found = chunks_with(helpers, long, pieces, || begin::<F>(budget), one, end::<F>)?;
     let mut answers = Answers::new(aggregates);
     for (more, _) in found {
         answers.join(more);
@@ -95,20 +131,20 @@ fn grouped<F: Fold>(
     budget: &Budget,
 ) -> Result<Vec<Table>, QueryError> {
     let groups = Groups::new(selection, names, budget)?;
-    let chunk = chunk_of(selection);
-    let (helpers, long) = (selection.helpers(), selection.is_long(chunk));
+    let cut = Cut::of(selection);
+    let (helpers, long) = (selection.helpers(), selection.is_long(cut.large));
     let surely = WINDOWS_OF_A_WAVE / asked.windows.most_in(selection.time_range());
-    let mut wave = (chunk * CHUNKS_OF_A_WAVE * helpers.threads()).max(surely - surely % chunk);
+    let mut wave = (cut.chunk * CHUNKS_OF_A_WAVE * helpers.threads()).max(surely - surely % cut.large);
     let mut total: BTreeMap<usize, Partials<F::Partial>> = BTreeMap::new();
     let one = |scratch: &mut Scratch<'_, F>, series: Range<usize>| {
-        chunk_by_group::<F>(selection, asked, &groups, series, scratch, budget)
+        piece_by_group::<F>(selection, asked, &groups, series, scratch, budget)
     };
     let mut next = 0;
     while next < selection.len() {
         let series = next..next.saturating_add(wave).min(selection.len());
         next = series.end;
         let mut windows = 0;
-        let found = chunks_with(helpers, long, series, chunk, || begin::<F>(budget), one, end::<F>)?;
+        let found = chunks_with(helpers, long, cut.pieces(series), || begin::<F>(budget), one, end::<F>)?;
         for (group, mut partials) in found.into_iter().flatten() {
             windows += partials.windows.len();
             add::<F>(&mut total, group, &mut partials, budget)?;
@@ -130,7 +166,7 @@ fn grouped<F: Fold>(
     Ok(answers.tables)
 }
 
-fn chunk_by_group<F: Fold>(
+fn piece_by_group<F: Fold>(
     selection: &Selection,
     asked: Asked,
     groups: &Groups,
@@ -198,5 +234,36 @@ impl<'a> Answers<'a> {
         for (table, more) in self.tables.iter_mut().zip(later.tables) {
             table.series.extend(more.series);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_the_same_however_long_the_waves_are() {
+        for series in (0..600).chain([1_000, 4_000, 99_999, 262_144, 300_000, 1_000_003]) {
+            let cut = Cut::new(series);
+            let all = cut.pieces(0..series);
+            assert_eq!(all.iter().flat_map(Clone::clone).collect::<Vec<_>>(), (0..series).collect::<Vec<_>>());
+            let large = all.iter().filter(|piece| piece.len() > cut.chunk);
+            assert!(large.map(|piece| piece.end).all(|end| end <= series - series / 4), "{series}: {all:?}");
+            for threads in [1, 3] {
+                let (mut wave, mut next, mut of_waves) = (cut.chunk * CHUNKS_OF_A_WAVE * threads, 0, Vec::new());
+                while next < series {
+                    let end = (next + wave).min(series);
+                    of_waves.extend(cut.pieces(next..end));
+                    (next, wave) = (end, wave * 2);
+                }
+                assert_eq!(of_waves, all, "{series} series by {threads} threads");
+            }
+        }
+    }
+
+    #[test]
+    fn few_series_are_a_piece_each() {
+        assert_eq!(Cut::new(CHUNKS).pieces(0..CHUNKS).len(), CHUNKS);
+        assert!(Cut::new(4_000).pieces(0..4_000).len() < 120, "threads look seldom at what they share");
     }
 }

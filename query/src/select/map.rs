@@ -8,7 +8,7 @@ use tidegauge_storage::source::{ColumnCursor, Columns, ReadCounts};
 use super::Selection;
 use crate::QueryError;
 use crate::limits::{Budget, Meter};
-use crate::parallel::chunks_with;
+use crate::parallel::{chunks_with, equal};
 
 impl Selection {
     /// Calls `map` with the labels and samples of each series, in parallel, and answers
@@ -115,7 +115,7 @@ impl Selection {
         }
         let _held = budget.hold((self.len() * size_of::<R>()) as u64)?;
         let (helpers, long) = (self.helpers(), self.is_long(chunk));
-        let all = chunks_with(helpers, long, 0..self.len(), chunk, begin, one, end)?;
+        let all = chunks_with(helpers, long, equal(0..self.len(), chunk), begin, one, end)?;
         Ok(all.into_iter().flatten().collect())
     }
 }
