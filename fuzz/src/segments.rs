@@ -90,7 +90,8 @@ pub fn ask(segment: &Segment) {
 fn ask_for_samples(segment: &Segment, ordinal: u32, range: TimeRange) {
     for wanted in [StatsWanted::ALL, StatsWanted::NONE] {
         let mut chunks = 0;
-        let _ = segment.statistics(ordinal, range, wanted, &mut |_| {
+        let ordinals = ordinal..ordinal.saturating_add(3).min(segment.series_count());
+        let _ = segment.statistics(ordinals, range, wanted, &mut ReadCounts::default(), &mut |_, _| {
             chunks += 1;
             chunks < CHUNKS_MOST
         });

@@ -3,23 +3,21 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::chunked::{ChunkedSource, sources, values};
 use common::promql::STALE;
+use common::segments::segment;
 use common::told::{compare_promql, promql};
 use common::{OddSource, Pairs, labels, range, snapshot};
 use proptest::prelude::*;
 use rayon::ThreadPoolBuilder;
 use tidegauge_query::{Aggregate, Aggregation, Budget, QueryLimits, ScanStats, Selection, Table};
 use tidegauge_storage::chunk::{ChunkStats, StatsWanted};
-use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
-use tidegauge_storage::model::{Labels, Matcher, SeqNo, TimeRange, Timestamp, Tombstone};
-use tidegauge_storage::segment::{Segment, SegmentHeader, SegmentWriter, file_name};
-use tidegauge_storage::source::{AgeMask, Columns, Mask, Masked, SampleSource, Snapshot};
+use tidegauge_storage::model::{Matcher, SeqNo, TimeRange, Timestamp, Tombstone};
+use tidegauge_storage::source::{AgeMask, Columns, Mask, Masked, ReadCounts, SampleSource, Snapshot};
 
 const ALL: [Aggregate; 8] = [
     Aggregate::Count,
@@ -308,14 +306,13 @@ fn a_masked_source_tells_by_statistics_where_no_chunk_is_cut() {
         let mask = Mask { tombstones: vec![Arc::new(tombstone(of, hidden))], ages: [age(horizon)].into() };
         let masked = Masked::new(Arc::clone(&source) as Arc<dyn SampleSource>, mask);
         let mut samples = 0;
-        let mut see = |stats: &ChunkStats| {
+        let mut see = |_: u32, stats: &ChunkStats| {
             samples += stats.count;
             true
         };
-        masked
-            .statistics(0, asked, StatsWanted::NONE, &mut see)
-            .unwrap()
-            .map(|counts| (samples, counts.chunks_by_statistics))
+        let mut counts = ReadCounts::default();
+        let told = masked.statistics(0..1, asked, StatsWanted::NONE, &mut counts, &mut see).unwrap();
+        (told == 1).then_some((samples, counts.chunks_by_statistics))
     };
     assert_eq!(told("1", range(505, 700), i64::MIN, TimeRange::ALL), Some((200, 20)), "another one's");
     assert_eq!(told("0", range(500, 700), 100, TimeRange::ALL), Some((170, 17)), "whole chunks");
@@ -385,18 +382,6 @@ fn the_number_of_threads_does_not_change_a_bit_where_statistics_answer() {
     let one = answers(1);
     assert_eq!(one, answers(2));
     assert_eq!(one, answers(8));
-}
-
-/// Segments as they are written and mapped, in the file system of the tests.
-fn segment(fs: &SimFs, id: u64, series: &BTreeMap<Labels, Columns>) -> Segment {
-    let dir = Path::new("/s");
-    fs.create_dir_all(dir).unwrap();
-    let mut writer = SegmentWriter::create(Arc::new(fs.clone()), dir, id, SegmentHeader::default()).unwrap();
-    for (labels, columns) in series {
-        writer.push_series(labels, columns, SeqNo(1)).unwrap();
-    }
-    writer.finish().unwrap();
-    Segment::open(fs, &dir.join(file_name(id))).unwrap()
 }
 
 /// Counters of 12,000 samples, and a second segment that repeats some of them late.

@@ -46,7 +46,9 @@ fn main() {
     let masked = || Masked::new(Arc::clone(&source) as Arc<dyn SampleSource>, mask.clone());
     let all = |each: &mut dyn FnMut(u32)| (0..series as u32).for_each(each);
     let ask = |source: &dyn SampleSource, ordinal| {
-        assert!(source.statistics(ordinal, TimeRange::ALL, StatsWanted::default(), &mut |_| true).unwrap().is_some());
+        let (one, counts) = (ordinal..ordinal + 1, &mut ReadCounts::default());
+        let told = source.statistics(one, TimeRange::ALL, StatsWanted::default(), counts, &mut |_, _| true);
+        assert_eq!(told.unwrap(), 1);
     };
     let one = |source: &dyn SampleSource| {
         let (mut scratch, mut counts) = (Columns::default(), ReadCounts::default());

@@ -89,12 +89,13 @@ fn ask(segment: &Segment) -> BTreeMap<String, Result<String, ReadError>> {
         tell(format!("stats {ordinal}"), text(segment.stats_of(ordinal)));
         let spans = walk.spans(ordinal).and_then(|spans| spans.collect::<Result<Vec<_>, _>>());
         tell(format!("spans {ordinal}"), text(spans));
-        let mut sums = 0.0;
-        let told = segment.statistics(ordinal, TimeRange::ALL, StatsWanted::ALL, &mut |stats| {
+        let (mut sums, mut counts) = (0.0, ReadCounts::default());
+        let one = ordinal..ordinal + 1;
+        let told = segment.statistics(one, TimeRange::ALL, StatsWanted::ALL, &mut counts, &mut |_, stats| {
             sums += stats.sum;
             true
         });
-        tell(format!("statistics {ordinal}"), text(told.map(|told| (told, sums))));
+        tell(format!("statistics {ordinal}"), text(told.map(|told| (told, counts, sums))));
         let last = segment.last(ordinal, TimeRange::ALL, &mut Columns::default(), &mut ReadCounts::default());
         tell(format!("last {ordinal}"), text(last));
         let mut columns = Columns::default();

@@ -1,6 +1,7 @@
 //! What becomes of the samples: one value for each window and label group.
 
 mod between;
+mod by_statistics;
 mod fold;
 mod group;
 mod run;

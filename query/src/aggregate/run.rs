@@ -100,15 +100,12 @@ fn each<F: Fold>(
     let one = |(scan, partials): &mut Scratch<'_, F>, series: Range<usize>| {
         let mut held = budget.hold(0)?;
         let mut answers = Answers::new(aggregates);
-        for i in series {
-            partials.clear();
-            scan.series::<F>(selection.series(i), asked, partials)?;
-            if !partials.windows.is_empty() {
-                let answer = size_of::<ResultSeries>() + partials.windows.len() * 16;
-                held.grow((aggregates.len() * answer) as u64)?;
-                answers.add::<F>(selection.labels(i), partials);
-            }
-        }
+        scan.each::<F>(selection, series, asked, partials, &mut |i, partials| {
+            let answer = size_of::<ResultSeries>() + partials.windows.len() * 16;
+            held.grow((aggregates.len() * answer) as u64)?;
+            answers.add::<F>(selection.labels(i), partials);
+            Ok(())
+        })?;
         Ok((answers, held))
     };
     let cut = Cut::of(selection);
@@ -175,13 +172,9 @@ fn piece_by_group<F: Fold>(
     budget: &Budget,
 ) -> Result<BTreeMap<usize, Partials<F::Partial>>, QueryError> {
     let mut found = BTreeMap::new();
-    for i in series {
-        partials.clear();
-        scan.series::<F>(selection.series(i), asked, partials)?;
-        if !partials.windows.is_empty() {
-            add::<F>(&mut found, groups.of(i), partials, budget)?;
-        }
-    }
+    scan.each::<F>(selection, series, asked, partials, &mut |i, partials| {
+        add::<F>(&mut found, groups.of(i), partials, budget)
+    })?;
     Ok(found)
 }
 

@@ -1,14 +1,17 @@
 //! One series' samples, cut into windows.
 
-use tidegauge_storage::chunk::{ChunkStats, STALE_BITS, StatsWanted};
+use std::ops::Range;
+
+use tidegauge_storage::chunk::{ChunkStats, STALE_BITS};
 use tidegauge_storage::lanes;
 use tidegauge_storage::source::{ColumnCursor, Columns, ReadCounts};
 
 use super::between::{Between, Told};
+use super::by_statistics::by_statistics;
 use super::fold::Fold;
 use super::window::{Window, Windows};
 use crate::limits::{Budget, Held, Meter};
-use crate::{QueryError, Series};
+use crate::{QueryError, Selection, Series};
 
 /// Windows that have a value, ascending, and what is known of each.
 pub(super) struct Partials<P> {
@@ -22,18 +25,14 @@ impl<P: Copy> Partials<P> {
         Ok(Self { windows: Vec::new(), values: Vec::new(), held: budget.hold(0)? })
     }
 
-    fn push(&mut self, window: Window, value: P) {
+    pub(super) fn push(&mut self, window: Window, value: P) {
         self.windows.push(window.first);
         self.values.push(value);
     }
 
     pub(super) fn clear(&mut self) {
-        self.truncate(0);
-    }
-
-    fn truncate(&mut self, len: usize) {
-        self.windows.truncate(len);
-        self.values.truncate(len);
+        self.windows.clear();
+        self.values.clear();
     }
 
     /// Makes room for `n` windows, if they may be held.
@@ -59,7 +58,7 @@ pub(super) struct Asked {
 
 impl Asked {
     /// How many of a chunk's samples count, as far as its statistics tell.
-    fn tells(self, stats: &ChunkStats) -> Told {
+    pub(super) fn tells(self, stats: &ChunkStats) -> Told {
         self.between.map_or(Told::Everything, |between| between.tells(stats))
     }
 }
@@ -80,17 +79,48 @@ impl<'a> Scan<'a> {
         self.meter.settle()
     }
 
-    /// Folds the samples of a series into one value for each window, appended to `out`.
-    pub(super) fn series<F: Fold>(
+    /// Folds the samples of each of `series` into one value for each window, and hands them to `each` with the number of
+    /// the series, where there are some. `out` is room for them.
+    pub(super) fn each<F: Fold>(
+        &mut self,
+        selection: &Selection,
+        series: Range<usize>,
+        asked: Asked,
+        out: &mut Partials<F::Partial>,
+        each: &mut impl FnMut(usize, &mut Partials<F::Partial>) -> Result<(), QueryError>,
+    ) -> Result<(), QueryError> {
+        let mut next = series.start;
+        while next < series.end {
+            let (first, run) = (next, selection.of_one_source(next..series.end));
+            let until = first + run.as_ref().map_or(1, |run| run.ordinals.len());
+            while next < until {
+                if let Some(run) = &run {
+                    let (from, rest) = (next, run.behind((next - first) as u32));
+                    let told =
+                        by_statistics::<F>(&rest, asked, &mut self.meter, out, &mut |at, out| each(from + at, out));
+                    next += told? as usize;
+                }
+                if next < until {
+                    out.clear();
+                    self.read::<F>(selection.series(next), asked, out)?;
+                    if !out.windows.is_empty() {
+                        each(next, out)?;
+                    }
+                    next += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Folds the samples of a series, appended to `out`.
+    fn read<F: Fold>(
         &mut self,
         series: Series<'_>,
         asked: Asked,
         out: &mut Partials<F::Partial>,
     ) -> Result<(), QueryError> {
-        self.meter.series()?;
-        if self.by_statistics::<F>(series, asked, out)? {
-            return out.weigh();
-        }
+        self.meter.series(1)?;
         let windows = asked.windows;
         let mut ruled_out = 0;
         let mut merge = series.merge();
@@ -159,65 +189,8 @@ impl<'a> Scan<'a> {
     }
 }
 
-impl Scan<'_> {
-    /// Folds a series that the statistics of one source's chunks tell all of. Answers whether they did; if not, nothing
-    /// was appended.
-    fn by_statistics<F: Fold>(
-        &mut self,
-        series: Series<'_>,
-        asked: Asked,
-        out: &mut Partials<F::Partial>,
-    ) -> Result<bool, QueryError> {
-        let windows = asked.windows;
-        let Some((source, ordinal, range)) = series.only_source() else { return Ok(false) };
-        let before = out.windows.len();
-        let mut fold = F::default();
-        let mut current: Option<Window> = None;
-        let (mut samples, mut ruled_out) = (0, 0);
-        let wanted = StatsWanted { extremes: F::WANTED.extremes || asked.between.is_some(), ..F::WANTED };
-        let told = source.statistics(ordinal, range, wanted, &mut |stats| {
-            match asked.tells(stats) {
-                Told::Everything => {}
-                Told::Some => return false,
-                Told::Nothing => {
-                    ruled_out += 1;
-                    return true;
-                }
-            }
-            let window = match current {
-                Some(window) if stats.first_timestamp <= window.last => window,
-                _ => windows.holding(stats.first_timestamp),
-            };
-            if stats.last_timestamp > window.last {
-                return false;
-            }
-            if current != Some(window)
-                && let (Some(before), Some(value)) = (current.replace(window), fold.finish())
-            {
-                out.push(before, value);
-            }
-            if !fold.is_told(stats) {
-                return false;
-            }
-            samples += u64::from(stats.count);
-            fold.add_chunk(stats);
-            true
-        })?;
-        let Some(counts) = told else {
-            out.truncate(before);
-            return Ok(false);
-        };
-        if let (Some(window), Some(value)) = (current, fold.finish()) {
-            out.push(window, value);
-        }
-        self.meter.read(ruled(counts, ruled_out));
-        self.meter.statistics(counts.chunks_by_statistics, samples)?;
-        Ok(true)
-    }
-}
-
 /// Chunks that statistics answered with nothing are pruned ones.
-fn ruled(counts: ReadCounts, out: u64) -> ReadCounts {
+pub(super) fn ruled(counts: ReadCounts, out: u64) -> ReadCounts {
     let (chunks_pruned, chunks_by_statistics) = (counts.chunks_pruned + out, counts.chunks_by_statistics - out);
     ReadCounts { chunks_pruned, chunks_by_statistics, ..counts }
 }

@@ -34,10 +34,10 @@ impl<'a> Meter<'a> {
         Self { budget, samples: 0, work: 0, series: 0, samples_by_statistics: 0, samples_seen: 0, evaluated: 0, read }
     }
 
-    /// Counts a series looked at.
-    pub(crate) fn series(&mut self) -> Result<(), QueryError> {
-        self.series += 1;
-        self.add(0, WORK_OF_A_SERIES)
+    /// Counts series looked at.
+    pub(crate) fn series(&mut self, n: u64) -> Result<(), QueryError> {
+        self.series += n;
+        self.add(0, n.saturating_mul(WORK_OF_A_SERIES))
     }
 
     /// Counts samples read.

@@ -52,7 +52,7 @@ impl Selection {
     pub fn count(&self) -> Result<Vec<u64>, QueryError> {
         let budget = self.begin();
         let read = |columns: &mut Columns, meter: &mut Meter<'_>, i: usize| {
-            meter.series()?;
+            meter.series(1)?;
             let mut count = 0;
             let mut merge = self.series(i).merge();
             columns.clear();
@@ -82,7 +82,7 @@ impl Selection {
     pub fn last(&self) -> Result<Vec<Option<Sample>>, QueryError> {
         let budget = self.begin();
         let read = |columns: &mut Columns, meter: &mut Meter<'_>, i: usize| {
-            meter.series()?;
+            meter.series(1)?;
             let mut counts = ReadCounts::default();
             let (last, samples) = self.last_of(i, columns, &mut counts)?;
             meter.read(counts);

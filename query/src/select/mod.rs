@@ -19,6 +19,7 @@ use crate::{Aggregate, Aggregation, QueryError, Threads};
 use join::Joined;
 
 pub use cursor::Cursor;
+pub(crate) use series::OfOneSource;
 pub use series::Series;
 
 /// The series of a snapshot that pass some matchers, sorted by labels, and a time range.

@@ -1,6 +1,7 @@
 //! One selected series.
 
 use std::fmt;
+use std::ops::Range;
 
 use tidegauge_storage::model::{Labels, TimeRange};
 use tidegauge_storage::source::{ColumnCursor, Columns, SampleSource};
@@ -61,7 +62,7 @@ impl<'a> Series<'a> {
         budget: &Budget,
         meter: &mut Meter<'_>,
     ) -> Result<(), QueryError> {
-        meter.series()?;
+        meter.series(1)?;
         let mut held = budget.hold(0)?;
         let mut merge = self.merge();
         let mut before = out.len();
@@ -72,15 +73,6 @@ impl<'a> Series<'a> {
         }
         meter.read(merge.counts());
         Ok(())
-    }
-
-    /// The source that alone may have samples of it in the selection's range, its number there, and the range.
-    pub(crate) fn only_source(&self) -> Option<(&'a dyn SampleSource, u32, TimeRange)> {
-        let selection = self.selection;
-        let inside = |(part, bounds): (Part, TimeRange)| Some((part, bounds.intersect(&selection.range)));
-        let mut parts = selection.joined.parts(self.i).filter_map(inside).filter(|(_, range)| !range.is_empty());
-        let (part, range) = parts.next()?;
-        parts.next().is_none().then(|| (&*selection.snapshot.sources()[part.source as usize], part.ordinal, range))
     }
 
     /// About how many samples it has in the selection's range, as far as directories tell.
@@ -107,6 +99,43 @@ impl<'a> Series<'a> {
         let parts = self.selection.joined.parts(self.i);
         let parts = parts.map(|(part, bounds)| (&*sources[part.source as usize], part.ordinal, bounds));
         Merge::new(parts, self.selection.range)
+    }
+}
+
+/// Series that stand one behind the other in the one source that may have samples of them in the selection's range.
+pub(crate) struct OfOneSource<'a> {
+    pub(crate) source: &'a dyn SampleSource,
+    pub(crate) ordinals: Range<u32>,
+    pub(crate) range: TimeRange,
+}
+
+impl OfOneSource<'_> {
+    /// Those behind the first `n`.
+    pub(crate) fn behind(&self, n: u32) -> Self {
+        Self { ordinals: self.ordinals.start + n..self.ordinals.end, ..*self }
+    }
+}
+
+impl Selection {
+    /// As many of `series`, from the first on, as one source alone has, one behind the other; `None` if the first is none
+    /// of these.
+    pub(crate) fn of_one_source(&self, series: Range<usize>) -> Option<OfOneSource<'_>> {
+        let (Part { source, ordinal: first }, range) = self.only_part(series.start)?;
+        let behind = |(i, ordinal): &(usize, u32)| {
+            self.only_part(*i).is_some_and(|(part, _)| part.source == source && part.ordinal == *ordinal)
+        };
+        let more = (series.start + 1..series.end).zip(first + 1..).take_while(behind).count();
+        let source = &*self.snapshot.sources()[source as usize];
+        Some(OfOneSource { source, ordinals: first..first + 1 + more as u32, range })
+    }
+
+    /// The only part of a series that may hold samples of the selection's range, and that much of it.
+    #[inline]
+    fn only_part(&self, i: usize) -> Option<(Part, TimeRange)> {
+        let inside = |(part, bounds): (Part, TimeRange)| (part, bounds.intersect(&self.range));
+        let mut parts = self.joined.parts(i).map(inside).filter(|(_, range)| !range.is_empty());
+        let part = parts.next()?;
+        parts.next().is_none().then_some(part)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A source of small chunks with statistics, whatever they hold.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use proptest::prelude::*;
 use tidegauge_storage::chunk::{ChunkStats, StatsWanted};
@@ -69,6 +70,44 @@ impl ColumnCursor for ChunkedCursor {
     }
 }
 
+impl ChunkedSource {
+    /// Whether the statistics of a series' chunks tell all of it, and `see` takes them.
+    fn tells(
+        &self,
+        ordinal: u32,
+        range: TimeRange,
+        wanted: StatsWanted,
+        counts: &mut ReadCounts,
+        see: &mut dyn FnMut(&ChunkStats) -> bool,
+    ) -> Result<bool, ReadError> {
+        let mut cursor = self.read(ordinal, range)?;
+        while let Some(mut stats) = cursor.whole()? {
+            // Whoever does not ask for it must not look at it.
+            if !wanted.sum {
+                (stats.sum, stats.compensation) = (f64::NAN, f64::NAN);
+            }
+            if !wanted.extremes {
+                (stats.min, stats.max) = (f64::NAN, f64::NAN);
+            }
+            if !wanted.ends {
+                (stats.first_value, stats.last_value) = (f64::NAN, f64::NAN);
+            }
+            if !wanted.increase {
+                stats.increase = f64::NAN;
+            }
+            if !see(&stats) {
+                return Ok(false);
+            }
+            cursor.pass();
+        }
+        let told = !cursor.next(&mut Columns::default())?;
+        if told {
+            *counts += cursor.counts();
+        }
+        Ok(told)
+    }
+}
+
 impl SampleSource for ChunkedSource {
     fn seq_range(&self) -> SeqRange {
         SeqRange::default()
@@ -88,36 +127,22 @@ impl SampleSource for ChunkedSource {
 
     fn statistics(
         &self,
-        ordinal: u32,
+        ordinals: Range<u32>,
         range: TimeRange,
         wanted: StatsWanted,
-        see: &mut dyn FnMut(&ChunkStats) -> bool,
-    ) -> Result<Option<ReadCounts>, ReadError> {
+        counts: &mut ReadCounts,
+        see: &mut dyn FnMut(u32, &ChunkStats) -> bool,
+    ) -> Result<u32, ReadError> {
         // Half of the sources leave it to their cursors.
         if self.piece.is_multiple_of(2) {
-            return Ok(None);
+            return Ok(0);
         }
-        let mut cursor = self.read(ordinal, range)?;
-        while let Some(mut stats) = cursor.whole()? {
-            // Whoever does not ask for it must not look at it.
-            if !wanted.sum {
-                (stats.sum, stats.compensation) = (f64::NAN, f64::NAN);
+        for ordinal in ordinals.clone() {
+            if !self.tells(ordinal, range, wanted, counts, &mut |stats| see(ordinal, stats))? {
+                return Ok(ordinal - ordinals.start);
             }
-            if !wanted.extremes {
-                (stats.min, stats.max) = (f64::NAN, f64::NAN);
-            }
-            if !wanted.ends {
-                (stats.first_value, stats.last_value) = (f64::NAN, f64::NAN);
-            }
-            if !wanted.increase {
-                stats.increase = f64::NAN;
-            }
-            if !see(&stats) {
-                return Ok(None);
-            }
-            cursor.pass();
         }
-        Ok((!cursor.next(&mut Columns::default())?).then(|| cursor.counts()))
+        Ok(ordinals.end - ordinals.start)
     }
 
     fn samples_about(&self, ordinal: u32, range: TimeRange) -> Option<u64> {

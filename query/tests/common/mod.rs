@@ -3,6 +3,7 @@
 
 pub(crate) mod chunked;
 pub(crate) mod promql;
+pub(crate) mod segments;
 pub(crate) mod told;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,7 @@
 //! A source of which some samples are hidden: deleted, or over age.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::{ColumnCursor, Columns, Named, Naming, ReadCounts, ReadError, SampleSource, SeriesHit};
@@ -238,20 +239,27 @@ impl SampleSource for Masked {
 
     fn statistics(
         &self,
-        ordinal: u32,
+        ordinals: Range<u32>,
         range: TimeRange,
         wanted: StatsWanted,
-        see: &mut dyn FnMut(&ChunkStats) -> bool,
-    ) -> Result<Option<ReadCounts>, ReadError> {
-        let mut counts = ReadCounts::default();
-        let Seen { ranges, but_last } = self.visible(ordinal, range)?;
-        // A chunk of which only the last sample is hidden does not tell of the others.
-        let see = &mut |chunk: &ChunkStats| !(but_last && is_last(Some(chunk.last_timestamp))) && see(chunk);
-        for part in ranges {
-            let Some(told) = self.inner.statistics(ordinal, part, wanted, see)? else { return Ok(None) };
-            counts += told;
+        counts: &mut ReadCounts,
+        see: &mut dyn FnMut(u32, &ChunkStats) -> bool,
+    ) -> Result<u32, ReadError> {
+        for ordinal in ordinals.clone() {
+            let mut told = ReadCounts::default();
+            let Seen { ranges, but_last } = self.visible(ordinal, range)?;
+            // A chunk of which only the last sample is hidden does not tell of the others.
+            let see = &mut |ordinal: u32, chunk: &ChunkStats| {
+                !(but_last && is_last(Some(chunk.last_timestamp))) && see(ordinal, chunk)
+            };
+            for part in ranges {
+                if self.inner.statistics(ordinal..ordinal + 1, part, wanted, &mut told, see)? == 0 {
+                    return Ok(ordinal - ordinals.start);
+                }
+            }
+            *counts += told;
         }
-        Ok(Some(counts))
+        Ok(ordinals.end - ordinals.start)
     }
 
     fn samples_about(&self, ordinal: u32, range: TimeRange) -> Option<u64> {

@@ -9,6 +9,7 @@ mod memory;
 mod named;
 mod snapshot;
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 pub use cursor::{ColumnCursor, ReadCounts};
@@ -147,9 +148,12 @@ pub trait SampleSource: Send + Sync {
     /// [`ReadError`] if the directory is damaged.
     fn read<'a>(&'a self, ordinal: u32, range: TimeRange) -> Result<Box<dyn ColumnCursor + 'a>, ReadError>;
 
-    /// Hands `see` the statistics of one series' chunks, in order of time, if they tell of every sample in `range`: each
-    /// chunk that holds some lies whole inside it and has statistics. Answers what was looked at; `None` if they do not
-    /// tell, or once `see` answers false: then what `see` was told must be forgotten and the series [read](Self::read). What is not `wanted` may be 0 in them.
+    /// Hands `see` the statistics of the chunks of series, at least one, that stand one behind the other: each with the
+    /// number of its series, and in order of time. Answers of how many of these, from the first one on, that tells every
+    /// sample in `range`: each chunk that holds some lies whole inside it and has statistics, and `see` answered true. It
+    /// ends before the first series of which that is not so, or earlier; what `see` was told of one behind that must be
+    /// forgotten, and the series [read](Self::read). What is not `wanted` may be 0. What was looked at of those that were
+    /// told is added to `counts`.
     ///
     /// Looks at the directory alone: three records a chunk.
     ///
@@ -157,13 +161,14 @@ pub trait SampleSource: Send + Sync {
     /// [`ReadError`] if the directory is damaged.
     fn statistics(
         &self,
-        ordinal: u32,
+        ordinals: Range<u32>,
         range: TimeRange,
         wanted: StatsWanted,
-        see: &mut dyn FnMut(&ChunkStats) -> bool,
-    ) -> Result<Option<ReadCounts>, ReadError> {
-        let _ = (ordinal, range, wanted, see);
-        Ok(None)
+        counts: &mut ReadCounts,
+        see: &mut dyn FnMut(u32, &ChunkStats) -> bool,
+    ) -> Result<u32, ReadError> {
+        let _ = (ordinals, range, wanted, counts, see);
+        Ok(0)
     }
 
     /// About how many samples of one series lie in `range`, if the directory tells without a look at each chunk. It

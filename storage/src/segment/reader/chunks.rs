@@ -3,9 +3,11 @@
 use std::ops::Range;
 
 use super::Segment;
+use super::index::record_len;
 use crate::chunk::{ChunkStats, StatsWanted};
 use crate::segment::format::{
-    Chunk, ChunkRecord, NO_STATS, NarrowStats, STATS_UNIT, Section, TimestampsRecord, WideStats, v1,
+    Chunk, ChunkRecord, NO_STATS, NarrowStats, STATS_UNIT, Section, Series, SeriesRecord, TimestampsRecord, WideStats,
+    v1,
 };
 use crate::source::ReadError;
 
@@ -34,18 +36,105 @@ impl ChunkRecords<'_> {
     }
 }
 
+/// Records of series that stand together.
+#[derive(Clone, Copy)]
+enum SeriesRecords<'a> {
+    Now(&'a [SeriesRecord]),
+    V1(&'a [v1::SeriesRecord]),
+}
+
+/// Where the chunks of some series lie.
+#[derive(Clone, Copy)]
+pub(super) struct ChunksOf<'a> {
+    /// Number of the first of them.
+    first: u32,
+    /// How many they are.
+    series: usize,
+    records: SeriesRecords<'a>,
+    /// Chunks of all series of the file.
+    chunks: usize,
+}
+
+/// Records of the chunks of several series.
+pub(super) struct Run<'a> {
+    /// Number of the first.
+    start: usize,
+    records: ChunkRecords<'a>,
+}
+
+impl<'a> Run<'a> {
+    /// Some of them, by their numbers; `None` if they are not among them.
+    #[inline]
+    pub(super) fn get(&self, numbers: &Range<usize>) -> Option<ChunkRecords<'a>> {
+        let places = numbers.start.checked_sub(self.start)?..numbers.end.checked_sub(self.start)?;
+        match self.records {
+            ChunkRecords::Now(records) => records.get(places).map(ChunkRecords::Now),
+            ChunkRecords::V1(records) => records.get(places).map(ChunkRecords::V1),
+        }
+    }
+}
+
+impl ChunksOf<'_> {
+    /// The first chunk of the series at a place; of all that are not there, the one behind the last.
+    #[inline]
+    fn first_chunk(&self, at: usize) -> usize {
+        let first_chunk = match self.records {
+            SeriesRecords::Now(records) => records.get(at).map(|record| Series::from(record).first_chunk),
+            SeriesRecords::V1(records) => records.get(at).map(|record| Series::from(record).first_chunk),
+        };
+        first_chunk.map_or(self.chunks, |first_chunk| first_chunk as usize)
+    }
+
+    /// The chunks of one of the series, by their numbers.
+    #[inline]
+    pub(super) fn get(&self, segment: &Segment, ordinal: u32) -> Result<Range<usize>, ReadError> {
+        let at = (ordinal - self.first) as usize;
+        let (start, end) = (self.first_chunk(at), self.first_chunk(at + 1));
+        if start > end || end > self.chunks {
+            return Err(self.damaged(segment, ordinal));
+        }
+        Ok(start..end)
+    }
+
+    /// The records of all their chunks.
+    pub(super) fn run<'a>(&self, segment: &'a Segment) -> Result<Run<'a>, ReadError> {
+        let (start, end) = (self.first_chunk(0), self.first_chunk(self.series));
+        if start > end {
+            return Err(self.damaged(segment, self.first));
+        }
+        Ok(Run { start, records: segment.chunk_records(start..end)? })
+    }
+
+    #[cold]
+    pub(super) fn damaged(&self, segment: &Segment, ordinal: u32) -> ReadError {
+        segment.corrupt(Section::Series, format!("chunks of series {ordinal}"))
+    }
+}
+
 impl Segment {
     /// The chunks of a series, by their numbers.
     pub(super) fn chunk_range(&self, ordinal: u32) -> Result<Range<usize>, ReadError> {
-        let chunks = self.index.records(Section::Chunks);
-        let (start, end) = match self.series_and_next(ordinal)? {
-            Some([series, next]) => (series.first_chunk as usize, next.first_chunk as usize),
-            None => (self.series(ordinal)?.first_chunk as usize, chunks),
-        };
-        if start > end || end > chunks {
-            return Err(self.corrupt(Section::Series, format!("chunks of series {ordinal}")));
+        self.chunks_of(ordinal..ordinal.saturating_add(1))?.get(self, ordinal)
+    }
+
+    /// Where the chunks of series lie that stand one behind the other.
+    pub(super) fn chunks_of(&self, ordinals: Range<u32>) -> Result<ChunksOf<'_>, ReadError> {
+        let series = self.series_count();
+        if ordinals.start >= ordinals.end || ordinals.end > series {
+            return Err(self.corrupt(Section::Series, format!("there are no series {ordinals:?}")));
         }
-        Ok(start..end)
+        // With the one behind them, whose first chunk is where theirs end.
+        let with_next = u64::from(ordinals.start)..u64::from(ordinals.end.saturating_add(1).min(series));
+        let record_len = record_len(self.index.version)[Section::Series as usize] as u64;
+        let bytes = self.bytes(Section::Series, with_next.start * record_len, with_next.end * record_len)?;
+        let bytes = bytes.ok_or_else(|| self.corrupt(Section::Series, format!("series {ordinals:?} are not there")))?;
+        // Sections are aligned, and so is the map.
+        let records = match self.index.version {
+            1 => SeriesRecords::V1(bytemuck::cast_slice(bytes)),
+            _ => SeriesRecords::Now(bytemuck::cast_slice(bytes)),
+        };
+        let chunks = self.index.records(Section::Chunks);
+        Ok(ChunksOf { first: ordinals.start, series: ordinals.len(), records, chunks })
     }
 
     /// Records of chunks that stand together.

@@ -203,10 +203,16 @@ impl Segment {
     /// The chunks of a series that may hold samples of `range`, and how many others it has.
     pub(super) fn chunks_in(&self, ordinal: u32, range: TimeRange) -> Result<(Range<usize>, u64), ReadError> {
         let all = self.chunk_range(ordinal)?;
-        let holds = |bounds: TimeRange| range.start <= bounds.start && range.end >= bounds.end;
-        if self.info.time_range.is_some_and(holds) {
-            return Ok((all, 0));
-        }
+        if self.lies_inside(range) { Ok((all, 0)) } else { self.cut_by_time(all, range) }
+    }
+
+    /// Whether all samples lie in `range`, as far as the file's bounds tell.
+    pub(super) fn lies_inside(&self, range: TimeRange) -> bool {
+        self.info.time_range.is_some_and(|bounds| range.start <= bounds.start && range.end >= bounds.end)
+    }
+
+    /// Those of a series' chunks that may hold samples of `range`, and how many others there are.
+    pub(super) fn cut_by_time(&self, all: Range<usize>, range: TimeRange) -> Result<(Range<usize>, u64), ReadError> {
         let partition = |passes: &dyn Fn(&TimestampsRecord) -> bool, from: usize| -> Result<usize, ReadError> {
             let (mut low, mut high) = (from, all.end);
             while low < high {

@@ -102,25 +102,6 @@ impl Segment {
         })
     }
 
-    /// What the directory says of a series and of the one behind it; `None` if it is the last, or not there.
-    fn series_and_next(&self, ordinal: u32) -> Result<Option<[Series; 2]>, ReadError> {
-        let at = ordinal as usize;
-        Ok(if self.index.version == 1 {
-            self.record_pair::<v1::SeriesRecord>(at)?.map(|both| [Series::from(&both[0]), Series::from(&both[1])])
-        } else {
-            self.record_pair::<SeriesRecord>(at)?.map(|both| [Series::from(&both[0]), Series::from(&both[1])])
-        })
-    }
-
-    /// A record of a series and the next one.
-    #[inline(always)]
-    fn record_pair<T: AnyBitPattern>(&self, at: usize) -> Result<Option<&[T]>, ReadError> {
-        let start = at as u64 * size_of::<T>() as u64;
-        let bytes = self.bytes(Section::Series, start, start + 2 * size_of::<T>() as u64)?;
-        // Sections are aligned, and so is the map.
-        Ok(bytes.map(bytemuck::cast_slice))
-    }
-
     fn series(&self, ordinal: u32) -> Result<Series, ReadError> {
         let series = self.series_at(ordinal as usize)?;
         series.ok_or_else(|| self.corrupt(Section::Series, format!("there is no series {ordinal}")))

@@ -1,5 +1,7 @@
 //! The segment behind the seam.
 
+use std::ops::Range;
+
 use super::Segment;
 use super::cursor::SegmentCursor;
 use super::sets::SetDecoder;
@@ -64,12 +66,13 @@ impl SampleSource for Segment {
 
     fn statistics(
         &self,
-        ordinal: u32,
+        ordinals: Range<u32>,
         range: TimeRange,
         wanted: StatsWanted,
-        see: &mut dyn FnMut(&ChunkStats) -> bool,
-    ) -> Result<Option<ReadCounts>, ReadError> {
-        self.whole_once(|| self.statistics_of(ordinal, range, wanted, see))
+        counts: &mut ReadCounts,
+        see: &mut dyn FnMut(u32, &ChunkStats) -> bool,
+    ) -> Result<u32, ReadError> {
+        self.whole_once(|| self.statistics_of(ordinals, range, wanted, counts, see))
     }
 
     fn samples_about(&self, ordinal: u32, range: TimeRange) -> Option<u64> {
