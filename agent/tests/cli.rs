@@ -158,6 +158,75 @@ fn inspect_tells_what_the_bytes_go_to() {
     }
 }
 
+/// Both wrote nothing and said nothing.
+#[test]
+fn an_export_of_nothing_says_what_was_not_there_and_times_that_cannot_be_are_refused() {
+    let dir = store();
+    let export = |args: &[&str]| run_in(dir.path(), &[&["export", "--data-dir", "data"], args].concat());
+    for range in [["--from", "1000000060", "--to", "1000000000"], ["--from", "1000000060", "--to", "1000000060"]] {
+        let done = export(&range);
+        let said = "tidegauge: --from must lie before --to: the end is excluded\n";
+        assert_eq!((done.status.code(), stdout(&done), stderr(&done)), (Some(2), String::new(), said.to_owned()));
+    }
+    for (args, said) in [
+        (&["--match", "nowhere"][..], "no series passes --match nowhere"),
+        (&["--match", "x", "--match", "y"], "no series passes one of --match x --match y"),
+        (&["--to", "5"], "2 series selected, and none has a sample from --from to --to"),
+    ] {
+        let done = export(args);
+        // As a query and a delete that find nothing.
+        assert_eq!(done.status.code(), Some(0), "{args:?}");
+        assert_eq!(stderr(&done), format!("tidegauge: nothing to export: {said}\n"), "{args:?}");
+    }
+}
+
+/// Whatever it ended with, a file was CSV where its ending stands for none of the formats.
+#[test]
+fn an_export_has_the_format_of_its_name() {
+    let dir = store();
+    let export = |name: &str| run_in(dir.path(), &["export", "--data-dir", "data", "-o", name]);
+    for (name, begin) in [
+        ("a.csv", "timestamp,"),
+        ("a.prom", "room{"),
+        ("a.om", "room{"),
+        ("a.TXT", "room{"),
+        ("a.lp", "room,"),
+        ("a.influx", "room,"),
+        ("plain", "timestamp,"),
+    ] {
+        assert_eq!(export(name).status.code(), Some(0), "{name}");
+        let text = std::fs::read_to_string(dir.path().join(name)).unwrap();
+        assert!(text.starts_with(begin), "{name}: {text}");
+    }
+    for name in ["a.json", "a.csv.gz", "a.parquet"] {
+        let done = export(name);
+        let said = stderr(&done);
+        assert!(done.status.code() == Some(2) && said.contains("its ending names no format; give --format"), "{said}");
+        assert!(!dir.path().join(name).exists(), "{name}");
+        let told = run_in(dir.path(), &["export", "--data-dir", "data", "--format", "csv", "-o", name]);
+        assert_eq!(told.status.code(), Some(0), "{name}");
+    }
+}
+
+/// A shell offered files for them, and a message told of an address where an option had been typed.
+#[test]
+fn values_of_options_are_completed_and_told_and_a_step_too_short_is_an_option() {
+    let script = stdout(&run(&["completions", "bash"]));
+    for values in ["csv prom influx", "memory interval:100ms sync", "auto s ms us ns rfc3339", "table csv json"] {
+        assert!(script.contains(values), "{values}");
+    }
+    assert!(stdout(&run(&["import", "--help"])).contains("rfc3339"));
+    let wrong = run(&["import", "x.csv", "--format", "xml"]);
+    assert!(stderr(&wrong).contains("\"xml\" is no format; give csv, prom or influx"), "{}", stderr(&wrong));
+    let dir = store();
+    let range = ["query", "room", "--data-dir", "data", "--from", "1000000000", "--to", "1000100000", "--step"];
+    for (step, said) in [("1s", "give a longer --step, or a shorter range"), ("0s", "--step must be longer")] {
+        let done = run_in(dir.path(), &[&range[..], &[step]].concat());
+        let told = stderr(&done);
+        assert!(done.status.code() == Some(2) && told.contains(said) && !told.contains('?'), "{told}");
+    }
+}
+
 /// Samples that are written over: each command says what it counts, and compaction brings them together.
 #[test]
 fn accepted_stored_and_written_samples_are_told_apart() {

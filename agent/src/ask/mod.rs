@@ -59,6 +59,19 @@ pub(crate) struct Answer {
     _budget: Budget,
 }
 
+/// Why times make no sense, as Prometheus words it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadTimes {
+    #[error("end timestamp must not be before start time")]
+    EndsFirst,
+    #[error("zero or negative query resolution step widths are not accepted. Try a positive integer")]
+    NoStep,
+    #[error(
+        "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)"
+    )]
+    TooManySteps,
+}
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AskError {
@@ -66,8 +79,8 @@ pub(crate) enum AskError {
     #[error(transparent)]
     Parse(#[from] ParseError),
     /// The times make no sense.
-    #[error("{0}")]
-    Times(&'static str),
+    #[error(transparent)]
+    Times(#[from] BadTimes),
     /// The expression has no value.
     #[error(transparent)]
     Eval(#[from] EvalError),
@@ -109,19 +122,15 @@ impl When {
     pub(crate) fn check(self) -> Result<(), AskError> {
         let Self::Every { start, end, step } = self else { return Ok(()) };
         if end < start {
-            return Err(AskError::Times("end timestamp must not be before start time"));
+            return Err(BadTimes::EndsFirst.into());
         }
         if step.is_zero() {
-            return Err(AskError::Times(
-                "zero or negative query resolution step widths are not accepted. Try a positive integer",
-            ));
+            return Err(BadTimes::NoStep.into());
         }
         let span = i128::from(end.nanos()) - i128::from(start.nanos());
         let steps = span / i128::try_from(step.as_nanos()).unwrap_or(i128::MAX);
         if steps > i128::from(STEPS_MAX) {
-            return Err(AskError::Times(
-                "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
-            ));
+            return Err(BadTimes::TooManySteps.into());
         }
         Ok(())
     }

@@ -9,10 +9,11 @@ use tidegauge::query::promql::parse_selector;
 use tidegauge::{Engine, TimeRange, Timestamp};
 
 use super::live::open_to_read;
+use super::offered::Offered;
 use super::{Failure, progress};
 use crate::export::{ExportError, ExportOptions, ExportSummary, run as export};
 use crate::import::Format;
-use crate::units::parse_time;
+use crate::units::{parse_time, show_count};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,8 +25,10 @@ Examples:
 left out and counted, and the exit code is 1: in all formats those without a name; in CSV those
 with blanks around the name of a label; in line protocol those with backslashes or control
 characters, or whose name begins with #. OpenMetrics text (prom) alone holds types, units and help;
-what it has no room for, such as a unit with a line feed, is left out and counted too. Times: RFC 3339, seconds since the epoch, `now`, or a duration before now such as
--1h; the end is excluded.";
+what it has no room for, such as a unit that the name does not end with, is left out and counted too.
+What OpenMetrics takes for no sound counter, histogram or summary is written as unknown, and told. A
+program other than `tidegauge import` is given --no-stale: it knows no staleness markers. Times:
+RFC 3339, seconds since the epoch, `now`, or a duration before now such as -1h; the end is excluded.";
 
 /// Write samples as CSV, OpenMetrics text or line protocol; also while an agent uses the data
 #[derive(Debug, Args)]
@@ -34,8 +37,8 @@ pub(super) struct ExportArgs {
     /// Folder that holds the data
     #[arg(long, value_name = "DIR", default_value = "./tidegauge-data")]
     data_dir: PathBuf,
-    /// csv, prom or influx [default: by the file's ending, or csv]
-    #[arg(long)]
+    /// csv, prom or influx [default: by the file's ending, or csv where it has none]
+    #[arg(long, value_parser = Offered::<Format>::new(&Format::NAMES), hide_possible_values = true)]
     format: Option<Format>,
     /// Only series that this selector names; given more than once: that one of them names [default: all]
     #[arg(long = "match", value_name = "SELECTOR")]
@@ -46,6 +49,9 @@ pub(super) struct ExportArgs {
     /// The first time behind
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     to: Option<String>,
+    /// Leave staleness markers out, which say that a series has ended: other programs take them for values, or refuse them
+    #[arg(long)]
+    no_stale: bool,
     /// Write to a new file instead of stdout: FILE.part until it is whole
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -77,8 +83,12 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
     if summary.lacks_something() {
         return Err(Failure::found(summary));
     }
-    // Where the samples go to stdout, a summary is for whoever looks on.
-    if to_file || io::stderr().is_terminal() {
+    if summary.found_nothing() {
+        let _ = writeln!(io::stderr(), "tidegauge: nothing to export: {}", args.what_is_missing(&summary));
+        return Ok(());
+    }
+    // Where the samples go to stdout, a summary is for whoever looks on; that a type is lost is for all.
+    if to_file || summary.weakened > 0 || io::stderr().is_terminal() {
         let _ = writeln!(io::stderr(), "{summary}");
     }
     Ok(())
@@ -166,17 +176,51 @@ impl ExportArgs {
         summary
     }
 
+    /// Of an export that found nothing.
+    fn what_is_missing(&self, summary: &ExportSummary) -> String {
+        let one_of = if self.matches.len() > 1 { "one of " } else { "" };
+        match summary.selected {
+            0 if self.matches.is_empty() => "the store holds no series".to_owned(),
+            0 => format!("no series passes {one_of}--match {}", self.matches.join(" --match ")),
+            selected if self.from.is_none() && self.to.is_none() => {
+                format!("{} series selected, which hold no sample any more", show_count(selected))
+            }
+            selected => format!("{} series selected, and none has a sample from --from to --to", show_count(selected)),
+        }
+    }
+
+    /// By the file's ending where it is not told. An ending that stands for something else is no CSV.
+    fn format(&self) -> Result<Format, Failure> {
+        let by_name = |path: &PathBuf| match (Format::of_path(path), path.extension()) {
+            (Some(format), _) => Ok(format),
+            (None, None) => Ok(Format::Csv),
+            (None, Some(_)) => Err(Failure::usage(format_args!(
+                "{}: its ending names no format; give --format csv, prom or influx, or end it in .csv, .prom, .om, .txt, .lp or .influx",
+                path.display()
+            ))),
+        };
+        match (self.format, &self.output) {
+            (Some(format), _) => Ok(format),
+            (None, Some(path)) => by_name(path),
+            (None, None) => Ok(Format::Csv),
+        }
+    }
+
     fn options(&self) -> Result<ExportOptions, Failure> {
-        let by_name = || self.output.as_deref().and_then(Format::of_path);
         let now = tidegauge::now();
         let time = |text: &Option<String>, default| {
             text.as_ref().map_or(Ok(default), |text| parse_time(text, now)).map_err(Failure::usage)
         };
+        let (from, to) = (time(&self.from, Timestamp::MIN)?, time(&self.to, Timestamp::MAX)?);
+        if from >= to {
+            return Err(Failure::usage("--from must lie before --to: the end is excluded"));
+        }
         let selectors = self.matches.iter().map(|text| parse_selector(text)).collect::<Result<_, _>>();
         Ok(ExportOptions {
-            format: self.format.or_else(by_name).unwrap_or(Format::Csv),
+            format: self.format()?,
             selectors: selectors.map_err(Failure::usage)?,
-            range: TimeRange::new(time(&self.from, Timestamp::MIN)?, time(&self.to, Timestamp::MAX)?),
+            range: TimeRange::new(from, to),
+            without_stale: self.no_stale,
         })
     }
 }
@@ -231,7 +275,8 @@ mod tests {
             let ack = engine.push(engine.series(labels).unwrap(), Timestamp::from_nanos(1), 1.0).unwrap();
             engine.wait(ack, Level::Visible, Duration::from_secs(30)).unwrap();
             for format in ALL {
-                let options = ExportOptions { format, selectors: Vec::new(), range: TimeRange::ALL };
+                let (selectors, range) = (Vec::new(), TimeRange::ALL);
+                let options = ExportOptions { format, selectors, range, without_stale: false };
                 let metadata = BTreeMap::<String, Metadata>::new();
                 let summary = export(&engine.snapshot(), &metadata, &options, &mut Vec::new(), |_, _| {}).unwrap();
                 assert_eq!(summary.left_out, u64::from(left_out_by.contains(&format)), "{labels:?} in {format:?}");

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use tidegauge::{Durability, Engine};
 
+use super::offered::{DURABILITIES, Offered};
 use super::{Failure, progress};
 use crate::failure::print;
 use crate::import::{Format, ImportError, ImportOptions, ImportSummary, TimeUnit, check, run as import};
@@ -40,7 +41,7 @@ pub(super) struct ImportArgs {
     #[arg(long, value_name = "DIR", default_value = "./tidegauge-data")]
     data_dir: PathBuf,
     /// csv, prom or influx [default: by the first file's ending]
-    #[arg(long)]
+    #[arg(long, value_parser = Offered::<Format>::new(&Format::NAMES), hide_possible_values = true)]
     format: Option<Format>,
     /// Count bad lines instead of ending with exit code 1
     #[arg(long)]
@@ -48,9 +49,15 @@ pub(super) struct ImportArgs {
     /// The time of samples that have none
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     at: Option<String>,
-    /// The unit of timestamps: s, ms, us, ns, or auto. Of prom: s for OpenMetrics (what export writes), ms for the text
+    /// The unit of timestamps: s, ms, us, ns, rfc3339 (dates), or auto, which tells it from the first one. Of prom: s for OpenMetrics (what export writes), ms for the text
     /// format; auto looks for the `# EOF` of OpenMetrics, and so needs a file
-    #[arg(long, value_name = "UNIT", default_value = "auto")]
+    #[arg(
+        long,
+        value_name = "UNIT",
+        default_value = "auto",
+        value_parser = Offered::<TimeUnit>::new(&TimeUnit::NAMES),
+        hide_possible_values = true,
+    )]
     time_unit: TimeUnit,
     /// CSV: the metric's name
     #[arg(long, value_name = "NAME")]
@@ -65,7 +72,13 @@ pub(super) struct ImportArgs {
     #[arg(long = "label-column", value_name = "COLUMN", value_delimiter = ',')]
     label_columns: Vec<String>,
     /// What a crash meanwhile may cost: memory | interval:100ms | sync
-    #[arg(long, value_name = "LEVEL", default_value_t = Durability::DEFAULT)]
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        default_value_t = Durability::DEFAULT,
+        value_parser = Offered::<Durability>::new(&DURABILITIES),
+        hide_possible_values = true,
+    )]
     durability: Durability,
     /// Draw no progress bar
     #[arg(long)]

@@ -9,6 +9,7 @@ mod import;
 mod inspect;
 mod interrupted;
 mod live;
+pub(crate) mod offered;
 mod progress;
 mod query;
 mod repair;

@@ -10,7 +10,7 @@ use tidegauge::query::{Cancel, QueryLimits};
 
 use super::live::open_to_read;
 use super::{Failure, table};
-use crate::ask::{Question, When, ask, parse, put_value};
+use crate::ask::{AskError, BadTimes, Question, When, ask, parse, put_value};
 use crate::failure::print;
 use crate::units::{parse_duration, parse_time};
 
@@ -45,7 +45,7 @@ pub(super) struct QueryArgs {
     #[arg(long, value_name = "TIME", requires = "from", allow_hyphen_values = true)]
     to: Option<String>,
     /// Time between two values of a range [default: a hundred and twentieth of it]
-    #[arg(long, value_name = "DURATION", requires = "from", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", requires = "from", value_parser = parse_duration, allow_hyphen_values = true)]
     step: Option<Duration>,
     /// How to print the answer
     #[arg(long, value_enum, default_value_t = Format::Table)]
@@ -77,15 +77,15 @@ pub(super) fn run(args: QueryArgs) -> Result<(), Failure> {
         lookback: None,
         per_step: args.explain && args.format == Format::Json,
     };
-    question.when.check().map_err(Failure::usage)?;
+    question.when.check().map_err(in_options)?;
     let began = Instant::now();
     let expr = parse(&question).map_err(Failure::usage)?;
     let parsed = began.elapsed();
     let engine = open_to_read(&args.data_dir, true)?;
     let mut answer =
         ask(&engine.snapshot(), &question, question.limits, &expr, Cancel::new()).map_err(|e| match e {
-            crate::ask::AskError::Eval(e) => Failure::found(e),
-            wrong => Failure::usage(wrong),
+            AskError::Eval(e) => Failure::found(e),
+            wrong => in_options(wrong),
         })?;
     answer.costs.parse = parsed;
     for note in answer.warnings.iter().chain(&answer.infos) {
@@ -114,6 +114,18 @@ pub(super) fn run(args: QueryArgs) -> Result<(), Failure> {
         let _ = write!(io::stderr(), "{}", answer.costs.text());
     }
     print(&out)
+}
+
+/// What was typed wrong, in terms of what may be typed here.
+fn in_options(why: AskError) -> Failure {
+    match why {
+        AskError::Times(BadTimes::EndsFirst) => Failure::usage("--from must not lie behind --to"),
+        AskError::Times(BadTimes::NoStep) => Failure::usage("--step must be longer than nothing, such as 15s"),
+        AskError::Times(BadTimes::TooManySteps) => {
+            Failure::usage("--from to --to are more than 11,000 steps: give a longer --step, or a shorter range")
+        }
+        other => Failure::usage(other),
+    }
 }
 
 impl QueryArgs {

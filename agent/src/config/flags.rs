@@ -7,6 +7,7 @@ use clap::Args;
 use tidegauge::Durability;
 
 use super::kept::{Bound, KeepRule, parse_age, parse_size};
+use crate::cli::offered::{DURABILITIES, Offered};
 use crate::scrape::Target;
 use crate::units::{parse_bytes, parse_duration};
 
@@ -38,7 +39,12 @@ pub(crate) struct ServeArgs {
     pub(crate) listen: Option<String>,
 
     /// What a crash may cost: memory | interval:100ms | sync [default: interval:100ms]
-    #[arg(long, value_name = "LEVEL")]
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        value_parser = Offered::<Durability>::new(&DURABILITIES),
+        hide_possible_values = true,
+    )]
     pub(crate) durability: Option<Durability>,
 
     /// Prometheus text endpoints to collect from, e.g. localhost:9100 or api=http://host:80/metrics

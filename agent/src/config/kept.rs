@@ -1,6 +1,6 @@
 //! How long and how much is kept, as flags and configuration files say it.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -130,18 +130,24 @@ impl Kept {
     }
 }
 
-/// `{job="debug"}=7d, else 30d or 50.0 GiB`: what is in force, in the order in which it counts.
+/// `{job="debug"}=7d, else 30d; all series together at most 50.0 GiB`: what is in force, in the order in which it counts.
+/// Without rules `30d or 50.0 GiB`, as Prometheus has it.
 pub(crate) fn in_force(retention: &Retention) -> String {
     let age = |rule: &RetentionRule| rule.max_age.map_or_else(|| FOREVER.to_owned(), show_duration);
     let mut out: String =
         rules_for_some(retention).map(|rule| format!("{}={}, ", matchers_text(&rule.matchers), age(rule))).collect();
     let for_all = retention.rules.iter().find(|rule| rule.matchers.is_empty()).and_then(|rule| rule.max_age);
-    let parts: Vec<String> =
-        for_all.map(show_duration).into_iter().chain(retention.max_bytes.map(show_bytes)).collect();
-    if !out.is_empty() {
-        out.push_str("else ");
+    let (for_all, size) = (for_all.map(show_duration), retention.max_bytes.map(show_bytes));
+    if out.is_empty() {
+        let parts: Vec<String> = for_all.into_iter().chain(size).collect();
+        return if parts.is_empty() { "for ever".to_owned() } else { parts.join(" or ") };
     }
-    out + &if parts.is_empty() { "for ever".to_owned() } else { parts.join(" or ") }
+    let _ = write!(out, "else {}", for_all.as_deref().unwrap_or("for ever"));
+    if let Some(size) = size {
+        // It holds for the series of the rules, too.
+        let _ = write!(out, "; all series together at most {size}");
+    }
+    out
 }
 
 /// Behind one for all series no rule counts.
@@ -270,7 +276,12 @@ mod tests {
                 None,
                 r#"{a="b"}=1d, {c=~"d"}=forever, else for ever"#,
             ),
-            (vec![rule("{a='b'}=1d"), for_all(month)], Some(1), r#"{a="b"}=1d, else 30d or 1 B"#),
+            (
+                vec![rule("{a='b'}=1d"), for_all(month)],
+                Some(1),
+                r#"{a="b"}=1d, else 30d; all series together at most 1 B"#,
+            ),
+            (vec![rule("{a='b'}=1d")], Some(1), r#"{a="b"}=1d, else for ever; all series together at most 1 B"#),
         ] {
             assert_eq!(in_force(&Retention { rules, max_bytes }), told);
         }

@@ -7,7 +7,7 @@ use tidegauge::query::Selection;
 use tidegauge::{Columns, Labels, METRIC_NAME, Timestamp};
 
 use super::value::put_value;
-use super::{ExportError, ExportSummary, Sheet};
+use super::{ExportError, Sheet};
 use crate::units::show_time;
 
 /// What an import takes for the time; in any case.
@@ -79,6 +79,4 @@ impl Sheet for CsvSheet {
         }
         Ok(writer.flush()?)
     }
-
-    fn end(&mut self, _: &mut Vec<u8>, _: &mut ExportSummary) {}
 }

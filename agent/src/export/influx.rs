@@ -8,7 +8,7 @@ use std::io::Write;
 use tidegauge::{Columns, Labels, METRIC_NAME};
 
 use super::value::put_value;
-use super::{ExportError, ExportSummary, Sheet};
+use super::{ExportError, Sheet};
 
 #[derive(Default)]
 pub(super) struct InfluxSheet {
@@ -55,8 +55,6 @@ impl Sheet for InfluxSheet {
         }
         Ok(())
     }
-
-    fn end(&mut self, _: &mut Vec<u8>, _: &mut ExportSummary) {}
 }
 
 fn put_escaped(out: &mut Vec<u8>, text: &str) {

@@ -24,7 +24,7 @@ pub enum Entry<'a> {
     Type {
         /// The metric.
         metric: Cow<'a, str>,
-        /// `counter`, `gauge`, `histogram`, `summary`, `untyped`, or one of OpenMetrics' others.
+        /// `counter`, `gauge`, `histogram`, `summary`, `unknown` (also for `untyped`), or one of OpenMetrics' others.
         kind: &'a str,
     },
     /// `# UNIT metric unit`
@@ -112,10 +112,13 @@ fn parse_comment(text: &[u8], dialect: Dialect) -> Result<Entry<'_>, LineError> 
     }
 }
 
+/// OpenMetrics says `unknown` of what the text format calls `untyped`: it is kept under one word.
 fn known_kind(kind: &[u8]) -> Result<&str, LineError> {
     match kind {
-        b"counter" | b"gauge" | b"histogram" | b"summary" | b"untyped" | b"unknown" | b"gaugehistogram"
-        | b"stateset" | b"info" => utf8(kind),
+        b"untyped" => Ok("unknown"),
+        b"counter" | b"gauge" | b"histogram" | b"summary" | b"unknown" | b"gaugehistogram" | b"stateset" | b"info" => {
+            utf8(kind)
+        }
         _ => Err(LineError::BadType { text: LineError::excerpt(kind) }),
     }
 }
@@ -177,6 +180,9 @@ mod tests {
         assert_eq!(line("# HELP a_b x \\\\ y\\nz"), Ok(Entry::Help { metric: metric(), text: "x \\ y\nz".into() }));
         assert_eq!(line("#\tTYPE a_b  counter"), Ok(Entry::Type { metric: metric(), kind: "counter" }));
         assert_eq!(line("# TYPE \"a.b\" info"), Ok(Entry::Type { metric: "a.b".into(), kind: "info" }));
+        for untyped in ["# TYPE a_b untyped", "# TYPE a_b unknown"] {
+            assert_eq!(line(untyped), Ok(Entry::Type { metric: metric(), kind: "unknown" }));
+        }
         assert_eq!(line("# UNIT a_b seconds"), Ok(Entry::Unit { metric: metric(), unit: "seconds" }));
         assert_eq!(line("# EOF"), Ok(Entry::End));
         assert_eq!(line("# whatever"), Ok(Entry::Nothing));

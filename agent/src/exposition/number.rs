@@ -1,8 +1,14 @@
 //! Values and timestamps as Go's `strconv.ParseFloat` reads them, because exporters rely on it.
 
+use crate::collect::STALE_MARKER_BITS;
+
 /// The NaN that samples carry: one bit off Rust's own, equal to that of Prometheus, and
 /// never the stale marker.
 const NORMAL_NAN: f64 = f64::from_bits(0x7ff8_0000_0000_0001);
+
+/// How an export writes the staleness marker to OpenMetrics: other readers take it for the NaN that it is, too, and nobody
+/// else writes one so.
+pub const STALE_TEXT: &str = "nAn";
 
 /// Why a text is no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,13 +25,14 @@ pub enum NumberError {
 /// Reads a value: a decimal or hexadecimal float, `NaN`, `Inf` with or without a sign.
 ///
 /// `NaN(0x7ff0000000000002)` is the NaN of these very bits, as C's `strtod` reads it: an export writes it, so that
-/// nothing is lost.
+/// nothing is lost. So is [`STALE_TEXT`].
 ///
 /// # Errors
 /// [`NumberError`] if it is none of these, or is too large.
 pub fn parse_value(text: &[u8]) -> Result<f64, NumberError> {
     let text = std::str::from_utf8(text).map_err(|_| NumberError::NoNumber)?;
     let value = match text.parse::<f64>() {
+        Ok(value) if value.is_nan() && text == STALE_TEXT => f64::from_bits(STALE_MARKER_BITS),
         Ok(value) if value.is_nan() => NORMAL_NAN,
         Ok(value) => value,
         Err(_) => parse_nan_bits(text).or_else(|| parse_hex(text.as_bytes())).ok_or(NumberError::NoNumber)?,

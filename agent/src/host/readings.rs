@@ -10,7 +10,7 @@ pub(super) const COUNTER: &str = "counter";
 /// The type of a metric that goes up and down.
 pub(super) const GAUGE: &str = "gauge";
 /// The type of a metric whose kind the kernel does not tell.
-pub(super) const UNTYPED: &str = "untyped";
+pub(super) const UNTYPED: &str = "unknown";
 
 /// Samples of one moment, each under the text that names its series.
 ///

@@ -3,6 +3,8 @@
 use std::fmt::{self, Display};
 use std::path::PathBuf;
 
+use crate::units::{show_count, show_number_of};
+
 /// Lines that are kept with their reason.
 const KEPT: usize = 10;
 
@@ -49,14 +51,13 @@ impl Display for BadLine {
 /// The count, then each kept line on its own.
 impl Display for BadLines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines = if self.count == 1 { "line" } else { "lines" };
-        write!(f, "{} bad {lines}; all others are stored", self.count)?;
+        write!(f, "{}; all others are stored", show_number_of(self.count, "bad line"))?;
         for bad in &self.first {
             write!(f, "\n  {bad}")?;
         }
         let more = self.count - self.first.len() as u64;
         if more > 0 {
-            write!(f, "\n  and {more} more")?;
+            write!(f, "\n  and {} more", show_count(more))?;
         }
         Ok(())
     }

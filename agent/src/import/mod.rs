@@ -37,6 +37,7 @@ pub use error::ImportError;
 pub use options::{Format, ImportOptions, UnknownFormat};
 pub use time::{TimeUnit, UnknownTimeUnit};
 
+use crate::units::{show_count, show_number_of};
 use progress::Progress;
 use sink::Sink;
 
@@ -80,21 +81,24 @@ impl std::fmt::Display for ImportSummary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { samples, series, replaced, over_age, skipped, bad_lines, elapsed, .. } = self;
         let (seconds, rate) = (elapsed.as_secs_f64(), self.samples_per_second());
-        let what = if *samples == 1 { "sample" } else { "samples" };
-        write!(f, "{samples} {what} of {series} series accepted in {seconds:.2} s ({rate:.0} samples/s)")?;
+        let (samples, series, rate) =
+            (show_number_of(*samples, "sample"), show_count(*series), show_count(rate as u64));
+        write!(f, "{samples} of {series} series accepted in {seconds:.2} s ({rate} samples/s)")?;
         if let Some(replaced) = replaced.filter(|&replaced| replaced > 0) {
+            let replaced = show_count(replaced);
             write!(f, ", {replaced} of which replaced an earlier value of the same series and time")?;
         }
         if *over_age > 0 {
-            write!(f, ", {over_age} of which are older than the store's retention keeps, and are not shown")?;
+            let (over_age, are) = (show_count(*over_age), if *over_age == 1 { "is" } else { "are" });
+            write!(f, ", {over_age} of which {are} older than the store's retention keeps, and {are} not shown")?;
         }
         if *skipped > 0 {
             let what = if *skipped == 1 { "cell or field" } else { "cells or fields" };
+            let skipped = show_count(*skipped);
             write!(f, ", {skipped} {what} without a number skipped")?;
         }
         if *bad_lines > 0 {
-            let lines = if *bad_lines == 1 { "line" } else { "lines" };
-            write!(f, ", {bad_lines} bad {lines} skipped")?;
+            write!(f, ", {} skipped", show_number_of(*bad_lines, "bad line"))?;
         }
         Ok(())
     }

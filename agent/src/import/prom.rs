@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use tidegauge::{SeriesError, Timestamp};
+use tidegauge::{Metadata, SeriesError, Timestamp};
 
 use super::bad::NoTimestamp;
 use super::lines::{Line, Lines};
@@ -21,6 +21,7 @@ pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) 
     let mut lines = Lines::of(sink.open(path).map_err(read)?);
     let mut ids = ByText::new();
     let mut descriptions = Descriptions::of(sink.engine());
+    let mut about = About { dialect, metric: String::new(), known: Metadata::default() };
     let mut has_end = false;
     loop {
         let number = lines.number() + 1;
@@ -44,6 +45,7 @@ pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) 
         };
         match parsed {
             Ok(Entry::Sample(sample)) => {
+                about.end(&mut descriptions);
                 let Some(at) = sample.timestamp.or(options.at) else {
                     sink.bad(number, NoTimestamp);
                     continue;
@@ -62,9 +64,9 @@ pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) 
                     Err(why) => sink.bad(number, why),
                 }
             }
-            Ok(Entry::Type { metric, kind }) => descriptions.kind(&metric, kind),
-            Ok(Entry::Help { metric, text }) => descriptions.help(&metric, &text),
-            Ok(Entry::Unit { metric, unit }) => descriptions.unit(&metric, unit),
+            Ok(Entry::Type { metric, kind }) => about.of(&metric, &mut descriptions).kind = kind.to_owned(),
+            Ok(Entry::Help { metric, text }) => about.of(&metric, &mut descriptions).help = text.into_owned(),
+            Ok(Entry::Unit { metric, unit }) => about.of(&metric, &mut descriptions).unit = unit.to_owned(),
             Ok(Entry::Nothing | Entry::End) => {}
             Err(why) => sink.bad(number, why),
         }
@@ -76,8 +78,52 @@ pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) 
     if dialect == Dialect::OpenMetrics && !has_end {
         sink.bad(lines.number(), CutOff);
     }
+    about.end(&mut descriptions);
     descriptions.store(sink.engine())?;
     sink.end_file()
+}
+
+/// What lines that follow each other say of one metric.
+struct About {
+    dialect: Dialect,
+    metric: String,
+    known: Metadata,
+}
+
+impl About {
+    fn of(&mut self, metric: &str, descriptions: &mut Descriptions) -> &mut Metadata {
+        if self.metric != metric {
+            self.end(descriptions);
+            metric.clone_into(&mut self.metric);
+        }
+        &mut self.known
+    }
+
+    /// OpenMetrics tells of the family `c` what the samples are that it calls `c_total`: under that name it is looked for,
+    /// and the text format tells it there.
+    fn end(&mut self, descriptions: &mut Descriptions) {
+        let (mut metric, known) = (std::mem::take(&mut self.metric), std::mem::take(&mut self.known));
+        if metric.is_empty() {
+            return;
+        }
+        let suffix = match known.kind.as_str() {
+            "counter" => "_total",
+            "info" => "_info",
+            _ => "",
+        };
+        if self.dialect == Dialect::OpenMetrics && !metric.ends_with(suffix) {
+            metric.push_str(suffix);
+        }
+        for (text, set) in [
+            (known.kind, Descriptions::kind as fn(&mut Descriptions, &str, &str)),
+            (known.help, Descriptions::help),
+            (known.unit, Descriptions::unit),
+        ] {
+            if !text.is_empty() {
+                set(descriptions, &metric, &text);
+            }
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

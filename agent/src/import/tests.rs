@@ -112,6 +112,53 @@ fn bad_csv_lines_are_named_and_the_others_stay() {
     assert!(summary.to_string().ends_with("24 bad lines skipped"), "{summary}");
 }
 
+/// The same few words for each: whoever had dates among numbers was not told what the others are.
+#[test]
+fn a_time_that_is_none_of_its_column_s_kind_says_which_kind_that_is() {
+    let said = |text: &str, unit: TimeUnit| {
+        let case = Case::new();
+        let options = ImportOptions { time_unit: unit, ..case.options(Format::Csv, "file.csv", text) };
+        match run(&options, &case.engine) {
+            Err(ImportError::BadLines { bad, .. }) => bad.to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let mixed = said("ts,value\n1700000000,1\n2026-01-31T12:00:00Z,2\n", TimeUnit::Auto);
+    assert!(
+        mixed.starts_with("1 bad line; ")
+            && mixed.contains("is no number of seconds (s), which the first time of the file is")
+            && mixed.contains("--time-unit"),
+        "{mixed}"
+    );
+    let mixed = said("ts,value\n2026-01-31T12:00:00Z,1\n1700000000,2\n", TimeUnit::Auto);
+    assert!(mixed.contains("is no date (rfc3339), which the first time of the file is"), "{mixed}");
+    let none = said("ts,value\nyesterday,1\n1700000000,2\n", TimeUnit::Auto);
+    assert!(none.contains("is no time: neither a number nor a date"), "{none}");
+    let asked = said("ts,value\n1700000000,1\n", TimeUnit::Rfc3339);
+    assert!(asked.contains("is no date (rfc3339): --time-unit says"), "{asked}");
+}
+
+/// Ten million samples were a row of digits, and one of them "are".
+#[test]
+fn a_summary_is_in_groups_of_digits_and_in_the_singular() {
+    let summary = ImportSummary {
+        samples: 1_234_567,
+        series: 1_000,
+        replaced: Some(12_345),
+        over_age: 1,
+        skipped: 2_000,
+        bad_lines: 1,
+        elapsed: std::time::Duration::from_secs(1),
+        ..ImportSummary::default()
+    };
+    assert_eq!(
+        summary.to_string(),
+        "1,234,567 samples of 1,000 series accepted in 1.00 s (1,234,567 samples/s), 12,345 of which replaced an earlier \
+         value of the same series and time, 1 of which is older than the store's retention keeps, and is not shown, \
+         2,000 cells or fields without a number skipped, 1 bad line skipped"
+    );
+}
+
 /// They became infinities, and nobody was told. An infinity that is written as one is a value.
 #[test]
 fn numbers_out_of_range_are_refused_and_named() {

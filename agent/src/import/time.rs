@@ -49,6 +49,21 @@ impl FromStr for TimeUnit {
 }
 
 impl TimeUnit {
+    /// What the units are called.
+    pub(crate) const NAMES: [&str; 6] = ["auto", "s", "ms", "us", "ns", "rfc3339"];
+
+    /// What a text in this unit is, for messages.
+    pub(super) fn what(self) -> &'static str {
+        match self {
+            Self::Auto => "time",
+            Self::Seconds => "number of seconds (s)",
+            Self::Millis => "number of milliseconds (ms)",
+            Self::Micros => "number of microseconds (us)",
+            Self::Nanos => "number of nanoseconds (ns)",
+            Self::Rfc3339 => "date (rfc3339)",
+        }
+    }
+
     /// The unit that `text` suggests, if none was given.
     pub(super) fn or_told_from(self, text: &[u8]) -> Self {
         if self != Self::Auto {

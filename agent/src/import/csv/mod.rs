@@ -26,8 +26,15 @@ const LOOKAHEAD: usize = 100;
 enum BadRow {
     #[error("{found} cells, but the header has {expected}")]
     Cells { found: usize, expected: usize },
-    #[error("{cell:?} in column {column:?} is no timestamp")]
-    Timestamp { column: String, cell: String },
+    #[error("{cell:?} in column {column:?} is no {}: --time-unit says what times are if not that", unit.what())]
+    Timestamp { column: String, cell: String, unit: TimeUnit },
+    #[error(
+        "{cell:?} in column {column:?} is no {}, which the first time of the file is: a column's times are all of one \
+         kind, and --time-unit says of which; import lines of another kind as a file of their own", unit.what()
+    )]
+    OtherKind { column: String, cell: String, unit: TimeUnit },
+    #[error("{cell:?} in column {column:?} is no time: neither a number nor a date such as 2026-01-31T12:00:00Z")]
+    NoTime { column: String, cell: String },
     #[error("{cell:?} in column {column:?} {why}")]
     Value { column: String, cell: String, why: NumberError },
     #[error(
@@ -47,6 +54,8 @@ enum BadRow {
 struct Rows<'a> {
     columns: Columns,
     headers: &'a [String],
+    /// As it was asked for, and as it was told from the first good line.
+    given: TimeUnit,
     unit: TimeUnit,
     known: Known,
     key: Vec<u8>,
@@ -97,6 +106,7 @@ pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) 
         ids: vec![None; columns.values.len()],
         columns,
         headers: &headers,
+        given: options.time_unit,
         unit: options.time_unit,
         known: Known::new(),
         key: Vec::new(),
@@ -150,9 +160,13 @@ impl Rows<'_> {
         }
         let cell = record[self.columns.time].trim_ascii();
         let unit = self.unit.or_told_from(cell);
-        let at = unit.parse(cell).ok_or_else(|| BadRow::Timestamp {
-            column: self.headers[self.columns.time].clone(),
-            cell: excerpt(cell),
+        let at = unit.parse(cell).ok_or_else(|| {
+            let (column, cell) = (self.headers[self.columns.time].clone(), excerpt(cell));
+            match self.given {
+                TimeUnit::Auto if self.unit == TimeUnit::Auto => BadRow::NoTime { column, cell },
+                TimeUnit::Auto => BadRow::OtherKind { column, cell, unit },
+                _ => BadRow::Timestamp { column, cell, unit },
+            }
         })?;
         // Told from the first good line, it holds for all others.
         self.unit = unit;
