@@ -57,6 +57,12 @@ fn a_living_agent_is_asked_for_a_backup_and_it_is_restored() {
     let told = json(&["backup", text(&copy), "--data-dir", text(&data), "--json"], 0);
     let said = stdout(&run(&["backup", text(&dir.path().join("copies/two")), "--data-dir", text(&data)]));
     assert!(said.contains("copies/two holds 100 samples in 1 segment ("), "{said}");
+    // It named the folder in which the agent had made it, which was gone.
+    let audit = fs::read_to_string(data.join("audit.log")).unwrap();
+    let line = audit.lines().find(|line| line.contains("\"act\":\"backup\"")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(line["target"], text(&copy), "{line}");
+    assert!(line["made_in"].as_str().unwrap().contains("/snapshots/"), "{line}");
     let segments: Vec<_> = fs::read_dir(copy.join("segments")).unwrap().map(|file| file.unwrap()).collect();
     let on_disk: u64 = segments.iter().map(|file| file.metadata().unwrap().len()).sum();
     assert_eq!((&told["samples"], &told["segments"]), (&100.into(), &segments.len().into()), "{told}");
@@ -350,7 +356,7 @@ fn a_retention_in_force_is_told_at_the_start_by_the_api_and_by_inspect() {
     };
     assert_eq!(said(&[]), "", "all is kept for ever: nothing to tell");
     let rules = ["--retention", "30d", "--retention-rule", "{host=\"a\"}=7d", "--retention-size", "50GiB"];
-    let in_force = "{host=\"a\"}=7d, else 30d or 50.0 GiB";
+    let in_force = "{host=\"a\"}=7d, else 30d; all series together at most 50.0 GiB";
     let told = said(&rules);
     assert!(told.contains(in_force) && !told.contains("remember"), "{told}");
     let told = said(&[]);

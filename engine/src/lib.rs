@@ -179,7 +179,7 @@ mod api {
 
     /// Work on a data directory from outside of an engine.
     pub mod admin {
-        pub use crate::backup::{backup, bring, discard, restore};
+        pub use crate::backup::{backup, backup_for, bring, discard, restore};
         pub use crate::inspect::{EncodingUse, Inspection, MetricUse, SegmentUse, inspect};
         pub use crate::lock::{Owner, UnlockError, Unlocked, owner_of, unlock};
         pub use crate::verify::{Damage, StoreReport, verify};

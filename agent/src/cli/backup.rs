@@ -92,7 +92,8 @@ pub(super) fn run_backup(args: &BackupArgs) -> Result<(), Failure> {
             let snapshots = args.data_dir.join("snapshots");
             let interrupted = Interrupted::listen(&snapshots)?;
             let bar = progress::turning(shown, "the agent makes the copy");
-            let made = agent.post("/api/v1/admin/tsdb/snapshot", &[], &bar);
+            let destination = target.display().to_string();
+            let made = agent.post("/api/v1/admin/tsdb/snapshot", &[("destination", &destination)], &bar);
             bar.finish_and_clear();
             let made = made?;
             let name = made["name"].as_str().filter(|name| is_plain(name));

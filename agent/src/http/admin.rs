@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use serde_json::json;
+use tidegauge::admin::backup_for;
 use tidegauge::{BackupError, DeleteError, SelectError, Shortage, TimeRange, Timestamp};
 
 use super::App;
@@ -116,16 +117,28 @@ async fn compact(State(app): State<Arc<App>>) -> ApiResult {
     .await
 }
 
+/// As long as a path may be.
+const DESTINATION_BYTES_MAX: usize = 4096;
+
 /// As Prometheus has it: the copy lies in `snapshots/NAME` of the data directory. And what it holds.
 ///
 /// `skip_head` is understood and changes nothing: what memory holds is flushed before, which takes no more than it.
 async fn snapshot(State(app): State<Arc<App>>, params: Params) -> ApiResult {
     allowed(&app)?;
     params.flag("skip_head")?;
-    app.in_turn(|app| {
+    // Where whoever asks takes it, if that is told: a line of the audit log is read when it is no longer here.
+    let destination = params.get("destination").map(str::to_owned);
+    if destination.as_ref().is_some_and(|path| path.len() > DESTINATION_BYTES_MAX) {
+        return Err(ApiError::parameter("destination", format_args!("longer than {DESTINATION_BYTES_MAX} bytes")));
+    }
+    app.in_turn(move |app| {
         let name = fresh_name();
         let target = app.settings.data_dir.join("snapshots").join(&name);
-        let report = app.engine.backup(&target).map_err(no_copy)?;
+        let made = match &destination {
+            Some(destination) => backup_for(&app.engine, &target, destination, |_, _| {}),
+            None => app.engine.backup(&target),
+        };
+        let report = made.map_err(no_copy)?;
         Ok(Envelope::json(&json!({
             "name": name,
             "segments": report.segments,

@@ -87,7 +87,30 @@ pub fn backup(
     target: impl AsRef<Path>,
     progress: impl Fn(u64, u64),
 ) -> Result<BackupReport, BackupError> {
-    let (life, target) = (engine.life(), &*lasting(target.as_ref().to_owned()));
+    checked(engine, target.as_ref(), None, &progress)
+}
+
+/// As [`backup`], of a copy that is made to be moved on, to `destination`: the audit log names that as its target, and
+/// where it was made beside it.
+///
+/// # Errors
+/// As [`Engine::backup`].
+pub fn backup_for(
+    engine: &Engine,
+    target: impl AsRef<Path>,
+    destination: &str,
+    progress: impl Fn(u64, u64),
+) -> Result<BackupReport, BackupError> {
+    checked(engine, target.as_ref(), Some(destination), &progress)
+}
+
+fn checked(
+    engine: &Engine,
+    target: &Path,
+    destination: Option<&str>,
+    progress: &dyn Fn(u64, u64),
+) -> Result<BackupReport, BackupError> {
+    let (life, target) = (engine.life(), &*lasting(target.to_owned()));
     let Some(dir) = &life.dir else { return Err(BackupError::InMemory) };
     if life.core.gate.why_shut() == Some(Shut::ReadOnly) {
         return Err(BackupError::ReadOnly);
@@ -97,13 +120,24 @@ pub fn backup(
             return Err(BackupError::InsideStore { target: target.to_owned() });
         }
     }
-    backup_to(engine, target, &progress)
+    make(engine, target, destination, progress)
 }
 
-/// What is asked is right.
+/// A copy to a folder of the disk that the engine is on, unchecked.
+#[cfg(any(test, feature = "internals"))]
 pub(crate) fn backup_to(
     engine: &Engine,
     target: &Path,
+    progress: &dyn Fn(u64, u64),
+) -> Result<BackupReport, BackupError> {
+    make(engine, target, None, progress)
+}
+
+/// What is asked is right.
+fn make(
+    engine: &Engine,
+    target: &Path,
+    destination: Option<&str>,
     progress: &dyn Fn(u64, u64),
 ) -> Result<BackupReport, BackupError> {
     let life = engine.life();
@@ -119,14 +153,19 @@ pub(crate) fn backup_to(
     } else {
         make_empty(fs, target)?
     };
-    let copied = copy_to(engine, target, progress);
+    let copied = copy_to(engine, target, destination, progress);
     if copied.is_err() {
         clear(fs, target, made);
     }
     copied
 }
 
-fn copy_to(engine: &Engine, target: &Path, progress: &dyn Fn(u64, u64)) -> Result<BackupReport, BackupError> {
+fn copy_to(
+    engine: &Engine,
+    target: &Path,
+    destination: Option<&str>,
+    progress: &dyn Fn(u64, u64),
+) -> Result<BackupReport, BackupError> {
     let life = engine.life();
     let (_cut, visible) = Cut::begin(life)?;
     match engine.flush().map_err(BackupError::from).and_then(|()| life.note_deletes_for_copy(visible)) {
@@ -139,7 +178,10 @@ fn copy_to(engine: &Engine, target: &Path, progress: &dyn Fn(u64, u64)) -> Resul
     life.reads.graveyard.sweep(&|| ());
     // Other commits may have come since: the copy is of the state that was shared.
     tidegauge_storage::manifest::write_copy(&life.fs, target, &state)?;
-    let entry = Entry::new(Act::Backup).text("target", &target.display().to_string());
+    let made_in = target.display().to_string();
+    let entry = Entry::new(Act::Backup).text("target", destination.unwrap_or(&made_in));
+    // Whoever reads the log looks for the copy where it is in the end.
+    let entry = if destination.is_some() { entry.text("made_in", &made_in) } else { entry };
     let entry = entry.number("samples", report.samples).number("bytes", report.bytes);
     // A full disk must not take back a backup that is there.
     life.record(entry, || format!("a backup to {}", target.display()));

@@ -96,7 +96,9 @@ pub(crate) fn lost_deletes(
     let taken = audit::newest(lost.filter(|delete| !is_known(delete)), room, &mut report.notes);
     if !taken.is_empty() {
         let taken = taken.len();
-        report.notes.push(format!("{taken} deletes that the log may have lost are taken from audit.log"));
+        let deletes =
+            if taken == 1 { "delete that the log may have lost is" } else { "deletes that the log may have lost are" };
+        report.notes.push(format!("{taken} {deletes} taken from audit.log"));
     }
     if audited.unsure > 0 && !holes.is_empty() {
         report.notes.push(audited.tell_unsure());

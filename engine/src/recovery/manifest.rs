@@ -463,10 +463,20 @@ impl Rebuild<'_> {
     ) {
         self.report.manifest_made_anew = true;
         let notes = &mut self.report.notes;
-        notes.push(format!("the manifest was made anew from {segments} segments and the log ({why})"));
-        let deletes = remains.state.tombstones.len();
+        // That it is to be repaired no longer holds.
+        let why = match why {
+            ManifestError::Corrupt { file, offset, what } => {
+                format!("{} was damaged at byte {offset}: {what}", file.display())
+            }
+            ManifestError::ManifestMissing { found, .. } => format!("there was none beside what is in {found}"),
+            other => other.to_string(),
+        };
+        let segments = number_of(segments, "segment");
+        notes.push(format!("the manifest was made anew from {segments} and the log ({why})"));
+        let deletes = number_of(remains.state.tombstones.len(), "delete");
+        let are = if of_audit == 1 { "is" } else { "are" };
         notes.push(format!(
-            "{deletes} deletes could be read, and {of_audit} more are taken from audit.log; what others hid, and compaction had not removed, is shown again: delete it again"
+            "{deletes} could be read, and {of_audit} more {are} taken from audit.log; what others hid, and compaction had not removed, is shown again: delete it again"
         ));
         if audited.unsure > 0 {
             notes.push(audited.tell_unsure());
@@ -476,9 +486,15 @@ impl Rebuild<'_> {
         notes.push(format!("rules of retention are not taken over: set them again, if there were any{last}"));
         if survey.left_out > 0 {
             let left_out = survey.left_out;
-            notes.push(format!("{left_out} frames of the log lie behind a gap and were left out: they were not durable, as far as is known"));
+            let (frames, lie) = (number_of(left_out as usize, "frame"), if left_out == 1 { "lies" } else { "lie" });
+            notes.push(format!("{frames} of the log {lie} behind a gap, left out as not durable, as far as is known"));
         }
     }
+}
+
+/// `1 delete`, `2 deletes`.
+fn number_of(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Whether nothing named a segment, and it was made behind one that is gone and has the numbers of that.

@@ -459,6 +459,7 @@ fn p5_what_only_the_manifest_knew_is_told_as_lost_or_kept_where_it_can_be_read()
     assert!(contents(&engine) == before || contents(&engine) == after);
     let notes = engine.recovery_report().notes.join("\n");
     assert!(notes.contains("0 deletes could be read") && notes.contains("delete it again"), "{notes}");
+    assert!(notes.contains("there was none beside what is in ") && !notes.contains("repair it"), "{notes}");
     assert_eq!(engine.retention(), Retention::default());
     drop(engine);
 
