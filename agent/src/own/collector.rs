@@ -61,7 +61,9 @@ impl Collector {
         for metric in &metrics {
             if self.described.insert(metric.family) {
                 // Told once; the engine keeps it.
-                let (kind, help) = (metric.kind.to_owned(), metric.help.to_owned());
+                // Without its buckets, which are not kept, a histogram is a summary.
+                let kind = if metric.kind == "histogram" { "summary" } else { metric.kind };
+                let (kind, help) = (kind.to_owned(), metric.help.to_owned());
                 news.push((metric.family.to_owned(), Metadata { kind, help, unit: String::new() }));
             }
         }
@@ -110,6 +112,7 @@ mod tests {
         assert_eq!(stored("tidegauge_http_request_seconds_count"), 1);
         assert_eq!(stored("tidegauge_http_request_seconds_bucket"), 0, "a dozen series for each handler");
         assert_eq!(engine.metadata()["tidegauge_samples_total"].kind, "counter");
+        assert_eq!(engine.metadata()["tidegauge_http_request_seconds"].kind, "summary", "a histogram has buckets");
         let id = engine.series(&[("__name__", "tidegauge_series"), ("job", JOB), ("instance", "here")]).unwrap();
         assert!(collector.series.values().any(|known| *known == id));
         assert!(collector.series.len() > 20);

@@ -127,7 +127,7 @@ pub(super) fn check(kind: Kind, point: &[(Role, f64)]) -> Result<(), &'static st
             let is_below = |(role, value): (Role, f64)| matches!(role, Role::At(_)) && value < 0.0;
             match sum {
                 _ if fresh().any(is_below) => Err("a quantile is below zero"),
-                Some(sum) if !(sum >= 0.0) => Err("a sum is below zero, or no number"),
+                Some(sum) if sum.is_nan() || sum < 0.0 => Err("a sum is below zero, or no number"),
                 _ => Ok(()),
             }
         }

@@ -234,8 +234,13 @@ fn a_histogram_of_too_many_parts_is_unknown() {
     assert_eq!((summary.series, read_strictly(&text)), (515, Ok(())));
 }
 
+type Stored = Vec<(String, Vec<(i64, f64)>)>;
+
+/// In the first bucket, in the others, and their sum, by time.
+type Counts = BTreeMap<i64, (u8, u8, u8)>;
+
 /// Metrics whose names are parts of each other's, with types that fit and do not.
-fn anything() -> impl Strategy<Value = (Vec<(String, Vec<(i64, f64)>)>, Vec<(String, String)>)> {
+fn anything() -> impl Strategy<Value = (Stored, Vec<(String, String)>)> {
     let name = "(a|h)(_h)?(_bucket|_count|_sum|_total|_created|_info|_gcount|_gsum)?(_total|_count)?";
     let label = prop::sample::select(vec![
         "",
@@ -264,10 +269,10 @@ fn anything() -> impl Strategy<Value = (Vec<(String, Vec<(i64, f64)>)>, Vec<(Str
 }
 
 /// Sound histograms, with whatever else there is.
-fn histograms() -> impl Strategy<Value = Vec<(String, Vec<(i64, f64)>)>> {
+fn histograms() -> impl Strategy<Value = Stored> {
     let points = prop::collection::btree_map(1..6i64, (0..3u8, 0..3u8, 0..3u8), 1..4);
     let one = ("(h|a)", prop::sample::select(vec!["", "x=\"1\"", "B=\"2\""]), points);
-    let parts = |(name, label, points): (String, &'static str, BTreeMap<i64, (u8, u8, u8)>)| {
+    let parts = |(name, label, points): (String, &'static str, Counts)| {
         let of = |value: &dyn Fn(&(u8, u8, u8)) -> u8| {
             points.iter().map(|(at, point)| (*at, f64::from(value(point)))).collect::<Vec<_>>()
         };
