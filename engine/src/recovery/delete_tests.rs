@@ -125,7 +125,7 @@ fn check_hidden(told: &Told, in_a_file_of_its_own: bool) -> RecoveryReport {
 fn p5_a_delete_that_the_log_lost_is_taken_from_the_audit_log() {
     for in_a_file_of_its_own in [false, true] {
         let report = check_hidden(&Told::ByAudit, in_a_file_of_its_own);
-        assert!(report.notes.iter().any(|note| note.contains("1 deletes that the log may have lost")), "{report:?}");
+        assert!(report.notes.iter().any(|note| note.contains("1 delete that the log may have lost")), "{report:?}");
     }
 }
 
@@ -297,7 +297,7 @@ fn p5_a_delete_at_the_end_of_the_log_that_is_lost_with_its_witness_is_taken_from
         let engine = try_open(&disk, Recovery::Salvage).unwrap();
         let report = engine.recovery_report().clone();
         assert_eq!(contents(&engine).len(), all.len(), "{report:?}");
-        assert!(report.notes.iter().any(|note| note.contains("1 deletes that the log may have lost")), "{report:?}");
+        assert!(report.notes.iter().any(|note| note.contains("1 delete that the log may have lost")), "{report:?}");
         let [lost] = &report.lost[..] else { panic!("{report:?}") };
         assert_eq!((lost.samples, lost.samples_at_least, lost.seq_range.start), (None, 0, last), "{lost}");
         assert!(!report.quarantined.is_empty());

@@ -486,8 +486,11 @@ impl Rebuild<'_> {
         notes.push(format!("rules of retention are not taken over: set them again, if there were any{last}"));
         if survey.left_out > 0 {
             let left_out = survey.left_out;
-            let (frames, lie) = (number_of(left_out as usize, "frame"), if left_out == 1 { "lies" } else { "lie" });
-            notes.push(format!("{frames} of the log {lie} behind a gap, left out as not durable, as far as is known"));
+            let (frames, was) = match left_out {
+                1 => ("1 frame of the log lies".to_owned(), "was left out: it was"),
+                n => (format!("{n} frames of the log lie"), "were left out: they were"),
+            };
+            notes.push(format!("{frames} behind a gap and {was} not durable, as far as is known"));
         }
     }
 }

@@ -196,7 +196,7 @@ fn p5_a_log_of_which_frames_are_left_out_is_kept() {
     let (found, report) = salvaged(&disk);
     check(&disk, &found, "salvaged");
     let notes = report.notes.join("\n");
-    assert!(notes.contains("were left out") && notes.contains("may hold what is missing"), "{notes}");
+    assert!(notes.contains(" left out: ") && notes.contains("may hold what is missing"), "{notes}");
     salvage_again_from_anywhere(&fs, |disk, engine, stopped| check(disk, &contents(engine), stopped));
 }
 
