@@ -3,8 +3,32 @@
 mod manifest_support;
 
 use manifest_support::*;
+use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::{Fault, SimFs};
 use tidegauge_storage::manifest::{Edit, Manifest, ManifestError};
+
+/// One that has a file written anew with some more commits of this size.
+fn large(nth: usize) -> [Edit; 1] {
+    [metadata("same", &"x".repeat(100_000 + nth))]
+}
+
+/// So many commits, and the operations of the last.
+fn begin(commits: usize) -> (SimFs, Manifest, u64) {
+    let fs = SimFs::new();
+    let mut manifest = open(&fs).unwrap();
+    let operations = (0..commits).map(|nth| {
+        let before = fs.operations();
+        manifest.commit(&large(nth)).unwrap();
+        fs.operations() - before
+    });
+    let last = operations.last().unwrap_or(0);
+    (fs, manifest, last)
+}
+
+/// The first commit that has the file written anew.
+fn rewriting() -> usize {
+    (1..20).find(|commits| begin(*commits).2 > 5).unwrap()
+}
 
 /// The folder was opened behind the renaming to be synced. Too few files that may be open came too late there: an opening
 /// said that nothing was changed, and whoever tried again was told that another process had taken the store over; and a
@@ -35,20 +59,7 @@ fn what_finds_no_file_or_no_space_has_changed_nothing_or_says_otherwise() {
         }
         assert!(refused > 1, "{fault:?}: {refused}");
     }
-    // The commits up to one that has the file written anew.
-    let large = |nth: usize| [metadata("same", &"x".repeat(100_000 + nth))];
-    let begin = |commits: usize| {
-        let fs = SimFs::new();
-        let mut manifest = open(&fs).unwrap();
-        let operations = (0..commits).map(|nth| {
-            let before = fs.operations();
-            manifest.commit(&large(nth)).unwrap();
-            fs.operations() - before
-        });
-        let last = operations.last().unwrap_or(0);
-        (fs, manifest, last)
-    };
-    let rewriting = (1..20).find(|commits| begin(*commits).2 > 5).unwrap();
+    let rewriting = rewriting();
     for behind in 1..=begin(rewriting).2 {
         let (fs, mut manifest, _) = begin(rewriting - 1);
         fs.fail_at(fs.operations() + behind, Fault::Files);
@@ -60,4 +71,38 @@ fn what_finds_no_file_or_no_space_has_changed_nothing_or_says_otherwise() {
         manifest.commit(&[Edit::NextSegment(3)]).unwrap();
         assert_eq!(Manifest::open_read_only(arc(&fs), DIR).unwrap().state(), manifest.state(), "operation {behind}");
     }
+}
+
+/// One EIO at a manifest that was written anew stopped the engine, although the one that counts was not touched. Of that one,
+/// and of a name, no failure passes (P4).
+#[test]
+fn a_file_written_anew_that_fails_is_left_and_the_one_that_counts_goes_on() {
+    let rewriting = rewriting();
+    let (mut went_on, mut stopped) = (0, 0);
+    for behind in 1..=begin(rewriting).2 {
+        let (fs, mut manifest, _) = begin(rewriting - 1);
+        fs.fail_at(fs.operations() + behind, Fault::Io);
+        let committed = manifest.commit(&large(rewriting - 1));
+        let is_stopped = committed.is_err();
+        match committed {
+            Ok(()) => {
+                went_on += 1;
+                (0..3 * rewriting).for_each(|nth| manifest.commit(&large(nth)).unwrap());
+                let names = fs.list(std::path::Path::new(DIR)).unwrap();
+                assert_eq!(names, ["MANIFEST"], "operation {behind}: it is written anew by now");
+                let lengths = fs.files().into_iter().map(|(_, bytes)| bytes).max().unwrap();
+                assert!(lengths < 3 << 20, "operation {behind}: {lengths}");
+            }
+            Err(ManifestError::Failed { .. }) => {
+                stopped += 1;
+                assert!(matches!(manifest.commit(&large(0)), Err(ManifestError::Poisoned)), "operation {behind}");
+            }
+            Err(e) => panic!("operation {behind}: {e}"),
+        }
+        for disk in std::iter::once(fs.kill()).chain((0..8).map(|seed| fs.crash(seed))) {
+            let read = Manifest::open_read_only(arc(&disk), DIR).unwrap();
+            assert!(is_stopped || read.state() == manifest.state(), "operation {behind}");
+        }
+    }
+    assert_eq!((went_on, stopped), (5, 3), "these stop: opening the folder, renaming, the sync of the name");
 }

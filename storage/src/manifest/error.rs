@@ -102,7 +102,7 @@ pub enum ManifestError {
         file: PathBuf,
     },
     /// A write failed, so nobody knows what the file holds. Close and reopen the store.
-    #[error("writing {} failed: {source}; close and reopen the store", file.display())]
+    #[error("writing {} failed: {source}; {}, then close and reopen the store", file.display(), what_to_mend(source))]
     Failed {
         /// The manifest.
         file: PathBuf,

@@ -11,7 +11,8 @@ use super::closed::Closed;
 use super::codec::put_edit;
 use super::error::ManifestError;
 use super::format::{
-    COMMIT_ALIGN, CommitHeader, FILE_NAME, GROW_BYTES, RESERVE_BYTES, VERSION, WITNESS_AT, Witness, commit_checksum,
+    COMMIT_ALIGN, CommitHeader, EDITS_BYTES_MAX, FILE_NAME, GROW_BYTES, RESERVE_BYTES, VERSION, WITNESS_AT, Witness,
+    commit_checksum,
 };
 use super::names::Names;
 use super::read::{load, load_header};
@@ -363,6 +364,13 @@ impl Manifest {
         Ok(())
     }
 
+    /// Which opening of this store was the last to [close in order](Self::note_closed), as far as it is known.
+    #[must_use]
+    pub fn closed_opening(&self) -> Option<u32> {
+        let closed = Closed::read(&*self.fs, &self.dir)?;
+        (closed.store_id == self.state.store_id).then_some(closed.open_number)
+    }
+
     /// Says beside the manifest that it ends with its last commit: an older copy that somebody puts in its place is told
     /// from it then (E8). For an opening that ends, and commits nothing more. Nothing is said where the last commit is
     /// not known to be durable, nor where the file system refuses: nobody may rely on it.
@@ -382,6 +390,8 @@ impl Manifest {
                 Ok(anew) => return self.replace_by(anew),
                 // A longer file until there is space for a shorter one.
                 Err(WriteFailed::NoSpace(_)) if space == Space::AsIs => {}
+                // What failed is another file than the one that counts, and is gone: that one goes on for a while more.
+                Err(WriteFailed::Before(_)) => log.rewrite_at = log.end + EDITS_BYTES_MAX,
                 Err(failed) => return Err(failed.on_commit(&self.dir)),
             }
         }
