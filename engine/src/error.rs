@@ -23,6 +23,7 @@ macro_rules! tells_shortage {
                 match short {
                     Shortage::Space => Self::DiskFull,
                     Shortage::Files => Self::OutOfFiles,
+                    Shortage::Memory => Self::OutOfMemory,
                 }
             }
         })*
@@ -37,6 +38,9 @@ fn because(how: &str, short: Option<Shortage>) -> String {
         None => String::new(),
         Some(Shortage::Space) => format!("{how}no space on the disk (make space)"),
         Some(Shortage::Files) => format!("{how}too many open files (raise `ulimit -n`)"),
+        Some(Shortage::Memory) => {
+            format!("{how}no memory to map a segment (free some, or raise `ulimit -v`, `vm.max_map_count`)")
+        }
     }
 }
 
@@ -46,6 +50,9 @@ fn not_noted(short: Shortage) -> &'static str {
         Shortage::Space => "no space on the disk: the delete is lost if the process ends now; make space",
         Shortage::Files => {
             "too many open files: the delete is lost if the process ends now; raise the limit (`ulimit -n`)"
+        }
+        Shortage::Memory => {
+            "no memory to map a segment: the delete is lost if the process ends now; free some, or raise the limits (`ulimit -v`, `vm.max_map_count`)"
         }
     }
 }
@@ -103,6 +110,11 @@ pub enum PushError {
     /// No more files may be opened. Raise the limit; writing resumes by itself.
     #[error("too many open files: raise the limit (`ulimit -n`); writing resumes by itself")]
     OutOfFiles,
+    /// No segment can be mapped, and nothing is taken before a flush. Free memory, or raise the limits; writing resumes by itself.
+    #[error(
+        "no memory to map a segment: free some, or raise the limits (`ulimit -v`, `vm.max_map_count`); writing resumes by itself"
+    )]
+    OutOfMemory,
     /// The engine was closed. Open it again.
     #[error("the engine is closed: open it again")]
     Closed,
@@ -168,6 +180,11 @@ pub enum CommitError {
     /// No more files may be opened. Raise the limit; writing resumes by itself.
     #[error("too many open files: raise the limit (`ulimit -n`); writing resumes by itself")]
     OutOfFiles,
+    /// No segment can be mapped, and nothing is taken before a flush. Free memory, or raise the limits; writing resumes by itself.
+    #[error(
+        "no memory to map a segment: free some, or raise the limits (`ulimit -v`, `vm.max_map_count`); writing resumes by itself"
+    )]
+    OutOfMemory,
     /// A waker asked, on a thread of the engine, which would have to take it. Commit from another thread.
     #[error("a waker cannot commit: commit from another thread")]
     InWaker,
@@ -234,6 +251,12 @@ pub enum WaitError {
         "too many open files: the samples are taken, but not in the log before more may be opened, and lost if the engine ends before; raise the limit (`ulimit -n`), then wait, or push them, again"
     )]
     OutOfFiles,
+    /// No segment can be mapped, and nothing is taken before a flush: as [`Self::DiskFull`] in all else. Free memory, or raise the
+    /// limits, then wait again.
+    #[error(
+        "no memory to map a segment: the samples are taken, but not in the log before a flush, and lost if the engine ends before; free some, or raise the limits (`ulimit -v`, `vm.max_map_count`), then wait, or push them, again"
+    )]
+    OutOfMemory,
     /// `Durability::Memory` makes nothing durable before it is flushed.
     #[error("durability is `memory`: nothing is durable before a flush; flush, or open with `interval` or `sync`")]
     NotDurable,
@@ -265,6 +288,11 @@ pub enum ProbeError {
     /// No more files may be opened. Raise the limit; writing resumes by itself.
     #[error("too many open files: raise the limit (`ulimit -n`); writing resumes by itself")]
     OutOfFiles,
+    /// No segment can be mapped, and nothing is taken before a flush. Free memory, or raise the limits; writing resumes by itself.
+    #[error(
+        "no memory to map a segment: free some, or raise the limits (`ulimit -v`, `vm.max_map_count`); writing resumes by itself"
+    )]
+    OutOfMemory,
     /// A waker asked, on a thread of the engine, which goes round only when it returns. Probe from another thread.
     #[error("a waker cannot probe: probe from another thread")]
     InWaker,
@@ -289,6 +317,11 @@ pub enum FlushError {
     /// No more files may be opened. Raise the limit: the flush goes on by itself. The samples stay readable.
     #[error("too many open files: raise the limit (`ulimit -n`); the flush goes on by itself")]
     OutOfFiles,
+    /// The new segment cannot be mapped. Free memory, or raise the limits: the flush goes on by itself. The samples stay readable.
+    #[error(
+        "no memory to map a segment: free some, or raise the limits (`ulimit -v`, `vm.max_map_count`); the flush goes on by itself"
+    )]
+    OutOfMemory,
     /// A waker asked, on the very thread that would have to do it. Ask from another thread.
     #[error("a waker cannot flush: ask from another thread")]
     InWaker,
@@ -314,6 +347,11 @@ pub enum CompactError {
     /// No more files may be opened. Raise the limit: compaction goes on by itself.
     #[error("too many open files: raise the limit (`ulimit -n`); compaction goes on by itself")]
     OutOfFiles,
+    /// The new segment cannot be mapped. Free memory, or raise the limits: compaction goes on by itself.
+    #[error(
+        "no memory to map a segment: free some, or raise the limits (`ulimit -v`, `vm.max_map_count`); compaction goes on by itself"
+    )]
+    OutOfMemory,
     /// A segment cannot be read; it stays as it is, everything else was compacted. Open with salvage to save the rest of it.
     #[error("{cause}; the segment stays as it is, the others were compacted: open with salvage to save the rest of it")]
     Damaged {
@@ -390,6 +428,11 @@ pub enum DeleteError {
         "too many open files, so that the delete cannot be noted: raise the limit (`ulimit -n`), then delete again"
     )]
     OutOfFiles,
+    /// No segment can be mapped, and nothing is taken before a flush. Free memory, or raise the limits, then delete again.
+    #[error(
+        "no memory to map a segment, so that the delete cannot be noted: free some, or raise the limits (`ulimit -v`, `vm.max_map_count`), then delete again"
+    )]
+    OutOfMemory,
     /// Without a log: the delete is visible, but could not be noted. It survives the process only if something is
     /// flushed before. Mend what has run out, then delete again.
     #[error("{}, then delete again", not_noted(*short_of))]
@@ -432,6 +475,11 @@ pub enum RetentionError {
         "too many open files, so that the rules cannot be noted: raise the limit (`ulimit -n`), then set them again"
     )]
     OutOfFiles,
+    /// No segment can be mapped. Free memory, or raise the limits, then set them again.
+    #[error(
+        "no memory to map a segment, so that the rules cannot be noted: free some, or raise the limits (`ulimit -v`, `vm.max_map_count`), then set them again"
+    )]
+    OutOfMemory,
     /// The manifest could not be looked at, and nothing was written. Mend what is named, then set them again.
     #[error("the rules were not noted, those before stay in force ({cause}): mend that, then set them again")]
     NotNoted {

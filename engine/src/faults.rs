@@ -318,6 +318,8 @@ fn p4_a_shut_gate_says_whether_space_or_files_have_run_out() {
         match short {
             Shortage::Space => fs.set_capacity(Some(0)),
             Shortage::Files => (1..100_000).for_each(|i| fs.fail_at(fs.operations() + i, Fault::Files)),
+            // Only a flush maps: `flush/unmapped_tests.rs`.
+            Shortage::Memory => unreachable!("no case"),
         }
         let ack = engine.push(some, Timestamp::from_nanos(1), 1.0).unwrap();
         let waited = engine.wait(ack, Level::Visible, SOON);

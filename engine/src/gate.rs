@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use tidegauge_storage::fs::is_out_of_files;
+use tidegauge_storage::fs::{is_out_of_files, is_out_of_memory};
 use tidegauge_storage::model::Labels;
 
 use crate::clock;
@@ -19,12 +19,21 @@ pub enum Shortage {
     Space,
     /// Files that may be open at a time: raise the limit (`ulimit -n`; of the whole machine `fs.file-max`).
     Files,
+    /// Memory, addresses or maps for a segment that was written: free some, or raise the limit (`ulimit -v`,
+    /// `vm.max_map_count`).
+    Memory,
 }
 
 impl Shortage {
     /// Of an error that says that something has run out.
     pub(crate) fn of(error: &io::Error) -> Self {
-        if is_out_of_files(error) { Self::Files } else { Self::Space }
+        if is_out_of_files(error) {
+            Self::Files
+        } else if is_out_of_memory(error) {
+            Self::Memory
+        } else {
+            Self::Space
+        }
     }
 }
 

@@ -117,7 +117,7 @@ impl Builder {
                 make_folder(&*fs, &dir, &segment_dir)?;
                 unnamed = keep_unnamed(&*fs, &dir, &manifest, &mut salvaged)?;
                 // Whatever ends this salvage, the next one finds the new manifest, and nothing of the one before.
-                salvaged.note_in(&audit);
+                salvaged.note_in(&audit, manifest.state().open_number);
                 let of_segments;
                 (segments, of_segments) = salvage_segments(&fs, &dir, &mut manifest, &teams, &self.progress, &audit)?;
                 salvaged.append(of_segments);
@@ -178,11 +178,13 @@ impl Builder {
         }
         if audited.set_unread_aside(&*fs, &dir, &mut report)? {
             // What was noted before lies there, or found no place.
-            salvaged.note_in(&audit);
+            salvaged.note_in(&audit, manifest.state().open_number);
         }
         // Before anything lets go of the log: with the next commit, or a flush.
-        report.note_in(&audit);
+        report.note_in(&audit, manifest.state().open_number);
         salvaged.append(report);
+        let told_through = manifest.closed_opening().unwrap_or(0);
+        salvaged.notes.extend(audited.untold(told_through + 1..manifest.state().open_number));
         note_unnamed(&unnamed, &mut salvaged);
         let report = salvaged;
         recovered.secure(&*fs)?;

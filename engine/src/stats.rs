@@ -372,7 +372,7 @@ pub struct Stats {
     /// How often that began.
     pub worker_stalls: u64,
     /// What writing waits for: the log, one of its syncs, or a flush; or what the next push would wait for, as far as it was
-    /// found out. `None` if for neither space nor files, and once the
+    /// found out. `None` if for neither space nor files nor memory, and once the
     /// engine is closed or has stopped writing.
     pub short_of: Option<Shortage>,
     /// Workers that do not get on now, the ingest worker among them: each with what it is at and for how long, as of a

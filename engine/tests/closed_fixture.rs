@@ -6,9 +6,9 @@ mod support;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use support::{Contents, SOON, at, contents, copy_dir, name, series};
+use support::{Contents, SOON, at, copy_dir, name, opens_reads_and_compacts, series};
 use tidegauge::admin::verify;
-use tidegauge::{Engine, Level, Recovery, SeriesSample, TimeRange};
+use tidegauge::{Engine, Level, SeriesSample, TimeRange};
 use tidegauge_storage::fs::OsFs;
 use tidegauge_storage::segment::Segment;
 
@@ -64,18 +64,7 @@ fn a_store_that_was_closed_opens_reads_and_verifies() {
     assert_eq!(openings, [1, 2, 2], "one of the second is of what came late");
     let report = verify(dir.path(), |_, _| {}).unwrap();
     assert!(report.is_sound() && report.segments == 3 && report.log_samples == 0, "{report:?}");
-    let reader = Engine::builder(dir.path()).read_only(true).open().unwrap();
-    assert_eq!(contents(&reader.snapshot()), expected());
-    drop(reader);
-    for recovery in [Recovery::Strict, Recovery::Salvage] {
-        let engine = Engine::builder(dir.path()).recovery(recovery).open().unwrap();
-        assert_eq!(contents(&engine.snapshot()), expected());
-        engine.compact().unwrap();
-        assert_eq!(contents(&engine.snapshot()), expected());
-        engine.close().unwrap();
-        assert!(verify(dir.path(), |_, _| {}).unwrap().is_sound());
-        assert!(!dir.path().join("quarantine").exists(), "nothing of it is damaged");
-    }
+    opens_reads_and_compacts(dir.path(), &expected());
 }
 
 /// What was kept of the close is read: a manifest of the first opening in its place is told from it.

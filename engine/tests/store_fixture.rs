@@ -8,7 +8,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use support::{Contents, SOON, at, contents, copy_dir, name, series};
+use support::{Contents, SOON, at, contents, copy_dir, name, opens_reads_and_compacts, series};
 use tidegauge::admin::verify;
 use tidegauge::{Durability, Engine, Level, Recovery, SeriesSample, TimeRange};
 
@@ -79,17 +79,8 @@ fn check(version: u32) {
     let reader = Engine::builder(dir.path()).read_only(true).open().unwrap();
     let cold = tidegauge::admin::inspect(&reader, |_, _| {});
     assert!(cold.values.iter().any(|used| used.encoding == "cold" && used.samples >= 3_000), "{cold:?}");
-    assert_eq!(contents(&reader.snapshot()), expected());
     drop(reader);
-    for recovery in [Recovery::Strict, Recovery::Salvage] {
-        let engine = Engine::builder(dir.path()).recovery(recovery).open().unwrap();
-        assert_eq!(contents(&engine.snapshot()), expected());
-        engine.compact().unwrap();
-        assert_eq!(contents(&engine.snapshot()), expected());
-        engine.close().unwrap();
-        assert!(verify(dir.path(), |_, _| {}).unwrap().is_sound());
-        assert!(!dir.path().join("quarantine").exists(), "nothing of it is damaged");
-    }
+    opens_reads_and_compacts(dir.path(), &expected());
 }
 
 /// How the kept store was made. `cargo test -p tidegauge --features cold --test store_fixture -- --ignored`, only for a

@@ -11,9 +11,12 @@
 //!   more files may be open, no memory) is refused, and stays.
 //! - AD5: A salvage reads it before it changes anything, and again when it knows of which store it is: one that it may not
 //!   read, or that is no file, ends it while all is as it was.
+//! - AD6: A salvage that ends behind its commit and before its report leaves a store that is whole, and nobody knows what was
+//!   lost. So the next one tells the lines of salvages since the last opening that closed in order.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use tidegauge_query::promql;
@@ -33,11 +36,16 @@ pub(crate) struct Audited {
     pub(crate) unsure: u64,
     /// The last rules of retention, and bytes at most.
     pub(crate) retention: Option<String>,
+    /// Lines of salvages, each with the number of its opening. Earlier builds wrote none.
+    salvages: Vec<(u32, String)>,
     /// Files that the device cannot read, and what it says.
     unread: Vec<(PathBuf, String)>,
 }
 
 impl Audited {
+    /// The key of the number of the opening that a salvage was.
+    pub(crate) const OPENING: &str = "opening";
+
     /// Reads what there is in the directory of a store. A file that is not there says nothing, nor does one that the device
     /// cannot read (AD4).
     ///
@@ -80,6 +88,14 @@ impl Audited {
         Ok(!self.unread.is_empty())
     }
 
+    /// What salvages between these openings have noted (AD6).
+    pub(crate) fn untold(&self, openings: Range<u32>) -> impl Iterator<Item = String> {
+        let between = self.salvages.iter().filter(move |(opening, _)| openings.contains(opening));
+        between.map(|(_, line)| {
+            format!("an earlier repair may have ended before it told its report; it noted in audit.log: {line}")
+        })
+    }
+
     /// What to do about lines that are not acted upon.
     pub(crate) fn tell_unsure(&self) -> String {
         let unsure = self.unsure;
@@ -95,6 +111,9 @@ impl Audited {
                 Found::Strange => {}
                 Found::Unsure => self.unsure += 1,
             },
+            Some(act) if act == Act::Salvage.word() => {
+                self.salvages.extend(number_of(line, Self::OPENING).map(|opening| (opening, line.to_owned())));
+            }
             // What was put back, these did not hide.
             Some(act) if act == Act::Restore.word() => {
                 *self = Self { unread: std::mem::take(&mut self.unread), ..Self::default() }

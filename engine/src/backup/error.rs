@@ -102,6 +102,7 @@ impl BackupError {
         match self {
             Self::Flush(FlushError::DiskFull) => Some(Shortage::Space),
             Self::Flush(FlushError::OutOfFiles) => Some(Shortage::Files),
+            Self::Flush(FlushError::OutOfMemory) => Some(Shortage::Memory),
             Self::Manifest(ManifestError::NoSpace { source, .. }) => Some(Shortage::of(source)),
             Self::Io { source, .. } | Self::NotSynced { source, .. } => {
                 is_exhausted(source).then(|| Shortage::of(source))

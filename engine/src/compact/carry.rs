@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegauge_storage::fs::is_exhausted;
+use tidegauge_storage::fs::{is_exhausted, is_out_of_memory};
 use tidegauge_storage::manifest::{Edit, Horizon};
 use tidegauge_storage::model::{SeqNo, Timestamp};
 use tidegauge_storage::segment::{Segment, SegmentInfo, WriteError, file_name};
@@ -168,7 +168,9 @@ pub(super) fn lets_show(input: &Input, inputs: &[Input], version: &Version) -> b
 fn unreadable(error: ReadError) -> WriteError {
     let error = match error {
         // What the operating system refuses now it may grant later.
-        ReadError::Io { file, source } if is_exhausted(&source) => return WriteError::Io { file, source },
+        ReadError::Io { file, source } if is_exhausted(&source) || is_out_of_memory(&source) => {
+            return WriteError::Io { file, source };
+        }
         other => other,
     };
     let file = file_of(&error).map(std::path::Path::to_owned).unwrap_or_default();

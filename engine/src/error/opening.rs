@@ -31,6 +31,15 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// A sound segment lies under another one's name, and under its own there is none: it would be set aside, and what is in
+    /// it told as lost. Give it its name back, then open with salvage again.
+    #[error("{} is a sound segment that belongs at {}: give it that name back (two that have each other's names: exchange them), then repair again; nothing of them was changed", path.display(), belongs.display())]
+    Misnamed {
+        /// Where it lies.
+        path: PathBuf,
+        /// Its own name.
+        belongs: PathBuf,
+    },
     /// Read beside its owner, the store was another one behind each reading. Read it again, or ask its owner.
     #[error("{} changed {tries} times while it was read: read it again, or ask its owner", dir.display())]
     Overtaken {

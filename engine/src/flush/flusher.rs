@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegauge_storage::fs::{Fs, is_exhausted};
+use tidegauge_storage::fs::{Fs, is_exhausted, is_out_of_memory, what_to_mend};
 use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, SegmentRef};
 use tidegauge_storage::model::{SeqNo, TimeRange, Timestamp};
 use tidegauge_storage::segment::{Segment, SegmentInfo, WriteError, file_name};
@@ -67,8 +67,10 @@ impl FlushFailure {
     /// What has run out: that passes; anything else does not.
     fn short(&self) -> Option<Shortage> {
         match self {
-            Self::Segment(WriteError::Io { source, .. }) | Self::Read(ReadError::Io { source, .. }) => {
-                is_exhausted(source).then(|| Shortage::of(source))
+            Self::Segment(WriteError::Io { source, .. }) => is_exhausted(source).then(|| Shortage::of(source)),
+            // Nothing is written any more: what was, is durable.
+            Self::Read(ReadError::Io { source, .. }) => {
+                (is_exhausted(source) || is_out_of_memory(source)).then(|| Shortage::of(source))
             }
             Self::Manifest(ManifestError::NoSpace { source, .. }) => Some(Shortage::of(source)),
             _ => None,
@@ -117,14 +119,14 @@ impl Flusher {
 
     /// Answers whether to go on with the next job.
     fn flush_until_done(&self, job: &FlushJob) -> bool {
-        let (core, mut is_short) = (&self.0.core, false);
+        let (core, mut is_short, mut made) = (&self.0.core, false, Vec::new());
         loop {
             if core.is_poisoned() {
                 return false;
             }
             // Asked anew with each try: a delete may have come.
             let left_out = if is_short { deleted(&self.0, job) } else { None };
-            let error = match self.flush(job, left_out.as_ref()) {
+            let error = match self.flush(job, left_out.as_ref(), &mut made) {
                 Ok(()) => {
                     core.gate.space_is_back(Full::Segments { refuses: false });
                     core.flushes.tell();
@@ -135,16 +137,23 @@ impl Flusher {
                 Err(e) => e,
             };
             let Some(short) = error.short() else {
-                core.poison(format!("a memtable cannot be flushed: {error}"));
+                let cause = match &error {
+                    FlushFailure::Segment(WriteError::Io { source, .. }) => {
+                        format!("{error}; {}", what_to_mend(source))
+                    }
+                    _ => error.to_string(),
+                };
+                core.poison(format!("a memtable cannot be flushed: {cause}"));
                 return false;
             };
             // Less is tried at once: the engine may be about to close.
-            if !std::mem::replace(&mut is_short, true) && deleted(&self.0, job).is_some() {
+            if made.is_empty() && !std::mem::replace(&mut is_short, true) && deleted(&self.0, job).is_some() {
                 continue;
             }
             core.disk_is_full(Full::Segments { refuses: self.is_crowded() }, short);
             // What is logged comes back at the next opening.
             if self.0.queue.pause(SPACE_RETRY) {
+                self.remove(&mut made);
                 return false;
             }
         }
@@ -156,17 +165,23 @@ impl Flusher {
         !self.0.core.durability.logs() || self.0.core.is_held_back()
     }
 
-    fn flush(&self, job: &FlushJob, left_out: Option<&Mask>) -> Result<(), FlushFailure> {
+    /// What an earlier try has `made` is not written again.
+    fn flush(&self, job: &FlushJob, left_out: Option<&Mask>, made: &mut Vec<SegmentInfo>) -> Result<(), FlushFailure> {
         let work = self.0.core.watched.begin(Worker::Flush, "the segments of a memtable");
-        let mut made = Vec::new();
-        let result = self.flush_into(job, left_out, &mut made, &work);
-        if result.as_ref().is_err_and(|e| e.short().is_some()) {
+        let result = self.flush_into(job, left_out, made, &work);
+        match result.as_ref().err().and_then(FlushFailure::short) {
+            // All is written, and only to be mapped.
+            None | Some(Shortage::Memory) => {}
             // The next try takes new numbers: what this one finished must not eat the space.
-            for info in &made {
-                let _ = self.0.fs.remove(&self.0.dir.join(file_name(info.id)));
-            }
+            Some(_) => self.remove(made),
         }
         result
+    }
+
+    fn remove(&self, made: &mut Vec<SegmentInfo>) {
+        for info in made.drain(..) {
+            let _ = self.0.fs.remove(&self.0.dir.join(file_name(info.id)));
+        }
     }
 
     fn flush_into(
@@ -177,7 +192,9 @@ impl Flusher {
         work: &Working,
     ) -> Result<(), FlushFailure> {
         let started = Instant::now();
-        write_segments(&self.0, job, left_out, made, work)?;
+        if made.is_empty() {
+            write_segments(&self.0, job, left_out, made, work)?;
+        }
         let segments = made.iter().map(|info| self.open(info)).collect::<Result<Vec<_>, _>>()?;
         let mut edits: Vec<Edit> = made.iter().map(|info| Edit::SegmentAdd(reference(info))).collect();
         // Where all is left out, no segment tells that the log lets go of it.

@@ -14,3 +14,5 @@ pub(crate) use witness::{try_witness, witness};
 
 #[cfg(test)]
 mod folder_tests;
+#[cfg(test)]
+mod unmapped_tests;

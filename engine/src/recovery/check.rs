@@ -72,7 +72,10 @@ pub(super) fn contradiction(info: &SegmentInfo, named: &SegmentRef, store_id: u1
     let differs = |what: &str| Some(format!("the manifest says another {what}: this is not the segment it names"));
     match () {
         () if info.store_id != store_id => Some("the segment belongs to another store".to_owned()),
-        () if info.id != named.id => differs("number"),
+        () if info.id != named.id => Some(format!(
+            "it says of itself that it is {}: this is not the segment that the manifest names; files were given each other's names, or one was copied over another: give them their own names back",
+            file_name(info.id)
+        )),
         () if info.seq_range != named.seq_range => differs("range of sequence numbers"),
         () if info.late != named.late => differs("kind"),
         () if info.time_range.is_some_and(|range| range != named.time_range) => differs("range of time"),

@@ -66,3 +66,5 @@ mod unfinished_tests;
 mod unread_tests;
 #[cfg(all(test, target_os = "linux"))]
 mod unreadable_tests;
+#[cfg(test)]
+mod untold_tests;

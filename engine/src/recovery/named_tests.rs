@@ -137,3 +137,44 @@ fn p5_a_segment_that_is_gone_is_told_by_number_and_time_where_the_manifest_is_ma
         assert_eq!(contents(&engine).len() as u64, 3 * 1200 - gone.samples);
     }
 }
+
+/// Two that had each other's names were both set aside, and told as lost, though not a bit of them was.
+#[test]
+fn p5_sound_segments_that_have_each_others_names_end_a_salvage_before_anything_is_set_aside() {
+    let base = SimFs::new();
+    let engine = open_unmerged(&base);
+    for round in 0..3 {
+        push(&engine, 10 * round);
+        engine.flush().unwrap();
+    }
+    engine.close().unwrap();
+    let folder = Path::new("memory/segments");
+    let names = base.list(folder).unwrap();
+    let [first, second, _] = [0, 1, 2].map(|n| folder.join(&names[n]));
+    let aside = folder.join("aside");
+    let exchange = |fs: &SimFs| {
+        fs.rename(&first, &aside).unwrap();
+        fs.rename(&second, &first).unwrap();
+        fs.rename(&aside, &second).unwrap();
+    };
+    let exchanged = base.kill();
+    exchange(&exchanged);
+    // One took the other's place: there is none by its own name.
+    let moved = base.kill();
+    moved.rename(&second, &first).unwrap();
+    for fs in [&exchanged, &moved] {
+        let segments = || fs.list(folder).unwrap().into_iter().map(|name| fs.map(&folder.join(name)).unwrap().to_vec());
+        let before: Vec<_> = segments().collect();
+        for recovery in [Recovery::Strict, Recovery::Salvage] {
+            let refused = try_open(fs, recovery).expect_err("names are wrong").to_string();
+            assert!(refused.contains(&names[0]) && refused.contains(&names[1]), "{recovery:?}: {refused}");
+        }
+        assert!(segments().eq(before) && quarantined(fs).is_empty());
+    }
+    exchange(&exchanged);
+    assert_eq!(contents(&try_open(&exchanged, Recovery::Strict).unwrap()).len(), 3600);
+    moved.rename(&first, &second).unwrap();
+    let engine = try_open(&moved, Recovery::Salvage).unwrap();
+    let [lost] = &engine.recovery_report().lost[..] else { panic!("{:?}", engine.recovery_report()) };
+    assert_eq!((&lost.file, contents(&engine).len()), (&first, 2400), "what is gone is told as lost");
+}

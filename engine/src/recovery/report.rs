@@ -7,7 +7,7 @@ use tidegauge_storage::model::{SeqRange, TimeRange};
 use tidegauge_storage::segment::Mended;
 use tidegauge_storage::wal::TornTail;
 
-use crate::audit::{Act, AuditLog, Entry};
+use crate::audit::{Act, AuditLog, Audited, Entry};
 
 /// Holes and files that a line of the audit log names one by one.
 const AUDITED_MAX: usize = 20;
@@ -67,11 +67,11 @@ pub struct Lost {
 }
 
 impl RecoveryReport {
-    /// Writes the line of the audit log, if salvage changed anything. Whether that can be written or not, what was saved
+    /// Writes the line of the audit log, with the number of the opening, if salvage changed anything. Whether that can be written or not, what was saved
     /// counts: then the report says so.
-    pub(crate) fn note_in(&mut self, audit: &AuditLog) {
+    pub(crate) fn note_in(&mut self, audit: &AuditLog, opening: u32) {
         if let Some(entry) = self.audit_entry()
-            && let Err(e) = audit.record(entry)
+            && let Err(e) = audit.record(entry.number(Audited::OPENING, opening))
         {
             self.notes.push(format!("the audit log was not written: {e}"));
         }

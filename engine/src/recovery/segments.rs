@@ -5,6 +5,8 @@
 //! - RS3: So after a crash at any point, either nothing has happened or all of it; salvaging again finds no damage.
 //! - RS4: What is lost with a file stands in the audit log before the manifest lets go of it, if it can be written: after
 //!   that nobody could tell.
+//! - RS5: A sound segment under another's name, whose own name no sound one has, ends the salvage before any segment that the
+//!   manifest names is set aside: what it holds would be told as lost, and giving it its name back loses nothing.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -58,6 +60,7 @@ pub(crate) fn salvage_segments(
         };
         named.into_par_iter().map(check).collect()
     });
+    misnamed(&**fs, &folder, &checked, store_id)?;
     let mut sound: Vec<Arc<Segment>> = Vec::new();
     for (named, finding) in checked {
         let mut salvage = Salvage { fs, dir, folder: &folder, named, opening, report: RecoveryReport::default() };
@@ -67,7 +70,7 @@ pub(crate) fn salvage_segments(
             Finding::Unknown(e) => return Err(e.into()),
             Finding::Missing => {
                 salvage.lose_all(0, "the file is missing".to_owned());
-                salvage.report.note_in(audit);
+                salvage.report.note_in(audit, opening);
                 manifest.commit(&[Edit::SegmentRemove(named.id)])?;
             }
             Finding::Unreadable(e) | Finding::Damaged(e) => {
@@ -83,7 +86,7 @@ pub(crate) fn salvage_segments(
                 let mut edits = vec![Edit::SegmentRemove(named.id)];
                 edits.extend(saved.iter().map(|info| Edit::SegmentAdd(reference(info))));
                 salvage.keep()?;
-                salvage.report.note_in(audit);
+                salvage.report.note_in(audit, opening);
                 manifest.commit(&edits)?;
                 if let Some(info) = saved {
                     sound.push(Arc::new(Segment::open(&**fs, &folder.join(file_name(info.id)))?));
@@ -107,6 +110,22 @@ pub(crate) fn salvage_segments(
         report.notes.push(note.to_owned());
     }
     Ok((sound, report))
+}
+
+/// Refuses where a segment has another one's name (RS5).
+fn misnamed(fs: &dyn Fs, folder: &Path, checked: &[(SegmentRef, Finding)], store_id: u128) -> Result<(), OpenError> {
+    for (named, finding) in checked {
+        let path = folder.join(file_name(named.id));
+        let Finding::Unreadable(_) = finding else { continue };
+        let Ok(segment) = Segment::open(fs, &path) else { continue };
+        let info = segment.info();
+        let is_it = |other: &SegmentRef| other.id != named.id && contradiction(info, other, store_id).is_none();
+        let missed = |(other, finding): &&(SegmentRef, Finding)| is_it(other) && !matches!(finding, Finding::Sound(_));
+        if checked.iter().any(|other| missed(&other)) && segment.verify().is_ok() {
+            return Err(OpenError::Misnamed { belongs: folder.join(file_name(info.id)), path });
+        }
+    }
+    Ok(())
 }
 
 /// Opens a damaged segment with the help of what the manifest says of it.

@@ -36,6 +36,15 @@ pub struct HotSeries {
     pub lanes: u32,
 }
 
+impl HotSeries {
+    /// Whether most of what is told of it is its own for certain. Where more series than the sketch has counters bring about
+    /// as much as each other, whichever was looked at last takes over the others' counts, and none does.
+    #[must_use]
+    pub fn stands_out(&self) -> bool {
+        self.error < self.samples - self.samples / 2
+    }
+}
+
 struct Counter {
     series: SeriesId,
     count: u64,
@@ -168,6 +177,30 @@ mod tests {
             assert!(hot.lanes >= 3, "{hot:?}");
         }
         assert!(sketch.counters.len() <= COUNTERS, "bounded");
+    }
+
+    /// Of hundreds that are equally hot, ten were shown that had taken over the counts of others.
+    #[test]
+    fn series_as_hot_as_hundreds_of_others_do_not_stand_out_and_a_hotter_one_does() {
+        let registry = Registry::new(1_000, LabelLimits::DEFAULT);
+        for i in 0..500 {
+            resolve(&registry, &[("__name__", "m"), ("i", &i.to_string())]);
+        }
+        let told = |sketch: &Sketch| -> Vec<bool> {
+            sketch.hottest(10, &registry).iter().map(HotSeries::stands_out).collect()
+        };
+        let (mut equal, mut one) = (Sketch::default(), Sketch::default());
+        for round in 0..50_000_u64 {
+            let slot = (round * 7919 % 499) as u32;
+            equal.add(lane(round), &sample(&registry, slot), 5);
+            one.add(lane(round), &sample(&registry, if round % 10 == 0 { 499 } else { slot }), 5);
+        }
+        assert_eq!(told(&equal), [false; 10]);
+        assert_eq!(told(&one)[..2], [true, false]);
+        // Where there are few, each has a counter of its own.
+        let mut few = Sketch::default();
+        (0..60).for_each(|slot| few.add(lane(0), &sample(&registry, slot), 1));
+        assert_eq!(told(&few), [true; 10]);
     }
 
     fn lane(n: u64) -> LaneId {

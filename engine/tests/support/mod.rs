@@ -2,11 +2,13 @@
 #![allow(dead_code, unused_imports)]
 
 mod files;
+mod kept;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 pub(crate) use files::copy_dir;
+pub(crate) use kept::opens_reads_and_compacts;
 use tidegauge::{
     Appender, Columns, Engine, Lag, Level, SeriesId, SeriesSample, Snapshot, SubscribeOptions, Subscription, TimeRange,
     Timestamp,

@@ -147,6 +147,14 @@ pub fn is_out_of_files(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
+/// Whether an error of mapping a file says that the process may map no more: memory, addresses (`ulimit -v`) or the number of
+/// its maps (`vm.max_map_count`) have run out, and come back. Nothing is said of the file. Of a write or a sync it says that
+/// this has failed, as any other error does.
+#[must_use]
+pub fn is_out_of_memory(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::OutOfMemory
+}
+
 /// Whether an error of reading says that the device, or the file system by its checksums, has lost what lies there: other
 /// bytes of the file may be readable. Errors that may pass by themselves (a server that does not answer, memory that is
 /// short) are none of these.
@@ -172,6 +180,10 @@ pub fn what_to_mend(error: &io::Error) -> &'static str {
         "raise the limit of open files (`ulimit -n`; of the whole machine: `fs.file-max`)"
     } else if is_exhausted(error) {
         "make space on the disk"
+    } else if error.kind() == io::ErrorKind::FileTooLarge {
+        "raise the limit on the size of a file (`ulimit -f`; file systems have one of their own)"
+    } else if is_out_of_memory(error) {
+        "free some memory, or raise the limits (`ulimit -v`, `vm.max_map_count`)"
     } else {
         "mend that"
     }

@@ -181,6 +181,11 @@ impl SimFs {
         self.lock().full_in_place = path.map(Arc::from);
     }
 
+    /// Has each map answer that there is no memory for it (ENOMEM), as of a process that may have no more addresses or maps.
+    pub fn refuse_maps(&self, refuse: bool) {
+        self.lock().refuses_maps = refuse;
+    }
+
     /// The disk after a power loss now: everything synced, and a choice of the rest that
     /// depends on `seed` alone. This disk goes on as it is.
     #[must_use]
@@ -355,6 +360,9 @@ impl Fs for SimFs {
         let mut state = self.lock();
         state.reading(self.process)?;
         let content = &state.disk.files[&state.disk.file(path)?].live;
+        if state.refuses_maps {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
         let mut bytes = vec![0; content.len() as usize];
         content.read(0, &mut bytes);
         Ok(Map::from_bytes(&bytes))

@@ -97,7 +97,7 @@ pub enum WalError {
     },
     /// A write failed, so nobody knows what the file holds. The writer refuses from here
     /// on: close and reopen the store, which recovers from what the disk has.
-    #[error("writing the WAL file {} failed: {source}; close and reopen the store", file.display())]
+    #[error("writing the WAL file {} failed: {source}; {}, then close and reopen the store", file.display(), what_to_mend(source))]
     Failed {
         /// The file.
         file: PathBuf,

@@ -95,6 +95,8 @@ pub(super) struct State {
     pub(super) list_hook: Option<ListHook>,
     /// A file of which no write over what it holds finds space.
     pub(super) full_in_place: Option<Arc<Path>>,
+    /// Whether there is no memory for maps.
+    pub(super) refuses_maps: bool,
     /// A file of which no byte can be read.
     pub(super) spoiled: Option<u64>,
 }
