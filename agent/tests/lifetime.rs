@@ -88,7 +88,12 @@ fn a_limit_on_the_size_of_files_is_told_and_does_not_kill() {
     let refused = run_or_kill(command);
     let said = stderr(&refused);
     assert_eq!(refused.status.code(), Some(1), "{:?}: {said}", refused.status);
-    assert!(said.to_lowercase().contains("file too large"), "{said}");
+    assert!(
+        said.to_lowercase().contains("file too large")
+            && said.contains("raise the limit")
+            && said.contains("ulimit -f"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -43,19 +43,19 @@ pub(super) fn run(args: &RepairArgs) -> Result<(), Failure> {
     let salvage = Engine::builder(&args.data_dir).recovery(Recovery::Salvage);
     let engine = progress::open(salvage, !args.no_progress).map_err(Failure::found)?;
     let report = engine.recovery_report().clone();
-    // What is lost is told by nobody else any more, whatever becomes of the close.
-    tell(&report, args.json, engine.close(), |text| print(text.as_bytes()))
+    // What is lost is told by nobody else any more, whatever becomes of the close; and one that ends before is told again.
+    tell(&report, args.json, || engine.close(), |text| print(text.as_bytes()))
 }
 
 /// Tells the report, and then whether something is lost, or the close failed.
-fn tell(
+fn tell<E: std::fmt::Display>(
     report: &RecoveryReport,
     json: bool,
-    closed: Result<(), impl std::fmt::Display>,
+    close: impl FnOnce() -> Result<(), E>,
     print: impl FnOnce(&str) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     print(&if json { format!("{}\n", as_json(report)) } else { as_text(report) })?;
-    closed.map_err(Failure::found)?;
+    close().map_err(Failure::found)?;
     match report.lost.iter().filter(|lost| lost.samples != Some(0)).count() {
         0 if report.manifest_made_anew => {
             Err(Failure::found("the manifest was made anew: see the notes for what it had"))
@@ -153,10 +153,15 @@ mod tests {
         engine.close().unwrap();
         for json in [false, true] {
             let mut told = String::new();
-            let failed = tell(&report, json, Err("the disk is full"), |text| {
-                told.push_str(text);
-                Ok(())
-            });
+            let failed = tell(
+                &report,
+                json,
+                || Err("the disk is full"),
+                |text| {
+                    told.push_str(text);
+                    Ok(())
+                },
+            );
             assert!(format!("{:?}", failed.unwrap_err()).contains("the disk is full"));
             assert!(told.contains("lost") && !told.contains("nothing was damaged"), "{told}");
         }

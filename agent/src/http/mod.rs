@@ -261,7 +261,12 @@ async fn no_such_page() -> Response {
 
 /// The connection goes on, and so does everything else.
 fn after_a_panic(payload: Box<dyn std::any::Any + Send>) -> Response {
-    ApiError::Internal(format!("internal error: {}", panic::message(&*payload))).into_response()
+    let said = panic::message(&*payload);
+    if panic::is_out_of_threads(said) {
+        let what = format!("no thread for this request ({said}): try again, or {}", panic::ALLOW_THREADS);
+        return ApiError::Crowded(what).into_response();
+    }
+    ApiError::Internal(format!("internal error: {said}")).into_response()
 }
 
 #[cfg(test)]
@@ -293,6 +298,31 @@ mod tests {
         let mut app = App::new(Engine::in_memory().unwrap(), settings, Arc::clone(&counters), Outcomes::default());
         Arc::get_mut(&mut app).unwrap().turns = Turns::impatient(turns, counters);
         app
+    }
+
+    /// It was 500, as of a defect: nothing said that it passes.
+    #[test]
+    fn a_request_that_gets_no_thread_is_told_to_try_again() {
+        let service = TowerToHyperService::new(router(app(1)));
+        // No system has room for such a stack, which is the same error as that of too many threads.
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_all().thread_stack_size(1 << 50).build().unwrap();
+        for (method, uri) in [("GET", "/api/v1/labels"), ("GET", "/-/ready"), ("POST", "/api/v1/write")] {
+            let request = Request::builder().method(method).uri(uri).header("content-encoding", "snappy");
+            let request = request.header("content-type", "application/x-protobuf").body(Body::empty()).unwrap();
+            let answer = runtime.block_on(async {
+                let Ok(answer) = service.call(request).await;
+                answer
+            });
+            assert_eq!(
+                (answer.status().as_u16(), &answer.headers()["retry-after"]),
+                (503, &HeaderValue::from(5)),
+                "{uri}"
+            );
+            let body = runtime.block_on(answer.into_body().collect()).unwrap().to_bytes();
+            let body = String::from_utf8_lossy(&body);
+            assert!(body.contains("ulimit -u") && !body.contains("internal"), "{uri}: {body}");
+        }
     }
 
     /// The only turn is taken for as long as the test wants, as by a long query.

@@ -193,8 +193,8 @@ fn engine_metrics(list: &mut List, s: &Stats) {
     list.gauge("tidegauge_worker_stalled", help, f64::from(u8::from(s.worker_stalled)));
     let help = "How often the ingest worker began not to come round.";
     list.counter("tidegauge_worker_stalls_total", help, s.worker_stalls);
-    let help = "1 while writing waits for space on the disk, or for files that may be opened (`ulimit -n`).";
-    for (what, short) in [("space", Shortage::Space), ("files", Shortage::Files)] {
+    let help = "1 while writing waits for space on the disk, or for files that may be opened (`ulimit -n`), or for memory to map a segment (`ulimit -v`).";
+    for (what, short) in [("space", Shortage::Space), ("files", Shortage::Files), ("memory", Shortage::Memory)] {
         let is_short = f64::from(u8::from(s.short_of == Some(short)));
         list.labelled("tidegauge_short_of", "gauge", help, "what", what, is_short);
     }
@@ -247,8 +247,9 @@ fn engine_metrics(list: &mut List, s: &Stats) {
 /// The series that bring most samples.
 fn hottest(s: &Stats) -> Vec<Metric> {
     let mut list = List::default();
-    let help = "Samples of the hottest series in the last ten to twenty seconds, an estimate.";
-    for hot in &s.hottest_series {
+    let help = "Samples of the series that stand out as hot in the last ten to twenty seconds, an estimate.";
+    // Where hundreds are equally hot, the others would come and go with each scrape.
+    for hot in s.hottest_series.iter().filter(|hot| hot.stands_out()) {
         list.labelled(
             "tidegauge_hot_series_samples",
             "gauge",
