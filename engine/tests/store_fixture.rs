@@ -8,9 +8,9 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use support::{Contents, SOON, at, contents, copy_dir, name, opens_reads_and_compacts, series};
+use support::{Contents, SOON, at, copy_dir, name, opens_reads_and_compacts, series};
 use tidegauge::admin::verify;
-use tidegauge::{Durability, Engine, Level, Recovery, SeriesSample, TimeRange};
+use tidegauge::{Durability, Engine, Level, SeriesSample, TimeRange};
 
 /// So long are the log and the manifest of a running engine; of the zeros at their ends nothing is kept.
 const LOG_BYTES: u64 = 64 << 20;
