@@ -3,6 +3,7 @@
 mod checksums;
 mod damage;
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use checksums::{SECTIONS, SEGMENT_FOOTER, fix_segment, put_u32, u64_at};
 use damage::{Noise, campaign};
 use tidegauge_storage::fs::{Fs, sim::SimFs};
 use tidegauge_storage::model::{LabelLimits, Labels, MatchOp, Matcher, SeqNo, TimeRange};
-use tidegauge_storage::segment::{DamagedPlaces, Segment, SegmentHeader, SegmentWriter, file_name};
+use tidegauge_storage::segment::{DamagedPlaces, Salvage, Segment, SegmentHeader, SegmentWriter, file_name};
 use tidegauge_storage::source::{Columns, ReadError, SampleSource};
 
 const DIR: &str = "/s";
@@ -96,7 +97,6 @@ fn with_checksums_any_flipped_bit_and_any_cut_is_found_or_harmless() {
             bytes[at] ^= 1 << noise.below(8);
         }
         match open(&bytes).and_then(|segment| ask(&segment)) {
-            // Padding between sections belongs to nothing.
             Ok(sum) => assert_eq!(sum, want, "byte {at} changed the data unnoticed"),
             Err(ReadError::Corrupt { offset, .. }) => {
                 assert!(offset <= bytes.len() as u64);
@@ -107,6 +107,51 @@ fn with_checksums_any_flipped_bit_and_any_cut_is_found_or_harmless() {
         true
     });
     assert!(answers * 30 <= errors, "{errors} errors, {answers} answers");
+}
+
+/// A bit of the padding before the index was seen by nobody, neither by who verifies nor by who repairs. All bytes of a file
+/// belong to something, or are zero: verifying tells of each bit of each of them, and salvage puts it right.
+#[test]
+fn each_bit_of_each_byte_is_told_and_put_right() {
+    let whole = segment();
+    let (mut untold, mut not_put_right) = (Vec::new(), Vec::new());
+    for at in 0..whole.len() {
+        for bit in 0..8 {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << bit;
+            let told = open(&bytes).and_then(|segment| segment.verify());
+            if !matches!(told, Err(ReadError::Corrupt { .. })) {
+                untold.push((at, bit));
+            }
+            if mended(&bytes) != [(at as u64, Some(bit))] {
+                not_put_right.push((at, bit));
+            }
+        }
+    }
+    assert!(untold.is_empty(), "of {} bytes: {untold:?}", whole.len());
+    assert!(not_put_right.is_empty(), "of {} bytes: {not_put_right:?}", whole.len());
+    // More than a bit of it is told as well.
+    let padding = u64_at(&whole, whole.len() - SEGMENT_FOOTER) as usize - 1;
+    let mut bytes = whole;
+    bytes[padding] = 0xff;
+    let error = open(&bytes).and_then(|segment| segment.verify()).unwrap_err();
+    assert!(error.to_string().contains("padding is not zero"), "{error}");
+    assert_eq!(mended(&bytes), [(padding as u64, None)]);
+}
+
+/// Where salvage puts something right of a file of which nothing is lost.
+fn mended(bytes: &[u8]) -> Vec<(u64, Option<u8>)> {
+    let fs = SimFs::new();
+    let path = Path::new("1.seg");
+    fs.create(path).unwrap().write_all_at(0, bytes).unwrap();
+    let mut salvage = Salvage::open(&fs, path, None).unwrap();
+    for ordinal in 0..salvage.series_count() {
+        let mut lost = Vec::new();
+        salvage.labels(ordinal).unwrap();
+        let Ok(()) = salvage.read(ordinal, &mut lost, |_| Ok::<_, Infallible>(()));
+        assert!(lost.is_empty(), "{lost:?}");
+    }
+    salvage.mended().map(|mended| (mended.offset, mended.bit)).collect()
 }
 
 /// A block is a column, or 16 KiB of the index: what is read of a sound one is right, whatever happened to others.

@@ -9,6 +9,7 @@ mod labels;
 mod lost;
 mod names;
 mod open;
+mod padding;
 mod places;
 mod salvage;
 mod sets;

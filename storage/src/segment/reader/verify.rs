@@ -111,6 +111,12 @@ impl Segment {
         if survey.times.is_some_and(|times| !times.iter().all(told)) {
             survey.damage.note(self.corrupt(Section::Chunks, "the footer does not tell of all times".to_owned()));
         }
+        // Where columns cannot be told something else is damaged, and was.
+        for (at, _) in self.padding_not_zero().unwrap_or_default() {
+            survey
+                .damage
+                .note(self.corrupt_at(at as u64, "padding is not zero: nothing else is wrong for it".to_owned()));
+        }
         (survey.report, survey.damage)
     }
 

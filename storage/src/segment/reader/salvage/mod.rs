@@ -152,6 +152,8 @@ impl Salvage {
         }
         let mut mends = Mends::default();
         let (header, footer) = outline::read(path, &image, expected, &mut mends)?;
+        // Then it says nothing of parts that nobody misses.
+        let is_anew = mends.0.values().any(|(bit, _)| bit.is_none());
         let sections = sections(path, image.len(), header.version, &footer)?;
         let blocks = blocks_of(path, image.len(), &footer, &sections)?;
         let mut sound = [false; SECTIONS];
@@ -165,6 +167,10 @@ impl Salvage {
             Segment::assemble(path, map.clone(), &header, &footer, sections.clone(), checks)
         };
         let segment = opened(sound)?;
+        // Nobody reads it, so it stays in the image; what is written of the file has zeros there.
+        for (at, bit) in segment.padding_not_zero().unwrap_or_default().into_iter().filter(|_| !is_anew) {
+            mends.note(at, bit, "padding");
+        }
         let mut proved = sound;
         PROVED.iter().for_each(|section| proved[*section as usize] = true);
         let holes = Holes::find(&segment);
