@@ -10,6 +10,7 @@ mod table;
 mod weighed;
 mod windows;
 // how it is done
+mod apart;
 mod hidden;
 mod input;
 mod run;
@@ -35,6 +36,8 @@ use crate::error::CompactError;
 
 #[cfg(test)]
 mod aged_tests;
+#[cfg(test)]
+mod apart_tests;
 #[cfg(test)]
 mod between_tests;
 #[cfg(test)]

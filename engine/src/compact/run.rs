@@ -11,6 +11,7 @@ use tidegauge_storage::model::{Labels, SeqNo, SeqRange, TimeRange, Timestamp};
 use tidegauge_storage::segment::{ChunkSpan, Segment, SegmentHeader, SegmentInfo, SegmentWriter, Walk, WriteError};
 use tidegauge_storage::source::{ColumnCursor, Columns, ReadError};
 
+use super::apart::{Apart, apart};
 use super::input::{Input, Touch, touch};
 use crate::chunker::Chunker;
 use crate::clock;
@@ -64,14 +65,15 @@ pub(super) fn run(
     made: &mut Vec<SegmentInfo>,
 ) -> Result<(), RunError> {
     let failed = AtomicBool::new(false);
+    let slices = slices(inputs, cuts, target)?;
+    let apart = apart(inputs, &slices, target)?;
     let write = |ranges: &[TimeRange]| {
         let mut made = Vec::new();
-        let written = Band::new(inputs, ranges, cold, target, &failed).write(&mut made);
+        let written = Band::new(inputs, ranges, &apart, cold, target, &failed).write(&mut made);
         // Relaxed: it only saves the others work.
         failed.fetch_or(written.is_err(), Ordering::Relaxed);
         (made, written)
     };
-    let slices = slices(inputs, cuts, target)?;
     let series = inputs.iter().map(|input| input.segment.series_count()).max().unwrap_or(0).max(1);
     let most = OPEN_MAX.min((OPEN_SERIES_MAX / series) as usize).max(1);
     let each = slices.len().div_ceil(rayon::current_num_threads()).clamp(1, most);
@@ -166,26 +168,26 @@ fn weights(inputs: &[Input], target: &Target<'_>) -> Result<Vec<(i64, u64)>, Run
 }
 
 /// One input, at the series that comes next.
-struct Lane<'a> {
-    input: &'a Input,
+pub(super) struct Lane<'a> {
+    pub(super) input: &'a Input,
     walk: Walk<'a>,
-    ordinal: u32,
-    labels: Option<Labels>,
+    pub(super) ordinal: u32,
+    pub(super) labels: Option<Labels>,
 }
 
 impl<'a> Lane<'a> {
-    fn new(input: &'a Input) -> Self {
+    pub(super) fn new(input: &'a Input) -> Self {
         Self { input, walk: input.segment.walk(), ordinal: 0, labels: None }
     }
 
-    fn load(&mut self) -> Result<(), ReadError> {
+    pub(super) fn load(&mut self) -> Result<(), ReadError> {
         let more = self.ordinal < self.input.segment.series_count();
         self.labels = more.then(|| self.walk.labels(self.ordinal)).transpose()?;
         Ok(())
     }
 
     /// Adds the chunks of the series at hand that have something left in `range`; they are of its part number `part`.
-    fn find(&mut self, range: &TimeRange, part: usize, chunks: &mut Vec<Found>) -> Result<(), ReadError> {
+    pub(super) fn find(&mut self, range: &TimeRange, part: usize, chunks: &mut Vec<Found>) -> Result<(), ReadError> {
         let hidden = self.labels.as_ref().map(|labels| self.input.hidden(labels)).unwrap_or_default();
         for span in self.walk.spans(self.ordinal)? {
             let span = span?;
@@ -214,6 +216,7 @@ struct Band<'a> {
     outputs: Vec<Output>,
     /// That of all of them.
     range: TimeRange,
+    apart: &'a Apart,
     target: &'a Target<'a>,
     /// Whether they are encoded as small as it gets.
     cold: bool,
@@ -230,17 +233,18 @@ type Named<'a> = (&'a Labels, SeqNo);
 type Part<'a> = (&'a Input, u32);
 
 /// A chunk of a series of which something is left.
-struct Found {
+pub(super) struct Found {
     /// Which of the series' parts it belongs to.
-    part: usize,
-    span: ChunkSpan,
-    whole: bool,
+    pub(super) part: usize,
+    pub(super) span: ChunkSpan,
+    pub(super) whole: bool,
 }
 
 impl<'a> Band<'a> {
     fn new(
         inputs: &'a [Input],
         ranges: &[TimeRange],
+        apart: &'a Apart,
         cold: bool,
         target: &'a Target<'a>,
         failed: &'a AtomicBool,
@@ -250,7 +254,7 @@ impl<'a> Band<'a> {
         let outputs: Vec<Output> = ranges.iter().map(output).collect();
         let (start, end) = (ranges.first().map(|range| range.start), ranges.last().map(|range| range.end));
         let range = TimeRange::new(start.unwrap_or_default(), end.unwrap_or_default());
-        Self { inputs, outputs, range, target, cold, failed, merged: Columns::default() }
+        Self { inputs, outputs, range, apart, target, cold, failed, merged: Columns::default() }
     }
 
     fn go_on(&self) -> Result<(), RunError> {
@@ -315,14 +319,22 @@ impl<'a> Band<'a> {
             rest = behind;
             let (first, last) = bounds(group);
             if let [Found { part, span, whole: true }] = group
-                && Chunker::is_full(span.count)
-                && (parts[*part].0.segment.info().cold || !self.cold)
+                && let segment = &parts[*part].0.segment
+                && let stays = self.apart.has(segment.info().id, span.timestamp_column)
+                && let may_copy = (segment.info().cold || !self.cold)
+                && (stays || (may_copy && Chunker::is_full(span.count)))
                 && let Some(at) = self.output_of(first)
                 && self.outputs[at].range.contains(Timestamp::from_nanos(last))
             {
                 self.merge(named, parts, pending.take())?;
-                if self.outputs[at].chunker.may_copy() {
-                    self.copy(named, at, &parts[*part].0.segment, span)?;
+                if may_copy && (stays || self.outputs[at].chunker.may_copy()) {
+                    self.copy(named, at, segment, span)?;
+                    continue;
+                }
+                if stays {
+                    self.finish(at)?;
+                    self.merge(named, parts, Some((first, last, 1)))?;
+                    self.finish(at)?;
                     continue;
                 }
             }
@@ -334,6 +346,13 @@ impl<'a> Band<'a> {
             chunker.finish(writer.as_mut().expect("begun above"))?;
         }
         Ok(())
+    }
+
+    /// What waits for an output is a chunk by itself.
+    fn finish(&mut self, at: usize) -> Result<(), RunError> {
+        let Output { writer, chunker, .. } = &mut self.outputs[at];
+        // Without one nothing waits.
+        writer.as_mut().map_or(Ok(()), |writer| chunker.finish(writer)).map_err(RunError::from)
     }
 
     /// Which output a timestamp goes to.
@@ -446,7 +465,7 @@ fn bounds(group: &[Found]) -> (i64, i64) {
 }
 
 /// Splits the chunks that overlap the first one, or one another, off those that follow.
-fn next_group(chunks: &[Found]) -> Option<(&[Found], &[Found])> {
+pub(super) fn next_group(chunks: &[Found]) -> Option<(&[Found], &[Found])> {
     let mut last = chunks.first()?.span.last;
     let mut len = 1;
     while let Some(next) = chunks.get(len).filter(|next| next.span.first <= last) {

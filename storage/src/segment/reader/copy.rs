@@ -20,6 +20,10 @@ pub struct ChunkSpan {
     pub count: u32,
     /// Bytes of its value column.
     pub value_bytes: u32,
+    /// The number of its timestamp column, which other chunks may have, too.
+    pub timestamp_column: u32,
+    /// Bytes of that.
+    pub timestamp_bytes: u32,
 }
 
 /// A chunk's columns as they are stored, their checksums found right. Borrows the map.
@@ -58,6 +62,8 @@ impl Segment {
                     last: timestamps.last,
                     count: u32::from(timestamps.count),
                     value_bytes: u32::from(chunk.len),
+                    timestamp_column: chunk.timestamps,
+                    timestamp_bytes: u32::from(timestamps.len),
                 })
             })?;
             before = Some(span.last);

@@ -94,6 +94,13 @@ impl Segment {
         self.index.records(Section::Series) as u32
     }
 
+    /// Timestamp columns in it: as many as it has chunks, less those that chunks share.
+    #[must_use]
+    pub fn timestamp_columns(&self) -> u32 {
+        // Checked to fit at opening.
+        self.index.records(Section::Timestamps) as u32
+    }
+
     /// What the directory says of a series; `None` if there are not so many.
     fn series_at(&self, ordinal: usize) -> Result<Option<Series>, ReadError> {
         Ok(if self.index.version == 1 {
