@@ -25,6 +25,7 @@ pub mod import;
 pub mod export;
 
 // how long it all lives
+mod blocking;
 mod panic;
 mod serve;
 

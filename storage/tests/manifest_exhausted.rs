@@ -87,6 +87,11 @@ fn a_file_written_anew_that_fails_is_left_and_the_one_that_counts_goes_on() {
         match committed {
             Ok(()) => {
                 went_on += 1;
+                // It is durable now, in the file that counts.
+                for disk in (0..8).map(|seed| fs.crash(seed)) {
+                    let read = Manifest::open_read_only(arc(&disk), DIR).unwrap();
+                    assert_eq!(read.state(), manifest.state(), "operation {behind}");
+                }
                 (0..3 * rewriting).for_each(|nth| manifest.commit(&large(nth)).unwrap());
                 let names = fs.list(std::path::Path::new(DIR)).unwrap();
                 assert_eq!(names, ["MANIFEST"], "operation {behind}: it is written anew by now");

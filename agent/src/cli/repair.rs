@@ -43,7 +43,7 @@ pub(super) fn run(args: &RepairArgs) -> Result<(), Failure> {
     let salvage = Engine::builder(&args.data_dir).recovery(Recovery::Salvage);
     let engine = progress::open(salvage, !args.no_progress).map_err(Failure::found)?;
     let report = engine.recovery_report().clone();
-    // What is lost is told by nobody else any more, whatever becomes of the close; and one that ends before is told again.
+    // What is lost is told by nobody else any more, whatever becomes of the close; and one that is killed before is told again.
     tell(&report, args.json, || engine.close(), |text| print(text.as_bytes()))
 }
 

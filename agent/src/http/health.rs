@@ -10,6 +10,7 @@ use tidegauge::query::{Budget, QueryLimits, Selection};
 use tidegauge::{Matcher, TimeRange};
 
 use super::App;
+use crate::blocking;
 
 /// An engine that needs longer than this to take nothing is not ready for more.
 const PROBE_TIME_MAX: Duration = Duration::from_secs(2);
@@ -40,11 +41,11 @@ pub(crate) async fn is_ready(app: Arc<App>) -> Result<(), String> {
 /// Takes no turn of a request for data: an agent that is busy with them works.
 async fn probed(app: Arc<App>) -> Result<(), String> {
     let one = Arc::clone(&app.probes).acquire_owned().await.map_err(|e| e.to_string())?;
-    let done = tokio::task::spawn_blocking(move || {
+    let done = blocking::run(move || {
         let _one = one;
         probe(&app)
     });
-    done.await.unwrap_or_else(|panicked| Err(format!("internal error: {panicked}")))
+    done.await.unwrap_or_else(|why| Err(why.to_string()))
 }
 
 /// The worker goes round and takes pushes, and a selection that matches no series is made: on this thread, since those

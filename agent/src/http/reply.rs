@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
 
 use crate::ask::{Gone, put_string, put_strings};
+use crate::blocking::NotDone;
 
 /// Why a request got no data. Each kind has its status code and its `errorType`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,15 @@ const CLIENT_CLOSED_REQUEST: StatusCode = match StatusCode::from_u16(499) {
     Ok(status) => status,
     Err(_) => StatusCode::BAD_REQUEST,
 };
+
+impl From<NotDone> for ApiError {
+    fn from(why: NotDone) -> Self {
+        match why {
+            NotDone::NoThread(_) => Self::Crowded(why.to_string()),
+            NotDone::Panicked(_) => Self::Internal(why.to_string()),
+        }
+    }
+}
 
 impl ApiError {
     /// What is said about it.

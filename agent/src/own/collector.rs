@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tidegauge::{Appender, AppenderError, Engine, Metadata, PushError, SeriesId, SeriesSample, Timestamp};
 
 use super::{Counters, Metric, measure};
+use crate::blocking::{self, NotDone};
 use crate::collect::describe;
 
 /// The value of the label `job`.
@@ -35,20 +36,19 @@ impl Collector {
     }
 
     /// Collects at every multiple of `interval`, for as long as it is polled.
-    pub(crate) async fn run(mut self, interval: Duration) {
+    pub(crate) async fn run(self, interval: Duration) {
+        let collector = Arc::new(Mutex::new(self));
         let mut tick = tokio::time::interval(interval);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             tick.tick().await;
             // A full lane may hold the push up for a second: not on a thread that serves.
-            match tokio::task::spawn_blocking(move || {
-                self.collect();
-                self
-            })
-            .await
-            {
-                Ok(same) => self = same,
-                Err(_) => return,
+            let one = Arc::clone(&collector);
+            match blocking::run(move || one.lock().map(|mut one| one.collect()).is_ok()).await {
+                Ok(true) => {}
+                // The next round may get one.
+                Err(NotDone::NoThread(_)) => {}
+                Ok(false) | Err(NotDone::Panicked(_)) => return,
             }
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tidegauge::Engine;
 use tokio::task::JoinHandle;
 
+use crate::blocking;
 use crate::collect::{self, Outcomes};
 use crate::config::Settings;
 use crate::failure::Failure;
@@ -57,6 +58,6 @@ impl Collectors {
             let _ = own.await;
         }
         let others = self.others;
-        let _ = tokio::time::timeout(STOP_TIME_MAX, tokio::task::spawn_blocking(move || others.stop())).await;
+        let _ = tokio::time::timeout(STOP_TIME_MAX, blocking::run(move || others.stop())).await;
     }
 }

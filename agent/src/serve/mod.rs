@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tidegauge::{Builder, CloseError, Durability, Engine, OpenProgress, Retention};
 use tokio::net::TcpListener;
 
+use crate::blocking::{self, NotDone};
 use crate::collect::{self, Outcomes, Report};
 use crate::config::{Settings, in_force};
 use crate::failure::Failure;
@@ -67,7 +68,12 @@ async fn live(settings: Settings) -> Result<(), Failure> {
     http::serve(listener, http::router(app), counters, stop.asked()).await;
     collectors.stop().await;
 
-    let closed = tokio::task::spawn_blocking(move || engine.close()).await;
+    let closing = engine.clone();
+    let closed = match blocking::run(move || closing.close()).await {
+        // Nobody is served any more whom it would hold up.
+        Err(NotDone::NoThread(_)) => Ok(engine.close()),
+        closed => closed,
+    };
     match closed {
         Ok(closed) => end(closed, settings.durability, &collect::to_stderr()),
         Err(why) => Err(Failure::found(format_args!("closing failed: {why}"))),

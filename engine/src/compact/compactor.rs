@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegauge_storage::fs::{Fs, is_exhausted, is_out_of_memory};
+use tidegauge_storage::fs::{Fs, is_exhausted};
 use tidegauge_storage::manifest::{Manifest, ManifestError};
 use tidegauge_storage::segment::{WriteError, id_of};
 use tidegauge_storage::source::ReadError;
@@ -92,7 +92,7 @@ impl Failure {
     fn short(&self) -> Option<Shortage> {
         match self {
             Self::Run(RunError::Write(WriteError::Io { source, .. })) => {
-                (is_exhausted(source) || is_out_of_memory(source)).then(|| Shortage::of(source))
+                is_exhausted(source).then(|| Shortage::of(source))
             }
             Self::Manifest(ManifestError::NoSpace { source, .. }) => Some(Shortage::of(source)),
             _ => None,

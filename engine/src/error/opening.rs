@@ -31,9 +31,9 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
-    /// A sound segment lies under another one's name, and under its own there is none: it would be set aside, and what is in
-    /// it told as lost. Give it its name back, then open with salvage again.
-    #[error("{} is a sound segment that belongs at {}: give it that name back (two that have each other's names: exchange them), then repair again; nothing of them was changed", path.display(), belongs.display())]
+    /// A sound segment lies under another one's name, and under its own lies none that is: it would be set aside, and what is
+    /// in it told as lost. Give it its name back, without losing the file that has it now, then open with salvage again.
+    #[error("{} is a sound segment that belongs at {}: move what lies there out of the way, which may be another segment under a wrong name, give this one that name back, and repair again; nothing of them was changed", path.display(), belongs.display())]
     Misnamed {
         /// Where it lies.
         path: PathBuf,

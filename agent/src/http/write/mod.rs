@@ -12,7 +12,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use super::reply::ApiError;
 use super::{App, snappy};
+use crate::blocking;
 pub(super) use known::Known;
 use request::Protocol;
 use store::{StoreError, Stored};
@@ -45,7 +47,7 @@ pub(super) async fn receive(State(app): State<Arc<App>>, headers: HeaderMap, bod
         return answer(StatusCode::SERVICE_UNAVAILABLE, "the agent is stopping".to_owned(), Stored::default());
     };
     let shared = Arc::clone(&app);
-    let stored = tokio::task::spawn_blocking(move || {
+    let stored = blocking::run(move || {
         let message = snappy::decompress(&bytes, MESSAGE_BYTES_MAX).map_err(StoreError::Malformed)?;
         store::store(&shared.engine, &shared.known, protocol, &message)
     })
@@ -53,10 +55,7 @@ pub(super) async fn receive(State(app): State<Arc<App>>, headers: HeaderMap, bod
     let mut stored = match stored {
         Ok(Ok(stored)) => stored,
         Ok(Err(why)) => return answer(why.status(), why.to_string(), Stored::default()),
-        Err(why) => {
-            let why = format!("internal error: {why}");
-            return answer(StatusCode::INTERNAL_SERVER_ERROR, why, Stored::default());
-        }
+        Err(why) => return ApiError::from(why).into_response(),
     };
     app.counters.wrote(stored.samples, stored.failed.is_some());
     if let Some(ack) = stored.ack.take() {
