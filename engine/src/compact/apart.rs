@@ -8,10 +8,11 @@
 //!
 //! Invariants:
 //!
-//! - **AP1 Together or not at all.** Chunks that have a timestamp column are all left as they are, or all merged: whoever
-//!   is left apart finds the others' columns.
-//! - **AP2 Only what is counted.** A column is left apart only if that is less, by what its chunks weigh now: none of them
-//!   is made smaller than it is, and those whose timestamps are shared however they are cut are merged.
+//! - **AP1 Together or not at all.** Chunks that have a timestamp column are all left as they are, or all merged, but for
+//!   those that something overlaps or hides a part of: whoever is left apart finds the others' columns.
+//! - **AP2 Only what is counted.** A column is left apart only if that is less, by what timestamps, records and heads weigh:
+//!   values are not looked at. None of its chunks is made smaller than it is, and those whose timestamps are shared
+//!   however they are cut are merged.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hasher};
@@ -30,10 +31,10 @@ pub(super) const CHUNK_BYTES: i64 = 64;
 pub(super) const RECORD_BYTES: i64 = 32;
 /// What a timestamp column begins with: one has it where several were merged.
 pub(super) const HEAD_BYTES: i64 = 16;
-/// Columns of all inputs that are counted, in 16 bytes each. Of more, all are merged.
-const COLUMNS_MAX: usize = 2 << 20;
+/// Columns of all inputs that are counted, in 16 bytes each: no more than a writer shares. Of more, all are merged.
+const COLUMNS_MAX: usize = (1 << 20) / 8 * 7;
 /// Merged columns that are told from each other. Those beyond count as if they were shared.
-const MERGED_MAX: usize = (1 << 20) / 8 * 7;
+const MERGED_MAX: usize = COLUMNS_MAX;
 
 /// A small chunk that nothing overlaps.
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +109,8 @@ pub(super) struct Weigher {
     /// Hashes of the columns that would become one.
     merged: HashSet<u64>,
     lot: Vec<Piece>,
+    /// Samples in it.
+    lot_samples: usize,
 }
 
 impl Weigher {
@@ -136,6 +139,7 @@ impl Weigher {
             seen: vec![0; columns.div_ceil(64)],
             merged: HashSet::new(),
             lot: Vec::new(),
+            lot_samples: 0,
         }
     }
 
@@ -146,7 +150,8 @@ impl Weigher {
         let output = ranges.partition_point(|range| range.start <= first).saturating_sub(1);
         let is_inside = ranges.get(output).is_some_and(|range| range.contains(Timestamp::from_nanos(span.last)));
         match self.number(id, span.timestamp_column) {
-            Some(column) if *whole && is_inside && !Chunker::is_full(span.count) => {
+            // One of no samples is damaged, which shows when it is read; a lot of such ones would have no end.
+            Some(column) if *whole && is_inside && span.count > 0 && !Chunker::is_full(span.count) => {
                 self.add(Piece { column, bytes: span.timestamp_bytes, samples: span.count, output });
             }
             _ => self.end(),
@@ -160,11 +165,11 @@ impl Weigher {
 
     /// The next chunk of a series that would be merged with those before.
     pub(super) fn add(&mut self, piece: Piece) {
-        let samples: u32 = self.lot.iter().map(|piece| piece.samples).sum();
         let is_apart = self.lot.last().is_some_and(|last| last.output != piece.output);
-        if is_apart || (samples + piece.samples) as usize > CHUNK_SAMPLES_MAX {
+        if is_apart || self.lot_samples + piece.samples as usize > CHUNK_SAMPLES_MAX {
             self.end();
         }
+        self.lot_samples += piece.samples as usize;
         self.lot.push(piece);
     }
 
@@ -195,6 +200,7 @@ impl Weigher {
         let sum = i64::from(self.saved[place]) + saved;
         self.saved[place] = sum.clamp(i32::MIN.into(), i32::MAX.into()) as i32;
         self.lot.clear();
+        self.lot_samples = 0;
     }
 
     fn root(&mut self, column: u32) -> u32 {
