@@ -29,6 +29,11 @@ impl Descriptions {
         self.set(metric, kind, |metadata| &mut metadata.kind);
     }
 
+    /// What is known of its type.
+    pub(crate) fn kind_of(&self, metric: &str) -> Option<&str> {
+        self.known.get(metric).map(|known| known.kind.as_str())
+    }
+
     pub(crate) fn help(&mut self, metric: &str, help: &str) {
         self.set(metric, help, |metadata| &mut metadata.help);
     }

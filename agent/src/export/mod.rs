@@ -21,6 +21,7 @@ use tidegauge::query::{Cursor, Selection, Series};
 use tidegauge::{ColumnCursor, Columns, Labels, Matcher, Metadata, ReadError, Snapshot, TimeRange};
 
 pub use error::ExportError;
+pub(crate) use prom::is_loose;
 
 use crate::collect::STALE_MARKER_BITS;
 use crate::import::Format;
@@ -56,6 +57,10 @@ pub struct ExportSummary {
     pub metadata_left_out: u64,
     /// One of them.
     pub metadata_example: Option<String>,
+    /// Second descriptions of a family that has one. The other formats hold none, and count none.
+    pub second_descriptions: u64,
+    /// The name under which one of them is stored.
+    pub second_example: Option<String>,
     /// Families that are no sound ones of their type, and are written as `unknown` to OpenMetrics. Their samples are all there.
     pub weakened: u64,
     /// One of them, and why.
@@ -225,6 +230,11 @@ impl Export<'_> {
         self.summary.metadata_example.get_or_insert_with(|| format!("the {what} of {metric}"));
     }
 
+    fn tell_second(&mut self, metric: &str) {
+        self.summary.second_descriptions += 1;
+        self.summary.second_example.get_or_insert_with(|| metric.to_owned());
+    }
+
     fn weaken(&mut self, metric: &str, why: &str) {
         if self.weakened.insert(metric.to_owned()) {
             self.summary.weakened += 1;
@@ -260,9 +270,16 @@ impl std::fmt::Display for ExportSummary {
             let count = show_count(self.metadata_left_out);
             write!(f, "; {count} of metadata left out, which this format has no room for (such as {example})")?;
         }
+        if let Some(example) = &self.second_example {
+            let seconds = show_number_of(self.second_descriptions, "second description");
+            write!(f, "; {seconds} of what has one already not written (such as that of {example})")?;
+        }
         if let Some(example) = &self.weakened_example {
             let types = show_number_of(self.weakened, "type");
-            write!(f, "; {types} written as unknown, as OpenMetrics wants it (such as that of {example})")?;
+            write!(
+                f,
+                "; {types} written as unknown, as OpenMetrics wants it (such as that of {example}); where the newest scrape is not whole yet, `--to -1m` leaves it out"
+            )?;
         }
         Ok(())
     }

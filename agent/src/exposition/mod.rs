@@ -18,7 +18,8 @@ mod write;
 
 pub use error::{LineError, ParseError};
 pub use line::{Entry, SampleLine, parse_line};
-pub use number::{NumberError, STALE_TEXT, parse_millis, parse_nanos, parse_seconds, parse_value};
+pub(crate) use number::nan_text;
+pub use number::{NumberError, parse_millis, parse_nanos, parse_seconds, parse_value};
 pub use parser::{Dialect, LINE_BYTES_MAX, Parser};
 pub use series::{LABELS_MAX, Pair, SeriesText};
 pub use write::write_series;

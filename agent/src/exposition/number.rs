@@ -6,9 +6,15 @@ use crate::collect::STALE_MARKER_BITS;
 /// never the stale marker.
 const NORMAL_NAN: f64 = f64::from_bits(0x7ff8_0000_0000_0001);
 
-/// How an export writes the staleness marker to OpenMetrics: other readers take it for the NaN that it is, too, and nobody
-/// else writes one so.
-pub const STALE_TEXT: &str = "nAn";
+/// How an export writes NaNs to OpenMetrics that are not [`NORMAL_NAN`]: other readers take each for the NaN that it is, too.
+/// The staleness marker, which nobody else writes so; the NaN of Rust, C, Java and Python; the one that x86 makes.
+const NAN_TEXTS: [(&str, u64); 3] =
+    [("nAn", STALE_MARKER_BITS), ("NAN", 0x7ff8_0000_0000_0000), ("naN", 0xfff8_0000_0000_0000)];
+
+/// How an export writes a NaN to OpenMetrics that many programs make, so that everybody reads it and an import the bits.
+pub(crate) fn nan_text(value: f64) -> Option<&'static str> {
+    NAN_TEXTS.iter().find(|(_, bits)| *bits == value.to_bits()).map(|(text, _)| *text)
+}
 
 /// Why a text is no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,15 +31,17 @@ pub enum NumberError {
 /// Reads a value: a decimal or hexadecimal float, `NaN`, `Inf` with or without a sign.
 ///
 /// `NaN(0x7ff0000000000002)` is the NaN of these very bits, as C's `strtod` reads it: an export writes it, so that
-/// nothing is lost. So is [`STALE_TEXT`].
+/// nothing is lost. Some NaNs it writes as words of unusual letters, for readers that take only words.
 ///
 /// # Errors
 /// [`NumberError`] if it is none of these, or is too large.
 pub fn parse_value(text: &[u8]) -> Result<f64, NumberError> {
     let text = std::str::from_utf8(text).map_err(|_| NumberError::NoNumber)?;
     let value = match text.parse::<f64>() {
-        Ok(value) if value.is_nan() && text == STALE_TEXT => f64::from_bits(STALE_MARKER_BITS),
-        Ok(value) if value.is_nan() => NORMAL_NAN,
+        Ok(value) if value.is_nan() => {
+            let bits = NAN_TEXTS.iter().find(|(word, _)| *word == text).map(|(_, bits)| *bits);
+            bits.map_or(NORMAL_NAN, f64::from_bits)
+        }
         Ok(value) => value,
         Err(_) => parse_nan_bits(text).or_else(|| parse_hex(text.as_bytes())).ok_or(NumberError::NoNumber)?,
     };

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use tidegauge::{Metadata, SeriesError, Timestamp};
+use tidegauge::{METRIC_NAME, Metadata, SeriesError, Timestamp};
 
 use super::bad::NoTimestamp;
 use super::lines::{Line, Lines};
@@ -12,7 +12,8 @@ use super::series::ByText;
 use super::sink::Sink;
 use super::{ImportError, ImportOptions, TimeUnit};
 use crate::collect::Descriptions;
-use crate::exposition::{Dialect, Entry, LINE_BYTES_MAX, LineError, parse_line};
+use crate::export::is_loose;
+use crate::exposition::{Dialect, Entry, LINE_BYTES_MAX, LineError, SampleLine, parse_line};
 
 pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) -> Result<(), ImportError> {
     let read = |source| ImportError::Read { path: path.to_owned(), source };
@@ -45,7 +46,7 @@ pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) 
         };
         match parsed {
             Ok(Entry::Sample(sample)) => {
-                about.end(&mut descriptions);
+                about.end(&mut descriptions, Some(&sample));
                 let Some(at) = sample.timestamp.or(options.at) else {
                     sink.bad(number, NoTimestamp);
                     continue;
@@ -78,7 +79,7 @@ pub(super) fn import(path: &Path, options: &ImportOptions, sink: &mut Sink<'_>) 
     if dialect == Dialect::OpenMetrics && !has_end {
         sink.bad(lines.number(), CutOff);
     }
-    about.end(&mut descriptions);
+    about.end(&mut descriptions, None);
     descriptions.store(sink.engine())?;
     sink.end_file()
 }
@@ -93,15 +94,16 @@ struct About {
 impl About {
     fn of(&mut self, metric: &str, descriptions: &mut Descriptions) -> &mut Metadata {
         if self.metric != metric {
-            self.end(descriptions);
+            self.end(descriptions, None);
             metric.clone_into(&mut self.metric);
         }
         &mut self.known
     }
 
     /// OpenMetrics tells of the family `c` what the samples are that it calls `c_total`: under that name it is looked for,
-    /// and the text format tells it there.
-    fn end(&mut self, descriptions: &mut Descriptions) {
+    /// and the text format tells it there. Where the first sample behind it has the family's own name, such as in what
+    /// earlier builds exported, it is what it says.
+    fn end(&mut self, descriptions: &mut Descriptions, first: Option<&SampleLine<'_>>) {
         let (mut metric, known) = (std::mem::take(&mut self.metric), std::mem::take(&mut self.known));
         if metric.is_empty() {
             return;
@@ -111,11 +113,20 @@ impl About {
             "info" => "_info",
             _ => "",
         };
-        if self.dialect == Dialect::OpenMetrics && !metric.ends_with(suffix) {
+        let is_called = |name: &str| {
+            let labels = first.and_then(|first| first.series.labels().ok()).unwrap_or_default();
+            labels.iter().any(|(label, value)| label == METRIC_NAME && value == name)
+        };
+        if self.dialect == Dialect::OpenMetrics && !metric.ends_with(suffix) && !is_called(&metric) {
             metric.push_str(suffix);
         }
+        // An export of a part of a family says that it does not know it.
+        let says_less = is_loose(&known.kind) && descriptions.kind_of(&metric).is_some_and(|kind| !is_loose(kind));
         for (text, set) in [
-            (known.kind, Descriptions::kind as fn(&mut Descriptions, &str, &str)),
+            (
+                if says_less { String::new() } else { known.kind },
+                Descriptions::kind as fn(&mut Descriptions, &str, &str),
+            ),
             (known.help, Descriptions::help),
             (known.unit, Descriptions::unit),
         ] {

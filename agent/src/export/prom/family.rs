@@ -80,8 +80,13 @@ pub(super) fn families<'a>(
         match families.get_mut(&key) {
             Some(family) => {
                 family.parts.push(metric);
-                // What is known under the name of the sample itself comes first.
-                if found.known.is_some_and(|(name, _)| name == metric) {
+                // What is known under the name of the sample itself comes first, of a counter or info; of the others what is
+                // known under the family's.
+                let is_better = |(name, _): (&str, _)| match family.kind {
+                    Kind::Counter | Kind::Info => name == metric,
+                    _ => name == family.name,
+                };
+                if found.known.is_some_and(is_better) {
                     family.known = found.known;
                 }
             }
@@ -113,7 +118,36 @@ fn of<'a>(metric: &'a str, metadata: &'a BTreeMap<String, Metadata>) -> Family<'
     };
     let own = metadata.get_key_value(metric);
     let weak = |why| family(metric, Kind::Plain, own, Some(why));
-    let behind = |suffix| metric.strip_suffix(suffix).filter(|stem: &&str| !stem.is_empty());
+    let behind = |suffix: &str| metric.strip_suffix(suffix).filter(|stem: &&str| !stem.is_empty());
+    if let Some((stem, kind)) = own.and_then(|(_, known)| told_by_part(metric, Kind::of(&known.kind), metadata)) {
+        let of_stem = metadata.get_key_value(stem).filter(|(_, known)| Kind::of(&known.kind) == kind);
+        return family(stem, kind, of_stem.or(own), None);
+    }
+    for (suffix, stem) in SUFFIXES.iter().filter_map(|suffix| Some((suffix, behind(suffix)?))) {
+        // Some say of it that it is a gauge, or repeat the family's type.
+        let says_nothing = |kind: &str| is_loose(kind) || *suffix == "_created" && matches!(kind, "gauge" | "counter");
+        if own.is_some_and(|(_, known)| !says_nothing(&known.kind)) {
+            continue;
+        }
+        let known = metadata.get_key_value(stem).filter(|(_, known)| Kind::of(&known.kind).suffixes().contains(suffix));
+        if let Some((_, Metadata { kind, .. })) = known {
+            return family(stem, Kind::of(kind), known, None);
+        }
+        if *suffix != "_created" {
+            continue;
+        }
+        let total = metadata.get_key_value(&format!("{stem}_total")).filter(|(_, known)| known.kind == "counter");
+        if total.is_some() {
+            return family(stem, Kind::Counter, total, None);
+        }
+        for part in ["_bucket", "_count"] {
+            let part = metadata.get_key_value(&format!("{stem}{part}"));
+            let told = part.and_then(|(name, known)| told_by_part(name, Kind::of(&known.kind), metadata));
+            if let Some((_, kind)) = told.filter(|(_, kind)| kind.suffixes().contains(suffix)) {
+                return family(stem, kind, part, None);
+            }
+        }
+    }
     if let Some((_, known)) = own.filter(|(_, known)| !known.kind.is_empty()) {
         return match (Kind::of(&known.kind), behind("_total"), behind("_info")) {
             (Kind::Counter, Some(stem), _) => family(stem, Kind::Counter, own, None),
@@ -124,15 +158,28 @@ fn of<'a>(metric: &'a str, metadata: &'a BTreeMap<String, Metadata>) -> Family<'
             (kind, ..) => family(metric, kind, own, None),
         };
     }
-    for (suffix, stem) in SUFFIXES.iter().filter_map(|suffix| Some((suffix, behind(suffix)?))) {
-        let known = metadata.get_key_value(stem).filter(|(_, known)| Kind::of(&known.kind).suffixes().contains(suffix));
-        if let Some((_, Metadata { kind, .. })) = known {
-            return family(stem, Kind::of(kind), known, None);
-        }
-        let total = metadata.get_key_value(&format!("{stem}_total")).filter(|(_, known)| known.kind == "counter");
-        if total.is_some() && *suffix == "_created" {
-            return family(stem, Kind::Counter, total, None);
-        }
-    }
     family(metric, Kind::Plain, own, None)
+}
+
+/// Whether a type says nothing that another one, told elsewhere, would not say better.
+pub(crate) fn is_loose(kind: &str) -> bool {
+    matches!(kind, "" | "unknown" | "untyped")
+}
+
+/// Remote write tells the type of a family under the name of each of its series: the family of `metric`, which is told to
+/// be of the type `kind`, if it is such a part.
+fn told_by_part<'m>(metric: &'m str, kind: Kind, metadata: &BTreeMap<String, Metadata>) -> Option<(&'m str, Kind)> {
+    let is_told = |name: &str| metadata.get(name).is_some_and(|known| Kind::of(&known.kind) == kind);
+    let is_part = |stem: &str| match kind {
+        Kind::Histogram | Kind::GaugeHistogram => true,
+        // A summary may be called `x_count` itself. Parts do not come alone.
+        Kind::Summary => {
+            let names = ["", "_count", "_sum"].map(|suffix| format!("{stem}{suffix}"));
+            names.iter().any(|name| name != metric && is_told(name))
+        }
+        _ => false,
+    };
+    let suffixes = kind.suffixes().iter().filter(|suffix| !suffix.is_empty());
+    let stems = suffixes.filter_map(|suffix| metric.strip_suffix(suffix));
+    stems.filter(|stem| !stem.is_empty()).find(|stem| is_part(stem)).map(|stem| (stem, kind))
 }

@@ -11,19 +11,23 @@
 //!   below zero or whose samples are not called `_total`, a name that another family has) is written as `unknown`, each
 //!   metric under its own name, and told: no sample is left out for it.
 //! - Types, units and texts of help that OpenMetrics has no room for are counted: a type that it does not know, a unit that
-//!   the metric's name does not end with or that is not in one line, blanks that help begins with.
+//!   the metric's name does not end with or that is not in one line, blanks that help begins with. Of two descriptions of
+//!   one family one is written, and the other told.
 //!
 //! # What it is not
 //! - Names that need quotes are written in quotes, which came after OpenMetrics 1.0: older readers refuse them.
 //! - A staleness marker is written as the NaN `nAn`, which our import takes for one, and everybody else for a NaN. Strict
 //!   readers take no NaN of a counter or histogram; [`ExportOptions::without_stale`](super::ExportOptions::without_stale)
-//!   leaves the markers out. Other NaNs with a message are written `NaN(0x...)`, which others refuse.
+//!   leaves the markers out. The NaNs that programs make without meaning to are written `NAN` and `naN`, by their bits, and
+//!   any other one that carries a message `NaN(0x...)`, which others refuse.
 //!
 //! # Memory
 //! Grows with the number of series selected. Samples are streamed: of one histogram at most [`PARTS_MAX`] series are read side
 //! by side, one batch of each; families of these types are read twice, first to see whether they are sound.
 
 mod family;
+#[cfg(test)]
+mod known_tests;
 mod points;
 #[cfg(test)]
 mod strict;
@@ -36,11 +40,12 @@ use std::collections::BTreeMap;
 use tidegauge::query::Series;
 use tidegauge::{Labels, METRIC_NAME, Metadata};
 
+pub(crate) use self::family::is_loose;
 use self::family::{Family, Kind, families};
 use self::points::{PARTS_MAX, Points, Role, check, shared};
 use super::value::{put_seconds, put_value};
-use super::{Export, ExportError, is_stale, next_columns};
-use crate::exposition::{Dialect, Entry, LINE_BYTES_MAX, STALE_TEXT, parse_line, write_series};
+use super::{Export, ExportError, next_columns};
+use crate::exposition::{Dialect, Entry, LINE_BYTES_MAX, nan_text, parse_line, write_series};
 
 /// The series of one family that have the same labels, but for those that tell its parts.
 type Group<'a> = Vec<(Role, Series<'a>)>;
@@ -74,6 +79,9 @@ pub(super) fn write<'a>(
         }
         let sound = match &family.weak {
             Some(why) => Err(why.clone()),
+            None if is_one_by_one(&family) => {
+                are_sound_alone(&family, family.parts.iter().flat_map(of), export.without_stale)?.map(|()| Vec::new())
+            }
             None => match groups(&family, family.parts.iter().flat_map(of)) {
                 Ok(groups) => is_sound(&groups, family.kind, export.without_stale)?.map(|()| groups),
                 Err(why) => Err(why),
@@ -81,6 +89,11 @@ pub(super) fn write<'a>(
         };
         match sound {
             Ok(groups) => {
+                if is_one_by_one(&family) {
+                    for series in family.parts.iter().flat_map(of) {
+                        sheet.alone(export, series)?;
+                    }
+                }
                 for group in &groups {
                     sheet.together(export, group)?;
                 }
@@ -100,12 +113,43 @@ pub(super) fn write<'a>(
                 // Told once for all of them.
                 if export.summary.series > before {
                     export.weaken(family.known.map_or(family.name.as_str(), |(name, _)| name), &why);
+                    // None of the names under which it is written is the one whose unit it is.
+                    if let Some((name, _)) = family.known.filter(|(_, known)| !known.unit.is_empty()) {
+                        export.leave_out_metadata("unit", name);
+                    }
                 }
             }
         }
     }
     export.buffer.extend_from_slice(b"# EOF\n");
     Ok(())
+}
+
+/// Whether no two series of a family belong together, so that none need be held.
+fn is_one_by_one(family: &Family<'_>) -> bool {
+    match family.kind {
+        Kind::Plain | Kind::Info => true,
+        Kind::Counter => !family.parts.iter().any(|part| part.ends_with("_created")),
+        _ => false,
+    }
+}
+
+/// Reads all of it, one series after the other. The inner error says what is wrong.
+fn are_sound_alone<'a>(
+    family: &Family<'_>,
+    all: impl Iterator<Item = Series<'a>>,
+    without_stale: bool,
+) -> Result<Result<(), String>, ExportError> {
+    for series in all {
+        let sound = match Role::of(series.labels(), &family.name, family.kind) {
+            Ok(role) => is_sound(&[vec![(role, series)]], family.kind, without_stale)?,
+            Err(why) => Err(why.to_owned()),
+        };
+        if sound.is_err() {
+            return Ok(sound);
+        }
+    }
+    Ok(Ok(()))
 }
 
 /// The series of a family by what they share, each with what it is to the family. The error says why it is none.
@@ -199,18 +243,26 @@ impl Sheet<'_> {
     /// What is known of a family, as far as the format has room for it.
     fn describe(&self, export: &mut Export<'_>) {
         let Self { family, metadata, .. } = self;
-        // What is known under a second name, such as `c` beside `c_total`, has no lines of its own.
-        for part in &family.parts {
-            let is_told = family.known.is_none_or(|(name, _)| name == *part);
-            if !is_told && metadata.get(*part).is_some_and(|known| Some(known) != family.known.map(|(_, known)| known))
-            {
-                export.leave_out_metadata("second description", part);
-            }
-        }
         let Some((stored, known)) = family.known else { return };
-        let of_family = metadata.get(&family.name).filter(|other| stored != family.name && other.kind == known.kind);
-        if of_family.is_some_and(|other| other != known) && !family.parts.is_empty() {
-            export.leave_out_metadata("second description", &family.name);
+        let (mut help, mut unit) = (known.help.as_str(), known.unit.as_str());
+        // What is known under a second name, such as `c` beside `c_total`, has no lines of its own.
+        let parts = family.parts.iter().copied();
+        let names =
+            parts.clone().chain((!parts.clone().any(|part| part == family.name)).then_some(family.name.as_str()));
+        for name in names.filter(|name| *name != stored && !family.parts.is_empty()) {
+            let Some(other) = metadata.get(name) else { continue };
+            // Another type is that of another family.
+            if other.kind != known.kind && !is_loose(&other.kind) && !name.ends_with("_created") {
+                continue;
+            }
+            let takes_part = !name.ends_with("_created");
+            for (text, other) in [(&mut help, other.help.as_str()), (&mut unit, other.unit.as_str())] {
+                if text.is_empty() && takes_part {
+                    *text = other;
+                } else if !other.is_empty() && other != *text {
+                    export.tell_second(name);
+                }
+            }
         }
         let mut name = String::new();
         write_series(&mut name, &family.name, []);
@@ -231,20 +283,21 @@ impl Sheet<'_> {
             let entry = Entry::Type { metric: told.clone(), kind };
             put("type", &entry, &format!("# TYPE {name} {kind}"), true);
         }
-        let ends_with_unit = family.name.strip_suffix(known.unit.as_str()).is_some_and(|stem| stem.ends_with('_'));
+        let ends_with_unit = family.name.strip_suffix(unit).is_some_and(|stem| stem.ends_with('_'));
         // One of several metrics that are weak together has not the family's name, and its help only for whoever reads.
-        if !known.unit.is_empty() && !family.parts.is_empty() {
-            let entry = Entry::Unit { metric: told.clone(), unit: &known.unit };
+        if !unit.is_empty() && !family.parts.is_empty() {
+            let entry = Entry::Unit { metric: told.clone(), unit };
             let has_room = ends_with_unit && !matches!(family.kind, Kind::Info | Kind::StateSet);
-            let line = if has_room { format!("# UNIT {name} {}", known.unit) } else { String::new() };
+            let line = if has_room { format!("# UNIT {name} {unit}") } else { String::new() };
             put("unit", &entry, &line, true);
         }
-        if !known.help.is_empty() {
+        if !help.is_empty() {
             // The one is taken for what parts it from the name, the other for a part of the line's end.
-            let help = known.help.trim_start_matches([' ', '\t']).trim_end_matches('\r');
+            let whole = help;
+            let help = whole.trim_start_matches([' ', '\t']).trim_end_matches('\r');
             let escaped = help.replace('\\', "\\\\").replace('\n', "\\n");
             let entry = Entry::Help { metric: told, text: Cow::Borrowed(help) };
-            put("help", &entry, &format!("# HELP {name} {escaped}"), help == known.help);
+            put("help", &entry, &format!("# HELP {name} {escaped}"), help == whole);
         }
         if let (Some(why), Kind::Plain, false) = (&family.weak, family.kind, family.parts.is_empty()) {
             export.weaken(stored, why);
@@ -267,10 +320,9 @@ fn put_if_it_reads_back(out: &mut Vec<u8>, line: &str, entry: &Entry<'_>) -> boo
 fn put_sample(out: &mut Vec<u8>, series: &str, value: f64, at: i64) {
     out.extend_from_slice(series.as_bytes());
     out.push(b' ');
-    if is_stale(value) {
-        out.extend_from_slice(STALE_TEXT.as_bytes());
-    } else {
-        put_value(out, value);
+    match nan_text(value) {
+        Some(text) => out.extend_from_slice(text.as_bytes()),
+        None => put_value(out, value),
     }
     out.push(b' ');
     put_seconds(out, at);
