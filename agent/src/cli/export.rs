@@ -87,8 +87,8 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
         let _ = writeln!(io::stderr(), "tidegauge: nothing to export: {}", args.what_is_missing(&summary));
         return Ok(());
     }
-    // Where the samples go to stdout, a summary is for whoever looks on; that a type is lost is for all.
-    if to_file || summary.weakened > 0 || io::stderr().is_terminal() {
+    // Where the samples go to stdout, a summary is for whoever looks on; that a type or help is lost is for all.
+    if to_file || summary.weakened > 0 || summary.second_descriptions > 0 || io::stderr().is_terminal() {
         let _ = writeln!(io::stderr(), "{summary}");
     }
     Ok(())
@@ -182,6 +182,11 @@ impl ExportArgs {
         match summary.selected {
             0 if self.matches.is_empty() => "the store holds no series".to_owned(),
             0 => format!("no series passes {one_of}--match {}", self.matches.join(" --match ")),
+            selected if self.no_stale => format!(
+                "{} series selected, and none has a sample{} that is no staleness marker, which --no-stale leaves out",
+                show_count(selected),
+                if self.from.is_none() && self.to.is_none() { "" } else { " from --from to --to" },
+            ),
             selected if self.from.is_none() && self.to.is_none() => {
                 format!("{} series selected, which hold no sample any more", show_count(selected))
             }
@@ -193,9 +198,11 @@ impl ExportArgs {
     fn format(&self) -> Result<Format, Failure> {
         let by_name = |path: &PathBuf| match (Format::of_path(path), path.extension()) {
             (Some(format), _) => Ok(format),
+            // Whoever writes one wants what others call text.
+            (None, Some(ending)) if ending.eq_ignore_ascii_case("txt") => Ok(Format::Prom),
             (None, None) => Ok(Format::Csv),
             (None, Some(_)) => Err(Failure::usage(format_args!(
-                "{}: its ending names no format; give --format csv, prom or influx, or end it in .csv, .prom, .om, .txt, .lp or .influx",
+                "{}: its ending names no format; give --format csv, prom or influx, or end it in .csv, .prom, .om, .metrics, .txt, .lp, .line or .influx",
                 path.display()
             ))),
         };
@@ -250,6 +257,40 @@ mod tests {
         std::os::unix::fs::symlink(dir.path().join("nowhere"), &path).unwrap();
         assert!(NewFile::begin(&path).is_err());
         assert_eq!(there(), ["out"]);
+    }
+
+    /// An import took any text for exposition text.
+    #[test]
+    fn a_text_file_is_open_metrics_to_an_export_alone() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: ExportArgs,
+        }
+        let format = |name: &str| <Line as clap::Parser>::parse_from(["export", "-o", name]).args.format();
+        assert!(matches!(format("a.txt"), Ok(Format::Prom)) && matches!(format("a.TXT"), Ok(Format::Prom)));
+        assert_eq!(Format::of_path(Path::new("a.txt")), None);
+        let told = format!("{:?}", format("a.xyz").unwrap_err());
+        for ending in ["csv", "prom", "om", "metrics", "txt", "lp", "line", "influx"] {
+            assert!(told.contains(&format!(".{ending}")) && format(&format!("a.{ending}")).is_ok(), "{told}");
+        }
+    }
+
+    /// It said that the store held no sample of them any more.
+    #[test]
+    fn what_no_stale_left_out_is_told_as_that() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: ExportArgs,
+        }
+        let summary = ExportSummary { selected: 2, ..ExportSummary::default() };
+        let told = |args: &[&str]| {
+            let args = ["export"].iter().chain(args);
+            <Line as clap::Parser>::parse_from(args).args.what_is_missing(&summary)
+        };
+        assert!(told(&["--no-stale"]).contains("staleness marker, which --no-stale leaves out"));
+        assert!(told(&[]).contains("no sample any more"));
     }
 
     /// It said that line protocol alone leaves series without a name out.

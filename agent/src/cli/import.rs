@@ -129,7 +129,10 @@ impl ImportArgs {
                 ));
             }
             (None, Some(file)) => Format::of_path(file).ok_or_else(|| {
-                Failure::usage(format_args!("{}: its ending names no format; give --format", file.display()))
+                Failure::usage(format_args!(
+                    "{}: its ending names no format; give --format csv, prom or influx",
+                    file.display()
+                ))
             })?,
             (None, None) => return Err(Failure::usage("no file given")),
         };

@@ -29,7 +29,7 @@ pub struct Readings {
 pub struct Description {
     /// The metric's name.
     pub metric: String,
-    /// `counter`, `gauge` or `untyped`.
+    /// `counter`, `gauge` or `unknown`.
     pub kind: &'static str,
     /// One sentence on what it means.
     pub help: String,

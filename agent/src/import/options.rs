@@ -40,12 +40,12 @@ impl Format {
     /// What the formats are called.
     pub(crate) const NAMES: [&str; 3] = ["csv", "prom", "influx"];
 
-    /// The format that a file's ending suggests.
+    /// The format that a file's ending suggests. A `.txt` may hold anything.
     #[must_use]
     pub fn of_path(path: &Path) -> Option<Self> {
         match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "csv" => Some(Self::Csv),
-            "prom" | "om" | "metrics" | "txt" => Some(Self::Prom),
+            "prom" | "om" | "metrics" => Some(Self::Prom),
             "influx" | "lp" | "line" => Some(Self::Influx),
             _ => None,
         }
