@@ -98,10 +98,11 @@ impl Audited {
 
     /// What to do about lines that are not acted upon.
     pub(crate) fn tell_unsure(&self) -> String {
-        let unsure = self.unsure;
-        format!(
-            "audit.log has {unsure} lines of deletes that are damaged, or of an earlier build: look there for what to delete again"
-        )
+        let unsure = match self.unsure {
+            1 => "a line of a delete that is damaged, or of an earlier build".to_owned(),
+            unsure => format!("{unsure} lines of deletes that are damaged, or of an earlier build"),
+        };
+        format!("audit.log has {unsure}: look there for what to delete again")
     }
 
     fn take(&mut self, line: &str, store_id: u128) {
@@ -143,7 +144,11 @@ pub(crate) fn newest<'a>(
     let deletes: BTreeMap<SeqNo, &Tombstone> = deletes.map(|delete| (delete.seq, delete)).collect();
     let left_out = deletes.len().saturating_sub(room);
     if left_out > 0 {
-        notes.push(format!("{left_out} deletes that audit.log names are too many at a time: delete that again"));
+        let too_many = match left_out {
+            1 => "one delete that audit.log names is".to_owned(),
+            _ => format!("{left_out} deletes that audit.log names are"),
+        };
+        notes.push(format!("{too_many} too many at a time: delete that again"));
     }
     deletes.into_values().skip(left_out).cloned().collect()
 }
@@ -274,5 +279,13 @@ mod tests {
         fs.create(Path::new(FILE_NAME)).unwrap().write_all_at(0, whole.as_bytes()).unwrap();
         let strange = Audited::read(&fs, Path::new(""), STORE + 1).unwrap();
         assert_eq!((strange.deletes.len(), strange.unsure), (0, 0));
+    }
+
+    /// It told of "1 lines of deletes".
+    #[test]
+    fn one_line_is_told_as_one() {
+        let told = |unsure| Audited { unsure, ..Audited::default() }.tell_unsure();
+        assert!(told(1).starts_with("audit.log has a line of a delete that is damaged"), "{}", told(1));
+        assert!(told(2).starts_with("audit.log has 2 lines of deletes that are damaged"), "{}", told(2));
     }
 }
