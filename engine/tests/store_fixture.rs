@@ -58,7 +58,7 @@ fn without_the_feature_cold_a_salvage_refuses_and_changes_nothing() {
     let dir = store(VERSION);
     let report = verify(dir.path(), |_, _| {}).unwrap();
     assert!(matches!(&report.damage[..], [one] if one.what.contains("feature `cold`")), "{report:?}");
-    let refused = Engine::builder(dir.path()).recovery(Recovery::Salvage).open().unwrap_err();
+    let refused = Engine::builder(dir.path()).recovery(tidegauge::Recovery::Salvage).open().unwrap_err();
     assert!(refused.to_string().contains("feature `cold`"), "{refused}");
     assert!(!dir.path().join("quarantine").exists());
     assert_eq!(verify(dir.path(), |_, _| {}).unwrap(), report);
