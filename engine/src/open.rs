@@ -13,8 +13,8 @@ use tidegauge_storage::model::{SeqNo, Tombstone};
 use tidegauge_storage::segment::{Segment, first_id, id_of};
 use tidegauge_storage::source::ReadError;
 use tidegauge_storage::wal::{
-    NUMBER_GAP, RecoverMode, Recovered, WalRelease, WalState, WalWriter, WriterOptions, finish_renaming,
-    give_up_reserve, leave_reserve,
+    CutFrames, NUMBER_GAP, RecoverMode, Recovered, TornTail, WalRelease, WalState, WalWriter, WriterOptions,
+    finish_renaming, give_up_reserve, leave_reserve,
 };
 
 use crate::audit::{AuditLog, Audited};
@@ -165,6 +165,11 @@ impl Builder {
             torn_tail: recovered.torn_tail.clone(),
             ..RecoveryReport::default()
         };
+        if let Some(torn) = &recovered.torn_tail
+            && let Some(behind) = &torn.behind
+        {
+            report.notes.push(cut_before_sound(torn, behind, self.recovery == Recovery::Salvage));
+        }
         let undefined = replayer.undefined();
         let log_is_whole = recovered.lost.is_empty() && undefined.is_none();
         let mut of_audit = false;
@@ -440,6 +445,20 @@ fn commit_life(
 /// An opening that died before may have left files of the log with other names, the same files.
 fn finish_names(fs: &dyn Fs, wal: &Path) -> Result<(), OpenError> {
     finish_renaming(fs, wal).map_err(|source| OpenError::Io { path: wal.to_owned(), source })
+}
+
+/// What is told of an end of the log that is cut off and has sound frames in it.
+fn cut_before_sound(torn: &TornTail, behind: &CutFrames, kept: bool) -> String {
+    let (offset, file) = (torn.offset, torn.file.display());
+    let then = if kept {
+        "the files are kept in quarantine"
+    } else {
+        "opening with salvage (`tidegauge repair`) keeps such files in quarantine"
+    };
+    format!(
+        "the log is cut at byte {offset} of {file}: {behind}; nobody was told that this is durable, and it is not shown. A \
+         power loss leaves it so; where there was none, something has damaged what lies before; {then}"
+    )
 }
 
 /// The folder's own name must survive before any segment in it can.

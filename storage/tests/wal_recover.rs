@@ -41,6 +41,10 @@ fn a_torn_tail_is_cut_whatever_follows_and_reported() {
     let torn = recovered.torn_tail.as_ref().unwrap();
     assert_eq!((torn.offset, torn.last_good, torn.file.as_path()), (offset, FrameNo(6), path(0).as_path()));
     assert_eq!(recovered.cut, [path(0)]);
+    // What lies behind is counted, and not shown.
+    let behind = torn.behind.as_ref().unwrap();
+    let eighth = frames_of(&fs, 0)[7].0 as u64;
+    assert_eq!((&*behind.file, behind.offset, behind.frames, behind.samples), (&*path(0), eighth, 3, 60));
     // Numbers behind the cut are known, and never used again.
     assert_eq!((recovered.greatest_frame, recovered.next_seq.0), (FrameNo(10), 200));
     assert!(recovered.life(2).first_frame > FrameNo(10));

@@ -47,7 +47,8 @@ async fn live(settings: Settings) -> Result<(), Failure> {
         ))
     })?;
     let bound = listener.local_addr().unwrap_or(settings.listen);
-    let engine = open(&settings, builder(&settings, bound, collect::to_stderr())).await?;
+    let report = collect::to_stderr();
+    let engine = open(&settings, builder(&settings, bound, Arc::clone(&report)), report).await?;
     if let Some(line) = kept(&engine.retention(), &settings) {
         collect::to_stderr()(&line);
     }
@@ -118,10 +119,12 @@ fn lines(report: Report, every: Duration) -> impl Fn(&OpenProgress) + Send + Syn
     }
 }
 
-async fn open(settings: &Settings, builder: Builder) -> Result<Engine, Failure> {
+/// What the opening noted goes to `report`.
+async fn open(settings: &Settings, builder: Builder, report: Report) -> Result<Engine, Failure> {
     let kept = settings.kept.clone();
     let opened = tokio::task::spawn_blocking(move || {
         let engine = builder.open().map_err(Failure::found)?;
+        engine.recovery_report().notes.iter().for_each(|note| report(&format!("warning: {note}")));
         let before = engine.retention();
         let kept = kept.with(before.clone());
         // What is said again leaves no line in the audit log.

@@ -52,10 +52,11 @@ pub(super) fn verify_log(
     report.log_samples += recovered.samples;
     if let Some(torn) = recovered.torn_tail {
         let place = format!("byte {} of {}", torn.offset, torn.file.display());
+        let behind = torn.behind.map_or(String::new(), |behind| format!(" ({behind})"));
         report.notes.push(match owner {
             Some(owner) => format!("the log was read up to {place}: {owner} is writing there"),
             None => format!(
-                "the log ends in a torn tail at {place}: not known to have been durable, cut at the next opening"
+                "the log ends in a torn tail at {place}: not known to have been durable, cut at the next opening{behind}"
             ),
         });
     }

@@ -32,7 +32,9 @@ pub use encode::{FrameEncoder, FrameFull};
 pub use format::{FRAME_BYTES_MAX, FRAME_SAMPLES_MAX, PAGE};
 pub use names::{files_of_log, finish_renaming};
 pub use recover::{RecoverMode, Refused, Replay, Sink, recover};
-pub use recovered::{Damage, Edge, EpochEnd, LostRange, NUMBER_GAP, Recovered, TornTail, WalLife, WalState, WalSynced};
+pub use recovered::{
+    CutFrames, Damage, Edge, EpochEnd, LostRange, NUMBER_GAP, Recovered, TornTail, WalLife, WalState, WalSynced,
+};
 pub use survey::{Survey, holds_anything, later_than, stores_of, survey};
 pub use sync::SyncJob;
 pub use types::{Epoch, FrameNo, GenerationId, Origin, WalError, WalSample};

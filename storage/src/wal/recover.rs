@@ -22,7 +22,7 @@ use super::file::HeaderState;
 use super::format::{FrameHeader, PAGE};
 use super::holes::Edges;
 use super::names::{files_of_log, open_read};
-use super::recovered::{Damage, EpochEnd, LostRange, Recovered, TornTail, WalState};
+use super::recovered::{CutFrames, Damage, EpochEnd, LostRange, Recovered, TornTail, WalState};
 use super::types::{Epoch, FrameNo, GenerationId, Origin, WalError, WalSample};
 use super::unsure::UnsureFrames;
 use crate::fs::Fs;
@@ -524,8 +524,36 @@ impl Recovery<'_, '_> {
         }
         if !self.out.cut.is_empty() {
             let last_good = FrameNo(next - 1);
-            self.out.torn_tail = Some(TornTail { file: self.path(files[place.index]), offset: place.at, last_good });
+            let behind = self.sound_behind(files, place, next)?;
+            let file = self.path(files[place.index]);
+            self.out.torn_tail = Some(TornTail { file, offset: place.at, last_good, behind });
         }
         Ok(())
+    }
+
+    /// The sound frames of number `next` and above behind a cut. Reads the rest of the files that have any.
+    fn sound_behind(&mut self, files: &[Epoch], place: Place, next: u64) -> Result<Option<CutFrames>, WalError> {
+        let mut behind: Option<CutFrames> = None;
+        for index in place.index..files.len() {
+            let greatest = self.greatest.as_ref().and_then(|greatest| greatest.get(&index));
+            if greatest.is_none_or(|greatest| *greatest < next) {
+                continue;
+            }
+            let mut at = if index == place.index { place.at } else { PAGE };
+            while let Some(open) = self.file(files, index)?
+                && let Some((found, header)) = open.file.search(at)?
+            {
+                at = found + u64::from(header.frame_len);
+                if header.is_witness() || header.frame_no < next {
+                    continue;
+                }
+                let file = || self.out.dir.join(files[index].file_name());
+                let behind =
+                    behind.get_or_insert_with(|| CutFrames { file: file(), offset: found, frames: 0, samples: 0 });
+                behind.frames += 1;
+                behind.samples += u64::from(header.samples);
+            }
+        }
+        Ok(behind)
     }
 }

@@ -1,6 +1,7 @@
 //! What recovery found, and what must happen before the new life's first durable answer.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use super::format::PAGE;
@@ -99,6 +100,32 @@ pub struct TornTail {
     pub offset: u64,
     /// The last good frame.
     pub last_good: FrameNo,
+    /// Sound frames that lie behind it. A power loss leaves them, since pages reach a disk in any order; where there was
+    /// none, what should lie before them was damaged. `None` if there are none.
+    pub behind: Option<CutFrames>,
+}
+
+/// Sound frames of the same opening that lie behind a cut, where nobody was told that they are durable. They are not
+/// shown: something is missing before them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CutFrames {
+    /// The file of the first one.
+    pub file: PathBuf,
+    /// Where in it.
+    pub offset: u64,
+    /// How many they are.
+    pub frames: u64,
+    /// How many samples they hold.
+    pub samples: u64,
+}
+
+/// `15 sound frames with 4500 samples lie behind, from byte 8192 of data/wal/0000000200000001.wal on`
+impl fmt::Display for CutFrames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, offset, frames, samples } = self;
+        let file = file.display();
+        write!(f, "{frames} sound frames with {samples} samples lie behind, from byte {offset} of {file} on")
+    }
 }
 
 /// Durable frames that salvage could not read.
