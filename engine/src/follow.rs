@@ -13,8 +13,11 @@
 //!   look begins anew with it; so each time the first file that is needed is a later one. Once none is needed of those
 //!   that were there when the look began, segments hold all that was there then, and any part of the log behind them is a
 //!   prefix that may be shown.
+//! - FW6: A panic in a refresh poisons the reader: between two registries, or half through one, nobody knows which series
+//!   there are. What was shown can be read; another refresh, and a label set that is new, is refused.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -37,7 +40,7 @@ use crate::evict::{IdleLimits, IdleSince, Past, evict_here};
 use crate::flush::FlushQueue;
 use crate::gate::Shut;
 use crate::ingest::Applier;
-use crate::life::{Held, Life};
+use crate::life::{Held, Life, message};
 use crate::memtable::Memtable;
 use crate::open::known_tombstones;
 use crate::options::Builder;
@@ -133,6 +136,18 @@ impl Builder {
 impl Life {
     pub(crate) fn refresh(&self) -> Result<(), OpenError> {
         let Some(follower) = &self.follower else { return Ok(()) };
+        // Before anything is locked.
+        if let Some(poisoned) = self.core.gate.poisoned() {
+            return Err(poisoned.into());
+        }
+        // As in a thread of an engine that writes: who waits for what it was about must learn of it (FW6).
+        catch_unwind(AssertUnwindSafe(|| self.refresh_now(follower))).unwrap_or_else(|panic| {
+            self.core.poison(format!("a refresh panicked: {}", message(&*panic)));
+            Err(self.core.gate.poisoned().expect("just now").into())
+        })
+    }
+
+    fn refresh_now(&self, follower: &Mutex<Follower>) -> Result<(), OpenError> {
         let mut follower = follower.lock().expect("follower lock");
         let core = &self.core;
         let found = follower.look(&self.reads.threads, &core.versions.load().segments)?;

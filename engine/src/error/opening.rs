@@ -6,7 +6,7 @@ use tidegauge_storage::fs::what_to_mend;
 use tidegauge_storage::manifest::ManifestError;
 use tidegauge_storage::source::ReadError;
 
-use super::FlushError;
+use super::{FlushError, Poisoned};
 use crate::lock::{Owner, owner_text};
 
 /// Why an engine did not open. No sample, segment or log was changed but what the message says; the lock file was written,
@@ -107,6 +107,10 @@ pub enum OpenError {
         /// Why not.
         why: FlushError,
     },
+    /// A reader beside the owner that a defect (a panic) of an earlier refresh has stopped, or one of a process that this one
+    /// was forked from. Open another.
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
     /// A thread could not be started. Allow more threads or free memory, then open it again.
     #[error("a thread could not be started: {source}; allow more threads or free memory, then open it again")]
     Thread {

@@ -1,5 +1,6 @@
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
@@ -7,10 +8,11 @@ use tidegauge_storage::model::Timestamp;
 use tidegauge_storage::wal::WalError;
 
 use crate::engine::{Engine, Metadata};
-use crate::error::OpenError;
+use crate::error::{OpenError, SeriesError};
 use crate::faults::{SOON, contents, series};
 use crate::hooked::{Call, Hooked, When};
 use crate::options::{Builder, Durability, Level};
+use crate::registry::Rebuild;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -153,4 +155,35 @@ fn p10_damage_is_told_beside_an_owner_who_never_rests() {
     });
     let refused = reader.open().map(drop);
     assert!(matches!(refused, Err(OpenError::Wal(WalError::Corrupt { .. }))), "{refused:?}");
+}
+
+/// FW6: an eviction that a panic ended between two registries left who resolved a series beside it in a loop for ever, and
+/// each refresh panicked anew.
+#[test]
+fn p10_a_panic_in_a_refresh_poisons_the_reader_and_who_resolves_is_told() {
+    let fs = SimFs::new();
+    let owner = builder(&fs).open().unwrap();
+    push(&owner, 1);
+    let spoilt = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&spoilt);
+    let hooked = Hooked::around(&fs, move |_, _, _| assert!(seen.load(Ordering::Relaxed) == 0, "a defect"));
+    let mut reader = builder(&fs).read_only(true);
+    reader.fs = Some(hooked);
+    let reader = reader.open().unwrap();
+    let shown = contents(&reader);
+    // As far as an eviction comes: the registry in use is closed, and none follows.
+    let registry = reader.life().core.registry();
+    drop(Rebuild::without(&registry, &[]).follow());
+    push(&owner, 2);
+    spoilt.store(1, Ordering::Relaxed);
+    for _ in 0..2 {
+        let refused = reader.refresh();
+        assert!(matches!(&refused, Err(OpenError::Poisoned(why)) if why.cause.contains("a defect")), "{refused:?}");
+    }
+    let (tell, told) = mpsc::channel();
+    let asked = reader.clone();
+    thread::spawn(move || tell.send(asked.series(&[("__name__", "new")])));
+    assert!(matches!(told.recv_timeout(SOON), Ok(Err(SeriesError::Poisoned(_)))), "it is told");
+    assert!(reader.is_healthy().is_err() && reader.can_read().is_ok());
+    assert_eq!(contents(&reader), shown, "what was shown stays");
 }
