@@ -102,6 +102,8 @@ impl Appender {
         push: impl FnOnce(&mut LaneSender<SeriesSample>) -> Result<u64, Refused>,
         under: impl FnOnce(&mut LaneSender<SeriesSample>, BackPressure) -> Result<u64, Refused>,
     ) -> Result<Ack, PushError> {
+        // Nobody takes anything out of the lane of a child of the process; a look at each push would be felt.
+        self.core.gate.not_in_child()?;
         let started = Instant::now();
         let pushed = match push(&mut self.lane) {
             Ok(position) => Ok(self.ack(position)),
@@ -117,6 +119,7 @@ impl Appender {
         &mut self,
         under: impl FnOnce(&mut LaneSender<SeriesSample>, BackPressure) -> Result<u64, Refused>,
     ) -> Result<Ack, PushError> {
+        self.core.gate.not_in_child()?;
         let (pressure, capacity) = (may_wait(&self.core, self.pressure), self.lane.capacity());
         wake_before_waiting(&self.core, pressure);
         match under(&mut self.lane, pressure) {
@@ -185,6 +188,7 @@ pub(crate) fn push_common(
 #[inline]
 pub(crate) fn check_all(core: &Core, turn: u32, samples: &[SeriesSample]) -> Result<(), PushError> {
     // A sample is plain bytes to whoever pushes it: its slot may be anything.
+    core.gate.not_in_child()?;
     let knows = core.heads.tags.knowing(turn);
     let is_known = |s: &SeriesSample| knows(s.0.series, s.0.tag);
     let fine = |s: &SeriesSample| is_known(s) && core.gate.admits(s.0.timestamp);

@@ -181,6 +181,7 @@ impl Core {
 
     /// The series of a label set; registers it if it is new.
     pub(crate) fn resolve(&self, labels: &Labels) -> Result<SeriesId, SeriesError> {
+        self.gate.not_in_child()?;
         loop {
             match self.registry().resolve(labels) {
                 Ok(resolved) => return resolved,

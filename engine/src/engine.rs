@@ -142,8 +142,10 @@ impl Engine {
     /// As [`Self::appender`].
     pub fn appender_with(&self, pressure: BackPressure) -> Result<Appender, AppenderError> {
         let core = &self.life.core;
-        if core.gate.why_shut() == Some(Shut::ReadOnly) {
-            return Err(AppenderError::ReadOnly);
+        match core.gate.why_shut() {
+            Some(Shut::ReadOnly) => return Err(AppenderError::ReadOnly),
+            Some(Shut::Poisoned(poisoned)) => return Err(poisoned.into()),
+            Some(Shut::Closed | Shut::Short(_)) | None => {}
         }
         let lane = core.rings.join().map_err(|e| match e {
             JoinError::TooManyLanes { lanes_max } => AppenderError::TooMany { limit: lanes_max },
@@ -197,6 +199,7 @@ impl Engine {
     /// [`FlushError`]: no space, closed, read-only, poisoned, or asked for by a waker. What was pushed stays readable.
     pub fn flush(&self) -> Result<(), FlushError> {
         let core = &self.life.core;
+        core.gate.not_in_child()?;
         if core.is_own_thread() {
             return Err(FlushError::InWaker);
         }

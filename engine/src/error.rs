@@ -66,6 +66,16 @@ pub struct Poisoned {
     pub cause: String,
 }
 
+impl Poisoned {
+    /// In a child of the process that opened the engine.
+    #[cold]
+    pub(crate) fn by_fork() -> Self {
+        let cause = "this process was forked from the one that opened it, and has none of its threads: \
+                     open an engine behind the fork, in the process that uses it";
+        Self { cause: cause.to_owned() }
+    }
+}
+
 /// Why a push was refused. Nothing of the batch was taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -8,8 +8,8 @@ use tidegauge_storage::model::Labels;
 
 use crate::clock;
 use crate::error::{Poisoned, PushError};
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicI64, Ordering};
+use crate::sync::{Mutex, Process};
 
 /// What writing has run out of. It comes back, and writing resumes by itself then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,11 +111,14 @@ pub(crate) struct Gate {
     horizon: AtomicI64,
     state: Mutex<State>,
     max_ahead: Duration,
+    /// Whose the engine is.
+    opened_in: Process,
 }
 
 impl Gate {
     pub(crate) fn new(max_ahead: Duration) -> Self {
-        let gate = Self { horizon: AtomicI64::new(i64::MIN), state: Mutex::default(), max_ahead };
+        let (horizon, opened_in) = (AtomicI64::new(i64::MIN), Process::current());
+        let gate = Self { horizon, state: Mutex::default(), max_ahead, opened_in };
         gate.refresh();
         gate
     }
@@ -215,7 +218,23 @@ impl Gate {
         self.state.lock().expect("gate lock").flushes_failed
     }
 
+    /// Whether this process is a child of the one that opened the engine: none of its threads is here, and what they held
+    /// when it was forked, locks among it, is held for ever.
+    #[inline]
+    pub(crate) fn is_forked(&self) -> bool {
+        self.opened_in.is_left()
+    }
+
+    /// What is answered in such a child, before anything is locked.
+    #[inline]
+    pub(crate) fn not_in_child(&self) -> Result<(), Poisoned> {
+        if self.is_forked() { Err(Poisoned::by_fork()) } else { Ok(()) }
+    }
+
     pub(crate) fn why_shut(&self) -> Option<Shut> {
+        if let Err(poisoned) = self.not_in_child() {
+            return Some(Shut::Poisoned(poisoned));
+        }
         self.state.lock().expect("gate lock").shut.clone()
     }
 

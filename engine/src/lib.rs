@@ -9,9 +9,13 @@
 //! since a process has one handler of that signal.
 //!
 //! An engine is of the process that opened it. A child that `fork` made, and that goes on without an `exec`, has its memory
-//! and none of its threads, and shares its files and their lock with the parent: such a child must neither use nor drop an
-//! engine of its parent (it ends with `_exit`, which runs no destructor). What becomes a daemon, or forks workers, opens
-//! engines behind that.
+//! and none of its threads. There each push is refused as [`Poisoned`], the 1,024th of an appender at the latest, and so is
+//! at once all else that would wait for the engine or write; to close or drop the engine there harms nothing and waits for
+//! nobody, and its memory stays. What a snapshot shows can be read, by the thread that asks, as long as no other thread of
+//! the parent was at a lock when it forked: what was locked then stays so. What becomes a daemon, or forks workers, opens
+//! engines behind that, one process a store. A child that was forked in spite of it keeps a store locked only where its
+//! parent ended without closing, until it drops the engine or ends. (A process made by a bare `clone` runs none of what
+//! tells a child; it is not noticed.)
 
 // collectors push into
 // (the models, benches and stress tests use more of it than the engine does)

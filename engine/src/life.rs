@@ -51,6 +51,9 @@ impl std::ops::Deref for Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
+        if self.core.gate.is_forked() {
+            return self.0.leave_to_parent();
+        }
         self.0.close_and_tell();
     }
 }
@@ -115,6 +118,7 @@ impl Life {
     ///
     /// Asked by a thread of the engine itself (a waker did), it closes in the background: nobody can wait for himself.
     fn close(self: &Arc<Self>) -> Result<(), CloseError> {
+        self.core.gate.not_in_child()?;
         if !self.core.is_own_thread() {
             return self.close_here();
         }
@@ -124,6 +128,16 @@ impl Life {
             self.close_without_end();
         }
         Err(CloseError::InWaker)
+    }
+
+    /// In a child of the process that opened it. All of it is the parent's: no thread is here to be waited for, and to
+    /// close properly would write to files that the parent writes to. So it is left as it is, but for the child's copy of
+    /// the locked file, which would keep the lock when the parent is gone.
+    fn leave_to_parent(self: &Arc<Self>) {
+        std::mem::forget(Arc::clone(self));
+        // A thread that is not here may hold it for ever.
+        let copy = self.held.try_lock().ok().and_then(|mut held| held.lock.take());
+        drop(copy);
     }
 
     /// Where nobody can wait for the threads: nothing is let in any more, and the worker brings what it has to segments.
@@ -232,6 +246,7 @@ impl Life {
     /// lock held: a close takes that behind the gate, before it says where the manifest ends and lets go of the directory.
     /// What was committed behind that nobody would read.
     pub(crate) fn manifest_to_change(&self) -> Result<MutexGuard<'_, Manifest>, Shut> {
+        self.core.gate.not_in_child().map_err(Shut::Poisoned)?;
         let manifest = self.manifest.lock().expect("manifest lock");
         match self.core.gate.why_shut() {
             Some(shut @ (Shut::Closed | Shut::ReadOnly | Shut::Poisoned(_))) => Err(shut),

@@ -56,6 +56,7 @@ impl<'a> Helpers<'a> {
                 (1..rayon::current_num_threads()).take(most).for_each(|_| scope.spawn(|_| help()));
                 own();
             }),
+            Self::Team(threads) if threads.is_forked() => own(),
             Self::Team(threads) => threads.with_team(|team| {
                 team.in_place_scope(|scope| {
                     (1..team.current_num_threads()).take(most).for_each(|_| scope.spawn(|_| help()));

@@ -25,6 +25,8 @@ pub struct Threads(Arc<Inner>);
 struct Inner {
     make: Option<Box<Make>>,
     teams: Mutex<Vec<Team>>,
+    /// Whose they are: a child of the process has none of the threads, and would wait for them for ever.
+    process: u32,
 }
 
 struct Team {
@@ -41,19 +43,32 @@ impl Threads {
 
     fn of(first: Arc<ThreadPool>, make: Option<Box<Make>>) -> Self {
         let teams = Mutex::new(vec![Team { pool: first, queries: 0 }]);
-        Self(Arc::new(Inner { make, teams }))
+        Self(Arc::new(Inner { make, teams, process: std::process::id() }))
     }
 
     /// Runs `work` on a team of its own, so that parallel iterators inside use it; on the same one if it is called from
     /// inside. Blocks until it is done. With 64 queries at a time, or where the system gives no more threads, it shares
     /// a team and may wait for others.
+    ///
+    /// In a child that the process forked it runs on the thread that asks.
     pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        if self.is_forked() {
+            return work();
+        }
         let taken = self.take();
         taken.pool.install(work)
     }
 
+    /// Whether this process is a child of theirs. A system call, a hundredth of what waking a thread takes.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.0.process != std::process::id()
+    }
+
     /// Threads of the greatest team.
     pub(crate) fn most(&self) -> usize {
+        if self.is_forked() {
+            return 1;
+        }
         self.0.teams().first().map_or(1, |team| team.pool.current_num_threads())
     }
 

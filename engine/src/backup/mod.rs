@@ -112,6 +112,7 @@ fn checked(
 ) -> Result<BackupReport, BackupError> {
     let (life, target) = (engine.life(), &*lasting(target.to_owned()));
     let Some(dir) = &life.dir else { return Err(BackupError::InMemory) };
+    life.core.gate.not_in_child().map_err(FlushError::from)?;
     if life.core.gate.why_shut() == Some(Shut::ReadOnly) {
         return Err(BackupError::ReadOnly);
     }

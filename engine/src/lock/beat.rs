@@ -39,7 +39,7 @@ fn run(mut held: Held, stop: &Stop, works: &Arc<Works>, lost: impl FnOnce(String
         held.owner.heartbeat = clock::now();
         // A heartbeat that cannot be written is no failure: the lock holds all the same. It is synced, since another
         // machine that watches the file may not see before what this one only holds in memory.
-        let _ = held.write(&held.owner).and_then(|()| held.file.sync_data());
+        let _ = held.write(&held.owner).and_then(|()| held.with_file(|file| file.sync_data()));
     }
 }
 

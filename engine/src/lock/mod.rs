@@ -40,7 +40,7 @@ use tidegauge_storage::manifest::Ownership;
 use crate::error::OpenError;
 use crate::open::refused;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Arc, thread};
+use crate::sync::{Arc, Mutex, Process, lock as held_by, thread};
 use crate::watch::Works;
 
 use beat::Beat;
@@ -65,6 +65,7 @@ pub(crate) struct DirLock {
     /// Ends before the file is closed, which ends the lock.
     beat: Option<Beat>,
     held: Held,
+    taken_in: Process,
 }
 
 /// The name that must lead to the locked file, to be looked at without it.
@@ -151,8 +152,10 @@ fn not_locked(path: PathBuf, source: io::Error) -> OpenError {
 }
 
 /// The locked file, and the name that must lead to it.
+#[derive(Clone)]
 struct Held {
-    file: File,
+    /// One for all: in a child of the process its copy can be closed, whoever was at it. `None` once that is done.
+    file: Arc<Mutex<Option<File>>>,
     name: LockName,
     owner: Owner,
 }
@@ -173,9 +176,9 @@ impl DirLock {
         };
         let owner = Owner { keeps_log, ..Owner::this_process(address, every) };
         let name = LockName::of(&file, &path).map_err(io)?;
-        let held = Held { file, name, owner };
+        let held = Held { file: Arc::new(Mutex::new(Some(file))), name, owner };
         held.write(&held.owner).map_err(io)?;
-        Ok(Self { beat: None, held })
+        Ok(Self { beat: None, held, taken_in: Process::current() })
     }
 
     /// What must lead to it.
@@ -196,30 +199,40 @@ impl DirLock {
 
     /// Begins the heartbeat. `lost` is called once if the file loses its name.
     pub(crate) fn beat(&mut self, works: Arc<Works>, lost: impl FnOnce(String) + Send + 'static) -> io::Result<()> {
-        let held = self.held.try_clone()?;
-        self.beat = Some(Beat::start(held, works, lost)?);
+        self.beat = Some(Beat::start(self.held.clone(), works, lost)?);
         Ok(())
     }
 }
 
 impl Drop for DirLock {
     fn drop(&mut self) {
+        if self.taken_in.is_left() {
+            // The heartbeat is the parent's, and so is the lock: to close a copy of its file lets go of nothing.
+            std::mem::forget(self.beat.take());
+            let copy = self.held.file.try_lock().ok().and_then(|mut file| file.take());
+            return drop(copy);
+        }
         // It ends before, and finds the lock held all the time.
         self.beat = None;
         self.held.name.released.store(true, Ordering::Release);
+        // Closing it alone would not do where a child that was forked meanwhile has it open, too.
+        let _ = held_by(&self.held.file).take().map(|file| file.unlock());
     }
 }
 
 impl Held {
-    fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { file: self.file.try_clone()?, name: self.name.clone(), owner: self.owner.clone() })
-    }
-
     /// One write of the whole, so that a reader finds one or the other.
     fn write(&self, owner: &Owner) -> io::Result<()> {
         let text = owner.to_text();
-        self.file.write_all_at(text.as_bytes(), 0)?;
-        self.file.set_len(text.len() as u64)
+        self.with_file(|file| {
+            file.write_all_at(text.as_bytes(), 0)?;
+            file.set_len(text.len() as u64)
+        })
+    }
+
+    /// Nothing once it is closed.
+    fn with_file(&self, act: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+        held_by(&self.file).as_ref().map_or(Ok(()), act)
     }
 }
 

@@ -100,7 +100,10 @@ impl Deref for Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.0.graveyard.sweep(&|| ());
+        // In a child of the process the files are its parent's.
+        if !self.0.core.gate.is_forked() {
+            self.0.graveyard.sweep(&|| ());
+        }
     }
 }
 

@@ -151,8 +151,10 @@ pub(crate) fn subscribe_within(
     patience: Duration,
 ) -> Result<Subscription, SubscribeError> {
     let matchers = promql::parse_selector(selector)?;
-    if core.gate.why_shut() == Some(Shut::ReadOnly) {
-        return Err(SubscribeError::ReadOnly);
+    match core.gate.why_shut() {
+        Some(Shut::ReadOnly) => return Err(SubscribeError::ReadOnly),
+        Some(Shut::Poisoned(poisoned)) => return Err(poisoned.into()),
+        Some(Shut::Closed | Shut::Short(_)) | None => {}
     }
     if core.is_own_thread() {
         return Err(SubscribeError::InWaker);
@@ -203,7 +205,8 @@ impl Subscription {
                 Ok(Some(Delivery::Commit { first: SeqNo(head.first), end: SeqNo(head.end), samples }))
             }
             Next::Missed(Missed { commits, samples }) => Ok(Some(Delivery::Missed { commits, samples })),
-            Next::Empty => Ok(None),
+            // In a child of the process nothing comes any more.
+            Next::Empty => Ok(self.core.gate.not_in_child().map(|()| None)?),
             Next::Ended => Err(self.core.gate.poisoned().map_or(RecvError::Closed, RecvError::Poisoned)),
         }
     }

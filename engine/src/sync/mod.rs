@@ -20,6 +20,8 @@ mod cell;
 #[cfg(not(loom))]
 mod coarse;
 pub(crate) mod epoch;
+#[cfg(not(loom))]
+mod forks;
 mod lock;
 #[cfg(not(loom))]
 mod mutex;
@@ -40,6 +42,8 @@ pub(crate) use cell::UnsafeCell;
 #[cfg(not(loom))]
 pub(crate) use coarse::coarse_time;
 pub(crate) use crossbeam_utils::CachePadded;
+#[cfg(not(loom))]
+pub(crate) use forks::Process;
 pub(crate) use lock::lock;
 #[cfg(any(loom, asan, tsan))]
 pub(crate) use ordering::is_weakened;

@@ -64,6 +64,8 @@ struct Wait {
 impl Wait {
     fn new(core: Arc<Core>, ack: Ack, level: Level) -> Self {
         let stage = match ack.lane {
+            // Not even looked up: a thread of the parent may hold the lanes for ever.
+            _ if core.gate.is_forked() => Stage::Durable { seq: u64::MAX },
             // A batch is visible once its commit answers; the position is the number behind it.
             LaneId::NONE => Stage::Durable { seq: ack.position },
             id => match core.rings.watch(id) {
@@ -78,6 +80,9 @@ impl Wait {
 
     /// The answer, if there is one by now.
     fn answer(&mut self) -> Option<Result<SeqNo, WaitError>> {
+        if let Err(poisoned) = self.core.gate.not_in_child() {
+            return Some(Err(poisoned.into()));
+        }
         if !self.own {
             return Some(Err(WaitError::OtherEngine));
         }
@@ -136,7 +141,7 @@ impl Wait {
     }
 
     fn withdraw(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
+        if let Some(ticket) = self.ticket.take().filter(|_| !self.core.gate.is_forked()) {
             match self.level {
                 Level::Visible => drop(self.core.visible_waiters.withdraw(ticket)),
                 Level::Durable => self.core.durable_waiters.withdraw(ticket),

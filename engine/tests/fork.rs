@@ -1,0 +1,243 @@
+//! P10: an engine is of the process that opened it. A child that `fork` made of that can neither use it nor harm it, hangs
+//! nowhere, and keeps no lock.
+#![cfg(all(target_os = "linux", not(any(miri, loom, asan, tsan))))]
+#![allow(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tidegauge::{
+    BackPressure, BackupError, CommitError, Engine, FlushError, Level, Metadata, MetadataError, OpenError, Poisoned,
+    PushError, Recovery, Retention, Retry, TimeRange, Timestamp,
+};
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// One forks at a time, and nobody does anything else meanwhile.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A child of this process.
+struct Child(libc::pid_t);
+
+impl Child {
+    /// Runs `work` in it, which ends with it and runs nothing of this process besides.
+    fn of(work: impl FnOnce()) -> Self {
+        // SAFETY: the child runs `work` on its only thread, and ends. What other threads held it does not wait for, or it
+        // is killed; the allocator of the C library is fit for use behind a fork.
+        match unsafe { libc::fork() } {
+            -1 => panic!("{}", std::io::Error::last_os_error()),
+            0 => {
+                // SAFETY: it arms a clock, which ends what hangs.
+                unsafe { libc::alarm(SOON.as_secs() as u32) };
+                let how = catch_unwind(AssertUnwindSafe(work));
+                // SAFETY: it ends the process.
+                unsafe { libc::_exit(i32::from(how.is_err())) }
+            }
+            child => Self(child),
+        }
+    }
+
+    /// How it ended; it is killed if it does not.
+    fn end(self) {
+        let began = Instant::now();
+        let mut status = 0;
+        loop {
+            // SAFETY: of a child that nobody else waits for, into a number that is there.
+            match unsafe { libc::waitpid(self.0, &raw mut status, libc::WNOHANG) } {
+                0 if began.elapsed() < SOON => std::thread::sleep(Duration::from_millis(5)),
+                0 => {
+                    // SAFETY: it has not been waited for, so the number is its own.
+                    unsafe { libc::kill(self.0, libc::SIGKILL) };
+                    // SAFETY: as above.
+                    unsafe { libc::waitpid(self.0, &raw mut status, 0) };
+                    panic!("the child hangs");
+                }
+                _ => break assert_eq!(status, 0, "the child failed: see above"),
+            }
+        }
+    }
+}
+
+/// What a child says. Files, since the output of a test is a lock of its parent.
+fn said(dir: &Path) -> String {
+    fs::read_to_string(dir.join("said")).unwrap_or_default()
+}
+
+fn at(nanos: i64) -> Timestamp {
+    Timestamp::from_nanos(nanos)
+}
+
+fn stored(engine: &Engine) -> usize {
+    let found = engine.snapshot().select("cpu").unwrap();
+    found.iter().map(|series| series.read().unwrap().timestamps.len()).sum()
+}
+
+/// Every file but the log's, which the owner writes to when he likes.
+fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for folder in [dir.to_owned(), dir.join("segments"), dir.join("wal")] {
+        for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap).filter(|e| e.file_type().unwrap().is_file()) {
+            let path = entry.path();
+            let bytes = if folder.ends_with("wal") { Vec::new() } else { fs::read(&path).unwrap() };
+            all.insert(path.display().to_string(), bytes);
+        }
+    }
+    all
+}
+
+#[test]
+fn p10_a_forked_child_can_neither_use_its_parents_engine_nor_harm_it() {
+    let _alone = alone();
+    let (dir, beside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut engine = Some(Engine::builder(dir.path()).background_compaction(false).open().unwrap());
+    let of_parent = engine.clone().unwrap();
+    let id = of_parent.series(&[("__name__", "cpu")]).unwrap();
+    let mut appender = Some(of_parent.appender_with(BackPressure::Block(SOON * 10)).unwrap());
+    let mut live = Some(of_parent.subscribe("cpu").unwrap());
+    let push = |range: std::ops::Range<i64>| {
+        for t in range {
+            let ack = of_parent.push(id, at(t), 1.0).unwrap();
+            of_parent.wait(ack, Level::Durable, SOON).unwrap();
+        }
+    };
+    push(0..50);
+    of_parent.flush().unwrap();
+    push(50..100);
+    while live.as_mut().unwrap().try_recv().unwrap().is_some() {}
+    let ack = appender.as_mut().unwrap().push(id, at(100), 1.0).unwrap();
+    of_parent.wait(ack, Level::Durable, SOON).unwrap();
+    let mut pending = Some(of_parent.wait_async(ack, Level::Durable));
+    let mut snapshot = Some(of_parent.snapshot());
+    let before = files(dir.path());
+
+    let child = Child::of(|| {
+        let is_told = |poisoned: &Poisoned| assert!(poisoned.cause.contains("forked"), "{poisoned}");
+        let check = || {
+            let engine = engine.as_ref().unwrap();
+            let told = |what: &str, why: String| assert!(why.contains("forked"), "{what}: {why}");
+            told("push", engine.push(id, at(101), 1.0).unwrap_err().to_string());
+            let mut pushes = (0..1_024).map(|_| appender.as_mut().unwrap().push(id, at(101), 1.0));
+            told("appender", pushes.find_map(Result::err).expect("refused").to_string());
+            let Err(PushError::Poisoned(why)) = appender.as_mut().unwrap().push_batch(&[]) else { panic!("a batch") };
+            is_told(&why);
+            told("wait", engine.wait(ack, Level::Visible, SOON * 10).unwrap_err().to_string());
+            told("appender", engine.appender().unwrap_err().to_string());
+            told("series", engine.series(&[("__name__", "new")]).unwrap_err().to_string());
+            told("flush", engine.flush().unwrap_err().to_string());
+            told("compact", engine.compact().unwrap_err().to_string());
+            told("delete", engine.delete("cpu", TimeRange::ALL).unwrap_err().to_string());
+            let refused = engine.set_metadata("cpu", Metadata::default());
+            assert!(matches!(refused, Err(MetadataError::ReadOnly)), "{refused:?}");
+            let retention = Retention { rules: Vec::new(), max_bytes: Some(1) };
+            told("retention", engine.set_retention(retention).unwrap_err().to_string());
+            let mut batch = engine.batch();
+            batch.expect_last(id, at(100));
+            let Err(CommitError::Poisoned(why)) = batch.commit() else { panic!("a batch was committed") };
+            is_told(&why);
+            told("increment", engine.increment(id, 1.0, Retry::default()).unwrap_err().to_string());
+            told("subscribe", engine.subscribe("cpu").unwrap_err().to_string());
+            told("recv", live.as_mut().unwrap().recv(SOON * 10).unwrap_err().to_string());
+            told("probe", engine.probe(SOON * 10).unwrap_err().to_string());
+            let backup = engine.backup(beside.path().join("copy"));
+            assert!(matches!(backup, Err(BackupError::Flush(FlushError::Poisoned(_)))), "{backup:?}");
+            told("health", engine.is_healthy().unwrap_err().to_string());
+            told("close", engine.clone().close().unwrap_err().to_string());
+            assert_eq!(stored(engine), 101, "what was visible can be read");
+            assert_eq!(
+                snapshot.as_ref().unwrap().install(|sources| sources.watermark()),
+                snapshot.as_ref().unwrap().watermark()
+            );
+        };
+        let how = catch_unwind(AssertUnwindSafe(check));
+        if let Err(why) = &how {
+            fs::write(beside.path().join("said"), why.downcast_ref::<String>().map_or("?", |s| s)).unwrap();
+        }
+        drop((pending.take(), live.take(), appender.take(), snapshot.take()));
+        // SAFETY: this copy of the handle is not used any more: the child never comes back to the parent's code.
+        drop(unsafe { std::ptr::read(&raw const of_parent) });
+        drop(engine.take());
+        let opened = Engine::open(dir.path());
+        assert!(matches!(&opened, Err(OpenError::InUse { owner: Some(owner), .. }) if owner.pid == libc_parent()));
+        assert!(how.is_ok());
+    });
+    child.end();
+    assert_eq!(said(beside.path()), "");
+
+    assert_eq!(files(dir.path()), before, "nothing was written, made or removed");
+    assert!(matches!(Engine::open(dir.path()), Err(OpenError::InUse { .. })), "the lock holds");
+    let ack = appender.as_mut().unwrap().push(id, at(101), 1.0).unwrap();
+    of_parent.wait(ack, Level::Durable, SOON).unwrap();
+    of_parent.is_healthy().unwrap();
+    drop((pending, live, appender, snapshot, engine));
+    of_parent.close().unwrap();
+    let again = Engine::builder(dir.path()).recovery(Recovery::Strict).open().unwrap();
+    assert_eq!(stored(&again), 102);
+}
+
+fn libc_parent() -> u32 {
+    // SAFETY: it asks for a number.
+    unsafe { libc::getppid() as u32 }
+}
+
+/// It has the locked file open, too, and the system lets go of a lock with the last one that has.
+#[test]
+fn p10_a_child_that_goes_on_keeps_no_lock_behind_its_parents_close() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(dir.path()).unwrap();
+    let (mut until, go) = std::io::pipe().unwrap();
+    let mut go = Some(go);
+    let child = Child::of(|| {
+        drop(go.take());
+        assert_eq!(until.read(&mut [0]).unwrap(), 0);
+    });
+    engine.close().unwrap();
+    let again = Engine::open(dir.path()).map(drop);
+    drop(go);
+    child.end();
+    again.unwrap();
+}
+
+/// As a daemon: it opened the store too early, and its parent has gone since without closing.
+#[test]
+fn p10_a_child_whose_parent_is_gone_drops_its_engine_and_opens_the_store_anew() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let (mut told, tell) = std::io::pipe().unwrap();
+    let mut tell = Some(tell);
+    let parent = Child::of(|| {
+        let engine = Engine::open(dir.path()).unwrap();
+        let id = engine.series(&[("__name__", "cpu")]).unwrap();
+        let ack = engine.push(id, at(1), 1.0).unwrap();
+        engine.wait(ack, Level::Durable, SOON).unwrap();
+        let mut engine = Some(engine);
+        let (mut gone, here) = std::io::pipe().unwrap();
+        let mut here = Some(here);
+        let _daemon = Child::of(|| {
+            drop(here.take());
+            let _ = gone.read(&mut [0]);
+            drop(engine.take());
+            let answer = match Engine::open(dir.path()) {
+                Ok(engine) => stored(&engine).to_string(),
+                Err(e) => e.to_string(),
+            };
+            tell.as_mut().unwrap().write_all(answer.as_bytes()).unwrap();
+        });
+        // And ends without closing: the system closes what it has open.
+        std::mem::forget((engine, here));
+    });
+    parent.end();
+    drop(tell.take());
+    let mut answer = String::new();
+    told.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "1");
+}
