@@ -418,7 +418,8 @@ impl Builder {
     }
 
     /// Who hears of a [`Warning`]. Called by a thread of the engine that waits meanwhile for nothing else; without
-    /// it warnings are only counted. What would wait for the engine is refused there, as in a waker (`InWaker`).
+    /// it warnings are only counted. What would wait for the engine is refused there, as in a waker (`InWaker`). If it
+    /// panics, that goes to the panic hook, and the next warning is told all the same.
     pub fn on_warning(mut self, hear: impl Fn(&Warning) + Send + Sync + 'static) -> Self {
         self.watch.on_warning = OnWarning(Arc::new(hear));
         self
@@ -426,7 +427,7 @@ impl Builder {
 
     /// Who hears how far the opening is: called after every mebibyte or so of the log, and of segments where
     /// [`Recovery::Salvage`] reads them, by the thread that opens and by those that help it. An opening that reads
-    /// nothing tells nothing.
+    /// nothing tells nothing. If it panics, so does the opening; the store is as if it had not been opened.
     pub fn on_progress(mut self, hear: impl Fn(&OpenProgress) + Send + Sync + 'static) -> Self {
         self.progress = OnProgress(Some(Arc::new(hear)));
         self
