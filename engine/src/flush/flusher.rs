@@ -22,7 +22,7 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, epoch, trim_memory};
 use crate::watch::{Worker, Working};
 
-/// A full disk is asked again after this.
+/// What has run out, space, files or memory for a map, is asked for again after this.
 const SPACE_RETRY: Duration = Duration::from_millis(250);
 
 /// Without a flush for so long, memory is given back.

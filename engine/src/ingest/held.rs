@@ -9,7 +9,8 @@ impl Worker {
     /// Memory is bounded: with too many memtables waiting for their flush, lanes fill up
     /// instead, and appenders feel their policy.
     pub(super) fn is_held_back(&self) -> bool {
-        // At the close nobody waits for a flush that waits for the disk: what the log holds comes back.
+        // At the close nobody waits for a flush that waits, for space, files or memory: what the log holds comes back, and
+        // what lanes hold is all that memory grows by.
         if self.core.is_stopping() && self.core.gate.flush_waits().is_some() {
             return false;
         }
