@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use bytemuck::{Pod, TransparentWrapper, Zeroable};
 use tidegauge_query::Ledger;
+use tidegauge_storage::fs::what_to_mend;
+use tidegauge_storage::manifest::Grows;
 use tidegauge_storage::model::{Labels, Timestamp};
 use tidegauge_storage::wal::WalSample;
 
@@ -25,7 +27,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, Yields, thread};
 use crate::version::Versions;
 use crate::wait::{DurableWaiters, Ended, Looks, Pushed, WaitList};
-use crate::watch::{Sketch, Watched};
+use crate::watch::{Sketch, Warning, Watched};
 
 /// A sample and the series it belongs to, as it lies in a lane and goes into the log.
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable, TransparentWrapper)]
@@ -171,6 +173,15 @@ impl Core {
             poisoned: AtomicBool::new(false),
             ended: Ended::new(),
             worker: OnceLock::new(),
+        }
+    }
+
+    /// Whether the manifest could be written anew when that was due; told by who commits, under its lock.
+    pub(crate) fn manifest_grows(&self, grows: Option<&Grows>) {
+        let failed_before = self.counters.manifest_rewrite_failing(grows.is_some());
+        if let (Some(Grows { bytes, cause }), false) = (grows, failed_before) {
+            let (bytes, cause) = (*bytes, format!("{cause}; {}", what_to_mend(cause)));
+            self.watched.warn(Warning::ManifestGrows { bytes, cause });
         }
     }
 

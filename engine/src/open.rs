@@ -283,6 +283,8 @@ impl Builder {
         let grew = Arc::clone(&flushes);
         manifest.on_unwitnessed(move || grew.manifest_grew());
         let (store_id, next_segment) = (manifest.state().store_id, next_segment(manifest.state()));
+        let told = Arc::clone(&core);
+        manifest.on_written_anew(move |grows| told.manifest_grows(grows));
         let opening = manifest.state().open_number;
         let next_segment = Arc::new(AtomicU64::new(next_segment));
         let graveyard = Arc::new(Graveyard::new(Arc::clone(&fs)));

@@ -32,6 +32,7 @@ pub(crate) struct Counters {
     compacting: AtomicBool,
     compaction_failing: AtomicBool,
     damaged_segments: AtomicU64,
+    manifest_rewrite_failing: AtomicBool,
     subscriptions: AtomicU64,
     missed_by_subscriptions: AtomicU64,
     holds: AtomicU64,
@@ -71,6 +72,7 @@ impl Default for Counters {
             compacting: AtomicBool::new(false),
             compaction_failing: AtomicBool::new(false),
             damaged_segments: AtomicU64::new(0),
+            manifest_rewrite_failing: AtomicBool::new(false),
             subscriptions: AtomicU64::new(0),
             missed_by_subscriptions: AtomicU64::new(0),
             holds: AtomicU64::new(0),
@@ -197,6 +199,11 @@ impl Counters {
     /// Whether what compaction writes fails, for something else than space or files. Answers whether it did before.
     pub(crate) fn compaction_failing(&self, failing: bool) -> bool {
         self.compaction_failing.swap(failing, Ordering::Relaxed)
+    }
+
+    /// Whether the manifest cannot be written anew. Answers whether it could not before.
+    pub(crate) fn manifest_rewrite_failing(&self, failing: bool) -> bool {
+        self.manifest_rewrite_failing.swap(failing, Ordering::Relaxed)
     }
 
     /// So many segments are left alone, for they cannot be read.
@@ -337,6 +344,9 @@ pub struct Stats {
     /// Segments that compaction has found damaged and leaves alone, since the opening;
     /// [`Warning::Compaction`](crate::Warning::Compaction) has told of each, and [`verify`](crate::admin::verify()) tells all.
     pub damaged_segments: u64,
+    /// Whether the manifest could not be written anew when that was last due, so that it grows:
+    /// [`Warning::ManifestGrows`](crate::Warning::ManifestGrows) has told why. Alert on it.
+    pub manifest_rewrite_failing: bool,
     /// fdatasync of the log.
     pub fdatasync: Quantiles,
     /// One push in 1,024, by the wall clock: also what it waited for a full lane.
@@ -461,6 +471,7 @@ impl Stats {
             compacting: counters.compacting.load(Ordering::Relaxed),
             compaction_failing: counters.compaction_failing.load(Ordering::Relaxed),
             damaged_segments: read(&counters.damaged_segments),
+            manifest_rewrite_failing: counters.manifest_rewrite_failing.load(Ordering::Relaxed),
             fdatasync: counters.fdatasync.quantiles(),
             push: counters.push.quantiles(),
             query: counters.query.quantiles(),

@@ -81,12 +81,20 @@ fn a_file_written_anew_that_fails_is_left_and_the_one_that_counts_goes_on() {
     let (mut went_on, mut stopped) = (0, 0);
     for behind in 1..=begin(rewriting).2 {
         let (fs, mut manifest, _) = begin(rewriting - 1);
+        let (tell, told) = std::sync::mpsc::channel();
+        let tell = std::sync::Mutex::new(tell);
+        manifest.on_written_anew(move |grows| {
+            tell.lock().unwrap().send(grows.map(|grows| (grows.bytes, grows.cause.to_string()))).unwrap();
+        });
+        let length = fs.map(std::path::Path::new(DIR).join("MANIFEST").as_path()).unwrap().len() as u64;
         fs.fail_at(fs.operations() + behind, Fault::Io);
         let committed = manifest.commit(&large(rewriting - 1));
         let is_stopped = committed.is_err();
         match committed {
             Ok(()) => {
                 went_on += 1;
+                let grows = told.try_recv().unwrap().expect("it was not written anew");
+                assert!(grows.0 > 100_000 && grows.0 <= length && grows.1.contains("error"), "{grows:?} of {length}");
                 // It is durable now, in the file that counts.
                 for disk in (0..8).map(|seed| fs.crash(seed)) {
                     let read = Manifest::open_read_only(arc(&disk), DIR).unwrap();
@@ -95,6 +103,7 @@ fn a_file_written_anew_that_fails_is_left_and_the_one_that_counts_goes_on() {
                 (0..3 * rewriting).for_each(|nth| manifest.commit(&large(nth)).unwrap());
                 let names = fs.list(std::path::Path::new(DIR)).unwrap();
                 assert_eq!(names, ["MANIFEST"], "operation {behind}: it is written anew by now");
+                assert!(told.try_iter().all(|grows| grows.is_none()), "operation {behind}");
                 let lengths = fs.files().into_iter().map(|(_, bytes)| bytes).max().unwrap();
                 assert!(lengths < 3 << 20, "operation {behind}: {lengths}");
             }

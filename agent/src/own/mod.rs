@@ -167,6 +167,8 @@ fn engine_metrics(list: &mut List, s: &Stats) {
     list.gauge("tidegauge_compaction_failing", help, f64::from(u8::from(s.compaction_failing)));
     let help = "Segments that compaction has found damaged and leaves alone: tidegauge verify tells all.";
     list.gauge("tidegauge_damaged_segments", help, s.damaged_segments as f64);
+    let help = "1 while the manifest cannot be written anew, and grows: see the warning.";
+    list.gauge("tidegauge_manifest_rewrite_failing", help, f64::from(u8::from(s.manifest_rewrite_failing)));
     let help = "Bytes of the segments that compaction replaced.";
     list.counter("tidegauge_compacted_bytes_in_total", help, s.compacted_bytes_in);
     let help = "Bytes of the segments that compaction made.";
@@ -309,7 +311,7 @@ mod tests {
     use super::*;
 
     /// Where each of the engine's statistics is shown.
-    const SHOWN: [(&str, &str); 68] = [
+    const SHOWN: [(&str, &str); 69] = [
         ("series", "tidegauge_series"),
         ("series_evicted", "tidegauge_series_evicted_total"),
         ("eviction_nanos", "tidegauge_eviction_seconds_total"),
@@ -346,6 +348,7 @@ mod tests {
         ("compacting", "tidegauge_compacting"),
         ("compaction_failing", "tidegauge_compaction_failing"),
         ("damaged_segments", "tidegauge_damaged_segments"),
+        ("manifest_rewrite_failing", "tidegauge_manifest_rewrite_failing"),
         ("fdatasync", "tidegauge_fdatasync_seconds_count"),
         ("push", "tidegauge_push_seconds_count"),
         ("query", "tidegauge_engine_query_seconds_count"),

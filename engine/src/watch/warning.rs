@@ -45,6 +45,18 @@ pub enum Warning {
     /// meanwhile, and what is done about it, is in the error; `Stats::compaction_failing` tells how long it lasts.
     #[error("{0}")]
     Compaction(CompactError),
+    /// The manifest was to be written anew, as it is now and then, and could not be. Nothing is lost: commits go on in the
+    /// file that there is, which grows meanwhile, some 60 bytes a second under load and some hundred for each flush and
+    /// compaction. It is tried again by itself, each 256 KiB; `Stats::manifest_rewrite_failing` tells how long it lasts.
+    #[error(
+        "the manifest cannot be written anew ({cause}), and grows beyond {bytes} bytes until it can be: see that the data directory takes new files; it is tried again by itself"
+    )]
+    ManifestGrows {
+        /// What it has by now.
+        bytes: u64,
+        /// What the operating system says.
+        cause: String,
+    },
 }
 
 /// Where warnings go.

@@ -1,5 +1,6 @@
 //! A manifest that is written anew: whole under a name of its own first, then in the place of the one before.
 
+use std::fmt;
 use std::io;
 use std::path::Path;
 
@@ -57,6 +58,24 @@ impl WriteFailed {
             // Whatever it says, it is not to be tried again by who could not know whether it has the name.
             Self::After(source) => ManifestError::Io { file, source },
         }
+    }
+}
+
+/// Who hears whether the file could be written anew.
+pub(super) struct ToldAnew(pub(super) Box<dyn Fn(Option<&Grows>) + Send + Sync>);
+
+/// The file was to be written anew, could not be, and grows.
+#[derive(Debug)]
+pub struct Grows {
+    /// What it has of commits by now.
+    pub bytes: u64,
+    /// What the operating system says.
+    pub cause: io::Error,
+}
+
+impl fmt::Debug for ToldAnew {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ToldAnew")
     }
 }
 

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::anew::{Space, WriteFailed, bytes_of, drop_temp, remove_left, take_name, write_temp};
+use super::anew::{Grows, Space, ToldAnew, WriteFailed, bytes_of, drop_temp, remove_left, take_name, write_temp};
 use super::closed::Closed;
 use super::codec::put_edit;
 use super::error::ManifestError;
@@ -34,6 +34,7 @@ pub struct Manifest {
     log: Option<Log>,
     poisoned: bool,
     unwitnessed: Option<Told>,
+    anew: Option<ToldAnew>,
     owned: Option<Owned>,
     names: Arc<Names>,
 }
@@ -150,8 +151,8 @@ impl Manifest {
 
     fn unbegun(fs: Arc<dyn Fs>, dir: &Path, state: State, next_commit: u64) -> Self {
         let dir = dir.to_owned();
-        let (log, unwitnessed, owned, names) = (None, None, None, Arc::default());
-        Self { fs, dir, state, next_commit, log, poisoned: false, unwitnessed, owned, names }
+        let (log, unwitnessed, anew, owned, names) = (None, None, None, None, Arc::default());
+        Self { fs, dir, state, next_commit, log, poisoned: false, unwitnessed, anew, owned, names }
     }
 
     /// The second half of [`open_or_create`](Self::open_or_create).
@@ -328,6 +329,19 @@ impl Manifest {
         self.tell_unwitnessed();
     }
 
+    /// Calls `told` each time that the file should be written anew: with why it could not be, while commits go on in the
+    /// file that there is, which grows by 256 KiB until the next try; with `None` where it was. Whoever commits, waits for
+    /// `told`.
+    pub fn on_written_anew(&mut self, told: impl Fn(Option<&Grows>) + Send + Sync + 'static) {
+        self.anew = Some(ToldAnew(Box::new(told)));
+    }
+
+    fn tell_anew(&self, grows: Option<&Grows>) {
+        if let Some(ToldAnew(told)) = &self.anew {
+            told(grows);
+        }
+    }
+
     fn tell_unwitnessed(&self) {
         if let (Some(Told(told)), false) = (&self.unwitnessed, self.is_witnessed()) {
             told();
@@ -386,15 +400,25 @@ impl Manifest {
     fn write(&mut self, state: &State, edits: &[u8], space: Space) -> Result<(), ManifestError> {
         let log = self.log.as_mut().expect("checked by the caller");
         if log.end + edits.len() as u64 > log.rewrite_at {
-            match write_temp(&*self.fs, &self.dir, state, self.next_commit, space) {
-                Ok(anew) => return self.replace_by(anew),
+            let bytes = log.end;
+            let cause = match write_temp(&*self.fs, &self.dir, state, self.next_commit, space) {
+                Ok(anew) => {
+                    self.replace_by(anew)?;
+                    self.tell_anew(None);
+                    return Ok(());
+                }
                 // A longer file until there is space for a shorter one.
-                Err(WriteFailed::NoSpace(_)) if space == Space::AsIs => {}
+                Err(WriteFailed::NoSpace(cause)) if space == Space::AsIs => cause,
                 // What failed is another file than the one that counts, and is gone: that one goes on for a while more.
-                Err(WriteFailed::Before(_)) => log.rewrite_at = log.end + EDITS_BYTES_MAX,
+                Err(WriteFailed::Before(cause)) => {
+                    log.rewrite_at = bytes + EDITS_BYTES_MAX;
+                    cause
+                }
                 Err(failed) => return Err(failed.on_commit(&self.dir)),
-            }
+            };
+            self.tell_anew(Some(&Grows { bytes, cause }));
         }
+        let log = self.log.as_mut().expect("checked by the caller");
         let commit = commit_bytes(log.seed, self.next_commit, edits);
         log.append(&commit, space).map_err(|failed| failed.on_commit(&self.dir))
     }

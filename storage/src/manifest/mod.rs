@@ -21,6 +21,7 @@ mod names;
 mod read;
 mod remains;
 
+pub use anew::Grows;
 pub use error::ManifestError;
 pub use horizon::{HORIZONS_MAX, Horizon, Horizons};
 pub use log::{Manifest, Ownership, write_copy};
