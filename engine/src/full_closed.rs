@@ -8,6 +8,7 @@ use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::{Fault, Random, SimFs};
 use tidegauge_storage::manifest::{Retention, RetentionRule};
 use tidegauge_storage::model::{TimeRange, Timestamp};
+use tidegauge_storage::segment::{file_name, first_id};
 
 use crate::core::SeriesSample;
 use crate::engine::Engine;
@@ -154,5 +155,24 @@ fn p4_a_close_without_space_for_the_reserve_is_a_close() {
                 engine.close().unwrap();
             }
         }
+    }
+}
+
+/// A flush may have taken what the reserve was given up for, and a crash have ended it: its segment is all that there is to
+/// begin with. An opening removed what nobody names behind its first commit, and was refused before.
+#[test]
+fn p4_an_opening_on_a_full_disk_begins_with_the_space_of_what_nobody_names() {
+    for durability in LOGS {
+        let dir = tempfile::tempdir().unwrap();
+        let fs = closed(dir.path(), durability);
+        let reserve = fs.files().into_iter().find(|(path, _)| path.to_string_lossy().contains(".reserve")).unwrap().0;
+        fs.remove(&reserve).unwrap();
+        let unnamed = reserve.parent().unwrap().with_file_name("segments").join(file_name(first_id(1) + 9));
+        fs.create(&unnamed).unwrap().allocate(RESERVE).unwrap();
+        fill_up(&fs);
+        let engine = open(&fs, dir.path(), durability);
+        assert_eq!([0, 1, 2].map(|host| count(&engine, host)), [SAMPLES; 3], "{durability}");
+        assert!(fs.files().iter().all(|(path, _)| *path != unnamed));
+        engine.close().unwrap();
     }
 }
