@@ -12,7 +12,7 @@ use tidegauge_storage::model::{Labels, SeqNo, SeqRange};
 use tidegauge_storage::segment::{SegmentHeader, SegmentInfo, SegmentWriter, WriteError};
 use tidegauge_storage::source::{Columns, Mask, SampleSource};
 
-use super::left_out::LeftOut;
+use super::left_out::{Deletes, LeftOut};
 use super::{FlushJob, FlusherParts};
 use crate::chunker::Chunker;
 use crate::clock;
@@ -34,13 +34,15 @@ pub(super) fn write_segments(
     let registry = core.registry();
     let source = MemtableSource::new(Arc::clone(&job.memtable), Arc::clone(&registry), job.commit);
     let (listing, slots) = (source.list(), registry.slots());
+    let listed = listing.slots();
     let mut in_order = Half::new(parts, source.seq_range(), false);
     let mut older = Half::new(parts, source.seq_range(), true);
     let mut packed = Packed::default();
-    for slot in slots.in_label_order(listing.slots(), || work.gets_on()) {
+    let deletes = Deletes::new(mask, &source, listed.len(), registry.len());
+    for slot in slots.in_label_order(listed, || work.gets_on()) {
         work.gets_on();
         let Some(labels) = slots.labels(slot) else { continue };
-        let left_out = LeftOut::of(mask, &labels);
+        let left_out = deletes.left_out(slot, &labels);
         // One number for both: the greatest over all segments is what counts.
         let last_seq = SeqNo(listing.last_seq(slot));
         packed.pairs.clear();

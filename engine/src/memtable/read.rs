@@ -96,6 +96,10 @@ impl SampleSource for MemtableSource {
         Ok(slots.into_iter().filter_map(&mut hit).collect())
     }
 
+    fn ordinals(&self, matchers: &[Matcher]) -> Result<Vec<u32>, ReadError> {
+        Ok(self.registry.select(matchers))
+    }
+
     fn labels(&self, ordinal: u32) -> Result<Labels, ReadError> {
         Ok(self.registry.slots().labels(ordinal).unwrap_or_else(Labels::empty))
     }
