@@ -245,7 +245,8 @@ impl Follower {
         let report = RecoveryReport { samples: recovered.samples, ..RecoveryReport::default() };
         let tombstones = known_tombstones(&manifest, &tombstones);
         let (horizons, registry) = (hiding(&manifest.state().horizons), Arc::clone(&self.registry));
-        let version = Version { segments, sealed, active, tombstones, horizons, forgotten: Arc::default(), registry };
+        let (unmapped_below, forgotten) = (0, Arc::default());
+        let version = Version { segments, sealed, unmapped_below, active, tombstones, horizons, forgotten, registry };
         Ok(Some(Found { manifest, version, next_seq, report }))
     }
 

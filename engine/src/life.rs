@@ -177,8 +177,7 @@ impl Life {
         if let Some(poisoned) = core.gate.poisoned() {
             return Err(poisoned.into());
         }
-        let version = core.versions.load();
-        let left = version.sealed.iter().chain([&version.active]).map(|m| m.samples()).sum::<u64>();
+        let left = core.versions.load().unflushed_samples();
         let undrained = core.rings.stats().lanes.iter().map(|lane| lane.depth).sum::<u64>();
         if undrained > 0 && !read_only {
             return Err(CloseError::NotTaken { samples: undrained, short_of });

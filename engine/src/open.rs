@@ -259,6 +259,7 @@ impl Builder {
             versions: Versions::new(Version {
                 segments,
                 sealed: sealed.clone(),
+                unmapped_below: 0,
                 active,
                 tombstones: known_tombstones(&manifest, &tombstones),
                 horizons: hiding(&manifest.state().horizons),
@@ -282,9 +283,9 @@ impl Builder {
         }
         let grew = Arc::clone(&flushes);
         manifest.on_unwitnessed(move || grew.manifest_grew());
-        let (store_id, next_segment) = (manifest.state().store_id, next_segment(manifest.state()));
         let told = Arc::clone(&core);
         manifest.on_written_anew(move |grows| told.manifest_grows(grows));
+        let (store_id, next_segment) = (manifest.state().store_id, next_segment(manifest.state()));
         let opening = manifest.state().open_number;
         let next_segment = Arc::new(AtomicU64::new(next_segment));
         let graveyard = Arc::new(Graveyard::new(Arc::clone(&fs)));

@@ -21,6 +21,9 @@ pub(crate) struct Version {
     pub(crate) segments: Vec<Arc<Segment>>,
     /// Oldest first.
     pub(crate) sealed: Vec<Arc<Memtable>>,
+    /// Sealed memtables of generations below this are in segments, which a close could not map: they stay in their place
+    /// (X12).
+    pub(crate) unmapped_below: u32,
     pub(crate) active: Arc<Memtable>,
     /// Deletes whose samples are not all gone yet, by number. One is here before any source above it (K8).
     pub(crate) tombstones: Vec<Arc<Tombstone>>,
@@ -63,15 +66,25 @@ impl Version {
         self.sealed.iter().chain([&self.active]).map(|memtable| memtable.first_seq).min().unwrap_or(0)
     }
 
-    /// Whatever has a number below this one, and is visible in `watermark` or behind it, is in no memtable here: also where
-    /// all is in segments, and only deletes have come since.
+    /// Whatever has a number below this one, and is visible in `watermark` or behind it, is in segments: also where all
+    /// is, and only deletes have come since.
     pub(crate) fn in_segments_below(&self, watermark: &Watermark) -> u64 {
         let visible = watermark.seq();
         // Behind that: what is visible has been counted.
-        let nothing_in_memory = self.sealed.is_empty() && self.active.samples() == 0;
-        let sealed = self.sealed.iter().map(|memtable| self.begin_of(memtable, memtable.end_seq()));
+        let nothing_in_memory = self.unflushed().next().is_none() && self.active.samples() == 0;
+        let sealed = self.unflushed().map(|memtable| self.begin_of(memtable, memtable.end_seq()));
         let in_memory = sealed.chain([self.begin_of(&self.active, u64::MAX)]).min().unwrap_or(0);
         if nothing_in_memory { visible.max(in_memory) } else { in_memory }
+    }
+
+    /// The sealed memtables that are in no segment, mapped or not.
+    fn unflushed(&self) -> impl Iterator<Item = &Arc<Memtable>> {
+        self.sealed.iter().filter(|memtable| memtable.generation >= self.unmapped_below)
+    }
+
+    /// Samples that are in no segment.
+    pub(crate) fn unflushed_samples(&self) -> u64 {
+        self.unflushed().chain([&self.active]).map(|memtable| memtable.samples()).sum()
     }
 
     /// Whatever has a number below this one is not in this memtable, which ends at `end`. A delete rotates one that has
@@ -230,6 +243,11 @@ impl Versions {
             left.memtables.extend(flushed.iter().map(Arc::downgrade));
             Version { segments, sealed, ..v.clone() }
         });
+    }
+
+    /// A sealed memtable is in segments that could not be mapped: it stays in their place.
+    pub(crate) fn flushed_unmapped(&self, generation: u32) {
+        self.change(|v| Version { unmapped_below: generation + 1, ..v.clone() });
     }
 
     /// Memtables that are flushed, and that snapshots, or whoever reads just now, keep alive.

@@ -72,6 +72,7 @@ fn a_memtable_begins_above_the_deletes_that_found_it_empty() {
     let version = |sealed: Vec<Arc<Memtable>>, active, deletes: &[u64]| Version {
         segments: Vec::new(),
         sealed,
+        unmapped_below: 0,
         active,
         tombstones: deletes.iter().map(|&seq| delete(seq)).collect(),
         horizons: Vec::new(),

@@ -117,8 +117,8 @@ impl Store {
         let active = Arc::new(Memtable::new(1, self.next_seq));
         let (segments, tombstones) = (self.segments.clone(), self.tombstones.clone());
         let registry = Arc::new(Registry::new(1, LabelLimits::DEFAULT));
-        let (horizons, forgotten) = (Vec::new(), Arc::default());
-        Version { segments, sealed: Vec::new(), active, tombstones, horizons, forgotten, registry }
+        let (sealed, unmapped_below, horizons, forgotten) = (Vec::new(), 0, Vec::new(), Arc::default());
+        Version { segments, sealed, unmapped_below, active, tombstones, horizons, forgotten, registry }
     }
 
     fn input(&self, segment: Arc<Segment>) -> Input {

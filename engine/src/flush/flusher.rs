@@ -120,13 +120,15 @@ impl Flusher {
     /// Answers whether to go on with the next job.
     fn flush_until_done(&self, job: &FlushJob) -> bool {
         let (core, mut is_short, mut made) = (&self.0.core, false, Vec::new());
+        // What is newer than a memtable that stays would lie below it as a segment.
+        let mut is_mapped = core.versions.load().unmapped_below == 0;
         loop {
             if core.is_poisoned() {
                 return false;
             }
             // Asked anew with each try: a delete may have come.
             let left_out = if is_short { deleted(&self.0, job) } else { None };
-            let error = match self.flush(job, left_out.as_ref(), &mut made) {
+            let error = match self.flush(job, left_out.as_ref(), &mut made, is_mapped) {
                 Ok(()) => {
                     core.gate.space_is_back(Full::Segments { refuses: false });
                     core.flushes.tell();
@@ -151,8 +153,12 @@ impl Flusher {
                 continue;
             }
             core.disk_is_full(Full::Segments { refuses: self.is_crowded() }, short);
-            // What is logged comes back at the next opening.
             if self.0.queue.pause(SPACE_RETRY) {
+                // All of it is written, and nobody asks this process for it but who has the memtable (X12).
+                if matches!(error, FlushFailure::Read(_)) && std::mem::replace(&mut is_mapped, false) {
+                    continue;
+                }
+                // What is logged comes back at the next opening.
                 self.remove(&mut made);
                 return false;
             }
@@ -166,14 +172,21 @@ impl Flusher {
     }
 
     /// What an earlier try has `made` is not written again.
-    fn flush(&self, job: &FlushJob, left_out: Option<&Mask>, made: &mut Vec<SegmentInfo>) -> Result<(), FlushFailure> {
+    fn flush(
+        &self,
+        job: &FlushJob,
+        left_out: Option<&Mask>,
+        made: &mut Vec<SegmentInfo>,
+        is_mapped: bool,
+    ) -> Result<(), FlushFailure> {
         let work = self.0.core.watched.begin(Worker::Flush, "the segments of a memtable");
-        let result = self.flush_into(job, left_out, made, &work);
-        match result.as_ref().err().and_then(FlushFailure::short) {
+        let result = self.flush_into(job, left_out, made, is_mapped, &work);
+        match &result {
             // All is written, and only to be mapped.
-            None | Some(Shortage::Memory) => {}
+            Err(FlushFailure::Read(_)) => {}
             // The next try takes new numbers: what this one finished must not eat the space.
-            Some(_) => self.remove(made),
+            Err(e) if e.short().is_some() => self.remove(made),
+            _ => {}
         }
         result
     }
@@ -189,13 +202,15 @@ impl Flusher {
         job: &FlushJob,
         left_out: Option<&Mask>,
         made: &mut Vec<SegmentInfo>,
+        is_mapped: bool,
         work: &Working,
     ) -> Result<(), FlushFailure> {
         let started = Instant::now();
         if made.is_empty() {
             write_segments(&self.0, job, left_out, made, work)?;
         }
-        let segments = made.iter().map(|info| self.open(info)).collect::<Result<Vec<_>, _>>()?;
+        let segments = is_mapped.then(|| made.iter().map(|info| self.open(info)).collect::<Result<Vec<_>, _>>());
+        let segments = segments.transpose()?;
         let mut edits: Vec<Edit> = made.iter().map(|info| Edit::SegmentAdd(reference(info))).collect();
         // Where all is left out, no segment tells that the log lets go of it.
         let into_nothing = made.is_empty() && job.release.is_some();
@@ -218,7 +233,10 @@ impl Flusher {
             if job.release.is_some() {
                 core.log_needed_from.fetch_max(job.memtable.generation + 1, Ordering::AcqRel);
             }
-            core.versions.flushed(job.memtable.generation, &segments);
+            match &segments {
+                Some(segments) => core.versions.flushed(job.memtable.generation, segments),
+                None => core.versions.flushed_unmapped(job.memtable.generation),
+            }
         }
         core.durable_waiters.reached(core.durable.synced(job.memtable.end_seq()));
         let bytes = made.iter().map(|info| info.file_bytes).sum();

@@ -5,21 +5,26 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegauge_storage::fs::Fs;
-use tidegauge_storage::fs::sim::SimFs;
+use tidegauge_storage::fs::sim::{Random, SimFs};
 use tidegauge_storage::model::Timestamp;
 
 use crate::engine::Engine;
-use crate::error::{CloseError, FlushError, PushError};
+use crate::error::{CompactError, FlushError, PushError};
 use crate::faults::{SOON, contents, series};
 use crate::gate::Shortage;
 use crate::options::{Builder, Durability, Level};
 use crate::pace::Pace;
+use crate::watch::Warning;
 
-fn open(fs: &SimFs, durability: Durability) -> Engine {
+fn builder(fs: &SimFs, durability: Durability) -> Builder {
     let mut builder = Builder::new(None).durability(durability).background_compaction(false).wal_bytes(1 << 20);
     builder.pace = Pace::NEVER;
     builder.fs = Some(Arc::new(fs.clone()) as Arc<dyn Fs>);
-    builder.open().unwrap()
+    builder
+}
+
+fn open(fs: &SimFs, durability: Durability) -> Engine {
+    builder(fs, durability).open().unwrap()
 }
 
 fn push(engine: &Engine, at: i64) {
@@ -70,19 +75,79 @@ fn p4_a_flush_whose_segment_cannot_be_mapped_waits_and_goes_on_by_itself() {
     }
 }
 
-/// Who closes meanwhile is told, nobody finds a file that counts for nothing, and what is logged comes back.
+/// A close removed them: without a log what they held was lost, though all of it was on the disk.
 #[test]
-fn p4_a_close_beside_a_segment_that_cannot_be_mapped_tells_it_and_loses_nothing() {
+fn p4_a_close_commits_segments_that_cannot_be_mapped() {
+    for durability in [Durability::Memory, Durability::Sync] {
+        let fs = SimFs::new();
+        let engine = open(&fs, durability);
+        push(&engine, 0);
+        fs.refuse_maps(true);
+        assert_eq!(engine.flush().unwrap_err(), FlushError::OutOfMemory);
+        if durability.logs() {
+            push(&engine, 1);
+            let ack = engine.push(series(&engine, 1), Timestamp::from_nanos(2), 1.0).unwrap();
+            engine.wait(ack, Level::Durable, SOON).unwrap();
+        }
+        let (all, memtables) = (contents(&engine), if durability.logs() { 2 } else { 1 });
+        let reader = engine.clone();
+        // The second one could be mapped: it would lie below the first, which is newer as a memtable.
+        let disk = fs.clone();
+        fs.on_sync(Arc::new(move || {
+            disk.refuse_maps(segments(&disk).len() < 2);
+            "".into()
+        }));
+        fs.record();
+        engine.close().unwrap();
+        assert_eq!((segments(&fs).len(), contents(&reader)), (memtables, all.clone()));
+        let version = reader.life().core.versions.load();
+        assert_eq!((version.segments.len(), version.sealed.len()), (0, memtables), "they stay in their place");
+        drop((reader, version));
+        let mut timeline = fs.timeline();
+        loop {
+            for disk in [timeline.kill(), timeline.power_loss(&mut Random::new(timeline.at()))] {
+                let found = contents(&open(&disk, durability));
+                let lost = !durability.logs() && !timeline.is_over() && found.is_empty();
+                assert!(found == all || lost, "{durability}, step {}: {found:?}", timeline.at());
+            }
+            if timeline.is_over() {
+                break;
+            }
+            timeline.advance();
+        }
+    }
+}
+
+/// What a compaction has written goes, and comes again once it can be mapped.
+#[test]
+fn p4_a_compaction_whose_segment_cannot_be_mapped_is_told_and_tried_again() {
     let fs = SimFs::new();
-    let engine = open(&fs, Durability::Sync);
-    push(&engine, 0);
+    let (tell, told) = std::sync::mpsc::channel();
+    let tell = move |warning: &Warning| {
+        if let Warning::Compaction(_) = warning {
+            drop(tell.send(warning.clone()));
+        }
+    };
+    let engine = builder(&fs, Durability::Memory).on_warning(tell).open().unwrap();
+    for at in 0..2 {
+        push(&engine, at);
+        engine.flush().unwrap();
+    }
+    let (all, inputs) = (contents(&engine), segments(&fs));
     fs.refuse_maps(true);
-    assert_eq!(engine.flush().unwrap_err(), FlushError::OutOfMemory);
-    let closed = engine.close().unwrap_err();
-    let expected = CloseError::NotFlushed { samples: 1, logged: true, short_of: Some(Shortage::Memory) };
-    assert_eq!(closed, expected);
-    assert!(closed.to_string().contains("ulimit -v"), "{closed}");
-    assert_eq!(segments(&fs), Vec::<PathBuf>::new());
+    for _ in 0..2 {
+        assert_eq!(engine.compact().unwrap_err(), CompactError::OutOfMemory);
+        assert!(engine.stats().compaction_failing && engine.is_healthy().is_ok());
+        assert_eq!((contents(&engine), segments(&fs)), (all.clone(), inputs.clone()));
+    }
+    assert_eq!(told.recv_timeout(SOON), Ok(Warning::Compaction(CompactError::OutOfMemory)));
+    let killed = fs.kill();
+    killed.refuse_maps(false);
+    assert_eq!(contents(&open(&killed, Durability::Memory)), all);
     fs.refuse_maps(false);
-    assert_eq!(contents(&open(&fs, Durability::Sync)).len(), 1);
+    engine.compact().unwrap();
+    assert!(!engine.stats().compaction_failing);
+    assert_eq!((contents(&engine), engine.stats().segments), (all, 1));
+    engine.close().unwrap();
+    assert_eq!(told.try_iter().count(), 0, "once");
 }
