@@ -17,16 +17,17 @@ use RecoverMode::{Follow, Strict};
 
 /// What is late for a reader whom the writer overtakes: the first time that a file is opened (to be measured, and then to
 /// be read) it has nothing from an offset on, and the first time that the folder is listed some files are not there. From
-/// then on everything is.
+/// then on everything is, but for files that the log has let go of meanwhile.
 #[derive(Debug, Default)]
 struct Late {
     /// File, offset, how many openings besides the last.
     bytes: Vec<(PathBuf, u64, u8)>,
     names: BTreeSet<String>,
+    gone: BTreeSet<String>,
 }
 
-fn overtaken(fs: &SimFs, Late { bytes, names }: Late) -> RacingFs {
-    let (bytes, names) = (Mutex::new(bytes), Mutex::new(names));
+fn overtaken(fs: &SimFs, Late { bytes, names, gone }: Late) -> RacingFs {
+    let (bytes, names) = (Mutex::new(bytes), Mutex::new([gone, names].to_vec()));
     let (opened, listed) = (fs.clone(), fs.clone());
     let open = move |path: &Path| {
         let mut bytes = bytes.lock().unwrap();
@@ -41,8 +42,9 @@ fn overtaken(fs: &SimFs, Late { bytes, names }: Late) -> RacingFs {
         Ok(shown(early))
     };
     let list = move |dir: &Path| {
-        let late = std::mem::take(&mut *names.lock().unwrap());
-        Ok(listed.list(dir)?.into_iter().filter(|name| !late.contains(name)).collect())
+        let mut hidden = names.lock().unwrap();
+        let hidden = if hidden.len() > 1 { hidden.pop().unwrap() } else { hidden[0].clone() };
+        Ok(listed.list(dir)?.into_iter().filter(|name| !hidden.contains(name)).collect())
     };
     RacingFs::new(open, list)
 }
@@ -56,6 +58,10 @@ fn follow(fs: &dyn Fs) -> (Recovered, u64) {
         Ok(())
     });
     (recovered.unwrap(), samples)
+}
+
+fn name_of(count: u32) -> String {
+    path(count).file_name().unwrap().to_str().unwrap().to_owned()
 }
 
 /// Several files, most of their frames being durable. The frames that the files hold, by their place.
@@ -132,13 +138,41 @@ fn a_name_that_came_during_the_listing_is_no_damage() {
     let (fs, frames) = written();
     let mut witnessed = 0;
     for count in 0..frames.len() as u32 {
-        let name = path(count).file_name().unwrap().to_str().unwrap().to_owned();
-        let late = Late { names: [name].into(), ..Late::default() };
+        let late = Late { names: [name_of(count)].into(), ..Late::default() };
         let (found, _) = follow(&overtaken(&fs, late));
         assert_eq!(found.damage, None, "file {count}");
         witnessed += u64::from(found.synced_through > found.last_frame);
     }
     assert!(witnessed > 2, "{witnessed} had a witness");
+}
+
+/// The reader stands at the end of a file that the log lets go of before he looks again: the frame that he misses is the
+/// first of the next one, and needed still, so no manifest excuses it.
+#[test]
+fn a_file_that_goes_behind_the_reader_is_no_damage_of_the_next() {
+    let (fs, frames) = written();
+    let mut witnessed = 0;
+    for count in 1..frames.len() as u32 {
+        let before: BTreeSet<String> = (0..count).map(name_of).collect();
+        let late = Late { bytes: vec![(path(count), 0, 1)], gone: before, ..Late::default() };
+        let (found, _) = follow(&overtaken(&fs, late));
+        assert_eq!(found.damage, None, "file {count}");
+        witnessed += u64::from(found.synced_through > found.last_frame);
+    }
+    assert!(witnessed > 2, "{witnessed} had a witness");
+}
+
+/// As before, but the next file lacks that frame.
+#[test]
+fn a_file_that_goes_behind_the_reader_excuses_no_damage_of_the_next() {
+    let (fs, frames) = written();
+    for count in 1..frames.len() as u32 - 2 {
+        let fs = fs.kill();
+        let at = hurt(&fs, count, 0);
+        let before = (0..count).map(name_of).collect();
+        let late = Late { bytes: vec![(path(count), at, 1)], gone: before, ..Late::default() };
+        assert!(follow(&overtaken(&fs, late)).0.damage.is_some(), "file {count}");
+    }
 }
 
 /// A frame that is overtaken and damaged is told all the same.

@@ -356,12 +356,16 @@ impl Recovery<'_, '_> {
         };
         // Nothing that was read before counts.
         self.close();
-        let index = match files.get(place.index) {
-            Some(epoch) if place.index > 0 || !place.check_header => now.iter().position(|e| e == epoch),
-            _ => Some(0),
+        let begun = files.get(place.index).filter(|_| place.index > 0 || !place.check_header);
+        // The log may have let go of the file that the chain ends in: the frame is first in a later one then.
+        let Some(index) = begun.map_or(Some(0), |begun| now.iter().position(|epoch| epoch >= begun)) else {
+            return Ok(false);
         };
-        let Some(index) = index else { return Ok(false) };
-        let found = self.find(&now, Place { index, ..place }, next)?.is_some();
+        let place = match begun {
+            Some(begun) if now[index] != *begun => Place { index, at: PAGE, check_header: true },
+            _ => Place { index, ..place },
+        };
+        let found = self.find(&now, place, next)?.is_some();
         self.close();
         Ok(found)
     }
