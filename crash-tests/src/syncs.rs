@@ -59,7 +59,7 @@ pub fn caller() -> SyncSite {
     panic!("no line of ours asks for a sync in {trace}");
 }
 
-/// Of a place of a backtrace, `at ./engine/src/open.rs:362:60`.
+/// Of a place of a backtrace, `at ./engine/src/open/begin.rs:62:60`.
 fn line_of(place: &str) -> &str {
     let place = place.trim_start_matches("at ");
     place.rsplit_once(':').map_or(place, |(line, _column)| line)

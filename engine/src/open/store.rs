@@ -1,0 +1,152 @@
+//! The manifest and the segments that it names, as they are or as they can be saved.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use tidegauge_query::Threads;
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::manifest::{Manifest, SegmentRef, State};
+use tidegauge_storage::model::SeqRange;
+use tidegauge_storage::segment::{Segment, first_id, id_of};
+use tidegauge_storage::source::ReadError;
+use tidegauge_storage::wal::{Recovered, finish_renaming};
+
+use super::reserve::LogReserve;
+use crate::audit::{AuditLog, Audited};
+use crate::error::OpenError;
+use crate::lock::DirLock;
+use crate::recovery::{
+    OnProgress, RecoveryReport, keep_misplaced, keep_unnamed, later_file, missing_is_damage, open_as_named,
+    open_or_rebuild, quarantine, salvage_segments,
+};
+use crate::version::order_of;
+
+/// Where the files of a store lie.
+pub(super) struct Place {
+    pub(super) fs: Arc<dyn Fs>,
+    pub(super) root: PathBuf,
+    pub(super) wal: PathBuf,
+    pub(super) segments: PathBuf,
+}
+
+impl Place {
+    pub(super) fn new(fs: Arc<dyn Fs>, root: PathBuf) -> Self {
+        let (wal, segments) = (root.join("wal"), root.join("segments"));
+        Self { fs, root, wal, segments }
+    }
+}
+
+/// What is in segments, and what says so.
+pub(super) struct Store {
+    pub(super) manifest: Manifest,
+    /// By order of acceptance.
+    pub(super) segments: Vec<Arc<Segment>>,
+    /// Segments that a salvage set aside, for the manifest does not name them.
+    pub(super) unnamed: Vec<(PathBuf, SeqRange)>,
+    /// What a salvage did so far; it has its lines in the audit log.
+    pub(super) salvaged: RecoveryReport,
+}
+
+impl Store {
+    /// Writes nothing: a store that is refused stays as it is.
+    pub(super) fn read(place: &Place, teams: &Threads) -> Result<Self, OpenError> {
+        let (fs, root) = (&*place.fs, &*place.root);
+        if let Some(path) = quarantine::misplaced(fs, root).pop() {
+            return Err(OpenError::NotAFolder { path });
+        }
+        finish_names(fs, &place.wal)?;
+        let manifest = Manifest::read_to_open(Arc::clone(&place.fs), root)?;
+        if let Some(path) = later_file(fs, root, manifest.state())? {
+            return Err(OpenError::LaterFile { path });
+        }
+        let segments = teams.install(|| open_segments(fs, &place.segments, &manifest))?;
+        Ok(Self { manifest, segments, unnamed: Vec::new(), salvaged: RecoveryReport::default() })
+    }
+
+    /// Saves what it can, and sets the rest aside.
+    pub(super) fn salvage(
+        place: &Place,
+        teams: &Threads,
+        progress: &OnProgress,
+        lock: Option<&DirLock>,
+        reserve: &mut LogReserve,
+        audit: &AuditLog,
+    ) -> Result<Self, OpenError> {
+        let (fs, root) = (&*place.fs, &*place.root);
+        let mut salvaged = RecoveryReport::default();
+        // One that could not be read later would leave half a repair that told nobody what it gave up (AD5).
+        Audited::read(fs, root, 0)?;
+        keep_misplaced(fs, root, &mut salvaged)?;
+        finish_names(fs, &place.wal)?;
+        let _alone = lock.map(DirLock::alone).transpose()?;
+        let mut manifest = reserve.or_without(None, || open_or_rebuild(&place.fs, root, teams, &mut salvaged))?;
+        make_folder(fs, root, &place.segments)?;
+        let unnamed = keep_unnamed(fs, root, &manifest, &mut salvaged)?;
+        // Whatever ends this salvage, the next one finds the new manifest, and nothing of the one before.
+        salvaged.note_in(audit, manifest.state().open_number);
+        let (segments, of_segments) = salvage_segments(&place.fs, root, &mut manifest, teams, progress, audit)?;
+        salvaged.append(of_segments);
+        Ok(Self { manifest, segments, unnamed, salvaged })
+    }
+
+    /// Says in the manifest that a new opening begins. All was read, and is right.
+    pub(super) fn begin(
+        &mut self,
+        place: &Place,
+        reserve: &mut LogReserve,
+        recovered: &Recovered,
+    ) -> Result<(), OpenError> {
+        let known = self.manifest.state().wal.clone();
+        reserve.leftovers = leftovers(&*place.fs, &place.segments, &self.manifest);
+        reserve.or_without(Some((recovered, &known)), || Ok(self.manifest.begin()?))
+    }
+
+    pub(super) fn make_folder(&self, place: &Place) -> Result<(), OpenError> {
+        make_folder(&*place.fs, &place.root, &place.segments)
+    }
+
+    /// Removes segments that a crash left before the manifest named them: what is in them is in
+    /// the log too. A file that cannot be removed is tried again at the next opening.
+    pub(super) fn remove_leftovers(&self, place: &Place) {
+        leftovers(&*place.fs, &place.segments, &self.manifest).iter().for_each(|path| drop(place.fs.remove(path)));
+    }
+}
+
+/// An opening that died before may have left files of the log with other names, the same files.
+fn finish_names(fs: &dyn Fs, wal: &Path) -> Result<(), OpenError> {
+    finish_renaming(fs, wal).map_err(|source| OpenError::Io { path: wal.to_owned(), source })
+}
+
+/// The folder's own name must survive before any segment in it can.
+fn make_folder(fs: &dyn Fs, dir: &Path, segments: &Path) -> Result<(), OpenError> {
+    let made = fs.create_dir_all(segments).and_then(|()| {
+        // A sync that failed may have lost the name, and no later one brings it back: the next try is to make it anew.
+        fs.sync_dir(dir).inspect_err(|_| drop(fs.remove_dir(segments)))
+    });
+    made.map_err(|source| OpenError::Io { path: segments.to_owned(), source })
+}
+
+/// Number of the next segment: of this opening, and not taken (LK7 of `lock/`).
+pub(crate) fn next_segment(state: &State) -> u64 {
+    state.next_segment_id.max(first_id(state.open_number))
+}
+
+/// Opens what the manifest names, in parallel, in order of acceptance.
+fn open_segments(fs: &dyn Fs, dir: &Path, manifest: &Manifest) -> Result<Vec<Arc<Segment>>, OpenError> {
+    let state = manifest.state();
+    let named: Vec<&SegmentRef> = state.segments.values().collect();
+    let open = |named: &&SegmentRef| open_as_named(fs, dir, named, state.store_id).map(Arc::new);
+    let opened: Result<Vec<_>, ReadError> = named.par_iter().map(open).collect();
+    let mut segments = opened.map_err(missing_is_damage)?;
+    segments.sort_by_key(|s| order_of(s));
+    Ok(segments)
+}
+
+fn leftovers(fs: &dyn Fs, dir: &Path, manifest: &Manifest) -> Vec<PathBuf> {
+    let is_leftover = |name: &String| {
+        let unnamed = id_of(name).is_some_and(|id| !manifest.state().segments.contains_key(&id));
+        unnamed || name.ends_with(".seg.tmp")
+    };
+    fs.list(dir).unwrap_or_default().iter().filter(|name| is_leftover(name)).map(|name| dir.join(name)).collect()
+}
