@@ -64,8 +64,18 @@ fn p5_a_manifest_that_is_damaged_or_gone_is_made_anew() {
     for (what, damage) in ALL_OF_IT {
         let (fs, all) = killed();
         damage(&fs);
+        let why = match try_open(&fs, Recovery::Strict).err() {
+            Some(OpenError::Manifest(ManifestError::Corrupt { file, offset, what })) => {
+                format!("({} was damaged at byte {offset}: {what})", file.display())
+            }
+            Some(OpenError::Manifest(ManifestError::ManifestMissing { found, .. })) => {
+                format!("(there was none beside what is in {found})")
+            }
+            other => panic!("{what}: {other:?}"),
+        };
         let report = check_made_anew(&fs, &all, what);
         assert!(report.lost.is_empty(), "{what}: {:?}", report.lost);
+        assert!(report.notes.iter().any(|note| note.ends_with(&why)), "{what}: {why}, not {:?}", report.notes);
         let kept: Vec<String> = if what == "removed" { Vec::new() } else { vec!["MANIFEST.1".to_owned()] };
         assert_eq!(quarantined(&fs), kept, "{what}");
     }
