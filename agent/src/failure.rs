@@ -44,10 +44,15 @@ impl Failure {
     }
 }
 
+/// Writes to stdout, all of it or with an error.
+pub(crate) fn write_out(text: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text).and_then(|()| out.flush())
+}
+
 /// Writes to stdout; a reader that left ends the command quietly.
 pub(crate) fn print(text: &[u8]) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text).and_then(|()| out.flush()) {
+    match write_out(text) {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(Failure::reader_left()),
         Err(e) => Err(Failure::found(format_args!("cannot write the output: {e}"))),

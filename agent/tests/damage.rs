@@ -127,6 +127,32 @@ fn each_of_three_damaged_columns_is_named_and_the_rest_counted_as_sound() {
     assert_eq!(tool("repair", &data, 1).0["lost"].as_array().unwrap().len(), 3, "and that is what a repair loses");
 }
 
+/// A report that nobody could read counted as told: the next repair said that nothing was damaged. So did one behind which an
+/// agent had run.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_report_that_cannot_be_written_is_told_by_the_next_repair() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = store(dir.path());
+    fs::write(segment(&data), [7; 64]).unwrap();
+    let args = ["repair", "--data-dir", data.to_str().unwrap()];
+    let (unread, gone) = std::io::pipe().unwrap();
+    drop(unread);
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    for stdout in [Stdio::from(full), Stdio::from(gone)] {
+        let done = tidegauge(&args).stdout(stdout).output().unwrap();
+        let said = stderr(&done);
+        assert!(done.status.code() == Some(1) && said.contains("cannot write the report"), "{said}");
+    }
+    let opened = run(&["compact", "--data-dir", data.to_str().unwrap()]);
+    assert_eq!(opened.status.code(), Some(0), "{}", stderr(&opened));
+    let (repair, said) = tool("repair", &data, 1);
+    let untold = repair["untold"][0].as_str().unwrap();
+    assert!(untold.contains("\"samples_lost\":12000") && said.contains("an earlier repair"), "{said} {repair}");
+    let (repair, _) = tool("repair", &data, 0);
+    assert_eq!((&repair["whole"], &repair["untold"]), (&true.into(), &serde_json::json!([])));
+}
+
 /// One place of the index, which cost `inspect` its whole answer.
 #[test]
 fn a_damaged_index_is_one_place_for_verify_and_inspect() {

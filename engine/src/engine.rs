@@ -466,7 +466,9 @@ impl Engine {
 
     /// Refuses pushes, brings everything accepted into segments, and lets go of the directory.
     /// Snapshots and clones of the handle go on reading, and a [backup](Self::backup) that is being made goes on: the close
-    /// does not wait for it. Closing twice is fine.
+    /// does not wait for it. Closing twice is fine. Of an engine that was opened with
+    /// [salvage](crate::Recovery::Salvage) it says as well that the [report](Self::recovery_report) was told; one that is
+    /// only dropped does not.
     ///
     /// # Errors
     /// [`CloseError`]: what was durable comes back at the next opening.

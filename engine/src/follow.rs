@@ -51,6 +51,7 @@ use crate::retention::Kept;
 use crate::ring::{RingLimits, Rings};
 use crate::snapshot::Reads;
 use crate::sync::Mutex;
+use crate::sync::atomic::AtomicBool;
 use crate::version::{Version, Versions, hiding, order_of};
 
 /// Readings of one look at most. Each but the last one is behind a flush that let go of a file that was there when the look
@@ -123,6 +124,7 @@ impl Builder {
             manifest: Arc::new(Mutex::new(found.manifest)),
             audit: AuditLog::new(fs_of(), dir),
             report: found.report,
+            told: AtomicBool::new(false),
             follower: Some(Mutex::new(follower)),
             log_files: None,
             sync: None,

@@ -24,7 +24,7 @@ use crate::lock::DirLock;
 use crate::recovery::RecoveryReport;
 use crate::ring::CommonSender;
 use crate::snapshot::Reads;
-use crate::sync::atomic::Ordering;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard, lock, thread};
 use crate::watch::{Warning, WatchLimits, Watchdog};
 
@@ -37,6 +37,7 @@ impl Owner {
     }
 
     pub(crate) fn close(&self) -> Result<(), CloseError> {
+        self.0.told.store(true, Ordering::Relaxed);
         self.0.close()
     }
 }
@@ -73,6 +74,8 @@ pub(crate) struct Life {
     pub(crate) audit: AuditLog,
     /// How the opening went.
     pub(crate) report: RecoveryReport,
+    /// Whether who has the engine closed it, and did not only let go of it: then he has the report (AD6 of `audit/`).
+    pub(crate) told: AtomicBool,
     /// What a reader beside the owner reads anew.
     pub(crate) follower: Option<Mutex<Follower>>,
     /// Where the log's files are; `None` if this engine writes none.
@@ -211,6 +214,7 @@ impl Life {
         // The store of an engine in memory has no lock, and no other owner.
         let is_held = held.lock.as_ref().map_or(self.dir.is_none(), DirLock::is_held);
         if is_held && !core.is_poisoned() && !core.has_ended() {
+            self.note_told();
             lock(&self.manifest).note_closed();
         }
         core.end();
@@ -224,6 +228,20 @@ impl Life {
             self.remove_released_log();
         }
         held.lock = None;
+    }
+
+    /// Notes that the report of a salvage was told. Where that cannot be written, it is told once more.
+    fn note_told(&self) {
+        if !self.told.load(Ordering::Relaxed) {
+            return;
+        }
+        let (store_id, opening) = {
+            let manifest = lock(&self.manifest);
+            (manifest.state().store_id, manifest.state().open_number)
+        };
+        if let Some(entry) = self.report.told_entry(opening, store_id) {
+            let _ = self.audit.record(entry);
+        }
     }
 
     /// A closed store holds no disk for a log that nobody needs, but for what an opening on a full disk needs (X9). What

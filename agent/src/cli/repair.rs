@@ -1,6 +1,7 @@
 //! `tidegauge repair`: saving what can be read.
 
 use std::fmt::Write;
+use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -9,7 +10,7 @@ use tidegauge::{Engine, Lost, Mended, Recovery, RecoveryReport};
 
 use super::live::demand_store;
 use super::{Failure, progress};
-use crate::failure::print;
+use crate::failure::write_out;
 use crate::units::show_time;
 
 const EXAMPLES: &str = "\
@@ -21,7 +22,7 @@ Damaged segments are rewritten without what cannot be read; where one bit was tu
 right. The log is read on behind damage, and everything saved is brought into segments. A manifest
 that is damaged or gone is made anew from what the other files say. Damaged files are kept in
 `quarantine/`; nothing is deleted. Stop the agent first. Exit code 1 if something is lost: each hole
-is named.";
+is named. What a repair that ended early has noted in audit.log, the next one tells.";
 
 /// Save what can be read of a damaged data directory, and tell what is lost
 #[derive(Debug, Args)]
@@ -43,22 +44,30 @@ pub(super) fn run(args: &RepairArgs) -> Result<(), Failure> {
     let salvage = Engine::builder(&args.data_dir).recovery(Recovery::Salvage);
     let engine = progress::open(salvage, !args.no_progress).map_err(Failure::found)?;
     let report = engine.recovery_report().clone();
-    // What is lost is told by nobody else any more, whatever becomes of the close; and one that is killed before is told again.
-    tell(&report, args.json, || engine.close(), |text| print(text.as_bytes()))
+    // The close says that it was told. What is lost is told by nobody else any more, whatever becomes of the close; and where
+    // nothing can be written, or who ends this before, the next one tells it again.
+    tell(&report, args.json, || engine.close(), |text| write_out(text.as_bytes()))
 }
 
-/// Tells the report, and then whether something is lost, or the close failed.
+/// Tells the report, and then whether something is lost, or the close failed. Closes nothing that was not told.
 fn tell<E: std::fmt::Display>(
     report: &RecoveryReport,
     json: bool,
     close: impl FnOnce() -> Result<(), E>,
-    print: impl FnOnce(&str) -> Result<(), Failure>,
+    print: impl FnOnce(&str) -> io::Result<()>,
 ) -> Result<(), Failure> {
-    print(&if json { format!("{}\n", as_json(report)) } else { as_text(report) })?;
+    print(&if json { format!("{}\n", as_json(report)) } else { as_text(report) }).map_err(|e| {
+        Failure::found(format_args!(
+            "cannot write the report: {e}; the store is repaired, and the next `tidegauge repair` tells what stands of this one in audit.log"
+        ))
+    })?;
     close().map_err(Failure::found)?;
     match report.lost.iter().filter(|lost| lost.samples != Some(0)).count() {
         0 if report.manifest_made_anew => {
             Err(Failure::found("the manifest was made anew: see the notes for what it had"))
+        }
+        0 if !report.untold.is_empty() => {
+            Err(Failure::found("an earlier repair may have lost samples and told nobody: see what it noted"))
         }
         0 => Ok(()),
         1 => Err(Failure::found("samples are lost in 1 place")),
@@ -93,6 +102,7 @@ fn as_json(report: &RecoveryReport) -> serde_json::Value {
         "put_right_places": report.mended_places,
         "quarantined": report.quarantined,
         "notes": report.notes,
+        "untold": report.untold,
     })
 }
 
@@ -126,6 +136,9 @@ fn as_text(report: &RecoveryReport) -> String {
     }
     for note in &report.notes {
         let _ = writeln!(out, "note        {note}");
+    }
+    for line in &report.untold {
+        let _ = writeln!(out, "untold      {line}");
     }
     if out.is_empty() {
         out.push_str("nothing was damaged\n");

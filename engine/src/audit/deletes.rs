@@ -12,11 +12,13 @@
 //! - AD5: A salvage reads it before it changes anything, and again when it knows of which store it is: one that it may not
 //!   read, or that is no file, ends it while all is as it was.
 //! - AD6: A salvage that ends behind its commit and before its report leaves a store that is whole, and nobody knows what was
-//!   lost. So the next one tells the lines of salvages since the last opening that closed in order.
+//!   lost. So the next one tells the lines of salvages that no line says were told: one of those is written where who
+//!   salvaged closes the engine himself, as he does once he has the report. Who only lets go of it has told nobody, an
+//!   opening that did not salvage has not either, and what cannot be written is told twice.
+//! - AD7: Of lines of salvages those count that are whole, and of this store; damaged ones are told by their number.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use tidegauge_query::promql;
@@ -36,8 +38,10 @@ pub(crate) struct Audited {
     pub(crate) unsure: u64,
     /// The last rules of retention, and bytes at most.
     pub(crate) retention: Option<String>,
-    /// Lines of salvages, each with the number of its opening. Earlier builds wrote none.
-    salvages: Vec<(u32, String)>,
+    /// Lines of salvages that nobody may have been told of, with how they name their store. Those of earlier builds do not.
+    salvages: Vec<(String, String)>,
+    /// Such lines that are damaged.
+    damaged_salvages: u64,
     /// Files that the device cannot read, and what it says.
     unread: Vec<(PathBuf, String)>,
 }
@@ -88,12 +92,19 @@ impl Audited {
         Ok(!self.unread.is_empty())
     }
 
-    /// What salvages between these openings have noted (AD6).
-    pub(crate) fn untold(&self, openings: Range<u32>) -> impl Iterator<Item = String> {
-        let between = self.salvages.iter().filter(move |(opening, _)| openings.contains(opening));
-        between.map(|(_, line)| {
+    /// What salvages of a store have noted, and may have told nobody (AD6).
+    pub(crate) fn untold(&self, store_id: u128) -> Vec<String> {
+        let store = store_text(store_id);
+        let lines = self.salvages.iter().filter(|(of, _)| *of == store).map(|(_, line)| {
             format!("an earlier repair may have ended before it told its report; it noted in audit.log: {line}")
-        })
+        });
+        let damaged = match self.damaged_salvages {
+            0 => None,
+            1 => Some("a damaged line of an earlier repair".to_owned()),
+            lines => Some(format!("{lines} damaged lines of earlier repairs")),
+        };
+        let damaged = damaged.map(|lines| format!("audit.log has {lines}: look there for what was lost"));
+        lines.chain(damaged).collect()
     }
 
     /// What to do about lines that are not acted upon.
@@ -112,8 +123,14 @@ impl Audited {
                 Found::Strange => {}
                 Found::Unsure => self.unsure += 1,
             },
-            Some(act) if act == Act::Salvage.word() => {
-                self.salvages.extend(number_of(line, Self::OPENING).map(|opening| (opening, line.to_owned())));
+            Some(act) if act == Act::Salvage.word() => match Entry::is_whole(line) {
+                true => self.salvages.extend(text_of(line, "store").map(|store| (store, line.to_owned()))),
+                false => self.damaged_salvages += u64::from(Entry::has_checksum(line)),
+            },
+            Some(act) if act == Act::Told.word() && Entry::is_whole(line) => {
+                let store = text_of(line, "store");
+                self.salvages.retain(|(of, _)| Some(of) != store.as_ref());
+                self.damaged_salvages = 0;
             }
             // What was put back, these did not hide.
             Some(act) if act == Act::Restore.word() => {
@@ -279,6 +296,32 @@ mod tests {
         fs.create(Path::new(FILE_NAME)).unwrap().write_all_at(0, whole.as_bytes()).unwrap();
         let strange = Audited::read(&fs, Path::new(""), STORE + 1).unwrap();
         assert_eq!((strange.deletes.len(), strange.unsure), (0, 0));
+    }
+
+    /// AD6, AD7: a bit that was turned over in such a line was told as it stood, and lines of other stores were.
+    #[test]
+    fn lines_of_salvages_are_told_that_are_whole_and_of_this_store_until_they_were_told() {
+        let entry = |act, store| Entry::new(act).number(Audited::OPENING, 7u32).of_store(store).into_line();
+        let salvage = entry(Act::Salvage, STORE);
+        let told = |text: &str| audited(text).untold(STORE);
+        let told_once = told(&salvage);
+        assert!(matches!(&told_once[..], [one] if one.ends_with(salvage.trim_end())), "{told_once:?}");
+        assert_eq!(told(&(entry(Act::Salvage, STORE + 1) + "\n" + &Entry::new(Act::Salvage).into_line())), [""; 0]);
+        let (act, crc) = (salvage.find("\"host\"").unwrap(), salvage.find(",\"crc\"").unwrap());
+        for at in (act..crc).chain(crc + 8..salvage.len() - 3) {
+            let mut bytes = salvage.clone().into_bytes();
+            bytes[at] ^= 1;
+            let damaged = String::from_utf8_lossy(&bytes).into_owned();
+            let untold = told(&damaged);
+            assert!(matches!(&untold[..], [one] if one.contains("a damaged line")), "{at}: {untold:?}");
+            assert_eq!(told(&(damaged + &entry(Act::Told, STORE))), [""; 0]);
+        }
+        let of_told = entry(Act::Told, STORE);
+        assert_eq!(told(&(salvage.clone() + &of_told)), [""; 0]);
+        assert_eq!(told(&(of_told.clone() + &salvage)), told_once);
+        assert_eq!(told(&(salvage.clone() + &of_told[..of_told.len() - 3])), told_once, "torn");
+        assert_eq!(told(&(salvage.clone() + &entry(Act::Told, STORE + 1))), told_once);
+        assert_eq!(told(&(salvage + &Entry::new(Act::Restore).into_line())), [""; 0]);
     }
 
     /// It told of "1 lines of deletes".

@@ -19,6 +19,8 @@ pub(crate) enum Act {
     Restore,
     Retention,
     Salvage,
+    /// Whoever salvaged was told what was lost, in this opening and in those before.
+    Told,
     Unlock,
 }
 
@@ -30,6 +32,7 @@ impl Act {
             Self::Restore => "restore",
             Self::Retention => "retention",
             Self::Salvage => "salvage",
+            Self::Told => "told",
             Self::Unlock => "unlock",
         }
     }
@@ -61,9 +64,19 @@ impl Entry {
     pub(crate) fn of_delete(delete: &Tombstone, selector: &str, store_id: u128) -> Self {
         let entry = Self::new(Act::Delete).text("matchers", selector).number("seq", delete.seq.0);
         let entry = entry.number("from", delete.range.start.nanos()).number("to", delete.range.end.nanos());
-        let entry = entry.number("created", delete.created).text("store", &store_text(store_id));
+        entry.number("created", delete.created).of_store(store_id)
+    }
+
+    /// Ends an entry that is acted upon, by whom it is read, with the store and a checksum.
+    pub(crate) fn of_store(self, store_id: u128) -> Self {
+        let entry = self.text("store", &store_text(store_id));
         let crc = format!("{:08x}", crc32c::crc32c(entry.0.as_bytes()));
         entry.text(CHECKSUM, &crc)
+    }
+
+    /// Whether a line ends as if it had a checksum. Lines of earlier builds have none, but for deletes.
+    pub(super) fn has_checksum(line: &str) -> bool {
+        line.contains(&format!(",\"{CHECKSUM}\":"))
     }
 
     /// Whether a line ends with the checksum of what stands before it.

@@ -27,7 +27,7 @@ use crate::retention::Kept;
 use crate::ring::Rings;
 use crate::snapshot::Reads;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::version::{Version, Versions, hiding};
 
 /// The log between two flushes, in files of at least four and at most 64 MiB.
@@ -150,6 +150,7 @@ impl Builder {
             manifest,
             audit,
             report,
+            told: AtomicBool::new(false),
             follower: None,
             sync,
             flushes,

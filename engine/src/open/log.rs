@@ -57,7 +57,7 @@ impl<'a> Logged<'a> {
         audit: &AuditLog,
     ) -> Result<RecoveryReport, OpenError> {
         let (fs, root, state) = (&*place.fs, &*place.root, store.manifest.state());
-        let (recovered, audited, opening) = (&self.recovered, &self.audited, state.open_number);
+        let (recovered, audited, opening) = (&self.recovered, &self.audited, (state.store_id, state.open_number));
         let mut salvaged = std::mem::take(&mut store.salvaged);
         let mut report = RecoveryReport {
             samples: recovered.samples,
@@ -85,8 +85,6 @@ impl<'a> Logged<'a> {
         }
         report.note_in(audit, opening);
         salvaged.append(report);
-        let told_through = store.manifest.closed_opening().unwrap_or(0);
-        salvaged.notes.extend(audited.untold(told_through + 1..opening));
         note_unnamed(&store.unnamed, &mut salvaged);
         Ok(salvaged)
     }

@@ -75,18 +75,28 @@ impl Store {
     ) -> Result<Self, OpenError> {
         let (fs, root) = (&*place.fs, &*place.root);
         let mut salvaged = RecoveryReport::default();
-        // One that could not be read later would leave half a repair that told nobody what it gave up (AD5).
-        Audited::read(fs, root, 0)?;
-        keep_misplaced(fs, root, &mut salvaged)?;
+        // One that could not be read later would leave half a repair that told nobody what it gave up (AD5). What it tells
+        // of repairs before this one, none of this one's lines may be among (AD6).
+        let before = Audited::read(fs, root, 0)?;
+        let mut aside = RecoveryReport::default();
+        keep_misplaced(fs, root, &mut aside)?;
         finish_names(fs, &place.wal)?;
         let _alone = lock.map(DirLock::alone).transpose()?;
-        let mut manifest = reserve.or_without(None, || open_or_rebuild(&place.fs, root, teams, &mut salvaged))?;
+        let mut manifest =
+            reserve.or_without(None, || open_or_rebuild(&place.fs, root, teams, audit, &mut salvaged))?;
+        if !salvaged.manifest_made_anew {
+            // It has no line yet.
+            aside.append(std::mem::take(&mut salvaged));
+        }
+        let opening = (manifest.state().store_id, manifest.state().open_number);
+        aside.note_in(audit, opening);
+        salvaged.append(aside);
         make_folder(fs, root, &place.segments)?;
-        let unnamed = keep_unnamed(fs, root, &manifest, &mut salvaged)?;
-        // Whatever ends this salvage, the next one finds the new manifest, and nothing of the one before.
-        salvaged.note_in(audit, manifest.state().open_number);
+        let (unnamed, of_unnamed) = keep_unnamed(fs, root, &manifest, audit)?;
+        salvaged.append(of_unnamed);
         let (segments, of_segments) = salvage_segments(&place.fs, root, &mut manifest, teams, progress, audit)?;
         salvaged.append(of_segments);
+        salvaged.untold = before.untold(opening.0);
         Ok(Self { manifest, segments, unnamed, salvaged })
     }
 

@@ -27,8 +27,11 @@
 //!   no segment has its numbers, it is lost, and told (SV6). Where frames of the same opening are left, by what replays
 //!   them. Where nothing of that can be read, nobody knows where the log ended: that is told, and a delete that the audit
 //!   log names above all that is left.
+//! - RM9: All that is told stands in the audit log, if it can be written, before the new manifest is there: behind that
+//!   nobody could tell (RS4 of `segments.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::take;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,7 +50,7 @@ use tidegauge_storage::wal::{
 use super::later::{ids, is_made_behind, later_segment, successor};
 use super::orphan::orphan;
 use super::{Lost, RecoveryReport, quarantine};
-use crate::audit::{self, Audited};
+use crate::audit::{self, AuditLog, Audited};
 use crate::delete::TOMBSTONES_MAX;
 use crate::error::OpenError;
 use crate::flush::reference;
@@ -55,22 +58,41 @@ use crate::flush::reference;
 /// Parts of the log that cannot be read and are told one by one.
 const UNREAD_MAX: usize = 20;
 
-/// Opens the manifest of the store in `dir`, or puts one in its place that says what can still be known.
+/// Opens the manifest of the store in `dir`, or puts one in its place that says what can still be known. Then what is told has
+/// its line in the audit log, with what `report` had set aside before. Where it cannot, it may be tried again, and `report`
+/// has what was set aside.
 pub(crate) fn open_or_rebuild(
     fs: &Arc<dyn Fs>,
     dir: &Path,
     threads: &Threads,
+    audit: &AuditLog,
+    report: &mut RecoveryReport,
+) -> Result<Manifest, OpenError> {
+    let mut tried = RecoveryReport { quarantined: take(&mut report.quarantined), ..RecoveryReport::default() };
+    let opened = open_or_rebuild_at(fs, dir, threads, audit, &mut tried);
+    match opened {
+        Ok(_) => report.append(tried),
+        Err(_) => report.quarantined = tried.quarantined,
+    }
+    opened
+}
+
+fn open_or_rebuild_at(
+    fs: &Arc<dyn Fs>,
+    dir: &Path,
+    threads: &Threads,
+    audit: &AuditLog,
     report: &mut RecoveryReport,
 ) -> Result<Manifest, OpenError> {
     let mut manifest = match Manifest::read_to_open(Arc::clone(fs), dir) {
         Err(why @ (ManifestError::Corrupt { .. } | ManifestError::ManifestMissing { .. })) => {
-            return Rebuild { fs, dir, report }.run(threads, &why);
+            return Rebuild { fs, dir, audit, report }.run(threads, &why);
         }
         other => other?,
     };
     let anew = |what, report| {
         let why = ManifestError::Corrupt { file: dir.join("MANIFEST"), offset: 0, what };
-        Rebuild { fs, dir, report }.run(threads, &why)
+        Rebuild { fs, dir, audit, report }.run(threads, &why)
     };
     let state = manifest.state();
     let later_log = keep_strangers(&**fs, dir, state.store_id, state.open_number, report)?;
@@ -117,6 +139,7 @@ fn keep_strangers(
 struct Rebuild<'a> {
     fs: &'a Arc<dyn Fs>,
     dir: &'a Path,
+    audit: &'a AuditLog,
     report: &'a mut RecoveryReport,
 }
 
@@ -129,6 +152,8 @@ impl Rebuild<'_> {
             Some(id) => id,
             None => most_named(&found, &stores_of(fs, &wal_dir)?).unwrap_or_default(),
         };
+        // Nothing tells it: the line of the audit log must name the one that it gets.
+        let store_id = if store_id == 0 { Manifest::new_store_id() } else { store_id };
         keep_strangers(fs, self.dir, store_id, remains.open_number, self.report)?;
         let segments = self.choose(found, &remains, store_id)?;
         let (segments, survey) = self.without_unfinished(segments, &remains, store_id)?;
@@ -163,7 +188,9 @@ impl Rebuild<'_> {
         state.wal = survey.wal;
         // Files that are gone had these numbers.
         state.wal.next_frame = state.wal.next_frame.max(FrameNo(state.greatest_frame.0.saturating_add(1)));
-        Ok(Manifest::make_anew(Arc::clone(self.fs), self.dir, state.with(&edits)?)?)
+        let state = state.with(&edits)?;
+        self.report.note_in(self.audit, (store_id, state.open_number.saturating_add(1)));
+        Ok(Manifest::make_anew(Arc::clone(self.fs), self.dir, state)?)
     }
 
     /// Every segment in the folder that can be opened, one flipped bit of its outline put right. Others go to quarantine.

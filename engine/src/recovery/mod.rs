@@ -36,7 +36,8 @@ pub enum Recovery {
     /// and rules of retention may be lost with it, which is told. Damaged files, what is
     /// cut of the log's end, files of the log that may hold what is missing, and segments that the manifest does not name,
     /// are kept under `quarantine/`; nothing is deleted. What the engine lost
-    /// leaves a line in the audit log. Once opened so, the store opens strictly again.
+    /// leaves a line in the audit log; where the engine is not [closed](crate::Engine::close) but killed or dropped, the next
+    /// salvage [tells it again](RecoveryReport::untold). Once opened so, the store opens strictly again.
     Salvage,
 }
 

@@ -9,7 +9,7 @@ use tidegauge_storage::wal::TornTail;
 
 use crate::audit::{Act, AuditLog, Audited, Entry};
 
-/// Holes and files that a line of the audit log names one by one.
+/// Holes, files and notes that a line of the audit log names one by one.
 const AUDITED_MAX: usize = 20;
 
 /// How the opening of an engine went.
@@ -39,6 +39,9 @@ pub struct RecoveryReport {
     pub unfinished_flush_samples: u64,
     /// What went wrong besides, such as an audit log that could not be written.
     pub notes: Vec<String>,
+    /// What salvages before this one noted in `audit.log` and may have told nobody: they were killed, failed, or their engine
+    /// was dropped. Told by each salvage until one [closes](crate::Engine::close) its engine.
+    pub untold: Vec<String>,
 }
 
 /// Samples that were durable and cannot be read.
@@ -67,14 +70,24 @@ pub struct Lost {
 }
 
 impl RecoveryReport {
-    /// Writes the line of the audit log, with the number of the opening, if salvage changed anything. Whether that can be written or not, what was saved
-    /// counts: then the report says so.
-    pub(crate) fn note_in(&mut self, audit: &AuditLog, opening: u32) {
+    /// Writes the line of the audit log, with the number of the opening, if salvage changed anything. Whether that can be
+    /// written or not, what was saved counts: then the report says so.
+    pub(crate) fn note_in(&mut self, audit: &AuditLog, (store_id, opening): (u128, u32)) {
         if let Some(entry) = self.audit_entry()
-            && let Err(e) = audit.record(entry.number(Audited::OPENING, opening))
+            && let Err(e) = audit.record(entry.number(Audited::OPENING, opening).of_store(store_id))
         {
             self.notes.push(format!("the audit log was not written: {e}"));
         }
+    }
+
+    /// The line of the audit log that says that this was told, with those before it (AD6), where there was anything.
+    pub(crate) fn told_entry(&self, opening: u32, store_id: u128) -> Option<Entry> {
+        let is_any = self.changed_anything() || !self.untold.is_empty();
+        is_any.then(|| Entry::new(Act::Told).number(Audited::OPENING, opening).of_store(store_id))
+    }
+
+    fn changed_anything(&self) -> bool {
+        !self.lost.is_empty() || !self.quarantined.is_empty() || self.manifest_made_anew
     }
 
     /// Adds what was found elsewhere.
@@ -88,11 +101,12 @@ impl RecoveryReport {
         self.mended_places += of.mended_places;
         self.quarantined.extend(of.quarantined);
         self.notes.extend(of.notes);
+        self.untold.extend(of.untold);
     }
 
     /// What the audit log says of it, if salvage changed anything.
     fn audit_entry(&self) -> Option<Entry> {
-        if self.lost.is_empty() && self.quarantined.is_empty() && !self.manifest_made_anew {
+        if !self.changed_anything() {
             return None;
         }
         let known = self.lost.iter().map(|lost| lost.samples_at_least).sum::<u64>();
@@ -115,6 +129,9 @@ impl RecoveryReport {
         }
         for (nth, file) in self.quarantined.iter().take(AUDITED_MAX).enumerate() {
             entry = entry.text(&format!("quarantined_{nth}"), &file.display().to_string());
+        }
+        for (nth, note) in self.notes.iter().take(AUDITED_MAX).enumerate() {
+            entry = entry.text(&format!("note_{nth}"), note);
         }
         Some(entry)
     }

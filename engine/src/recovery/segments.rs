@@ -70,7 +70,7 @@ pub(crate) fn salvage_segments(
             Finding::Unknown(e) => return Err(e.into()),
             Finding::Missing => {
                 salvage.lose_all(0, "the file is missing".to_owned());
-                salvage.report.note_in(audit, opening);
+                salvage.report.note_in(audit, (store_id, opening));
                 manifest.commit(&[Edit::SegmentRemove(named.id)])?;
             }
             Finding::Unreadable(e) | Finding::Damaged(e) => {
@@ -86,7 +86,7 @@ pub(crate) fn salvage_segments(
                 let mut edits = vec![Edit::SegmentRemove(named.id)];
                 edits.extend(saved.iter().map(|info| Edit::SegmentAdd(reference(info))));
                 salvage.keep()?;
-                salvage.report.note_in(audit, opening);
+                salvage.report.note_in(audit, (store_id, opening));
                 manifest.commit(&edits)?;
                 if let Some(info) = saved {
                     sound.push(Arc::new(Segment::open(&**fs, &folder.join(file_name(info.id)))?));
@@ -150,18 +150,20 @@ fn open_damaged(fs: &dyn Fs, path: &Path, named: &SegmentRef, store_id: u128) ->
 
 /// Sets aside the segments that the manifest does not name. As a rule they are leftovers, and what is in them is in the
 /// log, too; but a manifest that lost its end may have named them, and the log may be damaged. Answers where those of
-/// this store are kept now that can be opened, and which numbers they have.
+/// this store are kept now that can be opened, and which numbers they have; and what became of all, which has its line in the
+/// audit log before one loses its name: the next salvage finds none of them there.
 pub(crate) fn keep_unnamed(
     fs: &dyn Fs,
     dir: &Path,
     manifest: &Manifest,
-    report: &mut RecoveryReport,
-) -> Result<Vec<(PathBuf, SeqRange)>, OpenError> {
+    audit: &AuditLog,
+) -> Result<(Vec<(PathBuf, SeqRange)>, RecoveryReport), OpenError> {
+    let mut report = RecoveryReport::default();
     let folder = dir.join("segments");
     let names = fs.list(&folder).map_err(|source| OpenError::Io { path: folder.clone(), source })?;
     let readable: BTreeMap<PathBuf, SeqRange> =
         all_unnamed(fs, dir, manifest.state())?.into_iter().map(|(path, info)| (path, info.seq_range)).collect();
-    let mut unnamed = Vec::new();
+    let (mut unnamed, mut done) = (Vec::new(), Vec::new());
     for name in names {
         if id_of(&name).is_some_and(|id| !manifest.state().segments.contains_key(&id)) {
             let path = folder.join(name);
@@ -169,10 +171,12 @@ pub(crate) fn keep_unnamed(
                 quarantine::keep(fs, dir, &path).map_err(|source| OpenError::Io { path: path.clone(), source })?;
             unnamed.extend(readable.get(&path).map(|range| (kept.clone(), *range)));
             report.quarantined.push(kept);
-            remove(fs, &path)?;
+            done.push(path);
         }
     }
-    Ok(unnamed)
+    report.note_in(audit, (manifest.state().store_id, manifest.state().open_number));
+    done.iter().try_for_each(|path| remove(fs, path))?;
+    Ok((unnamed, report))
 }
 
 /// Tells which of the segments that were set aside have numbers of what is lost.

@@ -378,13 +378,6 @@ impl Manifest {
         Ok(())
     }
 
-    /// Which opening of this store was the last to [close in order](Self::note_closed), as far as it is known.
-    #[must_use]
-    pub fn closed_opening(&self) -> Option<u32> {
-        let closed = Closed::read(&*self.fs, &self.dir)?;
-        (closed.store_id == self.state.store_id).then_some(closed.open_number)
-    }
-
     /// Says beside the manifest that it ends with its last commit: an older copy that somebody puts in its place is told
     /// from it then (E8). For an opening that ends, and commits nothing more. Nothing is said where the last commit is
     /// not known to be durable, nor where the file system refuses: nobody may rely on it.

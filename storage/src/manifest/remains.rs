@@ -160,6 +160,12 @@ impl Remains {
 }
 
 impl Manifest {
+    /// An id that no other store has.
+    #[must_use]
+    pub fn new_store_id() -> u128 {
+        random_id()
+    }
+
     /// Puts a manifest that says what `state` says in the place of the one in `dir`, or of none, and opens it. What was
     /// there must have another name by now, if it is to be kept. The caller holds the directory's lock.
     ///
@@ -169,7 +175,7 @@ impl Manifest {
     /// [`ManifestError`]; nothing was changed then.
     pub fn make_anew(fs: Arc<dyn Fs>, dir: &Path, mut state: State) -> Result<Self, ManifestError> {
         if state.store_id == 0 {
-            state.store_id = random_id();
+            state.store_id = Self::new_store_id();
         }
         Self::begin_with(fs, dir, state)
     }
