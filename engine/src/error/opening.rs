@@ -31,9 +31,10 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
-    /// A sound segment lies under another one's name, and under its own lies none that is: it would be set aside, and what is
-    /// in it told as lost. Give it its name back, without losing the file that has it now, then open with salvage again.
-    #[error("{} is a sound segment that belongs at {}: move what lies there out of the way, which may be another segment under a wrong name, give this one that name back, and repair again; nothing of them was changed", path.display(), belongs.display())]
+    /// A segment lies under another name than its own, and under its own lies none, or a worse one: it would be set aside, and
+    /// what is in it told as lost. Give it its name back, without losing the file that has it now, then open with salvage
+    /// again.
+    #[error("{} is a segment that belongs at {}: move what lies there out of the way, if anything does, which may be another segment under a wrong name, give this one that name back, and repair again; nothing of them was changed", path.display(), belongs.display())]
     Misnamed {
         /// Where it lies.
         path: PathBuf,

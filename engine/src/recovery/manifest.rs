@@ -41,13 +41,14 @@ use tidegauge_query::Threads;
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::{Edit, Manifest, ManifestError, Remains, SegmentRef};
 use tidegauge_storage::model::{SeqNo, SeqRange, Tombstone};
-use tidegauge_storage::segment::{Salvage as Damaged, Segment, SegmentInfo, file_name};
+use tidegauge_storage::segment::{SegmentInfo, file_name};
 use tidegauge_storage::source::ReadError;
 use tidegauge_storage::wal::{
     Epoch, FrameNo, NUMBER_GAP, Survey, WalState, holds_anything, later_than, stores_of, survey,
 };
 
 use super::later::{ids, is_made_behind, later_segment, successor};
+use super::misnamed::{outline, refuse_homeless};
 use super::orphan::orphan;
 use super::{Lost, RecoveryReport, quarantine};
 use crate::audit::{self, AuditLog, Audited};
@@ -136,6 +137,15 @@ fn keep_strangers(
     Ok(left)
 }
 
+/// Segments that there are.
+#[derive(Default)]
+struct Found {
+    own: Vec<SegmentInfo>,
+    /// Under another name than they say.
+    strange: Vec<(PathBuf, SegmentInfo)>,
+    unreadable: Vec<Lost>,
+}
+
 struct Rebuild<'a> {
     fs: &'a Arc<dyn Fs>,
     dir: &'a Path,
@@ -147,13 +157,16 @@ impl Rebuild<'_> {
     fn run(mut self, threads: &Threads, why: &ManifestError) -> Result<Manifest, OpenError> {
         let (fs, wal_dir) = (&**self.fs, self.dir.join("wal"));
         let remains = Remains::read(fs, self.dir)?;
-        let found = self.segments(threads)?;
+        let Found { own: found, strange, unreadable } = self.segments(threads)?;
         let store_id = match remains.store_id {
             Some(id) => id,
             None => most_named(&found, &stores_of(fs, &wal_dir)?).unwrap_or_default(),
         };
         // Nothing tells it: the line of the audit log must name the one that it gets.
         let store_id = if store_id == 0 { Manifest::new_store_id() } else { store_id };
+        refuse_homeless(&self.dir.join("segments"), &strange, &found, &remains, store_id)?;
+        strange.iter().try_for_each(|(path, _)| self.set_aside(path, "its header gives it another number"))?;
+        unreadable.into_iter().try_for_each(|lost| self.lose(lost))?;
         keep_strangers(fs, self.dir, store_id, remains.open_number, self.report)?;
         let segments = self.choose(found, &remains, store_id)?;
         let (segments, survey) = self.without_unfinished(segments, &remains, store_id)?;
@@ -193,50 +206,42 @@ impl Rebuild<'_> {
         Ok(Manifest::make_anew(Arc::clone(self.fs), self.dir, state)?)
     }
 
-    /// Every segment in the folder that can be opened, one flipped bit of its outline put right. Others go to quarantine.
-    fn segments(&mut self, threads: &Threads) -> Result<Vec<SegmentInfo>, OpenError> {
+    /// Every segment in the folder, one flipped bit of its outline put right, which is done once the manifest names it.
+    fn segments(&self, threads: &Threads) -> Result<Found, OpenError> {
         let folder = self.dir.join("segments");
         // A manifest that names none of what is there has it removed.
         let ids = ids(&**self.fs, &folder)?;
         let fs = self.fs;
-        let opened: Vec<(u64, Result<SegmentInfo, ReadError>)> = threads.install(|| {
-            let open = |id| {
-                let path = folder.join(file_name(id));
-                match Segment::open(&**fs, &path) {
-                    Ok(segment) => Ok(segment.info().clone()),
-                    // One bit is put right once the manifest names it.
-                    Err(e @ ReadError::Corrupt { .. }) => {
-                        Damaged::open(&**fs, &path, None).map(|damaged| damaged.info().clone()).map_err(|_| e)
-                    }
-                    Err(e) => Err(e),
-                }
-            };
-            ids.into_par_iter().map(|id| (id, open(id))).collect()
-        });
-        let mut found = Vec::new();
+        let opened: Vec<(u64, Result<SegmentInfo, ReadError>)> = threads
+            .install(|| ids.into_par_iter().map(|id| (id, outline(&**fs, &folder.join(file_name(id))))).collect());
+        let mut found = Found::default();
         for (id, opened) in opened {
             let path = folder.join(file_name(id));
             match opened {
-                Ok(info) if info.id == id => found.push(info),
-                Ok(_) => self.set_aside(&path, "its header gives it another number")?,
-                Err(ReadError::Corrupt { offset, what, .. }) => {
-                    self.keep(&path)?;
-                    self.report.lost.push(Lost {
-                        file: path,
-                        offset,
-                        what,
-                        series: None,
-                        seq_range: SeqRange { start: SeqNo(0), end: SeqNo(0) },
-                        time_range: None,
-                        samples: None,
-                        samples_at_least: 0,
-                    });
-                }
+                Ok(info) if info.id == id => found.own.push(info),
+                Ok(info) => found.strange.push((path, info)),
+                Err(ReadError::Corrupt { offset, what, .. }) => found.unreadable.push(Lost {
+                    file: path,
+                    offset,
+                    what,
+                    series: None,
+                    seq_range: SeqRange { start: SeqNo(0), end: SeqNo(0) },
+                    time_range: None,
+                    samples: None,
+                    samples_at_least: 0,
+                }),
                 Err(e) => return Err(e.into()),
             }
         }
-        found.sort_by_key(|info| info.id);
+        found.own.sort_by_key(|info| info.id);
         Ok(found)
+    }
+
+    /// Sets aside a segment that cannot be opened.
+    fn lose(&mut self, lost: Lost) -> Result<(), OpenError> {
+        self.keep(&lost.file)?;
+        self.report.lost.push(lost);
+        Ok(())
     }
 
     /// Those that count (RM2).

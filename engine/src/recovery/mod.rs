@@ -4,6 +4,7 @@ mod check;
 mod later;
 mod log;
 mod manifest;
+mod misnamed;
 mod orphan;
 mod progress;
 pub(crate) mod quarantine;
@@ -55,6 +56,8 @@ mod leftover_tests;
 mod manifest_tests;
 #[cfg(test)]
 mod mend_tests;
+#[cfg(test)]
+mod misnamed_tests;
 #[cfg(test)]
 mod named_tests;
 #[cfg(test)]

@@ -32,13 +32,21 @@ fn p5_a_segment_that_was_renamed_is_missing_and_the_manifest_is_sound() {
     names.sort();
     let renamed = folder.join("00000000ffffffff.seg");
     fs.rename(&folder.join(&names[0]), &renamed).unwrap();
-    let engine = try_open(&fs, Recovery::Salvage).unwrap();
-    let report = engine.recovery_report();
-    assert!(!report.manifest_made_anew && engine.retention() == retention, "{report:?}");
-    let [lost] = &report.lost[..] else { panic!("{report:?}") };
-    assert_eq!(lost.samples, Some(2400));
-    assert_eq!(quarantined(&fs).len(), 1, "it is kept");
-    assert_eq!(contents(&engine).len(), 1200);
+    let refused = try_open(&fs, Recovery::Salvage).expect_err("it has a name to get back").to_string();
+    assert!(refused.contains("ffffffff.seg") && refused.contains(&names[0]), "{refused}");
+    assert!(quarantined(&fs).is_empty());
+    let gone = fs.kill();
+    gone.remove(&renamed).unwrap();
+    for (fs, left) in [(&gone, 1200), (&fs, 3600)] {
+        if left == 3600 {
+            fs.rename(&renamed, &folder.join(&names[0])).unwrap();
+        }
+        let engine = try_open(fs, Recovery::Salvage).unwrap();
+        let report = engine.recovery_report();
+        assert!(!report.manifest_made_anew && engine.retention() == retention, "{report:?}");
+        assert_eq!(report.lost.iter().filter_map(|lost| lost.samples).sum::<u64>(), 3600 - left, "{report:?}");
+        assert_eq!(contents(&engine).len() as u64, left);
+    }
 }
 
 /// A segment that somebody had removed was "No such file or directory; mend that, then read again".

@@ -5,8 +5,9 @@
 //! - RS3: So after a crash at any point, either nothing has happened or all of it; salvaging again finds no damage.
 //! - RS4: What is lost with a file stands in the audit log before the manifest lets go of it, if it can be written: after
 //!   that nobody could tell.
-//! - RS5: A sound segment under another's name, whose own name no sound one has, ends the salvage before any segment that the
-//!   manifest names is set aside: what it holds would be told as lost, and giving it its name back loses nothing.
+//! - RS5: A segment under another's name, or under one that nobody has, ends the salvage before any segment is set aside, if
+//!   nothing or another segment has its own name, or a damaged one and it is sound: what it holds would be told as lost, and
+//!   giving it its name back loses nothing (`misnamed.rs`). So does one of which nobody can say now what it is.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ use tidegauge_storage::source::ReadError;
 
 use super::check::contradiction;
 use super::later::all_unnamed;
+use super::misnamed::{refuse_exchanged, refuse_renamed};
 use super::{Finding, Lost, OnProgress, OpenStep, RecoveryReport, Step, check_segment, quarantine};
 use crate::audit::AuditLog;
 use crate::clock;
@@ -60,9 +62,17 @@ pub(crate) fn salvage_segments(
         };
         named.into_par_iter().map(check).collect()
     });
-    misnamed(&**fs, &folder, &checked, store_id)?;
-    let mut sound: Vec<Arc<Segment>> = Vec::new();
+    refuse_exchanged(&**fs, &folder, &checked, store_id)?;
+    let mut known = Vec::new();
     for (named, finding) in checked {
+        match finding {
+            // Before anything is given up: what cannot be read now may be missed for nothing.
+            Finding::Unknown(e) => return Err(e.into()),
+            finding => known.push((named, finding)),
+        }
+    }
+    let mut sound: Vec<Arc<Segment>> = Vec::new();
+    for (named, finding) in known {
         let mut salvage = Salvage { fs, dir, folder: &folder, named, opening, report: RecoveryReport::default() };
         let path = salvage.path();
         match finding {
@@ -112,22 +122,6 @@ pub(crate) fn salvage_segments(
     Ok((sound, report))
 }
 
-/// Refuses where a segment has another one's name (RS5).
-fn misnamed(fs: &dyn Fs, folder: &Path, checked: &[(SegmentRef, Finding)], store_id: u128) -> Result<(), OpenError> {
-    for (named, finding) in checked {
-        let path = folder.join(file_name(named.id));
-        let Finding::Unreadable(_) = finding else { continue };
-        let Ok(segment) = Segment::open(fs, &path) else { continue };
-        let info = segment.info();
-        let is_it = |other: &SegmentRef| other.id != named.id && contradiction(info, other, store_id).is_none();
-        let missed = |(other, finding): &&(SegmentRef, Finding)| is_it(other) && !matches!(finding, Finding::Sound(_));
-        if checked.iter().any(|other| missed(&other)) && segment.verify().is_ok() {
-            return Err(OpenError::Misnamed { belongs: folder.join(file_name(info.id)), path });
-        }
-    }
-    Ok(())
-}
-
 /// Opens a damaged segment with the help of what the manifest says of it.
 fn open_damaged(fs: &dyn Fs, path: &Path, named: &SegmentRef, store_id: u128) -> Result<Damaged, ReadError> {
     let expected = Expected {
@@ -160,6 +154,7 @@ pub(crate) fn keep_unnamed(
 ) -> Result<(Vec<(PathBuf, SeqRange)>, RecoveryReport), OpenError> {
     let mut report = RecoveryReport::default();
     let folder = dir.join("segments");
+    refuse_renamed(fs, &folder, manifest.state())?;
     let names = fs.list(&folder).map_err(|source| OpenError::Io { path: folder.clone(), source })?;
     let readable: BTreeMap<PathBuf, SeqRange> =
         all_unnamed(fs, dir, manifest.state())?.into_iter().map(|(path, info)| (path, info.seq_range)).collect();

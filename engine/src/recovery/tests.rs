@@ -111,13 +111,13 @@ pub(super) fn path_of(fs: &SimFs, folder: &str) -> PathBuf {
     folder.join(name)
 }
 
-fn flip(fs: &SimFs, path: &Path, at: u64) {
+pub(super) fn flip(fs: &SimFs, path: &Path, at: u64) {
     let byte = fs.map(path).unwrap()[at as usize];
     fs.open(path).unwrap().write_all_at(at, &[byte ^ 4]).unwrap();
 }
 
 /// Two bits, which no checksum takes for one.
-fn flip_two(fs: &SimFs, path: &Path, at: u64) {
+pub(super) fn flip_two(fs: &SimFs, path: &Path, at: u64) {
     flip(fs, path, at);
     flip(fs, path, at + 1);
 }
