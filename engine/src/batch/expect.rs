@@ -28,8 +28,8 @@ pub enum Expect {
     ///
     /// An engine that has had a sample of the series since it was opened, and has not evicted it as idle, knows the number
     /// even if retention has dropped that sample. Otherwise segments tell it: where retention has dropped the sample with the
-    /// greatest number, the greatest that is left is found, which is smaller, or nothing. That is a conflict although
-    /// nothing was accepted since; who goes on from what is found loses nothing.
+    /// greatest number, the greatest that is left (or a delete behind that) is found, which is smaller, or nothing. That is a
+    /// conflict although nothing was accepted since; who goes on from what is found loses nothing.
     Seq(SeqNo),
     /// One at this timestamp. A sample that was written over at the same timestamp does not count as a change, nor does
     /// one that comes late.
@@ -270,6 +270,19 @@ impl Condition {
     /// Whether a failure at the worker only means: look again.
     pub(super) fn is_judged_here(&self) -> bool {
         matches!(self.expected, Expect::Timestamp(_) | Expect::Nothing)
+    }
+
+    /// The conflict with the number that the worker found. He looked at deletes from the number on that is expected: where
+    /// the sample with that one is gone, an earlier delete may have named the series behind what is left.
+    pub(super) fn failed_with(&self, core: &Core, found: u64) -> CommitError {
+        let mut last = found;
+        if let Expect::Seq(expected) = self.expected
+            && found < expected.0
+        {
+            let labels = || core.registry().slots().labels_of(self.series);
+            last = last.max(core.versions.load().last_delete(found, true, &mut 0, labels));
+        }
+        self.failed(core, Found::of_seq(last))
     }
 
     /// The conflict, told by labels; they are only put together here.

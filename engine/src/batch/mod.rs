@@ -248,7 +248,7 @@ impl Batch {
                     }
                 }
                 Verdict::Failed { at, found } => {
-                    return Err(self.conditions[at].failed(&self.core, Found::of_seq(found)));
+                    return Err(self.conditions[at].failed_with(&self.core, found));
                 }
             }
         }
