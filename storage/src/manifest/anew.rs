@@ -62,7 +62,9 @@ impl WriteFailed {
 }
 
 /// Who hears whether the file could be written anew.
-pub(super) struct ToldAnew(pub(super) Box<dyn Fn(Option<&Grows>) + Send + Sync>);
+pub(super) struct ToldAnew(pub(super) Box<Hears>);
+
+type Hears = dyn Fn(Option<&Grows>) + Send + Sync;
 
 /// The file was to be written anew, could not be, and grows.
 #[derive(Debug)]
