@@ -67,13 +67,15 @@ fn salvaged_len(fs: &SimFs) -> usize {
     contents(&try_open(fs, Recovery::Salvage).unwrap()).len()
 }
 
+type Damages = fn(&SimFs, &Path);
+
 /// It was set aside, and all of it told as lost.
 #[test]
 fn p5_a_segment_under_a_name_that_nobody_has_ends_a_salvage_before_anything_is_set_aside() {
     let strange = Path::new(STRANGE);
     let (base, [_, second, _]) = three();
     let wreck = |fs: &SimFs, path: &Path| fs.open(path).unwrap().write_all_at(0, &[0xa5; 200]).unwrap();
-    let damages: [(&str, fn(&SimFs, &Path), RangeInclusive<usize>); 3] = [
+    let damages: [(&str, Damages, RangeInclusive<usize>); 3] = [
         ("sound", |_, _| (), 3600..=3600),
         ("a bit of its header", |fs, path| flip(fs, path, 20), 3600..=3600),
         ("two bits of a column", |fs, path| flip_two(fs, path, 80), 2400..=3599),
