@@ -11,7 +11,7 @@ use tidegauge_storage::model::{TimeRange, Timestamp};
 use tidegauge_storage::source::Columns;
 
 use crate::appender::Ack;
-use crate::engine::{Engine, Metadata};
+use crate::engine::Engine;
 use crate::error::{CloseError, CompactError, FlushError, ProbeError, PushError, WaitError};
 use crate::gate::Shortage;
 use crate::options::{Builder, Durability, Level};
@@ -440,47 +440,4 @@ fn p4_a_compaction_that_fails_is_told_and_ends_neither_retention_nor_compaction(
     assert!(failed >= 3, "{failed} failed: a file to be made, to be written, to be synced");
     let folder = poisoned.iter().filter(|why| why.contains("the folder of the segments cannot be synced")).count();
     assert!(folder == 1 && poisoned.len() > 1, "what flushes need, too, poisons: {poisoned:?}");
-}
-
-/// Commits went on in a file that grew, and nobody was told.
-#[test]
-fn p4_a_manifest_that_cannot_be_written_anew_is_told_until_it_can() {
-    let describe = |engine: &Engine, nth: usize| {
-        let help = "x".repeat(20_000 + nth);
-        engine.set_metadata("cpu", Metadata { kind: "gauge".into(), help, unit: String::new() }).unwrap();
-    };
-    let begin = |commits: usize| {
-        let fs = SimFs::new();
-        let (tell, told) = std::sync::mpsc::channel();
-        let tell = move |warning: &Warning| {
-            if let Warning::ManifestGrows { .. } = warning {
-                drop(tell.send(warning.clone()));
-            }
-        };
-        let engine = memory_builder(&fs).on_warning(tell).open().unwrap();
-        (0..commits).for_each(|nth| describe(&engine, nth));
-        (fs, engine, told)
-    };
-    // The one that has it written anew: whatever one does that does not, it does more.
-    let (fs, engine, _told) = begin(0);
-    let operations = |nth| {
-        let before = fs.operations();
-        describe(&engine, nth);
-        fs.operations() - before
-    };
-    let rewriting = (0..100).find(|&nth| operations(nth) > 5).unwrap();
-    let (fs, engine, told) = begin(rewriting);
-    assert!(!engine.stats().manifest_rewrite_failing);
-    fs.fail_at(fs.operations() + 1, Fault::Io);
-    describe(&engine, rewriting);
-    assert!(engine.stats().manifest_rewrite_failing && engine.is_healthy().is_ok());
-    let Ok(Warning::ManifestGrows { bytes, cause }) = told.recv_timeout(SOON) else { panic!("it is told") };
-    assert!(bytes > 200 << 10 && cause.contains("error"), "{bytes}: {cause}");
-    let until_next = (0..100).find(|&nth| {
-        describe(&engine, nth);
-        !engine.stats().manifest_rewrite_failing
-    });
-    assert!(until_next.is_some_and(|commits| commits > 5), "{until_next:?}");
-    engine.close().unwrap();
-    assert_eq!(told.try_iter().count(), 0, "once");
 }

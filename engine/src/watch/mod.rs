@@ -1,5 +1,7 @@
 //! What the engine notices of itself: workers that do not get on, snapshots that stay, series that are hot.
 
+#[cfg(test)]
+mod grows_tests;
 mod hot;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use super::works::Work;
 use super::{OnWarning, Stalled, Warning, Worker, Working, Works};
 use crate::core::Core;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Arc, Condvar, Mutex, lock};
+use crate::sync::{Arc, Condvar, Mutex, expect_none_held, lock};
 
 /// It looks at least this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -78,7 +78,9 @@ impl Watchdog {
                 .expect("watch lock");
             let is_over = *stop;
             drop(stop);
-            tell(core, limits, std::mem::take(&mut *lock(&core.watched.soon)));
+            // First: the guard would live as long as the call that it stands in.
+            let soon = std::mem::take(&mut *lock(&core.watched.soon));
+            tell(core, limits, soon);
             if is_over {
                 lock(&core.watched.stalled).clear();
                 core.watched.worker_stalled.store(false, Ordering::Relaxed);
@@ -92,7 +94,8 @@ impl Watchdog {
 fn tell(core: &Core, limits: &WatchLimits, warnings: Vec<Warning>) {
     for warning in warnings {
         core.watched.warnings.fetch_add(1, Ordering::Relaxed);
-        // Someone else's code: its panic is its own.
+        // Someone else's code: its panic is its own, and it may ask the engine for anything.
+        expect_none_held();
         let _ = catch_unwind(AssertUnwindSafe(|| (limits.on_warning.0)(&warning)));
     }
 }
