@@ -12,6 +12,7 @@ use tidegauge_storage::source::{Mask, Named};
 use super::{FlushJob, FlusherParts};
 use crate::delete::settled;
 use crate::memtable::{MemtableSource, Pair};
+use crate::registry::Registry;
 
 /// The deletes that hide something of a memtable, and survive a power loss (K9); `None` if nothing does. Nothing is
 /// accepted below them any more, so what they hide stays hidden.
@@ -27,30 +28,47 @@ pub(super) fn deleted(parts: &FlusherParts, job: &FlushJob) -> Option<Mask> {
     Mask::reaching(&deletes, &Arc::default(), seq, time)
 }
 
-/// A registry of so many times the series of a memtable is not asked which of them a delete names.
-const PART_THAT_PAYS: usize = 8;
-
 /// What a flush leaves out of each series.
+///
+/// The deletes' matchers are tried on one series after the other, until that has cost what asking the registry for all of
+/// them does: it tries a regex on each value, not on each series. So a try that finds no space for the first series, four
+/// times a second, asks nothing, and neither does a memtable of few of the series that there are.
 pub(super) struct Deletes<'a> {
     mask: Option<&'a Mask>,
-    /// By slot, where the registry was asked for all of them at once: it tries a regex on each value, not on each series.
-    named: Option<Named>,
+    source: &'a MemtableSource,
+    registry: &'a Registry,
+    tried: u64,
+    /// By slot, once the registry was asked. `None` inside: it cannot be.
+    named: Option<Option<Named>>,
 }
 
 impl<'a> Deletes<'a> {
-    /// Of a memtable of so many `series`, whose registry has `registered`.
-    pub(super) fn new(mask: Option<&'a Mask>, source: &MemtableSource, series: usize, registered: usize) -> Self {
-        let pays = registered / PART_THAT_PAYS <= series;
-        let named = mask.filter(|_| pays).and_then(|mask| Named::find(source, mask).ok().flatten());
-        Self { mask, named }
+    pub(super) fn new(mask: Option<&'a Mask>, source: &'a MemtableSource, registry: &'a Registry) -> Self {
+        Self { mask, source, registry, tried: 0, named: None }
     }
 
-    pub(super) fn left_out(&self, slot: u32, labels: &Labels) -> LeftOut {
-        LeftOut(match (self.mask, &self.named) {
-            (None, _) => Vec::new(),
-            (Some(mask), None) => mask.hidden(labels),
-            (Some(mask), Some(named)) => mask.hidden_by(named.naming(slot)),
+    /// Of one series after the other. `gets_on` is called for each delete that the registry is asked for.
+    pub(super) fn left_out(&mut self, slot: u32, labels: &Labels, gets_on: &dyn Fn()) -> LeftOut {
+        let Some(mask) = self.mask else { return LeftOut::default() };
+        // Of the slots, which no lock guards: a registry that a panic has left to nobody keeps no flush from its end.
+        if self.named.is_none() && self.tried > u64::from(self.registry.slots().len()) / Named::PART_THAT_PAYS {
+            self.named = Some(self.find(mask, gets_on));
+        }
+        LeftOut(match &self.named {
+            Some(Some(named)) => mask.hidden_by(named.naming(slot)),
+            _ => {
+                self.tried += 1;
+                mask.hidden(labels)
+            }
         })
+    }
+
+    fn find(&self, mask: &Mask, gets_on: &dyn Fn()) -> Option<Named> {
+        let go_on = || {
+            gets_on();
+            !self.registry.is_broken()
+        };
+        Named::find_while(self.source, mask, &go_on).ok().flatten()
     }
 }
 
@@ -93,14 +111,19 @@ fn covering(first: i64, last: i64) -> TimeRange {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
     use tidegauge_storage::model::{MatchOp, Matcher, Tombstone};
 
     use super::*;
     use crate::core::SeriesSample;
-    use crate::faults::SOON;
+    use crate::faults::{SOON, series};
     use crate::options::{Builder, Durability, Level};
+    use crate::registry::SeriesId;
 
-    /// Asked at once, or by their labels one by one: the same is left out of each series.
+    /// Asked at once, or by their labels one by one: the same is left out of each series. The deletes of a flush were asked
+    /// for at each try, before anything else and without a step.
     #[test]
     fn what_the_registry_names_is_what_matchers_pass() {
         let engine = Builder::new(None).durability(Durability::Memory).background_compaction(false).open().unwrap();
@@ -127,15 +150,44 @@ mod tests {
             Arc::new(Tombstone { seq: SeqNo(1_000 + n as u64), matchers, range, created: 0 })
         };
         let mask = Mask { tombstones: (0..48).map(delete).collect(), ..Mask::default() };
-        let [at_once, one_by_one] = [registry.len(), 0].map(|n| Deletes::new(Some(&mask), &source, n, registry.len()));
-        assert!(at_once.named.is_some() && one_by_one.named.is_none());
-        let mut hidden = 0;
-        for slot in 0..registry.len() as u32 {
-            let labels = registry.slots().labels(slot).unwrap();
-            let ranges = at_once.left_out(slot, &labels).0;
+        let mut deletes = Deletes::new(Some(&mask), &source, &registry);
+        let (steps, mut hidden) = (Cell::new(0), 0);
+        let slots = registry.slots();
+        for slot in 0..slots.len() {
+            let labels = slots.labels(slot).unwrap();
+            let ranges = deletes.left_out(slot, &labels, &|| steps.set(steps.get() + 1)).0;
             hidden += ranges.len();
-            assert_eq!(ranges, one_by_one.left_out(slot, &labels).0, "{labels}");
+            assert_eq!(ranges, mask.hidden(&labels), "{labels}");
+            // Not before an eighth was tried, and then for all of the rest; nobody takes it for stalled meanwhile.
+            assert_eq!(steps.get(), if slot > slots.len() / 8 { mask.tombstones.len() } else { 0 }, "{slot}");
         }
         assert!(hidden > 1_000, "{hidden}");
+    }
+
+    /// A registry that a panic had left to nobody made the next flush panic, though no delete was to be left out. Where one
+    /// is, its matchers are tried.
+    #[test]
+    fn a_flush_needs_no_registry_that_can_be_locked() {
+        let engine = Builder::new(None).durability(Durability::Memory).background_compaction(false).open().unwrap();
+        let ids: Vec<_> = (0..40).map(|host| series(&engine, host)).collect();
+        let sample = |id: &SeriesId| SeriesSample::new(*id, Timestamp::from_nanos(1), 1.0);
+        let ack = engine.push_batch(&ids.iter().map(sample).collect::<Vec<_>>()).unwrap();
+        engine.wait(ack, Level::Visible, SOON).unwrap();
+        let core = &engine.life().core;
+        let (registry, memtable) = (core.registry(), Arc::clone(&core.versions.load().active));
+        let source = MemtableSource::new(memtable, Arc::clone(&registry), core.watermark.commit());
+        let defect = || registry.take(&[ids[0].slot], |_| panic!("a defect"));
+        assert!(catch_unwind(AssertUnwindSafe(defect)).is_err() && registry.is_broken());
+        let matchers = vec![Matcher::new("host", MatchOp::Regex, "1.*").unwrap()];
+        let tombstone = Tombstone { seq: SeqNo(1_000), matchers, range: TimeRange::ALL, created: 0 };
+        let mask = Mask { tombstones: vec![Arc::new(tombstone)], ..Mask::default() };
+        let mut deletes = Deletes::new(Some(&mask), &source, &registry);
+        let mut hidden = |id: &SeriesId| {
+            let labels = registry.slots().labels(id.slot).unwrap();
+            deletes.left_out(id.slot, &labels, &|| {}).has(1)
+        };
+        assert_eq!(ids.iter().filter(|id| hidden(id)).count(), 11);
+        engine.flush().unwrap();
+        assert_eq!(engine.stats().segments, 1);
     }
 }

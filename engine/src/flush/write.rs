@@ -38,11 +38,11 @@ pub(super) fn write_segments(
     let mut in_order = Half::new(parts, source.seq_range(), false);
     let mut older = Half::new(parts, source.seq_range(), true);
     let mut packed = Packed::default();
-    let deletes = Deletes::new(mask, &source, listed.len(), registry.len());
+    let mut deletes = Deletes::new(mask, &source, &registry);
     for slot in slots.in_label_order(listed, || work.gets_on()) {
         work.gets_on();
         let Some(labels) = slots.labels(slot) else { continue };
-        let left_out = deletes.left_out(slot, &labels);
+        let left_out = deletes.left_out(slot, &labels, &|| work.gets_on());
         // One number for both: the greatest over all segments is what counts.
         let last_seq = SeqNo(listing.last_seq(slot));
         packed.pairs.clear();

@@ -13,9 +13,6 @@ use crate::model::{Labels, Matcher};
 const NOTES_MAX: usize = 4 << 20;
 /// A class takes as much as so many of them.
 const NOTES_OF_A_CLASS: usize = 16;
-/// To find what names the series takes no longer, a delete, than to try its matchers on such a part of them: an index
-/// tells of a series in some nanoseconds, and a matcher of its labels in some tens of them.
-const PART_THAT_PAYS: u64 = 8;
 
 /// Which deletes of a mask name a series, and which of its ages counts for it: places in the mask.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,19 +69,44 @@ struct Class {
 }
 
 impl Named {
+    /// To find what names the series takes no longer, a delete, than to try its matchers on such a part of them: an index
+    /// tells of a series in some nanoseconds, and a matcher of its labels in some tens of them.
+    pub const PART_THAT_PAYS: u64 = 8;
+
     /// Asks the index of `source` for each delete and age of `mask`. `None` if they name too many series too differently.
     ///
     /// # Errors
     /// [`ReadError`] if the index is damaged.
     pub fn find(source: &dyn SampleSource, mask: &Mask) -> Result<Option<Self>, ReadError> {
-        Self::find_within(NOTES_MAX, source, mask)
+        Self::find_while(source, mask, &|| true)
     }
 
-    fn find_within(notes_max: usize, source: &dyn SampleSource, mask: &Mask) -> Result<Option<Self>, ReadError> {
+    /// As [`find`](Self::find), for who tells others that he gets on: `go_on` is asked before each delete and age. `None`
+    /// too if it says no.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub fn find_while(
+        source: &dyn SampleSource,
+        mask: &Mask,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<Self>, ReadError> {
+        Self::find_within(NOTES_MAX, source, mask, go_on)
+    }
+
+    fn find_within(
+        notes_max: usize,
+        source: &dyn SampleSource,
+        mask: &Mask,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<Self>, ReadError> {
         let mut named = Self { class_of: Vec::new(), classes: vec![Class::default()], free: Vec::new() };
         let ages = (0..).zip(&*mask.ages).map(|(i, age)| (Mark::Age(i), &*age.matchers));
         let tombstones = (0..).zip(&mask.tombstones).map(|(i, t)| (Mark::Tombstone(i), &t.matchers[..]));
         for (mark, matchers) in ages.chain(tombstones) {
+            if !go_on() {
+                return Ok(None);
+            }
             if matchers.is_empty() {
                 named.classes.iter_mut().for_each(|class| class.naming.add(mark));
             } else {
@@ -109,7 +131,7 @@ impl Named {
     pub fn pays_from(source: &dyn SampleSource, mask: &Mask) -> Option<u64> {
         let all = mask.ages.iter().map(|age| &*age.matchers).chain(mask.tombstones.iter().map(|t| &t.matchers[..]));
         let (mut looks, mut tries) = (0, 0);
-        let part = source.series_about()? / PART_THAT_PAYS;
+        let part = source.series_about()? / Self::PART_THAT_PAYS;
         for matchers in all.filter(|matchers: &&[Matcher]| !matchers.is_empty()) {
             looks += source.looks_to_select(matchers)?;
             tries += 1;
@@ -189,11 +211,11 @@ mod tests {
         let mask =
             |patterns: &[&str]| Mask { tombstones: patterns.iter().map(|p| delete(p)).collect(), ages: Arc::default() };
         let halves = mask(&["1..", ".1.", "..1"]);
-        let named = Named::find_within(12 + 8 * NOTES_OF_A_CLASS, &source, &halves).unwrap().unwrap();
+        let named = Named::find_within(12 + 8 * NOTES_OF_A_CLASS, &source, &halves, &|| true).unwrap().unwrap();
         (0..8).for_each(|i| assert_eq!(*named.naming(i.into()), Naming::of(&halves, &labels(i))));
-        assert!(Named::find_within(11 + 8 * NOTES_OF_A_CLASS, &source, &halves).unwrap().is_none());
+        assert!(Named::find_within(11 + 8 * NOTES_OF_A_CLASS, &source, &halves, &|| true).unwrap().is_none());
         let same = mask(&["1..", "1.*", "1+.*", "1.."]);
-        let named = Named::find_within(1_000, &source, &same).unwrap().unwrap();
+        let named = Named::find_within(1_000, &source, &same, &|| true).unwrap().unwrap();
         assert_eq!(named.naming(5).tombstones, [0, 1, 2, 3]);
         assert_eq!(named.classes.len() - named.free.len(), 2, "one that nobody is of is used again");
         assert!(Named::pays_from(&source, &same).is_none(), "it has no index");
