@@ -57,7 +57,7 @@ impl CompactorParts {
             match made.iter().map(open).collect::<Result<Vec<_>, _>>() {
                 Ok(segments) => opened = segments,
                 // Ours, not the inputs': they are sound.
-                Err(e) => result = Err(RunError::Write(unreadable(e)).into()),
+                Err(e) => result = Err(unreadable(e).into()),
             }
         }
         if let Err(failure) = result {
@@ -165,16 +165,15 @@ pub(super) fn lets_show(input: &Input, inputs: &[Input], version: &Version) -> b
     })
 }
 
-fn unreadable(error: ReadError) -> WriteError {
+fn unreadable(error: ReadError) -> RunError {
     let error = match error {
         // What the operating system refuses now it may grant later.
-        ReadError::Io { file, source } if is_exhausted(&source) || is_out_of_memory(&source) => {
-            return WriteError::Io { file, source };
-        }
+        ReadError::Io { file, source } if is_out_of_memory(&source) => return RunError::Unmapped { file, source },
+        ReadError::Io { file, source } if is_exhausted(&source) => return WriteError::Io { file, source }.into(),
         other => other,
     };
     let file = file_of(&error).map(std::path::Path::to_owned).unwrap_or_default();
-    WriteError::Io { file, source: io::Error::other(format!("what was written cannot be read: {error}")) }
+    WriteError::Io { file, source: io::Error::other(format!("what was written cannot be read: {error}")) }.into()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegauge_storage::fs::{Fs, is_exhausted, is_out_of_memory};
+use tidegauge_storage::fs::{Fs, is_exhausted};
 use tidegauge_storage::manifest::{Manifest, ManifestError};
 use tidegauge_storage::segment::{WriteError, id_of};
 use tidegauge_storage::source::ReadError;
@@ -321,7 +321,7 @@ fn judged(parts: &CompactorParts, looked: &mut Looked, job: &Job, failure: Failu
         // The file is ours, and the next try writes another one.
         Failure::Run(error) => {
             let error = match &error {
-                RunError::Write(WriteError::Io { source, .. }) if is_out_of_memory(source) => CompactError::OutOfMemory,
+                RunError::Unmapped { .. } => CompactError::OutOfMemory,
                 _ => CompactError::Failed { cause: error.to_string() },
             };
             parts.is_failing(&error);

@@ -31,6 +31,10 @@ pub(super) enum RunError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// All is written, and there is no memory to map it. Of a write, which may fail for want of memory as well, nothing is
+    /// said.
+    #[error("{} cannot be mapped: {source}", file.display())]
+    Unmapped { file: PathBuf, source: io::Error },
     #[error("interrupted")]
     Interrupted,
 }

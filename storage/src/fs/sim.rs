@@ -40,6 +40,8 @@ pub enum Fault {
     /// No more files may be opened (EMFILE): files are not created, and the sync of a folder does not begin. Other
     /// operations go on as if nothing were.
     Files,
+    /// The operating system has no memory for it (ENOMEM). Otherwise as [`Io`](Self::Io).
+    Memory,
 }
 
 /// Who asks for a sync, as far as a test can tell.
@@ -181,8 +183,9 @@ impl SimFs {
         self.lock().full_in_place = path.map(Arc::from);
     }
 
-    /// Has each map answer that there is no memory for it (ENOMEM), as of a process that may have no more addresses or maps.
-    pub fn refuse_maps(&self, refuse: bool) {
+    /// Has each map fail: for [`Memory`](Fault::Memory), as of a process that may have no more addresses or maps, or for
+    /// [`Files`](Fault::Files), as a file is opened to be mapped. `None`: there is enough again.
+    pub fn refuse_maps(&self, refuse: Option<Fault>) {
         self.lock().refuses_maps = refuse;
     }
 
@@ -250,6 +253,7 @@ impl Fault {
             Self::Io => io::Error::from_raw_os_error(5),
             Self::Full => io::ErrorKind::StorageFull.into(),
             Self::Files => io::Error::from_raw_os_error(24),
+            Self::Memory => io::ErrorKind::OutOfMemory.into(),
         }
     }
 }
@@ -360,8 +364,8 @@ impl Fs for SimFs {
         let mut state = self.lock();
         state.reading(self.process)?;
         let content = &state.disk.files[&state.disk.file(path)?].live;
-        if state.refuses_maps {
-            return Err(io::ErrorKind::OutOfMemory.into());
+        if let Some(fault) = state.refuses_maps {
+            return Err(fault.error());
         }
         let mut bytes = vec![0; content.len() as usize];
         content.read(0, &mut bytes);

@@ -96,7 +96,7 @@ pub(super) struct State {
     /// A file of which no write over what it holds finds space.
     pub(super) full_in_place: Option<Arc<Path>>,
     /// Whether there is no memory for maps.
-    pub(super) refuses_maps: bool,
+    pub(super) refuses_maps: Option<Fault>,
     /// A file of which no byte can be read.
     pub(super) spoiled: Option<u64>,
 }
