@@ -176,7 +176,8 @@ impl Core {
         }
     }
 
-    /// Whether the manifest could be written anew when that was due; told by who commits, under its lock.
+    /// Whether the manifest could be written anew where that was due for a commit that is made; told by who commits, under
+    /// the manifest's lock.
     pub(crate) fn manifest_grows(&self, grows: Option<&Grows>) {
         let failed_before = self.counters.manifest_rewrite_failing(grows.is_some());
         if let (Some(Grows { bytes, cause }), false) = (grows, failed_before) {

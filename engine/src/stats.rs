@@ -344,7 +344,7 @@ pub struct Stats {
     /// Segments that compaction has found damaged and leaves alone, since the opening;
     /// [`Warning::Compaction`](crate::Warning::Compaction) has told of each, and [`verify`](crate::admin::verify()) tells all.
     pub damaged_segments: u64,
-    /// Whether the manifest could not be written anew when that was last due, so that it grows:
+    /// Whether the last commit that should have written the manifest anew could not, and was made in a file that grows:
     /// [`Warning::ManifestGrows`](crate::Warning::ManifestGrows) has told why. Alert on it.
     pub manifest_rewrite_failing: bool,
     /// fdatasync of the log.

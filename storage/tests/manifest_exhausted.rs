@@ -86,13 +86,13 @@ fn a_file_written_anew_that_fails_is_left_and_the_one_that_counts_goes_on() {
         manifest.on_written_anew(move |grows| {
             tell.lock().unwrap().send(grows.map(|grows| (grows.bytes, grows.cause.to_string()))).unwrap();
         });
-        let length = fs.map(std::path::Path::new(DIR).join("MANIFEST").as_path()).unwrap().len() as u64;
         fs.fail_at(fs.operations() + behind, Fault::Io);
         let committed = manifest.commit(&large(rewriting - 1));
         let is_stopped = committed.is_err();
         match committed {
             Ok(()) => {
                 went_on += 1;
+                let length = fs.map(std::path::Path::new(DIR).join("MANIFEST").as_path()).unwrap().len() as u64;
                 let grows = told.try_recv().unwrap().expect("it was not written anew");
                 assert!(grows.0 > 100_000 && grows.0 <= length && grows.1.contains("error"), "{grows:?} of {length}");
                 // It is durable now, in the file that counts.
@@ -103,7 +103,8 @@ fn a_file_written_anew_that_fails_is_left_and_the_one_that_counts_goes_on() {
                 (0..3 * rewriting).for_each(|nth| manifest.commit(&large(nth)).unwrap());
                 let names = fs.list(std::path::Path::new(DIR)).unwrap();
                 assert_eq!(names, ["MANIFEST"], "operation {behind}: it is written anew by now");
-                assert!(told.try_iter().all(|grows| grows.is_none()), "operation {behind}");
+                let told: Vec<_> = told.try_iter().collect();
+                assert!(!told.is_empty() && told.iter().all(Option::is_none), "operation {behind}: {told:?}");
                 let lengths = fs.files().into_iter().map(|(_, bytes)| bytes).max().unwrap();
                 assert!(lengths < 3 << 20, "operation {behind}: {lengths}");
             }
@@ -119,4 +120,27 @@ fn a_file_written_anew_that_fails_is_left_and_the_one_that_counts_goes_on() {
         }
     }
     assert_eq!((went_on, stopped), (5, 3), "these stop: opening the folder, renaming, the sync of the name");
+}
+
+/// It was told before the commit was in the file that there is, which may be refused, too.
+#[test]
+fn a_file_that_is_not_written_anew_is_told_of_behind_the_commit_that_it_takes() {
+    let rewriting = rewriting();
+    let (fs, mut manifest, _) = begin(rewriting - 1);
+    let (tell, told) = std::sync::mpsc::channel();
+    let tell = std::sync::Mutex::new(tell);
+    manifest.on_written_anew(move |grows| tell.lock().unwrap().send(grows.map(|grows| grows.bytes)).unwrap());
+    let commit = large(rewriting - 1);
+    // The one is not made, and its remains are removed; the other finds no space.
+    let next = fs.operations() + 1;
+    fs.fail_at(next, Fault::Io);
+    fs.fail_at(next + 2, Fault::Full);
+    assert!(matches!(manifest.commit(&commit), Err(ManifestError::NoSpace { .. })));
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), []);
+    // The next one tries both again.
+    fs.fail_at(fs.operations() + 1, Fault::Io);
+    manifest.commit(&commit).unwrap();
+    let grown = told.try_iter().collect::<Vec<_>>();
+    assert!(matches!(grown[..], [Some(bytes)] if bytes > 100_000), "{grown:?}");
+    assert_eq!(Manifest::open_read_only(arc(&fs), DIR).unwrap().state(), manifest.state());
 }

@@ -46,8 +46,9 @@ pub enum Warning {
     #[error("{0}")]
     Compaction(CompactError),
     /// The manifest was to be written anew, as it is now and then, and could not be. Nothing is lost: commits go on in the
-    /// file that there is, which grows meanwhile, some 60 bytes a second under load and some hundred for each flush and
-    /// compaction. It is tried again by itself, each 256 KiB; `Stats::manifest_rewrite_failing` tells how long it lasts.
+    /// file that there is, which grows meanwhile: some 60 bytes a second under load, some 140 for each flush, and what
+    /// compactions, descriptions, deletes and rules take. It is tried again by itself, after 256 KiB or, where space is
+    /// wanted, with each commit; `Stats::manifest_rewrite_failing` tells how long it lasts.
     #[error(
         "the manifest cannot be written anew ({cause}), and grows beyond {bytes} bytes until it can be: see that the data directory takes new files; it is tried again by itself"
     )]

@@ -329,9 +329,9 @@ impl Manifest {
         self.tell_unwitnessed();
     }
 
-    /// Calls `told` each time that the file should be written anew: with why it could not be, while commits go on in the
-    /// file that there is, which grows by 256 KiB until the next try; with `None` where it was. Whoever commits, waits for
-    /// `told`.
+    /// Calls `told` each time that the file should be written anew: with `None` where it was; with why it could not be
+    /// once the commit is in the file that there is, which grows. The next try comes 256 KiB later, or with the next commit
+    /// where it was space that was wanted. Of a commit that is refused nothing is told. Whoever commits, waits for `told`.
     pub fn on_written_anew(&mut self, told: impl Fn(Option<&Grows>) + Send + Sync + 'static) {
         self.anew = Some(ToldAnew(Box::new(told)));
     }
@@ -392,28 +392,31 @@ impl Manifest {
 
     fn write(&mut self, state: &State, edits: &[u8], space: Space) -> Result<(), ManifestError> {
         let log = self.log.as_mut().expect("checked by the caller");
-        if log.end + edits.len() as u64 > log.rewrite_at {
-            let bytes = log.end;
-            let cause = match write_temp(&*self.fs, &self.dir, state, self.next_commit, space) {
+        let (mut failed, mut rewrite_at) = (None, log.rewrite_at);
+        if log.end + edits.len() as u64 > rewrite_at {
+            failed = match write_temp(&*self.fs, &self.dir, state, self.next_commit, space) {
                 Ok(anew) => {
                     self.replace_by(anew)?;
                     self.tell_anew(None);
                     return Ok(());
                 }
                 // A longer file until there is space for a shorter one.
-                Err(WriteFailed::NoSpace(cause)) if space == Space::AsIs => cause,
+                Err(WriteFailed::NoSpace(cause)) if space == Space::AsIs => Some(cause),
                 // What failed is another file than the one that counts, and is gone: that one goes on for a while more.
                 Err(WriteFailed::Before(cause)) => {
-                    log.rewrite_at = bytes + EDITS_BYTES_MAX;
-                    cause
+                    rewrite_at = log.end + EDITS_BYTES_MAX;
+                    Some(cause)
                 }
                 Err(failed) => return Err(failed.on_commit(&self.dir)),
             };
-            self.tell_anew(Some(&Grows { bytes, cause }));
         }
-        let log = self.log.as_mut().expect("checked by the caller");
         let commit = commit_bytes(log.seed, self.next_commit, edits);
-        log.append(&commit, space).map_err(|failed| failed.on_commit(&self.dir))
+        log.append(&commit, space).map_err(|failed| failed.on_commit(&self.dir))?;
+        // Not before: where this is refused, too, nothing has grown, and the next commit tries both.
+        log.rewrite_at = rewrite_at;
+        let bytes = log.end;
+        failed.into_iter().for_each(|cause| self.tell_anew(Some(&Grows { bytes, cause })));
+        Ok(())
     }
 
     /// Puts what was written anew in the place of the file, if that is still this opening's: what another one put there
