@@ -178,8 +178,8 @@ fn p4_a_manifest_that_cannot_be_read_once_stops_no_writing() {
     let done = fs.reads() + a_commit;
     (1..1_000).for_each(|i| fs.fail_read_at(done + i));
     engine.set_retention(at_most(1)).unwrap();
-    let warning = warnings.recv_timeout(SOON).unwrap();
-    assert!(matches!(warning, Warning::Compaction(CompactError::Failed { .. })), "{warning}");
+    let told = iter::from_fn(|| warnings.recv_timeout(SOON).ok()).find(|told| matches!(told, Warning::Compaction(_)));
+    assert!(matches!(told, Some(Warning::Compaction(CompactError::Failed { .. }))), "{told:?}");
     engine.is_healthy().unwrap();
     fs.restart();
     engine.compact().unwrap();
