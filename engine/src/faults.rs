@@ -149,7 +149,8 @@ fn p4_whoever_closes_on_a_full_disk_is_told_what_is_in_no_segment_also_after_oth
     fs.set_capacity(Some(0));
     for handle in [engine.clone(), engine.clone()] {
         let closed = handle.close();
-        assert!(matches!(closed, Err(CloseError::NotFlushed { samples: 1, logged: false, .. })), "{closed:?}");
+        let short_of = Some(Shortage::Space);
+        assert_eq!(closed, Err(CloseError::NotFlushed { samples: 1, logged: false, short_of }));
     }
     drop(engine);
     fs.set_capacity(None);

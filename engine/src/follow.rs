@@ -119,6 +119,7 @@ impl Builder {
             common,
             dir: self.dir,
             outlives: true,
+            replayed_below: 0,
             fs: fs_of(),
             root: dir.to_owned(),
             manifest: Arc::new(Mutex::new(found.manifest)),

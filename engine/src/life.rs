@@ -66,6 +66,8 @@ pub(crate) struct Life {
     pub(crate) dir: Option<PathBuf>,
     /// Whether the store is there when the engine is not: that of an engine in memory goes with it.
     pub(crate) outlives: bool,
+    /// Memtables of generations below this are of the log that the opening found, which stays until they are in segments.
+    pub(crate) replayed_below: u32,
     /// The files, and the directory they are in; of an engine in memory too.
     pub(crate) fs: Arc<dyn Fs>,
     pub(crate) root: PathBuf,
@@ -172,7 +174,6 @@ impl Life {
     fn close_here(&self) -> Result<(), CloseError> {
         let core = &self.core;
         let read_only = core.gate.why_shut() == Some(Shut::ReadOnly);
-        let short_of = core.gate.waits_for();
         self.begin_closing();
         self.give_back();
         // Not before: no lock is held.
@@ -180,16 +181,27 @@ impl Life {
         if let Some(poisoned) = core.gate.poisoned() {
             return Err(poisoned.into());
         }
-        let left = core.versions.load().unflushed_samples();
         let undrained = core.rings.stats().lanes.iter().map(|lane| lane.depth).sum::<u64>();
         if undrained > 0 && !read_only {
-            return Err(CloseError::NotTaken { samples: undrained, short_of });
+            return Err(CloseError::NotTaken { samples: undrained, short_of: core.gate.waits_for() });
         }
         // Whoever closes it after others is told the same: it is no better by then.
-        if self.outlives && left > 0 && !read_only {
-            return Err(CloseError::NotFlushed { samples: left, logged: core.durability.logs(), short_of });
+        match self.unflushed() {
+            Some((samples, logged)) if !read_only => {
+                let short_of = core.gate.flush_waits().or_else(|| core.gate.waits_for());
+                Err(CloseError::NotFlushed { samples, logged, short_of })
+            }
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// How many samples are in no segment, and whether a log has them; of those that none has, if there are any. Nothing of
+    /// a store that goes with the engine.
+    fn unflushed(&self) -> Option<(u64, bool)> {
+        let version = self.core.versions.load();
+        let lost = if self.core.durability.logs() { 0 } else { version.unflushed_samples(self.replayed_below) };
+        let samples = if lost > 0 { lost } else { version.unflushed_samples(0) };
+        (self.outlives && samples > 0).then_some((samples, lost == 0))
     }
 
     /// Ends the threads and lets go of the directory. Wakes nobody: it holds a lock, and wakers are other people's code.

@@ -82,9 +82,10 @@ impl Version {
         self.sealed.iter().filter(|memtable| memtable.generation >= self.unmapped_below)
     }
 
-    /// Samples that are in no segment.
-    pub(crate) fn unflushed_samples(&self) -> u64 {
-        self.unflushed().chain([&self.active]).map(|memtable| memtable.samples()).sum()
+    /// Samples that are in no segment, in memtables of this generation and later ones.
+    pub(crate) fn unflushed_samples(&self, since: u32) -> u64 {
+        let memtables = self.unflushed().chain([&self.active]).filter(|memtable| memtable.generation >= since);
+        memtables.map(|memtable| memtable.samples()).sum()
     }
 
     /// Whatever has a number below this one is not in this memtable, which ends at `end`. A delete rotates one that has

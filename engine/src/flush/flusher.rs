@@ -117,7 +117,8 @@ impl Flusher {
         }
     }
 
-    /// Answers whether to go on with the next job.
+    /// Answers whether to go on with the next job: behind one that is given up at a close none is, however small. What comes
+    /// back is a prefix of what was accepted, and what a job lets go of the log may hold those before it.
     fn flush_until_done(&self, job: &FlushJob) -> bool {
         let (core, mut is_short, mut made) = (&self.0.core, false, Vec::new());
         // What is newer than a memtable that stays would lie below it as a segment.
@@ -126,6 +127,8 @@ impl Flusher {
             if core.is_poisoned() {
                 return false;
             }
+            // No try is given up that began before the stop: what had run out then may be back (X13).
+            let is_last = self.0.queue.is_stopped();
             // Asked anew with each try: a delete may have come.
             let left_out = if is_short { deleted(&self.0, job) } else { None };
             let error = match self.flush(job, left_out.as_ref(), &mut made, is_mapped) {
@@ -153,15 +156,17 @@ impl Flusher {
                 continue;
             }
             core.disk_is_full(Full::Segments { refuses: self.is_crowded() }, short);
-            if self.0.queue.pause(SPACE_RETRY) {
-                // All of it is written, and nobody asks this process for it but who has the memtable (X12).
-                if matches!(error, FlushFailure::Read(_)) && std::mem::replace(&mut is_mapped, false) {
-                    continue;
-                }
-                // What is logged comes back at the next opening.
-                self.remove(&mut made);
-                return false;
+            if !is_last {
+                self.0.queue.pause(SPACE_RETRY);
+                continue;
             }
+            // All of it is written, and nobody asks this process for it but who has the memtable (X12).
+            if matches!(error, FlushFailure::Read(_)) && std::mem::replace(&mut is_mapped, false) {
+                continue;
+            }
+            // What is logged comes back at the next opening.
+            self.remove(&mut made);
+            return false;
         }
     }
 

@@ -13,6 +13,8 @@ pub(crate) use queue::{FlushJob, FlushQueue};
 pub(crate) use witness::{try_witness, witness};
 
 #[cfg(test)]
+mod close_tests;
+#[cfg(test)]
 mod folder_tests;
 #[cfg(test)]
 mod unmapped_tests;

@@ -94,10 +94,14 @@ impl FlushQueue {
         self.changed.notify_all();
     }
 
-    /// Waits a moment, less if the engine stops. Answers whether it does.
-    pub(super) fn pause(&self, time: Duration) -> bool {
+    /// Whether nothing is handed over any more.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.state.lock().expect("flush lock").stop
+    }
+
+    /// Waits a moment, less if the engine stops.
+    pub(super) fn pause(&self, time: Duration) {
         let state = self.state.lock().expect("flush lock");
-        let (state, _) = self.changed.wait_timeout_while(state, time, |s| !s.stop).expect("flush lock");
-        state.stop
+        drop(self.changed.wait_timeout_while(state, time, |s| !s.stop).expect("flush lock"));
     }
 }

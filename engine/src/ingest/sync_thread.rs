@@ -12,7 +12,7 @@ use crate::core::Core;
 use crate::gate::{Full, Shortage};
 use crate::lock::LockName;
 use crate::pace::Pace;
-use crate::sync::{Condvar, Mutex, MutexGuard, run_soon, thread};
+use crate::sync::{Condvar, Mutex, MutexGuard, run_soon};
 use crate::watch::Worker;
 
 /// When no more files may be opened, or somebody else holds the manifest, it is tried again after this.
@@ -42,6 +42,10 @@ struct Desk {
     done: Option<FrameNo>,
     /// Since when there is nothing left to do for a job; `None` once that was told.
     rests_since: Option<Instant>,
+    /// Nothing follows but what the worker has handed over, or does now.
+    ending: bool,
+    /// The job at hand found no file to be opened to the end, and is still the one at hand.
+    gave_up: bool,
     stop: bool,
 }
 
@@ -93,13 +97,26 @@ impl SyncThread {
         self.desk.lock().expect("sync lock").done.take()
     }
 
+    /// The worker has nothing else to do than to wait for the last jobs: a try that begins now, and may open no file, is
+    /// the last one (X13).
+    pub(crate) fn end(&self) {
+        self.desk.lock().expect("sync lock").ending = true;
+        self.desk_changed.notify_one();
+    }
+
+    /// Whether the job at hand is not tried any more.
+    pub(crate) fn has_given_up(&self) -> bool {
+        self.desk.lock().expect("sync lock").gave_up
+    }
+
     /// Ends the thread when the job at hand is done.
     pub(crate) fn stop(&self) {
         self.desk.lock().expect("sync lock").stop = true;
         self.desk_changed.notify_one();
     }
 
-    /// The thread's life. A failed job poisons: it is never run again.
+    /// The thread's life. A failed job poisons: it is never run again. One that may open no file to the end has not failed:
+    /// all of it has left the process.
     pub(crate) fn run(&self, core: &Arc<Core>) {
         run_soon();
         let mut untold = Untold::default();
@@ -130,20 +147,29 @@ impl SyncThread {
             let work = core.watched.begin(Worker::Sync, "an fdatasync of the log");
             let mut is_short = false;
             let result = loop {
+                let is_last = self.is_ending();
                 let started = Instant::now();
                 let result = job.run();
                 core.counters.fdatasync(started.elapsed());
                 match &result {
                     // The folder could not be opened to be synced: no sync has failed. It stays the same piece of work,
                     // so that it is told of if it lasts.
-                    Err(e) if is_out_of_files(e) && !core.is_stopping() => {
+                    Err(e) if is_out_of_files(e) => {
                         if !std::mem::replace(&mut is_short, true) {
                             core.gate.disk_is_full(Full::Sync, Shortage::Files);
                         }
-                        thread::park_timeout(RETRY);
+                        if is_last {
+                            break None;
+                        }
+                        self.pause();
                     }
-                    _ => break result,
+                    _ => break Some(result),
                 }
+            };
+            let Some(result) = result else {
+                self.give_up();
+                core.wake_worker();
+                break;
             };
             if is_short {
                 core.gate.space_is_back(Full::Sync);
@@ -190,6 +216,21 @@ impl SyncThread {
         }
         let _work = core.watched.begin(Worker::Sync, TELLING);
         self.tell(core, self.manifest(), &mut untold);
+    }
+
+    fn is_ending(&self) -> bool {
+        let desk = self.desk.lock().expect("sync lock");
+        desk.ending || desk.stop
+    }
+
+    fn give_up(&self) {
+        self.desk.lock().expect("sync lock").gave_up = true;
+    }
+
+    /// Waits a moment, less if it is to be tried for the last time.
+    fn pause(&self) {
+        let desk = self.desk.lock().expect("sync lock");
+        drop(self.desk_changed.wait_timeout_while(desk, RETRY, |desk| !desk.ending && !desk.stop).expect("sync lock"));
     }
 
     fn manifest(&self) -> MutexGuard<'_, Manifest> {

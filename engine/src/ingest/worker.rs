@@ -306,10 +306,12 @@ impl Worker {
         let Some((log, sync)) = log else { return Ok(()) };
         let generation = applier.active().generation;
         let mut was_full = no_space_until.is_some();
+        // What had run out before the stop may be back: it is tried once more (X13).
+        let mut is_last = core.is_stopping();
         let mut patience = |log: &mut Log, short: Shortage| {
             was_full = true;
             core.disk_is_full(Full::Log, short);
-            if !log.is_begun() {
+            if !log.is_begun() || is_last {
                 return false;
             }
             core.heartbeat();
@@ -319,7 +321,8 @@ impl Worker {
             if !close_slice(closing, applier, pins, flushes, visible.commit, Instant::now()) {
                 thread::park_timeout(SPACE_RETRY);
             }
-            !core.is_poisoned() && !core.is_stopping()
+            is_last = core.is_stopping();
+            !core.is_poisoned()
         };
         log.begin(visible.seq);
         let mut result = Ok(());
@@ -467,7 +470,8 @@ impl Worker {
     fn last_sync(&mut self) {
         let Some((log, sync)) = &mut self.log else { return };
         let mut last = None;
-        while !self.core.is_poisoned() {
+        sync.end();
+        while !self.core.is_poisoned() && !sync.has_given_up() {
             self.core.heartbeat();
             if !sync.is_free() {
                 thread::park_timeout(NAP);

@@ -55,6 +55,7 @@ impl Builder {
         let log = self.log(&place, &manifest, &begun)?;
         let Begun { replayed: Replayed { applier, sealed, tombstones }, released, seq, recovered, .. } = begun;
         let visible = Visible { commit: 1, seq };
+        let replayed_below = applier.active().generation;
         let (rings, drain) = Rings::new(self.ring_limits());
         let common = rings.common();
         let core = Arc::new(Core::new(CoreParts {
@@ -143,6 +144,7 @@ impl Builder {
             core: Arc::clone(&core),
             common,
             outlives: self.dir.is_some() || self.fs.is_some(),
+            replayed_below,
             dir: self.dir,
             log_files: Some((Arc::clone(&place.fs), place.wal)),
             fs: place.fs,

@@ -1,0 +1,266 @@
+//! What a close still does of what waits for space or files (X13), and what it tells of the rest.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use tidegauge_storage::fs::Fs;
+use tidegauge_storage::fs::sim::{Fault, SimFs};
+
+use crate::core::{Core, SeriesSample};
+use crate::engine::Engine;
+use crate::error::{CloseError, FlushError, WaitError};
+use crate::faults::{SOON, contents, reached, series};
+use crate::full::{at, count, fill, used, value, within};
+use crate::gate::Shortage;
+use crate::hooked::{Call, Hooked, When};
+use crate::options::{Builder, Durability, Level};
+use crate::pace::Pace;
+
+fn builder(fs: Arc<dyn Fs>, durability: Durability) -> Builder {
+    let mut builder = Builder::new(None).durability(durability).background_compaction(false).wal_bytes(64 << 20);
+    builder.pace = Pace::NEVER;
+    builder.wal_file_bytes = Some(1 << 20);
+    builder.fs = Some(fs);
+    builder
+}
+
+fn open(fs: &SimFs, durability: Durability) -> Engine {
+    builder(Arc::new(fs.clone()), durability).open().unwrap()
+}
+
+fn no_files(fs: &SimFs) {
+    (1..100_000).for_each(|i| fs.fail_at(fs.operations() + i, Fault::Files));
+}
+
+fn push(engine: &Engine, nanos: i64) {
+    let ack = engine.push(series(engine, 1), at(nanos), 1.0).unwrap();
+    engine.wait(ack, Level::Visible, SOON).unwrap();
+}
+
+fn segments(fs: &SimFs) -> usize {
+    fs.files().iter().filter(|(path, _)| path.extension().is_some_and(|kind| kind == "seg")).count()
+}
+
+fn begins_segment(call: Call, path: &Path) -> bool {
+    call == Call::Create && path.to_string_lossy().ends_with(".seg.tmp")
+}
+
+/// The close gave up what waited for its next try, in a quarter of a second: without a log it was lost, though what had run
+/// out was there again.
+#[test]
+fn p4_a_close_tries_each_flush_again_that_had_found_no_space_or_file() {
+    for (durability, short) in [Durability::Memory, Durability::Sync]
+        .into_iter()
+        .flat_map(|durability| [Shortage::Space, Shortage::Files].map(|short| (durability, short)))
+    {
+        let fs = SimFs::new();
+        let engine = open(&fs, durability);
+        push(&engine, 0);
+        // Its file is there.
+        let ack = engine.push(series(&engine, 1), at(1), 1.0).unwrap();
+        engine.wait(ack, if durability.logs() { Level::Durable } else { Level::Visible }, SOON).unwrap();
+        let refused = match short {
+            Shortage::Files => {
+                no_files(&fs);
+                FlushError::OutOfFiles
+            }
+            _ => {
+                fs.set_capacity(Some(used(&fs)));
+                FlushError::DiskFull
+            }
+        };
+        assert_eq!(engine.flush(), Err(refused), "{durability}");
+        let all = contents(&engine);
+        fs.restart();
+        fs.set_capacity(None);
+        engine.close().unwrap_or_else(|e| panic!("{durability}, {short:?}: {e}"));
+        assert_eq!(contents(&open(&fs, durability)), all, "{durability}, {short:?}");
+    }
+}
+
+/// A try that was under way at the close had begun before it: no word on whether it can be done now.
+#[test]
+fn p4_a_close_tries_a_flush_again_whose_try_was_under_way() {
+    let fs = SimFs::new();
+    let engine_of = Arc::new(OnceLock::<Engine>::new());
+    let (disk, closing, first) = (fs.clone(), Arc::clone(&engine_of), AtomicBool::new(true));
+    let hooked = Hooked::around(&fs, move |when, call, path: &Path| {
+        let is_flush = std::thread::current().name() == Some("tidegauge-flush");
+        if !is_flush || !begins_segment(call, path) {
+            return;
+        }
+        match when {
+            When::Before if first.swap(false, Ordering::AcqRel) => {
+                let flushes = &closing.get().unwrap().life().flushes;
+                within("the close waits for it", || flushes.is_stopped().then_some(()));
+                no_files(&disk);
+            }
+            When::Before => {}
+            When::After => disk.restart(),
+        }
+    });
+    let engine = builder(hooked, Durability::Memory).open().unwrap();
+    assert!(engine_of.set(engine.clone()).is_ok());
+    push(&engine, 0);
+    let all = contents(&engine);
+    engine.close().unwrap();
+    assert_eq!(contents(&open(&fs, Durability::Memory)), all);
+}
+
+/// A memtable that fits is not flushed behind one that does not: it would be there without what was accepted before it. Those
+/// behind one that fits by now are flushed, too.
+#[test]
+fn p5_no_flush_passes_one_that_a_close_gives_up() {
+    for is_back in [false, true] {
+        let fs = SimFs::new();
+        let engine = open(&fs, Durability::Sync);
+        fill(&engine, 0, 400_000);
+        // Room for a file of the log, and for a small segment.
+        fs.set_capacity(Some(used(&fs) + (3 << 19)));
+        assert_eq!(engine.flush(), Err(FlushError::DiskFull));
+        // A try takes, for a moment, what is free.
+        let ack = engine.push(series(&engine, 1), at(0), 1.0).unwrap();
+        reached(&engine, ack, Level::Visible);
+        assert_eq!(engine.flush(), Err(FlushError::DiskFull));
+        let (all, short_of) = (contents(&engine), Some(Shortage::Space));
+        if is_back {
+            fs.set_capacity(None);
+            engine.close().unwrap();
+        } else {
+            let samples = 400_001;
+            assert_eq!(engine.close(), Err(CloseError::NotFlushed { samples, logged: true, short_of }));
+        }
+        assert_eq!(segments(&fs), if is_back { 2 } else { 0 });
+        fs.set_capacity(None);
+        assert_eq!(contents(&open(&fs, Durability::Sync)), all);
+    }
+}
+
+/// Where no sync had failed, for the folder of the log could not even be opened, a close was told that one had, and not what
+/// it loses.
+#[test]
+fn p4_a_close_without_a_file_to_open_tells_what_is_lost_and_what_is_in_the_log() {
+    for takes_all in [true, false] {
+        let fs = SimFs::new();
+        let engine = open(&fs, Durability::Sync);
+        let (disk, first) = (fs.clone(), AtomicBool::new(true));
+        fs.on_sync(Arc::new(move || {
+            if std::thread::current().name() == Some("tidegauge-sync") && first.swap(false, Ordering::AcqRel) {
+                no_files(&disk);
+            }
+            "any".into()
+        }));
+        push(&engine, 0);
+        within("the sync waits", || (engine.stats().short_of == Some(Shortage::Files)).then_some(()));
+        let id = series(&engine, 2);
+        let not_taken = (0..1_000).find(|n| {
+            let batch: Vec<_> = (n * 2000..(n + 1) * 2000).map(|t| SeriesSample::new(id, at(t), value(t))).collect();
+            let ack = engine.push_batch(&batch).unwrap();
+            match engine.wait(ack, Level::Visible, SOON) {
+                Ok(_) => takes_all,
+                Err(e) => {
+                    assert_eq!(e, WaitError::OutOfFiles);
+                    true
+                }
+            }
+        });
+        assert!(not_taken.is_some(), "the log goes on without a file");
+        let (all, short_of) = (contents(&engine), Some(Shortage::Files));
+        let told = if takes_all {
+            CloseError::NotFlushed { samples: 2001, logged: true, short_of }
+        } else {
+            CloseError::NotTaken { samples: 2000, short_of }
+        };
+        for handle in [engine.clone(), engine] {
+            assert_eq!(handle.close(), Err(told.clone()));
+        }
+        fs.restart();
+        assert_eq!(contents(&open(&fs, Durability::Sync)), all);
+    }
+}
+
+/// The close took what the last try before it had found for the failure of a sync.
+#[test]
+fn p4_a_close_tries_a_sync_again_that_found_no_file() {
+    let fs = SimFs::new();
+    let core_of = Arc::new(OnceLock::<Arc<Core>>::new());
+    let (disk, closing, first) = (fs.clone(), Arc::clone(&core_of), AtomicBool::new(true));
+    let hooked = Hooked::around(&fs, move |when, call, _: &Path| {
+        if std::thread::current().name() != Some("tidegauge-sync") || call != Call::SyncDir {
+            return;
+        }
+        match when {
+            When::Before if first.swap(false, Ordering::AcqRel) => {
+                within("it closes", || closing.get().is_some_and(|core| core.is_stopping()).then_some(()));
+                no_files(&disk);
+            }
+            When::Before => {}
+            When::After => disk.restart(),
+        }
+    });
+    let engine = builder(hooked, Durability::Sync).open().unwrap();
+    assert!(core_of.set(Arc::clone(&engine.life().core)).is_ok());
+    push(&engine, 0);
+    let ack = engine.push(series(&engine, 1), at(1), 1.0).unwrap();
+    let kept = engine.clone();
+    engine.close().unwrap();
+    kept.wait(ack, Level::Durable, Duration::ZERO).unwrap();
+    assert_eq!(contents(&open(&fs.crash(1), Durability::Sync)).len(), 2);
+}
+
+/// A commit of two frames of which one is written was given up at the close, though there was space for the other by then.
+#[test]
+fn p4_a_close_finishes_a_commit_that_had_found_no_space_amid() {
+    /// Told that there is no space, it makes some: once the close is under way.
+    struct Told(Arc<Core>, SimFs);
+    impl Wake for Told {
+        fn wake(self: Arc<Self>) {
+            within("it closes", || self.0.is_stopping().then_some(()));
+            self.1.set_capacity(None);
+        }
+    }
+    let fs = SimFs::new();
+    let engine = builder(Arc::new(fs.clone()), Durability::Sync).lane_samples(1 << 21).open().unwrap();
+    push(&engine, 0);
+    engine.flush().unwrap();
+    fs.set_capacity(Some(used(&fs) + (6 << 20)));
+    let id = series(&engine, 8);
+    let batch: Vec<_> = (0..1 << 20).map(|t| SeriesSample::new(id, at(t), value(t))).collect();
+    let mut appender = engine.appender().unwrap();
+    let mut future = std::pin::pin!(engine.wait_async(appender.push_batch(&batch).unwrap(), Level::Visible));
+    let waker = Waker::from(Arc::new(Told(Arc::clone(&engine.life().core), fs.clone())));
+    assert_eq!(future.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Pending);
+    within("a part of it is written, and no more", || (engine.stats().short_of == Some(Shortage::Space)).then_some(()));
+    engine.close().unwrap();
+    assert_eq!(count(&open(&fs, Durability::Sync), 8), 1 << 20);
+}
+
+/// What the log of an earlier opening has was told to be lost, for this one writes none.
+#[test]
+fn p4_a_close_without_a_log_tells_what_is_in_that_of_the_opening_before() {
+    let before = SimFs::new();
+    let engine = open(&before, Durability::Sync);
+    (0..5).for_each(|t| push(&engine, t));
+    for pushed in [0, 3] {
+        let fs = before.kill();
+        let (disk, are_pushed) = (fs.clone(), Arc::new(AtomicBool::new(false)));
+        let may_flush = Arc::clone(&are_pushed);
+        let hooked = Hooked::around(&fs, move |when, call, path: &Path| match when {
+            _ if !begins_segment(call, path) => {}
+            When::Before => {
+                within("all is pushed", || may_flush.load(Ordering::Acquire).then_some(()));
+                no_files(&disk);
+            }
+            When::After => disk.restart(),
+        });
+        let engine = builder(hooked, Durability::Memory).open().unwrap();
+        (10..10 + pushed).for_each(|t| push(&engine, t));
+        are_pushed.store(true, Ordering::Release);
+        let (samples, short_of) = (if pushed > 0 { pushed as u64 } else { 5 }, Some(Shortage::Files));
+        assert_eq!(engine.close(), Err(CloseError::NotFlushed { samples, logged: pushed == 0, short_of }));
+        assert_eq!(contents(&open(&fs, Durability::Memory)).len(), 5);
+    }
+}
