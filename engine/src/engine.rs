@@ -464,7 +464,8 @@ impl Engine {
         }
     }
 
-    /// Refuses pushes, brings everything accepted into segments, and lets go of the directory.
+    /// Refuses pushes, brings everything accepted into segments, and lets go of the directory. What waits for space, files or
+    /// memory is tried once more, and not waited for.
     /// Snapshots and clones of the handle go on reading, and a [backup](Self::backup) that is being made goes on: the close
     /// does not wait for it. Closing twice is fine. Of an engine that was opened with
     /// [salvage](crate::Recovery::Salvage) it says as well that the [report](Self::recovery_report) was told; one that is

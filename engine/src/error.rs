@@ -517,21 +517,22 @@ pub enum CloseError {
         "a waker closed the engine, which goes on in the background: close it from another thread to know how it ends"
     )]
     InWaker,
-    /// Samples are in no segment.
+    /// Samples are in no segment: the last try, which began behind the close, did not bring them there.
     #[error(
         "{samples} samples are in no segment{}; {}",
         because(": ", *short_of),
         if *logged { "they are in the log: open it again to have them" } else { "without a log they are lost: push them again" }
     )]
     NotFlushed {
-        /// How many.
+        /// How many; without a log, of those that none has.
         samples: u64,
-        /// Whether they are in the log.
+        /// Whether they are in the log, be it that of an earlier opening.
         logged: bool,
         /// What had run out, if that was the cause.
         short_of: Option<Shortage>,
     },
-    /// Samples were pushed and never became visible: they are lost.
+    /// Samples were pushed and never became visible: they are lost, but for a part of a commit of several frames that the log
+    /// may have. What was visible is in segments, or in the log.
     #[error(
         "{samples} samples that were pushed never became visible and are lost{}: push them again after the next opening",
         because(", because of ", *short_of)
