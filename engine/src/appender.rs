@@ -103,7 +103,11 @@ impl Appender {
         under: impl FnOnce(&mut LaneSender<SeriesSample>, BackPressure) -> Result<u64, Refused>,
     ) -> Result<Ack, PushError> {
         // Nobody takes anything out of the lane of a child of the process; a look at each push would be felt.
-        self.core.gate.not_in_child()?;
+        if let Err(poisoned) = self.core.gate.not_in_child() {
+            // The next one comes here, too.
+            self.pushes = self.pushes.wrapping_sub(1);
+            return Err(poisoned.into());
+        }
         let started = Instant::now();
         let pushed = match push(&mut self.lane) {
             Ok(position) => Ok(self.ack(position)),

@@ -555,7 +555,10 @@ pub enum MetadataError {
     /// The manifest refused it.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// The engine was opened read-only, was closed, or stopped writing. Open it to write.
-    #[error("the engine is closed, read-only, or has stopped writing: open it to write")]
+    /// The engine was opened read-only, or was closed. Open it to write.
+    #[error("the engine is closed or read-only: open it to write")]
     ReadOnly,
+    /// The engine has stopped writing, or is that of the process that forked this one.
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
 }

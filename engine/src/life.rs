@@ -286,7 +286,10 @@ impl Life {
     pub(crate) fn set_metadata(&self, all: impl IntoIterator<Item = (String, Metadata)>) -> Result<(), MetadataError> {
         // Before the lock: the iterator is other people's code.
         let all: Vec<(String, Metadata)> = all.into_iter().collect();
-        let mut manifest = self.manifest_to_change().map_err(|_| MetadataError::ReadOnly)?;
+        let mut manifest = self.manifest_to_change().map_err(|shut| match shut {
+            Shut::Poisoned(poisoned) => poisoned.into(),
+            _ => MetadataError::ReadOnly,
+        })?;
         let mut edits = Vec::new();
         for (metric, Metadata { kind, help, unit }) in all {
             let metadata = tidegauge_storage::manifest::Metadata { kind, help, unit };

@@ -11,9 +11,10 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rayon::prelude::*;
 use tidegauge::{
-    BackPressure, BackupError, CommitError, Engine, FlushError, Level, Metadata, MetadataError, OpenError, Poisoned,
-    PushError, Recovery, Retention, Retry, TimeRange, Timestamp,
+    BackPressure, BackupError, CommitError, Engine, FlushError, Level, Metadata, OpenError, Poisoned, PushError,
+    Recovery, Retention, Retry, TimeRange, Timestamp,
 };
 
 const SOON: Duration = Duration::from_secs(60);
@@ -127,6 +128,9 @@ fn p10_a_forked_child_can_neither_use_its_parents_engine_nor_harm_it() {
             told("push", engine.push(id, at(101), 1.0).unwrap_err().to_string());
             let mut pushes = (0..1_024).map(|_| appender.as_mut().unwrap().push(id, at(101), 1.0));
             told("appender", pushes.find_map(Result::err).expect("refused").to_string());
+            // Each that follows.
+            told("appender", appender.as_mut().unwrap().push(id, at(101), 1.0).unwrap_err().to_string());
+            told("appender", appender.as_mut().unwrap().push(id, at(101), 1.0).unwrap_err().to_string());
             let Err(PushError::Poisoned(why)) = appender.as_mut().unwrap().push_batch(&[]) else { panic!("a batch") };
             is_told(&why);
             told("wait", engine.wait(ack, Level::Visible, SOON * 10).unwrap_err().to_string());
@@ -135,8 +139,7 @@ fn p10_a_forked_child_can_neither_use_its_parents_engine_nor_harm_it() {
             told("flush", engine.flush().unwrap_err().to_string());
             told("compact", engine.compact().unwrap_err().to_string());
             told("delete", engine.delete("cpu", TimeRange::ALL).unwrap_err().to_string());
-            let refused = engine.set_metadata("cpu", Metadata::default());
-            assert!(matches!(refused, Err(MetadataError::ReadOnly)), "{refused:?}");
+            told("metadata", engine.set_metadata("cpu", Metadata::default()).unwrap_err().to_string());
             let retention = Retention { rules: Vec::new(), max_bytes: Some(1) };
             told("retention", engine.set_retention(retention).unwrap_err().to_string());
             let mut batch = engine.batch();
@@ -191,6 +194,40 @@ fn p10_a_forked_child_can_neither_use_its_parents_engine_nor_harm_it() {
 fn libc_parent() -> u32 {
     // SAFETY: it asks for a number.
     unsafe { libc::getppid() as u32 }
+}
+
+/// Parallel iterators outside of any pool go to the one that rayon has for all, whose threads a child does not have, or
+/// start it there: of more than 256 series a selection is sorted so.
+#[test]
+fn p10_a_child_reads_many_series_though_it_has_no_thread_of_its_parents_pools() {
+    const SERIES: usize = 600;
+    let _alone = alone();
+    let (dir, beside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let engine = Engine::builder(dir.path()).background_compaction(false).open().unwrap();
+    for t in 0..2 {
+        for host in 0..SERIES {
+            let id = engine.series(&[("__name__", "cpu"), ("host", &host.to_string())]).unwrap();
+            engine.push(id, at(t), 1.0).unwrap();
+        }
+        engine.flush().unwrap();
+    }
+    let all = |of: usize| (0..of).into_par_iter().map(|one| one as u64).sum::<u64>();
+    assert_eq!(all(1_000), 499_500, "the pool for all has threads here");
+    let segments = tidegauge::admin::inspect(&engine, |_, _| ()).segments;
+    let child = Child::of(|| {
+        let how = catch_unwind(AssertUnwindSafe(|| {
+            assert_eq!(stored(&engine), 2 * SERIES);
+            assert_eq!(tidegauge::admin::inspect(&engine, |_, _| ()).segments, segments);
+            assert_eq!(engine.snapshot().install(|_| all(1_000)), 499_500);
+            // And in its own child.
+            let child = Child::of(|| assert_eq!(stored(&engine), 2 * SERIES));
+            assert!(child.ends_well(), "a child's child");
+        }));
+        fs::write(beside.path().join("said"), if how.is_ok() { "well" } else { "not well" }).unwrap();
+    });
+    assert!(child.ends_well());
+    assert_eq!(said(beside.path()), "well");
+    engine.close().unwrap();
 }
 
 /// It has the locked file open, too, and the system lets go of a lock with the last one that has.

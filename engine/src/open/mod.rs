@@ -28,6 +28,7 @@ use crate::options::Builder;
 use crate::recovery::Recovery;
 use crate::registry::Registry;
 use crate::ring::RingLimits;
+use crate::sync::Process;
 
 pub(crate) use self::begin::known_tombstones;
 pub(crate) use self::store::next_segment;
@@ -112,7 +113,7 @@ impl Builder {
             ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("tidegauge-query-{i}")).build()
         };
         let first = team(self.query_threads).map_err(|e| OpenError::Thread { source: io::Error::other(e) })?;
-        Ok(Threads::new(first, move |threads| team(threads).ok()))
+        Ok(Threads::told_by(first, move |threads| team(threads).ok(), Process::number))
     }
 
     pub(crate) fn ring_limits(&self) -> RingLimits {

@@ -62,7 +62,8 @@ pub enum SeriesError {
         /// The limit.
         limit: u64,
     },
-    /// The engine stopped writing while idle series left memory, so nobody knows which there are now.
+    /// The engine stopped writing while idle series left memory, so nobody knows which there are now; or it is that of the
+    /// process that forked this one.
     #[error(transparent)]
     Poisoned(#[from] Poisoned),
 }

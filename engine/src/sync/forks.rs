@@ -13,6 +13,11 @@ impl Process {
         Self(forks())
     }
 
+    /// Another one in each child of the one that runs.
+    pub(crate) fn number() -> u32 {
+        if cfg!(all(target_os = "linux", not(miri))) { forks() } else { std::process::id() }
+    }
+
     /// Whether the caller runs in a child of it, or a child's child.
     #[inline]
     pub(crate) fn is_left(self) -> bool {
