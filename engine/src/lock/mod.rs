@@ -121,15 +121,27 @@ impl Ownership for LockName {
     }
 }
 
+/// A lock of the operating system's, until dropped. To close its file alone would not do: a child that was forked
+/// meanwhile has that open, too.
+#[derive(Debug)]
+pub(crate) struct Alone(File);
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        // Where that fails, closing is what is left.
+        let _ = self.0.unlock();
+    }
+}
+
 /// Excludes others that replace the manifest of the store in `dir`, until the answer is dropped (LK7). Nothing where
 /// nobody has made the folder yet: who has no segments has nothing to lose.
-pub(crate) fn alone(dir: &Path) -> io::Result<Option<File>> {
+pub(crate) fn alone(dir: &Path) -> io::Result<Option<Alone>> {
     alone_by(dir, File::try_lock)
 }
 
 /// As above; `try_lock` asks the operating system. What it refuses is no answer: neither that somebody else is at it nor
 /// that nobody is.
-fn alone_by(dir: &Path, try_lock: impl Fn(&File) -> Result<(), TryLockError>) -> io::Result<Option<File>> {
+fn alone_by(dir: &Path, try_lock: impl Fn(&File) -> Result<(), TryLockError>) -> io::Result<Option<Alone>> {
     let folder = match File::open(dir.join(SEGMENTS)) {
         Ok(folder) => folder,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -137,7 +149,7 @@ fn alone_by(dir: &Path, try_lock: impl Fn(&File) -> Result<(), TryLockError>) ->
     };
     for _ in 0..TRIES_ALONE {
         match try_lock(&folder) {
-            Ok(()) => return Ok(Some(folder)),
+            Ok(()) => return Ok(Some(Alone(folder))),
             Err(TryLockError::WouldBlock) => thread::sleep(BETWEEN_TRIES),
             Err(TryLockError::Error(source)) => return Err(source),
         }
@@ -154,7 +166,8 @@ fn not_locked(path: PathBuf, source: io::Error) -> OpenError {
 /// The locked file, and the name that must lead to it.
 #[derive(Clone)]
 struct Held {
-    /// One for all: in a child of the process its copy can be closed, whoever was at it. `None` once that is done.
+    /// One for all, so that a child of the process can close its copy of it. Not if the child was forked while the heartbeat
+    /// wrote, or synced, with this locked: then that copy is open until the child ends. `None` once it is closed.
     file: Arc<Mutex<Option<File>>>,
     name: LockName,
     owner: Owner,
@@ -192,7 +205,7 @@ impl DirLock {
     }
 
     /// While another process might put a manifest in the place of this store's, it waits.
-    pub(crate) fn alone(&self) -> Result<Option<File>, OpenError> {
+    pub(crate) fn alone(&self) -> Result<Option<Alone>, OpenError> {
         let dir = self.held.name.path.parent().unwrap_or(Path::new("."));
         alone(dir).map_err(|source| not_locked(dir.join(SEGMENTS), source))
     }

@@ -364,6 +364,21 @@ fn p10_a_manifest_is_replaced_by_one_process_at_a_time() {
     open(Recovery::Strict).close().unwrap();
 }
 
+/// A child that was forked while the manifest was replaced kept the lock, and the next one who replaced it had to give up.
+#[test]
+fn p10_a_copy_of_the_file_keeps_no_lock_on_the_folder_of_the_segments() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join(SEGMENTS)).unwrap();
+    let held = alone(dir.path()).unwrap().unwrap();
+    let other = File::open(dir.path().join(SEGMENTS)).unwrap();
+    assert!(matches!(other.try_lock(), Err(TryLockError::WouldBlock)));
+    // As in a child: the same open file.
+    let copy = held.0.try_clone().unwrap();
+    drop(held);
+    other.try_lock().unwrap();
+    drop(copy);
+}
+
 /// LK8: a folder that could not be locked, for whatever reason, counted as locked: two owners could have replaced each
 /// other's manifest.
 #[test]

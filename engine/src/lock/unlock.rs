@@ -100,7 +100,8 @@ pub(crate) fn is_held(dir: &Path) -> io::Result<Option<String>> {
         Err(e) => return Err(e),
     };
     match file.try_lock_shared() {
-        Ok(()) => Ok(None),
+        // By closing it alone, a child that was forked just now would keep it.
+        Ok(()) => file.unlock().map(|()| None),
         Err(TryLockError::WouldBlock) => Ok(Some(owner_text(owner_of(dir)?.as_ref()))),
         Err(TryLockError::Error(e)) => Err(e),
     }
