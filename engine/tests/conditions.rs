@@ -95,7 +95,10 @@ fn check(engine: &Engine, host: usize, known: &Known) {
     match newest {
         Some((at, _)) => {
             assert_eq!(judge(engine, id, at.into()), Ok(()), "host {host}");
-            assert!(matches!(judge(engine, id, Expect::Nothing), Err(Found::Seq(_))), "host {host}");
+            let Err(Found::Seq(found)) = judge(engine, id, Expect::Nothing) else {
+                panic!("host {host}: there is one")
+            };
+            assert_eq!(judge(engine, id, found.into()), Ok(()), "host {host}: {found:?}");
         }
         None => assert_eq!(judge(engine, id, Expect::Nothing), Ok(()), "host {host}"),
     }
@@ -103,6 +106,9 @@ fn check(engine: &Engine, host: usize, known: &Known) {
         return;
     }
     let expected = SeqNo(known.last);
+    if !known.may_be_less() {
+        assert!(judge(engine, id, SeqNo(known.last - 1).into()).is_err(), "host {host}: something came behind it");
+    }
     let Err(found) = judge(engine, id, expected.into()) else { return };
     // Only smaller ones, only where something may be gone, and they can be gone on from.
     let seq = match found {
@@ -125,6 +131,7 @@ fn run(acts: Vec<Act>) {
         *known = Known { last: seq.0, is_of_this_opening: true, is_thinned: !keeps_all };
     };
     for act in acts {
+        let (before, last) = (engine.snapshot().watermark(), known.map(|known| known.last));
         match act {
             Act::Push(host, ages) => {
                 let mut batch: Batch = engine.batch();
@@ -161,7 +168,16 @@ fn run(acts: Vec<Act>) {
                 known.iter_mut().for_each(|known| known.is_of_this_opening = false);
             }
         }
-        (0..3).for_each(|host| check(&engine, host, &known[host]));
+        for (host, known) in known.iter().enumerate() {
+            check(&engine, host, known);
+            if known.last != last[host] {
+                let id = series(&engine, host);
+                assert!(
+                    judge(&engine, id, Expect::UnchangedSince(before)).is_err(),
+                    "host {host}: it was changed since"
+                );
+            }
+        }
     }
 }
 
@@ -192,6 +208,20 @@ fn p8_a_conflict_whose_sample_is_gone_tells_the_delete_behind_what_is_left() {
     engine.compact().unwrap();
     let found = judge(&engine, id, last.into()).unwrap_err();
     assert_eq!(found, Found::Seq(deleted));
+    assert_eq!(judge(&engine, id, deleted.into()), Ok(()));
+}
+
+/// As above: who expected nothing, and goes on from what was found.
+#[test]
+fn p8_a_series_that_is_not_empty_tells_the_delete_behind_its_last_sample() {
+    let engine = Engine::in_memory().unwrap();
+    let id = series(&engine, 0);
+    let mut batch = engine.batch();
+    (1..5).for_each(|t| batch.push(id, Timestamp::from_nanos(t), 1.0).unwrap());
+    batch.commit().unwrap();
+    let one = Timestamp::from_nanos(2)..Timestamp::from_nanos(3);
+    let deleted = engine.delete("cpu{host=\"0\"}", one).unwrap();
+    assert_eq!(judge(&engine, id, Expect::Nothing), Err(Found::Seq(deleted)));
     assert_eq!(judge(&engine, id, deleted.into()), Ok(()));
 }
 

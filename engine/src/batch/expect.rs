@@ -263,7 +263,7 @@ impl Condition {
         }
         match last::last(core, self.series)? {
             None => Ok(Want::Below(as_of)),
-            Some(_) => Err(self.failed(core, Found::of_seq(last))),
+            Some(_) => Err(self.failed_with(core, last)),
         }
     }
 
@@ -272,13 +272,16 @@ impl Condition {
         matches!(self.expected, Expect::Timestamp(_) | Expect::Nothing)
     }
 
-    /// The conflict with the number that the worker found. He looked at deletes from the number on that is expected: where
-    /// the sample with that one is gone, an earlier delete may have named the series behind what is left.
+    /// The conflict with the number that was found. Deletes were looked at from the number on that is expected: where the
+    /// sample with that one is gone, or none was expected, an earlier delete may have named the series behind what is left.
     pub(super) fn failed_with(&self, core: &Core, found: u64) -> CommitError {
         let mut last = found;
-        if let Expect::Seq(expected) = self.expected
-            && found < expected.0
-        {
+        let may_be_passed_over = match self.expected {
+            Expect::Seq(expected) => found < expected.0,
+            Expect::Nothing => true,
+            Expect::Timestamp(_) | Expect::UnchangedSince(_) => false,
+        };
+        if may_be_passed_over {
             let labels = || core.registry().slots().labels_of(self.series);
             last = last.max(core.versions.load().last_delete(found, true, &mut 0, labels));
         }
