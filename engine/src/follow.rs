@@ -14,7 +14,8 @@
 //!   that were there when the look began, segments hold all that was there then, and any part of the log behind them is a
 //!   prefix that may be shown.
 //! - FW6: A panic in a refresh poisons the reader: between two registries, or half through one, nobody knows which series
-//!   there are. What was shown can be read; another refresh, and a label set that is new, is refused.
+//!   there are. What was shown can be read; another refresh is refused, and so is a label set that is new where the panic
+//!   came between two registries. Elsewhere that is still known afterwards, as it is before the owner knows it.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -143,15 +144,26 @@ impl Life {
         if let Some(poisoned) = self.core.gate.poisoned() {
             return Err(poisoned.into());
         }
-        // As in a thread of an engine that writes: who waits for what it was about must learn of it (FW6).
-        catch_unwind(AssertUnwindSafe(|| self.refresh_now(follower))).unwrap_or_else(|panic| {
-            self.core.poison(format!("a refresh panicked: {}", message(&*panic)));
+        let mut follower = follower.lock().expect("a panic is caught before it gets here");
+        // By who had it locked.
+        if let Some(poisoned) = self.core.gate.poisoned() {
+            return Err(poisoned.into());
+        }
+        // As in a thread of an engine that writes: who waits for what it was about must learn of it (FW6), and who refreshes
+        // next the cause.
+        let refreshed = catch_unwind(AssertUnwindSafe(|| self.refresh_now(&mut follower))).map_err(|panic| {
+            let cause = format!("a refresh panicked: {}", message(&*panic));
+            self.core.note_poison(&*cause);
+            cause
+        });
+        drop(follower);
+        refreshed.unwrap_or_else(|cause| {
+            self.core.poison(cause);
             Err(self.core.gate.poisoned().expect("just now").into())
         })
     }
 
-    fn refresh_now(&self, follower: &Mutex<Follower>) -> Result<(), OpenError> {
-        let mut follower = follower.lock().expect("follower lock");
+    fn refresh_now(&self, follower: &mut Follower) -> Result<(), OpenError> {
         let core = &self.core;
         let found = follower.look(&self.reads.threads, &core.versions.load().segments)?;
         let state = found.manifest.state();

@@ -180,6 +180,8 @@ fn p10_a_panic_in_a_refresh_poisons_the_reader_and_who_resolves_is_told() {
         let refused = reader.refresh();
         assert!(matches!(&refused, Err(OpenError::Poisoned(why)) if why.cause.contains("a defect")), "{refused:?}");
     }
+    // Who waited for that refresh to end finds the cause, and no lock that a panic has spoilt.
+    assert!(reader.life().follower.as_ref().unwrap().lock().is_ok());
     let (tell, told) = mpsc::channel();
     let asked = reader.clone();
     thread::spawn(move || tell.send(asked.series(&[("__name__", "new")])));
