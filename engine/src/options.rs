@@ -427,7 +427,8 @@ impl Builder {
 
     /// Who hears how far the opening is: called after every mebibyte or so of the log, and of segments where
     /// [`Recovery::Salvage`] reads them, by the thread that opens and by those that help it. An opening that reads
-    /// nothing tells nothing. If it panics, so does the opening; the store is as if it had not been opened.
+    /// nothing tells nothing. If it panics, so does the opening; the store is as if it had not been opened, but that a
+    /// salvage keeps what it has done by then: the next one goes on from there.
     pub fn on_progress(mut self, hear: impl Fn(&OpenProgress) + Send + Sync + 'static) -> Self {
         self.progress = OnProgress(Some(Arc::new(hear)));
         self

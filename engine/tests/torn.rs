@@ -49,6 +49,9 @@ fn p5_sound_frames_behind_a_torn_tail_are_told_and_not_shown() {
         assert_eq!(frames.len(), 9, "one a commit");
         bytes[frames[3] + 100] ^= 1;
         fs::write(&path, &bytes).unwrap();
+        // Or its owner would be taken for one that writes there.
+        fs::remove_file(copy.path().join("LOCK")).unwrap();
+        let verified = tidegauge::admin::verify(copy.path(), |_, _| ()).unwrap();
         let opened = open(recovery, copy.path());
         assert_eq!(contents(&opened.snapshot())[&name(1)].len(), 3);
         let report = opened.recovery_report();
@@ -58,6 +61,11 @@ fn p5_sound_frames_behind_a_torn_tail_are_told_and_not_shown() {
         let told = format!("cut at byte {} of ", frames[3]);
         let notes = &report.notes[..];
         assert!(matches!(notes, [note] if note.contains(&sound) && note.contains(&told)), "{notes:?}");
+        let lets_go = notes[0].contains("this opening has let go of them");
+        assert_eq!(lets_go, recovery == Recovery::Strict, "{notes:?}");
+        // Before an opening there is still something to be done about it.
+        let [note] = &verified.notes[..] else { panic!("{:?}", verified.notes) };
+        assert!(note.contains(&format!("({sound}")) && note.contains("`tidegauge repair`, keeps the files"), "{note}");
         if recovery == Recovery::Salvage {
             let kept = copy.path().join("quarantine").join(path.file_name().unwrap());
             assert!(bytes.starts_with(&fs::read(kept).unwrap()), "what is cut is kept");

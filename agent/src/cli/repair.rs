@@ -96,7 +96,13 @@ fn as_json(report: &RecoveryReport) -> serde_json::Value {
         "whole": report.is_whole(),
         "manifest_made_anew": report.manifest_made_anew,
         "samples_from_log": report.samples,
-        "torn_tail": report.torn_tail.as_ref().map(|torn| json!({"file": torn.file, "offset": torn.offset})),
+        "torn_tail": report.torn_tail.as_ref().map(|torn| {
+            let behind = torn.behind.as_ref();
+            let behind = behind.map(
+                |cut| json!({"file": cut.file, "offset": cut.offset, "frames": cut.frames, "samples": cut.samples}),
+            );
+            json!({"file": torn.file, "offset": torn.offset, "behind": behind})
+        }),
         "lost": report.lost.iter().map(lost).collect::<Vec<_>>(),
         "put_right": report.mended.iter().map(mended).collect::<Vec<_>>(),
         "put_right_places": report.mended_places,

@@ -178,6 +178,7 @@ fn announce(settings: &Settings, bound: SocketAddr, is_ready: bool) {
 mod tests {
     use super::*;
     use crate::config::ServeArgs;
+    use std::path::Path;
     use tidegauge::Shortage;
 
     #[test]
@@ -216,15 +217,8 @@ mod tests {
         assert!(line.starts_with("warning: a snapshot has been held"), "{line}");
     }
 
-    #[test]
-    fn an_opening_that_replays_a_log_says_how_far_it_is() {
-        let dir = tempfile::tempdir().unwrap();
-        let (owned, left) = (dir.path().join("owned"), dir.path().join("left"));
-        let engine = Engine::open(&owned).unwrap();
-        let id = engine.series(&[("__name__", "m")]).unwrap();
-        let ack = engine.push(id, tidegauge::now(), 1.0).unwrap();
-        engine.wait(ack, tidegauge::Level::Durable, Duration::from_secs(30)).unwrap();
-        // As a crash leaves it.
+    /// As a crash leaves it.
+    fn copy_store(owned: &Path, left: &Path) {
         for folder in ["", "segments", "wal"] {
             std::fs::create_dir_all(left.join(folder)).unwrap();
             for file in std::fs::read_dir(owned.join(folder)).unwrap().map(Result::unwrap) {
@@ -233,6 +227,55 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_an_opening_notes_is_a_warning_in_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let (owned, left) = (dir.path().join("owned"), dir.path().join("left"));
+        let long = tidegauge::Durability::Interval(Duration::from_secs(3_600));
+        let engine = Engine::builder(&owned).durability(long).open().unwrap();
+        let id = engine.series(&[("__name__", "m")]).unwrap();
+        for _ in 0..3 {
+            // Each is a frame of the log.
+            let ack = engine.push(id, tidegauge::now(), 1.0).unwrap();
+            engine.wait(ack, tidegauge::Level::Visible, Duration::from_secs(30)).unwrap();
+        }
+        copy_store(&owned, &left);
+        let begins = |bytes: &[u8], at: &usize| bytes[*at..].starts_with(b"TGFR") && bytes[*at + 90] == 1;
+        let frames =
+            |bytes: &[u8]| (4096..bytes.len() - 96).step_by(8).filter(|at| begins(bytes, at)).collect::<Vec<usize>>();
+        let files = std::fs::read_dir(left.join("wal")).unwrap().map(|file| file.unwrap().path());
+        let log = files.max_by_key(|path| frames(&std::fs::read(path).unwrap()).len()).unwrap();
+        let mut bytes = std::fs::read(&log).unwrap();
+        let second = frames(&bytes)[1];
+        bytes[second + 100] ^= 1;
+        std::fs::write(&log, bytes).unwrap();
+
+        let args = ServeArgs { data_dir: Some(left), ..ServeArgs::default() };
+        let settings = crate::config::settle(args).unwrap();
+        let (lines, log) = std::sync::mpsc::channel();
+        let report: Report = Arc::new(move |line: &str| drop(lines.send(line.to_owned())));
+        let builder = builder(&settings, settings.listen, Arc::clone(&report));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let engine = runtime.block_on(open(&settings, builder, report)).unwrap();
+        let said: Vec<String> = log.try_iter().collect();
+        let told = |line: &String| {
+            line.starts_with("warning: the log is cut at") && line.contains("1 sound frame with 1 sample lies behind")
+        };
+        assert!(said.iter().any(told), "{said:?}");
+        engine.close().unwrap();
+    }
+
+    #[test]
+    fn an_opening_that_replays_a_log_says_how_far_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (owned, left) = (dir.path().join("owned"), dir.path().join("left"));
+        let engine = Engine::open(&owned).unwrap();
+        let id = engine.series(&[("__name__", "m")]).unwrap();
+        let ack = engine.push(id, tidegauge::now(), 1.0).unwrap();
+        engine.wait(ack, tidegauge::Level::Durable, Duration::from_secs(30)).unwrap();
+        copy_store(&owned, &left);
         let (lines_to, log) = std::sync::mpsc::channel();
         let report: Report = Arc::new(move |line: &str| drop(lines_to.send(line.to_owned())));
         let opened = Engine::builder(&left).on_progress(lines(report, Duration::ZERO)).open().unwrap();

@@ -106,7 +106,7 @@ fn cut_before_sound(torn: &TornTail, behind: &CutFrames, kept: bool) -> String {
     let then = if kept {
         "the files are kept in quarantine"
     } else {
-        "opening with salvage (`tidegauge repair`) keeps such files in quarantine"
+        "opening with salvage (`tidegauge repair`) would have kept the files in quarantine; this opening has let go of them"
     };
     format!(
         "the log is cut at byte {offset} of {file}: {behind}; nobody was told that this is durable, and it is not shown. A \

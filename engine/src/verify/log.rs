@@ -52,7 +52,12 @@ pub(super) fn verify_log(
     report.log_samples += recovered.samples;
     if let Some(torn) = recovered.torn_tail {
         let place = format!("byte {} of {}", torn.offset, torn.file.display());
-        let behind = torn.behind.map_or(String::new(), |behind| format!(" ({behind})"));
+        let behind = torn.behind.map_or(String::new(), |behind| {
+            format!(
+                " ({behind}; opening with salvage, `tidegauge repair`, keeps the files in quarantine, any other opening \
+                 lets go of them)"
+            )
+        });
         report.notes.push(match owner {
             Some(owner) => format!("the log was read up to {place}: {owner} is writing there"),
             None => format!(

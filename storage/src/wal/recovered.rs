@@ -123,8 +123,12 @@ pub struct CutFrames {
 impl fmt::Display for CutFrames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, offset, frames, samples } = self;
-        let file = file.display();
-        write!(f, "{frames} sound frames with {samples} samples lie behind, from byte {offset} of {file} on")
+        let (file, s) = (file.display(), |n: u64| if n == 1 { "" } else { "s" });
+        let (lie, of_frames, of_samples) = (if *frames == 1 { "lies" } else { "lie" }, s(*frames), s(*samples));
+        write!(
+            f,
+            "{frames} sound frame{of_frames} with {samples} sample{of_samples} {lie} behind, from byte {offset} of {file} on"
+        )
     }
 }
 
