@@ -9,16 +9,16 @@
 //! since a process has one handler of that signal.
 //!
 //! An engine is of the process that opened it. A child that `fork` made, and that goes on without an `exec`, has its memory
-//! and none of its threads. There each push is refused as [`Poisoned`], the 1,024th of an appender at the latest, and so is
-//! at once all else that would wait for the engine or write; to close or drop the engine there harms nothing and waits for
-//! nobody, and its memory stays. What a snapshot shows can be read, on one thread that the child starts for it, as long as
-//! no other thread of the parent was at a lock when it forked: what was locked then stays so. So it is with
-//! [`Engine::metadata`], [`Engine::stats`] and whatever else only tells something. (Of what a question is put together from
-//! by hand, [`Snapshot::install`] and [`Snapshot::threads`] go on such a thread; rayon's global pool has none there.) What
-//! becomes a daemon, or forks workers, opens
-//! engines behind that, one process a store. A child that was forked in spite of it keeps a store locked only where its
-//! parent ended without closing, until it drops the engine or ends. (A process made by a bare `clone` runs none of what
-//! tells a child; it is not noticed.)
+//! and none of its threads. There each push is refused as [`Poisoned`], of an appender the 1,024th at the latest and each
+//! behind it, and so is at once all else that would wait for the engine or write; to close or drop the engine there harms
+//! nothing and waits for nobody, and its memory stays. What a snapshot shows can be read, on one thread that the child
+//! starts for it, as long as no other thread of the parent was at a lock when it forked: what was locked then stays so. So
+//! it is with [`Engine::metadata`], [`Engine::stats`] and whatever else only tells something. (Of what a question is put
+//! together from by hand, [`Snapshot::install`] and [`Snapshot::threads`] go on such a thread; rayon's global pool has none
+//! there.) What becomes a daemon, or forks workers, opens engines behind that, one process a store. A child that was forked
+//! in spite of it keeps a store locked only where its parent ended without closing, until it drops the engine or ends; until
+//! it ends, if it was forked amid a heartbeat. (A process made by a bare `clone` runs none of what tells a child; it is not
+//! noticed.)
 
 // collectors push into
 // (the models, benches and stress tests use more of it than the engine does)
