@@ -28,28 +28,35 @@ pub(super) struct Reserve {
 }
 
 impl Reserve {
-    /// Allocates it in the folder of the log, or what is missing of `present`. `None` where the disk has no space for
-    /// it, or fails: whoever writes there will be told.
-    pub(super) fn take(present: Option<Self>, fs: &dyn Fs, dir: &Path, open_number: u32) -> Option<Self> {
+    /// Allocates it in the folder of the log, or what is missing of `present`.
+    ///
+    /// # Errors
+    /// What the operating system answers: there is none. Who writes nothing there need not be told.
+    pub(super) fn take(present: Option<Self>, fs: &dyn Fs, dir: &Path, open_number: u32) -> io::Result<Self> {
         let mut reserve = match present {
             Some(present) => present,
             None => {
                 let path = dir.join(format!("{NAME}.{open_number:08x}"));
-                Self { file: fs.create(&path).ok()?, path, capacity: 0 }
+                let file = match fs.create(&path) {
+                    // One that had too little space could not be removed.
+                    Err(e) if e.kind() == io::ErrorKind::AlreadyExists => fs.open(&path)?,
+                    created => created?,
+                };
+                Self { file, path, capacity: 0 }
             }
         };
         let sizes = FOR_DELETES.map(|bytes| FOR_OPENING + bytes);
         if reserve.capacity == sizes[0] {
-            return Some(reserve);
+            return Ok(reserve);
         }
         match allocate(&*reserve.file, sizes.into_iter().filter(|size| *size >= reserve.capacity)) {
             Ok(capacity) => reserve.capacity = capacity,
-            Err(_) => {
+            Err(e) => {
                 let _ = fs.remove(&reserve.path);
-                return None;
+                return Err(e);
             }
         }
-        Some(reserve)
+        Ok(reserve)
     }
 
     /// Whether a file in the folder of the log is one.

@@ -187,7 +187,7 @@ impl WalWriter {
         writer.free_below(oldest_epoch);
         // Where an earlier opening had one, the disk may be full by now: anew, but at once.
         if Reserve::give_up(&*writer.fs, &writer.dir) || writer.options.reserve_at_once {
-            writer.take_reserve();
+            let _ = writer.take_reserve();
         }
         Ok(writer)
     }
@@ -416,7 +416,7 @@ impl WalWriter {
         let least = bytes_for(PAGE, len).max(FILE_BYTES_LEAST.min(self.options.file_bytes)).next_multiple_of(PAGE);
         let wanted = self.options.file_bytes.next_multiple_of(PAGE).max(least);
         debug_assert!(len <= FRAME_BYTES_MAX as u64);
-        self.take_reserve();
+        let _ = self.take_reserve();
         match self.prepare(epoch, &path, wanted, least) {
             Ok((file, capacity)) => {
                 self.go_on_in(OpenFile { file, path, epoch, at: PAGE, capacity, reserved: false });

@@ -71,22 +71,30 @@ impl WalWriter {
         self.write(frame, len)
     }
 
-    /// What was the reserve takes samples once there is another one, with room for any delete.
+    /// What was the reserve takes samples once there is another one, with room for any delete. What keeps it from being
+    /// there is told as what it is: where no file may be opened there may be space enough.
     pub(super) fn may_take_samples(&mut self) -> Result<(), WalError> {
-        if self.current.as_ref().is_some_and(|open| open.reserved) {
-            self.take_reserve();
-            let ample = self.reserve.as_ref().is_some_and(Reserve::is_ample);
-            let open = self.current.as_mut().expect("just looked at");
-            if !ample {
-                return Err(WalError::NoSpace { file: open.path.clone(), source: io::ErrorKind::StorageFull.into() });
+        let Some(open) = self.current.as_ref().filter(|open| open.reserved) else { return Ok(()) };
+        let path = open.path.clone();
+        match self.take_reserve() {
+            Err(source) if is_exhausted(&source) => return Err(WalError::NoSpace { file: path, source }),
+            Err(source) => {
+                self.poisoned = true;
+                return Err(WalError::Failed { file: path, source });
             }
-            open.reserved = false;
+            Ok(()) => {}
         }
+        if !self.reserve.as_ref().is_some_and(Reserve::is_ample) {
+            return Err(WalError::NoSpace { file: path, source: io::ErrorKind::StorageFull.into() });
+        }
+        self.current.as_mut().expect("just looked at").reserved = false;
         Ok(())
     }
 
-    /// Allocates what is missing of the reserve.
-    pub(super) fn take_reserve(&mut self) {
-        self.reserve = Reserve::take(self.reserve.take(), &*self.fs, &self.dir, self.options.open_number);
+    /// Allocates what is missing of the reserve. Only who needs it is held up by an error.
+    pub(super) fn take_reserve(&mut self) -> io::Result<()> {
+        let taken = Reserve::take(self.reserve.take(), &*self.fs, &self.dir, self.options.open_number);
+        self.reserve = Some(taken?);
+        Ok(())
     }
 }

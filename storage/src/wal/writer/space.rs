@@ -65,8 +65,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::fs::Fs;
     use crate::fs::sim::{Fault, SimFs};
+    use crate::fs::{Fs, is_out_of_files};
     use crate::model::{SeqNo, TimeRange, Tombstone};
     use crate::wal::{Epoch, FrameEncoder, FrameNo, GenerationId, WalError, WalSample, WriterOptions};
 
@@ -151,6 +151,35 @@ mod tests {
                 }
                 assert!(some > 0 && (none > 0 || way == Way::Spare), "{way:?}: {some} found some, {none} none");
             }
+        }
+    }
+
+    /// Behind a delete in what was the reserve samples wait for another one: that no file may be opened for it was told as
+    /// space, of which there was enough.
+    #[test]
+    fn samples_that_wait_for_a_reserve_are_told_what_keeps_it() {
+        for way in [Way::Reserved, Way::ReservedFull] {
+            let (fs, mut writer) = log(way, 1 << 20);
+            let mut frame = FrameEncoder::new();
+            samples(&mut frame);
+            let mut told = || match writer.append(&mut frame) {
+                Err(WalError::NoSpace { source, .. }) => Some(source),
+                other => other.map(|_| None).unwrap(),
+            };
+            assert_eq!(told().unwrap().kind(), io::ErrorKind::StorageFull, "{way:?}");
+            fs.set_capacity(None);
+            for _ in 0..2 {
+                fs.fail_at(fs.operations() + 1, Fault::Files);
+                let source = told().unwrap();
+                assert!(is_out_of_files(&source), "{way:?}: {source}");
+            }
+            assert!(told().is_none(), "{way:?}");
+            // Whatever fails else is no matter of waiting.
+            let (fs, mut writer) = log(way, 1 << 20);
+            fs.set_capacity(None);
+            fs.fail_at(fs.operations() + 1, Fault::Io);
+            let refused = writer.append(&mut frame);
+            assert!(matches!(refused, Err(WalError::Failed { .. })), "{way:?}: {refused:?}");
         }
     }
 
