@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{OpenFile, WalWriter, bytes_for};
-use crate::fs::is_exhausted;
+use crate::fs::{is_exhausted, is_out_of_files};
 use crate::wal::encode::FrameEncoder;
 use crate::wal::format::PAGE;
 use crate::wal::reserve::{FOR_OPENING, Reserve};
@@ -71,21 +71,25 @@ impl WalWriter {
         self.write(frame, len)
     }
 
-    /// What was the reserve takes samples once there is another one, with room for any delete. What keeps it from being
-    /// there is told as what it is: where no file may be opened there may be space enough.
+    /// What was the reserve takes samples once there is another one, with room for any delete: files that were let go of
+    /// give their space for it. What keeps it from being there is told as what it is: where no file may be opened there may
+    /// be space enough.
     pub(super) fn may_take_samples(&mut self) -> Result<(), WalError> {
         let Some(open) = self.current.as_ref().filter(|open| open.reserved) else { return Ok(()) };
         let path = open.path.clone();
-        match self.take_reserve() {
-            Err(source) if is_exhausted(&source) => return Err(WalError::NoSpace { file: path, source }),
-            Err(source) => {
-                self.poisoned = true;
-                return Err(WalError::Failed { file: path, source });
-            }
-            Ok(()) => {}
-        }
-        if !self.reserve.as_ref().is_some_and(Reserve::is_ample) {
-            return Err(WalError::NoSpace { file: path, source: io::ErrorKind::StorageFull.into() });
+        loop {
+            let source = match self.take_reserve() {
+                Ok(()) if self.reserve.as_ref().is_some_and(Reserve::is_ample) => break,
+                Ok(()) => io::ErrorKind::StorageFull.into(),
+                Err(source) if is_exhausted(&source) => source,
+                Err(source) => {
+                    self.poisoned = true;
+                    return Err(WalError::Failed { file: path, source });
+                }
+            };
+            let spare = if is_out_of_files(&source) { None } else { self.spares.pop_front() };
+            let Some(spare) = spare else { return Err(WalError::NoSpace { file: path, source }) };
+            let _ = self.fs.remove(&self.path(spare));
         }
         self.current.as_mut().expect("just looked at").reserved = false;
         Ok(())

@@ -42,20 +42,39 @@ impl WalWriter {
     /// In the order in which a push takes it: the reserve first, as much of it as there is, and then the file.
     fn try_in(&self, file: &dyn FsFile, has_room: bool) -> io::Result<()> {
         let held = self.reserve.as_ref().map_or(0, Reserve::capacity);
-        let more = match allocate(file, Reserve::wants(held)) {
-            Err(e) if !is_exhausted(&e) => return Err(e),
-            taken => taken.unwrap_or(0),
+        let mut spares = self.spares.iter().map(|spare| {
+            let len = self.fs.open_read(&self.path(*spare)).and_then(|file| file.len());
+            len.unwrap_or(0)
+        });
+        // What a spare that is given up for the reserve gives back is there for it, and for the file.
+        let mut freed = 0;
+        let more = loop {
+            let more = match allocate_behind(file, freed, Reserve::wants(held)) {
+                Err(e) if !is_exhausted(&e) => return Err(e),
+                taken => taken.unwrap_or(0),
+            };
+            if !self.waits_for_reserve() || Reserve::would_be_ample(held + more) {
+                break more;
+            }
+            freed += spares.next().ok_or(io::ErrorKind::StorageFull)?;
         };
-        if self.waits_for_reserve() && !Reserve::would_be_ample(held + more) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
         if has_room {
             return Ok(());
         }
         // A file that is written over has its bytes.
-        let spare = self.spares.front().and_then(|spare| self.fs.open_read(&self.path(*spare)).ok()?.len().ok());
         let least = FILE_BYTES_LEAST.min(self.options.file_bytes).next_multiple_of(PAGE);
-        file.allocate(more + least.saturating_sub(spare.unwrap_or(0)))
+        let wanted = more + least.saturating_sub(spares.next().unwrap_or(0));
+        allocate_behind(file, freed, [wanted]).map(drop)
+    }
+}
+
+/// As [`allocate`], where so much is `freed` for it that is not free yet.
+fn allocate_behind(file: &dyn FsFile, freed: u64, sizes: impl IntoIterator<Item = u64>) -> io::Result<u64> {
+    let (larger, fitting): (Vec<u64>, Vec<u64>) = sizes.into_iter().partition(|size| *size > freed);
+    match (allocate(file, larger.iter().map(|size| size - freed)), fitting.first()) {
+        (Ok(size), _) => Ok(size + freed),
+        (Err(e), Some(size)) if is_exhausted(&e) => Ok(*size),
+        (Err(e), _) => Err(e),
     }
 }
 
@@ -97,6 +116,8 @@ mod tests {
         Spare,
         /// A delete went to the reserve.
         Reserved,
+        /// And what was before it was let go of.
+        ReservedSpare,
         /// And then deletes to all of it that they may have.
         ReservedFull,
     }
@@ -115,13 +136,16 @@ mod tests {
                 let first: GenerationId = writer.rotate();
                 writer.release_before(first);
             }
-            Way::Reserved | Way::ReservedFull => {
+            Way::Reserved | Way::ReservedSpare | Way::ReservedFull => {
                 samples(&mut frame);
                 writer.append(&mut frame).unwrap();
-                writer.rotate();
+                let generation = writer.rotate();
                 fs.set_capacity(Some(used(&fs)));
                 delete(&mut frame);
                 writer.append_reserved(&mut frame).unwrap();
+                if way == Way::ReservedSpare {
+                    writer.release_before(generation);
+                }
                 while way == Way::ReservedFull && writer.append_delete(&mut frame).is_ok() {
                     writer.sync_point();
                 }
@@ -134,7 +158,8 @@ mod tests {
     #[test]
     fn space_is_tried_as_a_push_would_take_it_and_nothing_is_kept() {
         for file_bytes in [64 << 10, 4 << 20] {
-            for way in [Way::Opened, Way::WithReserve, Way::Spare, Way::Reserved, Way::ReservedFull] {
+            let reserved = [Way::Reserved, Way::ReservedSpare, Way::ReservedFull];
+            for way in [Way::Opened, Way::WithReserve, Way::Spare].into_iter().chain(reserved) {
                 let (mut some, mut none) = (0, 0);
                 for free in (0..1600 << 10).step_by(16 << 10) {
                     let (fs, mut writer) = log(way, file_bytes);
@@ -149,7 +174,8 @@ mod tests {
                     assert!(matches!(written, Ok(_) | Err(WalError::NoSpace { .. })), "{written:?}");
                     *if written.is_ok() { &mut some } else { &mut none } += 1;
                 }
-                assert!(some > 0 && (none > 0 || way == Way::Spare), "{way:?}: {some} found some, {none} none");
+                let has_spare = matches!(way, Way::Spare | Way::ReservedSpare);
+                assert!(some > 0 && (none > 0 || has_spare), "{way:?}: {some} found some, {none} none");
             }
         }
     }
@@ -181,6 +207,19 @@ mod tests {
             let refused = writer.append(&mut frame);
             assert!(matches!(refused, Err(WalError::Failed { .. })), "{way:?}: {refused:?}");
         }
+    }
+
+    /// Nothing was written any more on a disk that somebody else had filled, though all was deleted: the log's file was kept
+    /// to be written over, and there was no space for another reserve.
+    #[test]
+    fn p4_what_the_log_lets_go_of_gives_the_reserve_its_space() {
+        let (fs, mut writer) = log(Way::ReservedSpare, 1 << 20);
+        fs.set_capacity(Some(used(&fs)));
+        let mut frame = FrameEncoder::new();
+        samples(&mut frame);
+        writer.append(&mut frame).unwrap();
+        assert!(writer.reserve.as_ref().is_some_and(Reserve::is_ample));
+        assert!(used(&fs) <= 1 << 20, "the space of the one that went");
     }
 
     /// A frame that is larger than what is free shuts nobody out whose frame is not.
