@@ -52,9 +52,12 @@ impl Run {
                 Ok(())
             }
             // It may be there or not.
-            Err(e @ (DeleteError::Poisoned(_) | DeleteError::Closed | DeleteError::NotNoted { .. })) => {
-                Err(stopped("a delete", e))
-            }
+            Err(
+                e @ (DeleteError::Poisoned(_)
+                | DeleteError::Closed
+                | DeleteError::NotNoted { .. }
+                | DeleteError::NotDurable { .. }),
+            ) => Err(stopped("a delete", e)),
             Err(e) => {
                 self.take_back(lanes, accepted);
                 Err(stopped("a delete", e))

@@ -11,7 +11,7 @@ use tidegauge_storage::model::{Matcher, SeqNo, TimeRange, Tombstone};
 use crate::audit::Entry;
 use crate::clock;
 use crate::core::Core;
-use crate::error::DeleteError;
+use crate::error::{DeleteError, WaitError};
 use crate::gate::{Shortage, Shut};
 use crate::ingest::Request;
 use crate::life::Life;
@@ -20,7 +20,7 @@ use crate::snapshot::{SelectError, Snapshot};
 use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
 use crate::version::Version;
-use crate::wait::block_durable;
+use crate::wait::{NotDurable, block_durable};
 
 /// Deletes that may wait for compaction at a time. Who asks for one looks, and so does the worker, who knows of all that
 /// were asked for at the same time.
@@ -81,11 +81,18 @@ impl Life {
         if self.core.versions.load().tombstones.len() >= TOMBSTONES_MAX {
             return Err(DeleteError::TooMany { limit: TOMBSTONES_MAX });
         }
+        let act = |seq: SeqNo| format!("the delete number {} of {selector}", seq.0);
         let seq = self.ask_worker(tombstone.matchers.clone(), range, tombstone.created, patience)?;
         if self.core.durability.logs() {
             block_durable(&self.core, seq.0 + 1).map_err(|e| match e {
-                crate::error::WaitError::Poisoned(poisoned) => DeleteError::Poisoned(poisoned),
-                _ => DeleteError::Closed,
+                NotDurable::Ended(WaitError::Poisoned(poisoned)) => DeleteError::Poisoned(poisoned),
+                NotDurable::Ended(_) => DeleteError::Closed,
+                NotDurable::Short(short_of) => {
+                    let refused = DeleteError::NotDurable { short_of };
+                    // A line would outlive a power loss, which the delete may not: a repair would obey it.
+                    self.unaudited(act(seq), &refused);
+                    refused
+                }
             })?;
         } else {
             self.save_tombstones(seq)?;
@@ -94,7 +101,7 @@ impl Life {
         let store_id = self.manifest.lock().expect("manifest lock").state().store_id;
         let entry = Entry::of_delete(&Tombstone { seq, ..tombstone }, selector, store_id);
         // The delete stands all the same, so that a full disk can be emptied.
-        self.record(entry, || format!("the delete number {} of {selector}", seq.0));
+        self.record(entry, || act(seq));
         Ok(seq)
     }
 

@@ -408,7 +408,7 @@ impl CompactError {
     }
 }
 
-/// Why nothing was deleted.
+/// Why nothing was deleted, or what was is not known to stay so.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeleteError {
@@ -447,6 +447,17 @@ pub enum DeleteError {
     /// flushed before. Mend what has run out, then delete again.
     #[error("{}, then delete again", not_noted(*short_of))]
     NotNoted {
+        /// What had run out.
+        short_of: Shortage,
+    },
+    /// With a log: the delete is visible and logged, and survives the process. A power loss may undo it before the log could
+    /// be synced, for which a file must be opened. Raise the limit; it becomes durable by itself then, and before any push
+    /// that comes behind it. `audit.log` has no line of it ([`Stats::unaudited_acts`](crate::Stats::unaudited_acts)).
+    #[error(
+        "the delete is done and logged, and a power loss may undo it before the log could be synced{}; it becomes durable by itself then",
+        because(": ", Some(*short_of))
+    )]
+    NotDurable {
         /// What had run out.
         short_of: Shortage,
     },

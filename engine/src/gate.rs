@@ -202,6 +202,11 @@ impl Gate {
         self.state.lock().expect("gate lock").flush_waits
     }
 
+    /// What an fdatasync of the log waits for.
+    pub(crate) fn sync_waits(&self) -> Option<Shortage> {
+        self.state.lock().expect("gate lock").sync_waits
+    }
+
     /// What the log, one of its syncs, a flush or the next push waits for, or waited for when the engine ended.
     pub(crate) fn waits_for(&self) -> Option<Shortage> {
         self.state.lock().expect("gate lock").waits_for()

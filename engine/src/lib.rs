@@ -126,6 +126,8 @@ mod full_closed;
 #[cfg(all(test, not(loom)))]
 mod full_crashes;
 #[cfg(all(test, not(loom)))]
+mod full_files;
+#[cfg(all(test, not(loom)))]
 mod full_logged;
 #[cfg(test)]
 mod full_told;

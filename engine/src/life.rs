@@ -114,9 +114,14 @@ impl Life {
     /// Notes an act that stands whether it can be noted or not. Where it cannot be, that is counted, and told.
     pub(crate) fn record(&self, entry: Entry, act: impl FnOnce() -> String) {
         if let Err(e) = self.audit.record(entry) {
-            self.core.counters.unaudited();
-            self.core.watched.warn(Warning::Unaudited { act: act(), error: e.to_string() });
+            self.unaudited(act(), &e);
         }
+    }
+
+    /// Counts an act that has no line, and tells it.
+    pub(crate) fn unaudited(&self, act: String, error: &dyn std::error::Error) {
+        self.core.counters.unaudited();
+        self.core.watched.warn(Warning::Unaudited { act, error: error.to_string() });
     }
 
     /// Stops the threads in the order of the way of a sample: worker, flusher, sync thread.

@@ -11,7 +11,10 @@ use super::Cut;
 use crate::commit::{Visible, Watermark};
 use crate::core::SeriesSample;
 use crate::engine::Engine;
+use crate::error::DeleteError;
 use crate::faults::{SOON, series};
+use crate::full_files::{delete_until, no_more_files};
+use crate::gate::Shortage;
 use crate::memtable::{Added, Memtable};
 use crate::options::{Builder, Durability, Level};
 use crate::registry::Registry;
@@ -86,4 +89,21 @@ fn a_memtable_begins_above_the_deletes_that_found_it_empty() {
     // The last one sealed it.
     assert_eq!(below(&version(vec![memtable(10, 15)], memtable(16, 16), &[5, 10, 11, 15]), 16), 12);
     assert_eq!(below(&version(vec![memtable(10, 15)], memtable(16, 18), &[5, 15]), 18), 10);
+}
+
+/// It waited for ever.
+#[test]
+fn a_copy_does_not_wait_for_a_delete_that_no_file_may_be_opened_for() {
+    let fs = SimFs::new();
+    let engine = Arc::new(crate::full::open(&fs, Durability::Sync));
+    crate::full::fill(&engine, 0, 10);
+    engine.flush().unwrap();
+    no_more_files(&fs);
+    let refused = delete_until(&engine, 0, 4);
+    assert!(matches!(refused, DeleteError::NotDurable { .. }), "{refused}");
+    let (tell, told) = std::sync::mpsc::channel();
+    let copying = Arc::clone(&engine);
+    std::thread::spawn(move || tell.send(copying.life().note_deletes_for_copy(copying.life().core.watermark.seq())));
+    let refused = told.recv_timeout(SOON).expect("who makes a copy is answered").unwrap_err();
+    assert_eq!(refused.short_of(), Some(Shortage::Files), "{refused}");
 }

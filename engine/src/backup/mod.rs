@@ -47,7 +47,7 @@ use crate::open::lasting;
 use crate::recovery::quarantine::copy;
 use crate::sync::atomic::Ordering;
 use crate::sync::lock;
-use crate::wait::block_durable;
+use crate::wait::{NotDurable, block_durable};
 
 #[cfg(feature = "internals")]
 pub(crate) use bring::bring_on;
@@ -236,7 +236,10 @@ impl Life {
         let core = &self.core;
         let gone = || core.gate.poisoned().map_or(FlushError::Closed, FlushError::Poisoned);
         if core.durability.logs() {
-            block_durable(core, visible).map_err(|_| gone())?;
+            block_durable(core, visible).map_err(|e| match e {
+                NotDurable::Short(short) => short.into(),
+                NotDurable::Ended(_) => gone(),
+            })?;
         }
         self.note_deletes(SeqNo(visible)).map_err(|e| match e {
             NotNoted::Shut => gone().into(),

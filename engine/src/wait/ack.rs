@@ -12,9 +12,14 @@ use super::{Target, Ticket};
 use crate::appender::Ack;
 use crate::core::Core;
 use crate::error::WaitError;
+use crate::gate::Shortage;
 use crate::options::Level;
 use crate::ring::{LaneId, LaneWatch};
 use crate::sync::thread;
+
+/// Who waits for the device without a bound of his own learns after so long that a sync may open no file. What passes by
+/// itself within that is not told.
+const SHORT_FOR: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1_000 });
 
 /// A push into a lane, and the look at how far that lane has come.
 #[derive(Clone)]
@@ -195,16 +200,32 @@ pub(crate) fn block(core: &Arc<Core>, ack: Ack, level: Level, timeout: Duration)
     }
 }
 
-/// Blocks until everything below `seq` is durable.
-pub(crate) fn block_durable(core: &Arc<Core>, seq: u64) -> Result<SeqNo, WaitError> {
+/// Why [`block_durable`] has not waited on.
+pub(crate) enum NotDurable {
+    /// A sync of the log waits for this, and goes on by itself once it is there: what is waited for becomes durable then.
+    Short(Shortage),
+    Ended(WaitError),
+}
+
+/// Blocks until everything below `seq`, which has left the process, is durable: as long as that takes, but for a sync that
+/// may open no file (N5).
+pub(crate) fn block_durable(core: &Arc<Core>, seq: u64) -> Result<SeqNo, NotDurable> {
     let stage = Stage::Durable { seq };
     let mut wait = Wait { core: Arc::clone(core), own: true, stage, level: Level::Durable, ticket: None };
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut looked = Instant::now();
     loop {
         if let Some(answer) = wait.poll(&waker) {
-            return answer;
+            return answer.map_err(NotDurable::Ended);
         }
-        thread::park();
+        // Nobody is woken for it, since it may last for a moment only.
+        if looked.elapsed() >= SHORT_FOR {
+            if let Some(short) = core.gate.sync_waits() {
+                return Err(NotDurable::Short(short));
+            }
+            looked = Instant::now();
+        }
+        thread::park_timeout(SHORT_FOR.saturating_sub(looked.elapsed()));
     }
 }
 

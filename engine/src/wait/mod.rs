@@ -17,7 +17,7 @@ use std::task::Waker;
 #[cfg(not(loom))]
 pub use ack::AckFuture;
 #[cfg(not(loom))]
-pub(crate) use ack::{Pushed, block, block_durable};
+pub(crate) use ack::{NotDurable, Pushed, block, block_durable};
 pub use durable::DurableWaiters;
 pub use ended::Ended;
 pub use entries::Target;
