@@ -34,6 +34,18 @@ impl Failure {
         Self { code: 0, message: String::new(), lines: false }
     }
 
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The output could not be written, of a command that did what was asked.
+    pub(crate) fn unwritten(why: &io::Error) -> Self {
+        match why.kind() {
+            io::ErrorKind::BrokenPipe => Self::reader_left(),
+            _ => Self::found(format_args!("cannot write the output: {why}")),
+        }
+    }
+
     /// Prints the line and answers with the code.
     pub(crate) fn report(self) -> ExitCode {
         if !self.message.is_empty() {
@@ -52,9 +64,21 @@ pub(crate) fn write_out(text: &[u8]) -> io::Result<()> {
 
 /// Writes to stdout; a reader that left ends the command quietly.
 pub(crate) fn print(text: &[u8]) -> Result<(), Failure> {
-    match write_out(text) {
-        Ok(()) => Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(Failure::reader_left()),
-        Err(e) => Err(Failure::found(format_args!("cannot write the output: {e}"))),
+    print_and(text, Ok(()))
+}
+
+/// Writes to stdout what was found, and ends as that says: a verdict stands whether or not anybody reads the text.
+pub(crate) fn print_and(text: &[u8], verdict: Result<(), Failure>) -> Result<(), Failure> {
+    end(write_out(text), verdict)
+}
+
+fn end(written: io::Result<()>, verdict: Result<(), Failure>) -> Result<(), Failure> {
+    match (written, verdict) {
+        (Ok(()), verdict) => verdict,
+        (Err(e), Ok(())) => Err(Failure::unwritten(&e)),
+        (Err(e), Err(found)) if e.kind() == io::ErrorKind::BrokenPipe => Err(found),
+        (Err(e), Err(found)) => {
+            Err(Failure { message: format!("{}; and the output cannot be written: {e}", found.message), ..found })
+        }
     }
 }

@@ -9,7 +9,7 @@ use tidegauge::{Durability, Engine};
 
 use super::offered::{DURABILITIES, Offered};
 use super::{Failure, progress};
-use crate::failure::print;
+use crate::failure::print_and;
 use crate::import::{Format, ImportError, ImportOptions, ImportSummary, TimeUnit, check, run as import};
 use crate::units::parse_time;
 
@@ -97,21 +97,18 @@ pub(super) fn run(args: ImportArgs) -> Result<(), Failure> {
     let done = import(&options, &engine);
     engine.close().map_err(Failure::found)?;
     match done {
-        Ok(summary) => tell(&summary),
-        Err(ImportError::BadLines { bad, summary }) => {
-            tell(&summary)?;
-            Err(Failure::listing(&bad))
-        }
+        Ok(summary) => tell(&summary, Ok(())),
+        Err(ImportError::BadLines { bad, summary }) => tell(&summary, Err(Failure::listing(&bad))),
         Err(why) => Err(Failure::found(why)),
     }
 }
 
-fn tell(summary: &ImportSummary) -> Result<(), Failure> {
+fn tell(summary: &ImportSummary, verdict: Result<(), Failure>) -> Result<(), Failure> {
     for note in &summary.notes {
         // A stderr that nobody reads costs no import.
         let _ = writeln!(io::stderr(), "tidegauge: warning: {note}");
     }
-    print(format!("{summary}\n").as_bytes())
+    print_and(format!("{summary}\n").as_bytes(), verdict)
 }
 
 /// What the system calls standard input is read as any file or pipe. A file that is called so is `./-`.

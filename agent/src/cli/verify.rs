@@ -9,7 +9,7 @@ use tidegauge::admin::{StoreReport, verify};
 
 use super::live::unreadable;
 use super::{Failure, progress};
-use crate::failure::print;
+use crate::failure::print_and;
 use crate::units::{show_bytes, show_count, show_number_of};
 
 const EXAMPLES: &str = "\
@@ -46,7 +46,10 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
     bar.finish_and_clear();
     let report = report.map_err(|e| unreadable(&args.data_dir, e))?;
     let text = if args.json { format!("{}\n", as_json(&report)) } else { as_text(&report) };
-    print(text.as_bytes())?;
+    print_and(text.as_bytes(), verdict(&report))
+}
+
+fn verdict(report: &StoreReport) -> Result<(), Failure> {
     match report.damage.len() as u64 + report.further_damage {
         0 => Ok(()),
         n if n == report.newer as u64 => {

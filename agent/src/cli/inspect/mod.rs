@@ -19,7 +19,7 @@ use self::segments::Segment;
 use super::live::open_to_read;
 use super::{Failure, progress};
 use crate::config::in_force;
-use crate::failure::print;
+use crate::failure::print_and;
 use crate::own::size_of;
 use crate::units::{show_bytes, show_count, show_number_of, show_time};
 
@@ -154,13 +154,14 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
     });
     bar.finish_and_clear();
     let report = report?;
-    if args.json {
-        let mut line = serde_json::to_vec(&report).map_err(Failure::found)?;
-        line.push(b'\n');
-        print(&line)?;
-    } else {
-        print(report.text().as_bytes())?;
-    }
+    let text = match args.json {
+        true => serde_json::to_string(&report).map_err(Failure::found)? + "\n",
+        false => report.text(),
+    };
+    print_and(text.as_bytes(), verdict(&report))
+}
+
+fn verdict(report: &Report) -> Result<(), Failure> {
     match report.damage.len() as u64 + report.further_damage {
         0 => Ok(()),
         n => Err(Failure::found(format_args!(
