@@ -23,6 +23,7 @@ use tidegauge_storage::fs::{Fs, OsFs};
 use tidegauge_storage::manifest::{Manifest, ManifestError, SegmentRef};
 use tidegauge_storage::segment::{DamagedPlaces, Segment, VerifyReport, file_name, id_of};
 
+use crate::audit::Audited;
 use crate::error::OpenError;
 use crate::lock::{Owner, owner_of};
 use crate::open::lasting;
@@ -74,10 +75,19 @@ pub(crate) fn verify_on(
             }
             Err(e) => return Err(e.into()),
         };
-        if let Some(report) = pool.install(|| verifier.with_manifest(&manifest, &mut known))? {
+        if let Some(mut report) = pool.install(|| verifier.with_manifest(&manifest, &mut known))? {
+            report.notes.extend(untold(&**fs, dir, manifest.state().store_id));
             return Ok(report);
         }
     }
+}
+
+/// A repair that was killed leaves a store that is sound, and lacks what it gave up (AD6 of `audit/deletes.rs`). An audit log
+/// that cannot be read is told by whoever needs it.
+fn untold(fs: &dyn Fs, dir: &Path, store_id: u128) -> Option<String> {
+    let audited = Audited::read(fs, dir, store_id).ok()?;
+    let note = "audit.log has what a repair gave up, and may have told nobody: the next `tidegauge repair` tells it";
+    (!audited.untold(store_id).is_empty()).then(|| note.to_owned())
 }
 
 struct Verifier<'a> {
