@@ -127,6 +127,41 @@ fn each_of_three_damaged_columns_is_named_and_the_rest_counted_as_sound() {
     assert_eq!(tool("repair", &data, 1).0["lost"].as_array().unwrap().len(), 3, "and that is what a repair loses");
 }
 
+/// A pipe that nobody reads.
+fn closed_pipe() -> Stdio {
+    let (unread, gone) = std::io::pipe().unwrap();
+    drop(unread);
+    gone.into()
+}
+
+/// `verify | true` of a damaged store ended with 0: the verdict came behind the text that nobody read.
+#[test]
+fn who_does_not_read_the_text_gets_the_verdict_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = store(dir.path());
+    let data_dir = ["--data-dir", data.to_str().unwrap()];
+    let bad = dir.path().join("bad.csv");
+    fs::write(&bad, "time,place,value\n1000000000,p0,1\nnever,p0,2\n").unwrap();
+    let ends = |args: &[&str]| {
+        let done = tidegauge(&[args, &data_dir].concat()).stdout(closed_pipe()).output().unwrap();
+        (done.status.code(), stderr(&done))
+    };
+    for verb in ["verify", "inspect", "repair"] {
+        assert_eq!(ends(&[verb]), (Some(0), String::new()), "{verb} of a sound store");
+    }
+    let (code, said) = ends(&["import", bad.to_str().unwrap()]);
+    assert!(code == Some(1) && said.contains("1 bad line"), "{code:?} {said}");
+    let file = segment(&data);
+    let mut bytes = fs::read(&file).unwrap();
+    let column = value_column(&bytes, 0);
+    bytes[column] ^= 3;
+    fs::write(&file, bytes).unwrap();
+    for (args, word) in [(&["verify"][..], "1 place is damaged"), (&["inspect", "--json"], "left out: 1 place")] {
+        let (code, said) = ends(args);
+        assert!(code == Some(1) && said.contains(word), "{args:?}: {code:?} {said}");
+    }
+}
+
 /// A report that nobody could read counted as told: the next repair said that nothing was damaged. So did one behind which an
 /// agent had run.
 #[cfg(target_os = "linux")]
@@ -136,19 +171,24 @@ fn a_report_that_cannot_be_written_is_told_by_the_next_repair() {
     let data = store(dir.path());
     fs::write(segment(&data), [7; 64]).unwrap();
     let args = ["repair", "--data-dir", data.to_str().unwrap()];
-    let (unread, gone) = std::io::pipe().unwrap();
-    drop(unread);
+    let name = segment(&data);
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
-    for stdout in [Stdio::from(full), Stdio::from(gone)] {
+    for stdout in [Stdio::from(full), closed_pipe()] {
         let done = tidegauge(&args).stdout(stdout).output().unwrap();
         let said = stderr(&done);
         assert!(done.status.code() == Some(1) && said.contains("cannot write the report"), "{said}");
+        // What only the report had was told by nobody, where the full disk had no room for a line either.
+        assert!(said.contains(name.to_str().unwrap()) && said.contains("12000"), "{said}");
     }
     let opened = run(&["compact", "--data-dir", data.to_str().unwrap()]);
     assert_eq!(opened.status.code(), Some(0), "{}", stderr(&opened));
+    let (sound, _) = tool("verify", &data, 0);
+    assert!(sound["notes"].to_string().contains("what a repair gave up"), "{sound}");
     let (repair, said) = tool("repair", &data, 1);
+    assert_eq!(repair["whole"], false, "{repair}");
     let untold = repair["untold"][0].as_str().unwrap();
     assert!(untold.contains("\"samples_lost\":12000") && said.contains("an earlier repair"), "{said} {repair}");
+    assert_eq!(tool("verify", &data, 0).0["notes"], serde_json::json!([]));
     let (repair, _) = tool("repair", &data, 0);
     assert_eq!((&repair["whole"], &repair["untold"]), (&true.into(), &serde_json::json!([])));
 }

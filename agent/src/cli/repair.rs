@@ -13,6 +13,8 @@ use super::{Failure, progress};
 use crate::failure::write_out;
 use crate::units::show_time;
 
+const NOTHING: &str = "nothing was damaged\n";
+
 const EXAMPLES: &str = "\
 Examples:
   tidegauge verify --data-dir ./data     what is damaged?
@@ -49,6 +51,32 @@ pub(super) fn run(args: &RepairArgs) -> Result<(), Failure> {
     tell(&report, args.json, || engine.close(), |text| write_out(text.as_bytes()))
 }
 
+/// Whether something is lost.
+fn verdict(report: &RecoveryReport) -> Result<(), Failure> {
+    match report.lost.iter().filter(|lost| lost.samples != Some(0)).count() {
+        0 if report.manifest_made_anew => {
+            Err(Failure::found("the manifest was made anew: see the notes for what it had"))
+        }
+        0 if report.untold_losses > 0 => {
+            Err(Failure::found("an earlier repair may have lost samples and told nobody: see what it noted"))
+        }
+        0 => Ok(()),
+        1 => Err(Failure::found("samples are lost in 1 place")),
+        n => Err(Failure::found(format_args!("samples are lost in {n} places"))),
+    }
+}
+
+/// Tells on stderr what could not be written where it was wanted: on a full disk there may be no line of it in audit.log.
+fn tell_unwritten(report: &RecoveryReport, why: &io::Error) -> Failure {
+    let next = match report.unnoted {
+        true => "not all of it stands in audit.log, so no later `tidegauge repair` tells it all again",
+        false => "the next `tidegauge repair` tells what stands of it in audit.log",
+    };
+    let found = verdict(report).err().map(|found| format!("; {}", found.message())).unwrap_or_default();
+    let text = format!("cannot write the report: {why}; the store is repaired{found}; {next}\n{}", as_text(report));
+    Failure::listing(text.trim_end())
+}
+
 /// Tells the report, and then whether something is lost, or the close failed. Closes nothing that was not told.
 fn tell<E: std::fmt::Display>(
     report: &RecoveryReport,
@@ -56,23 +84,18 @@ fn tell<E: std::fmt::Display>(
     close: impl FnOnce() -> Result<(), E>,
     print: impl FnOnce(&str) -> io::Result<()>,
 ) -> Result<(), Failure> {
-    print(&if json { format!("{}\n", as_json(report)) } else { as_text(report) }).map_err(|e| {
-        Failure::found(format_args!(
-            "cannot write the report: {e}; the store is repaired, and the next `tidegauge repair` tells what stands of this one in audit.log"
-        ))
-    })?;
-    close().map_err(Failure::found)?;
-    match report.lost.iter().filter(|lost| lost.samples != Some(0)).count() {
-        0 if report.manifest_made_anew => {
-            Err(Failure::found("the manifest was made anew: see the notes for what it had"))
-        }
-        0 if !report.untold.is_empty() => {
-            Err(Failure::found("an earlier repair may have lost samples and told nobody: see what it noted"))
-        }
-        0 => Ok(()),
-        1 => Err(Failure::found("samples are lost in 1 place")),
-        n => Err(Failure::found(format_args!("samples are lost in {n} places"))),
+    let written = print(&if json { format!("{}\n", as_json(report)) } else { as_text(report) });
+    match written {
+        Err(e) if !is_quiet(report) => return Err(tell_unwritten(report, &e)),
+        _ => close().map_err(Failure::found)?,
     }
+    verdict(report)?;
+    written.map_err(|e| Failure::unwritten(&e))
+}
+
+/// Whether there is nothing that somebody misses who does not read it.
+fn is_quiet(report: &RecoveryReport) -> bool {
+    as_text(report) == NOTHING
 }
 
 fn as_json(report: &RecoveryReport) -> serde_json::Value {
@@ -147,16 +170,34 @@ fn as_text(report: &RecoveryReport) -> String {
         let _ = writeln!(out, "untold      {line}");
     }
     if out.is_empty() {
-        out.push_str("nothing was damaged\n");
+        out.push_str(NOTHING);
     }
     out
 }
 
 #[cfg(test)]
 mod tests {
-    use tidegauge::{Engine, Recovery};
+    use std::io;
+
+    use tidegauge::{Engine, Recovery, RecoveryReport};
 
     use super::tell;
+
+    /// It promised that the next repair told what no line had: the report went to the disk that was full.
+    #[test]
+    fn a_report_that_nothing_could_note_is_told_on_stderr_and_promised_to_nobody() {
+        let mut report = RecoveryReport::default();
+        report.notes.push("the audit log was not written: no space left on device".to_owned());
+        report.manifest_made_anew = true;
+        let full = || Err(io::ErrorKind::StorageFull.into());
+        for unnoted in [false, true] {
+            report.unnoted = unnoted;
+            let failed = tell(&report, true, || -> Result<(), &str> { panic!("it was told to nobody") }, |_| full());
+            let said = failed.unwrap_err().message().to_owned();
+            assert!(said.contains("made anew") && said.contains("note        the audit log was not written"), "{said}");
+            assert_eq!(said.contains("the next `tidegauge repair` tells"), !unnoted, "{said}");
+        }
+    }
 
     #[test]
     fn what_is_lost_is_told_also_where_the_close_fails() {

@@ -14,7 +14,8 @@
 //! - AD6: A salvage that ends behind its commit and before its report leaves a store that is whole, and nobody knows what was
 //!   lost. So the next one tells the lines of salvages that no line says were told: one of those is written where who
 //!   salvaged closes the engine himself, as he does once he has the report. Who only lets go of it has told nobody, an
-//!   opening that did not salvage has not either, and what cannot be written is told twice.
+//!   opening that did not salvage has not either, and what cannot be written is told twice. The audit log is bounded: a repair of so many segments that its lines turn
+//!   the file over four times has turned its own first ones away, and those nobody tells.
 //! - AD7: Of lines of salvages those count that are whole, and of this store; damaged ones are told by their number.
 
 use std::collections::BTreeMap;
@@ -50,6 +51,9 @@ impl Audited {
     /// The key of the number of the opening that a salvage was.
     pub(crate) const OPENING: &str = "opening";
 
+    /// Of a line that was written before anything told which store it is: of the one that lies there. No store has that number.
+    pub(crate) const ANY_STORE: u128 = 0;
+
     /// Reads what there is in the directory of a store. A file that is not there says nothing, nor does one that the device
     /// cannot read (AD4).
     ///
@@ -83,7 +87,7 @@ impl Audited {
             let kept = quarantine::keep_unread(fs, dir, path);
             let kept = kept.map_err(|source| OpenError::Io { path: path.clone(), source })?;
             report.notes.push(format!(
-                "{} cannot be read ({why}), and is kept as {}: deletes and rules of retention named there are not known",
+                "{} cannot be read ({why}), and is kept as {}: deletes and rules of retention named there are not known, nor is what earlier repairs noted there and told nobody",
                 path.display(),
                 kept.display()
             ));
@@ -94,8 +98,7 @@ impl Audited {
 
     /// What salvages of a store have noted, and may have told nobody (AD6).
     pub(crate) fn untold(&self, store_id: u128) -> Vec<String> {
-        let store = store_text(store_id);
-        let lines = self.salvages.iter().filter(|(of, _)| *of == store).map(|(_, line)| {
+        let lines = self.salvages_of(store_id).map(|line| {
             format!("an earlier repair may have ended before it told its report; it noted in audit.log: {line}")
         });
         let damaged = match self.damaged_salvages {
@@ -105,6 +108,20 @@ impl Audited {
         };
         let damaged = damaged.map(|lines| format!("audit.log has {lines}: look there for what was lost"));
         lines.chain(damaged).collect()
+    }
+
+    /// How many of those say that something was lost, or cannot be read.
+    pub(crate) fn untold_losses(&self, store_id: u128) -> usize {
+        let is_loss = |line: &&str| {
+            let counts = ["samples_lost", "holes_of_unknown_size"];
+            counts.iter().any(|key| number_of(line, key).unwrap_or(0u64) > 0) || text_of(line, "manifest").is_some()
+        };
+        self.salvages_of(store_id).filter(is_loss).count() + usize::from(self.damaged_salvages > 0)
+    }
+
+    fn salvages_of(&self, store_id: u128) -> impl Iterator<Item = &str> {
+        let stores = [store_text(store_id), store_text(Self::ANY_STORE)];
+        self.salvages.iter().filter(move |(of, _)| stores.contains(of)).map(|(_, line)| line.as_str())
     }
 
     /// What to do about lines that are not acted upon.
@@ -128,8 +145,8 @@ impl Audited {
                 false => self.damaged_salvages += u64::from(Entry::has_checksum(line)),
             },
             Some(act) if act == Act::Told.word() && Entry::is_whole(line) => {
-                let store = text_of(line, "store");
-                self.salvages.retain(|(of, _)| Some(of) != store.as_ref());
+                let stores = [text_of(line, "store"), Some(store_text(Self::ANY_STORE))];
+                self.salvages.retain(|(of, _)| stores.iter().flatten().all(|store| store != of));
                 self.damaged_salvages = 0;
             }
             // What was put back, these did not hide.

@@ -85,6 +85,10 @@ impl Entry {
         line[at..] == format!(",\"{CHECKSUM}\":\"{:08x}\"}}", crc32c::crc32c(&line.as_bytes()[..at]))
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     fn key(&mut self, key: &str) {
         self.0.push(',');
         put_string(&mut self.0, key);

@@ -33,8 +33,8 @@ pub enum OpenError {
     },
     /// A segment lies under another name than its own, and under its own lies none, or a worse one: it would be set aside, and
     /// what is in it told as lost. Give it its name back, without losing the file that has it now, then open with salvage
-    /// again.
-    #[error("{} is a segment that belongs at {}: move what lies there out of the way, if anything does, which may be another segment under a wrong name, give this one that name back, and repair again; nothing of them was changed", path.display(), belongs.display())]
+    /// again. Where nobody needs it, to move it out of `segments/` is enough.
+    #[error("{} is a segment that belongs at {}: move what lies there out of the way, if anything does, which may be another segment under a wrong name, give this one that name back, and repair again (what nobody needs may be moved out of `segments/` instead); nothing of them was changed", path.display(), belongs.display())]
     Misnamed {
         /// Where it lies.
         path: PathBuf,

@@ -83,9 +83,9 @@ impl<'a> Logged<'a> {
             // What was noted before lies there, or found no place.
             salvaged.note_in(audit, opening);
         }
+        note_unnamed(&mut store.unnamed, &mut report);
         report.note_in(audit, opening);
         salvaged.append(report);
-        note_unnamed(&store.unnamed, &mut salvaged);
         Ok(salvaged)
     }
 

@@ -17,8 +17,8 @@ use crate::audit::{AuditLog, Audited};
 use crate::error::OpenError;
 use crate::lock::DirLock;
 use crate::recovery::{
-    OnProgress, RecoveryReport, keep_misplaced, keep_unnamed, later_file, missing_is_damage, open_as_named,
-    open_or_rebuild, quarantine, salvage_segments,
+    OnProgress, RecoveryReport, keep_misplaced, keep_unnamed, later_file, may_be_named, missing_is_damage,
+    open_as_named, open_or_rebuild, quarantine, salvage_segments,
 };
 use crate::version::order_of;
 
@@ -78,25 +78,20 @@ impl Store {
         // One that could not be read later would leave half a repair that told nobody what it gave up (AD5). What it tells
         // of repairs before this one, none of this one's lines may be among (AD6).
         let before = Audited::read(fs, root, 0)?;
-        let mut aside = RecoveryReport::default();
-        keep_misplaced(fs, root, &mut aside)?;
+        let mut noted = keep_misplaced(fs, root, audit)?;
         finish_names(fs, &place.wal)?;
         let _alone = lock.map(DirLock::alone).transpose()?;
         let mut manifest =
-            reserve.or_without(None, || open_or_rebuild(&place.fs, root, teams, audit, &mut salvaged))?;
-        if !salvaged.manifest_made_anew {
-            // It has no line yet.
-            aside.append(std::mem::take(&mut salvaged));
-        }
+            reserve.or_without(None, || open_or_rebuild(&place.fs, root, teams, audit, &mut noted, &mut salvaged))?;
         let opening = (manifest.state().store_id, manifest.state().open_number);
-        aside.note_in(audit, opening);
-        salvaged.append(aside);
+        salvaged.append(noted);
         make_folder(fs, root, &place.segments)?;
-        let (unnamed, of_unnamed) = keep_unnamed(fs, root, &manifest, audit)?;
+        let (mut unnamed, of_unnamed) = keep_unnamed(fs, root, &manifest, &salvaged.lost, audit)?;
         salvaged.append(of_unnamed);
-        let (segments, of_segments) = salvage_segments(&place.fs, root, &mut manifest, teams, progress, audit)?;
+        let (segments, of_segments) =
+            salvage_segments(&place.fs, root, &mut manifest, teams, (&mut unnamed, progress), audit)?;
         salvaged.append(of_segments);
-        salvaged.untold = before.untold(opening.0);
+        (salvaged.untold, salvaged.untold_losses) = (before.untold(opening.0), before.untold_losses(opening.0));
         Ok(Self { manifest, segments, unnamed, salvaged })
     }
 
@@ -117,7 +112,7 @@ impl Store {
     }
 
     /// Removes segments that a crash left before the manifest named them: what is in them is in
-    /// the log too. A file that cannot be removed is tried again at the next opening.
+    /// the log too. Not one that is named, and lies under a strange name: a repair says where it belongs (RS5). A file that cannot be removed is tried again at the next opening.
     pub(super) fn remove_leftovers(&self, place: &Place) {
         leftovers(&*place.fs, &place.segments, &self.manifest).iter().for_each(|path| drop(place.fs.remove(path)));
     }
@@ -154,9 +149,10 @@ fn open_segments(fs: &dyn Fs, dir: &Path, manifest: &Manifest) -> Result<Vec<Arc
 }
 
 fn leftovers(fs: &dyn Fs, dir: &Path, manifest: &Manifest) -> Vec<PathBuf> {
-    let is_leftover = |name: &String| {
-        let unnamed = id_of(name).is_some_and(|id| !manifest.state().segments.contains_key(&id));
-        unnamed || name.ends_with(".seg.tmp")
+    let state = manifest.state();
+    let is_leftover = |name: &String| match id_of(name) {
+        Some(id) => !state.segments.contains_key(&id) && !may_be_named(fs, &dir.join(name), id, state),
+        None => name.ends_with(".seg.tmp"),
     };
     fs.list(dir).unwrap_or_default().iter().filter(|name| is_leftover(name)).map(|name| dir.join(name)).collect()
 }

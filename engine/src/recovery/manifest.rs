@@ -61,16 +61,17 @@ const UNREAD_MAX: usize = 20;
 
 /// Opens the manifest of the store in `dir`, or puts one in its place that says what can still be known. Then what is told has
 /// its line in the audit log, with what `report` had set aside before. Where it cannot, it may be tried again, and `report`
-/// has what was set aside.
+/// has what was set aside. What had a line before anything else was done is in `noted`, and was done for good.
 pub(crate) fn open_or_rebuild(
     fs: &Arc<dyn Fs>,
     dir: &Path,
     threads: &Threads,
     audit: &AuditLog,
+    noted: &mut RecoveryReport,
     report: &mut RecoveryReport,
 ) -> Result<Manifest, OpenError> {
     let mut tried = RecoveryReport { quarantined: take(&mut report.quarantined), ..RecoveryReport::default() };
-    let opened = open_or_rebuild_at(fs, dir, threads, audit, &mut tried);
+    let opened = open_or_rebuild_at(fs, dir, threads, audit, (noted, &mut tried));
     match opened {
         Ok(_) => report.append(tried),
         Err(_) => report.quarantined = tried.quarantined,
@@ -83,20 +84,20 @@ fn open_or_rebuild_at(
     dir: &Path,
     threads: &Threads,
     audit: &AuditLog,
-    report: &mut RecoveryReport,
+    (noted, report): (&mut RecoveryReport, &mut RecoveryReport),
 ) -> Result<Manifest, OpenError> {
     let mut manifest = match Manifest::read_to_open(Arc::clone(fs), dir) {
         Err(why @ (ManifestError::Corrupt { .. } | ManifestError::ManifestMissing { .. })) => {
-            return Rebuild { fs, dir, audit, report }.run(threads, &why);
+            return Rebuild { fs, dir, audit, noted, report }.run(threads, &why);
         }
         other => other?,
     };
-    let anew = |what, report| {
-        let why = ManifestError::Corrupt { file: dir.join("MANIFEST"), offset: 0, what };
-        Rebuild { fs, dir, audit, report }.run(threads, &why)
-    };
     let state = manifest.state();
-    let later_log = keep_strangers(&**fs, dir, state.store_id, state.open_number, report)?;
+    let later_log = keep_strangers(&**fs, dir, (state.store_id, state.open_number), audit, noted)?;
+    let mut anew = |what, report| {
+        let why = ManifestError::Corrupt { file: dir.join("MANIFEST"), offset: 0, what };
+        Rebuild { fs, dir, audit, noted, report }.run(threads, &why)
+    };
     if later_log || later_segment(&**fs, dir, state)?.is_some() {
         return anew("an older copy: there is a file of a later opening", report);
     }
@@ -110,29 +111,36 @@ fn open_or_rebuild_at(
     Ok(manifest)
 }
 
-/// Sets aside the log's files of later openings in which nothing of this store can be read. Answers whether one is left.
+/// Sets aside the log's files of later openings in which nothing of this store can be read, each of which has its line in the
+/// audit log before it loses its name. Answers whether one is left.
 fn keep_strangers(
     fs: &dyn Fs,
     dir: &Path,
-    store_id: u128,
-    open_number: u32,
-    report: &mut RecoveryReport,
+    (store_id, open_number): (u128, u32),
+    audit: &AuditLog,
+    noted: &mut RecoveryReport,
 ) -> Result<bool, OpenError> {
     let (folder, mut left) = (dir.join("wal"), false);
+    let (mut report, mut done) = (RecoveryReport::default(), Vec::new());
     for epoch in later_than(fs, &folder, open_number)? {
         if holds_anything(fs, &folder, store_id, epoch)? {
             left = true;
             continue;
         }
         let path = folder.join(epoch.file_name());
-        let kept = quarantine::keep(fs, dir, &path).and_then(|kept| fs.remove(&path).map(|()| kept));
-        let kept = kept.map_err(|source| OpenError::Io { path: path.clone(), source })?;
+        let kept = quarantine::keep(fs, dir, &path).map_err(|source| OpenError::Io { path: path.clone(), source })?;
         report.notes.push(format!(
             "nothing of this store can be read in {}; it is kept as {}",
             path.display(),
             kept.display()
         ));
         report.quarantined.push(kept);
+        done.push(path);
+    }
+    report.note_in(audit, (store_id, open_number));
+    noted.append(report);
+    for path in done {
+        fs.remove(&path).map_err(|source| OpenError::Io { path, source })?;
     }
     Ok(left)
 }
@@ -150,6 +158,8 @@ struct Rebuild<'a> {
     fs: &'a Arc<dyn Fs>,
     dir: &'a Path,
     audit: &'a AuditLog,
+    /// What has its line already.
+    noted: &'a mut RecoveryReport,
     report: &'a mut RecoveryReport,
 }
 
@@ -160,14 +170,18 @@ impl Rebuild<'_> {
         let Found { own: found, strange, unreadable } = self.segments(threads)?;
         let store_id = match remains.store_id {
             Some(id) => id,
-            None => most_named(&found, &stores_of(fs, &wal_dir)?).unwrap_or_default(),
+            // Those under strange names, too: where all are, there is no other that tells which of them are missed.
+            None => {
+                let all = found.iter().chain(strange.iter().map(|(_, info)| info));
+                most_named(all, &stores_of(fs, &wal_dir)?).unwrap_or_default()
+            }
         };
         // Nothing tells it: the line of the audit log must name the one that it gets.
         let store_id = if store_id == 0 { Manifest::new_store_id() } else { store_id };
         refuse_homeless(&self.dir.join("segments"), &strange, &found, &remains, store_id)?;
         strange.iter().try_for_each(|(path, _)| self.set_aside(path, "its header gives it another number"))?;
         unreadable.into_iter().try_for_each(|lost| self.lose(lost))?;
-        keep_strangers(fs, self.dir, store_id, remains.open_number, self.report)?;
+        keep_strangers(fs, self.dir, (store_id, remains.open_number), self.audit, self.noted)?;
         let segments = self.choose(found, &remains, store_id)?;
         let (segments, survey) = self.without_unfinished(segments, &remains, store_id)?;
         let audited = Audited::read(fs, self.dir, store_id)?;
@@ -178,7 +192,10 @@ impl Rebuild<'_> {
                 .push(kept.map_err(|source| OpenError::Io { path: self.dir.join("MANIFEST"), source })?);
         }
         let deletes = self.deletes(&audited, &remains, &segments, &survey);
+        let told = self.report.notes.len();
         self.tell(why, &remains, segments.len(), &survey, (&audited, deletes.len()));
+        // In front: a line of the audit log has the first ones, and of files that are set aside there may be many.
+        self.report.notes.rotate_left(told);
         let end_is_lost = self.tell_lost_end(&remains, &audited, &segments, &survey);
         self.tell_unknown_end(&remains, &audited, &segments, &survey);
         self.tell_unread(&survey);
@@ -406,7 +423,7 @@ impl Rebuild<'_> {
                 true => quarantine::keep_written(fs, self.dir, &path),
                 false => quarantine::keep(fs, self.dir, &path),
             };
-            self.report.quarantined.push(kept.map_err(|source| OpenError::Io { path, source })?);
+            self.report.add_quarantined(kept.map_err(|source| OpenError::Io { path, source })?);
         }
         if !files.is_empty() {
             let (count, folder) = (files.len(), self.dir.join(quarantine::FOLDER));
@@ -463,7 +480,7 @@ impl Rebuild<'_> {
     fn keep(&mut self, path: &Path) -> Result<PathBuf, OpenError> {
         let kept = quarantine::keep(&**self.fs, self.dir, path);
         let kept = kept.map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
-        self.report.quarantined.push(kept.clone());
+        self.report.add_quarantined(kept.clone());
         Ok(kept)
     }
 
@@ -547,9 +564,9 @@ fn is_replaced(gone: &SegmentRef, chosen: &[SegmentInfo], remains: &Remains) -> 
 }
 
 /// The store that most files name.
-fn most_named(segments: &[SegmentInfo], logs: &BTreeMap<u128, usize>) -> Option<u128> {
+fn most_named<'a>(segments: impl Iterator<Item = &'a SegmentInfo>, logs: &BTreeMap<u128, usize>) -> Option<u128> {
     let mut stores = logs.clone();
-    segments.iter().for_each(|info| *stores.entry(info.store_id).or_default() += 1);
+    segments.for_each(|info| *stores.entry(info.store_id).or_default() += 1);
     stores.into_iter().max_by_key(|&(_, files)| files).map(|(id, _)| id)
 }
 

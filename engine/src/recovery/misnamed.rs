@@ -63,6 +63,16 @@ pub(super) fn refuse_renamed(fs: &dyn Fs, folder: &Path, state: &State) -> Resul
     Ok(())
 }
 
+/// Whether a file that the manifest does not name may be a segment that it names: what a salvage was refused for, for what
+/// lies under the own name is missing or worse. One that cannot be read now may be.
+pub(crate) fn may_be_named(fs: &dyn Fs, path: &Path, id: u64, state: &State) -> bool {
+    match known_outline(fs, path) {
+        Ok(Some(info)) => info.store_id == state.store_id && info.id != id && state.segments.contains_key(&info.id),
+        Ok(None) => false,
+        Err(_) => true,
+    }
+}
+
 /// Refuses where there is no manifest to tell what is missed, and a file is a segment of this store of which none lies under
 /// its own name, unless a manifest had removed it, or named another one by that name. `strange` are files under other names
 /// than they say, `own` those that have theirs.

@@ -124,6 +124,38 @@ fn p5_segments_under_wrong_names_end_a_salvage_without_a_manifest_before_anythin
     assert_eq!((salvaged_len(&fs), quarantined(&fs).len()), (3600, 1), "a copy of what is there");
 }
 
+/// The opening of an agent that was started between a refused repair and the next one removed it as a leftover: the next
+/// one told as lost what it had.
+#[test]
+fn p5_a_strict_opening_leaves_a_sound_copy_that_a_salvage_refused_to_lose() {
+    let strange = Path::new(STRANGE);
+    let (fs, [_, second, _]) = three();
+    copy(&fs, &second, strange);
+    flip_two(&fs, &second, 80);
+    check_refused(&fs, strange, &second, "before");
+    open_unmerged(&fs).close().unwrap();
+    check_refused(&fs, strange, &second, "behind a strict opening");
+    fs.remove(&second).unwrap();
+    fs.rename(strange, &second).unwrap();
+    assert_eq!(salvaged_len(&fs), 3600);
+}
+
+/// Where nothing but they told the store's number, a new one was made up, and all of them were set aside as another store's.
+#[test]
+fn p5_segments_that_all_have_wrong_names_end_a_salvage_without_a_manifest_and_without_a_log() {
+    let (fs, paths) = three();
+    for name in ["MANIFEST", "MANIFEST.closed"] {
+        fs.remove(&Path::new("memory").join(name)).unwrap();
+    }
+    let log = Path::new("memory/wal");
+    fs.list(log).unwrap().iter().for_each(|name| fs.remove(&log.join(name)).unwrap());
+    let strange = |n: usize| Path::new(SEGMENTS).join(format!("0000000100000ff{n}.seg"));
+    paths.iter().enumerate().for_each(|(n, path)| fs.rename(path, &strange(n)).unwrap());
+    check_refused(&fs, &strange(0), &paths[0], "all");
+    paths.iter().enumerate().for_each(|(n, path)| fs.rename(&strange(n), path).unwrap());
+    assert_eq!(salvaged_len(&fs), 3600);
+}
+
 /// What could not be read for a moment passed for what is not there: it was to be moved out of the way of its own copy; and
 /// what was read before it was set aside for good.
 #[test]

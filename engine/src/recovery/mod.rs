@@ -15,6 +15,7 @@ pub(crate) use check::{Finding, check_segment, missing_is_damage, open_as_named,
 pub(crate) use later::later_file;
 pub(crate) use log::{end_of_known, lost_deletes, salvage_log, tell_lost_end};
 pub(crate) use manifest::open_or_rebuild;
+pub(crate) use misnamed::may_be_named;
 pub(crate) use progress::{OnProgress, Step};
 pub use progress::{OpenProgress, OpenStep};
 pub use report::{Lost, RecoveryReport};

@@ -11,6 +11,10 @@ use crate::audit::{Act, AuditLog, Audited, Entry};
 
 /// Holes, files and notes that a line of the audit log names one by one.
 const AUDITED_MAX: usize = 20;
+/// Of each of them. A segment may have series of many KiB of labels.
+const TEXT_BYTES: usize = 1 << 10;
+/// A line that is as long names no more: of lines beyond all that a file may have, none is read back.
+const LINE_BYTES: usize = 56 << 10;
 
 /// How the opening of an engine went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +46,10 @@ pub struct RecoveryReport {
     /// What salvages before this one noted in `audit.log` and may have told nobody: they were killed, failed, or their engine
     /// was dropped. Told by each salvage until one [closes](crate::Engine::close) its engine.
     pub untold: Vec<String>,
+    /// How many of those say that something was lost, or are damaged, so that nobody knows.
+    pub untold_losses: usize,
+    /// Whether a line of `audit.log` could not be written: of what it had, no later salvage can tell.
+    pub unnoted: bool,
 }
 
 /// Samples that were durable and cannot be read.
@@ -76,6 +84,7 @@ impl RecoveryReport {
         if let Some(entry) = self.audit_entry()
             && let Err(e) = audit.record(entry.number(Audited::OPENING, opening).of_store(store_id))
         {
+            self.unnoted = true;
             self.notes.push(format!("the audit log was not written: {e}"));
         }
     }
@@ -90,6 +99,13 @@ impl RecoveryReport {
         !self.lost.is_empty() || !self.quarantined.is_empty() || self.manifest_made_anew
     }
 
+    /// Adds a file that is kept, once: one that was set aside by a try before has the same name there.
+    pub(crate) fn add_quarantined(&mut self, kept: PathBuf) {
+        if !self.quarantined.contains(&kept) {
+            self.quarantined.push(kept);
+        }
+    }
+
     /// Adds what was found elsewhere.
     pub(crate) fn append(&mut self, of: Self) {
         self.samples += of.samples;
@@ -102,6 +118,8 @@ impl RecoveryReport {
         self.quarantined.extend(of.quarantined);
         self.notes.extend(of.notes);
         self.untold.extend(of.untold);
+        self.untold_losses += of.untold_losses;
+        self.unnoted |= of.unnoted;
     }
 
     /// What the audit log says of it, if salvage changed anything.
@@ -118,29 +136,45 @@ impl RecoveryReport {
         if let Some(torn) = &self.torn_tail {
             entry = entry.text("torn_tail_cut", &format!("{}, byte {}", torn.file.display(), torn.offset));
         }
-        for (nth, lost) in self.lost.iter().take(AUDITED_MAX).enumerate() {
-            entry = entry.text(&format!("lost_{nth}"), &lost.to_string());
+        // How many there are of each: not all are named.
+        let counts = [
+            ("lost_places", self.lost.len() as u64),
+            ("put_right", self.mended_places),
+            ("files", self.quarantined.len() as u64),
+            ("notes", self.notes.len() as u64),
+        ];
+        for (key, count) in counts {
+            if count > 0 {
+                entry = entry.number(key, count);
+            }
         }
-        if self.mended_places > 0 {
-            entry = entry.number("put_right", self.mended_places);
-        }
-        for (nth, mended) in self.mended.iter().take(AUDITED_MAX).enumerate() {
-            entry = entry.text(&format!("put_right_{nth}"), &mended.to_string());
-        }
-        for (nth, file) in self.quarantined.iter().take(AUDITED_MAX).enumerate() {
-            entry = entry.text(&format!("quarantined_{nth}"), &file.display().to_string());
-        }
-        for (nth, note) in self.notes.iter().take(AUDITED_MAX).enumerate() {
-            entry = entry.text(&format!("note_{nth}"), note);
-        }
-        Some(entry)
+        let lost = self.lost.iter().map(Lost::to_string);
+        entry = named(entry, "lost", lost);
+        entry = named(entry, "note", self.notes.iter().cloned());
+        entry = named(entry, "put_right", self.mended.iter().map(Mended::to_string));
+        Some(named(entry, "quarantined", self.quarantined.iter().map(|file| file.display().to_string())))
     }
 
     /// Whether everything that was durable came back, as far as is known.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.lost.is_empty() && !self.manifest_made_anew
+        self.lost.is_empty() && !self.manifest_made_anew && self.untold_losses == 0
     }
+}
+
+/// The first of these, each under a key of its own, as far as a line may grow.
+fn named(mut entry: Entry, key: &str, texts: impl Iterator<Item = String>) -> Entry {
+    for (nth, mut text) in texts.take(AUDITED_MAX).enumerate() {
+        if text.len() > TEXT_BYTES {
+            text.truncate(text.floor_char_boundary(TEXT_BYTES));
+            text.push('…');
+        }
+        if entry.len() > LINE_BYTES {
+            break;
+        }
+        entry = entry.text(&format!("{key}_{nth}"), &text);
+    }
+    entry
 }
 
 /// `data/segments/0000000000000001.seg, byte 72: checksum of a value column is wrong; cpu{host="a"}, 4096 samples`

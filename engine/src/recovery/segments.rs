@@ -5,7 +5,7 @@
 //! - RS3: So after a crash at any point, either nothing has happened or all of it; salvaging again finds no damage.
 //! - RS4: What is lost with a file stands in the audit log before the manifest lets go of it, if it can be written: after
 //!   that nobody could tell.
-//! - RS5: A segment under another's name, or under one that nobody has, ends the salvage before any segment is set aside, if
+//! - RS5: A segment under another's name, or under one that nobody has, ends the salvage before any segment that the manifest names is set aside, if
 //!   nothing or another segment has its own name, or a damaged one and it is sound: what it holds would be told as lost, and
 //!   giving it its name back loses nothing (`misnamed.rs`). So does one of which nobody can say now what it is.
 
@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use tidegauge_query::Threads;
 use tidegauge_storage::chunk::CHUNK_SAMPLES_MAX;
 use tidegauge_storage::fs::Fs;
-use tidegauge_storage::manifest::{Edit, Manifest, SegmentRef};
+use tidegauge_storage::manifest::{Edit, Manifest, Remains, SegmentRef};
 use tidegauge_storage::model::{Labels, SeqRange};
 use tidegauge_storage::segment::{
     Expected, Salvage as Damaged, Segment, SegmentHeader, SegmentInfo, SegmentWriter, WriteError, file_name, id_of,
@@ -28,7 +28,7 @@ use super::check::contradiction;
 use super::later::all_unnamed;
 use super::misnamed::{refuse_exchanged, refuse_renamed};
 use super::{Finding, Lost, OnProgress, OpenStep, RecoveryReport, Step, check_segment, quarantine};
-use crate::audit::AuditLog;
+use crate::audit::{AuditLog, Audited};
 use crate::clock;
 use crate::error::OpenError;
 use crate::flush::reference;
@@ -46,7 +46,7 @@ pub(crate) fn salvage_segments(
     dir: &Path,
     manifest: &mut Manifest,
     threads: &Threads,
-    progress: &OnProgress,
+    (unnamed, progress): (&mut Vec<(PathBuf, SeqRange)>, &OnProgress),
     audit: &AuditLog,
 ) -> Result<(Vec<Arc<Segment>>, RecoveryReport), OpenError> {
     let mut report = RecoveryReport::default();
@@ -65,25 +65,43 @@ pub(crate) fn salvage_segments(
     refuse_exchanged(&**fs, &folder, &checked, store_id)?;
     let mut known = Vec::new();
     for (named, finding) in checked {
-        match finding {
+        known.push(match finding {
             // Before anything is given up: what cannot be read now may be missed for nothing.
             Finding::Unknown(e) => return Err(e.into()),
-            finding => known.push((named, finding)),
-        }
+            Finding::Sound(segment) => (named, Ok(segment)),
+            Finding::Missing => (named, Err(None)),
+            Finding::Unreadable(e) | Finding::Damaged(e) => (named, Err(Some(e))),
+        });
     }
+    // Which samples had replaced which, only those that are lost could tell.
+    let there: Vec<SegmentRef> =
+        known.iter().filter(|(_, found)| !matches!(found, Err(None))).map(|(named, _)| *named).collect();
+    let replaced = |lost: &Lost| {
+        let in_its_time = |s: &SegmentRef| lost.time_range.is_none_or(|lost| s.time_range.overlaps(&lost));
+        there.iter().any(|s| s.seq_range.start < lost.seq_range.start && in_its_time(s))
+    };
+    let mut is_told = false;
+    let mut tell = |report: &mut RecoveryReport| {
+        note_unnamed(unnamed, report);
+        if !is_told && report.lost.iter().any(replaced) {
+            let note = "other segments have older samples in the time of what is lost: where a lost sample had replaced one, the older value is shown again";
+            report.notes.push(note.to_owned());
+            is_told = true;
+        }
+    };
     let mut sound: Vec<Arc<Segment>> = Vec::new();
     for (named, finding) in known {
         let mut salvage = Salvage { fs, dir, folder: &folder, named, opening, report: RecoveryReport::default() };
         let path = salvage.path();
         match finding {
-            Finding::Sound(segment) => sound.push(Arc::from(segment)),
-            Finding::Unknown(e) => return Err(e.into()),
-            Finding::Missing => {
+            Ok(segment) => sound.push(Arc::from(segment)),
+            Err(None) => {
                 salvage.lose_all(0, "the file is missing".to_owned());
+                tell(&mut salvage.report);
                 salvage.report.note_in(audit, (store_id, opening));
                 manifest.commit(&[Edit::SegmentRemove(named.id)])?;
             }
-            Finding::Unreadable(e) | Finding::Damaged(e) => {
+            Err(Some(e)) => {
                 let saved = match open_damaged(&**fs, &path, &named, store_id) {
                     Ok(mut old) => salvage.rewrite(&mut old, store_id, next_segment(manifest.state()))?,
                     Err(ReadError::Corrupt { .. }) => {
@@ -96,6 +114,7 @@ pub(crate) fn salvage_segments(
                 let mut edits = vec![Edit::SegmentRemove(named.id)];
                 edits.extend(saved.iter().map(|info| Edit::SegmentAdd(reference(info))));
                 salvage.keep()?;
+                tell(&mut salvage.report);
                 salvage.report.note_in(audit, (store_id, opening));
                 manifest.commit(&edits)?;
                 if let Some(info) = saved {
@@ -107,18 +126,6 @@ pub(crate) fn salvage_segments(
         report.append(salvage.report);
     }
     sound.sort_by_key(|s| order_of(s));
-    // Which samples had replaced which, only those that are lost could tell.
-    let replaced = |lost: &Lost| {
-        let in_its_time = |s: &SegmentInfo| match (lost.time_range, s.time_range) {
-            (Some(lost), Some(range)) => range.overlaps(&lost),
-            (lost, _) => lost.is_none(),
-        };
-        sound.iter().map(|s| s.info()).any(|s| s.seq_range.start < lost.seq_range.start && in_its_time(s))
-    };
-    if report.lost.iter().any(replaced) {
-        let note = "other segments have older samples in the time of what is lost: where a lost sample had replaced one, the older value is shown again";
-        report.notes.push(note.to_owned());
-    }
     Ok((sound, report))
 }
 
@@ -150,6 +157,7 @@ pub(crate) fn keep_unnamed(
     fs: &dyn Fs,
     dir: &Path,
     manifest: &Manifest,
+    lost: &[Lost],
     audit: &AuditLog,
 ) -> Result<(Vec<(PathBuf, SeqRange)>, RecoveryReport), OpenError> {
     let mut report = RecoveryReport::default();
@@ -169,36 +177,54 @@ pub(crate) fn keep_unnamed(
             done.push(path);
         }
     }
+    // Of what is lost already, with the manifest.
+    report.notes = note_those(&mut unnamed, lost);
     report.note_in(audit, (manifest.state().store_id, manifest.state().open_number));
     done.iter().try_for_each(|path| remove(fs, path))?;
     Ok((unnamed, report))
 }
 
-/// Tells which of the segments that were set aside have numbers of what is lost.
-pub(crate) fn note_unnamed(unnamed: &[(PathBuf, SeqRange)], report: &mut RecoveryReport) {
-    let meets = |range: &SeqRange, lost: &SeqRange| range.start.max(lost.start) < range.end.min(lost.end);
-    for (path, range) in unnamed {
-        if report.lost.iter().any(|lost| lost.samples != Some(0) && meets(range, &lost.seq_range)) {
-            report.notes.push(format!(
-                "{} may hold samples that are lost, numbers {} to {}: it is a segment that the manifest does not name, and does not count",
-                path.display(),
-                range.start.0,
-                range.end.0
-            ));
-        }
-    }
+/// Tells which of the segments that were set aside have numbers of what is lost, each once: before the line of the audit log
+/// is written that tells the loss.
+pub(crate) fn note_unnamed(unnamed: &mut Vec<(PathBuf, SeqRange)>, report: &mut RecoveryReport) {
+    let notes = note_those(unnamed, &report.lost);
+    report.notes.extend(notes);
 }
 
-/// Sets aside files that lie where a folder of the store belongs.
-pub(crate) fn keep_misplaced(fs: &dyn Fs, dir: &Path, report: &mut RecoveryReport) -> Result<(), OpenError> {
-    for path in quarantine::misplaced(fs, dir) {
-        let kept = quarantine::keep(fs, dir, &path).map_err(|source| OpenError::Io { path: path.clone(), source })?;
-        remove(fs, &path)?;
+fn note_those(unnamed: &mut Vec<(PathBuf, SeqRange)>, lost: &[Lost]) -> Vec<String> {
+    let meets = |range: &SeqRange, lost: &SeqRange| range.start.max(lost.start) < range.end.min(lost.end);
+    let of_lost = |(_, range): &mut (PathBuf, SeqRange)| {
+        lost.iter().any(|lost| lost.samples != Some(0) && meets(range, &lost.seq_range))
+    };
+    let note = |(path, range): (PathBuf, SeqRange)| {
+        format!(
+            "{} may hold samples that are lost, numbers {} to {}: it is a segment that the manifest does not name, and does not count",
+            path.display(),
+            range.start.0,
+            range.end.0
+        )
+    };
+    unnamed.extract_if(.., of_lost).map(note).collect()
+}
+
+/// Sets aside files that lie where a folder of the store belongs, each of which has its line in the audit log before it loses
+/// its name. Where no manifest tells which store it is, the line is of whichever lies there.
+pub(crate) fn keep_misplaced(fs: &dyn Fs, dir: &Path, audit: &AuditLog) -> Result<RecoveryReport, OpenError> {
+    let mut report = RecoveryReport::default();
+    let misplaced = quarantine::misplaced(fs, dir);
+    if misplaced.is_empty() {
+        return Ok(report);
+    }
+    let remains = Remains::read(fs, dir)?;
+    for path in &misplaced {
+        let kept = quarantine::keep(fs, dir, path).map_err(|source| OpenError::Io { path: path.clone(), source })?;
         let (place, now) = (path.display(), kept.display());
         report.notes.push(format!("{place} was a file where a folder of the store belongs; it is kept as {now}"));
         report.quarantined.push(kept);
     }
-    Ok(())
+    report.note_in(audit, (remains.store_id.unwrap_or(Audited::ANY_STORE), remains.open_number));
+    misplaced.iter().try_for_each(|path| remove(fs, path))?;
+    Ok(report)
 }
 
 /// The salvage of one segment.

@@ -1,12 +1,14 @@
 //! P5: a salvage that ends before its report was told (AD6 of `audit/deletes.rs`).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
 
 use super::tests::{contents, open_unmerged, push, quarantined, try_open};
 use super::{Recovery, RecoveryReport};
+use crate::audit::{AuditLog, Audited};
 
 /// Two segments, of which the second is no segment any more. And its name.
 fn damaged() -> (SimFs, String) {
@@ -128,6 +130,56 @@ fn p5_leftovers_that_a_repair_sets_aside_are_told_wherever_it_is_killed() {
         names.iter().all(|name| is_found(name) || retells(report, &[name]))
     };
     assert!(kill_anywhere(&fs, |_| (), tells) > 0);
+}
+
+/// It lost its name before its line was written.
+#[test]
+fn p5_a_file_in_the_place_of_a_folder_that_a_repair_sets_aside_is_told_wherever_it_is_killed() {
+    let (fs, folder) = (SimFs::new(), Path::new("memory/wal"));
+    let engine = open_unmerged(&fs);
+    push(&engine, 0);
+    engine.close().unwrap();
+    fs.list(folder).unwrap().iter().for_each(|name| fs.remove(&folder.join(name)).unwrap());
+    fs.remove_dir(folder).unwrap();
+    fs.create(folder).unwrap().write_all_at(0, b"a file").unwrap();
+    let tells = |report: &RecoveryReport| {
+        report.notes.iter().any(|note| note.contains("memory/wal was a file")) || retells(report, &["wal was a file"])
+    };
+    assert!(kill_anywhere(&fs, |_| (), tells) > 0);
+}
+
+/// A line named 20 of each and said of no others; and what an earlier repair had only set aside counted as lost.
+#[test]
+fn p5_a_line_counts_what_it_does_not_name_and_of_what_is_lost_nothing_is_told_where_nothing_is() {
+    let (fs, _) = damaged();
+    let folder = Path::new("memory/segments");
+    for n in 0..30 {
+        fs.create(&folder.join(format!("00000001000ff{n:03}.seg"))).unwrap().write_all_at(0, b"a leftover").unwrap();
+    }
+    drop(try_open(&fs, Recovery::Salvage).unwrap());
+    let engine = try_open(&fs, Recovery::Salvage).unwrap();
+    let report = engine.recovery_report();
+    assert!(retells(report, &["\"files\":30,", "\"quarantined_19\":", "\"samples_lost\":0,"]), "{report:?}");
+    assert!(retells(report, &["\"lost_places\":3,", "\"lost_0\":"]), "{report:?}");
+    assert_eq!((report.untold.len(), report.untold_losses, report.is_whole()), (2, 1, false), "{report:?}");
+}
+
+/// A line of more than 2 MiB was never read back.
+#[test]
+fn p5_a_line_of_long_texts_stays_short_enough_to_be_read_back() {
+    let (fs, dir) = (SimFs::new(), Path::new("memory"));
+    fs.create_dir_all(dir).unwrap();
+    let audit = AuditLog::new(Arc::new(fs.clone()), dir);
+    let long = "é\"\n".repeat(100_000);
+    let mut report =
+        RecoveryReport { notes: vec![long.clone(); 40], manifest_made_anew: true, ..RecoveryReport::default() };
+    report.quarantined = vec![PathBuf::from(long); 40];
+    report.note_in(&audit, (7, 1));
+    assert!(!report.unnoted && report.notes.len() == 40);
+    let read = Audited::read(&fs, dir, 7).unwrap();
+    let (lines, losses) = (read.untold(7), read.untold_losses(7));
+    assert!(lines.len() == 1 && losses == 1 && lines[0].len() < 66_000, "{losses} {:?}", lines.iter().map(String::len));
+    assert!(lines[0].contains("\"files\":40,\"notes\":40,"), "{}", &lines[0][..900]);
 }
 
 /// A program that let go of its engine without a close, or an opening that failed behind its repair, had told nobody.
