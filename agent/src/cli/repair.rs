@@ -116,7 +116,7 @@ fn as_json(report: &RecoveryReport) -> serde_json::Value {
     let mended =
         |mended: &Mended| json!({"file": mended.file, "offset": mended.offset, "bit": mended.bit, "what": mended.what});
     json!({
-        "whole": report.is_whole(),
+        "whole": report.is_whole() && report.untold_losses == 0,
         "manifest_made_anew": report.manifest_made_anew,
         "samples_from_log": report.samples,
         "torn_tail": report.torn_tail.as_ref().map(|torn| {

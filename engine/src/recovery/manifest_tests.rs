@@ -1,6 +1,6 @@
 //! P5: a manifest that is damaged or gone is made anew from what the other files say.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -301,14 +301,16 @@ fn p5_a_manifest_made_anew_counts_on_behind_the_openings_that_segments_name() {
     fs.remove(Path::new(MANIFEST)).unwrap();
     let engine = try_open(&fs, Recovery::Salvage).unwrap();
     assert_eq!(number(), 6);
-    // A segment that nobody names, as a compaction leaves it.
     let segment = fs.list(Path::new("memory/segments")).unwrap().pop().unwrap();
     let bytes = fs.map(&Path::new("memory/segments").join(segment)).unwrap().to_vec();
     engine.close().unwrap();
-    let left = Path::new("memory/segments/00000000000000ff.seg");
-    fs.create(left).unwrap().write_all_at(0, &bytes).unwrap();
+    // What nobody names, as a compaction leaves it; and a copy of what is named, which a salvage judges.
+    let [left, copied] = ["fe", "ff"].map(|n| PathBuf::from(format!("memory/segments/00000000000000{n}.seg")));
+    fs.create(&left).unwrap().write_all_at(0, b"a leftover").unwrap();
+    fs.create(&copied).unwrap().write_all_at(0, &bytes).unwrap();
     try_open(&fs, Recovery::Strict).unwrap();
-    assert!(fs.open_read(left).is_err(), "a leftover is removed");
+    assert!(fs.open_read(&left).is_err(), "a leftover is removed");
+    assert!(fs.open_read(&copied).is_ok(), "what may be missed is not");
 }
 
 /// The name of a log file, and nothing of it inside: an opening used to count itself and then be refused, as repair was.

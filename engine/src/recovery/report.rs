@@ -155,10 +155,11 @@ impl RecoveryReport {
         Some(named(entry, "quarantined", self.quarantined.iter().map(|file| file.display().to_string())))
     }
 
-    /// Whether everything that was durable came back, as far as is known.
+    /// Whether everything that was durable came back, as far as is known: of what this opening found. What earlier ones lost
+    /// and told nobody is in [`untold`](Self::untold).
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.lost.is_empty() && !self.manifest_made_anew && self.untold_losses == 0
+        self.lost.is_empty() && !self.manifest_made_anew
     }
 }
 
