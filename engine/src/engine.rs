@@ -308,8 +308,8 @@ impl Engine {
     /// samples hidden. Count first ([`count_matching`](Self::count_matching)) what it would hide. A line goes to `audit.log`.
     ///
     /// # Errors
-    /// [`DeleteError`]; nothing was deleted, but for `Poisoned`, `NotNoted` and `NotDurable`, and perhaps for `Closed` where the engine was
-    /// closed meanwhile.
+    /// [`DeleteError`]; nothing was deleted, but for `Poisoned`, `NotNoted` and `NotDurable`, and perhaps for `Closed` where
+    /// the engine was closed meanwhile.
     pub fn delete(&self, selector: &str, range: impl Into<TimeRange>) -> Result<SeqNo, DeleteError> {
         self.life.delete(selector, range.into())
     }

@@ -451,10 +451,10 @@ pub enum DeleteError {
         short_of: Shortage,
     },
     /// With a log: the delete is visible and logged, and survives the process. A power loss may undo it before the log could
-    /// be synced, for which a file must be opened. Raise the limit; it becomes durable by itself then, and before any push
-    /// that comes behind it. `audit.log` has no line of it ([`Stats::unaudited_acts`](crate::Stats::unaudited_acts)).
+    /// be synced, for which a file must be opened. Raise the limit; it becomes durable by itself then, or with the next
+    /// opening, and before any push that comes behind it. `audit.log` has no line of it ([`Stats::unaudited_acts`](crate::Stats::unaudited_acts)).
     #[error(
-        "the delete is done and logged, and a power loss may undo it before the log could be synced{}; it becomes durable by itself then",
+        "the delete is done and logged, and a power loss may undo it before the log could be synced{}; it becomes durable by itself then, or with the next opening",
         because(": ", Some(*short_of))
     )]
     NotDurable {

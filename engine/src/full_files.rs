@@ -6,12 +6,13 @@ use std::sync::{Arc, mpsc};
 use tidegauge_storage::fs::sim::{Fault, SimFs};
 
 use crate::engine::Engine;
-use crate::error::{DeleteError, ProbeError, PushError, WaitError};
+use crate::error::{CloseError, DeleteError, ProbeError, PushError, WaitError};
 use crate::faults::{SOON, reached, series};
 use crate::full::{at, count, delete, fill, open, within};
 use crate::gate::Shortage;
 use crate::hooked::{Call, Hooked, When};
 use crate::options::{Builder, Durability, Level};
+use crate::wait::{NotDurable, block_durable};
 use crate::watch::Warning;
 
 /// Until [`SimFs::restart`] is called.
@@ -82,4 +83,29 @@ fn p4_a_delete_while_no_file_may_be_opened_says_that_it_is_done_and_not_durable(
         assert!(count(&again, 0) == 7 && count(&again, 1) > 0, "it is durable before what was pushed behind it");
     }
     delete(&engine, 0, at(4)..at(5)).expect("deletes are durable again");
+}
+
+/// Whose delete waited for a sync that a close gives up was told that the engine is closed, though the next opening has it.
+#[test]
+fn p4_who_waits_for_a_sync_that_a_close_gives_up_is_told_what_it_waited_for() {
+    let fs = SimFs::new();
+    let engine = Arc::new(open(&fs, Durability::Sync));
+    fill(&engine, 0, 10);
+    reached(&engine, engine.push(series(&engine, 0), at(10), 1.0).unwrap(), Level::Durable);
+    no_more_files(&fs);
+    delete(&engine, 0, at(0)..at(2)).expect("the file at hand takes it");
+    let waiting = engine.push(series(&engine, 1), at(1), 1.0).unwrap();
+    assert_eq!(engine.wait(waiting, Level::Visible, SOON), Err(WaitError::OutOfFiles));
+    let refused = delete_until(&engine, 0, 4);
+    assert!(matches!(refused, DeleteError::NotDurable { .. }), "{refused}");
+    let behind_it = engine.life().core.watermark.seq();
+
+    let closing = Engine::clone(&engine).close().expect_err("no file may be opened");
+    assert!(!matches!(closing, CloseError::Poisoned(_)), "{closing}");
+    let ended =
+        block_durable(&engine.life().core, behind_it).map_err(|why| matches!(why, NotDurable::Short(Shortage::Files)));
+    assert_eq!(ended, Err(true), "it is in the log");
+    drop(engine);
+    fs.restart();
+    assert_eq!(count(&open(&fs, Durability::Sync), 0), 7);
 }

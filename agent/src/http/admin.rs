@@ -36,11 +36,24 @@ async fn delete_series(State(app): State<Arc<App>>, UrlencodedParams(params): Ur
     app.in_turn(move |app| {
         // A range that ends before it begins holds nothing to delete.
         if start <= end {
-            selectors.iter().try_for_each(|selector| app.engine.delete(selector, range).map(drop)).map_err(refused)?;
+            delete_each(&selectors, |selector| app.engine.delete(selector, range).map(drop)).map_err(refused)?;
         }
         Ok(StatusCode::NO_CONTENT)
     })
     .await
+}
+
+/// Deletes what each of them selects, up to one that is refused. One that is done, and cannot be made durable yet, is told
+/// once the others are done, too: whoever reads that it is done asks for none of them again.
+fn delete_each(selectors: &[String], delete: impl Fn(&str) -> Result<(), DeleteError>) -> Result<(), DeleteError> {
+    let mut told = Ok(());
+    for selector in selectors {
+        match delete(selector) {
+            Err(done @ DeleteError::NotDurable { .. }) => told = Err(done),
+            other => other?,
+        }
+    }
+    told
 }
 
 /// How many series and samples `delete_series` would hide of each `match[]`, added up: what memory holds, too.
@@ -176,6 +189,8 @@ fn fresh_name() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use tidegauge::FlushError;
 
     use super::*;
@@ -187,6 +202,25 @@ mod tests {
         assert!(matches!(no_copy(FlushError::DiskFull.into()), ApiError::DiskFull(_)));
         let files = std::io::Error::from(rustix::io::Errno::MFILE);
         assert!(matches!(no_copy(BackupError::Io { path: "x".into(), source: files }), ApiError::Unavailable(_)));
+    }
+
+    /// The first one that was done, and not durable, ended the request: its text says that all is done.
+    #[test]
+    fn a_delete_that_is_not_durable_yet_leaves_no_selector_out() {
+        let selectors = ["a", "b", "c"].map(str::to_owned);
+        let asked = RefCell::new(Vec::new());
+        let short = |selector: &str| {
+            asked.borrow_mut().push(selector.to_owned());
+            if selector == "b" { Ok(()) } else { Err(DeleteError::NotDurable { short_of: Shortage::Files }) }
+        };
+        assert!(matches!(delete_each(&selectors, short), Err(DeleteError::NotDurable { .. })));
+        assert_eq!(asked.take(), selectors);
+        let refuse = |selector: &str| {
+            asked.borrow_mut().push(selector.to_owned());
+            Err(DeleteError::TooLarge)
+        };
+        assert!(matches!(delete_each(&selectors, refuse), Err(DeleteError::TooLarge)));
+        assert_eq!(asked.take(), ["a"], "what is not done ends it");
     }
 
     #[test]

@@ -122,14 +122,16 @@ impl Ownership for LockName {
 }
 
 /// A lock of the operating system's, until dropped. To close its file alone would not do: a child that was forked
-/// meanwhile has that open, too.
+/// meanwhile has that open, too. In such a child it is closed alone: the lock is its parent's.
 #[derive(Debug)]
-pub(crate) struct Alone(File);
+pub(crate) struct Alone(File, Process);
 
 impl Drop for Alone {
     fn drop(&mut self) {
-        // Where that fails, closing is what is left.
-        let _ = self.0.unlock();
+        if !self.1.is_left() {
+            // Where that fails, closing is what is left.
+            let _ = self.0.unlock();
+        }
     }
 }
 
@@ -149,7 +151,7 @@ fn alone_by(dir: &Path, try_lock: impl Fn(&File) -> Result<(), TryLockError>) ->
     };
     for _ in 0..TRIES_ALONE {
         match try_lock(&folder) {
-            Ok(()) => return Ok(Some(Alone(folder))),
+            Ok(()) => return Ok(Some(Alone(folder, Process::current()))),
             Err(TryLockError::WouldBlock) => thread::sleep(BETWEEN_TRIES),
             Err(TryLockError::Error(source)) => return Err(source),
         }
@@ -188,10 +190,12 @@ impl DirLock {
             return Err(OpenError::InUse { dir: dir.to_owned(), owner });
         };
         let owner = Owner { keeps_log, ..Owner::this_process(address, every) };
-        let name = LockName::of(&file, &path).map_err(io)?;
+        let name = LockName::of(&file, &path).inspect_err(|_| drop(file.unlock())).map_err(io)?;
         let held = Held { file: Arc::new(Mutex::new(Some(file))), name, owner };
-        held.write(&held.owner).map_err(io)?;
-        Ok(Self { beat: None, held, taken_in: Process::current() })
+        // From here on whatever ends it unlocks the file.
+        let lock = Self { beat: None, held, taken_in: Process::current() };
+        lock.held.write(&lock.held.owner).map_err(io)?;
+        Ok(lock)
     }
 
     /// What must lead to it.

@@ -17,8 +17,8 @@ use crate::options::Level;
 use crate::ring::{LaneId, LaneWatch};
 use crate::sync::thread;
 
-/// Who waits for the device without a bound of his own learns after so long that a sync may open no file. What passes by
-/// itself within that is not told.
+/// Who waits for the device without a bound of his own looks so often whether a sync may open no file: what passes by itself
+/// meanwhile is not told, as a rule.
 const SHORT_FOR: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1_000 });
 
 /// A push into a lane, and the look at how far that lane has come.
@@ -202,7 +202,8 @@ pub(crate) fn block(core: &Arc<Core>, ack: Ack, level: Level, timeout: Duration)
 
 /// Why [`block_durable`] has not waited on.
 pub(crate) enum NotDurable {
-    /// A sync of the log waits for this, and goes on by itself once it is there: what is waited for becomes durable then.
+    /// A sync of the log waits for this, and goes on by itself once it is there, or the next opening does: what is waited for
+    /// becomes durable then.
     Short(Shortage),
     Ended(WaitError),
 }
@@ -216,7 +217,11 @@ pub(crate) fn block_durable(core: &Arc<Core>, seq: u64) -> Result<SeqNo, NotDura
     let mut looked = Instant::now();
     loop {
         if let Some(answer) = wait.poll(&waker) {
-            return answer.map_err(NotDurable::Ended);
+            return answer.map_err(|ended| match core.gate.sync_waits() {
+                // The close has given the sync up (X13), and what is waited for is in the log.
+                Some(short) if matches!(ended, WaitError::Closed) => NotDurable::Short(short),
+                _ => NotDurable::Ended(ended),
+            });
         }
         // Nobody is woken for it, since it may last for a moment only.
         if looked.elapsed() >= SHORT_FOR {

@@ -89,7 +89,11 @@ impl WalWriter {
             };
             let spare = if is_out_of_files(&source) { None } else { self.spares.pop_front() };
             let Some(spare) = spare else { return Err(WalError::NoSpace { file: path, source }) };
-            let _ = self.fs.remove(&self.path(spare));
+            if self.fs.remove(&self.path(spare)).is_err() {
+                // Nor would the next one give its space.
+                self.spares.push_front(spare);
+                return Err(WalError::NoSpace { file: path, source });
+            }
         }
         self.current.as_mut().expect("just looked at").reserved = false;
         Ok(())

@@ -20,13 +20,15 @@ impl WalWriter {
             return Ok(());
         }
         let path = Reserve::trial_path(&self.dir);
+        // Before the trial takes what may be the last file that may be opened.
+        let spares = self.spare_bytes();
         let file = match self.fs.create(&path) {
             // An earlier one's could not be removed.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => self.fs.open(&path),
             created => created,
         };
         let made = file.is_ok();
-        let tried = file.and_then(|file| self.try_in(&*file, has_room));
+        let tried = file.and_then(|file| self.try_in(&*file, has_room, &spares));
         if made {
             let _ = self.fs.remove(&path);
         }
@@ -39,13 +41,16 @@ impl WalWriter {
         self.current.as_ref().is_some_and(|open| open.reserved) && !has_ample
     }
 
+    /// What the files take that were let go of, the oldest first.
+    fn spare_bytes(&self) -> Vec<u64> {
+        let len = |spare| self.fs.open_read(&self.path(spare)).and_then(|file| file.len());
+        self.spares.iter().map(|&spare| len(spare).unwrap_or(0)).collect()
+    }
+
     /// In the order in which a push takes it: the reserve first, as much of it as there is, and then the file.
-    fn try_in(&self, file: &dyn FsFile, has_room: bool) -> io::Result<()> {
+    fn try_in(&self, file: &dyn FsFile, has_room: bool, spares: &[u64]) -> io::Result<()> {
         let held = self.reserve.as_ref().map_or(0, Reserve::capacity);
-        let mut spares = self.spares.iter().map(|spare| {
-            let len = self.fs.open_read(&self.path(*spare)).and_then(|file| file.len());
-            len.unwrap_or(0)
-        });
+        let mut spares = spares.iter().copied();
         // What a spare that is given up for the reserve gives back is there for it, and for the file.
         let mut freed = 0;
         let more = loop {
