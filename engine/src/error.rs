@@ -535,7 +535,7 @@ pub enum CloseError {
         if *logged { "they are in the log: open it again to have them" } else { "without a log they are lost: push them again" }
     )]
     NotFlushed {
-        /// How many; without a log, of those that none has.
+        /// How many; if some are in no log, those alone.
         samples: u64,
         /// Whether they are in the log, be it that of an earlier opening.
         logged: bool,
