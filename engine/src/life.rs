@@ -168,7 +168,7 @@ impl Life {
         }
     }
 
-    fn begin_closing(&self) {
+    pub(crate) fn begin_closing(&self) {
         self.core.gate.shut(Shut::Closed);
         self.core.rings.close();
         self.core.stop.store(true, Ordering::Release);
@@ -193,8 +193,7 @@ impl Life {
         // Whoever closes it after others is told the same: it is no better by then.
         match self.unflushed() {
             Some((samples, logged)) if !read_only => {
-                let short_of = core.gate.flush_waits().or_else(|| core.gate.waits_for());
-                Err(CloseError::NotFlushed { samples, logged, short_of })
+                Err(CloseError::NotFlushed { samples, logged, short_of: core.gate.flush_waits() })
             }
             _ => Ok(()),
         }
@@ -214,6 +213,9 @@ impl Life {
         let core = &self.core;
         // One at a time: a second close waits for the first and finds nothing to do.
         let mut held = lock(&self.held);
+        if let Some(sync) = &self.sync {
+            sync.will_be_joined();
+        }
         join(held.worker.take());
         // It asks the worker, who has answered or is gone.
         held.stop_evictor();
@@ -376,6 +378,7 @@ pub(crate) fn start(
     let started = start_in(&mut held, core, worker, flusher, compactor, sync, watch, idle);
     if started.is_err() {
         core.stop.store(true, Ordering::Release);
+        sync.inspect(|sync| sync.will_be_joined());
         core.compactions.stop();
         join(held.worker.take());
         held.stop_evictor();

@@ -1,7 +1,8 @@
 //! What a close still does of what waits for space or files (X13), and what it tells of the rest.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::{Fault, SimFs};
 
+use crate::appender::Ack;
 use crate::core::{Core, SeriesSample};
 use crate::engine::Engine;
 use crate::error::{CloseError, FlushError, WaitError};
@@ -87,6 +89,7 @@ fn p4_a_close_tries_a_flush_again_whose_try_was_under_way() {
     let fs = SimFs::new();
     let engine_of = Arc::new(OnceLock::<Engine>::new());
     let (disk, closing, first) = (fs.clone(), Arc::clone(&engine_of), AtomicBool::new(true));
+    let (tell, begun) = mpsc::channel();
     let hooked = Hooked::around(&fs, move |when, call, path: &Path| {
         let is_flush = std::thread::current().name() == Some("tidegauge-flush");
         if !is_flush || !begins_segment(call, path) {
@@ -94,6 +97,7 @@ fn p4_a_close_tries_a_flush_again_whose_try_was_under_way() {
         }
         match when {
             When::Before if first.swap(false, Ordering::AcqRel) => {
+                tell.send(()).unwrap();
                 let flushes = &closing.get().unwrap().life().flushes;
                 within("the close waits for it", || flushes.is_stopped().then_some(()));
                 no_files(&disk);
@@ -106,7 +110,13 @@ fn p4_a_close_tries_a_flush_again_whose_try_was_under_way() {
     assert!(engine_of.set(engine.clone()).is_ok());
     push(&engine, 0);
     let all = contents(&engine);
-    engine.close().unwrap();
+    let asking = engine.clone();
+    std::thread::scope(|scope| {
+        // What it is answered depends on when it looks.
+        scope.spawn(move || drop(asking.flush()));
+        begun.recv_timeout(SOON).expect("a try is under way before the close");
+        engine.close().unwrap();
+    });
     assert_eq!(contents(&open(&fs, Durability::Memory)), all);
 }
 
@@ -122,7 +132,8 @@ fn p5_no_flush_passes_one_that_a_close_gives_up() {
         fs.set_capacity(Some(used(&fs) + (3 << 19)));
         assert_eq!(engine.flush(), Err(FlushError::DiskFull));
         // A try takes, for a moment, what is free.
-        let ack = engine.push(series(&engine, 1), at(0), 1.0).unwrap();
+        let id = series(&engine, 1);
+        let ack = within("there is room for the log", || engine.push(id, at(0), 1.0).ok());
         reached(&engine, ack, Level::Visible);
         assert_eq!(engine.flush(), Err(FlushError::DiskFull));
         let (all, short_of) = (contents(&engine), Some(Shortage::Space));
@@ -182,19 +193,29 @@ fn p4_a_close_without_a_file_to_open_tells_what_is_lost_and_what_is_in_the_log()
     }
 }
 
+/// Polls once for it to be durable, which is what has the log synced, and lets a sync begin.
+fn sync_begins(engine: &Engine, ack: Ack, begun: &Receiver<()>) {
+    let mut durable = std::pin::pin!(engine.wait_async(ack, Level::Durable));
+    assert_eq!(durable.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending);
+    begun.recv_timeout(SOON).expect("a sync of the log's folder");
+}
+
 /// The close took what the last try before it had found for the failure of a sync.
 #[test]
 fn p4_a_close_tries_a_sync_again_that_found_no_file() {
     let fs = SimFs::new();
-    let core_of = Arc::new(OnceLock::<Arc<Core>>::new());
-    let (disk, closing, first) = (fs.clone(), Arc::clone(&core_of), AtomicBool::new(true));
+    let engine_of = Arc::new(OnceLock::<Engine>::new());
+    let (disk, closing, tries) = (fs.clone(), Arc::clone(&engine_of), Arc::new(AtomicUsize::new(0)));
+    let ((tell, begun), tried) = (mpsc::channel(), Arc::clone(&tries));
     let hooked = Hooked::around(&fs, move |when, call, _: &Path| {
         if std::thread::current().name() != Some("tidegauge-sync") || call != Call::SyncDir {
             return;
         }
         match when {
-            When::Before if first.swap(false, Ordering::AcqRel) => {
-                within("it closes", || closing.get().is_some_and(|core| core.is_stopping()).then_some(()));
+            When::Before if tried.fetch_add(1, Ordering::AcqRel) == 0 => {
+                tell.send(()).unwrap();
+                let sync = closing.get().unwrap().life().sync.as_ref().unwrap();
+                within("the close waits for it", || sync.is_ending().then_some(()));
                 no_files(&disk);
             }
             When::Before => {}
@@ -202,13 +223,60 @@ fn p4_a_close_tries_a_sync_again_that_found_no_file() {
         }
     });
     let engine = builder(hooked, Durability::Sync).open().unwrap();
-    assert!(core_of.set(Arc::clone(&engine.life().core)).is_ok());
+    assert!(engine_of.set(engine.clone()).is_ok());
     push(&engine, 0);
     let ack = engine.push(series(&engine, 1), at(1), 1.0).unwrap();
-    let kept = engine.clone();
-    engine.close().unwrap();
-    kept.wait(ack, Level::Durable, Duration::ZERO).unwrap();
-    assert_eq!(contents(&open(&fs.crash(1), Durability::Sync)).len(), 2);
+    engine.wait(ack, Level::Visible, SOON).unwrap();
+    // It is the sync that makes them durable, and no flush.
+    fs.set_capacity(Some(used(&fs)));
+    sync_begins(&engine, ack, &begun);
+    let short_of = Some(Shortage::Space);
+    assert_eq!(engine.clone().close(), Err(CloseError::NotFlushed { samples: 2, logged: true, short_of }));
+    engine.wait(ack, Level::Durable, Duration::ZERO).unwrap();
+    assert!(tries.load(Ordering::Acquire) >= 2);
+    let crashed = fs.crash(1);
+    crashed.set_capacity(None);
+    assert_eq!(contents(&open(&crashed, Durability::Sync)).len(), 2);
+}
+
+/// Where nobody waits for the threads, nobody would tell who waits for the device that a sync was given up: he waited for
+/// ever.
+#[test]
+fn p4_a_close_without_an_end_gives_up_no_sync() {
+    let fs = SimFs::new();
+    let (disk, tries, may) = (fs.clone(), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let ((tell, begun), tried, may_now) = (mpsc::channel(), Arc::clone(&tries), Arc::clone(&may));
+    let hooked = Hooked::around(&fs, move |when, call, _: &Path| {
+        if std::thread::current().name() != Some("tidegauge-sync") || call != Call::SyncDir {
+            return;
+        }
+        match when {
+            When::Before => {
+                if tried.fetch_add(1, Ordering::AcqRel) == 0 {
+                    tell.send(()).unwrap();
+                }
+                if !may_now.load(Ordering::Acquire) {
+                    no_files(&disk);
+                }
+            }
+            When::After => disk.restart(),
+        }
+    });
+    let engine = builder(hooked, Durability::Sync).open().unwrap();
+    push(&engine, 0);
+    let ack = engine.push(series(&engine, 1), at(1), 1.0).unwrap();
+    engine.wait(ack, Level::Visible, SOON).unwrap();
+    fs.set_capacity(Some(used(&fs)));
+    sync_begins(&engine, ack, &begun);
+    engine.life().begin_closing();
+    let sync = engine.life().sync.as_ref().unwrap();
+    within("the worker waits for it alone", || sync.is_told_of_the_end().then_some(()));
+    let before = tries.load(Ordering::Acquire);
+    within("it is tried on", || (tries.load(Ordering::Acquire) > before + 2).then_some(()));
+    may.store(true, Ordering::Release);
+    engine.wait(ack, Level::Durable, SOON).unwrap();
+    let short_of = Some(Shortage::Space);
+    assert_eq!(engine.close(), Err(CloseError::NotFlushed { samples: 2, logged: true, short_of }));
 }
 
 /// A commit of two frames of which one is written was given up at the close, though there was space for the other by then.
@@ -223,17 +291,34 @@ fn p4_a_close_finishes_a_commit_that_had_found_no_space_amid() {
         }
     }
     let fs = SimFs::new();
-    let engine = builder(Arc::new(fs.clone()), Durability::Sync).lane_samples(1 << 21).open().unwrap();
+    let (is_held, holds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (held, holding) = (Arc::clone(&is_held), Arc::clone(&holds));
+    let hooked = Hooked::around(&fs, move |when, call, _: &Path| {
+        let is_worker = std::thread::current().name() == Some("tidegauge-ingest");
+        if is_worker && call == Call::Create && when == When::Before && holding.load(Ordering::Acquire) {
+            held.store(true, Ordering::Release);
+            within("it is waited for", || (!holding.load(Ordering::Acquire)).then_some(()));
+        }
+    });
+    let engine = builder(hooked, Durability::Sync).lane_samples(1 << 21).open().unwrap();
     push(&engine, 0);
     engine.flush().unwrap();
     fs.set_capacity(Some(used(&fs) + (6 << 20)));
     let id = series(&engine, 8);
     let batch: Vec<_> = (0..1 << 20).map(|t| SeriesSample::new(id, at(t), value(t))).collect();
     let mut appender = engine.appender().unwrap();
+    // Who asks behind the worker's finding is answered, and not woken.
+    holds.store(true, Ordering::Release);
     let mut future = std::pin::pin!(engine.wait_async(appender.push_batch(&batch).unwrap(), Level::Visible));
+    within("the worker writes it", || is_held.load(Ordering::Acquire).then_some(()));
     let waker = Waker::from(Arc::new(Told(Arc::clone(&engine.life().core), fs.clone())));
     assert_eq!(future.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Pending);
+    holds.store(false, Ordering::Release);
     within("a part of it is written, and no more", || (engine.stats().short_of == Some(Shortage::Space)).then_some(()));
+    let killed = fs.kill();
+    killed.set_capacity(None);
+    let written = count(&open(&killed, Durability::Sync), 8);
+    assert!(written > 0 && written < 1 << 20, "the first frame is written: {written}");
     engine.close().unwrap();
     assert_eq!(count(&open(&fs, Durability::Sync), 8), 1 << 20);
 }

@@ -44,9 +44,19 @@ struct Desk {
     rests_since: Option<Instant>,
     /// Nothing follows but what the worker has handed over, or does now.
     ending: bool,
+    /// Whoever closes waits for the threads, and tells how it ended.
+    is_joined: bool,
     /// The job at hand found no file to be opened to the end, and is still the one at hand.
     gave_up: bool,
     stop: bool,
+}
+
+impl Desk {
+    /// Whether a try that begins now is the last one. Where nobody waits for the threads, nobody tells those who wait for the
+    /// device that it was given up: then it is tried on.
+    fn is_ending(&self) -> bool {
+        self.ending && self.is_joined || self.stop
+    }
 }
 
 /// What the sync thread does next.
@@ -98,10 +108,21 @@ impl SyncThread {
     }
 
     /// The worker has nothing else to do than to wait for the last jobs: a try that begins now, and may open no file, is
-    /// the last one (X13).
+    /// the last one (X13), if [somebody waits](Self::will_be_joined) for the end.
     pub(crate) fn end(&self) {
         self.desk.lock().expect("sync lock").ending = true;
         self.desk_changed.notify_one();
+    }
+
+    /// Whoever closes waits for the threads from here on.
+    pub(crate) fn will_be_joined(&self) {
+        self.desk.lock().expect("sync lock").is_joined = true;
+        self.desk_changed.notify_one();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_told_of_the_end(&self) -> bool {
+        self.desk.lock().expect("sync lock").ending
     }
 
     /// Whether the job at hand is not tried any more.
@@ -218,9 +239,8 @@ impl SyncThread {
         self.tell(core, self.manifest(), &mut untold);
     }
 
-    fn is_ending(&self) -> bool {
-        let desk = self.desk.lock().expect("sync lock");
-        desk.ending || desk.stop
+    pub(crate) fn is_ending(&self) -> bool {
+        self.desk.lock().expect("sync lock").is_ending()
     }
 
     fn give_up(&self) {
@@ -230,7 +250,7 @@ impl SyncThread {
     /// Waits a moment, less if it is to be tried for the last time.
     fn pause(&self) {
         let desk = self.desk.lock().expect("sync lock");
-        drop(self.desk_changed.wait_timeout_while(desk, RETRY, |desk| !desk.ending && !desk.stop).expect("sync lock"));
+        drop(self.desk_changed.wait_timeout_while(desk, RETRY, |desk| !desk.is_ending()).expect("sync lock"));
     }
 
     fn manifest(&self) -> MutexGuard<'_, Manifest> {
