@@ -156,7 +156,13 @@ fn who_does_not_read_the_text_gets_the_verdict_all_the_same() {
     let column = value_column(&bytes, 0);
     bytes[column] ^= 3;
     fs::write(&file, bytes).unwrap();
-    for (args, word) in [(&["verify"][..], "1 place is damaged"), (&["inspect", "--json"], "left out: 1 place")] {
+    let copy = dir.path().join("copy");
+    let verdicts = [
+        (&["verify"][..], "1 place is damaged"),
+        (&["inspect", "--json"], "left out: 1 place"),
+        (&["backup", "--verify", copy.to_str().unwrap()], "so is the copy"),
+    ];
+    for (args, word) in verdicts {
         let (code, said) = ends(args);
         assert!(code == Some(1) && said.contains(word), "{args:?}: {code:?} {said}");
     }
@@ -188,7 +194,8 @@ fn a_report_that_cannot_be_written_is_told_by_the_next_repair() {
     assert_eq!(repair["whole"], false, "{repair}");
     let untold = repair["untold"][0].as_str().unwrap();
     assert!(untold.contains("\"samples_lost\":12000") && said.contains("an earlier repair"), "{said} {repair}");
-    assert_eq!(tool("verify", &data, 0).0["notes"], serde_json::json!([]));
+    let notes = tool("verify", &data, 0).0["notes"].to_string();
+    assert!(!notes.contains("what a repair gave up"), "it was told: {notes}");
     let (repair, _) = tool("repair", &data, 0);
     assert_eq!((&repair["whole"], &repair["untold"]), (&true.into(), &serde_json::json!([])));
 }

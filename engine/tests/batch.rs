@@ -429,7 +429,7 @@ fn p8_a_delete_is_a_change_that_conditions_see() {
         assert_eq!(judge(&engine, a, deleted), Ok(()), "what a conflict tells can be gone on from");
         assert_eq!(judge(&engine, a, at(10)), Err(Found::Timestamp(at(6))), "the newest that is left");
         assert_eq!(judge(&engine, a, at(6)), Ok(()));
-        assert_eq!(judge(&engine, a, Expect::Nothing), Err(Found::Seq(late)));
+        assert_eq!(judge(&engine, a, Expect::Nothing), Err(Found::Seq(deleted)), "so can this");
         assert_eq!(judge(&engine, b, unchanged), Ok(()), "another series");
         assert_eq!(judge(&engine, b, of_b), Ok(()));
         engine.delete(r#"cpu{host="1"}"#, tidegauge::TimeRange::ALL).unwrap();

@@ -12,7 +12,7 @@ use tidegauge::{BackupError, BackupReport};
 use super::interrupted::Interrupted;
 use super::live::Store;
 use super::{Failure, progress};
-use crate::failure::print;
+use crate::failure::print_and;
 use crate::units::{show_bytes, show_number_of};
 
 const BACKUP_EXAMPLES: &str = "\
@@ -115,13 +115,13 @@ pub(super) fn run_backup(args: &BackupArgs) -> Result<(), Failure> {
     } else {
         Vec::new()
     };
-    held.show(&target, args.json)?;
-    match checked.first() {
+    let verdict = match checked.first() {
         None => Ok(()),
         Some(damage) => Err(Failure::found(format_args!(
             "the store is damaged, and so is the copy: {damage}; `tidegauge verify` names all, `tidegauge repair` saves the rest"
         ))),
-    }
+    };
+    held.show(&target, args.json, verdict)
 }
 
 /// Whether this names something in a folder, and nowhere else.
@@ -177,17 +177,18 @@ pub(super) fn run_restore(args: &RestoreArgs) -> Result<(), Failure> {
         let report = restore(&args.backup, &args.data_dir, tell).map_err(Failure::found)?;
         Ok((report, verify(&args.data_dir, tell).map_err(Failure::found)?))
     })?;
-    Held::from(report).show(&args.data_dir, args.json)?;
-    match checked.damage.first() {
+    let verdict = match checked.damage.first() {
         None => Ok(()),
         Some(damage) => Err(Failure::found(format_args!(
             "the copy was damaged, and so is what was restored: {damage}; `tidegauge repair` saves the rest"
         ))),
-    }
+    };
+    Held::from(report).show(&args.data_dir, args.json, verdict)
 }
 
 impl Held {
-    fn show(&self, target: &Path, as_json: bool) -> Result<(), Failure> {
+    /// Ends as `verdict` says, whether or not anybody reads it.
+    fn show(&self, target: &Path, as_json: bool, verdict: Result<(), Failure>) -> Result<(), Failure> {
         let Self { segments, samples, bytes, bytes_copied } = *self;
         let line = if as_json {
             json!({
@@ -208,6 +209,6 @@ impl Held {
                 show_bytes(bytes_copied)
             )
         };
-        print(format!("{line}\n").as_bytes())
+        print_and(format!("{line}\n").as_bytes(), verdict)
     }
 }

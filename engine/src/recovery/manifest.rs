@@ -170,10 +170,11 @@ impl Rebuild<'_> {
         let Found { own: found, strange, unreadable } = self.segments(threads)?;
         let store_id = match remains.store_id {
             Some(id) => id,
-            // Those under strange names, too: where all are, there is no other that tells which of them are missed.
             None => {
-                let all = found.iter().chain(strange.iter().map(|(_, info)| info));
-                most_named(all, &stores_of(fs, &wal_dir)?).unwrap_or_default()
+                let of_own = most_named(found.iter(), &stores_of(fs, &wal_dir)?);
+                // Where all have strange names, there is no other that tells which of them are missed.
+                let of_strange = || most_named(strange.iter().map(|(_, info)| info), &BTreeMap::new());
+                of_own.or_else(of_strange).unwrap_or_default()
             }
         };
         // Nothing tells it: the line of the audit log must name the one that it gets.
@@ -406,9 +407,9 @@ impl Rebuild<'_> {
         }
         if !segments.is_empty() {
             self.fs.sync_dir(&folder).map_err(|e| io(&folder, e))?;
-            self.fs.sync_dir(self.dir).map_err(|e| io(self.dir, e))?;
         }
-        // The name of the log's folder was durable before its first frame.
+        // The folder's own name is durable with the line of the audit log, which is written before the manifest is. That of the
+        // log's folder was before its first frame.
         Ok(survey.secure(&**self.fs, &self.dir.join("wal"), besides)?)
     }
 

@@ -84,7 +84,7 @@ pub(super) fn refuse_homeless(
     store_id: u128,
 ) -> Result<(), OpenError> {
     for (path, info) in strange.iter().filter(|(_, info)| info.store_id == store_id) {
-        let is_there = own.iter().any(|own| own.id == info.id);
+        let is_there = own.iter().any(|own| (own.store_id, own.id) == (store_id, info.id));
         let is_another =
             || remains.named.get(&info.id).is_some_and(|named| contradiction(info, named, store_id).is_some());
         if !is_there && !remains.removed.contains(&info.id) && !is_another() {

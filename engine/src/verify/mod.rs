@@ -12,7 +12,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,14 +20,14 @@ use std::sync::Arc;
 use rayon::ThreadPoolBuilder;
 use rayon::prelude::*;
 use tidegauge_storage::fs::{Fs, OsFs};
-use tidegauge_storage::manifest::{Manifest, ManifestError, SegmentRef};
+use tidegauge_storage::manifest::{Manifest, ManifestError, SegmentRef, State};
 use tidegauge_storage::segment::{DamagedPlaces, Segment, VerifyReport, file_name, id_of};
 
 use crate::audit::Audited;
 use crate::error::OpenError;
 use crate::lock::{Owner, owner_of};
 use crate::open::lasting;
-use crate::recovery::{Finding, later_file, open_named, quarantine};
+use crate::recovery::{Finding, later_file, may_be_named, open_named, quarantine};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 pub use report::{Damage, StoreReport};
@@ -169,7 +169,7 @@ impl Verifier<'_> {
                 report.count(read);
             }
         }
-        self.note_others(&state.segments.keys().copied().collect(), &mut report)?;
+        self.note_others(state, &mut report)?;
         Ok(Some(report))
     }
 
@@ -211,11 +211,18 @@ impl Verifier<'_> {
     }
 
     /// Files that are there and do not count.
-    fn note_others(&self, named: &BTreeSet<u64>, report: &mut StoreReport) -> Result<(), OpenError> {
-        for name in self.list(&self.dir.join("segments"))? {
-            if id_of(&name).is_none_or(|id| !named.contains(&id)) {
-                report.notes.push(format!("segments/{name} belongs to nothing: an interrupted write, or just written"));
-            }
+    fn note_others(&self, state: &State, report: &mut StoreReport) -> Result<(), OpenError> {
+        let folder = self.dir.join("segments");
+        for name in self.list(&folder)? {
+            let id = id_of(&name);
+            let what = match id {
+                Some(id) if state.segments.contains_key(&id) => continue,
+                Some(id) if may_be_named(&**self.fs, &folder.join(&name), id, state) => {
+                    "may be a segment that the manifest names under another name: keep it, `tidegauge repair` says which"
+                }
+                _ => "belongs to nothing: an interrupted write, or just written",
+            };
+            report.notes.push(format!("segments/{name} {what}"));
         }
         for name in self.list(&self.dir.join(quarantine::FOLDER))? {
             report.notes.push(format!("{}/{name} was set aside", quarantine::FOLDER));
