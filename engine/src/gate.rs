@@ -186,7 +186,8 @@ impl Gate {
     /// whether the worker takes nothing before a flush.
     pub(crate) fn keeps_waiting(&self, held_back: bool) -> Option<Shortage> {
         let state = self.state.lock().expect("gate lock");
-        let is_short = matches!(state.shut, Some(Shut::Short(_)));
+        // After a close as well: one that has no end (X13) tells nobody else that it has given up.
+        let is_short = matches!(state.shut, Some(Shut::Short(_) | Shut::Closed));
         let waits = state.log_waits.or(state.flush_waits.filter(|_| state.flush_refuses && held_back));
         waits.filter(|_| is_short)
     }

@@ -279,6 +279,36 @@ fn p4_a_close_without_an_end_gives_up_no_sync() {
     assert_eq!(engine.close(), Err(CloseError::NotFlushed { samples: 2, logged: true, short_of }));
 }
 
+/// Nor would anybody tell who waits for a round that was given up.
+#[test]
+fn p4_a_close_without_an_end_tells_who_waits_for_a_round_that_it_gives_up() {
+    let fs = SimFs::new();
+    let (disk, (tell, begun), (may, go_on)) = (fs.clone(), mpsc::channel(), mpsc::channel::<()>());
+    let go_on = std::sync::Mutex::new(go_on);
+    let hooked = Hooked::around(&fs, move |when, call, _: &Path| {
+        let is_worker = std::thread::current().name() == Some("tidegauge-ingest");
+        if is_worker && (when, call) == (When::Before, Call::Create) && tell.send(()).is_ok() {
+            // Until nobody holds it any more.
+            let _ = go_on.lock().unwrap().recv_timeout(SOON);
+            disk.set_capacity(Some(used(&disk)));
+        }
+    });
+    let engine = builder(hooked, Durability::Sync).open().unwrap();
+    let ack = engine.push(series(&engine, 1), at(0), 1.0).unwrap();
+    begun.recv_timeout(SOON).expect("the worker makes the log's first file");
+    let mut waiting = std::pin::pin!(engine.wait_async(ack, Level::Visible));
+    let mut context = Context::from_waker(Waker::noop());
+    assert_eq!(waiting.as_mut().poll(&mut context), Poll::Pending);
+    engine.life().begin_closing();
+    drop((begun, may));
+    let told = within("it is told", || match waiting.as_mut().poll(&mut context) {
+        Poll::Ready(told) => Some(told),
+        Poll::Pending => None,
+    });
+    assert_eq!(told, Err(WaitError::DiskFull));
+    assert_eq!(engine.close(), Err(CloseError::NotTaken { samples: 1, short_of: Some(Shortage::Space) }));
+}
+
 /// A commit of two frames of which one is written was given up at the close, though there was space for the other by then.
 #[test]
 fn p4_a_close_finishes_a_commit_that_had_found_no_space_amid() {
