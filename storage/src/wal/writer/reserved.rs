@@ -89,7 +89,7 @@ impl WalWriter {
             };
             let spare = if is_out_of_files(&source) { None } else { self.spares.pop_front() };
             let Some(spare) = spare else { return Err(WalError::NoSpace { file: path, source }) };
-            if self.fs.remove(&self.path(spare)).is_err() {
+            if self.fs.remove(&self.path(spare)).is_err_and(|e| e.kind() != io::ErrorKind::NotFound) {
                 // Nor would the next one give its space.
                 self.spares.push_front(spare);
                 return Err(WalError::NoSpace { file: path, source });

@@ -227,6 +227,37 @@ mod tests {
         assert!(used(&fs) <= 1 << 20, "the space of the one that went");
     }
 
+    /// A file that was gone, or stayed for a moment, kept the reserve from the space of those behind it.
+    #[test]
+    fn p4_a_kept_file_that_is_gone_or_stays_for_now_holds_nobody_up() {
+        let mut stayed = 0;
+        for at in 1.. {
+            let (fs, mut writer) = log(Way::ReservedSpare, 1 << 20);
+            let spare = *writer.spares.front().unwrap();
+            writer.spares.push_front(Epoch(spare.0 + 1_000));
+            fs.set_capacity(Some(used(&fs)));
+            let mut frame = FrameEncoder::new();
+            samples(&mut frame);
+            let fails = fs.operations() + at;
+            fs.fail_at(fails, Fault::Io);
+            match writer.append(&mut frame) {
+                // That of a removal: what else fails poisons.
+                Err(WalError::NoSpace { .. }) => {
+                    assert_eq!(writer.spares.len(), 2 - stayed, "it is tried again");
+                    writer.append(&mut frame).unwrap();
+                    stayed += 1;
+                }
+                Err(WalError::Failed { .. }) => {}
+                Ok(_) => assert!(writer.reserve.as_ref().is_some_and(Reserve::is_ample)),
+                Err(e) => panic!("{e}"),
+            }
+            if fs.operations() < fails {
+                break;
+            }
+        }
+        assert_eq!(stayed, 2, "of the one that is gone, and of the one that is there");
+    }
+
     /// A frame that is larger than what is free shuts nobody out whose frame is not.
     #[test]
     fn a_large_frame_asks_for_a_file_of_the_least_size() {
