@@ -44,13 +44,14 @@ async fn delete_series(State(app): State<Arc<App>>, UrlencodedParams(params): Ur
 }
 
 /// Deletes what each of them selects, up to one that is refused. One that is done, and cannot be made durable yet, is told
-/// once the others are done, too: whoever reads that it is done asks for none of them again.
+/// once the others are done, too: whoever reads that it is done asks for none of them again. Unless one behind it is
+/// durable: then those before it are, too.
 fn delete_each(selectors: &[String], delete: impl Fn(&str) -> Result<(), DeleteError>) -> Result<(), DeleteError> {
     let mut told = Ok(());
     for selector in selectors {
         match delete(selector) {
             Err(done @ DeleteError::NotDurable { .. }) => told = Err(done),
-            other => other?,
+            done => told = Ok(done?),
         }
     }
     told
@@ -209,11 +210,15 @@ mod tests {
     fn a_delete_that_is_not_durable_yet_leaves_no_selector_out() {
         let selectors = ["a", "b", "c"].map(str::to_owned);
         let asked = RefCell::new(Vec::new());
-        let short = |selector: &str| {
-            asked.borrow_mut().push(selector.to_owned());
-            if selector == "b" { Ok(()) } else { Err(DeleteError::NotDurable { short_of: Shortage::Files }) }
+        let short_but_for = |durable: &str| {
+            delete_each(&selectors, |selector| {
+                asked.borrow_mut().push(selector.to_owned());
+                if selector == durable { Ok(()) } else { Err(DeleteError::NotDurable { short_of: Shortage::Files }) }
+            })
         };
-        assert!(matches!(delete_each(&selectors, short), Err(DeleteError::NotDurable { .. })));
+        assert!(matches!(short_but_for("b"), Err(DeleteError::NotDurable { .. })));
+        assert_eq!(asked.take(), selectors);
+        short_but_for("c").expect("what is durable behind them shows that they are");
         assert_eq!(asked.take(), selectors);
         let refuse = |selector: &str| {
             asked.borrow_mut().push(selector.to_owned());

@@ -237,8 +237,9 @@ impl Life {
         let gone = || core.gate.poisoned().map_or(FlushError::Closed, FlushError::Poisoned);
         if core.durability.logs() {
             block_durable(core, visible).map_err(|e| match e {
-                NotDurable::Short(short) => short.into(),
-                NotDurable::Ended(_) => gone(),
+                // One that a close gave up goes on no more.
+                NotDurable::Short(short) if !core.has_ended() => short.into(),
+                NotDurable::Short(_) | NotDurable::Ended(_) => gone(),
             })?;
         }
         self.note_deletes(SeqNo(visible)).map_err(|e| match e {
