@@ -7,8 +7,7 @@ use tidegauge_storage::manifest::Manifest;
 use tidegauge_storage::wal::{WalWriter, WriterOptions, leave_reserve};
 
 use super::begin::{Begun, known_tombstones};
-use super::next_segment;
-use super::store::{Place, Store};
+use super::store::{Place, Store, free_segment};
 use crate::audit::AuditLog;
 use crate::commit::{Durable, Visible, Watermark};
 use crate::compact::{CompactOptions, Compactor, CompactorParts, Graveyard};
@@ -92,7 +91,7 @@ impl Builder {
         let told = Arc::clone(&core);
         manifest.on_written_anew(move |grows| told.manifest_grows(grows));
         let (store_id, opening) = (manifest.state().store_id, manifest.state().open_number);
-        let next_segment = Arc::new(AtomicU64::new(next_segment(manifest.state())));
+        let next_segment = Arc::new(AtomicU64::new(free_segment(&*place.fs, &place.segments, manifest.state())));
         let graveyard = Arc::new(Graveyard::new(Arc::clone(&place.fs)));
         let manifest = Arc::new(Mutex::new(manifest));
         let lock_name = lock.as_ref().map(DirLock::name);

@@ -79,7 +79,7 @@ impl Builder {
         let mut logged = Logged::read(&place, &registry, store.manifest.state(), self.recovery, &self.progress)?;
         if self.recovery == Recovery::Strict {
             let alone = lock.as_ref().map(DirLock::alone).transpose()?;
-            store.begin(&place, &mut reserve, &logged.recovered)?;
+            store.begin(&mut reserve, &logged.recovered)?;
             drop(alone);
             store.make_folder(&place)?;
         }

@@ -46,6 +46,8 @@ pub(super) struct Store {
     pub(super) unnamed: Vec<(PathBuf, SeqRange)>,
     /// What a salvage did so far; it has its lines in the audit log.
     pub(super) salvaged: RecoveryReport,
+    /// Files that this opening removes in any case, once all was read. Of each that nobody names the whole is read for that.
+    leftovers: Vec<PathBuf>,
 }
 
 impl Store {
@@ -61,7 +63,9 @@ impl Store {
             return Err(OpenError::LaterFile { path });
         }
         let segments = teams.install(|| open_segments(fs, &place.segments, &manifest))?;
-        Ok(Self { manifest, segments, unnamed: Vec::new(), salvaged: RecoveryReport::default() })
+        let leftovers = leftovers(fs, &place.segments, manifest.state());
+        let (unnamed, salvaged) = (Vec::new(), RecoveryReport::default());
+        Ok(Self { manifest, segments, unnamed, salvaged, leftovers })
     }
 
     /// Saves what it can, and sets the rest aside.
@@ -92,18 +96,14 @@ impl Store {
             salvage_segments(&place.fs, root, &mut manifest, teams, (&mut unnamed, progress), audit)?;
         salvaged.append(of_segments);
         (salvaged.untold, salvaged.untold_losses) = (before.untold(opening.0), before.untold_losses(opening.0));
-        Ok(Self { manifest, segments, unnamed, salvaged })
+        let leftovers = leftovers(fs, &place.segments, manifest.state());
+        Ok(Self { manifest, segments, unnamed, salvaged, leftovers })
     }
 
     /// Says in the manifest that a new opening begins. All was read, and is right.
-    pub(super) fn begin(
-        &mut self,
-        place: &Place,
-        reserve: &mut LogReserve,
-        recovered: &Recovered,
-    ) -> Result<(), OpenError> {
+    pub(super) fn begin(&mut self, reserve: &mut LogReserve, recovered: &Recovered) -> Result<(), OpenError> {
         let known = self.manifest.state().wal.clone();
-        reserve.leftovers = leftovers(&*place.fs, &place.segments, &self.manifest);
+        reserve.leftovers.clone_from(&self.leftovers);
         reserve.or_without(Some((recovered, &known)), || Ok(self.manifest.begin()?))
     }
 
@@ -111,10 +111,11 @@ impl Store {
         make_folder(&*place.fs, &place.root, &place.segments)
     }
 
-    /// Removes segments that a crash left before the manifest named them: what is in them is in
-    /// the log too. Not one that is named, and lies under a strange name: a repair says where it belongs (RS5). A file that cannot be removed is tried again at the next opening.
+    /// Removes segments that a crash left before the manifest named them: what is in them is in the log too. Not one that is
+    /// named, and lies under a strange name: a repair says where it belongs (RS5). A file that cannot be removed is tried
+    /// again at the next opening.
     pub(super) fn remove_leftovers(&self, place: &Place) {
-        leftovers(&*place.fs, &place.segments, &self.manifest).iter().for_each(|path| drop(place.fs.remove(path)));
+        self.leftovers.iter().for_each(|path| drop(place.fs.remove(path)));
     }
 }
 
@@ -137,6 +138,15 @@ pub(crate) fn next_segment(state: &State) -> u64 {
     state.next_segment_id.max(first_id(state.open_number))
 }
 
+/// As above, behind each file that has such a name: one that nobody names may stay (RS5).
+pub(super) fn free_segment(fs: &dyn Fs, folder: &Path, state: &State) -> u64 {
+    // Not the last one: what follows it is another opening's.
+    let own = first_id(state.open_number)..first_id(state.open_number.saturating_add(1)) - 1;
+    let names = fs.list(folder).unwrap_or_default();
+    let taken = names.iter().filter_map(|name| id_of(name)).filter(|id| own.contains(id)).max();
+    taken.map_or(0, |id| id + 1).max(next_segment(state))
+}
+
 /// Opens what the manifest names, in parallel, in order of acceptance.
 fn open_segments(fs: &dyn Fs, dir: &Path, manifest: &Manifest) -> Result<Vec<Arc<Segment>>, OpenError> {
     let state = manifest.state();
@@ -148,8 +158,7 @@ fn open_segments(fs: &dyn Fs, dir: &Path, manifest: &Manifest) -> Result<Vec<Arc
     Ok(segments)
 }
 
-fn leftovers(fs: &dyn Fs, dir: &Path, manifest: &Manifest) -> Vec<PathBuf> {
-    let state = manifest.state();
+fn leftovers(fs: &dyn Fs, dir: &Path, state: &State) -> Vec<PathBuf> {
     let is_leftover = |name: &String| match id_of(name) {
         Some(id) => !state.segments.contains_key(&id) && !may_be_named(fs, &dir.join(name), id, state),
         None => name.ends_with(".seg.tmp"),

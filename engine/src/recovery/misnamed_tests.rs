@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::fs::sim::SimFs;
+use tidegauge_storage::segment::{file_name, first_id};
 
 use super::Recovery;
 use super::tests::{contents, flip, flip_two, open_unmerged, push, quarantined, try_open};
@@ -138,6 +139,21 @@ fn p5_a_strict_opening_leaves_a_sound_copy_that_a_salvage_refused_to_lose() {
     fs.remove(&second).unwrap();
     fs.rename(strange, &second).unwrap();
     assert_eq!(salvaged_len(&fs), 3600);
+}
+
+/// Since such a file stays, it may have the name of the next segment: that could not be made, and the engine was poisoned.
+#[test]
+fn p5_a_copy_that_stays_under_the_next_segments_name_is_in_nobodys_way() {
+    let (fs, [_, second, _]) = three();
+    let next = Path::new(SEGMENTS).join(file_name(first_id(2)));
+    copy(&fs, &second, &next);
+    let copied = fs.map(&next).unwrap().to_vec();
+    let engine = open_unmerged(&fs);
+    push(&engine, 30);
+    engine.flush().unwrap();
+    engine.close().unwrap();
+    assert_eq!(*fs.map(&next).unwrap(), *copied);
+    assert_eq!(contents(&open_unmerged(&fs)).len(), 4_800);
 }
 
 /// Where nothing but they told the store's number, a new one was made up, and all of them were set aside as another store's.
