@@ -502,5 +502,7 @@ mod tests {
         let why = engine.is_healthy().unwrap_err();
         assert!(why.to_string().contains("table of series"), "{why}");
         assert_eq!(engine.can_read(), Err(why));
+        // What shows it goes on showing.
+        assert_eq!(engine.stats().series, 1);
     }
 }

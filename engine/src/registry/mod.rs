@@ -118,7 +118,8 @@ impl Names {
 
     /// Series there are.
     fn len(&self) -> usize {
-        self.by_pairs.len() - self.taken
+        // Less where a panic left them halfway.
+        self.by_pairs.len().saturating_sub(self.taken)
     }
 }
 
@@ -300,9 +301,9 @@ impl Registry {
         Labels::new(labels.iter(), &self.limits).map(drop)
     }
 
-    /// Series there are.
+    /// Series there are. Of a registry that a panic broke, about so many.
     pub(crate) fn len(&self) -> usize {
-        self.names().len()
+        self.names.read_even_broken().len()
     }
 
     /// About how many bytes it takes: labels, and what finds the series.
@@ -316,9 +317,9 @@ impl Registry {
         self.label_bytes_max.saturating_add((self.series_max as u64).saturating_mul(SERIES_BYTES))
     }
 
-    /// Bytes of the labels of all series, each pair once.
+    /// Bytes of the labels of all series, each pair once. Of a registry that a panic broke, about so many.
     pub(crate) fn label_bytes(&self) -> u64 {
-        self.names().pairs.bytes()
+        self.names.read_even_broken().pairs.bytes()
     }
 
     /// Series there may be, whatever was accepted.

@@ -1,7 +1,7 @@
 //! `RwLock` as std's, which counts who has to wait, and in debug builds watches the order.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{RwLockReadGuard, RwLockWriteGuard, TryLockError};
+use std::sync::{PoisonError, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 
 use super::mutex::count_wait;
 use super::order::{Class, Held};
@@ -48,6 +48,20 @@ impl<T> RwLock<T> {
                 self.inner.read().expect("a writer panicked")
             }
             Err(TryLockError::Poisoned(_)) => panic!("a writer panicked"),
+        };
+        ReadGuard { inner, _held: self.class.is_locked() }
+    }
+
+    /// As [`Self::read`], for figures: after a panic of a writer as well. They may be off then.
+    pub(crate) fn read_even_broken(&self) -> ReadGuard<'_, T> {
+        self.class.is_about_to_be_locked_once();
+        let inner = match self.inner.try_read() {
+            Ok(inner) => inner,
+            Err(TryLockError::WouldBlock) => {
+                count_wait();
+                self.inner.read().unwrap_or_else(PoisonError::into_inner)
+            }
+            Err(TryLockError::Poisoned(broken)) => broken.into_inner(),
         };
         ReadGuard { inner, _held: self.class.is_locked() }
     }
