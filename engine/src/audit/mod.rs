@@ -82,7 +82,7 @@ impl AuditLog {
         let mut line = entry.into_line();
         loop {
             // Which file has the name, and what it ends with, stays as it is meanwhile.
-            let locked = self.tries.map(|tries| lock::lock(&path, tries).ok().flatten());
+            let locked = self.tries.map(|tries| lock::hold(&path, tries).ok().flatten());
             if *is_unsure {
                 self.make_anew(&path)?;
                 *is_unsure = false;

@@ -135,6 +135,11 @@ impl Drop for Alone {
     }
 }
 
+/// As [`lock`], let go of by its drop.
+pub(crate) fn hold(path: &Path, most: u32) -> io::Result<Option<Alone>> {
+    Ok(lock(path, most)?.map(|file| Alone(file, Process::current())))
+}
+
 /// Excludes others that replace the manifest of the store in `dir`, until the answer is dropped (LK7). Nothing where
 /// nobody has made the folder yet: who has no segments has nothing to lose.
 pub(crate) fn alone(dir: &Path) -> io::Result<Option<Alone>> {

@@ -379,6 +379,19 @@ fn p10_a_copy_of_the_file_keeps_no_lock_on_the_folder_of_the_segments() {
     drop(copy);
 }
 
+/// A child that was forked while a line was written kept the audit log locked: each line that followed waited for two seconds.
+#[test]
+fn p10_a_copy_of_the_file_keeps_no_lock_on_the_audit_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.log");
+    let held = hold(&path, 0).unwrap().unwrap();
+    assert!(hold(&path, 0).unwrap().is_none());
+    let copy = held.0.try_clone().unwrap();
+    drop(held);
+    assert!(hold(&path, 0).unwrap().is_some());
+    drop(copy);
+}
+
 /// LK8: a folder that could not be locked, for whatever reason, counted as locked: two owners could have replaced each
 /// other's manifest.
 #[test]
