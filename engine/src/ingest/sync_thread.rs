@@ -213,6 +213,10 @@ impl SyncThread {
                     // The worker first: what was logged meanwhile waits for the next job.
                     core.wake_worker();
                     core.durable_waiters.reached(told);
+                    if is_short {
+                        // Who deleted meanwhile did not wait until it is durable, and compaction leaves it to then.
+                        core.compactions.tell();
+                    }
                     (untold.log.through, untold.next_seq) = (through, seq);
                     let _work = core.watched.begin(Worker::Sync, TELLING);
                     // Who flushes may hold it for long, and somebody waits for the next job: of two new files one after
