@@ -5,6 +5,7 @@ use std::sync::{Arc, mpsc};
 
 use tidegauge_storage::fs::sim::{Fault, SimFs};
 
+use crate::appender::Ack;
 use crate::engine::Engine;
 use crate::error::{CloseError, DeleteError, ProbeError, PushError, WaitError};
 use crate::faults::{SOON, reached, series};
@@ -29,6 +30,18 @@ pub(crate) fn delete_until(engine: &Arc<Engine>, host: usize, end: i64) -> Delet
     told.recv_timeout(SOON).expect("who deletes is answered").unwrap_err()
 }
 
+/// No more files: a push waits for the log's next one, and so does a delete for its sync. Of one before, the file at hand has
+/// its frame.
+fn delete_without_files(fs: &SimFs, engine: &Arc<Engine>) -> (Ack, DeleteError) {
+    fill(engine, 0, 10);
+    reached(engine, engine.push(series(engine, 0), at(10), 1.0).unwrap(), Level::Durable);
+    no_more_files(fs);
+    delete(engine, 0, at(0)..at(2)).expect("the file at hand takes it");
+    let waiting = engine.push(series(engine, 1), at(1), 1.0).unwrap();
+    assert_eq!(engine.wait(waiting, Level::Visible, SOON), Err(WaitError::OutOfFiles));
+    (waiting, delete_until(engine, 0, 4))
+}
+
 /// The delete went to the log's reserve, and waited for ever for a sync of the log's folder, which may not be opened. And
 /// what samples waited for behind it, another reserve, was told as space on the disk.
 #[test]
@@ -45,14 +58,7 @@ fn p4_a_delete_while_no_file_may_be_opened_says_that_it_is_done_and_not_durable(
         }
     }));
     let engine = Arc::new(builder.open().unwrap());
-    fill(&engine, 0, 10);
-    reached(&engine, engine.push(series(&engine, 0), at(10), 1.0).unwrap(), Level::Durable);
-
-    no_more_files(&fs);
-    delete(&engine, 0, at(0)..at(2)).expect("the file at hand takes it");
-    let waiting = engine.push(series(&engine, 1), at(1), 1.0).unwrap();
-    assert_eq!(engine.wait(waiting, Level::Visible, SOON), Err(WaitError::OutOfFiles));
-    let refused = delete_until(&engine, 0, 4);
+    let (waiting, refused) = delete_without_files(&fs, &engine);
     assert!(matches!(refused, DeleteError::NotDurable { short_of: Shortage::Files }), "{refused}");
     let text = refused.to_string();
     assert!(text.contains("ulimit -n") && text.contains("power loss") && !text.contains("delete again"), "{text}");
@@ -90,13 +96,7 @@ fn p4_a_delete_while_no_file_may_be_opened_says_that_it_is_done_and_not_durable(
 fn p4_who_waits_for_a_sync_that_a_close_gives_up_is_told_what_it_waited_for() {
     let fs = SimFs::new();
     let engine = Arc::new(open(&fs, Durability::Sync));
-    fill(&engine, 0, 10);
-    reached(&engine, engine.push(series(&engine, 0), at(10), 1.0).unwrap(), Level::Durable);
-    no_more_files(&fs);
-    delete(&engine, 0, at(0)..at(2)).expect("the file at hand takes it");
-    let waiting = engine.push(series(&engine, 1), at(1), 1.0).unwrap();
-    assert_eq!(engine.wait(waiting, Level::Visible, SOON), Err(WaitError::OutOfFiles));
-    let refused = delete_until(&engine, 0, 4);
+    let (_, refused) = delete_without_files(&fs, &engine);
     assert!(matches!(refused, DeleteError::NotDurable { .. }), "{refused}");
     let behind_it = engine.life().core.watermark.seq();
 
