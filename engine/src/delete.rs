@@ -17,8 +17,8 @@ use crate::ingest::Request;
 use crate::life::Life;
 use crate::requests::{NoReply, NotAsked, reply};
 use crate::snapshot::{SelectError, Snapshot};
-use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
+use crate::sync::{Mutex, lock};
 use crate::version::Version;
 use crate::wait::{NotDurable, block_durable};
 
@@ -165,6 +165,31 @@ impl Life {
             self.core.poison(format!("a delete cannot be committed: {e}"));
         }
         noted.map_err(NotNoted::Manifest)
+    }
+
+    /// At the close, when nobody else commits any more: deletes that nothing was flushed behind since they could not be
+    /// noted (X13). Answers how many are undone with the close, and what they were short of.
+    pub(crate) fn note_rest(&self) -> Option<(u64, Shortage)> {
+        let core = &self.core;
+        // A log has them. Whoever only reads has those of others.
+        if core.durability.logs() || core.is_poisoned() || core.gate.why_shut() == Some(Shut::ReadOnly) {
+            return None;
+        }
+        let mut manifest = lock(&self.manifest);
+        let edits = unsaved(&core.versions.load(), manifest.state(), u64::MAX);
+        if edits.is_empty() {
+            return None;
+        }
+        let noted = manifest.commit(&edits);
+        drop(manifest);
+        match noted {
+            Ok(()) => None,
+            Err(ManifestError::NoSpace { source, .. }) => Some((edits.len() as u64, Shortage::of(&source))),
+            Err(e) => {
+                core.note_poison(format!("a delete cannot be committed: {e}"));
+                None
+            }
+        }
     }
 }
 

@@ -47,12 +47,14 @@ fn because(how: &str, short: Option<Shortage>) -> String {
 /// Of a delete that is hidden and not noted.
 fn not_noted(short: Shortage) -> &'static str {
     match short {
-        Shortage::Space => "no space on the disk: the delete is lost if the process ends now; make space",
+        Shortage::Space => {
+            "no space on the disk: the delete is lost if the process ends before it is noted; make space"
+        }
         Shortage::Files => {
-            "too many open files: the delete is lost if the process ends now; raise the limit (`ulimit -n`)"
+            "too many open files: the delete is lost if the process ends before it is noted; raise the limit (`ulimit -n`)"
         }
         Shortage::Memory => {
-            "no memory to map a segment: the delete is lost if the process ends now; free some, or raise the limits (`ulimit -v`, `vm.max_map_count`)"
+            "no memory to map a segment: the delete is lost if the process ends before it is noted; free some, or raise the limits (`ulimit -v`, `vm.max_map_count`)"
         }
     }
 }
@@ -444,7 +446,8 @@ pub enum DeleteError {
     )]
     OutOfMemory,
     /// Without a log: the delete is visible, but could not be noted. It survives the process only if something is
-    /// flushed before. Mend what has run out, then delete again.
+    /// flushed before, another one is noted, or a [close](crate::Engine::close) finds what had run out. Mend that, then
+    /// delete again.
     #[error("{}, then delete again", not_noted(*short_of))]
     NotNoted {
         /// What had run out.
@@ -553,6 +556,15 @@ pub enum CloseError {
         samples: u64,
         /// What had run out, if that was the cause.
         short_of: Option<Shortage>,
+    },
+    /// Without a log: deletes of which who asked was told that they could not be noted ([`DeleteError::NotNoted`]) could not
+    /// be noted by the close either. What they hid is shown again.
+    #[error("{deletes} deletes could not be noted{}, and are undone: delete again after the next opening", because(", because of ", Some(*short_of)))]
+    NotNoted {
+        /// How many.
+        deletes: u64,
+        /// What had run out.
+        short_of: Shortage,
     },
     /// The engine had stopped writing before: what was durable comes back at the next opening.
     #[error(transparent)]

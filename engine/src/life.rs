@@ -18,7 +18,7 @@ use crate::error::{CloseError, MetadataError, OpenError};
 use crate::evict::{Evictor, IdleLimits};
 use crate::flush::{FlushQueue, Flusher, try_witness};
 use crate::follow::Follower;
-use crate::gate::Shut;
+use crate::gate::{Shortage, Shut};
 use crate::ingest::{SyncThread, Worker};
 use crate::lock::DirLock;
 use crate::recovery::RecoveryReport;
@@ -99,6 +99,8 @@ pub(crate) struct Held {
     pub(crate) watchdog: Option<(Arc<Watchdog>, thread::JoinHandle<()>)>,
     pub(crate) evictor: Option<(Arc<Evictor>, thread::JoinHandle<()>)>,
     pub(crate) lock: Option<DirLock>,
+    /// How many deletes the close could not note, and what they were short of: every close tells.
+    pub(crate) not_noted: Option<(u64, Shortage)>,
 }
 
 impl Held {
@@ -195,7 +197,10 @@ impl Life {
             Some((samples, logged)) if !read_only => {
                 Err(CloseError::NotFlushed { samples, logged, short_of: core.gate.flush_waits() })
             }
-            _ => Ok(()),
+            _ => match lock(&self.held).not_noted.filter(|_| self.outlives) {
+                Some((deletes, short_of)) => Err(CloseError::NotNoted { deletes, short_of }),
+                None => Ok(()),
+            },
         }
     }
 
@@ -225,7 +230,10 @@ impl Life {
             sync.stop();
         }
         join(held.syncer.take());
-        join(held.compactor.take());
+        if let Some(compactor) = held.compactor.take() {
+            join(Some(compactor));
+            held.not_noted = self.note_rest();
+        }
         // Nobody commits any more (E4).
         if let Err(cause) = try_witness(core, &self.manifest) {
             core.note_poison(cause);

@@ -13,7 +13,7 @@ use tidegauge_storage::fs::sim::{Fault, SimFs};
 use crate::appender::Ack;
 use crate::core::{Core, SeriesSample};
 use crate::engine::Engine;
-use crate::error::{CloseError, FlushError, WaitError};
+use crate::error::{CloseError, DeleteError, FlushError, WaitError};
 use crate::faults::{SOON, contents, reached, series};
 use crate::full::{at, count, fill, used, value, within};
 use crate::gate::Shortage;
@@ -351,6 +351,33 @@ fn p4_a_close_finishes_a_commit_that_had_found_no_space_amid() {
     assert!(written > 0 && written < 1 << 20, "the first frame is written: {written}");
     engine.close().unwrap();
     assert_eq!(count(&open(&fs, Durability::Sync), 8), 1 << 20);
+}
+
+/// Where nothing was flushed behind it, the close was none the wiser, answered that all was well, and undid the delete.
+#[test]
+fn p4_a_close_without_a_log_notes_deletes_that_found_no_space() {
+    for is_over in [true, false] {
+        let fs = SimFs::new();
+        let engine = open(&fs, Durability::Memory);
+        (0..300).for_each(|t| push(&engine, t));
+        engine.flush().unwrap();
+        fs.set_capacity(Some(used(&fs)));
+        let long = "x".repeat(30_000);
+        let each = |n| engine.delete(&format!("cpu{{x!=\"{long}\"}}"), at(n)..at(n + 1)).err().map(|why| (n, why));
+        let (noted, refused) = (0..300).find_map(each).expect("there is an end of the reserve");
+        let short_of = Shortage::Space;
+        assert!(matches!(refused, DeleteError::NotNoted { short_of: Shortage::Space }), "{refused}");
+        let noted = u64::try_from(noted).unwrap();
+        assert_eq!(count(&engine, 1), 300 - noted - 1, "it is done");
+        if is_over {
+            fs.set_capacity(None);
+        }
+        let told = if is_over { Ok(()) } else { Err(CloseError::NotNoted { deletes: 1, short_of }) };
+        assert_eq!(engine.clone().close(), told);
+        assert_eq!(engine.close(), told, "each is told");
+        fs.set_capacity(None);
+        assert_eq!(count(&open(&fs, Durability::Memory), 1), 300 - noted - u64::from(is_over));
+    }
 }
 
 /// What the log of an earlier opening has was told to be lost, for this one writes none.
