@@ -449,16 +449,21 @@ impl WalWriter {
     /// Space first, then the header on a page of its own. Answers the file's capacity too: where
     /// there is no space for what is `wanted`, less, down to `least`.
     fn prepare(&mut self, epoch: Epoch, path: &Path, wanted: u64, least: u64) -> io::Result<(Arc<dyn FsFile>, u64)> {
-        let file = match self.spares.pop_front() {
-            Some(spare) => {
-                self.fs.rename(&self.path(spare), path)?;
-                self.fs.open(path)?
-            }
-            None => self.fs.create(path)?,
-        };
+        let file = if self.rename_spare(path)? { self.fs.open(path)? } else { self.fs.create(path)? };
         let capacity = allocate(&*file, sizes(wanted, least))?;
         self.write_header(&*file, epoch)?;
         Ok((file, capacity))
+    }
+
+    /// Gives a kept file the name, if there is one. One that is gone was nobody's.
+    fn rename_spare(&mut self, path: &Path) -> io::Result<bool> {
+        while let Some(spare) = self.spares.pop_front() {
+            match self.fs.rename(&self.path(spare), path) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                renamed => return renamed.map(|()| true),
+            }
+        }
+        Ok(false)
     }
 
     fn write_header(&self, file: &dyn FsFile, epoch: Epoch) -> io::Result<()> {

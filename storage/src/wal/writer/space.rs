@@ -258,6 +258,19 @@ mod tests {
         assert_eq!(stayed, 2, "of the one that is gone, and of the one that is there");
     }
 
+    /// Somebody had removed it: the next file could not be made, and the engine ended.
+    #[test]
+    fn a_kept_file_that_is_gone_is_passed_over_by_the_next_file() {
+        for way in [Way::Spare, Way::Opened] {
+            let (_fs, mut writer) = log(way, 1 << 20);
+            writer.spares.push_front(Epoch::new(9, 9));
+            let mut frame = FrameEncoder::new();
+            samples(&mut frame);
+            writer.append(&mut frame).unwrap();
+            assert!(writer.spares.is_empty(), "{way:?}");
+        }
+    }
+
     /// A frame that is larger than what is free shuts nobody out whose frame is not.
     #[test]
     fn a_large_frame_asks_for_a_file_of_the_least_size() {
