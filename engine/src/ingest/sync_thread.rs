@@ -141,6 +141,8 @@ impl SyncThread {
     pub(crate) fn run(&self, core: &Arc<Core>) {
         run_soon();
         let mut untold = Untold::default();
+        // Where deletes end that compaction is to be told of once they are durable.
+        let mut untold_deletes = None;
         let (begun, mut told_at) = (Instant::now(), None);
         // Whether it was to be told, and somebody else held the manifest.
         let mut held_up = false;
@@ -213,9 +215,12 @@ impl SyncThread {
                     // The worker first: what was logged meanwhile waits for the next job.
                     core.wake_worker();
                     core.durable_waiters.reached(told);
-                    if is_short {
-                        // Who deleted meanwhile did not wait until it is durable, and compaction leaves it to then.
+                    // Who deleted meanwhile did not wait until it is durable, and compaction leaves it to then. It may lie
+                    // behind the job that was short.
+                    untold_deletes = if is_short { Some(core.watermark.seq()) } else { untold_deletes };
+                    if let Some(end) = untold_deletes {
                         core.compactions.tell();
+                        untold_deletes = untold_deletes.filter(|_| seq < end);
                     }
                     (untold.log.through, untold.next_seq) = (through, seq);
                     let _work = core.watched.begin(Worker::Sync, TELLING);
