@@ -28,7 +28,10 @@ struct Since(Arc<Registry>);
 
 impl Drop for Since {
     fn drop(&mut self) {
-        self.0.names.write().given_since = None;
+        // Nobody registers in one that a panic broke. That may be the one that drops this: a second would end the process.
+        if !self.0.is_broken() {
+            self.0.names.write().given_since = None;
+        }
     }
 }
 
@@ -291,5 +294,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Who drops it may be unwinding by that panic: a second one would end the process.
+    #[test]
+    fn one_of_a_table_that_a_panic_broke_is_dropped_without_another_panic() {
+        let old = Arc::new(Registry::new(3, LabelLimits::DEFAULT));
+        let slot = resolve(&old, (0, 0)).slot;
+        let rebuild = Rebuild::without(&old, &[]);
+        let defect = || old.take(&[slot], |_| panic!("a defect"));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(defect)).is_err());
+        drop(rebuild);
+        assert!(old.is_broken());
     }
 }
