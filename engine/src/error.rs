@@ -252,8 +252,8 @@ pub enum WaitError {
         waited: Duration,
     },
     /// No space on the disk: the samples were taken, and are not (or not all) in the log. They go there, and become
-    /// visible, by themselves once there is space; if the engine ends before, they are lost. Make space, then wait again;
-    /// or push them again then, which changes nothing if they are there by then.
+    /// visible, by themselves once there is space; if the engine ends before, they are lost: one that is closing tries once
+    /// more. Make space, then wait again; or push them again then, which changes nothing if they are there by then.
     #[error(
         "no space on the disk: the samples are taken, but not in the log before there is space, and lost if the engine ends before; make space, then wait, or push them, again"
     )]

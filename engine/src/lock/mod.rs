@@ -268,8 +268,13 @@ fn lock_by(path: &Path, most: u32, try_lock: impl Fn(&File) -> Result<(), TryLoc
     loop {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         match try_lock(&file) {
-            Ok(()) if is_same(&file, path)? => return Ok(Some(file)),
-            Ok(()) => {}
+            Ok(()) => {
+                // To close it alone would leave it locked by a child that was forked meanwhile.
+                let is_same = is_same(&file, path).inspect_err(|_| drop(file.unlock()))?;
+                if is_same {
+                    return Ok(Some(file));
+                }
+            }
             Err(TryLockError::WouldBlock) if tries < most => {
                 tries += 1;
                 thread::sleep(BETWEEN_TRIES);

@@ -140,8 +140,8 @@ pub(crate) fn next_segment(state: &State) -> u64 {
 
 /// As above, behind each file that has such a name: one that nobody names may stay (RS5).
 pub(super) fn free_segment(fs: &dyn Fs, folder: &Path, state: &State) -> u64 {
-    // Not the last one: what follows it is another opening's.
-    let own = first_id(state.open_number)..first_id(state.open_number.saturating_add(1)) - 1;
+    // The lower half: what follows the last one is another opening's.
+    let own = first_id(state.open_number)..first_id(state.open_number) + (1 << 31);
     let names = fs.list(folder).unwrap_or_default();
     let taken = names.iter().filter_map(|name| id_of(name)).filter(|id| own.contains(id)).max();
     taken.map_or(0, |id| id + 1).max(next_segment(state))
