@@ -166,6 +166,11 @@ fn who_does_not_read_the_text_gets_the_verdict_all_the_same() {
         let (code, said) = ends(args);
         assert!(code == Some(1) && said.contains(word), "{args:?}: {code:?} {said}");
     }
+    let restored = dir.path().join("restored");
+    let args = ["restore", copy.to_str().unwrap(), "--data-dir", restored.to_str().unwrap()];
+    let done = tidegauge(&args).stdout(closed_pipe()).output().unwrap();
+    let said = stderr(&done);
+    assert!(done.status.code() == Some(1) && said.contains("so is what was restored"), "{said}");
 }
 
 /// A report that nobody could read counted as told: the next repair said that nothing was damaged. So did one behind which an

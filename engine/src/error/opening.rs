@@ -10,7 +10,9 @@ use super::{FlushError, Poisoned};
 use crate::lock::{Owner, owner_text};
 
 /// Why an engine did not open. No sample, segment or log was changed but what the message says; the lock file was written,
-/// and the opening may have been counted.
+/// and the opening may have been counted. A salvage that ends with an error may have set files aside, made the manifest anew,
+/// or saved some of the segments by then: each of that has its line in `audit.log`, if it could be written, and to salvage
+/// again goes on from there.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -34,7 +36,7 @@ pub enum OpenError {
     /// A segment lies under another name than its own, and under its own lies none, or a worse one: it would be set aside, and
     /// what is in it told as lost. Give it its name back, without losing the file that has it now, then open with salvage
     /// again. Where nobody needs it, to move it out of `segments/` is enough.
-    #[error("{} is a segment that belongs at {}: move what lies there out of the way, if anything does, which may be another segment under a wrong name, give this one that name back, and repair again (what nobody needs may be moved out of `segments/` instead); nothing of them was changed", path.display(), belongs.display())]
+    #[error("{} is a segment that belongs at {}: move what lies there out of the way, if anything does, which may be another segment under a wrong name, give this one that name back, and repair again (what nobody needs may be moved out of `segments/` instead); neither file was changed (what a repair did before this stands in audit.log)", path.display(), belongs.display())]
     Misnamed {
         /// Where it lies.
         path: PathBuf,

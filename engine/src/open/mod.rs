@@ -42,7 +42,9 @@ impl Builder {
     /// Opens the engine.
     ///
     /// # Errors
-    /// [`OpenError`] says why and what to do; no sample, segment or log was changed, unless it says so.
+    /// [`OpenError`] says why and what to do; no sample, segment or log was changed, unless it says so. With
+    /// [`Recovery::Salvage`] files may have been set aside by then, the manifest made anew, and some of the segments saved:
+    /// each of that has its line in `audit.log`, if it could be written, and to salvage again goes on from there.
     pub fn open(mut self) -> Result<Engine, OpenError> {
         self.dir = self.dir.map(lasting);
         let dir = self.dir.clone().unwrap_or_else(|| PathBuf::from(MEMORY_DIR));

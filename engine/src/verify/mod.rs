@@ -218,7 +218,7 @@ impl Verifier<'_> {
             let what = match id {
                 Some(id) if state.segments.contains_key(&id) => continue,
                 Some(id) if may_be_named(&**self.fs, &folder.join(&name), id, state) => {
-                    "may be a segment that the manifest names under another name: keep it, `tidegauge repair` says which"
+                    "may be a segment that the manifest names under another name: keep it until `tidegauge repair` has said whose it is, or set it aside"
                 }
                 _ => "belongs to nothing: an interrupted write, or just written",
             };

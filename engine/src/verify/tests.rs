@@ -256,3 +256,21 @@ fn a_store_that_changes_whenever_it_is_read_is_judged_as_far_as_it_can_be() {
     let report = verify_on(&disk, Path::new("memory"), Some(&owner), &|_, _| {}).unwrap();
     assert!(report.is_sound() && !report.notes.iter().any(|note| note.contains("not judged")), "{report:?}");
 }
+
+/// It said that a repair tells whose it is, which one does not that finds the own name sound: it sets the copy aside.
+#[test]
+fn a_copy_of_a_segment_under_another_name_is_to_be_kept_until_a_repair_has_judged_it() {
+    let (fs, engine) = store();
+    engine.close().unwrap();
+    let folder = Path::new("memory/segments");
+    let names = fs.list(folder).unwrap();
+    let strange = folder.join("0000000100000fff.seg");
+    let bytes = fs.map(&folder.join(&names[0])).unwrap().to_vec();
+    fs.create(&strange).unwrap().write_all_at(0, &bytes).unwrap();
+    fs.create(&folder.join("0000000100000ffe.seg")).unwrap().write_all_at(0, b"a leftover").unwrap();
+    let report = check(&fs);
+    assert!(report.is_sound(), "{report:?}");
+    let has = |name: &str, words: &str| report.notes.iter().any(|note| note.contains(name) && note.contains(words));
+    assert!(has("0fff.seg", "keep it until `tidegauge repair` has said whose it is, or set it aside"), "{report:?}");
+    assert!(has("0ffe.seg", "belongs to nothing") && !has("0fff.seg", "belongs to nothing"), "{report:?}");
+}
