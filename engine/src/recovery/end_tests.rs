@@ -376,3 +376,21 @@ fn p5_a_manifest_made_anew_misses_nothing_that_was_let_go_of() {
         engine = builder(&fs).background_compaction(false).open().unwrap();
     }
 }
+
+/// What a segment had that is gone would be told with the end of the log once more.
+#[test]
+fn p5_what_is_lost_with_a_segment_is_not_counted_with_the_end_of_the_log_again() {
+    let fs = SimFs::new();
+    let engine = builder(&fs).background_compaction(false).open().unwrap();
+    push(&engine, 0);
+    engine.flush().unwrap();
+    push(&engine, 1);
+    rest(&fs);
+    let fs = kill_damaged(&fs, &engine, 0);
+    for folder in [Path::new(WAL), Path::new("memory/segments")] {
+        fs.list(folder).unwrap().iter().for_each(|name| fs.remove(&folder.join(name)).unwrap());
+    }
+    let (report, left) = salvaged(&fs, "all is gone");
+    let counts: Vec<_> = report.lost.iter().map(|lost| (lost.samples, lost.samples_at_least)).collect();
+    assert_eq!((left, &counts[..]), (0, &[(Some(1200), 1200), (None, 1200)][..]), "{report:?}");
+}

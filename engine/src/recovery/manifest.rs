@@ -48,7 +48,7 @@ use tidegauge_storage::wal::{
 };
 
 use super::later::{ids, is_made_behind, later_segment, successor};
-use super::misnamed::{outline, refuse_homeless};
+use super::misnamed::{outline, refuse_homeless, refuse_undecided};
 use super::orphan::orphan;
 use super::{Lost, RecoveryReport, quarantine};
 use crate::audit::{self, AuditLog, Audited};
@@ -171,7 +171,11 @@ impl Rebuild<'_> {
         let store_id = match remains.store_id {
             Some(id) => id,
             None => {
-                let of_own = most_named(found.iter(), &stores_of(fs, &wal_dir)?);
+                let logs = stores_of(fs, &wal_dir)?;
+                let of_own = most_named(found.iter(), &logs);
+                if let Some(of_own) = of_own.filter(|_| logs.is_empty()) {
+                    refuse_undecided(&self.dir.join("segments"), &strange, of_own)?;
+                }
                 // Where all have strange names, there is no other that tells which of them are missed.
                 let of_strange = || most_named(strange.iter().map(|(_, info)| info), &BTreeMap::new());
                 of_own.or_else(of_strange).unwrap_or_default()
@@ -184,27 +188,31 @@ impl Rebuild<'_> {
         unreadable.into_iter().try_for_each(|lost| self.lose(lost))?;
         keep_strangers(fs, self.dir, (store_id, remains.open_number), self.audit, self.noted)?;
         let segments = self.choose(found, &remains, store_id)?;
+        let told = self.report.notes.len();
         let (segments, survey) = self.without_unfinished(segments, &remains, store_id)?;
+        self.doubt_lost(&survey);
         let audited = Audited::read(fs, self.dir, store_id)?;
-        if remains.found {
+        let is_it =
+            |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"MANIFEST."));
+        // By a try before, which found no space.
+        if remains.found && !self.report.quarantined.iter().any(is_it) {
             let kept = quarantine::keep_numbered(fs, self.dir, &self.dir.join("MANIFEST"));
             self.report
                 .quarantined
                 .push(kept.map_err(|source| OpenError::Io { path: self.dir.join("MANIFEST"), source })?);
         }
         let deletes = self.deletes(&audited, &remains, &segments, &survey);
-        let told = self.report.notes.len();
         self.tell(why, &remains, segments.len(), &survey, (&audited, deletes.len()));
-        // In front: a line of the audit log has the first ones, and of files that are set aside there may be many.
-        self.report.notes.rotate_left(told);
         let end_is_lost = self.tell_lost_end(&remains, &audited, &segments, &survey);
         self.tell_unknown_end(&remains, &audited, &segments, &survey);
-        self.tell_unread(&survey);
         let is_unread = !survey.unread.is_empty();
         let may_hold_more = self.report.unfinished_flush_samples > 0 || survey.left_out > 0 || end_is_lost || is_unread;
         let kept = if may_hold_more { survey.unflushed.clone() } else { BTreeSet::new() };
         self.secure(&segments, &survey, &kept)?;
         self.keep_log(&survey, &kept)?;
+        self.tell_unread(&survey);
+        // In front: a line of the audit log has the first ones, and of files that are set aside there may be many.
+        self.report.notes.rotate_left(told);
         let mut edits = vec![Edit::NextSegment(self.next_segment(&segments)?)];
         edits.extend(segments.iter().map(|info| Edit::SegmentAdd(reference(info))));
         edits.extend(deletes.into_iter().map(Edit::TombstoneAdd));
@@ -295,7 +303,7 @@ impl Rebuild<'_> {
                 seq_range: gone.seq_range,
                 time_range: Some(gone.time_range),
                 samples: Some(gone.samples).filter(|_| !is_held),
-                samples_at_least: 0,
+                samples_at_least: if is_held { 0 } else { gone.samples },
                 file,
             };
             // One that cannot be opened is told of already, but not what it held.
@@ -305,6 +313,15 @@ impl Rebuild<'_> {
             }
         }
         Ok(chosen)
+    }
+
+    /// Where the log has numbers of what is lost with segments, it brings them back, or some of them.
+    fn doubt_lost(&mut self, survey: &Survey) {
+        let Some((first, end)) = survey.first_seq.zip(survey.end_seq) else { return };
+        let is_replayed = |lost: &&mut Lost| first < lost.seq_range.end && lost.seq_range.start < end;
+        for lost in self.report.lost.iter_mut().filter(is_replayed) {
+            (lost.samples, lost.samples_at_least) = (None, 0);
+        }
     }
 
     /// Those of the audit log that are not known yet, and may hide something (RM4).
@@ -334,7 +351,9 @@ impl Rebuild<'_> {
         survey: &Survey,
     ) -> bool {
         let Some((first, last)) = survey.missing else { return false };
-        let start = segments.iter().map(|info| info.seq_range.end).max().unwrap_or_default().max(SeqNo(1));
+        // What was in segments that are lost is told with them.
+        let gone = self.report.lost.iter().map(|lost| lost.seq_range.end);
+        let start = segments.iter().map(|info| info.seq_range.end).chain(gone).max().unwrap_or_default().max(SeqNo(1));
         let end = remains.state.next_seq;
         // Each delete has a frame of its own.
         let named = audited.deletes.iter().map(|delete| delete.seq);
@@ -408,8 +427,9 @@ impl Rebuild<'_> {
         if !segments.is_empty() {
             self.fs.sync_dir(&folder).map_err(|e| io(&folder, e))?;
         }
-        // The folder's own name is durable with the line of the audit log, which is written before the manifest is. That of the
-        // log's folder was before its first frame.
+        // The folders' own names. Behind this they would be durable with the line of the audit log alone, which may fail to be
+        // written without ending the repair, and with the manifest's name too late.
+        self.fs.sync_dir(self.dir).map_err(|e| io(self.dir, e))?;
         Ok(survey.secure(&**self.fs, &self.dir.join("wal"), besides)?)
     }
 

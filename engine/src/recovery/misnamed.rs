@@ -94,6 +94,20 @@ pub(super) fn refuse_homeless(
     Ok(())
 }
 
+/// Refuses where nothing but segments tells which store it is, and one under a strange name is of another store than
+/// `of_own`, that of most which have their own names: one file that was brought from elsewhere would have all of them set
+/// aside, and nothing told as lost.
+pub(super) fn refuse_undecided(
+    folder: &Path,
+    strange: &[(PathBuf, SegmentInfo)],
+    of_own: u128,
+) -> Result<(), OpenError> {
+    match strange.iter().find(|(_, info)| info.store_id != of_own) {
+        Some((path, info)) => Err(misnamed(folder, path.clone(), info)),
+        None => Ok(()),
+    }
+}
+
 fn misnamed(folder: &Path, path: PathBuf, info: &SegmentInfo) -> OpenError {
     OpenError::Misnamed { belongs: folder.join(file_name(info.id)), path }
 }

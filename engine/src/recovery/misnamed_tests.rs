@@ -172,6 +172,63 @@ fn p5_segments_that_all_have_wrong_names_end_a_salvage_without_a_manifest_and_wi
     assert_eq!(salvaged_len(&fs), 3600);
 }
 
+/// Loses the manifest, and what a close says of it.
+fn lose_manifest(fs: &SimFs) {
+    for name in ["MANIFEST", "MANIFEST.closed"] {
+        fs.remove(&Path::new("memory").join(name)).unwrap();
+    }
+}
+
+/// Five segments of another store under their own names; the last two of them are names that [`three`] has not.
+fn foreign() -> Vec<(PathBuf, Vec<u8>)> {
+    let fs = SimFs::new();
+    let engine = open_unmerged(&fs);
+    for round in 0..5 {
+        push(&engine, 10 * round);
+        engine.flush().unwrap();
+    }
+    engine.close().unwrap();
+    let path = |name: &String| Path::new(SEGMENTS).join(name);
+    segments(&fs).into_iter().map(|(name, bytes)| (path(&name), bytes)).collect()
+}
+
+/// The store is the one of those that have their names and of the log, and what is another's has no name here to get back.
+#[test]
+fn p5_segments_of_another_store_under_strange_names_outvote_none_and_are_set_aside() {
+    let (fs, _) = three();
+    lose_manifest(&fs);
+    assert!(!fs.list(Path::new("memory/wal")).unwrap().is_empty());
+    // More than there are files of this one.
+    for (n, (_, bytes)) in foreign().iter().cycle().take(20).enumerate() {
+        let strange = Path::new(SEGMENTS).join(format!("0000000100000f{n:02}.seg"));
+        fs.create(&strange).unwrap().write_all_at(0, bytes).unwrap();
+    }
+    let engine = try_open(&fs, Recovery::Salvage).unwrap();
+    let report = engine.recovery_report();
+    assert!(report.lost.is_empty() && report.quarantined.len() == 20, "{report:?}");
+    assert_eq!(contents(&engine).len(), 3600);
+}
+
+/// One foreign file under its own name beat all segments of the store, which had strange ones: they were set aside as another
+/// store's, and nothing was told as lost.
+#[test]
+fn p5_segments_of_two_stores_end_a_salvage_that_nothing_else_tells_the_store_before_any_is_set_aside() {
+    let (fs, paths) = three();
+    lose_manifest(&fs);
+    let log = Path::new("memory/wal");
+    fs.list(log).unwrap().iter().for_each(|name| fs.remove(&log.join(name)).unwrap());
+    let strange = |n: usize| Path::new(SEGMENTS).join(format!("0000000100000ff{n}.seg"));
+    paths.iter().enumerate().for_each(|(n, path)| fs.rename(path, &strange(n)).unwrap());
+    let (path, bytes) = foreign().pop().unwrap();
+    fs.create(&path).unwrap().write_all_at(0, &bytes).unwrap();
+    check_refused(&fs, &strange(0), &paths[0], "beside one of another store");
+    paths.iter().enumerate().for_each(|(n, path)| fs.rename(&strange(n), path).unwrap());
+    let engine = try_open(&fs, Recovery::Salvage).unwrap();
+    let report = engine.recovery_report();
+    assert!(report.lost.is_empty() && report.quarantined.len() == 1, "{report:?}");
+    assert_eq!(contents(&engine).len(), 3600, "most have its number");
+}
+
 /// What could not be read for a moment passed for what is not there: it was to be moved out of the way of its own copy; and
 /// what was read before it was set aside for good.
 #[test]

@@ -44,6 +44,8 @@ pub enum Recovery {
 }
 
 #[cfg(test)]
+mod anew_tests;
+#[cfg(test)]
 mod came_back_tests;
 #[cfg(test)]
 mod defined_tests;

@@ -141,6 +141,7 @@ fn p5_a_segment_that_is_gone_is_told_by_number_and_time_where_the_manifest_is_ma
         assert!(report.manifest_made_anew, "{report:?}");
         let [lost] = &report.lost[..] else { panic!("{report:?}") };
         assert_eq!((&lost.file, lost.seq_range, lost.samples), (&path, gone.seq_range, Some(gone.samples)));
+        assert_eq!(lost.samples_at_least, gone.samples, "the line of the audit log counts those");
         assert_eq!(lost.time_range, Some(gone.time_range));
         assert_eq!(contents(&engine).len() as u64, 3 * 1200 - gone.samples);
     }

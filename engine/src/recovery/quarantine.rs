@@ -93,17 +93,27 @@ pub(crate) fn make_folder(fs: &dyn Fs, dir: &Path) -> io::Result<PathBuf> {
     Ok(folder)
 }
 
-/// As [`keep`], for a file whose name is used again: it gets a number behind it.
+/// As [`keep`], for a file whose name is used again: it gets a number behind it. What a try before has kept of this very
+/// file keeps its number.
 pub(crate) fn keep_numbered(fs: &dyn Fs, dir: &Path, file: &Path) -> io::Result<PathBuf> {
-    keep_numbered_as(fs, dir, file, |kept| give_name(fs, file, kept))
+    let now = fs.open_read(file)?;
+    let len = now.len()?;
+    let is_it = |kept: &Path| fs.open_read(kept).is_ok_and(|there| is_same(&*there, &*now, len));
+    keep_numbered_as(fs, dir, file, is_it, |kept| give_name(fs, file, kept))
 }
 
 /// The same of one that cannot be read; it loses the name that it had.
 pub(crate) fn keep_unread(fs: &dyn Fs, dir: &Path, file: &Path) -> io::Result<PathBuf> {
-    let kept = keep_numbered_as(fs, dir, file, |kept| match fs.hard_link(file, kept) {
-        Err(e) if has_no_links(&e) => fs.rename(file, kept),
-        linked => linked,
-    })?;
+    let kept = keep_numbered_as(
+        fs,
+        dir,
+        file,
+        |_| false,
+        |kept| match fs.hard_link(file, kept) {
+            Err(e) if has_no_links(&e) => fs.rename(file, kept),
+            linked => linked,
+        },
+    )?;
     match fs.remove(file) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(kept),
@@ -114,13 +124,20 @@ fn keep_numbered_as(
     fs: &dyn Fs,
     dir: &Path,
     file: &Path,
+    is_it: impl Fn(&Path) -> bool,
     give: impl Fn(&Path) -> io::Result<()>,
 ) -> io::Result<PathBuf> {
     let name = file.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
     let folder = make_folder(fs, dir)?;
     let taken = fs.list(&folder)?;
-    let free = (1..).map(|n: u64| format!("{name}.{n}")).find(|name| !taken.contains(name));
-    let kept = folder.join(free.ok_or(io::ErrorKind::AlreadyExists)?);
+    let is_taken = |name: &String| taken.contains(name);
+    let usable = |name: &String| !is_taken(name) || is_it(&folder.join(name));
+    let name = (1..).map(|n: u64| format!("{name}.{n}")).find(usable).ok_or(io::ErrorKind::AlreadyExists)?;
+    let kept = folder.join(&name);
+    if is_taken(&name) {
+        // As in [`keep_as`].
+        fs.remove(&kept)?;
+    }
     give(&kept)?;
     fs.sync_dir(&folder)?;
     Ok(kept)
@@ -205,6 +222,26 @@ mod tests {
     use tidegauge_storage::fs::sim::SimFs;
 
     use super::*;
+
+    /// Each repair that ended behind it kept the same manifest once more.
+    #[test]
+    fn a_file_that_is_kept_again_with_a_number_keeps_that_and_another_one_gets_the_next() {
+        let (fs, dir, file) = (SimFs::new(), Path::new("d"), Path::new("d/MANIFEST"));
+        fs.create_dir_all(dir).unwrap();
+        let damaged = fs.create(file).unwrap();
+        for (bytes, name) in
+            [(b"one", "MANIFEST.1"), (b"one", "MANIFEST.1"), (b"two", "MANIFEST.2"), (b"two", "MANIFEST.2")]
+        {
+            fs.remove(file).unwrap();
+            fs.create(file).unwrap().write_all_at(0, bytes).unwrap();
+            assert_eq!(keep_numbered(&fs, dir, file).unwrap(), dir.join(FOLDER).join(name));
+        }
+        drop(damaged);
+        let kept = |name| fs.map(&dir.join(FOLDER).join(name)).unwrap().to_vec();
+        assert_eq!((kept("MANIFEST.1"), kept("MANIFEST.2")), (b"one".to_vec(), b"two".to_vec()));
+        // What is set aside because it cannot be read is never taken for another.
+        assert!(keep_unread(&fs, dir, file).unwrap().ends_with("MANIFEST.3"));
+    }
 
     /// The second try found the file kept already, and its sync had nothing left to write: the original went, and with the
     /// next power loss what was kept.

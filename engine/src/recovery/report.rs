@@ -1,5 +1,6 @@
 //! What was replayed, and what was lost.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -115,7 +116,9 @@ impl RecoveryReport {
         self.lost.extend(of.lost);
         self.mended.extend(of.mended);
         self.mended_places += of.mended_places;
-        self.quarantined.extend(of.quarantined);
+        // What a manifest made anew does not name has been set aside twice.
+        let known: BTreeSet<PathBuf> = self.quarantined.iter().cloned().collect();
+        self.quarantined.extend(of.quarantined.into_iter().filter(|kept| !known.contains(kept)));
         self.notes.extend(of.notes);
         self.untold.extend(of.untold);
         self.untold_losses += of.untold_losses;

@@ -7,7 +7,8 @@
 //!   that nobody could tell.
 //! - RS5: A segment under another's name, or under one that nobody has, ends the salvage before any segment that the manifest names is set aside, if
 //!   nothing or another segment has its own name, or a damaged one and it is sound: what it holds would be told as lost, and
-//!   giving it its name back loses nothing (`misnamed.rs`). So does one of which nobody can say now what it is.
+//!   giving it its name back loses nothing (`misnamed.rs`). So does one of which nobody can say now what it is; and one of
+//!   another store than those that have their names, where neither a manifest nor a log tells which store it is.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -73,12 +74,21 @@ pub(crate) fn salvage_segments(
             Finding::Unreadable(e) | Finding::Damaged(e) => (named, Err(Some(e))),
         });
     }
-    // Which samples had replaced which, only those that are lost could tell.
+    // Which samples had replaced which, only those that are lost could tell. Of a file that is no segment any more none is
+    // shown.
+    let is_shown = |named: &SegmentRef, found: &Result<_, Option<ReadError>>| match found {
+        Ok(_) => true,
+        Err(None) => false,
+        Err(Some(_)) => {
+            let opened = open_damaged(&**fs, &folder.join(file_name(named.id)), named, store_id);
+            !matches!(opened, Err(ReadError::Corrupt { .. }))
+        }
+    };
     let there: Vec<SegmentRef> =
-        known.iter().filter(|(_, found)| !matches!(found, Err(None))).map(|(named, _)| *named).collect();
+        known.iter().filter(|(named, found)| is_shown(named, found)).map(|(named, _)| *named).collect();
     let replaced = |lost: &Lost| {
         let in_its_time = |s: &SegmentRef| lost.time_range.is_none_or(|lost| s.time_range.overlaps(&lost));
-        there.iter().any(|s| s.seq_range.start < lost.seq_range.start && in_its_time(s))
+        lost.samples != Some(0) && there.iter().any(|s| s.seq_range.start < lost.seq_range.start && in_its_time(s))
     };
     let mut is_told = false;
     let mut tell = |report: &mut RecoveryReport| {
