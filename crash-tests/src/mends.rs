@@ -246,72 +246,89 @@ struct Damage {
     damage: fn(&SimFs) -> Result<(), Stopped>,
     /// Done behind that, and not synced: as who puts something back by hand leaves it.
     by_hand: Option<PutBack>,
+    /// Whether the line of the audit log can be written.
+    is_noted: bool,
 }
 
-const DAMAGES: [Damage; 10] = [
-    Damage {
-        what: "a column of a segment",
-        has_segment: true,
-        damage: |fs| flip(fs, &last(fs, SEGMENTS)?, SEGMENT_HEADER + 9),
-        by_hand: None,
-    },
-    Damage {
-        what: "the end of a segment",
-        has_segment: true,
-        damage: |fs| {
-            let path = last(fs, SEGMENTS)?;
-            let len = fs.map(&path).map_err(|e| stopped("a read", e))?.len();
-            flip(fs, &path, len as u64 - 9)
-        },
-        by_hand: None,
-    },
-    Damage { what: "a frame of the log", has_segment: true, damage: |fs| flip_frame(fs, 1), by_hand: None },
-    Damage { what: "the last frame of the log", has_segment: true, damage: |fs| flip_frame(fs, 0), by_hand: None },
-    Damage { what: "the manifest", has_segment: true, damage: |fs| flip(fs, Path::new(MANIFEST), 70), by_hand: None },
+impl Damage {
+    const fn new(what: &'static str, damage: fn(&SimFs) -> Result<(), Stopped>) -> Self {
+        Self { what, has_segment: true, damage, by_hand: None, is_noted: true }
+    }
+}
+
+const DAMAGES: [Damage; 11] = [
+    Damage::new("a column of a segment", |fs| flip(fs, &last(fs, SEGMENTS)?, SEGMENT_HEADER + 9)),
+    Damage::new("the end of a segment", |fs| {
+        let path = last(fs, SEGMENTS)?;
+        let len = fs.map(&path).map_err(|e| stopped("a read", e))?.len();
+        flip(fs, &path, len as u64 - 9)
+    }),
+    Damage::new("a frame of the log", |fs| flip_frame(fs, 1)),
+    Damage::new("the last frame of the log", |fs| flip_frame(fs, 0)),
+    Damage::new("the manifest", |fs| flip(fs, Path::new(MANIFEST), 70)),
     // Nothing else needs the folder's names before the new manifest takes its own.
     Damage {
-        what: "the manifest of a store without segments",
         has_segment: false,
-        damage: |fs| flip(fs, Path::new(MANIFEST), 70),
-        by_hand: None,
+        ..Damage::new("the manifest of a store without segments", |fs| flip(fs, Path::new(MANIFEST), 70))
     },
     Damage {
-        what: "no manifest, and segments that were put back by hand",
-        has_segment: true,
-        damage: |fs| {
-            let removed = fs.remove(Path::new(MANIFEST)).and_then(|()| fs.remove(&last(fs, SEGMENTS).map_err(other)?));
-            removed.and_then(|()| fs.remove_dir(Path::new(SEGMENTS))).map_err(|e| stopped("a removal", e))
-        },
-        by_hand: Some(|fs, before| {
-            let path = last(before, SEGMENTS)?;
-            put(fs, &path, &before.map(&path).map_err(|e| stopped("a read", e))?)
-        }),
+        by_hand: Some(put_segment_back),
+        ..Damage::new("no manifest, and segments that were put back by hand", without_segments)
+    },
+    // Else the line makes the folder's name durable.
+    Damage {
+        by_hand: Some(put_segment_back),
+        is_noted: false,
+        ..Damage::new("no manifest, segments that were put back by hand, and no line", without_segments)
     },
     Damage {
-        what: "no manifest, and a log that was put back by hand",
-        has_segment: true,
-        damage: |fs| {
-            let removed = fs.remove(Path::new(MANIFEST)).and_then(|()| fs.remove(&last(fs, WAL).map_err(other)?));
-            removed.map_err(|e| stopped("a removal", e))
-        },
         by_hand: Some(|fs, before| {
             let path = last(before, WAL)?;
             put(fs, &path, &before.map(&path).map_err(|e| stopped("a read", e))?)
         }),
+        ..Damage::new("no manifest, and a log that was put back by hand", |fs| {
+            let removed = fs.remove(Path::new(MANIFEST)).and_then(|()| fs.remove(&last(fs, WAL).map_err(other)?));
+            removed.map_err(|e| stopped("a removal", e))
+        })
     },
-    Damage {
-        what: "a segment that nobody names",
-        has_segment: true,
-        damage: |fs| put(fs, Path::new("memory/segments/0000000100000077.seg"), b"not yet named"),
-        by_hand: None,
-    },
-    Damage {
-        what: "a stranger among the log's files",
-        has_segment: true,
-        damage: |fs| put(fs, Path::new("memory/wal/0000007b00000000.wal"), &[0xa5; 5000]),
-        by_hand: None,
-    },
+    Damage::new("a segment that nobody names", |fs| {
+        put(fs, Path::new("memory/segments/0000000100000077.seg"), b"not yet named")
+    }),
+    Damage::new("a stranger among the log's files", |fs| {
+        put(fs, Path::new("memory/wal/0000007b00000000.wal"), &[0xa5; 5000])
+    }),
 ];
+
+fn without_segments(fs: &SimFs) -> Result<(), Stopped> {
+    let removed = fs.remove(Path::new(MANIFEST)).and_then(|()| fs.remove(&last(fs, SEGMENTS).map_err(other)?));
+    removed.and_then(|()| fs.remove_dir(Path::new(SEGMENTS))).map_err(|e| stopped("a removal", e))
+}
+
+fn put_segment_back(fs: &SimFs, before: &SimFs) -> Result<(), Stopped> {
+    let path = last(before, SEGMENTS)?;
+    put(fs, &path, &before.map(&path).map_err(|e| stopped("a read", e))?)
+}
+
+/// Has the sync of the line fail that a salvage writes to the audit log.
+fn fail_line(fs: &SimFs) -> Result<(), Stopped> {
+    for sync in 1.. {
+        let tried = fs.kill();
+        let fails = tried.syncs() + sync;
+        tried.fail_sync_at(fails);
+        if let Ok(engine) = salvaged(&tried) {
+            let is_it = engine.recovery_report().unnoted;
+            read(&tried, engine).map_err(Stopped)?;
+            if is_it {
+                fs.fail_sync_at(fs.syncs() + sync);
+                return Ok(());
+            }
+        }
+        if tried.syncs() < fails {
+            break;
+        }
+    }
+    Err(Stopped("a salvage writes no line".to_owned()))
+}
 
 fn other(e: Stopped) -> std::io::Error {
     std::io::Error::other(e.0)
@@ -349,6 +366,9 @@ fn salvage(site: fn() -> SyncSite, damage: Damage) -> Result<Workload, Stopped> 
     (damage.damage)(&fs)?;
     settle(&fs)?;
     damage.by_hand.map_or(Ok(()), |put_back| put_back(&fs, &before))?;
+    if !damage.is_noted {
+        fail_line(&fs)?;
+    }
     let damaged = stored(&fs);
     watch(&fs, site);
     let engine = salvaged(&fs).map_err(|e| stopped("a salvage", e))?;
@@ -363,6 +383,10 @@ fn salvage(site: fn() -> SyncSite, damage: Damage) -> Result<Workload, Stopped> 
     });
     let kept = kept.collect::<Result<Vec<_>, Stopped>>()?;
     let changes = !kept.is_empty() || engine.recovery_report().manifest_made_anew;
+    let has_noted = !engine.recovery_report().unnoted;
+    if has_noted != damage.is_noted {
+        return Err(Stopped(format!("{}: the audit log was to have a line: {}", damage.what, damage.is_noted)));
+    }
     let saved = read(&fs, engine).map_err(Stopped)?;
     let judge = move |left: &SimFs, step: u64| {
         let done = step >= done;
@@ -373,7 +397,7 @@ fn salvage(site: fn() -> SyncSite, damage: Damage) -> Result<Workload, Stopped> 
             }
         }
         if done {
-            if changes {
+            if changes && has_noted {
                 has_line(left, Path::new(STORE), "salvage")?;
             }
             let found =

@@ -89,7 +89,7 @@ fn lines_that_sync() -> Vec<String> {
             }
         }
     }
-    assert!(lines.len() >= 33, "{lines:?}");
+    assert!(lines.len() >= 34, "{lines:?}");
     lines
 }
 
