@@ -18,6 +18,12 @@ impl Process {
         if cfg!(all(target_os = "linux", not(miri))) { forks() } else { std::process::id() }
     }
 
+    /// Whether the one that runs was forked from one that counted.
+    #[cfg(debug_assertions)]
+    pub(super) fn is_child() -> bool {
+        counted() > 0
+    }
+
     /// Whether the caller runs in a child of it, or a child's child.
     #[inline]
     pub(crate) fn is_left(self) -> bool {

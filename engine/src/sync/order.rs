@@ -20,6 +20,8 @@ mod present {
     use std::panic::Location;
     use std::sync::{Mutex, PoisonError};
 
+    use crate::sync::Process;
+
     /// Type, file and line.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
     pub(crate) struct Class(&'static str, &'static str, u32);
@@ -53,7 +55,8 @@ mod present {
 
         pub(crate) fn is_about_to_be_locked(self) {
             let held = with_held(|held| held.clone()).unwrap_or_default();
-            if held.is_empty() {
+            // In a child whatever thread of the parent was here when it forked holds it for ever: there no order is watched.
+            if held.is_empty() || Process::is_child() {
                 return;
             }
             let mut edges = EDGES.lock().unwrap_or_else(PoisonError::into_inner);
