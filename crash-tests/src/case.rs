@@ -397,9 +397,12 @@ mod tests {
         // The next segment cannot be made.
         let disk = case.disk.kill();
         let manifest = Manifest::open_read_only(Arc::new(disk.clone()), "memory").unwrap();
-        let next = file_name(first_id(manifest.state().open_number + 1));
-        disk.create_dir_all(&Path::new("memory/segments").join(&next)).unwrap();
-        disk.create(&Path::new("memory/segments").join(next).join("in the way")).unwrap();
+        // An opening steps over names of the lower half that are taken: it begins with the first one of the upper half.
+        let upper = first_id(manifest.state().open_number + 1) + (1 << 31);
+        for name in [upper - 1, upper].map(file_name) {
+            disk.create_dir_all(&Path::new("memory/segments").join(&name)).unwrap();
+            disk.create(&Path::new("memory/segments").join(name).join("in the way")).unwrap();
+        }
         case.disk = disk;
         let now = again(&case).unwrap_err();
         assert!(now.contains("recovered engine"), "{now}");
