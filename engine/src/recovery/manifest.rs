@@ -174,7 +174,7 @@ impl Rebuild<'_> {
                 let logs = stores_of(fs, &wal_dir)?;
                 let of_own = most_named(found.iter(), &logs);
                 if let Some(of_own) = of_own.filter(|_| logs.is_empty()) {
-                    refuse_undecided(&self.dir.join("segments"), &strange, of_own)?;
+                    refuse_undecided(&self.dir.join("segments"), &strange, &found, of_own)?;
                 }
                 // Where all have strange names, there is no other that tells which of them are missed.
                 let of_strange = || most_named(strange.iter().map(|(_, info)| info), &BTreeMap::new());
@@ -192,14 +192,11 @@ impl Rebuild<'_> {
         let (segments, survey) = self.without_unfinished(segments, &remains, store_id)?;
         self.doubt_lost(&survey);
         let audited = Audited::read(fs, self.dir, store_id)?;
-        let is_it =
-            |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"MANIFEST."));
-        // By a try before, which found no space.
-        if remains.found && !self.report.quarantined.iter().any(is_it) {
-            let kept = quarantine::keep_numbered(fs, self.dir, &self.dir.join("MANIFEST"));
-            self.report
-                .quarantined
-                .push(kept.map_err(|source| OpenError::Io { path: self.dir.join("MANIFEST"), source })?);
+        if remains.found {
+            let path = self.dir.join("MANIFEST");
+            let kept = quarantine::keep_numbered(fs, self.dir, &path);
+            // A try before, which found no space, has kept the same.
+            self.report.add_quarantined(kept.map_err(|source| OpenError::Io { path, source })?);
         }
         let deletes = self.deletes(&audited, &remains, &segments, &survey);
         self.tell(why, &remains, segments.len(), &survey, (&audited, deletes.len()));
@@ -315,12 +312,13 @@ impl Rebuild<'_> {
         Ok(chosen)
     }
 
-    /// Where the log has numbers of what is lost with segments, it brings them back, or some of them.
+    /// Where the log has numbers of what is lost with segments, it brings them back, or some of them: as many at most.
     fn doubt_lost(&mut self, survey: &Survey) {
         let Some((first, end)) = survey.first_seq.zip(survey.end_seq) else { return };
         let is_replayed = |lost: &&mut Lost| first < lost.seq_range.end && lost.seq_range.start < end;
         for lost in self.report.lost.iter_mut().filter(is_replayed) {
-            (lost.samples, lost.samples_at_least) = (None, 0);
+            let replayed = end.min(lost.seq_range.end).0 - first.max(lost.seq_range.start).0;
+            (lost.samples, lost.samples_at_least) = (None, lost.samples_at_least.saturating_sub(replayed));
         }
     }
 

@@ -94,15 +94,20 @@ pub(super) fn refuse_homeless(
     Ok(())
 }
 
-/// Refuses where nothing but segments tells which store it is, and one under a strange name is of another store than
-/// `of_own`, that of most which have their own names: one file that was brought from elsewhere would have all of them set
-/// aside, and nothing told as lost.
+/// Refuses where nothing but segments tells which store it is, and as many under strange names are of other stores than
+/// `of_own`, that of most which have their own names: a file that was brought from elsewhere would have all of them set
+/// aside, and nothing told as lost. Of those whose names others have nobody is told to give them back.
 pub(super) fn refuse_undecided(
     folder: &Path,
     strange: &[(PathBuf, SegmentInfo)],
+    own: &[SegmentInfo],
     of_own: u128,
 ) -> Result<(), OpenError> {
-    match strange.iter().find(|(_, info)| info.store_id != of_own) {
+    let others = || strange.iter().filter(|(_, info)| info.store_id != of_own);
+    if others().count() < own.iter().filter(|info| info.store_id == of_own).count() {
+        return Ok(());
+    }
+    match others().find(|(_, info)| own.iter().all(|own| own.id != info.id)) {
         Some((path, info)) => Err(misnamed(folder, path.clone(), info)),
         None => Ok(()),
     }

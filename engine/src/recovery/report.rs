@@ -116,9 +116,11 @@ impl RecoveryReport {
         self.lost.extend(of.lost);
         self.mended.extend(of.mended);
         self.mended_places += of.mended_places;
-        // What a manifest made anew does not name has been set aside twice.
-        let known: BTreeSet<PathBuf> = self.quarantined.iter().cloned().collect();
-        self.quarantined.extend(of.quarantined.into_iter().filter(|kept| !known.contains(kept)));
+        if !of.quarantined.is_empty() {
+            // What a manifest made anew does not name has been set aside twice.
+            let known: BTreeSet<PathBuf> = self.quarantined.iter().cloned().collect();
+            self.quarantined.extend(of.quarantined.into_iter().filter(|kept| !known.contains(kept)));
+        }
         self.notes.extend(of.notes);
         self.untold.extend(of.untold);
         self.untold_losses += of.untold_losses;

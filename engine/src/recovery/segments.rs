@@ -8,7 +8,7 @@
 //! - RS5: A segment under another's name, or under one that nobody has, ends the salvage before any segment that the manifest names is set aside, if
 //!   nothing or another segment has its own name, or a damaged one and it is sound: what it holds would be told as lost, and
 //!   giving it its name back loses nothing (`misnamed.rs`). So does one of which nobody can say now what it is; and one of
-//!   another store than those that have their names, where neither a manifest nor a log tells which store it is.
+//!   another store than those that have their names, and no fewer, where neither a manifest nor a log tells which store it is.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
