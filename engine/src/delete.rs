@@ -95,7 +95,11 @@ impl Life {
                 }
             })?;
         } else {
-            self.save_tombstones(seq)?;
+            self.save_tombstones(seq).inspect_err(|refused| {
+                if matches!(refused, DeleteError::NotNoted { .. }) {
+                    self.unaudited(act(seq), refused);
+                }
+            })?;
         }
         self.core.compactions.tell();
         let store_id = self.manifest.lock().expect("manifest lock").state().store_id;
@@ -162,14 +166,14 @@ impl Life {
         if let Err(e) = &noted
             && !e.changes_nothing()
         {
-            self.core.poison(format!("a delete cannot be committed: {e}"));
+            self.core.poison(uncommitted(e));
         }
         noted.map_err(NotNoted::Manifest)
     }
 
     /// At the close, when nobody else commits any more: deletes that nothing was flushed behind since they could not be
-    /// noted (X13). Answers how many are undone with the close, and what they were short of.
-    pub(crate) fn note_rest(&self) -> Option<(u64, Shortage)> {
+    /// noted (X13). Answers how many of this opening are undone with the close, and what they were short of.
+    pub(crate) fn note_rest(&self) -> Option<(u64, Option<Shortage>)> {
         let core = &self.core;
         // A log has them. Whoever only reads has those of others.
         if core.durability.logs() || core.is_poisoned() || core.gate.why_shut() == Some(Shut::ReadOnly) {
@@ -182,15 +186,24 @@ impl Life {
         }
         let noted = manifest.commit(&edits);
         drop(manifest);
-        match noted {
-            Ok(()) => None,
-            Err(ManifestError::NoSpace { source, .. }) => Some((edits.len() as u64, Shortage::of(&source))),
-            Err(e) => {
-                core.note_poison(format!("a delete cannot be committed: {e}"));
-                None
-            }
+        let e = noted.err()?;
+        if !e.changes_nothing() {
+            core.note_poison(uncommitted(&e));
+            return None;
         }
+        let short_of = match &e {
+            ManifestError::NoSpace { source, .. } => Some(Shortage::of(source)),
+            _ => None,
+        };
+        // The log of the opening before has those that it brought.
+        let is_own = |edit: &&Edit| matches!(edit, Edit::TombstoneAdd(t) if t.seq >= self.begins_at);
+        let undone = edits.iter().filter(is_own).count() as u64;
+        (undone > 0).then_some((undone, short_of))
     }
+}
+
+fn uncommitted(error: &ManifestError) -> String {
+    format!("a delete cannot be committed: {error}")
 }
 
 /// The deletes of a version up to the number `through` that the manifest does not have yet.

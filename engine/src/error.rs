@@ -557,14 +557,18 @@ pub enum CloseError {
         /// What had run out, if that was the cause.
         short_of: Option<Shortage>,
     },
-    /// Without a log: deletes of which who asked was told that they could not be noted ([`DeleteError::NotNoted`]) could not
-    /// be noted by the close either. What they hid is shown again.
-    #[error("{deletes} deletes could not be noted{}, and are undone: delete again after the next opening", because(", because of ", Some(*short_of)))]
+    /// Without a log: deletes that could not be noted ([`DeleteError::NotNoted`]) could not be noted by the close either. What
+    /// they hid is shown again. Where samples are lost, too, those alone are told.
+    #[error(
+        "{deletes} {} could not be noted{}: what was hidden is shown again, delete again after the next opening",
+        if *deletes == 1 { "delete" } else { "deletes" },
+        because(", because of ", *short_of)
+    )]
     NotNoted {
         /// How many.
         deletes: u64,
-        /// What had run out.
-        short_of: Shortage,
+        /// What had run out, if that was the cause.
+        short_of: Option<Shortage>,
     },
     /// The engine had stopped writing before: what was durable comes back at the next opening.
     #[error(transparent)]

@@ -121,6 +121,7 @@ impl Builder {
             dir: self.dir,
             outlives: true,
             replayed_below: 0,
+            begins_at: Default::default(),
             fs: fs_of(),
             root: dir.to_owned(),
             manifest: Arc::new(Mutex::new(found.manifest)),

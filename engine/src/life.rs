@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tidegauge_storage::fs::Fs;
 use tidegauge_storage::manifest::{Edit, Manifest};
+use tidegauge_storage::model::SeqNo;
 use tidegauge_storage::wal::{Epoch, leave_reserve};
 
 use crate::audit::{AuditLog, Entry};
@@ -68,6 +69,8 @@ pub(crate) struct Life {
     pub(crate) outlives: bool,
     /// Memtables of generations below this are of the log that the opening found, which stays until they are in segments.
     pub(crate) replayed_below: u32,
+    /// The number of the first thing that it accepts.
+    pub(crate) begins_at: SeqNo,
     /// The files, and the directory they are in; of an engine in memory too.
     pub(crate) fs: Arc<dyn Fs>,
     pub(crate) root: PathBuf,
@@ -100,7 +103,7 @@ pub(crate) struct Held {
     pub(crate) evictor: Option<(Arc<Evictor>, thread::JoinHandle<()>)>,
     pub(crate) lock: Option<DirLock>,
     /// How many deletes the close could not note, and what they were short of: every close tells.
-    pub(crate) not_noted: Option<(u64, Shortage)>,
+    pub(crate) not_noted: Option<(u64, Option<Shortage>)>,
 }
 
 impl Held {
@@ -192,15 +195,17 @@ impl Life {
         if undrained > 0 && !read_only {
             return Err(CloseError::NotTaken { samples: undrained, short_of: core.gate.waits_for() });
         }
-        // Whoever closes it after others is told the same: it is no better by then.
-        match self.unflushed() {
-            Some((samples, logged)) if !read_only => {
+        if read_only {
+            return Ok(());
+        }
+        // Whoever closes it after others is told the same: it is no better by then. What is lost comes first.
+        let undone = lock(&self.held).not_noted.filter(|_| self.outlives);
+        match (self.unflushed(), undone) {
+            (Some((samples, logged)), undone) if !logged || undone.is_none() => {
                 Err(CloseError::NotFlushed { samples, logged, short_of: core.gate.flush_waits() })
             }
-            _ => match lock(&self.held).not_noted.filter(|_| self.outlives) {
-                Some((deletes, short_of)) => Err(CloseError::NotNoted { deletes, short_of }),
-                None => Ok(()),
-            },
+            (_, Some((deletes, short_of))) => Err(CloseError::NotNoted { deletes, short_of }),
+            _ => Ok(()),
         }
     }
 

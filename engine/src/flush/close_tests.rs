@@ -365,14 +365,14 @@ fn p4_a_close_without_a_log_notes_deletes_that_found_no_space() {
         let long = "x".repeat(30_000);
         let each = |n| engine.delete(&format!("cpu{{x!=\"{long}\"}}"), at(n)..at(n + 1)).err().map(|why| (n, why));
         let (noted, refused) = (0..300).find_map(each).expect("there is an end of the reserve");
-        let short_of = Shortage::Space;
         assert!(matches!(refused, DeleteError::NotNoted { short_of: Shortage::Space }), "{refused}");
         let noted = u64::try_from(noted).unwrap();
         assert_eq!(count(&engine, 1), 300 - noted - 1, "it is done");
         if is_over {
             fs.set_capacity(None);
         }
-        let told = if is_over { Ok(()) } else { Err(CloseError::NotNoted { deletes: 1, short_of }) };
+        let told =
+            if is_over { Ok(()) } else { Err(CloseError::NotNoted { deletes: 1, short_of: Some(Shortage::Space) }) };
         assert_eq!(engine.clone().close(), told);
         assert_eq!(engine.close(), told, "each is told");
         fs.set_capacity(None);

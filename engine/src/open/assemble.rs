@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tidegauge_query::Threads;
 use tidegauge_storage::manifest::Manifest;
+use tidegauge_storage::model::SeqNo;
 use tidegauge_storage::wal::{WalWriter, WriterOptions, leave_reserve};
 
 use super::begin::{Begun, known_tombstones};
@@ -144,6 +145,7 @@ impl Builder {
             common,
             outlives: self.dir.is_some() || self.fs.is_some(),
             replayed_below,
+            begins_at: SeqNo(seq),
             dir: self.dir,
             log_files: Some((Arc::clone(&place.fs), place.wal)),
             fs: place.fs,
