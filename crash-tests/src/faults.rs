@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tidegauge::{Durability, Lost, Recovery, TimeRange, Timestamp};
+use tidegauge::{Durability, Lost, Recovery, Retention, TimeRange, Timestamp};
 use tidegauge_storage::fs::sim::{Fault, SimFs};
 
 use crate::examine::{Counts, Depth, examine};
@@ -307,7 +307,15 @@ pub fn flip_one(turned: &Turned, whole: &Whole<'_>) -> Result<Rot, String> {
             return Ok(Rot::Refused);
         }
     };
-    let read = store::read(&engine, whole.was.len());
+    let mut read = store::read(&engine, whole.was.len());
+    let is_wrong = |expected: &Expected| read.as_ref().is_ok_and(|read| expected.check(&read.found).is_err());
+    if is_wrong(whole.expected) && whole.cut.is_some_and(is_wrong) && !engine.retention().rules.is_empty() {
+        // A rule has no place in the log's order, and is in force whatever end of that was cut. What it hid is there.
+        engine
+            .set_retention(Retention { rules: Vec::new(), max_bytes: None })
+            .map_err(|e| format!("{}: {e}", place()))?;
+        read = store::read(&engine, whole.was.len());
+    }
     let _next = disk.next_process();
     let _ = engine.close();
     let read = match read {
